@@ -1,0 +1,94 @@
+//! The clients, behind one face.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachewarp::redis::{Address, Options, Pool};
+use cachewarp::telemetry::Registry;
+use fred::clients::Pool as FredPool;
+use fred::interfaces::{ClientLike, KeysInterface};
+use fred::types::Builder;
+use fred::types::config::Config;
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+
+/// What all may have.
+const CONNECTIONS: usize = 20;
+/// Long enough that nobody gives up for the machine's sake.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A client under test.
+pub(crate) enum Subject {
+    Ours(Pool),
+    /// Used in turn.
+    RedisRs(Vec<MultiplexedConnection>, Cell<usize>),
+    Fred(FredPool, &'static str),
+}
+
+/// All of them, connected.
+pub(crate) async fn all(port: u16) -> Vec<Rc<Subject>> {
+    let url = format!("redis://127.0.0.1:{port}");
+    let ours = Pool::open(
+        Options {
+            connections: CONNECTIONS,
+            command_timeout: TIMEOUT,
+            connect_timeout: TIMEOUT,
+            ..Options::at(Address::Tcp { host: "127.0.0.1".to_owned(), port })
+        },
+        &Registry::new(),
+    );
+    while ours.ping().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let client = redis::Client::open(url.as_str()).expect("a URL");
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(client.get_multiplexed_async_connection().await.expect("a connection"));
+    }
+    let mut subjects = vec![Subject::Ours(ours), Subject::RedisRs(connections, Cell::new(0))];
+    for (size, name) in [(CONNECTIONS, "fred × 20"), (1, "fred × 1")] {
+        let config = Config::from_url(&url).expect("a URL");
+        let pool = Builder::from_config(config).build_pool(size).expect("a pool");
+        pool.init().await.expect("connections");
+        subjects.push(Subject::Fred(pool, name));
+    }
+    subjects.into_iter().map(Rc::new).collect()
+}
+
+impl Subject {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ours(_) => "CacheWarp × 20",
+            Self::RedisRs(..) => "redis-rs × 20",
+            Self::Fred(_, name) => name,
+        }
+    }
+
+    /// The length of the value; none if it was not had.
+    pub(crate) async fn get(&self, key: &str) -> Option<usize> {
+        match self {
+            Self::Ours(pool) => Some(pool.get(key.as_bytes()).await.ok()??.len()),
+            Self::RedisRs(connections, next) => {
+                next.set((next.get() + 1) % connections.len());
+                let mut connection = connections.get(next.get())?.clone();
+                let value: Option<Vec<u8>> = connection.get(key).await.ok()?;
+                Some(value?.len())
+            }
+            Self::Fred(pool, _) => {
+                let value: Option<Bytes> = pool.get(key).await.ok()?;
+                Some(value?.len())
+            }
+        }
+    }
+
+    /// Until it is written.
+    pub(crate) async fn set(&self, key: &str, value: &str) {
+        let Self::Ours(pool) = self else { panic!("the first of them writes") };
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        while pool.set(key.as_bytes(), value.clone(), Duration::from_secs(3600)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The entry: encoding, decoding as a hit in Redis and as a hit in memory does it, and the JSON check.
+
+#![expect(clippy::expect_used, reason = "a bench that cannot go on has failed")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachewarp::entry::{self, Checksum, Entry, JsonCheck, Stored};
+use cachewarp::key::{CacheKey, Scheme, Target};
+use cachewarp::policy::{Obligations, StoredFacts};
+use cachewarp::time::Timestamp;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+
+fn target() -> Target {
+    Target::parse(Scheme::Http, &Uri::from_static("/quotes/EURUSD?depth=5"), [&b"api.test"[..]].into_iter())
+        .expect("a well-formed target")
+}
+
+/// A JSON text of about so many bytes.
+fn json(bytes: usize) -> Bytes {
+    let row = r#"{"symbol":"EURUSD","bid":1.08312,"ask":1.08315,"at":"2026-11-22T09:00:00Z"},"#;
+    let rows = row.repeat(bytes.div_ceil(row.len()));
+    Bytes::from(format!("[{}]", rows.trim_end_matches(',')))
+}
+
+fn response(body: Bytes) -> Stored {
+    let head: HeaderMap = [
+        ("content-type", "application/json"),
+        ("date", "Sun, 22 Nov 2026 09:00:00 GMT"),
+        ("cache-control", "public, max-age=30"),
+        ("etag", "\"3e25960a79dbc69b674cd4ec67a72c62\""),
+        ("server", "origin/1.0"),
+        ("x-request-cost", "3"),
+    ]
+    .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+    .into_iter()
+    .collect();
+    let facts = StoredFacts {
+        received: Timestamp::from_millis(1_700_000_000_000),
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(30),
+        obligations: Obligations::SHARED,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+    };
+    Stored::Response(Entry { facts, status: StatusCode::OK, head, body })
+}
+
+fn bench_key(c: &mut Criterion) {
+    let target = target();
+    c.bench_function("key/of", |b| b.iter(|| CacheKey::of(black_box(&target))));
+}
+
+fn bench_codec(c: &mut Criterion) {
+    let key = CacheKey::of(&target());
+    let mut group = c.benchmark_group("entry");
+    let stamp = entry::Stamp::default();
+    for size in [100, 1_100, 64 << 10] {
+        let stored = response(json(size));
+        let bytes = entry::encode(&key, &stored, &entry::Stamp::default()).expect("within bounds");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_with_input(BenchmarkId::new("encode", size), &stored, |b, stored| {
+            b.iter(|| entry::encode(&key, black_box(stored), &stamp));
+        });
+        for (name, checksum) in
+            [("decode-from-redis", Checksum::Compare), ("decode-from-memory", Checksum::Known)]
+        {
+            group.bench_with_input(BenchmarkId::new(name, size), &bytes, |b, bytes| {
+                b.iter(|| entry::decode(&key, black_box(bytes), checksum));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn bench_json(c: &mut Criterion) {
+    let mut group = c.benchmark_group("json-check");
+    for size in [1_100, 64 << 10] {
+        let body = json(size);
+        let mut check = JsonCheck::new();
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(size), &body, |b, body| {
+            b.iter(|| check.check(black_box(body), None, 1 << 20));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench_key, bench_codec, bench_json);
+criterion_main!(benches);

@@ -1,0 +1,87 @@
+//! A master with two replicas, and three sentinels that watch it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::Failure;
+use crate::process::{Process, free, redis, redis_says, until};
+
+/// What the sentinels call the master.
+const NAME: &str = "bench";
+
+/// Dropping it ends them all.
+pub(crate) struct Sentinels {
+    ports: Vec<u16>,
+    _replicas: Vec<Process>,
+    _sentinels: Vec<Process>,
+    folder: PathBuf,
+}
+
+impl Sentinels {
+    /// Replicas of the server at this port, that have its data, and sentinels that know of everybody.
+    pub(crate) fn start(master: u16) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("cachewarp-faults-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let mut all = Self { ports: Vec::new(), _replicas: Vec::new(), _sentinels: Vec::new(), folder };
+        // A replica is sent the data at once, and not when others may have come too.
+        redis_says(master, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"])?;
+        let of = master.to_string();
+        for _ in 0..2 {
+            let port = free()?.port();
+            all._replicas.push(redis(port, &["--replicaof", "127.0.0.1", &of])?);
+            until("a replica", || {
+                redis_says(port, &["INFO", "replication"])
+                    .is_ok_and(|said| said.contains("master_link_status:up"))
+            })?;
+        }
+        for _ in 0..3 {
+            let sentinel = all.start_sentinel(master)?;
+            all._sentinels.push(sentinel);
+        }
+        for port in &all.ports {
+            until("the sentinels to know each other", || {
+                let said = redis_says(*port, &["SENTINEL", "MASTER", NAME]).unwrap_or_default();
+                let lines: Vec<_> = said.lines().collect();
+                let is = |name, value| lines.windows(2).any(|pair| pair == [name, value]);
+                is("num-slaves", "2") && is("num-other-sentinels", "2")
+            })?;
+        }
+        Ok(all)
+    }
+
+    fn start_sentinel(&mut self, master: u16) -> Result<Process, Failure> {
+        let port = free()?.port();
+        let file = self.folder.join(format!("{port}.conf"));
+        let settings = format!(
+            "bind 127.0.0.1\nport {port}\ndir {}\nsentinel monitor {NAME} 127.0.0.1 {master} 2\n\
+             sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n",
+            self.folder.display()
+        );
+        fs::write(&file, settings)?;
+        self.ports.push(port);
+        Process::start("redis-server", &[file.display().to_string(), "--sentinel".into()])
+    }
+
+    /// By which a client finds the master.
+    pub(crate) fn url(&self) -> String {
+        let places: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/{NAME}", places.join(","))
+    }
+
+    /// Waits until the sentinels have made another server the master.
+    pub(crate) fn await_another_than(&self, old: u16) -> Result<(), Failure> {
+        let old = old.to_string();
+        let first = self.ports.first().copied().unwrap_or_default();
+        until("another master", || {
+            let said = redis_says(first, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).unwrap_or_default();
+            said.lines().nth(1).is_some_and(|port| port != old)
+        })
+    }
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        // Left behind, it is a few kilobytes in a folder for such things.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

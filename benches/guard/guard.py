@@ -1,0 +1,131 @@
+"""Counts instructions per request and compares them with expected.json. Started by run.sh.
+
+One client sends one request after the other, so that how many events a turn of the loop brings does not depend on the
+machine. Of what happens by the clock (a date, a sweep) there is little beside so many requests.
+"""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(FOLDER, "..", "compare"))
+from processes import Process, free_port  # noqa: E402
+
+EXPECTED = os.path.join(FOLDER, "expected.json")
+WARMING = 30
+REQUESTS = 200
+# Other processors have other instructions for copying and hashing.
+TOLERANCE = 0.08
+PINNED = ["taskset", "--cpu-list", "0"]
+STORED = ["content-type: application/json", "cache-control: public, max-age=36000"]
+PRIVATE = ["content-type: application/json", "cache-control: no-store"]
+JSON = {"content-type": "application/json"}
+# Name, what the origin says, what is asked, and the settings that make it so.
+CASES = [
+    ("hit in memory", STORED, ("GET", None, {}), {}),
+    ("hit in Redis", STORED, ("GET", None, {}), {"CACHE_MEMORY_SIZE": "0", "REDIS_TIMEOUT": "5s"}),
+    ("GET not stored", PRIVATE, ("GET", None, {}), {}),
+    ("POST passed", PRIVATE, ("POST", "{}", JSON), {}),
+]
+
+
+def main():
+    """Counts all, says what has changed, and fails if anything has become dearer."""
+    profile, target = sys.argv[1:3]
+    with open(EXPECTED, encoding="utf-8") as file:
+        expected = json.load(file)
+    with tempfile.TemporaryDirectory(prefix="guard-") as folder:
+        counts, dearer = {}, []
+        for name, *case in CASES:
+            counts[name] = count(folder, target, *case)
+            before = expected.get(profile, {}).get(name, counts[name])
+            change = counts[name] / before - 1
+            print(f"{name:16} {counts[name]:>9,} instructions, expected {before:>9,} ({change:+.1%})", flush=True)
+            if change > TOLERANCE:
+                dearer.append(name)
+    if "--update" in sys.argv:
+        expected[profile] = counts
+        with open(EXPECTED, "w", encoding="utf-8") as file:
+            file.write(json.dumps(expected, indent=1) + "\n")
+    elif dearer:
+        sys.exit(f"dearer than it was: {', '.join(dearer)}; if it has to be, run again with --update")
+
+
+def count(folder: str, target: str, fields: list[str], request, settings: dict[str, str]) -> int:
+    """Instructions per request of one case, with servers of its own."""
+    method, body, headers = request
+    started = []
+
+    def start(command: list[str], port: int, environment=None) -> Process:
+        started.append(Process(PINNED, command, port, os.path.join(folder, "log"), environment or {}))
+        return started[-1]
+
+    try:
+        body_path = os.path.join(folder, "body.json")
+        with open(body_path, "w", encoding="ascii") as file:
+            file.write('{"quotes":"' + "q" * 1127 + '"}')
+        origin, redis, port = free_port(), free_port(), free_port()
+        start([os.path.join(target, "examples", "bare_hyper"), f"127.0.0.1:{origin}", body_path, *fields], origin)
+        start(["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", folder], redis)
+        counts = os.path.join(folder, f"counts-{port}")
+        callgrind = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={counts}"]
+        environment = {
+            "LISTEN_ADDR": f"127.0.0.1:{port}",
+            "ADMIN_ADDR": "off",
+            "WORKER_THREADS": "1",
+            "ORIGIN_URL": f"http://127.0.0.1:{origin}",
+            "REDIS_URL": f"redis://127.0.0.1:{redis}",
+            "REDIS_CONNECT_TIMEOUT": "30s",
+            **settings,
+        }
+        proxy = start([*callgrind, os.path.join(target, "cachewarp")], port, environment)
+        client = http.client.HTTPConnection("127.0.0.1", port)
+        await_redis(client)
+        ask(client, WARMING, method, body, headers)
+        control(proxy, "on")
+        ask(client, REQUESTS, method, body, headers)
+        control(proxy, "off")
+        client.close()
+        proxy.stop()
+        with open(counts, encoding="utf-8") as file:
+            total = re.findall(r"^(?:summary|totals): (\d+)", file.read(), re.MULTILINE)[-1]
+        return int(total) // REQUESTS
+    finally:
+        for process in reversed(started):
+            process.stop()
+
+
+def await_redis(client: http.client.HTTPConnection):
+    """Until the pool is up, which takes its time under callgrind."""
+    for _ in range(300):
+        client.request("GET", "/health")
+        if b'"connected"' in client.getresponse().read():
+            return
+        time.sleep(0.1)
+    raise RuntimeError("Redis is not reached")
+
+
+def ask(client: http.client.HTTPConnection, times: int, method: str, body, headers: dict[str, str]):
+    """So many requests, each after the answer to the one before."""
+    for _ in range(times):
+        client.request(method, "/quotes", body, headers)
+        response = client.getresponse()
+        response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{method} is answered with {response.status}")
+
+
+def control(proxy: Process, switch: str):
+    """Begins or ends the counting."""
+    command = ["callgrind_control", "-i", switch, str(proxy.popen.pid)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

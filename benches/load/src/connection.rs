@@ -1,0 +1,175 @@
+//! One connection: what it is doing, and the request that it carries.
+//!
+//! ```text
+//! opening ──► idle ◄──► busy
+//!    ▲  │       │         │
+//!    │  ▼       ▼         ▼
+//!   closed ◄──────────────┘     opened again after a pause
+//! ```
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::response::{After, Answer, Reader};
+use crate::tally::Failure;
+
+/// A connection of a pool.
+#[derive(Debug)]
+pub struct Connection {
+    /// What it is doing.
+    pub state: State,
+    reader: Reader,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing; may be opened.
+    Closed,
+    /// Connects.
+    Opening(TcpStream),
+    /// Waits for a request; known to be free since then.
+    Idle(TcpStream, Instant),
+    /// Waits for an answer.
+    Busy(TcpStream, Errand),
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand {
+    /// Its phase.
+    pub phase: usize,
+    /// When it should have been sent.
+    pub due: Instant,
+    /// When it was.
+    pub sent: Instant,
+}
+
+/// What reading has brought.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing that concerns a request: it was too early, or an idle connection has ended.
+    Nothing,
+    /// So many bytes of the answer to this errand, and not its end.
+    More(Errand, usize),
+    /// The end of the answer to this errand, after so many bytes.
+    Answered(Errand, Answer, usize),
+    /// No answer to this errand.
+    Failed(Errand, Failure),
+}
+
+impl Connection {
+    /// One that is closed.
+    pub fn new() -> Self {
+        Self { state: State::Closed, reader: Reader::default() }
+    }
+
+    /// Starts to connect, and has the outcome told by `token`.
+    ///
+    /// # Errors
+    /// What the system says; the connection stays closed.
+    pub fn open(&mut self, address: SocketAddr, epoll: &OwnedFd, token: u64) -> Result<(), Errno> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(refusal) => return Err(refusal),
+        }
+        epoll::add(epoll, &socket, epoll::EventData::new_u64(token), epoll::EventFlags::OUT)?;
+        self.reader = Reader::default();
+        self.state = State::Opening(TcpStream::from(socket));
+        Ok(())
+    }
+
+    /// Connecting has come to its end: idle or closed.
+    pub fn opened(&mut self, epoll: &OwnedFd, token: u64, now: Instant) {
+        if let State::Opening(stream) = std::mem::replace(&mut self.state, State::Closed) {
+            let is_open = matches!(stream.take_error(), Ok(None));
+            let data = epoll::EventData::new_u64(token);
+            if is_open && epoll::modify(epoll, &stream, data, epoll::EventFlags::IN).is_ok() {
+                self.state = State::Idle(stream, now);
+            }
+        }
+    }
+
+    /// Sends a request, if it is idle; says since when it was, or nothing if it was not or has ended meanwhile.
+    pub fn send(&mut self, bytes: &[u8], errand: Errand) -> Option<Instant> {
+        let State::Idle(stream, free) = &mut self.state else { return None };
+        // The buffer of an idle socket has room for any request of ours.
+        if !matches!(stream.write(bytes), Ok(written) if written == bytes.len()) {
+            self.state = State::Closed;
+            return None;
+        }
+        let free = *free;
+        if let State::Idle(stream, _) = std::mem::replace(&mut self.state, State::Closed) {
+            self.state = State::Busy(stream, errand);
+        }
+        Some(free)
+    }
+
+    /// Reads what has come.
+    pub fn receive(&mut self, buffer: &mut [u8], now: impl Fn() -> Instant) -> Step {
+        let read = match &mut self.state {
+            State::Idle(stream, _) | State::Busy(stream, _) => stream.read(buffer),
+            State::Closed | State::Opening(_) => return Step::Nothing,
+        };
+        let length = match read {
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Step::Nothing;
+            }
+            Err(_) => 0,
+        };
+        let (stream, errand) = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Busy(stream, errand) => (stream, errand),
+            // The end of an idle connection, or bytes that nobody asked for.
+            State::Idle(..) | State::Closed | State::Opening(_) => return Step::Nothing,
+        };
+        if length == 0 {
+            let is_within = self.reader.is_within();
+            return match self.reader.end() {
+                Some(answer) => Step::Answered(errand, answer, 0),
+                None if is_within => Step::Failed(errand, Failure::Cut),
+                None => Step::Failed(errand, Failure::Closed),
+            };
+        }
+        match self.reader.read(buffer.get(..length).unwrap_or_default()) {
+            Err(_) => Step::Failed(errand, Failure::Malformed),
+            Ok(None) => {
+                self.state = State::Busy(stream, errand);
+                Step::More(errand, length)
+            }
+            Ok(Some(answer)) => {
+                if answer.after == After::Kept {
+                    self.state = State::Idle(stream, now());
+                }
+                Step::Answered(errand, answer, length)
+            }
+        }
+    }
+
+    /// Closes it if its request was due before `limit`.
+    pub fn expire(&mut self, limit: Instant) -> Option<Errand> {
+        match self.state {
+            State::Busy(_, errand) if errand.due < limit => {
+                self.state = State::Closed;
+                Some(errand)
+            }
+            State::Busy(..) | State::Closed | State::Opening(_) | State::Idle(..) => None,
+        }
+    }
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}

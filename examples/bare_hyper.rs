@@ -1,0 +1,74 @@
+//! A hello-world on hyper: the yardstick of `benches/compare`, and the origin behind the servers that it compares.
+//!
+//! What a request costs before a proxy has done anything for it: the allocator, the form of runtime and the socket
+//! options are CacheWarp's; every request gets the same body and the same fields.
+//!
+//! ```text
+//! bare_hyper ADDRESS BODY_FILE ["name: value"]...
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use mimalloc::MiMalloc;
+use tokio::net::TcpListener;
+use tokio::task::{LocalSet, spawn_local};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// What every request gets.
+struct Answer {
+    fields: HeaderMap,
+    body: Bytes,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address), Some(body)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: bare_hyper ADDRESS BODY_FILE [\"name: value\"]...".into());
+    };
+    let answer = Answer {
+        fields: arguments.map(|line| field(&line)).collect::<Result<_, _>>()?,
+        body: std::fs::read(body)?.into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(&address, Rc::new(answer)))
+}
+
+fn field(line: &str) -> Result<(HeaderName, HeaderValue), Box<dyn Error>> {
+    let (name, value) = line.split_once(": ").ok_or("a field is \"name: value\"")?;
+    Ok((name.parse()?, value.parse()?))
+}
+
+async fn serve(address: &str, answer: Rc<Answer>) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(address).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let answer = Rc::clone(&answer);
+        let service = service_fn(move |request| {
+            let response = answer.response(request);
+            async { Ok::<_, Infallible>(response) }
+        });
+        // Its end is the client's: there is nothing to tell anybody.
+        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+impl Answer {
+    /// The fields are built anew each time, as a server does that has something to say.
+    fn response(&self, _: Request<Incoming>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body.clone()));
+        *response.headers_mut() = self.fields.clone();
+        response
+    }
+}

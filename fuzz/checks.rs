@@ -1,0 +1,236 @@
+//! What holds for any bytes: the bodies of the fuzz targets, and of `tests/fuzz_seeds.rs`, which runs them over the
+//! seeds on a stable toolchain.
+#![allow(dead_code, unused_imports, reason = "each target is a binary of its own and uses one of these")]
+
+#[path = "checks/body.rs"]
+mod body;
+#[path = "checks/dates.rs"]
+mod dates;
+#[path = "checks/differential.rs"]
+mod differential;
+#[path = "checks/fleet.rs"]
+mod fleet;
+#[path = "checks/framing.rs"]
+mod framing;
+#[path = "checks/greeting.rs"]
+mod greeting;
+#[path = "checks/heads.rs"]
+mod heads;
+#[path = "checks/location.rs"]
+mod location;
+#[path = "checks/purges.rs"]
+mod purges;
+#[path = "checks/ranges.rs"]
+mod ranges;
+#[path = "checks/requests.rs"]
+mod requests;
+#[path = "checks/tags.rs"]
+mod tags;
+#[path = "checks/targeted.rs"]
+mod targeted;
+#[path = "checks/topology.rs"]
+mod topology;
+#[path = "checks/vary.rs"]
+mod vary;
+#[path = "checks/warm.rs"]
+mod warm;
+
+pub(crate) use body::body;
+pub(crate) use dates::dates;
+pub(crate) use differential::differential;
+pub(crate) use fleet::fleet_words;
+pub(crate) use framing::{answer_framing, framing};
+pub(crate) use greeting::handshake;
+pub(crate) use location::location;
+pub(crate) use purges::purge;
+pub(crate) use ranges::range;
+pub(crate) use requests::{credential, outbound, target};
+pub(crate) use tags::tags;
+pub(crate) use targeted::targeted;
+pub(crate) use topology::{cluster_map, redirect, sentinel};
+pub(crate) use vary::vary;
+pub(crate) use warm::warm_list_of as warm_list;
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use bytes::{BufMut, Bytes};
+use cachewarp::entry::{self, Checksum, Stored};
+use cachewarp::json::{self, Value};
+use cachewarp::key::{CacheKey, Scheme, Target};
+use cachewarp::policy::Directives;
+use cachewarp::resp::{Arrival, Expected, Frame, Inbox, Order, Pipeline, Reply, Ticket, Urgency, Window};
+use cachewarp::time;
+
+fn key() -> CacheKey {
+    let target = Target::parse(Scheme::Http, &http::Uri::from_static("/a"), [&b"api.test"[..]].into_iter());
+    CacheKey::of(&target.expect("a well-formed target"))
+}
+
+/// Decoding foreign bytes gives damage, or an entry that encodes to bytes which decode to the same.
+///
+/// A fuzzer does not guess checksums and digests, so the same content is tried behind a start that fits.
+pub(crate) fn entry_decode(data: &[u8]) {
+    let key = key();
+    let _ = entry::decode(&key, &Bytes::copy_from_slice(data), Checksum::Compare);
+    let Some((&kind, content)) = data.split_first() else { return };
+    let mut fitting = Vec::new();
+    fitting.put_slice(&[b'C', b'W', 2, kind]);
+    fitting.put_slice(&[0; 24]);
+    fitting.put_slice(key.digest());
+    fitting.put_slice(content);
+    let fitting = Bytes::from(fitting);
+    if let Ok(stored) = entry::decode(&key, &fitting, Checksum::Known) {
+        if let Stored::Response(entry) = &stored {
+            assert!(entry.body.len() <= fitting.len());
+        }
+        let stamp = match entry::history(&fitting) {
+            Some((tick, tags)) => entry::Stamp { tick, tags: tags.collect(), ..entry::Stamp::default() },
+            None => entry::Stamp::default(),
+        };
+        // Without it, no purge but that of its key would be of it.
+        let is_response = matches!(stored, Stored::Response(_));
+        assert_eq!(
+            entry::history(&fitting).is_some(),
+            is_response,
+            "a response says which purges it has seen"
+        );
+        let Some(bytes) = entry::encode(&key, &stored, &stamp) else { return };
+        assert_eq!(entry::decode(&key, &bytes, Checksum::Compare), Ok(stored), "what is stored comes back");
+        if let Some((tick, tags)) = entry::history(&bytes) {
+            assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags), "and so does its history");
+        }
+    }
+}
+
+/// The same bytes give the same frames and the same end, however they are cut.
+pub(crate) fn resp_decode(data: &[u8]) {
+    let Some((&step, wire)) = data.split_first() else { return };
+    let whole = frames(wire, usize::MAX);
+    let cut = frames(wire, usize::from(step).max(1));
+    assert_eq!(whole, cut, "cut every {step} bytes");
+}
+
+/// One text for one meaning: NaN equals itself, and neither maps nor sets have an order.
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Array(members) => sorted(members.iter().map(text)),
+        Reply::Map(pairs) => sorted(pairs.iter().map(|(name, value)| text(name) + &text(value))),
+        Reply::Nil
+        | Reply::Simple(_)
+        | Reply::Bulk(_)
+        | Reply::Integer(_)
+        | Reply::Double(_)
+        | Reply::Boolean(_)
+        | Reply::BigNumber(_)
+        | Reply::Error(_) => format!("{reply:?}"),
+    }
+}
+
+fn sorted(texts: impl Iterator<Item = String>) -> String {
+    let mut texts: Vec<_> = texts.collect();
+    texts.sort_unstable();
+    format!("{texts:?}")
+}
+
+/// The frames of a stream, and whether it ended in an error.
+fn frames(wire: &[u8], step: usize) -> (Vec<String>, bool) {
+    let mut inbox = Inbox::new();
+    let mut found = Vec::new();
+    let mut rest = wire;
+    while !rest.is_empty() {
+        let room = inbox.room();
+        let count = step.min(rest.len()).min((room.capacity() - room.len()).max(1));
+        let (now, later) = rest.split_at(count);
+        room.extend_from_slice(now);
+        rest = later;
+        loop {
+            match inbox.frame() {
+                Ok(Some(Frame::Reply(reply))) => found.push(text(&reply)),
+                Ok(Some(Frame::Push(news))) => found.push(format!(">{}", sorted(news.iter().map(text)))),
+                Ok(None) => break,
+                Err(_) => return (found, true),
+            }
+        }
+    }
+    (found, false)
+}
+
+/// Whatever is submitted, answered, given up and failed, and in whatever order: a reply goes to the command that stands
+/// first in line, or to nobody. Held against a queue of numbers.
+pub(crate) fn pipeline(data: &[u8]) {
+    let mut pipeline = Pipeline::new(Window { commands: 4, bytes: 64 });
+    let (mut line, mut tickets) = (VecDeque::new(), Vec::<(i64, Ticket)>::new());
+    let mut next = 0;
+    for &step in data {
+        match step % 4 {
+            0 => {
+                let (expected, bytes, now) = (Expected::Count, usize::from(step >> 2), time::instant());
+                let order = Order { expected, bytes, urgency: Urgency::Pressing, submitted: now, due: now };
+                if let Ok(ticket) = pipeline.submit(order) {
+                    line.push_back(next);
+                    tickets.push((next, ticket));
+                    next += 1;
+                }
+                assert!(pipeline.in_line() <= 4, "the window holds");
+            }
+            1 => {
+                let head = line.pop_front();
+                let frame = Frame::Reply(Reply::Integer(head.unwrap_or(-1)));
+                match (head, pipeline.accept(frame)) {
+                    (None, arrival) => assert!(arrival.is_err(), "nobody asked"),
+                    (Some(number), Ok(Arrival::Late(_))) => {
+                        assert!(tickets.iter().all(|(own, _)| *own != number))
+                    }
+                    (Some(_), Ok(Arrival::Answered(..))) => {}
+                    (Some(_), other) => panic!("a reply in order: {other:?}"),
+                }
+            }
+            2 if !tickets.is_empty() => {
+                let (_, ticket) = tickets.swap_remove(usize::from(step >> 2) % tickets.len());
+                pipeline.abandon(ticket);
+            }
+            _ if !tickets.is_empty() => {
+                let (number, ticket) = tickets.swap_remove(usize::from(step >> 2) % tickets.len());
+                match pipeline.collect(ticket, Waker::noop()) {
+                    Ok(Ok(reply)) => assert_eq!(reply, Reply::Integer(number), "its own reply"),
+                    Ok(Err(failure)) => panic!("nothing failed: {failure}"),
+                    Err(ticket) => {
+                        assert!(line.contains(&number), "an answered command can be collected");
+                        tickets.push((number, ticket));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Any bytes are read without a panic, and the case of letters means nothing outside of quotes.
+pub(crate) fn cache_control(data: &[u8]) {
+    let directives = Directives::parse([data]);
+    if !data.contains(&b'"') {
+        let upper = data.to_ascii_uppercase();
+        assert_eq!(format!("{directives:?}"), format!("{:?}", Directives::parse([&upper[..]])));
+    }
+    for cut in 0..data.len().min(64) {
+        let (one, two) = data.split_at(cut);
+        let _ = Directives::parse([one, two]);
+    }
+}
+
+/// Any text is read without a panic, and whatever is written comes back, printable and within its bound.
+pub(crate) fn json(data: &[u8]) {
+    const BYTES_MAX: usize = 64;
+    let text = String::from_utf8_lossy(data);
+    let _ = json::read(&text);
+    for bytes_max in [BYTES_MAX, usize::MAX] {
+        let written = json::object(|object| object.text("a", &text, bytes_max));
+        assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "fit for a header field");
+        assert!(bytes_max == usize::MAX || written.len() <= BYTES_MAX + r#"{"a":""}"#.len());
+        let Ok(Value::Object(members)) = json::read(&written) else { panic!("what is written is read") };
+        let [(_, Value::Text(read))] = &members[..] else { panic!("one member") };
+        let begins = read.strip_suffix('\u{2026}').is_some_and(|begin| text.starts_with(begin));
+        assert!(*read == text || (begins && bytes_max == BYTES_MAX), "all of it, or its beginning");
+    }
+}

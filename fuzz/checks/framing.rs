@@ -1,0 +1,156 @@
+//! Where messages begin and end: what the guards vouch for, held against the parser that hyper uses.
+
+use std::ops::Range;
+
+use cachewarp::origin::{self, FetchError};
+use cachewarp::server::framing::{Framing, Inbound};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+use httparse::Status;
+
+use super::heads::named;
+
+/// What the guard says of a client's bytes: the ends of the heads that it vouches for, and of whole messages.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    heads: u64,
+    next: Inbound,
+    lost: bool,
+}
+
+/// However the bytes of a client are cut, the guard says the same of them; and a head that it vouches for ends where hyper's
+/// parser has it end, says in one way where its body ends, and the next message begins there.
+pub(crate) fn framing(data: &[u8]) {
+    let (mut heads, mut messages) = (Vec::new(), Vec::new());
+    let mut framing = Framing::default();
+    let mut lost = false;
+    for (at, byte) in data.iter().enumerate() {
+        let before = framing.inbound();
+        lost |= framing.read(&[*byte]).is_err();
+        heads.resize(usize::try_from(framing.vouched()).expect("few"), at + 1);
+        if before != Inbound::Between && framing.inbound() == Inbound::Between {
+            messages.push(at + 1);
+        }
+    }
+    let bytewise = Verdict { heads: framing.vouched(), next: framing.inbound(), lost };
+    let mut framing = Framing::default();
+    let lost = framing.read(data).is_err();
+    assert_eq!(bytewise, Verdict { heads: framing.vouched(), next: framing.inbound(), lost }, "at any cut");
+
+    let mut begin = 0;
+    for (number, &end) in heads.iter().enumerate() {
+        let Some(extent) = extent_of(data, begin..end) else { return };
+        let Some(whole) = message_end(data, end, extent) else { return };
+        let told = messages.get(number);
+        assert!(told == Some(&whole), "message {number} ends at {whole}, and not at {told:?}");
+        begin = whole;
+    }
+}
+
+/// Where a body ends.
+enum Extent {
+    Length(u64),
+    Chunked,
+}
+
+/// What hyper's parser makes of one head; none if it refuses it.
+fn extent_of(data: &[u8], head: Range<usize>) -> Option<Extent> {
+    let (begin, end) = (head.start, head.end);
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(data.get(begin..)?) {
+        Ok(Status::Complete(length)) => assert_eq!(begin + length, end, "the head has one end"),
+        Ok(Status::Partial) => panic!("a head that is vouched for is whole"),
+        Err(_) => return None,
+    }
+    let values = |name: &str| {
+        let named = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| field.value).collect::<Vec<_>>()
+    };
+    match (&values("content-length")[..], &values("transfer-encoding")[..]) {
+        ([], []) => Some(Extent::Length(0)),
+        ([length], []) if length.iter().all(u8::is_ascii_digit) => {
+            let length = std::str::from_utf8(length).expect("digits");
+            Some(Extent::Length(length.parse().expect("a length that can be counted")))
+        }
+        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => Some(Extent::Chunked),
+        said => panic!("vouched for with {said:?}"),
+    }
+}
+
+/// Where a message ends of which the head ends here; none if it is not whole, or not one that hyper takes.
+fn message_end(data: &[u8], head: usize, extent: Extent) -> Option<usize> {
+    let skip = |at: usize, count: u64| {
+        let end = at.checked_add(usize::try_from(count).ok()?)?;
+        (end <= data.len()).then_some(end)
+    };
+    let line = |at: usize| {
+        let length = data.get(at..)?.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &data[at..at + length];
+        (!line.contains(&b'\r') && !line.contains(&b'\n')).then_some((line, at + length + 2))
+    };
+    let mut at = match extent {
+        Extent::Length(length) => return skip(head, length),
+        Extent::Chunked => head,
+    };
+    loop {
+        let (size, data) = line(at)?;
+        let size = size.split(|&byte| byte == b';').next()?;
+        let digits = size.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let (digits, blank) = size.split_at(digits);
+        if !blank.iter().all(|byte| b" \t".contains(byte)) {
+            return None;
+        }
+        match u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()? {
+            0 => at = data,
+            size => match line(skip(data, size)?)? {
+                ([], next) => {
+                    at = next;
+                    continue;
+                }
+                _ => return None,
+            },
+        }
+        break;
+    }
+    loop {
+        match line(at)? {
+            ([], end) => return Some(end),
+            (_, next) => at = next,
+        }
+    }
+}
+
+/// A head of the origin's is refused, or says at most once, in digits, where its body ends; and then its guard says the same again.
+pub(crate) fn answer_framing(data: &[u8]) {
+    let Some((&choice, lines)) = data.split_first() else { return };
+    let method = if choice & 1 == 0 { Method::GET } else { Method::HEAD };
+    let status = [200, 204, 304, 101, 206, 404][usize::from(choice >> 1) % 6];
+    let status = StatusCode::from_u16(status).expect("a status");
+    let mut headers = named(lines);
+    let said = headers.clone();
+    let settled = origin::Framing::settle(&method, status, &mut headers);
+    let Ok(framing) = settled else {
+        assert!(matches!(settled, Err(FetchError::AmbiguousFraming)));
+        return;
+    };
+    assert_one_meaning(&headers);
+    assert_eq!(origin::Framing::settle(&method, status, &mut headers.clone()).ok(), Some(framing));
+    if let origin::Framing::Length(length) = framing {
+        assert_eq!(headers[CONTENT_LENGTH], length.to_string());
+        let members =
+            said.get_all(CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        for member in members {
+            let member = std::str::from_utf8(member).expect("digits").trim();
+            assert_eq!(member.parse(), Ok(length), "what all of them say");
+        }
+    }
+}
+
+fn assert_one_meaning(headers: &HeaderMap) {
+    let lengths: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+    let codings: Vec<_> = headers.get_all(TRANSFER_ENCODING).iter().collect();
+    assert!(lengths.len() + codings.len() <= 1, "{lengths:?} {codings:?}");
+    assert!(lengths.iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit)));
+    assert!(codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")));
+}

@@ -1,0 +1,34 @@
+//! How a Redis may greet.
+
+use cachewarp::resp::{Access, Credentials, Frame, Handshake, Inbox, Login, Step};
+use cachewarp::secret::Secret;
+
+/// The most that there is to say: `HELLO`, `AUTH`, `CLIENT SETNAME`, `SELECT`, `READONLY`.
+const STEPS_MAX: usize = 5;
+
+/// Whatever is answered to our greeting, it ends, and a refusal repeats nothing of what was said.
+pub(crate) fn handshake(data: &[u8]) {
+    let Some((&choice, wire)) = data.split_first() else { return };
+    let credentials = Credentials { user: "user".to_owned(), password: Secret::new("password") };
+    let mut handshake = Handshake::new(Login {
+        credentials: (choice & 1 == 1).then_some(credentials),
+        database: u32::from(choice >> 1 & 1),
+        access: if choice & 4 == 0 { Access::ReadWrite } else { Access::ReadOnly },
+        name: "cachewarp",
+    });
+    let mut inbox = Inbox::new();
+    inbox.room().extend_from_slice(wire);
+    let mut steps = 0;
+    while let Ok(Some(Frame::Reply(reply))) = inbox.frame() {
+        steps += 1;
+        assert!(steps <= STEPS_MAX, "it comes to an end");
+        match handshake.step(&reply) {
+            Ok(Step::Next(next)) => handshake = next,
+            Ok(Step::Ready(_)) => return,
+            Err(refused) => {
+                assert!(!refused.to_string().contains("password"));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! References in the answers to unsafe requests.
+
+use cachewarp::key::{Authority, Base, CacheKey, Scheme, Target};
+use cachewarp::policy::invalidated;
+use http::{Method, StatusCode};
+
+use super::heads::{head, lines, target};
+
+/// Lines: a `Location`, a `Content-Location`.
+///
+/// What is removed is the request's own target and what lies on the same origin, each in the form in which a client would
+/// ask for it; nobody empties another's cache. Plain references lead where `url`, another reading, leads.
+pub(crate) fn location(data: &[u8]) {
+    let base = target("/b/c/d;p?q");
+    let response = head(["location", "content-location"].into_iter().zip(lines(data)));
+    let changed = invalidated(&Method::POST, &base, &origin("/b"), StatusCode::CREATED, &response);
+    assert_eq!(changed.first(), Some(&base));
+    assert!(changed.len() <= 5);
+    for (at, one) in changed.iter().enumerate() {
+        assert!(one.scheme == base.scheme && one.authority == base.authority, "{one:?}");
+        assert!(!changed[..at].iter().any(|other| CacheKey::of(other) == CacheKey::of(one)), "each once");
+        let path = one.path_and_query.path();
+        assert!(path.starts_with('/') && !one.path_and_query.as_str().contains('#'), "{one:?}");
+        assert!(at == 0 || !path.split('/').any(|segment| segment == "." || segment == ".."), "{one:?}");
+        // As it would come from a client.
+        assert_eq!(&target(one.path_and_query.as_str()), one);
+    }
+    assert!(invalidated(&Method::POST, &base, &origin("/b"), StatusCode::BAD_REQUEST, &response).is_empty());
+    assert!(invalidated(&Method::GET, &base, &origin("/b"), StatusCode::OK, &response).is_empty());
+
+    let Some(text) = lines(data).next().and_then(|line| std::str::from_utf8(line).ok()) else { return };
+    // Beyond these, a browser's reading has customs of its own.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_~./?;=&".contains(&byte))
+        && !text.starts_with("//")
+    {
+        let only = head([("location", text.as_bytes())]);
+        let found = invalidated(&Method::POST, &base, &origin(""), StatusCode::CREATED, &only).pop();
+        let joined = url::Url::parse("http://api.test/b/c/d;p?q")
+            .and_then(|base| base.join(text))
+            .expect("a reference");
+        let query = joined.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let found = found.map(|Target { path_and_query, .. }| path_and_query.to_string());
+        assert_eq!(found, Some(format!("{}{query}", joined.path())), "{text:?}");
+    }
+}
+
+/// How the origin names itself, with this base path.
+fn origin(path: &str) -> Base {
+    let authority = Authority::parse(Scheme::Http, b"backend:8080").expect("a host and a port");
+    Base { scheme: Scheme::Http, authority, path: path.to_owned() }
+}

@@ -1,0 +1,108 @@
+//! `Range` and `If-Range`: what is cut from a body, held against the grammar read once more with strings.
+
+use cachewarp::policy::{Part, Piece, Precondition, Ranges, content_range, multipart, precondition, ranges};
+use http::{Method, StatusCode};
+
+use super::heads::{NOON_MILLIS, facts, head, lines};
+
+/// How many ranges are followed at a time.
+const RANGES_MAX: usize = 16;
+
+/// The first byte is the body's length; then lines: `Range`, `If-Range`, `ETag`, `Last-Modified`, `Date`, and the other
+/// conditions.
+///
+/// Parts lie in the body and do not overlap; the grammar read with strings gives the same; `If-Range` takes parts away and
+/// never adds any; conditions of any bytes have an answer.
+pub(crate) fn range(data: &[u8]) {
+    let Some((&length, text)) = data.split_first() else { return };
+    let length = usize::from(length);
+    let of = |names: &[&'static str], from: usize| head(names.iter().copied().zip(lines(text).skip(from)));
+    let request = of(&["range", "if-range"], 0);
+    let response = of(&["etag", "last-modified", "date"], 2);
+    let facts = facts(&Method::GET, &request);
+    let got = ranges(&facts, &request, StatusCode::OK, &response, length);
+    hold(&got, length);
+
+    let plain = of(&["range"], 0);
+    let unconditional = ranges(&facts, &plain, StatusCode::OK, &response, length);
+    if request.contains_key("if-range") {
+        assert!(got == unconditional || got == Ranges::Whole, "{got:?} where {unconditional:?} is asked for");
+    }
+    let model = plain.get("range").and_then(|line| line.to_str().ok()).and_then(|line| model(line, length));
+    assert_eq!(unconditional, model.unwrap_or(Ranges::Whole), "{plain:?} of {length}");
+
+    let conditions = of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"], 5);
+    let received = cachewarp::time::Timestamp::from_millis(NOON_MILLIS);
+    let answer = precondition(&conditions, StatusCode::OK, &response, received);
+    assert!(answer == Precondition::Proceed || !conditions.is_empty());
+    assert_eq!(precondition(&conditions, StatusCode::NOT_FOUND, &response, received), Precondition::Proceed);
+}
+
+/// What holds of any cut.
+fn hold(got: &Ranges, length: usize) {
+    let parts = match got {
+        Ranges::Whole | Ranges::Unsatisfiable => return,
+        Ranges::One(part) => vec![*part],
+        Ranges::Several(parts) => parts.clone(),
+    };
+    let mut covered = vec![false; length];
+    for part in &parts {
+        assert!(part.len > 0 && part.end() <= length, "{part:?} of {length}");
+        assert!(!covered[part.start..part.end()].contains(&true), "{parts:?} overlap");
+        covered[part.start..part.end()].fill(true);
+        let text = content_range(*part, length);
+        assert_eq!(text, format!("bytes {}-{}/{length}", part.start, part.start + part.len - 1));
+    }
+    if let Ranges::Several(parts) = got {
+        assert!((2..=RANGES_MAX).contains(&parts.len()));
+        let framed = multipart(parts, length, None, 7);
+        let bytes = |piece: &Piece| match piece {
+            Piece::Framing(framing) => framing.len(),
+            Piece::Body(part) => part.len,
+        };
+        assert_eq!(framed.bytes, framed.pieces.iter().map(bytes).sum::<usize>());
+    }
+}
+
+/// RFC 9110 §14.1.2, with strings and large numbers. None where the whole is sent.
+fn model(line: &str, length: usize) -> Option<Ranges> {
+    let (unit, set) = line.split_once('=')?;
+    let specs: Vec<&str> =
+        set.split(',').map(|spec| spec.trim_matches([' ', '\t'])).filter(|spec| !spec.is_empty()).collect();
+    if !unit.eq_ignore_ascii_case("bytes") || specs.is_empty() || specs.len() > RANGES_MAX || length == 0 {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for spec in specs {
+        let (first, last) = spec.split_once('-')?;
+        let (from, to) = match (first, last) {
+            ("", suffix) => (length.saturating_sub(number(suffix)?), length),
+            (first, "") => (number(first)?, length),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return None;
+                }
+                (first, last.saturating_add(1).min(length))
+            }
+        };
+        if from < to {
+            parts.push(Part { start: from, len: to - from });
+        }
+    }
+    let overlap = |(at, one): (usize, &Part)| {
+        parts[..at].iter().any(|other| one.start < other.end() && other.start < one.end())
+    };
+    match parts.as_slice() {
+        [] => Some(Ranges::Unsatisfiable),
+        [part] => Some(Ranges::One(*part)),
+        several if several.iter().enumerate().any(overlap) => None,
+        _ => Some(Ranges::Several(parts)),
+    }
+}
+
+/// Digits; of those that are too many to count, a number behind every body.
+fn number(digits: &str) -> Option<usize> {
+    let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| digits.parse().unwrap_or(usize::MAX))
+}

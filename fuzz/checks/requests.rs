@@ -1,0 +1,189 @@
+//! A client's head: whom it addresses, who it says it is, and what of it the origin sees.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use cachewarp::hop;
+use cachewarp::key::{Authority, CacheKey, Scheme, Target};
+use cachewarp::origin::{Asked, HostField, Options, Outbound, Purpose};
+use cachewarp::policy::{OrdinaryCookies, RequestFacts, Rules};
+use http::header::{COOKIE, HOST, HeaderName, VIA};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use super::heads::{lines, named, rules, target as addressed};
+
+/// The first byte chooses the scheme; then a request target, and `Host` fields, a line each. What is addressed can be said
+/// again, and two spellings have one key only where RFC 3986 §6.2 says that they are the same.
+pub(crate) fn target(data: &[u8]) {
+    let Some((&choice, text)) = data.split_first() else { return };
+    let scheme = if choice & 1 == 0 { Scheme::Http } else { Scheme::Https };
+    let mut lines = lines(text);
+    let Ok(uri) = Uri::try_from(lines.next().unwrap_or_default()) else { return };
+    let hosts: Vec<_> = lines.collect();
+    let Ok(target) = Target::parse(scheme, &uri, hosts.iter().copied()) else { return };
+
+    let authority = target.authority.as_str();
+    assert!(
+        authority.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\,%".contains(&byte)),
+        "{authority}"
+    );
+    assert!(HeaderValue::from_str(authority).is_ok());
+    assert_eq!(
+        Authority::parse(scheme, authority.as_bytes()).as_ref(),
+        Ok(&target.authority),
+        "said once and for all"
+    );
+    let of_uri = uri.authority().map(|authority| authority.as_str());
+    for said in hosts.iter().map(|host| std::str::from_utf8(host).expect("a host")).chain(of_uri) {
+        assert_eq!(canonical(scheme, said), authority, "{said}");
+    }
+    let said = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    assert_eq!(target.path_and_query.as_str(), said);
+    if target.path_and_query.as_str().starts_with('/') {
+        let again = Target::of_url(&target.to_string());
+        assert_eq!(again.as_ref(), Ok(&target));
+        assert_eq!(again.map(|again| CacheKey::of(&again)), Ok(CacheKey::of(&target)));
+    }
+    let mut other = target.clone();
+    other.scheme = if choice & 1 == 1 { Scheme::Http } else { Scheme::Https };
+    assert_ne!(CacheKey::of(&other), CacheKey::of(&target), "a scheme of its own");
+}
+
+/// The host in lower case, and the port if it is not the scheme's own.
+fn canonical(scheme: Scheme, said: &str) -> String {
+    let default = if scheme == Scheme::Http { ":80" } else { ":443" };
+    let said = said.to_ascii_lowercase();
+    said.strip_suffix(default).or(said.strip_suffix(':')).unwrap_or(&said).to_owned()
+}
+
+fn rules_with_credentials() -> Rules {
+    Rules {
+        credential_headers: vec![HeaderName::from_static("x-api-key")],
+        ordinary_cookies: OrdinaryCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
+        ..rules(Duration::ZERO)
+    }
+}
+
+/// A head of any fields: it is anonymous only where nothing in it could be a credential.
+pub(crate) fn credential(data: &[u8]) {
+    let headers = named(data);
+    let rules = rules_with_credentials();
+    for method in [Method::GET, Method::POST] {
+        let facts = RequestFacts::read(&method, &headers, &rules);
+        let carries = headers.iter().any(|(name, value)| match name.as_str() {
+            "authorization" | "x-api-key" | "x_api_key" | "x-api_key" | "x_api-key" => true,
+            "cookie" => method == Method::POST || !is_ordinary(value),
+            _ => false,
+        });
+        assert_eq!(facts.credential().is_some(), carries, "{headers:?}");
+    }
+}
+
+/// Whether a `Cookie` line has nothing but pairs of the listed names.
+fn is_ordinary(line: &HeaderValue) -> bool {
+    line.as_bytes().split(|&byte| byte == b';').all(|crumb| {
+        let crumb = crumb.trim_ascii();
+        let name = crumb.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii_end();
+        crumb.is_empty() || (crumb.contains(&b'=') && (name == b"theme" || name.starts_with(b"_ga")))
+    })
+}
+
+/// The first byte says who asks and what for. Whatever a client's head says: what goes to the origin names one host, says
+/// nothing of the client's connection, and where its answer may be shared, nothing that replaces a part of the request.
+pub(crate) fn outbound(data: &[u8]) {
+    let Some((&choice, lines)) = data.split_first() else { return };
+    let purpose = if choice & 1 == 0 { Purpose::Cacheable } else { Purpose::Pass };
+    let peer =
+        IpAddr::from(if choice & 2 == 0 { Ipv4Addr::new(192, 0, 2, 1) } else { Ipv4Addr::new(10, 0, 0, 1) });
+    let headers = named(lines);
+    let outbound = Outbound::new(&options(choice)).expect("good options");
+    let target = outbound.addressed(addressed("/a?b"), &headers, peer);
+    let asked = Asked { method: &Method::GET, target: &target, headers: &headers, peer, purpose: &purpose };
+    let head = outbound.head(&asked).expect("a head");
+
+    assert_eq!(head.uri.path_and_query(), Some(&target.path_and_query));
+    let sent = &head.headers;
+    let one = |name: &str| {
+        let mut lines = sent.get_all(name).iter();
+        let line = String::from_utf8_lossy(lines.next().expect("the field").as_bytes());
+        assert!(lines.next().is_none(), "{name} is said once");
+        line.into_owned()
+    };
+    let host = one(HOST.as_str());
+    assert_eq!(host, if choice & 4 == 0 { "origin.test" } else { target.authority.as_str() });
+    let chain = one("x-forwarded-for");
+    assert!(chain.ends_with(&peer.to_string()), "{chain}");
+    if purpose == Purpose::Cacheable {
+        assert!(chain.split(", ").all(|hop| hop.parse::<IpAddr>().is_ok()), "{chain}");
+        assert_eq!(one("x-forwarded-proto"), target.scheme.as_str());
+        assert_eq!(one("x-forwarded-host"), target.authority.as_str());
+        assert!(peer.to_string() == "10.0.0.1" || chain == "192.0.2.1", "nobody's word is taken: {chain}");
+    }
+    let dashed = |name: &HeaderName| name.as_str().replace('_', "-");
+    for name in sent.keys() {
+        let gone = [
+            "connection",
+            "te",
+            "trailer",
+            "keep-alive",
+            "proxy-connection",
+            "transfer-encoding",
+            "upgrade",
+            "content-length",
+            "expect",
+        ];
+        assert!(!gone.contains(&dashed(name).as_str()), "{name}");
+        if purpose == Purpose::Cacheable {
+            assert_eq!(REPLACING.iter().find(|replacing| **replacing == dashed(name)), None);
+        }
+    }
+    for name in hop::named_in_connection(&headers) {
+        let ours = [HOST, VIA].contains(&name) || name.as_str().starts_with("x-forwarded-");
+        assert!(ours || !sent.contains_key(&name), "{name} was the connection's");
+    }
+    assert!(sent.get_all(COOKIE).iter().count() <= 1);
+}
+
+/// By which frameworks replace a part of the request, or that ask for less than the whole.
+const REPLACING: &[&str] = &[
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-original-method",
+    "x-rewrite-url",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+];
+
+fn options(choice: u8) -> Options {
+    let second = Duration::from_secs(1);
+    Options {
+        scheme: Scheme::Http,
+        authority: Authority::parse(Scheme::Http, b"origin.test").expect("an authority"),
+        base_path: String::new(),
+        host: if choice & 4 == 0 { HostField::Origin } else { HostField::Client },
+        ca_file: None,
+        trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+        connect_timeout: second,
+        head_timeout: second,
+        body_timeout: second,
+        idle_timeout: second,
+        connections_max: 1,
+        queue_timeout: second,
+    }
+}

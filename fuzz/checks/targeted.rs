@@ -1,0 +1,85 @@
+//! Targeted cache control: the field that speaks speaks alone.
+
+use std::time::Duration;
+
+use cachewarp::policy::{Directives, Limit, Scope, Source, storable, strip_addressed};
+use cachewarp::time::Timestamp;
+use http::{HeaderMap, Method};
+
+use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
+
+const OURS: &str = "cachewarp-cache-control";
+const CDN: &str = "cdn-cache-control";
+const ALL: &str = "cache-control";
+
+/// Lines of a targeted field.
+///
+/// Either it can be read, and then nothing beside it counts, or it is as good as absent. Plain members are found by a
+/// reading with strings. What is for us alone can be taken out, and no text makes a panic of the gate.
+pub(crate) fn targeted(data: &[u8]) {
+    let with = |name: &'static str, others: &[(&'static str, &[u8])]| -> HeaderMap {
+        head(others.iter().copied().chain(lines(data).map(|line| (name, line))))
+    };
+    let alone = Directives::of(&with(CDN, &[]));
+    let strict = Directives::of(&with(CDN, &[(ALL, b"no-store, private, max-age=1")]));
+    let loose = Directives::of(&with(CDN, &[(ALL, b"public, max-age=99")]));
+    match alone.source {
+        Source::Targeted => assert_eq!((strict, loose), (alone, alone), "it speaks alone"),
+        Source::CacheControl => {
+            assert_eq!(alone, Directives::default());
+            assert_eq!(strict, Directives::parse([&b"no-store, private, max-age=1"[..]]));
+            assert_eq!(loose, Directives::parse([&b"public, max-age=99"[..]]));
+        }
+    }
+    let ours = Directives::of(&with(OURS, &[(CDN, b"max-age=7")]));
+    match alone.source {
+        Source::Targeted => assert_eq!(ours, alone, "ours comes first, and is read alike"),
+        Source::CacheControl => assert_eq!(ours, Directives::of(&head([(CDN, &b"max-age=7"[..])]))),
+    }
+    if alone.source == Source::Targeted {
+        hold_plain_members(&with(CDN, &[]), &alone);
+    }
+
+    let mut response = with(OURS, &[]);
+    let request = facts(&Method::GET, &HeaderMap::new());
+    let now = Timestamp::from_millis(NOON_MILLIS);
+    if let Ok(stored) = storable(&exchange(&request, &response, now, now), &rules(Duration::ZERO)) {
+        assert!(
+            (!alone.no_store || alone.must_understand) && alone.private != Scope::Whole,
+            "{alone:?}: {stored:?}"
+        );
+    }
+    strip_addressed(&mut response);
+    assert!(response.is_empty());
+}
+
+/// Text without quotes, brackets and colons has no commas but those between its members.
+fn hold_plain_members(response: &HeaderMap, read: &Directives) {
+    let lines: Option<Vec<&str>> = response.get_all(CDN).iter().map(|line| line.to_str().ok()).collect();
+    let Some(text) = lines.map(|lines| lines.join(",")) else { return };
+    if text.contains(['"', '(', ')', ':']) {
+        return;
+    }
+    let last = |name: &str| {
+        let members = text.split(',').map(|member| member.trim_matches([' ', '\t']));
+        let value = |member: &str| {
+            let mut parts = member.split(';').next()?.trim_end_matches(' ').splitn(2, '=');
+            (parts.next() == Some(name)).then(|| parts.next().map(str::to_owned))
+        };
+        members.rev().find_map(value)
+    };
+    let on = |name: &str| last(name).is_some_and(|value| value.as_deref() != Some("?0"));
+    assert_eq!(read.no_store, on("no-store"), "no-store in {text:?}");
+    assert_eq!(read.must_revalidate, on("must-revalidate"), "must-revalidate in {text:?}");
+    assert_eq!(read.private == Scope::Nothing, !on("private"), "private in {text:?}");
+    assert_eq!(read.no_cache == Scope::Nothing, !on("no-cache"), "no-cache in {text:?}");
+    let granted = last("public").is_some_and(|value| matches!(value.as_deref(), None | Some("?1")));
+    assert_eq!(read.public, granted, "public in {text:?}");
+    match last("max-age") {
+        None => assert_eq!(read.max_age, Limit::Unsaid, "max-age in {text:?}"),
+        Some(value) => {
+            let seconds = value.and_then(|value| value.parse::<u64>().ok());
+            assert_eq!(matches!(read.max_age, Limit::Seconds(_)), seconds.is_some(), "max-age in {text:?}");
+        }
+    }
+}

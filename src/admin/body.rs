@@ -1,0 +1,43 @@
+//! The body of an operator's request: JSON, bounded in size and in time.
+
+use std::pin::pin;
+use std::str;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::problem::Problem;
+use crate::limits::{OPERATOR_BODY_TIMEOUT, PURGE_BODY_BYTES_MAX};
+use crate::purge::BadOrder;
+
+/// Reads the whole of it.
+pub(super) async fn text<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) -> Result<String, Problem> {
+    if !is_json(headers) {
+        return Err(Problem::NotJson);
+    }
+    let bytes_max = u64::try_from(PURGE_BODY_BYTES_MAX).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > bytes_max {
+        return Err(Problem::TooLarge);
+    }
+    let body = pin!(body);
+    let limited = Limited::new(body.map_err(|_| Problem::NoBody), PURGE_BODY_BYTES_MAX);
+    match timeout(OPERATOR_BODY_TIMEOUT, limited.collect()).await {
+        Ok(Ok(whole)) => {
+            let bytes = whole.to_bytes();
+            Ok(str::from_utf8(&bytes).map_err(|_| BadOrder::Malformed)?.to_owned())
+        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(Problem::NoBody),
+    }
+}
+
+/// One `Content-Type`, and `application/json` in it: what a page cannot have a browser send without asking.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_TYPE).iter();
+    let media = lines.next().and_then(|line| line.to_str().ok()?.split(';').next());
+    media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) && lines.next().is_none()
+}

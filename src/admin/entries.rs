@@ -1,0 +1,77 @@
+//! `GET /entries?url=…&header=Name:%20value…`: what is stored, and what it would be to such a request.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Uri};
+
+use super::problem::Problem;
+use super::query::{self, BadQuery};
+use super::{Answer, json};
+use crate::key::Target;
+use crate::limits::INSPECTED_FIELDS_MAX;
+use crate::proxy::Proxy;
+
+const KNOWN: &str = "url, header";
+
+/// Looks, and tells.
+pub(super) async fn answer(proxy: &Proxy, uri: &Uri) -> Result<Answer, Problem> {
+    let (target, headers) = asked(uri.query())?;
+    Ok(json(StatusCode::OK, proxy.inspect(target, headers).await))
+}
+
+/// The request that is meant.
+fn asked(query: Option<&str>) -> Result<(Target, HeaderMap), BadQuery> {
+    let mut target = None;
+    let mut headers = HeaderMap::new();
+    for (name, value) in query::pairs(query)? {
+        match name.as_str() {
+            "url" if target.is_some() => return Err(BadQuery::Twice("url")),
+            "url" => target = Some(Target::of_url(&value)?),
+            "header" if headers.len() < INSPECTED_FIELDS_MAX => {
+                let (name, value) = field(&value).ok_or(BadQuery::Header)?;
+                headers.append(name, value);
+            }
+            "header" => return Err(BadQuery::Header),
+            _ => return Err(BadQuery::Unknown { given: name, known: KNOWN }),
+        }
+    }
+    Ok((target.ok_or(BadQuery::Missing("url"))?, headers))
+}
+
+fn field(text: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':')?;
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.trim()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_and_fields() {
+        let (target, headers) =
+            asked(Some("url=http%3A%2F%2FA.test%2Fb%3Fc%3Dd%26e&header=Accept:+br&header=x%3Ay&header=X:z"))
+                .unwrap();
+        assert_eq!(target.to_string(), "http://a.test/b?c=d&e");
+        let fields: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(fields, [("accept", "br"), ("x", "y"), ("x", "z")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let many = format!("url=http://a/{}", "&header=a:b".repeat(INSPECTED_FIELDS_MAX + 1));
+        for (query, bad) in [
+            (None, BadQuery::Missing("url")),
+            (Some("header=a:b"), BadQuery::Missing("url")),
+            (Some("url=http://a/&url=http://a/"), BadQuery::Twice("url")),
+            (Some("url=/a"), BadQuery::Url(crate::key::BadUrl::Scheme)),
+            (Some("url=http://a/&header=a"), BadQuery::Header),
+            (Some("url=http://a/&header=a%20b:c"), BadQuery::Header),
+            (Some("url=http://a/&header=a:b%0d%0ac:d"), BadQuery::Header),
+            (Some(many.as_str()), BadQuery::Header),
+            (Some("uri=http://a/"), BadQuery::Unknown { given: "uri".to_owned(), known: KNOWN }),
+        ] {
+            assert_eq!(asked(query).unwrap_err(), bad, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `GET /stats`: the whole state of this process, as a JSON document.
+//!
+//! Everything in it is counted for `/metrics` too, so what is shown here is a choice among the published names. Counts are
+//! since the start; whoever wants rates asks twice, and the buckets are there so that percentiles can be had of the time
+//! between. With `?top=10` it has the paths asked for most, which are only counted while somebody asks for them.
+
+use http::{StatusCode, Uri};
+
+use super::problem::Problem;
+use super::query::{self, BadQuery};
+use super::{Admin, Answer, json};
+use crate::json::{Object, object};
+use crate::label::Label;
+use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
+use crate::store::ConnectionState;
+use crate::telemetry::{BUCKET_BOUNDS, Snapshot, percentile};
+use crate::time::{self, millis};
+
+/// The outcomes that are hits, with the tier that made them so.
+const HITS: [(&str, &str); 2] = [("hit-memory", "memory"), ("hit-redis", "redis")];
+/// The outcomes of all that might have been a hit.
+const CACHEABLE: [&str; 7] =
+    ["hit-memory", "hit-redis", "miss", "validated", "stale-on-error", "collapsed", "uncacheable"];
+/// What is shown of a latency.
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
+/// Escaped, a byte is six at most.
+const PATH_ESCAPED_BYTES_MAX: usize = 6 * TOP_PATH_BYTES_MAX;
+
+/// Shows it.
+pub(super) async fn answer(admin: &Admin, uri: &Uri) -> Result<Answer, Problem> {
+    let top = top(uri.query())?;
+    let health = admin.store.health().await;
+    let snapshot = admin.registry.snapshot();
+    let now = time::instant();
+    let document = object(|object| {
+        object.text("version", env!("CARGO_PKG_VERSION"), usize::MAX);
+        object.seconds("uptime", now.duration_since(admin.begun));
+        object.number("now_ms", millis(now.duration_since(admin.begun)));
+        object.number("workers", admin.workers as u64);
+        write_requests(object, &snapshot);
+        write_latency(object, &snapshot);
+        object.object("memory", usize::MAX, |object| {
+            number(object, &snapshot, "bytes", "cachewarp_memory_bytes");
+            number(object, &snapshot, "entries", "cachewarp_memory_entries");
+        });
+        object.object("redis", usize::MAX, |object| {
+            object.word("health", health.word());
+            numbers(object, &snapshot, "connections", "cachewarp_redis_connections");
+            number(object, &snapshot, "in_flight", "cachewarp_redis_commands_in_flight");
+            numbers(object, &snapshot, "commands", "cachewarp_redis_commands");
+            number(object, &snapshot, "reconnects", "cachewarp_redis_reconnects");
+            object.objects("each", admin.store.connections().iter(), write_connection);
+        });
+        object.object("origin", usize::MAX, |object| {
+            number(object, &snapshot, "open", "cachewarp_origin_connections_open");
+            number(object, &snapshot, "idle", "cachewarp_origin_connections_idle");
+            numbers(object, &snapshot, "requests", "cachewarp_origin_requests");
+            numbers(object, &snapshot, "failures", "cachewarp_origin_failures");
+        });
+        object.object("clients", usize::MAX, |object| {
+            number(object, &snapshot, "open", "cachewarp_client_connections_open");
+            number(object, &snapshot, "accepted", "cachewarp_client_connections_accepted");
+        });
+        number(object, &snapshot, "fills", "cachewarp_fills");
+        if let Some(count) = top {
+            let paths = admin.proxy.popular_paths(count);
+            object.objects("top", paths.iter(), |object, (path, count)| {
+                object.text("path", path, PATH_ESCAPED_BYTES_MAX);
+                object.number("requests", *count);
+            });
+        }
+    });
+    Ok(json(StatusCode::OK, document))
+}
+
+/// One connection to Redis, as its worker last wrote it down.
+fn write_connection(object: &mut Object<'_>, connection: &ConnectionState) {
+    object.text("server", &connection.server, usize::MAX);
+    object.word("lane", connection.lane.word());
+    object.word("state", connection.standing.word());
+    object.word("breaker", connection.breaker.word());
+    object.seconds("silence", connection.silence);
+    object.number("in_flight", connection.commands);
+    object.number("in_flight_bytes", connection.bytes);
+    if let Some(oldest) = connection.oldest {
+        object.seconds("oldest", oldest);
+    }
+    object.number("reconnects", connection.reconnects);
+    object.number("received_bytes", connection.received);
+    object.number("sent_bytes", connection.sent);
+}
+
+/// How many paths are asked for.
+fn top(query: Option<&str>) -> Result<Option<usize>, BadQuery> {
+    let mut top = None;
+    for (name, value) in query::pairs(query)? {
+        match name.as_str() {
+            "top" if top.is_some() => return Err(BadQuery::Twice("top")),
+            "top" => {
+                let count = value.parse().ok().filter(|count| (1..=TOP_PATHS_SHOWN_MAX).contains(count));
+                top = Some(count.ok_or(BadQuery::Top)?);
+            }
+            _ => return Err(BadQuery::Unknown { given: name, known: "top" }),
+        }
+    }
+    Ok(top)
+}
+
+fn write_requests(object: &mut Object<'_>, snapshot: &Snapshot) {
+    numbers(object, snapshot, "requests", REQUESTS);
+    let of = |outcomes: &mut dyn FnMut(&str) -> bool| -> f64 {
+        snapshot.numbers(REQUESTS).filter(|(outcome, _)| outcomes(outcome)).map(|(_, count)| count).sum()
+    };
+    let cacheable = of(&mut |outcome| CACHEABLE.contains(&outcome));
+    object.object("hit_ratio", usize::MAX, |object| {
+        for (hit, tier) in HITS {
+            object.ratio(tier, of(&mut |outcome| outcome == hit) / cacheable);
+        }
+        object.ratio("all", of(&mut |outcome| HITS.iter().any(|(hit, _)| *hit == outcome)) / cacheable);
+    });
+}
+
+const REQUESTS: &str = "cachewarp_requests";
+
+fn write_latency(object: &mut Object<'_>, snapshot: &Snapshot) {
+    object.numbers("latency_bounds_us", BUCKET_BOUNDS.iter().copied());
+    object.object("latency", usize::MAX, |object| {
+        for (outcome, counts) in snapshot.buckets("cachewarp_request_duration") {
+            if counts.iter().all(|count| *count == 0) {
+                continue;
+            }
+            object.object(outcome, usize::MAX, |object| {
+                for (name, part) in PERCENTILES {
+                    if let Some(took) = percentile(counts, part) {
+                        object.ratio(&format!("{name}_ms"), took.as_secs_f64() * 1e3);
+                    }
+                }
+                object.numbers("buckets", counts.iter().copied());
+            });
+        }
+    });
+}
+
+fn number(object: &mut Object<'_>, snapshot: &Snapshot, name: &str, metric: &str) {
+    if let Some(number) = snapshot.number(metric) {
+        object.number(name, whole(number));
+    }
+}
+
+fn numbers(object: &mut Object<'_>, snapshot: &Snapshot, name: &str, metric: &str) {
+    object.object(name, usize::MAX, |object| {
+        for (label, number) in snapshot.numbers(metric) {
+            object.number(label, whole(number));
+        }
+    });
+}
+
+/// Nothing that is shown has a part, and what is below zero is so for a moment, between two workers' counts.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_paths_are_asked_for() {
+        assert_eq!(top(None), Ok(None));
+        assert_eq!(top(Some("top=10")), Ok(Some(10)));
+        for query in ["top=0", "top", "top=101", "top=-1", "top=a"] {
+            assert_eq!(top(Some(query)), Err(BadQuery::Top), "{query}");
+        }
+        assert_eq!(top(Some("top=1&top=1")), Err(BadQuery::Twice("top")));
+        assert!(matches!(top(Some("tops=1")), Err(BadQuery::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_number_is_whole_and_not_below_zero() {
+        assert_eq!([-1.0, 0.4, 7.0, f64::NAN].map(whole), [0, 0, 7, 0]);
+    }
+}

@@ -1,0 +1,325 @@
+//! The composition root: settings become parts, parts become workers.
+//!
+//! One thread a worker, each with a runtime, a listener on the shared port, a share of the Redis connections and an
+//! origin pool of its own; a hit crosses no thread. The first worker also serves the admin listener. All of them stop
+//! by one signal, and none outlives another: a worker that dies ends the process.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::config::{self, Settings};
+use crate::limits::WARM_INTERVAL;
+use crate::proxy::{Caller, Proxy, Responding};
+use crate::server::{Drained, Handler, Inherited, ListenError, Listener, Peer, Reply, Shutdown};
+use crate::store::{Store, WARM_TAKES_MAX};
+use crate::telemetry::Registry;
+use crate::{admin, origin, policy, proxy, server, store, time};
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The way to the origin cannot be set up.
+    #[error(transparent)]
+    Origin(#[from] origin::BadOptions),
+    /// The system gives no thread, runtime or signal.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] io::Error),
+    /// A worker ended before it served.
+    #[error("a worker ended before it served")]
+    WorkerLost,
+}
+
+/// A proxy that serves. Dropping it stops the proxy as a signal would, without waiting for it.
+pub struct Running {
+    addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+    shutdown: Shutdown,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+/// Starts all workers on sockets of their own; when this returns, requests are served.
+pub fn start(settings: Settings) -> Result<Running, StartError> {
+    start_on(settings, &Inherited::default())
+}
+
+/// The same on sockets that this process was started with, where there are any.
+pub fn start_on(settings: Settings, inherited: &Inherited) -> Result<Running, StartError> {
+    let Settings { workers, admin, operators: access, rules, store, proxy, .. } = settings;
+    let listeners = match workers.first() {
+        Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
+        None => return Err(StartError::WorkerLost),
+    };
+    let mut operators = match admin {
+        Some(options) => listen(&inherited.admin, &options, 1)?.pop().map(|listener| (listener, options)),
+        None => None,
+    };
+    let addr = listeners.first().map_or(Err(StartError::WorkerLost), |first| Ok(first.local_addr()?))?;
+    let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+
+    let registry = Registry::new();
+    let shutdown = Shutdown::new();
+    let shared = Shared {
+        store: store::Shared::new(store, &registry),
+        fetches: proxy::Shared::new(&proxy, &registry),
+        proxy,
+        rules,
+        access,
+        workers: workers.len(),
+        registry,
+        warmed: watch::Sender::new(false),
+        shutdown: shutdown.clone(),
+    };
+    let mut running = Running { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
+    let (ready, begun) = sync_channel(listeners.len());
+    for (number, (listener, options)) in listeners.into_iter().zip(workers).enumerate() {
+        let worker = Worker {
+            number,
+            shared: shared.clone(),
+            options,
+            listener,
+            operators: operators.take(),
+            ready: ready.clone(),
+        };
+        let thread = thread::Builder::new().name(format!("worker-{number}"));
+        running.workers.push(thread.spawn(move || worker.run())?);
+    }
+    drop(ready);
+    for _ in &running.workers {
+        begun.recv().map_err(|_| StartError::WorkerLost)??;
+    }
+    Ok(running)
+}
+
+fn listen(
+    inherited: &[TcpListener],
+    options: &server::Options,
+    shares: usize,
+) -> Result<Vec<Listener>, ListenError> {
+    match Listener::inherit(inherited, options, shares)? {
+        none if none.is_empty() => Listener::bind(options, shares),
+        listeners => Ok(listeners),
+    }
+}
+
+impl Running {
+    /// Where clients are served.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Serves until a signal or the end of a worker, then drains. `false` if a worker died.
+    pub fn serve_until(self, mut signals: Signals) -> bool {
+        signals.runtime.block_on(async {
+            tokio::select! {
+                _ = signals.terminate.recv() => self.drain("SIGTERM"),
+                _ = signals.interrupt.recv() => self.drain("SIGINT"),
+                () = self.shutdown.begun() => {}
+            }
+        });
+        self.stop()
+    }
+
+    /// Said when it is so: whoever reads the line may count on it.
+    fn drain(&self, signal: &str) {
+        self.shutdown.begin();
+        info!("{signal}: draining");
+    }
+
+    /// Lets accepted work end, for at most `drain_timeout`. `false` if a worker died.
+    pub fn stop(mut self) -> bool {
+        self.shutdown.begin();
+        let ends: Vec<_> = self.workers.drain(..).map(thread::JoinHandle::join).collect();
+        ends.iter().all(Result::is_ok)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+/// SIGTERM and SIGINT, which from here on end nothing by themselves: to be caught before anything is served, so that
+/// whoever stops a process that has just begun stops it in order.
+pub struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches both.
+    pub fn catch() -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let within = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(within);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+}
+
+/// What all workers share.
+#[derive(Clone)]
+struct Shared {
+    rules: policy::Rules,
+    proxy: proxy::Options,
+    access: admin::Options,
+    workers: usize,
+    registry: Registry,
+    store: store::Shared,
+    fetches: proxy::Shared,
+    /// Whether memory has what it had before the restart, or will not have it.
+    warmed: watch::Sender<bool>,
+    shutdown: Shutdown,
+}
+
+/// What one worker takes to its thread.
+struct Worker {
+    /// Which of all.
+    number: usize,
+    shared: Shared,
+    options: config::Worker,
+    listener: Listener,
+    /// The first worker has the operators' listener.
+    operators: Option<(Listener, server::Options)>,
+    ready: SyncSender<Result<(), StartError>>,
+}
+
+/// Begins the shutdown when its worker ends, for whatever reason.
+struct EndsAll(Shutdown);
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("a worker died; the process ends");
+        }
+        self.0.begin();
+    }
+}
+
+impl Worker {
+    fn run(self) {
+        let _end = EndsAll(self.shared.shutdown.clone());
+        let ready = self.ready.clone();
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => LocalSet::new().block_on(&runtime, self.serve()),
+            // Whoever waits for this worker has it from the channel; nobody waits if the start was given up.
+            Err(error) => drop(ready.send(Err(error.into()))),
+        }
+    }
+
+    async fn serve(self) {
+        let Self { number, shared, options, listener, operators, ready } = self;
+        let Shared { registry, shutdown, access, workers, warmed, .. } = shared;
+        let origin = match origin::Client::new(options.origin, &registry) {
+            Ok(origin) => origin,
+            Err(bad) => return drop(ready.send(Err(bad.into()))),
+        };
+        let store = Rc::new(Store::open(shared.store, options.redis, &registry));
+        let proxy =
+            Proxy::new(shared.proxy, shared.rules, shared.fetches, Rc::clone(&store), origin, &registry);
+        warm(number, &store, &warmed).await;
+        drop(ready.send(Ok(())));
+
+        let drain = shutdown.clone();
+        let clients =
+            server::serve(listener, &options.server, Rc::clone(&proxy), shutdown.clone(), &registry);
+        let list = keep_warm_list(number, Rc::clone(&store), shutdown.clone());
+        let operators = async {
+            match operators {
+                Some((listener, options)) => {
+                    let admin = Admin::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
+                    // What operators do is not counted with what clients do.
+                    server::serve(listener, &options, admin, shutdown, &Registry::new()).await.map(drop)
+                }
+                None => Ok(()),
+            }
+        };
+        // What is to be stored has what the clients have left of the time, not as much again.
+        let deadline = async {
+            drain.begun().await;
+            Ok(time::instant() + options.server.drain_timeout)
+        };
+        let ended = tokio::try_join!(clients, operators, list, deadline);
+        let left = ended.as_ref().map_or(options.server.drain_timeout, |(.., deadline)| {
+            deadline.saturating_duration_since(time::instant())
+        });
+        match ended {
+            Ok((Drained { cut: 0 }, ..)) => {}
+            Ok((Drained { cut }, ..)) => warn!(cut, "connections were cut at the end of drain_timeout"),
+            Err(error) => error!(%error, "a listener was lost"),
+        }
+        proxy.close(left).await;
+    }
+}
+
+/// Before anything is served, the first worker fills memory, which is everybody's, and the others wait for that: for a time
+/// that is known beforehand.
+async fn warm(number: usize, store: &Rc<Store>, warmed: &watch::Sender<bool>) {
+    if !store.keeps_warm() {
+        return;
+    }
+    if number == 0 {
+        let entries = store.warm().await;
+        info!(entries, "read into memory what was hot before");
+        warmed.send_replace(true);
+    } else {
+        // It may have ended without a word.
+        let _ = timeout(WARM_TAKES_MAX, warmed.subscribe().wait_for(|warmed| *warmed)).await;
+    }
+}
+
+/// The first worker writes down what is hot, now and then, and when the end begins.
+async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> io::Result<()> {
+    if number == 0 && store.keeps_warm() {
+        while timeout(WARM_INTERVAL, shutdown.begun()).await.is_err() {
+            store.write_warm_list().await;
+        }
+        store.write_warm_list().await;
+    }
+    Ok(())
+}
+
+/// Clients are served by the proxy: the server knows nothing of it, nor it of the server.
+impl Handler for Proxy {
+    type Body = proxy::Body;
+
+    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<proxy::Body> {
+        match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request) {
+            Responding::AtOnce(response) => Reply::Ready(response),
+            Responding::Later(work) => Reply::Working(work),
+        }
+    }
+}
+
+/// Operators are served by the admin part.
+impl Handler for Admin {
+    type Body = Full<Bytes>;
+
+    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Full<Bytes>> {
+        Reply::working(async move { self.respond(peer.addr.ip(), request).await })
+    }
+}

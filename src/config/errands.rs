@@ -1,0 +1,214 @@
+//! What `cachewarp purge`, `inspect` and `top` are to ask: from the words of the command line to an errand.
+//!
+//! An order is checked here as the admin listener will check it, so that a slip is told before anything is sent.
+
+use clap::ArgMatches;
+use clap::builder::{Arg, ArgAction};
+
+use super::settings::Settings;
+use super::wrong::Wrong;
+use crate::json;
+use crate::key::Target;
+use crate::probe::{Errand, Operator};
+use crate::purge;
+
+/// The words of `cachewarp purge`, as they were given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Purge {
+    urls: Vec<String>,
+    tags: Vec<String>,
+    /// `authority/name`
+    groups: Vec<String>,
+    prefixes: Vec<String>,
+    all: Said,
+    soft: Said,
+}
+
+/// Those of `cachewarp inspect`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Inspect {
+    url: String,
+    fields: Vec<String>,
+}
+
+/// Those of `cachewarp top`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Top {
+    once: Said,
+}
+
+/// Whether a flag without a value is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Said {
+    Yes,
+    #[default]
+    No,
+}
+
+/// How `cachewarp top` shows what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// On the terminal, until somebody has seen enough.
+    Live,
+    /// Once, as text.
+    Once,
+}
+
+impl Purge {
+    pub(super) fn args() -> [Arg; 6] {
+        [
+            several("url", "URL", "A URL as clients ask for it, with all its variants"),
+            several("tag", "TAG", "Everything that the origin gave this tag"),
+            several("group", "HOST/NAME", "Everything of a cache group of this host"),
+            several("prefix", "URL", "Everything whose URL begins so"),
+            switch("all", "Everything"),
+            switch("soft", "Make it stale, in place of gone"),
+        ]
+    }
+
+    pub(super) fn read(matches: &ArgMatches) -> Self {
+        Self {
+            urls: texts(matches, "url"),
+            tags: texts(matches, "tag"),
+            groups: texts(matches, "group"),
+            prefixes: texts(matches, "prefix"),
+            all: Said::of(matches, "all"),
+            soft: Said::of(matches, "soft"),
+        }
+    }
+
+    pub(super) fn errand(&self) -> Result<Errand, Vec<Wrong>> {
+        let groups: Vec<_> =
+            self.groups.iter().map(|group| group.split_once('/').unwrap_or((group, ""))).collect();
+        let order = json::object(|order| {
+            order.texts("urls", self.urls.iter().map(String::as_str), usize::MAX);
+            order.texts("tags", self.tags.iter().map(String::as_str), usize::MAX);
+            order.objects("groups", groups.iter(), |group, (authority, name)| {
+                group.text("authority", authority, usize::MAX);
+                group.text("name", name, usize::MAX);
+            });
+            order.texts("prefixes", self.prefixes.iter().map(String::as_str), usize::MAX);
+            for (name, said) in [("all", self.all), ("soft", self.soft)] {
+                if said == Said::Yes {
+                    order.set(name);
+                }
+            }
+        });
+        purge::read(&order).map(|_| Errand::Purge(order)).map_err(|bad| vec![Wrong::Purge(bad)])
+    }
+}
+
+impl Inspect {
+    pub(super) fn args() -> [Arg; 2] {
+        [
+            Arg::new("url").required(true).value_name("URL").help("A URL as clients ask for it"),
+            several(
+                "header",
+                "NAME: VALUE",
+                "A header of the request that is meant; several are given one by one",
+            )
+            .short('H'),
+        ]
+    }
+
+    pub(super) fn read(matches: &ArgMatches) -> Self {
+        let url = matches.get_one::<String>("url").cloned().unwrap_or_default();
+        Self { url, fields: texts(matches, "header") }
+    }
+
+    pub(super) fn errand(&self) -> Result<Errand, Vec<Wrong>> {
+        Target::of_url(&self.url).map_err(|bad| vec![Wrong::InspectUrl(bad)])?;
+        Ok(Errand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
+    }
+}
+
+impl Top {
+    pub(super) fn args() -> [Arg; 1] {
+        [switch("once", "Print one frame as text, of what happens within a second")]
+    }
+
+    pub(super) fn read(matches: &ArgMatches) -> Self {
+        Self { once: Said::of(matches, "once") }
+    }
+
+    pub(super) fn watching(self) -> Watching {
+        match self.once {
+            Said::Yes => Watching::Once,
+            Said::No => Watching::Live,
+        }
+    }
+}
+
+impl Said {
+    fn of(matches: &ArgMatches, name: &str) -> Self {
+        if matches.get_flag(name) { Self::Yes } else { Self::No }
+    }
+}
+
+/// Where these settings say that operators are served.
+pub(super) fn operator(settings: &Settings) -> Result<Operator, Vec<Wrong>> {
+    match &settings.admin {
+        Some(listener) => Ok(Operator::at(listener.addr, settings.operators.token.clone())),
+        None => Err(vec![Wrong::NoAdmin]),
+    }
+}
+
+fn several(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help).action(ArgAction::Append)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
+}
+
+fn texts(matches: &ArgMatches, name: &str) -> Vec<String> {
+    matches.get_many::<String>(name).into_iter().flatten().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purge() -> Purge {
+        Purge::default()
+    }
+
+    fn words(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn an_order_of_everything() {
+        let all = Purge {
+            urls: words(&["http://a/b"]),
+            tags: words(&["t", "u"]),
+            groups: words(&["a:8000/g/h"]),
+            prefixes: words(&["http://a/v1/"]),
+            all: Said::Yes,
+            soft: Said::Yes,
+        };
+        let Errand::Purge(order) = all.errand().unwrap() else { panic!("no purge") };
+        assert_eq!(
+            order,
+            r#"{"urls":["http://a/b"],"tags":["t","u"],"groups":[{"authority":"a:8000","name":"g/h"}],"prefixes":["http://a/v1/"],"all":true,"soft":true}"#
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_before_anything_is_sent() {
+        for (words, told) in [
+            (purge(), "nothing is named that is to be purged"),
+            (Purge { soft: Said::Yes, ..purge() }, "nothing is named that is to be purged"),
+            (Purge { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
+            (Purge { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
+        ] {
+            let wrong = words.errand().unwrap_err();
+            assert_eq!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+        }
+        let inspect = Inspect { url: "/a".to_owned(), fields: Vec::new() };
+        assert_eq!(
+            inspect.errand().unwrap_err()[0].to_string(),
+            "the URL does not begin with http:// or https://"
+        );
+    }
+}

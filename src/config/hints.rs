@@ -1,0 +1,120 @@
+//! What to write instead.
+
+use super::args::COMMANDS;
+use super::nearest::nearest;
+use super::units::{duration_meant, size_meant};
+use super::urls::BadUrl;
+use super::wrong::Wrong;
+
+impl Wrong {
+    /// What to do about it, if more can be said than what is wrong.
+    pub(super) fn hint(&self, text: &str) -> Option<String> {
+        let did_you_mean = |meant: &str| format!("did you mean `{meant}`?");
+        let fixed = |hint: &str| Some(hint.to_owned());
+        match self {
+            Self::Empty => fixed("leave it out to have the default"),
+            Self::Twice => fixed("keep one"),
+            Self::Duration(_) => Some(match duration_meant(text) {
+                Some(meant) => did_you_mean(&meant),
+                None => "write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`".to_owned(),
+            }),
+            Self::Size(_) => Some(match size_meant(text) {
+                Some(meant) => did_you_mean(&meant),
+                None => "write a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`".to_owned(),
+            }),
+            Self::Choice(choices) => nearest(text, choices.iter().copied()).map(did_you_mean),
+            Self::Address => Some(address_hint(text)),
+            Self::SameAddress(_) => fixed("give one of them another port"),
+            Self::OwnOrigin(_) => fixed("name the API itself"),
+            Self::Url(wrong) => url_hint(wrong, text).map(str::to_owned),
+            Self::NotTheNetwork { network, .. } => Some(did_you_mean(network)),
+            Self::MediaType(item) if item == "*/*" => Some(did_you_mean("*")),
+            Self::MediaType(item) => {
+                item.split_once(';').map(|(essence, _)| did_you_mean(essence.trim_end()))
+            }
+            Self::Status(item) if item.contains("xx") => fixed("list them one by one, or `*` for all"),
+            Self::DotenvSyntax => {
+                fixed("a value with spaces, quotes or `#` stands between quotes, and a quote is closed")
+            }
+            Self::DotenvSubstitution => fixed("put the value in single quotes if it means itself"),
+            Self::NoToken => fixed("give --token, or set explain_token"),
+            Self::NotUtf8 => fixed("save it as UTF-8"),
+            Self::Flag { meant, .. } => meant.as_deref().map(did_you_mean),
+            Self::Stray(given) => {
+                nearest(given, COMMANDS).filter(|command| command != given).map(did_you_mean)
+            }
+            Self::OtherHalf(_) => fixed("set both, or neither"),
+            Self::SecondPassword => fixed("keep one"),
+            Self::File(_)
+            | Self::Number
+            | Self::Below(_)
+            | Self::Above(_)
+            | Self::EmptyItem
+            | Self::Network(_)
+            | Self::Status(_)
+            | Self::PartStatus(_)
+            | Self::HeaderName(_)
+            | Self::CookieName(_)
+            | Self::KeyPrefix
+            | Self::NodeName
+            | Self::Token
+            | Self::TokenFlag
+            | Self::Log(_)
+            | Self::DotenvUnreadable(_)
+            | Self::HealthUrl(_)
+            | Self::ExplainUrl(_)
+            | Self::InspectUrl(_)
+            | Self::Purge(_)
+            | Self::NoAdmin
+            | Self::Field(_)
+            | Self::Usage(_) => None,
+        }
+    }
+}
+
+fn address_hint(text: &str) -> String {
+    let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
+    match port {
+        Some(port) if text == port || text.strip_suffix(port) == Some(":") => {
+            format!("did you mean `127.0.0.1:{port}`, or `[::]:{port}` for every interface?")
+        }
+        Some(port) if text.starts_with("localhost") => format!("did you mean `127.0.0.1:{port}`?"),
+        Some(_) | None => {
+            "write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`".to_owned()
+        }
+    }
+}
+
+fn url_hint(wrong: &BadUrl, text: &str) -> Option<&'static str> {
+    match wrong {
+        BadUrl::Malformed(_) if text.contains('@') => Some(
+            "percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40",
+        ),
+        BadUrl::Scheme { given, .. } if given == "valkey" => {
+            Some("it speaks Redis' protocol: write `redis://`")
+        }
+        BadUrl::Scheme { given, .. } if given == "valkeys" => {
+            Some("it speaks Redis' protocol: write `rediss://`")
+        }
+        BadUrl::Scheme { given, .. } if given.contains("sentinel") => {
+            Some("write `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS")
+        }
+        BadUrl::Scheme { given, .. } if given.contains("cluster") => {
+            Some("write `redis+cluster://host:port,host:port`, with `rediss` for TLS")
+        }
+        BadUrl::MasterName => Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`"),
+        BadUrl::UserWithoutPassword => Some("for a password alone write `redis://:password@host`"),
+        BadUrl::SocketPath => Some("write `unix:///path/to/redis.sock`"),
+        BadUrl::Database => Some("write `/0` or `?db=0`"),
+        BadUrl::NoScheme
+        | BadUrl::Malformed(_)
+        | BadUrl::Scheme { .. }
+        | BadUrl::Host
+        | BadUrl::PortZero
+        | BadUrl::TooManyHosts
+        | BadUrl::ClusterDatabase
+        | BadUrl::UserInformation
+        | BadUrl::Trailer
+        | BadUrl::Parameter(_) => None,
+    }
+}

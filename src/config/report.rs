@@ -1,0 +1,39 @@
+//! What `cachewarp check` prints: every value that would hold, and who said so.
+
+use std::fmt;
+
+use super::faults::shown;
+use super::sayings::{Said, Sayings};
+use super::table::Name;
+
+/// Every setting with its value and its source, without secrets.
+#[derive(Debug)]
+pub struct Report(Vec<[String; 3]>);
+
+impl Report {
+    pub(super) fn of(sayings: &Sayings, workers: usize) -> Self {
+        let row = |&name: &Name| {
+            let Said { text, source } = sayings.of(name);
+            let value = match (name, text.as_str()) {
+                (Name::WorkerThreads, "auto") => format!("auto ({workers})"),
+                (_, "") => "(none)".to_owned(),
+                (_, text) => shown(name, text),
+            };
+            [name.to_string(), value, source.to_string()]
+        };
+        Self(Name::ALL.iter().map(row).collect())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = |column: fn(&[String; 3]) -> &String| {
+            self.0.iter().map(|row| column(row).chars().count()).max().unwrap_or_default()
+        };
+        let (names, values) = (longest(|[name, ..]| name), longest(|[_, value, _]| value));
+        for [name, value, source] in &self.0 {
+            writeln!(f, "{name:names$}  {value:values$}  {source}")?;
+        }
+        Ok(())
+    }
+}

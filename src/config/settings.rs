@@ -1,0 +1,348 @@
+//! What the settings mean: text in, each module's own options out, every fault noted on the way.
+//!
+//! A value that is wrong is noted and read as its default, so that the values after it are looked at too. With one
+//! fault noted there are no settings, so the stand-in is never used.
+//!
+//! What is said for the whole process is shared out here: no worker ever has to ask how many others there are.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Files;
+use super::faults::Fault;
+use super::places::{is_at, meet};
+use super::reading::Reading;
+use super::sayings::Sayings;
+use super::share::{Share, Worker};
+use super::table::Name;
+use super::warnings::Warning;
+use super::wrong::Wrong;
+use super::{units, urls, values};
+use crate::limits::{
+    ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
+    MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,
+    WORKERS_MAX, entry_bytes_max,
+};
+use crate::origin::HostField;
+use crate::proxy::{AccessLog, FetchLease};
+use crate::secret::Secret;
+use crate::telemetry::log;
+use crate::time::instant;
+use crate::{admin, origin, policy, proxy, redis, server, store, tls};
+
+/// Everything that the composition root fills the modules with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect, the same for every worker.
+    pub listen_addr: SocketAddr,
+    /// One for each worker, with its share of what the process may have; at least one.
+    pub workers: Vec<Worker>,
+    /// The listener for operators, if there is one. It is one worker's, and is not shared out.
+    pub admin: Option<server::Options>,
+    /// Who may do what there.
+    pub operators: admin::Options,
+    /// What may be stored.
+    pub rules: policy::Rules,
+    /// The tiers. The memory tier is one for all workers.
+    pub store: store::Options,
+    /// How requests are answered.
+    pub proxy: proxy::Options,
+    /// Where log lines go.
+    pub log: log::Options,
+}
+
+/// What was found in the sayings.
+pub(super) struct Meaning {
+    /// Without any fault.
+    pub(super) settings: Result<Settings, Vec<Fault>>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Finds what the sayings mean on a machine with so many cores.
+pub(super) fn mean(sayings: &Sayings, cores: usize, files: Files) -> Meaning {
+    let mut reading = Reading::of(sayings, files);
+    let settings = reading.settings(cores);
+    let Reading { faults, warnings, .. } = reading;
+    let settings = settings.filter(|_| faults.is_empty()).ok_or(faults);
+    Meaning { settings, warnings }
+}
+
+/// Zero is one of them: it turns something off.
+const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
+/// Of what must happen some time.
+const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
+
+/// `None` is only where a default in the table is wrong itself, which is a fault, and which a test rules out.
+impl Reading<'_> {
+    fn settings(&mut self, cores: usize) -> Option<Settings> {
+        let server = self.server()?;
+        let admin = self.admin(&server)?;
+        let operators = self.operators(admin.as_ref())?;
+        let workers = self.take(Name::WorkerThreads, |text| match text {
+            "auto" => Ok(cores.clamp(1, WORKERS_MAX)),
+            number => units::number(number, 1..=WORKERS_MAX),
+        })?;
+        let origin = self.origin()?;
+        self.check_places(&server, admin.as_ref(), &origin);
+        let redis = self.redis()?;
+        self.check_files(&origin, redis.as_ref());
+        let rules = self.rules()?;
+        let value_bytes_max = entry_bytes_max(rules.body_bytes_max);
+        let redis = redis.map(|deployment| redis::Deployment {
+            server: redis::Options { value_bytes_max, ..deployment.server },
+            ..deployment
+        });
+        let settings = Settings {
+            listen_addr: server.addr,
+            admin,
+            operators,
+            store: self.store(&rules)?,
+            rules,
+            proxy: self.proxy()?,
+            log: self.log()?,
+            workers: (0..workers)
+                .map(|index| Share { workers, index }.worker(&server, redis.as_ref(), &origin))
+                .collect(),
+        };
+        self.check_shares(
+            workers,
+            [
+                (Name::MaxConnections, server.connections_max),
+                (Name::OriginMaxConnections, origin.connections_max),
+                (Name::RedisPoolSize, redis.map_or(usize::MAX, |redis| redis.server.connections)),
+            ],
+        );
+        Some(settings)
+    }
+
+    fn server(&mut self) -> Option<server::Options> {
+        Some(server::Options {
+            addr: self.take(Name::ListenAddr, values::address)?,
+            sharing: self.take(Name::ListenHandover, |text| {
+                values::switch(text, server::Sharing::Handover, server::Sharing::Alone)
+            })?,
+            backlog: u32::try_from(self.number(Name::ListenBacklog, 1..=BACKLOG_MAX)?).ok()?,
+            connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
+            connections_per_address_max: match self
+                .number(Name::MaxConnectionsPerAddress, 0..=CONNECTIONS_MAX)?
+            {
+                0 => None,
+                most => Some(most),
+            },
+            head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
+            idle_timeout: self.duration(Name::ClientIdleTimeout, TIMEOUT)?,
+            drain_timeout: self.duration(Name::DrainTimeout, FROM_ZERO)?,
+        })
+    }
+
+    /// As that of the clients, but smaller.
+    fn admin(&mut self, server: &server::Options) -> Option<Option<server::Options>> {
+        let addr = self.take(Name::AdminAddr, values::address_or_off)?;
+        Some(addr.map(|addr| server::Options {
+            addr,
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            connections_per_address_max: None,
+            ..server.clone()
+        }))
+    }
+
+    /// A listener that others can reach is no fault: `/health` and `/metrics` may be meant for them.
+    fn operators(&mut self, admin: Option<&server::Options>) -> Option<admin::Options> {
+        let token = self.secret(Name::AdminToken)?;
+        let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
+        if let (Some(addr), None) = (addr, &token) {
+            self.warnings.push(Warning::AdminWithoutToken { addr });
+        }
+        Some(admin::Options { token })
+    }
+
+    fn secret(&mut self, name: Name) -> Option<Option<Secret>> {
+        self.take(name, |text| match text {
+            "" => Ok(None),
+            token => values::token(token).map(Some),
+        })
+    }
+
+    fn origin(&mut self) -> Option<origin::Options> {
+        let url = self.take(Name::OriginUrl, urls::origin)?;
+        Some(origin::Options {
+            scheme: url.scheme,
+            authority: url.authority,
+            base_path: url.base_path,
+            host: self.take(Name::OriginPreserveHost, |text| {
+                values::switch(text, HostField::Client, HostField::Origin)
+            })?,
+            ca_file: self.file(Name::OriginCaFile)?,
+            trusted_proxies: self.take(Name::TrustedProxies, values::networks)?,
+            connect_timeout: self.duration(Name::OriginConnectTimeout, TIMEOUT)?,
+            head_timeout: self.duration(Name::OriginHeadTimeout, TIMEOUT)?,
+            body_timeout: self.duration(Name::OriginBodyTimeout, TIMEOUT)?,
+            idle_timeout: self.duration(Name::OriginIdleTimeout, TIMEOUT)?,
+            connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
+            queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
+        })
+    }
+
+    /// The rest is checked even where Redis is off: it will be on again.
+    fn redis(&mut self) -> Option<Option<redis::Deployment>> {
+        let url = self.take(Name::RedisUrl, urls::redis)?;
+        let readers = self.take(Name::RedisReadFromReplicas, |text| {
+            values::switch(text, redis::Readers::Replicas, redis::Readers::Masters)
+        })?;
+        let tls = self.redis_tls()?;
+        let password_file = self.file(Name::RedisPasswordFile)?;
+        let connections = self.number(Name::RedisPoolSize, 1..=REDIS_CONNECTIONS_MAX)?;
+        let command_timeout = self.duration(Name::RedisTimeout, TIMEOUT_MIN..=REDIS_TIMEOUT_MAX)?;
+        let hedge_share = self.take(Name::RedisHedge, |text| units::percent(text, 0..=100))?;
+        let connect_timeout = self.duration(Name::RedisConnectTimeout, TIMEOUT)?;
+        let Some(url) = url else { return Some(None) };
+        let (credentials, password_file) = self.redis_login(&url.login, password_file);
+        let topology = match url.topology {
+            redis::Topology::Cluster(seeds) => {
+                redis::Topology::Cluster(redis::ClusterSeeds { readers, ..seeds })
+            }
+            topology @ (redis::Topology::Single | redis::Topology::Sentinel(_)) => topology,
+        };
+        Some(Some(redis::Deployment {
+            topology,
+            server: redis::Options {
+                address: url.address,
+                tls,
+                credentials,
+                password_file,
+                database: url.database,
+                access: redis::Access::ReadWrite,
+                connections,
+                // Of any entry, until the rules say how large a body may be.
+                value_bytes_max: ENTRY_BYTES_MAX,
+                command_timeout,
+                hedge_share,
+                board: redis::Board::new(instant()),
+                connect_timeout,
+            },
+        }))
+    }
+
+    /// As whom, and with which password: that of the URL, or that of the file.
+    fn redis_login(
+        &mut self,
+        login: &urls::Login,
+        file: Option<PathBuf>,
+    ) -> (Option<redis::Credentials>, Option<redis::PasswordFile>) {
+        let Some(path) = file else {
+            let credentials = login.credentials().map_err(|bad| self.note(Name::RedisUrl, bad.into()));
+            return (credentials.unwrap_or_default(), None);
+        };
+        if login.password.is_some() {
+            self.note(Name::RedisPasswordFile, Wrong::SecondPassword);
+        }
+        (None, Some(redis::PasswordFile { user: login.user_or_default(), path }))
+    }
+
+    fn redis_tls(&mut self) -> Option<tls::Options> {
+        let ca_file = self.file(Name::RedisCaFile)?;
+        let (cert, key) = (self.file(Name::RedisClientCertFile)?, self.file(Name::RedisClientKeyFile)?);
+        match (&cert, &key) {
+            (Some(_), None) => {
+                self.note(Name::RedisClientCertFile, Wrong::OtherHalf(Name::RedisClientKeyFile));
+            }
+            (None, Some(_)) => {
+                self.note(Name::RedisClientKeyFile, Wrong::OtherHalf(Name::RedisClientCertFile));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let identity = cert.zip(key);
+        let identity =
+            identity.map(|(certificate_file, key_file)| tls::Identity { certificate_file, key_file });
+        Some(tls::Options { ca_file, identity })
+    }
+
+    fn rules(&mut self) -> Option<policy::Rules> {
+        Some(policy::Rules {
+            default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
+            negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
+            stale_while_revalidate: self
+                .duration(Name::CacheStaleWhileRevalidate, Duration::ZERO..=LIFETIME_MAX)?,
+            stale_if_error: self.duration(Name::CacheStaleIfError, Duration::ZERO..=LIFETIME_MAX)?,
+            jitter: self.take(Name::CacheTtlJitter, |text| units::percent(text, 0..=100))?,
+            early_refresh: self.take(Name::CacheEarlyRefresh, |text| units::percent(text, 0..=1000))?,
+            body_bytes_max: self.size(Name::CacheMaxBody, 1..=BODY_BYTES_MAX)?,
+            content_types: self.take(Name::CacheContentTypes, values::content_types)?,
+            statuses: self.take(Name::CacheStatuses, values::statuses)?,
+            tag_headers: self.take(Name::TagHeaders, values::header_names)?,
+            tags_shown: self.take(Name::TagsShown, |text| {
+                values::switch(text, policy::TagsShown::Yes, policy::TagsShown::No)
+            })?,
+            credential_headers: self.take(Name::CredentialHeaders, values::header_names)?,
+            ordinary_cookies: self.take(Name::OrdinaryCookies, values::cookies)?,
+        })
+    }
+
+    fn store(&mut self, rules: &policy::Rules) -> Option<store::Options> {
+        Some(store::Options {
+            memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
+            body_bytes_max: rules.body_bytes_max,
+            memory_ttl: self.duration(Name::CacheMemoryTtl, FROM_ZERO)?,
+            key_prefix: self.take(Name::RedisKeyPrefix, values::key_prefix)?,
+            warm_keys: self.number(Name::CacheWarmKeys, 0..=WARM_KEYS_MAX)?,
+            node_name: self.take(Name::NodeName, values::node_name)?,
+        })
+    }
+
+    fn proxy(&mut self) -> Option<proxy::Options> {
+        Some(proxy::Options {
+            requests_max: self.number(Name::MaxRequests, 1..=CONNECTIONS_MAX)?,
+            body_bytes_max: self.size(Name::MaxBodyMemory, 1..=MEMORY_BYTES_MAX)?,
+            first_sight_bytes: self.size(Name::CacheFirstSightSize, 0..=MEMORY_BYTES_MAX)?,
+            coalesce_timeout: self.duration(Name::CoalesceTimeout, FROM_ZERO)?,
+            fetch_lease: self.take(Name::FetchLease, |text| {
+                values::choice(
+                    text,
+                    &[("off", FetchLease::Off), ("on", FetchLease::On), ("adaptive", FetchLease::Adaptive)],
+                )
+            })?,
+            tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
+            access_log: self
+                .take(Name::AccessLog, |text| values::switch(text, AccessLog::On, AccessLog::Off))?,
+            explain_token: self.secret(Name::ExplainToken)?,
+            purge_allow: self.take(Name::PurgeAllow, values::networks)?,
+        })
+    }
+
+    fn log(&mut self) -> Option<log::Options> {
+        Some(log::Options {
+            format: self.take(Name::LogFormat, |text| {
+                values::choice(text, &[("human", log::Format::Human), ("json", log::Format::Json)])
+            })?,
+            filter: self.take(Name::LogLevel, values::log_filter)?,
+        })
+    }
+
+    /// No two of the listeners, and not the origin, are in one place. What is wrong already is in none.
+    fn check_places(
+        &mut self,
+        server: &server::Options,
+        admin: Option<&server::Options>,
+        origin: &origin::Options,
+    ) {
+        if self.has_fault_in(&[Name::ListenAddr, Name::AdminAddr, Name::OriginUrl]) {
+            return;
+        }
+        if admin.is_some_and(|admin| meet(admin.addr, server.addr)) {
+            self.note(Name::AdminAddr, Wrong::SameAddress(Name::ListenAddr));
+        }
+        let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
+        for (name, listener) in listeners {
+            if listener.is_some_and(|listener| is_at(origin, listener.addr)) {
+                self.note(Name::OriginUrl, Wrong::OwnOrigin(name));
+            }
+        }
+    }
+
+    fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
+        let few = totals.into_iter().filter(|(_, total)| *total < workers);
+        self.warnings.extend(few.map(|(name, total)| Warning::FewerThanWorkers { name, total, workers }));
+    }
+}

@@ -1,0 +1,532 @@
+//! Settings as an operator meets them: surroundings in, an order or a list of faults out.
+
+use std::io;
+use std::time::Duration;
+
+use super::*;
+use crate::key::Scheme;
+use crate::label::{Label, Rule};
+use crate::limits::{KIB, MIB};
+use crate::origin::HostField;
+use crate::policy::{ContentTypes, NotReusable, NotStorable, Statuses};
+use crate::proxy::AccessLog;
+use crate::redis::{Address, PasswordFile, Readers, Topology};
+use crate::telemetry::log::Format;
+use crate::tls::{self, Identity};
+
+/// Flags, variables and `.env`, on a machine with two cores.
+fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<Order, Faults> {
+    read(Surroundings {
+        args: std::iter::once(&"cachewarp").chain(flags).map(OsString::from).collect(),
+        environment: variables.iter().map(|(name, text)| (name.into(), text.into())).collect(),
+        dotenv: Ok(dotenv.into()),
+        cores: 2,
+        files: Files::Unopened,
+    })
+}
+
+fn settings(variables: &[(&str, &str)]) -> Settings {
+    let Command::Serve(settings) = given(&[], variables, "").unwrap().command else { panic!("not to serve") };
+    *settings
+}
+
+/// The lines of what is wrong.
+fn wrong(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Vec<String> {
+    given(flags, variables, dotenv).unwrap_err().faults.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults() {
+    let settings = settings(&[]);
+    let [first, second] = &settings.workers[..] else { panic!("two cores, two workers") };
+    assert_eq!(settings.listen_addr, "127.0.0.1:8000".parse().unwrap());
+    assert_eq!((first.server.addr, first.server.backlog), (settings.listen_addr, 1024));
+    assert_eq!((first.server.connections_max, second.server.connections_max), (8192, 8192));
+    assert_eq!(first.server.drain_timeout, Duration::from_secs(30));
+    assert_eq!(settings.admin.unwrap().addr, "127.0.0.1:8001".parse().unwrap());
+
+    let redis = &first.redis.as_ref().unwrap().server;
+    assert_eq!(redis.address, Address::Tcp { host: "localhost".to_owned(), port: 6379 });
+    assert_eq!((redis.connections, redis.command_timeout), (10, Duration::from_millis(50)));
+    assert_eq!((redis.credentials.as_ref(), redis.database), (None, 0));
+
+    let origin = &first.origin;
+    assert_eq!(
+        (origin.scheme, origin.authority.as_str(), origin.base_path.as_str()),
+        (Scheme::Http, "localhost:8080", "")
+    );
+    assert_eq!(
+        (origin.host, origin.ca_file.as_ref(), origin.connections_max),
+        (HostField::Origin, None, 2048)
+    );
+    assert!(origin.trusted_proxies.is_empty());
+
+    assert_eq!((settings.rules.default_ttl, settings.rules.body_bytes_max), (Duration::from_secs(30), MIB));
+    let types = vec!["application/json".to_owned(), "+json".to_owned()];
+    assert_eq!(settings.rules.content_types, ContentTypes::Listed(types));
+    assert_eq!(settings.rules.statuses, Statuses::Listed(vec![http::StatusCode::OK]));
+    assert_eq!(settings.rules.credential_headers, ["x-api-key"]);
+    assert!(settings.rules.ordinary_cookies.is_none());
+
+    assert_eq!((settings.store.memory_bytes, settings.store.memory_ttl), (64 * MIB, Duration::from_secs(1)));
+    assert_eq!(settings.store.key_prefix, "cachewarp:");
+    assert_eq!(settings.proxy.coalesce_timeout, Duration::from_secs(5));
+    assert_eq!(settings.proxy.tunnel_idle_timeout, Duration::from_secs(600));
+    assert_eq!(settings.proxy.access_log, AccessLog::Off);
+    assert_eq!((settings.log.format, settings.log.filter.as_str()), (Format::Human, "info"));
+}
+
+#[test]
+fn every_setting_reaches_its_module() {
+    let plain = format!("{:?}", settings(&[]));
+    for (name, text) in [
+        ("listen_addr", "[::]:9000"),
+        ("listen_backlog", "1"),
+        ("max_connections", "7"),
+        ("client_head_timeout", "1ms"),
+        ("client_idle_timeout", "1h"),
+        ("tunnel_idle_timeout", "1h"),
+        ("drain_timeout", "0"),
+        ("admin_addr", "off"),
+        ("worker_threads", "3"),
+        ("origin_url", "https://api.example/v1"),
+        ("origin_preserve_host", "true"),
+        ("origin_ca_file", "/etc/ca.pem"),
+        ("origin_connect_timeout", "1s"),
+        ("origin_head_timeout", "1s"),
+        ("origin_body_timeout", "1s"),
+        ("origin_idle_timeout", "1s"),
+        ("origin_max_connections", "2"),
+        ("trusted_proxies", "::1"),
+        ("redis_url", "off"),
+        ("redis_pool_size", "2"),
+        ("redis_timeout", "1s"),
+        ("redis_connect_timeout", "1s"),
+        ("redis_key_prefix", "x:"),
+        ("redis_password_file", "/etc/password"),
+        ("redis_ca_file", "/etc/ca.pem"),
+        ("cache_default_ttl", "0"),
+        ("cache_max_body", "2KiB"),
+        ("cache_content_types", "*"),
+        ("cache_statuses", "200,404"),
+        ("credential_headers", ""),
+        ("ordinary_cookies", "_ga*"),
+        ("cache_memory_size", "0"),
+        ("cache_memory_ttl", "0"),
+        ("coalesce_timeout", "0"),
+        ("log_format", "json"),
+        ("log_level", "warn,cachewarp=debug"),
+        ("access_log", "on"),
+        ("explain_token", "x"),
+    ] {
+        assert_ne!(format!("{:?}", settings(&[(name, text)])), plain, "{name}");
+    }
+}
+
+#[test]
+fn whom_redis_takes_us_for() {
+    let redis = |variables: &[(&str, &str)]| settings(variables).workers[0].redis.clone().unwrap();
+    let of_file = |user: &str| PasswordFile { user: user.to_owned(), path: "/p".into() };
+    let file = ("redis_password_file", "/p");
+    for (url, expected) in [("redis://a", of_file("default")), ("redis+cluster://ann@a,b", of_file("ann"))] {
+        let server = redis(&[("redis_url", url), file]).server;
+        assert_eq!((server.credentials, server.password_file), (None, Some(expected)), "{url}");
+    }
+    assert_eq!(
+        wrong(&[], &[("redis_url", "redis://ann:pw@a"), file], ""),
+        [
+            "redis_password_file = \"/p\" (environment redis_password_file): is one password, and there is another in redis_url; keep one"
+        ]
+    );
+    let user_alone = wrong(&[], &[("redis_url", "redis://ann@a")], "");
+    assert!(user_alone[0].contains("names a user and no password"), "{user_alone:?}");
+    let pair = [("redis_client_cert_file", "/c"), ("redis_client_key_file", "/k"), ("redis_ca_file", "/a")];
+    let identity = Some(Identity { certificate_file: "/c".into(), key_file: "/k".into() });
+    assert_eq!(redis(&pair).server.tls, tls::Options { ca_file: Some("/a".into()), identity });
+}
+
+#[test]
+fn who_answers_reads_in_a_cluster() {
+    for (on, readers) in [("true", Readers::Replicas), ("false", Readers::Masters)] {
+        let variables = [("redis_url", "redis+cluster://a,b"), ("redis_read_from_replicas", on)];
+        let redis = settings(&variables).workers[0].redis.clone().unwrap();
+        let Topology::Cluster(cluster) = redis.topology else { panic!("no cluster") };
+        assert_eq!((cluster.seeds.len(), cluster.readers), (2, readers));
+    }
+}
+
+#[test]
+fn files_that_settings_name_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+    let (cert, key) = (file("cert", &own.cert.pem()), file("key", &own.signing_key.serialize_pem()));
+    let (empty, missing) = (file("empty", ""), folder.path().join("missing").to_str().unwrap().to_owned());
+    let faults = |variables: [(&str, &str); 5]| {
+        let read = read(Surroundings {
+            args: ["cachewarp", "check"].map(OsString::from).to_vec(),
+            environment: variables.map(|(name, text)| (name.into(), text.into())).to_vec(),
+            dotenv: Err(io::ErrorKind::NotFound.into()),
+            cores: 1,
+            files: Files::Opened,
+        });
+        let faults = read.err().map(|faults| faults.faults).unwrap_or_default();
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let names = [
+        "origin_ca_file",
+        "redis_ca_file",
+        "redis_client_cert_file",
+        "redis_client_key_file",
+        "redis_password_file",
+    ];
+    let with = |texts: [&str; 5]| faults(std::array::from_fn(|index| (names[index], texts[index])));
+    assert_eq!(with([&cert, &cert, &cert, &key, &key]), [""; 0]);
+    assert_eq!(with([""; 5]), [""; 0]);
+    let wrong = with([&missing, &empty, "", "", &empty]);
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    assert!(wrong[0].starts_with("origin_ca_file = ") && wrong[0].contains("cannot be read"), "{wrong:?}");
+    assert!(
+        wrong[1].starts_with("redis_ca_file = ") && wrong[1].contains("holds no certificate"),
+        "{wrong:?}"
+    );
+    assert!(wrong[2].starts_with("redis_password_file = "), "{wrong:?}");
+    let wrong = with(["", "", &cert, &missing, ""]);
+    assert!(wrong.len() == 1 && wrong[0].starts_with("redis_client_key_file = "), "{wrong:?}");
+    let wrong = with(["", "", &key, &key, ""]);
+    assert!(wrong.len() == 1, "{wrong:?}");
+}
+
+#[test]
+fn shares_add_up() {
+    for (total, workers, shares) in [
+        ("20", "8", &[3, 3, 3, 3, 2, 2, 2, 2][..]),
+        ("20", "1", &[20]),
+        ("5", "2", &[3, 2]),
+        ("1", "3", &[1, 1, 1]),
+    ] {
+        let variables = [("redis_pool_size", total), ("worker_threads", workers)];
+        let workers = settings(&variables).workers;
+        let connections: Vec<_> =
+            workers.iter().map(|worker| worker.redis.as_ref().unwrap().server.connections).collect();
+        assert_eq!(connections, shares);
+    }
+    let warnings = given(&[], &[("redis_pool_size", "1")], "").unwrap().warnings;
+    assert_eq!(
+        warnings[0].to_string(),
+        "redis_pool_size is 1, fewer than the 2 workers: each has one all the same"
+    );
+    assert_eq!(given(&[], &[("redis_pool_size", "1"), ("redis_url", "off")], "").unwrap().warnings, []);
+}
+
+#[test]
+fn each_kind_of_nonsense() {
+    for (name, text, fault) in [
+        ("redis_pool_size", "0", "must be at least 1"),
+        ("redis_pool_size", "1025", "must be at most 1024"),
+        ("redis_pool_size", "many", "is not a whole number"),
+        ("worker_threads", "0", "must be at least 1"),
+        ("worker_threads", "257", "must be at most 256"),
+        ("worker_threads", "AUTO", "is not a whole number"),
+        ("redis_timeout", "0", "must be at least 1ms"),
+        ("redis_timeout", "11s", "must be at most 10s"),
+        ("origin_head_timeout", "2h", "must be at most 1h"),
+        (
+            "drain_timeout",
+            "-1s",
+            "is not a whole number with a unit; write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
+        ),
+        ("cache_default_ttl", "30 s", "is not a whole number with a unit; did you mean `30s`?"),
+        ("cache_default_ttl", "1d", "has the unknown unit \"d\"; did you mean `24h`?"),
+        ("cache_default_ttl", "721h", "must be at most 720h"),
+        (
+            "cache_default_ttl",
+            "99999999999999999999",
+            "is too large a number; write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
+        ),
+        ("cache_max_body", "0", "must be at least 1B"),
+        ("cache_max_body", "65MiB", "must be at most 64MiB"),
+        ("cache_memory_size", "64MB", "has the unknown unit \"MB\"; did you mean `64MiB`?"),
+        ("cache_memory_size", "", "is empty; leave it out to have the default"),
+        (
+            "listen_addr",
+            "8000",
+            "is not an address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
+        ),
+        (
+            "listen_addr",
+            ":8000",
+            "is not an address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
+        ),
+        ("admin_addr", "localhost:1", "is not an address with a port; did you mean `127.0.0.1:1`?"),
+        (
+            "admin_addr",
+            "none",
+            "is not an address with a port; write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`",
+        ),
+        ("admin_addr", "127.0.0.1:8000", "is where listen_addr listens too; give one of them another port"),
+        ("admin_addr", "[::]:8000", "is where listen_addr listens too; give one of them another port"),
+        (
+            "origin_url",
+            "http://localhost:8000",
+            "is where listen_addr listens: CacheWarp would be its own origin; name the API itself",
+        ),
+        (
+            "origin_url",
+            "http://127.0.0.1:8001/",
+            "is where admin_addr listens: CacheWarp would be its own origin; name the API itself",
+        ),
+        ("origin_url", "api.example", "does not begin with a scheme and `://`"),
+        ("origin_url", "localhost:8080", "does not begin with a scheme and `://`"),
+        (
+            "redis_url",
+            "redis-sentinel://a/m",
+            "has the scheme \"redis-sentinel\", which is none of redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); write `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS",
+        ),
+        (
+            "redis_url",
+            "redis+sentinel://a",
+            "does not say which master the sentinels watch; write it behind the hosts: `redis+sentinel://host:port/mymaster`",
+        ),
+        ("redis_url", "redis+cluster://a/1", "names a database, and a cluster has none but 0"),
+        ("redis_client_cert_file", "c", "is of no use without redis_client_key_file; set both, or neither"),
+        ("redis_client_key_file", "k", "is of no use without redis_client_cert_file; set both, or neither"),
+        (
+            "redis_url",
+            "valkey://a",
+            "has the scheme \"valkey\", which is none of redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); it speaks Redis' protocol: write `redis://`",
+        ),
+        (
+            "trusted_proxies",
+            "10.1.2.3/8",
+            "has \"10.1.2.3/8\", an address inside of the network 10.0.0.0/8; did you mean `10.0.0.0/8`?",
+        ),
+        (
+            "cache_content_types",
+            "*/*",
+            "has \"*/*\", which is neither `type/subtype` nor `+suffix`; did you mean `*`?",
+        ),
+        (
+            "cache_content_types",
+            "application/json;q=1",
+            "has \"application/json;q=1\", which is neither `type/subtype` nor `+suffix`; did you mean `application/json`?",
+        ),
+        (
+            "cache_statuses",
+            "2xx",
+            "has \"2xx\", which is not a status from 200 to 599; list them one by one, or `*` for all",
+        ),
+        ("cache_statuses", "206", "has 206, which is never stored as a response of its own"),
+        ("credential_headers", "x api", "has \"x api\", which is not the name of a header"),
+        (
+            "ordinary_cookies",
+            "a=b",
+            "has \"a=b\", which is not the name of a cookie, nor the beginning of one with a `*` behind it",
+        ),
+        ("redis_key_prefix", "a b", "must be 1 to 64 printable ASCII characters without spaces or braces"),
+        ("log_format", "jsn", "is not one of human, json; did you mean `json`?"),
+        ("log_level", "inof", "`inof` is not a level: one of off, error, warn, info, debug, trace"),
+        ("access_log", "maybe", "is not one of true, false, on, off, yes, no, 1, 0"),
+    ] {
+        let variable = name.to_ascii_uppercase();
+        let want = format!("{name} = {text:?} (environment {variable}): {fault}");
+        assert_eq!(wrong(&[], &[(&variable, text)], ""), [want]);
+    }
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_source() {
+    let flags = ["--redis-pool-size", "0", "--frobnicate", "--log-level=info", "--log-level=warn"];
+    let variables = [("LISTEN_ADDR", "here"), ("cache_max_body", "big"), ("Log_Format", "json")];
+    let dotenv = "origin_url=nowhere\nbroken\nREDIS_TIMEOUT=0\n";
+    let faults = given(&flags, &variables, dotenv).unwrap_err();
+    assert_eq!(
+        faults.to_string(),
+        r#"cachewarp does not start, because of its settings:
+  command line: there is no flag --frobnicate
+  log_level = "warn" (flag --log-level): is given twice; keep one
+  .env line 2: is not `NAME=value`; a value with spaces, quotes or `#` stands between quotes, and a quote is closed
+  listen_addr = "here" (environment LISTEN_ADDR): is not an address with a port; write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`
+  origin_url = "nowhere" (.env line 1): does not begin with a scheme and `://`
+  redis_pool_size = "0" (flag --redis-pool-size): must be at least 1
+  redis_timeout = "0" (.env line 3): must be at least 1ms
+  cache_max_body = "big" (environment cache_max_body): is not a whole number with a unit; write a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`
+  (warning) Log_Format (environment Log_Format) is not read: names are case-sensitive, write LOG_FORMAT
+`cachewarp --help` lists every setting; `cachewarp check` checks them and starts nothing."#
+    );
+}
+
+#[test]
+fn no_fault_shows_a_password() {
+    let secret = "hunter2";
+    for text in [
+        "redis://:hunter2@h:0",
+        "redis://:hunt#hunter2@h",
+        "redis://hunter2@h",
+        "redis://h/1?password=hunter2",
+        "reddis://a:hunter2@h",
+        "http://a:hunter2@h",
+        ":hunter2@h",
+        "hunter2:@h",
+        "hunter2@h:6379",
+        "redis://h?hunter2",
+        "redis://:a?hunter2@h",
+    ] {
+        for name in ["REDIS_URL", "ORIGIN_URL"] {
+            let faults = given(&[], &[(name, text)], "").unwrap_err();
+            assert!(!faults.to_string().contains(secret), "{faults}");
+        }
+        let token = format!("a token of {text}");
+        assert_eq!(
+            wrong(&[], &[("EXPLAIN_TOKEN", &token)], ""),
+            [
+                r#"explain_token = "***" (environment EXPLAIN_TOKEN): must be 1 to 256 printable ASCII characters without spaces"#
+            ]
+        );
+        let faults = given(&[], &[], &format!("REDIS_URL={text} x\nREDIS_URL=\"{text}\n")).unwrap_err();
+        assert!(!faults.to_string().contains(secret), "{faults}");
+    }
+}
+
+#[test]
+fn check_shows_every_value_and_no_secret() {
+    let variables = [("REDIS_URL", "redis://app:hunter2@cache.example/1"), ("EXPLAIN_TOKEN", "hunter2")];
+    let order = given(&["check", "--cache-default-ttl", "5m"], &variables, "log_format=json\n").unwrap();
+    let Command::Check(report) = order.command else { panic!("no report") };
+    let report = report.to_string();
+    assert_eq!(report.lines().count(), Name::ALL.len());
+    for (name, value, source) in [
+        ("redis_url", "redis://app:***@cache.example/1", "environment REDIS_URL"),
+        ("cache_default_ttl", "5m", "flag --cache-default-ttl"),
+        ("log_format", "json", ".env line 1"),
+        ("worker_threads", "auto (2)", "default"),
+        ("origin_ca_file", "(none)", "default"),
+        ("explain_token", "***", "environment EXPLAIN_TOKEN"),
+    ] {
+        let words: Vec<_> = [name, value, source].join(" ").split(' ').map(str::to_owned).collect();
+        let line = report.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), words);
+    }
+    assert!(!report.contains("hunter2"));
+}
+
+#[test]
+fn commands_carry_what_they_need() {
+    let command = |flags: &[&str]| given(flags, &[], "").unwrap().command;
+    assert!(matches!(command(&["demo"]), Command::Demo(_)));
+    assert!(matches!(command(&["--version"]), Command::Print(text) if text.starts_with("cachewarp ")));
+    let Command::Health(target) = command(&["health", "--listen-addr", "[::]:80"]) else {
+        panic!("no health")
+    };
+    assert_eq!((target.authority.as_str(), target.path.as_str()), ("[::1]:80", "/health"));
+}
+
+#[test]
+fn explain_takes_its_token_from_the_settings_or_from_its_own_flag() {
+    let question = |flags: &[&str], variables: &[(&str, &str)]| {
+        let command = given(flags, variables, "").unwrap().command;
+        let Command::Explain(question) = command else { panic!("{command:?}") };
+        *question
+    };
+    let set = [("EXPLAIN_TOKEN", "set")];
+    assert!(question(&["explain", "http://a:1/b"], &set).token.is(b"set"));
+    let bad = [("EXPLAIN_TOKEN", "set"), ("REDIS_POOL_SIZE", "0")];
+    let asked = question(&["explain", "http://a:1/b", "--token", "given", "-H", "X: y"], &bad);
+    assert!(asked.token.is(b"given") && asked.fields.len() == 1);
+    assert_eq!(
+        wrong(&["explain", "a", "-H", "x"], &[], ""),
+        [
+            "command line: the URL does not begin with a scheme and `://`",
+            "command line: -H gives something that is not `Name: value`",
+            "command line: there is no explain_token to ask with; give --token, or set explain_token",
+        ]
+    );
+}
+
+#[test]
+fn an_admin_listener_without_a_token_is_warned_about_where_others_reach_it() {
+    let warnings = |variables: &[(&str, &str)]| -> Vec<String> {
+        given(&[], variables, "").unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
+    for addr in ["127.0.0.1:8001", "[::1]:8001", "[::ffff:127.0.0.1]:8001", "off"] {
+        assert_eq!(warnings(&[("ADMIN_ADDR", addr)]), [""; 0], "{addr}");
+    }
+    for addr in ["0.0.0.0:8001", "[::]:8001", "192.0.2.1:8001"] {
+        let want = format!(
+            "admin_addr {addr} can be reached from elsewhere and there is no admin_token: purge, entries and stats are for this machine only"
+        );
+        assert_eq!(warnings(&[("ADMIN_ADDR", addr)]), [want]);
+        assert_eq!(warnings(&[("ADMIN_ADDR", addr), ("ADMIN_TOKEN", "sesame")]), [""; 0]);
+    }
+    let operators = settings(&[("ADMIN_TOKEN", "sesame")]).operators;
+    assert!(operators.token.is_some_and(|token| token.is(b"sesame")));
+}
+
+#[test]
+fn errands_are_run_where_the_settings_say() {
+    let command = |flags: &[&str]| given(flags, &[("ADMIN_TOKEN", "sesame")], "").unwrap().command;
+    let Command::Run(errand) = command(&["purge", "--all", "--admin-addr", "0.0.0.0:9"]) else {
+        panic!("no purge")
+    };
+    let (operator, errand) = *errand;
+    assert_eq!(operator.authority, "127.0.0.1:9");
+    assert!(operator.token.is_some_and(|token| token.is(b"sesame")));
+    assert!(matches!(errand, probe::Errand::Purge(order) if order.contains("\"all\":true")));
+    let Command::Top(_, watching) = command(&["top", "--once"]) else { panic!("no top") };
+    assert_eq!(watching, Watching::Once);
+    assert_eq!(
+        wrong(&["purge", "--admin-addr=off"], &[], ""),
+        [
+            "command line: admin_addr is off, so there is nobody to ask",
+            "command line: nothing is named that is to be purged",
+        ]
+    );
+}
+
+/// What an explanation names is a section of an RFC, or something that an operator can set.
+#[test]
+fn clauses_name_settings_that_there_are() {
+    let clauses = NotStorable::ALL.iter().map(|reason| reason.clause());
+    for part in
+        clauses.chain(NotReusable::ALL.iter().map(|reason| reason.clause())).flat_map(|all| all.split(", "))
+    {
+        let section = part.strip_prefix("RFC ").and_then(|rest| rest.split_once(" §"));
+        let is_section = section.is_some_and(|(rfc, section)| {
+            rfc.parse::<u16>().is_ok() && section.split('.').all(|number| number.parse::<u8>().is_ok())
+        });
+        assert!(is_section || Name::ALL.iter().any(|name| name.as_str() == part), "{part}");
+    }
+}
+
+#[test]
+fn health_at_a_place_needs_no_settings() {
+    let bad = [("REDIS_POOL_SIZE", "0")];
+    let order = given(&["health", "--url", "http://a:1/health"], &bad, "broken").unwrap();
+    let Command::Health(target) = order.command else { panic!("no health") };
+    assert_eq!(target.authority, "a:1");
+    assert_eq!(
+        wrong(&["health", "--url", "a"], &[], ""),
+        ["command line: --url does not begin with a scheme and `://`"]
+    );
+}
+
+#[test]
+fn help_is_given_whatever_is_wrong() {
+    let order = read(Surroundings {
+        args: ["cachewarp", "--help"].map(OsString::from).to_vec(),
+        environment: vec![("REDIS_POOL_SIZE".into(), "0".into())],
+        dotenv: Err(io::ErrorKind::PermissionDenied.into()),
+        cores: 0,
+        files: Files::Unopened,
+    });
+    assert!(matches!(order.unwrap().command, Command::Print(_)));
+}
+
+#[test]
+fn bodies_are_read_in_the_unit_that_was_written() {
+    assert_eq!(settings(&[("CACHE_MAX_BODY", "3KiB")]).rules.body_bytes_max, 3 * KIB);
+}

@@ -1,0 +1,239 @@
+//! Numbers with a unit.
+//!
+//! Strict, because a limit that is silently a thousand times another one is found in production: whole numbers only,
+//! no spaces, units in one spelling, and no `MB`, which is a million to some and 1024² to others.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::wrong::{BadQuantity, Wrong};
+use crate::limits::{KIB, MIB};
+
+/// Milliseconds of each unit, largest first.
+const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// Bytes of each unit, largest first.
+const SIZES: [(&str, usize); 4] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+
+/// `250ms`, `30s`, `5m`, `1h`; a bare number is seconds.
+pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+    let (number, unit) = split::<u64>(text).map_err(Wrong::Duration)?;
+    let unit = if unit.is_empty() { "s" } else { unit };
+    let millis = times(number, unit, &DURATIONS, u64::checked_mul).map_err(Wrong::Duration)?;
+    within(Duration::from_millis(millis), bounds, |bound| show_duration(*bound))
+}
+
+/// `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is bytes.
+pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Wrong> {
+    let (number, unit) = split::<usize>(text).map_err(Wrong::Size)?;
+    let unit = if unit.is_empty() { "B" } else { unit };
+    let bytes = times(number, unit, &SIZES, usize::checked_mul).map_err(Wrong::Size)?;
+    within(bytes, bounds, |bound| show_size(*bound))
+}
+
+/// A whole number of things.
+pub(super) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Wrong> {
+    match split(text) {
+        Ok((number, "")) => within(number, bounds, usize::to_string),
+        Err(BadQuantity::Overflow) => Err(Wrong::Above(bounds.end().to_string())),
+        Ok(_) | Err(_) => Err(Wrong::Number),
+    }
+}
+
+/// `10%` or `10`, as a part of one.
+pub(super) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, Wrong> {
+    let bounds = usize::from(*bounds.start())..=usize::from(*bounds.end());
+    let of_a_hundred = number(text.strip_suffix('%').unwrap_or(text), bounds)?;
+    Ok(f64::from(u16::try_from(of_a_hundred).unwrap_or(u16::MAX)) / 100.0)
+}
+
+/// The duration that somebody who wrote `text` may have meant.
+pub(super) fn duration_meant(text: &str) -> Option<String> {
+    let plain: String = text.to_lowercase().split_whitespace().collect();
+    let (number, unit) = split::<u64>(&plain).ok()?;
+    let unit = match unit {
+        "" | "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "ms" | "msec" | "millis" | "milliseconds" => "ms",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => return Some(format!("{}h", number.checked_mul(24)?)),
+        _ => return None,
+    };
+    Some(format!("{number}{unit}"))
+}
+
+/// The size that somebody who wrote `text` may have meant.
+pub(super) fn size_meant(text: &str) -> Option<String> {
+    let plain: String = text.to_lowercase().split_whitespace().collect();
+    let (number, unit) = split::<usize>(&plain).ok()?;
+    let unit = match unit {
+        "" | "b" | "byte" | "bytes" => "B",
+        "k" | "kb" | "ki" | "kib" => "KiB",
+        "m" | "mb" | "mi" | "mib" => "MiB",
+        "g" | "gb" | "gi" | "gib" => "GiB",
+        _ => return None,
+    };
+    Some(format!("{number}{unit}"))
+}
+
+fn split<N: FromStr>(text: &str) -> Result<(N, &str), BadQuantity> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let digits = text.strip_suffix(unit).unwrap_or_default();
+    if digits.is_empty() || !unit.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(BadQuantity::Shape);
+    }
+    Ok((digits.parse().map_err(|_| BadQuantity::Overflow)?, unit))
+}
+
+fn times<N: Copy>(
+    number: N,
+    unit: &str,
+    units: &[(&str, N)],
+    multiply: fn(N, N) -> Option<N>,
+) -> Result<N, BadQuantity> {
+    let (_, factor) =
+        units.iter().find(|(name, _)| *name == unit).ok_or_else(|| BadQuantity::Unit(unit.to_owned()))?;
+    multiply(number, *factor).ok_or(BadQuantity::Overflow)
+}
+
+fn within<T: PartialOrd, S: Display>(
+    value: T,
+    bounds: RangeInclusive<T>,
+    show: impl Fn(&T) -> S,
+) -> Result<T, Wrong> {
+    if value < *bounds.start() {
+        Err(Wrong::Below(show(bounds.start()).to_string()))
+    } else if value > *bounds.end() {
+        Err(Wrong::Above(show(bounds.end()).to_string()))
+    } else {
+        Ok(value)
+    }
+}
+
+fn show_duration(duration: Duration) -> String {
+    let millis = crate::time::millis(duration);
+    let whole = DURATIONS.iter().find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor));
+    whole.map_or("0s".to_owned(), |(unit, factor)| format!("{}{unit}", millis / factor))
+}
+
+fn show_size(bytes: usize) -> String {
+    let whole = SIZES.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    whole.map_or("0".to_owned(), |(unit, factor)| format!("{}{unit}", bytes / factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
+    const ANY_SIZE: RangeInclusive<usize> = 0..=usize::MAX;
+
+    #[test]
+    fn percents() {
+        for (text, part) in [("0", 0.0), ("0%", 0.0), ("10%", 0.1), ("100", 1.0)] {
+            assert_eq!(percent(text, 0..=100), Ok(part), "{text}");
+        }
+        for text in ["", "%", "101", "-1%", "1.5%", "10 %", "ten"] {
+            assert!(percent(text, 0..=100).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("7", 7000),
+            ("0", 0),
+            ("007s", 7000),
+        ] {
+            assert_eq!(duration(text, ANY_TIME), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_durations() {
+        for text in
+            ["", "s", "-1s", "+1s", "1.5s", "1,5s", " 1s", "1s ", "1 s", "1e3", "1s2", "٣s", "1m30s", "0x10"]
+        {
+            let wrong = duration(text, ANY_TIME);
+            assert!(
+                matches!(wrong, Err(Wrong::Duration(BadQuantity::Shape | BadQuantity::Unit(_)))),
+                "{text}"
+            );
+        }
+        for text in ["1S", "1MS", "1d", "1sec", "1us", "1ns"] {
+            assert!(matches!(duration(text, ANY_TIME), Err(Wrong::Duration(BadQuantity::Unit(_)))), "{text}");
+        }
+        for text in ["18446744073709551616", "18446744073709551615h"] {
+            assert_eq!(duration(text, ANY_TIME), Err(Wrong::Duration(BadQuantity::Overflow)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in
+            [("0", 0), ("1", 1), ("9B", 9), ("1KiB", 1024), ("64MiB", 64 << 20), ("2GiB", 2 << 30)]
+        {
+            assert_eq!(size(text, ANY_SIZE), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "1 MiB",
+            "1MB",
+            "1mb",
+            "1kib",
+            "1K",
+            "1TiB",
+            "1b",
+            "99999999999999999999",
+        ] {
+            assert!(matches!(size(text, ANY_SIZE), Err(Wrong::Size(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("20", 1..=1024), Ok(20));
+        assert_eq!(number("0", 1..=1024), Err(Wrong::Below("1".to_owned())));
+        assert_eq!(number("1025", 1..=1024), Err(Wrong::Above("1024".to_owned())));
+        assert_eq!(number("99999999999999999999", 1..=9), Err(Wrong::Above("9".to_owned())));
+        for text in ["", "a", "-1", "+1", "1.0", "1k", "1 ", "0x1", "½"] {
+            assert_eq!(number(text, ANY_SIZE), Err(Wrong::Number), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_shown_as_one_would_write_them() {
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(3600);
+        assert!(duration("1ms", bounds.clone()).is_ok() && duration("60m", bounds.clone()).is_ok());
+        assert_eq!(duration("0", bounds.clone()), Err(Wrong::Below("1ms".to_owned())));
+        assert_eq!(duration("3601s", bounds), Err(Wrong::Above("1h".to_owned())));
+        assert_eq!(size("65MiB", 0..=64 * MIB), Err(Wrong::Above("64MiB".to_owned())));
+        assert_eq!(
+            (show_duration(Duration::ZERO), show_duration(Duration::from_millis(1500))),
+            ("0s".into(), "1500ms".into())
+        );
+        assert_eq!((show_size(0), show_size(1025)), ("0".to_owned(), "1025B".to_owned()));
+    }
+
+    #[test]
+    fn what_was_meant() {
+        for (text, meant) in
+            [("30 s", "30s"), ("5min", "5m"), ("2D", "48h"), ("10 Seconds", "10s"), ("1MS", "1ms")]
+        {
+            assert_eq!(duration_meant(text).as_deref(), Some(meant), "{text}");
+        }
+        for (text, meant) in [("64MB", "64MiB"), ("1 k", "1KiB"), ("2gb", "2GiB"), ("3bytes", "3B")] {
+            assert_eq!(size_meant(text).as_deref(), Some(meant), "{text}");
+        }
+        assert_eq!(duration_meant("1.5s"), None);
+        assert_eq!(size_meant("plenty"), None);
+    }
+}

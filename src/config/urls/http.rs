@@ -1,0 +1,124 @@
+//! What is asked over HTTP: the origin, and another CacheWarp.
+
+use url::Url;
+
+use super::{BadUrl, parsed, port};
+use crate::config::wrong::Wrong;
+use crate::key::{Authority, Scheme};
+use crate::probe;
+
+/// Which origin.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct OriginUrl {
+    pub(in crate::config) scheme: Scheme,
+    pub(in crate::config) authority: Authority,
+    pub(in crate::config) base_path: String,
+}
+
+/// `http://` or `https://`, a host, perhaps a port and a base path.
+pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, Wrong> {
+    let url = parsed(text)?;
+    let scheme = match url.scheme() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => return Err(BadUrl::Scheme { given: other.to_owned(), known: "http, https" }.into()),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(BadUrl::UserInformation.into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(BadUrl::Trailer.into());
+    }
+    let host = url.host_str().ok_or(BadUrl::Host)?;
+    let authority = match port(&url)? {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let authority = Authority::parse(scheme, authority.as_bytes()).map_err(|_| BadUrl::Host)?;
+    Ok(OriginUrl { scheme, authority, base_path: url.path().trim_end_matches('/').to_owned() })
+}
+
+/// What `cachewarp health --url` asks.
+pub(in crate::config) fn health(text: &str) -> Result<probe::Target, BadUrl> {
+    let url = parsed(text)?;
+    Ok(probe::Target { authority: listener(&url)?, path: url.path().to_owned() })
+}
+
+/// What `cachewarp explain` asks. A fragment is not for a server.
+pub(in crate::config) fn explain(text: &str) -> Result<probe::Target, BadUrl> {
+    let url = parsed(text)?;
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(probe::Target { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
+}
+
+/// Where a CacheWarp listens: `host:port`.
+fn listener(url: &Url) -> Result<String, BadUrl> {
+    if url.scheme() != "http" {
+        return Err(BadUrl::Scheme { given: url.scheme().to_owned(), known: "http" });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(BadUrl::UserInformation);
+    }
+    let host = url.host_str().ok_or(BadUrl::Host)?;
+    Ok(format!("{host}:{}", port(url)?.unwrap_or(80)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_origin_is() {
+        for (text, scheme, authority, base_path) in [
+            ("http://localhost:8080", Scheme::Http, "localhost:8080", ""),
+            ("http://LocalHost:80/", Scheme::Http, "localhost", ""),
+            ("https://api.example:443/v1/", Scheme::Https, "api.example", "/v1"),
+            ("https://api.example:8443/v1/accounts", Scheme::Https, "api.example:8443", "/v1/accounts"),
+            ("http://[::1]:9000", Scheme::Http, "[::1]:9000", ""),
+            ("http://bücher.example", Scheme::Http, "xn--bcher-kva.example", ""),
+        ] {
+            let OriginUrl { scheme: read_scheme, authority: read, base_path: path } = origin(text).unwrap();
+            assert_eq!((read_scheme, read.as_str(), path.as_str()), (scheme, authority, base_path), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_the_origin_cannot_be() {
+        let scheme = |given: &str| BadUrl::Scheme { given: given.to_owned(), known: "http, https" };
+        for (text, wrong) in [
+            ("", BadUrl::NoScheme),
+            ("/api", BadUrl::NoScheme),
+            ("localhost:8080", BadUrl::NoScheme),
+            ("ftp://a", scheme("ftp")),
+            ("unix:///run/api.sock", scheme("unix")),
+            ("http://", BadUrl::Malformed(url::ParseError::EmptyHost)),
+            ("http://a b", BadUrl::Malformed(url::ParseError::IdnaError)),
+            ("http://a:0", BadUrl::PortZero),
+            ("http://a:99999", BadUrl::Malformed(url::ParseError::InvalidPort)),
+            ("http://user:pw@a", BadUrl::UserInformation),
+            ("http://user@a", BadUrl::UserInformation),
+            ("http://a/?x=1", BadUrl::Trailer),
+            ("http://a/#top", BadUrl::Trailer),
+        ] {
+            assert_eq!(origin(text), Err(Wrong::Url(wrong)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_health_asks() {
+        let target = health("http://127.0.0.1/health").unwrap();
+        assert_eq!((target.authority.as_str(), target.path.as_str()), ("127.0.0.1:80", "/health"));
+        assert_eq!(health("http://[::1]:8001").unwrap().authority, "[::1]:8001");
+        for text in ["https://a", "a", "http://u:p@a", "http://a:0"] {
+            assert!(health(text).is_err() && explain(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_explain_asks() {
+        for (text, path) in [("http://a", "/"), ("http://a/b?c=d%20e#f", "/b?c=d%20e"), ("http://a?", "/?")] {
+            let target = explain(text).unwrap();
+            assert_eq!((target.authority.as_str(), target.path.as_str()), ("a:80", path));
+        }
+    }
+}

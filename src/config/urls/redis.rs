@@ -1,0 +1,384 @@
+//! Which Redis: `redis://`, `rediss://`, `unix://`, several with `+sentinel` or `+cluster`, or `off`.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::hosts::Hosts;
+use super::{BadUrl, decoded, host, parsed, port};
+use crate::config::wrong::Wrong;
+use crate::redis::{Address, ClusterSeeds, Credentials, Endpoint, Readers, Sentinels, Topology};
+use crate::secret::Secret;
+
+/// Where Redis listens if nobody says otherwise.
+const REDIS_PORT: u16 = 6379;
+
+/// Where sentinels listen if nobody says otherwise.
+const SENTINEL_PORT: u16 = 26_379;
+
+/// Which Redis, as whom, and which of its databases.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct RedisUrl {
+    pub(in crate::config) topology: Topology,
+    /// That of the one server, or the first of several seeds.
+    pub(in crate::config) address: Address,
+    pub(in crate::config) login: Login,
+    pub(in crate::config) database: u32,
+}
+
+/// As whom; the password may come from elsewhere.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct Login {
+    pub(in crate::config) user: Option<String>,
+    pub(in crate::config) password: Option<Secret>,
+}
+
+impl Login {
+    fn of(user: Option<String>, password: Option<String>) -> Self {
+        let password = password.filter(|password| !password.is_empty());
+        Self { user: user.filter(|user| !user.is_empty()), password: password.map(Secret::new) }
+    }
+
+    /// What this says, and what it does not say the other.
+    fn or(self, other: Self) -> Self {
+        Self { user: self.user.or(other.user), password: self.password.or(other.password) }
+    }
+
+    /// Whose password it is that comes from elsewhere.
+    pub(in crate::config) fn user_or_default(&self) -> String {
+        self.user.clone().unwrap_or_else(|| Credentials::DEFAULT_USER.to_owned())
+    }
+
+    /// What it says, if nothing comes from elsewhere.
+    pub(in crate::config) fn credentials(&self) -> Result<Option<Credentials>, BadUrl> {
+        match (&self.user, &self.password) {
+            (_, Some(password)) => {
+                Ok(Some(Credentials { user: self.user_or_default(), password: password.clone() }))
+            }
+            (Some(_), None) => Err(BadUrl::UserWithoutPassword),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// `redis://`, `rediss://`, `unix://`, and with `+sentinel` or `+cluster` several; `off` is `None`.
+pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, Wrong> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let read = match text.split_once("://") {
+        Some(("redis+sentinel" | "rediss+sentinel", _)) => sentinels(text),
+        Some(("redis+cluster" | "rediss+cluster", _)) => cluster(text),
+        Some(_) | None => one(text),
+    };
+    Ok(Some(read?))
+}
+
+fn one(text: &str) -> Result<RedisUrl, BadUrl> {
+    let url = whole(text)?;
+    match url.scheme() {
+        "redis" | "rediss" => server(&url),
+        "unix" => socket(&url),
+        other => Err(BadUrl::Scheme {
+            given: other.to_owned(),
+            known: "redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`)",
+        }),
+    }
+}
+
+/// `redis://[user:password@]host[:port][/database]`, or the database as `?db=`.
+fn server(url: &Url) -> Result<RedisUrl, BadUrl> {
+    let Parameters {
+        user: None,
+        password: None,
+        database: asked,
+        sentinel: Login { user: None, password: None },
+    } = Parameters::of(url)?
+    else {
+        return Err(BadUrl::Parameter("db"));
+    };
+    let in_path = match url.path().trim_start_matches('/') {
+        "" => None,
+        database => Some(number(database)?),
+    };
+    if in_path.is_some() && asked.is_some() {
+        return Err(BadUrl::Database);
+    }
+    let endpoint = Endpoint { host: host(url)?, port: port(url)?.unwrap_or(REDIS_PORT) };
+    Ok(RedisUrl {
+        topology: Topology::Single,
+        address: address(url, &endpoint),
+        login: login(url),
+        database: in_path.or(asked).unwrap_or(0),
+    })
+}
+
+/// `unix:///path?db=1&user=name&password=secret`
+fn socket(url: &Url) -> Result<RedisUrl, BadUrl> {
+    if url.has_host() || url.path() == "/" {
+        return Err(BadUrl::SocketPath);
+    }
+    let Parameters { user, password, database, sentinel: Login { user: None, password: None } } =
+        Parameters::of(url)?
+    else {
+        return Err(BadUrl::Parameter("db, user and password"));
+    };
+    Ok(RedisUrl {
+        topology: Topology::Single,
+        address: Address::Unix(PathBuf::from(decoded(url.path()))),
+        login: Login::of(user, password),
+        database: database.unwrap_or(0),
+    })
+}
+
+/// `redis+sentinel://[user:password@]host[:port],../master[/database][?sentinel_user=name&sentinel_password=secret]`:
+/// user, password and database are those of the servers.
+fn sentinels(text: &str) -> Result<RedisUrl, BadUrl> {
+    let hosts = Hosts::of(text).ok_or(BadUrl::Host)?;
+    let url = whole(&hosts.single)?;
+    let Parameters { user: None, password: None, database: None, sentinel } = Parameters::of(&url)? else {
+        return Err(BadUrl::Parameter("sentinel_user and sentinel_password"));
+    };
+    let path = url.path().trim_start_matches('/');
+    let (master, database) = match path.split_once('/') {
+        Some((master, database)) => (master, number(database)?),
+        None => (path, 0),
+    };
+    if master.is_empty() {
+        return Err(BadUrl::MasterName);
+    }
+    let seeds = hosts.endpoints(SENTINEL_PORT)?;
+    let first = seeds.first().ok_or(BadUrl::Host)?;
+    Ok(RedisUrl {
+        address: address(&url, first),
+        login: login(&url),
+        database,
+        topology: Topology::Sentinel(Sentinels {
+            master: decoded(master),
+            credentials: sentinel.credentials()?,
+            seeds,
+        }),
+    })
+}
+
+/// `redis+cluster://[user:password@]host[:port],..`
+fn cluster(text: &str) -> Result<RedisUrl, BadUrl> {
+    let hosts = Hosts::of(text).ok_or(BadUrl::Host)?;
+    let url = whole(&hosts.single)?;
+    if url.query().is_some() {
+        return Err(BadUrl::Trailer);
+    }
+    if !matches!(url.path(), "" | "/" | "/0") {
+        return Err(BadUrl::ClusterDatabase);
+    }
+    let seeds = hosts.endpoints(REDIS_PORT)?;
+    let first = seeds.first().ok_or(BadUrl::Host)?;
+    Ok(RedisUrl {
+        address: address(&url, first),
+        login: login(&url),
+        database: 0,
+        topology: Topology::Cluster(ClusterSeeds { seeds, readers: Readers::Masters }),
+    })
+}
+
+fn whole(text: &str) -> Result<Url, BadUrl> {
+    let url = parsed(text)?;
+    if url.fragment().is_some() { Err(BadUrl::Trailer) } else { Ok(url) }
+}
+
+fn login(url: &Url) -> Login {
+    Login::of(Some(decoded(url.username())), url.password().map(decoded))
+}
+
+fn address(url: &Url, endpoint: &Endpoint) -> Address {
+    let Endpoint { host, port } = endpoint.clone();
+    if url.scheme().starts_with("rediss") { Address::Tls { host, port } } else { Address::Tcp { host, port } }
+}
+
+/// What may follow a `?`.
+#[derive(Default)]
+struct Parameters {
+    user: Option<String>,
+    password: Option<String>,
+    database: Option<u32>,
+    sentinel: Login,
+}
+
+impl Parameters {
+    fn of(url: &Url) -> Result<Self, BadUrl> {
+        let mut read = Self::default();
+        for pair in url.query().into_iter().flat_map(|query| query.split('&')) {
+            // Not as a form: a `+` in a password is a `+`.
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "db" if read.database.is_none() => read.database = Some(number(value)?),
+                "user" if read.user.is_none() => read.user = Some(decoded(value)),
+                "password" if read.password.is_none() => read.password = Some(decoded(value)),
+                "sentinel_user" if read.sentinel.user.is_none() => {
+                    read.sentinel = Login::of(Some(decoded(value)), None).or(read.sentinel);
+                }
+                "sentinel_password" if read.sentinel.password.is_none() => {
+                    read.sentinel = Login::of(None, Some(decoded(value))).or(read.sentinel);
+                }
+                _ => return Err(BadUrl::Parameter("db, and for a socket user and password")),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn number(database: &str) -> Result<u32, BadUrl> {
+    database.parse().map_err(|_| BadUrl::Database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> RedisUrl {
+        redis(text).unwrap().unwrap()
+    }
+
+    fn login(user: &str, password: &str) -> Option<Credentials> {
+        Some(Credentials { user: user.to_owned(), password: Secret::new(password) })
+    }
+
+    fn endpoints(hosts: &[(&str, u16)]) -> Vec<Endpoint> {
+        hosts.iter().map(|(host, port)| Endpoint { host: (*host).to_owned(), port: *port }).collect()
+    }
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn where_redis_is() {
+        let tls = Address::Tls { host: "cache.example".to_owned(), port: 6380 };
+        let socket = Address::Unix("/run/redis server.sock".into());
+        for (text, address, credentials, database) in [
+            ("redis://localhost:6379", tcp("localhost", 6379), None, 0),
+            ("redis://localhost", tcp("localhost", 6379), None, 0),
+            ("redis://LOCALHOST/", tcp("localhost", 6379), None, 0),
+            ("redis://10.0.0.1:7000/3", tcp("10.0.0.1", 7000), None, 3),
+            ("redis://h?db=3", tcp("h", 6379), None, 3),
+            ("redis://[::1]:7000", tcp("::1", 7000), None, 0),
+            ("redis://:pw@h", tcp("h", 6379), login("default", "pw"), 0),
+            ("redis://app:pw@h/1", tcp("h", 6379), login("app", "pw"), 1),
+            ("redis://app:p%40s%2Fs%23@h", tcp("h", 6379), login("app", "p@s/s#"), 0),
+            ("redis://app:ünï+^ $@h", tcp("h", 6379), login("app", "ünï+^ $"), 0),
+            ("rediss://cache.example:6380", tls, None, 0),
+            ("unix:///run/redis%20server.sock?db=2", socket.clone(), None, 2),
+            ("unix:///run/redis server.sock?user=a&password=b%26+c", socket, login("a", "b&+c"), 0),
+        ] {
+            let read = read(text);
+            assert_eq!((read.address, read.database), (address, database), "{text}");
+            assert_eq!(read.topology, Topology::Single);
+            assert_eq!(read.login.credentials(), Ok(credentials), "{text}");
+        }
+        assert_eq!(redis("off"), Ok(None));
+    }
+
+    #[test]
+    fn where_several_are() {
+        let sentinel = |hosts: &[(&str, u16)], master: &str, credentials| {
+            Topology::Sentinel(Sentinels { seeds: endpoints(hosts), master: master.to_owned(), credentials })
+        };
+        let cluster = |hosts: &[(&str, u16)]| {
+            Topology::Cluster(ClusterSeeds { seeds: endpoints(hosts), readers: Readers::Masters })
+        };
+        for (text, topology, address, credentials, database) in [
+            (
+                "redis+sentinel://a:1,b,[::1]:3/mymaster",
+                sentinel(&[("a", 1), ("b", 26_379), ("::1", 3)], "mymaster", None),
+                tcp("a", 1),
+                None,
+                0,
+            ),
+            (
+                "redis+sentinel://app:p%2Cw@a/my%20master/3?sentinel_user=s&sentinel_password=t+",
+                sentinel(&[("a", 26_379)], "my master", login("s", "t+")),
+                tcp("a", 26_379),
+                login("app", "p,w"),
+                3,
+            ),
+            (
+                "rediss+sentinel://:pw@A:1/m?sentinel_password=t",
+                sentinel(&[("a", 1)], "m", login("default", "t")),
+                Address::Tls { host: "a".to_owned(), port: 1 },
+                login("default", "pw"),
+                0,
+            ),
+            ("redis+cluster://a,b:7001/", cluster(&[("a", 6379), ("b", 7001)]), tcp("a", 6379), None, 0),
+            ("redis+cluster://u:p,@a/0", cluster(&[("a", 6379)]), tcp("a", 6379), login("u", "p,"), 0),
+        ] {
+            let read = read(text);
+            assert_eq!((&read.topology, &read.address), (&topology, &address), "{text}");
+            assert_eq!((read.login.credentials(), read.database), (Ok(credentials), database), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_several_cannot_be() {
+        let many = format!("redis+cluster://{}", vec!["a"; 17].join(","));
+        for (text, wrong) in [
+            ("redis+sentinel://a:1", BadUrl::MasterName),
+            ("redis+sentinel://a:1/", BadUrl::MasterName),
+            ("redis+sentinel://a:1/m/x", BadUrl::Database),
+            ("redis+sentinel://a:1/m?db=1", BadUrl::Parameter("sentinel_user and sentinel_password")),
+            ("redis+sentinel://a:1/m?sentinel_user=s", BadUrl::UserWithoutPassword),
+            ("redis+sentinel://a:1,/m", BadUrl::Host),
+            ("redis+sentinel://a:1,b:x/m", BadUrl::Malformed(url::ParseError::InvalidPort)),
+            ("redis+sentinel://a,b:0/m", BadUrl::PortZero),
+            ("redis+sentinel://a,b/m#x", BadUrl::Trailer),
+            ("redis+cluster://a/1", BadUrl::ClusterDatabase),
+            ("redis+cluster://a?db=0", BadUrl::Trailer),
+            ("redis+cluster://", BadUrl::Host),
+            (&many, BadUrl::TooManyHosts),
+        ] {
+            assert_eq!(redis(text), Err(Wrong::Url(wrong)), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_redis_cannot_be() {
+        let scheme = |given: &str| BadUrl::Scheme {
+            given: given.to_owned(),
+            known: "redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`)",
+        };
+        for (text, wrong) in [
+            ("", BadUrl::NoScheme),
+            ("OFF", BadUrl::NoScheme),
+            ("localhost:6379", BadUrl::NoScheme),
+            ("http://localhost", scheme("http")),
+            ("valkey://localhost", scheme("valkey")),
+            ("redis-sentinel://a:26379/mymaster", scheme("redis-sentinel")),
+            ("redis-cluster://a:7000", scheme("redis-cluster")),
+            ("redis://", BadUrl::Host),
+            ("redis:///1", BadUrl::Host),
+            ("redis:localhost", BadUrl::NoScheme),
+            ("redis://h%20h", BadUrl::Host),
+            ("redis://h:0", BadUrl::PortZero),
+            ("redis://h:65536", BadUrl::Malformed(url::ParseError::InvalidPort)),
+            ("redis://a:6379,b:6379", BadUrl::Malformed(url::ParseError::InvalidPort)),
+            ("redis://:p#ss@h", BadUrl::Malformed(url::ParseError::EmptyHost)),
+            ("redis://app@h", BadUrl::UserWithoutPassword),
+            ("redis://app:@h", BadUrl::UserWithoutPassword),
+            ("redis://h/one", BadUrl::Database),
+            ("redis://h/-1", BadUrl::Database),
+            ("redis://h/1/2", BadUrl::Database),
+            ("redis://h/1?db=1", BadUrl::Database),
+            ("redis://h?db=1&db=2", BadUrl::Parameter("db, and for a socket user and password")),
+            ("redis://h?timeout=5", BadUrl::Parameter("db, and for a socket user and password")),
+            ("redis://h?password=x", BadUrl::Parameter("db")),
+            ("redis://h#1", BadUrl::Trailer),
+            ("unix://run/redis.sock", BadUrl::SocketPath),
+            ("unix:///", BadUrl::SocketPath),
+            ("unix:/run/redis.sock", BadUrl::NoScheme),
+            ("unix:///s?user=a", BadUrl::UserWithoutPassword),
+        ] {
+            let read =
+                redis(text).and_then(|read| Ok(read.map(|read| read.login.credentials()).transpose()?));
+            assert_eq!(read, Err(Wrong::Url(wrong)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Words, lists and addresses: what is neither a quantity nor a URL.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::StatusCode;
+use http::header::HeaderName;
+use ipnet::IpNet;
+
+use super::wrong::Wrong;
+use crate::limits::{KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::policy::{ContentTypes, OrdinaryCookies, Statuses};
+use crate::secret::Secret;
+use crate::telemetry::log;
+
+/// All that HTTP allows.
+const ANY: &str = "*";
+
+/// One of a few words, each of which means something.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Wrong> {
+    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+    chosen.ok_or_else(|| Wrong::Choice(choices.iter().map(|(word, _)| *word).collect()))
+}
+
+/// `true` or `false`, for the one meaning or the other.
+pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, Wrong> {
+    choice(
+        text,
+        &[
+            ("true", on),
+            ("false", off),
+            ("on", on),
+            ("off", off),
+            ("yes", on),
+            ("no", off),
+            ("1", on),
+            ("0", off),
+        ],
+    )
+}
+
+/// An address and a port; port 0 is one that the system chooses.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().map_err(|_| Wrong::Address)
+}
+
+/// An address and a port, or `off`.
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+    if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+/// Addresses and networks.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
+    let network = |item: &str| {
+        if let Ok(address) = item.parse::<IpAddr>() {
+            return Ok(IpNet::from(address));
+        }
+        let network: IpNet = item.parse().map_err(|_| Wrong::Network(item.to_owned()))?;
+        if network.addr() == network.network() {
+            Ok(network)
+        } else {
+            Err(Wrong::NotTheNetwork { given: item.to_owned(), network: network.trunc().to_string() })
+        }
+    };
+    items(text, network)
+}
+
+/// Media types and suffixes, in lower case; or `*`.
+pub(super) fn content_types(text: &str) -> Result<ContentTypes, Wrong> {
+    if text == ANY {
+        return Ok(ContentTypes::Any);
+    }
+    let content_type = |item: &str| {
+        let well_formed = match (item.strip_prefix('+'), item.split_once('/')) {
+            (Some(suffix), _) => is_token(suffix),
+            (None, Some((kind, subtype))) => is_token(kind) && is_token(subtype),
+            (None, None) => false,
+        };
+        if well_formed { Ok(item.to_ascii_lowercase()) } else { Err(Wrong::MediaType(item.to_owned())) }
+    };
+    some(items(text, content_type)?).map(ContentTypes::Listed)
+}
+
+/// Statuses; or `*`.
+pub(super) fn statuses(text: &str) -> Result<Statuses, Wrong> {
+    if text == ANY {
+        return Ok(Statuses::Any);
+    }
+    let status = |item: &str| match item.parse::<u16>() {
+        Ok(part @ (206 | 304)) => Err(Wrong::PartStatus(part)),
+        Ok(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| Wrong::Status(item.to_owned())),
+        Ok(_) | Err(_) => Err(Wrong::Status(item.to_owned())),
+    };
+    some(items(text, status)?).map(Statuses::Listed)
+}
+
+/// Names of header fields, in lower case.
+pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+    items(text, |item| {
+        HeaderName::from_bytes(item.as_bytes()).map_err(|_| Wrong::HeaderName(item.to_owned()))
+    })
+}
+
+/// Names of cookies, and beginnings of names with a `*` behind; or `*`.
+pub(super) fn cookies(text: &str) -> Result<OrdinaryCookies, Wrong> {
+    if text == ANY {
+        return Ok(OrdinaryCookies::Any);
+    }
+    let cookie = |item: &str| {
+        let well_formed = is_token(item.strip_suffix('*').unwrap_or(item));
+        if well_formed { Ok(item.to_owned()) } else { Err(Wrong::CookieName(item.to_owned())) }
+    };
+    items(text, cookie).map(OrdinaryCookies::Listed)
+}
+
+/// What stands before every key in Redis. Braces would be a hash tag, and put all keys into one slot.
+pub(super) fn key_prefix(text: &str) -> Result<String, Wrong> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
+    if plain && (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::KeyPrefix)
+    }
+}
+
+/// What a node is called: a part of a key in Redis.
+pub(super) fn node_name(text: &str) -> Result<String, Wrong> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if plain && (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::NodeName)
+    }
+}
+
+/// A secret that can be sent as the whole value of a field.
+pub(super) fn token(text: &str) -> Result<Secret, Wrong> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain && (1..=TOKEN_BYTES_MAX).contains(&text.len()) {
+        Ok(Secret::new(text))
+    } else {
+        Err(Wrong::Token)
+    }
+}
+
+/// A filter of log lines.
+pub(super) fn log_filter(text: &str) -> Result<String, Wrong> {
+    log::check(text)?;
+    Ok(text.to_owned())
+}
+
+/// The items between commas; none in an empty text.
+fn items<T>(text: &str, item: impl Fn(&str) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',')
+        .map(str::trim)
+        .map(|text| if text.is_empty() { Err(Wrong::EmptyItem) } else { item(text) })
+        .collect()
+}
+
+fn some<T>(items: Vec<T>) -> Result<Vec<T>, Wrong> {
+    if items.is_empty() { Err(Wrong::Empty) } else { Ok(items) }
+}
+
+/// RFC 9110 §5.6.2, less `*`, which would look like a pattern.
+fn is_token(text: &str) -> bool {
+    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(tchar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches() {
+        for (text, want) in
+            [("true", Ok('+')), ("on", Ok('+')), ("1", Ok('+')), ("no", Ok('-')), ("0", Ok('-'))]
+        {
+            assert_eq!(switch(text, '+', '-'), want);
+        }
+        for text in ["", "TRUE", "yep", "2"] {
+            assert!(matches!(switch(text, '+', '-'), Err(Wrong::Choice(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for text in ["127.0.0.1:0", "0.0.0.0:8000", "[::]:8000", "[::1]:65535"] {
+            assert_eq!(address(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "8000",
+            ":8000",
+            "localhost:8000",
+            "127.0.0.1",
+            "::1:80",
+            "[::1]",
+            "1.2.3.4:65536",
+            "1.2.3.4:80/",
+            "off",
+        ] {
+            assert_eq!(address(text), Err(Wrong::Address), "{text}");
+        }
+        assert_eq!(address_or_off("off"), Ok(None));
+        assert_eq!(address_or_off("OFF"), Err(Wrong::Address));
+    }
+
+    #[test]
+    fn networks_and_single_addresses() {
+        let read = networks("10.0.0.0/8, 192.0.2.7,fd00::/8 ,::1").unwrap();
+        assert_eq!(
+            read.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "::1/128"]
+        );
+        assert_eq!(networks(""), Ok(Vec::new()));
+        for text in ["10.0.0.0/33", "10.0.0", "proxy.example", "10.0.0.0/8/8", "*"] {
+            assert_eq!(networks(text), Err(Wrong::Network(text.to_owned())), "{text}");
+        }
+        let given = "10.1.0.0/8".to_owned();
+        assert_eq!(networks(&given), Err(Wrong::NotTheNetwork { given, network: "10.0.0.0/8".to_owned() }));
+        for text in [",", "::1,", ",::1", "::1,,::2", " "] {
+            assert_eq!(networks(text), Err(Wrong::EmptyItem), "{text}");
+        }
+    }
+
+    #[test]
+    fn media_types() {
+        let listed =
+            |items: &[&str]| Ok(ContentTypes::Listed(items.iter().map(|&item| item.to_owned()).collect()));
+        assert_eq!(content_types("*"), Ok(ContentTypes::Any));
+        assert_eq!(content_types("Application/JSON, +json"), listed(&["application/json", "+json"]));
+        assert_eq!(content_types(""), Err(Wrong::Empty));
+        for item in [
+            "json",
+            "*/*",
+            "application/*",
+            "application/json; charset=utf-8",
+            "a/b/c",
+            "/json",
+            "text/",
+            "+",
+            "a b/c",
+        ] {
+            assert_eq!(content_types(item), Err(Wrong::MediaType(item.to_owned())), "{item}");
+        }
+    }
+
+    #[test]
+    fn status_codes() {
+        assert_eq!(statuses("*"), Ok(Statuses::Any));
+        assert_eq!(statuses("200, 404"), Ok(Statuses::Listed(vec![StatusCode::OK, StatusCode::NOT_FOUND])));
+        assert_eq!(statuses(""), Err(Wrong::Empty));
+        for part in [206, 304] {
+            assert_eq!(statuses(&part.to_string()), Err(Wrong::PartStatus(part)));
+        }
+        for item in ["100", "199", "600", "2xx", "OK", "-1", "65536", "200-299"] {
+            assert_eq!(statuses(item), Err(Wrong::Status(item.to_owned())), "{item}");
+        }
+    }
+
+    #[test]
+    fn field_names() {
+        assert_eq!(header_names("X-Api-Key,x-token").unwrap(), ["x-api-key", "x-token"]);
+        assert_eq!(header_names(""), Ok(Vec::new()));
+        for item in ["a b", "x:y", "ü", "*:"] {
+            assert_eq!(header_names(item), Err(Wrong::HeaderName(item.to_owned())), "{item}");
+        }
+    }
+
+    #[test]
+    fn cookie_names() {
+        let listed =
+            |items: &[&str]| Ok(OrdinaryCookies::Listed(items.iter().map(|&item| item.to_owned()).collect()));
+        assert_eq!(cookies(""), listed(&[]));
+        assert_eq!(cookies("*"), Ok(OrdinaryCookies::Any));
+        assert_eq!(cookies("theme, _ga*"), listed(&["theme", "_ga*"]));
+        for item in ["a b", "a=b", "*a", "a*b", "a**", "a;b"] {
+            assert_eq!(cookies(item), Err(Wrong::CookieName(item.to_owned())), "{item}");
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        assert!(token("s3cret/+=").is_ok_and(|token| token.is(b"s3cret/+=")));
+        for text in ["", "a b", "a\n", "ü", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert_eq!(token(text), Err(Wrong::Token), "{text}");
+        }
+    }
+
+    #[test]
+    fn node_names() {
+        assert_eq!(node_name("cache-1.eu_west"), Ok("cache-1.eu_west".to_owned()));
+        for text in ["", "a b", "a:b", "ü", "{a}", &"x".repeat(NODE_NAME_BYTES_MAX + 1)] {
+            assert_eq!(node_name(text), Err(Wrong::NodeName), "{text}");
+        }
+    }
+
+    #[test]
+    fn key_prefixes() {
+        assert_eq!(key_prefix("cachewarp:"), Ok("cachewarp:".to_owned()));
+        for text in ["", "a b", "a\n", "ü:", "{tag}", &"x".repeat(KEY_PREFIX_BYTES_MAX + 1)] {
+            assert_eq!(key_prefix(text), Err(Wrong::KeyPrefix), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A small JSON API to put a cache in front of.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::server::{Handler, Peer, Reply};
+
+/// How long `/slow` takes.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The API. Every answer counts how many it has given, so that a stored one can be told from a new one.
+pub(super) struct Api {
+    served: Cell<u64>,
+}
+
+impl Api {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self { served: Cell::new(0) })
+    }
+
+    async fn answer(&self, path: &str, head: &HeaderMap) -> Response<Full<Bytes>> {
+        self.served.set(self.served.get() + 1);
+        let served = self.served.get();
+        match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+            ["quotes", symbol]
+                if symbol.len() == 6 && symbol.bytes().all(|byte| byte.is_ascii_uppercase()) =>
+            {
+                let pips = (served * 7) % 100;
+                let body = format!(r#"{{"symbol":"{symbol}","bid":1.08{pips:02},"served":{served}}}"#);
+                json(StatusCode::OK, None, body)
+            }
+            ["accounts", id] if id.bytes().all(|byte| byte.is_ascii_digit()) => match head.get(AUTHORIZATION)
+            {
+                Some(_) => json(
+                    StatusCode::OK,
+                    None,
+                    format!(r#"{{"account":{id},"balance":"1250.00","served":{served}}}"#),
+                ),
+                None => json(StatusCode::UNAUTHORIZED, None, r#"{"error":"unauthorized"}"#.to_owned()),
+            },
+            ["slow"] => {
+                tokio::time::sleep(SLOW).await;
+                json(StatusCode::OK, Some("max-age=60"), format!(r#"{{"slow":true,"served":{served}}}"#))
+            }
+            ["private"] => json(
+                StatusCode::OK,
+                Some("private, max-age=60"),
+                format!(r#"{{"private":true,"served":{served}}}"#),
+            ),
+            ["broken"] => {
+                json(StatusCode::OK, Some("max-age=60"), format!(r#"{{"broken":true,"served":{served}"#))
+            }
+            _ => json(StatusCode::NOT_FOUND, None, r#"{"error":"not found"}"#.to_owned()),
+        }
+    }
+}
+
+impl Handler for Api {
+    type Body = Full<Bytes>;
+
+    fn handle(self: Rc<Self>, _: Peer, request: Request<Incoming>) -> Reply<Full<Bytes>> {
+        Reply::working(async move { self.answer(request.uri().path(), request.headers()).await })
+    }
+}
+
+fn json(status: StatusCode, cache_control: Option<&'static str>, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(cache_control) = cache_control {
+        head.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+    }
+    response
+}

@@ -1,0 +1,132 @@
+//! `cachewarp demo`: the newcomer's first minute, with nothing else installed.
+//!
+//! A sample JSON API on a free loopback port, CacheWarp in front of it, and three curl lines that say what each will
+//! show. It is the real proxy with the real settings; only the origin is ours.
+
+mod api;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+use tracing::error;
+
+use crate::app::{self, Running, Signals, StartError};
+use crate::config::Settings;
+use crate::key::{Authority, Scheme};
+use crate::server::{self, Listener, Shutdown};
+use crate::telemetry::Registry;
+use api::Api;
+
+/// A sample API and a proxy in front of it, both serving.
+pub struct Demo {
+    proxy: Running,
+    api_addr: SocketAddr,
+    api: thread::JoinHandle<()>,
+    shutdown: Shutdown,
+}
+
+/// Starts both. Where the settings' ports are taken, free ones do.
+pub fn start(settings: Settings) -> Result<Demo, StartError> {
+    let shutdown = Shutdown::new();
+    let (api_addr, api) = start_api(shutdown.clone())?;
+    let settings = in_front_of(api_addr, settings);
+    let proxy = match app::start(settings.clone()) {
+        Err(StartError::Listen(_)) => app::start(with_free_ports(settings))?,
+        other => other?,
+    };
+    Ok(Demo { proxy, api_addr, api, shutdown })
+}
+
+fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
+    for worker in &mut settings.workers {
+        worker.origin.scheme = Scheme::Http;
+        worker.origin.base_path = String::new();
+        if let Ok(authority) = Authority::parse(Scheme::Http, api.to_string().as_bytes()) {
+            worker.origin.authority = authority;
+        }
+    }
+    settings
+}
+
+fn with_free_ports(mut settings: Settings) -> Settings {
+    for worker in &mut settings.workers {
+        worker.server.addr.set_port(0);
+    }
+    if let Some(admin) = &mut settings.admin {
+        admin.addr.set_port(0);
+    }
+    settings
+}
+
+/// The API has a thread of its own, as an origin has a machine of its own.
+fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>), StartError> {
+    let options = server::Options {
+        addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        sharing: server::Sharing::Alone,
+        backlog: 128,
+        connections_max: 1024,
+        connections_per_address_max: None,
+        head_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(120),
+        drain_timeout: Duration::from_secs(2),
+    };
+    let listener = Listener::bind(&options, 1)?.pop().ok_or(StartError::WorkerLost)?;
+    let addr = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let api = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
+        let serve = async { server::serve(listener, &options, Api::new(), shutdown, &Registry::new()).await };
+        if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
+            error!(%error, "the sample API ended");
+        }
+    })?;
+    Ok((addr, api))
+}
+
+impl Demo {
+    /// Where clients are served.
+    pub fn addr(&self) -> SocketAddr {
+        self.proxy.addr()
+    }
+
+    /// Where the sample API itself is.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// What to try, and what each line shows.
+    pub fn guide(&self) -> String {
+        let proxy = self.addr();
+        let api = self.api_addr;
+        let admin = match self.proxy.admin_addr() {
+            Some(admin) => format!("\n  Metrics are on http://{admin}/metrics."),
+            None => String::new(),
+        };
+        format!(
+            "\
+  CacheWarp serves on http://{proxy}, in front of a sample API on http://{api}.{admin}
+
+  Try each line twice, and read Cache-Status:
+
+  curl -i http://{proxy}/slow
+      The first waits a second for the API (fwd=uri-miss; stored); the second is a hit, at once.
+
+  curl -i http://{proxy}/quotes/EURUSD
+      The API says nothing about caching: fresh for cache_default_ttl. \"served\" stays as it is until then.
+
+  curl -i -H 'Authorization: Bearer alice' http://{proxy}/accounts/42
+      An answer to a credential is nobody else's: never stored (detail=authorization), and \"served\" counts up.
+
+  Also there: /private, /broken (says JSON, is not). Ctrl-C ends it.
+"
+        )
+    }
+
+    /// Serves until a signal comes. `false` if a worker died.
+    pub fn serve_until(self, signals: Signals) -> bool {
+        let well = self.proxy.serve_until(signals);
+        self.shutdown.begin();
+        self.api.join().is_ok() && well
+    }
+}

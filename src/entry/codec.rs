@@ -1,0 +1,263 @@
+//! The stored bytes. All numbers are big-endian.
+//!
+//! ```text
+//!  at  bytes
+//!   0   20   magic, version, kind and what changes in place: `stamp.rs`
+//!  20    8   checksum: XXH3-64 of everything from byte 28 to the end
+//!  28   32   digest of the key
+//!  60        a response                                   a list of variants
+//!            60  8  response time, ms since the epoch      60  8  nonce
+//!            68  8  age on arrival, ms                     68  8  expires, ms since the epoch
+//!            76  8  freshness lifetime, ms                 76     names of the selecting fields, each
+//!            84  8  stale-while-revalidate, ms                    behind its length (2 bytes)
+//!            92  8  stale-if-error, ms
+//!           100  8  epoch of the purge clock
+//!           108  8  its count, before the fetch
+//!           116  2  obligations, a bit each
+//!           118  2  status
+//!           120  4  bytes of the header block
+//!           124  4  bytes of the body
+//!           128  2  number of tags
+//!           130     tags, 16 bytes each; header block (`fields.rs`), then body
+//! ```
+//!
+//! A new layout is a new version: entries of any other are misses and leave by their expiry.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::HeaderName;
+use http::{HeaderMap, StatusCode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::stamp::{self, CHECKSUM_FROM, KIND_RESPONSE, KIND_VARIANTS, MAGIC, STAMP_BYTES, VERSION};
+use super::{Entry, Stamp, Stored, TagDigest, Tick, Variants, fields};
+use crate::key::{CacheKey, DIGEST_BYTES};
+use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
+use crate::policy::{Obligations, StoredFacts, Vary};
+use crate::time::{Timestamp, millis};
+
+/// Magic, version, kind.
+const PREFIX_BYTES: usize = 4;
+/// Where the checksummed part begins.
+const CHECKED_FROM: usize = STAMP_BYTES;
+/// Where the part that depends on the kind begins.
+const KIND_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
+/// The fixed part of a response.
+const RESPONSE_FIXED_BYTES: usize = 7 * 8 + 2 * 2 + 2 * 4 + 2;
+/// Where the purge clock stands.
+const TICK_FROM: usize = KIND_FROM + 5 * 8;
+/// Where the number of tags stands, and the tags behind it.
+const TAGS_FROM: usize = KIND_FROM + RESPONSE_FIXED_BYTES - 2;
+/// Bytes of a tag's digest.
+const TAG_BYTES: usize = 16;
+/// The fixed part of a list of variants.
+const VARIANTS_FIXED_BYTES: usize = 2 * 8;
+
+const _: () = assert!(KIND_FROM + RESPONSE_FIXED_BYTES + TAGS_MAX * TAG_BYTES <= ENTRY_FIXED_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(ENTRY_HEAD_BYTES_MAX <= u32::MAX as usize);
+
+crate::labels! {
+    /// Why stored bytes are not what was asked for. Always a miss, never an error to the client.
+    pub enum Damage {
+        /// Shorter than they say, or longer.
+        Length => "length",
+        /// Not ours at all.
+        Foreign => "foreign",
+        /// Of another version of this layout.
+        Version => "version",
+        /// Of another key: a collision of names, a key injection, or a shifted pipeline.
+        OtherKey => "other-key",
+        /// Changed since they were written.
+        Checksum => "checksum",
+        /// Well-framed, and yet not something that we write.
+        Content => "content",
+    }
+}
+
+/// Whether the checksum is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// The bytes came over a wire.
+    Compare,
+    /// The bytes have been compared before and have not left this process since.
+    Known,
+}
+
+/// The bytes to store for `key`; `None` if a bound of the layout is exceeded.
+pub fn encode(key: &CacheKey, stored: &Stored, stamp: &Stamp) -> Option<Bytes> {
+    let mut bytes = match stored {
+        Stored::Response(entry) => encode_response(key, entry, stamp)?,
+        Stored::Variants(variants) => encode_variants(key, variants, stamp)?,
+    };
+    let checksum = xxh3_64(bytes.get(CHECKED_FROM..)?);
+    bytes.get_mut(CHECKSUM_FROM..CHECKED_FROM)?.copy_from_slice(&checksum.to_be_bytes());
+    Some(bytes.freeze())
+}
+
+/// In one allocation of exactly the entry's size: this is what the memory tier keeps.
+fn encode_response(key: &CacheKey, entry: &Entry, stamp: &Stamp) -> Option<BytesMut> {
+    let Entry { facts, status, head, body } = entry;
+    let block_bytes = fields::encoded_len(head)?;
+    if block_bytes > ENTRY_HEAD_BYTES_MAX || body.len() > BODY_BYTES_MAX || stamp.tags.len() > TAGS_MAX {
+        return None;
+    }
+    let tags_bytes = stamp.tags.len() * TAG_BYTES;
+    let more_bytes = RESPONSE_FIXED_BYTES + tags_bytes + block_bytes + body.len();
+    let mut bytes = start(key, KIND_RESPONSE, stamp, more_bytes);
+    bytes.put_u64(facts.received.as_millis());
+    for duration in [facts.initial_age, facts.lifetime, facts.stale_while_revalidate, facts.stale_if_error] {
+        bytes.put_u64(millis(duration));
+    }
+    bytes.put_u64(stamp.tick.epoch);
+    bytes.put_u64(stamp.tick.count);
+    bytes.put_u16(facts.obligations.bits());
+    bytes.put_u16(status.as_u16());
+    bytes.put_u32(u32::try_from(block_bytes).ok()?);
+    bytes.put_u32(u32::try_from(body.len()).ok()?);
+    bytes.put_u16(u16::try_from(stamp.tags.len()).ok()?);
+    stamp.tags.iter().for_each(|tag| bytes.put_u128(tag.0));
+    fields::encode(head, &mut bytes);
+    bytes.put_slice(body);
+    Some(bytes)
+}
+
+fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &Stamp) -> Option<BytesMut> {
+    let names = variants.fields.names();
+    let names_bytes: usize = names.iter().map(|name| 2 + name.as_str().len()).sum();
+    let mut bytes = start(key, KIND_VARIANTS, stamp, VARIANTS_FIXED_BYTES + names_bytes);
+    bytes.put_u64(variants.nonce);
+    bytes.put_u64(variants.expires.as_millis());
+    for name in names {
+        bytes.put_u16(u16::try_from(name.as_str().len()).ok()?);
+        bytes.put_slice(name.as_str().as_bytes());
+    }
+    Some(bytes)
+}
+
+fn start(key: &CacheKey, kind: u8, stamp: &Stamp, more_bytes: usize) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
+    stamp::begin(kind, stamp.lineage, &mut bytes);
+    bytes.put_slice(key.digest());
+    bytes
+}
+
+/// Reads what was stored for `key`. The body is a slice of `bytes`, not a copy.
+pub fn decode(key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<Stored, Damage> {
+    Decoder::default().decode(key, bytes, checksum)
+}
+
+/// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None` of a list of variants.
+pub fn history(bytes: &[u8]) -> Option<(Tick, impl Iterator<Item = TagDigest> + '_)> {
+    if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
+        return None;
+    }
+    let mut tick = bytes.get(TICK_FROM..)?;
+    let tick = Tick { epoch: tick.try_get_u64().ok()?, count: tick.try_get_u64().ok()? };
+    let mut tags = bytes.get(TAGS_FROM..)?;
+    let count = usize::from(tags.try_get_u16().ok()?);
+    let tags = tags.get(..count * TAG_BYTES)?.chunks_exact(TAG_BYTES);
+    Some((tick, tags.filter_map(|tag| tag.first_chunk().map(|tag| TagDigest(u128::from_be_bytes(*tag))))))
+}
+
+/// Reads what was stored, again and again: heads that are no longer needed lend their memory to those that are read.
+///
+/// The map of a head is by far the largest allocation of a hit, and the request that it answers brings one of its kind.
+#[derive(Default)]
+pub struct Decoder {
+    /// Empty, and perhaps with room.
+    spare: Cell<HeaderMap>,
+}
+
+impl Decoder {
+    /// See [`decode`].
+    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<Stored, Damage> {
+        let (kind, rest) = open(key, bytes, checksum)?;
+        match kind {
+            KIND_RESPONSE => decode_response(rest, self.spare.take()).map(Stored::Response),
+            KIND_VARIANTS => decode_variants(rest).map(Stored::Variants),
+            _ => Err(Damage::Content),
+        }
+    }
+
+    /// Takes a head that nobody needs any longer; the next one that is read is put there.
+    pub fn recycle(&self, mut head: HeaderMap) {
+        head.clear();
+        self.spare.set(head);
+    }
+}
+
+/// Checks that all of it is what was stored for `key`. Gives the kind, and what depends on it.
+fn open(key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<(u8, Bytes), Damage> {
+    let mut rest = bytes.clone();
+    if rest.len() < KIND_FROM {
+        return Err(Damage::Length);
+    }
+    let (high, low) = (rest.get_u8(), rest.get_u8());
+    if [high, low] != MAGIC {
+        return Err(Damage::Foreign);
+    }
+    if rest.get_u8() != VERSION {
+        return Err(Damage::Version);
+    }
+    let kind = rest.get_u8();
+    rest.advance(CHECKSUM_FROM - PREFIX_BYTES);
+    let written = rest.get_u64();
+    // The key before the checksum: an intact entry of somebody else is the case to be told apart.
+    if !rest.starts_with(key.digest()) {
+        return Err(Damage::OtherKey);
+    }
+    if checksum == Checksum::Compare && xxh3_64(&rest) != written {
+        return Err(Damage::Checksum);
+    }
+    rest.advance(DIGEST_BYTES);
+    Ok((kind, rest))
+}
+
+fn decode_response(mut rest: Bytes, spare: HeaderMap) -> Result<Entry, Damage> {
+    if rest.len() < RESPONSE_FIXED_BYTES {
+        return Err(Damage::Length);
+    }
+    let received = Timestamp::from_millis(rest.get_u64());
+    let [initial_age, lifetime, stale_while_revalidate, stale_if_error] =
+        std::array::from_fn(|_| Duration::from_millis(rest.get_u64()));
+    rest.advance(2 * 8);
+    let obligations = Obligations::from_bits(rest.get_u16());
+    let status = StatusCode::from_u16(rest.get_u16()).map_err(|_| Damage::Content)?;
+    let block_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
+    let body_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
+    let tags_bytes = usize::from(rest.get_u16()) * TAG_BYTES;
+    if tags_bytes > rest.len() {
+        return Err(Damage::Length);
+    }
+    rest.advance(tags_bytes);
+    if block_bytes > ENTRY_HEAD_BYTES_MAX || block_bytes.checked_add(body_bytes) != Some(rest.len()) {
+        return Err(Damage::Length);
+    }
+    let head = fields::decode(rest.split_to(block_bytes), spare).ok_or(Damage::Content)?;
+    let facts =
+        StoredFacts { received, initial_age, lifetime, obligations, stale_while_revalidate, stale_if_error };
+    Ok(Entry { facts, status, head, body: rest })
+}
+
+fn decode_variants(mut rest: Bytes) -> Result<Variants, Damage> {
+    if rest.len() < VARIANTS_FIXED_BYTES {
+        return Err(Damage::Length);
+    }
+    let nonce = rest.get_u64();
+    let expires = Timestamp::from_millis(rest.get_u64());
+    let mut names = Vec::new();
+    while rest.has_remaining() {
+        let length = rest.try_get_u16().map_err(|_| Damage::Length)?;
+        let name = rest.get(..usize::from(length)).ok_or(Damage::Length)?;
+        names.push(HeaderName::from_lowercase(name).map_err(|_| Damage::Content)?);
+        rest.advance(usize::from(length));
+    }
+    let Vary::Fields(fields) = Vary::from(names) else { return Err(Damage::Content) };
+    Ok(Variants { nonce, expires, fields })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The header block: the fields of a stored response, in their order.
+//!
+//! ```text
+//! field   1  0: the name follows; n: name n - 1 of the table below
+//!        [1  bytes of the name, then the name, lower case]
+//!         2  bytes of the value, then the value
+//! ```
+//!
+//! The table spares the common names their parsing on every hit. It is part of the layout: entries are appended, and
+//! any other change is a new version in `codec.rs`.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{self, HeaderName, HeaderValue};
+
+/// Names that a JSON API's answers carry often.
+static TABLE: [HeaderName; 24] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::DATE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::VARY,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::SERVER,
+    header::VIA,
+    header::LINK,
+    header::LOCATION,
+    header::ACCEPT_RANGES,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::CONTENT_SECURITY_POLICY,
+    header::REFERRER_POLICY,
+    header::X_FRAME_OPTIONS,
+    header::ALLOW,
+];
+
+/// Says that the name is spelt out.
+const LITERAL: u8 = 0;
+
+/// How many bytes [`encode`] writes; `None` if a name or a value is longer than its length can say.
+pub(super) fn encoded_len(head: &HeaderMap) -> Option<usize> {
+    head.iter().try_fold(0, |total, (name, value)| {
+        u16::try_from(value.len()).ok()?;
+        let name_bytes = match code(name) {
+            Some(_) => 0,
+            None => 1 + usize::from(u8::try_from(name.as_str().len()).ok()?),
+        };
+        Some(total + 1 + name_bytes + 2 + value.len())
+    })
+}
+
+/// Writes the block of a head that [`encoded_len`] has measured.
+pub(super) fn encode(head: &HeaderMap, bytes: &mut BytesMut) {
+    for (name, value) in head {
+        match code(name) {
+            Some(code) => bytes.put_u8(code),
+            None => {
+                bytes.put_u8(LITERAL);
+                bytes.put_u8(u8::try_from(name.as_str().len()).unwrap_or(u8::MAX));
+                bytes.put_slice(name.as_str().as_bytes());
+            }
+        }
+        bytes.put_u16(u16::try_from(value.len()).unwrap_or(u16::MAX));
+        bytes.put_slice(value.as_bytes());
+    }
+}
+
+/// Reads a block into `head`, which is empty; `None` if it is not one that [`encode`] writes. Values are slices of the
+/// block.
+pub(super) fn decode(mut block: Bytes, mut head: HeaderMap) -> Option<HeaderMap> {
+    if head.capacity() == 0 {
+        head = HeaderMap::with_capacity(FIELDS_EXPECTED);
+    }
+    while block.has_remaining() {
+        let name = match block.get_u8() {
+            LITERAL => {
+                let length = usize::from(block.try_get_u8().ok()?);
+                let name = HeaderName::from_lowercase(block.get(..length)?).ok()?;
+                block.advance(length);
+                name
+            }
+            code => TABLE.get(usize::from(code) - 1)?.clone(),
+        };
+        let length = usize::from(block.try_get_u16().ok()?);
+        if length > block.len() {
+            return None;
+        }
+        let value = HeaderValue::from_maybe_shared(block.split_to(length)).ok()?;
+        head.try_append(name, value).ok()?;
+    }
+    Some(head)
+}
+
+/// Fields that a head has room for before it grows: those of a usual answer, and the ones that we add.
+const FIELDS_EXPECTED: usize = 16;
+
+fn code(name: &HeaderName) -> Option<u8> {
+    let place = TABLE.iter().position(|known| known == name)?;
+    u8::try_from(place + 1).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(head: &HeaderMap) -> Bytes {
+        let mut bytes = BytesMut::new();
+        encode(head, &mut bytes);
+        assert_eq!(Some(bytes.len()), encoded_len(head));
+        bytes.freeze()
+    }
+
+    #[test]
+    fn fields_come_back_in_order_and_in_number() {
+        let mut head = HeaderMap::new();
+        for (name, value) in
+            [("etag", "\"a\""), ("x-rate-limit", "10"), ("link", "<a>"), ("link", "<b>"), ("x-empty", "")]
+        {
+            head.append(name, HeaderValue::from_static(value));
+        }
+        head.append("x-latin1", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        let block = encoded(&head);
+        assert_eq!(decode(block.clone(), HeaderMap::new()).unwrap(), head);
+        assert_eq!(encoded(&decode(block.clone(), HeaderMap::new()).unwrap()), block);
+    }
+
+    #[test]
+    fn what_a_length_cannot_say_is_not_encoded() {
+        let name = HeaderName::try_from("x".repeat(256)).unwrap();
+        let value = HeaderValue::try_from("x".repeat(1 << 16)).unwrap();
+        for (name, value) in [(name, HeaderValue::from_static("")), (header::ETAG, value)] {
+            assert_eq!(encoded_len(&[(name, value)].into_iter().collect()), None);
+        }
+    }
+
+    #[test]
+    fn every_cut_is_refused_or_shorter() {
+        let mut head = HeaderMap::new();
+        head.append("etag", HeaderValue::from_static("\"a\""));
+        head.append("x-a", HeaderValue::from_static("1"));
+        let block = encoded(&head);
+        for cut in 0..block.len() {
+            assert!(
+                decode(block.slice(..cut), HeaderMap::new()).is_none_or(|shorter| shorter.len() < head.len()),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_we_never_write_is_refused() {
+        for block in [
+            &b"\x00\x01A\x00\x00"[..],
+            b"\x00\x00\x00\x00",
+            b"\x19\x00\x00",
+            b"\x01\x00\x01\n",
+            b"\x01\xff\xff",
+        ] {
+            assert!(decode(Bytes::from_static(block), HeaderMap::new()).is_none(), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn a_usual_head_needs_no_growth() {
+        assert!(HeaderMap::<HeaderValue>::with_capacity(FIELDS_EXPECTED).capacity() >= FIELDS_EXPECTED);
+    }
+}

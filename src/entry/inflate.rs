@@ -1,0 +1,121 @@
+//! Content codings, decoded with a bound (RFC 9110 §8.4.1), only to see what is inside.
+
+use std::io::{self, Read};
+
+/// What is decoded at a time.
+const PIECE_BYTES: usize = 8 * 1024;
+
+/// A content coding that we can look into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
+impl Coding {
+    /// Reads a `Content-Encoding` that names exactly one coding. Several in a row are nobody's habit and twice the risk.
+    pub(super) fn parse(field: &[u8]) -> Option<Self> {
+        let named = |name: &str| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if named("identity") => Some(Self::Identity),
+            () if named("gzip") || named("x-gzip") => Some(Self::Gzip),
+            () if named("deflate") => Some(Self::Deflate),
+            () if named("br") => Some(Self::Brotli),
+            () if named("zstd") => Some(Self::Zstd),
+            () => None,
+        }
+    }
+}
+
+/// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes to more than `bytes_max`.
+pub(super) fn inflate(coding: Coding, body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    match coding {
+        Coding::Identity => read_bounded(body, bytes_max, out),
+        // A gzip field may hold several members; a reader that stopped after the first would judge half the body.
+        Coding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
+        Coding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
+        Coding::Brotli => read_bounded(brotli_decompressor::Decompressor::new(body, 4096), bytes_max, out),
+        Coding::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(body).map_err(io::Error::other)?;
+            read_bounded(decoder, bytes_max, out)
+        }
+    }
+}
+
+fn read_bounded(mut decoder: impl Read, bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    let end = out.len().saturating_add(bytes_max);
+    // Piece by piece: a decoder that is offered all the room there is fills as much of its own.
+    let mut piece = [0; PIECE_BYTES];
+    loop {
+        let read = match decoder.read(&mut piece)? {
+            0 => return Ok(()),
+            count => piece.get(..count).unwrap_or_default(),
+        };
+        if out.len() + read.len() > end {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        out.extend_from_slice(read);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    pub(in super::super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decoded(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        inflate(coding, body, 1000, &mut out).map(|()| out)
+    }
+
+    /// `{"a":1}`, as the reference encoders of the two formats write it.
+    const BROTLI: &[u8] = b"\x0b\x03\x80{\"a\":1}\x03";
+    const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00{\"a\":1}";
+
+    #[test]
+    fn every_coding_decodes() {
+        let text = b"{\"a\":1}";
+        for (coding, body) in [
+            (Coding::Identity, &text[..]),
+            (Coding::Gzip, &gzip(text)),
+            (Coding::Deflate, &zlib(text)),
+            (Coding::Brotli, BROTLI),
+            (Coding::Zstd, ZSTD),
+        ] {
+            assert_eq!(decoded(coding, body).unwrap(), text, "{coding:?}");
+            if coding != Coding::Identity {
+                assert!(decoded(coding, b"\xff\xff\xff\xff").is_err(), "{coding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_bound() {
+        let bomb = gzip(&vec![b' '; 10 << 20]);
+        let mut out = Vec::new();
+        assert!(inflate(Coding::Gzip, &bomb, 1000, &mut out).is_err());
+        assert!(out.len() <= 1000);
+    }
+
+    #[test]
+    fn a_second_gzip_member_counts() {
+        let two = [gzip(b"{}"), gzip(b"x")].concat();
+        assert_eq!(decoded(Coding::Gzip, &two).unwrap(), b"{}x");
+    }
+}

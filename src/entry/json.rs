@@ -1,0 +1,156 @@
+//! Is it JSON? The one place that names simd-json.
+//!
+//! simd-json rewrites the slice that it parses, and the stored body must stay as the origin sent it: it gets a
+//! scratch copy, which a worker reuses. A body with a `Content-Encoding` is decoded into that scratch, bounded, so a
+//! compression bomb is "not JSON" and not an outage. Nothing is ever re-serialised.
+
+use memchr::memchr_iter;
+use simd_json::Buffers;
+
+use super::inflate::{self, Coding};
+use crate::limits::JSON_VALUE_BYTES_MIN;
+
+/// Scratch larger than this is given back after use, in bytes.
+const SCRATCH_KEPT_BYTES: usize = 4 << 20;
+
+/// Why a body that says it is JSON is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// RFC 8259 says otherwise, or it is nested more than a thousand deep.
+    #[error("the body is not valid JSON")]
+    Invalid,
+    /// Its `Content-Encoding` is none that we can look into.
+    #[error("the content coding is unknown")]
+    UnknownCoding,
+    /// It does not decode, or decodes to more bytes or values than it may.
+    #[error("the content coding is broken or expands beyond its bound")]
+    Undecodable,
+}
+
+/// A validator with its scratch memory; one for each worker.
+#[derive(Default)]
+pub struct JsonCheck {
+    scratch: Vec<u8>,
+    buffers: Buffers,
+}
+
+impl JsonCheck {
+    /// A validator with empty scratch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether `body`, decoded as `content_encoding` says, is one JSON text of at most `decoded_bytes_max` bytes.
+    pub fn check(
+        &mut self,
+        body: &[u8],
+        content_encoding: Option<&[u8]>,
+        decoded_bytes_max: usize,
+    ) -> Result<(), NotJson> {
+        self.scratch.clear();
+        match content_encoding.map_or(Some(Coding::Identity), Coding::parse) {
+            None => return Err(NotJson::UnknownCoding),
+            Some(Coding::Identity) => self.scratch.extend_from_slice(body),
+            Some(coding) => inflate::inflate(coding, body, decoded_bytes_max, &mut self.scratch)
+                .map_err(|_| NotJson::Undecodable)?,
+        }
+        // A value more is a comma more. One inside of a string is taken for another value: the body is not stored.
+        if memchr_iter(b',', &self.scratch).count() > decoded_bytes_max / JSON_VALUE_BYTES_MIN {
+            return Err(NotJson::Undecodable);
+        }
+        let verdict = simd_json::to_tape_with_buffers(&mut self.scratch, &mut self.buffers).map(drop);
+        if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
+            *self = Self::default();
+        }
+        verdict.map_err(|_| NotJson::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &[u8]) -> Result<(), NotJson> {
+        JsonCheck::new().check(body, None, 1 << 20)
+    }
+
+    #[test]
+    fn json_texts_of_every_kind_pass() {
+        for text in [
+            "{}",
+            "[]",
+            "null",
+            "true",
+            "1",
+            "-0.5e10",
+            "\"a\\u00e9\"",
+            " {\"a\":[1,{\"b\":null}]}\n",
+            "[[[[]]]]",
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_else_does_not() {
+        let deep = "[".repeat(1_000_000);
+        for text in [
+            "",
+            " ",
+            "{",
+            "{\"a\":}",
+            "[1,]",
+            "{'a':1}",
+            "NaN",
+            "01",
+            "{} {}",
+            "\"\x01\"",
+            "\u{feff}{}",
+            "<html>",
+            &deep,
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(NotJson::Invalid), "{:.20}", text);
+        }
+        assert_eq!(check(b"\"\xff\""), Err(NotJson::Invalid));
+    }
+
+    #[test]
+    fn more_values_than_a_plain_body_can_have_are_not_looked_at() {
+        let most = 100;
+        let check = |values: usize| {
+            let text = format!("[{}1]", "1,".repeat(values));
+            let body = inflate::tests::gzip(text.as_bytes());
+            JsonCheck::new().check(&body, Some(b"gzip"), most * JSON_VALUE_BYTES_MIN)
+        };
+        assert_eq!(check(most), Ok(()));
+        assert_eq!(check(most + 1), Err(NotJson::Undecodable));
+    }
+
+    #[test]
+    fn deeper_than_simd_json_looks_is_not_json() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(check(nested(1_000).as_bytes()), Ok(()));
+        assert_eq!(check(nested(1_000_000).as_bytes()), Err(NotJson::Invalid));
+    }
+
+    #[test]
+    fn the_validator_survives_what_it_refused() {
+        let mut json = JsonCheck::new();
+        assert!(json.check(b"{\"a\":[1,2", None, 100).is_err());
+        assert_eq!(json.check(b"{\"a\":[1,2]}", None, 100), Ok(()));
+    }
+
+    #[test]
+    fn encoded_bodies_are_looked_into() {
+        let mut json = JsonCheck::new();
+        let gzip = inflate::tests::gzip(b"{\"a\":1}");
+        assert_eq!(json.check(&gzip, Some(b"gzip"), 100), Ok(()));
+        assert_eq!(json.check(&gzip, Some(b" X-GZIP "), 100), Ok(()));
+        assert_eq!(json.check(&inflate::tests::gzip(b"{"), Some(b"gzip"), 100), Err(NotJson::Invalid));
+        assert_eq!(json.check(&gzip, Some(b"br"), 100), Err(NotJson::Undecodable));
+        assert_eq!(json.check(&gzip, Some(b"gzip"), 6), Err(NotJson::Undecodable));
+        assert_eq!(json.check(&gzip, Some(b"gzip, gzip"), 100), Err(NotJson::UnknownCoding));
+        assert_eq!(json.check(b"{}", Some(b"compress"), 100), Err(NotJson::UnknownCoding));
+        assert_eq!(json.check(b"{}", Some(b"identity"), 100), Ok(()));
+    }
+}

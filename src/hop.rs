@@ -1,0 +1,124 @@
+//! Hop-by-hop fields: those that belong to one connection and must not be passed on (RFC 9110 §7.6.1).
+//!
+//! `Connection` names further ones, and that list is the peer's to write: a list that names `content-length`, `host` or
+//! `authorization` would have us drop what the next parser needs (CVE-2022-45059). Such names are protected.
+
+use http::HeaderMap;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    HeaderName, SET_COOKIE, VARY,
+};
+
+/// Asks us to explain an answer, and carries the token for that; in an answer, the explanation. It is between a client
+/// and us, so it goes no further in either direction.
+pub const EXPLAIN: HeaderName = HeaderName::from_static("cachewarp-explain");
+
+/// Never dropped on the word of `Connection`: they frame the message, or decide whom it may be shown to.
+static PROTECTED: [HeaderName; 9] = [
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    HOST,
+    AUTHORIZATION,
+    COOKIE,
+    SET_COOKIE,
+    CACHE_CONTROL,
+    VARY,
+];
+
+/// Removes the hop-by-hop fields of a head, those that its `Connection` names among them.
+pub fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = named_in_connection(headers).collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    // Most heads have none or one: a look at each name costs less than a search for all that there could be.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// The fields that `Connection` makes hop-by-hop, less the protected ones.
+pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .filter(|name| !PROTECTED.contains(name))
+}
+
+/// Whether a field is hop-by-hop by its own name. `trailer` and `te` are: trailers are dropped, so nothing may announce
+/// them.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "cachewarp-explain"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        strip(&mut headers);
+        headers.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go() {
+        let all = [
+            "connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "keep-alive",
+            "proxy-connection",
+            "cachewarp-explain",
+        ]
+        .map(|name| (name, "x"));
+        assert_eq!(left(&all), Vec::<String>::new());
+        assert_eq!(left(&[("x-a", "1"), ("te", "trailers")]), ["x-a"]);
+    }
+
+    #[test]
+    fn connection_names_more_in_any_spelling() {
+        assert_eq!(
+            left(&[
+                ("connection", "X-A ,, close"),
+                ("connection", "x-b"),
+                ("x-a", "1"),
+                ("x-b", "2"),
+                ("x-c", "3")
+            ]),
+            ["x-c"]
+        );
+    }
+
+    #[test]
+    fn connection_cannot_name_framing_or_privacy() {
+        for name in &PROTECTED {
+            let name: &'static str = name.as_str().to_owned().leak();
+            assert_eq!(left(&[("connection", name), (name, "1")]), [name]);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Every fixed bound, with its unit and its reason.
+//!
+//! What an operator may want to change is a setting; what only protects the process stands here. Bounds that depend
+//! on one another are related at compile time, at the end.
+
+mod clients;
+mod fills;
+mod operators;
+mod origin;
+mod redis;
+mod store;
+
+use std::time::Duration;
+
+pub use clients::*;
+pub use fills::*;
+pub use operators::*;
+pub use origin::*;
+pub use redis::*;
+pub use store::*;
+
+/// One kibibyte.
+pub const KIB: usize = 1024;
+/// One mebibyte.
+pub const MIB: usize = 1024 * KIB;
+
+// --- Settings --------------------------------------------------------------------------------------------------------
+
+/// The shortest time limit that can be set: every wait has one.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// The longest time limit that can be set.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// The longest that a request may be told to wait for Redis: a cache that is slower than this is none.
+pub const REDIS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// The most worker threads.
+pub const WORKERS_MAX: usize = 256;
+/// The most connections, to clients or to the origin, that can be asked for.
+pub const CONNECTIONS_MAX: usize = 1 << 20;
+/// The longest backlog of a listener; the kernel cuts it to `net.core.somaxconn`.
+pub const BACKLOG_MAX: usize = 65_535;
+/// Connections open at one time on the admin listener: scrapes and operators.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// The most bytes that the memory tier may be given: what the address space could hold.
+pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
+/// The longest prefix of the keys in Redis: every key carries it.
+pub const KEY_PREFIX_BYTES_MAX: usize = 64;
+
+// --- How they hang together ------------------------------------------------------------------------------------------
+
+const _: () = assert!(CLIENT_H2_HEAD_BYTES_MAX as usize <= CLIENT_HEAD_BYTES_MAX);
+const _: () = assert!(CLIENT_H2_HEADS_BYTES_MAX <= 2 * MIB);
+const _: () = assert!(CLIENT_H2_STREAM_BYTES_MAX <= CLIENT_H2_CONNECTION_BYTES_MAX);
+const _: () = assert!(CLIENT_OPENING_BYTES_MAX <= CLIENT_HEAD_BYTES_MAX);
+const _: () = assert!(ENTRY_BYTES_MAX + REPLY_OVERHEAD_BYTES <= REPLY_BYTES_MAX);
+const _: () = assert!(REDIS_READ_ROOM_BYTES_MIN <= REDIS_READ_BYTES);
+const _: () = assert!(REPLY_LINE_BYTES_MAX <= REDIS_READ_BYTES);
+const _: () = assert!(REDIS_COPY_BYTES_MAX <= REDIS_BULK_BYTES_MIN);
+const _: () = assert!(REDIS_HEDGE_DELAY_MIN.as_millis() <= REDIS_SILENCE_MIN.as_millis());
+const _: () = assert!(REDIS_PACE_SAMPLES_MIN < REDIS_PACE_SAMPLES_MAX / 2);
+const _: () = assert!(REDIS_BREAKER_REST_MIN.as_millis() <= REDIS_BREAKER_REST_MAX.as_millis());
+const _: () = assert!(REDIS_WINDOW_VALUES >= 1 && REDIS_BULK_SHARE >= 2);
+const _: () = assert!(REDIS_WINDOW_COMMANDS <= REDIS_LANE_COMMANDS_MIN);
+const _: () = assert!(
+    REDIS_VOUCHED_FOR.as_millis() + 2 * REDIS_HEARTBEAT.as_millis() < REDIS_CHANGE_SETTLES.as_millis()
+);
+const _: () = assert!(REDIS_REPLICATION_TIMEOUT.as_millis() < REDIS_TOPOLOGY_TIMEOUT.as_millis());
+const _: () = assert!(2000 + 2 * REDIS_TOPOLOGY_TIMEOUT.as_millis() <= REDIS_CHANGE_SETTLES.as_millis());
+// A lane full of small commands without a value is full by their number first.
+const _: () = assert!(
+    REDIS_LANE_COMMANDS_MIN * REDIS_COMMAND_OVERHEAD_BYTES <= REDIS_WINDOW_COMMANDS * REDIS_BULK_BYTES_MIN
+);
+// What else a command has: its words and lengths, and half of the key's digest in hexadecimal digits.
+const _: () = assert!(KEY_PREFIX_BYTES_MAX + 32 + 128 <= REDIS_COMMAND_OVERHEAD_BYTES);
+const _: () = assert!(ORIGIN_HEAD_BYTES_MAX <= ENTRY_HEAD_BYTES_MAX);
+const _: () = assert!(HYPER_BUFFER_BYTES_MIN <= ORIGIN_HEAD_BYTES_MAX);
+const _: () = assert!(FILL_LAG_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(SIGHTS_BITS.is_power_of_two() && SIGHTS_BITS >= 16 * SIGHTS_KEYS_MAX);
+const _: () = assert!(HEURISTIC_LIFETIME_MAX.as_secs() <= LIFETIME_MAX.as_secs());
+const _: () = assert!(VALIDATION_KEPT.as_secs() <= LIFETIME_MAX.as_secs());
+const _: () = assert!(
+    EXPLAINED_TARGET_BYTES_MAX
+        + AUTHORITY_BYTES_MAX
+        + VARY_FIELDS_MAX * 2 * EXPLAINED_FIELD_BYTES_MAX
+        + EXPLAINED_RULES_MAX * EXPLAINED_RULE_BYTES_MAX
+        + EXPLAINED_REST_BYTES_MAX
+        <= EXPLANATION_BYTES_MAX
+);
+// A renewal may be lost, and the next one is still in time.
+const _: () = assert!(2 * FETCH_LEASE_RENEWED.as_millis() < FETCH_LEASE.as_millis());
+const _: () = assert!(2 * STORE_TOGETHER_MAX <= REDIS_WINDOW_COMMANDS);
+const _: () = assert!(PREFIXES_MAX * (PREFIX_BYTES_MAX + 64) <= REDIS_READ_BYTES);
+const _: () = assert!(CLOCK_KEPT.as_secs() >= LIFETIME_MAX.as_secs() + 2 * CLOCK_RENEWED.as_secs());
+const _: () = assert!(TOP_PATHS_ON_SCREEN <= TOP_PATHS_SHOWN_MAX);
+const _: () = assert!(TOP_PATHS_SHOWN_MAX <= TOP_PATHS_COUNTED);
+const _: () = assert!(WARM_KEYS_MAX * 32 + KIB <= ENTRY_BYTES_MAX);
+const _: () = assert!(WARM_AT_ONCE <= REDIS_WINDOW_COMMANDS);
+const _: () = assert!(HEALTH_TIMEOUT.as_millis() < 100);
+const _: () = assert!(HEALTH_TIMEOUT.as_millis() < HEALTH_PROBE_TIMEOUT.as_millis());

@@ -1,0 +1,195 @@
+//! Whether the origin is asked at all: a circuit breaker. Pure.
+//!
+//! ```text
+//!            FAILURES in a row                  the pause is over: one request is the probe
+//!   Closed ─────────────────────► Open(until) ────────────────────────────────────► Probing
+//!     ▲  ▲                          ▲   everybody else is refused at once              │  │
+//!     │  └── any answer             └──────────── it failed, or nobody knows ──────────┘  │
+//!     └─────────────────────────────────────────── it was answered ──────────────────────┘
+//! ```
+//!
+//! What counts as a failure is what makes requests wait in vain: a connection that is refused or not made in time,
+//! and an answer that does not begin in time. An answer of any status shows that somebody is there, and so does one
+//! that is broken off or malformed. The pause is short and drawn by lot, so that a fleet does not probe in step and an
+//! origin that is back has its traffic within a second.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::{ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_BREAKER_PAUSE_MIN};
+
+/// The breaker of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breaker {
+    /// Requests are sent. So many in a row have failed.
+    Closed { failures: u32 },
+    /// Nobody is sent until then.
+    Open { until: Instant },
+    /// One is on its way.
+    Probing,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is sent.
+    Pass,
+    /// It is sent, and what becomes of it decides for all: that has to be told.
+    Probe,
+    /// It is not sent.
+    Refuse,
+}
+
+impl Breaker {
+    /// Closed.
+    pub(super) fn new() -> Self {
+        Self::Closed { failures: 0 }
+    }
+
+    /// Whether a request would be refused now.
+    pub(super) fn refuses(&self, now: Instant) -> bool {
+        match self {
+            Self::Closed { .. } => false,
+            Self::Open { until } => now < *until,
+            Self::Probing => true,
+        }
+    }
+
+    /// Decides on a request.
+    pub(super) fn admit(&mut self, now: Instant) -> Verdict {
+        match self {
+            Self::Closed { .. } => Verdict::Pass,
+            Self::Open { until } if now >= *until => {
+                *self = Self::Probing;
+                Verdict::Probe
+            }
+            Self::Open { .. } | Self::Probing => Verdict::Refuse,
+        }
+    }
+
+    /// Somebody is there.
+    pub(super) fn answered(&mut self) {
+        *self = Self::new();
+    }
+
+    /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker opens by this.
+    pub(super) fn failed(&mut self, probe: Verdict, now: Instant, lot: f64) -> Opened {
+        match (*self, probe) {
+            (Self::Closed { failures }, _) if failures + 1 < ORIGIN_BREAKER_FAILURES => {
+                *self = Self::Closed { failures: failures + 1 };
+                Opened::No
+            }
+            (Self::Closed { .. }, _) => {
+                *self = Self::Open { until: now + pause(lot) };
+                Opened::Yes
+            }
+            (Self::Probing, Verdict::Probe) => {
+                *self = Self::Open { until: now + pause(lot) };
+                Opened::No
+            }
+            // One that was sent before it opened says nothing new.
+            (Self::Open { .. } | Self::Probing, _) => Opened::No,
+        }
+    }
+
+    /// The probe ended, and nobody knows how: the next may try.
+    pub(super) fn abandoned(&mut self, now: Instant) {
+        if *self == Self::Probing {
+            *self = Self::Open { until: now };
+        }
+    }
+}
+
+/// Whether something opened the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// It did.
+    Yes,
+    /// It was open, or is still closed.
+    No,
+}
+
+fn pause(lot: f64) -> Duration {
+    ORIGIN_BREAKER_PAUSE_MIN
+        + (ORIGIN_BREAKER_PAUSE_MAX - ORIGIN_BREAKER_PAUSE_MIN).mul_f64(lot.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn opened(now: Instant) -> Breaker {
+        let mut breaker = Breaker::new();
+        for number in 1..=ORIGIN_BREAKER_FAILURES {
+            let last = number == ORIGIN_BREAKER_FAILURES;
+            let opens = breaker.failed(Verdict::Pass, now, 0.0);
+            assert_eq!(opens, if last { Opened::Yes } else { Opened::No }, "{number}");
+        }
+        breaker
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_an_answer_between_does_not() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new();
+        for _ in 0..10 {
+            for _ in 1..ORIGIN_BREAKER_FAILURES {
+                breaker.failed(Verdict::Pass, now, 0.0);
+            }
+            breaker.answered();
+        }
+        assert_eq!(breaker.admit(now), Verdict::Pass);
+        assert!(opened(now).refuses(now));
+    }
+
+    #[test]
+    fn one_probe_after_the_pause_decides() {
+        let begun = Instant::now();
+        let mut breaker = opened(begun);
+        assert_eq!(breaker.admit(begun), Verdict::Refuse);
+        let later = begun + ORIGIN_BREAKER_PAUSE_MIN;
+        assert!(!breaker.refuses(later));
+        assert_eq!(breaker.admit(later), Verdict::Probe);
+        assert_eq!(breaker.admit(later), Verdict::Refuse, "one is enough");
+        breaker.failed(Verdict::Pass, later, 1.0);
+        assert_eq!(breaker, Breaker::Probing, "an old request says nothing");
+        breaker.failed(Verdict::Probe, later, 1.0);
+        assert_eq!(breaker, Breaker::Open { until: later + ORIGIN_BREAKER_PAUSE_MAX });
+        let again = later + ORIGIN_BREAKER_PAUSE_MAX;
+        assert_eq!(breaker.admit(again), Verdict::Probe);
+        breaker.abandoned(again);
+        assert_eq!(breaker.admit(again), Verdict::Probe, "the next may try at once");
+        breaker.answered();
+        assert_eq!(breaker.admit(again), Verdict::Pass);
+    }
+
+    proptest! {
+        /// Whatever happens: never two probes, and a while after the last event somebody may try.
+        #[test]
+        fn it_never_sticks(events in proptest::collection::vec((0_u8..4, 0_u64..2_000, 0.0..1.0), 0..200)) {
+            let (mut breaker, mut now) = (Breaker::new(), Instant::now());
+            let mut probing = false;
+            for (event, step, lot) in events {
+                now += Duration::from_millis(step);
+                match event {
+                    0 => match breaker.admit(now) {
+                        Verdict::Probe => { prop_assert!(!probing); probing = true; }
+                        Verdict::Pass => prop_assert!(!probing),
+                        Verdict::Refuse => {}
+                    },
+                    1 => { breaker.failed(Verdict::Pass, now, lot); }
+                    2 if probing => { breaker.failed(Verdict::Probe, now, lot); probing = false; }
+                    3 if probing => { breaker.abandoned(now); probing = false; }
+                    _ => {}
+                }
+                prop_assert_eq!(probing, breaker == Breaker::Probing);
+            }
+            if !probing {
+                prop_assert!(!breaker.refuses(now + ORIGIN_BREAKER_PAUSE_MAX));
+            }
+        }
+    }
+}

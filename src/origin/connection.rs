@@ -1,0 +1,190 @@
+//! One connection to the origin: hyper's state machine, driven by whoever uses it.
+//!
+//! ```text
+//! idle ── send ──► driven by the exchange ──► driven by the body ──► idle
+//!                        └── the head came before the request was gone ──► driven by a task of its own
+//! ```
+//!
+//! An exchange is one thing after another, so a task for each connection would only be woken by its user and wake it
+//! again. Only an answer that begins while its request is still being sent is two things at a time: then neither of them
+//! may wait for whoever reads the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+
+use super::FetchError;
+use super::idle::Alarm;
+use super::socket::{Received, Socket};
+use super::upload::Upload;
+use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
+
+/// A connection that carries one exchange at a time. Dropping it closes it, whatever it is doing.
+pub(super) struct Connection {
+    sender: SendRequest<Upload>,
+    driver: Driver,
+    received: Received,
+    /// For the head of an answer; one for all exchanges, since it hardly ever rings.
+    alarm: Alarm,
+}
+
+/// Who drives it.
+enum Driver {
+    /// Whoever uses it.
+    User(Pin<Box<dyn Future<Output = hyper::Result<()>>>>),
+    /// Itself.
+    Task(Task),
+    /// Nobody: it is over.
+    Over,
+}
+
+/// What hyper gives for a request.
+type Answered = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+
+impl Connection {
+    /// Makes the socket a connection. Ends at once: HTTP/1.1 has no handshake.
+    pub(super) async fn over(socket: Socket) -> Result<Self, FetchError> {
+        let received = socket.received();
+        let (sender, connection) = Builder::new()
+            .max_headers(HEAD_FIELDS_MAX)
+            .max_header_size(ORIGIN_HEAD_BYTES_MAX)
+            // Also what hyper may read ahead of whoever reads the body.
+            .max_buf_size(ORIGIN_HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(socket))
+            .await
+            .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
+        let driver = Driver::User(Box::pin(connection.with_upgrades()));
+        let mut connection = Self { sender, driver, received, alarm: Alarm::default() };
+        connection.look();
+        Ok(connection)
+    }
+
+    /// Sends a request and waits for the head of its answer; nothing, if `overdue` says first since when it has been
+    /// waited for too long. What was not even begun comes back with the error.
+    ///
+    /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes it.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Upload>,
+        due: impl Fn() -> Instant,
+    ) -> Option<Answered> {
+        let Self { sender, driver, alarm, .. } = self;
+        let mut answer = pin!(sender.try_send_request(request));
+        poll_fn(|cx| {
+            let driven = driver.poll_drive(cx);
+            // What it gives is put there by the driver, in this very call or not at all.
+            let mut by = Context::from_waker(driven);
+            if let Poll::Ready(answered) = answer.as_mut().poll(&mut by) {
+                return Poll::Ready(Some(answered));
+            }
+            alarm.poll_rung(cx, due()).map(|()| None)
+        })
+        .await
+    }
+
+    /// Goes on without its user, from now on.
+    pub(super) fn detach(&mut self) {
+        self.driver.detach();
+    }
+
+    /// Drives it, and says whom a part of it has to wake that could give nothing yet: nobody, if it gives nothing
+    /// without being driven.
+    pub(super) fn poll_drive<'a>(&mut self, cx: &mut Context<'a>) -> &'a Waker {
+        self.driver.poll_drive(cx)
+    }
+
+    /// Sees whether anything has come or closed while nobody drove it.
+    pub(super) fn look(&mut self) {
+        self.driver.poll_drive(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Whether the last exchange is over in both directions, and nothing has come or closed since. To be asked after a
+    /// [look](Self::look).
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether the other side, or an error, has ended it, as far as was [looked](Self::look).
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// How many bytes have come over it.
+    pub(super) fn received(&self) -> u64 {
+        self.received.bytes()
+    }
+
+    /// Waits until hyper has let go of the socket, after the head of a 101 was read.
+    pub(super) async fn released(mut self) {
+        match &mut self.driver {
+            // The end is all that is to be known; a panic in it was reported where it happened.
+            Driver::Task(task) => drop((&mut task.0).await),
+            Driver::User(_) | Driver::Over => {
+                poll_fn(|cx| {
+                    self.driver.poll_drive(cx);
+                    if matches!(self.driver, Driver::Over) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+        }
+    }
+}
+
+impl Driver {
+    fn poll_drive<'a>(&mut self, cx: &mut Context<'a>) -> &'a Waker {
+        match self {
+            Self::Task(_) => cx.waker(),
+            Self::Over => Waker::noop(),
+            Self::User(connection) => {
+                if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                    ended(end);
+                    *self = Self::Over;
+                }
+                Waker::noop()
+            }
+        }
+    }
+
+    fn detach(&mut self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            Self::User(connection) => Self::Task(Task::spawn(async move { ended(connection.await) })),
+            other @ (Self::Task(_) | Self::Over) => other,
+        };
+    }
+}
+
+/// Whoever used the connection got an error of its own; this one is of a connection that nobody used.
+fn ended(end: hyper::Result<()>) {
+    if let Err(error) = end {
+        tracing::debug!(%error, "a connection to the origin ended");
+    }
+}
+
+/// A task that ends with its owner.
+pub(super) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(super) fn spawn(future: impl Future<Output = ()> + 'static) -> Self {
+        Self(spawn_local(future))
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,149 @@
+//! One request on one connection, up to the head of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{Method, Request, StatusCode, request, response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::time::{Instant, timeout};
+
+use super::connection::Connection;
+use super::upload::{Track, Upload};
+use super::{FetchError, Framing, Protocol, RequestBody};
+use crate::hop;
+
+/// How long the parts of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// From the last piece of the request that was sent to the head of the answer.
+    pub(super) head: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub(super) body: Duration,
+}
+
+/// The head of an answer, and what its body needs.
+pub(super) struct Answer {
+    /// Without the fields of the connection, but for those of a switch.
+    pub(super) head: response::Parts,
+    pub(super) incoming: Incoming,
+    pub(super) framing: Framing,
+    /// `None` once it has become a tunnel.
+    pub(super) connection: Option<Connection>,
+    pub(super) track: Track,
+}
+
+/// How an exchange failed on one connection.
+pub(super) enum Failure {
+    /// Not one byte of the request was written, so another connection may have it.
+    Unwritten(Box<Request<RequestBody>>),
+    /// Written, and closed before one byte of an answer.
+    Unanswered,
+    /// Anything else: it cannot be known what the origin did.
+    Final(FetchError),
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// Sends a request and waits for the head of its answer.
+///
+/// Cancel safe: dropping it closes the connection.
+pub(super) async fn exchange(
+    mut connection: Connection,
+    request: Request<RequestBody>,
+    deadlines: Deadlines,
+    now: Instant,
+) -> Result<Box<Answer>, Failure> {
+    let (mut head, body) = request.into_parts();
+    frame(&mut head, &body);
+    let method = head.method.clone();
+    let protocol = Protocol::asked(&method, &head.headers);
+    let upload = Upload::new(body, deadlines.body, now);
+    let track = upload.track();
+
+    let before = connection.received();
+    let due = || track.origin_awaited_since() + deadlines.head;
+    let Some(response) = connection.send(Request::from_parts(head, upload), due).await else {
+        return Err(FetchError::HeadTimeout.into());
+    };
+    let (mut head, incoming) = match response {
+        Ok(response) => response.into_parts(),
+        Err(error) if connection.received() == before => return Err(unanswered(error, &track)),
+        Err(error) => return Err(track.failure().unwrap_or_else(|| bad_head(error.into_error())).into()),
+    };
+
+    let framing = Framing::settle(&method, head.status, &mut head.headers)?;
+    let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let protocol = protocol.ok_or(FetchError::BadSwitch)?;
+        switch(&mut head, &protocol, connection, deadlines).await?;
+        None
+    } else {
+        if !track.is_sent() {
+            connection.detach();
+        }
+        hop::strip(&mut head.headers);
+        Some(connection)
+    };
+    // Boxed: it is moved through all who wait for it.
+    Ok(Box::new(Answer { head, incoming, framing, connection, track }))
+}
+
+/// Makes the head say how the body is framed, in one way, whatever it said before.
+fn frame(head: &mut request::Parts, body: &RequestBody) {
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    if body.is_empty() {
+        // RFC 9110 §8.6: where a body is usual, its absence is said.
+        if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        return;
+    }
+    // hyper would take a GET for one without a body, unless the head says otherwise.
+    match body.length() {
+        Some(bytes) => head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
+        None => head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+    };
+}
+
+/// What it means that the connection ended before one byte of an answer.
+fn unanswered(mut error: TrySendError<Request<Upload>>, track: &Track) -> Failure {
+    match (error.take_message(), track.failure()) {
+        (Some(request), _) => Failure::Unwritten(Box::new(request.map(Upload::into_body))),
+        (None, Some(by_client)) => by_client.into(),
+        (None, None) => Failure::Unanswered,
+    }
+}
+
+/// What it means that it ended after that.
+fn bad_head(error: hyper::Error) -> FetchError {
+    if error.is_parse_too_large() {
+        FetchError::HeadTooLarge
+    } else if error.is_parse() {
+        FetchError::BadHead(Arc::new(error))
+    } else {
+        FetchError::CutHead
+    }
+}
+
+/// Leaves the connection to the tunnel, if this is the switch that was asked for.
+async fn switch(
+    head: &mut response::Parts,
+    protocol: &Protocol,
+    connection: Connection,
+    deadlines: Deadlines,
+) -> Result<(), FetchError> {
+    if !protocol.is_granted(&head.headers) {
+        return Err(FetchError::BadSwitch);
+    }
+    hop::strip(&mut head.headers);
+    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(UPGRADE, protocol.value());
+    // hyper lets go as soon as it has read the head; only a request that is still being sent would hold it.
+    timeout(deadlines.head, connection.released()).await.map_err(|_| FetchError::BadSwitch)
+}

@@ -1,0 +1,94 @@
+//! A deadline for each wait between two pieces of a body.
+//!
+//! A body comes in thousands of pieces and hardly ever waits long, so a timer that is set anew for each of them would
+//! cost more than it guards. This one is left to run: if it rings during a wait that began later than it was set for,
+//! it is set again for the rest of that wait.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A timer that is left to run.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once `due` is past, which must never be earlier than it was the last time.
+    pub(super) fn poll_rung(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+}
+
+/// Measures waits, one after the other. Set only once somebody has really waited.
+#[derive(Debug)]
+pub(super) struct IdleDeadline {
+    timeout: Duration,
+    /// When the wait began that is going on.
+    waiting_since: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl IdleDeadline {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, waiting_since: None, alarm: Alarm::default() }
+    }
+
+    /// Something came: the wait, if there was one, is over.
+    pub(super) fn progressed(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Nothing came: ready once this wait has lasted for the timeout.
+    pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.timeout;
+        self.alarm.poll_rung(cx, due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// How long the wait lasted that the deadline ended.
+    async fn elapsed(deadline: &mut IdleDeadline) -> Duration {
+        let began = Instant::now();
+        poll_fn(|cx| deadline.poll_elapsed(cx)).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_the_whole_timeout() {
+        let mut deadline = IdleDeadline::new(LIMIT);
+        for _ in 0..5 {
+            let waited = timeout(LIMIT * 9 / 10, elapsed(&mut deadline)).await;
+            assert!(waited.is_err(), "no single wait was too long");
+            deadline.progressed();
+            advance(LIMIT / 2).await;
+        }
+        let waited = elapsed(&mut deadline).await;
+        assert!(waited >= LIMIT && waited < LIMIT + Duration::from_millis(5), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_goes_on_over_several_polls() {
+        let mut deadline = IdleDeadline::new(LIMIT);
+        assert!(timeout(LIMIT / 2, elapsed(&mut deadline)).await.is_err());
+        let rest = elapsed(&mut deadline).await;
+        assert!(rest <= LIMIT / 2 + Duration::from_millis(5), "{rest:?}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What is counted of the origin.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{FetchError, Phase};
+use crate::labels;
+use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
+
+labels! {
+    /// How an exchange ended. Each that was begun ends in one of these.
+    pub(super) enum Outcome {
+        /// The whole answer was read.
+        Complete => "complete",
+        /// The connection became a tunnel.
+        Switched => "switched",
+        /// Whoever asked went away before the end.
+        Abandoned => "abandoned",
+        /// There was no answer, or no whole one.
+        Failed => "failed",
+    }
+}
+
+labels! {
+    /// Which connection a request was written to.
+    pub(super) enum Route {
+        /// One that was dialled for it.
+        Fresh => "fresh",
+        /// One that had carried others.
+        Reused => "reused",
+        /// One that was dialled because a reused one turned out to be closed.
+        Again => "again",
+    }
+}
+
+labels! {
+    /// Why a request was not sent.
+    pub(super) enum Refusal {
+        /// As many connections are open as may be, tunnels among them.
+        Connections => "connections",
+        /// As many requests wait as may.
+        QueueFull => "queue-full",
+        /// It has waited for as long as it may.
+        QueueTimeout => "queue-timeout",
+        /// The circuit breaker is open.
+        BreakerOpen => "breaker-open",
+    }
+}
+
+impl Refusal {
+    fn of(error: &FetchError) -> Option<Self> {
+        let reasons = [
+            (matches!(error, FetchError::Busy), Self::Connections),
+            (matches!(error, FetchError::QueueFull), Self::QueueFull),
+            (matches!(error, FetchError::QueueTimeout), Self::QueueTimeout),
+            (matches!(error, FetchError::BreakerOpen), Self::BreakerOpen),
+        ];
+        reasons.into_iter().find_map(|(is_so, reason)| is_so.then_some(reason))
+    }
+}
+
+/// One worker's share.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    requests: Counters<Outcome>,
+    failures: Counters<Phase>,
+    timeouts: Counter,
+    sends: Counters<Route>,
+    open: Gauge,
+    idle: Gauge,
+    limit: Gauge,
+    waiting: Gauge,
+    refused: Counters<Refusal>,
+    breaker_opened: Counter,
+    connect: Histogram,
+    head: Histogram,
+}
+
+impl Metrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            requests: registry.counters(
+                "cachewarp_origin_requests",
+                "Exchanges with the origin, by how they ended",
+                "result",
+            ),
+            failures: registry.counters(
+                "cachewarp_origin_failures",
+                "Exchanges with the origin that failed, by the part that failed",
+                "phase",
+            ),
+            timeouts: registry
+                .counter("cachewarp_origin_timeouts", "Exchanges with the origin that a deadline ended"),
+            sends: registry.counters(
+                "cachewarp_origin_sends",
+                "Requests written to the origin, by the connection they were written to",
+                "connection",
+            ),
+            open: registry.gauge(
+                "cachewarp_origin_connections_open",
+                "Connections to the origin, being dialled and tunnels included",
+            ),
+            idle: registry.gauge(
+                "cachewarp_origin_connections_idle",
+                "Connections to the origin that wait for a request",
+            ),
+            limit: registry.gauge(
+                "cachewarp_origin_limit",
+                "Requests that the origin may be asked at one time, as it has shown it can do",
+            ),
+            waiting: registry
+                .gauge("cachewarp_origin_waiting", "Requests that wait for their turn at the origin"),
+            refused: registry.counters(
+                "cachewarp_origin_refusals",
+                "Requests that were not sent to the origin, by reason",
+                "reason",
+            ),
+            breaker_opened: registry.counter(
+                "cachewarp_origin_breaker_opened",
+                "How often a circuit breaker has opened, because the origin failed again and again",
+            ),
+            connect: registry.histogram(
+                "cachewarp_origin_connect",
+                "Name resolution, connect and TLS handshake of connections that came to be",
+            ),
+            head: registry
+                .histogram("cachewarp_origin_head", "From sending a request to the head of its answer"),
+        }
+    }
+
+    /// Begins an exchange.
+    pub(super) fn begin(self: &Rc<Self>) -> Tally {
+        Tally { metrics: Rc::clone(self), outcome: Outcome::Abandoned }
+    }
+
+    pub(super) fn sent(&self, route: Route) {
+        self.sends.inc(route);
+    }
+
+    /// The gauge of connections that have a socket, or are about to.
+    pub(super) fn open(&self) -> Gauge {
+        self.open.clone()
+    }
+
+    pub(super) fn idle(&self, connections: usize) {
+        self.idle.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    /// So many may be under way.
+    pub(super) fn limited(&self, requests: usize) {
+        self.limit.set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// So many wait.
+    pub(super) fn waiting(&self, requests: usize) {
+        self.waiting.set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn breaker_opened(&self) {
+        self.breaker_opened.inc();
+    }
+
+    pub(super) fn connected(&self, took: Duration) {
+        self.connect.observe(took);
+    }
+
+    pub(super) fn answered(&self, took: Duration) {
+        self.head.observe(took);
+    }
+}
+
+/// One exchange. It is counted when this is dropped, so that each is, exactly once.
+#[derive(Debug)]
+pub(super) struct Tally {
+    metrics: Rc<Metrics>,
+    outcome: Outcome,
+}
+
+impl Tally {
+    pub(super) fn complete(mut self) {
+        self.outcome = Outcome::Complete;
+    }
+
+    pub(super) fn switched(mut self) {
+        self.outcome = Outcome::Switched;
+    }
+
+    pub(super) fn failed(mut self, error: &FetchError) {
+        self.outcome = Outcome::Failed;
+        self.metrics.failures.inc(error.phase());
+        if let Some(refusal) = Refusal::of(error) {
+            self.metrics.refused.inc(refusal);
+        }
+        if error.is_timeout() {
+            self.metrics.timeouts.inc();
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.metrics.requests.inc(self.outcome);
+    }
+}

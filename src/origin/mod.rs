@@ -1,0 +1,44 @@
+//! The upstream: a pooled hyper client, its deadlines, and the head that the origin sees.
+//!
+//! Pure: what a request becomes on its way out (`outbound`, `forwarded`, `protocol`) and what an answer's head
+//! promises about its body (`framing`), how much the origin is asked for at a time (`limit`, `breaker`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`),
+//! turns and a queue in front of it (`turns`), one exchange at a time on each (`exchange`), and the two bodies of an exchange (`upload`, `body`).
+//!
+//! What always holds:
+//!
+//! - Every wait has a deadline, and only the party that is waited for can use it up.
+//! - A body that ends is whole. One that is not whole is an error, never an end.
+//! - A connection is used again only if its last exchange was complete in both directions; after anything odd it is
+//!   closed, and dropping whatever holds it closes it too.
+
+mod body;
+mod breaker;
+mod client;
+mod connection;
+mod dial;
+mod error;
+mod exchange;
+mod forwarded;
+mod framing;
+mod idle;
+mod limit;
+mod metrics;
+mod options;
+mod outbound;
+mod pool;
+mod protocol;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod turns;
+mod upload;
+
+pub use body::Body;
+pub use client::Client;
+pub use error::{BadOptions, Fault, FetchError, Phase};
+pub use framing::Framing;
+pub use options::{HostField, Options};
+pub use outbound::{Asked, Outbound, Purpose};
+pub use protocol::Protocol;
+pub use upload::RequestBody;

@@ -1,0 +1,246 @@
+//! The head that the origin sees.
+//!
+//! Always: the fields of the client's connection are gone, its framing is left to the body that is really sent, and
+//! what is said of its address, host and scheme is ours (`forwarded.rs`).
+//!
+//! If the answer may be shared, nothing goes out that could change it and is not in the key: fields by which frameworks
+//! replace the path, the host or the method of a request are dropped, and so are preconditions and ranges, because what
+//! is wanted is the whole representation and not what this one client lacks of it.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, COOKIE, Entry, HOST, HeaderName, HeaderValue, UPGRADE, VIA};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Uri};
+
+use super::forwarded::{self, Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::{BadOptions, FetchError, HostField, Options, Protocol};
+use crate::hop;
+use crate::key::{Authority, Base, Target};
+
+/// RFC 9110 §7.6.3: the version we speak, and our name.
+const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
+
+/// A request, as it was asked of us.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The client's method.
+    pub method: &'a Method,
+    /// What it addressed: [`Outbound::addressed`], the same that the key is made of.
+    pub target: &'a Target,
+    /// Its fields, as received.
+    pub headers: &'a HeaderMap,
+    /// Who asked.
+    pub peer: IpAddr,
+    /// What the answer is for.
+    pub purpose: &'a Purpose,
+}
+
+/// What the answer is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// For everybody who asks for the same key.
+    Cacheable,
+    /// For this client alone.
+    Pass,
+    /// To switch protocols, and then for this client alone.
+    Upgrade(Protocol),
+}
+
+/// Writes heads. Pure: the same request and options give the same head.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    host: HostField,
+    origin: HeaderValue,
+    base: Base,
+    trust: Trust,
+}
+
+impl Outbound {
+    /// For the origin of these options.
+    pub fn new(options: &Options) -> Result<Self, BadOptions> {
+        let authority = options.authority.as_str();
+        let origin =
+            HeaderValue::from_str(authority).map_err(|_| BadOptions::Authority(authority.to_owned()))?;
+        Ok(Self {
+            host: options.host,
+            origin,
+            base: Base {
+                scheme: options.scheme,
+                authority: options.authority.clone(),
+                path: base_path(options)?,
+            },
+            trust: Trust::new(options.trusted_proxies.clone()),
+        })
+    }
+
+    /// Where the origin's own URLs begin.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The target as the client addressed it: a trusted proxy says in `X-Forwarded-Host` and `-Proto` what that was.
+    ///
+    /// To be asked before the key is made, so that what the origin is told and what the key says are the same.
+    pub fn addressed(&self, target: Target, headers: &HeaderMap, peer: IpAddr) -> Target {
+        self.trust.addressed(target, headers, peer)
+    }
+
+    /// Who asks, as far as somebody trusted knows: the peer, or whom the trusted proxies in front of us vouch for. `None`
+    /// where a trusted proxy says something else than an address.
+    pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
+        self.trust.client(headers, peer)
+    }
+
+    /// The head for the origin, without the framing of a body.
+    pub fn head(&self, asked: &Asked<'_>) -> Result<Parts, FetchError> {
+        if asked.method == Method::CONNECT {
+            // RFC 9110 §9.3.6: its target is a host to tunnel to, and there is only one host here.
+            return Err(FetchError::BadTarget);
+        }
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = asked.method.clone();
+        parts.uri = self.uri(&asked.target.path_and_query)?;
+        parts.headers = self.end_to_end(asked)?;
+        self.introduce(asked, &mut parts.headers)?;
+        match asked.purpose {
+            Purpose::Cacheable | Purpose::Pass => {}
+            Purpose::Upgrade(protocol) => {
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                parts.headers.insert(UPGRADE, protocol.value());
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Origin-form, behind the base path; `OPTIONS *` is of the whole server and stays.
+    fn uri(&self, path_and_query: &PathAndQuery) -> Result<Uri, FetchError> {
+        if self.base.path.is_empty() || !path_and_query.as_str().starts_with('/') {
+            return Ok(path_and_query.clone().into());
+        }
+        PathAndQuery::try_from(format!("{}{path_and_query}", self.base.path))
+            .map(Uri::from)
+            .map_err(|_| FetchError::BadTarget)
+    }
+
+    /// `Host`, then the client's fields that go on, in its order.
+    fn end_to_end(&self, asked: &Asked<'_>) -> Result<HeaderMap, FetchError> {
+        let named: Vec<HeaderName> = hop::named_in_connection(asked.headers).collect();
+        let believed = self.trust.covers(asked.peer);
+        let stays_here = |name: &HeaderName| {
+            hop::is_hop_by_hop(name)
+                || named.contains(name)
+                || is_ours(name.as_str())
+                || match asked.purpose {
+                    Purpose::Cacheable => is_unkeyed(name.as_str()) || forwarded::is_claim(name.as_str()),
+                    Purpose::Pass | Purpose::Upgrade(_) => !believed && forwarded::is_claim(name.as_str()),
+                }
+        };
+        // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the body's framing.
+        let mut headers = HeaderMap::with_capacity(asked.headers.len() + 8);
+        headers.insert(HOST, self.host(&asked.target.authority)?);
+        for (name, value) in asked.headers {
+            if !stays_here(name) && !as_dashed(name).is_some_and(|dashed| stays_here(&dashed)) {
+                headers.append(name, value.clone());
+            }
+        }
+        join_cookies(&mut headers);
+        Ok(headers)
+    }
+
+    fn host(&self, authority: &Authority) -> Result<HeaderValue, FetchError> {
+        match self.host {
+            HostField::Origin => Ok(self.origin.clone()),
+            HostField::Client => text(authority.as_str()),
+        }
+    }
+
+    /// Says who we are and for whom we ask.
+    fn introduce(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<(), FetchError> {
+        headers.append(VIA, VIA_US);
+        let chain = match asked.purpose {
+            Purpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
+            Purpose::Pass | Purpose::Upgrade(_) => self.trust.whole_chain(asked.headers, asked.peer),
+        };
+        headers.insert(&X_FORWARDED_FOR, HeaderValue::try_from(chain).map_err(|_| FetchError::BadTarget)?);
+        // What is still there was said by a trusted proxy, and stays.
+        headers
+            .entry(&X_FORWARDED_PROTO)
+            .or_insert_with(|| HeaderValue::from_static(asked.target.scheme.as_str()));
+        if let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST) {
+            place.insert(said_or(asked.headers.get(HOST), asked.target.authority.as_str())?);
+        }
+        Ok(())
+    }
+}
+
+/// Empty, or something that a path can be put behind.
+fn base_path(options: &Options) -> Result<String, BadOptions> {
+    let path = &options.base_path;
+    let is_prefix = path.starts_with('/') && !path.ends_with('/') && !path.contains(['?', '#']);
+    if path.is_empty() || (is_prefix && PathAndQuery::try_from(path.as_str()).is_ok()) {
+        Ok(path.clone())
+    } else {
+        Err(BadOptions::BasePath(path.clone()))
+    }
+}
+
+/// Written anew for every request. `Expect` was for us: the interim answer goes out when the body is first read.
+fn is_ours(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "expect")
+}
+
+/// What could change an answer that is to be shared, and is not in the key.
+fn is_unkeyed(name: &str) -> bool {
+    let replaces_the_request = matches!(
+        name,
+        "x-original-url"
+            | "x-original-uri"
+            | "x-original-host"
+            | "x-original-method"
+            | "x-rewrite-url"
+            | "x-host"
+            | "x-http-host-override"
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+    );
+    let asks_for_less = matches!(
+        name,
+        "range" | "if-range" | "if-match" | "if-none-match" | "if-modified-since" | "if-unmodified-since"
+    );
+    replaces_the_request || asks_for_less
+}
+
+/// What CGI and its heirs take a name with `_` for: to them `X_Forwarded_For` and `X-Forwarded-For` are one variable.
+fn as_dashed(name: &HeaderName) -> Option<HeaderName> {
+    name.as_str().contains('_').then(|| name.as_str().replace('_', "-").parse().ok())?
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 may split `Cookie` into several lines, HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, cookie);
+    }
+}
+
+/// `value`, without a copy where the client has said it in the same bytes.
+fn said_or(said: Option<&HeaderValue>, value: &str) -> Result<HeaderValue, FetchError> {
+    match said {
+        Some(said) if said.as_bytes() == value.as_bytes() => Ok(said.clone()),
+        Some(_) | None => text(value),
+    }
+}
+
+fn text(value: &str) -> Result<HeaderValue, FetchError> {
+    HeaderValue::from_str(value).map_err(|_| FetchError::BadTarget)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Which fields go out, and which do not.
+
+use std::time::Duration;
+
+use super::*;
+use crate::key::Scheme;
+
+const CLIENT: &str = "192.0.2.9";
+const PROXY: &str = "10.0.0.1";
+
+fn options() -> Options {
+    Options {
+        scheme: Scheme::Http,
+        authority: Authority::parse(Scheme::Http, b"origin.test:8080").unwrap(),
+        base_path: String::new(),
+        host: HostField::Origin,
+        ca_file: None,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        connect_timeout: Duration::from_secs(1),
+        head_timeout: Duration::from_secs(1),
+        body_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        connections_max: 1,
+        queue_timeout: Duration::from_secs(1),
+    }
+}
+
+fn target(path_and_query: &'static str) -> Target {
+    Target {
+        scheme: Scheme::Https,
+        authority: Authority::parse(Scheme::Https, b"api.test").unwrap(),
+        path_and_query: PathAndQuery::from_static(path_and_query),
+    }
+}
+
+/// `name: value` lines of the head that goes out, in its order.
+fn sent(
+    options: &Options,
+    peer: &str,
+    purpose: &Purpose,
+    fields: &[(&'static str, &'static str)],
+) -> Vec<String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    let asked = Asked {
+        method: &Method::GET,
+        target: &target("/a"),
+        headers: &headers,
+        peer: peer.parse().unwrap(),
+        purpose,
+    };
+    let head = Outbound::new(options).unwrap().head(&asked).unwrap();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+    head.headers.iter().map(line).collect()
+}
+
+/// What goes out of these fields, beside what always does.
+fn passed(peer: &str, purpose: &Purpose, fields: &[(&'static str, &'static str)]) -> Vec<String> {
+    let always = sent(&options(), peer, purpose, &[]);
+    let mut lines = sent(&options(), peer, purpose, fields);
+    lines.retain(|line| !always.contains(line));
+    lines
+}
+
+#[test]
+fn what_always_goes_out() {
+    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+        assert_eq!(
+            sent(&options(), CLIENT, &purpose, &[("host", "api.test"), ("accept", "*/*")]),
+            [
+                "host: origin.test:8080",
+                "accept: */*",
+                "via: 1.1 cachewarp",
+                "x-forwarded-for: 192.0.2.9",
+                "x-forwarded-proto: https",
+                "x-forwarded-host: api.test",
+            ]
+        );
+    }
+}
+
+#[test]
+fn the_clients_host_where_it_is_preserved() {
+    let options = Options { host: HostField::Client, ..options() };
+    assert_eq!(sent(&options, CLIENT, &Purpose::Pass, &[("host", "API.test:443")])[0], "host: api.test");
+}
+
+#[test]
+fn what_never_goes_out() {
+    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+        for peer in [CLIENT, PROXY] {
+            let fields = [
+                ("connection", "keep-alive, x-secret, host, content-type"),
+                ("keep-alive", "timeout=5"),
+                ("x-secret", "1"),
+                ("content-type", "text/plain"),
+                ("te", "trailers"),
+                ("trailer", "x-checksum"),
+                ("transfer-encoding", "chunked"),
+                ("content-length", "5"),
+                ("content_length", "6"),
+                ("transfer_encoding", "chunked"),
+                ("upgrade", "websocket"),
+                ("proxy-authorization", "Basic xyz"),
+                ("proxy-connection", "keep-alive"),
+                ("expect", "100-continue"),
+            ];
+            assert_eq!(passed(peer, &purpose, &fields), ["content-type: text/plain"]);
+        }
+    }
+}
+
+#[test]
+fn claims_about_oneself() {
+    let fields = [
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "evil.test"),
+        ("x-forwarded-proto", "gopher"),
+        ("x-forwarded-prefix", "/evil"),
+        ("x_forwarded_for", "127.0.0.1"),
+        ("x-forwarded_host", "evil.test"),
+    ];
+    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+        assert_eq!(passed(CLIENT, &purpose, &fields), Vec::<String>::new(), "{purpose:?}");
+    }
+    // Shared: nothing but addresses that are vouched for, and the host and scheme that are in the key.
+    assert_eq!(passed(PROXY, &Purpose::Cacheable, &fields), ["x-forwarded-for: 127.0.0.1, 10.0.0.1"]);
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_for_its_client() {
+    let fields = [
+        ("forwarded", "for=192.0.2.7"),
+        ("x-forwarded-for", "198.51.100.1, 192.0.2.7"),
+        ("x-forwarded-host", "shop.test"),
+        ("x-forwarded-proto", "http"),
+    ];
+    assert_eq!(
+        passed(PROXY, &Purpose::Pass, &fields),
+        [
+            "forwarded: for=192.0.2.7",
+            "x-forwarded-for: 198.51.100.1, 192.0.2.7, 10.0.0.1",
+            "x-forwarded-host: shop.test",
+            "x-forwarded-proto: http",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_in_the_key_of_a_shared_answer() {
+    let fields = [
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("x_rewrite_url", "/admin"),
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("x-host", "evil.test"),
+        ("range", "bytes=0-1"),
+        ("if-none-match", "\"1\""),
+        ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ];
+    assert_eq!(passed(CLIENT, &Purpose::Cacheable, &fields), Vec::<String>::new());
+    assert_eq!(passed(CLIENT, &Purpose::Pass, &fields).len(), fields.len());
+    let harmless = [("authorization", "Bearer x"), ("accept-language", "de"), ("x_api_version", "2")];
+    assert_eq!(passed(CLIENT, &Purpose::Cacheable, &harmless).len(), harmless.len());
+}
+
+#[test]
+fn lists_grow_and_cookies_join() {
+    assert_eq!(
+        sent(&options(), CLIENT, &Purpose::Pass, &[("via", "2 edge"), ("accept", "a"), ("accept", "b")])
+            [1..5],
+        ["via: 2 edge", "via: 1.1 cachewarp", "accept: a", "accept: b"]
+    );
+    let crumbs = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
+    assert_eq!(passed(CLIENT, &Purpose::Pass, &crumbs), ["cookie: a=1; b=2; c=3"]);
+    assert_eq!(passed(CLIENT, &Purpose::Pass, &crumbs[..1]), ["cookie: a=1"]);
+}
+
+#[test]
+fn an_upgrade_is_asked_for_anew() {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let purpose = Purpose::Upgrade(Protocol::asked(&Method::GET, &headers).unwrap());
+    let fields =
+        [("connection", "keep-alive, upgrade"), ("upgrade", "other"), ("sec-websocket-version", "13")];
+    let lines = sent(&options(), CLIENT, &purpose, &fields);
+    assert_eq!(lines[1], "sec-websocket-version: 13");
+    assert_eq!(lines[6..], ["connection: upgrade", "upgrade: websocket"]);
+}
+
+#[test]
+fn there_is_no_way_to_ask_for_a_connect() {
+    let asked = Asked {
+        method: &Method::CONNECT,
+        target: &target("/"),
+        headers: &HeaderMap::new(),
+        peer: CLIENT.parse().unwrap(),
+        purpose: &Purpose::Pass,
+    };
+    assert!(matches!(Outbound::new(&options()).unwrap().head(&asked), Err(FetchError::BadTarget)));
+}
+
+#[test]
+fn the_base_path_comes_first() {
+    for (base_path, asked, expected) in [
+        ("", "/a?b=/c", "/a?b=/c"),
+        ("/v1", "/a?b=/c", "/v1/a?b=/c"),
+        ("/v1/x", "/", "/v1/x/"),
+        ("/v1", "/?q", "/v1/?q"),
+        ("/v1", "*", "*"),
+    ] {
+        let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() }).unwrap();
+        let path_and_query = PathAndQuery::from_static(asked);
+        assert_eq!(outbound.uri(&path_and_query).unwrap().to_string(), expected);
+    }
+    for base_path in ["v1", "/", "/v1/", "/v1?q", "/v1#f", "/v 1"] {
+        let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() });
+        assert!(matches!(outbound, Err(BadOptions::BasePath(_))), "{base_path:?}");
+    }
+}

@@ -1,0 +1,123 @@
+//! One worker's connections to the origin.
+//!
+//! A request takes the connection that was used last: it is the least likely to be closed, and those that are not
+//! needed grow old and go. A connection comes back only after a whole exchange and is handed out only if hyper says that
+//! nothing is outstanding on it, so no request is ever answered with bytes of another's (CVE-2025-31699, and every
+//! response-splitting attack). Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is
+//! dialled.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::connection::{Connection, Task};
+use super::dial::Dialer;
+use super::metrics::Metrics;
+use super::socket::{Slots, Socket};
+use super::{BadOptions, FetchError, Options};
+use crate::limits::ORIGIN_IDLE_LOOK;
+
+/// Clones are the same pool.
+#[derive(Clone)]
+pub(super) struct Pool(Rc<Inner>);
+
+struct Inner {
+    dialer: Dialer,
+    slots: Slots,
+    idle_timeout: Duration,
+    queue_timeout: Duration,
+    /// The longest unused first; never more than there are slots.
+    idle: RefCell<VecDeque<Idle>>,
+    /// Closes what is idle for too long; there is one while anything is idle.
+    sweeper: RefCell<Option<Task>>,
+    metrics: Rc<Metrics>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Result<Self, BadOptions> {
+        Ok(Self(Rc::new(Inner {
+            dialer: Dialer::new(options)?,
+            slots: Slots::new(options.connections_max, metrics.open()),
+            idle_timeout: options.idle_timeout,
+            queue_timeout: options.queue_timeout,
+            idle: RefCell::default(),
+            sweeper: RefCell::default(),
+            metrics,
+        })))
+    }
+
+    /// The connection that was used last, if there is one that can be used again.
+    pub(super) fn reuse(&self) -> Option<Connection> {
+        let mut idle = self.0.idle.borrow_mut();
+        let found = loop {
+            let Some(Idle { mut connection, since }) = idle.pop_back() else { break None };
+            connection.look();
+            if since.elapsed() < self.0.idle_timeout && connection.is_ready() {
+                break Some(connection);
+            }
+        };
+        self.0.metrics.idle(idle.len());
+        found
+    }
+
+    /// A new connection.
+    ///
+    /// Cancel safe: dropping it closes whatever was begun.
+    pub(super) async fn open(&self) -> Result<Connection, FetchError> {
+        let slot = self.0.slots.take(self.0.queue_timeout).await?;
+        let began = Instant::now();
+        let stream = self.0.dialer.dial().await?;
+        self.0.metrics.connected(began.elapsed());
+        Connection::over(Socket::new(stream, slot)).await
+    }
+
+    /// Takes a connection back after a whole exchange.
+    pub(super) fn give_back(&self, connection: Connection) {
+        if connection.is_closed() {
+            return;
+        }
+        let mut idle = self.0.idle.borrow_mut();
+        idle.push_back(Idle { connection, since: Instant::now() });
+        self.0.metrics.idle(idle.len());
+        let mut sweeper = self.0.sweeper.borrow_mut();
+        if sweeper.as_ref().is_none_or(Task::is_finished) {
+            *sweeper =
+                Some(Task::spawn(sweep(Rc::downgrade(&self.0), next_look(&idle, self.0.idle_timeout))));
+        }
+    }
+}
+
+impl Inner {
+    /// Closes what has been idle for too long or was closed by the origin; says when to look again, if anything is left.
+    fn expire(&self) -> Option<Instant> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain_mut(|idle| {
+            idle.connection.look();
+            idle.since.elapsed() < self.idle_timeout && !idle.connection.is_closed()
+        });
+        self.metrics.idle(idle.len());
+        next_look(&idle, self.idle_timeout)
+    }
+}
+
+/// When the connection that is unused for the longest time will have been so for too long; sooner, if that is far away,
+/// since nobody but us sees that the origin has closed one.
+fn next_look(idle: &VecDeque<Idle>, timeout: Duration) -> Option<Instant> {
+    idle.front().map(|oldest| (oldest.since + timeout).min(Instant::now() + ORIGIN_IDLE_LOOK))
+}
+
+/// Sleeps from one look to the next, and ends when nothing is idle.
+async fn sweep(pool: Weak<Inner>, mut next: Option<Instant>) {
+    while let Some(due) = next {
+        sleep_until(due).await;
+        next = pool.upgrade().and_then(|pool| pool.expire());
+    }
+}

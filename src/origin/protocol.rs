@@ -1,0 +1,102 @@
+//! Upgrades: which protocol a client asks to switch to (RFC 9110 §7.8).
+//!
+//! Not every such request is carried on. An upgrade to another version of HTTP would give the client a connection to
+//! the origin on which nothing that this proxy decides is asked for any more ("h2c smuggling"), and a list of protocols
+//! leaves the choice to the origin. Whoever holds a [`Protocol`] has proof that it is neither.
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{HeaderMap, Method};
+
+/// One protocol other than HTTP, such as `websocket`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol(HeaderValue);
+
+impl Protocol {
+    /// What the head of a request asks to switch to, if it is something that can be tunnelled.
+    pub fn asked(method: &Method, headers: &HeaderMap) -> Option<Self> {
+        // RFC 6455 §4.1; a request with a body would have to be finished before the switch.
+        if method != Method::GET || !names_upgrade(headers) {
+            return None;
+        }
+        Self::named(headers)
+    }
+
+    /// The value of `Upgrade`.
+    pub(super) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// Whether the head of a 101 switches to this protocol.
+    pub(super) fn is_granted(&self, headers: &HeaderMap) -> bool {
+        Self::named(headers)
+            .is_some_and(|granted| granted.0.as_bytes().eq_ignore_ascii_case(self.0.as_bytes()))
+    }
+
+    /// The one protocol that `Upgrade` names.
+    fn named(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(UPGRADE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(byte);
+        let is_http = |name: &[u8]| {
+            let name = name.split(|&byte| byte == b'/').next().unwrap_or_default();
+            [&b"http"[..], b"h2c", b"h2", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+        };
+        let name = line.as_bytes();
+        let is_one = !name.is_empty() && name.iter().all(is_token);
+        (is_one && !is_http(name)).then(|| Self(line.clone()))
+    }
+}
+
+fn names_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(connection: &str, upgrade: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, connection.parse().unwrap());
+        for line in upgrade {
+            headers.append(UPGRADE, line.parse().unwrap());
+        }
+        Protocol::asked(&Method::GET, &headers).is_some()
+    }
+
+    #[test]
+    fn one_protocol_that_is_not_http() {
+        assert!(asked("Upgrade", &["websocket"]));
+        assert!(asked("keep-alive, UPGRADE", &["WebSocket"]));
+        assert!(asked("upgrade", &["custom/1.0"]));
+        assert!(!asked("keep-alive", &["websocket"]));
+        for refused in ["h2c", "H2C", "http/2.0", "HTTP/3", "TLS/1.0", "", "websocket, h2c", "web socket"] {
+            assert!(!asked("upgrade", &[refused]), "{refused:?}");
+        }
+        assert!(!asked("upgrade", &["websocket", "h2c"]));
+        assert!(!asked("upgrade", &[]));
+    }
+
+    #[test]
+    fn only_a_get_upgrades() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        assert!(Protocol::asked(&Method::GET, &headers).is_some());
+        assert!(Protocol::asked(&Method::POST, &headers).is_none());
+    }
+
+    #[test]
+    fn granted_is_what_was_asked() {
+        let protocol = Protocol(HeaderValue::from_static("websocket"));
+        let granted =
+            |value| protocol.is_granted(&HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]));
+        assert!(granted("WebSocket"));
+        assert!(!granted("other"));
+        assert!(!protocol.is_granted(&HeaderMap::new()));
+    }
+}

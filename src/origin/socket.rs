@@ -1,0 +1,155 @@
+//! A socket to the origin: plain or TLS, counted in two ways.
+//!
+//! The bytes that were read from it tell whether an answer has begun; behind TLS they are the decrypted ones, because a
+//! session ticket is no answer. And while it exists it fills one of the connections that may be open: from before it is
+//! dialled until it is closed, also when it has left the pool to be a tunnel.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::FetchError;
+use crate::telemetry::Gauge;
+
+/// How many connections may be open, and how many are.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    open: Gauge,
+}
+
+/// The right to have one connection open.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Slots {
+    pub(super) fn new(connections_max: usize, open: Gauge) -> Self {
+        Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
+    }
+
+    /// One of those that are free. Whoever asks has had its turn (`turns.rs`), so one is free unless tunnels have them, or
+    /// is about to be: a connection that was closed gives up its slot a moment later.
+    pub(super) async fn take(&self, patience: Duration) -> Result<Slot, FetchError> {
+        let free = Arc::clone(&self.free);
+        let permit = match Arc::clone(&free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => match timeout(patience, free.acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
+                Ok(Err(_)) | Err(_) => return Err(FetchError::Busy),
+            },
+        };
+        self.open.add(1);
+        Ok(Slot { _permit: permit, open: self.open.clone() })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.open.add(-1);
+    }
+}
+
+/// The bytes of a connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What hyper reads and writes. `Send`, which a tunnel's has to be.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: Stream,
+    received: Arc<AtomicU64>,
+    _slot: Slot,
+}
+
+/// Reads from outside how many bytes came through a socket.
+#[derive(Clone, Debug)]
+pub(super) struct Received(Arc<AtomicU64>);
+
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Socket {
+    pub(super) fn new(stream: Stream, slot: Slot) -> Self {
+        Self { stream, received: Arc::new(AtomicU64::new(0)), _slot: slot }
+    }
+
+    pub(super) fn received(&self) -> Received {
+        Received(Arc::clone(&self.received))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        })?;
+        this.received.fetch_add(buffer.filled().len().saturating_sub(before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Heads: what is taken, what is refused, and who is waited for how long.
+
+use std::time::Duration;
+
+use http::Method;
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::script::{Origin, get, read, request, send};
+use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
+use crate::origin::{BadOptions, Client, Fault, FetchError, Framing, Options, Phase};
+
+/// What a client makes of an answer after which the origin closes the connection.
+async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, Framing, String), FetchError> {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let close = async { drop(origin.answer(answer).await) };
+    let (response, ()) = tokio::join!(send(&client, request(method, "/")), close);
+    let response = response?;
+    let (status, framing) = (response.status().as_u16(), response.body().framing());
+    Ok((status, framing, read(Ok(response)).await?))
+}
+
+#[tokio::test(flavor = "local")]
+async fn each_way_to_end_a_body() {
+    for (method, answer, expected) in [
+        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", (200, Framing::Length(2), "{}")),
+        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, Framing::Length(0), "")),
+        (
+            Method::GET,
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+            (200, Framing::Chunked, "{}"),
+        ),
+        (
+            Method::GET,
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x\r\n\r\n2\r\n{}\r\n0\r\nx: y\r\n\r\n",
+            (200, Framing::Chunked, "{}"),
+        ),
+        (Method::GET, "HTTP/1.1 200 OK\r\n\r\n{}", (200, Framing::UntilClose, "{}")),
+        (Method::GET, "HTTP/1.0 200 OK\r\n\r\n{}", (200, Framing::UntilClose, "{}")),
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", (200, Framing::None, "")),
+        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n", (204, Framing::None, "")),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n", (304, Framing::None, "")),
+        (
+            Method::GET,
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+             HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            (200, Framing::Length(2), "{}"),
+        ),
+    ] {
+        let (status, framing, body) = outcome(method, answer).await.unwrap();
+        assert_eq!((status, framing, body.as_str()), expected, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn heads_that_are_refused() {
+    let oversized = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(ORIGIN_HEAD_BYTES_MAX));
+    let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(2 * ORIGIN_HEAD_BYTES_MAX));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(HEAD_FIELDS_MAX + 1));
+    for (answer, expected) in [
+        ("", "the origin closed the connection without an answer"),
+        ("H", "the origin broke off the head of its answer"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", "the origin broke off the head of its answer"),
+        ("HTTP/1.1 100 Continue\r\n\r\n", "the origin broke off the head of its answer"),
+        ("SSH-2.0-OpenSSH_9\r\n", "the head of the answer is malformed"),
+        ("HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n", "the head of the answer is malformed"),
+        ("HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", "the head of the answer is malformed"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+            "the head of the answer is malformed",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            "the head of the answer does not say clearly where its body ends",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "the head of the answer does not say clearly where its body ends",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            "the origin switched protocols unasked",
+        ),
+        (&oversized, "the head of the answer is longer than 65536 bytes or 100 fields"),
+        (&endless, "the head of the answer is longer than 65536 bytes or 100 fields"),
+        (&many, "the head of the answer is longer than 65536 bytes or 100 fields"),
+    ] {
+        let error = outcome(Method::GET, answer).await.unwrap_err();
+        assert_eq!(error.to_string(), expected, "{answer:.80}");
+        assert_eq!((error.phase(), error.fault()), (Phase::Head, Fault::Origin), "{answer:.80}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_head_may_be_as_long_as_the_bound() {
+    let empty = "HTTP/1.1 204 No Content\r\nx: \r\n\r\n".len();
+    let value = "x".repeat(ORIGIN_HEAD_BYTES_MAX - empty - 1);
+    let answer = format!("HTTP/1.1 204 No Content\r\nx: {value}\r\n\r\n");
+    assert_eq!(outcome(Method::GET, answer).await.unwrap().0, 204);
+    let answer = format!("HTTP/1.1 204 No Content\r\n{}\r\n", "x: y\r\n".repeat(HEAD_FIELDS_MAX));
+    assert_eq!(outcome(Method::GET, answer).await.unwrap().0, 204);
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_fields_of_the_connection_stay() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let answer = "HTTP/1.1 200 OK\r\nconnection: x-hop, content-length\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
+                  proxy-authenticate: Basic\r\nupgrade: h2c\r\nx-end: 1\r\ncontent-length: 5, 5\r\n\r\nhello";
+    let (response, _peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
+    let response = response.unwrap();
+    let names: Vec<_> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
+    assert_eq!(names, ["x-end", "content-length"]);
+    assert_eq!(response.headers()["content-length"], "5");
+    assert_eq!(response.body().size_hint().exact(), Some(5));
+    assert_eq!(read(Ok(response)).await.unwrap(), "hello");
+}
+
+#[tokio::test(flavor = "local")]
+async fn nobody_listens() {
+    let origin = Origin::listen().await;
+    let (client, registry) = (origin.client(), origin.registry.clone());
+    drop(origin);
+    let error = send(&client, get("/")).await.err().unwrap();
+    assert!(matches!(error, FetchError::Connect(_)), "{error:?}");
+    assert_eq!((error.phase(), error.fault()), (Phase::Connect, Fault::Origin));
+    let text = registry.render();
+    assert!(text.contains("cachewarp_origin_failures_total{phase=\"connect\"} 1"), "{text}");
+    assert!(text.contains("cachewarp_origin_connections_open 0"), "{text}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_origin_hangs_before_the_head() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    for said in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nx: "] {
+        let began = Instant::now();
+        let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(said));
+        let error = response.err().unwrap();
+        assert!(matches!(error, FetchError::HeadTimeout), "{error:?}");
+        assert!(error.is_timeout());
+        assert!(began.elapsed() < Duration::from_millis(10_010), "{:?}", began.elapsed());
+        peer.closed().await;
+    }
+    assert_eq!(origin.metric("cachewarp_origin_timeouts_total"), 3);
+    assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn options_that_make_no_client() {
+    let origin = Origin::listen().await;
+    let bad = |options: Options| Client::new(options, &origin.registry).err().unwrap();
+    let options = Options { base_path: "api/".to_owned(), ..origin.options() };
+    assert!(matches!(bad(options), BadOptions::BasePath(_)));
+}

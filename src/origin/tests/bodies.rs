@@ -1,0 +1,136 @@
+//! Response bodies: whole, or an error; and never further ahead of the reader than is bounded.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep};
+
+use super::script::{Origin, get, read, send};
+use crate::limits::MIB;
+use crate::origin::{FetchError, Framing, Phase};
+
+/// What a client makes of a body after which the origin closes the connection.
+async fn failure(answer: &str) -> FetchError {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
+    drop(peer);
+    let error = read(response).await.unwrap_err();
+    assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"failed\"}"), 1);
+    assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 0);
+    assert_eq!(error.phase(), Phase::Body);
+    error
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_cut_body_is_not_a_body() {
+    for (answer, cut) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", (0, Some(10))),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"a\":", (5, Some(10))),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", (0, None)),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"a\"", (4, None)),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", (2, None)),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", (2, None)),
+    ] {
+        let error = failure(answer).await;
+        let FetchError::CutBody { got, want } = error else { panic!("{error:?}") };
+        assert_eq!((got, want), cut, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_malformed_body_is_not_a_body() {
+    for chunks in ["x\r\n{}\r\n0\r\n\r\n", "2\r\n{}x\r\n0\r\n\r\n", "fffffffffffffffff\r\n{}"] {
+        let error = failure(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
+        assert!(matches!(error, FetchError::BadBody(_)), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_origin_hangs_in_the_body() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
+    let (response, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
+    let mut body = response.unwrap().into_body();
+    // The deadline is of one wait: three that are almost too long are not too long.
+    for piece in ["a", "b"] {
+        let (frame, ()) = tokio::join!(body.frame(), async {
+            sleep(Duration::from_secs(19)).await;
+            peer.say(piece).await;
+        });
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), piece);
+    }
+    // A reader that is slow itself does not use it up.
+    sleep(Duration::from_secs(1000)).await;
+    let began = Instant::now();
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert!(matches!(error, FetchError::BodyTimeout), "{error:?}");
+    assert!(began.elapsed() >= Duration::from_secs(20) && began.elapsed() < Duration::from_millis(20_010));
+    assert!(body.frame().await.is_none());
+    peer.closed().await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_body_that_nobody_reads_closes_its_connection() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+    let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
+    drop(response);
+    peer.closed().await;
+    assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"abandoned\"}"), 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_fetch_that_nobody_waits_for_closes_its_connection() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let asked = async {
+        let mut peer = origin.accept().await;
+        peer.head().await;
+        peer
+    };
+    let peer = tokio::select! {
+        _ = send(&client, get("/")) => panic!("there was no answer"),
+        peer = asked => peer,
+    };
+    peer.closed().await;
+    assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"abandoned\"}"), 1);
+}
+
+/// What the kernel may hold on both sides of a loopback connection, and we beside it.
+const AHEAD_MAX: usize = 16 * MIB;
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_origin_cannot_run_ahead_of_the_reader() {
+    const LENGTH: usize = 2048 * MIB;
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
+    let (response, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(head));
+    let mut body = response.unwrap().into_body();
+    assert_eq!(body.framing(), Framing::Length(LENGTH as u64));
+
+    let written = Cell::new(0);
+    let write = async {
+        let piece = vec![b'x'; MIB];
+        while written.get() < LENGTH {
+            peer.say(&piece).await;
+            written.set(written.get() + piece.len());
+        }
+    };
+    let reading = async {
+        // The clock moves only once nobody can do anything: the origin is held back, or it would have written all.
+        sleep(Duration::from_secs(1)).await;
+        assert!(written.get() <= AHEAD_MAX, "{} bytes ahead of a reader that reads nothing", written.get());
+        let mut got = 0;
+        while let Some(frame) = body.frame().await {
+            got += frame.unwrap().into_data().unwrap().len();
+            assert!(written.get() <= got + AHEAD_MAX, "{} bytes ahead", written.get() - got);
+        }
+        assert_eq!(got, LENGTH);
+    };
+    tokio::join!(write, reading);
+}

@@ -1,0 +1,167 @@
+//! The two ends of a dialogue: an origin that speaks raw bytes, and a client whose body is fed by hand.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::key::{Authority, Scheme};
+use crate::origin::{Body, Client, FetchError, HostField, Options, RequestBody};
+use crate::telemetry::Registry;
+
+/// Listens on a free port, and answers nothing by itself.
+pub(super) struct Origin {
+    listener: TcpListener,
+    pub(super) registry: Registry,
+}
+
+/// One connection of the client's, seen from the origin.
+pub(super) struct Peer(TcpStream);
+
+impl Origin {
+    pub(super) async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener, registry: Registry::new() }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        let authority = self.listener.local_addr().unwrap().to_string();
+        Options {
+            scheme: Scheme::Http,
+            authority: Authority::parse(Scheme::Http, authority.as_bytes()).unwrap(),
+            base_path: String::new(),
+            host: HostField::Origin,
+            ca_file: None,
+            trusted_proxies: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            connections_max: 8,
+            queue_timeout: Duration::from_secs(5),
+        }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::new(self.options(), &self.registry).unwrap()
+    }
+
+    pub(super) async fn accept(&self) -> Peer {
+        let accepted = timeout(Duration::from_secs(30), self.listener.accept()).await;
+        Peer(accepted.expect("the client connects").unwrap().0)
+    }
+
+    /// Accepts a connection, reads one request without a body, and answers it.
+    pub(super) async fn answer(&self, bytes: impl AsRef<[u8]>) -> Peer {
+        let mut peer = self.accept().await;
+        peer.answer(bytes).await;
+        peer
+    }
+
+    /// The value of a series, as it is scraped.
+    pub(super) fn metric(&self, series: &str) -> u64 {
+        let text = self.registry.render();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(series))
+            .unwrap_or_else(|| panic!("{series} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Peer {
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.0
+    }
+
+    /// Reads one head, to its empty line.
+    pub(super) async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Reads so many bytes.
+    pub(super) async fn read(&mut self, bytes: usize) -> String {
+        let mut text = vec![0; bytes];
+        self.0.read_exact(&mut text).await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    pub(super) async fn answer(&mut self, bytes: impl AsRef<[u8]>) {
+        self.head().await;
+        self.say(bytes).await;
+    }
+
+    /// Waits until the client has closed the connection; what it sent before is of no interest.
+    pub(super) async fn closed(mut self) {
+        let mut rest = Vec::new();
+        // A reset is a way of closing.
+        drop(self.0.read_to_end(&mut rest).await);
+    }
+}
+
+/// Sends a request whose head is always the same.
+pub(super) async fn send(
+    client: &Client,
+    request: Request<RequestBody>,
+) -> Result<Response<Body>, FetchError> {
+    let (head, body) = request.into_parts();
+    client.send(|| Ok(head.clone()), body).await
+}
+
+/// A request without a body.
+pub(super) fn request(method: Method, path: &str) -> Request<RequestBody> {
+    with_body(method, path, RequestBody::Empty)
+}
+
+pub(super) fn get(path: &str) -> Request<RequestBody> {
+    request(Method::GET, path)
+}
+
+pub(super) fn with_body(method: Method, path: &str, body: RequestBody) -> Request<RequestBody> {
+    Request::builder().method(method).uri(path).header("host", "origin.test").body(body).unwrap()
+}
+
+/// Reads a response to the end of its body.
+pub(super) async fn read(response: Result<Response<Body>, FetchError>) -> Result<String, FetchError> {
+    let body = response?.into_body().collect().await?;
+    assert!(body.trailers().is_none());
+    Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+}
+
+/// A request body that a client is sending: the bytes of a whole request, head first, are written to the other end.
+pub(super) async fn upload(head: &str) -> (RequestBody, DuplexStream) {
+    let (mut client, server) = duplex(1024 * 1024);
+    let (sender, receiver) = oneshot::channel();
+    let sender = Cell::new(Some(sender));
+    let service = service_fn(move |request: Request<Incoming>| {
+        sender.take().unwrap().send(request.into_body()).unwrap();
+        pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+    });
+    spawn_local(async move {
+        let server =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        drop(server.await);
+    });
+    client.write_all(head.as_bytes()).await.unwrap();
+    (RequestBody::Streaming(receiver.await.unwrap()), client)
+}

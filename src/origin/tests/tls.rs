@@ -1,0 +1,136 @@
+//! TLS: an origin whose certificate is to be trusted, and others.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::script::{Origin, get, read, send};
+use crate::key::Scheme;
+use crate::origin::{BadOptions, Client, FetchError, Options, Phase};
+use crate::tls::BadTls;
+
+/// A certificate authority of this test's own.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn file(&self) -> NamedTempFile {
+        file(&self.0.pem())
+    }
+
+    /// What a server needs to be `name`.
+    fn server(&self, name: &str) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn options(origin: &Origin, authorities: &NamedTempFile) -> Options {
+    Options { scheme: Scheme::Https, ca_file: Some(authorities.path().to_owned()), ..origin.options() }
+}
+
+/// Reads one request and answers it.
+async fn answer(stream: &mut TlsStream<TcpStream>, bytes: &str) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+#[tokio::test(flavor = "local")]
+async fn an_origin_that_is_who_it_says() {
+    let (origin, authority) = (Origin::listen().await, Authority::new());
+    let client = Client::new(options(&origin, &authority.file()), &origin.registry).unwrap();
+    let acceptor = authority.server("127.0.0.1");
+    let served = async {
+        let mut stream = acceptor.accept(origin.accept().await.into_stream()).await.unwrap();
+        answer(&mut stream, HELLO).await;
+        stream
+    };
+    let (first, mut stream) = tokio::join!(send(&client, get("/")), served);
+    assert_eq!(read(first).await.unwrap(), "hello");
+    let (second, ()) = tokio::join!(send(&client, get("/")), answer(&mut stream, HELLO));
+    assert_eq!(read(second).await.unwrap(), "hello");
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 1);
+
+    // A session ticket that comes with the close is no byte of an answer.
+    let again = async {
+        let mut head = [0; 16];
+        stream.read_exact(&mut head).await.unwrap();
+        drop(stream);
+        let mut stream = acceptor.accept(origin.accept().await.into_stream()).await.unwrap();
+        answer(&mut stream, HELLO).await;
+        stream
+    };
+    let (third, _stream) = tokio::join!(send(&client, get("/")), again);
+    assert_eq!(read(third).await.unwrap(), "hello");
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_origin_that_is_somebody_else() {
+    let (origin, authority) = (Origin::listen().await, Authority::new());
+    let client = Client::new(options(&origin, &authority.file()), &origin.registry).unwrap();
+    for acceptor in [Authority::new().server("127.0.0.1"), authority.server("127.0.0.2")] {
+        let refused = async { drop(acceptor.accept(origin.accept().await.into_stream()).await) };
+        let (response, ()) = tokio::join!(send(&client, get("/")), refused);
+        let error = response.err().unwrap();
+        assert!(matches!(error, FetchError::Tls(_)), "{error:?}");
+        assert_eq!(error.phase(), Phase::Tls);
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_origin_that_does_not_shake_hands() {
+    let (origin, authorities) = (Origin::listen().await, Authority::new().file());
+    let options = Options { connect_timeout: Duration::from_secs(3), ..options(&origin, &authorities) };
+    let client = Client::new(options, &origin.registry).unwrap();
+    let (response, peer) = tokio::join!(send(&client, get("/")), origin.accept());
+    let error = response.err().unwrap();
+    assert!(matches!(error, FetchError::TlsTimeout), "{error:?}");
+    peer.closed().await;
+    assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn files_that_hold_no_authority() {
+    let origin = Origin::listen().await;
+    let bad = |text: &str| Client::new(options(&origin, &file(text)), &origin.registry).err().unwrap();
+    assert!(matches!(bad(""), BadOptions::Tls(BadTls::NoCertificate(_))));
+    assert!(matches!(bad("-----BEGIN CERTIFICATE-----\nx"), BadOptions::Tls(BadTls::File { .. })));
+    let missing = Options { ca_file: Some("/nonexistent/ca.pem".into()), ..options(&origin, &file("")) };
+    let error = Client::new(missing, &origin.registry).err().unwrap();
+    assert!(matches!(error, BadOptions::Tls(BadTls::File { .. })));
+}

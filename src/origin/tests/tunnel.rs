@@ -1,0 +1,90 @@
+//! Upgrades: a tunnel after a 101 that was asked for, and only then.
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Method};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::script::{Origin, get, read, send};
+use crate::key::{Authority, Scheme, Target};
+use crate::origin::{Asked, FetchError, Protocol, Purpose, RequestBody};
+
+/// A WebSocket handshake, the way it leaves us.
+fn handshake(origin: &Origin) -> http::Request<RequestBody> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
+    headers.insert(UPGRADE, "websocket".parse().unwrap());
+    let target = Target {
+        scheme: Scheme::Http,
+        authority: Authority::parse(Scheme::Http, b"api.test").unwrap(),
+        path_and_query: "/chat".parse().unwrap(),
+    };
+    let purpose = Purpose::Upgrade(Protocol::asked(&Method::GET, &headers).unwrap());
+    let asked = Asked {
+        method: &Method::GET,
+        target: &target,
+        headers: &headers,
+        peer: "127.0.0.1".parse().unwrap(),
+        purpose: &purpose,
+    };
+    http::Request::from_parts(origin.client().outbound().head(&asked).unwrap(), RequestBody::Empty)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_tunnel_carries_bytes_both_ways() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    // The origin's first words come in one packet with its head.
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nsec-x: 1\r\n\r\nfirst";
+    let (response, mut peer) = tokio::join!(send(&client, handshake(&origin)), origin.answer(answer));
+    let response = response.unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()[CONNECTION], "upgrade");
+    assert_eq!(response.headers()[UPGRADE], "websocket");
+    assert_eq!(response.headers()["sec-x"], "1");
+
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut heard = [0; 5];
+    tunnel.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"first");
+    tunnel.write_all(b"hello").await.unwrap();
+    assert_eq!(peer.read(5).await, "hello");
+    peer.say("world").await;
+    tunnel.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"world");
+
+    // It stays one of the connections that are open, and is none that can be used again.
+    assert_eq!(origin.metric("cachewarp_origin_connections_open"), 1);
+    assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 0);
+    drop(tunnel);
+    peer.closed().await;
+    assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
+    assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"switched\"}"), 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_that_is_no_switch_is_an_answer() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let answer =
+        "HTTP/1.1 200 OK\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n\r\nno";
+    let (response, mut peer) = tokio::join!(send(&client, handshake(&origin)), origin.answer(answer));
+    let response = response.unwrap();
+    assert!(!response.headers().contains_key(UPGRADE));
+    assert_eq!(read(Ok(response)).await.unwrap(), "no");
+    let hello = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    let (next, ()) = tokio::join!(send(&client, get("/")), peer.answer(hello));
+    assert_eq!(read(next).await.unwrap(), "hello");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_switch_to_something_else_is_refused() {
+    for fields in ["connection: upgrade\r\nupgrade: other\r\n", "connection: upgrade\r\n", ""] {
+        let origin = Origin::listen().await;
+        let client = origin.client();
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+        let (response, peer) = tokio::join!(send(&client, handshake(&origin)), origin.answer(answer));
+        assert!(matches!(response, Err(FetchError::BadSwitch)), "{fields}");
+        peer.closed().await;
+    }
+}

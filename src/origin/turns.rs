@@ -1,0 +1,239 @@
+//! Whose turn it is at the origin: the bound ([`Limit`]), a queue in front of it, and the [`Breaker`].
+//!
+//! A request takes a turn before it looks for a connection and keeps it until its answer is whole. If all turns are taken
+//! it waits, first come first served, no longer than `origin_queue_timeout` and behind no more than
+//! [`ORIGIN_QUEUE_MAX`] others: what would wait longer is refused at once, while somebody still waits for the refusal. All
+//! of it belongs to one worker: no lock, and with a turn free, no wait and no allocation.
+//!
+//! A queue takes up bursts. One that stands for [`ORIGIN_QUEUE_STANDING`] takes up nothing: more comes than goes, and all that
+//! it does is to make everybody wait as long as anybody may. Then nobody waits longer than a few turns take to come free, so
+//! that who is admitted is served as ever, and the rest is told at once (as CoDel has it, RFC 8289).
+//!
+//! **Always:** a turn that ends, in whatever way, goes to the one who has waited longest or is free again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::breaker::{Breaker, Opened, Verdict};
+use super::limit::Limit;
+use super::metrics::Metrics;
+use super::{Fault, FetchError, Phase};
+use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_QUEUE_STANDING, ORIGIN_QUEUE_TURNS, ORIGIN_QUEUE_WAIT_MIN};
+
+/// The turns of one worker. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Turns(Rc<Inner>);
+
+struct Inner {
+    limit: Cell<Limit>,
+    breaker: Cell<Breaker>,
+    under_way: Cell<usize>,
+    /// Who waits, the first first; those who gave up are passed over.
+    waiting: RefCell<VecDeque<oneshot::Sender<Place>>>,
+    patience: Duration,
+    /// Since when somebody has waited without a break.
+    crowded: Cell<Option<Instant>>,
+    /// How long an answer takes of late: a moving mean.
+    usual: Cell<Duration>,
+    metrics: Rc<Metrics>,
+}
+
+/// A place among those that are under way; dropping it gives it to the next.
+struct Place(Rc<Inner>);
+
+/// The right to ask the origin once. To be told what came of it.
+pub(super) struct Turn {
+    place: Place,
+    verdict: Verdict,
+    began: Instant,
+    /// Whether what came of it has been told.
+    told: Told,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    No,
+}
+
+impl Turns {
+    /// All are free.
+    pub(super) fn new(most: usize, patience: Duration, metrics: Rc<Metrics>) -> Self {
+        let limit = Limit::new(most);
+        metrics.limited(limit.allows());
+        Self(Rc::new(Inner {
+            limit: Cell::new(limit),
+            breaker: Cell::new(Breaker::new()),
+            under_way: Cell::new(0),
+            waiting: RefCell::default(),
+            patience,
+            crowded: Cell::new(None),
+            usual: Cell::default(),
+            metrics,
+        }))
+    }
+
+    /// Waits for a turn, if that can be.
+    ///
+    /// Cancel safe: dropping it gives up the place in the queue.
+    pub(super) async fn take(&self) -> Result<Turn, FetchError> {
+        if self.0.breaker.get().refuses(Instant::now()) {
+            return Err(FetchError::BreakerOpen);
+        }
+        let place = match self.0.enter() {
+            Some(place) => place,
+            None => self.wait().await?,
+        };
+        let began = Instant::now();
+        let mut breaker = self.0.breaker.get();
+        let verdict = breaker.admit(began);
+        self.0.breaker.set(breaker);
+        match verdict {
+            Verdict::Pass | Verdict::Probe => Ok(Turn { place, verdict, began, told: Told::No }),
+            Verdict::Refuse => Err(FetchError::BreakerOpen),
+        }
+    }
+
+    async fn wait(&self) -> Result<Place, FetchError> {
+        let (turn, granted) = oneshot::channel();
+        {
+            let mut waiting = self.0.waiting.borrow_mut();
+            if waiting.len() >= ORIGIN_QUEUE_MAX {
+                waiting.retain(|place| !place.is_closed());
+            }
+            if waiting.len() >= ORIGIN_QUEUE_MAX || self.0.patience.is_zero() {
+                return Err(FetchError::QueueFull);
+            }
+            waiting.push_back(turn);
+            self.0.metrics.waiting(waiting.len());
+        }
+        match timeout(self.0.patience_now(Instant::now()), granted).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(FetchError::QueueTimeout),
+        }
+    }
+}
+
+impl Inner {
+    /// A place, if one is free and nobody waits for it.
+    fn enter(self: &Rc<Self>) -> Option<Place> {
+        let free = self.under_way.get() < self.limit.get().allows();
+        (free && self.waiting.borrow().is_empty()).then(|| self.place())
+    }
+
+    fn place(self: &Rc<Self>) -> Place {
+        self.under_way.set(self.under_way.get() + 1);
+        Place(Rc::clone(self))
+    }
+
+    /// Gives free places to those who wait.
+    fn call_next(self: &Rc<Self>) {
+        while self.under_way.get() < self.limit.get().allows() {
+            let next = self.waiting.borrow_mut().pop_front();
+            let Some(next) = next else { break };
+            // One who gave up has no use for it.
+            if !next.is_closed() {
+                drop(next.send(self.place()));
+            }
+        }
+        let waiting = self.waiting.borrow().len();
+        if waiting == 0 {
+            self.crowded.set(None);
+        }
+        self.metrics.waiting(waiting);
+    }
+
+    /// How long somebody who begins to wait now may.
+    fn patience_now(&self, now: Instant) -> Duration {
+        let crowded = self.crowded.get().unwrap_or(now);
+        self.crowded.set(Some(crowded));
+        if now.saturating_duration_since(crowded) < ORIGIN_QUEUE_STANDING {
+            return self.patience;
+        }
+        let places = u32::try_from(self.limit.get().allows()).unwrap_or(u32::MAX);
+        let turns = self.usual.get().saturating_mul(ORIGIN_QUEUE_TURNS) / places.max(1);
+        turns.max(ORIGIN_QUEUE_WAIT_MIN).min(self.patience)
+    }
+
+    /// An answer began after so long.
+    fn took(&self, took: Duration) {
+        let mean = self.usual.get();
+        self.usual.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get().saturating_sub(1));
+        self.0.call_next();
+    }
+}
+
+impl Turn {
+    /// The head of an answer came.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.told = Told::Yes;
+        let inner = &self.place.0;
+        inner.took(self.began.elapsed());
+        let mut breaker = inner.breaker.get();
+        breaker.answered();
+        inner.breaker.set(breaker);
+        inner.change_limit(|limit, under_way, now| {
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                limit.overloaded(under_way, self.began, now);
+            } else {
+                limit.answered(under_way, now);
+            }
+        });
+    }
+
+    /// None came.
+    pub(super) fn failed(&mut self, error: &FetchError) {
+        let inner = &self.place.0;
+        if error.fault() != Fault::Origin {
+            return;
+        }
+        self.told = Told::Yes;
+        let in_vain =
+            matches!(error.phase(), Phase::Resolve | Phase::Connect | Phase::Tls) || error.is_timeout();
+        let mut breaker = inner.breaker.get();
+        if in_vain {
+            let opened = breaker.failed(self.verdict, Instant::now(), fastrand::f64());
+            if opened == Opened::Yes {
+                inner.metrics.breaker_opened();
+                tracing::warn!(%error, "the origin is not asked for a while: its circuit breaker has opened");
+            }
+        } else {
+            breaker.answered();
+        }
+        inner.breaker.set(breaker);
+        if error.is_timeout() {
+            inner.change_limit(|limit, under_way, now| limit.overloaded(under_way, self.began, now));
+        }
+    }
+}
+
+impl Inner {
+    fn change_limit(&self, change: impl FnOnce(&mut Limit, usize, Instant)) {
+        let mut limit = self.limit.get();
+        change(&mut limit, self.under_way.get(), Instant::now());
+        self.limit.set(limit);
+        self.metrics.limited(limit.allows());
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.told == Told::No && self.verdict == Verdict::Probe {
+            let mut breaker = self.place.0.breaker.get();
+            breaker.abandoned(Instant::now());
+            self.place.0.breaker.set(breaker);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The request body on its way to the origin.
+//!
+//! hyper pulls it, one piece each time the socket has room, so the client's sending is held back by the origin's
+//! reading. Who holds up whom is written down as it goes ([`Progress`]), because the two waits have two culprits: for the
+//! client's next piece the client's deadline runs, for everything else the origin's.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::FetchError;
+use super::idle::IdleDeadline;
+
+/// What a client sends with its request.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// Nothing.
+    Empty,
+    /// Passed on as it comes.
+    Streaming(Incoming),
+}
+
+impl RequestBody {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    /// Bytes that are to come, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Streaming(incoming) => incoming.size_hint().exact(),
+        }
+    }
+}
+
+/// How far a request has got, and who is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Progress {
+    /// The origin has yet to take what came at this time.
+    Sending(Instant),
+    /// The origin has taken all that came, and the client has more.
+    AwaitingClient,
+    /// The last piece came at this time; what is missing is the answer.
+    Sent(Instant),
+    /// The client broke off.
+    Cut,
+    /// The client's deadline passed.
+    TimedOut,
+}
+
+/// The body that hyper pulls.
+pub(super) struct Upload {
+    body: RequestBody,
+    idle: IdleDeadline,
+    track: Track,
+}
+
+/// The progress of one upload, as seen from outside of it.
+#[derive(Clone, Debug)]
+pub(super) struct Track(Rc<Cell<Progress>>);
+
+impl Upload {
+    pub(super) fn new(body: RequestBody, timeout: Duration, now: Instant) -> Self {
+        let progress = if body.is_empty() { Progress::Sent(now) } else { Progress::Sending(now) };
+        Self { body, idle: IdleDeadline::new(timeout), track: Track(Rc::new(Cell::new(progress))) }
+    }
+
+    pub(super) fn track(&self) -> Track {
+        self.track.clone()
+    }
+
+    /// Takes the body back from an upload that was not begun.
+    pub(super) fn into_body(self) -> RequestBody {
+        self.body
+    }
+}
+
+impl Track {
+    /// Whether nothing of the request is outstanding.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.0.get(), Progress::Sent(_))
+    }
+
+    /// What the client did, if it is the client who ended the exchange.
+    pub(super) fn failure(&self) -> Option<FetchError> {
+        match self.0.get() {
+            Progress::Cut => Some(FetchError::ClientCut),
+            Progress::TimedOut => Some(FetchError::ClientTimeout),
+            Progress::Sending(_) | Progress::AwaitingClient | Progress::Sent(_) => None,
+        }
+    }
+
+    /// Since when the origin has been waited for without a break.
+    pub(super) fn origin_awaited_since(&self) -> Instant {
+        match self.0.get() {
+            Progress::Sending(since) | Progress::Sent(since) => since,
+            Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => Instant::now(),
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = FetchError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        let this = self.get_mut();
+        let RequestBody::Streaming(incoming) = &mut this.body else { return Poll::Ready(None) };
+        loop {
+            let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                this.track.0.set(Progress::AwaitingClient);
+                ready!(this.idle.poll_elapsed(cx));
+                this.track.0.set(Progress::TimedOut);
+                return Poll::Ready(Some(Err(FetchError::ClientTimeout)));
+            };
+            this.idle.progressed();
+            let (progress, answer) = match next.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    let now = Instant::now();
+                    let progress =
+                        if incoming.is_end_stream() { Progress::Sent(now) } else { Progress::Sending(now) };
+                    (progress, Some(Ok(Frame::data(data))))
+                }
+                // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them into the head are a risk.
+                Some(Ok(Err(_))) => continue,
+                // A stream that is reset with NO_ERROR ends as if it were complete; its length says that it is not.
+                None if incoming.size_hint().lower() == 0 => (Progress::Sent(Instant::now()), None),
+                None | Some(Err(_)) => (Progress::Cut, Some(Err(FetchError::ClientCut))),
+            };
+            this.track.0.set(progress);
+            return Poll::Ready(answer);
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.length().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,129 @@
+//! What the policy needs to know of a request.
+//!
+//! Every request is read, also the one that is answered from memory in a few microseconds: so this is one pass over
+//! the fields, without allocation, into a small `Copy` value that answers every later question.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, PRAGMA};
+use http::{HeaderMap, Method};
+
+use super::credential::{Credential, Credentials};
+use super::directives::{self, Directives, Scope};
+use super::not_storable::NotStorable;
+use super::rules::Rules;
+use super::seconds::DeltaSeconds;
+
+/// A request as the gates see it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFacts {
+    pub(super) retrieval: Retrieval,
+    pub(super) credentials: Credentials,
+    pub(super) directives: Directives,
+}
+
+/// What a request wants to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retrieval {
+    /// `GET`: the representation.
+    Whole,
+    /// `HEAD`: what `GET` would give, without the body.
+    Head,
+    /// `POST`: something else, although its response may be the representation (RFC 9110 §9.3.3).
+    Post,
+    /// Any other method: something that a stored response cannot give.
+    Neither,
+}
+
+impl RequestFacts {
+    /// Reads a request.
+    pub fn read(method: &Method, headers: &HeaderMap, rules: &Rules) -> Self {
+        let retrieval = Retrieval::of(method);
+        let mut credentials = Credentials::default();
+        let mut directives = Directives::default();
+        let mut has_cache_control = false;
+        let mut pragma_no_cache = false;
+        for (name, value) in headers {
+            if name == CACHE_CONTROL {
+                has_cache_control = true;
+                directives.read_line(value.as_bytes());
+            } else if name == PRAGMA {
+                pragma_no_cache |= directives::says_no_cache(value);
+            } else if name == AUTHORIZATION {
+                credentials.add(Credential::Authorization);
+            } else if name == COOKIE {
+                if !(retrieval.is_safe() && rules.ordinary_cookies.cover(value)) {
+                    credentials.add(Credential::Cookie);
+                }
+            } else if rules.is_credential(name) {
+                credentials.add(Credential::Header);
+            }
+        }
+        // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the same.
+        if pragma_no_cache && !has_cache_control {
+            directives.no_cache = Scope::Whole;
+        }
+        Self { retrieval, credentials, directives }
+    }
+
+    /// A credential that the request carries; where there are several, one of them.
+    pub fn credential(&self) -> Option<Credential> {
+        self.credentials.first()
+    }
+
+    /// Whether the origin is to see the cookies of the request: not if they are all ordinary.
+    pub fn shows_cookies(&self) -> bool {
+        self.credentials.contains(Credential::Cookie)
+    }
+
+    /// Why the response to this request will not be stored, whatever it says of itself, if that is so. Nobody should
+    /// wait for such a fetch.
+    pub fn forbids_storing(&self) -> Option<NotStorable> {
+        if self.retrieval != Retrieval::Whole {
+            Some(NotStorable::Method)
+        } else if self.directives.no_store || self.directives.malformed {
+            Some(NotStorable::RequestNoStore)
+        } else {
+            None
+        }
+    }
+
+    /// RFC 9111 §5.2.1.7: without a stored response that can be used, the answer is 504.
+    pub fn only_if_cached(&self) -> bool {
+        self.directives.only_if_cached
+    }
+
+    /// RFC 5861 §4: how far past its lifetime a response may be for this client if the origin fails.
+    pub(super) fn stale_if_error(&self) -> Option<Duration> {
+        self.directives.stale_if_error.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
+    }
+
+    /// The same request, if it were a `GET`.
+    pub(super) fn as_get(&self) -> Self {
+        Self { retrieval: Retrieval::Whole, ..*self }
+    }
+
+    /// RFC 9111 §5.2.1.2: how far past its lifetime a response may be for this client.
+    pub fn max_stale(&self) -> Option<Duration> {
+        self.directives.max_stale.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
+    }
+}
+
+impl Retrieval {
+    /// Whether it goes through the cache, which keeps ordinary cookies from the origin.
+    const fn is_safe(self) -> bool {
+        matches!(self, Self::Whole | Self::Head)
+    }
+
+    fn of(method: &Method) -> Self {
+        if *method == Method::GET {
+            Self::Whole
+        } else if *method == Method::HEAD {
+            Self::Head
+        } else if *method == Method::POST {
+            Self::Post
+        } else {
+            Self::Neither
+        }
+    }
+}

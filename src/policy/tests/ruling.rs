@@ -1,0 +1,113 @@
+//! Which clause each decision names. The words and clauses are shown to operators.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::label::Rule;
+use crate::policy::{
+    Failure, Fate, NotReusable, NotSelected, NotStorable, Reuse, Ruling, StoredFacts, Verdict, storable,
+};
+
+use super::{Said, rules};
+
+fn listed<R: Rule>() -> Vec<(&'static str, &'static str)> {
+    R::ALL.iter().map(|reason| (reason.word(), reason.clause())).collect()
+}
+
+#[test]
+fn every_reason_not_to_reuse_has_its_clause() {
+    assert_eq!(
+        listed::<NotReusable>(),
+        [
+            ("method", "RFC 9111 §4"),
+            ("authorization", "RFC 9111 §3.5"),
+            ("cookie", "RFC 9111 §3.5, ordinary_cookies"),
+            ("credential-header", "RFC 9111 §3.5, credential_headers"),
+            ("no-cache", "RFC 9111 §5.2.2.4"),
+            ("expired", "RFC 9111 §4.2"),
+            ("must-revalidate", "RFC 9111 §4.2.4"),
+            ("request-no-cache", "RFC 9111 §5.2.1.4"),
+            ("request-max-age", "RFC 9111 §5.2.1.1"),
+            ("request-max-stale", "RFC 9111 §5.2.1.2"),
+            ("request-min-fresh", "RFC 9111 §5.2.1.3"),
+        ]
+    );
+}
+
+#[test]
+fn every_reason_not_to_store_has_its_clause() {
+    assert_eq!(
+        listed::<NotStorable>(),
+        [
+            ("method", "RFC 9111 §3"),
+            ("request-no-store", "RFC 9111 §5.2.1.5"),
+            ("no-store", "RFC 9111 §5.2.2.5"),
+            ("private", "RFC 9111 §5.2.2.7"),
+            ("no-cache", "RFC 9111 §5.2.2.4"),
+            ("cache-control-malformed", "RFC 9111 §5.2"),
+            ("authorization", "RFC 9111 §3.5"),
+            ("cookie", "RFC 9111 §3.5, ordinary_cookies"),
+            ("credential-header", "RFC 9111 §3.5, credential_headers"),
+            ("set-cookie", "RFC 9111 §7.3, ordinary_cookies"),
+            ("status", "RFC 9111 §3, cache_statuses"),
+            ("partial-content", "RFC 9111 §3.3"),
+            ("content-range", "RFC 9110 §14.4"),
+            ("content-type", "cache_content_types"),
+            ("vary-star", "RFC 9111 §4.1"),
+            ("vary-fields", "RFC 9111 §4.1"),
+            ("tags", "tag_headers"),
+            ("no-freshness", "RFC 9111 §3, cache_default_ttl"),
+            ("expired", "RFC 9111 §4.2"),
+            ("no-validator", "RFC 9111 §4.3.5"),
+            ("changed", "RFC 9111 §4.3"),
+            ("content-location", "RFC 9110 §9.3.3"),
+            ("head-too-large", "RFC 9111 §3"),
+            ("body-too-large", "cache_max_body"),
+            ("body-memory", "max_body_memory"),
+            ("undelimited", "RFC 9112 §8"),
+            ("cut-body", "RFC 9111 §3.3"),
+            ("content-encoding", "RFC 9110 §8.4"),
+            ("first-sight", "cache_first_sight_size"),
+            ("no-tier", "redis_url, cache_memory_size"),
+            ("invalid-json", "RFC 8259 §2"),
+        ]
+    );
+}
+
+#[test]
+fn every_decision_is_a_ruling() {
+    use Verdict::{No, Yes};
+    let second = Duration::from_secs(1);
+    let (age, ttl, stale_for) = (second, second, second);
+    let facts: Result<StoredFacts, _> = storable(
+        &Said::response(200, &[("content-type", "application/json"), ("cache-control", "max-age=9")])
+            .exchange(),
+        &rules(),
+    );
+    let replaced = Fate::Replaced { facts: facts.unwrap(), fields: HeaderMap::new() };
+    let (old, tag) = (NotReusable::Expired, NotStorable::Changed);
+    for (ruling, verdict, because, clause) in [
+        (Ruling::from(&Reuse::Fresh { age, ttl }), Yes, "fresh", "RFC 9111 §4.2"),
+        (
+            Ruling::from(&Reuse::StaleWhileRevalidate { age, stale_for }),
+            Yes,
+            "stale-while-revalidate",
+            "RFC 5861 §3",
+        ),
+        (Ruling::from(&Reuse::Stale { age, stale_for }), Yes, "max-stale", "RFC 9111 §5.2.1.2"),
+        (Ruling::from(&Reuse::Validate(old)), No, "expired", "RFC 9111 §4.2"),
+        (Ruling::from(&Reuse::Not(NotReusable::Cookie)), No, "cookie", "RFC 9111 §3.5, ordinary_cookies"),
+        (Ruling::from(&facts), Yes, "storable", "RFC 9111 §3"),
+        (Ruling::from(&Err(NotStorable::Private)), No, "private", "RFC 9111 §5.2.2.7"),
+        (Ruling::from(&replaced), Yes, "freshened", "RFC 9111 §3.2"),
+        (Ruling::from(&Fate::Kept(NotStorable::NoStore)), No, "no-store", "RFC 9111 §5.2.2.5"),
+        (Ruling::from(&Fate::Removed(tag)), No, "changed", "RFC 9111 §4.3"),
+        (Ruling::from(&Err(NotSelected)), No, "not-selected", "RFC 9111 §4.3.4"),
+        (Ruling::on_failure(Failure::Disconnected, &Ok(age)), Yes, "disconnected", "RFC 9111 §4.2.4"),
+        (Ruling::on_failure(Failure::ErrorResponse, &Ok(age)), Yes, "stale-if-error", "RFC 5861 §4"),
+        (Ruling::on_failure(Failure::ErrorResponse, &Err(old)), No, "expired", "RFC 9111 §4.2"),
+    ] {
+        assert_eq!(ruling, Ruling { verdict, because, clause });
+    }
+}

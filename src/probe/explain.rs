@@ -1,0 +1,113 @@
+//! What `cachewarp explain` asks: one `GET` like that of any client, and the token with it.
+//!
+//! The answer's body is not read, so the time that this takes is that of the head.
+
+use http::header::{HeaderName, HeaderValue};
+
+use super::get::{Get, Part, Unanswered, get};
+use super::{Report, Target};
+use crate::hop::EXPLAIN;
+use crate::json::Malformed;
+use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
+use crate::secret::Secret;
+
+/// A request whose answer is to be explained.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Whom to ask, and for what.
+    pub target: Target,
+    /// What stands in its head beside `Host`.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// What shows that we may know.
+    pub token: Secret,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum Unexplained {
+    /// There is no answer.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// Something else listens there.
+    #[error("what listens there does not speak HTTP/1.1")]
+    NotHttp,
+    /// There is an answer, and nothing in it.
+    #[error(
+        "it answered {0:?} without an explanation: either it is no CacheWarp, or its explain_token is not set, or is \
+         not the token that was sent"
+    )]
+    NotAllowed(String),
+    /// There is something else in it.
+    #[error("its explanation cannot be read: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// Asks, and returns what is to be told about the answer.
+pub fn explain(question: &Question) -> Result<Report, Unexplained> {
+    let Question { target, fields, token } = question;
+    let mut fields = fields.clone();
+    let mut token = HeaderValue::from_str(token.expose()).map_err(|_| Unexplained::NotHttp)?;
+    token.set_sensitive(true);
+    fields.push((EXPLAIN, token));
+    let answer = get(&Get {
+        target,
+        fields: &fields,
+        content: None,
+        part: Part::Head,
+        timeout: EXPLAIN_TIMEOUT,
+        bytes_max: EXPLAIN_HEAD_BYTES_MAX,
+    })?;
+    read(&String::from_utf8_lossy(&answer))
+}
+
+fn read(answer: &str) -> Result<Report, Unexplained> {
+    let (head, _) = answer.split_once("\r\n\r\n").ok_or(Unexplained::NotHttp)?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(Unexplained::NotHttp)?;
+    let mut report = Report::new(status);
+    let mut explanation = None;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case(EXPLAIN.as_str()) {
+            explanation = Some(value);
+        } else if name.eq_ignore_ascii_case("cache-status") {
+            report.tell("cache-status", value.trim());
+        }
+    }
+    let explanation = explanation.ok_or_else(|| Unexplained::NotAllowed(status.to_owned()))?;
+    report.explain(explanation)?;
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::get::tests::asked;
+    use super::*;
+
+    #[test]
+    fn the_token_is_sent_and_the_explanation_is_read() {
+        let answer =
+            b"HTTP/1.1 404 Not Found\r\nCache-Status: CacheWarp; fwd=uri-miss\r\nCacheWarp-Explain: {\"route\":\"cached\"}\r\n\r\n";
+        let (request, report) = asked(answer, |target| {
+            let fields = vec![(HeaderName::from_static("accept"), HeaderValue::from_static("text/html"))];
+            Ok(explain(&Question { target, fields, token: Secret::new("sesame") })?)
+        });
+        assert!(request.contains("\r\naccept: text/html\r\ncachewarp-explain: sesame\r\n"), "{request}");
+        let report = report.unwrap().to_string();
+        assert_eq!(
+            report,
+            "answer        404 Not Found\ncache-status  CacheWarp; fwd=uri-miss\nroute         cached\n"
+        );
+    }
+
+    #[test]
+    fn why_there_is_none() {
+        assert!(matches!(read("SSH-2.0\r\n\r\n"), Err(Unexplained::NotHttp)));
+        assert!(matches!(read("HTTP/1.1 200 OK\r\n"), Err(Unexplained::NotHttp)));
+        assert!(matches!(
+            read("HTTP/1.1 200 OK\r\nCacheWarp-Explain: {\r\n\r\n"),
+            Err(Unexplained::Malformed(_))
+        ));
+        let refused = read("HTTP/1.1 200 OK\r\nVia: x\r\n\r\n").unwrap_err().to_string();
+        assert!(refused.contains("\"200 OK\"") && refused.contains("explain_token"), "{refused}");
+    }
+}

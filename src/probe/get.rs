@@ -1,0 +1,219 @@
+//! One `GET`, or one `POST` where there is something to bring, on a connection of its own, with a bound for its time and for what is read of the answer.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderName, HeaderValue};
+use memchr::memmem;
+
+use super::Target;
+use crate::time;
+
+/// What is asked, and how much is taken for an answer.
+pub(super) struct Get<'a> {
+    pub(super) target: &'a Target,
+    /// Beside `Host`, which is the target's unless it is among these, and `Connection`.
+    pub(super) fields: &'a [(HeaderName, HeaderValue)],
+    /// What is brought: the body of a `POST`.
+    pub(super) content: Option<&'a str>,
+    pub(super) part: Part,
+    /// All in all.
+    pub(super) timeout: Duration,
+    /// The rest is not read.
+    pub(super) bytes_max: usize,
+}
+
+/// What of the answer is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its head.
+    Head,
+    /// All of it.
+    Whole,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// Nobody there.
+    #[error("no answer: {0}")]
+    Nobody(#[source] io::Error),
+    /// Somebody there who does not answer in time.
+    #[error("no whole answer within {0:?}")]
+    TooLate(Duration),
+}
+
+/// Asks; the answer as it came.
+pub(super) fn get(get: &Get<'_>) -> Result<Vec<u8>, Unanswered> {
+    exchange(get).map_err(|error| {
+        // A socket's time limit is told as `WouldBlock` on some systems.
+        if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+            Unanswered::TooLate(get.timeout)
+        } else {
+            Unanswered::Nobody(error)
+        }
+    })
+}
+
+fn exchange(get: &Get<'_>) -> io::Result<Vec<u8>> {
+    let start = time::instant();
+    let left = || {
+        get.timeout
+            .checked_sub(start.elapsed())
+            .filter(|left| !left.is_zero())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
+    };
+    let mut stream = connect(&get.target.authority, left)?;
+    stream.set_write_timeout(Some(left()?))?;
+    stream.write_all(&get.request())?;
+
+    let mut answer = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        stream.set_read_timeout(Some(left()?))?;
+        let read = stream.read(&mut piece)?;
+        let room = get.bytes_max - answer.len();
+        answer.extend(piece.iter().take(read.min(room)));
+        let has_head = || memmem::find(&answer, b"\r\n\r\n").is_some();
+        if read == 0 || read >= room || (get.part == Part::Head && has_head()) {
+            return Ok(answer);
+        }
+    }
+}
+
+impl Get<'_> {
+    fn request(&self) -> Vec<u8> {
+        let Target { authority, path } = self.target;
+        let method = if self.content.is_some() { "POST" } else { "GET" };
+        let mut head = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+        let mut field =
+            |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        if self.fields.iter().all(|(name, _)| *name != HOST) {
+            field("host", authority.as_bytes());
+        }
+        self.fields.iter().for_each(|(name, value)| field(name.as_str(), value.as_bytes()));
+        if let Some(content) = self.content {
+            field("content-length", content.len().to_string().as_bytes());
+        }
+        field("connection", b"close");
+        head.extend(b"\r\n");
+        head.extend(self.content.unwrap_or_default().as_bytes());
+        head
+    }
+}
+
+/// The first of the addresses that takes us.
+fn connect(authority: &str, left: impl Fn() -> io::Result<Duration>) -> io::Result<TcpStream> {
+    let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in authority.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left()?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::limits::KIB;
+
+    /// What a server was asked that answers once with these bytes and then closes, and what became of that.
+    pub(in crate::probe) fn asked<T>(
+        answer: &[u8],
+        ask: impl FnOnce(Target) -> Result<T, Box<dyn std::error::Error>>,
+    ) -> (String, Result<T, Box<dyn std::error::Error>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target =
+            Target { authority: listener.local_addr().unwrap().to_string(), path: "/a?b".to_owned() };
+        thread::scope(|scope| {
+            let server = scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                let head = String::from_utf8_lossy(&request);
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let mut content = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+                stream.read_exact(&mut content).unwrap();
+                request.extend(content);
+                // Who has read enough closes; whether the rest can be written depends on the kernel's buffers.
+                let _ = stream.write_all(answer);
+                String::from_utf8(request).unwrap()
+            });
+            let verdict = ask(target);
+            (server.join().unwrap(), verdict)
+        })
+    }
+
+    fn got(target: &Target, part: Part) -> Result<Vec<u8>, Unanswered> {
+        get(&Get {
+            target,
+            fields: &[],
+            content: None,
+            part,
+            timeout: Duration::from_secs(20),
+            bytes_max: 8 * KIB,
+        })
+    }
+
+    #[test]
+    fn a_request_has_one_host_and_ends_its_connection() {
+        let target = Target { authority: "a.test:1".to_owned(), path: "/x?y".to_owned() };
+        let fields = [(HOST, HeaderValue::from_static("b.test"))];
+        for (fields, host) in [(&[][..], "a.test:1"), (&fields, "b.test")] {
+            let get = Get {
+                target: &target,
+                fields,
+                content: None,
+                part: Part::Head,
+                timeout: Duration::ZERO,
+                bytes_max: 0,
+            };
+            let want = format!("GET /x?y HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            assert_eq!(String::from_utf8(get.request()).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn the_head_is_enough_for_whoever_wants_no_more() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
+        for part in [Part::Head, Part::Whole] {
+            let (_, read) = asked(answer, |target| Ok(got(&target, part)?));
+            assert_eq!(read.unwrap(), answer);
+        }
+    }
+
+    #[test]
+    fn an_endless_answer_is_cut() {
+        let (_, read) = asked(&[b'x'; 64 * KIB], |target| Ok(got(&target, Part::Whole)?));
+        assert_eq!(read.unwrap().len(), 8 * KIB);
+    }
+
+    #[test]
+    fn nobody_and_too_late_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let target = Target { authority, path: "/".to_owned() };
+        let timeout = Duration::from_millis(20);
+        let silent = get(&Get {
+            target: &target,
+            fields: &[],
+            content: None,
+            part: Part::Head,
+            timeout,
+            bytes_max: KIB,
+        });
+        assert!(matches!(silent, Err(Unanswered::TooLate(_))), "{silent:?}");
+        drop(listener);
+        assert!(matches!(got(&target, Part::Head), Err(Unanswered::Nobody(_))));
+    }
+}

@@ -1,0 +1,63 @@
+//! What `cachewarp health` asks: every few seconds, in a container.
+
+use super::Target;
+use super::get::{Get, Part, Unanswered, get};
+use crate::limits::{HEALTH_PROBE_BYTES_MAX, HEALTH_PROBE_TIMEOUT};
+
+/// Why the answer is no.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwell {
+    /// There is none.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// Somebody there who says so, or somebody else.
+    #[error("it answered {0:?}")]
+    Status(String),
+}
+
+/// Asks, and returns the body of a 200.
+pub fn health(target: &Target) -> Result<String, Unwell> {
+    let answer = get(&Get {
+        target,
+        fields: &[],
+        content: None,
+        part: Part::Whole,
+        timeout: HEALTH_PROBE_TIMEOUT,
+        bytes_max: HEALTH_PROBE_BYTES_MAX,
+    })?;
+    judge(&String::from_utf8_lossy(&answer))
+}
+
+fn judge(answer: &str) -> Result<String, Unwell> {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    if status == "HTTP/1.1 200" || status.starts_with("HTTP/1.1 200 ") {
+        Ok(body.to_owned())
+    } else {
+        Err(Unwell::Status(status.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::get::tests::asked;
+    use super::*;
+
+    #[test]
+    fn a_200_is_well() {
+        let (request, document) =
+            asked(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}", |target| {
+                Ok(health(&target)?)
+            });
+        assert!(request.starts_with("GET /a?b HTTP/1.1\r\nhost: 127.0.0.1:"));
+        assert_eq!(document.unwrap(), "{\"status\":\"ok\"}");
+    }
+
+    #[test]
+    fn anything_else_is_not() {
+        for answer in ["HTTP/1.1 503 Service Unavailable\r\n\r\n", "HTTP/1.1 2000\r\n\r\n", "", "SSH-2.0\r\n"]
+        {
+            assert!(matches!(judge(answer), Err(Unwell::Status(_))), "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! An explanation as a person reads it: one line a fact, one line a rule, in columns.
+//!
+//! What is told here came over a network, so control characters are taken out: a terminal obeys them.
+
+use std::fmt;
+use std::iter;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::json::{self, Malformed, Value};
+
+/// What is told of one answer.
+#[derive(Debug)]
+pub struct Report {
+    /// Each with its name.
+    facts: Vec<[String; 2]>,
+    /// Each as yes or no, the question, the reason, the clause.
+    rules: Vec<[String; 4]>,
+}
+
+impl Report {
+    pub(super) fn new(status: &str) -> Self {
+        let mut report = Self { facts: Vec::new(), rules: Vec::new() };
+        report.tell("answer", status);
+        report
+    }
+
+    /// Of an answer that is one document.
+    pub(super) fn of(status: &str, document: &Value) -> Self {
+        let mut report = Self::new(status);
+        report.add(document);
+        report
+    }
+
+    /// Adds a fact.
+    pub(super) fn tell(&mut self, name: &str, value: &str) {
+        self.facts.push([printable(name), printable(value)]);
+    }
+
+    /// Adds everything that an explanation says.
+    pub(super) fn explain(&mut self, explanation: &str) -> Result<(), Malformed> {
+        let explanation = json::read(explanation)?;
+        if !matches!(explanation, Value::Object(_)) {
+            return Err(Malformed);
+        }
+        self.add(&explanation);
+        Ok(())
+    }
+
+    fn add(&mut self, document: &Value) {
+        for (name, value) in document.members() {
+            if name == "rules" && matches!(value, Value::List(_)) {
+                self.rules.extend(value.items().iter().map(rule));
+            } else {
+                self.facts_of(name, value);
+            }
+        }
+    }
+
+    /// A line for each leaf, named by the way to it.
+    fn facts_of(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Object(members) => {
+                members.iter().for_each(|(member, value)| self.facts_of(&format!("{name}.{member}"), value));
+            }
+            Value::List(items) if items.is_empty() => self.tell(name, NONE),
+            Value::List(items) if items.iter().all(|item| matches!(item, Value::Object(_))) => {
+                items.iter().for_each(|item| self.facts_of(name, item));
+            }
+            Value::List(items) => {
+                let words: Vec<_> = items.iter().map(|item| leaf(name, item)).collect();
+                self.tell(name, &words.join(", "));
+            }
+            Value::Text(_) | Value::Plain(_) => self.tell(name, &leaf(name, value)),
+        }
+    }
+}
+
+/// What is shown where there is nothing.
+const NONE: &str = "(none)";
+
+fn leaf(name: &str, value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Plain(plain) if plain == "null" => NONE.to_owned(),
+        Value::Plain(number) if name.ends_with(".received") => date(number),
+        // What is in seconds is so to the millisecond; a number of something is whole.
+        Value::Plain(number) if number.contains('.') => format!("{number} s"),
+        Value::Plain(plain) => plain.clone(),
+        Value::List(_) | Value::Object(_) => String::new(),
+    }
+}
+
+/// Seconds since the epoch, as HTTP writes them.
+fn date(seconds: &str) -> String {
+    let whole = seconds.split('.').next().and_then(|whole| whole.parse().ok());
+    let moment = whole.and_then(|whole| UNIX_EPOCH.checked_add(Duration::from_secs(whole)));
+    moment.filter(|moment| *moment < year_10000()).map_or_else(|| seconds.to_owned(), httpdate::fmt_http_date)
+}
+
+/// HTTP dates have four digits for the year.
+fn year_10000() -> std::time::SystemTime {
+    UNIX_EPOCH + Duration::from_secs(253_402_300_800)
+}
+
+fn rule(rule: &Value) -> [String; 4] {
+    ["says", "rule", "because", "clause"].map(|column| match rule {
+        Value::Object(members) => {
+            let member = members.iter().find(|(name, _)| name == column);
+            member.map(|(_, value)| printable(&leaf(column, value))).unwrap_or_default()
+        }
+        Value::Text(_) | Value::Plain(_) | Value::List(_) => String::new(),
+    })
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        columns(f, &self.facts)?;
+        if !self.rules.is_empty() {
+            writeln!(f)?;
+        }
+        columns(f, &self.rules)
+    }
+}
+
+/// Each column as wide as its widest cell, but for the last.
+fn columns<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+    let width =
+        |column: usize| rows.iter().flat_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
+    for row in rows {
+        let cells: String =
+            iter::zip(row, &widths).map(|(cell, &width)| format!("{cell:width$}  ")).collect();
+        writeln!(f, "{}", cells.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_fact_and_each_rule() {
+        let mut report = Report::new("200 OK");
+        let explanation = r#"{"route":"cached","key":{"target":"/a"},"variant":{"fields":{"accept":null,"x":{"digest":"ab"}}},
+            "stored":{"received":784111777.5,"age":1.500,"obligations":["shared","no-cache"]},"fetched":{"obligations":[]},
+            "rules":[{"rule":"reuse","says":"no","because":"expired","clause":"RFC 9111 \u00a74.2"},
+                     {"rule":"store","says":"yes","because":"storable","clause":"RFC 9111 \u00a73"}]}"#;
+        report.explain(explanation).unwrap();
+        assert_eq!(
+            report.to_string(),
+            "\
+answer                   200 OK
+route                    cached
+key.target               /a
+variant.fields.accept    (none)
+variant.fields.x.digest  ab
+stored.received          Sun, 06 Nov 1994 08:49:37 GMT
+stored.age               1.500 s
+stored.obligations       shared, no-cache
+fetched.obligations      (none)
+
+no   reuse  expired   RFC 9111 §4.2
+yes  store  storable  RFC 9111 §3
+"
+        );
+    }
+
+    #[test]
+    fn strange_explanations_are_shown_or_refused_and_obeyed_never() {
+        let mut report = Report::new("200 \u{1b}[2J");
+        for explanation in [
+            r#"{"a\u001b[31m":"b\u0007","x.received":99999999999999999999,"y.received":999999999999}"#,
+            r#"{"rules":[1,"a",[],{},{"says":1,"because":"\n"}]}"#,
+            r#"{"rules":"none","a":[[1],{}]}"#,
+        ] {
+            report.explain(explanation).unwrap();
+        }
+        let text = report.to_string();
+        assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
+        for explanation in ["", "[]", "1", "{", "\"a\""] {
+            assert_eq!(report.explain(explanation), Err(Malformed), "{explanation}");
+        }
+    }
+}

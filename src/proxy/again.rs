@@ -1,0 +1,49 @@
+//! A second look at a store that did not answer in time.
+//!
+//! A read of Redis is given up after milliseconds, since most often the origin is quick. Where the origin is not, or gives no
+//! answer at all, what stands in Redis would have been the better answer: so while the origin is asked Redis is asked once more,
+//! and again when the origin has failed. What is stale and may be served while it is refreshed is served: the fetch that goes on
+//! is its refresh. A Redis that its breaker keeps us from costs nothing here.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use super::answer::{Answer, Outcome};
+use super::ask::Ask;
+use super::fetch::{self, Errand};
+use super::look::{Seen, look_up, usable};
+use super::{Proxy, policy};
+use crate::entry::Entry;
+use crate::store::Tier;
+
+/// Answers from the origin or from the store, whichever does first.
+///
+/// Cancel safe, as [`fetch::answer`] is: a fetch that was begun goes on.
+pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
+    let (ask, place, forward) = (Rc::clone(&errand.ask), errand.place.clone(), errand.forward);
+    let mut fetched = pin!(fetch::answer(proxy, errand));
+    let answer = tokio::select! {
+        answer = &mut fetched => answer,
+        found = look(proxy, &ask) => match found.and_then(|(entry, tier)| usable(&ask, entry, tier)) {
+            Some(hit) => return fetch::stand(&ask, hit).await,
+            None => fetched.await,
+        },
+    };
+    if answer.outcome != Outcome::Failed {
+        return answer;
+    }
+    let Some((entry, tier)) = look(proxy, &ask).await else { return answer };
+    match usable(&ask, entry.clone(), tier) {
+        Some(hit) => fetch::stand(&ask, hit).await,
+        None => {
+            let errand = Errand { ask, place, forward, stored: Some(Rc::new(entry)) };
+            let stale = fetch::stand_in(&errand, policy::Failure::Disconnected).await;
+            stale.unwrap_or(answer)
+        }
+    }
+}
+
+async fn look(proxy: &Proxy, ask: &Ask) -> Option<(Entry, Tier)> {
+    let Seen { found, .. } = look_up(proxy, ask).await;
+    found
+}

@@ -1,0 +1,107 @@
+//! An answer to a client: the response, and the word by which it is counted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use super::body::Body;
+use super::cache_status::{CacheStatus, Ttl};
+use crate::entry::Entry;
+use crate::origin;
+use crate::policy::{self, Obligations};
+use crate::store::Tier;
+
+crate::labels! {
+    /// How a request was answered.
+    pub(super) enum Outcome {
+        /// From the memory tier.
+        HitMemory => "hit-memory",
+        /// From Redis.
+        HitRedis => "hit-redis",
+        /// From the origin, by a fetch of its own that could be stored.
+        Miss => "miss",
+        /// From a store, after the origin said that it is still right.
+        Validated => "validated",
+        /// From a store and stale, since the origin failed.
+        StaleOnError => "stale-on-error",
+        /// From another request's fetch.
+        Collapsed => "collapsed",
+        /// From the origin, through the cache and not stored.
+        Uncacheable => "uncacheable",
+        /// From the origin, past the cache.
+        Pass => "pass",
+        /// By a purge of what it addressed.
+        Purge => "purge",
+        /// A tunnel.
+        Tunnel => "tunnel",
+        /// Our own health.
+        Health => "health",
+        /// By a failure of the origin, or of the way to it.
+        Failed => "failed",
+        /// By a refusal of the request.
+        Refused => "refused",
+    }
+}
+
+/// A stored response that may be served.
+pub(super) struct Hit {
+    pub(super) entry: Entry,
+    pub(super) tier: Tier,
+    pub(super) age: Duration,
+    pub(super) ttl: Ttl,
+}
+
+/// A response and its word.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) outcome: Outcome,
+}
+
+impl Answer {
+    /// A stored response.
+    pub(super) fn from_store(method: &Method, hit: Hit) -> Self {
+        let Hit { entry, tier, age, ttl } = hit;
+        let outcome = match tier {
+            Tier::Memory => Outcome::HitMemory,
+            Tier::Redis => Outcome::HitRedis,
+        };
+        let mut head = entry.head;
+        if entry.facts.obligations.contains(Obligations::ADDRESSED) {
+            policy::strip_addressed(&mut head);
+        }
+        // One allocation; from a number, a value is made in two.
+        if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
+            head.insert(AGE, age);
+        }
+        CacheStatus::Hit { ttl, tier }.append_to(&mut head);
+        let body = if method == Method::HEAD {
+            head.insert(CONTENT_LENGTH, HeaderValue::from(entry.body.len()));
+            Bytes::new()
+        } else {
+            entry.body
+        };
+        Self::new(outcome, entry.status, head, Body::Whole(body))
+    }
+
+    /// The origin's own answer, streamed.
+    pub(super) fn from_origin(outcome: Outcome, response: Response<origin::Body>) -> Self {
+        let mut response = response.map(|body| Body::Origin(Box::new(body)));
+        policy::strip_addressed(response.headers_mut());
+        Self { response, outcome }
+    }
+
+    pub(super) fn new(outcome: Outcome, status: StatusCode, head: HeaderMap, body: Body) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = head;
+        Self { response, outcome }
+    }
+
+    /// Says what the cache did.
+    pub(super) fn with_status(mut self, status: CacheStatus) -> Self {
+        status.append_to(self.response.headers_mut());
+        self
+    }
+}

@@ -1,0 +1,143 @@
+//! A request, as it came and as the cache sees it.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method};
+
+use super::Caller;
+use super::explain::{Explanation, Notes, Question};
+use super::place::Place;
+use crate::key::{CacheKey, Target};
+use crate::origin::{Asked, Purpose};
+use crate::policy::{self, RequestFacts, Reuse, Rules, StoredFacts};
+use crate::time::Timestamp;
+
+/// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110 §13.1, §14.2).
+static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
+    header::RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// A request as it came.
+pub(super) struct Inbound {
+    pub(super) method: Method,
+    /// What it addresses: what the key is made of, and what the origin is told.
+    pub(super) target: Target,
+    pub(super) headers: HeaderMap,
+    pub(super) caller: Caller,
+    /// Of what is decided for it, where its client may know that.
+    pub(super) notes: Notes,
+}
+
+impl Inbound {
+    /// The question that its head for the origin is made from.
+    pub(super) fn asked<'a>(&'a self, purpose: &'a Purpose) -> Asked<'a> {
+        let Self { method, target, headers, caller, .. } = self;
+        Asked { method, target, headers, peer: caller.peer, purpose }
+    }
+}
+
+/// What a fetch is shared under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FillKey {
+    /// The resource or the variant.
+    pub(super) key: CacheKey,
+    /// Whether those who share it sent a credential.
+    pub(super) asker: Asker,
+}
+
+crate::labels! {
+    /// Who asks.
+    pub(super) enum Asker {
+        /// Somebody without a credential.
+        Anonymous => "anonymous",
+        /// Somebody with one.
+        Credentialed => "credentialed",
+    }
+}
+
+/// A `GET` or `HEAD` on its way through the cache.
+pub(super) struct Ask {
+    pub(super) inbound: Inbound,
+    /// The key of the resource that it addresses.
+    pub(super) key: CacheKey,
+    /// What the policy needs to know of it.
+    pub(super) facts: RequestFacts,
+    plain: bool,
+}
+
+impl Ask {
+    pub(super) fn new(mut inbound: Inbound, rules: &Rules) -> Self {
+        let key = CacheKey::of(&inbound.target);
+        let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
+        if !rules.ordinary_cookies.is_none() && !facts.shows_cookies() {
+            // Its answer may be shared with those who have no such cookie, or another.
+            inbound.headers.remove(header::COOKIE);
+        }
+        let plain = !inbound.headers.keys().any(|name| PARTIAL_OR_CONDITIONAL.contains(name));
+        Self { inbound, key, facts, plain }
+    }
+
+    /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request that set it off it has
+    /// the target and the fields that select the variant, and nothing else: no credential, no condition.
+    pub(super) fn on_nobodys_behalf(&self, selecting: &[HeaderName], rules: &Rules) -> Self {
+        let of = &self.inbound;
+        let headers = selecting
+            .iter()
+            .flat_map(|name| of.headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone())))
+            .collect();
+        let (method, target, caller) = (Method::GET, of.target.clone(), of.caller);
+        Self::new(Inbound { method, target, headers, caller, notes: Notes::default() }, rules)
+    }
+
+    /// [`policy::reuse`] of what is stored, for this request.
+    pub(super) fn reuse(&self, stored: &StoredFacts, now: Timestamp) -> Reuse {
+        let reuse = policy::reuse(stored, &self.facts, now);
+        self.note(|explanation| explanation.rule(Question::Reuse, &reuse));
+        reuse
+    }
+
+    /// [`policy::reuse`] of what another request has fetched, for this one.
+    pub(super) fn share(&self, fetched: &StoredFacts, now: Timestamp) -> Reuse {
+        let reuse = policy::reuse(fetched, &self.facts, now);
+        self.note(|explanation| {
+            explanation.fetched(fetched, now);
+            explanation.rule(Question::Share, &reuse);
+        });
+        reuse
+    }
+
+    /// Notes down what was decided for it, if its client may know.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Explanation)) {
+        self.inbound.notes.note(note);
+    }
+
+    /// Notes down where its answer stands, or would stand.
+    pub(super) fn note_place(&self, place: &Place, rules: &Rules) {
+        self.note(|explanation| explanation.place(place, &self.inbound.headers, rules));
+    }
+
+    /// Whether it asks for the whole, whatever the client has.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Whether it asks for nothing, or for a failure, where the client has what there is.
+    pub(super) fn is_conditional(&self) -> bool {
+        let [_, conditions @ ..] = &PARTIAL_OR_CONDITIONAL;
+        !self.plain && conditions.iter().any(|name| self.inbound.headers.contains_key(name))
+    }
+
+    /// Whether it asks for a part.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.plain && self.inbound.headers.contains_key(header::RANGE)
+    }
+
+    /// Under which a fetch for it is shared, or known not to be, whose answer would stand under `key`.
+    pub(super) fn fill_key(&self, key: CacheKey) -> FillKey {
+        let is_anonymous = self.facts.credential().is_none();
+        FillKey { key, asker: if is_anonymous { Asker::Anonymous } else { Asker::Credentialed } }
+    }
+}

@@ -1,0 +1,136 @@
+//! The bodies that answers have.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::shared_body::{Broken, Reader};
+use crate::origin::{self, FetchError};
+use crate::policy::Part;
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it, from a store or of our own making.
+    Whole(Bytes),
+    /// Read beside others while it arrives.
+    Shared(SharedReader),
+    /// A part of a body that is read beside others.
+    Part(SharedPart),
+    /// Streamed from the origin for this client alone. Boxed: the others are small, and are moved with every hit.
+    Origin(Box<origin::Body>),
+    /// None: the body that it was to be made of broke off.
+    Broken(Option<BodyError>),
+}
+
+/// A view of a body that several clients read.
+pub struct SharedReader(pub(super) Reader);
+
+/// A part of such a view.
+pub struct SharedPart {
+    reader: Reader,
+    /// Bytes to pass over first.
+    skip: usize,
+    /// Bytes to send then.
+    left: usize,
+}
+
+/// Why a body broke off; the client's connection is cut with it, so that it cannot take a part for the whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// While it was shared.
+    #[error(transparent)]
+    Shared(SharedError),
+    /// While it was streamed.
+    #[error(transparent)]
+    Origin(FetchError),
+}
+
+/// See [`BodyError::Shared`].
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SharedError(Broken);
+
+impl From<Broken> for BodyError {
+    fn from(broken: Broken) -> Self {
+        Self::Shared(SharedError(broken))
+    }
+}
+
+impl Body {
+    /// A part of a whole body that nobody has read from yet.
+    pub(super) fn part(self, part: Part) -> Self {
+        match self {
+            Self::Whole(bytes) => {
+                let end = part.end().min(bytes.len());
+                Self::Whole(bytes.slice(part.start.min(end)..end))
+            }
+            Self::Shared(SharedReader(reader)) => {
+                Self::Part(SharedPart { reader, skip: part.start, left: part.len })
+            }
+            other @ (Self::Part(_) | Self::Origin(_) | Self::Broken(_)) => other,
+        }
+    }
+}
+
+impl SharedPart {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        while self.left > 0 {
+            let piece = match Pin::new(&mut self.reader).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                // The whole is shorter than its length said: not a clean end.
+                Poll::Ready(None) => return Poll::Ready(Some(Err(Broken::Cut))),
+                Poll::Pending => return Poll::Pending,
+            };
+            let from = self.skip.min(piece.len());
+            let to = from.saturating_add(self.left).min(piece.len());
+            self.skip -= from;
+            self.left -= to - from;
+            if from < to {
+                return Poll::Ready(Some(Ok(piece.slice(from..to))));
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Shared(reader) => Pin::new(&mut reader.0).poll_frame(cx).map_err(BodyError::from),
+            Self::Part(part) => part.poll(cx).map_ok(Frame::data).map_err(BodyError::from),
+            Self::Origin(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Origin),
+            Self::Broken(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Shared(reader) => reader.0.is_end_stream(),
+            Self::Part(part) => part.left == 0,
+            Self::Origin(body) => body.is_end_stream(),
+            Self::Broken(error) => error.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Shared(reader) => reader.0.size_hint(),
+            Self::Part(part) => SizeHint::with_exact(part.left as u64),
+            Self::Origin(body) => body.size_hint(),
+            Self::Broken(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A `GET` or `HEAD` through the cache: the handler to read first.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::rc::Rc;
+
+use super::answer::{Answer, Hit};
+use super::ask::Ask;
+use super::cache_status::{Forward, Ttl};
+use super::explain::Explanation;
+use super::failure::Failure;
+use super::fetch::{self, Errand};
+use super::look::{Looked, Seen, look_at_hand, look_up, look_up_variant};
+use super::place::Place;
+use super::{Proxy, again, load, present, refresh};
+use crate::entry::{Entry, Lineage};
+use crate::policy::Reuse;
+use crate::store::{Said, Tier};
+use crate::time;
+
+/// What memory knows of an answer that it does not give by itself.
+pub(super) enum Known {
+    /// It has what may not be served as it is.
+    Refused { place: Box<Place>, forward: Forward, stored: Option<Rc<Entry>> },
+    /// It knows where the answer would stand, and does not have it.
+    Place(Box<Place>),
+    /// Nothing, or it was not asked: of the whole, a part is wanted.
+    Nothing,
+}
+
+/// The answer of memory, if the whole is asked for and nobody else has to be.
+pub(super) fn at_hand(proxy: &Rc<Proxy>, ask: &Ask) -> ControlFlow<Answer, Known> {
+    if !ask.is_plain() {
+        return Continue(Known::Nothing);
+    }
+    let (place, entry) = match look_at_hand(proxy, ask) {
+        Looked::Found(place, entry) => (place, entry),
+        Looked::Variant(place) => return Continue(Known::Place(Box::new(place))),
+        Looked::Nothing => return Continue(Known::Nothing),
+    };
+    match judge(proxy, ask, &place, Some((entry, Tier::Memory))) {
+        Judged::Hit(hit) => Break(Answer::from_store(&ask.inbound.method, hit)),
+        Judged::Miss(forward, stored) => Continue(Known::Refused { place: Box::new(place), forward, stored }),
+    }
+}
+
+/// Answers without asking anybody: what memory has stands in where the policy lets it.
+pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answer {
+    let (place, judged) = match known {
+        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored)),
+        Known::Place(place) => unheld(proxy, &ask, *place),
+        Known::Nothing => match look_at_hand(proxy, &ask) {
+            Looked::Found(place, entry) => {
+                let judged = judge(proxy, &ask, &place, Some((entry, Tier::Memory)));
+                (place, judged)
+            }
+            Looked::Variant(place) => unheld(proxy, &ask, place),
+            Looked::Nothing => unheld(proxy, &ask, Place::whole(ask.key, Lineage::NONE)),
+        },
+    };
+    match judged {
+        Judged::Hit(hit) => cut(proxy, &ask, hit).await,
+        Judged::Miss(forward, stored) => {
+            fetch::failed(&Errand { ask, place, forward, stored }, Failure::Shed).await
+        }
+    }
+}
+
+/// What there is to say of a place of which memory has nothing.
+fn unheld(proxy: &Rc<Proxy>, ask: &Ask, place: Place) -> (Place, Judged) {
+    let judged = judge(proxy, ask, &place, None);
+    (place, judged)
+}
+
+/// Answers from the store if the policy lets it, and otherwise from the origin. What memory has said already is not
+/// asked again.
+pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place: load::Place) -> Answer {
+    let (place, judged, said) = match known {
+        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored), Said::All),
+        Known::Place(place) => judged(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
+        Known::Nothing => judged(proxy, &ask, look_up(proxy, &ask).await),
+    };
+    match judged {
+        Judged::Hit(hit) if ask.is_plain() => {
+            let answer = Answer::from_store(&ask.inbound.method, hit);
+            if let Some(ask) = Rc::into_inner(ask) {
+                proxy.store.recycle(ask.inbound.headers);
+            }
+            answer
+        }
+        Judged::Hit(hit) => Box::pin(cut(proxy, &ask, hit)).await,
+        Judged::Miss(..) if ask.facts.only_if_cached() => {
+            ask.note(|explanation| explanation.failed(Failure::OnlyIfCached));
+            Failure::OnlyIfCached.into()
+        }
+        Judged::Miss(forward, stored) => {
+            let errand = Errand { ask, place, forward, stored };
+            match said {
+                Said::All => Box::pin(fetch::answer(proxy, errand)).await,
+                Said::Nothing => Box::pin(again::answer(proxy, errand)).await,
+            }
+        }
+    }
+}
+
+fn judged(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> (Place, Judged, Said) {
+    let Seen { place, found, said } = seen;
+    let judged = judge(proxy, ask, &place, found);
+    (place, judged, said)
+}
+
+/// What the policy makes of what was found.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and gone at once")]
+enum Judged {
+    /// It is the answer.
+    Hit(Hit),
+    /// The origin has to be asked; about what is stored, if it can be.
+    Miss(Forward, Option<Rc<Entry>>),
+}
+
+/// Asks the policy, and has refreshed in the background what it says should be.
+fn judge(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, found: Option<(Entry, Tier)>) -> Judged {
+    ask.note_place(place, &proxy.rules);
+    let Some((entry, tier)) = found else {
+        ask.note(Explanation::found_nothing);
+        return Judged::Miss(place.miss(), None);
+    };
+    let now = time::now();
+    ask.note(|explanation| explanation.found(tier, &entry.facts, now));
+    match ask.reuse(&entry.facts, now) {
+        Reuse::Fresh { age, ttl } => {
+            refresh::early(proxy, ask, place, &entry, now);
+            Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Left(ttl) })
+        }
+        Reuse::StaleWhileRevalidate { age, stale_for } => {
+            refresh::begin(proxy, ask, place, &entry);
+            Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) })
+        }
+        Reuse::Stale { age, stale_for } => Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) }),
+        Reuse::Validate(reason) => Judged::Miss(Forward::because(reason), Some(Rc::new(entry))),
+        Reuse::Not(reason) => Judged::Miss(Forward::because(reason), None),
+    }
+}
+
+/// Serves the part of what is stored that is asked for, or says that the client has it.
+async fn cut(proxy: &Proxy, ask: &Ask, hit: Hit) -> Answer {
+    let received = hit.entry.facts.received;
+    let whole = Answer::from_store(&ask.inbound.method, hit);
+    match present::present(ask, whole, received).await {
+        Ok(answer) => answer,
+        // RFC 9111 §4.3.2: what is merely stored cannot fail a request.
+        Err(present::NotMet(_)) => fetch::directly(proxy, ask, Forward::Request, "condition").await,
+    }
+}

@@ -1,0 +1,96 @@
+//! An explanation as one header field: a JSON object in printable ASCII, of at most
+//! [`EXPLANATION_BYTES_MAX`](crate::limits::EXPLANATION_BYTES_MAX).
+//!
+//! Durations are seconds, and so is the moment at which a response was received, counted from the Unix epoch.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::{Dated, Explanation, Found};
+use crate::json::{self, Object};
+use crate::key::{CacheKey, Target};
+use crate::label::Label;
+use crate::limits::{AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX};
+use crate::proxy::answer::Outcome;
+
+impl Explanation {
+    /// The field's value. There always is one: what [`json`] writes is printable ASCII.
+    pub(super) fn field(&self, outcome: Outcome) -> Option<HeaderValue> {
+        HeaderValue::try_from(json::object(|object| self.write(object, outcome))).ok()
+    }
+
+    fn write(&self, object: &mut Object<'_>, outcome: Outcome) {
+        object.word("route", self.route);
+        object.word("outcome", outcome.word());
+        self.write_facts(object);
+    }
+
+    /// What was found, and what the rules said of it.
+    pub(super) fn write_facts(&self, object: &mut Object<'_>) {
+        if let Some(target) = &self.target {
+            object.object("key", usize::MAX, |object| write_key(object, target));
+        }
+        if let Some(place) = &self.place
+            && let Some(selecting) = &place.selecting
+        {
+            object.object("variant", usize::MAX, |object| {
+                write_name(object, &place.key);
+                object.object("fields", usize::MAX, |object| selecting.write(object));
+            });
+        }
+        match self.found {
+            Some(Found::In(tier)) => object.word("found", tier.word()),
+            Some(Found::Nothing) => object.word("found", "nothing"),
+            None => {}
+        }
+        for (name, dated) in [("stored", &self.stored), ("fetched", &self.fetched)] {
+            if let Some(dated) = dated {
+                object.object(name, usize::MAX, |object| dated.write(object));
+            }
+        }
+        if let Some((role, forward)) = self.fetch {
+            object.word("forward", forward.word());
+            object.word("role", role.word());
+        }
+        if let Some(refresh) = self.refresh {
+            object.word("refresh", refresh.word());
+        }
+        if let Some(failure) = self.failure {
+            object.word("failure", failure.word());
+        }
+        object.objects("rules", self.rules.iter(), |object, (question, ruling)| {
+            object.word("rule", question.word());
+            object.word("says", ruling.verdict.word());
+            object.word("because", ruling.because);
+            object.word("clause", ruling.clause);
+        });
+    }
+}
+
+fn write_key(object: &mut Object<'_>, target: &Target) {
+    object.word("scheme", target.scheme.as_str());
+    object.text("authority", target.authority.as_str(), AUTHORITY_BYTES_MAX);
+    object.text("target", target.path_and_query.as_str(), EXPLAINED_TARGET_BYTES_MAX);
+    write_name(object, &CacheKey::of(target));
+}
+
+fn write_name(object: &mut Object<'_>, key: &CacheKey) {
+    object.text("name", &String::from_utf8_lossy(&key.hex()), EXPLAINED_FIELD_BYTES_MAX);
+}
+
+impl Dated {
+    fn write(&self, object: &mut Object<'_>) {
+        let Self { facts, now } = self;
+        object.seconds("received", Duration::from_millis(facts.received.as_millis()));
+        object.seconds("initial_age", facts.initial_age);
+        object.seconds("age", facts.age(*now));
+        object.seconds("lifetime", facts.lifetime);
+        object.seconds("ttl", facts.ttl(*now));
+        object.seconds("stale_for", facts.stale_for(*now));
+        object.seconds("stale_while_revalidate", facts.stale_while_revalidate);
+        object.seconds("stale_if_error", facts.stale_if_error);
+        object.seconds("keep_for", facts.keep_for(*now));
+        object.words("obligations", facts.obligations.names());
+    }
+}

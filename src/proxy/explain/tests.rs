@@ -1,0 +1,227 @@
+//! What an explanation shows, what it never shows, and how much at most.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::*;
+use crate::entry::{Lineage, Variants};
+use crate::json::{self, Value};
+use crate::key::Scheme;
+use crate::limits::{AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, TARGET_BYTES_MAX, VARY_FIELDS_MAX};
+use crate::policy::{NotStorable, Obligations, Vary, VaryFields};
+use crate::proxy::answer::Outcome;
+use crate::proxy::ask::{Ask, Inbound};
+use crate::proxy::body::Body;
+use crate::proxy::cache_status::CacheStatus;
+use crate::proxy::{AccessLog, Caller, FetchLease};
+use crate::secret::Secret;
+
+fn options(token: Option<&str>) -> Options {
+    Options {
+        requests_max: 1,
+        body_bytes_max: 1,
+        first_sight_bytes: 1,
+        coalesce_timeout: Duration::ZERO,
+        fetch_lease: FetchLease::Off,
+        tunnel_idle_timeout: Duration::ZERO,
+        access_log: AccessLog::Off,
+        explain_token: token.map(Secret::new),
+        purge_allow: Vec::new(),
+    }
+}
+
+fn rules() -> Rules {
+    Rules { credential_headers: vec![HeaderName::from_static("accept-charset")], ..Rules::default() }
+}
+
+fn head(fields: &[(&str, &str)]) -> HeaderMap {
+    let field = |(name, value): &(&str, &str)| {
+        (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+    };
+    fields.iter().map(field).collect()
+}
+
+fn notes() -> Notes {
+    Notes::of(&options(Some("sesame")), &head(&[("cachewarp-explain", "sesame")]))
+}
+
+fn target(host: &str, path: &str) -> Target {
+    Target::parse(Scheme::Http, &path.parse().unwrap(), [host.as_bytes()].into_iter()).unwrap()
+}
+
+fn place(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> Place {
+    let whole = CacheKey::of(target);
+    match Vary::from(vary.to_vec()) {
+        Vary::Fields(fields) => variant(whole, fields, request),
+        Vary::None | Vary::Star | Vary::TooMany => Place::whole(whole, Lineage::NONE),
+    }
+}
+
+fn variant(whole: CacheKey, fields: VaryFields, request: &HeaderMap) -> Place {
+    Place::variant(whole, Lineage::NONE, Variants { nonce: 7, expires: Timestamp::EPOCH, fields }, request)
+}
+
+fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
+    StoredFacts {
+        received: Timestamp::from_millis(1_500),
+        initial_age: duration,
+        lifetime: duration,
+        stale_while_revalidate: duration,
+        stale_if_error: duration,
+        obligations,
+    }
+}
+
+/// The field that an answer gets.
+fn attached(notes: &Notes) -> Option<String> {
+    let mut answer = Answer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), Body::Broken(None))
+        .with_status(CacheStatus::Stored { forward: Forward::UriMiss });
+    notes.attach(&mut answer);
+    let head = answer.response.headers();
+    let status = head.get("cache-status").unwrap().to_str().unwrap();
+    assert_eq!(
+        status.contains("; key=\""),
+        notes.0.as_ref().is_some_and(|notes| notes.borrow().place.is_some())
+    );
+    let for_its_asker = head.get("cache-control").is_some_and(|line| line == "private=\"cachewarp-explain\"");
+    assert_eq!(for_its_asker, head.contains_key(EXPLAIN));
+    head.get(EXPLAIN).map(|field| field.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn only_the_token_gets_an_explanation() {
+    for (set, sent, explained) in [
+        (Some("sesame"), Some("sesame"), true),
+        (Some("sesame"), Some("Sesame"), false),
+        (Some("sesame"), Some(""), false),
+        (Some("sesame"), None, false),
+        (None, Some("sesame"), false),
+        (None, Some(""), false),
+        (None, None, false),
+    ] {
+        let sent: Vec<_> = sent.map(|token| ("cachewarp-explain", token)).into_iter().collect();
+        let notes = Notes::of(&options(set), &head(&sent));
+        notes.note(|_| assert!(explained, "{set:?} {sent:?}"));
+        assert_eq!(attached(&notes).is_some(), explained, "{set:?} {sent:?}");
+    }
+}
+
+#[test]
+fn everything_that_was_noted_is_told() {
+    let notes = notes();
+    let request = head(&[
+        ("accept-encoding", "GZIP, br;q=0.5"),
+        ("accept-charset", "hunter2"),
+        ("authorization", "Bearer hunter2"),
+        ("x-user", "hunter2"),
+    ]);
+    let target = target("Api.test:80", "/a\"b?c");
+    let vary = ["accept-encoding", "accept-charset", "authorization", "x-none", "x-user"]
+        .map(HeaderName::from_static);
+    let place = place(&target, &vary, &request);
+    let facts = facts(Duration::from_millis(2_500), Obligations::SHARED | Obligations::NO_CACHE);
+    notes.note(|explanation| {
+        explanation.route("cached");
+        explanation.target(&target);
+        explanation.place(&place, &request, &rules());
+        explanation.found(Tier::Redis, &facts, Timestamp::from_millis(2_000));
+        explanation.goes_forward(Role::Leader, Forward::Stale);
+        explanation.refresh(Refresh::UnderWay);
+        explanation.failed(Failure::HeadTimeout);
+        explanation.rule(Question::Collapse, Ruling::no(NotStorable::Private));
+        explanation.storable(&Ok(facts));
+    });
+    let digest = |value: &[u8]| blake3::hash(value).to_hex().chars().take(16).collect::<String>();
+    let (key, variant, secret, bearer) =
+        (CacheKey::of(&target), place.key, digest(b"hunter2"), digest(b"Bearer hunter2"));
+    let dated = |age: &str, stale_for: &str, keep_for: &str| {
+        format!(
+            r#"{{"received":1.500,"initial_age":2.500,"age":{age},"lifetime":2.500,"ttl":0.000,"stale_for":{stale_for},"stale_while_revalidate":2.500,"stale_if_error":2.500,"keep_for":{keep_for},"obligations":["shared","no-cache"]}}"#
+        )
+    };
+    let want = format!(
+        r#"{{"route":"cached","outcome":"miss","key":{{"scheme":"http","authority":"api.test","target":"/a\"b?c","name":"{key:?}"}},"variant":{{"name":"{variant:?}","fields":{{"accept-charset":{{"digest":"{secret}"}},"accept-encoding":"br;q=0.500,gzip","authorization":{{"digest":"{bearer}"}},"x-none":null,"x-user":{{"digest":"{secret}"}}}}}},"found":"redis","stored":{stored},"fetched":{fetched},"forward":"stale","role":"leader","refresh":"under-way","failure":"origin-head-timeout","rules":[{{"rule":"collapse","says":"no","because":"private","clause":"RFC 9111 \u00a75.2.2.7"}},{{"rule":"store","says":"yes","because":"storable","clause":"RFC 9111 \u00a73"}}]}}"#,
+        stored = dated("3.000", "0.500", "0.000"),
+        fetched = dated("2.500", "0.000", "0.000"),
+    );
+    assert_eq!(attached(&notes).unwrap(), want);
+}
+
+#[test]
+fn an_explanation_has_a_bound_whatever_is_noted() {
+    let notes = notes();
+    let long = "é".repeat(2000);
+    let names: Vec<_> = (0..VARY_FIELDS_MAX - 4)
+        .map(|number| HeaderName::from_bytes(format!("{number:x}-{}", "n".repeat(500)).as_bytes()).unwrap())
+        .chain(
+            ["accept", "accept-charset", "accept-encoding", "accept-language"].map(HeaderName::from_static),
+        )
+        .collect();
+    let value = HeaderValue::from_bytes(long.as_bytes()).unwrap();
+    let request: HeaderMap = names.iter().map(|name| (name.clone(), value.clone())).collect();
+    let target = target(&"a".repeat(AUTHORITY_BYTES_MAX), &format!("/{}", "\"".repeat(TARGET_BYTES_MAX - 1)));
+    let place = place(&target, &names, &request);
+    let facts = facts(Duration::MAX, Obligations::from_bits(u16::MAX));
+    notes.note(|explanation| {
+        explanation.route("refused");
+        explanation.target(&target);
+        explanation.place(&place, &request, &rules());
+        explanation.found(Tier::Memory, &facts, Timestamp::from_millis(u64::MAX));
+        explanation.goes_forward(Role::Follower, Forward::VaryMiss);
+        explanation.refresh(Refresh::UnderWay);
+        explanation.failed(Failure::Overloaded);
+        explanation.storable(&Ok(facts));
+        for _ in 0..50 {
+            explanation.rule(Question::StandIn, Ruling::no(NotStorable::CredentialHeader));
+        }
+    });
+    let field = attached(&notes).unwrap();
+    assert!(
+        field.len() > EXPLANATION_BYTES_MAX / 2 && field.len() <= EXPLANATION_BYTES_MAX,
+        "{}",
+        field.len()
+    );
+    assert!(json::read(&field).is_ok());
+}
+
+#[test]
+fn a_rule_takes_no_more_than_it_may() {
+    use crate::label::{Label, Rule};
+    use crate::limits::EXPLAINED_RULE_BYTES_MAX;
+    for ruling in NotStorable::ALL.iter().map(|reason| Ruling::no(*reason)) {
+        let notes = notes();
+        notes.note(|explanation| explanation.rule(Question::Collapse, ruling));
+        let field = attached(&notes).unwrap();
+        let (_, rules) = field.split_once("\"rules\":[").unwrap();
+        assert!(rules.len() < EXPLAINED_RULE_BYTES_MAX, "{rules}");
+        assert!(rules.contains(ruling.because));
+    }
+    assert!(NotStorable::ALL.iter().all(|reason| !reason.clause().is_empty()));
+}
+
+#[test]
+fn what_goes_on_nobodys_behalf_is_not_noted() {
+    let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http };
+    let inbound = Inbound {
+        method: Method::GET,
+        target: target("a", "/"),
+        headers: head(&[("cachewarp-explain", "sesame")]),
+        caller,
+        notes: notes(),
+    };
+    let ask = Ask::new(inbound, &rules());
+    let now = Timestamp::from_millis(2_000);
+    let facts = facts(Duration::from_secs(9), Obligations::default());
+    ask.on_nobodys_behalf(&[], &rules()).reuse(&facts, now);
+    ask.reuse(&facts, now);
+    let Ok(Value::Object(members)) = json::read(&attached(&ask.inbound.notes).unwrap()) else {
+        panic!("no object")
+    };
+    let Some((_, Value::List(rules))) = members.iter().find(|(name, _)| name == "rules") else {
+        panic!("no rules")
+    };
+    assert_eq!(rules.len(), 1);
+}

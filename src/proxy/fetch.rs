@@ -1,0 +1,332 @@
+//! To the origin: as the leader of a shared fetch, as a follower of one, or alone.
+
+use std::rc::Rc;
+
+use http::{Method, StatusCode};
+use tokio::sync::{oneshot, watch};
+
+use super::Proxy;
+use super::answer::{Answer, Hit, Outcome};
+use super::ask::Ask;
+use super::cache_status::{CacheStatus, Forward, Ttl};
+use super::explain::{self, Question};
+use super::failure::Failure;
+use super::fill::{self, Fetched, Lead, News, Role, SharedResponse};
+use super::look::{just_stored, stored_meanwhile};
+use super::place::Place;
+use super::present::{self, NotMet, present};
+use crate::entry::{Entry, Lineage, Stored};
+use crate::label::Label;
+use crate::origin::{Purpose, RequestBody};
+use crate::policy::{self, Exchange, Fate, NotStorable, Reuse, Ruling, StoredHead};
+use crate::store::{Claim, Overtaken, Tier};
+use crate::time;
+
+/// How often a request may find that the fetch it joined was for another variant, and look for its own.
+const JOINS_MAX: usize = 2;
+
+/// A request that no store could answer.
+pub(super) struct Errand {
+    pub(super) ask: Rc<Ask>,
+    pub(super) place: Place,
+    pub(super) forward: Forward,
+    /// What is stored and has to be validated. If the origin fails, it may stand in.
+    pub(super) stored: Option<Rc<Entry>>,
+}
+
+/// Answers from the origin, sharing one fetch with whoever asks for the same.
+pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
+    if let Some(reason) = errand.ask.facts.forbids_storing() {
+        return unstored(proxy, &errand, reason).await;
+    }
+    // A client that wants news since its own request cannot take an answer that was asked for before it.
+    if errand.forward == Forward::Request {
+        return lead(proxy, errand, Leadership::Alone).await;
+    }
+    for _ in 0..JOINS_MAX {
+        let key = errand.ask.fill_key(errand.place.key);
+        if let Some(reason) = proxy.shared.uncacheable.reason(&key, time::instant()) {
+            errand.ask.note(|explanation| explanation.rule(Question::Collapse, Ruling::no(reason)));
+            return lead(proxy, errand, Leadership::Doubtful(reason)).await;
+        }
+        let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
+        let news = match proxy.shared.fills.join(key, claim) {
+            Role::Alone => break,
+            Role::Follower(news) => news,
+            Role::Leader(leader, claim) => {
+                // Between the look-up and here another fetch may have ended.
+                return match just_stored(proxy, &errand.ask, &errand.place) {
+                    Some(hit) => stand(&errand.ask, hit).await,
+                    None => lead(proxy, errand, Leadership::Shared(leader, claim)).await,
+                };
+            }
+        };
+        match follow(proxy, &errand, news).await {
+            Followed::Answered(answer) => return *answer,
+            Followed::OtherVariant(own) => {
+                errand.ask.note_place(&own, &proxy.rules);
+                errand = Errand { place: own, stored: None, ..errand };
+            }
+            Followed::Stored => match stored_meanwhile(proxy, &errand.ask).await {
+                Some(hit) => return stand(&errand.ask, hit).await,
+                None => break,
+            },
+            Followed::InVain => break,
+        }
+    }
+    lead(proxy, errand, Leadership::Alone).await
+}
+
+/// What came of following another's fetch.
+enum Followed {
+    /// Its answer is this request's as well.
+    Answered(Box<Answer>),
+    /// Its answer is for other request fields; this request's own would stand here.
+    OtherVariant(Place),
+    /// Another node has made it: what it brought is stored.
+    Stored,
+    /// It took too long, or its answer is not for sharing.
+    InVain,
+}
+
+async fn follow(proxy: &Proxy, errand: &Errand, mut news: watch::Receiver<News>) -> Followed {
+    let begun = time::instant();
+    errand.note_role(explain::Role::Follower);
+    let waited = tokio::time::timeout(
+        proxy.options.coalesce_timeout,
+        news.wait_for(|news| !matches!(news, News::Fetching)),
+    );
+    let news = match waited.await {
+        Ok(Ok(news)) => news.clone(),
+        Ok(Err(_)) | Err(_) => News::Alone,
+    };
+    proxy.metrics.waited(time::instant().duration_since(begun));
+    match news {
+        News::Shared(response) => {
+            errand.ask.note_place(&response.place, &proxy.rules);
+            join(errand, &response).await
+        }
+        News::Failed(failure) => Followed::Answered(Box::new(failed(errand, failure).await)),
+        News::Stored => Followed::Stored,
+        News::Errored => match stand_in(errand, policy::Failure::ErrorResponse).await {
+            Some(answer) => Followed::Answered(Box::new(answer)),
+            None => Followed::InVain,
+        },
+        News::Alone | News::Fetching => Followed::InVain,
+    }
+}
+
+/// Takes another's response, if the gate lets this request have it.
+async fn join(errand: &Errand, response: &SharedResponse) -> Followed {
+    let Errand { ask, place, forward, .. } = errand;
+    if let Some(variants) = &response.place.variants {
+        let own = Place::variant(place.whole, place.lineage, variants.clone(), &ask.inbound.headers);
+        if own.key != response.place.key {
+            return Followed::OtherVariant(own);
+        }
+    }
+    let shared = match ask.share(&response.facts, time::now()) {
+        Reuse::Fresh { age, .. } | Reuse::StaleWhileRevalidate { age, .. } | Reuse::Stale { age, .. } => {
+            response.answer(age)
+        }
+        Reuse::Validate(_) | Reuse::Not(_) => None,
+    };
+    let Some(answer) = shared else { return Followed::InVain };
+    let answer = answer.with_status(CacheStatus::Collapsed { forward: *forward });
+    let answer = present(ask, answer, response.facts.received).await.unwrap_or_else(present::failed);
+    Followed::Answered(Box::new(answer))
+}
+
+/// For whom a request fetches.
+enum Leadership {
+    /// For whoever asks meanwhile.
+    Shared(Lead, Claim),
+    /// For itself.
+    Alone,
+    /// For itself, and the last such answer could not be stored.
+    Doubtful(NotStorable),
+}
+
+impl Errand {
+    fn note_role(&self, role: explain::Role) {
+        self.ask.note(|explanation| explanation.goes_forward(role, self.forward));
+    }
+}
+
+/// Fetches, for its followers too if it has any.
+async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answer {
+    let forward = errand.forward;
+    let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
+    let (leader, claim, doubt) = match leadership {
+        Leadership::Shared(leader, claim) => (Some(leader), claim, None),
+        Leadership::Alone => (None, claim(), None),
+        // What cannot be stored need not be whole.
+        Leadership::Doubtful(reason) if !errand.ask.is_plain() && errand.stored.is_none() => {
+            return directly(proxy, &errand.ask, forward, reason.word()).await;
+        }
+        Leadership::Doubtful(reason) => (None, claim(), Some(reason)),
+    };
+    errand.note_role(if leader.is_some() { explain::Role::Leader } else { explain::Role::Alone });
+    let fetched = match doubt {
+        Some(_) if errand.stored.is_none() => fill::run_alone(proxy, &errand.ask, &errand.place, claim).await,
+        Some(_) | None => in_a_task(proxy, &errand, fill::Right { lead: leader, claim }).await,
+    };
+    match fetched {
+        Fetched::Shared(whole, admission) => {
+            let promise = match doubt {
+                None => CacheStatus::storing(&proxy.store, forward, admission),
+                Some(reason) => CacheStatus::NotStored { forward, reason: reason.word() },
+            };
+            cut(&errand, whole.with_status(promise)).await
+        }
+        Fetched::Validated(whole) => {
+            cut(&errand, whole.with_status(CacheStatus::Validated { forward })).await
+        }
+        Fetched::Direct(response, reason) => {
+            let error = policy::Failure::of(response.status());
+            if let Some(error) = error
+                && let Some(answer) = stand_in(&errand, error).await
+            {
+                return answer;
+            }
+            // The whole was fetched for the store, which cannot have it: the client gets the part that it asked for.
+            if errand.ask.is_partial() && response.status() == StatusCode::OK {
+                return directly(proxy, &errand.ask, forward, reason.word()).await;
+            }
+            let whole = Answer::from_origin(Outcome::Uncacheable, *response)
+                .with_status(CacheStatus::NotStored { forward, reason: reason.word() });
+            cut(&errand, whole).await
+        }
+        Fetched::Stored => {
+            errand.note_role(explain::Role::Follower);
+            match stored_meanwhile(proxy, &errand.ask).await {
+                Some(hit) => stand(&errand.ask, hit).await,
+                // Purged again, or not for this request after all.
+                None => Box::pin(lead(proxy, errand, Leadership::Alone)).await,
+            }
+        }
+        Fetched::Failed(failure) => failed(&errand, failure).await,
+    }
+}
+
+/// In a task of its own, which goes on if the client leaves.
+async fn in_a_task(proxy: &Rc<Proxy>, errand: &Errand, right: fill::Right) -> Fetched {
+    let (to_client, fetched) = oneshot::channel();
+    let Errand { ask, place, stored, .. } = errand;
+    let fetch = fill::run(Rc::clone(proxy), Rc::clone(ask), place.clone(), stored.clone(), right, to_client);
+    proxy.tasks.spawn(fetch);
+    fetched.await.unwrap_or(Fetched::Failed(Failure::Closed))
+}
+
+/// The part of the origin's answer that the client asked for.
+async fn cut(errand: &Errand, whole: Answer) -> Answer {
+    if errand.ask.is_plain() {
+        return whole;
+    }
+    present(&errand.ask, whole, time::now()).await.unwrap_or_else(present::failed)
+}
+
+/// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
+pub(super) async fn failed(errand: &Errand, failure: Failure) -> Answer {
+    errand.ask.note(|explanation| explanation.failed(failure));
+    if failure.is_of_the_origin()
+        && let Some(answer) = stand_in(errand, policy::Failure::Disconnected).await
+    {
+        return answer;
+    }
+    failure.of_fetch(errand.forward)
+}
+
+/// What is stored and stale, where the policy lets it stand in for an origin that failed.
+pub(super) async fn stand_in(errand: &Errand, failure: policy::Failure) -> Option<Answer> {
+    let entry = errand.stored.as_deref()?;
+    let now = time::now();
+    let said = policy::stale_on_error(&entry.facts, &errand.ask.facts, failure, now);
+    errand.ask.note(|explanation| explanation.rule(Question::StandIn, Ruling::on_failure(failure, &said)));
+    let age = said.ok()?;
+    let ttl = match entry.facts.stale_for(now) {
+        past if past.is_zero() => Ttl::Left(entry.facts.ttl(now)),
+        past => Ttl::Past(past),
+    };
+    let mut answer = stand(&errand.ask, Hit { entry: entry.clone(), tier: Tier::Memory, age, ttl }).await;
+    answer.outcome = Outcome::StaleOnError;
+    Some(answer)
+}
+
+/// Serves what is stored, or the part of it that is asked for.
+pub(super) async fn stand(ask: &Ask, hit: Hit) -> Answer {
+    let received = hit.entry.facts.received;
+    let whole = Answer::from_store(&ask.inbound.method, hit);
+    // A condition that only the origin could judge: the whole is a true answer to that, too.
+    present(ask, whole, received).await.unwrap_or_else(|NotMet(whole)| whole)
+}
+
+/// Sends the client's request on as it is, and its answer back: for a range or a condition that the store has no
+/// answer to.
+pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason: &'static str) -> Answer {
+    ask.note(|explanation| explanation.goes_forward(explain::Role::Alone, forward));
+    match proxy.send(&ask.inbound, &Purpose::Pass, RequestBody::Empty).await {
+        Ok(response) => Answer::from_origin(Outcome::Uncacheable, response)
+            .with_status(CacheStatus::NotStored { forward, reason }),
+        Err(error) => {
+            let failure = Failure::from(&error);
+            ask.note(|explanation| explanation.failed(failure));
+            failure.of_fetch(forward)
+        }
+    }
+}
+
+/// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a `HEAD` says of the stored
+/// response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
+async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer {
+    let Errand { ask, forward, stored, place } = errand;
+    errand.note_role(explain::Role::Alone);
+    ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
+    let claim = proxy.store.claim(&place.whole, place.lineage);
+    let requested = time::now();
+    match proxy.send(&ask.inbound, &Purpose::Pass, RequestBody::Empty).await {
+        Ok(response) => {
+            if let Some(stored) = stored.as_deref()
+                && ask.inbound.method == Method::HEAD
+            {
+                let exchange = Exchange {
+                    request: &ask.facts,
+                    status: response.status(),
+                    response: response.headers(),
+                    requested,
+                    received: time::now(),
+                };
+                heed_head(proxy, errand, stored, &exchange, &claim).await;
+            }
+            if let Some(error) = policy::Failure::of(response.status())
+                && let Some(answer) = stand_in(errand, error).await
+            {
+                return answer;
+            }
+            Answer::from_origin(Outcome::Uncacheable, response)
+                .with_status(CacheStatus::NotStored { forward: *forward, reason: reason.word() })
+        }
+        Err(error) => failed(errand, Failure::from(&error)).await,
+    }
+}
+
+async fn heed_head(proxy: &Proxy, errand: &Errand, stored: &Entry, exchange: &Exchange<'_>, claim: &Claim) {
+    let Errand { ask, place, .. } = errand;
+    let head =
+        StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
+    let fate = policy::freshen_by_head(head, exchange, &proxy.rules);
+    ask.note(|explanation| explanation.rule(Question::Freshen, &fate));
+    match fate {
+        Fate::Replaced { facts, fields } => {
+            let entry = Entry { facts, head: fields, ..stored.clone() };
+            let keep_for = facts.keep_for(exchange.received);
+            let tags = fill::names(&entry.head, &ask.inbound.target, &proxy.rules);
+            let entry = Stored::Response(entry);
+            if let Err(Overtaken) = proxy.store.put(&place.key, &entry, &tags, keep_for, claim).await {
+                proxy.metrics.not_stored(NotStorable::Changed);
+            }
+        }
+        Fate::Kept(_) => {}
+        Fate::Removed(_) => proxy.store.bury(&place.key, Lineage::new()).await,
+    }
+}

@@ -1,0 +1,225 @@
+//! An answer that may be stored: share it while its body arrives, gather that, check it, keep it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Response};
+use http_body::Body as _;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tracing::debug;
+
+use super::keep::Keep;
+use super::response::{Fetched, SharedResponse};
+use super::table::{Lead, News};
+use crate::entry::NotJson;
+use crate::label::Label;
+use crate::limits::{FILL_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
+use crate::origin;
+use crate::policy::{self, NotStorable, Ruling, StoredFacts};
+use crate::proxy::Proxy;
+use crate::proxy::answer::{Answer, Outcome};
+use crate::proxy::ask::{Ask, Asker, FillKey};
+use crate::proxy::body::{Body, SharedReader};
+use crate::proxy::doorkeeper::Admission;
+use crate::proxy::explain::Question;
+use crate::proxy::place::Place;
+use crate::proxy::shared_body::{Broken, SharedBody};
+use crate::store::Claim;
+use crate::time;
+
+/// A fetch under way.
+pub(super) struct Fill {
+    pub(super) key: FillKey,
+    pub(super) proxy: Rc<Proxy>,
+    pub(super) ask: Rc<Ask>,
+    pub(super) place: Place,
+    /// Held while others may join.
+    pub(super) lead: Option<Lead>,
+    /// Since before the origin was asked.
+    pub(super) claim: Claim,
+    pub(super) sight: Sight,
+}
+
+/// What is known of a key before its answer has come.
+pub(super) enum Sight {
+    /// Something stands there.
+    Stored,
+    /// Nothing does, or nothing that is of use.
+    Unknown,
+}
+
+impl Fill {
+    /// A response to `ask` that came in another way, and that nobody waits for but its client.
+    pub(super) fn adopting(proxy: Rc<Proxy>, ask: Rc<Ask>, place: Place, claim: Claim) -> Self {
+        Self { key: ask.fill_key(place.key), proxy, ask, place, lead: None, claim, sight: Sight::Unknown }
+    }
+
+    /// Gives the answer to all who wait, then gathers the body and stores it.
+    pub(super) async fn share(
+        mut self,
+        response: Response<origin::Body>,
+        facts: StoredFacts,
+        to_client: oneshot::Sender<Fetched>,
+    ) {
+        let (mut parts, mut incoming) = response.into_parts();
+        let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
+        let Some(reader) = body.reader() else { return };
+        let shared = Arc::new(SharedResponse {
+            place: Keep::place(&self.place, &parts.headers, &facts, &self.ask),
+            facts,
+            status: parts.status,
+            head: policy::stored_fields(&parts.headers, facts.received),
+            body: Arc::clone(&body),
+        });
+        self.ask.note_place(&shared.place, &self.proxy.rules);
+        // The client that asked sees the head as the origin meant it for this client, a cookie included.
+        policy::strip_addressed(&mut parts.headers);
+        let own = Answer::new(Outcome::Miss, parts.status, parts.headers, Body::Shared(SharedReader(reader)));
+        self.tell(News::Shared(Arc::clone(&shared)));
+        let admission = self.admission();
+        drop(to_client.send(Fetched::Shared(Box::new(own), admission)));
+
+        let gathered = match self.gather(&mut incoming, &body).await {
+            // Whoever asked meanwhile had it from here, and that is all there is to gain.
+            Ok(_) if !self.proxy.store.has_tier() => {
+                return self.proxy.metrics.not_stored(NotStorable::NoTier);
+            }
+            Ok(whole) => match admission.refusal() {
+                Some(reason) => Err(reason),
+                None => self.checked(whole, &shared.head),
+            },
+            Err(reason) => Err(reason),
+        };
+        match gathered {
+            Ok(whole) => {
+                self.proxy.shared.doorkeeper.stored(admission, whole.len());
+                self.keep(&shared, whole).await;
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// Whether what may be stored is: not everything at first sight. What stood there before has been seen.
+    fn admission(&self) -> Admission {
+        let Proxy { shared, store, .. } = &*self.proxy;
+        let admission = match self.sight {
+            Sight::Stored => Admission::Again,
+            Sight::Unknown => {
+                let now = time::instant();
+                shared.doorkeeper.admit(self.key.key.short(), store.room(now), now)
+            }
+        };
+        if let Some(reason) = admission.refusal() {
+            self.ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
+        }
+        admission
+    }
+
+    /// Passes the body on to its readers while it comes, and keeps it while it may be stored.
+    async fn gather(&mut self, incoming: &mut origin::Body, body: &SharedBody) -> Result<Bytes, NotStorable> {
+        let mut gathered = Ok(0);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+            let piece = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(piece)) => piece,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    debug!(%error, "a body broke off");
+                    body.end(Err(Broken::Cut));
+                    return Err(NotStorable::CutBody);
+                }
+            };
+            let fitted = gathered.is_ok();
+            gathered = gathered.and_then(|bytes: usize| match bytes + piece.len() {
+                total if total > self.body_bytes_max() => Err(NotStorable::BodyTooLarge),
+                _ if self.proxy.shared.load.is_full_of_bodies() => Err(NotStorable::BodyMemory),
+                total => Ok(total),
+            });
+            if fitted && gathered.is_err() {
+                // Whoever has been told of this response joins now: it may have come all at once.
+                yield_now().await;
+                // Nobody can join any more: the beginning is being let go.
+                self.lead = None;
+                body.relay();
+            }
+            body.push(piece);
+            if let Err(reason) = gathered {
+                if !body.has_readers() {
+                    return Err(reason);
+                }
+                wait_for_room(body).await;
+            }
+        }
+        body.end(Ok(()));
+        gathered.map(|_| body.whole())
+    }
+
+    /// After the clients have their bytes: is this what it says it is?
+    fn checked(&self, whole: Bytes, head: &HeaderMap) -> Result<Bytes, NotStorable> {
+        if !policy::is_json(head) {
+            return Ok(whole);
+        }
+        let encoding = head.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+        let decoded_max = self.body_bytes_max().saturating_mul(INFLATE_FACTOR_MAX);
+        match self.proxy.json.borrow_mut().check(&whole, encoding, decoded_max) {
+            Ok(()) => Ok(whole),
+            Err(NotJson::Invalid) => Err(NotStorable::InvalidJson),
+            Err(NotJson::UnknownCoding | NotJson::Undecodable) => Err(NotStorable::ContentEncoding),
+        }
+    }
+
+    pub(super) async fn keep(&self, shared: &SharedResponse, body: Bytes) {
+        let kept = Keep {
+            store: &self.proxy.store,
+            rules: &self.proxy.rules,
+            asked: &self.place,
+            ask: &self.ask,
+            claim: &self.claim,
+            shared,
+        };
+        match kept.put(body).await {
+            Ok(()) => {
+                let uncacheable = &self.proxy.shared.uncacheable;
+                uncacheable.remove(&self.key);
+                // Nothing is gained by waiting for what has to be validated each time.
+                if shared.facts.ttl(time::now()).is_zero() {
+                    uncacheable.add(self.key, NotStorable::Expired, time::instant());
+                }
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
+    pub(super) fn refuse(&self, reason: NotStorable) {
+        self.proxy.metrics.not_stored(reason);
+        debug!(reason = reason.word(), credentialed = self.key.asker == Asker::Credentialed, "not stored");
+        if !matches!(
+            reason,
+            NotStorable::CutBody | NotStorable::Changed | NotStorable::BodyMemory | NotStorable::FirstSight
+        ) {
+            self.proxy.shared.uncacheable.add(self.key, reason, time::instant());
+        }
+    }
+
+    pub(super) fn tell(&self, news: News) {
+        if let Some(lead) = &self.lead {
+            lead.tell(news);
+        }
+    }
+
+    pub(super) fn body_bytes_max(&self) -> usize {
+        self.proxy.rules.body_bytes_max
+    }
+}
+
+/// Waits for the slowest reader, and no longer than it may hold up the others.
+async fn wait_for_room(body: &SharedBody) {
+    while tokio::time::timeout(FILL_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
+        body.cut_off_the_slowest();
+    }
+}

@@ -1,0 +1,94 @@
+//! Where a response is kept, and how it gets there: under its resource's key, or as a variant behind the list of them.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::names::names;
+use super::response::SharedResponse;
+use crate::entry::{Entry, Stored, Variants};
+use crate::policy::{NotStorable, Rules, StoredFacts, Vary};
+use crate::proxy::ask::Ask;
+use crate::proxy::place::Place;
+use crate::store::{Claim, Overtaken, Store};
+use crate::time;
+
+/// A response that is whole, and what has to be known to keep it.
+pub(super) struct Keep<'a> {
+    pub(super) store: &'a Store,
+    pub(super) rules: &'a Rules,
+    /// Where it was looked for.
+    pub(super) asked: &'a Place,
+    pub(super) ask: &'a Ask,
+    pub(super) claim: &'a Claim,
+    pub(super) shared: &'a SharedResponse,
+}
+
+impl Keep<'_> {
+    /// Where a response will stand, now that its `Vary` is known.
+    pub(super) fn place(asked: &Place, head: &HeaderMap, facts: &StoredFacts, ask: &Ask) -> Place {
+        let Vary::Fields(fields) = Vary::of(head) else { return Place::whole(asked.whole, asked.lineage) };
+        let known = asked.variants.clone().filter(|known| known.fields == fields);
+        let expires = facts.received.plus(facts.keep_for(facts.received));
+        let variants = Variants {
+            // A new list has a new nonce, so that no variant of an older one is ever taken for one of it.
+            nonce: known.as_ref().map_or_else(|| fastrand::u64(..), |known| known.nonce),
+            expires: known.map_or(expires, |known| known.expires.max(expires)),
+            fields,
+        };
+        Place::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
+    }
+
+    /// Stores it, for as long as anything can come of it.
+    pub(super) async fn put(self, body: Bytes) -> Result<(), NotStorable> {
+        let SharedResponse { facts, status, head, place, .. } = self.shared;
+        let keep_for = facts.keep_for(time::now());
+        if keep_for.is_zero() {
+            return Err(NotStorable::Expired);
+        }
+        let tags = names(head, &self.ask.inbound.target, self.rules);
+        let entry = Stored::Response(Entry { facts: *facts, status: *status, head: head.clone(), body });
+        let Some(variants) = &place.variants else {
+            return self.store.put(&place.key, &entry, &tags, keep_for, self.claim).await.map_err(changed);
+        };
+        let variants = self.listed(variants).await?;
+        let lineage = self.claim.lineage();
+        let place = Place::variant(self.asked.whole, lineage, variants.clone(), &self.ask.inbound.headers);
+        let list_kept_for = variants.expires.since(time::now());
+        let nonce = variants.nonce;
+        let list = Stored::Variants(variants);
+        // The variant before its list: whoever finds the list finds the variant, and until then joins this fetch.
+        let kept = async {
+            tokio::try_join!(
+                self.store.put(&place.key, &entry, &tags, keep_for, self.claim),
+                self.store.put(&self.asked.whole, &list, &[], list_kept_for, self.claim),
+            )
+        };
+        let shown = self.store.list_variant(&self.asked.whole, nonce, &place.key, keep_for);
+        let (kept, ()) = tokio::join!(kept, shown);
+        kept.map(drop).map_err(changed)
+    }
+
+    /// The list that a variant goes into. The one that was known may have been removed while the fetch went on, and all
+    /// variants with it: then writing it again would bring them back.
+    async fn listed(&self, variants: &Variants) -> Result<Variants, NotStorable> {
+        let look = self.store.find(&self.asked.whole, &self.ask.inbound.target).await;
+        if look.found.is_some() && look.lineage != self.claim.lineage() {
+            return Err(NotStorable::Changed);
+        }
+        let current = match look.found.map(|found| found.stored) {
+            Some(Stored::Variants(current)) if current.fields == variants.fields => Some(current),
+            Some(Stored::Variants(_) | Stored::Response(_)) | None => None,
+        };
+        Ok(match current {
+            Some(current) => Variants { expires: current.expires.max(variants.expires), ..current },
+            None if self.asked.variants.is_some() => {
+                Variants { nonce: fastrand::u64(..), ..variants.clone() }
+            }
+            None => variants.clone(),
+        })
+    }
+}
+
+fn changed(Overtaken: Overtaken) -> NotStorable {
+    NotStorable::Changed
+}

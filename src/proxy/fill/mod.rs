@@ -1,0 +1,65 @@
+//! One fetch for everybody who asks.
+//!
+//! [`table`](Fills) knows who fetches what; [`run()`] is the fetch, in a task of its own that survives its client;
+//! a [`SharedBody`](super::shared_body::SharedBody) is read by all of them while it arrives. The first byte from the origin goes to everyone at once; the
+//! body is gathered beside that, and checked and stored when it is whole.
+
+mod gather;
+mod keep;
+mod names;
+mod response;
+mod run;
+mod slow;
+mod table;
+mod turn;
+mod uncacheable;
+
+use std::rc::Rc;
+
+use http::{Method, Response};
+use tokio::sync::oneshot;
+
+use super::Proxy;
+use super::answer::{Answer, Outcome};
+use super::ask::{Ask, Inbound};
+use super::cache_status::{CacheStatus, Forward};
+use super::failure::Failure;
+use super::place::Place;
+use crate::origin;
+use crate::policy::StoredFacts;
+use crate::store::Claim;
+use gather::Fill;
+
+pub(super) use names::{groups, names};
+pub(super) use response::{Fetched, SharedResponse};
+pub(super) use run::{Right, run_alone};
+pub(super) use slow::Slow;
+pub(super) use table::{Fills, Lead, News, Role};
+pub(super) use turn::run;
+pub(super) use uncacheable::Uncacheable;
+
+/// Passes a response on that came in another way, and stores it for `GET`s of the same target, unless that is overtaken.
+pub(super) async fn adopt(
+    proxy: &Rc<Proxy>,
+    mut inbound: Inbound,
+    response: Response<origin::Body>,
+    facts: StoredFacts,
+    claim: Claim,
+) -> Answer {
+    let place = Place::whole(claim.resource(), claim.lineage());
+    inbound.method = Method::GET;
+    let ask = Rc::new(Ask::new(inbound, &proxy.rules));
+    let fill = Fill::adopting(Rc::clone(proxy), ask, place, claim);
+    if let Err(reason) = fill.body_fits(&response) {
+        proxy.metrics.not_stored(reason);
+        return Answer::from_origin(Outcome::Pass, response);
+    }
+    let (to_client, fetched) = oneshot::channel();
+    proxy.tasks.spawn(fill.share(response, facts, to_client));
+    match fetched.await {
+        Ok(Fetched::Shared(answer, admission)) => {
+            answer.with_status(CacheStatus::storing(&proxy.store, Forward::Method, admission))
+        }
+        Ok(_) | Err(_) => Failure::Closed.into(),
+    }
+}

@@ -1,0 +1,22 @@
+//! The names that an answer may be purged by.
+
+use http::HeaderMap;
+
+use crate::entry::TagDigest;
+use crate::key::Target;
+use crate::policy::{self, Groups, Rules};
+use crate::store::{Group, Tag};
+
+/// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875 §2).
+pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &Rules) -> Vec<TagDigest> {
+    let tags = policy::tags(head, rules).unwrap_or_default();
+    let tags = tags.into_iter().filter_map(|tag| Tag::parse(tag).ok()).map(|tag| tag.digest());
+    let groups = groups(&Groups::of(head), target);
+    tags.chain(groups.iter().map(Group::digest)).collect()
+}
+
+/// Groups as the store knows them: of the target's origin.
+pub(in crate::proxy) fn groups(named: &Groups, target: &Target) -> Vec<Group> {
+    let names = named.names().iter();
+    names.filter_map(|name| Group::new(target.scheme, target.authority.clone(), name).ok()).collect()
+}

@@ -1,0 +1,79 @@
+//! Whether this node fetches, or another does that already for all of them (`store/lease.rs`).
+//!
+//! The wait is in the fetch's own task, so whoever follows the fetch waits with it, and a client that leaves takes nobody
+//! with it. It is over before those who follow lose their patience: if nothing has come of it they are still there.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use super::response::Fetched;
+use super::run::{self, Right};
+use super::table::{Lead, News};
+use crate::entry::Entry;
+use crate::label::Label;
+use crate::limits::FETCH_SLOW;
+use crate::proxy::answer::Hit;
+use crate::proxy::ask::{Ask, FillKey};
+use crate::proxy::look;
+use crate::proxy::place::Place;
+use crate::proxy::{FetchLease, Proxy};
+use crate::store::{Claim, Turn};
+use crate::time;
+
+/// Fetches for `ask`, and for its followers if it leads, with the validators of what is stored, if anything is; unless another
+/// node has done so by the time that it is this one's turn.
+///
+/// Runs to the end whether or not the client stays: what can be stored is worth having.
+pub(in crate::proxy) async fn run(
+    proxy: Rc<Proxy>,
+    ask: Rc<Ask>,
+    place: Place,
+    stored: Option<Rc<Entry>>,
+    mut right: Right,
+    to_client: oneshot::Sender<Fetched>,
+) {
+    let key = ask.fill_key(place.key);
+    if let Some(lead) = &mut right.lead
+        && is_worth_a_question(&proxy, &key)
+        && Box::pin(is_over(&proxy, &ask, &key, lead, &right.claim, stored.as_deref())).await
+    {
+        lead.tell(News::Stored);
+        // The client may have left; then nobody needs to know.
+        return drop(to_client.send(Fetched::Stored));
+    }
+    run::run(proxy, ask, place, stored, right, to_client).await;
+}
+
+/// Whether another node has fetched what `lead` is about to fetch, and stored something that answers `ask` and is newer than
+/// what is stored. Otherwise it is to fetch, and holds the lease if it has got it.
+async fn is_over(
+    proxy: &Rc<Proxy>,
+    ask: &Ask,
+    key: &FillKey,
+    lead: &mut Lead,
+    claim: &Claim,
+    stored: Option<&Entry>,
+) -> bool {
+    let begun = time::instant();
+    let patience = proxy.options.coalesce_timeout / 2;
+    match proxy.store.turn(&key.key, key.asker.word(), claim, patience).await {
+        Turn::Anybodys => return false,
+        Turn::Ours(lease) => lead.hold(lease),
+        Turn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
+    }
+    // Between our look and our turn another's may have ended, too.
+    let hit = look::stored_meanwhile(proxy, ask).await;
+    let is_newer = |hit: &Hit| stored.is_none_or(|stored| stored.facts.received < hit.entry.facts.received);
+    hit.is_some_and(|hit| is_newer(&hit))
+}
+
+/// Whether other nodes may be fetching the same, and it is worth the time to ask.
+fn is_worth_a_question(proxy: &Proxy, key: &FillKey) -> bool {
+    match proxy.options.fetch_lease {
+        FetchLease::Off => false,
+        FetchLease::On => true,
+        // Of a key that nobody has fetched yet, what is known is how the origin does.
+        FetchLease::Adaptive => proxy.fetch_took.get() >= FETCH_SLOW || proxy.shared.slow.contains(key),
+    }
+}

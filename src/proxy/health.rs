@@ -1,0 +1,20 @@
+//! `/health`: whether the proxy can serve, and whether Redis answers.
+//!
+//! `status` is `ok` while requests can be served, and without Redis they can. Always within 100 ms: the probe is
+//! bounded, and remembered for a second by the whole process.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::Proxy;
+use super::answer::{Answer, Outcome};
+use super::body::Body;
+
+pub(super) async fn answer(proxy: &Proxy) -> Answer {
+    let document = proxy.store.health().await.document();
+    let mut head = HeaderMap::new();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Answer::new(Outcome::Health, StatusCode::OK, head, Body::Whole(Bytes::from_static(document.as_bytes())))
+}

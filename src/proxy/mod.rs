@@ -1,0 +1,280 @@
+//! The path of a request. Does not know that Redis exists.
+//!
+//! [`route`] says what a request is for; [`cached`] is the handler to read first; [`pass`] is for everything that is not
+//! cached; [`fill`] fetches once for everybody who asks. What the cache may do is never decided here: that is
+//! [`policy`]'s, and every answer from a store or from a shared fetch has been through its gates.
+
+mod again;
+mod answer;
+mod ask;
+mod body;
+mod cache_status;
+mod cached;
+mod doorkeeper;
+mod explain;
+mod failure;
+mod fetch;
+mod fill;
+mod health;
+mod inspect;
+mod load;
+mod look;
+mod metrics;
+mod options;
+mod pass;
+mod place;
+mod popular;
+mod present;
+mod purge;
+mod refresh;
+mod route;
+mod shared_body;
+mod tasks;
+mod tunnel;
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::entry::JsonCheck;
+use crate::key::Scheme;
+use crate::origin::{self, Client, FetchError, Purpose, RequestBody};
+use crate::policy::{self, Rules};
+use crate::store::Store;
+use crate::telemetry::Registry;
+use crate::time;
+use answer::Answer;
+use ask::{Ask, FillKey, Inbound};
+use doorkeeper::Doorkeeper;
+use explain::Notes;
+use failure::Failure;
+use fill::{Fills, Slow, Uncacheable};
+use load::Load;
+use metrics::Metrics;
+use popular::Popular;
+use route::Route;
+use tasks::Tasks;
+
+pub use body::{Body, BodyError};
+pub use options::{AccessLog, FetchLease, Options};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The address at the other end of the connection.
+    pub peer: IpAddr,
+    /// How it reached us.
+    pub scheme: Scheme,
+}
+
+/// What all workers of a process share on this path: who fetches what, and what cannot be shared.
+#[derive(Clone)]
+pub struct Shared {
+    fills: Arc<Fills>,
+    uncacheable: Arc<Uncacheable>,
+    slow: Arc<Slow>,
+    doorkeeper: Arc<Doorkeeper>,
+    popular: Arc<Popular>,
+    load: Load,
+}
+
+impl Shared {
+    /// Nothing is being fetched yet.
+    pub fn new(options: &Options, registry: &Registry) -> Self {
+        let shared = Self {
+            fills: Fills::new(),
+            uncacheable: Arc::new(Uncacheable::new()),
+            slow: Arc::new(Slow::new()),
+            doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
+            popular: Arc::new(Popular::new()),
+            load: Load::new(options.requests_max, options.body_bytes_max),
+        };
+        metrics::watch_fills(&shared.fills, registry);
+        metrics::watch_load(&shared.load, registry);
+        shared
+    }
+}
+
+/// A response, or the work that leads to it.
+pub enum Responding {
+    /// Memory had it, or the request is refused.
+    AtOnce(Response<Body>),
+    /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those who follow it, and for
+    /// the store.
+    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
+}
+
+/// What is known of a request before anything is.
+struct Begun {
+    at: Instant,
+    line: Option<metrics::Line>,
+    notes: Notes,
+}
+
+/// One worker's proxy.
+pub struct Proxy {
+    options: Options,
+    rules: Rules,
+    shared: Shared,
+    store: Rc<Store>,
+    origin: Client,
+    json: RefCell<JsonCheck>,
+    tasks: Tasks,
+    metrics: Metrics,
+    /// How long the origin takes of late: a moving mean.
+    fetch_took: Cell<Duration>,
+}
+
+impl Proxy {
+    /// Puts the parts of one worker together.
+    pub fn new(
+        options: Options,
+        rules: Rules,
+        shared: Shared,
+        store: Rc<Store>,
+        origin: Client,
+        registry: &Registry,
+    ) -> Rc<Self> {
+        let metrics = Metrics::new(registry);
+        let json = RefCell::new(JsonCheck::new());
+        Rc::new(Self {
+            options,
+            rules,
+            shared,
+            store,
+            origin,
+            json,
+            tasks: Tasks::default(),
+            metrics,
+            fetch_took: Cell::default(),
+        })
+    }
+
+    /// Lets fills end and be stored, for at most `patience`; then lets go of Redis.
+    pub async fn close(&self, patience: Duration) {
+        self.tasks.finish(patience).await;
+        self.store.close().await;
+    }
+
+    /// The paths asked for most, at most so many, and how often about: counted while somebody asks for them, by the whole
+    /// process.
+    pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
+        self.shared.popular.top(count)
+    }
+
+    /// Answers one request: from a store, from the origin, or with what went wrong. Never fails.
+    pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> Responding {
+        let begun = Begun {
+            at: time::instant(),
+            line: metrics::Line::of(&self.options, &request),
+            notes: Notes::of(&self.options, request.headers()),
+        };
+        let notes = begun.notes.clone();
+        self.shared.popular.asked(request.uri().path());
+        let (mut parts, body) = request.into_parts();
+        let mut route = route::route(&parts, caller.scheme, route::Content::of(&body));
+        if purge::is_asked(&self.options, &parts.method) {
+            route = route.of_a_purge();
+        }
+        notes.note(|explanation| explanation.route(route.word()));
+        let client = parts.extensions.remove::<OnUpgrade>();
+        let inbound = |target| {
+            let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
+            notes.note(|explanation| explanation.target(&target));
+            Inbound { method: parts.method, target, headers: parts.headers, caller, notes }
+        };
+        match route {
+            Route::Health => self.later(begun, async |proxy| health::answer(proxy).await),
+            Route::Cached(target) => {
+                let ask = Ask::new(inbound(target), &self.rules);
+                let known = match cached::at_hand(&self, &ask) {
+                    ControlFlow::Break(answer) => {
+                        self.store.recycle(ask.inbound.headers);
+                        return self.at_once(begun, answer);
+                    }
+                    ControlFlow::Continue(known) => known,
+                };
+                let ask = Rc::new(ask);
+                match self.shared.load.enter() {
+                    Some(place) => {
+                        self.later(begun, async |proxy| cached::answer(proxy, ask, known, place).await)
+                    }
+                    None => self.later(begun, async |proxy| cached::shed(proxy, ask, known).await),
+                }
+            }
+            Route::Purge(target) => {
+                let inbound = inbound(target);
+                self.later(begun, async |proxy| purge::answer(proxy, inbound).await)
+            }
+            Route::Pass(target) => {
+                let inbound = inbound(target);
+                let Some(place) = self.shared.load.enter() else { return self.shed(begun) };
+                self.later(begun, async |proxy| pass::answer(proxy, inbound, body, place).await)
+            }
+            Route::Upgrade(target, protocol) => {
+                let inbound = inbound(target);
+                let Some(place) = self.shared.load.enter() else { return self.shed(begun) };
+                self.later(begun, async |proxy| pass::upgrade(proxy, inbound, protocol, client, place).await)
+            }
+            Route::Refused(failure) => {
+                begun.notes.note(|explanation| explanation.failed(failure));
+                self.at_once(begun, failure.into())
+            }
+        }
+    }
+
+    fn shed(&self, begun: Begun) -> Responding {
+        begun.notes.note(|explanation| explanation.failed(Failure::Shed));
+        self.at_once(begun, Failure::Shed.into())
+    }
+
+    fn at_once(&self, begun: Begun, answer: Answer) -> Responding {
+        Responding::AtOnce(self.answered(begun, answer))
+    }
+
+    fn later(
+        self: Rc<Self>,
+        begun: Begun,
+        work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
+    ) -> Responding {
+        Responding::Later(Box::pin(async move {
+            let answer = work(&self).await;
+            self.answered(begun, answer)
+        }))
+    }
+
+    fn answered(&self, begun: Begun, mut answer: Answer) -> Response<Body> {
+        policy::strip_tags(answer.response.headers_mut(), &self.rules);
+        begun.notes.attach(&mut answer);
+        let took = time::instant().duration_since(begun.at);
+        self.metrics.answered(&answer, took, begun.line);
+        answer.response
+    }
+
+    /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key, if others shared it.
+    fn note_fetch(&self, shared: Option<FillKey>, took: Duration) {
+        if let (FetchLease::Adaptive, Some(key)) = (self.options.fetch_lease, shared) {
+            self.shared.slow.note(key, took);
+        }
+        let mean = self.fetch_took.get();
+        self.fetch_took.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
+    }
+
+    /// Sends a request to the origin, with the head that is right for its purpose.
+    async fn send(
+        &self,
+        inbound: &Inbound,
+        purpose: &Purpose,
+        body: RequestBody,
+    ) -> Result<Response<origin::Body>, FetchError> {
+        self.origin.send(|| self.origin.outbound().head(&inbound.asked(purpose)), body).await
+    }
+}

@@ -1,0 +1,157 @@
+//! Past the cache: every method but `GET` and `HEAD`, content on those, and upgrades. Streams both ways, holds nothing.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_LOCATION;
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tracing::debug;
+
+use super::Proxy;
+use super::answer::{Answer, Outcome};
+use super::ask::Inbound;
+use super::body::Body;
+use super::failure::Failure;
+use super::fill;
+use super::load::Place;
+use super::tunnel::{self, Ended};
+use crate::entry::Lineage;
+use crate::key::{CacheKey, Target};
+use crate::origin::{self, FetchError, Protocol, Purpose, RequestBody};
+use crate::policy::{self, Exchange, Groups, RequestFacts, StoredFacts};
+use crate::time::{self, Timestamp};
+
+/// Sends a request on as it comes and its answer back as it comes.
+pub(super) async fn answer(proxy: &Rc<Proxy>, inbound: Inbound, body: Incoming, _place: Place) -> Answer {
+    let resource = CacheKey::of(&inbound.target);
+    // The answer to no other method is stored.
+    let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, Lineage::NONE));
+    let requested = time::now();
+    match proxy.send(&inbound, &Purpose::Pass, RequestBody::Streaming(body)).await {
+        Ok(response) => {
+            let storable = before
+                .filter(|before| !before.is_overtaken())
+                .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
+            let changed = outdate_what_changed(proxy, &inbound, resource, &response);
+            // From behind its own change, and before anybody else can make one.
+            let lineage = Lineage::new();
+            let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, lineage)));
+            for key in changed {
+                proxy.store.bury(&key, lineage).await;
+            }
+            outdate_groups(proxy, &inbound, &response).await;
+            match storable {
+                Some((facts, claim)) => fill::adopt(proxy, inbound, response, facts, claim).await,
+                None => Answer::from_origin(Outcome::Pass, response),
+            }
+        }
+        Err(error) => failed(&inbound, &error),
+    }
+}
+
+fn failed(inbound: &Inbound, error: &FetchError) -> Answer {
+    let failure = Failure::from(error);
+    inbound.notes.note(|explanation| explanation.failed(failure));
+    failure.into()
+}
+
+/// Whether the response to a `POST` says that it is what a `GET` would give, and for how long (RFC 9110 §9.3.3).
+fn storable_for_gets(
+    proxy: &Proxy,
+    inbound: &Inbound,
+    response: &Response<origin::Body>,
+    requested: Timestamp,
+) -> Option<StoredFacts> {
+    if inbound.method != Method::POST || !response.headers().contains_key(CONTENT_LOCATION) {
+        return None;
+    }
+    let exchange = Exchange {
+        request: &RequestFacts::read(&inbound.method, &inbound.headers, &proxy.rules),
+        status: response.status(),
+        response: response.headers(),
+        requested,
+        received: time::now(),
+    };
+    let said =
+        policy::storable_post(&exchange, &inbound.target, proxy.origin.outbound().base(), &proxy.rules);
+    inbound.notes.note(|explanation| explanation.storable(&said));
+    said.ok()
+}
+
+/// Outdates the fetches of what an unsafe request has changed (RFC 9111 §4.4). What is stored of it has to be removed
+/// before the client learns that it has changed.
+fn outdate_what_changed(
+    proxy: &Proxy,
+    inbound: &Inbound,
+    resource: CacheKey,
+    response: &Response<origin::Body>,
+) -> Vec<CacheKey> {
+    let origin = proxy.origin.outbound().base();
+    let targets =
+        policy::invalidated(&inbound.method, &inbound.target, origin, response.status(), response.headers());
+    let key = |target: &Target| if *target == inbound.target { resource } else { CacheKey::of(target) };
+    let changed: Vec<CacheKey> = targets.iter().map(key).collect();
+    for key in &changed {
+        proxy.store.outdate(key);
+    }
+    changed
+}
+
+/// The same for the cache groups that it says it has changed (RFC 9875 §3), which are of its own origin.
+async fn outdate_groups(proxy: &Proxy, inbound: &Inbound, response: &Response<origin::Body>) {
+    let Inbound { method, target, .. } = inbound;
+    let groups = Groups::invalidated(method, response.status(), response.headers());
+    let groups = fill::groups(&groups, target);
+    if !groups.is_empty() {
+        proxy.store.outdate_groups(&groups).await;
+    }
+}
+
+/// Sends an upgrade on; only if the origin switches protocols does a tunnel begin.
+pub(super) async fn upgrade(
+    proxy: &Rc<Proxy>,
+    inbound: Inbound,
+    protocol: Protocol,
+    client: Option<OnUpgrade>,
+    _place: Place,
+) -> Answer {
+    let mut response = match proxy.send(&inbound, &Purpose::Upgrade(protocol), RequestBody::Empty).await {
+        Ok(response) => response,
+        Err(error) => return failed(&inbound, &error),
+    };
+    // Only a 101 switches (a 200 taken for one is CVE-2024-23326); bytes that the client sent before it wait till then.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Answer::from_origin(Outcome::Pass, response);
+    }
+    if let Some(client) = client {
+        let origin = hyper::upgrade::on(&mut response);
+        proxy.tasks.spawn(tunnel(client, origin, proxy.options.tunnel_idle_timeout));
+    }
+    let head = std::mem::take(response.headers_mut());
+    Answer { response: switched(head), outcome: Outcome::Tunnel }
+}
+
+/// The 101, as the origin sent it.
+fn switched(head: http::HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = head;
+    response
+}
+
+/// Waits for both sides to have switched, and carries what they say.
+async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration) {
+    let (client, origin) = match tokio::try_join!(client, origin) {
+        Ok(both) => both,
+        Err(error) => return debug!(%error, "an upgrade was accepted and not taken"),
+    };
+    match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout).await {
+        Ended::Closed(Ok(())) => {}
+        Ended::Closed(Err(error)) => debug!(%error, "a tunnel broke"),
+        Ended::Idle => debug!("a tunnel was idle for too long"),
+    }
+}

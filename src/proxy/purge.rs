@@ -1,0 +1,67 @@
+//! A purge: of what an operator names, and by the method `PURGE` of the resource that it addresses.
+//!
+//! `PURGE` is no method of HTTP's, and what it does is for few: where `purge_allow` names nobody it is passed on like any
+//! method that we do not know, for the origin may know it. Where it names somebody, it goes no further, and everybody else
+//! is refused.
+//!
+//! **Always:** a fetch that began before a purge stores nothing of what was purged.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::Proxy;
+use super::answer::{Answer, Outcome};
+use super::ask::Inbound;
+use super::body::Body;
+use super::failure::Failure;
+use super::options::Options;
+use crate::purge::{self, Named, Order};
+use crate::store::{PurgeFailed, Purged, Strength};
+use crate::time;
+
+impl Proxy {
+    /// Purges what an order names, and returns when it is so.
+    ///
+    /// Dropping it leaves a part of it done; a purge can be repeated.
+    pub async fn purge(&self, order: &Order) -> Result<Purged, PurgeFailed> {
+        self.store.purge(&order.scopes(), order.strength).await
+    }
+}
+
+/// Whether a request with this method is for us.
+pub(super) fn is_asked(options: &Options, method: &Method) -> bool {
+    !options.purge_allow.is_empty() && method.as_str() == "PURGE"
+}
+
+/// Purges what the request addresses, if its client may do that.
+pub(super) async fn answer(proxy: &Proxy, inbound: Inbound) -> Answer {
+    if !is_allowed(proxy, &inbound) {
+        inbound.notes.note(|explanation| explanation.failed(Failure::PurgeNotAllowed));
+        return Failure::PurgeNotAllowed.into();
+    }
+    let begun = time::instant();
+    let order = Order { named: vec![Named::Url(inbound.target)], strength: Strength::Hard };
+    let said = proxy.purge(&order).await;
+    let document = purge::Outcome::document(&order, &said, time::instant().duration_since(begun));
+    let status = purge::Outcome::of(&said).status();
+    Answer::new(Outcome::Purge, status, head(status), Body::Whole(Bytes::from(document)))
+}
+
+/// The client is the peer itself, unless that is a trusted proxy: then it is whom the trusted proxies vouch for, so that a
+/// load balancer among the allowed does not let everybody in.
+fn is_allowed(proxy: &Proxy, inbound: &Inbound) -> bool {
+    let client = proxy.origin.outbound().client(&inbound.headers, inbound.caller.peer);
+    client.is_some_and(|client| proxy.options.purge_allow.iter().any(|network| network.contains(&client)))
+}
+
+fn head(status: StatusCode) -> HeaderMap {
+    let mut head = HeaderMap::new();
+    let media = if status.is_success() { "application/json" } else { "application/problem+json" };
+    head.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        head.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    head
+}

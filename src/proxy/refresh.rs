@@ -1,0 +1,48 @@
+//! Refreshing in the background: what is stale and may be served meanwhile, and by chance what soon will be.
+//!
+//! One refresh a key and process: it leads the same shared fetch that a miss would lead, so that it never runs beside
+//! one, and requests that cannot take a stale answer follow it. It asks on nobody's behalf.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Proxy;
+use super::ask::Ask;
+use super::explain::Refresh;
+use super::fill::{self, Role};
+use super::place::Place;
+use crate::entry::Entry;
+use crate::limits::REFRESH_TIMEOUT;
+use crate::policy;
+use crate::time::Timestamp;
+
+/// Begins to refresh `entry`, unless somebody fetches it already.
+pub(super) fn begin(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
+    let selecting = place.variants.as_ref().map_or(&[][..], |variants| variants.fields.names());
+    let ask = Rc::new(of.on_nobodys_behalf(selecting, &proxy.rules));
+    let key = ask.fill_key(place.key);
+    let claim = || proxy.store.claim(&place.whole, place.lineage);
+    let Role::Leader(lead, claim) = proxy.shared.fills.join(key, claim) else {
+        return of.note(|explanation| explanation.refresh(Refresh::UnderWay));
+    };
+    of.note(|explanation| explanation.refresh(Refresh::Begun));
+    let (nobody, _) = oneshot::channel();
+    let stored = Some(Rc::new(entry.clone()));
+    let right = fill::Right { lead: Some(lead), claim };
+    let fetch = fill::run(Rc::clone(proxy), ask, place.clone(), stored, right, nobody);
+    proxy.metrics.refreshed();
+    proxy.tasks.spawn(async move {
+        // The origin's own limits end a fetch that stands still; this ends one that trickles.
+        let _ = timeout(REFRESH_TIMEOUT, fetch).await;
+    });
+}
+
+/// Begins to refresh what is still fresh, by a chance that grows as its end comes near.
+pub(super) fn early(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, entry: &Entry, now: Timestamp) {
+    let beta = proxy.rules.early_refresh;
+    if beta > 0.0 && policy::refresh_early(&entry.facts, now, proxy.fetch_took.get(), beta, fastrand::f64()) {
+        begin(proxy, ask, place, entry);
+    }
+}

@@ -1,0 +1,159 @@
+//! What a request is for. Pure: the head decides, and that there is content.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{Method, Version};
+use http_body::Body;
+
+use super::failure::Failure;
+use crate::key::{BadTarget, Scheme, Target};
+use crate::origin::Protocol;
+
+/// Where a request goes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Route {
+    /// Our own health.
+    Health,
+    /// Through the cache.
+    Cached(Target),
+    /// Straight to the origin and back.
+    Pass(Target),
+    /// Nowhere: what is stored of it is purged.
+    Purge(Target),
+    /// To the origin, and if that switches protocols, a tunnel.
+    Upgrade(Target, Protocol),
+    /// Nowhere.
+    Refused(Failure),
+}
+
+impl Route {
+    /// In one word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Cached(_) => "cached",
+            Self::Pass(_) => "pass",
+            Self::Purge(_) => "purge",
+            Self::Upgrade(..) => "upgrade",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// The way of a request whose method is `PURGE`, where that is for us.
+    pub(super) fn of_a_purge(self) -> Self {
+        match self {
+            Self::Pass(target) => Self::Purge(target),
+            Self::Health | Self::Cached(_) | Self::Purge(_) | Self::Upgrade(..) | Self::Refused(_) => self,
+        }
+    }
+}
+
+/// Whether a request has content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// None at all.
+    None,
+    /// Some, or there may be.
+    Some,
+}
+
+impl Content {
+    pub(super) fn of(body: &impl Body) -> Self {
+        if body.is_end_stream() { Self::None } else { Self::Some }
+    }
+}
+
+/// Finds the way of a request that came over `scheme`.
+pub(super) fn route(head: &Parts, scheme: Scheme, content: Content) -> Route {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let asks_for_health = reads && head.uri.path() == "/health";
+    if asks_for_health && head.version < Version::HTTP_11 {
+        // The probes of load balancers; before HTTP/1.1 a request need not name a host.
+        return Route::Health;
+    }
+    let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
+    let target = match Target::parse(scheme, &head.uri, hosts) {
+        Ok(target) => target,
+        Err(BadTarget::TooLong) => return Route::Refused(Failure::TargetTooLong),
+        Err(bad) => return Route::Refused(Failure::BadTarget(bad)),
+    };
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an API's business.
+        return Route::Refused(Failure::MethodNotAllowed);
+    }
+    let is_authority_form = head.uri.authority().is_some() && head.uri.scheme().is_none();
+    if is_authority_form || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
+        return Route::Refused(Failure::BadTarget(BadTarget::Form));
+    }
+    if asks_for_health {
+        return Route::Health;
+    }
+    if content == Content::None
+        && head.version == Version::HTTP_11
+        && let Some(protocol) = Protocol::asked(&head.method, &head.headers)
+    {
+        return Route::Upgrade(target, protocol);
+    }
+    // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may answer by it.
+    if reads && content == Content::None { Route::Cached(target) } else { Route::Pass(target) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn way(method: &str, uri: &str, fields: &[(&str, &str)], content: Content) -> &'static str {
+        let mut request = Request::builder().method(method).uri(uri).header("host", "api.test");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content).word()
+    }
+
+    #[test]
+    fn a_probe_of_http_1_0_need_not_name_a_host() {
+        for (version, want) in [
+            (Version::HTTP_10, Route::Health),
+            (Version::HTTP_11, Route::Refused(Failure::BadTarget(BadTarget::NoHost))),
+        ] {
+            let probe = Request::builder().version(version).uri("/health").body(()).unwrap();
+            assert_eq!(route(&probe.into_parts().0, Scheme::Http, Content::None), want, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_has_one_way() {
+        let upgrade = &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")][..];
+        type Row = (&'static str, &'static str, Fields, Content, &'static str);
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: &[Row] = &[
+            ("GET", "/health", &[], Content::None, "health"),
+            ("HEAD", "/health?x", &[], Content::None, "health"),
+            ("POST", "/health", &[], Content::Some, "pass"),
+            ("GET", "/healthy", &[], Content::None, "cached"),
+            ("GET", "/a", &[], Content::None, "cached"),
+            ("HEAD", "/a", &[], Content::None, "cached"),
+            ("GET", "http://api.test/a", &[], Content::None, "cached"),
+            ("GET", "/a", &[], Content::Some, "pass"),
+            ("POST", "/a", &[], Content::None, "pass"),
+            ("DELETE", "/a", &[], Content::None, "pass"),
+            ("OPTIONS", "*", &[], Content::None, "pass"),
+            ("QUERY", "/a", &[], Content::Some, "pass"),
+            ("GET", "/a", upgrade, Content::None, "upgrade"),
+            ("GET", "/a", &[("upgrade", "websocket")], Content::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade")], Content::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade"), ("upgrade", "h2c")], Content::None, "cached"),
+            ("POST", "/a", upgrade, Content::Some, "pass"),
+            ("TRACE", "/a", &[], Content::None, "refused"),
+            ("GET", "http://other.test/a", &[], Content::None, "refused"),
+            ("GET", "/a", &[("host", "b.test")], Content::None, "refused"),
+            ("CONNECT", "api.test:443", &[], Content::None, "refused"),
+            ("GET", "api.test", &[], Content::None, "refused"),
+            ("GET", "*", &[], Content::None, "refused"),
+        ];
+        for (method, uri, fields, content, want) in rows {
+            assert_eq!(way(method, uri, fields, *content), *want, "{method} {uri} {fields:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A connection that has switched protocols: bytes both ways, until one side ends or both stand still.
+//!
+//! What they say to each other is not ours to know, so the only limit is on silence: without one, whoever gets an origin
+//! to switch holds a connection of ours on either side for ever. What counts is bytes that have come, from either side: one
+//! that is merely slow to take them holds nobody up, since a piece at most is between the two.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::time::sleep_until;
+
+use crate::time::instant;
+
+/// How a tunnel ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Both sides have said their last, or one is gone.
+    Closed(io::Result<()>),
+    /// Nothing came for too long.
+    Idle,
+}
+
+/// Carries bytes until both sides have ended, one breaks, or nothing has come from either for `idle_timeout`. Dropping it
+/// closes both.
+pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> Ended
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncRead + AsyncWrite + Unpin,
+{
+    let last = Cell::new(instant());
+    let (mut client, mut origin) =
+        (Side { stream: client, last: &last }, Side { stream: origin, last: &last });
+    let mut copied = pin!(copy_bidirectional(&mut client, &mut origin));
+    loop {
+        let due = last.get() + idle_timeout;
+        tokio::select! {
+            biased;
+            closed = copied.as_mut() => return Ended::Closed(closed.map(drop)),
+            // One alarm, set anew when it rings: bytes cost a reading of the clock and no timer.
+            () = sleep_until(due.into()) => if last.get() + idle_timeout <= due { return Ended::Idle },
+        }
+    }
+}
+
+/// One end of a tunnel.
+struct Side<'a, S> {
+    stream: S,
+    /// When bytes came last, from either end.
+    last: &'a Cell<Instant>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Side<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.last.set(instant());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Side<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lives_as_long_as_either_side_has_something_to_say() {
+        let ((mut client, near), (far, mut origin)) = (duplex(64), duplex(64));
+        let talk = async {
+            let mut heard = [0; 4];
+            for _ in 0..3 {
+                sleep(IDLE * 3 / 4).await;
+                client.write_all(b"ping").await.unwrap();
+                origin.read_exact(&mut heard).await.unwrap();
+                sleep(IDLE * 3 / 4).await;
+                origin.write_all(b"pong").await.unwrap();
+                client.read_exact(&mut heard).await.unwrap();
+            }
+            (instant(), client, origin)
+        };
+        let (ended, (last, ..)) = tokio::join!(carry(near, far, IDLE), talk);
+        assert!(matches!(ended, Ended::Idle), "{ended:?}");
+        assert_eq!(instant() - last, IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_takes_nothing_ends_it_too() {
+        let ((mut client, near), (far, origin)) = (duplex(64), duplex(64));
+        let flood = async { while client.write_all(&[0; 64]).await.is_ok() {} };
+        let begun = instant();
+        let (ended, ()) = tokio::join!(async { matches!(carry(near, far, IDLE).await, Ended::Idle) }, flood);
+        assert!(ended);
+        assert_eq!(instant() - begun, IDLE);
+        drop(origin);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_both_is_the_end() {
+        let ((client, near), (far, mut origin)) = (duplex(64), duplex(64));
+        origin.write_all(b"bye").await.unwrap();
+        drop(origin);
+        let mut client = client;
+        let listen = async {
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.unwrap();
+            drop(client);
+            heard
+        };
+        let (ended, heard) = tokio::join!(carry(near, far, IDLE), listen);
+        assert!(matches!(ended, Ended::Closed(Ok(()))), "{ended:?}");
+        assert_eq!(heard, b"bye");
+    }
+}

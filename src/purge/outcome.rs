@@ -1,0 +1,112 @@
+//! What became of a purge, as a status and a document.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::order::Order;
+use crate::json;
+use crate::label::Label;
+use crate::store::{PurgeFailed, Purged, Strength};
+use crate::time::millis;
+
+crate::labels! {
+    /// How far a purge has come.
+    pub enum Outcome {
+        /// No node of the fleet uses any of it.
+        Everywhere => "everywhere",
+        /// It holds in Redis, and not all nodes have said that they know.
+        NotEverywhere => "not-everywhere",
+        /// Redis could not be asked. It holds in this node's memory only.
+        Unavailable => "unavailable",
+        /// It could not be done, and not for want of Redis.
+        Failed => "failed",
+    }
+}
+
+impl Outcome {
+    /// What the store said.
+    pub fn of(said: &Result<Purged, PurgeFailed>) -> Self {
+        match said {
+            Ok(Purged { nodes, confirmed }) if confirmed >= nodes => Self::Everywhere,
+            Ok(_) => Self::NotEverywhere,
+            Err(PurgeFailed::Redis(_)) => Self::Unavailable,
+            Err(_) => Self::Failed,
+        }
+    }
+
+    /// `202`: taken, and not known to be done; a purge that is repeated does no harm. `503`: to be repeated.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Everywhere => StatusCode::OK,
+            Self::NotEverywhere => StatusCode::ACCEPTED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What a client is told, that order and the time that it took.
+    pub fn document(order: &Order, said: &Result<Purged, PurgeFailed>, took: Duration) -> String {
+        let outcome = Self::of(said);
+        json::object(|object| {
+            match said {
+                Ok(Purged { nodes, confirmed }) => {
+                    object.word("outcome", outcome.word());
+                    object.number("nodes", (*nodes).into());
+                    object.number("confirmed", (*confirmed).into());
+                }
+                // RFC 9457.
+                Err(failed) => {
+                    object.text("title", outcome.status().canonical_reason().unwrap_or_default(), usize::MAX);
+                    object.number("status", outcome.status().as_u16().into());
+                    object.text("detail", &failed.to_string(), usize::MAX);
+                    object.word("outcome", outcome.word());
+                }
+            }
+            object.number("took_ms", millis(took));
+            object.word("strength", strength(order.strength));
+            object.objects("purged", order.named.iter(), |object, named| named.write(object));
+        })
+    }
+}
+
+fn strength(strength: Strength) -> &'static str {
+    match strength {
+        Strength::Hard => "hard",
+        Strength::Soft => "soft",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::purge::read;
+    use crate::redis::Unavailable;
+
+    #[test]
+    fn what_is_told() {
+        let order = read(
+            r#"{"url":"http://a.test/\"","tag":"t","group":{"authority":"a","name":"g"},"prefix":"http://a.test/v1","all":true}"#,
+        )
+        .unwrap_or_else(|bad| panic!("{bad}"));
+        let purged = r#"[{"url":"http://a.test/\""},{"tag":"t"},{"group":{"authority":"a","name":"g"}},{"prefix":"http://a.test/v1"},{"all":true}]"#;
+        let took = Duration::from_micros(12_999);
+        for (said, status, told) in [
+            (Ok(Purged { nodes: 3, confirmed: 3 }), 200, r#""outcome":"everywhere","nodes":3,"confirmed":3"#),
+            (
+                Ok(Purged { nodes: 3, confirmed: 2 }),
+                202,
+                r#""outcome":"not-everywhere","nodes":3,"confirmed":2"#,
+            ),
+            (
+                Err(PurgeFailed::Redis(Unavailable::Closed)),
+                503,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
+            ),
+        ] {
+            assert_eq!(Outcome::of(&said).status().as_u16(), status);
+            let want = format!(r#"{{{told},"took_ms":12,"strength":"hard","purged":{purged}}}"#);
+            assert_eq!(Outcome::document(&order, &said, took), want);
+        }
+    }
+}

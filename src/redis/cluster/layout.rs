@@ -1,0 +1,103 @@
+//! Who has which slots, and the way to them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::redis::pool::Pool;
+use crate::resp::topology::{Endpoint, Slot, SlotMap};
+
+/// One server and its pool.
+pub(super) struct Node {
+    pub(super) endpoint: Endpoint,
+    pub(super) pool: Pool,
+    /// When it last said that it is a master.
+    pub(super) vouched: Cell<Instant>,
+}
+
+/// The map, and a node for each server in it. Empty until the first map is there.
+#[derive(Default)]
+pub(super) struct Layout {
+    map: Option<SlotMap>,
+    /// For each shard of the map, in its place.
+    shards: Vec<Members>,
+}
+
+/// The servers of a shard.
+pub(super) struct Members {
+    pub(super) master: Rc<Node>,
+    /// Where replicas answer reads; none elsewhere.
+    pub(super) replicas: Vec<Rc<Node>>,
+}
+
+impl Layout {
+    /// `shards` are the members of the map's shards, each in its place.
+    pub(super) fn new(map: SlotMap, shards: Vec<Members>) -> Self {
+        Self { map: Some(map), shards }
+    }
+
+    /// Who writes a slot.
+    pub(super) fn master(&self, slot: Slot) -> Option<Rc<Node>> {
+        self.members(slot).map(|members| Rc::clone(&members.master))
+    }
+
+    /// Every master that has a slot, each with a key of its own.
+    pub(super) fn masters(&self) -> Vec<(Rc<Node>, Vec<u8>)> {
+        let key_of = |place| self.map.as_ref()?.key_of(place);
+        let masters = self.shards.iter().enumerate();
+        masters.filter_map(|(place, members)| Some((Rc::clone(&members.master), key_of(place)?))).collect()
+    }
+
+    /// Who reads a slot: one of the replicas that are up, or the master.
+    pub(super) fn reader(&self, slot: Slot) -> Option<Rc<Node>> {
+        let members = self.members(slot)?;
+        let count = members.replicas.len();
+        let first = fastrand::usize(..count.max(1));
+        let mut in_turn = members.replicas.iter().cycle().skip(first).take(count);
+        let up = in_turn.find(|replica| replica.pool.is_connected());
+        Some(Rc::clone(up.unwrap_or(&members.master)))
+    }
+
+    /// The server at a place.
+    pub(super) fn node(&self, endpoint: &Endpoint) -> Option<Rc<Node>> {
+        self.nodes().find(|node| node.endpoint == *endpoint).map(Rc::clone)
+    }
+
+    /// A slot is the master's at this place from now on, if there is one.
+    pub(super) fn moved(&mut self, slot: Slot, to: &Endpoint) -> Option<Rc<Node>> {
+        let map = self.map.as_mut()?;
+        let place = map.mastered_by(to)?;
+        map.assign(slot, place);
+        self.master(slot)
+    }
+
+    /// Any server that can be spoken to.
+    pub(super) fn any_connected(&self) -> Option<Rc<Node>> {
+        self.nodes().find(|node| node.pool.is_connected()).map(Rc::clone)
+    }
+
+    /// Every server; a replica of nobody is none.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Rc<Node>> {
+        self.shards.iter().flat_map(|members| std::iter::once(&members.master).chain(&members.replicas))
+    }
+
+    /// Every server, for whoever ends them.
+    pub(super) fn into_nodes(self) -> impl Iterator<Item = Rc<Node>> {
+        self.shards.into_iter().flat_map(|members| std::iter::once(members.master).chain(members.replicas))
+    }
+
+    /// Every server that the map names, also those that have no node.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        let shards = self.map.iter().flat_map(|map| map.shards());
+        shards.flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas)).cloned().collect()
+    }
+
+    /// The map.
+    pub(super) fn map(&self) -> Option<&SlotMap> {
+        self.map.as_ref()
+    }
+
+    fn members(&self, slot: Slot) -> Option<&Members> {
+        self.shards.get(self.map.as_ref()?.owner(slot)?)
+    }
+}

@@ -1,0 +1,74 @@
+//! Asks each master, again and again, whether it still is one.
+//!
+//! A master that has been demoted, or is cut off from the others, says nothing of it, and its connections stay. What was read
+//! from it counts only while it answers for a key of its own: who is no master redirects, and who is cut off refuses. So a
+//! server that has lost its place is not trusted for longer than [`REDIS_VOUCHED_FOR`] and the wait for one answer, however
+//! little it is asked otherwise.
+
+use std::rc::Rc;
+
+use tokio::time::{sleep, timeout};
+
+use super::Servers;
+use super::layout::Node;
+use crate::limits::{REDIS_HEARTBEAT, REDIS_VOUCHED_FOR};
+use crate::redis::error::Unavailable;
+use crate::redis::topology::at_once;
+use crate::resp::{Command, ErrorKind};
+use crate::time::instant;
+
+/// What a master says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// That it is one.
+    Master,
+    /// That it is none, or serves nobody.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+/// Never ends by itself.
+pub(super) async fn run(servers: Rc<Servers>) {
+    loop {
+        let masters = servers.layout.borrow().masters();
+        at_once(masters.into_iter().map(|(node, key)| ask(&servers, node, key))).await;
+        sleep(REDIS_HEARTBEAT).await;
+    }
+}
+
+async fn ask(servers: &Servers, node: Rc<Node>, key: Vec<u8>) {
+    let answer = timeout(REDIS_HEARTBEAT, node.pool.command(&Command::Get { key: &key })).await;
+    servers.told(&node, judge(answer.unwrap_or(Err(Unavailable::Timeout)).map(drop)));
+}
+
+fn judge(answer: Result<(), Unavailable>) -> Word {
+    match answer {
+        // It does not let us have this key, or somebody else will have it: it speaks as the master of it.
+        Ok(()) | Err(Unavailable::Server(ErrorKind::NoPerm | ErrorKind::Ask | ErrorKind::WrongType)) => {
+            Word::Master
+        }
+        Err(Unavailable::Server(_)) => Word::Other,
+        Err(_) => Word::Nothing,
+    }
+}
+
+impl Servers {
+    fn told(&self, node: &Node, word: Word) {
+        match word {
+            Word::Master => {
+                node.vouched.set(instant());
+                node.pool.trust();
+            }
+            Word::Other => {
+                node.pool.distrust();
+                self.doubt.raise();
+            }
+            Word::Nothing => {
+                if instant().saturating_duration_since(node.vouched.get()) >= REDIS_VOUCHED_FOR {
+                    node.pool.distrust();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A Redis in this process, on a clock that stands still until everybody waits: what takes seconds takes no time, and
+//! the same seed gives the same run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
+
+use crate::redis::dial::{Dialler, Socket};
+use crate::redis::metrics::Metrics;
+use crate::redis::{Address, Options, Pool};
+use crate::resp::{Frame, Inbox, Reply};
+use crate::telemetry::Registry;
+use crate::time::instant;
+
+/// What a socket holds in each direction.
+const SOCKET_BYTES: usize = 16 * 1024;
+/// `redis_timeout` as it is by default.
+pub(super) const CEILING: Duration = Duration::from_millis(50);
+/// How much later than its time an alarm rings: timers have whole milliseconds.
+pub(super) const TICK: Duration = Duration::from_millis(2);
+
+/// Runs on the clock that stands still.
+pub(super) fn on_paused_clock(work: impl Future<Output = ()>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, work);
+}
+
+/// How the server behaves. May be changed at any time.
+#[derive(Clone, Debug)]
+pub(super) struct Conduct {
+    /// Nobody can connect, and nobody is connected.
+    pub(super) away: bool,
+    /// Nothing is read or said.
+    pub(super) stalled: bool,
+    /// Everything but a greeting is refused.
+    pub(super) loading: bool,
+    /// The tasks of new connections panic, on our side, when the first reply comes.
+    pub(super) poisoned: bool,
+    /// How long a batch of replies takes, in microseconds.
+    pub(super) usual: Range<u64>,
+    /// Replies leave in pieces of so many bytes, with a pause behind each.
+    pub(super) trickle: Option<(usize, Duration)>,
+    /// How long it takes on one connection, by its number.
+    pub(super) slow: Option<(usize, Duration)>,
+    /// The part of the batches that takes long, and how long, in milliseconds.
+    pub(super) tail: (f64, Range<u64>),
+    /// The part of the batches in the middle of which the connection ends.
+    pub(super) cut: f64,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self {
+            away: false,
+            stalled: false,
+            loading: false,
+            poisoned: false,
+            usual: 0..1,
+            trickle: None,
+            slow: None,
+            tail: (0.0, 0..1),
+            cut: 0.0,
+        }
+    }
+}
+
+/// The server. Clones are the same.
+#[derive(Clone)]
+pub(in crate::redis) struct Model(Rc<Inner>);
+
+struct Inner {
+    conduct: RefCell<Conduct>,
+    changed: Notify,
+    data: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
+    rng: RefCell<Rng>,
+    dials: RefCell<Vec<Instant>>,
+    commands: RefCell<HashMap<String, usize>>,
+    connections: Cell<usize>,
+}
+
+impl Model {
+    pub(super) fn new(seed: u64) -> Self {
+        // Our own jitter is drawn from the thread's generator.
+        fastrand::seed(seed);
+        Self(Rc::new(Inner {
+            conduct: RefCell::default(),
+            changed: Notify::new(),
+            data: RefCell::default(),
+            rng: RefCell::new(Rng::with_seed(seed)),
+            dials: RefCell::default(),
+            commands: RefCell::default(),
+            connections: Cell::new(0),
+        }))
+    }
+
+    /// A pool that is connected to it.
+    pub(super) async fn pool(&self, connections: usize, hedge_share: f64) -> (Pool, Registry) {
+        let options = Options {
+            connections,
+            command_timeout: CEILING,
+            hedge_share,
+            ..Options::at(Address::Unix("model".into()))
+        };
+        let registry = Registry::new();
+        let pool = Pool::over(Dialler::to_model(self.clone()), options, None, Metrics::new(&registry));
+        let up = format!("connections{{state=\"up\"}} {connections}\n");
+        while !registry.render().contains(&up) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        (pool, registry)
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut Conduct)) {
+        change(&mut self.0.conduct.borrow_mut());
+        self.0.changed.notify_waiters();
+    }
+
+    /// How often somebody has tried to connect since a moment.
+    pub(super) fn dials_since(&self, moment: Instant) -> usize {
+        self.0.dials.borrow().iter().filter(|&&at| at >= moment).count()
+    }
+
+    /// How often a command was carried out or refused.
+    pub(super) fn heard(&self, command: &str) -> usize {
+        self.0.commands.borrow().get(command).copied().unwrap_or_default()
+    }
+
+    pub(in crate::redis) fn dial(&self) -> io::Result<Box<dyn Socket>> {
+        self.0.dials.borrow_mut().push(instant());
+        let conduct = self.0.conduct.borrow();
+        if conduct.away {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (ours, theirs) = duplex(SOCKET_BYTES);
+        let number = self.0.connections.replace(self.0.connections.get() + 1);
+        spawn_local(self.clone().serve(theirs, number));
+        Ok(if conduct.poisoned {
+            Box::new(Poisoned { model: self.clone(), socket: ours, reads: 0 })
+        } else {
+            Box::new(ours)
+        })
+    }
+
+    /// One connection, from its beginning to its end.
+    async fn serve(self, mut socket: DuplexStream, number: usize) {
+        let mut inbox = Inbox::new();
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.conduct.borrow().away {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = changed => continue,
+                read = socket.read_buf(inbox.room()) => if !read.is_ok_and(|count| count > 0) { return },
+            }
+            let mut replies = Vec::new();
+            self.while_stalled().await;
+            while let Some(frame) = inbox.frame().unwrap() {
+                replies.extend(self.execute(frame));
+            }
+            let delay = self.delay(number);
+            if delay > Duration::ZERO {
+                sleep(delay).await;
+            }
+            self.while_stalled().await;
+            let cut =
+                self.draw(|rng, conduct| (rng.f64() < conduct.cut).then(|| rng.usize(0..=replies.len())));
+            if let Some(cut) = cut {
+                let _ = socket.write_all(&replies[..cut]).await;
+                return;
+            }
+            let trickle = self.0.conduct.borrow().trickle;
+            if let Some((bytes, pause)) = trickle {
+                for piece in replies.chunks(bytes) {
+                    if socket.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    sleep(pause).await;
+                }
+                continue;
+            }
+            // In two pieces, which end anywhere.
+            let (first, second) = replies.split_at(self.draw(|rng, _| rng.usize(0..=replies.len())));
+            for piece in [first, second] {
+                if socket.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn while_stalled(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if !self.0.conduct.borrow().stalled {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn draw<T>(&self, from: impl FnOnce(&mut Rng, &Conduct) -> T) -> T {
+        from(&mut self.0.rng.borrow_mut(), &self.0.conduct.borrow())
+    }
+
+    fn delay(&self, number: usize) -> Duration {
+        self.draw(|rng, Conduct { usual, slow, tail: (part, long), .. }| {
+            if let Some((_, delay)) = slow.filter(|(connection, _)| *connection == number) {
+                delay
+            } else if rng.f64() < *part {
+                Duration::from_millis(rng.u64(long.clone()))
+            } else {
+                Duration::from_micros(rng.u64(usual.clone()))
+            }
+        })
+    }
+
+    fn execute(&self, frame: Frame) -> Vec<u8> {
+        let (name, words) = spoken(frame);
+        *self.0.commands.borrow_mut().entry(name.clone()).or_default() += 1;
+        let mut data = self.0.data.borrow_mut();
+        match name.as_str() {
+            "HELLO" => b"%1\r\n+proto\r\n:3\r\n".to_vec(),
+            "CLIENT" => b"+OK\r\n".to_vec(),
+            _ if self.0.conduct.borrow().loading => b"-LOADING Redis is loading\r\n".to_vec(),
+            "PING" => b"+PONG\r\n".to_vec(),
+            "SET" => {
+                data.insert(words[1].clone(), words[2].clone());
+                b"+OK\r\n".to_vec()
+            }
+            "UNLINK" => format!(":{}\r\n", usize::from(data.remove(&words[1]).is_some())).into_bytes(),
+            "GET" => data.get(&words[1]).map_or(b"_\r\n".to_vec(), |value| {
+                [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+            }),
+            _ => panic!("{name}"),
+        }
+    }
+}
+
+/// A socket that panics after its greeting.
+struct Poisoned {
+    model: Model,
+    socket: DuplexStream,
+    reads: usize,
+}
+
+impl AsyncRead for Poisoned {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, into);
+        self.reads += usize::from(into.filled().len() > before);
+        let is_well = self.reads <= 2 || !self.model.0.conduct.borrow().poisoned;
+        assert!(is_well, "this is the panic that the test is about");
+        read
+    }
+}
+
+impl AsyncWrite for Poisoned {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// A command as it came: its name, and all of its words, that one too.
+pub(super) fn spoken(frame: Frame) -> (String, Vec<Vec<u8>>) {
+    let Frame::Reply(Reply::Array(arguments)) = frame else { panic!("{frame:?}") };
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| if let Reply::Bulk(word) = word { word.to_vec() } else { panic!("{word:?}") })
+        .collect();
+    (String::from_utf8(words[0].clone()).unwrap(), words)
+}

@@ -1,0 +1,322 @@
+//! Deadlines, breaker and hedges, on a clock that stands still: what is said of times is exact.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep;
+
+use super::model::{CEILING, Conduct, Model, TICK, on_paused_clock};
+use crate::limits::{REDIS_BREAKER_REST_MAX, REDIS_HEDGE_DELAY_MIN, REDIS_SILENCE_MIN};
+use crate::redis::{BreakerState, Lane, Pool, Standing, Unavailable};
+use crate::telemetry::Registry;
+use crate::time::instant;
+
+const TTL: Duration = Duration::from_secs(60);
+
+type Timed = (Result<Option<Bytes>, Unavailable>, Duration);
+
+/// A read, and how long it took.
+async fn timed(pool: &Pool, key: &str) -> Timed {
+    let start = instant();
+    let got = pool.get(key.as_bytes()).await;
+    (got, (instant() - start))
+}
+
+/// Reads enough for the pace to be known.
+async fn warm(pool: &Pool) {
+    pool.set(b"k", "k".into(), TTL).await.unwrap();
+    for _ in 0..200 {
+        assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
+    }
+}
+
+fn metric(registry: &Registry, name: &str) -> usize {
+    let name = format!("cachewarp_redis_{name} ");
+    let text = registry.render();
+    text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+/// Callers that ask at the same time.
+fn crowd(pool: &Pool, callers: usize) -> Vec<JoinHandle<Timed>> {
+    let one = |pool: Pool| async move { timed(&pool, "k").await };
+    (0..callers).map(|_| spawn_local(one(pool.clone()))).collect()
+}
+
+#[test]
+fn a_stall_costs_a_read_less_than_a_write() {
+    on_paused_clock(async {
+        let model = Model::new(1);
+        let (pool, _) = model.pool(1, 0.0).await;
+        // Nothing is known yet.
+        model.set(|conduct| conduct.stalled = true);
+        let (got, took) = timed(&pool, "k").await;
+        assert_eq!(got, Err(Unavailable::Timeout));
+        assert!(took >= CEILING && took <= CEILING + TICK, "{took:?}");
+
+        model.set(|conduct| conduct.stalled = false);
+        warm(&pool).await;
+        model.set(|conduct| conduct.stalled = true);
+        let (got, took) = timed(&pool, "k").await;
+        assert_eq!(got, Err(Unavailable::Timeout));
+        assert!(took >= REDIS_SILENCE_MIN && took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
+        let start = instant();
+        assert_eq!(pool.set(b"k", "k".into(), TTL).await, Err(Unavailable::Timeout));
+        assert!((instant() - start) >= CEILING && (instant() - start) <= CEILING + TICK);
+    });
+}
+
+#[test]
+fn a_large_value_takes_as_long_as_it_moves() {
+    on_paused_clock(async {
+        let model = Model::new(2);
+        let (pool, _) = model.pool(2, 0.0).await;
+        warm(&pool).await;
+        let large = Bytes::from(vec![b'v'; 1 << 20]);
+        pool.set(b"large", large.clone(), TTL).await.unwrap();
+        // Each piece is a sign of life.
+        model.set(|conduct| conduct.trickle = Some((100_000, Duration::from_millis(3))));
+        let (got, took) = timed(&pool, "large").await;
+        assert_eq!(got, Ok(Some(large)));
+        assert!(took > REDIS_SILENCE_MIN, "{took:?}");
+        // Up to what anything may take.
+        model.set(|conduct| conduct.trickle = Some((20_000, Duration::from_millis(3))));
+        let (got, took) = timed(&pool, "large").await;
+        assert_eq!(got, Err(Unavailable::Timeout));
+        assert!(took >= CEILING && took <= CEILING + TICK, "{took:?}");
+    });
+}
+
+#[test]
+fn a_server_that_becomes_slower_is_waited_for_and_no_connection_is_lost() {
+    on_paused_clock(async {
+        let model = Model::new(3);
+        let (pool, registry) = model.pool(4, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.usual = 30_000..31_000);
+        let start = instant();
+        while pool.get(b"k").await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!((instant() - start) < Duration::from_secs(1), "{:?}", (instant() - start));
+        for _ in 0..100 {
+            assert!(pool.get(b"k").await.is_ok());
+        }
+        assert!(metric(&registry, "late_replies_total") > 0, "it has learned from these");
+        assert_eq!(metric(&registry, r#"connections_lost_total{reason="stalled"}"#), 0);
+    });
+}
+
+#[test]
+fn one_slow_reply_changes_nothing() {
+    on_paused_clock(async {
+        let model = Model::new(4);
+        let (pool, registry) = model.pool(2, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.usual = 30_000..30_001);
+        assert_eq!(pool.get(b"k").await, Err(Unavailable::Timeout));
+        model.set(|conduct| conduct.usual = 100..900);
+        sleep(CEILING).await;
+        for _ in 0..100 {
+            assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
+        }
+        model.set(|conduct| conduct.stalled = true);
+        let (_, took) = timed(&pool, "k").await;
+        assert!(took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
+        assert_eq!(metric(&registry, r#"breaker_opened_total{cause="silent"}"#), 0);
+    });
+}
+
+#[test]
+fn a_breaker_opens_costs_nothing_and_closes_by_one_probe() {
+    on_paused_clock(async {
+        let model = Model::new(5);
+        let (pool, registry) = model.pool(20, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.stalled = true);
+        // Those that are under way pay, once.
+        for caller in crowd(&pool, 64) {
+            let (got, took) = caller.await.unwrap();
+            assert_eq!(got, Err(Unavailable::Timeout));
+            assert!(took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
+        }
+        assert_eq!(metric(&registry, r#"breaker_opened_total{cause="silent"}"#), 1);
+        assert_eq!(metric(&registry, r#"breakers{state="open"}"#), 1);
+        let start = instant();
+        for _ in 0..10_000 {
+            assert_eq!(pool.get(b"k").await, Err(Unavailable::BreakerOpen));
+        }
+        assert_eq!((instant() - start), Duration::ZERO);
+
+        sleep(Duration::from_millis(500)).await;
+        model.set(|conduct| conduct.stalled = false);
+        let start = instant();
+        // The late replies call for the probe: nobody waits for the end of a rest.
+        while pool.get(b"k").await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!((instant() - start) <= CEILING, "{:?}", (instant() - start));
+        assert_eq!(metric(&registry, r#"breakers{state="closed"}"#), 1);
+        // Rests of 25 ms, 50, 100, 200 and so on, each from its half, and the one that was called for.
+        assert!((2..=8).contains(&model.heard("PING")), "{} probes", model.heard("PING"));
+        assert_eq!(metric(&registry, r#"connections_lost_total{reason="stalled"}"#), 0);
+    });
+}
+
+#[test]
+fn a_server_that_loads_is_asked_by_probes_alone() {
+    on_paused_clock(async {
+        let model = Model::new(6);
+        let (pool, registry) = model.pool(4, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.loading = true);
+        assert!(matches!(pool.get(b"k").await, Err(Unavailable::Server(_))));
+        let reads = model.heard("GET");
+        let start = instant();
+        while (instant() - start) < Duration::from_secs(10) {
+            assert_eq!(pool.get(b"k").await, Err(Unavailable::BreakerOpen));
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(model.heard("GET"), reads);
+        assert!((15..=60).contains(&model.heard("PING")), "{} probes in 10 s", model.heard("PING"));
+        model.set(|conduct| conduct.loading = false);
+        sleep(REDIS_BREAKER_REST_MAX + TICK * 2).await;
+        assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
+        assert_eq!(metric(&registry, r#"breaker_opened_total{cause="loading"}"#), 1);
+    });
+}
+
+#[test]
+fn one_silent_connection_is_avoided_and_opens_no_breaker() {
+    on_paused_clock(async {
+        let model = Model::new(7);
+        let (pool, registry) = model.pool(4, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.slow = Some((0, Duration::from_millis(400))));
+        let mut missed = 0;
+        for _ in 0..50 {
+            for caller in crowd(&pool, 8) {
+                missed += usize::from(caller.await.unwrap().0.is_err());
+            }
+        }
+        assert_eq!(missed, 8, "those that were on it when it fell silent");
+        assert_eq!(metric(&registry, r#"breaker_opened_total{cause="silent"}"#), 0);
+    });
+}
+
+#[test]
+fn a_late_read_is_sent_again_and_the_first_reply_counts() {
+    on_paused_clock(async {
+        let model = Model::new(8);
+        let (pool, registry) = model.pool(4, 1.0).await;
+        warm(&pool).await;
+        let reads = model.heard("GET");
+        model.set(|conduct| conduct.slow = Some((0, Duration::from_millis(30))));
+        let (got, took) = timed(&pool, "k").await;
+        assert_eq!(got, Ok(Some("k".into())));
+        assert!(took >= REDIS_HEDGE_DELAY_MIN && took <= REDIS_HEDGE_DELAY_MIN + TICK * 2, "{took:?}");
+        assert_eq!(metric(&registry, r#"hedges_total{result="won"}"#), 1);
+        sleep(CEILING).await;
+        assert_eq!(model.heard("GET"), reads + 2);
+        // The reply that was not needed was dropped in its place.
+        assert_eq!(metric(&registry, "late_replies_total"), 1);
+        model.set(|conduct| conduct.slow = None);
+        pool.set(b"other", "other".into(), TTL).await.unwrap();
+        assert_eq!(pool.get(b"other").await, Ok(Some("other".into())));
+        assert_eq!(metric(&registry, r#"connections_lost_total{reason="shifted"}"#), 0);
+    });
+}
+
+#[test]
+fn no_more_hedges_than_were_earned() {
+    on_paused_clock(async {
+        let model = Model::new(9);
+        let (pool, registry) = model.pool(8, 0.01).await;
+        warm(&pool).await;
+        // All connections are slow, so a hedge is of no use and the pool must not ask twice as much.
+        model.set(|conduct| conduct.usual = 4_000..4_900);
+        let before = model.heard("GET");
+        for _ in 0..20 {
+            for caller in crowd(&pool, 16) {
+                caller.await.unwrap().0.unwrap();
+            }
+        }
+        sleep(CEILING).await;
+        let more = model.heard("GET") - before - 20 * 16;
+        // Two from the two hundred before, three from these.
+        assert!((1..=5).contains(&more), "{more} hedges");
+        assert!(metric(&registry, r#"hedges_total{result="over-budget"}"#) > 0);
+        let sent =
+            ["won", "lost"].map(|result| metric(&registry, &format!("hedges_total{{result=\"{result}\"}}")));
+        assert_eq!(sent.iter().sum::<usize>(), more);
+    });
+}
+
+#[test]
+fn both_tries_together_take_no_longer_than_one_may() {
+    on_paused_clock(async {
+        let model = Model::new(10);
+        let (pool, registry) = model.pool(4, 1.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.stalled = true);
+        let (got, took) = timed(&pool, "k").await;
+        assert_eq!(got, Err(Unavailable::Timeout));
+        assert!(took <= REDIS_HEDGE_DELAY_MIN + REDIS_SILENCE_MIN + TICK * 2, "{took:?}");
+        assert_eq!(metric(&registry, r#"hedges_total{result="vain"}"#), 1);
+    });
+}
+
+#[test]
+fn a_panic_costs_the_connection_and_not_the_seat() {
+    on_paused_clock(async {
+        let model = Model::new(11);
+        model.set(|conduct| conduct.poisoned = true);
+        let (pool, registry) = model.pool(1, 0.0).await;
+        assert_eq!(pool.get(b"k").await, Err(Unavailable::Closed));
+        assert!(!pool.is_connected());
+        model.set(|conduct| conduct.poisoned = false);
+        while !pool.is_connected() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        warm(&pool).await;
+        let text = registry.render();
+        for line in ["cachewarp_panics_total 1", "cachewarp_redis_commands_in_flight 0"] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        assert_eq!(metric(&registry, r#"connections_lost_total{reason="panicked"}"#), 1);
+        assert_eq!(metric(&registry, r#"connections{state="up"}"#), 1);
+        pool.close().await;
+    });
+}
+
+#[test]
+fn whoever_looks_sees_each_connection() {
+    on_paused_clock(async {
+        let model = Model::new(12);
+        let (pool, _) = model.pool(5, 0.0).await;
+        warm(&pool).await;
+        model.set(|conduct| conduct.stalled = true);
+        let callers = crowd(&pool, 3);
+        sleep(Duration::from_millis(3)).await;
+        let states = pool.snapshot();
+        assert_eq!(
+            states.iter().map(|state| state.lane).collect::<Vec<_>>(),
+            [Lane::Reads, Lane::Reads, Lane::Reads, Lane::Reads, Lane::Bulk]
+        );
+        let first = &states[0];
+        assert_eq!((first.standing, first.breaker, first.commands), (Standing::Up, BreakerState::Closed, 3));
+        assert_eq!((first.server.as_str(), first.silence), ("unix://model", REDIS_SILENCE_MIN));
+        assert_eq!(first.oldest, Some(Duration::from_millis(3)));
+        assert!(first.received > 200 && first.sent > 200 && first.bytes > 0, "{first:?}");
+        assert!(states[1..].iter().all(|state| state.commands == 0 && state.oldest.is_none()));
+        model.set(|conduct| conduct.away = true);
+        sleep(Duration::from_secs(1)).await;
+        model.set(|conduct| *conduct = Conduct::default());
+        for caller in callers {
+            assert!(caller.await.unwrap().0.is_err());
+        }
+        sleep(Duration::from_secs(2)).await;
+        assert!(pool.snapshot().iter().all(|state| state.reconnects == 1 && state.standing == Standing::Up));
+        drop(pool);
+    });
+}

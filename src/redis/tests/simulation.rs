@@ -1,0 +1,208 @@
+//! Thousands of short lives of a pool, each drawn from a seed.
+//!
+//! Everything between a caller and the wire is the real thing: choice of connection, windows, pairing, deadlines,
+//! breaker, hedges, supervision. The server is a [`Model`] whose conduct changes all the time: it stalls, loads, goes
+//! away, ends connections in the middle of a reply, answers late. Whatever happens:
+//!
+//! - a value is one that was written under the key that was asked for;
+//! - no caller waits longer than its time limit, to the tick of the clock;
+//! - nobody dials more often than the back-off allows;
+//! - two seconds after the server is well again, everything is answered.
+//!
+//! `SIMULATION_SEED=n` runs one of them, `SIMULATION_SEEDS=n` so many.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::model::{CEILING, Conduct, Model, TICK, on_paused_clock};
+use crate::limits::REDIS_BACKOFF_MIN;
+use crate::redis::{Pool, Unavailable};
+use crate::time::instant;
+
+/// Lives in a run of the tests.
+const SEEDS: u64 = 1000;
+const CALLERS: usize = 12;
+const KEYS: u64 = 6;
+/// Changes of conduct in one life.
+const PHASES: usize = 3;
+/// How soon after the server's own the recovery has to come.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+pub(super) fn number(variable: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the seed of a test is no setting")]
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+/// Says which seed it was, if the life ends badly.
+pub(super) struct Named(pub(super) u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("SIMULATION_SEED={} fails", self.0);
+        }
+    }
+}
+
+#[test]
+fn whatever_the_server_does() {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    let workers = std::thread::available_parallelism().unwrap().get() as u64;
+    let mut outcomes = Outcomes::default();
+    std::thread::scope(|scope| {
+        let part = |worker| seeds.clone().filter(move |seed| seed % workers == worker);
+        let runs: Vec<_> = (0..workers).map(|worker| scope.spawn(move || lives(part(worker)))).collect();
+        runs.into_iter().for_each(|run| outcomes.add(run.join().unwrap()));
+    });
+    // A simulation in which nothing goes wrong, or nothing goes well, proves nothing.
+    if seeds.end - seeds.start >= SEEDS {
+        let Outcomes { values, misses, timeouts, refusals } = outcomes;
+        assert!([values, misses, timeouts, refusals].iter().all(|&count| count > SEEDS), "{outcomes:?}");
+    }
+}
+
+fn lives(seeds: impl Iterator<Item = u64>) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    for seed in seeds {
+        let named = Named(seed);
+        on_paused_clock(async { outcomes.add(life(seed).await) });
+        drop(named);
+    }
+    outcomes
+}
+
+/// How reads ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcomes {
+    values: u64,
+    misses: u64,
+    timeouts: u64,
+    refusals: u64,
+}
+
+impl Outcomes {
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        self.misses += other.misses;
+        self.timeouts += other.timeouts;
+        self.refusals += other.refusals;
+    }
+}
+
+async fn life(seed: u64) -> Outcomes {
+    let mut rng = Rng::with_seed(seed);
+    let model = Model::new(seed);
+    let connections = rng.usize(1..=6);
+    let (pool, _registry) = model.pool(connections, [0.0, 0.02, 1.0][rng.usize(..3)]).await;
+    let outcomes = Rc::new(Cell::new(Outcomes::default()));
+    let enough = Rc::new(Cell::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (rng, outcomes, enough) = (rng.fork(), Rc::clone(&outcomes), Rc::clone(&enough));
+            spawn_local(call(pool.clone(), rng, outcomes, enough))
+        })
+        .collect();
+    for _ in 0..PHASES {
+        let conduct = conduct(&mut rng);
+        let start = instant();
+        model.set(|now| *now = conduct.clone());
+        let length = Duration::from_millis(rng.u64(10..200));
+        sleep(length).await;
+        if conduct.away {
+            // All who had one lose their connection at the same time; then one asks.
+            let most = length.as_millis() / (REDIS_BACKOFF_MIN / 2).as_millis() + 1;
+            let dials = model.dials_since(start);
+            assert!(dials as u128 <= connections as u128 + most, "{dials} dials in {length:?}");
+        }
+    }
+    model.set(|conduct| *conduct = Conduct::default());
+    enough.set(true);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    sleep(RECOVERY).await;
+    for key in 0..KEYS {
+        let got = read(&pool, &key.to_string()).await;
+        assert!(got.is_ok(), "{got:?} although the server is well again");
+    }
+    pool.close().await;
+    outcomes.get()
+}
+
+/// Anything that a server can do.
+fn conduct(rng: &mut Rng) -> Conduct {
+    let usual = [0..1, 100..2000, 8_000..20_000][rng.usize(..3)].clone();
+    let conduct = Conduct { usual, ..Conduct::default() };
+    match rng.u8(..9) {
+        0 => Conduct { stalled: true, ..conduct },
+        1 => Conduct { away: true, ..conduct },
+        2 => Conduct { loading: true, ..conduct },
+        3 => Conduct { poisoned: true, cut: 0.1, ..conduct },
+        4 => Conduct { cut: 0.05, ..conduct },
+        5 => Conduct { tail: (0.1, 1..120), ..conduct },
+        6 => Conduct { slow: Some((rng.usize(..8), Duration::from_millis(rng.u64(1..1500)))), ..conduct },
+        7 => Conduct { tail: (0.3, 1..30), cut: 0.02, ..conduct },
+        _ => conduct,
+    }
+}
+
+/// Many calls in a row, some of which are given up in the middle.
+async fn call(pool: Pool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc<Cell<bool>>) {
+    while !enough.get() {
+        let key = rng.u64(..KEYS).to_string();
+        let start = instant();
+        match rng.u8(..10) {
+            0..6 => {
+                let read = read(&pool, &key).await;
+                let mut counted = outcomes.get();
+                match read {
+                    Ok(Some(_)) => counted.values += 1,
+                    Ok(None) => counted.misses += 1,
+                    Err(Unavailable::Timeout) => counted.timeouts += 1,
+                    Err(_) => counted.refusals += 1,
+                }
+                outcomes.set(counted);
+            }
+            6..8 => {
+                // Some are large, and go another way.
+                let value = format!(
+                    "{key}:{}",
+                    "v".repeat(if rng.u8(..12) == 0 { 20_000 } else { rng.usize(..300) })
+                );
+                let _ = pool.set(key.as_bytes(), value.into(), Duration::from_secs(60)).await;
+            }
+            8 => {
+                let _ = pool.delete(key.as_bytes()).await;
+            }
+            _ => {
+                let patience = Duration::from_millis(rng.u64(..4));
+                let _ = tokio::time::timeout(patience, read(&pool, &key)).await;
+            }
+        }
+        let took = instant() - start;
+        assert!(took <= CEILING + TICK, "a caller waited {took:?}");
+        // Mostly in bursts.
+        if rng.u8(..4) > 0 {
+            sleep(Duration::from_millis(rng.u64(..60))).await;
+        }
+    }
+}
+
+/// What is under a key. It has to be what belongs there.
+async fn read(pool: &Pool, key: &str) -> Result<Option<Bytes>, Unavailable> {
+    let got = pool.get(key.as_bytes()).await;
+    if let Ok(Some(value)) = &got {
+        assert_eq!(value.split(|&byte| byte == b':').next(), Some(key.as_bytes()), "another key's value");
+    }
+    got
+}

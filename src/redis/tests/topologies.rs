@@ -1,0 +1,267 @@
+//! Short lives of two clients behind sentinels or of a cluster, each drawn from a seed.
+//!
+//! Each client keeps what it may remember, as the memory tier does: for as long as its witness is true and no news of it have
+//! come. Servers are killed, stalled, cut off, replaced while they live on, and lose slots; sentinels are away and slow to
+//! hear of each other's decisions. Whatever happens:
+//!
+//! - a value is one that was written under the key that was asked for;
+//! - no caller waits longer than its time limit, to the tick of the clock;
+//! - what is remembered is never older than [`REDIS_CHANGE_SETTLES`]: a purge that has waited for that is a purge everywhere;
+//! - when all is well again, every key is answered with what stands where it belongs, and what is remembered is that.
+//!
+//! `SIMULATION_SEED=n` runs one of them, `SIMULATION_SEEDS=n` so many.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::model::{CEILING, TICK, on_paused_clock};
+use super::simulation::{Named, number};
+use super::world::{HOST, NAME, PARTS, World, endpoint};
+use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MIN};
+use crate::redis::{
+    Address, Client, ClusterSeeds, Command, Deployment, Listener, Options, Readers, Reply, Seats, Sentinels,
+    Topology, Tracking, Witness,
+};
+use crate::telemetry::Registry;
+use crate::time::instant;
+
+/// Lives in a run of the tests.
+const SEEDS: u64 = 60;
+const KEYS: u64 = 24;
+const CALLERS: usize = 4;
+/// What goes wrong in one life.
+const EVENTS: usize = 4;
+/// When sentinels have told each other of what one of them has decided.
+const SPREAD: Duration = Duration::from_secs(2);
+/// How soon all is well after the servers are, with the questions for who they are.
+const RECOVERY: Duration = Duration::from_secs(4);
+
+/// A client and what it remembers.
+struct Node {
+    client: Client,
+    seats: Arc<Seats>,
+    memory: Rc<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    held: RefCell<HashMap<Vec<u8>, (Bytes, Witness)>>,
+    hits: Cell<u64>,
+}
+
+impl Listener for Memory {
+    fn invalidated(&self, key: &[u8]) {
+        self.held.borrow_mut().remove(key);
+    }
+
+    fn forsaken(&self) {}
+
+    fn message(&self, _: &[u8], _: &Bytes) {}
+}
+
+impl Node {
+    fn open(world: &World) -> Self {
+        let sentinels = world.sentinels();
+        let topology = if sentinels.is_empty() {
+            Topology::Cluster(ClusterSeeds {
+                seeds: world.ports().map(endpoint).collect(),
+                readers: Readers::Masters,
+            })
+        } else {
+            let seeds = sentinels.into_iter().map(endpoint).collect();
+            Topology::Sentinel(Sentinels { seeds, master: NAME.to_owned(), credentials: None })
+        };
+        let server = Options {
+            connections: 4,
+            command_timeout: CEILING,
+            ..Options::at(Address::Tcp { host: HOST.to_owned(), port: 1 })
+        };
+        let (seats, memory) = (Seats::new(), Rc::<Memory>::default());
+        let channels = vec!["sync".into()];
+        let tracking = Tracking::new(Arc::clone(&seats), Rc::clone(&memory) as Rc<_>, channels);
+        let client = Client::open_tracking(Deployment { topology, server }, tracking, &Registry::new());
+        Self { client, seats, memory }
+    }
+
+    fn remembered(&self, key: &[u8]) -> Option<Bytes> {
+        let held = self.memory.held.borrow();
+        held.get(key).filter(|(_, witness)| self.seats.is_true(*witness)).map(|(value, _)| value.clone())
+    }
+
+    async fn read(&self, world: &World, key: &str) {
+        if let Some(value) = self.remembered(key.as_bytes()) {
+            self.memory.hits.set(self.memory.hits.get() + 1);
+            let (truth, since) = world.truth(key.as_bytes());
+            let is_old = truth.as_deref() != Some(&value[..]);
+            let age = since.map_or(Duration::ZERO, |since| instant() - since);
+            assert!(
+                !is_old || age <= REDIS_CHANGE_SETTLES,
+                "{key}: {value:?} is remembered, {truth:?} for {age:?}"
+            );
+            return;
+        }
+        if let Ok((Reply::Bulk(value), reading)) =
+            self.client.read(&Command::Get { key: key.as_bytes() }).await
+        {
+            assert_eq!(value.split(|byte| *byte == b':').next(), Some(key.as_bytes()), "another key's value");
+            if let Some(witness) = reading.witness(key.as_bytes()) {
+                self.memory.held.borrow_mut().insert(key.as_bytes().to_vec(), (value, witness));
+            }
+        }
+    }
+
+    async fn write(&self, key: &str, version: u64) {
+        let value = format!("{key}:{version}").into();
+        let _ = self.client.set(key.as_bytes(), value, Duration::from_secs(600)).await;
+        self.memory.held.borrow_mut().remove(key.as_bytes());
+    }
+}
+
+async fn call(world: World, node: Rc<Node>, mut rng: Rng, enough: Rc<Cell<bool>>) {
+    while !enough.get() {
+        let (key, start) = (rng.u64(..KEYS).to_string(), instant());
+        if rng.u8(..8) == 0 {
+            node.write(&key, rng.u64(..)).await
+        } else {
+            node.read(&world, &key).await
+        }
+        let took = instant() - start;
+        assert!(took <= CEILING + TICK, "a caller waited {took:?}");
+        sleep(Duration::from_millis(rng.u64(1..40))).await;
+    }
+}
+
+/// Something goes wrong, and is set right in the end.
+async fn event(world: &World, rng: &mut Rng) {
+    let masters = world.masters();
+    let port = masters[rng.usize(..masters.len())];
+    let pause = |rng: &mut Rng, most| Duration::from_millis(rng.u64(10..most));
+    match rng.u8(..7) {
+        0 => {
+            world.set_stalled(port, true);
+            sleep(pause(rng, 2500)).await;
+            world.set_stalled(port, false);
+        }
+        1 => world.cut(port),
+        2 => {
+            world.set_away(port, true);
+            sleep(pause(rng, 3000)).await;
+            switch(world, rng, port).await;
+            sleep(pause(rng, 3000)).await;
+            world.set_away(port, false);
+        }
+        3 => switch(world, rng, port).await,
+        4 if !world.sentinels().is_empty() => {
+            let number = rng.usize(..3);
+            world.set_sentinel_away(number, true);
+            sleep(pause(rng, 2000)).await;
+            if rng.bool() {
+                switch(world, rng, port).await;
+            }
+            world.set_sentinel_away(number, false);
+        }
+        _ if world.sentinels().is_empty() => {
+            world.begin_to_move(rng.usize(..PARTS), rng.usize(..3));
+            sleep(pause(rng, 1000)).await;
+            world.end_move();
+        }
+        _ => world.cut(world.sentinels()[rng.usize(..3)]),
+    }
+    sleep(pause(rng, 3000)).await;
+}
+
+/// Another master takes over from the one at this port, which may live on.
+async fn switch(world: &World, rng: &mut Rng, old: usize) {
+    let new = world.promote(old);
+    let mut sentinels: Vec<_> = (0..world.sentinels().len()).collect();
+    rng.shuffle(&mut sentinels);
+    let mut elapsed = Duration::ZERO;
+    for (turn, sentinel) in sentinels.into_iter().enumerate() {
+        // The first is the one that decides.
+        let at = if turn == 0 { elapsed } else { elapsed + (SPREAD - elapsed).mul_f64(rng.f64()) };
+        sleep(at - elapsed).await;
+        elapsed = at;
+        world.tell(sentinel, old, new);
+    }
+    if !world.sentinels().is_empty() {
+        sleep(Duration::from_millis(rng.u64(..4000))).await;
+        world.demote(old, new);
+    }
+}
+
+/// How often something remembered was used.
+async fn life(seed: u64) -> u64 {
+    let mut rng = Rng::with_seed(seed);
+    let world = if rng.bool() { World::behind_sentinels(seed) } else { World::of_a_cluster(seed) };
+    let _entered = world.enter();
+    let nodes = [(); 2].map(|()| Rc::new(Node::open(&world)));
+    let enough = Rc::new(Cell::new(false));
+    let mut callers = Vec::new();
+    for node in &nodes {
+        for _ in 0..CALLERS {
+            let call = call(world.clone(), Rc::clone(node), rng.fork(), Rc::clone(&enough));
+            callers.push(spawn_local(call));
+        }
+    }
+    sleep(Duration::from_secs(2)).await;
+    for _ in 0..EVENTS {
+        event(&world, &mut rng).await;
+    }
+    enough.set(true);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    sleep(RECOVERY + REDIS_CHANGE_SETTLES).await;
+    for node in &nodes {
+        for key in (0..KEYS).map(|key| key.to_string()) {
+            let (truth, _) = world.truth(key.as_bytes());
+            if let Some(value) = node.remembered(key.as_bytes()) {
+                assert_eq!(Some(&value[..]), truth.as_deref(), "{key} is remembered");
+            }
+            let mut got = node.client.get(key.as_bytes()).await;
+            if got.is_err() {
+                // Who has not asked since learns by the refusal.
+                sleep(4 * REDIS_TOPOLOGY_INTERVAL_MIN).await;
+                got = node.client.get(key.as_bytes()).await;
+            }
+            assert_eq!(got, Ok(truth.map(Bytes::from)), "{key}, and all is well");
+        }
+        node.client.close().await;
+    }
+    nodes.iter().map(|node| node.memory.hits.get()).sum()
+}
+
+fn hits(seeds: impl Iterator<Item = u64>) -> u64 {
+    let mut hits = 0;
+    for seed in seeds {
+        let named = Named(seed);
+        on_paused_clock(async { hits += life(seed).await });
+        drop(named);
+    }
+    hits
+}
+
+#[test]
+fn whatever_happens_to_the_servers() {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    let lives = seeds.end - seeds.start;
+    let workers = std::thread::available_parallelism().unwrap().get() as u64;
+    let hits: u64 = std::thread::scope(|scope| {
+        let part = |worker| seeds.clone().filter(move |seed| seed % workers == worker);
+        let runs: Vec<_> = (0..workers).map(|worker| scope.spawn(move || hits(part(worker)))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).sum()
+    });
+    // Where nothing is ever remembered, nothing is proved.
+    assert!(hits > lives * 20, "{hits} hits in {lives} lives");
+}

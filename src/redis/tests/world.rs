@@ -1,0 +1,471 @@
+//! Several Redis servers in this process, behind sentinels or as a cluster, on a clock that stands still.
+//!
+//! What is dialled on a thread that has a world leads into it, by the port. A server tracks, pushes what changes, redirects and
+//! refuses as a real one does; replicas have what their master has, at once. Who is the master, who has which slots and who is
+//! there is changed from outside, and the world knows the truth: what stands under a key at the server that really has it, and
+//! since when.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::model::spoken;
+use crate::redis::dial::Socket;
+use crate::resp::topology::{Endpoint, Slot};
+use crate::resp::{Frame, Inbox};
+use crate::time::instant;
+
+const SOCKET_BYTES: usize = 16 * 1024;
+/// How they are called.
+pub(super) const HOST: &str = "world";
+/// What the sentinels call the master.
+pub(super) const NAME: &str = "m";
+/// The slots go in so many parts.
+pub(super) const PARTS: usize = 12;
+const PART: usize = Slot::COUNT.div_ceil(PARTS);
+
+type Data = Rc<RefCell<HashMap<Vec<u8>, Vec<u8>>>>;
+
+/// Servers and how they hang together. Clones are the same.
+#[derive(Clone)]
+pub(super) struct World(Rc<Inner>);
+
+struct Inner {
+    /// Of each data server.
+    servers: Vec<Server>,
+    /// Whom each sentinel takes for the master, and whether it is there; none in a cluster.
+    sentinels: Vec<(Cell<usize>, Cell<bool>)>,
+    /// The master of each group of servers that have the same data; one group behind sentinels.
+    masters: RefCell<Vec<usize>>,
+    /// Which group has each part of the slots.
+    owners: RefCell<Vec<usize>>,
+    /// A part whose keys are with another group already.
+    moving: Cell<Option<(usize, usize)>>,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    changed: Notify,
+    rng: RefCell<Rng>,
+    /// When a key was last changed where it belongs.
+    since: RefCell<HashMap<Vec<u8>, Instant>>,
+    /// When another server last took over: what the old one has taken since is lost.
+    promoted: Cell<Option<Instant>>,
+}
+
+struct Server {
+    group: usize,
+    data: RefCell<Data>,
+    away: Cell<bool>,
+    stalled: Cell<bool>,
+}
+
+struct Connection {
+    port: usize,
+    tracks: Cell<bool>,
+    asking: Cell<bool>,
+    tracked: RefCell<HashSet<Vec<u8>>>,
+    channels: RefCell<HashSet<Vec<u8>>>,
+    outbox: RefCell<Vec<u8>>,
+    called: Notify,
+    ended: Cell<bool>,
+}
+
+impl Connection {
+    fn push(&self, words: &[&[u8]]) {
+        let mut push = format!(">{}\r\n", words.len()).into_bytes();
+        for word in words {
+            push.extend(bulk(word));
+        }
+        self.say(&push);
+    }
+
+    fn say(&self, bytes: &[u8]) {
+        self.outbox.borrow_mut().extend_from_slice(bytes);
+        self.called.notify_one();
+    }
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// While this lives, everything that this thread dials leads into the world.
+pub(super) struct Entered;
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        WORLD.take();
+    }
+}
+
+/// The way into this thread's world, if it has one.
+pub(in crate::redis) fn dial(port: u16) -> Option<io::Result<Box<dyn Socket>>> {
+    let world = WORLD.with_borrow(Clone::clone)?;
+    Some(world.dial(port.into()))
+}
+
+pub(super) fn endpoint(port: usize) -> Endpoint {
+    Endpoint { host: HOST.to_owned(), port: u16::try_from(port).unwrap() }
+}
+
+impl World {
+    /// One master with two replicas, which three sentinels watch.
+    pub(super) fn behind_sentinels(seed: u64) -> Self {
+        Self::new(seed, 1, 3, 3)
+    }
+
+    /// Three masters with one replica each.
+    pub(super) fn of_a_cluster(seed: u64) -> Self {
+        Self::new(seed, 3, 2, 0)
+    }
+
+    fn new(seed: u64, groups: usize, members: usize, sentinels: usize) -> Self {
+        // Our own jitter is drawn from the thread's generator.
+        fastrand::seed(seed);
+        let server = |group: usize, data: &Data| Server {
+            group,
+            data: RefCell::new(Rc::clone(data)),
+            away: Cell::new(false),
+            stalled: Cell::new(false),
+        };
+        let group = |group| {
+            let data = Data::default();
+            (0..members).map(move |_| server(group, &data))
+        };
+        Self(Rc::new(Inner {
+            servers: (0..groups).flat_map(group).collect(),
+            sentinels: (0..sentinels).map(|_| (Cell::new(0), Cell::new(false))).collect(),
+            masters: RefCell::new((0..groups).map(|group| group * members).collect()),
+            owners: RefCell::new((0..PARTS).map(|part| part * groups / PARTS).collect()),
+            moving: Cell::new(None),
+            connections: RefCell::default(),
+            changed: Notify::new(),
+            rng: RefCell::new(Rng::with_seed(seed)),
+            since: RefCell::default(),
+            promoted: Cell::new(None),
+        }))
+    }
+
+    pub(super) fn enter(&self) -> Entered {
+        WORLD.set(Some(self.clone()));
+        Entered
+    }
+
+    /// The ports of the data servers: their places, from one on.
+    pub(super) fn ports(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.0.servers.len()
+    }
+
+    /// The ports of the sentinels.
+    pub(super) fn sentinels(&self) -> Vec<usize> {
+        (0..self.0.sentinels.len()).map(|place| place + 1 + self.0.servers.len()).collect()
+    }
+
+    /// The ports of the masters.
+    pub(super) fn masters(&self) -> Vec<usize> {
+        self.0.masters.borrow().iter().map(|master| master + 1).collect()
+    }
+
+    /// What stands under a key where it belongs, and since when.
+    pub(super) fn truth(&self, key: &[u8]) -> (Option<Vec<u8>>, Option<Instant>) {
+        let group = if self.is_cluster() { self.0.owners.borrow()[part(key)] } else { 0 };
+        let master = self.0.masters.borrow()[group];
+        let moved = self.0.moving.get().filter(|(moving, _)| self.is_cluster() && *moving == part(key));
+        let place = moved.map_or(master, |(_, to)| self.0.masters.borrow()[to]);
+        let value = self.0.servers[place].data.borrow().borrow().get(key).cloned();
+        (value, self.0.since.borrow().get(key).copied().max(self.0.promoted.get()))
+    }
+
+    pub(super) fn set_away(&self, port: usize, away: bool) {
+        self.0.servers[port - 1].away.set(away);
+        if away {
+            self.cut(port);
+        }
+    }
+
+    pub(super) fn set_stalled(&self, port: usize, stalled: bool) {
+        self.0.servers[port - 1].stalled.set(stalled);
+        self.0.changed.notify_waiters();
+    }
+
+    pub(super) fn set_sentinel_away(&self, number: usize, away: bool) {
+        self.0.sentinels[number].1.set(away);
+        if away {
+            self.cut(self.sentinels()[number]);
+        }
+    }
+
+    /// Ends all connections to a server.
+    pub(super) fn cut(&self, port: usize) {
+        for connection in self.connections_to(port) {
+            connection.ended.set(true);
+            connection.called.notify_one();
+        }
+    }
+
+    /// Another server of the group of this master takes over, with what there was; sentinels do not know it yet. Its old
+    /// master goes on for itself behind sentinels, and has become a replica in a cluster.
+    pub(super) fn promote(&self, port: usize) -> usize {
+        let old = port - 1;
+        let group = self.0.servers[old].group;
+        let mut others =
+            (0..self.0.servers.len()).filter(|other| *other != old && self.0.servers[*other].group == group);
+        let new = others.find(|other| !self.0.servers[*other].away.get()).unwrap();
+        if !self.is_cluster() {
+            let data: Data = Rc::new(RefCell::new(self.0.servers[old].data.borrow().borrow().clone()));
+            for (place, server) in self.0.servers.iter().enumerate() {
+                if place != old {
+                    server.data.replace(Rc::clone(&data));
+                }
+            }
+        }
+        self.0.masters.borrow_mut()[group] = new;
+        self.0.promoted.set(Some(instant()));
+        new + 1
+    }
+
+    /// A sentinel learns of it, and says so.
+    pub(super) fn tell(&self, sentinel: usize, old: usize, new: usize) {
+        self.0.sentinels[sentinel].0.set(new - 1);
+        let words = format!("{NAME} {HOST} {old} {HOST} {new}");
+        for connection in self.connections_to(self.sentinels()[sentinel]) {
+            if connection.channels.borrow().contains(&b"+switch-master"[..]) {
+                connection.push(&[b"message", b"+switch-master", words.as_bytes()]);
+            }
+        }
+    }
+
+    /// An old master becomes a replica of the new one, as a sentinel does it: its clients are cut off.
+    pub(super) fn demote(&self, old: usize, new: usize) {
+        let data = Rc::clone(&self.0.servers[new - 1].data.borrow());
+        self.0.servers[old - 1].data.replace(data);
+        self.cut(old);
+    }
+
+    /// The keys of a part go to another group; the part itself follows later.
+    pub(super) fn begin_to_move(&self, part_moved: usize, to: usize) {
+        let from = self.0.owners.borrow()[part_moved];
+        let [source, target] = [from, to].map(|group| self.0.masters.borrow()[group]);
+        let source_data = Rc::clone(&self.0.servers[source].data.borrow());
+        let keys: Vec<_> =
+            source_data.borrow().keys().filter(|key| part(key) == part_moved).cloned().collect();
+        for key in keys {
+            let value = source_data.borrow_mut().remove(&key).unwrap();
+            self.0.servers[target].data.borrow().borrow_mut().insert(key.clone(), value);
+            self.invalidate(&source_data, &key);
+        }
+        self.0.moving.set(Some((part_moved, to)));
+    }
+
+    pub(super) fn end_move(&self) {
+        if let Some((part, to)) = self.0.moving.take() {
+            self.0.owners.borrow_mut()[part] = to;
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.0.sentinels.is_empty()
+    }
+
+    fn connections_to(&self, port: usize) -> Vec<Rc<Connection>> {
+        self.0.connections.borrow().iter().filter(|connection| connection.port == port).cloned().collect()
+    }
+
+    fn draw<T>(&self, from: impl FnOnce(&mut Rng) -> T) -> T {
+        from(&mut self.0.rng.borrow_mut())
+    }
+
+    fn dial(&self, port: usize) -> io::Result<Box<dyn Socket>> {
+        let is_away = match self.0.servers.get(port - 1) {
+            Some(server) => server.away.get(),
+            None => self.0.sentinels[port - 1 - self.0.servers.len()].1.get(),
+        };
+        if is_away {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (ours, theirs) = duplex(SOCKET_BYTES);
+        let connection = Rc::new(Connection {
+            port,
+            tracks: Cell::new(false),
+            asking: Cell::new(false),
+            tracked: RefCell::default(),
+            channels: RefCell::default(),
+            outbox: RefCell::default(),
+            called: Notify::new(),
+            ended: Cell::new(false),
+        });
+        self.0.connections.borrow_mut().push(Rc::clone(&connection));
+        spawn_local(self.clone().serve(theirs, connection));
+        Ok(Box::new(ours))
+    }
+
+    async fn serve(self, mut socket: DuplexStream, connection: Rc<Connection>) {
+        let mut inbox = Inbox::new();
+        while !connection.ended.get() {
+            self.while_stalled(connection.port).await;
+            let words = connection.outbox.take();
+            if !words.is_empty() {
+                sleep(Duration::from_micros(self.draw(|rng| rng.u64(50..2_000)))).await;
+                self.while_stalled(connection.port).await;
+                if connection.ended.get() || socket.write_all(&words).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = connection.called.notified() => {}
+                read = socket.read_buf(inbox.room()) => {
+                    if !read.is_ok_and(|count| count > 0) {
+                        break;
+                    }
+                    self.while_stalled(connection.port).await;
+                    while let Some(frame) = inbox.frame().unwrap() {
+                        self.execute(&connection, frame);
+                    }
+                }
+            }
+        }
+        connection.ended.set(true);
+        self.0.connections.borrow_mut().retain(|other| !Rc::ptr_eq(other, &connection));
+    }
+
+    async fn while_stalled(&self, port: usize) {
+        while self.0.servers.get(port - 1).is_some_and(|server| server.stalled.get()) {
+            self.0.changed.notified().await;
+        }
+    }
+
+    /// Tells all who have read a key from this data, wherever that is.
+    fn invalidate(&self, data: &Data, key: &[u8]) {
+        for connection in self.0.connections.borrow().iter() {
+            let is_here = self
+                .0
+                .servers
+                .get(connection.port - 1)
+                .is_some_and(|server| Rc::ptr_eq(&server.data.borrow(), data));
+            if is_here && connection.tracked.borrow_mut().remove(key) {
+                let push = [b">2\r\n", &bulk(b"invalidate")[..], b"*1\r\n", &bulk(key)].concat();
+                connection.say(&push);
+            }
+        }
+    }
+
+    fn execute(&self, connection: &Connection, frame: Frame) {
+        let (name, words) = spoken(frame);
+        let asking = connection.asking.replace(name == "ASKING");
+        match (name.as_str(), self.0.servers.get(connection.port - 1)) {
+            ("HELLO", _) => connection.say(b"%1\r\n+proto\r\n:3\r\n"),
+            ("PING", _) => connection.say(b"+PONG\r\n"),
+            ("CLIENT" | "ASKING", _) => {
+                if words[1..].first().is_some_and(|word| word == b"TRACKING") {
+                    connection.tracks.set(true);
+                }
+                connection.say(b"+OK\r\n");
+            }
+            ("SUBSCRIBE", _) => {
+                for channel in &words[1..] {
+                    connection.channels.borrow_mut().insert(channel.clone());
+                    let push = [b">3\r\n", &bulk(b"subscribe")[..], &bulk(channel), b":1\r\n"].concat();
+                    connection.say(&push);
+                }
+            }
+            ("SENTINEL", None) => {
+                let (master, _) = &self.0.sentinels[connection.port - 1 - self.0.servers.len()];
+                let port = (master.get() + 1).to_string();
+                connection.say(&[b"*2\r\n", &bulk(HOST.as_bytes())[..], &bulk(port.as_bytes())].concat());
+            }
+            ("ROLE", Some(_)) => {
+                let role: &[u8] = if self.takes_writes(connection.port) { b"master" } else { b"slave" };
+                connection.say(&[b"*3\r\n", &bulk(role)[..], b":0\r\n*0\r\n"].concat());
+            }
+            ("CLUSTER", Some(_)) => self.tell_of_the_cluster(connection, &words[1]),
+            ("GET" | "SET", Some(server)) => self.answer(connection, server, &words, asking),
+            _ => panic!("{name}"),
+        }
+    }
+
+    /// Behind sentinels, an old master does for as long as it has data of its own.
+    fn takes_writes(&self, port: usize) -> bool {
+        let server = &self.0.servers[port - 1];
+        let master = self.0.masters.borrow()[server.group];
+        port == master + 1 || !Rc::ptr_eq(&server.data.borrow(), &self.0.servers[master].data.borrow())
+    }
+
+    fn answer(&self, connection: &Connection, server: &Server, words: &[Vec<u8>], asking: bool) {
+        let key = &words[1];
+        if self.is_cluster()
+            && let Some(elsewhere) = self.elsewhere(connection.port, server, key, asking)
+        {
+            return connection.say(elsewhere.as_bytes());
+        }
+        let data = Rc::clone(&server.data.borrow());
+        if words[0] == b"GET" {
+            if connection.tracks.get() {
+                connection.tracked.borrow_mut().insert(key.clone());
+            }
+            let value = data.borrow().get(key).cloned();
+            return connection.say(&value.map_or(b"_\r\n".to_vec(), |value| bulk(&value)));
+        }
+        if !self.takes_writes(connection.port) {
+            return connection.say(b"-READONLY You can't write against a read only replica.\r\n");
+        }
+        data.borrow_mut().insert(key.clone(), words[2].clone());
+        connection.say(b"+OK\r\n");
+        let master = self.0.masters.borrow()[server.group];
+        if Rc::ptr_eq(&data, &self.0.servers[master].data.borrow()) {
+            self.0.since.borrow_mut().insert(key.clone(), instant());
+        }
+        self.invalidate(&data, key);
+    }
+
+    /// Where a server of a cluster sends a command, if it does not take it.
+    fn elsewhere(&self, port: usize, server: &Server, key: &[u8], asking: bool) -> Option<String> {
+        let masters = self.0.masters.borrow();
+        let (part, slot) = (part(key), Slot::of(key).index());
+        let owner = self.0.owners.borrow()[part];
+        let moving = self.0.moving.get().filter(|(moved, _)| *moved == part);
+        if port != masters[server.group] + 1 {
+            return Some(format!("-MOVED {slot} {HOST}:{}\r\n", masters[owner] + 1));
+        }
+        match moving {
+            Some((_, to)) if server.group == owner => {
+                Some(format!("-ASK {slot} {HOST}:{}\r\n", masters[to] + 1))
+            }
+            Some((_, to)) if server.group == to && asking => None,
+            _ if server.group == owner => None,
+            _ => Some(format!("-MOVED {slot} {HOST}:{}\r\n", masters[owner] + 1)),
+        }
+    }
+
+    fn tell_of_the_cluster(&self, connection: &Connection, what: &[u8]) {
+        match what {
+            b"MYID" => connection.say(&bulk(format!("id-{}", connection.port).as_bytes())),
+            b"SLOTS" => {
+                let mut told = format!("*{PARTS}\r\n");
+                for (part, group) in self.0.owners.borrow().iter().enumerate() {
+                    let (first, last) = (part * PART, ((part + 1) * PART).min(Slot::COUNT) - 1);
+                    let master = self.0.masters.borrow()[*group] + 1;
+                    told += &format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n+{HOST}\r\n:{master}\r\n");
+                }
+                connection.say(told.as_bytes());
+            }
+            _ => connection.say(b"-ERR unknown subcommand\r\n"),
+        }
+    }
+}
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// The part of the slots that a key is in.
+pub(super) fn part(key: &[u8]) -> usize {
+    Slot::of(key).index() / PART
+}

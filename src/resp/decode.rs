@@ -1,0 +1,130 @@
+//! Bytes become frames. The only file that names redis-protocol.
+//!
+//! redis-protocol decodes recursively without a limit of depth, underflows on a verbatim string of less than
+//! four bytes, takes any two bytes for the end of a value, and parses what it has of an aggregate again at
+//! each read. So [`Scan`] walks ahead of it: it finds the end of the frame and holds the bounds, and
+//! redis-protocol sees only frames that are whole and checked, once. Two kinds of frame it does not see at
+//! all, because the walk already knows everything about them: values, the answer to every GET, which leave as
+//! a slice of the buffer; and errors, whose text redis-protocol wants to be UTF-8, while a server quotes
+//! whatever it was sent.
+
+use bytes::{Buf, Bytes, BytesMut};
+use redis_protocol::{resp2, resp3};
+
+use super::malformed::Malformed;
+use super::reply::{ErrorReply, Frame, Reply};
+use super::scan::{Scan, Shape, Whole};
+
+/// Takes frames off the front of a buffer.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    scan: Scan,
+}
+
+impl Decoder {
+    /// The next frame, taken off `buffer`, if it is there as a whole. After an error the stream has no
+    /// meaning any more.
+    ///
+    /// Between calls bytes may be added to `buffer`, and none may be taken from it.
+    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
+        while let Some(Whole { shape, end }) = self.scan.go_on(buffer)? {
+            self.scan = Scan::default();
+            let reply = match shape {
+                Shape::Bulk(value) => Reply::Bulk(slice(buffer, value.start, value.end, end)),
+                Shape::Error(text) => Reply::Error(ErrorReply::new(slice(buffer, text.start, text.end, end))),
+                Shape::Nil => {
+                    buffer.advance(end);
+                    Reply::Nil
+                }
+                Shape::Attributes => {
+                    buffer.advance(end);
+                    continue;
+                }
+                Shape::Resp2 => {
+                    resp2_reply(whole(resp2::decode::decode_bytes(&buffer.split_to(end).freeze()))?)
+                }
+                Shape::Resp3 => {
+                    let frame = whole(resp3::decode::complete::decode_bytes(&buffer.split_to(end).freeze()))?;
+                    return resp3_frame(frame).map(Some);
+                }
+            };
+            return Ok(Some(Frame::Reply(reply)));
+        }
+        Ok(None)
+    }
+
+    /// How many bytes more the present frame needs at least; zero between frames.
+    pub(super) fn missing(&self) -> usize {
+        self.scan.missing()
+    }
+}
+
+/// Takes `end` bytes off the buffer and keeps those from `from` to `to`, without a copy.
+fn slice(buffer: &mut BytesMut, from: usize, to: usize, end: usize) -> Bytes {
+    buffer.advance(from);
+    let kept = buffer.split_to(to - from).freeze();
+    buffer.advance(end - to);
+    kept
+}
+
+/// What redis-protocol makes of a frame that the walk has found whole.
+fn whole<F, E>(decoded: Result<Option<(F, usize)>, E>) -> Result<F, Malformed> {
+    match decoded {
+        Ok(Some((frame, _))) => Ok(frame),
+        Ok(None) | Err(_) => Err(Malformed::Content),
+    }
+}
+
+fn resp2_reply(frame: resp2::types::BytesFrame) -> Reply {
+    use resp2::types::BytesFrame as F;
+    match frame {
+        F::SimpleString(text) => Reply::Simple(text),
+        F::Error(text) => Reply::Error(ErrorReply::new(text.into_inner())),
+        F::Integer(number) => Reply::Integer(number),
+        F::BulkString(value) => Reply::Bulk(value),
+        F::Array(elements) => Reply::Array(elements.into_iter().map(resp2_reply).collect()),
+        F::Null => Reply::Nil,
+    }
+}
+
+fn resp3_frame(frame: resp3::types::BytesFrame) -> Result<Frame, Malformed> {
+    if let resp3::types::BytesFrame::Push { data, .. } = frame {
+        resp3_replies(data).map(Frame::Push)
+    } else {
+        resp3_reply(frame).map(Frame::Reply)
+    }
+}
+
+/// Recursion ends: the walk has bounded the depth.
+fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, Malformed> {
+    use resp3::types::BytesFrame as F;
+    Ok(match frame {
+        F::BlobString { data, .. } | F::VerbatimString { data, .. } => Reply::Bulk(data),
+        F::SimpleString { data, .. } => Reply::Simple(data),
+        F::BlobError { data, .. } => Reply::Error(ErrorReply::new(data)),
+        F::SimpleError { data, .. } => Reply::Error(ErrorReply::new(data.into_inner())),
+        F::Boolean { data, .. } => Reply::Boolean(data),
+        F::Null => Reply::Nil,
+        F::Number { data, .. } => Reply::Integer(data),
+        F::Double { data, .. } => Reply::Double(data),
+        F::BigNumber { data, .. } => Reply::BigNumber(data),
+        F::Array { data, .. } => Reply::Array(resp3_replies(data)?),
+        F::Set { data, .. } => Reply::Array(resp3_replies(data)?),
+        F::Map { data, .. } => Reply::Map(
+            data.into_iter()
+                .map(|(key, value)| Ok((resp3_reply(key)?, resp3_reply(value)?)))
+                .collect::<Result<_, _>>()?,
+        ),
+        // A push inside of a reply, a client's greeting, a piece of a stream: no server's reply has them.
+        F::Push { .. } | F::Hello { .. } | F::ChunkedString(_) => return Err(Malformed::Content),
+    })
+}
+
+fn resp3_replies(
+    frames: impl IntoIterator<Item = resp3::types::BytesFrame>,
+) -> Result<Vec<Reply>, Malformed> {
+    frames.into_iter().map(resp3_reply).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::resp::reply::ErrorReply;
+use crate::secret::Secret;
+
+fn ok() -> Reply {
+    Reply::Simple(Bytes::from_static(b"OK"))
+}
+
+fn error(text: &'static str) -> Reply {
+    Reply::Error(ErrorReply::new(Bytes::from_static(text.as_bytes())))
+}
+
+fn greeting(proto: i64) -> Reply {
+    let word = |text: &'static str| Reply::Bulk(Bytes::from_static(text.as_bytes()));
+    Reply::Map(vec![(word("server"), word("redis")), (word("proto"), Reply::Integer(proto))])
+}
+
+fn login(credentials: Option<&str>, database: u32) -> Login {
+    let credentials = credentials.map(|user| Credentials { user: user.into(), password: Secret::new("p") });
+    Login { credentials, database, access: Access::ReadWrite, name: "cachewarp" }
+}
+
+fn replica(database: u32) -> Login {
+    Login { access: Access::ReadOnly, ..login(None, database) }
+}
+
+/// What was said, in the command's first word, and how it ended.
+fn play(login: Login, replies: &[Reply]) -> (Vec<&'static str>, Option<Result<Protocol, Refused>>) {
+    let mut said = Vec::new();
+    let mut handshake = Handshake::new(login);
+    for reply in replies {
+        said.push(handshake.command().name());
+        match handshake.step(reply) {
+            Ok(Step::Next(next)) => handshake = next,
+            Ok(Step::Ready(protocol)) => return (said, Some(Ok(protocol))),
+            Err(refused) => return (said, Some(Err(refused))),
+        }
+    }
+    (said, None)
+}
+
+#[test]
+fn every_way_through() {
+    let unknown = || error("ERR unknown command `HELLO`, with args beginning with: `3`, ");
+    let refused = |command, kind| Some(Err(Refused::Error { command, kind }));
+    let nonsense = |command| Some(Err(Refused::Nonsense { command }));
+    let (resp2, resp3) = (Some(Ok(Protocol::Resp2)), Some(Ok(Protocol::Resp3)));
+    type Row = (Login, Vec<Reply>, &'static str, Option<Result<Protocol, Refused>>);
+    let rows: Vec<Row> = vec![
+        (login(None, 0), vec![greeting(3), ok()], "HELLO CLIENT", resp3),
+        (login(None, 3), vec![greeting(3), ok(), ok()], "HELLO CLIENT SELECT", resp3),
+        (login(Some("ann"), 0), vec![greeting(3), ok()], "HELLO CLIENT", resp3),
+        (login(Some("ann"), 3), vec![greeting(3), ok(), ok()], "HELLO CLIENT SELECT", resp3),
+        // RESP2 only.
+        (login(None, 0), vec![unknown(), ok()], "HELLO CLIENT", resp2),
+        (login(None, 0), vec![error("NOPROTO unsupported protocol version"), ok()], "HELLO CLIENT", resp2),
+        (login(Some("ann"), 3), vec![unknown(), ok(), ok(), ok()], "HELLO AUTH CLIENT SELECT", resp2),
+        (login(None, 0), vec![greeting(2), ok()], "HELLO CLIENT", resp2),
+        (login(None, 0), vec![Reply::Array(vec![]), ok()], "HELLO CLIENT", resp2),
+        // A replica in a cluster.
+        (replica(0), vec![greeting(3), ok(), ok()], "HELLO CLIENT READONLY", resp3),
+        (replica(1), vec![greeting(3), ok(), ok(), ok()], "HELLO CLIENT SELECT READONLY", resp3),
+        (
+            replica(0),
+            vec![greeting(3), ok(), error("ERR This instance has cluster support disabled")],
+            "HELLO CLIENT READONLY",
+            refused("READONLY", ErrorKind::Other),
+        ),
+        // A name that is refused does no harm.
+        (login(None, 3), vec![greeting(3), error("NOPERM no"), ok()], "HELLO CLIENT SELECT", resp3),
+        // Refused.
+        (login(None, 0), vec![error("NOAUTH HELLO must")], "HELLO", refused("HELLO", ErrorKind::NoAuth)),
+        (
+            login(Some("ann"), 0),
+            vec![error("WRONGPASS invalid")],
+            "HELLO",
+            refused("HELLO", ErrorKind::WrongPass),
+        ),
+        (
+            login(None, 0),
+            vec![error("ERR max number of clients reached")],
+            "HELLO",
+            refused("HELLO", ErrorKind::MaxClients),
+        ),
+        (
+            login(Some("ann"), 0),
+            vec![unknown(), error("ERR invalid password")],
+            "HELLO AUTH",
+            refused("AUTH", ErrorKind::WrongPass),
+        ),
+        (
+            login(None, 3),
+            vec![greeting(3), ok(), error("ERR DB index is out of range")],
+            "HELLO CLIENT SELECT",
+            refused("SELECT", ErrorKind::Other),
+        ),
+        // Nonsense.
+        (login(None, 0), vec![ok()], "HELLO", nonsense("HELLO")),
+        (login(Some("ann"), 0), vec![unknown(), Reply::Nil], "HELLO AUTH", nonsense("AUTH")),
+        (login(None, 0), vec![greeting(3), Reply::Integer(1)], "HELLO CLIENT", nonsense("CLIENT")),
+        (login(None, 3), vec![greeting(3), ok(), Reply::Nil], "HELLO CLIENT SELECT", nonsense("SELECT")),
+        // Not yet.
+        (login(None, 3), vec![greeting(3), ok()], "HELLO CLIENT", None),
+    ];
+    for (login, replies, said, end) in rows {
+        let case = format!("{login:?} {replies:?}");
+        assert_eq!(play(login, &replies), (said.split(' ').collect(), end), "{case}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The header line of a frame that announces a length: `3\r\n`, or `-1\r\n` for nothing.
+//!
+//! Plain decimal digits and no more: no sign, no space. What redis-protocol later reads as a number is then
+//! the same number, and what it would read and we would not is refused here.
+
+use super::malformed::Malformed;
+
+/// Digits of 2^64.
+pub(super) const DIGITS_MAX: usize = 20;
+
+/// What is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// So many bytes or elements.
+    Of(usize),
+    /// That there is nothing.
+    Nil,
+}
+
+/// As much of a header line as there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// What it says, and its bytes with the line end.
+    Whole(Length, usize),
+    /// It lacks so many bytes at least.
+    NotYet(usize),
+}
+
+/// Reads the header line at the beginning of `bytes`, behind the type byte.
+pub(super) fn read(bytes: &[u8]) -> Result<Header, Malformed> {
+    let (length, digits) = match bytes {
+        [b'?', ..] => return Err(Malformed::Streamed),
+        [b'-'] => (Length::Nil, 1),
+        [b'-', b'1', ..] => (Length::Nil, 2),
+        _ => decimal(bytes)?,
+    };
+    match bytes.get(digits..) {
+        Some([b'\r', b'\n', ..]) if digits > 0 => Ok(Header::Whole(length, digits + 2)),
+        Some([b'\r']) if digits > 0 => Ok(Header::NotYet(1)),
+        None | Some([]) => Ok(Header::NotYet(2)),
+        Some(_) => Err(Malformed::Length),
+    }
+}
+
+/// The number at the beginning of `text`, and how many digits it has.
+fn decimal(text: &[u8]) -> Result<(Length, usize), Malformed> {
+    let mut value = 0_usize;
+    let mut digits = 0;
+    for digit in text.iter().take_while(|byte| byte.is_ascii_digit()) {
+        let next = value.checked_mul(10).and_then(|tens| tens.checked_add(usize::from(digit - b'0')));
+        value = next.ok_or(Malformed::Length)?;
+        digits += 1;
+        // Leading zeros could go on for ever.
+        if digits > DIGITS_MAX {
+            return Err(Malformed::Length);
+        }
+    }
+    Ok((Length::Of(value), digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_what_only_looks_like_one() {
+        let whole = |length, bytes| Ok(Header::Whole(length, bytes));
+        let rows: &[(&str, Result<Header, Malformed>)] = &[
+            ("3\r\nabc", whole(Length::Of(3), 3)),
+            ("0\r\n", whole(Length::Of(0), 3)),
+            ("007\r\n", whole(Length::Of(7), 5)),
+            ("18446744073709551615\r\n", whole(Length::Of(usize::MAX), 22)),
+            ("-1\r\n", whole(Length::Nil, 4)),
+            ("", Ok(Header::NotYet(2))),
+            ("-", Ok(Header::NotYet(2))),
+            ("-1", Ok(Header::NotYet(2))),
+            ("12", Ok(Header::NotYet(2))),
+            ("12\r", Ok(Header::NotYet(1))),
+            ("?\r\n", Err(Malformed::Streamed)),
+            ("\r\n", Err(Malformed::Length)),
+            ("\r", Err(Malformed::Length)),
+            ("+1\r\n", Err(Malformed::Length)),
+            ("-2\r\n", Err(Malformed::Length)),
+            ("-12\r\n", Err(Malformed::Length)),
+            ("1 \r\n", Err(Malformed::Length)),
+            ("1\n", Err(Malformed::Length)),
+            ("1\rx", Err(Malformed::Length)),
+            ("18446744073709551616\r\n", Err(Malformed::Length)),
+            ("000000000000000000000", Err(Malformed::Length)),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(read(text.as_bytes()), *expected, "{text:?}");
+        }
+    }
+}

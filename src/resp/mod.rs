@@ -1,0 +1,40 @@
+//! The Redis protocol without its sockets: bytes in, replies out, and who each reply is for.
+//!
+//! ```text
+//! Command ─► Outbox ─► bytes          what is sent        (command, encode, outbox)
+//! bytes ─► Inbox ─► Decoder ─► Frame  what has come       (inbox, scan, decode, reply)
+//! Pipeline                            which is whose      (pipeline)
+//! Handshake                           how it begins       (handshake)
+//! topology                            which server is asked
+//! ```
+//!
+//! Nothing here waits, reads a clock or knows a socket, so that every order of events can be tested. What
+//! always holds: a reply is given to the command at the head of the line or to nobody, and after anything
+//! that cannot be explained the stream is not read any further.
+
+mod command;
+mod credentials;
+mod decode;
+mod encode;
+mod expected;
+mod handshake;
+mod inbox;
+mod length;
+mod malformed;
+mod outbox;
+mod pipeline;
+mod reply;
+mod scan;
+pub mod topology;
+
+pub use command::{Command, ScriptName};
+pub use credentials::Credentials;
+pub use expected::Expected;
+pub use handshake::{Access, Handshake, Login, Protocol, Refused, Step};
+pub use inbox::Inbox;
+pub use malformed::Malformed;
+pub use outbox::Outbox;
+pub use pipeline::{
+    Arrival, Failure, Full, Order, Patience, Pipeline, Shifted, Ticket, Timing, Urgency, Window,
+};
+pub use reply::{ErrorKind, ErrorReply, Frame, Reply};

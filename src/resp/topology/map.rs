@@ -1,0 +1,176 @@
+//! Which shard has a slot.
+//!
+//! A table of all slots: to find a key's server is one look-up, and a single slot can be moved without asking for the
+//! whole map again.
+
+use super::Unreadable;
+use super::endpoint::Endpoint;
+use super::shards::Shard;
+use super::slot::Slot;
+use crate::limits::REDIS_NODES_MAX;
+
+/// All slots and their shards.
+#[derive(Clone, Debug)]
+pub struct SlotMap {
+    shards: Vec<Shard>,
+    /// For each slot the place of its shard; [`NOBODY`] where none has it.
+    owners: Box<[u16]>,
+}
+
+const NOBODY: u16 = u16::MAX;
+
+const _: () = assert!(REDIS_NODES_MAX < NOBODY as usize);
+
+impl SlotMap {
+    /// Of what a server has told, in the order of the masters' places. A slot that two shards claim is the last one's.
+    pub fn new(mut shards: Vec<Shard>) -> Result<Self, Unreadable> {
+        let servers: usize = shards.iter().map(|shard| 1 + shard.replicas.len()).sum();
+        if servers > REDIS_NODES_MAX {
+            return Err(Unreadable::TooManyServers);
+        }
+        // In one order, whoever told it: so that the same map is equal.
+        shards.sort_by(|one, other| one.master.cmp(&other.master));
+        for shard in &mut shards {
+            shard.slots.sort_by_key(|range| *range.start());
+            shard.replicas.sort();
+        }
+        let mut owners = vec![NOBODY; Slot::COUNT].into_boxed_slice();
+        for (place, shard) in (0..).zip(&shards) {
+            for range in &shard.slots {
+                let range = range.start().index()..=range.end().index();
+                owners.get_mut(range).into_iter().flatten().for_each(|owner| *owner = place);
+            }
+        }
+        let map = Self { shards, owners };
+        // A server that was taken out of its cluster knows of nobody who has anything.
+        if map.covered() == 0 { Err(Unreadable::Nobody) } else { Ok(map) }
+    }
+
+    /// The shards, each in its place. What their `slots` say is what was told, before anything moved.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// The place of the shard that has a slot, if one has it.
+    pub fn owner(&self, slot: Slot) -> Option<usize> {
+        self.owners.get(slot.index()).filter(|owner| **owner != NOBODY).map(|owner| usize::from(*owner))
+    }
+
+    /// The place of the shard whose master is there.
+    pub fn mastered_by(&self, master: &Endpoint) -> Option<usize> {
+        self.shards.iter().position(|shard| shard.master == *master)
+    }
+
+    /// A key that belongs to the shard in this place, if it has any slot.
+    pub fn key_of(&self, place: usize) -> Option<Vec<u8>> {
+        let place = u16::try_from(place).ok().filter(|place| self.owners.contains(place))?;
+        // So many names leave one slot of all out about once in 10^7 times.
+        let mut names = (0..16 * Slot::COUNT).map(|number| number.to_string().into_bytes());
+        names.find(|name| self.owners.get(Slot::of(name).index()) == Some(&place))
+    }
+
+    /// A slot has moved to the shard in this place.
+    pub fn assign(&mut self, slot: Slot, place: usize) {
+        let place = u16::try_from(place).ok().filter(|place| usize::from(*place) < self.shards.len());
+        if let (Some(owner), Some(place)) = (self.owners.get_mut(slot.index()), place) {
+            *owner = place;
+        }
+    }
+
+    /// How many slots have a server.
+    pub fn covered(&self) -> usize {
+        self.owners.iter().filter(|owner| **owner != NOBODY).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn slot(number: u64) -> Slot {
+        Slot::new(number).unwrap()
+    }
+
+    fn shard(port: u16, ranges: &[(u64, u64)], replicas: usize) -> Shard {
+        let endpoint = |host: &str| Endpoint { host: host.to_owned(), port };
+        Shard {
+            slots: ranges.iter().map(|(first, last)| slot(*first)..=slot(*last)).collect(),
+            master: endpoint("master"),
+            replicas: (0..replicas).map(|number| endpoint(&format!("replica-{number}"))).collect(),
+        }
+    }
+
+    #[test]
+    fn each_shard_has_a_key_unless_it_has_no_slot() {
+        let map = SlotMap::new(vec![
+            shard(1, &[(0, 9_000)], 0),
+            shard(2, &[], 0),
+            shard(3, &[(9_001, 16_382)], 0),
+            shard(4, &[(16_383, 16_383)], 0),
+        ])
+        .unwrap();
+        for place in [0, 2, 3] {
+            assert_eq!(map.owner(Slot::of(&map.key_of(place).unwrap())), Some(place));
+        }
+        assert_eq!((map.key_of(1), map.key_of(4)), (None, None));
+    }
+
+    #[test]
+    fn slots_have_their_shard_or_nobody() {
+        let map =
+            SlotMap::new(vec![shard(1, &[(0, 99), (200, 200)], 1), shard(2, &[(100, 198)], 0)]).unwrap();
+        for (number, owner) in [
+            (0, Some(0)),
+            (99, Some(0)),
+            (100, Some(1)),
+            (198, Some(1)),
+            (199, None),
+            (200, Some(0)),
+            (16_383, None),
+        ] {
+            assert_eq!(map.owner(slot(number)), owner, "{number}");
+        }
+        assert_eq!(map.covered(), 200);
+    }
+
+    #[test]
+    fn one_slot_moves() {
+        let mut map = SlotMap::new(vec![shard(1, &[(0, 16_383)], 0), shard(2, &[(5, 5)], 0)]).unwrap();
+        let place = map.mastered_by(&Endpoint { host: "master".to_owned(), port: 2 }).unwrap();
+        map.assign(slot(6), place);
+        assert_eq!([5, 6, 7].map(|number| map.owner(slot(number))), [Some(1), Some(1), Some(0)]);
+        map.assign(slot(7), 2);
+        assert_eq!(map.owner(slot(7)), Some(0), "there is no such shard");
+        assert_eq!(map.mastered_by(&Endpoint { host: "elsewhere".to_owned(), port: 2 }), None);
+    }
+
+    #[test]
+    fn nobody_and_too_many() {
+        assert_eq!(SlotMap::new(vec![]).unwrap_err(), Unreadable::Nobody);
+        assert_eq!(SlotMap::new(vec![shard(1, &[], 0)]).unwrap_err(), Unreadable::Nobody);
+        let crowd = || shard(1, &[(0, 1)], REDIS_NODES_MAX - 1);
+        assert!(SlotMap::new(vec![crowd()]).is_ok());
+        assert_eq!(SlotMap::new(vec![crowd(), shard(2, &[], 0)]).unwrap_err(), Unreadable::TooManyServers);
+    }
+
+    proptest! {
+        /// Held against a search through the ranges.
+        #[test]
+        fn the_table_says_what_the_ranges_say(
+            ranges in prop::collection::vec((0..5_u16, 0..16_384_u64, 0..3_000_u64), 1..20),
+            asked in 0..16_384_u64,
+        ) {
+            let mut shards: Vec<_> = (0..5).map(|port| shard(port + 1, &[], 0)).collect();
+            for (owner, first, more) in &ranges {
+                let last = (first + more).min(16_383);
+                shards[usize::from(*owner)].slots.push(slot(*first)..=slot(last));
+            }
+            prop_assume!(shards.iter().any(|shard| !shard.slots.is_empty()));
+            let claims = |shard: &Shard| shard.slots.iter().any(|range| range.contains(&slot(asked)));
+            let expected = shards.iter().rposition(claims);
+            prop_assert_eq!(SlotMap::new(shards).unwrap().owner(slot(asked)), expected);
+        }
+    }
+}

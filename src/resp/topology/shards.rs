@@ -1,0 +1,260 @@
+//! The reply to `CLUSTER SHARDS`: for each shard its slots and its servers. Since Redis 7.
+//! <https://redis.io/docs/latest/commands/cluster-shards/>
+//!
+//! ```text
+//! [{slots: [0, 5460, ..], nodes: [{port: 7000, endpoint: "10.0.0.1", role: "master", health: "online", ..}, ..]}, ..]
+//! ```
+//!
+//! In RESP2 each map is an array of names and values in turn.
+
+use std::ops::RangeInclusive;
+
+use super::Unreadable;
+use super::endpoint::{Endpoint, text, whole};
+use super::slot::Slot;
+use crate::resp::Reply;
+
+/// Some slots, and the servers that have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which slots, in no particular order.
+    pub slots: Vec<RangeInclusive<Slot>>,
+    /// Who writes.
+    pub master: Endpoint,
+    /// Who has what the master had, and is well.
+    pub replicas: Vec<Endpoint>,
+}
+
+/// Whether the servers are spoken to in TLS: they have a port for each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not.
+    Plain,
+    /// In TLS.
+    Tls,
+}
+
+/// Reads the reply of the server `asked`. A shard that no master is known of is left out: its slots have nobody. One
+/// that is there and waits for its first slots is not, because a key may be asked of it before.
+pub fn shards(reply: &Reply, asked: &Endpoint, encryption: Encryption) -> Result<Vec<Shard>, Unreadable> {
+    let Reply::Array(listed) = reply else { return Err(Unreadable::Form) };
+    let mut shards = Vec::new();
+    for shard in listed {
+        let (slots, nodes) = (field(shard, b"slots"), field(shard, b"nodes"));
+        let (Some(Reply::Array(slots)), Some(Reply::Array(nodes))) = (slots, nodes) else {
+            return Err(Unreadable::Form);
+        };
+        let slots = ranges(slots)?;
+        let nodes: Vec<_> = nodes.iter().filter_map(|node| Node::read(node, asked, encryption)).collect();
+        // After a fail-over the old master stands there as another master, which has failed.
+        let masters = || nodes.iter().filter(|node| node.role == Some(b"master"));
+        let Some(master) = masters().find(|node| node.is_online).or_else(|| masters().next()) else {
+            continue;
+        };
+        if slots.is_empty() && !master.is_online {
+            continue;
+        }
+        let is_replica = |node: &&Node<'_>| node.role != Some(b"master") && node.is_online;
+        let replicas = nodes.iter().filter(is_replica).map(|node| node.endpoint.clone()).collect();
+        shards.push(Shard { slots, master: master.endpoint.clone(), replicas });
+    }
+    Ok(shards)
+}
+
+struct Node<'a> {
+    endpoint: Endpoint,
+    role: Option<&'a [u8]>,
+    is_online: bool,
+}
+
+impl<'a> Node<'a> {
+    /// `None` for a node that cannot be reached in this way, or says nothing of where it is.
+    fn read(node: &'a Reply, asked: &Endpoint, encryption: Encryption) -> Option<Self> {
+        let port = match encryption {
+            Encryption::Plain => b"port".as_slice(),
+            Encryption::Tls => b"tls-port",
+        };
+        let word = |name| field(node, name).and_then(text);
+        let host = match word(b"endpoint") {
+            // Where it does not know, it means the way that we came.
+            None | Some(b"") => asked.host.as_bytes(),
+            // It should have a name, and has none.
+            Some(b"?") => word(b"ip").filter(|ip| !ip.is_empty())?,
+            Some(host) => host,
+        };
+        Some(Self {
+            endpoint: Endpoint::new(host, field(node, port).and_then(whole)?)?,
+            role: word(b"role"),
+            is_online: word(b"health").is_none_or(|health| health == b"online"),
+        })
+    }
+}
+
+/// First and last of each range, one after the other.
+fn ranges(bounds: &[Reply]) -> Result<Vec<RangeInclusive<Slot>>, Unreadable> {
+    let (pairs, []) = bounds.as_chunks() else { return Err(Unreadable::Form) };
+    pairs.iter().map(|[first, last]| range(first, last).ok_or(Unreadable::Form)).collect()
+}
+
+/// A range that has its end behind its beginning.
+pub(super) fn range(first: &Reply, last: &Reply) -> Option<RangeInclusive<Slot>> {
+    let (first, last) = (Slot::new(whole(first)?)?, Slot::new(whole(last)?)?);
+    (first <= last).then_some(first..=last)
+}
+
+/// The value of a name, in a map or in what RESP2 has for one.
+fn field<'a>(map: &'a Reply, name: &[u8]) -> Option<&'a Reply> {
+    let is_it = |key: &Reply| text(key) == Some(name);
+    if let Reply::Map(pairs) = map {
+        return pairs.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value);
+    }
+    let Reply::Array(flat) = map else { return None };
+    flat.as_chunks().0.iter().find(|[key, _]| is_it(key)).map(|[_, value]| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Reply {
+        Reply::Bulk(text.to_owned().into())
+    }
+
+    /// A map as RESP3 or as RESP2 has it.
+    type AsMap = fn(Vec<(Reply, Reply)>) -> Reply;
+    const DIALECTS: [AsMap; 2] = [Reply::Map, |pairs| {
+        Reply::Array(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
+    }];
+
+    fn node(map: AsMap, fields: &[(&str, &str)]) -> Reply {
+        let value = |text: &str| match text.parse() {
+            Ok(number) => Reply::Integer(number),
+            Err(_) if text == "nil" => Reply::Nil,
+            Err(_) => bulk(text),
+        };
+        map(fields.iter().map(|(name, text)| (bulk(name), value(text))).collect())
+    }
+
+    fn shard(map: AsMap, slots: &[i64], nodes: Vec<Reply>) -> Reply {
+        let slots = slots.iter().map(|slot| Reply::Integer(*slot)).collect();
+        map(vec![(bulk("slots"), Reply::Array(slots)), (bulk("nodes"), Reply::Array(nodes))])
+    }
+
+    fn asked() -> Endpoint {
+        Endpoint { host: "asked".to_owned(), port: 1 }
+    }
+
+    fn shown(shards: &[Shard]) -> Vec<String> {
+        let line = |shard: &Shard| {
+            let slots: Vec<_> = shard
+                .slots
+                .iter()
+                .map(|range| format!("{}-{}", range.start().index(), range.end().index()))
+                .collect();
+            let replicas: Vec<_> = shard.replicas.iter().map(ToString::to_string).collect();
+            format!("{} {} [{}]", slots.join(","), shard.master, replicas.join(","))
+        };
+        shards.iter().map(line).collect()
+    }
+
+    #[test]
+    fn masters_and_replicas_in_both_dialects() {
+        for map in DIALECTS {
+            let reply = Reply::Array(vec![
+                shard(
+                    map,
+                    &[0, 99, 200, 200],
+                    vec![
+                        node(
+                            map,
+                            &[
+                                ("port", "7001"),
+                                ("endpoint", "10.0.0.1"),
+                                ("role", "replica"),
+                                ("health", "online"),
+                            ],
+                        ),
+                        node(
+                            map,
+                            &[
+                                ("port", "7000"),
+                                ("endpoint", "10.0.0.1"),
+                                ("role", "master"),
+                                ("health", "online"),
+                            ],
+                        ),
+                        node(
+                            map,
+                            &[
+                                ("port", "7002"),
+                                ("endpoint", "10.0.0.1"),
+                                ("role", "replica"),
+                                ("health", "loading"),
+                            ],
+                        ),
+                    ],
+                ),
+                // A master that waits for slots, and one that will not have any.
+                shard(map, &[], vec![node(map, &[("port", "7003"), ("endpoint", "h"), ("role", "master")])]),
+                shard(
+                    map,
+                    &[],
+                    vec![node(
+                        map,
+                        &[("port", "7004"), ("endpoint", "h"), ("role", "master"), ("health", "fail")],
+                    )],
+                ),
+            ]);
+            let read = shards(&reply, &asked(), Encryption::Plain).unwrap();
+            assert_eq!(shown(&read), ["0-99,200-200 10.0.0.1:7000 [10.0.0.1:7001]", " h:7003 []"]);
+        }
+    }
+
+    #[test]
+    fn of_two_masters_the_one_that_is_well() {
+        let map = DIALECTS[0];
+        let old = node(map, &[("port", "1"), ("endpoint", "h"), ("role", "master"), ("health", "fail")]);
+        let new = node(map, &[("port", "2"), ("endpoint", "h"), ("role", "master"), ("health", "online")]);
+        for (nodes, master) in [(vec![old.clone(), new], "0-1 h:2 []"), (vec![old], "0-1 h:1 []")] {
+            let reply = Reply::Array(vec![shard(map, &[0, 1], nodes)]);
+            assert_eq!(shown(&shards(&reply, &asked(), Encryption::Plain).unwrap()), [master]);
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_not_said_and_ports_of_their_own() {
+        let map = DIALECTS[0];
+        for (fields, plain, tls) in [
+            (&[("endpoint", "nil"), ("port", "1"), ("tls-port", "2")][..], Some("asked:1"), Some("asked:2")),
+            (&[("endpoint", ""), ("port", "1")], Some("asked:1"), None),
+            (&[("endpoint", "?"), ("ip", "10.0.0.1"), ("tls-port", "2")], None, Some("10.0.0.1:2")),
+            (&[("endpoint", "?"), ("ip", ""), ("port", "1")], None, None),
+            (&[("endpoint", "a b"), ("port", "1")], None, None),
+        ] {
+            let fields = [fields, &[("role", "master")]].concat();
+            let reply = Reply::Array(vec![shard(map, &[0, 1], vec![node(map, &fields)])]);
+            for (encryption, expected) in [(Encryption::Plain, plain), (Encryption::Tls, tls)] {
+                let read = shards(&reply, &asked(), encryption).unwrap();
+                let master = read.first().map(|shard| shard.master.to_string());
+                assert_eq!(master.as_deref(), expected, "{fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_reply() {
+        let map = DIALECTS[0];
+        for reply in [
+            Reply::Nil,
+            bulk("x"),
+            Reply::Array(vec![bulk("x")]),
+            Reply::Array(vec![map(vec![])]),
+            Reply::Array(vec![shard(map, &[0], vec![])]),
+            Reply::Array(vec![shard(map, &[1, 0], vec![])]),
+            Reply::Array(vec![shard(map, &[0, 16_384], vec![])]),
+            Reply::Array(vec![shard(map, &[-1, 1], vec![])]),
+        ] {
+            assert_eq!(shards(&reply, &asked(), Encryption::Plain), Err(Unreadable::Form), "{reply:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The reply to `CLUSTER SLOTS`: for each range of slots its servers, the master first. Before Redis 7.
+//! <https://redis.io/docs/latest/commands/cluster-slots/>
+//!
+//! ```text
+//! [[0, 5460, ["10.0.0.1", 7000, id, ..], ["10.0.0.1", 7003, id, ..]], ..]
+//! ```
+//!
+//! Ports are those of the way that it was asked over, plain or TLS.
+
+use super::Unreadable;
+use super::endpoint::{Endpoint, text, whole};
+use super::shards::{Shard, range};
+use crate::resp::Reply;
+
+/// Reads the reply of the server `asked`. Ranges of one master are one shard; a range without a master is left out.
+pub fn slots(reply: &Reply, asked: &Endpoint) -> Result<Vec<Shard>, Unreadable> {
+    let Reply::Array(listed) = reply else { return Err(Unreadable::Form) };
+    let mut shards: Vec<Shard> = Vec::new();
+    for entry in listed {
+        let Reply::Array(parts) = entry else { return Err(Unreadable::Form) };
+        let [first, last, servers @ ..] = &parts[..] else { return Err(Unreadable::Form) };
+        let range = range(first, last).ok_or(Unreadable::Form)?;
+        let mut servers = servers.iter().map(|server| endpoint(server, asked));
+        let Some(Some(master)) = servers.next() else { continue };
+        let replicas: Vec<_> = servers.flatten().collect();
+        match shards.iter_mut().find(|shard| shard.master == master) {
+            Some(shard) => shard.slots.push(range),
+            None => shards.push(Shard { slots: vec![range], master, replicas }),
+        }
+    }
+    Ok(shards)
+}
+
+fn endpoint(server: &Reply, asked: &Endpoint) -> Option<Endpoint> {
+    let Reply::Array(parts) = server else { return None };
+    let [host, port, ..] = &parts[..] else { return None };
+    let host = if *host == Reply::Nil { b"" } else { text(host)? };
+    let host = match host {
+        // Where it does not know, it means the way that we came.
+        b"" => asked.host.as_bytes(),
+        // It should have a name, and has none.
+        b"?" => return None,
+        host => host,
+    };
+    Endpoint::new(host, whole(port)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(host: &'static str, port: i64) -> Reply {
+        let host = if host == "nil" { Reply::Nil } else { Reply::Bulk(host.into()) };
+        Reply::Array(vec![host, Reply::Integer(port), Reply::Bulk("id".into()), Reply::Array(vec![])])
+    }
+
+    fn entry(first: i64, last: i64, servers: &[Reply]) -> Reply {
+        Reply::Array([&[Reply::Integer(first), Reply::Integer(last)], servers].concat())
+    }
+
+    fn read(entries: Vec<Reply>) -> Result<Vec<(usize, String, usize)>, Unreadable> {
+        let asked = Endpoint { host: "asked".to_owned(), port: 1 };
+        let shards = slots(&Reply::Array(entries), &asked)?;
+        Ok(shards
+            .iter()
+            .map(|shard| (shard.slots.len(), shard.master.to_string(), shard.replicas.len()))
+            .collect())
+    }
+
+    #[test]
+    fn ranges_of_one_master_are_one_shard() {
+        let entries = vec![
+            entry(0, 9, &[server("a", 1), server("b", 1)]),
+            entry(10, 19, &[server("b", 2)]),
+            entry(20, 29, &[server("a", 1), server("b", 1)]),
+        ];
+        assert_eq!(read(entries), Ok(vec![(2, "a:1".to_owned(), 1), (1, "b:2".to_owned(), 0)]));
+    }
+
+    #[test]
+    fn hosts_that_are_not_said() {
+        for (host, master) in [("nil", Some("asked:7")), ("", Some("asked:7")), ("?", None), ("a b", None)] {
+            let expected: Vec<_> = master.map(|master| (1, master.to_owned(), 0)).into_iter().collect();
+            assert_eq!(read(vec![entry(0, 1, &[server(host, 7)])]), Ok(expected), "{host}");
+        }
+        assert_eq!(read(vec![entry(0, 1, &[])]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_such_reply() {
+        for reply in [Reply::Nil, Reply::Array(vec![]), entry(1, 0, &[]), entry(0, 16_384, &[])] {
+            assert_eq!(read(vec![reply.clone()]), Err(Unreadable::Form), "{reply:?}");
+        }
+    }
+}

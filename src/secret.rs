@@ -1,0 +1,46 @@
+//! Text that must never be printed.
+
+use std::fmt;
+
+/// A password or token: readable by the code that sends it, masked everywhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Takes the text into custody.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the text. Takes the same time however much of it is right.
+    pub fn is(&self, claim: &[u8]) -> bool {
+        // Digests are of one length, and are compared in constant time.
+        blake3::hash(self.0.as_bytes()) == blake3::hash(claim)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_itself_and_is_never_shown() {
+        let secret = Secret::new("open sesame");
+        assert!(secret.is(b"open sesame"));
+        for claim in [&b""[..], b"open sesam", b"open sesame ", b"Open sesame"] {
+            assert!(!secret.is(claim), "{claim:?}");
+        }
+        assert_eq!(format!("{secret:?}"), "***");
+    }
+}

@@ -1,0 +1,199 @@
+//! What one connection is doing, as few words that its parts share.
+//!
+//! Three parts look at a connection: the socket wrapper sees bytes, the service sees requests and the ends of
+//! their answers, and the watch asks what is being waited for. They meet here. One thread runs them all, so
+//! these atomics are never contended and never ordered (a relaxed access is a plain one); they are atomics
+//! because hyper hands the socket of an upgraded connection on as something `Send`.
+//!
+//! What always holds: while an answer is in flight, or a byte of one has not left, it is not the client's turn;
+//! a request beyond the heads that framing vouched for is noticed; nobody here reads a clock.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+
+use super::framing::Inbound;
+
+/// Everything that the parts of one connection tell each other.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// An [`Inbound`].
+    inbound: AtomicU8,
+    /// Heads that framing vouched for.
+    vouched: AtomicU64,
+    /// Requests that hyper gave to the service.
+    requests: AtomicU64,
+    /// Requests of which the answer is not finished.
+    in_flight: AtomicU64,
+    /// Whether hyper may have more to write than the socket took.
+    writing: AtomicBool,
+    /// Whether something happened from which the client's time counts anew.
+    moved: AtomicBool,
+    /// Whether the bytes are HTTP no more.
+    tunnel: AtomicBool,
+}
+
+/// What a connection waits for, when it is the client's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// The first request, of which there is no byte.
+    Opening,
+    /// The rest of a head.
+    Head,
+    /// The next request.
+    Request,
+}
+
+/// Whether a request's head has one possible meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vouched {
+    /// It has.
+    Yes,
+    /// Nobody knows.
+    No,
+}
+
+impl Activity {
+    /// A connection on which nothing has happened.
+    pub(super) fn new() -> Self {
+        Self {
+            inbound: AtomicU8::new(Inbound::Between as u8),
+            vouched: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            writing: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+        }
+    }
+
+    /// Bytes came; this is how framing stands after them.
+    pub(super) fn heard(&self, vouched: u64, inbound: Inbound) {
+        let began = inbound == Inbound::Head && self.inbound() != Inbound::Head;
+        // The first head of a connection has been waited for since its acceptance.
+        if began && vouched > 0 {
+            self.moved.store(true, Relaxed);
+        }
+        self.inbound.store(inbound as u8, Relaxed);
+        self.vouched.store(vouched, Relaxed);
+    }
+
+    /// Every head is vouched for: HTTP/2 frames leave no doubt.
+    pub(super) fn vouch_for_all(&self) {
+        self.vouched.store(u64::MAX, Relaxed);
+    }
+
+    /// A request came. Whether somebody vouched for its head; its answer is in flight in either case.
+    pub(super) fn begin(&self) -> Vouched {
+        let number = self.requests.load(Relaxed) + 1;
+        self.requests.store(number, Relaxed);
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        if number <= self.vouched.load(Relaxed) { Vouched::Yes } else { Vouched::No }
+    }
+
+    /// An answer is finished, or given up.
+    pub(super) fn end(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+        self.moved.store(true, Relaxed);
+    }
+
+    /// hyper writes; it flushes when its own buffer is empty.
+    pub(super) fn writes(&self) {
+        self.writing.store(true, Relaxed);
+        self.moved.store(true, Relaxed);
+    }
+
+    /// hyper has nothing left to write.
+    pub(super) fn flushes(&self) {
+        self.writing.store(false, Relaxed);
+    }
+
+    /// Whether hyper and framing count alike. Asked before a read: with nothing in flight and no head begun,
+    /// every head that framing has seen must have become a request.
+    pub(super) fn in_step(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+            || self.inbound() != Inbound::Between
+            || self.requests.load(Relaxed) == self.vouched.load(Relaxed)
+    }
+
+    /// From now on the bytes belong to another protocol.
+    pub(super) fn become_tunnel(&self) {
+        self.tunnel.store(true, Relaxed);
+    }
+
+    /// Whether the bytes belong to another protocol.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Relaxed)
+    }
+
+    /// What comes next from the client.
+    pub(super) fn inbound(&self) -> Inbound {
+        match self.inbound.load(Relaxed) {
+            between if between == Inbound::Between as u8 => Inbound::Between,
+            head if head == Inbound::Head as u8 => Inbound::Head,
+            _ => Inbound::Body,
+        }
+    }
+
+    /// What is waited for; none while it is our turn.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        if self.in_flight.load(Relaxed) > 0 || self.writing.load(Relaxed) {
+            return None;
+        }
+        Some(match self.inbound() {
+            Inbound::Head => Waiting::Head,
+            Inbound::Between if self.requests.load(Relaxed) == 0 => Waiting::Opening,
+            // The rest of a body that was answered before its end: hyper closes as soon as nobody wants it.
+            Inbound::Between | Inbound::Body => Waiting::Request,
+        })
+    }
+
+    /// Whether the client's time counts anew since this was asked last.
+    pub(super) fn take_moved(&self) -> bool {
+        let moved = self.moved.load(Relaxed);
+        self.moved.store(false, Relaxed);
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_turns_of_an_ordinary_request() {
+        let activity = Activity::new();
+        assert_eq!(activity.waiting(), Some(Waiting::Opening));
+        activity.heard(0, Inbound::Head);
+        assert_eq!(activity.waiting(), Some(Waiting::Head));
+        assert!(!activity.take_moved(), "the first head counts from the acceptance");
+        activity.heard(1, Inbound::Body);
+        assert_eq!(activity.begin(), Vouched::Yes);
+        assert_eq!(activity.waiting(), None);
+        activity.heard(1, Inbound::Between);
+        activity.end();
+        activity.writes();
+        assert_eq!(activity.waiting(), None, "the answer has not left");
+        activity.flushes();
+        assert_eq!(activity.waiting(), Some(Waiting::Request));
+        assert!(activity.take_moved() && !activity.take_moved());
+
+        activity.heard(1, Inbound::Head);
+        assert!(activity.take_moved(), "a later head counts from its first byte");
+        activity.heard(1, Inbound::Head);
+        assert!(!activity.take_moved(), "and from that byte only");
+    }
+
+    #[test]
+    fn a_request_beyond_the_heads_that_were_vouched_for_is_noticed() {
+        let activity = Activity::new();
+        activity.heard(1, Inbound::Between);
+        assert!(!activity.in_step(), "a head that became no request");
+        assert_eq!(activity.begin(), Vouched::Yes);
+        activity.end();
+        assert!(activity.in_step());
+        assert_eq!(activity.begin(), Vouched::No);
+
+        activity.vouch_for_all();
+        assert_eq!(activity.begin(), Vouched::Yes);
+    }
+}

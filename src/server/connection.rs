@@ -1,0 +1,131 @@
+//! One connection, from its first byte to its last.
+//!
+//! ```text
+//!  accepted ──► Opening ──► HTTP/1.1 ──┬─ the client has had enough ──────────────► closed
+//!                  │                   ├─ not HTTP, or too large: hyper answers ──► linger ──► closed
+//!                  │                   ├─ slow head: 408 ─────────────────────────► linger ──► closed
+//!                  │                   ├─ idle ───────────────────────────────────► closed
+//!                  │                   └─ 101 ──► whoever asked hyper for the upgrade has the socket
+//!                  └──────► HTTP/2 ────── the same with GOAWAY
+//! ```
+//!
+//! Which protocol a client speaks is read from its first bytes: HTTP/2 with prior knowledge begins with 24
+//! bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::activity::Activity;
+use super::close;
+use super::drain::Shutdown;
+use super::drive::drain_begun;
+use super::metrics::{Metrics, Place, Protocol, Refusal};
+use super::service::{Exchange, Handler, Peer};
+use super::watch::{Limits, Watch};
+use super::{http1, http2};
+use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
+
+/// RFC 9113 §3.4.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What all connections of one worker's listener have in common.
+pub(super) struct Worker<H> {
+    pub(super) handler: Rc<H>,
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Serves one connection until it is closed. Dropping the future closes it at once.
+pub(super) async fn serve<S, H>(worker: Rc<Worker<H>>, mut stream: S, peer: Peer, place: Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let activity = Arc::new(Activity::new());
+    let mut watch = Watch::new(Arc::clone(&activity), worker.limits);
+    let (protocol, replay) = match open(&mut stream, &mut watch, &worker.shutdown).await {
+        Opened::Speaks(protocol, replay) => (protocol, replay),
+        Opened::Slow => {
+            worker.metrics.refused(Refusal::SlowHead);
+            return close::refuse(&mut stream, StatusCode::REQUEST_TIMEOUT).await;
+        }
+        Opened::Silent => return,
+    };
+    worker.metrics.speaks(protocol);
+    let exchange = Rc::new(Exchange {
+        handler: Rc::clone(&worker.handler),
+        peer,
+        activity,
+        metrics: worker.metrics.clone(),
+        shutdown: worker.shutdown.clone(),
+        protocol,
+    });
+    match protocol {
+        Protocol::Http1 => http1::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
+        Protocol::Http2 => http2::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
+    }
+}
+
+/// What became of the first bytes.
+enum Opened {
+    /// They tell the protocol; they have been read, and must be read again.
+    Speaks(Protocol, Bytes),
+    /// Too few came in time.
+    Slow,
+    /// None came, and none will.
+    Silent,
+}
+
+async fn open<S: AsyncRead + Unpin>(stream: &mut S, watch: &mut Watch, shutdown: &Shutdown) -> Opened {
+    let mut read = BytesMut::with_capacity(CLIENT_OPENING_BYTES_MAX);
+    loop {
+        tokio::select! {
+            biased;
+            count = stream.read_buf(&mut read) => match (count, opening(&read)) {
+                (Ok(1..), Some(protocol)) => return Opened::Speaks(protocol, read.freeze()),
+                (Ok(1..), None) => {}
+                (Ok(0) | Err(_), _) => return Opened::Silent,
+            },
+            () = drain_begun(shutdown, DRAIN_GRACE), if read.is_empty() => return Opened::Silent,
+            _ = poll_fn(|cx| watch.poll_overdue(cx)) => {
+                return if read.is_empty() { Opened::Silent } else { Opened::Slow };
+            }
+        }
+    }
+}
+
+/// What the first bytes of a connection say; none if they are too few.
+fn opening(bytes: &[u8]) -> Option<Protocol> {
+    if bytes.starts_with(HTTP2_PREFACE) {
+        Some(Protocol::Http2)
+    } else if HTTP2_PREFACE.starts_with(bytes) {
+        None
+    } else {
+        Some(Protocol::Http1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_is_told_at_every_cut() {
+        for cut in 0..HTTP2_PREFACE.len() {
+            assert_eq!(opening(&HTTP2_PREFACE[..cut]), None);
+        }
+        let mut wire = HTTP2_PREFACE.to_vec();
+        assert_eq!(opening(&wire), Some(Protocol::Http2));
+        wire.extend(b"more");
+        assert_eq!(opening(&wire), Some(Protocol::Http2));
+        for other in ["G", "PO", "PRI * HTTP/1", "\r\n"] {
+            assert_eq!(opening(other.as_bytes()), Some(Protocol::Http1));
+        }
+    }
+}

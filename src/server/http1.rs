@@ -1,0 +1,107 @@
+//! An HTTP/1.1 connection: hyper, and what it leaves to us.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::activity::Waiting;
+use super::close;
+use super::drain::Shutdown;
+use super::drive::{Drivable, End, drive};
+use super::framing::Inbound;
+use super::io::Io;
+use super::metrics::{Place, Refusal};
+use super::service::{Exchange, Failure, Handler};
+use super::watch::Watch;
+use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
+
+/// Serves a connection until it is closed or has become a tunnel.
+pub(super) async fn serve<S, H>(
+    exchange: Rc<Exchange<H>>,
+    stream: S,
+    replay: Bytes,
+    place: Place,
+    mut watch: Watch,
+    shutdown: &Shutdown,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let io = TokioIo::new(Io::http1(stream, replay, Arc::clone(&exchange.activity), place));
+    let calls = Rc::clone(&exchange);
+    let service = service_fn(move |request| calls.call(request));
+    let mut connection = builder().serve_connection(io, service).with_upgrades();
+
+    let end = drive(&mut connection, &mut watch, shutdown, DRAIN_GRACE).await;
+    let Some(parts) = connection.into_parts() else {
+        return exchange.activity.become_tunnel();
+    };
+    let mut io = parts.io.into_inner();
+    match end {
+        End::Overdue(Waiting::Head) => {
+            exchange.metrics.refused(Refusal::SlowHead);
+            // Never into the middle of an answer: a client whose answer has not left is not being waited for.
+            close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
+        }
+        End::Overdue(Waiting::Opening | Waiting::Request) => {}
+        End::Done(result) => {
+            let refusal = result.as_ref().err().and_then(refusal);
+            if let Some(refusal) = refusal {
+                exchange.metrics.refused(refusal);
+            }
+            if let Err(error) = result {
+                tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
+            }
+            // Answered before all of it was read: the rest may be on its way.
+            if refusal.is_some() || exchange.activity.inbound() != Inbound::Between {
+                close::linger(&mut io).await;
+            }
+        }
+    }
+}
+
+/// Time limits are ours (`watch.rs`), so hyper gets no timer. The number of fields is left at hyper's 100: to
+/// set it makes every request allocate.
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_buf_size(CLIENT_HEAD_BYTES_MAX)
+        .header_read_timeout(None)
+        // A client that closes its half has gone: nobody is to fetch for it any longer.
+        .half_close(false)
+        // It would let one slow reader hold whole bodies in memory.
+        .pipeline_flush(false);
+    builder
+}
+
+/// What hyper has answered by itself.
+fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    if error.is_parse_too_large() {
+        Some(Refusal::HeadTooLarge)
+    } else if error.is_parse() {
+        Some(Refusal::Malformed)
+    } else {
+        None
+    }
+}
+
+impl<I, B, X> Drivable for UpgradeableConnection<I, X>
+where
+    X: HttpService<Incoming, ResBody = B> + Unpin,
+    X::Error: Into<Failure>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    B: Body + 'static,
+    B::Error: Into<Failure>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}

@@ -1,0 +1,144 @@
+//! A client's socket as hyper sees it.
+//!
+//! It gives back the bytes that were read to tell the protocol, tells [`Framing`] and [`Activity`] of every
+//! byte that the client sends, and holds the connection's place among those that may be open, so that a place
+//! is free when the socket is closed and not before: not at the end of HTTP, if the connection became a tunnel.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::framing::{Ambiguity, Framing};
+use super::metrics::Place;
+use crate::limits::CLIENT_GATHERED_BYTES_MAX;
+
+/// A socket that is read by hyper and watched by us.
+pub(super) struct Io<S> {
+    stream: S,
+    /// Read already; comes before anything else. Empty but at the beginning.
+    replay: Bytes,
+    /// None where the protocol frames itself.
+    framing: Option<Framing>,
+    activity: Arc<Activity>,
+    _place: Place,
+}
+
+impl<S> Io<S> {
+    /// HTTP/1.1 on a stream, of which the first bytes have been read.
+    pub(super) fn http1(stream: S, replay: Bytes, activity: Arc<Activity>, place: Place) -> Self {
+        Self { stream, replay, framing: Some(Framing::default()), activity, _place: place }
+    }
+
+    /// HTTP/2 on a stream, of which the first bytes have been read.
+    pub(super) fn http2(stream: S, replay: Bytes, activity: Arc<Activity>, place: Place) -> Self {
+        activity.vouch_for_all();
+        Self { stream, replay, framing: None, activity, _place: place }
+    }
+
+    /// Tells framing what came. It ends here for a tunnel.
+    fn observe(&mut self, bytes: &[u8]) {
+        if self.activity.is_tunnel() {
+            self.framing = None;
+        }
+        let Some(framing) = &mut self.framing else { return };
+        if let Err(ambiguity) = framing.read(bytes) {
+            tracing::debug!(%ambiguity, "a request has more than one meaning");
+        }
+        self.activity.heard(framing.vouched(), framing.inbound());
+    }
+
+    /// Stops vouching if hyper has not made a request of every head that framing saw.
+    fn check_step(&mut self) {
+        if let Some(framing) = &mut self.framing
+            && !self.activity.in_step()
+        {
+            tracing::debug!(ambiguity = %Ambiguity::OutOfStep, "a connection is not trusted any further");
+            framing.give_up();
+            self.activity.heard(framing.vouched(), framing.inbound());
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.check_step();
+        let before = buf.filled().len();
+        if this.replay.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        } else {
+            let piece = this.replay.len().min(buf.remaining());
+            buf.put_slice(&this.replay.split_to(piece));
+        }
+        this.observe(buf.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.writes();
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.writes();
+        let mut together = [0; CLIENT_GATHERED_BYTES_MAX];
+        match gather(bufs, &mut together) {
+            Some(all) => Pin::new(&mut self.stream).poll_write(cx, all),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.flushes();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Copies the pieces of a small answer, head and body, one behind the other; `None` if they do not fit.
+///
+/// One piece costs the kernel less than several, and the difference is more than the copy of so few bytes.
+fn gather<'a>(pieces: &[IoSlice<'_>], together: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut filled = 0;
+    for piece in pieces {
+        let end = filled + piece.len();
+        together.get_mut(filled..end)?.copy_from_slice(piece);
+        filled = end;
+    }
+    together.get(..filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_become_one_and_large_ones_do_not() {
+        let (head, body) = (IoSlice::new(b"head "), IoSlice::new(b"body"));
+        assert_eq!(gather(&[head, body], &mut [0; 9]), Some(&b"head body"[..]));
+        assert_eq!(gather(&[head, body], &mut [0; 8]), None);
+        assert_eq!(gather(&[], &mut [0; 8]), Some(&b""[..]));
+    }
+}

@@ -1,0 +1,238 @@
+//! Sockets that listen.
+//!
+//! Each worker has its own, on the same address (`SO_REUSEPORT`), so that the kernel spreads connections and no
+//! worker wakes for another's. That option has a trap: a second process of the same user that asks for it gets
+//! half of the connections without an error on either side. So the address is first bound without it, which
+//! fails if anybody listens there; unless this process is to take over from another (`listen_handover`).
+//!
+//! A socket that is closed takes the connections with it that nobody has accepted. With [`Inherited`](super::Inherited)
+//! sockets that cannot happen; with our own, `serve.rs` accepts until there is none left before it closes.
+//!
+//! TCP options are set on the listening socket: Linux hands them on to each accepted one, which saves four
+//! system calls a connection.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::addresses::Addresses;
+use super::{Options, Sharing};
+use crate::limits::{
+    CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNACKNOWLEDGED_TIMEOUT,
+};
+
+/// One worker's listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    /// Who is connected to any of those that were bound together.
+    addresses: Addresses,
+}
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another process has the address, or another listener of this one.
+    #[error("something else listens on {addr}")]
+    Taken {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The address is not this machine's, or its port is reserved, or there are no descriptors left.
+    #[error("cannot listen on {addr}: {source}")]
+    Failed {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// One listener for each of `shares` workers, all on the same address. With port 0 the kernel chooses one
+    /// port for all.
+    pub fn bind(options: &Options, shares: usize) -> Result<Vec<Self>, ListenError> {
+        let failed = |source: io::Error| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                ListenError::Taken { addr: options.addr }
+            } else {
+                ListenError::Failed { addr: options.addr, source }
+            }
+        };
+        if shares == 1 && options.sharing == Sharing::Alone {
+            let socket = listen(options, options.addr, Port::Own).map_err(failed)?;
+            return Ok(vec![Self { socket, addresses: Addresses::new(options.connections_per_address_max) }]);
+        }
+        let addresses = Addresses::new(options.connections_per_address_max);
+        if options.sharing == Sharing::Alone {
+            drop(bind(options.addr, Port::Own).map_err(failed)?);
+        }
+        let mut addr = options.addr;
+        let mut listeners = Vec::with_capacity(shares);
+        for _ in 0..shares {
+            let socket = listen(options, addr, Port::Shared).map_err(failed)?;
+            addr = socket.local_addr().map_err(failed)?;
+            listeners.push(Self { socket, addresses: addresses.clone() });
+        }
+        Ok(listeners)
+    }
+
+    /// One listener for each of `shares` workers, all on sockets that somebody else has made; none if there are none.
+    pub fn inherit(
+        sockets: &[TcpListener],
+        options: &Options,
+        shares: usize,
+    ) -> Result<Vec<Self>, ListenError> {
+        let failed = |source| ListenError::Failed { addr: options.addr, source };
+        let addresses = Addresses::new(options.connections_per_address_max);
+        let clone = |socket: &TcpListener| {
+            set_client_options(&SockRef::from(socket))?;
+            socket.set_nonblocking(true)?;
+            Ok(Self { socket: socket.try_clone()?, addresses: addresses.clone() })
+        };
+        sockets
+            .iter()
+            .cycle()
+            .take(if sockets.is_empty() { 0 } else { shares })
+            .map(clone)
+            .collect::<io::Result<_>>()
+            .map_err(failed)
+    }
+
+    /// Where it listens; the port is the real one where 0 was asked for.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Hands the socket to the runtime of the worker that calls this.
+    pub(super) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, Addresses)> {
+        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses))
+    }
+}
+
+/// Whether others may have the port as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Own,
+    Shared,
+}
+
+fn bind(addr: SocketAddr, port: Port) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a predecessor that are still in TIME_WAIT do not hold up a restart.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(port == Port::Shared)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+fn listen(options: &Options, addr: SocketAddr, port: Port) -> io::Result<TcpListener> {
+    let socket = bind(addr, port)?;
+    set_client_options(&SockRef::from(&socket))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+fn set_client_options(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(CLIENT_KEEPALIVE_IDLE)
+        .with_interval(CLIENT_KEEPALIVE_INTERVAL)
+        .with_retries(CLIENT_KEEPALIVE_PROBES);
+    // An answer is written whole; to wait for more would only delay it.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(CLIENT_UNACKNOWLEDGED_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn options(addr: impl Into<SocketAddr>) -> Options {
+        Options {
+            addr: addr.into(),
+            sharing: Sharing::Alone,
+            backlog: 16,
+            connections_max: 16,
+            connections_per_address_max: None,
+            head_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn workers_share_one_port() {
+        let listeners = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 3).unwrap();
+        let addrs: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert_ne!(addrs[0].port(), 0);
+        assert_eq!(addrs, [addrs[0]; 3]);
+    }
+
+    #[test]
+    fn a_foreign_listener_is_noticed_even_if_it_would_share() {
+        for foreign in [1, 2] {
+            let foreign = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), foreign).unwrap();
+            let addr = foreign[0].local_addr().unwrap();
+            for shares in [1, 2] {
+                let taken = Listener::bind(&options(addr), shares).unwrap_err();
+                assert!(matches!(taken, ListenError::Taken { addr: at } if at == addr), "{taken}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_successor_listens_beside_its_predecessor_if_both_say_so() {
+        let handover = |addr| Options { sharing: Sharing::Handover, ..options(addr) };
+        let first = Listener::bind(&handover((Ipv4Addr::LOCALHOST, 0).into()), 1).unwrap();
+        let addr = first[0].local_addr().unwrap();
+        assert!(Listener::bind(&handover(addr), 2).is_ok());
+        assert!(Listener::bind(&options(addr), 1).is_err());
+    }
+
+    #[test]
+    fn sockets_of_another_are_shared_out() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let listeners = Listener::inherit(&[socket], &options(addr), 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == addr));
+        assert!(Listener::inherit(&[], &options(addr), 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_an_error_with_its_reason() {
+        let error = Listener::bind(&options(([192, 0, 2, 1], 0)), 1).unwrap_err();
+        assert!(matches!(error, ListenError::Failed { .. }), "{error}");
+    }
+
+    #[test]
+    fn accepted_sockets_have_the_options() {
+        let listener = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 1).unwrap().remove(0);
+        listener.socket.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.socket.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), CLIENT_KEEPALIVE_IDLE);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(CLIENT_UNACKNOWLEDGED_TIMEOUT));
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_takes_ipv4_as_well() {
+        let Ok(listeners) = Listener::bind(&options((Ipv6Addr::UNSPECIFIED, 0)), 1) else {
+            return; // a machine without IPv6
+        };
+        let port = listeners[0].local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! The client side: listeners, sockets, HTTP connections, drain. Does not know what it serves.
+//!
+//! ```text
+//! listener ──► serve ──► connection ──► http1 | http2 ──► service ──► Handler
+//!                            │              │                │
+//!                          watch ◄────── activity ◄──────────┘
+//!                                           ▲
+//!                                 io ──► framing
+//! ```
+
+mod activity;
+mod addresses;
+mod close;
+mod connection;
+mod drain;
+mod drive;
+pub mod framing;
+mod http1;
+mod http2;
+mod inherited;
+mod io;
+mod listener;
+mod metrics;
+mod options;
+mod serve;
+mod service;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use drain::Shutdown;
+pub use inherited::Inherited;
+pub use listener::{ListenError, Listener};
+pub use metrics::{Protocol, Refusal};
+pub use options::{Options, Sharing};
+pub use serve::{Drained, serve};
+pub use service::{Failure, Handler, Peer, Reply, Work};

@@ -1,0 +1,235 @@
+//! From hyper's requests to the handler's answers, and back.
+//!
+//! Between the two: nobody vouched for the head → `400`; too many fields → `431`; a panic → counted, logged,
+//! and the connection closes (over HTTP/2, only the stream is reset: the others have done nothing wrong). A
+//! request costs two clones of an `Rc`, some plain stores and, when its answer is finished, one reading of the
+//! clock. Nothing is allocated, but for the work of an answer that is not at hand.
+
+use std::any::Any;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::activity::{Activity, Vouched};
+use super::drain::Shutdown;
+use super::metrics::{Metrics, Protocol, Refusal};
+use crate::key::Scheme;
+use crate::limits::HEAD_FIELDS_MAX;
+
+/// What a listener serves.
+pub trait Handler: 'static {
+    /// The body of an answer. An error in it cuts the connection, so that the client cannot take the part for
+    /// the whole.
+    type Body: Body<Data = Bytes, Error: Into<Failure>> + Unpin + 'static;
+
+    /// Answers one request.
+    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Self::Body>;
+}
+
+/// An answer, or the work that leads to it.
+///
+/// What needs no waiting is spared a future, which has its price: it is moved into the connection, and hyper reads on
+/// beside it, into a new buffer because the request still holds the old one.
+pub enum Reply<B> {
+    /// The answer was at hand.
+    Ready(Response<B>),
+    /// It takes a while. Dropped when the client goes away or a drain ends; work that must outlive the client
+    /// belongs in a task of its own.
+    Working(Work<B>),
+}
+
+/// What becomes an answer.
+pub type Work<B> = Pin<Box<dyn Future<Output = Response<B>>>>;
+
+impl<B> Reply<B> {
+    /// An answer that takes a while.
+    pub fn working(work: impl Future<Output = Response<B>> + 'static) -> Self {
+        Self::Working(Box::pin(work))
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; an IPv4 address stays one on a listener for both families.
+    pub addr: SocketAddr,
+    /// How it reached us.
+    pub scheme: Scheme,
+}
+
+/// What hyper takes for a reason to cut a connection.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// One connection, as its requests see it.
+pub(super) struct Exchange<H> {
+    pub(super) handler: Rc<H>,
+    pub(super) peer: Peer,
+    pub(super) activity: Arc<Activity>,
+    pub(super) metrics: Metrics,
+    pub(super) shutdown: Shutdown,
+    pub(super) protocol: Protocol,
+}
+
+impl<H: Handler> Exchange<H> {
+    /// Called when hyper has a request. It counts as in flight from here, not from the first poll.
+    pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> Call<H> {
+        let vouched = self.activity.begin();
+        let in_flight = InFlight(Rc::clone(self));
+        if let Some((refusal, status)) = refuse(vouched, &request) {
+            self.metrics.refused(refusal);
+            return Call::Ended(Some(Ok(refused(status, request.version(), in_flight))));
+        }
+        match catch(|| Rc::clone(&self.handler).handle(self.peer, request)) {
+            Ok(Reply::Ready(response)) => Call::Ended(Some(in_flight.end(Ok(response)))),
+            Ok(Reply::Working(work)) => Call::Working(work, Some(in_flight)),
+            Err(panicked) => Call::Ended(Some(in_flight.end(Err(panicked)))),
+        }
+    }
+
+    fn panicked(&self, panicked: &Panicked) {
+        self.metrics.panicked();
+        tracing::error!(panic = %panicked.0, peer = %self.peer.addr, "a request panicked; its connection is closed");
+    }
+}
+
+fn refuse(vouched: Vouched, request: &Request<Incoming>) -> Option<(Refusal, StatusCode)> {
+    match vouched {
+        Vouched::No => Some((Refusal::AmbiguousFraming, StatusCode::BAD_REQUEST)),
+        Vouched::Yes if request.headers().len() > HEAD_FIELDS_MAX => {
+            Some((Refusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+        }
+        Vouched::Yes => None,
+    }
+}
+
+fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlight<H>) -> Response<Answer<H>> {
+    let mut response = Response::new(Answer { body: None, in_flight });
+    *response.status_mut() = status;
+    // RFC 9113 §8.2.2: there is no such field in HTTP/2.
+    if version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A request of which the answer is not finished.
+pub(super) struct InFlight<H>(Rc<Exchange<H>>);
+
+impl<H: Handler> InFlight<H> {
+    /// The head of the answer is there, or there will be none.
+    fn end(self, result: Result<Response<H::Body>, Panicked>) -> End<H> {
+        match result {
+            Ok(mut response) => {
+                // RFC 9112 §9.6: the last answer of a connection says so. Over HTTP/2, GOAWAY does.
+                let is_last = self.0.shutdown.has_begun() && matches!(self.0.protocol, Protocol::Http1);
+                if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response.map(|body| Answer { body: Some(body), in_flight: self }))
+            }
+            Err(panicked) => {
+                self.0.panicked(&panicked);
+                Err(panicked)
+            }
+        }
+    }
+}
+
+impl<H> Drop for InFlight<H> {
+    fn drop(&mut self) {
+        self.0.activity.end();
+    }
+}
+
+/// How a call ends.
+type End<H> = Result<Response<Answer<H>>, Panicked>;
+
+/// A request on its way to its answer.
+pub(super) enum Call<H: Handler> {
+    /// It has ended; `None` once somebody knows.
+    Ended(Option<End<H>>),
+    /// The handler is at work; `None` when it has finished.
+    Working(Work<H::Body>, Option<InFlight<H>>),
+}
+
+impl<H: Handler> Future for Call<H> {
+    type Output = End<H>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<H>> {
+        let end = match self.get_mut() {
+            Self::Ended(end) => end.take(),
+            Self::Working(work, in_flight) => {
+                let result = match catch(|| work.as_mut().poll(cx)) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(response)) => Ok(response),
+                    Err(panicked) => Err(panicked),
+                };
+                in_flight.take().map(|in_flight| in_flight.end(result))
+            }
+        };
+        end.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// The body of an answer. While it exists, its request is in flight.
+pub(super) struct Answer<H: Handler> {
+    /// None where the server answered by itself.
+    body: Option<H::Body>,
+    in_flight: InFlight<H>,
+}
+
+impl<H: Handler> Body for Answer<H> {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match catch(|| Pin::new(body).poll_frame(cx)) {
+            Ok(frame) => frame.map_err(Into::into),
+            Err(panicked) => {
+                self.in_flight.0.panicked(&panicked);
+                Poll::Ready(Some(Err(panicked.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A handler panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the handler panicked: {0}")]
+pub(super) struct Panicked(String);
+
+impl Panicked {
+    /// From what the panic threw.
+    pub(super) fn new(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self(text.unwrap_or("no message").to_owned())
+    }
+}
+
+/// Runs code that is not ours; a panic in it is an error, and whatever it broke is dropped by whoever gets that.
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::new(payload.as_ref()))
+}

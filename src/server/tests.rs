@@ -1,0 +1,8 @@
+//! Dialogues with a server on a real socket.
+
+mod drain;
+mod http1;
+mod http2;
+mod refusals;
+mod stage;
+mod time_limits;

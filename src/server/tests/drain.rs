@@ -1,0 +1,65 @@
+//! The end of a server.
+
+use std::time::Duration;
+
+use super::stage::{Client, Stage, dialogue, options, take};
+use crate::server::{Drained, Options};
+
+#[test]
+fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
+    dialogue(async {
+        let stage = Stage::start(options());
+        let mut silent = stage.connect().await;
+        let mut idle = stage.connect().await;
+        idle.get("/").await;
+        assert_eq!(idle.says().await.0, 200);
+        let mut busy = stage.connect().await;
+        busy.get("/wait").await;
+        take(&stage.app.arrived).await;
+
+        stage.shutdown.begin();
+        assert_eq!(idle.rest().await, "");
+        assert_eq!(silent.rest().await, "");
+        let refused = tokio::net::TcpStream::connect(stage.addr).await;
+        assert!(refused.is_err(), "nobody listens any more");
+
+        stage.app.released.add_permits(1);
+        let (status, head, body) = busy.answer().await;
+        assert_eq!((status, body.as_str()), (200, "hello"));
+        assert!(head.contains("connection: close"), "{head}");
+        assert_eq!(busy.rest().await, "");
+        assert_eq!(stage.ended().await, Drained { cut: 0 });
+    });
+}
+
+#[test]
+fn what_is_not_finished_in_time_is_cut_and_counted() {
+    dialogue(async {
+        let stage = Stage::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
+        let mut clients: Vec<Client> = vec![stage.connect().await, stage.connect().await];
+        for client in &mut clients {
+            client.get("/wait").await;
+            take(&stage.app.arrived).await;
+        }
+        stage.shutdown.begin();
+        for client in &mut clients {
+            assert_eq!(client.rest().await, "");
+        }
+        assert_eq!(stage.metric("cachewarp_client_connections_cut_total"), 2);
+        assert_eq!(stage.ended().await, Drained { cut: 2 });
+    });
+}
+
+#[test]
+fn a_tunnel_counts_as_work() {
+    dialogue(async {
+        let stage = Stage::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
+        let mut client = stage.connect().await;
+        client
+            .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: twice\r\n\r\n")
+            .await;
+        assert_eq!(client.answer().await.0, 101);
+        stage.shutdown.begin();
+        assert_eq!(stage.ended().await, Drained { cut: 1 });
+    });
+}

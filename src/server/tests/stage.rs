@@ -1,0 +1,265 @@
+//! A server with a handler that does what the path says, and a client that speaks in raw bytes.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+use crate::server::{Drained, Handler, Listener, Options, Peer, Reply, Sharing, Shutdown, serve};
+use crate::telemetry::Registry;
+
+/// Runs a dialogue on a runtime like a worker's. No dialogue takes this long.
+pub(super) fn dialogue(script: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(async {
+        tokio::time::timeout(Duration::from_secs(20), script).await.expect("the dialogue came to a halt");
+    }));
+}
+
+/// Bytes of `/big`: more than any buffer on the way.
+pub(super) const BIG: usize = 8 << 20;
+
+/// The handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`, `/upgrade`; all others say `hello`.
+pub(super) struct App {
+    /// A permit for each `/wait` that has come.
+    pub(super) arrived: Semaphore,
+    /// A permit for each `/wait` that may go on.
+    pub(super) released: Semaphore,
+    /// A permit for each `/wait` that was dropped before it could go on.
+    pub(super) dropped: Semaphore,
+    pub(super) served: Cell<u32>,
+    pub(super) peer: Cell<Option<Peer>>,
+}
+
+impl App {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            arrived: Semaphore::new(0),
+            released: Semaphore::new(0),
+            dropped: Semaphore::new(0),
+            served: Cell::new(0),
+            peer: Cell::new(None),
+        })
+    }
+
+    async fn wait(&self) {
+        struct Bell<'a>(Option<&'a Semaphore>);
+        impl Drop for Bell<'_> {
+            fn drop(&mut self) {
+                if let Some(dropped) = self.0 {
+                    dropped.add_permits(1);
+                }
+            }
+        }
+        let mut bell = Bell(Some(&self.dropped));
+        self.arrived.add_permits(1);
+        take(&self.released).await;
+        bell.0 = None;
+    }
+}
+
+/// Waits for a permit and keeps it.
+pub(super) async fn take(semaphore: &Semaphore) {
+    semaphore.acquire().await.unwrap().forget();
+}
+
+/// Some bytes, or a panic.
+pub(super) enum Said {
+    Bytes(Bytes),
+    Panic,
+}
+
+impl Body for Said {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Panic => panic!("a body that panics"),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Bytes(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Bytes(bytes) => http_body::SizeHint::with_exact(bytes.len() as u64),
+            Self::Panic => http_body::SizeHint::default(),
+        }
+    }
+}
+
+impl Handler for App {
+    type Body = Said;
+
+    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Said> {
+        self.served.set(self.served.get() + 1);
+        self.peer.set(Some(peer));
+        match request.uri().path() {
+            "/panic" => panic!("a handler that panics"),
+            "/panic-body" => Reply::Ready(Response::new(Said::Panic)),
+            "/upgrade" => Reply::Ready(upgrade(request)),
+            "/big" => Reply::Ready(Response::new(Said::Bytes(Bytes::from(vec![b'x'; BIG])))),
+            "/panic-later" | "/wait" | "/echo" => {
+                Reply::working(async move { Response::new(Said::Bytes(self.work(request).await)) })
+            }
+            _ => Reply::Ready(Response::new(Said::Bytes(Bytes::from_static(b"hello")))),
+        }
+    }
+}
+
+impl App {
+    async fn work(&self, request: Request<Incoming>) -> Bytes {
+        match request.uri().path() {
+            "/wait" => {
+                self.wait().await;
+                Bytes::from_static(b"hello")
+            }
+            "/echo" => {
+                request.into_body().collect().await.map_or_else(|_| Bytes::new(), |all| all.to_bytes())
+            }
+            _ => {
+                tokio::task::yield_now().await;
+                panic!("work that panics")
+            }
+        }
+    }
+}
+
+/// Switches to a protocol that says everything twice.
+fn upgrade(mut request: Request<Incoming>) -> Response<Said> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    spawn_local(async move {
+        let mut io = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
+        let mut buffer = [0; 64];
+        while let Ok(count @ 1..) = io.read(&mut buffer).await {
+            io.write_all(&[&buffer[..count], &buffer[..count]].concat()).await.unwrap();
+        }
+    });
+    let mut response = Response::new(Said::Bytes(Bytes::new()));
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    let fields: [(&str, &str); 2] = [("connection", "upgrade"), ("upgrade", "twice")];
+    let headers: HeaderMap =
+        fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect();
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A server that runs.
+pub(super) struct Stage {
+    pub(super) addr: SocketAddr,
+    pub(super) app: Rc<App>,
+    pub(super) shutdown: Shutdown,
+    pub(super) registry: Registry,
+    ended: JoinHandle<Drained>,
+}
+
+/// Generous where a dialogue does not wait for it.
+pub(super) fn options() -> Options {
+    Options {
+        addr: (Ipv4Addr::LOCALHOST, 0).into(),
+        sharing: Sharing::Alone,
+        backlog: 16,
+        connections_max: 8,
+        connections_per_address_max: None,
+        head_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(30),
+        drain_timeout: Duration::from_secs(30),
+    }
+}
+
+impl Stage {
+    pub(super) fn start(options: Options) -> Self {
+        let listener = Listener::bind(&options, 1).unwrap().remove(0);
+        let addr = listener.local_addr().unwrap();
+        let (app, shutdown, registry) = (App::new(), Shutdown::new(), Registry::new());
+        let ended = spawn_local({
+            let (app, shutdown, registry) = (Rc::clone(&app), shutdown.clone(), registry.clone());
+            async move { serve(listener, &options, app, shutdown, &registry).await.unwrap() }
+        });
+        Self { addr, app, shutdown, registry, ended }
+    }
+
+    pub(super) async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.addr).await.unwrap())
+    }
+
+    /// The value of a metric, by the beginning of its line.
+    pub(super) fn metric(&self, line: &str) -> u64 {
+        let text = self.registry.render();
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
+    }
+
+    pub(super) fn refusals(&self, reason: &str) -> u64 {
+        self.metric(&format!("cachewarp_client_refusals_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub(super) async fn ended(self) -> Drained {
+        self.ended.await.unwrap()
+    }
+}
+
+/// A client that says what it is told to.
+pub(super) struct Client(pub(super) TcpStream);
+
+impl Client {
+    pub(super) async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    pub(super) async fn get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    }
+
+    /// Reads one answer with a `Content-Length`; its status, its head, its body.
+    pub(super) async fn answer(&mut self) -> (u16, String, String) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.expect("the head of an answer"));
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let mut body = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
+        self.0.read_exact(&mut body).await.expect("the body of an answer");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head, String::from_utf8(body).unwrap())
+    }
+
+    /// Status and body.
+    pub(super) async fn says(&mut self) -> (u16, String) {
+        let (status, _, body) = self.answer().await;
+        (status, body)
+    }
+
+    /// Says that no more will come.
+    pub(super) async fn finish(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
+    /// What is left until the server closes. A reset is a failure.
+    pub(super) async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.0.read_to_string(&mut rest).await.expect("a clean end");
+        rest
+    }
+}

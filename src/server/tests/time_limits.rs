@@ -1,0 +1,146 @@
+//! Clients that take too long. The clock is paused and the wire in memory: what takes a minute here takes no
+//! time.
+
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Semaphore;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use super::stage::{App, BIG, take};
+use crate::key::Scheme;
+use crate::server::addresses::Addresses;
+use crate::server::connection::{Worker, serve};
+use crate::server::metrics::Metrics;
+use crate::server::watch::Limits;
+use crate::server::{Peer, Shutdown};
+use crate::telemetry::Registry;
+
+const HEAD: u64 = 5;
+const IDLE: u64 = 60;
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A connection through a wire that holds `wire` bytes.
+fn connect(app: &Rc<App>, wire: usize) -> DuplexStream {
+    let (client, server) = duplex(wire);
+    let worker = Worker {
+        handler: Rc::clone(app),
+        limits: Limits { head: Duration::from_secs(HEAD), idle: Duration::from_secs(IDLE) },
+        metrics: Metrics::new(&Registry::new()),
+        shutdown: Shutdown::new(),
+    };
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let place =
+        worker.metrics.accepted(permit, Addresses::new(None).enter(Ipv4Addr::LOCALHOST.into()).unwrap());
+    let peer = Peer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
+    spawn_local(serve(Rc::new(worker), server, peer, place));
+    client
+}
+
+/// Reads to the end; what was read, and after how many seconds the writing half of the server was closed.
+async fn end(client: &mut DuplexStream) -> (String, u64) {
+    let began = Instant::now();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    (text, began.elapsed().as_secs())
+}
+
+async fn expect(client: &mut DuplexStream, end: &str) {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        read.push(client.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_gets_408() {
+    LocalSet::new()
+        .run_until(async {
+            for (beginning, more) in [("GET / HTTP/1.1\r\nHost", ":"), ("G", "E"), ("PRI * HT", "T")] {
+                let mut client = connect(&App::new(), 1024);
+                client.write_all(beginning.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(HEAD - 1)).await;
+                client.write_all(more.as_bytes()).await.unwrap();
+                let (text, seconds) = end(&mut client).await;
+                assert!(
+                    text.starts_with("HTTP/1.1 408 ") && text.contains("Connection: close\r\n"),
+                    "{text}"
+                );
+                assert_eq!(seconds, 1, "after {beginning:?}");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_closed_without_a_word() {
+    LocalSet::new()
+        .run_until(async {
+            let mut client = connect(&App::new(), 1024);
+            assert_eq!(end(&mut client).await, (String::new(), HEAD));
+
+            let mut client = connect(&App::new(), 1024);
+            tokio::time::sleep(Duration::from_secs(HEAD - 1)).await;
+            client.write_all(GET.as_bytes()).await.unwrap();
+            expect(&mut client, "hello").await;
+            assert_eq!(end(&mut client).await, (String::new(), IDLE));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_head_has_its_time_from_its_first_byte() {
+    LocalSet::new()
+        .run_until(async {
+            let mut client = connect(&App::new(), 1024);
+            client.write_all(GET.as_bytes()).await.unwrap();
+            expect(&mut client, "hello").await;
+            tokio::time::sleep(Duration::from_secs(IDLE - 1)).await;
+            client.write_all(b"GET ").await.unwrap();
+            let (text, seconds) = end(&mut client).await;
+            assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+            assert_eq!(seconds, HEAD);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_limit_runs_while_a_handler_works() {
+    LocalSet::new()
+        .run_until(async {
+            let app = App::new();
+            let mut client = connect(&app, 1024);
+            client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
+            take(&app.arrived).await;
+            tokio::time::sleep(Duration::from_secs(10 * IDLE)).await;
+            app.released.add_permits(1);
+            expect(&mut client, "hello").await;
+            let (text, seconds) = end(&mut client).await;
+            assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+            assert_eq!(
+                seconds, HEAD,
+                "the rest of the pipelined head has its time from the end of the answer"
+            );
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_leave_as_slowly_as_the_client_reads() {
+    LocalSet::new()
+        .run_until(async {
+            let mut client = connect(&App::new(), 1024);
+            client.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(10 * IDLE)).await;
+            expect(&mut client, "\r\n\r\n").await;
+            client.read_exact(&mut vec![0; BIG]).await.unwrap();
+            let (text, seconds) = end(&mut client).await;
+            assert!(text.starts_with("HTTP/1.1 408 "), "behind the answer, not in it");
+            assert_eq!(seconds, HEAD);
+        })
+        .await;
+}

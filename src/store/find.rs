@@ -1,0 +1,353 @@
+//! The way out of the tiers.
+//!
+//! ```text
+//! memory ── trusted? ── looked at since the last purge? ──► hit
+//!    │          │                    └─ no ─► held against the clock, and the counters if that has moved
+//!    │          └─ no ─┐
+//!    └─ nothing ───────┴─► Redis: the entry, and beside it the clock if it is not known
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::clock::{Footing, Verdict};
+use super::ledger::{Counter, Fate, Ledger};
+use super::memory::Held;
+use super::metrics::{Change, Lookup};
+use super::scripts::{self, CLOCK};
+use super::together::together;
+use super::trust::Trust;
+use super::{Found, Look, Said, Store, Tier, decimal};
+use crate::entry::{Checksum, Entry, Kind, Lineage, Standing, Stored, TagDigest};
+use crate::key::{CacheKey, Target};
+use crate::limits::{CLOCK_KEPT, MEMORY_ALONE_AFTER};
+use crate::redis::{Client, Command, Reading, Reply, Unavailable};
+use crate::time::{self, millis};
+
+impl Store {
+    /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip, and another one where
+    /// there has been a purge of something that the entry may be part of.
+    ///
+    /// Cancel safe: nothing is half done; a reply that comes late is dropped in order by the pool.
+    pub async fn find(&self, key: &CacheKey, target: &Target) -> Look {
+        let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
+        let Some(redis) = &self.redis else {
+            return held.map_or(Look::nothing(), |held| self.find_alone(key, target, held));
+        };
+        if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.seats)) {
+            match self.judged(redis, &held.bytes, target).await {
+                Ok((fate, view)) => return self.out_of_memory(key, held, fate, view),
+                Err(why) => return self.unasked(redis, key, target, Some(held.clone()), why),
+            }
+        }
+        let name = self.name(key);
+        let get = Command::Get { key: &name };
+        let read = if self.shared.clock.view() == 0 {
+            tokio::join!(redis.read(&get), Box::pin(self.learn_clock(redis))).0
+        } else {
+            redis.read(&get).await
+        };
+        match read {
+            Ok((Reply::Bulk(bytes), reading)) => {
+                let lineage = match Standing::read(&bytes) {
+                    Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) => {
+                        self.metrics.lookup(Lookup::Miss);
+                        self.forget(key);
+                        return Look { found: None, lineage, said: Said::All };
+                    }
+                    standing => standing.map_or(Lineage::NONE, |standing| standing.lineage),
+                };
+                match self.judged(redis, &bytes, target).await {
+                    Ok((fate, view)) => self.out_of_redis(key, &name, bytes, &reading, fate, view),
+                    Err(why) => Look { found: None, lineage, said: Said::by(why) },
+                }
+            }
+            Ok(_) => {
+                self.metrics.lookup(Lookup::Miss);
+                self.forget(key);
+                Look::nothing()
+            }
+            Err(why) => self.unasked(redis, key, target, held, why),
+        }
+    }
+
+    /// What memory alone has for `key`, and may say without asking.
+    pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<Found> {
+        let held = self.shared.memory.as_ref()?.get(key.short())?;
+        if !held.trust.holds(&self.shared.seats) {
+            return None;
+        }
+        let view = self.shared.clock.view();
+        if view != 0 && view == held.view {
+            return self.found(key, &held, Fate::Stands);
+        }
+        match self.shared.clock.judge(&held.bytes, target, Footing::Firm) {
+            // Counted where it is looked up again.
+            Verdict::Fate(Fate::Gone, _) | Verdict::NoClock | Verdict::NoCounters(_) => None,
+            Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view).found,
+        }
+    }
+
+    /// Reads an entry from Redis into memory, if it is there and whole; whether it is. What purges mean for it is found out
+    /// when somebody asks for it: here it is not known whose it is.
+    pub(super) async fn read_into_memory(&self, key: &CacheKey) -> bool {
+        let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
+        let name = self.name(key);
+        let Ok((Reply::Bulk(bytes), reading)) = redis.read(&Command::Get { key: &name }).await else {
+            return false;
+        };
+        if self.decoded(key, &bytes, Checksum::Compare, Fate::Stands, Tier::Redis).is_none() {
+            return false;
+        }
+        let Some(trust) = self.remembered(&name, &reading) else { return false };
+        memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(&bytes), trust, view: 0 });
+        true
+    }
+
+    /// Where there is no Redis, whatever is not known is not there.
+    fn find_alone(&self, key: &CacheKey, target: &Target, held: Held) -> Look {
+        match self.shared.clock.judge(&held.bytes, target, Footing::Firm) {
+            Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
+            Verdict::NoClock | Verdict::NoCounters(_) => self.out_of_memory(key, &held, Fate::Gone, 0),
+        }
+    }
+
+    /// Redis cannot be asked. What it had before it went away may be served; while it is only a connection that is lost,
+    /// somebody else may reach it and purge.
+    fn unasked(
+        &self,
+        redis: &Client,
+        key: &CacheKey,
+        target: &Target,
+        held: Option<Held>,
+        why: Unavailable,
+    ) -> Look {
+        self.metrics.lookup(Lookup::Unavailable);
+        let said = Said::by(why);
+        let Some(held) = held else { return Look { said, ..Look::nothing() } };
+        match self.shared.clock.judge(&held.bytes, target, Footing::LastKnown) {
+            Verdict::Fate(fate, _) if may_be_alone(redis, &self.name(key), &held) => {
+                self.out_of_memory(key, &held, fate, 0)
+            }
+            Verdict::Fate(..) | Verdict::NoClock | Verdict::NoCounters(_) => {
+                Look { found: None, lineage: lineage(&held.bytes), said }
+            }
+        }
+    }
+
+    /// What purges mean for an entry, at a view; asks for what is not known of them.
+    pub(super) async fn judged(
+        &self,
+        redis: &Client,
+        bytes: &Bytes,
+        target: &Target,
+    ) -> Result<(Fate, u64), Unavailable> {
+        loop {
+            match self.shared.clock.judge(bytes, target, Footing::Firm) {
+                Verdict::Fate(fate, view) => return Ok((fate, view)),
+                // Boxed: it is rare, and every look-up would be as large.
+                Verdict::NoClock => Box::pin(self.learn_clock(redis)).await?,
+                Verdict::NoCounters(tags) => {
+                    let asked = together(tags.iter().map(|tag| self.learn_counter(redis, *tag))).await;
+                    asked.into_iter().collect::<Result<(), _>>()?;
+                }
+            }
+        }
+    }
+
+    /// Reads the purge clock, and begins one where there is none.
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<(), Unavailable> {
+        let name = self.clock_name();
+        let get = Command::Get { key: &name };
+        let (mut reply, mut reading) = redis.read(&get).await?;
+        if ledger(&reply).is_none() {
+            let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+            let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
+                // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
+                (Err(error), _) if scripts::is_refused(error) => {
+                    let value = Ledger::new().to_string().into();
+                    redis
+                        .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
+                        .await
+                }
+                known => known,
+            };
+            begun?;
+            (reply, reading) = read?;
+        }
+        let ledger = ledger(&reply).ok_or(Unavailable::Malformed)?;
+        self.shared.clock.learn(ledger, self.trust(redis, &name, &reading));
+        Ok(())
+    }
+
+    /// Reads the counter of a tag.
+    pub(super) async fn learn_counter(&self, redis: &Client, tag: TagDigest) -> Result<(), Unavailable> {
+        let name = self.tag_name(tag);
+        let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
+        let counter = if let Reply::Bulk(bytes) = &reply { Counter::parse(bytes) } else { None };
+        self.shared.clock.learn_counter(tag, counter, self.trust(redis, &name, &reading), None);
+        Ok(())
+    }
+
+    /// For how long something may be believed that has just been read of purges: at least for this request.
+    pub(super) fn trust(&self, redis: &Client, name: &[u8], reading: &Reading) -> Trust {
+        match reading.witness(name) {
+            Some(witness) => Trust::Tracked(witness),
+            None if redis.is_tracking(name) => Trust::Until(time::instant() + Duration::from_millis(1)),
+            None => {
+                Trust::Until(time::instant() + self.shared.options.memory_ttl.max(Duration::from_millis(1)))
+            }
+        }
+    }
+
+    fn out_of_memory(&self, key: &CacheKey, held: &Held, fate: Fate, view: u64) -> Look {
+        let lineage = lineage(&held.bytes);
+        if fate == Fate::Gone {
+            self.metrics.lookup(Lookup::Purged);
+            self.forget(key);
+            return Look { found: None, lineage, said: Said::All };
+        }
+        if fate == Fate::Stands
+            && view != 0
+            && let Some(memory) = &self.shared.memory
+        {
+            memory.looked_at(key.short(), held, view);
+        }
+        Look { found: self.found(key, held, fate), lineage, said: Said::All }
+    }
+
+    fn found(&self, key: &CacheKey, held: &Held, fate: Fate) -> Option<Found> {
+        let found = self.decoded(key, &held.bytes, Checksum::Known, fate, Tier::Memory)?;
+        self.metrics.lookup(Lookup::Memory);
+        self.count_hit(key);
+        Some(found)
+    }
+
+    fn out_of_redis(
+        &self,
+        key: &CacheKey,
+        name: &[u8],
+        bytes: Bytes,
+        reading: &Reading,
+        fate: Fate,
+        view: u64,
+    ) -> Look {
+        let lineage = lineage(&bytes);
+        if fate == Fate::Gone {
+            self.metrics.lookup(Lookup::Purged);
+            self.forget(key);
+            return Look { found: None, lineage, said: Said::All };
+        }
+        let found = self.decoded(key, &bytes, Checksum::Compare, fate, Tier::Redis);
+        if let Some(found) = &found {
+            self.metrics.lookup(Lookup::Redis);
+            self.tell_staleness(key, found);
+            self.count_hit(key);
+            if let Some(memory) = &self.shared.memory
+                && let Some(trust) = self.remembered(name, reading)
+            {
+                let view = if fate == Fate::Stands { view } else { 0 };
+                // A copy of its own: the reply is a slice that would keep the connection's whole read buffer alive.
+                memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(&bytes), trust, view });
+            }
+        }
+        Look { found, lineage, said: Said::All }
+    }
+
+    /// What was read has taken the place of something that memory had until Redis had news of it.
+    fn tell_staleness(&self, key: &CacheKey, found: &Found) {
+        if let Some((_, let_go)) = self.shared.let_go.remove(&key.short())
+            && let Stored::Response(Entry { facts, .. }) = &found.stored
+            // Otherwise it was not this that had come: what memory had was removed, and somebody has fetched it since.
+            && facts.received <= let_go
+        {
+            self.metrics.caught_up(Change::Write, let_go.since(facts.received));
+        }
+    }
+
+    /// For how long memory may answer by itself with what was read; `None` if not at all.
+    pub(super) fn remembered(&self, name: &[u8], reading: &Reading) -> Option<Trust> {
+        match reading.witness(name) {
+            Some(witness) => Some(Trust::Tracked(witness)),
+            None if self.redis.as_ref().is_some_and(|redis| redis.is_tracking(name)) => None,
+            None => Some(Trust::Until(time::instant() + self.shared.options.memory_ttl)),
+        }
+    }
+
+    /// Damaged bytes are a miss in this tier and must not be met again in memory.
+    fn decoded(
+        &self,
+        key: &CacheKey,
+        bytes: &Bytes,
+        checksum: Checksum,
+        fate: Fate,
+        tier: Tier,
+    ) -> Option<Found> {
+        let decoded = self.decoder.decode(key, bytes, checksum).inspect_err(|damage| {
+            self.metrics.damaged(*damage);
+            self.forget(key);
+        });
+        Found::as_judged(decoded.ok()?, bytes, fate, tier)
+    }
+
+    fn count_hit(&self, key: &CacheKey) {
+        if let Some(hot) = &self.shared.hot {
+            hot.hit(key);
+        }
+    }
+
+    pub(super) fn forget(&self, key: &CacheKey) {
+        if let Some(memory) = &self.shared.memory {
+            memory.remove(key.short());
+        }
+    }
+}
+
+impl Found {
+    /// What was decoded from these bytes, as it is after what has been purged.
+    pub(super) fn as_judged(mut stored: Stored, bytes: &[u8], fate: Fate, tier: Tier) -> Option<Self> {
+        let standing = Standing::read(bytes)?;
+        if let Stored::Response(entry) = &mut stored {
+            let marked = standing.outdated.map_or(Fate::Stands, Fate::Outdated);
+            if let Fate::Outdated(at) = fate.and(marked) {
+                entry.facts = entry.facts.outdated(at);
+            }
+        }
+        Some(Self { stored, tier, lineage: standing.lineage })
+    }
+}
+
+impl Said {
+    /// Whoever refuses refuses again.
+    fn by(why: Unavailable) -> Self {
+        if matches!(why, Unavailable::Server(_)) { Self::All } else { Self::Nothing }
+    }
+}
+
+impl Look {
+    fn nothing() -> Self {
+        Self { found: None, lineage: Lineage::NONE, said: Said::All }
+    }
+}
+
+/// Whether memory may answer with this while Redis cannot be asked.
+pub(super) fn may_be_alone(redis: &Client, name: &[u8], held: &Held) -> bool {
+    match held.trust {
+        Trust::Always | Trust::Until(_) | Trust::Arriving(_) => true,
+        Trust::Tracked(_) => redis.away_for(name) >= MEMORY_ALONE_AFTER,
+    }
+}
+
+/// What a new epoch is called.
+pub(super) fn fresh_epoch() -> Bytes {
+    format!("{:016x}", fastrand::u64(1..)).into()
+}
+
+fn ledger(reply: &Reply) -> Option<Ledger> {
+    if let Reply::Bulk(bytes) = reply { Ledger::parse(bytes) } else { None }
+}
+
+fn lineage(bytes: &[u8]) -> Lineage {
+    Standing::read(bytes).map_or(Lineage::NONE, |standing| standing.lineage)
+}

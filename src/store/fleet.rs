@@ -1,0 +1,237 @@
+//! What the fleet's nodes tell each other: that something has changed, and that everybody has heard it.
+//!
+//! Redis tells each connection what has changed of what was read over it. A purge is answered when it is true everywhere, and
+//! that takes a question: whoever purges publishes a *sync*, and each worker that hears it waits until every connection of
+//! its own has brought the news that were on their way, and says so.
+//!
+//! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts nothing that it has read
+//! (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is asked at every server, on channels of that
+//! server's own, since a worker may hear some of them and not others ([`Herald`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::leases::Leases;
+use super::metrics::{Change, Metrics};
+use super::sync::{Answer, Question, Tally, hexadecimal};
+use super::together::together;
+use super::{CLOCK_NAME, LEASE_PREFIX, Shared, TAG_PREFIX};
+use crate::limits::PURGE_SYNCS_MAX;
+use crate::redis::{Client, Herald, Listener, Unavailable};
+use crate::time;
+
+/// One worker's ear.
+pub(super) struct Fleet {
+    shared: Shared,
+    metrics: Rc<Metrics>,
+    sync_channel: Bytes,
+    ack_channel: Box<str>,
+    /// Heard once in each node: by the worker that began first.
+    nodes_channel: Bytes,
+    hears_for_node: bool,
+    /// Questions that have been heard; never more than [`PURGE_SYNCS_MAX`].
+    heard: mpsc::Sender<Asked>,
+    /// Who has answered each question of this worker's; only while somebody waits.
+    answers: RefCell<HashMap<u64, watch::Sender<Tally>>>,
+    leases: Leases,
+}
+
+/// What the workers of one process are together.
+pub(super) struct Node {
+    /// Drawn by lot.
+    name: u64,
+    /// How many there are that answer.
+    workers: AtomicU32,
+}
+
+impl Node {
+    pub(super) fn new() -> Self {
+        Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
+    }
+}
+
+/// The questions that this worker hears.
+pub(super) type Heard = mpsc::Receiver<Asked>;
+
+/// What was said, and what the channel's name ends with: at which server.
+pub(super) struct Asked {
+    suffix: Bytes,
+    message: Bytes,
+}
+
+impl Asked {
+    /// What cannot be read is not answered.
+    fn read(&self) -> Option<(&Bytes, Question)> {
+        Some((&self.suffix, Question::parse(&self.message)?))
+    }
+}
+
+/// Who was to be asked, and who has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Synced {
+    /// How many nodes there are, as far as they can be counted.
+    pub(super) nodes: u32,
+    /// Those of them of which all workers have answered, at every server.
+    pub(super) confirmed: u32,
+}
+
+impl Fleet {
+    pub(super) fn new(shared: Shared, metrics: Rc<Metrics>) -> (Rc<Self>, Heard) {
+        let (heard, questions) = mpsc::channel(PURGE_SYNCS_MAX);
+        let prefix = &shared.options.key_prefix;
+        let fleet = Self {
+            sync_channel: format!("{prefix}sync").into(),
+            nodes_channel: format!("{prefix}nodes").into(),
+            hears_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
+            ack_channel: format!("{prefix}ack:{:016x}", fastrand::u64(..)).into(),
+            shared,
+            metrics,
+            heard,
+            answers: RefCell::default(),
+            leases: Leases::default(),
+        };
+        (Rc::new(fleet), questions)
+    }
+
+    /// What to subscribe to.
+    pub(super) fn channels(&self) -> Vec<Bytes> {
+        let mut channels = vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()];
+        if self.hears_for_node {
+            channels.push(self.nodes_channel.clone());
+        }
+        channels
+    }
+
+    /// Whose ends somebody here waits for.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Asks all workers of the fleet to catch up, and waits until they have.
+    ///
+    /// Cancel safe: answers that come later are dropped.
+    pub(super) async fn sync(
+        &self,
+        redis: &Client,
+        names: Vec<u128>,
+        patience: Duration,
+    ) -> Result<Synced, Unavailable> {
+        let id = fastrand::u64(..);
+        let (answered, mut answers) = watch::channel(Tally::default());
+        self.answers.borrow_mut().insert(id, answered);
+        let _waiting = Waiting(self, id);
+        let question = Question { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
+        let heralds = redis.heralds();
+        let told = self.tell(&heralds, &self.sync_channel, &question.to_string()).await;
+        let unasked = told.iter().filter(|told| told.is_err()).count();
+        if let Some(Err(why)) = told.first().filter(|_| unasked == told.len()) {
+            return Err(*why);
+        }
+        let asked: u32 = told.iter().flatten().sum();
+        let all = answers.wait_for(|tally| tally.answered >= asked);
+        let all_answered = tokio::time::timeout(patience, all).await.is_ok();
+        let tally = answers.borrow().clone();
+        if all_answered && unasked == 0 {
+            return Ok(Synced { nodes: tally.nodes(), confirmed: tally.nodes() });
+        }
+        // Of which node it is that has been silent, nobody knows.
+        let counted = self.tell(&heralds, &self.nodes_channel, "").await;
+        let most = counted.into_iter().flatten().max().unwrap_or(0);
+        let nodes = most.max(tally.nodes()).max(1);
+        Ok(Synced { nodes, confirmed: tally.whole_nodes(heralds.len()).min(nodes - 1) })
+    }
+
+    /// Answers the questions of others, and this worker's own, for as long as it lives.
+    pub(super) async fn attend(self: Rc<Self>, redis: Client, mut questions: Heard) {
+        while let Some(first) = questions.recv().await {
+            // All that wait are answered by one look at the connections.
+            let mut heard = vec![first];
+            while let Ok(more) = questions.try_recv() {
+                heard.push(more);
+            }
+            let questions: Vec<_> = heard.iter().filter_map(Asked::read).collect();
+            for name in questions.iter().flat_map(|(_, question)| &question.names) {
+                self.shared.outdate(*name);
+            }
+            self.shared.clock.moved();
+            let heralds = redis.heralds();
+            together(heralds.iter().map(|herald| self.answer(herald, &questions))).await;
+        }
+    }
+
+    /// Answers what was asked at one server.
+    async fn answer(&self, herald: &Herald, questions: &[(&Bytes, Question)]) {
+        let mut asked = questions.iter().filter(|(suffix, _)| *suffix == herald.suffix()).peekable();
+        if asked.peek().is_some() {
+            herald.settle().await;
+        }
+        let now = time::now();
+        let Node { name: node, workers } = &*self.shared.node;
+        for (_, Question { id, answer_to, asked, .. }) in asked {
+            self.metrics.caught_up(Change::Purge, now.since(*asked));
+            let answer = Answer { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
+            // Who asks has given up by then, or asks again.
+            let _ = herald.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
+        }
+    }
+
+    /// Publishes at every server: how many have heard it at each.
+    async fn tell(&self, heralds: &[Herald], channel: &[u8], message: &str) -> Vec<Result<u32, Unavailable>> {
+        together(heralds.iter().map(|herald| herald.publish(channel, message.as_bytes()))).await
+    }
+}
+
+/// Takes a question back, however the wait for its answers ends.
+struct Waiting<'a>(&'a Fleet, u64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.answers.borrow_mut().remove(&self.1);
+    }
+}
+
+impl Listener for Fleet {
+    fn invalidated(&self, key: &[u8]) {
+        let Some(name) = key.strip_prefix(self.shared.options.key_prefix.as_bytes()) else { return };
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        if let Some(entry) = hexadecimal::<32>(name) {
+            let held = self.shared.memory.as_ref().is_some_and(|memory| memory.invalidate(entry));
+            self.metrics.invalidated(held);
+            if held {
+                self.shared.let_go.insert(entry, time::now());
+            }
+            self.shared.watches.disturbed(entry);
+        } else if name == CLOCK_NAME {
+            self.shared.clock.forget();
+        } else if let Some(tag) = name.strip_prefix(TAG_PREFIX).and_then(hexadecimal::<32>) {
+            self.shared.clock.forget_counter(tag);
+        } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {
+            self.leases.changed(lease);
+        }
+    }
+
+    fn forsaken(&self) {
+        self.shared.clock.forsaken();
+        self.leases.forsaken();
+    }
+
+    fn message(&self, channel: &[u8], message: &Bytes) {
+        if let Some(suffix) = channel.strip_prefix(&self.sync_channel[..]) {
+            // Copies: these are slices of a read buffer.
+            let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
+            // One too many is not answered.
+            let _ = self.heard.try_send(Asked { suffix, message });
+        } else if channel.starts_with(self.ack_channel.as_bytes())
+            && let Some(answer) = Answer::parse(message)
+            && let Some(answers) = self.answers.borrow().get(&answer.id)
+        {
+            answers.send_modify(|tally| tally.count(answer));
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The tiers: memory, then Redis.
+//!
+//! One question, [`Store::find`], one way in, [`Store::put`], and one way out for good, [`Store::purge`]. Redis speaks for
+//! the fleet, so what it says goes. What memory has is served without asking while Redis would say if it had changed
+//! (`trust.rs`), and while no purge has been heard of that it has not been held against (`clock.rs`). Only where Redis has
+//! been away for a while does memory go on alone, until the policy finds the entry stale.
+//!
+//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`Decoder::decode`] for the
+//! key that was asked for, or they are a miss. What was fetched before a purge is not stored after it (`claim.rs`).
+
+mod claim;
+mod clock;
+mod find;
+mod fleet;
+mod health;
+mod inspect;
+mod lease;
+mod leases;
+mod ledger;
+mod listing;
+mod memory;
+mod metrics;
+mod options;
+mod purge;
+mod purging;
+mod put;
+mod scripts;
+mod sync;
+mod together;
+mod trust;
+mod warm;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use quick_cache::sync::Cache;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::entry::{Decoder, Lineage, Stored, TagDigest};
+use crate::key::CacheKey;
+use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
+use crate::redis::{Board, Client, Deployment, Seats, Tracking};
+use crate::telemetry::Registry;
+use crate::time::{self, Timestamp};
+use clock::Clock;
+use fleet::{Fleet, Node};
+use memory::Memory;
+use metrics::Metrics;
+use warm::HotKeys;
+use watch::Watches;
+
+pub use claim::{Beginning, Claim};
+pub use health::Health;
+pub use inspect::{Confirmation, Inspected, Sighting};
+pub use lease::{Lease, Turn};
+pub use ledger::{Counter, Ledger};
+pub use listing::listed_variants;
+pub use options::Options;
+pub use purge::{BadScope, Full, Group, Prefix, PurgeFailed, Purged, Scope, Strength, Tag};
+pub use put::Overtaken;
+pub use sync::{Answer, Question};
+pub use warm::{WARM_TAKES_MAX, warm_list};
+
+pub use crate::redis::ConnectionState;
+
+/// Behind the prefix, where the purge clock stands.
+const CLOCK_NAME: &str = "clock";
+/// Behind the prefix, and before 32 digits, where the counter of a tag stands.
+const TAG_PREFIX: &str = "tag:";
+/// Behind the prefix, and before 32 digits, where the lease of a fetch stands.
+const LEASE_PREFIX: &str = "lease:";
+/// Behind the prefix, and before 32 digits, where the variants of a resource are listed.
+const VARY_PREFIX: &str = "vary:";
+
+crate::labels! {
+    /// Where an entry was found.
+    pub enum Tier {
+        /// In this process.
+        Memory => "memory",
+        /// In the fleet's Redis.
+        Redis => "redis",
+    }
+}
+
+/// Whether more can be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// As far as is known.
+    Some,
+    /// Redis has refused something for it (`OOM`).
+    None,
+}
+
+/// What a look at a key has come to.
+#[derive(Debug)]
+pub struct Look {
+    /// What stands there, if it may be used.
+    pub found: Option<Found>,
+    /// The purge behind which whatever stands there was stored: what a fetch that begins now has to have seen.
+    pub lineage: Lineage,
+    /// Whether that is all there is to know.
+    pub said: Said,
+}
+
+/// Whether Redis has answered, where it had to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// What there is, that there is nothing, or that it will not say.
+    All,
+    /// Nothing in time: more may stand there than was found.
+    Nothing,
+}
+
+/// What was found under a key.
+#[derive(Debug)]
+pub struct Found {
+    /// The decoded bytes; stale if they have been purged softly.
+    pub stored: Stored,
+    /// Where they were.
+    pub tier: Tier,
+    /// The purge behind which they were stored.
+    pub lineage: Lineage,
+}
+
+/// What all workers of a process share: the memory tier, and what is known of Redis and of purges.
+#[derive(Clone)]
+pub struct Shared {
+    options: Arc<Options>,
+    memory: Option<Arc<Memory>>,
+    watches: Arc<Watches>,
+    clock: Arc<Clock>,
+    seats: Arc<Seats>,
+    health: Arc<health::Remembered>,
+    node: Arc<Node>,
+    /// When memory let go of an entry of which Redis had news: of the last ones.
+    let_go: Arc<Cache<u128, Timestamp>>,
+    /// Counted where a list of them is kept.
+    hot: Option<Arc<HotKeys>>,
+}
+
+impl Shared {
+    /// Makes room for the memory tier.
+    pub fn new(options: Options, registry: &Registry) -> Self {
+        let memory = (options.memory_bytes > 0)
+            .then(|| Arc::new(Memory::new(options.memory_bytes, options.body_bytes_max)));
+        if let Some(memory) = &memory {
+            metrics::watch_memory(memory, registry);
+        }
+        let seats = Seats::new();
+        let hot = HotKeys::new(options.warm_keys).map(Arc::new);
+        Self {
+            options: Arc::new(options),
+            memory,
+            watches: Watches::new(),
+            clock: Clock::new(Arc::clone(&seats)),
+            seats,
+            health: Arc::default(),
+            node: Arc::new(Node::new()),
+            let_go: Arc::new(Cache::new(LET_GO_REMEMBERED)),
+            hot,
+        }
+    }
+
+    /// What is under way for this resource is of before a change, and what memory has of it as well.
+    fn outdate(&self, name: u128) {
+        self.watches.changed(name);
+        if let Some(memory) = &self.memory {
+            memory.remove(name);
+        }
+    }
+}
+
+/// One worker's way to the tiers.
+pub struct Store {
+    shared: Shared,
+    redis: Option<Client>,
+    /// Where the process' connections to Redis write down how they do.
+    board: Option<Board>,
+    fleet: Option<Rc<Fleet>>,
+    decoder: Decoder,
+    metrics: Rc<Metrics>,
+    /// When Redis last said to this worker that it has no room.
+    no_room: Cell<Option<Instant>>,
+    /// When this worker last saw to it that the purge clock lives on.
+    clock_renewed: Cell<Option<Instant>>,
+    /// Who keep up the leases of fetches under way: no more than those, and they end with them.
+    keepers: RefCell<JoinSet<()>>,
+    /// Who answers the fleet's questions; ends with the store.
+    _attending: JoinSet<()>,
+}
+
+impl Store {
+    /// The tiers as one worker sees them; `redis` is `None` where memory runs alone.
+    ///
+    /// With Redis it has to be called on a [`LocalSet`](tokio::task::LocalSet), where the connections will live.
+    pub fn open(shared: Shared, redis: Option<Deployment>, registry: &Registry) -> Self {
+        let metrics = Rc::new(Metrics::new(registry));
+        let mut attending = JoinSet::new();
+        let (redis, board, fleet) = match redis {
+            None => {
+                shared.clock.run_alone();
+                (None, None, None)
+            }
+            Some(deployment) => {
+                let (fleet, questions) = Fleet::new(shared.clone(), Rc::clone(&metrics));
+                let listener = Rc::clone(&fleet) as Rc<_>;
+                let tracking = Tracking::new(Arc::clone(&shared.seats), listener, fleet.channels());
+                let board = deployment.server.board.clone();
+                let client = Client::open_tracking(deployment, tracking, registry);
+                attending.spawn_local(Rc::clone(&fleet).attend(client.clone(), questions));
+                (Some(client), Some(board), Some(fleet))
+            }
+        };
+        Self {
+            shared,
+            redis,
+            board,
+            fleet,
+            decoder: Decoder::default(),
+            metrics,
+            no_room: Cell::new(None),
+            clock_renewed: Cell::new(None),
+            keepers: RefCell::default(),
+            _attending: attending,
+        }
+    }
+
+    /// Every connection of this process to Redis, whichever worker's it is.
+    pub fn connections(&self) -> Vec<ConnectionState> {
+        self.board.as_ref().map(|board| board.snapshot(time::instant())).unwrap_or_default()
+    }
+
+    /// Whether there is any tier to store in.
+    pub fn has_tier(&self) -> bool {
+        self.redis.is_some() || self.shared.memory.is_some()
+    }
+
+    /// Whether there is room in Redis, as far as it has said.
+    pub fn room(&self, now: Instant) -> Room {
+        match self.no_room.get() {
+            Some(said) if now.saturating_duration_since(said) < ROOM_DOUBTED => Room::None,
+            Some(_) | None => Room::Some,
+        }
+    }
+
+    /// The right to store what is fetched from now on for a resource of which this has been seen.
+    pub fn claim(&self, resource: &CacheKey, lineage: Lineage) -> Claim {
+        let Shared { watches, clock, .. } = &self.shared;
+        Claim {
+            watch: watches.watch(resource.short()),
+            resource: *resource,
+            lineage,
+            moves: clock.moves(),
+            tick: clock.tick(),
+            clock: Arc::clone(clock),
+            begun: time::instant(),
+        }
+    }
+
+    /// Takes the head of a request that has been answered: the next entry that is found uses its memory.
+    pub fn recycle(&self, head: HeaderMap) {
+        self.decoder.recycle(head);
+    }
+
+    /// Whether Redis answers: asked at most once a second by the whole process, and never for long.
+    pub async fn health(&self) -> Health {
+        match &self.redis {
+            None => Health::Off,
+            Some(redis) => self.shared.health.probe(redis, time::instant()).await,
+        }
+    }
+
+    /// Lets the pool end what it has begun, then closes it.
+    pub async fn close(&self) {
+        // Their fetches have ended; whoever waits for them elsewhere should hear of it.
+        let mut keepers = self.keepers.take();
+        let _ = timeout(FETCH_LEASE, async { while keepers.join_next().await.is_some() {} }).await;
+        if let Some(redis) = &self.redis {
+            redis.close().await;
+        }
+    }
+
+    /// The prefix and 32 hexadecimal digits: never a URL, never a secret.
+    fn name(&self, key: &CacheKey) -> Vec<u8> {
+        [self.shared.options.key_prefix.as_bytes(), &key.hex()].concat()
+    }
+
+    /// Where the purge clock stands.
+    fn clock_name(&self) -> Vec<u8> {
+        [self.shared.options.key_prefix.as_bytes(), CLOCK_NAME.as_bytes()].concat()
+    }
+
+    /// Where the counter of a tag stands.
+    fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
+        let digits = format!("{tag:?}");
+        [self.shared.options.key_prefix.as_bytes(), TAG_PREFIX.as_bytes(), digits.as_bytes()].concat()
+    }
+}
+
+/// A number in decimal, for a script.
+fn decimal(number: u64) -> Bytes {
+    number.to_string().into()
+}

@@ -1,0 +1,214 @@
+//! Purges, and when they are true.
+//!
+//! First Redis is told, one key at a time: a tombstone for a resource, the clock and then a counter for whatever has many
+//! members. From then on no reader of Redis finds what was purged, and no fetch that began before stores it. Where another
+//! server may take over, a replica has to have it before it counts as done ([`Client::secure`]). Then the fleet is
+//! asked to catch up ([`Fleet::sync`](super::fleet::Fleet::sync)); when it has, nobody's memory has it either.
+
+use bytes::Bytes;
+
+use super::find::fresh_epoch;
+use super::fleet::Synced;
+use super::ledger::{Ledger, Sweep};
+use super::memory::Held;
+use super::scripts::{CLOCK, OUTDATE, TAG, is_refused};
+use super::together::together;
+use super::{Full, Group, PurgeFailed, Purged, Scope, Store, Strength, decimal};
+use crate::entry::{self, Lineage, TagDigest, Tick};
+use crate::key::CacheKey;
+use crate::limits::{
+    CLOCK_KEPT, FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX,
+};
+use crate::redis::{Client, Command, Herald, Reply, Unavailable};
+use crate::time::{self, Timestamp, millis};
+
+impl Store {
+    /// Purges, in the whole fleet. When it is answered and every node has confirmed, no request that begins afterwards is
+    /// answered with what was there before.
+    ///
+    /// To repeat it does no harm. Dropping the future leaves it half done.
+    pub async fn purge(&self, scopes: &[Scope], strength: Strength) -> Result<Purged, PurgeFailed> {
+        if scopes.len() > PURGE_SCOPES_MAX {
+            return Err(PurgeFailed::TooMany);
+        }
+        let keys: Vec<_> = scopes
+            .iter()
+            .filter_map(|scope| if let Scope::Url(key) = scope { Some(*key) } else { None })
+            .collect();
+        for key in &keys {
+            self.shared.watches.changed(key.short());
+        }
+        let era = self.redis.as_ref().map(Client::era);
+        let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
+        let Some(((redis, fleet), era)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(era) else {
+            done.into_iter().collect::<Result<(), _>>()?;
+            return Ok(Purged { nodes: 1, confirmed: 1 });
+        };
+        done.into_iter().collect::<Result<(), _>>()?;
+        let names = keys.iter().map(CacheKey::short).collect();
+        tokio::time::sleep(redis.unsettled_for()).await;
+        let written: Vec<_> = scopes.iter().flat_map(|scope| self.written(scope)).collect();
+        redis.secure(era, &written).await?;
+        let Synced { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
+        if nodes > 0 && redis.heralds().iter().all(Herald::is_tracking) {
+            return Ok(Purged { nodes, confirmed });
+        }
+        // Not everything is tracked: what memory has anywhere is gone when its time is up.
+        for key in &keys {
+            self.outdate(key);
+        }
+        let settles = self.shared.options.memory_ttl;
+        if settles > PURGE_ACK_TIMEOUT {
+            return Ok(Purged { nodes: 1, confirmed: 0 });
+        }
+        tokio::time::sleep(settles).await;
+        Ok(Purged { nodes: 1, confirmed: 1 })
+    }
+
+    /// The same where there is no Redis.
+    fn outdate_in_memory(&self, key: &CacheKey, lineage: Lineage, now: Timestamp) {
+        if let Some(memory) = &self.shared.memory
+            && let Some(held) = memory.get(key.short())
+            && let Some(bytes) = entry::outdated(&held.bytes, lineage, now)
+        {
+            memory.insert(key.short(), Held { bytes, view: 0, ..held });
+        }
+    }
+
+    /// What is under way for a resource, and what memory has of it, is of before a change. Done at once, in this process.
+    pub fn outdate(&self, key: &CacheKey) {
+        self.shared.outdate(key.short());
+    }
+
+    /// Takes what stands under `key` away from everybody; `lineage` is what stands there then. No fetch that began before
+    /// stores under it.
+    pub async fn bury(&self, key: &CacheKey, lineage: Lineage) {
+        if self.buried(key, lineage).await.is_err() {
+            self.metrics.removal_lost();
+        }
+    }
+
+    async fn buried(&self, key: &CacheKey, lineage: Lineage) -> Result<(), Unavailable> {
+        self.forget(key);
+        let Some(redis) = &self.redis else { return Ok(()) };
+        let name = self.name(key);
+        let value = entry::tombstone(lineage, time::now());
+        let set = redis.command(&Command::Set { key: &name, value: &value, ttl: FETCH_STORED_MAX }).await;
+        // Somebody may have read it from Redis meanwhile.
+        self.forget(key);
+        set.map(drop)
+    }
+
+    async fn purge_one(&self, scope: &Scope, strength: Strength) -> Result<(), PurgeFailed> {
+        match scope {
+            Scope::Url(key) if strength == Strength::Hard => Ok(self.buried(key, Lineage::new()).await?),
+            Scope::Url(key) => Ok(self.outdate_in_place(key).await?),
+            Scope::Tag(tag) => self.purge_tag(tag.digest(), strength).await,
+            Scope::Group(group) => self.purge_tag(group.digest(), strength).await,
+            Scope::Prefix(prefix) => self.advance(Sweep::Prefix(prefix.clone(), strength)).await.map(drop),
+            Scope::All => self.advance(Sweep::All(strength)).await.map(drop),
+        }
+    }
+
+    /// What is written for it in Redis.
+    fn written(&self, scope: &Scope) -> Vec<Vec<u8>> {
+        match scope {
+            Scope::Url(key) => vec![self.name(key)],
+            Scope::Tag(tag) => vec![self.clock_name(), self.tag_name(tag.digest())],
+            Scope::Group(group) => vec![self.clock_name(), self.tag_name(group.digest())],
+            Scope::Prefix(_) | Scope::All => vec![self.clock_name()],
+        }
+    }
+
+    /// A soft purge of one resource.
+    async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), Unavailable> {
+        let (lineage, now) = (Lineage::new(), time::now());
+        let Some(redis) = &self.redis else {
+            self.outdate_in_memory(key, lineage, now);
+            return Ok(());
+        };
+        let name = self.name(key);
+        let arguments = [
+            Bytes::copy_from_slice(&lineage.to_bytes()),
+            Bytes::copy_from_slice(&now.as_millis().to_be_bytes()),
+            entry::tombstone(lineage, now),
+            decimal(millis(FETCH_STORED_MAX)),
+        ];
+        match OUTDATE.run(redis, &name, &arguments).await {
+            // Where nobody may run scripts, what cannot be marked goes.
+            Err(error) if is_refused(error) => self.buried(key, lineage).await,
+            done => done.map(drop),
+        }
+    }
+
+    /// Purges what an origin says has changed. What was stored of it is not used again in this process when this returns; the
+    /// other nodes are not waited for. Where Redis does not take it, that is counted.
+    pub async fn outdate_groups(&self, groups: &[Group]) {
+        if self.purge_groups(groups).await.is_err() {
+            self.metrics.removal_lost();
+        }
+    }
+
+    async fn purge_groups(&self, groups: &[Group]) -> Result<(), PurgeFailed> {
+        let tick = self.advance(Sweep::Counted).await?;
+        let tags = groups.iter().map(Group::digest);
+        let done = together(tags.clone().map(|tag| self.count_tag(tag, tick, Strength::Hard))).await;
+        if self.redis.is_some() {
+            // Redis says so as well, and to this connection it may already have.
+            tags.for_each(|tag| self.shared.clock.forget_counter(tag.0));
+            self.shared.clock.forget();
+        }
+        done.into_iter().collect()
+    }
+
+    async fn purge_tag(&self, tag: TagDigest, strength: Strength) -> Result<(), PurgeFailed> {
+        let tick = self.advance(Sweep::Counted).await?;
+        self.count_tag(tag, tick, strength).await
+    }
+
+    /// Writes down that a tag was purged when the clock stood there.
+    async fn count_tag(&self, tag: TagDigest, tick: Tick, strength: Strength) -> Result<(), PurgeFailed> {
+        let Some(redis) = &self.redis else {
+            self.shared.clock.count_tag(tag, tick, strength, time::now());
+            return Ok(());
+        };
+        let arguments = [
+            format!("{:016x}", tick.epoch).into(),
+            decimal(tick.count),
+            strength.letter().into(),
+            decimal(time::now().as_millis()),
+            decimal(millis(FETCH_STORED_MAX)),
+        ];
+        TAG.run(redis, &self.tag_name(tag), &arguments).await?;
+        Ok(())
+    }
+
+    /// Moves the purge clock: to where it then stands.
+    async fn advance(&self, sweep: Sweep) -> Result<Tick, PurgeFailed> {
+        let Some(redis) = &self.redis else {
+            return Ok(self.shared.clock.count(sweep, time::now())?);
+        };
+        let now = time::now().as_millis();
+        let (what, strength, prefix) = match sweep {
+            Sweep::Counted => ("tag", Strength::Hard, String::new()),
+            Sweep::All(strength) => ("all", strength, String::new()),
+            Sweep::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
+        };
+        let arguments = [
+            fresh_epoch(),
+            decimal(millis(CLOCK_KEPT)),
+            Bytes::from_static(what.as_bytes()),
+            strength.letter().into(),
+            decimal(now),
+            prefix.into(),
+            decimal(now.saturating_sub(millis(LIFETIME_MAX))),
+            decimal(PREFIXES_MAX as u64),
+        ];
+        let moved = CLOCK.run(redis, &self.clock_name(), &arguments).await?;
+        if moved == Reply::Integer(0) {
+            return Err(Full.into());
+        }
+        let ledger = if let Reply::Bulk(value) = &moved { Ledger::parse(value) } else { None };
+        Ok(ledger.ok_or(PurgeFailed::Foreign)?.tick)
+    }
+}

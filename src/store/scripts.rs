@@ -1,0 +1,131 @@
+//! The scripts: changes of one key that depend on what stands there.
+//!
+//! Each touches one key, so that a cluster can carry it out, and each may be repeated. A server is asked by the digest of the
+//! text, and given the text where it does not know it.
+
+use bytes::Bytes;
+
+use crate::redis::{Client, Command, ErrorKind, Reading, Reply, ScriptName, Unavailable};
+
+/// A script and the digest that servers know it by.
+pub(super) struct Script {
+    text: &'static str,
+    /// SHA-1, in hexadecimal.
+    digest: &'static str,
+}
+
+/// Stores what a fetch has brought, unless its key has been purged since the fetch began: 1, or 0 if it has.
+pub(super) static STORE: Script =
+    Script { text: include_str!("scripts/store.lua"), digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8" };
+/// Purges a key softly.
+pub(super) static OUTDATE: Script =
+    Script { text: include_str!("scripts/outdate.lua"), digest: "d8e08c6a9fb54540f36eede7ae0d42e2071efda1" };
+/// Moves the purge clock, or makes sure that there is one: its value, or 0 if it has no room.
+pub(super) static CLOCK: Script =
+    Script { text: include_str!("scripts/clock.lua"), digest: "86c59ebf378c5e9df886f8b8e476b47e119e484d" };
+/// Purges a tag.
+pub(super) static TAG: Script =
+    Script { text: include_str!("scripts/tag.lua"), digest: "c45edc155e0a2b9509e6f7418a3d1af64d4a82d2" };
+/// Makes sure that a tag has a counter: for how many milliseconds it has.
+pub(super) static NAME: Script =
+    Script { text: include_str!("scripts/name.lua"), digest: "dd7316914abb3e7c08727f8154ae7187ac351e5a" };
+
+/// Renews or ends the lease of a fetch: 1, or 0 if it is not ours any more.
+pub(super) static LEASE: Script =
+    Script { text: include_str!("scripts/lease.lua"), digest: "84b0e9058a38dfeafdff647939f76fb1c9b52441" };
+
+/// Adds a variant to the list of a resource's.
+pub(super) static LIST: Script =
+    Script { text: include_str!("scripts/list.lua"), digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1" };
+
+/// Whether the server lets nobody, or not us, run scripts.
+pub(super) fn is_refused(error: Unavailable) -> bool {
+    matches!(error, Unavailable::Server(ErrorKind::NoPerm | ErrorKind::UnknownCommand))
+}
+
+impl Script {
+    /// Runs it.
+    pub(super) async fn run(
+        &self,
+        redis: &Client,
+        key: &[u8],
+        arguments: &[Bytes],
+    ) -> Result<Reply, Unavailable> {
+        match redis.command(&self.call(ScriptName::Digest(self.digest), key, arguments)).await {
+            Err(Unavailable::Server(ErrorKind::NoScript)) => {
+                redis.command(&self.call(ScriptName::Text(self.text), key, arguments)).await
+            }
+            known => known,
+        }
+    }
+
+    /// Runs it, and reads what it made on the same connection.
+    pub(super) async fn run_and_read(
+        &self,
+        redis: &Client,
+        key: &[u8],
+        arguments: &[Bytes],
+        read: &Command<'_>,
+    ) -> (Result<Reply, Unavailable>, Result<(Reply, Reading), Unavailable>) {
+        let by_digest = self.call(ScriptName::Digest(self.digest), key, arguments);
+        match redis.change_and_read(&by_digest, read).await {
+            (Err(Unavailable::Server(ErrorKind::NoScript)), _) => {
+                redis.change_and_read(&self.call(ScriptName::Text(self.text), key, arguments), read).await
+            }
+            known => known,
+        }
+    }
+
+    fn call<'a>(&'a self, script: ScriptName<'a>, key: &'a [u8], arguments: &'a [Bytes]) -> Command<'a> {
+        Command::Script { script, key, arguments }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-4 §6.1.
+    fn sha1(text: &[u8]) -> String {
+        let mut hash = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+        let mut message = text.to_vec();
+        message.push(0x80);
+        message.resize((message.len() + 8).next_multiple_of(64) - 8, 0);
+        message.extend((text.len() as u64 * 8).to_be_bytes());
+        for block in message.chunks(64) {
+            let mut words: Vec<u32> =
+                block.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
+            for at in 16..80 {
+                words.push((words[at - 3] ^ words[at - 8] ^ words[at - 14] ^ words[at - 16]).rotate_left(1));
+            }
+            let [mut a, mut b, mut c, mut d, mut e] = hash;
+            for (at, word) in words.into_iter().enumerate() {
+                let (mixed, constant) = match at / 20 {
+                    0 => ((b & c) | (!b & d), 0x5a82_7999),
+                    1 => (b ^ c ^ d, 0x6ed9_eba1),
+                    2 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
+                    _ => (b ^ c ^ d, 0xca62_c1d6_u32),
+                };
+                let next = a
+                    .rotate_left(5)
+                    .wrapping_add(mixed)
+                    .wrapping_add(e)
+                    .wrapping_add(constant)
+                    .wrapping_add(word);
+                (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
+            }
+            for (part, more) in hash.iter_mut().zip([a, b, c, d, e]) {
+                *part = part.wrapping_add(more);
+            }
+        }
+        hash.iter().map(|part| format!("{part:08x}")).collect()
+    }
+
+    #[test]
+    fn digests_are_those_of_the_texts() {
+        assert_eq!(sha1(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        for script in [&STORE, &OUTDATE, &CLOCK, &TAG, &NAME, &LEASE, &LIST] {
+            assert_eq!(sha1(script.text.as_bytes()), script.digest, "{}", script.text);
+        }
+    }
+}

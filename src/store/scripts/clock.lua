@@ -1,0 +1,34 @@
+-- Moves the purge clock; see `ledger.rs` for what stands there.
+-- ARGV: an epoch, in case one begins; for how long to keep it; what is purged (look, tag, all, prefix); how (h, s); when;
+-- which prefix; purges by prefix from before this are forgotten; how many of them there may be.
+local value = redis.pcall('GET', KEYS[1])
+local epoch, count, soft, at, rest
+if type(value) == 'string' then
+  epoch, count, soft, at, rest = string.match(value, '^1 (%x+) (%d+) (%d+) (%d+)\n(.*)$')
+end
+local begun = not epoch
+if begun then epoch, count, soft, at, rest = ARGV[1], '0', '0', '0', '' end
+local what = ARGV[3]
+if what == 'look' and not begun then
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) * 0.75 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+  return value
+end
+if what ~= 'look' then count = string.format('%.0f', tonumber(count) + 1) end
+if what == 'all' and ARGV[4] == 'h' then
+  epoch, count, soft, at, rest = ARGV[1], '0', '0', '0', ''
+elseif what == 'all' then
+  soft, at = count, ARGV[5]
+elseif what == 'prefix' then
+  local kept = {}
+  for line in string.gmatch(rest, '[^\n]+') do
+    local how, when, prefix = string.match(line, '^%d+ (%a) (%d+) (.*)$')
+    local replaced = prefix == ARGV[6] and (ARGV[4] == 'h' or how == 's')
+    if not replaced and tonumber(when) >= tonumber(ARGV[7]) then kept[#kept + 1] = line end
+  end
+  if #kept >= tonumber(ARGV[8]) then return 0 end
+  kept[#kept + 1] = count .. ' ' .. ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[6]
+  rest = table.concat(kept, '\n') .. '\n'
+end
+value = '1 ' .. epoch .. ' ' .. count .. ' ' .. soft .. ' ' .. at .. '\n' .. rest
+redis.call('SET', KEYS[1], value, 'PX', ARGV[2])
+return value

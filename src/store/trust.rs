@@ -1,0 +1,30 @@
+//! For how long something that was read may be believed.
+
+use std::time::Instant;
+
+use crate::redis::{Seats, Witness};
+use crate::time;
+
+/// Why something that is remembered is still so.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trust {
+    /// Nobody else could change it.
+    Always,
+    /// Redis would have said otherwise.
+    Tracked(Witness),
+    /// It is not old.
+    Until(Instant),
+    /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on *their* way are of what was
+    /// there before. If that word does not come, as [`Until`](Self::Until).
+    Arriving(Instant),
+}
+
+impl Trust {
+    pub(super) fn holds(self, seats: &Seats) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Tracked(witness) => seats.is_true(witness),
+            Self::Until(moment) | Self::Arriving(moment) => time::instant() <= moment,
+        }
+    }
+}

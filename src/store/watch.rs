@@ -1,0 +1,186 @@
+//! Which fetches under way a change has overtaken (RFC 9111 §4.4, and purges).
+//!
+//! Whoever asks the origin for what may be stored watches its resource from before it asks until it has stored. A change of
+//! the resource tells all who watch it, and what they saw before is not stored: neither by the leader of a shared fetch, nor
+//! by one that fetches for itself, validates, refreshes, or asks with `HEAD` or `POST`. Watched is the resource and not a
+//! variant: a change is of all variants.
+//!
+//! **Always:** a resource is in the table only while somebody watches it; there are never more than requests under way. What
+//! [`Watch::unless_overtaken`] does is done before the change or not at all.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hash::Seeded;
+use crate::limits::FILL_SHARDS;
+
+/// The resources that are being watched, each by the half of its key's digest that names it.
+pub(super) struct Watches(Box<[Shard]>);
+
+type Watcheds = HashMap<u128, Watched, Seeded>;
+
+type Shard = Mutex<Watcheds>;
+
+/// A resource, as those see it who began to watch since it last changed.
+#[derive(Default)]
+struct Watched {
+    signs: Arc<Signs>,
+    watchers: usize,
+}
+
+/// What has become of a resource.
+#[derive(Default)]
+pub(super) struct Signs {
+    /// It has changed: what was fetched is of before.
+    overtaken: AtomicBool,
+    /// Something else stands in Redis by now; perhaps only what somebody else has fetched.
+    disturbed: AtomicBool,
+}
+
+impl Signs {
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.overtaken.load(Ordering::Acquire)
+    }
+}
+
+/// One fetch's view of its resource. Dropping it ends that.
+pub(super) struct Watch {
+    watches: Arc<Watches>,
+    resource: u128,
+    signs: Arc<Signs>,
+}
+
+impl Watches {
+    /// Nothing is watched.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self((0..FILL_SHARDS).map(|_| Shard::default()).collect()))
+    }
+
+    /// Begins to watch.
+    pub(super) fn watch(self: &Arc<Self>, resource: u128) -> Watch {
+        let signs = self.shard(resource).map(|mut shard| {
+            let watched = shard.entry(resource).or_default();
+            watched.watchers += 1;
+            Arc::clone(&watched.signs)
+        });
+        Watch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
+    }
+
+    /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is now.
+    pub(super) fn changed(&self, resource: u128) {
+        if let Some(mut shard) = self.shard(resource)
+            && let Some(Watched { signs, .. }) = shard.remove(&resource)
+        {
+            signs.overtaken.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells all who watch that something else stands in Redis.
+    pub(super) fn disturbed(&self, resource: u128) {
+        if let Some(shard) = self.shard(resource)
+            && let Some(Watched { signs, .. }) = shard.get(&resource)
+        {
+            signs.disturbed.store(true, Ordering::Release);
+        }
+    }
+
+    fn shard(&self, resource: u128) -> Option<MutexGuard<'_, Watcheds>> {
+        let index = usize::try_from(resource % self.0.len() as u128).ok()?;
+        // One insertion or removal at a time: a panic between leaves nothing half done.
+        Some(self.0.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Watch {
+    /// Whether the resource has changed since.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.signs.is_overtaken()
+    }
+
+    /// Whether what stands in Redis is known to be another than when this began.
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.signs.disturbed.load(Ordering::Acquire)
+    }
+
+    /// For whoever wants to know and does not fetch.
+    pub(super) fn signs(&self) -> Arc<Signs> {
+        Arc::clone(&self.signs)
+    }
+
+    /// Does something short, unless the resource has changed; a change waits for it.
+    pub(super) fn unless_overtaken(&self, work: impl FnOnce()) {
+        if let Some(_held) = self.watches.shard(self.resource)
+            && !self.is_overtaken()
+        {
+            work();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(mut shard) = self.watches.shard(self.resource)
+            && let Entry::Occupied(mut place) = shard.entry(self.resource)
+            // After a change, the place may be others' by now.
+            && Arc::ptr_eq(&place.get().signs, &self.signs)
+        {
+            place.get_mut().watchers -= 1;
+            if place.get().watchers == 0 {
+                place.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(watches: &Watches) -> usize {
+        watches.0.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+
+    #[test]
+    fn a_change_overtakes_all_who_began_before_it() {
+        let watches = Watches::new();
+        let before = [watches.watch(1), watches.watch(1)];
+        let other = watches.watch(2);
+        watches.changed(1);
+        let after = watches.watch(1);
+        assert!(before.iter().all(Watch::is_overtaken));
+        assert!(!other.is_overtaken() && !after.is_overtaken());
+        drop(before);
+        watches.changed(1);
+        assert!(after.is_overtaken(), "those who left have not taken its place with them");
+    }
+
+    #[test]
+    fn what_is_overtaken_does_nothing_any_more() {
+        let watches = Watches::new();
+        let watch = watches.watch(1);
+        let mut done = 0;
+        watch.unless_overtaken(|| done += 1);
+        watches.disturbed(1);
+        assert!(watch.is_disturbed() && !watch.is_overtaken());
+        watch.unless_overtaken(|| done += 1);
+        watches.changed(1);
+        watch.unless_overtaken(|| done += 1);
+        assert_eq!(done, 2);
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_have_gone() {
+        let watches = Watches::new();
+        let (one, two) = (watches.watch(1), watches.watch(1));
+        drop(one);
+        assert_eq!(watched(&watches), 1);
+        drop(two);
+        assert_eq!(watched(&watches), 0);
+        watches.changed(1);
+        watches.disturbed(1);
+        drop(watches.watch(1));
+        assert_eq!(watched(&watches), 0);
+    }
+}

@@ -1,0 +1,131 @@
+//! One metric: what it is called, and what the workers have counted of it.
+
+use super::histograms::{BUCKETS, SERIES_CELLS};
+use super::shard::Shard;
+use crate::label::Label;
+
+/// One name and all that is known under it.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) descriptor: Descriptor,
+    /// One for each worker that asked.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What a metric is called and how it is divided. Equal descriptors are the same metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Descriptor {
+    pub(super) kind: Kind,
+    /// Without the suffix that the kind adds.
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    /// The label's name and its words, each of which is a series; `None` where there is one series without a label.
+    pub(super) label: Option<(&'static str, Vec<&'static str>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// What one worker adds to the sum.
+pub(super) enum Part {
+    Counted(Shard),
+    /// A gauge that somebody else keeps.
+    Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
+}
+
+/// What one series comes to, over all workers.
+pub(super) enum Reading {
+    Count(u64),
+    Level(i64),
+    /// Kept elsewhere.
+    Sampled(f64),
+    Times {
+        /// How many in each bucket, the one without a bound last.
+        counts: Vec<u64>,
+        /// All together.
+        nanos: u64,
+    },
+}
+
+impl Family {
+    /// The sum of a series' parts.
+    pub(super) fn read(&self, series: usize) -> Reading {
+        match self.descriptor.kind {
+            Kind::Counter => Reading::Count(self.sum(series)),
+            // A gauge below zero wraps around in each cell, and the sum of the cells wraps back.
+            Kind::Gauge => self
+                .sampled()
+                .map_or_else(|| Reading::Level(self.sum(series).cast_signed()), Reading::Sampled),
+            Kind::Histogram => {
+                let first = series * SERIES_CELLS;
+                let counts = (first..first + BUCKETS).map(|cell| self.sum(cell)).collect();
+                Reading::Times { counts, nanos: self.sum(first + BUCKETS) }
+            }
+        }
+    }
+
+    fn sum(&self, cell: usize) -> u64 {
+        self.parts.iter().fold(0, |sum: u64, part| match part {
+            Part::Counted(shard) => sum.wrapping_add(shard.read(cell)),
+            Part::Sampled(_) => sum,
+        })
+    }
+
+    /// The sum of what is kept elsewhere; `None` if nothing is.
+    fn sampled(&self) -> Option<f64> {
+        let read = |part: &Part| match part {
+            Part::Sampled(read) => Some(read()),
+            Part::Counted(_) => None,
+        };
+        self.parts.iter().filter_map(read).reduce(|sum, value| sum + value)
+    }
+}
+
+impl Descriptor {
+    pub(super) fn plain(kind: Kind, name: &'static str, help: &'static str) -> Self {
+        Self { kind, name: kind.stem(name), help, label: None }
+    }
+
+    pub(super) fn labelled<L: Label>(
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+    ) -> Self {
+        let words = L::ALL.iter().map(|variant| variant.word()).collect();
+        Self { label: Some((label, words)), ..Self::plain(kind, name, help) }
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        let series = self.label.as_ref().map_or(1, |(_, words)| words.len());
+        match self.kind {
+            Kind::Counter | Kind::Gauge => series,
+            Kind::Histogram => series * SERIES_CELLS,
+        }
+    }
+}
+
+impl Kind {
+    /// A name without the suffix that the text format adds.
+    fn stem(self, name: &'static str) -> &'static str {
+        let suffix = match self {
+            Self::Counter => "_total",
+            Self::Gauge => "",
+            Self::Histogram => "_seconds",
+        };
+        name.strip_suffix(suffix).unwrap_or(name)
+    }
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Counted(shard) => shard.fmt(f),
+            Self::Sampled(_) => f.write_str("Sampled"),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Numbers that go up and down. Each worker keeps its own part; the scrape shows the sum of the parts.
+
+use std::marker::PhantomData;
+
+use super::shard::Shard;
+use crate::label::Label;
+
+/// How much of something there is.
+#[derive(Clone, Debug)]
+pub struct Gauge(Shard);
+
+impl Gauge {
+    pub(super) fn on(shard: Shard) -> Self {
+        Self(shard)
+    }
+
+    /// Replaces this worker's part.
+    pub fn set(&self, value: i64) {
+        self.0.set(0, value.cast_unsigned());
+    }
+
+    /// Changes this worker's part.
+    pub fn add(&self, change: i64) {
+        self.0.add(0, change.cast_unsigned());
+    }
+}
+
+/// How much of something there is, by a closed set of labels.
+#[derive(Clone, Debug)]
+pub struct Gauges<L>(Shard, PhantomData<fn(L)>);
+
+impl<L: Label> Gauges<L> {
+    pub(super) fn on(shard: Shard) -> Self {
+        Self(shard, PhantomData)
+    }
+
+    /// Replaces this worker's part.
+    pub fn set(&self, label: L, value: i64) {
+        self.0.set(label.index(), value.cast_unsigned());
+    }
+
+    /// Changes this worker's part.
+    pub fn add(&self, label: L, change: i64) {
+        self.0.add(label.index(), change.cast_unsigned());
+    }
+}

@@ -1,0 +1,87 @@
+//! How long things took.
+//!
+//! ```text
+//! cells of one series   count in bucket 0 … count in bucket n-1   count beyond   sum in nanoseconds
+//! ```
+//!
+//! Each observation is counted in one bucket; the scrape makes them cumulative, as Prometheus wants them. The number of
+//! observations is the sum of the buckets and not a cell of its own, so the two never disagree.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::shard::Shard;
+use crate::label::Label;
+
+/// The upper bounds of the buckets, in microseconds: from a hit in memory to the longest wait that anybody accepts.
+pub const BUCKET_BOUNDS: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+];
+/// One more than there are bounds: the last bucket has none.
+pub(super) const BUCKETS: usize = BUCKET_BOUNDS.len() + 1;
+/// The buckets and the sum.
+pub(super) const SERIES_CELLS: usize = BUCKETS + 1;
+
+/// How long something took.
+#[derive(Clone, Debug)]
+pub struct Histogram(Shard);
+
+impl Histogram {
+    pub(super) fn on(shard: Shard) -> Self {
+        Self(shard)
+    }
+
+    /// Counts one that took so long.
+    pub fn observe(&self, took: Duration) {
+        observe(&self.0, 0, took);
+    }
+}
+
+/// How long something took, by a closed set of labels.
+#[derive(Clone, Debug)]
+pub struct Histograms<L>(Shard, PhantomData<fn(L)>);
+
+impl<L: Label> Histograms<L> {
+    pub(super) fn on(shard: Shard) -> Self {
+        Self(shard, PhantomData)
+    }
+
+    /// Counts one that took so long.
+    pub fn observe(&self, label: L, took: Duration) {
+        observe(&self.0, label.index(), took);
+    }
+}
+
+fn observe(shard: &Shard, series: usize, took: Duration) {
+    let first = series * SERIES_CELLS;
+    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    shard.add(first + bucket_of(nanos), 1);
+    shard.add(first + BUCKETS, nanos);
+}
+
+/// The first bucket whose bound is not below: bounds are inclusive, as the label `le` says.
+fn bucket_of(nanos: u64) -> usize {
+    BUCKET_BOUNDS.partition_point(|&micros| micros * 1_000 < nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        for (index, &bound) in BUCKET_BOUNDS.iter().enumerate() {
+            let bound = bound * 1_000;
+            assert_eq!(bucket_of(bound), index);
+            assert_eq!(bucket_of(bound + 1), index + 1);
+        }
+        assert_eq!(bucket_of(0), 0);
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn bounds_ascend() {
+        assert!(BUCKET_BOUNDS.is_sorted());
+    }
+}

@@ -1,0 +1,172 @@
+//! Where log lines go.
+//!
+//! To standard error, one line a record, for people or for machines. Standard output belongs to the commands that
+//! print.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How log lines look and which are written.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// For people or for machines.
+    pub format: Format,
+    /// A `tracing` filter: `info`, `cachewarp=debug`, …
+    pub filter: String,
+}
+
+/// The look of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Coloured where standard error is a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLog {
+    /// `inof`: `tracing` would take it for the name of a module, and log nothing.
+    #[error("`{0}` is not a level: one of off, error, warn, info, debug, trace")]
+    NotALevel(String),
+    /// What `tracing` says of it.
+    #[error("{0}")]
+    Filter(String),
+    /// The process has a log already.
+    #[error("the log is already installed")]
+    Installed,
+}
+
+/// Sends the log lines of the whole process to standard error. Once in a process.
+pub fn install(options: &Options) -> Result<(), BadLog> {
+    let log = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
+    tracing::subscriber::set_global_default(log).map_err(|_| BadLog::Installed)
+}
+
+/// Whether `filter` is one.
+pub fn check(filter: &str) -> Result<(), BadLog> {
+    self::filter(filter).map(|_| ())
+}
+
+/// Whether lines may hold colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Allowed,
+    Never,
+}
+
+impl From<bool> for Colour {
+    fn from(is_terminal: bool) -> Self {
+        if is_terminal { Self::Allowed } else { Self::Never }
+    }
+}
+
+fn subscriber<W>(
+    options: &Options,
+    writer: W,
+    colour: Colour,
+) -> Result<Box<dyn Subscriber + Send + Sync>, BadLog>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&options.filter)?)
+        .with_writer(writer)
+        // It would be reported with `eprintln!`, which panics when standard error is what is broken.
+        .log_internal_errors(false);
+    let builder = match colour {
+        Colour::Allowed => builder,
+        Colour::Never => builder.with_ansi(false),
+    };
+    Ok(match options.format {
+        Format::Human => Box::new(builder.finish()),
+        Format::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+    })
+}
+
+fn filter(text: &str) -> Result<EnvFilter, BadLog> {
+    // A span's fields may hold commas, so its pieces are left to the parser.
+    let mut bare = text.split(',').filter(|directive| !directive.contains(['=', '[', ']', '{', '}']));
+    if let Some(word) = bare.find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
+        return Err(BadLog::NotALevel(word.to_owned()));
+    }
+    EnvFilter::builder().parse(text).map_err(|error| BadLog::Filter(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is logged between here and there.
+    fn lines(format: Format, filter: &str) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Sink(written.clone());
+        let options = Options { format, filter: filter.to_owned() };
+        let log = subscriber(&options, move || sink.clone(), Colour::Never).unwrap();
+        tracing::subscriber::with_default(log, || {
+            tracing::info!(kind = "refused", "redis is away");
+            tracing::debug!("a detail");
+        });
+        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn people_get_a_plain_line() {
+        let text = lines(Format::Human, "info");
+        assert!(text.contains(" INFO "), "{text}");
+        assert!(text.ends_with("redis is away kind=\"refused\"\n"), "{text}");
+        assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn machines_get_an_object_a_line() {
+        let text = lines(Format::Json, "debug");
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().all(|line| line.starts_with("{\"timestamp\":\"") && line.ends_with('}')));
+        assert!(
+            text.contains("\"level\":\"INFO\",\"message\":\"redis is away\",\"kind\":\"refused\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_written() {
+        assert_eq!(lines(Format::Human, "off"), "");
+        assert_eq!(lines(Format::Human, "warn,cachewarp=info").lines().count(), 1);
+    }
+
+    #[test]
+    fn filters() {
+        for good in ["info", "INFO", "off", "warn,cachewarp=debug", "cachewarp::redis=trace"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["inof", "", "info,", "cachewarp", "cachewarp::redis", "info, debug"] {
+            assert!(matches!(check(bad), Err(BadLog::NotALevel(_))), "{bad}");
+        }
+        for bad in ["cachewarp=loud", "=", "cachewarp=info=debug"] {
+            assert!(matches!(check(bad), Err(BadLog::Filter(_))), "{bad}: {:?}", check(bad));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How long most of them took, from the counts of a histogram's buckets.
+//!
+//! Within a bucket the observations are taken to lie evenly, so a percentile is off by a bucket's width at most. Beyond
+//! the last bound nothing is known but that it was longer: the bound is what is told.
+
+use std::time::Duration;
+
+use super::histograms::BUCKET_BOUNDS;
+
+/// The time within which this part of all observations ended; `None` if there are none.
+///
+/// `counts` has one number for each bucket, the one without a bound last; `part` is from 0 to 1.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count beyond 2^53 is no count; the result lies between two bounds"
+)]
+pub fn percentile(counts: &[u64], part: f64) -> Option<Duration> {
+    let total: u64 = counts.iter().sum();
+    if total == 0 {
+        return None;
+    }
+    let rank = part.clamp(0.0, 1.0) * total as f64;
+    let (mut below, mut lower) = (0.0, 0_u64);
+    for (&count, &upper) in counts.iter().zip(&BUCKET_BOUNDS) {
+        let upto = below + count as f64;
+        if count > 0 && upto >= rank {
+            let within = ((rank - below) / count as f64).clamp(0.0, 1.0);
+            let micros = lower as f64 + within * (upper - lower) as f64;
+            return Some(Duration::from_nanos((micros * 1e3) as u64));
+        }
+        (below, lower) = (upto, upper);
+    }
+    BUCKET_BOUNDS.last().map(|&bound| Duration::from_micros(bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(filled: &[(usize, u64)]) -> Vec<u64> {
+        let mut counts = vec![0; BUCKET_BOUNDS.len() + 1];
+        filled.iter().for_each(|&(bucket, count)| counts[bucket] = count);
+        counts
+    }
+
+    #[test]
+    fn within_a_bucket_they_lie_evenly() {
+        let micros =
+            |filled: &[(usize, u64)], part| percentile(&counts(filled), part).map(|took| took.as_micros());
+        assert_eq!(micros(&[], 0.5), None);
+        // 50 to 100 µs.
+        assert_eq!(micros(&[(1, 100)], 0.5), Some(75));
+        assert_eq!(micros(&[(1, 100)], 1.0), Some(100));
+        // Half of them up to 50 µs, half from 500 µs to a millisecond.
+        assert_eq!(micros(&[(0, 50), (4, 50)], 0.5), Some(50));
+        assert_eq!(micros(&[(0, 50), (4, 50)], 0.99), Some(990));
+        assert_eq!(micros(&[(0, 99), (17, 1)], 0.99), Some(50));
+        assert_eq!(micros(&[(0, 99), (17, 1)], 0.999), Some(10_000_000));
+        assert_eq!(micros(&[(0, 1)], -3.0), Some(0));
+    }
+
+    #[test]
+    fn more_of_them_never_take_less_time() {
+        let counts = counts(&[(0, 5), (3, 1), (7, 40), (12, 2), (17, 1)]);
+        let all: Vec<_> =
+            (0..=1000).map(|part| percentile(&counts, f64::from(part) / 1000.0).unwrap()).collect();
+        assert!(all.is_sorted());
+    }
+}

@@ -1,0 +1,77 @@
+//! One worker's part of one metric.
+//!
+//! The cells stand on cache lines of their own, so that two workers that count never pull a line out of each other's
+//! hands. Every operation is relaxed: a scrape may see one of two adds and not the other, and each sum is right again
+//! at the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Two lines of 64 bytes: x86 fetches lines in pairs, and some ARM cores have lines of 128.
+const LINE_CELLS: usize = 16;
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line([AtomicU64; LINE_CELLS]);
+
+/// A row of cells. Clones share it. An index beyond the row adds nothing and reads zero.
+#[derive(Clone, Debug)]
+pub(super) struct Shard(Arc<[Line]>);
+
+impl Shard {
+    /// At least `cells` cells, all zero.
+    pub(super) fn new(cells: usize) -> Self {
+        Self((0..cells.div_ceil(LINE_CELLS)).map(|_| Line::default()).collect())
+    }
+
+    /// Adds, wrapping around.
+    pub(super) fn add(&self, index: usize, n: u64) {
+        if let Some(cell) = self.cell(index) {
+            cell.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Replaces.
+    pub(super) fn set(&self, index: usize, value: u64) {
+        if let Some(cell) = self.cell(index) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads.
+    pub(super) fn read(&self, index: usize) -> u64 {
+        self.cell(index).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    fn cell(&self, index: usize) -> Option<&AtomicU64> {
+        self.0.get(index / LINE_CELLS)?.0.get(index % LINE_CELLS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_apart() {
+        let shard = Shard::new(LINE_CELLS + 1);
+        for index in 0..=LINE_CELLS {
+            shard.add(index, index as u64);
+            shard.add(index, 1);
+        }
+        assert!((0..=LINE_CELLS).all(|index| shard.read(index) == index as u64 + 1));
+    }
+
+    #[test]
+    fn beyond_the_row_is_nothing() {
+        let shard = Shard::new(1);
+        shard.add(LINE_CELLS, 1);
+        shard.set(usize::MAX, 1);
+        assert_eq!((shard.read(LINE_CELLS), shard.read(usize::MAX)), (0, 0));
+    }
+
+    #[test]
+    fn two_shards_share_no_line() {
+        assert_eq!((align_of::<Line>(), size_of::<Line>()), (128, 128));
+    }
+}

@@ -1,0 +1,145 @@
+//! The sums, as values: for documents that show a few of them.
+
+use super::family::{Family, Reading};
+use super::registry::Registry;
+
+/// What a registry counted at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot(Vec<Metric>);
+
+#[derive(Debug)]
+struct Metric {
+    /// Without the suffix that the kind adds.
+    name: &'static str,
+    series: Vec<Series>,
+}
+
+/// The value under one label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The label's word; empty where there is no label.
+    pub label: &'static str,
+    /// What was counted.
+    pub value: Value,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a counter or a gauge.
+    Number(f64),
+    /// Of a histogram: how many in each bucket, the one without a bound last.
+    Buckets(Vec<u64>),
+}
+
+impl Registry {
+    /// What is counted now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut metrics = Vec::new();
+        let Ok(()) = self.for_each(|family| -> Result<(), std::convert::Infallible> {
+            metrics.push(Metric { name: family.descriptor.name, series: series(family) });
+            Ok(())
+        });
+        Snapshot(metrics)
+    }
+}
+
+impl Snapshot {
+    /// The series of a metric, by its name without `_total` or `_seconds`; none if there is no such metric.
+    pub fn series(&self, name: &str) -> &[Series] {
+        self.0.iter().find(|metric| metric.name == name).map_or(&[], |metric| &metric.series)
+    }
+
+    /// The one number of a metric without labels.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match self.series(name) {
+            [Series { value: Value::Number(number), .. }] => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a metric with labels.
+    pub fn numbers(&self, name: &str) -> impl Iterator<Item = (&'static str, f64)> {
+        self.series(name).iter().filter_map(|series| match series.value {
+            Value::Number(number) => Some((series.label, number)),
+            Value::Buckets(_) => None,
+        })
+    }
+
+    /// The counts of a histogram.
+    pub fn buckets(&self, name: &str) -> impl Iterator<Item = (&'static str, &[u64])> {
+        self.series(name).iter().filter_map(|series| match &series.value {
+            Value::Buckets(counts) => Some((series.label, counts.as_slice())),
+            Value::Number(_) => None,
+        })
+    }
+}
+
+fn series(family: &Family) -> Vec<Series> {
+    let labels = family.descriptor.label.as_ref().map_or_else(|| vec![""], |(_, words)| words.clone());
+    let one = |(index, label)| Series { label, value: family.read(index).into() };
+    labels.into_iter().enumerate().map(one).collect()
+}
+
+impl From<Reading> for Value {
+    fn from(reading: Reading) -> Self {
+        match reading {
+            Reading::Count(count) => Self::Number(number(count)),
+            Reading::Level(level) => Self::Number(signed(level)),
+            Reading::Sampled(value) => Self::Number(value),
+            Reading::Times { counts, .. } => Self::Buckets(counts),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count beyond 2^53 loses its last digits")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge beyond 2^53 loses its last digits")]
+fn signed(gauge: i64) -> f64 {
+    gauge as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::histograms::BUCKETS;
+
+    crate::labels! {
+        enum Tier {
+            Memory => "memory",
+            Redis => "redis",
+        }
+    }
+
+    #[test]
+    fn every_kind_of_metric() {
+        let registry = Registry::new();
+        let hits = registry.counters::<Tier>("cachewarp_hits_total", "Hits.", "tier");
+        hits.inc(Tier::Redis);
+        registry.counters::<Tier>("cachewarp_hits_total", "Hits.", "tier").add(Tier::Redis, 2);
+        registry.gauge("cachewarp_open", "Open.").set(-3);
+        registry.sampled("cachewarp_load", "Load.", || 0.5);
+        let took = registry.histograms::<Tier>("cachewarp_lookup_seconds", "Lookups.", "tier");
+        took.observe(Tier::Redis, Duration::from_micros(51));
+        took.observe(Tier::Redis, Duration::from_secs(11));
+        let snapshot = registry.snapshot();
+        assert_eq!(snapshot.numbers("cachewarp_hits").collect::<Vec<_>>(), [("memory", 0.0), ("redis", 3.0)]);
+        assert_eq!(
+            (snapshot.number("cachewarp_open"), snapshot.number("cachewarp_load")),
+            (Some(-3.0), Some(0.5))
+        );
+        let buckets: Vec<_> = snapshot.buckets("cachewarp_lookup").collect();
+        assert_eq!((buckets.len(), buckets[1].0, buckets[1].1.len()), (2, "redis", BUCKETS));
+        assert_eq!((buckets[0].1.iter().sum::<u64>(), buckets[1].1[1], buckets[1].1[BUCKETS - 1]), (0, 1, 1));
+        assert_eq!((snapshot.number("cachewarp_hits"), snapshot.number("cachewarp_none")), (None, None));
+        assert_eq!(
+            snapshot.buckets("cachewarp_hits").count() + snapshot.numbers("cachewarp_lookup").count(),
+            0
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! `cachewarp top`: how a running CacheWarp does, second by second, on a terminal.
+//!
+//! It asks `/stats` once a second and shows the difference of two answers, so that rates and percentiles are of the last
+//! second and not of all time. [`view`] draws, and knows neither the network nor a terminal; with `--once` the same frame
+//! is printed as text.
+
+mod reading;
+mod view;
+
+use std::io::{self, IsTerminal};
+use std::thread;
+use std::time::Duration;
+
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::{DefaultTerminal, Terminal};
+
+use crate::limits::{TOP_FRAME_COLUMNS, TOP_FRAME_LINES, TOP_INTERVAL, TOP_PATHS_ON_SCREEN};
+use crate::probe::{Operator, Undone};
+use crate::time;
+use reading::Reading;
+use view::Shown;
+
+/// Why there is nothing to be seen.
+#[derive(Debug, thiserror::Error)]
+pub enum Unseen {
+    /// Nobody tells.
+    #[error(transparent)]
+    Untold(#[from] Undone),
+    /// There is no terminal, or it went away.
+    #[error("this is no terminal, where `--once` prints text: {0}")]
+    Terminal(#[from] io::Error),
+}
+
+/// One frame as text, of what happens within a second.
+pub fn once(operator: &Operator) -> Result<String, Unseen> {
+    let before = read(operator)?;
+    thread::sleep(TOP_INTERVAL);
+    let now = read(operator)?;
+    Ok(text(&Shown { now: &now, before: Some(&before), silent: None })?)
+}
+
+/// Shows it until somebody presses `q` or Ctrl-C. The terminal is then as it was, and after a panic too.
+pub fn live(operator: &Operator) -> Result<(), Unseen> {
+    let first = read(operator)?;
+    if !io::stdout().is_terminal() {
+        return Err(Unseen::Terminal(io::ErrorKind::Unsupported.into()));
+    }
+    let mut terminal = ratatui::try_init()?;
+    let end = watch(&mut terminal, operator, first);
+    ratatui::try_restore()?;
+    Ok(end?)
+}
+
+fn read(operator: &Operator) -> Result<Reading, Undone> {
+    Ok(Reading::of(&operator.stats(TOP_PATHS_ON_SCREEN)?))
+}
+
+fn watch(terminal: &mut DefaultTerminal, operator: &Operator, first: Reading) -> io::Result<()> {
+    let (mut before, mut now, mut silent) = (None, first, None);
+    loop {
+        terminal.draw(|frame| {
+            view::draw(frame, &Shown { now: &now, before: before.as_ref(), silent: silent.as_deref() })
+        })?;
+        if wants_to_leave(TOP_INTERVAL)? {
+            return Ok(());
+        }
+        match read(operator) {
+            Ok(reading) => {
+                before = Some(std::mem::replace(&mut now, reading));
+                silent = None;
+            }
+            // It may be on its way up again; what was seen last stays.
+            Err(undone) => silent = Some(undone.to_string()),
+        }
+    }
+}
+
+/// Waits for so long, or until somebody has seen enough.
+fn wants_to_leave(patience: Duration) -> io::Result<bool> {
+    let begun = time::instant();
+    while let Some(left) = patience.checked_sub(begun.elapsed()) {
+        if !event::poll(left)? {
+            break;
+        }
+        match event::read()? {
+            Event::Key(key) if key.kind == KeyEventKind::Press => {
+                let control_c =
+                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                if control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
+                    return Ok(true);
+                }
+            }
+            // The next frame has the new size.
+            Event::Resize(..) => break,
+            Event::Key(_) | Event::Mouse(_) | Event::Paste(_) | Event::FocusGained | Event::FocusLost => {}
+        }
+    }
+    Ok(false)
+}
+
+/// A frame without a terminal.
+fn text(shown: &Shown<'_>) -> io::Result<String> {
+    let lines = view::lines(shown).min(TOP_FRAME_LINES);
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(TOP_FRAME_COLUMNS, lines));
+    let Ok(_) = terminal.draw(|frame| view::draw(frame, shown));
+    let cells = terminal.backend().buffer().content();
+    let line = |cells: &[ratatui::buffer::Cell]| {
+        let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
+        line.trim_end().to_owned() + "\n"
+    };
+    let text: String = cells.chunks(usize::from(TOP_FRAME_COLUMNS)).map(line).collect();
+    Ok(text.trim_end().to_owned() + "\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! One answer of `/stats`, and what lies between two.
+//!
+//! The answer may be of another version, so what is not there is nothing, and nothing is an error.
+
+use std::time::Duration;
+
+use crate::json::Value;
+use crate::telemetry::{BUCKET_BOUNDS, percentile};
+
+/// Counts by name.
+pub(super) type Counts = Vec<(String, u64)>;
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) version: String,
+    /// Since the start.
+    pub(super) uptime: Duration,
+    pub(super) workers: u64,
+    /// By outcome.
+    pub(super) requests: Counts,
+    /// By outcome, one for each bucket.
+    buckets: Vec<(String, Vec<u64>)>,
+    pub(super) memory_bytes: u64,
+    pub(super) memory_entries: u64,
+    pub(super) redis_health: String,
+    pub(super) redis_connections: Counts,
+    pub(super) redis_in_flight: u64,
+    pub(super) redis_commands: Counts,
+    pub(super) origin_open: u64,
+    pub(super) origin_idle: u64,
+    pub(super) origin_requests: Counts,
+    pub(super) clients_open: u64,
+    pub(super) fills: u64,
+    /// By path.
+    pub(super) top: Counts,
+}
+
+impl Reading {
+    pub(super) fn of(stats: &Value) -> Self {
+        let buckets =
+            at(stats, "latency").map_or(&[][..], Value::members).iter().map(|(outcome, latency)| {
+                let counts = latency.member("buckets").map_or(&[][..], Value::items);
+                (outcome.clone(), counts.iter().map(whole).collect())
+            });
+        let top = at(stats, "top").map_or(&[][..], Value::items).iter();
+        Self {
+            version: text(stats, "version"),
+            uptime: Duration::from_millis(number(stats, "now_ms")),
+            workers: number(stats, "workers"),
+            requests: counts(stats, "requests"),
+            buckets: buckets.collect(),
+            memory_bytes: number(stats, "memory.bytes"),
+            memory_entries: number(stats, "memory.entries"),
+            redis_health: text(stats, "redis.health"),
+            redis_connections: counts(stats, "redis.connections"),
+            redis_in_flight: number(stats, "redis.in_flight"),
+            redis_commands: counts(stats, "redis.commands"),
+            origin_open: number(stats, "origin.open"),
+            origin_idle: number(stats, "origin.idle"),
+            origin_requests: counts(stats, "origin.requests"),
+            clients_open: number(stats, "clients.open"),
+            fills: number(stats, "fills"),
+            top: top.map(|path| (text(path, "path"), number(path, "requests"))).collect(),
+        }
+    }
+
+    /// How long after another this was told; `None` if it is of another process, which counts anew.
+    pub(super) fn since(&self, before: &Self) -> Option<Duration> {
+        self.uptime.checked_sub(before.uptime).filter(|elapsed| !elapsed.is_zero())
+    }
+
+    /// The time within which this part of an outcome's requests since `before` were answered.
+    pub(super) fn percentile(&self, before: Option<&Self>, outcome: &str, part: f64) -> Option<Duration> {
+        let counts = self.bucket_counts(outcome)?;
+        let earlier = before.and_then(|before| before.bucket_counts(outcome)).unwrap_or_default();
+        let zeros = std::iter::repeat(&0);
+        let between: Vec<u64> = counts
+            .iter()
+            .zip(earlier.iter().chain(zeros))
+            .map(|(now, then)| now.saturating_sub(*then))
+            .collect();
+        (between.len() == BUCKET_BOUNDS.len() + 1).then(|| percentile(&between, part)).flatten()
+    }
+
+    fn bucket_counts(&self, outcome: &str) -> Option<&[u64]> {
+        self.buckets.iter().find(|(name, _)| name == outcome).map(|(_, counts)| counts.as_slice())
+    }
+}
+
+/// What was counted under each name since then.
+pub(super) fn between(now: &Counts, before: &Counts) -> Counts {
+    let earlier = |name: &str| before.iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count);
+    now.iter().map(|(name, count)| (name.clone(), count.saturating_sub(earlier(name)))).collect()
+}
+
+fn at<'a>(stats: &'a Value, way: &str) -> Option<&'a Value> {
+    way.split('.').try_fold(stats, Value::member)
+}
+
+fn number(stats: &Value, way: &str) -> u64 {
+    at(stats, way).map(whole).unwrap_or_default()
+}
+
+/// What came over a network goes to a terminal, which obeys control characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })
+        .collect()
+}
+
+fn text(stats: &Value, way: &str) -> String {
+    at(stats, way).and_then(Value::as_text).map(printable).unwrap_or_default()
+}
+
+fn counts(stats: &Value, way: &str) -> Counts {
+    let members = at(stats, way).map_or(&[][..], Value::members);
+    members.iter().map(|(name, count)| (printable(name), whole(count))).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
+fn whole(value: &Value) -> u64 {
+    value.as_number().unwrap_or_default() as u64
+}

@@ -1,0 +1,91 @@
+//! Frames, held against what they should look like.
+
+use super::*;
+use crate::json;
+
+/// An answer of `/stats`, so many seconds after the start.
+fn stats(seconds: u64, hits: u64, misses: u64) -> Reading {
+    let document = format!(
+        r#"{{"version":"1.2.3","uptime":{seconds}.000,"now_ms":{seconds}000,"workers":2,
+            "requests":{{"hit-memory":{hits},"hit-redis":0,"miss":{misses},"failed":0}},
+            "latency":{{"hit-memory":{{"buckets":[{hits},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}},
+                       "miss":{{"buckets":[0,0,0,0,0,0,0,{misses},0,0,0,0,0,0,0,0,0,0]}}}},
+            "memory":{{"bytes":1572864,"entries":7}},
+            "redis":{{"health":"connected","connections":{{"resting":0,"connecting":1,"up":19}},"in_flight":3,
+                     "commands":{{"ok":{misses},"timeout":{seconds}}}}},
+            "origin":{{"open":4,"idle":3,"requests":{{"complete":{misses}}}}},
+            "clients":{{"open":64}},"fills":1,
+            "top":[{{"path":"/quotes/EURUSD","requests":800}},{{"path":"/a\u001b[2J","requests":8}}]}}"#
+    );
+    Reading::of(&json::read(&document).unwrap())
+}
+
+fn frame(now: &Reading, before: Option<&Reading>, silent: Option<&str>) -> String {
+    text(&Shown { now, before, silent }).unwrap()
+}
+
+#[test]
+fn a_frame_shows_the_last_second() {
+    let (before, now) = (stats(100, 1_000, 100), stats(101, 10_000, 600));
+    assert_eq!(
+        frame(&now, Some(&before), None),
+        "\
+\x20CacheWarp 1.2.3   up 1m 41s   2 workers   64 clients   9500 requests/s
+┌ requests ────────────────────────────────────────────────────────────────────────────────────────┐
+│outcome                                       requests/s    share        p50        p99      p99.9│
+│hit-memory                                          9000   94.7 %      25 µs      50 µs      50 µs│
+│miss                                                 500    5.3 %    7.50 ms    9.95 ms    9.99 ms│
+└──────────────────────────────────────────────────────────────────────────────────────────────────┘
+┌ hit ratio ───────────────┐┌ Redis ───────────────────────────┐┌ origin and memory ───────────────┐
+│memory              94.7 %││connected      1 connecting, 19 up││connections         4 open, 3 idle│
+│Redis                0.0 %││commands/s                     501││fetches/s                      500│
+│together            94.7 %││failed/s                       1.0││shared now                       1│
+│                          ││in flight                        3││in memory     1.5 MiB in 7 entries│
+└──────────────────────────┘└──────────────────────────────────┘└──────────────────────────────────┘
+┌ asked for most since somebody looks; q to quit ──────────────────────────────────────────────────┐
+│path                                                                                         about│
+│/quotes/EURUSD                                                                                 800│
+│/a\u{fffd}[2J                                                                                           8│
+└──────────────────────────────────────────────────────────────────────────────────────────────────┘
+"
+    );
+}
+
+#[test]
+fn the_first_frame_and_that_after_a_restart_show_all_time() {
+    let (now, of_another) = (stats(10, 1_000, 0), stats(5_000, 99, 9));
+    for before in [None, Some(&of_another), Some(&now)] {
+        let shown = frame(&now, before, None);
+        assert!(shown.contains("up 0m 10s") && shown.contains(" 100 requests/s"), "{shown}");
+        assert!(shown.contains("100.0 %"), "{shown}");
+    }
+}
+
+#[test]
+fn who_does_not_answer_is_said_to_be_silent() {
+    let shown = frame(&stats(10, 1, 1), None, Some("no answer: refused"));
+    assert!(shown.starts_with(" no answer: refused\n") && shown.contains("hit-memory"), "{shown}");
+}
+
+#[test]
+fn strange_answers_are_drawn_and_obeyed_never() {
+    for document in [
+        "{}",
+        "[]",
+        r#"{"requests":7,"latency":[],"top":{},"redis":"x"}"#,
+        r#"{"requests":{"a\u0007":-1e300,"b":1e300},"latency":{"b":{"buckets":[1,2]}},"top":[1,{"path":"\u001b]0;x\u0007"}]}"#,
+    ] {
+        let reading = Reading::of(&json::read(document).unwrap());
+        let shown = frame(&reading, None, None);
+        assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
+    }
+}
+
+#[test]
+fn any_size_of_terminal_will_do() {
+    let now = stats(10, 1_000, 10);
+    for (columns, lines) in [(0, 0), (1, 1), (3, 200), (200, 3), (40, 12)] {
+        let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
+        terminal.draw(|frame| view::draw(frame, &Shown { now: &now, before: None, silent: None })).unwrap();
+    }
+}

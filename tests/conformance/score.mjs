@@ -1,0 +1,58 @@
+// Prints verdicts: what was passed, by group and kind; then each test that was not, with the suite's reason.
+//
+// By itself it prints results that were kept: node score.mjs results/open.json
+
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { overruled } from './overruled.mjs'
+import { judge } from './suite.mjs'
+
+// A check is a question and not a demand: "yes" is no better than "no".
+const KINDS = { required: 'pass', optimal: 'pass', check: 'yes' }
+
+export function print (profile, { published, own }) {
+  console.log(`\nProfile ${profile}\n`)
+  printTable(published)
+  console.log('\nOur own tests\n')
+  printTable(own)
+  const verdicts = [...published, ...own]
+  const unpassed = verdicts.filter(({ kind, result }) => kind !== 'check' && result !== 'pass')
+  const open = unpassed.filter(({ id }) => !(id in overruled))
+  const refused = unpassed.filter(({ id }) => id in overruled)
+  printTests('Not passed', open, ({ reason }) => reason)
+  printTests('Not passed, and not to be', refused, ({ id }) => overruled[id])
+}
+
+function printTable (verdicts) {
+  const groups = [...new Set(verdicts.map(({ group }) => group))]
+  const width = Math.max(...groups.map(name => name.length))
+  const line = (name, cells) => console.log(name.padEnd(width), ...cells.map(cell => cell.padStart(12)))
+  line('', Object.keys(KINDS))
+  for (const name of groups) line(name, counts(verdicts.filter(({ group }) => group === name)))
+  line('all', counts(verdicts))
+}
+
+function counts (verdicts) {
+  return Object.entries(KINDS).map(([wanted, good]) => {
+    const ofKind = verdicts.filter(({ kind }) => kind === wanted)
+    const passed = ofKind.filter(({ result }) => result === good)
+    return ofKind.length > 0 ? `${passed.length} of ${ofKind.length}` : ''
+  })
+}
+
+function printTests (title, verdicts, why) {
+  if (verdicts.length === 0) return
+  console.log(`\n${title}: ${verdicts.length}`)
+  for (const verdict of verdicts) {
+    const { id, kind, result, name } = verdict
+    console.log(`\n  ${id} (${kind}, ${result})\n    ${name}\n    ${why(verdict)}`)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const file of process.argv.slice(2)) {
+    print(basename(file, '.json'), judge(JSON.parse(await readFile(file, 'utf8'))))
+  }
+}

@@ -1,0 +1,84 @@
+// The public suite, http-cache-tests: what it asks, how it is run, how it judges; and our own tests in its form. Nothing
+// else here knows its insides.
+
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+import published from 'http-cache-tests/tests/index.mjs'
+import { determineTestResult } from 'http-cache-tests/lib/display.mjs'
+
+import own from './own/groups.mjs'
+
+const RUN_TIMEOUT_MS = 180_000
+
+// The signs that the suite judges with, as words. It has one sign for a required test that failed and another
+// for an optimal one; here the kind of a test is told apart from its result.
+const WORDS = {
+  '✅': 'pass',
+  '⛔️': 'fail',
+  '⚠️': 'fail',
+  Y: 'yes',
+  N: 'no',
+  '⚪️': 'dependency',
+  '🔹': 'setup',
+  '↻': 'retry',
+  '⁉️': 'harness',
+  '-': 'untested'
+}
+
+const path = createRequire(import.meta.url).resolve
+const SERVER = path('http-cache-tests/server/server.mjs')
+const CLIENT = ['--no-warnings', path('http-cache-tests/cli.mjs')]
+const OWN_CLIENT = ['--no-warnings', fileURLToPath(new URL('own/client.mjs', import.meta.url))]
+
+// Starts the suite's origin and returns its URL.
+export function serveOrigin (parties) {
+  const options = { protocol: 'http', port: '0', pidfile: '/dev/null' }
+  return parties.serve(process.execPath, [SERVER], environment(options), line => {
+    const port = /^Listening on .*:(\d+)\/$/.exec(line)?.[1]
+    return port && `http://127.0.0.1:${port}`
+  })
+}
+
+// Runs all tests against a cache. Each id has `true`, or the suite's `[kind of failure, reason]`.
+export async function runAll (parties, url) {
+  const all = { base: url, id: '' }
+  const results = await Promise.all([CLIENT, OWN_CLIENT].map(client => runClient(parties, client, all)))
+  return Object.assign({}, ...results.map(result => JSON.parse(result)))
+}
+
+// Runs one test, and returns the suite's account of every head that was seen.
+export function runOne (parties, url, id) {
+  const has = groups => groups.some(group => group.tests.some(test => test.id === id))
+  if (!has(published) && !has(own)) throw new Error(`no test ${id}`)
+  return runClient(parties, has(own) ? OWN_CLIENT : CLIENT, { base: url, id })
+}
+
+// The verdict on every test that is for a shared cache, in the suite's order and by the suite's own judge: a
+// test is not judged if one that it depends on was not passed. Ours come apart, so that the published ones are counted
+// as everybody counts them.
+export function judge (results) {
+  return { published: verdicts(published, results), own: verdicts(own, results) }
+}
+
+function verdicts (groups, results) {
+  return groups.flatMap(group => group.tests.filter(test => !test.browser_only).map(test => ({
+    id: test.id,
+    group: group.name,
+    kind: test.kind ?? 'required',
+    name: test.name,
+    result: WORDS[determineTestResult(groups, test.id, results)[2]],
+    reason: results[test.id]?.[1] ?? ''
+  })))
+}
+
+function runClient (parties, client, options) {
+  return parties.finish(process.execPath, client, environment(options), RUN_TIMEOUT_MS)
+}
+
+// The suite reads its options where `npm run` puts them, an empty one from the second place.
+function environment (options) {
+  const places = ['npm_config_', 'npm_package_config_']
+  return Object.fromEntries(places.flatMap(place =>
+    Object.entries(options).map(([name, value]) => [place + name, value])))
+}

@@ -1,0 +1,220 @@
+//! One fetch for the fleet: real processes on a real Redis, and an origin that counts.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Answer, Client, Gate, Origin, Redis, Response, Then, Value, until};
+use crate::process::Process;
+
+/// Always one fetch, and the patience of a busy machine.
+const ALWAYS: [&str; 2] = ["--fetch-lease=on", "--coalesce-timeout=2m"];
+
+/// Long fresh.
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
+
+/// So many clients of each node that have asked, and wait. By then every node has asked the fleet.
+fn askers(nodes: &[Process], redis: &Redis, target: &str, count: usize) -> Vec<Client> {
+    let before = redis.calls("set");
+    let clients = nodes.iter().flat_map(|node| (0..count).map(|_| node.ask(target, &[]))).collect();
+    until("all nodes to ask for the lease", || redis.calls("set") - before >= nodes.len() as u64);
+    clients
+}
+
+fn responses(clients: &mut [Client]) -> Vec<Response> {
+    clients.iter_mut().map(Client::response).collect()
+}
+
+fn sum(nodes: &[Process], series: &str) -> f64 {
+    nodes.iter().map(|node| node.metric(series)).sum()
+}
+
+#[test]
+fn a_cold_key_is_fetched_once_for_all_nodes() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(one_fetch()));
+    let nodes = Process::fleet(5, &origin, &redis, &ALWAYS);
+    let mut clients = askers(&nodes, &redis, "/a", 20);
+    gate.open();
+    for response in responses(&mut clients) {
+        assert_eq!((response.status, response.text()), (200, "{}"));
+    }
+    let results = ["awaited", "timed-out", "unavailable", "lost"]
+        .map(|result| sum(&nodes, &format!("cachewarp_fetch_leases_total{{result=\"{result}\"}}")));
+    // A machine that does not let a node run for a second and a half has its lease run out.
+    if results != [4.0, 0.0, 0.0, 1.0] {
+        assert_eq!((origin.count("/a"), results), (1, [4.0, 0.0, 0.0, 0.0]));
+    }
+    until("the lease to be given back", || redis.command(&["KEYS", "*lease:*"]) == Value::Array(Vec::new()));
+    // From here on memory has it, and nobody is asked for anything.
+    for node in &nodes {
+        until("memory to answer by itself", || {
+            let calls = (redis.calls("get"), redis.calls("set"));
+            assert_eq!(node.connect().get("/a").text(), "{}");
+            (redis.calls("get"), redis.calls("set")) == calls
+        });
+    }
+}
+
+fn one_fetch() -> &'static str {
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Length: 2\r\n\r\n{}"
+}
+
+#[test]
+fn a_node_that_dies_holds_nobody_up_for_long() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let asked = AtomicUsize::new(0);
+    origin.script("/a", move |exchange| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            exchange.await_close()?;
+            return Ok(Then::Close);
+        }
+        Answer::json_with(&[FRESH], "{}").give(exchange)
+    });
+    let mut nodes = Process::fleet(3, &origin, &redis, &ALWAYS);
+    let holder = nodes.remove(0);
+    let _its_client = holder.ask("/a", &[]);
+    origin.await_count("/a", 1);
+    let mut clients = askers(&nodes, &redis, "/a", 3);
+    assert_eq!(origin.count("/a"), 1);
+    holder.program.signal("KILL");
+    for response in responses(&mut clients) {
+        assert_eq!((response.status, response.text()), (200, "{}"));
+    }
+    // Those that waited made one each at most.
+    assert!((2..=3).contains(&origin.count("/a")), "{}", origin.count("/a"));
+}
+
+#[test]
+fn what_cannot_be_stored_holds_nobody_up() {
+    for forbidden in ["no-store", "private"] {
+        let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+        let answer = Answer::json_with(&[("Cache-Control", forbidden)], "{}");
+        origin.script("/a", {
+            let gate = gate.clone();
+            move |exchange| {
+                gate.pass();
+                answer.give(exchange)
+            }
+        });
+        let nodes = Process::fleet(4, &origin, &redis, &ALWAYS);
+        let mut clients = askers(&nodes, &redis, "/a", 1);
+        gate.await_arrivals(1);
+        assert_eq!(origin.count("/a"), 1);
+        gate.release_one();
+        // All others at the same time, and not one after the other.
+        gate.await_arrivals(4);
+        gate.open();
+        assert!(responses(&mut clients).iter().all(|response| response.status == 200));
+        assert_eq!(origin.count("/a"), 4, "{forbidden}");
+    }
+}
+
+#[test]
+fn an_error_of_the_origin_holds_nobody_up() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).close());
+    let nodes = Process::fleet(2, &origin, &redis, &ALWAYS);
+    let mut clients = askers(&nodes, &redis, "/a", 1);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.status == 502));
+}
+
+#[test]
+fn what_is_for_one_client_goes_to_no_other() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.script("/a", {
+        let gate = gate.clone();
+        move |exchange| {
+            let who = exchange.request.field("authorization").unwrap_or("nobody").to_owned();
+            gate.pass();
+            Answer::json_with(&[FRESH], &format!("\"{who}\"")).give(exchange)
+        }
+    });
+    let nodes = Process::fleet(4, &origin, &redis, &ALWAYS);
+    let mut clients: Vec<_> = nodes
+        .iter()
+        .zip(["ann", "bob", "cid", "dan"])
+        .map(|(node, who)| (who, node.ask("/a", &[("Authorization", who)])))
+        .collect();
+    gate.await_arrivals(1);
+    // Whoever has no credential does not wait for those who have one.
+    let mut anybody = nodes[3].ask("/a", &[]);
+    gate.await_arrivals(2);
+    gate.open();
+    for (who, client) in &mut clients {
+        assert_eq!(client.response().text(), format!("\"{who}\""));
+    }
+    assert_eq!(anybody.response().text(), "\"nobody\"");
+}
+
+#[test]
+fn each_variant_gets_its_own() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.script("/a", {
+        let gate = gate.clone();
+        move |exchange| {
+            let language = exchange.request.field("accept-language").unwrap_or_default().to_owned();
+            gate.pass();
+            Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], &format!("\"{language}\""))
+                .give(exchange)
+        }
+    });
+    let nodes = Process::fleet(3, &origin, &redis, &ALWAYS);
+    let before = redis.calls("set");
+    let mut clients: Vec<_> = nodes
+        .iter()
+        .zip(["de", "en", "de"])
+        .map(|(node, language)| (language, node.ask("/a", &[("Accept-Language", language)])))
+        .collect();
+    until("all nodes to ask for the lease", || redis.calls("set") - before >= 3);
+    gate.open();
+    for (language, client) in &mut clients {
+        assert_eq!(client.response().text(), format!("\"{language}\""));
+    }
+    assert!((2..=3).contains(&origin.count("/a")), "{}", origin.count("/a"));
+}
+
+#[test]
+fn without_redis_everybody_fetches() {
+    let (origin, mut redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", Answer::json_with(&[FRESH], "{}"));
+    let nodes = Process::fleet(2, &origin, &redis, &ALWAYS);
+    redis.kill();
+    for node in &nodes {
+        assert_eq!(node.connect().get("/a").text(), "{}");
+    }
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[test]
+fn nobody_asks_where_it_is_off() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(one_fetch()));
+    let nodes = Process::fleet(2, &origin, &redis, &["--fetch-lease=off"]);
+    let mut clients: Vec<_> = nodes.iter().map(|node| node.ask("/a", &[])).collect();
+    gate.await_arrivals(2);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    assert_eq!(sum(&nodes, r#"cachewarp_fetch_leases_total{result="taken"}"#), 0.0);
+}
+
+#[test]
+fn what_was_quick_is_fetched_and_what_was_slow_is_asked_for() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    origin.script("/slow", |exchange| {
+        // As slow as an origin is that is worth the question, and no slower.
+        thread::sleep(Duration::from_millis(200));
+        Answer::json_with(&[FRESH], "{}").give(exchange)
+    });
+    let nodes = Process::fleet(1, &origin, &redis, &[]);
+    let taken = || nodes[0].metric(r#"cachewarp_fetch_leases_total{result="taken"}"#);
+    // Each worker has to know how the origin does, and which worker answers is the kernel's choice.
+    let mut asked = 0;
+    until("a slow fetch to be leased", || {
+        asked += 1;
+        assert_eq!(nodes[0].connect().get(&format!("/slow?{asked}")).status, 200);
+        taken() > 0.0
+    });
+    assert!(asked > 1, "the first was like any other");
+}

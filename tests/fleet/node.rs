@@ -1,0 +1,198 @@
+//! One node, and what its proxy would do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachewarp::entry::{Entry, Lineage, Stored, TagDigest};
+use cachewarp::key::{CacheKey, Scheme, Target};
+use cachewarp::policy::{Obligations, StoredFacts};
+use cachewarp::redis::{Address, Deployment, Options as RedisOptions, Topology};
+use cachewarp::store::{Claim, Look, Options, Overtaken, Purged, Scope, Shared, Store, Strength, Tag, Tier};
+use cachewarp::telemetry::Registry;
+use cachewarp::time;
+use http::{HeaderMap, StatusCode};
+use tokio::task::LocalSet;
+
+use crate::harness::{PATIENCE, Redis};
+
+/// How long entries live where no test is about that.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    registry: Registry,
+}
+
+/// Runs a test as a worker runs.
+pub(crate) fn on_one_thread(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(6 * PATIENCE, work).await.unwrap() });
+}
+
+/// Asks again and again until it is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = time::instant();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) fn target(path: &str) -> Target {
+    Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap()
+}
+
+pub(crate) fn key(path: &str) -> CacheKey {
+    CacheKey::of(&target(path))
+}
+
+pub(crate) fn tag(name: &str) -> Tag {
+    Tag::parse(name).unwrap()
+}
+
+impl Node {
+    /// A node whose connections to Redis are all up, and which hears the others.
+    pub(crate) async fn start(redis: &Redis) -> Self {
+        let node = Self::start_on(Topology::Single, redis.addr());
+        node.await_fleet().await;
+        node
+    }
+
+    /// The two workers of one process.
+    pub(crate) async fn start_workers(redis: &Redis) -> [Self; 2] {
+        let registry = Registry::new();
+        let shared = Self::shared(&registry, Duration::from_millis(200));
+        let deployment = Self::deployment(Topology::Single, redis.addr());
+        let workers = [0, 1].map(|_| Self {
+            store: Store::open(shared.clone(), Some(deployment.clone()), &registry),
+            registry: registry.clone(),
+        });
+        for worker in &workers {
+            worker.await_fleet().await;
+        }
+        workers
+    }
+
+    async fn await_fleet(&self) {
+        until("the node to hear the fleet", async || {
+            self.purge(&[], Strength::Hard)
+                .await
+                .is_ok_and(|purged| purged.nodes > 0 && purged.nodes == purged.confirmed)
+        })
+        .await;
+    }
+
+    /// A node of servers that hang together so, which begins to connect.
+    pub(crate) fn start_on(topology: Topology, server: SocketAddr) -> Self {
+        Self::open(Some(Self::deployment(topology, server)), Duration::from_millis(200))
+    }
+
+    fn deployment(topology: Topology, server: SocketAddr) -> Deployment {
+        let server = RedisOptions {
+            connections: 3,
+            command_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            ..RedisOptions::at(Address::Tcp { host: server.ip().to_string(), port: server.port() })
+        };
+        Deployment { topology, server }
+    }
+
+    /// A node without Redis.
+    pub(crate) fn alone() -> Self {
+        Self::open(None, Duration::ZERO)
+    }
+
+    fn open(deployment: Option<Deployment>, memory_ttl: Duration) -> Self {
+        let registry = Registry::new();
+        let shared = Self::shared(&registry, memory_ttl);
+        Self { store: Store::open(shared, deployment, &registry), registry }
+    }
+
+    fn shared(registry: &Registry, memory_ttl: Duration) -> Shared {
+        let options = Options {
+            memory_bytes: 16 << 20,
+            body_bytes_max: 1 << 20,
+            memory_ttl,
+            key_prefix: "t:".into(),
+            warm_keys: 0,
+            node_name: String::new(),
+        };
+        Shared::new(options, registry)
+    }
+
+    pub(crate) async fn look(&self, path: &str) -> Look {
+        self.store.find(&key(path), &target(path)).await
+    }
+
+    /// The body that stands under a path, if it is fresh.
+    pub(crate) async fn read(&self, path: &str) -> Option<String> {
+        let look = self.look(path).await;
+        let Stored::Response(entry) = look.found?.stored else { panic!("a list") };
+        let fresh = !entry.facts.ttl(time::now()).is_zero();
+        fresh.then(|| String::from_utf8(entry.body.to_vec()).unwrap())
+    }
+
+    /// Where it was found.
+    pub(crate) async fn tier(&self, path: &str) -> Option<Tier> {
+        self.look(path).await.found.map(|found| found.tier)
+    }
+
+    /// The right of a fetch that begins now.
+    pub(crate) async fn claim(&self, path: &str) -> Claim {
+        let Look { lineage, .. } = self.look(path).await;
+        self.store.claim(&key(path), lineage)
+    }
+
+    /// Ends a fetch.
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        body: &str,
+        tags: &[Tag],
+        claim: &Claim,
+    ) -> Result<(), Overtaken> {
+        let facts = StoredFacts {
+            received: time::now(),
+            initial_age: Duration::ZERO,
+            lifetime: LIFETIME,
+            obligations: Obligations::default(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        let (status, head, body) = (StatusCode::OK, HeaderMap::new(), Bytes::from(body.to_owned()));
+        let entry = Stored::Response(Entry { facts, status, head, body });
+        let tags: Vec<TagDigest> = tags.iter().map(Tag::digest).collect();
+        self.store.put(&key(path), &entry, &tags, LIFETIME, claim).await
+    }
+
+    /// A whole fetch.
+    pub(crate) async fn store(&self, path: &str, body: &str, tags: &[Tag]) {
+        let claim = self.claim(path).await;
+        self.put(path, body, tags, &claim).await.unwrap();
+    }
+
+    pub(crate) async fn purge(
+        &self,
+        scopes: &[Scope],
+        strength: Strength,
+    ) -> Result<Purged, cachewarp::store::PurgeFailed> {
+        self.store.purge(scopes, strength).await
+    }
+
+    /// A purge that all of so many nodes confirm.
+    pub(crate) async fn purge_all(&self, scopes: &[Scope], strength: Strength, nodes: u32) {
+        assert_eq!(self.purge(scopes, strength).await, Ok(Purged { nodes, confirmed: nodes }));
+    }
+
+    /// The value of one series.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = self.registry.render();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {page}")).parse().unwrap()
+    }
+}
+
+/// What a fetch has seen that nobody has purged.
+pub(crate) const NEVER_PURGED: Lineage = Lineage::NONE;

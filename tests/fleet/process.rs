@@ -1,0 +1,68 @@
+//! A node as an operator has it: a process of its own.
+
+use std::net::SocketAddr;
+
+use crate::harness::{Client, Origin, Program, Redis, Response, Start, client, until};
+
+/// A process.
+pub(crate) struct Process {
+    pub(crate) program: Program,
+    addr: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Process {
+    /// So many nodes in front of one origin and one Redis, which all hear each other.
+    pub(crate) fn fleet(count: usize, origin: &Origin, redis: &Redis, flags: &[&str]) -> Vec<Self> {
+        let nodes: Vec<_> = (0..count).map(|_| Self::start(origin, redis, flags)).collect();
+        let whole = format!(r#""nodes":{count},"confirmed":{count},"#);
+        for node in &nodes {
+            until("all nodes to hear each other", || {
+                node.purge(r#"{"tag":"nothing"}"#).text().contains(&whole)
+            });
+        }
+        nodes
+    }
+
+    fn start(origin: &Origin, redis: &Redis, flags: &[&str]) -> Self {
+        let (origin, redis) = (origin.url(), redis.url());
+        let mut arguments = vec!["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"];
+        arguments.extend(["--worker-threads=2", "--redis-pool-size=4", "--redis-timeout=5s"]);
+        arguments.extend(["--origin-url", &origin, "--redis-url", &redis]);
+        arguments.extend(flags);
+        let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+        let addr = program.await_addr();
+        let line = program.await_line("serving");
+        let admin = line.split("admin=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        Self { program, addr, admin: admin.parse().unwrap() }
+    }
+
+    /// Opens a connection.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// A request that has been sent, and its connection.
+    pub(crate) fn ask(&self, target: &str, fields: &[(&str, &str)]) -> Client {
+        let mut client = self.connect();
+        client.send_head("GET", target, fields);
+        client
+    }
+
+    /// `POST /purge`.
+    pub(crate) fn purge(&self, order: &str) -> Response {
+        let mut client = Client::connect(self.admin);
+        client.send(format!(
+            "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{order}",
+            order.len()
+        ));
+        client.response()
+    }
+
+    /// The value of one series, or zero where it is not there yet.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = client::get(self.admin, "/metrics");
+        let line = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}

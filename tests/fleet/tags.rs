@@ -1,0 +1,234 @@
+//! Purges of what has something in common: by a tag, a group, a prefix, of everything; and what becomes of lost counters.
+
+use cachewarp::key::{Authority, Scheme};
+use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
+use cachewarp::store::{Full, Group, Prefix, PurgeFailed, Scope, Strength, Tier};
+
+use crate::harness::Redis;
+use crate::node::{Node, on_one_thread, tag, until};
+
+fn tagged(name: &str) -> Scope {
+    Scope::Tag(tag(name))
+}
+
+fn prefix(path: &str) -> Scope {
+    Scope::Prefix(Prefix::parse(&format!("http://api.test{path}")).unwrap())
+}
+
+/// What is left fresh on both nodes after a purge by the first.
+async fn left(nodes: &[Node], scope: Scope, strength: Strength) -> Vec<&'static str> {
+    let paths = ["/a/1", "/a/2", "/b"];
+    let confirmed = u32::try_from(nodes.len()).unwrap();
+    for (path, tags) in paths.into_iter().zip([&["x", "y"][..], &["x"], &[]]) {
+        let tags: Vec<_> = tags.iter().map(|name| tag(name)).collect();
+        nodes[0].store(path, "old", &tags).await;
+        for node in nodes {
+            // Of a write nobody waits for its news.
+            until("all to have it", async || node.read(path).await.as_deref() == Some("old")).await;
+        }
+    }
+    nodes[0].purge_all(&[scope], strength, confirmed).await;
+    let mut left = Vec::new();
+    for path in paths {
+        let found = nodes[0].read(path).await;
+        for node in nodes {
+            assert_eq!(node.read(path).await, found, "{path}");
+        }
+        left.extend(found.map(|_| path));
+    }
+    left
+}
+
+async fn rows(nodes: &[Node]) {
+    for strength in [Strength::Hard, Strength::Soft] {
+        for (scope, expected) in [
+            (tagged("x"), &["/b"][..]),
+            (tagged("y"), &["/a/2", "/b"]),
+            (tagged("z"), &["/a/1", "/a/2", "/b"]),
+            (prefix("/a"), &["/b"]),
+            (prefix("/a/2"), &["/a/1", "/b"]),
+            (Scope::All, &[]),
+        ] {
+            assert_eq!(left(nodes, scope.clone(), strength).await, expected, "{scope:?} {strength:?}");
+        }
+    }
+}
+
+#[test]
+fn each_scope_ends_what_it_names_on_all_nodes() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        rows(&[Node::start(&redis).await, Node::start(&redis).await]).await;
+    });
+}
+
+#[test]
+fn and_on_one_that_is_alone() {
+    on_one_thread(async { rows(&[Node::alone()]).await });
+}
+
+#[test]
+fn groups_are_of_their_origin() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start(&redis).await;
+        let group = |host: &str| {
+            Scope::Group(
+                Group::new(Scheme::Http, Authority::parse(Scheme::Http, host.as_bytes()).unwrap(), "g")
+                    .unwrap(),
+            )
+        };
+        assert_eq!(left(std::slice::from_ref(&node), group("api.test"), Strength::Hard).await.len(), 3);
+    });
+}
+
+#[test]
+fn after_a_purge_hits_ask_once_and_then_nobody() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start(&redis).await;
+        node.store("/a", "a", &[tag("x")]).await;
+        node.purge_all(&[tagged("other")], Strength::Hard, 1).await;
+        assert_eq!(node.read("/a").await.as_deref(), Some("a"));
+        assert_eq!(node.tier("/a").await, Some(Tier::Memory));
+        let gets = redis.calls("get");
+        for _ in 0..100 {
+            assert_eq!(node.read("/a").await.as_deref(), Some("a"));
+        }
+        assert_eq!(redis.calls("get"), gets);
+    });
+}
+
+#[test]
+fn a_lost_counter_or_a_lost_clock_is_a_miss() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
+        for lost in ["tag:", "clock"] {
+            for node in [&one, &other] {
+                node.store("/a", "old", &[tag("x")]).await;
+            }
+            // Whether a tag has been purged matters to what is older than the last purge of anything.
+            one.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+            assert_eq!(other.read("/a").await.as_deref(), Some("old"));
+            let names = redis.command(&["KEYS", &format!("t:{lost}*")]);
+            let crate::harness::Value::Array(names) = names else { panic!("{names:?}") };
+            for name in names {
+                redis.command(&["DEL", &name.text()]);
+            }
+            for node in [&one, &other] {
+                until("it to be a miss", async || node.read("/a").await.is_none()).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_was_fetched_before_a_purge_is_not_served_after_it() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
+        for scope in [tagged("x"), prefix("/a"), Scope::All] {
+            let claim = other.claim("/a").await;
+            one.purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
+            // It may be stored: it says itself of when it is.
+            let _ = other.put("/a", "old", &[tag("x")], &claim).await;
+            assert_eq!((one.read("/a").await, other.read("/a").await), (None, None), "{scope:?}");
+            assert!(!claim.beginning().is_current(), "nobody joins it");
+        }
+    });
+}
+
+#[test]
+fn no_purge_by_prefix_is_forgotten() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start(&redis).await;
+        for number in 0..PREFIXES_MAX {
+            node.purge_all(&[prefix(&format!("/{number}"))], Strength::Hard, 1).await;
+        }
+        let full = Err(PurgeFailed::Prefixes(Full));
+        assert_eq!(node.purge(&[prefix("/more")], Strength::Hard).await, full);
+        node.purge_all(&[prefix("/1")], Strength::Hard, 1).await;
+        node.purge_all(&[Scope::All], Strength::Hard, 1).await;
+        node.purge_all(&[prefix("/more")], Strength::Hard, 1).await;
+    });
+}
+
+#[test]
+fn every_key_has_an_expiry() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start(&redis).await;
+        let tags: Vec<_> = (0..TAGS_MAX).map(|number| tag(&number.to_string())).collect();
+        node.store("/a", "a", &tags).await;
+        node.purge_all(&[tagged("1"), tagged("other"), prefix("/x")], Strength::Hard, 1).await;
+        node.purge_all(&[Scope::Url(crate::node::key("/b"))], Strength::Hard, 1).await;
+        let script = "local lasting = 0 \
+            for _, name in ipairs(redis.call('KEYS', '*')) do \
+                if redis.call('PTTL', name) < 0 then lasting = lasting + 1 end \
+            end \
+            return lasting";
+        assert_eq!(redis.command(&["EVAL", script, "0"]).number(), 0);
+        assert!(redis.command(&["DBSIZE"]).number() > i64::try_from(TAGS_MAX).unwrap());
+    });
+}
+
+/// Stores until Redis has evicted so many keys.
+async fn crowd(redis: &Redis, node: &Node, evicted: i64) {
+    let statistic = |section: &str, name: &str| {
+        let said = redis.command(&["INFO", section]).text();
+        let line =
+            said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+        line.unwrap().parse::<i64>().unwrap()
+    };
+    let room = statistic("memory", "used_memory") + (1 << 20);
+    redis.command(&["CONFIG", "SET", "maxmemory", &room.to_string()]);
+    let before = statistic("stats", "evicted_keys");
+    let body = "x".repeat(16 << 10);
+    let mut number = 0;
+    while statistic("stats", "evicted_keys") - before < evicted {
+        node.store(&format!("/crowd/{number}"), &body, &[tag(&format!("crowd-{number}"))]).await;
+        number += 1;
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+}
+
+#[test]
+fn whatever_is_evicted_nothing_that_was_purged_comes_back() {
+    on_one_thread(async {
+        for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl"] {
+            let redis = Redis::start_with(&["--maxmemory-policy", policy]);
+            let nodes = [Node::start(&redis).await, Node::start(&redis).await];
+            for scope in [tagged("x"), prefix("/a"), Scope::All] {
+                // A fetch that began before the purge and ends after it, when what tells of the purge may be gone.
+                let late = nodes[1].claim("/a").await;
+                nodes[0].store("/a", "old", &[tag("x")]).await;
+                nodes[0].purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
+                let _ = nodes[1].put("/a", "old", &[tag("x")], &late).await;
+                for _ in 0..3 {
+                    crowd(&redis, &nodes[0], 50).await;
+                    for node in &nodes {
+                        assert_eq!(node.read("/a").await, None, "{policy} {scope:?}");
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_redis_that_evicts_what_was_not_used_keeps_the_clock() {
+    on_one_thread(async {
+        let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+        let node = Node::start(&redis).await;
+        node.store("/a", "a", &[]).await;
+        let clock = || redis.command(&["GET", "t:clock"]).text();
+        let idle = || redis.command(&["OBJECT", "IDLETIME", "t:clock"]).number();
+        let epoch = clock();
+        until("nobody to have asked for it for a while", async || idle() >= 2).await;
+        node.store("/b", "b", &[]).await;
+        assert!(idle() < 2, "who stores has used it");
+        assert_eq!(clock(), epoch);
+    });
+}

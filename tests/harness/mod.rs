@@ -1,0 +1,70 @@
+//! The parties of a scenario: clients, CacheWarp, an origin, Redis.
+//!
+//! Everything here blocks, and every server has its own threads, so that a scenario reads from top to bottom
+//! and works the same in a `#[test]` and in a `#[tokio::test]` (CacheWarp's workers have threads of their own).
+//! Parties meet at a [`Gate`], never at a sleep; whoever waits longer than [`PATIENCE`] panics with what it
+//! waited for. Whatever is dropped is stopped.
+
+use std::thread;
+use std::time::Duration;
+
+use cachewarp::time;
+
+mod authority;
+pub(crate) mod client;
+mod exchange;
+pub(crate) mod frames;
+mod gate;
+mod guard;
+mod origin;
+mod program;
+mod proxy;
+mod redis;
+mod redis_cluster;
+pub(crate) mod redis_load;
+mod resp;
+mod scripted_redis;
+mod sentinels;
+mod tls_front;
+mod wire;
+
+pub(crate) use authority::Authority;
+pub(crate) use client::{Client, Response};
+pub(crate) use exchange::{Answer, Exchange, Then};
+pub(crate) use gate::Gate;
+pub(crate) use guard::Guard;
+pub(crate) use origin::Origin;
+pub(crate) use program::{Ended, Program, Start};
+pub(crate) use proxy::Proxy;
+pub(crate) use redis::Redis;
+pub(crate) use redis_cluster::RedisCluster;
+pub(crate) use redis_load::RedisLoad;
+pub(crate) use resp::Value;
+pub(crate) use scripted_redis::{Script, ScriptedRedis};
+pub(crate) use sentinels::Sentinels;
+pub(crate) use tls_front::TlsFront;
+
+/// The longest that anybody waits for anybody. Nothing takes this long unless it has gone wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a peer that takes no more bytes is believed to be full. Too short a time makes a test weaker, never wrong.
+const FULL_AFTER: Duration = Duration::from_millis(300);
+
+/// Asks again and again until it is so: for what no gate can be put at. A question goes over a socket, so this does not
+/// spin.
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, is_so);
+}
+
+/// The same for what others decide among themselves, and begin anew after a time-out of theirs if they cannot agree.
+pub(crate) fn until_agreed(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(4 * PATIENCE, what, is_so);
+}
+
+fn until_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = time::instant();
+    while !is_so() {
+        assert!(begun.elapsed() < patience, "waited in vain for {what}");
+        thread::yield_now();
+    }
+}

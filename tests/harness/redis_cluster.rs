@@ -1,0 +1,176 @@
+//! A real Redis Cluster of three masters, each with a replica.
+
+use super::guard::Guard;
+use super::redis::{Redis, on_free_ports};
+use super::resp::Value;
+use super::sentinels::info;
+use super::{until, until_agreed};
+
+const MASTERS: usize = 3;
+const SLOTS: usize = 16_384;
+
+/// Six servers. Dropping it ends them.
+pub(crate) struct RedisCluster {
+    /// The masters first, as they were at the beginning, then the replica of each.
+    pub(crate) servers: Vec<Redis>,
+    /// Where they are for clients, each in its place.
+    ports: Vec<u16>,
+    /// What they ask of clients.
+    pub(crate) guard: Guard,
+}
+
+impl RedisCluster {
+    /// Starts them, and waits until all of them agree on who has what.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Guard::Open)
+    }
+
+    /// The same of servers that ask this of clients.
+    pub(crate) fn start_with(guard: Guard) -> Self {
+        let (mut servers, mut ports, mut buses) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..2 * MASTERS {
+            let (server, port, bus) = on_free_ports(|[port, tls_port, bus]| {
+                let guarded = guard.of_server(tls_port);
+                Some((launch(port, bus, &guarded)?, guard.port(port, tls_port), bus))
+            });
+            servers.push(server);
+            ports.push(port);
+            buses.push(bus);
+        }
+        let cluster = Self { servers, ports, guard };
+        for (number, server) in cluster.servers.iter().enumerate() {
+            cluster_ok(server, &["SET-CONFIG-EPOCH", &(number + 1).to_string()]);
+            let (first, port, bus) =
+                (&cluster.servers[0], cluster.ports[number].to_string(), buses[number].to_string());
+            if number > 0 {
+                cluster_ok(first, &["MEET", "127.0.0.1", &port, &bus]);
+            }
+        }
+        for (number, master) in cluster.masters().enumerate() {
+            let (first, last) = (number * SLOTS / MASTERS, (number + 1) * SLOTS / MASTERS - 1);
+            cluster_ok(master, &["ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+        }
+        cluster.until_all("to know each other", |server| state(server, "cluster_known_nodes") == "6");
+        for number in 0..MASTERS {
+            let (replica, master) = (&cluster.servers[MASTERS + number], cluster.id(number));
+            until("a replica to know its master", || {
+                replica.command(&["CLUSTER", "REPLICATE", &master]) == Value::Simple("OK".to_owned())
+            });
+        }
+        for replica in &cluster.servers[MASTERS..] {
+            until("a replica to have the data", || info(replica, "master_link_status") == "up");
+        }
+        cluster.until_all("to be whole", |server| state(server, "cluster_state") == "ok");
+        // Whoever votes for a fail-over has to know who is whose replica.
+        cluster.until_all("to know the replicas", |server| {
+            server.command(&["CLUSTER", "NODES"]).text().matches("slave").count() == MASTERS
+        });
+        // And a client that asks for the map is told of no one who is not well.
+        cluster.until_all("to think well of each other", |server| {
+            let shards = format!("{:?}", server.command(&["CLUSTER", "SHARDS"]));
+            shards.matches(&format!("{:?}", b"online")).count() == 2 * MASTERS
+        });
+        for server in &cluster.servers {
+            let set = ["CONFIG", "SET", "cluster-node-timeout", "1000"];
+            assert_eq!(server.command(&set), Value::Simple("OK".to_owned()));
+        }
+        cluster
+    }
+
+    /// The URL by which a client finds them all: of two of them.
+    pub(crate) fn url(&self) -> String {
+        format!("{}127.0.0.1:{},127.0.0.1:{}", self.guard.url("cluster"), self.ports[0], self.ports[1])
+    }
+
+    /// Those that were masters at the beginning.
+    pub(crate) fn masters(&self) -> impl Iterator<Item = &Redis> {
+        self.servers.iter().take(MASTERS)
+    }
+
+    /// The slot of a key, as a server computes it.
+    pub(crate) fn slot(&self, key: &str) -> usize {
+        usize::try_from(self.servers[0].command(&["CLUSTER", "KEYSLOT", key]).number()).unwrap()
+    }
+
+    /// Which of the first masters had a slot at the beginning.
+    pub(crate) fn first_owner(slot: usize) -> usize {
+        (0..MASTERS).find(|number| slot < (number + 1) * SLOTS / MASTERS).unwrap()
+    }
+
+    /// Begins to move a slot from one server to another.
+    pub(crate) fn begin_to_move(&self, slot: usize, from: usize, to: usize) {
+        let slot = slot.to_string();
+        cluster_ok(&self.servers[to], &["SETSLOT", &slot, "IMPORTING", &self.id(from)]);
+        cluster_ok(&self.servers[from], &["SETSLOT", &slot, "MIGRATING", &self.id(to)]);
+    }
+
+    /// Moves all keys of a slot that there are now.
+    pub(crate) fn move_keys(&self, slot: usize, from: usize, to: usize) {
+        let port = self.servers[to].addr().port().to_string();
+        loop {
+            let keys = self.servers[from].command(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "100"]);
+            let Value::Array(keys) = keys else { panic!("{keys:?}") };
+            if keys.is_empty() {
+                return;
+            }
+            for key in keys {
+                let migrate = ["MIGRATE", "127.0.0.1", &port, &key.text(), "0", "5000", "REPLACE"];
+                let reply = self.servers[from].command(&migrate);
+                // A key that has expired meanwhile is none.
+                assert!(
+                    matches!(&reply, Value::Simple(word) if word == "OK" || word == "NOKEY"),
+                    "{reply:?}"
+                );
+            }
+        }
+    }
+
+    /// The slot is the other's now; the others learn of it later.
+    pub(crate) fn end_move(&self, slot: usize, from: usize, to: usize) {
+        for number in [to, from] {
+            cluster_ok(&self.servers[number], &["SETSLOT", &slot.to_string(), "NODE", &self.id(to)]);
+        }
+    }
+
+    fn id(&self, number: usize) -> String {
+        self.servers[number].command(&["CLUSTER", "MYID"]).text()
+    }
+
+    fn until_all(&self, what: &str, is_so: impl Fn(&Redis) -> bool) {
+        for server in &self.servers {
+            until_agreed(&format!("the cluster's servers {what}"), || is_so(server));
+        }
+    }
+}
+
+fn launch(port: u16, bus: u16, guarded: &[String]) -> Option<Redis> {
+    let bus = bus.to_string();
+    let arguments = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        // So long they may take to meet, on a busy machine.
+        "--cluster-node-timeout",
+        "30000",
+        // A replica may take over however old its data is.
+        "--cluster-replica-validity-factor",
+        "0",
+        "--repl-diskless-sync-delay",
+        "0",
+    ];
+    let guarded = guarded.iter().map(String::as_str);
+    Redis::try_start(port, &arguments.into_iter().chain(guarded).collect::<Vec<_>>())
+}
+
+fn cluster_ok(server: &Redis, arguments: &[&str]) {
+    let command = [&["CLUSTER"], arguments].concat();
+    assert_eq!(server.command(&command), Value::Simple("OK".to_owned()), "{command:?}");
+}
+
+/// One line of a server's `CLUSTER INFO`.
+pub(crate) fn state(server: &Redis, name: &str) -> String {
+    let info = server.command(&["CLUSTER", "INFO"]).text();
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,251 @@
+//! A server that speaks RESP and does what a real Redis would not do when asked to.
+//!
+//! What a client says to set up a connection (`HELLO`, `AUTH`, `SELECT`, `CLIENT`, `SUBSCRIBE`, `PING`) is answered as a
+//! Redis would, unless the script's next step expects just that; every other command must be the one that the
+//! script expects next.
+
+use std::io::{self, BufReader, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use super::Gate;
+use super::resp::{self, Value};
+
+/// What one connection goes through.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script(Vec<Step>);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Expect(Vec<String>),
+    Send(Vec<u8>),
+    Pass(Gate),
+    Hang,
+}
+
+impl Script {
+    /// Nothing yet. At the end of its script a connection is closed.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next command must begin with these words (`GET`, or `GET` and a key).
+    pub(crate) fn expect(self, words: &[&str]) -> Self {
+        self.then(Step::Expect(words.iter().map(ToString::to_string).collect()))
+    }
+
+    /// Then these bytes are sent: a reply, half of one, two, or none.
+    pub(crate) fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.then(Step::Send(bytes.into()))
+    }
+
+    /// Then it waits at a gate.
+    pub(crate) fn pass(self, gate: &Gate) -> Self {
+        self.then(Step::Pass(gate.clone()))
+    }
+
+    /// Then nothing is read or said any more, until the client closes.
+    pub(crate) fn hang(self) -> Self {
+        self.then(Step::Hang)
+    }
+
+    fn then(mut self, step: Step) -> Self {
+        self.0.push(step);
+        self
+    }
+}
+
+/// Answers a command with raw bytes; none closes the connection.
+type Responder = dyn Fn(&[String]) -> Option<Vec<u8>> + Send + Sync;
+
+/// The server. Dropping it fails the test if a client did not keep to the script.
+#[derive(Debug)]
+pub(crate) struct ScriptedRedis {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    plan: Plan,
+    stopping: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+    faults: Mutex<Vec<String>>,
+}
+
+enum Plan {
+    Scripts(Mutex<std::vec::IntoIter<Script>>),
+    Responder(Box<Responder>),
+}
+
+impl ScriptedRedis {
+    /// The first connection goes through the first script, and so on. Further connections are closed at once.
+    pub(crate) fn follow(scripts: Vec<Script>) -> Self {
+        Self::start(Plan::Scripts(Mutex::new(scripts.into_iter())))
+    }
+
+    /// Every connection gets its answers from a function, setting up included: `LOADING` for everything, for
+    /// example.
+    pub(crate) fn respond(respond: impl Fn(&[String]) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::start(Plan::Responder(Box::new(respond)))
+    }
+
+    fn start(plan: Plan) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("to listen");
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            plan,
+            stopping: AtomicBool::new(false),
+            connections: Mutex::default(),
+            faults: Mutex::default(),
+        });
+        let acceptor = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Self { addr, shared, acceptor: Some(acceptor) }
+    }
+
+    /// `redis://` and where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.addr)
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How clients broke their scripts so far.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.shared.faults.lock().unwrap().clone()
+    }
+}
+
+impl Drop for ScriptedRedis {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        // Wakes the acceptor, which then sees that it is to stop.
+        let _ = TcpStream::connect(self.addr);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        for stream in self.shared.connections.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if !thread::panicking() {
+            assert_eq!(self.faults(), Vec::<String>::new());
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept() {
+        if shared.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        shared.connections.lock().unwrap().extend(stream.try_clone());
+        let script = match &shared.plan {
+            Plan::Scripts(scripts) => match scripts.lock().unwrap().next() {
+                Some(script) => Some(script),
+                None => continue,
+            },
+            Plan::Responder(_) => None,
+        };
+        let shared = Arc::clone(shared);
+        // It ends with its connection, which `drop` closes.
+        thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let result = match (script, &shared.plan) {
+                (Some(script), _) => follow(&mut stream, script, &shared.faults),
+                (None, Plan::Responder(respond)) => answer(&mut stream, respond),
+                (None, Plan::Scripts(_)) => Ok(()),
+            };
+            let _ = stream.get_ref().shutdown(Shutdown::Both);
+            result
+        });
+    }
+}
+
+fn answer(stream: &mut BufReader<TcpStream>, respond: &Responder) -> io::Result<()> {
+    while let Some(command) = read_command(stream)? {
+        let Some(reply) = respond(&command) else { break };
+        stream.get_mut().write_all(&reply)?;
+    }
+    Ok(())
+}
+
+fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<String>>) -> io::Result<()> {
+    for step in script.0 {
+        match step {
+            Step::Send(bytes) => stream.get_mut().write_all(&bytes)?,
+            Step::Pass(gate) => gate.pass(),
+            Step::Hang => {
+                io::copy(stream, &mut io::sink())?;
+                return Ok(());
+            }
+            Step::Expect(words) => {
+                let command = loop {
+                    let Some(command) = read_command(stream)? else {
+                        faults.lock().unwrap().push(format!("the end, where {words:?} was expected"));
+                        return Ok(());
+                    };
+                    match set_up(&command) {
+                        Some(reply) if !begins(&command, &words) => stream.get_mut().write_all(reply)?,
+                        _ => break command,
+                    }
+                };
+                if !begins(&command, &words) {
+                    faults.lock().unwrap().push(format!("{command:?}, where {words:?} was expected"));
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_command(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<String>>> {
+    Ok(resp::read(stream)?.map(|value| {
+        if let Value::Array(words) = value { words.iter().map(word).collect() } else { vec![word(&value)] }
+    }))
+}
+
+fn word(value: &Value) -> String {
+    if let Value::Bulk(bytes) = value {
+        String::from_utf8_lossy(bytes).into_owned()
+    } else {
+        format!("{value:?}")
+    }
+}
+
+/// The name in any case, the arguments exactly.
+fn begins(command: &[String], words: &[String]) -> bool {
+    command.len() >= words.len()
+        && command.iter().zip(words).enumerate().all(|(place, (said, expected))| {
+            if place == 0 { said.eq_ignore_ascii_case(expected) } else { said == expected }
+        })
+}
+
+/// What a Redis says to a client that introduces itself.
+fn set_up(command: &[String]) -> Option<&'static [u8]> {
+    match command.first()?.to_ascii_uppercase().as_str() {
+        "HELLO" => Some(
+            b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n",
+        ),
+        "AUTH" | "SELECT" | "CLIENT" => Some(b"+OK\r\n"),
+        // The purge clock, which is asked for as soon as anything else is.
+        "GET" if command.get(1)?.ends_with(":clock") => Some(b"$11\r\n1 ff 0 0 0\n\r\n"),
+        "SUBSCRIBE" => Some(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"),
+        "PING" => Some(b"+PONG\r\n"),
+        _ => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! A real server that sleeps, is stopped, loads, is full or away.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachewarp::redis::{Pool, Unavailable};
+use cachewarp::resp::ErrorKind;
+use cachewarp::telemetry::Registry;
+use cachewarp::time::instant;
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+
+use crate::harness::{Redis, Value};
+use crate::load::{Load, RECOVERY, TTL, beside, on_one_thread, options, resident_bytes, until};
+
+/// Much longer than any caller's time limit, and than this process has to wait for its turn on a busy machine.
+const PAUSE: Duration = Duration::from_secs(2);
+
+#[test]
+fn asleep_paused_and_stopped_under_load() {
+    on_one_thread(async {
+        let redis = Arc::new(Redis::start_with(&["--enable-debug-command", "yes"]));
+        let pause = PAUSE.as_millis().to_string();
+        let sleep = PAUSE.as_secs_f64().to_string();
+        for fault in ["sleep", "pause", "stop"] {
+            let load = Load::on(redis.addr().port()).await;
+            let (server, pause, sleep) = (Arc::clone(&redis), pause.clone(), sleep.clone());
+            beside(move || match fault {
+                "sleep" => {
+                    assert_eq!(server.command(&["DEBUG", "SLEEP", &sleep]), Value::Simple("OK".into()))
+                }
+                "pause" => {
+                    assert_eq!(
+                        server.command(&["CLIENT", "PAUSE", &pause, "ALL"]),
+                        Value::Simple("OK".into())
+                    );
+                    std::thread::sleep(PAUSE);
+                }
+                _ => {
+                    server.stall();
+                    std::thread::sleep(PAUSE);
+                    server.resume();
+                }
+            })
+            .await;
+            let well = instant();
+            load.answered(1).await;
+            assert!(well.elapsed() < RECOVERY, "{fault}: {:?}", well.elapsed());
+            load.answered(1000).await;
+            // Who waited for the server, and not for a time limit, waited for the whole pause.
+            assert!(load.counts.slowest.get() < PAUSE, "{fault}: {:?}", load.counts.slowest.get());
+            assert!(load.metric("breaker_opened_total{cause=\"silent\"}") > 0, "{fault}");
+            assert!(load.metric("commands_total{outcome=\"breaker-open\"}") > 0, "{fault}");
+            load.end().await;
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_is_full_refuses_writes_and_nothing_else() {
+    on_one_thread(async {
+        let redis = Arc::new(Redis::start_with(&["--dbfilename", "taken", "--save", "3600 1"]));
+        let pool = Pool::open(options(redis.addr().port(), 2), &Registry::new());
+        until(|| pool.is_connected()).await;
+        while pool.set(b"k", "k".into(), TTL).await.is_err() {}
+        let server = Arc::clone(&redis);
+        beside(move || {
+            // A folder stands where the file would have to be.
+            let Value::Array(dir) = server.command(&["CONFIG", "GET", "dir"]) else { panic!("no dir") };
+            std::fs::create_dir(std::path::Path::new(&dir[1].text()).join("taken")).unwrap();
+            server.command(&["BGSAVE"]);
+            while !server.command(&["INFO", "persistence"]).text().contains("rdb_last_bgsave_status:err") {}
+        })
+        .await;
+        let refused = Err(Unavailable::Server(ErrorKind::Misconfigured));
+        until_is(|| pool.set(b"k", "k".into(), TTL), refused).await;
+        until_is(|| pool.get(b"k"), Ok(Some("k".into()))).await;
+        pool.close().await;
+    });
+}
+
+/// Again and again, where a busy machine may let a time limit pass.
+async fn until_is<T: PartialEq, F: Future<Output = T>>(ask: impl Fn() -> F, expected: T) {
+    while ask().await != expected {}
+}
+
+#[test]
+fn loading_at_restart_under_load() {
+    on_one_thread(async {
+        // Two milliseconds for each key, so three seconds: longer than any rest before a connection is dialled again.
+        // Clients are heard behind each.
+        let slowly = [
+            "--key-load-delay",
+            "2000",
+            "--loading-process-events-interval-bytes",
+            "1024",
+            "--rdbcompression",
+            "no",
+        ];
+        let redis = Arc::new(Mutex::new(Redis::start_with(&slowly)));
+        let port = redis.lock().unwrap().addr().port();
+        let load = Load::on(port).await;
+        let server = Arc::clone(&redis);
+        beside(move || {
+            let mut server = server.lock().unwrap();
+            let fill =
+                "for i = 1, 1500 do redis.call('SET', 'filler-' .. i, string.rep('x', 1100)) end return 1";
+            assert_eq!(server.command(&["EVAL", fill, "0"]), Value::Integer(1));
+            assert_eq!(server.command(&["SAVE"]), Value::Simple("OK".into()));
+            server.restart();
+        })
+        .await;
+        let ready = instant();
+        load.answered(1).await;
+        assert!(ready.elapsed() < RECOVERY, "{:?}", ready.elapsed());
+        load.answered(1000).await;
+        // Where it is slow to say so, it is silent first.
+        let opened =
+            ["loading", "silent"].map(|why| load.metric(&format!("breaker_opened_total{{cause=\"{why}\"}}")));
+        assert!(opened.iter().sum::<u64>() > 0);
+        load.end().await;
+    });
+}
+
+#[test]
+fn a_server_that_is_away_is_not_stormed() {
+    on_one_thread(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = Pool::open(options(listener.local_addr().unwrap().port(), 20), &Registry::new());
+        // Accepts, and ends at once, as a server with too many clients does.
+        let start = instant();
+        let mut attempts = 0_u32;
+        while start.elapsed() < Duration::from_secs(1) {
+            let patience = tokio::time::timeout(Duration::from_millis(100), listener.accept());
+            attempts += u32::from(patience.await.is_ok());
+        }
+        // Rests of 25 ms and more, each twice the last.
+        assert!((2..=8).contains(&attempts), "{attempts} attempts in a second");
+        assert_eq!(pool.get(b"k").await, Err(Unavailable::NotConnected));
+    });
+}
+
+#[test]
+fn a_stalled_server_costs_bounded_memory() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let pool = Pool::open(options(redis.addr().port(), 20), &Registry::new());
+        until(|| pool.is_connected()).await;
+        while pool.set(b"k", "k".into(), TTL).await.is_err() {}
+        redis.stall();
+        let before = resident_bytes();
+        let mut most = 0;
+        for _ in 0..40 {
+            // 50 MiB of values at a time, 2 GiB in all, by callers that do not wait for one another.
+            let writes: Vec<_> = (0..50_u8)
+                .map(|number| {
+                    let (pool, value) = (pool.clone(), Bytes::from(vec![number; 1 << 20]));
+                    spawn_local(async move {
+                        let key = [b'k', number];
+                        let (set, got) = tokio::join!(pool.set(&key, value, TTL), pool.get(&key));
+                        assert!(set.is_err() && got.is_err());
+                    })
+                })
+                .collect();
+            for write in writes {
+                write.await.unwrap();
+            }
+            most = most.max(resident_bytes().saturating_sub(before));
+        }
+        redis.resume();
+        // What one round has in its own hands, and four connections with two values each.
+        assert!(most < 160 << 20, "{} MiB", most >> 20);
+        pool.close().await;
+    });
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# All checks: format, lints, tests, benches that compile, fuzz targets for some seconds each, the public suite.
+# Installs what they need and the machine lacks: redis-server, node with npm, and for fuzzing cargo-fuzz.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+missing() { printf 'tests/run.sh: %s is needed: %s\n' "$1" "$2" >&2; exit 1; }
+
+command -v cargo >/dev/null || missing cargo "install a Rust toolchain of at least the rust-version in Cargo.toml"
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+install() {
+    say "installing $*"
+    command -v apt-get >/dev/null || missing "$1" "install it with your package manager"
+    { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq "$@"; } \
+        || missing "$1" "apt-get could not install it"
+}
+command -v redis-server >/dev/null || install redis-server
+command -v npm >/dev/null || install nodejs npm
+
+for component in rustfmt clippy; do
+    cargo "${component/rust/}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+
+say "format"
+cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path benches/load/Cargo.toml --check
+cargo fmt --manifest-path benches/faults/Cargo.toml --check
+
+say "lints"
+cargo clippy --quiet --all-targets --locked -- -D warnings
+
+say "tests"
+cargo test --quiet --locked
+
+say "the load generator"
+cargo clippy --quiet --manifest-path benches/load/Cargo.toml --all-targets --locked -- -D warnings
+cargo test --quiet --manifest-path benches/load/Cargo.toml --locked
+cargo clippy --quiet --manifest-path benches/faults/Cargo.toml --all-targets --locked -- -D warnings
+
+say "the documentation's links"
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --locked --no-deps --document-private-items
+
+# Building it takes minutes, so it is not installed here.
+if cargo deny --version >/dev/null 2>&1; then
+    say "licences, bans and sources of the dependencies"
+    cargo deny --offline --log-level error check licenses bans sources
+else
+    say "no cargo-deny: licences, bans and sources of the dependencies were not checked"
+fi
+
+say "benches compile and run once"
+cargo bench --quiet --locked --profile dev -- --test
+
+# Of the build that the tests have made. Where there is no valgrind, tests/allocations.rs alone has watched.
+if command -v valgrind >/dev/null && command -v python3 >/dev/null; then
+    say "instructions per request"
+    benches/guard/run.sh
+fi
+
+# Fuzzing needs a nightly compiler. Where there is none, the seeds have run above (tests/fuzz_seeds.rs).
+if cargo +nightly --version >/dev/null 2>&1; then
+    cargo fuzz --version >/dev/null 2>&1 || { say "installing cargo-fuzz"; cargo install --quiet --locked cargo-fuzz; }
+    say "fuzz"
+    tests/fuzz.sh
+else
+    say "no nightly toolchain: the fuzz targets were not run beyond their seeds"
+fi
+
+# The build that the tests have made: its verdicts are the release's, and a second build is saved.
+say "the public cache-tests suite"
+CACHEWARP_BIN=${CARGO_TARGET_DIR:-target}/debug/cachewarp tests/conformance/run.sh
+
+say "all checks passed"

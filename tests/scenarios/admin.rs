@@ -1,0 +1,324 @@
+//! The admin listener: who may do what there, what is stored, and how the whole is.
+
+use std::net::SocketAddr;
+
+use cachewarp::json::{self, Value};
+
+use crate::harness::{Answer, Client, Origin, Proxy, Redis, Response, until};
+
+pub(crate) const TOKEN: &str = "open-sesame";
+pub(crate) const BEARER: (&str, &str) = ("Authorization", "Bearer open-sesame");
+pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// For a busy machine: Redis is waited for, and memory is not asked to confirm what it has.
+pub(crate) const PATIENT: [(&str, &str); 2] = [("redis_timeout", "10s"), ("cache_memory_ttl", "1h")];
+
+/// One request of an operator on this machine.
+pub(crate) fn ask(
+    admin: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    if fields.iter().all(|(name, _)| *name != "Host") {
+        head += &format!("Host: {admin}\r\n");
+    }
+    if !body.is_empty() {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    fields.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+    let mut client = Client::connect(admin);
+    client.send(format!("{head}\r\n{body}"));
+    client.response_to(method)
+}
+
+pub(crate) fn purge(proxy: &Proxy, body: &str) -> Response {
+    ask(proxy.admin_addr(), "POST", "/purge", &[JSON], body)
+}
+
+fn document(response: &Response) -> Value {
+    json::read(response.text()).unwrap_or_else(|bad| panic!("{bad}: {response:?}"))
+}
+
+/// A member by the way to it.
+fn at<'a>(document: &'a Value, way: &str) -> &'a Value {
+    way.split('.')
+        .try_fold(document, Value::member)
+        .unwrap_or_else(|| panic!("there is no {way} in {document:?}"))
+}
+
+fn text<'a>(document: &'a Value, way: &str) -> &'a str {
+    at(document, way).as_text().unwrap_or_else(|| panic!("{way} is no text in {document:?}"))
+}
+
+fn number(document: &Value, way: &str) -> f64 {
+    at(document, way).as_number().unwrap_or_else(|| panic!("{way} is no number in {document:?}"))
+}
+
+#[test]
+fn what_changes_or_reveals_is_for_operators_only() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("admin_token", TOKEN)]);
+    let admin = proxy.admin_addr();
+    let wrong = ("Authorization", "Bearer open-sesamE");
+    for (method, target) in [("POST", "/purge"), ("GET", "/entries?url=http://test/a"), ("GET", "/stats")] {
+        for (fields, challenge) in [
+            (&[JSON][..], "Bearer realm=\"cachewarp\""),
+            (&[JSON, wrong], "Bearer realm=\"cachewarp\", error=\"invalid_token\""),
+            (&[JSON, BEARER, BEARER], "Bearer realm=\"cachewarp\", error=\"invalid_token\""),
+        ] {
+            let response = ask(admin, method, target, fields, "{\"all\":true}");
+            assert_eq!(
+                (response.status, response.field("www-authenticate")),
+                (401, Some(challenge)),
+                "{target}"
+            );
+            assert_eq!(response.field("content-type"), Some("application/problem+json"));
+            assert_eq!(number(&document(&response), "status"), 401.0);
+        }
+    }
+    // Whoever has the token is not asked what he calls this machine.
+    let stats = ask(admin, "GET", "/stats", &[BEARER, ("Host", "cache.example")], "");
+    assert_eq!((stats.status, stats.field("cache-control")), (200, Some("no-store")));
+    // Supervisors and scrapers have none.
+    for target in ["/health", "/metrics"] {
+        assert_eq!(ask(admin, "GET", target, &[], "").status, 200, "{target}");
+    }
+    assert!(!ask(admin, "GET", "/metrics", &[], "").text().contains(TOKEN));
+}
+
+#[test]
+fn without_a_token_a_page_in_a_browser_of_this_machine_is_not_let_in() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let admin = proxy.admin_addr();
+    for host in ["evil.test", "evil.test:8001", "localhost.evil.test"] {
+        for (method, target) in [("POST", "/purge"), ("GET", "/entries?url=http://test/a"), ("GET", "/stats")]
+        {
+            let response = ask(admin, method, target, &[JSON, ("Host", host)], "{\"url\":\"http://test/a\"}");
+            assert_eq!(response.status, 403, "{host} {target}");
+            assert_eq!(text(&document(&response), "reason"), "foreign-host");
+        }
+    }
+    for host in ["localhost", "127.0.0.1:1", "[::1]"] {
+        assert_eq!(ask(admin, "GET", "/stats", &[("Host", host)], "").status, 200, "{host}");
+    }
+    // What a form or a script can send to another site without asking it first.
+    for media in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"]
+    {
+        let response = ask(admin, "POST", "/purge", &[("Content-Type", media)], "{\"all\":true}");
+        assert_eq!(response.status, 415, "{media}");
+    }
+    assert_eq!(ask(admin, "POST", "/purge", &[], "{\"all\":true}").status, 415);
+    assert_eq!(ask(admin, "OPTIONS", "/purge", &[], "").field("allow"), Some("POST"));
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let admin = proxy.admin_addr();
+    for (method, target, allow) in [
+        ("GET", "/purge", "POST"),
+        ("DELETE", "/purge", "POST"),
+        ("POST", "/entries", "GET, HEAD"),
+        ("POST", "/stats", "GET, HEAD"),
+    ] {
+        let response = ask(admin, method, target, &[], "");
+        assert_eq!((response.status, response.field("allow")), (405, Some(allow)), "{method} {target}");
+    }
+    for (target, detail) in [
+        ("/entries", "the parameter url is missing"),
+        ("/entries?url=/a", "url does not begin with http:// or https://"),
+        ("/entries?url=http://a/&x=1", "there is no parameter \"x\", only url, header"),
+        ("/stats?top=0", "top is not a number from 1 to 100"),
+    ] {
+        let response = ask(admin, "GET", target, &[], "");
+        assert_eq!((response.status, text(&document(&response), "detail")), (400, detail), "{target}");
+    }
+    for (body, detail) in [
+        ("{", "the body is not JSON, or is nested too deeply"),
+        ("{}", "nothing is named that is to be purged"),
+        ("{\"urls\":\"http://a/\"}", "the member \"urls\" must be a list"),
+        ("\u{0}\u{fffd}", "the body is not JSON, or is nested too deeply"),
+    ] {
+        let response = purge(&proxy, body);
+        assert_eq!((response.status, text(&document(&response), "detail")), (400, detail), "{body}");
+    }
+    let long = format!("{{\"tag\":\"{}\"}}", "x".repeat(300 * 1024));
+    assert_eq!(purge(&proxy, &long).status, 413);
+    // Its length is not told beforehand.
+    let mut client = Client::connect(admin);
+    client.send(format!(
+        "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    ));
+    assert_eq!(client.response().status, 413);
+}
+
+#[test]
+fn an_entry_is_shown_as_a_request_would_meet_it() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let fields = [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "max-age=60, public"),
+        ("Cache-Tag", "quotes, eur"),
+        ("Surrogate-Key", "fx eur"),
+        ("Cache-Groups", "\"g\""),
+        ("X-Internal", "hunter2"),
+    ];
+    origin.answer("/a", Answer::new(200, &fields, "{\"secret\":\"hunter2\"}"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
+    let entry =
+        |query: &str| document(&ask(proxy.admin_addr(), "GET", &format!("/entries?{query}"), &[], ""));
+
+    let nothing = entry("url=http://test/a");
+    assert_eq!((text(&nothing, "memory.state"), text(&nothing, "redis.state")), ("nothing", "nothing"));
+    assert_eq!((text(&nothing, "found"), at(&nothing, "rules").items().len()), ("nothing", 0));
+
+    proxy.get("/a");
+    // The entry, and a counter for each name.
+    redis.await_keys(5);
+    let lookups = proxy.metric(r#"cachewarp_store_lookups_total{result="memory"}"#);
+    let held = entry("url=http://TEST:80/a");
+    assert_eq!((text(&held, "memory.state"), text(&held, "redis.state")), ("held", "held"));
+    assert_eq!((text(&held, "memory.confirmation"), text(&held, "found")), ("confirmed", "memory"));
+    assert_eq!((number(&held, "status"), number(&held, "body_bytes")), (200.0, 20.0));
+    assert!(number(&held, "redis.bytes") > 100.0);
+    assert_eq!(number(&held, "stored.lifetime"), 60.0);
+    let tags: Vec<_> = at(&held, "tags").items().iter().filter_map(Value::as_text).collect();
+    assert_eq!(tags, ["quotes", "eur", "fx", "g"]);
+    let rules = at(&held, "rules").items();
+    assert_eq!(rules.len(), 1);
+    assert_eq!(
+        (text(&rules[0], "rule"), text(&rules[0], "says"), text(&rules[0], "because")),
+        ("reuse", "yes", "fresh")
+    );
+    let name = text(&held, "key.name");
+    assert!(redis.await_keys(5).contains(&format!("cachewarp:{name}")));
+
+    // The same rule, asked for another request.
+    for (header, because) in [
+        ("Cache-Control: no-cache", "request-no-cache"),
+        ("Cache-Control: min-fresh=100", "request-min-fresh"),
+    ] {
+        let header = header.replace(' ', "%20");
+        let shown = entry(&format!("url=http://test/a&header={header}"));
+        let rule = &at(&shown, "rules").items()[0];
+        assert_eq!((text(rule, "says"), text(rule, "because")), ("no", because));
+    }
+    let other = ask(
+        proxy.admin_addr(),
+        "GET",
+        "/entries?url=http://test/a&header=Authorization:Bearer%20hunter3",
+        &[],
+        "",
+    );
+    assert!(!other.text().contains("hunter"), "{}", other.text());
+    assert_eq!(
+        proxy.metric(r#"cachewarp_store_lookups_total{result="memory"}"#),
+        lookups,
+        "a look is not counted"
+    );
+    assert_eq!(origin.count("/a"), 1, "nor does it fetch");
+}
+
+#[test]
+fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
+    let (origin, mut redis) = (Origin::start(), Redis::start());
+    let fields = [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "max-age=60"),
+        ("Vary", "Accept-Language, X-Session"),
+    ];
+    origin.answer("/v", Answer::new(200, &fields, "{}"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
+    proxy.get_with("/v", &[("Accept-Language", "de"), ("X-Session", "hunter2")]);
+    redis.await_keys(2);
+    let entry = |query: &str| {
+        let response = ask(proxy.admin_addr(), "GET", &format!("/entries?url=http://test/v{query}"), &[], "");
+        assert!(!response.text().contains("hunter2"), "{}", response.text());
+        document(&response)
+    };
+    let held = entry("&header=Accept-Language:de&header=X-Session:hunter2");
+    assert_eq!((text(&held, "redis.state"), text(&held, "variant.fields.accept-language")), ("held", "de"));
+    assert_eq!(text(&held, "variant.fields.x-session.digest").len(), 16);
+    let vary: Vec<_> = at(&held, "vary").items().iter().filter_map(Value::as_text).collect();
+    assert_eq!(vary, ["accept-language", "x-session"]);
+    let none = entry("&header=Accept-Language:fr");
+    assert_eq!((text(&none, "redis.state"), text(&none, "found")), ("nothing", "nothing"));
+    assert_ne!(text(&none, "variant.name"), text(&held, "variant.name"));
+    // Whatever the request, what is stored of the resource is listed.
+    proxy.get_with("/v", &[("Accept-Language", "en")]);
+    redis.await_keys(3);
+    until("both to be listed", || at(&entry(""), "variants").items().len() == 2);
+    let listed = entry("");
+    let variants = at(&listed, "variants").items();
+    assert_eq!(text(&variants[0], "name"), text(&held, "variant.name"));
+    assert_eq!((text(&variants[0], "redis.state"), number(&variants[0], "status")), ("held", 200.0));
+    assert_eq!(number(&variants[1], "body_bytes"), 2.0);
+    assert!(number(&variants[1], "ttl") <= 60.0);
+
+    redis.kill();
+    until("Redis to be missed", || text(&entry(""), "redis.state") == "unavailable");
+}
+
+#[test]
+fn the_state_of_the_whole_is_shown() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
+    let stats = |query: &str| {
+        let response = ask(proxy.admin_addr(), "GET", &format!("/stats{query}"), &[], "");
+        assert_eq!(response.status, 200, "{response:?}");
+        document(&response)
+    };
+    let empty = stats("?top=5");
+    assert_eq!((text(&empty, "version"), number(&empty, "workers")), (env!("CARGO_PKG_VERSION"), 1.0));
+    assert_eq!(at(&empty, "hit_ratio.all").as_number(), None, "of nothing");
+    assert!(empty.member("latency").unwrap().members().is_empty());
+
+    let mut client = proxy.connect();
+    for _ in 0..400 {
+        client.get("/a?token=hunter2");
+    }
+    let full = stats("?top=5");
+    assert_eq!((number(&full, "requests.miss"), number(&full, "requests.hit-memory")), (1.0, 399.0));
+    assert_eq!((number(&full, "hit_ratio.memory"), number(&full, "hit_ratio.redis")), (0.9975, 0.0));
+    assert_eq!((text(&full, "redis.health"), number(&full, "redis.connections.up")), ("connected", 4.0));
+    let each = at(&full, "redis.each").items();
+    assert_eq!(each.len(), 4);
+    assert!(each.iter().all(|one| (text(one, "state"), text(one, "breaker")) == ("up", "closed")));
+    assert!(each.iter().map(|one| number(one, "received_bytes")).sum::<f64>() > 0.0);
+    assert_eq!(each.iter().filter(|one| text(one, "lane") == "bulk").count(), 1);
+    assert_eq!((number(&full, "memory.entries"), number(&full, "origin.requests.complete")), (1.0, 1.0));
+    assert_eq!((number(&full, "clients.open"), number(&full, "fills")), (1.0, 0.0));
+    assert!(number(&full, "uptime") > 0.0);
+    let p99 = number(&full, "latency.hit-memory.p99_ms");
+    assert!(p99 >= number(&full, "latency.hit-memory.p50_ms") && p99 > 0.0);
+    let buckets = at(&full, "latency.hit-memory.buckets").items();
+    assert_eq!(buckets.iter().filter_map(Value::as_number).sum::<f64>(), 399.0);
+    assert_eq!(buckets.len(), at(&full, "latency_bounds_us").items().len() + 1);
+
+    // Asked for since somebody looked; without the query.
+    let top = at(&full, "top").items();
+    assert_eq!((top.len(), text(&top[0], "path")), (1, "/a"));
+    assert!(number(&top[0], "requests") > 0.0);
+    assert!(stats("").member("top").is_none());
+}
+
+#[test]
+fn no_path_is_kept_while_nobody_looks() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut client = proxy.connect();
+    for _ in 0..100 {
+        client.get("/accounts/1234");
+    }
+    let stats = ask(proxy.admin_addr(), "GET", "/stats?top=5", &[], "");
+    assert_eq!(at(&document(&stats), "top").items(), []);
+    assert!(!stats.text().contains("1234"));
+}

@@ -1,0 +1,298 @@
+//! One fetch for everybody who asks, and nobody worse off for it.
+
+use std::io::ErrorKind;
+use std::thread;
+
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
+
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// So many clients that have asked, and wait.
+fn askers(proxy: &Proxy, target: &str, count: usize) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..count).map(|_| proxy.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_head("GET", target, &[]));
+    clients
+}
+
+fn responses(clients: &mut [Client]) -> Vec<Response> {
+    clients.iter_mut().map(Client::response).collect()
+}
+
+/// Says so, which a client's thread cannot: how many of these have the status.
+fn count(responses: &[Response], wanted: &str) -> usize {
+    responses.iter().filter(|response| response.cache_status() == wanted).count()
+}
+
+#[test]
+fn many_ask_and_one_is_asked() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 100);
+    proxy.await_askers(100);
+    assert_eq!(proxy.metric("cachewarp_fills"), 1.0);
+    gate.open();
+    let responses = responses(&mut clients);
+    assert!(responses.iter().all(|response| response.status == 200 && response.text() == "{}"));
+    assert_eq!(count(&responses, "CacheWarp; fwd=uri-miss; stored"), 1);
+    assert_eq!(count(&responses, "CacheWarp; fwd=uri-miss; collapsed"), 99);
+    assert_eq!(origin.count("/a"), 1);
+    assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="collapsed"}"#), 99.0);
+    assert_eq!(proxy.metric("cachewarp_collapsed_wait_seconds_count"), 99.0);
+    assert_eq!(proxy.metric("cachewarp_fills"), 0.0);
+}
+
+#[test]
+fn a_follower_is_told_how_old_its_answer_is() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let head = CHUNKED.replace("\r\n\r\n", "\r\nCache-Control: max-age=60\r\nAge: 40\r\n\r\n");
+    origin.answer("/a", Answer::silent().pass(&gate).send(head).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 2);
+    proxy.await_askers(2);
+    gate.open();
+    for response in responses(&mut clients) {
+        // Without it, a cache behind us would take it for new (RFC 9111 §4).
+        let age: u64 = response.field("age").unwrap().parse().unwrap();
+        assert!((40..60).contains(&age), "{}: {age}", response.cache_status());
+    }
+}
+
+#[test]
+fn workers_share_a_fetch() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[("worker_threads", "4")]);
+    let mut clients = askers(&proxy, "/a", 40);
+    proxy.await_askers(40);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[test]
+fn everybody_gets_the_bytes_as_they_come() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let first = r#"{"first":1,"#;
+    let rest = r#""rest":2}"#;
+    let answer = Answer::raw(CHUNKED)
+        .send(format!("{:x}\r\n{first}\r\n", first.len()))
+        .pass(&gate)
+        .send(format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len()));
+    origin.answer("/a", answer);
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let chunk = format!("{:X}\r\n{first}\r\n", first.len());
+    let mut clients = askers(&proxy, "/a", 3);
+    for client in &mut clients {
+        client.head();
+        assert_eq!(client.bytes(chunk.len()), chunk.as_bytes(), "before the origin has finished");
+    }
+    // Whoever comes into the middle begins at the beginning.
+    let mut late = proxy.connect();
+    late.send_head("GET", "/a", &[]);
+    assert_eq!(late.head().field("cache-status"), Some("CacheWarp; fwd=uri-miss; collapsed"));
+    assert_eq!(late.bytes(chunk.len()), chunk.as_bytes());
+    gate.await_arrivals(1);
+    gate.open();
+    let end = format!("{:X}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+    for client in clients.iter_mut().chain([&mut late]) {
+        assert_eq!(client.bytes(end.len()), end.as_bytes());
+    }
+    assert_eq!(proxy.get("/a").text(), format!("{first}{rest}"));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[test]
+fn a_fetch_survives_the_client_that_began_it() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let leader = askers(&proxy, "/a", 1);
+    gate.await_arrivals(1);
+    let mut followers = askers(&proxy, "/a", 2);
+    proxy.await_askers(3);
+    drop(leader);
+    until("the leader to be gone", || proxy.metric("cachewarp_client_connections_open") == 2.0);
+    gate.open();
+    for response in responses(&mut followers) {
+        assert_eq!((response.cache_status(), response.text()), ("CacheWarp; fwd=uri-miss; collapsed", "{}"));
+    }
+    assert!(proxy.get("/a").cache_status().contains("hit"));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[test]
+fn a_fetch_that_nobody_waits_for_any_more_is_stored() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::raw(CHUNKED).send("1\r\n{\r\n").pass(&gate).send("1\r\n}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 2);
+    clients.iter_mut().for_each(|client| drop(client.head()));
+    drop(clients);
+    until("both to be gone", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    gate.open();
+    proxy.await_metric("cachewarp_memory_entries", 1.0);
+    assert!(proxy.get("/a").cache_status().contains("hit"));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+#[test]
+fn what_cannot_be_shared_is_not_queued_for_twice() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n";
+    origin.answer("/a", Answer::silent().pass(&gate).send(head).send("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 8);
+    proxy.await_askers(8);
+    origin.await_count("/a", 1);
+    assert_eq!(origin.count("/a"), 1, "nobody knows yet");
+    gate.release_one();
+    gate.await_arrivals(8);
+    let mut later = askers(&proxy, "/a", 8);
+    gate.await_arrivals(16);
+    gate.open();
+    for response in responses(&mut clients).iter().chain(&responses(&mut later)) {
+        assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=no-store");
+    }
+    assert_eq!(origin.count("/a"), 16);
+}
+
+#[test]
+fn what_can_be_shared_after_all_is_queued_for_again() {
+    let origin = Origin::start();
+    origin.answer(
+        "/a",
+        Answer::new(200, &[("Content-Type", "application/json"), ("Cache-Control", "no-store")], "1"),
+    );
+    let proxy = Proxy::start(&origin.url(), &[]);
+    proxy.get("/a");
+    origin.answer("/a", Answer::json("2"));
+    // It is not promised, since the last one was not stored; and yet it is.
+    assert_eq!(proxy.get("/a").text(), "2");
+    proxy.await_metric("cachewarp_memory_entries", 1.0);
+    assert!(proxy.get("/a").cache_status().contains("hit"));
+}
+
+#[test]
+fn what_is_never_stored_is_not_looked_for_again_and_again() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let private = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
+    origin.answer("/a", Answer::new(200, &private, "1"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; detail=no-store");
+    }
+    // The first did not know yet that it cannot be stored, and the second that there is nothing.
+    assert_eq!(proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#), 2.0);
+
+    // One that can be stored is stored, over what was not looked at, and found.
+    origin.answer("/a", Answer::json("2"));
+    assert_eq!(proxy.get("/a").text(), "2");
+    redis.await_keys(1);
+    until("it to be found", || proxy.get("/a").cache_status().contains("hit"));
+}
+
+#[test]
+fn a_follower_does_not_wait_for_ever() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[("coalesce_timeout", "50ms")]);
+    let mut clients = askers(&proxy, "/a", 3);
+    origin.await_count("/a", 3);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+}
+
+#[test]
+fn a_failure_is_shared_too() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).close());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 20);
+    proxy.await_askers(20);
+    gate.open();
+    for response in responses(&mut clients) {
+        assert_eq!(
+            (response.status, response.field("content-type")),
+            (502, Some("application/problem+json"))
+        );
+        assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=origin-closed");
+    }
+    assert_eq!(origin.count("/a"), 1, "a fetch that fails for twenty is not made twenty times");
+    assert_eq!(proxy.get("/a").status, 502);
+    assert_eq!(origin.count("/a"), 2, "and a failure is not stored");
+}
+
+#[test]
+fn a_cut_body_is_cut_for_everybody() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::raw(CHUNKED).send("1\r\n{\r\n").pass(&gate).close());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut clients = askers(&proxy, "/a", 3);
+    let heads: Vec<_> = clients.iter_mut().map(Client::head).collect();
+    proxy.await_askers(3);
+    gate.open();
+    for (client, head) in clients.iter_mut().zip(heads) {
+        let (body, end) = client.body_of("GET", &head);
+        assert_eq!((body.as_slice(), end.unwrap_err().kind()), (b"{".as_slice(), ErrorKind::UnexpectedEof));
+    }
+    assert_eq!(proxy.metric(r#"cachewarp_not_stored_total{reason="cut-body"}"#), 1.0);
+    assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0);
+}
+
+/// A body of unknown length, of so many pieces of 64 KiB.
+fn long(gate: &Gate, pieces: usize) -> Answer {
+    let piece = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    Answer::silent().pass(gate).send(CHUNKED).repeat(piece, pieces).send("2\r\n{}\r\n0\r\n\r\n")
+}
+
+#[test]
+fn a_body_that_outgrows_the_bound_goes_on_to_all_who_read_it() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", long(&gate, 64));
+    let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "100KiB")]);
+    let mut clients = askers(&proxy, "/a", 4);
+    proxy.await_askers(4);
+    gate.open();
+    let readers = clients.drain(..).map(|mut client| thread::spawn(move || client.response().body.len()));
+    for reader in readers.collect::<Vec<_>>() {
+        assert_eq!(reader.join().unwrap(), 64 * 0x10000 + 2);
+    }
+    assert_eq!(proxy.metric(r#"cachewarp_not_stored_total{reason="body-too-large"}"#), 1.0);
+    assert_eq!((origin.count("/a"), proxy.metric("cachewarp_memory_entries")), (1, 0.0));
+    // It is remembered; a declared length says it at once.
+    assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; detail=body-too-large");
+}
+
+#[test]
+fn a_body_that_is_gathered_waits_for_nobody() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", long(&gate, 256));
+    let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "32MiB")]);
+    let mut clients = askers(&proxy, "/a", 2);
+    proxy.await_askers(2);
+    gate.open();
+    let (slow, fast) = clients.split_first_mut().unwrap();
+    assert_eq!(fast[0].response().body.len(), 256 * 0x10000 + 2);
+    assert_eq!(proxy.metric("cachewarp_memory_entries"), 1.0, "nor does storing it");
+    assert_eq!(slow.response().body.len(), 256 * 0x10000 + 2);
+}
+
+#[test]
+fn one_that_reads_too_slowly_is_cut_off_and_the_others_are_not() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", long(&gate, 512));
+    let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "64KiB")]);
+    let mut clients = askers(&proxy, "/a", 3);
+    proxy.await_askers(3);
+    gate.open();
+    let slow = &mut clients.remove(1);
+    let readers = clients.drain(..).map(|mut client| thread::spawn(move || client.response().body.len()));
+    for reader in readers.collect::<Vec<_>>() {
+        assert_eq!(reader.join().unwrap(), 512 * 0x10000 + 2);
+    }
+    let head = slow.head();
+    let (read, end) = slow.skip_body(&head);
+    assert!(end.is_err() && read < 512 * 0x10000, "a part is never taken for the whole: {read} bytes");
+}

@@ -1,0 +1,85 @@
+//! `cachewarp demo`, as a newcomer tries it: each of its three lines twice, and what it promised.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::harness::{Client, Ended, Program, Response, Start};
+
+const FLAGS: [&str; 4] = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
+
+/// A curl line that was printed, as the request that it makes.
+struct Line {
+    addr: SocketAddr,
+    path: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Line {
+    /// Understands `curl -i [-H 'name: value'] http://host:port/path`.
+    fn read(line: &str) -> Self {
+        let (flags, url) = line.trim().rsplit_once(" http://").unwrap();
+        let (addr, path) = url.split_once('/').unwrap();
+        let fields = flags.split(" -H ").skip(1).map(|field| {
+            let (name, value) = field.trim_matches('\'').split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        Self { addr: addr.parse().unwrap(), path: format!("/{path}"), fields: fields.collect() }
+    }
+
+    fn ask(&self) -> Response {
+        let fields: Vec<_> =
+            self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Client::connect(self.addr).request("GET", &self.path, &fields)
+    }
+}
+
+#[test]
+fn each_line_shows_what_it_promises() {
+    let program = Program::start(&Start { arguments: &FLAGS, ..Start::default() });
+    program.await_line("Ctrl-C ends it");
+    let lines = ["/slow", "/quotes/", "/accounts/"].map(|path| program.await_line(path));
+    let [slow, quotes, accounts] = lines.map(|line| Line::read(&line));
+
+    let (first, second) = (slow.ask(), slow.ask());
+    assert_eq!((first.status, first.cache_status()), (200, "CacheWarp; fwd=uri-miss; stored"));
+    assert!(second.cache_status().starts_with("CacheWarp; hit; ttl="), "{}", second.cache_status());
+    assert_eq!(first.body, second.body);
+
+    let (first, second) = (quotes.ask(), quotes.ask());
+    assert_eq!(first.cache_status(), "CacheWarp; fwd=uri-miss; stored");
+    assert!(second.cache_status().starts_with("CacheWarp; hit; ttl="), "{}", second.cache_status());
+    assert!(first.text().contains("\"served\"") && first.body == second.body, "it stays as it is");
+
+    let (first, second) = (accounts.ask(), accounts.ask());
+    assert_eq!((first.status, first.cache_status()), (200, "CacheWarp; fwd=uri-miss; detail=authorization"));
+    assert_eq!(second.cache_status(), "CacheWarp; fwd=uri-miss; detail=authorization");
+    assert_ne!(first.body, second.body, "it counts up");
+
+    // What else it names.
+    for (path, want) in [("/private", "private"), ("/broken", "invalid-json")] {
+        let line = Line { addr: slow.addr, path: path.to_owned(), fields: Vec::new() };
+        line.ask();
+        assert_eq!(line.ask().cache_status(), format!("CacheWarp; fwd=uri-miss; detail={want}"));
+    }
+    let metrics = program.await_line("Metrics are on");
+    let url = metrics.split_whitespace().last().unwrap().trim_end_matches('.');
+    assert_eq!(Line::read(&format!("curl {url}")).ask().status, 200);
+
+    program.signal("INT");
+    let Ended { code, stdout, stderr } = program.end();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout.lines().filter(|line| line.trim().starts_with("curl ")).count(), 3);
+}
+
+#[test]
+fn where_its_ports_are_taken_free_ones_do() {
+    let others = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [listen, admin] = others.each_ref().map(|other| other.local_addr().unwrap());
+    let flags = [format!("--listen-addr={listen}"), format!("--admin-addr={admin}")];
+    let program = Program::start(&Start {
+        arguments: &["demo", "--redis-url=off", &flags[0], &flags[1]],
+        ..Start::default()
+    });
+    let line = Line::read(&program.await_line("/quotes/"));
+    assert_ne!(line.addr, listen);
+    assert_eq!(line.ask().status, 200);
+}

@@ -1,0 +1,113 @@
+//! The commands of an operator: `purge`, `inspect`, `top`, and their exit codes.
+
+use crate::admin::TOKEN;
+use crate::harness::{Answer, Ended, Origin, Program, Proxy, Redis, Start};
+
+/// Runs a command against a proxy's admin listener.
+fn run(proxy: &Proxy, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let admin = format!("--admin-addr={}", proxy.admin_addr());
+    let arguments: Vec<_> = arguments.iter().copied().chain([admin.as_str()]).collect();
+    Program::start(&Start { arguments: &arguments, environment, ..Start::default() }).end()
+}
+
+fn cacheable() -> Answer {
+    Answer::json_with(&[("Cache-Control", "max-age=600"), ("Cache-Tag", "t")], "{}")
+}
+
+#[test]
+fn a_url_is_purged_from_the_shell() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", cacheable());
+    let proxy = Proxy::start_with_redis(
+        &origin.url(),
+        &redis.url(),
+        &[("admin_token", TOKEN), ("redis_timeout", "10s")],
+    );
+    proxy.get("/a");
+    // The entry, and the counter of its tag.
+    redis.await_keys(2);
+    let purge = ["purge", "--url", "http://test/a", "--url=http://test/b"];
+
+    let done = run(&proxy, &[("ADMIN_TOKEN", TOKEN)], &purge);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    for line in ["answer", "outcome     everywhere", "confirmed   1", "purged.url  http://test/a"] {
+        assert!(done.stdout.contains(line), "{line} is not in {}", done.stdout);
+    }
+    let left = redis.keys();
+    assert!(left.len() == 1 && left[0].starts_with("cachewarp:tag:"), "{left:?}");
+    assert!(proxy.get("/a").cache_status().contains("fwd"));
+
+    for (environment, said) in [
+        (&[][..], "it answered \"401 Unauthorized\": send the admin_token as Authorization: Bearer"),
+        (&[("ADMIN_TOKEN", "wrong")], "it answered \"401 Unauthorized\": this is not the admin_token"),
+    ] {
+        let refused = run(&proxy, environment, &purge);
+        assert_eq!(
+            (refused.code, refused.stderr.as_str()),
+            (Some(1), format!("cachewarp: {said}\n").as_str())
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_purged_is_told_and_nothing_is_asked() {
+    for (arguments, said) in [
+        (&["purge"][..], "nothing is named that is to be purged"),
+        (&["purge", "--url=test/a"], "a URL cannot be read as an absolute URL"),
+        (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so there is nobody to ask"),
+        (&["inspect", "/a"], "the URL does not begin with http:// or https://"),
+    ] {
+        let ended = Program::run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}");
+        assert!(ended.stderr.contains(&format!("command line: {said}")), "{}", ended.stderr);
+    }
+    let nobody = Origin::start().stop().to_string();
+    let ended = Program::run(&["purge", "--all", "--admin-addr", &nobody]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("cachewarp: no answer: "), "{}", ended.stderr);
+}
+
+#[test]
+fn an_entry_is_inspected_from_the_shell() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    proxy.get("/a");
+    let shown = run(&proxy, &[], &["inspect", "http://test/a", "-H", "Cache-Control: no-cache"]);
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    for line in [
+        "memory.state",
+        "held",
+        "redis.state",
+        "off",
+        "stored.lifetime",
+        "600.000 s",
+        "tags",
+        "request-no-cache",
+    ] {
+        assert!(shown.stdout.contains(line), "{line} is not in {}", shown.stdout);
+    }
+    let bad = run(&proxy, &[], &["inspect", "http://test/a", "-H", "no colon"]);
+    assert_eq!(bad.code, Some(1));
+    assert!(bad.stderr.contains("header is not `Name: value`"), "{}", bad.stderr);
+}
+
+#[test]
+fn a_frame_of_top_is_text() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut client = proxy.connect();
+    (0..100).for_each(|_| drop(client.get("/a")));
+    let shown = run(&proxy, &[], &["top", "--once"]);
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    for words in ["CacheWarp", "1 workers", "hit-memory", "hit ratio", "off", "p99.9"] {
+        assert!(shown.stdout.contains(words), "{words} is not in {}", shown.stdout);
+    }
+    assert!(!shown.stdout.contains('\u{1b}'));
+    let live = run(&proxy, &[], &["top"]);
+    assert_eq!(live.code, Some(1));
+    assert!(live.stderr.contains("this is no terminal"), "{}", live.stderr);
+    let nobody = Origin::start().stop().to_string();
+    assert_eq!(Program::run(&["top", "--once", "--admin-addr", &nobody]).code, Some(1));
+}

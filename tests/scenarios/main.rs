@@ -1,0 +1,74 @@
+//! Whole scenarios: CacheWarp between clients, an origin and a Redis.
+//!
+//! One binary for all of them, so that they link once.
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod caching_flow;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod coalescing;
+#[cfg(test)]
+mod deception;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod doorkeeper;
+#[cfg(test)]
+mod errands;
+#[cfg(test)]
+mod explain;
+#[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod handover;
+#[cfg(test)]
+#[path = "../harness/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "tests/topologies has parties that nobody else meets")]
+mod harness;
+#[cfg(test)]
+mod harness_holds;
+#[cfg(test)]
+mod invalidation;
+#[cfg(test)]
+mod negative;
+#[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod origin_faults;
+#[cfg(test)]
+mod overload;
+#[cfg(test)]
+mod pass_through;
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod posts;
+#[cfg(test)]
+mod privacy;
+#[cfg(test)]
+mod purge;
+#[cfg(test)]
+mod ranges;
+#[cfg(test)]
+mod redis_faults;
+#[cfg(test)]
+mod redis_login;
+#[cfg(test)]
+mod redis_redirects;
+#[cfg(test)]
+mod redis_watchers;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
+mod staleness;
+#[cfg(test)]
+mod tagged;
+#[cfg(test)]
+mod targeted;
+#[cfg(test)]
+mod validation;
+#[cfg(test)]
+mod warm;

@@ -1,0 +1,66 @@
+//! That there is nothing, remembered by setting: `cache_negative_ttl`.
+
+use crate::harness::{Answer, Origin, Proxy, Redis};
+
+const NOTHING: &str = r#"{"error":"nothing here"}"#;
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+#[test]
+fn what_is_not_there_is_remembered_by_setting() {
+    type Fields = &'static [(&'static str, &'static str)];
+    // The status, what the origin says beside it, and whether it is stored without the setting and with it.
+    let rows: [(u16, Fields, bool, bool); 9] = [
+        (404, &[], false, true),
+        (410, &[], false, true),
+        (404, &[("Cache-Control", "max-age=60")], false, true),
+        (404, &[("Cache-Control", "no-store")], false, false),
+        (404, &[("Cache-Control", "private")], false, false),
+        (404, &[("Cache-Control", "max-age=0")], false, false),
+        (404, &[("Set-Cookie", "a=b")], false, false),
+        (405, &[], false, false),
+        (500, &[], false, false),
+    ];
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let off = Proxy::start(&origin.url(), &[]);
+    let on = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_negative_ttl", "30s")]);
+    for (number, (status, fields, without, with)) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::new(status, &[&[JSON], fields].concat(), NOTHING));
+        for (proxy, stored) in [(&off, without), (&on, with)] {
+            proxy.get(&path);
+            let again = proxy.get(&path);
+            assert_eq!((again.status, again.text()), (status, NOTHING));
+            assert_eq!(
+                again.cache_status().contains("hit"),
+                stored,
+                "{status} {fields:?}: {}",
+                again.cache_status()
+            );
+        }
+    }
+    origin.answer("/page", Answer::new(404, &[("Content-Type", "text/html")], "nothing here"));
+    on.get("/page");
+    assert!(
+        on.get("/page").cache_status().ends_with("detail=content-type"),
+        "the setting is not about types"
+    );
+}
+
+#[test]
+fn it_has_its_own_lifetime_and_ends_when_something_is_there() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("cache_negative_ttl", "5s"), ("cache_default_ttl", "1h")]);
+    origin.answer("/a", Answer::new(404, &[JSON], NOTHING));
+    proxy.get("/a");
+    let hit = proxy.get("/a");
+    let ttl =
+        hit.cache_status().strip_prefix("CacheWarp; hit; ttl=").expect("a hit").split(';').next().unwrap();
+    assert!(ttl.parse::<u64>().unwrap() <= 5, "{ttl}");
+    // Nobody has guessed it for those who have a name.
+    let named = proxy.get_with("/a", &[("Authorization", "Bearer alice")]);
+    assert_eq!(named.cache_status(), "CacheWarp; fwd=bypass; detail=authorization");
+    origin.answer("/a", Answer::new(201, &[JSON], "{}"));
+    assert_eq!(proxy.connect().request("PUT", "/a", &[("Content-Length", "0")]).status, 201);
+    origin.answer("/a", Answer::json("{}"));
+    assert_eq!((proxy.get("/a").status, proxy.get("/a").text()), (200, "{}"));
+}

@@ -1,0 +1,238 @@
+//! What operators see: metrics, health, logs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Start, client, until};
+
+/// The public names: whoever changes this file changes somebody's dashboards.
+const GOLDEN: &str = include_str!("../golden/metrics.txt");
+
+/// A little of everything: hits, misses, what is not stored, what is passed, what fails.
+fn traffic(proxy: &Proxy, origin: &Origin) {
+    origin.answer("/a", Answer::json("{}"));
+    origin.answer("/private", Answer::new(200, &[("Cache-Control", "private")], "{}"));
+    origin.answer("/gone", Answer::silent().close());
+    let mut client = proxy.connect();
+    for target in ["/a", "/a", "/a", "/private", "/gone", "/health"] {
+        client.get(target);
+    }
+    client.request("POST", "/orders", &[("Content-Length", "0")]);
+    client.request("TRACE", "/a", &[]);
+}
+
+#[test]
+fn every_metric_has_its_published_name_type_and_labels() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
+    traffic(&proxy, &origin);
+    let response = client::get(proxy.admin_addr(), "/metrics");
+    assert_eq!((response.status, response.field("cache-control")), (200, Some("no-store")));
+    let media = response.field("content-type").unwrap();
+    assert!(media.starts_with("application/openmetrics-text; version=1.0.0"), "{media}");
+    assert!(response.text().ends_with("# EOF\n"));
+
+    let found = families(response.text());
+    assert!(found == GOLDEN, "tests/golden/metrics.txt does not have what /metrics has, which is\n{found}");
+}
+
+/// A line for each family with its type, and below it its labels; without values and bounds of buckets.
+fn families(page: &str) -> String {
+    let mut families = BTreeMap::<&str, BTreeSet<&str>>::new();
+    let mut family = "";
+    for line in page.lines() {
+        if let Some(name_and_type) = line.strip_prefix("# TYPE ") {
+            family = name_and_type;
+            families.entry(family).or_default();
+        } else if let Some((_, rest)) = line.split_once('{')
+            && let Some((labels, _)) = rest.split_once('}')
+            && !labels.contains("le=")
+        {
+            families.entry(family).or_default().insert(labels);
+        }
+    }
+    let lines = families.into_iter().flat_map(|(family, labels)| {
+        std::iter::once(format!("{family}\n")).chain(labels.into_iter().map(|labels| format!("  {labels}\n")))
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_metrics_that_the_readme_names_are_there() {
+    let readme = include_str!("../../README.md");
+    let mut named = 0;
+    for word in readme.split('`').skip(1).step_by(2).filter(|word| word.starts_with("cachewarp_")) {
+        // A family with its suffix, some of them with `*`, or one with the names of its labels.
+        let name = word.split(['*', '{']).next().unwrap().trim_end_matches("_total");
+        assert!(GOLDEN.lines().any(|line| line.starts_with(name)), "{word}");
+        named += 1;
+    }
+    assert!(named >= 5);
+}
+
+#[test]
+fn metrics_count_what_was_done() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
+    traffic(&proxy, &origin);
+    for (series, value) in [
+        (r#"cachewarp_requests_total{outcome="miss"}"#, 1.0),
+        (r#"cachewarp_requests_total{outcome="hit-memory"}"#, 2.0),
+        (r#"cachewarp_requests_total{outcome="uncacheable"}"#, 1.0),
+        (r#"cachewarp_requests_total{outcome="failed"}"#, 1.0),
+        (r#"cachewarp_requests_total{outcome="health"}"#, 1.0),
+        (r#"cachewarp_requests_total{outcome="pass"}"#, 1.0),
+        (r#"cachewarp_requests_total{outcome="refused"}"#, 1.0),
+        (r#"cachewarp_request_duration_seconds_count{outcome="hit-memory"}"#, 2.0),
+        (r#"cachewarp_not_stored_total{reason="private"}"#, 1.0),
+        (r#"cachewarp_store_lookups_total{result="memory"}"#, 2.0),
+        (r#"cachewarp_store_lookups_total{result="miss"}"#, 3.0),
+        (r#"cachewarp_redis_connections{state="up"}"#, 4.0),
+        (r#"cachewarp_origin_requests_total{result="complete"}"#, 3.0),
+        (r#"cachewarp_origin_failures_total{phase="head"}"#, 1.0),
+        ("cachewarp_memory_entries", 1.0),
+        ("cachewarp_client_connections_accepted_total", 1.0),
+        ("cachewarp_panics_total", 0.0),
+    ] {
+        assert_eq!(proxy.metric(series), value, "{series}");
+    }
+    // Three `GET`s, a `SET`, a `PING`.
+    proxy.await_metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#, 5.0);
+    assert!(proxy.metric("cachewarp_memory_bytes") > 100.0);
+    // A connection is counted as closed when we have seen that it is.
+    until("nobody to be there", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+}
+
+#[test]
+fn the_admin_listener_serves_operators_and_nobody_else() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut operator = Client::connect(proxy.admin_addr());
+    let health = operator.get("/health");
+    assert_eq!((health.status, health.text()), (200, r#"{"status":"ok","redis":"off"}"#));
+    let head = operator.request("HEAD", "/metrics", &[]);
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    for method in ["POST", "DELETE", "PUT"] {
+        let response = operator.request(method, "/metrics", &[]);
+        assert_eq!((response.status, response.field("allow")), (405, Some("GET, HEAD")));
+    }
+    for path in ["/", "/metrics/", "/a", "/Health"] {
+        let response = operator.get(path);
+        assert_eq!(
+            (response.status, response.field("content-type")),
+            (404, Some("application/problem+json")),
+            "{path}"
+        );
+    }
+    // Clients cannot see it, whatever they ask for.
+    assert_eq!(proxy.get("/metrics").text(), "no such path");
+    assert_eq!(origin.count("/metrics"), 1);
+    assert_eq!(
+        proxy.metric(r#"cachewarp_requests_total{outcome="health"}"#),
+        0.0,
+        "nor are operators counted"
+    );
+}
+
+#[test]
+fn without_an_admin_listener_there_is_none() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let url = origin.url();
+    let program = Program::start(&Start {
+        arguments: &[
+            "--listen-addr=127.0.0.1:0",
+            "--admin-addr=off",
+            "--redis-url=off",
+            "--origin-url",
+            &url,
+        ],
+        ..Start::default()
+    });
+    assert_eq!(client::get(program.await_addr(), "/a").status, 200);
+    assert!(!program.await_line("serving").contains("admin"));
+}
+
+#[test]
+fn redis_is_a_line_when_it_goes_and_one_when_it_comes() {
+    let (origin, mut redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", Answer::json("{}"));
+    let urls = [format!("--origin-url={}", origin.url()), format!("--redis-url={}", redis.url())];
+    let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--worker-threads=1", &urls[0], &urls[1]];
+    let program = Program::start(&Start { arguments: &flags, ..Start::default() });
+    let mut client = Client::connect(program.await_addr());
+    program.await_line("connected to Redis");
+    redis.kill();
+    program.await_line("lost Redis");
+    for _ in 0..50 {
+        assert_eq!(client.get("/a").status, 200);
+    }
+    redis.restart();
+    until("it to be back", || client.get("/health").text().contains("\"connected\""));
+    program.signal("TERM");
+    let log = program.end().stderr;
+    let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((lines("connected to Redis"), lines("lost Redis")), (2, 1), "{log}");
+    // It says why it cannot be reached, once for each reason.
+    assert!(lines("cannot reach Redis") <= 2 && log.lines().count() <= 7, "{log}");
+}
+
+/// Everything that a program wrote to its log while it answered three requests.
+fn log_of_three_requests(flags: &[&str]) -> String {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let url = origin.url();
+    let mut arguments = vec!["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--origin-url", &url];
+    arguments.extend(flags);
+    let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+    let line = program.await_line("serving");
+    let addr = line.split(['=', '"', ' ']).find_map(|word| word.parse().ok()).unwrap();
+    let mut client = Client::connect(addr);
+    for target in ["/a?token=hunter2", "/a?token=hunter2", "/health"] {
+        let credential = ("Authorization", "Bearer hunter2");
+        assert_eq!(client.request("GET", target, &[credential]).status, 200);
+    }
+    program.signal("TERM");
+    let ended = program.end();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "standard output is not for logs");
+    assert!(!ended.stderr.contains("hunter2"), "nor are logs for secrets: {}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_request_has_a_line_where_it_was_asked_for() {
+    let off = log_of_three_requests(&["--redis-url=off"]);
+    assert!(!off.contains("request"), "{off}");
+    let on = log_of_three_requests(&["--redis-url=off", "--access-log=true"]);
+    let lines: Vec<_> = on.lines().filter(|line| line.contains("cachewarp::access")).collect();
+    assert_eq!(lines.len(), 3, "{on}");
+    for (line, words) in
+        lines.iter().zip(["outcome=\"uncacheable\"", "outcome=\"uncacheable\"", "outcome=\"health\""])
+    {
+        assert!(line.contains(words) && line.contains("method=GET") && line.contains("status=200"), "{line}");
+    }
+    assert!(lines[0].contains("path=\"/a\""), "{}", lines[0]);
+    let quiet = log_of_three_requests(&[
+        "--redis-url=off",
+        "--access-log=true",
+        "--log-level=info,cachewarp::access=off",
+    ]);
+    assert!(!quiet.contains("cachewarp::access"), "{quiet}");
+}
+
+#[test]
+fn a_json_log_is_json() {
+    // Nobody is there: this has to be said once, and not for each request.
+    let redis = format!("--redis-url=redis://alice:hunter2@{}", Origin::start().stop());
+    let log =
+        log_of_three_requests(&[&redis, "--log-format=json", "--access-log=true", "--worker-threads=1"]);
+    let mut targets = Vec::new();
+    for line in log.lines() {
+        let mut bytes = line.as_bytes().to_vec();
+        let json = simd_json::to_owned_value(&mut bytes).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let object = format!("{json:?}");
+        assert!(["timestamp", "level", "message", "target"].iter().all(|key| object.contains(key)), "{line}");
+        targets.push(line.split("\"target\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned());
+    }
+    let of = |target: &str| targets.iter().filter(|found| found.starts_with(target)).count();
+    assert_eq!((of("cachewarp::access"), of("cachewarp::redis")), (3, 1), "{log}");
+}

@@ -1,0 +1,289 @@
+//! An origin that fails: the client is told what happened, never less than the truth, and nothing of it is stored.
+
+use std::io::{ErrorKind, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Response, Start};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+
+/// A failure of ours to answer, as a problem document (RFC 9457) that says why and nothing of what is behind us.
+fn assert_problem(response: &Response, code: u16, reason: &str, origin: &str) {
+    assert_eq!((response.status, response.field("content-type")), (code, Some("application/problem+json")));
+    assert_eq!(response.cache_status(), format!("CacheWarp; fwd=uri-miss; detail={reason}"));
+    assert_eq!(response.field("cache-control"), Some("no-store"));
+    assert!(response.text().contains(&format!("\"status\":{code}")), "{}", response.text());
+    assert!(!response.text().contains(origin.trim_start_matches("http://")), "{}", response.text());
+}
+
+fn not_stored(proxy: &Proxy, reason: &str) -> f64 {
+    proxy.metric(&format!("cachewarp_not_stored_total{{reason=\"{reason}\"}}"))
+}
+
+/// That one cannot tell from the second answer that there was a first.
+fn assert_not_stored(proxy: &Proxy, origin: &Origin, path: &str) {
+    let before = origin.count(path);
+    let mut client = proxy.connect();
+    client.send_head("GET", path, &[]);
+    let head = client.head();
+    let status = head.field("cache-status").unwrap_or("none");
+    assert!(!status.contains("hit"), "{path}: {status}");
+    assert_eq!(origin.count(path), before + 1);
+    assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0);
+}
+
+#[test]
+fn one_that_refuses_is_a_502() {
+    let origin = Origin::start();
+    let url = origin.url();
+    origin.stop();
+    let proxy = Proxy::start(&url, &[]);
+    assert_problem(&proxy.get("/a"), 502, "origin-unreachable", &url);
+    let post = proxy.connect().request("POST", "/a", &[("Content-Length", "0")]);
+    assert_eq!((post.status, post.field("content-type")), (502, Some("application/problem+json")));
+    assert_eq!(proxy.metric(r#"cachewarp_origin_failures_total{phase="connect"}"#), 2.0);
+    assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="failed"}"#), 2.0);
+}
+
+#[test]
+fn one_that_comes_back_is_used_at_once() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::silent().close());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_problem(&proxy.get("/a"), 502, "origin-closed", &origin.url());
+    origin.answer("/a", Answer::json("{}"));
+    assert_eq!(proxy.get("/a").status, 200);
+}
+
+#[test]
+fn one_that_hangs_before_the_head_is_a_504() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::silent().hang());
+    origin.answer("/b", Answer::raw("HTTP/1.1 200 OK\r\nContent-").hang());
+    let proxy = Proxy::start(&origin.url(), &[("origin_head_timeout", "100ms")]);
+    for path in ["/a", "/b"] {
+        assert_problem(&proxy.get(path), 504, "origin-head-timeout", &origin.url());
+    }
+    assert_eq!(proxy.metric(r#"cachewarp_origin_failures_total{phase="head"}"#), 2.0);
+    assert_eq!(proxy.metric("cachewarp_origin_timeouts_total"), 2.0);
+}
+
+#[test]
+fn more_than_it_may_be_asked_at_a_time_is_a_503() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(format!("{OK}Content-Length: 2\r\n\r\n{{}}")));
+    let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "1")]);
+    let mut first = proxy.connect();
+    first.send_head("GET", "/a", &[]);
+    gate.await_arrivals(1);
+    let response = proxy.get("/b");
+    assert_problem(&response, 503, "origin-overloaded", &origin.url());
+    assert_eq!(response.field("retry-after"), Some("1"));
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    assert_eq!(proxy.get("/b").status, 404, "and then there is room again");
+}
+
+#[test]
+fn an_answer_that_is_no_http_is_a_502() {
+    let origin = Origin::start();
+    let long = format!("{OK}X-Long: {}\r\n\r\n", "x".repeat(70 * 1024));
+    let many = format!("{OK}{}\r\n", "X-Many: x\r\n".repeat(200));
+    let rows = [
+        ("SSH-2.0-OpenSSH_9.6\r\n\r\n".to_owned(), "origin-bad-answer"),
+        (long, "origin-bad-answer"),
+        (many, "origin-bad-answer"),
+        (format!("{OK}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{{}}"), "origin-bad-answer"),
+        (format!("{OK}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), "origin-bad-answer"),
+        (format!("{OK}Content-Length: two\r\n\r\n{{}}"), "origin-bad-answer"),
+        ("HTTP/1.1 200".to_owned(), "origin-closed"),
+    ];
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, (bytes, reason)) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::raw(bytes.clone()).close());
+        let response = proxy.get(&path);
+        assert_eq!(response.status, 502, "{:?}", bytes.get(..60));
+        assert_problem(&response, 502, reason, &origin.url());
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_whole_is_cut_for_the_client_too() {
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n";
+    let rows = [
+        ("cut of its length", "Content-Length: 10\r\n\r\n", "{\"a\"", Answer::close as fn(Answer) -> Answer),
+        ("cut of a chunk", chunked, "9\r\n{\"a\"", Answer::close),
+        ("cut of the last chunk", chunked, "4\r\n{\"a\"\r\n", Answer::close),
+        ("wrongly chunked", chunked, "4\r\n{\"a\"\r\nzzz\r\n", Answer::hang),
+        ("hangs", "Content-Length: 10\r\n\r\n", "{\"a\"", Answer::hang),
+    ];
+    for (case, framing, body, then) in rows {
+        for cache_control in ["max-age=60", "no-store"] {
+            let origin = Origin::start();
+            let answer = format!("{OK}Cache-Control: {cache_control}\r\n{framing}{body}");
+            origin.answer("/a", then(Answer::raw(answer)));
+            let proxy = Proxy::start(&origin.url(), &[("origin_body_timeout", "100ms")]);
+            let mut client = proxy.connect();
+            client.send_head("GET", "/a", &[]);
+            let head = client.head();
+            assert_eq!(head.word(1), "200");
+            let (body, end) = client.body_of("GET", &head);
+            assert_eq!(body, b"{\"a\"", "{case}: all that there was");
+            let end = end.expect_err(case).kind();
+            assert!(matches!(end, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{case}: {end:?}");
+            assert_eq!(proxy.metric(r#"cachewarp_origin_failures_total{phase="body"}"#), 1.0, "{case}");
+            let reason = if cache_control == "no-store" { "no-store" } else { "cut-body" };
+            assert_eq!(not_stored(&proxy, reason), 1.0, "{case}");
+            assert_not_stored(&proxy, &origin, "/a");
+        }
+    }
+}
+
+#[test]
+fn what_says_json_and_is_not_reaches_the_client_unchanged() {
+    let bodies =
+        ["{\"broken\": ", "", "{} {}", "{'a':1}", "[1,]", "NaN", "\u{feff}{}", "<html>", "\"\u{1}\""];
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, body) in bodies.iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::json(body));
+        assert_eq!(
+            (proxy.get(&path).text(), proxy.get(&path).cache_status()),
+            (*body, "CacheWarp; fwd=uri-miss; detail=invalid-json")
+        );
+        assert_not_stored(&proxy, &origin, &path);
+    }
+    assert_eq!(not_stored(&proxy, "invalid-json"), 3.0 * bodies.len() as f64);
+}
+
+#[test]
+fn what_is_not_json_passes_through() {
+    let origin = Origin::start();
+    type Fields = &'static [(&'static str, &'static str)];
+    let rows: [(Fields, u16, &str); 5] = [
+        (&[("Content-Type", "text/html")], 200, "content-type"),
+        (&[], 200, "content-type"),
+        (
+            &[("Content-Type", "application/octet-stream"), ("Cache-Control", "max-age=60")],
+            200,
+            "content-type",
+        ),
+        (&[JSON], 404, "status"),
+        (&[JSON, ("Cache-Control", "max-age=60")], 500, "status"),
+    ];
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, (fields, code, reason)) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::new(code, fields, "<p>\u{20ac}</p>"));
+        let response = proxy.get(&path);
+        assert_eq!((response.status, response.text()), (code, "<p>\u{20ac}</p>"));
+        assert_eq!(response.cache_status(), format!("CacheWarp; fwd=uri-miss; detail={reason}"));
+        assert_not_stored(&proxy, &origin, &path);
+    }
+}
+
+#[test]
+fn what_may_be_stored_can_be_widened() {
+    let origin = Origin::start();
+    origin.answer(
+        "/a",
+        Answer::new(404, &[("Content-Type", "text/html"), ("Cache-Control", "max-age=60")], "<p>"),
+    );
+    let proxy = Proxy::start(&origin.url(), &[("cache_content_types", "*"), ("cache_statuses", "200,404")]);
+    assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; stored");
+    let again = proxy.get("/a");
+    assert_eq!((again.status, again.text(), again.cache_status().contains("hit")), (404, "<p>", true));
+}
+
+#[test]
+fn a_body_that_only_the_connection_ends_is_not_stored() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::raw(format!("{OK}\r\n{{}}")).close());
+    origin.answer("/b", Answer::raw(OK.replace("1.1", "1.0") + "\r\n{}").close());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for path in ["/a", "/b"] {
+        let response = proxy.get(path);
+        assert_eq!((response.status, response.text()), (200, "{}"));
+        assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=undelimited");
+        assert_not_stored(&proxy, &origin, path);
+    }
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_coded_body_is_stored_as_it_came() {
+    let origin = Origin::start();
+    let rows = [
+        ("gzip", gzip("{\"a\": 1}"), Ok(())),
+        ("gzip", gzip("not json"), Err("invalid-json")),
+        ("gzip", b"not gzip".to_vec(), Err("content-encoding")),
+        // A small body that would be a large one: it is looked into up to a bound.
+        ("gzip", gzip(&" ".repeat(10 << 20)), Err("content-encoding")),
+        ("rot13", b"{}".to_vec(), Err("content-encoding")),
+    ];
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, (coding, body, want)) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        let head = format!("{OK}Content-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n", body.len());
+        origin.answer(&path, Answer::raw(head).send(body.clone()));
+        let (first, second) = (proxy.get(&path), proxy.get(&path));
+        assert_eq!((&first.body, &second.body), (&body, &body));
+        assert_eq!(
+            (first.field("content-encoding"), second.field("content-encoding")),
+            (Some(coding), Some(coding))
+        );
+        match want {
+            Ok(()) => assert!(second.cache_status().contains("hit")),
+            Err(reason) => {
+                assert_eq!(second.cache_status(), format!("CacheWarp; fwd=uri-miss; detail={reason}"))
+            }
+        }
+    }
+}
+
+#[test]
+fn two_gibibytes_stream_through_and_are_held_nowhere() {
+    const PIECE: usize = 0x10000;
+    const PIECES: usize = (2 << 30) / PIECE;
+    let origin = Origin::start();
+    let chunk = format!("{PIECE:x}\r\n{}\r\n", " ".repeat(PIECE));
+    let unknown = Answer::raw(format!("{OK}Transfer-Encoding: chunked\r\n\r\n"))
+        .repeat(chunk, PIECES)
+        .send("0\r\n\r\n");
+    let declared = Answer::raw(format!("{OK}Content-Length: {}\r\n\r\n", PIECE * PIECES / 4));
+    origin.answer("/unknown", unknown);
+    origin.answer("/declared", declared.repeat(vec![b' '; PIECE], PIECES / 4));
+    let url = origin.url();
+    let program = Program::start(&Start {
+        arguments: &[
+            "--listen-addr=127.0.0.1:0",
+            "--admin-addr=off",
+            "--redis-url=off",
+            "--origin-url",
+            &url,
+        ],
+        ..Start::default()
+    });
+    let mut client = Client::connect(program.await_addr());
+    client.get("/health");
+    let before = program.peak_kib();
+    for (path, length) in [("/unknown", PIECE * PIECES), ("/declared", PIECE * PIECES / 4)] {
+        client.send_head("GET", path, &[]);
+        let head = client.head();
+        let (read, end) = client.skip_body(&head);
+        end.unwrap();
+        assert_eq!(read, length as u64);
+    }
+    let grown = program.peak_kib() - before;
+    assert!(grown < 32 * 1024, "it took {grown} KiB more");
+}

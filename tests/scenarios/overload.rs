@@ -1,0 +1,138 @@
+//! More than there is room for: what is admitted is served, the rest is told at once, and afterwards all is as before.
+
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, until};
+
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
+/// Answers when the gate lets it.
+fn gated(gate: &Gate) -> Answer {
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n{}";
+    Answer::silent().pass(gate).send(head)
+}
+
+#[test]
+fn requests_beyond_the_bound_are_told_at_once_and_hits_are_served() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/slow", gated(&gate));
+    origin.answer("/other", Answer::json_with(&[NO_STORE], "{}"));
+    origin.answer("/hit", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    origin.answer(
+        "/stale",
+        Answer::json_with(&[("Cache-Control", "max-age=0, stale-if-error=60"), ("ETag", "\"1\"")], "{}"),
+    );
+    let proxy = Proxy::start(&origin.url(), &[("max_requests", "1")]);
+    for target in ["/hit", "/stale"] {
+        assert_eq!(proxy.get(target).status, 200);
+    }
+    let mut first = proxy.connect();
+    first.send_head("GET", "/slow", &[]);
+    gate.await_arrivals(1);
+
+    let refused = proxy.get("/other");
+    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    assert_eq!(refused.field("content-type"), Some("application/problem+json"));
+    assert_eq!(proxy.connect().request("POST", "/other", &[("Content-Length", "0")]).status, 503);
+    assert_eq!(proxy.get("/hit").cache_status().split(';').nth(1), Some(" hit"));
+    assert_eq!((proxy.get("/stale").status, origin.count("/stale")), (200, 1), "the policy lets it stand in");
+    assert_eq!(proxy.get("/health").status, 200);
+    assert_eq!(proxy.metric("cachewarp_requests_waiting"), 1.0);
+
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    assert_eq!(proxy.get("/other").status, 200, "all is as before");
+    assert_eq!(proxy.metric("cachewarp_requests_waiting"), 0.0);
+    assert_eq!(origin.count("/other"), 1);
+}
+
+#[test]
+fn one_address_does_not_get_all_connections() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("max_connections_per_address", "2")]);
+    let mut clients = [proxy.connect(), proxy.connect()];
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/health").status, 200));
+    let mut third = proxy.connect();
+    let _ = third.try_send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(third.rest(), b"");
+    assert_eq!(proxy.metric(r#"cachewarp_client_refusals_total{reason="many-of-address"}"#), 1.0);
+    drop(clients);
+    until("the places to be free", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    assert_eq!(proxy.get("/health").status, 200);
+}
+
+#[test]
+fn whoever_waits_too_long_for_the_origin_is_told_and_the_next_is_served() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/slow", gated(&gate));
+    origin.answer("/other", Answer::json_with(&[NO_STORE], "{}"));
+    let settings = [("origin_max_connections", "1"), ("origin_queue_timeout", "50ms")];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    let mut first = proxy.connect();
+    first.send_head("GET", "/slow", &[]);
+    gate.await_arrivals(1);
+    let refused = proxy.get("/other");
+    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    assert!(refused.cache_status().ends_with("detail=origin-overloaded"), "{}", refused.cache_status());
+    assert_eq!(proxy.metric(r#"cachewarp_origin_refusals_total{reason="queue-timeout"}"#), 1.0);
+    gate.open();
+    assert_eq!(first.response().status, 200);
+    assert_eq!(proxy.get("/other").status, 200);
+}
+
+#[test]
+fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_more() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
+    let limit = || proxy.metric("cachewarp_origin_limit");
+    assert_eq!(limit(), 64.0, "in fair weather it is no hindrance");
+    origin.answer("/a", Answer::new(503, &[NO_STORE], "busy"));
+    assert_eq!(proxy.get("/a").status, 503);
+    assert_eq!(limit(), 4.0);
+    origin.answer("/a", Answer::json_with(&[NO_STORE], "{}"));
+    // Four at a time, each of which finds the bound in use.
+    until("the bound to be what it was", || {
+        let mut clients: Vec<Client> = (0..64).map(|_| proxy.connect()).collect();
+        clients.iter_mut().for_each(|client| client.send_head("GET", "/a", &[]));
+        // On a busy machine the queue stands, and some are told at once.
+        clients.iter_mut().for_each(|client| assert!([200, 503].contains(&client.response().status)));
+        limit() > 30.0
+    });
+}
+
+#[test]
+fn an_origin_that_is_gone_is_left_alone_and_found_again() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=0, stale-if-error=600")], "{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_eq!(proxy.get("/a").status, 200);
+    let addr = origin.stop();
+    until("the breaker to open", || {
+        let answer = proxy.get("/b");
+        assert!([502, 503].contains(&answer.status), "{answer:?}");
+        proxy.metric("cachewarp_origin_breaker_opened_total") == 1.0
+    });
+    let stale = proxy.get("/a");
+    assert_eq!(stale.status, 200, "{stale:?}");
+    let origin = Origin::start_at(addr);
+    origin.answer("/b", Answer::json_with(&[NO_STORE], "{}"));
+    until("the origin to be found again", || proxy.get("/b").status == 200);
+    assert_eq!(proxy.get("/b").status, 200);
+}
+
+#[test]
+fn bodies_beyond_the_memory_for_them_go_through_unstored() {
+    let origin = Origin::start();
+    let body = format!("\"{}\"", "x".repeat(300_000));
+    for path in ["/a", "/small"] {
+        let body = if path == "/a" { &body } else { "{}" };
+        origin.answer(path, Answer::json_with(&[("Cache-Control", "max-age=60")], body));
+    }
+    let proxy = Proxy::start(&origin.url(), &[("max_body_memory", "10KiB")]);
+    for count in 1..=2 {
+        assert_eq!(proxy.get("/a").body.len(), body.len());
+        assert_eq!(origin.count("/a"), count, "it was not stored");
+    }
+    assert!(proxy.metric(r#"cachewarp_not_stored_total{reason="body-memory"}"#) >= 1.0);
+    assert_eq!((proxy.get("/small").status, proxy.get("/small").status), (200, 200));
+    assert_eq!(origin.count("/small"), 1, "what fits is stored");
+    until("nothing to be held", || proxy.metric("cachewarp_body_bytes") == 0.0);
+}

@@ -1,0 +1,208 @@
+//! What clients and origins can make the process hold. The bounds are one-sided: what SECURITY.md says, and room.
+
+use crate::harness::frames::{Http2, SETTINGS, WINDOW_UPDATE};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then};
+
+const KIB: u64 = 1024;
+
+/// More than all the sockets on the way hold.
+const PIECES: usize = 1024;
+static PIECE: [u8; 0x10000] = [b' '; 0x10000];
+
+/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of it.
+const UNREAD_KIB: u64 = 512;
+
+fn start(origin: &Origin, flags: &[&str]) -> Program {
+    let url = format!("--origin-url={}", origin.url());
+    let mut arguments =
+        vec!["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--redis-url=off", "--worker-threads=1", &url];
+    arguments.extend(flags);
+    Program::start(&Start { arguments: &arguments, ..Start::default() })
+}
+
+/// What it has grown by since it had so much, in KiB.
+fn grown(program: &Program, before: u64) -> u64 {
+    program.resident_kib().saturating_sub(before)
+}
+
+/// A process that others are to make hold something, beside a client that behaves.
+struct Watched {
+    program: Program,
+    path: &'static str,
+    other: Client,
+    before: u64,
+}
+
+impl Watched {
+    /// The client asks for `path`.
+    fn start(origin: &Origin, path: &'static str) -> Self {
+        let program = start(origin, &[]);
+        let mut other = Client::connect(program.await_addr());
+        assert_eq!(other.get(path).status, 200);
+        let before = program.resident_kib();
+        Self { program, path, other, before }
+    }
+
+    /// So many who do not read hold a window each, and no more; and others are served.
+    fn assert_held_by(&mut self, count: usize) {
+        let grown = grown(&self.program, self.before);
+        assert!(grown < count as u64 * UNREAD_KIB, "{grown} KiB for {count}");
+        assert_eq!(self.other.get(self.path).status, 200, "others are served");
+    }
+}
+
+/// An origin whose `/large` writes until nobody takes any more, and then comes to the gate.
+fn large(gate: &Gate) -> Origin {
+    let origin = Origin::start();
+    let at_gate = gate.clone();
+    origin.script("/large", move |exchange| {
+        exchange.body()?;
+        let length = PIECE.len() * PIECES;
+        exchange.write(format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n"
+        ))?;
+        exchange.write_until_full(&PIECE, PIECES);
+        at_gate.pass();
+        Ok(Then::Close)
+    });
+    origin
+}
+
+#[test]
+fn those_who_never_read_pin_a_window_each() {
+    const READERS: usize = 32;
+    let gate = Gate::new();
+    let origin = large(&gate);
+    let mut watched = Watched::start(&origin, "/health");
+    let mut readers: Vec<_> = (0..READERS).map(|_| Client::connect(watched.program.await_addr())).collect();
+    readers.iter_mut().for_each(|reader| reader.send_head("GET", "/large", &[]));
+    gate.await_arrivals(READERS);
+    watched.assert_held_by(READERS);
+    gate.open();
+}
+
+#[test]
+fn those_who_never_read_over_http2_pin_a_window_each() {
+    const STREAMS: u32 = 100;
+    let gate = Gate::new();
+    let origin = large(&gate);
+    let mut watched = Watched::start(&origin, "/health");
+    let mut reader = Http2::connect(watched.program.await_addr());
+    // Windows of 2^31 - 1 for each stream and for all: only we say now how much is too much.
+    reader.send(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]).unwrap();
+    reader.send(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).unwrap();
+    for stream in (1..2 * STREAMS).step_by(2) {
+        reader.get(stream, "/large").unwrap();
+    }
+    gate.await_arrivals(STREAMS as usize);
+    watched.assert_held_by(STREAMS as usize);
+    gate.open();
+}
+
+#[test]
+fn requests_whose_answers_nobody_reads_are_left_where_they_are() {
+    const CLIENTS: usize = 8;
+    let origin = Origin::start();
+    let body = format!("\"{}\"", "x".repeat(8 * 1024));
+    origin.answer("/hit", Answer::json_with(&[("Cache-Control", "max-age=600")], &body));
+    let mut watched = Watched::start(&origin, "/hit");
+    let request = "GET /hit HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1_000);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(watched.program.await_addr());
+        let taken = client.send_until_full(request.as_bytes(), 10_000);
+        assert!(taken < 10_000 * request.len(), "all of it is somewhere");
+        clients.push(client);
+    }
+    watched.assert_held_by(CLIENTS);
+}
+
+#[test]
+fn the_idle_cost_little_and_are_let_go() {
+    const IDLE: usize = 200;
+    const EACH_KIB: u64 = 64;
+    let origin = Origin::start();
+    let program = start(&origin, &["--client-idle-timeout=5s", "--client-head-timeout=5s"]);
+    let addr = program.await_addr();
+    assert_eq!(Client::connect(addr).get("/health").status, 200);
+    let before = program.resident_kib();
+    let silent: Vec<_> = (0..IDLE).map(|_| Client::connect(addr)).collect();
+    // One by one: whoever has a connection and says nothing is let go too, however long the others take.
+    let mut asked = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..IDLE {
+        let mut client = Client::connect(addr);
+        assert_eq!(client.get("/health").status, 200);
+        asked.push(client);
+        let mut client = Http2::connect(addr);
+        assert!(client.next().is_some());
+        streams.push(client);
+    }
+    let grown = grown(&program, before);
+    assert!(grown < 3 * IDLE as u64 * EACH_KIB, "{grown} KiB");
+    for mut client in silent.into_iter().chain(asked) {
+        assert_eq!(client.rest(), b"");
+    }
+    for mut client in streams {
+        while client.next().is_some() {}
+    }
+}
+
+/// Zstandard (RFC 8878 §3.1.1): a frame of blocks that say one byte 128 KiB times, four bytes each.
+fn bomb(blocks: usize) -> Vec<u8> {
+    const BLOCK_BYTES: u32 = 128 * 1024;
+    const REPEATED: u32 = 1 << 1;
+    let mut frame = b"\x28\xb5\x2f\xfd\x00\x58".to_vec();
+    for number in 1..=blocks {
+        let header = (BLOCK_BYTES << 3) | REPEATED | u32::from(number == blocks);
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(b' ');
+    }
+    frame
+}
+
+#[test]
+fn a_body_that_unpacks_to_gibibytes_is_looked_into_up_to_a_bound() {
+    let origin = Origin::start();
+    let body = bomb(200_000);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: zstd\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    origin.answer("/bomb", Answer::raw(head).send(body.clone()));
+    let program = start(&origin, &[]);
+    let mut client = Client::connect(program.await_addr());
+    assert_eq!(client.get("/health").status, 200);
+    let before = program.peak_kib();
+    for _ in 0..3 {
+        assert_eq!(client.get("/bomb").body, body, "the bytes, unchanged");
+    }
+    assert_eq!(origin.count("/bomb"), 3, "it was not stored");
+    let grown = program.peak_kib() - before;
+    // Eight times `cache_max_body`, a few times over: what the decoder remembers, and what grows has been smaller.
+    assert!(grown < 96 * KIB, "{grown} KiB for a body of 25 GiB");
+}
+
+#[test]
+fn json_that_is_deep_or_long_is_checked_within_a_bound() {
+    // Deeper than `entry/json.rs` looks: it goes through and is not stored.
+    const DEEP: usize = 1_000_000;
+    let origin = Origin::start();
+    let deep = "[".repeat(DEEP) + &"]".repeat(DEEP);
+    let long = format!("[{}1]", "1,".repeat(2 << 20));
+    let unclosed = "[".repeat(DEEP);
+    for (path, body) in [("/deep", &deep), ("/long", &long), ("/unclosed", &unclosed)] {
+        origin.answer(path, Answer::json_with(&[("Cache-Control", "max-age=600")], body));
+    }
+    let program = start(&origin, &["--cache-max-body=5MiB"]);
+    let mut client = Client::connect(program.await_addr());
+    assert_eq!(client.get("/health").status, 200);
+    let before = program.peak_kib();
+    for (path, body, count) in [("/deep", &deep, 2), ("/long", &long, 1), ("/unclosed", &unclosed, 2)] {
+        assert_eq!(client.get(path).text(), body);
+        assert_eq!(client.get(path).text(), body);
+        assert_eq!(origin.count(path), count, "{path}");
+    }
+    let grown = program.peak_kib() - before;
+    assert!(grown < 5 * 48 * KIB, "{grown} KiB for bodies of 4 MiB");
+}

@@ -1,0 +1,98 @@
+//! The answer to a `POST` that is, as it says, what a `GET` would give (RFC 9110 §9.3.3).
+
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response};
+
+const OLD: &str = r#"{"state":"old"}"#;
+const NEW: &str = r#"{"state":"new"}"#;
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
+const ITSELF: (&str, &str) = ("Content-Location", "/a");
+
+fn post(proxy: &Proxy, fields: &[(&str, &str)]) -> Response {
+    let mut client = proxy.connect();
+    client.send_head("POST", "/a", &[fields, &[("Content-Length", "2")]].concat());
+    client.send("{}");
+    client.response()
+}
+
+fn is_stored(proxy: &Proxy) -> bool {
+    proxy.get_with("/a", &[("Cache-Control", "only-if-cached")]).status == 200
+}
+
+#[test]
+fn it_is_stored_where_it_says_so_and_for_how_long() {
+    type Fields = &'static [(&'static str, &'static str)];
+    // The answer, the request, and whether a `GET` then hits.
+    let rows: [(Fields, Fields, bool); 12] = [
+        (&[FRESH, ITSELF], &[], true),
+        (&[FRESH, ("Content-Location", "http://test/a")], &[], true),
+        (&[FRESH], &[], false),
+        (&[FRESH, ("Content-Location", "/b")], &[], false),
+        (&[FRESH, ("Content-Location", "/a?b")], &[], false),
+        (&[ITSELF], &[], false),
+        (&[("Cache-Control", "private, max-age=600"), ITSELF], &[], false),
+        (&[("Cache-Control", "no-store"), ITSELF], &[], false),
+        (&[FRESH, ITSELF], &[("Cache-Control", "no-store")], false),
+        (&[FRESH, ITSELF], &[("Authorization", "Bearer alice")], false),
+        (&[FRESH, ITSELF], &[("Cookie", "id=alice")], false),
+        (&[("Cache-Control", "public, max-age=600"), ITSELF], &[("Cookie", "id=alice")], true),
+    ];
+    for (answer, request, stored) in rows {
+        let origin = Origin::start();
+        let proxy = Proxy::start(&origin.url(), &[]);
+        origin.answer("/a", Answer::json_with(&[FRESH], OLD));
+        proxy.get("/a");
+        origin.answer("/a", Answer::json_with(answer, NEW));
+        let own = post(&proxy, request);
+        assert_eq!((own.status, own.text()), (200, NEW), "{answer:?}");
+        assert_eq!(own.cache_status() == "CacheWarp; fwd=method; stored", stored, "{}", own.cache_status());
+        assert_eq!(is_stored(&proxy), stored, "{answer:?} to {request:?}");
+        assert_eq!(proxy.get("/a").text(), NEW, "what was stored before has gone in any case");
+    }
+}
+
+#[test]
+fn its_variants_are_variants() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    origin.script("/a", |exchange| {
+        exchange.body()?;
+        let language = exchange.request.field("accept-language").unwrap_or("none").to_owned();
+        Answer::json_with(&[FRESH, ITSELF, ("Vary", "Accept-Language")], &format!("{language:?}"))
+            .give(exchange)
+    });
+    assert_eq!(post(&proxy, &[("Accept-Language", "en")]).text(), r#""en""#);
+    let english = proxy.get_with("/a", &[("Accept-Language", "en")]);
+    assert!(english.cache_status().starts_with("CacheWarp; hit"), "{}", english.cache_status());
+    assert_eq!(english.text(), r#""en""#);
+    assert_eq!(proxy.get_with("/a", &[("Accept-Language", "de")]).text(), r#""de""#);
+}
+
+#[test]
+fn what_was_overtaken_by_another_change_is_not_stored() {
+    let (origin, before_head, before_body) = (Origin::start(), Gate::new(), Gate::new());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Location: /a\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n", OLD.len());
+    let mut overtaken: Vec<Client> = Vec::new();
+    for (gate, steps) in [
+        (&before_head, Answer::silent().pass(&before_head).send(answer.clone()).send(OLD)),
+        (&before_body, Answer::raw(answer.clone()).pass(&before_body).send(OLD)),
+    ] {
+        origin.answer("/a", steps);
+        let mut client = proxy.connect();
+        client.send_head("POST", "/a", &[("Content-Length", "0")]);
+        gate.await_arrivals(1);
+        overtaken.push(client);
+    }
+    // The head of the second has to have come, or there would be only one case.
+    let second = overtaken[1].head();
+    origin.answer("/a", Answer::new(204, &[], ""));
+    assert_eq!(proxy.connect().request("DELETE", "/a", &[]).status, 204);
+    before_body.open();
+    assert_eq!(overtaken[1].body_of("POST", &second).0, OLD.as_bytes());
+    before_head.open();
+    assert_eq!(overtaken[0].response().text(), OLD);
+    assert!(!is_stored(&proxy));
+    origin.answer("/a", Answer::json_with(&[FRESH], NEW));
+    assert_eq!(proxy.get("/a").text(), NEW);
+}

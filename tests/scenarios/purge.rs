@@ -1,0 +1,168 @@
+//! Purges: by an operator, and by the method.
+
+use crate::admin::{BEARER, JSON, PATIENT, TOKEN, ask, purge};
+use crate::harness::{Answer, Gate, Origin, Proxy, Redis, ScriptedRedis};
+
+fn cacheable(body: &str) -> Answer {
+    Answer::new(200, &[("Content-Type", "application/json"), ("Cache-Control", "max-age=600")], body)
+}
+
+#[test]
+fn a_purged_url_is_fetched_again_with_all_its_variants() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let fields =
+        [("Content-Type", "application/json"), ("Cache-Control", "max-age=600"), ("Vary", "Accept-Language")];
+    origin.answer("/v", Answer::new(200, &fields, "{}"));
+    origin.answer("/other", cacheable("{}"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
+    let get =
+        |language: &str| proxy.get_with("/v", &[("Accept-Language", language)]).cache_status().to_owned();
+    proxy.get("/other");
+    for language in ["de", "fr", "de", "fr"] {
+        get(language);
+    }
+    assert_eq!(origin.count("/v"), 2);
+    redis.await_keys(4);
+
+    let done = purge(&proxy, r#"{"url":"http://TEST:80/v"}"#);
+    assert_eq!((done.status, done.field("content-type")), (200, Some("application/json")));
+    let told = r#"{"outcome":"everywhere","nodes":1,"confirmed":1,"took_ms":"#;
+    assert!(done.text().starts_with(told), "{}", done.text());
+    assert!(
+        done.text().ends_with(r#""strength":"hard","purged":[{"url":"http://test/v"}]}"#),
+        "{}",
+        done.text()
+    );
+    for language in ["de", "fr"] {
+        assert!(get(language).contains("fwd="), "{language}");
+    }
+    assert_eq!((origin.count("/v"), origin.count("/other")), (4, 1));
+    assert!(proxy.get("/other").cache_status().contains("hit"));
+    // A purge can be repeated, and of what is not there.
+    assert_eq!(purge(&proxy, r#"{"urls":["http://test/v","http://test/none"]}"#).status, 200);
+}
+
+#[test]
+fn what_clients_call_https_is_purged_by_either_name() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let proxy = Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1")]);
+    let get = |proto: &str| proxy.get_with("/a", &[("X-Forwarded-Proto", proto)]);
+    for url in ["https://test/a", "http://test/a"] {
+        for proto in ["http", "https"] {
+            get(proto);
+            assert!(get(proto).cache_status().contains("hit"));
+            assert_eq!(purge(&proxy, &format!(r#"{{"url":"{url}"}}"#)).status, 200);
+            assert!(get(proto).cache_status().contains("fwd"), "{url} {proto}");
+        }
+    }
+}
+
+const OLD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Length: 2\r\n\r\n{}";
+
+#[test]
+fn a_fetch_that_began_before_a_purge_stores_nothing() {
+    let origin = Origin::start();
+    let gate = Gate::new();
+    origin.answer("/a", Answer::silent().pass(&gate).send(OLD));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let mut client = proxy.connect();
+    client.send_head("GET", "/a", &[]);
+    gate.await_arrivals(1);
+    assert_eq!(purge(&proxy, r#"{"url":"http://test/a"}"#).status, 200);
+    gate.open();
+    assert_eq!(client.response().status, 200);
+    assert!(proxy.get("/a").cache_status().contains("fwd"), "what was on its way then is not stored");
+}
+
+#[test]
+fn without_redis_it_is_known_that_it_is_not_done() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let redis = ScriptedRedis::respond(|command| match command[0].as_str() {
+        "HELLO" => Some(b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec()),
+        "CLIENT" | "SET" => Some(b"+OK\r\n".to_vec()),
+        "GET" => Some(b"_\r\n".to_vec()),
+        _ => Some(b"-READONLY You can't write against a read only replica.\r\n".to_vec()),
+    });
+    let settings = [
+        ("redis_url", redis.url()),
+        ("redis_pool_size", "1".to_owned()),
+        ("redis_timeout", "10s".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let proxy = Proxy::start(&origin.url(), &settings);
+    proxy.await_redis();
+    proxy.get("/a");
+    let failed = purge(&proxy, r#"{"url":"http://test/a"}"#);
+    assert_eq!((failed.status, failed.field("retry-after")), (503, Some("1")), "{}", failed.text());
+    assert_eq!(failed.field("content-type"), Some("application/problem+json"));
+    assert!(failed.text().contains(r#""outcome":"unavailable""#), "{}", failed.text());
+    assert!(proxy.get("/a").cache_status().contains("fwd"), "here it is done all the same");
+}
+
+#[test]
+fn a_token_purges_from_anywhere_by_any_name() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let proxy = Proxy::start(&origin.url(), &[("admin_token", TOKEN)]);
+    proxy.get("/a");
+    let fields = [JSON, BEARER, ("Host", "admin.example")];
+    let done = ask(proxy.admin_addr(), "POST", "/purge", &fields, r#"{"url":"http://test/a"}"#);
+    assert_eq!(done.status, 200);
+    assert!(proxy.get("/a").cache_status().contains("fwd"));
+}
+
+#[test]
+fn the_method_is_the_origins_where_nobody_is_allowed_it() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    proxy.get("/a");
+    assert_eq!(proxy.connect().request("PURGE", "/a", &[]).text(), "{}");
+    let methods: Vec<_> = origin.seen("/a").iter().map(|request| request.method.clone()).collect();
+    assert_eq!(methods, ["GET", "PURGE"]);
+}
+
+#[test]
+fn the_method_purges_for_those_who_are_allowed_it_and_goes_no_further() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let proxy = Proxy::start(&origin.url(), &[("purge_allow", "127.0.0.0/8")]);
+    proxy.get("/a");
+    let purged = proxy.connect().request("PURGE", "/a", &[]);
+    assert_eq!((purged.status, purged.field("cache-control")), (200, Some("no-store")));
+    assert!(purged.text().contains(r#""purged":[{"url":"http://test/a"}]"#), "{}", purged.text());
+    assert!(proxy.get("/a").cache_status().contains("fwd"));
+    assert_eq!(origin.count("/a"), 2, "it saw the two GETs");
+    assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="purge"}"#), 1.0);
+}
+
+#[test]
+fn nobody_else_is_allowed_whatever_he_says_of_himself() {
+    let origin = Origin::start();
+    origin.answer("/a", cacheable("{}"));
+    let claim = ("X-Forwarded-For", "192.0.2.1");
+    let proxy = Proxy::start(&origin.url(), &[("purge_allow", "192.0.2.1")]);
+    proxy.get("/a");
+    for fields in [&[][..], &[claim], &[("Forwarded", "for=192.0.2.1"), ("X-Real-IP", "192.0.2.1")]] {
+        let refused = proxy.connect().request("PURGE", "/a", fields);
+        assert_eq!((refused.status, refused.field("content-type")), (403, Some("application/problem+json")));
+    }
+    assert!(proxy.get("/a").cache_status().contains("hit"));
+    assert_eq!(origin.count("/a"), 1, "nor is it passed on");
+
+    // A trusted proxy says who asks; being trusted with that is not being allowed to purge.
+    let settings = [("purge_allow", "192.0.2.1,127.0.0.1"), ("trusted_proxies", "127.0.0.1")];
+    let proxy = Proxy::start(&origin.url(), &settings);
+    for (said, status) in [
+        ("192.0.2.1", 200),
+        ("192.0.2.2", 403),
+        ("192.0.2.1, 192.0.2.2", 403),
+        ("unknown", 403),
+        ("192.0.2.1, x", 403),
+    ] {
+        let answer = proxy.connect().request("PURGE", "/a", &[("X-Forwarded-For", said)]);
+        assert_eq!(answer.status, status, "{said}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Who Redis takes us for: certificates, users, and passwords that change while we run.
+
+use std::fs;
+
+use tempfile::NamedTempFile;
+
+use crate::harness::redis_load::{flags, hits_in_redis, origin_of_one};
+use crate::harness::{Authority, Program, Redis, Start, until};
+
+fn start(arguments: &[String]) -> Program {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    Program::start(&Start { arguments: &arguments, ..Start::default() })
+}
+
+#[test]
+fn a_redis_that_asks_for_our_certificate() {
+    let (origin, authority) = (origin_of_one(), Authority::new());
+    let ([cert, key], ca) = (authority.issue("localhost"), authority.ca_file());
+    let redis = Redis::start_with_tls(&[
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "yes",
+    ]);
+    let url = format!("rediss://localhost:{}", redis.addr().port());
+    let [own_cert, own_key] = authority.issue("cachewarp");
+    let mut known = flags(&origin.url(), &url).to_vec();
+    known.push(format!("--redis-ca-file={ca}"));
+    let stranger = start(&known);
+    stranger.await_line("cannot reach Redis");
+    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "nobody has stored it");
+
+    known.push(format!("--redis-client-cert-file={own_cert}"));
+    known.push(format!("--redis-client-key-file={own_key}"));
+    let program = start(&known);
+    program.await_line("connected to Redis");
+    let addr = program.await_addr();
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "and whoever is not let in has nothing of it");
+}
+
+#[test]
+fn a_certificate_is_replaced_and_nothing_restarted() {
+    let (origin, authority, other) = (origin_of_one(), Authority::new(), Authority::new());
+    let ([cert, key], ca) = (authority.issue("localhost"), authority.ca_file());
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let redis = Redis::start_with_tls(&files);
+    // Of an authority that the server does not know.
+    let [own_cert, own_key] = other.issue("cachewarp");
+    let url = format!("rediss://localhost:{}", redis.addr().port());
+    let mut arguments = flags(&origin.url(), &url).to_vec();
+    arguments.push(format!("--redis-ca-file={ca}"));
+    arguments.push(format!("--redis-client-cert-file={own_cert}"));
+    arguments.push(format!("--redis-client-key-file={own_key}"));
+    let program = start(&arguments);
+    let addr = program.await_addr();
+    program.await_line("cannot reach Redis");
+    assert!(!hits_in_redis(addr, "/a"));
+
+    for (new, used) in authority.issue("cachewarp").iter().zip([own_cert, own_key]) {
+        fs::copy(new, used).unwrap();
+    }
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+}
+
+#[test]
+fn a_password_is_rotated_and_nothing_restarted() {
+    let passwords = ["hunter-one", "hunter-two", "hunter-three"];
+    let origin = origin_of_one();
+    let redis = Redis::start_with(&["--user", "app", "on", ">hunter-one", "~*", "+@all"]);
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), "hunter-one\n").unwrap();
+    let url = format!("redis://app@{}", redis.addr());
+    let mut arguments = flags(&origin.url(), &url).to_vec();
+    arguments.push(format!("--redis-password-file={}", file.path().display()));
+    arguments.push("--log-level=cachewarp=trace".to_owned());
+    let program = start(&arguments);
+    let addr = program.await_addr();
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+
+    // Connections that are up go on.
+    let rotate =
+        |password: &str| redis.command(&["ACL", "SETUSER", "app", "resetpass", &format!(">{password}")]);
+    rotate(passwords[1]);
+    until("hits to go on", || hits_in_redis(addr, "/a"));
+    // New ones take the new password.
+    fs::write(file.path(), passwords[1]).unwrap();
+    redis.command(&["CLIENT", "KILL", "USER", "app"]);
+    program.await_line("lost Redis");
+    until("a hit with the new password", || hits_in_redis(addr, "/a"));
+
+    // First the server's, then the file's: it is tried until it is right.
+    rotate(passwords[2]);
+    redis.command(&["CLIENT", "KILL", "USER", "app"]);
+    program.await_line("wrong-pass");
+    fs::write(file.path(), passwords[2]).unwrap();
+    until("a hit with the last password", || hits_in_redis(addr, "/a"));
+
+    program.signal("TERM");
+    let ended = program.end();
+    for password in passwords {
+        assert!(!ended.stderr.contains(password), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn servers_that_speak_resp2_only_are_found_and_used() {
+    let origin = origin_of_one();
+    let redis = Redis::start_with(&["--rename-command", "HELLO", "", "--requirepass", "hunter"]);
+    let program = start(&flags(&origin.url(), &format!("redis://:hunter@{}", redis.addr())));
+    let addr = program.await_addr();
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+}

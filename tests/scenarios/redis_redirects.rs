@@ -1,0 +1,189 @@
+//! A cluster of two scripted servers that send commands on to each other: what a real one does rarely, or never.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bytes::Bytes;
+use cachewarp::redis::{Client, ClusterSeeds, Readers, Topology, Unavailable};
+use cachewarp::resp::ErrorKind;
+use cachewarp::telemetry::Registry;
+use cachewarp::time::instant;
+use tokio::task::{LocalSet, yield_now};
+
+use crate::harness::redis_load::{TIMEOUT, deployment, endpoint};
+use crate::harness::{PATIENCE, ScriptedRedis};
+
+/// The slot of `foo`, as servers compute it.
+const SLOT: usize = 12_182;
+/// Connections of the client: all of them are up before anything is asked.
+const CONNECTIONS: &str = "cachewarp_redis_connections{state=\"up\"} 6";
+
+/// What a server was told, setting up and questions for the map left out.
+type Told = Arc<Mutex<Vec<String>>>;
+
+/// The first has every slot, the second none.
+struct Pair {
+    servers: [ScriptedRedis; 2],
+    told: [Told; 2],
+}
+
+/// What a server says to a command. `{0}` and `{1}` stand for where the servers are.
+type Says = fn(&str) -> &'static str;
+
+#[derive(Clone, Copy)]
+enum Map {
+    Shards,
+    Slots,
+}
+
+impl Pair {
+    fn start(map: Map, says: [Says; 2]) -> Self {
+        let ports = Arc::new(OnceLock::new());
+        let told = [Told::default(), Told::default()];
+        let server = |number: usize| {
+            let (ports, told, says) = (Arc::clone(&ports), Arc::clone(&told[number]), says[number]);
+            ScriptedRedis::respond(move |command| {
+                let [first, second]: [u16; 2] = *ports.wait();
+                let whole = command.join(" ");
+                let reply = match whole.as_str() {
+                    "HELLO 3" => "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned(),
+                    "CLUSTER SHARDS" => match map {
+                        Map::Shards => shards([first, second]),
+                        Map::Slots => "-ERR unknown subcommand 'SHARDS'. Try CLUSTER HELP.\r\n".to_owned(),
+                    },
+                    "CLUSTER SLOTS" => slots(first),
+                    _ if command[0] == "CLIENT" => "+OK\r\n".to_owned(),
+                    whole => {
+                        told.lock().unwrap().push(whole.to_owned());
+                        let place = |port| format!("127.0.0.1:{port}");
+                        says(whole).replace("{0}", &place(first)).replace("{1}", &place(second))
+                    }
+                };
+                Some(reply.into_bytes())
+            })
+        };
+        let servers = [server(0), server(1)];
+        ports.set([servers[0].addr().port(), servers[1].addr().port()]).unwrap();
+        Self { servers, told }
+    }
+
+    fn told(&self, number: usize) -> Vec<String> {
+        self.told[number].lock().unwrap().clone()
+    }
+}
+
+fn shards(ports: [u16; 2]) -> String {
+    let shard = |port: u16, slots: &str| {
+        let node = format!(
+            "%4\r\n$4\r\nport\r\n:{port}\r\n$8\r\nendpoint\r\n$9\r\n127.0.0.1\r\n\
+             $4\r\nrole\r\n$6\r\nmaster\r\n$6\r\nhealth\r\n$6\r\nonline\r\n"
+        );
+        format!("%2\r\n$5\r\nslots\r\n{slots}$5\r\nnodes\r\n*1\r\n{node}")
+    };
+    format!("*2\r\n{}{}", shard(ports[0], "*2\r\n:0\r\n:16383\r\n"), shard(ports[1], "*0\r\n"))
+}
+
+fn slots(port: u16) -> String {
+    format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
+}
+
+fn with_client(pair: &Pair, work: impl AsyncFnOnce(&Client, &Registry)) {
+    let seed = pair.servers[0].addr();
+    let seeds = ClusterSeeds { seeds: vec![endpoint(seed)], readers: Readers::Masters };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let registry = Registry::new();
+    let dialogue = async {
+        let client = Client::open(deployment(Topology::Cluster(seeds), seed), &registry);
+        while !registry.render().contains(CONNECTIONS) {
+            yield_now().await;
+        }
+        work(&client, &registry).await;
+        client.close().await;
+    };
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, dialogue).await.unwrap() });
+}
+
+fn value() -> Result<Option<Bytes>, Unavailable> {
+    Ok(Some(Bytes::from_static(b"v")))
+}
+
+fn redirects(registry: &Registry, kind: &str, count: u32) -> bool {
+    registry.render().contains(&format!("cachewarp_redis_redirects_total{{kind=\"{kind}\"}} {count}\n"))
+}
+
+#[test]
+fn ask_is_followed_for_once_and_behind_asking() {
+    let pair = Pair::start(
+        Map::Shards,
+        [|_| "-ASK 12182 {1}\r\n", |command| if command == "ASKING" { "+OK\r\n" } else { "$1\r\nv\r\n" }],
+    );
+    with_client(&pair, async |client, registry| {
+        for _ in 0..2 {
+            assert_eq!(client.get(b"foo").await, value());
+        }
+        assert!(redirects(registry, "ask", 2));
+    });
+    assert_eq!(pair.told(0), ["GET foo", "GET foo"]);
+    assert_eq!(pair.told(1), ["ASKING", "GET foo", "ASKING", "GET foo"]);
+}
+
+#[test]
+fn moved_is_followed_and_remembered() {
+    assert_eq!(cachewarp::resp::topology::Slot::of(b"foo").index(), SLOT);
+    let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "$1\r\nv\r\n"]);
+    with_client(&pair, async |client, registry| {
+        for _ in 0..3 {
+            assert_eq!(client.get(b"foo").await, value());
+        }
+        assert!(redirects(registry, "moved", 1));
+    });
+    assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 3));
+}
+
+#[test]
+fn two_who_send_each_other_everything_are_each_asked_once() {
+    let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "-MOVED 12182 {0}\r\n"]);
+    with_client(&pair, async |client, _| {
+        assert_eq!(client.get(b"foo").await, Err(Unavailable::Server(ErrorKind::Moved)));
+    });
+    assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 1));
+}
+
+#[test]
+fn what_leads_nowhere_is_a_miss_and_a_doubt() {
+    let rows: [(Says, ErrorKind); 5] = [
+        (|_| "-MOVED 12182 127.0.0.1:1\r\n", ErrorKind::Moved),
+        (|_| "-MOVED nowhere\r\n", ErrorKind::Moved),
+        (|_| "-CLUSTERDOWN Hash slot not served\r\n", ErrorKind::ClusterDown),
+        (|_| "-TRYAGAIN Multiple keys request during rehashing of slot\r\n", ErrorKind::TryAgain),
+        (|_| "-READONLY You can't write against a read only replica.\r\n", ErrorKind::ReadOnly),
+    ];
+    for (says, kind) in rows {
+        let pair = Pair::start(Map::Shards, [says, |_| "$1\r\nv\r\n"]);
+        with_client(&pair, async |client, registry| {
+            let inquiries = "cachewarp_redis_topology_inquiries_total{result=\"unchanged\"} 1\n";
+            assert!(!registry.render().contains(inquiries));
+            assert_eq!(client.get(b"foo").await, Err(Unavailable::Server(kind)));
+            while !registry.render().contains(inquiries) {
+                yield_now().await;
+            }
+        });
+        assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 0), "{kind}");
+    }
+}
+
+#[test]
+fn both_together_have_the_time_of_one() {
+    let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| ""]);
+    with_client(&pair, async |client, _| {
+        let begun = instant();
+        assert_eq!(client.get(b"foo").await, Err(Unavailable::Timeout));
+        assert!(begun.elapsed() >= TIMEOUT - TIMEOUT / 10);
+    });
+}
+
+#[test]
+fn a_map_of_before_redis_7() {
+    let pair = Pair::start(Map::Slots, [|_| "$1\r\nv\r\n", |_| ""]);
+    with_client(&pair, async |client, _| assert_eq!(client.get(b"foo").await, value()));
+    assert_eq!(pair.told(1).len(), 0);
+}

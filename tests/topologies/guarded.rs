@@ -1,0 +1,64 @@
+//! Sentinels and a cluster that ask for a password, or for TLS: found, spoken to, and followed when another one takes over.
+
+use std::net::SocketAddr;
+
+use crate::alone;
+use crate::harness::redis_load::{flags, hits_in_redis, origin_of_one};
+use crate::harness::{
+    Authority, Guard, Origin, Program, RedisCluster, Sentinels, Start, until, until_agreed,
+};
+
+fn start(origin: &Origin, redis_url: &str, guard: &Guard) -> (Program, SocketAddr) {
+    let flags: Vec<_> = flags(&origin.url(), redis_url).into_iter().chain(guard.flags()).collect();
+    let arguments: Vec<_> = flags.iter().map(String::as_str).collect();
+    let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+    let addr = program.await_addr();
+    (program, addr)
+}
+
+/// Behind sentinels: before and after a fail-over.
+fn behind_sentinels(guard: Guard) -> (Origin, Sentinels) {
+    let (origin, mut servers) = (origin_of_one(), Sentinels::start_with(guard));
+    let (_program, addr) = start(&origin, &servers.url(), &servers.guard);
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+    servers.servers[0].kill();
+    until_agreed("a hit in Redis again", || hits_in_redis(addr, "/a"));
+    (origin, servers)
+}
+
+/// The same in a cluster.
+fn in_a_cluster(guard: Guard) {
+    let (origin, mut cluster) = (origin_of_one(), RedisCluster::start_with(guard));
+    let (_program, addr) = start(&origin, &cluster.url(), &cluster.guard);
+    until("a hit in Redis", || hits_in_redis(addr, "/a"));
+    let owner = (0..3).find(|number| cluster.servers[*number].keys().len() == 1).unwrap();
+    cluster.servers[owner].kill();
+    until_agreed("a hit in Redis again", || hits_in_redis(addr, "/a"));
+}
+
+#[test]
+fn sentinels_and_servers_with_users_of_their_own() {
+    let _alone = alone();
+    let (origin, servers) = behind_sentinels(Guard::Users);
+    let (stranger, addr) = start(&origin, &servers.url_of_a_stranger(), &Guard::Open);
+    stranger.await_line("cannot find out who serves Redis");
+    assert!(!hits_in_redis(addr, "/a"), "whoever is not let in has nothing of it");
+}
+
+#[test]
+fn sentinels_and_servers_that_speak_tls() {
+    let _alone = alone();
+    behind_sentinels(Guard::Tls(Box::new(Authority::new())));
+}
+
+#[test]
+fn a_cluster_with_users() {
+    let _alone = alone();
+    in_a_cluster(Guard::Users);
+}
+
+#[test]
+fn a_cluster_that_speaks_tls() {
+    let _alone = alone();
+    in_a_cluster(Guard::Tls(Box::new(Authority::new())));
+}
