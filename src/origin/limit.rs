@@ -1,10 +1,14 @@
 //! How many requests the origin is asked to work on at a time: additive increase, multiplicative decrease. Pure.
 //!
 //! An origin that is asked for more than it can do gets slower for all of them. So the bound follows what it shows it can
-//! do, as TCP's window does: a sign of overload (a time-out, a `503`) takes it to [`KEPT`] of what was under way,
+//! do, as TCP's window does: signs of overload (a time-out, a `503`) take it to [`KEPT`] of what was under way,
 //! once for all requests that began before; an answer while the bound is in use lets it grow. After [`CALM`] without
-//! a sign it grows by one an answer, doubling with each round trip, so that a second after a fault the bound is no hindrance
-//! any more; before, by one a round.
+//! being lowered it grows by one an answer, doubling with each round trip, so that a second after a fault the bound is no
+//! hindrance any more; before, by one a round.
+//!
+//! One sign says something of one resource, and an API has resources that are closed for maintenance, or always too slow. So the
+//! bound is lowered when more than [`SIGNS_TOLERATED`] of the last answers were signs: if the origin is asked for too
+//! much, they all are before long. And when no more are under way than are always asked, their number is not what is wrong.
 //!
 //! Latency is no sign here: an API has fast and slow resources, and a change in their mixture is no overload. What
 //! bounds the wait is the queue in front (`turns.rs`).
@@ -19,7 +23,11 @@ use crate::limits::ORIGIN_LIMIT_MIN;
 
 /// What is left of the requests under way after a sign of overload, as a fraction.
 const KEPT: (usize, usize) = (3, 4);
-/// After so long without a sign of overload, the bound grows quickly.
+/// Signs of overload among the last answers, as a fraction, that are taken for those of single resources.
+const SIGNS_TOLERATED: f32 = 0.25;
+/// What one answer counts in that fraction, a moving mean: five signs in a row are too many.
+const SIGN_WEIGHT: f32 = 1.0 / 16.0;
+/// After so long without being lowered, the bound grows quickly.
 const CALM: Duration = Duration::from_secs(1);
 
 /// The bound.
@@ -30,6 +38,8 @@ pub(super) struct Limit {
     ceiling: usize,
     /// Answers since the bound grew last.
     answers: usize,
+    /// Which part of the last answers were signs of overload.
+    signs: f32,
     /// When it was lowered last.
     lowered: Option<Instant>,
 }
@@ -38,7 +48,14 @@ impl Limit {
     /// A bound at its ceiling.
     pub(super) fn new(ceiling: usize) -> Self {
         let ceiling = ceiling.max(1);
-        Self { now: ceiling, floor: ORIGIN_LIMIT_MIN.min(ceiling), ceiling, answers: 0, lowered: None }
+        Self {
+            now: ceiling,
+            floor: ORIGIN_LIMIT_MIN.min(ceiling),
+            ceiling,
+            answers: 0,
+            signs: 0.0,
+            lowered: None,
+        }
     }
 
     /// How many may be under way.
@@ -48,6 +65,7 @@ impl Limit {
 
     /// The origin answered in time, with so many under way.
     pub(super) fn answered(&mut self, under_way: usize, now: Instant) {
+        self.signs -= self.signs * SIGN_WEIGHT;
         // An answer with room to spare says nothing of what more would do.
         if self.now == self.ceiling || under_way.saturating_mul(2) < self.now {
             return;
@@ -60,8 +78,12 @@ impl Limit {
         }
     }
 
-    /// The origin showed that it is asked for too much, by a request that was sent at `sent`.
+    /// The origin gave a sign that it is asked for too much, to a request that was sent at `sent`.
     pub(super) fn overloaded(&mut self, under_way: usize, sent: Instant, now: Instant) {
+        self.signs += (1.0 - self.signs) * SIGN_WEIGHT;
+        if self.signs <= SIGNS_TOLERATED || under_way <= self.floor {
+            return;
+        }
         // One sign a round: what was sent before the bound was lowered tells of what was before.
         if self.lowered.is_some_and(|lowered| sent < lowered) {
             return;
@@ -84,25 +106,56 @@ mod tests {
         begun + Duration::from_millis(millis)
     }
 
+    /// Five signs in a row, all of one round.
+    fn signs(limit: &mut Limit, under_way: usize, sent: Instant, now: Instant) {
+        (0..5).for_each(|_| limit.overloaded(under_way, sent, now));
+    }
+
     #[test]
-    fn a_sign_lowers_it_once_a_round() {
+    fn signs_lower_it_once_a_round() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        limit.overloaded(80, begun, after(begun, 10));
+        signs(&mut limit, 80, begun, after(begun, 10));
         assert_eq!(limit.allows(), 60, "three quarters of what was under way");
         limit.overloaded(79, after(begun, 5), after(begun, 12));
         assert_eq!(limit.allows(), 60, "sent before it was lowered");
         limit.overloaded(60, after(begun, 11), after(begun, 20));
         assert_eq!(limit.allows(), 45);
-        limit.overloaded(0, after(begun, 30), after(begun, 40));
+        limit.overloaded(5, after(begun, 30), after(begun, 40));
         assert_eq!(limit.allows(), ORIGIN_LIMIT_MIN);
+    }
+
+    #[test]
+    fn a_resource_that_is_closed_does_not_lower_it() {
+        let begun = Instant::now();
+        let mut limit = Limit::new(100);
+        (0..4).for_each(|_| limit.overloaded(80, begun, begun));
+        assert_eq!(limit.allows(), 100, "four of sixteen");
+        for _ in 0..1_000 {
+            (0..4).for_each(|_| limit.answered(80, begun));
+            limit.overloaded(80, begun, begun);
+        }
+        assert_eq!(limit.allows(), 100, "every fifth");
+        for _ in 0..8 {
+            limit.answered(80, begun);
+            limit.overloaded(80, begun, after(begun, 1));
+        }
+        assert_eq!(limit.allows(), 60, "every second");
+    }
+
+    #[test]
+    fn the_refusals_of_one_that_is_hardly_asked_do_not_lower_it() {
+        let begun = Instant::now();
+        let mut limit = Limit::new(100);
+        (0..100).for_each(|_| limit.overloaded(ORIGIN_LIMIT_MIN, begun, begun));
+        assert_eq!(limit.allows(), 100);
     }
 
     #[test]
     fn it_grows_by_one_a_round_and_after_a_calm_second_by_one_an_answer() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        limit.overloaded(40, begun, begun);
+        signs(&mut limit, 40, begun, begun);
         assert_eq!(limit.allows(), 30);
         for _ in 0..30 {
             limit.answered(30, after(begun, 500));
@@ -124,7 +177,7 @@ mod tests {
     fn a_small_ceiling_is_its_floor() {
         let begun = Instant::now();
         let mut limit = Limit::new(1);
-        limit.overloaded(1, begun, begun);
+        signs(&mut limit, 9, begun, begun);
         assert_eq!(limit.allows(), 1);
         assert_eq!(Limit::new(0).allows(), 1);
     }

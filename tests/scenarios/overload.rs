@@ -80,15 +80,27 @@ fn whoever_waits_too_long_for_the_origin_is_told_and_the_next_is_served() {
 
 #[test]
 fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_more() {
-    let origin = Origin::start();
+    let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
     let limit = || proxy.metric("cachewarp_origin_limit");
     assert_eq!(limit(), 64.0, "in fair weather it is no hindrance");
     origin.answer("/a", Answer::new(503, &[NO_STORE], "busy"));
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/a").status, 503);
+        assert_eq!(limit(), 64.0, "one at a time cannot be too many");
+    }
+    let mut slow: Vec<Client> = (0..7).map(|_| proxy.connect()).collect();
+    for (client, target) in slow.iter_mut().zip(["/1", "/2", "/3", "/4", "/5", "/6", "/7"]) {
+        origin.answer(target, gated(&gate));
+        client.send_head("GET", target, &[]);
+    }
+    gate.await_arrivals(7);
     assert_eq!(proxy.get("/a").status, 503);
-    assert_eq!(limit(), 4.0);
+    assert_eq!(limit(), 6.0, "three quarters of eight");
+    gate.open();
+    slow.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
     origin.answer("/a", Answer::json_with(&[NO_STORE], "{}"));
-    // Four at a time, each of which finds the bound in use.
+    // Some at a time, each of which finds the bound in use.
     until("the bound to be what it was", || {
         let mut clients: Vec<Client> = (0..64).map(|_| proxy.connect()).collect();
         clients.iter_mut().for_each(|client| client.send_head("GET", "/a", &[]));

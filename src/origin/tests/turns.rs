@@ -87,17 +87,6 @@ async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_503_halves_nothing_that_is_not_in_use_and_bounds_what_is() {
-    let origin = Origin::listen().await;
-    let client = origin.client();
-    assert_eq!(origin.metric("cachewarp_origin_limit"), 8);
-    let busy = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
-    let (answer, _peer) = tokio::join!(send(&client, get("/")), origin.answer(busy));
-    assert_eq!(answer.unwrap().status(), 503);
-    assert_eq!(origin.metric("cachewarp_origin_limit"), 4, "the least that is always asked");
-}
-
-#[tokio::test(flavor = "local")]
 async fn an_origin_that_fails_again_and_again_is_left_alone_for_a_moment() {
     let origin = Origin::listen().await;
     let gone = {
