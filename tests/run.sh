@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '\n== %s\n' "$*"; }
+say() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
 missing() { printf 'tests/run.sh: %s is needed: %s\n' "$1" "$2" >&2; exit 1; }
 
 command -v cargo >/dev/null || missing cargo "install a Rust toolchain of at least the rust-version in Cargo.toml"
@@ -33,6 +33,20 @@ say "lints"
 cargo clippy --quiet --all-targets --locked -- -D warnings
 
 say "tests"
+cargo test --quiet --locked --no-run
+# Much of the tests' time is waiting, for fail-overs above all; the fuzz targets are built in it, by one job, which
+# leaves them a processor.
+can_fuzz=
+if cargo +nightly --version >/dev/null 2>&1; then
+    can_fuzz=yes
+    built=$(mktemp)
+    {
+        cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --jobs 1 cargo-fuzz
+        CARGO_BUILD_JOBS=1 cargo +nightly fuzz build
+    } > "$built" 2>&1 &
+    fuzz_build=$!
+    trap 'kill "$fuzz_build" 2>/dev/null || true; rm -f "$built"' EXIT
+fi
 cargo test --quiet --locked
 
 say "the load generator"
@@ -61,9 +75,9 @@ if command -v valgrind >/dev/null && command -v python3 >/dev/null; then
 fi
 
 # Fuzzing needs a nightly compiler. Where there is none, the seeds have run above (tests/fuzz_seeds.rs).
-if cargo +nightly --version >/dev/null 2>&1; then
-    cargo fuzz --version >/dev/null 2>&1 || { say "installing cargo-fuzz"; cargo install --quiet --locked cargo-fuzz; }
+if [ -n "$can_fuzz" ]; then
     say "fuzz"
+    wait "$fuzz_build" || { cat "$built" >&2; exit 1; }
     tests/fuzz.sh
 else
     say "no nightly toolchain: the fuzz targets were not run beyond their seeds"
