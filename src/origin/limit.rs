@@ -25,8 +25,8 @@ use crate::limits::ORIGIN_LIMIT_MIN;
 const KEPT: (usize, usize) = (3, 4);
 /// Signs of overload among the last answers, as a fraction, that are taken for those of single resources.
 const SIGNS_TOLERATED: f32 = 0.25;
-/// What one answer counts in that fraction, a moving mean: five signs in a row are too many.
-const SIGN_WEIGHT: f32 = 1.0 / 16.0;
+/// What one answer counts in that fraction, a moving mean: nineteen signs in a row are too many.
+const SIGN_WEIGHT: f32 = 1.0 / 64.0;
 /// After so long without being lowered, the bound grows quickly.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -106,9 +106,9 @@ mod tests {
         begun + Duration::from_millis(millis)
     }
 
-    /// Five signs in a row, all of one round.
+    /// Signs in a row, all of one round, until they are too many.
     fn signs(limit: &mut Limit, under_way: usize, sent: Instant, now: Instant) {
-        (0..5).for_each(|_| limit.overloaded(under_way, sent, now));
+        (0..19).for_each(|_| limit.overloaded(under_way, sent, now));
     }
 
     #[test]
@@ -129,8 +129,8 @@ mod tests {
     fn a_resource_that_is_closed_does_not_lower_it() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        (0..4).for_each(|_| limit.overloaded(80, begun, begun));
-        assert_eq!(limit.allows(), 100, "four of sixteen");
+        (0..18).for_each(|_| limit.overloaded(80, begun, begun));
+        assert_eq!(limit.allows(), 100, "a quarter of the last 64");
         for _ in 0..1_000 {
             (0..4).for_each(|_| limit.answered(80, begun));
             limit.overloaded(80, begun, begun);
