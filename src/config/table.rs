@@ -130,7 +130,7 @@ settings! {
         OriginBodyTimeout "origin_body_timeout" Form::Duration, "30s",
             "How long a body may stand still, in either direction.";
         OriginIdleTimeout "origin_idle_timeout" Form::Duration, "60s",
-            "How long an unused connection to the origin is kept.";
+            "How long an unused connection to the origin is kept; less where it says `Keep-Alive: timeout=…`.";
         OriginMaxConnections "origin_max_connections" Form::Number, "4096",
             "Connections to the origin open at one time, shared out over the workers; requests beyond what it has shown it can do wait their turn.";
         OriginQueueTimeout "origin_queue_timeout" Form::Duration, "500ms",

@@ -17,6 +17,8 @@ pub const ORIGIN_ATTEMPT_HEAD_START: Duration = Duration::from_millis(250);
 pub const ORIGIN_KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long a connection that the origin has closed while it was idle may go unnoticed.
 pub const ORIGIN_IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How long before the origin closes an idle connection, by its own word, it is not used any more.
+pub const ORIGIN_KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// Requests that one worker always asks the origin at one time, whatever that has shown it can do.
 pub const ORIGIN_LIMIT_MIN: usize = 4;
 /// Requests that wait for their turn at the origin, in one worker; beyond it they are refused at once.

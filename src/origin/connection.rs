@@ -14,6 +14,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     sender: SendRequest<Upload>,
     driver: Driver,
     received: Received,
+    /// How long the origin said that it may be idle and be used again.
+    pub(super) usable_for: Option<Duration>,
     /// For the head of an answer; one for all exchanges, since it hardly ever rings.
     alarm: Alarm,
 }
@@ -64,7 +67,7 @@ impl Connection {
             .await
             .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
         let driver = Driver::User(Box::pin(connection.with_upgrades()));
-        let mut connection = Self { sender, driver, received, alarm: Alarm::default() };
+        let mut connection = Self { sender, driver, received, usable_for: None, alarm: Alarm::default() };
         connection.look();
         Ok(connection)
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
 use super::upload::{Track, Upload};
-use super::{FetchError, Framing, Protocol, RequestBody};
+use super::{FetchError, Framing, Protocol, RequestBody, keep_alive};
 use crate::hop;
 
 /// How long the parts of an exchange may take.
@@ -86,6 +86,7 @@ pub(super) async fn exchange(
         if !track.is_sent() {
             connection.detach();
         }
+        connection.usable_for = keep_alive::usable_for(&head.headers);
         hop::strip(&mut head.headers);
         Some(connection)
     };

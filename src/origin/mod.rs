@@ -1,7 +1,8 @@
 //! The upstream: a pooled hyper client, its deadlines, and the head that the origin sees.
 //!
 //! Pure: what a request becomes on its way out (`outbound`, `forwarded`, `protocol`) and what an answer's head
-//! promises about its body (`framing`), how much the origin is asked for at a time (`limit`, `breaker`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`),
+//! promises about its body (`framing`) and its connection (`keep_alive`), how much the origin is asked for at a time (`limit`,
+//! `breaker`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`),
 //! turns and a queue in front of it (`turns`), one exchange at a time on each (`exchange`), and the two bodies of an exchange (`upload`, `body`).
 //!
 //! What always holds:
@@ -21,6 +22,7 @@ mod exchange;
 mod forwarded;
 mod framing;
 mod idle;
+mod keep_alive;
 mod limit;
 mod metrics;
 mod options;

@@ -3,7 +3,8 @@
 //! A request takes the connection that was used last: it is the least likely to be closed, and those that are not
 //! needed grow old and go. A connection comes back only after a whole exchange and is handed out only if hyper says that
 //! nothing is outstanding on it, so no request is ever answered with bytes of another's (CVE-2025-31699, and every
-//! response-splitting attack). Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is
+//! response-splitting attack). It is not used any more shortly before the origin closes it, if that has said when
+//! (`keep_alive.rs`). Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is
 //! dialled.
 
 use std::cell::RefCell;
@@ -38,7 +39,8 @@ struct Inner {
 
 struct Idle {
     connection: Connection,
-    since: Instant,
+    /// It must not be used at this time or later.
+    until: Instant,
 }
 
 impl Pool {
@@ -58,9 +60,9 @@ impl Pool {
     pub(super) fn reuse(&self) -> Option<Connection> {
         let mut idle = self.0.idle.borrow_mut();
         let found = loop {
-            let Some(Idle { mut connection, since }) = idle.pop_back() else { break None };
+            let Some(Idle { mut connection, until }) = idle.pop_back() else { break None };
             connection.look();
-            if since.elapsed() < self.0.idle_timeout && connection.is_ready() {
+            if Instant::now() < until && connection.is_ready() {
                 break Some(connection);
             }
         };
@@ -84,13 +86,17 @@ impl Pool {
         if connection.is_closed() {
             return;
         }
+        let usable_for = connection.usable_for.unwrap_or(Duration::MAX).min(self.0.idle_timeout);
+        if usable_for.is_zero() {
+            return;
+        }
+        let now = Instant::now();
         let mut idle = self.0.idle.borrow_mut();
-        idle.push_back(Idle { connection, since: Instant::now() });
+        idle.push_back(Idle { connection, until: now + usable_for });
         self.0.metrics.idle(idle.len());
         let mut sweeper = self.0.sweeper.borrow_mut();
         if sweeper.as_ref().is_none_or(Task::is_finished) {
-            *sweeper =
-                Some(Task::spawn(sweep(Rc::downgrade(&self.0), next_look(&idle, self.0.idle_timeout))));
+            *sweeper = Some(Task::spawn(sweep(Rc::downgrade(&self.0), next_look(&idle, now))));
         }
     }
 }
@@ -98,20 +104,21 @@ impl Pool {
 impl Inner {
     /// Closes what has been idle for too long or was closed by the origin; says when to look again, if anything is left.
     fn expire(&self) -> Option<Instant> {
+        let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         idle.retain_mut(|idle| {
             idle.connection.look();
-            idle.since.elapsed() < self.idle_timeout && !idle.connection.is_closed()
+            now < idle.until && !idle.connection.is_closed()
         });
         self.metrics.idle(idle.len());
-        next_look(&idle, self.idle_timeout)
+        next_look(&idle, now)
     }
 }
 
-/// When the connection that is unused for the longest time will have been so for too long; sooner, if that is far away,
-/// since nobody but us sees that the origin has closed one.
-fn next_look(idle: &VecDeque<Idle>, timeout: Duration) -> Option<Instant> {
-    idle.front().map(|oldest| (oldest.since + timeout).min(Instant::now() + ORIGIN_IDLE_LOOK))
+/// When the connection that is unused for the longest time must not be used any more; sooner, if that is far away, since
+/// nobody but us sees that the origin has closed one.
+fn next_look(idle: &VecDeque<Idle>, now: Instant) -> Option<Instant> {
+    idle.front().map(|oldest| oldest.until.min(now + ORIGIN_IDLE_LOOK))
 }
 
 /// Sleeps from one look to the next, and ends when nothing is idle.

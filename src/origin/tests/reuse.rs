@@ -121,6 +121,30 @@ async fn idle_connections_grow_old() {
     assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
 }
 
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let kept = HELLO.replace("\r\n\r\n", "\r\nkeep-alive: timeout=5\r\n\r\n");
+    let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(&kept));
+    read(first).await.unwrap();
+    sleep(Duration::from_millis(3_900)).await;
+    let (second, ()) = tokio::join!(send(&client, get("/")), peer.answer(HELLO));
+    read(second).await.unwrap();
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 1);
+
+    // It said nothing this time, so the setting holds.
+    sleep(Duration::from_secs(30)).await;
+    let (third, ()) = tokio::join!(send(&client, get("/")), peer.answer(&kept));
+    read(third).await.unwrap();
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 2);
+    sleep(Duration::from_secs(4)).await;
+    let (fourth, _peer) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(EMPTY));
+    read(fourth).await.unwrap();
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"fresh\"}"), 2);
+    peer.closed().await;
+}
+
 /// After one whole exchange, sends `method` on the same connection, whose end `last_words` then are.
 async fn on_a_closing_connection(origin: &Origin, client: &Client, method: Method, last_words: &str) {
     let (first, mut peer) = tokio::join!(send(client, get("/")), origin.answer(HELLO));
