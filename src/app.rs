@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic;
 use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -17,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+use tokio::task::{JoinError, LocalSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -225,7 +226,15 @@ impl Worker {
         let _end = EndsAll(self.shared.shutdown.clone());
         let ready = self.ready.clone();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => LocalSet::new().block_on(&runtime, self.serve()),
+            Ok(runtime) => {
+                let tasks = LocalSet::new();
+                // A task like the others: what is blocked on is polled whenever any of them is.
+                let serving = tasks.spawn_local(self.serve());
+                let ended = tasks.block_on(&runtime, serving);
+                if let Some(Ok(panicked)) = ended.err().map(JoinError::try_into_panic) {
+                    panic::resume_unwind(panicked);
+                }
+            }
             // Whoever waits for this worker has it from the channel; nobody waits if the start was given up.
             Err(error) => drop(ready.send(Err(error.into()))),
         }
