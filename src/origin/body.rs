@@ -87,8 +87,7 @@ impl Body {
         if let Poll::Ready(next) = incoming.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
             return Poll::Ready(next);
         }
-        let by = exchanged.connection.poll_drive(cx);
-        incoming.poll_frame(&mut Context::from_waker(by))
+        exchanged.connection.poll(cx, &mut |by| incoming.as_mut().poll_frame(by))
     }
 
     /// The body is whole.

@@ -51,6 +51,9 @@ enum Driver {
     Over,
 }
 
+/// Asks for something that a connection gives while it is driven.
+type Part<'a, T> = dyn FnMut(&mut Context<'_>) -> Poll<T> + 'a;
+
 /// What hyper gives for a request.
 type Answered = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
@@ -83,11 +86,12 @@ impl Connection {
     ) -> Option<Answered> {
         let Self { sender, driver, alarm, .. } = self;
         let mut answer = pin!(sender.try_send_request(request));
+        let mut is_begun = false;
         poll_fn(|cx| {
-            let driven = driver.poll_drive(cx);
-            // What it gives is put there by the driver, in this very call or not at all.
-            let mut by = Context::from_waker(driven);
-            if let Poll::Ready(answered) = answer.as_mut().poll(&mut by) {
+            // Nothing can answer what has yet to be written.
+            let driven = if is_begun { Driver::poll } else { Driver::poll_once };
+            is_begun = true;
+            if let Poll::Ready(answered) = driven(driver, cx, &mut |by| answer.as_mut().poll(by)) {
                 return Poll::Ready(Some(answered));
             }
             alarm.poll_rung(cx, due()).map(|()| None)
@@ -100,15 +104,14 @@ impl Connection {
         self.driver.detach();
     }
 
-    /// Drives it, and says whom a part of it has to wake that could give nothing yet: nobody, if it gives nothing
-    /// without being driven.
-    pub(super) fn poll_drive<'a>(&mut self, cx: &mut Context<'a>) -> &'a Waker {
-        self.driver.poll_drive(cx)
+    /// Drives it, and gives what `part` of it has then.
+    pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+        self.driver.poll(cx, part)
     }
 
     /// Sees whether anything has come or closed while nobody drove it.
     pub(super) fn look(&mut self) {
-        self.driver.poll_drive(&mut Context::from_waker(Waker::noop()));
+        self.driver.drive(&mut Context::from_waker(Waker::noop()));
     }
 
     /// Whether the last exchange is over in both directions, and nothing has come or closed since. To be asked after a
@@ -134,7 +137,7 @@ impl Connection {
             Driver::Task(task) => drop((&mut task.0).await),
             Driver::User(_) | Driver::Over => {
                 poll_fn(|cx| {
-                    self.driver.poll_drive(cx);
+                    self.driver.drive(cx);
                     if matches!(self.driver, Driver::Over) { Poll::Ready(()) } else { Poll::Pending }
                 })
                 .await;
@@ -144,17 +147,35 @@ impl Connection {
 }
 
 impl Driver {
-    fn poll_drive<'a>(&mut self, cx: &mut Context<'a>) -> &'a Waker {
+    /// Drives it, and gives what `part` of it has then.
+    ///
+    /// Whoever takes something of hyper's wakes whoever drove the connection last, who is the same task: it would be polled
+    /// again for nothing. So it is driven for nobody first, and in its user's name only if that has brought nothing.
+    fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+        if let Self::User(_) | Self::Over = self
+            && let Poll::Ready(given) = self.poll_once(&mut Context::from_waker(Waker::noop()), part)
+        {
+            return Poll::Ready(given);
+        }
+        self.poll_once(cx, part)
+    }
+
+    /// The same, where it is known to give nothing yet.
+    fn poll_once<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+        self.drive(cx);
         match self {
-            Self::Task(_) => cx.waker(),
-            Self::Over => Waker::noop(),
-            Self::User(connection) => {
-                if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-                    ended(end);
-                    *self = Self::Over;
-                }
-                Waker::noop()
-            }
+            Self::Task(_) => part(cx),
+            // What there is is put there by the driver, in this very call or not at all.
+            Self::User(_) | Self::Over => part(&mut Context::from_waker(Waker::noop())),
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Self::User(connection) = self
+            && let Poll::Ready(end) = connection.as_mut().poll(cx)
+        {
+            ended(end);
+            *self = Self::Over;
         }
     }
 

@@ -1,6 +1,11 @@
 //! Response bodies: whole, or an error; and never further ahead of the reader than is bounded.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -133,4 +138,34 @@ async fn the_origin_cannot_run_ahead_of_the_reader() {
         assert_eq!(got, LENGTH);
     };
     tokio::join!(write, reading);
+}
+
+/// Wakes a task, and counts how often.
+struct Counted(AtomicUsize, Waker);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1.wake_by_ref();
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn to_read_what_has_come_wakes_nobody() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let counted = Arc::new(Counted(AtomicUsize::new(0), task));
+    let waker = Waker::from(Arc::clone(&counted));
+    let mut sending = pin!(send(&client, get("/")));
+    let sending = poll_fn(|_| sending.as_mut().poll(&mut Context::from_waker(&waker)));
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    let (response, _peer) = tokio::join!(sending, origin.answer(answer));
+    let woken = counted.0.load(Ordering::Relaxed);
+    let mut body = pin!(response.unwrap().into_body().collect());
+    let Poll::Ready(body) = body.as_mut().poll(&mut Context::from_waker(&waker)) else {
+        panic!("the body came with its head");
+    };
+    assert_eq!(body.unwrap().to_bytes(), "hello");
+    assert_eq!(counted.0.load(Ordering::Relaxed), woken);
 }
