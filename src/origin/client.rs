@@ -9,14 +9,16 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::body::Exchanged;
 use super::connection::Connection;
-use super::exchange::{Answer, Deadlines, Failure, exchange};
+use super::exchange::{Answer, Deadlines, Failure, exchange, frame};
 use super::metrics::{Metrics, Route, Tally};
 use super::pool::Pool;
 use super::turns::{Turn, Turns};
+use super::upload::Upload;
 use super::{BadOptions, Body, FetchError, Options, Outbound, RequestBody};
 use crate::telemetry::Registry;
 
@@ -63,28 +65,21 @@ impl Client {
         body: RequestBody,
     ) -> Result<Response<Body>, FetchError> {
         let tally = self.0.metrics.begin();
-        match self.in_turn(head, body).await {
-            Ok((answer, turn)) => Ok(self.response(answer, tally, turn)),
+        let mut turn = match self.0.turns.take().await {
+            Ok(turn) => turn,
             Err(error) => {
                 tally.failed(&error);
-                Err(error)
+                return Err(error);
             }
-        }
-    }
-
-    async fn in_turn(
-        &self,
-        head: impl Fn() -> Result<Parts, FetchError>,
-        body: RequestBody,
-    ) -> Result<(Box<Answer>, Turn), FetchError> {
-        let mut turn = self.0.turns.take().await?;
-        match self.answer(head, body).await {
+        };
+        match self.answer(head, body, turn.began()).await {
             Ok(answer) => {
-                turn.answered(answer.head.status);
-                Ok((answer, turn))
+                turn.answered(answer.head.status, answer.came);
+                Ok(self.response(answer, tally, turn))
             }
             Err(error) => {
                 turn.failed(&error);
+                tally.failed(&error);
                 Err(error)
             }
         }
@@ -95,26 +90,36 @@ impl Client {
         &self,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
+        began: Instant,
     ) -> Result<Box<Answer>, FetchError> {
-        let request = Request::from_parts(head()?, body);
-        let Some(connection) = self.0.pool.reuse() else {
-            return Box::pin(self.ask_anew(request, Route::Fresh)).await;
-        };
-        let repeatable = request.method().is_idempotent() && request.body().is_empty();
-        let request = match self.ask(connection, request, Route::Reused).await {
-            Ok(answer) => return Ok(answer),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Unwritten(request)) => *request,
-            Err(Failure::Unanswered) if repeatable => Request::from_parts(head()?, RequestBody::Empty),
-            Err(Failure::Unanswered) => return Err(FetchError::Unanswered),
-        };
-        Box::pin(self.ask_anew(request, Route::Again)).await
+        let mut request = Some(self.framed(head()?, body));
+        let is_repeatable = request.as_ref().is_some_and(|request| {
+            request.method().is_idempotent() && request.body().is_end_stream()
+        });
+        while let Some(connection) = self.0.pool.reuse(began) {
+            match self.ask(connection, &mut request, Route::Reused, began).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Final(error)) => return Err(error),
+                // It had closed before; perhaps the next one has not.
+                Err(Failure::Unwritten) => {}
+                Err(Failure::Unanswered) if is_repeatable => {
+                    let again = self.framed(head()?, RequestBody::Empty);
+                    return Box::pin(self.ask_anew(Some(again), Route::Again)).await;
+                }
+                Err(Failure::Unanswered) => return Err(FetchError::Unanswered),
+            }
+        }
+        Box::pin(self.ask_anew(request, Route::Fresh)).await
     }
 
-    async fn ask_anew(&self, request: Request<RequestBody>, route: Route) -> Result<Box<Answer>, FetchError> {
+    async fn ask_anew(
+        &self,
+        mut request: Option<Request<Upload>>,
+        route: Route,
+    ) -> Result<Box<Answer>, FetchError> {
         let connection = self.0.pool.open().await?;
-        self.ask(connection, request, route).await.map_err(|failure| match failure {
-            Failure::Unwritten(_) | Failure::Unanswered => FetchError::Unanswered,
+        self.ask(connection, &mut request, route, Instant::now()).await.map_err(|failure| match failure {
+            Failure::Unwritten | Failure::Unanswered => FetchError::Unanswered,
             Failure::Final(error) => error,
         })
     }
@@ -122,18 +127,29 @@ impl Client {
     async fn ask(
         &self,
         connection: Connection,
-        request: Request<RequestBody>,
+        request: &mut Option<Request<Upload>>,
         route: Route,
+        began: Instant,
     ) -> Result<Box<Answer>, Failure> {
-        self.0.metrics.sent(route);
-        let began = Instant::now();
-        let answer = exchange(connection, request, self.0.deadlines, began).await?;
-        self.0.metrics.answered(began.elapsed());
-        Ok(answer)
+        let Inner { deadlines, metrics, .. } = &*self.0;
+        let sent = metrics.sent(route);
+        let answer = exchange(connection, request, *deadlines, began).await;
+        match &answer {
+            Ok(answer) => metrics.answered(answer.came.saturating_duration_since(began)),
+            Err(Failure::Unwritten) => sent.not_at_all(),
+            Err(Failure::Unanswered | Failure::Final(_)) => {}
+        }
+        answer
+    }
+
+    /// The request as it is written.
+    fn framed(&self, mut head: Parts, body: RequestBody) -> Request<Upload> {
+        frame(&mut head, &body);
+        Request::from_parts(head, Upload::new(body, self.0.deadlines.body))
     }
 
     fn response(&self, answer: Box<Answer>, tally: Tally, turn: Turn) -> Response<Body> {
-        let Answer { head, incoming, framing, connection, track } = *answer;
+        let Answer { head, incoming, framing, connection, track, .. } = *answer;
         let Some(connection) = connection else {
             tally.switched();
             return Response::from_parts(head, Body::switched(incoming));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, StatusCode, request, response};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
@@ -32,12 +31,14 @@ pub(super) struct Answer {
     /// `None` once it has become a tunnel.
     pub(super) connection: Option<Connection>,
     pub(super) track: Track,
+    /// When its head had come.
+    pub(super) came: Instant,
 }
 
 /// How an exchange failed on one connection.
 pub(super) enum Failure {
-    /// Not one byte of the request was written, so another connection may have it.
-    Unwritten(Box<Request<RequestBody>>),
+    /// Not one byte of the request was written: it is back where it was taken from, for another connection.
+    Unwritten,
     /// Written, and closed before one byte of an answer.
     Unanswered,
     /// Anything else: it cannot be known what the origin did.
@@ -50,32 +51,42 @@ impl From<FetchError> for Failure {
     }
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends the request that stands there, and waits for the head of its answer.
 ///
 /// Cancel safe: dropping it closes the connection.
 pub(super) async fn exchange(
     mut connection: Connection,
-    request: Request<RequestBody>,
+    request: &mut Option<Request<Upload>>,
     deadlines: Deadlines,
     now: Instant,
 ) -> Result<Box<Answer>, Failure> {
-    let (mut head, body) = request.into_parts();
-    frame(&mut head, &body);
-    let method = head.method.clone();
-    let protocol = Protocol::asked(&method, &head.headers);
-    let upload = Upload::new(body, deadlines.body, now);
-    let track = upload.track();
+    // Taken where it stands and not handed over: it is large.
+    let Some(sending) = request.take() else { return Err(Failure::Unwritten) };
+    let method = sending.method().clone();
+    let protocol = Protocol::asked(&method, sending.headers());
+    let track = sending.body().begin(now);
 
     let before = connection.received();
     let due = || track.origin_awaited_since() + deadlines.head;
-    let Some(response) = connection.send(Request::from_parts(head, upload), due).await else {
+    let Some(response) = connection.send(sending, due).await else {
         return Err(FetchError::HeadTimeout.into());
     };
     let (mut head, incoming) = match response {
         Ok(response) => response.into_parts(),
-        Err(error) if connection.received() == before => return Err(unanswered(error, &track)),
-        Err(error) => return Err(track.failure().unwrap_or_else(|| bad_head(error.into_error())).into()),
+        Err(mut error) => {
+            *request = error.take_message();
+            return Err(if request.is_some() {
+                Failure::Unwritten
+            } else if let Some(by_client) = track.failure() {
+                by_client.into()
+            } else if connection.received() == before {
+                Failure::Unanswered
+            } else {
+                bad_head(error.into_error()).into()
+            });
+        }
     };
+    let came = Instant::now();
 
     let framing = Framing::settle(&method, head.status, &mut head.headers)?;
     let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -91,11 +102,11 @@ pub(super) async fn exchange(
         Some(connection)
     };
     // Boxed: it is moved through all who wait for it.
-    Ok(Box::new(Answer { head, incoming, framing, connection, track }))
+    Ok(Box::new(Answer { head, incoming, framing, connection, track, came }))
 }
 
 /// Makes the head say how the body is framed, in one way, whatever it said before.
-fn frame(head: &mut request::Parts, body: &RequestBody) {
+pub(super) fn frame(head: &mut request::Parts, body: &RequestBody) {
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(TRANSFER_ENCODING);
     if body.is_empty() {
@@ -112,16 +123,7 @@ fn frame(head: &mut request::Parts, body: &RequestBody) {
     };
 }
 
-/// What it means that the connection ended before one byte of an answer.
-fn unanswered(mut error: TrySendError<Request<Upload>>, track: &Track) -> Failure {
-    match (error.take_message(), track.failure()) {
-        (Some(request), _) => Failure::Unwritten(Box::new(request.map(Upload::into_body))),
-        (None, Some(by_client)) => by_client.into(),
-        (None, None) => Failure::Unanswered,
-    }
-}
-
-/// What it means that it ended after that.
+/// What it means that the connection ended after the first byte of an answer.
 fn bad_head(error: hyper::Error) -> FetchError {
     if error.is_parse_too_large() {
         FetchError::HeadTooLarge

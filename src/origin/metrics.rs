@@ -133,8 +133,9 @@ impl Metrics {
         Tally { metrics: Rc::clone(self), outcome: Outcome::Abandoned }
     }
 
-    pub(super) fn sent(&self, route: Route) {
-        self.sends.inc(route);
+    /// A request is about to be written.
+    pub(super) fn sent(&self, route: Route) -> Sent<'_> {
+        Sent { sends: &self.sends, route: Some(route) }
     }
 
     /// The gauge of connections that have a socket, or are about to.
@@ -166,6 +167,27 @@ impl Metrics {
 
     pub(super) fn answered(&self, took: Duration) {
         self.head.observe(took);
+    }
+}
+
+/// A request that is written. It is counted when this is dropped.
+pub(super) struct Sent<'a> {
+    sends: &'a Counters<Route>,
+    route: Option<Route>,
+}
+
+impl Sent<'_> {
+    /// Not one byte of it was.
+    pub(super) fn not_at_all(mut self) {
+        self.route = None;
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if let Some(route) = self.route {
+            self.sends.inc(route);
+        }
     }
 }
 

@@ -56,13 +56,16 @@ impl Pool {
         })))
     }
 
-    /// The connection that was used last, if there is one that can be used again.
-    pub(super) fn reuse(&self) -> Option<Connection> {
+    /// The connection that was used last, if there is one that can be used again as far as is known. Whether it has closed
+    /// since, or something has come that nobody asked for, is seen before it is written to ([`Connection::send`]).
+    pub(super) fn reuse(&self, now: Instant) -> Option<Connection> {
         let mut idle = self.0.idle.borrow_mut();
         let found = loop {
             let Some(Idle { mut connection, until }) = idle.pop_back() else { break None };
-            connection.look();
-            if Instant::now() < until && connection.is_ready() {
+            if !connection.is_ready() {
+                connection.look();
+            }
+            if now < until && connection.is_ready() {
                 break Some(connection);
             }
         };

@@ -83,14 +83,14 @@ impl Turns {
     ///
     /// Cancel safe: dropping it gives up the place in the queue.
     pub(super) async fn take(&self) -> Result<Turn, FetchError> {
-        if self.0.breaker.get().refuses(Instant::now()) {
+        let now = Instant::now();
+        if self.0.breaker.get().refuses(now) {
             return Err(FetchError::BreakerOpen);
         }
-        let place = match self.0.enter() {
-            Some(place) => place,
-            None => self.wait().await?,
+        let (place, began) = match self.0.enter() {
+            Some(place) => (place, now),
+            None => (Box::pin(self.wait(now)).await?, Instant::now()),
         };
-        let began = Instant::now();
         let mut breaker = self.0.breaker.get();
         let verdict = breaker.admit(began);
         self.0.breaker.set(breaker);
@@ -100,7 +100,7 @@ impl Turns {
         }
     }
 
-    async fn wait(&self) -> Result<Place, FetchError> {
+    async fn wait(&self, now: Instant) -> Result<Place, FetchError> {
         let (turn, granted) = oneshot::channel();
         {
             let mut waiting = self.0.waiting.borrow_mut();
@@ -113,7 +113,7 @@ impl Turns {
             waiting.push_back(turn);
             self.0.metrics.waiting(waiting.len());
         }
-        match timeout(self.0.patience_now(Instant::now()), granted).await {
+        match timeout(self.0.patience_now(now), granted).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(FetchError::QueueTimeout),
         }
@@ -176,15 +176,20 @@ impl Drop for Place {
 }
 
 impl Turn {
+    /// Since when it is.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The head of an answer came.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.told = Told::Yes;
         let inner = &self.place.0;
-        inner.took(self.began.elapsed());
+        inner.took(now.saturating_duration_since(self.began));
         let mut breaker = inner.breaker.get();
         breaker.answered();
         inner.breaker.set(breaker);
-        inner.change_limit(|limit, under_way, now| {
+        inner.change_limit(|limit, under_way| {
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 limit.overloaded(under_way, self.began, now);
             } else {
@@ -214,17 +219,21 @@ impl Turn {
         }
         inner.breaker.set(breaker);
         if error.is_timeout() {
-            inner.change_limit(|limit, under_way, now| limit.overloaded(under_way, self.began, now));
+            let now = Instant::now();
+            inner.change_limit(|limit, under_way| limit.overloaded(under_way, self.began, now));
         }
     }
 }
 
 impl Inner {
-    fn change_limit(&self, change: impl FnOnce(&mut Limit, usize, Instant)) {
+    fn change_limit(&self, change: impl FnOnce(&mut Limit, usize)) {
         let mut limit = self.limit.get();
-        change(&mut limit, self.under_way.get(), Instant::now());
+        let allowed = limit.allows();
+        change(&mut limit, self.under_way.get());
         self.limit.set(limit);
-        self.metrics.limited(limit.allows());
+        if limit.allows() != allowed {
+            self.metrics.limited(limit.allows());
+        }
     }
 }
 

@@ -47,6 +47,8 @@ impl RequestBody {
 /// How far a request has got, and who is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Progress {
+    /// There is no connection for it yet.
+    Unbegun,
     /// The origin has yet to take what came at this time.
     Sending(Instant),
     /// The origin has taken all that came, and the client has more.
@@ -71,18 +73,15 @@ pub(super) struct Upload {
 pub(super) struct Track(Rc<Cell<Progress>>);
 
 impl Upload {
-    pub(super) fn new(body: RequestBody, timeout: Duration, now: Instant) -> Self {
-        let progress = if body.is_empty() { Progress::Sent(now) } else { Progress::Sending(now) };
-        Self { body, idle: IdleDeadline::new(timeout), track: Track(Rc::new(Cell::new(progress))) }
+    pub(super) fn new(body: RequestBody, timeout: Duration) -> Self {
+        Self { body, idle: IdleDeadline::new(timeout), track: Track(Rc::new(Cell::new(Progress::Unbegun))) }
     }
 
-    pub(super) fn track(&self) -> Track {
+    /// From now on it is being sent.
+    pub(super) fn begin(&self, now: Instant) -> Track {
+        let begun = if self.body.is_empty() { Progress::Sent(now) } else { Progress::Sending(now) };
+        self.track.0.set(begun);
         self.track.clone()
-    }
-
-    /// Takes the body back from an upload that was not begun.
-    pub(super) fn into_body(self) -> RequestBody {
-        self.body
     }
 }
 
@@ -97,7 +96,10 @@ impl Track {
         match self.0.get() {
             Progress::Cut => Some(FetchError::ClientCut),
             Progress::TimedOut => Some(FetchError::ClientTimeout),
-            Progress::Sending(_) | Progress::AwaitingClient | Progress::Sent(_) => None,
+            Progress::Unbegun
+            | Progress::Sending(_)
+            | Progress::AwaitingClient
+            | Progress::Sent(_) => None,
         }
     }
 
@@ -105,7 +107,7 @@ impl Track {
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
             Progress::Sending(since) | Progress::Sent(since) => since,
-            Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => Instant::now(),
+            Progress::Unbegun | Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => Instant::now(),
         }
     }
 }

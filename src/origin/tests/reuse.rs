@@ -109,6 +109,28 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let both = async { (origin.accept().await, origin.accept().await) };
+    let (first, second, (mut one, two)) =
+        tokio::join!(send(&client, get("/a")), send(&client, get("/a")), async {
+            let (mut one, mut two) = both.await;
+            tokio::join!(one.answer(HELLO), two.answer(HELLO));
+            (one, two)
+        });
+    read(first).await.unwrap();
+    read(second).await.unwrap();
+    drop(two);
+    sleep(Duration::from_millis(1)).await;
+    let (third, ()) = tokio::join!(send(&client, request(Method::POST, "/b")), one.answer(EMPTY));
+    read(third).await.unwrap();
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"fresh\"}"), 2);
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 1);
+    assert_eq!(origin.metric("cachewarp_origin_connections_open"), 1);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn idle_connections_grow_old() {
     let origin = Origin::listen().await;
     let client = origin.client();
