@@ -28,14 +28,17 @@ static PROTECTED: [HeaderName; 9] = [
 
 /// Removes the hop-by-hop fields of a head, those that its `Connection` names among them.
 pub fn strip(headers: &mut HeaderMap) {
+    // Most heads have none: a look at each name costs less than a search for all that there could be.
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = named_in_connection(headers).collect();
         for name in named {
             headers.remove(name);
         }
     }
-    // Most heads have none or one: a look at each name costs less than a search for all that there could be.
-    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
@@ -50,11 +53,11 @@ pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderNa
         .filter(|name| !PROTECTED.contains(name))
 }
 
-/// Whether a field is hop-by-hop by its own name. `trailer` and `te` are: trailers are dropped, so nothing may announce
+/// Whether a field is hop-by-hop by its own name, in lower case. `trailer` and `te` are: trailers are dropped, so nothing may announce
 /// them.
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "te"
             | "trailer"

@@ -107,8 +107,11 @@ pub(super) async fn exchange(
 
 /// Makes the head say how the body is framed, in one way, whatever it said before.
 pub(super) fn frame(head: &mut request::Parts, body: &RequestBody) {
-    head.headers.remove(CONTENT_LENGTH);
-    head.headers.remove(TRANSFER_ENCODING);
+    // Nobody says it as a rule: a look at each name costs less than two searches.
+    if head.headers.keys().any(|name| *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.remove(TRANSFER_ENCODING);
+    }
     if body.is_empty() {
         // RFC 9110 §8.6: where a body is usual, its absence is said.
         if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {

@@ -75,9 +75,13 @@ impl Trust {
         Some(client)
     }
 
-    /// `X-Forwarded-For` of a fetch whose answer may be shared: only addresses that somebody trusted vouches for.
-    pub(super) fn vouched_chain(&self, headers: &HeaderMap, peer: IpAddr) -> String {
-        let mut chain = text(peer);
+    /// `X-Forwarded-For` of a fetch whose answer may be shared: only addresses that somebody trusted vouches for. `None`
+    /// where no field can hold it, here and below.
+    pub(super) fn vouched_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+        if !self.covers(peer) {
+            return value(peer);
+        }
+        let mut chain = peer.to_canonical().to_string();
         let mut nearest = peer;
         for hop in hops(headers).rev() {
             if !self.covers(nearest) {
@@ -85,41 +89,41 @@ impl Trust {
             }
             let Some(address) = hop.and_then(|text| text.parse::<IpAddr>().ok()) else { break };
             chain.insert_str(0, ", ");
-            chain.insert_str(0, &text(address));
+            chain.insert_str(0, &address.to_canonical().to_string());
             nearest = address;
         }
-        chain
+        HeaderValue::try_from(chain).ok()
     }
 
     /// `X-Forwarded-For` of a request that concerns nobody but its client: a trusted proxy's list, and the peer.
-    pub(super) fn whole_chain(&self, headers: &HeaderMap, peer: IpAddr) -> String {
-        let mut chain = String::new();
-        if self.covers(peer) {
-            for hop in hops(headers).flatten() {
-                chain.push_str(hop);
-                chain.push_str(", ");
-            }
+    pub(super) fn whole_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+        if !self.covers(peer) {
+            return value(peer);
         }
-        chain.push_str(&text(peer));
-        chain
+        let mut chain = String::new();
+        for hop in hops(headers).flatten() {
+            chain.push_str(hop);
+            chain.push_str(", ");
+        }
+        chain.push_str(&peer.to_canonical().to_string());
+        HeaderValue::try_from(chain).ok()
     }
 }
 
-/// An address as it is written. Every request to the origin has one, so the usual kind is put together and not formatted.
-fn text(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let mut text = String::with_capacity("255.255.255.255".len());
-            for octet in address.octets() {
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                text.push_str(itoa::Buffer::new().format(octet));
-            }
-            text
-        }
-        IpAddr::V6(address) => address.to_string(),
+/// An address as it is written. Most requests have no more to say, so the usual kind is put together where it stands and
+/// not formatted.
+fn value(peer: IpAddr) -> Option<HeaderValue> {
+    let IpAddr::V4(address) = peer.to_canonical() else {
+        return HeaderValue::try_from(peer.to_string()).ok();
+    };
+    let (mut text, mut filled) = ([b'.'; "255.255.255.255.".len()], 0);
+    for octet in address.octets() {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        text.get_mut(filled..filled + digits.len())?.copy_from_slice(digits);
+        filled += digits.len() + 1;
     }
+    HeaderValue::from_bytes(text.get(..filled - 1)?).ok()
 }
 
 /// Whether a field (by its name in lower case, `-` for `_`) says where a request came from.
@@ -253,8 +257,8 @@ mod tests {
             ("fd00::1", &[(FOR, "2001:db8::7")], "2001:db8::7, fd00::1", "2001:db8::7, fd00::1"),
         ] {
             let headers = headers(fields);
-            assert_eq!(trust().vouched_chain(&headers, ip(peer)), vouched, "{peer} {fields:?}");
-            assert_eq!(trust().whole_chain(&headers, ip(peer)), whole, "{peer} {fields:?}");
+            assert_eq!(trust().vouched_chain(&headers, ip(peer)).unwrap(), vouched, "{peer} {fields:?}");
+            assert_eq!(trust().whole_chain(&headers, ip(peer)).unwrap(), whole, "{peer} {fields:?}");
         }
     }
 }

@@ -70,6 +70,10 @@ impl Framing {
 
 /// Whether the body is chunked; any other coding would reach the client without the field that names it.
 fn transfer_encoding(headers: &HeaderMap) -> Result<bool, FetchError> {
+    // Most have none: a look at each name costs less than a search.
+    if !headers.keys().any(|name| *name == TRANSFER_ENCODING) {
+        return Ok(false);
+    }
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
         (None, _) => Ok(false),
@@ -110,8 +114,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<(u64, Said)>, FetchError
 
 /// RFC 9110 §8.6: digits and nothing else, where Rust's own parser takes a sign.
 fn digits(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    let next = |number: u64, byte: &u8| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    };
+    if text.is_empty() { None } else { text.iter().try_fold(0, next) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, Uri};
 use super::forwarded::{self, Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{BadOptions, FetchError, HostField, Options, Protocol};
 use crate::hop;
-use crate::key::{Authority, Base, Target};
+use crate::key::{Base, Target};
 
 /// RFC 9110 §7.6.3: the version we speak, and our name.
 const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
@@ -127,19 +127,19 @@ impl Outbound {
     /// `Host`, then the client's fields that go on, in its order.
     fn end_to_end(&self, asked: &Asked<'_>) -> Result<HeaderMap, FetchError> {
         let named: Vec<HeaderName> = hop::named_in_connection(asked.headers).collect();
-        let believed = self.trust.covers(asked.peer);
+        let believed = self.believes(asked);
         let stays_here = |name: &HeaderName| {
-            hop::is_hop_by_hop(name)
-                || named.contains(name)
-                || is_ours(name.as_str())
-                || match asked.purpose {
-                    Purpose::Cacheable => is_unkeyed(name.as_str()) || forwarded::is_claim(name.as_str()),
-                    Purpose::Pass | Purpose::Upgrade(_) => !believed && forwarded::is_claim(name.as_str()),
-                }
+            let stays = match Kind::of(name.as_str()) {
+                Kind::Hop | Kind::Ours => true,
+                Kind::Claim => believed == Believed::No,
+                Kind::Unkeyed => *asked.purpose == Purpose::Cacheable,
+                Kind::Other => false,
+            };
+            stays || named.contains(name)
         };
         // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the body's framing.
         let mut headers = HeaderMap::with_capacity(asked.headers.len() + 8);
-        headers.insert(HOST, self.host(&asked.target.authority)?);
+        headers.append(HOST, self.host(asked)?);
         for (name, value) in asked.headers {
             if !stays_here(name) && !as_dashed(name).is_some_and(|dashed| stays_here(&dashed)) {
                 headers.append(name, value.clone());
@@ -149,10 +149,18 @@ impl Outbound {
         Ok(headers)
     }
 
-    fn host(&self, authority: &Authority) -> Result<HeaderValue, FetchError> {
+    /// Whether what the peer says of where a request came from goes out.
+    fn believes(&self, asked: &Asked<'_>) -> Believed {
+        match asked.purpose {
+            Purpose::Pass | Purpose::Upgrade(_) if self.trust.covers(asked.peer) => Believed::Yes,
+            Purpose::Cacheable | Purpose::Pass | Purpose::Upgrade(_) => Believed::No,
+        }
+    }
+
+    fn host(&self, asked: &Asked<'_>) -> Result<HeaderValue, FetchError> {
         match self.host {
             HostField::Origin => Ok(self.origin.clone()),
-            HostField::Client => text(authority.as_str()),
+            HostField::Client => authority(asked),
         }
     }
 
@@ -163,16 +171,27 @@ impl Outbound {
             Purpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
             Purpose::Pass | Purpose::Upgrade(_) => self.trust.whole_chain(asked.headers, asked.peer),
         };
-        headers.insert(&X_FORWARDED_FOR, HeaderValue::try_from(chain).map_err(|_| FetchError::BadTarget)?);
+        headers.insert(&X_FORWARDED_FOR, chain.ok_or(FetchError::BadTarget)?);
+        let scheme = || HeaderValue::from_static(asked.target.scheme.as_str());
         // What is still there was said by a trusted proxy, and stays.
-        headers
-            .entry(&X_FORWARDED_PROTO)
-            .or_insert_with(|| HeaderValue::from_static(asked.target.scheme.as_str()));
-        if let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST) {
-            place.insert(said_or(asked.headers.get(HOST), asked.target.authority.as_str())?);
+        if self.believes(asked) == Believed::Yes {
+            headers.entry(&X_FORWARDED_PROTO).or_insert_with(scheme);
+            if let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST) {
+                place.insert(authority(asked)?);
+            }
+        } else {
+            headers.append(&X_FORWARDED_PROTO, scheme());
+            headers.append(&X_FORWARDED_HOST, authority(asked)?);
         }
         Ok(())
     }
+}
+
+/// Whether what a peer says of where a request came from is passed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Believed {
+    Yes,
+    No,
 }
 
 /// Empty, or something that a path can be put behind.
@@ -186,16 +205,27 @@ fn base_path(options: &Options) -> Result<String, BadOptions> {
     }
 }
 
-/// Written anew for every request. `Expect` was for us: the interim answer goes out when the body is first read.
-fn is_ours(name: &str) -> bool {
-    matches!(name, "host" | "content-length" | "expect")
+/// What becomes of a field, by its name in lower case, `-` for `_`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It is of the client's connection.
+    Hop,
+    /// Written anew for every request. `Expect` was for us: the interim answer goes out when the body is first read.
+    Ours,
+    /// It says where the request came from.
+    Claim,
+    /// It could change an answer that is to be shared, and is not in the key.
+    Unkeyed,
+    /// It goes on.
+    Other,
 }
 
-/// What could change an answer that is to be shared, and is not in the key.
-fn is_unkeyed(name: &str) -> bool {
-    let replaces_the_request = matches!(
-        name,
-        "x-original-url"
+impl Kind {
+    fn of(name: &str) -> Self {
+        match name {
+            "host" | "content-length" | "expect" => Self::Ours,
+            // These replace the request.
+            "x-original-url"
             | "x-original-uri"
             | "x-original-host"
             | "x-original-method"
@@ -204,18 +234,26 @@ fn is_unkeyed(name: &str) -> bool {
             | "x-http-host-override"
             | "x-http-method"
             | "x-http-method-override"
-            | "x-method-override"
-    );
-    let asks_for_less = matches!(
-        name,
-        "range" | "if-range" | "if-match" | "if-none-match" | "if-modified-since" | "if-unmodified-since"
-    );
-    replaces_the_request || asks_for_less
+            | "x-method-override" => Self::Unkeyed,
+            // These ask for less.
+            "range"
+            | "if-range"
+            | "if-match"
+            | "if-none-match"
+            | "if-modified-since"
+            | "if-unmodified-since" => Self::Unkeyed,
+            _ if hop::is_hop_by_hop(name) => Self::Hop,
+            _ if forwarded::is_claim(name) => Self::Claim,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What CGI and its heirs take a name with `_` for: to them `X_Forwarded_For` and `X-Forwarded-For` are one variable.
 fn as_dashed(name: &HeaderName) -> Option<HeaderName> {
-    name.as_str().contains('_').then(|| name.as_str().replace('_', "-").parse().ok())?
+    // Byte by byte: a name is too short for a search to pay.
+    let has_line = name.as_str().bytes().any(|byte| byte == b'_');
+    has_line.then(|| name.as_str().replace('_', "-").parse().ok())?
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may split `Cookie` into several lines, HTTP/1.1 may not.
@@ -230,11 +268,12 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `value`, without a copy where the client has said it in the same bytes.
-fn said_or(said: Option<&HeaderValue>, value: &str) -> Result<HeaderValue, FetchError> {
-    match said {
-        Some(said) if said.as_bytes() == value.as_bytes() => Ok(said.clone()),
-        Some(_) | None => text(value),
+/// Whom the client asked for, without a copy where it has said so in the same bytes.
+fn authority(asked: &Asked<'_>) -> Result<HeaderValue, FetchError> {
+    let authority = asked.target.authority.as_str();
+    match asked.headers.get(HOST) {
+        Some(said) if said.as_bytes() == authority.as_bytes() => Ok(said.clone()),
+        Some(_) | None => text(authority),
     }
 }
 

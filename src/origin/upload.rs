@@ -96,10 +96,7 @@ impl Track {
         match self.0.get() {
             Progress::Cut => Some(FetchError::ClientCut),
             Progress::TimedOut => Some(FetchError::ClientTimeout),
-            Progress::Unbegun
-            | Progress::Sending(_)
-            | Progress::AwaitingClient
-            | Progress::Sent(_) => None,
+            Progress::Unbegun | Progress::Sending(_) | Progress::AwaitingClient | Progress::Sent(_) => None,
         }
     }
 
@@ -107,7 +104,9 @@ impl Track {
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
             Progress::Sending(since) | Progress::Sent(since) => since,
-            Progress::Unbegun | Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => Instant::now(),
+            Progress::Unbegun | Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => {
+                Instant::now()
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::key::Scheme;
+use crate::key::{Authority, Scheme};
 
 const CLIENT: &str = "192.0.2.9";
 const PROXY: &str = "10.0.0.1";
