@@ -34,3 +34,5 @@ pub const ROOM_DOUBTED: Duration = Duration::from_secs(10);
 pub const UNCACHEABLE_KEYS_MAX: usize = 64 * 1024;
 /// How long a key is remembered as uncacheable.
 pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(10);
+/// How long it is left at that before it is remembered anew.
+pub const UNCACHEABLE_RENEWED: Duration = Duration::from_secs(1);

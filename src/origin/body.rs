@@ -29,9 +29,14 @@ use super::{FetchError, Framing};
 ///
 /// Dropping it before its end closes the connection.
 #[must_use = "a body that is not read closes its connection"]
-pub struct Body {
+pub struct Body(Box<Arriving>);
+
+/// Boxed: with its connection it is large, and it is handed on a lot.
+struct Arriving {
     incoming: Incoming,
     framing: Framing,
+    /// From the request for it to its head.
+    took: Duration,
     /// Bytes that came so far.
     got: u64,
     idle: IdleDeadline,
@@ -53,32 +58,47 @@ pub(super) struct Exchanged {
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming, framing: Framing, exchanged: Exchanged, timeout: Duration) -> Self {
-        let mut body = Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        framing: Framing,
+        took: Duration,
+        exchanged: Exchanged,
+        timeout: Duration,
+    ) -> Self {
+        let mut arriving = Box::new(Arriving {
             incoming,
             framing,
+            took,
             got: 0,
             idle: IdleDeadline::new(timeout),
             broken: None,
             exchanged: Some(exchanged),
-        };
-        if http_body::Body::is_end_stream(&body.incoming) {
-            body.complete();
+        });
+        if arriving.incoming.is_end_stream() {
+            arriving.complete();
         }
-        body
+        Self(arriving)
     }
 
     /// The body of a 101, whose connection is no longer one of HTTP.
     pub(super) fn switched(incoming: Incoming) -> Self {
         let idle = IdleDeadline::new(Duration::ZERO);
-        Self { incoming, framing: Framing::None, got: 0, idle, broken: None, exchanged: None }
+        let (framing, took) = (Framing::None, Duration::ZERO);
+        Self(Box::new(Arriving { incoming, framing, took, got: 0, idle, broken: None, exchanged: None }))
     }
 
     /// How the end of this body is known. Only an end that proves the body whole makes it fit to be stored.
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.0.framing
     }
 
+    /// How long its head has been waited for, the turn and the connection included.
+    pub fn took(&self) -> Duration {
+        self.0.took
+    }
+}
+
+impl Arriving {
     /// What came, be it just now.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(exchanged) = &mut self.exchanged else { return Poll::Ready(None) };
@@ -136,7 +156,7 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         if this.exchanged.is_none() {
             return Poll::Ready(this.broken.take().map(Err));
         }
@@ -149,7 +169,7 @@ impl http_body::Body for Body {
             match next.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
                     this.got = this.got.saturating_add(data.len() as u64);
-                    if http_body::Body::is_end_stream(&this.incoming) {
+                    if this.incoming.is_end_stream() {
                         this.complete();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -173,11 +193,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchanged.is_none() && self.broken.is_none()
+        self.0.exchanged.is_none() && self.0.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.0.incoming.size_hint()
     }
 }
 

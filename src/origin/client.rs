@@ -65,7 +65,8 @@ impl Client {
         body: RequestBody,
     ) -> Result<Response<Body>, FetchError> {
         let tally = self.0.metrics.begin();
-        let mut turn = match self.0.turns.take().await {
+        let called = Instant::now();
+        let mut turn = match self.0.turns.take(called).await {
             Ok(turn) => turn,
             Err(error) => {
                 tally.failed(&error);
@@ -75,7 +76,7 @@ impl Client {
         match self.answer(head, body, turn.began()).await {
             Ok(answer) => {
                 turn.answered(answer.head.status, answer.came);
-                Ok(self.response(answer, tally, turn))
+                Ok(self.response(answer, called, tally, turn))
             }
             Err(error) => {
                 turn.failed(&error);
@@ -93,9 +94,9 @@ impl Client {
         began: Instant,
     ) -> Result<Box<Answer>, FetchError> {
         let mut request = Some(self.framed(head()?, body));
-        let is_repeatable = request.as_ref().is_some_and(|request| {
-            request.method().is_idempotent() && request.body().is_end_stream()
-        });
+        let is_repeatable = request
+            .as_ref()
+            .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());
         while let Some(connection) = self.0.pool.reuse(began) {
             match self.ask(connection, &mut request, Route::Reused, began).await {
                 Ok(answer) => return Ok(answer),
@@ -148,14 +149,15 @@ impl Client {
         Request::from_parts(head, Upload::new(body, self.0.deadlines.body))
     }
 
-    fn response(&self, answer: Box<Answer>, tally: Tally, turn: Turn) -> Response<Body> {
-        let Answer { head, incoming, framing, connection, track, .. } = *answer;
+    fn response(&self, answer: Box<Answer>, called: Instant, tally: Tally, turn: Turn) -> Response<Body> {
+        let Answer { head, incoming, framing, connection, track, came } = *answer;
         let Some(connection) = connection else {
             tally.switched();
             return Response::from_parts(head, Body::switched(incoming));
         };
         let exchanged =
             Exchanged { connection, pool: self.0.pool.clone(), track, version: head.version, tally, turn };
-        Response::from_parts(head, Body::new(incoming, framing, exchanged, self.0.deadlines.body))
+        let took = came.saturating_duration_since(called);
+        Response::from_parts(head, Body::new(incoming, framing, took, exchanged, self.0.deadlines.body))
     }
 }

@@ -114,8 +114,8 @@ impl Connection {
         self.driver.drive(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Whether the last exchange is over in both directions, and nothing has come or closed since. To be asked after a
-    /// [look](Self::look).
+    /// Whether the last exchange is over in both directions, and nothing has come or closed since, as far as was
+    /// [looked](Self::look).
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }

@@ -82,8 +82,7 @@ impl Turns {
     /// Waits for a turn, if that can be.
     ///
     /// Cancel safe: dropping it gives up the place in the queue.
-    pub(super) async fn take(&self) -> Result<Turn, FetchError> {
-        let now = Instant::now();
+    pub(super) async fn take(&self, now: Instant) -> Result<Turn, FetchError> {
         if self.0.breaker.get().refuses(now) {
             return Err(FetchError::BreakerOpen);
         }

@@ -36,7 +36,8 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
     match usable(&ask, entry.clone(), tier) {
         Some(hit) => fetch::stand(&ask, hit).await,
         None => {
-            let errand = Errand { ask, place, forward, stored: Some(Rc::new(entry)) };
+            let stored = Some(Rc::new(entry));
+            let errand = Errand { ask, place, forward, stored, doubt: None };
             let stale = fetch::stand_in(&errand, policy::Failure::Disconnected).await;
             stale.unwrap_or(answer)
         }

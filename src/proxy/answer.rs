@@ -87,7 +87,7 @@ impl Answer {
 
     /// The origin's own answer, streamed.
     pub(super) fn from_origin(outcome: Outcome, response: Response<origin::Body>) -> Self {
-        let mut response = response.map(|body| Body::Origin(Box::new(body)));
+        let mut response = response.map(Body::Origin);
         policy::strip_addressed(response.headers_mut());
         Self { response, outcome }
     }

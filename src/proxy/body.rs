@@ -18,8 +18,8 @@ pub enum Body {
     Shared(SharedReader),
     /// A part of a body that is read beside others.
     Part(SharedPart),
-    /// Streamed from the origin for this client alone. Boxed: the others are small, and are moved with every hit.
-    Origin(Box<origin::Body>),
+    /// Streamed from the origin for this client alone.
+    Origin(origin::Body),
     /// None: the body that it was to be made of broke off.
     Broken(Option<BodyError>),
 }

@@ -13,7 +13,7 @@ use super::look::{Looked, Seen, look_at_hand, look_up, look_up_variant};
 use super::place::Place;
 use super::{Proxy, again, load, present, refresh};
 use crate::entry::{Entry, Lineage};
-use crate::policy::Reuse;
+use crate::policy::{NotStorable, Reuse};
 use crate::store::{Said, Tier};
 use crate::time;
 
@@ -60,7 +60,7 @@ pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answe
     match judged {
         Judged::Hit(hit) => cut(proxy, &ask, hit).await,
         Judged::Miss(forward, stored) => {
-            fetch::failed(&Errand { ask, place, forward, stored }, Failure::Shed).await
+            fetch::failed(&Errand { ask, place, forward, stored, doubt: None }, Failure::Shed).await
         }
     }
 }
@@ -74,8 +74,8 @@ fn unheld(proxy: &Rc<Proxy>, ask: &Ask, place: Place) -> (Place, Judged) {
 /// Answers from the store if the policy lets it, and otherwise from the origin. What memory has said already is not
 /// asked again.
 pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place: load::Place) -> Answer {
-    let (place, judged, said) = match known {
-        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored), Said::All),
+    let (place, judged, said, doubt) = match known {
+        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored), Said::All, None),
         Known::Place(place) => judged(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
         Known::Nothing => judged(proxy, &ask, look_up(proxy, &ask).await),
     };
@@ -93,7 +93,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place
             Failure::OnlyIfCached.into()
         }
         Judged::Miss(forward, stored) => {
-            let errand = Errand { ask, place, forward, stored };
+            let errand = Errand { ask, place, forward, stored, doubt };
             match said {
                 Said::All => Box::pin(fetch::answer(proxy, errand)).await,
                 Said::Nothing => Box::pin(again::answer(proxy, errand)).await,
@@ -102,10 +102,10 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place
     }
 }
 
-fn judged(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> (Place, Judged, Said) {
-    let Seen { place, found, said } = seen;
+fn judged(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> (Place, Judged, Said, Option<NotStorable>) {
+    let Seen { place, found, said, doubt } = seen;
     let judged = judge(proxy, ask, &place, found);
-    (place, judged, said)
+    (place, judged, said, doubt)
 }
 
 /// What the policy makes of what was found.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 
 use super::Proxy;
@@ -17,7 +17,7 @@ use super::place::Place;
 use super::present::{self, NotMet, present};
 use crate::entry::{Entry, Lineage, Stored};
 use crate::label::Label;
-use crate::origin::{Purpose, RequestBody};
+use crate::origin::{self, Purpose, RequestBody};
 use crate::policy::{self, Exchange, Fate, NotStorable, Reuse, Ruling, StoredHead};
 use crate::store::{Claim, Overtaken, Tier};
 use crate::time;
@@ -32,6 +32,8 @@ pub(super) struct Errand {
     pub(super) forward: Forward,
     /// What is stored and has to be validated. If the origin fails, it may stand in.
     pub(super) stored: Option<Rc<Entry>>,
+    /// Why the last answer could not be shared, where that is known already.
+    pub(super) doubt: Option<NotStorable>,
 }
 
 /// Answers from the origin, sharing one fetch with whoever asks for the same.
@@ -45,9 +47,10 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
     }
     for _ in 0..JOINS_MAX {
         let key = errand.ask.fill_key(errand.place.key);
-        if let Some(reason) = proxy.shared.uncacheable.reason(&key, time::instant()) {
+        let doubt = errand.doubt.or_else(|| proxy.shared.uncacheable.known(&key, time::instant()).reason);
+        if let Some(reason) = doubt {
             errand.ask.note(|explanation| explanation.rule(Question::Collapse, Ruling::no(reason)));
-            return lead(proxy, errand, Leadership::Doubtful(reason)).await;
+            return doubtful(proxy, errand, reason).await;
         }
         let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
         let news = match proxy.shared.fills.join(key, claim) {
@@ -65,7 +68,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
             Followed::Answered(answer) => return *answer,
             Followed::OtherVariant(own) => {
                 errand.ask.note_place(&own, &proxy.rules);
-                errand = Errand { place: own, stored: None, ..errand };
+                errand = Errand { place: own, stored: None, doubt: None, ..errand };
             }
             Followed::Stored => match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => return stand(&errand.ask, hit).await,
@@ -143,8 +146,6 @@ enum Leadership {
     Shared(Lead, Claim),
     /// For itself.
     Alone,
-    /// For itself, and the last such answer could not be stored.
-    Doubtful(NotStorable),
 }
 
 impl Errand {
@@ -155,22 +156,42 @@ impl Errand {
 
 /// Fetches, for its followers too if it has any.
 async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answer {
-    let forward = errand.forward;
-    let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
-    let (leader, claim, doubt) = match leadership {
-        Leadership::Shared(leader, claim) => (Some(leader), claim, None),
-        Leadership::Alone => (None, claim(), None),
-        // What cannot be stored need not be whole.
-        Leadership::Doubtful(reason) if !errand.ask.is_plain() && errand.stored.is_none() => {
-            return directly(proxy, &errand.ask, forward, reason.word()).await;
+    let (lead, claim) = match leadership {
+        Leadership::Shared(leader, claim) => (Some(leader), claim),
+        Leadership::Alone => (None, proxy.store.claim(&errand.place.whole, errand.place.lineage)),
+    };
+    errand.note_role(if lead.is_some() { explain::Role::Leader } else { explain::Role::Alone });
+    let fetched = in_a_task(proxy, &errand, fill::Right { lead, claim }).await;
+    came(proxy, errand, fetched, None).await
+}
+
+/// Fetches for itself, as the last such answer could not be stored.
+async fn doubtful(proxy: &Rc<Proxy>, errand: Errand, reason: NotStorable) -> Answer {
+    let Errand { ask, place, stored, .. } = &errand;
+    // What cannot be stored need not be whole.
+    if stored.is_none() && !ask.is_plain() {
+        return Box::pin(directly(proxy, ask, errand.forward, reason.word())).await;
+    }
+    let claim = proxy.store.claim(&place.whole, place.lineage);
+    errand.note_role(explain::Role::Alone);
+    let fetched = match stored {
+        None => fill::run_alone(proxy, ask, place, claim).await,
+        Some(_) => Box::pin(in_a_task(proxy, &errand, fill::Right { lead: None, claim })).await,
+    };
+    match fetched {
+        // Nearly always so: what is left is to hand it on.
+        Fetched::Direct(response, reason)
+            if ask.is_plain() && policy::Failure::of(response.status()).is_none() =>
+        {
+            unshared(&errand, response, reason)
         }
-        Leadership::Doubtful(reason) => (None, claim(), Some(reason)),
-    };
-    errand.note_role(if leader.is_some() { explain::Role::Leader } else { explain::Role::Alone });
-    let fetched = match doubt {
-        Some(_) if errand.stored.is_none() => fill::run_alone(proxy, &errand.ask, &errand.place, claim).await,
-        Some(_) | None => in_a_task(proxy, &errand, fill::Right { lead: leader, claim }).await,
-    };
+        fetched => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
+    }
+}
+
+/// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be stored.
+async fn came(proxy: &Rc<Proxy>, errand: Errand, fetched: Fetched, doubt: Option<NotStorable>) -> Answer {
+    let forward = errand.forward;
     match fetched {
         Fetched::Shared(whole, admission) => {
             let promise = match doubt {
@@ -193,8 +214,7 @@ async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answ
             if errand.ask.is_partial() && response.status() == StatusCode::OK {
                 return directly(proxy, &errand.ask, forward, reason.word()).await;
             }
-            let whole = Answer::from_origin(Outcome::Uncacheable, *response)
-                .with_status(CacheStatus::NotStored { forward, reason: reason.word() });
+            let whole = unshared(&errand, response, reason);
             cut(&errand, whole).await
         }
         Fetched::Stored => {
@@ -207,6 +227,12 @@ async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answ
         }
         Fetched::Failed(failure) => failed(&errand, failure).await,
     }
+}
+
+/// The origin's own answer, which is for this client alone.
+fn unshared(errand: &Errand, response: Response<origin::Body>, reason: NotStorable) -> Answer {
+    let status = CacheStatus::NotStored { forward: errand.forward, reason: reason.word() };
+    Answer::from_origin(Outcome::Uncacheable, response).with_status(status)
 }
 
 /// In a task of its own, which goes on if the client leaves.
@@ -279,7 +305,7 @@ pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason:
 /// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a `HEAD` says of the stored
 /// response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
 async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer {
-    let Errand { ask, forward, stored, place } = errand;
+    let Errand { ask, forward, stored, place, .. } = errand;
     errand.note_role(explain::Role::Alone);
     ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
     let claim = proxy.store.claim(&place.whole, place.lineage);

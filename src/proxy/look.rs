@@ -6,7 +6,7 @@ use super::ask::Ask;
 use super::cache_status::Ttl;
 use super::place::Place;
 use crate::entry::{Entry, Lineage, Stored};
-use crate::policy::Reuse;
+use crate::policy::{NotStorable, Reuse};
 use crate::store::{Found, Look, Said, Tier};
 use crate::time;
 
@@ -15,6 +15,8 @@ pub(super) struct Seen {
     pub(super) place: Place,
     pub(super) found: Option<(Entry, Tier)>,
     pub(super) said: Said,
+    /// Why the last answer could not be shared, where that is known already.
+    pub(super) doubt: Option<NotStorable>,
 }
 
 /// Looks it up. One question in the common case: a resource that varies has its list of variants in memory. None where there
@@ -22,8 +24,10 @@ pub(super) struct Seen {
 pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
     let uncacheable = &proxy.shared.uncacheable;
     let key = ask.fill_key(ask.key);
-    if !ask.facts.only_if_cached() && uncacheable.is_absent(&key, time::instant()) {
-        return Seen { place: Place::whole(ask.key, Lineage::NONE), found: None, said: Said::All };
+    let doubt = uncacheable.known(&key, time::instant());
+    if doubt.is_absent && !ask.facts.only_if_cached() {
+        let place = Place::whole(ask.key, Lineage::NONE);
+        return Seen { place, found: None, said: Said::All, doubt: doubt.reason };
     }
     let Look { found, lineage, said } = proxy.store.find(&ask.key, &ask.inbound.target).await;
     match found {
@@ -32,10 +36,10 @@ pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
             if said == Said::All && lineage == Lineage::NONE {
                 uncacheable.absent(&key, time::instant());
             }
-            Seen { place: Place::whole(ask.key, lineage), found: None, said }
+            Seen { place: Place::whole(ask.key, lineage), found: None, said, doubt: None }
         }
         Some(Found { stored: Stored::Response(entry), tier, .. }) => {
-            Seen { place: Place::whole(ask.key, lineage), found: Some((entry, tier)), said }
+            Seen { place: Place::whole(ask.key, lineage), found: Some((entry, tier)), said, doubt: None }
         }
         Some(Found { stored: Stored::Variants(variants), .. }) => {
             let place = Place::variant(ask.key, lineage, variants, &ask.inbound.headers);
@@ -47,7 +51,7 @@ pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
 pub(super) async fn look_up_variant(proxy: &Proxy, ask: &Ask, place: Place) -> Seen {
     let look = proxy.store.find(&place.key, &ask.inbound.target).await;
     let found = look.found.and_then(|found| variant(&place, found));
-    Seen { place, found, said: look.said }
+    Seen { place, found, said: look.said, doubt: None }
 }
 
 /// What stands under a variant's key. It is stale if the resource has been purged softly since it was stored: the list of

@@ -109,6 +109,21 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
+    let origin = Origin::listen().await;
+    let client = origin.client();
+    let (first, mut old) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
+    read(first).await.unwrap();
+    old.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
+    sleep(Duration::from_millis(1)).await;
+    let (second, _new) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(HELLO));
+    assert_eq!(read(second).await.unwrap(), "hello");
+    old.closed().await;
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"fresh\"}"), 2);
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 0);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
     let origin = Origin::listen().await;
     let client = origin.client();

@@ -15,15 +15,15 @@ use tracing::debug;
 
 use super::keep::Keep;
 use super::response::{Fetched, SharedResponse};
+use super::run::refuse;
 use super::table::{Lead, News};
 use crate::entry::NotJson;
-use crate::label::Label;
 use crate::limits::{FILL_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
 use crate::origin;
 use crate::policy::{self, NotStorable, Ruling, StoredFacts};
 use crate::proxy::Proxy;
 use crate::proxy::answer::{Answer, Outcome};
-use crate::proxy::ask::{Ask, Asker, FillKey};
+use crate::proxy::ask::{Ask, FillKey};
 use crate::proxy::body::{Body, SharedReader};
 use crate::proxy::doorkeeper::Admission;
 use crate::proxy::explain::Question;
@@ -194,16 +194,8 @@ impl Fill {
         }
     }
 
-    /// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
     pub(super) fn refuse(&self, reason: NotStorable) {
-        self.proxy.metrics.not_stored(reason);
-        debug!(reason = reason.word(), credentialed = self.key.asker == Asker::Credentialed, "not stored");
-        if !matches!(
-            reason,
-            NotStorable::CutBody | NotStorable::Changed | NotStorable::BodyMemory | NotStorable::FirstSight
-        ) {
-            self.proxy.shared.uncacheable.add(self.key, reason, time::instant());
-        }
+        refuse(&self.proxy, self.key, reason);
     }
 
     pub(super) fn tell(&self, news: News) {

@@ -49,11 +49,11 @@ pub(super) async fn adopt(
     let place = Place::whole(claim.resource(), claim.lineage());
     inbound.method = Method::GET;
     let ask = Rc::new(Ask::new(inbound, &proxy.rules));
-    let fill = Fill::adopting(Rc::clone(proxy), ask, place, claim);
-    if let Err(reason) = fill.body_fits(&response) {
+    if let Err(reason) = run::body_fits(proxy, &response) {
         proxy.metrics.not_stored(reason);
         return Answer::from_origin(Outcome::Pass, response);
     }
+    let fill = Fill::adopting(Rc::clone(proxy), ask, place, claim);
     let (to_client, fetched) = oneshot::channel();
     proxy.tasks.spawn(fill.share(response, facts, to_client));
     match fetched.await {

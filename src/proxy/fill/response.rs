@@ -47,7 +47,7 @@ pub(in crate::proxy) enum Fetched {
     /// What was stored, since the origin said that it is still right.
     Validated(Box<Answer>),
     /// An answer for this client alone, and why.
-    Direct(Box<Response<origin::Body>>, NotStorable),
+    Direct(Response<origin::Body>, NotStorable),
     /// None: another node has fetched meanwhile, and it is stored.
     Stored,
     /// None.

@@ -13,11 +13,12 @@ use super::keep::Keep;
 use super::response::{Fetched, SharedResponse};
 use super::table::{Lead, News};
 use crate::entry::{Entry, Lineage};
+use crate::label::Label;
 use crate::origin::{self, FetchError, Purpose, RequestBody};
 use crate::policy::{self, Exchange, Fate, NotSelected, NotStorable, StoredFacts, StoredHead};
 use crate::proxy::Proxy;
 use crate::proxy::answer::{Answer, Outcome};
-use crate::proxy::ask::Ask;
+use crate::proxy::ask::{Ask, Asker, FillKey};
 use crate::proxy::body::Body;
 use crate::proxy::explain::Question;
 use crate::proxy::failure::Failure;
@@ -69,24 +70,72 @@ pub(in crate::proxy) async fn run_alone(
     place: &Place,
     claim: Claim,
 ) -> Fetched {
-    let fill = Fill::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
     let requested = time::now();
-    let response = match fill.ask_the_origin(None).await {
-        Ok(response) => Box::new(response),
+    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable));
+    let response = match proxy.origin.send(head, RequestBody::Empty).await {
+        Ok(response) => response,
         Err(error) => return Fetched::Failed(Failure::from(&error)),
     };
-    let storable = fill.storable(&response, requested);
-    fill.ask.note(|explanation| explanation.storable(&storable));
+    proxy.note_fetch(None, response.body().took());
+    let storable = storable(proxy, ask, &response, requested);
+    ask.note(|explanation| explanation.storable(&storable));
     match storable {
         Ok(facts) => {
+            let fill = Fill::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
             let (to_client, fetched) = oneshot::channel();
-            proxy.tasks.spawn(fill.share(*response, facts, to_client));
+            proxy.tasks.spawn(fill.share(response, facts, to_client));
             fetched.await.unwrap_or(Fetched::Failed(Failure::Closed))
         }
         Err(reason) => {
-            fill.refuse(reason);
+            refuse(proxy, ask.fill_key(place.key), reason);
             Fetched::Direct(response, reason)
         }
+    }
+}
+
+/// Everything that can be said before the body is there.
+fn storable(
+    proxy: &Proxy,
+    ask: &Ask,
+    response: &Response<origin::Body>,
+    requested: Timestamp,
+) -> Result<StoredFacts, NotStorable> {
+    let facts = policy::storable(&exchange(ask, response, requested), &proxy.rules)?;
+    body_fits(proxy, response)?;
+    Ok(facts.jittered(proxy.rules.jitter, fastrand::f64()))
+}
+
+fn exchange<'a>(ask: &'a Ask, response: &'a Response<origin::Body>, requested: Timestamp) -> Exchange<'a> {
+    Exchange {
+        request: &ask.facts,
+        status: response.status(),
+        response: response.headers(),
+        requested,
+        received: time::now(),
+    }
+}
+
+/// Whether the body will show that it is whole, and is not known to be too large.
+pub(super) fn body_fits(proxy: &Proxy, response: &Response<origin::Body>) -> Result<(), NotStorable> {
+    if !response.body().framing().proves_whole() {
+        // The end of the connection is the end of the body, or a cut: nothing can tell.
+        return Err(NotStorable::Undelimited);
+    }
+    if response.body().size_hint().lower() > proxy.rules.body_bytes_max as u64 {
+        return Err(NotStorable::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
+pub(super) fn refuse(proxy: &Proxy, key: FillKey, reason: NotStorable) {
+    proxy.metrics.not_stored(reason);
+    debug!(reason = reason.word(), credentialed = key.asker == Asker::Credentialed, "not stored");
+    if !matches!(
+        reason,
+        NotStorable::CutBody | NotStorable::Changed | NotStorable::BodyMemory | NotStorable::FirstSight
+    ) {
+        proxy.shared.uncacheable.add(key, reason, time::instant());
     }
 }
 
@@ -100,10 +149,9 @@ impl Fill {
             }
             Ok(head)
         };
-        let begun = time::instant();
         let response = origin.send(head, RequestBody::Empty).await?;
         let shared = self.lead.as_ref().map(|_| self.key);
-        self.proxy.note_fetch(shared, time::instant().duration_since(begun));
+        self.proxy.note_fetch(shared, response.body().took());
         Ok(response)
     }
 
@@ -122,45 +170,12 @@ impl Fill {
         requested: Timestamp,
         to_client: oneshot::Sender<Fetched>,
     ) {
-        let storable = self.storable(&response, requested);
+        let storable = storable(&self.proxy, &self.ask, &response, requested);
         self.ask.note(|explanation| explanation.storable(&storable));
         match storable {
             Ok(facts) => self.share(response, facts, to_client).await,
             Err(reason) => self.hand_over(response, reason, to_client),
         }
-    }
-
-    /// Everything that can be said before the body is there.
-    fn storable(
-        &self,
-        response: &Response<origin::Body>,
-        requested: Timestamp,
-    ) -> Result<StoredFacts, NotStorable> {
-        let facts = policy::storable(&self.exchange(response, requested), &self.proxy.rules)?;
-        self.body_fits(response)?;
-        Ok(facts.jittered(self.proxy.rules.jitter, fastrand::f64()))
-    }
-
-    fn exchange<'a>(&'a self, response: &'a Response<origin::Body>, requested: Timestamp) -> Exchange<'a> {
-        Exchange {
-            request: &self.ask.facts,
-            status: response.status(),
-            response: response.headers(),
-            requested,
-            received: time::now(),
-        }
-    }
-
-    /// Whether the body will show that it is whole, and is not known to be too large.
-    pub(super) fn body_fits(&self, response: &Response<origin::Body>) -> Result<(), NotStorable> {
-        if !response.body().framing().proves_whole() {
-            // The end of the connection is the end of the body, or a cut: nothing can tell.
-            return Err(NotStorable::Undelimited);
-        }
-        if response.body().size_hint().lower() > self.body_bytes_max() as u64 {
-            return Err(NotStorable::BodyTooLarge);
-        }
-        Ok(())
     }
 
     /// The answer is for the client alone: it gets the origin's own stream, at the origin's own pace.
@@ -173,7 +188,7 @@ impl Fill {
         self.refuse(reason);
         let errored = policy::Failure::of(response.status()).is_some();
         self.tell(if errored { News::Errored } else { News::Alone });
-        drop(to_client.send(Fetched::Direct(Box::new(response), reason)));
+        drop(to_client.send(Fetched::Direct(response, reason)));
     }
 
     /// What is stored is still right, says the origin (RFC 9111 §4.3.4).
@@ -186,7 +201,7 @@ impl Fill {
     ) {
         let head =
             StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
-        let freshened = policy::freshen(head, &self.exchange(&response, requested), &self.proxy.rules);
+        let freshened = policy::freshen(head, &exchange(&self.ask, &response, requested), &self.proxy.rules);
         self.ask.note(|explanation| explanation.rule(Question::Validate, &freshened));
         let freshened = match freshened {
             Ok(freshened) => freshened,

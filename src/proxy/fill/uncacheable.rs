@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use quick_cache::sync::Cache;
 
-use crate::limits::{UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED};
+use crate::limits::{UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED, UNCACHEABLE_RENEWED};
 use crate::policy::NotStorable;
 use crate::proxy::ask::FillKey;
 
@@ -26,20 +26,28 @@ struct Remembered {
     absent_until: Option<Instant>,
 }
 
+/// What holds of a key.
+#[derive(Clone, Copy, Default)]
+pub(in crate::proxy) struct Doubt {
+    /// Why its last answer could not be shared, if that was lately.
+    pub(in crate::proxy) reason: Option<NotStorable>,
+    /// The store need not be asked: it had nothing lately, and nothing could be stored since.
+    pub(in crate::proxy) is_absent: bool,
+}
+
 impl Uncacheable {
     /// Nothing is remembered yet.
     pub(in crate::proxy) fn new() -> Self {
         Self(Cache::new(UNCACHEABLE_KEYS_MAX))
     }
 
-    /// Why `key` was found uncacheable lately, if it was.
-    pub(in crate::proxy) fn reason(&self, key: &FillKey, now: Instant) -> Option<NotStorable> {
-        self.0.get(key).filter(|known| now < known.until).map(|known| known.reason)
-    }
-
-    /// Whether the store need not be asked for `key`, since it had nothing lately and nothing could be stored since.
-    pub(in crate::proxy) fn is_absent(&self, key: &FillKey, now: Instant) -> bool {
-        self.0.get(key).and_then(|known| known.absent_until).is_some_and(|until| now < until)
+    /// What is known of `key`.
+    pub(in crate::proxy) fn known(&self, key: &FillKey, now: Instant) -> Doubt {
+        let Some(known) = self.0.get(key) else { return Doubt::default() };
+        Doubt {
+            reason: (now < known.until).then_some(known.reason),
+            is_absent: known.absent_until.is_some_and(|until| now < until),
+        }
     }
 
     /// The store has nothing for `key`: remembered for [`UNCACHEABLE_REMEMBERED`], if the key is.
@@ -49,10 +57,16 @@ impl Uncacheable {
         }
     }
 
-    /// Remembers `key` for [`UNCACHEABLE_REMEMBERED`].
+    /// Remembers `key` for [`UNCACHEABLE_REMEMBERED`]; not anew for every request, but when [`UNCACHEABLE_RENEWED`] is over.
     pub(in crate::proxy) fn add(&self, key: FillKey, reason: NotStorable, now: Instant) {
-        let absent_until = self.0.get(&key).and_then(|known| known.absent_until);
-        self.0.insert(key, Remembered { reason, until: now + UNCACHEABLE_REMEMBERED, absent_until });
+        let known = self.0.get(&key);
+        let until = now + UNCACHEABLE_REMEMBERED;
+        let is_news =
+            known.is_none_or(|known| known.reason != reason || known.until + UNCACHEABLE_RENEWED < until);
+        if is_news {
+            let absent_until = known.and_then(|known| known.absent_until);
+            self.0.insert(key, Remembered { reason, until, absent_until });
+        }
     }
 
     /// Its answers can be shared after all.
@@ -74,13 +88,13 @@ mod tests {
         let key = FillKey { key: CacheKey::of(&target), asker: Asker::Anonymous };
         let other = FillKey { asker: Asker::Credentialed, ..key };
         let (uncacheable, now) = (Uncacheable::new(), time::instant());
-        assert_eq!(uncacheable.reason(&key, now), None);
+        assert_eq!(uncacheable.known(&key, now).reason, None);
         uncacheable.add(key, NotStorable::Private, now);
-        assert_eq!(uncacheable.reason(&key, now), Some(NotStorable::Private));
-        assert_eq!(uncacheable.reason(&other, now), None);
-        assert_eq!(uncacheable.reason(&key, now + UNCACHEABLE_REMEMBERED), None);
+        assert_eq!(uncacheable.known(&key, now).reason, Some(NotStorable::Private));
+        assert_eq!(uncacheable.known(&other, now).reason, None);
+        assert_eq!(uncacheable.known(&key, now + UNCACHEABLE_REMEMBERED).reason, None);
         uncacheable.remove(&key);
-        assert_eq!(uncacheable.reason(&key, now), None);
+        assert_eq!(uncacheable.known(&key, now).reason, None);
     }
 
     #[test]
@@ -90,21 +104,21 @@ mod tests {
         let (uncacheable, looked) = (Uncacheable::new(), time::instant());
         uncacheable.absent(&key, looked);
         assert!(
-            !uncacheable.is_absent(&key, looked),
+            !uncacheable.known(&key, looked).is_absent,
             "of a key that may be cacheable, nothing is remembered"
         );
 
         uncacheable.add(key, NotStorable::Private, looked);
-        assert!(!uncacheable.is_absent(&key, looked));
+        assert!(!uncacheable.known(&key, looked).is_absent);
         uncacheable.absent(&key, looked);
         let later = looked + UNCACHEABLE_REMEMBERED / 2;
         uncacheable.add(key, NotStorable::Private, later);
-        assert!(uncacheable.is_absent(&key, later));
+        assert!(uncacheable.known(&key, later).is_absent);
         assert!(
-            !uncacheable.is_absent(&key, looked + UNCACHEABLE_REMEMBERED),
+            !uncacheable.known(&key, looked + UNCACHEABLE_REMEMBERED).is_absent,
             "an answer does not prolong it"
         );
         uncacheable.remove(&key);
-        assert!(!uncacheable.is_absent(&key, later), "it was stored");
+        assert!(!uncacheable.known(&key, later).is_absent, "it was stored");
     }
 }
