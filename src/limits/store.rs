@@ -66,6 +66,9 @@ pub const CLOCK_KEPT: Duration = Duration::from_secs(2 * LIFETIME_MAX.as_secs())
 /// How often a worker that stores looks at the clock: whether it has long enough to live, and so that a Redis that evicts what
 /// was not used lately does not take it for such.
 pub const CLOCK_RENEWED: Duration = Duration::from_secs(1);
+/// How long entries are held against the last known state of the purge clock once it is known to have moved: as long as a
+/// round trip may take that nobody waits for. Beyond it, who needs it asks.
+pub const CLOCK_OUTRUN_MAX: Duration = Duration::from_millis(20);
 /// How many keys one request or purge asks Redis about at a time: others have to find room beside it.
 pub const STORE_TOGETHER_MAX: usize = 8;
 /// How many tags' counters a process knows at a time; those of others are asked for.

@@ -42,6 +42,17 @@ impl Seats {
         self.at(witness.seat).is_some_and(|live| live.load(Ordering::Acquire) == witness.incarnation)
     }
 
+    /// A witness that is true for as long as the other is kept: for tests of what is made of it.
+    #[cfg(test)]
+    pub(crate) fn take(self: &Arc<Self>) -> (impl Sized + use<>, Option<Witness>) {
+        let presence = Presence::claim(Arc::clone(self));
+        let witness = presence.as_ref().and_then(|presence| {
+            presence.begin();
+            presence.witness()
+        });
+        (presence, witness)
+    }
+
     fn at(&self, seat: u32) -> Option<&AtomicU64> {
         self.live.get(usize::try_from(seat).ok()?)
     }

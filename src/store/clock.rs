@@ -5,38 +5,45 @@
 //! are entries looked at again, each when it is next asked for: the purge clock first, and, where that has moved since the
 //! entry was fetched, the counters of its tags.
 //!
+//! When news come that the clock has moved, it is read again at once (`fleet.rs: follow_clock`), and hits go on meanwhile by
+//! what was known: a purge is confirmed only when every worker has said that it has caught up, and none says so while it goes
+//! on like that ([`Clock::settled`]).
+//!
 //! **Always:** what is not known is asked for, and a counter that is not there means that its entries are gone. What is
 //! forgotten keeps its last value for one use: when Redis cannot be reached, what was purged before stays purged.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::{Cache, EntryAction};
 
+use super::learn::Told;
 use super::ledger::{Counter, Fate, Ledger, Sweep};
 use super::purge::{Full, Strength};
 use super::trust::Trust;
 use crate::entry::{self, TagDigest, Tick};
 use crate::key::Target;
-use crate::limits::COUNTERS_MAX;
+use crate::limits::{CLOCK_OUTRUN_MAX, COUNTERS_MAX};
 use crate::redis::Seats;
 use crate::time::Timestamp;
 
 /// The purges, as this process knows them.
 pub(super) struct Clock {
-    /// Changes with everything below; zero while the clock is not known.
+    /// Changes with everything below; zero while the clock is not known. With [`PASSING`] in it, it does not hold for ever.
+    /// Written with the ledger's lock held.
     view: AtomicU64,
     /// The last view that was given.
     views: AtomicU64,
     /// How often the clock has moved, or may have.
     moves: AtomicU64,
-    /// The view does not hold for ever.
-    is_passing: AtomicBool,
     ledger: RwLock<Known<Ledger>>,
     counters: Cache<u128, Known<Counter>>,
     seats: Arc<Seats>,
 }
+
+/// In a view: whether the ledger is still trusted has to be asked.
+const PASSING: u64 = 1 << 63;
 
 /// What was last read, and whether it may be believed.
 #[derive(Clone)]
@@ -48,11 +55,11 @@ struct Known<T> {
     kept: Option<Instant>,
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Footing {
-    /// Only what holds counts.
-    Firm,
+/// On what ground it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Footing<'a> {
+    /// Only what holds counts, and what this request was told.
+    Firm(&'a Told),
     /// Nobody can be asked: what was last known has to do.
     LastKnown,
 }
@@ -75,7 +82,6 @@ impl Clock {
             view: AtomicU64::new(0),
             views: AtomicU64::new(0),
             moves: AtomicU64::new(0),
-            is_passing: AtomicBool::new(false),
             ledger: RwLock::new(Known { value: None, trust: None, kept: None }),
             counters: Cache::new(COUNTERS_MAX),
             seats,
@@ -92,7 +98,13 @@ impl Clock {
     /// The view, or zero if it is not known whether anything has been purged.
     pub(super) fn view(&self) -> u64 {
         let view = self.view.load(Ordering::Acquire);
-        if self.is_passing.load(Ordering::Relaxed) && !self.is_known() { 0 } else { view }
+        if view & PASSING == 0 {
+            return view;
+        }
+        // Both at one moment: what is trusted by now may be of another view.
+        let known = self.ledger();
+        let holds = known.trust.is_some_and(|trust| trust.holds(&self.seats));
+        if holds { self.view.load(Ordering::Acquire) & !PASSING } else { 0 }
     }
 
     /// How often the clock has moved.
@@ -110,19 +122,22 @@ impl Clock {
     }
 
     /// What the purges mean for an entry of this target.
-    pub(super) fn judge(&self, bytes: &[u8], target: &Target, footing: Footing) -> Verdict {
+    pub(super) fn judge(&self, bytes: &[u8], target: &Target, footing: Footing<'_>) -> Verdict {
         // Before anything is looked at: what changes meanwhile makes another view.
-        let view = self.view();
+        let mut view = self.view();
         let Some((tick, tags)) = entry::history(bytes) else { return Verdict::Fate(Fate::Stands, view) };
         let ledger = self.ledger();
-        let known = match (footing, &ledger.value) {
-            (Footing::Firm, _) if view == 0 => return Verdict::NoClock,
+        let known = match footing {
+            Footing::Firm(told) if view == 0 => told.ledger.as_ref(),
+            Footing::Firm(_) | Footing::LastKnown => ledger.value.as_ref(),
+        };
+        let known = match (footing, known) {
             (_, Some(known)) => known,
             (Footing::LastKnown, None) => return Verdict::Fate(Fate::Stands, 0),
-            (Footing::Firm, None) => return Verdict::NoClock,
+            (Footing::Firm(_), None) => return Verdict::NoClock,
         };
         // Stored while nobody could say how many purges there had been.
-        if footing == Footing::LastKnown && tick == Tick::default() {
+        if matches!(footing, Footing::LastKnown) && tick == Tick::default() {
             return Verdict::Fate(Fate::Stands, 0);
         }
         let mut fate = known.judge(tick, target);
@@ -132,9 +147,17 @@ impl Clock {
         }
         let mut unknown = Vec::new();
         for tag in tags {
-            match self.counter(tag, footing) {
+            let counter = match footing {
+                Footing::LastKnown => self.last_counter(tag),
+                Footing::Firm(told) => self.counter(tag).or_else(|| {
+                    // What only this request was told is no view of anybody else's.
+                    view = 0;
+                    told.counter(tag)
+                }),
+            };
+            match counter {
                 Some(counter) => fate = fate.and(counter.map_or(Fate::Gone, |counter| counter.judge(tick))),
-                None if footing == Footing::LastKnown => {}
+                None if matches!(footing, Footing::LastKnown) => {}
                 None => unknown.push(tag),
             }
         }
@@ -145,10 +168,14 @@ impl Clock {
     }
 
     /// The counter of a tag: `None` if it is not known, `Some(None)` if there is none.
-    pub(super) fn counter(&self, tag: TagDigest, footing: Footing) -> Option<Option<Counter>> {
+    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
         let known = self.counters.get(&tag.0)?;
-        let holds = known.trust.is_some_and(|trust| trust.holds(&self.seats));
-        (holds || footing == Footing::LastKnown).then_some(known.value)
+        known.trust.is_some_and(|trust| trust.holds(&self.seats)).then_some(known.value)
+    }
+
+    /// The same, as it was when it was last known.
+    fn last_counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
+        self.counters.get(&tag.0).map(|known| known.value)
     }
 
     /// What stands in Redis.
@@ -164,9 +191,9 @@ impl Clock {
         if before.is_some_and(|before| before != ledger.tick) {
             self.moves.fetch_add(1, Ordering::AcqRel);
         }
-        self.is_passing.store(matches!(trust, Trust::Until(_)), Ordering::Relaxed);
         *known = Known { value: Some(ledger), trust: Some(trust), kept: None };
-        self.view.store(self.next_view(), Ordering::Release);
+        let passing = if matches!(trust, Trust::Until(_)) { PASSING } else { 0 };
+        self.view.store(self.next_view() | passing, Ordering::Release);
     }
 
     /// What stands of a tag in Redis.
@@ -191,7 +218,7 @@ impl Clock {
 
     /// Counts the purge of a tag at this tick, where there is no Redis.
     pub(super) fn count_tag(&self, tag: TagDigest, tick: Tick, strength: Strength, now: Timestamp) {
-        let known = self.counter(tag, Footing::Firm).flatten().filter(|known| known.epoch == tick.epoch);
+        let known = self.counter(tag).flatten().filter(|known| known.epoch == tick.epoch);
         let counter = match (known, strength) {
             // What was purged before is not known any more: then everything was.
             (None, _) => Counter::at(tick),
@@ -202,7 +229,34 @@ impl Clock {
         self.renew();
     }
 
-    /// The clock has moved.
+    /// The clock has moved, says Redis, and it is being read: what is known goes on until then.
+    pub(super) fn outrun(&self, now: Instant) {
+        let mut known = self.ledger_mut();
+        match known.trust {
+            Some(Trust::Tracked(witness)) => {
+                known.trust = Some(Trust::Outrun(witness, now + CLOCK_OUTRUN_MAX));
+                self.view.fetch_or(PASSING, Ordering::AcqRel);
+                self.moves.fetch_add(1, Ordering::AcqRel);
+            }
+            // For no longer than since the first news.
+            Some(Trust::Outrun(..)) => drop(self.moves.fetch_add(1, Ordering::AcqRel)),
+            Some(Trust::Always | Trust::Until(_) | Trust::Arriving(_)) | None => {
+                drop(known);
+                self.forget();
+            }
+        }
+    }
+
+    /// Every connection of a worker has brought the news that were on their way, and it is about to say so: by what is not
+    /// read again by now, nobody goes on.
+    pub(super) fn settled(&self) {
+        let is_outrun = matches!(self.ledger().trust, Some(Trust::Outrun(..)));
+        if is_outrun {
+            self.forget();
+        }
+    }
+
+    /// The clock has moved, or may have.
     pub(super) fn forget(&self) {
         let mut known = self.ledger_mut();
         known.trust = None;
@@ -247,8 +301,9 @@ impl Clock {
     /// Another view of the same.
     fn renew(&self) {
         let known = self.ledger_mut();
-        if self.view.load(Ordering::Acquire) != 0 {
-            self.view.store(self.next_view(), Ordering::Release);
+        let view = self.view.load(Ordering::Acquire);
+        if view != 0 {
+            self.view.store(self.next_view() | (view & PASSING), Ordering::Release);
         }
         drop(known);
     }
@@ -264,5 +319,133 @@ impl Clock {
 
     fn ledger_mut(&self) -> RwLockWriteGuard<'_, Known<Ledger>> {
         self.ledger.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::{Entry, Lineage, Stamp, Stored};
+    use crate::key::{CacheKey, Scheme};
+    use crate::policy::{Obligations, StoredFacts};
+    use crate::store::purge::{Prefix, Tag};
+    use crate::time::instant;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn target() -> Target {
+        Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap()
+    }
+
+    fn tag() -> TagDigest {
+        Tag::parse("x").unwrap().digest()
+    }
+
+    /// An entry with a tag that was fetched then.
+    fn entry(tick: Tick) -> Bytes {
+        let facts = StoredFacts {
+            received: Timestamp::EPOCH,
+            initial_age: Duration::ZERO,
+            lifetime: HOUR,
+            obligations: Obligations::default(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        let stored = Stored::Response(Entry {
+            facts,
+            status: StatusCode::OK,
+            head: HeaderMap::new(),
+            body: Bytes::new(),
+        });
+        let stamp = Stamp { lineage: Lineage::NONE, tick, tags: vec![tag()] };
+        entry::encode(&CacheKey::of(&target()), &stored, &stamp).unwrap()
+    }
+
+    fn judged(clock: &Clock, entry: &[u8], told: &Told) -> Verdict {
+        clock.judge(entry, &target(), Footing::Firm(told))
+    }
+
+    /// A clock that has been read, the entry that was fetched then, and whoever would bring news.
+    fn read() -> (Arc<Clock>, Ledger, Bytes, impl Sized) {
+        let seats = Seats::new();
+        let (presence, witness) = seats.take();
+        let (clock, ledger) = (Clock::new(seats), Ledger::new());
+        clock.learn(ledger.clone(), Trust::Tracked(witness.unwrap()));
+        let entry = entry(ledger.tick);
+        (clock, ledger, entry, presence)
+    }
+
+    /// The same clock after one more purge, of what the entry is part of.
+    fn swept(ledger: &Ledger) -> Ledger {
+        let mut swept = ledger.clone();
+        let prefix = Prefix::parse("http://api.test/a").unwrap();
+        swept.count(Sweep::Prefix(prefix, Strength::Hard), Timestamp::EPOCH).unwrap();
+        swept
+    }
+
+    #[test]
+    fn while_it_is_read_again_hits_go_on_by_what_was_known() {
+        let (clock, ledger, entry, _presence) = read();
+        let before = clock.view();
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Stands, before));
+        clock.outrun(instant() + HOUR);
+        assert_eq!(clock.view(), before, "whoever was looked at need not be again");
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Stands, before));
+        let (_other, witness) = clock.seats.take();
+        clock.learn(swept(&ledger), Trust::Tracked(witness.unwrap()));
+        assert_ne!(clock.view(), before);
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Gone, clock.view()));
+    }
+
+    #[test]
+    fn nobody_has_caught_up_who_goes_on_like_that() {
+        let (clock, ledger, entry, _presence) = read();
+        clock.settled();
+        assert_ne!(clock.view(), 0, "nothing has moved");
+        clock.outrun(instant() + HOUR);
+        clock.settled();
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        // Late, and of before the move: nobody takes it for more than what he was told.
+        let mut told = Told::default();
+        told.ledger = Some(ledger);
+        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, 0));
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+    }
+
+    #[test]
+    fn nobody_goes_on_like_that_for_long() {
+        let (clock, _, entry, _presence) = read();
+        clock.outrun(instant().checked_sub(2 * CLOCK_OUTRUN_MAX).unwrap());
+        clock.outrun(instant());
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock, "more news are no reprieve");
+    }
+
+    #[test]
+    fn nobody_goes_on_like_that_without_whoever_brought_the_news() {
+        let (clock, _, entry, presence) = read();
+        clock.outrun(instant() + HOUR);
+        drop(presence);
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        clock.forsaken();
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+    }
+
+    #[test]
+    fn a_counter_that_only_one_was_told_makes_no_view() {
+        let (clock, ledger, entry, _presence) = read();
+        let (_other, witness) = clock.seats.take();
+        let mut moved = ledger.clone();
+        moved.count(Sweep::Counted, Timestamp::EPOCH).unwrap();
+        clock.learn(moved, Trust::Tracked(witness.unwrap()));
+        let mut told = Told::default();
+        assert_eq!(judged(&clock, &entry, &told), Verdict::NoCounters(vec![tag()]));
+        told.hear(tag(), Some(Counter::at(ledger.tick)));
+        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, 0));
+        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoCounters(vec![tag()]));
+        clock.learn_counter(tag(), Some(Counter::at(ledger.tick)), Trust::Tracked(witness.unwrap()), None);
+        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, clock.view()));
     }
 }

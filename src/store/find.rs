@@ -7,23 +7,20 @@
 //!    └─ nothing ───────┴─► Redis: the entry, and beside it the clock if it is not known
 //! ```
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::clock::{Footing, Verdict};
-use super::ledger::{Counter, Fate, Ledger};
+use super::learn::Told;
+use super::ledger::Fate;
 use super::memory::Held;
 use super::metrics::{Change, Lookup};
-use super::scripts::{self, CLOCK};
 use super::together::together;
 use super::trust::Trust;
-use super::{Found, Look, Said, Store, Tier, decimal};
-use crate::entry::{Checksum, Entry, Kind, Lineage, Standing, Stored, TagDigest};
+use super::{Found, Look, Said, Store, Tier};
+use crate::entry::{Checksum, Entry, Kind, Lineage, Standing, Stored};
 use crate::key::{CacheKey, Target};
-use crate::limits::{CLOCK_KEPT, MEMORY_ALONE_AFTER};
+use crate::limits::MEMORY_ALONE_AFTER;
 use crate::redis::{Client, Command, Reading, Reply, Unavailable};
-use crate::time::{self, millis};
 
 impl Store {
     /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip, and another one where
@@ -36,15 +33,18 @@ impl Store {
             return held.map_or(Look::nothing(), |held| self.find_alone(key, target, held));
         };
         if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.seats)) {
-            match self.judged(redis, &held.bytes, target).await {
+            match self.judged(redis, &held.bytes, target, Told::default()).await {
                 Ok((fate, view)) => return self.out_of_memory(key, held, fate, view),
                 Err(why) => return self.unasked(redis, key, target, Some(held.clone()), why),
             }
         }
         let name = self.name(key);
         let get = Command::Get { key: &name };
+        let mut told = Told::default();
         let read = if self.shared.clock.view() == 0 {
-            tokio::join!(redis.read(&get), Box::pin(self.learn_clock(redis))).0
+            let (read, ledger) = tokio::join!(redis.read(&get), Box::pin(self.shared.learn_clock(redis)));
+            told.ledger = ledger.ok();
+            read
         } else {
             redis.read(&get).await
         };
@@ -58,7 +58,7 @@ impl Store {
                     }
                     standing => standing.map_or(Lineage::NONE, |standing| standing.lineage),
                 };
-                match self.judged(redis, &bytes, target).await {
+                match self.judged(redis, &bytes, target, told).await {
                     Ok((fate, view)) => self.out_of_redis(key, &name, bytes, &reading, fate, view),
                     Err(why) => Look { found: None, lineage, said: Said::by(why) },
                 }
@@ -82,7 +82,7 @@ impl Store {
         if view != 0 && view == held.view {
             return self.found(key, &held, Fate::Stands);
         }
-        match self.shared.clock.judge(&held.bytes, target, Footing::Firm) {
+        match self.shared.clock.judge(&held.bytes, target, Footing::Firm(&Told::default())) {
             // Counted where it is looked up again.
             Verdict::Fate(Fate::Gone, _) | Verdict::NoClock | Verdict::NoCounters(_) => None,
             Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view).found,
@@ -100,14 +100,14 @@ impl Store {
         if self.decoded(key, &bytes, Checksum::Compare, Fate::Stands, Tier::Redis).is_none() {
             return false;
         }
-        let Some(trust) = self.remembered(&name, &reading) else { return false };
+        let Some(trust) = self.shared.remembered(redis, &name, &reading) else { return false };
         memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(&bytes), trust, view: 0 });
         true
     }
 
     /// Where there is no Redis, whatever is not known is not there.
     fn find_alone(&self, key: &CacheKey, target: &Target, held: Held) -> Look {
-        match self.shared.clock.judge(&held.bytes, target, Footing::Firm) {
+        match self.shared.clock.judge(&held.bytes, target, Footing::Firm(&Told::default())) {
             Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
             Verdict::NoClock | Verdict::NoCounters(_) => self.out_of_memory(key, &held, Fate::Gone, 0),
         }
@@ -136,67 +136,25 @@ impl Store {
         }
     }
 
-    /// What purges mean for an entry, at a view; asks for what is not known of them.
+    /// What purges mean for an entry, at a view, for a request that was told so much of them; asks for what else it needs.
     pub(super) async fn judged(
         &self,
         redis: &Client,
         bytes: &Bytes,
         target: &Target,
+        mut told: Told,
     ) -> Result<(Fate, u64), Unavailable> {
         loop {
-            match self.shared.clock.judge(bytes, target, Footing::Firm) {
+            match self.shared.clock.judge(bytes, target, Footing::Firm(&told)) {
                 Verdict::Fate(fate, view) => return Ok((fate, view)),
                 // Boxed: it is rare, and every look-up would be as large.
-                Verdict::NoClock => Box::pin(self.learn_clock(redis)).await?,
+                Verdict::NoClock => told.ledger = Some(Box::pin(self.shared.learn_clock(redis)).await?),
                 Verdict::NoCounters(tags) => {
-                    let asked = together(tags.iter().map(|tag| self.learn_counter(redis, *tag))).await;
-                    asked.into_iter().collect::<Result<(), _>>()?;
+                    let asked = tags.iter().map(|tag| self.shared.learn_counter(redis, *tag));
+                    for (tag, counter) in tags.iter().zip(together(asked).await) {
+                        told.hear(*tag, counter?);
+                    }
                 }
-            }
-        }
-    }
-
-    /// Reads the purge clock, and begins one where there is none.
-    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<(), Unavailable> {
-        let name = self.clock_name();
-        let get = Command::Get { key: &name };
-        let (mut reply, mut reading) = redis.read(&get).await?;
-        if ledger(&reply).is_none() {
-            let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
-            let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
-                // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
-                (Err(error), _) if scripts::is_refused(error) => {
-                    let value = Ledger::new().to_string().into();
-                    redis
-                        .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
-                        .await
-                }
-                known => known,
-            };
-            begun?;
-            (reply, reading) = read?;
-        }
-        let ledger = ledger(&reply).ok_or(Unavailable::Malformed)?;
-        self.shared.clock.learn(ledger, self.trust(redis, &name, &reading));
-        Ok(())
-    }
-
-    /// Reads the counter of a tag.
-    pub(super) async fn learn_counter(&self, redis: &Client, tag: TagDigest) -> Result<(), Unavailable> {
-        let name = self.tag_name(tag);
-        let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
-        let counter = if let Reply::Bulk(bytes) = &reply { Counter::parse(bytes) } else { None };
-        self.shared.clock.learn_counter(tag, counter, self.trust(redis, &name, &reading), None);
-        Ok(())
-    }
-
-    /// For how long something may be believed that has just been read of purges: at least for this request.
-    pub(super) fn trust(&self, redis: &Client, name: &[u8], reading: &Reading) -> Trust {
-        match reading.witness(name) {
-            Some(witness) => Trust::Tracked(witness),
-            None if redis.is_tracking(name) => Trust::Until(time::instant() + Duration::from_millis(1)),
-            None => {
-                Trust::Until(time::instant() + self.shared.options.memory_ttl.max(Duration::from_millis(1)))
             }
         }
     }
@@ -245,7 +203,8 @@ impl Store {
             self.tell_staleness(key, found);
             self.count_hit(key);
             if let Some(memory) = &self.shared.memory
-                && let Some(trust) = self.remembered(name, reading)
+                && let Some(redis) = &self.redis
+                && let Some(trust) = self.shared.remembered(redis, name, reading)
             {
                 let view = if fate == Fate::Stands { view } else { 0 };
                 // A copy of its own: the reply is a slice that would keep the connection's whole read buffer alive.
@@ -263,15 +222,6 @@ impl Store {
             && facts.received <= let_go
         {
             self.metrics.caught_up(Change::Write, let_go.since(facts.received));
-        }
-    }
-
-    /// For how long memory may answer by itself with what was read; `None` if not at all.
-    pub(super) fn remembered(&self, name: &[u8], reading: &Reading) -> Option<Trust> {
-        match reading.witness(name) {
-            Some(witness) => Some(Trust::Tracked(witness)),
-            None if self.redis.as_ref().is_some_and(|redis| redis.is_tracking(name)) => None,
-            None => Some(Trust::Until(time::instant() + self.shared.options.memory_ttl)),
         }
     }
 
@@ -335,17 +285,13 @@ impl Look {
 pub(super) fn may_be_alone(redis: &Client, name: &[u8], held: &Held) -> bool {
     match held.trust {
         Trust::Always | Trust::Until(_) | Trust::Arriving(_) => true,
-        Trust::Tracked(_) => redis.away_for(name) >= MEMORY_ALONE_AFTER,
+        Trust::Tracked(_) | Trust::Outrun(..) => redis.away_for(name) >= MEMORY_ALONE_AFTER,
     }
 }
 
 /// What a new epoch is called.
 pub(super) fn fresh_epoch() -> Bytes {
     format!("{:016x}", fastrand::u64(1..)).into()
-}
-
-fn ledger(reply: &Reply) -> Option<Ledger> {
-    if let Reply::Bulk(bytes) = reply { Ledger::parse(bytes) } else { None }
 }
 
 fn lineage(bytes: &[u8]) -> Lineage {

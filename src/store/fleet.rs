@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::leases::Leases;
 use super::metrics::{Change, Metrics};
@@ -40,6 +40,8 @@ pub(super) struct Fleet {
     /// Who has answered each question of this worker's; only while somebody waits.
     answers: RefCell<HashMap<u64, watch::Sender<Tally>>>,
     leases: Leases,
+    /// This worker has heard that the purge clock has moved.
+    clock_moved: Notify,
 }
 
 /// What the workers of one process are together.
@@ -95,6 +97,7 @@ impl Fleet {
             heard,
             answers: RefCell::default(),
             leases: Leases::default(),
+            clock_moved: Notify::new(),
         };
         (Rc::new(fleet), questions)
     }
@@ -170,6 +173,7 @@ impl Fleet {
         let mut asked = questions.iter().filter(|(suffix, _)| *suffix == herald.suffix()).peekable();
         if asked.peek().is_some() {
             herald.settle().await;
+            self.shared.clock.settled();
         }
         let now = time::now();
         let Node { name: node, workers } = &*self.shared.node;
@@ -178,6 +182,16 @@ impl Fleet {
             let answer = Answer { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
             // Who asks has given up by then, or asks again.
             let _ = herald.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
+        }
+    }
+
+    /// Reads the purge clock whenever it has moved, for as long as this worker lives: one question however many moves there
+    /// were, and most often answered before anybody needs it.
+    pub(super) async fn follow_clock(self: Rc<Self>, redis: Client) {
+        loop {
+            self.clock_moved.notified().await;
+            // Without an answer it is soon not known any more, and whoever needs it asks.
+            let _ = self.shared.learn_clock(&redis).await;
         }
     }
 
@@ -208,7 +222,8 @@ impl Listener for Fleet {
             }
             self.shared.watches.disturbed(entry);
         } else if name == CLOCK_NAME {
-            self.shared.clock.forget();
+            self.shared.clock.outrun(time::instant());
+            self.clock_moved.notify_one();
         } else if let Some(tag) = name.strip_prefix(TAG_PREFIX).and_then(hexadecimal::<32>) {
             self.shared.clock.forget_counter(tag);
         } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {

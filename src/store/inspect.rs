@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::clock::{Footing, Verdict};
 use super::find::may_be_alone;
+use super::learn::Told;
 use super::ledger::Fate;
 use super::memory::Held;
 use super::{Found, Store, Tier};
@@ -102,7 +103,7 @@ impl Store {
         if let Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) = Standing::read(&bytes) {
             return Sighting::Purged(lineage);
         }
-        match self.judged(redis, &bytes, target).await {
+        match self.judged(redis, &bytes, target, Told::default()).await {
             Ok((fate, _)) => {
                 self.sighted(key, &bytes, Checksum::Compare, fate, Tier::Redis, Confirmation::Confirmed)
             }
@@ -122,7 +123,7 @@ impl Store {
             Some(redis) => {
                 let holds = held.trust.holds(&self.shared.seats);
                 let judged = if holds {
-                    self.judged(redis, &held.bytes, target).await
+                    self.judged(redis, &held.bytes, target, Told::default()).await
                 } else {
                     Err(Unavailable::NotConnected)
                 };

@@ -14,6 +14,7 @@ mod find;
 mod fleet;
 mod health;
 mod inspect;
+mod learn;
 mod lease;
 mod leases;
 mod ledger;
@@ -42,7 +43,7 @@ use quick_cache::sync::Cache;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::entry::{Decoder, Lineage, Stored, TagDigest};
+use crate::entry::{Decoder, Lineage, Stored};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
 use crate::redis::{Board, Client, Deployment, Seats, Tracking};
@@ -191,7 +192,7 @@ pub struct Store {
     clock_renewed: Cell<Option<Instant>>,
     /// Who keep up the leases of fetches under way: no more than those, and they end with them.
     keepers: RefCell<JoinSet<()>>,
-    /// Who answers the fleet's questions; ends with the store.
+    /// Who answers the fleet's questions, and who follows its clock; they end with the store.
     _attending: JoinSet<()>,
 }
 
@@ -214,6 +215,7 @@ impl Store {
                 let board = deployment.server.board.clone();
                 let client = Client::open_tracking(deployment, tracking, registry);
                 attending.spawn_local(Rc::clone(&fleet).attend(client.clone(), questions));
+                attending.spawn_local(Rc::clone(&fleet).follow_clock(client.clone()));
                 (Some(client), Some(board), Some(fleet))
             }
         };
@@ -289,17 +291,6 @@ impl Store {
     /// The prefix and 32 hexadecimal digits: never a URL, never a secret.
     fn name(&self, key: &CacheKey) -> Vec<u8> {
         [self.shared.options.key_prefix.as_bytes(), &key.hex()].concat()
-    }
-
-    /// Where the purge clock stands.
-    fn clock_name(&self) -> Vec<u8> {
-        [self.shared.options.key_prefix.as_bytes(), CLOCK_NAME.as_bytes()].concat()
-    }
-
-    /// Where the counter of a tag stands.
-    fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
-        let digits = format!("{tag:?}");
-        [self.shared.options.key_prefix.as_bytes(), TAG_PREFIX.as_bytes(), digits.as_bytes()].concat()
     }
 }
 

@@ -114,9 +114,9 @@ impl Store {
     fn written(&self, scope: &Scope) -> Vec<Vec<u8>> {
         match scope {
             Scope::Url(key) => vec![self.name(key)],
-            Scope::Tag(tag) => vec![self.clock_name(), self.tag_name(tag.digest())],
-            Scope::Group(group) => vec![self.clock_name(), self.tag_name(group.digest())],
-            Scope::Prefix(_) | Scope::All => vec![self.clock_name()],
+            Scope::Tag(tag) => vec![self.shared.clock_name(), self.shared.tag_name(tag.digest())],
+            Scope::Group(group) => vec![self.shared.clock_name(), self.shared.tag_name(group.digest())],
+            Scope::Prefix(_) | Scope::All => vec![self.shared.clock_name()],
         }
     }
 
@@ -179,7 +179,7 @@ impl Store {
             decimal(time::now().as_millis()),
             decimal(millis(FETCH_STORED_MAX)),
         ];
-        TAG.run(redis, &self.tag_name(tag), &arguments).await?;
+        TAG.run(redis, &self.shared.tag_name(tag), &arguments).await?;
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl Store {
             decimal(now.saturating_sub(millis(LIFETIME_MAX))),
             decimal(PREFIXES_MAX as u64),
         ];
-        let moved = CLOCK.run(redis, &self.clock_name(), &arguments).await?;
+        let moved = CLOCK.run(redis, &self.shared.clock_name(), &arguments).await?;
         if moved == Reply::Integer(0) {
             return Err(Full.into());
         }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock::Footing;
 use super::find::fresh_epoch;
 use super::ledger::Counter;
 use super::memory::Held;
@@ -77,7 +76,7 @@ impl Store {
             }
             Ok(Written::As(head, reading)) => {
                 let is_ours = bytes.starts_with(&head) && head.len() == STAMP_BYTES;
-                match self.remembered(&name, &reading).filter(|_| is_ours) {
+                match self.shared.remembered(redis, &name, &reading).filter(|_| is_ours) {
                     Some(trust) => self.confirm(key, bytes, trust, claim),
                     None => {
                         self.forget_this(key, &bytes);
@@ -161,13 +160,13 @@ impl Store {
             decimal(millis(lifetime)),
             decimal(millis(kept)),
         ];
-        let name = self.tag_name(tag);
+        let name = self.shared.tag_name(tag);
         let get = Command::Get { key: &name };
         if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(counter), reading))) =
             NAME.run_and_read(redis, &name, &arguments, &get).await
+            && let Some(trust) = self.shared.remembered(redis, &name, &reading)
         {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            let trust = self.trust(redis, &name, &reading);
             clock.learn_counter(tag, Counter::parse(&counter), trust, Some(time::instant() + left));
         }
     }
@@ -176,11 +175,7 @@ impl Store {
     fn name_alone(&self, tags: &[TagDigest], claim: &Claim) {
         let clock = &self.shared.clock;
         for tag in tags {
-            if clock
-                .counter(*tag, Footing::Firm)
-                .flatten()
-                .is_none_or(|known| known.epoch != claim.tick.epoch)
-            {
+            if clock.counter(*tag).flatten().is_none_or(|known| known.epoch != claim.tick.epoch) {
                 clock.learn_counter(*tag, Some(Counter::at(clock.tick())), Trust::Always, None);
             }
         }
@@ -195,7 +190,7 @@ impl Store {
         }
         self.clock_renewed.set(Some(now));
         let look = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
-        if CLOCK.run(redis, &self.clock_name(), &look).await.is_err() {
+        if CLOCK.run(redis, &self.shared.clock_name(), &look).await.is_err() {
             self.clock_renewed.set(None);
         }
     }

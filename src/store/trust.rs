@@ -12,6 +12,9 @@ pub(super) enum Trust {
     Always,
     /// Redis would have said otherwise.
     Tracked(Witness),
+    /// Redis has said otherwise, and is being asked what it is now: of the purge clock, until then, and not for long. The
+    /// connection that brought it is still there.
+    Outrun(Witness, Instant),
     /// It is not old.
     Until(Instant),
     /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on *their* way are of what was
@@ -24,6 +27,7 @@ impl Trust {
         match self {
             Self::Always => true,
             Self::Tracked(witness) => seats.is_true(witness),
+            Self::Outrun(witness, moment) => seats.is_true(witness) && time::instant() <= moment,
             Self::Until(moment) | Self::Arriving(moment) => time::instant() <= moment,
         }
     }

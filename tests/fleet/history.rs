@@ -43,8 +43,18 @@ impl World {
         let (node, path) = (random.usize(..2), random.usize(..PATHS));
         let (resource, address) = (&self.resources[path], format!("/{}/{path}", self.seed));
         let floor = resource.floor.get();
-        let look = self.nodes[node].look(&address).await;
-        let version = match look.found {
+        // As the proxy does: memory first, and whatever else is needed if it does not answer by itself.
+        let (found, lineage) = match self.nodes[node].at_hand(&address) {
+            Some(found) => {
+                let lineage = found.lineage;
+                (Some(found), lineage)
+            }
+            None => {
+                let look = self.nodes[node].look(&address).await;
+                (look.found, look.lineage)
+            }
+        };
+        let version = match found {
             Some(found) => {
                 let cachewarp::entry::Stored::Response(entry) = found.stored else { panic!("a list") };
                 let stale = entry.facts.ttl(cachewarp::time::now()).is_zero();
@@ -62,7 +72,7 @@ impl World {
             );
             return;
         }
-        let claim = self.nodes[node].store.claim(&key(&address), look.lineage);
+        let claim = self.nodes[node].store.claim(&key(&address), lineage);
         for _ in 0..random.usize(..40) {
             yield_now().await;
         }

@@ -8,7 +8,9 @@ use cachewarp::entry::{Entry, Lineage, Stored, TagDigest};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
 use cachewarp::redis::{Address, Deployment, Options as RedisOptions, Topology};
-use cachewarp::store::{Claim, Look, Options, Overtaken, Purged, Scope, Shared, Store, Strength, Tag, Tier};
+use cachewarp::store::{
+    Claim, Found, Look, Options, Overtaken, Purged, Scope, Shared, Store, Strength, Tag, Tier,
+};
 use cachewarp::telemetry::Registry;
 use cachewarp::time;
 use http::{HeaderMap, StatusCode};
@@ -124,6 +126,11 @@ impl Node {
 
     pub(crate) async fn look(&self, path: &str) -> Look {
         self.store.find(&key(path), &target(path)).await
+    }
+
+    /// What memory answers by itself.
+    pub(crate) fn at_hand(&self, path: &str) -> Option<Found> {
+        self.store.find_in_memory(&key(path), &target(path))
     }
 
     /// The body that stands under a path, if it is fresh.

@@ -100,6 +100,27 @@ fn after_a_purge_hits_ask_once_and_then_nobody() {
 }
 
 #[test]
+fn after_a_purge_memory_answers_again_before_anybody_has_asked() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
+        one.store("/a", "a", &[tag("x")]).await;
+        // From here on its counter is known.
+        other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+        assert_eq!(one.read("/a").await.as_deref(), Some("a"));
+        for _ in 0..20 {
+            other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+            until("the clock to be read", async || one.at_hand("/a").is_some()).await;
+        }
+        other.purge_all(&[tagged("x")], Strength::Hard, 2).await;
+        for _ in 0..100 {
+            assert!(!one.at_hand("/a").is_some());
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
 fn a_lost_counter_or_a_lost_clock_is_a_miss() {
     on_one_thread(async {
         let redis = Redis::start();

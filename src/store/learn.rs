@@ -1,0 +1,104 @@
+//! What Redis is asked about purges, and what is made of its answers.
+//!
+//! An answer is two things. For the request that asked it is true whatever has changed since: its question came after the
+//! request began ([`Told`]). For everybody else it is true for as long as Redis would say otherwise, and if it has said so
+//! before the answer could be kept, it is not kept.
+
+use bytes::Bytes;
+
+use super::find::fresh_epoch;
+use super::ledger::{Counter, Ledger};
+use super::scripts::{self, CLOCK};
+use super::trust::Trust;
+use super::{CLOCK_NAME, Shared, TAG_PREFIX, decimal};
+use crate::entry::TagDigest;
+use crate::limits::CLOCK_KEPT;
+use crate::redis::{Client, Command, Reading, Reply, Unavailable};
+use crate::time::{self, millis};
+
+/// What one request was told of purges.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) ledger: Option<Ledger>,
+    /// As many as its entry has tags, at most.
+    counters: Vec<(TagDigest, Option<Counter>)>,
+}
+
+impl Told {
+    /// What it was told of a tag: `None` if nothing, `Some(None)` if there is no counter.
+    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
+        self.counters.iter().find(|(of, _)| *of == tag).map(|(_, counter)| *counter)
+    }
+
+    pub(super) fn hear(&mut self, tag: TagDigest, counter: Option<Counter>) {
+        self.counters.push((tag, counter));
+    }
+}
+
+impl Shared {
+    /// Reads the purge clock, and begins one where there is none.
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+        let name = self.clock_name();
+        let get = Command::Get { key: &name };
+        let (mut reply, mut reading) = redis.read(&get).await?;
+        if ledger(&reply).is_none() {
+            let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+            let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
+                // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
+                (Err(error), _) if scripts::is_refused(error) => {
+                    let value = Ledger::new().to_string().into();
+                    redis
+                        .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
+                        .await
+                }
+                known => known,
+            };
+            begun?;
+            (reply, reading) = read?;
+        }
+        let ledger = ledger(&reply).ok_or(Unavailable::Malformed)?;
+        if let Some(trust) = self.remembered(redis, &name, &reading) {
+            self.clock.learn(ledger.clone(), trust);
+        }
+        Ok(ledger)
+    }
+
+    /// Reads the counter of a tag: `None` if there is none.
+    pub(super) async fn learn_counter(
+        &self,
+        redis: &Client,
+        tag: TagDigest,
+    ) -> Result<Option<Counter>, Unavailable> {
+        let name = self.tag_name(tag);
+        let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
+        let counter = if let Reply::Bulk(bytes) = &reply { Counter::parse(bytes) } else { None };
+        if let Some(trust) = self.remembered(redis, &name, &reading) {
+            self.clock.learn_counter(tag, counter, trust, None);
+        }
+        Ok(counter)
+    }
+
+    /// For how long what was read may be believed by others than who read it; `None` if not at all.
+    pub(super) fn remembered(&self, redis: &Client, name: &[u8], reading: &Reading) -> Option<Trust> {
+        match reading.witness(name) {
+            Some(witness) => Some(Trust::Tracked(witness)),
+            None if redis.is_tracking(name) => None,
+            None => Some(Trust::Until(time::instant() + self.options.memory_ttl)),
+        }
+    }
+
+    /// Where the purge clock stands.
+    pub(super) fn clock_name(&self) -> Vec<u8> {
+        [self.options.key_prefix.as_bytes(), CLOCK_NAME.as_bytes()].concat()
+    }
+
+    /// Where the counter of a tag stands.
+    pub(super) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
+        let digits = format!("{tag:?}");
+        [self.options.key_prefix.as_bytes(), TAG_PREFIX.as_bytes(), digits.as_bytes()].concat()
+    }
+}
+
+fn ledger(reply: &Reply) -> Option<Ledger> {
+    if let Reply::Bulk(bytes) = reply { Ledger::parse(bytes) } else { None }
+}
