@@ -46,7 +46,12 @@ impl Claim {
 
     /// For those who might wait for the same fetch.
     pub fn beginning(&self) -> Beginning {
-        Beginning { signs: self.watch.signs(), clock: Arc::clone(&self.clock), moves: self.moves }
+        Beginning {
+            signs: self.watch.signs(),
+            clock: Arc::clone(&self.clock),
+            moves: self.moves,
+            tick: self.tick,
+        }
     }
 }
 
@@ -56,12 +61,13 @@ pub struct Beginning {
     signs: Arc<Signs>,
     clock: Arc<Clock>,
     moves: u64,
+    tick: Tick,
 }
 
 impl Beginning {
     /// Whether nothing has been purged since that its answer might be of: else a request that begins now would get what was
     /// there before.
     pub fn is_current(&self) -> bool {
-        !self.signs.is_overtaken() && self.clock.began_since(self.moves)
+        !self.signs.is_overtaken() && self.clock.stands_since(self.moves, self.tick)
     }
 }

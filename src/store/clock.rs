@@ -293,9 +293,10 @@ impl Clock {
         Ok(tick)
     }
 
-    /// Whether the clock has not moved since it had moved so often.
-    pub(super) fn began_since(&self, moves: u64) -> bool {
-        self.moves() == moves
+    /// Whether nothing has been purged since the clock had moved so often and stood there. It may have moved for all that was
+    /// heard, and not have: one that is begun is news for all who have asked for it.
+    pub(super) fn stands_since(&self, moves: u64, tick: Tick) -> bool {
+        self.moves() == moves || (tick != Tick::default() && self.view() != 0 && self.tick() == tick)
     }
 
     /// Another view of the same.

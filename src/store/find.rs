@@ -53,19 +53,30 @@ impl Store {
                 let lineage = match Standing::read(&bytes) {
                     Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) => {
                         self.metrics.lookup(Lookup::Miss);
-                        self.forget(key);
+                        if let Some(memory) = &self.shared.memory {
+                            memory.remove_unless_behind(key.short(), lineage);
+                        }
                         return Look { found: None, lineage, said: Said::All };
                     }
                     standing => standing.map_or(Lineage::NONE, |standing| standing.lineage),
                 };
                 match self.judged(redis, &bytes, target, told).await {
+                    Ok((Fate::Gone, _)) => {
+                        self.metrics.lookup(Lookup::Purged);
+                        if let Some(held) = held {
+                            self.forget_this(key, &held.bytes);
+                        }
+                        Look { found: None, lineage, said: Said::All }
+                    }
                     Ok((fate, view)) => self.out_of_redis(key, &name, bytes, &reading, fate, view),
                     Err(why) => Look { found: None, lineage, said: Said::by(why) },
                 }
             }
             Ok(_) => {
                 self.metrics.lookup(Lookup::Miss);
-                self.forget(key);
+                if let Some(held) = held {
+                    self.forget_this(key, &held.bytes);
+                }
                 Look::nothing()
             }
             Err(why) => self.unasked(redis, key, target, held, why),
@@ -163,7 +174,7 @@ impl Store {
         let lineage = lineage(&held.bytes);
         if fate == Fate::Gone {
             self.metrics.lookup(Lookup::Purged);
-            self.forget(key);
+            self.forget_this(key, &held.bytes);
             return Look { found: None, lineage, said: Said::All };
         }
         if fate == Fate::Stands
@@ -192,11 +203,6 @@ impl Store {
         view: u64,
     ) -> Look {
         let lineage = lineage(&bytes);
-        if fate == Fate::Gone {
-            self.metrics.lookup(Lookup::Purged);
-            self.forget(key);
-            return Look { found: None, lineage, said: Said::All };
-        }
         let found = self.decoded(key, &bytes, Checksum::Compare, fate, Tier::Redis);
         if let Some(found) = &found {
             self.metrics.lookup(Lookup::Redis);
@@ -250,6 +256,14 @@ impl Store {
     pub(super) fn forget(&self, key: &CacheKey) {
         if let Some(memory) = &self.shared.memory {
             memory.remove(key.short());
+        }
+    }
+
+    /// The same of what was seen there. What has come meanwhile stays: an answer that Redis gave before it came says nothing of
+    /// it, and if it has changed since, Redis says so.
+    pub(super) fn forget_this(&self, key: &CacheKey, bytes: &Bytes) {
+        if let Some(memory) = &self.shared.memory {
+            memory.remove_this(key.short(), bytes);
         }
     }
 }

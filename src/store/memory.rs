@@ -12,6 +12,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::trust::Trust;
+use crate::entry::{Lineage, Standing};
 use crate::limits::{
     MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
     MEMORY_SHARDS_MAX,
@@ -77,7 +78,19 @@ impl Memory {
         self.0.remove(&name).is_some()
     }
 
-    /// The same on news of a change in Redis, which are not of what has yet to arrive there.
+    /// What somebody saw is not there any more; what has come in its place stays.
+    pub(super) fn remove_this(&self, name: u128, bytes: &Bytes) {
+        self.0.remove_if(&name, |held| held.bytes.as_ptr() == bytes.as_ptr());
+    }
+
+    /// What was stored before this purge is not there any more, nor what was stored before another.
+    pub(super) fn remove_unless_behind(&self, name: u128, purge: Lineage) {
+        self.0.remove_if(&name, |held| {
+            Standing::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
+        });
+    }
+
+    /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has yet to arrive there.
     pub(super) fn invalidate(&self, name: u128) -> bool {
         self.0.remove_if(&name, |held| !matches!(held.trust, Trust::Arriving(_))).is_some()
     }
@@ -185,6 +198,17 @@ mod tests {
         memory.looked_at(1, &old, 8);
         memory.looked_at(2, &old, 8);
         assert_eq!(memory.get(1).unwrap().view, 0);
+    }
+
+    #[test]
+    fn what_took_anothers_place_is_not_removed_with_it() {
+        let memory = Memory::new(1 << 20, 4 << 10);
+        let (old, new) = (held(10), held(10));
+        memory.insert(1, new.clone());
+        memory.remove_this(1, &old.bytes);
+        assert!(memory.get(1).is_some());
+        memory.remove_this(1, &new.bytes);
+        assert!(memory.get(1).is_none());
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Store {
         match written {
             Ok(Written::Refused) => {
                 self.metrics.overtaken();
-                self.forget(key);
+                self.forget_this(key, &bytes);
                 Err(Overtaken)
             }
             Ok(Written::As(head, reading)) => {
@@ -210,13 +210,6 @@ impl Store {
     /// Redis will say that it is not.
     fn confirm(&self, key: &CacheKey, bytes: Bytes, trust: Trust, claim: &Claim) -> Result<(), Overtaken> {
         if self.has_another(key, &bytes) { Ok(()) } else { self.remember(key, bytes, trust, claim) }
-    }
-
-    /// What was put is not in memory any more; something else that has come meanwhile stays.
-    fn forget_this(&self, key: &CacheKey, bytes: &Bytes) {
-        if !self.has_another(key, bytes) {
-            self.forget(key);
-        }
     }
 
     fn has_another(&self, key: &CacheKey, bytes: &Bytes) -> bool {

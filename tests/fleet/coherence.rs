@@ -1,9 +1,13 @@
 //! One key, several memories: whatever changes in Redis is seen by all, and what a purge has ended does not come back.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use cachewarp::store::{Overtaken, Scope, Strength, Tier};
 
 use crate::harness::{Answer, Origin, Redis, Value};
-use crate::node::{NEVER_PURGED, Node, key, on_one_thread, until};
+use crate::node::{NEVER_PURGED, Node, key, on_one_thread, tag, until};
 use crate::process::Process;
 
 fn url(path: &str) -> Scope {
@@ -43,6 +47,44 @@ fn a_hit_in_memory_asks_nobody() {
             assert_eq!(one.read("/a").await.as_deref(), Some("old"));
         }
         assert_eq!(redis.calls("get"), gets);
+    });
+}
+
+#[test]
+fn an_answer_that_comes_late_takes_nothing_out_of_memory_that_came_meanwhile() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let [one, other] = Node::start_workers(&redis).await;
+        // Now the purge clock is known, and a look is one question.
+        assert_eq!(other.read("/b").await, None);
+        for trace in ["nothing", "what a purge has left"] {
+            let gets = redis.calls("get");
+            let mut late = pin!(other.look("/a"));
+            assert!(poll_fn(|cx| Poll::Ready(late.as_mut().poll(cx).is_pending())).await);
+            until("Redis to be asked", async || redis.calls("get") > gets).await;
+            one.store("/a", "new", &[]).await;
+            assert!(one.at_hand("/a").is_some());
+            assert!(late.await.found.is_none(), "it was asked before");
+            assert!(one.at_hand("/a").is_some(), "where there was {trace}");
+            one.purge_all(&[url("/a")], Strength::Hard, 1).await;
+        }
+    });
+}
+
+#[test]
+fn whoever_begins_a_fetch_when_the_clock_begins_is_joined() {
+    on_one_thread(async {
+        let redis = Redis::start();
+        let node = Node::start(&redis).await;
+        let begun = node.claim("/a").await.beginning();
+        let gets = redis.calls("get");
+        let value = redis.command(&["GET", "t:clock"]);
+        redis.command(&["SET", "t:clock", &value.text()]);
+        until("the clock to be read again", async || redis.calls("get") > gets + 1).await;
+        until("it to be known that it stands where it stood", async || begun.is_current()).await;
+        node.purge_all(&[Scope::Tag(tag("other"))], Strength::Hard, 1).await;
+        node.read("/a").await;
+        assert!(!begun.is_current());
     });
 }
 
@@ -177,16 +219,16 @@ fn workers_of_one_process_share_one_memory() {
         let redis = Redis::start();
         let [one, other] = Node::start_workers(&redis).await;
         let elsewhere = Node::start(&redis).await;
-        one.store("/a", "old", &[crate::node::tag("x")]).await;
+        one.store("/a", "old", &[tag("x")]).await;
         until("memory to have it", async || one.tier("/a").await == Some(Tier::Memory)).await;
         let gets = redis.calls("get");
         assert_eq!(other.read("/a").await.as_deref(), Some("old"));
         assert_eq!(redis.calls("get"), gets, "read by one, trusted by the other");
         // News come to the worker that read it, and are for both.
-        for scope in [url("/a"), Scope::Tag(crate::node::tag("x")), Scope::All] {
+        for scope in [url("/a"), Scope::Tag(tag("x")), Scope::All] {
             elsewhere.purge_all(&[scope], Strength::Hard, 2).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None));
-            other.store("/a", "new", &[crate::node::tag("x")]).await;
+            other.store("/a", "new", &[tag("x")]).await;
             until("memory to have it", async || one.tier("/a").await == Some(Tier::Memory)).await;
         }
         // Either of them stores and purges for both.

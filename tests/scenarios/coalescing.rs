@@ -1,9 +1,10 @@
 //! One fetch for everybody who asks, and nobody worse off for it.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, ScriptedRedis, until};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -68,6 +69,43 @@ fn workers_share_a_fetch() {
     proxy.await_askers(40);
     gate.open();
     assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    assert_eq!(origin.count("/a"), 1);
+}
+
+/// A Redis that has nothing but a purge clock. To the second question for an entry it says first that the clock has changed,
+/// which it has not: whoever looked for one before it was begun is told so.
+fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
+    let looks = AtomicUsize::new(0);
+    ScriptedRedis::respond(move |command| {
+        let name = command.get(1).map_or("", String::as_str);
+        Some(match command[0].to_ascii_uppercase().as_str() {
+            "HELLO" => b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec(),
+            "SUBSCRIBE" => b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n".to_vec(),
+            "PING" => b"+PONG\r\n".to_vec(),
+            "GET" if name.ends_with("clock") => b"$11\r\n1 ff 0 0 0\n\r\n".to_vec(),
+            "GET" if looks.fetch_add(1, Ordering::Relaxed) == 1 => {
+                b">2\r\n$10\r\ninvalidate\r\n*1\r\n$15\r\ncachewarp:clock\r\n$-1\r\n".to_vec()
+            }
+            "GET" | "GETRANGE" => b"$-1\r\n".to_vec(),
+            "EVALSHA" => b":1\r\n".to_vec(),
+            _ => b"+OK\r\n".to_vec(),
+        })
+    })
+}
+
+#[test]
+fn a_purge_clock_that_is_only_begun_splits_no_fetch() {
+    let (origin, gate, redis) = (Origin::start(), Gate::new(), redis_with_a_clock_that_was_begun());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "5s")]);
+    let mut clients = askers(&proxy, "/a", 1);
+    gate.await_arrivals(1);
+    clients.extend(askers(&proxy, "/a", 1));
+    // Then it has joined, or asked the origin.
+    proxy.await_metric(r#"cachewarp_store_lookups_total{result="miss"}"#, 2.0);
+    gate.open();
+    let responses = responses(&mut clients);
+    assert_eq!(count(&responses, "CacheWarp; fwd=uri-miss; collapsed"), 1, "{responses:?}");
     assert_eq!(origin.count("/a"), 1);
 }
 
