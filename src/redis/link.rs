@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) silence: Option<Silent>,
     /// What the connection has heard, if it tracks.
     pub(super) news: Option<News>,
+    /// Whether anything was asked here that a change could be told of.
+    pub(super) has_read: bool,
     /// The connection's task, while it sleeps and has not been called.
     sleeper: Option<Waker>,
 }
@@ -52,6 +54,7 @@ impl Link {
             intake: Intake::Open,
             silence: None,
             news: None,
+            has_read: false,
             sleeper: None,
         })))
     }
@@ -72,6 +75,7 @@ impl Link {
         let order = Order { expected, bytes, urgency, submitted, due };
         let ticket = shared.pipeline.submit(order).map_err(|_| Unavailable::Full)?;
         command.encode(&mut shared.outbox);
+        shared.has_read |= !matches!(command, Command::Ping | Command::Publish { .. });
         shared.call();
         Ok(Pending { link: Rc::clone(self), ticket: Some(ticket) })
     }

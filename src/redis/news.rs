@@ -258,7 +258,7 @@ mod tests {
     fn connect(tracker: &Rc<Tracker>, commands: usize) -> Rc<Link> {
         let link = Link::new(Window { commands, bytes: 1024 });
         let news = tracker.news(&link);
-        link.with(|shared| shared.news = news);
+        link.with(|shared| (shared.news, shared.has_read) = (news, true));
         link
     }
 
@@ -272,6 +272,9 @@ mod tests {
         tracker.hears.set(true);
         let (quick, busy, ended) = (connect(&tracker, 4), connect(&tracker, 0), connect(&tracker, 4));
         ended.end(Failure::Closed);
+        // Nothing was read here: it is not asked.
+        let unused = connect(&tracker, 0);
+        unused.with(|shared| shared.has_read = false);
         heard.0.borrow_mut().clear();
         tokio::task::LocalSet::new()
             .run_until(async {
@@ -289,6 +292,7 @@ mod tests {
             .await;
         assert!(!is_known(&quick, b"a", 0) && is_known(&quick, b"b", 0));
         assert!(!is_known(&busy, b"b", 0), "it had no time for the question");
+        assert!(is_known(&unused, b"b", 0));
         assert_eq!(*heard.0.borrow(), ["changed a", "forsaken"]);
     }
 }

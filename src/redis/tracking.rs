@@ -175,11 +175,13 @@ impl Tracker {
         self.links.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Until each connection has brought the news that were on their way, or does not count.
+    /// Until each connection has brought the news that were on their way, or does not count. None are where nothing was read:
+    /// most are spared the question, since a command goes to the first connection that has room.
     pub(super) async fn settle(self: &Rc<Self>) {
         let fences: Vec<_> = self
             .links()
             .into_iter()
+            .filter(|link| link.with(|shared| shared.has_read))
             .map(|link| {
                 let fence = self.ask(&link);
                 (link, fence)
