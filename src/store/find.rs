@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::clock::{Footing, Verdict};
 use super::learn::Told;
-use super::ledger::Fate;
+use super::ledger::{Fate, Ledger};
 use super::memory::Held;
 use super::metrics::{Change, Lookup};
 use super::together::together;
@@ -42,7 +42,7 @@ impl Store {
         let get = Command::Get { key: &name };
         let mut told = Told::default();
         let read = if self.shared.clock.view() == 0 {
-            let (read, ledger) = tokio::join!(redis.read(&get), Box::pin(self.shared.learn_clock(redis)));
+            let (read, ledger) = tokio::join!(redis.read(&get), Box::pin(self.learn_clock(redis)));
             told.ledger = ledger.ok();
             read
         } else {
@@ -159,7 +159,7 @@ impl Store {
             match self.shared.clock.judge(bytes, target, Footing::Firm(&told)) {
                 Verdict::Fate(fate, view) => return Ok((fate, view)),
                 // Boxed: it is rare, and every look-up would be as large.
-                Verdict::NoClock => told.ledger = Some(Box::pin(self.shared.learn_clock(redis)).await?),
+                Verdict::NoClock => told.ledger = Some(Box::pin(self.learn_clock(redis)).await?),
                 Verdict::NoCounters(tags) => {
                     let asked = tags.iter().map(|tag| self.shared.learn_counter(redis, *tag));
                     for (tag, counter) in tags.iter().zip(together(asked).await) {
@@ -167,6 +167,13 @@ impl Store {
                     }
                 }
             }
+        }
+    }
+
+    async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+        match &self.fleet {
+            Some(fleet) => fleet.learn_clock(redis).await,
+            None => self.shared.learn_clock(redis).await,
         }
     }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::asking::Asking;
 use super::leases::Leases;
+use super::ledger::Ledger;
 use super::metrics::{Change, Metrics};
 use super::sync::{Answer, Question, Tally, hexadecimal};
 use super::together::together;
@@ -42,6 +44,8 @@ pub(super) struct Fleet {
     leases: Leases,
     /// This worker has heard that the purge clock has moved.
     clock_moved: Notify,
+    /// Who reads it.
+    asking: Asking,
 }
 
 /// What the workers of one process are together.
@@ -98,6 +102,7 @@ impl Fleet {
             answers: RefCell::default(),
             leases: Leases::default(),
             clock_moved: Notify::new(),
+            asking: Asking::new(),
         };
         (Rc::new(fleet), questions)
     }
@@ -191,8 +196,13 @@ impl Fleet {
         loop {
             self.clock_moved.notified().await;
             // Without an answer it is soon not known any more, and whoever needs it asks.
-            let _ = self.shared.learn_clock(&redis).await;
+            let _ = self.learn_clock(&redis).await;
         }
+    }
+
+    /// Reads the purge clock: however many requests want to know it, this worker asks one question at a time.
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+        self.asking.ask(self.shared.learn_clock(redis)).await
     }
 
     /// Publishes at every server: how many have heard it at each.

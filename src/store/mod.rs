@@ -8,6 +8,7 @@
 //! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`Decoder::decode`] for the
 //! key that was asked for, or they are a miss. What was fetched before a purge is not stored after it (`claim.rs`).
 
+mod asking;
 mod claim;
 mod clock;
 mod find;
