@@ -26,6 +26,7 @@ mod resp;
 mod scripted_redis;
 mod sentinels;
 mod tls_front;
+mod waits;
 mod wire;
 
 pub(crate) use authority::Authority;
@@ -43,6 +44,7 @@ pub(crate) use resp::Value;
 pub(crate) use scripted_redis::{Script, ScriptedRedis};
 pub(crate) use sentinels::Sentinels;
 pub(crate) use tls_front::TlsFront;
+pub(crate) use waits::Waits;
 
 /// The longest that anybody waits for anybody. Nothing takes this long unless it has gone wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

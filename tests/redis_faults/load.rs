@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cachewarp::redis::{Address, Options, Pool};
 use cachewarp::telemetry::Registry;
-use cachewarp::time::instant;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local, yield_now};
+
+use crate::harness::Waits;
 
 /// Everything that a test waits for comes sooner than this.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -35,14 +36,13 @@ pub(crate) struct Load {
     pub(crate) pool: Pool,
     registry: Registry,
     callers: Vec<JoinHandle<()>>,
-    pub(crate) counts: Rc<Counts>,
+    counts: Rc<Counts>,
 }
 
-#[derive(Default)]
-pub(crate) struct Counts {
+struct Counts {
     right: Cell<u64>,
-    pub(crate) slowest: Cell<Duration>,
     enough: Cell<bool>,
+    waits: Rc<Waits>,
 }
 
 impl Load {
@@ -51,10 +51,10 @@ impl Load {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
-        let registry = Registry::new();
+        let (registry, waits) = (Registry::new(), Waits::up_to(options.command_timeout));
         let pool = Pool::open(options, &registry);
         until(|| pool.is_connected()).await;
-        let counts = Rc::<Counts>::default();
+        let counts = Rc::new(Counts { right: Cell::default(), enough: Cell::default(), waits });
         let callers = (0..32)
             .map(|number| spawn_local(ask(pool.clone(), format!("key-{number}"), Rc::clone(&counts))))
             .collect();
@@ -75,27 +75,28 @@ impl Load {
         text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     }
 
+    /// Ends it; every caller has had its own values only, and in time.
     pub(crate) async fn end(self) {
         self.counts.enough.set(true);
         for caller in self.callers {
             caller.await.unwrap();
         }
+        self.counts.waits.assert_in_time().await;
         self.pool.close().await;
     }
 }
 
 async fn ask(pool: Pool, key: String, counts: Rc<Counts>) {
+    let waits = &counts.waits;
     while !counts.enough.get() {
-        let start = instant();
-        match pool.get(key.as_bytes()).await {
+        match waits.time(pool.get(key.as_bytes())).await {
             Ok(Some(value)) => {
                 assert_eq!(value, key, "another caller's value");
                 counts.right.set(counts.right.get() + 1);
             }
-            Ok(None) => drop(pool.set(key.as_bytes(), key.clone().into(), TTL).await),
+            Ok(None) => drop(waits.time(pool.set(key.as_bytes(), key.clone().into(), TTL)).await),
             Err(_) => yield_now().await,
         }
-        counts.slowest.set(counts.slowest.get().max(start.elapsed()));
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use crate::harness::{Redis, Value};
 use crate::load::{Load, RECOVERY, TTL, beside, on_one_thread, options, resident_bytes, until};
 
-/// Much longer than any caller's time limit, and than this process has to wait for its turn on a busy machine.
+/// Much longer than any caller's time limit.
 const PAUSE: Duration = Duration::from_secs(2);
 
 #[test]
@@ -48,8 +48,6 @@ fn asleep_paused_and_stopped_under_load() {
             load.answered(1).await;
             assert!(well.elapsed() < RECOVERY, "{fault}: {:?}", well.elapsed());
             load.answered(1000).await;
-            // Who waited for the server, and not for a time limit, waited for the whole pause.
-            assert!(load.counts.slowest.get() < PAUSE, "{fault}: {:?}", load.counts.slowest.get());
             assert!(load.metric("breaker_opened_total{cause=\"silent\"}") > 0, "{fault}");
             assert!(load.metric("commands_total{outcome=\"breaker-open\"}") > 0, "{fault}");
             load.end().await;
