@@ -76,6 +76,10 @@ pub fn start_on(settings: Settings, inherited: &Inherited) -> Result<Running, St
     let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
 
     let registry = Registry::new();
+    // All workers write on the same board.
+    if let Some(redis) = workers.first().and_then(|worker| worker.redis.as_ref()) {
+        redis.server.board.show(&registry);
+    }
     let shutdown = Shutdown::new();
     let shared = Shared {
         store: store::Shared::new(store, &registry),

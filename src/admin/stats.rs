@@ -12,7 +12,7 @@ use super::{Admin, Answer, json};
 use crate::json::{Object, object};
 use crate::label::Label;
 use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
-use crate::store::ConnectionState;
+use crate::store::{ConnectionState, ServerState};
 use crate::telemetry::{BUCKET_BOUNDS, Snapshot, percentile};
 use crate::time::{self, millis};
 
@@ -49,6 +49,7 @@ pub(super) async fn answer(admin: &Admin, uri: &Uri) -> Result<Answer, Problem> 
             number(object, &snapshot, "in_flight", "cachewarp_redis_commands_in_flight");
             numbers(object, &snapshot, "commands", "cachewarp_redis_commands");
             number(object, &snapshot, "reconnects", "cachewarp_redis_reconnects");
+            object.objects("servers", admin.store.servers().iter(), write_server);
             object.objects("each", admin.store.connections().iter(), write_connection);
         });
         object.object("origin", usize::MAX, |object| {
@@ -88,6 +89,15 @@ fn write_connection(object: &mut Object<'_>, connection: &ConnectionState) {
     object.number("reconnects", connection.reconnects);
     object.number("received_bytes", connection.received);
     object.number("sent_bytes", connection.sent);
+}
+
+/// What a server of Redis has done since the start, also one that is not spoken to any more.
+fn write_server(object: &mut Object<'_>, (server, state): &(String, ServerState)) {
+    object.text("server", server, usize::MAX);
+    object.number("replies", state.replies.count());
+    write_times(object, &state.replies.counts);
+    object.number("received_bytes", state.received);
+    object.number("sent_bytes", state.sent);
 }
 
 /// How many paths are asked for.
@@ -130,15 +140,20 @@ fn write_latency(object: &mut Object<'_>, snapshot: &Snapshot) {
                 continue;
             }
             object.object(outcome, usize::MAX, |object| {
-                for (name, part) in PERCENTILES {
-                    if let Some(took) = percentile(counts, part) {
-                        object.ratio(&format!("{name}_ms"), took.as_secs_f64() * 1e3);
-                    }
-                }
-                object.numbers("buckets", counts.iter().copied());
+                write_times(object, counts);
             });
         }
     });
+}
+
+/// Percentiles, if anything was counted, and the buckets that they are of.
+fn write_times(object: &mut Object<'_>, counts: &[u64]) {
+    for (name, part) in PERCENTILES {
+        if let Some(took) = percentile(counts, part) {
+            object.ratio(&format!("{name}_ms"), took.as_secs_f64() * 1e3);
+        }
+    }
+    object.numbers("buckets", counts.iter().copied());
 }
 
 fn number(object: &mut Object<'_>, snapshot: &Snapshot, name: &str, metric: &str) {

@@ -90,6 +90,8 @@ pub const REDIS_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How many servers of a cluster are spoken to; each has one connection of a worker at least. A cluster of more is not
 /// used.
 pub const REDIS_NODES_MAX: usize = 128;
+/// How many servers are told of in metrics that nobody speaks to any more, with those that are spoken to.
+pub const REDIS_SERVERS_REMEMBERED: usize = REDIS_NODES_MAX;
 /// The most seeds, of sentinels or of a cluster's servers, that `redis_url` may name.
 pub const REDIS_SEEDS_MAX: usize = 16;
 /// The least time between two questions for who the servers are, whatever goes wrong meanwhile.

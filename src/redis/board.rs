@@ -4,6 +4,8 @@
 //! all pools of a process share, and its task writes down what is true at the end of each turn: plain stores of numbers,
 //! which cost nothing and wait for nobody. A reader may see one number of this turn and one of the last.
 //!
+//! Beside the cards lie the servers' ledgers (`ledger.rs`): a card is what is true now, a ledger what has been.
+//!
 //! The board also knows what the log was told of each server, so that a process with many workers says once that Redis
 //! is lost, and not once for each. What always holds: there is a card for each seat of an open pool and for no other,
 //! so there are never more than connections, and the lock is held for a walk over them at most.
@@ -16,9 +18,11 @@ use std::time::{Duration, Instant};
 
 use super::ask::Lane;
 use super::breaker::BreakerState;
+use super::ledger::{Ledger, Ledgers, ServerState};
 use super::metrics::Standing;
 use crate::label::Label;
 use crate::resp::Pipeline;
+use crate::telemetry::Registry;
 
 /// All connections to Redis of a process. Clones are the same board.
 #[derive(Clone)]
@@ -33,6 +37,7 @@ impl fmt::Debug for Board {
 
 #[derive(Debug)]
 struct Shared {
+    ledgers: Ledgers,
     /// What times on cards are counted from.
     begin: Instant,
     cards: Mutex<Vec<Arc<Card>>>,
@@ -95,13 +100,33 @@ impl News {
 impl Board {
     /// With nothing on it; times count from `now`.
     pub fn new(now: Instant) -> Self {
-        Self(Arc::new(Shared { begin: now, cards: Mutex::default(), told: Mutex::default() }))
+        Self(Arc::new(Shared {
+            ledgers: Ledgers::default(),
+            begin: now,
+            cards: Mutex::default(),
+            told: Mutex::default(),
+        }))
     }
 
     /// Every connection, in the order in which the pools were opened and fill them.
     pub fn snapshot(&self, now: Instant) -> Vec<ConnectionState> {
         let now = self.ticks(now);
         self.cards().iter().map(|card| card.read(now)).collect()
+    }
+
+    /// What each server has done since the start, by its address: also one that nobody speaks to any more.
+    pub fn servers(&self) -> Vec<(String, ServerState)> {
+        self.0.ledgers.read()
+    }
+
+    /// Shows the same to whoever scrapes. To be called once for a registry.
+    pub fn show(&self, registry: &Registry) {
+        self.0.ledgers.show(registry);
+    }
+
+    /// Where a worker writes down what a server does, until it is dropped.
+    pub(super) fn ledger(&self, server: &str) -> Ledger {
+        self.0.ledgers.open(server)
     }
 
     /// A card for one seat, until it is dropped.

@@ -105,7 +105,7 @@ impl Connection {
             self.card.turn(&shared.pipeline, received, sent);
             (shared.pipeline.in_line(), shared.is_drained())
         });
-        self.vitals.metrics.bytes(received, sent);
+        self.vitals.ledger.moved(received, sent);
         self.vitals.show(&self.card);
         self.report(in_line);
         if is_drained { Poll::Ready(Lost::Closed) } else { end }

@@ -1,12 +1,10 @@
-//! What is counted.
-
-use std::time::Duration;
+//! What is counted for all servers together; what is counted for each is in its [`Ledger`](super::ledger::Ledger).
 
 use super::breaker::{BreakerState, Cause};
 use super::error::{Lost, Unavailable};
 use crate::labels;
 use crate::resp::{ErrorKind, Reply};
-use crate::telemetry::{Counter, Counters, Gauge, Gauges, Histogram, Registry};
+use crate::telemetry::{Counter, Counters, Gauge, Gauges, Registry};
 
 labels! {
     /// How a command ended.
@@ -63,9 +61,6 @@ pub(super) struct Metrics {
     lost: Counters<Lost>,
     late: Counter,
     panics: Counter,
-    received: Counter,
-    sent: Counter,
-    duration: Histogram,
     breakers: Gauges<BreakerState>,
     opened: Counters<Cause>,
     hedges: Counters<Hedge>,
@@ -95,13 +90,7 @@ impl Metrics {
             ),
             late: registry
                 .counter("cachewarp_redis_late_replies", "Replies dropped because nobody waited any more."),
-            received: registry.counter("cachewarp_redis_received_bytes", "Bytes read from Redis."),
-            sent: registry.counter("cachewarp_redis_sent_bytes", "Bytes written to Redis."),
             panics: registry.counter("cachewarp_panics", "Requests and connections that ended in a panic."),
-            duration: registry.histogram(
-                "cachewarp_redis_reply_seconds",
-                "From a command's submission to its reply, late or not.",
-            ),
             breakers: registry.gauges(
                 "cachewarp_redis_breakers",
                 "Breakers by state: one for each worker and server.",
@@ -158,20 +147,9 @@ impl Metrics {
         self.late.inc();
     }
 
-    /// So many bytes went over the wire.
-    pub(super) fn bytes(&self, received: usize, sent: usize) {
-        self.received.add(received as u64);
-        self.sent.add(sent as u64);
-    }
-
     /// A task of the pool panicked.
     pub(super) fn panicked(&self) {
         self.panics.inc();
-    }
-
-    /// A reply came after so long.
-    pub(super) fn took(&self, took: Duration) {
-        self.duration.observe(took);
     }
 
     /// So many more breakers are in a state; fewer if negative.

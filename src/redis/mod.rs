@@ -28,6 +28,7 @@ mod hedge;
 mod herald;
 mod identity;
 mod lanes;
+mod ledger;
 mod link;
 mod metrics;
 mod news;
@@ -54,6 +55,7 @@ pub use client::Client;
 pub use error::{Lost, Unavailable};
 pub use herald::Herald;
 pub use identity::check_password_file;
+pub use ledger::ServerState;
 pub use metrics::Standing;
 pub use news::Reading;
 pub use options::{

@@ -13,6 +13,7 @@ use tokio::time::sleep_until;
 
 use super::board::{Board, News, Pinned};
 use super::breaker::{Breaker, BreakerState, Cause, Change, Connections, Probed};
+use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::pace::Pace;
@@ -23,6 +24,7 @@ use crate::time::instant;
 /// What is known of one server.
 pub(super) struct Vitals {
     pub(super) metrics: Metrics,
+    pub(super) ledger: Ledger,
     board: Board,
     /// The server's address, without credentials.
     server: String,
@@ -63,10 +65,12 @@ impl Vitals {
         let stall = command_timeout.saturating_mul(REDIS_STALL_FACTOR).max(REDIS_STALL_MIN);
         let pace = Pace::new(ceiling, instant());
         metrics.breaker(BreakerState::Closed, 1);
+        let server = options.address.to_string();
         Self {
             metrics,
+            ledger: options.board.ledger(&server),
             board: options.board.clone(),
-            server: options.address.to_string(),
+            server,
             ceiling,
             stall: stall.min(REDIS_WAIT_MAX),
             lateness,
@@ -104,7 +108,7 @@ impl Vitals {
     /// A reply came, in time or late.
     pub(super) fn replied(&self, timing: Timing, now: Instant) {
         let took = now.saturating_duration_since(timing.submitted);
-        self.metrics.took(took);
+        self.ledger.replied(took);
         if timing.urgency == Urgency::Pressing
             && let Some(patience) = self.pace.borrow_mut().observe(took, now)
         {

@@ -69,7 +69,7 @@ pub use put::Overtaken;
 pub use sync::{Answer, Question};
 pub use warm::{WARM_TAKES_MAX, warm_list};
 
-pub use crate::redis::ConnectionState;
+pub use crate::redis::{ConnectionState, ServerState};
 
 /// Behind the prefix, where the purge clock stands.
 const CLOCK_NAME: &str = "clock";
@@ -237,6 +237,11 @@ impl Store {
     /// Every connection of this process to Redis, whichever worker's it is.
     pub fn connections(&self) -> Vec<ConnectionState> {
         self.board.as_ref().map(|board| board.snapshot(time::instant())).unwrap_or_default()
+    }
+
+    /// What each server of Redis has done since the start, by its address.
+    pub fn servers(&self) -> Vec<(String, ServerState)> {
+        self.board.as_ref().map(Board::servers).unwrap_or_default()
     }
 
     /// Whether there is any tier to store in.

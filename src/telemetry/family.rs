@@ -2,6 +2,7 @@
 
 use super::histograms::{BUCKETS, SERIES_CELLS};
 use super::shard::Shard;
+use super::tally::Times;
 use crate::label::Label;
 
 /// One name and all that is known under it.
@@ -19,8 +20,18 @@ pub(super) struct Descriptor {
     /// Without the suffix that the kind adds.
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    /// The label's name and its words, each of which is a series; `None` where there is one series without a label.
-    pub(super) label: Option<(&'static str, Vec<&'static str>)>,
+    pub(super) labels: Labels,
+}
+
+/// What tells the series of a metric apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    /// Nothing: there is one.
+    None,
+    /// A label with these words, each of which is a series.
+    Closed(&'static str, Vec<&'static str>),
+    /// A label whose words are known when somebody asks. Who lists them has a bound for how many there are.
+    Open(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +46,8 @@ pub(super) enum Part {
     Counted(Shard),
     /// A gauge that somebody else keeps.
     Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
+    /// The series of an open label, which somebody else keeps.
+    Listed(Box<dyn Fn() -> Vec<(String, Reading)> + Send + Sync>),
 }
 
 /// What one series comes to, over all workers.
@@ -43,12 +56,7 @@ pub(super) enum Reading {
     Level(i64),
     /// Kept elsewhere.
     Sampled(f64),
-    Times {
-        /// How many in each bucket, the one without a bound last.
-        counts: Vec<u64>,
-        /// All together.
-        nanos: u64,
-    },
+    Times(Times),
 }
 
 impl Family {
@@ -62,8 +70,8 @@ impl Family {
                 .map_or_else(|| Reading::Level(self.sum(series).cast_signed()), Reading::Sampled),
             Kind::Histogram => {
                 let first = series * SERIES_CELLS;
-                let counts = (first..first + BUCKETS).map(|cell| self.sum(cell)).collect();
-                Reading::Times { counts, nanos: self.sum(first + BUCKETS) }
+                let counts = std::array::from_fn(|bucket| self.sum(first + bucket));
+                Reading::Times(Times { counts, nanos: self.sum(first + BUCKETS) })
             }
         }
     }
@@ -71,7 +79,7 @@ impl Family {
     fn sum(&self, cell: usize) -> u64 {
         self.parts.iter().fold(0, |sum: u64, part| match part {
             Part::Counted(shard) => sum.wrapping_add(shard.read(cell)),
-            Part::Sampled(_) => sum,
+            Part::Sampled(_) | Part::Listed(_) => sum,
         })
     }
 
@@ -79,15 +87,23 @@ impl Family {
     fn sampled(&self) -> Option<f64> {
         let read = |part: &Part| match part {
             Part::Sampled(read) => Some(read()),
-            Part::Counted(_) => None,
+            Part::Counted(_) | Part::Listed(_) => None,
         };
         self.parts.iter().filter_map(read).reduce(|sum, value| sum + value)
+    }
+
+    /// The series of an open label.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (String, Reading)> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Listed(list) => list(),
+            Part::Counted(_) | Part::Sampled(_) => Vec::new(),
+        })
     }
 }
 
 impl Descriptor {
     pub(super) fn plain(kind: Kind, name: &'static str, help: &'static str) -> Self {
-        Self { kind, name: kind.stem(name), help, label: None }
+        Self { kind, name: kind.stem(name), help, labels: Labels::None }
     }
 
     pub(super) fn labelled<L: Label>(
@@ -97,11 +113,19 @@ impl Descriptor {
         label: &'static str,
     ) -> Self {
         let words = L::ALL.iter().map(|variant| variant.word()).collect();
-        Self { label: Some((label, words)), ..Self::plain(kind, name, help) }
+        Self { labels: Labels::Closed(label, words), ..Self::plain(kind, name, help) }
+    }
+
+    pub(super) fn listed(kind: Kind, name: &'static str, help: &'static str, label: &'static str) -> Self {
+        Self { labels: Labels::Open(label), ..Self::plain(kind, name, help) }
     }
 
     pub(super) fn cells(&self) -> usize {
-        let series = self.label.as_ref().map_or(1, |(_, words)| words.len());
+        let series = match &self.labels {
+            Labels::None => 1,
+            Labels::Closed(_, words) => words.len(),
+            Labels::Open(_) => 0,
+        };
         match self.kind {
             Kind::Counter | Kind::Gauge => series,
             Kind::Histogram => series * SERIES_CELLS,
@@ -126,6 +150,7 @@ impl std::fmt::Debug for Part {
         match self {
             Self::Counted(shard) => shard.fmt(f),
             Self::Sampled(_) => f.write_str("Sampled"),
+            Self::Listed(_) => f.write_str("Listed"),
         }
     }
 }

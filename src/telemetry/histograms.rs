@@ -61,7 +61,7 @@ fn observe(shard: &Shard, series: usize, took: Duration) {
 }
 
 /// The first bucket whose bound is not below: bounds are inclusive, as the label `le` says.
-fn bucket_of(nanos: u64) -> usize {
+pub(super) fn bucket_of(nanos: u64) -> usize {
     BUCKET_BOUNDS.partition_point(|&micros| micros * 1_000 < nanos)
 }
 

@@ -14,6 +14,7 @@ mod registry;
 mod scrape;
 mod shard;
 mod snapshot;
+mod tally;
 
 pub use counters::{Counter, Counters};
 pub use gauges::{Gauge, Gauges};
@@ -23,3 +24,4 @@ pub use percentiles::percentile;
 pub use registry::Registry;
 pub use scrape::CONTENT_TYPE;
 pub use snapshot::{Series, Snapshot, Value};
+pub use tally::{Tally, Times};

@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::family::{Descriptor, Family, Kind, Part};
+use super::family::{Descriptor, Family, Kind, Part, Reading};
 use super::shard::Shard;
+use super::tally::Times;
 use super::{Counter, Counters, Gauge, Gauges, Histogram, Histograms};
 use crate::label::Label;
 
@@ -71,6 +72,31 @@ impl Registry {
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
         self.join(Descriptor::plain(Kind::Gauge, name, help), Part::Sampled(Box::new(read)));
+    }
+
+    /// A counter for each thing that `list` names when somebody scrapes, each named once; how many there are has a bound of
+    /// its own. `list` must neither wait nor ask this registry for anything.
+    pub fn listed_counters(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        list: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static,
+    ) {
+        let read = move || list().into_iter().map(|(word, count)| (word, Reading::Count(count))).collect();
+        self.join(Descriptor::listed(Kind::Counter, name, help, label), Part::Listed(Box::new(read)));
+    }
+
+    /// The same for histograms of durations.
+    pub fn listed_histograms(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        list: impl Fn() -> Vec<(String, Times)> + Send + Sync + 'static,
+    ) {
+        let read = move || list().into_iter().map(|(word, times)| (word, Reading::Times(times))).collect();
+        self.join(Descriptor::listed(Kind::Histogram, name, help, label), Part::Listed(Box::new(read)));
     }
 
     /// Lets `look` see each family, in the order of their declaration.

@@ -7,9 +7,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::family::{Descriptor, Family, Kind, Reading};
+use super::family::{Descriptor, Family, Kind, Labels, Reading};
 use super::histograms::BUCKET_BOUNDS;
 use super::registry::Registry;
+use super::tally::Times;
 
 /// The media type of [`Registry::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,18 +40,21 @@ impl Collector for Scrape {
 
 impl Family {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Descriptor { kind, name, help, label } = &self.descriptor;
+        let Descriptor { kind, name, help, labels } = &self.descriptor;
         let (unit, metric_type) = match kind {
             Kind::Counter => (None, MetricType::Counter),
             Kind::Gauge => (None, MetricType::Gauge),
             Kind::Histogram => (Some(&Unit::Seconds), MetricType::Histogram),
         };
         let mut metric = encoder.encode_descriptor(name, help, unit, metric_type)?;
-        match label {
-            None => encode(self.read(0), metric),
-            Some((label, words)) => words.iter().enumerate().try_for_each(|(series, word)| {
+        match labels {
+            Labels::None => encode(self.read(0), metric),
+            Labels::Closed(label, words) => words.iter().enumerate().try_for_each(|(series, word)| {
                 encode(self.read(series), metric.encode_family(&[(*label, *word)])?)
             }),
+            Labels::Open(label) => self
+                .listed()
+                .try_for_each(|(word, reading)| encode(reading, metric.encode_family(&[(*label, word)])?)),
         }
     }
 }
@@ -60,7 +64,7 @@ fn encode(reading: Reading, mut metric: MetricEncoder<'_>) -> fmt::Result {
         Reading::Count(count) => metric.encode_counter::<NoLabelSet, _, u64>(&count, None),
         Reading::Level(level) => metric.encode_gauge(&level),
         Reading::Sampled(value) => metric.encode_gauge(&value),
-        Reading::Times { counts, nanos } => {
+        Reading::Times(Times { counts, nanos }) => {
             let bounds = BUCKET_BOUNDS.iter().map(|&micros| seconds(micros, 1e6)).chain([f64::INFINITY]);
             let count = counts.iter().sum();
             let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
@@ -153,6 +157,30 @@ mod tests {
         assert_eq!(redis[BUCKETS], "cachewarp_lookup_seconds_bucket{le=\"10.0\",tier=\"redis\"} 2");
         assert_eq!(redis[BUCKETS + 1], "cachewarp_lookup_seconds_bucket{le=\"+Inf\",tier=\"redis\"} 3");
         assert!(text.contains("cachewarp_lookup_seconds_count{tier=\"memory\"} 0\n"));
+    }
+
+    #[test]
+    fn what_others_list_in_text() {
+        let registry = Registry::new();
+        registry.listed_counters("cachewarp_sent_bytes", "Bytes.", "server", || {
+            vec![("a:1".to_owned(), 3), ("\"\\\n".to_owned(), 4)]
+        });
+        registry.listed_histograms("cachewarp_reply_seconds", "Replies.", "server", || {
+            let mut times = Times::default();
+            (times.counts[0], times.nanos) = (2, 50_000);
+            vec![("a:1".to_owned(), times)]
+        });
+        let text = registry.render();
+        for line in [
+            r#"cachewarp_sent_bytes_total{server="a:1"} 3"#,
+            r#"cachewarp_sent_bytes_total{server="\"\\\n"} 4"#,
+            r#"cachewarp_reply_seconds_sum{server="a:1"} 0.00005"#,
+            r#"cachewarp_reply_seconds_count{server="a:1"} 2"#,
+            r#"cachewarp_reply_seconds_bucket{le="0.00005",server="a:1"} 2"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        assert_eq!(registry.snapshot().series("cachewarp_sent_bytes"), []);
     }
 
     #[test]

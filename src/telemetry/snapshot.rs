@@ -1,7 +1,9 @@
-//! The sums, as values: for documents that show a few of them.
+//! The sums, as values: for documents that show a few of them. Series of an open label are not among them: whoever keeps them
+//! shows them.
 
-use super::family::{Family, Reading};
+use super::family::{Family, Labels, Reading};
 use super::registry::Registry;
+use super::tally::Times;
 
 /// What a registry counted at one moment.
 #[derive(Debug, Default)]
@@ -76,7 +78,11 @@ impl Snapshot {
 }
 
 fn series(family: &Family) -> Vec<Series> {
-    let labels = family.descriptor.label.as_ref().map_or_else(|| vec![""], |(_, words)| words.clone());
+    let labels = match &family.descriptor.labels {
+        Labels::None => vec![""],
+        Labels::Closed(_, words) => words.clone(),
+        Labels::Open(_) => Vec::new(),
+    };
     let one = |(index, label)| Series { label, value: family.read(index).into() };
     labels.into_iter().enumerate().map(one).collect()
 }
@@ -87,7 +93,7 @@ impl From<Reading> for Value {
             Reading::Count(count) => Self::Number(number(count)),
             Reading::Level(level) => Self::Number(signed(level)),
             Reading::Sampled(value) => Self::Number(value),
-            Reading::Times { counts, .. } => Self::Buckets(counts),
+            Reading::Times(Times { counts, .. }) => Self::Buckets(counts.to_vec()),
         }
     }
 }

@@ -292,8 +292,15 @@ fn the_state_of_the_whole_is_shown() {
     let each = at(&full, "redis.each").items();
     assert_eq!(each.len(), 4);
     assert!(each.iter().all(|one| (text(one, "state"), text(one, "breaker")) == ("up", "closed")));
-    assert!(each.iter().map(|one| number(one, "received_bytes")).sum::<f64>() > 0.0);
     assert_eq!(each.iter().filter(|one| text(one, "lane") == "bulk").count(), 1);
+    let servers = at(&full, "redis.servers").items();
+    assert_eq!((servers.len(), text(&servers[0], "server")), (1, text(&each[0], "server")));
+    let (replies, took) = (number(&servers[0], "replies"), number(&servers[0], "p99_ms"));
+    assert!(replies > 0.0 && took > 0.0, "{replies} replies, of which 99 % in {took} ms");
+    let buckets = at(&servers[0], "buckets").items();
+    assert!(buckets.iter().filter_map(Value::as_number).sum::<f64>() == replies);
+    let received = |of: &[Value]| of.iter().map(|one| number(one, "received_bytes")).sum::<f64>();
+    assert_eq!(received(servers), received(each));
     assert_eq!((number(&full, "memory.entries"), number(&full, "origin.requests.complete")), (1.0, 1.0));
     assert_eq!((number(&full, "clients.open"), number(&full, "fills")), (1.0, 0.0));
     assert!(number(&full, "uptime") > 0.0);

@@ -1,0 +1,79 @@
+//! How long things took, for what has no fixed label: counted by one thread, kept by whoever counts, and added up by whoever
+//! asks. The buckets are those of [`Histogram`](super::Histogram).
+
+use std::ops::AddAssign;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::histograms::{BUCKETS, SERIES_CELLS, bucket_of};
+
+/// Durations that were counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// How many in each bucket, the one without a bound last.
+    pub counts: [u64; BUCKETS],
+    /// Their sum, in nanoseconds.
+    pub nanos: u64,
+}
+
+impl Times {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count = count.wrapping_add(more));
+        self.nanos = self.nanos.wrapping_add(other.nanos);
+    }
+}
+
+/// A histogram that one thread writes, without a locked instruction, and any thread reads. It has its lines of memory for itself,
+/// so that two threads that count do not pull one out of each other's hands.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Tally([AtomicU64; SERIES_CELLS]);
+
+impl Tally {
+    /// Counts one that took so long.
+    pub fn observe(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.add(bucket_of(nanos), 1);
+        self.add(BUCKETS, nanos);
+    }
+
+    /// What was counted; perhaps one of a count and its duration and not the other.
+    pub fn read(&self) -> Times {
+        let mut times = Times::default();
+        for (time, cell) in times.counts.iter_mut().chain([&mut times.nanos]).zip(&self.0) {
+            *time = cell.load(Ordering::Relaxed);
+        }
+        times
+    }
+
+    fn add(&self, cell: usize, more: u64) {
+        if let Some(cell) = self.0.get(cell) {
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read_and_added_up() {
+        let tally = Tally::default();
+        for millis in [0, 1, 20_000] {
+            tally.observe(Duration::from_millis(millis));
+        }
+        let mut times = tally.read();
+        times += tally.read();
+        let bucket = |millis: u64| times.counts[bucket_of(millis * 1_000_000)];
+        assert_eq!([bucket(0), bucket(1), bucket(20_000), times.count()], [2, 2, 2, 6]);
+        assert_eq!(times.nanos, 2 * 20_001 * 1_000_000);
+    }
+}
