@@ -338,8 +338,18 @@ impl Fields {
     }
 
     fn field(&mut self, bytes: &[u8]) {
-        self.add(&(bytes.len() as u64).to_be_bytes());
-        self.add(bytes);
+        let length = (bytes.len() as u64).to_be_bytes();
+        let end = self.filled + length.len() + bytes.len();
+        if let Some((head, rest)) =
+            self.gathered.get_mut(self.filled..end).and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *head = length;
+            rest.copy_from_slice(bytes);
+            self.filled = end;
+        } else {
+            self.add(&length);
+            self.add(bytes);
+        }
     }
 
     fn add(&mut self, bytes: &[u8]) {

@@ -28,6 +28,10 @@ pub fn invalidated(
         return Vec::new();
     }
     let mut targets = vec![target.clone()];
+    // Hardly any response has one: a look at the names costs less than two searches.
+    if !response.keys().any(|name| ELSEWHERE.contains(&name)) {
+        return targets;
+    }
     let named = ELSEWHERE.iter().flat_map(|name| response.get_all(*name));
     for named in named.flat_map(|line| reference::meant(target, origin, line.as_bytes())) {
         // §4.4: nobody may empty the cache of others.
