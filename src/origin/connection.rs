@@ -75,17 +75,18 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request and waits for the head of its answer; nothing, if `overdue` says first since when it has been
-    /// waited for too long. What was not even begun comes back with the error.
+    /// Sends the request that stands there and waits for the head of its answer; nothing, if `due` is past before that. What
+    /// was not even begun comes back with the error.
     ///
     /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes it.
     pub(super) async fn send(
         &mut self,
-        request: Request<Upload>,
+        request: &mut Option<Request<Upload>>,
         due: impl Fn() -> Instant,
     ) -> Option<Answered> {
         let Self { sender, driver, alarm, .. } = self;
-        let mut answer = pin!(sender.try_send_request(request));
+        // Taken as late as can be: it is large.
+        let mut answer = pin!(sender.try_send_request(request.take()?));
         let mut is_begun = false;
         poll_fn(|cx| {
             // Nothing can answer what has yet to be written.

@@ -60,15 +60,14 @@ pub(super) async fn exchange(
     deadlines: Deadlines,
     now: Instant,
 ) -> Result<Box<Answer>, Failure> {
-    // Taken where it stands and not handed over: it is large.
-    let Some(sending) = request.take() else { return Err(Failure::Unwritten) };
-    let method = sending.method().clone();
-    let protocol = Protocol::asked(&method, sending.headers());
-    let track = sending.body().begin(now);
+    let Some(asked) = request.as_ref() else { return Err(Failure::Unwritten) };
+    let method = asked.method().clone();
+    let protocol = Protocol::asked(&method, asked.headers());
+    let track = asked.body().begin(now);
 
     let before = connection.received();
     let due = || track.origin_awaited_since() + deadlines.head;
-    let Some(response) = connection.send(sending, due).await else {
+    let Some(response) = connection.send(request, due).await else {
         return Err(FetchError::HeadTimeout.into());
     };
     let (mut head, incoming) = match response {

@@ -12,6 +12,7 @@
 //!   proxy. What stands further left in the list was written by that client itself and would let it claim to be
 //!   `127.0.0.1` on everybody's behalf. An origin whose answer depends on the client's address has to mark it `private`.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -29,17 +30,22 @@ pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-for
 
 /// The peers whose word is taken.
 #[derive(Clone, Debug)]
-pub(super) struct Trust(Vec<IpNet>);
+pub(super) struct Trust {
+    networks: Vec<IpNet>,
+    /// The last peer that nobody was named behind, and how it is written: connections carry many requests, and the next hop in
+    /// front of us many connections.
+    last: RefCell<Option<(IpAddr, HeaderValue)>>,
+}
 
 impl Trust {
     pub(super) fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self { networks, last: RefCell::default() }
     }
 
     /// Whether this address is a trusted proxy's. On a dual-stack socket an IPv4 peer looks like an IPv6 one.
     pub(super) fn covers(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.0.iter().any(|network| network.contains(&peer))
+        self.networks.iter().any(|network| network.contains(&peer))
     }
 
     /// The target as the client addressed it, before the trusted proxies in between.
@@ -79,7 +85,7 @@ impl Trust {
     /// where no field can hold it, here and below.
     pub(super) fn vouched_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
-            return value(peer);
+            return self.alone(peer);
         }
         let mut chain = peer.to_canonical().to_string();
         let mut nearest = peer;
@@ -98,7 +104,7 @@ impl Trust {
     /// `X-Forwarded-For` of a request that concerns nobody but its client: a trusted proxy's list, and the peer.
     pub(super) fn whole_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
-            return value(peer);
+            return self.alone(peer);
         }
         let mut chain = String::new();
         for hop in hops(headers).flatten() {
@@ -108,13 +114,25 @@ impl Trust {
         chain.push_str(&peer.to_canonical().to_string());
         HeaderValue::try_from(chain).ok()
     }
+
+    /// Nobody but the peer.
+    fn alone(&self, peer: IpAddr) -> Option<HeaderValue> {
+        let mut last = self.last.borrow_mut();
+        if let Some((known, value)) = &*last
+            && *known == peer
+        {
+            return Some(value.clone());
+        }
+        let value = written(peer)?;
+        *last = Some((peer, value.clone()));
+        Some(value)
+    }
 }
 
-/// An address as it is written. Most requests have no more to say, so the usual kind is put together where it stands and
-/// not formatted.
-fn value(peer: IpAddr) -> Option<HeaderValue> {
-    let IpAddr::V4(address) = peer.to_canonical() else {
-        return HeaderValue::try_from(peer.to_string()).ok();
+/// An address as it is written. The usual kind is put together where it stands and not formatted.
+fn written(address: IpAddr) -> Option<HeaderValue> {
+    let IpAddr::V4(address) = address.to_canonical() else {
+        return HeaderValue::try_from(address.to_string()).ok();
     };
     let (mut text, mut filled) = ([b'.'; "255.255.255.255.".len()], 0);
     for octet in address.octets() {

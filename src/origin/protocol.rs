@@ -48,6 +48,11 @@ impl Protocol {
 }
 
 fn names_upgrade(headers: &HeaderMap) -> bool {
+    // Hardly any head has the field: a look at the names costs less than a search.
+    headers.keys().any(|name| *name == UPGRADE) && lists_upgrade(headers)
+}
+
+fn lists_upgrade(headers: &HeaderMap) -> bool {
     headers
         .get_all(CONNECTION)
         .iter()

@@ -36,8 +36,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
     match usable(&ask, entry.clone(), tier) {
         Some(hit) => fetch::stand(&ask, hit).await,
         None => {
-            let stored = Some(Rc::new(entry));
-            let errand = Errand { ask, place, forward, stored, doubt: None };
+            let errand = Errand { ask, place, forward, stored: Some(Rc::new(entry)) };
             let stale = fetch::stand_in(&errand, policy::Failure::Disconnected).await;
             stale.unwrap_or(answer)
         }

@@ -60,7 +60,7 @@ pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answe
     match judged {
         Judged::Hit(hit) => cut(proxy, &ask, hit).await,
         Judged::Miss(forward, stored) => {
-            fetch::failed(&Errand { ask, place, forward, stored, doubt: None }, Failure::Shed).await
+            fetch::failed(&Errand { ask, place, forward, stored }, Failure::Shed).await
         }
     }
 }
@@ -93,10 +93,14 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place
             Failure::OnlyIfCached.into()
         }
         Judged::Miss(forward, stored) => {
-            let errand = Errand { ask, place, forward, stored, doubt };
-            match said {
-                Said::All => Box::pin(fetch::answer(proxy, errand)).await,
-                Said::Nothing => Box::pin(again::answer(proxy, errand)).await,
+            let errand = Errand { ask, place, forward, stored };
+            match (said, doubt) {
+                // The usual way of what is private: it is not worth a future of its own.
+                (Said::All, Some(reason)) if errand.ask.facts.forbids_storing().is_none() => {
+                    fetch::doubtful(proxy, &errand, reason).await
+                }
+                (Said::All, _) => Box::pin(fetch::answer(proxy, errand)).await,
+                (Said::Nothing, _) => Box::pin(again::answer(proxy, errand)).await,
             }
         }
     }

@@ -26,14 +26,13 @@ use crate::time;
 const JOINS_MAX: usize = 2;
 
 /// A request that no store could answer.
+#[derive(Clone)]
 pub(super) struct Errand {
     pub(super) ask: Rc<Ask>,
     pub(super) place: Place,
     pub(super) forward: Forward,
     /// What is stored and has to be validated. If the origin fails, it may stand in.
     pub(super) stored: Option<Rc<Entry>>,
-    /// Why the last answer could not be shared, where that is known already.
-    pub(super) doubt: Option<NotStorable>,
 }
 
 /// Answers from the origin, sharing one fetch with whoever asks for the same.
@@ -47,10 +46,8 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
     }
     for _ in 0..JOINS_MAX {
         let key = errand.ask.fill_key(errand.place.key);
-        let doubt = errand.doubt.or_else(|| proxy.shared.uncacheable.known(&key, time::instant()).reason);
-        if let Some(reason) = doubt {
-            errand.ask.note(|explanation| explanation.rule(Question::Collapse, Ruling::no(reason)));
-            return doubtful(proxy, errand, reason).await;
+        if let Some(reason) = proxy.shared.uncacheable.known(&key, time::instant()).reason {
+            return Box::pin(doubtful(proxy, &errand, reason)).await;
         }
         let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
         let news = match proxy.shared.fills.join(key, claim) {
@@ -68,7 +65,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
             Followed::Answered(answer) => return *answer,
             Followed::OtherVariant(own) => {
                 errand.ask.note_place(&own, &proxy.rules);
-                errand = Errand { place: own, stored: None, doubt: None, ..errand };
+                errand = Errand { place: own, stored: None, ..errand };
             }
             Followed::Stored => match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => return stand(&errand.ask, hit).await,
@@ -162,35 +159,42 @@ async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answ
     };
     errand.note_role(if lead.is_some() { explain::Role::Leader } else { explain::Role::Alone });
     let fetched = in_a_task(proxy, &errand, fill::Right { lead, claim }).await;
-    came(proxy, errand, fetched, None).await
+    came(proxy, &errand, fetched, None).await
 }
 
 /// Fetches for itself, as the last such answer could not be stored.
-async fn doubtful(proxy: &Rc<Proxy>, errand: Errand, reason: NotStorable) -> Answer {
-    let Errand { ask, place, stored, .. } = &errand;
+pub(super) async fn doubtful(proxy: &Rc<Proxy>, errand: &Errand, reason: NotStorable) -> Answer {
+    let Errand { ask, place, stored, .. } = errand;
+    ask.note(|explanation| explanation.rule(Question::Collapse, Ruling::no(reason)));
     // What cannot be stored need not be whole.
     if stored.is_none() && !ask.is_plain() {
         return Box::pin(directly(proxy, ask, errand.forward, reason.word())).await;
     }
-    let claim = proxy.store.claim(&place.whole, place.lineage);
     errand.note_role(explain::Role::Alone);
     let fetched = match stored {
-        None => fill::run_alone(proxy, ask, place, claim).await,
-        Some(_) => Box::pin(in_a_task(proxy, &errand, fill::Right { lead: None, claim })).await,
+        None => fill::run_alone(proxy, ask, place).await,
+        Some(_) => {
+            let claim = proxy.store.claim(&place.whole, place.lineage);
+            Box::pin(in_a_task(proxy, errand, fill::Right { lead: None, claim })).await
+        }
     };
     match fetched {
         // Nearly always so: what is left is to hand it on.
         Fetched::Direct(response, reason)
             if ask.is_plain() && policy::Failure::of(response.status()).is_none() =>
         {
-            unshared(&errand, response, reason)
+            unshared(errand, response, reason)
         }
-        fetched => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
+        fetched @ (Fetched::Shared(..)
+        | Fetched::Validated(_)
+        | Fetched::Direct(..)
+        | Fetched::Stored
+        | Fetched::Failed(_)) => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
     }
 }
 
 /// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be stored.
-async fn came(proxy: &Rc<Proxy>, errand: Errand, fetched: Fetched, doubt: Option<NotStorable>) -> Answer {
+async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Option<NotStorable>) -> Answer {
     let forward = errand.forward;
     match fetched {
         Fetched::Shared(whole, admission) => {
@@ -198,15 +202,13 @@ async fn came(proxy: &Rc<Proxy>, errand: Errand, fetched: Fetched, doubt: Option
                 None => CacheStatus::storing(&proxy.store, forward, admission),
                 Some(reason) => CacheStatus::NotStored { forward, reason: reason.word() },
             };
-            cut(&errand, whole.with_status(promise)).await
+            cut(errand, whole.with_status(promise)).await
         }
-        Fetched::Validated(whole) => {
-            cut(&errand, whole.with_status(CacheStatus::Validated { forward })).await
-        }
+        Fetched::Validated(whole) => cut(errand, whole.with_status(CacheStatus::Validated { forward })).await,
         Fetched::Direct(response, reason) => {
             let error = policy::Failure::of(response.status());
             if let Some(error) = error
-                && let Some(answer) = stand_in(&errand, error).await
+                && let Some(answer) = stand_in(errand, error).await
             {
                 return answer;
             }
@@ -214,18 +216,18 @@ async fn came(proxy: &Rc<Proxy>, errand: Errand, fetched: Fetched, doubt: Option
             if errand.ask.is_partial() && response.status() == StatusCode::OK {
                 return directly(proxy, &errand.ask, forward, reason.word()).await;
             }
-            let whole = unshared(&errand, response, reason);
-            cut(&errand, whole).await
+            let whole = unshared(errand, response, reason);
+            cut(errand, whole).await
         }
         Fetched::Stored => {
             errand.note_role(explain::Role::Follower);
             match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => stand(&errand.ask, hit).await,
                 // Purged again, or not for this request after all.
-                None => Box::pin(lead(proxy, errand, Leadership::Alone)).await,
+                None => Box::pin(lead(proxy, errand.clone(), Leadership::Alone)).await,
             }
         }
-        Fetched::Failed(failure) => failed(&errand, failure).await,
+        Fetched::Failed(failure) => failed(errand, failure).await,
     }
 }
 
@@ -305,7 +307,7 @@ pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason:
 /// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a `HEAD` says of the stored
 /// response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
 async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer {
-    let Errand { ask, forward, stored, place, .. } = errand;
+    let Errand { ask, forward, stored, place } = errand;
     errand.note_role(explain::Role::Alone);
     ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
     let claim = proxy.store.claim(&place.whole, place.lineage);

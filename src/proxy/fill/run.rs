@@ -64,12 +64,8 @@ pub(in crate::proxy) struct Right {
 
 /// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its client leaves before
 /// there is an answer. So this needs no task of its own, unless the answer can be stored after all.
-pub(in crate::proxy) async fn run_alone(
-    proxy: &Rc<Proxy>,
-    ask: &Rc<Ask>,
-    place: &Place,
-    claim: Claim,
-) -> Fetched {
+pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<Ask>, place: &Place) -> Fetched {
+    let claim = proxy.store.claim(&place.whole, place.lineage);
     let requested = time::now();
     let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable));
     let response = match proxy.origin.send(head, RequestBody::Empty).await {
