@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -55,18 +55,26 @@ async fn serve(address: &str, answer: Rc<Answer>) -> Result<(), Box<dyn Error>> 
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let answer = Rc::clone(&answer);
-        let service = service_fn(move |request| {
-            let response = answer.response(request);
-            async { Ok::<_, Infallible>(response) }
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = Rc::clone(&answer);
+            async move {
+                // Whoever answers before a request has ended has to close its connection.
+                read(request.into_body()).await;
+                Ok::<_, Infallible>(answer.response())
+            }
         });
         // Its end is the client's: there is nothing to tell anybody.
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
+async fn read(mut body: Incoming) {
+    while !body.is_end_stream() && body.frame().await.is_some() {}
+}
+
 impl Answer {
     /// The fields are built anew each time, as a server does that has something to say.
-    fn response(&self, _: Request<Incoming>) -> Response<Full<Bytes>> {
+    fn response(&self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body.clone()));
         *response.headers_mut() = self.fields.clone();
         response
