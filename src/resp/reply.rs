@@ -120,10 +120,20 @@ const ERRORS: &[(&[u8], ErrorKind)] = &[
 impl ErrorReply {
     /// An error line, without its type byte and line end.
     pub fn new(text: Bytes) -> Self {
+        let said = in_a_script(&text).unwrap_or(&text);
         let kind =
-            ERRORS.iter().find(|(start, _)| begins(&text, start)).map_or(ErrorKind::Other, |&(_, kind)| kind);
+            ERRORS.iter().find(|(start, _)| begins(said, start)).map_or(ErrorKind::Other, |&(_, kind)| kind);
         Self { kind, text }
     }
+}
+
+/// What a command in a script was refused with. Before Redis 7 it stands behind where that was, and not at the beginning:
+/// `ERR Error running script (call to f_82cd…): @user_script:1: @user_script: 1: -OOM command not allowed …`.
+fn in_a_script(text: &[u8]) -> Option<&[u8]> {
+    const BEFORE_CODE: &[u8] = b": -";
+    let told = text.strip_prefix(b"ERR Error running script")?;
+    let at = told.windows(BEFORE_CODE.len()).position(|part| part == BEFORE_CODE)?;
+    told.get(at + BEFORE_CODE.len()..)
 }
 
 /// Whether `text` begins with `start`. A code may also be all there is.
@@ -157,6 +167,16 @@ mod tests {
             ("ERR unknown command `HELLO`, with args beginning with: `3`, ", ErrorKind::UnknownCommand),
             ("ERR max number of clients reached", ErrorKind::MaxClients),
             ("NOSCRIPT No matching script. Please use EVAL.", ErrorKind::NoScript),
+            (
+                "ERR Error running script (call to f_82cd): @user_script:1: @user_script: 1: -OOM command not allowed",
+                ErrorKind::Oom,
+            ),
+            (
+                "ERR Error running script (call to f_82cd): @user_script:1: @user_script: 1: -READONLY You can't write",
+                ErrorKind::ReadOnly,
+            ),
+            ("ERR Error running script (call to f_82cd): @user_script:1: attempt to index", ErrorKind::Other),
+            ("ERR syntax error: -OOM ", ErrorKind::Other),
             ("LOADING", ErrorKind::Loading),
             ("LOADINGS of things", ErrorKind::Other),
             ("ERR syntax error", ErrorKind::Other),
