@@ -6,8 +6,12 @@
 //!
 //! - a value is one that was written under the key that was asked for;
 //! - no caller waits longer than its time limit, to the tick of the clock;
-//! - what is remembered is never older than [`REDIS_CHANGE_SETTLES`]: a purge that has waited for that is a purge everywhere;
+//! - what is remembered is never older than [`REDIS_CHANGE_SETTLES`]: a purge that has waited for that is a purge everywhere
+//!   (an auditor looks at all of it twice a second, whether anybody asks for it or not);
 //! - when all is well again, every key is answered with what stands where it belongs, and what is remembered is that.
+//!
+//! Callers ask in bursts and rest between them: what a call in quiet times proves, the one before it has proved, and only a client
+//! that rests finds out by itself that nobody is there any more.
 //!
 //! `SIMULATION_SEED=n` runs one of them, `SIMULATION_SEEDS=n` so many.
 
@@ -34,9 +38,11 @@ use crate::telemetry::Registry;
 use crate::time::instant;
 
 /// Lives in a run of the tests.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 1000;
 const KEYS: u64 = 24;
 const CALLERS: usize = 4;
+/// How often all that is remembered is looked at.
+const AUDIT: Duration = Duration::from_millis(500);
 /// What goes wrong in one life.
 const EVENTS: usize = 4;
 /// When sentinels have told each other of what one of them has decided.
@@ -68,7 +74,7 @@ impl Listener for Memory {
 }
 
 impl Node {
-    fn open(world: &World) -> Self {
+    fn open(world: &World, connections: usize) -> Self {
         let sentinels = world.sentinels();
         let topology = if sentinels.is_empty() {
             Topology::Cluster(ClusterSeeds {
@@ -80,7 +86,7 @@ impl Node {
             Topology::Sentinel(Sentinels { seeds, master: NAME.to_owned(), credentials: None })
         };
         let server = Options {
-            connections: 4,
+            connections,
             command_timeout: CEILING,
             ..Options::at(Address::Tcp { host: HOST.to_owned(), port: 1 })
         };
@@ -99,14 +105,7 @@ impl Node {
     async fn read(&self, world: &World, key: &str) {
         if let Some(value) = self.remembered(key.as_bytes()) {
             self.memory.hits.set(self.memory.hits.get() + 1);
-            let (truth, since) = world.truth(key.as_bytes());
-            let is_old = truth.as_deref() != Some(&value[..]);
-            let age = since.map_or(Duration::ZERO, |since| instant() - since);
-            assert!(
-                !is_old || age <= REDIS_CHANGE_SETTLES,
-                "{key}: {value:?} is remembered, {truth:?} for {age:?}"
-            );
-            return;
+            return assert_recent(world, key.as_bytes(), &value);
         }
         if let Ok((Reply::Bulk(value), reading)) =
             self.client.read(&Command::Get { key: key.as_bytes() }).await
@@ -125,6 +124,30 @@ impl Node {
     }
 }
 
+/// What is remembered may be served: it stands there, or did not so long ago.
+fn assert_recent(world: &World, key: &[u8], value: &Bytes) {
+    let (truth, since) = world.truth(key);
+    let is_old = truth.as_deref() != Some(&value[..]);
+    let age = since.map_or(Duration::ZERO, |since| instant() - since);
+    assert!(
+        !is_old || age <= REDIS_CHANGE_SETTLES,
+        "{}: {value:?} is remembered, {truth:?} for {age:?}",
+        key.escape_ascii()
+    );
+}
+
+/// Looks at all that may be served from memory.
+async fn audit(world: World, node: Rc<Node>, enough: Rc<Cell<bool>>) {
+    while !enough.get() {
+        for (key, (value, witness)) in &*node.memory.held.borrow() {
+            if node.seats.is_true(*witness) {
+                assert_recent(&world, key, value);
+            }
+        }
+        sleep(AUDIT).await;
+    }
+}
+
 async fn call(world: World, node: Rc<Node>, mut rng: Rng, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         let (key, start) = (rng.u64(..KEYS).to_string(), instant());
@@ -135,7 +158,8 @@ async fn call(world: World, node: Rc<Node>, mut rng: Rng, enough: Rc<Cell<bool>>
         }
         let took = instant() - start;
         assert!(took <= CEILING + TICK, "a caller waited {took:?}");
-        sleep(Duration::from_millis(rng.u64(1..40))).await;
+        let pause = if rng.u8(..8) == 0 { 100..1500 } else { 1..40 };
+        sleep(Duration::from_millis(rng.u64(pause))).await;
     }
 }
 
@@ -202,7 +226,8 @@ async fn life(seed: u64) -> u64 {
     let mut rng = Rng::with_seed(seed);
     let world = if rng.bool() { World::behind_sentinels(seed) } else { World::of_a_cluster(seed) };
     let _entered = world.enter();
-    let nodes = [(); 2].map(|()| Rc::new(Node::open(&world)));
+    let connections = rng.usize(1..=4);
+    let nodes = [(); 2].map(|()| Rc::new(Node::open(&world, connections)));
     let enough = Rc::new(Cell::new(false));
     let mut callers = Vec::new();
     for node in &nodes {
@@ -210,6 +235,7 @@ async fn life(seed: u64) -> u64 {
             let call = call(world.clone(), Rc::clone(node), rng.fork(), Rc::clone(&enough));
             callers.push(spawn_local(call));
         }
+        callers.push(spawn_local(audit(world.clone(), Rc::clone(node), Rc::clone(&enough))));
     }
     sleep(Duration::from_secs(2)).await;
     for _ in 0..EVENTS {
@@ -219,7 +245,7 @@ async fn life(seed: u64) -> u64 {
     for caller in callers {
         caller.await.unwrap();
     }
-    sleep(RECOVERY + REDIS_CHANGE_SETTLES).await;
+    sleep(RECOVERY.max(REDIS_CHANGE_SETTLES)).await;
     for node in &nodes {
         for key in (0..KEYS).map(|key| key.to_string()) {
             let (truth, _) = world.truth(key.as_bytes());

@@ -1,21 +1,22 @@
 //! Several Redis servers in this process, behind sentinels or as a cluster, on a clock that stands still.
 //!
 //! What is dialled on a thread that has a world leads into it, by the port. A server tracks, pushes what changes, redirects and
-//! refuses as a real one does; replicas have what their master has, at once. Who is the master, who has which slots and who is
+//! refuses as a real one does; replicas have what their master has, at once. A server has no task: the socket that leads to it
+//! ([`Wire`]) carries a command out when it is written, and brings the reply a moment later. Who is the master, who has which slots and who is
 //! there is changed from outside, and the world knows the truth: what stands under a key at the server that really has it, and
 //! since when.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::Notify;
-use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::model::spoken;
 use crate::redis::dial::Socket;
@@ -23,7 +24,6 @@ use crate::resp::topology::{Endpoint, Slot};
 use crate::resp::{Frame, Inbox};
 use crate::time::instant;
 
-const SOCKET_BYTES: usize = 16 * 1024;
 /// How they are called.
 pub(super) const HOST: &str = "world";
 /// What the sentinels call the master.
@@ -50,7 +50,6 @@ struct Inner {
     /// A part whose keys are with another group already.
     moving: Cell<Option<(usize, usize)>>,
     connections: RefCell<Vec<Rc<Connection>>>,
-    changed: Notify,
     rng: RefCell<Rng>,
     /// When a key was last changed where it belongs.
     since: RefCell<HashMap<Vec<u8>, Instant>>,
@@ -67,12 +66,16 @@ struct Server {
 
 struct Connection {
     port: usize,
+    /// Written by the client and not yet carried out.
+    inbox: RefCell<Inbox>,
     tracks: Cell<bool>,
     asking: Cell<bool>,
     tracked: RefCell<HashSet<Vec<u8>>>,
     channels: RefCell<HashSet<Vec<u8>>>,
+    /// Said by the server and not yet on its way.
     outbox: RefCell<Vec<u8>>,
-    called: Notify,
+    /// The client, while it waits for what is said.
+    reader: RefCell<Option<Waker>>,
     ended: Cell<bool>,
 }
 
@@ -87,7 +90,100 @@ impl Connection {
 
     fn say(&self, bytes: &[u8]) {
         self.outbox.borrow_mut().extend_from_slice(bytes);
-        self.called.notify_one();
+        self.call();
+    }
+
+    /// Has the client look.
+    fn call(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// The client's end of a connection.
+struct Wire {
+    world: World,
+    connection: Rc<Connection>,
+    /// What the server has said, and when it arrives. What is said meanwhile leaves after it.
+    flight: Option<(Vec<u8>, Pin<Box<Sleep>>)>,
+    /// Arrived and not yet read.
+    arrived: VecDeque<u8>,
+}
+
+impl Wire {
+    fn new(world: World, connection: Rc<Connection>) -> Self {
+        Self { world, connection, flight: None, arrived: VecDeque::new() }
+    }
+
+    /// Sends what was said on its way, and takes in what has come. Ready when there is something to read.
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.arrived.is_empty() {
+            self.connection.reader.replace(Some(cx.waker().clone()));
+            if self.connection.ended.get() {
+                return Poll::Ready(());
+            }
+            if self.world.is_stalled(self.connection.port) {
+                return Poll::Pending;
+            }
+            let Some((words, arrival)) = &mut self.flight else {
+                let words = self.connection.outbox.take();
+                if words.is_empty() {
+                    return Poll::Pending;
+                }
+                let delay = Duration::from_micros(self.world.draw(|rng| rng.u64(50..2_000)));
+                self.flight = Some((words, Box::pin(sleep(delay))));
+                continue;
+            };
+            ready!(arrival.as_mut().poll(cx));
+            self.arrived.extend(words.drain(..));
+            self.flight = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_arrival(cx));
+        let count = into.remaining().min(self.arrived.len());
+        self.arrived.drain(..count).for_each(|byte| into.put_slice(&[byte]));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.connection.ended.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.connection.inbox.borrow_mut().room().extend_from_slice(bytes);
+        self.connection.reader.take();
+        self.world.listen(&self.connection);
+        // Whoever writes reads on the same task: it is woken when the reply is there, and not before.
+        if self.poll_arrival(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.world.end(&self.connection);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.world.end(&self.connection);
     }
 }
 
@@ -145,7 +241,6 @@ impl World {
             owners: RefCell::new((0..PARTS).map(|part| part * groups / PARTS).collect()),
             moving: Cell::new(None),
             connections: RefCell::default(),
-            changed: Notify::new(),
             rng: RefCell::new(Rng::with_seed(seed)),
             since: RefCell::default(),
             promoted: Cell::new(None),
@@ -191,7 +286,12 @@ impl World {
 
     pub(super) fn set_stalled(&self, port: usize, stalled: bool) {
         self.0.servers[port - 1].stalled.set(stalled);
-        self.0.changed.notify_waiters();
+        if !stalled {
+            for connection in self.connections_to(port) {
+                self.listen(&connection);
+                connection.call();
+            }
+        }
     }
 
     pub(super) fn set_sentinel_away(&self, number: usize, away: bool) {
@@ -204,8 +304,7 @@ impl World {
     /// Ends all connections to a server.
     pub(super) fn cut(&self, port: usize) {
         for connection in self.connections_to(port) {
-            connection.ended.set(true);
-            connection.called.notify_one();
+            self.end(&connection);
         }
     }
 
@@ -289,57 +388,38 @@ impl World {
         if is_away {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let (ours, theirs) = duplex(SOCKET_BYTES);
         let connection = Rc::new(Connection {
             port,
+            inbox: RefCell::new(Inbox::new()),
             tracks: Cell::new(false),
             asking: Cell::new(false),
             tracked: RefCell::default(),
             channels: RefCell::default(),
             outbox: RefCell::default(),
-            called: Notify::new(),
+            reader: RefCell::default(),
             ended: Cell::new(false),
         });
         self.0.connections.borrow_mut().push(Rc::clone(&connection));
-        spawn_local(self.clone().serve(theirs, connection));
-        Ok(Box::new(ours))
+        Ok(Box::new(Wire::new(self.clone(), connection)))
     }
 
-    async fn serve(self, mut socket: DuplexStream, connection: Rc<Connection>) {
-        let mut inbox = Inbox::new();
-        while !connection.ended.get() {
-            self.while_stalled(connection.port).await;
-            let words = connection.outbox.take();
-            if !words.is_empty() {
-                sleep(Duration::from_micros(self.draw(|rng| rng.u64(50..2_000)))).await;
-                self.while_stalled(connection.port).await;
-                if connection.ended.get() || socket.write_all(&words).await.is_err() {
-                    break;
-                }
-                continue;
-            }
-            tokio::select! {
-                biased;
-                () = connection.called.notified() => {}
-                read = socket.read_buf(inbox.room()) => {
-                    if !read.is_ok_and(|count| count > 0) {
-                        break;
-                    }
-                    self.while_stalled(connection.port).await;
-                    while let Some(frame) = inbox.frame().unwrap() {
-                        self.execute(&connection, frame);
-                    }
-                }
-            }
+    /// Carries out what a client has written, unless the server does nothing just now.
+    fn listen(&self, connection: &Connection) {
+        while !self.is_stalled(connection.port) && !connection.ended.get() {
+            let frame = connection.inbox.borrow_mut().frame().unwrap();
+            let Some(frame) = frame else { return };
+            self.execute(connection, frame);
         }
+    }
+
+    fn is_stalled(&self, port: usize) -> bool {
+        self.0.servers.get(port - 1).is_some_and(|server| server.stalled.get())
+    }
+
+    fn end(&self, connection: &Connection) {
         connection.ended.set(true);
-        self.0.connections.borrow_mut().retain(|other| !Rc::ptr_eq(other, &connection));
-    }
-
-    async fn while_stalled(&self, port: usize) {
-        while self.0.servers.get(port - 1).is_some_and(|server| server.stalled.get()) {
-            self.0.changed.notified().await;
-        }
+        connection.call();
+        self.0.connections.borrow_mut().retain(|other| !std::ptr::eq(&**other, connection));
     }
 
     /// Tells all who have read a key from this data, wherever that is.
