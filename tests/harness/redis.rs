@@ -41,6 +41,14 @@ impl Redis {
         on_free_ports(|[port]| Self::try_start(port, arguments))
     }
 
+    /// The first number of the version of those that are started here. Valkey counts on from Redis 7.
+    pub(crate) fn version() -> u32 {
+        let told = Command::new("redis-server").arg("--version").output().unwrap().stdout;
+        let told = String::from_utf8(told).unwrap();
+        let (_, version) = told.split_once("v=").expect("a version");
+        version.split('.').next().unwrap().parse().unwrap()
+    }
+
     /// One that speaks TLS and nothing else.
     pub(crate) fn start_with_tls(arguments: &[&str]) -> Self {
         on_free_ports(|[port]| {

@@ -8,6 +8,8 @@ use super::{until, until_agreed};
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
+/// How far above its port a server listens for the others where it cannot be told.
+const BUS_DISTANCE: u16 = 10_000;
 
 /// Six servers. Dropping it ends them.
 pub(crate) struct RedisCluster {
@@ -30,6 +32,7 @@ impl RedisCluster {
         let (mut servers, mut ports, mut buses) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..2 * MASTERS {
             let (server, port, bus) = on_free_ports(|[port, tls_port, bus]| {
+                let bus = if knows_cluster_port() { bus } else { port.checked_add(BUS_DISTANCE)? };
                 let guarded = guard.of_server(tls_port);
                 Some((launch(port, bus, &guarded)?, guard.port(port, tls_port), bus))
             });
@@ -48,7 +51,9 @@ impl RedisCluster {
         }
         for (number, master) in cluster.masters().enumerate() {
             let (first, last) = (number * SLOTS / MASTERS, (number + 1) * SLOTS / MASTERS - 1);
-            cluster_ok(master, &["ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+            let slots: Vec<_> = (first..=last).map(|slot| slot.to_string()).collect();
+            let slots = slots.iter().map(String::as_str);
+            cluster_ok(master, &std::iter::once("ADDSLOTS").chain(slots).collect::<Vec<_>>());
         }
         cluster.until_all("to know each other", |server| state(server, "cluster_known_nodes") == "6");
         for number in 0..MASTERS {
@@ -66,10 +71,7 @@ impl RedisCluster {
             server.command(&["CLUSTER", "NODES"]).text().matches("slave").count() == MASTERS
         });
         // And a client that asks for the map is told of no one who is not well.
-        cluster.until_all("to think well of each other", |server| {
-            let shards = format!("{:?}", server.command(&["CLUSTER", "SHARDS"]));
-            shards.matches(&format!("{:?}", b"online")).count() == 2 * MASTERS
-        });
+        cluster.until_all("to think well of each other", thinks_well_of_all);
         for server in &cluster.servers {
             let set = ["CONFIG", "SET", "cluster-node-timeout", "1000"];
             assert_eq!(server.command(&set), Value::Simple("OK".to_owned()));
@@ -143,13 +145,26 @@ impl RedisCluster {
     }
 }
 
+/// Since Redis 7.
+fn knows_cluster_port() -> bool {
+    Redis::version() >= 7
+}
+
+fn thinks_well_of_all(server: &Redis) -> bool {
+    if Redis::version() < 7 {
+        let nodes = server.command(&["CLUSTER", "NODES"]).text();
+        return !["fail", "handshake", "disconnected"].iter().any(|word| nodes.contains(word));
+    }
+    let shards = format!("{:?}", server.command(&["CLUSTER", "SHARDS"]));
+    shards.matches(&format!("{:?}", b"online")).count() == 2 * MASTERS
+}
+
 fn launch(port: u16, bus: u16, guarded: &[String]) -> Option<Redis> {
     let bus = bus.to_string();
+    let bus = if knows_cluster_port() { &["--cluster-port", &bus][..] } else { &[] };
     let arguments = [
         "--cluster-enabled",
         "yes",
-        "--cluster-port",
-        &bus,
         // So long they may take to meet, on a busy machine.
         "--cluster-node-timeout",
         "30000",
@@ -160,7 +175,8 @@ fn launch(port: u16, bus: u16, guarded: &[String]) -> Option<Redis> {
         "0",
     ];
     let guarded = guarded.iter().map(String::as_str);
-    Redis::try_start(port, &arguments.into_iter().chain(guarded).collect::<Vec<_>>())
+    let arguments = arguments.into_iter().chain(bus.iter().copied()).chain(guarded);
+    Redis::try_start(port, &arguments.collect::<Vec<_>>())
 }
 
 fn cluster_ok(server: &Redis, arguments: &[&str]) {
