@@ -84,7 +84,9 @@ fn a_hit_in_redis_is_as_good_as_one_in_memory() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     for redis in [Redis::start(), Redis::start_on_unix_socket()] {
-        let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+        // What is stored while the machine is busy is stored late, and not lost.
+        let settings = [("cache_memory_size", "0"), ("redis_timeout", "10s")];
+        let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
         assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; stored");
         redis.await_keys(1);
         let again = proxy.get("/a");

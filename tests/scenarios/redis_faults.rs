@@ -13,6 +13,8 @@ use crate::harness::{
 const REDIS_ONLY: (&str, &str) = ("cache_memory_size", "0");
 /// A fetch that is slow on a busy machine would ask for its turn next time, and look once more.
 const ALONE: (&str, &str) = ("fetch_lease", "off");
+/// What is stored while the machine is busy is stored late, and not lost.
+const PATIENT: (&str, &str) = ("redis_timeout", "10s");
 const MISS: &str = "CacheWarp; fwd=uri-miss; stored";
 
 fn origin() -> Origin {
@@ -274,7 +276,7 @@ fn a_reply_that_comes_late_is_nobody_else_s() {
     let both = |script: Script| script.expect(&["GET"]).expect(&["GET", "cachewarp:clock"]);
     let late = both(both(Script::new())).send(format!("$3\r\nabc\r\n{clock}$-1\r\n{clock}"));
     let (origin, redis) = (origin(), ScriptedRedis::follow(vec![late.hang()]));
-    let settings = [("redis_url", &*redis.url()), ("redis_pool_size", "1"), REDIS_ONLY];
+    let settings = [("redis_url", &*redis.url()), ("redis_pool_size", "1"), REDIS_ONLY, ALONE];
     let proxy = Proxy::start(&origin.url(), &settings);
     until("a connection", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0);
     assert_miss(&proxy, "/a");
@@ -288,7 +290,7 @@ fn a_reply_that_comes_late_is_nobody_else_s() {
 /// Two entries in Redis, and their names there.
 fn stored() -> (Origin, Redis, Proxy, [String; 2]) {
     let (origin, redis) = (origin(), Redis::start());
-    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[REDIS_ONLY, ALONE]);
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[REDIS_ONLY, ALONE, PATIENT]);
     assert_miss(&proxy, "/a");
     let a = redis.await_keys(1).remove(0);
     assert_miss(&proxy, "/b");
