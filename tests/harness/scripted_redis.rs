@@ -187,9 +187,15 @@ fn answer(stream: &mut BufReader<TcpStream>, respond: &Responder) -> io::Result<
 }
 
 fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<String>>) -> io::Result<()> {
+    let mut said = Vec::new();
+    // Commands that the script has yet to answer, and behind how many of them others were answered by themselves.
+    let (mut owed, mut behind) = (0, Vec::new());
     for step in script.0 {
         match step {
-            Step::Send(bytes) => stream.get_mut().write_all(&bytes)?,
+            Step::Send(bytes) => {
+                stream.get_mut().write_all(&in_turn(bytes, std::mem::take(&mut behind)))?;
+                owed = 0;
+            }
             Step::Pass(gate) => gate.pass(),
             Step::Hang => {
                 io::copy(stream, &mut io::sink())?;
@@ -198,22 +204,46 @@ fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<
             Step::Expect(words) => {
                 let command = loop {
                     let Some(command) = read_command(stream)? else {
-                        faults.lock().unwrap().push(format!("the end, where {words:?} was expected"));
+                        let fault = format!("the end, where {words:?} was expected after {said:?}");
+                        faults.lock().unwrap().push(fault);
                         return Ok(());
                     };
+                    said.push(command.join(" "));
                     match set_up(&command) {
-                        Some(reply) if !begins(&command, &words) => stream.get_mut().write_all(reply)?,
-                        _ => break command,
+                        None => break command,
+                        Some(_) if begins(&command, &words) => break command,
+                        // No reply overtakes another: a sign of life, for example, may be asked for at any time.
+                        Some(reply) if owed > 0 => behind.push((owed, reply)),
+                        Some(reply) => stream.get_mut().write_all(reply)?,
                     }
                 };
+                owed += 1;
                 if !begins(&command, &words) {
-                    faults.lock().unwrap().push(format!("{command:?}, where {words:?} was expected"));
+                    faults
+                        .lock()
+                        .unwrap()
+                        .push(format!("{command:?}, where {words:?} was expected after {said:?}"));
                     return Ok(());
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The script's replies, and each of the others behind as many of them as it has to wait for.
+fn in_turn(replies: Vec<u8>, others: Vec<(usize, &'static [u8])>) -> Vec<u8> {
+    let (mut rest, mut all, mut passed) = (replies.as_slice(), Vec::new(), 0);
+    for (behind, other) in others {
+        let before = rest;
+        while passed < behind && matches!(resp::read(&mut rest), Ok(Some(_))) {
+            passed += 1;
+        }
+        all.extend(&before[..before.len() - rest.len()]);
+        all.extend(other);
+    }
+    all.extend(rest);
+    all
 }
 
 fn read_command(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<String>>> {
