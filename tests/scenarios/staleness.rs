@@ -94,6 +94,27 @@ fn a_refresh_asks_on_nobody_s_behalf() {
 }
 
 #[test]
+fn a_refresh_is_of_the_variant_that_was_stale() {
+    let origin = Origin::start();
+    let stale = |text: &str| {
+        let control = ("Cache-Control", "max-age=60, stale-while-revalidate=600");
+        Answer::json_with(&[control, AGE, TAG, ("Vary", "X-Abc")], text)
+    };
+    origin.answer("/a", stale(OLD));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    proxy.get("/a");
+    // Who has no such field, as far as the origin is told, gets the variant without it; to ask for another in its name would
+    // have an origin's 304 make it that one.
+    origin.answer("/a", Answer::new(304, &[("Cache-Control", "max-age=60")], ""));
+    assert_eq!(proxy.get_with("/a", &[("X-Abc", "1"), ("Connection", "x-abc")]).text(), OLD);
+    origin.await_count("/a", 2);
+    let asked = &origin.seen("/a")[1];
+    assert_eq!((asked.field("if-none-match"), asked.field("x-abc")), (Some("\"a\""), None));
+    origin.answer("/a", stale(NEW));
+    assert_eq!(proxy.get_with("/a", &[("X-Abc", "1")]).text(), NEW);
+}
+
+#[test]
 fn who_takes_nothing_stale_asks_beside_the_refresh() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", stale("max-age=60, stale-while-revalidate=600"));
