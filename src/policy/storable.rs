@@ -98,7 +98,7 @@ fn facts(
     rules: &Rules,
 ) -> Result<StoredFacts, NotStorable> {
     let lifetime = Lifetime::of(exchange, directives, rules);
-    let obligations = said | found(exchange.response, lifetime);
+    let obligations = said | found(exchange.response, said, lifetime);
     let initial_age = freshness::initial_age(exchange);
     let comes_fresh = lifetime.duration() > initial_age;
     let unsaid = |rule: Duration| {
@@ -141,9 +141,15 @@ fn window(limit: Limit, unsaid: Duration) -> Duration {
 }
 
 /// What we see for ourselves that matters after storing.
-fn found(response: &HeaderMap, lifetime: Lifetime) -> Obligations {
+fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligations {
+    let guessed = match lifetime {
+        Lifetime::Explicit(_) => false,
+        Lifetime::Heuristic(_) => true,
+        // That it has none is a guess as well, unless the origin wants to be asked each time.
+        Lifetime::Unknown => !said.contains(Obligations::NO_CACHE),
+    };
     set([
-        (matches!(lifetime, Lifetime::Heuristic(_)), Obligations::HEURISTIC),
+        (guessed, Obligations::HEURISTIC),
         (validators::has_any(response), Obligations::VALIDATOR),
         (targeted::is_addressed(response), Obligations::ADDRESSED),
     ])

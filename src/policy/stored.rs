@@ -96,7 +96,7 @@ impl Obligations {
     pub const PROXY_REVALIDATE: Self = Self(1 << 2);
     /// `no-cache`: never served without asking the origin.
     pub const NO_CACHE: Self = Self(1 << 3);
-    /// The lifetime is ours and not the origin's (§4.2.2).
+    /// The lifetime is ours and not the origin's (§4.2.2), be it none.
     pub const HEURISTIC: Self = Self(1 << 4);
     /// `immutable` (RFC 8246): not worth asking about while it is fresh.
     pub const IMMUTABLE: Self = Self(1 << 5);

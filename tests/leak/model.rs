@@ -92,7 +92,10 @@ impl Log<'_> {
         for serial in [mark("x-serial"), mark("x-validated")].into_iter().flatten() {
             let said = &self.said[serial];
             if said.ask.id != seen.ask.id {
-                self.may_see(said, seen).map_err(|why| format!("{why}: {said:?}"))?;
+                self.may_see(said, seen).map_err(|why| {
+                    let about: Vec<_> = self.about[&said.entity].iter().map(|one| &self.said[*one]).collect();
+                    format!("{why}: {said:?}\nall that was said of it: {about:#?}\nasked at {:?}", seen.at)
+                })?;
                 whose = Whose::Anothers;
             }
         }

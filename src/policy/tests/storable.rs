@@ -193,6 +193,8 @@ fn what_can_only_be_validated() {
         ("rfc9111-3.5-no-cache", BEARER, "no-cache", TAG, Some(Authorization)),
         ("rfc9111-3.5-zero", BEARER, "max-age=0", TAG, Some(Authorization)),
         ("rfc9111-3.5-public", BEARER, "public, no-cache", TAG, None),
+        ("rfc9111-3.5-public-unsaid", BEARER, "public, no-store, must-understand", TAG, Some(Authorization)),
+        ("rfc9111-5.2.2.3-unsaid", &[], "public, no-store, must-understand", TAG, None),
         ("rfc9111-3.5-s-maxage", BEARER, "s-maxage=0", TAG, None),
         ("rfc9111-3.5-must-revalidate", BEARER, "max-age=0, must-revalidate", TAG, None),
     ];
