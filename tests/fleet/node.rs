@@ -9,7 +9,7 @@ use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
 use cachewarp::redis::{Address, Deployment, Options as RedisOptions, Topology};
 use cachewarp::store::{
-    Claim, Found, Look, Options, Overtaken, Purged, Scope, Shared, Store, Strength, Tag, Tier,
+    Claim, Found, Look, Options, Overtaken, Purged, Said, Scope, Shared, Store, Strength, Tag, Tier,
 };
 use cachewarp::telemetry::Registry;
 use cachewarp::time;
@@ -20,6 +20,8 @@ use crate::harness::{PATIENCE, Redis};
 
 /// How long entries live where no test is about that.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// How often somebody asks again whom Redis has not answered in time.
+const ASKED_AGAIN: usize = 20;
 
 /// A node.
 pub(crate) struct Node {
@@ -135,7 +137,13 @@ impl Node {
 
     /// The body that stands under a path, if it is fresh.
     pub(crate) async fn read(&self, path: &str) -> Option<String> {
-        let look = self.look(path).await;
+        let mut look = self.look(path).await;
+        // A reply that a busy machine brought too late says neither that it is there nor that it is not.
+        for _ in 0..ASKED_AGAIN {
+            if look.found.is_none() && look.said == Said::Nothing {
+                look = self.look(path).await;
+            }
+        }
         let Stored::Response(entry) = look.found?.stored else { panic!("a list") };
         let fresh = !entry.facts.ttl(time::now()).is_zero();
         fresh.then(|| String::from_utf8(entry.body.to_vec()).unwrap())
