@@ -87,12 +87,21 @@ impl VaryFields {
     ///
     /// Borrowed from the request wherever a field has one line and that is in its one spelling.
     pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<Selecting<'a>> {
-        let ended: Vec<HeaderName> = hop::named_in_connection(request).collect();
-        self.0
-            .iter()
-            .filter(|name| !ended.contains(name))
+        self.that_select(request)
             .filter_map(|name| Some((name.as_str().as_bytes(), meaning(name, combined(name, request)?))))
             .collect()
+    }
+
+    /// The same as it came, line by line: what another request for the same variant has to say.
+    pub fn lines(&self, request: &HeaderMap) -> HeaderMap {
+        self.that_select(request)
+            .flat_map(|name| request.get_all(name).into_iter().map(|line| (name.clone(), line.clone())))
+            .collect()
+    }
+
+    fn that_select(&self, request: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+        let ended: Vec<HeaderName> = hop::named_in_connection(request).collect();
+        self.0.iter().filter(move |name| !ended.contains(name))
     }
 }
 

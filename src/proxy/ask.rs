@@ -6,7 +6,7 @@ use http::{HeaderMap, Method};
 use super::Caller;
 use super::explain::{Explanation, Notes, Question};
 use super::place::Place;
-use crate::hop;
+use crate::entry::Variants;
 use crate::key::{CacheKey, Target};
 use crate::origin::{Asked, Purpose};
 use crate::policy::{self, RequestFacts, Reuse, Rules, StoredFacts};
@@ -83,15 +83,9 @@ impl Ask {
 
     /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request that set it off it has
     /// the target and the fields that select the variant, and nothing else: no credential, no condition.
-    pub(super) fn on_nobodys_behalf(&self, selecting: &[HeaderName], rules: &Rules) -> Self {
+    pub(super) fn on_nobodys_behalf(&self, variants: Option<&Variants>, rules: &Rules) -> Self {
         let of = &self.inbound;
-        // What the client's `Connection` names did not select anything, and would select another variant now.
-        let ended: Vec<HeaderName> = hop::named_in_connection(&of.headers).collect();
-        let headers = selecting
-            .iter()
-            .filter(|name| !ended.contains(name))
-            .flat_map(|name| of.headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone())))
-            .collect();
+        let headers = variants.map(|variants| variants.fields.lines(&of.headers)).unwrap_or_default();
         let (method, target, caller) = (Method::GET, of.target.clone(), of.caller);
         Self::new(Inbound { method, target, headers, caller, notes: Notes::default() }, rules)
     }

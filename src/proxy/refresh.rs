@@ -20,8 +20,7 @@ use crate::time::Timestamp;
 
 /// Begins to refresh `entry`, unless somebody fetches it already.
 pub(super) fn begin(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
-    let selecting = place.variants.as_ref().map_or(&[][..], |variants| variants.fields.names());
-    let ask = Rc::new(of.on_nobodys_behalf(selecting, &proxy.rules));
+    let ask = Rc::new(of.on_nobodys_behalf(place.variants.as_ref(), &proxy.rules));
     let key = ask.fill_key(place.key);
     let claim = || proxy.store.claim(&place.whole, place.lineage);
     let Role::Leader(lead, claim) = proxy.shared.fills.join(key, claim) else {

@@ -215,7 +215,7 @@ fn what_goes_on_nobodys_behalf_is_not_noted() {
     let ask = Ask::new(inbound, &rules());
     let now = Timestamp::from_millis(2_000);
     let facts = facts(Duration::from_secs(9), Obligations::default());
-    ask.on_nobodys_behalf(&[], &rules()).reuse(&facts, now);
+    ask.on_nobodys_behalf(None, &rules()).reuse(&facts, now);
     ask.reuse(&facts, now);
     let Ok(Value::Object(members)) = json::read(&attached(&ask.inbound.notes).unwrap()) else {
         panic!("no object")
