@@ -6,7 +6,7 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use super::script::{Origin, get, read, request, send, upload, with_body};
+use super::script::{Origin, Peer, get, read, request, send, upload, with_body};
 use crate::origin::{Client, FetchError};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -98,8 +98,7 @@ async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
 async fn a_connection_that_closed_while_idle_costs_no_request() {
     let origin = Origin::listen().await;
     let client = origin.client();
-    let (first, peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let peer = exchanged(&origin, &client, HELLO).await;
     drop(peer);
     sleep(Duration::from_millis(1)).await;
     let (second, _peer) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(EMPTY));
@@ -112,8 +111,7 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
 async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
     let origin = Origin::listen().await;
     let client = origin.client();
-    let (first, mut old) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let mut old = exchanged(&origin, &client, HELLO).await;
     old.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
     sleep(Duration::from_millis(1)).await;
     let (second, _new) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(HELLO));
@@ -149,8 +147,7 @@ async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
 async fn idle_connections_grow_old() {
     let origin = Origin::listen().await;
     let client = origin.client();
-    let (first, peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let peer = exchanged(&origin, &client, HELLO).await;
     sleep(Duration::from_secs(59)).await;
     assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 1);
     peer.closed().await;
@@ -163,8 +160,7 @@ async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
     let origin = Origin::listen().await;
     let client = origin.client();
     let kept = HELLO.replace("\r\n\r\n", "\r\nkeep-alive: timeout=5\r\n\r\n");
-    let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(&kept));
-    read(first).await.unwrap();
+    let mut peer = exchanged(&origin, &client, &kept).await;
     sleep(Duration::from_millis(3_900)).await;
     let (second, ()) = tokio::join!(send(&client, get("/")), peer.answer(HELLO));
     read(second).await.unwrap();
@@ -182,10 +178,16 @@ async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
     peer.closed().await;
 }
 
+/// The other end of a connection after one whole exchange on it.
+async fn exchanged(origin: &Origin, client: &Client, answer: &str) -> Peer {
+    let (first, peer) = tokio::join!(send(client, get("/")), origin.answer(answer));
+    read(first).await.unwrap();
+    peer
+}
+
 /// After one whole exchange, sends `method` on the same connection, whose end `last_words` then are.
 async fn on_a_closing_connection(origin: &Origin, client: &Client, method: Method, last_words: &str) {
-    let (first, mut peer) = tokio::join!(send(client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let mut peer = exchanged(origin, client, HELLO).await;
     let again = async {
         peer.answer(last_words).await;
         drop(peer);
@@ -222,8 +224,7 @@ async fn a_request_is_sent_again_once() {
 async fn and_not_twice() {
     let origin = Origin::listen().await;
     let client = origin.client();
-    let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let mut peer = exchanged(&origin, &client, HELLO).await;
     let closing = async {
         peer.head().await;
         drop(peer);
@@ -249,8 +250,7 @@ async fn what_may_have_been_done_is_not_done_again() {
 async fn a_body_is_not_sent_again() {
     let origin = Origin::listen().await;
     let client = origin.client();
-    let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
-    read(first).await.unwrap();
+    let mut peer = exchanged(&origin, &client, HELLO).await;
     let (body, _client) = upload("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
     let closing = async {
         peer.head().await;
