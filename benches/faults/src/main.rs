@@ -1,4 +1,4 @@
-//! CacheWarp among servers that fail: the tail under faults, overload, and a soak. See USAGE.
+//! CacheWarp among servers that fail: the tail under faults, overload, and a soak. See `--help`.
 //!
 //! The load is `benches/load`: an open loop, in which a latency counts from when a request was due. What is asked is in
 //! `mix.rs`, what fails in `fault.rs`, who takes part in `world.rs`.
@@ -26,63 +26,61 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "\
-faults CACHEWARP [tail|overload|soak] [OPTION...]
-
-Starts two nodes of the program CACHEWARP on one address (listen_handover), an origin, redis-server and sentinels, lets them
-fail, and stops them again.
-
-  tail               each fault in turn under an open loop; latencies by what was asked for (default)
-  overload           twice what the origin can do, between two loads of 80 % of it
-  soak               all faults again and again; memory, descriptors and what is under way every ten seconds
-
-  --rate 8000        requests due a second
-  --seconds 10       how long a fault lasts, or the soak
-  --only TEXT        the faults whose name holds this
-
-Exit code 1 if something cannot be measured, or does not hold: memory that grows, a refusal without Retry-After.
-";
+use clap::{Parser, ValueEnum};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What is to be done.
-#[derive(Debug)]
+/// CacheWarp among servers that fail.
+///
+/// Starts two nodes of the program on one address (listen_handover), an origin, redis-server and sentinels, lets them fail,
+/// and stops them again. Exit code 1 if something cannot be measured, or does not hold: memory that grows, a refusal without
+/// Retry-After.
+#[derive(Debug, Parser)]
+#[command(name = "faults", verbatim_doc_comment)]
 struct Arguments {
+    /// The cachewarp to start.
     program: String,
+    /// What is measured.
+    #[arg(value_enum, default_value_t = Measure::Tail)]
     measure: Measure,
-    rate: f64,
+    /// Requests due a second; `overload` has its own.
+    #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+    rate: u32,
+    /// How long a fault lasts, or the soak.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Of `tail`: the faults whose name holds this.
+    #[arg(long, default_value = "")]
     only: String,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Measure {
+    /// Each fault in turn under an open loop; latencies by what was asked for.
     Tail,
+    /// Twice what the origin can do, between two loads of 80 % of it.
     Overload,
+    /// All faults again and again; memory, descriptors and what is under way after every ten seconds.
     Soak,
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::read(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(fault) => return say(2, &format!("faults: {fault}\n\n{USAGE}")),
-    };
+    let arguments = Arguments::parse();
+    let (program, rate) = (&arguments.program, f64::from(arguments.rate));
     let length = Duration::from_secs(arguments.seconds);
     let outcome = match arguments.measure {
-        Measure::Tail => tail::measure(&arguments.program, arguments.rate, length, &arguments.only),
-        Measure::Overload => overload::measure(&arguments.program, length),
-        Measure::Soak => soak::measure(&arguments.program, arguments.rate, length),
+        Measure::Tail => tail::measure(program, rate, length, &arguments.only),
+        Measure::Overload => overload::measure(program, length),
+        Measure::Soak => soak::measure(program, rate, length),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => say(1, &format!("faults: {failure}\n")),
+        Err(failure) => {
+            // If standard error is closed, the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "faults: {failure}");
+            ExitCode::FAILURE
+        }
     }
-}
-
-fn say(code: u8, text: &str) -> ExitCode {
-    // If standard error is closed, the exit code still says it.
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(code)
 }
 
 /// A line of the report, at once: a phase takes long.
@@ -90,42 +88,4 @@ fn print(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
-}
-
-impl Arguments {
-    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let program = words.next().ok_or("which program?")?;
-        let mut read =
-            Self { program, measure: Measure::Tail, rate: 8_000.0, seconds: 10, only: String::new() };
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                "tail" => read.measure = Measure::Tail,
-                "overload" => read.measure = Measure::Overload,
-                "soak" => read.measure = Measure::Soak,
-                _ => {
-                    let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-                    let wrong = || format!("{word} {value}: not understood");
-                    match word.as_str() {
-                        "--rate" => {
-                            read.rate = value
-                                .parse()
-                                .ok()
-                                .filter(|rate| (1.0..1e6).contains(rate))
-                                .ok_or_else(wrong)?;
-                        }
-                        "--seconds" => {
-                            read.seconds = value
-                                .parse()
-                                .ok()
-                                .filter(|seconds| (1..=86_400).contains(seconds))
-                                .ok_or_else(wrong)?;
-                        }
-                        "--only" => read.only = value,
-                        _ => return Err(wrong()),
-                    }
-                }
-            }
-        }
-        Ok(read)
-    }
 }

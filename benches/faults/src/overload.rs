@@ -108,7 +108,9 @@ impl Watched {
             self.answers += 1;
         }
         let refusal = probe::get(address, &format!("/private/{}", self.answers))?;
-        self.impolite += u32::from(refusal.status == 503 && !refusal.text.contains("retry-after: "));
+        // The origin's own, which is passed on as it is, says what it likes.
+        let is_ours = refusal.status == 503 && refusal.text.contains("application/problem+json");
+        self.impolite += u32::from(is_ours && !refusal.text.contains("retry-after: "));
         Ok(())
     }
 }

@@ -28,7 +28,10 @@ impl Sentinels {
         let of = master.to_string();
         for _ in 0..2 {
             let port = free()?.port();
-            all._replicas.push(redis(port, &["--replicaof", "127.0.0.1", &of])?);
+            // Where it puts what its master sends it.
+            let (folder, file) = (all.folder.display().to_string(), format!("{port}.rdb"));
+            let own = ["--replicaof", "127.0.0.1", &of, "--dir", &folder, "--dbfilename", &file];
+            all._replicas.push(redis(port, &own)?);
             until("a replica", || {
                 redis_says(port, &["INFO", "replication"])
                     .is_ok_and(|said| said.contains("master_link_status:up"))
