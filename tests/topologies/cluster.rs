@@ -15,8 +15,7 @@ fn load(cluster: &RedisCluster, readers: Readers) -> RedisLoad {
 
 #[test]
 fn a_master_that_is_killed_costs_its_slots_until_another_has_them() {
-    let _alone = alone();
-    let mut cluster = RedisCluster::start();
+    let (mut cluster, _alone) = alone(RedisCluster::start);
     let owners: Vec<_> = keys().map(|key| RedisCluster::first_owner(cluster.slot(&key))).collect();
     let load = load(&cluster, Readers::Masters);
     load.await_every_key();
@@ -33,8 +32,7 @@ fn a_master_that_is_killed_costs_its_slots_until_another_has_them() {
 
 #[test]
 fn slots_move_under_load() {
-    let _alone = alone();
-    let cluster = RedisCluster::start();
+    let (cluster, _alone) = alone(RedisCluster::start);
     let load = load(&cluster, Readers::Masters);
     load.await_every_key();
     let mut asked = 0.0;
@@ -60,8 +58,7 @@ fn slots_move_under_load() {
 
 #[test]
 fn replicas_answer_reads_where_they_may() {
-    let _alone = alone();
-    let cluster = RedisCluster::start();
+    let (cluster, _alone) = alone(RedisCluster::start);
     let load = load(&cluster, Readers::Replicas);
     load.await_every_key();
     let [masters, replicas] = [&cluster.servers[..3], &cluster.servers[3..]];
@@ -74,8 +71,8 @@ fn replicas_answer_reads_where_they_may() {
 
 #[test]
 fn the_binary_stores_and_hits_before_and_after() {
-    let _alone = alone();
-    let (origin, mut cluster) = (origin_of_one(), RedisCluster::start());
+    let (mut cluster, _alone) = alone(RedisCluster::start);
+    let origin = origin_of_one();
     let flags = flags(&origin.url(), &cluster.url());
     let program =
         Program::start(&Start { arguments: &flags.each_ref().map(String::as_str), ..Start::default() });

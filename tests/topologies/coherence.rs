@@ -89,9 +89,8 @@ fn is_level(master: &Redis) -> bool {
 
 #[test]
 fn a_master_that_is_killed_takes_what_was_read_from_it_along() {
-    let _alone = alone();
+    let (mut servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
-        let mut servers = Sentinels::start();
         let nodes = behind(&servers);
         warm(&nodes, "/a").await;
         until("memory to ask nobody", async || {
@@ -112,9 +111,8 @@ fn a_master_that_is_killed_takes_what_was_read_from_it_along() {
 
 #[test]
 fn a_master_that_is_switched_and_lives_on_is_not_believed() {
-    let _alone = alone();
+    let (servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
-        let servers = Sentinels::start();
         let nodes = behind(&servers);
         warm(&nodes, "/a").await;
         until("the replicas to have it", async || is_level(&servers.servers[0])).await;
@@ -126,9 +124,8 @@ fn a_master_that_is_switched_and_lives_on_is_not_believed() {
 
 #[test]
 fn while_few_sentinels_are_heard_memory_does_not_speak_for_redis() {
-    let _alone = alone();
+    let (mut servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
-        let mut servers = Sentinels::start();
         let nodes = behind(&servers);
         warm(&nodes, "/a").await;
         servers.sentinels[0].kill();
@@ -143,9 +140,8 @@ fn while_few_sentinels_are_heard_memory_does_not_speak_for_redis() {
 
 #[test]
 fn a_master_of_a_cluster_that_is_killed_takes_what_was_read_from_it_along() {
-    let _alone = alone();
+    let (mut cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
-        let mut cluster = RedisCluster::start();
         let nodes = of(&cluster);
         warm(&nodes, "/a").await;
         let owner = owner(&cluster);
@@ -158,9 +154,8 @@ fn a_master_of_a_cluster_that_is_killed_takes_what_was_read_from_it_along() {
 
 #[test]
 fn a_master_of_a_cluster_that_is_demoted_and_lives_on_is_not_believed() {
-    let _alone = alone();
+    let (cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
-        let cluster = RedisCluster::start();
         let nodes = of(&cluster);
         warm(&nodes, "/a").await;
         let owner = owner(&cluster);
@@ -177,9 +172,8 @@ fn a_master_of_a_cluster_that_is_demoted_and_lives_on_is_not_believed() {
 
 #[test]
 fn a_slot_that_moves_takes_what_was_read_of_it_along() {
-    let _alone = alone();
+    let (cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
-        let cluster = RedisCluster::start();
         let nodes = of(&cluster);
         warm(&nodes, "/a").await;
         let from = owner(&cluster);

@@ -18,7 +18,8 @@ fn start(origin: &Origin, redis_url: &str, guard: &Guard) -> (Program, SocketAdd
 
 /// Behind sentinels: before and after a fail-over.
 fn behind_sentinels(guard: Guard) -> (Origin, Sentinels) {
-    let (origin, mut servers) = (origin_of_one(), Sentinels::start_with(guard));
+    let (mut servers, _alone) = alone(|| Sentinels::start_with(guard));
+    let origin = origin_of_one();
     let (_program, addr) = start(&origin, &servers.url(), &servers.guard);
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
     servers.servers[0].kill();
@@ -28,7 +29,8 @@ fn behind_sentinels(guard: Guard) -> (Origin, Sentinels) {
 
 /// The same in a cluster.
 fn in_a_cluster(guard: Guard) {
-    let (origin, mut cluster) = (origin_of_one(), RedisCluster::start_with(guard));
+    let (mut cluster, _alone) = alone(|| RedisCluster::start_with(guard));
+    let origin = origin_of_one();
     let (_program, addr) = start(&origin, &cluster.url(), &cluster.guard);
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
     let owner = (0..3).find(|number| cluster.servers[*number].keys().len() == 1).unwrap();
@@ -38,7 +40,6 @@ fn in_a_cluster(guard: Guard) {
 
 #[test]
 fn sentinels_and_servers_with_users_of_their_own() {
-    let _alone = alone();
     let (origin, servers) = behind_sentinels(Guard::Users);
     let (stranger, addr) = start(&origin, &servers.url_of_a_stranger(), &Guard::Open);
     stranger.await_line("cannot find out who serves Redis");
@@ -47,18 +48,15 @@ fn sentinels_and_servers_with_users_of_their_own() {
 
 #[test]
 fn sentinels_and_servers_that_speak_tls() {
-    let _alone = alone();
     behind_sentinels(Guard::Tls(Box::new(Authority::new())));
 }
 
 #[test]
 fn a_cluster_with_users() {
-    let _alone = alone();
     in_a_cluster(Guard::Users);
 }
 
 #[test]
 fn a_cluster_that_speaks_tls() {
-    let _alone = alone();
     in_a_cluster(Guard::Tls(Box::new(Authority::new())));
 }

@@ -1,7 +1,8 @@
 //! CacheWarp on Sentinel and on Cluster, of real processes.
 //!
 //! A binary of its own, and one deployment at a time: sentinels and clusters come to no agreement where they do not get
-//! the processor in time, and then try again much later.
+//! the processor in time, and then try again much later. Only to come together they may take their time, so the next one does
+//! that meanwhile.
 
 #![cfg(test)]
 
@@ -19,9 +20,10 @@ mod sentinel;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Waits until no other deployment runs, and keeps others from it.
-fn alone() -> MutexGuard<'static, ()> {
+/// Starts a deployment, waits until no other one is under test, and keeps others from it.
+fn alone<T>(start: impl FnOnce() -> T) -> (T, MutexGuard<'static, ()>) {
     static DEPLOYMENT: Mutex<()> = Mutex::new(());
+    let started = start();
     // What a failed test leaves behind is stopped, and no reason for the next to fail.
-    DEPLOYMENT.lock().unwrap_or_else(PoisonError::into_inner)
+    (started, DEPLOYMENT.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -53,12 +53,12 @@ fn hold_on_every_node(redis_url: &str) {
 
 #[test]
 fn hold_in_a_cluster() {
-    let _alone = alone();
-    hold_on_every_node(&RedisCluster::start().url());
+    let (cluster, _alone) = alone(RedisCluster::start);
+    hold_on_every_node(&cluster.url());
 }
 
 #[test]
 fn hold_behind_sentinels() {
-    let _alone = alone();
-    hold_on_every_node(&Sentinels::start().url());
+    let (servers, _alone) = alone(Sentinels::start);
+    hold_on_every_node(&servers.url());
 }

@@ -24,8 +24,7 @@ fn has_no_client(server: &Redis) -> bool {
 
 #[test]
 fn a_master_that_is_killed_under_load_is_followed_by_another() {
-    let _alone = alone();
-    let mut servers = Sentinels::start();
+    let (mut servers, _alone) = alone(Sentinels::start);
     let load = load(&servers);
     load.await_every_key();
     servers.servers[0].kill();
@@ -45,8 +44,7 @@ fn a_master_that_is_killed_under_load_is_followed_by_another() {
 
 #[test]
 fn a_master_that_is_switched_by_hand_is_left() {
-    let _alone = alone();
-    let servers = Sentinels::start();
+    let (servers, _alone) = alone(Sentinels::start);
     let load = load(&servers);
     load.await_every_key();
     // It goes on and is demoted: whoever stayed would be refused.
@@ -58,9 +56,8 @@ fn a_master_that_is_switched_by_hand_is_left() {
 
 #[test]
 fn each_one_of_the_sentinels_may_be_away() {
-    let _alone = alone();
     for away in 0..3 {
-        let mut servers = Sentinels::start();
+        let (mut servers, _alone) = alone(Sentinels::start);
         servers.sentinels[away].kill();
         let load = load(&servers);
         load.await_every_key();
@@ -73,8 +70,8 @@ fn each_one_of_the_sentinels_may_be_away() {
 
 #[test]
 fn the_binary_stores_and_hits_before_and_after() {
-    let _alone = alone();
-    let (origin, mut servers) = (origin_of_one(), Sentinels::start());
+    let (mut servers, _alone) = alone(Sentinels::start);
+    let origin = origin_of_one();
     let flags = flags(&origin.url(), &servers.url());
     let program =
         Program::start(&Start { arguments: &flags.each_ref().map(String::as_str), ..Start::default() });
