@@ -26,6 +26,8 @@ pub const ORIGIN_QUEUE_MAX: usize = 1024;
 /// How long somebody may have waited without a break before the queue is a standing one: then there is more load than
 /// capacity, and no burst that passes.
 pub const ORIGIN_QUEUE_STANDING: Duration = Duration::from_millis(100);
+/// How long it is remembered that there was such a queue: one that forms within this time is no burst either.
+pub const ORIGIN_QUEUE_RELAPSE: Duration = Duration::from_secs(1);
 /// In a standing queue nobody waits longer than so many turns take to come free: few enough to be a short wait, and enough that
 /// one who waits is there for every turn.
 pub const ORIGIN_QUEUE_TURNS: u32 = 4;

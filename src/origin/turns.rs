@@ -1,13 +1,9 @@
 //! Whose turn it is at the origin: the bound ([`Limit`]), a queue in front of it, and the [`Breaker`].
 //!
 //! A request takes a turn before it looks for a connection and keeps it until its answer is whole. If all turns are taken
-//! it waits, first come first served, no longer than `origin_queue_timeout` and behind no more than
-//! [`ORIGIN_QUEUE_MAX`] others: what would wait longer is refused at once, while somebody still waits for the refusal. All
-//! of it belongs to one worker: no lock, and with a turn free, no wait and no allocation.
-//!
-//! A queue takes up bursts. One that stands for [`ORIGIN_QUEUE_STANDING`] takes up nothing: more comes than goes, and all that
-//! it does is to make everybody wait as long as anybody may. Then nobody waits longer than a few turns take to come free, so
-//! that who is admitted is served as ever, and the rest is told at once (as CoDel has it, RFC 8289).
+//! it waits, first come first served, for as long as [`Patience`] says and behind no more than [`ORIGIN_QUEUE_MAX`] others: what
+//! would wait longer is refused at once, while somebody still waits for the refusal. All of it belongs to one worker: no
+//! lock, and with a turn free, no wait and no allocation.
 //!
 //! **Always:** a turn that ends, in whatever way, goes to the one who has waited longest or is free again.
 
@@ -23,8 +19,9 @@ use tokio::time::{Instant, timeout};
 use super::breaker::{Breaker, Opened, Verdict};
 use super::limit::Limit;
 use super::metrics::Metrics;
+use super::patience::Patience;
 use super::{Fault, FetchError, Phase};
-use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_QUEUE_STANDING, ORIGIN_QUEUE_TURNS, ORIGIN_QUEUE_WAIT_MIN};
+use crate::limits::ORIGIN_QUEUE_MAX;
 
 /// The turns of one worker. Clones are the same.
 #[derive(Clone)]
@@ -36,11 +33,7 @@ struct Inner {
     under_way: Cell<usize>,
     /// Who waits, the first first; those who gave up are passed over.
     waiting: RefCell<VecDeque<oneshot::Sender<Place>>>,
-    patience: Duration,
-    /// Since when somebody has waited without a break.
-    crowded: Cell<Option<Instant>>,
-    /// How long an answer takes of late: a moving mean.
-    usual: Cell<Duration>,
+    patience: Cell<Patience>,
     metrics: Rc<Metrics>,
 }
 
@@ -72,9 +65,7 @@ impl Turns {
             breaker: Cell::new(Breaker::new()),
             under_way: Cell::new(0),
             waiting: RefCell::default(),
-            patience,
-            crowded: Cell::new(None),
-            usual: Cell::default(),
+            patience: Cell::new(Patience::new(patience)),
             metrics,
         }))
     }
@@ -106,15 +97,20 @@ impl Turns {
             if waiting.len() >= ORIGIN_QUEUE_MAX {
                 waiting.retain(|place| !place.is_closed());
             }
-            if waiting.len() >= ORIGIN_QUEUE_MAX || self.0.patience.is_zero() {
+            if waiting.len() >= ORIGIN_QUEUE_MAX || !self.0.patience.get().is_any() {
                 return Err(FetchError::QueueFull);
             }
             waiting.push_back(turn);
             self.0.metrics.waiting(waiting.len());
         }
-        match timeout(self.0.patience_now(now), granted).await {
+        let places = self.0.limit.get().allows();
+        let longest = self.0.change_patience(|patience| patience.of_another(places, now));
+        match timeout(longest, granted).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(FetchError::QueueTimeout),
+            Ok(Err(_)) | Err(_) => {
+                self.0.change_patience(|patience| patience.exhausted(Instant::now()));
+                Err(FetchError::QueueTimeout)
+            }
         }
     }
 }
@@ -143,27 +139,16 @@ impl Inner {
         }
         let waiting = self.waiting.borrow().len();
         if waiting == 0 {
-            self.crowded.set(None);
+            self.change_patience(Patience::all_gone);
         }
         self.metrics.waiting(waiting);
     }
 
-    /// How long somebody who begins to wait now may.
-    fn patience_now(&self, now: Instant) -> Duration {
-        let crowded = self.crowded.get().unwrap_or(now);
-        self.crowded.set(Some(crowded));
-        if now.saturating_duration_since(crowded) < ORIGIN_QUEUE_STANDING {
-            return self.patience;
-        }
-        let places = u32::try_from(self.limit.get().allows()).unwrap_or(u32::MAX);
-        let turns = self.usual.get().saturating_mul(ORIGIN_QUEUE_TURNS) / places.max(1);
-        turns.max(ORIGIN_QUEUE_WAIT_MIN).min(self.patience)
-    }
-
-    /// An answer began after so long.
-    fn took(&self, took: Duration) {
-        let mean = self.usual.get();
-        self.usual.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
+    fn change_patience<T>(&self, change: impl FnOnce(&mut Patience) -> T) -> T {
+        let mut patience = self.patience.get();
+        let said = change(&mut patience);
+        self.patience.set(patience);
+        said
     }
 }
 
@@ -184,7 +169,7 @@ impl Turn {
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.told = Told::Yes;
         let inner = &self.place.0;
-        inner.took(now.saturating_duration_since(self.began));
+        inner.change_patience(|patience| patience.took(now.saturating_duration_since(self.began)));
         let mut breaker = inner.breaker.get();
         breaker.answered();
         inner.breaker.set(breaker);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::advance;
 
 use super::script::{Origin, get, read, send};
-use crate::limits::{ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_QUEUE_STANDING};
+use crate::limits::{
+    ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING,
+};
 use crate::origin::{Client, Fault, FetchError, Options, Phase};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -78,7 +80,10 @@ async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
         error = late => assert!(matches!(error, FetchError::QueueTimeout), "{error}"),
     }
     drop(first);
-    // Nobody waits any more, so who comes now is as patient as ever.
+    // Nobody waits any more, and a while later who comes is as patient as ever.
+    tokio::time::pause();
+    advance(ORIGIN_QUEUE_RELAPSE).await;
+    tokio::time::resume();
     let held =
         tokio::join!(send(&client, get("/")), origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"));
     let waited = tokio::time::timeout(2 * ORIGIN_QUEUE_STANDING, send(&client, get("/"))).await;
