@@ -32,7 +32,12 @@ pub const SIGHTS_REMEMBERED: Duration = Duration::from_secs(60);
 pub const ROOM_DOUBTED: Duration = Duration::from_secs(10);
 /// How many uncacheable keys are remembered.
 pub const UNCACHEABLE_KEYS_MAX: usize = 64 * 1024;
-/// How long a key is remembered as uncacheable.
-pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(10);
+/// How long a key is remembered as uncacheable: as long as by Varnish. Where that is forgotten, of two that ask at once the
+/// second waits for the first, and in vain.
+pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(120);
+/// The same where it was for the status of an answer, which may be an error that passes.
+pub const STATUS_REMEMBERED: Duration = Duration::from_secs(10);
+/// How long Redis is taken to have nothing for such a key: another node may have stored something meanwhile.
+pub const ABSENCE_REMEMBERED: Duration = Duration::from_secs(10);
 /// How long it is left at that before it is remembered anew.
 pub const UNCACHEABLE_RENEWED: Duration = Duration::from_secs(1);

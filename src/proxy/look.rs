@@ -5,7 +5,7 @@ use super::answer::Hit;
 use super::ask::Ask;
 use super::cache_status::Ttl;
 use super::place::Place;
-use crate::entry::{Entry, Lineage, Stored};
+use crate::entry::{Entry, Stored};
 use crate::policy::{NotStorable, Reuse};
 use crate::store::{Found, Look, Said, Tier};
 use crate::time;
@@ -25,16 +25,17 @@ pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
     let uncacheable = &proxy.shared.uncacheable;
     let key = ask.fill_key(ask.key);
     let doubt = uncacheable.known(&key, time::instant());
-    if doubt.is_absent && !ask.facts.only_if_cached() {
-        let place = Place::whole(ask.key, Lineage::NONE);
+    if let Some(lineage) = doubt.absent
+        && !ask.facts.only_if_cached()
+    {
+        let place = Place::whole(ask.key, lineage);
         return Seen { place, found: None, said: Said::All, doubt: doubt.reason };
     }
     let Look { found, lineage, said } = proxy.store.find(&ask.key, &ask.inbound.target).await;
     match found {
         None => {
-            // Over the trace of a purge only those store who have seen it.
-            if said == Said::All && lineage == Lineage::NONE {
-                uncacheable.absent(&key, time::instant());
+            if said == Said::All {
+                uncacheable.absent(&key, lineage, time::instant());
             }
             Seen { place: Place::whole(ask.key, lineage), found: None, said, doubt: None }
         }

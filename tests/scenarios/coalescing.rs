@@ -232,6 +232,32 @@ fn what_is_never_stored_is_not_looked_for_again_and_again() {
 }
 
 #[test]
+fn the_trace_of_a_change_is_looked_at_once() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let private = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
+    origin.answer("/a", Answer::new(200, &private, "1"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+    let change = || proxy.connect().request("POST", "/a", &[("Content-Length", "0")]);
+    let looked = || proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#);
+    proxy.get("/a");
+    assert_eq!(change().status, 200);
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/a").text(), "1");
+    }
+    assert_eq!(looked(), 2.0, "once for what is stored, once for the trace");
+
+    // Another change, of which what is remembered does not know: nothing is stored over its trace until somebody has seen that.
+    assert_eq!(change().status, 200);
+    origin.answer("/a", Answer::json("2"));
+    assert_eq!(proxy.get("/a").text(), "2");
+    proxy.await_metric(r#"cachewarp_not_stored_total{reason="changed"}"#, 1.0);
+    assert_eq!(looked(), 2.0);
+    assert_eq!(proxy.get("/a").text(), "2");
+    assert_eq!(looked(), 3.0);
+    until("it to be found", || proxy.get("/a").cache_status().contains("hit"));
+}
+
+#[test]
 fn a_follower_does_not_wait_for_ever() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));

@@ -127,11 +127,12 @@ pub(super) fn body_fits(proxy: &Proxy, response: &Response<origin::Body>) -> Res
 pub(super) fn refuse(proxy: &Proxy, key: FillKey, reason: NotStorable) {
     proxy.metrics.not_stored(reason);
     debug!(reason = reason.word(), credentialed = key.asker == Asker::Credentialed, "not stored");
-    if !matches!(
-        reason,
-        NotStorable::CutBody | NotStorable::Changed | NotStorable::BodyMemory | NotStorable::FirstSight
-    ) {
-        proxy.shared.uncacheable.add(key, reason, time::instant());
+    let uncacheable = &proxy.shared.uncacheable;
+    // The others say nothing of the next answer.
+    if reason == NotStorable::Changed {
+        uncacheable.changed(&key);
+    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::FirstSight) {
+        uncacheable.add(key, reason, time::instant());
     }
 }
 

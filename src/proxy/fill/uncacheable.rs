@@ -1,15 +1,18 @@
 //! Keys whose answers could not be shared: for a while they do not queue behind one another (hit-for-miss), and where the
-//! store had nothing either, it is not asked again for as long.
+//! store had nothing either, or the trace of a purge, it is not asked again for a while.
 //!
-//! An answer that turns out to be storable after all is stored, and its key forgotten here. Bounded, the least useful
+//! An answer that turns out to be storable after all is stored, unless there has been another purge, and its key forgotten here. Bounded, the least useful
 //! leaving first; what is forgotten too soon costs one wait. What another node stores meanwhile is found when the time is
 //! over: until then its requests go to the origin, which is never wrong.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
-use crate::limits::{UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED, UNCACHEABLE_RENEWED};
+use crate::entry::Lineage;
+use crate::limits::{
+    ABSENCE_REMEMBERED, STATUS_REMEMBERED, UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED, UNCACHEABLE_RENEWED,
+};
 use crate::policy::NotStorable;
 use crate::proxy::ask::FillKey;
 
@@ -22,8 +25,16 @@ struct Remembered {
     /// Why its last answer could not be shared.
     reason: NotStorable,
     until: Instant,
-    /// Until when the store is taken to have nothing, if it had nothing when it was asked.
-    absent_until: Option<Instant>,
+    /// What the store said, if it had nothing when it was asked.
+    absence: Option<Absence>,
+}
+
+/// The store had nothing.
+#[derive(Clone, Copy)]
+struct Absence {
+    /// Of the purge whose trace stood there.
+    lineage: Lineage,
+    until: Instant,
 }
 
 /// What holds of a key.
@@ -31,8 +42,8 @@ struct Remembered {
 pub(in crate::proxy) struct Doubt {
     /// Why its last answer could not be shared, if that was lately.
     pub(in crate::proxy) reason: Option<NotStorable>,
-    /// The store need not be asked: it had nothing lately, and nothing could be stored since.
-    pub(in crate::proxy) is_absent: bool,
+    /// The store need not be asked: it had nothing lately but this trace of a purge, and nothing could be stored since.
+    pub(in crate::proxy) absent: Option<Lineage>,
 }
 
 impl Uncacheable {
@@ -46,26 +57,38 @@ impl Uncacheable {
         let Some(known) = self.0.get(key) else { return Doubt::default() };
         Doubt {
             reason: (now < known.until).then_some(known.reason),
-            is_absent: known.absent_until.is_some_and(|until| now < until),
+            absent: known.absence.filter(|absence| now < absence.until).map(|absence| absence.lineage),
         }
     }
 
-    /// The store has nothing for `key`: remembered for [`UNCACHEABLE_REMEMBERED`], if the key is.
-    pub(in crate::proxy) fn absent(&self, key: &FillKey, now: Instant) {
+    /// The store has nothing for `key` but this trace of a purge, if there is one: remembered for [`ABSENCE_REMEMBERED`],
+    /// if the key is.
+    pub(in crate::proxy) fn absent(&self, key: &FillKey, lineage: Lineage, now: Instant) {
         if let Some(known) = self.0.get(key) {
-            self.0.insert(*key, Remembered { absent_until: Some(now + UNCACHEABLE_REMEMBERED), ..known });
+            let absence = Absence { lineage, until: now + ABSENCE_REMEMBERED };
+            self.0.insert(*key, Remembered { absence: Some(absence), ..known });
         }
     }
 
-    /// Remembers `key` for [`UNCACHEABLE_REMEMBERED`]; not anew for every request, but when [`UNCACHEABLE_RENEWED`] is over.
+    /// What is known of the store does not hold any more: something has been purged or stored there.
+    pub(in crate::proxy) fn changed(&self, key: &FillKey) {
+        if let Some(known) = self.0.get(key)
+            && known.absence.is_some()
+        {
+            self.0.insert(*key, Remembered { absence: None, ..known });
+        }
+    }
+
+    /// Remembers `key`, for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]; not anew for every request, but when
+    /// [`UNCACHEABLE_RENEWED`] is over.
     pub(in crate::proxy) fn add(&self, key: FillKey, reason: NotStorable, now: Instant) {
         let known = self.0.get(&key);
-        let until = now + UNCACHEABLE_REMEMBERED;
+        let until = now + remembered(reason);
         let is_news =
             known.is_none_or(|known| known.reason != reason || known.until + UNCACHEABLE_RENEWED < until);
         if is_news {
-            let absent_until = known.and_then(|known| known.absent_until);
-            self.0.insert(key, Remembered { reason, until, absent_until });
+            let absence = known.and_then(|known| known.absence);
+            self.0.insert(key, Remembered { reason, until, absence });
         }
     }
 
@@ -73,6 +96,11 @@ impl Uncacheable {
     pub(in crate::proxy) fn remove(&self, key: &FillKey) {
         self.0.remove(key);
     }
+}
+
+/// For how long a key is remembered, by why its answer could not be shared.
+fn remembered(reason: NotStorable) -> Duration {
+    if reason == NotStorable::Status { STATUS_REMEMBERED } else { UNCACHEABLE_REMEMBERED }
 }
 
 #[cfg(test)]
@@ -93,6 +121,9 @@ mod tests {
         assert_eq!(uncacheable.known(&key, now).reason, Some(NotStorable::Private));
         assert_eq!(uncacheable.known(&other, now).reason, None);
         assert_eq!(uncacheable.known(&key, now + UNCACHEABLE_REMEMBERED).reason, None);
+        uncacheable.add(key, NotStorable::Status, now);
+        assert_eq!(uncacheable.known(&key, now).reason, Some(NotStorable::Status));
+        assert_eq!(uncacheable.known(&key, now + STATUS_REMEMBERED).reason, None, "an error may pass");
         uncacheable.remove(&key);
         assert_eq!(uncacheable.known(&key, now).reason, None);
     }
@@ -102,23 +133,30 @@ mod tests {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
         let key = FillKey { key: CacheKey::of(&target), asker: Asker::Credentialed };
         let (uncacheable, looked) = (Uncacheable::new(), time::instant());
-        uncacheable.absent(&key, looked);
-        assert!(
-            !uncacheable.known(&key, looked).is_absent,
+        uncacheable.absent(&key, Lineage::NONE, looked);
+        assert_eq!(
+            uncacheable.known(&key, looked).absent,
+            None,
             "of a key that may be cacheable, nothing is remembered"
         );
 
+        let trace = Lineage::new();
         uncacheable.add(key, NotStorable::Private, looked);
-        assert!(!uncacheable.known(&key, looked).is_absent);
-        uncacheable.absent(&key, looked);
-        let later = looked + UNCACHEABLE_REMEMBERED / 2;
+        assert_eq!(uncacheable.known(&key, looked).absent, None);
+        uncacheable.absent(&key, trace, looked);
+        let later = looked + ABSENCE_REMEMBERED / 2;
         uncacheable.add(key, NotStorable::Private, later);
-        assert!(uncacheable.known(&key, later).is_absent);
-        assert!(
-            !uncacheable.known(&key, looked + UNCACHEABLE_REMEMBERED).is_absent,
+        assert_eq!(uncacheable.known(&key, later).absent, Some(trace));
+        assert_eq!(
+            uncacheable.known(&key, looked + ABSENCE_REMEMBERED).absent,
+            None,
             "an answer does not prolong it"
         );
+        uncacheable.changed(&key);
+        assert_eq!(uncacheable.known(&key, later).absent, None, "there was another purge");
+        assert_eq!(uncacheable.known(&key, later).reason, Some(NotStorable::Private));
+        uncacheable.absent(&key, trace, looked);
         uncacheable.remove(&key);
-        assert!(!uncacheable.known(&key, later).is_absent, "it was stored");
+        assert_eq!(uncacheable.known(&key, later).absent, None, "it was stored");
     }
 }
