@@ -74,10 +74,12 @@ fn unheld(proxy: &Rc<Proxy>, ask: &Ask, place: Place) -> (Place, Judged) {
 /// Answers from the store if the policy lets it, and otherwise from the origin. What memory has said already is not
 /// asked again.
 pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place: load::Place) -> Answer {
-    let (place, judged, said, doubt) = match known {
-        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored), Said::All, None),
-        Known::Place(place) => judged(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
-        Known::Nothing => judged(proxy, &ask, look_up(proxy, &ask).await),
+    let Verdict { place, judged, said, doubt } = match known {
+        Known::Refused { place, forward, stored } => {
+            Verdict { place: *place, judged: Judged::Miss(forward, stored), said: Said::All, doubt: None }
+        }
+        Known::Place(place) => Verdict::of(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
+        Known::Nothing => Verdict::of(proxy, &ask, look_up(proxy, &ask).await),
     };
     match judged {
         Judged::Hit(hit) if ask.is_plain() => {
@@ -106,10 +108,21 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place
     }
 }
 
-fn judged(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> (Place, Judged, Said, Option<NotStorable>) {
-    let Seen { place, found, said, doubt } = seen;
-    let judged = judge(proxy, ask, &place, found);
-    (place, judged, said, doubt)
+/// What a look-up came to.
+struct Verdict {
+    place: Place,
+    judged: Judged,
+    said: Said,
+    /// Why the last answer could not be shared, where that is known already.
+    doubt: Option<NotStorable>,
+}
+
+impl Verdict {
+    fn of(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> Self {
+        let Seen { place, found, said, doubt } = seen;
+        let judged = judge(proxy, ask, &place, found);
+        Self { place, judged, said, doubt }
+    }
 }
 
 /// What the policy makes of what was found.
