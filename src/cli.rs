@@ -9,7 +9,7 @@ use crate::app::{self, Signals, StartError};
 use crate::config::{self, Command, Order, Settings, Surroundings, Watching};
 use crate::server::Inherited;
 use crate::telemetry::log;
-use crate::{demo, probe, top};
+use crate::{demo, descriptors, probe, top};
 
 /// Does what this process was started for.
 pub fn run() -> ExitCode {
@@ -54,6 +54,8 @@ pub fn run() -> ExitCode {
 
 fn serve(settings: Settings) -> Result<bool, StartError> {
     let workers = settings.workers.len();
+    // Before there are other threads.
+    descriptors::reserve(settings.connections_max()).unwrap_or_else(|too_few| warn!("{too_few}"));
     let signals = Signals::catch()?;
     let running = app::start_on(settings, &Inherited::of_this_process())?;
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");

@@ -40,8 +40,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["admin", "origin", "policy", "probe", "proxy", "purge", "redis", "server", "store", "telemetry"],
     ),
     ("app", &["admin", "config", "origin", "policy", "proxy", "redis", "server", "store", "telemetry"]),
+    ("descriptors", &[]),
     ("demo", &["app", "config", "server", "telemetry"]),
-    ("cli", &["app", "config", "demo", "probe", "server", "telemetry", "top"]),
+    ("cli", &["app", "config", "demo", "descriptors", "probe", "server", "telemetry", "top"]),
 ];
 
 /// Modules that decide: no socket, no clock, no task, no log.

@@ -53,6 +53,19 @@ pub struct Settings {
     pub log: log::Options,
 }
 
+impl Settings {
+    /// Connections that may be open at one time, to clients, operators, Redis and the origin. With several servers of Redis
+    /// there may be some more.
+    pub fn connections_max(&self) -> usize {
+        let of_worker = |worker: &Worker| {
+            let redis = worker.redis.as_ref().map_or(0, |redis| redis.server.connections);
+            worker.server.connections_max + worker.origin.connections_max + redis
+        };
+        let operators = self.admin.as_ref().map_or(0, |admin| admin.connections_max);
+        self.workers.iter().map(of_worker).sum::<usize>() + operators
+    }
+}
+
 /// What was found in the sayings.
 pub(super) struct Meaning {
     /// Without any fault.

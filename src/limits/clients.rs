@@ -54,6 +54,8 @@ pub const DRAIN_SPREAD: Duration = Duration::from_millis(250);
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that it may send in that time.
 pub const LINGER_BYTES_MAX: usize = 256 * KIB;
+/// Descriptors that may be open beside connections: listeners, runtimes, signals, files, questions to sentinels and to servers.
+pub const DESCRIPTORS_BESIDE: u64 = 256;
 /// How long to wait before accepting again when the process or the system is out of descriptors or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest request target that is cached; a longer one gets 414.
