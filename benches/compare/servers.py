@@ -8,6 +8,8 @@ from processes import Cores, Process, free_port
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 TARGET = os.path.join(FOLDER, "..", "..", "target", "release")
+# Another build of ours than that one.
+CACHEWARP = os.environ.get("CACHEWARP_BIN") or os.path.join(TARGET, "cachewarp")
 BODY_BYTES = 1140
 # What a JSON API says of an answer that everybody may have.
 ORIGIN_FIELDS = [
@@ -85,7 +87,7 @@ class Servers:
             **settings,
         }
         environment = {name.upper(): value for name, value in settings.items()}
-        process = self.start([os.path.join(TARGET, "cachewarp")], port, cores or self.cores.server, environment)
+        process = self.start([CACHEWARP], port, cores or self.cores.server, environment)
         process.admin_port = admin
         return process
 

@@ -10,7 +10,8 @@
 mod server;
 mod subjects;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ struct Round {
     rate: f64,
     /// From the call to the value, ascending.
     latencies: Vec<Duration>,
-    failed: u64,
+    /// How often it failed, by what was told.
+    failed: BTreeMap<String, u64>,
 }
 
 fn main() {
@@ -47,7 +49,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let subjects = subjects::all(server.port()).await;
-        println!("callers  value   client             cpu µs: min   median  max     GET/s     p50 µs   p99 µs   p99.9 µs  failed");
+        println!("callers  value   client             cpu µs: min   median  max     GET/s     p50 µs   p99 µs   p99.9 µs   CPU, and what failed");
         for (size, bytes) in SIZES {
             let value = "v".repeat(bytes);
             for key in 0..KEYS {
@@ -79,7 +81,7 @@ fn name(bytes: usize, key: usize) -> String {
 
 async fn run(subject: &Rc<Subject>, callers: usize, bytes: usize, length: Duration) -> Round {
     let latencies = Rc::new(RefCell::new(Vec::with_capacity(1 << 20)));
-    let failed = Rc::new(Cell::new(0));
+    let failed = Rc::new(RefCell::new(BTreeMap::new()));
     let (start, cpu) = (Instant::now(), cpu());
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
@@ -92,12 +94,12 @@ async fn run(subject: &Rc<Subject>, callers: usize, bytes: usize, length: Durati
                         return;
                     }
                     match subject.get(&name(bytes, key)).await {
-                        Some(length) => {
+                        Ok(length) => {
                             assert_eq!(length, bytes, "another caller's value");
                             latencies.borrow_mut().push(asked.elapsed());
                         }
-                        None => {
-                            failed.set(failed.get() + 1);
+                        Err(why) => {
+                            *failed.borrow_mut().entry(why).or_insert(0) += 1;
                             // A failure is told at once; to ask again at once would let nobody else work.
                             tokio::task::yield_now().await;
                         }
@@ -117,7 +119,7 @@ async fn run(subject: &Rc<Subject>, callers: usize, bytes: usize, length: Durati
         cpu: cpu.as_secs_f64() * 1e6 / commands,
         rate: commands / took.as_secs_f64(),
         latencies,
-        failed: failed.get(),
+        failed: failed.take(),
     }
 }
 
@@ -141,9 +143,13 @@ fn print(callers: usize, size: &str, subject: &Subject, rounds: &mut [Round], fr
         let all = &middle.latencies;
         all.get((all.len() as f64 * part) as usize).map_or(0, Duration::as_micros)
     };
-    let failed: u64 = rounds.iter().map(|round| round.failed).sum();
+    let mut failed = BTreeMap::<&str, u64>::new();
+    for (why, count) in rounds.iter().flat_map(|round| &round.failed) {
+        *failed.entry(why).or_default() += count;
+    }
+    let failed: Vec<_> = failed.iter().map(|(why, count)| format!("{count}: {why}")).collect();
     println!(
-        "{callers:>7}  {size:<6}  {:<18} {:>11.2} {:>8.2} {:>6.2} {:>9.0} {:>10} {:>8} {:>10} {failed:>7}   {:.2} of fred × 20",
+        "{callers:>7}  {size:<6}  {:<18} {:>11.2} {:>8.2} {:>6.2} {:>9.0} {:>10} {:>8} {:>10}   {:.2} of fred × 20   {}",
         subject.name(),
         first.cpu,
         middle.cpu,
@@ -153,5 +159,6 @@ fn print(callers: usize, size: &str, subject: &Subject, rounds: &mut [Round], fr
         at(0.99),
         at(0.999),
         middle.cpu / fred,
+        failed.join("; "),
     );
 }

@@ -66,21 +66,18 @@ impl Subject {
         }
     }
 
-    /// The length of the value; none if it was not had.
-    pub(crate) async fn get(&self, key: &str) -> Option<usize> {
-        match self {
-            Self::Ours(pool) => Some(pool.get(key.as_bytes()).await.ok()??.len()),
+    /// The length of the value, or why it was not had.
+    pub(crate) async fn get(&self, key: &str) -> Result<usize, String> {
+        let had = match self {
+            Self::Ours(pool) => pool.get(key.as_bytes()).await.map_err(told)?.map(|value| value.len()),
             Self::RedisRs(connections, next) => {
                 next.set((next.get() + 1) % connections.len());
-                let mut connection = connections.get(next.get())?.clone();
-                let value: Option<Vec<u8>> = connection.get(key).await.ok()?;
-                Some(value?.len())
+                let mut connection = connections[next.get()].clone();
+                connection.get(key).await.map_err(told)?.map(|value: Vec<u8>| value.len())
             }
-            Self::Fred(pool, _) => {
-                let value: Option<Bytes> = pool.get(key).await.ok()?;
-                Some(value?.len())
-            }
-        }
+            Self::Fred(pool, _) => pool.get(key).await.map_err(told)?.map(|value: Bytes| value.len()),
+        };
+        had.ok_or_else(|| "no value".to_owned())
     }
 
     /// Until it is written.
@@ -91,4 +88,8 @@ impl Subject {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

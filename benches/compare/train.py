@@ -1,0 +1,63 @@
+"""What an instrumented build is watched doing, so that the next build is laid out for it: benches/pgo.sh.
+
+Every kind of request that a node answers often, in a closed loop of 64 connections, each for the same time. What is rare is left out:
+a branch that was never taken is taken for a rare one, which it is.
+"""
+
+import os
+
+from measure import CONNECTIONS, cost, load
+from servers import BODY_BYTES, FOLDER, Servers
+from session import options, servers
+from subjects import PRIVATE_FIELDS, Subject
+
+ENTRIES = 1_000
+SIZES = [200, BODY_BYTES, 8_000]
+
+
+def main():
+    """Asks for everything, and stops the nodes, which write what was seen when they end."""
+    parser = options(__doc__.splitlines()[0], 1)
+    parser.add_argument("--seconds", type=float, default=3, help="for how long each kind is asked in a round")
+    chosen = parser.parse_args()
+    with servers(chosen) as started:
+        for _ in range(chosen.rounds):
+            train(started, chosen.seconds)
+
+
+def train(started: Servers, seconds: float):
+    """One round of all kinds."""
+    origin, redis = started.origin(), started.redis()
+    private = started.bare_hyper(started.cores.load, PRIVATE_FIELDS)
+    nodes = [
+        started.cachewarp(origin, redis),
+        started.cachewarp(origin, redis, cache_memory_size="0"),
+        started.cachewarp(origin, None),
+    ]
+    passing = started.cachewarp(private, redis)
+    for size in SIZES:
+        hot = f"/cached/{{0..{ENTRIES}}}?bytes={size}"
+        fresh = f"/cached/{size}-{{0..1000000000}}?bytes={size}"
+        for node in nodes:
+            ask(started, node, hot, seconds)
+            # What misses is asked for once, by few.
+            ask(started, node, fresh, seconds / 3)
+            ask(started, node, hot, seconds / 3, "--header", 'if-none-match: "none"')
+    ask(started, passing, "/passed", seconds)
+    ask(started, passing, f"/passed/{{0..{ENTRIES}}}", seconds, "--header", "authorization: Bearer {0..100}")
+    post = os.path.join(FOLDER, "post.lua")
+    cost(Subject("POST", passing, "/passed", private, False, post), seconds, started.cores)
+    for node in [*nodes, passing]:
+        started.stop(node)
+
+
+def ask(started: Servers, node, path: str, seconds: float, *more: str):
+    """A closed loop."""
+    phase = f"ask,rate=max,seconds={seconds}"
+    [told] = load(node, [path], [phase], started.cores, "--connections", str(CONNECTIONS), *more)
+    if told["errors"]:
+        raise RuntimeError(f"{path}: {told['errors']} errors")
+
+
+if __name__ == "__main__":
+    main()
