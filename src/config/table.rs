@@ -87,8 +87,8 @@ settings! {
     "Listening" {
         ListenAddr "listen_addr" Form::Address, "127.0.0.1:8000",
             "Where clients connect. `[::]:8000` takes IPv6 and IPv4.";
-        ListenBacklog "listen_backlog" Form::Number, "1024",
-            "Connections that the kernel may hold before they are accepted.";
+        ListenBacklog "listen_backlog" Form::Number, "4096",
+            "Connections that the kernel may hold before they are accepted; no more than its `net.core.somaxconn`. Beyond it one waits a second and comes again.";
         ListenHandover "listen_handover" Form::Switch, "false",
             "Whether another CacheWarp that says so too may listen on the same address: a successor, started before this one is stopped.";
         MaxConnections "max_connections" Form::Number, "16384",
