@@ -40,7 +40,7 @@ fn defaults() {
     let settings = settings(&[]);
     let [first, second] = &settings.workers[..] else { panic!("two cores, two workers") };
     assert_eq!(settings.listen_addr, "127.0.0.1:8000".parse().unwrap());
-    assert_eq!((first.server.addr, first.server.backlog), (settings.listen_addr, 1024));
+    assert_eq!((first.server.addr, first.server.backlog), (settings.listen_addr, 4096));
     assert_eq!((first.server.connections_max, second.server.connections_max), (8192, 8192));
     assert_eq!(first.server.drain_timeout, Duration::from_secs(30));
     assert_eq!(settings.admin.unwrap().addr, "127.0.0.1:8001".parse().unwrap());
