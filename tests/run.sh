@@ -34,18 +34,20 @@ cargo clippy --quiet --all-targets --locked -- -D warnings
 
 say "tests"
 cargo test --quiet --locked --no-run
-# Much of the tests' time is waiting, for fail-overs above all; the fuzz targets are built in it, by one job, which
-# leaves them a processor.
+# Much of the tests' time is waiting, for fail-overs above all; fuzz targets are built in it, one after the other by one
+# job, which leaves the tests a processor. Those that are left when it is their turn are built by all.
 can_fuzz=
 if cargo +nightly --version >/dev/null 2>&1; then
     can_fuzz=yes
-    built=$(mktemp)
+    fuzz=$(mktemp -d)
     {
         cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --jobs 1 cargo-fuzz
-        CARGO_BUILD_JOBS=1 cargo +nightly fuzz build
-    } > "$built" 2>&1 &
+        for target in $(cargo +nightly fuzz list); do
+            [ -e "$fuzz/is-wanted" ] || CARGO_BUILD_JOBS=1 cargo +nightly fuzz build "$target"
+        done
+    } > "$fuzz/log" 2>&1 &
     fuzz_build=$!
-    trap 'kill "$fuzz_build" 2>/dev/null || true; rm -f "$built"' EXIT
+    trap 'kill "$fuzz_build" 2>/dev/null || true; rm -rf "$fuzz"' EXIT
 fi
 cargo test --quiet --locked
 
@@ -77,7 +79,8 @@ fi
 # Fuzzing needs a nightly compiler. Where there is none, the seeds have run above (tests/fuzz_seeds.rs).
 if [ -n "$can_fuzz" ]; then
     say "fuzz"
-    wait "$fuzz_build" || { cat "$built" >&2; exit 1; }
+    touch "$fuzz/is-wanted"
+    { wait "$fuzz_build" && cargo +nightly fuzz build >> "$fuzz/log" 2>&1; } || { cat "$fuzz/log" >&2; exit 1; }
     tests/fuzz.sh
 else
     say "no nightly toolchain: the fuzz targets were not run beyond their seeds"
