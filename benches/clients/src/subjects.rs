@@ -73,9 +73,13 @@ impl Subject {
             Self::RedisRs(connections, next) => {
                 next.set((next.get() + 1) % connections.len());
                 let mut connection = connections[next.get()].clone();
-                connection.get(key).await.map_err(told)?.map(|value: Vec<u8>| value.len())
+                let value: Option<Vec<u8>> = connection.get(key).await.map_err(told)?;
+                value.map(|value| value.len())
             }
-            Self::Fred(pool, _) => pool.get(key).await.map_err(told)?.map(|value: Bytes| value.len()),
+            Self::Fred(pool, _) => {
+                let value: Option<Bytes> = pool.get(key).await.map_err(told)?;
+                value.map(|value| value.len())
+            }
         };
         had.ok_or_else(|| "no value".to_owned())
     }
