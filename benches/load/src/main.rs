@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
+use clap::{CommandFactory as _, Parser, error::ErrorKind};
 use load::request::Request;
 use load::{Idle, Order, Phase, Plan, report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -36,11 +36,11 @@ struct Arguments {
     #[arg(long = "header", value_name = "FIELD")]
     fields: Vec<String>,
     /// How the numbers of a range follow each other.
-    #[arg(long, value_enum, default_value_t = Numbers::Random)]
-    order: Numbers,
+    #[arg(long, value_enum, default_value_t = Order::Random)]
+    order: Order,
     /// What is done until the next request is due.
-    #[arg(long, value_enum, default_value_t = Meanwhile::Sleep)]
-    idle: Meanwhile,
+    #[arg(long, value_enum, default_value_t = Idle::Sleep)]
+    idle: Idle,
     /// The same seed asks the same.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -52,22 +52,9 @@ struct Arguments {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Numbers {
-    Random,
-    Sequential,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Meanwhile {
-    Sleep,
-    /// For exact latencies, on a core of its own.
-    Spin,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let form = if arguments.json { Form::Json } else { Form::Table };
+    let json = arguments.json;
     let plan = match Plan::try_from(arguments) {
         Ok(plan) => plan,
         Err(fault) => Arguments::command().error(ErrorKind::ValueValidation, fault).exit(),
@@ -88,12 +75,11 @@ fn main() -> ExitCode {
         Ok(tallies) => tallies,
         Err(fault) => return failed(&fault.to_string()),
     };
-    let text = match form {
-        Form::Table => report::table(&plan.phases, &tallies),
-        Form::Json => {
-            let lines = plan.phases.iter().zip(&tallies);
-            lines.map(|(phase, tally)| report::json(phase, tally) + "\n").collect()
-        }
+    let text = if json {
+        let lines = plan.phases.iter().zip(&tallies);
+        lines.map(|(phase, tally)| report::json(phase, tally) + "\n").collect()
+    } else {
+        report::table(&plan.phases, &tallies)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,11 +93,6 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-enum Form {
-    Table,
-    Json,
-}
-
 impl TryFrom<Arguments> for Plan {
     type Error = String;
 
@@ -121,14 +102,8 @@ impl TryFrom<Arguments> for Plan {
             requests: urls.collect::<Result<_, _>>().map_err(|fault| fault.to_string())?,
             connections: usize::try_from(read.connections).map_err(|fault| fault.to_string())?,
             timeout: read.timeout,
-            order: match read.order {
-                Numbers::Random => Order::Random,
-                Numbers::Sequential => Order::Sequential,
-            },
-            idle: match read.idle {
-                Meanwhile::Sleep => Idle::Sleep,
-                Meanwhile::Spin => Idle::Spin,
-            },
+            order: read.order,
+            idle: read.idle,
             seed: read.seed,
             watch: read.watch,
             phases: read.phases,

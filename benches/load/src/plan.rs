@@ -26,7 +26,7 @@ pub struct Plan {
 }
 
 /// How the numbers of a range follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Order {
     /// Each as likely as any other.
     Random,
@@ -35,7 +35,7 @@ pub enum Order {
 }
 
 /// What is done until the next request is due, or the next answer comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Idle {
     /// Sleep: leaves the core to whoever else needs it.
     Sleep,
