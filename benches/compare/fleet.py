@@ -14,11 +14,12 @@ import socket
 import threading
 import time
 
-from measure import FILLED_PER_SECOND_LEAST, LOAD, PATIENCE_SECONDS, load, run
+from measure import LOAD, PATIENCE_SECONDS, fill, load, run
 from processes import Process
 from servers import Servers, fetches
 from session import options, print_head, row, rule, servers, spread
 
+# The name that all nodes know.
 HOST = ["--header", "x-forwarded-host: api.test"]
 # A million entries are stored at first sight.
 SETTINGS = {"trusted_proxies": "127.0.0.1", "redis_key_prefix": "fleet:", "cache_first_sight_size": "8GiB"}
@@ -63,15 +64,6 @@ def fleet(started: Servers, count: int, **settings: str) -> tuple[list[Process],
         while purge(node, tag="nothing")["confirmed"] < count:
             time.sleep(0.05)
     return nodes, origin, redis
-
-
-def fill_with(node: Process, path: str, count: int, started: Servers):
-    """Asks for every number of the path's range, by the name that all nodes know."""
-    phase = f"fill,rate=max,requests={count}"
-    limit = PATIENCE_SECONDS + count / FILLED_PER_SECOND_LEAST
-    [told] = load(node, [path], [phase], started.cores, "--order", "sequential", *HOST, patience=limit)
-    if told["errors"]:
-        raise RuntimeError(f"{path}: {told['errors']} errors")
 
 
 def purge(node: Process, **order) -> dict:
@@ -193,7 +185,7 @@ def storm(started: Servers, chosen):
     """See above."""
     (one, other), _, _ = fleet(started, 2)
     path = f"/{{0..{STORM_KEYS}}}?bytes=1024&tag=all"
-    fill_with(one, path, 2 * STORM_KEYS, started)
+    fill(one, path, 2 * STORM_KEYS, started.cores, *HOST)
     phase = f"hits,rate={STORM_RATE},seconds={STORM_SECONDS}"
     print(f"hits of A at {STORM_RATE} a second, in calm and while B purges other tags: min / median / max\n")
     rule("", "P50 ms", "P99 ms", "P99.9 ms", "purges a second", "errors")
@@ -226,8 +218,8 @@ def storm(started: Servers, chosen):
 def million(started: Servers, chosen):
     """See above."""
     (one, other), _, redis = fleet(started, 2, redis_timeout="5s")
-    fill_with(one, f"/{{0..{chosen.entries}}}?bytes=2&tag=all", chosen.entries, started)
-    fill_with(one, "/single?bytes=2&tag=single", 1, started)
+    fill(one, f"/{{0..{chosen.entries}}}?bytes=2&tag=all", chosen.entries, started.cores, *HOST)
+    fill(one, "/single?bytes=2&tag=single", 1, started.cores, *HOST)
     size = int(redis_command(redis, "DBSIZE").split(b"\r\n")[0][1:])
 
     def commands() -> int:

@@ -85,11 +85,18 @@ def waits(subject: Subject, rates: list[int], seconds: float, cores: Cores) -> l
     return found
 
 
-def fill(server: Process, path: str, requests: int, cores: Cores) -> dict:
+def fill(server: Process, path: str, requests: int, cores: Cores, *options: str) -> dict:
     """Asks for every number of the path's range in turn, so that the server has them all."""
     limit = PATIENCE_SECONDS + requests / FILLED_PER_SECOND_LEAST
     phase = f"fill,rate=max,requests={requests}"
-    [told] = load(server, [path], [phase], cores, "--order", "sequential", patience=limit)
+    return flawless(server, path, phase, cores, "--order", "sequential", *options, patience=limit)
+
+
+def flawless(
+    server: Process, path: str, phase: str, cores: Cores, *options: str, patience: float = PATIENCE_SECONDS
+) -> dict:
+    """What the open-loop generator tells of one phase, in which nothing may fail."""
+    [told] = load(server, [path], [phase], cores, *options, patience=patience)
     if told["errors"]:
         raise RuntimeError(f"{path}: {told['errors']} errors")
     return told

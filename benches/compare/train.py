@@ -1,12 +1,13 @@
 """What an instrumented build is watched doing, so that the next build is laid out for it: benches/pgo.sh.
 
-Every kind of request that a node answers often, in a closed loop of 64 connections, each for the same time. What is rare is left out:
-a branch that was never taken is taken for a rare one, which it is.
+Every kind of request that a node answers often, in a closed loop of 64 connections. What is rare is left out: a branch
+that was never taken is taken for a rare one, which it is.
 """
 
 import os
 
-from measure import CONNECTIONS, cost, load
+from measure import CONNECTIONS, cost, flawless
+from processes import Process
 from servers import BODY_BYTES, FOLDER, Servers
 from session import options, servers
 from subjects import PRIVATE_FIELDS, Subject
@@ -16,7 +17,7 @@ SIZES = [200, BODY_BYTES, 8_000]
 
 
 def main():
-    """Asks for everything, and stops the nodes, which write what was seen when they end."""
+    """Asks for everything. What was seen is written when a node ends, which all do at the end."""
     parser = options(__doc__.splitlines()[0], 1)
     parser.add_argument("--seconds", type=float, default=3, help="for how long each kind is asked in a round")
     chosen = parser.parse_args()
@@ -47,16 +48,11 @@ def train(started: Servers, seconds: float):
     ask(started, passing, f"/passed/{{0..{ENTRIES}}}", seconds, "--header", "authorization: Bearer {0..100}")
     post = os.path.join(FOLDER, "post.lua")
     cost(Subject("POST", passing, "/passed", private, False, post), seconds, started.cores)
-    for node in [*nodes, passing]:
-        started.stop(node)
 
 
-def ask(started: Servers, node, path: str, seconds: float, *more: str):
+def ask(started: Servers, node: Process, path: str, seconds: float, *more: str):
     """A closed loop."""
-    phase = f"ask,rate=max,seconds={seconds}"
-    [told] = load(node, [path], [phase], started.cores, "--connections", str(CONNECTIONS), *more)
-    if told["errors"]:
-        raise RuntimeError(f"{path}: {told['errors']} errors")
+    flawless(node, path, f"ask,rate=max,seconds={seconds}", started.cores, "--connections", str(CONNECTIONS), *more)
 
 
 if __name__ == "__main__":
