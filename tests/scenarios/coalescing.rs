@@ -9,6 +9,17 @@ use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, Scrip
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// The fields of an answer that is for nobody else.
+const NEVER_STORED: [(&str, &str); 2] = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
+
+/// A proxy over Redis alone, and an origin whose `/a` is for nobody else.
+fn of_what_is_never_stored() -> (Origin, Redis, Proxy) {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    origin.answer("/a", Answer::new(200, &NEVER_STORED, "1"));
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+    (origin, redis, proxy)
+}
+
 /// So many clients that have asked, and wait.
 fn askers(proxy: &Proxy, target: &str, count: usize) -> Vec<Client> {
     let mut clients: Vec<_> = (0..count).map(|_| proxy.connect()).collect();
@@ -199,10 +210,7 @@ fn what_cannot_be_shared_is_not_queued_for_twice() {
 #[test]
 fn what_can_be_shared_after_all_is_queued_for_again() {
     let origin = Origin::start();
-    origin.answer(
-        "/a",
-        Answer::new(200, &[("Content-Type", "application/json"), ("Cache-Control", "no-store")], "1"),
-    );
+    origin.answer("/a", Answer::new(200, &NEVER_STORED, "1"));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
     origin.answer("/a", Answer::json("2"));
@@ -214,10 +222,7 @@ fn what_can_be_shared_after_all_is_queued_for_again() {
 
 #[test]
 fn what_is_never_stored_is_not_looked_for_again_and_again() {
-    let (origin, redis) = (Origin::start(), Redis::start());
-    let private = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
-    origin.answer("/a", Answer::new(200, &private, "1"));
-    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+    let (origin, redis, proxy) = of_what_is_never_stored();
     for _ in 0..5 {
         assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; detail=no-store");
     }
@@ -233,10 +238,7 @@ fn what_is_never_stored_is_not_looked_for_again_and_again() {
 
 #[test]
 fn the_trace_of_a_change_is_looked_at_once() {
-    let (origin, redis) = (Origin::start(), Redis::start());
-    let private = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
-    origin.answer("/a", Answer::new(200, &private, "1"));
-    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
+    let (origin, _redis, proxy) = of_what_is_never_stored();
     let change = || proxy.connect().request("POST", "/a", &[("Content-Length", "0")]);
     let looked = || proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#);
     proxy.get("/a");

@@ -1,6 +1,7 @@
 //! Sentinels and a cluster that ask for a password, or for TLS: found, spoken to, and followed when another one takes over.
 
 use std::net::SocketAddr;
+use std::sync::MutexGuard;
 
 use crate::alone;
 use crate::harness::redis_load::{flags, hits_in_redis, origin_of_one};
@@ -16,15 +17,15 @@ fn start(origin: &Origin, redis_url: &str, guard: &Guard) -> (Program, SocketAdd
     (program, addr)
 }
 
-/// Behind sentinels: before and after a fail-over.
-fn behind_sentinels(guard: Guard) -> (Origin, Sentinels) {
-    let (mut servers, _alone) = alone(|| Sentinels::start_with(guard));
+/// Behind sentinels: before and after a fail-over. What comes after is alone as well.
+fn behind_sentinels(guard: Guard) -> (Origin, Sentinels, MutexGuard<'static, ()>) {
+    let (mut servers, alone) = alone(|| Sentinels::start_with(guard));
     let origin = origin_of_one();
     let (_program, addr) = start(&origin, &servers.url(), &servers.guard);
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
     servers.servers[0].kill();
     until_agreed("a hit in Redis again", || hits_in_redis(addr, "/a"));
-    (origin, servers)
+    (origin, servers, alone)
 }
 
 /// The same in a cluster.
@@ -40,7 +41,7 @@ fn in_a_cluster(guard: Guard) {
 
 #[test]
 fn sentinels_and_servers_with_users_of_their_own() {
-    let (origin, servers) = behind_sentinels(Guard::Users);
+    let (origin, servers, _alone) = behind_sentinels(Guard::Users);
     let (stranger, addr) = start(&origin, &servers.url_of_a_stranger(), &Guard::Open);
     stranger.await_line("cannot find out who serves Redis");
     assert!(!hits_in_redis(addr, "/a"), "whoever is not let in has nothing of it");
@@ -48,7 +49,7 @@ fn sentinels_and_servers_with_users_of_their_own() {
 
 #[test]
 fn sentinels_and_servers_that_speak_tls() {
-    behind_sentinels(Guard::Tls(Box::new(Authority::new())));
+    let _all = behind_sentinels(Guard::Tls(Box::new(Authority::new())));
 }
 
 #[test]
