@@ -6,7 +6,7 @@
 # The first build counts which way each branch goes; benches/compare/train.py asks it for what a node answers often; the
 # second build is told. What it answers is the same; what it costs, `CACHEWARP_BIN=target/pgo/cachewarp
 # benches/compare/run.sh` shows beside the peers. Nobody needs this for a build: `cargo build --release` is what CI tests.
-# Needs Python 3, redis-server and, by rustup, llvm-tools, which is installed if it is missing.
+# Needs Python 3, redis-server, wrk and, by rustup, llvm-tools, which is installed if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

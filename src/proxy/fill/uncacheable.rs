@@ -1,9 +1,9 @@
 //! Keys whose answers could not be shared: for a while they do not queue behind one another (hit-for-miss), and where the
 //! store had nothing either, or the trace of a purge, it is not asked again for a while.
 //!
-//! An answer that turns out to be storable after all is stored, unless there has been another purge, and its key forgotten here. Bounded, the least useful
-//! leaving first; what is forgotten too soon costs one wait. What another node stores meanwhile is found when the time is
-//! over: until then its requests go to the origin, which is never wrong.
+//! An answer that turns out to be storable after all is stored, unless there has been another purge, and its key forgotten
+//! here. Bounded, the least useful leaving first; what is forgotten too soon costs one wait. What another node stores
+//! meanwhile is found when the time is over: until then its requests go to the origin, which is never wrong.
 
 use std::time::{Duration, Instant};
 
