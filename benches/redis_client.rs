@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, Options, Pool};
+use cachewarp::redis::{Address, Options, RedisPool};
 use cachewarp::resp::{Frame, Inbox, Reply};
 use cachewarp::telemetry::Registry;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -59,8 +59,8 @@ async fn answer(mut socket: UnixStream, value: Bytes) {
 }
 
 /// So many callers, each with one `GET`.
-async fn batch(pool: &Pool, callers: usize) {
-    let one = |pool: Pool| async move { drop(pool.get(KEY).await) };
+async fn batch(pool: &RedisPool, callers: usize) {
+    let one = |pool: RedisPool| async move { drop(pool.get(KEY).await) };
     let calls: Vec<_> = (0..callers).map(|_| spawn_local(one(pool.clone()))).collect();
     for call in calls {
         let _ = call.await;
@@ -78,7 +78,7 @@ fn get(criterion: &mut Criterion) {
             let pool = local.block_on(&runtime, async {
                 let Ok(listener) = UnixListener::bind(&folder) else { return None };
                 spawn_local(serve(listener, Bytes::from(vec![b'v'; bytes])));
-                let pool = Pool::open(options(folder.clone()), &Registry::new());
+                let pool = RedisPool::open(options(folder.clone()), &Registry::new());
                 while !pool.is_connected() {
                     yield_now().await;
                 }

@@ -59,7 +59,9 @@ use cachewarp::entry::{self, Checksum, Stored};
 use cachewarp::json::{self, Value};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::Directives;
-use cachewarp::resp::{Arrival, Expected, Frame, Inbox, Order, Pipeline, Reply, Ticket, Urgency, Window};
+use cachewarp::resp::{
+    Arrival, CommandSpec, ExpectedReply, Frame, Inbox, Pipeline, Reply, Ticket, Urgency, Window,
+};
 use cachewarp::time;
 
 fn key() -> CacheKey {
@@ -165,14 +167,15 @@ pub(crate) fn pipeline(data: &[u8]) {
     for &step in data {
         match step % 4 {
             0 => {
-                let (expected, bytes, now) = (Expected::Count, usize::from(step >> 2), time::instant());
-                let order = Order { expected, bytes, urgency: Urgency::Pressing, submitted: now, due: now };
-                if let Ok(ticket) = pipeline.submit(order) {
+                let (expected, bytes, now) = (ExpectedReply::Count, usize::from(step >> 2), time::instant());
+                let spec =
+                    CommandSpec { expected, bytes, urgency: Urgency::Interactive, submitted: now, due: now };
+                if let Ok(ticket) = pipeline.submit(spec) {
                     line.push_back(next);
                     tickets.push((next, ticket));
                     next += 1;
                 }
-                assert!(pipeline.in_line() <= 4, "the window holds");
+                assert!(pipeline.queued() <= 4, "the window holds");
             }
             1 => {
                 let head = line.pop_front();

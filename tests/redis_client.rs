@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, Credentials, Options, Pool, Unavailable};
+use cachewarp::redis::{Address, CommandError, Credentials, Options, RedisPool};
 use cachewarp::resp::ErrorKind;
 use cachewarp::secret::Secret;
 use cachewarp::telemetry::Registry;
@@ -101,7 +101,7 @@ impl Redis {
         }
     }
 
-    async fn pool(&self) -> Pool {
+    async fn pool(&self) -> RedisPool {
         connected(self.options()).await
     }
 }
@@ -116,11 +116,11 @@ fn credentials(user: &str, password: &str) -> Option<Credentials> {
     Some(Credentials { user: user.to_owned(), password: Secret::new(password) })
 }
 
-fn open(options: Options) -> Pool {
-    Pool::open(options, &Registry::new())
+fn open(options: Options) -> RedisPool {
+    RedisPool::open(options, &Registry::new())
 }
 
-async fn connected(options: Options) -> Pool {
+async fn connected(options: Options) -> RedisPool {
     let pool = open(options);
     until(|| pool.is_connected()).await;
     pool
@@ -197,17 +197,17 @@ fn users_and_passwords() {
                 connected(Options { credentials: credentials(user, password), ..redis.options() }).await;
             assert_eq!(pool.get(b"k").await, Ok(None));
             let set = pool.set(b"k", "v".into(), TTL).await;
-            let expected = if user == "ann" { Err(Unavailable::Server(ErrorKind::NoPerm)) } else { Ok(()) };
+            let expected = if user == "ann" { Err(CommandError::Server(ErrorKind::NoPerm)) } else { Ok(()) };
             assert_eq!(set, expected);
             redis.cli(&["-a", "pass", "DEL", "k"]);
             pool.close().await;
         }
         for credentials in [credentials("default", "wrong"), credentials("nobody", "pass"), None] {
             let registry = Registry::new();
-            let pool = Pool::open(Options { credentials, ..redis.options() }, &registry);
+            let pool = RedisPool::open(Options { credentials, ..redis.options() }, &registry);
             // Tried, and at rest.
             until(|| registry.render().contains("connections{state=\"resting\"} 4")).await;
-            assert_eq!(pool.get(b"k").await, Err(Unavailable::NotConnected));
+            assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
             pool.close().await;
         }
     });
@@ -232,7 +232,7 @@ fn what_a_server_refuses() {
     on_one_thread(async {
         let redis = Redis::started(&[]);
         let pool = redis.pool().await;
-        let refused = |kind| Err(Unavailable::Server(kind));
+        let refused = |kind| Err(CommandError::Server(kind));
         redis.cli(&["LPUSH", "list", "x"]);
         assert_eq!(pool.get(b"list").await.map(drop), refused(ErrorKind::WrongType));
         redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -258,7 +258,7 @@ fn fewer_clients_than_we_would_like() {
             match pool.get(b"k").await {
                 Ok(None) => answered += 1,
                 // On a busy machine a read may be given up now and then.
-                Err(Unavailable::Timeout | Unavailable::BreakerOpen) => yield_now().await,
+                Err(CommandError::Timeout | CommandError::BreakerOpen) => yield_now().await,
                 other => panic!("{other:?}"),
             }
         }
@@ -271,7 +271,7 @@ fn a_server_that_comes_later() {
     on_one_thread(async {
         let mut redis = Redis::new(&[]);
         let pool = open(redis.options());
-        assert_eq!(pool.get(b"k").await, Err(Unavailable::NotConnected));
+        assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
         redis.start();
         until(|| redis.socket().exists()).await;
         let start = instant();
@@ -295,7 +295,7 @@ struct Counts {
 }
 
 impl Load {
-    fn on(pool: &Pool, command_timeout: Duration) -> Self {
+    fn on(pool: &RedisPool, command_timeout: Duration) -> Self {
         let waits = Waits::up_to(command_timeout);
         let counts = Rc::new(Counts { right: Cell::default(), enough: Cell::default(), waits });
         let callers =
@@ -319,7 +319,7 @@ impl Load {
     }
 }
 
-async fn ask(pool: Pool, key: String, counts: Rc<Counts>) {
+async fn ask(pool: RedisPool, key: String, counts: Rc<Counts>) {
     let waits = &counts.waits;
     while !counts.enough.get() {
         match waits.time(pool.get(key.as_bytes())).await {

@@ -1,6 +1,6 @@
 //! How a Redis may greet.
 
-use cachewarp::resp::{Access, Credentials, Frame, Handshake, Inbox, Login, Step};
+use cachewarp::resp::{Access, Credentials, Frame, Handshake, HandshakeStep, Inbox, RedisLogin};
 use cachewarp::secret::Secret;
 
 /// The most that there is to say: `HELLO`, `AUTH`, `CLIENT SETNAME`, `SELECT`, `READONLY`.
@@ -10,7 +10,7 @@ const STEPS_MAX: usize = 5;
 pub(crate) fn handshake(data: &[u8]) {
     let Some((&choice, wire)) = data.split_first() else { return };
     let credentials = Credentials { user: "user".to_owned(), password: Secret::new("password") };
-    let mut handshake = Handshake::new(Login {
+    let mut handshake = Handshake::new(RedisLogin {
         credentials: (choice & 1 == 1).then_some(credentials),
         database: u32::from(choice >> 1 & 1),
         access: if choice & 4 == 0 { Access::ReadWrite } else { Access::ReadOnly },
@@ -23,8 +23,8 @@ pub(crate) fn handshake(data: &[u8]) {
         steps += 1;
         assert!(steps <= STEPS_MAX, "it comes to an end");
         match handshake.step(&reply) {
-            Ok(Step::Next(next)) => handshake = next,
-            Ok(Step::Ready(_)) => return,
+            Ok(HandshakeStep::Next(next)) => handshake = next,
+            Ok(HandshakeStep::Ready(_)) => return,
             Err(refused) => {
                 assert!(!refused.to_string().contains("password"));
                 return;

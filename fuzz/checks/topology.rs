@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use cachewarp::resp::topology::{
-    Encryption, Endpoint, Redirect, Slot, SlotMap, Way, master_address, replicas, role, shards, slots, switch,
+    Encryption, Endpoint, HashSlot, Redirect, RedirectKind, SlotMap, master_address, replicas, role, shards,
+    slots, switch,
 };
 use cachewarp::resp::{ErrorReply, Frame, Inbox, Reply};
 
@@ -21,10 +22,10 @@ pub(crate) fn redirect(data: &[u8]) {
     let line = |text: &[u8]| ErrorReply::new(Bytes::copy_from_slice(text));
     let Some(read) = Redirect::parse(&line(data), &asked()) else { return };
     assert_plain(&read.to);
-    assert!(read.slot.index() < Slot::COUNT);
+    assert!(read.slot.index() < HashSlot::COUNT);
     let word = match read.way {
-        Way::Moved => "MOVED",
-        Way::Ask => "ASK",
+        RedirectKind::Moved => "MOVED",
+        RedirectKind::Ask => "ASK",
     };
     let again = format!("{word} {} {}:{}", read.slot.index(), read.to.host, read.to.port);
     assert_eq!(Redirect::parse(&line(again.as_bytes()), &asked()), Some(read));
@@ -51,13 +52,13 @@ pub(crate) fn cluster_map(data: &[u8]) {
                 std::iter::once(&shard.master).chain(&shard.replicas).for_each(assert_plain)
             });
             let Ok(mut map) = SlotMap::new(told) else { continue };
-            for slot in (0..Slot::COUNT as u64).step_by(97).filter_map(Slot::new) {
+            for slot in (0..HashSlot::COUNT as u64).step_by(97).filter_map(HashSlot::new) {
                 let claimed =
                     |place: &usize| map.shards()[*place].slots.iter().any(|range| range.contains(&slot));
                 let last = (0..map.shards().len()).rfind(claimed);
                 assert_eq!(map.owner(slot), last);
             }
-            let slot = Slot::of(data);
+            let slot = HashSlot::of(data);
             for place in [0, map.shards().len()] {
                 let before = map.owner(slot);
                 map.assign(slot, place);

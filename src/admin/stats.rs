@@ -78,7 +78,7 @@ pub(super) async fn answer(admin: &Admin, uri: &Uri) -> Result<Answer, Problem> 
 fn write_connection(object: &mut Object<'_>, connection: &ConnectionState) {
     object.text("server", &connection.server, usize::MAX);
     object.word("lane", connection.lane.word());
-    object.word("state", connection.standing.word());
+    object.word("state", connection.status.word());
     object.word("breaker", connection.breaker.word());
     object.seconds("silence", connection.silence);
     object.number("in_flight", connection.commands);

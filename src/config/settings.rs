@@ -232,7 +232,7 @@ impl Reading<'_> {
                 value_bytes_max: ENTRY_BYTES_MAX,
                 command_timeout,
                 hedge_share,
-                board: redis::Board::new(instant()),
+                board: redis::StatsBoard::new(instant()),
                 connect_timeout,
             },
         }))

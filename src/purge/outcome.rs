@@ -81,7 +81,7 @@ fn strength(strength: Strength) -> &'static str {
 mod tests {
     use super::*;
     use crate::purge::read;
-    use crate::redis::Unavailable;
+    use crate::redis::CommandError;
 
     #[test]
     fn what_is_told() {
@@ -99,9 +99,9 @@ mod tests {
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":2"#,
             ),
             (
-                Err(PurgeFailed::Redis(Unavailable::Closed)),
+                Err(PurgeFailed::Redis(CommandError::Closed)),
                 503,
-                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
+                r#""title":"Service CommandError","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
             ),
         ] {
             assert_eq!(Outcome::of(&said).status().as_u16(), status);

@@ -29,7 +29,7 @@ use crate::resp::ErrorKind;
 
 labels! {
     /// Why a server that is there is not asked.
-    pub(super) enum Cause {
+    pub(super) enum OpenCause {
         /// Reads time out, and no reply comes.
         Silent => "silent",
         /// It reads its data from disk.
@@ -39,7 +39,7 @@ labels! {
     }
 }
 
-impl Cause {
+impl OpenCause {
     /// What kind of refusal concerns every command and not only the one that was refused.
     pub(super) fn of(kind: ErrorKind) -> Option<Self> {
         [(ErrorKind::Loading, Self::Loading), (ErrorKind::Busy, Self::Busy)]
@@ -62,27 +62,27 @@ labels! {
 
 /// Something to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BreakerChange {
     /// From now on nothing is sent.
-    Opened(Cause),
+    Opened(OpenCause),
     /// Commands are sent again.
     Closed,
 }
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probed {
+pub(super) enum ProbeResult {
     /// The server serves.
     Answered,
     /// It says that it does not.
-    Refused(Cause),
+    Refused(OpenCause),
     /// Nothing came, or it could not be sent.
     Unanswered,
 }
 
 /// The connections of a server at the moment of a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Connections {
+pub(super) struct ConnectionCounts {
     /// That are up.
     pub(super) up: usize,
     /// Of these, that have missed a time limit and have brought nothing since.
@@ -91,38 +91,38 @@ pub(super) struct Connections {
 
 /// The memory of what a server did to those who asked.
 #[derive(Debug)]
-pub(super) struct Breaker(State);
+pub(super) struct RedisBreaker(BreakerPhase);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BreakerPhase {
     Closed {
         /// Commands that timed out since the last reply.
         missed: u32,
     },
     Open {
-        cause: Cause,
+        cause: OpenCause,
         /// Probes that failed so far.
         failed: u32,
         probe_at: Instant,
     },
     Probing {
-        cause: Cause,
+        cause: OpenCause,
         failed: u32,
     },
 }
 
-impl Breaker {
+impl RedisBreaker {
     /// Of a server of which nothing bad is known.
     pub(super) fn new() -> Self {
-        Self(State::Closed { missed: 0 })
+        Self(BreakerPhase::Closed { missed: 0 })
     }
 
     /// What it does.
     pub(super) fn state(&self) -> BreakerState {
         match self.0 {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { .. } => BreakerState::Open,
-            State::Probing { .. } => BreakerState::Probing,
+            BreakerPhase::Closed { .. } => BreakerState::Closed,
+            BreakerPhase::Open { .. } => BreakerState::Open,
+            BreakerPhase::Probing { .. } => BreakerState::Probing,
         }
     }
 
@@ -130,86 +130,86 @@ impl Breaker {
     pub(super) fn missed(
         &mut self,
         commands: u32,
-        connections: Connections,
+        connections: ConnectionCounts,
         now: Instant,
         jitter: f64,
-    ) -> Option<Change> {
-        let State::Closed { missed } = &mut self.0 else { return None };
+    ) -> Option<BreakerChange> {
+        let BreakerPhase::Closed { missed } = &mut self.0 else { return None };
         *missed = missed.saturating_add(commands);
         let is_silent = connections.silent >= REDIS_BREAKER_SILENT_CONNECTIONS.min(connections.up);
         if *missed < REDIS_BREAKER_MISSES || !is_silent {
             return None;
         }
-        Some(self.open(Cause::Silent, now, jitter))
+        Some(self.open(OpenCause::Silent, now, jitter))
     }
 
     /// The server said that it serves nobody.
-    pub(super) fn refused(&mut self, cause: Cause, now: Instant, jitter: f64) -> Option<Change> {
+    pub(super) fn refused(&mut self, cause: OpenCause, now: Instant, jitter: f64) -> Option<BreakerChange> {
         match self.0 {
-            State::Closed { .. } => Some(self.open(cause, now, jitter)),
-            State::Open { .. } | State::Probing { .. } => None,
+            BreakerPhase::Closed { .. } => Some(self.open(cause, now, jitter)),
+            BreakerPhase::Open { .. } | BreakerPhase::Probing { .. } => None,
         }
     }
 
     /// Any reply came, in time or late.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(super) fn reply_arrived(&mut self, now: Instant) {
         match &mut self.0 {
-            State::Closed { missed } => *missed = 0,
-            State::Open { cause: Cause::Silent, probe_at, .. } => *probe_at = now.min(*probe_at),
-            State::Open { cause: Cause::Loading | Cause::Busy, .. } | State::Probing { .. } => {}
+            BreakerPhase::Closed { missed } => *missed = 0,
+            BreakerPhase::Open { cause: OpenCause::Silent, probe_at, .. } => *probe_at = now.min(*probe_at),
+            BreakerPhase::Open { cause: OpenCause::Loading | OpenCause::Busy, .. }
+            | BreakerPhase::Probing { .. } => {}
         }
     }
 
     /// A connection came up. A server that loads greets too.
-    pub(super) fn greeted(&mut self) -> Option<Change> {
+    pub(super) fn greeted(&mut self) -> Option<BreakerChange> {
         match self.0 {
-            State::Open { cause: Cause::Silent, .. } | State::Probing { cause: Cause::Silent, .. } => {
-                Some(self.close())
-            }
-            State::Closed { .. } => {
+            BreakerPhase::Open { cause: OpenCause::Silent, .. }
+            | BreakerPhase::Probing { cause: OpenCause::Silent, .. } => Some(self.close()),
+            BreakerPhase::Closed { .. } => {
                 self.close();
                 None
             }
-            State::Open { .. } | State::Probing { .. } => None,
+            BreakerPhase::Open { .. } | BreakerPhase::Probing { .. } => None,
         }
     }
 
     /// When the probe is to be sent, if it is open.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         match self.0 {
-            State::Open { probe_at, .. } => Some(probe_at),
-            State::Closed { .. } | State::Probing { .. } => None,
+            BreakerPhase::Open { probe_at, .. } => Some(probe_at),
+            BreakerPhase::Closed { .. } | BreakerPhase::Probing { .. } => None,
         }
     }
 
     /// The probe is sent. Whoever calls this says later what became of it.
     pub(super) fn probe(&mut self) {
-        if let State::Open { cause, failed, .. } = self.0 {
-            self.0 = State::Probing { cause, failed };
+        if let BreakerPhase::Open { cause, failed, .. } = self.0 {
+            self.0 = BreakerPhase::Probing { cause, failed };
         }
     }
 
     /// What became of the probe. It has no say if something else has closed the breaker meanwhile.
-    pub(super) fn probed(&mut self, probed: Probed, now: Instant, jitter: f64) -> Option<Change> {
-        let State::Probing { cause, failed } = self.0 else { return None };
+    pub(super) fn probed(&mut self, probed: ProbeResult, now: Instant, jitter: f64) -> Option<BreakerChange> {
+        let BreakerPhase::Probing { cause, failed } = self.0 else { return None };
         let cause = match probed {
-            Probed::Answered => return Some(self.close()),
-            Probed::Refused(cause) => cause,
-            Probed::Unanswered => cause,
+            ProbeResult::Answered => return Some(self.close()),
+            ProbeResult::Refused(cause) => cause,
+            ProbeResult::Unanswered => cause,
         };
         let failed = failed.saturating_add(1);
-        self.0 = State::Open { cause, failed, probe_at: now + rest(failed, jitter) };
+        self.0 = BreakerPhase::Open { cause, failed, probe_at: now + rest(failed, jitter) };
         None
     }
 
-    fn open(&mut self, cause: Cause, now: Instant, jitter: f64) -> Change {
-        self.0 = State::Open { cause, failed: 0, probe_at: now + rest(0, jitter) };
-        Change::Opened(cause)
+    fn open(&mut self, cause: OpenCause, now: Instant, jitter: f64) -> BreakerChange {
+        self.0 = BreakerPhase::Open { cause, failed: 0, probe_at: now + rest(0, jitter) };
+        BreakerChange::Opened(cause)
     }
 
-    fn close(&mut self) -> Change {
-        self.0 = State::Closed { missed: 0 };
-        Change::Closed
+    fn close(&mut self) -> BreakerChange {
+        self.0 = BreakerPhase::Closed { missed: 0 };
+        BreakerChange::Closed
     }
 }
 
@@ -227,11 +227,14 @@ mod tests {
     use super::*;
     use crate::time::instant;
 
-    const BOTH: Connections = Connections { up: 4, silent: 2 };
+    const BOTH: ConnectionCounts = ConnectionCounts { up: 4, silent: 2 };
 
-    fn silent(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
-        assert_eq!(breaker.missed(REDIS_BREAKER_MISSES, BOTH, now, 0.0), Some(Change::Opened(Cause::Silent)));
+    fn silent(now: Instant) -> RedisBreaker {
+        let mut breaker = RedisBreaker::new();
+        assert_eq!(
+            breaker.missed(REDIS_BREAKER_MISSES, BOTH, now, 0.0),
+            Some(BreakerChange::Opened(OpenCause::Silent))
+        );
         breaker
     }
 
@@ -247,23 +250,26 @@ mod tests {
             (1000, 1, 0, false),
             (enough, 0, 0, true),
         ] {
-            let mut breaker = Breaker::new();
-            let change = breaker.missed(misses, Connections { up, silent }, now, 0.5);
+            let mut breaker = RedisBreaker::new();
+            let change = breaker.missed(misses, ConnectionCounts { up, silent }, now, 0.5);
             assert_eq!(change.is_some(), opens, "{misses} misses, {silent} of {up} silent");
             assert_eq!(breaker.state() == BreakerState::Closed, !opens);
         }
-        let mut breaker = Breaker::new();
-        assert_eq!(breaker.refused(Cause::Loading, now, 0.5), Some(Change::Opened(Cause::Loading)));
-        assert_eq!(breaker.refused(Cause::Busy, now, 0.5), None, "it is open");
+        let mut breaker = RedisBreaker::new();
+        assert_eq!(
+            breaker.refused(OpenCause::Loading, now, 0.5),
+            Some(BreakerChange::Opened(OpenCause::Loading))
+        );
+        assert_eq!(breaker.refused(OpenCause::Busy, now, 0.5), None, "it is open");
     }
 
     #[test]
     fn a_reply_in_between_begins_the_count_anew() {
         let now = instant();
-        let mut breaker = Breaker::new();
+        let mut breaker = RedisBreaker::new();
         for _ in 0..100 {
             assert_eq!(breaker.missed(REDIS_BREAKER_MISSES - 1, BOTH, now, 0.0), None);
-            breaker.heard(now);
+            breaker.reply_arrived(now);
         }
     }
 
@@ -272,18 +278,18 @@ mod tests {
         let now = instant();
         let mut breaker = silent(now);
         assert!(breaker.probe_at().unwrap() > now);
-        breaker.heard(now);
+        breaker.reply_arrived(now);
         assert_eq!((breaker.state(), breaker.probe_at()), (BreakerState::Open, Some(now)));
         breaker.probe();
         assert_eq!((breaker.state(), breaker.probe_at()), (BreakerState::Probing, None));
-        assert_eq!(breaker.probed(Probed::Answered, now, 0.0), Some(Change::Closed));
-        assert_eq!(breaker.probed(Probed::Unanswered, now, 0.0), None, "nobody has asked");
+        assert_eq!(breaker.probed(ProbeResult::Answered, now, 0.0), Some(BreakerChange::Closed));
+        assert_eq!(breaker.probed(ProbeResult::Unanswered, now, 0.0), None, "nobody has asked");
         assert_eq!(breaker.state(), BreakerState::Closed);
 
         // What a server that loads says is no sign.
-        let mut breaker = Breaker::new();
-        breaker.refused(Cause::Loading, now, 0.0);
-        breaker.heard(now);
+        let mut breaker = RedisBreaker::new();
+        breaker.refused(OpenCause::Loading, now, 0.0);
+        breaker.reply_arrived(now);
         assert!(breaker.probe_at().unwrap() > now);
         assert_eq!((breaker.greeted(), breaker.state()), (None, BreakerState::Open));
     }
@@ -292,11 +298,11 @@ mod tests {
     fn a_greeting_closes_it() {
         let now = instant();
         let mut breaker = silent(now);
-        assert_eq!(breaker.greeted(), Some(Change::Closed));
+        assert_eq!(breaker.greeted(), Some(BreakerChange::Closed));
         let mut breaker = silent(now);
         breaker.probe();
-        assert_eq!(breaker.greeted(), Some(Change::Closed));
-        assert_eq!(breaker.probed(Probed::Unanswered, now, 0.0), None);
+        assert_eq!(breaker.greeted(), Some(BreakerChange::Closed));
+        assert_eq!(breaker.probed(ProbeResult::Unanswered, now, 0.0), None);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -310,7 +316,7 @@ mod tests {
             rests.push(at - now);
             now = at;
             breaker.probe();
-            assert_eq!(breaker.probed(Probed::Refused(Cause::Loading), now, 1.0), None);
+            assert_eq!(breaker.probed(ProbeResult::Refused(OpenCause::Loading), now, 1.0), None);
         }
         assert!(rests.is_sorted() && rests[0] == REDIS_BREAKER_REST_MIN / 2, "{rests:?}");
         assert_eq!(rests[9], REDIS_BREAKER_REST_MAX);
@@ -320,23 +326,23 @@ mod tests {
         #[test]
         fn there_is_always_a_way_back(events in prop::collection::vec(0_u8..8, 0..200)) {
             let mut now = instant();
-            let mut breaker = Breaker::new();
+            let mut breaker = RedisBreaker::new();
             let mut open = false;
             for event in events {
                 now += Duration::from_millis(7);
                 let change = match event {
                     0 => breaker.missed(5, BOTH, now, 0.3),
-                    1 => breaker.refused(Cause::Busy, now, 0.7),
-                    2 => { breaker.heard(now); None }
+                    1 => breaker.refused(OpenCause::Busy, now, 0.7),
+                    2 => { breaker.reply_arrived(now); None }
                     3 => breaker.greeted(),
-                    4 => breaker.probed(Probed::Unanswered, now, 0.1),
-                    5 => breaker.probed(Probed::Refused(Cause::Loading), now, 0.1),
-                    6 => breaker.probed(Probed::Answered, now, 0.1),
+                    4 => breaker.probed(ProbeResult::Unanswered, now, 0.1),
+                    5 => breaker.probed(ProbeResult::Refused(OpenCause::Loading), now, 0.1),
+                    6 => breaker.probed(ProbeResult::Answered, now, 0.1),
                     _ => { breaker.probe(); None }
                 };
                 match change {
-                    Some(Change::Opened(_)) => { prop_assert!(!open); open = true; }
-                    Some(Change::Closed) => { prop_assert!(open); open = false; }
+                    Some(BreakerChange::Opened(_)) => { prop_assert!(!open); open = true; }
+                    Some(BreakerChange::Closed) => { prop_assert!(open); open = false; }
                     None => {}
                 }
                 prop_assert_eq!(breaker.state() == BreakerState::Closed, !open);
@@ -347,7 +353,7 @@ mod tests {
             if breaker.probe_at().is_some() {
                 breaker.probe();
             }
-            breaker.probed(Probed::Answered, now, 0.0);
+            breaker.probed(ProbeResult::Answered, now, 0.0);
             prop_assert_eq!(breaker.state(), BreakerState::Closed);
         }
     }

@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::cluster::Cluster;
-use super::error::Unavailable;
-use super::herald::Herald;
-use super::news::Reading;
+use super::cluster::ClusterClient;
+use super::error::CommandError;
+use super::fleet_channel::FleetChannel;
+use super::invalidations::TrackedVersion;
 use super::options::{Deployment, Topology};
-use super::pool::Pool;
-use super::sentinel::Sentinel;
-use super::topology::{Era, Metrics};
-use super::tracking::Tracking;
+use super::pool::RedisPool;
+use super::sentinel::SentinelClient;
+use super::topology::{TopologyEpoch, TopologyMetrics};
+use super::tracking::TrackingOptions;
 use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
 
 /// One worker's way to Redis. Clones are the same client; when the last is dropped its connections end.
 #[derive(Clone)]
-pub struct Client(Servers);
+pub struct Client(Backend);
 
 #[derive(Clone)]
-enum Servers {
-    Single(Pool),
-    Sentinel(Sentinel),
-    Cluster(Cluster),
+enum Backend {
+    Single(RedisPool),
+    Sentinel(SentinelClient),
+    Cluster(ClusterClient),
 }
 
 impl Client {
@@ -40,23 +40,23 @@ impl Client {
 
     /// The same, and tracks what is read where the server can tell what changes. Where replicas answer reads nothing is
     /// tracked.
-    pub fn open_tracking(deployment: Deployment, tracking: Tracking, registry: &Registry) -> Self {
+    pub fn open_tracking(deployment: Deployment, tracking: TrackingOptions, registry: &Registry) -> Self {
         Self::start(deployment, Some(tracking), registry)
     }
 
-    fn start(deployment: Deployment, tracking: Option<Tracking>, registry: &Registry) -> Self {
+    fn start(deployment: Deployment, tracking: Option<TrackingOptions>, registry: &Registry) -> Self {
         let Deployment { topology, server } = deployment;
-        let metrics = Metrics::new(registry);
+        let metrics = TopologyMetrics::new(registry);
         Self(match (topology, tracking) {
-            (Topology::Single, None) => Servers::Single(Pool::open(server, registry)),
+            (Topology::Single, None) => Backend::Single(RedisPool::open(server, registry)),
             (Topology::Single, Some(tracking)) => {
-                Servers::Single(Pool::open_tracking(server, tracking, registry))
+                Backend::Single(RedisPool::open_tracking(server, tracking, registry))
             }
             (Topology::Sentinel(sentinels), tracking) => {
-                Servers::Sentinel(Sentinel::open(sentinels, server, tracking, registry, metrics))
+                Backend::Sentinel(SentinelClient::open(sentinels, server, tracking, registry, metrics))
             }
             (Topology::Cluster(seeds), tracking) => {
-                Servers::Cluster(Cluster::open(seeds, server, tracking, registry, metrics))
+                Backend::Cluster(ClusterClient::open(seeds, server, tracking, registry, metrics))
             }
         })
     }
@@ -64,11 +64,11 @@ impl Client {
     /// The reply to a command that reads one key, and what is needed to remember it.
     ///
     /// Cancel safe, as all commands are.
-    pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, Reading), Unavailable> {
+    pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
         match &self.0 {
-            Servers::Single(pool) => pool.read(command).await,
-            Servers::Sentinel(sentinel) => sentinel.read(command).await,
-            Servers::Cluster(cluster) => cluster.read(command).await,
+            Backend::Single(pool) => pool.read(command).await,
+            Backend::Sentinel(sentinel) => sentinel.read(command).await,
+            Backend::Cluster(cluster) => cluster.read(command).await,
         }
     }
 
@@ -78,59 +78,59 @@ impl Client {
         &self,
         change: &Command<'_>,
         read: &Command<'_>,
-    ) -> (Result<Reply, Unavailable>, Result<(Reply, Reading), Unavailable>) {
+    ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
         match &self.0 {
-            Servers::Single(pool) => pool.change_and_read(change, read).await,
-            Servers::Sentinel(sentinel) => sentinel.change_and_read(change, read).await,
-            Servers::Cluster(cluster) => cluster.change_and_read(change, read).await,
+            Backend::Single(pool) => pool.change_and_read(change, read).await,
+            Backend::Sentinel(sentinel) => sentinel.change_and_read(change, read).await,
+            Backend::Cluster(cluster) => cluster.change_and_read(change, read).await,
         }
     }
 
     /// The servers at which the fleet comes together, as far as they are known.
-    pub fn heralds(&self) -> Vec<Herald> {
+    pub fn fleet_channels(&self) -> Vec<FleetChannel> {
         let pools = match &self.0 {
-            Servers::Single(pool) => vec![pool.clone()],
-            Servers::Sentinel(sentinel) => sentinel.pool().into_iter().collect(),
-            Servers::Cluster(cluster) => cluster.pools(),
+            Backend::Single(pool) => vec![pool.clone()],
+            Backend::Sentinel(sentinel) => sentinel.pool().into_iter().collect(),
+            Backend::Cluster(cluster) => cluster.pools(),
         };
-        pools.into_iter().filter_map(Herald::at).collect()
+        pools.into_iter().filter_map(FleetChannel::at).collect()
     }
 
     /// Which servers there are.
-    pub fn era(&self) -> Era {
+    pub fn topology_epoch(&self) -> TopologyEpoch {
         match &self.0 {
-            Servers::Single(_) => Era(0),
-            Servers::Sentinel(sentinel) => sentinel.era(),
-            Servers::Cluster(cluster) => cluster.era(),
+            Backend::Single(_) => TopologyEpoch(0),
+            Backend::Sentinel(sentinel) => sentinel.topology_epoch(),
+            Backend::Cluster(cluster) => cluster.topology_epoch(),
         }
     }
 
-    /// Until what has been written in this era under these keys will not be lost with its master, as far as that can be
+    /// Until what has been written in this epoch under these keys will not be lost with its master, as far as that can be
     /// known: a replica has it, and it was the master.
     ///
     /// A connection is made for the question, so this is not for what happens often.
-    pub async fn secure(&self, era: Era, keys: &[Vec<u8>]) -> Result<(), Unavailable> {
+    pub async fn wait_replicated(&self, epoch: TopologyEpoch, keys: &[Vec<u8>]) -> Result<(), CommandError> {
         match &self.0 {
-            Servers::Single(_) => Ok(()),
-            Servers::Sentinel(sentinel) => sentinel.secure(era).await,
-            Servers::Cluster(cluster) => cluster.secure(era, keys).await,
+            Backend::Single(_) => Ok(()),
+            Backend::Sentinel(sentinel) => sentinel.wait_replicated(epoch).await,
+            Backend::Cluster(cluster) => cluster.wait_replicated(epoch, keys).await,
         }
     }
 
     /// How long it takes until everybody has noticed who the servers are now. Until then there may be somebody who trusts what
     /// another one said, and does not come together with the others.
-    pub fn unsettled_for(&self) -> Duration {
+    pub fn failover_grace(&self) -> Duration {
         match &self.0 {
-            Servers::Single(_) => Duration::ZERO,
-            Servers::Sentinel(sentinel) => sentinel.unsettled_for(),
-            Servers::Cluster(cluster) => cluster.unsettled_for(),
+            Backend::Single(_) => Duration::ZERO,
+            Backend::Sentinel(sentinel) => sentinel.failover_grace(),
+            Backend::Cluster(cluster) => cluster.failover_grace(),
         }
     }
 
     /// For how long no connection to the server of this key has been up; zero while one is, before the first, and where it
     /// is not known which that is.
-    pub fn away_for(&self, key: &[u8]) -> Duration {
-        self.pool_of(key).map_or(Duration::ZERO, |pool| pool.away_for())
+    pub fn disconnected_for(&self, key: &[u8]) -> Duration {
+        self.pool_of(key).map_or(Duration::ZERO, |pool| pool.disconnected_for())
     }
 
     /// Whether what is read of this key is tracked, or will be as soon as we hear its server.
@@ -138,11 +138,11 @@ impl Client {
         self.pool_of(key).is_some_and(|pool| pool.is_tracking())
     }
 
-    fn pool_of(&self, key: &[u8]) -> Option<Pool> {
+    fn pool_of(&self, key: &[u8]) -> Option<RedisPool> {
         match &self.0 {
-            Servers::Single(pool) => Some(pool.clone()),
-            Servers::Sentinel(sentinel) => sentinel.pool(),
-            Servers::Cluster(cluster) => cluster.pool_of(key),
+            Backend::Single(pool) => Some(pool.clone()),
+            Backend::Sentinel(sentinel) => sentinel.pool(),
+            Backend::Cluster(cluster) => cluster.pool_of(key),
         }
     }
 
@@ -150,7 +150,7 @@ impl Client {
     /// longer than a request should copy it.
     ///
     /// Cancel safe, as all commands are: one that is dropped stays in line and its reply is dropped in order.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Unavailable> {
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
         let reply = self.command(&Command::Get { key }).await?;
         // The pipeline admits a value or nothing.
         Ok(if let Reply::Bulk(value) = reply { Some(value) } else { None })
@@ -159,37 +159,37 @@ impl Client {
     /// Sets a key for `ttl`, which counts in whole milliseconds and is one at least.
     ///
     /// After an error other than `NotConnected`, `Full` and `Server` the key may be set, or be set later.
-    pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), Unavailable> {
+    pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }
 
     /// Removes a key, if it is there.
     ///
     /// After an error other than `NotConnected`, `Full` and `Server` the key may be removed, or be removed later.
-    pub async fn delete(&self, key: &[u8]) -> Result<(), Unavailable> {
+    pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
         self.command(&Command::Unlink { key }).await.map(drop)
     }
 
     /// Asks whether a server answers.
-    pub async fn ping(&self) -> Result<(), Unavailable> {
+    pub async fn ping(&self) -> Result<(), CommandError> {
         self.command(&Command::Ping).await.map(drop)
     }
 
     /// The reply to a command, of the kind that the command has, from the server whose it is.
-    pub async fn command(&self, command: &Command<'_>) -> Result<Reply, Unavailable> {
+    pub async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         match &self.0 {
-            Servers::Single(pool) => pool.command(command).await,
-            Servers::Sentinel(sentinel) => sentinel.command(command).await,
-            Servers::Cluster(cluster) => cluster.command(command).await,
+            Backend::Single(pool) => pool.command(command).await,
+            Backend::Sentinel(sentinel) => sentinel.command(command).await,
+            Backend::Cluster(cluster) => cluster.command(command).await,
         }
     }
 
     /// Whether any connection is up.
     pub fn is_connected(&self) -> bool {
         match &self.0 {
-            Servers::Single(pool) => pool.is_connected(),
-            Servers::Sentinel(sentinel) => sentinel.is_connected(),
-            Servers::Cluster(cluster) => cluster.is_connected(),
+            Backend::Single(pool) => pool.is_connected(),
+            Backend::Sentinel(sentinel) => sentinel.is_connected(),
+            Backend::Cluster(cluster) => cluster.is_connected(),
         }
     }
 
@@ -199,9 +199,9 @@ impl Client {
     /// Cancel safe: the connections are closed in the same way when nobody waits for it.
     pub async fn close(&self) {
         match &self.0 {
-            Servers::Single(pool) => pool.close().await,
-            Servers::Sentinel(sentinel) => sentinel.close().await,
-            Servers::Cluster(cluster) => cluster.close().await,
+            Backend::Single(pool) => pool.close().await,
+            Backend::Sentinel(sentinel) => sentinel.close().await,
+            Backend::Cluster(cluster) => cluster.close().await,
         }
     }
 }

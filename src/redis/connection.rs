@@ -21,19 +21,19 @@ use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
-use super::board::Pinned;
-use super::dial::Socket;
-use super::error::Lost;
+use super::dial::RedisSocket;
+use super::error::DisconnectReason;
 use super::link::Link;
-use super::vitals::Vitals;
+use super::server_health::ServerHealth;
+use super::stats_board::StatsWriter;
 use crate::limits::REDIS_HEARTBEAT;
-use crate::resp::{Arrival, Frame, Inbox, Malformed, Reply, Shifted, Window};
+use crate::resp::{Arrival, DesyncError, Frame, Inbox, ProtocolError, Reply, Window};
 use crate::time::instant;
 
 /// A connection that is up.
 pub(super) struct Connection {
     link: Rc<Link>,
-    socket: Box<dyn Socket>,
+    socket: Box<dyn RedisSocket>,
     inbox: Inbox,
     timer: Timer,
     /// When bytes of a reply last came, or bytes of a command that the socket would not take at once went.
@@ -44,8 +44,8 @@ pub(super) struct Connection {
     woken: Vec<Waker>,
     /// How many commands the gauge knows of.
     reported: usize,
-    vitals: Rc<Vitals>,
-    card: Rc<Pinned>,
+    health: Rc<ServerHealth>,
+    stats: Rc<StatsWriter>,
     /// Bytes read and written since that was last told.
     moved: (usize, usize),
 }
@@ -53,11 +53,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Over a socket that has been greeted; `inbox` holds what came with the greeting's last reply.
     pub(super) fn new(
-        socket: Box<dyn Socket>,
+        socket: Box<dyn RedisSocket>,
         inbox: Inbox,
         window: Window,
-        vitals: Rc<Vitals>,
-        card: Rc<Pinned>,
+        health: Rc<ServerHealth>,
+        stats: Rc<StatsWriter>,
     ) -> Self {
         Self {
             link: Link::new(window),
@@ -68,8 +68,8 @@ impl Connection {
             unflushed: false,
             woken: Vec::new(),
             reported: 0,
-            vitals,
-            card,
+            health,
+            stats,
             moved: (0, 0),
         }
     }
@@ -82,17 +82,17 @@ impl Connection {
     /// Serves the link until the connection ends, and says why.
     ///
     /// Dropping it closes the connection and fails whoever waits.
-    pub(super) async fn run(mut self) -> Lost {
+    pub(super) async fn run(mut self) -> DisconnectReason {
         let why = std::future::poll_fn(|cx| self.turn(cx)).await;
         self.link.end(why.failure());
-        if why == Lost::Closed {
+        if why == DisconnectReason::Closed {
             // A farewell: whether it arrives makes no difference any more.
-            let _ = tokio::time::timeout(self.vitals.ceiling(), self.socket.shutdown()).await;
+            let _ = tokio::time::timeout(self.health.command_timeout(), self.socket.shutdown()).await;
         }
         why
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let moved = self.receive(cx).and_then(|()| self.send(cx));
         let end = match moved {
             Err(lost) => Poll::Ready(lost),
@@ -100,19 +100,19 @@ impl Connection {
         };
         self.woken.drain(..).for_each(Waker::wake);
         let (received, sent) = std::mem::take(&mut self.moved);
-        let (in_line, is_drained) = self.link.with(|shared| {
-            shared.sleep(cx.waker());
-            self.card.turn(&shared.pipeline, received, sent);
-            (shared.pipeline.in_line(), shared.is_drained())
+        let (queued, is_drained) = self.link.with(|state| {
+            state.set_waker(cx.waker());
+            self.stats.record(&state.pipeline, received, sent);
+            (state.pipeline.queued(), state.is_drained())
         });
-        self.vitals.ledger.moved(received, sent);
-        self.vitals.show(&self.card);
-        self.report(in_line);
-        if is_drained { Poll::Ready(Lost::Closed) } else { end }
+        self.health.server_stats.add_bytes(received, sent);
+        self.health.publish(&self.stats);
+        self.report(queued);
+        if is_drained { Poll::Ready(DisconnectReason::Closed) } else { end }
     }
 
     /// Reads until there is no more, and gives each reply to its caller.
-    fn receive(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<(), DisconnectReason> {
         // What came with the greeting is nobody's, and is not timed.
         let mut now = self.progress;
         loop {
@@ -121,7 +121,7 @@ impl Connection {
                 self.progress = now;
             }
             match pin!(self.socket.read_buf(self.inbox.room())).poll(cx) {
-                Poll::Ready(Ok(0)) => return Err(Lost::Ended),
+                Poll::Ready(Ok(0)) => return Err(DisconnectReason::Ended),
                 Poll::Ready(Ok(count)) => {
                     self.moved.0 += count;
                     now = instant();
@@ -133,50 +133,57 @@ impl Connection {
     }
 
     /// Gives away what the inbox has. Tells how many replies that were.
-    fn deliver(&mut self, now: Instant) -> Result<usize, Lost> {
-        let Self { link, inbox, woken, vitals, .. } = self;
-        link.with(|shared| {
+    fn deliver(&mut self, now: Instant) -> Result<usize, DisconnectReason> {
+        let Self { link, inbox, woken, health, .. } = self;
+        link.with(|state| {
             let mut replies = 0;
             while let Some(frame) = inbox.frame().map_err(malformed)? {
                 if let Frame::Reply(Reply::Error(error)) = &frame {
                     // Late or not: it may be said to all.
-                    vitals.refused(error.kind, now);
+                    health.refused(error.kind, now);
                 }
-                let timing = match shared.pipeline.accept(frame).map_err(|Shifted| Lost::Shifted)? {
+                let timing = match state
+                    .pipeline
+                    .accept(frame)
+                    .map_err(|DesyncError| DisconnectReason::Desynchronised)?
+                {
                     Arrival::Answered(timing, waker) => {
                         woken.extend(waker);
                         timing
                     }
                     Arrival::Late(timing) => {
-                        vitals.metrics.late();
+                        health.metrics.late();
                         timing
                     }
-                    Arrival::Push(news) => {
-                        let heard = shared.news.as_mut().map_or(0, |heard| heard.hear(&news));
-                        shared.pipeline.mark(heard);
+                    Arrival::Push(push) => {
+                        let received = state
+                            .invalidations
+                            .as_mut()
+                            .map_or(0, |invalidations| invalidations.receive(&push));
+                        state.pipeline.mark(received);
                         continue;
                     }
                 };
-                vitals.replied(timing, now);
+                health.replied(timing, now);
                 replies += 1;
             }
             if replies > 0 {
-                shared.silence = None;
+                state.silence = None;
             }
             Ok(replies)
         })
     }
 
     /// Writes until there is no more, or the socket is full.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), DisconnectReason> {
         let Self { link, socket, moved, .. } = self;
         loop {
-            let (sent, left) = link.with(|shared| {
-                if !shared.outbox.has_remaining() {
+            let (sent, left) = link.with(|state| {
+                if !state.outbox.has_remaining() {
                     return (Poll::Ready(Ok(0)), 0);
                 }
-                let sent = pin!(socket.write_buf(&mut shared.outbox)).poll(cx);
-                (sent, shared.outbox.remaining())
+                let sent = pin!(socket.write_buf(&mut state.outbox)).poll(cx);
+                (sent, state.outbox.remaining())
             });
             match sent {
                 Poll::Ready(Ok(count)) => {
@@ -202,32 +209,32 @@ impl Connection {
     }
 
     /// Ends the wait of callers whose time is up, and the connection if it makes no progress.
-    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
-        let Self { link, timer, progress, woken, vitals, .. } = self;
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
+        let Self { link, timer, progress, woken, health, .. } = self;
         loop {
-            let patience = vitals.patience();
-            let (oldest, alarm) =
-                link.with(|shared| (shared.pipeline.oldest(), shared.pipeline.alarm(patience, *progress)));
+            let deadlines = health.deadlines();
+            let (oldest, next_timeout) = link
+                .with(|state| (state.pipeline.oldest(), state.pipeline.next_timeout(deadlines, *progress)));
             let Some(oldest) = oldest else {
                 ready!(Self::listen(link, timer, *progress, cx));
                 return Poll::Pending;
             };
-            let stalled = oldest.max(*progress) + vitals.stall();
-            ready!(timer.poll(alarm.map_or(stalled, |alarm| alarm.min(stalled)), cx));
+            let stalled = oldest.max(*progress) + health.stall();
+            ready!(timer.poll(next_timeout.map_or(stalled, |next_timeout| next_timeout.min(stalled)), cx));
             let now = instant();
             if now >= stalled {
-                return Poll::Ready(Lost::Stalled);
+                return Poll::Ready(DisconnectReason::Stalled);
             }
-            let expired = link.with(|shared| {
-                let expired = shared.pipeline.ring(now, patience, *progress, woken);
+            let expired = link.with(|state| {
+                let expired = state.pipeline.expire(now, deadlines, *progress, woken);
                 let silent = now.saturating_duration_since(oldest.max(*progress));
-                if expired > 0 && shared.silence.is_none() && silent >= patience.silence {
-                    shared.silence = Some(vitals.silence());
+                if expired > 0 && state.silence.is_none() && silent >= deadlines.silence {
+                    state.silence = Some(health.silence());
                 }
                 expired
             });
             if expired > 0 {
-                vitals.missed(expired, now);
+                health.missed(expired, now);
             }
         }
     }
@@ -235,12 +242,12 @@ impl Connection {
     /// While nothing is in line: of a connection that is to bring news, silence has to be told from absence. Ready when
     /// the question has been put in line.
     fn listen(link: &Link, timer: &mut Timer, progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if link.with(|shared| shared.news.is_none()) {
+        if link.with(|state| state.invalidations.is_none()) {
             return Poll::Pending;
         }
         ready!(timer.poll(progress + REDIS_HEARTBEAT, cx));
         if instant() >= progress + REDIS_HEARTBEAT {
-            link.beat(instant());
+            link.send_heartbeat(instant());
         }
         // The turn is over: it is written, or looked at again, in the next one.
         cx.waker().wake_by_ref();
@@ -248,10 +255,10 @@ impl Connection {
     }
 
     /// Tells the gauge how many commands are in line.
-    fn report(&mut self, in_line: usize) {
-        if in_line != self.reported {
-            self.vitals.metrics.in_flight(in_line.cast_signed() - self.reported.cast_signed());
-            self.reported = in_line;
+    fn report(&mut self, queued: usize) {
+        if queued != self.reported {
+            self.health.metrics.in_flight(queued.cast_signed() - self.reported.cast_signed());
+            self.reported = queued;
         }
     }
 }
@@ -259,19 +266,19 @@ impl Connection {
 impl Drop for Connection {
     /// However the task ends, nobody waits for it any longer.
     fn drop(&mut self) {
-        self.link.end(Lost::Closed.failure());
+        self.link.end(DisconnectReason::Closed.failure());
         self.report(0);
     }
 }
 
-fn reset(error: &io::Error) -> Lost {
+fn reset(error: &io::Error) -> DisconnectReason {
     tracing::debug!(%error, "a connection to Redis failed");
-    Lost::Reset
+    DisconnectReason::Reset
 }
 
-fn malformed(what: Malformed) -> Lost {
+fn malformed(what: ProtocolError) -> DisconnectReason {
     tracing::debug!(%what, "a connection to Redis brought something that is no reply");
-    Lost::Malformed
+    DisconnectReason::Malformed
 }
 
 /// Rings once for each time it is set. To set it is what costs, so it is set only when it would ring too

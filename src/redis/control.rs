@@ -10,36 +10,36 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::dial::{Dialler, Socket};
-use super::encryption::Tls;
-use super::error::{Unavailable, Unreachable};
-use super::greet::{frame, greet, reply};
-use super::identity::Identity;
+use super::dial::{Dialer, RedisSocket};
+use super::encryption::TlsSource;
+use super::error::{CommandError, ConnectError};
+use super::handshake::{frame, greet, reply};
+use super::login_source::LoginSource;
 use super::options::{Address, Options};
 use crate::limits::{REDIS_REPLICATION_TIMEOUT, REDIS_TOPOLOGY_TIMEOUT};
-use crate::resp::topology::{Encryption, Endpoint, Role, Unreadable, replicas, role};
+use crate::resp::topology::{Encryption, Endpoint, ServerRole, TopologyError, replicas, role};
 use crate::resp::{Command, ErrorKind, ErrorReply, Frame, Inbox, Outbox, Reply};
 
 /// Knows how servers are spoken to.
-pub(super) struct Switchboard {
+pub(super) struct ControlConnections {
     address: Address,
-    tls: Option<Rc<Tls>>,
-    identity: Identity,
+    tls: Option<Rc<TlsSource>>,
+    login_source: LoginSource,
     timeout: Duration,
 }
 
 /// One server that listens to us.
-pub(super) struct Control {
-    socket: Box<dyn Socket>,
+pub(super) struct ControlConnection {
+    socket: Box<dyn RedisSocket>,
     inbox: Inbox,
 }
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unasked {
+pub(super) enum ControlError {
     /// Nobody is there to ask.
     #[error(transparent)]
-    Unreachable(#[from] Unreachable),
+    ConnectError(#[from] ConnectError),
     /// It does not answer that.
     #[error("the server refused {command} ({})", .error.kind)]
     Refused {
@@ -50,41 +50,41 @@ pub(super) enum Unasked {
     },
     /// Its answer is of no use.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    TopologyError(#[from] TopologyError),
     /// It does not write.
     #[error("the server is a {0}")]
-    NoMaster(Role),
+    NoMaster(ServerRole),
     /// It has replicas, and none of them has what was written.
     #[error("no replica has what was written")]
     Unreplicated,
 }
 
-impl From<Unasked> for Unavailable {
+impl From<ControlError> for CommandError {
     /// For whoever has asked in the middle of something else.
-    fn from(why: Unasked) -> Self {
+    fn from(why: ControlError) -> Self {
         match why {
-            Unasked::Unreachable(_) => Self::NotConnected,
-            Unasked::Refused { error, .. } => Self::Server(error.kind),
-            Unasked::Unreadable(_) => Self::Malformed,
-            Unasked::NoMaster(_) => Self::Server(ErrorKind::ReadOnly),
-            Unasked::Unreplicated => Self::Timeout,
+            ControlError::ConnectError(_) => Self::NotConnected,
+            ControlError::Refused { error, .. } => Self::Server(error.kind),
+            ControlError::TopologyError(_) => Self::Malformed,
+            ControlError::NoMaster(_) => Self::Server(ErrorKind::ReadOnly),
+            ControlError::Unreplicated => Self::Timeout,
         }
     }
 }
 
-impl Switchboard {
+impl ControlConnections {
     /// For servers like the one that these are the options of.
-    pub(super) fn of(options: &Options, tls: Option<Rc<Tls>>) -> Rc<Self> {
+    pub(super) fn of(options: &Options, tls: Option<Rc<TlsSource>>) -> Rc<Self> {
         Rc::new(Self {
             address: options.address.clone(),
             tls,
-            identity: Identity::of(options),
+            login_source: LoginSource::of(options),
             timeout: options.connect_timeout.min(REDIS_TOPOLOGY_TIMEOUT),
         })
     }
 
     /// What TLS with any of them begins with.
-    pub(super) fn tls(&self) -> Option<Rc<Tls>> {
+    pub(super) fn tls(&self) -> Option<Rc<TlsSource>> {
         self.tls.clone()
     }
 
@@ -99,80 +99,86 @@ impl Switchboard {
     }
 
     /// A server that has been greeted.
-    pub(super) async fn call(&self, endpoint: &Endpoint) -> Result<Control, Unreachable> {
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<ControlConnection, ConnectError> {
         let attempt = async {
-            let login = self.identity.login().await?;
-            let mut socket = Dialler::new(self.address(endpoint), self.tls.clone()).dial().await?;
+            let login = self.login_source.login().await?;
+            let mut socket = Dialer::new(self.address(endpoint), self.tls.clone()).dial().await?;
             let mut inbox = Inbox::new();
             greet(&mut socket, &mut inbox, login).await?;
-            Ok(Control { socket, inbox })
+            Ok(ControlConnection { socket, inbox })
         };
-        timeout(self.timeout, attempt).await.unwrap_or(Err(Unreachable::Timeout))
+        timeout(self.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// What a server answers to one question.
-    pub(super) async fn ask(&self, endpoint: &Endpoint, command: &Command<'_>) -> Result<Reply, Unasked> {
-        self.call(endpoint).await?.ask(command).await
+    pub(super) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        command: &Command<'_>,
+    ) -> Result<Reply, ControlError> {
+        self.connect(endpoint).await?.ask(command).await
     }
 }
 
-impl Switchboard {
+impl ControlConnections {
     /// Until a replica has everything that has been written at a master until now, if it has replicas: so that whichever takes
     /// over, the best of them, has it too. Who does not say how it stands has to be believed.
-    pub(super) async fn replicated(&self, master: &Endpoint) -> Result<(), Unasked> {
-        let mut control = self.call(master).await?;
-        let is_unsaid = |why: &Unasked| {
-            matches!(why, Unasked::Refused { error, .. }
+    pub(super) async fn wait_replicated(&self, master: &Endpoint) -> Result<(), ControlError> {
+        let mut control = self.connect(master).await?;
+        let is_unsupported = |why: &ControlError| {
+            matches!(why, ControlError::Refused { error, .. }
                 if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::UnknownCommand))
         };
-        let told = match control.ask(&Command::Role).await {
-            Err(why) if is_unsaid(&why) => return Ok(()),
-            told => told?,
+        let reply = match control.ask(&Command::Role).await {
+            Err(why) if is_unsupported(&why) => return Ok(()),
+            reply => reply?,
         };
-        match role(&told)? {
-            Role::Master => {}
-            other @ (Role::Replica | Role::Sentinel) => return Err(Unasked::NoMaster(other)),
+        match role(&reply)? {
+            ServerRole::Master => {}
+            other @ (ServerRole::Replica | ServerRole::Sentinel) => {
+                return Err(ControlError::NoMaster(other));
+            }
         }
-        if replicas(&told)? == 0 {
+        if replicas(&reply)? == 0 {
             return Ok(());
         }
         match control.ask(&Command::Wait { replicas: 1, timeout: REDIS_REPLICATION_TIMEOUT }).await {
-            Err(why) if is_unsaid(&why) => Ok(()),
+            Err(why) if is_unsupported(&why) => Ok(()),
             Err(why) => Err(why),
-            Ok(Reply::Integer(0)) => Err(Unasked::Unreplicated),
+            Ok(Reply::Integer(0)) => Err(ControlError::Unreplicated),
             Ok(_) => Ok(()),
         }
     }
 }
 
-impl Control {
+impl ControlConnection {
     /// The answer to a question.
     ///
     /// Not cancel safe: a connection whose question was dropped is of no use.
-    pub(super) async fn ask(&mut self, command: &Command<'_>) -> Result<Reply, Unasked> {
+    pub(super) async fn ask(&mut self, command: &Command<'_>) -> Result<Reply, ControlError> {
         let exchange = async {
             self.send(command).await?;
             reply(&mut self.socket, &mut self.inbox).await
         };
-        let answer = timeout(REDIS_TOPOLOGY_TIMEOUT, exchange).await.unwrap_or(Err(Unreachable::Timeout))?;
+        let answer = timeout(REDIS_TOPOLOGY_TIMEOUT, exchange).await.unwrap_or(Err(ConnectError::Timeout))?;
         if let Reply::Error(error) = answer {
-            return Err(Unasked::Refused { command: command.name(), error });
+            return Err(ControlError::Refused { command: command.name(), error });
         }
         Ok(answer)
     }
 
     /// Says something without waiting for an answer.
-    pub(super) async fn send(&mut self, command: &Command<'_>) -> Result<(), Unreachable> {
+    pub(super) async fn send(&mut self, command: &Command<'_>) -> Result<(), ConnectError> {
         let mut outbox = Outbox::new();
         command.encode(&mut outbox);
-        self.socket.write_all_buf(&mut outbox).await.map_err(Unreachable::Broken)?;
-        self.socket.flush().await.map_err(Unreachable::Broken)
+        self.socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
+        self.socket.flush().await.map_err(ConnectError::Broken)
     }
 
     /// Whatever comes next.
     ///
     /// Cancel safe: what has come in part is there for the next call.
-    pub(super) async fn hear(&mut self) -> Result<Frame, Unreachable> {
+    pub(super) async fn next_frame(&mut self) -> Result<Frame, ConnectError> {
         frame(&mut self.socket, &mut self.inbox).await
     }
 }

@@ -7,28 +7,28 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::encryption::Tls;
-use super::error::Unreachable;
+use super::encryption::TlsSource;
+use super::error::ConnectError;
 use super::options::Address;
 use crate::limits::{REDIS_KEEPALIVE, REDIS_UNACKNOWLEDGED_MAX};
 
 /// Any of the sockets that a server may be behind.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait RedisSocket: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> RedisSocket for T {}
 
 /// Knows the way to one server.
-pub(super) struct Dialler {
+pub(super) struct Dialer {
     address: Address,
     /// Present where the address asks for it.
-    tls: Option<Rc<Tls>>,
+    tls: Option<Rc<TlsSource>>,
     /// A server that is in this process, in place of what is at the address.
     #[cfg(test)]
-    model: Option<super::tests::Model>,
+    model: Option<super::tests::RedisModel>,
 }
 
-impl Dialler {
-    pub(super) fn new(address: Address, tls: Option<Rc<Tls>>) -> Self {
+impl Dialer {
+    pub(super) fn new(address: Address, tls: Option<Rc<TlsSource>>) -> Self {
         Self {
             address,
             tls,
@@ -39,7 +39,7 @@ impl Dialler {
 
     /// To a server that is in this process.
     #[cfg(test)]
-    pub(super) fn to_model(model: super::tests::Model) -> Self {
+    pub(super) fn to_model(model: super::tests::RedisModel) -> Self {
         Self { model: Some(model), ..Self::new(Address::Unix("model".into()), None) }
     }
 
@@ -51,27 +51,27 @@ impl Dialler {
     /// A socket over which the server can be spoken to. Has no time limit of its own.
     ///
     /// Cancel safe: what was begun is closed.
-    pub(super) async fn dial(&self) -> Result<Box<dyn Socket>, Unreachable> {
+    pub(super) async fn dial(&self) -> Result<Box<dyn RedisSocket>, ConnectError> {
         #[cfg(test)]
         if let Some(model) = &self.model {
-            return model.dial().map_err(Unreachable::Connect);
+            return model.dial().map_err(ConnectError::Connect);
         }
         let (host, port) = match &self.address {
             Address::Unix(path) => {
-                let socket = UnixStream::connect(path).await.map_err(Unreachable::Connect)?;
+                let socket = UnixStream::connect(path).await.map_err(ConnectError::Connect)?;
                 return Ok(Box::new(socket));
             }
             Address::Tcp { host, port } | Address::Tls { host, port } => (host.as_str(), *port),
         };
         #[cfg(test)]
         if let Some(dialled) = super::tests::dial(port) {
-            return dialled.map_err(Unreachable::Connect);
+            return dialled.map_err(ConnectError::Connect);
         }
-        let socket = tcp(host, port).await.map_err(Unreachable::Connect)?;
+        let socket = tcp(host, port).await.map_err(ConnectError::Connect)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| Unreachable::Name)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Name)?;
         let connector = tls.connector().await?;
-        Ok(Box::new(connector.connect(name, socket).await.map_err(Unreachable::Tls)?))
+        Ok(Box::new(connector.connect(name, socket).await.map_err(ConnectError::Tls)?))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         Authority { pem: certified.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(server)) }
     }
 
-    async fn dial_tls(authority: Authority, trusted: &str) -> Result<Box<dyn Socket>, Unreachable> {
+    async fn dial_tls(authority: Authority, trusted: &str) -> Result<Box<dyn RedisSocket>, ConnectError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address =
             Address::Tls { host: "localhost".to_owned(), port: listener.local_addr().unwrap().port() };
@@ -132,8 +132,8 @@ mod tests {
         let ca_file = NamedTempFile::new().unwrap();
         std::fs::write(ca_file.path(), trusted).unwrap();
         let options = tls::Options { ca_file: Some(ca_file.path().to_owned()), identity: None };
-        let tls = Tls::to(&address, &options);
-        let dialler = Dialler::new(address, tls);
+        let tls = TlsSource::to(&address, &options);
+        let dialler = Dialer::new(address, tls);
         let (socket, ()) = tokio::join!(dialler.dial(), serve);
         socket
     }
@@ -151,9 +151,9 @@ mod tests {
     async fn no_tls_to_another_host_or_authority() {
         let elsewhere = certify("elsewhere.example");
         let pem = elsewhere.pem.clone();
-        assert!(matches!(dial_tls(elsewhere, &pem).await, Err(Unreachable::Tls(_))));
+        assert!(matches!(dial_tls(elsewhere, &pem).await, Err(ConnectError::Tls(_))));
         let pem = certify("localhost").pem;
-        assert!(matches!(dial_tls(certify("localhost"), &pem).await, Err(Unreachable::Tls(_))));
+        assert!(matches!(dial_tls(certify("localhost"), &pem).await, Err(ConnectError::Tls(_))));
     }
 
     #[tokio::test]
@@ -166,7 +166,7 @@ mod tests {
             Address::Unix(folder.path().join("nobody")),
         ];
         for address in addresses {
-            assert!(matches!(Dialler::new(address, None).dial().await, Err(Unreachable::Connect(_))));
+            assert!(matches!(Dialer::new(address, None).dial().await, Err(ConnectError::Connect(_))));
         }
     }
 }

@@ -9,18 +9,18 @@ use std::rc::Rc;
 
 use tokio_rustls::TlsConnector;
 
-use super::error::Unreachable;
+use super::error::ConnectError;
 use super::options::Address;
 use crate::tls;
 
 /// How TLS is begun, for all servers of a client.
-pub(super) struct Tls {
+pub(super) struct TlsSource {
     options: tls::Options,
     /// What the last connection began with.
     last: RefCell<Option<TlsConnector>>,
 }
 
-impl Tls {
+impl TlsSource {
     /// For servers that are reached as the one at this address is; `None` if that is without TLS.
     pub(super) fn to(address: &Address, options: &tls::Options) -> Option<Rc<Self>> {
         match address {
@@ -30,7 +30,7 @@ impl Tls {
     }
 
     /// What to begin with now. Files are read on a thread that may block.
-    pub(super) async fn connector(&self) -> Result<TlsConnector, Unreachable> {
+    pub(super) async fn connector(&self) -> Result<TlsConnector, ConnectError> {
         let last = self.last.borrow().clone();
         let has_files = self.options.ca_file.is_some() || self.options.identity.is_some();
         if let Some(last) = last.clone().filter(|_| !has_files) {
@@ -47,6 +47,6 @@ impl Tls {
             Err(lost) => lost.to_string(),
         };
         tracing::debug!(why, "cannot read what TLS with Redis begins with; it is used as it was");
-        last.ok_or(Unreachable::NoTls(why))
+        last.ok_or(ConnectError::NoTls(why))
     }
 }

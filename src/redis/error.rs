@@ -1,17 +1,17 @@
 //! What goes wrong, and whose fault it is.
 //!
-//! A caller learns why its command has no reply ([`Unavailable`]), the supervisor why a connection ended
-//! ([`Lost`]) or did not come about ([`Unreachable`]). None of them is a reason to fail a request: without
+//! A caller learns why its command has no reply ([`CommandError`]), the supervisor why a connection ended
+//! ([`DisconnectReason`]) or did not come about ([`ConnectError`]). None of them is a reason to fail a request: without
 //! Redis there is a miss.
 
 use std::io;
 
 use crate::labels;
-use crate::resp::{ErrorKind, Failure, Malformed, Refused};
+use crate::resp::{ErrorKind, HandshakeError, ProtocolError, ReplyFailure};
 
 /// Why a command has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
+pub enum CommandError {
     /// No connection is up. The command was not sent.
     #[error("no connection to Redis is up")]
     NotConnected,
@@ -29,7 +29,7 @@ pub enum Unavailable {
     Closed,
     /// The server sent a reply that belongs to no command, so none of its replies can be trusted.
     #[error("Redis sent a reply that nobody asked for")]
-    Shifted,
+    Desynchronised,
     /// The server sent something that is no reply.
     #[error("Redis sent something that is no reply")]
     Malformed,
@@ -38,20 +38,20 @@ pub enum Unavailable {
     Server(ErrorKind),
 }
 
-impl From<Failure> for Unavailable {
-    fn from(failure: Failure) -> Self {
+impl From<ReplyFailure> for CommandError {
+    fn from(failure: ReplyFailure) -> Self {
         match failure {
-            Failure::Timeout => Self::Timeout,
-            Failure::Closed => Self::Closed,
-            Failure::Shifted => Self::Shifted,
-            Failure::Malformed => Self::Malformed,
+            ReplyFailure::Timeout => Self::Timeout,
+            ReplyFailure::Closed => Self::Closed,
+            ReplyFailure::Desynchronised => Self::Desynchronised,
+            ReplyFailure::Malformed => Self::Malformed,
         }
     }
 }
 
 labels! {
     /// Why a connection that was up is not any more.
-    pub enum Lost {
+    pub enum DisconnectReason {
         /// The server ended it.
         Ended => "ended",
         /// The socket failed: reset, or its peer gone.
@@ -59,30 +59,32 @@ labels! {
         /// The oldest command made no progress for too long.
         Stalled => "stalled",
         /// A reply came that belongs to no command.
-        Shifted => "shifted",
+        Desynchronised => "desynchronised",
         /// Something came that is no reply.
         Malformed => "malformed",
         /// We closed it.
         Closed => "closed",
         /// Its task panicked.
-        Panicked => "panicked",
+        PanicError => "panicked",
     }
 }
 
-impl Lost {
+impl DisconnectReason {
     /// What this means for whoever waits for a reply.
-    pub(super) fn failure(self) -> Failure {
+    pub(super) fn failure(self) -> ReplyFailure {
         match self {
-            Self::Ended | Self::Reset | Self::Stalled | Self::Closed | Self::Panicked => Failure::Closed,
-            Self::Shifted => Failure::Shifted,
-            Self::Malformed => Failure::Malformed,
+            Self::Ended | Self::Reset | Self::Stalled | Self::Closed | Self::PanicError => {
+                ReplyFailure::Closed
+            }
+            Self::Desynchronised => ReplyFailure::Desynchronised,
+            Self::Malformed => ReplyFailure::Malformed,
         }
     }
 }
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreachable {
+pub(super) enum ConnectError {
     /// Not resolved, refused, or no way there.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
@@ -106,8 +108,8 @@ pub(super) enum Unreachable {
     Broken(io::Error),
     /// What came during the handshake was no reply.
     #[error("the server does not speak the Redis protocol (bad {0})")]
-    Malformed(Malformed),
+    Malformed(ProtocolError),
     /// The server does not let us in.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] HandshakeError),
 }

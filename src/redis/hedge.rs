@@ -14,26 +14,26 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::ask::Ask;
-use super::error::Unavailable;
+use super::error::CommandError;
+use super::invalidations::TrackedVersion;
 use super::lanes::Lanes;
-use super::link::Pending;
-use super::metrics::{Hedge, Metrics};
-use super::news::Reading;
+use super::link::PendingReply;
+use super::metrics::{HedgeResult, PoolMetrics};
+use super::submission::Submission;
 use crate::limits::REDIS_HEDGES_SAVED_MAX;
 use crate::resp::{Reply, Urgency};
 use crate::time::instant;
 
 /// How many hedges may be sent.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct HedgeBudget {
     /// What a read earns of a hedge.
     share: f64,
     /// Hedges.
     saved: Cell<f64>,
 }
 
-impl Budget {
+impl HedgeBudget {
     /// With nothing saved.
     pub(super) fn new(share: f64) -> Self {
         Self { share, saved: Cell::new(0.0) }
@@ -51,66 +51,70 @@ impl Budget {
 
 /// What a try needs beside itself.
 #[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(super) struct HedgeContext<'a> {
     pub(super) lanes: &'a Lanes,
-    pub(super) budget: &'a Budget,
-    pub(super) metrics: &'a Metrics,
+    pub(super) budget: &'a HedgeBudget,
+    pub(super) metrics: &'a PoolMetrics,
 }
 
 /// A command that was submitted, and that may be submitted once more.
 ///
-/// Cancel safe, as [`Pending`] is.
+/// Cancel safe, as [`PendingReply`] is.
 #[must_use = "futures do nothing unless polled"]
-pub(super) struct Hedged<'a> {
-    around: Around<'a>,
-    ask: &'a Ask<'a>,
-    first: Try,
-    second: Try,
+pub(super) struct HedgedReply<'a> {
+    context: HedgeContext<'a>,
+    submission: &'a Submission<'a>,
+    first: Attempt,
+    second: Attempt,
 }
 
-enum Try {
+enum Attempt {
     /// Not made, or not to be made.
     Not,
-    Waiting(Pending),
-    Failed(Unavailable),
+    Waiting(PendingReply),
+    Failed(CommandError),
 }
 
-impl<'a> Hedged<'a> {
+impl<'a> HedgedReply<'a> {
     /// Waits for `first`.
-    pub(super) fn new(around: Around<'a>, ask: &'a Ask<'a>, first: Pending) -> Self {
-        if ask.command.urgency() == Urgency::Pressing {
-            around.budget.earn();
+    pub(super) fn new(
+        context: HedgeContext<'a>,
+        submission: &'a Submission<'a>,
+        first: PendingReply,
+    ) -> Self {
+        if submission.command.urgency() == Urgency::Interactive {
+            context.budget.earn();
         }
-        Self { around, ask, first: Try::Waiting(first), second: Try::Not }
+        Self { context, submission, first: Attempt::Waiting(first), second: Attempt::Not }
     }
 
     /// The second try, if there has been none and there is a reason for it.
     fn hedge(&mut self) {
-        let (Try::Waiting(first), Try::Not) = (&self.first, &self.second) else { return };
+        let (Attempt::Waiting(first), Attempt::Not) = (&self.first, &self.second) else { return };
         if !first.is_late() {
             return;
         }
-        let Around { lanes, budget, metrics } = self.around;
-        let again = Ask { submitted: instant(), ..*self.ask };
+        let HedgeContext { lanes, budget, metrics } = self.context;
+        let again = Submission { submitted: instant(), ..*self.submission };
         self.second = match budget.spend().map(|()| lanes.submit_apart(&again, first)) {
-            Some(Ok(second)) => Try::Waiting(second),
+            Some(Ok(second)) => Attempt::Waiting(second),
             Some(Err(refusal)) => {
-                metrics.hedge(Hedge::NoRoom);
-                Try::Failed(refusal)
+                metrics.hedge(HedgeResult::NoRoom);
+                Attempt::Failed(refusal)
             }
             None => {
-                metrics.hedge(Hedge::Unpaid);
-                Try::Failed(Unavailable::Full)
+                metrics.hedge(HedgeResult::OverBudget);
+                Attempt::Failed(CommandError::Full)
             }
         };
     }
 }
 
-impl Try {
+impl Attempt {
     /// Ready with a reply, or when nothing is to be waited for.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Reply, Reading)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Reply, TrackedVersion)>> {
         let Self::Waiting(pending) = self else { return Poll::Ready(None) };
-        match ready!(pending.poll_reading(cx)) {
+        match ready!(pending.poll_version(cx)) {
             Ok(reply) => Poll::Ready(Some(reply)),
             Err(failure) => {
                 *self = Self::Failed(failure);
@@ -124,15 +128,15 @@ impl Try {
     }
 }
 
-impl Future for Hedged<'_> {
-    type Output = Result<(Reply, Reading), Unavailable>;
+impl Future for HedgedReply<'_> {
+    type Output = Result<(Reply, TrackedVersion), CommandError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let first = this.first.poll(cx);
         if let Poll::Ready(Some(reply)) = first {
             if this.second.is_waiting() {
-                this.around.metrics.hedge(Hedge::Lost);
+                this.context.metrics.hedge(HedgeResult::Lost);
             }
             return Poll::Ready(Ok(reply));
         }
@@ -140,18 +144,18 @@ impl Future for Hedged<'_> {
         let had_second = this.second.is_waiting();
         let second = this.second.poll(cx);
         if let Poll::Ready(Some(reply)) = second {
-            this.around.metrics.hedge(Hedge::Won);
+            this.context.metrics.hedge(HedgeResult::Won);
             return Poll::Ready(Ok(reply));
         }
         if this.first.is_waiting() || this.second.is_waiting() {
             return Poll::Pending;
         }
         if had_second {
-            this.around.metrics.hedge(Hedge::Vain);
+            this.context.metrics.hedge(HedgeResult::Unused);
         }
         match (&this.first, &this.second) {
-            (Try::Failed(failure), _) | (_, Try::Failed(failure)) => Poll::Ready(Err(*failure)),
-            _ => Poll::Ready(Err(Unavailable::Closed)),
+            (Attempt::Failed(failure), _) | (_, Attempt::Failed(failure)) => Poll::Ready(Err(*failure)),
+            _ => Poll::Ready(Err(CommandError::Closed)),
         }
     }
 }
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn hedges_are_earned_and_saved_up_to_a_limit() {
-        let budget = Budget::new(0.25);
+        let budget = HedgeBudget::new(0.25);
         assert_eq!(budget.spend(), None);
         (0..3).for_each(|_| budget.earn());
         assert_eq!(budget.spend(), None);
@@ -171,7 +175,7 @@ mod tests {
         (0..1_000_000).for_each(|_| budget.earn());
         let spent = std::iter::from_fn(|| budget.spend()).count();
         assert_eq!(spent as f64, REDIS_HEDGES_SAVED_MAX);
-        let none = Budget::new(0.0);
+        let none = HedgeBudget::new(0.0);
         (0..1000).for_each(|_| none.earn());
         assert_eq!(none.spend(), None);
     }

@@ -4,9 +4,9 @@
 //! large writes have connections of their own, one in [`REDIS_BULK_SHARE`] and at least one where there are two:
 //!
 //! ```text
-//! reads   seat 0 ► seat 1 ► …   every small command: each filled to REDIS_WINDOW_COMMANDS, then the next;
+//! reads   slot 0 ► slot 1 ► …   every small command: each filled to REDIS_WINDOW_COMMANDS, then the next;
 //!                               when all are, each up to its whole window; then those that are silent
-//! bulk    seat n-1 ► …          every command of more than REDIS_BULK_BYTES_MIN
+//! bulk    slot n-1 ► …          every command of more than REDIS_BULK_BYTES_MIN
 //! ```
 //!
 //! Few busy connections make large batches, and a batch costs one system call however many commands it has; the
@@ -17,10 +17,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::ask::{Ask, Depth, Lane};
-use super::board::Pinned;
-use super::error::Unavailable;
-use super::link::{Link, Pending};
+use super::error::CommandError;
+use super::link::{Link, PendingReply};
+use super::stats_board::StatsWriter;
+use super::submission::{Lane, QueueDepth, Submission};
 use crate::limits::{
     REDIS_BULK_BYTES_MIN, REDIS_BULK_SHARE, REDIS_COMMAND_OVERHEAD_BYTES, REDIS_LANE_COMMANDS_MIN,
     REDIS_WINDOW_COMMANDS, REDIS_WINDOW_VALUES,
@@ -28,15 +28,15 @@ use crate::limits::{
 use crate::resp::Window;
 
 /// The place of one connection in the pool.
-pub(super) struct Seat {
+pub(super) struct ConnectionSlot {
     pub(super) link: RefCell<Option<Rc<Link>>>,
-    pub(super) card: Rc<Pinned>,
+    pub(super) stats: Rc<StatsWriter>,
 }
 
-impl Seat {
+impl ConnectionSlot {
     /// Nobody in it yet.
-    pub(super) fn new(card: Pinned) -> Self {
-        Self { link: RefCell::default(), card: Rc::new(card) }
+    pub(super) fn new(stats: StatsWriter) -> Self {
+        Self { link: RefCell::default(), stats: Rc::new(stats) }
     }
 
     /// The link of the connection that is up, if one is.
@@ -45,43 +45,43 @@ impl Seat {
     }
 }
 
-/// The seats of a pool, by what they are there for.
+/// The slots of a pool, by what they are there for.
 pub(super) struct Lanes {
     /// In the order in which they are filled; at least one, unless the pool has none.
-    reads: Vec<Rc<Seat>>,
-    bulk: Vec<Rc<Seat>>,
+    reads: Vec<Rc<ConnectionSlot>>,
+    bulk: Vec<Rc<ConnectionSlot>>,
 }
 
 impl Lanes {
-    /// Shares so many connections out, each with a card.
-    pub(super) fn new(connections: usize, pin: impl Fn(Lane) -> Pinned) -> Self {
-        let seats = |count, lane| (0..count).map(|_| Rc::new(Seat::new(pin(lane)))).collect();
+    /// Shares so many connections out, each with a stats.
+    pub(super) fn new(connections: usize, register: impl Fn(Lane) -> StatsWriter) -> Self {
+        let slots = |count, lane| (0..count).map(|_| Rc::new(ConnectionSlot::new(register(lane)))).collect();
         let bulk = bulk_connections(connections);
-        Self { reads: seats(connections - bulk, Lane::Reads), bulk: seats(bulk, Lane::Bulk) }
+        Self { reads: slots(connections - bulk, Lane::Reads), bulk: slots(bulk, Lane::Bulk) }
     }
 
     /// All of them, in the order in which they are filled.
-    pub(super) fn seats(&self) -> impl Iterator<Item = &Rc<Seat>> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Rc<ConnectionSlot>> {
         self.reads.iter().chain(&self.bulk)
     }
 
     /// Gives the command to the first connection that takes it.
-    pub(super) fn submit(&self, ask: &Ask<'_>) -> Result<Pending, Unavailable> {
-        match Lane::of(ask.command) {
+    pub(super) fn submit(&self, submission: &Submission<'_>) -> Result<PendingReply, CommandError> {
+        match Lane::of(submission.command) {
             Lane::Reads => {
-                let mut taken = offer(&self.reads, ask, USUAL);
-                for depth in [WHOLE, SILENT_TOO] {
-                    if let Err(Unavailable::Full) = taken {
-                        taken = offer(&self.reads, ask, depth);
+                let mut taken = offer(&self.reads, submission, BATCH);
+                for depth in [WINDOW, ANY_CONNECTION] {
+                    if let Err(CommandError::Full) = taken {
+                        taken = offer(&self.reads, submission, depth);
                     }
                 }
                 match taken {
-                    Err(Unavailable::NotConnected) => offer(&self.bulk, ask, SILENT_TOO),
+                    Err(CommandError::NotConnected) => offer(&self.bulk, submission, ANY_CONNECTION),
                     taken => taken,
                 }
             }
-            Lane::Bulk => match offer(&self.bulk, ask, SILENT_TOO) {
-                Err(Unavailable::NotConnected) => offer(self.reads.iter().rev(), ask, SILENT_TOO),
+            Lane::Bulk => match offer(&self.bulk, submission, ANY_CONNECTION) {
+                Err(CommandError::NotConnected) => offer(self.reads.iter().rev(), submission, ANY_CONNECTION),
                 taken => taken,
             },
         }
@@ -90,9 +90,9 @@ impl Lanes {
     /// Gives two commands to the first connection that takes both, with nothing between them.
     pub(super) fn submit_both(
         &self,
-        first: &Ask<'_>,
-        second: &Ask<'_>,
-    ) -> Result<(Pending, Pending), Unavailable> {
+        first: &Submission<'_>,
+        second: &Submission<'_>,
+    ) -> Result<(PendingReply, PendingReply), CommandError> {
         let both = |link: &Rc<Link>| link.submit_both(first, second);
         match Lane::of(second.command) {
             Lane::Reads => first_that(self.reads.iter().chain(&self.bulk), both),
@@ -101,39 +101,44 @@ impl Lanes {
     }
 
     /// Gives the command to another connection than that of `first`, if one has room and is not silent.
-    pub(super) fn submit_apart(&self, ask: &Ask<'_>, first: &Pending) -> Result<Pending, Unavailable> {
-        let is_apart =
-            |seat: &&Rc<Seat>| seat.with(|link| !Rc::ptr_eq(first.link(), link)).unwrap_or_default();
-        offer(self.reads.iter().filter(is_apart), ask, USUAL)
+    pub(super) fn submit_apart(
+        &self,
+        submission: &Submission<'_>,
+        first: &PendingReply,
+    ) -> Result<PendingReply, CommandError> {
+        let is_apart = |slot: &&Rc<ConnectionSlot>| {
+            slot.with(|link| !Rc::ptr_eq(first.link(), link)).unwrap_or_default()
+        };
+        offer(self.reads.iter().filter(is_apart), submission, BATCH)
     }
 }
 
 /// As many as make a good batch.
-const USUAL: Depth = Depth { lively: REDIS_WINDOW_COMMANDS, silent: 0 };
+const BATCH: QueueDepth = QueueDepth { responsive: REDIS_WINDOW_COMMANDS, unresponsive: 0 };
 /// As many as the window has.
-const WHOLE: Depth = Depth { lively: usize::MAX, silent: 0 };
+const WINDOW: QueueDepth = QueueDepth { responsive: usize::MAX, unresponsive: 0 };
 /// Better a silent one than none.
-const SILENT_TOO: Depth = Depth::ANY;
+const ANY_CONNECTION: QueueDepth = QueueDepth::ANY;
 
 /// Offers the command to each in turn.
 fn offer<'a>(
-    seats: impl IntoIterator<Item = &'a Rc<Seat>>,
-    ask: &Ask<'_>,
-    depth: Depth,
-) -> Result<Pending, Unavailable> {
-    first_that(seats, |link| link.submit(ask, depth))
+    slots: impl IntoIterator<Item = &'a Rc<ConnectionSlot>>,
+    submission: &Submission<'_>,
+    depth: QueueDepth,
+) -> Result<PendingReply, CommandError> {
+    first_that(slots, |link| link.submit(submission, depth))
 }
 
 /// What the first of them makes of it that takes it.
 fn first_that<'a, T>(
-    seats: impl IntoIterator<Item = &'a Rc<Seat>>,
-    take: impl Fn(&Rc<Link>) -> Result<T, Unavailable>,
-) -> Result<T, Unavailable> {
-    let mut refusal = Unavailable::NotConnected;
-    for seat in seats {
-        match seat.with(&take) {
+    slots: impl IntoIterator<Item = &'a Rc<ConnectionSlot>>,
+    take: impl Fn(&Rc<Link>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let mut refusal = CommandError::NotConnected;
+    for slot in slots {
+        match slot.with(&take) {
             Some(Ok(taken)) => return Ok(taken),
-            Some(Err(full @ Unavailable::Full)) => refusal = full,
+            Some(Err(full @ CommandError::Full)) => refusal = full,
             Some(Err(_)) | None => {}
         }
     }
@@ -168,7 +173,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::redis::board::Board;
+    use crate::redis::stats_board::StatsBoard;
     use crate::resp::Command;
     use crate::time::instant;
 
@@ -176,10 +181,10 @@ mod tests {
     fn one_in_five_is_for_large_writes() {
         for (connections, bulk) in [(0, 0), (1, 0), (2, 1), (4, 1), (9, 1), (10, 2), (20, 4), (1024, 204)] {
             assert_eq!(bulk_connections(connections), bulk, "of {connections}");
-            let board = Board::new(instant());
-            let lanes = Lanes::new(connections, |lane| board.pin(String::new(), lane));
+            let board = StatsBoard::new(instant());
+            let lanes = Lanes::new(connections, |lane| board.register(String::new(), lane));
             assert_eq!((lanes.reads.len(), lanes.bulk.len()), (connections - bulk, bulk));
-            assert_eq!(lanes.seats().count(), connections);
+            assert_eq!(lanes.slots().count(), connections);
         }
     }
 

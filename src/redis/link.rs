@@ -10,17 +10,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::ask::{Ask, Depth};
-use super::error::Unavailable;
-use super::news::{News, Reading};
-use super::vitals::Silent;
-use crate::resp::{Command, Failure, Order, Outbox, Pipeline, Reply, Ticket, Window};
+use super::error::CommandError;
+use super::invalidations::{Invalidations, TrackedVersion};
+use super::server_health::SilentGuard;
+use super::submission::{QueueDepth, Submission};
+use crate::resp::{Command, CommandSpec, Outbox, Pipeline, Reply, ReplyFailure, Ticket, Window};
 
 /// Between the callers of one connection and its task.
-pub(super) struct Link(RefCell<Shared>);
+pub(super) struct Link(RefCell<LinkState>);
 
 /// What is behind a link.
-pub(super) struct Shared {
+pub(super) struct LinkState {
     /// Which reply is whose.
     pub(super) pipeline: Pipeline,
     /// Submitted and not yet written.
@@ -28,13 +28,13 @@ pub(super) struct Shared {
     /// Whether commands are taken.
     intake: Intake,
     /// Present while nothing comes although something is overdue.
-    pub(super) silence: Option<Silent>,
-    /// What the connection has heard, if it tracks.
-    pub(super) news: Option<News>,
+    pub(super) silence: Option<SilentGuard>,
+    /// What the connection has received, if it tracks.
+    pub(super) invalidations: Option<Invalidations>,
     /// Whether anything was asked here that a change could be told of.
     pub(super) has_read: bool,
     /// The connection's task, while it sleeps and has not been called.
-    sleeper: Option<Waker>,
+    waker: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,98 +48,102 @@ enum Intake {
 
 impl Link {
     pub(super) fn new(window: Window) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(Shared {
+        Rc::new(Self(RefCell::new(LinkState {
             pipeline: Pipeline::new(window),
             outbox: Outbox::new(),
             intake: Intake::Open,
             silence: None,
-            news: None,
+            invalidations: None,
             has_read: false,
-            sleeper: None,
+            waker: None,
         })))
     }
 
     /// Puts a command in line, to be written when the task has its turn: with whatever else is submitted
     /// until then.
-    pub(super) fn submit(self: &Rc<Self>, ask: &Ask<'_>, depth: Depth) -> Result<Pending, Unavailable> {
-        let mut shared = self.0.borrow_mut();
-        if shared.intake != Intake::Open {
-            return Err(Unavailable::NotConnected);
+    pub(super) fn submit(
+        self: &Rc<Self>,
+        submission: &Submission<'_>,
+        depth: QueueDepth,
+    ) -> Result<PendingReply, CommandError> {
+        let mut state = self.0.borrow_mut();
+        if state.intake != Intake::Open {
+            return Err(CommandError::NotConnected);
         }
-        let depth = if shared.silence.is_some() { depth.silent } else { depth.lively };
-        if shared.pipeline.in_line() >= depth {
-            return Err(Unavailable::Full);
+        let depth = if state.silence.is_some() { depth.unresponsive } else { depth.responsive };
+        if state.pipeline.queued() >= depth {
+            return Err(CommandError::Full);
         }
-        let Ask { command, submitted, due } = *ask;
+        let Submission { command, submitted, due } = *submission;
         let (expected, bytes, urgency) = (command.expected(), command.bytes_max(), command.urgency());
-        let order = Order { expected, bytes, urgency, submitted, due };
-        let ticket = shared.pipeline.submit(order).map_err(|_| Unavailable::Full)?;
-        command.encode(&mut shared.outbox);
-        shared.has_read |= !matches!(command, Command::Ping | Command::Publish { .. });
-        shared.call();
-        Ok(Pending { link: Rc::clone(self), ticket: Some(ticket) })
+        let spec = CommandSpec { expected, bytes, urgency, submitted, due };
+        let ticket = state.pipeline.submit(spec).map_err(|_| CommandError::Full)?;
+        command.encode(&mut state.outbox);
+        state.has_read |= !matches!(command, Command::Ping | Command::Publish { .. });
+        state.wake();
+        Ok(PendingReply { link: Rc::clone(self), ticket: Some(ticket) })
     }
 
     /// The same for two commands with nothing between them: both or neither.
     pub(super) fn submit_both(
         self: &Rc<Self>,
-        first: &Ask<'_>,
-        second: &Ask<'_>,
-    ) -> Result<(Pending, Pending), Unavailable> {
+        first: &Submission<'_>,
+        second: &Submission<'_>,
+    ) -> Result<(PendingReply, PendingReply), CommandError> {
         let bytes = first.command.bytes_max() + second.command.bytes_max();
-        if !self.with(|shared| shared.pipeline.has_room(2, bytes)) {
-            return Err(Unavailable::Full);
+        if !self.with(|state| state.pipeline.has_room(2, bytes)) {
+            return Err(CommandError::Full);
         }
-        Ok((self.submit(first, Depth::ANY)?, self.submit(second, Depth::ANY)?))
+        Ok((self.submit(first, QueueDepth::ANY)?, self.submit(second, QueueDepth::ANY)?))
     }
 
     /// Puts a command in line whose reply nobody waits for: that there is one shows that the server is there. Nothing
     /// happens if there is no room, since then there are commands that show it.
-    pub(super) fn beat(&self, now: Instant) {
-        self.with(|shared| {
+    pub(super) fn send_heartbeat(&self, now: Instant) {
+        self.with(|state| {
             let ping = Command::Ping;
             let (expected, bytes, urgency) = (ping.expected(), ping.bytes_max(), ping.urgency());
-            let order = Order { expected, bytes, urgency, submitted: now, due: now };
-            if let Ok(ticket) = shared.pipeline.submit(order) {
-                ping.encode(&mut shared.outbox);
-                shared.pipeline.abandon(ticket);
-                shared.call();
+            let spec = CommandSpec { expected, bytes, urgency, submitted: now, due: now };
+            if let Ok(ticket) = state.pipeline.submit(spec) {
+                ping.encode(&mut state.outbox);
+                state.pipeline.abandon(ticket);
+                state.wake();
             }
         });
     }
 
     /// Takes no more commands, and has the task end when nobody waits any more.
     pub(super) fn drain(&self) {
-        let mut shared = self.0.borrow_mut();
-        if shared.intake == Intake::Open {
-            shared.intake = Intake::Draining;
-            shared.call();
+        let mut state = self.0.borrow_mut();
+        if state.intake == Intake::Open {
+            state.intake = Intake::Draining;
+            state.wake();
         }
     }
 
     /// The task has ended: no reply will come.
-    pub(super) fn end(&self, failure: Failure) {
+    pub(super) fn end(&self, failure: ReplyFailure) {
         let mut woken = Vec::new();
-        self.with(|shared| {
-            shared.intake = Intake::Ended;
-            shared.pipeline.fail(failure, &mut woken);
-            shared.outbox = Outbox::new();
-            shared.silence = None;
-            shared.news = None;
+        self.with(|state| {
+            state.intake = Intake::Ended;
+            state.pipeline.fail(failure, &mut woken);
+            state.outbox = Outbox::new();
+            state.silence = None;
+            state.invalidations = None;
         });
         woken.into_iter().for_each(Waker::wake);
     }
 
     /// For the task's turn. `work` must not call back.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Shared) -> T) -> T {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut LinkState) -> T) -> T {
         work(&mut self.0.borrow_mut())
     }
 }
 
-impl Shared {
+impl LinkState {
     /// The task is about to sleep; the next who has something for it calls it.
-    pub(super) fn sleep(&mut self, waker: &Waker) {
-        self.sleeper = Some(waker.clone());
+    pub(super) fn set_waker(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
     }
 
     /// Whether the task should end.
@@ -148,27 +152,27 @@ impl Shared {
     }
 
     /// Once a turn: whoever comes second finds it called.
-    fn call(&mut self) {
-        if let Some(sleeper) = self.sleeper.take() {
-            sleeper.wake();
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }
 
 /// A command that was submitted. Resolves to its reply, or to why there is none, within the command time-out.
 ///
-/// Cancel safe: a command that is dropped stays in line, and its reply is dropped in order.
+/// Cancel safe: a command that is dropped stays in line, and its reply is dropped in spec.
 #[must_use = "futures do nothing unless polled"]
-pub(super) struct Pending {
+pub(super) struct PendingReply {
     link: Rc<Link>,
     /// Until the reply is collected.
     ticket: Option<Ticket>,
 }
 
-impl Pending {
+impl PendingReply {
     /// Whether the reply is late, as far as the connection has looked at the time.
     pub(super) fn is_late(&self) -> bool {
-        self.ticket.as_ref().is_some_and(|ticket| self.link.with(|shared| shared.pipeline.is_late(ticket)))
+        self.ticket.as_ref().is_some_and(|ticket| self.link.with(|state| state.pipeline.is_late(ticket)))
     }
 
     /// Where it was submitted: what is submitted there next stands behind it in line.
@@ -177,23 +181,24 @@ impl Pending {
     }
 
     /// The reply, and what is needed to remember it for longer than a moment.
-    pub(super) async fn reading(mut self) -> Result<(Reply, Reading), Unavailable> {
-        std::future::poll_fn(|cx| self.poll_reading(cx)).await
+    pub(super) async fn version(mut self) -> Result<(Reply, TrackedVersion), CommandError> {
+        std::future::poll_fn(|cx| self.poll_version(cx)).await
     }
 
     /// The same, for who polls by hand.
-    pub(super) fn poll_reading(
+    pub(super) fn poll_version(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Reply, Reading), Unavailable>> {
-        self.poll_marked(cx).map_ok(|(reply, heard)| (reply, Reading::new(Rc::clone(&self.link), heard)))
+    ) -> Poll<Result<(Reply, TrackedVersion), CommandError>> {
+        self.poll_marked(cx)
+            .map_ok(|(reply, received)| (reply, TrackedVersion::new(Rc::clone(&self.link), received)))
     }
 
-    fn poll_marked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Reply, u64), Unavailable>> {
-        let Some(ticket) = self.ticket.take() else { return Poll::Ready(Err(Unavailable::Closed)) };
-        let collected = self.link.with(|shared| shared.pipeline.collect_marked(ticket, cx.waker()));
+    fn poll_marked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Reply, u64), CommandError>> {
+        let Some(ticket) = self.ticket.take() else { return Poll::Ready(Err(CommandError::Closed)) };
+        let collected = self.link.with(|state| state.pipeline.collect_marked(ticket, cx.waker()));
         match collected {
-            Ok((result, mark)) => Poll::Ready(result.map(|reply| (reply, mark)).map_err(Unavailable::from)),
+            Ok((result, mark)) => Poll::Ready(result.map(|reply| (reply, mark)).map_err(CommandError::from)),
             Err(ticket) => {
                 self.ticket = Some(ticket);
                 Poll::Pending
@@ -202,18 +207,18 @@ impl Pending {
     }
 }
 
-impl Future for Pending {
-    type Output = Result<Reply, Unavailable>;
+impl Future for PendingReply {
+    type Output = Result<Reply, CommandError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_marked(cx).map_ok(|(reply, _)| reply)
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.link.with(|shared| shared.pipeline.abandon(ticket));
+            self.link.with(|state| state.pipeline.abandon(ticket));
         }
     }
 }

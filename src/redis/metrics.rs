@@ -1,21 +1,21 @@
-//! What is counted for all servers together; what is counted for each is in its [`Ledger`](super::ledger::Ledger).
+//! What is counted for all servers together; what is counted for each is in its [`Ledger`](super::server_stats::Ledger).
 
-use super::breaker::{BreakerState, Cause};
-use super::error::{Lost, Unavailable};
+use super::breaker::{BreakerState, OpenCause};
+use super::error::{CommandError, DisconnectReason};
 use crate::labels;
 use crate::resp::{ErrorKind, Reply};
 use crate::telemetry::{Counter, Counters, Gauge, Gauges, Registry};
 
 labels! {
     /// How a command ended.
-    pub(super) enum Outcome {
+    pub(super) enum CommandOutcome {
         Ok => "ok",
         NotConnected => "not-connected",
         BreakerOpen => "breaker-open",
         Full => "full",
         Timeout => "timeout",
         Closed => "closed",
-        Shifted => "shifted",
+        Desynchronised => "desynchronised",
         Malformed => "malformed",
         /// Refused by the server.
         Error => "error",
@@ -24,9 +24,9 @@ labels! {
 
 labels! {
     /// What a connection of the pool is doing.
-    pub enum Standing {
+    pub enum ConnectionStatus {
         /// Waiting before it is dialled again.
-        Resting => "resting",
+        Disconnected => "disconnected",
         /// Dialling, or in the handshake.
         Connecting => "connecting",
         /// In use.
@@ -36,15 +36,15 @@ labels! {
 
 labels! {
     /// What became of a read whose reply was late.
-    pub(super) enum Hedge {
+    pub(super) enum HedgeResult {
         /// Sent again, and the second reply came first.
         Won => "won",
         /// Sent again, and the first reply came first.
         Lost => "lost",
         /// Sent again, and no reply came.
-        Vain => "vain",
+        Unused => "unused",
         /// Not sent again: too many were.
-        Unpaid => "over-budget",
+        OverBudget => "over-budget",
         /// Not sent again: no other connection would take it.
         NoRoom => "no-room",
     }
@@ -52,24 +52,24 @@ labels! {
 
 /// The metrics of one worker's pool.
 #[derive(Clone)]
-pub(super) struct Metrics {
-    commands: Counters<Outcome>,
+pub(super) struct PoolMetrics {
+    commands: Counters<CommandOutcome>,
     errors: Counters<ErrorKind>,
-    connections: Gauges<Standing>,
+    connections: Gauges<ConnectionStatus>,
     window: Gauge,
     reconnects: Counter,
-    lost: Counters<Lost>,
+    lost: Counters<DisconnectReason>,
     late: Counter,
     panics: Counter,
     breakers: Gauges<BreakerState>,
-    opened: Counters<Cause>,
-    hedges: Counters<Hedge>,
+    opened: Counters<OpenCause>,
+    hedges: Counters<HedgeResult>,
 }
 
-/// One connection is counted under its standing for as long as this lives.
-pub(super) struct Stands(Gauges<Standing>, Standing);
+/// One connection is counted under its status for as long as this lives.
+pub(super) struct StatusGuard(Gauges<ConnectionStatus>, ConnectionStatus);
 
-impl Metrics {
+impl PoolMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
             commands: registry.counters("cachewarp_redis_commands", "Redis commands by outcome.", "outcome"),
@@ -110,28 +110,28 @@ impl Metrics {
     }
 
     /// A command has ended.
-    pub(super) fn command<T>(&self, result: &Result<T, Unavailable>) {
+    pub(super) fn command<T>(&self, result: &Result<T, CommandError>) {
         let outcome = match result {
-            Ok(_) => Outcome::Ok,
-            Err(Unavailable::NotConnected) => Outcome::NotConnected,
-            Err(Unavailable::BreakerOpen) => Outcome::BreakerOpen,
-            Err(Unavailable::Full) => Outcome::Full,
-            Err(Unavailable::Timeout) => Outcome::Timeout,
-            Err(Unavailable::Closed) => Outcome::Closed,
-            Err(Unavailable::Shifted) => Outcome::Shifted,
-            Err(Unavailable::Malformed) => Outcome::Malformed,
-            Err(Unavailable::Server(kind)) => {
+            Ok(_) => CommandOutcome::Ok,
+            Err(CommandError::NotConnected) => CommandOutcome::NotConnected,
+            Err(CommandError::BreakerOpen) => CommandOutcome::BreakerOpen,
+            Err(CommandError::Full) => CommandOutcome::Full,
+            Err(CommandError::Timeout) => CommandOutcome::Timeout,
+            Err(CommandError::Closed) => CommandOutcome::Closed,
+            Err(CommandError::Desynchronised) => CommandOutcome::Desynchronised,
+            Err(CommandError::Malformed) => CommandOutcome::Malformed,
+            Err(CommandError::Server(kind)) => {
                 self.errors.inc(*kind);
-                Outcome::Error
+                CommandOutcome::Error
             }
         };
         self.commands.inc(outcome);
     }
 
     /// The same for a reply that may be a refusal.
-    pub(super) fn reply(&self, result: Result<&Reply, Unavailable>) {
+    pub(super) fn reply(&self, result: Result<&Reply, CommandError>) {
         self.command(&match result {
-            Ok(Reply::Error(error)) => Err(Unavailable::Server(error.kind)),
+            Ok(Reply::Error(error)) => Err(CommandError::Server(error.kind)),
             Ok(_) => Ok(()),
             Err(why) => Err(why),
         });
@@ -158,12 +158,12 @@ impl Metrics {
     }
 
     /// A breaker has opened.
-    pub(super) fn opened(&self, cause: Cause) {
+    pub(super) fn opened(&self, cause: OpenCause) {
         self.opened.inc(cause);
     }
 
     /// A reply was late.
-    pub(super) fn hedge(&self, hedge: Hedge) {
+    pub(super) fn hedge(&self, hedge: HedgeResult) {
         self.hedges.inc(hedge);
     }
 
@@ -173,18 +173,18 @@ impl Metrics {
     }
 
     /// A connection ended.
-    pub(super) fn lost(&self, why: Lost) {
+    pub(super) fn lost(&self, why: DisconnectReason) {
         self.lost.inc(why);
     }
 
-    /// Counts a connection under `standing` until the answer is dropped.
-    pub(super) fn stands(&self, standing: Standing) -> Stands {
-        self.connections.add(standing, 1);
-        Stands(self.connections.clone(), standing)
+    /// Counts a connection under `status` until the answer is dropped.
+    pub(super) fn set_status(&self, status: ConnectionStatus) -> StatusGuard {
+        self.connections.add(status, 1);
+        StatusGuard(self.connections.clone(), status)
     }
 }
 
-impl Drop for Stands {
+impl Drop for StatusGuard {
     fn drop(&mut self) {
         self.0.add(self.1, -1);
     }

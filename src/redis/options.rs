@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::board::Board;
+use super::stats_board::StatsBoard;
 use crate::limits::MIB;
 use crate::resp::topology::{Encryption, Endpoint};
 use crate::resp::{Access, Credentials};
@@ -29,7 +29,7 @@ pub enum Topology {
     /// One master at a time, which sentinels watch.
     Sentinel(Sentinels),
     /// Many masters, each with a part of the keys.
-    Cluster(Cluster),
+    Cluster(ClusterSeeds),
 }
 
 /// The sentinels, and whom they watch.
@@ -45,7 +45,7 @@ pub struct Sentinels {
 
 /// Some servers of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct ClusterSeeds {
     /// Who is asked for all the others.
     pub seeds: Vec<Endpoint>,
     /// Who answers reads.
@@ -87,7 +87,7 @@ pub struct Options {
     /// The part of the reads, from 0 to 1, that may be sent again on another connection when their reply is late.
     pub hedge_share: f64,
     /// Where this pool's connections are shown, with those of the process' other pools.
-    pub board: Board,
+    pub board: StatsBoard,
     /// From dialling to the end of the handshake, for each attempt.
     pub connect_timeout: Duration,
 }
@@ -106,7 +106,7 @@ impl Options {
             value_bytes_max: MIB,
             command_timeout: Duration::from_millis(50),
             hedge_share: 0.02,
-            board: Board::new(instant()),
+            board: StatsBoard::new(instant()),
             connect_timeout: Duration::from_secs(2),
         }
     }

@@ -2,42 +2,44 @@
 
 use std::rc::Rc;
 
-use super::ask::Ask;
-use super::breaker::{Cause, Probed};
-use super::error::Unavailable;
+use super::breaker::{OpenCause, ProbeResult};
+use super::catch_panic::{PanicError, catch_panic};
+use super::error::CommandError;
 use super::lanes::Lanes;
 use super::server::Server;
-use super::survive::{Panicked, survive};
-use super::vitals::Vitals;
+use super::server_health::ServerHealth;
+use super::submission::Submission;
 use crate::resp::{Command, Reply};
 use crate::time::instant;
 
 /// Probes the server with one `PING` at a time, whenever its breaker wants that. Ends when the pool is closed.
 pub(super) async fn run(lanes: Rc<Lanes>, server: Rc<Server>) {
-    let vitals = &server.vitals;
-    while let Some(survived) = server.unless_closing(survive(probe(&lanes, vitals))).await {
-        vitals.probed(survived.unwrap_or_else(|Panicked| {
+    let health = &server.health;
+    while let Some(caught) = server.unless_closing(catch_panic(probe(&lanes, health))).await {
+        health.probed(caught.unwrap_or_else(|PanicError| {
             server.panicked();
-            Probed::Unanswered
+            ProbeResult::Unanswered
         }));
     }
 }
 
 /// One probe, as soon as it is due.
-async fn probe(lanes: &Lanes, vitals: &Vitals) -> Probed {
-    vitals.probe_is_due().await;
-    let ask = Ask::of(&Command::Ping, instant(), vitals.ceiling());
-    judge(match lanes.submit(&ask) {
+async fn probe(lanes: &Lanes, health: &ServerHealth) -> ProbeResult {
+    health.probe_due().await;
+    let submission = Submission::of(&Command::Ping, instant(), health.command_timeout());
+    judge(match lanes.submit(&submission) {
         Ok(pending) => pending.await,
         Err(refusal) => Err(refusal),
     })
 }
 
-fn judge(reply: Result<Reply, Unavailable>) -> Probed {
+fn judge(reply: Result<Reply, CommandError>) -> ProbeResult {
     match reply {
         // A server that may not be asked by us is there for all that.
-        Ok(Reply::Error(error)) => Cause::of(error.kind).map_or(Probed::Answered, Probed::Refused),
-        Ok(_) => Probed::Answered,
-        Err(_) => Probed::Unanswered,
+        Ok(Reply::Error(error)) => {
+            OpenCause::of(error.kind).map_or(ProbeResult::Answered, ProbeResult::Refused)
+        }
+        Ok(_) => ProbeResult::Answered,
+        Err(_) => ProbeResult::Unanswered,
     }
 }

@@ -1,6 +1,6 @@
 //! What all seats of a pool share: the way to the server, whether it is there, and what the log was told.
 //!
-//! Seats come and go one by one, and an operator wants to know of the server: it is logged when the first
+//! TrackingTable come and go one by one, and an operator wants to know of the server: it is logged when the first
 //! connection of the process is up, when the last is lost, and when the reason changes for which there is none. The
 //! rest is for debugging.
 
@@ -12,77 +12,79 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::board::{News, Pinned};
 use super::connection::Connection;
-use super::dial::Dialler;
-use super::error::{Lost, Unreachable};
-use super::greet::{Listening, Subscription, greet, listen, name};
-use super::identity::Identity;
+use super::dial::Dialer;
+use super::error::{ConnectError, DisconnectReason};
+use super::handshake::{Subscription, TrackingSetup, enable_tracking, greet, node_id};
 use super::lanes::window;
+use super::login_source::LoginSource;
 use super::options::Options;
-use super::tracking::{Tracker, Tracking};
-use super::vitals::Vitals;
-use crate::resp::{Inbox, Protocol, Window};
+use super::server_health::ServerHealth;
+use super::stats_board::{LogNovelty, StatsWriter};
+use super::tracking::{TrackingOptions, TrackingSupervisor};
+use crate::resp::{Inbox, RespVersion, Window};
 use crate::time::instant;
 
 /// A connection that has been greeted, and what was said.
-pub(super) struct Connected {
+pub(super) struct NewConnection {
     pub(super) connection: Connection,
-    pub(super) protocol: Protocol,
-    pub(super) listening: Listening,
+    pub(super) protocol: RespVersion,
+    pub(super) setup: TrackingSetup,
 }
 
 /// Who tries while nothing is known to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum DialRole {
     /// Tries.
-    Scout,
+    First,
     /// Waits until a connection is up.
-    Follower,
+    Rest,
 }
 
 /// One server, as the pool knows it.
 pub(super) struct Server {
-    dialler: Dialler,
-    identity: Identity,
+    dialler: Dialer,
+    login_source: LoginSource,
     window: Window,
     connect_timeout: Duration,
-    pub(super) vitals: Rc<Vitals>,
+    pub(super) health: Rc<ServerHealth>,
     /// Where what is read is tracked, if it is.
-    pub(super) tracker: Option<Rc<Tracker>>,
+    pub(super) tracker: Option<Rc<TrackingSupervisor>>,
     /// Since when no connection is up, if there was one.
-    away: Cell<Option<Instant>>,
+    disconnected_since: Cell<Option<Instant>>,
     closing: watch::Sender<bool>,
 }
 
 impl Server {
     pub(super) fn new(
-        dialler: Dialler,
+        dialler: Dialer,
         options: Options,
-        tracking: Option<Tracking>,
-        vitals: Rc<Vitals>,
+        tracking: Option<TrackingOptions>,
+        health: Rc<ServerHealth>,
     ) -> Self {
         Self {
-            tracker: tracking.map(|tracking| Tracker::new(tracking, vitals.ceiling())),
-            identity: Identity::of(&options),
+            tracker: tracking.map(|tracking| TrackingSupervisor::new(tracking, health.command_timeout())),
+            login_source: LoginSource::of(&options),
             dialler,
             window: window(options.connections, options.value_bytes_max),
             connect_timeout: options.connect_timeout,
-            away: Cell::new(None),
-            vitals,
+            disconnected_since: Cell::new(None),
+            health,
             closing: watch::Sender::new(false),
         }
     }
 
     /// For how long no connection has been up; zero while one is, and before the first of a server that took nobody's place.
-    pub(super) fn away_for(&self) -> Duration {
-        self.away.get().map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
+    pub(super) fn disconnected_for(&self) -> Duration {
+        self.disconnected_since
+            .get()
+            .map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
     }
 
-    /// It takes the place of one that has been away for so long.
-    pub(super) fn has_been_away(&self, elapsed: Duration) {
-        if !self.vitals.is_up() {
-            self.away.set(instant().checked_sub(elapsed));
+    /// It takes the place of one that has been disconnected_since for so long.
+    pub(super) fn set_disconnected_for(&self, elapsed: Duration) {
+        if !self.health.is_up() {
+            self.disconnected_since.set(instant().checked_sub(elapsed));
         }
     }
 
@@ -102,69 +104,79 @@ impl Server {
     }
 
     /// A connection that has been greeted, within the connect time-out.
-    pub(super) async fn connect(&self, role: Role, card: &Rc<Pinned>) -> Result<Connected, Unreachable> {
+    pub(super) async fn connect(
+        &self,
+        role: DialRole,
+        stats: &Rc<StatsWriter>,
+    ) -> Result<NewConnection, ConnectError> {
         let attempt = async {
-            let login = self.identity.login().await?;
+            let login = self.login_source.login().await?;
             let mut socket = self.dialler.dial().await?;
             let mut inbox = Inbox::new();
             let protocol = greet(&mut socket, &mut inbox, login).await?;
-            let listening = match (&self.tracker, protocol, role) {
-                (None, _, _) | (_, Protocol::Resp2, Role::Follower) => Listening::not(Subscription::Unasked),
-                (Some(_), Protocol::Resp2, Role::Scout) => Listening::not(Subscription::Refused),
-                (Some(_), Protocol::Resp3, Role::Follower) => {
-                    listen(&mut socket, &mut inbox, (Bytes::new(), Vec::new())).await?
+            let setup = match (&self.tracker, protocol, role) {
+                (None, _, _) | (_, RespVersion::Resp2, DialRole::Rest) => {
+                    TrackingSetup::none(Subscription::NotRequested)
                 }
-                (Some(tracker), Protocol::Resp3, Role::Scout) if tracker.needs_name() => {
-                    match name(&mut socket, &mut inbox).await? {
-                        Some(name) => listen(&mut socket, &mut inbox, tracker.channels(Some(&name))).await?,
-                        None => Listening::not(Subscription::Refused),
+                (Some(_), RespVersion::Resp2, DialRole::First) => TrackingSetup::none(Subscription::Refused),
+                (Some(_), RespVersion::Resp3, DialRole::Rest) => {
+                    enable_tracking(&mut socket, &mut inbox, (Bytes::new(), Vec::new())).await?
+                }
+                (Some(tracker), RespVersion::Resp3, DialRole::First) if tracker.needs_node_id() => {
+                    match node_id(&mut socket, &mut inbox).await? {
+                        Some(name) => {
+                            enable_tracking(&mut socket, &mut inbox, tracker.channels(Some(&name))).await?
+                        }
+                        None => TrackingSetup::none(Subscription::Refused),
                     }
                 }
-                (Some(tracker), Protocol::Resp3, Role::Scout) => {
-                    listen(&mut socket, &mut inbox, tracker.channels(None)).await?
+                (Some(tracker), RespVersion::Resp3, DialRole::First) => {
+                    enable_tracking(&mut socket, &mut inbox, tracker.channels(None)).await?
                 }
             };
-            let (vitals, card) = (Rc::clone(&self.vitals), Rc::clone(card));
-            let connection = Connection::new(socket, inbox, self.window, vitals, card);
-            Ok(Connected { connection, protocol, listening })
+            let (health, stats) = (Rc::clone(&self.health), Rc::clone(stats));
+            let connection = Connection::new(socket, inbox, self.window, health, stats);
+            Ok(NewConnection { connection, protocol, setup })
         };
-        timeout(self.connect_timeout, attempt).await.unwrap_or(Err(Unreachable::Timeout))
+        timeout(self.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// One line for the first connection of the process that is up, not one for each.
-    pub(super) fn arrived(&self, protocol: Protocol) {
-        self.away.set(None);
-        if self.vitals.arrived() == News::Fresh {
+    pub(super) fn connected(&self, protocol: RespVersion) {
+        self.disconnected_since.set(None);
+        if self.health.connected() == LogNovelty::New {
             tracing::info!(server = %self.dialler.address(), %protocol, "connected to Redis");
         }
     }
 
     /// One line for the last.
-    pub(super) fn lost(&self, why: Lost) {
-        self.vitals.metrics.lost(why);
-        let news = self.vitals.parted();
-        if !self.vitals.is_up() {
-            self.away.set(Some(instant()));
+    pub(super) fn lost(&self, why: DisconnectReason) {
+        self.health.metrics.lost(why);
+        let novelty = self.health.lost();
+        if !self.health.is_up() {
+            self.disconnected_since.set(Some(instant()));
         }
-        if news == News::Known {
+        if novelty == LogNovelty::Known {
             tracing::debug!(server = %self.dialler.address(), %why, "lost a connection to Redis");
-        } else if why != Lost::Closed {
+        } else if why != DisconnectReason::Closed {
             tracing::warn!(server = %self.dialler.address(), %why, "lost Redis; trying to reach it again");
         }
     }
 
     /// One line, beside the one of the panic itself.
     pub(super) fn panicked(&self) {
-        self.vitals.metrics.panicked();
+        self.health.metrics.panicked();
         tracing::error!(server = %self.dialler.address(), "a task of the Redis pool panicked; it begins anew");
     }
 
     /// One line when it begins, and when the reason changes.
-    pub(super) fn unreachable(&self, why: &Unreachable) {
+    pub(super) fn unreachable(&self, why: &ConnectError) {
         let why = why.to_string();
-        match self.vitals.unreachable(&why) {
-            News::Known => tracing::debug!(server = %self.dialler.address(), why, "cannot connect to Redis"),
-            News::Fresh => {
+        match self.health.unreachable(&why) {
+            LogNovelty::Known => {
+                tracing::debug!(server = %self.dialler.address(), why, "cannot connect to Redis")
+            }
+            LogNovelty::New => {
                 tracing::warn!(server = %self.dialler.address(), why, "cannot reach Redis; going on without");
             }
         }

@@ -16,8 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_local};
 
-pub(super) use self::model::Model;
-use self::script::{Client, GREETING, Place, Server, ann, on_one_thread, open, pair, until};
+pub(super) use self::model::RedisModel;
+use self::script::{
+    GREETING, ScriptedPeer, ScriptedServer, SocketPath, ann, on_one_thread, open, pair, until,
+};
 pub(super) use self::world::dial;
 use super::*;
 use crate::limits::{
@@ -32,10 +34,10 @@ const SHORT: Duration = Duration::from_millis(40);
 /// How much later than its time something may come on a busy test machine. Exact times are tested in `pacing`.
 const LATE: Duration = Duration::from_secs(2);
 
-type Got = Result<Option<Bytes>, Unavailable>;
+type Got = Result<Option<Bytes>, CommandError>;
 
 /// A caller that waits on its own.
-fn get(pool: &Pool, key: &str) -> JoinHandle<Got> {
+fn get(pool: &RedisPool, key: &str) -> JoinHandle<Got> {
     let (pool, key) = (pool.clone(), key.to_owned());
     spawn_local(async move { pool.get(key.as_bytes()).await })
 }
@@ -47,7 +49,7 @@ fn value(text: &'static str) -> Got {
 #[test]
 fn commands_and_their_replies() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         let caller = async {
             assert_eq!(pool.get(b"a").await, value("1"));
@@ -75,7 +77,7 @@ fn commands_and_their_replies() {
 #[test]
 fn many_callers_share_a_connection_and_each_gets_its_own() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         let keys: Vec<_> = (0..REDIS_WINDOW_COMMANDS).map(|number| format!("key-{number}")).collect();
         let callers: Vec<_> = keys.iter().map(|key| get(&pool, key)).collect();
@@ -97,7 +99,7 @@ fn many_callers_share_a_connection_and_each_gets_its_own() {
 #[test]
 fn login_in_resp3_and_in_resp2() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let server = place.listen();
         let pool = open(Options { credentials: ann(), database: 7, ..place.options() });
         let mut client = server.accept().await;
@@ -134,7 +136,7 @@ fn login_in_resp3_and_in_resp2() {
 #[test]
 fn a_refused_login_is_tried_again() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let server = place.listen();
         let pool = open(place.options());
         for refusal in ["-NOAUTH HELLO must\r\n", "-LOADING wait\r\n", "+OK\r\n", "HTTP/1.1 400\r\n", ""] {
@@ -146,7 +148,7 @@ fn a_refused_login_is_tried_again() {
             } else {
                 client.is_left().await;
             }
-            assert_eq!(pool.get(b"a").await, Err(Unavailable::NotConnected));
+            assert_eq!(pool.get(b"a").await, Err(CommandError::NotConnected));
         }
         let _client = server.greet().await;
         until(|| pool.is_connected()).await;
@@ -156,8 +158,8 @@ fn a_refused_login_is_tried_again() {
 #[test]
 fn an_error_reply_is_the_callers_and_the_connection_stays() {
     on_one_thread(async {
-        let place = Place::new();
-        let mut fleet = Fleet::of(&place, 1).await;
+        let place = SocketPath::new();
+        let mut fleet = ConnectedPool::of(&place, 1).await;
         let (pool, registry, mut client) = (fleet.pool, fleet.registry, fleet.clients.remove(0));
         for (reply, kind) in [
             ("-LOADING Redis is loading the dataset in memory\r\n", ErrorKind::Loading),
@@ -171,10 +173,10 @@ fn an_error_reply_is_the_callers_and_the_connection_stays() {
             let caller = get(&pool, "a");
             client.hears("GET a").await;
             client.says(reply).await;
-            assert_eq!(caller.await.unwrap(), Err(Unavailable::Server(kind)));
+            assert_eq!(caller.await.unwrap(), Err(CommandError::Server(kind)));
             if [ErrorKind::Loading, ErrorKind::Busy].contains(&kind) {
                 // Said to all, and until a probe is answered.
-                assert_eq!(pool.get(b"a").await, Err(Unavailable::BreakerOpen));
+                assert_eq!(pool.get(b"a").await, Err(CommandError::BreakerOpen));
                 client.hears("PING").await;
                 client.says(reply).await;
                 client.hears("PING").await;
@@ -189,16 +191,16 @@ fn an_error_reply_is_the_callers_and_the_connection_stays() {
 #[test]
 fn what_is_no_reply_ends_the_connection_for_all() {
     for (wire, failure) in [
-        ("HTTP/1.1 400 Bad Request\r\n", Unavailable::Malformed),
-        ("$9223372036854775808\r\n", Unavailable::Malformed),
-        (&*"*1\r\n".repeat(10_000), Unavailable::Malformed),
-        ("$5\r\nhel", Unavailable::Closed),
-        ("", Unavailable::Closed),
+        ("HTTP/1.1 400 Bad Request\r\n", CommandError::Malformed),
+        ("$9223372036854775808\r\n", CommandError::Malformed),
+        (&*"*1\r\n".repeat(10_000), CommandError::Malformed),
+        ("$5\r\nhel", CommandError::Closed),
+        ("", CommandError::Closed),
         // Of another kind than a GET has.
-        ("+OK\r\n", Unavailable::Shifted),
+        ("+OK\r\n", CommandError::Desynchronised),
     ] {
         on_one_thread(async {
-            let place = Place::new();
+            let place = SocketPath::new();
             let (pool, server, mut client) = pair(&place, place.options()).await;
             let callers = ["a", "b"].map(|key| get(&pool, key));
             client.hears("GET a").await;
@@ -220,7 +222,7 @@ fn what_is_no_reply_ends_the_connection_for_all() {
 #[test]
 fn a_reply_that_nobody_asked_for_ends_the_connection() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, server, mut client) = pair(&place, place.options()).await;
         client.says("$1\r\nx\r\n").await;
         client.is_left().await;
@@ -259,10 +261,10 @@ fn a_reply_that_nobody_asked_for_ends_the_connection() {
 #[test]
 fn a_late_reply_goes_to_nobody() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) =
             pair(&place, Options { command_timeout: SHORT, ..place.options() }).await;
-        assert_eq!(pool.get(b"a").await, Err(Unavailable::Timeout));
+        assert_eq!(pool.get(b"a").await, Err(CommandError::Timeout));
         let caller = get(&pool, "b");
         client.hears("GET a").await;
         client.hears("GET b").await;
@@ -274,7 +276,7 @@ fn a_late_reply_goes_to_nobody() {
 #[test]
 fn a_caller_that_goes_away_leaves_its_place() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         let (gone, stays) = (get(&pool, "a"), get(&pool, "b"));
         client.hears("GET a").await;
@@ -289,20 +291,20 @@ fn a_caller_that_goes_away_leaves_its_place() {
 #[test]
 fn a_stalled_server_costs_each_caller_its_time_limit_and_then_nothing() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, server, mut client) =
             pair(&place, Options { command_timeout: SHORT, ..place.options() }).await;
         let start = instant();
         let callers: Vec<_> = (0..REDIS_LANE_COMMANDS_MIN).map(|_| get(&pool, "a")).collect();
         for caller in callers {
-            assert_eq!(caller.await.unwrap(), Err(Unavailable::Timeout));
+            assert_eq!(caller.await.unwrap(), Err(CommandError::Timeout));
         }
         let took = start.elapsed();
         assert!(took >= SHORT && took < SHORT + LATE, "{took:?}");
 
         // Given up, and still in line.
         let start = instant();
-        assert_eq!(pool.get(b"a").await, Err(Unavailable::BreakerOpen));
+        assert_eq!(pool.get(b"a").await, Err(CommandError::BreakerOpen));
         assert!(start.elapsed() < LATE);
 
         // A connection without progress is replaced.
@@ -315,18 +317,18 @@ fn a_stalled_server_costs_each_caller_its_time_limit_and_then_nothing() {
 }
 
 /// A pool of some connections, and the other side of each in the order of the seats.
-struct Fleet {
-    pool: Pool,
+struct ConnectedPool {
+    pool: RedisPool,
     registry: Registry,
-    _server: Server,
-    clients: Vec<Client>,
+    _server: ScriptedServer,
+    clients: Vec<ScriptedPeer>,
 }
 
-impl Fleet {
+impl ConnectedPool {
     /// All of them up.
-    async fn of(place: &Place, connections: usize) -> Self {
+    async fn of(place: &SocketPath, connections: usize) -> Self {
         let (server, registry) = (place.listen(), Registry::new());
-        let pool = Pool::open(Options { connections, ..place.options() }, &registry);
+        let pool = RedisPool::open(Options { connections, ..place.options() }, &registry);
         let mut clients = Vec::new();
         for _ in 0..connections {
             clients.push(server.greet().await);
@@ -345,9 +347,9 @@ impl Fleet {
 #[test]
 fn the_first_connection_is_filled_before_the_next() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         // Two for reads, and one for large writes.
-        let mut fleet = Fleet::of(&place, 3).await;
+        let mut fleet = ConnectedPool::of(&place, 3).await;
         let callers: Vec<_> = (0..2 * REDIS_WINDOW_COMMANDS + 1).map(|_| get(&fleet.pool, "a")).collect();
         // A usual window each, and then the first again.
         let [first, some, other] = &mut fleet.clients[..] else { panic!("three connections") };
@@ -374,8 +376,8 @@ fn the_first_connection_is_filled_before_the_next() {
 #[test]
 fn large_writes_stand_in_no_reads_way() {
     on_one_thread(async {
-        let place = Place::new();
-        let mut fleet = Fleet::of(&place, 2).await;
+        let place = SocketPath::new();
+        let mut fleet = ConnectedPool::of(&place, 2).await;
         let large = Bytes::from(vec![b'v'; REDIS_BULK_BYTES_MIN]);
         let set = |key: &'static str, value: &Bytes| {
             let (pool, value) = (fleet.pool.clone(), value.clone());
@@ -393,7 +395,7 @@ fn large_writes_stand_in_no_reads_way() {
         reads.hears("GET e").await;
         reads.says("+OK\r\n$1\r\n1\r\n").await;
         assert_eq!(read.await.unwrap(), value("1"));
-        assert_eq!(third.await.unwrap(), Err(Unavailable::Full));
+        assert_eq!(third.await.unwrap(), Err(CommandError::Full));
         assert_eq!(small.await.unwrap(), Ok(()));
         assert!(bulk.command().await.starts_with("SET c vvv"));
         bulk.says("+OK\r\n+OK\r\n").await;
@@ -413,9 +415,9 @@ fn large_writes_stand_in_no_reads_way() {
 #[test]
 fn a_server_that_comes_later_is_used_as_soon_as_it_comes() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let pool = open(Options { connections: 3, ..place.options() });
-        assert_eq!(pool.get(b"a").await, Err(Unavailable::NotConnected));
+        assert_eq!(pool.get(b"a").await, Err(CommandError::NotConnected));
         assert!(!pool.is_connected());
         let server = place.listen();
         let clients = [server.greet().await, server.greet().await, server.greet().await];
@@ -430,7 +432,7 @@ fn a_server_that_comes_later_is_used_as_soon_as_it_comes() {
 #[test]
 fn a_server_that_is_away_is_asked_by_one_and_ever_less_often() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let server = place.listen();
         let start = instant();
         let pool = open(Options { connections: 20, ..place.options() });
@@ -447,7 +449,7 @@ fn a_server_that_is_away_is_asked_by_one_and_ever_less_often() {
 #[test]
 fn both_sides_may_be_full_at_once() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         let large = Bytes::from(vec![b'v'; 4 << 20]);
         let first = get(&pool, "a");
@@ -468,20 +470,20 @@ fn both_sides_may_be_full_at_once() {
 #[test]
 fn close_waits_for_whom_it_has_to() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         let caller = get(&pool, "a");
         client.hears("GET a").await;
         let mut closing = pin!(pool.close());
         let first_poll = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
         assert!(first_poll.is_pending());
-        assert_eq!(pool.get(b"b").await, Err(Unavailable::NotConnected));
+        assert_eq!(pool.get(b"b").await, Err(CommandError::NotConnected));
         client.says("$1\r\n1\r\n").await;
         assert_eq!(caller.await.unwrap(), value("1"));
         client.is_left().await;
         closing.await;
         assert!(!pool.is_connected());
-        assert_eq!(pool.get(b"a").await, Err(Unavailable::NotConnected));
+        assert_eq!(pool.get(b"a").await, Err(CommandError::NotConnected));
         pool.close().await;
     });
 }
@@ -489,16 +491,16 @@ fn close_waits_for_whom_it_has_to() {
 #[test]
 fn close_waits_no_longer_than_the_callers() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, _client) =
             pair(&place, Options { command_timeout: SHORT, ..place.options() }).await;
         let start = instant();
         let (got, ()) = tokio::join!(pool.get(b"a"), pool.close());
-        assert_eq!(got, Err(Unavailable::Timeout));
+        assert_eq!(got, Err(CommandError::Timeout));
         assert!(start.elapsed() < SHORT + LATE);
 
         // Nor for a server that is away, or says nothing.
-        let pool = open(Place::new().options());
+        let pool = open(SocketPath::new().options());
         pool.close().await;
         let server = place.listen();
         let pool = open(place.options());
@@ -512,7 +514,7 @@ fn close_waits_no_longer_than_the_callers() {
 #[test]
 fn a_pool_that_is_dropped_ends_its_connections() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
         drop(pool);
         client.is_left().await;
@@ -522,14 +524,14 @@ fn a_pool_that_is_dropped_ends_its_connections() {
 #[test]
 fn what_happened_is_counted() {
     on_one_thread(async {
-        let place = Place::new();
+        let place = SocketPath::new();
         let server = place.listen();
         let registry = Registry::new();
-        let pool = Pool::open(Options { command_timeout: SHORT, ..place.options() }, &registry);
-        assert_eq!(pool.get(b"a").await, Err(Unavailable::NotConnected));
+        let pool = RedisPool::open(Options { command_timeout: SHORT, ..place.options() }, &registry);
+        assert_eq!(pool.get(b"a").await, Err(CommandError::NotConnected));
         let mut client = server.greet().await;
         until(|| pool.is_connected()).await;
-        assert_eq!(pool.get(b"late").await, Err(Unavailable::Timeout));
+        assert_eq!(pool.get(b"late").await, Err(CommandError::Timeout));
         let callers = ["b", "c"].map(|key| get(&pool, key));
         client.hears("GET late").await;
         client.says("$4\r\nlate\r\n$1\r\nb\r\n-OOM no\r\n+OK\r\n").await;
@@ -546,8 +548,8 @@ fn what_happened_is_counted() {
             r#"cachewarp_redis_commands_total{outcome="error"} 1"#,
             r#"cachewarp_redis_errors_total{kind="oom"} 1"#,
             r#"cachewarp_redis_connections{state="up"} 1"#,
-            r#"cachewarp_redis_connections{state="resting"} 0"#,
-            r#"cachewarp_redis_connections_lost_total{reason="shifted"} 1"#,
+            r#"cachewarp_redis_connections{state="disconnected"} 0"#,
+            r#"cachewarp_redis_connections_lost_total{reason="desynchronised"} 1"#,
             "cachewarp_redis_commands_in_flight 0",
             "cachewarp_redis_late_replies_total 1",
             "cachewarp_redis_reconnects_total 1",

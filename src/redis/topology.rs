@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
-use super::error::Unavailable;
+use super::error::CommandError;
 use crate::labels;
 use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MAX, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::resp::ErrorKind;
-use crate::resp::topology::Way;
+use crate::resp::topology::RedirectKind;
 use crate::telemetry::{Counter, Counters, Registry};
 use crate::time::instant;
 
 labels! {
     /// What came of asking who the servers are.
-    pub(super) enum Inquiry {
+    pub(super) enum RefreshResult {
         /// They are who they were.
         Unchanged => "unchanged",
         /// They are others.
@@ -31,13 +31,13 @@ labels! {
 
 /// What is counted.
 #[derive(Clone)]
-pub(super) struct Metrics {
-    inquiries: Counters<Inquiry>,
-    redirects: Counters<Way>,
+pub(super) struct TopologyMetrics {
+    inquiries: Counters<RefreshResult>,
+    redirects: Counters<RedirectKind>,
     refusals: Counter,
 }
 
-impl Metrics {
+impl TopologyMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
             inquiries: registry.counters(
@@ -57,42 +57,42 @@ impl Metrics {
         }
     }
 
-    pub(super) fn redirected(&self, way: Way) {
+    pub(super) fn redirected(&self, way: RedirectKind) {
         self.redirects.inc(way);
     }
 
     /// Nobody is known for a command.
-    pub(super) fn unrouted(&self) -> Unavailable {
+    pub(super) fn unrouted(&self) -> CommandError {
         self.refusals.inc();
-        Unavailable::NotConnected
+        CommandError::NotConnected
     }
 }
 
 /// Whether what is known of the servers is still to be believed.
-pub(super) struct Doubt {
-    raised: Notify,
+pub(super) struct RefreshTrigger {
+    fired: Notify,
     /// When it was last asked who they are.
     asked: Cell<Option<Instant>>,
-    /// Whether the log was told that nobody can tell.
-    told: Cell<bool>,
-    pub(super) metrics: Metrics,
+    /// Whether the log was is_logged that nobody can tell.
+    is_logged: Cell<bool>,
+    pub(super) metrics: TopologyMetrics,
 }
 
-impl Doubt {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { raised: Notify::new(), asked: Cell::new(None), told: Cell::new(false), metrics }
+impl RefreshTrigger {
+    pub(super) fn new(metrics: TopologyMetrics) -> Self {
+        Self { fired: Notify::new(), asked: Cell::new(None), is_logged: Cell::new(false), metrics }
     }
 
     /// Has it be asked anew, soon. However many ask for it, it is asked once.
-    pub(super) fn raise(&self) {
-        self.raised.notify_one();
+    pub(super) fn fire(&self) {
+        self.fired.notify_one();
     }
 
     /// The same, if the end of a command gives reason for it: the server is away, or is not who it was.
-    pub(super) fn raise_by(&self, why: Unavailable) {
+    pub(super) fn fire_on(&self, why: CommandError) {
         match why {
-            Unavailable::NotConnected | Unavailable::BreakerOpen | Unavailable::Closed => self.raise(),
-            Unavailable::Server(kind) => {
+            CommandError::NotConnected | CommandError::BreakerOpen | CommandError::Closed => self.fire(),
+            CommandError::Server(kind) => {
                 let other = [
                     ErrorKind::ReadOnly,
                     ErrorKind::MasterDown,
@@ -101,10 +101,13 @@ impl Doubt {
                     ErrorKind::ClusterDown,
                 ];
                 if other.contains(&kind) {
-                    self.raise();
+                    self.fire();
                 }
             }
-            Unavailable::Full | Unavailable::Timeout | Unavailable::Shifted | Unavailable::Malformed => {}
+            CommandError::Full
+            | CommandError::Timeout
+            | CommandError::Desynchronised
+            | CommandError::Malformed => {}
         }
     }
 
@@ -113,7 +116,7 @@ impl Doubt {
     pub(super) async fn due(&self) {
         if let Some(asked) = self.asked.get() {
             tokio::select! {
-                () = self.raised.notified() => {}
+                () = self.fired.notified() => {}
                 () = sleep(jittered(REDIS_TOPOLOGY_INTERVAL_MAX)) => {}
             }
             sleep_until((asked + jittered(REDIS_TOPOLOGY_INTERVAL_MIN * 2)).into()).await;
@@ -122,27 +125,27 @@ impl Doubt {
     }
 
     /// It was found out.
-    pub(super) fn settled(&self, inquiry: Inquiry) {
+    pub(super) fn succeeded(&self, inquiry: RefreshResult) {
         self.metrics.inquiries.inc(inquiry);
-        self.told.set(false);
+        self.is_logged.set(false);
     }
 
     /// It was not found out, and will be asked again. One line when it begins: each of those who are asked has its own
     /// reason not to know.
-    pub(super) fn unsettled(&self, why: &impl Display) {
-        self.metrics.inquiries.inc(Inquiry::Failed);
-        if self.told.replace(true) {
+    pub(super) fn failed(&self, why: &impl Display) {
+        self.metrics.inquiries.inc(RefreshResult::Failed);
+        if self.is_logged.replace(true) {
             tracing::debug!(%why, "still cannot find out who serves Redis");
         } else {
             tracing::warn!(%why, "cannot find out who serves Redis; going on with what is known");
         }
-        self.raise();
+        self.fire();
     }
 }
 
 /// Which servers there were: others are another era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Era(pub(super) u64);
+pub struct TopologyEpoch(pub(super) u64);
 
 /// Waits for all, which are asked at the same time.
 ///
@@ -165,7 +168,7 @@ pub(super) async fn at_once<T>(questions: impl Iterator<Item = impl Future<Outpu
 }
 
 /// How long it takes until everybody else has noticed a change that was noticed here at this moment.
-pub(super) fn unsettled_for(changed: Option<Instant>) -> Duration {
+pub(super) fn failover_grace(changed: Option<Instant>) -> Duration {
     changed.map_or(Duration::ZERO, |changed| {
         REDIS_CHANGE_SETTLES.saturating_sub(instant().saturating_duration_since(changed))
     })
@@ -198,19 +201,19 @@ mod tests {
     #[test]
     fn a_storm_of_doubts_is_a_question_now_and_then() {
         on_a_paused_clock(async {
-            let doubt = Rc::new(Doubt::new(Metrics::new(&Registry::new())));
+            let trigger = Rc::new(RefreshTrigger::new(TopologyMetrics::new(&Registry::new())));
             let begun = Instant::now();
             let storm = spawn_local({
-                let doubt = Rc::clone(&doubt);
+                let trigger = Rc::clone(&trigger);
                 async move {
                     loop {
-                        doubt.raise_by(Unavailable::Server(ErrorKind::Moved));
+                        trigger.fire_on(CommandError::Server(ErrorKind::Moved));
                         sleep(Duration::from_millis(1)).await;
                     }
                 }
             });
             for _ in 0..=4 {
-                doubt.due().await;
+                trigger.due().await;
             }
             storm.abort();
             let (elapsed, least) = (begun.elapsed(), 4 * REDIS_TOPOLOGY_INTERVAL_MIN);
@@ -221,12 +224,12 @@ mod tests {
     #[test]
     fn without_a_doubt_it_is_asked_now_and_then() {
         on_a_paused_clock(async {
-            let doubt = Doubt::new(Metrics::new(&Registry::new()));
+            let trigger = RefreshTrigger::new(TopologyMetrics::new(&Registry::new()));
             let begun = Instant::now();
-            doubt.due().await;
+            trigger.due().await;
             assert!(begun.elapsed() < REDIS_TOPOLOGY_INTERVAL_MIN, "at once for the first time");
-            doubt.raise_by(Unavailable::Timeout);
-            doubt.due().await;
+            trigger.fire_on(CommandError::Timeout);
+            trigger.due().await;
             let elapsed = begun.elapsed();
             assert!(
                 elapsed >= REDIS_TOPOLOGY_INTERVAL_MAX / 2 && elapsed <= REDIS_TOPOLOGY_INTERVAL_MAX + SLACK

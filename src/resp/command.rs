@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::credentials::Credentials;
-use super::expected::Expected;
+use super::expected::ExpectedReply;
 use super::pipeline::Urgency;
 
 /// A command and its arguments. <https://redis.io/docs/latest/commands/> has a page for each.
@@ -183,30 +183,30 @@ impl Command<'_> {
 
     /// Whether a request waits for the reply. A write that a request begins goes on beside it.
     pub fn urgency(&self) -> Urgency {
-        if matches!(self, Self::Get { .. }) { Urgency::Pressing } else { Urgency::Unhurried }
+        if matches!(self, Self::Get { .. }) { Urgency::Interactive } else { Urgency::Background }
     }
 
     /// What a server answers, if it does not refuse.
-    pub fn expected(&self) -> Expected {
+    pub fn expected(&self) -> ExpectedReply {
         match self {
-            Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId => Expected::Value,
-            Self::Script { .. } => Expected::Outcome,
-            Self::SetNew { .. } => Expected::DoneOrNot,
-            Self::Publish { .. } | Self::Wait { .. } => Expected::Count,
+            Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId => ExpectedReply::Value,
+            Self::Script { .. } => ExpectedReply::Outcome,
+            Self::SetNew { .. } => ExpectedReply::DoneOrNot,
+            Self::Publish { .. } | Self::Wait { .. } => ExpectedReply::Count,
             Self::Track
             | Self::Set { .. }
             | Self::Auth { .. }
             | Self::SetName { .. }
             | Self::Select { .. }
             | Self::ReadOnly
-            | Self::Asking => Expected::Done,
-            Self::Unlink { .. } => Expected::Count,
-            Self::Ping => Expected::Pong,
-            Self::Hello { .. } => Expected::Greeting,
+            | Self::Asking => ExpectedReply::Done,
+            Self::Unlink { .. } => ExpectedReply::Count,
+            Self::Ping => ExpectedReply::Pong,
+            Self::Hello { .. } => ExpectedReply::Greeting,
             Self::ClusterShards | Self::ClusterSlots | Self::Role | Self::MasterAddress { .. } => {
-                Expected::Listing
+                ExpectedReply::Listing
             }
-            Self::Subscribe { .. } => Expected::Subscription,
+            Self::Subscribe { .. } => ExpectedReply::Subscription,
         }
     }
 }

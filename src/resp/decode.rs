@@ -2,7 +2,7 @@
 //!
 //! redis-protocol decodes recursively without a limit of depth, underflows on a verbatim string of less than
 //! four bytes, takes any two bytes for the end of a value, and parses what it has of an aggregate again at
-//! each read. So [`Scan`] walks ahead of it: it finds the end of the frame and holds the bounds, and
+//! each read. So [`FrameScan`] walks ahead of it: it finds the end of the frame and holds the bounds, and
 //! redis-protocol sees only frames that are whole and checked, once. Two kinds of frame it does not see at
 //! all, because the walk already knows everything about them: values, the answer to every GET, which leave as
 //! a slice of the buffer; and errors, whose text redis-protocol wants to be UTF-8, while a server quotes
@@ -11,39 +11,41 @@
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::{resp2, resp3};
 
-use super::malformed::Malformed;
+use super::protocol_error::ProtocolError;
 use super::reply::{ErrorReply, Frame, Reply};
-use super::scan::{Scan, Shape, Whole};
+use super::scan::{FrameScan, FrameShape, ScannedFrame};
 
 /// Takes frames off the front of a buffer.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
-    scan: Scan,
+pub(super) struct ReplyDecoder {
+    scan: FrameScan,
 }
 
-impl Decoder {
+impl ReplyDecoder {
     /// The next frame, taken off `buffer`, if it is there as a whole. After an error the stream has no
     /// meaning any more.
     ///
     /// Between calls bytes may be added to `buffer`, and none may be taken from it.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
-        while let Some(Whole { shape, end }) = self.scan.go_on(buffer)? {
-            self.scan = Scan::default();
+    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
+        while let Some(ScannedFrame { shape, end }) = self.scan.go_on(buffer)? {
+            self.scan = FrameScan::default();
             let reply = match shape {
-                Shape::Bulk(value) => Reply::Bulk(slice(buffer, value.start, value.end, end)),
-                Shape::Error(text) => Reply::Error(ErrorReply::new(slice(buffer, text.start, text.end, end))),
-                Shape::Nil => {
+                FrameShape::Bulk(value) => Reply::Bulk(slice(buffer, value.start, value.end, end)),
+                FrameShape::Error(text) => {
+                    Reply::Error(ErrorReply::new(slice(buffer, text.start, text.end, end)))
+                }
+                FrameShape::Nil => {
                     buffer.advance(end);
                     Reply::Nil
                 }
-                Shape::Attributes => {
+                FrameShape::Attributes => {
                     buffer.advance(end);
                     continue;
                 }
-                Shape::Resp2 => {
+                FrameShape::Resp2 => {
                     resp2_reply(whole(resp2::decode::decode_bytes(&buffer.split_to(end).freeze()))?)
                 }
-                Shape::Resp3 => {
+                FrameShape::Resp3 => {
                     let frame = whole(resp3::decode::complete::decode_bytes(&buffer.split_to(end).freeze()))?;
                     return resp3_frame(frame).map(Some);
                 }
@@ -68,10 +70,10 @@ fn slice(buffer: &mut BytesMut, from: usize, to: usize, end: usize) -> Bytes {
 }
 
 /// What redis-protocol makes of a frame that the walk has found whole.
-fn whole<F, E>(decoded: Result<Option<(F, usize)>, E>) -> Result<F, Malformed> {
+fn whole<F, E>(decoded: Result<Option<(F, usize)>, E>) -> Result<F, ProtocolError> {
     match decoded {
         Ok(Some((frame, _))) => Ok(frame),
-        Ok(None) | Err(_) => Err(Malformed::Content),
+        Ok(None) | Err(_) => Err(ProtocolError::Content),
     }
 }
 
@@ -87,7 +89,7 @@ fn resp2_reply(frame: resp2::types::BytesFrame) -> Reply {
     }
 }
 
-fn resp3_frame(frame: resp3::types::BytesFrame) -> Result<Frame, Malformed> {
+fn resp3_frame(frame: resp3::types::BytesFrame) -> Result<Frame, ProtocolError> {
     if let resp3::types::BytesFrame::Push { data, .. } = frame {
         resp3_replies(data).map(Frame::Push)
     } else {
@@ -96,7 +98,7 @@ fn resp3_frame(frame: resp3::types::BytesFrame) -> Result<Frame, Malformed> {
 }
 
 /// Recursion ends: the walk has bounded the depth.
-fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, Malformed> {
+fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, ProtocolError> {
     use resp3::types::BytesFrame as F;
     Ok(match frame {
         F::BlobString { data, .. } | F::VerbatimString { data, .. } => Reply::Bulk(data),
@@ -116,13 +118,13 @@ fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, Malformed> {
                 .collect::<Result<_, _>>()?,
         ),
         // A push inside of a reply, a client's greeting, a piece of a stream: no server's reply has them.
-        F::Push { .. } | F::Hello { .. } | F::ChunkedString(_) => return Err(Malformed::Content),
+        F::Push { .. } | F::Hello { .. } | F::ChunkedString(_) => return Err(ProtocolError::Content),
     })
 }
 
 fn resp3_replies(
     frames: impl IntoIterator<Item = resp3::types::BytesFrame>,
-) -> Result<Vec<Reply>, Malformed> {
+) -> Result<Vec<Reply>, ProtocolError> {
     frames.into_iter().map(resp3_reply).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::labels;
 labels! {
     /// The kind of reply that a command has if it is not refused. Another kind proves that the stream is
     /// shifted.
-    pub enum Expected {
+    pub enum ExpectedReply {
         /// A bulk string or nothing.
         Value => "value",
         /// `OK`.
@@ -31,7 +31,7 @@ labels! {
     }
 }
 
-impl Expected {
+impl ExpectedReply {
     /// Whether this can be the reply. Any command may be answered by an error.
     pub fn admits(self, reply: &Reply) -> bool {
         match (self, reply) {

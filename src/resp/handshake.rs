@@ -16,7 +16,7 @@ use crate::labels;
 
 /// Who we are, and where we want to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub struct RedisLogin {
     /// User and password, if the server may ask for them.
     pub credentials: Option<Credentials>,
     /// Where a connection starts is 0.
@@ -39,7 +39,7 @@ labels! {
 
 labels! {
     /// The dialect that the server speaks on this connection.
-    pub enum Protocol {
+    pub enum RespVersion {
         /// Without pushes.
         Resp2 => "resp2",
         /// With pushes.
@@ -49,7 +49,7 @@ labels! {
 
 /// The server does not let us in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum HandshakeError {
     /// It said so.
     #[error("the server refused {command} ({kind})")]
     Error {
@@ -68,118 +68,124 @@ pub enum Refused {
 
 /// A handshake that waits for the reply to [`Handshake::command`].
 #[derive(Debug)]
-pub struct Handshake(State);
+pub struct Handshake(HandshakeState);
 
 #[derive(Debug)]
-enum State {
-    Hello(Login),
-    Auth { credentials: Credentials, then: Place },
-    Name(Place),
-    Select(Place),
-    ReadOnly(Protocol),
+enum HandshakeState {
+    Hello(RedisLogin),
+    Auth { credentials: Credentials, then: SessionSetup },
+    Name(SessionSetup),
+    Select(SessionSetup),
+    ReadOnly(RespVersion),
 }
 
 /// What is left to say once the server knows who we are.
 #[derive(Debug)]
-struct Place {
+struct SessionSetup {
     name: &'static str,
     database: u32,
     access: Access,
-    protocol: Protocol,
+    protocol: RespVersion,
 }
 
 /// What a reply led to.
 #[derive(Debug)]
-pub enum Step {
+pub enum HandshakeStep {
     /// There is another command to send.
     Next(Handshake),
     /// The connection can be used.
-    Ready(Protocol),
+    Ready(RespVersion),
 }
 
 impl Handshake {
     /// The first state.
-    pub fn new(login: Login) -> Self {
-        Self(State::Hello(login))
+    pub fn new(login: RedisLogin) -> Self {
+        Self(HandshakeState::Hello(login))
     }
 
     /// What to send.
     pub fn command(&self) -> Command<'_> {
         match &self.0 {
-            State::Hello(login) => Command::Hello { credentials: login.credentials.as_ref() },
-            State::Auth { credentials, .. } => Command::Auth { credentials },
-            State::Name(place) => Command::SetName { name: place.name },
-            State::Select(place) => Command::Select { database: place.database },
-            State::ReadOnly(_) => Command::ReadOnly,
+            HandshakeState::Hello(login) => Command::Hello { credentials: login.credentials.as_ref() },
+            HandshakeState::Auth { credentials, .. } => Command::Auth { credentials },
+            HandshakeState::Name(setup) => Command::SetName { name: setup.name },
+            HandshakeState::Select(setup) => Command::Select { database: setup.database },
+            HandshakeState::ReadOnly(_) => Command::ReadOnly,
         }
     }
 
     /// Takes the reply to [`Handshake::command`].
-    pub fn step(self, reply: &Reply) -> Result<Step, Refused> {
+    pub fn step(self, reply: &Reply) -> Result<HandshakeStep, HandshakeError> {
         let command = self.command().name();
         if !self.command().expected().admits(reply) {
-            return Err(Refused::Nonsense { command });
+            return Err(HandshakeError::Nonsense { command });
         }
         let refusal = if let Reply::Error(error) = reply { Some(error.kind) } else { None };
         match (self.0, refusal) {
-            (State::Hello(login), None) => Ok(next(State::Name(Place::of(&login, protocol(reply))))),
-            (State::Hello(login), Some(ErrorKind::UnknownCommand | ErrorKind::NoProto)) => {
+            (HandshakeState::Hello(login), None) => {
+                Ok(next(HandshakeState::Name(SessionSetup::of(&login, protocol(reply)))))
+            }
+            (HandshakeState::Hello(login), Some(ErrorKind::UnknownCommand | ErrorKind::NoProto)) => {
                 Ok(without_hello(login))
             }
-            (State::Auth { then, .. }, None) => Ok(next(State::Name(then))),
+            (HandshakeState::Auth { then, .. }, None) => Ok(next(HandshakeState::Name(then))),
             // The name is a courtesy to whoever reads CLIENT LIST; the user may not be allowed to set one.
-            (State::Name(place), None | Some(_)) => Ok(place.enter()),
-            (State::Select(place), None) => Ok(place.settle()),
-            (State::ReadOnly(protocol), None) => Ok(Step::Ready(protocol)),
-            (State::Hello(_) | State::Auth { .. } | State::Select(_) | State::ReadOnly(_), Some(kind)) => {
-                Err(Refused::Error { command, kind })
-            }
+            (HandshakeState::Name(setup), None | Some(_)) => Ok(setup.enter()),
+            (HandshakeState::Select(setup), None) => Ok(setup.settle()),
+            (HandshakeState::ReadOnly(protocol), None) => Ok(HandshakeStep::Ready(protocol)),
+            (
+                HandshakeState::Hello(_)
+                | HandshakeState::Auth { .. }
+                | HandshakeState::Select(_)
+                | HandshakeState::ReadOnly(_),
+                Some(kind),
+            ) => Err(HandshakeError::Error { command, kind }),
         }
     }
 }
 
-impl Place {
-    fn of(login: &Login, protocol: Protocol) -> Self {
+impl SessionSetup {
+    fn of(login: &RedisLogin, protocol: RespVersion) -> Self {
         Self { name: login.name, database: login.database, access: login.access, protocol }
     }
 
     /// To the database, where it is not the one that a connection starts in.
-    fn enter(self) -> Step {
-        if self.database == 0 { self.settle() } else { next(State::Select(self)) }
+    fn enter(self) -> HandshakeStep {
+        if self.database == 0 { self.settle() } else { next(HandshakeState::Select(self)) }
     }
 
     /// The last step, where there is one.
-    fn settle(self) -> Step {
+    fn settle(self) -> HandshakeStep {
         match self.access {
-            Access::ReadWrite => Step::Ready(self.protocol),
-            Access::ReadOnly => next(State::ReadOnly(self.protocol)),
+            Access::ReadWrite => HandshakeStep::Ready(self.protocol),
+            Access::ReadOnly => next(HandshakeState::ReadOnly(self.protocol)),
         }
     }
 }
 
-fn next(state: State) -> Step {
-    Step::Next(Handshake(state))
+fn next(state: HandshakeState) -> HandshakeStep {
+    HandshakeStep::Next(Handshake(state))
 }
 
 /// RESP2, as before Redis 6.
-fn without_hello(login: Login) -> Step {
-    let then = Place::of(&login, Protocol::Resp2);
+fn without_hello(login: RedisLogin) -> HandshakeStep {
+    let then = SessionSetup::of(&login, RespVersion::Resp2);
     match login.credentials {
-        Some(credentials) => next(State::Auth { credentials, then }),
-        None => next(State::Name(then)),
+        Some(credentials) => next(HandshakeState::Auth { credentials, then }),
+        None => next(HandshakeState::Name(then)),
     }
 }
 
 /// The dialect that a greeting names under `proto`. A server that greets in RESP2 does not say it in a map.
-fn protocol(greeting: &Reply) -> Protocol {
+fn protocol(greeting: &Reply) -> RespVersion {
     let is_resp3 = |(name, value): &(Reply, Reply)| {
         matches!(name, Reply::Bulk(name) | Reply::Simple(name) if name == "proto")
             && *value == Reply::Integer(3)
     };
     if matches!(greeting, Reply::Map(pairs) if pairs.iter().any(is_resp3)) {
-        Protocol::Resp3
+        RespVersion::Resp3
     } else {
-        Protocol::Resp2
+        RespVersion::Resp2
     }
 }
 

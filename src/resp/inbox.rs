@@ -7,8 +7,8 @@
 
 use bytes::BytesMut;
 
-use super::decode::Decoder;
-use super::malformed::Malformed;
+use super::decode::ReplyDecoder;
+use super::protocol_error::ProtocolError;
 use super::reply::Frame;
 use crate::limits::{REDIS_READ_BYTES, REDIS_READ_ROOM_BYTES_MIN};
 
@@ -16,7 +16,7 @@ use crate::limits::{REDIS_READ_BYTES, REDIS_READ_ROOM_BYTES_MIN};
 #[derive(Debug)]
 pub struct Inbox {
     buffer: BytesMut,
-    decoder: Decoder,
+    decoder: ReplyDecoder,
     /// The buffer was made for one large reply.
     outsized: bool,
 }
@@ -26,7 +26,7 @@ impl Inbox {
     pub fn new() -> Self {
         Self {
             buffer: BytesMut::with_capacity(REDIS_READ_BYTES),
-            decoder: Decoder::default(),
+            decoder: ReplyDecoder::default(),
             outsized: false,
         }
     }
@@ -52,7 +52,7 @@ impl Inbox {
     }
 
     /// The next frame, if it is there as a whole. After an error nothing that comes has a meaning.
-    pub fn frame(&mut self) -> Result<Option<Frame>, Malformed> {
+    pub fn frame(&mut self) -> Result<Option<Frame>, ProtocolError> {
         self.decoder.decode(&mut self.buffer)
     }
 

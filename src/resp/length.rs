@@ -3,14 +3,14 @@
 //! Plain decimal digits and no more: no sign, no space. What redis-protocol later reads as a number is then
 //! the same number, and what it would read and we would not is refused here.
 
-use super::malformed::Malformed;
+use super::protocol_error::ProtocolError;
 
 /// Digits of 2^64.
 pub(super) const DIGITS_MAX: usize = 20;
 
 /// What is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
+pub(super) enum FrameLength {
     /// So many bytes or elements.
     Of(usize),
     /// That there is nothing.
@@ -21,41 +21,41 @@ pub(super) enum Length {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Header {
     /// What it says, and its bytes with the line end.
-    Whole(Length, usize),
+    Whole(FrameLength, usize),
     /// It lacks so many bytes at least.
     NotYet(usize),
 }
 
 /// Reads the header line at the beginning of `bytes`, behind the type byte.
-pub(super) fn read(bytes: &[u8]) -> Result<Header, Malformed> {
+pub(super) fn read(bytes: &[u8]) -> Result<Header, ProtocolError> {
     let (length, digits) = match bytes {
-        [b'?', ..] => return Err(Malformed::Streamed),
-        [b'-'] => (Length::Nil, 1),
-        [b'-', b'1', ..] => (Length::Nil, 2),
+        [b'?', ..] => return Err(ProtocolError::Streamed),
+        [b'-'] => (FrameLength::Nil, 1),
+        [b'-', b'1', ..] => (FrameLength::Nil, 2),
         _ => decimal(bytes)?,
     };
     match bytes.get(digits..) {
         Some([b'\r', b'\n', ..]) if digits > 0 => Ok(Header::Whole(length, digits + 2)),
         Some([b'\r']) if digits > 0 => Ok(Header::NotYet(1)),
         None | Some([]) => Ok(Header::NotYet(2)),
-        Some(_) => Err(Malformed::Length),
+        Some(_) => Err(ProtocolError::Length),
     }
 }
 
 /// The number at the beginning of `text`, and how many digits it has.
-fn decimal(text: &[u8]) -> Result<(Length, usize), Malformed> {
+fn decimal(text: &[u8]) -> Result<(FrameLength, usize), ProtocolError> {
     let mut value = 0_usize;
     let mut digits = 0;
     for digit in text.iter().take_while(|byte| byte.is_ascii_digit()) {
         let next = value.checked_mul(10).and_then(|tens| tens.checked_add(usize::from(digit - b'0')));
-        value = next.ok_or(Malformed::Length)?;
+        value = next.ok_or(ProtocolError::Length)?;
         digits += 1;
         // Leading zeros could go on for ever.
         if digits > DIGITS_MAX {
-            return Err(Malformed::Length);
+            return Err(ProtocolError::Length);
         }
     }
-    Ok((Length::Of(value), digits))
+    Ok((FrameLength::Of(value), digits))
 }
 
 #[cfg(test)]
@@ -65,28 +65,28 @@ mod tests {
     #[test]
     fn lengths_and_what_only_looks_like_one() {
         let whole = |length, bytes| Ok(Header::Whole(length, bytes));
-        let rows: &[(&str, Result<Header, Malformed>)] = &[
-            ("3\r\nabc", whole(Length::Of(3), 3)),
-            ("0\r\n", whole(Length::Of(0), 3)),
-            ("007\r\n", whole(Length::Of(7), 5)),
-            ("18446744073709551615\r\n", whole(Length::Of(usize::MAX), 22)),
-            ("-1\r\n", whole(Length::Nil, 4)),
+        let rows: &[(&str, Result<Header, ProtocolError>)] = &[
+            ("3\r\nabc", whole(FrameLength::Of(3), 3)),
+            ("0\r\n", whole(FrameLength::Of(0), 3)),
+            ("007\r\n", whole(FrameLength::Of(7), 5)),
+            ("18446744073709551615\r\n", whole(FrameLength::Of(usize::MAX), 22)),
+            ("-1\r\n", whole(FrameLength::Nil, 4)),
             ("", Ok(Header::NotYet(2))),
             ("-", Ok(Header::NotYet(2))),
             ("-1", Ok(Header::NotYet(2))),
             ("12", Ok(Header::NotYet(2))),
             ("12\r", Ok(Header::NotYet(1))),
-            ("?\r\n", Err(Malformed::Streamed)),
-            ("\r\n", Err(Malformed::Length)),
-            ("\r", Err(Malformed::Length)),
-            ("+1\r\n", Err(Malformed::Length)),
-            ("-2\r\n", Err(Malformed::Length)),
-            ("-12\r\n", Err(Malformed::Length)),
-            ("1 \r\n", Err(Malformed::Length)),
-            ("1\n", Err(Malformed::Length)),
-            ("1\rx", Err(Malformed::Length)),
-            ("18446744073709551616\r\n", Err(Malformed::Length)),
-            ("000000000000000000000", Err(Malformed::Length)),
+            ("?\r\n", Err(ProtocolError::Streamed)),
+            ("\r\n", Err(ProtocolError::Length)),
+            ("\r", Err(ProtocolError::Length)),
+            ("+1\r\n", Err(ProtocolError::Length)),
+            ("-2\r\n", Err(ProtocolError::Length)),
+            ("-12\r\n", Err(ProtocolError::Length)),
+            ("1 \r\n", Err(ProtocolError::Length)),
+            ("1\n", Err(ProtocolError::Length)),
+            ("1\rx", Err(ProtocolError::Length)),
+            ("18446744073709551616\r\n", Err(ProtocolError::Length)),
+            ("000000000000000000000", Err(ProtocolError::Length)),
         ];
         for (text, expected) in rows {
             assert_eq!(read(text.as_bytes()), *expected, "{text:?}");

@@ -20,21 +20,22 @@ mod expected;
 mod handshake;
 mod inbox;
 mod length;
-mod malformed;
 mod outbox;
 mod pipeline;
+mod protocol_error;
 mod reply;
 mod scan;
 pub mod topology;
 
 pub use command::{Command, ScriptName};
 pub use credentials::Credentials;
-pub use expected::Expected;
-pub use handshake::{Access, Handshake, Login, Protocol, Refused, Step};
+pub use expected::ExpectedReply;
+pub use handshake::{Access, Handshake, HandshakeError, HandshakeStep, RedisLogin, RespVersion};
 pub use inbox::Inbox;
-pub use malformed::Malformed;
 pub use outbox::Outbox;
 pub use pipeline::{
-    Arrival, Failure, Full, Order, Patience, Pipeline, Shifted, Ticket, Timing, Urgency, Window,
+    Arrival, CommandSpec, DesyncError, Pipeline, ReplyDeadlines, ReplyFailure, ReplyTiming, Ticket, Urgency,
+    Window, WindowFullError,
 };
+pub use protocol_error::ProtocolError;
 pub use reply::{ErrorKind, ErrorReply, Frame, Reply};

@@ -17,22 +17,22 @@
 
 use std::ops::Range;
 
-use super::length::{self, Header, Length};
-use super::malformed::Malformed;
+use super::length::{self, FrameLength, Header};
+use super::protocol_error::ProtocolError;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, REPLY_LINE_BYTES_MAX};
 
 /// A whole frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Whole {
+pub(super) struct ScannedFrame {
     /// What it is.
-    pub(super) shape: Shape,
+    pub(super) shape: FrameShape,
     /// How many bytes it has.
     pub(super) end: usize,
 }
 
 /// What a frame is, as far as the walk has seen it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum FrameShape {
     /// A value, and where its bytes are.
     Bulk(Range<usize>),
     /// An error, and where its text is.
@@ -49,7 +49,7 @@ pub(super) enum Shape {
 
 /// A walk over one frame, as far as it has got.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(super) struct FrameScan {
     /// Where the present element begins.
     at: usize,
     /// Up to where the present line has been searched for its end.
@@ -69,34 +69,34 @@ pub(super) struct Scan {
 }
 
 /// What the walk meets.
-enum Element {
+enum ScannedElement {
     /// One that is whole, and what it would be as a frame.
-    Whole(Whole),
+    Whole(ScannedFrame),
     /// The head of an aggregate that wants `wanted` elements, and where they begin.
     Opened { wanted: usize, end: usize },
 }
 
-impl Scan {
+impl FrameScan {
     /// Goes on over `bytes`, which begin with the frame and are at least those of the last call. `None` is
     /// "not yet". After an answer other than that the walk is over.
-    pub(super) fn go_on(&mut self, bytes: &[u8]) -> Result<Option<Whole>, Malformed> {
+    pub(super) fn go_on(&mut self, bytes: &[u8]) -> Result<Option<ScannedFrame>, ProtocolError> {
         loop {
             self.missing = 0;
             let Some(element) = self.element(bytes)? else { return Ok(None) };
             let whole = match element {
-                Element::Opened { wanted, end } if wanted > 0 => {
+                ScannedElement::Opened { wanted, end } if wanted > 0 => {
                     self.step(end)?;
                     continue;
                 }
-                Element::Opened { end, .. } => Whole { shape: self.aggregate(), end },
-                Element::Whole(whole) => whole,
+                ScannedElement::Opened { end, .. } => ScannedFrame { shape: self.aggregate(), end },
+                ScannedElement::Whole(whole) => whole,
             };
             self.step(whole.end)?;
             if self.depth == 0 {
                 return Ok(Some(whole));
             }
             if self.close() {
-                return Ok(Some(Whole { shape: self.aggregate(), end: self.at }));
+                return Ok(Some(ScannedFrame { shape: self.aggregate(), end: self.at }));
             }
         }
     }
@@ -107,9 +107,9 @@ impl Scan {
     }
 
     /// Moves on to the next element.
-    fn step(&mut self, end: usize) -> Result<(), Malformed> {
+    fn step(&mut self, end: usize) -> Result<(), ProtocolError> {
         if end > REPLY_BYTES_MAX {
-            return Err(Malformed::Bytes);
+            return Err(ProtocolError::Bytes);
         }
         self.at = end;
         self.searched = end;
@@ -130,15 +130,15 @@ impl Scan {
         true
     }
 
-    fn aggregate(&self) -> Shape {
+    fn aggregate(&self) -> FrameShape {
         match (self.attributes, self.resp3) {
-            (true, _) => Shape::Attributes,
-            (false, true) => Shape::Resp3,
-            (false, false) => Shape::Resp2,
+            (true, _) => FrameShape::Attributes,
+            (false, true) => FrameShape::Resp3,
+            (false, false) => FrameShape::Resp2,
         }
     }
 
-    fn element(&mut self, bytes: &[u8]) -> Result<Option<Element>, Malformed> {
+    fn element(&mut self, bytes: &[u8]) -> Result<Option<ScannedElement>, ProtocolError> {
         let Some(&kind) = bytes.get(self.at) else {
             self.missing = 1;
             return Ok(None);
@@ -149,23 +149,25 @@ impl Scan {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => self.line(kind, bytes),
             b'*' | b'~' | b'>' => self.open(kind, 1, bytes),
             b'%' | b'|' => self.open(kind, 2, bytes),
-            b';' | b'.' => Err(Malformed::Streamed),
-            _ => Err(Malformed::Type),
+            b';' | b'.' => Err(ProtocolError::Streamed),
+            _ => Err(ProtocolError::Type),
         }
     }
 
     /// `$3\r\nabc\r\n`, `!3\r\n...`, `=7\r\ntxt:abc\r\n`, `$-1\r\n`.
-    fn blob(&mut self, kind: u8, bytes: &[u8]) -> Result<Option<Element>, Malformed> {
+    fn blob(&mut self, kind: u8, bytes: &[u8]) -> Result<Option<ScannedElement>, ProtocolError> {
         let Some((length, start)) = self.length(bytes)? else { return Ok(None) };
         let length = match (length, kind) {
-            (Length::Nil, b'$') => return Ok(Some(Element::Whole(Whole { shape: Shape::Nil, end: start }))),
-            (Length::Nil, _) => return Err(Malformed::Length),
+            (FrameLength::Nil, b'$') => {
+                return Ok(Some(ScannedElement::Whole(ScannedFrame { shape: FrameShape::Nil, end: start })));
+            }
+            (FrameLength::Nil, _) => return Err(ProtocolError::Length),
             // The format and its colon; redis-protocol subtracts them unchecked.
-            (Length::Of(..4), b'=') => return Err(Malformed::Content),
-            (Length::Of(length), _) => length,
+            (FrameLength::Of(..4), b'=') => return Err(ProtocolError::Content),
+            (FrameLength::Of(length), _) => length,
         };
         if length > REPLY_BYTES_MAX - start.min(REPLY_BYTES_MAX) {
-            return Err(Malformed::Bytes);
+            return Err(ProtocolError::Bytes);
         }
         let end = start + length;
         match bytes.get(end..end + 2) {
@@ -175,24 +177,24 @@ impl Scan {
             }
             Some(b"\r\n") => {
                 let shape = match kind {
-                    b'$' => Shape::Bulk(start..end),
-                    b'!' => Shape::Error(start..end),
-                    _ => Shape::Resp3,
+                    b'$' => FrameShape::Bulk(start..end),
+                    b'!' => FrameShape::Error(start..end),
+                    _ => FrameShape::Resp3,
                 };
-                Ok(Some(Element::Whole(Whole { shape, end: end + 2 })))
+                Ok(Some(ScannedElement::Whole(ScannedFrame { shape, end: end + 2 })))
             }
-            Some(_) => Err(Malformed::End),
+            Some(_) => Err(ProtocolError::End),
         }
     }
 
     /// `+OK\r\n`, `-ERR ...\r\n`, `:1\r\n`, `_\r\n`, `,1.5\r\n`, `#t\r\n`, `(123\r\n`.
-    fn line(&mut self, kind: u8, bytes: &[u8]) -> Result<Option<Element>, Malformed> {
+    fn line(&mut self, kind: u8, bytes: &[u8]) -> Result<Option<ScannedElement>, ProtocolError> {
         let start = self.at + 1;
         let from = self.searched.max(start);
         let found = bytes.get(from..).and_then(|rest| rest.windows(2).position(|pair| pair == b"\r\n"));
         let text = start..found.map_or(bytes.len(), |index| from + index);
         if text.len() > REPLY_LINE_BYTES_MAX {
-            return Err(Malformed::LineBytes);
+            return Err(ProtocolError::LineBytes);
         }
         if found.is_none() {
             // The last byte may be the first half of the end.
@@ -202,25 +204,27 @@ impl Scan {
         }
         let end = text.end + 2;
         let shape = match kind {
-            b'-' => Shape::Error(text),
-            b'_' if text.is_empty() => Shape::Nil,
-            b'_' => return Err(Malformed::Content),
-            b'+' | b':' => Shape::Resp2,
-            _ => Shape::Resp3,
+            b'-' => FrameShape::Error(text),
+            b'_' if text.is_empty() => FrameShape::Nil,
+            b'_' => return Err(ProtocolError::Content),
+            b'+' | b':' => FrameShape::Resp2,
+            _ => FrameShape::Resp3,
         };
-        Ok(Some(Element::Whole(Whole { shape, end })))
+        Ok(Some(ScannedElement::Whole(ScannedFrame { shape, end })))
     }
 
     /// `*2\r\n`, `~2\r\n`, `>2\r\n`; `%2\r\n` and `|2\r\n` want two elements for each that they announce.
-    fn open(&mut self, kind: u8, each: usize, bytes: &[u8]) -> Result<Option<Element>, Malformed> {
+    fn open(&mut self, kind: u8, each: usize, bytes: &[u8]) -> Result<Option<ScannedElement>, ProtocolError> {
         let Some((length, end)) = self.length(bytes)? else { return Ok(None) };
         let wanted = match (length, kind) {
-            (Length::Nil, b'*') => return Ok(Some(Element::Whole(Whole { shape: Shape::Nil, end }))),
-            (Length::Nil, _) => return Err(Malformed::Length),
-            (Length::Of(length), _) => length.saturating_mul(each),
+            (FrameLength::Nil, b'*') => {
+                return Ok(Some(ScannedElement::Whole(ScannedFrame { shape: FrameShape::Nil, end })));
+            }
+            (FrameLength::Nil, _) => return Err(ProtocolError::Length),
+            (FrameLength::Of(length), _) => length.saturating_mul(each),
         };
         if wanted > REPLY_ELEMENTS_MAX - self.elements {
-            return Err(Malformed::Elements);
+            return Err(ProtocolError::Elements);
         }
         self.elements += wanted;
         if kind == b'|' {
@@ -232,14 +236,14 @@ impl Scan {
             }
         }
         if wanted > 0 {
-            *self.open.get_mut(self.depth).ok_or(Malformed::Depth)? = wanted;
+            *self.open.get_mut(self.depth).ok_or(ProtocolError::Depth)? = wanted;
             self.depth += 1;
         }
-        Ok(Some(Element::Opened { wanted, end }))
+        Ok(Some(ScannedElement::Opened { wanted, end }))
     }
 
     /// The length in the present header line, and where that line ends.
-    fn length(&mut self, bytes: &[u8]) -> Result<Option<(Length, usize)>, Malformed> {
+    fn length(&mut self, bytes: &[u8]) -> Result<Option<(FrameLength, usize)>, ProtocolError> {
         let start = self.at + 1;
         Ok(match length::read(bytes.get(start..).unwrap_or_default())? {
             Header::Whole(length, line) => Some((length, start + line)),

@@ -9,10 +9,10 @@
 use tokio::sync::watch;
 
 use super::ledger::Ledger;
-use crate::redis::Unavailable;
+use crate::redis::CommandError;
 
 /// Where the purge clock stands, or why that cannot be said.
-pub(super) type Answer = Result<Ledger, Unavailable>;
+pub(super) type Answer = Result<Ledger, CommandError>;
 
 /// The question for the purge clock, of one worker.
 pub(super) struct Asking(watch::Sender<State>);
@@ -135,9 +135,9 @@ mod tests {
         assert!(poll(&mut second).is_pending());
         assert_eq!(sent.get(), 2, "the next one asks");
         assert!(poll(&mut third).is_pending());
-        answers.into_iter().nth(1).unwrap().send(Err(Unavailable::Timeout)).unwrap();
-        assert_eq!(poll(&mut second), Poll::Ready(Err(Unavailable::Timeout)));
-        assert_eq!(poll(&mut third), Poll::Ready(Err(Unavailable::Timeout)));
+        answers.into_iter().nth(1).unwrap().send(Err(CommandError::Timeout)).unwrap();
+        assert_eq!(poll(&mut second), Poll::Ready(Err(CommandError::Timeout)));
+        assert_eq!(poll(&mut third), Poll::Ready(Err(CommandError::Timeout)));
         assert_eq!(sent.get(), 2);
     }
 }

@@ -25,7 +25,7 @@ use super::trust::Trust;
 use crate::entry::{self, TagDigest, Tick};
 use crate::key::Target;
 use crate::limits::{CLOCK_OUTRUN_MAX, COUNTERS_MAX};
-use crate::redis::Seats;
+use crate::redis::TrackingTable;
 use crate::time::Timestamp;
 
 /// The purges, as this process knows them.
@@ -39,7 +39,7 @@ pub(super) struct Clock {
     moves: AtomicU64,
     ledger: RwLock<Known<Ledger>>,
     counters: Cache<u128, Known<Counter>>,
-    seats: Arc<Seats>,
+    seats: Arc<TrackingTable>,
 }
 
 /// In a view: whether the ledger is still trusted has to be asked.
@@ -77,7 +77,7 @@ pub(super) enum Verdict {
 
 impl Clock {
     /// Nothing is known.
-    pub(super) fn new(seats: Arc<Seats>) -> Arc<Self> {
+    pub(super) fn new(seats: Arc<TrackingTable>) -> Arc<Self> {
         Arc::new(Self {
             view: AtomicU64::new(0),
             views: AtomicU64::new(0),
@@ -371,7 +371,7 @@ mod tests {
 
     /// A clock that has been read, the entry that was fetched then, and whoever would bring news.
     fn read() -> (Arc<Clock>, Ledger, Bytes, impl Sized) {
-        let seats = Seats::new();
+        let seats = TrackingTable::new();
         let (presence, witness) = seats.take();
         let (clock, ledger) = (Clock::new(seats), Ledger::new());
         clock.learn(ledger.clone(), Trust::Tracked(witness.unwrap()));

@@ -20,7 +20,7 @@ use super::{Found, Look, Said, Store, Tier};
 use crate::entry::{Checksum, Entry, Kind, Lineage, Standing, Stored};
 use crate::key::{CacheKey, Target};
 use crate::limits::MEMORY_ALONE_AFTER;
-use crate::redis::{Client, Command, Reading, Reply, Unavailable};
+use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 
 impl Store {
     /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip, and another one where
@@ -132,7 +132,7 @@ impl Store {
         key: &CacheKey,
         target: &Target,
         held: Option<Held>,
-        why: Unavailable,
+        why: CommandError,
     ) -> Look {
         self.metrics.lookup(Lookup::Unavailable);
         let said = Said::by(why);
@@ -154,7 +154,7 @@ impl Store {
         bytes: &Bytes,
         target: &Target,
         mut told: Told,
-    ) -> Result<(Fate, u64), Unavailable> {
+    ) -> Result<(Fate, u64), CommandError> {
         loop {
             match self.shared.clock.judge(bytes, target, Footing::Firm(&told)) {
                 Verdict::Fate(fate, view) => return Ok((fate, view)),
@@ -170,7 +170,7 @@ impl Store {
         }
     }
 
-    async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+    async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
         match &self.fleet {
             Some(fleet) => fleet.learn_clock(redis).await,
             None => self.shared.learn_clock(redis).await,
@@ -205,7 +205,7 @@ impl Store {
         key: &CacheKey,
         name: &[u8],
         bytes: Bytes,
-        reading: &Reading,
+        reading: &TrackedVersion,
         fate: Fate,
         view: u64,
     ) -> Look {
@@ -291,8 +291,8 @@ impl Found {
 
 impl Said {
     /// Whoever refuses refuses again.
-    fn by(why: Unavailable) -> Self {
-        if matches!(why, Unavailable::Server(_)) { Self::All } else { Self::Nothing }
+    fn by(why: CommandError) -> Self {
+        if matches!(why, CommandError::Server(_)) { Self::All } else { Self::Nothing }
     }
 }
 
@@ -306,7 +306,7 @@ impl Look {
 pub(super) fn may_be_alone(redis: &Client, name: &[u8], held: &Held) -> bool {
     match held.trust {
         Trust::Always | Trust::Until(_) | Trust::Arriving(_) => true,
-        Trust::Tracked(_) | Trust::Outrun(..) => redis.away_for(name) >= MEMORY_ALONE_AFTER,
+        Trust::Tracked(_) | Trust::Outrun(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
     }
 }
 

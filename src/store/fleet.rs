@@ -6,7 +6,7 @@
 //!
 //! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts nothing that it has read
 //! (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is asked at every server, on channels of that
-//! server's own, since a worker may hear some of them and not others ([`Herald`]).
+//! server's own, since a worker may hear some of them and not others ([`FleetChannel`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use super::sync::{Answer, Question, Tally, hexadecimal};
 use super::together::together;
 use super::{CLOCK_NAME, LEASE_PREFIX, Shared, TAG_PREFIX};
 use crate::limits::PURGE_SYNCS_MAX;
-use crate::redis::{Client, Herald, Listener, Unavailable};
+use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
 use crate::time;
 
 /// One worker's ear.
@@ -129,14 +129,14 @@ impl Fleet {
         redis: &Client,
         names: Vec<u128>,
         patience: Duration,
-    ) -> Result<Synced, Unavailable> {
+    ) -> Result<Synced, CommandError> {
         let id = fastrand::u64(..);
         let (answered, mut answers) = watch::channel(Tally::default());
         self.answers.borrow_mut().insert(id, answered);
         let _waiting = Waiting(self, id);
         let question = Question { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
-        let heralds = redis.heralds();
-        let told = self.tell(&heralds, &self.sync_channel, &question.to_string()).await;
+        let fleet_channels = redis.fleet_channels();
+        let told = self.tell(&fleet_channels, &self.sync_channel, &question.to_string()).await;
         let unasked = told.iter().filter(|told| told.is_err()).count();
         if let Some(Err(why)) = told.first().filter(|_| unasked == told.len()) {
             return Err(*why);
@@ -149,10 +149,10 @@ impl Fleet {
             return Ok(Synced { nodes: tally.nodes(), confirmed: tally.nodes() });
         }
         // Of which node it is that has been silent, nobody knows.
-        let counted = self.tell(&heralds, &self.nodes_channel, "").await;
+        let counted = self.tell(&fleet_channels, &self.nodes_channel, "").await;
         let most = counted.into_iter().flatten().max().unwrap_or(0);
         let nodes = most.max(tally.nodes()).max(1);
-        Ok(Synced { nodes, confirmed: tally.whole_nodes(heralds.len()).min(nodes - 1) })
+        Ok(Synced { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
     }
 
     /// Answers the questions of others, and this worker's own, for as long as it lives.
@@ -168,16 +168,16 @@ impl Fleet {
                 self.shared.outdate(*name);
             }
             self.shared.clock.moved();
-            let heralds = redis.heralds();
-            together(heralds.iter().map(|herald| self.answer(herald, &questions))).await;
+            let fleet_channels = redis.fleet_channels();
+            together(fleet_channels.iter().map(|channel| self.answer(channel, &questions))).await;
         }
     }
 
     /// Answers what was asked at one server.
-    async fn answer(&self, herald: &Herald, questions: &[(&Bytes, Question)]) {
-        let mut asked = questions.iter().filter(|(suffix, _)| *suffix == herald.suffix()).peekable();
+    async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, Question)]) {
+        let mut asked = questions.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
         if asked.peek().is_some() {
-            herald.settle().await;
+            channel.flush_invalidations().await;
             self.shared.clock.settled();
         }
         let now = time::now();
@@ -186,7 +186,7 @@ impl Fleet {
             self.metrics.caught_up(Change::Purge, now.since(*asked));
             let answer = Answer { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
             // Who asks has given up by then, or asks again.
-            let _ = herald.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
+            let _ = channel.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
         }
     }
 
@@ -201,13 +201,18 @@ impl Fleet {
     }
 
     /// Reads the purge clock: however many requests want to know it, this worker asks one question at a time.
-    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
         self.asking.ask(self.shared.learn_clock(redis)).await
     }
 
     /// Publishes at every server: how many have heard it at each.
-    async fn tell(&self, heralds: &[Herald], channel: &[u8], message: &str) -> Vec<Result<u32, Unavailable>> {
-        together(heralds.iter().map(|herald| herald.publish(channel, message.as_bytes()))).await
+    async fn tell(
+        &self,
+        servers: &[FleetChannel],
+        channel: &[u8],
+        message: &str,
+    ) -> Vec<Result<u32, CommandError>> {
+        together(servers.iter().map(|server| server.publish(channel, message.as_bytes()))).await
     }
 }
 
@@ -220,7 +225,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Listener for Fleet {
+impl TrackingListener for Fleet {
     fn invalidated(&self, key: &[u8]) {
         let Some(name) = key.strip_prefix(self.shared.options.key_prefix.as_bytes()) else { return };
         let Ok(name) = std::str::from_utf8(name) else { return };
@@ -241,7 +246,7 @@ impl Listener for Fleet {
         }
     }
 
-    fn forsaken(&self) {
+    fn tracking_lost(&self) {
         self.shared.clock.forsaken();
         self.leases.forsaken();
     }

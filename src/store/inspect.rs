@@ -13,7 +13,7 @@ use super::memory::Held;
 use super::{Found, Store, Tier};
 use crate::entry::{Checksum, Damage, Kind, Lineage, Standing, Stored};
 use crate::key::{CacheKey, Target};
-use crate::redis::{Command, Reply, Unavailable};
+use crate::redis::{Command, CommandError, Reply};
 
 /// What stands under one key.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Store {
                 let judged = if holds {
                     self.judged(redis, &held.bytes, target, Told::default()).await
                 } else {
-                    Err(Unavailable::NotConnected)
+                    Err(CommandError::NotConnected)
                 };
                 match judged {
                     Ok((fate, _)) => (fate, Confirmation::Confirmed),

@@ -13,7 +13,7 @@ use super::trust::Trust;
 use super::{CLOCK_NAME, Shared, TAG_PREFIX, decimal};
 use crate::entry::TagDigest;
 use crate::limits::CLOCK_KEPT;
-use crate::redis::{Client, Command, Reading, Reply, Unavailable};
+use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::time::{self, millis};
 
 /// What one request was told of purges.
@@ -37,7 +37,7 @@ impl Told {
 
 impl Shared {
     /// Reads the purge clock, and begins one where there is none.
-    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, Unavailable> {
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
         let name = self.clock_name();
         let get = Command::Get { key: &name };
         let (mut reply, mut reading) = redis.read(&get).await?;
@@ -56,7 +56,7 @@ impl Shared {
             begun?;
             (reply, reading) = read?;
         }
-        let ledger = ledger(&reply).ok_or(Unavailable::Malformed)?;
+        let ledger = ledger(&reply).ok_or(CommandError::Malformed)?;
         if let Some(trust) = self.remembered(redis, &name, &reading) {
             self.clock.learn(ledger.clone(), trust);
         }
@@ -68,7 +68,7 @@ impl Shared {
         &self,
         redis: &Client,
         tag: TagDigest,
-    ) -> Result<Option<Counter>, Unavailable> {
+    ) -> Result<Option<Counter>, CommandError> {
         let name = self.tag_name(tag);
         let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
         let counter = if let Reply::Bulk(bytes) = &reply { Counter::parse(bytes) } else { None };
@@ -79,8 +79,8 @@ impl Shared {
     }
 
     /// For how long what was read may be believed by others than who read it; `None` if not at all.
-    pub(super) fn remembered(&self, redis: &Client, name: &[u8], reading: &Reading) -> Option<Trust> {
-        match reading.witness(name) {
+    pub(super) fn remembered(&self, redis: &Client, name: &[u8], reading: &TrackedVersion) -> Option<Trust> {
+        match reading.token(name) {
             Some(witness) => Some(Trust::Tracked(witness)),
             None if redis.is_tracking(name) => None,
             None => Some(Trust::Until(time::instant() + self.options.memory_ttl)),

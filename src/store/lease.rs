@@ -30,7 +30,7 @@ use super::scripts::{self, LEASE};
 use super::{Claim, LEASE_PREFIX, Store, decimal};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, FETCH_LEASE_RENEWED};
-use crate::redis::{Client, Command, Reply, Unavailable};
+use crate::redis::{Client, Command, CommandError, Reply};
 use crate::time::{self, millis};
 
 /// Whose turn it is to fetch.
@@ -89,7 +89,7 @@ impl Store {
         let token = Bytes::from(format!("{:016x}", fastrand::u64(..)));
         match redis.command(&Command::SetNew { key: &name, value: &token, ttl: FETCH_LEASE }).await {
             // Without an answer it may be ours: then it has to be given back.
-            Ok(Reply::Simple(_)) | Err(Unavailable::Timeout) => {
+            Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
                 (Turn::Ours(self.keep_up(redis, name, token)), Leased::Taken)
             }
             Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + patience).await,
@@ -128,7 +128,7 @@ async fn await_end(
         if *awaited.get_or_insert_with(|| token.clone()) != token {
             return (Turn::Over, Leased::Awaited);
         }
-        let is_heard = reading.witness(name).is_some();
+        let is_heard = reading.token(name).is_some();
         if !is_heard && !waiting.news.has_changed().unwrap_or(false) {
             return (Turn::Anybodys, Leased::Unavailable);
         }

@@ -47,7 +47,7 @@ use tokio::time::timeout;
 use crate::entry::{Decoder, Lineage, Stored};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
-use crate::redis::{Board, Client, Deployment, Seats, Tracking};
+use crate::redis::{Client, Deployment, StatsBoard, TrackingOptions, TrackingTable};
 use crate::telemetry::Registry;
 use crate::time::{self, Timestamp};
 use clock::Clock;
@@ -137,7 +137,7 @@ pub struct Shared {
     memory: Option<Arc<Memory>>,
     watches: Arc<Watches>,
     clock: Arc<Clock>,
-    seats: Arc<Seats>,
+    seats: Arc<TrackingTable>,
     health: Arc<health::Remembered>,
     node: Arc<Node>,
     /// When memory let go of an entry of which Redis had news: of the last ones.
@@ -154,7 +154,7 @@ impl Shared {
         if let Some(memory) = &memory {
             metrics::watch_memory(memory, registry);
         }
-        let seats = Seats::new();
+        let seats = TrackingTable::new();
         let hot = HotKeys::new(options.warm_keys).map(Arc::new);
         Self {
             options: Arc::new(options),
@@ -183,7 +183,7 @@ pub struct Store {
     shared: Shared,
     redis: Option<Client>,
     /// Where the process' connections to Redis write down how they do.
-    board: Option<Board>,
+    board: Option<StatsBoard>,
     fleet: Option<Rc<Fleet>>,
     decoder: Decoder,
     metrics: Rc<Metrics>,
@@ -212,7 +212,7 @@ impl Store {
             Some(deployment) => {
                 let (fleet, questions) = Fleet::new(shared.clone(), Rc::clone(&metrics));
                 let listener = Rc::clone(&fleet) as Rc<_>;
-                let tracking = Tracking::new(Arc::clone(&shared.seats), listener, fleet.channels());
+                let tracking = TrackingOptions::new(Arc::clone(&shared.seats), listener, fleet.channels());
                 let board = deployment.server.board.clone();
                 let client = Client::open_tracking(deployment, tracking, registry);
                 attending.spawn_local(Rc::clone(&fleet).attend(client.clone(), questions));
@@ -241,7 +241,7 @@ impl Store {
 
     /// What each server of Redis has done since the start, by its address.
     pub fn servers(&self) -> Vec<(String, ServerState)> {
-        self.board.as_ref().map(Board::servers).unwrap_or_default()
+        self.board.as_ref().map(StatsBoard::servers).unwrap_or_default()
     }
 
     /// Whether there is any tier to store in.

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use crate::entry::TagDigest;
 use crate::key::{Authority, BadTarget, CacheKey, Scheme, Target};
 use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PREFIXES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
-use crate::redis::Unavailable;
+use crate::redis::CommandError;
 
 /// What a purge is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Purged {
 pub enum PurgeFailed {
     /// Redis did not do its part. This process has purged its memory.
     #[error("{0}")]
-    Redis(#[from] Unavailable),
+    Redis(#[from] CommandError),
     /// More than one purge may be of.
     #[error("a purge may be of {PURGE_SCOPES_MAX} things at most")]
     TooMany,

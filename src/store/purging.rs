@@ -2,7 +2,7 @@
 //!
 //! First Redis is told, one key at a time: a tombstone for a resource, the clock and then a counter for whatever has many
 //! members. From then on no reader of Redis finds what was purged, and no fetch that began before stores it. Where another
-//! server may take over, a replica has to have it before it counts as done ([`Client::secure`]). Then the fleet is
+//! server may take over, a replica has to have it before it counts as done ([`Client::wait_replicated`]). Then the fleet is
 //! asked to catch up ([`Fleet::sync`](super::fleet::Fleet::sync)); when it has, nobody's memory has it either.
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use crate::key::CacheKey;
 use crate::limits::{
     CLOCK_KEPT, FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX,
 };
-use crate::redis::{Client, Command, Herald, Reply, Unavailable};
+use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
 use crate::time::{self, Timestamp, millis};
 
 impl Store {
@@ -38,7 +38,7 @@ impl Store {
         for key in &keys {
             self.shared.watches.changed(key.short());
         }
-        let era = self.redis.as_ref().map(Client::era);
+        let era = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let Some(((redis, fleet), era)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(era) else {
             done.into_iter().collect::<Result<(), _>>()?;
@@ -46,11 +46,11 @@ impl Store {
         };
         done.into_iter().collect::<Result<(), _>>()?;
         let names = keys.iter().map(CacheKey::short).collect();
-        tokio::time::sleep(redis.unsettled_for()).await;
+        tokio::time::sleep(redis.failover_grace()).await;
         let written: Vec<_> = scopes.iter().flat_map(|scope| self.written(scope)).collect();
-        redis.secure(era, &written).await?;
+        redis.wait_replicated(era, &written).await?;
         let Synced { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
-        if nodes > 0 && redis.heralds().iter().all(Herald::is_tracking) {
+        if nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
             return Ok(Purged { nodes, confirmed });
         }
         // Not everything is tracked: what memory has anywhere is gone when its time is up.
@@ -88,7 +88,7 @@ impl Store {
         }
     }
 
-    async fn buried(&self, key: &CacheKey, lineage: Lineage) -> Result<(), Unavailable> {
+    async fn buried(&self, key: &CacheKey, lineage: Lineage) -> Result<(), CommandError> {
         self.forget(key);
         let Some(redis) = &self.redis else { return Ok(()) };
         let name = self.name(key);
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// A soft purge of one resource.
-    async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), Unavailable> {
+    async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), CommandError> {
         let (lineage, now) = (Lineage::new(), time::now());
         let Some(redis) = &self.redis else {
             self.outdate_in_memory(key, lineage, now);

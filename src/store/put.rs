@@ -19,7 +19,7 @@ use super::{Claim, Store, decimal};
 use crate::entry::{self, LINEAGE_BYTES, STAMP_BYTES, Stamp, Stored, TagDigest};
 use crate::key::CacheKey;
 use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
-use crate::redis::{Client, Command, ErrorKind, Reading, Reply, Unavailable};
+use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
 use crate::time::{self, millis};
 
 /// What a fetch has brought is of before a change, and has not been stored.
@@ -90,7 +90,7 @@ impl Store {
             }
             Err(error) => {
                 self.metrics.write_lost();
-                if error == Unavailable::Server(ErrorKind::Oom) {
+                if error == CommandError::Server(ErrorKind::Oom) {
                     self.no_room.set(Some(time::instant()));
                 }
                 // News that were not of this may have been of a purge.
@@ -110,7 +110,7 @@ impl Store {
         bytes: &Bytes,
         lifetime: Duration,
         claim: &Claim,
-    ) -> Result<Written, Unavailable> {
+    ) -> Result<Written, CommandError> {
         let look = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
         let set = Command::Set { key: name, value: bytes, ttl: lifetime };
         if *key != claim.resource {
@@ -228,13 +228,13 @@ enum Written {
     /// Its key has been purged since.
     Refused,
     /// It stands there, and this was read behind it.
-    As(Bytes, Reading),
+    As(Bytes, TrackedVersion),
     /// It stands there.
     Unread,
 }
 
 impl Written {
-    fn of(read: Result<(Reply, Reading), Unavailable>) -> Self {
+    fn of(read: Result<(Reply, TrackedVersion), CommandError>) -> Self {
         match read {
             Ok((Reply::Bulk(head), reading)) => Self::As(head, reading),
             Ok(_) | Err(_) => Self::Unread,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::redis::{Client, Command, ErrorKind, Reading, Reply, ScriptName, Unavailable};
+use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, ScriptName, TrackedVersion};
 
 /// A script and the digest that servers know it by.
 pub(super) struct Script {
@@ -39,8 +39,8 @@ pub(super) static LIST: Script =
     Script { text: include_str!("scripts/list.lua"), digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1" };
 
 /// Whether the server lets nobody, or not us, run scripts.
-pub(super) fn is_refused(error: Unavailable) -> bool {
-    matches!(error, Unavailable::Server(ErrorKind::NoPerm | ErrorKind::UnknownCommand))
+pub(super) fn is_refused(error: CommandError) -> bool {
+    matches!(error, CommandError::Server(ErrorKind::NoPerm | ErrorKind::UnknownCommand))
 }
 
 impl Script {
@@ -50,9 +50,9 @@ impl Script {
         redis: &Client,
         key: &[u8],
         arguments: &[Bytes],
-    ) -> Result<Reply, Unavailable> {
+    ) -> Result<Reply, CommandError> {
         match redis.command(&self.call(ScriptName::Digest(self.digest), key, arguments)).await {
-            Err(Unavailable::Server(ErrorKind::NoScript)) => {
+            Err(CommandError::Server(ErrorKind::NoScript)) => {
                 redis.command(&self.call(ScriptName::Text(self.text), key, arguments)).await
             }
             known => known,
@@ -66,10 +66,10 @@ impl Script {
         key: &[u8],
         arguments: &[Bytes],
         read: &Command<'_>,
-    ) -> (Result<Reply, Unavailable>, Result<(Reply, Reading), Unavailable>) {
+    ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
         let by_digest = self.call(ScriptName::Digest(self.digest), key, arguments);
         match redis.change_and_read(&by_digest, read).await {
-            (Err(Unavailable::Server(ErrorKind::NoScript)), _) => {
+            (Err(CommandError::Server(ErrorKind::NoScript)), _) => {
                 redis.change_and_read(&self.call(ScriptName::Text(self.text), key, arguments), read).await
             }
             known => known,

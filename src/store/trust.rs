@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::redis::{Seats, Witness};
+use crate::redis::{TrackingTable, TrackingToken};
 use crate::time;
 
 /// Why something that is remembered is still so.
@@ -11,10 +11,10 @@ pub(super) enum Trust {
     /// Nobody else could change it.
     Always,
     /// Redis would have said otherwise.
-    Tracked(Witness),
+    Tracked(TrackingToken),
     /// Redis has said otherwise, and is being asked what it is now: of the purge clock, until then, and not for long. The
     /// connection that brought it is still there.
-    Outrun(Witness, Instant),
+    Outrun(TrackingToken, Instant),
     /// It is not old.
     Until(Instant),
     /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on *their* way are of what was
@@ -23,11 +23,11 @@ pub(super) enum Trust {
 }
 
 impl Trust {
-    pub(super) fn holds(self, seats: &Seats) -> bool {
+    pub(super) fn holds(self, seats: &TrackingTable) -> bool {
         match self {
             Self::Always => true,
-            Self::Tracked(witness) => seats.is_true(witness),
-            Self::Outrun(witness, moment) => seats.is_true(witness) && time::instant() <= moment,
+            Self::Tracked(witness) => seats.is_valid(witness),
+            Self::Outrun(witness, moment) => seats.is_valid(witness) && time::instant() <= moment,
             Self::Until(moment) | Self::Arriving(moment) => time::instant() <= moment,
         }
     }

@@ -47,7 +47,7 @@ impl Proxy {
         until("the pool to be up", || {
             self.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0
                 && self.metric(r#"cachewarp_redis_connections{state="connecting"}"#) == 0.0
-                && self.metric(r#"cachewarp_redis_connections{state="resting"}"#) == 0.0
+                && self.metric(r#"cachewarp_redis_connections{state="disconnected"}"#) == 0.0
         });
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use cachewarp::redis::{Access, Address, Board, Client, Deployment, Endpoint, Options, Topology};
+use cachewarp::redis::{Access, Address, Client, Deployment, Endpoint, Options, StatsBoard, Topology};
 use cachewarp::telemetry::Registry;
 use cachewarp::tls;
 use tokio::task::{JoinSet, LocalSet, yield_now};

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cachewarp::redis::{Address, Options, Pool};
+use cachewarp::redis::{Address, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local, yield_now};
 
@@ -33,7 +33,7 @@ pub(crate) async fn until(is_so: impl Fn() -> bool) {
 
 /// A pool, and callers that ask without a pause, each for its own key, whose value is the key.
 pub(crate) struct Load {
-    pub(crate) pool: Pool,
+    pub(crate) pool: RedisPool,
     registry: Registry,
     callers: Vec<JoinHandle<()>>,
     counts: Rc<Counts>,
@@ -52,7 +52,7 @@ impl Load {
 
     pub(crate) async fn with(options: Options) -> Self {
         let (registry, waits) = (Registry::new(), Waits::up_to(options.command_timeout));
-        let pool = Pool::open(options, &registry);
+        let pool = RedisPool::open(options, &registry);
         until(|| pool.is_connected()).await;
         let counts = Rc::new(Counts { right: Cell::default(), enough: Cell::default(), waits });
         let callers = (0..32)
@@ -86,7 +86,7 @@ impl Load {
     }
 }
 
-async fn ask(pool: Pool, key: String, counts: Rc<Counts>) {
+async fn ask(pool: RedisPool, key: String, counts: Rc<Counts>) {
     let waits = &counts.waits;
     while !counts.enough.get() {
         match waits.time(pool.get(key.as_bytes())).await {

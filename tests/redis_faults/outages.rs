@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachewarp::redis::{Address, Options, Pool, Unavailable};
+use cachewarp::redis::{Address, CommandError, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
 use cachewarp::tls;
@@ -229,7 +229,7 @@ fn tls_that_ends_in_the_middle_of_a_record() {
     let (_, port) = authority.rsplit_once(':').unwrap();
     on_one_thread(async {
         let relay = Relay::before(SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))).await;
-        let pool = Pool::open(
+        let pool = RedisPool::open(
             Options {
                 address: Address::Tls { host: "localhost".to_owned(), port: relay.port },
                 tls: tls::Options { ca_file: Some(front.ca_file().into()), identity: None },
@@ -251,7 +251,7 @@ fn tls_that_ends_in_the_middle_of_a_record() {
                 })
                 .collect();
             for caller in callers {
-                assert_eq!(caller.await.unwrap(), Err(Unavailable::Closed), "cut behind {cut} bytes");
+                assert_eq!(caller.await.unwrap(), Err(CommandError::Closed), "cut behind {cut} bytes");
             }
             until(|| pool.is_connected()).await;
             assert_eq!(pool.get(b"key").await, Ok(Some("key".into())), "cut behind {cut} bytes");

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Pool, Unavailable};
+use cachewarp::redis::{CommandError, RedisPool};
 use cachewarp::resp::ErrorKind;
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
@@ -63,7 +63,7 @@ fn a_disk_that_is_full_refuses_writes_and_nothing_else() {
         let redis = Arc::new(Redis::start_with(&["--dbfilename", "taken"]));
         // As an argument it would come second, and Redis 6 keeps to the first.
         assert_eq!(redis.command(&["CONFIG", "SET", "save", "3600 1"]), Value::Simple("OK".into()));
-        let pool = Pool::open(options(redis.addr().port(), 2), &Registry::new());
+        let pool = RedisPool::open(options(redis.addr().port(), 2), &Registry::new());
         until(|| pool.is_connected()).await;
         while pool.set(b"k", "k".into(), TTL).await.is_err() {}
         let server = Arc::clone(&redis);
@@ -75,7 +75,7 @@ fn a_disk_that_is_full_refuses_writes_and_nothing_else() {
             while !server.command(&["INFO", "persistence"]).text().contains("rdb_last_bgsave_status:err") {}
         })
         .await;
-        let refused = Err(Unavailable::Server(ErrorKind::Misconfigured));
+        let refused = Err(CommandError::Server(ErrorKind::Misconfigured));
         until_is(|| pool.set(b"k", "k".into(), TTL), refused).await;
         until_is(|| pool.get(b"k"), Ok(Some("k".into()))).await;
         pool.close().await;
@@ -124,7 +124,7 @@ fn loading_at_restart_under_load() {
 fn a_server_that_is_away_is_not_stormed() {
     on_one_thread(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let pool = Pool::open(options(listener.local_addr().unwrap().port(), 20), &Registry::new());
+        let pool = RedisPool::open(options(listener.local_addr().unwrap().port(), 20), &Registry::new());
         // Accepts, and ends at once, as a server with too many clients does.
         let start = instant();
         let mut attempts = 0_u32;
@@ -134,7 +134,7 @@ fn a_server_that_is_away_is_not_stormed() {
         }
         // Rests of 25 ms and more, each twice the last.
         assert!((2..=8).contains(&attempts), "{attempts} attempts in a second");
-        assert_eq!(pool.get(b"k").await, Err(Unavailable::NotConnected));
+        assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
     });
 }
 
@@ -142,7 +142,7 @@ fn a_server_that_is_away_is_not_stormed() {
 fn a_stalled_server_costs_bounded_memory() {
     on_one_thread(async {
         let redis = Redis::start();
-        let pool = Pool::open(options(redis.addr().port(), 20), &Registry::new());
+        let pool = RedisPool::open(options(redis.addr().port(), 20), &Registry::new());
         until(|| pool.is_connected()).await;
         while pool.set(b"k", "k".into(), TTL).await.is_err() {}
         redis.stall();

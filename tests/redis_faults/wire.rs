@@ -1,7 +1,7 @@
 //! A socket that misbehaves byte by byte.
 
 use bytes::Bytes;
-use cachewarp::redis::{Options, Pool, Unavailable};
+use cachewarp::redis::{CommandError, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,10 +22,10 @@ async fn asked(listener: &TcpListener) -> TcpStream {
 }
 
 /// What a caller gets from a server that does this.
-async fn against<F: Future>(server: impl FnOnce(TcpStream) -> F) -> Result<Option<Bytes>, Unavailable> {
+async fn against<F: Future>(server: impl FnOnce(TcpStream) -> F) -> Result<Option<Bytes>, CommandError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let patient = Options { command_timeout: SOON, ..options(listener.local_addr().unwrap().port(), 1) };
-    let pool = Pool::open(patient, &Registry::new());
+    let pool = RedisPool::open(patient, &Registry::new());
     let caller = async {
         until(|| pool.is_connected()).await;
         pool.get(b"key").await
@@ -43,12 +43,12 @@ fn a_reply_cut_at_every_byte_is_nobodys() {
                 socket.write_all(&REPLY[..cut]).await.unwrap();
                 socket.shutdown().await.unwrap();
             });
-            assert_eq!(ended.await, Err(Unavailable::Closed), "ended after {cut} bytes");
+            assert_eq!(ended.await, Err(CommandError::Closed), "ended after {cut} bytes");
             let reset = against(async |mut socket| {
                 socket.write_all(&REPLY[..cut]).await.unwrap();
                 socket.set_zero_linger().unwrap();
             });
-            assert_eq!(reset.await, Err(Unavailable::Closed), "reset after {cut} bytes");
+            assert_eq!(reset.await, Err(CommandError::Closed), "reset after {cut} bytes");
         }
     });
 }
@@ -72,10 +72,10 @@ fn a_reply_that_comes_byte_by_byte_is_whole() {
 fn what_is_no_reply_is_nobodys() {
     let nested = "*1\r\n".repeat(10_000);
     let rows: [(&[u8], _); 4] = [
-        (b"$9223372036854775808\r\n", Unavailable::Malformed),
-        (b"$9223372036854775807\r\n", Unavailable::Malformed),
-        (nested.as_bytes(), Unavailable::Malformed),
-        (b":1\r\n", Unavailable::Shifted),
+        (b"$9223372036854775808\r\n", CommandError::Malformed),
+        (b"$9223372036854775807\r\n", CommandError::Malformed),
+        (nested.as_bytes(), CommandError::Malformed),
+        (b":1\r\n", CommandError::Desynchronised),
     ];
     on_one_thread(async {
         for (wire, failure) in rows {

@@ -232,10 +232,10 @@ fn what_is_no_reply_is_a_miss() {
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "malformed"),
         (b"\x00\xff\x00\xff\r\n", "malformed"),
         // Somebody else's reply on top of our own.
-        (b"$-1\r\n+OK\r\n", "shifted"),
+        (b"$-1\r\n+OK\r\n", "desynchronised"),
         // A reply of a kind that no `GET` and no `SET` has.
-        (b":1\r\n", "shifted"),
-        (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "shifted"),
+        (b":1\r\n", "desynchronised"),
+        (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "desynchronised"),
     ];
     for (reply, why) in rows {
         let (origin, redis) = (origin(), redis_that_says(reply));
@@ -362,7 +362,7 @@ fn a_wrong_password_is_as_good_as_no_redis() {
         assert_eq!(health(&proxy), DISCONNECTED);
         assert!(proxy.get("/a").cache_status().ends_with("detail=memory"));
         // The first place in the pool rests, as all others do, after a try that failed.
-        proxy.await_metric(r#"cachewarp_redis_connections{state="resting"}"#, 20.0);
+        proxy.await_metric(r#"cachewarp_redis_connections{state="disconnected"}"#, 20.0);
         assert_eq!(proxy.metric(r#"cachewarp_redis_connections{state="up"}"#), 0.0);
     }
     assert_eq!(redis.command(&["DBSIZE"]), Value::Error("NOAUTH Authentication required.".into()));

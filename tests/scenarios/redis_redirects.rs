@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
-use cachewarp::redis::{Client, ClusterSeeds, Readers, Topology, Unavailable};
+use cachewarp::redis::{Client, ClusterSeeds, CommandError, Readers, Topology};
 use cachewarp::resp::ErrorKind;
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
@@ -102,7 +102,7 @@ fn with_client(pair: &Pair, work: impl AsyncFnOnce(&Client, &Registry)) {
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(PATIENCE, dialogue).await.unwrap() });
 }
 
-fn value() -> Result<Option<Bytes>, Unavailable> {
+fn value() -> Result<Option<Bytes>, CommandError> {
     Ok(Some(Bytes::from_static(b"v")))
 }
 
@@ -128,7 +128,7 @@ fn ask_is_followed_for_once_and_behind_asking() {
 
 #[test]
 fn moved_is_followed_and_remembered() {
-    assert_eq!(cachewarp::resp::topology::Slot::of(b"foo").index(), SLOT);
+    assert_eq!(cachewarp::resp::topology::HashSlot::of(b"foo").index(), SLOT);
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "$1\r\nv\r\n"]);
     with_client(&pair, async |client, registry| {
         for _ in 0..3 {
@@ -143,7 +143,7 @@ fn moved_is_followed_and_remembered() {
 fn two_who_send_each_other_everything_are_each_asked_once() {
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "-MOVED 12182 {0}\r\n"]);
     with_client(&pair, async |client, _| {
-        assert_eq!(client.get(b"foo").await, Err(Unavailable::Server(ErrorKind::Moved)));
+        assert_eq!(client.get(b"foo").await, Err(CommandError::Server(ErrorKind::Moved)));
     });
     assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 1));
 }
@@ -162,7 +162,7 @@ fn what_leads_nowhere_is_a_miss_and_a_doubt() {
         with_client(&pair, async |client, registry| {
             let inquiries = "cachewarp_redis_topology_inquiries_total{result=\"unchanged\"} 1\n";
             assert!(!registry.render().contains(inquiries));
-            assert_eq!(client.get(b"foo").await, Err(Unavailable::Server(kind)));
+            assert_eq!(client.get(b"foo").await, Err(CommandError::Server(kind)));
             while !registry.render().contains(inquiries) {
                 yield_now().await;
             }
@@ -176,7 +176,7 @@ fn both_together_have_the_time_of_one() {
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| ""]);
     with_client(&pair, async |client, _| {
         let begun = instant();
-        assert_eq!(client.get(b"foo").await, Err(Unavailable::Timeout));
+        assert_eq!(client.get(b"foo").await, Err(CommandError::Timeout));
         assert!(begun.elapsed() >= TIMEOUT - TIMEOUT / 10);
     });
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cachewarp::redis::{Client, Credentials, Sentinels as Watchers, Topology, Unavailable};
+use cachewarp::redis::{Client, CommandError, Credentials, Sentinels as Watchers, Topology};
 use cachewarp::resp::ErrorKind;
 use cachewarp::secret::Secret;
 use cachewarp::telemetry::Registry;
@@ -117,7 +117,7 @@ fn a_master_that_is_demoted_unheard_is_left_when_it_refuses() {
         }
         named.store(new.port(), Ordering::Relaxed);
         let set = async || client.set(b"k", "v".into(), PATIENCE).await;
-        assert_eq!(set().await, Err(Unavailable::Server(ErrorKind::ReadOnly)));
+        assert_eq!(set().await, Err(CommandError::Server(ErrorKind::ReadOnly)));
         // Nothing else tells it that there is another one.
         while set().await.is_err() {
             yield_now().await;
@@ -131,10 +131,10 @@ fn without_a_master_there_is_a_miss_at_once() {
     let nobody = Party::start(|_| "*-1\r\n".to_owned());
     with_client(&[&nobody], async |client| {
         while !nobody.was_told("SENTINEL") {
-            assert_eq!(client.get(b"k").await, Err(Unavailable::NotConnected));
+            assert_eq!(client.get(b"k").await, Err(CommandError::NotConnected));
             yield_now().await;
         }
         assert!(!client.is_connected());
-        assert_eq!(client.ping().await, Err(Unavailable::NotConnected));
+        assert_eq!(client.ping().await, Err(CommandError::NotConnected));
     });
 }

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, Options, Pool};
+use cachewarp::redis::{Address, Options, RedisPool};
 use cachewarp::telemetry::Registry;
-use fred::clients::Pool as FredPool;
+use fred::clients::RedisPool as FredPool;
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::Builder;
 use fred::types::config::Config;
@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client under test.
 pub(crate) enum Subject {
-    Ours(Pool),
+    Ours(RedisPool),
     /// Used in turn.
     RedisRs(Vec<MultiplexedConnection>, Cell<usize>),
     Fred(FredPool, &'static str),
@@ -30,7 +30,7 @@ pub(crate) enum Subject {
 /// All of them, connected.
 pub(crate) async fn all(port: u16) -> Vec<Rc<Subject>> {
     let url = format!("redis://127.0.0.1:{port}");
-    let ours = Pool::open(
+    let ours = RedisPool::open(
         Options {
             connections: CONNECTIONS,
             command_timeout: TIMEOUT,

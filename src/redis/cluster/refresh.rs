@@ -4,92 +4,95 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::layout::{Layout, Members, Node};
-use super::{Servers, share};
-use crate::redis::control::Unasked;
+use super::layout::{ClusterLayout, ClusterNode, ShardMembers};
+use super::{ClusterServers, share};
+use crate::redis::control::ControlError;
 use crate::redis::options::{Options, Readers};
-use crate::redis::pool::Pool;
-use crate::redis::topology::Inquiry;
-use crate::resp::topology::{Endpoint, Shard, SlotMap, shards, slots};
+use crate::redis::pool::RedisPool;
+use crate::redis::topology::RefreshResult;
+use crate::resp::topology::{ClusterShard, Endpoint, SlotMap, shards, slots};
 use crate::resp::{Command, ErrorKind};
 use crate::time::instant;
 
 /// Asks one server after the other, a different one first each time: none of them is believed for ever.
-pub(super) struct Refresher {
+pub(super) struct MapRefresher {
     seeds: Vec<Endpoint>,
-    servers: Rc<Servers>,
+    servers: Rc<ClusterServers>,
     /// Questions so far.
     turn: usize,
 }
 
 /// Why a server's word is not taken.
 #[derive(Debug, thiserror::Error)]
-enum Unmapped {
+enum SlotMapError {
     #[error("there is no server to ask")]
     NoServer,
     #[error("{server}: {why}")]
-    Server { server: Endpoint, why: Unasked },
+    Server { server: Endpoint, why: ControlError },
 }
 
-impl Refresher {
-    pub(super) fn new(seeds: Vec<Endpoint>, servers: Rc<Servers>) -> Self {
+impl MapRefresher {
+    pub(super) fn new(seeds: Vec<Endpoint>, servers: Rc<ClusterServers>) -> Self {
         Self { seeds, servers, turn: 0 }
     }
 
     /// Never ends by itself.
     pub(super) async fn run(mut self) {
         loop {
-            self.servers.doubt.due().await;
+            self.servers.refresh.due().await;
             match self.ask().await {
-                Ok(map) => self.servers.doubt.settled(self.servers.follow_map(map)),
-                Err(why) => self.servers.doubt.unsettled(&why),
+                Ok(map) => self.servers.refresh.succeeded(self.servers.follow_map(map)),
+                Err(why) => self.servers.refresh.failed(&why),
             }
         }
     }
 
     /// What the first server says that says anything of use.
-    async fn ask(&mut self) -> Result<SlotMap, Unmapped> {
+    async fn ask(&mut self) -> Result<SlotMap, SlotMapError> {
         let mut known = self.servers.layout.borrow().endpoints();
         let first = self.turn.checked_rem(known.len()).unwrap_or_default();
         known.rotate_left(first);
         self.turn = self.turn.wrapping_add(1);
         let others = self.seeds.iter().filter(|seed| !known.contains(seed)).cloned();
         let asked: Vec<_> = known.iter().cloned().chain(others).collect();
-        let mut unmapped = Unmapped::NoServer;
+        let mut error = SlotMapError::NoServer;
         for server in asked {
             match self.ask_one(&server).await {
                 Ok(map) => return Ok(map),
-                Err(why) => unmapped = Unmapped::Server { server, why },
+                Err(why) => error = SlotMapError::Server { server, why },
             }
         }
-        Err(unmapped)
+        Err(error)
     }
 
-    async fn ask_one(&self, server: &Endpoint) -> Result<SlotMap, Unasked> {
-        let mut control = self.servers.switchboard.call(server).await?;
-        let told: Vec<Shard> = match control.ask(&Command::ClusterShards).await {
-            Ok(reply) => shards(&reply, server, self.servers.switchboard.encryption())?,
+    async fn ask_one(&self, server: &Endpoint) -> Result<SlotMap, ControlError> {
+        let mut connection = self.servers.control.connect(server).await?;
+        let shards: Vec<ClusterShard> = match connection.ask(&Command::ClusterShards).await {
+            Ok(reply) => shards(&reply, server, self.servers.control.encryption())?,
             // Before Redis 7: an unknown subcommand, of a known command.
-            Err(Unasked::Refused { error, .. })
+            Err(ControlError::Refused { error, .. })
                 if matches!(error.kind, ErrorKind::Other | ErrorKind::UnknownCommand | ErrorKind::NoPerm) =>
             {
-                slots(&control.ask(&Command::ClusterSlots).await?, server)?
+                slots(&connection.ask(&Command::ClusterSlots).await?, server)?
             }
             Err(why) => return Err(why),
         };
-        Ok(SlotMap::new(told)?)
+        Ok(SlotMap::new(shards)?)
     }
 }
 
-impl Servers {
+impl ClusterServers {
     /// From now on this is the map: servers that it does not name are let go, new ones are connected to, and the others
     /// keep their connections.
-    fn follow_map(&self, map: SlotMap) -> Inquiry {
+    fn follow_map(&self, map: SlotMap) -> RefreshResult {
         let before = self.layout.borrow().map().map(|map| map.shards().to_vec());
-        let inquiry =
-            if before.as_deref() == Some(map.shards()) { Inquiry::Unchanged } else { Inquiry::Changed };
+        let inquiry = if before.as_deref() == Some(map.shards()) {
+            RefreshResult::Unchanged
+        } else {
+            RefreshResult::Changed
+        };
         let servers = map.shards().iter().map(|shard| 1 + self.readers_of(shard).len()).sum();
-        let mut nodes: Vec<Rc<Node>> = Vec::new();
+        let mut nodes: Vec<Rc<ClusterNode>> = Vec::new();
         let mut node = |endpoint: &Endpoint| {
             if let Some(node) = nodes.iter().find(|node| node.endpoint == *endpoint) {
                 return Rc::clone(node);
@@ -100,42 +103,42 @@ impl Servers {
             nodes.push(Rc::clone(&node));
             node
         };
-        let members = map.shards().iter().map(|shard| Members {
+        let members = map.shards().iter().map(|shard| ShardMembers {
             master: node(&shard.master),
             replicas: self.readers_of(shard).iter().map(&mut node).collect(),
         });
         let members = members.collect();
-        if inquiry == Inquiry::Changed {
+        if inquiry == RefreshResult::Changed {
             let (shards, slots) = (map.shards().len(), map.covered());
             tracing::info!(shards, servers, slots, "Redis Cluster has another map");
         }
         if !before.iter().flatten().map(master_of).eq(map.shards().iter().map(master_of)) {
-            self.changed.set(Some(instant()));
-            self.era.set(self.era.get() + 1);
+            self.masters_changed.set(Some(instant()));
+            self.topology_epoch.set(self.topology_epoch.get() + 1);
         }
-        let reshaped = |node: &Node| {
-            let slots = |shards: &[Shard]| {
+        let reshaped = |node: &ClusterNode| {
+            let slots = |shards: &[ClusterShard]| {
                 shards.iter().find(|shard| shard.master == node.endpoint).map(|shard| shard.slots.clone())
             };
             before.as_deref().and_then(slots) != slots(map.shards())
         };
         for node in &nodes {
             if reshaped(node) {
-                node.pool.begin_anew();
+                node.pool.reset();
             }
         }
-        let old = self.layout.replace(Layout::new(map, members));
+        let old = self.layout.replace(ClusterLayout::new(map, members));
         for node in old.into_nodes() {
             if !nodes.iter().any(|kept| kept.endpoint == node.endpoint) {
                 node.pool.distrust();
-                self.retired.retire(node.pool.clone());
+                self.draining.add(node.pool.clone());
             }
         }
         inquiry
     }
 
     /// The replicas of a shard that are to be read from.
-    fn readers_of<'a>(&self, shard: &'a Shard) -> &'a [Endpoint] {
+    fn readers_of<'a>(&self, shard: &'a ClusterShard) -> &'a [Endpoint] {
         match self.readers {
             Readers::Masters => &[],
             Readers::Replicas => &shard.replicas,
@@ -143,21 +146,21 @@ impl Servers {
     }
 
     /// A server that was not known. It has its share of the connections for as long as it is known.
-    fn open(&self, endpoint: &Endpoint, servers: usize, place: usize) -> Rc<Node> {
+    fn open(&self, endpoint: &Endpoint, servers: usize, place: usize) -> Rc<ClusterNode> {
         let options = Options {
-            address: self.switchboard.address(endpoint),
+            address: self.control.address(endpoint),
             connections: share(self.options.connections, servers, place),
             ..self.options.clone()
         };
-        let pool = Pool::with(options, self.switchboard.tls(), self.tracking.clone(), self.metrics.clone());
+        let pool = RedisPool::with(options, self.control.tls(), self.tracking.clone(), self.metrics.clone());
         // Whoever comes later takes somebody's place.
         if self.layout.borrow().map().is_some() {
-            pool.has_been_away(Duration::ZERO);
+            pool.set_disconnected_for(Duration::ZERO);
         }
-        Rc::new(Node { endpoint: endpoint.clone(), pool, vouched: Cell::new(instant()) })
+        Rc::new(ClusterNode { endpoint: endpoint.clone(), pool, confirmed: Cell::new(instant()) })
     }
 }
 
-fn master_of(shard: &Shard) -> &Endpoint {
+fn master_of(shard: &ClusterShard) -> &Endpoint {
     &shard.master
 }

@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use crate::redis::dial::{Dialler, Socket};
-use crate::redis::metrics::Metrics;
-use crate::redis::{Address, Options, Pool};
+use crate::redis::dial::{Dialer, RedisSocket};
+use crate::redis::metrics::PoolMetrics;
+use crate::redis::{Address, Options, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
@@ -26,7 +26,7 @@ use crate::time::instant;
 /// What a socket holds in each direction.
 const SOCKET_BYTES: usize = 16 * 1024;
 /// `redis_timeout` as it is by default.
-pub(super) const CEILING: Duration = Duration::from_millis(50);
+pub(super) const TIMEOUT: Duration = Duration::from_millis(50);
 /// How much later than its time an alarm rings: timers have whole milliseconds.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
@@ -39,7 +39,7 @@ pub(super) fn on_paused_clock(work: impl Future<Output = ()>) {
 
 /// How the server behaves. May be changed at any time.
 #[derive(Clone, Debug)]
-pub(super) struct Conduct {
+pub(super) struct ServerBehaviour {
     /// Nobody can connect, and nobody is connected.
     pub(super) away: bool,
     /// Nothing is read or said.
@@ -60,7 +60,7 @@ pub(super) struct Conduct {
     pub(super) cut: f64,
 }
 
-impl Default for Conduct {
+impl Default for ServerBehaviour {
     fn default() -> Self {
         Self {
             away: false,
@@ -78,10 +78,10 @@ impl Default for Conduct {
 
 /// The server. Clones are the same.
 #[derive(Clone)]
-pub(in crate::redis) struct Model(Rc<Inner>);
+pub(in crate::redis) struct RedisModel(Rc<ModelInner>);
 
-struct Inner {
-    conduct: RefCell<Conduct>,
+struct ModelInner {
+    behaviour: RefCell<ServerBehaviour>,
     changed: Notify,
     data: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
     rng: RefCell<Rng>,
@@ -90,12 +90,12 @@ struct Inner {
     connections: Cell<usize>,
 }
 
-impl Model {
+impl RedisModel {
     pub(super) fn new(seed: u64) -> Self {
         // Our own jitter is drawn from the thread's generator.
         fastrand::seed(seed);
-        Self(Rc::new(Inner {
-            conduct: RefCell::default(),
+        Self(Rc::new(ModelInner {
+            behaviour: RefCell::default(),
             changed: Notify::new(),
             data: RefCell::default(),
             rng: RefCell::new(Rng::with_seed(seed)),
@@ -106,15 +106,16 @@ impl Model {
     }
 
     /// A pool that is connected to it.
-    pub(super) async fn pool(&self, connections: usize, hedge_share: f64) -> (Pool, Registry) {
+    pub(super) async fn pool(&self, connections: usize, hedge_share: f64) -> (RedisPool, Registry) {
         let options = Options {
             connections,
-            command_timeout: CEILING,
+            command_timeout: TIMEOUT,
             hedge_share,
             ..Options::at(Address::Unix("model".into()))
         };
         let registry = Registry::new();
-        let pool = Pool::over(Dialler::to_model(self.clone()), options, None, Metrics::new(&registry));
+        let pool =
+            RedisPool::over(Dialer::to_model(self.clone()), options, None, PoolMetrics::new(&registry));
         let up = format!("connections{{state=\"up\"}} {connections}\n");
         while !registry.render().contains(&up) {
             sleep(Duration::from_millis(1)).await;
@@ -122,8 +123,8 @@ impl Model {
         (pool, registry)
     }
 
-    pub(super) fn set(&self, change: impl FnOnce(&mut Conduct)) {
-        change(&mut self.0.conduct.borrow_mut());
+    pub(super) fn set(&self, change: impl FnOnce(&mut ServerBehaviour)) {
+        change(&mut self.0.behaviour.borrow_mut());
         self.0.changed.notify_waiters();
     }
 
@@ -133,20 +134,20 @@ impl Model {
     }
 
     /// How often a command was carried out or refused.
-    pub(super) fn heard(&self, command: &str) -> usize {
+    pub(super) fn executed(&self, command: &str) -> usize {
         self.0.commands.borrow().get(command).copied().unwrap_or_default()
     }
 
-    pub(in crate::redis) fn dial(&self) -> io::Result<Box<dyn Socket>> {
+    pub(in crate::redis) fn dial(&self) -> io::Result<Box<dyn RedisSocket>> {
         self.0.dials.borrow_mut().push(instant());
-        let conduct = self.0.conduct.borrow();
-        if conduct.away {
+        let behaviour = self.0.behaviour.borrow();
+        if behaviour.away {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let (ours, theirs) = duplex(SOCKET_BYTES);
         let number = self.0.connections.replace(self.0.connections.get() + 1);
         spawn_local(self.clone().serve(theirs, number));
-        Ok(if conduct.poisoned {
+        Ok(if behaviour.poisoned {
             Box::new(Poisoned { model: self.clone(), socket: ours, reads: 0 })
         } else {
             Box::new(ours)
@@ -158,7 +159,7 @@ impl Model {
         let mut inbox = Inbox::new();
         loop {
             let changed = self.0.changed.notified();
-            if self.0.conduct.borrow().away {
+            if self.0.behaviour.borrow().away {
                 return;
             }
             tokio::select! {
@@ -177,12 +178,12 @@ impl Model {
             }
             self.while_stalled().await;
             let cut =
-                self.draw(|rng, conduct| (rng.f64() < conduct.cut).then(|| rng.usize(0..=replies.len())));
+                self.draw(|rng, behaviour| (rng.f64() < behaviour.cut).then(|| rng.usize(0..=replies.len())));
             if let Some(cut) = cut {
                 let _ = socket.write_all(&replies[..cut]).await;
                 return;
             }
-            let trickle = self.0.conduct.borrow().trickle;
+            let trickle = self.0.behaviour.borrow().trickle;
             if let Some((bytes, pause)) = trickle {
                 for piece in replies.chunks(bytes) {
                     if socket.write_all(piece).await.is_err() {
@@ -205,19 +206,19 @@ impl Model {
     async fn while_stalled(&self) {
         loop {
             let changed = self.0.changed.notified();
-            if !self.0.conduct.borrow().stalled {
+            if !self.0.behaviour.borrow().stalled {
                 return;
             }
             changed.await;
         }
     }
 
-    fn draw<T>(&self, from: impl FnOnce(&mut Rng, &Conduct) -> T) -> T {
-        from(&mut self.0.rng.borrow_mut(), &self.0.conduct.borrow())
+    fn draw<T>(&self, from: impl FnOnce(&mut Rng, &ServerBehaviour) -> T) -> T {
+        from(&mut self.0.rng.borrow_mut(), &self.0.behaviour.borrow())
     }
 
     fn delay(&self, number: usize) -> Duration {
-        self.draw(|rng, Conduct { usual, slow, tail: (part, long), .. }| {
+        self.draw(|rng, ServerBehaviour { usual, slow, tail: (part, long), .. }| {
             if let Some((_, delay)) = slow.filter(|(connection, _)| *connection == number) {
                 delay
             } else if rng.f64() < *part {
@@ -235,7 +236,7 @@ impl Model {
         match name.as_str() {
             "HELLO" => b"%1\r\n+proto\r\n:3\r\n".to_vec(),
             "CLIENT" => b"+OK\r\n".to_vec(),
-            _ if self.0.conduct.borrow().loading => b"-LOADING Redis is loading\r\n".to_vec(),
+            _ if self.0.behaviour.borrow().loading => b"-LOADING Redis is loading\r\n".to_vec(),
             "PING" => b"+PONG\r\n".to_vec(),
             "SET" => {
                 data.insert(words[1].clone(), words[2].clone());
@@ -252,7 +253,7 @@ impl Model {
 
 /// A socket that panics after its greeting.
 struct Poisoned {
-    model: Model,
+    model: RedisModel,
     socket: DuplexStream,
     reads: usize,
 }
@@ -266,7 +267,7 @@ impl AsyncRead for Poisoned {
         let before = into.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, into);
         self.reads += usize::from(into.filled().len() > before);
-        let is_well = self.reads <= 2 || !self.model.0.conduct.borrow().poisoned;
+        let is_well = self.reads <= 2 || !self.model.0.behaviour.borrow().poisoned;
         assert!(is_well, "this is the panic that the test is about");
         read
     }

@@ -6,25 +6,25 @@ use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
-use super::model::{CEILING, Conduct, Model, TICK, on_paused_clock};
+use super::model::{RedisModel, ServerBehaviour, TICK, TIMEOUT, on_paused_clock};
 use crate::limits::{REDIS_BREAKER_REST_MAX, REDIS_HEDGE_DELAY_MIN, REDIS_SILENCE_MIN};
-use crate::redis::{BreakerState, Lane, Pool, Standing, Unavailable};
+use crate::redis::{BreakerState, CommandError, ConnectionStatus, Lane, RedisPool};
 use crate::telemetry::Registry;
 use crate::time::instant;
 
 const TTL: Duration = Duration::from_secs(60);
 
-type Timed = (Result<Option<Bytes>, Unavailable>, Duration);
+type Timed = (Result<Option<Bytes>, CommandError>, Duration);
 
 /// A read, and how long it took.
-async fn timed(pool: &Pool, key: &str) -> Timed {
+async fn timed(pool: &RedisPool, key: &str) -> Timed {
     let start = instant();
     let got = pool.get(key.as_bytes()).await;
     (got, (instant() - start))
 }
 
 /// Reads enough for the pace to be known.
-async fn warm(pool: &Pool) {
+async fn warm(pool: &RedisPool) {
     pool.set(b"k", "k".into(), TTL).await.unwrap();
     for _ in 0..200 {
         assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
@@ -38,62 +38,62 @@ fn metric(registry: &Registry, name: &str) -> usize {
 }
 
 /// Callers that ask at the same time.
-fn crowd(pool: &Pool, callers: usize) -> Vec<JoinHandle<Timed>> {
-    let one = |pool: Pool| async move { timed(&pool, "k").await };
+fn crowd(pool: &RedisPool, callers: usize) -> Vec<JoinHandle<Timed>> {
+    let one = |pool: RedisPool| async move { timed(&pool, "k").await };
     (0..callers).map(|_| spawn_local(one(pool.clone()))).collect()
 }
 
 #[test]
 fn a_stall_costs_a_read_less_than_a_write() {
     on_paused_clock(async {
-        let model = Model::new(1);
+        let model = RedisModel::new(1);
         let (pool, _) = model.pool(1, 0.0).await;
         // Nothing is known yet.
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         let (got, took) = timed(&pool, "k").await;
-        assert_eq!(got, Err(Unavailable::Timeout));
-        assert!(took >= CEILING && took <= CEILING + TICK, "{took:?}");
+        assert_eq!(got, Err(CommandError::Timeout));
+        assert!(took >= TIMEOUT && took <= TIMEOUT + TICK, "{took:?}");
 
-        model.set(|conduct| conduct.stalled = false);
+        model.set(|behaviour| behaviour.stalled = false);
         warm(&pool).await;
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         let (got, took) = timed(&pool, "k").await;
-        assert_eq!(got, Err(Unavailable::Timeout));
+        assert_eq!(got, Err(CommandError::Timeout));
         assert!(took >= REDIS_SILENCE_MIN && took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
         let start = instant();
-        assert_eq!(pool.set(b"k", "k".into(), TTL).await, Err(Unavailable::Timeout));
-        assert!((instant() - start) >= CEILING && (instant() - start) <= CEILING + TICK);
+        assert_eq!(pool.set(b"k", "k".into(), TTL).await, Err(CommandError::Timeout));
+        assert!((instant() - start) >= TIMEOUT && (instant() - start) <= TIMEOUT + TICK);
     });
 }
 
 #[test]
 fn a_large_value_takes_as_long_as_it_moves() {
     on_paused_clock(async {
-        let model = Model::new(2);
+        let model = RedisModel::new(2);
         let (pool, _) = model.pool(2, 0.0).await;
         warm(&pool).await;
         let large = Bytes::from(vec![b'v'; 1 << 20]);
         pool.set(b"large", large.clone(), TTL).await.unwrap();
         // Each piece is a sign of life.
-        model.set(|conduct| conduct.trickle = Some((100_000, Duration::from_millis(3))));
+        model.set(|behaviour| behaviour.trickle = Some((100_000, Duration::from_millis(3))));
         let (got, took) = timed(&pool, "large").await;
         assert_eq!(got, Ok(Some(large)));
         assert!(took > REDIS_SILENCE_MIN, "{took:?}");
         // Up to what anything may take.
-        model.set(|conduct| conduct.trickle = Some((20_000, Duration::from_millis(3))));
+        model.set(|behaviour| behaviour.trickle = Some((20_000, Duration::from_millis(3))));
         let (got, took) = timed(&pool, "large").await;
-        assert_eq!(got, Err(Unavailable::Timeout));
-        assert!(took >= CEILING && took <= CEILING + TICK, "{took:?}");
+        assert_eq!(got, Err(CommandError::Timeout));
+        assert!(took >= TIMEOUT && took <= TIMEOUT + TICK, "{took:?}");
     });
 }
 
 #[test]
 fn a_server_that_becomes_slower_is_waited_for_and_no_connection_is_lost() {
     on_paused_clock(async {
-        let model = Model::new(3);
+        let model = RedisModel::new(3);
         let (pool, registry) = model.pool(4, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.usual = 30_000..31_000);
+        model.set(|behaviour| behaviour.usual = 30_000..31_000);
         let start = instant();
         while pool.get(b"k").await.is_err() {
             sleep(Duration::from_millis(1)).await;
@@ -110,17 +110,17 @@ fn a_server_that_becomes_slower_is_waited_for_and_no_connection_is_lost() {
 #[test]
 fn one_slow_reply_changes_nothing() {
     on_paused_clock(async {
-        let model = Model::new(4);
+        let model = RedisModel::new(4);
         let (pool, registry) = model.pool(2, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.usual = 30_000..30_001);
-        assert_eq!(pool.get(b"k").await, Err(Unavailable::Timeout));
-        model.set(|conduct| conduct.usual = 100..900);
-        sleep(CEILING).await;
+        model.set(|behaviour| behaviour.usual = 30_000..30_001);
+        assert_eq!(pool.get(b"k").await, Err(CommandError::Timeout));
+        model.set(|behaviour| behaviour.usual = 100..900);
+        sleep(TIMEOUT).await;
         for _ in 0..100 {
             assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
         }
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         let (_, took) = timed(&pool, "k").await;
         assert!(took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
         assert_eq!(metric(&registry, r#"breaker_opened_total{cause="silent"}"#), 0);
@@ -130,35 +130,35 @@ fn one_slow_reply_changes_nothing() {
 #[test]
 fn a_breaker_opens_costs_nothing_and_closes_by_one_probe() {
     on_paused_clock(async {
-        let model = Model::new(5);
+        let model = RedisModel::new(5);
         let (pool, registry) = model.pool(20, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         // Those that are under way pay, once.
         for caller in crowd(&pool, 64) {
             let (got, took) = caller.await.unwrap();
-            assert_eq!(got, Err(Unavailable::Timeout));
+            assert_eq!(got, Err(CommandError::Timeout));
             assert!(took <= REDIS_SILENCE_MIN + TICK, "{took:?}");
         }
         assert_eq!(metric(&registry, r#"breaker_opened_total{cause="silent"}"#), 1);
         assert_eq!(metric(&registry, r#"breakers{state="open"}"#), 1);
         let start = instant();
         for _ in 0..10_000 {
-            assert_eq!(pool.get(b"k").await, Err(Unavailable::BreakerOpen));
+            assert_eq!(pool.get(b"k").await, Err(CommandError::BreakerOpen));
         }
         assert_eq!((instant() - start), Duration::ZERO);
 
         sleep(Duration::from_millis(500)).await;
-        model.set(|conduct| conduct.stalled = false);
+        model.set(|behaviour| behaviour.stalled = false);
         let start = instant();
         // The late replies call for the probe: nobody waits for the end of a rest.
         while pool.get(b"k").await.is_err() {
             sleep(Duration::from_millis(1)).await;
         }
-        assert!((instant() - start) <= CEILING, "{:?}", (instant() - start));
+        assert!((instant() - start) <= TIMEOUT, "{:?}", (instant() - start));
         assert_eq!(metric(&registry, r#"breakers{state="closed"}"#), 1);
         // Rests of 25 ms, 50, 100, 200 and so on, each from its half, and the one that was called for.
-        assert!((2..=8).contains(&model.heard("PING")), "{} probes", model.heard("PING"));
+        assert!((2..=8).contains(&model.executed("PING")), "{} probes", model.executed("PING"));
         assert_eq!(metric(&registry, r#"connections_lost_total{reason="stalled"}"#), 0);
     });
 }
@@ -166,20 +166,20 @@ fn a_breaker_opens_costs_nothing_and_closes_by_one_probe() {
 #[test]
 fn a_server_that_loads_is_asked_by_probes_alone() {
     on_paused_clock(async {
-        let model = Model::new(6);
+        let model = RedisModel::new(6);
         let (pool, registry) = model.pool(4, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.loading = true);
-        assert!(matches!(pool.get(b"k").await, Err(Unavailable::Server(_))));
-        let reads = model.heard("GET");
+        model.set(|behaviour| behaviour.loading = true);
+        assert!(matches!(pool.get(b"k").await, Err(CommandError::Server(_))));
+        let reads = model.executed("GET");
         let start = instant();
         while (instant() - start) < Duration::from_secs(10) {
-            assert_eq!(pool.get(b"k").await, Err(Unavailable::BreakerOpen));
+            assert_eq!(pool.get(b"k").await, Err(CommandError::BreakerOpen));
             sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(model.heard("GET"), reads);
-        assert!((15..=60).contains(&model.heard("PING")), "{} probes in 10 s", model.heard("PING"));
-        model.set(|conduct| conduct.loading = false);
+        assert_eq!(model.executed("GET"), reads);
+        assert!((15..=60).contains(&model.executed("PING")), "{} probes in 10 s", model.executed("PING"));
+        model.set(|behaviour| behaviour.loading = false);
         sleep(REDIS_BREAKER_REST_MAX + TICK * 2).await;
         assert_eq!(pool.get(b"k").await, Ok(Some("k".into())));
         assert_eq!(metric(&registry, r#"breaker_opened_total{cause="loading"}"#), 1);
@@ -189,10 +189,10 @@ fn a_server_that_loads_is_asked_by_probes_alone() {
 #[test]
 fn one_silent_connection_is_avoided_and_opens_no_breaker() {
     on_paused_clock(async {
-        let model = Model::new(7);
+        let model = RedisModel::new(7);
         let (pool, registry) = model.pool(4, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.slow = Some((0, Duration::from_millis(400))));
+        model.set(|behaviour| behaviour.slow = Some((0, Duration::from_millis(400))));
         let mut missed = 0;
         for _ in 0..50 {
             for caller in crowd(&pool, 8) {
@@ -207,42 +207,42 @@ fn one_silent_connection_is_avoided_and_opens_no_breaker() {
 #[test]
 fn a_late_read_is_sent_again_and_the_first_reply_counts() {
     on_paused_clock(async {
-        let model = Model::new(8);
+        let model = RedisModel::new(8);
         let (pool, registry) = model.pool(4, 1.0).await;
         warm(&pool).await;
-        let reads = model.heard("GET");
-        model.set(|conduct| conduct.slow = Some((0, Duration::from_millis(30))));
+        let reads = model.executed("GET");
+        model.set(|behaviour| behaviour.slow = Some((0, Duration::from_millis(30))));
         let (got, took) = timed(&pool, "k").await;
         assert_eq!(got, Ok(Some("k".into())));
         assert!(took >= REDIS_HEDGE_DELAY_MIN && took <= REDIS_HEDGE_DELAY_MIN + TICK * 2, "{took:?}");
         assert_eq!(metric(&registry, r#"hedges_total{result="won"}"#), 1);
-        sleep(CEILING).await;
-        assert_eq!(model.heard("GET"), reads + 2);
+        sleep(TIMEOUT).await;
+        assert_eq!(model.executed("GET"), reads + 2);
         // The reply that was not needed was dropped in its place.
         assert_eq!(metric(&registry, "late_replies_total"), 1);
-        model.set(|conduct| conduct.slow = None);
+        model.set(|behaviour| behaviour.slow = None);
         pool.set(b"other", "other".into(), TTL).await.unwrap();
         assert_eq!(pool.get(b"other").await, Ok(Some("other".into())));
-        assert_eq!(metric(&registry, r#"connections_lost_total{reason="shifted"}"#), 0);
+        assert_eq!(metric(&registry, r#"connections_lost_total{reason="desynchronised"}"#), 0);
     });
 }
 
 #[test]
 fn no_more_hedges_than_were_earned() {
     on_paused_clock(async {
-        let model = Model::new(9);
+        let model = RedisModel::new(9);
         let (pool, registry) = model.pool(8, 0.01).await;
         warm(&pool).await;
         // All connections are slow, so a hedge is of no use and the pool must not ask twice as much.
-        model.set(|conduct| conduct.usual = 4_000..4_900);
-        let before = model.heard("GET");
+        model.set(|behaviour| behaviour.usual = 4_000..4_900);
+        let before = model.executed("GET");
         for _ in 0..20 {
             for caller in crowd(&pool, 16) {
                 caller.await.unwrap().0.unwrap();
             }
         }
-        sleep(CEILING).await;
-        let more = model.heard("GET") - before - 20 * 16;
+        sleep(TIMEOUT).await;
+        let more = model.executed("GET") - before - 20 * 16;
         // Two from the two hundred before, three from these.
         assert!((1..=5).contains(&more), "{more} hedges");
         assert!(metric(&registry, r#"hedges_total{result="over-budget"}"#) > 0);
@@ -255,26 +255,26 @@ fn no_more_hedges_than_were_earned() {
 #[test]
 fn both_tries_together_take_no_longer_than_one_may() {
     on_paused_clock(async {
-        let model = Model::new(10);
+        let model = RedisModel::new(10);
         let (pool, registry) = model.pool(4, 1.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         let (got, took) = timed(&pool, "k").await;
-        assert_eq!(got, Err(Unavailable::Timeout));
+        assert_eq!(got, Err(CommandError::Timeout));
         assert!(took <= REDIS_HEDGE_DELAY_MIN + REDIS_SILENCE_MIN + TICK * 2, "{took:?}");
-        assert_eq!(metric(&registry, r#"hedges_total{result="vain"}"#), 1);
+        assert_eq!(metric(&registry, r#"hedges_total{result="unused"}"#), 1);
     });
 }
 
 #[test]
 fn a_panic_costs_the_connection_and_not_the_seat() {
     on_paused_clock(async {
-        let model = Model::new(11);
-        model.set(|conduct| conduct.poisoned = true);
+        let model = RedisModel::new(11);
+        model.set(|behaviour| behaviour.poisoned = true);
         let (pool, registry) = model.pool(1, 0.0).await;
-        assert_eq!(pool.get(b"k").await, Err(Unavailable::Closed));
+        assert_eq!(pool.get(b"k").await, Err(CommandError::Closed));
         assert!(!pool.is_connected());
-        model.set(|conduct| conduct.poisoned = false);
+        model.set(|behaviour| behaviour.poisoned = false);
         while !pool.is_connected() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -292,10 +292,10 @@ fn a_panic_costs_the_connection_and_not_the_seat() {
 #[test]
 fn whoever_looks_sees_each_connection() {
     on_paused_clock(async {
-        let model = Model::new(12);
+        let model = RedisModel::new(12);
         let (pool, _) = model.pool(5, 0.0).await;
         warm(&pool).await;
-        model.set(|conduct| conduct.stalled = true);
+        model.set(|behaviour| behaviour.stalled = true);
         let callers = crowd(&pool, 3);
         sleep(Duration::from_millis(3)).await;
         let states = pool.snapshot();
@@ -304,19 +304,24 @@ fn whoever_looks_sees_each_connection() {
             [Lane::Reads, Lane::Reads, Lane::Reads, Lane::Reads, Lane::Bulk]
         );
         let first = &states[0];
-        assert_eq!((first.standing, first.breaker, first.commands), (Standing::Up, BreakerState::Closed, 3));
+        assert_eq!(
+            (first.status, first.breaker, first.commands),
+            (ConnectionStatus::Up, BreakerState::Closed, 3)
+        );
         assert_eq!((first.server.as_str(), first.silence), ("unix://model", REDIS_SILENCE_MIN));
         assert_eq!(first.oldest, Some(Duration::from_millis(3)));
         assert!(first.received > 200 && first.sent > 200 && first.bytes > 0, "{first:?}");
         assert!(states[1..].iter().all(|state| state.commands == 0 && state.oldest.is_none()));
-        model.set(|conduct| conduct.away = true);
+        model.set(|behaviour| behaviour.away = true);
         sleep(Duration::from_secs(1)).await;
-        model.set(|conduct| *conduct = Conduct::default());
+        model.set(|behaviour| *behaviour = ServerBehaviour::default());
         for caller in callers {
             assert!(caller.await.unwrap().0.is_err());
         }
         sleep(Duration::from_secs(2)).await;
-        assert!(pool.snapshot().iter().all(|state| state.reconnects == 1 && state.standing == Standing::Up));
+        assert!(
+            pool.snapshot().iter().all(|state| state.reconnects == 1 && state.status == ConnectionStatus::Up)
+        );
         drop(pool);
     });
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, yield_now};
 
-use crate::redis::{Address, Credentials, Options, Pool};
+use crate::redis::{Address, Credentials, Options, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 
@@ -25,9 +25,9 @@ pub(super) fn on_one_thread(dialogue: impl Future<Output = ()>) {
 }
 
 /// A place where a server can be.
-pub(super) struct Place(TempDir);
+pub(super) struct SocketPath(TempDir);
 
-impl Place {
+impl SocketPath {
     pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -48,22 +48,22 @@ impl Place {
     }
 
     /// A server that listens here.
-    pub(super) fn listen(&self) -> Server {
+    pub(super) fn listen(&self) -> ScriptedServer {
         let _ = std::fs::remove_file(self.path());
-        Server(UnixListener::bind(self.path()).unwrap())
+        ScriptedServer(UnixListener::bind(self.path()).unwrap())
     }
 }
 
-pub(super) struct Server(UnixListener);
+pub(super) struct ScriptedServer(UnixListener);
 
-impl Server {
+impl ScriptedServer {
     /// The next client, which has said nothing yet.
-    pub(super) async fn accept(&self) -> Client {
-        Client { socket: self.0.accept().await.unwrap().0, inbox: Inbox::new() }
+    pub(super) async fn accept(&self) -> ScriptedPeer {
+        ScriptedPeer { socket: self.0.accept().await.unwrap().0, inbox: Inbox::new() }
     }
 
     /// The next client, when it has been greeted.
-    pub(super) async fn greet(&self) -> Client {
+    pub(super) async fn greet(&self) -> ScriptedPeer {
         let mut client = self.accept().await;
         client.hears("HELLO 3").await;
         client.says(GREETING).await;
@@ -74,12 +74,12 @@ impl Server {
 }
 
 /// What a server knows as a client.
-pub(super) struct Client {
+pub(super) struct ScriptedPeer {
     socket: UnixStream,
     inbox: Inbox,
 }
 
-impl Client {
+impl ScriptedPeer {
     pub(super) async fn says(&mut self, wire: impl AsRef<[u8]>) {
         self.socket.write_all(wire.as_ref()).await.unwrap();
     }
@@ -109,8 +109,8 @@ impl Client {
     }
 }
 
-pub(super) fn open(options: Options) -> Pool {
-    Pool::open(options, &Registry::new())
+pub(super) fn open(options: Options) -> RedisPool {
+    RedisPool::open(options, &Registry::new())
 }
 
 /// Until the pool knows that it is connected, or is not.
@@ -121,7 +121,7 @@ pub(super) async fn until(is_so: impl Fn() -> bool) {
 }
 
 /// A pool of one connection, and the other side of it.
-pub(super) async fn pair(place: &Place, options: Options) -> (Pool, Server, Client) {
+pub(super) async fn pair(place: &SocketPath, options: Options) -> (RedisPool, ScriptedServer, ScriptedPeer) {
     let server = place.listen();
     let pool = open(options);
     let client = server.greet().await;

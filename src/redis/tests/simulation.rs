@@ -1,7 +1,7 @@
 //! Thousands of short lives of a pool, each drawn from a seed.
 //!
 //! Everything between a caller and the wire is the real thing: choice of connection, windows, pairing, deadlines,
-//! breaker, hedges, supervision. The server is a [`Model`] whose conduct changes all the time: it stalls, loads, goes
+//! breaker, hedges, supervision. The server is a [`RedisModel`] whose behaviour changes all the time: it stalls, loads, goes
 //! away, ends connections in the middle of a reply, answers late. Whatever happens:
 //!
 //! - a value is one that was written under the key that was asked for;
@@ -20,16 +20,16 @@ use fastrand::Rng;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::model::{CEILING, Conduct, Model, TICK, on_paused_clock};
+use super::model::{RedisModel, ServerBehaviour, TICK, TIMEOUT, on_paused_clock};
 use crate::limits::REDIS_BACKOFF_MIN;
-use crate::redis::{Pool, Unavailable};
+use crate::redis::{CommandError, RedisPool};
 use crate::time::instant;
 
 /// Lives in a run of the tests.
 const SEEDS: u64 = 1000;
 const CALLERS: usize = 12;
 const KEYS: u64 = 6;
-/// Changes of conduct in one life.
+/// Changes of behaviour in one life.
 const PHASES: usize = 3;
 /// How soon after the server's own the recovery has to come.
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -41,9 +41,9 @@ pub(super) fn number(variable: &str) -> Option<u64> {
 }
 
 /// Says which seed it was, if the life ends badly.
-pub(super) struct Named(pub(super) u64);
+pub(super) struct SeedReport(pub(super) u64);
 
-impl Drop for Named {
+impl Drop for SeedReport {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("SIMULATION_SEED={} fails", self.0);
@@ -74,7 +74,7 @@ fn whatever_the_server_does() {
 fn lives(seeds: impl Iterator<Item = u64>) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for seed in seeds {
-        let named = Named(seed);
+        let named = SeedReport(seed);
         on_paused_clock(async { outcomes.add(life(seed).await) });
         drop(named);
     }
@@ -101,7 +101,7 @@ impl Outcomes {
 
 async fn life(seed: u64) -> Outcomes {
     let mut rng = Rng::with_seed(seed);
-    let model = Model::new(seed);
+    let model = RedisModel::new(seed);
     let connections = rng.usize(1..=6);
     let (pool, _registry) = model.pool(connections, [0.0, 0.02, 1.0][rng.usize(..3)]).await;
     let outcomes = Rc::new(Cell::new(Outcomes::default()));
@@ -113,19 +113,19 @@ async fn life(seed: u64) -> Outcomes {
         })
         .collect();
     for _ in 0..PHASES {
-        let conduct = conduct(&mut rng);
+        let behaviour = behaviour(&mut rng);
         let start = instant();
-        model.set(|now| *now = conduct.clone());
+        model.set(|now| *now = behaviour.clone());
         let length = Duration::from_millis(rng.u64(10..200));
         sleep(length).await;
-        if conduct.away {
+        if behaviour.away {
             // All who had one lose their connection at the same time; then one asks.
             let most = length.as_millis() / (REDIS_BACKOFF_MIN / 2).as_millis() + 1;
             let dials = model.dials_since(start);
             assert!(dials as u128 <= connections as u128 + most, "{dials} dials in {length:?}");
         }
     }
-    model.set(|conduct| *conduct = Conduct::default());
+    model.set(|behaviour| *behaviour = ServerBehaviour::default());
     enough.set(true);
     for caller in callers {
         caller.await.unwrap();
@@ -140,24 +140,27 @@ async fn life(seed: u64) -> Outcomes {
 }
 
 /// Anything that a server can do.
-fn conduct(rng: &mut Rng) -> Conduct {
+fn behaviour(rng: &mut Rng) -> ServerBehaviour {
     let usual = [0..1, 100..2000, 8_000..20_000][rng.usize(..3)].clone();
-    let conduct = Conduct { usual, ..Conduct::default() };
+    let behaviour = ServerBehaviour { usual, ..ServerBehaviour::default() };
     match rng.u8(..9) {
-        0 => Conduct { stalled: true, ..conduct },
-        1 => Conduct { away: true, ..conduct },
-        2 => Conduct { loading: true, ..conduct },
-        3 => Conduct { poisoned: true, cut: 0.1, ..conduct },
-        4 => Conduct { cut: 0.05, ..conduct },
-        5 => Conduct { tail: (0.1, 1..120), ..conduct },
-        6 => Conduct { slow: Some((rng.usize(..8), Duration::from_millis(rng.u64(1..1500)))), ..conduct },
-        7 => Conduct { tail: (0.3, 1..30), cut: 0.02, ..conduct },
-        _ => conduct,
+        0 => ServerBehaviour { stalled: true, ..behaviour },
+        1 => ServerBehaviour { away: true, ..behaviour },
+        2 => ServerBehaviour { loading: true, ..behaviour },
+        3 => ServerBehaviour { poisoned: true, cut: 0.1, ..behaviour },
+        4 => ServerBehaviour { cut: 0.05, ..behaviour },
+        5 => ServerBehaviour { tail: (0.1, 1..120), ..behaviour },
+        6 => ServerBehaviour {
+            slow: Some((rng.usize(..8), Duration::from_millis(rng.u64(1..1500)))),
+            ..behaviour
+        },
+        7 => ServerBehaviour { tail: (0.3, 1..30), cut: 0.02, ..behaviour },
+        _ => behaviour,
     }
 }
 
 /// Many calls in a row, some of which are given up in the middle.
-async fn call(pool: Pool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc<Cell<bool>>) {
+async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         let key = rng.u64(..KEYS).to_string();
         let start = instant();
@@ -168,7 +171,7 @@ async fn call(pool: Pool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc
                 match read {
                     Ok(Some(_)) => counted.values += 1,
                     Ok(None) => counted.misses += 1,
-                    Err(Unavailable::Timeout) => counted.timeouts += 1,
+                    Err(CommandError::Timeout) => counted.timeouts += 1,
                     Err(_) => counted.refusals += 1,
                 }
                 outcomes.set(counted);
@@ -190,7 +193,7 @@ async fn call(pool: Pool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc
             }
         }
         let took = instant() - start;
-        assert!(took <= CEILING + TICK, "a caller waited {took:?}");
+        assert!(took <= TIMEOUT + TICK, "a caller waited {took:?}");
         // Mostly in bursts.
         if rng.u8(..4) > 0 {
             sleep(Duration::from_millis(rng.u64(..60))).await;
@@ -199,7 +202,7 @@ async fn call(pool: Pool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc
 }
 
 /// What is under a key. It has to be what belongs there.
-async fn read(pool: &Pool, key: &str) -> Result<Option<Bytes>, Unavailable> {
+async fn read(pool: &RedisPool, key: &str) -> Result<Option<Bytes>, CommandError> {
     let got = pool.get(key.as_bytes()).await;
     if let Ok(Some(value)) = &got {
         assert_eq!(value.split(|&byte| byte == b':').next(), Some(key.as_bytes()), "another key's value");

@@ -1,6 +1,6 @@
 //! Short lives of two clients behind sentinels or of a cluster, each drawn from a seed.
 //!
-//! Each client keeps what it may remember, as the memory tier does: for as long as its witness is true and no news of it have
+//! Each client keeps what it may remember, as the memory tier does: for as long as its token is true and no news of it have
 //! come. Servers are killed, stalled, cut off, replaced while they live on, and lose slots; sentinels are away and slow to
 //! hear of each other's decisions. Whatever happens:
 //!
@@ -26,13 +26,13 @@ use fastrand::Rng;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::model::{CEILING, TICK, on_paused_clock};
-use super::simulation::{Named, number};
+use super::model::{TICK, TIMEOUT, on_paused_clock};
+use super::simulation::{SeedReport, number};
 use super::world::{HOST, NAME, PARTS, World, endpoint};
 use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::redis::{
-    Address, Client, ClusterSeeds, Command, Deployment, Listener, Options, Readers, Reply, Seats, Sentinels,
-    Topology, Tracking, Witness,
+    Address, Client, ClusterSeeds, Command, Deployment, Options, Readers, Reply, Sentinels, Topology,
+    TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
 };
 use crate::telemetry::Registry;
 use crate::time::instant;
@@ -51,29 +51,29 @@ const SPREAD: Duration = Duration::from_secs(2);
 const RECOVERY: Duration = Duration::from_secs(4);
 
 /// A client and what it remembers.
-struct Node {
+struct CachingClient {
     client: Client,
-    seats: Arc<Seats>,
-    memory: Rc<Memory>,
+    table: Arc<TrackingTable>,
+    memory: Rc<TrackedMemory>,
 }
 
 #[derive(Default)]
-struct Memory {
-    held: RefCell<HashMap<Vec<u8>, (Bytes, Witness)>>,
+struct TrackedMemory {
+    held: RefCell<HashMap<Vec<u8>, (Bytes, TrackingToken)>>,
     hits: Cell<u64>,
 }
 
-impl Listener for Memory {
+impl TrackingListener for TrackedMemory {
     fn invalidated(&self, key: &[u8]) {
         self.held.borrow_mut().remove(key);
     }
 
-    fn forsaken(&self) {}
+    fn tracking_lost(&self) {}
 
     fn message(&self, _: &[u8], _: &Bytes) {}
 }
 
-impl Node {
+impl CachingClient {
     fn open(world: &World, connections: usize) -> Self {
         let sentinels = world.sentinels();
         let topology = if sentinels.is_empty() {
@@ -87,19 +87,19 @@ impl Node {
         };
         let server = Options {
             connections,
-            command_timeout: CEILING,
+            command_timeout: TIMEOUT,
             ..Options::at(Address::Tcp { host: HOST.to_owned(), port: 1 })
         };
-        let (seats, memory) = (Seats::new(), Rc::<Memory>::default());
+        let (table, memory) = (TrackingTable::new(), Rc::<TrackedMemory>::default());
         let channels = vec!["sync".into()];
-        let tracking = Tracking::new(Arc::clone(&seats), Rc::clone(&memory) as Rc<_>, channels);
+        let tracking = TrackingOptions::new(Arc::clone(&table), Rc::clone(&memory) as Rc<_>, channels);
         let client = Client::open_tracking(Deployment { topology, server }, tracking, &Registry::new());
-        Self { client, seats, memory }
+        Self { client, table, memory }
     }
 
     fn remembered(&self, key: &[u8]) -> Option<Bytes> {
         let held = self.memory.held.borrow();
-        held.get(key).filter(|(_, witness)| self.seats.is_true(*witness)).map(|(value, _)| value.clone())
+        held.get(key).filter(|(_, token)| self.table.is_valid(*token)).map(|(value, _)| value.clone())
     }
 
     async fn read(&self, world: &World, key: &str) {
@@ -107,12 +107,12 @@ impl Node {
             self.memory.hits.set(self.memory.hits.get() + 1);
             return assert_recent(world, key.as_bytes(), &value);
         }
-        if let Ok((Reply::Bulk(value), reading)) =
+        if let Ok((Reply::Bulk(value), version)) =
             self.client.read(&Command::Get { key: key.as_bytes() }).await
         {
             assert_eq!(value.split(|byte| *byte == b':').next(), Some(key.as_bytes()), "another key's value");
-            if let Some(witness) = reading.witness(key.as_bytes()) {
-                self.memory.held.borrow_mut().insert(key.as_bytes().to_vec(), (value, witness));
+            if let Some(token) = version.token(key.as_bytes()) {
+                self.memory.held.borrow_mut().insert(key.as_bytes().to_vec(), (value, token));
             }
         }
     }
@@ -137,10 +137,10 @@ fn assert_recent(world: &World, key: &[u8], value: &Bytes) {
 }
 
 /// Looks at all that may be served from memory.
-async fn audit(world: World, node: Rc<Node>, enough: Rc<Cell<bool>>) {
+async fn audit(world: World, node: Rc<CachingClient>, enough: Rc<Cell<bool>>) {
     while !enough.get() {
-        for (key, (value, witness)) in &*node.memory.held.borrow() {
-            if node.seats.is_true(*witness) {
+        for (key, (value, token)) in &*node.memory.held.borrow() {
+            if node.table.is_valid(*token) {
                 assert_recent(&world, key, value);
             }
         }
@@ -148,7 +148,7 @@ async fn audit(world: World, node: Rc<Node>, enough: Rc<Cell<bool>>) {
     }
 }
 
-async fn call(world: World, node: Rc<Node>, mut rng: Rng, enough: Rc<Cell<bool>>) {
+async fn call(world: World, node: Rc<CachingClient>, mut rng: Rng, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         let (key, start) = (rng.u64(..KEYS).to_string(), instant());
         if rng.u8(..8) == 0 {
@@ -157,7 +157,7 @@ async fn call(world: World, node: Rc<Node>, mut rng: Rng, enough: Rc<Cell<bool>>
             node.read(&world, &key).await
         }
         let took = instant() - start;
-        assert!(took <= CEILING + TICK, "a caller waited {took:?}");
+        assert!(took <= TIMEOUT + TICK, "a caller waited {took:?}");
         let pause = if rng.u8(..8) == 0 { 100..1500 } else { 1..40 };
         sleep(Duration::from_millis(rng.u64(pause))).await;
     }
@@ -227,7 +227,7 @@ async fn life(seed: u64) -> u64 {
     let world = if rng.bool() { World::behind_sentinels(seed) } else { World::of_a_cluster(seed) };
     let _entered = world.enter();
     let connections = rng.usize(1..=4);
-    let nodes = [(); 2].map(|()| Rc::new(Node::open(&world, connections)));
+    let nodes = [(); 2].map(|()| Rc::new(CachingClient::open(&world, connections)));
     let enough = Rc::new(Cell::new(false));
     let mut callers = Vec::new();
     for node in &nodes {
@@ -268,7 +268,7 @@ async fn life(seed: u64) -> u64 {
 fn hits(seeds: impl Iterator<Item = u64>) -> u64 {
     let mut hits = 0;
     for seed in seeds {
-        let named = Named(seed);
+        let named = SeedReport(seed);
         on_paused_clock(async { hits += life(seed).await });
         drop(named);
     }

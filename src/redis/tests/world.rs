@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::model::spoken;
-use crate::redis::dial::Socket;
-use crate::resp::topology::{Endpoint, Slot};
+use crate::redis::dial::RedisSocket;
+use crate::resp::topology::{Endpoint, HashSlot};
 use crate::resp::{Frame, Inbox};
 use crate::time::instant;
 
@@ -30,17 +30,17 @@ pub(super) const HOST: &str = "world";
 pub(super) const NAME: &str = "m";
 /// The slots go in so many parts.
 pub(super) const PARTS: usize = 12;
-const PART: usize = Slot::COUNT.div_ceil(PARTS);
+const PART: usize = HashSlot::COUNT.div_ceil(PARTS);
 
-type Data = Rc<RefCell<HashMap<Vec<u8>, Vec<u8>>>>;
+type Keyspace = Rc<RefCell<HashMap<Vec<u8>, Vec<u8>>>>;
 
 /// Servers and how they hang together. Clones are the same.
 #[derive(Clone)]
-pub(super) struct World(Rc<Inner>);
+pub(super) struct World(Rc<WorldInner>);
 
-struct Inner {
+struct WorldInner {
     /// Of each data server.
-    servers: Vec<Server>,
+    servers: Vec<WorldServer>,
     /// Whom each sentinel takes for the master, and whether it is there; none in a cluster.
     sentinels: Vec<(Cell<usize>, Cell<bool>)>,
     /// The master of each group of servers that have the same data; one group behind sentinels.
@@ -49,7 +49,7 @@ struct Inner {
     owners: RefCell<Vec<usize>>,
     /// A part whose keys are with another group already.
     moving: Cell<Option<(usize, usize)>>,
-    connections: RefCell<Vec<Rc<Connection>>>,
+    connections: RefCell<Vec<Rc<WorldConnection>>>,
     rng: RefCell<Rng>,
     /// When a key was last changed where it belongs.
     since: RefCell<HashMap<Vec<u8>, Instant>>,
@@ -57,14 +57,14 @@ struct Inner {
     promoted: Cell<Option<Instant>>,
 }
 
-struct Server {
+struct WorldServer {
     group: usize,
-    data: RefCell<Data>,
+    data: RefCell<Keyspace>,
     away: Cell<bool>,
     stalled: Cell<bool>,
 }
 
-struct Connection {
+struct WorldConnection {
     port: usize,
     /// Written by the client and not yet carried out.
     inbox: RefCell<Inbox>,
@@ -79,7 +79,7 @@ struct Connection {
     ended: Cell<bool>,
 }
 
-impl Connection {
+impl WorldConnection {
     fn push(&self, words: &[&[u8]]) {
         let mut push = format!(">{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -104,7 +104,7 @@ impl Connection {
 /// The client's end of a connection.
 struct Wire {
     world: World,
-    connection: Rc<Connection>,
+    connection: Rc<WorldConnection>,
     /// What the server has said, and when it arrives. What is said meanwhile leaves after it.
     flight: Option<(Vec<u8>, Pin<Box<Sleep>>)>,
     /// Arrived and not yet read.
@@ -112,7 +112,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(world: World, connection: Rc<Connection>) -> Self {
+    fn new(world: World, connection: Rc<WorldConnection>) -> Self {
         Self { world, connection, flight: None, arrived: VecDeque::new() }
     }
 
@@ -201,7 +201,7 @@ impl Drop for Entered {
 }
 
 /// The way into this thread's world, if it has one.
-pub(in crate::redis) fn dial(port: u16) -> Option<io::Result<Box<dyn Socket>>> {
+pub(in crate::redis) fn dial(port: u16) -> Option<io::Result<Box<dyn RedisSocket>>> {
     let world = WORLD.with_borrow(Clone::clone)?;
     Some(world.dial(port.into()))
 }
@@ -224,17 +224,17 @@ impl World {
     fn new(seed: u64, groups: usize, members: usize, sentinels: usize) -> Self {
         // Our own jitter is drawn from the thread's generator.
         fastrand::seed(seed);
-        let server = |group: usize, data: &Data| Server {
+        let server = |group: usize, data: &Keyspace| WorldServer {
             group,
             data: RefCell::new(Rc::clone(data)),
             away: Cell::new(false),
             stalled: Cell::new(false),
         };
         let group = |group| {
-            let data = Data::default();
+            let data = Keyspace::default();
             (0..members).map(move |_| server(group, &data))
         };
-        Self(Rc::new(Inner {
+        Self(Rc::new(WorldInner {
             servers: (0..groups).flat_map(group).collect(),
             sentinels: (0..sentinels).map(|_| (Cell::new(0), Cell::new(false))).collect(),
             masters: RefCell::new((0..groups).map(|group| group * members).collect()),
@@ -317,7 +317,7 @@ impl World {
             (0..self.0.servers.len()).filter(|other| *other != old && self.0.servers[*other].group == group);
         let new = others.find(|other| !self.0.servers[*other].away.get()).unwrap();
         if !self.is_cluster() {
-            let data: Data = Rc::new(RefCell::new(self.0.servers[old].data.borrow().borrow().clone()));
+            let data: Keyspace = Rc::new(RefCell::new(self.0.servers[old].data.borrow().borrow().clone()));
             for (place, server) in self.0.servers.iter().enumerate() {
                 if place != old {
                     server.data.replace(Rc::clone(&data));
@@ -372,7 +372,7 @@ impl World {
         self.0.sentinels.is_empty()
     }
 
-    fn connections_to(&self, port: usize) -> Vec<Rc<Connection>> {
+    fn connections_to(&self, port: usize) -> Vec<Rc<WorldConnection>> {
         self.0.connections.borrow().iter().filter(|connection| connection.port == port).cloned().collect()
     }
 
@@ -380,7 +380,7 @@ impl World {
         from(&mut self.0.rng.borrow_mut())
     }
 
-    fn dial(&self, port: usize) -> io::Result<Box<dyn Socket>> {
+    fn dial(&self, port: usize) -> io::Result<Box<dyn RedisSocket>> {
         let is_away = match self.0.servers.get(port - 1) {
             Some(server) => server.away.get(),
             None => self.0.sentinels[port - 1 - self.0.servers.len()].1.get(),
@@ -388,7 +388,7 @@ impl World {
         if is_away {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let connection = Rc::new(Connection {
+        let connection = Rc::new(WorldConnection {
             port,
             inbox: RefCell::new(Inbox::new()),
             tracks: Cell::new(false),
@@ -404,7 +404,7 @@ impl World {
     }
 
     /// Carries out what a client has written, unless the server does nothing just now.
-    fn listen(&self, connection: &Connection) {
+    fn listen(&self, connection: &WorldConnection) {
         while !self.is_stalled(connection.port) && !connection.ended.get() {
             let frame = connection.inbox.borrow_mut().frame().unwrap();
             let Some(frame) = frame else { return };
@@ -416,14 +416,14 @@ impl World {
         self.0.servers.get(port - 1).is_some_and(|server| server.stalled.get())
     }
 
-    fn end(&self, connection: &Connection) {
+    fn end(&self, connection: &WorldConnection) {
         connection.ended.set(true);
         connection.call();
         self.0.connections.borrow_mut().retain(|other| !std::ptr::eq(&**other, connection));
     }
 
     /// Tells all who have read a key from this data, wherever that is.
-    fn invalidate(&self, data: &Data, key: &[u8]) {
+    fn invalidate(&self, data: &Keyspace, key: &[u8]) {
         for connection in self.0.connections.borrow().iter() {
             let is_here = self
                 .0
@@ -437,7 +437,7 @@ impl World {
         }
     }
 
-    fn execute(&self, connection: &Connection, frame: Frame) {
+    fn execute(&self, connection: &WorldConnection, frame: Frame) {
         let (name, words) = spoken(frame);
         let asking = connection.asking.replace(name == "ASKING");
         match (name.as_str(), self.0.servers.get(connection.port - 1)) {
@@ -478,7 +478,7 @@ impl World {
         port == master + 1 || !Rc::ptr_eq(&server.data.borrow(), &self.0.servers[master].data.borrow())
     }
 
-    fn answer(&self, connection: &Connection, server: &Server, words: &[Vec<u8>], asking: bool) {
+    fn answer(&self, connection: &WorldConnection, server: &WorldServer, words: &[Vec<u8>], asking: bool) {
         let key = &words[1];
         if self.is_cluster()
             && let Some(elsewhere) = self.elsewhere(connection.port, server, key, asking)
@@ -506,9 +506,9 @@ impl World {
     }
 
     /// Where a server of a cluster sends a command, if it does not take it.
-    fn elsewhere(&self, port: usize, server: &Server, key: &[u8], asking: bool) -> Option<String> {
+    fn elsewhere(&self, port: usize, server: &WorldServer, key: &[u8], asking: bool) -> Option<String> {
         let masters = self.0.masters.borrow();
-        let (part, slot) = (part(key), Slot::of(key).index());
+        let (part, slot) = (part(key), HashSlot::of(key).index());
         let owner = self.0.owners.borrow()[part];
         let moving = self.0.moving.get().filter(|(moved, _)| *moved == part);
         if port != masters[server.group] + 1 {
@@ -524,13 +524,13 @@ impl World {
         }
     }
 
-    fn tell_of_the_cluster(&self, connection: &Connection, what: &[u8]) {
+    fn tell_of_the_cluster(&self, connection: &WorldConnection, what: &[u8]) {
         match what {
             b"MYID" => connection.say(&bulk(format!("id-{}", connection.port).as_bytes())),
             b"SLOTS" => {
                 let mut told = format!("*{PARTS}\r\n");
                 for (part, group) in self.0.owners.borrow().iter().enumerate() {
-                    let (first, last) = (part * PART, ((part + 1) * PART).min(Slot::COUNT) - 1);
+                    let (first, last) = (part * PART, ((part + 1) * PART).min(HashSlot::COUNT) - 1);
                     let master = self.0.masters.borrow()[*group] + 1;
                     told += &format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n+{HOST}\r\n:{master}\r\n");
                 }
@@ -547,5 +547,5 @@ fn bulk(bytes: &[u8]) -> Vec<u8> {
 
 /// The part of the slots that a key is in.
 pub(super) fn part(key: &[u8]) -> usize {
-    Slot::of(key).index() / PART
+    HashSlot::of(key).index() / PART
 }

@@ -5,14 +5,14 @@ use super::*;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, REPLY_LINE_BYTES_MAX};
 use crate::resp::reply::ErrorKind;
 
-fn decode(wire: &[u8]) -> Result<Option<Frame>, Malformed> {
-    Decoder::default().decode(&mut BytesMut::from(wire))
+fn decode(wire: &[u8]) -> Result<Option<Frame>, ProtocolError> {
+    ReplyDecoder::default().decode(&mut BytesMut::from(wire))
 }
 
 /// Everything in `wire`, which comes in the pieces that end at `cuts`.
-fn decode_all(wire: &[u8], cuts: &[usize]) -> Result<Vec<Frame>, Malformed> {
+fn decode_all(wire: &[u8], cuts: &[usize]) -> Result<Vec<Frame>, ProtocolError> {
     let (mut decoder, mut buffer, mut frames, mut from) =
-        (Decoder::default(), BytesMut::new(), Vec::new(), 0);
+        (ReplyDecoder::default(), BytesMut::new(), Vec::new(), 0);
     for &to in cuts.iter().chain([&wire.len()]) {
         buffer.extend_from_slice(&wire[from..to]);
         from = to;
@@ -115,48 +115,48 @@ fn every_kind_of_frame_at_every_cut() {
 
 #[test]
 fn what_is_no_frame() {
-    let rows: &[(&[u8], Malformed)] = &[
-        (b"HTTP/1.1 400 Bad Request\r\n", Malformed::Type),
-        (b"\0", Malformed::Type),
-        (b"\r\n", Malformed::Type),
-        (b"HELLO 3\r\n", Malformed::Type),
-        (b"$x\r\n", Malformed::Length),
-        (b"$\r\n", Malformed::Length),
-        (b"$+1\r\na\r\n", Malformed::Length),
-        (b"$1 \r\na\r\n", Malformed::Length),
-        (b"$1\na\r\n", Malformed::Length),
-        (b"$-2\r\n", Malformed::Length),
-        (b"$-12\r\n", Malformed::Length),
-        (b"*-2\r\n", Malformed::Length),
-        (b"%-1\r\n", Malformed::Length),
-        (b"~-1\r\n", Malformed::Length),
-        (b">-1\r\n", Malformed::Length),
-        (b"|-1\r\n", Malformed::Length),
-        (b"!-1\r\n", Malformed::Length),
-        (b"=-1\r\n", Malformed::Length),
-        (b"$9223372036854775808\r\n", Malformed::Bytes),
-        (b"$18446744073709551615\r\n", Malformed::Bytes),
-        (b"$18446744073709551616\r\n", Malformed::Length),
-        (b"$99999999999999999999999999", Malformed::Length),
-        (b"$000000000000000000000000000", Malformed::Length),
-        (b"*9223372036854775808\r\n", Malformed::Elements),
-        (b"%9223372036854775808\r\n", Malformed::Elements),
-        (b"$1\r\nabc", Malformed::End),
-        (b"*1\r\n$1\r\na\n\n", Malformed::End),
-        (b"$?\r\n", Malformed::Streamed),
-        (b"*?\r\n", Malformed::Streamed),
-        (b";1\r\na\r\n", Malformed::Streamed),
-        (b".\r\n", Malformed::Streamed),
-        (b"=3\r\ntxt\r\n", Malformed::Content),
-        (b"=0\r\n\r\n", Malformed::Content),
-        (b"=7\r\nbad:abc\r\n", Malformed::Content),
-        (b"_x\r\n", Malformed::Content),
-        (b"#x\r\n", Malformed::Content),
-        (b":1.5\r\n", Malformed::Content),
-        (b":9223372036854775808\r\n", Malformed::Content),
-        (b",one\r\n", Malformed::Content),
-        (b"*1\r\n>1\r\n:1\r\n", Malformed::Content),
-        (b"%1\r\n*1\r\n:1\r\n:1\r\n", Malformed::Content),
+    let rows: &[(&[u8], ProtocolError)] = &[
+        (b"HTTP/1.1 400 Bad Request\r\n", ProtocolError::Type),
+        (b"\0", ProtocolError::Type),
+        (b"\r\n", ProtocolError::Type),
+        (b"HELLO 3\r\n", ProtocolError::Type),
+        (b"$x\r\n", ProtocolError::Length),
+        (b"$\r\n", ProtocolError::Length),
+        (b"$+1\r\na\r\n", ProtocolError::Length),
+        (b"$1 \r\na\r\n", ProtocolError::Length),
+        (b"$1\na\r\n", ProtocolError::Length),
+        (b"$-2\r\n", ProtocolError::Length),
+        (b"$-12\r\n", ProtocolError::Length),
+        (b"*-2\r\n", ProtocolError::Length),
+        (b"%-1\r\n", ProtocolError::Length),
+        (b"~-1\r\n", ProtocolError::Length),
+        (b">-1\r\n", ProtocolError::Length),
+        (b"|-1\r\n", ProtocolError::Length),
+        (b"!-1\r\n", ProtocolError::Length),
+        (b"=-1\r\n", ProtocolError::Length),
+        (b"$9223372036854775808\r\n", ProtocolError::Bytes),
+        (b"$18446744073709551615\r\n", ProtocolError::Bytes),
+        (b"$18446744073709551616\r\n", ProtocolError::Length),
+        (b"$99999999999999999999999999", ProtocolError::Length),
+        (b"$000000000000000000000000000", ProtocolError::Length),
+        (b"*9223372036854775808\r\n", ProtocolError::Elements),
+        (b"%9223372036854775808\r\n", ProtocolError::Elements),
+        (b"$1\r\nabc", ProtocolError::End),
+        (b"*1\r\n$1\r\na\n\n", ProtocolError::End),
+        (b"$?\r\n", ProtocolError::Streamed),
+        (b"*?\r\n", ProtocolError::Streamed),
+        (b";1\r\na\r\n", ProtocolError::Streamed),
+        (b".\r\n", ProtocolError::Streamed),
+        (b"=3\r\ntxt\r\n", ProtocolError::Content),
+        (b"=0\r\n\r\n", ProtocolError::Content),
+        (b"=7\r\nbad:abc\r\n", ProtocolError::Content),
+        (b"_x\r\n", ProtocolError::Content),
+        (b"#x\r\n", ProtocolError::Content),
+        (b":1.5\r\n", ProtocolError::Content),
+        (b":9223372036854775808\r\n", ProtocolError::Content),
+        (b",one\r\n", ProtocolError::Content),
+        (b"*1\r\n>1\r\n:1\r\n", ProtocolError::Content),
+        (b"%1\r\n*1\r\n:1\r\n:1\r\n", ProtocolError::Content),
     ];
     for (wire, malformed) in rows {
         assert_eq!(decode(wire), Err(*malformed), "{:?}", String::from_utf8_lossy(wire));
@@ -167,24 +167,24 @@ fn what_is_no_frame() {
 fn bounds_hold_before_anything_is_kept() {
     let nested = |depth: usize| [b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat();
     assert!(matches!(decode(&nested(REPLY_DEPTH_MAX)), Ok(Some(_))));
-    assert_eq!(decode(&nested(REPLY_DEPTH_MAX + 1)), Err(Malformed::Depth));
-    assert_eq!(decode(&b"*1\r\n".repeat(10_000)), Err(Malformed::Depth));
+    assert_eq!(decode(&nested(REPLY_DEPTH_MAX + 1)), Err(ProtocolError::Depth));
+    assert_eq!(decode(&b"*1\r\n".repeat(10_000)), Err(ProtocolError::Depth));
 
     let flat = |count: usize| [format!("*{count}\r\n").into_bytes(), b":1\r\n".repeat(count)].concat();
     assert!(matches!(decode(&flat(REPLY_ELEMENTS_MAX)), Ok(Some(_))));
-    assert_eq!(decode(format!("*{}\r\n", REPLY_ELEMENTS_MAX + 1).as_bytes()), Err(Malformed::Elements));
+    assert_eq!(decode(format!("*{}\r\n", REPLY_ELEMENTS_MAX + 1).as_bytes()), Err(ProtocolError::Elements));
     let split = format!("*2\r\n*{}\r\n", REPLY_ELEMENTS_MAX - 1);
-    assert_eq!(decode(split.as_bytes()), Err(Malformed::Elements), "nested ones count too");
+    assert_eq!(decode(split.as_bytes()), Err(ProtocolError::Elements), "nested ones count too");
 
     let line = |length: usize| [b"+", &b"x".repeat(length)[..], b"\r\n"].concat();
     assert!(matches!(decode(&line(REPLY_LINE_BYTES_MAX)), Ok(Some(_))));
-    assert_eq!(decode(&line(REPLY_LINE_BYTES_MAX + 1)), Err(Malformed::LineBytes));
+    assert_eq!(decode(&line(REPLY_LINE_BYTES_MAX + 1)), Err(ProtocolError::LineBytes));
     assert_eq!(
         decode(&line(2 * REPLY_LINE_BYTES_MAX)[..REPLY_LINE_BYTES_MAX + 2]),
-        Err(Malformed::LineBytes)
+        Err(ProtocolError::LineBytes)
     );
 
-    assert_eq!(decode(format!("${REPLY_BYTES_MAX}\r\n").as_bytes()), Err(Malformed::Bytes));
+    assert_eq!(decode(format!("${REPLY_BYTES_MAX}\r\n").as_bytes()), Err(ProtocolError::Bytes));
     assert_eq!(decode(format!("${}\r\n", REPLY_BYTES_MAX - 64).as_bytes()), Ok(None));
 }
 
@@ -192,14 +192,16 @@ fn bounds_hold_before_anything_is_kept() {
 fn a_value_is_a_slice_of_the_buffer() {
     let mut buffer = BytesMut::from(&b"$5\r\nhello\r\n+OK\r\n"[..]);
     let expected = buffer[4..].as_ptr();
-    let Ok(Some(Frame::Reply(Reply::Bulk(value)))) = Decoder::default().decode(&mut buffer) else { panic!() };
+    let Ok(Some(Frame::Reply(Reply::Bulk(value)))) = ReplyDecoder::default().decode(&mut buffer) else {
+        panic!()
+    };
     assert_eq!(value.as_ptr(), expected);
     assert_eq!(buffer, "+OK\r\n");
 }
 
 #[test]
 fn what_is_missing_is_known_for_a_value() {
-    let mut decoder = Decoder::default();
+    let mut decoder = ReplyDecoder::default();
     let mut buffer = BytesMut::from(&b"$1000\r\nabc"[..]);
     assert_eq!(decoder.decode(&mut buffer), Ok(None));
     assert_eq!(decoder.missing(), 1000 - 3 + 2);
@@ -265,7 +267,7 @@ proptest! {
     ) {
         let wire = wire.concat();
         let cut = if wire.is_empty() { 0 } else { cut.index(wire.len()) };
-        let mut decoder = Decoder::default();
+        let mut decoder = ReplyDecoder::default();
         let mut buffer = BytesMut::new();
         'pieces: for piece in [&wire[..cut], &wire[cut..]] {
             buffer.extend_from_slice(piece);

@@ -17,24 +17,27 @@ fn greeting(proto: i64) -> Reply {
     Reply::Map(vec![(word("server"), word("redis")), (word("proto"), Reply::Integer(proto))])
 }
 
-fn login(credentials: Option<&str>, database: u32) -> Login {
+fn login(credentials: Option<&str>, database: u32) -> RedisLogin {
     let credentials = credentials.map(|user| Credentials { user: user.into(), password: Secret::new("p") });
-    Login { credentials, database, access: Access::ReadWrite, name: "cachewarp" }
+    RedisLogin { credentials, database, access: Access::ReadWrite, name: "cachewarp" }
 }
 
-fn replica(database: u32) -> Login {
-    Login { access: Access::ReadOnly, ..login(None, database) }
+fn replica(database: u32) -> RedisLogin {
+    RedisLogin { access: Access::ReadOnly, ..login(None, database) }
 }
 
 /// What was said, in the command's first word, and how it ended.
-fn play(login: Login, replies: &[Reply]) -> (Vec<&'static str>, Option<Result<Protocol, Refused>>) {
+fn play(
+    login: RedisLogin,
+    replies: &[Reply],
+) -> (Vec<&'static str>, Option<Result<RespVersion, HandshakeError>>) {
     let mut said = Vec::new();
     let mut handshake = Handshake::new(login);
     for reply in replies {
         said.push(handshake.command().name());
         match handshake.step(reply) {
-            Ok(Step::Next(next)) => handshake = next,
-            Ok(Step::Ready(protocol)) => return (said, Some(Ok(protocol))),
+            Ok(HandshakeStep::Next(next)) => handshake = next,
+            Ok(HandshakeStep::Ready(protocol)) => return (said, Some(Ok(protocol))),
             Err(refused) => return (said, Some(Err(refused))),
         }
     }
@@ -44,11 +47,11 @@ fn play(login: Login, replies: &[Reply]) -> (Vec<&'static str>, Option<Result<Pr
 #[test]
 fn every_way_through() {
     let unknown = || error("ERR unknown command `HELLO`, with args beginning with: `3`, ");
-    let refused = |command, kind| Some(Err(Refused::Error { command, kind }));
-    let nonsense = |command| Some(Err(Refused::Nonsense { command }));
-    let (resp2, resp3) = (Some(Ok(Protocol::Resp2)), Some(Ok(Protocol::Resp3)));
-    type Row = (Login, Vec<Reply>, &'static str, Option<Result<Protocol, Refused>>);
-    let rows: Vec<Row> = vec![
+    let refused = |command, kind| Some(Err(HandshakeError::Error { command, kind }));
+    let nonsense = |command| Some(Err(HandshakeError::Nonsense { command }));
+    let (resp2, resp3) = (Some(Ok(RespVersion::Resp2)), Some(Ok(RespVersion::Resp3)));
+    type HandshakeRow = (RedisLogin, Vec<Reply>, &'static str, Option<Result<RespVersion, HandshakeError>>);
+    let rows: Vec<HandshakeRow> = vec![
         (login(None, 0), vec![greeting(3), ok()], "HELLO CLIENT", resp3),
         (login(None, 3), vec![greeting(3), ok(), ok()], "HELLO CLIENT SELECT", resp3),
         (login(Some("ann"), 0), vec![greeting(3), ok()], "HELLO CLIENT", resp3),
@@ -70,7 +73,7 @@ fn every_way_through() {
         ),
         // A name that is refused does no harm.
         (login(None, 3), vec![greeting(3), error("NOPERM no"), ok()], "HELLO CLIENT SELECT", resp3),
-        // Refused.
+        // HandshakeError.
         (login(None, 0), vec![error("NOAUTH HELLO must")], "HELLO", refused("HELLO", ErrorKind::NoAuth)),
         (
             login(Some("ann"), 0),

@@ -12,17 +12,17 @@ fn value(number: u64) -> Frame {
 }
 
 /// The longest that anything takes here.
-const CEILING: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 
-fn order(expected: Expected, bytes: usize, now: Instant) -> Order {
-    Order { expected, bytes, urgency: Urgency::Unhurried, submitted: now, due: now + CEILING }
+fn spec(expected: ExpectedReply, bytes: usize, now: Instant) -> CommandSpec {
+    CommandSpec { expected, bytes, urgency: Urgency::Background, submitted: now, due: now + TIMEOUT }
 }
 
-fn submit(pipeline: &mut Pipeline) -> Result<Ticket, Full> {
-    pipeline.submit(order(Expected::Value, 1, crate::time::instant()))
+fn submit(pipeline: &mut Pipeline) -> Result<Ticket, WindowFullError> {
+    pipeline.submit(spec(ExpectedReply::Value, 1, crate::time::instant()))
 }
 
-fn collect(pipeline: &mut Pipeline, ticket: Ticket) -> Result<Result<Reply, Failure>, Ticket> {
+fn collect(pipeline: &mut Pipeline, ticket: Ticket) -> Result<Result<Reply, ReplyFailure>, Ticket> {
     pipeline.collect(ticket, Waker::noop())
 }
 
@@ -56,7 +56,7 @@ fn an_abandoned_place_takes_its_reply_with_it() {
     let first = submit(&mut pipeline).unwrap();
     let second = submit(&mut pipeline).unwrap();
     pipeline.abandon(first);
-    assert_eq!((pipeline.in_line(), pipeline.waiting()), (2, 1));
+    assert_eq!((pipeline.queued(), pipeline.waiting()), (2, 1));
     assert!(matches!(pipeline.accept(value(1)), Ok(Arrival::Late(_))));
     let second = collect(&mut pipeline, second).unwrap_err();
     assert!(matches!(pipeline.accept(value(2)), Ok(Arrival::Answered(_, Some(_)))));
@@ -66,10 +66,10 @@ fn an_abandoned_place_takes_its_reply_with_it() {
 #[test]
 fn a_reply_too_many_is_a_shifted_stream() {
     let mut pipeline = Pipeline::new(WINDOW);
-    assert_eq!(pipeline.accept(value(0)).unwrap_err(), Shifted);
+    assert_eq!(pipeline.accept(value(0)).unwrap_err(), DesyncError);
     let ticket = submit(&mut pipeline).unwrap();
     assert!(pipeline.accept(value(1)).is_ok());
-    assert_eq!(pipeline.accept(value(2)).unwrap_err(), Shifted);
+    assert_eq!(pipeline.accept(value(2)).unwrap_err(), DesyncError);
     assert_eq!(collect(&mut pipeline, ticket).unwrap(), Ok(Reply::Bulk("1".into())));
 }
 
@@ -78,21 +78,28 @@ fn a_reply_of_another_kind_is_a_shifted_stream() {
     let simple = |text: &'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
     let error = Reply::Error(crate::resp::ErrorReply::new("ERR no".into()));
     let replies = [
-        (Reply::Nil, &[Expected::Value, Expected::Outcome, Expected::DoneOrNot, Expected::Listing][..]),
-        (Reply::Bulk("x".into()), &[Expected::Value, Expected::Outcome]),
-        (simple("OK"), &[Expected::Done, Expected::DoneOrNot]),
+        (
+            Reply::Nil,
+            &[ExpectedReply::Value, ExpectedReply::Outcome, ExpectedReply::DoneOrNot, ExpectedReply::Listing]
+                [..],
+        ),
+        (Reply::Bulk("x".into()), &[ExpectedReply::Value, ExpectedReply::Outcome]),
+        (simple("OK"), &[ExpectedReply::Done, ExpectedReply::DoneOrNot]),
         (simple("QUEUED"), &[]),
-        (simple("PONG"), &[Expected::Pong]),
-        (Reply::Integer(1), &[Expected::Count, Expected::Outcome]),
-        (Reply::Array(vec![]), &[Expected::Greeting, Expected::Listing, Expected::Subscription]),
+        (simple("PONG"), &[ExpectedReply::Pong]),
+        (Reply::Integer(1), &[ExpectedReply::Count, ExpectedReply::Outcome]),
+        (
+            Reply::Array(vec![]),
+            &[ExpectedReply::Greeting, ExpectedReply::Listing, ExpectedReply::Subscription],
+        ),
         (Reply::Boolean(true), &[]),
-        (error, <Expected as crate::label::Label>::ALL),
+        (error, <ExpectedReply as crate::label::Label>::ALL),
     ];
     for (reply, admitted) in replies {
-        for &expected in <Expected as crate::label::Label>::ALL {
+        for &expected in <ExpectedReply as crate::label::Label>::ALL {
             for abandoned in [true, false] {
                 let mut pipeline = Pipeline::new(WINDOW);
-                let ticket = pipeline.submit(order(expected, 1, crate::time::instant())).unwrap();
+                let ticket = pipeline.submit(spec(expected, 1, crate::time::instant())).unwrap();
                 if abandoned {
                     pipeline.abandon(ticket);
                 }
@@ -128,10 +135,10 @@ fn the_window_is_of_commands_and_of_bytes() {
     assert!(submit(&mut pipeline).is_ok());
 
     let mut pipeline = Pipeline::new(WINDOW);
-    assert!(pipeline.submit(order(Expected::Done, 1001, now)).is_err());
-    assert!(pipeline.submit(order(Expected::Done, 600, now)).is_ok());
-    assert!(pipeline.submit(order(Expected::Done, 401, now)).is_err());
-    assert!(pipeline.submit(order(Expected::Done, 400, now)).is_ok());
+    assert!(pipeline.submit(spec(ExpectedReply::Done, 1001, now)).is_err());
+    assert!(pipeline.submit(spec(ExpectedReply::Done, 600, now)).is_ok());
+    assert!(pipeline.submit(spec(ExpectedReply::Done, 401, now)).is_err());
+    assert!(pipeline.submit(spec(ExpectedReply::Done, 400, now)).is_ok());
 }
 
 #[test]
@@ -148,8 +155,8 @@ fn what_nobody_collects_is_bounded_too() {
     assert!(submit(&mut pipeline).is_ok());
 }
 
-const PATIENCE: Patience =
-    Patience { silence: Duration::from_millis(10), late: Some(Duration::from_millis(4)) };
+const DEADLINES: ReplyDeadlines =
+    ReplyDeadlines { silence: Duration::from_millis(10), late: Some(Duration::from_millis(4)) };
 
 #[test]
 fn time_ends_the_wait_and_not_the_place() {
@@ -157,53 +164,54 @@ fn time_ends_the_wait_and_not_the_place() {
     let at = |millis| start + Duration::from_millis(millis);
     let mut pipeline = Pipeline::new(WINDOW);
     let [first, second, third] =
-        [0, 5, 10].map(|millis| pipeline.submit(order(Expected::Value, 1, at(millis))).unwrap());
+        [0, 5, 10].map(|millis| pipeline.submit(spec(ExpectedReply::Value, 1, at(millis))).unwrap());
     let first = collect(&mut pipeline, first).unwrap_err();
     let mut woken = Vec::new();
-    assert_eq!(pipeline.alarm(PATIENCE, start), Some(at(100)));
-    assert_eq!(pipeline.ring(at(105), PATIENCE, start, &mut woken), 2);
+    assert_eq!(pipeline.next_timeout(DEADLINES, start), Some(at(100)));
+    assert_eq!(pipeline.expire(at(105), DEADLINES, start, &mut woken), 2);
     assert_eq!(woken.len(), 1, "the second had not been polled");
-    assert_eq!((pipeline.oldest(), pipeline.alarm(PATIENCE, start)), (Some(at(0)), Some(at(110))));
+    assert_eq!((pipeline.oldest(), pipeline.next_timeout(DEADLINES, start)), (Some(at(0)), Some(at(110))));
     for ticket in [first, second] {
-        assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(Failure::Timeout));
+        assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(ReplyFailure::Timeout));
     }
     for _ in 0..2 {
         let Arrival::Late(timing) = pipeline.accept(value(1)).unwrap() else { panic!("nobody waits") };
-        assert_eq!(timing.urgency, Urgency::Unhurried);
+        assert_eq!(timing.urgency, Urgency::Background);
     }
     let Arrival::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("somebody waits") };
     assert_eq!(timing.submitted, at(10));
     assert_eq!(collect(&mut pipeline, third).unwrap(), Ok(Reply::Bulk("3".into())));
-    assert_eq!((pipeline.oldest(), pipeline.alarm(PATIENCE, start)), (None, None));
+    assert_eq!((pipeline.oldest(), pipeline.next_timeout(DEADLINES, start)), (None, None));
 }
 
 #[test]
 fn who_is_in_a_hurry_waits_for_no_longer_than_silence_lasts() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
-    let pressing = |millis| Order { urgency: Urgency::Pressing, ..order(Expected::Value, 1, at(millis)) };
-    let unaware = Patience { late: None, ..PATIENCE };
+    let pressing =
+        |millis| CommandSpec { urgency: Urgency::Interactive, ..spec(ExpectedReply::Value, 1, at(millis)) };
+    let unaware = ReplyDeadlines { late: None, ..DEADLINES };
     let woken = &mut Vec::new();
     let mut pipeline = Pipeline::new(WINDOW);
-    let unhurried = pipeline.submit(order(Expected::Done, 1, at(0))).unwrap();
+    let unhurried = pipeline.submit(spec(ExpectedReply::Done, 1, at(0))).unwrap();
     let first = pipeline.submit(pressing(1)).unwrap();
     let second = pipeline.submit(pressing(8)).unwrap();
 
     // As long as anything moves, the reply is on its way.
-    for (moved, alarm) in [(0, 11), (5, 15), (95, 100)] {
-        assert_eq!(pipeline.alarm(unaware, at(moved)), Some(at(alarm)), "moved at {moved}");
+    for (moved, next_timeout) in [(0, 11), (5, 15), (95, 100)] {
+        assert_eq!(pipeline.next_timeout(unaware, at(moved)), Some(at(next_timeout)), "moved at {moved}");
     }
-    assert_eq!(pipeline.ring(at(15), unaware, at(6), woken), 0);
+    assert_eq!(pipeline.expire(at(15), unaware, at(6), woken), 0);
     // In silence each has its own time from when it was submitted.
-    assert_eq!(pipeline.ring(at(17), unaware, at(0), woken), 1);
-    assert_eq!(collect(&mut pipeline, first).unwrap(), Err(Failure::Timeout));
-    assert_eq!(pipeline.alarm(unaware, at(0)), Some(at(18)));
+    assert_eq!(pipeline.expire(at(17), unaware, at(0), woken), 1);
+    assert_eq!(collect(&mut pipeline, first).unwrap(), Err(ReplyFailure::Timeout));
+    assert_eq!(pipeline.next_timeout(unaware, at(0)), Some(at(18)));
     // Its own time ends whatever moves.
-    assert_eq!(pipeline.ring(at(108), unaware, at(107), woken), 2);
+    assert_eq!(pipeline.expire(at(108), unaware, at(107), woken), 2);
     for ticket in [unhurried, second] {
-        assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(Failure::Timeout));
+        assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(ReplyFailure::Timeout));
     }
-    assert_eq!((pipeline.in_line(), pipeline.waiting()), (3, 0));
+    assert_eq!((pipeline.queued(), pipeline.waiting()), (3, 0));
 }
 
 #[test]
@@ -212,18 +220,18 @@ fn a_caller_is_told_once_that_its_reply_is_late() {
     let at = |millis| start + Duration::from_millis(millis);
     let woken = &mut Vec::new();
     let mut pipeline = Pipeline::new(WINDOW);
-    let unhurried = pipeline.submit(order(Expected::Done, 1, at(0))).unwrap();
-    let urgency = Urgency::Pressing;
-    let ticket = pipeline.submit(Order { urgency, ..order(Expected::Value, 1, at(0)) }).unwrap();
+    let unhurried = pipeline.submit(spec(ExpectedReply::Done, 1, at(0))).unwrap();
+    let urgency = Urgency::Interactive;
+    let ticket = pipeline.submit(CommandSpec { urgency, ..spec(ExpectedReply::Value, 1, at(0)) }).unwrap();
     let ticket = collect(&mut pipeline, ticket).unwrap_err();
-    assert_eq!(pipeline.alarm(PATIENCE, at(3)), Some(at(4)), "whatever moves");
-    assert_eq!(pipeline.ring(at(3), PATIENCE, at(3), woken), 0);
+    assert_eq!(pipeline.next_timeout(DEADLINES, at(3)), Some(at(4)), "whatever moves");
+    assert_eq!(pipeline.expire(at(3), DEADLINES, at(3), woken), 0);
     assert!(!pipeline.is_late(&ticket));
     for _ in 0..2 {
-        assert_eq!(pipeline.ring(at(4), PATIENCE, at(3), woken), 0);
+        assert_eq!(pipeline.expire(at(4), DEADLINES, at(3), woken), 0);
         assert!(pipeline.is_late(&ticket) && !pipeline.is_late(&unhurried));
         assert_eq!(woken.len(), 1);
-        assert_eq!(pipeline.alarm(PATIENCE, at(3)), Some(at(13)));
+        assert_eq!(pipeline.next_timeout(DEADLINES, at(3)), Some(at(13)));
     }
     pipeline.accept(Frame::Reply(Reply::Simple("OK".into()))).unwrap();
     assert!(pipeline.is_late(&ticket) && !pipeline.is_late(&unhurried));
@@ -239,15 +247,15 @@ fn the_end_fails_every_waiter() {
     let [answered, waiting, abandoned] = [(); 3].map(|()| submit(&mut pipeline).unwrap());
     pipeline.accept(value(0)).unwrap();
     pipeline.abandon(abandoned);
-    pipeline.fail(Failure::Closed, &mut Vec::new());
+    pipeline.fail(ReplyFailure::Closed, &mut Vec::new());
     assert!(collect(&mut pipeline, answered).unwrap().is_ok());
-    assert_eq!(collect(&mut pipeline, waiting).unwrap(), Err(Failure::Closed));
-    assert_eq!((pipeline.in_line(), pipeline.waiting()), (0, 0));
+    assert_eq!(collect(&mut pipeline, waiting).unwrap(), Err(ReplyFailure::Closed));
+    assert_eq!((pipeline.queued(), pipeline.waiting()), (0, 0));
 }
 
 /// What can happen to a pipeline. Indices choose among the tickets that are out.
 #[derive(Clone, Debug)]
-enum Event {
+enum PipelineEvent {
     Submit {
         bytes: usize,
     },
@@ -260,26 +268,26 @@ enum Event {
     End,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = PipelineEvent> {
     prop_oneof![
-        8 => (1_usize..400).prop_map(|bytes| Event::Submit { bytes }),
-        2 => any::<prop::sample::Index>().prop_map(Event::Abandon),
-        6 => any::<prop::sample::Index>().prop_map(Event::Collect),
-        6 => Just(Event::Answer),
-        1 => Just(Event::Push),
-        1 => Just(Event::Ring),
-        1 => Just(Event::End),
+        8 => (1_usize..400).prop_map(|bytes| PipelineEvent::Submit { bytes }),
+        2 => any::<prop::sample::Index>().prop_map(PipelineEvent::Abandon),
+        6 => any::<prop::sample::Index>().prop_map(PipelineEvent::Collect),
+        6 => Just(PipelineEvent::Answer),
+        1 => Just(PipelineEvent::Push),
+        1 => Just(PipelineEvent::Ring),
+        1 => Just(PipelineEvent::End),
     ]
 }
 
 /// The same, naively: commands have numbers, and a reply carries the number of its command.
 #[derive(Default)]
-struct Model {
+struct PipelineModel {
     /// Number, bytes, time.
     line: VecDeque<(u64, usize, u64)>,
     /// Abandoned or expired.
     given_up: HashSet<u64>,
-    results: std::collections::HashMap<u64, Result<u64, Failure>>,
+    results: std::collections::HashMap<u64, Result<u64, ReplyFailure>>,
 }
 
 proptest! {
@@ -287,29 +295,29 @@ proptest! {
     fn no_reply_ever_goes_to_another_command(events in prop::collection::vec(event(), 1..300)) {
         let start = crate::time::instant();
         let mut pipeline = Pipeline::new(WINDOW);
-        let mut model = Model::default();
+        let mut model = PipelineModel::default();
         let mut out: Vec<(u64, Ticket)> = Vec::new();
         for (time, event) in (0_u64..).zip(events) {
-            let now = start + CEILING / 20 * u32::try_from(time).unwrap();
+            let now = start + TIMEOUT / 20 * u32::try_from(time).unwrap();
             match event {
-                Event::Submit { bytes } => {
+                PipelineEvent::Submit { bytes } => {
                     let room = model.line.len() < WINDOW.commands
                         && model.line.iter().map(|command| command.1).sum::<usize>() + bytes <= WINDOW.bytes
                         && out.len() < 2 * WINDOW.commands;
-                    let ticket = pipeline.submit(order(Expected::Value, bytes, now));
+                    let ticket = pipeline.submit(spec(ExpectedReply::Value, bytes, now));
                     prop_assert_eq!(ticket.is_ok(), room);
                     if let Ok(ticket) = ticket {
                         model.line.push_back((time, bytes, time));
                         out.push((time, ticket));
                     }
                 }
-                Event::Abandon(index) if !out.is_empty() => {
+                PipelineEvent::Abandon(index) if !out.is_empty() => {
                     let (number, ticket) = out.swap_remove(index.index(out.len()));
                     pipeline.abandon(ticket);
                     model.given_up.insert(number);
                     model.results.remove(&number);
                 }
-                Event::Collect(index) if !out.is_empty() => {
+                PipelineEvent::Collect(index) if !out.is_empty() => {
                     let (number, ticket) = out.swap_remove(index.index(out.len()));
                     match (pipeline.collect(ticket, Waker::noop()), model.results.remove(&number)) {
                         (Ok(Ok(Reply::Bulk(value))), Some(Ok(expected))) => {
@@ -320,8 +328,8 @@ proptest! {
                         (got, expected) => prop_assert!(false, "{:?} for {:?}", got, expected),
                     }
                 }
-                Event::Abandon(_) | Event::Collect(_) => {}
-                Event::Answer => match model.line.pop_front() {
+                PipelineEvent::Abandon(_) | PipelineEvent::Collect(_) => {}
+                PipelineEvent::Answer => match model.line.pop_front() {
                     Some((number, ..)) => {
                         let late = model.given_up.contains(&number);
                         let arrival = pipeline.accept(value(number)).unwrap();
@@ -332,29 +340,29 @@ proptest! {
                     }
                     None => prop_assert!(pipeline.accept(value(time)).is_err()),
                 },
-                Event::Push => {
+                PipelineEvent::Push => {
                     let arrival = pipeline.accept(Frame::Push(vec![])).unwrap();
                     prop_assert!(matches!(arrival, Arrival::Push(_)));
                 }
-                Event::Ring => {
-                    pipeline.ring(now, PATIENCE, start, &mut Vec::new());
+                PipelineEvent::Ring => {
+                    pipeline.expire(now, DEADLINES, start, &mut Vec::new());
                     for &(number, _, submitted) in &model.line {
                         if time - submitted >= 20 && model.given_up.insert(number) {
-                            model.results.insert(number, Err(Failure::Timeout));
+                            model.results.insert(number, Err(ReplyFailure::Timeout));
                         }
                     }
                 }
-                Event::End => {
-                    pipeline.fail(Failure::Closed, &mut Vec::new());
+                PipelineEvent::End => {
+                    pipeline.fail(ReplyFailure::Closed, &mut Vec::new());
                     for (number, ..) in model.line.drain(..) {
                         if !model.given_up.contains(&number) {
-                            model.results.insert(number, Err(Failure::Closed));
+                            model.results.insert(number, Err(ReplyFailure::Closed));
                         }
                     }
                 }
             }
             let waiting = model.line.iter().filter(|command| !model.given_up.contains(&command.0)).count();
-            prop_assert_eq!((pipeline.in_line(), pipeline.waiting()), (model.line.len(), waiting));
+            prop_assert_eq!((pipeline.queued(), pipeline.waiting()), (model.line.len(), waiting));
         }
     }
 }

@@ -3,32 +3,32 @@
 //! A table of all slots: to find a key's server is one look-up, and a single slot can be moved without asking for the
 //! whole map again.
 
-use super::Unreadable;
+use super::TopologyError;
 use super::endpoint::Endpoint;
-use super::shards::Shard;
-use super::slot::Slot;
+use super::shards::ClusterShard;
+use super::slot::HashSlot;
 use crate::limits::REDIS_NODES_MAX;
 
 /// All slots and their shards.
 #[derive(Clone, Debug)]
 pub struct SlotMap {
-    shards: Vec<Shard>,
-    /// For each slot the place of its shard; [`NOBODY`] where none has it.
+    shards: Vec<ClusterShard>,
+    /// For each slot the place of its shard; [`UNASSIGNED`] where none has it.
     owners: Box<[u16]>,
     /// For each shard, how many slots it has: that is asked for twice a second.
     counts: Vec<usize>,
 }
 
-const NOBODY: u16 = u16::MAX;
+const UNASSIGNED: u16 = u16::MAX;
 
-const _: () = assert!(REDIS_NODES_MAX < NOBODY as usize);
+const _: () = assert!(REDIS_NODES_MAX < UNASSIGNED as usize);
 
 impl SlotMap {
     /// Of what a server has told, in the order of the masters' places. A slot that two shards claim is the last one's.
-    pub fn new(mut shards: Vec<Shard>) -> Result<Self, Unreadable> {
+    pub fn new(mut shards: Vec<ClusterShard>) -> Result<Self, TopologyError> {
         let servers: usize = shards.iter().map(|shard| 1 + shard.replicas.len()).sum();
         if servers > REDIS_NODES_MAX {
-            return Err(Unreadable::TooManyServers);
+            return Err(TopologyError::TooManyServers);
         }
         // In one order, whoever told it: so that the same map is equal.
         shards.sort_by(|one, other| one.master.cmp(&other.master));
@@ -36,7 +36,7 @@ impl SlotMap {
             shard.slots.sort_by_key(|range| *range.start());
             shard.replicas.sort();
         }
-        let mut owners = vec![NOBODY; Slot::COUNT].into_boxed_slice();
+        let mut owners = vec![UNASSIGNED; HashSlot::COUNT].into_boxed_slice();
         for (place, shard) in (0..).zip(&shards) {
             for range in &shard.slots {
                 let range = range.start().index()..=range.end().index();
@@ -53,17 +53,17 @@ impl SlotMap {
         }
         let map = Self { shards, owners, counts };
         // A server that was taken out of its cluster knows of nobody who has anything.
-        if map.covered() == 0 { Err(Unreadable::Nobody) } else { Ok(map) }
+        if map.covered() == 0 { Err(TopologyError::Nobody) } else { Ok(map) }
     }
 
     /// The shards, each in its place. What their `slots` say is what was told, before anything moved.
-    pub fn shards(&self) -> &[Shard] {
+    pub fn shards(&self) -> &[ClusterShard] {
         &self.shards
     }
 
     /// The place of the shard that has a slot, if one has it.
-    pub fn owner(&self, slot: Slot) -> Option<usize> {
-        self.owners.get(slot.index()).filter(|owner| **owner != NOBODY).map(|owner| usize::from(*owner))
+    pub fn owner(&self, slot: HashSlot) -> Option<usize> {
+        self.owners.get(slot.index()).filter(|owner| **owner != UNASSIGNED).map(|owner| usize::from(*owner))
     }
 
     /// The place of the shard whose master is there.
@@ -76,12 +76,12 @@ impl SlotMap {
         self.counts.get(place).filter(|count| **count > 0)?;
         let place = u16::try_from(place).ok()?;
         // So many names leave one slot of all out about once in 10^7 times.
-        let mut names = (0..16 * Slot::COUNT).map(|number| number.to_string().into_bytes());
-        names.find(|name| self.owners.get(Slot::of(name).index()) == Some(&place))
+        let mut names = (0..16 * HashSlot::COUNT).map(|number| number.to_string().into_bytes());
+        names.find(|name| self.owners.get(HashSlot::of(name).index()) == Some(&place))
     }
 
     /// A slot has moved to the shard in this place.
-    pub fn assign(&mut self, slot: Slot, place: usize) {
+    pub fn assign(&mut self, slot: HashSlot, place: usize) {
         let Some(owner) = self.owners.get_mut(slot.index()) else { return };
         let (Some(count), Ok(place)) = (self.counts.get_mut(place), u16::try_from(place)) else { return };
         *count += 1;
@@ -103,13 +103,13 @@ mod tests {
 
     use super::*;
 
-    fn slot(number: u64) -> Slot {
-        Slot::new(number).unwrap()
+    fn slot(number: u64) -> HashSlot {
+        HashSlot::new(number).unwrap()
     }
 
-    fn shard(port: u16, ranges: &[(u64, u64)], replicas: usize) -> Shard {
+    fn shard(port: u16, ranges: &[(u64, u64)], replicas: usize) -> ClusterShard {
         let endpoint = |host: &str| Endpoint { host: host.to_owned(), port };
-        Shard {
+        ClusterShard {
             slots: ranges.iter().map(|(first, last)| slot(*first)..=slot(*last)).collect(),
             master: endpoint("master"),
             replicas: (0..replicas).map(|number| endpoint(&format!("replica-{number}"))).collect(),
@@ -126,7 +126,7 @@ mod tests {
         ])
         .unwrap();
         for place in [0, 2, 3] {
-            assert_eq!(map.owner(Slot::of(&map.key_of(place).unwrap())), Some(place));
+            assert_eq!(map.owner(HashSlot::of(&map.key_of(place).unwrap())), Some(place));
         }
         assert_eq!((map.key_of(1), map.key_of(4)), (None, None));
     }
@@ -162,11 +162,11 @@ mod tests {
 
     #[test]
     fn nobody_and_too_many() {
-        assert_eq!(SlotMap::new(vec![]).unwrap_err(), Unreadable::Nobody);
-        assert_eq!(SlotMap::new(vec![shard(1, &[], 0)]).unwrap_err(), Unreadable::Nobody);
+        assert_eq!(SlotMap::new(vec![]).unwrap_err(), TopologyError::Nobody);
+        assert_eq!(SlotMap::new(vec![shard(1, &[], 0)]).unwrap_err(), TopologyError::Nobody);
         let crowd = || shard(1, &[(0, 1)], REDIS_NODES_MAX - 1);
         assert!(SlotMap::new(vec![crowd()]).is_ok());
-        assert_eq!(SlotMap::new(vec![crowd(), shard(2, &[], 0)]).unwrap_err(), Unreadable::TooManyServers);
+        assert_eq!(SlotMap::new(vec![crowd(), shard(2, &[], 0)]).unwrap_err(), TopologyError::TooManyServers);
     }
 
     proptest! {
@@ -182,7 +182,7 @@ mod tests {
                 shards[usize::from(*owner)].slots.push(slot(*first)..=slot(last));
             }
             prop_assume!(shards.iter().any(|shard| !shard.slots.is_empty()));
-            let claims = |shard: &Shard| shard.slots.iter().any(|range| range.contains(&slot(asked)));
+            let claims = |shard: &ClusterShard| shard.slots.iter().any(|range| range.contains(&slot(asked)));
             let expected = shards.iter().rposition(claims);
             prop_assert_eq!(SlotMap::new(shards).unwrap().owner(slot(asked)), expected);
         }

@@ -2,13 +2,13 @@
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redirection-and-resharding>
 
 use super::endpoint::{Endpoint, number};
-use super::slot::Slot;
+use super::slot::HashSlot;
 use crate::labels;
 use crate::resp::{ErrorKind, ErrorReply};
 
 labels! {
     /// For how long the other server has it.
-    pub enum Way {
+    pub enum RedirectKind {
         /// From now on: `MOVED`.
         Moved => "moved",
         /// This time, because the slot is on its way there: `ASK`.
@@ -20,9 +20,9 @@ labels! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// For how long.
-    pub way: Way,
+    pub way: RedirectKind,
     /// Of which slot.
-    pub slot: Slot,
+    pub slot: HashSlot,
     /// Where.
     pub to: Endpoint,
 }
@@ -31,10 +31,10 @@ impl Redirect {
     /// What an error reply of the server `from` says, if it is a redirection. A server that does not know the
     /// other's host leaves it out, and means its own.
     pub fn parse(error: &ErrorReply, from: &Endpoint) -> Option<Self> {
-        let ways = [(ErrorKind::Moved, Way::Moved), (ErrorKind::Ask, Way::Ask)];
+        let ways = [(ErrorKind::Moved, RedirectKind::Moved), (ErrorKind::Ask, RedirectKind::Ask)];
         let (_, way) = ways.into_iter().find(|(kind, _)| *kind == error.kind)?;
         let mut words = error.text.split(|byte| *byte == b' ').skip(1);
-        let slot = Slot::new(number(words.next()?)?)?;
+        let slot = HashSlot::new(number(words.next()?)?)?;
         let (host, port) = Endpoint::parse(words.next()?)?;
         let host = if host.is_empty() { from.host.as_bytes() } else { host };
         Some(Self { way, slot, to: Endpoint::new(host, port)? })
@@ -45,7 +45,7 @@ impl Redirect {
 mod tests {
     use super::*;
 
-    fn parse(text: &'static str) -> Option<(Way, usize, String)> {
+    fn parse(text: &'static str) -> Option<(RedirectKind, usize, String)> {
         let from = Endpoint { host: "asked".to_owned(), port: 7000 };
         let redirect = Redirect::parse(&ErrorReply::new(text.into()), &from)?;
         Some((redirect.way, redirect.slot.index(), redirect.to.to_string()))
@@ -54,11 +54,11 @@ mod tests {
     #[test]
     fn where_to() {
         for (text, way, slot, to) in [
-            ("MOVED 3999 127.0.0.1:6381", Way::Moved, 3999, "127.0.0.1:6381"),
-            ("ASK 0 127.0.0.1:6381", Way::Ask, 0, "127.0.0.1:6381"),
-            ("MOVED 16383 fd00::1:6381", Way::Moved, 16383, "[fd00::1]:6381"),
-            ("MOVED 1 cache-1.example:6381", Way::Moved, 1, "cache-1.example:6381"),
-            ("MOVED 1 :6381", Way::Moved, 1, "asked:6381"),
+            ("MOVED 3999 127.0.0.1:6381", RedirectKind::Moved, 3999, "127.0.0.1:6381"),
+            ("ASK 0 127.0.0.1:6381", RedirectKind::Ask, 0, "127.0.0.1:6381"),
+            ("MOVED 16383 fd00::1:6381", RedirectKind::Moved, 16383, "[fd00::1]:6381"),
+            ("MOVED 1 cache-1.example:6381", RedirectKind::Moved, 1, "cache-1.example:6381"),
+            ("MOVED 1 :6381", RedirectKind::Moved, 1, "asked:6381"),
         ] {
             assert_eq!(parse(text), Some((way, slot, to.to_owned())), "{text}");
         }

@@ -1,26 +1,26 @@
 //! Who the master is: what sentinels say, and what a server says of itself.
 //! <https://redis.io/docs/latest/develop/reference/sentinel-clients/>
 
-use super::Unreadable;
+use super::TopologyError;
 use super::endpoint::{Endpoint, number, text, whole};
 use crate::labels;
 use crate::resp::Reply;
 
 /// The reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`: a host and a port, or nothing for a name that this sentinel does
 /// not watch.
-pub fn master_address(reply: &Reply) -> Result<Endpoint, Unreadable> {
+pub fn master_address(reply: &Reply) -> Result<Endpoint, TopologyError> {
     if *reply == Reply::Nil {
-        return Err(Unreadable::Nobody);
+        return Err(TopologyError::Nobody);
     }
-    let Reply::Array(parts) = reply else { return Err(Unreadable::Form) };
-    let [host, port] = &parts[..] else { return Err(Unreadable::Form) };
-    let (Some(host), Some(port)) = (text(host), whole(port)) else { return Err(Unreadable::Form) };
-    Endpoint::new(host, port).ok_or(Unreadable::Form)
+    let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
+    let [host, port] = &parts[..] else { return Err(TopologyError::Form) };
+    let (Some(host), Some(port)) = (text(host), whole(port)) else { return Err(TopologyError::Form) };
+    Endpoint::new(host, port).ok_or(TopologyError::Form)
 }
 
 labels! {
     /// What a server takes itself for.
-    pub enum Role {
+    pub enum ServerRole {
         /// It writes.
         Master => "master",
         /// It has what its master had.
@@ -31,25 +31,29 @@ labels! {
 }
 
 /// The reply to `ROLE`, of which the first word counts.
-pub fn role(reply: &Reply) -> Result<Role, Unreadable> {
-    let Reply::Array(parts) = reply else { return Err(Unreadable::Form) };
+pub fn role(reply: &Reply) -> Result<ServerRole, TopologyError> {
+    let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
     match parts.first().and_then(text) {
-        Some(b"master") => Ok(Role::Master),
-        Some(b"slave" | b"replica") => Ok(Role::Replica),
-        Some(b"sentinel") => Ok(Role::Sentinel),
-        Some(_) | None => Err(Unreadable::Form),
+        Some(b"master") => Ok(ServerRole::Master),
+        Some(b"slave" | b"replica") => Ok(ServerRole::Replica),
+        Some(b"sentinel") => Ok(ServerRole::Sentinel),
+        Some(_) | None => Err(TopologyError::Form),
     }
 }
 
 /// How many replicas a master has, as it says itself: the third part of its reply to `ROLE`.
-pub fn replicas(reply: &Reply) -> Result<usize, Unreadable> {
-    let Reply::Array(parts) = reply else { return Err(Unreadable::Form) };
-    if let Some(Reply::Array(replicas)) = parts.get(2) { Ok(replicas.len()) } else { Err(Unreadable::Form) }
+pub fn replicas(reply: &Reply) -> Result<usize, TopologyError> {
+    let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
+    if let Some(Reply::Array(replicas)) = parts.get(2) {
+        Ok(replicas.len())
+    } else {
+        Err(TopologyError::Form)
+    }
 }
 
 /// A message of a sentinel's channel `+switch-master`: another server is the master now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Switch {
+pub struct MasterSwitch {
     /// The name under which the sentinels watch it.
     pub name: String,
     /// Where the new one is.
@@ -58,7 +62,7 @@ pub struct Switch {
 
 /// What came over a subscription, if it is such a message: `message +switch-master "name host port host port"`, the old
 /// place before the new.
-pub fn switch(message: &[Reply]) -> Option<Switch> {
+pub fn switch(message: &[Reply]) -> Option<MasterSwitch> {
     let [kind, channel, payload] = message else { return None };
     if text(kind)? != b"message" || text(channel)? != b"+switch-master" {
         return None;
@@ -66,7 +70,7 @@ pub fn switch(message: &[Reply]) -> Option<Switch> {
     let words: Vec<_> = text(payload)?.split(|byte| *byte == b' ').collect();
     let [name, _, _, host, port] = words[..] else { return None };
     let to = Endpoint::new(host, number(port)?)?;
-    Some(Switch { name: str::from_utf8(name).ok()?.to_owned(), to })
+    Some(MasterSwitch { name: str::from_utf8(name).ok()?.to_owned(), to })
 }
 
 #[cfg(test)]
@@ -81,7 +85,7 @@ mod tests {
     fn addresses_of_masters() {
         let reply = Reply::Array(vec![bulk("10.0.0.1"), bulk("6379")]);
         assert_eq!(master_address(&reply).map(|to| to.to_string()), Ok("10.0.0.1:6379".to_owned()));
-        assert_eq!(master_address(&Reply::Nil), Err(Unreadable::Nobody));
+        assert_eq!(master_address(&Reply::Nil), Err(TopologyError::Nobody));
         for reply in [
             Reply::Array(vec![]),
             Reply::Array(vec![bulk("10.0.0.1")]),
@@ -92,19 +96,21 @@ mod tests {
             Reply::Integer(1),
             bulk("10.0.0.1:6379"),
         ] {
-            assert_eq!(master_address(&reply), Err(Unreadable::Form), "{reply:?}");
+            assert_eq!(master_address(&reply), Err(TopologyError::Form), "{reply:?}");
         }
     }
 
     #[test]
     fn roles() {
-        for (first, role_read) in
-            [("master", Role::Master), ("slave", Role::Replica), ("sentinel", Role::Sentinel)]
-        {
+        for (first, role_read) in [
+            ("master", ServerRole::Master),
+            ("slave", ServerRole::Replica),
+            ("sentinel", ServerRole::Sentinel),
+        ] {
             assert_eq!(role(&Reply::Array(vec![bulk(first), Reply::Integer(0)])), Ok(role_read));
         }
         for reply in [Reply::Array(vec![]), Reply::Array(vec![bulk("king")]), bulk("master"), Reply::Nil] {
-            assert_eq!(role(&reply), Err(Unreadable::Form), "{reply:?}");
+            assert_eq!(role(&reply), Err(TopologyError::Form), "{reply:?}");
         }
     }
 
@@ -115,7 +121,7 @@ mod tests {
         assert_eq!(replicas(&master(Reply::Array(vec![]))), Ok(0));
         assert_eq!(replicas(&master(Reply::Array(vec![replica.clone(), replica]))), Ok(2));
         for reply in [master(bulk("10.0.0.2")), Reply::Array(vec![bulk("master")]), Reply::Nil] {
-            assert_eq!(replicas(&reply), Err(Unreadable::Form), "{reply:?}");
+            assert_eq!(replicas(&reply), Err(TopologyError::Form), "{reply:?}");
         }
     }
 

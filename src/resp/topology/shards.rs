@@ -9,16 +9,16 @@
 
 use std::ops::RangeInclusive;
 
-use super::Unreadable;
+use super::TopologyError;
 use super::endpoint::{Endpoint, text, whole};
-use super::slot::Slot;
+use super::slot::HashSlot;
 use crate::resp::Reply;
 
 /// Some slots, and the servers that have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shard {
+pub struct ClusterShard {
     /// Which slots, in no particular order.
-    pub slots: Vec<RangeInclusive<Slot>>,
+    pub slots: Vec<RangeInclusive<HashSlot>>,
     /// Who writes.
     pub master: Endpoint,
     /// Who has what the master had, and is well.
@@ -36,16 +36,21 @@ pub enum Encryption {
 
 /// Reads the reply of the server `asked`. A shard that no master is known of is left out: its slots have nobody. One
 /// that is there and waits for its first slots is not, because a key may be asked of it before.
-pub fn shards(reply: &Reply, asked: &Endpoint, encryption: Encryption) -> Result<Vec<Shard>, Unreadable> {
-    let Reply::Array(listed) = reply else { return Err(Unreadable::Form) };
+pub fn shards(
+    reply: &Reply,
+    asked: &Endpoint,
+    encryption: Encryption,
+) -> Result<Vec<ClusterShard>, TopologyError> {
+    let Reply::Array(listed) = reply else { return Err(TopologyError::Form) };
     let mut shards = Vec::new();
     for shard in listed {
         let (slots, nodes) = (field(shard, b"slots"), field(shard, b"nodes"));
         let (Some(Reply::Array(slots)), Some(Reply::Array(nodes))) = (slots, nodes) else {
-            return Err(Unreadable::Form);
+            return Err(TopologyError::Form);
         };
         let slots = ranges(slots)?;
-        let nodes: Vec<_> = nodes.iter().filter_map(|node| Node::read(node, asked, encryption)).collect();
+        let nodes: Vec<_> =
+            nodes.iter().filter_map(|node| ShardNode::read(node, asked, encryption)).collect();
         // After a fail-over the old master stands there as another master, which has failed.
         let masters = || nodes.iter().filter(|node| node.role == Some(b"master"));
         let Some(master) = masters().find(|node| node.is_online).or_else(|| masters().next()) else {
@@ -54,20 +59,20 @@ pub fn shards(reply: &Reply, asked: &Endpoint, encryption: Encryption) -> Result
         if slots.is_empty() && !master.is_online {
             continue;
         }
-        let is_replica = |node: &&Node<'_>| node.role != Some(b"master") && node.is_online;
+        let is_replica = |node: &&ShardNode<'_>| node.role != Some(b"master") && node.is_online;
         let replicas = nodes.iter().filter(is_replica).map(|node| node.endpoint.clone()).collect();
-        shards.push(Shard { slots, master: master.endpoint.clone(), replicas });
+        shards.push(ClusterShard { slots, master: master.endpoint.clone(), replicas });
     }
     Ok(shards)
 }
 
-struct Node<'a> {
+struct ShardNode<'a> {
     endpoint: Endpoint,
     role: Option<&'a [u8]>,
     is_online: bool,
 }
 
-impl<'a> Node<'a> {
+impl<'a> ShardNode<'a> {
     /// `None` for a node that cannot be reached in this way, or says nothing of where it is.
     fn read(node: &'a Reply, asked: &Endpoint, encryption: Encryption) -> Option<Self> {
         let port = match encryption {
@@ -91,14 +96,14 @@ impl<'a> Node<'a> {
 }
 
 /// First and last of each range, one after the other.
-fn ranges(bounds: &[Reply]) -> Result<Vec<RangeInclusive<Slot>>, Unreadable> {
-    let (pairs, []) = bounds.as_chunks() else { return Err(Unreadable::Form) };
-    pairs.iter().map(|[first, last]| range(first, last).ok_or(Unreadable::Form)).collect()
+fn ranges(bounds: &[Reply]) -> Result<Vec<RangeInclusive<HashSlot>>, TopologyError> {
+    let (pairs, []) = bounds.as_chunks() else { return Err(TopologyError::Form) };
+    pairs.iter().map(|[first, last]| range(first, last).ok_or(TopologyError::Form)).collect()
 }
 
 /// A range that has its end behind its beginning.
-pub(super) fn range(first: &Reply, last: &Reply) -> Option<RangeInclusive<Slot>> {
-    let (first, last) = (Slot::new(whole(first)?)?, Slot::new(whole(last)?)?);
+pub(super) fn range(first: &Reply, last: &Reply) -> Option<RangeInclusive<HashSlot>> {
+    let (first, last) = (HashSlot::new(whole(first)?)?, HashSlot::new(whole(last)?)?);
     (first <= last).then_some(first..=last)
 }
 
@@ -144,8 +149,8 @@ mod tests {
         Endpoint { host: "asked".to_owned(), port: 1 }
     }
 
-    fn shown(shards: &[Shard]) -> Vec<String> {
-        let line = |shard: &Shard| {
+    fn shown(shards: &[ClusterShard]) -> Vec<String> {
+        let line = |shard: &ClusterShard| {
             let slots: Vec<_> = shard
                 .slots
                 .iter()
@@ -254,7 +259,7 @@ mod tests {
             Reply::Array(vec![shard(map, &[0, 16_384], vec![])]),
             Reply::Array(vec![shard(map, &[-1, 1], vec![])]),
         ] {
-            assert_eq!(shards(&reply, &asked(), Encryption::Plain), Err(Unreadable::Form), "{reply:?}");
+            assert_eq!(shards(&reply, &asked(), Encryption::Plain), Err(TopologyError::Form), "{reply:?}");
         }
     }
 }

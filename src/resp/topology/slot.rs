@@ -1,11 +1,11 @@
 //! The slot of a key: CRC16 of its hash tag, or of all of it, modulo 16384.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
-/// One of the parts that a cluster's keys are divided into. Always below [`Slot::COUNT`].
+/// One of the parts that a cluster's keys are divided into. Always below [`HashSlot::COUNT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(u16);
+pub struct HashSlot(u16);
 
-impl Slot {
+impl HashSlot {
     /// How many there are.
     pub const COUNT: usize = 16_384;
 
@@ -28,7 +28,7 @@ impl Slot {
     const MASK: u16 = 0x3fff;
 }
 
-const _: () = assert!(Slot::MASK as usize + 1 == Slot::COUNT);
+const _: () = assert!(HashSlot::MASK as usize + 1 == HashSlot::COUNT);
 
 /// What stands between the first `{` and the first `}` after it, unless that is nothing: keys with one tag are in one
 /// slot.
@@ -98,14 +98,14 @@ mod tests {
             (b"{bar", 4015),
             (b"foo{bar}{zap}", 5061),
         ] {
-            assert_eq!(Slot::of(key), Slot(slot), "{}", key.escape_ascii());
+            assert_eq!(HashSlot::of(key), HashSlot(slot), "{}", key.escape_ascii());
         }
     }
 
     #[test]
     fn there_are_so_many_and_no_more() {
-        assert_eq!(Slot::new(16_383).map(Slot::index), Some(16_383));
-        assert_eq!((Slot::new(16_384), Slot::new(u64::MAX)), (None, None));
+        assert_eq!(HashSlot::new(16_383).map(HashSlot::index), Some(16_383));
+        assert_eq!((HashSlot::new(16_384), HashSlot::new(u64::MAX)), (None, None));
     }
 
     /// As the specification has it, bit by bit.
@@ -126,12 +126,12 @@ mod tests {
         #[test]
         fn one_tag_one_slot(tag in "[^{}]{1,8}", before in "[^{}]{0,8}", after in ".{0,8}") {
             let key = format!("{before}{{{tag}}}{after}");
-            prop_assert_eq!(Slot::of(key.as_bytes()), Slot::of(tag.as_bytes()));
+            prop_assert_eq!(HashSlot::of(key.as_bytes()), HashSlot::of(tag.as_bytes()));
         }
 
         #[test]
         fn without_a_tag_all_of_it_counts(key in "[^{]{0,16}") {
-            prop_assert_eq!(Slot::of(key.as_bytes()).index(), usize::from(crc16_by_bits(key.as_bytes())) % Slot::COUNT);
+            prop_assert_eq!(HashSlot::of(key.as_bytes()).index(), usize::from(crc16_by_bits(key.as_bytes())) % HashSlot::COUNT);
         }
     }
 }

@@ -7,25 +7,25 @@
 //!
 //! Ports are those of the way that it was asked over, plain or TLS.
 
-use super::Unreadable;
+use super::TopologyError;
 use super::endpoint::{Endpoint, text, whole};
-use super::shards::{Shard, range};
+use super::shards::{ClusterShard, range};
 use crate::resp::Reply;
 
 /// Reads the reply of the server `asked`. Ranges of one master are one shard; a range without a master is left out.
-pub fn slots(reply: &Reply, asked: &Endpoint) -> Result<Vec<Shard>, Unreadable> {
-    let Reply::Array(listed) = reply else { return Err(Unreadable::Form) };
-    let mut shards: Vec<Shard> = Vec::new();
+pub fn slots(reply: &Reply, asked: &Endpoint) -> Result<Vec<ClusterShard>, TopologyError> {
+    let Reply::Array(listed) = reply else { return Err(TopologyError::Form) };
+    let mut shards: Vec<ClusterShard> = Vec::new();
     for entry in listed {
-        let Reply::Array(parts) = entry else { return Err(Unreadable::Form) };
-        let [first, last, servers @ ..] = &parts[..] else { return Err(Unreadable::Form) };
-        let range = range(first, last).ok_or(Unreadable::Form)?;
+        let Reply::Array(parts) = entry else { return Err(TopologyError::Form) };
+        let [first, last, servers @ ..] = &parts[..] else { return Err(TopologyError::Form) };
+        let range = range(first, last).ok_or(TopologyError::Form)?;
         let mut servers = servers.iter().map(|server| endpoint(server, asked));
         let Some(Some(master)) = servers.next() else { continue };
         let replicas: Vec<_> = servers.flatten().collect();
         match shards.iter_mut().find(|shard| shard.master == master) {
             Some(shard) => shard.slots.push(range),
-            None => shards.push(Shard { slots: vec![range], master, replicas }),
+            None => shards.push(ClusterShard { slots: vec![range], master, replicas }),
         }
     }
     Ok(shards)
@@ -58,7 +58,7 @@ mod tests {
         Reply::Array([&[Reply::Integer(first), Reply::Integer(last)], servers].concat())
     }
 
-    fn read(entries: Vec<Reply>) -> Result<Vec<(usize, String, usize)>, Unreadable> {
+    fn read(entries: Vec<Reply>) -> Result<Vec<(usize, String, usize)>, TopologyError> {
         let asked = Endpoint { host: "asked".to_owned(), port: 1 };
         let shards = slots(&Reply::Array(entries), &asked)?;
         Ok(shards
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_no_such_reply() {
         for reply in [Reply::Nil, Reply::Array(vec![]), entry(1, 0, &[]), entry(0, 16_384, &[])] {
-            assert_eq!(read(vec![reply.clone()]), Err(Unreadable::Form), "{reply:?}");
+            assert_eq!(read(vec![reply.clone()]), Err(TopologyError::Form), "{reply:?}");
         }
     }
 }

@@ -6,20 +6,20 @@
 
 use bytes::Bytes;
 
-use super::error::Unavailable;
-use super::pool::Pool;
+use super::error::CommandError;
+use super::pool::RedisPool;
 use crate::resp::{Command, Reply};
 
 /// One server, as the fleet comes together there.
 #[derive(Clone, Debug)]
-pub struct Herald {
-    pool: Pool,
+pub struct FleetChannel {
+    pool: RedisPool,
     suffix: Bytes,
 }
 
-impl Herald {
+impl FleetChannel {
     /// `None` where nothing is tracked.
-    pub(super) fn at(pool: Pool) -> Option<Self> {
+    pub(super) fn at(pool: RedisPool) -> Option<Self> {
         let suffix = pool.tracker()?.suffix();
         Some(Self { pool, suffix })
     }
@@ -35,7 +35,7 @@ impl Herald {
     }
 
     /// Publishes on the channel of this name: how many have heard it.
-    pub async fn publish(&self, channel: &[u8], message: &[u8]) -> Result<u32, Unavailable> {
+    pub async fn publish(&self, channel: &[u8], message: &[u8]) -> Result<u32, CommandError> {
         let channel = [channel, &self.suffix].concat();
         let heard = self.pool.command(&Command::Publish { channel: &channel, message }).await?;
         Ok(if let Reply::Integer(heard) = heard { u32::try_from(heard).unwrap_or(0) } else { 0 })
@@ -43,7 +43,7 @@ impl Herald {
 
     /// Until everything that the server has changed before this was called has been heard on every connection of this
     /// worker that tracks, or what was read over it does not count any more.
-    pub async fn settle(&self) {
-        self.pool.settle().await;
+    pub async fn flush_invalidations(&self) {
+        self.pool.flush_invalidations().await;
     }
 }

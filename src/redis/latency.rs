@@ -22,7 +22,7 @@ use crate::limits::{
     REDIS_HEDGE_DELAY_MIN, REDIS_PACE_HALF_LIFE, REDIS_PACE_QUANTILE, REDIS_PACE_SAMPLES_MAX,
     REDIS_PACE_SAMPLES_MIN, REDIS_SILENCE_FACTOR, REDIS_SILENCE_MIN,
 };
-use crate::resp::Patience;
+use crate::resp::ReplyDeadlines;
 
 /// Buckets in which a time doubles.
 const STEPS: u32 = 4;
@@ -35,7 +35,7 @@ const REVIEW_SAMPLES: u32 = 16;
 
 /// The recent past of one server.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct LatencyEstimator {
     /// By duration.
     counts: [u32; BUCKETS],
     /// Their sum; never more than [`REDIS_PACE_SAMPLES_MAX`].
@@ -45,31 +45,31 @@ pub(super) struct Pace {
     /// When the counts were last halved.
     halved: Instant,
     /// The most that anything may take.
-    ceiling: Duration,
+    command_timeout: Duration,
     /// What follows from all that.
-    patience: Patience,
+    deadlines: ReplyDeadlines,
 }
 
-impl Pace {
+impl LatencyEstimator {
     /// Of a server of which nothing is known.
-    pub(super) fn new(ceiling: Duration, now: Instant) -> Self {
+    pub(super) fn new(command_timeout: Duration, now: Instant) -> Self {
         Self {
             counts: [0; BUCKETS],
             samples: 0,
             unreviewed: 0,
             halved: now,
-            ceiling,
-            patience: Patience { silence: ceiling, late: None },
+            command_timeout,
+            deadlines: ReplyDeadlines { silence: command_timeout, late: None },
         }
     }
 
     /// How long to wait.
-    pub(super) fn patience(&self) -> Patience {
-        self.patience
+    pub(super) fn deadlines(&self) -> ReplyDeadlines {
+        self.deadlines
     }
 
     /// A reply came that took so long. Tells how long to wait from now on, if that was looked at anew.
-    pub(super) fn observe(&mut self, took: Duration, now: Instant) -> Option<Patience> {
+    pub(super) fn observe(&mut self, took: Duration, now: Instant) -> Option<ReplyDeadlines> {
         if let Some(count) = self.counts.get_mut(bucket_of(took)) {
             *count += 1;
             self.samples += 1;
@@ -77,10 +77,10 @@ impl Pace {
         }
         // What was not waited for has something to teach.
         let is_due = self.unreviewed >= REVIEW_SAMPLES || self.samples >= REDIS_PACE_SAMPLES_MAX;
-        (is_due || took > self.patience.silence).then(|| self.review(now))
+        (is_due || took > self.deadlines.silence).then(|| self.review(now))
     }
 
-    fn review(&mut self, now: Instant) -> Patience {
+    fn review(&mut self, now: Instant) -> ReplyDeadlines {
         self.unreviewed = 0;
         let is_old = now.saturating_duration_since(self.halved) >= REDIS_PACE_HALF_LIFE;
         if is_old || self.samples >= REDIS_PACE_SAMPLES_MAX {
@@ -88,14 +88,17 @@ impl Pace {
             self.samples = self.counts.iter().sum();
             self.halved = now;
         }
-        self.patience = match self.quantile() {
-            Some(usual) => Patience {
-                silence: usual.saturating_mul(REDIS_SILENCE_FACTOR).max(REDIS_SILENCE_MIN).min(self.ceiling),
-                late: Some(usual.max(REDIS_HEDGE_DELAY_MIN)).filter(|late| *late < self.ceiling),
+        self.deadlines = match self.quantile() {
+            Some(usual) => ReplyDeadlines {
+                silence: usual
+                    .saturating_mul(REDIS_SILENCE_FACTOR)
+                    .max(REDIS_SILENCE_MIN)
+                    .min(self.command_timeout),
+                late: Some(usual.max(REDIS_HEDGE_DELAY_MIN)).filter(|late| *late < self.command_timeout),
             },
-            None => Patience { silence: self.ceiling, late: None },
+            None => ReplyDeadlines { silence: self.command_timeout, late: None },
         };
-        self.patience
+        self.deadlines
     }
 
     /// What all but a few replies took, rounded up to the end of its bucket; `None` while too little is known.
@@ -139,16 +142,16 @@ mod tests {
     use super::*;
     use crate::time::instant;
 
-    const CEILING: Duration = Duration::from_millis(50);
+    const TIMEOUT: Duration = Duration::from_millis(50);
 
     fn micros(micros: u64) -> Duration {
         Duration::from_micros(micros)
     }
 
     /// After so many replies that took so long, a millisecond apart.
-    fn after(phases: &[(u32, Duration)]) -> Pace {
+    fn after(phases: &[(u32, Duration)]) -> LatencyEstimator {
         let mut now = instant();
-        let mut pace = Pace::new(CEILING, now);
+        let mut pace = LatencyEstimator::new(TIMEOUT, now);
         for &(replies, took) in phases {
             for _ in 0..replies {
                 now += Duration::from_millis(1);
@@ -161,11 +164,11 @@ mod tests {
     #[test]
     fn what_follows_from_what() {
         let rows = [
-            ("nothing is known", &[][..], CEILING),
-            ("too little is known", &[(REDIS_PACE_SAMPLES_MIN - 1, micros(200))], CEILING),
+            ("nothing is known", &[][..], TIMEOUT),
+            ("too little is known", &[(REDIS_PACE_SAMPLES_MIN - 1, micros(200))], TIMEOUT),
             ("a quick server", &[(100, micros(200))], REDIS_SILENCE_MIN),
             ("one over a slow network", &[(1000, micros(6000))], micros(4 * 6144)),
-            ("a slow one", &[(1000, micros(30_000))], CEILING),
+            ("a slow one", &[(1000, micros(30_000))], TIMEOUT),
             (
                 "a quick one with one slow reply",
                 &[(500, micros(200)), (1, micros(80_000))],
@@ -183,18 +186,18 @@ mod tests {
             ),
         ];
         for (what, phases, silence) in rows {
-            assert_eq!(after(phases).patience().silence, silence, "{what}");
+            assert_eq!(after(phases).deadlines().silence, silence, "{what}");
         }
     }
 
     #[test]
     fn late_is_sooner_than_silent() {
         for took in [100, 1000, 3000, 10_000, 40_000, 100_000].map(micros) {
-            let patience = after(&[(1000, took)]).patience();
-            assert!(patience.late.is_none_or(|late| late <= patience.silence), "{took:?}: {patience:?}");
-            assert_eq!(patience.late.is_none(), took >= micros(40_960), "{took:?}: {patience:?}");
+            let deadlines = after(&[(1000, took)]).deadlines();
+            assert!(deadlines.late.is_none_or(|late| late <= deadlines.silence), "{took:?}: {deadlines:?}");
+            assert_eq!(deadlines.late.is_none(), took >= micros(40_960), "{took:?}: {deadlines:?}");
         }
-        assert_eq!(after(&[(1000, micros(10))]).patience().late, Some(REDIS_HEDGE_DELAY_MIN));
+        assert_eq!(after(&[(1000, micros(10))]).deadlines().late, Some(REDIS_HEDGE_DELAY_MIN));
     }
 
     #[test]
@@ -206,7 +209,7 @@ mod tests {
             pace.review(now);
         }
         assert_eq!(pace.samples, 0);
-        assert_eq!(pace.patience().silence, CEILING);
+        assert_eq!(pace.deadlines().silence, TIMEOUT);
     }
 
     #[test]
@@ -231,13 +234,13 @@ mod tests {
         #[test]
         fn always_within_its_bounds(replies in prop::collection::vec((0_u64..200_000, 0_u64..50), 1..3000)) {
             let mut now = instant();
-            let mut pace = Pace::new(CEILING, now);
+            let mut pace = LatencyEstimator::new(TIMEOUT, now);
             for (took, gap) in replies {
                 now += Duration::from_millis(gap);
                 pace.observe(micros(took), now);
-                let Patience { silence, late } = pace.patience();
-                prop_assert!((REDIS_SILENCE_MIN..=CEILING).contains(&silence));
-                prop_assert!(late.is_none_or(|late| (REDIS_HEDGE_DELAY_MIN..CEILING).contains(&late)));
+                let ReplyDeadlines { silence, late } = pace.deadlines();
+                prop_assert!((REDIS_SILENCE_MIN..=TIMEOUT).contains(&silence));
+                prop_assert!(late.is_none_or(|late| (REDIS_HEDGE_DELAY_MIN..TIMEOUT).contains(&late)));
                 prop_assert!(pace.samples <= REDIS_PACE_SAMPLES_MAX);
                 prop_assert_eq!(pace.samples, pace.counts.iter().sum::<u32>());
             }
@@ -246,7 +249,7 @@ mod tests {
         #[test]
         fn the_quantile_is_one(mut replies in prop::collection::vec(4_u64..200_000, 100..1000)) {
             let now = instant();
-            let mut pace = Pace::new(CEILING, now);
+            let mut pace = LatencyEstimator::new(TIMEOUT, now);
             for &took in &replies {
                 pace.observe(micros(took), now);
             }

@@ -4,7 +4,7 @@ use crate::labels;
 
 labels! {
     /// Why bytes cannot be a reply.
-    pub enum Malformed {
+    pub enum ProtocolError {
         /// No frame begins with this byte.
         Type => "type",
         /// A length that is no number, too large for one, or negative where that means nothing.

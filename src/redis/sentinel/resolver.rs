@@ -2,74 +2,74 @@
 
 use std::rc::Rc;
 
-use super::Master;
-use crate::redis::control::{Switchboard, Unasked};
-use crate::redis::topology::Inquiry;
-use crate::resp::topology::{Endpoint, Role, Unreadable, master_address, role};
+use super::MasterState;
+use crate::redis::control::{ControlConnections, ControlError};
+use crate::redis::topology::RefreshResult;
+use crate::resp::topology::{Endpoint, ServerRole, TopologyError, master_address, role};
 use crate::resp::{Command, ErrorKind};
 
 /// Asks one sentinel after the other, beginning with whoever knew last.
-pub(super) struct Seeker {
+pub(super) struct MasterResolver {
     /// Never empty, or nobody is asked.
     sentinels: Vec<Endpoint>,
     /// The master's, as the sentinels call it.
     name: String,
-    watchers: Rc<Switchboard>,
-    master: Rc<Master>,
+    sentinel_control: Rc<ControlConnections>,
+    master: Rc<MasterState>,
 }
 
 /// Why a sentinel's word is not taken.
 #[derive(Debug, thiserror::Error)]
-enum Unfound {
+enum ResolveError {
     #[error("there is no sentinel to ask")]
     NoSentinel,
     #[error("sentinel {sentinel}: {why}")]
-    Sentinel { sentinel: Endpoint, why: Unasked },
+    Sentinel { sentinel: Endpoint, why: ControlError },
     #[error("sentinel {sentinel} does not know a master called {name:?}")]
     UnknownName { sentinel: Endpoint, name: String },
     #[error("sentinel {sentinel} names {master} as the master, and that is a {role}")]
-    NoMaster { sentinel: Endpoint, master: Endpoint, role: Role },
+    NoMaster { sentinel: Endpoint, master: Endpoint, role: ServerRole },
     #[error("sentinel {sentinel} names {master} as the master: {why}")]
-    Master { sentinel: Endpoint, master: Endpoint, why: Unasked },
+    Master { sentinel: Endpoint, master: Endpoint, why: ControlError },
 }
 
-impl Seeker {
+impl MasterResolver {
     pub(super) fn new(
         sentinels: Vec<Endpoint>,
         name: String,
-        watchers: Rc<Switchboard>,
-        master: Rc<Master>,
+        sentinel_control: Rc<ControlConnections>,
+        master: Rc<MasterState>,
     ) -> Self {
-        Self { sentinels, name, watchers, master }
+        Self { sentinels, name, sentinel_control, master }
     }
 
     /// Never ends by itself.
     pub(super) async fn run(mut self) {
         loop {
-            self.master.doubt.due().await;
+            self.master.refresh.due().await;
             let master = Rc::clone(&self.master);
-            let Master { doubt, vouchers, .. } = &*master;
-            let (before, quorum) = (master.announcements.get(), vouchers.quorum());
+            let MasterState { refresh, lease, .. } = &*master;
+            let (before, quorum) = (master.switches.get(), lease.quorum());
             match self.find().await {
                 // Somebody has told of a newer one meanwhile.
-                Ok(_) if master.announcements.get() != before => doubt.settled(Inquiry::Unchanged),
+                Ok(_) if master.switches.get() != before => refresh.succeeded(RefreshResult::Unchanged),
                 Ok(endpoint) => {
-                    vouchers.asked(quorum);
-                    doubt.settled(master.adopt(&endpoint));
-                    master.vouch();
+                    lease.confirm(quorum);
+                    refresh.succeeded(master.adopt(&endpoint));
+                    master.renew_lease();
                 }
-                Err(why) => doubt.unsettled(&why),
+                Err(why) => refresh.failed(&why),
             }
         }
     }
 
     /// Whoever a sentinel takes for the master, and who takes itself for it.
-    async fn find(&mut self) -> Result<Endpoint, Unfound> {
-        let mut why = Unfound::NoSentinel;
+    async fn find(&mut self) -> Result<Endpoint, ResolveError> {
+        let mut why = ResolveError::NoSentinel;
         let mut doubtful = Vec::new();
         for turn in 0..self.sentinels.len() {
             let Some(sentinel) = self.sentinels.get(turn) else { break };
-            match self.word_of(sentinel, &mut doubtful).await {
+            match self.ask_sentinel(sentinel, &mut doubtful).await {
                 Ok(Some(master)) => {
                     // It is asked first the next time.
                     self.sentinels.rotate_left(turn);
@@ -83,19 +83,19 @@ impl Seeker {
     }
 
     /// Whom a sentinel names, if that is a master; `None` if it has been asked whether it is, and is not.
-    async fn word_of(
+    async fn ask_sentinel(
         &self,
         sentinel: &Endpoint,
         doubtful: &mut Vec<Endpoint>,
-    ) -> Result<Option<Endpoint>, Unfound> {
+    ) -> Result<Option<Endpoint>, ResolveError> {
         let name = &self.name;
-        let asked = self.watchers.ask(sentinel, &Command::MasterAddress { name }).await;
+        let asked = self.sentinel_control.ask(sentinel, &Command::MasterAddress { name }).await;
         let named = asked.and_then(|reply| Ok(master_address(&reply)?)).map_err(|why| {
             let (sentinel, name) = (sentinel.clone(), name.clone());
-            if matches!(why, Unasked::Unreadable(Unreadable::Nobody)) {
-                Unfound::UnknownName { sentinel, name }
+            if matches!(why, ControlError::TopologyError(TopologyError::Nobody)) {
+                ResolveError::UnknownName { sentinel, name }
             } else {
-                Unfound::Sentinel { sentinel, why }
+                ResolveError::Sentinel { sentinel, why }
             }
         });
         let master = named?;
@@ -103,17 +103,17 @@ impl Seeker {
             return Ok(None);
         }
         doubtful.push(master.clone());
-        let asked = self.master.servers.ask(&master, &Command::Role).await;
+        let asked = self.master.server_control.ask(&master, &Command::Role).await;
         match asked.and_then(|reply| Ok(role(&reply)?)) {
-            Ok(Role::Master) => Ok(Some(master)),
-            Ok(role) => Err(Unfound::NoMaster { sentinel: sentinel.clone(), master, role }),
+            Ok(ServerRole::Master) => Ok(Some(master)),
+            Ok(role) => Err(ResolveError::NoMaster { sentinel: sentinel.clone(), master, role }),
             // It lets us in and does not say; then the sentinel's word has to do.
-            Err(Unasked::Refused { error, .. })
+            Err(ControlError::Refused { error, .. })
                 if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::UnknownCommand) =>
             {
                 Ok(Some(master))
             }
-            Err(why) => Err(Unfound::Master { sentinel: sentinel.clone(), master, why }),
+            Err(why) => Err(ResolveError::Master { sentinel: sentinel.clone(), master, why }),
         }
     }
 }

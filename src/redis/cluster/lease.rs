@@ -9,27 +9,27 @@ use std::rc::Rc;
 
 use tokio::time::{sleep, timeout};
 
-use super::Servers;
-use super::layout::Node;
+use super::ClusterServers;
+use super::layout::ClusterNode;
 use crate::limits::{REDIS_HEARTBEAT, REDIS_VOUCHED_FOR};
-use crate::redis::error::Unavailable;
+use crate::redis::error::CommandError;
 use crate::redis::topology::at_once;
 use crate::resp::{Command, ErrorKind};
 use crate::time::instant;
 
 /// What a master says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum MasterAnswer {
     /// That it is one.
     Master,
     /// That it is none, or serves nobody.
-    Other,
+    NotMaster,
     /// Nothing.
-    Nothing,
+    NoAnswer,
 }
 
 /// Never ends by itself.
-pub(super) async fn run(servers: Rc<Servers>) {
+pub(super) async fn run(servers: Rc<ClusterServers>) {
     loop {
         let masters = servers.layout.borrow().masters();
         at_once(masters.into_iter().map(|(node, key)| ask(&servers, node, key))).await;
@@ -37,35 +37,35 @@ pub(super) async fn run(servers: Rc<Servers>) {
     }
 }
 
-async fn ask(servers: &Servers, node: Rc<Node>, key: Vec<u8>) {
+async fn ask(servers: &ClusterServers, node: Rc<ClusterNode>, key: Vec<u8>) {
     let answer = timeout(REDIS_HEARTBEAT, node.pool.command(&Command::Get { key: &key })).await;
-    servers.told(&node, judge(answer.unwrap_or(Err(Unavailable::Timeout)).map(drop)));
+    servers.record_answer(&node, judge(answer.unwrap_or(Err(CommandError::Timeout)).map(drop)));
 }
 
-fn judge(answer: Result<(), Unavailable>) -> Word {
+fn judge(answer: Result<(), CommandError>) -> MasterAnswer {
     match answer {
         // It does not let us have this key, or somebody else will have it: it speaks as the master of it.
-        Ok(()) | Err(Unavailable::Server(ErrorKind::NoPerm | ErrorKind::Ask | ErrorKind::WrongType)) => {
-            Word::Master
+        Ok(()) | Err(CommandError::Server(ErrorKind::NoPerm | ErrorKind::Ask | ErrorKind::WrongType)) => {
+            MasterAnswer::Master
         }
-        Err(Unavailable::Server(_)) => Word::Other,
-        Err(_) => Word::Nothing,
+        Err(CommandError::Server(_)) => MasterAnswer::NotMaster,
+        Err(_) => MasterAnswer::NoAnswer,
     }
 }
 
-impl Servers {
-    fn told(&self, node: &Node, word: Word) {
-        match word {
-            Word::Master => {
-                node.vouched.set(instant());
+impl ClusterServers {
+    fn record_answer(&self, node: &ClusterNode, answer: MasterAnswer) {
+        match answer {
+            MasterAnswer::Master => {
+                node.confirmed.set(instant());
                 node.pool.trust();
             }
-            Word::Other => {
+            MasterAnswer::NotMaster => {
                 node.pool.distrust();
-                self.doubt.raise();
+                self.refresh.fire();
             }
-            Word::Nothing => {
-                if instant().saturating_duration_since(node.vouched.get()) >= REDIS_VOUCHED_FOR {
+            MasterAnswer::NoAnswer => {
+                if instant().saturating_duration_since(node.confirmed.get()) >= REDIS_VOUCHED_FOR {
                     node.pool.distrust();
                 }
             }

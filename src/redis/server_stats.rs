@@ -1,9 +1,9 @@
 //! What each server has done since the start: how long its replies took, and what went over the wire.
 //!
-//! A worker that speaks to a server has a [`Ledger`] for it, which that worker's thread alone writes, so that to count is a load
-//! and a store and no locked instruction. What is told of a server is the sum of its ledgers and of its past.
+//! A worker that speaks to a server has a [`ServerStats`] for it, which that worker's thread alone writes, so that to count is a load
+//! and a store and no locked instruction. What is told of a server is the sum of its table and of its past.
 //!
-//! Whoever scrapes takes a counter that falls for a new beginning. So what a ledger has counted is added to the server's past
+//! Whoever scrapes takes a counter that falls for a new beginning. So what a stats has counted is added to the server's past
 //! when the worker lets go of the server, and the past outlives all connections: after a fail-over the old master comes back.
 //! Not for ever, since where addresses are handed out anew there are always others: beyond [`REDIS_SERVERS_REMEMBERED`], what
 //! is known of the server that was let go of longest ago is forgotten.
@@ -21,24 +21,24 @@ use crate::telemetry::{Registry, Tally, Times};
 
 /// All servers of a process. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledgers(Arc<Mutex<Books>>);
+pub(super) struct ServerStatsTable(Arc<Mutex<StatsTable>>);
 
 #[derive(Debug, Default)]
-struct Books {
+struct StatsTable {
     /// By the server's address, without credentials.
-    accounts: BTreeMap<String, Account>,
+    records: BTreeMap<String, ServerRecord>,
     /// How often a server was let go of by the last worker that spoke to it.
-    partings: u64,
+    releases: u64,
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct ServerRecord {
     /// One for each worker that speaks to the server.
-    open: Vec<Arc<Counts>>,
+    open: Vec<Arc<WorkerCounts>>,
     /// What the others have counted.
     past: ServerState,
-    /// Which parting the last one was.
-    parted: u64,
+    /// Which release the last one was.
+    released: u64,
 }
 
 /// What one server has done, over all workers.
@@ -53,7 +53,7 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    fn add(&mut self, counts: &Counts) {
+    fn add(&mut self, counts: &WorkerCounts) {
         self.replies += counts.replies.read();
         self.received += counts.received.load(Ordering::Relaxed);
         self.sent += counts.sent.load(Ordering::Relaxed);
@@ -61,33 +61,33 @@ impl ServerState {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct WorkerCounts {
     replies: Tally,
     received: AtomicU64,
     sent: AtomicU64,
 }
 
-impl Ledgers {
+impl ServerStatsTable {
     /// For one worker that speaks to this server, until it is dropped.
-    pub(super) fn open(&self, server: &str) -> Ledger {
-        let counts = Arc::<Counts>::default();
-        let mut books = self.books();
-        books.accounts.entry(server.to_owned()).or_default().open.push(Arc::clone(&counts));
-        books.forget();
-        Ledger { ledgers: self.clone(), server: server.to_owned(), counts }
+    pub(super) fn open(&self, server: &str) -> ServerStats {
+        let counts = Arc::<WorkerCounts>::default();
+        let mut lock = self.lock();
+        lock.records.entry(server.to_owned()).or_default().open.push(Arc::clone(&counts));
+        lock.forget();
+        ServerStats { table: self.clone(), server: server.to_owned(), counts }
     }
 
     /// Every server that is known, by its address.
     pub(super) fn read(&self) -> Vec<(String, ServerState)> {
-        let read = |(server, account): (&String, &Account)| (server.clone(), account.read());
-        self.books().accounts.iter().map(read).collect()
+        let read = |(server, record): (&String, &ServerRecord)| (server.clone(), record.read());
+        self.lock().records.iter().map(read).collect()
     }
 
     /// Shows them to whoever scrapes. To be called once for a registry.
-    pub(super) fn show(&self, registry: &Registry) {
+    pub(super) fn register(&self, registry: &Registry) {
         let listing = |pick: fn(ServerState) -> u64| {
-            let ledgers = self.clone();
-            move || ledgers.read().into_iter().map(|(server, state)| (place(&server), pick(state))).collect()
+            let table = self.clone();
+            move || table.read().into_iter().map(|(server, state)| (host(&server), pick(state))).collect()
         };
         registry.listed_counters(
             "cachewarp_redis_received_bytes",
@@ -101,48 +101,48 @@ impl Ledgers {
             "server",
             listing(|state| state.sent),
         );
-        let ledgers = self.clone();
+        let table = self.clone();
         registry.listed_histograms(
             "cachewarp_redis_reply_seconds",
             "From a command's submission to its reply, late or not, by server.",
             "server",
             move || {
-                let one = |(server, state): (String, ServerState)| (place(&server), state.replies);
-                ledgers.read().into_iter().map(one).collect()
+                let one = |(server, state): (String, ServerState)| (host(&server), state.replies);
+                table.read().into_iter().map(one).collect()
             },
         );
     }
 
-    fn close(&self, server: &str, counts: &Arc<Counts>) {
-        let mut books = self.books();
-        books.partings += 1;
-        let parting = books.partings;
-        if let Some(account) = books.accounts.get_mut(server) {
-            account.open.retain(|open| !Arc::ptr_eq(open, counts));
-            account.past.add(counts);
-            account.parted = parting;
+    fn close(&self, server: &str, counts: &Arc<WorkerCounts>) {
+        let mut lock = self.lock();
+        lock.releases += 1;
+        let release = lock.releases;
+        if let Some(record) = lock.records.get_mut(server) {
+            record.open.retain(|open| !Arc::ptr_eq(open, counts));
+            record.past.add(counts);
+            record.released = release;
         }
-        books.forget();
+        lock.forget();
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, StatsTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
+impl StatsTable {
     /// What there are too many of, if nobody speaks to them.
     fn forget(&mut self) {
-        while self.accounts.len() > REDIS_SERVERS_REMEMBERED {
-            let left = self.accounts.iter().filter(|(_, account)| account.open.is_empty());
-            let Some(longest) = left.min_by_key(|(_, account)| account.parted) else { return };
+        while self.records.len() > REDIS_SERVERS_REMEMBERED {
+            let left = self.records.iter().filter(|(_, record)| record.open.is_empty());
+            let Some(longest) = left.min_by_key(|(_, record)| record.released) else { return };
             let server = longest.0.clone();
-            self.accounts.remove(&server);
+            self.records.remove(&server);
         }
     }
 }
 
-impl Account {
+impl ServerRecord {
     fn read(&self) -> ServerState {
         let mut state = self.past.clone();
         self.open.iter().for_each(|counts| state.add(counts));
@@ -152,28 +152,28 @@ impl Account {
 
 /// One worker's part of what a server has done, and the right to write it.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    ledgers: Ledgers,
+pub(super) struct ServerStats {
+    table: ServerStatsTable,
     server: String,
-    counts: Arc<Counts>,
+    counts: Arc<WorkerCounts>,
 }
 
-impl Ledger {
+impl ServerStats {
     /// A reply took so long.
-    pub(super) fn replied(&self, took: Duration) {
+    pub(super) fn add_reply(&self, took: Duration) {
         self.counts.replies.observe(took);
     }
 
     /// So many bytes went over the wire.
-    pub(super) fn moved(&self, received: usize, sent: usize) {
+    pub(super) fn add_bytes(&self, received: usize, sent: usize) {
         add(&self.counts.received, received as u64);
         add(&self.counts.sent, sent as u64);
     }
 }
 
-impl Drop for Ledger {
+impl Drop for ServerStats {
     fn drop(&mut self) {
-        self.ledgers.close(&self.server, &self.counts);
+        self.table.close(&self.server, &self.counts);
     }
 }
 
@@ -183,65 +183,65 @@ fn add(cell: &AtomicU64, more: u64) {
 }
 
 /// Host and port, or the path of a socket: all servers are spoken to in the same way.
-fn place(server: &str) -> String {
-    server.split_once("://").map_or(server, |(_, place)| place).to_owned()
+fn host(server: &str) -> String {
+    server.split_once("://").map_or(server, |(_, host)| host).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state(ledgers: &Ledgers, server: &str) -> Option<ServerState> {
-        ledgers.read().into_iter().find(|(name, _)| name == server).map(|(_, state)| state)
+    fn state(table: &ServerStatsTable, server: &str) -> Option<ServerState> {
+        table.read().into_iter().find(|(name, _)| name == server).map(|(_, state)| state)
     }
 
     #[test]
     fn workers_are_summed_and_what_is_counted_stays() {
-        let ledgers = Ledgers::default();
-        let [first, second] = [(); 2].map(|()| ledgers.open("redis://a:1"));
-        let other = ledgers.open("redis://b:1");
-        first.replied(Duration::from_millis(1));
-        first.moved(10, 20);
-        second.replied(Duration::from_millis(2));
-        second.moved(1, 2);
-        let before = state(&ledgers, "redis://a:1").unwrap();
+        let table = ServerStatsTable::default();
+        let [first, second] = [(); 2].map(|()| table.open("redis://a:1"));
+        let other = table.open("redis://b:1");
+        first.add_reply(Duration::from_millis(1));
+        first.add_bytes(10, 20);
+        second.add_reply(Duration::from_millis(2));
+        second.add_bytes(1, 2);
+        let before = state(&table, "redis://a:1").unwrap();
         assert_eq!((before.received, before.sent, before.replies.count()), (11, 22, 2));
         assert_eq!(before.replies.nanos, 3_000_000);
         drop((first, second));
-        assert_eq!(state(&ledgers, "redis://a:1"), Some(before));
-        ledgers.open("redis://a:1").moved(1, 0);
-        assert_eq!(state(&ledgers, "redis://a:1").unwrap().received, 12);
+        assert_eq!(state(&table, "redis://a:1"), Some(before));
+        table.open("redis://a:1").add_bytes(1, 0);
+        assert_eq!(state(&table, "redis://a:1").unwrap().received, 12);
         drop(other);
-        assert_eq!(state(&ledgers, "redis://b:1"), Some(ServerState::default()));
+        assert_eq!(state(&table, "redis://b:1"), Some(ServerState::default()));
     }
 
     #[test]
     fn the_one_that_is_gone_longest_is_forgotten() {
-        let ledgers = Ledgers::default();
-        let kept = ledgers.open("kept");
+        let table = ServerStatsTable::default();
+        let kept = table.open("kept");
         for number in 0..REDIS_SERVERS_REMEMBERED {
-            ledgers.open(&number.to_string()).moved(1, 1);
+            table.open(&number.to_string()).add_bytes(1, 1);
         }
-        assert_eq!(ledgers.read().len(), REDIS_SERVERS_REMEMBERED);
-        assert_eq!((state(&ledgers, "0"), state(&ledgers, "1").is_some()), (None, true));
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED);
+        assert_eq!((state(&table, "0"), state(&table, "1").is_some()), (None, true));
         // Who is spoken to is not, however many there are.
         let many: Vec<_> =
-            (0..=REDIS_SERVERS_REMEMBERED).map(|number| ledgers.open(&format!("new-{number}"))).collect();
-        assert_eq!(ledgers.read().len(), REDIS_SERVERS_REMEMBERED + 2);
+            (0..=REDIS_SERVERS_REMEMBERED).map(|number| table.open(&format!("new-{number}"))).collect();
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED + 2);
         drop(many);
-        assert_eq!(ledgers.read().len(), REDIS_SERVERS_REMEMBERED);
-        assert!(state(&ledgers, "kept").is_some());
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED);
+        assert!(state(&table, "kept").is_some());
         drop(kept);
     }
 
     #[test]
     fn what_is_scraped() {
-        let (ledgers, registry) = (Ledgers::default(), Registry::new());
-        ledgers.show(&registry);
+        let (table, registry) = (ServerStatsTable::default(), Registry::new());
+        table.register(&registry);
         assert!(!registry.render().contains("server="));
-        let ledger = ledgers.open("rediss://[::1]:6379");
-        ledger.replied(Duration::from_micros(70));
-        ledger.moved(5, 6);
+        let stats = table.open("rediss://[::1]:6379");
+        stats.add_reply(Duration::from_micros(70));
+        stats.add_bytes(5, 6);
         let text = registry.render();
         for line in [
             r#"cachewarp_redis_received_bytes_total{server="[::1]:6379"} 5"#,

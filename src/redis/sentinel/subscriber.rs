@@ -5,11 +5,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::Master;
+use super::MasterState;
 use crate::limits::{REDIS_BACKOFF_MAX, REDIS_TOPOLOGY_TIMEOUT};
-use crate::redis::control::{Control, Switchboard};
-use crate::redis::error::Unreachable;
-use crate::redis::supervise::Backoff;
+use crate::redis::control::{ControlConnection, ControlConnections};
+use crate::redis::error::ConnectError;
+use crate::redis::supervisor::Backoff;
 use crate::resp::topology::{Endpoint, switch};
 use crate::resp::{Command, Frame, Reply};
 use crate::time::instant;
@@ -18,34 +18,34 @@ use crate::time::instant;
 const CHANNEL: &[u8] = b"+switch-master";
 
 /// A subscription that is renewed whenever it ends.
-pub(super) struct Ear {
+pub(super) struct SentinelSubscriber {
     sentinel: Endpoint,
     /// The master's, as the sentinels call it.
     name: String,
-    watchers: Rc<Switchboard>,
-    master: Rc<Master>,
+    sentinel_control: Rc<ControlConnections>,
+    master: Rc<MasterState>,
 }
 
-impl Ear {
+impl SentinelSubscriber {
     pub(super) fn new(
         sentinel: Endpoint,
         name: String,
-        watchers: Rc<Switchboard>,
-        master: Rc<Master>,
+        sentinel_control: Rc<ControlConnections>,
+        master: Rc<MasterState>,
     ) -> Self {
-        Self { sentinel, name, watchers, master }
+        Self { sentinel, name, sentinel_control, master }
     }
 
     /// Never ends by itself.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         loop {
-            if let Ok(mut control) = self.watchers.call(&self.sentinel).await {
+            if let Ok(mut control) = self.sentinel_control.connect(&self.sentinel).await {
                 let since = instant();
                 let Err(why) = self.listen(&mut control).await;
                 tracing::debug!(sentinel = %self.sentinel, %why, "lost a sentinel");
-                // What was not heard meanwhile has to be asked for.
-                self.master.doubt.raise();
+                // What was not handle meanwhile has to be asked for.
+                self.master.refresh.fire();
                 // One that accepts us and ends at once is as good as one that is away.
                 if since.elapsed() >= REDIS_BACKOFF_MAX {
                     backoff = Backoff::default();
@@ -55,20 +55,20 @@ impl Ear {
         }
     }
 
-    /// Until it cannot be heard any more.
-    async fn listen(&self, control: &mut Control) -> Result<Never, Unreachable> {
+    /// Until it cannot be handle any more.
+    async fn listen(&self, control: &mut ControlConnection) -> Result<Never, ConnectError> {
         control.send(&Command::Subscribe { channels: &[Bytes::from_static(CHANNEL)] }).await?;
         let mut is_asked = false;
-        let mut hearing = None;
+        let mut healthy = None;
         loop {
-            match timeout(REDIS_TOPOLOGY_TIMEOUT, control.hear()).await {
+            match timeout(REDIS_TOPOLOGY_TIMEOUT, control.next_frame()).await {
                 Ok(frame) => {
-                    self.heard(&frame?);
-                    hearing.get_or_insert_with(|| Hearing::new(&self.master));
+                    self.handle(&frame?);
+                    healthy.get_or_insert_with(|| HealthySubscription::new(&self.master));
                     is_asked = false;
                 }
                 // A sentinel that was stopped, or that is behind a cut, says nothing of it.
-                Err(_) if is_asked => return Err(Unreachable::Timeout),
+                Err(_) if is_asked => return Err(ConnectError::Timeout),
                 Err(_) => {
                     control.send(&Command::Ping).await?;
                     is_asked = true;
@@ -78,34 +78,34 @@ impl Ear {
     }
 
     /// A message is a push, or in RESP2 looks like a reply.
-    fn heard(&self, frame: &Frame) {
+    fn handle(&self, frame: &Frame) {
         let message = match frame {
             Frame::Push(message) => message,
             Frame::Reply(Reply::Array(message)) => message,
             Frame::Reply(_) => return,
         };
         if let Some(switched) = switch(message).filter(|switched| switched.name == self.name) {
-            self.master.announced(&switched.to);
+            self.master.switched(&switched.to);
         }
     }
 }
 
-/// While this lives, the sentinel is heard.
-struct Hearing<'a>(&'a Master);
+/// While this lives, the sentinel is handle.
+struct HealthySubscription<'a>(&'a MasterState);
 
-impl<'a> Hearing<'a> {
-    fn new(master: &'a Master) -> Self {
-        if master.vouchers.heard() {
-            master.doubt.raise();
+impl<'a> HealthySubscription<'a> {
+    fn new(master: &'a MasterState) -> Self {
+        if master.lease.sentinel_up() {
+            master.refresh.fire();
         }
         Self(master)
     }
 }
 
-impl Drop for Hearing<'_> {
+impl Drop for HealthySubscription<'_> {
     fn drop(&mut self) {
-        self.0.vouchers.lost();
-        self.0.vouch();
+        self.0.lease.sentinel_down();
+        self.0.renew_lease();
     }
 }
 

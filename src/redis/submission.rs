@@ -24,7 +24,7 @@ impl Lane {
 
 /// A command on its way to a connection.
 #[derive(Clone, Copy)]
-pub(super) struct Ask<'a> {
+pub(super) struct Submission<'a> {
     pub(super) command: &'a Command<'a>,
     /// Now.
     pub(super) submitted: Instant,
@@ -32,7 +32,7 @@ pub(super) struct Ask<'a> {
     pub(super) due: Instant,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Submission<'a> {
     /// For a command that may take so long.
     pub(super) fn of(command: &'a Command<'a>, now: Instant, ceiling: Duration) -> Self {
         Self { command, submitted: now, due: now + ceiling }
@@ -41,14 +41,14 @@ impl<'a> Ask<'a> {
 
 /// How many commands a connection may have under way to take another one.
 #[derive(Clone, Copy)]
-pub(super) struct Depth {
+pub(super) struct QueueDepth {
     /// Less than so many.
-    pub(super) lively: usize,
+    pub(super) responsive: usize,
     /// The same for a connection that is silent: it has missed a time limit, and has brought nothing since.
-    pub(super) silent: usize,
+    pub(super) unresponsive: usize,
 }
 
-impl Depth {
+impl QueueDepth {
     /// As many as there is room for.
-    pub(super) const ANY: Self = Self { lively: usize::MAX, silent: usize::MAX };
+    pub(super) const ANY: Self = Self { responsive: usize::MAX, unresponsive: usize::MAX };
 }

@@ -8,25 +8,25 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::error::Unreachable;
+use super::error::ConnectError;
 use super::options::{Options, PasswordFile};
 use crate::limits::PASSWORD_FILE_BYTES_MAX;
-use crate::resp::{Credentials, Login};
+use crate::resp::{Credentials, RedisLogin};
 use crate::secret::Secret;
 
 /// What `CLIENT LIST` shows.
 const CLIENT_NAME: &str = "cachewarp";
 
 /// How to log in.
-pub(super) struct Identity {
+pub(super) struct LoginSource {
     /// Complete, but for the password of the file.
-    login: Login,
+    login: RedisLogin,
     password_file: Option<PasswordFile>,
 }
 
-impl Identity {
+impl LoginSource {
     pub(super) fn of(options: &Options) -> Self {
-        let login = Login {
+        let login = RedisLogin {
             credentials: options.credentials.clone(),
             database: options.database,
             access: options.access,
@@ -37,14 +37,14 @@ impl Identity {
 
     /// What to say now. Reading the file is a thread's work of its own: where it is a mounted secret, nobody knows how
     /// long that takes.
-    pub(super) async fn login(&self) -> Result<Login, Unreachable> {
+    pub(super) async fn login(&self) -> Result<RedisLogin, ConnectError> {
         let Some(PasswordFile { user, path }) = self.password_file.clone() else {
             return Ok(self.login.clone());
         };
         let read = tokio::task::spawn_blocking(move || password(&path)).await;
         let password =
-            read.unwrap_or_else(|lost| Err(io::Error::other(lost))).map_err(Unreachable::Password)?;
-        Ok(Login { credentials: Some(Credentials { user, password }), ..self.login.clone() })
+            read.unwrap_or_else(|lost| Err(io::Error::other(lost))).map_err(ConnectError::Password)?;
+        Ok(RedisLogin { credentials: Some(Credentials { user, password }), ..self.login.clone() })
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the server of a pool is doing: its pace and its breaker, with everything that makes them known.
+//! How the server of a pool is doing: its latency and its breaker, with everything that makes them known.
 //!
 //! The connections tell what came and what did not, callers ask what to expect. Both do it for every command, so what
 //! they ask is kept ready in cells, and the breaker is only told of replies while it has something to forget. It all
@@ -11,31 +11,31 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
-use super::board::{Board, News, Pinned};
-use super::breaker::{Breaker, BreakerState, Cause, Change, Connections, Probed};
-use super::ledger::Ledger;
-use super::metrics::Metrics;
+use super::breaker::{BreakerChange, BreakerState, ConnectionCounts, OpenCause, ProbeResult, RedisBreaker};
+use super::latency::LatencyEstimator;
+use super::metrics::PoolMetrics;
 use super::options::Options;
-use super::pace::Pace;
+use super::server_stats::ServerStats;
+use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
-use crate::resp::{ErrorKind, Patience, Timing, Urgency};
+use crate::resp::{ErrorKind, ReplyDeadlines, ReplyTiming, Urgency};
 use crate::time::instant;
 
 /// What is known of one server.
-pub(super) struct Vitals {
-    pub(super) metrics: Metrics,
-    pub(super) ledger: Ledger,
-    board: Board,
+pub(super) struct ServerHealth {
+    pub(super) metrics: PoolMetrics,
+    pub(super) server_stats: ServerStats,
+    board: StatsBoard,
     /// The server's address, without credentials.
     server: String,
     /// The most that a command may take.
-    ceiling: Duration,
+    command_timeout: Duration,
     /// How long a connection may make no progress.
     stall: Duration,
-    lateness: Lateness,
-    pace: RefCell<Pace>,
-    patience: Cell<Patience>,
-    breaker: RefCell<Breaker>,
+    late_reporting: LateReporting,
+    latency: RefCell<LatencyEstimator>,
+    deadlines: Cell<ReplyDeadlines>,
+    breaker: RefCell<RedisBreaker>,
     /// The breaker has counted misses, or is not closed.
     is_alert: Cell<bool>,
     is_closed: Cell<bool>,
@@ -44,44 +44,44 @@ pub(super) struct Vitals {
     /// How many of them are silent.
     silent: Cell<usize>,
     /// The breaker has opened, or its probe is due earlier.
-    called: Notify,
+    probe_changed: Notify,
 }
 
 /// Whether anybody wants to know that a reply is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lateness {
+enum LateReporting {
     /// Its caller, who may hedge.
-    Told,
+    On,
     /// Nobody: no alarm is set for it.
-    Ignored,
+    Off,
 }
 
-impl Vitals {
+impl ServerHealth {
     /// Of a server of which nothing is known yet.
-    pub(super) fn new(options: &Options, metrics: Metrics) -> Self {
+    pub(super) fn new(options: &Options, metrics: PoolMetrics) -> Self {
         let command_timeout = options.command_timeout;
-        let lateness = if options.hedge_share > 0.0 { Lateness::Told } else { Lateness::Ignored };
-        let ceiling = command_timeout.min(REDIS_WAIT_MAX);
+        let late_reporting = if options.hedge_share > 0.0 { LateReporting::On } else { LateReporting::Off };
+        let command_timeout = command_timeout.min(REDIS_WAIT_MAX);
         let stall = command_timeout.saturating_mul(REDIS_STALL_FACTOR).max(REDIS_STALL_MIN);
-        let pace = Pace::new(ceiling, instant());
+        let latency = LatencyEstimator::new(command_timeout, instant());
         metrics.breaker(BreakerState::Closed, 1);
         let server = options.address.to_string();
         Self {
             metrics,
-            ledger: options.board.ledger(&server),
+            server_stats: options.board.server_stats(&server),
             board: options.board.clone(),
             server,
-            ceiling,
+            command_timeout,
             stall: stall.min(REDIS_WAIT_MAX),
-            lateness,
-            patience: Cell::new(pace.patience()),
-            pace: RefCell::new(pace),
-            breaker: RefCell::new(Breaker::new()),
+            late_reporting,
+            deadlines: Cell::new(latency.deadlines()),
+            latency: RefCell::new(latency),
+            breaker: RefCell::new(RedisBreaker::new()),
             is_alert: Cell::new(false),
             is_closed: Cell::new(true),
             up: watch::Sender::new(0),
             silent: Cell::new(0),
-            called: Notify::new(),
+            probe_changed: Notify::new(),
         }
     }
 
@@ -91,8 +91,8 @@ impl Vitals {
     }
 
     /// The most that a command may take.
-    pub(super) fn ceiling(&self) -> Duration {
-        self.ceiling
+    pub(super) fn command_timeout(&self) -> Duration {
+        self.command_timeout
     }
 
     /// How long a connection may make no progress before it is given up.
@@ -101,74 +101,74 @@ impl Vitals {
     }
 
     /// How long to wait for a reply just now.
-    pub(super) fn patience(&self) -> Patience {
-        self.patience.get()
+    pub(super) fn deadlines(&self) -> ReplyDeadlines {
+        self.deadlines.get()
     }
 
     /// A reply came, in time or late.
-    pub(super) fn replied(&self, timing: Timing, now: Instant) {
+    pub(super) fn replied(&self, timing: ReplyTiming, now: Instant) {
         let took = now.saturating_duration_since(timing.submitted);
-        self.ledger.replied(took);
-        if timing.urgency == Urgency::Pressing
-            && let Some(patience) = self.pace.borrow_mut().observe(took, now)
+        self.server_stats.add_reply(took);
+        if timing.urgency == Urgency::Interactive
+            && let Some(deadlines) = self.latency.borrow_mut().observe(took, now)
         {
-            let late = patience.late.filter(|_| self.lateness == Lateness::Told);
-            self.patience.set(Patience { late, ..patience });
+            let late = deadlines.late.filter(|_| self.late_reporting == LateReporting::On);
+            self.deadlines.set(ReplyDeadlines { late, ..deadlines });
         }
         if self.is_alert.get() {
-            self.breaker.borrow_mut().heard(now);
+            self.breaker.borrow_mut().reply_arrived(now);
             self.is_alert.set(!self.is_closed.get());
-            self.called.notify_one();
+            self.probe_changed.notify_one();
         }
     }
 
     /// So many callers have waited in vain.
     pub(super) fn missed(&self, commands: usize, now: Instant) {
         self.is_alert.set(true);
-        let connections = Connections { up: *self.up.borrow(), silent: self.silent.get() };
+        let connections = ConnectionCounts { up: *self.up.borrow(), silent: self.silent.get() };
         let commands = u32::try_from(commands).unwrap_or(u32::MAX);
-        self.changes(|breaker, jitter| breaker.missed(commands, connections, now, jitter));
+        self.update_breaker(|breaker, jitter| breaker.missed(commands, connections, now, jitter));
     }
 
     /// The server refused a command.
     pub(super) fn refused(&self, kind: ErrorKind, now: Instant) {
-        if let Some(cause) = Cause::of(kind) {
-            self.changes(|breaker, jitter| breaker.refused(cause, now, jitter));
+        if let Some(cause) = OpenCause::of(kind) {
+            self.update_breaker(|breaker, jitter| breaker.refused(cause, now, jitter));
         }
     }
 
     /// One connection is silent more, until the answer is dropped.
-    pub(super) fn silence(self: &Rc<Self>) -> Silent {
+    pub(super) fn silence(self: &Rc<Self>) -> SilentGuard {
         self.silent.set(self.silent.get() + 1);
-        Silent(Rc::clone(self))
+        SilentGuard(Rc::clone(self))
     }
 
-    /// A connection came up. It is news if no worker has another one.
-    pub(super) fn arrived(&self) -> News {
+    /// A connection came up. It is novelty if no worker has another one.
+    pub(super) fn connected(&self) -> LogNovelty {
         self.up.send_modify(|up| *up += 1);
-        self.changes(|breaker, _| breaker.greeted());
-        self.board.arrived(&self.server)
+        self.update_breaker(|breaker, _| breaker.greeted());
+        self.board.connected(&self.server)
     }
 
-    /// A connection ended. It is news if no worker has another one.
-    pub(super) fn parted(&self) -> News {
+    /// A connection ended. It is novelty if no worker has another one.
+    pub(super) fn lost(&self) -> LogNovelty {
         self.up.send_modify(|up| *up -= 1);
-        self.board.parted(&self.server)
+        self.board.lost(&self.server)
     }
 
-    /// No connection comes about. It is news if no worker has one, or has said so.
-    pub(super) fn unreachable(&self, why: &str) -> News {
+    /// No connection comes about. It is novelty if no worker has one, or has said so.
+    pub(super) fn unreachable(&self, why: &str) -> LogNovelty {
         self.board.unreachable(&self.server, why)
     }
 
     /// Every connection of the process.
-    pub(super) fn board(&self) -> &Board {
+    pub(super) fn board(&self) -> &StatsBoard {
         &self.board
     }
 
     /// What whoever looks at a connection should know of its server.
-    pub(super) fn show(&self, card: &Pinned) {
-        card.server(self.breaker.borrow().state(), self.patience.get().silence);
+    pub(super) fn publish(&self, stats: &StatsWriter) {
+        stats.set_server(self.breaker.borrow().state(), self.deadlines.get().silence);
     }
 
     /// Whether any connection is up.
@@ -183,7 +183,7 @@ impl Vitals {
     }
 
     /// Until the breaker is to be probed. Whoever has waited for it probes, and says what came of it.
-    pub(super) async fn probe_is_due(&self) {
+    pub(super) async fn probe_due(&self) {
         loop {
             let at = self.breaker.borrow().probe_at();
             match at {
@@ -191,25 +191,25 @@ impl Vitals {
                     tokio::select! {
                         biased;
                         () = sleep_until(at.into()) => break,
-                        () = self.called.notified() => {}
+                        () = self.probe_changed.notified() => {}
                     }
                 }
-                None => self.called.notified().await,
+                None => self.probe_changed.notified().await,
             }
         }
-        self.changes(|breaker, _| {
+        self.update_breaker(|breaker, _| {
             breaker.probe();
             None
         });
     }
 
     /// What became of the probe.
-    pub(super) fn probed(&self, probed: Probed) {
-        self.changes(|breaker, jitter| breaker.probed(probed, instant(), jitter));
+    pub(super) fn probed(&self, probed: ProbeResult) {
+        self.update_breaker(|breaker, jitter| breaker.probed(probed, instant(), jitter));
     }
 
     /// Lets something happen to the breaker, and makes known what came of it.
-    fn changes(&self, event: impl FnOnce(&mut Breaker, f64) -> Option<Change>) {
+    fn update_breaker(&self, event: impl FnOnce(&mut RedisBreaker, f64) -> Option<BreakerChange>) {
         let (before, change, after) = {
             let mut breaker = self.breaker.borrow_mut();
             let before = breaker.state();
@@ -221,19 +221,19 @@ impl Vitals {
             self.metrics.breaker(after, 1);
         }
         match change {
-            Some(Change::Opened(cause)) => {
+            Some(BreakerChange::Opened(cause)) => {
                 self.is_closed.set(false);
                 self.is_alert.set(true);
                 self.metrics.opened(cause);
-                self.called.notify_one();
-                if self.board.opened(&self.server) == News::Fresh {
+                self.probe_changed.notify_one();
+                if self.board.opened(&self.server) == LogNovelty::New {
                     tracing::warn!(server = self.server, %cause, "Redis serves nobody; it is probed and not asked");
                 }
             }
-            Some(Change::Closed) => {
+            Some(BreakerChange::Closed) => {
                 self.is_closed.set(true);
                 self.is_alert.set(false);
-                if self.board.closed(&self.server) == News::Fresh {
+                if self.board.closed(&self.server) == LogNovelty::New {
                     tracing::info!(server = self.server, "Redis serves again");
                 }
             }
@@ -242,7 +242,7 @@ impl Vitals {
     }
 }
 
-impl Drop for Vitals {
+impl Drop for ServerHealth {
     fn drop(&mut self) {
         self.metrics.breaker(self.breaker.borrow().state(), -1);
         if !self.is_closed.get() {
@@ -252,9 +252,9 @@ impl Drop for Vitals {
 }
 
 /// A connection that has missed a time limit and has brought nothing since.
-pub(super) struct Silent(Rc<Vitals>);
+pub(super) struct SilentGuard(Rc<ServerHealth>);
 
-impl Drop for Silent {
+impl Drop for SilentGuard {
     fn drop(&mut self) {
         self.0.silent.set(self.0.silent.get().saturating_sub(1));
     }

@@ -7,22 +7,22 @@ use std::cell::RefCell;
 
 use tokio::task::JoinSet;
 
-use super::pool::Pool;
+use super::pool::RedisPool;
 
 /// The pools that are ending. Never more than the command time-out lets live. Dropping it cuts them off.
 #[derive(Default)]
-pub(super) struct Retired(RefCell<JoinSet<()>>);
+pub(super) struct DrainingPools(RefCell<JoinSet<()>>);
 
-impl Retired {
+impl DrainingPools {
     /// Closes a pool without waiting for it.
-    pub(super) fn retire(&self, pool: Pool) {
+    pub(super) fn add(&self, pool: RedisPool) {
         let mut ending = self.0.borrow_mut();
         while ending.try_join_next().is_some() {}
         ending.spawn_local(async move { pool.close().await });
     }
 
     /// Waits until all of them have ended.
-    pub(super) async fn ended(&self) {
+    pub(super) async fn finished(&self) {
         let mut ending = self.0.take();
         while ending.join_next().await.is_some() {}
     }
