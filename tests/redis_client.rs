@@ -206,7 +206,7 @@ fn users_and_passwords() {
             let registry = Registry::new();
             let pool = RedisPool::open(Options { credentials, ..redis.options() }, &registry);
             // Tried, and at rest.
-            until(|| registry.render().contains("connections{state=\"resting\"} 4")).await;
+            until(|| registry.render().contains("connections{state=\"disconnected\"} 4")).await;
             assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
             pool.close().await;
         }

@@ -105,7 +105,7 @@ impl Client {
                 Err(Failure::Unwritten) => {}
                 Err(Failure::Unanswered) if is_repeatable => {
                     let again = self.framed(head()?, RequestBody::Empty);
-                    return Box::pin(self.ask_anew(Some(again), Route::Again)).await;
+                    return Box::pin(self.ask_anew(Some(again), Route::Retried)).await;
                 }
                 Err(Failure::Unanswered) => return Err(FetchError::Unanswered),
             }

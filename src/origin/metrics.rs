@@ -29,7 +29,7 @@ labels! {
         /// One that had carried others.
         Reused => "reused",
         /// One that was dialled because a reused one turned out to be closed.
-        Again => "again",
+        Retried => "retried",
     }
 }
 

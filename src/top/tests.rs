@@ -11,7 +11,7 @@ fn stats(seconds: u64, hits: u64, misses: u64) -> Reading {
             "latency":{{"hit-memory":{{"buckets":[{hits},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}},
                        "miss":{{"buckets":[0,0,0,0,0,0,0,{misses},0,0,0,0,0,0,0,0,0,0]}}}},
             "memory":{{"bytes":1572864,"entries":7}},
-            "redis":{{"health":"connected","connections":{{"resting":0,"connecting":1,"up":19}},"in_flight":3,
+            "redis":{{"health":"connected","connections":{{"disconnected":0,"connecting":1,"up":19}},"in_flight":3,
                      "commands":{{"ok":{misses},"timeout":{seconds}}}}},
             "origin":{{"open":4,"idle":3,"requests":{{"complete":{misses}}}}},
             "clients":{{"open":64}},"fills":1,
