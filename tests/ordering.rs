@@ -1,7 +1,7 @@
 //! Where the order of atomics matters, tried by loom in every interleaving and with every value that a load may give.
 //!
 //! What follows from one load, or is said under a lock, is not here: the counters of metrics, a drain's beginning
-//! (`server/drain.rs`), the cards of connections (`redis/board.rs`), which are numbers beside each other and no more. Each model
+//! (`server/drain.rs`), the cards of connections (`redis/health/stats_board.rs`), which are numbers beside each other and no more. Each model
 //! is the steps of a file in their order, without what they carry; whoever changes an order there changes it here.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -183,7 +183,7 @@ fn what_is_put_when_a_change_comes_is_taken_out_or_does_not_come_in() {
 #[test]
 fn what_was_read_over_a_lost_connection_is_not_known_to_whoever_has_heard_of_the_loss() {
     loom::model(|| {
-        // `redis/seats.rs`: one number a seat; what is kept beside it is behind a lock of its own.
+        // `redis/tracking/table.rs`: one number a seat; what is kept beside it is behind a lock of its own.
         let (live, kept) = (Arc::new(AtomicU64::new(7)), Arc::new(Mutex::new(None)));
         let heard = Arc::new(AtomicBool::new(false));
         let reader = thread::spawn({

@@ -9,13 +9,11 @@ use bytes::Bytes;
 
 use super::cluster::ClusterClient;
 use super::error::CommandError;
-use super::fleet_channel::FleetChannel;
-use super::invalidations::TrackedVersion;
 use super::options::{Deployment, Topology};
-use super::pool::RedisPool;
 use super::sentinel::SentinelClient;
 use super::topology::{TopologyEpoch, TopologyMetrics};
-use super::tracking::TrackingOptions;
+use crate::redis::pool::{FleetChannel, RedisPool};
+use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::stats_board::StatsBoard;
 use crate::limits::MIB;
+use crate::redis::health::StatsBoard;
 use crate::resp::topology::{Encryption, Endpoint};
 use crate::resp::{Access, Credentials};
 use crate::time::instant;

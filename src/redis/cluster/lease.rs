@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use tokio::time::{sleep, timeout};
 
-use super::ClusterServers;
 use super::layout::ClusterNode;
+use super::servers::ClusterServers;
 use crate::limits::{REDIS_HEARTBEAT, REDIS_VOUCHED_FOR};
 use crate::redis::error::CommandError;
 use crate::redis::topology::at_once;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::layout::{ClusterLayout, ClusterNode, ShardMembers};
-use super::{ClusterServers, share};
-use crate::redis::control::ControlError;
+use super::servers::ClusterServers;
+use crate::redis::connection::ControlError;
 use crate::redis::options::{Options, Readers};
 use crate::redis::pool::RedisPool;
 use crate::redis::topology::RefreshResult;
@@ -163,4 +163,10 @@ impl ClusterServers {
 
 fn master_of(shard: &ClusterShard) -> &Endpoint {
     &shard.master
+}
+
+/// How many of so many connections the server in this place has; at least one.
+fn share(connections: usize, servers: usize, place: usize) -> usize {
+    let servers = servers.max(1);
+    (connections / servers + usize::from(place < connections % servers)).max(1)
 }

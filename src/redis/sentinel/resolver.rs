@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::MasterState;
-use crate::redis::control::{ControlConnections, ControlError};
+use super::master::MasterState;
+use crate::redis::connection::{ControlConnections, ControlError};
 use crate::redis::topology::RefreshResult;
 use crate::resp::topology::{Endpoint, ServerRole, TopologyError, master_address, role};
 use crate::resp::{Command, ErrorKind};

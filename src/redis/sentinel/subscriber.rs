@@ -5,11 +5,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::MasterState;
+use super::master::MasterState;
 use crate::limits::{REDIS_BACKOFF_MAX, REDIS_TOPOLOGY_TIMEOUT};
-use crate::redis::control::{ControlConnection, ControlConnections};
+use crate::redis::connection::{ControlConnection, ControlConnections};
 use crate::redis::error::ConnectError;
-use crate::redis::supervisor::Backoff;
+use crate::redis::pool::Backoff;
 use crate::resp::topology::{Endpoint, switch};
 use crate::resp::{Command, Frame, Reply};
 use crate::time::instant;

@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use crate::redis::dial::{Dialer, RedisSocket};
-use crate::redis::metrics::PoolMetrics;
+use crate::redis::connection::{Dialer, RedisSocket};
+use crate::redis::health::PoolMetrics;
 use crate::redis::{Address, Options, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::model::spoken;
-use crate::redis::dial::RedisSocket;
+use crate::redis::connection::RedisSocket;
 use crate::resp::topology::{Endpoint, HashSlot};
 use crate::resp::{Frame, Inbox};
 use crate::time::instant;

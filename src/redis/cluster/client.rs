@@ -1,0 +1,186 @@
+//! The client of a cluster.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::layout::ClusterLayout;
+use super::lease;
+use super::refresh::MapRefresher;
+use super::servers::ClusterServers;
+use crate::redis::connection::{ControlConnections, TlsSource};
+use crate::redis::error::CommandError;
+use crate::redis::health::PoolMetrics;
+use crate::redis::options::{ClusterSeeds, Options, Readers};
+use crate::redis::pool::{DrainingPools, RedisPool};
+use crate::redis::topology::{RefreshTrigger, TopologyEpoch, TopologyMetrics, at_once, failover_grace};
+use crate::redis::tracking::{TrackedVersion, TrackingOptions};
+use crate::resp::topology::{Endpoint, HashSlot};
+use crate::resp::{Access, Command, ErrorKind, Reply};
+use crate::telemetry::Registry;
+use crate::time::instant;
+
+/// One worker's way to a cluster. Clones are the same; when the last is dropped the connections end.
+#[derive(Clone)]
+pub(in crate::redis) struct ClusterClient(Rc<ClusterInner>);
+
+struct ClusterInner {
+    servers: Rc<ClusterServers>,
+    /// Who asks for the map, and who asks whether the masters still are.
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+}
+
+impl ClusterClient {
+    pub(in crate::redis) fn open(
+        seeds: ClusterSeeds,
+        options: Options,
+        tracking: Option<TrackingOptions>,
+        registry: &Registry,
+        metrics: TopologyMetrics,
+    ) -> Self {
+        let ClusterSeeds { seeds, readers } = seeds;
+        let tls = TlsSource::to(&options.address, &options.tls);
+        let control = ControlConnections::of(&options, tls);
+        let access = match readers {
+            Readers::Masters => Access::ReadWrite,
+            Readers::Replicas => Access::ReadOnly,
+        };
+        let servers = Rc::new(ClusterServers {
+            layout: RefCell::new(ClusterLayout::default()),
+            options: Options { access, ..options },
+            readers,
+            tracking: tracking.filter(|_| readers == Readers::Masters).map(TrackingOptions::in_cluster),
+            masters_changed: Cell::new(None),
+            topology_epoch: Cell::new(0),
+            control,
+            metrics: PoolMetrics::new(registry),
+            refresh: RefreshTrigger::new(metrics),
+            draining: DrainingPools::default(),
+        });
+        let mut tasks = vec![spawn_local(MapRefresher::new(seeds, Rc::clone(&servers)).run())];
+        if servers.tracking.is_some() {
+            tasks.push(spawn_local(lease::run(Rc::clone(&servers))));
+        }
+        Self(Rc::new(ClusterInner { servers, tasks: RefCell::new(tasks) }))
+    }
+
+    /// The reply of the server whose the command's key is; of any server, where it has no key.
+    pub(in crate::redis) async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
+        self.read(command).await.map(|(reply, _)| reply)
+    }
+
+    /// The same, and what is needed to remember it.
+    pub(in crate::redis) async fn read(
+        &self,
+        command: &Command<'_>,
+    ) -> Result<(Reply, TrackedVersion), CommandError> {
+        self.read_from(self.0.servers.readers, command).await
+    }
+
+    /// A change, and a look at what it made: over the same connection to the master, unless another one has the key by now.
+    pub(in crate::redis) async fn change_and_read(
+        &self,
+        change: &Command<'_>,
+        read: &Command<'_>,
+    ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
+        let servers = &self.0.servers;
+        if let Some(node) = servers.route(change, Readers::Masters) {
+            let (changed, read) = node.pool.change_and_read(change, read).await;
+            match changed {
+                Err(CommandError::Server(ErrorKind::Moved | ErrorKind::Ask)) => {}
+                changed => return (changed.inspect_err(|why| servers.refresh.fire_on(*why)), read),
+            }
+        }
+        match self.read_from(Readers::Masters, change).await {
+            Ok((changed, _)) => (Ok(changed), self.read_from(Readers::Masters, read).await),
+            Err(refusal) => (Err(refusal), Err(refusal)),
+        }
+    }
+
+    /// The pools of all masters that track.
+    pub(in crate::redis) fn pools(&self) -> Vec<RedisPool> {
+        let layout = self.0.servers.layout.borrow();
+        layout.masters().into_iter().map(|(node, _)| node.pool.clone()).collect()
+    }
+
+    /// The pool of the master that a key belongs to.
+    pub(in crate::redis) fn pool_of(&self, key: &[u8]) -> Option<RedisPool> {
+        self.0.servers.layout.borrow().master(HashSlot::of(key)).map(|node| node.pool.clone())
+    }
+
+    /// How often there were other masters.
+    pub(in crate::redis) fn topology_epoch(&self) -> TopologyEpoch {
+        TopologyEpoch(self.0.servers.topology_epoch.get())
+    }
+
+    /// Until what has been written in this topology_epoch under these keys is in a replica too.
+    pub(in crate::redis) async fn wait_replicated(
+        &self,
+        topology_epoch: TopologyEpoch,
+        keys: &[Vec<u8>],
+    ) -> Result<(), CommandError> {
+        let servers = &self.0.servers;
+        let mut masters: Vec<Endpoint> = {
+            let layout = servers.layout.borrow();
+            let master = |key: &Vec<u8>| layout.master(HashSlot::of(key)).map(|node| node.endpoint.clone());
+            keys.iter().filter_map(master).collect()
+        };
+        masters.sort();
+        masters.dedup();
+        for wait_replicated in
+            at_once(masters.iter().map(|master| servers.control.wait_replicated(master))).await
+        {
+            if let Err(why) = wait_replicated {
+                servers.refresh.fire();
+                return Err(why.into());
+            }
+        }
+        if self.topology_epoch() == topology_epoch { Ok(()) } else { Err(CommandError::Closed) }
+    }
+
+    /// How long it takes until everybody else has noticed the last change of masters as well.
+    pub(in crate::redis) fn failover_grace(&self) -> Duration {
+        failover_grace(self.0.servers.masters_changed.get())
+    }
+
+    async fn read_from(
+        &self,
+        readers: Readers,
+        command: &Command<'_>,
+    ) -> Result<(Reply, TrackedVersion), CommandError> {
+        let servers = &self.0.servers;
+        let Some(node) = servers.route(command, readers) else {
+            let refusal = servers.refresh.metrics.unrouted();
+            servers.refresh.fire();
+            return Err(refusal);
+        };
+        let deadline = instant() + servers.options.command_timeout;
+        match node.pool.reply_and_version(command).await {
+            // Apart, and boxed: it is rare, and every caller's future would have to have room for it.
+            Ok((Reply::Error(error), _)) => Box::pin(servers.refused(&node, command, &error, deadline)).await,
+            result => result.inspect_err(|why| servers.refresh.fire_on(*why)),
+        }
+    }
+
+    /// Whether a connection to any server is up.
+    pub(in crate::redis) fn is_connected(&self) -> bool {
+        self.0.servers.layout.borrow().any_connected().is_some()
+    }
+
+    pub(in crate::redis) async fn close(&self) {
+        self.0.tasks.take().iter().for_each(JoinHandle::abort);
+        let servers = &self.0.servers;
+        for node in servers.layout.take().into_nodes() {
+            servers.draining.add(node.pool.clone());
+        }
+        servers.draining.finished().await;
+    }
+}
+
+impl Drop for ClusterInner {
+    fn drop(&mut self) {
+        self.tasks.take().iter().for_each(JoinHandle::abort);
+    }
+}

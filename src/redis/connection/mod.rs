@@ -1,0 +1,20 @@
+//! One connection: dialling, the handshake, the link of its callers, and the task that owns the socket.
+
+mod control;
+mod dial;
+mod encryption;
+mod handshake;
+mod link;
+mod login_source;
+mod task;
+
+pub(super) use control::{ControlConnection, ControlConnections, ControlError};
+pub(super) use dial::Dialer;
+#[cfg(test)]
+pub(super) use dial::RedisSocket;
+pub(super) use encryption::TlsSource;
+pub(super) use handshake::{Subscription, TrackingSetup, enable_tracking, greet, node_id};
+pub(super) use link::{Link, PendingReply};
+pub(super) use login_source::LoginSource;
+pub use login_source::check_password_file;
+pub(super) use task::Connection;

@@ -1,0 +1,255 @@
+//! What each server has done since the start: how long its replies took, and what went over the wire.
+//!
+//! A worker that speaks to a server has a [`ServerStats`] for it, which that worker's thread alone writes, so that to count is a load
+//! and a store and no locked instruction. What is told of a server is the sum of its table and of its past.
+//!
+//! Whoever scrapes takes a counter that falls for a new beginning. So what a stats has counted is added to the server's past
+//! when the worker lets go of the server, and the past outlives all connections: after a fail-over the old master comes back.
+//! Not for ever, since where addresses are handed out anew there are always others: beyond [`REDIS_SERVERS_REMEMBERED`], what
+//! is known of the server that was let go of longest ago is forgotten.
+//!
+//! What always holds: a server that somebody speaks to is never forgotten, and a walk over the servers is the longest that the
+//! lock is held; it is not taken to count.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::limits::REDIS_SERVERS_REMEMBERED;
+use crate::telemetry::{Registry, Tally, Times};
+
+/// All servers of a process. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(in crate::redis) struct ServerStatsTable(Arc<Mutex<StatsTable>>);
+
+#[derive(Debug, Default)]
+struct StatsTable {
+    /// By the server's address, without credentials.
+    records: BTreeMap<String, ServerRecord>,
+    /// How often a server was let go of by the last worker that spoke to it.
+    releases: u64,
+}
+
+#[derive(Debug, Default)]
+struct ServerRecord {
+    /// One for each worker that speaks to the server.
+    open: Vec<Arc<WorkerCounts>>,
+    /// What the others have counted.
+    past: ServerState,
+    /// Which release the last one was.
+    released: u64,
+}
+
+/// What one server has done, over all workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerState {
+    /// From each command's submission to its reply, late or not.
+    pub replies: Times,
+    /// Bytes read from it.
+    pub received: u64,
+    /// Bytes written to it.
+    pub sent: u64,
+}
+
+impl ServerState {
+    fn add(&mut self, counts: &WorkerCounts) {
+        self.replies += counts.replies.read();
+        self.received += counts.received.load(Ordering::Relaxed);
+        self.sent += counts.sent.load(Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug, Default)]
+struct WorkerCounts {
+    replies: Tally,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl ServerStatsTable {
+    /// For one worker that speaks to this server, until it is dropped.
+    pub(in crate::redis) fn open(&self, server: &str) -> ServerStats {
+        let counts = Arc::<WorkerCounts>::default();
+        let mut lock = self.lock();
+        lock.records.entry(server.to_owned()).or_default().open.push(Arc::clone(&counts));
+        lock.forget();
+        ServerStats { table: self.clone(), server: server.to_owned(), counts }
+    }
+
+    /// Every server that is known, by its address.
+    pub(in crate::redis) fn read(&self) -> Vec<(String, ServerState)> {
+        let read = |(server, record): (&String, &ServerRecord)| (server.clone(), record.read());
+        self.lock().records.iter().map(read).collect()
+    }
+
+    /// Shows them to whoever scrapes. To be called once for a registry.
+    pub(in crate::redis) fn register(&self, registry: &Registry) {
+        let listing = |pick: fn(ServerState) -> u64| {
+            let table = self.clone();
+            move || table.read().into_iter().map(|(server, state)| (host(&server), pick(state))).collect()
+        };
+        registry.listed_counters(
+            "cachewarp_redis_received_bytes",
+            "Bytes read from Redis, by server.",
+            "server",
+            listing(|state| state.received),
+        );
+        registry.listed_counters(
+            "cachewarp_redis_sent_bytes",
+            "Bytes written to Redis, by server.",
+            "server",
+            listing(|state| state.sent),
+        );
+        let table = self.clone();
+        registry.listed_histograms(
+            "cachewarp_redis_reply_seconds",
+            "From a command's submission to its reply, late or not, by server.",
+            "server",
+            move || {
+                let one = |(server, state): (String, ServerState)| (host(&server), state.replies);
+                table.read().into_iter().map(one).collect()
+            },
+        );
+    }
+
+    fn close(&self, server: &str, counts: &Arc<WorkerCounts>) {
+        let mut lock = self.lock();
+        lock.releases += 1;
+        let release = lock.releases;
+        if let Some(record) = lock.records.get_mut(server) {
+            record.open.retain(|open| !Arc::ptr_eq(open, counts));
+            record.past.add(counts);
+            record.released = release;
+        }
+        lock.forget();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StatsTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StatsTable {
+    /// What there are too many of, if nobody speaks to them.
+    fn forget(&mut self) {
+        while self.records.len() > REDIS_SERVERS_REMEMBERED {
+            let left = self.records.iter().filter(|(_, record)| record.open.is_empty());
+            let Some(longest) = left.min_by_key(|(_, record)| record.released) else { return };
+            let server = longest.0.clone();
+            self.records.remove(&server);
+        }
+    }
+}
+
+impl ServerRecord {
+    fn read(&self) -> ServerState {
+        let mut state = self.past.clone();
+        self.open.iter().for_each(|counts| state.add(counts));
+        state
+    }
+}
+
+/// One worker's part of what a server has done, and the right to write it.
+#[derive(Debug)]
+pub(in crate::redis) struct ServerStats {
+    table: ServerStatsTable,
+    server: String,
+    counts: Arc<WorkerCounts>,
+}
+
+impl ServerStats {
+    /// A reply took so long.
+    pub(in crate::redis) fn add_reply(&self, took: Duration) {
+        self.counts.replies.observe(took);
+    }
+
+    /// So many bytes went over the wire.
+    pub(in crate::redis) fn add_bytes(&self, received: usize, sent: usize) {
+        add(&self.counts.received, received as u64);
+        add(&self.counts.sent, sent as u64);
+    }
+}
+
+impl Drop for ServerStats {
+    fn drop(&mut self) {
+        self.table.close(&self.server, &self.counts);
+    }
+}
+
+/// Without a locked instruction: there is one writer.
+fn add(cell: &AtomicU64, more: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+/// Host and port, or the path of a socket: all servers are spoken to in the same way.
+fn host(server: &str) -> String {
+    server.split_once("://").map_or(server, |(_, host)| host).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(table: &ServerStatsTable, server: &str) -> Option<ServerState> {
+        table.read().into_iter().find(|(name, _)| name == server).map(|(_, state)| state)
+    }
+
+    #[test]
+    fn workers_are_summed_and_what_is_counted_stays() {
+        let table = ServerStatsTable::default();
+        let [first, second] = [(); 2].map(|()| table.open("redis://a:1"));
+        let other = table.open("redis://b:1");
+        first.add_reply(Duration::from_millis(1));
+        first.add_bytes(10, 20);
+        second.add_reply(Duration::from_millis(2));
+        second.add_bytes(1, 2);
+        let before = state(&table, "redis://a:1").unwrap();
+        assert_eq!((before.received, before.sent, before.replies.count()), (11, 22, 2));
+        assert_eq!(before.replies.nanos, 3_000_000);
+        drop((first, second));
+        assert_eq!(state(&table, "redis://a:1"), Some(before));
+        table.open("redis://a:1").add_bytes(1, 0);
+        assert_eq!(state(&table, "redis://a:1").unwrap().received, 12);
+        drop(other);
+        assert_eq!(state(&table, "redis://b:1"), Some(ServerState::default()));
+    }
+
+    #[test]
+    fn the_one_that_is_gone_longest_is_forgotten() {
+        let table = ServerStatsTable::default();
+        let kept = table.open("kept");
+        for number in 0..REDIS_SERVERS_REMEMBERED {
+            table.open(&number.to_string()).add_bytes(1, 1);
+        }
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED);
+        assert_eq!((state(&table, "0"), state(&table, "1").is_some()), (None, true));
+        // Who is spoken to is not, however many there are.
+        let many: Vec<_> =
+            (0..=REDIS_SERVERS_REMEMBERED).map(|number| table.open(&format!("new-{number}"))).collect();
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED + 2);
+        drop(many);
+        assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED);
+        assert!(state(&table, "kept").is_some());
+        drop(kept);
+    }
+
+    #[test]
+    fn what_is_scraped() {
+        let (table, registry) = (ServerStatsTable::default(), Registry::new());
+        table.register(&registry);
+        assert!(!registry.render().contains("server="));
+        let stats = table.open("rediss://[::1]:6379");
+        stats.add_reply(Duration::from_micros(70));
+        stats.add_bytes(5, 6);
+        let text = registry.render();
+        for line in [
+            r#"cachewarp_redis_received_bytes_total{server="[::1]:6379"} 5"#,
+            r#"cachewarp_redis_sent_bytes_total{server="[::1]:6379"} 6"#,
+            r#"cachewarp_redis_reply_seconds_count{server="[::1]:6379"} 1"#,
+            r#"cachewarp_redis_reply_seconds_bucket{le="0.0001",server="[::1]:6379"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+    }
+}

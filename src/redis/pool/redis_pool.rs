@@ -1,0 +1,310 @@
+//! The connections to one server, as one client.
+//!
+//! It owns the slots, which [`lanes`](super::lanes) chooses among, and the tasks that keep them filled.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::hedge::{HedgeBudget, HedgeContext, HedgedReply};
+use super::lanes::Lanes;
+use super::probe;
+use super::server::{DialRole, Server};
+use super::supervisor::SlotSupervisor;
+use super::tracking_supervisor::TrackingSupervisor;
+use crate::redis::connection::{Dialer, PendingReply, TlsSource};
+use crate::redis::error::CommandError;
+use crate::redis::health::{ConnectionState, LateReporting, PoolMetrics, ServerHealth};
+use crate::redis::options::Options;
+use crate::redis::submission::{QueueDepth, Submission};
+use crate::redis::tracking::{TrackedVersion, TrackingOptions};
+use crate::resp::{Command, Reply};
+use crate::telemetry::Registry;
+use crate::time::instant;
+
+/// One worker's connections to a Redis server. Clones are the same pool; when the last is dropped the
+/// connections end.
+#[derive(Clone)]
+pub struct RedisPool(Rc<PoolInner>);
+
+struct PoolInner {
+    lanes: Rc<Lanes>,
+    server: Rc<Server>,
+    health: Rc<ServerHealth>,
+    budget: HedgeBudget,
+    /// The supervisors and the prober, until the pool is closed.
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+}
+
+impl RedisPool {
+    /// Begins to connect and returns at once, whether the server is there or not.
+    ///
+    /// Has to be called on a [`LocalSet`](tokio::task::LocalSet), where the pool's tasks will live.
+    pub fn open(options: Options, registry: &Registry) -> Self {
+        let tls = TlsSource::to(&options.address, &options.tls);
+        Self::with(options, tls, None, PoolMetrics::new(registry))
+    }
+
+    /// The same, and tracks what is read where the server can tell what changes.
+    pub fn open_tracking(options: Options, tracking: TrackingOptions, registry: &Registry) -> Self {
+        let tls = TlsSource::to(&options.address, &options.tls);
+        Self::with(options, tls, Some(tracking), PoolMetrics::new(registry))
+    }
+
+    /// One of several servers, which have their TLS and their metrics in common.
+    pub(in crate::redis) fn with(
+        options: Options,
+        tls: Option<Rc<TlsSource>>,
+        tracking: Option<TrackingOptions>,
+        metrics: PoolMetrics,
+    ) -> Self {
+        Self::over(Dialer::new(options.address.clone(), tls), options, tracking, metrics)
+    }
+
+    /// The same, by a way to the server that is known already.
+    pub(in crate::redis) fn over(
+        dialler: Dialer,
+        options: Options,
+        tracking: Option<TrackingOptions>,
+        metrics: PoolMetrics,
+    ) -> Self {
+        let register = |lane| options.board.register(options.address.to_string(), lane);
+        let lanes = Rc::new(Lanes::new(options.connections, register));
+        let budget = HedgeBudget::new(options.hedge_share);
+        let health = Rc::new(ServerHealth::new(
+            options.board.clone(),
+            options.address.to_string(),
+            options.command_timeout,
+            if options.hedge_share > 0.0 { LateReporting::On } else { LateReporting::Off },
+            metrics,
+        ));
+        let server = Rc::new(Server::new(dialler, options, tracking, Rc::clone(&health)));
+        let roles = std::iter::once(DialRole::First).chain(std::iter::repeat(DialRole::Rest));
+        let supervise =
+            |(slot, role)| spawn_local(SlotSupervisor::new(Rc::clone(slot), Rc::clone(&server), role).run());
+        let mut tasks: Vec<_> = lanes.slots().zip(roles).map(supervise).collect();
+        tasks.push(spawn_local(probe::run(Rc::clone(&lanes), Rc::clone(&server))));
+        Self(Rc::new(PoolInner { lanes, server, health, budget, tasks: RefCell::new(tasks) }))
+    }
+
+    /// The value of a key, or `None` if there is none. The value is a slice of a read buffer: whoever keeps
+    /// it for longer than a request should copy it.
+    ///
+    /// Cancel safe, as all commands are: one that is dropped stays in line and its reply is dropped in order.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
+        let reply = self.command(&Command::Get { key }).await?;
+        // The pipeline admits a value or nothing.
+        Ok(if let Reply::Bulk(value) = reply { Some(value) } else { None })
+    }
+
+    /// Sets a key for `ttl`, which counts in whole milliseconds and is one at least.
+    ///
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the key may be set, or be set later.
+    pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
+        self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
+    }
+
+    /// Removes a key, if it is there.
+    ///
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the key may be removed, or be removed
+    /// later.
+    pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
+        self.command(&Command::Unlink { key }).await.map(drop)
+    }
+
+    /// Asks whether the server answers.
+    pub async fn ping(&self) -> Result<(), CommandError> {
+        self.command(&Command::Ping).await.map(drop)
+    }
+
+    /// Whether any connection is up.
+    pub fn is_connected(&self) -> bool {
+        self.0.health.is_up()
+    }
+
+    /// Every connection of the process to any Redis, as its own worker last wrote it down.
+    pub fn snapshot(&self) -> Vec<ConnectionState> {
+        self.0.health.board().snapshot(instant())
+    }
+
+    /// Takes no more commands, waits until every command that somebody waits for has ended, which takes as
+    /// long as the command time-out at most, and closes the connections.
+    ///
+    /// Cancel safe: the connections are closed in the same way when nobody waits for it.
+    pub async fn close(&self) {
+        self.0.server.close();
+        for slot in self.0.lanes.slots() {
+            slot.with(|link| link.drain());
+        }
+        let tasks = self.0.tasks.take();
+        for task in tasks {
+            // A supervisor that panicked has closed its connection as well.
+            let _ = task.await;
+        }
+    }
+
+    /// The reply to a command, of the kind that the command has.
+    pub async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
+        self.reply(command).await.and_then(unless_refused)
+    }
+
+    /// The same; an error reply is a reply, for whoever needs its words.
+    async fn reply(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
+        self.reply_and_version(command).await.map(|(reply, _)| reply)
+    }
+
+    /// The same, and what is needed to remember it.
+    pub(in crate::redis) async fn reply_and_version(
+        &self,
+        command: &Command<'_>,
+    ) -> Result<(Reply, TrackedVersion), CommandError> {
+        let result = self.send(command).await;
+        self.0.health.metrics.reply(result.as_ref().map(|(reply, _)| reply).map_err(|why| *why));
+        result
+    }
+
+    /// The reply to a command that reads one key, and what is needed to remember it.
+    ///
+    /// Cancel safe, as all commands are.
+    pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
+        let result = self.send(command).await.and_then(unless_refused_version);
+        self.0.health.metrics.command(&result);
+        result
+    }
+
+    /// Whatever comes, on whichever connection.
+    async fn send(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
+        let PoolInner { lanes, health, budget, .. } = &*self.0;
+        let submission = Submission::of(command, instant(), health.command_timeout());
+        let first = self.submit(&submission)?;
+        HedgedReply::new(HedgeContext { lanes, budget, metrics: &health.metrics }, &submission, first).await
+    }
+
+    /// Gives the command to the first connection that takes it.
+    fn submit(&self, submission: &Submission<'_>) -> Result<PendingReply, CommandError> {
+        let PoolInner { lanes, health, .. } = &*self.0;
+        if health.admits() { lanes.submit(submission) } else { Err(CommandError::BreakerOpen) }
+    }
+
+    /// Two commands, the second right behind the first on the same connection: a change, and a look at what it made.
+    ///
+    /// Cancel safe, as all commands are: both stay in line.
+    pub async fn change_and_read(
+        &self,
+        change: &Command<'_>,
+        read: &Command<'_>,
+    ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
+        let ServerHealth { metrics, .. } = &*self.0.health;
+        let changing = Submission::of(change, instant(), self.0.health.command_timeout());
+        let version = Submission { command: read, ..changing };
+        let changing = match self.submit(&changing) {
+            Ok(pending) => pending,
+            Err(refusal) => {
+                let refused = Err(refusal);
+                metrics.command(&refused);
+                return (refused, Err(refusal));
+            }
+        };
+        let version = changing.link().submit(&version, QueueDepth::ANY);
+        let changed = changing.await.and_then(unless_refused);
+        metrics.command(&changed);
+        let read = match version {
+            Ok(pending) => pending.version().await.and_then(unless_refused_version),
+            Err(refusal) => Err(refusal),
+        };
+        metrics.command(&read);
+        (changed, read)
+    }
+
+    /// Until everything that the server has changed before this was called has been heard on every connection that tracks,
+    /// or what was read over it does not count any more. Takes as long as the command time-out at most.
+    pub async fn flush_invalidations(&self) {
+        if let Some(tracker) = &self.0.server.tracker {
+            tracker.flush_invalidations().await;
+        }
+    }
+
+    /// For how long no connection has been up; zero while one is, and before the first of a server that took nobody's place.
+    pub fn disconnected_for(&self) -> Duration {
+        self.0.server.disconnected_for()
+    }
+
+    /// It takes the place of a server that has been away for so long.
+    pub(in crate::redis) fn set_disconnected_for(&self, elapsed: Duration) {
+        self.0.server.set_disconnected_for(elapsed);
+    }
+
+    /// Whether what is read here is tracked, or will be as soon as the pool hears; if not, the server does not.
+    pub fn is_tracking(&self) -> bool {
+        self.tracker().is_some_and(|tracker| tracker.is_tracking())
+    }
+
+    /// This is the server to submission.
+    pub(in crate::redis) fn trust(&self) {
+        self.tracker().into_iter().for_each(TrackingSupervisor::trust);
+    }
+
+    /// The server has other keys than before: what was read here before does not count.
+    pub(in crate::redis) fn reset(&self) {
+        self.tracker().into_iter().for_each(|tracker| tracker.reset());
+    }
+
+    /// Nobody knows whether this is still the server to submission: nothing that was read here counts.
+    pub(in crate::redis) fn distrust(&self) {
+        self.tracker().into_iter().for_each(|tracker| tracker.distrust());
+    }
+
+    /// Where what is read is tracked, if it is.
+    pub(in crate::redis) fn tracker(&self) -> Option<&Rc<TrackingSupervisor>> {
+        self.0.server.tracker.as_ref()
+    }
+
+    /// The reply to a command that this server will answer only behind `ASKING`, on the same connection and with nothing
+    /// between them.
+    pub(in crate::redis) async fn asking(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
+        let PoolInner { lanes, health, .. } = &*self.0;
+        let submission = Submission::of(command, instant(), health.command_timeout());
+        let asking = Submission { command: &Command::Asking, ..submission };
+        let submitted = if health.admits() {
+            lanes.submit_both(&asking, &submission)
+        } else {
+            Err(CommandError::BreakerOpen)
+        };
+        let result = match submitted {
+            Ok((asking, pending)) => match asking.await {
+                Ok(_) => pending.await,
+                Err(why) => Err(why),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        health.metrics.reply(result.as_ref().map_err(|why| *why));
+        result.and_then(unless_refused)
+    }
+}
+
+impl std::fmt::Debug for RedisPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisPool").finish_non_exhaustive()
+    }
+}
+
+impl Drop for PoolInner {
+    fn drop(&mut self) {
+        self.tasks.take().iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// An error reply is an error.
+fn unless_refused(reply: Reply) -> Result<Reply, CommandError> {
+    if let Reply::Error(error) = reply { Err(CommandError::Server(error.kind)) } else { Ok(reply) }
+}
+
+/// The same for a reply that is to be remembered.
+fn unless_refused_version(
+    (reply, version): (Reply, TrackedVersion),
+) -> Result<(Reply, TrackedVersion), CommandError> {
+    unless_refused(reply).map(|reply| (reply, version))
+}

@@ -1,0 +1,183 @@
+//! What all seats of a pool share: the way to the server, whether it is there, and what the log was told.
+//!
+//! TrackingTable come and go one by one, and an operator wants to know of the server: it is logged when the first
+//! connection of the process is up, when the last is lost, and when the reason changes for which there is none. The
+//! rest is for debugging.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::lanes::window;
+use super::tracking_supervisor::TrackingSupervisor;
+use crate::redis::connection::{
+    Connection, Dialer, LoginSource, Subscription, TrackingSetup, enable_tracking, greet, node_id,
+};
+use crate::redis::error::{ConnectError, DisconnectReason};
+use crate::redis::health::{LogNovelty, ServerHealth, StatsWriter};
+use crate::redis::options::Options;
+use crate::redis::tracking::TrackingOptions;
+use crate::resp::{Inbox, RespVersion, Window};
+use crate::time::instant;
+
+/// A connection that has been greeted, and what was said.
+pub(in crate::redis) struct NewConnection {
+    pub(in crate::redis) connection: Connection,
+    pub(in crate::redis) protocol: RespVersion,
+    pub(in crate::redis) setup: TrackingSetup,
+}
+
+/// Who tries while nothing is known to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) enum DialRole {
+    /// Tries.
+    First,
+    /// Waits until a connection is up.
+    Rest,
+}
+
+/// One server, as the pool knows it.
+pub(in crate::redis) struct Server {
+    dialler: Dialer,
+    login_source: LoginSource,
+    window: Window,
+    connect_timeout: Duration,
+    pub(in crate::redis) health: Rc<ServerHealth>,
+    /// Where what is read is tracked, if it is.
+    pub(in crate::redis) tracker: Option<Rc<TrackingSupervisor>>,
+    /// Since when no connection is up, if there was one.
+    disconnected_since: Cell<Option<Instant>>,
+    closing: watch::Sender<bool>,
+}
+
+impl Server {
+    pub(in crate::redis) fn new(
+        dialler: Dialer,
+        options: Options,
+        tracking: Option<TrackingOptions>,
+        health: Rc<ServerHealth>,
+    ) -> Self {
+        Self {
+            tracker: tracking.map(|tracking| TrackingSupervisor::new(tracking, health.command_timeout())),
+            login_source: LoginSource::of(&options),
+            dialler,
+            window: window(options.connections, options.value_bytes_max),
+            connect_timeout: options.connect_timeout,
+            disconnected_since: Cell::new(None),
+            health,
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// For how long no connection has been up; zero while one is, and before the first of a server that took nobody's place.
+    pub(in crate::redis) fn disconnected_for(&self) -> Duration {
+        self.disconnected_since
+            .get()
+            .map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
+    }
+
+    /// It takes the place of one that has been disconnected_since for so long.
+    pub(in crate::redis) fn set_disconnected_for(&self, elapsed: Duration) {
+        if !self.health.is_up() {
+            self.disconnected_since.set(instant().checked_sub(elapsed));
+        }
+    }
+
+    /// Has every supervisor end when its connection is drained.
+    pub(in crate::redis) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// What `work` comes to, or `None` if the pool is closed first.
+    pub(in crate::redis) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => None,
+            result = work => Some(result),
+        }
+    }
+
+    /// A connection that has been greeted, within the connect time-out.
+    pub(in crate::redis) async fn connect(
+        &self,
+        role: DialRole,
+        stats: &Rc<StatsWriter>,
+    ) -> Result<NewConnection, ConnectError> {
+        let attempt = async {
+            let login = self.login_source.login().await?;
+            let mut socket = self.dialler.dial().await?;
+            let mut inbox = Inbox::new();
+            let protocol = greet(&mut socket, &mut inbox, login).await?;
+            let setup = match (&self.tracker, protocol, role) {
+                (None, _, _) | (_, RespVersion::Resp2, DialRole::Rest) => {
+                    TrackingSetup::none(Subscription::NotRequested)
+                }
+                (Some(_), RespVersion::Resp2, DialRole::First) => TrackingSetup::none(Subscription::Refused),
+                (Some(_), RespVersion::Resp3, DialRole::Rest) => {
+                    enable_tracking(&mut socket, &mut inbox, (Bytes::new(), Vec::new())).await?
+                }
+                (Some(tracker), RespVersion::Resp3, DialRole::First) if tracker.needs_node_id() => {
+                    match node_id(&mut socket, &mut inbox).await? {
+                        Some(name) => {
+                            enable_tracking(&mut socket, &mut inbox, tracker.channels(Some(&name))).await?
+                        }
+                        None => TrackingSetup::none(Subscription::Refused),
+                    }
+                }
+                (Some(tracker), RespVersion::Resp3, DialRole::First) => {
+                    enable_tracking(&mut socket, &mut inbox, tracker.channels(None)).await?
+                }
+            };
+            let (health, stats) = (Rc::clone(&self.health), Rc::clone(stats));
+            let connection = Connection::new(socket, inbox, self.window, health, stats);
+            Ok(NewConnection { connection, protocol, setup })
+        };
+        timeout(self.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    /// One line for the first connection of the process that is up, not one for each.
+    pub(in crate::redis) fn connected(&self, protocol: RespVersion) {
+        self.disconnected_since.set(None);
+        if self.health.connected() == LogNovelty::New {
+            tracing::info!(server = %self.dialler.address(), %protocol, "connected to Redis");
+        }
+    }
+
+    /// One line for the last.
+    pub(in crate::redis) fn lost(&self, why: DisconnectReason) {
+        self.health.metrics.lost(why);
+        let novelty = self.health.lost();
+        if !self.health.is_up() {
+            self.disconnected_since.set(Some(instant()));
+        }
+        if novelty == LogNovelty::Known {
+            tracing::debug!(server = %self.dialler.address(), %why, "lost a connection to Redis");
+        } else if why != DisconnectReason::Closed {
+            tracing::warn!(server = %self.dialler.address(), %why, "lost Redis; trying to reach it again");
+        }
+    }
+
+    /// One line, beside the one of the panic itself.
+    pub(in crate::redis) fn panicked(&self) {
+        self.health.metrics.panicked();
+        tracing::error!(server = %self.dialler.address(), "a task of the Redis pool panicked; it begins anew");
+    }
+
+    /// One line when it begins, and when the reason changes.
+    pub(in crate::redis) fn unreachable(&self, why: &ConnectError) {
+        let why = why.to_string();
+        match self.health.unreachable(&why) {
+            LogNovelty::Known => {
+                tracing::debug!(server = %self.dialler.address(), why, "cannot connect to Redis")
+            }
+            LogNovelty::New => {
+                tracing::warn!(server = %self.dialler.address(), why, "cannot reach Redis; going on without");
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Client-side caching (`CLIENT TRACKING`): which replies are still valid, and who is notified.
+
+mod invalidations;
+mod options;
+mod state;
+mod table;
+
+pub use invalidations::TrackedVersion;
+pub(super) use invalidations::{ConnectionInvalidations, Invalidations};
+pub(super) use options::PublishScope;
+pub use options::{TrackingListener, TrackingOptions};
+pub(super) use state::TrackingState;
+pub use table::{TrackingTable, TrackingToken};

@@ -1,0 +1,106 @@
+//! Which connections of the process bring news: a table of numbers, and a slot in it for each.
+//!
+//! Whoever keeps something that was read over a connection keeps a [`TrackingToken`] beside it, and finds out by one load whether
+//! news of it would still come. **Always:** no incarnation is given twice.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limits::REDIS_SEATS_MAX;
+
+/// Which connections bring news.
+pub struct TrackingTable {
+    /// The incarnation in each slot; zero where nobody brings any.
+    live: Box<[AtomicU64]>,
+    /// The table that nobody has.
+    free: Mutex<Vec<u32>>,
+    /// The last incarnation that was given.
+    incarnations: AtomicU64,
+}
+
+/// That something was read over a connection which brings news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackingToken {
+    incarnation: u64,
+    pub(in crate::redis) slot: u32,
+}
+
+impl TrackingTable {
+    /// All are free.
+    pub fn new() -> Arc<Self> {
+        let count = u32::try_from(REDIS_SEATS_MAX).unwrap_or(u32::MAX);
+        Arc::new(Self {
+            live: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            free: Mutex::new((0..count).rev().collect()),
+            incarnations: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether news of what was read would still come.
+    pub fn is_valid(&self, token: TrackingToken) -> bool {
+        self.at(token.slot).is_some_and(|live| live.load(Ordering::Acquire) == token.incarnation)
+    }
+
+    /// A token that is true for as long as the other is kept: for tests of what is made of it.
+    #[cfg(test)]
+    pub(crate) fn take(self: &Arc<Self>) -> (impl Sized + use<>, Option<TrackingToken>) {
+        let slot = TrackingSlot::claim(Arc::clone(self));
+        let token = slot.as_ref().and_then(|slot| {
+            slot.activate();
+            slot.token()
+        });
+        (slot, token)
+    }
+
+    fn at(&self, slot: u32) -> Option<&AtomicU64> {
+        self.live.get(usize::try_from(slot).ok()?)
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        // One push or pop at a time: a panic between leaves nothing half done.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A slot that is taken.
+pub(in crate::redis) struct TrackingSlot {
+    table: Arc<TrackingTable>,
+    slot: u32,
+    incarnation: Cell<u64>,
+}
+
+impl TrackingSlot {
+    pub(in crate::redis) fn claim(table: Arc<TrackingTable>) -> Option<Self> {
+        let slot = table.free().pop()?;
+        Some(Self { table, slot, incarnation: Cell::new(0) })
+    }
+
+    pub(in crate::redis) fn activate(&self) {
+        let incarnation = self.table.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
+        self.put(incarnation);
+    }
+
+    pub(in crate::redis) fn deactivate(&self) {
+        self.put(0);
+    }
+
+    fn put(&self, incarnation: u64) {
+        self.incarnation.set(incarnation);
+        if let Some(live) = self.table.at(self.slot) {
+            live.store(incarnation, Ordering::Release);
+        }
+    }
+
+    pub(in crate::redis) fn token(&self) -> Option<TrackingToken> {
+        let incarnation = self.incarnation.get();
+        (incarnation != 0).then_some(TrackingToken { incarnation, slot: self.slot })
+    }
+}
+
+impl Drop for TrackingSlot {
+    fn drop(&mut self) {
+        self.deactivate();
+        self.table.free().push(self.slot);
+    }
+}
