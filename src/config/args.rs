@@ -13,7 +13,7 @@ use super::errands::{Inspect, Purge, Top};
 use super::faults::{Fault, Place};
 use super::questions::Explain;
 use super::table::Name;
-use super::urls::masked;
+use super::urls::{MASK, masked};
 use super::wrong::Wrong;
 
 /// What can stand before the flags.
@@ -72,6 +72,7 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLi
         match unknown_flag(&error).filter(|flag| without(&mut args, flag)) {
             Some(given) => {
                 let meant = context(&error, ContextKind::SuggestedArg);
+                let given = flag_shown(given);
                 faults.push(Fault { place: Place::CommandLine, wrong: Wrong::Flag { given, meant } });
             }
             None => {
@@ -203,6 +204,15 @@ fn unknown_flag(error: &clap::Error) -> Option<String> {
     unknown(error).filter(|word| word.starts_with('-'))
 }
 
+/// Returns as much of an unknown flag as can be a name: what follows may be a URL in the wrong place.
+fn flag_shown(given: String) -> String {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match given.bytes().position(|byte| !is_name(byte)) {
+        Some(end) => format!("{}{MASK}", given.get(..end).unwrap_or_default()),
+        None => given,
+    }
+}
+
 /// A word that stands where none is expected.
 fn stray(error: &clap::Error) -> Option<String> {
     context(error, ContextKind::InvalidSubcommand).or_else(|| unknown(error))
@@ -222,7 +232,9 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
 fn usage(error: &clap::Error) -> Wrong {
     let text = error.render().to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
-    Wrong::Usage(said.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" "))
+    // A word of it may be a URL in the wrong place.
+    let words = said.trim_start_matches("error: ").split_whitespace().map(masked);
+    Wrong::Usage(words.collect::<Vec<_>>().join(" "))
 }
 
 /// Takes a flag away, and the value behind it; whether there was one.
@@ -324,7 +336,7 @@ mod tests {
             ),
             (
                 &["redis://:secret@h"],
-                "command line: \"redis://:***@h\" is neither a command nor the value of a flag",
+                "command line: \"redis://***@h\" is neither a command nor the value of a flag",
             ),
             (&["check", "demo"], "command line: \"demo\" is neither a command nor the value of a flag"),
             (

@@ -3,7 +3,7 @@
 use super::args::COMMANDS;
 use super::nearest::nearest;
 use super::units::{duration_meant, size_meant};
-use super::urls::BadUrl;
+use super::urls::{BadUrl, has_unencoded_password};
 use super::wrong::Wrong;
 
 impl Wrong {
@@ -85,11 +85,14 @@ fn address_hint(text: &str) -> String {
     }
 }
 
+/// Behind a URL that was read wrongly because of its password.
+const UNENCODED: &str =
+    "percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
+
 fn url_hint(wrong: &BadUrl, text: &str) -> Option<&'static str> {
     match wrong {
-        BadUrl::Malformed(_) if text.contains('@') => Some(
-            "percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40",
-        ),
+        _ if has_unencoded_password(text) => Some(UNENCODED),
+        BadUrl::Malformed(_) if text.contains('@') => Some(UNENCODED),
         BadUrl::Scheme { given, .. } if given == "valkey" => {
             Some("it speaks Redis' protocol: write `redis://`")
         }
@@ -113,6 +116,7 @@ fn url_hint(wrong: &BadUrl, text: &str) -> Option<&'static str> {
         | BadUrl::PortZero
         | BadUrl::TooManyHosts
         | BadUrl::ClusterDatabase
+        | BadUrl::AtSignBehindHost
         | BadUrl::UserInformation
         | BadUrl::Trailer
         | BadUrl::Parameter(_) => None,

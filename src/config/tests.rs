@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::key::Scheme;
 use crate::label::{Label, Rule};
@@ -392,6 +394,64 @@ fn no_fault_shows_a_password() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A password of any bytes, percent-encoded or not, is printed by no command and is dialled as no host.
+    #[test]
+    fn no_password_leaves_its_url(
+        scheme in "(redis|rediss|redis\\+sentinel|rediss\\+cluster|http|https|valkey|)",
+        slashes in "(://|:/|:|)",
+        user in "(app|)",
+        password in "([/?#@:&=%,;+'\\[\\]\\\\]{0,2}hunter2[0-9]{0,2}[/?#@:&=%,;+'\\[\\]\\\\]{0,2}){1,3}",
+        host in "[a-z]{1,3}(:[1-9]{1,4})?(/[0-9a-z]{0,3})?",
+    ) {
+        let text = format!("{scheme}{slashes}{user}:{password}@{host}");
+        for name in ["redis_url", "origin_url", "REDIS_URI"] {
+            let flag = format!("--{}={text}", name.replace('_', "-"));
+            for order in [
+                given(&["check", &flag], &[], ""),
+                given(&["check"], &[(name, &text)], ""),
+                given(&["check"], &[], &format!("{name}={text}\n{name}='{text}'\n")),
+                given(&["check", &text], &[], ""),
+                given(&["check", &format!("--{text}")], &[], ""),
+            ] {
+                let shown = match order {
+                    Ok(Order { command: Command::Check(report), warnings }) => format!("{report}{warnings:?}"),
+                    Ok(order) => format!("{order:?}"),
+                    Err(faults) => faults.to_string(),
+                };
+                prop_assert!(!shown.contains("hunter2"), "{text} is shown: {shown}");
+            }
+            if let Ok(Order { command: Command::Serve(settings), .. }) = given(&[], &[(name, &text)], "") {
+                let worker = &settings.workers[0];
+                let (redis, origin) = (worker.redis.as_ref().unwrap(), &worker.origin);
+                let dialled = (&redis.server.address, &redis.topology, &origin.authority, &origin.base_path);
+                prop_assert!(!format!("{dialled:?}").contains("hunter2"), "{text} is dialled: {dialled:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unencoded_password_has_a_hint() {
+    const HINT: &str =
+        "; percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
+    for (text, shown) in [
+        ("redis://:p#w@h", "redis://***"),
+        ("redis://app:12/w@h", "redis://***@h"),
+        ("redis://app:12?w@h", "redis://***"),
+        ("redis://:p/w@h", "redis://***@h"),
+        ("redis+sentinel://app:12/w@a,b/m", "redis+sentinel://***@a,b/m"),
+    ] {
+        let lines = wrong(&[], &[("redis_url", text)], "");
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.starts_with(&format!("redis_url = {shown:?} ")) && line.ends_with(HINT), "{line}");
+    }
+    let lines = wrong(&[], &[("origin_url", "http://user:12/w@h")], "");
+    assert!(lines[0].ends_with(&format!("has an `@` behind its host{HINT}")), "{lines:?}");
+}
+
 #[test]
 fn check_shows_every_value_and_no_secret() {
     let variables = [("REDIS_URL", "redis://app:hunter2@cache.example/1"), ("EXPLAIN_TOKEN", "hunter2")];
@@ -400,7 +460,7 @@ fn check_shows_every_value_and_no_secret() {
     let report = report.to_string();
     assert_eq!(report.lines().count(), Name::ALL.len());
     for (name, value, source) in [
-        ("redis_url", "redis://app:***@cache.example/1", "environment REDIS_URL"),
+        ("redis_url", "redis://***@cache.example/1", "environment REDIS_URL"),
         ("cache_default_ttl", "5m", "flag --cache-default-ttl"),
         ("log_format", "json", ".env line 1"),
         ("worker_threads", "auto (2)", "default"),

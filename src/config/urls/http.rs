@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{BadUrl, parsed, port};
+use super::{BadUrl, parsed, parsed_with_login, port};
 use crate::config::wrong::Wrong;
 use crate::key::{Authority, Scheme};
 use crate::probe;
@@ -17,7 +17,7 @@ pub(in crate::config) struct OriginUrl {
 
 /// `http://` or `https://`, a host, perhaps a port and a base path.
 pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, Wrong> {
-    let url = parsed(text)?;
+    let url = parsed_with_login(text)?;
     let scheme = match url.scheme() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
@@ -97,6 +97,9 @@ mod tests {
             ("http://a:99999", BadUrl::Malformed(url::ParseError::InvalidPort)),
             ("http://user:pw@a", BadUrl::UserInformation),
             ("http://user@a", BadUrl::UserInformation),
+            ("http://user:12/pw@a", BadUrl::AtSignBehindHost),
+            ("http://user:12\\pw@a", BadUrl::AtSignBehindHost),
+            ("a:b://c", BadUrl::NoScheme),
             ("http://a/?x=1", BadUrl::Trailer),
             ("http://a/#top", BadUrl::Trailer),
         ] {

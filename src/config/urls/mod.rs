@@ -13,7 +13,7 @@ use url::{Host, Url};
 use crate::key::{Authority, Scheme};
 
 pub(super) use self::http::{explain, health, origin};
-pub(super) use self::mask::{MASK, masked};
+pub(super) use self::mask::{MASK, has_unencoded_password, masked};
 pub(super) use self::redis::{Login, redis};
 
 /// Why text is no URL that we can use. None of these repeats a part of it that could be a secret in the wrong place.
@@ -51,6 +51,9 @@ pub enum BadUrl {
     /// For the origin: a password in there would stand in every log of it.
     #[error("carries a user or a password")]
     UserInformation,
+    /// `redis://app:12/3@host`: a part of a password may look like a host, and would be dialled and logged.
+    #[error("has an `@` behind its host")]
+    AtSignBehindHost,
     /// A user alone logs in nobody.
     #[error("names a user and no password")]
     UserWithoutPassword,
@@ -69,7 +72,15 @@ pub enum BadUrl {
 }
 
 fn parsed(text: &str) -> Result<Url, BadUrl> {
-    if text.contains("://") { Ok(Url::parse(text)?) } else { Err(BadUrl::NoScheme) }
+    if mask::split_scheme(text).is_some() { Ok(Url::parse(text)?) } else { Err(BadUrl::NoScheme) }
+}
+
+/// Reads a URL that may carry a password: one whose password was not percent-encoded is refused, even where it can be
+/// read as a URL.
+fn parsed_with_login(text: &str) -> Result<Url, BadUrl> {
+    let url = parsed(text)?;
+    let is_path_of_a_socket = url.scheme() == "unix";
+    if !is_path_of_a_socket && url.path().contains('@') { Err(BadUrl::AtSignBehindHost) } else { Ok(url) }
 }
 
 /// The host as one dials it: an IPv6 address without its brackets.

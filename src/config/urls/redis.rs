@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::hosts::Hosts;
-use super::{BadUrl, decoded, host, parsed, port};
+use super::{BadUrl, decoded, host, parsed_with_login, port};
 use crate::config::wrong::Wrong;
 use crate::redis::{Address, ClusterSeeds, Credentials, Endpoint, Readers, Sentinels, Topology};
 use crate::secret::Secret;
@@ -182,7 +182,7 @@ fn cluster(text: &str) -> Result<RedisUrl, BadUrl> {
 }
 
 fn whole(text: &str) -> Result<Url, BadUrl> {
-    let url = parsed(text)?;
+    let url = parsed_with_login(text)?;
     if url.fragment().is_some() { Err(BadUrl::Trailer) } else { Ok(url) }
 }
 
@@ -330,6 +330,9 @@ mod tests {
             ("redis+sentinel://a:1,b:x/m", BadUrl::Malformed(url::ParseError::InvalidPort)),
             ("redis+sentinel://a,b:0/m", BadUrl::PortZero),
             ("redis+sentinel://a,b/m#x", BadUrl::Trailer),
+            ("redis+sentinel://app:12/pw@a/m", BadUrl::AtSignBehindHost),
+            ("redis+sentinel://a,b/m@x", BadUrl::AtSignBehindHost),
+            ("redis+cluster://app:12,pw/0@a", BadUrl::AtSignBehindHost),
             ("redis+cluster://a/1", BadUrl::ClusterDatabase),
             ("redis+cluster://a?db=0", BadUrl::Trailer),
             ("redis+cluster://", BadUrl::Host),
@@ -363,6 +366,8 @@ mod tests {
             ("redis://:p#ss@h", BadUrl::Malformed(url::ParseError::EmptyHost)),
             ("redis://app@h", BadUrl::UserWithoutPassword),
             ("redis://app:@h", BadUrl::UserWithoutPassword),
+            ("redis://app:12/3@h", BadUrl::AtSignBehindHost),
+            ("redis://app:12/pw@h", BadUrl::AtSignBehindHost),
             ("redis://h/one", BadUrl::Database),
             ("redis://h/-1", BadUrl::Database),
             ("redis://h/1/2", BadUrl::Database),
