@@ -17,7 +17,7 @@ use bytes::Bytes;
 use cachewarp::entry::{Entry, Lineage, Stored};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
-use cachewarp::store::{Options, Shared, Store};
+use cachewarp::store::{Namespace, Options, Shared, Store};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -57,7 +57,7 @@ fn bench(c: &mut Criterion) {
         memory_bytes: 16 << 20,
         body_bytes_max: 1 << 20,
         memory_ttl: Duration::from_secs(1),
-        key_prefix: String::new(),
+        namespace: Namespace::named("", "bench"),
         warm_keys: 0,
         node_name: "node".to_owned(),
     };

@@ -23,6 +23,8 @@ use crate::limits::{AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
 /// Separates keys of this layout from any other use of the hash.
 const KEY_DOMAIN: &[u8] = b"cw-key-1";
 const VARIANT_DOMAIN: &[u8] = b"cw-var-1";
+/// Separates the digests of origins from both.
+const ORIGIN_DOMAIN: &[u8] = b"cw-org-1";
 
 /// Bytes of a key's digest.
 pub const DIGEST_BYTES: usize = 32;
@@ -226,6 +228,17 @@ pub struct Base {
     pub authority: Authority,
     /// Put before every path; empty, or begins with `/` and does not end with one.
     pub path: String,
+}
+
+impl Base {
+    /// Returns 64 bits that tell this origin from others.
+    pub fn digest(&self) -> u64 {
+        let mut hash = Fields::new(ORIGIN_DOMAIN);
+        hash.field(self.scheme.as_str().as_bytes());
+        hash.field(self.authority.as_str().as_bytes());
+        hash.field(self.path.as_bytes());
+        hash.finish().digest().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
+    }
 }
 
 /// Why a request has no target.

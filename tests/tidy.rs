@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("app", &["admin", "config", "origin", "policy", "proxy", "redis", "server", "store", "telemetry"]),
     ("descriptors", &[]),
-    ("demo", &["app", "config", "server", "telemetry"]),
+    ("demo", &["app", "config", "server", "store", "telemetry"]),
     ("cli", &["app", "config", "demo", "descriptors", "probe", "server", "telemetry", "top"]),
 ];
 

@@ -43,6 +43,9 @@ impl Wrong {
             Self::Stray(given) => {
                 nearest(given, COMMANDS).filter(|command| command != given).map(did_you_mean)
             }
+            Self::NamespaceNeeded => {
+                fixed("name the API, such as `cache_namespace=payments`, by one name on all of its nodes")
+            }
             Self::OtherHalf(_) => fixed("set both, or neither"),
             Self::SecondPassword => fixed("keep one"),
             Self::File(_)

@@ -12,6 +12,7 @@ mod errands;
 mod faults;
 mod files;
 mod hints;
+mod namespace;
 mod nearest;
 mod places;
 mod questions;
@@ -163,7 +164,7 @@ pub fn read(surroundings: Surroundings) -> Result<Order, Faults> {
         }
     };
     let command = match asked {
-        Asked::Check => Command::Check(Report::of(&sayings, settings.workers.len())),
+        Asked::Check => Command::Check(Report::of(&sayings, &settings)),
         Asked::Demo => Command::Demo(Box::new(settings)),
         Asked::Explain(explain) => {
             let question = explain.question(settings.proxy.explain_token.as_ref());

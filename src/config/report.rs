@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::faults::shown;
 use super::sayings::{Said, Sayings};
+use super::settings::Settings;
 use super::table::Name;
 
 /// Every setting with its value and its source, without secrets.
@@ -11,11 +12,12 @@ use super::table::Name;
 pub struct Report(Vec<[String; 3]>);
 
 impl Report {
-    pub(super) fn of(sayings: &Sayings, workers: usize) -> Self {
+    pub(super) fn of(sayings: &Sayings, settings: &Settings) -> Self {
         let row = |&name: &Name| {
             let Said { text, source } = sayings.of(name);
             let value = match (name, text.as_str()) {
-                (Name::WorkerThreads, "auto") => format!("auto ({workers})"),
+                (Name::WorkerThreads, "auto") => format!("auto ({})", settings.workers.len()),
+                (Name::CacheNamespace, "auto") => format!("auto ({})", settings.store.namespace.as_str()),
                 (_, "") => "(none)".to_owned(),
                 (_, text) => shown(name, text),
             };

@@ -107,11 +107,12 @@ impl Reading<'_> {
             server: redis::Options { value_bytes_max, ..deployment.server },
             ..deployment
         });
+        let namespace = self.namespace(&origin, redis.as_ref())?;
         let settings = Settings {
             listen_addr: server.addr,
             admin,
             operators,
-            store: self.store(&rules)?,
+            store: self.store(&rules, namespace)?,
             rules,
             proxy: self.proxy()?,
             log: self.log()?,
@@ -293,12 +294,12 @@ impl Reading<'_> {
         })
     }
 
-    fn store(&mut self, rules: &policy::Rules) -> Option<store::Options> {
+    fn store(&mut self, rules: &policy::Rules, namespace: store::Namespace) -> Option<store::Options> {
         Some(store::Options {
             memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
             body_bytes_max: rules.body_bytes_max,
             memory_ttl: self.duration(Name::CacheMemoryTtl, FROM_ZERO)?,
-            key_prefix: self.take(Name::RedisKeyPrefix, values::key_prefix)?,
+            namespace,
             warm_keys: self.number(Name::CacheWarmKeys, 0..=WARM_KEYS_MAX)?,
             node_name: self.take(Name::NodeName, values::node_name)?,
         })

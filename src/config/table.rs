@@ -160,7 +160,9 @@ settings! {
         RedisConnectTimeout "redis_connect_timeout" Form::Duration, "2s",
             "How long connecting to Redis and logging in may take.";
         RedisKeyPrefix "redis_key_prefix" Form::Text, "cachewarp:",
-            "Put before every key, so that several caches can share a database.";
+            "Put before every key and channel, so that CacheWarp can share a database with others.";
+        CacheNamespace "cache_namespace" Form::Text, "auto",
+            "Put behind `redis_key_prefix`: nodes of one namespace share entries and purges. `auto` derives it from `origin_url`; all nodes of one API need one spelling of that, or a name of 1 to 64 letters, digits, `-`, `.` and `_` here. A name is required where the origin is at an address of this machine and Redis is not.";
         NodeName "node_name" Form::Text, "node",
             "What this node is called in Redis, where it keeps its list for `cache_warm_keys`; nodes of one name share one list.";
     }

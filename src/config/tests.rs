@@ -6,13 +6,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::key::Scheme;
+use crate::key::{Authority, Base, Scheme};
 use crate::label::{Label, Rule};
 use crate::limits::{KIB, MIB};
 use crate::origin::HostField;
 use crate::policy::{ContentTypes, NotReusable, NotStorable, Statuses};
 use crate::proxy::AccessLog;
 use crate::redis::{Address, PasswordFile, Readers, Topology};
+use crate::store::Namespace;
 use crate::telemetry::log::Format;
 use crate::tls::{self, Identity};
 
@@ -71,7 +72,12 @@ fn defaults() {
     assert!(settings.rules.ordinary_cookies.is_none());
 
     assert_eq!((settings.store.memory_bytes, settings.store.memory_ttl), (64 * MIB, Duration::from_secs(1)));
-    assert_eq!(settings.store.key_prefix, "cachewarp:");
+    let local = Base {
+        scheme: Scheme::Http,
+        authority: Authority::parse(Scheme::Http, b"localhost:8080").unwrap(),
+        path: String::new(),
+    };
+    assert_eq!(settings.store.namespace, Namespace::of_origin("cachewarp:", &local));
     assert_eq!(settings.proxy.coalesce_timeout, Duration::from_secs(5));
     assert_eq!(settings.proxy.tunnel_idle_timeout, Duration::from_secs(600));
     assert_eq!(settings.proxy.access_log, AccessLog::Off);
@@ -105,6 +111,7 @@ fn every_setting_reaches_its_module() {
         ("redis_timeout", "1s"),
         ("redis_connect_timeout", "1s"),
         ("redis_key_prefix", "x:"),
+        ("cache_namespace", "payments"),
         ("redis_password_file", "/etc/password"),
         ("redis_ca_file", "/etc/ca.pem"),
         ("cache_default_ttl", "0"),
@@ -127,7 +134,10 @@ fn every_setting_reaches_its_module() {
 
 #[test]
 fn whom_redis_takes_us_for() {
-    let redis = |variables: &[(&str, &str)]| settings(variables).workers[0].redis.clone().unwrap();
+    let named = [("cache_namespace", "api")];
+    let redis = |variables: &[(&str, &str)]| {
+        settings(&[variables, &named[..]].concat()).workers[0].redis.clone().unwrap()
+    };
     let of_file = |user: &str| PasswordFile { user: user.to_owned(), path: "/p".into() };
     let file = ("redis_password_file", "/p");
     for (url, expected) in [("redis://a", of_file("default")), ("redis+cluster://ann@a,b", of_file("ann"))] {
@@ -150,7 +160,8 @@ fn whom_redis_takes_us_for() {
 #[test]
 fn who_answers_reads_in_a_cluster() {
     for (on, readers) in [("true", Readers::Replicas), ("false", Readers::Masters)] {
-        let variables = [("redis_url", "redis+cluster://a,b"), ("redis_read_from_replicas", on)];
+        let origin = ("origin_url", "http://api.example");
+        let variables = [origin, ("redis_url", "redis+cluster://a,b"), ("redis_read_from_replicas", on)];
         let redis = settings(&variables).workers[0].redis.clone().unwrap();
         let Topology::Cluster(cluster) = redis.topology else { panic!("no cluster") };
         assert_eq!((cluster.seeds.len(), cluster.readers), (2, readers));
@@ -434,6 +445,38 @@ proptest! {
 }
 
 #[test]
+fn a_namespace_has_to_be_named_where_the_url_means_another_api_on_another_machine() {
+    const NEEDED: &str = "cache_namespace = \"auto\" (default): is required: the origin is at an address of this machine, \
+         and Redis is not; name the API, such as `cache_namespace=payments`, by one name on all of its nodes";
+    for (origin, redis, needed) in [
+        ("http://localhost:8080", "redis://localhost", false),
+        ("http://localhost:8080", "redis://127.0.0.1", false),
+        ("http://127.0.0.1:8080", "rediss://[::1]", false),
+        ("http://localhost:8080", "unix:///run/redis.sock", false),
+        ("http://localhost:8080", "off", false),
+        ("http://localhost:8080", "redis+cluster://localhost,127.0.0.1:7001", false),
+        ("http://api.example", "redis://cache.example", false),
+        ("http://10.0.0.1", "redis://10.0.0.2", false),
+        ("http://localhost:8080", "redis://cache.example", true),
+        ("http://127.0.0.1:8080/v1", "rediss://10.0.0.2", true),
+        ("https://[::1]:8443", "redis+sentinel://localhost,sentinel.example/m", true),
+        ("http://0.0.0.0:8080", "redis+cluster://a,b", true),
+        ("http://host.docker.internal:8080", "redis://cache.example", true),
+    ] {
+        let variables = [("origin_url", origin), ("redis_url", redis)];
+        let named = [&variables[..], &[("cache_namespace", "payments")]].concat();
+        assert_eq!(settings(&named).store.namespace, Namespace::named("cachewarp:", "payments"));
+        match given(&[], &variables, "") {
+            Ok(_) => assert!(!needed, "{origin} {redis}"),
+            Err(faults) => {
+                let lines: Vec<_> = faults.faults.iter().map(ToString::to_string).collect();
+                assert!(needed && lines == [NEEDED], "{origin} {redis}: {lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_unencoded_password_has_a_hint() {
     const HINT: &str =
         "; percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
@@ -454,7 +497,12 @@ fn an_unencoded_password_has_a_hint() {
 
 #[test]
 fn check_shows_every_value_and_no_secret() {
-    let variables = [("REDIS_URL", "redis://app:hunter2@cache.example/1"), ("EXPLAIN_TOKEN", "hunter2")];
+    let variables = [
+        ("REDIS_URL", "redis://app:hunter2@cache.example/1"),
+        ("ORIGIN_URL", "https://api.example:443/v1/"),
+        ("EXPLAIN_TOKEN", "hunter2"),
+    ];
+    let namespace = settings(&[("origin_url", "https://API.example/v1")]).store.namespace;
     let order = given(&["check", "--cache-default-ttl", "5m"], &variables, "log_format=json\n").unwrap();
     let Command::Check(report) = order.command else { panic!("no report") };
     let report = report.to_string();
@@ -464,6 +512,7 @@ fn check_shows_every_value_and_no_secret() {
         ("cache_default_ttl", "5m", "flag --cache-default-ttl"),
         ("log_format", "json", ".env line 1"),
         ("worker_threads", "auto (2)", "default"),
+        ("cache_namespace", &format!("auto ({})", namespace.as_str()), "default"),
         ("origin_ca_file", "(none)", "default"),
         ("explain_token", "***", "environment EXPLAIN_TOKEN"),
     ] {

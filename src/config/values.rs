@@ -122,7 +122,7 @@ pub(super) fn key_prefix(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// What a node is called: a part of a key in Redis.
+/// What a node or a namespace is called: a part of a key in Redis.
 pub(super) fn node_name(text: &str) -> Result<String, Wrong> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if plain && (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) {
@@ -130,6 +130,11 @@ pub(super) fn node_name(text: &str) -> Result<String, Wrong> {
     } else {
         Err(Wrong::NodeName)
     }
+}
+
+/// The name of a namespace; `None` for the one that follows from the origin.
+pub(super) fn namespace(text: &str) -> Result<Option<String>, Wrong> {
+    if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
 }
 
 /// A secret that can be sent as the whole value of a field.
@@ -295,6 +300,7 @@ mod tests {
         assert_eq!(node_name("cache-1.eu_west"), Ok("cache-1.eu_west".to_owned()));
         for text in ["", "a b", "a:b", "ü", "{a}", &"x".repeat(NODE_NAME_BYTES_MAX + 1)] {
             assert_eq!(node_name(text), Err(Wrong::NodeName), "{text}");
+            assert_eq!(namespace(text), Err(Wrong::NodeName), "{text}");
         }
     }
 

@@ -88,6 +88,9 @@ pub enum Wrong {
     /// It would be more than a part of a key.
     #[error("must be 1 to {} letters, digits, `-`, `.` and `_`", crate::limits::NODE_NAME_BYTES_MAX)]
     NodeName,
+    /// `http://localhost:8080` is another API on another machine, and Redis is one for all of them.
+    #[error("is required: the origin is at an address of this machine, and Redis is not")]
+    NamespaceNeeded,
     /// It could not be sent.
     #[error("must be 1 to {} printable ASCII characters without spaces", crate::limits::TOKEN_BYTES_MAX)]
     Token,

@@ -14,8 +14,9 @@ use tracing::error;
 
 use crate::app::{self, Running, Signals, StartError};
 use crate::config::Settings;
-use crate::key::{Authority, Scheme};
+use crate::key::{Authority, Base, Scheme};
 use crate::server::{self, Listener, Shutdown};
+use crate::store::Namespace;
 use crate::telemetry::Registry;
 use api::Api;
 
@@ -40,13 +41,15 @@ pub fn start(settings: Settings) -> Result<Demo, StartError> {
 }
 
 fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
+    let Ok(authority) = Authority::parse(Scheme::Http, api.to_string().as_bytes()) else { return settings };
     for worker in &mut settings.workers {
         worker.origin.scheme = Scheme::Http;
         worker.origin.base_path = String::new();
-        if let Ok(authority) = Authority::parse(Scheme::Http, api.to_string().as_bytes()) {
-            worker.origin.authority = authority;
-        }
+        worker.origin.authority = authority.clone();
     }
+    // Not the namespace of the API that the settings name.
+    let origin = Base { scheme: Scheme::Http, authority, path: String::new() };
+    settings.store.namespace = Namespace::of_origin(settings.store.namespace.as_str(), &origin);
     settings
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{KIB, MIB, ORIGIN_HEAD_BYTES_MAX, PURGE_SCOPES_MAX, VARY_FIELDS_MAX};
+use super::{KEY_PREFIX_BYTES_MAX, KIB, MIB, ORIGIN_HEAD_BYTES_MAX, PURGE_SCOPES_MAX, VARY_FIELDS_MAX};
 
 // --- Explanations --------------------------------------------------------------------------------------------------
 
@@ -84,3 +84,5 @@ pub const WARM_TIMEOUT: Duration = Duration::from_secs(3);
 pub const WARM_AT_ONCE: usize = 16;
 /// The longest `node_name`.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// The longest namespace in Redis: a prefix, a name of as many bytes as that of a node, and a colon.
+pub const NAMESPACE_BYTES_MAX: usize = KEY_PREFIX_BYTES_MAX + NODE_NAME_BYTES_MAX + 1;

@@ -29,7 +29,7 @@ impl Proxy {
         let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: target.scheme };
         let url = target.to_string();
         let notes = Notes::taken();
-        notes.note(|explanation| explanation.target(&target));
+        notes.note(|explanation| explanation.target(&target, self.store.namespace()));
         let inbound = Inbound { method: Method::GET, target, headers, caller, notes };
         let ask = Ask::new(inbound, &self.rules);
         let (place, look) = self.look_up(&ask).await;

@@ -188,7 +188,7 @@ impl Proxy {
         let client = parts.extensions.remove::<OnUpgrade>();
         let inbound = |target| {
             let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
-            notes.note(|explanation| explanation.target(&target));
+            notes.note(|explanation| explanation.target(&target, self.store.namespace()));
             Inbound { method: parts.method, target, headers: parts.headers, caller, notes }
         };
         match route {

@@ -90,12 +90,13 @@ pub(super) struct Synced {
 impl Fleet {
     pub(super) fn new(shared: Shared, metrics: Rc<Metrics>) -> (Rc<Self>, Heard) {
         let (heard, questions) = mpsc::channel(PURGE_SYNCS_MAX);
-        let prefix = &shared.options.key_prefix;
+        let channel = |name: &str| Bytes::from(shared.options.namespace.name(&[name.as_bytes()]));
+        let namespace = shared.options.namespace.as_str();
         let fleet = Self {
-            sync_channel: format!("{prefix}sync").into(),
-            nodes_channel: format!("{prefix}nodes").into(),
+            sync_channel: channel("sync"),
+            nodes_channel: channel("nodes"),
             hears_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
-            ack_channel: format!("{prefix}ack:{:016x}", fastrand::u64(..)).into(),
+            ack_channel: format!("{namespace}ack:{:016x}", fastrand::u64(..)).into(),
             shared,
             metrics,
             heard,
@@ -227,7 +228,7 @@ impl Drop for Waiting<'_> {
 
 impl TrackingListener for Fleet {
     fn invalidated(&self, key: &[u8]) {
-        let Some(name) = key.strip_prefix(self.shared.options.key_prefix.as_bytes()) else { return };
+        let Some(name) = self.shared.options.namespace.strip(key) else { return };
         let Ok(name) = std::str::from_utf8(name) else { return };
         if let Some(entry) = hexadecimal::<32>(name) {
             let held = self.shared.memory.as_ref().is_some_and(|memory| memory.invalidate(entry));

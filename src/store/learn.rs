@@ -89,13 +89,13 @@ impl Shared {
 
     /// Where the purge clock stands.
     pub(super) fn clock_name(&self) -> Vec<u8> {
-        [self.options.key_prefix.as_bytes(), CLOCK_NAME.as_bytes()].concat()
+        self.options.namespace.name(&[CLOCK_NAME.as_bytes()])
     }
 
     /// Where the counter of a tag stands.
     pub(super) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
         let digits = format!("{tag:?}");
-        [self.options.key_prefix.as_bytes(), TAG_PREFIX.as_bytes(), digits.as_bytes()].concat()
+        self.options.namespace.name(&[TAG_PREFIX.as_bytes(), digits.as_bytes()])
     }
 }
 

@@ -1,7 +1,7 @@
 //! One fetch for the fleet: whoever has the lease of a key fetches, and the others wait for what comes of it.
 //!
 //! ```text
-//! <prefix>lease:<32 digits>   <token>     there while somebody fetches; FETCH_LEASE long, renewed while that goes on
+//! <namespace>lease:<32 digits>   <token>     there while somebody fetches; FETCH_LEASE long, renewed while that goes on
 //! ```
 //!
 //! The lease is taken by `SET NX PX`. Who does not get it reads it, and so Redis tells him when it ends or is renewed: he
@@ -80,8 +80,7 @@ impl Store {
         lease: u128,
         patience: Duration,
     ) -> (Turn, Leased) {
-        let prefix = self.shared.options.key_prefix.as_bytes();
-        let name = [prefix, LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()].concat();
+        let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
         if !redis.is_tracking(&name) {
             // Nobody tells when a lease ends.
             return (Turn::Anybodys, Leased::Unavailable);

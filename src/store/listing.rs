@@ -4,7 +4,7 @@
 //! holds digests: what the requests said is in none of them.
 //!
 //! ```text
-//! <prefix>vary:<32 digits>   "CWv" 1, nonce of the resource's list (8)  { digest of a variant's key (32) }*   newest last
+//! <namespace>vary:<32 digits>   "CWv" 1, nonce of the resource's list (8)  { digest of a variant's key (32) }*   newest last
 //! ```
 //!
 //! Written beside the variant, in one command, which may be lost: then the variant is not shown. A purge leaves it as it is,
@@ -61,7 +61,7 @@ impl Store {
     }
 
     fn listing_name(&self, resource: &CacheKey) -> Vec<u8> {
-        [self.shared.options.key_prefix.as_bytes(), VARY_PREFIX.as_bytes(), &resource.hex()].concat()
+        self.namespace().name(&[VARY_PREFIX.as_bytes(), &resource.hex()])
     }
 }
 

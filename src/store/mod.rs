@@ -22,6 +22,7 @@ mod ledger;
 mod listing;
 mod memory;
 mod metrics;
+mod namespace;
 mod options;
 mod purge;
 mod purging;
@@ -63,6 +64,7 @@ pub use inspect::{Confirmation, Inspected, Sighting};
 pub use lease::{Lease, Turn};
 pub use ledger::{Counter, Ledger};
 pub use listing::listed_variants;
+pub use namespace::Namespace;
 pub use options::Options;
 pub use purge::{BadScope, Full, Group, Prefix, PurgeFailed, Purged, Scope, Strength, Tag};
 pub use put::Overtaken;
@@ -71,13 +73,13 @@ pub use warm::{WARM_TAKES_MAX, warm_list};
 
 pub use crate::redis::{ConnectionState, ServerState};
 
-/// Behind the prefix, where the purge clock stands.
+/// The name of the purge clock, behind the namespace.
 const CLOCK_NAME: &str = "clock";
-/// Behind the prefix, and before 32 digits, where the counter of a tag stands.
+/// The beginning of the names of tags' counters, behind the namespace and before 32 digits.
 const TAG_PREFIX: &str = "tag:";
-/// Behind the prefix, and before 32 digits, where the lease of a fetch stands.
+/// The beginning of the names of leases, behind the namespace and before 32 digits.
 const LEASE_PREFIX: &str = "lease:";
-/// Behind the prefix, and before 32 digits, where the variants of a resource are listed.
+/// The beginning of the names of lists of variants, behind the namespace and before 32 digits.
 const VARY_PREFIX: &str = "vary:";
 
 crate::labels! {
@@ -294,9 +296,14 @@ impl Store {
         }
     }
 
-    /// The prefix and 32 hexadecimal digits: never a URL, never a secret.
+    /// Returns the beginning of every name of this store in Redis.
+    pub fn namespace(&self) -> &Namespace {
+        &self.shared.options.namespace
+    }
+
+    /// The namespace and 32 hexadecimal digits: never a URL, never a secret.
     fn name(&self, key: &CacheKey) -> Vec<u8> {
-        [self.shared.options.key_prefix.as_bytes(), &key.hex()].concat()
+        self.namespace().name(&[&key.hex()])
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Namespace;
+
 /// The memory tier, and how the tiers share the work.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -11,8 +13,8 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// How long an entry that was read from Redis is served from memory without asking again.
     pub memory_ttl: Duration,
-    /// Put before every key in Redis, so that several caches can share a database.
-    pub key_prefix: String,
+    /// The beginning of every name in Redis: two origins can share a database, and nothing else.
+    pub namespace: Namespace,
     /// How many of the keys asked for most are remembered for a restart; 0 for none.
     pub warm_keys: usize,
     /// Under which name they are.

@@ -1,9 +1,9 @@
 //! What nodes say to each other when something has been purged: a question to all, and an answer of each worker.
 //!
 //! ```text
-//! <prefix>sync         <id> <where to answer> <when, ms> <name>*   the keys of which fetches under way are overtaken
-//! <prefix>ack:<nonce>  <id> <node> <workers>                       who answers, and how many of it there are to answer
-//! <prefix>nodes                                                    heard once in each node, so that nodes can be counted
+//! <namespace>sync         <id> <where to answer> <when, ms> <name>*   the keys of which fetches under way are overtaken
+//! <namespace>ack:<nonce>  <id> <node> <workers>                       who answers, and how many of it there are to answer
+//! <namespace>nodes                                                    heard once in each node, so that nodes can be counted
 //! ```
 //!
 //! A node is a process. Each of its workers has connections of its own and answers for itself; so the node has answered when

@@ -132,8 +132,7 @@ impl Store {
     }
 
     fn warm_name(&self) -> Vec<u8> {
-        let options = &self.shared.options;
-        [options.key_prefix.as_bytes(), b"warm:", options.node_name.as_bytes()].concat()
+        self.namespace().name(&[b"warm:", self.shared.options.node_name.as_bytes()])
     }
 }
 

@@ -9,7 +9,8 @@ use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
 use cachewarp::redis::{Address, Deployment, Options as RedisOptions, Topology};
 use cachewarp::store::{
-    Claim, Found, Look, Options, Overtaken, Purged, Said, Scope, Shared, Store, Strength, Tag, Tier,
+    Claim, Found, Look, Namespace, Options, Overtaken, Purged, Said, Scope, Shared, Store, Strength, Tag,
+    Tier,
 };
 use cachewarp::telemetry::Registry;
 use cachewarp::time;
@@ -119,7 +120,7 @@ impl Node {
             memory_bytes: 16 << 20,
             body_bytes_max: 1 << 20,
             memory_ttl,
-            key_prefix: "t:".into(),
+            namespace: Namespace::named("", "t"),
             warm_keys: 0,
             node_name: String::new(),
         };

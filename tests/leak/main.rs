@@ -6,7 +6,7 @@
 //! every mark that any client has seen is held against a small [`model`] of the rules, which shares no line with the code.
 //!
 //! Everything is drawn from one seed; a failure names it, and `LEAK_SEED=<seed> cargo test --test leak` draws the same
-//! again. (What meets what is up to the scheduler all the same.)
+//! again. Another API with the same paths shares the Redis: no mark of it comes here, and none from here goes there. (What meets what is up to the scheduler all the same.)
 
 #![cfg(test)]
 
@@ -18,13 +18,14 @@ mod model;
 mod world;
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cachewarp::time;
 
-use draw::Ask;
-use harness::{Client, Origin, Proxy, Redis};
+use draw::{Ask, path};
+use harness::{Answer, Client, Origin, Proxy, Redis};
 use model::Seen;
 use world::World;
 
@@ -52,6 +53,7 @@ fn no_byte_of_one_reaches_another() {
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
     let addrs = proxies.each_ref().map(Proxy::addr);
+    let neighbour = Neighbour::move_in(&redis, seed);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let (world, addr) = (Arc::clone(&world), addrs[number % addrs.len()]);
@@ -60,7 +62,12 @@ fn no_byte_of_one_reaches_another() {
         .collect();
     let seen: Vec<Seen> = clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
 
+    // The model knows no mark of the neighbour's; its own clients see no other.
+    let asked_next_door = neighbour.move_out();
     let mut verdict = model::judge(&world.log(), &seen);
+    let strayed =
+        seen.iter().filter(|seen| String::from_utf8_lossy(&seen.response.body).contains(NEIGHBOUR)).count();
+    assert_eq!(strayed, 0, "LEAK_SEED={seed}: answers of another origin on the same Redis");
     verdict.faults.extend(world.faults.lock().unwrap().drain(..));
     let some = &verdict.faults[..verdict.faults.len().min(5)];
     assert!(
@@ -75,8 +82,51 @@ fn no_byte_of_one_reaches_another() {
         (verdict.shared_by_name, 50),
         (verdict.validated, 50),
         (verdict.collapsed, 20),
+        (asked_next_door, 100),
     ];
     assert!(enough.iter().all(|(count, least)| count >= least), "LEAK_SEED={seed}: {verdict:?}");
+}
+
+/// What another API says to everything, for as long as anybody likes.
+const NEIGHBOUR: &str = "next door";
+
+/// Another API behind another CacheWarp on the same Redis, asked for the same paths of the same host, and purged.
+struct Neighbour {
+    over: Arc<AtomicBool>,
+    client: JoinHandle<usize>,
+}
+
+impl Neighbour {
+    fn move_in(redis: &Redis, seed: u64) -> Self {
+        let (over, url) = (Arc::new(AtomicBool::new(false)), redis.url());
+        let ended = Arc::clone(&over);
+        let client = thread::spawn(move || {
+            let origin = Origin::start();
+            let fields = [("Content-Type", "application/json"), ("Cache-Control", "public, max-age=600")];
+            let body = format!("{NEIGHBOUR:?}");
+            let resources = REQUESTS / REQUESTS_A_RESOURCE + RESOURCES_AT_A_TIME;
+            (0..resources).for_each(|number| origin.answer(&path(number), Answer::new(200, &fields, &body)));
+            let proxy = Proxy::start_with_redis(&origin.url(), &url, &[("purge_allow", "127.0.0.1")]);
+            let (mut client, mut dice) = (proxy.connect(), fastrand::Rng::with_seed(seed));
+            let mut asked = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let path = path(dice.usize(..resources));
+                assert_eq!(client.get(&path).text(), body, "LEAK_SEED={seed}: {path} of another origin");
+                if dice.u8(..8) == 0 {
+                    client.request("PURGE", &path, &[]);
+                }
+                asked += 1;
+            }
+            asked
+        });
+        Self { over, client }
+    }
+
+    /// How often it was asked.
+    fn move_out(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        self.client.join().expect("the neighbour's client")
+    }
 }
 
 /// One client after another's turn, on one connection, each time somebody else.

@@ -198,7 +198,7 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
         ("reuse", "yes", "fresh")
     );
     let name = text(&held, "key.name");
-    assert!(redis.await_keys(5).contains(&format!("cachewarp:{name}")));
+    assert!(redis.await_keys(5).contains(&format!("{}{name}", text(&held, "key.namespace"))));
 
     // The same rule, asked for another request.
     for (header, because) in [

@@ -27,11 +27,13 @@ fn test_caching_flow() {
     assert_eq!((first.text(), first.field("age")), (QUOTES, None));
 
     let keys = redis.await_keys(1);
-    let digits = keys[0].strip_prefix("cachewarp:").unwrap();
+    let [prefix, namespace, name] = keys[0].split(':').collect::<Vec<_>>()[..] else { panic!("{keys:?}") };
+    let digits = format!("{namespace}{name}");
     assert!(
-        digits.len() == 32 && digits.bytes().all(|digit| b"0123456789abcdef".contains(&digit)),
-        "{keys:?}"
+        prefix == "cachewarp" && namespace.len() == 16 && name.len() == 32,
+        "a prefix, a namespace and a name: {keys:?}"
     );
+    assert!(digits.bytes().all(|digit| b"0123456789abcdef".contains(&digit)), "{keys:?}");
     let ttl = redis.command(&["PTTL", &keys[0]]).number();
     assert!((1..=30_000).contains(&ttl), "{ttl} ms left of the default of 30 s");
 

@@ -95,7 +95,7 @@ fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
             "PING" => b"+PONG\r\n".to_vec(),
             "GET" if name.ends_with("clock") => b"$11\r\n1 ff 0 0 0\n\r\n".to_vec(),
             "GET" if looks.fetch_add(1, Ordering::Relaxed) == 1 => {
-                b">2\r\n$10\r\ninvalidate\r\n*1\r\n$15\r\ncachewarp:clock\r\n$-1\r\n".to_vec()
+                b">2\r\n$10\r\ninvalidate\r\n*1\r\n$17\r\ncachewarp:a:clock\r\n$-1\r\n".to_vec()
             }
             "GET" | "GETRANGE" => b"$-1\r\n".to_vec(),
             "EVALSHA" => b":1\r\n".to_vec(),
@@ -108,7 +108,8 @@ fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
 fn a_purge_clock_that_is_only_begun_splits_no_fetch() {
     let (origin, gate, redis) = (Origin::start(), Gate::new(), redis_with_a_clock_that_was_begun());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
-    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "5s")]);
+    let settings = [("redis_timeout", "5s"), ("cache_namespace", "a")];
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     let mut clients = askers(&proxy, "/a", 1);
     gate.await_arrivals(1);
     clients.extend(askers(&proxy, "/a", 1));

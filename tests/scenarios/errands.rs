@@ -21,7 +21,7 @@ fn a_url_is_purged_from_the_shell() {
     let proxy = Proxy::start_with_redis(
         &origin.url(),
         &redis.url(),
-        &[("admin_token", TOKEN), ("redis_timeout", "10s")],
+        &[("admin_token", TOKEN), ("redis_timeout", "10s"), ("cache_namespace", "api")],
     );
     proxy.get("/a");
     // The entry, and the counter of its tag.
@@ -34,7 +34,7 @@ fn a_url_is_purged_from_the_shell() {
         assert!(done.stdout.contains(line), "{line} is not in {}", done.stdout);
     }
     let left = redis.keys();
-    assert!(left.len() == 1 && left[0].starts_with("cachewarp:tag:"), "{left:?}");
+    assert!(left.len() == 1 && left[0].starts_with("cachewarp:api:tag:"), "{left:?}");
     assert!(proxy.get("/a").cache_status().contains("fwd"));
 
     for (environment, said) in [

@@ -67,7 +67,7 @@ fn a_miss_and_a_hit_explain_themselves() {
     assert_eq!((told(&miss, "key.scheme"), told(&miss, "key.authority")), ("http".into(), "test".into()));
     assert_eq!(told(&miss, "key.target"), "/a?b=c");
     let name = told(&miss, "key.name");
-    assert_eq!(redis.await_keys(1), [format!("cachewarp:{name}")]);
+    assert_eq!(redis.await_keys(1), [told(&miss, "key.namespace") + &name]);
     assert_eq!(miss.cache_status(), format!("CacheWarp; fwd=uri-miss; stored; key=\"{name}\""));
     assert_eq!((seconds(&miss, "fetched.lifetime"), told(&miss, "stored")), (60.0, String::new()));
 

@@ -33,6 +33,8 @@ mod harness_holds;
 #[cfg(test)]
 mod invalidation;
 #[cfg(test)]
+mod namespace;
+#[cfg(test)]
 mod negative;
 #[cfg(test)]
 mod operators;

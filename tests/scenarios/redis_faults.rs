@@ -273,10 +273,11 @@ fn a_reply_that_comes_late_is_nobody_else_s() {
     // The first `GET` waits for ever, and that of the purge clock beside it; the second gets its own reply behind the
     // first's; none is taken for another.
     let clock = "$11\r\n1 ff 0 0 0\n\r\n";
-    let both = |script: Script| script.expect(&["GET"]).expect(&["GET", "cachewarp:clock"]);
+    let both = |script: Script| script.expect(&["GET"]).expect(&["GET", "cachewarp:a:clock"]);
     let late = both(both(Script::new())).send(format!("$3\r\nabc\r\n{clock}$-1\r\n{clock}"));
     let (origin, redis) = (origin(), ScriptedRedis::follow(vec![late.hang()]));
-    let settings = [("redis_url", &*redis.url()), ("redis_pool_size", "1"), REDIS_ONLY, ALONE];
+    let settings =
+        [("redis_url", &*redis.url()), ("redis_pool_size", "1"), ("cache_namespace", "a"), REDIS_ONLY, ALONE];
     let proxy = Proxy::start(&origin.url(), &settings);
     until("a connection", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0);
     assert_miss(&proxy, "/a");

@@ -2,13 +2,14 @@
 
 use crate::harness::{Answer, Origin, Proxy, Redis, Value, until};
 
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("cache_warm_keys", "3"),
     ("cache_memory_ttl", "1h"),
     ("redis_timeout", "10s"),
     ("node_name", "cache-1"),
+    ("cache_namespace", "api"),
 ];
-const LIST: &str = "cachewarp:warm:cache-1";
+const LIST: &str = "cachewarp:api:warm:cache-1";
 
 /// Two that are hot, one of which varies, and one that is not. Leaves a list.
 fn before_the_restart(origin: &Origin, redis: &Redis) {

@@ -11,8 +11,11 @@ use super::{Dated, Explanation, Found};
 use crate::json::{self, Object};
 use crate::key::{CacheKey, Target};
 use crate::label::Label;
-use crate::limits::{AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX};
+use crate::limits::{
+    AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX, NAMESPACE_BYTES_MAX,
+};
 use crate::proxy::answer::Outcome;
+use crate::store::Namespace;
 
 impl Explanation {
     /// The field's value. There always is one: what [`json`] writes is printable ASCII.
@@ -28,8 +31,8 @@ impl Explanation {
 
     /// What was found, and what the rules said of it.
     pub(super) fn write_facts(&self, object: &mut Object<'_>) {
-        if let Some(target) = &self.target {
-            object.object("key", usize::MAX, |object| write_key(object, target));
+        if let Some((target, namespace)) = &self.target {
+            object.object("key", usize::MAX, |object| write_key(object, target, namespace));
         }
         if let Some(place) = &self.place
             && let Some(selecting) = &place.selecting
@@ -68,10 +71,11 @@ impl Explanation {
     }
 }
 
-fn write_key(object: &mut Object<'_>, target: &Target) {
+fn write_key(object: &mut Object<'_>, target: &Target, namespace: &Namespace) {
     object.word("scheme", target.scheme.as_str());
     object.text("authority", target.authority.as_str(), AUTHORITY_BYTES_MAX);
     object.text("target", target.path_and_query.as_str(), EXPLAINED_TARGET_BYTES_MAX);
+    object.text("namespace", namespace.as_str(), NAMESPACE_BYTES_MAX);
     write_name(object, &CacheKey::of(target));
 }
 

@@ -28,7 +28,7 @@ use crate::json::Object;
 use crate::key::{CacheKey, Target};
 use crate::limits::EXPLAINED_RULES_MAX;
 use crate::policy::{NotStorable, Rules, Ruling, StoredFacts};
-use crate::store::Tier;
+use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
 use shown::Selecting;
 
@@ -133,7 +133,8 @@ crate::labels! {
 #[derive(Default)]
 pub(super) struct Explanation {
     route: &'static str,
-    target: Option<Target>,
+    /// With the namespace of its key.
+    target: Option<(Target, Namespace)>,
     place: Option<Known>,
     found: Option<Found>,
     stored: Option<Dated>,
@@ -172,8 +173,8 @@ impl Explanation {
     }
 
     /// What it addresses.
-    pub(super) fn target(&mut self, target: &Target) {
-        self.target = Some(target.clone());
+    pub(super) fn target(&mut self, target: &Target, namespace: &Namespace) {
+        self.target = Some((target.clone(), namespace.clone()));
     }
 
     /// Where its answer stands, or would stand.

@@ -10,7 +10,10 @@ use super::*;
 use crate::entry::{Lineage, Variants};
 use crate::json::{self, Value};
 use crate::key::Scheme;
-use crate::limits::{AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, TARGET_BYTES_MAX, VARY_FIELDS_MAX};
+use crate::limits::{
+    AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TARGET_BYTES_MAX,
+    VARY_FIELDS_MAX,
+};
 use crate::policy::{NotStorable, Obligations, Vary, VaryFields};
 use crate::proxy::answer::Outcome;
 use crate::proxy::ask::{Ask, Inbound};
@@ -18,6 +21,7 @@ use crate::proxy::body::Body;
 use crate::proxy::cache_status::CacheStatus;
 use crate::proxy::{AccessLog, Caller, FetchLease};
 use crate::secret::Secret;
+use crate::store::Namespace;
 
 fn options(token: Option<&str>) -> Options {
     Options {
@@ -125,7 +129,7 @@ fn everything_that_was_noted_is_told() {
     let facts = facts(Duration::from_millis(2_500), Obligations::SHARED | Obligations::NO_CACHE);
     notes.note(|explanation| {
         explanation.route("cached");
-        explanation.target(&target);
+        explanation.target(&target, &Namespace::named("cachewarp:", "api"));
         explanation.place(&place, &request, &rules());
         explanation.found(Tier::Redis, &facts, Timestamp::from_millis(2_000));
         explanation.goes_forward(Role::Leader, Forward::Stale);
@@ -143,7 +147,7 @@ fn everything_that_was_noted_is_told() {
         )
     };
     let want = format!(
-        r#"{{"route":"cached","outcome":"miss","key":{{"scheme":"http","authority":"api.test","target":"/a\"b?c","name":"{key:?}"}},"variant":{{"name":"{variant:?}","fields":{{"accept-charset":{{"digest":"{secret}"}},"accept-encoding":"br;q=0.500,gzip","authorization":{{"digest":"{bearer}"}},"x-none":null,"x-user":{{"digest":"{secret}"}}}}}},"found":"redis","stored":{stored},"fetched":{fetched},"forward":"stale","role":"leader","refresh":"under-way","failure":"origin-head-timeout","rules":[{{"rule":"collapse","says":"no","because":"private","clause":"RFC 9111 \u00a75.2.2.7"}},{{"rule":"store","says":"yes","because":"storable","clause":"RFC 9111 \u00a73"}}]}}"#,
+        r#"{{"route":"cached","outcome":"miss","key":{{"scheme":"http","authority":"api.test","target":"/a\"b?c","namespace":"cachewarp:api:","name":"{key:?}"}},"variant":{{"name":"{variant:?}","fields":{{"accept-charset":{{"digest":"{secret}"}},"accept-encoding":"br;q=0.500,gzip","authorization":{{"digest":"{bearer}"}},"x-none":null,"x-user":{{"digest":"{secret}"}}}}}},"found":"redis","stored":{stored},"fetched":{fetched},"forward":"stale","role":"leader","refresh":"under-way","failure":"origin-head-timeout","rules":[{{"rule":"collapse","says":"no","because":"private","clause":"RFC 9111 \u00a75.2.2.7"}},{{"rule":"store","says":"yes","because":"storable","clause":"RFC 9111 \u00a73"}}]}}"#,
         stored = dated("3.000", "0.500", "0.000"),
         fetched = dated("2.500", "0.000", "0.000"),
     );
@@ -163,11 +167,12 @@ fn an_explanation_has_a_bound_whatever_is_noted() {
     let value = HeaderValue::from_bytes(long.as_bytes()).unwrap();
     let request: HeaderMap = names.iter().map(|name| (name.clone(), value.clone())).collect();
     let target = target(&"a".repeat(AUTHORITY_BYTES_MAX), &format!("/{}", "\"".repeat(TARGET_BYTES_MAX - 1)));
+    let namespace = Namespace::named(&"\"".repeat(KEY_PREFIX_BYTES_MAX), &"a".repeat(NODE_NAME_BYTES_MAX));
     let place = place(&target, &names, &request);
     let facts = facts(Duration::MAX, Obligations::from_bits(u16::MAX));
     notes.note(|explanation| {
         explanation.route("refused");
-        explanation.target(&target);
+        explanation.target(&target, &namespace);
         explanation.place(&place, &request, &rules());
         explanation.found(Tier::Memory, &facts, Timestamp::from_millis(u64::MAX));
         explanation.goes_forward(Role::Follower, Forward::VaryMiss);

@@ -163,7 +163,7 @@ mod tests {
             memory_bytes: 0,
             body_bytes_max: 1,
             memory_ttl: std::time::Duration::ZERO,
-            key_prefix: String::new(),
+            namespace: store::Namespace::named("", "test"),
             warm_keys: 0,
             node_name: String::new(),
         };

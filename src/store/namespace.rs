@@ -1,0 +1,114 @@
+//! The namespace: the beginning of every name in Redis.
+//!
+//! ```text
+//! <redis_key_prefix><16 digits of the origin, or cache_namespace>:    and behind it
+//!
+//!   <32 digits>         an entry or a tombstone, by half of its key's digest
+//!   clock               the purge clock
+//!   tag:<32 digits>     the counter of a tag
+//!   lease:<32 digits>   the lease of a fetch
+//!   vary:<32 digits>    the variants of a resource, for operators
+//!   warm:<node_name>    the keys that a node hits most
+//!   sync  nodes  ack:<16 digits>    channels
+//! ```
+//!
+//! A cache key says which target a client asked for, and not which origin answers for it: two APIs behind the same host
+//! and path have the same keys. The namespace keeps them apart.
+//!
+//! **Always:** [`Namespace::name`] makes every name of a key and of a channel, so that no two origins of one Redis share
+//! an entry, a purge, a lease or a list.
+
+use crate::key::Base;
+
+/// The beginning of the names of one origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(Box<str>);
+
+impl Namespace {
+    /// Returns the namespace of an origin, as its scheme, authority and base path name it.
+    pub fn of_origin(key_prefix: &str, origin: &Base) -> Self {
+        Self::named(key_prefix, &format!("{:016x}", origin.digest()))
+    }
+
+    /// Returns the namespace that an operator names.
+    pub fn named(key_prefix: &str, name: &str) -> Self {
+        Self(format!("{key_prefix}{name}:").into())
+    }
+
+    /// Returns what every name begins with.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Makes a name.
+    pub(super) fn name(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let bytes = self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut name = Vec::with_capacity(bytes);
+        name.extend_from_slice(self.0.as_bytes());
+        parts.iter().for_each(|part| name.extend_from_slice(part));
+        name
+    }
+
+    /// Returns what follows the namespace in a name; `None` if the name is not in it.
+    pub(super) fn strip<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
+        name.strip_prefix(self.0.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::key::{Authority, Scheme};
+
+    fn base(scheme: Scheme, authority: &str, path: &str) -> Base {
+        Base {
+            scheme,
+            authority: Authority::parse(scheme, authority.as_bytes()).unwrap(),
+            path: path.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_difference_between_origins_is_another_namespace() {
+        let origins = [
+            base(Scheme::Http, "api.test", ""),
+            base(Scheme::Https, "api.test", ""),
+            base(Scheme::Http, "api.test:443", ""),
+            base(Scheme::Http, "api.test:8080", ""),
+            base(Scheme::Http, "api.tes", ""),
+            base(Scheme::Http, "api.test", "/v1"),
+            base(Scheme::Http, "api.test", "/v2"),
+            base(Scheme::Http, "api.test", "/V1"),
+            base(Scheme::Http, "api.test", "/v1/v1"),
+            base(Scheme::Http, "localhost", ""),
+            base(Scheme::Http, "127.0.0.1", ""),
+        ];
+        let namespaces: HashSet<_> = origins
+            .iter()
+            .map(|origin| Namespace::of_origin("cachewarp:", origin).as_str().to_owned())
+            .collect();
+        assert_eq!(namespaces.len(), origins.len());
+        for namespace in namespaces {
+            let digits = namespace.strip_prefix("cachewarp:").unwrap().strip_suffix(':').unwrap();
+            assert!(digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()), "{digits}");
+        }
+    }
+
+    #[test]
+    fn a_default_port_and_the_case_of_a_host_make_no_difference() {
+        let of = |scheme, authority| Namespace::of_origin("x", &base(scheme, authority, "/v1"));
+        assert_eq!(of(Scheme::Http, "API.test:80"), of(Scheme::Http, "api.test"));
+        assert_eq!(of(Scheme::Https, "api.test:443"), of(Scheme::Https, "api.test"));
+    }
+
+    #[test]
+    fn names_begin_with_their_namespace() {
+        let namespace = Namespace::named("cachewarp:", "payments");
+        let name = namespace.name(&[b"tag:", b"0123"]);
+        assert_eq!(name, b"cachewarp:payments:tag:0123");
+        assert_eq!(namespace.strip(&name), Some(&b"tag:0123"[..]));
+        assert_eq!(Namespace::named("cachewarp:", "payment").strip(&name), None);
+    }
+}
