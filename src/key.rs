@@ -259,6 +259,9 @@ pub enum BadTarget {
     /// RFC 9112 §3.2: `host:port` is for `CONNECT` alone, and `*` for `OPTIONS`.
     #[error("the request target is of a form that is not for this method")]
     Form,
+    /// With dot segments that some servers resolve to a path beside the origin's base path.
+    #[error("the path of the request target leads out of the API")]
+    OutsideBase,
     /// Longer than [`TARGET_BYTES_MAX`].
     #[error("the request target is longer than {TARGET_BYTES_MAX} bytes")]
     TooLong,

@@ -6,7 +6,7 @@ use http::{StatusCode, Uri};
 use super::problem::Problem;
 use super::query::{self, BadQuery};
 use super::{Answer, json};
-use crate::key::Target;
+use crate::key::{BadUrl, Target};
 use crate::limits::INSPECTED_FIELDS_MAX;
 use crate::proxy::Proxy;
 
@@ -15,6 +15,7 @@ const KNOWN: &str = "url, header";
 /// Looks, and tells.
 pub(super) async fn answer(proxy: &Proxy, uri: &Uri) -> Result<Answer, Problem> {
     let (target, headers) = asked(uri.query())?;
+    proxy.reaches(&target).map_err(|bad| BadQuery::from(BadUrl::from(bad)))?;
     Ok(json(StatusCode::OK, proxy.inspect(target, headers).await))
 }
 
@@ -64,7 +65,7 @@ mod tests {
             (None, BadQuery::Missing("url")),
             (Some("header=a:b"), BadQuery::Missing("url")),
             (Some("url=http://a/&url=http://a/"), BadQuery::Twice("url")),
-            (Some("url=/a"), BadQuery::Url(crate::key::BadUrl::Scheme)),
+            (Some("url=/a"), BadQuery::Url(BadUrl::Scheme)),
             (Some("url=http://a/&header=a"), BadQuery::Header),
             (Some("url=http://a/&header=a%20b:c"), BadQuery::Header),
             (Some("url=http://a/&header=a:b%0d%0ac:d"), BadQuery::Header),

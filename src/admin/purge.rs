@@ -7,8 +7,9 @@ use tracing::info;
 
 use super::problem::{self, Problem};
 use super::{Answer, body, document};
+use crate::key::BadUrl;
 use crate::proxy::Proxy;
-use crate::purge::{self, Outcome};
+use crate::purge::{self, BadOrder, Outcome};
 use crate::time;
 
 /// Reads the order, carries it out, and tells what became of it.
@@ -18,6 +19,10 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
     body: B,
 ) -> Result<Answer, Problem> {
     let order = purge::read(&body::text(headers, body).await?)?;
+    order
+        .urls()
+        .try_for_each(|target| proxy.reaches(target))
+        .map_err(|bad| BadOrder::from(BadUrl::from(bad)))?;
     let begun = time::instant();
     let said = proxy.purge(&order).await;
     let took = time::instant().duration_since(begun);

@@ -145,12 +145,12 @@ fn whom_redis_takes_us_for() {
         assert_eq!((server.credentials, server.password_file), (None, Some(expected)), "{url}");
     }
     assert_eq!(
-        wrong(&[], &[("redis_url", "redis://ann:pw@a"), file], ""),
+        wrong(&[], &[("redis_url", "redis://ann:pw@a"), file, named[0]], ""),
         [
             "redis_password_file = \"/p\" (environment redis_password_file): is one password, and there is another in redis_url; keep one"
         ]
     );
-    let user_alone = wrong(&[], &[("redis_url", "redis://ann@a")], "");
+    let user_alone = wrong(&[], &[("redis_url", "redis://ann@a"), named[0]], "");
     assert!(user_alone[0].contains("names a user and no password"), "{user_alone:?}");
     let pair = [("redis_client_cert_file", "/c"), ("redis_client_key_file", "/k"), ("redis_ca_file", "/a")];
     let identity = Some(Identity { certificate_file: "/c".into(), key_file: "/k".into() });

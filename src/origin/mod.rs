@@ -14,6 +14,7 @@
 //!   closed, and dropping whatever holds it closes it too.
 
 mod body;
+mod boundary;
 mod breaker;
 mod client;
 mod connection;

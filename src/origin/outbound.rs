@@ -14,10 +14,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
+use super::boundary;
 use super::forwarded::{self, Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{BadOptions, FetchError, HostField, Options, Protocol};
 use crate::hop;
-use crate::key::{Base, Target};
+use crate::key::{BadTarget, Base, Target};
 
 /// RFC 9110 §7.6.3: the version we speak, and our name.
 const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
@@ -93,6 +94,13 @@ impl Outbound {
         self.trust.client(headers, peer)
     }
 
+    /// Tells whether a target is below the base path, however the origin reads it. A request for any other is refused, and
+    /// none is sent.
+    pub fn reaches(&self, target: &Target) -> Result<(), BadTarget> {
+        let outside = !self.base.path.is_empty() && boundary::leads_out(target.path_and_query.as_str());
+        if outside { Err(BadTarget::OutsideBase) } else { Ok(()) }
+    }
+
     /// The head for the origin, without the framing of a body.
     pub fn head(&self, asked: &Asked<'_>) -> Result<Parts, FetchError> {
         if asked.method == Method::CONNECT {
@@ -101,6 +109,7 @@ impl Outbound {
         }
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = asked.method.clone();
+        self.reaches(asked.target).map_err(|_| FetchError::BadTarget)?;
         parts.uri = self.uri(&asked.target.path_and_query)?;
         parts.headers = self.end_to_end(asked)?;
         self.introduce(asked, &mut parts.headers)?;
@@ -116,10 +125,12 @@ impl Outbound {
 
     /// Origin-form, behind the base path; `OPTIONS *` is of the whole server and stays.
     fn uri(&self, path_and_query: &PathAndQuery) -> Result<Uri, FetchError> {
-        if self.base.path.is_empty() || !path_and_query.as_str().starts_with('/') {
+        if self.base.path.is_empty() || path_and_query.as_str() == "*" {
             return Ok(path_and_query.clone().into());
         }
-        PathAndQuery::try_from(format!("{}{path_and_query}", self.base.path))
+        // RFC 9112 §3.2.1: an empty path is sent as `/`, also in front of a query.
+        let slash = if path_and_query.as_str().starts_with('/') { "" } else { "/" };
+        PathAndQuery::try_from(format!("{}{slash}{}", self.base.path, path_and_query.as_str()))
             .map(Uri::from)
             .map_err(|_| FetchError::BadTarget)
     }

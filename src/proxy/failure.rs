@@ -83,6 +83,7 @@ impl Failure {
     /// The word for `Cache-Status` and the logs.
     pub(super) fn word(self) -> &'static str {
         match self {
+            Self::BadTarget(BadTarget::OutsideBase) => "outside-base-path",
             Self::BadTarget(_) => "bad-target",
             Self::TargetTooLong => "target-too-long",
             Self::PurgeNotAllowed => "purge-not-allowed",
@@ -181,6 +182,7 @@ mod tests {
     fn every_failure_is_a_problem_document_that_nobody_stores() {
         let rows = [
             (Failure::BadTarget(BadTarget::NoHost), 400),
+            (Failure::BadTarget(BadTarget::OutsideBase), 400),
             (Failure::TargetTooLong, 414),
             (Failure::MethodNotAllowed, 405),
             (Failure::OnlyIfCached, 504),

@@ -7,17 +7,34 @@ use http::{Method, Request};
 use tracing::info;
 
 use super::answer::{Answer, Outcome};
+use super::failure::Failure;
 use super::fill::Fills;
 use super::load::Load;
 use super::options::{AccessLog, Options};
+use crate::key::BadTarget;
 use crate::label::Label;
 use crate::policy::NotStorable;
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
+
+crate::labels! {
+    /// Why a request is not served, whatever is stored and whatever the origin says.
+    pub(super) enum Refusal {
+        /// No host, several, a malformed one, or a form that is not for the method.
+        BadTarget => "bad-target",
+        /// A path that leads out of the base path of `origin_url`.
+        OutsideBase => "outside-base-path",
+        /// A target that is too long.
+        TargetTooLong => "target-too-long",
+        /// `CONNECT` or `TRACE`.
+        Method => "method-not-allowed",
+    }
+}
 
 /// One worker's counters.
 pub(super) struct Metrics {
     requests: Counters<Outcome>,
     latency: Histograms<Outcome>,
+    refused: Counters<Refusal>,
     not_stored: Counters<NotStorable>,
     collapsed_wait: Histogram,
     refreshes: Counter,
@@ -35,6 +52,11 @@ impl Metrics {
                 "cachewarp_request_duration_seconds",
                 "From a request's head to its response's head",
                 "outcome",
+            ),
+            refused: registry.counters(
+                "cachewarp_requests_refused",
+                "Requests whose target or method is not served, by reason",
+                "reason",
             ),
             not_stored: registry.counters(
                 "cachewarp_not_stored",
@@ -63,6 +85,28 @@ impl Metrics {
                 "request"
             );
         }
+    }
+
+    /// Counts a request that is refused for what it asks for; any other failure is counted where it happens.
+    pub(super) fn refused(&self, failure: Failure) {
+        let refusal = match failure {
+            Failure::BadTarget(BadTarget::OutsideBase) => Refusal::OutsideBase,
+            Failure::BadTarget(_) => Refusal::BadTarget,
+            Failure::TargetTooLong => Refusal::TargetTooLong,
+            Failure::MethodNotAllowed => Refusal::Method,
+            Failure::PurgeNotAllowed
+            | Failure::OnlyIfCached
+            | Failure::Refused
+            | Failure::ConnectTimeout
+            | Failure::HeadTimeout
+            | Failure::BadAnswer
+            | Failure::Closed
+            | Failure::Overloaded
+            | Failure::Resting
+            | Failure::Shed
+            | Failure::ClientBody => return,
+        };
+        self.refused.inc(refusal);
     }
 
     pub(super) fn not_stored(&self, reason: NotStorable) {

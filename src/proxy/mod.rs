@@ -45,7 +45,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::entry::JsonCheck;
-use crate::key::Scheme;
+use crate::key::{BadTarget, Scheme, Target};
 use crate::origin::{self, Client, FetchError, Purpose, RequestBody};
 use crate::policy::{self, Rules};
 use crate::store::Store;
@@ -180,7 +180,8 @@ impl Proxy {
         let notes = begun.notes.clone();
         self.shared.popular.asked(request.uri().path());
         let (mut parts, body) = request.into_parts();
-        let mut route = route::route(&parts, caller.scheme, route::Content::of(&body));
+        let content = route::Content::of(&body);
+        let mut route = route::route(&parts, caller.scheme, content).below(self.origin.outbound());
         if purge::is_asked(&self.options, &parts.method) {
             route = route.of_a_purge();
         }
@@ -226,9 +227,15 @@ impl Proxy {
             }
             Route::Refused(failure) => {
                 begun.notes.note(|explanation| explanation.failed(failure));
+                self.metrics.refused(failure);
                 self.at_once(begun, failure.into())
             }
         }
+    }
+
+    /// Tells whether a request for this target can be answered: what is stored of any other is not looked for.
+    pub fn reaches(&self, target: &Target) -> Result<(), BadTarget> {
+        self.origin.outbound().reaches(target)
     }
 
     fn shed(&self, begun: Begun) -> Responding {

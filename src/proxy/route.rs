@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::failure::Failure;
 use crate::key::{BadTarget, Scheme, Target};
-use crate::origin::Protocol;
+use crate::origin::{Outbound, Protocol};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq)]
@@ -37,6 +37,17 @@ impl Route {
             Self::Upgrade(..) => "upgrade",
             Self::Refused(_) => "refused",
         }
+    }
+
+    /// The same way, unless it leads to a target that the origin does not have below its base path.
+    pub(super) fn below(self, origin: &Outbound) -> Self {
+        let reached = match &self {
+            Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
+                origin.reaches(target)
+            }
+            Self::Health | Self::Refused(_) => Ok(()),
+        };
+        reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
     }
 
     /// The way of a request whose method is `PURGE`, where that is for us.

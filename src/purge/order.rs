@@ -103,6 +103,14 @@ pub fn read(text: &str) -> Result<Order, BadOrder> {
 }
 
 impl Order {
+    /// The URLs that it names.
+    pub fn urls(&self) -> impl Iterator<Item = &Target> {
+        self.named.iter().filter_map(|named| match named {
+            Named::Url(target) => Some(target),
+            Named::Tag(_) | Named::Group { .. } | Named::Prefix(_) | Named::All => None,
+        })
+    }
+
     /// What the store is to purge.
     pub fn scopes(&self) -> Vec<Scope> {
         self.named.iter().flat_map(Named::scopes).collect()

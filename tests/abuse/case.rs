@@ -16,7 +16,7 @@ pub(crate) struct Case {
 }
 
 /// What a case may say of itself.
-const NAMES: &[&str] = &["about", "lesson", "fate", "warm", "ask", "stored", "upstream", "closes"];
+const NAMES: &[&str] = &["about", "lesson", "fate", "base", "warm", "ask", "stored", "upstream", "closes"];
 
 impl Case {
     /// All cases of a folder, in the order of their names.

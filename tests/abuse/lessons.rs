@@ -34,6 +34,7 @@ const IN_CASES: &[&str] = &[
     "VSV00018",
     "hyper#4124",
     "0.CL",
+    "base-path-traversal",
     "cache-key-injection",
     "deception",
     "fat-get",

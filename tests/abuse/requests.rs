@@ -91,7 +91,8 @@ const PROBE: &str = "/probe";
 
 pub(crate) fn hold(case: &mut Case) {
     let origin = Origin::start(None);
-    let proxy = Proxy::start(&origin.url(), &[]);
+    let base = case.says("base").unwrap_or_default().to_owned();
+    let proxy = Proxy::start(&format!("{}{base}", origin.url()), &[]);
     if let Some(target) = case.says("warm") {
         let Got::Answer { status: 200, .. } = Client::connect(proxy.addr()).get(target) else {
             panic!("cold")
@@ -116,7 +117,8 @@ pub(crate) fn hold(case: &mut Case) {
     let mut told_all: Vec<String> = seen.iter().map(told).collect();
     if !matches!(seen.last(), Some(Got::Closed(_))) {
         let after = client.get(PROBE);
-        let own = matches!(&after, Got::Answer { status: 200, .. }) && told(&after) == format!("200 {PROBE}");
+        let own =
+            matches!(&after, Got::Answer { status: 200, .. }) && told(&after) == format!("200 {base}{PROBE}");
         told_all.push(match told(&after).as_str() {
             _ if own => "open".to_owned(),
             "400" => "refused".to_owned(),
@@ -128,11 +130,11 @@ pub(crate) fn hold(case: &mut Case) {
     // The next on CacheWarp's own connections.
     for target in ["/after-1", "/hit-after-2"] {
         let got = Client::connect(proxy.addr()).get(target);
-        assert_eq!(told(&got), format!("200 {target}"), "{got:?}");
+        assert_eq!(told(&got), format!("200 {base}{target}"), "{got:?}");
     }
-    let probes = [PROBE, "/after-1", "/hit-after-2"];
+    let probes = [PROBE, "/after-1", "/hit-after-2"].map(|target| format!("{base}{target}"));
     let mut went_on: Vec<Asked> = origin.asked().split_off(warmed);
-    went_on.retain(|asked| !probes.contains(&asked.target.as_str()));
+    went_on.retain(|asked| !probes.contains(&asked.target));
     let bytes: Vec<u8> = went_on.iter().flat_map(|asked| plain(&asked.bytes, &origin)).collect();
     case.expect("the origin", &bytes);
 }

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod base_path;
+#[cfg(test)]
 mod caching_flow;
 #[cfg(test)]
 mod clients;

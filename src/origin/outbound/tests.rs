@@ -215,10 +215,22 @@ fn the_base_path_comes_first() {
         ("/v1/x", "/", "/v1/x/"),
         ("/v1", "/?q", "/v1/?q"),
         ("/v1", "*", "*"),
+        ("/v1", "?q", "/v1/?q"),
+        ("/v1", "/a/../b", "/v1/a/../b"),
+        ("", "/../a", "/../a"),
     ] {
         let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() }).unwrap();
         let path_and_query = PathAndQuery::from_static(asked);
         assert_eq!(outbound.uri(&path_and_query).unwrap().to_string(), expected);
+    }
+    let outbound = Outbound::new(&Options { base_path: "/v1".to_owned(), ..options() }).unwrap();
+    for asked in ["/../a", "/%2e%2E/a", "/a/..;/../b"] {
+        let (headers, peer, target) = (HeaderMap::new(), IpAddr::from([192, 0, 2, 1]), target(asked));
+        for purpose in [Purpose::Cacheable, Purpose::Pass] {
+            let asked =
+                Asked { method: &Method::GET, target: &target, headers: &headers, peer, purpose: &purpose };
+            assert!(matches!(outbound.head(&asked), Err(FetchError::BadTarget)), "{asked:?}");
+        }
     }
     for base_path in ["v1", "/", "/v1/", "/v1?q", "/v1#f", "/v 1"] {
         let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() });
