@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::entry::{self, Checksum, Entry, JsonCheck, Stored};
+use cachewarp::entry::{self, Entry, JsonCheck, Provenance, Stored};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
 use cachewarp::time::Timestamp;
@@ -64,11 +64,12 @@ fn bench_codec(c: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("encode", size), &stored, |b, stored| {
             b.iter(|| entry::encode(&key, black_box(stored), &stamp));
         });
-        for (name, checksum) in
-            [("decode-from-redis", Checksum::Compare), ("decode-from-memory", Checksum::Known)]
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        for (name, provenance) in
+            [("decode-from-redis", Provenance::Store(now)), ("decode-from-memory", Provenance::Process)]
         {
             group.bench_with_input(BenchmarkId::new(name, size), &bytes, |b, bytes| {
-                b.iter(|| entry::decode(&key, black_box(bytes), checksum));
+                b.iter(|| entry::decode(&key, black_box(bytes), provenance));
             });
         }
     }

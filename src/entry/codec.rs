@@ -31,8 +31,9 @@ use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::fields::Admission;
 use super::stamp::{self, CHECKSUM_FROM, KIND_RESPONSE, KIND_VARIANTS, MAGIC, STAMP_BYTES, VERSION};
-use super::{Entry, Stamp, Stored, TagDigest, Tick, Variants, fields};
+use super::{Entry, Stamp, Stored, TagDigest, Tick, Variants, fields, written};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
 use crate::policy::{Obligations, StoredFacts, Vary};
@@ -74,24 +75,62 @@ crate::labels! {
         Checksum => "checksum",
         /// Well-framed, and yet not something that we write.
         Content => "content",
+        /// A status that is never stored, or one that has no content with some.
+        Status => "status",
+        /// A field that is never stored: of framing, of a connection, or for one client alone.
+        Field => "field",
+        /// A `Vary` that matches no other request.
+        Vary => "vary",
+        /// An obligation that this version does not know.
+        Obligations => "obligations",
+        /// Times that no response has, or that are ahead of the clock.
+        Time => "time",
     }
 }
 
-/// Whether the checksum is compared.
+/// Where stored bytes come from, and so whether they are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// The bytes came over a wire.
-    Compare,
-    /// The bytes have been compared before and have not left this process since.
-    Known,
+pub enum Provenance {
+    /// From a store, at this moment: everything is checked.
+    Store(Timestamp),
+    /// From this process: they have been checked, or [`encode`] made them.
+    Process,
 }
 
-/// The bytes to store for `key`; `None` if a bound of the layout is exceeded.
-pub fn encode(key: &CacheKey, stored: &Stored, stamp: &Stamp) -> Option<Bytes> {
-    let mut bytes = match stored {
-        Stored::Response(entry) => encode_response(key, entry, stamp)?,
-        Stored::Variants(variants) => encode_variants(key, variants, stamp)?,
+/// Why something is not encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unencodable {
+    /// A bound of the layout is exceeded.
+    #[error("too large")]
+    TooLarge,
+    /// [`decode`] would refuse it.
+    #[error("never stored")]
+    Refused(Damage),
+}
+
+impl From<Damage> for Unencodable {
+    fn from(damage: Damage) -> Self {
+        Self::Refused(damage)
+    }
+}
+
+/// The bytes to store for `key`.
+pub fn encode(key: &CacheKey, stored: &Stored, stamp: &Stamp) -> Result<Bytes, Unencodable> {
+    let bytes = match stored {
+        Stored::Response(entry) => {
+            written::response(entry)?;
+            for (name, value) in &entry.head {
+                written::field(name.as_str(), value, entry.facts.obligations)?;
+            }
+            encode_response(key, entry, stamp)
+        }
+        Stored::Variants(variants) => encode_variants(key, variants, stamp),
     };
+    bytes.and_then(with_checksum).ok_or(Unencodable::TooLarge)
+}
+
+/// Completes bytes in this layout by their checksum; `None` if there is no place for it.
+pub fn with_checksum(mut bytes: BytesMut) -> Option<Bytes> {
     let checksum = xxh3_64(bytes.get(CHECKED_FROM..)?);
     bytes.get_mut(CHECKSUM_FROM..CHECKED_FROM)?.copy_from_slice(&checksum.to_be_bytes());
     Some(bytes.freeze())
@@ -145,8 +184,8 @@ fn start(key: &CacheKey, kind: u8, stamp: &Stamp, more_bytes: usize) -> BytesMut
 }
 
 /// Reads what was stored for `key`. The body is a slice of `bytes`, not a copy.
-pub fn decode(key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<Stored, Damage> {
-    Decoder::default().decode(key, bytes, checksum)
+pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<Stored, Damage> {
+    Decoder::default().decode(key, bytes, provenance)
 }
 
 /// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None` of a list of variants.
@@ -173,11 +212,11 @@ pub struct Decoder {
 
 impl Decoder {
     /// See [`decode`].
-    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<Stored, Damage> {
-        let (kind, rest) = open(key, bytes, checksum)?;
+    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<Stored, Damage> {
+        let (kind, rest) = open(key, bytes, provenance)?;
         match kind {
-            KIND_RESPONSE => decode_response(rest, self.spare.take()).map(Stored::Response),
-            KIND_VARIANTS => decode_variants(rest).map(Stored::Variants),
+            KIND_RESPONSE => decode_response(rest, self.spare.take(), provenance).map(Stored::Response),
+            KIND_VARIANTS => decode_variants(rest, provenance).map(Stored::Variants),
             _ => Err(Damage::Content),
         }
     }
@@ -190,7 +229,7 @@ impl Decoder {
 }
 
 /// Checks that all of it is what was stored for `key`. Gives the kind, and what depends on it.
-fn open(key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<(u8, Bytes), Damage> {
+fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, Bytes), Damage> {
     let mut rest = bytes.clone();
     if rest.len() < KIND_FROM {
         return Err(Damage::Length);
@@ -209,14 +248,14 @@ fn open(key: &CacheKey, bytes: &Bytes, checksum: Checksum) -> Result<(u8, Bytes)
     if !rest.starts_with(key.digest()) {
         return Err(Damage::OtherKey);
     }
-    if checksum == Checksum::Compare && xxh3_64(&rest) != written {
+    if matches!(provenance, Provenance::Store(_)) && xxh3_64(&rest) != written {
         return Err(Damage::Checksum);
     }
     rest.advance(DIGEST_BYTES);
     Ok((kind, rest))
 }
 
-fn decode_response(mut rest: Bytes, spare: HeaderMap) -> Result<Entry, Damage> {
+fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) -> Result<Entry, Damage> {
     if rest.len() < RESPONSE_FIXED_BYTES {
         return Err(Damage::Length);
     }
@@ -228,21 +267,31 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap) -> Result<Entry, Damage> {
     let status = StatusCode::from_u16(rest.get_u16()).map_err(|_| Damage::Content)?;
     let block_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
     let body_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
-    let tags_bytes = usize::from(rest.get_u16()) * TAG_BYTES;
-    if tags_bytes > rest.len() {
+    let tags = usize::from(rest.get_u16());
+    let tags_bytes = tags * TAG_BYTES;
+    if tags > TAGS_MAX || tags_bytes > rest.len() {
         return Err(Damage::Length);
     }
     rest.advance(tags_bytes);
     if block_bytes > ENTRY_HEAD_BYTES_MAX || block_bytes.checked_add(body_bytes) != Some(rest.len()) {
         return Err(Damage::Length);
     }
-    let head = fields::decode(rest.split_to(block_bytes), spare).ok_or(Damage::Content)?;
+    let admission = match provenance {
+        Provenance::Store(_) => Admission::Checked(obligations),
+        Provenance::Process => Admission::Known,
+    };
+    let head = fields::decode(rest.split_to(block_bytes), spare, admission)?;
     let facts =
         StoredFacts { received, initial_age, lifetime, obligations, stale_while_revalidate, stale_if_error };
-    Ok(Entry { facts, status, head, body: rest })
+    let entry = Entry { facts, status, head, body: rest };
+    if let Provenance::Store(now) = provenance {
+        written::response(&entry)?;
+        written::received(&entry.facts, now)?;
+    }
+    Ok(entry)
 }
 
-fn decode_variants(mut rest: Bytes) -> Result<Variants, Damage> {
+fn decode_variants(mut rest: Bytes, provenance: Provenance) -> Result<Variants, Damage> {
     if rest.len() < VARIANTS_FIXED_BYTES {
         return Err(Damage::Length);
     }
@@ -255,8 +304,16 @@ fn decode_variants(mut rest: Bytes) -> Result<Variants, Damage> {
         names.push(HeaderName::from_lowercase(name).map_err(|_| Damage::Content)?);
         rest.advance(usize::from(length));
     }
-    let Vary::Fields(fields) = Vary::from(names) else { return Err(Damage::Content) };
-    Ok(Variants { nonce, expires, fields })
+    let Vary::Fields(fields) = Vary::from(names.clone()) else { return Err(Damage::Vary) };
+    // In another order, or one twice.
+    if fields.names() != names {
+        return Err(Damage::Content);
+    }
+    let variants = Variants { nonce, expires, fields };
+    if let Provenance::Store(now) = provenance {
+        written::expires(&variants, now)?;
+    }
+    Ok(variants)
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
+use super::codec::Damage;
+use super::written;
+use crate::policy::Obligations;
+
 /// Names that a JSON API's answers carry often.
 static TABLE: [HeaderName; 24] = [
     header::CONTENT_TYPE,
@@ -72,30 +76,67 @@ pub(super) fn encode(head: &HeaderMap, bytes: &mut BytesMut) {
     }
 }
 
-/// Reads a block into `head`, which is empty; `None` if it is not one that [`encode`] writes. Values are slices of the
+/// Which fields of a block are held against what may be stored.
+#[derive(Clone, Copy)]
+pub(super) enum Admission {
+    /// All of them, in a response with these obligations: the block comes from a store.
+    Checked(Obligations),
+    /// None: the block has been checked.
+    Known,
+}
+
+/// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes. Values are slices of the
 /// block.
-pub(super) fn decode(mut block: Bytes, mut head: HeaderMap) -> Option<HeaderMap> {
-    if head.capacity() == 0 {
-        head = HeaderMap::with_capacity(FIELDS_EXPECTED);
+pub(super) fn decode(block: Bytes, head: HeaderMap, admission: Admission) -> Result<HeaderMap, Damage> {
+    let mut fields = Fields(block);
+    let mut head = if head.capacity() == 0 { HeaderMap::with_capacity(FIELDS_EXPECTED) } else { head };
+    while !fields.0.is_empty() {
+        let (kind, name, value) = fields.next().ok_or(Damage::Content)?;
+        if let Admission::Checked(obligations) = admission {
+            match kind {
+                // No other name of the table says something that is not stored, which a test holds.
+                Kind::Coded if name == header::CONTENT_LENGTH => return Err(Damage::Field),
+                Kind::Coded => {}
+                Kind::Literal if code(&name).is_some() => return Err(Damage::Content),
+                Kind::Literal => written::field(name.as_str(), &value, obligations)?,
+            }
+        }
+        head.try_append(name, value).map_err(|_| Damage::Content)?;
     }
-    while block.has_remaining() {
-        let name = match block.get_u8() {
+    Ok(head)
+}
+
+/// How a name is written.
+enum Kind {
+    /// By its place in the table.
+    Coded,
+    /// Letter by letter.
+    Literal,
+}
+
+/// The rest of a block.
+struct Fields(Bytes);
+
+impl Fields {
+    /// Takes the next field; `None` if there is none that is whole.
+    fn next(&mut self) -> Option<(Kind, HeaderName, HeaderValue)> {
+        let Self(block) = self;
+        let (kind, name) = match block.try_get_u8().ok()? {
             LITERAL => {
                 let length = usize::from(block.try_get_u8().ok()?);
                 let name = HeaderName::from_lowercase(block.get(..length)?).ok()?;
                 block.advance(length);
-                name
+                (Kind::Literal, name)
             }
-            code => TABLE.get(usize::from(code) - 1)?.clone(),
+            code => (Kind::Coded, TABLE.get(usize::from(code) - 1)?.clone()),
         };
         let length = usize::from(block.try_get_u16().ok()?);
         if length > block.len() {
             return None;
         }
         let value = HeaderValue::from_maybe_shared(block.split_to(length)).ok()?;
-        head.try_append(name, value).ok()?;
+        Some((kind, name, value))
     }
-    Some(head)
 }
 
 /// Fields that a head has room for before it grows: those of a usual answer, and the ones that we add.
@@ -109,6 +150,8 @@ fn code(name: &HeaderName) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CHECKED: Admission = Admission::Checked(Obligations::from_bits(0));
 
     fn encoded(head: &HeaderMap) -> Bytes {
         let mut bytes = BytesMut::new();
@@ -127,8 +170,8 @@ mod tests {
         }
         head.append("x-latin1", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         let block = encoded(&head);
-        assert_eq!(decode(block.clone(), HeaderMap::new()).unwrap(), head);
-        assert_eq!(encoded(&decode(block.clone(), HeaderMap::new()).unwrap()), block);
+        assert_eq!(decode(block.clone(), HeaderMap::new(), CHECKED).unwrap(), head);
+        assert_eq!(encoded(&decode(block.clone(), HeaderMap::new(), Admission::Known).unwrap()), block);
     }
 
     #[test]
@@ -148,7 +191,8 @@ mod tests {
         let block = encoded(&head);
         for cut in 0..block.len() {
             assert!(
-                decode(block.slice(..cut), HeaderMap::new()).is_none_or(|shorter| shorter.len() < head.len()),
+                decode(block.slice(..cut), HeaderMap::new(), CHECKED)
+                    .map_or(true, |shorter| shorter.len() < head.len()),
                 "{cut}"
             );
         }
@@ -163,7 +207,34 @@ mod tests {
             b"\x01\x00\x01\n",
             b"\x01\xff\xff",
         ] {
-            assert!(decode(Bytes::from_static(block), HeaderMap::new()).is_none(), "{block:?}");
+            assert!(decode(Bytes::from_static(block), HeaderMap::new(), CHECKED).is_err(), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_never_stored_are_refused() {
+        for (block, damage) in [
+            (&b"\x02\x00\x011"[..], Damage::Field),
+            (b"\x00\x0aconnection\x00\x01x", Damage::Field),
+            (b"\x00\x11transfer-encoding\x00\x07chunked", Damage::Field),
+            (b"\x00\x0aset-cookie\x00\x03a=b", Damage::Field),
+            (b"\x00\x03age\x00\x011", Damage::Field),
+            (b"\x00\x07proxy-x\x00\x011", Damage::Field),
+            (b"\x00\x17cachewarp-cache-control\x00\x011", Damage::Field),
+            (b"\x00\x0econtent-length\x00\x011", Damage::Content),
+            (b"\x00\x04etag\x00\x011", Damage::Content),
+        ] {
+            let decoded = decode(Bytes::from_static(block), HeaderMap::new(), CHECKED);
+            assert_eq!(decoded, Err(damage), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_table_only_the_length_is_never_stored() {
+        let value = HeaderValue::from_static("x");
+        for name in &TABLE {
+            let stored = written::field(name.as_str(), &value, Obligations::default());
+            assert_eq!(stored.is_ok(), *name != header::CONTENT_LENGTH, "{name}");
         }
     }
 

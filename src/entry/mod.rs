@@ -2,13 +2,15 @@
 //!
 //! Bytes that come back from a store are foreign: they may be damaged, cut, of another version, of another key, or
 //! hostile. [`decode`] answers all of that with a [`Damage`], which the caller counts and treats as a miss. What it
-//! lets through was made by [`encode`] for this very key: the digest and the checksum say so.
+//! lets through was made by [`encode`] for this very key, as far as the digest, the checksum and `written.rs` can say: who
+//! can write to a store can still say what an origin could have said.
 
 mod codec;
 mod fields;
 mod inflate;
 pub mod json;
 mod stamp;
+mod written;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -16,7 +18,7 @@ use http::{HeaderMap, StatusCode};
 use crate::policy::{StoredFacts, VaryFields};
 use crate::time::Timestamp;
 
-pub use codec::{Checksum, Damage, Decoder, decode, encode, history};
+pub use codec::{Damage, Decoder, Provenance, Unencodable, decode, encode, history, with_checksum};
 pub use json::{JsonCheck, NotJson};
 pub use stamp::{
     Kind, LINEAGE_BYTES, Lineage, STAMP_BYTES, Stamp, Standing, TagDigest, Tick, outdated, tombstone,

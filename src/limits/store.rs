@@ -18,6 +18,8 @@ pub const ENTRY_BYTES_MAX: usize = entry_bytes_max(BODY_BYTES_MAX);
 pub const fn entry_bytes_max(body_bytes_max: usize) -> usize {
     ENTRY_FIXED_BYTES_MAX + ENTRY_HEAD_BYTES_MAX + body_bytes_max
 }
+/// How far the clock of the node that stored an entry may be ahead: beyond it, the entry is refused.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// How many request header fields one `Vary` may name.
 pub const VARY_FIELDS_MAX: usize = 16;
 /// How many bytes of JSON a compressed body may turn into, for each byte that `cache_max_body` allows.

@@ -7,24 +7,14 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
-use http::header::{AGE, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, SET_COOKIE};
+use http::header::{DATE, HeaderName, HeaderValue};
 
 use crate::hop;
 use crate::time::Timestamp;
 
+use super::range;
+use super::stored::Obligations;
 use super::targeted;
-
-/// Never stored, beside the hop-by-hop fields.
-static OMITTED: [HeaderName; 5] = [
-    // RFC 9111 §5.1: kept as `initial_age`, and counted on from there.
-    AGE,
-    // The body is stored whole, and knows its length.
-    CONTENT_LENGTH,
-    SET_COOKIE,
-    HeaderName::from_static("set-cookie2"),
-    // RFC 9110 §11.6.3: the outcome of one client's authentication.
-    HeaderName::from_static("authentication-info"),
-];
 
 /// RFC 9111 §3.1: fields for a proxy's own client, whatever comes after this.
 const PROXY_PREFIX: &str = "proxy-";
@@ -37,20 +27,42 @@ const DATES_END: Duration = Duration::from_secs(253_402_300_800);
 pub fn stored_fields(response: &HeaderMap, received: Timestamp) -> HeaderMap {
     let mut fields = response.clone();
     hop::strip(&mut fields);
-    for name in &OMITTED {
-        fields.remove(name);
-    }
     // §5.2.2.4 and §5.2.2.7: with field names, these are about the fields alone.
     for name in targeted::named_fields(response) {
         fields.remove(name);
     }
-    let proxy: Vec<HeaderName> =
-        fields.keys().filter(|name| name.as_str().starts_with(PROXY_PREFIX)).cloned().collect();
-    for name in proxy {
+    let omitted: Vec<HeaderName> = fields.keys().filter(|name| is_omitted(name.as_str())).cloned().collect();
+    for name in omitted {
         fields.remove(name);
     }
     add_date(&mut fields, received);
     fields
+}
+
+/// Tells whether no stored response has a field of this name, in lower case.
+fn is_omitted(name: &str) -> bool {
+    let omitted = matches!(
+        name,
+        // RFC 9111 §5.1: kept as `initial_age`, and counted on from there.
+        "age"
+            // The body is stored whole, and knows its length.
+            | "content-length"
+            | "set-cookie"
+            | "set-cookie2"
+            // RFC 9110 §11.6.3: the outcome of one client's authentication.
+            | "authentication-info"
+    );
+    omitted || name.starts_with(PROXY_PREFIX) || hop::is_hop_by_hop(name)
+}
+
+/// Tells whether a stored response with these obligations may have this field, whose name is in lower case.
+pub fn is_stored_field(name: &str, value: &HeaderValue, obligations: Obligations) -> bool {
+    match name {
+        // It would not be taken out of answers.
+        "cachewarp-cache-control" => obligations.contains(Obligations::ADDRESSED),
+        "content-range" => !range::is_content_range(value),
+        name => !is_omitted(name),
+    }
 }
 
 /// RFC 9110 §6.6.1: who stores a response without `Date` adds the moment of reception.
@@ -100,6 +112,35 @@ mod tests {
             let fields: Vec<_> = [date, ("a", "1"), ("a", "2")].iter().chain(*extra).copied().collect();
             assert_eq!(stored(&fields), kept, "{id}");
         }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_a_stored_response_may_have() {
+        let value = HeaderValue::from_static("bytes 0-1/2");
+        for name in [
+            "connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "keep-alive",
+            "proxy-anything",
+            "proxy-authenticate",
+            "cachewarp-explain",
+            "age",
+            "content-length",
+            "set-cookie",
+            "authentication-info",
+            "content-range",
+            "cachewarp-cache-control",
+        ] {
+            assert!(!is_stored_field(name, &value, Obligations::default()), "{name}");
+        }
+        for name in ["etag", "content-type", "link", "x-anything", "proxy"] {
+            assert!(is_stored_field(name, &value, Obligations::default()), "{name}");
+        }
+        assert!(is_stored_field("cachewarp-cache-control", &value, Obligations::ADDRESSED));
+        assert!(is_stored_field("content-range", &HeaderValue::from_static("x"), Obligations::default()));
     }
 
     #[test]

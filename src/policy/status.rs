@@ -4,6 +4,11 @@ use http::StatusCode;
 
 use super::not_storable::NotStorable;
 
+/// Tells whether any response with this status is stored.
+pub fn is_stored_status(status: StatusCode) -> bool {
+    refusal(status).is_none()
+}
+
 /// The statuses whose responses are never stored, whatever they say of themselves.
 pub(super) fn refusal(status: StatusCode) -> Option<NotStorable> {
     match status.as_u16() {
@@ -15,6 +20,8 @@ pub(super) fn refusal(status: StatusCode) -> Option<NotStorable> {
         304 | 412 | 416 => Some(NotStorable::Status),
         // RFC 6585 §3 to §6: "MUST NOT be stored by a cache".
         428 | 429 | 431 | 511 => Some(NotStorable::Status),
+        // RFC 9110 §15: beyond the range of statuses; a recipient takes it for an error of the server.
+        600.. => Some(NotStorable::Status),
         _ => None,
     }
 }
@@ -36,9 +43,9 @@ mod tests {
 
     #[test]
     fn parts_and_conditions_are_never_stored() {
-        for code in (100..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
-            let refused =
-                code.is_informational() || [304, 412, 416, 428, 429, 431, 511].contains(&code.as_u16());
+        for code in (100..1000).filter_map(|code| StatusCode::from_u16(code).ok()) {
+            let refused = !(200..600).contains(&code.as_u16())
+                || [304, 412, 416, 428, 429, 431, 511].contains(&code.as_u16());
             let want = if code == StatusCode::PARTIAL_CONTENT {
                 Some(NotStorable::PartialContent)
             } else {

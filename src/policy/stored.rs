@@ -7,6 +7,7 @@ use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::time::Timestamp;
 
 use super::credential::{Credential, Credentials};
+use super::seconds::DeltaSeconds;
 
 /// Everything that [`reuse`](super::reuse()) asks of a stored response; of fixed size, so that an entry can hold it
 /// before its fields.
@@ -27,6 +28,13 @@ pub struct StoredFacts {
 }
 
 impl StoredFacts {
+    /// Tells whether [`storable`](super::storable()) says such times of any response.
+    pub fn are_bounded(&self) -> bool {
+        let windows = [self.stale_while_revalidate, self.stale_if_error];
+        self.lifetime <= self.initial_age.saturating_add(LIFETIME_MAX)
+            && windows.into_iter().all(|window| window <= DeltaSeconds::MAX.duration())
+    }
+
     /// `current_age` of RFC 9111 §4.2.3.
     pub fn age(&self, now: Timestamp) -> Duration {
         self.initial_age.saturating_add(now.since(self.received))
@@ -127,7 +135,12 @@ impl Obligations {
         self.0
     }
 
-    /// The set that was stored. Bits that are not known stay, and mean nothing.
+    /// Tells whether each bit has a meaning. One that has none here may be a prohibition of a later version.
+    pub const fn are_known(self) -> bool {
+        self.0 >> Self::NAMED.len() == 0
+    }
+
+    /// The set that was stored.
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
@@ -246,5 +259,7 @@ mod tests {
         for bits in [0, 1, 0b11_1111, u16::MAX] {
             assert_eq!(Obligations::from_bits(bits).bits(), bits);
         }
+        let all = (1 << Obligations::NAMED.len()) - 1;
+        assert!(Obligations::from_bits(all).are_known() && !Obligations::from_bits(all + 1).are_known());
     }
 }

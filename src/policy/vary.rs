@@ -53,7 +53,7 @@ impl Vary {
         for line in response.get_all(VARY) {
             for member in syntax::members(line.as_bytes()) {
                 match HeaderName::from_bytes(member) {
-                    Ok(name) if member != b"*" && !REWRITTEN.contains(&name) => names.push(name),
+                    Ok(name) if member != b"*" => names.push(name),
                     Ok(_) | Err(_) => return Self::Star,
                 }
             }
@@ -67,6 +67,9 @@ impl From<Vec<HeaderName>> for Vary {
     fn from(mut names: Vec<HeaderName>) -> Self {
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
+        if names.iter().any(|name| REWRITTEN.contains(name)) {
+            return Self::Star;
+        }
         match names.len() {
             0 => Self::None,
             1..=VARY_FIELDS_MAX => Self::Fields(VaryFields(names)),

@@ -17,10 +17,11 @@ use super::metrics::{Change, Lookup};
 use super::together::together;
 use super::trust::Trust;
 use super::{Found, Look, Said, Store, Tier};
-use crate::entry::{Checksum, Entry, Kind, Lineage, Standing, Stored};
+use crate::entry::{Entry, Kind, Lineage, Provenance, Standing, Stored};
 use crate::key::{CacheKey, Target};
 use crate::limits::MEMORY_ALONE_AFTER;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
+use crate::time;
 
 impl Store {
     /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip, and another one where
@@ -60,6 +61,10 @@ impl Store {
                     }
                     standing => standing.map_or(Lineage::NONE, |standing| standing.lineage),
                 };
+                // Nothing of foreign bytes is asked about before they have been checked.
+                let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
+                    return Look { found: None, lineage, said: Said::All };
+                };
                 match self.judged(redis, &bytes, target, told).await {
                     Ok((Fate::Gone, _)) => {
                         self.metrics.lookup(Lookup::Purged);
@@ -68,7 +73,11 @@ impl Store {
                         }
                         Look { found: None, lineage, said: Said::All }
                     }
-                    Ok((fate, view)) => self.out_of_redis(key, &name, bytes, &reading, fate, view),
+                    Ok((fate, view)) => {
+                        let found = Found::as_judged(stored, &bytes, fate, Tier::Redis);
+                        let view = if fate == Fate::Stands { view } else { 0 };
+                        self.out_of_redis(key, &name, &bytes, found, &reading, view)
+                    }
                     Err(why) => Look { found: None, lineage, said: Said::by(why) },
                 }
             }
@@ -108,7 +117,7 @@ impl Store {
         let Ok((Reply::Bulk(bytes), reading)) = redis.read(&Command::Get { key: &name }).await else {
             return false;
         };
-        if self.decoded(key, &bytes, Checksum::Compare, Fate::Stands, Tier::Redis).is_none() {
+        if self.decoded(key, &bytes, Provenance::Store(time::now())).is_none() {
             return false;
         }
         let Some(trust) = self.shared.remembered(redis, &name, &reading) else { return false };
@@ -194,7 +203,8 @@ impl Store {
     }
 
     fn found(&self, key: &CacheKey, held: &Held, fate: Fate) -> Option<Found> {
-        let found = self.decoded(key, &held.bytes, Checksum::Known, fate, Tier::Memory)?;
+        let stored = self.decoded(key, &held.bytes, Provenance::Process)?;
+        let found = Found::as_judged(stored, &held.bytes, fate, Tier::Memory)?;
         self.metrics.lookup(Lookup::Memory);
         self.count_hit(key);
         Some(found)
@@ -204,13 +214,12 @@ impl Store {
         &self,
         key: &CacheKey,
         name: &[u8],
-        bytes: Bytes,
+        bytes: &Bytes,
+        found: Option<Found>,
         reading: &TrackedVersion,
-        fate: Fate,
         view: u64,
     ) -> Look {
-        let lineage = lineage(&bytes);
-        let found = self.decoded(key, &bytes, Checksum::Compare, fate, Tier::Redis);
+        let lineage = lineage(bytes);
         if let Some(found) = &found {
             self.metrics.lookup(Lookup::Redis);
             self.tell_staleness(key, found);
@@ -219,9 +228,8 @@ impl Store {
                 && let Some(redis) = &self.redis
                 && let Some(trust) = self.shared.remembered(redis, name, reading)
             {
-                let view = if fate == Fate::Stands { view } else { 0 };
                 // A copy of its own: the reply is a slice that would keep the connection's whole read buffer alive.
-                memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(&bytes), trust, view });
+                memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(bytes), trust, view });
             }
         }
         Look { found, lineage, said: Said::All }
@@ -239,19 +247,12 @@ impl Store {
     }
 
     /// Damaged bytes are a miss in this tier and must not be met again in memory.
-    fn decoded(
-        &self,
-        key: &CacheKey,
-        bytes: &Bytes,
-        checksum: Checksum,
-        fate: Fate,
-        tier: Tier,
-    ) -> Option<Found> {
-        let decoded = self.decoder.decode(key, bytes, checksum).inspect_err(|damage| {
+    fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<Stored> {
+        let decoded = self.decoder.decode(key, bytes, provenance).inspect_err(|damage| {
             self.metrics.damaged(*damage);
             self.forget(key);
         });
-        Found::as_judged(decoded.ok()?, bytes, fate, tier)
+        decoded.ok()
     }
 
     fn count_hit(&self, key: &CacheKey) {

@@ -11,9 +11,10 @@ use super::learn::Told;
 use super::ledger::Fate;
 use super::memory::Held;
 use super::{Found, Store, Tier};
-use crate::entry::{Checksum, Damage, Kind, Lineage, Standing, Stored};
+use crate::entry::{Damage, Kind, Lineage, Provenance, Standing, Stored};
 use crate::key::{CacheKey, Target};
 use crate::redis::{Command, CommandError, Reply};
+use crate::time;
 
 /// What stands under one key.
 #[derive(Debug)]
@@ -103,10 +104,12 @@ impl Store {
         if let Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) = Standing::read(&bytes) {
             return Sighting::Purged(lineage);
         }
+        let stored = match self.decoder.decode(key, &bytes, Provenance::Store(time::now())) {
+            Ok(stored) => stored,
+            Err(damage) => return Sighting::Damaged(damage),
+        };
         match self.judged(redis, &bytes, target, Told::default()).await {
-            Ok((fate, _)) => {
-                self.sighted(key, &bytes, Checksum::Compare, fate, Tier::Redis, Confirmation::Confirmed)
-            }
+            Ok((fate, _)) => sighted(stored, &bytes, fate, Tier::Redis, Confirmation::Confirmed),
             Err(_) => Sighting::Unavailable,
         }
     }
@@ -139,29 +142,20 @@ impl Store {
                 }
             }
         };
-        self.sighted(key, &held.bytes, Checksum::Known, fate, Tier::Memory, confirmation)
-    }
-
-    fn sighted(
-        &self,
-        key: &CacheKey,
-        bytes: &Bytes,
-        checksum: Checksum,
-        fate: Fate,
-        tier: Tier,
-        confirmation: Confirmation,
-    ) -> Sighting {
-        let stored = match self.decoder.decode(key, bytes, checksum) {
-            Ok(stored) => stored,
-            Err(damage) => return Sighting::Damaged(damage),
-        };
-        let lineage = Standing::read(bytes).map_or(Lineage::NONE, |standing| standing.lineage);
-        match Found::as_judged(stored, bytes, fate, tier) {
-            Some(Found { stored, lineage, .. }) if fate != Fate::Gone => {
-                Sighting::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
-            }
-            Some(_) | None => Sighting::Purged(lineage),
+        match self.decoder.decode(key, &held.bytes, Provenance::Process) {
+            Ok(stored) => sighted(stored, &held.bytes, fate, Tier::Memory, confirmation),
+            Err(damage) => Sighting::Damaged(damage),
         }
+    }
+}
+
+fn sighted(stored: Stored, bytes: &Bytes, fate: Fate, tier: Tier, confirmation: Confirmation) -> Sighting {
+    let lineage = Standing::read(bytes).map_or(Lineage::NONE, |standing| standing.lineage);
+    match Found::as_judged(stored, bytes, fate, tier) {
+        Some(Found { stored, lineage, .. }) if fate != Fate::Gone => {
+            Sighting::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
+        }
+        Some(_) | None => Sighting::Purged(lineage),
     }
 }
 
@@ -209,11 +203,7 @@ mod tests {
         head.insert("vary", http::HeaderValue::from_static("accept"));
         let Vary::Fields(fields) = Vary::of(&head) else { panic!("it varies") };
         Sighting::Held {
-            stored: Box::new(Stored::Variants(Variants {
-                nonce,
-                expires: crate::time::Timestamp::EPOCH,
-                fields,
-            })),
+            stored: Box::new(Stored::Variants(Variants { nonce, expires: time::Timestamp::EPOCH, fields })),
             lineage: Lineage::NONE,
             bytes: 9,
             confirmation,

@@ -16,7 +16,7 @@ use super::scripts::{self, CLOCK, NAME, STORE};
 use super::together::together;
 use super::trust::Trust;
 use super::{Claim, Store, decimal};
-use crate::entry::{self, LINEAGE_BYTES, STAMP_BYTES, Stamp, Stored, TagDigest};
+use crate::entry::{self, LINEAGE_BYTES, STAMP_BYTES, Stamp, Stored, TagDigest, Unencodable};
 use crate::key::CacheKey;
 use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
@@ -47,9 +47,16 @@ impl Store {
             return Err(Overtaken);
         }
         let stamp = Stamp { lineage: claim.lineage, tick: claim.tick, tags: tags.to_vec() };
-        let Some(bytes) = entry::encode(key, stored, &stamp) else {
-            self.metrics.too_large();
-            return Ok(());
+        let bytes = match entry::encode(key, stored, &stamp) {
+            Ok(bytes) => bytes,
+            Err(Unencodable::TooLarge) => {
+                self.metrics.too_large();
+                return Ok(());
+            }
+            Err(Unencodable::Refused(damage)) => {
+                self.metrics.damaged(damage);
+                return Ok(());
+            }
         };
         let Some(redis) = &self.redis else {
             self.name_alone(tags, claim);

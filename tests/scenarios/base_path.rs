@@ -29,7 +29,11 @@ fn what_leads_out_of_the_base_path_is_refused_for_every_method_and_every_operato
     let answer = client.request("GET", "/../admin", &upgrade);
     assert!(answer.field("cachewarp-explain").unwrap().contains(r#""failure":"outside-base-path""#));
     assert_eq!((answer.status, proxy.metric(OUTSIDE)), (400, refused + 1.0));
-    assert!(answer.text().contains("the path of the request target leads out of the API"), "{}", answer.text());
+    assert!(
+        answer.text().contains("the path of the request target leads out of the API"),
+        "{}",
+        answer.text()
+    );
 
     let order = purge(&proxy, r#"{"urls":["http://test/a","http://test/../admin"]}"#);
     assert_eq!(order.status, 400, "{}", order.text());

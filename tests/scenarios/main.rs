@@ -25,6 +25,8 @@ mod explain;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod forged;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 #[path = "../harness/mod.rs"]

@@ -5,6 +5,10 @@ use super::*;
 use crate::entry::Lineage;
 use crate::key::{Scheme, Target};
 
+/// As old as the entries here.
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
+const FOREIGN: Provenance = Provenance::Store(NOW);
+
 fn key(path: &str) -> CacheKey {
     let uri = path.parse().unwrap();
     CacheKey::of(&Target::parse(Scheme::Http, &uri, [&b"api.test"[..]].into_iter()).unwrap())
@@ -57,15 +61,15 @@ fn forged(bytes: &Bytes, at: usize, byte: u8) -> Bytes {
 fn what_is_stored_comes_back() {
     for stored in both() {
         let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
-        assert_eq!(decode(&key("/a"), &bytes, Checksum::Compare).unwrap(), stored);
-        assert_eq!(decode(&key("/a"), &bytes, Checksum::Known).unwrap(), stored);
+        assert_eq!(decode(&key("/a"), &bytes, FOREIGN).unwrap(), stored);
+        assert_eq!(decode(&key("/a"), &bytes, Provenance::Process).unwrap(), stored);
     }
 }
 
 #[test]
 fn the_body_is_a_slice_and_the_allocation_is_exact() {
     let bytes = encode(&key("/a"), &Stored::Response(entry()), &stamp()).unwrap();
-    let Ok(Stored::Response(entry)) = decode(&key("/a"), &bytes, Checksum::Compare) else { panic!() };
+    let Ok(Stored::Response(entry)) = decode(&key("/a"), &bytes, FOREIGN) else { panic!() };
     let end = bytes.as_ptr_range().end;
     assert_eq!(entry.body.as_ptr_range().end, end, "the body lies at the end of the entry");
     assert_eq!(bytes.try_into_mut().map(|bytes| bytes.capacity() - bytes.len()).unwrap_or(0), 0);
@@ -76,10 +80,10 @@ fn every_cut_is_damage() {
     for stored in both() {
         let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
         for cut in 0..bytes.len() {
-            assert!(decode(&key("/a"), &bytes.slice(..cut), Checksum::Compare).is_err(), "{cut}");
+            assert!(decode(&key("/a"), &bytes.slice(..cut), FOREIGN).is_err(), "{cut}");
         }
         let longer = Bytes::from([&bytes[..], b"x"].concat());
-        assert!(decode(&key("/a"), &longer, Checksum::Compare).is_err());
+        assert!(decode(&key("/a"), &longer, FOREIGN).is_err());
     }
 }
 
@@ -91,7 +95,7 @@ fn every_flipped_bit_is_damage() {
             for bit in 0..8 {
                 let mut changed = bytes.to_vec();
                 changed[at] ^= 1 << bit;
-                let decoded = decode(&key("/a"), &Bytes::from(changed.clone()), Checksum::Compare);
+                let decoded = decode(&key("/a"), &Bytes::from(changed.clone()), FOREIGN);
                 // What changes in place is not under the checksum, and not what is decoded.
                 let in_place = (PREFIX_BYTES..CHECKSUM_FROM).contains(&at);
                 assert_eq!(decoded.is_ok(), in_place, "byte {at} bit {bit}: {decoded:?}");
@@ -104,7 +108,7 @@ fn every_flipped_bit_is_damage() {
 fn each_damage_has_its_name() {
     let own = key("/a");
     let bytes = encode(&own, &Stored::Response(entry()), &stamp()).unwrap();
-    let damage = |bytes: &Bytes| decode(&own, bytes, Checksum::Compare).unwrap_err();
+    let damage = |bytes: &Bytes| decode(&own, bytes, FOREIGN).unwrap_err();
     assert_eq!(damage(&Bytes::from_static(b"short")), Damage::Length);
     assert_eq!(damage(&forged(&bytes, 0, b'X')), Damage::Foreign);
     assert_eq!(damage(&forged(&bytes, 2, 99)), Damage::Version);
@@ -127,22 +131,143 @@ fn an_entry_tells_its_history() {
     let list = encode(&key("/a"), &Stored::Variants(variants()), &stamp).unwrap();
     assert!(history(&list).is_none());
     let many = Stamp { tags: vec![TagDigest(0); TAGS_MAX + 1], ..stamp };
-    assert!(encode(&key("/a"), &Stored::Response(entry()), &many).is_none());
+    let encoded = encode(&key("/a"), &Stored::Response(entry()), &many);
+    assert_eq!(encoded, Err(Unencodable::TooLarge));
 }
 
 #[test]
 fn what_exceeds_a_bound_is_not_encoded() {
     let mut large = entry();
     large.head.append("x-large", HeaderValue::try_from("x".repeat(ENTRY_HEAD_BYTES_MAX)).unwrap());
-    assert!(encode(&key("/a"), &Stored::Response(large), &stamp()).is_none());
+    let encoded = encode(&key("/a"), &Stored::Response(large), &stamp());
+    assert_eq!(encoded, Err(Unencodable::TooLarge));
+}
+
+/// An entry that is encoded as it is, whatever may be stored, with a checksum that fits: what a hostile store could do.
+fn forged_entry(entry: &Entry, tags: usize) -> Bytes {
+    let stamp = Stamp { tags: vec![TagDigest(0); tags], ..stamp() };
+    with_checksum(encode_response(&key("/a"), entry, &stamp).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_never_written_is_never_read() {
+    type Change = fn(&mut Entry);
+    let field = |name: &'static str, value: &'static str| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    let fields = [
+        field("content-length", "1"),
+        field("transfer-encoding", "chunked"),
+        field("connection", "close"),
+        field("keep-alive", "timeout=5"),
+        field("upgrade", "h2c"),
+        field("te", "trailers"),
+        field("trailer", "x"),
+        field("proxy-authenticate", "Basic"),
+        field("proxy-connection", "close"),
+        field("set-cookie", "a=b"),
+        field("authentication-info", "x"),
+        field("age", "1"),
+        field("content-range", "bytes 0-1/2"),
+        field("cachewarp-cache-control", "max-age=1"),
+        field("cachewarp-explain", "x"),
+    ];
+    for (name, value) in fields {
+        let mut entry = entry();
+        entry.head.append(name.clone(), value);
+        let bytes = forged_entry(&entry, 1);
+        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(Damage::Field), "{name}");
+        let encoded = encode(&key("/a"), &Stored::Response(entry), &stamp());
+        assert_eq!(encoded, Err(Unencodable::Refused(Damage::Field)), "{name}");
+    }
+    let changes: [(&str, Damage, Change); 14] = [
+        ("101", Damage::Status, |entry| entry.status = StatusCode::SWITCHING_PROTOCOLS),
+        ("103", Damage::Status, |entry| entry.status = StatusCode::EARLY_HINTS),
+        ("206", Damage::Status, |entry| entry.status = StatusCode::PARTIAL_CONTENT),
+        ("304", Damage::Status, |entry| entry.status = StatusCode::NOT_MODIFIED),
+        ("429", Damage::Status, |entry| entry.status = StatusCode::TOO_MANY_REQUESTS),
+        ("999", Damage::Status, |entry| entry.status = StatusCode::from_u16(999).unwrap()),
+        ("204 with content", Damage::Status, |entry| entry.status = StatusCode::NO_CONTENT),
+        ("star", Damage::Vary, |entry| drop(entry.head.insert("vary", HeaderValue::from_static("*")))),
+        ("rewritten", Damage::Vary, |entry| {
+            drop(entry.head.insert("vary", HeaderValue::from_static("x-forwarded-for")));
+        }),
+        ("too many", Damage::Vary, |entry| {
+            let names: Vec<_> = (0..17).map(|number| format!("x-{number}")).collect();
+            drop(entry.head.insert("vary", HeaderValue::try_from(names.join(",")).unwrap()));
+        }),
+        ("unknown bit", Damage::Obligations, |entry| {
+            entry.facts.obligations = Obligations::from_bits(1 << 15);
+        }),
+        ("for ever", Damage::Time, |entry| entry.facts.lifetime = Duration::from_millis(u64::MAX)),
+        ("stale for ever", Damage::Time, |entry| {
+            entry.facts.stale_while_revalidate = Duration::from_millis(u64::MAX);
+        }),
+        ("stale on error for ever", Damage::Time, |entry| {
+            entry.facts.stale_if_error = Duration::from_millis(u64::MAX);
+        }),
+    ];
+    for (what, damage, change) in changes {
+        let mut entry = entry();
+        change(&mut entry);
+        assert_eq!(decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN), Err(damage), "{what}");
+        let encoded = encode(&key("/a"), &Stored::Response(entry), &stamp());
+        assert_eq!(encoded, Err(Unencodable::Refused(damage)), "{what}");
+    }
+    assert!(decode(&key("/a"), &forged_entry(&entry(), TAGS_MAX), FOREIGN).is_ok());
+    let mut one_more = forged_entry(&entry(), TAGS_MAX).to_vec();
+    one_more[TAGS_FROM + 1] += 1;
+    one_more.splice(TAGS_FROM + 2..TAGS_FROM + 2, [0; TAG_BYTES]);
+    let one_more = with_checksum(BytesMut::from(&one_more[..])).unwrap();
+    assert_eq!(decode(&key("/a"), &one_more, FOREIGN), Err(Damage::Length));
+}
+
+#[test]
+fn what_is_ahead_of_the_clock_is_refused() {
+    let of_now = NOW.as_millis();
+    for (ahead, read) in
+        [(0, true), (60_000, true), (60_001, false), (3_600_000, false), (u64::MAX - of_now, false)]
+    {
+        let mut entry = entry();
+        entry.facts.received = Timestamp::from_millis(of_now + ahead);
+        let decoded = decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN);
+        assert_eq!(decoded.is_ok(), read, "{ahead}");
+        assert!(read || decoded == Err(Damage::Time));
+    }
+    let latest = NOW.plus(crate::limits::LIFETIME_MAX).as_millis() + 60_000;
+    for (expires, read) in [(9, true), (latest, true), (latest + 1, false)] {
+        let list = Variants { expires: Timestamp::from_millis(expires), ..variants() };
+        let bytes = encode(&key("/a"), &Stored::Variants(list), &stamp()).unwrap();
+        assert_eq!(decode(&key("/a"), &bytes, FOREIGN).is_ok(), read, "{expires}");
+    }
+}
+
+#[test]
+fn a_list_names_what_can_select_in_order_and_once() {
+    for (names, damage) in [
+        (&["b", "a"][..], Damage::Content),
+        (&["a", "a"], Damage::Content),
+        (&["a", "x-forwarded-for"], Damage::Vary),
+        (&[], Damage::Vary),
+    ] {
+        let mut bytes = start(&key("/a"), KIND_VARIANTS, &stamp(), 100);
+        bytes.put_u64(7);
+        bytes.put_u64(9);
+        for name in names {
+            bytes.put_u16(u16::try_from(name.len()).unwrap());
+            bytes.put_slice(name.as_bytes());
+        }
+        let bytes = with_checksum(bytes).unwrap();
+        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(damage), "{names:?}");
+    }
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
-        let _ = decode(&key("/a"), &bytes, Checksum::Compare);
-        let _ = decode(&key("/a"), &bytes, Checksum::Known);
+        let _ = decode(&key("/a"), &bytes, FOREIGN);
+        let _ = decode(&key("/a"), &bytes, Provenance::Process);
     }
 
     #[test]
@@ -150,7 +275,9 @@ proptest! {
         for stored in both() {
             let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
             let at = CHECKED_FROM + at % (bytes.len() - CHECKED_FROM);
-            if let Ok(Stored::Response(entry)) = decode(&key("/a"), &forged(&bytes, at, byte), Checksum::Compare) {
+            if let Ok(read) = decode(&key("/a"), &forged(&bytes, at, byte), FOREIGN) {
+                prop_assert!(encode(&key("/a"), &read, &stamp()).is_ok(), "what is read can be written");
+                let Stored::Response(entry) = read else { continue };
                 prop_assert!(entry.body.len() <= bytes.len());
             }
         }
