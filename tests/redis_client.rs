@@ -1,4 +1,4 @@
-//! The Redis client against a real `redis-server`, which each test starts for itself on a unix socket.
+//! The Redis client against a real `redis-server`, which each test starts on a unix socket.
 
 #![cfg(test)]
 
@@ -23,11 +23,11 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use self::waits::Waits;
 
-/// Everything that a test waits for comes sooner than this.
+/// The longest wait of a test.
 const SOON: Duration = Duration::from_secs(20);
-/// How soon after the server's a recovery has to come.
+/// The longest recovery after the server's own.
 const RECOVERY: Duration = Duration::from_secs(2);
-/// How long values live where no test is about that.
+/// The default lifetime of values.
 const TTL: Duration = Duration::from_secs(60);
 
 fn on_one_thread(work: impl Future<Output = ()>) {
@@ -35,7 +35,7 @@ fn on_one_thread(work: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(SOON, work).await.unwrap() });
 }
 
-/// A folder with a socket, and the server behind it while there is one.
+/// A folder with a socket, and perhaps a server.
 struct Redis {
     folder: TempDir,
     arguments: Vec<String>,
@@ -71,7 +71,7 @@ impl Redis {
         self.folder.path().join("redis.sock")
     }
 
-    /// `SIGKILL`: nothing is said in farewell.
+    /// `SIGKILL`: the server closes nothing.
     fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().unwrap();
@@ -84,7 +84,7 @@ impl Redis {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// What `redis-cli` answers.
+    /// Returns the output of `redis-cli`.
     fn cli(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(arguments).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -133,7 +133,7 @@ async fn until(is_so: impl Fn() -> bool) {
 }
 
 #[test]
-fn values_come_back_as_they_went() {
+fn values_round_trip() {
     on_one_thread(async {
         let redis = Redis::started(&[]);
         let pool = redis.pool().await;
@@ -160,7 +160,7 @@ fn every_key_expires() {
         let start = instant();
         let ttl = Duration::from_millis(50);
         pool.set(b"k", "v".into(), ttl).await.unwrap();
-        // On a busy machine a read may be given up now and then.
+        // On a busy machine a read may time out now and then.
         while pool.get(b"k").await != Ok(None) {}
         // Redis counts from its own whole millisecond.
         assert!(start.elapsed() >= ttl - Duration::from_millis(1));
@@ -181,7 +181,7 @@ fn connections_are_named_and_in_their_database() {
         assert_eq!(redis.cli(&["GET", "k"]), "");
         let clients = redis.cli(&["CLIENT", "LIST"]);
         let ours = clients.lines().find(|line| line.contains("name=cachewarp")).unwrap();
-        // Before Redis 7 it is not said which protocol is spoken.
+        // Before Redis 7 the list does not show the protocol version.
         assert!(ours.contains("db=3") && (ours.contains("resp=3") || !ours.contains("resp=")), "{ours}");
         pool.close().await;
     });
@@ -202,10 +202,10 @@ fn users_and_passwords() {
             redis.cli(&["-a", "pass", "DEL", "k"]);
             pool.close().await;
         }
-        for credentials in [credentials("default", "wrong"), credentials("nobody", "pass"), None] {
+        for credentials in [credentials("default", "wrong"), credentials("unknown", "pass"), None] {
             let registry = Registry::new();
             let pool = RedisPool::open(Options { credentials, ..redis.options() }, &registry);
-            // Tried, and at rest.
+            // Refused, and backing off.
             until(|| registry.render().contains("connections{state=\"disconnected\"} 4")).await;
             assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
             pool.close().await;
@@ -228,7 +228,7 @@ fn a_server_that_speaks_resp2_only() {
 }
 
 #[test]
-fn what_a_server_refuses() {
+fn refusals_of_a_server() {
     on_one_thread(async {
         let redis = Redis::started(&[]);
         let pool = redis.pool().await;
@@ -249,7 +249,7 @@ fn what_a_server_refuses() {
 }
 
 #[test]
-fn fewer_clients_than_we_would_like() {
+fn fewer_clients_than_connections() {
     on_one_thread(async {
         let redis = Redis::started(&["--maxclients", "2"]);
         let pool = connected(Options { connections: 6, ..redis.options() }).await;
@@ -257,7 +257,7 @@ fn fewer_clients_than_we_would_like() {
         while answered < 1000 {
             match pool.get(b"k").await {
                 Ok(None) => answered += 1,
-                // On a busy machine a read may be given up now and then.
+                // On a busy machine a read may time out now and then.
                 Err(CommandError::Timeout | CommandError::BreakerOpen) => yield_now().await,
                 other => panic!("{other:?}"),
             }
@@ -282,7 +282,7 @@ fn a_server_that_comes_later() {
     });
 }
 
-/// Callers that ask without a pause, each for its own key, whose value is the key.
+/// Callers without pauses, each with its own key, whose value is the key.
 struct Load {
     callers: Vec<tokio::task::JoinHandle<()>>,
     counts: Rc<Counts>,
@@ -303,13 +303,13 @@ impl Load {
         Self { callers: callers.collect(), counts }
     }
 
-    /// Until so many more answers were right.
+    /// Waits for this many more correct replies.
     async fn answered(&self, count: u64) {
         let target = self.counts.right.get() + count;
         until(|| self.counts.right.get() >= target).await;
     }
 
-    /// Ends it; every caller has had its own values only, and in time.
+    /// Ends the load; every caller has received only its own values, in time.
     async fn end(self) {
         self.counts.enough.set(true);
         for caller in self.callers {
@@ -346,7 +346,7 @@ fn killed_and_started_again_under_load() {
             redis.kill();
             until(|| !pool.is_connected()).await;
             redis.start();
-            // How long the process takes to begin is not ours.
+            // The start of the process is not the client's latency.
             until(|| UnixStream::connect(redis.socket()).is_ok()).await;
             let start = instant();
             load.answered(1).await;
@@ -374,7 +374,7 @@ fn connections_killed_under_load() {
 }
 
 #[test]
-fn stopped_under_load_and_going_on() {
+fn stopped_and_continued_under_load() {
     on_one_thread(async {
         let redis = Redis::started(&[]);
         let timeout = Duration::from_millis(50);

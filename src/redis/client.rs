@@ -1,7 +1,7 @@
-//! One way to speak with Redis, however many servers that is.
+//! One client for a single server, a master behind sentinels, or a cluster.
 //!
-//! What there is to know about several servers (which of them is the master, which of them has a key) is behind
-//! [`Client::command`]. With one server it is that server's pool and nothing else.
+//! [`Client::command`] hides the routing: the current master, or the master of the key's hash slot.
+//! With a single server the client is that server's pool.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
 
-/// One worker's way to Redis. Clones are the same client; when the last is dropped its connections end.
+/// One worker's Redis client. Clones are the same client; when the last is dropped its connections
+/// end.
 #[derive(Clone)]
 pub struct Client(Backend);
 
@@ -29,15 +30,15 @@ enum Backend {
 }
 
 impl Client {
-    /// Begins to connect and returns at once, whether anybody is there or not.
+    /// Starts connecting and returns at once, reachable server or not.
     ///
-    /// Has to be called on a [`LocalSet`](tokio::task::LocalSet), where the client's tasks will live.
+    /// Must be called on a [`LocalSet`](tokio::task::LocalSet), which runs the client's tasks.
     pub fn open(deployment: Deployment, registry: &Registry) -> Self {
         Self::start(deployment, None, registry)
     }
 
-    /// The same, and tracks what is read where the server can tell what changes. Where replicas answer reads nothing is
-    /// tracked.
+    /// Opens a client that also tracks the keys it reads, if the server supports tracking. Nothing
+    /// is tracked if replicas answer reads.
     pub fn open_tracking(deployment: Deployment, tracking: TrackingOptions, registry: &Registry) -> Self {
         Self::start(deployment, Some(tracking), registry)
     }
@@ -59,7 +60,7 @@ impl Client {
         })
     }
 
-    /// The reply to a command that reads one key, and what is needed to remember it.
+    /// Sends a command that reads one key. Returns the reply and the version needed to cache it.
     ///
     /// Cancel safe, as all commands are.
     pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
@@ -70,8 +71,8 @@ impl Client {
         }
     }
 
-    /// Two commands about one key, the second behind the first on the same connection: a change, and a look at what it made.
-    /// Where a cluster sends them elsewhere they follow each other.
+    /// Sends two commands about one key in a row on one connection: a change, then a read of its
+    /// result. A cluster that redirects the first gets them one after the other.
     pub async fn change_and_read(
         &self,
         change: &Command<'_>,
@@ -84,7 +85,7 @@ impl Client {
         }
     }
 
-    /// The servers at which the fleet comes together, as far as they are known.
+    /// Returns the fleet channel of every known server.
     pub fn fleet_channels(&self) -> Vec<FleetChannel> {
         let pools = match &self.0 {
             Backend::Single(pool) => vec![pool.clone()],
@@ -94,7 +95,7 @@ impl Client {
         pools.into_iter().filter_map(FleetChannel::at).collect()
     }
 
-    /// Which servers there are.
+    /// Returns the current topology epoch.
     pub fn topology_epoch(&self) -> TopologyEpoch {
         match &self.0 {
             Backend::Single(_) => TopologyEpoch(0),
@@ -103,10 +104,10 @@ impl Client {
         }
     }
 
-    /// Until what has been written in this epoch under these keys will not be lost with its master, as far as that can be
-    /// known: a replica has it, and it was the master.
+    /// Waits until the writes of this epoch under these keys survive the loss of their master, as
+    /// far as Redis can tell: a replica has them, and the server is still the master.
     ///
-    /// A connection is made for the question, so this is not for what happens often.
+    /// Dials a connection of its own, so it is not for frequent use.
     pub async fn wait_replicated(&self, epoch: TopologyEpoch, keys: &[Vec<u8>]) -> Result<(), CommandError> {
         match &self.0 {
             Backend::Single(_) => Ok(()),
@@ -115,8 +116,8 @@ impl Client {
         }
     }
 
-    /// How long it takes until everybody has noticed who the servers are now. Until then there may be somebody who trusts what
-    /// another one said, and does not come together with the others.
+    /// Returns how long other clients may still need to notice the last fail-over. Until then a
+    /// node may trust replies of the old master without receiving the fleet's messages.
     pub fn failover_grace(&self) -> Duration {
         match &self.0 {
             Backend::Single(_) => Duration::ZERO,
@@ -125,13 +126,13 @@ impl Client {
         }
     }
 
-    /// For how long no connection to the server of this key has been up; zero while one is, before the first, and where it
-    /// is not known which that is.
+    /// Returns how long the key's server has had no connection; zero while one is up, before the
+    /// first, and if the server is unknown.
     pub fn disconnected_for(&self, key: &[u8]) -> Duration {
         self.pool_of(key).map_or(Duration::ZERO, |pool| pool.disconnected_for())
     }
 
-    /// Whether what is read of this key is tracked, or will be as soon as we hear its server.
+    /// Returns whether reads of this key are tracked, or will be once the subscription is active.
     pub fn is_tracking(&self, key: &[u8]) -> bool {
         self.pool_of(key).is_some_and(|pool| pool.is_tracking())
     }
@@ -144,36 +145,39 @@ impl Client {
         }
     }
 
-    /// The value of a key, or `None` if there is none. The value is a slice of a read buffer: whoever keeps it for
-    /// longer than a request should copy it.
+    /// Returns the value of a key, if it exists. The value is a slice of a read buffer: copy it to
+    /// keep it for longer than a request.
     ///
-    /// Cancel safe, as all commands are: one that is dropped stays in line and its reply is dropped in order.
+    /// Cancel safe, as all commands are: a dropped command stays in the queue and its reply is
+    /// dropped in order.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
         let reply = self.command(&Command::Get { key }).await?;
-        // The pipeline admits a value or nothing.
+        // The pipeline admits a bulk string or nil.
         Ok(if let Reply::Bulk(value) = reply { Some(value) } else { None })
     }
 
-    /// Sets a key for `ttl`, which counts in whole milliseconds and is one at least.
+    /// Sets a key for `ttl`, in whole milliseconds and at least one.
     ///
-    /// After an error other than `NotConnected`, `Full` and `Server` the key may be set, or be set later.
+    /// After an error other than `NotConnected`, `Full` and `Server` the write may have happened,
+    /// or may still happen.
     pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }
 
-    /// Removes a key, if it is there.
+    /// Removes a key, if it exists.
     ///
-    /// After an error other than `NotConnected`, `Full` and `Server` the key may be removed, or be removed later.
+    /// After an error other than `NotConnected`, `Full` and `Server` the removal may have happened,
+    /// or may still happen.
     pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
         self.command(&Command::Unlink { key }).await.map(drop)
     }
 
-    /// Asks whether a server answers.
+    /// Sends a `PING`.
     pub async fn ping(&self) -> Result<(), CommandError> {
         self.command(&Command::Ping).await.map(drop)
     }
 
-    /// The reply to a command, of the kind that the command has, from the server whose it is.
+    /// Sends a command to the server that owns its key. Returns a reply of the command's kind.
     pub async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         match &self.0 {
             Backend::Single(pool) => pool.command(command).await,
@@ -182,7 +186,7 @@ impl Client {
         }
     }
 
-    /// Whether any connection is up.
+    /// Returns whether any connection is up.
     pub fn is_connected(&self) -> bool {
         match &self.0 {
             Backend::Single(pool) => pool.is_connected(),
@@ -191,10 +195,10 @@ impl Client {
         }
     }
 
-    /// Takes no more commands, waits until every command that somebody waits for has ended, which takes as long as
-    /// the command time-out at most, and closes the connections.
+    /// Refuses new commands, waits for the callers of the pending ones (at most the command
+    /// timeout), and closes the connections.
     ///
-    /// Cancel safe: the connections are closed in the same way when nobody waits for it.
+    /// Cancel safe: the connections close in the same way if the future is dropped.
     pub async fn close(&self) {
         match &self.0 {
             Backend::Single(pool) => pool.close().await,

@@ -1,39 +1,38 @@
-//! What goes wrong, and whose fault it is.
+//! The errors of the Redis client.
 //!
-//! A caller learns why its command has no reply ([`CommandError`]), the supervisor why a connection ended
-//! ([`DisconnectReason`]) or did not come about ([`ConnectError`]). None of them is a reason to fail a request: without
-//! Redis there is a miss.
+//! A caller gets a [`CommandError`], the supervisor a [`DisconnectReason`] or a [`ConnectError`].
+//! None of them fails a request: without Redis the lookup is a miss.
 
 use std::io;
 
 use crate::labels;
 use crate::resp::{ErrorKind, HandshakeError, ProtocolError, ReplyFailure};
 
-/// Why a command has no result.
+/// A command without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No connection is up. The command was not sent.
-    #[error("no connection to Redis is up")]
+    #[error("Redis is not connected")]
     NotConnected,
-    /// The server has served nobody for a while. The command was not sent.
-    #[error("Redis makes no progress and is not asked")]
+    /// The circuit breaker is open. The command was not sent.
+    #[error("the Redis circuit breaker is open")]
     BreakerOpen,
-    /// Every connection has as many commands under way as it may. The command was not sent.
-    #[error("every connection to Redis is full")]
+    /// Every connection has a full window. The command was not sent.
+    #[error("every Redis connection is full")]
     Full,
-    /// No reply came within the command time-out. The command may still be carried out.
+    /// No reply came within the command timeout. Redis may still execute the command.
     #[error("Redis did not reply in time")]
     Timeout,
-    /// The connection ended first. The command may have been carried out.
+    /// The connection ended first. Redis may have executed the command.
     #[error("the connection to Redis ended")]
     Closed,
-    /// The server sent a reply that belongs to no command, so none of its replies can be trusted.
-    #[error("Redis sent a reply that nobody asked for")]
+    /// Redis sent a reply that matches no command, so none of its replies can be trusted.
+    #[error("Redis sent a reply that matches no command")]
     Desynchronised,
-    /// The server sent something that is no reply.
-    #[error("Redis sent something that is no reply")]
+    /// Redis sent bytes that are no valid reply.
+    #[error("Redis sent an invalid reply")]
     Malformed,
-    /// The server refused the command. The connection is sound.
+    /// Redis refused the command. The connection is sound.
     #[error("Redis refused the command ({0})")]
     Server(ErrorKind),
 }
@@ -50,19 +49,19 @@ impl From<ReplyFailure> for CommandError {
 }
 
 labels! {
-    /// Why a connection that was up is not any more.
+    /// The reason that a connection ended.
     pub enum DisconnectReason {
-        /// The server ended it.
+        /// Redis closed it.
         Ended => "ended",
-        /// The socket failed: reset, or its peer gone.
+        /// The socket failed: reset, or its peer vanished.
         Reset => "reset",
         /// The oldest command made no progress for too long.
         Stalled => "stalled",
-        /// A reply came that belongs to no command.
+        /// A reply matched no command.
         Desynchronised => "desynchronised",
-        /// Something came that is no reply.
+        /// The server sent bytes that are no valid reply.
         Malformed => "malformed",
-        /// We closed it.
+        /// This client closed it.
         Closed => "closed",
         /// Its task panicked.
         PanicError => "panicked",
@@ -70,7 +69,7 @@ labels! {
 }
 
 impl DisconnectReason {
-    /// What this means for whoever waits for a reply.
+    /// Returns the failure of the commands that still wait.
     pub(super) fn failure(self) -> ReplyFailure {
         match self {
             Self::Ended | Self::Reset | Self::Stalled | Self::Closed | Self::PanicError => {
@@ -82,34 +81,34 @@ impl DisconnectReason {
     }
 }
 
-/// Why a connection did not come about.
+/// An attempt to connect that failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// Not resolved, refused, or no way there.
+    /// The name did not resolve, or the server refused or was unreachable.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
-    /// We cannot speak TLS.
-    #[error("TLS cannot be set up: {0}")]
+    /// TLS could not be set up.
+    #[error("cannot set up TLS: {0}")]
     NoTls(String),
-    /// There is a file with a password, and no password in it.
-    #[error("the password's file cannot be read: {0}")]
+    /// The password file could not be read.
+    #[error("cannot read the password file: {0}")]
     Password(io::Error),
-    /// The host's name cannot stand in a certificate.
-    #[error("no certificate can be for this host name")]
+    /// The host's name is not valid in a certificate.
+    #[error("the host name is not valid in a certificate")]
     Name,
-    /// The other side does not speak TLS, or its certificate is not to be trusted.
+    /// The server does not speak TLS, or its certificate is not trusted.
     #[error("TLS failed: {0}")]
     Tls(io::Error),
-    /// It took longer than the connect time-out.
-    #[error("no answer within the connect time-out")]
+    /// The attempt exceeded the connect timeout.
+    #[error("connect timeout exceeded")]
     Timeout,
     /// The socket failed during the handshake.
-    #[error("the connection broke in the handshake: {0}")]
+    #[error("the connection failed during the handshake: {0}")]
     Broken(io::Error),
-    /// What came during the handshake was no reply.
+    /// The server sent an invalid reply during the handshake.
     #[error("the server does not speak the Redis protocol (bad {0})")]
     Malformed(ProtocolError),
-    /// The server does not let us in.
+    /// The server refused the login.
     #[error(transparent)]
     Refused(#[from] HandshakeError),
 }

@@ -1,17 +1,20 @@
-//! The sockets of [`resp`](crate::resp): dial, connection, pool, supervision. Knows no HTTP.
+//! The Redis client: connections, pools, sentinels and clusters over the protocol of
+//! [`resp`](crate::resp). Knows no HTTP.
 //!
 //! ```text
-//! RedisPool ── Lanes ── Seat 0 ─► Link ◄─ Connection ─► socket      a seat has a link while its connection is up
-//!   │              Seat 1 ─► Link ◄─ Connection ─► socket
-//!   │              Seat 2 ─► –       (supervise: dialling, or resting before it dials again)
-//!   └─ Server: what all seats know about the other side
+//! RedisPool ── Lanes ── slot 0 ─► Link ◄─ Connection ─► socket  a slot has a link while connected
+//!   │                   slot 1 ─► Link ◄─ Connection ─► socket
+//!   │                   slot 2 ─► –       (its supervisor dials, or backs off)
+//!   └─ Server: the state that all slots of one server share
 //! ```
 //!
-//! A caller submits to a link and waits in a slot of its pipeline; the connection, a task on the same thread,
-//! writes what was submitted, reads, and wakes the callers. Everything of a pool belongs to one thread and is
-//! shared by `Rc`, without a lock; only the table of [`TrackingTable`] and the [`StatsBoard`] are the whole process's. What always
-//! holds: every wait ends by the command time-out, every queue has a bound, and a reply goes to its own caller or to
-//! nobody.
+//! A caller submits a command to a link and waits in a reply slot of its pipeline. The connection,
+//! a task on the same thread, writes the submitted commands, reads replies and wakes the callers. A
+//! pool belongs to one thread and is shared by `Rc`, without a lock; only the [`TrackingTable`] and
+//! the [`StatsBoard`] are shared by all workers.
+//!
+//! **Always:** every wait ends by the command timeout, every queue has a bound, and a reply is
+//! delivered to its own caller or dropped.
 
 mod client;
 mod cluster;

@@ -1,4 +1,4 @@
-//! What the pool can be told.
+//! The options of the Redis client.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,53 +11,53 @@ use crate::resp::{Access, Credentials};
 use crate::time::instant;
 use crate::{labels, tls};
 
-/// The servers that hold the cache, as one worker knows them.
+/// The servers that hold the cache, for one worker.
 #[derive(Clone, Debug)]
 pub struct Deployment {
-    /// How they hang together.
+    /// Single server, sentinels or cluster.
     pub topology: Topology,
-    /// What each server's pool is told. The address is that of the one server, and the connections are for all
-    /// servers together.
+    /// The options of each server's pool. The address is that of the single server; the number of
+    /// connections is the total over all servers.
     pub server: Options,
 }
 
-/// How the servers hang together.
+/// The kind of deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// There is one.
+    /// One server.
     Single,
     /// One master at a time, which sentinels watch.
     Sentinel(Sentinels),
-    /// Many masters, each with a part of the keys.
+    /// Several masters, each with a part of the hash slots.
     Cluster(ClusterSeeds),
 }
 
-/// The sentinels, and whom they watch.
+/// The sentinels and the master that they watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentinels {
-    /// Where they are. They are spoken to as the servers are, in TLS or not.
+    /// Their endpoints. TLS is used for them if it is used for the servers.
     pub seeds: Vec<Endpoint>,
     /// The master's name.
     pub master: String,
-    /// What the sentinels themselves ask for.
+    /// The credentials for the sentinels themselves.
     pub credentials: Option<Credentials>,
 }
 
-/// Some servers of a cluster.
+/// The seed nodes of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSeeds {
-    /// Who is asked for all the others.
+    /// The nodes to read the first slot map from.
     pub seeds: Vec<Endpoint>,
-    /// Who answers reads.
+    /// The nodes that answer reads.
     pub readers: Readers,
 }
 
 labels! {
-    /// Who answers reads in a cluster.
+    /// The nodes of a cluster that answer reads.
     pub enum Readers {
-        /// Whoever writes.
+        /// The masters.
         Masters => "masters",
-        /// Replicas, which may be behind, and masters where no replica is up.
+        /// The replicas, which may lag, and the masters if no replica is up.
         Replicas => "replicas",
     }
 }
@@ -65,35 +65,36 @@ labels! {
 /// One worker's share of the connections to one Redis server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the server is.
+    /// The server's address.
     pub address: Address,
-    /// For addresses that ask for TLS.
+    /// TLS settings, for addresses that use TLS.
     pub tls: tls::Options,
-    /// User and password, if the server asks for them.
+    /// User and password, if the server requires them.
     pub credentials: Option<Credentials>,
-    /// Where the password is, in place of `credentials`.
+    /// The file with the password, instead of `credentials`.
     pub password_file: Option<PasswordFile>,
-    /// The database to `SELECT`; 0 is where a connection starts.
+    /// The database to `SELECT`; a connection starts in 0.
     pub database: u32,
-    /// What the connections are for.
+    /// Read-write, or read-only for a replica.
     pub access: Access,
-    /// Connections of this pool.
+    /// The number of connections of this pool.
     pub connections: usize,
-    /// The most bytes of a value that will be set; a larger one is refused as if there were no room.
+    /// The largest value that is written; a larger one is refused with `Full`.
     pub value_bytes_max: usize,
-    /// From a command's submission to its reply; the most that a caller waits. A read waits less where the server's
-    /// pace allows it.
+    /// The longest wait from a command's submission to its reply. A read waits less if the server's
+    /// recent latency allows it.
     pub command_timeout: Duration,
-    /// The part of the reads, from 0 to 1, that may be sent again on another connection when their reply is late.
+    /// The share of the reads, from 0 to 1, that may be hedged on another connection when their
+    /// reply is late.
     pub hedge_share: f64,
-    /// Where this pool's connections are shown, with those of the process' other pools.
+    /// The statistics of all Redis connections of the process.
     pub board: StatsBoard,
-    /// From dialling to the end of the handshake, for each attempt.
+    /// The limit from dialling to the end of the handshake, for each attempt.
     pub connect_timeout: Duration,
 }
 
 impl Options {
-    /// A server of which nothing is said but where it is: no login, and the bounds that the settings have by default.
+    /// Options with this address, without a login, and with the settings' defaults.
     pub fn at(address: Address) -> Self {
         Self {
             address,
@@ -112,30 +113,30 @@ impl Options {
     }
 }
 
-/// A password that is read anew for each connection.
+/// A password file, read again for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordFile {
-    /// Whose it is; [`Credentials::DEFAULT_USER`] if nobody said.
+    /// The user; [`Credentials::DEFAULT_USER`] by default.
     pub user: String,
-    /// Its first line is the password.
+    /// The file whose first line is the password.
     pub path: PathBuf,
 }
 
-/// Where a Redis server is.
+/// The address of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// `redis://`
     Tcp {
-        /// A name or an address.
+        /// A name or an IP address.
         host: String,
-        /// 6379 unless said otherwise.
+        /// 6379 by default.
         port: u16,
     },
     /// `rediss://`: TLS.
     Tls {
-        /// A name or an address; the certificate must be for it.
+        /// A name or an IP address, which the certificate must cover.
         host: String,
-        /// 6379 unless said otherwise.
+        /// 6379 by default.
         port: u16,
     },
     /// `unix://`
@@ -143,7 +144,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// Of another server, which is spoken to as this one is. Servers on a unix socket have no others.
+    /// Returns the address of another server, with TLS if this one uses TLS. A server on a unix
+    /// socket has no others.
     pub(super) fn elsewhere(&self, endpoint: &Endpoint) -> Self {
         let Endpoint { host, port } = endpoint.clone();
         match self.encryption() {
@@ -152,7 +154,7 @@ impl Address {
         }
     }
 
-    /// Whether it asks for TLS.
+    /// Returns whether the address uses TLS.
     pub(super) fn encryption(&self) -> Encryption {
         match self {
             Self::Tcp { .. } | Self::Unix(_) => Encryption::Plain,

@@ -1,4 +1,4 @@
-//! A command on its way to a connection: which kind it may take, until when, and how far back in the line.
+//! A command to be submitted to a connection: its lane, its deadline, and how deep it may queue.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::limits::REDIS_BULK_BYTES_MIN;
 use crate::resp::Command;
 
 labels! {
-    /// What a connection is there for.
+    /// The kind of traffic that a connection carries.
     pub enum Lane {
         /// Every small command.
         Reads => "reads",
@@ -22,33 +22,34 @@ impl Lane {
     }
 }
 
-/// A command on its way to a connection.
+/// A command to be submitted to a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Submission<'a> {
     pub(super) command: &'a Command<'a>,
-    /// Now.
+    /// The time of submission.
     pub(super) submitted: Instant,
-    /// When its caller stops waiting, whatever happens.
+    /// The time at which its caller stops waiting.
     pub(super) due: Instant,
 }
 
 impl<'a> Submission<'a> {
-    /// For a command that may take so long.
+    /// Creates the submission of a command with this timeout.
     pub(super) fn of(command: &'a Command<'a>, now: Instant, ceiling: Duration) -> Self {
         Self { command, submitted: now, due: now + ceiling }
     }
 }
 
-/// How many commands a connection may have under way to take another one.
+/// The queue length up to which a connection takes another command.
 #[derive(Clone, Copy)]
 pub(super) struct QueueDepth {
-    /// Less than so many.
+    /// The limit, exclusive, of a connection that responds.
     pub(super) responsive: usize,
-    /// The same for a connection that is silent: it has missed a time limit, and has brought nothing since.
+    /// The limit, exclusive, of a silent connection: one that missed a deadline and has received
+    /// nothing since.
     pub(super) unresponsive: usize,
 }
 
 impl QueueDepth {
-    /// As many as there is room for.
+    /// Up to the whole window.
     pub(super) const ANY: Self = Self { responsive: usize::MAX, unresponsive: usize::MAX };
 }

@@ -1,5 +1,5 @@
-//! A pool against a server that follows a script: each test is a dialogue, and none sleeps to let something
-//! happen.
+//! A pool against a scripted server: each test is a dialogue, and none sleeps until something has
+//! happened.
 
 mod model;
 mod pacing;
@@ -29,14 +29,14 @@ use crate::resp::ErrorKind;
 use crate::telemetry::Registry;
 use crate::time::instant;
 
-/// A command time-out that tests which wait for it can bear.
+/// A command timeout short enough for tests that wait for it.
 const SHORT: Duration = Duration::from_millis(40);
-/// How much later than its time something may come on a busy test machine. Exact times are tested in `pacing`.
+/// The tolerance of a busy test machine. `pacing` tests exact times.
 const LATE: Duration = Duration::from_secs(2);
 
 type Got = Result<Option<Bytes>, CommandError>;
 
-/// A caller that waits on its own.
+/// A caller in a task of its own.
 fn get(pool: &RedisPool, key: &str) -> JoinHandle<Got> {
     let (pool, key) = (pool.clone(), key.to_owned());
     spawn_local(async move { pool.get(key.as_bytes()).await })
@@ -134,7 +134,7 @@ fn login_in_resp3_and_in_resp2() {
 }
 
 #[test]
-fn a_refused_login_is_tried_again() {
+fn a_refused_login_is_retried() {
     on_one_thread(async {
         let place = SocketPath::new();
         let server = place.listen();
@@ -156,7 +156,7 @@ fn a_refused_login_is_tried_again() {
 }
 
 #[test]
-fn an_error_reply_is_the_callers_and_the_connection_stays() {
+fn an_error_reply_fails_its_caller_and_keeps_the_connection() {
     on_one_thread(async {
         let place = SocketPath::new();
         let mut fleet = ConnectedPool::of(&place, 1).await;
@@ -175,7 +175,7 @@ fn an_error_reply_is_the_callers_and_the_connection_stays() {
             client.says(reply).await;
             assert_eq!(caller.await.unwrap(), Err(CommandError::Server(kind)));
             if [ErrorKind::Loading, ErrorKind::Busy].contains(&kind) {
-                // Said to all, and until a probe is answered.
+                // The refusal applies to all commands, until a probe succeeds.
                 assert_eq!(pool.get(b"a").await, Err(CommandError::BreakerOpen));
                 client.hears("PING").await;
                 client.says(reply).await;
@@ -189,14 +189,14 @@ fn an_error_reply_is_the_callers_and_the_connection_stays() {
 }
 
 #[test]
-fn what_is_no_reply_ends_the_connection_for_all() {
+fn an_invalid_reply_ends_the_connection_for_all_callers() {
     for (wire, failure) in [
         ("HTTP/1.1 400 Bad Request\r\n", CommandError::Malformed),
         ("$9223372036854775808\r\n", CommandError::Malformed),
         (&*"*1\r\n".repeat(10_000), CommandError::Malformed),
         ("$5\r\nhel", CommandError::Closed),
         ("", CommandError::Closed),
-        // Of another kind than a GET has.
+        // Another kind than the reply to a GET.
         ("+OK\r\n", CommandError::Desynchronised),
     ] {
         on_one_thread(async {
@@ -220,7 +220,7 @@ fn what_is_no_reply_ends_the_connection_for_all() {
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_ends_the_connection() {
+fn a_surplus_reply_ends_the_connection() {
     on_one_thread(async {
         let place = SocketPath::new();
         let (pool, server, mut client) = pair(&place, place.options()).await;
@@ -229,7 +229,7 @@ fn a_reply_that_nobody_asked_for_ends_the_connection() {
         let client = server.greet().await;
         until(|| pool.is_connected()).await;
 
-        // Behind the last reply of the greeting.
+        // Behind the last reply of the handshake.
         drop(client);
         let mut client = server.accept().await;
         client.hears("HELLO 3").await;
@@ -240,7 +240,7 @@ fn a_reply_that_nobody_asked_for_ends_the_connection() {
         let mut client = server.greet().await;
         until(|| pool.is_connected()).await;
 
-        // Behind a reply that somebody did ask for.
+        // Behind a reply that matches a command.
         let caller = get(&pool, "a");
         client.hears("GET a").await;
         client.says("$1\r\n1\r\n$1\r\n2\r\n").await;
@@ -249,7 +249,7 @@ fn a_reply_that_nobody_asked_for_ends_the_connection() {
         let mut client = server.greet().await;
         until(|| pool.is_connected()).await;
 
-        // News are no reply.
+        // A push is no reply.
         client.says(">2\r\n+invalidate\r\n*1\r\n$1\r\na\r\n").await;
         let caller = get(&pool, "a");
         client.hears("GET a").await;
@@ -259,7 +259,7 @@ fn a_reply_that_nobody_asked_for_ends_the_connection() {
 }
 
 #[test]
-fn a_late_reply_goes_to_nobody() {
+fn a_late_reply_is_dropped() {
     on_one_thread(async {
         let place = SocketPath::new();
         let (pool, _server, mut client) =
@@ -274,7 +274,7 @@ fn a_late_reply_goes_to_nobody() {
 }
 
 #[test]
-fn a_caller_that_goes_away_leaves_its_place() {
+fn an_abandoned_command_stays_in_the_queue() {
     on_one_thread(async {
         let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
@@ -302,7 +302,7 @@ fn a_stalled_server_costs_each_caller_its_time_limit_and_then_nothing() {
         let took = start.elapsed();
         assert!(took >= SHORT && took < SHORT + LATE, "{took:?}");
 
-        // Given up, and still in line.
+        // Abandoned, and still queued.
         let start = instant();
         assert_eq!(pool.get(b"a").await, Err(CommandError::BreakerOpen));
         assert!(start.elapsed() < LATE);
@@ -316,7 +316,7 @@ fn a_stalled_server_costs_each_caller_its_time_limit_and_then_nothing() {
     });
 }
 
-/// A pool of some connections, and the other side of each in the order of the seats.
+/// A pool, and the server's end of each connection in the order of the slots.
 struct ConnectedPool {
     pool: RedisPool,
     registry: Registry,
@@ -325,7 +325,7 @@ struct ConnectedPool {
 }
 
 impl ConnectedPool {
-    /// All of them up.
+    /// Waits until all connections are up.
     async fn of(place: &SocketPath, connections: usize) -> Self {
         let (server, registry) = (place.listen(), Registry::new());
         let pool = RedisPool::open(Options { connections, ..place.options() }, &registry);
@@ -358,11 +358,11 @@ fn the_first_connection_is_filled_before_the_next() {
         }
         first.says("$1\r\n1\r\n".repeat(REDIS_WINDOW_COMMANDS + 1)).await;
         // They were dialled at the same time.
-        let (heard, second) = tokio::select! {
-            heard = some.command() => (heard, some),
-            heard = other.command() => (heard, other),
+        let (command, second) = tokio::select! {
+            command = some.command() => (command, some),
+            command = other.command() => (command, other),
         };
-        assert_eq!(heard, "GET a");
+        assert_eq!(command, "GET a");
         for _ in 1..REDIS_WINDOW_COMMANDS {
             second.hears("GET a").await;
         }
@@ -374,7 +374,7 @@ fn the_first_connection_is_filled_before_the_next() {
 }
 
 #[test]
-fn large_writes_stand_in_no_reads_way() {
+fn large_writes_do_not_delay_reads() {
     on_one_thread(async {
         let place = SocketPath::new();
         let mut fleet = ConnectedPool::of(&place, 2).await;
@@ -388,7 +388,7 @@ fn large_writes_stand_in_no_reads_way() {
         reads.hears("SET b {} PX 1000").await;
         assert!(bulk.command().await.starts_with("SET a vvv"));
 
-        // No more than its window of them at a time, and no read is the worse for it.
+        // No more than its window of them at a time, and reads do not suffer.
         let larger = Bytes::from(vec![b'v'; place.options().value_bytes_max]);
         let (second, third) = (set("c", &larger), set("d", &larger));
         let read = get(&fleet.pool, "e");
@@ -401,7 +401,7 @@ fn large_writes_stand_in_no_reads_way() {
         bulk.says("+OK\r\n+OK\r\n").await;
         assert_eq!((written.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
 
-        // Without their connection they take the other one.
+        // Without their connection they use the other one.
         fleet.clients.pop();
         fleet.until_up(1).await;
         let (pool, value) = (fleet.pool.clone(), large.clone());
@@ -413,7 +413,7 @@ fn large_writes_stand_in_no_reads_way() {
 }
 
 #[test]
-fn a_server_that_comes_later_is_used_as_soon_as_it_comes() {
+fn a_server_that_starts_later_is_used_at_once() {
     on_one_thread(async {
         let place = SocketPath::new();
         let pool = open(Options { connections: 3, ..place.options() });
@@ -430,7 +430,7 @@ fn a_server_that_comes_later_is_used_as_soon_as_it_comes() {
 }
 
 #[test]
-fn a_server_that_is_away_is_asked_by_one_and_ever_less_often() {
+fn an_unreachable_server_is_dialled_by_one_slot_with_back_off() {
     on_one_thread(async {
         let place = SocketPath::new();
         let server = place.listen();
@@ -439,7 +439,7 @@ fn a_server_that_is_away_is_asked_by_one_and_ever_less_often() {
         for _ in 0..5 {
             drop(server.accept().await);
         }
-        // Four rests, each of half its longest at least: (1 + 2 + 4 + 8) / 2.
+        // Four back-offs, each at least half of its maximum: (1 + 2 + 4 + 8) / 2.
         let took = start.elapsed();
         assert!(took >= REDIS_BACKOFF_MIN * 15 / 2, "{took:?}");
         assert!(!pool.is_connected());
@@ -447,7 +447,7 @@ fn a_server_that_is_away_is_asked_by_one_and_ever_less_often() {
 }
 
 #[test]
-fn both_sides_may_be_full_at_once() {
+fn both_send_buffers_may_be_full_at_once() {
     on_one_thread(async {
         let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
@@ -456,7 +456,7 @@ fn both_sides_may_be_full_at_once() {
         client.hears("GET a").await;
         let (pool, written) = (pool.clone(), large.clone());
         let second = spawn_local(async move { pool.set(b"b", written, Duration::from_secs(1)).await });
-        // The server does not read on until its own large reply is out.
+        // The server reads on only after its own large reply is written.
         client.says(format!("${}\r\n", large.len())).await;
         client.says(&large).await;
         client.says("\r\n").await;
@@ -468,7 +468,7 @@ fn both_sides_may_be_full_at_once() {
 }
 
 #[test]
-fn close_waits_for_whom_it_has_to() {
+fn close_waits_for_pending_callers() {
     on_one_thread(async {
         let place = SocketPath::new();
         let (pool, _server, mut client) = pair(&place, place.options()).await;
@@ -499,7 +499,7 @@ fn close_waits_no_longer_than_the_callers() {
         assert_eq!(got, Err(CommandError::Timeout));
         assert!(start.elapsed() < SHORT + LATE);
 
-        // Nor for a server that is away, or says nothing.
+        // Nor for a server that is down or silent.
         let pool = open(SocketPath::new().options());
         pool.close().await;
         let server = place.listen();
@@ -522,7 +522,7 @@ fn a_pool_that_is_dropped_ends_its_connections() {
 }
 
 #[test]
-fn what_happened_is_counted() {
+fn events_are_counted() {
     on_one_thread(async {
         let place = SocketPath::new();
         let server = place.listen();

@@ -1,5 +1,4 @@
-//! What following several servers has in common, whichever way they hang together: when it is asked anew who they are,
-//! and what an operator learns of it.
+//! Topology refresh, for sentinels and clusters alike: its trigger, its epoch and its metrics.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -18,18 +17,18 @@ use crate::telemetry::{Counter, Counters, Registry};
 use crate::time::instant;
 
 labels! {
-    /// What came of asking who the servers are.
+    /// The result of a topology refresh.
     pub(super) enum RefreshResult {
-        /// They are who they were.
+        /// The servers are the same.
         Unchanged => "unchanged",
-        /// They are others.
+        /// The servers are different.
         Changed => "changed",
-        /// Nobody could tell.
+        /// No sentinel or node answered.
         Failed => "failed",
     }
 }
 
-/// What is counted.
+/// The metrics of topology refreshes.
 #[derive(Clone)]
 pub(super) struct TopologyMetrics {
     inquiries: Counters<RefreshResult>,
@@ -42,17 +41,17 @@ impl TopologyMetrics {
         Self {
             inquiries: registry.counters(
                 "cachewarp_redis_topology_inquiries",
-                "Questions to sentinels or a cluster for who the servers are, by result.",
+                "Topology refreshes from sentinels or the cluster, by result.",
                 "result",
             ),
             redirects: registry.counters(
                 "cachewarp_redis_redirects",
-                "Commands that a server of a cluster sent on to another one.",
+                "Commands that a cluster server redirected.",
                 "kind",
             ),
             refusals: registry.counter(
                 "cachewarp_redis_unrouted",
-                "Commands that no server was known for: a miss, and not sent.",
+                "Commands not sent because no server was known; each is a miss.",
             ),
         }
     }
@@ -61,19 +60,19 @@ impl TopologyMetrics {
         self.redirects.inc(way);
     }
 
-    /// Nobody is known for a command.
+    /// Counts a command for which no server is known.
     pub(super) fn unrouted(&self) -> CommandError {
         self.refusals.inc();
         CommandError::NotConnected
     }
 }
 
-/// Whether what is known of the servers is still to be believed.
+/// Decides when the topology is read again.
 pub(super) struct RefreshTrigger {
     fired: Notify,
-    /// When it was last asked who they are.
+    /// The time of the last refresh.
     asked: Cell<Option<Instant>>,
-    /// Whether the log was is_logged that nobody can tell.
+    /// Whether the log has the current failure.
     is_logged: Cell<bool>,
     pub(super) metrics: TopologyMetrics,
 }
@@ -83,12 +82,13 @@ impl RefreshTrigger {
         Self { fired: Notify::new(), asked: Cell::new(None), is_logged: Cell::new(false), metrics }
     }
 
-    /// Has it be asked anew, soon. However many ask for it, it is asked once.
+    /// Requests a refresh soon. Any number of requests cause one refresh.
     pub(super) fn fire(&self) {
         self.fired.notify_one();
     }
 
-    /// The same, if the end of a command gives reason for it: the server is away, or is not who it was.
+    /// Requests a refresh if this error hints at a topology change: the server is unreachable, or
+    /// no longer the master.
     pub(super) fn fire_on(&self, why: CommandError) {
         match why {
             CommandError::NotConnected | CommandError::BreakerOpen | CommandError::Closed => self.fire(),
@@ -111,8 +111,8 @@ impl RefreshTrigger {
         }
     }
 
-    /// Until it is to be asked anew: at once for the first time; then when somebody doubts, but not more often than is
-    /// good for whoever is asked; or when it has not been asked for long.
+    /// Waits for the next refresh: at once the first time, later after a request, no more often
+    /// than the minimum interval, and at the latest after the maximum interval.
     pub(super) async fn due(&self) {
         if let Some(asked) = self.asked.get() {
             tokio::select! {
@@ -124,30 +124,30 @@ impl RefreshTrigger {
         self.asked.set(Some(instant()));
     }
 
-    /// It was found out.
+    /// Records a successful refresh.
     pub(super) fn succeeded(&self, inquiry: RefreshResult) {
         self.metrics.inquiries.inc(inquiry);
         self.is_logged.set(false);
     }
 
-    /// It was not found out, and will be asked again. One line when it begins: each of those who are asked has its own
-    /// reason not to know.
+    /// Records a failed refresh and requests another. Logs one warning when failures begin, since
+    /// every node fails for a reason of its own.
     pub(super) fn failed(&self, why: &impl Display) {
         self.metrics.inquiries.inc(RefreshResult::Failed);
         if self.is_logged.replace(true) {
-            tracing::debug!(%why, "still cannot find out who serves Redis");
+            tracing::debug!(%why, "Redis topology refresh failed again");
         } else {
-            tracing::warn!(%why, "cannot find out who serves Redis; going on with what is known");
+            tracing::warn!(%why, "Redis topology refresh failed; keeping the known servers");
         }
         self.fire();
     }
 }
 
-/// Which servers there were: others are another era.
+/// The version of the topology; every change of masters makes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopologyEpoch(pub(super) u64);
 
-/// Waits for all, which are asked at the same time.
+/// Polls all futures concurrently and returns their results.
 ///
 /// Cancel safe if each of them is.
 pub(super) async fn at_once<T>(questions: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
@@ -167,14 +167,16 @@ pub(super) async fn at_once<T>(questions: impl Iterator<Item = impl Future<Outpu
     answers
 }
 
-/// How long it takes until everybody else has noticed a change that was noticed here at this moment.
+/// Returns how long other clients may still need to notice a change that this one noticed at
+/// `changed`.
 pub(super) fn failover_grace(changed: Option<Instant>) -> Duration {
     changed.map_or(Duration::ZERO, |changed| {
         REDIS_CHANGE_SETTLES.saturating_sub(instant().saturating_duration_since(changed))
     })
 }
 
-/// Between the half of it and all of it, so that a fleet does not ask in step.
+/// Draws a duration between half of `longest` and all of it, so that a fleet does not refresh in
+/// step.
 fn jittered(longest: Duration) -> Duration {
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
@@ -191,7 +193,7 @@ mod tests {
     /// Timers count in whole milliseconds.
     const SLACK: Duration = Duration::from_millis(20);
 
-    /// On a clock that jumps to the next thing that is due.
+    /// Runs on a paused clock, which jumps to the next timer.
     fn on_a_paused_clock(work: impl Future<Output = ()>) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_doubts_is_a_question_now_and_then() {
+    fn many_requests_cause_few_refreshes() {
         on_a_paused_clock(async {
             let trigger = Rc::new(RefreshTrigger::new(TopologyMetrics::new(&Registry::new())));
             let begun = Instant::now();
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_doubt_it_is_asked_now_and_then() {
+    fn without_requests_refreshes_are_rare() {
         on_a_paused_clock(async {
             let trigger = RefreshTrigger::new(TopologyMetrics::new(&Registry::new()));
             let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What we say, and what is to be known of it before it is said.
+//! The commands that CacheWarp sends, and the properties that routing and matching need.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub enum Command<'a> {
     Set {
         /// Any bytes.
         key: &'a [u8],
-        /// Any bytes; kept, not copied, where it is large.
+        /// Any bytes; shared, not copied, if large.
         value: &'a Bytes,
         /// Rounded down to milliseconds, and up to one: a server refuses zero.
         ttl: Duration,
     },
-    /// `SET key value NX PX milliseconds`: only where there is nothing.
+    /// `SET key value NX PX milliseconds`: only if the key does not exist.
     SetNew {
         /// Any bytes.
         key: &'a [u8],
@@ -38,16 +38,16 @@ pub enum Command<'a> {
     Head {
         /// Any bytes.
         key: &'a [u8],
-        /// How many bytes from the beginning of the value; at least one.
+        /// The length of the prefix to read; at least one.
         bytes: u32,
     },
     /// `EVALSHA script 1 key argument…`, or `EVAL`.
     Script {
-        /// By its text or its digest.
+        /// The script, by its text or its digest.
         script: ScriptName<'a>,
-        /// The one key that it touches.
+        /// The only key that it accesses.
         key: &'a [u8],
-        /// Any bytes each; kept, not copied, where they are large.
+        /// Any bytes each; shared, not copied, if large.
         arguments: &'a [Bytes],
     },
     /// `PUBLISH channel message`
@@ -57,7 +57,8 @@ pub enum Command<'a> {
         /// Any bytes.
         message: &'a [u8],
     },
-    /// `SUBSCRIBE channel…`. In RESP3 it is answered by news and not by a reply: only for a connection's beginning.
+    /// `SUBSCRIBE channel…`. RESP3 answers it with a push and not with a reply: only for the start
+    /// of a connection.
     Subscribe {
         /// Any bytes each.
         channels: &'a [Bytes],
@@ -73,12 +74,12 @@ pub enum Command<'a> {
     Ping,
     /// `HELLO 3 [AUTH user password]`
     Hello {
-        /// Sent if the server may ask for them.
+        /// Sent if the server may require them.
         credentials: Option<&'a Credentials>,
     },
     /// `AUTH [user] password`, for servers without `HELLO`.
     Auth {
-        /// The user `default` is not named: servers that know no `HELLO` may know no users.
+        /// The user `default` is not named: servers without `HELLO` may have no users.
         credentials: &'a Credentials,
     },
     /// `CLIENT SETNAME name`
@@ -91,9 +92,9 @@ pub enum Command<'a> {
         /// From 0.
         database: u32,
     },
-    /// `READONLY`: this connection's reads may be answered by a replica.
+    /// `READONLY`: a replica may answer this connection's reads.
     ReadOnly,
-    /// `ASKING`: the next command may be about a slot that is on its way here.
+    /// `ASKING`: the next command may access a slot that is migrating to this server.
     Asking,
     /// `CLUSTER SHARDS`
     ClusterShards,
@@ -103,31 +104,31 @@ pub enum Command<'a> {
     ClusterMyId,
     /// `ROLE`
     Role,
-    /// `WAIT replicas milliseconds`. The connection answers nothing else meanwhile.
+    /// `WAIT replicas milliseconds`. It blocks the connection.
     Wait {
-        /// How many are to have what was written.
+        /// The number of replicas that must acknowledge the writes.
         replicas: u32,
-        /// For how long at most.
+        /// The longest wait.
         timeout: Duration,
     },
     /// `SENTINEL GET-MASTER-ADDR-BY-NAME name`
     MasterAddress {
-        /// Under which the sentinels watch the master.
+        /// The master's name at the sentinels.
         name: &'a str,
     },
 }
 
-/// How a script is called.
+/// The name of a script.
 #[derive(Clone, Copy, Debug)]
 pub enum ScriptName<'a> {
-    /// By the hexadecimal SHA-1 of its text: the server must have seen it.
+    /// The hexadecimal SHA-1 of its text; the server must have cached it.
     Digest(&'a str),
-    /// By its text.
+    /// The text itself.
     Text(&'a str),
 }
 
 impl Command<'_> {
-    /// The command's first word.
+    /// Returns the command's first word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Get { .. } => "GET",
@@ -153,7 +154,7 @@ impl Command<'_> {
         }
     }
 
-    /// The key that it is about, by which a cluster finds the server that has it. No command has two.
+    /// Returns the key that routes the command in a cluster. No command has two.
     pub fn key(&self) -> Option<&[u8]> {
         match self {
             Self::Get { key }
@@ -181,12 +182,12 @@ impl Command<'_> {
         }
     }
 
-    /// Whether a request waits for the reply. A write that a request begins goes on beside it.
+    /// Returns whether a request waits for the reply. Writes run beside the request.
     pub fn urgency(&self) -> Urgency {
         if matches!(self, Self::Get { .. }) { Urgency::Interactive } else { Urgency::Background }
     }
 
-    /// What a server answers, if it does not refuse.
+    /// Returns the kind of its reply, unless the server refuses it.
     pub fn expected(&self) -> ExpectedReply {
         match self {
             Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId => ExpectedReply::Value,

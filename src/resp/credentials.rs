@@ -1,17 +1,17 @@
-//! Who a connection says that it is.
+//! The credentials of a connection.
 
 use crate::secret::Secret;
 
-/// What `AUTH` sends.
+/// The arguments of `AUTH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// An ACL user; [`Credentials::DEFAULT_USER`] if the URL names none.
     pub user: String,
-    /// Its password.
+    /// The user's password.
     pub password: Secret,
 }
 
 impl Credentials {
-    /// Who a connection is as long as it says nothing else.
+    /// The user of a connection without a login.
     pub const DEFAULT_USER: &'static str = "default";
 }

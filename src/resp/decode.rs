@@ -1,12 +1,12 @@
-//! Bytes become frames. The only file that names redis-protocol.
+//! Decodes bytes into frames. The only file that names redis-protocol.
 //!
-//! redis-protocol decodes recursively without a limit of depth, underflows on a verbatim string of less than
-//! four bytes, takes any two bytes for the end of a value, and parses what it has of an aggregate again at
-//! each read. So [`FrameScan`] walks ahead of it: it finds the end of the frame and holds the bounds, and
-//! redis-protocol sees only frames that are whole and checked, once. Two kinds of frame it does not see at
-//! all, because the walk already knows everything about them: values, the answer to every GET, which leave as
-//! a slice of the buffer; and errors, whose text redis-protocol wants to be UTF-8, while a server quotes
-//! whatever it was sent.
+//! redis-protocol decodes recursively without a limit of depth, underflows on a verbatim string of
+//! less than four bytes, accepts any two bytes as the end of a value, and parses an incomplete
+//! aggregate again at each read. So [`FrameScan`] runs ahead of it: it finds the end of the frame
+//! and enforces the limits, and redis-protocol sees only complete and checked frames, once. Two
+//! kinds of frame bypass it, because the scan knows everything about them: values, the reply to
+//! every GET, which become a slice of the buffer; and errors, whose text redis-protocol requires to
+//! be UTF-8, while a server quotes arbitrary bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::{resp2, resp3};
@@ -22,10 +22,10 @@ pub(super) struct ReplyDecoder {
 }
 
 impl ReplyDecoder {
-    /// The next frame, taken off `buffer`, if it is there as a whole. After an error the stream has no
-    /// meaning any more.
+    /// Takes the next frame off `buffer`, if it is complete. After an error the rest of the stream
+    /// is meaningless.
     ///
-    /// Between calls bytes may be added to `buffer`, and none may be taken from it.
+    /// Between calls bytes may be added to `buffer`, and none may be removed.
     pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         while let Some(ScannedFrame { shape, end }) = self.scan.go_on(buffer)? {
             self.scan = FrameScan::default();
@@ -55,13 +55,13 @@ impl ReplyDecoder {
         Ok(None)
     }
 
-    /// How many bytes more the present frame needs at least; zero between frames.
+    /// Returns how many bytes the current frame needs at least; zero between frames.
     pub(super) fn missing(&self) -> usize {
         self.scan.missing()
     }
 }
 
-/// Takes `end` bytes off the buffer and keeps those from `from` to `to`, without a copy.
+/// Takes `end` bytes off the buffer and returns those from `from` to `to`, without a copy.
 fn slice(buffer: &mut BytesMut, from: usize, to: usize, end: usize) -> Bytes {
     buffer.advance(from);
     let kept = buffer.split_to(to - from).freeze();
@@ -69,7 +69,7 @@ fn slice(buffer: &mut BytesMut, from: usize, to: usize, end: usize) -> Bytes {
     kept
 }
 
-/// What redis-protocol makes of a frame that the walk has found whole.
+/// Returns the frame that redis-protocol decoded from checked bytes.
 fn whole<F, E>(decoded: Result<Option<(F, usize)>, E>) -> Result<F, ProtocolError> {
     match decoded {
         Ok(Some((frame, _))) => Ok(frame),
@@ -97,7 +97,7 @@ fn resp3_frame(frame: resp3::types::BytesFrame) -> Result<Frame, ProtocolError> 
     }
 }
 
-/// Recursion ends: the walk has bounded the depth.
+/// The recursion is bounded, since the scan has limited the depth.
 fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, ProtocolError> {
     use resp3::types::BytesFrame as F;
     Ok(match frame {
@@ -117,7 +117,8 @@ fn resp3_reply(frame: resp3::types::BytesFrame) -> Result<Reply, ProtocolError> 
                 .map(|(key, value)| Ok((resp3_reply(key)?, resp3_reply(value)?)))
                 .collect::<Result<_, _>>()?,
         ),
-        // A push inside of a reply, a client's greeting, a piece of a stream: no server's reply has them.
+        // A push inside a reply, a client's greeting or a piece of a stream is in no server's
+        // reply.
         F::Push { .. } | F::Hello { .. } | F::ChunkedString(_) => return Err(ProtocolError::Content),
     })
 }

@@ -1,4 +1,4 @@
-//! How a command is written: as an array of bulk strings.
+//! Encodes commands as arrays of bulk strings.
 
 use bytes::Bytes;
 use itoa::Buffer;
@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use crate::time::millis;
 
 impl Command<'_> {
-    /// Appends the command. Everything is copied once but large values, which are not.
+    /// Appends the command. Large values are shared, everything else is copied once.
     pub fn encode(&self, outbox: &mut Outbox) {
         match *self {
             Self::Get { key } => {
@@ -103,7 +103,7 @@ impl Command<'_> {
             Self::Wait { replicas, timeout } => {
                 outbox.text(b"*3\r\n$4\r\nWAIT\r\n");
                 number(outbox, replicas.into());
-                // Zero is for ever.
+                // Zero means no timeout.
                 number(outbox, millis(timeout).max(1));
             }
             Self::MasterAddress { name } => {
@@ -113,7 +113,7 @@ impl Command<'_> {
         }
     }
 
-    /// How many bytes the command has at most.
+    /// Returns an upper bound of the encoded size.
     pub fn bytes_max(&self) -> usize {
         ENVELOPE_BYTES_MAX
             + match self {
@@ -145,11 +145,11 @@ impl Command<'_> {
     }
 }
 
-/// All of a command that is not key, value, name or credential: the longest is that of a `SET`, with two
+/// The size without keys, values, names and credentials: the longest is that of a `SET`, with two
 /// lengths of twenty digits and a time.
 const ENVELOPE_BYTES_MAX: usize = 128;
 
-/// All of an argument beyond the command's envelope.
+/// The size of an argument beyond the command's envelope.
 fn argument_bytes_max(argument: &Bytes) -> usize {
     argument.len() + DIGITS_MAX + 5
 }
@@ -161,7 +161,7 @@ fn argument(outbox: &mut Outbox, bytes: &[u8]) {
     outbox.text(b"\r\n");
 }
 
-/// The same of what may be large, and is not copied then.
+/// Encodes an argument that may be large, and is then shared.
 fn value_argument(outbox: &mut Outbox, value: &Bytes) {
     length(outbox, value.len());
     outbox.value(value);

@@ -1,20 +1,19 @@
-//! What each command is answered with.
+//! The kind of reply that each command has.
 //!
-//! That a reply is of the kind its command has proves nothing; that it is of another kind proves that the
-//! stream is shifted, before a caller has seen it.
+//! A matching kind proves nothing; another kind proves that the stream is desynchronised, before a
+//! caller has seen it.
 
 use super::reply::Reply;
 use crate::labels;
 
 labels! {
-    /// The kind of reply that a command has if it is not refused. Another kind proves that the stream is
-    /// shifted.
+    /// The kind of reply that a command has, unless it is refused.
     pub enum ExpectedReply {
-        /// A bulk string or nothing.
+        /// A bulk string or nil.
         Value => "value",
         /// `OK`.
         Done => "done",
-        /// `OK` or nothing.
+        /// `OK` or nil.
         DoneOrNot => "done-or-not",
         /// An integer.
         Count => "count",
@@ -22,17 +21,17 @@ labels! {
         Pong => "pong",
         /// A map, or in RESP2 an array.
         Greeting => "greeting",
-        /// What our scripts return: a value, nothing, or an integer.
+        /// The result of a CacheWarp script: a value, nil, or an integer.
         Outcome => "outcome",
-        /// An array or nothing.
+        /// An array or nil.
         Listing => "listing",
-        /// What begins a subscription: in RESP3 a push, which is no reply, in RESP2 an array.
+        /// The reply to `SUBSCRIBE`: a push in RESP3, an array in RESP2.
         Subscription => "subscription",
     }
 }
 
 impl ExpectedReply {
-    /// Whether this can be the reply. Any command may be answered by an error.
+    /// Returns whether this can be the reply. Any command may get an error.
     pub fn admits(self, reply: &Reply) -> bool {
         match (self, reply) {
             (_, Reply::Error(_)) => true,

@@ -1,44 +1,44 @@
-//! How a connection begins.
+//! The handshake of a connection.
 //!
 //! ```text
 //! Hello ──map──────────────────────────► Name ─► (Select) ─► (ReadOnly) ─► ready
 //!   └─unknown command, NOPROTO─► (Auth) ──┘
 //! ```
 //!
-//! RESP3 is asked for, and RESP2 is taken where the server knows nothing newer. Each state owns what it still
-//! needs, and a step consumes it. A refusal says of what kind it is and not in which words: a server that
-//! does not know `HELLO` quotes its arguments, the password among them.
+//! It asks for RESP3, and falls back to RESP2 on servers without `HELLO`. Each state owns the data
+//! that it still needs, and a step consumes it. A refusal is reported by its kind and not by its
+//! text: a server that does not know `HELLO` quotes its arguments, including the password.
 
 use super::command::Command;
 use super::credentials::Credentials;
 use super::reply::{ErrorKind, Reply};
 use crate::labels;
 
-/// Who we are, and where we want to go.
+/// The login of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisLogin {
-    /// User and password, if the server may ask for them.
+    /// User and password, if the server requires them.
     pub credentials: Option<Credentials>,
-    /// Where a connection starts is 0.
+    /// The database; a connection starts in 0.
     pub database: u32,
-    /// What the connection is for.
+    /// Read-write, or read-only for a replica.
     pub access: Access,
-    /// What `CLIENT LIST` shows. Without spaces.
+    /// The name in `CLIENT LIST`, without spaces.
     pub name: &'static str,
 }
 
 labels! {
-    /// What a connection is for.
+    /// The access that a connection needs.
     pub enum Access {
-        /// Everything: it leads to a master.
+        /// Reads and writes: the server is a master.
         ReadWrite => "read-write",
-        /// `READONLY`: it leads to a replica in a cluster, which is to answer reads by itself.
+        /// `READONLY`: the server is a cluster's replica, which answers reads itself.
         ReadOnly => "read-only",
     }
 }
 
 labels! {
-    /// The dialect that the server speaks on this connection.
+    /// The protocol version of this connection.
     pub enum RespVersion {
         /// Without pushes.
         Resp2 => "resp2",
@@ -47,19 +47,19 @@ labels! {
     }
 }
 
-/// The server does not let us in.
+/// The server refused the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// It said so.
+    /// An error reply.
     #[error("the server refused {command} ({kind})")]
     Error {
         /// The command's name.
         command: &'static str,
-        /// As what the refusal counts.
+        /// The kind of the error.
         kind: ErrorKind,
     },
-    /// It said something that is no answer to what it was asked.
-    #[error("the server answered {command} with something else")]
+    /// A reply of another kind than the command has.
+    #[error("the server sent an unexpected reply to {command}")]
     Nonsense {
         /// The command's name.
         command: &'static str,
@@ -79,7 +79,7 @@ enum HandshakeState {
     ReadOnly(RespVersion),
 }
 
-/// What is left to say once the server knows who we are.
+/// The steps after authentication.
 #[derive(Debug)]
 struct SessionSetup {
     name: &'static str,
@@ -88,12 +88,12 @@ struct SessionSetup {
     protocol: RespVersion,
 }
 
-/// What a reply led to.
+/// The result of a step.
 #[derive(Debug)]
 pub enum HandshakeStep {
-    /// There is another command to send.
+    /// Another command to send.
     Next(Handshake),
-    /// The connection can be used.
+    /// The connection is ready.
     Ready(RespVersion),
 }
 
@@ -103,7 +103,7 @@ impl Handshake {
         Self(HandshakeState::Hello(login))
     }
 
-    /// What to send.
+    /// Returns the command to send.
     pub fn command(&self) -> Command<'_> {
         match &self.0 {
             HandshakeState::Hello(login) => Command::Hello { credentials: login.credentials.as_ref() },
@@ -114,7 +114,7 @@ impl Handshake {
         }
     }
 
-    /// Takes the reply to [`Handshake::command`].
+    /// Handles the reply to [`Handshake::command`].
     pub fn step(self, reply: &Reply) -> Result<HandshakeStep, HandshakeError> {
         let command = self.command().name();
         if !self.command().expected().admits(reply) {
@@ -129,7 +129,7 @@ impl Handshake {
                 Ok(without_hello(login))
             }
             (HandshakeState::Auth { then, .. }, None) => Ok(next(HandshakeState::Name(then))),
-            // The name is a courtesy to whoever reads CLIENT LIST; the user may not be allowed to set one.
+            // The name is optional; the user may not be allowed to set it.
             (HandshakeState::Name(setup), None | Some(_)) => Ok(setup.enter()),
             (HandshakeState::Select(setup), None) => Ok(setup.settle()),
             (HandshakeState::ReadOnly(protocol), None) => Ok(HandshakeStep::Ready(protocol)),
@@ -149,12 +149,12 @@ impl SessionSetup {
         Self { name: login.name, database: login.database, access: login.access, protocol }
     }
 
-    /// To the database, where it is not the one that a connection starts in.
+    /// Selects the database, unless it is the default.
     fn enter(self) -> HandshakeStep {
         if self.database == 0 { self.settle() } else { next(HandshakeState::Select(self)) }
     }
 
-    /// The last step, where there is one.
+    /// Requests read-only access, if needed.
     fn settle(self) -> HandshakeStep {
         match self.access {
             Access::ReadWrite => HandshakeStep::Ready(self.protocol),
@@ -167,7 +167,7 @@ fn next(state: HandshakeState) -> HandshakeStep {
     HandshakeStep::Next(Handshake(state))
 }
 
-/// RESP2, as before Redis 6.
+/// RESP2, for servers before Redis 6.
 fn without_hello(login: RedisLogin) -> HandshakeStep {
     let then = SessionSetup::of(&login, RespVersion::Resp2);
     match login.credentials {
@@ -176,7 +176,7 @@ fn without_hello(login: RedisLogin) -> HandshakeStep {
     }
 }
 
-/// The dialect that a greeting names under `proto`. A server that greets in RESP2 does not say it in a map.
+/// Returns the version that the greeting names under `proto`; RESP2 unless it is a map that says 3.
 fn protocol(greeting: &Reply) -> RespVersion {
     let is_resp3 = |(name, value): &(Reply, Reply)| {
         matches!(name, Reply::Bulk(name) | Reply::Simple(name) if name == "proto")

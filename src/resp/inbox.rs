@@ -1,9 +1,9 @@
-//! What was read and not yet understood.
+//! The read buffer of a connection.
 //!
-//! Replies leave as slices of the buffer, so the buffer lives as long as the longest-kept of them. Two rules
-//! follow. Its usual size is fixed, so that a small slice keeps [`REDIS_READ_BYTES`] alive and no more. And a
-//! reply that is larger gets a buffer of its own, which is let go with it: otherwise one large value would
-//! leave a large buffer behind, and every small slice of it would keep all of that alive.
+//! Replies are slices of the buffer, so it lives as long as the last of them. This has two
+//! consequences. Its usual size is fixed, so that a small slice keeps at most [`REDIS_READ_BYTES`]
+//! alive. And a larger reply gets a buffer of its own, which is freed with it: otherwise one large
+//! value would leave a large buffer behind, and every small slice would keep all of it alive.
 
 use bytes::BytesMut;
 
@@ -17,12 +17,12 @@ use crate::limits::{REDIS_READ_BYTES, REDIS_READ_ROOM_BYTES_MIN};
 pub struct Inbox {
     buffer: BytesMut,
     decoder: ReplyDecoder,
-    /// The buffer was made for one large reply.
+    /// Whether the buffer was allocated for one large reply.
     outsized: bool,
 }
 
 impl Inbox {
-    /// Empty.
+    /// Creates an empty inbox.
     pub fn new() -> Self {
         Self {
             buffer: BytesMut::with_capacity(REDIS_READ_BYTES),
@@ -31,7 +31,7 @@ impl Inbox {
         }
     }
 
-    /// Where to read to: there is room behind what is there. Whoever reads appends, and does nothing else.
+    /// Returns the buffer, with room behind its content. The caller only appends.
     pub fn room(&mut self) -> &mut BytesMut {
         let missing = self.decoder.missing();
         let spare = self.buffer.capacity() - self.buffer.len();
@@ -39,24 +39,25 @@ impl Inbox {
             self.buffer = BytesMut::with_capacity(REDIS_READ_BYTES);
             self.outsized = false;
         } else if missing > spare.max(REDIS_READ_BYTES) {
-            // Room for this reply and no more: what follows it belongs into a buffer of usual size.
+            // Room for this reply only: the next one belongs in a buffer of the usual size.
             let mut own = BytesMut::with_capacity(self.buffer.len() + missing);
             own.extend_from_slice(&self.buffer);
             self.buffer = own;
             self.outsized = true;
         } else if spare < missing || (spare < REDIS_READ_ROOM_BYTES_MIN && !self.outsized) {
-            // Goes back to the front of the same memory if no slice of it is alive, else takes new memory.
+            // Reuses the memory if no slice of it is alive, or allocates.
             self.buffer.reserve(REDIS_READ_BYTES);
         }
         &mut self.buffer
     }
 
-    /// The next frame, if it is there as a whole. After an error nothing that comes has a meaning.
+    /// Returns the next frame, if it is complete. After an error the rest of the stream is
+    /// meaningless.
     pub fn frame(&mut self) -> Result<Option<Frame>, ProtocolError> {
         self.decoder.decode(&mut self.buffer)
     }
 
-    /// Whether part of a frame has come.
+    /// Returns whether a part of a frame has arrived.
     pub fn is_midway(&self) -> bool {
         !self.buffer.is_empty()
     }
@@ -90,7 +91,7 @@ mod tests {
         (wire, Reply::Bulk(value))
     }
 
-    /// Feeds everything, as reads would, and returns what came out.
+    /// Feeds all bytes, as reads would, and returns the frames.
     fn feed(inbox: &mut Inbox, mut wire: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
         while !wire.is_empty() {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_once_no_slice_of_it_is_alive() {
+    fn memory_is_reused_once_no_slice_of_it_is_alive() {
         let mut inbox = Inbox::new();
         let (wire, _) = bulk(1024);
         let first = inbox.room().as_ptr();
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_that_is_kept_is_not_written_over() {
+    fn a_kept_slice_is_not_overwritten() {
         let mut inbox = Inbox::new();
         let (wire, expected) = bulk(1024);
         let kept: Vec<_> = (0..500).flat_map(|_| feed(&mut inbox, &wire)).collect();

@@ -1,28 +1,28 @@
-//! The header line of a frame that announces a length: `3\r\n`, or `-1\r\n` for nothing.
+//! The header line of a frame that announces a length: `3\r\n`, or `-1\r\n` for nil.
 //!
-//! Plain decimal digits and no more: no sign, no space. What redis-protocol later reads as a number is then
-//! the same number, and what it would read and we would not is refused here.
+//! Plain decimal digits only: no sign, no space. So redis-protocol reads the same number later, and
+//! input that it would accept and this parser would not is refused here.
 
 use super::protocol_error::ProtocolError;
 
 /// Digits of 2^64.
 pub(super) const DIGITS_MAX: usize = 20;
 
-/// What is announced.
+/// An announced length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameLength {
-    /// So many bytes or elements.
+    /// A number of bytes or elements.
     Of(usize),
-    /// That there is nothing.
+    /// Nil.
     Nil,
 }
 
-/// As much of a header line as there is.
+/// The result of reading a header line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// What it says, and its bytes with the line end.
+    /// The length, and the bytes of the line with its end.
     Whole(FrameLength, usize),
-    /// It lacks so many bytes at least.
+    /// Incomplete: at least this many bytes are missing.
     NotYet(usize),
 }
 
@@ -42,7 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Header, ProtocolError> {
     }
 }
 
-/// The number at the beginning of `text`, and how many digits it has.
+/// Reads the number at the beginning of `text`. Returns it with the number of its digits.
 fn decimal(text: &[u8]) -> Result<(FrameLength, usize), ProtocolError> {
     let mut value = 0_usize;
     let mut digits = 0;
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_and_what_only_looks_like_one() {
+    fn lengths_are_plain_decimal_numbers() {
         let whole = |length, bytes| Ok(Header::Whole(length, bytes));
         let rows: &[(&str, Result<Header, ProtocolError>)] = &[
             ("3\r\nabc", whole(FrameLength::Of(3), 3)),

@@ -1,16 +1,16 @@
-//! The Redis protocol without its sockets: bytes in, replies out, and who each reply is for.
+//! The Redis protocol without sockets: encoding, decoding, and matching replies to commands.
 //!
 //! ```text
-//! Command ─► Outbox ─► bytes          what is sent        (command, encode, outbox)
-//! bytes ─► Inbox ─► Decoder ─► Frame  what has come       (inbox, scan, decode, reply)
-//! Pipeline                            which is whose      (pipeline)
-//! Handshake                           how it begins       (handshake)
-//! topology                            which server is asked
+//! Command ─► Outbox ─► bytes               encoding       (command, encode, outbox)
+//! bytes ─► Inbox ─► ReplyDecoder ─► Frame  decoding       (inbox, scan, decode, reply)
+//! Pipeline                                 matching       (pipeline)
+//! Handshake                                the first commands
+//! topology                                 routing to servers
 //! ```
 //!
-//! Nothing here waits, reads a clock or knows a socket, so that every order of events can be tested. What
-//! always holds: a reply is given to the command at the head of the line or to nobody, and after anything
-//! that cannot be explained the stream is not read any further.
+//! Nothing here waits, reads a clock or owns a socket, so that every order of events can be tested.
+//! **Always:** a reply is delivered to the oldest unanswered command or to none, and after any
+//! unexpected input the stream is not read any further.
 
 mod command;
 mod credentials;

@@ -1,8 +1,8 @@
-//! What is to be written.
+//! The write buffer of a connection.
 //!
-//! Commands of one turn stand behind one another in one buffer and leave with one write. A large value is not
-//! copied there: the buffer is cut before it, the value stands between the two parts as it is, and a vectored
-//! write takes them all.
+//! The commands of one turn share one buffer and leave with one write. A large value is not copied:
+//! the buffer is cut before it, the value is kept as it is between the two parts, and a vectored
+//! write sends them all.
 //!
 //! ```text
 //! cut: [ *3 SET k $9 | <value> | \r\n *2 GET .. $70 | <value> ]   open: \r\n *2 GET ..
@@ -16,10 +16,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::limits::REDIS_COPY_BYTES_MAX;
 
-/// The sending end of a connection. As a [`Buf`] it is what to write next, in order.
+/// The sending end of a connection. As a [`Buf`] it is the bytes to write, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Complete parts, oldest first, none empty. There are two for each large value at most.
+    /// Complete parts, oldest first, none empty; at most two per large value.
     cut: VecDeque<Bytes>,
     /// The last part.
     open: BytesMut,
@@ -28,7 +28,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Nothing to send.
+    /// Creates an empty outbox.
     pub fn new() -> Self {
         Self::default()
     }
@@ -39,7 +39,7 @@ impl Outbox {
         self.remaining += text.len();
     }
 
-    /// Appends a value: a copy if it is small, else itself.
+    /// Appends a value: copied if it is small, shared if it is large.
     pub(super) fn value(&mut self, value: &Bytes) {
         if value.len() <= REDIS_COPY_BYTES_MAX {
             return self.text(value);

@@ -1,24 +1,25 @@
-//! Which reply is whose.
+//! Matches replies to commands.
 //!
-//! Redis answers in spec and says nothing else about which command a reply belongs to, so the line of
-//! commands is all there is. One that leaves the line early, or a reply too many, and from then on every
-//! caller gets another caller's value. Hence what always holds:
+//! Redis answers in order and names no command in a reply, so the queue of commands is all there
+//! is. If one leaves it early, or a reply is surplus, every later caller gets another caller's
+//! value. **Always:**
 //!
-//! - A place in line is given up only for its reply. A caller that gives up leaves the place, and its reply
-//!   is dropped.
-//! - A reply goes to the oldest place. If there is none, or the reply is not of the kind that this command
-//!   has, the stream is shifted: it is an error, and nothing that follows may be used.
-//! - Pushes are delivered aside and touch no place.
-//! - Nobody waits longer than a command's own time. Who is in a hurry waits no longer than the server is silent either:
-//!   as long as anything moves on the connection, a reply that has others in front of it is on its way.
+//! - A queued command leaves the queue only with its reply. If its caller gives up, it stays, and
+//!   its reply is dropped.
+//! - A reply belongs to the oldest command. If there is none, or its kind is not the command's, the
+//!   stream is desynchronised: an error, and nothing that follows may be used.
+//! - Pushes are delivered separately and match no command.
+//! - No caller waits beyond its command's deadline. An interactive caller also gives up once the
+//!   server has been silent for too long; while the connection makes progress, its reply may be
+//!   under way.
 //!
 //! ```text
-//! line    oldest ► [GET, slot 2] [GET, –] [SET, slot 0]    a place without a slot: nobody waits any more
-//! slots   0: waiting   1: vacant   2: waiting   3: settled (its reply has come and is not yet collected)
+//! queue   oldest ► [GET, slot 2] [GET, –] [SET, slot 0]    without a slot: the caller has given up
+//! slots   0: waiting   1: vacant   2: waiting   3: settled (its reply is not yet collected)
 //! ```
 //!
-//! Places and slots are two things because they end at different times: the place with the reply, the slot
-//! when its caller has collected it. Both are made once for the whole life of a connection.
+//! Queue entries and slots end at different times: the entry with the reply, the slot when its
+//! caller has collected it. Both are allocated once per connection.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -28,129 +29,129 @@ use super::expected::ExpectedReply;
 use super::reply::{Frame, Reply};
 use crate::labels;
 
-/// How much may be under way at one time.
+/// The bounds on unanswered commands.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Commands that are not answered.
+    /// Commands without a reply.
     pub commands: usize,
-    /// Their bytes.
+    /// The bytes of these commands.
     pub bytes: usize,
 }
 
-/// What is asked of the pipeline for one command.
+/// The pipeline's view of one command.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandSpec {
-    /// The kind of reply that it has.
+    /// The kind of its reply.
     pub expected: ExpectedReply,
-    /// How large it is.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// Whether anybody is in a hurry.
+    /// Whether a request waits for it.
     pub urgency: Urgency,
-    /// Now.
+    /// The time of submission.
     pub submitted: Instant,
-    /// When its caller stops waiting, whatever happens.
+    /// The time at which its caller stops waiting.
     pub due: Instant,
 }
 
 labels! {
-    /// Who waits for a reply.
+    /// The urgency of a command.
     pub enum Urgency {
-        /// A request, which is better off without than late.
-        Interactive => "pressing",
-        /// Something that goes on beside the requests.
-        Background => "unhurried",
+        /// A request waits: no reply is better than a late one.
+        Interactive => "interactive",
+        /// No request waits.
+        Background => "background",
     }
 }
 
-/// How long a pressing command is waited for, as long as it is not due.
+/// The deadlines of interactive commands, besides their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyDeadlines {
-    /// For any sign of life of the connection.
+    /// The longest silence of the connection.
     pub silence: Duration,
-    /// For the reply, before its caller is told that it is late; `None` where nobody wants to know.
+    /// The age at which the caller is notified; `None` without notices.
     pub late: Option<Duration>,
 }
 
 labels! {
-    /// Why a command has no reply.
+    /// The reason that a command has no reply.
     pub enum ReplyFailure {
-        /// None came in time. It may still be carried out.
+        /// No reply came in time. Redis may still execute the command.
         Timeout => "timeout",
         /// The connection ended first.
         Closed => "closed",
-        /// A reply came that belongs to no command.
+        /// A reply matched no command.
         Desynchronised => "desynchronised",
-        /// Something came that is no reply.
+        /// The server sent bytes that are no valid reply.
         Malformed => "malformed",
     }
 }
 
-/// A reply that nobody asked for: every later one could be another command's.
+/// A reply that matches no command: every later one could be another command's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a reply that belongs to no command")]
+#[error("the reply matches no command")]
 pub struct DesyncError;
 
-/// The window has no room. Nothing was submitted.
+/// The window is full. Nothing was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the window is full")]
 pub struct WindowFullError;
 
-/// The right to one reply. It is collected or abandoned, once.
+/// The right to one reply: collected or abandoned, once.
 #[derive(Debug)]
 #[must_use = "a ticket that is dropped keeps its slot for ever"]
 pub struct Ticket(usize);
 
-/// What a frame from the server was.
+/// The meaning of a frame.
 #[derive(Debug)]
 pub enum Arrival {
-    /// Somebody's reply, and whom to wake.
+    /// A reply, and its caller to wake.
     Answered(ReplyTiming, Option<Waker>),
-    /// The reply of a command that was given up.
+    /// The reply of an abandoned command.
     Late(ReplyTiming),
-    /// News, for whoever wants it.
+    /// A push.
     Push(Vec<Reply>),
 }
 
-/// What a reply tells of the server's pace.
+/// The timing of a reply, for the latency estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTiming {
-    /// When its command was submitted.
+    /// The time of its command's submission.
     pub submitted: Instant,
-    /// Of what kind that was.
+    /// The urgency of its command.
     pub urgency: Urgency,
 }
 
-/// The commands of one connection, in spec.
+/// The commands of one connection, in order.
 #[derive(Debug)]
 pub struct Pipeline {
     window: Window,
-    /// Submitted and not answered, oldest first. Never more than the window's commands.
+    /// Unanswered commands, oldest first; at most the window's.
     queue: VecDeque<QueuedCommand>,
-    /// How many places have left the line: the number of its first place.
+    /// The number of answered commands, which is the number of the oldest in the queue.
     completed: u64,
-    /// Bytes of the commands in line. Never more than the window's bytes.
+    /// The bytes of the queued commands; at most the window's.
     bytes: usize,
-    /// Places in line that somebody waits for.
+    /// Queued commands with a waiting caller.
     waiting: usize,
-    /// No command that somebody waits for is due earlier. `None` if there is none.
+    /// A lower bound of the deadlines of waiting callers; `None` without any.
     due: Option<Instant>,
-    /// Twice as many as the window's commands: a slot is held until its caller has come for it.
+    /// Twice the window's commands, since a slot is held until its caller collects the reply.
     slots: Box<[ReplySlot]>,
     /// The indices of vacant slots.
     vacant: Vec<usize>,
-    /// Written beside every reply that comes: see [`Pipeline::mark`].
+    /// Stored beside every settled reply: see [`Pipeline::mark`].
     mark: u64,
 }
 
 #[derive(Debug)]
 struct QueuedCommand {
-    /// Where the caller waits, if it still does.
+    /// The caller's slot, until it gives up.
     slot: Option<usize>,
     spec: CommandSpec,
     notice: LateNotice,
 }
 
-/// Whether the caller of a pressing command knows that it is late.
+/// Whether the caller of an interactive command has been notified that it is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LateNotice {
     NotSent,
@@ -160,14 +161,14 @@ enum LateNotice {
 #[derive(Debug)]
 enum ReplySlot {
     Vacant,
-    /// The place's number, and whom to wake.
+    /// The command's number, and its caller's waker.
     Waiting(u64, Option<Waker>),
-    /// With the mark that stood when it was.
+    /// The result, and the mark at that time.
     Settled(Result<Reply, ReplyFailure>, u64),
 }
 
 impl Pipeline {
-    /// An empty line.
+    /// Creates an empty pipeline.
     pub fn new(window: Window) -> Self {
         let slots = 2 * window.commands;
         Self {
@@ -178,18 +179,18 @@ impl Pipeline {
             waiting: 0,
             due: None,
             slots: (0..slots).map(|_| ReplySlot::Vacant).collect(),
-            // The lowest first, so that a quiet connection touches few.
+            // The lowest index first, so that a quiet connection touches few slots.
             vacant: (0..slots).rev().collect(),
             mark: 0,
         }
     }
 
-    /// Replies that come from now on carry this number: how much news had come before them.
+    /// Marks later replies with this number: the invalidations received before them.
     pub fn mark(&mut self, mark: u64) {
         self.mark = mark;
     }
 
-    /// Takes the last place in line for a command. Whoever gets a ticket must send the command, in this spec.
+    /// Queues a command. The caller must send the commands in the order of their tickets.
     pub fn submit(&mut self, spec: CommandSpec) -> Result<Ticket, WindowFullError> {
         let bytes_left = self.window.bytes.saturating_sub(self.bytes);
         if self.queue.len() >= self.window.commands || spec.bytes > bytes_left {
@@ -206,19 +207,21 @@ impl Pipeline {
         Ok(Ticket(index))
     }
 
-    /// Whether so many commands of so many bytes together would be taken now.
+    /// Returns whether this many commands with this many bytes fit into the window.
     pub fn has_room(&self, commands: usize, bytes: usize) -> bool {
         self.queue.len() + commands <= self.window.commands
             && self.bytes.saturating_add(bytes) <= self.window.bytes
             && self.vacant.len() >= commands
     }
 
-    /// What became of a command; or its ticket again, and `waker` is woken when it is worth asking once more.
+    /// Returns the result of a command; or its ticket, and wakes `waker` when there may be a
+    /// result.
     pub fn collect(&mut self, ticket: Ticket, waker: &Waker) -> Result<Result<Reply, ReplyFailure>, Ticket> {
         self.collect_marked(ticket, waker).map(|(result, _)| result)
     }
 
-    /// The same, and the mark that stood when the reply came.
+    /// Returns the result of a command with its mark; or its ticket, as [`collect`](Self::collect)
+    /// does.
     pub fn collect_marked(
         &mut self,
         ticket: Ticket,
@@ -235,12 +238,12 @@ impl Pipeline {
         self.vacant.push(ticket.0);
         match std::mem::replace(slot, ReplySlot::Vacant) {
             ReplySlot::Settled(result, mark) => Ok((result, mark)),
-            // A ticket is one slot's, once.
+            // Each ticket names one slot, once.
             ReplySlot::Vacant | ReplySlot::Waiting(..) => Ok((Err(ReplyFailure::Closed), 0)),
         }
     }
 
-    /// Gives a command up. Its place stays in line, and its reply will be dropped.
+    /// Abandons a command. It stays in the queue, and its reply will be dropped.
     pub fn abandon(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(ticket.0) else { return };
         if let ReplySlot::Waiting(number, _) = std::mem::replace(slot, ReplySlot::Vacant) {
@@ -253,16 +256,16 @@ impl Pipeline {
         self.vacant.push(ticket.0);
     }
 
-    /// Whether the caller was told that the reply is late.
+    /// Returns whether the caller was notified that the reply is late.
     pub fn is_late(&self, ticket: &Ticket) -> bool {
         let Some(ReplySlot::Waiting(number, _)) = self.slots.get(ticket.0) else { return false };
         self.place(*number).is_some_and(|place| place.notice == LateNotice::Sent)
     }
 
-    /// Takes a frame that came. After an error every command has to be [failed](Self::fail).
+    /// Accepts a frame from the server. After an error every command must be [failed](Self::fail).
     pub fn accept(&mut self, frame: Frame) -> Result<Arrival, DesyncError> {
         let reply = match frame {
-            Frame::Push(news) => return Ok(Arrival::Push(news)),
+            Frame::Push(push) => return Ok(Arrival::Push(push)),
             Frame::Reply(reply) => reply,
         };
         match self.queue.front() {
@@ -277,8 +280,8 @@ impl Pipeline {
         })
     }
 
-    /// The earliest moment at which [`expire`](Self::expire) can have something to do; perhaps earlier than that. `moved` is
-    /// when the connection last did anything.
+    /// Returns a lower bound of the time at which [`expire`](Self::expire) has work. `moved` is the
+    /// time of the connection's last progress.
     pub fn next_timeout(&self, deadlines: ReplyDeadlines, moved: Instant) -> Option<Instant> {
         let due = self.due.filter(|_| self.waiting > 0)?;
         let is_pressing =
@@ -291,8 +294,9 @@ impl Pipeline {
         Some(late.map_or(silent, |late| late.min(silent)).min(due))
     }
 
-    /// Ends the wait for what is due and, where the connection has been silent for too long, for what is pressing; and
-    /// tells the callers of what is late. The places stay.
+    /// Expires commands past their deadline and, on a connection that is silent for too long,
+    /// interactive ones; notifies the callers of late ones. Returns how many expired; they stay in
+    /// the queue.
     pub fn expire(
         &mut self,
         now: Instant,
@@ -323,7 +327,7 @@ impl Pipeline {
         before - self.waiting
     }
 
-    /// Ends the wait for everything: no reply will come.
+    /// Fails every command: no reply will come.
     pub fn fail(&mut self, failure: ReplyFailure, woken: &mut Vec<Waker>) {
         while !self.queue.is_empty() {
             if let Some(slot) = self.pop().and_then(|place| place.slot) {
@@ -332,27 +336,27 @@ impl Pipeline {
         }
     }
 
-    /// When the command at the head of the line was submitted, whether anybody waits for it or not.
+    /// Returns the submission time of the oldest unanswered command, abandoned or not.
     pub fn oldest(&self) -> Option<Instant> {
         self.queue.front().map(|place| place.spec.submitted)
     }
 
-    /// Commands that somebody waits for.
+    /// Returns the number of commands with a waiting caller.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Commands that are not answered.
+    /// Returns the number of unanswered commands.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Their bytes.
+    /// Returns the bytes of the unanswered commands.
     pub fn queued_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes the first place out of the line.
+    /// Removes the oldest command.
     fn pop(&mut self) -> Option<QueuedCommand> {
         let place = self.queue.pop_front()?;
         self.completed += 1;
@@ -360,12 +364,12 @@ impl Pipeline {
         Some(place)
     }
 
-    /// The place with a number, if it is still in line.
+    /// Returns the command with a number, if it is still queued.
     fn place(&self, number: u64) -> Option<&QueuedCommand> {
         self.queue.get(usize::try_from(number.checked_sub(self.completed)?).ok()?)
     }
 
-    /// Tells the caller of a command that it is late, once. Tells whom to wake.
+    /// Notifies the caller of a late command, once. Returns its waker.
     fn notify(&mut self, index: usize, slot: usize) -> Option<Waker> {
         let place = self.queue.get_mut(index).filter(|place| place.notice == LateNotice::NotSent)?;
         place.notice = LateNotice::Sent;
@@ -375,7 +379,7 @@ impl Pipeline {
         }
     }
 
-    /// Ends the wait in a slot whose place no longer names it. Tells whom to wake.
+    /// Settles a slot that its command no longer names. Returns the caller's waker.
     fn settle(&mut self, index: usize, result: Result<Reply, ReplyFailure>) -> Option<Waker> {
         let slot = self.slots.get_mut(index)?;
         self.waiting -= 1;

@@ -1,27 +1,27 @@
-//! What is no reply.
+//! Errors in the bytes of a reply.
 
 use crate::labels;
 
 labels! {
-    /// Why bytes cannot be a reply.
+    /// The reason that bytes are no valid reply.
     pub enum ProtocolError {
         /// No frame begins with this byte.
         Type => "type",
-        /// A length that is no number, too large for one, or negative where that means nothing.
+        /// A length that is not a number, too large, or negative without a meaning.
         Length => "length",
-        /// A line, value or aggregate does not end where it says.
+        /// A line, value or aggregate does not end at its announced length.
         End => "end",
         /// A streamed string or aggregate, which Redis does not send.
         Streamed => "streamed",
-        /// A line without an end.
+        /// A line is too long.
         LineBytes => "line-bytes",
-        /// More bytes than a reply may have.
+        /// A reply is too large.
         Bytes => "bytes",
-        /// Nested deeper than a reply may be.
+        /// A reply is nested too deeply.
         Depth => "depth",
-        /// More elements than a reply may have.
+        /// A reply has too many elements.
         Elements => "elements",
-        /// The content of an element is not what its type says.
+        /// The content of an element does not match its type.
         Content => "content",
     }
 }

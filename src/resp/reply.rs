@@ -1,99 +1,98 @@
-//! What a server says.
+//! The replies of a server.
 
 use bytes::Bytes;
 
 use crate::labels;
 
-/// A frame from the server: the answer to a command, or news that answers nothing.
+/// A frame from the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
-    /// The answer to the oldest command.
+    /// The reply to the oldest command.
     Reply(Reply),
     /// RESP3 out-of-band data. It never answers a command.
     Push(Vec<Reply>),
 }
 
-/// A reply, of RESP2 or RESP3. Text and values are slices of the buffer that they were read into.
+/// A reply of RESP2 or RESP3. Text and values are slices of the read buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// There is nothing: `_`, `$-1` and `*-1` alike.
+    /// Nil: `_`, `$-1` and `*-1` alike.
     Nil,
     /// A status, such as `OK`.
     Simple(Bytes),
-    /// A value. Verbatim strings too, without their format.
+    /// A bulk string, or a verbatim string without its format.
     Bulk(Bytes),
     /// A 64-bit integer.
     Integer(i64),
     /// A floating point number.
     Double(f64),
-    /// True or false.
+    /// A boolean.
     Boolean(bool),
     /// An integer of more than 64 bits, in decimal.
     BigNumber(Bytes),
-    /// Several replies. Sets too, in no particular order.
+    /// An array, or a set in no particular order.
     Array(Vec<Self>),
-    /// Pairs, in no particular order.
+    /// A map, in no particular order.
     Map(Vec<(Self, Self)>),
-    /// The command was refused.
+    /// An error reply.
     Error(ErrorReply),
 }
 
-/// Why the server refused a command.
+/// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorReply {
-    /// What it means for us.
+    /// The kind of the error.
     pub kind: ErrorKind,
-    /// The whole line. Not for the log: a server quotes the arguments of a command that it does not know,
-    /// passwords too.
+    /// The whole line. Never log it: a server quotes the arguments of an unknown command, including
+    /// passwords.
     pub text: Bytes,
 }
 
 labels! {
-    /// The refusals that mean different things to us, by the word that a server's error begins with.
+    /// The kinds of error replies that are handled differently, by the first word of the error.
     pub enum ErrorKind {
-        /// The server is reading its data from disk.
+        /// The server is loading its data from disk.
         Loading => "loading",
-        /// It is a replica and does not write.
+        /// The server is a replica.
         ReadOnly => "read-only",
-        /// It is at its memory limit and may not evict.
+        /// The server is at its memory limit and may not evict.
         Oom => "oom",
-        /// It cannot persist, and is configured to refuse writes then.
+        /// The server cannot persist, and is configured to refuse writes then.
         Misconfigured => "misconf",
-        /// It wants a password.
+        /// The server requires a password.
         NoAuth => "no-auth",
-        /// It wants another password or user.
+        /// The password or user is wrong.
         WrongPass => "wrong-pass",
-        /// The user may not do this.
+        /// The user lacks the permission.
         NoPerm => "no-perm",
-        /// The key holds something that is not a string, so it is not ours.
+        /// The key holds another type than a string, so it is not CacheWarp's.
         WrongType => "wrong-type",
-        /// A script keeps it busy.
+        /// A script keeps the server busy.
         Busy => "busy",
-        /// It is a replica that has lost its master.
+        /// The server is a replica without its master.
         MasterDown => "master-down",
-        /// It does not speak the protocol that was asked for.
+        /// The server does not support the protocol version.
         NoProto => "no-proto",
-        /// It is too old, or too restricted, to know the command.
+        /// The server is too old or too restricted to know the command.
         UnknownCommand => "unknown-command",
-        /// It has not seen this script, or has forgotten it.
+        /// The script is not in the server's cache.
         NoScript => "no-script",
-        /// It has as many clients as it accepts.
+        /// The server has its maximum of clients.
         MaxClients => "max-clients",
         /// Another server of the cluster has the key.
         Moved => "moved",
-        /// Another server of the cluster has the key by now, perhaps.
+        /// Another server of the cluster may have the key already.
         Ask => "ask",
-        /// The key is on its way to another server of the cluster.
+        /// The key is migrating to another server of the cluster.
         TryAgain => "try-again",
-        /// The cluster has nobody for the key.
+        /// No server of the cluster has the key.
         ClusterDown => "cluster-down",
-        /// None of these.
+        /// Any other error.
         Other => "other",
     }
 }
 
-/// How an error line begins, and what it means. Codes are matched as whole words, sentences by their
-/// beginning.
+/// The prefixes of error lines. A code matches as a whole word, a sentence by its beginning.
 const ERRORS: &[(&[u8], ErrorKind)] = &[
     (b"LOADING ", ErrorKind::Loading),
     (b"READONLY ", ErrorKind::ReadOnly),
@@ -118,25 +117,26 @@ const ERRORS: &[(&[u8], ErrorKind)] = &[
 ];
 
 impl ErrorReply {
-    /// An error line, without its type byte and line end.
+    /// Parses an error line, without its type byte and line end.
     pub fn new(text: Bytes) -> Self {
-        let said = in_a_script(&text).unwrap_or(&text);
+        let code = in_a_script(&text).unwrap_or(&text);
         let kind =
-            ERRORS.iter().find(|(start, _)| begins(said, start)).map_or(ErrorKind::Other, |&(_, kind)| kind);
+            ERRORS.iter().find(|(start, _)| begins(code, start)).map_or(ErrorKind::Other, |&(_, kind)| kind);
         Self { kind, text }
     }
 }
 
-/// What a command in a script was refused with. Before Redis 7 it stands behind where that was, and not at the beginning:
-/// `ERR Error running script (call to f_82cd…): @user_script:1: @user_script: 1: -OOM command not allowed …`.
+/// Returns the error of a command in a script. Before Redis 7 it follows the location, instead of
+/// leading the line: `ERR Error running script (call to f_82cd…): @user_script:1: @user_script: 1:
+/// -OOM command not allowed …`.
 fn in_a_script(text: &[u8]) -> Option<&[u8]> {
     const BEFORE_CODE: &[u8] = b": -";
-    let told = text.strip_prefix(b"ERR Error running script")?;
-    let at = told.windows(BEFORE_CODE.len()).position(|part| part == BEFORE_CODE)?;
-    told.get(at + BEFORE_CODE.len()..)
+    let rest = text.strip_prefix(b"ERR Error running script")?;
+    let at = rest.windows(BEFORE_CODE.len()).position(|part| part == BEFORE_CODE)?;
+    rest.get(at + BEFORE_CODE.len()..)
 }
 
-/// Whether `text` begins with `start`. A code may also be all there is.
+/// Returns whether `text` begins with `start`, or is the code alone.
 fn begins(text: &[u8], start: &[u8]) -> bool {
     text.starts_with(start) || start.strip_suffix(b" ") == Some(text)
 }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_known_by_how_they_begin() {
+    fn errors_are_recognised_by_their_prefix() {
         let rows: &[(&'static str, ErrorKind)] = &[
             ("LOADING Redis is loading the dataset in memory", ErrorKind::Loading),
             ("READONLY You can't write against a read only replica.", ErrorKind::ReadOnly),

@@ -1,18 +1,18 @@
-//! Where a frame ends.
+//! Finds the end of a frame.
 //!
-//! A resumable walk over the bytes of one frame, which answers "not yet" until the frame is whole and refuses
-//! what exceeds a limit before anything is allocated for it. It goes on where it stopped: however small the
-//! pieces are in which a frame comes, a byte of it is looked at once, but for the few of a header line. It
-//! does not recurse, so nesting costs a counter and not stack.
+//! A resumable scan over the bytes of one frame. It returns "not yet" until the frame is complete,
+//! and refuses a frame beyond a limit before anything is allocated for it. It resumes at the byte
+//! it stopped at: however small the pieces, a byte is looked at once, except for those of a header
+//! line. It does not recurse, so nesting costs a counter and no stack.
 //!
 //! ```text
-//! *2\r\n $3\r\nGET\r\n >1\r\n ...
-//! └open 2┘└─element──┘└open 1┘      an aggregate opens a level that wants so many elements;
-//!                                   the frame is whole when no level wants any
+//! *2\r $3\rGET\r >1\r ...
+//! └open 2┘└─element──┘└open 1┘      an aggregate opens a level that expects its elements;
+//!                                   the frame is complete when no level expects any
 //! ```
 //!
-//! What always holds: a frame that is called whole keeps every bound of `limits::REPLY_*`, its lengths are
-//! plain decimal numbers, its line ends are where they must be, and it has none of the streamed forms, which
+//! **Always:** a complete frame is within every limit of `limits::REPLY_*`, its lengths are plain
+//! decimal numbers, its line ends are in their places, and it has none of the streamed forms, which
 //! Redis does not send.
 
 use std::ops::Range;
@@ -21,64 +21,64 @@ use super::length::{self, FrameLength, Header};
 use super::protocol_error::ProtocolError;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, REPLY_LINE_BYTES_MAX};
 
-/// A whole frame.
+/// A complete frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScannedFrame {
-    /// What it is.
+    /// The kind of frame.
     pub(super) shape: FrameShape,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub(super) end: usize,
 }
 
-/// What a frame is, as far as the walk has seen it.
+/// The kind of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FrameShape {
-    /// A value, and where its bytes are.
+    /// A value, and the range of its bytes.
     Bulk(Range<usize>),
-    /// An error, and where its text is.
+    /// An error, and the range of its text.
     Error(Range<usize>),
-    /// Nothing, in either dialect.
+    /// Nil, in either protocol version.
     Nil,
-    /// News about the reply that follows, which is no reply itself.
+    /// Attributes of the following reply, which are no reply themselves.
     Attributes,
-    /// Anything else, in the types that both dialects have.
+    /// Any other frame with types of RESP2.
     Resp2,
-    /// Anything else, with types that only RESP3 has.
+    /// Any other frame with types that only RESP3 has.
     Resp3,
 }
 
-/// A walk over one frame, as far as it has got.
+/// The state of a scan over one frame.
 #[derive(Debug, Default)]
 pub(super) struct FrameScan {
-    /// Where the present element begins.
+    /// The start of the current element.
     at: usize,
-    /// Up to where the present line has been searched for its end.
+    /// The position up to which the current line was searched for its end.
     searched: usize,
-    /// How many elements each open level still wants, outermost first.
+    /// The missing elements of each open level, outermost first.
     open: [usize; REPLY_DEPTH_MAX],
-    /// How many levels are open.
+    /// The number of open levels.
     depth: usize,
-    /// Elements that were announced so far.
+    /// The number of announced elements so far.
     elements: usize,
-    /// How many bytes more than there were would get the walk further.
+    /// The number of further bytes that allow the scan to go on.
     missing: usize,
-    /// A type was met that RESP2 does not have.
+    /// Whether a type occurred that RESP2 does not have.
     resp3: bool,
-    /// The frame began with an attribute.
+    /// Whether the frame began with an attribute.
     attributes: bool,
 }
 
-/// What the walk meets.
+/// The next element of a scan.
 enum ScannedElement {
-    /// One that is whole, and what it would be as a frame.
+    /// A complete one, as if it were a frame.
     Whole(ScannedFrame),
-    /// The head of an aggregate that wants `wanted` elements, and where they begin.
+    /// The header of an aggregate with `wanted` elements, and the position of the first.
     Opened { wanted: usize, end: usize },
 }
 
 impl FrameScan {
-    /// Goes on over `bytes`, which begin with the frame and are at least those of the last call. `None` is
-    /// "not yet". After an answer other than that the walk is over.
+    /// Resumes over `bytes`, which begin with the frame and extend those of the last call. `None`
+    /// means "not yet"; any other result ends the scan.
     pub(super) fn go_on(&mut self, bytes: &[u8]) -> Result<Option<ScannedFrame>, ProtocolError> {
         loop {
             self.missing = 0;
@@ -101,7 +101,7 @@ impl FrameScan {
         }
     }
 
-    /// How many more bytes the walk knows it needs, if it is in the middle of a frame.
+    /// Returns how many further bytes the scan needs, in the middle of a frame.
     pub(super) fn missing(&self) -> usize {
         self.missing
     }
@@ -116,7 +116,7 @@ impl FrameScan {
         Ok(())
     }
 
-    /// Counts one element into the levels that it completes. True if none is left open.
+    /// Counts one element into the levels that it completes. Returns true if none is left open.
     fn close(&mut self) -> bool {
         while let Some(level) = self.depth.checked_sub(1) {
             if let Some(wanted) = self.open.get_mut(level) {
@@ -197,7 +197,7 @@ impl FrameScan {
             return Err(ProtocolError::LineBytes);
         }
         if found.is_none() {
-            // The last byte may be the first half of the end.
+            // The last byte may be the first half of the line end.
             self.searched = bytes.len().saturating_sub(1);
             self.missing = 1;
             return Ok(None);
@@ -229,8 +229,7 @@ impl FrameScan {
         self.elements += wanted;
         if kind == b'|' {
             self.attributes |= self.depth == 0;
-            // Attributes stand before the element that they are about, and are none of those that the level
-            // wants.
+            // Attributes precede their element, and are not among the elements of the level.
             if let Some(outer) = self.depth.checked_sub(1).and_then(|level| self.open.get_mut(level)) {
                 *outer += 1;
             }
@@ -242,7 +241,7 @@ impl FrameScan {
         Ok(Some(ScannedElement::Opened { wanted, end }))
     }
 
-    /// The length in the present header line, and where that line ends.
+    /// Reads the length in the current header line. Returns it with the end of the line.
     fn length(&mut self, bytes: &[u8]) -> Result<Option<(FrameLength, usize)>, ProtocolError> {
         let start = self.at + 1;
         Ok(match length::read(bytes.get(start..).unwrap_or_default())? {

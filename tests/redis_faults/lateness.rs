@@ -1,4 +1,4 @@
-//! What the callers' waits are held against tells a late client from a late machine.
+//! The witness that measures the callers' waits tells a late client from a late machine.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::harness::Waits;
 use crate::load::on_one_thread;
 
 const DEADLINE: Duration = Duration::from_millis(50);
-/// Long enough to be no matter of slack.
+/// Beyond any tolerance.
 const LATE: Duration = Duration::from_millis(300);
 
 #[test]
 #[should_panic(expected = "a caller waited")]
-fn a_caller_that_is_kept_waiting_is_seen() {
-    // On a clock that stands still until everybody waits, nobody is late.
+fn a_late_caller_is_detected() {
+    // On a paused clock nothing is late.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async {
@@ -27,7 +27,7 @@ fn a_caller_that_is_kept_waiting_is_seen() {
 }
 
 #[test]
-fn a_thread_that_is_kept_from_running_is_no_fault_of_the_client() {
+fn a_starved_thread_is_not_blamed_on_the_client() {
     on_one_thread(async {
         let waits = Waits::up_to(DEADLINE);
         let caller = spawn_local({
@@ -35,7 +35,7 @@ fn a_thread_that_is_kept_from_running_is_no_fault_of_the_client() {
             async move { waits.time(sleep(DEADLINE)).await }
         });
         yield_now().await;
-        // In the place of a machine that gives the processor to others.
+        // Simulates a machine that runs other processes.
         std::thread::sleep(LATE);
         caller.await.unwrap();
         waits.assert_in_time().await;

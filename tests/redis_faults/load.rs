@@ -1,4 +1,4 @@
-//! A pool, and callers that ask without a pause, each for its own key, whose value is the key.
+//! A pool under load: callers without pauses, each with its own key, whose value is the key.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,9 +10,9 @@ use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local, yield_now};
 
 use crate::harness::Waits;
 
-/// Everything that a test waits for comes sooner than this.
+/// The longest wait of a test.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-/// How soon after the server's a recovery has to come.
+/// The longest recovery after the server's own.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
 pub(crate) const TTL: Duration = Duration::from_secs(600);
 
@@ -31,7 +31,7 @@ pub(crate) async fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// A pool, and callers that ask without a pause, each for its own key, whose value is the key.
+/// A pool, and callers without pauses, each with its own key, whose value is the key.
 pub(crate) struct Load {
     pub(crate) pool: RedisPool,
     registry: Registry,
@@ -63,7 +63,7 @@ impl Load {
         load
     }
 
-    /// Until so many more answers were right.
+    /// Waits for this many more correct replies.
     pub(crate) async fn answered(&self, count: u64) {
         let target = self.counts.right.get() + count;
         until(|| self.counts.right.get() >= target).await;
@@ -75,7 +75,7 @@ impl Load {
         text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     }
 
-    /// Ends it; every caller has had its own values only, and in time.
+    /// Ends the load; every caller has received only its own values, in time.
     pub(crate) async fn end(self) {
         self.counts.enough.set(true);
         for caller in self.callers {
@@ -100,7 +100,7 @@ async fn ask(pool: RedisPool, key: String, counts: Rc<Counts>) {
     }
 }
 
-/// Something that blocks, beside the callers.
+/// Runs blocking work beside the callers.
 pub(crate) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     spawn_blocking(work).await.unwrap()
 }

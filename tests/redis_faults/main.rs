@@ -1,9 +1,11 @@
-//! What a Redis server can do to its clients, done by a real `redis-server` or by a socket that misbehaves byte by byte.
+//! Faults of a Redis server, caused by a real `redis-server` or by a socket that misbehaves byte by
+//! byte.
 //!
-//! `tests/redis_client.rs` has the servers that are killed, stopped and full; the exact times are tested on a clock that
-//! stands still (`src/redis/tests/pacing.rs`). Here each value carries its key and every one is held against it, no caller
-//! waits longer than its deadline and 20 ms, but for what the machine was late itself (`harness/waits.rs`), and other bounds of
-//! time are one-sided and generous, so that a busy machine breaks none.
+//! `tests/redis_client.rs` has killed, stopped and full servers; exact times are tested on a paused
+//! clock (`src/redis/tests/pacing.rs`). Here each value contains its key and is compared with it,
+//! and no caller waits longer than its deadline plus 20 ms, apart from the machine's own lateness
+//! (`harness/waits.rs`). Other time bounds are one-sided and generous, so that a busy machine
+//! breaks none.
 
 #![cfg(test)]
 

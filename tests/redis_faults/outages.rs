@@ -1,5 +1,6 @@
-//! Outages that last: a server that is stopped for ten seconds, a network that swallows everything, TLS that ends in the
-//! middle of a record. No caller waits for the end of it, nobody storms, and memory does not grow.
+//! Long outages: a server stopped for ten seconds, a network that drops everything, TLS that ends
+//! in the middle of a record. No caller waits for the end, connection attempts are bounded, and
+//! memory does not grow.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -20,22 +21,23 @@ use tokio::task::{JoinSet, spawn_local};
 use crate::harness::{Redis, TlsFront};
 use crate::load::{Load, RECOVERY, beside, on_one_thread, options, resident_bytes, until};
 
-/// How long an outage lasts.
+/// The duration of an outage.
 const OUTAGE: Duration = Duration::from_secs(10);
-/// Attempts to connect in an outage: each takes the connect time-out, or a rest that soon is a second long, and only one seat
-/// tries; before that each of six connections has ended once.
+/// The bound on attempts to connect in an outage: each takes the connect timeout, or a back-off
+/// that soon is a second long, and only one slot dials; before that each of six connections has
+/// ended once.
 const ATTEMPTS_MAX: u64 = 6 + 24;
-/// What this process may grow by, with what the other tests in it take.
+/// The bound on the growth of this process, with the other tests in it.
 const GROWTH_BYTES_MAX: u64 = 320 << 20;
 
-/// How many connections a server has ever accepted, but for the one that asks.
+/// Returns the number of connections a server has accepted, except for this one.
 fn accepted(redis: &Redis) -> u64 {
     let info = redis.command(&["INFO", "stats"]).text();
     let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
     line.unwrap().parse::<u64>().unwrap() - 1
 }
 
-/// There was an outage for somebody to wait for.
+/// The outage was long enough.
 fn assert_it_was_noticed(load: &Load) {
     assert!(load.metric("commands_total{outcome=\"breaker-open\"}") > 0);
 }
@@ -66,14 +68,15 @@ fn stopped_for_ten_seconds_under_load() {
     });
 }
 
-/// Something between us and a server.
+/// A proxy between the pool and a server.
 struct Relay {
     port: u16,
     /// Connections made through it.
     accepted: Rc<Cell<u64>>,
-    /// Whether everything is swallowed; what was connected then never gets anything again.
+    /// Whether everything is dropped; connections from before never get anything again.
     hole: watch::Sender<bool>,
-    /// The next record of TLS towards us is cut behind so many bytes, and its connection ends.
+    /// The next TLS record towards the client is cut after this many bytes, and its connection
+    /// ends.
     cut: Rc<Cell<Option<usize>>>,
     _connections: Rc<RefCell<JoinSet<()>>>,
 }
@@ -100,7 +103,7 @@ impl Relay {
     }
 }
 
-/// Passes on what comes, in both directions.
+/// Forwards in both directions.
 async fn pass(
     mut client: TcpStream,
     server: SocketAddr,
@@ -119,13 +122,13 @@ async fn pass(
         }
     };
     if swallowed {
-        // Neither end is told of it, however long it takes.
+        // Neither end is notified, however long it takes.
         let mut rest = vec![0; 4096];
         while client.read(&mut rest).await.is_ok_and(|count| count > 0) {}
     }
 }
 
-/// Passes on what comes; one record after the other while one is to be cut.
+/// Forwards the bytes; record by record while one is to be cut.
 async fn records(
     server: &mut (impl AsyncReadExt + Unpin),
     client: &mut (impl AsyncWriteExt + Unpin),
@@ -137,7 +140,7 @@ async fn records(
         if count == 0 {
             return Ok(());
         }
-        // All that waits here is one record at least, as small as replies are.
+        // Every chunk is at least one record, since replies are small.
         let end = cut.take().map_or(count, |cut| cut.min(count - 1));
         client.write_all(&buffer[..end]).await?;
         if end < count {
@@ -147,7 +150,7 @@ async fn records(
 }
 
 #[test]
-fn a_network_that_swallows_everything() {
+fn a_network_that_drops_everything() {
     on_one_thread(async {
         let redis = Redis::start();
         let relay = Relay::before(redis.addr()).await;
@@ -160,7 +163,7 @@ fn a_network_that_swallows_everything() {
         relay.hole.send_replace(false);
         let well = instant();
         load.answered(1).await;
-        // Whoever was just dialling has been swallowed too, and waits for that to be over.
+        // A pending attempt to connect was dropped too, and must time out first.
         let longest = options(relay.port, 6).connect_timeout + RECOVERY;
         assert!(well.elapsed() < longest, "{:?}", well.elapsed());
         load.answered(1000).await;
@@ -171,10 +174,10 @@ fn a_network_that_swallows_everything() {
     });
 }
 
-/// Says to the test that it is in a network of its own.
+/// Tells the test that it runs in a network namespace.
 const INSIDE: &str = "CACHEWARP_TEST_OWN_NETWORK";
 
-/// The same where the kernel drops the packets. The test runs once more in a network of its own, where that may be had.
+/// The kernel drops the packets. The test runs again in a network namespace, if it can have one.
 #[test]
 fn a_network_that_drops_packets() {
     let succeeds =
@@ -184,7 +187,7 @@ fn a_network_that_drops_packets() {
         if !succeeds(
             "unshare -rn sh -c 'ip link set lo up && iptables -A INPUT -p tcp --dport 1 -j DROP' 2>/dev/null",
         ) {
-            println!("skipped: nobody may have a network of its own here");
+            println!("skipped: network namespaces are not permitted here");
             return;
         }
         let mut again = Command::new("unshare");
@@ -210,7 +213,7 @@ fn a_network_that_drops_packets() {
         assert!(drops.await);
         let well = instant();
         load.answered(1).await;
-        // A packet of a connection that is being made is sent again after a second, two, four; we give up after two.
+        // A SYN is sent again after one second, two, four; the client gives up after two.
         let longest = options(port, 6).connect_timeout + RECOVERY;
         assert!(well.elapsed() < longest, "{:?}", well.elapsed());
         load.answered(1000).await;
@@ -240,7 +243,7 @@ fn tls_that_ends_in_the_middle_of_a_record() {
         );
         until(|| pool.is_connected()).await;
         pool.set(b"key", "key".into(), crate::load::TTL).await.unwrap();
-        // In its header of five bytes, in what it holds, and before its last byte.
+        // In its header of five bytes, in its content, and before its last byte.
         for cut in [0, 1, 4, 5, 6, 12, usize::MAX] {
             let before = relay.accepted.get();
             relay.cut.set(Some(cut));

@@ -1,4 +1,4 @@
-//! A real server that sleeps, is stopped, loads, is full or away.
+//! A real server that sleeps, is stopped, loads, is full or down.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tokio::task::spawn_local;
 use crate::harness::{Redis, Value};
 use crate::load::{Load, RECOVERY, TTL, beside, on_one_thread, options, resident_bytes, until};
 
-/// Much longer than any caller's time limit.
+/// Much longer than any caller's deadline.
 const PAUSE: Duration = Duration::from_secs(2);
 
 #[test]
 fn asleep_paused_and_stopped_under_load() {
     on_one_thread(async {
-        // Before Redis 7 nobody has to ask for it.
+        // Before Redis 7 it is enabled by default.
         let debug: &[_] = if Redis::version() < 7 { &[] } else { &["--enable-debug-command", "yes"] };
         let redis = Arc::new(Redis::start_with(debug));
         let pause = PAUSE.as_millis().to_string();
@@ -58,17 +58,17 @@ fn asleep_paused_and_stopped_under_load() {
 }
 
 #[test]
-fn a_disk_that_is_full_refuses_writes_and_nothing_else() {
+fn a_full_disk_refuses_writes_and_nothing_else() {
     on_one_thread(async {
         let redis = Arc::new(Redis::start_with(&["--dbfilename", "taken"]));
-        // As an argument it would come second, and Redis 6 keeps to the first.
+        // As an argument it would come second, and Redis 6 uses the first.
         assert_eq!(redis.command(&["CONFIG", "SET", "save", "3600 1"]), Value::Simple("OK".into()));
         let pool = RedisPool::open(options(redis.addr().port(), 2), &Registry::new());
         until(|| pool.is_connected()).await;
         while pool.set(b"k", "k".into(), TTL).await.is_err() {}
         let server = Arc::clone(&redis);
         beside(move || {
-            // A folder stands where the file would have to be.
+            // A folder exists at the path of the file.
             let Value::Array(dir) = server.command(&["CONFIG", "GET", "dir"]) else { panic!("no dir") };
             std::fs::create_dir(std::path::Path::new(&dir[1].text()).join("taken")).unwrap();
             server.command(&["BGSAVE"]);
@@ -82,7 +82,7 @@ fn a_disk_that_is_full_refuses_writes_and_nothing_else() {
     });
 }
 
-/// Again and again, where a busy machine may let a time limit pass.
+/// In a loop, since a deadline may pass on a busy machine.
 async fn until_is<T: PartialEq, F: Future<Output = T>>(ask: impl Fn() -> F, expected: T) {
     while ask().await != expected {}
 }
@@ -90,9 +90,9 @@ async fn until_is<T: PartialEq, F: Future<Output = T>>(ask: impl Fn() -> F, expe
 #[test]
 fn loading_at_restart_under_load() {
     on_one_thread(async {
-        // Two milliseconds for each key, so three seconds: longer than any rest before a connection is dialled again.
+        // Two milliseconds for each key, so three seconds: longer than any back-off.
         let slowly = ["--key-load-delay", "2000", "--rdbcompression", "no"];
-        // Clients are heard behind each; before Redis 7 behind every two megabytes.
+        // Clients are served between keys; before Redis 7 every two megabytes.
         let often = ["--loading-process-events-interval-bytes", "1024"];
         let often = if Redis::version() < 7 { &[][..] } else { &often };
         let redis = Arc::new(Mutex::new(Redis::start_with(&[&slowly, often].concat())));
@@ -112,7 +112,7 @@ fn loading_at_restart_under_load() {
         load.answered(1).await;
         assert!(ready.elapsed() < RECOVERY, "{:?}", ready.elapsed());
         load.answered(1000).await;
-        // Where it is slow to say so, it is silent first.
+        // If the refusal is slow to come, the server is silent first.
         let opened =
             ["loading", "silent"].map(|why| load.metric(&format!("breaker_opened_total{{cause=\"{why}\"}}")));
         assert!(opened.iter().sum::<u64>() > 0);
@@ -121,18 +121,18 @@ fn loading_at_restart_under_load() {
 }
 
 #[test]
-fn a_server_that_is_away_is_not_stormed() {
+fn an_unreachable_server_gets_few_attempts() {
     on_one_thread(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pool = RedisPool::open(options(listener.local_addr().unwrap().port(), 20), &Registry::new());
-        // Accepts, and ends at once, as a server with too many clients does.
+        // Accepts and closes at once, as a server with too many clients does.
         let start = instant();
         let mut attempts = 0_u32;
         while start.elapsed() < Duration::from_secs(1) {
             let patience = tokio::time::timeout(Duration::from_millis(100), listener.accept());
             attempts += u32::from(patience.await.is_ok());
         }
-        // Rests of 25 ms and more, each twice the last.
+        // Back-offs of 25 ms and more, each twice the last.
         assert!((2..=8).contains(&attempts), "{attempts} attempts in a second");
         assert_eq!(pool.get(b"k").await, Err(CommandError::NotConnected));
     });
@@ -149,7 +149,7 @@ fn a_stalled_server_costs_bounded_memory() {
         let before = resident_bytes();
         let mut most = 0;
         for _ in 0..40 {
-            // 50 MiB of values at a time, 2 GiB in all, by callers that do not wait for one another.
+            // 50 MiB of values at a time, 2 GiB in all, by concurrent callers.
             let writes: Vec<_> = (0..50_u8)
                 .map(|number| {
                     let (pool, value) = (pool.clone(), Bytes::from(vec![number; 1 << 20]));
@@ -166,7 +166,7 @@ fn a_stalled_server_costs_bounded_memory() {
             most = most.max(resident_bytes().saturating_sub(before));
         }
         redis.resume();
-        // What one round has in its own hands, and four connections with two values each.
+        // The values of one round, and four connections with two values each.
         assert!(most < 160 << 20, "{} MiB", most >> 20);
         pool.close().await;
     });

@@ -9,19 +9,19 @@ use tokio::task::yield_now;
 
 use crate::load::{SOON, on_one_thread, options, until};
 
-/// The other side of a pool of one connection, when the greeting is over and the first `GET` has come.
+/// The server's end of a pool's only connection, after the handshake and the first `GET`.
 async fn asked(listener: &TcpListener) -> TcpStream {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut command = vec![0; 1024];
     for reply in ["%1\r\n+proto\r\n:3\r\n", "+OK\r\n", ""] {
-        // One command a round trip.
+        // One command per round trip.
         assert_ne!(socket.read(&mut command).await.unwrap(), 0);
         socket.write_all(reply.as_bytes()).await.unwrap();
     }
     socket
 }
 
-/// What a caller gets from a server that does this.
+/// Returns a caller's result from a server that does this.
 async fn against<F: Future>(server: impl FnOnce(TcpStream) -> F) -> Result<Option<Bytes>, CommandError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let patient = Options { command_timeout: SOON, ..options(listener.local_addr().unwrap().port(), 1) };
@@ -36,7 +36,7 @@ async fn against<F: Future>(server: impl FnOnce(TcpStream) -> F) -> Result<Optio
 const REPLY: &[u8] = b">2\r\n+news\r\n*1\r\n$1\r\na\r\n$8\r\nkey\r\nkey\r\n";
 
 #[test]
-fn a_reply_cut_at_every_byte_is_nobodys() {
+fn a_reply_cut_at_any_byte_is_not_delivered() {
     on_one_thread(async {
         for cut in 0..REPLY.len() {
             let ended = against(async |mut socket| {
@@ -54,7 +54,7 @@ fn a_reply_cut_at_every_byte_is_nobodys() {
 }
 
 #[test]
-fn a_reply_that_comes_byte_by_byte_is_whole() {
+fn a_reply_in_single_bytes_is_delivered() {
     on_one_thread(async {
         let got = against(async |mut socket| {
             socket.set_nodelay(true).unwrap();
@@ -69,7 +69,7 @@ fn a_reply_that_comes_byte_by_byte_is_whole() {
 }
 
 #[test]
-fn what_is_no_reply_is_nobodys() {
+fn an_invalid_reply_is_not_delivered() {
     let nested = "*1\r\n".repeat(10_000);
     let rows: [(&[u8], _); 4] = [
         (b"$9223372036854775808\r\n", CommandError::Malformed),
@@ -80,7 +80,7 @@ fn what_is_no_reply_is_nobodys() {
     on_one_thread(async {
         for (wire, failure) in rows {
             let got = against(async |mut socket| {
-                // The client ends the connection, perhaps before it has read all of it.
+                // The client closes the connection, perhaps before it has read everything.
                 let _ = socket.write_all(wire).await;
                 let _ = socket.read(&mut [0; 1]).await;
             });

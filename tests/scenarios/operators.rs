@@ -164,7 +164,7 @@ fn redis_is_a_line_when_it_goes_and_one_when_it_comes() {
     let mut client = Client::connect(program.await_addr());
     program.await_line("connected to Redis");
     redis.kill();
-    program.await_line("lost Redis");
+    program.await_line("lost the last connection to Redis");
     for _ in 0..50 {
         assert_eq!(client.get("/a").status, 200);
     }
@@ -173,7 +173,7 @@ fn redis_is_a_line_when_it_goes_and_one_when_it_comes() {
     program.signal("TERM");
     let log = program.end().stderr;
     let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
-    assert_eq!((lines("connected to Redis"), lines("lost Redis")), (2, 1), "{log}");
+    assert_eq!((lines("connected to Redis"), lines("lost the last connection to Redis")), (2, 1), "{log}");
     // It says why it cannot be reached, once for each reason.
     assert!(lines("cannot reach Redis") <= 2 && log.lines().count() <= 7, "{log}");
 }

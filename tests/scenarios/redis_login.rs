@@ -90,7 +90,7 @@ fn a_password_is_rotated_and_nothing_restarted() {
     // New ones take the new password.
     fs::write(file.path(), passwords[1]).unwrap();
     redis.command(&["CLIENT", "KILL", "USER", "app"]);
-    program.await_line("lost Redis");
+    program.await_line("lost the last connection to Redis");
     until("a hit with the new password", || hits_in_redis(addr, "/a"));
 
     // First the server's, then the file's: it is tried until it is right.

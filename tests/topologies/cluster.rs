@@ -1,4 +1,4 @@
-//! A cluster of six: a master is killed, slots are moved.
+//! A cluster of six servers: a master is killed, slots are moved.
 
 use cachewarp::redis::{ClusterSeeds, Readers, Topology};
 
@@ -7,20 +7,20 @@ use crate::harness::redis_load::{deployment, endpoint, flags, hits_in_redis, key
 use crate::harness::{Program, RedisCluster, RedisLoad, Start, until, until_agreed};
 
 fn load(cluster: &RedisCluster, readers: Readers) -> RedisLoad {
-    // One seed is enough to find them all.
+    // One seed is enough to discover all servers.
     let seed = cluster.servers[1].addr();
     let topology = Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers });
     RedisLoad::on(deployment(topology, seed))
 }
 
 #[test]
-fn a_master_that_is_killed_costs_its_slots_until_another_has_them() {
+fn a_killed_master_affects_its_slots_until_the_fail_over() {
     let (mut cluster, _alone) = alone(RedisCluster::start);
     let owners: Vec<_> = keys().map(|key| RedisCluster::first_owner(cluster.slot(&key))).collect();
     let load = load(&cluster, Readers::Masters);
     load.await_every_key();
     cluster.servers[0].kill();
-    // Nobody else's keys notice, not even while there is nobody for its own.
+    // Keys of other masters are not affected, not even while this one has no successor.
     load.await_keys("the keys of the others", |number| owners[number] != 0);
     load.await_every_key();
 
@@ -42,7 +42,7 @@ fn slots_move_under_load() {
         let to = (from + 1) % 3;
         cluster.begin_to_move(slot, from, to);
         load.await_keys("a key on its way", |other| other == number);
-        // What is not there any more is asked of the other.
+        // Reads of a removed replica go to the other.
         cluster.move_keys(slot, from, to);
         load.await_metric(r#"cachewarp_redis_redirects_total{kind="ask"}"#, asked + 1.0);
         load.await_keys("a key that has gone ahead", |other| other == number);
@@ -51,19 +51,19 @@ fn slots_move_under_load() {
         load.await_every_key();
         asked = load.metric(r#"cachewarp_redis_redirects_total{kind="ask"}"#);
     }
-    // A map that was asked for meanwhile may have known of one before it was asked for.
+    // A map read meanwhile may still name it.
     assert!(load.metric(r#"cachewarp_redis_redirects_total{kind="moved"}"#) > 0.0);
     load.end();
 }
 
 #[test]
-fn replicas_answer_reads_where_they_may() {
+fn replicas_answer_reads_if_allowed() {
     let (cluster, _alone) = alone(RedisCluster::start);
     let load = load(&cluster, Readers::Replicas);
     load.await_every_key();
     let [masters, replicas] = [&cluster.servers[..3], &cluster.servers[3..]];
     until("every replica to have been read from", || replicas.iter().all(|replica| replica.calls("get") > 0));
-    // They write nothing but what their masters tell them to, and nobody asks them to.
+    // Replicas execute no writes but their masters', and no client sends them any.
     assert!(masters.iter().all(|master| master.calls("set") > 0));
     load.await_every_key();
     load.end();

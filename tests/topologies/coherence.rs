@@ -1,4 +1,5 @@
-//! Several memories over several servers: a fail-over, a switch or a move in between, and nothing old behind a purge.
+//! Several memory tiers over several servers: after a fail-over, a switch or a move, no purged
+//! response is served.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,7 @@ use crate::harness::redis_load::endpoint;
 use crate::harness::{PATIENCE, Redis, RedisCluster, Sentinels, Value};
 use crate::node::{Node, key, on_one_thread, until};
 
-/// The same for what others decide among themselves.
+/// Between the servers themselves.
 async fn until_agreed(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = time::instant();
     while !is_so().await {
@@ -40,7 +41,7 @@ fn nodes(topology: &Topology, seed: SocketAddr) -> [Node; 2] {
     [0; 2].map(|_| Node::start_on(topology.clone(), seed))
 }
 
-/// Has it stored by one, and read by all into memory, where it is tracked: nothing else stays there.
+/// Stores it through one node and reads it on all, into memory, where only tracked entries stay.
 async fn warm(nodes: &[Node; 2], path: &str) {
     until_agreed("Redis to take it", async || {
         let claim = nodes[0].claim(path).await;
@@ -53,7 +54,7 @@ async fn warm(nodes: &[Node; 2], path: &str) {
     }
 }
 
-/// Purges until all of both nodes confirm it, and looks at once.
+/// Purges until every worker of both nodes confirms, and checks at once.
 async fn purge(nodes: &[Node; 2], path: &str) {
     until_agreed("the purge to be confirmed", async || {
         let purged = nodes[0].purge(&[Scope::Url(key(path))], Strength::Hard).await;
@@ -65,7 +66,7 @@ async fn purge(nodes: &[Node; 2], path: &str) {
     .await;
 }
 
-/// What one node stores, the other serves sooner or later, and from then on nothing else.
+/// The other node serves the new response sooner or later, and from then on no old one.
 async fn overwrite(nodes: &[Node; 2], path: &str) {
     nodes[0].store(path, "new", &[]).await;
     until("the other to see it", async || nodes[1].read(path).await.as_deref() == Some("new")).await;
@@ -75,7 +76,7 @@ async fn overwrite(nodes: &[Node; 2], path: &str) {
     }
 }
 
-/// Whether every replica has what its master has.
+/// Returns whether every replica has its master's data.
 fn is_level(master: &Redis) -> bool {
     let Ok(Value::Array(role)) = master.try_command(&["ROLE"]) else { return false };
     let Value::Array(replicas) = &role[2] else { return false };
@@ -88,12 +89,12 @@ fn is_level(master: &Redis) -> bool {
 }
 
 #[test]
-fn a_master_that_is_killed_takes_what_was_read_from_it_along() {
+fn a_killed_master_invalidates_its_reads() {
     let (mut servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
         let nodes = behind(&servers);
         warm(&nodes, "/a").await;
-        until("memory to ask nobody", async || {
+        until("memory to answer alone", async || {
             let gets = servers.servers[0].calls("get");
             for node in &nodes {
                 assert_eq!(node.read("/a").await.as_deref(), Some("old"));
@@ -110,7 +111,7 @@ fn a_master_that_is_killed_takes_what_was_read_from_it_along() {
 }
 
 #[test]
-fn a_master_that_is_switched_and_lives_on_is_not_believed() {
+fn a_replaced_master_that_lives_on_is_not_trusted() {
     let (servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
         let nodes = behind(&servers);
@@ -123,7 +124,7 @@ fn a_master_that_is_switched_and_lives_on_is_not_believed() {
 }
 
 #[test]
-fn while_few_sentinels_are_heard_memory_does_not_speak_for_redis() {
+fn without_a_sentinel_majority_memory_asks_redis() {
     let (mut servers, _alone) = alone(Sentinels::start);
     on_one_thread(async {
         let nodes = behind(&servers);
@@ -139,7 +140,7 @@ fn while_few_sentinels_are_heard_memory_does_not_speak_for_redis() {
 }
 
 #[test]
-fn a_master_of_a_cluster_that_is_killed_takes_what_was_read_from_it_along() {
+fn a_killed_cluster_master_invalidates_its_reads() {
     let (mut cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
         let nodes = of(&cluster);
@@ -153,7 +154,7 @@ fn a_master_of_a_cluster_that_is_killed_takes_what_was_read_from_it_along() {
 }
 
 #[test]
-fn a_master_of_a_cluster_that_is_demoted_and_lives_on_is_not_believed() {
+fn a_demoted_cluster_master_that_lives_on_is_not_trusted() {
     let (cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
         let nodes = of(&cluster);
@@ -171,7 +172,7 @@ fn a_master_of_a_cluster_that_is_demoted_and_lives_on_is_not_believed() {
 }
 
 #[test]
-fn a_slot_that_moves_takes_what_was_read_of_it_along() {
+fn a_moved_slot_invalidates_its_reads() {
     let (cluster, _alone) = alone(RedisCluster::start);
     on_one_thread(async {
         let nodes = of(&cluster);
@@ -191,12 +192,12 @@ fn a_slot_that_moves_takes_what_was_read_of_it_along() {
     });
 }
 
-/// The name of the one entry, if it is there.
+/// Returns the name of the only entry, if it exists.
 fn name(server: &Redis) -> Option<String> {
     server.keys().into_iter().next()
 }
 
-/// Which of the masters has the one entry.
+/// Returns the index of the master with the only entry.
 fn owner(cluster: &RedisCluster) -> usize {
     cluster.masters().position(|server| name(server).is_some()).unwrap()
 }

@@ -1,8 +1,8 @@
-//! CacheWarp on Sentinel and on Cluster, of real processes.
+//! CacheWarp on Sentinel and on Cluster, with real processes.
 //!
-//! A binary of its own, and one deployment at a time: sentinels and clusters come to no agreement where they do not get
-//! the processor in time, and then try again much later. Only to come together they may take their time, so the next one does
-//! that meanwhile.
+//! A binary of its own, with one deployment under test at a time: sentinels and clusters elect
+//! nothing if they do not get the processor in time, and try again much later. Only the start of a
+//! deployment may take its time, so the next one starts meanwhile.
 
 #![cfg(test)]
 
@@ -20,10 +20,10 @@ mod sentinel;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Starts a deployment, waits until no other one is under test, and keeps others from it.
+/// Starts a deployment, waits until no other one is under test, and excludes the others.
 fn alone<T>(start: impl FnOnce() -> T) -> (T, MutexGuard<'static, ()>) {
     static DEPLOYMENT: Mutex<()> = Mutex::new(());
     let started = start();
-    // What a failed test leaves behind is stopped, and no reason for the next to fail.
+    // A failed test does not fail the next: its processes are stopped.
     (started, DEPLOYMENT.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -1,11 +1,11 @@
-//! Purges where Redis is several servers: they hold on every node when they are answered, however long memory keeps what is
-//! tracked.
+//! Purges with several Redis servers: a confirmed purge holds on every node, however long memory
+//! keeps tracked entries.
 
 use crate::alone;
 use crate::harness::{Answer, Client, Origin, Proxy, RedisCluster, Sentinels, until};
 
-/// Asks the admin listener of a node for a purge, which has to be everywhere when it is answered; again, while it says that it
-/// could not be done, as it may of servers that have just come up.
+/// Sends a purge to a node's admin listener, which must hold everywhere once it is confirmed;
+/// repeats it while it fails, as it may with servers that have just started.
 fn purge(node: &Proxy, order: &str) {
     let admin = node.admin_addr();
     let length = order.len();
@@ -20,7 +20,7 @@ fn purge(node: &Proxy, order: &str) {
     });
 }
 
-/// What one node purges, none serves any more.
+/// A purge on one node holds on every node.
 fn hold_on_every_node(redis_url: &str) {
     let origin = Origin::start();
     let says = |body: &str| {

@@ -1,4 +1,4 @@
-//! A master that fails over, and sentinels that are away.
+//! A master that fails over, and sentinels that are down.
 
 use cachewarp::redis::{Sentinels as Watchers, Topology};
 
@@ -16,14 +16,15 @@ fn load(servers: &Sentinels) -> RedisLoad {
     RedisLoad::on(deployment(topology, addrs[0]))
 }
 
-/// Whether no connection of ours is there. A server that changes its role ends this question's connection, too.
+/// Returns whether the client has no connection here. A server that changes its role closes this
+/// one, too.
 fn has_no_client(server: &Redis) -> bool {
     let clients = server.try_command(&["CLIENT", "LIST"]);
     clients.is_ok_and(|clients| !clients.text().contains("name=cachewarp"))
 }
 
 #[test]
-fn a_master_that_is_killed_under_load_is_followed_by_another() {
+fn a_killed_master_is_replaced_under_load() {
     let (mut servers, _alone) = alone(Sentinels::start);
     let load = load(&servers);
     load.await_every_key();
@@ -31,31 +32,31 @@ fn a_master_that_is_killed_under_load_is_followed_by_another() {
     servers.await_another_master();
     load.await_every_key();
 
-    // The old one comes back, as a replica sooner or later: nothing is written to it.
+    // The old master comes back, as a replica sooner or later: it gets no writes.
     servers.servers[0].restart();
     until_agreed("the old master to be a replica", || {
         let role = servers.servers[0].try_command(&["ROLE"]);
         matches!(role, Ok(Value::Array(role)) if role[0].text() == "slave")
     });
     load.await_every_key();
-    until("nobody to be left with the old one", || has_no_client(&servers.servers[0]));
+    until("no client of the old master", || has_no_client(&servers.servers[0]));
     load.end();
 }
 
 #[test]
-fn a_master_that_is_switched_by_hand_is_left() {
+fn a_manual_fail_over_is_followed() {
     let (servers, _alone) = alone(Sentinels::start);
     let load = load(&servers);
     load.await_every_key();
-    // It goes on and is demoted: whoever stayed would be refused.
+    // The old master lives on and is demoted: a client that stayed would be refused.
     servers.switch();
     load.await_every_key();
-    until("nobody to be left with the old one", || has_no_client(&servers.servers[0]));
+    until("no client of the old master", || has_no_client(&servers.servers[0]));
     load.end();
 }
 
 #[test]
-fn each_one_of_the_sentinels_may_be_away() {
+fn any_single_sentinel_may_be_down() {
     for away in 0..3 {
         let (mut servers, _alone) = alone(Sentinels::start);
         servers.sentinels[away].kill();
@@ -79,6 +80,6 @@ fn the_binary_stores_and_hits_before_and_after() {
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
 
     servers.servers[0].kill();
-    // Whatever Redis does meanwhile, there is an answer.
+    // Every request gets a response, whatever Redis does.
     until_agreed("a hit in Redis again", || hits_in_redis(addr, "/a"));
 }

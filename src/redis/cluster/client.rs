@@ -22,13 +22,14 @@ use crate::resp::{Access, Command, ErrorKind, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
 
-/// One worker's way to a cluster. Clones are the same; when the last is dropped the connections end.
+/// One worker's client of a cluster. Clones are the same; when the last is dropped the connections
+/// end.
 #[derive(Clone)]
 pub(in crate::redis) struct ClusterClient(Rc<ClusterInner>);
 
 struct ClusterInner {
     servers: Rc<ClusterServers>,
-    /// Who asks for the map, and who asks whether the masters still are.
+    /// The map refresher, and the lease of the masters.
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -66,12 +67,12 @@ impl ClusterClient {
         Self(Rc::new(ClusterInner { servers, tasks: RefCell::new(tasks) }))
     }
 
-    /// The reply of the server whose the command's key is; of any server, where it has no key.
+    /// Sends a command to the server that owns its key, or to any server if it has no key.
     pub(in crate::redis) async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         self.read(command).await.map(|(reply, _)| reply)
     }
 
-    /// The same, and what is needed to remember it.
+    /// Sends a command. Returns the reply and the version needed to cache it.
     pub(in crate::redis) async fn read(
         &self,
         command: &Command<'_>,
@@ -79,7 +80,8 @@ impl ClusterClient {
         self.read_from(self.0.servers.readers, command).await
     }
 
-    /// A change, and a look at what it made: over the same connection to the master, unless another one has the key by now.
+    /// Sends a change, then a read of its result, on one connection to the master; one after the
+    /// other if the first is redirected.
     pub(in crate::redis) async fn change_and_read(
         &self,
         change: &Command<'_>,
@@ -99,23 +101,23 @@ impl ClusterClient {
         }
     }
 
-    /// The pools of all masters that track.
+    /// Returns the pools of all masters.
     pub(in crate::redis) fn pools(&self) -> Vec<RedisPool> {
         let layout = self.0.servers.layout.borrow();
         layout.masters().into_iter().map(|(node, _)| node.pool.clone()).collect()
     }
 
-    /// The pool of the master that a key belongs to.
+    /// Returns the pool of the master that owns a key.
     pub(in crate::redis) fn pool_of(&self, key: &[u8]) -> Option<RedisPool> {
         self.0.servers.layout.borrow().master(HashSlot::of(key)).map(|node| node.pool.clone())
     }
 
-    /// How often there were other masters.
+    /// Returns the number of changes of masters.
     pub(in crate::redis) fn topology_epoch(&self) -> TopologyEpoch {
         TopologyEpoch(self.0.servers.topology_epoch.get())
     }
 
-    /// Until what has been written in this topology_epoch under these keys is in a replica too.
+    /// Waits until a replica has the writes of this epoch under these keys.
     pub(in crate::redis) async fn wait_replicated(
         &self,
         topology_epoch: TopologyEpoch,
@@ -140,7 +142,7 @@ impl ClusterClient {
         if self.topology_epoch() == topology_epoch { Ok(()) } else { Err(CommandError::Closed) }
     }
 
-    /// How long it takes until everybody else has noticed the last change of masters as well.
+    /// Returns how long other clients may still need to notice the last change of masters.
     pub(in crate::redis) fn failover_grace(&self) -> Duration {
         failover_grace(self.0.servers.masters_changed.get())
     }
@@ -158,13 +160,13 @@ impl ClusterClient {
         };
         let deadline = instant() + servers.options.command_timeout;
         match node.pool.reply_and_version(command).await {
-            // Apart, and boxed: it is rare, and every caller's future would have to have room for it.
+            // Separate and boxed: it is rare, and would enlarge every caller's future.
             Ok((Reply::Error(error), _)) => Box::pin(servers.refused(&node, command, &error, deadline)).await,
             result => result.inspect_err(|why| servers.refresh.fire_on(*why)),
         }
     }
 
-    /// Whether a connection to any server is up.
+    /// Returns whether a connection to any server is up.
     pub(in crate::redis) fn is_connected(&self) -> bool {
         self.0.servers.layout.borrow().any_connected().is_some()
     }

@@ -1,4 +1,4 @@
-//! Who has which slots, and the way to them.
+//! The slot map, with a pool for each of its servers.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,44 +11,44 @@ use crate::resp::topology::{Endpoint, HashSlot, SlotMap};
 pub(super) struct ClusterNode {
     pub(super) endpoint: Endpoint,
     pub(super) pool: RedisPool,
-    /// When it last said that it is a master.
+    /// The time at which it last confirmed that it is a master.
     pub(super) confirmed: Cell<Instant>,
 }
 
-/// The map, and a node for each server in it. Empty until the first map is there.
+/// The map, and a node for each server in it. Empty until the first map has been read.
 #[derive(Default)]
 pub(super) struct ClusterLayout {
     map: Option<SlotMap>,
-    /// For each shard of the map, in its place.
+    /// For each shard of the map, by its index.
     shards: Vec<ShardMembers>,
 }
 
 /// The servers of a shard.
 pub(super) struct ShardMembers {
     pub(super) master: Rc<ClusterNode>,
-    /// Where replicas answer reads; none elsewhere.
+    /// Empty unless replicas answer reads.
     pub(super) replicas: Vec<Rc<ClusterNode>>,
 }
 
 impl ClusterLayout {
-    /// `shards` are the members of the map's shards, each in its place.
+    /// Creates a layout; `shards` has the members of each shard of the map, in its order.
     pub(super) fn new(map: SlotMap, shards: Vec<ShardMembers>) -> Self {
         Self { map: Some(map), shards }
     }
 
-    /// Who writes a slot.
+    /// Returns the master of a slot.
     pub(super) fn master(&self, slot: HashSlot) -> Option<Rc<ClusterNode>> {
         self.members(slot).map(|members| Rc::clone(&members.master))
     }
 
-    /// Every master that has a slot, each with a key of its own.
+    /// Returns every master that has a slot, each with a key of its own.
     pub(super) fn masters(&self) -> Vec<(Rc<ClusterNode>, Vec<u8>)> {
         let key_of = |place| self.map.as_ref()?.key_of(place);
         let masters = self.shards.iter().enumerate();
         masters.filter_map(|(place, members)| Some((Rc::clone(&members.master), key_of(place)?))).collect()
     }
 
-    /// Who reads a slot: one of the replicas that are up, or the master.
+    /// Returns the server for reads of a slot: a replica that is up, or the master.
     pub(super) fn reader(&self, slot: HashSlot) -> Option<Rc<ClusterNode>> {
         let members = self.members(slot)?;
         let count = members.replicas.len();
@@ -58,12 +58,12 @@ impl ClusterLayout {
         Some(Rc::clone(up.unwrap_or(&members.master)))
     }
 
-    /// The server at a place.
+    /// Returns the node at an endpoint.
     pub(super) fn node(&self, endpoint: &Endpoint) -> Option<Rc<ClusterNode>> {
         self.nodes().find(|node| node.endpoint == *endpoint).map(Rc::clone)
     }
 
-    /// A slot is the master's at this place from now on, if there is one.
+    /// Assigns a slot to the shard with this master, if the map has it.
     pub(super) fn moved(&mut self, slot: HashSlot, to: &Endpoint) -> Option<Rc<ClusterNode>> {
         let map = self.map.as_mut()?;
         let place = map.mastered_by(to)?;
@@ -71,28 +71,28 @@ impl ClusterLayout {
         self.master(slot)
     }
 
-    /// Any server that can be spoken to.
+    /// Returns any connected server.
     pub(super) fn any_connected(&self) -> Option<Rc<ClusterNode>> {
         self.nodes().find(|node| node.pool.is_connected()).map(Rc::clone)
     }
 
-    /// Every server; a replica of nobody is none.
+    /// Returns every server.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Rc<ClusterNode>> {
         self.shards.iter().flat_map(|members| std::iter::once(&members.master).chain(&members.replicas))
     }
 
-    /// Every server, for whoever ends them.
+    /// Returns every server, and consumes the layout.
     pub(super) fn into_nodes(self) -> impl Iterator<Item = Rc<ClusterNode>> {
         self.shards.into_iter().flat_map(|members| std::iter::once(members.master).chain(members.replicas))
     }
 
-    /// Every server that the map names, also those that have no node.
+    /// Returns every endpoint in the map, also those without a node.
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         let shards = self.map.iter().flat_map(|map| map.shards());
         shards.flat_map(|shard| std::iter::once(&shard.master).chain(&shard.replicas)).cloned().collect()
     }
 
-    /// The map.
+    /// Returns the map.
     pub(super) fn map(&self) -> Option<&SlotMap> {
         self.map.as_ref()
     }

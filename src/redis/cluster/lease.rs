@@ -1,9 +1,10 @@
-//! Asks each master, again and again, whether it still is one.
+//! Confirms at every heartbeat that each master still is one.
 //!
-//! A master that has been demoted, or is cut off from the others, says nothing of it, and its connections stay. What was read
-//! from it counts only while it answers for a key of its own: who is no master redirects, and who is cut off refuses. So a
-//! server that has lost its place is not trusted for longer than [`REDIS_VOUCHED_FOR`] and the wait for one answer, however
-//! little it is asked otherwise.
+//! A demoted master, or one that is cut off from the cluster, announces nothing, and its
+//! connections stay up. Reads from it count as tracked only while it answers for a key of its own:
+//! a replica redirects, and a node that is cut off refuses. So a server that lost its role is not
+//! trusted for longer than [`REDIS_VOUCHED_FOR`] and the wait for one answer, however few commands
+//! it gets otherwise.
 
 use std::rc::Rc;
 
@@ -17,18 +18,18 @@ use crate::redis::topology::at_once;
 use crate::resp::{Command, ErrorKind};
 use crate::time::instant;
 
-/// What a master says.
+/// A server's answer to a read of its own key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MasterAnswer {
-    /// That it is one.
+    /// It is the master.
     Master,
-    /// That it is none, or serves nobody.
+    /// It is not the master, or refuses all commands.
     NotMaster,
-    /// Nothing.
+    /// No answer.
     NoAnswer,
 }
 
-/// Never ends by itself.
+/// Runs until it is aborted.
 pub(super) async fn run(servers: Rc<ClusterServers>) {
     loop {
         let masters = servers.layout.borrow().masters();
@@ -44,7 +45,8 @@ async fn ask(servers: &ClusterServers, node: Rc<ClusterNode>, key: Vec<u8>) {
 
 fn judge(answer: Result<(), CommandError>) -> MasterAnswer {
     match answer {
-        // It does not let us have this key, or somebody else will have it: it speaks as the master of it.
+        // The key is forbidden, migrating or of another type: the server still answers as its
+        // master.
         Ok(()) | Err(CommandError::Server(ErrorKind::NoPerm | ErrorKind::Ask | ErrorKind::WrongType)) => {
             MasterAnswer::Master
         }

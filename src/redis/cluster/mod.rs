@@ -1,20 +1,21 @@
-//! The servers of a cluster, each with its part of the keys.
+//! The client of a cluster, whose masters each own a part of the hash slots.
 //!
 //! ```text
 //! command ─► key ─► HashSlot ─► SlotMap ─► ClusterNode ─► RedisPool ─► reply
-//!                             ▲  ▲               └─ MOVED: the slot is assigned anew, once more there
-//!                  refresh ───┘  └────────────────── ASK: once more there, behind ASKING
+//!                             ▲  ▲               └─ MOVED: reassign the slot, send once more
+//!                  refresh ───┘  └────────────────── ASK: send once more, behind ASKING
 //! ```
 //!
-//! The map is a server's word and may be old. A server that knows better says so, and then the command is sent once
-//! more, within the time that its caller gave it; whatever is still wrong then is a miss. The map itself is asked for
-//! anew by one task, when somebody has a reason to refresh it and not more often than every so often.
+//! A map is one server's view and may be stale. A server that knows better redirects, and the
+//! command is sent once more, within its caller's deadline; a second redirection is a miss. One
+//! task reads the map again when an error triggers it, at most once per minimum interval.
 //!
-//! What was read from a master is not known any more when it has other slots than before, or does not answer for them
-//! (`lease.rs`). Where replicas answer reads nothing is tracked: what they say may be old when it is read.
+//! Reads from a master no longer count as tracked when its slots change, or when it does not answer
+//! for them (`lease.rs`). Nothing is tracked if replicas answer reads, since their replies may be
+//! stale.
 //!
-//! What always holds: a command is sent twice at most, and only after the first server has refused it; a server that is
-//! away costs the keys of its slots and no others.
+//! **Always:** a command is sent at most twice, and again only after the first server has refused
+//! it; an unreachable server affects the keys of its slots and no others.
 
 mod client;
 mod layout;

@@ -1,4 +1,4 @@
-//! Asks for the map, and has the pools follow it.
+//! Reads the slot map, and opens and closes pools to match it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,18 +14,19 @@ use crate::resp::topology::{ClusterShard, Endpoint, SlotMap, shards, slots};
 use crate::resp::{Command, ErrorKind};
 use crate::time::instant;
 
-/// Asks one server after the other, a different one first each time: none of them is believed for ever.
+/// Asks the servers in turn, starting with a different one each time, so that no server is believed
+/// for ever.
 pub(super) struct MapRefresher {
     seeds: Vec<Endpoint>,
     servers: Rc<ClusterServers>,
-    /// Questions so far.
+    /// The number of refreshes so far.
     turn: usize,
 }
 
-/// Why a server's word is not taken.
+/// A failed attempt to read the map.
 #[derive(Debug, thiserror::Error)]
 enum SlotMapError {
-    #[error("there is no server to ask")]
+    #[error("no server is known")]
     NoServer,
     #[error("{server}: {why}")]
     Server { server: Endpoint, why: ControlError },
@@ -36,7 +37,7 @@ impl MapRefresher {
         Self { seeds, servers, turn: 0 }
     }
 
-    /// Never ends by itself.
+    /// Runs until it is aborted.
     pub(super) async fn run(mut self) {
         loop {
             self.servers.refresh.due().await;
@@ -47,7 +48,7 @@ impl MapRefresher {
         }
     }
 
-    /// What the first server says that says anything of use.
+    /// Returns the map of the first server that returns a valid one.
     async fn ask(&mut self) -> Result<SlotMap, SlotMapError> {
         let mut known = self.servers.layout.borrow().endpoints();
         let first = self.turn.checked_rem(known.len()).unwrap_or_default();
@@ -69,7 +70,7 @@ impl MapRefresher {
         let mut connection = self.servers.control.connect(server).await?;
         let shards: Vec<ClusterShard> = match connection.ask(&Command::ClusterShards).await {
             Ok(reply) => shards(&reply, server, self.servers.control.encryption())?,
-            // Before Redis 7: an unknown subcommand, of a known command.
+            // Before Redis 7 `SHARDS` is an unknown subcommand of a known command.
             Err(ControlError::Refused { error, .. })
                 if matches!(error.kind, ErrorKind::Other | ErrorKind::UnknownCommand | ErrorKind::NoPerm) =>
             {
@@ -82,8 +83,8 @@ impl MapRefresher {
 }
 
 impl ClusterServers {
-    /// From now on this is the map: servers that it does not name are let go, new ones are connected to, and the others
-    /// keep their connections.
+    /// Applies a new map: drains the pools of servers that it does not name, opens pools for new
+    /// ones, and keeps the others.
     fn follow_map(&self, map: SlotMap) -> RefreshResult {
         let before = self.layout.borrow().map().map(|map| map.shards().to_vec());
         let inquiry = if before.as_deref() == Some(map.shards()) {
@@ -110,7 +111,7 @@ impl ClusterServers {
         let members = members.collect();
         if inquiry == RefreshResult::Changed {
             let (shards, slots) = (map.shards().len(), map.covered());
-            tracing::info!(shards, servers, slots, "Redis Cluster has another map");
+            tracing::info!(shards, servers, slots, "the Redis Cluster slot map changed");
         }
         if !before.iter().flatten().map(master_of).eq(map.shards().iter().map(master_of)) {
             self.masters_changed.set(Some(instant()));
@@ -137,7 +138,7 @@ impl ClusterServers {
         inquiry
     }
 
-    /// The replicas of a shard that are to be read from.
+    /// Returns the replicas of a shard that answer reads.
     fn readers_of<'a>(&self, shard: &'a ClusterShard) -> &'a [Endpoint] {
         match self.readers {
             Readers::Masters => &[],
@@ -145,7 +146,8 @@ impl ClusterServers {
         }
     }
 
-    /// A server that was not known. It has its share of the connections for as long as it is known.
+    /// Opens the pool of a new server, with its share of the connections for as long as the map
+    /// names it.
     fn open(&self, endpoint: &Endpoint, servers: usize, place: usize) -> Rc<ClusterNode> {
         let options = Options {
             address: self.control.address(endpoint),
@@ -153,7 +155,7 @@ impl ClusterServers {
             ..self.options.clone()
         };
         let pool = RedisPool::with(options, self.control.tls(), self.tracking.clone(), self.metrics.clone());
-        // Whoever comes later takes somebody's place.
+        // After the first map, a new server replaces another one.
         if self.layout.borrow().map().is_some() {
             pool.set_disconnected_for(Duration::ZERO);
         }
@@ -165,7 +167,7 @@ fn master_of(shard: &ClusterShard) -> &Endpoint {
     &shard.master
 }
 
-/// How many of so many connections the server in this place has; at least one.
+/// Returns the share of the server at this index; at least one connection.
 fn share(connections: usize, servers: usize, place: usize) -> usize {
     let servers = servers.max(1);
     (connections / servers + usize::from(place < connections % servers)).max(1)

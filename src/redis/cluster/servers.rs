@@ -17,17 +17,17 @@ use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::topology::{HashSlot, Redirect, RedirectKind};
 use crate::resp::{Command, ErrorReply, Reply};
 
-/// The servers, as far as they are known.
+/// The known servers of a cluster.
 pub(super) struct ClusterServers {
     pub(super) layout: RefCell<ClusterLayout>,
-    /// What a server's pool is told, but for the address and the number of connections.
+    /// The options of each server's pool, except for the address and the number of connections.
     pub(super) options: Options,
     pub(super) readers: Readers,
-    /// What a master's pool is told so that it tracks.
+    /// The tracking options of each master's pool.
     pub(super) tracking: Option<TrackingOptions>,
-    /// When there were other masters than before.
+    /// The time of the last change of masters.
     pub(super) masters_changed: Cell<Option<Instant>>,
-    /// How often there were.
+    /// The number of changes of masters.
     pub(super) topology_epoch: Cell<u64>,
     pub(super) control: Rc<ControlConnections>,
     pub(super) metrics: PoolMetrics,
@@ -36,7 +36,7 @@ pub(super) struct ClusterServers {
 }
 
 impl ClusterServers {
-    /// Whom to send a command to.
+    /// Returns the server for a command.
     pub(super) fn route(&self, command: &Command<'_>, readers: Readers) -> Option<Rc<ClusterNode>> {
         let layout = self.layout.borrow();
         let Some(key) = command.key() else { return layout.any_connected() };
@@ -47,7 +47,8 @@ impl ClusterServers {
         }
     }
 
-    /// A server has refused a command. If another one would take it, that one is asked; within the first one's time.
+    /// Handles a refusal: sends the command to the server that it redirects to, within the original
+    /// deadline.
     pub(super) async fn refused(
         &self,
         node: &ClusterNode,
@@ -65,7 +66,7 @@ impl ClusterServers {
         let again = async {
             match way {
                 RedirectKind::Moved => other.pool.read(command).await,
-                // It may still move back.
+                // The migration may still be cancelled.
                 RedirectKind::Ask => {
                     other.pool.asking(command).await.map(|reply| (reply, TrackedVersion::untracked()))
                 }
@@ -75,7 +76,8 @@ impl ClusterServers {
         result.inspect_err(|why| self.refresh.fire_on(*why))
     }
 
-    /// The server that a redirection leads to, if it is known. A slot that has moved is its own from now on.
+    /// Returns the server that a redirection names, if it is known. `MOVED` also reassigns the
+    /// slot.
     pub(super) fn follow(&self, redirect: &Redirect) -> Option<(RedirectKind, Rc<ClusterNode>)> {
         let Redirect { way, slot, to } = redirect;
         match way {

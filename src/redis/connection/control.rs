@@ -1,8 +1,8 @@
-//! A connection for questions about the servers themselves.
+//! Connections for commands about the servers themselves.
 //!
-//! Who the master is, and who has which slots, is asked beside the pools: over a connection that carries no data, so
-//! that a large map stands in no reply's way, and a server that nobody has a pool for can be asked too. One question
-//! is asked at a time.
+//! The master's address and the slot map are read over separate connections that carry no data, so
+//! that a large map delays no reply, and a server without a pool can be asked too. Each connection
+//! carries one command at a time.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::redis::options::{Address, Options};
 use crate::resp::topology::{Encryption, Endpoint, ServerRole, TopologyError, replicas, role};
 use crate::resp::{Command, ErrorKind, ErrorReply, Frame, Inbox, Outbox, Reply};
 
-/// Knows how servers are spoken to.
+/// Opens control connections to the servers of one deployment.
 pub(in crate::redis) struct ControlConnections {
     address: Address,
     tls: Option<Rc<TlsSource>>,
@@ -28,39 +28,39 @@ pub(in crate::redis) struct ControlConnections {
     timeout: Duration,
 }
 
-/// One server that listens to us.
+/// A control connection, after its handshake.
 pub(in crate::redis) struct ControlConnection {
     socket: Box<dyn RedisSocket>,
     inbox: Inbox,
 }
 
-/// Why a question has no answer.
+/// A failed control command.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::redis) enum ControlError {
-    /// Nobody is there to ask.
+    /// The connection failed.
     #[error(transparent)]
     ConnectError(#[from] ConnectError),
-    /// It does not answer that.
+    /// The server refused the command.
     #[error("the server refused {command} ({})", .error.kind)]
     Refused {
         /// The command's name.
         command: &'static str,
-        /// What it said.
+        /// The error reply.
         error: ErrorReply,
     },
-    /// Its answer is of no use.
+    /// The reply is not valid for the command.
     #[error(transparent)]
     TopologyError(#[from] TopologyError),
-    /// It does not write.
-    #[error("the server is a {0}")]
+    /// The server is no master.
+    #[error("the role of the server is {0}")]
     NoMaster(ServerRole),
-    /// It has replicas, and none of them has what was written.
-    #[error("no replica has what was written")]
+    /// The master has replicas, and none of them acknowledged the writes.
+    #[error("no replica acknowledged the writes")]
     Unreplicated,
 }
 
 impl From<ControlError> for CommandError {
-    /// For whoever has asked in the middle of something else.
+    /// Maps to the error of a command that needed this answer.
     fn from(why: ControlError) -> Self {
         match why {
             ControlError::ConnectError(_) => Self::NotConnected,
@@ -73,7 +73,7 @@ impl From<ControlError> for CommandError {
 }
 
 impl ControlConnections {
-    /// For servers like the one that these are the options of.
+    /// Creates control connections for servers with these options.
     pub(in crate::redis) fn of(options: &Options, tls: Option<Rc<TlsSource>>) -> Rc<Self> {
         Rc::new(Self {
             address: options.address.clone(),
@@ -83,22 +83,22 @@ impl ControlConnections {
         })
     }
 
-    /// What TLS with any of them begins with.
+    /// Returns the TLS source of the servers.
     pub(in crate::redis) fn tls(&self) -> Option<Rc<TlsSource>> {
         self.tls.clone()
     }
 
-    /// Whether they are spoken to in TLS.
+    /// Returns whether the servers use TLS.
     pub(in crate::redis) fn encryption(&self) -> Encryption {
         self.address.encryption()
     }
 
-    /// The address of a server, as these are reached.
+    /// Returns the address of another server, with TLS if these use TLS.
     pub(in crate::redis) fn address(&self, endpoint: &Endpoint) -> Address {
         self.address.elsewhere(endpoint)
     }
 
-    /// A server that has been greeted.
+    /// Connects and completes the handshake.
     pub(in crate::redis) async fn connect(
         &self,
         endpoint: &Endpoint,
@@ -113,7 +113,7 @@ impl ControlConnections {
         timeout(self.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    /// What a server answers to one question.
+    /// Sends one command over a connection of its own. Returns the reply.
     pub(in crate::redis) async fn ask(
         &self,
         endpoint: &Endpoint,
@@ -124,8 +124,8 @@ impl ControlConnections {
 }
 
 impl ControlConnections {
-    /// Until a replica has everything that has been written at a master until now, if it has replicas: so that whichever takes
-    /// over, the best of them, has it too. Who does not say how it stands has to be believed.
+    /// Waits until a replica, if there is one, has all writes of a master so far: the best replica
+    /// is promoted, so it has them too. A server that forbids the commands is believed.
     pub(in crate::redis) async fn wait_replicated(&self, master: &Endpoint) -> Result<(), ControlError> {
         let mut control = self.connect(master).await?;
         let is_unsupported = |why: &ControlError| {
@@ -155,9 +155,9 @@ impl ControlConnections {
 }
 
 impl ControlConnection {
-    /// The answer to a question.
+    /// Sends a command. Returns the reply.
     ///
-    /// Not cancel safe: a connection whose question was dropped is of no use.
+    /// Not cancel safe: drop the connection if the future is dropped.
     pub(in crate::redis) async fn ask(&mut self, command: &Command<'_>) -> Result<Reply, ControlError> {
         let exchange = async {
             self.send(command).await?;
@@ -170,7 +170,7 @@ impl ControlConnection {
         Ok(answer)
     }
 
-    /// Says something without waiting for an answer.
+    /// Sends a command without waiting for the reply.
     pub(in crate::redis) async fn send(&mut self, command: &Command<'_>) -> Result<(), ConnectError> {
         let mut outbox = Outbox::new();
         command.encode(&mut outbox);
@@ -178,9 +178,9 @@ impl ControlConnection {
         self.socket.flush().await.map_err(ConnectError::Broken)
     }
 
-    /// Whatever comes next.
+    /// Returns the next frame.
     ///
-    /// Cancel safe: what has come in part is there for the next call.
+    /// Cancel safe: a partial frame stays in the inbox.
     pub(in crate::redis) async fn next_frame(&mut self) -> Result<Frame, ConnectError> {
         frame(&mut self.socket, &mut self.inbox).await
     }

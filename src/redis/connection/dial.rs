@@ -1,4 +1,4 @@
-//! From an address to a socket.
+//! Dials a server: from an address to a socket.
 
 use std::rc::Rc;
 
@@ -12,17 +12,17 @@ use crate::limits::{REDIS_KEEPALIVE, REDIS_UNACKNOWLEDGED_MAX};
 use crate::redis::error::ConnectError;
 use crate::redis::options::Address;
 
-/// Any of the sockets that a server may be behind.
+/// A socket to a server: TCP, TLS or unix.
 pub(in crate::redis) trait RedisSocket: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> RedisSocket for T {}
 
-/// Knows the way to one server.
+/// Dials one server.
 pub(in crate::redis) struct Dialer {
     address: Address,
-    /// Present where the address asks for it.
+    /// Present if the address uses TLS.
     tls: Option<Rc<TlsSource>>,
-    /// A server that is in this process, in place of what is at the address.
+    /// An in-process server that replaces the one at the address.
     #[cfg(test)]
     model: Option<crate::redis::tests::RedisModel>,
 }
@@ -37,20 +37,20 @@ impl Dialer {
         }
     }
 
-    /// To a server that is in this process.
+    /// Creates a dialler of an in-process server.
     #[cfg(test)]
     pub(in crate::redis) fn to_model(model: crate::redis::tests::RedisModel) -> Self {
         Self { model: Some(model), ..Self::new(Address::Unix("model".into()), None) }
     }
 
-    /// Where this leads.
+    /// Returns the address.
     pub(in crate::redis) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// A socket over which the server can be spoken to. Has no time limit of its own.
+    /// Connects, with TLS if the address uses it. Has no timeout of its own.
     ///
-    /// Cancel safe: what was begun is closed.
+    /// Cancel safe: the socket is closed.
     pub(in crate::redis) async fn dial(&self) -> Result<Box<dyn RedisSocket>, ConnectError> {
         #[cfg(test)]
         if let Some(model) = &self.model {
@@ -77,7 +77,7 @@ impl Dialer {
 
 async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
-    // A batch is written at once: there is nothing to wait for.
+    // Batches are written at once, so Nagle's algorithm only delays them.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     socket
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tls_to_the_host_that_was_meant() {
+    async fn tls_connects_to_the_host_in_the_certificate() {
         let authority = certify("localhost");
         let pem = authority.pem.clone();
         let mut reply = [0; 7];
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_tls_to_another_host_or_authority() {
+    async fn tls_refuses_another_host_or_authority() {
         let elsewhere = certify("elsewhere.example");
         let pem = elsewhere.pem.clone();
         assert!(matches!(dial_tls(elsewhere, &pem).await, Err(ConnectError::Tls(_))));
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there() {
+    async fn dialling_fails_without_a_server() {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let addresses = [
             Address::Tcp { host: "127.0.0.1".to_owned(), port },
             Address::Tls { host: "127.0.0.1".to_owned(), port },
-            Address::Unix(folder.path().join("nobody")),
+            Address::Unix(folder.path().join("missing")),
         ];
         for address in addresses {
             assert!(matches!(Dialer::new(address, None).dial().await, Err(ConnectError::Connect(_))));

@@ -1,8 +1,8 @@
-//! TLS with the servers of one client.
+//! TLS for the servers of one client.
 //!
-//! Certificates are credentials, and short-lived ones are replaced while we run. So the files that settings name are
-//! read anew for each connection, as a password's file is; what cannot be read at that moment, because it is just being
-//! written, is used as it was.
+//! Certificates are credentials, and short-lived ones are replaced while the process runs. So the
+//! files are read again for each connection, like a password file. If they cannot be read at that
+//! moment, perhaps because they are being written, the previous ones are used.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,15 +13,15 @@ use crate::redis::error::ConnectError;
 use crate::redis::options::Address;
 use crate::tls;
 
-/// How TLS is begun, for all servers of a client.
+/// The TLS settings of one client, read for each connection.
 pub(in crate::redis) struct TlsSource {
     options: tls::Options,
-    /// What the last connection began with.
+    /// The connector of the last connection.
     last: RefCell<Option<TlsConnector>>,
 }
 
 impl TlsSource {
-    /// For servers that are reached as the one at this address is; `None` if that is without TLS.
+    /// Creates the source for servers like the one at this address; `None` without TLS.
     pub(in crate::redis) fn to(address: &Address, options: &tls::Options) -> Option<Rc<Self>> {
         match address {
             Address::Tls { .. } => Some(Rc::new(Self { options: options.clone(), last: RefCell::new(None) })),
@@ -29,7 +29,7 @@ impl TlsSource {
         }
     }
 
-    /// What to begin with now. Files are read on a thread that may block.
+    /// Returns a connector. Reads files on a thread that may block.
     pub(in crate::redis) async fn connector(&self) -> Result<TlsConnector, ConnectError> {
         let last = self.last.borrow().clone();
         let has_files = self.options.ca_file.is_some() || self.options.identity.is_some();
@@ -46,7 +46,7 @@ impl TlsSource {
             Ok(Err(bad)) => bad.to_string(),
             Err(lost) => lost.to_string(),
         };
-        tracing::debug!(why, "cannot read what TLS with Redis begins with; it is used as it was");
+        tracing::debug!(why, "cannot read the TLS files for Redis; using the previous ones");
         last.ok_or(ConnectError::NoTls(why))
     }
 }

@@ -1,4 +1,4 @@
-//! The handshake, carried over a socket.
+//! The handshake over a socket.
 
 use std::io;
 
@@ -9,10 +9,9 @@ use super::dial::RedisSocket;
 use crate::redis::error::ConnectError;
 use crate::resp::{Command, Frame, Handshake, HandshakeStep, Inbox, Outbox, RedisLogin, Reply, RespVersion};
 
-/// Brings a fresh socket to where commands can be sent, one round trip for each step. Has no time limit of
-/// its own.
+/// Completes the handshake on a fresh socket, one round trip per step. Has no timeout of its own.
 ///
-/// Not cancel safe: a socket whose greeting was dropped is of no use.
+/// Not cancel safe: drop the socket if the future is dropped.
 pub(in crate::redis) async fn greet(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -31,35 +30,35 @@ pub(in crate::redis) async fn greet(
     }
 }
 
-/// What came of asking to be reply what changes.
+/// The result of enabling tracking.
 pub(in crate::redis) struct TrackingSetup {
-    /// The server tracks what is read here.
+    /// Whether the server tracks this connection's reads.
     pub(in crate::redis) tracked: bool,
-    /// Whether what is published comes here as well.
+    /// Whether the connection is subscribed to the channels.
     pub(in crate::redis) subscription: Subscription,
-    /// News that came with the answer.
+    /// Pushes that arrived before the result.
     pub(in crate::redis) early: Vec<Vec<Reply>>,
 }
 
-/// Whether a connection hears what is published.
+/// The subscription of a connection to the channels.
 #[derive(Debug)]
 pub(in crate::redis) enum Subscription {
-    /// It need not.
+    /// Not requested.
     NotRequested,
-    /// The server does not let it, or does not track.
+    /// Refused, or tracking was refused.
     Refused,
-    /// It does, on channels whose names end with this.
+    /// Active, on channels whose names end with this.
     Active(Bytes),
 }
 
 impl TrackingSetup {
-    /// Nothing is reply.
+    /// Tracking is off.
     pub(in crate::redis) fn none(subscription: Subscription) -> Self {
         Self { tracked: false, subscription, early: Vec::new() }
     }
 }
 
-/// What the server calls itself in its cluster; `None` if it does not say.
+/// Returns the server's node id; `None` if the server does not return one.
 pub(in crate::redis) async fn node_id(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -69,14 +68,14 @@ pub(in crate::redis) async fn node_id(
     socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
     socket.flush().await.map_err(ConnectError::Broken)?;
     let reply = reply(socket, inbox).await?;
-    // A copy: it outlives the read buffer that it is a slice of.
+    // A copy, since it outlives the read buffer.
     Ok(if let Reply::Bulk(id) = reply { Some(Bytes::copy_from_slice(&id)) } else { None })
 }
 
-/// Asks a server that speaks RESP3 to track, and for what is published on `channels`, whose names end with `suffix`; one
-/// round trip. It may refuse both.
+/// Enables tracking on a RESP3 connection, and subscribes to `channels`, whose names end with
+/// `suffix`; one round trip. The server may refuse both.
 ///
-/// `SUBSCRIBE` is answered by news, or by a refusal in their place: the `PING` behind it tells.
+/// `SUBSCRIBE` is answered by a push, or by an error reply: the `PING` behind it shows which.
 pub(in crate::redis) async fn enable_tracking(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -95,7 +94,7 @@ pub(in crate::redis) async fn enable_tracking(
     let is_refused = |reply: &Reply| matches!(reply, Reply::Error(_));
     let tracked = !is_refused(&reply_beside(socket, inbox, &mut early).await?);
     let mut subscribed = !channels.is_empty();
-    // The refusal, if there is one, and the `PONG`.
+    // The error, if there is one, and the `PONG`.
     for _ in 0..2 {
         let reply = reply_beside(socket, inbox, &mut early).await?;
         if matches!(&reply, Reply::Simple(text) if text == "PONG") {
@@ -111,7 +110,7 @@ pub(in crate::redis) async fn enable_tracking(
     Ok(TrackingSetup { tracked, subscription, early })
 }
 
-/// The next reply. News are for nobody yet.
+/// Returns the next reply, and drops pushes.
 pub(in crate::redis) async fn reply(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -119,7 +118,7 @@ pub(in crate::redis) async fn reply(
     reply_beside(socket, inbox, &mut Vec::new()).await
 }
 
-/// The next reply, and the news before it.
+/// Returns the next reply, and collects the pushes before it.
 async fn reply_beside(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -133,9 +132,9 @@ async fn reply_beside(
     }
 }
 
-/// Whatever comes next.
+/// Returns the next frame.
 ///
-/// Cancel safe: what has come in part is in the inbox.
+/// Cancel safe: a partial frame stays in the inbox.
 pub(in crate::redis) async fn frame(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,

@@ -1,8 +1,8 @@
-//! What the callers of a connection and its task share.
+//! The state that a connection's task and its callers share.
 //!
-//! Both live on one thread, so it is a cell and no lock, borrowed within one poll and never across a wait.
-//! Each connection that comes up has a link of its own, and a caller holds the link that it submitted to:
-//! whatever outlives a connection cannot reach the next one.
+//! Both run on one thread, so it is a cell without a lock, borrowed within one poll and never
+//! across an await. Each connection has a link of its own, and a caller keeps the link that it
+//! submitted to: a caller that outlives its connection cannot reach the next one.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -16,33 +16,33 @@ use crate::redis::submission::{QueueDepth, Submission};
 use crate::redis::tracking::{ConnectionInvalidations, TrackedVersion};
 use crate::resp::{Command, CommandSpec, Outbox, Pipeline, Reply, ReplyFailure, Ticket, Window};
 
-/// Between the callers of one connection and its task.
+/// The shared state of one connection.
 pub(in crate::redis) struct Link {
     state: RefCell<LinkState>,
     /// The invalidations that the connection has received, if it tracks.
     pub(in crate::redis) invalidations: ConnectionInvalidations,
 }
 
-/// What is behind a link.
+/// The part behind the cell.
 pub(in crate::redis) struct LinkState {
-    /// Which reply is whose.
+    /// Matches replies to commands.
     pub(in crate::redis) pipeline: Pipeline,
-    /// Submitted and not yet written.
+    /// Encoded commands to be written.
     pub(in crate::redis) outbox: Outbox,
-    /// Whether commands are taken.
+    /// Whether commands are accepted.
     intake: Intake,
-    /// Present while nothing comes although something is overdue.
+    /// Present while the connection is silent although a reply is overdue.
     pub(in crate::redis) silence: Option<SilentGuard>,
-    /// Whether anything was asked here that a change could be told of.
+    /// Whether a command was sent here that Redis tracks.
     pub(in crate::redis) has_read: bool,
-    /// The connection's task, while it sleeps and has not been called.
+    /// The task's waker, unless it has been woken.
     waker: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Intake {
     Open,
-    /// No new commands; the task ends when nobody waits any more.
+    /// Refuses new commands; the task ends with the last waiting caller.
     Draining,
     /// The task has ended.
     Ended,
@@ -63,8 +63,7 @@ impl Link {
         })
     }
 
-    /// Puts a command in line, to be written when the task has its turn: with whatever else is submitted
-    /// until then.
+    /// Queues a command. The task writes it in its next turn, with all others submitted until then.
     pub(in crate::redis) fn submit(
         self: &Rc<Self>,
         submission: &Submission<'_>,
@@ -88,7 +87,7 @@ impl Link {
         Ok(PendingReply { link: Rc::clone(self), ticket: Some(ticket) })
     }
 
-    /// The same for two commands with nothing between them: both or neither.
+    /// Queues two commands in a row: both or neither.
     pub(in crate::redis) fn submit_both(
         self: &Rc<Self>,
         first: &Submission<'_>,
@@ -101,8 +100,8 @@ impl Link {
         Ok((self.submit(first, QueueDepth::ANY)?, self.submit(second, QueueDepth::ANY)?))
     }
 
-    /// Puts a command in line whose reply nobody waits for: that there is one shows that the server is there. Nothing
-    /// happens if there is no room, since then there are commands that show it.
+    /// Queues a `PING` without a caller: its reply proves that the server is alive. Does nothing if
+    /// the window is full, since the pending commands prove it then.
     pub(in crate::redis) fn send_heartbeat(&self, now: Instant) {
         self.with(|state| {
             let ping = Command::Ping;
@@ -116,7 +115,7 @@ impl Link {
         });
     }
 
-    /// Takes no more commands, and has the task end when nobody waits any more.
+    /// Refuses new commands, and ends the task when no caller waits any more.
     pub(in crate::redis) fn drain(&self) {
         let mut state = self.state.borrow_mut();
         if state.intake == Intake::Open {
@@ -125,7 +124,7 @@ impl Link {
         }
     }
 
-    /// The task has ended: no reply will come.
+    /// Fails all callers: the task has ended, and no reply will come.
     pub(in crate::redis) fn end(&self, failure: ReplyFailure) {
         let mut woken = Vec::new();
         self.with(|state| {
@@ -138,24 +137,24 @@ impl Link {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// For the task's turn. `work` must not call back.
+    /// Gives the task access to the state. `work` must not call the link.
     pub(in crate::redis) fn with<T>(&self, work: impl FnOnce(&mut LinkState) -> T) -> T {
         work(&mut self.state.borrow_mut())
     }
 }
 
 impl LinkState {
-    /// The task is about to sleep; the next who has something for it calls it.
+    /// Stores the task's waker for the next submission.
     pub(in crate::redis) fn set_waker(&mut self, waker: &Waker) {
         self.waker = Some(waker.clone());
     }
 
-    /// Whether the task should end.
+    /// Returns whether the task should end.
     pub(in crate::redis) fn is_drained(&self) -> bool {
         self.intake == Intake::Draining && self.pipeline.waiting() == 0
     }
 
-    /// Once a turn: whoever comes second finds it called.
+    /// Wakes the task; later calls in the same turn do nothing.
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -163,33 +162,33 @@ impl LinkState {
     }
 }
 
-/// A command that was submitted. Resolves to its reply, or to why there is none, within the command time-out.
+/// A submitted command. Resolves to its reply or an error within the command timeout.
 ///
-/// Cancel safe: a command that is dropped stays in line, and its reply is dropped in spec.
+/// Cancel safe: a dropped command stays in the queue, and its reply is dropped in order.
 #[must_use = "futures do nothing unless polled"]
 pub(in crate::redis) struct PendingReply {
     link: Rc<Link>,
-    /// Until the reply is collected.
+    /// Present until the reply is collected.
     ticket: Option<Ticket>,
 }
 
 impl PendingReply {
-    /// Whether the reply is late, as far as the connection has looked at the time.
+    /// Returns whether the reply is late, as of the connection's last check.
     pub(in crate::redis) fn is_late(&self) -> bool {
         self.ticket.as_ref().is_some_and(|ticket| self.link.with(|state| state.pipeline.is_late(ticket)))
     }
 
-    /// Where it was submitted: what is submitted there next stands behind it in line.
+    /// Returns the link; the next command submitted there queues right behind this one.
     pub(in crate::redis) fn link(&self) -> &Rc<Link> {
         &self.link
     }
 
-    /// The reply, and what is needed to remember it for longer than a moment.
+    /// Waits for the reply, and the version needed to cache it.
     pub(in crate::redis) async fn version(mut self) -> Result<(Reply, TrackedVersion), CommandError> {
         std::future::poll_fn(|cx| self.poll_version(cx)).await
     }
 
-    /// The same, for who polls by hand.
+    /// Polls for the reply, and the version needed to cache it.
     pub(in crate::redis) fn poll_version(
         &mut self,
         cx: &mut Context<'_>,

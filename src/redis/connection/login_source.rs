@@ -1,8 +1,8 @@
-//! Who we are to a server, found out anew for each connection.
+//! The login of each new connection.
 //!
-//! A password in a file may change while we run: whoever rotates it writes the file, and from then on new connections
-//! log in with the new one, while those that are up go on. So nothing has to be told, and nothing restarted. A refused
-//! password is answered by the next attempt, which reads the file again.
+//! A password file may change while the process runs: after a rotation new connections log in with
+//! the new password, and open ones go on. So nothing needs a signal or a restart. If Redis refuses
+//! the password, the next attempt reads the file again.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,12 +14,12 @@ use crate::redis::options::{Options, PasswordFile};
 use crate::resp::{Credentials, RedisLogin};
 use crate::secret::Secret;
 
-/// What `CLIENT LIST` shows.
+/// The name in `CLIENT LIST`.
 const CLIENT_NAME: &str = "cachewarp";
 
-/// How to log in.
+/// Creates the login of each connection.
 pub(in crate::redis) struct LoginSource {
-    /// Complete, but for the password of the file.
+    /// Complete except for the password of the file.
     login: RedisLogin,
     password_file: Option<PasswordFile>,
 }
@@ -35,8 +35,8 @@ impl LoginSource {
         Self { login, password_file: options.password_file.clone() }
     }
 
-    /// What to say now. Reading the file is a thread's work of its own: where it is a mounted secret, nobody knows how
-    /// long that takes.
+    /// Returns the login. Reads the file on a thread that may block, since a mounted secret may be
+    /// slow.
     pub(in crate::redis) async fn login(&self) -> Result<RedisLogin, ConnectError> {
         let Some(PasswordFile { user, path }) = self.password_file.clone() else {
             return Ok(self.login.clone());
@@ -48,18 +48,18 @@ impl LoginSource {
     }
 }
 
-/// The first line of a file.
+/// Reads the first line of a file.
 fn password(path: &Path) -> io::Result<Secret> {
     let mut text = String::new();
     File::open(path)?.take(PASSWORD_FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() || text.len() > PASSWORD_FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is no password"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is not a password"));
     }
     Ok(Secret::new(line))
 }
 
-/// Whether a file holds a password: for whoever checks settings.
+/// Checks that a file holds a password, for the settings' check.
 pub fn check_password_file(path: &Path) -> io::Result<()> {
     password(path).map(drop)
 }

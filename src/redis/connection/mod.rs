@@ -1,4 +1,4 @@
-//! One connection: dialling, the handshake, the link of its callers, and the task that owns the socket.
+//! One connection: dialling, the handshake, the callers' link, and the task that owns the socket.
 
 mod control;
 mod dial;

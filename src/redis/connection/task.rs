@@ -1,15 +1,15 @@
 //! The task that owns a socket.
 //!
-//! One turn reads all that has come, writes all that was submitted, and looks at the time. Reading and
-//! writing are polled together and neither waits for the other: when both sides have filled their sockets,
-//! somebody has to read. What callers submit while the task sleeps leaves in one write; so the more callers
-//! there are, the fewer system calls each costs.
+//! A turn reads all input, writes all submitted commands, and checks the deadlines. Reading and
+//! writing are polled together and neither waits for the other, since both peers may have full send
+//! buffers. Commands that are submitted while the task sleeps leave in one write, so more callers
+//! cost fewer system calls each.
 //!
-//! Health is replies that come, not what TCP believes: if the oldest command makes no progress for too long,
-//! the connection is given up. That is long after its callers have given up: how long these wait follows the server's
-//! pace, and a server that is slower than it was is no reason to dial anew. One timer serves all of that, every caller's
-//! time limit and the news that a reply is late: it is set to the first that is due, and left alone when that command
-//! is answered, since the next cannot be due earlier.
+//! Replies prove health, not TCP: if the oldest command makes no progress for too long, the
+//! connection is closed. Callers give up long before that: their deadlines follow the server's
+//! latency, and a slower server is no reason to reconnect. One timer serves the stall, the callers'
+//! deadlines and the late notices. It is set to the earliest, and kept when that command is
+//! answered, since the next one cannot be due earlier.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -35,22 +35,22 @@ pub(in crate::redis) struct Connection {
     socket: Box<dyn RedisSocket>,
     inbox: Inbox,
     timer: Timer,
-    /// When bytes of a reply last came, or bytes of a command that the socket would not take at once went.
+    /// The last time that reply bytes arrived, or that bytes were written after a full send buffer.
     progress: Instant,
-    /// Something was written and may be held back by TLS.
+    /// Whether TLS may still hold written bytes.
     unflushed: bool,
-    /// Who is to be woken at the end of the turn; kept for its memory.
+    /// Callers to wake at the end of the turn; kept for its allocation.
     woken: Vec<Waker>,
-    /// How many commands the gauge knows of.
+    /// The number of commands that the gauge counts.
     reported: usize,
     health: Rc<ServerHealth>,
     stats: Rc<StatsWriter>,
-    /// Bytes read and written since that was last told.
+    /// Bytes read and written in this turn.
     moved: (usize, usize),
 }
 
 impl Connection {
-    /// Over a socket that has been greeted; `inbox` holds what came with the greeting's last reply.
+    /// Creates a connection after its handshake; `inbox` may hold bytes behind its last reply.
     pub(in crate::redis) fn new(
         socket: Box<dyn RedisSocket>,
         inbox: Inbox,
@@ -73,19 +73,19 @@ impl Connection {
         }
     }
 
-    /// Where commands for this connection are submitted.
+    /// Returns the link for submissions.
     pub(in crate::redis) fn link(&self) -> Rc<Link> {
         Rc::clone(&self.link)
     }
 
-    /// Serves the link until the connection ends, and says why.
+    /// Runs until the connection ends. Returns the reason.
     ///
-    /// Dropping it closes the connection and fails whoever waits.
+    /// Dropping it closes the connection and fails all callers.
     pub(in crate::redis) async fn run(mut self) -> DisconnectReason {
         let why = std::future::poll_fn(|cx| self.turn(cx)).await;
         self.link.end(why.failure());
         if why == DisconnectReason::Closed {
-            // A farewell: whether it arrives makes no difference any more.
+            // A polite shutdown; its result does not matter.
             let _ = tokio::time::timeout(self.health.command_timeout(), self.socket.shutdown()).await;
         }
         why
@@ -110,9 +110,9 @@ impl Connection {
         if is_drained { Poll::Ready(DisconnectReason::Closed) } else { end }
     }
 
-    /// Reads until there is no more, and gives each reply to its caller.
+    /// Reads all input, and delivers the replies.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<(), DisconnectReason> {
-        // What came with the greeting is nobody's, and is not timed.
+        // Bytes behind the handshake match no command, and are not timed.
         let mut now = self.progress;
         loop {
             let replies = self.deliver(now)?;
@@ -131,14 +131,14 @@ impl Connection {
         }
     }
 
-    /// Gives away what the inbox has. Tells how many replies that were.
+    /// Delivers the frames in the inbox. Returns the number of replies.
     fn deliver(&mut self, now: Instant) -> Result<usize, DisconnectReason> {
         let Self { link, inbox, woken, health, .. } = self;
         link.with(|state| {
             let mut replies = 0;
             while let Some(frame) = inbox.frame().map_err(malformed)? {
                 if let Frame::Reply(Reply::Error(error)) = &frame {
-                    // Late or not: it may be said to all.
+                    // Counts even if late: the refusal may apply to all commands.
                     health.refused(error.kind, now);
                 }
                 let timing = match state
@@ -170,7 +170,7 @@ impl Connection {
         })
     }
 
-    /// Writes until there is no more, or the socket is full.
+    /// Writes until the outbox is empty or the send buffer full.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), DisconnectReason> {
         let Self { link, socket, moved, .. } = self;
         loop {
@@ -204,7 +204,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the wait of callers whose time is up, and the connection if it makes no progress.
+    /// Expires callers that are past their deadline, and the connection if it is stalled.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let Self { link, timer, progress, woken, health, .. } = self;
         loop {
@@ -235,8 +235,8 @@ impl Connection {
         }
     }
 
-    /// While nothing is in line: of a connection that is to bring news, silence has to be told from absence. Ready when
-    /// the question has been put in line.
+    /// Sends a heartbeat on an idle connection that tracks, since silence may mean a dead peer.
+    /// Ready once it is queued.
     fn listen(link: &Link, timer: &mut Timer, progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if link.invalidations.is_empty() {
             return Poll::Pending;
@@ -245,12 +245,12 @@ impl Connection {
         if instant() >= progress + REDIS_HEARTBEAT {
             link.send_heartbeat(instant());
         }
-        // The turn is over: it is written, or looked at again, in the next one.
+        // The next turn writes it, or checks again.
         cx.waker().wake_by_ref();
         Poll::Ready(())
     }
 
-    /// Tells the gauge how many commands are in line.
+    /// Updates the gauge of unanswered commands.
     fn report(&mut self, queued: usize) {
         if queued != self.reported {
             self.health.metrics.in_flight(queued.cast_signed() - self.reported.cast_signed());
@@ -260,7 +260,7 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// However the task ends, nobody waits for it any longer.
+    /// However the task ends, no caller keeps waiting.
     fn drop(&mut self) {
         self.link.end(DisconnectReason::Closed.failure());
         self.report(0);
@@ -268,17 +268,17 @@ impl Drop for Connection {
 }
 
 fn reset(error: &io::Error) -> DisconnectReason {
-    tracing::debug!(%error, "a connection to Redis failed");
+    tracing::debug!(%error, "Redis connection failed");
     DisconnectReason::Reset
 }
 
 fn malformed(what: ProtocolError) -> DisconnectReason {
-    tracing::debug!(%what, "a connection to Redis brought something that is no reply");
+    tracing::debug!(%what, "invalid reply from Redis; closing the connection");
     DisconnectReason::Malformed
 }
 
-/// Rings once for each time it is set. To set it is what costs, so it is set only when it would ring too
-/// late.
+/// A timer that fires once for each time it is set. Setting it is the expensive part, so it is set
+/// only if it would fire too late.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     set: Option<Instant>,
@@ -289,7 +289,7 @@ impl Timer {
         Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), set: None }
     }
 
-    /// Ready at `due` or, if it was once set to an earlier time, then.
+    /// Ready at `due`, or at an earlier time that it was set to before.
     fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if self.set.is_none_or(|set| due < set) {
             self.sleep.as_mut().reset(due.into());

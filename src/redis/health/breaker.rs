@@ -1,23 +1,25 @@
-//! Whether a server is asked at all.
+//! The circuit breaker of a Redis server.
 //!
-//! A server that is away costs nothing: nobody is connected to it. One that is there and serves nothing costs every
-//! request its whole patience, until somebody remembers. This does.
+//! An unreachable server costs nothing, since no connection to it is up. A server that accepts
+//! connections and does not reply costs every request its whole timeout, unless commands stop being
+//! sent.
 //!
 //! ```text
 //!            misses in a row, on several connections;
-//!            LOADING, BUSY                                time, or a sign of life
+//!            LOADING, BUSY                                timer, or any reply
 //! ┌────────┐ ───────────────────────────────► ┌──────┐ ──────────────────────────► ┌─────────┐
 //! │ closed │                                  │ open │                             │ probing │ one PING
 //! └────────┘                                  └──────┘ ◄────────────────────────── └─────────┘
-//!      ▲                                         │       no answer, or a refusal        │
-//!      └──────────── a new connection ◄──────────┘        (the rest is doubled)         │
-//!      └────────────────────────────────────────────────────────────────── PONG ◄───────┘
+//!      ▲                                         │       no reply, or a refusal        │
+//!      └──────────── a new connection ◄──────────┘       (the back-off doubles)        │
+//!      └────────────────────────────────────────────────────────────────── PONG ◄──────┘
 //! ```
 //!
-//! Pure: what happened goes in with the time and the jitter, and what changed comes out. What always holds: while it is
-//! not closed nothing but the probe is sent, there is one probe at a time, and between two of them there is a rest.
-//! Progress closes nothing by itself: a server that answers one command in a while would open and close it for ever.
-//! It only calls for the probe. A greeting is as good as a probe: it is one, and more.
+//! Pure: events come in with the time and the jitter, and the change comes out. **Always:** while
+//! it is not closed nothing but the probe is sent, at most one probe is pending, and a back-off
+//! separates two probes. A reply alone does not close the breaker, since a server that answers one
+//! command now and then would open and close it for ever; a reply only brings the probe forward. A
+//! greeting closes it, because it proves more than a probe.
 
 use std::time::{Duration, Instant};
 
@@ -28,19 +30,19 @@ use crate::limits::{
 use crate::resp::ErrorKind;
 
 labels! {
-    /// Why a server that is there is not asked.
+    /// The reason that a breaker opened.
     pub(in crate::redis) enum OpenCause {
         /// Reads time out, and no reply comes.
         Silent => "silent",
-        /// It reads its data from disk.
+        /// Redis is loading its data from disk.
         Loading => "loading",
-        /// It runs a script and nothing else.
+        /// Redis is running a script and nothing else.
         Busy => "busy",
     }
 }
 
 impl OpenCause {
-    /// What kind of refusal concerns every command and not only the one that was refused.
+    /// Returns the cause, if this error means that every command will be refused.
     pub(in crate::redis) fn of(kind: ErrorKind) -> Option<Self> {
         [(ErrorKind::Loading, Self::Loading), (ErrorKind::Busy, Self::Busy)]
             .into_iter()
@@ -49,47 +51,47 @@ impl OpenCause {
 }
 
 labels! {
-    /// What a breaker does.
+    /// The state of a breaker.
     pub enum BreakerState {
-        /// Lets commands through.
+        /// Commands are sent.
         Closed => "closed",
-        /// Lets nothing through.
+        /// No command is sent.
         Open => "open",
-        /// Waits for the answer of its probe.
+        /// A probe is pending.
         Probing => "probing",
     }
 }
 
-/// Something to tell.
+/// A change of state to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum BreakerChange {
-    /// From now on nothing is sent.
+    /// Commands are no longer sent.
     Opened(OpenCause),
     /// Commands are sent again.
     Closed,
 }
 
-/// What became of a probe.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum ProbeResult {
-    /// The server serves.
+    /// The server executes commands.
     Answered,
-    /// It says that it does not.
+    /// The server still refuses all commands.
     Refused(OpenCause),
-    /// Nothing came, or it could not be sent.
+    /// No reply came, or the probe could not be sent.
     Unanswered,
 }
 
-/// The connections of a server at the moment of a miss.
+/// The connections of a server at the time of a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct ConnectionCounts {
-    /// That are up.
+    /// Connections that are up.
     pub(in crate::redis) up: usize,
-    /// Of these, that have missed a time limit and have brought nothing since.
+    /// Connections among them that missed a deadline and have received nothing since.
     pub(in crate::redis) silent: usize,
 }
 
-/// The memory of what a server did to those who asked.
+/// A circuit breaker for one server and one worker.
 #[derive(Debug)]
 pub(in crate::redis) struct RedisBreaker(BreakerPhase);
 
@@ -101,7 +103,7 @@ enum BreakerPhase {
     },
     Open {
         cause: OpenCause,
-        /// Probes that failed so far.
+        /// Failed probes so far.
         failed: u32,
         probe_at: Instant,
     },
@@ -112,12 +114,12 @@ enum BreakerPhase {
 }
 
 impl RedisBreaker {
-    /// Of a server of which nothing bad is known.
+    /// A closed breaker.
     pub(in crate::redis) fn new() -> Self {
         Self(BreakerPhase::Closed { missed: 0 })
     }
 
-    /// What it does.
+    /// Returns the state.
     pub(in crate::redis) fn state(&self) -> BreakerState {
         match self.0 {
             BreakerPhase::Closed { .. } => BreakerState::Closed,
@@ -126,7 +128,7 @@ impl RedisBreaker {
         }
     }
 
-    /// So many commands timed out. `jitter` is anything from 0 to 1.
+    /// Records that `commands` timed out. `jitter` is between 0 and 1.
     pub(in crate::redis) fn missed(
         &mut self,
         commands: u32,
@@ -143,7 +145,7 @@ impl RedisBreaker {
         Some(self.open(OpenCause::Silent, now, jitter))
     }
 
-    /// The server said that it serves nobody.
+    /// Records that the server refuses all commands.
     pub(in crate::redis) fn refused(
         &mut self,
         cause: OpenCause,
@@ -156,7 +158,7 @@ impl RedisBreaker {
         }
     }
 
-    /// Any reply came, in time or late.
+    /// Records a reply, in time or late.
     pub(in crate::redis) fn reply_arrived(&mut self, now: Instant) {
         match &mut self.0 {
             BreakerPhase::Closed { missed } => *missed = 0,
@@ -166,7 +168,8 @@ impl RedisBreaker {
         }
     }
 
-    /// A connection came up. A server that loads greets too.
+    /// Records a new connection. A server that is loading greets too, so this closes only a breaker
+    /// opened by silence.
     pub(in crate::redis) fn greeted(&mut self) -> Option<BreakerChange> {
         match self.0 {
             BreakerPhase::Open { cause: OpenCause::Silent, .. }
@@ -179,7 +182,7 @@ impl RedisBreaker {
         }
     }
 
-    /// When the probe is to be sent, if it is open.
+    /// Returns when the probe is due, if the breaker is open.
     pub(in crate::redis) fn probe_at(&self) -> Option<Instant> {
         match self.0 {
             BreakerPhase::Open { probe_at, .. } => Some(probe_at),
@@ -187,14 +190,14 @@ impl RedisBreaker {
         }
     }
 
-    /// The probe is sent. Whoever calls this says later what became of it.
+    /// Starts the probe. The caller reports its result to [`probed`](Self::probed).
     pub(in crate::redis) fn probe(&mut self) {
         if let BreakerPhase::Open { cause, failed, .. } = self.0 {
             self.0 = BreakerPhase::Probing { cause, failed };
         }
     }
 
-    /// What became of the probe. It has no say if something else has closed the breaker meanwhile.
+    /// Records the result of the probe; ignored if another event has closed the breaker.
     pub(in crate::redis) fn probed(
         &mut self,
         probed: ProbeResult,
@@ -223,7 +226,7 @@ impl RedisBreaker {
     }
 }
 
-/// Twice as long after each probe that failed, and between half of that and all of it.
+/// Doubles with each failed probe, and jitters between half and all of it.
 fn rest(failed: u32, jitter: f64) -> Duration {
     let longest =
         REDIS_BREAKER_REST_MIN.saturating_mul(2_u32.saturating_pow(failed)).min(REDIS_BREAKER_REST_MAX);
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_it() {
+    fn misses_on_silent_connections_and_refusals_open_it() {
         let now = instant();
         let enough = REDIS_BREAKER_MISSES;
         for (misses, up, silent, opens) in [
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_in_between_begins_the_count_anew() {
+    fn a_reply_resets_the_count_of_misses() {
         let now = instant();
         let mut breaker = RedisBreaker::new();
         for _ in 0..100 {
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_of_life_calls_for_the_probe_and_closes_nothing() {
+    fn a_reply_brings_the_probe_forward_and_closes_nothing() {
         let now = instant();
         let mut breaker = silent(now);
         assert!(breaker.probe_at().unwrap() > now);
@@ -293,10 +296,10 @@ mod tests {
         breaker.probe();
         assert_eq!((breaker.state(), breaker.probe_at()), (BreakerState::Probing, None));
         assert_eq!(breaker.probed(ProbeResult::Answered, now, 0.0), Some(BreakerChange::Closed));
-        assert_eq!(breaker.probed(ProbeResult::Unanswered, now, 0.0), None, "nobody has asked");
+        assert_eq!(breaker.probed(ProbeResult::Unanswered, now, 0.0), None, "no probe is pending");
         assert_eq!(breaker.state(), BreakerState::Closed);
 
-        // What a server that loads says is no sign.
+        // A refusal from a loading server does not bring the probe forward.
         let mut breaker = RedisBreaker::new();
         breaker.refused(OpenCause::Loading, now, 0.0);
         breaker.reply_arrived(now);
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_fails_makes_the_rest_longer_up_to_its_limit() {
+    fn a_failed_probe_doubles_the_back_off_up_to_its_limit() {
         let mut now = instant();
         let mut breaker = silent(now);
         let mut rests = Vec::new();
@@ -334,7 +337,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_always_a_way_back(events in prop::collection::vec(0_u8..8, 0..200)) {
+        fn a_successful_probe_always_closes_it(events in prop::collection::vec(0_u8..8, 0..200)) {
             let mut now = instant();
             let mut breaker = RedisBreaker::new();
             let mut open = false;

@@ -1,20 +1,20 @@
-//! What a server has lately taken to answer, and what follows from it.
+//! Estimates a server's latency, and derives the deadlines of reads from it.
 //!
-//! A histogram that forgets. Each reply to a read counts in a bucket, four to an octave, whether it came in time or
-//! late; from time to time, and whenever it is full, every count is halved. Three numbers are read off its high
-//! quantile ([`REDIS_PACE_QUANTILE`]):
+//! A decaying histogram: each reply to a read counts in one of four buckets per octave, in time or
+//! late. Every half-life, and whenever it is full, all counts are halved. The deadlines follow from
+//! a high quantile ([`REDIS_PACE_QUANTILE`]):
 //!
 //! ```text
 //!           quantile          × REDIS_SILENCE_FACTOR
 //! 0 ────────────┼──────────────────────┼──────────────────── redis_timeout
-//!   usual       │ late: worth a hedge  │ silent: given up    │ given up, whatever happens
+//!   usual       │ late: worth a hedge  │ silent: given up    │ given up in any case
 //! ```
 //!
-//! A quantile, and not a mean with deviations, for two reasons. One slow reply moves it by nothing. And it is quick to
-//! rise and slow to fall: one reply in a hundred that takes longer moves it there, and they are counted when they come
-//! late too, so a server that becomes slower is waited for longer after a few dozens of commands, while hundreds of
-//! quick ones are needed to believe in it again. Before there are [`REDIS_PACE_SAMPLES_MIN`] nothing is known, and
-//! everything has as long as it may ever have.
+//! A quantile has two advantages over mean and deviation. One slow reply does not move it. And it
+//! rises quickly and falls slowly: one slow reply in a hundred is enough, and late replies count
+//! too, so the deadline follows a slower server within a few dozen commands, and returns only after
+//! hundreds of quick ones. Below [`REDIS_PACE_SAMPLES_MIN`] samples every command has the whole
+//! timeout.
 
 use std::time::{Duration, Instant};
 
@@ -24,34 +24,34 @@ use crate::limits::{
 };
 use crate::resp::ReplyDeadlines;
 
-/// Buckets in which a time doubles.
+/// Buckets per octave.
 const STEPS: u32 = 4;
 const STEP_BITS: u32 = STEPS.ilog2();
 /// From one microsecond to a little over an hour.
 const OCTAVES: u32 = 32;
 const BUCKETS: usize = (OCTAVES * STEPS) as usize;
-/// Samples after which the quantile is looked up anew.
+/// Samples between two computations of the quantile.
 const REVIEW_SAMPLES: u32 = 16;
 
-/// The recent past of one server.
+/// The recent latencies of one server.
 #[derive(Debug)]
 pub(in crate::redis) struct LatencyEstimator {
-    /// By duration.
+    /// Replies by duration.
     counts: [u32; BUCKETS],
-    /// Their sum; never more than [`REDIS_PACE_SAMPLES_MAX`].
+    /// The sum of the counts; at most [`REDIS_PACE_SAMPLES_MAX`].
     samples: u32,
     /// Samples since the last review.
     unreviewed: u32,
-    /// When the counts were last halved.
+    /// The time at which the counts were last halved.
     halved: Instant,
-    /// The most that anything may take.
+    /// The longest deadline.
     command_timeout: Duration,
-    /// What follows from all that.
+    /// The current deadlines.
     deadlines: ReplyDeadlines,
 }
 
 impl LatencyEstimator {
-    /// Of a server of which nothing is known.
+    /// An estimator without samples.
     pub(in crate::redis) fn new(command_timeout: Duration, now: Instant) -> Self {
         Self {
             counts: [0; BUCKETS],
@@ -63,19 +63,19 @@ impl LatencyEstimator {
         }
     }
 
-    /// How long to wait.
+    /// Returns the current deadlines.
     pub(in crate::redis) fn deadlines(&self) -> ReplyDeadlines {
         self.deadlines
     }
 
-    /// A reply came that took so long. Tells how long to wait from now on, if that was looked at anew.
+    /// Records a reply. Returns the new deadlines, if they were computed again.
     pub(in crate::redis) fn observe(&mut self, took: Duration, now: Instant) -> Option<ReplyDeadlines> {
         if let Some(count) = self.counts.get_mut(bucket_of(took)) {
             *count += 1;
             self.samples += 1;
             self.unreviewed += 1;
         }
-        // What was not waited for has something to teach.
+        // A reply later than the deadline is worth an immediate review.
         let is_due = self.unreviewed >= REVIEW_SAMPLES || self.samples >= REDIS_PACE_SAMPLES_MAX;
         (is_due || took > self.deadlines.silence).then(|| self.review(now))
     }
@@ -101,7 +101,8 @@ impl LatencyEstimator {
         self.deadlines
     }
 
-    /// What all but a few replies took, rounded up to the end of its bucket; `None` while too little is known.
+    /// Returns the latency quantile, rounded up to the end of its bucket; `None` with too few
+    /// samples.
     pub(in crate::redis) fn quantile(&self) -> Option<Duration> {
         if self.samples < REDIS_PACE_SAMPLES_MIN {
             return None;
@@ -118,9 +119,9 @@ impl LatencyEstimator {
     }
 }
 
-/// Where a duration counts: its octave in microseconds, and the next two bits.
+/// Returns the bucket of a duration: its octave in microseconds, and the next two bits.
 fn bucket_of(took: Duration) -> usize {
-    // From the first octave on that has all steps.
+    // The first octave that has all steps.
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(STEPS.into());
     let octave = micros.ilog2();
     let step = (micros >> (octave - STEP_BITS)) & u64::from(STEPS - 1);
@@ -128,7 +129,7 @@ fn bucket_of(took: Duration) -> usize {
     usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1)
 }
 
-/// The first duration that is beyond a bucket.
+/// Returns the first duration beyond a bucket.
 fn end_of(bucket: usize) -> Duration {
     let next = bucket as u64 + 1;
     let (octave, step) = (next / u64::from(STEPS), next % u64::from(STEPS));
@@ -148,7 +149,7 @@ mod tests {
         Duration::from_micros(micros)
     }
 
-    /// After so many replies that took so long, a millisecond apart.
+    /// An estimator after these replies, one millisecond apart.
     fn after(phases: &[(u32, Duration)]) -> LatencyEstimator {
         let mut now = instant();
         let mut pace = LatencyEstimator::new(TIMEOUT, now);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_what() {
+    fn deadlines_follow_from_latencies() {
         let rows = [
             ("nothing is known", &[][..], TIMEOUT),
             ("too little is known", &[(REDIS_PACE_SAMPLES_MIN - 1, micros(200))], TIMEOUT),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn late_is_sooner_than_silent() {
+    fn the_late_deadline_is_before_the_silence_deadline() {
         for took in [100, 1000, 3000, 10_000, 40_000, 100_000].map(micros) {
             let deadlines = after(&[(1000, took)]).deadlines();
             assert!(deadlines.late.is_none_or(|late| late <= deadlines.silence), "{took:?}: {deadlines:?}");
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn with_time_everything_is_forgotten() {
+    fn old_samples_decay_to_none() {
         let mut pace = after(&[(1000, micros(200))]);
         let mut now = pace.halved;
         for _ in 0..40 {
@@ -232,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn always_within_its_bounds(replies in prop::collection::vec((0_u64..200_000, 0_u64..50), 1..3000)) {
+        fn deadlines_stay_within_their_bounds(replies in prop::collection::vec((0_u64..200_000, 0_u64..50), 1..3000)) {
             let mut now = instant();
             let mut pace = LatencyEstimator::new(TIMEOUT, now);
             for (took, gap) in replies {
@@ -247,7 +248,7 @@ mod tests {
         }
 
         #[test]
-        fn the_quantile_is_one(mut replies in prop::collection::vec(4_u64..200_000, 100..1000)) {
+        fn the_quantile_matches_the_sorted_samples(mut replies in prop::collection::vec(4_u64..200_000, 100..1000)) {
             let now = instant();
             let mut pace = LatencyEstimator::new(TIMEOUT, now);
             for &took in &replies {

@@ -1,4 +1,5 @@
-//! What is counted for all servers together; what is counted for each is in its [`Ledger`](super::server_stats::Ledger).
+//! The metrics over all servers together; [`ServerStats`](super::server_stats::ServerStats) has
+//! those of each server.
 
 use super::breaker::{BreakerState, OpenCause};
 use crate::labels;
@@ -7,7 +8,7 @@ use crate::resp::{ErrorKind, Reply};
 use crate::telemetry::{Counter, Counters, Gauge, Gauges, Registry};
 
 labels! {
-    /// How a command ended.
+    /// The outcome of a command.
     pub(in crate::redis) enum CommandOutcome {
         Ok => "ok",
         NotConnected => "not-connected",
@@ -17,15 +18,15 @@ labels! {
         Closed => "closed",
         Desynchronised => "desynchronised",
         Malformed => "malformed",
-        /// Refused by the server.
+        /// Refused by Redis.
         Error => "error",
     }
 }
 
 labels! {
-    /// What a connection of the pool is doing.
+    /// The status of one connection slot.
     pub enum ConnectionStatus {
-        /// Waiting before it is dialled again.
+        /// Backing off before the next attempt.
         Disconnected => "disconnected",
         /// Dialling, or in the handshake.
         Connecting => "connecting",
@@ -35,17 +36,17 @@ labels! {
 }
 
 labels! {
-    /// What became of a read whose reply was late.
+    /// The outcome of hedging a late read.
     pub(in crate::redis) enum HedgeResult {
         /// Sent again, and the second reply came first.
         Won => "won",
         /// Sent again, and the first reply came first.
         Lost => "lost",
-        /// Sent again, and no reply came.
+        /// Sent again, and neither reply came in time.
         Unused => "unused",
-        /// Not sent again: too many were.
+        /// Not sent again: the hedge budget was spent.
         OverBudget => "over-budget",
-        /// Not sent again: no other connection would take it.
+        /// Not sent again: no other connection had room.
         NoRoom => "no-room",
     }
 }
@@ -66,7 +67,7 @@ pub(in crate::redis) struct PoolMetrics {
     hedges: Counters<HedgeResult>,
 }
 
-/// One connection is counted under its status for as long as this lives.
+/// Counts one connection slot under its status until it is dropped.
 pub(in crate::redis) struct StatusGuard(Gauges<ConnectionStatus>, ConnectionStatus);
 
 impl PoolMetrics {
@@ -76,40 +77,41 @@ impl PoolMetrics {
             errors: registry.counters("cachewarp_redis_errors", "Error replies of Redis by kind.", "kind"),
             connections: registry.gauges(
                 "cachewarp_redis_connections",
-                "Connections to Redis by state.",
+                "Redis connections by state.",
                 "state",
             ),
-            window: registry
-                .gauge("cachewarp_redis_commands_in_flight", "Commands that Redis has not answered."),
+            window: registry.gauge("cachewarp_redis_commands_in_flight", "Commands without a reply yet."),
             reconnects: registry
-                .counter("cachewarp_redis_reconnects", "Connections to Redis that replaced a lost one."),
+                .counter("cachewarp_redis_reconnects", "Redis connections that replaced a lost one."),
             lost: registry.counters(
                 "cachewarp_redis_connections_lost",
-                "Connections to Redis that ended, by reason.",
+                "Lost Redis connections by reason.",
                 "reason",
             ),
-            late: registry
-                .counter("cachewarp_redis_late_replies", "Replies dropped because nobody waited any more."),
+            late: registry.counter(
+                "cachewarp_redis_late_replies",
+                "Replies dropped because their caller had given up.",
+            ),
             panics: registry.counter("cachewarp_panics", "Requests and connections that ended in a panic."),
             breakers: registry.gauges(
                 "cachewarp_redis_breakers",
-                "Breakers by state: one for each worker and server.",
+                "Redis circuit breakers by state, one per worker and server.",
                 "state",
             ),
             opened: registry.counters(
                 "cachewarp_redis_breaker_opened",
-                "How often a breaker has opened, by cause.",
+                "Redis circuit breaker openings by cause.",
                 "cause",
             ),
             hedges: registry.counters(
                 "cachewarp_redis_hedges",
-                "Reads whose reply was late, by what became of the second try.",
+                "Late reads by the outcome of their hedge.",
                 "result",
             ),
         }
     }
 
-    /// A command has ended.
+    /// Counts the outcome of a command.
     pub(in crate::redis) fn command<T>(&self, result: &Result<T, CommandError>) {
         let outcome = match result {
             Ok(_) => CommandOutcome::Ok,
@@ -128,7 +130,7 @@ impl PoolMetrics {
         self.commands.inc(outcome);
     }
 
-    /// The same for a reply that may be a refusal.
+    /// Counts the outcome of a command whose reply may be an error.
     pub(in crate::redis) fn reply(&self, result: Result<&Reply, CommandError>) {
         self.command(&match result {
             Ok(Reply::Error(error)) => Err(CommandError::Server(error.kind)),
@@ -137,47 +139,47 @@ impl PoolMetrics {
         });
     }
 
-    /// So many more commands are not answered than when this was last told; fewer if negative.
+    /// Adds to the gauge of unanswered commands; negative to subtract.
     pub(in crate::redis) fn in_flight(&self, change: isize) {
         self.window.add(i64::try_from(change).unwrap_or_default());
     }
 
-    /// A reply came that nobody waited for any more.
+    /// Counts a reply whose caller had given up.
     pub(in crate::redis) fn late(&self) {
         self.late.inc();
     }
 
-    /// A task of the pool panicked.
+    /// Counts a panic of one of the pool's tasks.
     pub(in crate::redis) fn panicked(&self) {
         self.panics.inc();
     }
 
-    /// So many more breakers are in a state; fewer if negative.
+    /// Adds to the gauge of breakers in a state; negative to subtract.
     pub(in crate::redis) fn breaker(&self, state: BreakerState, change: i64) {
         self.breakers.add(state, change);
     }
 
-    /// A breaker has opened.
+    /// Counts a breaker that opened.
     pub(in crate::redis) fn opened(&self, cause: OpenCause) {
         self.opened.inc(cause);
     }
 
-    /// A reply was late.
+    /// Counts the outcome of a late read.
     pub(in crate::redis) fn hedge(&self, hedge: HedgeResult) {
         self.hedges.inc(hedge);
     }
 
-    /// A connection came up in the place of a lost one.
+    /// Counts a connection that replaced a lost one.
     pub(in crate::redis) fn reconnected(&self) {
         self.reconnects.inc();
     }
 
-    /// A connection ended.
+    /// Counts a connection that ended.
     pub(in crate::redis) fn lost(&self, why: DisconnectReason) {
         self.lost.inc(why);
     }
 
-    /// Counts a connection under `status` until the answer is dropped.
+    /// Counts a connection slot under `status` until the guard is dropped.
     pub(in crate::redis) fn set_status(&self, status: ConnectionStatus) -> StatusGuard {
         self.connections.add(status, 1);
         StatusGuard(self.connections.clone(), status)

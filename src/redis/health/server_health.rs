@@ -1,8 +1,9 @@
-//! How the server of a pool is doing: its latency and its breaker, with everything that makes them known.
+//! The health of a pool's server: latency and circuit breaker, with their metrics, statistics and
+//! log lines.
 //!
-//! The connections tell what came and what did not, callers ask what to expect. Both do it for every command, so what
-//! they ask is kept ready in cells, and the breaker is only told of replies while it has something to forget. It all
-//! lives on one thread.
+//! Connections report replies and timeouts, callers read the deadlines and the breaker. Both happen
+//! for every command, so the values that callers read are kept in cells, and the breaker sees
+//! replies only while it has misses to forget. Everything lives on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,43 +21,43 @@ use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
 use crate::resp::{ErrorKind, ReplyDeadlines, ReplyTiming, Urgency};
 use crate::time::instant;
 
-/// What is known of one server.
+/// The health of one server.
 pub(in crate::redis) struct ServerHealth {
     pub(in crate::redis) metrics: PoolMetrics,
     pub(in crate::redis) server_stats: ServerStats,
     board: StatsBoard,
     /// The server's address, without credentials.
     server: String,
-    /// The most that a command may take.
+    /// The longest wait for a reply.
     command_timeout: Duration,
-    /// How long a connection may make no progress.
+    /// The longest time that a connection may make no progress.
     stall: Duration,
     late_reporting: LateReporting,
     latency: RefCell<LatencyEstimator>,
     deadlines: Cell<ReplyDeadlines>,
     breaker: RefCell<RedisBreaker>,
-    /// The breaker has counted misses, or is not closed.
+    /// Whether the breaker has counted misses, or is not closed.
     is_alert: Cell<bool>,
     is_closed: Cell<bool>,
-    /// How many connections are up.
+    /// The number of connections that are up.
     up: watch::Sender<usize>,
-    /// How many of them are silent.
+    /// The number of them that are silent.
     silent: Cell<usize>,
-    /// The breaker has opened, or its probe is due earlier.
+    /// Notified when the breaker opens, or its probe is due earlier.
     probe_changed: Notify,
 }
 
-/// Whether anybody wants to know that a reply is late.
+/// Whether a caller is notified that its reply is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum LateReporting {
-    /// Its caller, who may hedge.
+    /// Notified, so that it can hedge.
     On,
-    /// Nobody: no alarm is set for it.
+    /// Not notified: no timer is set for it.
     Off,
 }
 
 impl ServerHealth {
-    /// Of a server of which nothing is known yet.
+    /// The health of a server without any history.
     pub(in crate::redis) fn new(
         board: StatsBoard,
         server: String,
@@ -87,27 +88,27 @@ impl ServerHealth {
         }
     }
 
-    /// Whether commands are let through.
+    /// Returns whether commands may be sent.
     pub(in crate::redis) fn admits(&self) -> bool {
         self.is_closed.get()
     }
 
-    /// The most that a command may take.
+    /// Returns the longest wait for a reply.
     pub(in crate::redis) fn command_timeout(&self) -> Duration {
         self.command_timeout
     }
 
-    /// How long a connection may make no progress before it is given up.
+    /// Returns how long a connection may make no progress before it is closed.
     pub(in crate::redis) fn stall(&self) -> Duration {
         self.stall
     }
 
-    /// How long to wait for a reply just now.
+    /// Returns the current deadlines of reads.
     pub(in crate::redis) fn deadlines(&self) -> ReplyDeadlines {
         self.deadlines.get()
     }
 
-    /// A reply came, in time or late.
+    /// Records a reply, in time or late.
     pub(in crate::redis) fn replied(&self, timing: ReplyTiming, now: Instant) {
         let took = now.saturating_duration_since(timing.submitted);
         self.server_stats.add_reply(took);
@@ -124,7 +125,7 @@ impl ServerHealth {
         }
     }
 
-    /// So many callers have waited in vain.
+    /// Records commands that timed out.
     pub(in crate::redis) fn missed(&self, commands: usize, now: Instant) {
         self.is_alert.set(true);
         let connections = ConnectionCounts { up: *self.up.borrow(), silent: self.silent.get() };
@@ -132,59 +133,60 @@ impl ServerHealth {
         self.update_breaker(|breaker, jitter| breaker.missed(commands, connections, now, jitter));
     }
 
-    /// The server refused a command.
+    /// Records an error reply.
     pub(in crate::redis) fn refused(&self, kind: ErrorKind, now: Instant) {
         if let Some(cause) = OpenCause::of(kind) {
             self.update_breaker(|breaker, jitter| breaker.refused(cause, now, jitter));
         }
     }
 
-    /// One connection is silent more, until the answer is dropped.
+    /// Counts one more silent connection until the guard is dropped.
     pub(in crate::redis) fn silence(self: &Rc<Self>) -> SilentGuard {
         self.silent.set(self.silent.get() + 1);
         SilentGuard(Rc::clone(self))
     }
 
-    /// A connection came up. It is novelty if no worker has another one.
+    /// Records a new connection. `New` if it is the only one of the process to this server.
     pub(in crate::redis) fn connected(&self) -> LogNovelty {
         self.up.send_modify(|up| *up += 1);
         self.update_breaker(|breaker, _| breaker.greeted());
         self.board.connected(&self.server)
     }
 
-    /// A connection ended. It is novelty if no worker has another one.
+    /// Records the end of a connection. `New` if it was the last of the process to this server.
     pub(in crate::redis) fn lost(&self) -> LogNovelty {
         self.up.send_modify(|up| *up -= 1);
         self.board.lost(&self.server)
     }
 
-    /// No connection comes about. It is novelty if no worker has one, or has said so.
+    /// Records a failed attempt to connect. `New` if no worker is connected and the reason is a new
+    /// one.
     pub(in crate::redis) fn unreachable(&self, why: &str) -> LogNovelty {
         self.board.unreachable(&self.server, why)
     }
 
-    /// Every connection of the process.
+    /// Returns the statistics of every connection of the process.
     pub(in crate::redis) fn board(&self) -> &StatsBoard {
         &self.board
     }
 
-    /// What whoever looks at a connection should know of its server.
+    /// Writes the server's state into the statistics of a connection.
     pub(in crate::redis) fn publish(&self, stats: &StatsWriter) {
         stats.set_server(self.breaker.borrow().state(), self.deadlines.get().silence);
     }
 
-    /// Whether any connection is up.
+    /// Returns whether any connection is up.
     pub(in crate::redis) fn is_up(&self) -> bool {
         *self.up.borrow() > 0
     }
 
-    /// Until any connection is up.
+    /// Waits until any connection is up.
     pub(in crate::redis) async fn reachable(&self) {
-        // The sender is our own, so it is not gone.
+        // The sender lives in `self`, so it is not closed.
         let _ = self.up.subscribe().wait_for(|up| *up > 0).await;
     }
 
-    /// Until the breaker is to be probed. Whoever has waited for it probes, and says what came of it.
+    /// Waits until the probe of the breaker is due. The caller sends it and reports its result.
     pub(in crate::redis) async fn probe_due(&self) {
         loop {
             let at = self.breaker.borrow().probe_at();
@@ -205,12 +207,12 @@ impl ServerHealth {
         });
     }
 
-    /// What became of the probe.
+    /// Records the result of the probe.
     pub(in crate::redis) fn probed(&self, probed: ProbeResult) {
         self.update_breaker(|breaker, jitter| breaker.probed(probed, instant(), jitter));
     }
 
-    /// Lets something happen to the breaker, and makes known what came of it.
+    /// Applies an event to the breaker, and updates metrics and log.
     fn update_breaker(&self, event: impl FnOnce(&mut RedisBreaker, f64) -> Option<BreakerChange>) {
         let (before, change, after) = {
             let mut breaker = self.breaker.borrow_mut();
@@ -229,14 +231,14 @@ impl ServerHealth {
                 self.metrics.opened(cause);
                 self.probe_changed.notify_one();
                 if self.board.opened(&self.server) == LogNovelty::New {
-                    tracing::warn!(server = self.server, %cause, "Redis serves nobody; it is probed and not asked");
+                    tracing::warn!(server = self.server, %cause, "Redis circuit breaker opened; sending probes only");
                 }
             }
             Some(BreakerChange::Closed) => {
                 self.is_closed.set(true);
                 self.is_alert.set(false);
                 if self.board.closed(&self.server) == LogNovelty::New {
-                    tracing::info!(server = self.server, "Redis serves again");
+                    tracing::info!(server = self.server, "Redis circuit breaker closed");
                 }
             }
             None => {}
@@ -253,7 +255,7 @@ impl Drop for ServerHealth {
     }
 }
 
-/// A connection that has missed a time limit and has brought nothing since.
+/// A connection that missed a deadline and has received nothing since.
 pub(in crate::redis) struct SilentGuard(Rc<ServerHealth>);
 
 impl Drop for SilentGuard {

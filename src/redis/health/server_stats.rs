@@ -1,15 +1,17 @@
-//! What each server has done since the start: how long its replies took, and what went over the wire.
+//! The statistics of each server since the start of the process: latencies of its replies, bytes
+//! sent and received.
 //!
-//! A worker that speaks to a server has a [`ServerStats`] for it, which that worker's thread alone writes, so that to count is a load
-//! and a store and no locked instruction. What is told of a server is the sum of its table and of its past.
+//! Each worker that uses a server has a [`ServerStats`] for it, which only that worker's thread
+//! writes, so that counting is a load and a store without a locked instruction. A server's total is
+//! the sum of its workers' statistics and of its past.
 //!
-//! Whoever scrapes takes a counter that falls for a new beginning. So what a stats has counted is added to the server's past
-//! when the worker lets go of the server, and the past outlives all connections: after a fail-over the old master comes back.
-//! Not for ever, since where addresses are handed out anew there are always others: beyond [`REDIS_SERVERS_REMEMBERED`], what
-//! is known of the server that was let go of longest ago is forgotten.
+//! Prometheus treats a falling counter as a restart. So a worker that drops a server adds its
+//! counts to the server's past, which outlives the connections: after a fail-over the old master
+//! may come back. The past is bounded, since changing addresses would fill it: beyond
+//! [`REDIS_SERVERS_REMEMBERED`] the server that was dropped longest ago is removed.
 //!
-//! What always holds: a server that somebody speaks to is never forgotten, and a walk over the servers is the longest that the
-//! lock is held; it is not taken to count.
+//! **Always:** a server in use is never removed, and the lock is held for one walk over the servers
+//! at most, never to count.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,26 +27,26 @@ pub(in crate::redis) struct ServerStatsTable(Arc<Mutex<StatsTable>>);
 
 #[derive(Debug, Default)]
 struct StatsTable {
-    /// By the server's address, without credentials.
+    /// Keyed by the server's address, without credentials.
     records: BTreeMap<String, ServerRecord>,
-    /// How often a server was let go of by the last worker that spoke to it.
+    /// The number of times that a worker dropped a server.
     releases: u64,
 }
 
 #[derive(Debug, Default)]
 struct ServerRecord {
-    /// One for each worker that speaks to the server.
+    /// The counts of each worker that uses the server.
     open: Vec<Arc<WorkerCounts>>,
-    /// What the others have counted.
+    /// The counts of the workers that dropped it.
     past: ServerState,
-    /// Which release the last one was.
+    /// The number of its last release.
     released: u64,
 }
 
-/// What one server has done, over all workers.
+/// The totals of one server, over all workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerState {
-    /// From each command's submission to its reply, late or not.
+    /// Latencies from a command's submission to its reply, late or not.
     pub replies: Times,
     /// Bytes read from it.
     pub received: u64,
@@ -68,7 +70,7 @@ struct WorkerCounts {
 }
 
 impl ServerStatsTable {
-    /// For one worker that speaks to this server, until it is dropped.
+    /// Opens the statistics of one worker for this server, until they are dropped.
     pub(in crate::redis) fn open(&self, server: &str) -> ServerStats {
         let counts = Arc::<WorkerCounts>::default();
         let mut lock = self.lock();
@@ -77,13 +79,13 @@ impl ServerStatsTable {
         ServerStats { table: self.clone(), server: server.to_owned(), counts }
     }
 
-    /// Every server that is known, by its address.
+    /// Returns every known server, by its address.
     pub(in crate::redis) fn read(&self) -> Vec<(String, ServerState)> {
         let read = |(server, record): (&String, &ServerRecord)| (server.clone(), record.read());
         self.lock().records.iter().map(read).collect()
     }
 
-    /// Shows them to whoever scrapes. To be called once for a registry.
+    /// Registers the metrics. Call once for a registry.
     pub(in crate::redis) fn register(&self, registry: &Registry) {
         let listing = |pick: fn(ServerState) -> u64| {
             let table = self.clone();
@@ -104,7 +106,7 @@ impl ServerStatsTable {
         let table = self.clone();
         registry.listed_histograms(
             "cachewarp_redis_reply_seconds",
-            "From a command's submission to its reply, late or not, by server.",
+            "Redis reply latency from submission, late replies included, by server.",
             "server",
             move || {
                 let one = |(server, state): (String, ServerState)| (host(&server), state.replies);
@@ -131,7 +133,7 @@ impl ServerStatsTable {
 }
 
 impl StatsTable {
-    /// What there are too many of, if nobody speaks to them.
+    /// Removes the servers beyond the limit, if they are not in use.
     fn forget(&mut self) {
         while self.records.len() > REDIS_SERVERS_REMEMBERED {
             let left = self.records.iter().filter(|(_, record)| record.open.is_empty());
@@ -150,7 +152,7 @@ impl ServerRecord {
     }
 }
 
-/// One worker's part of what a server has done, and the right to write it.
+/// One worker's counts for a server.
 #[derive(Debug)]
 pub(in crate::redis) struct ServerStats {
     table: ServerStatsTable,
@@ -159,12 +161,12 @@ pub(in crate::redis) struct ServerStats {
 }
 
 impl ServerStats {
-    /// A reply took so long.
+    /// Records a reply.
     pub(in crate::redis) fn add_reply(&self, took: Duration) {
         self.counts.replies.observe(took);
     }
 
-    /// So many bytes went over the wire.
+    /// Records bytes on the wire.
     pub(in crate::redis) fn add_bytes(&self, received: usize, sent: usize) {
         add(&self.counts.received, received as u64);
         add(&self.counts.sent, sent as u64);
@@ -182,7 +184,7 @@ fn add(cell: &AtomicU64, more: u64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// Host and port, or the path of a socket: all servers are spoken to in the same way.
+/// Returns host and port, or the path of a socket; the scheme is the same for all servers.
 fn host(server: &str) -> String {
     server.split_once("://").map_or(server, |(_, host)| host).to_owned()
 }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_summed_and_what_is_counted_stays() {
+    fn workers_are_summed_and_totals_outlive_them() {
         let table = ServerStatsTable::default();
         let [first, second] = [(); 2].map(|()| table.open("redis://a:1"));
         let other = table.open("redis://b:1");
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_is_gone_longest_is_forgotten() {
+    fn the_server_dropped_longest_ago_is_removed() {
         let table = ServerStatsTable::default();
         let kept = table.open("kept");
         for number in 0..REDIS_SERVERS_REMEMBERED {
@@ -224,7 +226,7 @@ mod tests {
         }
         assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED);
         assert_eq!((state(&table, "0"), state(&table, "1").is_some()), (None, true));
-        // Who is spoken to is not, however many there are.
+        // Servers in use are kept, beyond the limit too.
         let many: Vec<_> =
             (0..=REDIS_SERVERS_REMEMBERED).map(|number| table.open(&format!("new-{number}"))).collect();
         assert_eq!(table.read().len(), REDIS_SERVERS_REMEMBERED + 2);
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scraped() {
+    fn servers_are_scraped_by_host_and_port() {
         let (table, registry) = (ServerStatsTable::default(), Registry::new());
         table.register(&registry);
         assert!(!registry.render().contains("server="));

@@ -1,14 +1,16 @@
-//! What the pools of a process are doing, for whoever looks from another thread.
+//! The statistics of all Redis connections of a process, readable from any thread.
 //!
-//! A pool belongs to one worker's thread and nobody else can ask it anything. So each seat has a stats on a board that
-//! all pools of a process share, and its task writes down what is true at the end of each turn: plain stores of numbers,
-//! which cost nothing and wait for nobody. A reader may see one number of this turn and one of the last.
+//! A pool belongs to one worker's thread, which alone can read its state. So each connection slot
+//! has [`ConnectionStats`] on a board that all pools share, and its task writes the current numbers
+//! at the end of each turn: plain stores, which cost nothing and never wait. A reader may see
+//! numbers of two turns mixed.
 //!
-//! Beside the connections lie the servers' server_stats_table (`server_stats.rs`): a stats is what is true now, a server_stats what has been.
+//! [`ServerStats`](super::server_stats) complement them: the board has the present, they have the
+//! totals.
 //!
-//! The board also knows what the log was logged of each server, so that a process with many workers says once that Redis
-//! is lost, and not once for each. What always holds: there is a stats for each seat of an open pool and for no other,
-//! so there are never more than connections, and the lock is held for a walk over them at most.
+//! The board also has the logged state of each server, so that a process with many workers logs the
+//! loss of Redis once, not once per worker. **Always:** the board has one entry for each slot of an
+//! open pool and no others, and a lock is held for one walk over them at most.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,11 +26,11 @@ use crate::redis::submission::Lane;
 use crate::resp::Pipeline;
 use crate::telemetry::Registry;
 
-/// All connections to Redis of a process. Clones are the same board.
+/// All Redis connections of a process. Clones are the same board.
 #[derive(Clone)]
 pub struct StatsBoard(Arc<BoardState>);
 
-/// Of no interest beside settings, and never twice the same.
+/// Irrelevant among settings, and never equal.
 impl fmt::Debug for StatsBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StatsBoard")
@@ -38,56 +40,56 @@ impl fmt::Debug for StatsBoard {
 #[derive(Debug)]
 struct BoardState {
     server_stats_table: ServerStatsTable,
-    /// What times on connections are counted from.
+    /// The start of the clock of the entries' times.
     begin: Instant,
     connections: Mutex<Vec<Arc<ConnectionStats>>>,
     logged: Mutex<BTreeMap<String, LoggedState>>,
 }
 
-/// One connection, or the place of one.
+/// One connection slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionState {
-    /// Where it leads, without credentials.
+    /// The server's address, without credentials.
     pub server: String,
-    /// What it is there for.
+    /// The traffic that it carries.
     pub lane: Lane,
-    /// What it is doing.
+    /// The status of the slot.
     pub status: ConnectionStatus,
-    /// Whether the server is asked at all by this worker.
+    /// The circuit breaker of this worker for the server.
     pub breaker: BreakerState,
-    /// How long a read waits for any sign of life just now.
+    /// The current deadline of a read on a silent connection.
     pub silence: Duration,
-    /// Commands that are not answered.
+    /// Unanswered commands.
     pub commands: u64,
-    /// Their bytes.
+    /// The bytes of the unanswered commands.
     pub bytes: u64,
-    /// How long the oldest of them has been under way.
+    /// The age of the oldest unanswered command.
     pub oldest: Option<Duration>,
-    /// Connections that replaced a lost one in this place.
+    /// Connections of this slot that replaced a lost one.
     pub reconnects: u64,
-    /// Bytes read in this place, over all its connections.
+    /// Bytes read by this slot, over all its connections.
     pub received: u64,
-    /// Bytes written.
+    /// Bytes written by this slot, over all its connections.
     pub sent: u64,
 }
 
-/// What the log was logged of a server.
+/// The state of a server that the log shows.
 #[derive(Debug, Default)]
 struct LoggedState {
     /// Connections that are up.
     up: usize,
     /// Breakers that are not closed.
     open: usize,
-    /// Why it could not be reached.
+    /// The reason for the last failed attempt to connect.
     why: Option<String>,
 }
 
-/// Whether something is worth a line in the log.
+/// Whether an event is new to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum LogNovelty {
-    /// It changes what an operator knows.
+    /// It changes the logged state.
     New,
-    /// Another worker, or another connection, has said so.
+    /// Another worker or connection has logged it.
     Known,
 }
 
@@ -98,7 +100,7 @@ impl LogNovelty {
 }
 
 impl StatsBoard {
-    /// With nothing on it; times count from `now`.
+    /// An empty board; times count from `now`.
     pub fn new(now: Instant) -> Self {
         Self(Arc::new(BoardState {
             server_stats_table: ServerStatsTable::default(),
@@ -108,35 +110,35 @@ impl StatsBoard {
         }))
     }
 
-    /// Every connection, in the order in which the pools were opened and fill them.
+    /// Returns every connection slot, in the order of pools and slots.
     pub fn snapshot(&self, now: Instant) -> Vec<ConnectionState> {
         let now = self.ticks(now);
         self.connections().iter().map(|stats| stats.read(now)).collect()
     }
 
-    /// What each server has done since the start, by its address: also one that nobody speaks to any more.
+    /// Returns the totals of each server since the start, unused servers included.
     pub fn servers(&self) -> Vec<(String, ServerState)> {
         self.0.server_stats_table.read()
     }
 
-    /// Shows the same to whoever scrapes. To be called once for a registry.
+    /// Registers the metrics of the servers. Call once for a registry.
     pub fn show(&self, registry: &Registry) {
         self.0.server_stats_table.register(registry);
     }
 
-    /// Where a worker writes down what a server does, until it is dropped.
+    /// Opens a worker's statistics of a server, until they are dropped.
     pub(in crate::redis) fn server_stats(&self, server: &str) -> ServerStats {
         self.0.server_stats_table.open(server)
     }
 
-    /// A stats for one seat, until it is dropped.
+    /// Adds an entry for one slot, until the writer is dropped.
     pub(in crate::redis) fn register(&self, server: String, lane: Lane) -> StatsWriter {
         let stats = Arc::new(ConnectionStats { server, lane, cells: Default::default() });
         self.connections().push(Arc::clone(&stats));
         StatsWriter { board: self.clone(), stats }
     }
 
-    /// A connection to the server came up.
+    /// Records a new connection to the server.
     pub(in crate::redis) fn connected(&self, server: &str) -> LogNovelty {
         self.logged(server, |logged| {
             logged.up += 1;
@@ -145,7 +147,7 @@ impl StatsBoard {
         })
     }
 
-    /// One ended.
+    /// Records the end of a connection.
     pub(in crate::redis) fn lost(&self, server: &str) -> LogNovelty {
         self.logged(server, |logged| {
             logged.up = logged.up.saturating_sub(1);
@@ -153,7 +155,7 @@ impl StatsBoard {
         })
     }
 
-    /// The server cannot be reached.
+    /// Records a failed attempt to connect.
     pub(in crate::redis) fn unreachable(&self, server: &str, why: &str) -> LogNovelty {
         self.logged(server, |logged| {
             let is_new = logged.up == 0 && logged.why.as_deref() != Some(why);
@@ -162,7 +164,7 @@ impl StatsBoard {
         })
     }
 
-    /// A breaker has opened.
+    /// Records a breaker that opened.
     pub(in crate::redis) fn opened(&self, server: &str) -> LogNovelty {
         self.logged(server, |logged| {
             logged.open += 1;
@@ -170,7 +172,7 @@ impl StatsBoard {
         })
     }
 
-    /// One has closed.
+    /// Records a breaker that closed.
     pub(in crate::redis) fn closed(&self, server: &str) -> LogNovelty {
         self.logged(server, |logged| {
             logged.open = logged.open.saturating_sub(1);
@@ -187,14 +189,14 @@ impl StatsBoard {
         self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Microseconds since the beginning, and one: zero is for nothing.
+    /// Microseconds since the begin, plus one: zero means none.
     fn ticks(&self, at: Instant) -> u64 {
         let micros = at.saturating_duration_since(self.0.begin).as_micros();
         u64::try_from(micros).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
-/// The numbers of one seat. One thread writes them.
+/// The numbers of one slot. One thread writes them.
 #[derive(Debug)]
 struct ConnectionStats {
     server: String,
@@ -236,12 +238,12 @@ impl ConnectionStats {
     }
 }
 
-/// The label in a cell.
+/// Reads a label from a cell.
 fn labelled<L: Label>(cell: u64, otherwise: L) -> L {
     usize::try_from(cell).ok().and_then(|index| L::ALL.get(index).copied()).unwrap_or(otherwise)
 }
 
-/// A stats, and the right to write on it.
+/// The only writer of one slot's statistics.
 #[derive(Debug)]
 pub(in crate::redis) struct StatsWriter {
     board: StatsBoard,
@@ -249,7 +251,7 @@ pub(in crate::redis) struct StatsWriter {
 }
 
 impl StatsWriter {
-    /// What the seat does now.
+    /// Sets the status of the slot.
     pub(in crate::redis) fn set_status(&self, status: ConnectionStatus) {
         let cells = &self.stats.cells;
         cells.status.store(status.index() as u64, Ordering::Relaxed);
@@ -262,7 +264,7 @@ impl StatsWriter {
         }
     }
 
-    /// What is under way, and what went over the wire since this was last logged.
+    /// Writes the state of the pipeline, and adds the bytes of this turn.
     pub(in crate::redis) fn record(&self, pipeline: &Pipeline, received: usize, sent: usize) {
         let cells = &self.stats.cells;
         cells.commands.store(pipeline.queued() as u64, Ordering::Relaxed);
@@ -273,7 +275,7 @@ impl StatsWriter {
         add(&cells.sent, sent as u64);
     }
 
-    /// What holds for the server.
+    /// Writes the state of the server.
     pub(in crate::redis) fn set_server(&self, breaker: BreakerState, silence: Duration) {
         let silence = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
         self.stats.cells.breaker.store(breaker.index() as u64, Ordering::Relaxed);
@@ -299,7 +301,7 @@ mod tests {
     use crate::time::instant;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn a_snapshot_returns_the_written_numbers() {
         let begin = instant();
         let at = |millis| begin + Duration::from_millis(millis);
         let board = StatsBoard::new(begin);
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_each_change_and_not_for_each_worker() {
+    fn each_change_is_new_to_the_log_once() {
         let board = StatsBoard::new(instant());
         let (a, b) = ("redis://a:1", "redis://b:1");
         assert_eq!(
@@ -358,7 +360,7 @@ mod tests {
             [a, a, b].map(|server| board.connected(server)),
             [LogNovelty::New, LogNovelty::Known, LogNovelty::New]
         );
-        assert_eq!(board.unreachable(a, "refused"), LogNovelty::Known, "somebody is connected");
+        assert_eq!(board.unreachable(a, "refused"), LogNovelty::Known, "another worker is connected");
         assert_eq!(
             [a, a, b].map(|server| board.lost(server)),
             [LogNovelty::Known, LogNovelty::New, LogNovelty::New]

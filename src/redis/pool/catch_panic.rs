@@ -1,16 +1,16 @@
-//! What goes on for as long as the pool is open has to outlive its own mistakes.
+//! Turns a panic of a pool's task into an error, so that the task can go on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// The work has panicked. The panic hook has said where.
+/// The future panicked. The panic hook has logged the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("panicked")]
 pub(in crate::redis) struct PanicError;
 
-/// What `work` comes to; or, if it panics, that it has. It is dropped then, and not polled again: what it holds has to
-/// be in order when it is dropped in the middle, as with any future.
+/// Runs `work` and returns its result, or an error if it panics. A future that panicked is dropped
+/// and not polled again, so its drop must leave its state consistent, as after any cancellation.
 pub(in crate::redis) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, PanicError> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

@@ -1,7 +1,6 @@
-//! Pools that are not used any more, while they end.
+//! Pools that are closed while their last callers wait.
 //!
-//! A pool that is let go has callers who still wait for their replies. It takes no more commands, and ends when they
-//! have theirs, or when their time is up.
+//! A replaced pool refuses new commands, and ends when its callers have their replies or time out.
 
 use std::cell::RefCell;
 
@@ -9,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::redis_pool::RedisPool;
 
-/// The pools that are ending. Never more than the command time-out lets live. Dropping it cuts them off.
+/// The draining pools, each for at most the command timeout. Dropping it closes them at once.
 #[derive(Default)]
 pub(in crate::redis) struct DrainingPools(RefCell<JoinSet<()>>);
 

@@ -1,8 +1,9 @@
-//! A server that says what changes, and all who listen to it.
+//! The pub/sub channels of the fleet at one server.
 //!
-//! What is published at a server of a cluster is heard at all of them, and yet only those that listen to that very server
-//! are counted. So each has channels of its own, whose names end with the server's, and the fleet comes together at each of
-//! them. **Always:** whoever trusts anything that it has read from a server listens there.
+//! A message published at one node of a cluster reaches subscribers at every node, but `PUBLISH`
+//! counts only those at that node. So each node has channels of its own, whose names end with its
+//! node id, and the fleet meets at each of them. **Always:** a node of the fleet that trusts what
+//! it read from a server is subscribed there.
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use super::redis_pool::RedisPool;
 use crate::redis::error::CommandError;
 use crate::resp::{Command, Reply};
 
-/// One server, as the fleet comes together there.
+/// The fleet's channels at one server.
 #[derive(Clone, Debug)]
 pub struct FleetChannel {
     pool: RedisPool,
@@ -18,31 +19,31 @@ pub struct FleetChannel {
 }
 
 impl FleetChannel {
-    /// `None` where nothing is tracked.
+    /// Returns the channel of a pool, or `None` if it does not track.
     pub(in crate::redis) fn at(pool: RedisPool) -> Option<Self> {
         let suffix = pool.tracker()?.suffix();
         Some(Self { pool, suffix })
     }
 
-    /// What the names of its channels end with; nothing where there is one server.
+    /// Returns the end of its channels' names; empty with a single server.
     pub fn suffix(&self) -> &Bytes {
         &self.suffix
     }
 
-    /// Whether what is read there is tracked; the server may refuse.
+    /// Returns whether reads from this server are tracked; the server may refuse tracking.
     pub fn is_tracking(&self) -> bool {
         self.pool.is_tracking()
     }
 
-    /// Publishes on the channel of this name: how many have heard it.
+    /// Publishes a message. Returns the number of receivers.
     pub async fn publish(&self, channel: &[u8], message: &[u8]) -> Result<u32, CommandError> {
         let channel = [channel, &self.suffix].concat();
-        let heard = self.pool.command(&Command::Publish { channel: &channel, message }).await?;
-        Ok(if let Reply::Integer(heard) = heard { u32::try_from(heard).unwrap_or(0) } else { 0 })
+        let reply = self.pool.command(&Command::Publish { channel: &channel, message }).await?;
+        Ok(if let Reply::Integer(receivers) = reply { u32::try_from(receivers).unwrap_or(0) } else { 0 })
     }
 
-    /// Until everything that the server has changed before this was called has been heard on every connection of this
-    /// worker that tracks, or what was read over it does not count any more.
+    /// Waits until every tracked connection of this worker has received all invalidations that the
+    /// server sent before this call, or no longer counts as tracked.
     pub async fn flush_invalidations(&self) {
         self.pool.flush_invalidations().await;
     }

@@ -1,14 +1,14 @@
-//! A command under way, and the second try if its reply is late.
+//! A pending command, and its hedge if the reply is late.
 //!
-//! One connection can be in trouble alone: a lost packet holds it up for 200 ms at least (the kernel's least time before
-//! it sends again), a large reply for as long as it takes. So a read whose reply is late by the recent pace is sent once
-//! more, on another connection, and the first reply of the two counts. The other one is dropped in order, as that of any
-//! command that was given up.
+//! One connection can be slow alone: a lost packet delays it for at least 200 ms (the kernel's
+//! minimum retransmission timeout), a large reply for its whole transfer. So a read whose reply is
+//! late by the recent latency is sent again on another connection, and the first reply wins. The
+//! other is dropped in order, like that of any abandoned command.
 //!
-//! A server that is in trouble as a whole must not be asked twice as much: each read earns a part of a hedge, as much as
-//! `redis_hedge` says, and no more than [`REDIS_HEDGES_SAVED_MAX`] can be saved up. What always holds: there is one
-//! hedge at most, only for a read, never on a connection that is silent itself, and both tries together end when the
-//! first would have ended alone.
+//! A server that is slow as a whole must not get twice the load: each read earns `redis_hedge` of a
+//! hedge, and at most [`REDIS_HEDGES_SAVED_MAX`] are saved. **Always:** a command has at most one
+//! hedge, only reads have one, it never goes to a silent connection, and both attempts end when the
+//! first alone would have ended.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -24,17 +24,17 @@ use crate::redis::tracking::TrackedVersion;
 use crate::resp::{Reply, Urgency};
 use crate::time::instant;
 
-/// How many hedges may be sent.
+/// The hedges that may be sent.
 #[derive(Debug)]
 pub(in crate::redis) struct HedgeBudget {
-    /// What a read earns of a hedge.
+    /// The part of a hedge that each read earns.
     share: f64,
-    /// Hedges.
+    /// Hedges saved.
     saved: Cell<f64>,
 }
 
 impl HedgeBudget {
-    /// With nothing saved.
+    /// A budget with nothing saved.
     pub(in crate::redis) fn new(share: f64) -> Self {
         Self { share, saved: Cell::new(0.0) }
     }
@@ -49,7 +49,7 @@ impl HedgeBudget {
     }
 }
 
-/// What a try needs beside itself.
+/// The pool's parts that an attempt uses.
 #[derive(Clone, Copy)]
 pub(in crate::redis) struct HedgeContext<'a> {
     pub(in crate::redis) lanes: &'a Lanes,
@@ -57,7 +57,7 @@ pub(in crate::redis) struct HedgeContext<'a> {
     pub(in crate::redis) metrics: &'a PoolMetrics,
 }
 
-/// A command that was submitted, and that may be submitted once more.
+/// A submitted command that may be submitted once more.
 ///
 /// Cancel safe, as [`PendingReply`] is.
 #[must_use = "futures do nothing unless polled"]
@@ -88,7 +88,7 @@ impl<'a> HedgedReply<'a> {
         Self { context, submission, first: Attempt::Waiting(first), second: Attempt::Not }
     }
 
-    /// The second try, if there has been none and there is a reason for it.
+    /// Makes the second attempt, if there was none and the first is late.
     fn hedge(&mut self) {
         let (Attempt::Waiting(first), Attempt::Not) = (&self.first, &self.second) else { return };
         if !first.is_late() {
@@ -111,7 +111,7 @@ impl<'a> HedgedReply<'a> {
 }
 
 impl Attempt {
-    /// Ready with a reply, or when nothing is to be waited for.
+    /// Ready with a reply, or with `None` if the attempt has failed or was not made.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Reply, TrackedVersion)>> {
         let Self::Waiting(pending) = self else { return Poll::Ready(None) };
         match ready!(pending.poll_version(cx)) {

@@ -1,18 +1,19 @@
-//! Which connections take which commands.
+//! The choice of a connection for each command.
 //!
-//! A stored body may have megabytes, and a `GET` that stands behind it waits until all of them are through. So
-//! large writes have connections of their own, one in [`REDIS_BULK_SHARE`] and at least one where there are two:
+//! A stored body may have megabytes, and a `GET` queued behind it waits for all of them. So large
+//! writes have connections of their own, one in [`REDIS_BULK_SHARE`] and at least one if there are
+//! two:
 //!
 //! ```text
-//! reads   slot 0 ► slot 1 ► …   every small command: each filled to REDIS_WINDOW_COMMANDS, then the next;
-//!                               when all are, each up to its whole window; then those that are silent
-//! bulk    slot n-1 ► …          every command of more than REDIS_BULK_BYTES_MIN
+//! reads   slot 0 ► slot 1 ► …   small commands: each to REDIS_WINDOW_COMMANDS, then the next;
+//!                               then each up to its whole window; then the silent connections
+//! bulk    slot n-1 ► …          commands of more than REDIS_BULK_BYTES_MIN
 //! ```
 //!
-//! Few busy connections make large batches, and a batch costs one system call however many commands it has; the
-//! others are there for when the first is full, or down. If all of a lane are full the answer is *now*, and it is an
-//! error: nothing on the way of a request waits for room. Only where a lane has no connection up does the other one
-//! stand in, large writes then on the connection that reads reach last.
+//! Few busy connections make large batches, and a batch costs one system call however many commands
+//! it has. The other connections take over when the first is full or down. A lane that is full
+//! returns an error at once: a request never waits for room. If no connection of a lane is up the
+//! other lane takes its commands, large writes then on the last connection that reads would use.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,45 +28,45 @@ use crate::redis::health::StatsWriter;
 use crate::redis::submission::{Lane, QueueDepth, Submission};
 use crate::resp::Window;
 
-/// The place of one connection in the pool.
+/// One of the pool's places for a connection.
 pub(in crate::redis) struct ConnectionSlot {
     pub(in crate::redis) link: RefCell<Option<Rc<Link>>>,
     pub(in crate::redis) stats: Rc<StatsWriter>,
 }
 
 impl ConnectionSlot {
-    /// Nobody in it yet.
+    /// A slot without a connection.
     pub(in crate::redis) fn new(stats: StatsWriter) -> Self {
         Self { link: RefCell::default(), stats: Rc::new(stats) }
     }
 
-    /// The link of the connection that is up, if one is.
+    /// Passes the link to `work`, if the connection is up.
     pub(in crate::redis) fn with<T>(&self, work: impl FnOnce(&Rc<Link>) -> T) -> Option<T> {
         self.link.borrow().as_ref().map(work)
     }
 }
 
-/// The slots of a pool, by what they are there for.
+/// The slots of a pool, by lane.
 pub(in crate::redis) struct Lanes {
-    /// In the order in which they are filled; at least one, unless the pool has none.
+    /// In the order of use; at least one, unless the pool has none.
     reads: Vec<Rc<ConnectionSlot>>,
     bulk: Vec<Rc<ConnectionSlot>>,
 }
 
 impl Lanes {
-    /// Shares so many connections out, each with a stats.
+    /// Divides the connections between the lanes, each with its statistics.
     pub(in crate::redis) fn new(connections: usize, register: impl Fn(Lane) -> StatsWriter) -> Self {
         let slots = |count, lane| (0..count).map(|_| Rc::new(ConnectionSlot::new(register(lane)))).collect();
         let bulk = bulk_connections(connections);
         Self { reads: slots(connections - bulk, Lane::Reads), bulk: slots(bulk, Lane::Bulk) }
     }
 
-    /// All of them, in the order in which they are filled.
+    /// Returns all slots, in the order of use.
     pub(in crate::redis) fn slots(&self) -> impl Iterator<Item = &Rc<ConnectionSlot>> {
         self.reads.iter().chain(&self.bulk)
     }
 
-    /// Gives the command to the first connection that takes it.
+    /// Submits a command to the first connection that takes it.
     pub(in crate::redis) fn submit(&self, submission: &Submission<'_>) -> Result<PendingReply, CommandError> {
         match Lane::of(submission.command) {
             Lane::Reads => {
@@ -87,7 +88,7 @@ impl Lanes {
         }
     }
 
-    /// Gives two commands to the first connection that takes both, with nothing between them.
+    /// Submits two commands, one after the other, to the first connection that takes both.
     pub(in crate::redis) fn submit_both(
         &self,
         first: &Submission<'_>,
@@ -100,7 +101,8 @@ impl Lanes {
         }
     }
 
-    /// Gives the command to another connection than that of `first`, if one has room and is not silent.
+    /// Submits a command to another connection than that of `first`, if one has room and is not
+    /// silent.
     pub(in crate::redis) fn submit_apart(
         &self,
         submission: &Submission<'_>,
@@ -113,14 +115,14 @@ impl Lanes {
     }
 }
 
-/// As many as make a good batch.
+/// Up to a good batch.
 const BATCH: QueueDepth = QueueDepth { responsive: REDIS_WINDOW_COMMANDS, unresponsive: 0 };
-/// As many as the window has.
+/// Up to the whole window.
 const WINDOW: QueueDepth = QueueDepth { responsive: usize::MAX, unresponsive: 0 };
-/// Better a silent one than none.
+/// Silent connections too, as the last resort.
 const ANY_CONNECTION: QueueDepth = QueueDepth::ANY;
 
-/// Offers the command to each in turn.
+/// Offers a command to each slot in turn.
 fn offer<'a>(
     slots: impl IntoIterator<Item = &'a Rc<ConnectionSlot>>,
     submission: &Submission<'_>,
@@ -129,7 +131,7 @@ fn offer<'a>(
     first_that(slots, |link| link.submit(submission, depth))
 }
 
-/// What the first of them makes of it that takes it.
+/// Returns the result of the first connection that takes the command.
 fn first_that<'a, T>(
     slots: impl IntoIterator<Item = &'a Rc<ConnectionSlot>>,
     take: impl Fn(&Rc<Link>) -> Result<T, CommandError>,
@@ -145,16 +147,16 @@ fn first_that<'a, T>(
     Err(refusal)
 }
 
-/// How many of so many connections are for large writes.
+/// Returns the number of connections for large writes.
 fn bulk_connections(connections: usize) -> usize {
     if connections < 2 { 0 } else { (connections / REDIS_BULK_SHARE).max(1) }
 }
 
-/// How much each connection of a pool takes on, for values of so many bytes.
+/// Returns the window of each connection, for a pool with values of up to `value_bytes_max`.
 ///
-/// Few connections take more commands each, so that a worker with one of them is no worse off than one with many. In
-/// bytes there is room for two of the largest values, one on its way and one behind it, and for a usual window of small
-/// ones: a server that stalls costs no more than that for each connection.
+/// With few connections each takes more commands, so that a worker with one connection is no worse
+/// off. The bytes allow two of the largest values, one in transfer and one behind it, and a usual
+/// window of small ones: a stalled server holds no more than that per connection.
 pub(in crate::redis) fn window(connections: usize, value_bytes_max: usize) -> Window {
     let reads = (connections - bulk_connections(connections)).max(1);
     let with_overhead = |bytes: usize| bytes.saturating_add(REDIS_COMMAND_OVERHEAD_BYTES);
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large() {
+    fn commands_beyond_the_limit_use_the_bulk_lane() {
         let command = |bytes| {
             let value = Bytes::from(vec![0; bytes]);
             Lane::of(&Command::Set { key: b"k", value: &value, ttl: Duration::from_secs(1) })
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_takes_as_much_however_few_connections_it_has() {
+    fn fewer_connections_have_larger_windows() {
         for connections in 1..200 {
             let reads = connections - bulk_connections(connections);
             let window = window(connections, 1 << 20);
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_two_values_or_of_many_small_ones() {
+    fn the_window_has_bytes_for_two_values_or_many_small_ones() {
         let mib = 1 << 20;
         assert!((2 * mib..2 * mib + 1024).contains(&window(20, mib).bytes));
         let small = window(20, 0).bytes;

@@ -1,4 +1,4 @@
-//! Who asks a server again that nobody asks.
+//! The probe of an open circuit breaker.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::redis::submission::Submission;
 use crate::resp::{Command, Reply};
 use crate::time::instant;
 
-/// Probes the server with one `PING` at a time, whenever its breaker wants that. Ends when the pool is closed.
+/// Sends one `PING` at a time whenever the breaker is due. Ends when the pool is closed.
 pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<Server>) {
     let health = &server.health;
     while let Some(caught) = server.unless_closing(catch_panic(probe(&lanes, health))).await {
@@ -22,7 +22,7 @@ pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<Server>) {
     }
 }
 
-/// One probe, as soon as it is due.
+/// Sends one probe, once it is due.
 async fn probe(lanes: &Lanes, health: &ServerHealth) -> ProbeResult {
     health.probe_due().await;
     let submission = Submission::of(&Command::Ping, instant(), health.command_timeout());
@@ -34,7 +34,7 @@ async fn probe(lanes: &Lanes, health: &ServerHealth) -> ProbeResult {
 
 fn judge(reply: Result<Reply, CommandError>) -> ProbeResult {
     match reply {
-        // A server that may not be asked by us is there for all that.
+        // A server that refuses the command for another reason is alive.
         Ok(Reply::Error(error)) => {
             OpenCause::of(error.kind).map_or(ProbeResult::Answered, ProbeResult::Refused)
         }

@@ -1,6 +1,7 @@
 //! The connections to one server, as one client.
 //!
-//! It owns the slots, which [`lanes`](super::lanes) chooses among, and the tasks that keep them filled.
+//! The pool owns the slots, from which [`lanes`](super::lanes) chooses, and the tasks that keep
+//! them connected.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,8 +26,8 @@ use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
 
-/// One worker's connections to a Redis server. Clones are the same pool; when the last is dropped the
-/// connections end.
+/// One worker's connections to a Redis server. Clones are the same pool; when the last is dropped
+/// the connections end.
 #[derive(Clone)]
 pub struct RedisPool(Rc<PoolInner>);
 
@@ -40,21 +41,21 @@ struct PoolInner {
 }
 
 impl RedisPool {
-    /// Begins to connect and returns at once, whether the server is there or not.
+    /// Starts connecting and returns at once, reachable server or not.
     ///
-    /// Has to be called on a [`LocalSet`](tokio::task::LocalSet), where the pool's tasks will live.
+    /// Must be called on a [`LocalSet`](tokio::task::LocalSet), which runs the pool's tasks.
     pub fn open(options: Options, registry: &Registry) -> Self {
         let tls = TlsSource::to(&options.address, &options.tls);
         Self::with(options, tls, None, PoolMetrics::new(registry))
     }
 
-    /// The same, and tracks what is read where the server can tell what changes.
+    /// Opens a pool that also tracks the keys it reads, if the server supports tracking.
     pub fn open_tracking(options: Options, tracking: TrackingOptions, registry: &Registry) -> Self {
         let tls = TlsSource::to(&options.address, &options.tls);
         Self::with(options, tls, Some(tracking), PoolMetrics::new(registry))
     }
 
-    /// One of several servers, which have their TLS and their metrics in common.
+    /// Opens the pool of one of several servers, which share TLS settings and metrics.
     pub(in crate::redis) fn with(
         options: Options,
         tls: Option<Rc<TlsSource>>,
@@ -64,7 +65,7 @@ impl RedisPool {
         Self::over(Dialer::new(options.address.clone(), tls), options, tracking, metrics)
     }
 
-    /// The same, by a way to the server that is known already.
+    /// Opens a pool over this dialler.
     pub(in crate::redis) fn over(
         dialler: Dialer,
         options: Options,
@@ -90,50 +91,53 @@ impl RedisPool {
         Self(Rc::new(PoolInner { lanes, server, health, budget, tasks: RefCell::new(tasks) }))
     }
 
-    /// The value of a key, or `None` if there is none. The value is a slice of a read buffer: whoever keeps
-    /// it for longer than a request should copy it.
+    /// Returns the value of a key, if it exists. The value is a slice of a read buffer: copy it to
+    /// keep it for longer than a request.
     ///
-    /// Cancel safe, as all commands are: one that is dropped stays in line and its reply is dropped in order.
+    /// Cancel safe, as all commands are: a dropped command stays in the queue and its reply is
+    /// dropped in order.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
         let reply = self.command(&Command::Get { key }).await?;
-        // The pipeline admits a value or nothing.
+        // The pipeline admits a bulk string or nil.
         Ok(if let Reply::Bulk(value) = reply { Some(value) } else { None })
     }
 
-    /// Sets a key for `ttl`, which counts in whole milliseconds and is one at least.
+    /// Sets a key for `ttl`, in whole milliseconds and at least one.
     ///
-    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the key may be set, or be set later.
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the write may
+    /// have happened, or may still happen.
     pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }
 
-    /// Removes a key, if it is there.
+    /// Removes a key, if it exists.
     ///
-    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the key may be removed, or be removed
-    /// later.
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the removal may
+    /// have happened, or may still happen.
     pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
         self.command(&Command::Unlink { key }).await.map(drop)
     }
 
-    /// Asks whether the server answers.
+    /// Sends a `PING`.
     pub async fn ping(&self) -> Result<(), CommandError> {
         self.command(&Command::Ping).await.map(drop)
     }
 
-    /// Whether any connection is up.
+    /// Returns whether any connection is up.
     pub fn is_connected(&self) -> bool {
         self.0.health.is_up()
     }
 
-    /// Every connection of the process to any Redis, as its own worker last wrote it down.
+    /// Returns the statistics of every Redis connection of the process, as its worker last wrote
+    /// them.
     pub fn snapshot(&self) -> Vec<ConnectionState> {
         self.0.health.board().snapshot(instant())
     }
 
-    /// Takes no more commands, waits until every command that somebody waits for has ended, which takes as
-    /// long as the command time-out at most, and closes the connections.
+    /// Refuses new commands, waits for the callers of the pending ones (at most the command
+    /// timeout), and closes the connections.
     ///
-    /// Cancel safe: the connections are closed in the same way when nobody waits for it.
+    /// Cancel safe: the connections close in the same way if the future is dropped.
     pub async fn close(&self) {
         self.0.server.close();
         for slot in self.0.lanes.slots() {
@@ -146,17 +150,17 @@ impl RedisPool {
         }
     }
 
-    /// The reply to a command, of the kind that the command has.
+    /// Sends a command. Returns a reply of the command's kind.
     pub async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         self.reply(command).await.and_then(unless_refused)
     }
 
-    /// The same; an error reply is a reply, for whoever needs its words.
+    /// Sends a command. An error reply is returned as a reply, for callers that need its text.
     async fn reply(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         self.reply_and_version(command).await.map(|(reply, _)| reply)
     }
 
-    /// The same, and what is needed to remember it.
+    /// Sends a command. Returns the reply, error or not, and the version needed to cache it.
     pub(in crate::redis) async fn reply_and_version(
         &self,
         command: &Command<'_>,
@@ -166,7 +170,7 @@ impl RedisPool {
         result
     }
 
-    /// The reply to a command that reads one key, and what is needed to remember it.
+    /// Sends a command that reads one key. Returns the reply and the version needed to cache it.
     ///
     /// Cancel safe, as all commands are.
     pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
@@ -175,7 +179,7 @@ impl RedisPool {
         result
     }
 
-    /// Whatever comes, on whichever connection.
+    /// Sends a command on any connection, and hedges it.
     async fn send(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
         let PoolInner { lanes, health, budget, .. } = &*self.0;
         let submission = Submission::of(command, instant(), health.command_timeout());
@@ -183,15 +187,15 @@ impl RedisPool {
         HedgedReply::new(HedgeContext { lanes, budget, metrics: &health.metrics }, &submission, first).await
     }
 
-    /// Gives the command to the first connection that takes it.
+    /// Submits a command to the first connection that takes it.
     fn submit(&self, submission: &Submission<'_>) -> Result<PendingReply, CommandError> {
         let PoolInner { lanes, health, .. } = &*self.0;
         if health.admits() { lanes.submit(submission) } else { Err(CommandError::BreakerOpen) }
     }
 
-    /// Two commands, the second right behind the first on the same connection: a change, and a look at what it made.
+    /// Sends two commands in a row on one connection: a change, then a read of its result.
     ///
-    /// Cancel safe, as all commands are: both stay in line.
+    /// Cancel safe, as all commands are: both stay in the queue.
     pub async fn change_and_read(
         &self,
         change: &Command<'_>,
@@ -219,51 +223,52 @@ impl RedisPool {
         (changed, read)
     }
 
-    /// Until everything that the server has changed before this was called has been heard on every connection that tracks,
-    /// or what was read over it does not count any more. Takes as long as the command time-out at most.
+    /// Waits until every tracked connection has received all invalidations that the server sent
+    /// before this call, or no longer counts as tracked. Takes at most the command timeout.
     pub async fn flush_invalidations(&self) {
         if let Some(tracker) = &self.0.server.tracker {
             tracker.flush_invalidations().await;
         }
     }
 
-    /// For how long no connection has been up; zero while one is, and before the first of a server that took nobody's place.
+    /// Returns how long no connection has been up; zero while one is, and before the first of a
+    /// server that replaced no other.
     pub fn disconnected_for(&self) -> Duration {
         self.0.server.disconnected_for()
     }
 
-    /// It takes the place of a server that has been away for so long.
+    /// Sets how long the replaced server has been unreachable.
     pub(in crate::redis) fn set_disconnected_for(&self, elapsed: Duration) {
         self.0.server.set_disconnected_for(elapsed);
     }
 
-    /// Whether what is read here is tracked, or will be as soon as the pool hears; if not, the server does not.
+    /// Returns whether reads are tracked, or will be once the subscription is active; `false` if
+    /// the server refuses.
     pub fn is_tracking(&self) -> bool {
         self.tracker().is_some_and(|tracker| tracker.is_tracking())
     }
 
-    /// This is the server to submission.
+    /// Trusts the server as the current master.
     pub(in crate::redis) fn trust(&self) {
         self.tracker().into_iter().for_each(TrackingSupervisor::trust);
     }
 
-    /// The server has other keys than before: what was read here before does not count.
+    /// Forgets all earlier reads: the server has other keys than before.
     pub(in crate::redis) fn reset(&self) {
         self.tracker().into_iter().for_each(|tracker| tracker.reset());
     }
 
-    /// Nobody knows whether this is still the server to submission: nothing that was read here counts.
+    /// Distrusts the server, which may not be the master any more: no read counts as tracked.
     pub(in crate::redis) fn distrust(&self) {
         self.tracker().into_iter().for_each(|tracker| tracker.distrust());
     }
 
-    /// Where what is read is tracked, if it is.
+    /// Returns the supervisor of the tracked connections, if the pool tracks.
     pub(in crate::redis) fn tracker(&self) -> Option<&Rc<TrackingSupervisor>> {
         self.0.server.tracker.as_ref()
     }
 
-    /// The reply to a command that this server will answer only behind `ASKING`, on the same connection and with nothing
-    /// between them.
+    /// Sends a command behind `ASKING`, on the same connection and with nothing between them.
     pub(in crate::redis) async fn asking(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         let PoolInner { lanes, health, .. } = &*self.0;
         let submission = Submission::of(command, instant(), health.command_timeout());
@@ -297,12 +302,12 @@ impl Drop for PoolInner {
     }
 }
 
-/// An error reply is an error.
+/// Turns an error reply into an error.
 fn unless_refused(reply: Reply) -> Result<Reply, CommandError> {
     if let Reply::Error(error) = reply { Err(CommandError::Server(error.kind)) } else { Ok(reply) }
 }
 
-/// The same for a reply that is to be remembered.
+/// Turns an error reply into an error, and keeps the version otherwise.
 fn unless_refused_version(
     (reply, version): (Reply, TrackedVersion),
 ) -> Result<(Reply, TrackedVersion), CommandError> {

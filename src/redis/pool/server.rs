@@ -1,8 +1,8 @@
-//! What all seats of a pool share: the way to the server, whether it is there, and what the log was told.
+//! The state that all slots of a pool share: the dialler, the server's health, and its log lines.
 //!
-//! TrackingTable come and go one by one, and an operator wants to know of the server: it is logged when the first
-//! connection of the process is up, when the last is lost, and when the reason changes for which there is none. The
-//! rest is for debugging.
+//! Operators care about servers, not connections: the log has a line for the first connection of
+//! the process, for the loss of the last, and for every new reason for a failure. Everything else
+//! is debug output.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -24,32 +24,32 @@ use crate::redis::tracking::TrackingOptions;
 use crate::resp::{Inbox, RespVersion, Window};
 use crate::time::instant;
 
-/// A connection that has been greeted, and what was said.
+/// A connection after its handshake, and the results of it.
 pub(in crate::redis) struct NewConnection {
     pub(in crate::redis) connection: Connection,
     pub(in crate::redis) protocol: RespVersion,
     pub(in crate::redis) setup: TrackingSetup,
 }
 
-/// Who tries while nothing is known to be there.
+/// The slots that dial while no connection is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum DialRole {
-    /// Tries.
+    /// Dials, and subscribes to the channels.
     First,
     /// Waits until a connection is up.
     Rest,
 }
 
-/// One server, as the pool knows it.
+/// The server of one pool.
 pub(in crate::redis) struct Server {
     dialler: Dialer,
     login_source: LoginSource,
     window: Window,
     connect_timeout: Duration,
     pub(in crate::redis) health: Rc<ServerHealth>,
-    /// Where what is read is tracked, if it is.
+    /// Present if the pool tracks.
     pub(in crate::redis) tracker: Option<Rc<TrackingSupervisor>>,
-    /// Since when no connection is up, if there was one.
+    /// Since when no connection is up, if one was.
     disconnected_since: Cell<Option<Instant>>,
     closing: watch::Sender<bool>,
 }
@@ -73,26 +73,27 @@ impl Server {
         }
     }
 
-    /// For how long no connection has been up; zero while one is, and before the first of a server that took nobody's place.
+    /// Returns how long no connection has been up; zero while one is, and before the first of a
+    /// server that replaced no other.
     pub(in crate::redis) fn disconnected_for(&self) -> Duration {
         self.disconnected_since
             .get()
             .map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
     }
 
-    /// It takes the place of one that has been disconnected_since for so long.
+    /// Sets how long the replaced server has been unreachable.
     pub(in crate::redis) fn set_disconnected_for(&self, elapsed: Duration) {
         if !self.health.is_up() {
             self.disconnected_since.set(instant().checked_sub(elapsed));
         }
     }
 
-    /// Has every supervisor end when its connection is drained.
+    /// Ends every supervisor once its connection has drained.
     pub(in crate::redis) fn close(&self) {
         self.closing.send_replace(true);
     }
 
-    /// What `work` comes to, or `None` if the pool is closed first.
+    /// Returns the result of `work`, or `None` if the pool is closed first.
     pub(in crate::redis) async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut closing = self.closing.subscribe();
         tokio::select! {
@@ -102,7 +103,7 @@ impl Server {
         }
     }
 
-    /// A connection that has been greeted, within the connect time-out.
+    /// Connects and completes the handshake, within the connect timeout.
     pub(in crate::redis) async fn connect(
         &self,
         role: DialRole,
@@ -140,7 +141,7 @@ impl Server {
         timeout(self.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    /// One line for the first connection of the process that is up, not one for each.
+    /// Logs the first connection of the process.
     pub(in crate::redis) fn connected(&self, protocol: RespVersion) {
         self.disconnected_since.set(None);
         if self.health.connected() == LogNovelty::New {
@@ -148,7 +149,7 @@ impl Server {
         }
     }
 
-    /// One line for the last.
+    /// Logs the loss of the last connection of the process.
     pub(in crate::redis) fn lost(&self, why: DisconnectReason) {
         self.health.metrics.lost(why);
         let novelty = self.health.lost();
@@ -158,17 +159,17 @@ impl Server {
         if novelty == LogNovelty::Known {
             tracing::debug!(server = %self.dialler.address(), %why, "lost a connection to Redis");
         } else if why != DisconnectReason::Closed {
-            tracing::warn!(server = %self.dialler.address(), %why, "lost Redis; trying to reach it again");
+            tracing::warn!(server = %self.dialler.address(), %why, "lost the last connection to Redis; reconnecting");
         }
     }
 
-    /// One line, beside the one of the panic itself.
+    /// Logs a panic, beside the line of the panic hook.
     pub(in crate::redis) fn panicked(&self) {
         self.health.metrics.panicked();
-        tracing::error!(server = %self.dialler.address(), "a task of the Redis pool panicked; it begins anew");
+        tracing::error!(server = %self.dialler.address(), "a task of the Redis pool panicked; restarting it");
     }
 
-    /// One line when it begins, and when the reason changes.
+    /// Logs a failed attempt to connect, if its reason is new.
     pub(in crate::redis) fn unreachable(&self, why: &ConnectError) {
         let why = why.to_string();
         match self.health.unreachable(&why) {
@@ -176,7 +177,7 @@ impl Server {
                 tracing::debug!(server = %self.dialler.address(), why, "cannot connect to Redis")
             }
             LogNovelty::New => {
-                tracing::warn!(server = %self.dialler.address(), why, "cannot reach Redis; going on without");
+                tracing::warn!(server = %self.dialler.address(), why, "cannot connect to Redis; continuing without it");
             }
         }
     }

@@ -1,18 +1,17 @@
-//! One place in the pool, and who fills it.
+//! The supervisor of one connection slot.
 //!
 //! ```text
-//!            ┌──────────── back_off (jittered, doubling) ◄──────────┐
-//!            ▼                                                  │ failed
-//! (wait) ─► connect ── dial, handshake ──► up ── lost ──────────┘
+//!            ┌──────── back off (jittered, doubling) ◄─────────┐
+//!            ▼                                                 │ failed
+//! (wait) ─► connect ── dial, handshake ──► up ── lost ─────────┘
 //! ```
 //!
-//! Each slot has a supervisor, which connects, serves, and connects again for as long as the pool is open.
-//! While no connection is up only the scout, the first slot, tries; the others wait until somebody has come
-//! through. So a server that is away is asked once in a while and not by everybody at once, and one that
-//! comes back is used at once.
+//! Each slot has a supervisor, which connects, serves, and reconnects while the pool is open. While
+//! no connection is up only the first slot dials; the others wait until it is connected. So an
+//! unreachable server gets one attempt at a time, and a server that comes back is used at once.
 //!
-//! What always holds: a slot has a link only while its connection takes commands, and a connection that has
-//! ended is never used again, since its link is its own.
+//! **Always:** a slot has a link only while its connection takes commands, and a connection that
+//! has ended is never used again, since each has a link of its own.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,13 +28,13 @@ use crate::redis::error::DisconnectReason;
 use crate::redis::health::{ConnectionStatus, StatusGuard};
 use crate::time::instant;
 
-/// Keeps one slot filled.
+/// Keeps one slot connected.
 pub(in crate::redis) struct SlotSupervisor {
     slot: Rc<ConnectionSlot>,
     server: Rc<Server>,
     role: DialRole,
     backoff: Backoff,
-    /// Connections that this slot has had.
+    /// The number of connections that this slot has had.
     connections: u64,
 }
 
@@ -44,7 +43,7 @@ impl SlotSupervisor {
         Self { slot, server, role, backoff: Backoff::default(), connections: 0 }
     }
 
-    /// Ends when the pool is closed and the connection, if there is one, is drained.
+    /// Runs until the pool is closed and the connection, if any, has drained.
     ///
     /// A panic costs the connection and not the slot.
     pub(in crate::redis) async fn run(mut self) {
@@ -62,7 +61,7 @@ impl SlotSupervisor {
         }
     }
 
-    /// From nothing to a connection, to its end, and a back_off after it. `None` if the pool is closed.
+    /// Connects, serves until the connection ends, and backs off. `None` if the pool is closed.
     async fn connect_and_serve(&mut self) -> Option<()> {
         let server = Rc::clone(&self.server);
         if self.role == DialRole::Rest {
@@ -79,19 +78,19 @@ impl SlotSupervisor {
         self.back_off().await
     }
 
-    /// What this slot does, for whoever looks, until the answer is dropped.
+    /// Sets the status of this slot until the guard is dropped.
     fn set_status(&self, status: ConnectionStatus) -> StatusGuard {
         self.slot.stats.set_status(status);
         self.server.health.metrics.set_status(status)
     }
 
-    /// Before the next attempt. `None` if the pool is closed.
+    /// Waits before the next attempt. `None` if the pool is closed.
     async fn back_off(&mut self) -> Option<()> {
         let _resting = self.set_status(ConnectionStatus::Disconnected);
         self.server.unless_closing(sleep(self.backoff.next())).await
     }
 
-    /// From a connection's beginning to its end.
+    /// Runs a connection to its end.
     async fn serve(&mut self, connected: NewConnection) {
         let NewConnection { connection, protocol, setup } = connected;
         let _up = self.set_status(ConnectionStatus::Up);
@@ -104,25 +103,25 @@ impl SlotSupervisor {
         self.server.connected(protocol);
         occupied.end = connection.run().await;
         drop(occupied);
-        // A server that accepts us and ends at once is as good as one that is away.
+        // A server that accepts connections and closes them at once counts as unreachable.
         if instant().saturating_duration_since(since) >= REDIS_BACKOFF_MAX {
             self.backoff = Backoff::default();
         }
     }
 }
 
-/// A slot that has a connection, until this is dropped.
+/// A slot with a connection, until this is dropped.
 struct OccupiedSlot<'a> {
     slot: &'a ConnectionSlot,
     server: &'a Server,
-    /// Present while what is published is heard on it.
+    /// Present while this connection is subscribed to the channels.
     subscription: Option<SubscriptionGuard>,
-    /// Why the connection has ended: nobody says so if its task panics.
+    /// The reason that the connection ended; a panic leaves this default.
     end: DisconnectReason,
 }
 
 impl<'a> OccupiedSlot<'a> {
-    /// To be followed by [`Server::connected`], as its end is by [`Server::lost`].
+    /// Followed by [`Server::connected`], as its end is by [`Server::lost`].
     fn new(slot: &'a ConnectionSlot, server: &'a Server, link: Rc<Link>, setup: TrackingSetup) -> Self {
         let subscription = server.tracker.as_ref().and_then(|tracker| tracker.connection_up(&link, setup));
         slot.link.replace(Some(link));
@@ -138,15 +137,15 @@ impl Drop for OccupiedSlot<'_> {
     }
 }
 
-/// How long to back_off before the next attempt: twice as long each time, and never the same for all.
+/// The back-off before the next attempt: doubling, with jitter.
 #[derive(Default)]
 pub(in crate::redis) struct Backoff {
-    /// Attempts since it last went well.
+    /// Attempts since the last success.
     attempts: u32,
 }
 
 impl Backoff {
-    /// Between the half of what it could be and all of it.
+    /// Returns the next back-off, between half of its maximum and all of it.
     pub(in crate::redis) fn next(&mut self) -> Duration {
         let longest =
             REDIS_BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(self.attempts)).min(REDIS_BACKOFF_MAX);
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rests_grow_to_their_limit_and_differ() {
+    fn back_offs_grow_to_their_limit_and_differ() {
         let rests = || {
             let mut backoff = Backoff::default();
             [(); 100].map(|()| backoff.next())

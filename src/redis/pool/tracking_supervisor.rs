@@ -1,4 +1,5 @@
-//! Supervises the tracked connections of one pool.
+//! Supervises the tracked connections of one pool: the subscription, the trust in the server, and
+//! when reads count as tracked.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -15,21 +16,21 @@ use crate::redis::tracking::{Invalidations, PublishScope, TrackingOptions, Track
 use crate::resp::Command;
 use crate::time::instant;
 
-/// What the connections of one pool have in common.
+/// The tracked connections of one pool.
 pub(in crate::redis) struct TrackingSupervisor {
     state: Rc<TrackingState>,
-    /// How long a connection may take to answer.
+    /// The longest wait for a reply.
     command_timeout: Duration,
-    /// Whether the server has said that it tells nothing.
+    /// Whether the server refused tracking or the subscription.
     refused: Cell<bool>,
-    /// What its channels end with.
+    /// The end of its channels' names.
     suffix: RefCell<Bytes>,
     links: RefCell<Vec<Weak<Link>>>,
-    /// Connections that are to count again; as many as there are connections at most, and they end with the pool.
+    /// Connections that will count as tracked again; at most one task each, ended with the pool.
     tasks: RefCell<JoinSet<()>>,
 }
 
-/// While this lives, what is publish_scope is heard.
+/// The pool is subscribed while this lives.
 pub(in crate::redis) struct SubscriptionGuard(Rc<TrackingSupervisor>);
 
 impl Drop for SubscriptionGuard {
@@ -50,7 +51,7 @@ impl TrackingSupervisor {
         })
     }
 
-    /// A connection has come connection_up. For as long as the answer lives, the pool subscribed by it.
+    /// Registers a new connection. The pool is subscribed while the returned guard lives.
     pub(in crate::redis) fn connection_up(
         self: &Rc<Self>,
         link: &Rc<Link>,
@@ -91,13 +92,14 @@ impl TrackingSupervisor {
         links.push(Rc::downgrade(link));
     }
 
-    /// The connections that track.
+    /// Returns the tracked connections.
     pub(in crate::redis) fn links(&self) -> Vec<Rc<Link>> {
         self.links.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Until each connection has brought the invalidations that were on their way, or does not count. None are where nothing was read:
-    /// most are spared the question, since a command goes to the first connection that has room.
+    /// Waits until each connection has received the invalidations that were under way; a connection
+    /// that does not answer no longer counts as tracked. Connections without reads are skipped:
+    /// most have none, since a command goes to the first connection with room.
     pub(in crate::redis) async fn flush_invalidations(self: &Rc<Self>) {
         let flushes: Vec<_> = self
             .links()
@@ -115,7 +117,8 @@ impl TrackingSupervisor {
             };
             match passed {
                 Ok(()) => {}
-                // It is there, and has no time for us: until it has, what was read over it is not known.
+                // The connection is up but too busy to answer: its reads do not count until it
+                // does.
                 Err(CommandError::Full | CommandError::Timeout | CommandError::Server(_)) => {
                     link.invalidations.suspend();
                     self.state.options.listener.tracking_lost();
@@ -132,19 +135,19 @@ impl TrackingSupervisor {
         }
     }
 
-    /// Asks one connection for a sign of life.
+    /// Sends a `PING` on one connection.
     fn ping(&self, link: &Rc<Link>) -> Result<PendingReply, CommandError> {
         link.submit(&Submission::of(&Command::Ping, instant(), self.command_timeout), QueueDepth::ANY)
     }
 
-    /// Has all connections count again, once they have answered.
+    /// Makes every connection count as tracked again, once it has answered.
     fn resume_all(self: &Rc<Self>) {
         for link in self.links() {
             self.resume_later(link, Duration::ZERO);
         }
     }
 
-    /// Has a connection count again, after a rest, once it has answered.
+    /// Makes a connection count as tracked again, after a delay and once it has answered.
     fn resume_later(self: &Rc<Self>, link: Rc<Link>, rest: Duration) {
         let mut tasks = self.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
@@ -170,7 +173,8 @@ impl TrackingSupervisor {
         });
     }
 
-    /// It subscribed nothing any more: what is read now, or was read before, may change without anybody waiting for us.
+    /// Ends the subscription: keys that were read, or are read now, may change without this node
+    /// being waited for.
     pub(in crate::redis) fn unsubscribed(&self) {
         self.state.subscribed.set(false);
         self.suspend_all();
@@ -183,21 +187,21 @@ impl TrackingSupervisor {
         self.state.options.listener.tracking_lost();
     }
 
-    /// Nobody knows whether this is still the server to ask: what is read now, or was read before, does not count.
+    /// Distrusts the server, which may not be the master any more: no read counts as tracked.
     pub(in crate::redis) fn distrust(&self) {
         if self.state.trusted.replace(false) {
             self.suspend_all();
         }
     }
 
-    /// It is the server to ask.
+    /// Trusts the server as the current master.
     pub(in crate::redis) fn trust(self: &Rc<Self>) {
         if !self.state.trusted.replace(true) && self.state.is_active() {
             self.resume_all();
         }
     }
 
-    /// The server has another part of the keys: what was read before does not count.
+    /// Forgets all earlier reads: the server has another part of the keys.
     pub(in crate::redis) fn reset(&self) {
         for link in self.links() {
             link.invalidations.suspend();
@@ -206,24 +210,25 @@ impl TrackingSupervisor {
         self.state.options.listener.tracking_lost();
     }
 
-    /// Whether what is read here is tracked, or will be.
+    /// Returns whether reads are tracked, or will be.
     pub(in crate::redis) fn is_tracking(&self) -> bool {
         !self.refused.get()
     }
 
-    /// What the names of its channels end with.
+    /// Returns the end of the channels' names.
     pub(in crate::redis) fn suffix(&self) -> Bytes {
         self.suffix.borrow().clone()
     }
 
-    /// What the first connection is to subscribe to, at a server that says that this is its name.
+    /// Returns the suffix and the channels that the first connection subscribes to, for a server
+    /// with this node id.
     pub(in crate::redis) fn channels(&self, name: Option<&Bytes>) -> (Bytes, Vec<Bytes>) {
         let suffix = name.map_or(Bytes::new(), |name| [&b":"[..], name].concat().into());
         let channels = self.state.options.channels.iter();
         (suffix.clone(), channels.map(|channel| [&channel[..], &suffix[..]].concat().into()).collect())
     }
 
-    /// Whether a server has to say its name first.
+    /// Returns whether the channels need the server's node id.
     pub(in crate::redis) fn needs_node_id(&self) -> bool {
         self.state.options.publish_scope == PublishScope::Cluster
     }
@@ -273,11 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_server_a_lost_connection_and_a_deaf_pool_are_seen_by_one_load() {
+    fn a_flush_a_lost_connection_and_a_lost_subscription_void_tokens() {
         let (supervisor, received) = supervisor();
         let table = Arc::clone(&supervisor.state.options.table);
         let mut invalidations = Invalidations::claim(&supervisor.state).unwrap();
-        assert_eq!(invalidations.token(b"a", 0), None, "nobody subscribed yet");
+        assert_eq!(invalidations.token(b"a", 0), None, "not subscribed yet");
         supervisor.state.subscribed.set(true);
         invalidations.resume();
         let first = invalidations.token(b"a", 0).unwrap();
@@ -304,7 +309,7 @@ mod tests {
         assert!(table.is_valid(fourth) && !table.is_valid(third));
     }
 
-    /// A connection with room for so many commands.
+    /// A connection with room for `commands`.
     fn connect(supervisor: &TrackingSupervisor, commands: usize) -> Rc<Link> {
         let link = Link::new(Window { commands, bytes: 1024 });
         supervisor.register(&link);
@@ -317,13 +322,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn settled_is_what_has_answered_and_what_cannot_is_not_known() {
+    async fn a_flush_waits_for_replies_and_suspends_busy_connections() {
         let (supervisor, received) = supervisor();
         supervisor.state.subscribed.set(true);
         let (quick, busy, ended) =
             (connect(&supervisor, 4), connect(&supervisor, 0), connect(&supervisor, 4));
         ended.end(ReplyFailure::Closed);
-        // Nothing was read here: it is not asked.
+        // Without reads the connection gets no PING.
         let unused = connect(&supervisor, 0);
         unused.with(|state| state.has_read = false);
         received.0.borrow_mut().clear();
@@ -333,7 +338,7 @@ mod tests {
                 let mut poll = || settling.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(poll().is_pending());
                 quick.with(|state| {
-                    // What was on its way comes before the answer.
+                    // The invalidation arrives before the reply.
                     let received = quick.invalidations.receive(&changed("a"));
                     state.pipeline.mark(received);
                     state.pipeline.accept(Frame::Reply(Reply::Simple(Bytes::from_static(b"PONG")))).unwrap();

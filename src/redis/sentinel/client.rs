@@ -21,18 +21,19 @@ use crate::resp::topology::{Endpoint, master_address};
 use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
 
-/// One worker's way to the master. Clones are the same; when the last is dropped the connections end.
+/// One worker's client of the master. Clones are the same; when the last is dropped the connections
+/// end.
 #[derive(Clone)]
 pub(in crate::redis) struct SentinelClient(Rc<SentinelInner>);
 
 struct SentinelInner {
     master: Rc<MasterState>,
     sentinel_control: Rc<ControlConnections>,
-    /// Where the sentinels are.
+    /// The sentinels' endpoints.
     sentinels: Vec<Endpoint>,
-    /// What they call the master.
+    /// The master's name.
     name: String,
-    /// The resolver and the ears.
+    /// The resolver and the subscribers.
     tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
@@ -83,7 +84,7 @@ impl SentinelClient {
         Self(Rc::new(SentinelInner { master, sentinel_control, sentinels, name, tasks: RefCell::new(tasks) }))
     }
 
-    /// The reply of the master.
+    /// Sends a command to the master.
     pub(in crate::redis) async fn command(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         let master = &self.0.master;
         let result = match master.pool() {
@@ -93,7 +94,7 @@ impl SentinelClient {
         result.inspect_err(|why| master.refresh.fire_on(*why))
     }
 
-    /// The same, and what is needed to remember it.
+    /// Sends a command to the master. Returns the reply and the version needed to cache it.
     pub(in crate::redis) async fn read(
         &self,
         command: &Command<'_>,
@@ -106,7 +107,7 @@ impl SentinelClient {
         result.inspect_err(|why| master.refresh.fire_on(*why))
     }
 
-    /// A change, and a look at what it made, over the same connection to the master.
+    /// Sends a change, then a read of its result, on one connection to the master.
     pub(in crate::redis) async fn change_and_read(
         &self,
         change: &Command<'_>,
@@ -122,18 +123,18 @@ impl SentinelClient {
         (changed.inspect_err(|why| master.refresh.fire_on(*why)), read)
     }
 
-    /// The pool of the master, if it is known.
+    /// Returns the pool of the master, if it is known.
     pub(in crate::redis) fn pool(&self) -> Option<RedisPool> {
         self.0.master.pool()
     }
 
-    /// How many masters there were.
+    /// Returns the number of masters so far.
     pub(in crate::redis) fn topology_epoch(&self) -> TopologyEpoch {
         TopologyEpoch(self.0.master.number().map_or(0, |number| number + 1))
     }
 
-    /// Until what has been written in this topology_epoch is in a replica too, and most sentinels have said since that it was written to
-    /// the master.
+    /// Waits until a replica has the writes of this epoch, and a majority of the sentinels has
+    /// confirmed since that they went to the master.
     pub(in crate::redis) async fn wait_replicated(
         &self,
         topology_epoch: TopologyEpoch,
@@ -162,12 +163,12 @@ impl SentinelClient {
         }
     }
 
-    /// How long it takes until everybody else has heard of the master as well.
+    /// Returns how long other clients may still need to notice the current master.
     pub(in crate::redis) fn failover_grace(&self) -> Duration {
         failover_grace(self.0.master.adopted.get())
     }
 
-    /// Whether the master is known and a connection to it is up.
+    /// Returns whether the master is known and a connection to it is up.
     pub(in crate::redis) fn is_connected(&self) -> bool {
         self.0.master.pool().is_some_and(|pool| pool.is_connected())
     }

@@ -1,28 +1,29 @@
-//! Who vouches for the master: the sentinels, while majority of them can be up.
+//! The lease of the master: valid while a majority of the sentinels is reachable.
 //!
-//! Whoever is cut off from the sentinels does not hear that there is another master, and goes on with one that nobody else
-//! asks any more. So what was read from the master counts only while majority of the sentinels are up, which need majority of
-//! theirs to agree on another one, and have been confirmed since they were.
+//! A client that is cut off from the sentinels misses a fail-over, and keeps using a master that
+//! the others have left. So reads from the master count as tracked only while a majority of the
+//! sentinels is reachable, which need a majority of their own to agree on another master, and have
+//! confirmed the master since.
 
 use std::cell::Cell;
 
-/// How many sentinels are up, and what follows from it.
+/// The number of reachable sentinels, and the state of the lease.
 pub(super) struct MasterLease {
-    /// How many of them are a majority.
+    /// The size of a majority.
     majority: usize,
     up: Cell<usize>,
-    /// How often the majority was lost.
+    /// The number of times that the majority was lost.
     losses: Cell<u64>,
-    /// At how many losses they were last confirmed, if they answered.
+    /// The number of losses at the last confirmation, if there was one.
     confirmed: Cell<Option<u64>>,
 }
 
-/// The majority, as it was when somebody began to ask; `None` if there was none.
+/// The majority at the start of a query; `None` if there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quorum(Option<u64>);
 
 impl MasterLease {
-    /// Of so many sentinels none is up yet.
+    /// A lease without any reachable sentinel.
     pub(super) fn new(sentinels: usize) -> Self {
         Self {
             majority: sentinels / 2 + 1,
@@ -32,18 +33,19 @@ impl MasterLease {
         }
     }
 
-    /// Whether so many are a majority.
+    /// Returns whether this many sentinels are a majority.
     pub(super) fn is_majority(&self, sentinels: usize) -> bool {
         sentinels >= self.majority
     }
 
-    /// One more is up. Whether they have to be confirmed now, since what they said before was not up.
+    /// Counts one more reachable sentinel. Returns whether the master must be confirmed now, since
+    /// messages may have been missed.
     pub(super) fn sentinel_up(&self) -> bool {
         self.up.set(self.up.get() + 1);
         self.up.get() == self.majority
     }
 
-    /// One of those that were up is not any more.
+    /// Counts one reachable sentinel less.
     pub(super) fn sentinel_down(&self) {
         if self.up.get() == self.majority {
             self.losses.set(self.losses.get() + 1);
@@ -51,17 +53,17 @@ impl MasterLease {
         self.up.set(self.up.get().saturating_sub(1));
     }
 
-    /// Before they are confirmed who the master is.
+    /// Returns the majority, to be taken before the sentinels are queried.
     pub(super) fn quorum(&self) -> Quorum {
         Quorum(self.is_majority(self.up.get()).then(|| self.losses.get()))
     }
 
-    /// They have been confirmed.
+    /// Records that the sentinels confirmed the master.
     pub(super) fn confirm(&self, Quorum(before): Quorum) {
         self.confirmed.set(before.or(self.confirmed.get()));
     }
 
-    /// Whether the master that is known is the master.
+    /// Returns whether the known master is still the master.
     pub(super) fn is_valid(&self) -> bool {
         let Quorum(now) = self.quorum();
         now.is_some() && now == self.confirmed.get()
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn most_of_them_vouch_once_they_were_asked() {
+    fn a_majority_makes_the_lease_valid_once_it_confirmed() {
         let lease = MasterLease::new(3);
         assert!(!lease.sentinel_up());
         lease.confirm(lease.quorum());
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_while_few_were_heard_has_to_be_asked_for() {
+    fn losing_the_majority_requires_a_new_confirmation() {
         let lease = MasterLease::new(2);
         lease.sentinel_up();
         lease.sentinel_up();
@@ -98,7 +100,7 @@ mod tests {
         lease.sentinel_down();
         assert!(lease.sentinel_up());
         lease.confirm(asking);
-        assert!(!lease.is_valid(), "it may have been said between");
+        assert!(!lease.is_valid(), "a message may have been missed");
         lease.confirm(lease.quorum());
         assert!(lease.is_valid());
     }

@@ -1,4 +1,4 @@
-//! The master: its address, its pool, and how long what it said may be trusted.
+//! The current master: its address, its pool, and its lease.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,17 +14,17 @@ use crate::redis::tracking::TrackingOptions;
 use crate::resp::topology::Endpoint;
 use crate::time::instant;
 
-/// Who the master is, and the way to it.
+/// The current master and its pool.
 pub(super) struct MasterState {
     pub(super) current: RefCell<Option<CurrentMaster>>,
-    /// What its pool is told, but for the address.
+    /// The options of its pool, except for the address.
     pub(super) options: Options,
-    /// What it is told so that it tracks.
+    /// The tracking options of its pool.
     pub(super) tracking: Option<TrackingOptions>,
     pub(super) lease: MasterLease,
-    /// How often a sentinel has told of a fail-over.
+    /// The number of fail-overs that sentinels have announced.
     pub(super) switches: Cell<u64>,
-    /// When the master was adopted.
+    /// The time at which the master was adopted.
     pub(super) adopted: Cell<Option<Instant>>,
     pub(super) server_control: Rc<ControlConnections>,
     pub(super) metrics: PoolMetrics,
@@ -35,7 +35,7 @@ pub(super) struct MasterState {
 pub(super) struct CurrentMaster {
     pub(super) endpoint: Endpoint,
     pub(super) pool: RedisPool,
-    /// How many there were before.
+    /// The number of masters before this one.
     pub(super) number: u64,
 }
 
@@ -44,19 +44,19 @@ impl MasterState {
         self.current.borrow().as_ref().map(|current| current.pool.clone())
     }
 
-    /// Which of all masters this is: another one has another number.
+    /// Returns the number of the current master; each has another.
     pub(super) fn number(&self) -> Option<u64> {
         self.current.borrow().as_ref().map(|current| current.number)
     }
 
-    /// A sentinel tells of a fail-over. What it, or another one, was asked before has been said before, also where the new
-    /// master is known already.
+    /// Handles a fail-over announced by a sentinel. Counts it even if the master is already known,
+    /// so that earlier answers of sentinels are ignored.
     pub(super) fn switched(&self, endpoint: &Endpoint) {
         self.switches.set(self.switches.get() + 1);
         self.adopt(endpoint);
     }
 
-    /// From now on this is the master. The connections to another one take no more commands and are closed.
+    /// Makes this the current master. The pool of the old one refuses commands and drains.
     pub(super) fn adopt(&self, endpoint: &Endpoint) -> RefreshResult {
         if self.current.borrow().as_ref().is_some_and(|current| current.endpoint == *endpoint) {
             return RefreshResult::Unchanged;
@@ -73,19 +73,19 @@ impl MasterState {
         }));
         match old {
             Some(old) => {
-                tracing::warn!(master = %endpoint, old = %old.endpoint, "Redis has another master");
+                tracing::warn!(master = %endpoint, old = %old.endpoint, "Redis fail-over: using the new master");
                 old.pool.distrust();
                 pool.set_disconnected_for(old.pool.disconnected_for());
                 self.draining.add(old.pool);
             }
-            None => tracing::info!(master = %endpoint, "found Redis' master"),
+            None => tracing::info!(master = %endpoint, "resolved the Redis master"),
         }
-        self.renew_lease();
+        self.apply_lease();
         RefreshResult::Changed
     }
 
-    /// What is read from the master counts while the sentinels renew_lease for it.
-    pub(super) fn renew_lease(&self) {
+    /// Trusts or distrusts the master's pool, as the lease says.
+    pub(super) fn apply_lease(&self) {
         if let Some(pool) = self.pool() {
             if self.lease.is_valid() { pool.trust() } else { pool.distrust() }
         }

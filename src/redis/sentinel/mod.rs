@@ -1,19 +1,20 @@
-//! The master that sentinels watch.
+//! The client of a master that sentinels watch.
 //!
 //! ```text
-//! MasterResolver ─ asks one sentinel after the other who it is, asks it itself (ROLE) ──► adopt ─► RedisPool
-//! SentinelSubscriber, one for each sentinel ─ hears +switch-master ────────────────────────────►
+//! MasterResolver ─ asks the sentinels in turn, then the master (ROLE) ──► adopt ─► RedisPool
+//! SentinelSubscriber, one per sentinel ─ receives +switch-master ───────►
 //! ```
 //!
-//! Whoever hears of a fail-over first has it adopted: commands go to the new master from then on, and the connections
-//! to the old one are closed. So any one sentinel may be away, silent or late. Where nobody says anything (all ears
-//! were deaf just then), the old master's `READONLY` or its end raises a refresh, and the resolver asks.
+//! The first announcement of a fail-over is adopted: commands go to the new master from then on,
+//! and the connections to the old one drain. So any one sentinel may be down, silent or late. If no
+//! subscription receives it, the old master's `READONLY` or the loss of its connections triggers a
+//! refresh, and the resolver asks.
 //!
-//! What was read from a master is not known any more when there is another one, and while too few sentinels are heard to tell
-//! of it (`lease.rs`).
+//! Reads from a master no longer count as tracked after a fail-over, and while too few sentinels
+//! are reachable to announce one (`lease.rs`).
 //!
-//! What always holds: there is one master at a time, and what the resolver found out before a fail-over that was heard
-//! of meanwhile is not adopted after it.
+//! **Always:** there is one master at a time, and an answer that the resolver got before an
+//! announced fail-over is not adopted after it.
 
 mod client;
 mod lease;

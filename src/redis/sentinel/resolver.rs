@@ -1,4 +1,4 @@
-//! Asks who the master is.
+//! Resolves the address of the master.
 
 use std::rc::Rc;
 
@@ -8,26 +8,26 @@ use crate::redis::topology::RefreshResult;
 use crate::resp::topology::{Endpoint, ServerRole, TopologyError, master_address, role};
 use crate::resp::{Command, ErrorKind};
 
-/// Asks one sentinel after the other, beginning with whoever knew last.
+/// Asks the sentinels in turn, beginning with the last one that answered.
 pub(super) struct MasterResolver {
-    /// Never empty, or nobody is asked.
+    /// If empty, no sentinel can be asked.
     sentinels: Vec<Endpoint>,
-    /// The master's, as the sentinels call it.
+    /// The master's name at the sentinels.
     name: String,
     sentinel_control: Rc<ControlConnections>,
     master: Rc<MasterState>,
 }
 
-/// Why a sentinel's word is not taken.
+/// A failed attempt to resolve the master.
 #[derive(Debug, thiserror::Error)]
 enum ResolveError {
-    #[error("there is no sentinel to ask")]
+    #[error("no sentinel is configured")]
     NoSentinel,
     #[error("sentinel {sentinel}: {why}")]
     Sentinel { sentinel: Endpoint, why: ControlError },
     #[error("sentinel {sentinel} does not know a master called {name:?}")]
     UnknownName { sentinel: Endpoint, name: String },
-    #[error("sentinel {sentinel} names {master} as the master, and that is a {role}")]
+    #[error("sentinel {sentinel} names {master} as the master, but its role is {role}")]
     NoMaster { sentinel: Endpoint, master: Endpoint, role: ServerRole },
     #[error("sentinel {sentinel} names {master} as the master: {why}")]
     Master { sentinel: Endpoint, master: Endpoint, why: ControlError },
@@ -43,7 +43,7 @@ impl MasterResolver {
         Self { sentinels, name, sentinel_control, master }
     }
 
-    /// Never ends by itself.
+    /// Runs until it is aborted.
     pub(super) async fn run(mut self) {
         loop {
             self.master.refresh.due().await;
@@ -51,19 +51,19 @@ impl MasterResolver {
             let MasterState { refresh, lease, .. } = &*master;
             let (before, quorum) = (master.switches.get(), lease.quorum());
             match self.find().await {
-                // Somebody has told of a newer one meanwhile.
+                // A sentinel has announced a newer master meanwhile.
                 Ok(_) if master.switches.get() != before => refresh.succeeded(RefreshResult::Unchanged),
                 Ok(endpoint) => {
                     lease.confirm(quorum);
                     refresh.succeeded(master.adopt(&endpoint));
-                    master.renew_lease();
+                    master.apply_lease();
                 }
                 Err(why) => refresh.failed(&why),
             }
         }
     }
 
-    /// Whoever a sentinel takes for the master, and who takes itself for it.
+    /// Returns the first master that a sentinel names and that confirms its role.
     async fn find(&mut self) -> Result<Endpoint, ResolveError> {
         let mut why = ResolveError::NoSentinel;
         let mut doubtful = Vec::new();
@@ -71,7 +71,7 @@ impl MasterResolver {
             let Some(sentinel) = self.sentinels.get(turn) else { break };
             match self.ask_sentinel(sentinel, &mut doubtful).await {
                 Ok(Some(master)) => {
-                    // It is asked first the next time.
+                    // The next query begins with this sentinel.
                     self.sentinels.rotate_left(turn);
                     return Ok(master);
                 }
@@ -82,7 +82,8 @@ impl MasterResolver {
         Err(why)
     }
 
-    /// Whom a sentinel names, if that is a master; `None` if it has been asked whether it is, and is not.
+    /// Returns the server that a sentinel names, if its role is master; `None` if it was asked
+    /// before and is not.
     async fn ask_sentinel(
         &self,
         sentinel: &Endpoint,
@@ -92,7 +93,7 @@ impl MasterResolver {
         let asked = self.sentinel_control.ask(sentinel, &Command::MasterAddress { name }).await;
         let named = asked.and_then(|reply| Ok(master_address(&reply)?)).map_err(|why| {
             let (sentinel, name) = (sentinel.clone(), name.clone());
-            if matches!(why, ControlError::TopologyError(TopologyError::Nobody)) {
+            if matches!(why, ControlError::TopologyError(TopologyError::NoServer)) {
                 ResolveError::UnknownName { sentinel, name }
             } else {
                 ResolveError::Sentinel { sentinel, why }
@@ -107,7 +108,7 @@ impl MasterResolver {
         match asked.and_then(|reply| Ok(role(&reply)?)) {
             Ok(ServerRole::Master) => Ok(Some(master)),
             Ok(role) => Err(ResolveError::NoMaster { sentinel: sentinel.clone(), master, role }),
-            // It lets us in and does not say; then the sentinel's word has to do.
+            // The server forbids `ROLE`; the sentinel's answer has to do.
             Err(ControlError::Refused { error, .. })
                 if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::UnknownCommand) =>
             {

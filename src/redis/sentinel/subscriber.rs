@@ -1,4 +1,4 @@
-//! Listens to one sentinel.
+//! Subscribes to the fail-overs that one sentinel announces.
 
 use std::rc::Rc;
 
@@ -14,13 +14,13 @@ use crate::resp::topology::{Endpoint, switch};
 use crate::resp::{Command, Frame, Reply};
 use crate::time::instant;
 
-/// The channel on which sentinels tell of fail-overs.
+/// The channel on which sentinels announce fail-overs.
 const CHANNEL: &[u8] = b"+switch-master";
 
 /// A subscription that is renewed whenever it ends.
 pub(super) struct SentinelSubscriber {
     sentinel: Endpoint,
-    /// The master's, as the sentinels call it.
+    /// The master's name at the sentinels.
     name: String,
     sentinel_control: Rc<ControlConnections>,
     master: Rc<MasterState>,
@@ -36,17 +36,18 @@ impl SentinelSubscriber {
         Self { sentinel, name, sentinel_control, master }
     }
 
-    /// Never ends by itself.
+    /// Runs until it is aborted.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
         loop {
             if let Ok(mut control) = self.sentinel_control.connect(&self.sentinel).await {
                 let since = instant();
                 let Err(why) = self.listen(&mut control).await;
-                tracing::debug!(sentinel = %self.sentinel, %why, "lost a sentinel");
-                // What was not handle meanwhile has to be asked for.
+                tracing::debug!(sentinel = %self.sentinel, %why, "lost the subscription to a sentinel");
+                // Announcements may have been missed: ask.
                 self.master.refresh.fire();
-                // One that accepts us and ends at once is as good as one that is away.
+                // A sentinel that accepts connections and closes them at once counts as
+                // unreachable.
                 if since.elapsed() >= REDIS_BACKOFF_MAX {
                     backoff = Backoff::default();
                 }
@@ -55,7 +56,7 @@ impl SentinelSubscriber {
         }
     }
 
-    /// Until it cannot be handle any more.
+    /// Receives messages until the connection fails.
     async fn listen(&self, control: &mut ControlConnection) -> Result<Never, ConnectError> {
         control.send(&Command::Subscribe { channels: &[Bytes::from_static(CHANNEL)] }).await?;
         let mut is_asked = false;
@@ -67,7 +68,7 @@ impl SentinelSubscriber {
                     healthy.get_or_insert_with(|| HealthySubscription::new(&self.master));
                     is_asked = false;
                 }
-                // A sentinel that was stopped, or that is behind a cut, says nothing of it.
+                // A sentinel that is stopped, or behind a network partition, closes nothing.
                 Err(_) if is_asked => return Err(ConnectError::Timeout),
                 Err(_) => {
                     control.send(&Command::Ping).await?;
@@ -90,7 +91,7 @@ impl SentinelSubscriber {
     }
 }
 
-/// While this lives, the sentinel is handle.
+/// The sentinel counts as reachable while this lives.
 struct HealthySubscription<'a>(&'a MasterState);
 
 impl<'a> HealthySubscription<'a> {
@@ -105,9 +106,9 @@ impl<'a> HealthySubscription<'a> {
 impl Drop for HealthySubscription<'_> {
     fn drop(&mut self) {
         self.0.lease.sentinel_down();
-        self.0.renew_lease();
+        self.0.apply_lease();
     }
 }
 
-/// Of what there is none.
+/// Has no values.
 enum Never {}

@@ -1,5 +1,5 @@
-//! A Redis in this process, on a clock that stands still until everybody waits: what takes seconds takes no time, and
-//! the same seed gives the same run.
+//! An in-process Redis on a paused clock, which jumps when every task waits: seconds take no time,
+//! and a seed gives one run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,40 +23,40 @@ use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
 
-/// What a socket holds in each direction.
+/// The buffer of a socket in each direction.
 const SOCKET_BYTES: usize = 16 * 1024;
-/// `redis_timeout` as it is by default.
+/// The default of `redis_timeout`.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(50);
-/// How much later than its time an alarm rings: timers have whole milliseconds.
+/// The delay of a timer: timers have whole milliseconds.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
-/// Runs on the clock that stands still.
+/// Runs on a paused clock.
 pub(super) fn on_paused_clock(work: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, work);
 }
 
-/// How the server behaves. May be changed at any time.
+/// The behaviour of the server. May change at any time.
 #[derive(Clone, Debug)]
 pub(super) struct ServerBehaviour {
-    /// Nobody can connect, and nobody is connected.
+    /// Refuses connections, and closes the open ones.
     pub(super) away: bool,
-    /// Nothing is read or said.
+    /// Neither reads nor writes.
     pub(super) stalled: bool,
-    /// Everything but a greeting is refused.
+    /// Refuses everything but the handshake.
     pub(super) loading: bool,
-    /// The tasks of new connections panic, on our side, when the first reply comes.
+    /// The client's tasks of new connections panic at the first reply.
     pub(super) poisoned: bool,
-    /// How long a batch of replies takes, in microseconds.
+    /// The latency of a batch of replies, in microseconds.
     pub(super) usual: Range<u64>,
-    /// Replies leave in pieces of so many bytes, with a pause behind each.
+    /// Replies leave in pieces of this many bytes, with a pause behind each.
     pub(super) trickle: Option<(usize, Duration)>,
-    /// How long it takes on one connection, by its number.
+    /// The latency of one connection, by its number.
     pub(super) slow: Option<(usize, Duration)>,
-    /// The part of the batches that takes long, and how long, in milliseconds.
+    /// The share of slow batches, and their latency in milliseconds.
     pub(super) tail: (f64, Range<u64>),
-    /// The part of the batches in the middle of which the connection ends.
+    /// The share of batches in the middle of which the connection ends.
     pub(super) cut: f64,
 }
 
@@ -92,7 +92,7 @@ struct ModelInner {
 
 impl RedisModel {
     pub(super) fn new(seed: u64) -> Self {
-        // Our own jitter is drawn from the thread's generator.
+        // The pool draws its jitter from the thread's generator.
         fastrand::seed(seed);
         Self(Rc::new(ModelInner {
             behaviour: RefCell::default(),
@@ -105,7 +105,7 @@ impl RedisModel {
         }))
     }
 
-    /// A pool that is connected to it.
+    /// Opens a pool and waits until it is connected.
     pub(super) async fn pool(&self, connections: usize, hedge_share: f64) -> (RedisPool, Registry) {
         let options = Options {
             connections,
@@ -128,12 +128,12 @@ impl RedisModel {
         self.0.changed.notify_waiters();
     }
 
-    /// How often somebody has tried to connect since a moment.
+    /// Returns the number of dials since a moment.
     pub(super) fn dials_since(&self, moment: Instant) -> usize {
         self.0.dials.borrow().iter().filter(|&&at| at >= moment).count()
     }
 
-    /// How often a command was carried out or refused.
+    /// Returns how often a command was executed or refused.
     pub(super) fn executed(&self, command: &str) -> usize {
         self.0.commands.borrow().get(command).copied().unwrap_or_default()
     }
@@ -154,7 +154,7 @@ impl RedisModel {
         })
     }
 
-    /// One connection, from its beginning to its end.
+    /// Serves one connection.
     async fn serve(self, mut socket: DuplexStream, number: usize) {
         let mut inbox = Inbox::new();
         loop {
@@ -251,7 +251,7 @@ impl RedisModel {
     }
 }
 
-/// A socket that panics after its greeting.
+/// A socket that panics after the handshake.
 struct Poisoned {
     model: RedisModel,
     socket: DuplexStream,
@@ -287,7 +287,7 @@ impl AsyncWrite for Poisoned {
     }
 }
 
-/// A command as it came: its name, and all of its words, that one too.
+/// Returns the name and all words of a command.
 pub(super) fn spoken(frame: Frame) -> (String, Vec<Vec<u8>>) {
     let Frame::Reply(Reply::Array(arguments)) = frame else { panic!("{frame:?}") };
     let words: Vec<_> = arguments

@@ -1,4 +1,4 @@
-//! Deadlines, breaker and hedges, on a clock that stands still: what is said of times is exact.
+//! Deadlines, circuit breaker and hedges on a paused clock: the times are exact.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ const TTL: Duration = Duration::from_secs(60);
 
 type Timed = (Result<Option<Bytes>, CommandError>, Duration);
 
-/// A read, and how long it took.
+/// A read, and its duration.
 async fn timed(pool: &RedisPool, key: &str) -> Timed {
     let start = instant();
     let got = pool.get(key.as_bytes()).await;
     (got, (instant() - start))
 }
 
-/// Reads enough for the pace to be known.
+/// Sends enough reads for a latency estimate.
 async fn warm(pool: &RedisPool) {
     pool.set(b"k", "k".into(), TTL).await.unwrap();
     for _ in 0..200 {
@@ -37,7 +37,7 @@ fn metric(registry: &Registry, name: &str) -> usize {
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
-/// Callers that ask at the same time.
+/// Starts concurrent callers.
 fn crowd(pool: &RedisPool, callers: usize) -> Vec<JoinHandle<Timed>> {
     let one = |pool: RedisPool| async move { timed(&pool, "k").await };
     (0..callers).map(|_| spawn_local(one(pool.clone()))).collect()
@@ -48,7 +48,7 @@ fn a_stall_costs_a_read_less_than_a_write() {
     on_paused_clock(async {
         let model = RedisModel::new(1);
         let (pool, _) = model.pool(1, 0.0).await;
-        // Nothing is known yet.
+        // No estimate yet.
         model.set(|behaviour| behaviour.stalled = true);
         let (got, took) = timed(&pool, "k").await;
         assert_eq!(got, Err(CommandError::Timeout));
@@ -67,19 +67,19 @@ fn a_stall_costs_a_read_less_than_a_write() {
 }
 
 #[test]
-fn a_large_value_takes_as_long_as_it_moves() {
+fn a_large_value_may_take_long_while_it_makes_progress() {
     on_paused_clock(async {
         let model = RedisModel::new(2);
         let (pool, _) = model.pool(2, 0.0).await;
         warm(&pool).await;
         let large = Bytes::from(vec![b'v'; 1 << 20]);
         pool.set(b"large", large.clone(), TTL).await.unwrap();
-        // Each piece is a sign of life.
+        // Each piece counts as progress.
         model.set(|behaviour| behaviour.trickle = Some((100_000, Duration::from_millis(3))));
         let (got, took) = timed(&pool, "large").await;
         assert_eq!(got, Ok(Some(large)));
         assert!(took > REDIS_SILENCE_MIN, "{took:?}");
-        // Up to what anything may take.
+        // Up to the command timeout.
         model.set(|behaviour| behaviour.trickle = Some((20_000, Duration::from_millis(3))));
         let (got, took) = timed(&pool, "large").await;
         assert_eq!(got, Err(CommandError::Timeout));
@@ -88,7 +88,7 @@ fn a_large_value_takes_as_long_as_it_moves() {
 }
 
 #[test]
-fn a_server_that_becomes_slower_is_waited_for_and_no_connection_is_lost() {
+fn deadlines_follow_a_slower_server_without_losing_connections() {
     on_paused_clock(async {
         let model = RedisModel::new(3);
         let (pool, registry) = model.pool(4, 0.0).await;
@@ -134,7 +134,7 @@ fn a_breaker_opens_costs_nothing_and_closes_by_one_probe() {
         let (pool, registry) = model.pool(20, 0.0).await;
         warm(&pool).await;
         model.set(|behaviour| behaviour.stalled = true);
-        // Those that are under way pay, once.
+        // Each pending command waits for its deadline, once.
         for caller in crowd(&pool, 64) {
             let (got, took) = caller.await.unwrap();
             assert_eq!(got, Err(CommandError::Timeout));
@@ -151,20 +151,22 @@ fn a_breaker_opens_costs_nothing_and_closes_by_one_probe() {
         sleep(Duration::from_millis(500)).await;
         model.set(|behaviour| behaviour.stalled = false);
         let start = instant();
-        // The late replies call for the probe: nobody waits for the end of a rest.
+        // The late replies bring the probe forward, so that no caller waits for the end of a
+        // back-off.
         while pool.get(b"k").await.is_err() {
             sleep(Duration::from_millis(1)).await;
         }
         assert!((instant() - start) <= TIMEOUT, "{:?}", (instant() - start));
         assert_eq!(metric(&registry, r#"breakers{state="closed"}"#), 1);
-        // Rests of 25 ms, 50, 100, 200 and so on, each from its half, and the one that was called for.
+        // Back-offs of 25 ms, 50, 100, 200 and so on, each at least half, and the probe brought
+        // forward.
         assert!((2..=8).contains(&model.executed("PING")), "{} probes", model.executed("PING"));
         assert_eq!(metric(&registry, r#"connections_lost_total{reason="stalled"}"#), 0);
     });
 }
 
 #[test]
-fn a_server_that_loads_is_asked_by_probes_alone() {
+fn a_loading_server_gets_probes_only() {
     on_paused_clock(async {
         let model = RedisModel::new(6);
         let (pool, registry) = model.pool(4, 0.0).await;
@@ -205,7 +207,7 @@ fn one_silent_connection_is_avoided_and_opens_no_breaker() {
 }
 
 #[test]
-fn a_late_read_is_sent_again_and_the_first_reply_counts() {
+fn a_late_read_is_hedged_and_the_first_reply_wins() {
     on_paused_clock(async {
         let model = RedisModel::new(8);
         let (pool, registry) = model.pool(4, 1.0).await;
@@ -218,7 +220,7 @@ fn a_late_read_is_sent_again_and_the_first_reply_counts() {
         assert_eq!(metric(&registry, r#"hedges_total{result="won"}"#), 1);
         sleep(TIMEOUT).await;
         assert_eq!(model.executed("GET"), reads + 2);
-        // The reply that was not needed was dropped in its place.
+        // The reply of the losing attempt was dropped in order.
         assert_eq!(metric(&registry, "late_replies_total"), 1);
         model.set(|behaviour| behaviour.slow = None);
         pool.set(b"other", "other".into(), TTL).await.unwrap();
@@ -233,7 +235,7 @@ fn no_more_hedges_than_were_earned() {
         let model = RedisModel::new(9);
         let (pool, registry) = model.pool(8, 0.01).await;
         warm(&pool).await;
-        // All connections are slow, so a hedge is of no use and the pool must not ask twice as much.
+        // All connections are slow, so hedges do not help and the pool must not double the load.
         model.set(|behaviour| behaviour.usual = 4_000..4_900);
         let before = model.executed("GET");
         for _ in 0..20 {
@@ -243,7 +245,7 @@ fn no_more_hedges_than_were_earned() {
         }
         sleep(TIMEOUT).await;
         let more = model.executed("GET") - before - 20 * 16;
-        // Two from the two hundred before, three from these.
+        // Two from the two hundred reads before, three from these.
         assert!((1..=5).contains(&more), "{more} hedges");
         assert!(metric(&registry, r#"hedges_total{result="over-budget"}"#) > 0);
         let sent =
@@ -253,7 +255,7 @@ fn no_more_hedges_than_were_earned() {
 }
 
 #[test]
-fn both_tries_together_take_no_longer_than_one_may() {
+fn both_attempts_together_end_with_the_first_deadline() {
     on_paused_clock(async {
         let model = RedisModel::new(10);
         let (pool, registry) = model.pool(4, 1.0).await;
@@ -267,7 +269,7 @@ fn both_tries_together_take_no_longer_than_one_may() {
 }
 
 #[test]
-fn a_panic_costs_the_connection_and_not_the_seat() {
+fn a_panic_costs_the_connection_and_not_the_slot() {
     on_paused_clock(async {
         let model = RedisModel::new(11);
         model.set(|behaviour| behaviour.poisoned = true);
@@ -290,7 +292,7 @@ fn a_panic_costs_the_connection_and_not_the_seat() {
 }
 
 #[test]
-fn whoever_looks_sees_each_connection() {
+fn a_snapshot_shows_each_connection() {
     on_paused_clock(async {
         let model = RedisModel::new(12);
         let (pool, _) = model.pool(5, 0.0).await;

@@ -1,4 +1,4 @@
-//! The other side of a dialogue.
+//! The server's end of a dialogue.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::redis::{Address, Credentials, Options, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 
-/// A greeting in RESP3.
+/// A RESP3 greeting.
 pub(super) const GREETING: &str = "%1\r\n+proto\r\n:3\r\n";
 
-/// Everything that a test waits for comes sooner than this.
+/// The longest wait of a test.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Runs a dialogue as a worker runs.
+/// Runs a dialogue on one thread, as a worker does.
 pub(super) fn on_one_thread(dialogue: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(SOON, dialogue).await.unwrap() });
 }
 
-/// A place where a server can be.
+/// A socket path for a server.
 pub(super) struct SocketPath(TempDir);
 
 impl SocketPath {
@@ -47,7 +47,7 @@ impl SocketPath {
         }
     }
 
-    /// A server that listens here.
+    /// Starts a server on this path.
     pub(super) fn listen(&self) -> ScriptedServer {
         let _ = std::fs::remove_file(self.path());
         ScriptedServer(UnixListener::bind(self.path()).unwrap())
@@ -57,12 +57,12 @@ impl SocketPath {
 pub(super) struct ScriptedServer(UnixListener);
 
 impl ScriptedServer {
-    /// The next client, which has said nothing yet.
+    /// Accepts the next connection, before any command.
     pub(super) async fn accept(&self) -> ScriptedPeer {
         ScriptedPeer { socket: self.0.accept().await.unwrap().0, inbox: Inbox::new() }
     }
 
-    /// The next client, when it has been greeted.
+    /// Accepts the next connection, and completes the handshake.
     pub(super) async fn greet(&self) -> ScriptedPeer {
         let mut client = self.accept().await;
         client.hears("HELLO 3").await;
@@ -73,7 +73,7 @@ impl ScriptedServer {
     }
 }
 
-/// What a server knows as a client.
+/// The server's end of one connection.
 pub(super) struct ScriptedPeer {
     socket: UnixStream,
     inbox: Inbox,
@@ -84,7 +84,7 @@ impl ScriptedPeer {
         self.socket.write_all(wire.as_ref()).await.unwrap();
     }
 
-    /// The next command, its arguments with spaces between them.
+    /// Returns the next command, its arguments separated by spaces.
     pub(super) async fn command(&mut self) -> String {
         loop {
             if let Some(frame) = self.inbox.frame().unwrap() {
@@ -103,7 +103,7 @@ impl ScriptedPeer {
         assert_eq!(self.command().await, command);
     }
 
-    /// The client ends the connection.
+    /// Waits until the client closes the connection.
     pub(super) async fn is_left(&mut self) {
         while self.socket.read_buf(self.inbox.room()).await.is_ok_and(|count| count > 0) {}
     }
@@ -113,14 +113,14 @@ pub(super) fn open(options: Options) -> RedisPool {
     RedisPool::open(options, &Registry::new())
 }
 
-/// Until the pool knows that it is connected, or is not.
+/// Waits until the condition holds.
 pub(super) async fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         yield_now().await;
     }
 }
 
-/// A pool of one connection, and the other side of it.
+/// A pool of one connection, and the server's end of it.
 pub(super) async fn pair(place: &SocketPath, options: Options) -> (RedisPool, ScriptedServer, ScriptedPeer) {
     let server = place.listen();
     let pool = open(options);

@@ -1,15 +1,16 @@
-//! Thousands of short lives of a pool, each drawn from a seed.
+//! Thousands of short runs of a pool, each drawn from a seed.
 //!
-//! Everything between a caller and the wire is the real thing: choice of connection, windows, pairing, deadlines,
-//! breaker, hedges, supervision. The server is a [`RedisModel`] whose behaviour changes all the time: it stalls, loads, goes
-//! away, ends connections in the middle of a reply, answers late. Whatever happens:
+//! Everything between a caller and the wire is the production code: lanes, windows, matching,
+//! deadlines, breaker, hedges, supervision. The server is a [`RedisModel`] whose behaviour keeps
+//! changing: it stalls, loads, goes down, closes connections in the middle of a reply, replies
+//! late. In every run:
 //!
-//! - a value is one that was written under the key that was asked for;
-//! - no caller waits longer than its time limit, to the tick of the clock;
-//! - nobody dials more often than the back-off allows;
-//! - two seconds after the server is well again, everything is answered.
+//! - a value is one that was written under the requested key;
+//! - no caller waits beyond its timeout, to the tick of the clock;
+//! - the pool never dials more often than the back-off allows;
+//! - two seconds after the server has recovered, every read succeeds.
 //!
-//! `SIMULATION_SEED=n` runs one of them, `SIMULATION_SEEDS=n` so many.
+//! `SIMULATION_SEED=n` runs one seed, `SIMULATION_SEEDS=n` the first n.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -25,13 +26,13 @@ use crate::limits::REDIS_BACKOFF_MIN;
 use crate::redis::{CommandError, RedisPool};
 use crate::time::instant;
 
-/// Lives in a run of the tests.
+/// Seeds in a test run.
 const SEEDS: u64 = 1000;
 const CALLERS: usize = 12;
 const KEYS: u64 = 6;
-/// Changes of behaviour in one life.
+/// Changes of behaviour in one run.
 const PHASES: usize = 3;
-/// How soon after the server's own the recovery has to come.
+/// The longest recovery after the server's own.
 const RECOVERY: Duration = Duration::from_secs(2);
 
 pub(super) fn number(variable: &str) -> Option<u64> {
@@ -40,7 +41,7 @@ pub(super) fn number(variable: &str) -> Option<u64> {
     Some(text.parse().expect("a number"))
 }
 
-/// Says which seed it was, if the life ends badly.
+/// Prints the seed if the run fails.
 pub(super) struct SeedReport(pub(super) u64);
 
 impl Drop for SeedReport {
@@ -52,7 +53,7 @@ impl Drop for SeedReport {
 }
 
 #[test]
-fn whatever_the_server_does() {
+fn callers_are_served_correctly_whatever_the_server_does() {
     let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
@@ -64,7 +65,7 @@ fn whatever_the_server_does() {
         let runs: Vec<_> = (0..workers).map(|worker| scope.spawn(move || lives(part(worker)))).collect();
         runs.into_iter().for_each(|run| outcomes.add(run.join().unwrap()));
     });
-    // A simulation in which nothing goes wrong, or nothing goes well, proves nothing.
+    // A simulation without failures, or without successes, proves nothing.
     if seeds.end - seeds.start >= SEEDS {
         let Outcomes { values, misses, timeouts, refusals } = outcomes;
         assert!([values, misses, timeouts, refusals].iter().all(|&count| count > SEEDS), "{outcomes:?}");
@@ -81,7 +82,7 @@ fn lives(seeds: impl Iterator<Item = u64>) -> Outcomes {
     outcomes
 }
 
-/// How reads ended.
+/// The outcomes of reads.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outcomes {
     values: u64,
@@ -119,7 +120,7 @@ async fn life(seed: u64) -> Outcomes {
         let length = Duration::from_millis(rng.u64(10..200));
         sleep(length).await;
         if behaviour.away {
-            // All who had one lose their connection at the same time; then one asks.
+            // All slots lose their connection at the same time; then only the first one dials.
             let most = length.as_millis() / (REDIS_BACKOFF_MIN / 2).as_millis() + 1;
             let dials = model.dials_since(start);
             assert!(dials as u128 <= connections as u128 + most, "{dials} dials in {length:?}");
@@ -139,7 +140,7 @@ async fn life(seed: u64) -> Outcomes {
     outcomes.get()
 }
 
-/// Anything that a server can do.
+/// Draws a behaviour of the server.
 fn behaviour(rng: &mut Rng) -> ServerBehaviour {
     let usual = [0..1, 100..2000, 8_000..20_000][rng.usize(..3)].clone();
     let behaviour = ServerBehaviour { usual, ..ServerBehaviour::default() };
@@ -159,7 +160,7 @@ fn behaviour(rng: &mut Rng) -> ServerBehaviour {
     }
 }
 
-/// Many calls in a row, some of which are given up in the middle.
+/// Sends many commands in a row, and abandons some.
 async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         let key = rng.u64(..KEYS).to_string();
@@ -177,7 +178,7 @@ async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enoug
                 outcomes.set(counted);
             }
             6..8 => {
-                // Some are large, and go another way.
+                // Some are large, and use the other lane.
                 let value = format!(
                     "{key}:{}",
                     "v".repeat(if rng.u8(..12) == 0 { 20_000 } else { rng.usize(..300) })
@@ -201,7 +202,7 @@ async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enoug
     }
 }
 
-/// What is under a key. It has to be what belongs there.
+/// Reads a key, and checks that the value belongs to it.
 async fn read(pool: &RedisPool, key: &str) -> Result<Option<Bytes>, CommandError> {
     let got = pool.get(key.as_bytes()).await;
     if let Ok(Some(value)) = &got {

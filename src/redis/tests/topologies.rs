@@ -1,19 +1,20 @@
-//! Short lives of two clients behind sentinels or of a cluster, each drawn from a seed.
+//! Short runs of two clients behind sentinels or of a cluster, each drawn from a seed.
 //!
-//! Each client keeps what it may remember, as the memory tier does: for as long as its token is true and no news of it have
-//! come. Servers are killed, stalled, cut off, replaced while they live on, and lose slots; sentinels are away and slow to
-//! hear of each other's decisions. Whatever happens:
+//! Each client caches what it may, as the memory tier does: while its token is valid and no
+//! invalidation has arrived. Servers are killed, stalled, cut off, replaced while alive, and lose
+//! slots; sentinels are down, or learn of each other's decisions late. In every run:
 //!
-//! - a value is one that was written under the key that was asked for;
-//! - no caller waits longer than its time limit, to the tick of the clock;
-//! - what is remembered is never older than [`REDIS_CHANGE_SETTLES`]: a purge that has waited for that is a purge everywhere
-//!   (an auditor looks at all of it twice a second, whether anybody asks for it or not);
-//! - when all is well again, every key is answered with what stands where it belongs, and what is remembered is that.
+//! - a value is one that was written under the requested key;
+//! - no caller waits beyond its timeout, to the tick of the clock;
+//! - a cached value is never stale for longer than [`REDIS_CHANGE_SETTLES`]: a purge that has
+//!   waited for that is a purge everywhere (an auditor checks all values twice a second, requested
+//!   or not);
+//! - after the recovery every key returns its owner's value, and cached values are equal to it.
 //!
-//! Callers ask in bursts and rest between them: what a call in quiet times proves, the one before it has proved, and only a client
-//! that rests finds out by itself that nobody is there any more.
+//! Callers send bursts with pauses: only a client that pauses has to discover the loss of a server
+//! by itself.
 //!
-//! `SIMULATION_SEED=n` runs one of them, `SIMULATION_SEEDS=n` so many.
+//! `SIMULATION_SEED=n` runs one seed, `SIMULATION_SEEDS=n` the first n.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -37,20 +38,20 @@ use crate::redis::{
 use crate::telemetry::Registry;
 use crate::time::instant;
 
-/// Lives in a run of the tests.
+/// Seeds in a test run.
 const SEEDS: u64 = 1000;
 const KEYS: u64 = 24;
 const CALLERS: usize = 4;
-/// How often all that is remembered is looked at.
+/// The interval of the auditor.
 const AUDIT: Duration = Duration::from_millis(500);
-/// What goes wrong in one life.
+/// Faults in one run.
 const EVENTS: usize = 4;
-/// When sentinels have told each other of what one of them has decided.
+/// The time by which sentinels have shared a decision.
 const SPREAD: Duration = Duration::from_secs(2);
-/// How soon all is well after the servers are, with the questions for who they are.
+/// The longest recovery after the servers', topology refreshes included.
 const RECOVERY: Duration = Duration::from_secs(4);
 
-/// A client and what it remembers.
+/// A client and its cache.
 struct CachingClient {
     client: Client,
     table: Arc<TrackingTable>,
@@ -124,7 +125,7 @@ impl CachingClient {
     }
 }
 
-/// What is remembered may be served: it stands there, or did not so long ago.
+/// Checks that a cached value may be served: it is current, or was a short time ago.
 fn assert_recent(world: &World, key: &[u8], value: &Bytes) {
     let (truth, since) = world.truth(key);
     let is_old = truth.as_deref() != Some(&value[..]);
@@ -136,7 +137,7 @@ fn assert_recent(world: &World, key: &[u8], value: &Bytes) {
     );
 }
 
-/// Looks at all that may be served from memory.
+/// Checks all cached values.
 async fn audit(world: World, node: Rc<CachingClient>, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         for (key, (value, token)) in &*node.memory.held.borrow() {
@@ -163,7 +164,7 @@ async fn call(world: World, node: Rc<CachingClient>, mut rng: Rng, enough: Rc<Ce
     }
 }
 
-/// Something goes wrong, and is set right in the end.
+/// Causes a fault, and repairs it.
 async fn event(world: &World, rng: &mut Rng) {
     let masters = world.masters();
     let port = masters[rng.usize(..masters.len())];
@@ -202,14 +203,14 @@ async fn event(world: &World, rng: &mut Rng) {
     sleep(pause(rng, 3000)).await;
 }
 
-/// Another master takes over from the one at this port, which may live on.
+/// Promotes another server than the master at this port, which may live on.
 async fn switch(world: &World, rng: &mut Rng, old: usize) {
     let new = world.promote(old);
     let mut sentinels: Vec<_> = (0..world.sentinels().len()).collect();
     rng.shuffle(&mut sentinels);
     let mut elapsed = Duration::ZERO;
     for (turn, sentinel) in sentinels.into_iter().enumerate() {
-        // The first is the one that decides.
+        // The first sentinel decides.
         let at = if turn == 0 { elapsed } else { elapsed + (SPREAD - elapsed).mul_f64(rng.f64()) };
         sleep(at - elapsed).await;
         elapsed = at;
@@ -221,7 +222,7 @@ async fn switch(world: &World, rng: &mut Rng, old: usize) {
     }
 }
 
-/// How often something remembered was used.
+/// Returns the number of cache hits.
 async fn life(seed: u64) -> u64 {
     let mut rng = Rng::with_seed(seed);
     let world = if rng.bool() { World::behind_sentinels(seed) } else { World::of_a_cluster(seed) };
@@ -254,7 +255,7 @@ async fn life(seed: u64) -> u64 {
             }
             let mut got = node.client.get(key.as_bytes()).await;
             if got.is_err() {
-                // Who has not asked since learns by the refusal.
+                // A client without commands since then learns of the change by the refusal.
                 sleep(4 * REDIS_TOPOLOGY_INTERVAL_MIN).await;
                 got = node.client.get(key.as_bytes()).await;
             }
@@ -276,7 +277,7 @@ fn hits(seeds: impl Iterator<Item = u64>) -> u64 {
 }
 
 #[test]
-fn whatever_happens_to_the_servers() {
+fn caches_stay_coherent_whatever_happens_to_the_servers() {
     let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
@@ -288,6 +289,6 @@ fn whatever_happens_to_the_servers() {
         let runs: Vec<_> = (0..workers).map(|worker| scope.spawn(move || hits(part(worker)))).collect();
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
-    // Where nothing is ever remembered, nothing is proved.
+    // Without cache hits nothing is proved.
     assert!(hits > lives * 20, "{hits} hits in {lives} lives");
 }

@@ -1,10 +1,10 @@
-//! Several Redis servers in this process, behind sentinels or as a cluster, on a clock that stands still.
+//! Several in-process Redis servers, behind sentinels or as a cluster, on a paused clock.
 //!
-//! What is dialled on a thread that has a world leads into it, by the port. A server tracks, pushes what changes, redirects and
-//! refuses as a real one does; replicas have what their master has, at once. A server has no task: the socket that leads to it
-//! ([`Wire`]) carries a command out when it is written, and brings the reply a moment later. Who is the master, who has which slots and who is
-//! there is changed from outside, and the world knows the truth: what stands under a key at the server that really has it, and
-//! since when.
+//! Connections of a thread that has a world lead into it, by the port. A server tracks, sends
+//! invalidations, redirects and refuses like a real one; replicas have their master's data at once.
+//! A server has no task: the socket ([`Wire`]) executes a command when it is written, and delivers
+//! the reply a moment later. The test changes masters, slots and outages from outside, and the
+//! world knows the truth: the value of a key at its real owner, and since when.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -24,36 +24,36 @@ use crate::resp::topology::{Endpoint, HashSlot};
 use crate::resp::{Frame, Inbox};
 use crate::time::instant;
 
-/// How they are called.
+/// The host name of all servers.
 pub(super) const HOST: &str = "world";
-/// What the sentinels call the master.
+/// The master's name at the sentinels.
 pub(super) const NAME: &str = "m";
-/// The slots go in so many parts.
+/// The slots are assigned in this many parts.
 pub(super) const PARTS: usize = 12;
 const PART: usize = HashSlot::COUNT.div_ceil(PARTS);
 
 type Keyspace = Rc<RefCell<HashMap<Vec<u8>, Vec<u8>>>>;
 
-/// Servers and how they hang together. Clones are the same.
+/// The servers. Clones are the same.
 #[derive(Clone)]
 pub(super) struct World(Rc<WorldInner>);
 
 struct WorldInner {
-    /// Of each data server.
+    /// The data servers.
     servers: Vec<WorldServer>,
-    /// Whom each sentinel takes for the master, and whether it is there; none in a cluster.
+    /// Each sentinel's master, and whether the sentinel is down; none in a cluster.
     sentinels: Vec<(Cell<usize>, Cell<bool>)>,
-    /// The master of each group of servers that have the same data; one group behind sentinels.
+    /// The master of each group of servers with the same data; one group behind sentinels.
     masters: RefCell<Vec<usize>>,
-    /// Which group has each part of the slots.
+    /// The group of each part of the slots.
     owners: RefCell<Vec<usize>>,
-    /// A part whose keys are with another group already.
+    /// A part whose keys have moved to another group already.
     moving: Cell<Option<(usize, usize)>>,
     connections: RefCell<Vec<Rc<WorldConnection>>>,
     rng: RefCell<Rng>,
-    /// When a key was last changed where it belongs.
+    /// The time of each key's last change at its owner.
     since: RefCell<HashMap<Vec<u8>, Instant>>,
-    /// When another server last took over: what the old one has taken since is lost.
+    /// The time of the last promotion: writes to the old master since are lost.
     promoted: Cell<Option<Instant>>,
 }
 
@@ -66,15 +66,15 @@ struct WorldServer {
 
 struct WorldConnection {
     port: usize,
-    /// Written by the client and not yet carried out.
+    /// Written by the client and not yet executed.
     inbox: RefCell<Inbox>,
     tracks: Cell<bool>,
     asking: Cell<bool>,
     tracked: RefCell<HashSet<Vec<u8>>>,
     channels: RefCell<HashSet<Vec<u8>>>,
-    /// Said by the server and not yet on its way.
+    /// Written by the server and not yet sent.
     outbox: RefCell<Vec<u8>>,
-    /// The client, while it waits for what is said.
+    /// The client's waker, while it waits for input.
     reader: RefCell<Option<Waker>>,
     ended: Cell<bool>,
 }
@@ -93,7 +93,7 @@ impl WorldConnection {
         self.call();
     }
 
-    /// Has the client look.
+    /// Wakes the client.
     fn call(&self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -105,7 +105,7 @@ impl WorldConnection {
 struct Wire {
     world: World,
     connection: Rc<WorldConnection>,
-    /// What the server has said, and when it arrives. What is said meanwhile leaves after it.
+    /// Bytes in flight, and the time of their arrival. Later bytes leave after them.
     flight: Option<(Vec<u8>, Pin<Box<Sleep>>)>,
     /// Arrived and not yet read.
     arrived: VecDeque<u8>,
@@ -116,7 +116,7 @@ impl Wire {
         Self { world, connection, flight: None, arrived: VecDeque::new() }
     }
 
-    /// Sends what was said on its way, and takes in what has come. Ready when there is something to read.
+    /// Sends the outbox, and receives what has arrived. Ready when there is something to read.
     fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.arrived.is_empty() {
             self.connection.reader.replace(Some(cx.waker().clone()));
@@ -164,7 +164,7 @@ impl AsyncWrite for Wire {
         self.connection.inbox.borrow_mut().room().extend_from_slice(bytes);
         self.connection.reader.take();
         self.world.listen(&self.connection);
-        // Whoever writes reads on the same task: it is woken when the reply is there, and not before.
+        // The writer reads on the same task: it is woken when the reply is there, and not before.
         if self.poll_arrival(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
@@ -191,7 +191,7 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// While this lives, everything that this thread dials leads into the world.
+/// This thread dials into the world while this lives.
 pub(super) struct Entered;
 
 impl Drop for Entered {
@@ -200,7 +200,7 @@ impl Drop for Entered {
     }
 }
 
-/// The way into this thread's world, if it has one.
+/// Dials into this thread's world, if it has one.
 pub(in crate::redis) fn dial(port: u16) -> Option<io::Result<Box<dyn RedisSocket>>> {
     let world = WORLD.with_borrow(Clone::clone)?;
     Some(world.dial(port.into()))
@@ -211,7 +211,7 @@ pub(super) fn endpoint(port: usize) -> Endpoint {
 }
 
 impl World {
-    /// One master with two replicas, which three sentinels watch.
+    /// One master with two replicas, watched by three sentinels.
     pub(super) fn behind_sentinels(seed: u64) -> Self {
         Self::new(seed, 1, 3, 3)
     }
@@ -222,7 +222,7 @@ impl World {
     }
 
     fn new(seed: u64, groups: usize, members: usize, sentinels: usize) -> Self {
-        // Our own jitter is drawn from the thread's generator.
+        // The clients draw their jitter from the thread's generator.
         fastrand::seed(seed);
         let server = |group: usize, data: &Keyspace| WorldServer {
             group,
@@ -252,7 +252,7 @@ impl World {
         Entered
     }
 
-    /// The ports of the data servers: their places, from one on.
+    /// The ports of the data servers: their indices, from one.
     pub(super) fn ports(&self) -> std::ops::RangeInclusive<usize> {
         1..=self.0.servers.len()
     }
@@ -267,7 +267,7 @@ impl World {
         self.0.masters.borrow().iter().map(|master| master + 1).collect()
     }
 
-    /// What stands under a key where it belongs, and since when.
+    /// Returns the value of a key at its owner, and since when.
     pub(super) fn truth(&self, key: &[u8]) -> (Option<Vec<u8>>, Option<Instant>) {
         let group = if self.is_cluster() { self.0.owners.borrow()[part(key)] } else { 0 };
         let master = self.0.masters.borrow()[group];
@@ -301,15 +301,16 @@ impl World {
         }
     }
 
-    /// Ends all connections to a server.
+    /// Closes all connections to a server.
     pub(super) fn cut(&self, port: usize) {
         for connection in self.connections_to(port) {
             self.end(&connection);
         }
     }
 
-    /// Another server of the group of this master takes over, with what there was; sentinels do not know it yet. Its old
-    /// master goes on for itself behind sentinels, and has become a replica in a cluster.
+    /// Promotes another server of this master's group, with the present data; the sentinels do not
+    /// know it yet. The old master lives on as a master behind sentinels, and becomes a replica in
+    /// a cluster.
     pub(super) fn promote(&self, port: usize) -> usize {
         let old = port - 1;
         let group = self.0.servers[old].group;
@@ -329,7 +330,7 @@ impl World {
         new + 1
     }
 
-    /// A sentinel learns of it, and says so.
+    /// A sentinel learns of the promotion, and announces it.
     pub(super) fn tell(&self, sentinel: usize, old: usize, new: usize) {
         self.0.sentinels[sentinel].0.set(new - 1);
         let words = format!("{NAME} {HOST} {old} {HOST} {new}");
@@ -340,14 +341,15 @@ impl World {
         }
     }
 
-    /// An old master becomes a replica of the new one, as a sentinel does it: its clients are cut off.
+    /// Makes an old master a replica of the new one, as a sentinel does: its clients are
+    /// disconnected.
     pub(super) fn demote(&self, old: usize, new: usize) {
         let data = Rc::clone(&self.0.servers[new - 1].data.borrow());
         self.0.servers[old - 1].data.replace(data);
         self.cut(old);
     }
 
-    /// The keys of a part go to another group; the part itself follows later.
+    /// Moves the keys of a part to another group; the part itself follows later.
     pub(super) fn begin_to_move(&self, part_moved: usize, to: usize) {
         let from = self.0.owners.borrow()[part_moved];
         let [source, target] = [from, to].map(|group| self.0.masters.borrow()[group]);
@@ -403,7 +405,7 @@ impl World {
         Ok(Box::new(Wire::new(self.clone(), connection)))
     }
 
-    /// Carries out what a client has written, unless the server does nothing just now.
+    /// Executes the client's commands, unless the server is stalled.
     fn listen(&self, connection: &WorldConnection) {
         while !self.is_stalled(connection.port) && !connection.ended.get() {
             let frame = connection.inbox.borrow_mut().frame().unwrap();
@@ -422,7 +424,7 @@ impl World {
         self.0.connections.borrow_mut().retain(|other| !std::ptr::eq(&**other, connection));
     }
 
-    /// Tells all who have read a key from this data, wherever that is.
+    /// Sends invalidations to all that have read a key of this data, on any server.
     fn invalidate(&self, data: &Keyspace, key: &[u8]) {
         for connection in self.0.connections.borrow().iter() {
             let is_here = self
@@ -465,13 +467,13 @@ impl World {
                 let role: &[u8] = if self.takes_writes(connection.port) { b"master" } else { b"slave" };
                 connection.say(&[b"*3\r\n", &bulk(role)[..], b":0\r\n*0\r\n"].concat());
             }
-            ("CLUSTER", Some(_)) => self.tell_of_the_cluster(connection, &words[1]),
+            ("CLUSTER", Some(_)) => self.answer_cluster(connection, &words[1]),
             ("GET" | "SET", Some(server)) => self.answer(connection, server, &words, asking),
             _ => panic!("{name}"),
         }
     }
 
-    /// Behind sentinels, an old master does for as long as it has data of its own.
+    /// Behind sentinels an old master accepts writes while it has data of its own.
     fn takes_writes(&self, port: usize) -> bool {
         let server = &self.0.servers[port - 1];
         let master = self.0.masters.borrow()[server.group];
@@ -505,7 +507,7 @@ impl World {
         self.invalidate(&data, key);
     }
 
-    /// Where a server of a cluster sends a command, if it does not take it.
+    /// Returns a cluster server's redirection, if it does not execute the command.
     fn elsewhere(&self, port: usize, server: &WorldServer, key: &[u8], asking: bool) -> Option<String> {
         let masters = self.0.masters.borrow();
         let (part, slot) = (part(key), HashSlot::of(key).index());
@@ -524,17 +526,17 @@ impl World {
         }
     }
 
-    fn tell_of_the_cluster(&self, connection: &WorldConnection, what: &[u8]) {
+    fn answer_cluster(&self, connection: &WorldConnection, what: &[u8]) {
         match what {
             b"MYID" => connection.say(&bulk(format!("id-{}", connection.port).as_bytes())),
             b"SLOTS" => {
-                let mut told = format!("*{PARTS}\r\n");
+                let mut reply = format!("*{PARTS}\r\n");
                 for (part, group) in self.0.owners.borrow().iter().enumerate() {
                     let (first, last) = (part * PART, ((part + 1) * PART).min(HashSlot::COUNT) - 1);
                     let master = self.0.masters.borrow()[*group] + 1;
-                    told += &format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n+{HOST}\r\n:{master}\r\n");
+                    reply += &format!("*3\r\n:{first}\r\n:{last}\r\n*2\r\n+{HOST}\r\n:{master}\r\n");
                 }
-                connection.say(told.as_bytes());
+                connection.say(reply.as_bytes());
             }
             _ => connection.say(b"-ERR unknown subcommand\r\n"),
         }
@@ -545,7 +547,7 @@ fn bulk(bytes: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// The part of the slots that a key is in.
+/// Returns the part of a key's slot.
 pub(super) fn part(key: &[u8]) -> usize {
     HashSlot::of(key).index() / PART
 }

@@ -1,9 +1,10 @@
-//! What one connection has received, and what of what was read over it is still so.
+//! The invalidations that one connection has received, and which earlier replies are still valid.
 //!
-//! A reply is remembered with how much invalidations there had been when it came. Whoever wants to keep it asks whether any of the invalidations
-//! valid_from was of the same key: the last [`REDIS_NEWS_REMEMBERED`] are known by a digest, and more than that are of everything.
+//! A reply is kept with the number of invalidations that had arrived before it. To cache it, the
+//! caller checks that none of the later ones named its key: the last [`REDIS_NEWS_REMEMBERED`] are
+//! known by a digest, and if there were more the reply counts as invalidated.
 //!
-//! **Always:** invalidations are processed before any reply that came after them is given away.
+//! **Always:** invalidations are processed before any reply that arrived after them is delivered.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,15 +17,15 @@ use super::table::{TrackingSlot, TrackingToken};
 use crate::limits::REDIS_NEWS_REMEMBERED;
 use crate::resp::Reply;
 
-/// What one connection has received.
+/// The invalidations of one connection.
 pub(in crate::redis) struct Invalidations {
     state: Rc<TrackingState>,
     slot: TrackingSlot,
-    /// Digests of the last keys that changed, each at its number, counted round.
+    /// A ring of the digests of the last invalidated keys, each at its number.
     recent: Vec<u64>,
-    /// How many changes there have been.
+    /// The number of invalidations so far.
     pub(in crate::redis) count: u64,
-    /// What was read before this many is not to be trusted.
+    /// Replies before this number no longer count as tracked.
     valid_from: u64,
 }
 
@@ -38,7 +39,7 @@ impl Invalidations {
         Some(Self { state: Rc::clone(state), slot, recent: Vec::new(), count: 0, valid_from: 0 })
     }
 
-    /// Takes invalidations. Tells how many changes there have been.
+    /// Handles a push. Returns the number of invalidations so far.
     pub(in crate::redis) fn receive(&mut self, invalidations: &[Reply]) -> u64 {
         let listener = Rc::clone(&self.state.options.listener);
         match invalidations {
@@ -50,7 +51,7 @@ impl Invalidations {
                     }
                 }
             }
-            // The server has been emptied.
+            // `FLUSHALL` or `FLUSHDB`.
             [Reply::Bulk(kind) | Reply::Simple(kind), ..] if kind == "invalidate" => {
                 self.suspend();
                 self.resume();
@@ -66,7 +67,7 @@ impl Invalidations {
         self.count
     }
 
-    /// What was read before is not known any more; and nothing that is read, until it [begins](Self::resume) anew.
+    /// Invalidates all earlier replies, and later ones until it [resumes](Self::resume).
     pub(in crate::redis) fn suspend(&mut self) {
         self.slot.deactivate();
         self.count += 1;
@@ -74,14 +75,15 @@ impl Invalidations {
         self.recent.clear();
     }
 
-    /// What is read from now on is tracked, if the pool subscribed.
+    /// Counts later replies as tracked, if the pool is subscribed to a trusted server.
     pub(in crate::redis) fn resume(&mut self) {
         if self.state.is_active() && self.slot.token().is_none() {
             self.slot.activate();
         }
     }
 
-    /// The token for a reply that came after so many changes, if what it says of `key` is still so.
+    /// Returns the token for a reply that arrived after `received` invalidations, if `key` was not
+    /// invalidated since.
     pub(in crate::redis) fn token(&self, key: &[u8], received: u64) -> Option<TrackingToken> {
         let unseen = usize::try_from(self.count.checked_sub(received)?).ok()?;
         if received < self.valid_from || unseen > REDIS_NEWS_REMEMBERED.min(self.recent.len()) {
@@ -94,7 +96,7 @@ impl Invalidations {
     }
 
     fn changed(&mut self, digest: u64) {
-        // As long as the ring is not full, the places are counted from the last time that it was emptied.
+        // The ring is allocated with the first invalidation.
         if self.recent.len() < REDIS_NEWS_REMEMBERED {
             self.recent.resize(REDIS_NEWS_REMEMBERED, 0);
         }
@@ -112,7 +114,8 @@ impl Drop for Invalidations {
     }
 }
 
-/// The invalidations of one connection, if it tracks. Clones are the same; the borrow lasts for one call.
+/// The invalidations of one connection, if it tracks. Clones are the same; a borrow lasts for one
+/// call.
 #[derive(Clone, Default)]
 pub(in crate::redis) struct ConnectionInvalidations(Rc<RefCell<Option<Invalidations>>>);
 
@@ -130,7 +133,8 @@ impl ConnectionInvalidations {
         self.0.borrow().is_none()
     }
 
-    /// Handles a push. Returns how many invalidations the connection has received; 0 if it does not track.
+    /// Handles a push. Returns the number of invalidations so far; 0 if the connection does not
+    /// track.
     pub(in crate::redis) fn receive(&self, push: &[Reply]) -> u64 {
         self.0.borrow_mut().as_mut().map_or(0, |invalidations| invalidations.receive(push))
     }
@@ -144,12 +148,12 @@ impl ConnectionInvalidations {
     }
 }
 
-/// Where the change with this number is remembered.
+/// Returns the index of an invalidation in the ring.
 fn ring_index(number: u64) -> usize {
     usize::try_from(number % REDIS_NEWS_REMEMBERED as u64).unwrap_or_default()
 }
 
-/// What is known of a value that was read: how much invalidations the connection had brought when the reply came.
+/// The version of a reply: the number of invalidations that had arrived before it.
 #[derive(Clone)]
 pub struct TrackedVersion {
     /// The connection's invalidations, if it may track.
@@ -162,13 +166,14 @@ impl TrackedVersion {
         Self { invalidations: Some(invalidations), received }
     }
 
-    /// Of a value of which nobody brings invalidations.
+    /// The version of a reply that is not tracked.
     pub(in crate::redis) fn untracked() -> Self {
         Self { invalidations: None, received: 0 }
     }
 
-    /// The token for what was read of `key`, unless invalidations of it have come meanwhile. To be asked at the moment at which
-    /// the value is remembered, with nothing awaited between: later invalidations find what they are about.
+    /// Returns the token for a reply about `key`, unless `key` was invalidated meanwhile. Call it
+    /// when the value is cached, with no await in between: later invalidations then find the cached
+    /// value.
     pub fn token(&self, key: &[u8]) -> Option<TrackingToken> {
         self.invalidations.as_ref()?.0.borrow().as_ref()?.token(key, self.received)
     }
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_true_until_there_is_news_of_it() {
+    fn a_reply_is_valid_until_its_key_is_invalidated() {
         let (state, received) = subscribed();
         let mut invalidations = Invalidations::claim(&state).unwrap();
         let before = invalidations.count;
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn more_news_than_are_remembered_are_news_of_everything() {
+    fn too_many_invalidations_invalidate_every_earlier_reply() {
         let (state, _) = subscribed();
         let mut invalidations = Invalidations::claim(&state).unwrap();
         for _ in 0..REDIS_NEWS_REMEMBERED {

@@ -1,19 +1,19 @@
-//! Which of what was read is still as it was read (`CLIENT TRACKING`).
+//! Client-side caching: which replies are still valid (`CLIENT TRACKING`).
 //!
-//! A server tells a connection when something changes that was read over it, in order with the connection's replies. So
-//! what was read stays true until that invalidations comes, or until the connection can bring none: it has ended, the server has
-//! been emptied, the pool no longer subscribed when the fleet comes together ([`TrackingListener::message`]), or nobody vouches any more
-//! that this is still the server to ask.
+//! Redis notifies a connection when a key that it read changes, in order with the connection's
+//! replies. So a reply stays valid until its invalidation arrives, or until the connection can
+//! receive none: it has ended, Redis was flushed, the pool is no longer subscribed to the fleet's
+//! messages ([`TrackingListener::message`]), or the server may not be the master any more.
 //!
 //! ```text
-//! TrackingTable      seat 0: 17   seat 1: –   seat 2: 9    which incarnation of each seat's connection brings invalidations; state
-//! TrackingToken    (seat 2, incarnation 9)               kept beside what was read: true while the table says the same
-//! TrackedVersion    a token, and how much invalidations there had been when the reply came
+//! TrackingTable   slot 0: 17   slot 1: –   slot 2: 9   the incarnation of each tracked connection
+//! TrackingToken   (slot 2, incarnation 9)              cached; valid while the table agrees
+//! TrackedVersion  invalidations before the reply       exchanged for a token to cache the reply
 //! ```
 //!
-//! Nothing is scanned when a connection dies: its number in the table changes, and whoever holds a token of it finds that
-//! out by one load. **Always:** no incarnation is given twice, and invalidations are processed before any reply that came after
-//! them is given away.
+//! Nothing is scanned when a connection dies: its entry in the table changes, and the holder of a
+//! token sees it with one load. **Always:** no incarnation is used twice, and invalidations are
+//! processed before any reply that arrived after them is delivered.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,35 +22,37 @@ use bytes::Bytes;
 
 use super::table::TrackingTable;
 
-/// What a pool is told so that it tracks.
+/// The tracking options of a pool.
 #[derive(Clone)]
 pub struct TrackingOptions {
     /// One table for all pools of the process.
     pub(in crate::redis) table: Arc<TrackingTable>,
-    /// Who is told.
+    /// Receives invalidations and messages.
     pub(in crate::redis) listener: Rc<dyn TrackingListener>,
-    /// What the first connection subscribes to. Without it nothing that was read counts as tracked.
+    /// The channels that the first connection subscribes to. Without the subscription no read
+    /// counts as tracked.
     pub(in crate::redis) channels: Vec<Bytes>,
-    /// Where a message is heard that is published at one server.
+    /// The reach of a message that is published at one server.
     pub(in crate::redis) publish_scope: PublishScope,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) enum PublishScope {
-    /// At that server.
+    /// Subscribers at that server.
     Server,
-    /// At every server of its cluster: so each has channels of its own, which end with its name.
+    /// Subscribers at every server of the cluster; so each has channels of its own, which end with
+    /// its node id.
     Cluster,
 }
 
 impl TrackingOptions {
-    /// `table` is one table for all pools of the process, `listener` is told what there is to tell, and `channels` is what is
-    /// heard beside what changes.
+    /// Creates options: `table` is shared by all pools of the process, `listener` receives
+    /// invalidations and messages, and `channels` are subscribed to.
     pub fn new(table: Arc<TrackingTable>, listener: Rc<dyn TrackingListener>, channels: Vec<Bytes>) -> Self {
         Self { table, listener, channels, publish_scope: PublishScope::Server }
     }
 
-    /// The same at servers of a cluster.
+    /// Returns the options for the servers of a cluster.
     pub(in crate::redis) fn in_cluster(self) -> Self {
         Self { publish_scope: PublishScope::Cluster, ..self }
     }
@@ -62,16 +64,16 @@ impl std::fmt::Debug for TrackingOptions {
     }
 }
 
-/// Who is told what the server has to say. Called in the middle of a connection's turn: nothing here may wait, or come
-/// back to the pool.
+/// Receives invalidations and messages, in the middle of a connection's turn: it must neither wait
+/// nor call the pool.
 pub trait TrackingListener {
-    /// What stands under this key has changed, for whoever has read it.
+    /// Handles a change of this key.
     fn invalidated(&self, key: &[u8]);
 
-    /// Some witnesses have ceased to be true.
+    /// Handles the loss of some tokens.
     fn tracking_lost(&self);
 
-    /// Somebody has published this to one of the channels that were asked for; in a cluster the channel's name ends with
-    /// that of the [herald](super::FleetChannel).
+    /// Handles a message on one of the channels; in a cluster the channel's name ends with the
+    /// suffix of the [fleet channel](crate::redis::FleetChannel).
     fn message(&self, channel: &[u8], message: &Bytes);
 }

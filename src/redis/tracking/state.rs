@@ -1,4 +1,4 @@
-//! Whether the replies of one pool count as tracked.
+//! The state that decides whether the replies of one pool count as tracked.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ impl TrackingState {
         Rc::new(Self { options, subscribed: Cell::new(false), trusted: Cell::new(true) })
     }
 
-    /// Returns whether the pool receives published messages, from a trusted server.
+    /// Returns whether the pool is subscribed, to a trusted server.
     pub(in crate::redis) fn is_active(&self) -> bool {
         self.subscribed.get() && self.trusted.get()
     }

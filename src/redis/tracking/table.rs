@@ -1,7 +1,7 @@
-//! Which connections of the process bring news: a table of numbers, and a slot in it for each.
+//! The table of the process's tracked connections, with the incarnation of each.
 //!
-//! Whoever keeps something that was read over a connection keeps a [`TrackingToken`] beside it, and finds out by one load whether
-//! news of it would still come. **Always:** no incarnation is given twice.
+//! A cached reply carries a [`TrackingToken`], and one load tells whether its connection still
+//! receives invalidations. **Always:** no incarnation is used twice.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::REDIS_SEATS_MAX;
 
-/// Which connections bring news.
+/// The table of tracked connections.
 pub struct TrackingTable {
-    /// The incarnation in each slot; zero where nobody brings any.
+    /// The incarnation in each slot; zero for none.
     live: Box<[AtomicU64]>,
-    /// The table that nobody has.
+    /// The free slots.
     free: Mutex<Vec<u32>>,
-    /// The last incarnation that was given.
+    /// The last incarnation used.
     incarnations: AtomicU64,
 }
 
-/// That something was read over a connection which brings news.
+/// The proof that a reply was read over a tracked connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrackingToken {
     incarnation: u64,
@@ -27,7 +27,7 @@ pub struct TrackingToken {
 }
 
 impl TrackingTable {
-    /// All are free.
+    /// Creates a table of free slots.
     pub fn new() -> Arc<Self> {
         let count = u32::try_from(REDIS_SEATS_MAX).unwrap_or(u32::MAX);
         Arc::new(Self {
@@ -37,12 +37,12 @@ impl TrackingTable {
         })
     }
 
-    /// Whether news of what was read would still come.
+    /// Returns whether invalidations of the reply would still arrive.
     pub fn is_valid(&self, token: TrackingToken) -> bool {
         self.at(token.slot).is_some_and(|live| live.load(Ordering::Acquire) == token.incarnation)
     }
 
-    /// A token that is true for as long as the other is kept: for tests of what is made of it.
+    /// Returns a token that is valid while the other value is kept, for tests.
     #[cfg(test)]
     pub(crate) fn take(self: &Arc<Self>) -> (impl Sized + use<>, Option<TrackingToken>) {
         let slot = TrackingSlot::claim(Arc::clone(self));
@@ -58,12 +58,12 @@ impl TrackingTable {
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
-        // One push or pop at a time: a panic between leaves nothing half done.
+        // One push or pop at a time: a panic in between leaves nothing half done.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A slot that is taken.
+/// A claimed slot.
 pub(in crate::redis) struct TrackingSlot {
     table: Arc<TrackingTable>,
     slot: u32,

@@ -9,7 +9,7 @@ fn decode(wire: &[u8]) -> Result<Option<Frame>, ProtocolError> {
     ReplyDecoder::default().decode(&mut BytesMut::from(wire))
 }
 
-/// Everything in `wire`, which comes in the pieces that end at `cuts`.
+/// Decodes `wire`, which arrives in pieces that end at `cuts`.
 fn decode_all(wire: &[u8], cuts: &[usize]) -> Result<Vec<Frame>, ProtocolError> {
     let (mut decoder, mut buffer, mut frames, mut from) =
         (ReplyDecoder::default(), BytesMut::new(), Vec::new(), 0);
@@ -38,7 +38,7 @@ fn error(text: &'static str) -> Reply {
 
 fn rows() -> Vec<(&'static str, Frame)> {
     use Reply::{Array, BigNumber, Boolean, Double, Integer, Map, Nil};
-    let news = |news: Vec<Reply>| Frame::Push(news);
+    let push = |push: Vec<Reply>| Frame::Push(push);
     let mut rows: Vec<(&'static str, Frame)> = [
         ("$5\r\nhello\r\n", bulk("hello")),
         ("$0\r\n\r\n", bulk("")),
@@ -74,7 +74,7 @@ fn rows() -> Vec<(&'static str, Frame)> {
         ("~1\r\n:1\r\n", Array(vec![Integer(1)])),
         ("%1\r\n+proto\r\n:3\r\n", Map(vec![(simple("proto"), Integer(3))])),
         ("%0\r\n", Map(vec![])),
-        // Attributes say something about the reply that follows, which is the same without them.
+        // Attributes precede a reply, which is the same without them.
         ("|1\r\n+ttl\r\n:3600\r\n$1\r\na\r\n", bulk("a")),
         ("|0\r\n_\r\n", Nil),
         ("*2\r\n|1\r\n+ttl\r\n:1\r\n:1\r\n:2\r\n", Array(vec![Integer(1), Integer(2)])),
@@ -84,15 +84,15 @@ fn rows() -> Vec<(&'static str, Frame)> {
     .collect();
     rows.push((
         ">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",
-        news(vec![simple("invalidate"), Array(vec![bulk("k")])]),
+        push(vec![simple("invalidate"), Array(vec![bulk("k")])]),
     ));
-    rows.push((">2\r\n$10\r\ninvalidate\r\n_\r\n", news(vec![bulk("invalidate"), Nil])));
+    rows.push((">2\r\n$10\r\ninvalidate\r\n_\r\n", push(vec![bulk("invalidate"), Nil])));
     rows
 }
 
 #[test]
-fn a_key_that_comes_twice_is_read_one_way() {
-    // Found by fuzzing: a map with an order of chance let either of the two win.
+fn a_duplicate_key_decodes_deterministically() {
+    // Found by fuzzing: a map with random order let either of the two win.
     let wire = b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$06\r\nserver\r\n$6\r\nvalkey\r\n";
     for _ in 0..64 {
         let first = Reply::Map(vec![(bulk("server"), bulk("redis"))]);
@@ -101,10 +101,10 @@ fn a_key_that_comes_twice_is_read_one_way() {
 }
 
 #[test]
-fn every_kind_of_frame_at_every_cut() {
+fn every_kind_of_frame_decodes_at_every_cut() {
     for (wire, frame) in rows() {
         for cut in 0..wire.len() {
-            // An attribute is taken off the buffer as soon as it is whole, but nothing comes of it.
+            // An attribute is taken off the buffer as soon as it is complete, and yields nothing.
             assert_eq!(decode(&wire.as_bytes()[..cut]), Ok(None), "{wire:?} cut at {cut}");
             assert_eq!(decode_all(wire.as_bytes(), &[cut]), Ok(vec![frame.clone()]), "{wire:?} cut at {cut}");
         }
@@ -114,7 +114,7 @@ fn every_kind_of_frame_at_every_cut() {
 }
 
 #[test]
-fn what_is_no_frame() {
+fn invalid_frames_are_refused() {
     let rows: &[(&[u8], ProtocolError)] = &[
         (b"HTTP/1.1 400 Bad Request\r\n", ProtocolError::Type),
         (b"\0", ProtocolError::Type),
@@ -164,7 +164,7 @@ fn what_is_no_frame() {
 }
 
 #[test]
-fn bounds_hold_before_anything_is_kept() {
+fn limits_apply_before_anything_is_allocated() {
     let nested = |depth: usize| [b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat();
     assert!(matches!(decode(&nested(REPLY_DEPTH_MAX)), Ok(Some(_))));
     assert_eq!(decode(&nested(REPLY_DEPTH_MAX + 1)), Err(ProtocolError::Depth));
@@ -200,7 +200,7 @@ fn a_value_is_a_slice_of_the_buffer() {
 }
 
 #[test]
-fn what_is_missing_is_known_for_a_value() {
+fn the_missing_bytes_of_a_value_are_known() {
     let mut decoder = ReplyDecoder::default();
     let mut buffer = BytesMut::from(&b"$1000\r\nabc"[..]);
     assert_eq!(decoder.decode(&mut buffer), Ok(None));
@@ -213,7 +213,7 @@ fn an_error_need_not_be_text() {
     assert_eq!((error.kind, &error.text[..]), (ErrorKind::Oom, &b"OOM \xff\xfe"[..]));
 }
 
-/// Wire bytes of one frame, of any kind and nesting that a server may send.
+/// The wire bytes of one frame, of any kind and nesting.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let blob = |kind: &'static str, before: &'static str| {
         prop::collection::vec(any::<u8>(), 0..50).prop_map(move |bytes| {
@@ -243,7 +243,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn the_same_frames_come_out_however_they_come_in(
+    fn frames_do_not_depend_on_the_cuts(
         frames in prop::collection::vec(frame(), 1..10),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
@@ -256,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_a_panic(
+    fn no_bytes_cause_a_panic(
         wire in prop::collection::vec(prop_oneof![
             8 => prop::sample::select(&b"$*+-:_,#(!=%~>|0123456789\r\ntf?;."[..]).prop_map(|byte| vec![byte]),
             4 => Just(b"\r\n".to_vec()),

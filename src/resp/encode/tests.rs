@@ -77,7 +77,7 @@ fn commands_are_arrays_of_bulk_strings() {
 }
 
 #[test]
-fn a_large_value_stands_where_a_small_one_does() {
+fn a_large_value_is_encoded_like_a_small_one() {
     let value = Bytes::from(vec![b'v'; REDIS_COPY_BYTES_MAX + 1]);
     let command = Command::Set { key: b"k", value: &value, ttl: Duration::from_millis(5) };
     let expected =

@@ -26,26 +26,26 @@ fn replica(database: u32) -> RedisLogin {
     RedisLogin { access: Access::ReadOnly, ..login(None, database) }
 }
 
-/// What was said, in the command's first word, and how it ended.
+/// The first words of the commands, and the result.
 fn play(
     login: RedisLogin,
     replies: &[Reply],
 ) -> (Vec<&'static str>, Option<Result<RespVersion, HandshakeError>>) {
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     let mut handshake = Handshake::new(login);
     for reply in replies {
-        said.push(handshake.command().name());
+        sent.push(handshake.command().name());
         match handshake.step(reply) {
             Ok(HandshakeStep::Next(next)) => handshake = next,
-            Ok(HandshakeStep::Ready(protocol)) => return (said, Some(Ok(protocol))),
-            Err(refused) => return (said, Some(Err(refused))),
+            Ok(HandshakeStep::Ready(protocol)) => return (sent, Some(Ok(protocol))),
+            Err(refused) => return (sent, Some(Err(refused))),
         }
     }
-    (said, None)
+    (sent, None)
 }
 
 #[test]
-fn every_way_through() {
+fn every_path_of_the_handshake() {
     let unknown = || error("ERR unknown command `HELLO`, with args beginning with: `3`, ");
     let refused = |command, kind| Some(Err(HandshakeError::Error { command, kind }));
     let nonsense = |command| Some(Err(HandshakeError::Nonsense { command }));
@@ -71,9 +71,9 @@ fn every_way_through() {
             "HELLO CLIENT READONLY",
             refused("READONLY", ErrorKind::Other),
         ),
-        // A name that is refused does no harm.
+        // A refused name does no harm.
         (login(None, 3), vec![greeting(3), error("NOPERM no"), ok()], "HELLO CLIENT SELECT", resp3),
-        // HandshakeError.
+        // Refused.
         (login(None, 0), vec![error("NOAUTH HELLO must")], "HELLO", refused("HELLO", ErrorKind::NoAuth)),
         (
             login(Some("ann"), 0),
@@ -99,16 +99,16 @@ fn every_way_through() {
             "HELLO CLIENT SELECT",
             refused("SELECT", ErrorKind::Other),
         ),
-        // Nonsense.
+        // Unexpected replies.
         (login(None, 0), vec![ok()], "HELLO", nonsense("HELLO")),
         (login(Some("ann"), 0), vec![unknown(), Reply::Nil], "HELLO AUTH", nonsense("AUTH")),
         (login(None, 0), vec![greeting(3), Reply::Integer(1)], "HELLO CLIENT", nonsense("CLIENT")),
         (login(None, 3), vec![greeting(3), ok(), Reply::Nil], "HELLO CLIENT SELECT", nonsense("SELECT")),
-        // Not yet.
+        // Incomplete.
         (login(None, 3), vec![greeting(3), ok()], "HELLO CLIENT", None),
     ];
-    for (login, replies, said, end) in rows {
+    for (login, replies, sent, end) in rows {
         let case = format!("{login:?} {replies:?}");
-        assert_eq!(play(login, &replies), (said.split(' ').collect(), end), "{case}");
+        assert_eq!(play(login, &replies), (sent.split(' ').collect(), end), "{case}");
     }
 }

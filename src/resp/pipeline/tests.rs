@@ -11,7 +11,7 @@ fn value(number: u64) -> Frame {
     Frame::Reply(Reply::Bulk(Bytes::from(number.to_string())))
 }
 
-/// The longest that anything takes here.
+/// The longest wait in these tests.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn spec(expected: ExpectedReply, bytes: usize, now: Instant) -> CommandSpec {
@@ -39,7 +39,7 @@ fn replies_go_to_the_oldest() {
 }
 
 #[test]
-fn a_reply_carries_the_mark_that_stood_when_it_came() {
+fn a_reply_carries_the_mark_of_its_arrival() {
     let mut pipeline = Pipeline::new(WINDOW);
     let tickets = [(); 2].map(|()| submit(&mut pipeline).unwrap());
     pipeline.accept(value(0)).unwrap();
@@ -51,7 +51,7 @@ fn a_reply_carries_the_mark_that_stood_when_it_came() {
 }
 
 #[test]
-fn an_abandoned_place_takes_its_reply_with_it() {
+fn the_reply_of_an_abandoned_command_is_dropped() {
     let mut pipeline = Pipeline::new(WINDOW);
     let first = submit(&mut pipeline).unwrap();
     let second = submit(&mut pipeline).unwrap();
@@ -64,7 +64,7 @@ fn an_abandoned_place_takes_its_reply_with_it() {
 }
 
 #[test]
-fn a_reply_too_many_is_a_shifted_stream() {
+fn a_surplus_reply_desynchronises_the_stream() {
     let mut pipeline = Pipeline::new(WINDOW);
     assert_eq!(pipeline.accept(value(0)).unwrap_err(), DesyncError);
     let ticket = submit(&mut pipeline).unwrap();
@@ -74,7 +74,7 @@ fn a_reply_too_many_is_a_shifted_stream() {
 }
 
 #[test]
-fn a_reply_of_another_kind_is_a_shifted_stream() {
+fn a_reply_of_another_kind_desynchronises_the_stream() {
     let simple = |text: &'static str| Reply::Simple(Bytes::from_static(text.as_bytes()));
     let error = Reply::Error(crate::resp::ErrorReply::new("ERR no".into()));
     let replies = [
@@ -111,12 +111,12 @@ fn a_reply_of_another_kind_is_a_shifted_stream() {
 }
 
 #[test]
-fn pushes_touch_no_place() {
+fn pushes_match_no_command() {
     let mut pipeline = Pipeline::new(WINDOW);
-    let news = || Frame::Push(vec![Reply::Nil]);
-    assert!(matches!(pipeline.accept(news()), Ok(Arrival::Push(_))));
+    let push = || Frame::Push(vec![Reply::Nil]);
+    assert!(matches!(pipeline.accept(push()), Ok(Arrival::Push(_))));
     let ticket = submit(&mut pipeline).unwrap();
-    assert!(matches!(pipeline.accept(news()), Ok(Arrival::Push(_))));
+    assert!(matches!(pipeline.accept(push()), Ok(Arrival::Push(_))));
     let ticket = collect(&mut pipeline, ticket).unwrap_err();
     pipeline.accept(value(1)).unwrap();
     assert_eq!(collect(&mut pipeline, ticket).unwrap(), Ok(Reply::Bulk("1".into())));
@@ -128,7 +128,7 @@ fn the_window_is_of_commands_and_of_bytes() {
     let mut pipeline = Pipeline::new(WINDOW);
     let tickets = [(); 4].map(|()| submit(&mut pipeline).unwrap());
     assert!(submit(&mut pipeline).is_err());
-    // To give up makes no room: the server will still answer.
+    // An abandoned command still takes room: the server will answer it.
     tickets.into_iter().for_each(|ticket| pipeline.abandon(ticket));
     assert!(submit(&mut pipeline).is_err());
     pipeline.accept(value(0)).unwrap();
@@ -142,7 +142,7 @@ fn the_window_is_of_commands_and_of_bytes() {
 }
 
 #[test]
-fn what_nobody_collects_is_bounded_too() {
+fn uncollected_replies_are_bounded() {
     let mut pipeline = Pipeline::new(WINDOW);
     let mut tickets = Vec::new();
     while let Ok(ticket) = submit(&mut pipeline) {
@@ -159,7 +159,7 @@ const DEADLINES: ReplyDeadlines =
     ReplyDeadlines { silence: Duration::from_millis(10), late: Some(Duration::from_millis(4)) };
 
 #[test]
-fn time_ends_the_wait_and_not_the_place() {
+fn a_timeout_ends_the_wait_and_keeps_the_command_queued() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
     let mut pipeline = Pipeline::new(WINDOW);
@@ -175,17 +175,19 @@ fn time_ends_the_wait_and_not_the_place() {
         assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(ReplyFailure::Timeout));
     }
     for _ in 0..2 {
-        let Arrival::Late(timing) = pipeline.accept(value(1)).unwrap() else { panic!("nobody waits") };
+        let Arrival::Late(timing) = pipeline.accept(value(1)).unwrap() else {
+            panic!("the caller has given up")
+        };
         assert_eq!(timing.urgency, Urgency::Background);
     }
-    let Arrival::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("somebody waits") };
+    let Arrival::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("the caller waits") };
     assert_eq!(timing.submitted, at(10));
     assert_eq!(collect(&mut pipeline, third).unwrap(), Ok(Reply::Bulk("3".into())));
     assert_eq!((pipeline.oldest(), pipeline.next_timeout(DEADLINES, start)), (None, None));
 }
 
 #[test]
-fn who_is_in_a_hurry_waits_for_no_longer_than_silence_lasts() {
+fn silence_ends_the_wait_of_interactive_commands() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
     let pressing =
@@ -197,16 +199,16 @@ fn who_is_in_a_hurry_waits_for_no_longer_than_silence_lasts() {
     let first = pipeline.submit(pressing(1)).unwrap();
     let second = pipeline.submit(pressing(8)).unwrap();
 
-    // As long as anything moves, the reply is on its way.
+    // While the connection makes progress, the reply is under way.
     for (moved, next_timeout) in [(0, 11), (5, 15), (95, 100)] {
         assert_eq!(pipeline.next_timeout(unaware, at(moved)), Some(at(next_timeout)), "moved at {moved}");
     }
     assert_eq!(pipeline.expire(at(15), unaware, at(6), woken), 0);
-    // In silence each has its own time from when it was submitted.
+    // On a silent connection each deadline counts from its submission.
     assert_eq!(pipeline.expire(at(17), unaware, at(0), woken), 1);
     assert_eq!(collect(&mut pipeline, first).unwrap(), Err(ReplyFailure::Timeout));
     assert_eq!(pipeline.next_timeout(unaware, at(0)), Some(at(18)));
-    // Its own time ends whatever moves.
+    // Its own deadline applies despite progress.
     assert_eq!(pipeline.expire(at(108), unaware, at(107), woken), 2);
     for ticket in [unhurried, second] {
         assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(ReplyFailure::Timeout));
@@ -215,7 +217,7 @@ fn who_is_in_a_hurry_waits_for_no_longer_than_silence_lasts() {
 }
 
 #[test]
-fn a_caller_is_told_once_that_its_reply_is_late() {
+fn a_caller_is_notified_once_that_its_reply_is_late() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
     let woken = &mut Vec::new();
@@ -242,7 +244,7 @@ fn a_caller_is_told_once_that_its_reply_is_late() {
 }
 
 #[test]
-fn the_end_fails_every_waiter() {
+fn the_end_of_the_connection_fails_every_caller() {
     let mut pipeline = Pipeline::new(WINDOW);
     let [answered, waiting, abandoned] = [(); 3].map(|()| submit(&mut pipeline).unwrap());
     pipeline.accept(value(0)).unwrap();
@@ -253,7 +255,7 @@ fn the_end_fails_every_waiter() {
     assert_eq!((pipeline.queued(), pipeline.waiting()), (0, 0));
 }
 
-/// What can happen to a pipeline. Indices choose among the tickets that are out.
+/// An event of a pipeline. Indices choose among the open tickets.
 #[derive(Clone, Debug)]
 enum PipelineEvent {
     Submit {
@@ -263,7 +265,7 @@ enum PipelineEvent {
     Collect(prop::sample::Index),
     Answer,
     Push,
-    /// A look at the time.
+    /// A check of the deadlines.
     Ring,
     End,
 }
@@ -280,7 +282,7 @@ fn event() -> impl Strategy<Value = PipelineEvent> {
     ]
 }
 
-/// The same, naively: commands have numbers, and a reply carries the number of its command.
+/// A naive model: commands have numbers, and a reply carries the number of its command.
 #[derive(Default)]
 struct PipelineModel {
     /// Number, bytes, time.

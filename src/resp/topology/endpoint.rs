@@ -1,4 +1,4 @@
-//! Where one of several servers listens, as other servers name it.
+//! The endpoint of a server, as other servers name it.
 
 use std::fmt;
 
@@ -7,17 +7,18 @@ use crate::resp::Reply;
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    /// A name or an address, an IPv6 address without brackets. Never empty.
+    /// A name or an IP address, IPv6 without brackets. Never empty.
     pub host: String,
     /// Never zero.
     pub port: u16,
 }
 
-/// The longest name that DNS has.
+/// The longest name in DNS.
 const HOST_BYTES_MAX: usize = 255;
 
 impl Endpoint {
-    /// A host and a port, if that is what these are. What goes to the log and to a resolver has to be printable.
+    /// Parses a host and a port. The host goes to the log and to the resolver, so it must be
+    /// printable.
     pub fn new(host: &[u8], port: u64) -> Option<Self> {
         let plain = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.iter().all(u8::is_ascii_graphic);
         let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
@@ -25,7 +26,7 @@ impl Endpoint {
         Some(Self { host: host.to_owned(), port })
     }
 
-    /// `host:port`, the port behind the last colon, as an IPv6 address has several.
+    /// Splits `host:port` at the last colon, since an IPv6 address has several.
     pub(super) fn parse(text: &[u8]) -> Option<(&[u8], u64)> {
         let colon = text.iter().rposition(|byte| *byte == b':')?;
         let (host, port) = (text.get(..colon)?, text.get(colon + 1..)?);
@@ -40,18 +41,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A whole number in decimal digits and nothing else.
+/// Parses a number of decimal digits only.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
-/// Text, of either kind of string.
+/// Returns the text of either kind of string.
 pub(super) fn text(reply: &Reply) -> Option<&[u8]> {
     if let Reply::Bulk(text) | Reply::Simple(text) = reply { Some(text) } else { None }
 }
 
-/// A number, also as text.
+/// Returns a number, also from text.
 pub(super) fn whole(reply: &Reply) -> Option<u64> {
     if let Reply::Integer(number) = reply { u64::try_from(*number).ok() } else { number(text(reply)?) }
 }

@@ -1,7 +1,7 @@
-//! Which shard has a slot.
+//! The map from hash slots to shards.
 //!
-//! A table of all slots: to find a key's server is one look-up, and a single slot can be moved without asking for the
-//! whole map again.
+//! A table of all slots: one lookup finds a key's server, and a single slot can be reassigned
+//! without reading the whole map again.
 
 use super::TopologyError;
 use super::endpoint::Endpoint;
@@ -13,9 +13,9 @@ use crate::limits::REDIS_NODES_MAX;
 #[derive(Clone, Debug)]
 pub struct SlotMap {
     shards: Vec<ClusterShard>,
-    /// For each slot the place of its shard; [`UNASSIGNED`] where none has it.
+    /// The index of each slot's shard; [`UNASSIGNED`] for none.
     owners: Box<[u16]>,
-    /// For each shard, how many slots it has: that is asked for twice a second.
+    /// The number of slots of each shard, which is read twice a second.
     counts: Vec<usize>,
 }
 
@@ -24,13 +24,14 @@ const UNASSIGNED: u16 = u16::MAX;
 const _: () = assert!(REDIS_NODES_MAX < UNASSIGNED as usize);
 
 impl SlotMap {
-    /// Of what a server has told, in the order of the masters' places. A slot that two shards claim is the last one's.
+    /// Creates a map, its shards ordered by their masters' endpoints. If two shards claim a slot,
+    /// the last one gets it.
     pub fn new(mut shards: Vec<ClusterShard>) -> Result<Self, TopologyError> {
         let servers: usize = shards.iter().map(|shard| 1 + shard.replicas.len()).sum();
         if servers > REDIS_NODES_MAX {
             return Err(TopologyError::TooManyServers);
         }
-        // In one order, whoever told it: so that the same map is equal.
+        // One order for all servers' replies, so that equal maps compare equal.
         shards.sort_by(|one, other| one.master.cmp(&other.master));
         for shard in &mut shards {
             shard.slots.sort_by_key(|range| *range.start());
@@ -52,35 +53,35 @@ impl SlotMap {
             }
         }
         let map = Self { shards, owners, counts };
-        // A server that was taken out of its cluster knows of nobody who has anything.
-        if map.covered() == 0 { Err(TopologyError::Nobody) } else { Ok(map) }
+        // A server that was removed from its cluster returns a map without slots.
+        if map.covered() == 0 { Err(TopologyError::NoServer) } else { Ok(map) }
     }
 
-    /// The shards, each in its place. What their `slots` say is what was told, before anything moved.
+    /// Returns the shards. Their `slots` are those of the reply, before any reassignment.
     pub fn shards(&self) -> &[ClusterShard] {
         &self.shards
     }
 
-    /// The place of the shard that has a slot, if one has it.
+    /// Returns the index of the shard that owns a slot.
     pub fn owner(&self, slot: HashSlot) -> Option<usize> {
         self.owners.get(slot.index()).filter(|owner| **owner != UNASSIGNED).map(|owner| usize::from(*owner))
     }
 
-    /// The place of the shard whose master is there.
+    /// Returns the index of the shard with this master.
     pub fn mastered_by(&self, master: &Endpoint) -> Option<usize> {
         self.shards.iter().position(|shard| shard.master == *master)
     }
 
-    /// A key that belongs to the shard in this place, if it has any slot.
+    /// Returns a key that belongs to this shard, if it has a slot.
     pub fn key_of(&self, place: usize) -> Option<Vec<u8>> {
         self.counts.get(place).filter(|count| **count > 0)?;
         let place = u16::try_from(place).ok()?;
-        // So many names leave one slot of all out about once in 10^7 times.
+        // This many names miss one given slot about once in 10^7 times.
         let mut names = (0..16 * HashSlot::COUNT).map(|number| number.to_string().into_bytes());
         names.find(|name| self.owners.get(HashSlot::of(name).index()) == Some(&place))
     }
 
-    /// A slot has moved to the shard in this place.
+    /// Reassigns a slot to a shard.
     pub fn assign(&mut self, slot: HashSlot, place: usize) {
         let Some(owner) = self.owners.get_mut(slot.index()) else { return };
         let (Some(count), Ok(place)) = (self.counts.get_mut(place), u16::try_from(place)) else { return };
@@ -91,7 +92,7 @@ impl SlotMap {
         }
     }
 
-    /// How many slots have a server.
+    /// Returns the number of assigned slots.
     pub fn covered(&self) -> usize {
         self.counts.iter().sum()
     }
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_have_their_shard_or_nobody() {
+    fn slots_have_their_shard_or_none() {
         let map =
             SlotMap::new(vec![shard(1, &[(0, 99), (200, 200)], 1), shard(2, &[(100, 198)], 0)]).unwrap();
         for (number, owner) in [
@@ -161,18 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_too_many() {
-        assert_eq!(SlotMap::new(vec![]).unwrap_err(), TopologyError::Nobody);
-        assert_eq!(SlotMap::new(vec![shard(1, &[], 0)]).unwrap_err(), TopologyError::Nobody);
+    fn maps_without_slots_or_with_too_many_servers_are_refused() {
+        assert_eq!(SlotMap::new(vec![]).unwrap_err(), TopologyError::NoServer);
+        assert_eq!(SlotMap::new(vec![shard(1, &[], 0)]).unwrap_err(), TopologyError::NoServer);
         let crowd = || shard(1, &[(0, 1)], REDIS_NODES_MAX - 1);
         assert!(SlotMap::new(vec![crowd()]).is_ok());
         assert_eq!(SlotMap::new(vec![crowd(), shard(2, &[], 0)]).unwrap_err(), TopologyError::TooManyServers);
     }
 
     proptest! {
-        /// Held against a search through the ranges.
+        /// Compared with a search through the ranges.
         #[test]
-        fn the_table_says_what_the_ranges_say(
+        fn the_table_agrees_with_the_ranges(
             ranges in prop::collection::vec((0..5_u16, 0..16_384_u64, 0..3_000_u64), 1..20),
             asked in 0..16_384_u64,
         ) {

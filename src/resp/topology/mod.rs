@@ -1,14 +1,14 @@
-//! Which server a command is for: what clusters and sentinels say of themselves, read and held.
+//! The topology of clusters and sentinels, parsed from their replies.
 //!
 //! ```text
-//! key ─► HashSlot ─► SlotMap ─► ClusterShard            a cluster's key, and the servers that have it      (slot, map)
-//! CLUSTER SHARDS, CLUSTER SLOTS ─► Shards    what the map is made of                            (shards, slots)
-//! MOVED, ASK ─► Redirect                     a server that knows better                         (redirect)
-//! SENTINEL, ROLE, +switch-master             who the master is                                  (sentinel)
+//! key ─► HashSlot ─► SlotMap ─► ClusterShard    a key's servers in a cluster   (slot, map)
+//! CLUSTER SHARDS, CLUSTER SLOTS ─► shards       the source of the map          (shards, slots)
+//! MOVED, ASK ─► Redirect                        a redirection                  (redirect)
+//! SENTINEL, ROLE, +switch-master                the master's address           (sentinel)
 //! ```
 //!
-//! All of this comes from the network and decides where data goes, so each reading ends in a value that is whole or in
-//! [`TopologyError`].
+//! All of this comes from the network and decides where data goes, so each parser returns a
+//! complete value or a [`TopologyError`].
 
 mod endpoint;
 mod map;
@@ -26,16 +26,16 @@ pub use shards::{ClusterShard, Encryption, shards};
 pub use slot::HashSlot;
 pub use slots::slots;
 
-/// Why what a server says of its cluster is of no use.
+/// A reply about the topology that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
-    /// Not of the form that the command has.
-    #[error("the reply has another form than is documented")]
+    /// The reply does not have the documented form.
+    #[error("the reply does not have the documented form")]
     Form,
-    /// No server that could be asked for anything.
+    /// The reply names no usable server.
     #[error("the reply names no server")]
-    Nobody,
-    /// More servers than we keep connections to.
+    NoServer,
+    /// The reply names more servers than the limit.
     #[error("the cluster has more than {} servers", crate::limits::REDIS_NODES_MAX)]
     TooManyServers,
 }

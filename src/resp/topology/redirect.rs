@@ -1,4 +1,4 @@
-//! A server says that another one has the key: `MOVED 3999 127.0.0.1:6381`, `ASK 3999 127.0.0.1:6381`.
+//! Redirections: `MOVED 3999 127.0.0.1:6381`, `ASK 3999 127.0.0.1:6381`.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redirection-and-resharding>
 
 use super::endpoint::{Endpoint, number};
@@ -7,29 +7,29 @@ use crate::labels;
 use crate::resp::{ErrorKind, ErrorReply};
 
 labels! {
-    /// For how long the other server has it.
+    /// The duration of a redirection.
     pub enum RedirectKind {
         /// From now on: `MOVED`.
         Moved => "moved",
-        /// This time, because the slot is on its way there: `ASK`.
+        /// For this command, since the slot is migrating: `ASK`.
         Ask => "ask",
     }
 }
 
-/// Where to send a command instead.
+/// A redirection to another server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// For how long.
+    /// Permanent, or for one command.
     pub way: RedirectKind,
-    /// Of which slot.
+    /// The slot.
     pub slot: HashSlot,
-    /// Where.
+    /// The other server.
     pub to: Endpoint,
 }
 
 impl Redirect {
-    /// What an error reply of the server `from` says, if it is a redirection. A server that does not know the
-    /// other's host leaves it out, and means its own.
+    /// Parses an error reply of the server `from`, if it is a redirection. An empty host means the
+    /// host of `from`.
     pub fn parse(error: &ErrorReply, from: &Endpoint) -> Option<Self> {
         let ways = [(ErrorKind::Moved, RedirectKind::Moved), (ErrorKind::Ask, RedirectKind::Ask)];
         let (_, way) = ways.into_iter().find(|(kind, _)| *kind == error.kind)?;
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn where_to() {
+    fn redirections_are_parsed() {
         for (text, way, slot, to) in [
             ("MOVED 3999 127.0.0.1:6381", RedirectKind::Moved, 3999, "127.0.0.1:6381"),
             ("ASK 0 127.0.0.1:6381", RedirectKind::Ask, 0, "127.0.0.1:6381"),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn nowhere() {
+    fn other_errors_are_no_redirections() {
         for text in [
             "",
             "MOVED",

@@ -1,4 +1,4 @@
-//! Who the master is: what sentinels say, and what a server says of itself.
+//! The master's address, from sentinels and from the server itself.
 //! <https://redis.io/docs/latest/develop/reference/sentinel-clients/>
 
 use super::TopologyError;
@@ -6,11 +6,11 @@ use super::endpoint::{Endpoint, number, text, whole};
 use crate::labels;
 use crate::resp::Reply;
 
-/// The reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`: a host and a port, or nothing for a name that this sentinel does
-/// not watch.
+/// Parses the reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`: a host and a port, or nil for an unknown
+/// name.
 pub fn master_address(reply: &Reply) -> Result<Endpoint, TopologyError> {
     if *reply == Reply::Nil {
-        return Err(TopologyError::Nobody);
+        return Err(TopologyError::NoServer);
     }
     let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
     let [host, port] = &parts[..] else { return Err(TopologyError::Form) };
@@ -19,18 +19,18 @@ pub fn master_address(reply: &Reply) -> Result<Endpoint, TopologyError> {
 }
 
 labels! {
-    /// What a server takes itself for.
+    /// The role of a server.
     pub enum ServerRole {
-        /// It writes.
+        /// Accepts writes.
         Master => "master",
-        /// It has what its master had.
+        /// Follows a master.
         Replica => "replica",
-        /// It holds no data.
+        /// Holds no data.
         Sentinel => "sentinel",
     }
 }
 
-/// The reply to `ROLE`, of which the first word counts.
+/// Parses the reply to `ROLE`, by its first word.
 pub fn role(reply: &Reply) -> Result<ServerRole, TopologyError> {
     let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
     match parts.first().and_then(text) {
@@ -41,7 +41,7 @@ pub fn role(reply: &Reply) -> Result<ServerRole, TopologyError> {
     }
 }
 
-/// How many replicas a master has, as it says itself: the third part of its reply to `ROLE`.
+/// Returns the number of a master's replicas: the third part of its reply to `ROLE`.
 pub fn replicas(reply: &Reply) -> Result<usize, TopologyError> {
     let Reply::Array(parts) = reply else { return Err(TopologyError::Form) };
     if let Some(Reply::Array(replicas)) = parts.get(2) {
@@ -51,17 +51,17 @@ pub fn replicas(reply: &Reply) -> Result<usize, TopologyError> {
     }
 }
 
-/// A message of a sentinel's channel `+switch-master`: another server is the master now.
+/// A message on the channel `+switch-master`: another server is the master now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterSwitch {
-    /// The name under which the sentinels watch it.
+    /// The master's name at the sentinels.
     pub name: String,
-    /// Where the new one is.
+    /// The new master.
     pub to: Endpoint,
 }
 
-/// What came over a subscription, if it is such a message: `message +switch-master "name host port host port"`, the old
-/// place before the new.
+/// Parses a pub/sub message, if it is one: `message +switch-master "name host port host port"`, the
+/// old address before the new.
 pub fn switch(message: &[Reply]) -> Option<MasterSwitch> {
     let [kind, channel, payload] = message else { return None };
     if text(kind)? != b"message" || text(channel)? != b"+switch-master" {
@@ -85,7 +85,7 @@ mod tests {
     fn addresses_of_masters() {
         let reply = Reply::Array(vec![bulk("10.0.0.1"), bulk("6379")]);
         assert_eq!(master_address(&reply).map(|to| to.to_string()), Ok("10.0.0.1:6379".to_owned()));
-        assert_eq!(master_address(&Reply::Nil), Err(TopologyError::Nobody));
+        assert_eq!(master_address(&Reply::Nil), Err(TopologyError::NoServer));
         for reply in [
             Reply::Array(vec![]),
             Reply::Array(vec![bulk("10.0.0.1")]),

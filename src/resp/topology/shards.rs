@@ -1,11 +1,11 @@
-//! The reply to `CLUSTER SHARDS`: for each shard its slots and its servers. Since Redis 7.
+//! The reply to `CLUSTER SHARDS`, since Redis 7: the slots and servers of each shard.
 //! <https://redis.io/docs/latest/commands/cluster-shards/>
 //!
 //! ```text
 //! [{slots: [0, 5460, ..], nodes: [{port: 7000, endpoint: "10.0.0.1", role: "master", health: "online", ..}, ..]}, ..]
 //! ```
 //!
-//! In RESP2 each map is an array of names and values in turn.
+//! In RESP2 each map is an array of alternating names and values.
 
 use std::ops::RangeInclusive;
 
@@ -14,28 +14,28 @@ use super::endpoint::{Endpoint, text, whole};
 use super::slot::HashSlot;
 use crate::resp::Reply;
 
-/// Some slots, and the servers that have them.
+/// Some hash slots, and the servers that have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterShard {
-    /// Which slots, in no particular order.
+    /// The slots, in no particular order.
     pub slots: Vec<RangeInclusive<HashSlot>>,
-    /// Who writes.
+    /// The master.
     pub master: Endpoint,
-    /// Who has what the master had, and is well.
+    /// The healthy replicas.
     pub replicas: Vec<Endpoint>,
 }
 
-/// Whether the servers are spoken to in TLS: they have a port for each way.
+/// The port of each server to use: plain or TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {
-    /// Not.
+    /// Plain TCP.
     Plain,
-    /// In TLS.
+    /// TLS.
     Tls,
 }
 
-/// Reads the reply of the server `asked`. A shard that no master is known of is left out: its slots have nobody. One
-/// that is there and waits for its first slots is not, because a key may be asked of it before.
+/// Parses the reply of the server `asked`. A shard without a master is left out: its slots are
+/// unassigned. A master without slots is kept, because a slot may be migrating to it.
 pub fn shards(
     reply: &Reply,
     asked: &Endpoint,
@@ -51,7 +51,7 @@ pub fn shards(
         let slots = ranges(slots)?;
         let nodes: Vec<_> =
             nodes.iter().filter_map(|node| ShardNode::read(node, asked, encryption)).collect();
-        // After a fail-over the old master stands there as another master, which has failed.
+        // After a fail-over the old master is listed as a second, failed one.
         let masters = || nodes.iter().filter(|node| node.role == Some(b"master"));
         let Some(master) = masters().find(|node| node.is_online).or_else(|| masters().next()) else {
             continue;
@@ -73,7 +73,7 @@ struct ShardNode<'a> {
 }
 
 impl<'a> ShardNode<'a> {
-    /// `None` for a node that cannot be reached in this way, or says nothing of where it is.
+    /// `None` for a node without a port of this kind, or without a host.
     fn read(node: &'a Reply, asked: &Endpoint, encryption: Encryption) -> Option<Self> {
         let port = match encryption {
             Encryption::Plain => b"port".as_slice(),
@@ -81,9 +81,9 @@ impl<'a> ShardNode<'a> {
         };
         let word = |name| field(node, name).and_then(text);
         let host = match word(b"endpoint") {
-            // Where it does not know, it means the way that we came.
+            // An unknown host means the host of the connection.
             None | Some(b"") => asked.host.as_bytes(),
-            // It should have a name, and has none.
+            // The host's name is configured to be used, and missing.
             Some(b"?") => word(b"ip").filter(|ip| !ip.is_empty())?,
             Some(host) => host,
         };
@@ -101,13 +101,13 @@ fn ranges(bounds: &[Reply]) -> Result<Vec<RangeInclusive<HashSlot>>, TopologyErr
     pairs.iter().map(|[first, last]| range(first, last).ok_or(TopologyError::Form)).collect()
 }
 
-/// A range that has its end behind its beginning.
+/// Parses a range whose end is not before its start.
 pub(super) fn range(first: &Reply, last: &Reply) -> Option<RangeInclusive<HashSlot>> {
     let (first, last) = (HashSlot::new(whole(first)?)?, HashSlot::new(whole(last)?)?);
     (first <= last).then_some(first..=last)
 }
 
-/// The value of a name, in a map or in what RESP2 has for one.
+/// Returns a field of a map, or of its RESP2 array.
 fn field<'a>(map: &'a Reply, name: &[u8]) -> Option<&'a Reply> {
     let is_it = |key: &Reply| text(key) == Some(name);
     if let Reply::Map(pairs) = map {
@@ -125,7 +125,7 @@ mod tests {
         Reply::Bulk(text.to_owned().into())
     }
 
-    /// A map as RESP3 or as RESP2 has it.
+    /// A map in RESP3 or RESP2.
     type AsMap = fn(Vec<(Reply, Reply)>) -> Reply;
     const DIALECTS: [AsMap; 2] = [Reply::Map, |pairs| {
         Reply::Array(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
@@ -199,7 +199,7 @@ mod tests {
                         ),
                     ],
                 ),
-                // A master that waits for slots, and one that will not have any.
+                // A master that waits for slots, and a failed one.
                 shard(map, &[], vec![node(map, &[("port", "7003"), ("endpoint", "h"), ("role", "master")])]),
                 shard(
                     map,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_masters_the_one_that_is_well() {
+    fn the_healthy_one_of_two_masters_is_used() {
         let map = DIALECTS[0];
         let old = node(map, &[("port", "1"), ("endpoint", "h"), ("role", "master"), ("health", "fail")]);
         let new = node(map, &[("port", "2"), ("endpoint", "h"), ("role", "master"), ("health", "online")]);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_not_said_and_ports_of_their_own() {
+    fn unknown_hosts_and_separate_tls_ports() {
         let map = DIALECTS[0];
         for (fields, plain, tls) in [
             (&[("endpoint", "nil"), ("port", "1"), ("tls-port", "2")][..], Some("asked:1"), Some("asked:2")),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_reply() {
+    fn invalid_replies_are_refused() {
         let map = DIALECTS[0];
         for reply in [
             Reply::Nil,

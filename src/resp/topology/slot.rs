@@ -1,25 +1,25 @@
-//! The slot of a key: CRC16 of its hash tag, or of all of it, modulo 16384.
+//! The hash slot of a key: CRC16 of its hash tag, or of the whole key, modulo 16384.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
-/// One of the parts that a cluster's keys are divided into. Always below [`HashSlot::COUNT`].
+/// A hash slot. Always below [`HashSlot::COUNT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashSlot(u16);
 
 impl HashSlot {
-    /// How many there are.
+    /// The number of hash slots.
     pub const COUNT: usize = 16_384;
 
-    /// Where a key belongs.
+    /// Returns the slot of a key.
     pub fn of(key: &[u8]) -> Self {
         Self(crc16(tag(key)) & Self::MASK)
     }
 
-    /// A number that a server gave, if there is such a slot.
+    /// Parses a number from a server, if there is such a slot.
     pub fn new(number: u64) -> Option<Self> {
         u16::try_from(number).ok().filter(|number| *number <= Self::MASK).map(Self)
     }
 
-    /// Its place in a table of all slots.
+    /// Returns the index in a table of all slots.
     pub fn index(self) -> usize {
         self.0.into()
     }
@@ -30,8 +30,8 @@ impl HashSlot {
 
 const _: () = assert!(HashSlot::MASK as usize + 1 == HashSlot::COUNT);
 
-/// What stands between the first `{` and the first `}` after it, unless that is nothing: keys with one tag are in one
-/// slot.
+/// Returns the text between the first `{` and the next `}`, unless it is empty, or the whole key:
+/// keys with one tag share a slot.
 fn tag(key: &[u8]) -> &[u8] {
     let inside = || {
         let open = key.iter().position(|byte| *byte == b'{')?;
@@ -42,7 +42,7 @@ fn tag(key: &[u8]) -> &[u8] {
     inside().unwrap_or(key)
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, from zero, nothing reflected.
+/// CRC-16/XMODEM: polynomial 0x1021, initial value zero, not reflected.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         let [high, _] = crc.to_be_bytes();
@@ -51,7 +51,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// What each byte in front does to the rest.
+/// The CRC of each byte.
 const TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut rest: &mut [u16] = &mut table;
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_and_no_more() {
+    fn slot_numbers_are_bounded() {
         assert_eq!(HashSlot::new(16_383).map(HashSlot::index), Some(16_383));
         assert_eq!((HashSlot::new(16_384), HashSlot::new(u64::MAX)), (None, None));
     }
 
-    /// As the specification has it, bit by bit.
+    /// Bit by bit, as in the specification.
     fn crc16_by_bits(bytes: &[u8]) -> u16 {
         bytes.iter().fold(0, |crc: u16, byte| {
             (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
@@ -130,7 +130,7 @@ mod tests {
         }
 
         #[test]
-        fn without_a_tag_all_of_it_counts(key in "[^{]{0,16}") {
+        fn without_a_tag_the_whole_key_counts(key in "[^{]{0,16}") {
             prop_assert_eq!(HashSlot::of(key.as_bytes()).index(), usize::from(crc16_by_bits(key.as_bytes())) % HashSlot::COUNT);
         }
     }

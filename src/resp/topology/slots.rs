@@ -1,18 +1,19 @@
-//! The reply to `CLUSTER SLOTS`: for each range of slots its servers, the master first. Before Redis 7.
-//! <https://redis.io/docs/latest/commands/cluster-slots/>
+//! The reply to `CLUSTER SLOTS`, before Redis 7: the servers of each range of slots, the master
+//! first. <https://redis.io/docs/latest/commands/cluster-slots/>
 //!
 //! ```text
 //! [[0, 5460, ["10.0.0.1", 7000, id, ..], ["10.0.0.1", 7003, id, ..]], ..]
 //! ```
 //!
-//! Ports are those of the way that it was asked over, plain or TLS.
+//! Ports are plain or TLS, like the connection itself.
 
 use super::TopologyError;
 use super::endpoint::{Endpoint, text, whole};
 use super::shards::{ClusterShard, range};
 use crate::resp::Reply;
 
-/// Reads the reply of the server `asked`. Ranges of one master are one shard; a range without a master is left out.
+/// Parses the reply of the server `asked`. Ranges of one master form one shard; a range without a
+/// master is left out.
 pub fn slots(reply: &Reply, asked: &Endpoint) -> Result<Vec<ClusterShard>, TopologyError> {
     let Reply::Array(listed) = reply else { return Err(TopologyError::Form) };
     let mut shards: Vec<ClusterShard> = Vec::new();
@@ -36,9 +37,9 @@ fn endpoint(server: &Reply, asked: &Endpoint) -> Option<Endpoint> {
     let [host, port, ..] = &parts[..] else { return None };
     let host = if *host == Reply::Nil { b"" } else { text(host)? };
     let host = match host {
-        // Where it does not know, it means the way that we came.
+        // An unknown host means the host of the connection.
         b"" => asked.host.as_bytes(),
-        // It should have a name, and has none.
+        // The host's name is configured to be used, and missing.
         b"?" => return None,
         host => host,
     };
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_not_said() {
+    fn unknown_hosts() {
         for (host, master) in [("nil", Some("asked:7")), ("", Some("asked:7")), ("?", None), ("a b", None)] {
             let expected: Vec<_> = master.map(|master| (1, master.to_owned(), 0)).into_iter().collect();
             assert_eq!(read(vec![entry(0, 1, &[server(host, 7)])]), Ok(expected), "{host}");
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_reply() {
+    fn invalid_replies_are_refused() {
         for reply in [Reply::Nil, Reply::Array(vec![]), entry(1, 0, &[]), entry(0, 16_384, &[])] {
             assert_eq!(read(vec![reply.clone()]), Err(TopologyError::Form), "{reply:?}");
         }
