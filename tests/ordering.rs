@@ -1,7 +1,7 @@
 //! Where the order of atomics matters, tried by loom in every interleaving and with every value that a load may give.
 //!
 //! What follows from one load, or is said under a lock, is not here: the counters of metrics, a drain's beginning
-//! (`server/drain.rs`), the cards of connections (`redis/health/stats_board.rs`), which are numbers beside each other and no more. Each model
+//! (`server/drain.rs`), the statistics of connections (`redis/health/stats_board.rs`), which are numbers beside each other and no more. Each model
 //! is the steps of a file in their order, without what they carry; whoever changes an order there changes it here.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

@@ -164,14 +164,6 @@ impl Client {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }
 
-    /// Removes a key, if it exists.
-    ///
-    /// After an error other than `NotConnected`, `Full` and `Server` the removal may have happened,
-    /// or may still happen.
-    pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
-        self.command(&Command::Unlink { key }).await.map(drop)
-    }
-
     /// Sends a `PING`.
     pub async fn ping(&self) -> Result<(), CommandError> {
         self.command(&Command::Ping).await.map(drop)

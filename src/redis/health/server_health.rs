@@ -165,11 +165,6 @@ impl ServerHealth {
         self.board.unreachable(&self.server, why)
     }
 
-    /// Returns the statistics of every connection of the process.
-    pub(in crate::redis) fn board(&self) -> &StatsBoard {
-        &self.board
-    }
-
     /// Writes the server's state into the statistics of a connection.
     pub(in crate::redis) fn publish(&self, stats: &StatsWriter) {
         stats.set_server(self.breaker.borrow().state(), self.deadlines.get().silence);

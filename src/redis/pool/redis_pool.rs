@@ -18,7 +18,7 @@ use super::supervisor::SlotSupervisor;
 use super::tracking_supervisor::TrackingSupervisor;
 use crate::redis::connection::{Dialer, PendingReply, TlsSource};
 use crate::redis::error::CommandError;
-use crate::redis::health::{ConnectionState, LateReporting, PoolMetrics, ServerHealth};
+use crate::redis::health::{LateReporting, PoolMetrics, ServerHealth};
 use crate::redis::options::Options;
 use crate::redis::submission::{QueueDepth, Submission};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
@@ -110,28 +110,9 @@ impl RedisPool {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }
 
-    /// Removes a key, if it exists.
-    ///
-    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the removal may
-    /// have happened, or may still happen.
-    pub async fn delete(&self, key: &[u8]) -> Result<(), CommandError> {
-        self.command(&Command::Unlink { key }).await.map(drop)
-    }
-
-    /// Sends a `PING`.
-    pub async fn ping(&self) -> Result<(), CommandError> {
-        self.command(&Command::Ping).await.map(drop)
-    }
-
     /// Returns whether any connection is up.
     pub fn is_connected(&self) -> bool {
         self.0.health.is_up()
-    }
-
-    /// Returns the statistics of every Redis connection of the process, as its worker last wrote
-    /// them.
-    pub fn snapshot(&self) -> Vec<ConnectionState> {
-        self.0.health.board().snapshot(instant())
     }
 
     /// Refuses new commands, waits for the callers of the pending ones (at most the command

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::redis::connection::{Dialer, RedisSocket};
 use crate::redis::health::PoolMetrics;
-use crate::redis::{Address, Options, RedisPool};
+use crate::redis::{Address, Options, RedisPool, StatsBoard};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
@@ -88,6 +88,7 @@ struct ModelInner {
     dials: RefCell<Vec<Instant>>,
     commands: RefCell<HashMap<String, usize>>,
     connections: Cell<usize>,
+    board: StatsBoard,
 }
 
 impl RedisModel {
@@ -102,6 +103,7 @@ impl RedisModel {
             dials: RefCell::default(),
             commands: RefCell::default(),
             connections: Cell::new(0),
+            board: StatsBoard::new(instant()),
         }))
     }
 
@@ -111,6 +113,7 @@ impl RedisModel {
             connections,
             command_timeout: TIMEOUT,
             hedge_share,
+            board: self.board(),
             ..Options::at(Address::Unix("model".into()))
         };
         let registry = Registry::new();
@@ -121,6 +124,11 @@ impl RedisModel {
             sleep(Duration::from_millis(1)).await;
         }
         (pool, registry)
+    }
+
+    /// Returns the statistics of its pools.
+    pub(super) fn board(&self) -> StatsBoard {
+        self.0.board.clone()
     }
 
     pub(super) fn set(&self, change: impl FnOnce(&mut ServerBehaviour)) {

@@ -300,7 +300,7 @@ fn a_snapshot_shows_each_connection() {
         model.set(|behaviour| behaviour.stalled = true);
         let callers = crowd(&pool, 3);
         sleep(Duration::from_millis(3)).await;
-        let states = pool.snapshot();
+        let states = model.board().snapshot(instant());
         assert_eq!(
             states.iter().map(|state| state.lane).collect::<Vec<_>>(),
             [Lane::Reads, Lane::Reads, Lane::Reads, Lane::Reads, Lane::Bulk]
@@ -322,7 +322,11 @@ fn a_snapshot_shows_each_connection() {
         }
         sleep(Duration::from_secs(2)).await;
         assert!(
-            pool.snapshot().iter().all(|state| state.reconnects == 1 && state.status == ConnectionStatus::Up)
+            model
+                .board()
+                .snapshot(instant())
+                .iter()
+                .all(|state| state.reconnects == 1 && state.status == ConnectionStatus::Up)
         );
         drop(pool);
     });

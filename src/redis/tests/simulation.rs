@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::model::{RedisModel, ServerBehaviour, TICK, TIMEOUT, on_paused_clock};
 use crate::limits::REDIS_BACKOFF_MIN;
-use crate::redis::{CommandError, RedisPool};
+use crate::redis::{Command, CommandError, RedisPool};
 use crate::time::instant;
 
 /// Seeds in a test run.
@@ -186,7 +186,7 @@ async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enoug
                 let _ = pool.set(key.as_bytes(), value.into(), Duration::from_secs(60)).await;
             }
             8 => {
-                let _ = pool.delete(key.as_bytes()).await;
+                let _ = pool.command(&Command::Unlink { key: key.as_bytes() }).await;
             }
             _ => {
                 let patience = Duration::from_millis(rng.u64(..4));
