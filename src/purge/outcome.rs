@@ -101,7 +101,7 @@ mod tests {
             (
                 Err(PurgeFailed::Redis(CommandError::Closed)),
                 503,
-                r#""title":"Service CommandError","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
             ),
         ] {
             assert_eq!(Outcome::of(&said).status().as_u16(), status);

@@ -104,7 +104,7 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
     let (second, _peer) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(EMPTY));
     read(second).await.unwrap();
     assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"fresh\"}"), 2);
-    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"again\"}"), 0);
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"retried\"}"), 0);
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -216,7 +216,7 @@ async fn a_request_is_sent_again_once() {
         };
         let (second, _peer) = tokio::join!(send(&client, request(method, "/again")), again);
         read(second).await.unwrap();
-        assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"again\"}"), 1);
+        assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"retried\"}"), 1);
     }
 }
 
@@ -243,7 +243,7 @@ async fn what_may_have_been_done_is_not_done_again() {
     on_a_closing_connection(&origin, &client, Method::PATCH, "").await;
     // One byte of an answer is an answer.
     on_a_closing_connection(&origin, &client, Method::GET, "H").await;
-    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"again\"}"), 0);
+    assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"retried\"}"), 0);
 }
 
 #[tokio::test(flavor = "local")]
