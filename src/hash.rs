@@ -1,19 +1,20 @@
-//! How the tables of what is under way find their keys.
+//! The hash function of the tables of fetches and keys.
 //!
-//! Every request to the origin looks into them a few times, by keys that are digests already. So a hash that must not be
-//! guessed is enough here, where the library's own must withstand whatever is put into it: each word is multiplied into a
-//! seed that only this process knows.
+//! Every request to the origin looks into these tables a few times, and their keys are digests
+//! already. So an unpredictable hash is enough here, and the library's hash, which withstands
+//! chosen keys, is dearer than needed. Each word is multiplied into a seed that only this process
+//! knows.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// An odd number without a pattern: the golden ratio's fraction, in 64 bits.
+/// The fraction of the golden ratio in 64 bits: an odd number without a pattern.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The seed of one table.
 #[derive(Clone, Debug)]
 pub struct Seeded(u64);
 
-/// What was hashed so far.
+/// The state of a hash.
 #[derive(Debug)]
 pub struct Mixed(u64);
 
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_differ_in_one_bit_lie_apart() {
+    fn keys_that_differ_in_one_bit_spread_over_the_table() {
         let seed = Seeded::default();
         let all: Vec<[u8; 32]> = (0..256)
             .map(|bit| {
@@ -67,7 +68,7 @@ mod tests {
             .collect();
         let hashes: HashSet<u64> = all.iter().map(|key| seed.hash_one(key)).collect();
         assert_eq!(hashes.len(), all.len());
-        // A table looks at the lower bits first, and at the upper ones to compare.
+        // A table selects by the lower bits, and compares by the upper ones.
         for shift in [0, 57] {
             let places: HashSet<u64> = hashes.iter().map(|hash| hash >> shift & 0x7f).collect();
             assert!(places.len() > 64, "{} of 128", places.len());

@@ -1,7 +1,8 @@
-//! Hop-by-hop fields: those that belong to one connection and must not be passed on (RFC 9110 §7.6.1).
+//! Hop-by-hop fields: fields of one connection that a proxy must not forward (RFC 9110 §7.6.1).
 //!
-//! `Connection` names further ones, and that list is the peer's to write: a list that names `content-length`, `host` or
-//! `authorization` would have us drop what the next parser needs (CVE-2022-45059). Such names are protected.
+//! `Connection` names further ones, and the peer writes that list. A list that names
+//! `content-length`, `host` or `authorization` would make the proxy drop fields that the next
+//! parser needs (CVE-2022-45059). Such names are protected.
 
 use http::HeaderMap;
 use http::header::{
@@ -9,11 +10,11 @@ use http::header::{
     HeaderName, SET_COOKIE, VARY,
 };
 
-/// Asks us to explain an answer, and carries the token for that; in an answer, the explanation. It is between a client
-/// and us, so it goes no further in either direction.
+/// The field that requests an explanation and carries its token, and in an answer the explanation.
+/// It concerns the client and CacheWarp only, so neither direction forwards it.
 pub const EXPLAIN: HeaderName = HeaderName::from_static("cachewarp-explain");
 
-/// Never dropped on the word of `Connection`: they frame the message, or decide whom it may be shown to.
+/// Fields that `Connection` cannot remove: they frame the message, or decide who may see it.
 static PROTECTED: [HeaderName; 9] = [
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -26,9 +27,9 @@ static PROTECTED: [HeaderName; 9] = [
     VARY,
 ];
 
-/// Removes the hop-by-hop fields of a head, those that its `Connection` names among them.
+/// Removes the hop-by-hop fields of a head, including those that its `Connection` names.
 pub fn strip(headers: &mut HeaderMap) {
-    // Most heads have none: a look at each name costs less than a search for all that there could be.
+    // Most heads have none: checking each name costs less than searching for every hop-by-hop name.
     if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return;
     }
@@ -43,7 +44,7 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// The fields that `Connection` makes hop-by-hop, less the protected ones.
+/// Returns the fields that `Connection` makes hop-by-hop, without the protected ones.
 pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     headers
         .get_all(CONNECTION)
@@ -53,8 +54,8 @@ pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderNa
         .filter(|name| !PROTECTED.contains(name))
 }
 
-/// Whether a field is hop-by-hop by its own name, in lower case. `trailer` and `te` are: trailers are dropped, so nothing may announce
-/// them.
+/// Returns whether a field, in lower case, is hop-by-hop by its own name. `trailer` and `te` are:
+/// the proxy drops trailers, so no field may announce them.
 pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_fields_go() {
+    fn hop_by_hop_fields_are_removed() {
         let all = [
             "connection",
             "te",
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_names_more_in_any_spelling() {
+    fn connection_names_further_fields_in_any_spelling() {
         assert_eq!(
             left(&[
                 ("connection", "X-A ,, close"),
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_name_framing_or_privacy() {
+    fn connection_cannot_remove_framing_or_privacy_fields() {
         for name in &PROTECTED {
             let name: &'static str = name.as_str().to_owned().leak();
             assert_eq!(left(&[("connection", name), (name, "1")]), [name]);

@@ -1,8 +1,9 @@
-//! A little JSON: objects written by hand, and read back to be shown.
+//! JSON objects written by hand, and a small reader for displaying them.
 //!
-//! What is written is ASCII without control characters, so it may stand in a header field, and each text in it has a
-//! bound. What is read is foreign: it is well-formed and not nested too deeply, or it is [`Malformed`]. Numbers are
-//! kept as they are written. Bodies are never read here; whether they are JSON is for `entry` to say.
+//! The writer emits ASCII without control characters, so that a header field can carry the text,
+//! and bounds each string. The reader accepts foreign text: it returns [`Malformed`] unless the
+//! text is well-formed and not nested too deeply. Numbers keep their spelling. This module never
+//! reads bodies; `entry` checks that they are JSON.
 
 use std::fmt::{Display, Write};
 use std::iter::Peekable;
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use crate::limits::JSON_DEPTH_MAX;
 
-/// What is put behind a text that was cut.
+/// The mark behind a text that was cut.
 const CUT: &str = "\\u2026";
 
 /// An object that is being written, member by member.
 pub struct Object<'a> {
     text: &'a mut String,
-    /// What stands before the next member.
+    /// The character before the next member.
     before: char,
 }
 
@@ -29,28 +30,28 @@ pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
 }
 
 impl Object<'_> {
-    /// A text. Of one that is longer than `bytes_max` in its escaped form, the beginning and `…`.
+    /// Adds a text. If its escaped form is longer than `bytes_max`, adds its beginning and `…`.
     pub fn text(&mut self, name: &str, value: &str, bytes_max: usize) {
         self.name(name, bytes_max);
         put_text(self.text, value, bytes_max);
     }
 
-    /// One of our own words.
+    /// Adds one of CacheWarp's own words.
     pub fn word(&mut self, name: &str, word: &'static str) {
         self.text(name, word, usize::MAX);
     }
 
-    /// Seconds, to the millisecond.
+    /// Adds seconds, with milliseconds.
     pub fn seconds(&mut self, name: &str, duration: Duration) {
         self.plain(name, format_args!("{}.{:03}", duration.as_secs(), duration.subsec_millis()));
     }
 
-    /// A whole number.
+    /// Adds a whole number.
     pub fn number(&mut self, name: &str, number: u64) {
         self.plain(name, number);
     }
 
-    /// A number with a part, to four digits behind the point; what is no number is nothing.
+    /// Adds a number with four decimal digits, or `null` if it is not finite.
     pub fn ratio(&mut self, name: &str, ratio: f64) {
         if ratio.is_finite() {
             self.plain(name, format_args!("{ratio:.4}"));
@@ -59,39 +60,39 @@ impl Object<'_> {
         }
     }
 
-    /// `true`.
+    /// Adds `true`.
     pub fn set(&mut self, name: &str) {
         self.plain(name, true);
     }
 
-    /// Nothing.
+    /// Adds `null`.
     pub fn null(&mut self, name: &str, bytes_max: usize) {
         self.name(name, bytes_max);
         self.text.push_str("null");
     }
 
-    /// An object.
+    /// Adds an object.
     pub fn object(&mut self, name: &str, bytes_max: usize, fill: impl FnOnce(&mut Object<'_>)) {
         self.name(name, bytes_max);
         put_object(self.text, fill);
     }
 
-    /// A list of our own words.
+    /// Adds a list of CacheWarp's own words.
     pub fn words(&mut self, name: &str, words: impl Iterator<Item = &'static str>) {
         self.list(name, words, |text, word| put_text(text, word, usize::MAX));
     }
 
-    /// A list of texts, each with the bound of [`Object::text`].
+    /// Adds a list of texts, each with the bound of [`Object::text`].
     pub fn texts<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>, bytes_max: usize) {
         self.list(name, texts, |text, item| put_text(text, item, bytes_max));
     }
 
-    /// A list of whole numbers.
+    /// Adds a list of whole numbers.
     pub fn numbers(&mut self, name: &str, numbers: impl Iterator<Item = u64>) {
         self.list(name, numbers, put);
     }
 
-    /// A list of objects.
+    /// Adds a list of objects.
     pub fn objects<T>(
         &mut self,
         name: &str,
@@ -135,11 +136,11 @@ fn put_object(text: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
     text.push('}');
 }
 
-/// The one escaper: between quotes, ASCII, no control character (RFC 8259 §7).
+/// Writes a quoted string as ASCII without control characters (RFC 8259 §7). The only escaper.
 fn put_text(text: &mut String, value: &str, bytes_max: usize) {
     text.push('"');
     let begin = text.len();
-    // Up to here, the mark of a cut has room behind it.
+    // Up to this length, the mark of a cut still fits.
     let mut room = begin;
     for letter in value.chars() {
         match letter {
@@ -165,16 +166,16 @@ fn put_text(text: &mut String, value: &str, bytes_max: usize) {
 }
 
 fn put(text: &mut String, value: impl Display) {
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     let _ = write!(text, "{value}");
 }
 
-/// What was read.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A text.
+    /// A string.
     Text(String),
-    /// A number, `true`, `false` or `null`, as it was written.
+    /// A number, `true`, `false` or `null`, in its original spelling.
     Plain(String),
     /// A list.
     List(Vec<Value>),
@@ -183,7 +184,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// A member of an object, by its name: the first, if there are several.
+    /// Returns a member of an object, by its name: the first, if there are several.
     pub fn member(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Object(members) => {
@@ -193,7 +194,7 @@ impl Value {
         }
     }
 
-    /// The members of an object; none of anything else.
+    /// Returns the members of an object; none of any other value.
     pub fn members(&self) -> &[(String, Self)] {
         match self {
             Self::Object(members) => members,
@@ -201,7 +202,7 @@ impl Value {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// Returns the items of a list; none of any other value.
     pub fn items(&self) -> &[Self] {
         match self {
             Self::List(items) => items,
@@ -209,7 +210,7 @@ impl Value {
         }
     }
 
-    /// A text.
+    /// Returns the text of a string.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -217,7 +218,7 @@ impl Value {
         }
     }
 
-    /// A number.
+    /// Returns the value of a number.
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Self::Plain(plain) => plain.parse().ok(),
@@ -226,12 +227,12 @@ impl Value {
     }
 }
 
-/// Not JSON, or nested too deeply.
+/// An error for text that is not JSON, or is nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed JSON")]
 pub struct Malformed;
 
-/// Reads one value, and nothing behind it.
+/// Reads one value, without anything behind it.
 pub fn read(text: &str) -> Result<Value, Malformed> {
     let mut reader = Reader(text.chars().peekable());
     let value = reader.value(0)?;
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_each_kind() {
+    fn an_object_with_every_kind_of_member() {
         let written = object(|object| {
             object.word("word", "yes");
             object.seconds("seconds", Duration::from_micros(12_034_900));
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_what_it_is_and_nothing_else() {
+    fn a_value_has_exactly_one_kind() {
         let value = read(r#"{"text":"a","number":1.5,"list":[1,"b"],"text":"c"}"#).unwrap();
         assert_eq!(value.members().len(), 4);
         let member = |name| value.member(name).unwrap();
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_written_is_fit_for_a_header_and_comes_back() {
+    fn written_text_fits_a_header_and_reads_back() {
         for value in ["", "a b", "\"\\/", "\u{0}\n\r\t\u{7f}", "§ 5.2 \u{e9}\u{20ac}", "\u{1f980}\u{ffff}"] {
             let written = text(value, 1000);
             assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{written}");
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_two_letters_and_shows_it() {
+    fn a_cut_text_ends_at_a_character_with_a_mark() {
         let long = "\u{1f980}\"".repeat(100);
         for bytes_max in CUT.len()..200 {
             let written = text(&long, bytes_max);
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_json_is_read() {
+    fn malformed_json_is_refused() {
         for text in [
             "",
             " ",

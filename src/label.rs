@@ -1,23 +1,25 @@
 //! Closed sets of names.
 //!
-//! A decision is a variant, and its one word is at once the log field, the metric label and the `Cache-Status`
-//! detail. [`Label`] is what all of these ask of it; [`labels!`](crate::labels) writes such an enum.
+//! A decision is a variant, and its one word is the log field, the metric label and the
+//! `Cache-Status` detail. [`Label`] is the interface of such an enum; [`labels!`](crate::labels)
+//! declares one.
 
-/// An enum of which every variant has one word, and a place in a table of counters.
+/// An enum whose variants each have one word, and a place in a table of counters.
 pub trait Label: Copy + 'static {
     /// Every variant, in the order of [`Label::index`].
     const ALL: &'static [Self];
 
-    /// The word: lower case, digits and `-`; never changes once published.
+    /// Returns the word: lower case, digits and `-`. It never changes once published.
     fn word(self) -> &'static str;
 
-    /// The place of this variant in [`Label::ALL`].
+    /// Returns the position of this variant in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
-/// A label of a decision: each variant is a rule, and the rule stands somewhere.
+/// A label of a decision: each variant is a rule with a clause.
 pub trait Rule: Label {
-    /// Where: a section of an RFC, the name of one of our settings, or both with a comma between; never empty.
+    /// Returns the clause: a section of an RFC, the name of a setting, or both separated by a
+    /// comma; never empty.
     fn clause(self) -> &'static str;
 }
 
@@ -25,11 +27,11 @@ pub trait Rule: Label {
 ///
 /// ```
 /// cachewarp::labels! {
-///     /// Which tier an entry came from.
+///     /// The tier of an entry.
 ///     pub enum Tier {
-///         /// This process.
+///         /// The memory of this process.
 ///         Memory => "memory",
-///         /// The fleet's.
+///         /// The Redis of the fleet.
 ///         Redis => "redis",
 ///     }
 /// }
@@ -38,11 +40,11 @@ pub trait Rule: Label {
 /// assert_eq!(Tier::ALL.len(), 2);
 /// ```
 ///
-/// and, if each variant is a rule, with the clause that it stands in, which is shown behind its documentation:
+/// and, if each variant is a rule, with its clause, which follows the variant's documentation:
 ///
 /// ```
 /// cachewarp::labels! {
-///     /// Why not.
+///     /// The reason for not storing a response.
 ///     pub enum Refusal {
 ///         /// The origin forbids it.
 ///         NoStore => "no-store" in "RFC 9111 §5.2.2.5",

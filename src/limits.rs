@@ -1,7 +1,7 @@
 //! Every fixed bound, with its unit and its reason.
 //!
-//! What an operator may want to change is a setting; what only protects the process stands here. Bounds that depend
-//! on one another are related at compile time, at the end.
+//! A bound that an operator may want to change is a setting; a bound that only protects the process
+//! is a constant in this module. Assertions at the end relate dependent bounds at compile time.
 
 mod clients;
 mod fills;
@@ -24,28 +24,28 @@ pub const KIB: usize = 1024;
 /// One mebibyte.
 pub const MIB: usize = 1024 * KIB;
 
-// --- Settings --------------------------------------------------------------------------------------------------------
+// --- Settings ------------------------------------------------------------------------------------
 
-/// The shortest time limit that can be set: every wait has one.
+/// The shortest configurable timeout. Every wait has a timeout, so 0 is refused.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-/// The longest time limit that can be set.
+/// The longest configurable timeout.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-/// The longest that a request may be told to wait for Redis: a cache that is slower than this is none.
+/// The longest `redis_timeout`: a cache slower than this is useless.
 pub const REDIS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The most worker threads.
 pub const WORKERS_MAX: usize = 256;
-/// The most connections, to clients or to the origin, that can be asked for.
+/// The most connections, to clients or to the origin, that a setting may allow.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// The longest backlog of a listener; the kernel cuts it to `net.core.somaxconn`.
 pub const BACKLOG_MAX: usize = 65_535;
-/// Connections open at one time on the admin listener: scrapes and operators.
+/// Connections that may be open on the admin listener at once, from scrapers and operators.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// The most bytes that the memory tier may be given: what the address space could hold.
+/// The largest size of the memory tier: the limit of the address space.
 pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
 /// The longest prefix of the keys in Redis: every key carries it.
 pub const KEY_PREFIX_BYTES_MAX: usize = 64;
 
-// --- How they hang together ------------------------------------------------------------------------------------------
+// --- Relations between bounds --------------------------------------------------------------------
 
 const _: () = assert!(CLIENT_H2_HEAD_BYTES_MAX as usize <= CLIENT_HEAD_BYTES_MAX);
 const _: () = assert!(CLIENT_H2_HEADS_BYTES_MAX <= 2 * MIB);
@@ -65,11 +65,12 @@ const _: () = assert!(
 );
 const _: () = assert!(REDIS_REPLICATION_TIMEOUT.as_millis() < REDIS_TOPOLOGY_TIMEOUT.as_millis());
 const _: () = assert!(2000 + 2 * REDIS_TOPOLOGY_TIMEOUT.as_millis() <= REDIS_CHANGE_SETTLES.as_millis());
-// A lane full of small commands without a value is full by their number first.
+// Small commands without a value fill a lane by their number before they fill it by their bytes.
 const _: () = assert!(
     REDIS_LANE_COMMANDS_MIN * REDIS_COMMAND_OVERHEAD_BYTES <= REDIS_WINDOW_COMMANDS * REDIS_BULK_BYTES_MIN
 );
-// What else a command has: its words and lengths, and half of the key's digest in hexadecimal digits.
+// Besides the value, a command has its words, its lengths, and half of the key's digest in
+// hexadecimal.
 const _: () = assert!(KEY_PREFIX_BYTES_MAX + 32 + 128 <= REDIS_COMMAND_OVERHEAD_BYTES);
 const _: () = assert!(ORIGIN_HEAD_BYTES_MAX <= ENTRY_HEAD_BYTES_MAX);
 const _: () = assert!(HYPER_BUFFER_BYTES_MIN <= ORIGIN_HEAD_BYTES_MAX);
@@ -85,7 +86,7 @@ const _: () = assert!(
         + EXPLAINED_REST_BYTES_MAX
         <= EXPLANATION_BYTES_MAX
 );
-// A renewal may be lost, and the next one is still in time.
+// One renewal may be lost, and the next one is still in time.
 const _: () = assert!(2 * FETCH_LEASE_RENEWED.as_millis() < FETCH_LEASE.as_millis());
 const _: () = assert!(2 * STORE_TOGETHER_MAX <= REDIS_WINDOW_COMMANDS);
 const _: () = assert!(PREFIXES_MAX * (PREFIX_BYTES_MAX + 64) <= REDIS_READ_BYTES);

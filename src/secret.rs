@@ -7,19 +7,19 @@ use std::fmt;
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Takes the text into custody.
+    /// Wraps the text.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends or compares it.
+    /// Returns the text, for the one place that sends or compares it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the text. Takes the same time however much of it is right.
+    /// Returns whether `claim` is the text. The time does not depend on how much of it is right.
     pub fn is(&self, claim: &[u8]) -> bool {
-        // Digests are of one length, and are compared in constant time.
+        // Digests have one length, and their comparison takes constant time.
         blake3::hash(self.0.as_bytes()) == blake3::hash(claim)
     }
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_itself_and_is_never_shown() {
+    fn a_secret_equals_its_text_and_is_never_printed() {
         let secret = Secret::new("open sesame");
         assert!(secret.is(b"open sesame"));
         for claim in [&b""[..], b"open sesam", b"open sesame ", b"Open sesame"] {

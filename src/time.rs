@@ -1,11 +1,12 @@
 //! The only clock.
 //!
-//! Everything that decides takes the time as an argument; the code that carries asks here, so that a test of a
-//! decision never waits and a reader finds every reading of the clock in one place.
+//! Decisions take the time as an argument, and the code around them reads it here. So a test of a
+//! decision never waits, and a reader finds every reading of the clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment of wall-clock time: milliseconds since the Unix epoch. Stored in entries, compared across machines.
+/// A moment of wall-clock time, in milliseconds since the Unix epoch. Entries store it, and
+/// machines compare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -13,48 +14,49 @@ impl Timestamp {
     /// The epoch itself, 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// The moment `millis` milliseconds after the epoch.
+    /// Returns the moment `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after. Clocks of a fleet differ, so "before" happens.
+    /// Returns the time since `earlier`, or zero if `earlier` is later: the clocks of a fleet
+    /// differ.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment and `duration` more, to the millisecond, saturating.
+    /// Returns the moment `duration` later, to the millisecond, saturating.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 }
 
 impl From<SystemTime> for Timestamp {
-    /// A time before the epoch becomes the epoch.
+    /// Converts a time; one before the epoch becomes the epoch.
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 }
 
-/// The wall clock, now.
+/// Returns the time of the wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// The monotonic clock, now: for latencies and deadlines inside one process.
+/// Returns the time of the monotonic clock, for latencies and deadlines inside one process.
 ///
-/// It is the timers' clock, so that in a test both stand still together.
+/// The timers use this clock too, so a test pauses both together.
 pub fn instant() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Whole milliseconds of a duration, saturating at 2^64 - 1.
+/// Returns the whole milliseconds of a duration, saturating at 2^64 - 1.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_the_epoch_are_the_epoch() {
+    fn a_time_before_the_epoch_becomes_the_epoch() {
         assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)), Timestamp::EPOCH);
     }
 }

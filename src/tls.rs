@@ -1,8 +1,7 @@
-//! TLS as its client: whom to believe, and who we say we are.
+//! TLS towards the origin and Redis: the trusted authorities, and the client certificate.
 //!
-//! The origin and Redis are reached in the same way, so it is said once. A file that somebody named and that cannot be
-//! used is an error, because somebody meant it; of the system's authorities those that rustls does not understand are
-//! left out, because old roots linger there.
+//! A configured file that cannot be used is an error. Certificates of the system's store that
+//! rustls does not understand are skipped, because old roots linger there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,59 +11,59 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-/// What a connection begins with.
+/// The TLS settings of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Certificate authorities, as PEM; the system's where `None`.
+    /// The PEM file of trusted certificate authorities; `None` for the system's.
     pub ca_file: Option<PathBuf>,
-    /// Who we are, where the other side asks for it.
+    /// The client certificate, for a server that requests one.
     pub identity: Option<Identity>,
 }
 
-/// A certificate of our own.
+/// A client certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate and those between it and an authority, as PEM, the certificate first.
+    /// The PEM file of the certificate, followed by the chain up to an authority.
     pub certificate_file: PathBuf,
-    /// Its private key, as PEM.
+    /// The PEM file of its private key.
     pub key_file: PathBuf,
 }
 
-/// Why TLS cannot be spoken.
+/// The reason why TLS is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTls {
-    /// A file cannot be read, or the PEM in it.
+    /// A file that cannot be read, or whose PEM is invalid.
     #[error("{path:?} cannot be read: {source}")]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What reading it said.
+        /// The cause.
         source: pem::Error,
     },
-    /// A file that should have certificates has none.
+    /// A file that contains no certificate.
     #[error("{0:?} holds no certificate")]
     NoCertificate(PathBuf),
     /// A certificate that cannot be an authority.
-    #[error("{path:?} holds a certificate that is no authority: {source}")]
+    #[error("{path:?} holds a certificate that cannot be an authority: {source}")]
     NotAnAuthority {
-        /// In which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: rustls::Error,
     },
-    /// The certificate and the key do not belong together, or are of no use to us.
-    #[error("our certificate and its key cannot be used: {0}")]
+    /// A certificate and a key that do not match, or that rustls does not support.
+    #[error("cannot use the client certificate and its key: {0}")]
     Identity(rustls::Error),
-    /// No certificate authority is known, so no certificate could be trusted.
+    /// A system without certificate authorities, so that no certificate could be trusted.
     #[error("the system has no certificate authority")]
     NoAuthorities,
-    /// The TLS library refuses its own defaults.
+    /// A TLS library that refuses its own defaults.
     #[error("TLS is not available: {0}")]
     Unavailable(rustls::Error),
 }
 
-/// Makes TLS connections of one kind. `protocols` are offered by ALPN, said aloud so that a server that would rather
-/// speak another one cannot take it for granted.
+/// Returns a connector for these settings. It offers `protocols` by ALPN explicitly, so that a
+/// server that prefers another protocol cannot assume it.
 pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector, BadTls> {
     let authorities = match &options.ca_file {
         Some(path) => authorities_of(path)?,
@@ -85,7 +84,7 @@ pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector,
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The certificate authorities of a PEM file; one at least.
+/// Returns the certificate authorities of a PEM file; one at least.
 fn authorities_of(path: &Path) -> Result<RootCertStore, BadTls> {
     let mut authorities = RootCertStore::empty();
     for certificate in chain_of(path)? {
@@ -101,7 +100,7 @@ fn system_authorities() -> Result<RootCertStore, BadTls> {
     if authorities.is_empty() { Err(BadTls::NoAuthorities) } else { Ok(authorities) }
 }
 
-/// All certificates of a PEM file; one at least.
+/// Returns all certificates of a PEM file; one at least.
 fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadTls> {
     let bad = |source| BadTls::File { path: path.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(path).map_err(bad)?;
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_good_and_files_that_are_not() {
+    fn unusable_files_are_refused_with_their_path() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);

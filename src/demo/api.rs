@@ -1,4 +1,4 @@
-//! A small JSON API to put a cache in front of.
+//! A small JSON API as a sample origin.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,10 +12,11 @@ use hyper::body::Incoming;
 
 use crate::server::{Handler, Peer, Reply};
 
-/// How long `/slow` takes.
+/// The duration of `/slow`.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The API. Every answer counts how many it has given, so that a stored one can be told from a new one.
+/// The API. Every answer carries the count of answers so far, which distinguishes a stored answer
+/// from a new one.
 pub(super) struct Api {
     served: Cell<u64>,
 }

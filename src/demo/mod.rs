@@ -1,7 +1,8 @@
-//! `cachewarp demo`: the newcomer's first minute, with nothing else installed.
+//! `cachewarp demo`: a first try of CacheWarp, with nothing else installed.
 //!
-//! A sample JSON API on a free loopback port, CacheWarp in front of it, and three curl lines that say what each will
-//! show. It is the real proxy with the real settings; only the origin is ours.
+//! The command starts a sample JSON API on a free loopback port and CacheWarp in front of it, and
+//! prints three curl lines with their expected effects. It runs the real proxy with the real
+//! settings; only the origin is a sample.
 
 mod api;
 
@@ -28,7 +29,7 @@ pub struct Demo {
     shutdown: Shutdown,
 }
 
-/// Starts both. Where the settings' ports are taken, free ones do.
+/// Starts the API and the proxy. If the settings' ports are taken, it uses free ones.
 pub fn start(settings: Settings) -> Result<Demo, StartError> {
     let shutdown = Shutdown::new();
     let (api_addr, api) = start_api(shutdown.clone())?;
@@ -63,7 +64,7 @@ fn with_free_ports(mut settings: Settings) -> Settings {
     settings
 }
 
-/// The API has a thread of its own, as an origin has a machine of its own.
+/// Starts the API on its own thread, as a real origin has its own machine.
 fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>), StartError> {
     let options = server::Options {
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
@@ -81,52 +82,52 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
     let api = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
         let serve = async { server::serve(listener, &options, Api::new(), shutdown, &Registry::new()).await };
         if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
-            error!(%error, "the sample API ended");
+            error!(%error, "sample API failed");
         }
     })?;
     Ok((addr, api))
 }
 
 impl Demo {
-    /// Where clients are served.
+    /// Returns the address of the proxy.
     pub fn addr(&self) -> SocketAddr {
         self.proxy.addr()
     }
 
-    /// Where the sample API itself is.
+    /// Returns the address of the sample API.
     pub fn api_addr(&self) -> SocketAddr {
         self.api_addr
     }
 
-    /// What to try, and what each line shows.
+    /// Returns the lines to try, with the effect of each.
     pub fn guide(&self) -> String {
         let proxy = self.addr();
         let api = self.api_addr;
         let admin = match self.proxy.admin_addr() {
-            Some(admin) => format!("\n  Metrics are on http://{admin}/metrics."),
+            Some(admin) => format!("\n  Metrics: http://{admin}/metrics"),
             None => String::new(),
         };
         format!(
             "\
-  CacheWarp serves on http://{proxy}, in front of a sample API on http://{api}.{admin}
+  CacheWarp listens on http://{proxy}, in front of a sample API on http://{api}.{admin}
 
   Try each line twice, and read Cache-Status:
 
   curl -i http://{proxy}/slow
-      The first waits a second for the API (fwd=uri-miss; stored); the second is a hit, at once.
+      The first request waits a second for the API (fwd=uri-miss; stored); the second is an immediate hit.
 
   curl -i http://{proxy}/quotes/EURUSD
-      The API says nothing about caching: fresh for cache_default_ttl. \"served\" stays as it is until then.
+      The API sends no caching fields: fresh for cache_default_ttl. Until then \"served\" does not change.
 
   curl -i -H 'Authorization: Bearer alice' http://{proxy}/accounts/42
-      An answer to a credential is nobody else's: never stored (detail=authorization), and \"served\" counts up.
+      A response to a request with a credential is not stored (detail=authorization): \"served\" counts up.
 
-  Also there: /private, /broken (says JSON, is not). Ctrl-C ends it.
+  There are also /private and /broken (invalid JSON). Ctrl-C stops the demo.
 "
         )
     }
 
-    /// Serves until a signal comes. `false` if a worker died.
+    /// Serves until a signal arrives. Returns `false` if a worker died.
     pub fn serve_until(self, signals: Signals) -> bool {
         let well = self.proxy.serve_until(signals);
         self.shutdown.begin();

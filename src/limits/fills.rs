@@ -1,43 +1,50 @@
-//! The bounds of fetches that are shared, and of what is remembered of keys.
+//! Bounds of shared fetches, and of the records that the proxy keeps about keys.
 
 use std::time::Duration;
 
 use super::KIB;
 
-/// Bytes of a body too large to store that a fill may hold for readers that lag behind.
+/// Bytes of a body too large to store that a shared fetch buffers for slower readers.
 pub const FILL_LAG_BYTES_MAX: usize = 256 * KIB;
-/// How long a reader may hold a fill's window full before it is cut off, so that one slow client does not hold back the others.
+/// Time for which a reader may keep the buffer of a shared fetch full. Then it is cut off, so that
+/// one slow client does not hold back the others.
 pub const FILL_LAG_TIMEOUT: Duration = Duration::from_secs(5);
-/// Fetches that are shared at one time in one process; beyond it each request goes alone.
+/// Concurrent shared fetches of one process. Beyond it, each request fetches alone.
 pub const FILLS_MAX: usize = 16 * 1024;
-/// Parts of the table of shared fetches, each with a lock of its own.
+/// Parts of the table of shared fetches, each with its own lock.
 pub const FILL_SHARDS: usize = 64;
-/// How long a refresh in the background may take, all in all.
+/// The longest total duration of a background refresh.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
-/// For how long a fetch is the whole fleet's, if its node says nothing more: what a node that dies costs the others.
+/// Duration of the fleet's lease for one fetch without renewal: the delay that a node which dies
+/// costs the others.
 pub const FETCH_LEASE: Duration = Duration::from_secs(2);
-/// How often the node says more while it fetches.
+/// Interval at which a fetching node renews its lease.
 pub const FETCH_LEASE_RENEWED: Duration = Duration::from_millis(500);
-/// From what a fetch has to take on it is worth a question to the fleet: a hundred times what the question takes.
+/// Duration from which a fetch is worth a lease in Redis: a hundred times the cost of the round
+/// trip.
 pub const FETCH_SLOW: Duration = Duration::from_millis(20);
-/// How many keys are remembered whose fetch was slow.
+/// The most keys that are remembered for a slow fetch.
 pub const SLOW_KEYS_MAX: usize = 16 * 1024;
-/// Bits in which the keys asked for of late are remembered, in each of two generations: a power of two.
+/// Bits of each of the two Bloom filters that remember recently requested keys: a power of two.
 pub const SIGHTS_BITS: usize = 1 << 21;
-/// Keys of one generation; then the next one begins. At 16 bits a key, one in 400 is taken for another.
+/// Keys of one filter's generation; then the next generation begins. At 16 bits a key, one key in
+/// 400 is mistaken for another.
 pub const SIGHTS_KEYS_MAX: usize = 128 * 1024;
-/// How long a generation lasts, where there are fewer; and in what time the budget for first sights fills up.
+/// The longest duration of a generation, and the time in which the storage budget for new keys
+/// refills.
 pub const SIGHTS_REMEMBERED: Duration = Duration::from_secs(60);
-/// How long what Redis has said of having no room is believed.
+/// Time for which an out-of-memory error of Redis closes the admission of new keys.
 pub const ROOM_DOUBTED: Duration = Duration::from_secs(10);
-/// How many uncacheable keys are remembered.
+/// The most keys that are remembered as uncacheable.
 pub const UNCACHEABLE_KEYS_MAX: usize = 64 * 1024;
-/// How long a key is remembered as uncacheable: as long as by Varnish. Where that is forgotten, of two that ask at once the
-/// second waits for the first, and in vain.
+/// Time for which a key is remembered as uncacheable, as in Varnish. Once it is forgotten, the
+/// second of two concurrent requests waits for the first in vain.
 pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(120);
-/// The same where it was for the status of an answer, which may be an error that passes.
+/// Time for which a key is remembered as uncacheable because of the status of an answer, which may
+/// be a passing error.
 pub const STATUS_REMEMBERED: Duration = Duration::from_secs(10);
-/// How long Redis is taken to have nothing for such a key: another node may have stored something meanwhile.
+/// Time for which Redis is assumed to hold nothing for an uncacheable key: another node may store a
+/// response meanwhile.
 pub const ABSENCE_REMEMBERED: Duration = Duration::from_secs(10);
-/// How long it is left at that before it is remembered anew.
+/// The least age at which the record of an uncacheable key is renewed.
 pub const UNCACHEABLE_RENEWED: Duration = Duration::from_secs(1);

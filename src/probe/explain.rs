@@ -1,6 +1,6 @@
-//! What `cachewarp explain` asks: one `GET` like that of any client, and the token with it.
+//! The request of `cachewarp explain`: an ordinary `GET`, with the token.
 //!
-//! The answer's body is not read, so the time that this takes is that of the head.
+//! The command does not read the body of the answer, so it ends with the head.
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -11,38 +11,38 @@ use crate::json::Malformed;
 use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
 use crate::secret::Secret;
 
-/// A request whose answer is to be explained.
+/// A request for an explanation.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Whom to ask, and for what.
+    /// The URL to request.
     pub target: Target,
-    /// What stands in its head beside `Host`.
+    /// The request fields besides `Host`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
-    /// What shows that we may know.
+    /// The token that permits an explanation.
     pub token: Secret,
 }
 
-/// Why there is no explanation.
+/// The reason for a missing explanation.
 #[derive(Debug, thiserror::Error)]
 pub enum Unexplained {
-    /// There is no answer.
+    /// No answer.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// Something else listens there.
-    #[error("what listens there does not speak HTTP/1.1")]
+    /// Another service listens at the address.
+    #[error("the service at this address does not speak HTTP/1.1")]
     NotHttp,
-    /// There is an answer, and nothing in it.
+    /// An answer without an explanation.
     #[error(
-        "it answered {0:?} without an explanation: either it is no CacheWarp, or its explain_token is not set, or is \
-         not the token that was sent"
+        "the answer {0:?} carries no explanation: the service is not CacheWarp, its explain_token is not set, \
+         or the token is wrong"
     )]
     NotAllowed(String),
-    /// There is something else in it.
-    #[error("its explanation cannot be read: {0}")]
+    /// An explanation that is not JSON.
+    #[error("cannot read the explanation: {0}")]
     Malformed(#[from] Malformed),
 }
 
-/// Asks, and returns what is to be told about the answer.
+/// Sends the request, and returns the explanation as a report.
 pub fn explain(question: &Question) -> Result<Report, Unexplained> {
     let Question { target, fields, token } = question;
     let mut fields = fields.clone();
@@ -70,7 +70,7 @@ fn read(answer: &str) -> Result<Report, Unexplained> {
         if name.eq_ignore_ascii_case(EXPLAIN.as_str()) {
             explanation = Some(value);
         } else if name.eq_ignore_ascii_case("cache-status") {
-            report.tell("cache-status", value.trim());
+            report.add_fact("cache-status", value.trim());
         }
     }
     let explanation = explanation.ok_or_else(|| Unexplained::NotAllowed(status.to_owned()))?;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn why_there_is_none() {
+    fn a_missing_explanation_has_a_reason() {
         assert!(matches!(read("SSH-2.0\r\n\r\n"), Err(Unexplained::NotHttp)));
         assert!(matches!(read("HTTP/1.1 200 OK\r\n"), Err(Unexplained::NotHttp)));
         assert!(matches!(

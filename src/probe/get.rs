@@ -1,4 +1,5 @@
-//! One `GET`, or one `POST` where there is something to bring, on a connection of its own, with a bound for its time and for what is read of the answer.
+//! One `GET`, or one `POST` if there is content, on its own connection, with bounds for the time
+//! and for the bytes of the answer.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -10,44 +11,44 @@ use memchr::memmem;
 use super::Target;
 use crate::time;
 
-/// What is asked, and how much is taken for an answer.
+/// A request, and the bounds of its answer.
 pub(super) struct Get<'a> {
     pub(super) target: &'a Target,
-    /// Beside `Host`, which is the target's unless it is among these, and `Connection`.
+    /// The request fields, besides `Connection`, and besides `Host` unless it is among these.
     pub(super) fields: &'a [(HeaderName, HeaderValue)],
-    /// What is brought: the body of a `POST`.
+    /// The body of a `POST`.
     pub(super) content: Option<&'a str>,
     pub(super) part: Part,
-    /// All in all.
+    /// The bound for the whole exchange.
     pub(super) timeout: Duration,
-    /// The rest is not read.
+    /// Bytes of the answer to read; the rest is ignored.
     pub(super) bytes_max: usize,
 }
 
-/// What of the answer is waited for.
+/// The part of the answer that the command waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Its head.
+    /// The head.
     Head,
-    /// All of it.
+    /// The whole answer.
     Whole,
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// Nobody there.
+    /// The connection failed.
     #[error("no answer: {0}")]
     Nobody(#[source] io::Error),
-    /// Somebody there who does not answer in time.
+    /// The answer is not complete in time.
     #[error("no whole answer within {0:?}")]
     TooLate(Duration),
 }
 
-/// Asks; the answer as it came.
+/// Sends the request and returns the bytes of the answer.
 pub(super) fn get(get: &Get<'_>) -> Result<Vec<u8>, Unanswered> {
     exchange(get).map_err(|error| {
-        // A socket's time limit is told as `WouldBlock` on some systems.
+        // Some systems report a socket's timeout as `WouldBlock`.
         if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
             Unanswered::TooLate(get.timeout)
         } else {
@@ -103,7 +104,7 @@ impl Get<'_> {
     }
 }
 
-/// The first of the addresses that takes us.
+/// Connects to the first address that accepts.
 fn connect(authority: &str, left: impl Fn() -> io::Result<Duration>) -> io::Result<TcpStream> {
     let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
@@ -123,7 +124,8 @@ pub(super) mod tests {
     use super::*;
     use crate::limits::KIB;
 
-    /// What a server was asked that answers once with these bytes and then closes, and what became of that.
+    /// Runs `ask` against a server that sends `answer` once and closes. Returns the request that
+    /// the server received, and the result of `ask`.
     pub(in crate::probe) fn asked<T>(
         answer: &[u8],
         ask: impl FnOnce(Target) -> Result<T, Box<dyn std::error::Error>>,
@@ -145,7 +147,8 @@ pub(super) mod tests {
                 let mut content = vec![0; length.map_or(0, |length| length.parse().unwrap())];
                 stream.read_exact(&mut content).unwrap();
                 request.extend(content);
-                // Who has read enough closes; whether the rest can be written depends on the kernel's buffers.
+                // The client closes once it has read enough, so the kernel may refuse the rest of
+                // this write.
                 let _ = stream.write_all(answer);
                 String::from_utf8(request).unwrap()
             });
@@ -184,7 +187,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_head_is_enough_for_whoever_wants_no_more() {
+    fn a_request_for_the_head_does_not_wait_for_the_body() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
         for part in [Part::Head, Part::Whole] {
             let (_, read) = asked(answer, |target| Ok(got(&target, part)?));
@@ -193,13 +196,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_endless_answer_is_cut() {
+    fn an_endless_answer_is_cut_at_its_bound() {
         let (_, read) = asked(&[b'x'; 64 * KIB], |target| Ok(got(&target, Part::Whole)?));
         assert_eq!(read.unwrap().len(), 8 * KIB);
     }
 
     #[test]
-    fn nobody_and_too_late_are_told_apart() {
+    fn a_refused_connection_differs_from_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let target = Target { authority, path: "/".to_owned() };

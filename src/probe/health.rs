@@ -1,21 +1,21 @@
-//! What `cachewarp health` asks: every few seconds, in a container.
+//! The request of `cachewarp health`, which a container runs every few seconds.
 
 use super::Target;
 use super::get::{Get, Part, Unanswered, get};
 use crate::limits::{HEALTH_PROBE_BYTES_MAX, HEALTH_PROBE_TIMEOUT};
 
-/// Why the answer is no.
+/// The reason why CacheWarp is not healthy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unwell {
-    /// There is none.
+    /// No answer.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// Somebody there who says so, or somebody else.
-    #[error("it answered {0:?}")]
+    /// An answer other than 200, from CacheWarp or from another service.
+    #[error("the health check returned {0:?}")]
     Status(String),
 }
 
-/// Asks, and returns the body of a 200.
+/// Sends the request, and returns the body of a 200.
 pub fn health(target: &Target) -> Result<String, Unwell> {
     let answer = get(&Get {
         target,
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_200_is_well() {
+    fn a_200_is_healthy() {
         let (request, document) =
             asked(b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"status\":\"ok\"}", |target| {
                 Ok(health(&target)?)
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn any_other_answer_is_unhealthy() {
         for answer in ["HTTP/1.1 503 Service Unavailable\r\n\r\n", "HTTP/1.1 2000\r\n\r\n", "", "SSH-2.0\r\n"]
         {
             assert!(matches!(judge(answer), Err(Unwell::Status(_))), "{answer:?}");

@@ -1,8 +1,8 @@
-//! Asking a running CacheWarp, from outside: whether it is [well](health()), why an answer is what it is
-//! ([`explain()`]), and what its [operators](Operator) ask.
+//! Requests to a running CacheWarp from the command line: its [health](health()), the
+//! [explanation](explain()) of an answer, and the commands of its [operators](Operator).
 //!
-//! It runs where no worker runs, in a process of its own that an operator or a container's supervisor starts, so it
-//! blocks, needs no runtime, and is over within a time that is known beforehand.
+//! These commands run in their own process, started by an operator or a supervisor. So they block,
+//! need no runtime, and end within a known time.
 
 mod explain;
 mod get;
@@ -20,32 +20,32 @@ pub use health::{Unwell, health};
 pub use operate::{Errand, Operator, Undone};
 pub use report::Report;
 
-/// Whom to ask, and for what.
+/// The URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`; the brackets of an IPv6 address included.
+    /// The `host:port`, with the brackets of an IPv6 address.
     pub authority: String,
     /// The request target: `/health`.
     pub path: String,
 }
 
 impl Target {
-    /// The health of the CacheWarp that listens there.
+    /// Returns the health URL of the CacheWarp at this listener.
     pub fn at(listener: SocketAddr) -> Self {
         Self { authority: authority(listener), path: "/health".to_owned() }
     }
 }
 
 impl Operator {
-    /// Of the CacheWarp whose admin listener is there.
+    /// Returns the operator's access to the CacheWarp with this admin listener.
     pub fn at(listener: SocketAddr, token: Option<Secret>) -> Self {
         Self { authority: authority(listener), token }
     }
 }
 
-/// Where to dial who listens there.
+/// Returns the address to dial for a listener.
 fn authority(listener: SocketAddr) -> String {
-    // A wildcard is where one listens and not where one dials.
+    // A wildcard address can be listened on but not dialled.
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_is_asked_at_home() {
+    fn a_wildcard_address_is_dialled_as_loopback() {
         for (listener, authority) in
             [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("192.0.2.1:80", "192.0.2.1:80")]
         {

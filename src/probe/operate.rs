@@ -1,6 +1,6 @@
-//! What an operator asks of the admin listener from the command line: to purge, to show an entry, to show how all is.
+//! Requests to the admin listener from the command line: purge, inspect, statistics.
 //!
-//! An answer that is not the one hoped for is told with what its problem document says.
+//! The error for a refused request carries the detail of its problem document.
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,56 +11,56 @@ use crate::json::{self, Malformed, Value};
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
 use crate::secret::Secret;
 
-/// Whom to ask, and what shows that we may.
+/// Access to an admin listener.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// Where operators are served: `host:port`.
+    /// The `host:port` of the admin listener.
     pub authority: String,
-    /// Sent if there is one.
+    /// The token to send, if there is one.
     pub token: Option<Secret>,
 }
 
-/// Something that an operator wants.
+/// An operator's command.
 #[derive(Clone, Debug)]
 pub enum Errand {
-    /// That this order is carried out: the body of a `POST /purge`.
+    /// Carries out a purge order: the body of a `POST /purge`.
     Purge(String),
-    /// To be shown what is stored of a URL, for a request with these fields.
+    /// Shows the stored responses of a URL, for a request with these fields.
     Inspect {
-        /// The URL, as a client asks for it.
+        /// The URL, as a client requests it.
         url: String,
-        /// `Name: value`
+        /// Request fields, each as `Name: value`.
         fields: Vec<String>,
     },
 }
 
-/// Why an errand came to nothing.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Undone {
-    /// There is no answer.
+    /// No answer.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// Something else listens there.
-    #[error("what listens there does not speak HTTP/1.1")]
+    /// Another service listens at the address.
+    #[error("the service at this address does not speak HTTP/1.1")]
     NotHttp,
-    /// There is an answer, and it is no.
-    #[error("it answered {status:?}: {detail}")]
+    /// An answer with an error status.
+    #[error("the admin listener returned {status:?}: {detail}")]
     Refused {
-        /// Status and reason.
+        /// The status code and reason.
         status: String,
-        /// What the problem document says.
+        /// The detail of the problem document.
         detail: String,
     },
-    /// The order is taken, and it is not known to hold everywhere.
+    /// A purge that not every node has confirmed.
     #[error("purged, but not all nodes have confirmed:\n{0}")]
     NotEverywhere(Report),
-    /// There is something else in it.
-    #[error("its answer cannot be read: {0}")]
+    /// An answer that is not JSON.
+    #[error("cannot read the answer: {0}")]
     Malformed(#[from] Malformed),
 }
 
 impl Operator {
-    /// Runs an errand, and returns what is to be told of it.
+    /// Runs a command, and returns its answer as a report.
     pub fn run(&self, errand: &Errand) -> Result<Report, Undone> {
         let (path, content) = match errand {
             Errand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
@@ -71,7 +71,7 @@ impl Operator {
         if status.starts_with("202") { Err(Undone::NotEverywhere(report)) } else { Ok(report) }
     }
 
-    /// How all is, with so many of the paths asked for most.
+    /// Returns the statistics, with this many of the most requested paths.
     pub fn stats(&self, top: usize) -> Result<Value, Undone> {
         Ok(self.ask(format!("/stats?top={top}"), None)?.document)
     }
@@ -97,7 +97,7 @@ impl Operator {
     }
 }
 
-/// A good answer.
+/// A successful answer.
 struct Answered {
     status: String,
     document: Value,
@@ -109,10 +109,9 @@ impl Answered {
         let status =
             head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(Undone::NotHttp)?;
         if !status.starts_with('2') {
-            let said = json::read(body).ok();
-            let detail = said.as_ref().and_then(|said| said.member("detail")?.as_text());
-            let detail =
-                detail.unwrap_or("and does not say why").chars().filter(|letter| !letter.is_control());
+            let problem = json::read(body).ok();
+            let detail = problem.as_ref().and_then(|problem| problem.member("detail")?.as_text());
+            let detail = detail.unwrap_or("no detail").chars().filter(|letter| !letter.is_control());
             return Err(Undone::Refused { status: status.to_owned(), detail: detail.collect() });
         }
         Ok(Self { status: status.to_owned(), document: json::read(body)? })
@@ -139,18 +138,18 @@ mod tests {
     use super::*;
 
     fn run(answer: &[u8], token: Option<&str>, errand: &Errand) -> (String, Result<String, String>) {
-        let (request, told) = asked(answer, |target| {
+        let (request, outcome) = asked(answer, |target| {
             let operator = Operator { authority: target.authority, token: token.map(Secret::new) };
             Ok(operator.run(errand)?.to_string())
         });
-        (request, told.map_err(|error| error.to_string()))
+        (request, outcome.map_err(|error| error.to_string()))
     }
 
     #[test]
-    fn an_order_is_sent_and_its_outcome_is_told() {
+    fn a_purge_is_sent_and_its_outcome_reported() {
         let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"everywhere\",\"nodes\":2,\"confirmed\":2,\"took_ms\":3,\"purged\":[{\"tag\":\"t\"},{\"all\":true}]}";
         let errand = Errand::Purge("{\"all\":true}".to_owned());
-        let (request, told) = run(answer, Some("sesame"), &errand);
+        let (request, outcome) = run(answer, Some("sesame"), &errand);
         assert!(request.starts_with("POST /purge HTTP/1.1\r\n"), "{request}");
         assert!(
             request.contains("\r\ncontent-type: application/json\r\nauthorization: Bearer sesame\r\n"),
@@ -158,7 +157,7 @@ mod tests {
         );
         assert!(request.contains("\r\ncontent-length: 12\r\n"), "{request}");
         assert_eq!(
-            told.unwrap(),
+            outcome.unwrap(),
             "\
 answer      200 OK
 outcome     everywhere
@@ -172,31 +171,34 @@ purged.all  true
     }
 
     #[test]
-    fn an_entry_is_asked_for_by_its_url() {
+    fn an_entry_is_inspected_by_its_url() {
         let errand = Errand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
-        let (request, told) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &errand);
+        let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &errand);
         let line = "GET /entries?url=http%3A%2F%2Fa%2Fb%3Fc%26d&header=X%3A%20y%20z HTTP/1.1\r\n";
         assert!(request.starts_with(line) && !request.contains("authorization"), "{request}");
-        assert_eq!(told.unwrap(), "answer  200 OK\nfound   nothing\n");
+        assert_eq!(outcome.unwrap(), "answer  200 OK\nfound   nothing\n");
     }
 
     #[test]
-    fn what_is_not_as_it_was_hoped_for() {
+    fn every_failure_is_reported_with_its_detail() {
         let errand = Errand::Purge("{}".to_owned());
-        for (answer, told) in [
+        for (answer, error) in [
             (
                 &b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"detail\":\"send \\u001b[2Jit\"}"[..],
-                "it answered \"401 Unauthorized\": send [2Jit",
+                "the admin listener returned \"401 Unauthorized\": send [2Jit",
             ),
-            (b"HTTP/1.1 404 Not Found\r\n\r\n<html>", "it answered \"404 Not Found\": and does not say why"),
-            (b"HTTP/1.1 200 OK\r\n\r\n<html>", "its answer cannot be read: malformed JSON"),
-            (b"SSH-2.0\r\n\r\n", "what listens there does not speak HTTP/1.1"),
+            (
+                b"HTTP/1.1 404 Not Found\r\n\r\n<html>",
+                "the admin listener returned \"404 Not Found\": no detail",
+            ),
+            (b"HTTP/1.1 200 OK\r\n\r\n<html>", "cannot read the answer: malformed JSON"),
+            (b"SSH-2.0\r\n\r\n", "the service at this address does not speak HTTP/1.1"),
             (
                 b"HTTP/1.1 202 Accepted\r\n\r\n{\"nodes\":2}",
                 "purged, but not all nodes have confirmed:\nanswer  202 Accepted\nnodes   2\n",
             ),
         ] {
-            assert_eq!(run(answer, None, &errand).1.unwrap_err(), told);
+            assert_eq!(run(answer, None, &errand).1.unwrap_err(), error);
         }
     }
 }

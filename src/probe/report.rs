@@ -1,6 +1,6 @@
-//! An explanation as a person reads it: one line a fact, one line a rule, in columns.
+//! The printed form of an explanation: one line a fact, one line a rule, in columns.
 //!
-//! What is told here came over a network, so control characters are taken out: a terminal obeys them.
+//! The text comes from the network, so control characters are replaced: a terminal would obey them.
 
 use std::fmt;
 use std::iter;
@@ -8,23 +8,23 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::json::{self, Malformed, Value};
 
-/// What is told of one answer.
+/// The facts and rules of one answer.
 #[derive(Debug)]
 pub struct Report {
-    /// Each with its name.
+    /// Names and values.
     facts: Vec<[String; 2]>,
-    /// Each as yes or no, the question, the reason, the clause.
+    /// The decision, the rule, its reason, its clause.
     rules: Vec<[String; 4]>,
 }
 
 impl Report {
     pub(super) fn new(status: &str) -> Self {
         let mut report = Self { facts: Vec::new(), rules: Vec::new() };
-        report.tell("answer", status);
+        report.add_fact("answer", status);
         report
     }
 
-    /// Of an answer that is one document.
+    /// Returns the report of an answer that is one document.
     pub(super) fn of(status: &str, document: &Value) -> Self {
         let mut report = Self::new(status);
         report.add(document);
@@ -32,11 +32,11 @@ impl Report {
     }
 
     /// Adds a fact.
-    pub(super) fn tell(&mut self, name: &str, value: &str) {
+    pub(super) fn add_fact(&mut self, name: &str, value: &str) {
         self.facts.push([printable(name), printable(value)]);
     }
 
-    /// Adds everything that an explanation says.
+    /// Adds everything in an explanation.
     pub(super) fn explain(&mut self, explanation: &str) -> Result<(), Malformed> {
         let explanation = json::read(explanation)?;
         if !matches!(explanation, Value::Object(_)) {
@@ -56,26 +56,26 @@ impl Report {
         }
     }
 
-    /// A line for each leaf, named by the way to it.
+    /// Adds a line for each leaf, named by its path.
     fn facts_of(&mut self, name: &str, value: &Value) {
         match value {
             Value::Object(members) => {
                 members.iter().for_each(|(member, value)| self.facts_of(&format!("{name}.{member}"), value));
             }
-            Value::List(items) if items.is_empty() => self.tell(name, NONE),
+            Value::List(items) if items.is_empty() => self.add_fact(name, NONE),
             Value::List(items) if items.iter().all(|item| matches!(item, Value::Object(_))) => {
                 items.iter().for_each(|item| self.facts_of(name, item));
             }
             Value::List(items) => {
                 let words: Vec<_> = items.iter().map(|item| leaf(name, item)).collect();
-                self.tell(name, &words.join(", "));
+                self.add_fact(name, &words.join(", "));
             }
-            Value::Text(_) | Value::Plain(_) => self.tell(name, &leaf(name, value)),
+            Value::Text(_) | Value::Plain(_) => self.add_fact(name, &leaf(name, value)),
         }
     }
 }
 
-/// What is shown where there is nothing.
+/// The text for an absent value.
 const NONE: &str = "(none)";
 
 fn leaf(name: &str, value: &Value) -> String {
@@ -83,21 +83,21 @@ fn leaf(name: &str, value: &Value) -> String {
         Value::Text(text) => text.clone(),
         Value::Plain(plain) if plain == "null" => NONE.to_owned(),
         Value::Plain(number) if name.ends_with(".received") => date(number),
-        // What is in seconds is so to the millisecond; a number of something is whole.
+        // A value in seconds has milliseconds; a count is whole.
         Value::Plain(number) if number.contains('.') => format!("{number} s"),
         Value::Plain(plain) => plain.clone(),
         Value::List(_) | Value::Object(_) => String::new(),
     }
 }
 
-/// Seconds since the epoch, as HTTP writes them.
+/// Formats seconds since the epoch as an HTTP date.
 fn date(seconds: &str) -> String {
     let whole = seconds.split('.').next().and_then(|whole| whole.parse().ok());
     let moment = whole.and_then(|whole| UNIX_EPOCH.checked_add(Duration::from_secs(whole)));
     moment.filter(|moment| *moment < year_10000()).map_or_else(|| seconds.to_owned(), httpdate::fmt_http_date)
 }
 
-/// HTTP dates have four digits for the year.
+/// Returns the first moment that an HTTP date cannot express: it has four digits for the year.
 fn year_10000() -> std::time::SystemTime {
     UNIX_EPOCH + Duration::from_secs(253_402_300_800)
 }
@@ -128,7 +128,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Each column as wide as its widest cell, but for the last.
+/// Writes each column as wide as its widest cell, except for the last.
 fn columns<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
     let width =
         |column: usize| rows.iter().flat_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -173,7 +173,7 @@ yes  store  storable  RFC 9111 §3
     }
 
     #[test]
-    fn strange_explanations_are_shown_or_refused_and_obeyed_never() {
+    fn malformed_explanations_print_no_control_characters() {
         let mut report = Report::new("200 \u{1b}[2J");
         for explanation in [
             r#"{"a\u001b[31m":"b\u0007","x.received":99999999999999999999,"y.received":999999999999}"#,

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::shard::Shard;
 use crate::label::Label;
 
-/// How often something happened.
+/// A count of events.
 #[derive(Clone, Debug)]
 pub struct Counter(Shard);
 
@@ -14,18 +14,18 @@ impl Counter {
         Self(shard)
     }
 
-    /// Once more.
+    /// Counts one event.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// `n` times more.
+    /// Counts `n` events.
     pub fn add(&self, n: u64) {
         self.0.add(0, n);
     }
 }
 
-/// How often something happened, by a closed set of labels.
+/// A count of events for each label of a closed set.
 #[derive(Clone, Debug)]
 pub struct Counters<L>(Shard, PhantomData<fn(L)>);
 
@@ -34,12 +34,12 @@ impl<L: Label> Counters<L> {
         Self(shard, PhantomData)
     }
 
-    /// Once more.
+    /// Counts one event.
     pub fn inc(&self, label: L) {
         self.add(label, 1);
     }
 
-    /// `n` times more.
+    /// Counts `n` events.
     pub fn add(&self, label: L, n: u64) {
         self.0.add(label.index(), n);
     }

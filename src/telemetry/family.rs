@@ -1,36 +1,37 @@
-//! One metric: what it is called, and what the workers have counted of it.
+//! One metric: its descriptor, and the numbers that the workers have counted.
 
 use super::histograms::{BUCKETS, SERIES_CELLS};
 use super::shard::Shard;
 use super::tally::Times;
 use crate::label::Label;
 
-/// One name and all that is known under it.
+/// A metric with all of its series.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) descriptor: Descriptor,
-    /// One for each worker that asked.
+    /// One for each worker that declared the metric.
     pub(super) parts: Vec<Part>,
 }
 
-/// What a metric is called and how it is divided. Equal descriptors are the same metric.
+/// The name, help and labels of a metric. Equal descriptors are one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Descriptor {
     pub(super) kind: Kind,
-    /// Without the suffix that the kind adds.
+    /// The name without the suffix that the kind adds.
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) labels: Labels,
 }
 
-/// What tells the series of a metric apart.
+/// The label that distinguishes the series of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Labels {
-    /// Nothing: there is one.
+    /// No label: one series.
     None,
-    /// A label with these words, each of which is a series.
+    /// A label with a closed set of values, each of which is a series.
     Closed(&'static str, Vec<&'static str>),
-    /// A label whose words are known when somebody asks. Who lists them has a bound for how many there are.
+    /// A label whose values are listed at each scrape. The module that lists them bounds their
+    /// number.
     Open(&'static str),
 }
 
@@ -41,30 +42,30 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// What one worker adds to the sum.
+/// The contribution of one worker.
 pub(super) enum Part {
     Counted(Shard),
-    /// A gauge that somebody else keeps.
+    /// A gauge whose value another module holds.
     Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
-    /// The series of an open label, which somebody else keeps.
+    /// The series of an open label, whose values another module holds.
     Listed(Box<dyn Fn() -> Vec<(String, Reading)> + Send + Sync>),
 }
 
-/// What one series comes to, over all workers.
+/// The value of one series, summed over all workers.
 pub(super) enum Reading {
     Count(u64),
     Level(i64),
-    /// Kept elsewhere.
+    /// The sum of values that other modules hold.
     Sampled(f64),
     Times(Times),
 }
 
 impl Family {
-    /// The sum of a series' parts.
+    /// Returns the sum of a series' parts.
     pub(super) fn read(&self, series: usize) -> Reading {
         match self.descriptor.kind {
             Kind::Counter => Reading::Count(self.sum(series)),
-            // A gauge below zero wraps around in each cell, and the sum of the cells wraps back.
+            // A negative gauge wraps around in each cell, and the sum of the cells wraps back.
             Kind::Gauge => self
                 .sampled()
                 .map_or_else(|| Reading::Level(self.sum(series).cast_signed()), Reading::Sampled),
@@ -83,7 +84,7 @@ impl Family {
         })
     }
 
-    /// The sum of what is kept elsewhere; `None` if nothing is.
+    /// Returns the sum of the sampled parts, or `None` if there are none.
     fn sampled(&self) -> Option<f64> {
         let read = |part: &Part| match part {
             Part::Sampled(read) => Some(read()),
@@ -92,7 +93,7 @@ impl Family {
         self.parts.iter().filter_map(read).reduce(|sum, value| sum + value)
     }
 
-    /// The series of an open label.
+    /// Returns the series of an open label.
     pub(super) fn listed(&self) -> impl Iterator<Item = (String, Reading)> {
         self.parts.iter().flat_map(|part| match part {
             Part::Listed(list) => list(),
@@ -134,7 +135,7 @@ impl Descriptor {
 }
 
 impl Kind {
-    /// A name without the suffix that the text format adds.
+    /// Returns a name without the suffix that the text format adds.
     fn stem(self, name: &'static str) -> &'static str {
         let suffix = match self {
             Self::Counter => "_total",

@@ -1,11 +1,11 @@
-//! Numbers that go up and down. Each worker keeps its own part; the scrape shows the sum of the parts.
+//! Numbers that go up and down. Each worker has its own part; the scrape shows the sum.
 
 use std::marker::PhantomData;
 
 use super::shard::Shard;
 use crate::label::Label;
 
-/// How much of something there is.
+/// A current quantity.
 #[derive(Clone, Debug)]
 pub struct Gauge(Shard);
 
@@ -25,7 +25,7 @@ impl Gauge {
     }
 }
 
-/// How much of something there is, by a closed set of labels.
+/// A current quantity for each label of a closed set.
 #[derive(Clone, Debug)]
 pub struct Gauges<L>(Shard, PhantomData<fn(L)>);
 

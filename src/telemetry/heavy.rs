@@ -1,35 +1,36 @@
-//! Which of very many are seen most: Space-Saving (Metwally, Agrawal and El Abbadi, 2005), in bounded memory.
+//! The most frequent keys of very many: Space-Saving (Metwally, Agrawal and El Abbadi, 2005), in
+//! bounded memory.
 //!
-//! There is room for `capacity` counts. One more takes the place of the smallest and goes on from its count, so a count is
-//! never too low, and too high by the smallest at most. Whatever makes up more than one part in `capacity` of everything
-//! seen is certainly there.
+//! There is room for `capacity` counts. A further key replaces the one with the smallest count and
+//! continues from that count. So a count is never too low, and too high by the smallest count at
+//! most. A key that makes up more than one part in `capacity` of all keys is always present.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Counts of those that were seen most.
+/// Counts of the most frequent keys.
 #[derive(Debug)]
 pub struct HeavyHitters<K> {
-    /// Where each stands in the order.
+    /// The rank of each key.
     places: HashMap<K, Place>,
-    /// By count, the smallest first; as many as there are places.
+    /// The keys by rank, the smallest count first.
     order: BTreeMap<Place, K>,
     capacity: usize,
-    /// Makes the places of equal counts differ; the older one goes first.
+    /// Distinguishes ranks of equal counts: the older one is replaced first.
     next: u64,
 }
 
-/// A count, and a number of its own.
+/// A count, and a unique number.
 type Place = (u64, u64);
 
 impl<K: Clone + Eq + Hash> HeavyHitters<K> {
-    /// Room for so many, one at least.
+    /// Makes room for `capacity` keys, and for one at least.
     pub fn new(capacity: usize) -> Self {
         Self { places: HashMap::new(), order: BTreeMap::new(), capacity: capacity.max(1), next: 0 }
     }
 
-    /// One was seen, and stands for `times`.
+    /// Counts `times` occurrences of a key.
     pub fn see<Q>(&mut self, one: &Q, times: u64)
     where
         K: Borrow<Q>,
@@ -50,12 +51,12 @@ impl<K: Clone + Eq + Hash> HeavyHitters<K> {
         self.order.insert(place, one);
     }
 
-    /// Those seen most, with their counts, at most so many.
+    /// Returns the most frequent keys with their counts, `count` of them at most.
     pub fn top(&self, count: usize) -> impl Iterator<Item = (&K, u64)> {
         self.order.iter().rev().take(count).map(|((count, _), one)| (one, *count))
     }
 
-    /// Halves every count, so that what was hot long ago makes room for what is.
+    /// Halves every count, so that formerly frequent keys make room for current ones.
     pub fn fade(&mut self) {
         let all = std::mem::take(&mut self.order);
         self.order = all.into_iter().map(|((count, number), one)| ((count / 2, number), one)).collect();
@@ -66,18 +67,18 @@ impl<K: Clone + Eq + Hash> HeavyHitters<K> {
         }
     }
 
-    /// Forgets everything.
+    /// Removes all keys.
     pub fn clear(&mut self) {
         self.places.clear();
         self.order.clear();
     }
 
-    /// How many are counted.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether none is.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -98,24 +99,24 @@ mod tests {
     }
 
     #[test]
-    fn few_are_counted_exactly() {
+    fn few_keys_are_counted_exactly() {
         let hitters = seen(4, [1, 2, 1, 3, 1, 2]);
         assert_eq!(top(&hitters), [(1, 3), (2, 2), (3, 1)]);
         assert_eq!(hitters.top(1).count(), 1);
     }
 
     #[test]
-    fn the_smallest_makes_room_and_hands_on_its_count() {
+    fn a_new_key_replaces_the_smallest_and_continues_its_count() {
         let hitters = seen(2, [1, 1, 2, 3]);
         assert_eq!(top(&hitters), [(3, 2), (1, 2)]);
     }
 
     #[test]
-    fn what_is_frequent_is_there_whatever_comes_between() {
+    fn a_frequent_key_is_present_among_many_rare_ones() {
         let mut random = fastrand::Rng::with_seed(7);
         let mut hitters = HeavyHitters::new(64);
         for _ in 0..100_000 {
-            // Three of them are a tenth each; the rest is a million different ones.
+            // Three keys are a tenth of all each; the rest are a million different ones.
             let one = match random.u32(0..10) {
                 frequent @ 0..3 => frequent,
                 _ => random.u32(100..1_000_000),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fades_makes_room() {
+    fn halved_counts_make_room_for_new_keys() {
         let mut hitters = seen(2, [1, 1, 1, 1, 2, 2, 2]);
         hitters.fade();
         assert_eq!(top(&hitters), [(1, 2), (2, 1)]);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_only_copied_when_it_is_new() {
+    fn a_text_is_copied_only_when_it_is_new() {
         let mut hitters: HeavyHitters<String> = HeavyHitters::new(1);
         hitters.see("a", 3);
         hitters.see("a", 3);

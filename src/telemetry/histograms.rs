@@ -1,11 +1,11 @@
-//! How long things took.
+//! Distributions of durations.
 //!
 //! ```text
 //! cells of one series   count in bucket 0 … count in bucket n-1   count beyond   sum in nanoseconds
 //! ```
 //!
-//! Each observation is counted in one bucket; the scrape makes them cumulative, as Prometheus wants them. The number of
-//! observations is the sum of the buckets and not a cell of its own, so the two never disagree.
+//! An observation counts in one bucket; the scrape makes the buckets cumulative, as Prometheus
+//! requires. The number of observations is the sum of the buckets, so the two never disagree.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use std::time::Duration;
 use super::shard::Shard;
 use crate::label::Label;
 
-/// The upper bounds of the buckets, in microseconds: from a hit in memory to the longest wait that anybody accepts.
+/// The upper bounds of the buckets, in microseconds: from a hit in memory to the longest acceptable
+/// wait.
 pub const BUCKET_BOUNDS: [u64; 17] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000,
 ];
-/// One more than there are bounds: the last bucket has none.
+/// The number of buckets: one more than bounds, since the last bucket has none.
 pub(super) const BUCKETS: usize = BUCKET_BOUNDS.len() + 1;
-/// The buckets and the sum.
+/// The number of cells of a series: the buckets and the sum.
 pub(super) const SERIES_CELLS: usize = BUCKETS + 1;
 
-/// How long something took.
+/// A distribution of durations.
 #[derive(Clone, Debug)]
 pub struct Histogram(Shard);
 
@@ -32,13 +33,13 @@ impl Histogram {
         Self(shard)
     }
 
-    /// Counts one that took so long.
+    /// Counts one observation.
     pub fn observe(&self, took: Duration) {
         observe(&self.0, 0, took);
     }
 }
 
-/// How long something took, by a closed set of labels.
+/// A distribution of durations for each label of a closed set.
 #[derive(Clone, Debug)]
 pub struct Histograms<L>(Shard, PhantomData<fn(L)>);
 
@@ -47,7 +48,7 @@ impl<L: Label> Histograms<L> {
         Self(shard, PhantomData)
     }
 
-    /// Counts one that took so long.
+    /// Counts one observation.
     pub fn observe(&self, label: L, took: Duration) {
         observe(&self.0, label.index(), took);
     }
@@ -60,7 +61,8 @@ fn observe(shard: &Shard, series: usize, took: Duration) {
     shard.add(first + BUCKETS, nanos);
 }
 
-/// The first bucket whose bound is not below: bounds are inclusive, as the label `le` says.
+/// Returns the first bucket whose bound is not below `nanos`: bounds are inclusive, as the label
+/// `le` requires.
 pub(super) fn bucket_of(nanos: u64) -> usize {
     BUCKET_BOUNDS.partition_point(|&micros| micros * 1_000 < nanos)
 }

@@ -1,7 +1,7 @@
-//! Where log lines go.
+//! The process log.
 //!
-//! To standard error, one line a record, for people or for machines. Standard output belongs to the commands that
-//! print.
+//! Log lines go to standard error, one line a record, as text for people or as JSON. Standard
+//! output belongs to the commands that print.
 
 use std::io::{self, IsTerminal};
 
@@ -10,53 +10,53 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How log lines look and which are written.
+/// The format and the filter of log lines.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// For people or for machines.
+    /// The format of a line.
     pub format: Format,
     /// A `tracing` filter: `info`, `cachewarp=debug`, …
     pub filter: String,
 }
 
-/// The look of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Coloured where standard error is a terminal.
+    /// Text, coloured if standard error is a terminal.
     Human,
     /// One JSON object a line.
     Json,
 }
 
-/// Why there is no log.
+/// An invalid filter, or a second log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLog {
-    /// `inof`: `tracing` would take it for the name of a module, and log nothing.
+    /// A word such as `inof`, which `tracing` would take for the name of a module, and log nothing.
     #[error("`{0}` is not a level: one of off, error, warn, info, debug, trace")]
     NotALevel(String),
-    /// What `tracing` says of it.
+    /// An error of `tracing`.
     #[error("{0}")]
     Filter(String),
-    /// The process has a log already.
+    /// The process already has a log.
     #[error("the log is already installed")]
     Installed,
 }
 
-/// Sends the log lines of the whole process to standard error. Once in a process.
+/// Sends the log lines of the whole process to standard error. Works once in a process.
 pub fn install(options: &Options) -> Result<(), BadLog> {
     let log = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
     tracing::subscriber::set_global_default(log).map_err(|_| BadLog::Installed)
 }
 
-/// Whether `filter` is one.
+/// Checks that `filter` is valid.
 pub fn check(filter: &str) -> Result<(), BadLog> {
     self::filter(filter).map(|_| ())
 }
 
-/// Whether lines may hold colours.
+/// Permission for colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Colour {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// Colours on a terminal, unless `NO_COLOR` is set.
     Allowed,
     Never,
 }
@@ -78,7 +78,8 @@ where
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&options.filter)?)
         .with_writer(writer)
-        // It would be reported with `eprintln!`, which panics when standard error is what is broken.
+        // `tracing` would report such an error with `eprintln!`, which panics when standard error
+        // is broken.
         .log_internal_errors(false);
     let builder = match colour {
         Colour::Allowed => builder,
@@ -91,7 +92,7 @@ where
 }
 
 fn filter(text: &str) -> Result<EnvFilter, BadLog> {
-    // A span's fields may hold commas, so its pieces are left to the parser.
+    // A span's fields may contain commas, so the parser gets these pieces unchecked.
     let mut bare = text.split(',').filter(|directive| !directive.contains(['=', '[', ']', '{', '}']));
     if let Some(word) = bare.find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
         return Err(BadLog::NotALevel(word.to_owned()));
@@ -105,14 +106,14 @@ mod tests {
 
     use super::*;
 
-    /// What is logged between here and there.
+    /// Returns the lines that two events write.
     fn lines(format: Format, filter: &str) -> String {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Sink(written.clone());
         let options = Options { format, filter: filter.to_owned() };
         let log = subscriber(&options, move || sink.clone(), Colour::Never).unwrap();
         tracing::subscriber::with_default(log, || {
-            tracing::info!(kind = "refused", "redis is away");
+            tracing::info!(kind = "refused", "Redis is unreachable");
             tracing::debug!("a detail");
         });
         String::from_utf8(written.lock().unwrap().clone()).unwrap()
@@ -133,20 +134,20 @@ mod tests {
     }
 
     #[test]
-    fn people_get_a_plain_line() {
+    fn the_human_format_is_a_plain_line() {
         let text = lines(Format::Human, "info");
         assert!(text.contains(" INFO "), "{text}");
-        assert!(text.ends_with("redis is away kind=\"refused\"\n"), "{text}");
+        assert!(text.ends_with("Redis is unreachable kind=\"refused\"\n"), "{text}");
         assert!(!text.contains('\x1b'));
     }
 
     #[test]
-    fn machines_get_an_object_a_line() {
+    fn the_json_format_is_an_object_a_line() {
         let text = lines(Format::Json, "debug");
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|line| line.starts_with("{\"timestamp\":\"") && line.ends_with('}')));
         assert!(
-            text.contains("\"level\":\"INFO\",\"message\":\"redis is away\",\"kind\":\"refused\""),
+            text.contains("\"level\":\"INFO\",\"message\":\"Redis is unreachable\",\"kind\":\"refused\""),
             "{text}"
         );
     }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn filters() {
+    fn invalid_filters_are_refused() {
         for good in ["info", "INFO", "off", "warn,cachewarp=debug", "cachewarp::redis=trace"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }

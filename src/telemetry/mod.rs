@@ -1,7 +1,8 @@
 //! Metrics and logs.
 //!
-//! A number is kept once for each worker and summed when somebody asks: counting costs one uncontended atomic add,
-//! and the scrape pays for the sum. A name with its label and its help is declared by the module that counts.
+//! Each worker has its own copy of a number, and the scrape sums the copies: counting costs one
+//! uncontended atomic add. The module that counts declares the name, the label and the help of its
+//! metric.
 
 mod counters;
 mod family;

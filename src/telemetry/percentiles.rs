@@ -1,20 +1,21 @@
-//! How long most of them took, from the counts of a histogram's buckets.
+//! Percentiles from the counts of a histogram's buckets.
 //!
-//! Within a bucket the observations are taken to lie evenly, so a percentile is off by a bucket's width at most. Beyond
-//! the last bound nothing is known but that it was longer: the bound is what is told.
+//! Within a bucket the observations are assumed to be evenly distributed, so a percentile is off by
+//! at most the width of a bucket. For observations beyond the last bound, the result is that bound.
 
 use std::time::Duration;
 
 use super::histograms::BUCKET_BOUNDS;
 
-/// The time within which this part of all observations ended; `None` if there are none.
+/// Returns the duration within which the given part of all observations lies, or `None` if there
+/// are none.
 ///
 /// `counts` has one number for each bucket, the one without a bound last; `part` is from 0 to 1.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a count beyond 2^53 is no count; the result lies between two bounds"
+    reason = "counts stay below 2^53; the result lies between two bounds"
 )]
 pub fn percentile(counts: &[u64], part: f64) -> Option<Duration> {
     let total: u64 = counts.iter().sum();
@@ -46,14 +47,14 @@ mod tests {
     }
 
     #[test]
-    fn within_a_bucket_they_lie_evenly() {
+    fn observations_are_evenly_distributed_within_a_bucket() {
         let micros =
             |filled: &[(usize, u64)], part| percentile(&counts(filled), part).map(|took| took.as_micros());
         assert_eq!(micros(&[], 0.5), None);
-        // 50 to 100 µs.
+        // Observations from 50 to 100 µs.
         assert_eq!(micros(&[(1, 100)], 0.5), Some(75));
         assert_eq!(micros(&[(1, 100)], 1.0), Some(100));
-        // Half of them up to 50 µs, half from 500 µs to a millisecond.
+        // Half of the observations up to 50 µs, half from 500 µs to a millisecond.
         assert_eq!(micros(&[(0, 50), (4, 50)], 0.5), Some(50));
         assert_eq!(micros(&[(0, 50), (4, 50)], 0.99), Some(990));
         assert_eq!(micros(&[(0, 99), (17, 1)], 0.99), Some(50));
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn more_of_them_never_take_less_time() {
+    fn percentiles_ascend() {
         let counts = counts(&[(0, 5), (3, 1), (7, 40), (12, 2), (17, 1)]);
         let all: Vec<_> =
             (0..=1000).map(|part| percentile(&counts, f64::from(part) / 1000.0).unwrap()).collect();

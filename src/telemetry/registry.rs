@@ -1,7 +1,7 @@
-//! Every metric of the process, by name.
+//! All metrics of the process, by name.
 //!
-//! Each worker asks for the same names and gets its own shards of them. The lock is taken when a worker starts and
-//! when somebody scrapes, never to count.
+//! Each worker declares the same names and gets its own shards. Only a worker's start and a scrape
+//! take the lock; counting does not.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,20 +11,20 @@ use super::tally::Times;
 use super::{Counter, Counters, Gauge, Gauges, Histogram, Histograms};
 use crate::label::Label;
 
-/// Where metrics are declared and read. Clones are the same registry.
+/// The declarations and values of all metrics. Clones share one registry.
 ///
-/// A counter's name may be given with or without `_total`, and a histogram's with or without `_seconds`: they are
-/// written with it.
+/// A counter's name may be given with or without `_total`, and a histogram's with or without
+/// `_seconds`: the text format always writes the suffix.
 #[derive(Clone, Debug, Default)]
 pub struct Registry(Arc<Mutex<Vec<Family>>>);
 
 impl Registry {
-    /// With nothing in it.
+    /// Returns an empty registry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A counter for each word of `L`.
+    /// Declares a counter for each value of `L`.
     pub fn counters<L: Label>(
         &self,
         name: &'static str,
@@ -34,22 +34,22 @@ impl Registry {
         Counters::on(self.shard(Descriptor::labelled::<L>(Kind::Counter, name, help, label)))
     }
 
-    /// One counter.
+    /// Declares one counter.
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
         Counter::on(self.shard(Descriptor::plain(Kind::Counter, name, help)))
     }
 
-    /// A gauge for each word of `L`.
+    /// Declares a gauge for each value of `L`.
     pub fn gauges<L: Label>(&self, name: &'static str, help: &'static str, label: &'static str) -> Gauges<L> {
         Gauges::on(self.shard(Descriptor::labelled::<L>(Kind::Gauge, name, help, label)))
     }
 
-    /// One gauge.
+    /// Declares one gauge.
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
         Gauge::on(self.shard(Descriptor::plain(Kind::Gauge, name, help)))
     }
 
-    /// A histogram of durations for each word of `L`.
+    /// Declares a histogram of durations for each value of `L`.
     pub fn histograms<L: Label>(
         &self,
         name: &'static str,
@@ -59,12 +59,12 @@ impl Registry {
         Histograms::on(self.shard(Descriptor::labelled::<L>(Kind::Histogram, name, help, label)))
     }
 
-    /// One histogram of durations.
+    /// Declares one histogram of durations.
     pub fn histogram(&self, name: &'static str, help: &'static str) -> Histogram {
         Histogram::on(self.shard(Descriptor::plain(Kind::Histogram, name, help)))
     }
 
-    /// A gauge that is read when somebody scrapes; `read` must neither wait nor ask this registry for anything.
+    /// Declares a gauge that each scrape reads. `read` must neither wait nor call this registry.
     pub fn sampled(
         &self,
         name: &'static str,
@@ -74,8 +74,8 @@ impl Registry {
         self.join(Descriptor::plain(Kind::Gauge, name, help), Part::Sampled(Box::new(read)));
     }
 
-    /// A counter for each thing that `list` names when somebody scrapes, each named once; how many there are has a bound of
-    /// its own. `list` must neither wait nor ask this registry for anything.
+    /// Declares a counter for each item that `list` returns at a scrape. `list` returns each name
+    /// once and a bounded number of them; it must neither wait nor call this registry.
     pub fn listed_counters(
         &self,
         name: &'static str,
@@ -87,7 +87,8 @@ impl Registry {
         self.join(Descriptor::listed(Kind::Counter, name, help, label), Part::Listed(Box::new(read)));
     }
 
-    /// The same for histograms of durations.
+    /// Declares a histogram of durations for each item that `list` returns at a scrape, under the
+    /// conditions of [`Registry::listed_counters`].
     pub fn listed_histograms(
         &self,
         name: &'static str,
@@ -99,7 +100,7 @@ impl Registry {
         self.join(Descriptor::listed(Kind::Histogram, name, help, label), Part::Listed(Box::new(read)));
     }
 
-    /// Lets `look` see each family, in the order of their declaration.
+    /// Passes each family to `look`, in the order of declaration.
     pub(super) fn for_each<E>(&self, look: impl FnMut(&Family) -> Result<(), E>) -> Result<(), E> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(look)
     }
@@ -114,7 +115,7 @@ impl Registry {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let namesake = families.iter_mut().find(|family| family.descriptor.name == descriptor.name);
         if let Some(family) = namesake {
-            debug_assert_eq!(family.descriptor, descriptor, "a name is declared in one way");
+            debug_assert_eq!(family.descriptor, descriptor, "a name has one declaration");
             family.parts.push(part);
         } else {
             families.push(Family { descriptor, parts: vec![part] });

@@ -1,4 +1,4 @@
-//! The sums, written down when somebody asks. The only file that speaks with prometheus-client's encoder.
+//! The OpenMetrics text of all metrics. Only this file uses the encoder of prometheus-client.
 
 use std::fmt;
 
@@ -16,19 +16,20 @@ use super::tally::Times;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Registry {
-    /// Everything, in the OpenMetrics text format.
+    /// Returns all metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut everything = prometheus_client::registry::Registry::default();
         everything.register_collector(Box::new(Scrape(self.clone())));
         let mut text = String::new();
-        // Writing into a String cannot fail; half a text would lack its `# EOF` and be refused by the reader.
+        // Writing to a String cannot fail; an incomplete text would lack its `# EOF`, and the
+        // reader would refuse it.
         match prometheus_client::encoding::text::encode(&mut text, &everything) {
             Ok(()) | Err(fmt::Error) => text,
         }
     }
 }
 
-/// A registry on its way out.
+/// A registry as a collector.
 #[derive(Debug)]
 struct Scrape(Registry);
 
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_list_in_text() {
+    fn listed_series_in_text() {
         let registry = Registry::new();
         registry.listed_counters("cachewarp_sent_bytes", "Bytes.", "server", || {
             vec![("a:1".to_owned(), 3), ("\"\\\n".to_owned(), 4)]
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_a_whole_text() {
+    fn an_empty_registry_is_a_complete_text() {
         assert_eq!(Registry::new().render(), "# EOF\n");
     }
 }

@@ -1,13 +1,14 @@
 //! One worker's part of one metric.
 //!
-//! The cells stand on cache lines of their own, so that two workers that count never pull a line out of each other's
-//! hands. Every operation is relaxed: a scrape may see one of two adds and not the other, and each sum is right again
-//! at the next.
+//! Each shard has its own cache lines, so that two counting workers never contend for a line. Every
+//! operation is relaxed: a scrape may see one of two adds and not the other, and the next scrape
+//! sees both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Two lines of 64 bytes: x86 fetches lines in pairs, and some ARM cores have lines of 128.
+/// Cells in two lines of 64 bytes: x86 fetches lines in pairs, and some ARM cores have lines of
+/// 128.
 const LINE_CELLS: usize = 16;
 
 #[derive(Debug, Default)]
@@ -19,26 +20,26 @@ struct Line([AtomicU64; LINE_CELLS]);
 pub(super) struct Shard(Arc<[Line]>);
 
 impl Shard {
-    /// At least `cells` cells, all zero.
+    /// Returns at least `cells` cells, all zero.
     pub(super) fn new(cells: usize) -> Self {
         Self((0..cells.div_ceil(LINE_CELLS)).map(|_| Line::default()).collect())
     }
 
-    /// Adds, wrapping around.
+    /// Adds to a cell, wrapping around.
     pub(super) fn add(&self, index: usize, n: u64) {
         if let Some(cell) = self.cell(index) {
             cell.fetch_add(n, Ordering::Relaxed);
         }
     }
 
-    /// Replaces.
+    /// Replaces the value of a cell.
     pub(super) fn set(&self, index: usize, value: u64) {
         if let Some(cell) = self.cell(index) {
             cell.store(value, Ordering::Relaxed);
         }
     }
 
-    /// Reads.
+    /// Returns the value of a cell.
     pub(super) fn read(&self, index: usize) -> u64 {
         self.cell(index).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_apart() {
+    fn cells_are_independent() {
         let shard = Shard::new(LINE_CELLS + 1);
         for index in 0..=LINE_CELLS {
             shard.add(index, index as u64);
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_row_is_nothing() {
+    fn a_cell_beyond_the_row_stays_zero() {
         let shard = Shard::new(1);
         shard.add(LINE_CELLS, 1);
         shard.set(usize::MAX, 1);

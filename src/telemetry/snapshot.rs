@@ -1,41 +1,41 @@
-//! The sums, as values: for documents that show a few of them. Series of an open label are not among them: whoever keeps them
-//! shows them.
+//! The sums as values, for documents that show a few of them. They do not include the series of
+//! open labels: the modules that hold these show them.
 
 use super::family::{Family, Labels, Reading};
 use super::registry::Registry;
 use super::tally::Times;
 
-/// What a registry counted at one moment.
+/// The values of a registry at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot(Vec<Metric>);
 
 #[derive(Debug)]
 struct Metric {
-    /// Without the suffix that the kind adds.
+    /// The name without the suffix that the kind adds.
     name: &'static str,
     series: Vec<Series>,
 }
 
-/// The value under one label.
+/// The value of one label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// The label's word; empty where there is no label.
+    /// The label's value; empty for a metric without labels.
     pub label: &'static str,
-    /// What was counted.
+    /// The number or the buckets.
     pub value: Value,
 }
 
-/// What was counted.
+/// The value of one series.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Of a counter or a gauge.
+    /// The value of a counter or a gauge.
     Number(f64),
-    /// Of a histogram: how many in each bucket, the one without a bound last.
+    /// The counts of a histogram's buckets, the one without a bound last.
     Buckets(Vec<u64>),
 }
 
 impl Registry {
-    /// What is counted now.
+    /// Returns the current values.
     pub fn snapshot(&self) -> Snapshot {
         let mut metrics = Vec::new();
         let Ok(()) = self.for_each(|family| -> Result<(), std::convert::Infallible> {
@@ -47,12 +47,13 @@ impl Registry {
 }
 
 impl Snapshot {
-    /// The series of a metric, by its name without `_total` or `_seconds`; none if there is no such metric.
+    /// Returns the series of a metric, by its name without `_total` or `_seconds`; empty for an
+    /// unknown metric.
     pub fn series(&self, name: &str) -> &[Series] {
         self.0.iter().find(|metric| metric.name == name).map_or(&[], |metric| &metric.series)
     }
 
-    /// The one number of a metric without labels.
+    /// Returns the number of a metric without labels.
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.series(name) {
             [Series { value: Value::Number(number), .. }] => Some(*number),
@@ -60,7 +61,7 @@ impl Snapshot {
         }
     }
 
-    /// The numbers of a metric with labels.
+    /// Returns the numbers of a metric with labels.
     pub fn numbers(&self, name: &str) -> impl Iterator<Item = (&'static str, f64)> {
         self.series(name).iter().filter_map(|series| match series.value {
             Value::Number(number) => Some((series.label, number)),
@@ -68,7 +69,7 @@ impl Snapshot {
         })
     }
 
-    /// The counts of a histogram.
+    /// Returns the counts of a histogram.
     pub fn buckets(&self, name: &str) -> impl Iterator<Item = (&'static str, &[u64])> {
         self.series(name).iter().filter_map(|series| match &series.value {
             Value::Buckets(counts) => Some((series.label, counts.as_slice())),
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_metric() {
+    fn a_snapshot_has_every_kind_of_metric() {
         let registry = Registry::new();
         let hits = registry.counters::<Tier>("cachewarp_hits_total", "Hits.", "tier");
         hits.inc(Tier::Redis);

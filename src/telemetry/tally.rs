@@ -1,5 +1,5 @@
-//! How long things took, for what has no fixed label: counted by one thread, kept by whoever counts, and added up by whoever
-//! asks. The buckets are those of [`Histogram`](super::Histogram).
+//! Distributions of durations for open labels: one thread counts, the owner keeps the cells, and
+//! the reader sums them. The buckets are those of [`Histogram`](super::Histogram).
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::histograms::{BUCKETS, SERIES_CELLS, bucket_of};
 
-/// Durations that were counted.
+/// The counted durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// How many in each bucket, the one without a bound last.
+    /// The count of each bucket, the one without a bound last.
     pub counts: [u64; BUCKETS],
-    /// Their sum, in nanoseconds.
+    /// The sum of the durations, in nanoseconds.
     pub nanos: u64,
 }
 
 impl Times {
-    /// How many there are.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -30,21 +30,21 @@ impl AddAssign for Times {
     }
 }
 
-/// A histogram that one thread writes, without a locked instruction, and any thread reads. It has its lines of memory for itself,
-/// so that two threads that count do not pull one out of each other's hands.
+/// A histogram that one thread writes, without a locked instruction, and any thread reads. It has
+/// its own cache lines, so that two counting threads never contend for a line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Tally([AtomicU64; SERIES_CELLS]);
 
 impl Tally {
-    /// Counts one that took so long.
+    /// Counts one duration.
     pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.add(bucket_of(nanos), 1);
         self.add(BUCKETS, nanos);
     }
 
-    /// What was counted; perhaps one of a count and its duration and not the other.
+    /// Returns the counted durations. A concurrent read may include a count without its duration.
     pub fn read(&self) -> Times {
         let mut times = Times::default();
         for (time, cell) in times.counts.iter_mut().chain([&mut times.nanos]).zip(&self.0) {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_read_and_added_up() {
+    fn counted_durations_are_read_and_added() {
         let tally = Tally::default();
         for millis in [0, 1, 20_000] {
             tally.observe(Duration::from_millis(millis));

@@ -1,8 +1,8 @@
-//! `cachewarp top`: how a running CacheWarp does, second by second, on a terminal.
+//! `cachewarp top`: a terminal display of a running CacheWarp, second by second.
 //!
-//! It asks `/stats` once a second and shows the difference of two answers, so that rates and percentiles are of the last
-//! second and not of all time. [`view`] draws, and knows neither the network nor a terminal; with `--once` the same frame
-//! is printed as text.
+//! The command reads `/stats` once a second and shows the difference of two answers, so rates and
+//! percentiles cover the last second. [`view`] draws, and knows neither the network nor the
+//! terminal; `--once` prints one frame as text.
 
 mod reading;
 mod view;
@@ -21,18 +21,18 @@ use crate::time;
 use reading::Reading;
 use view::Shown;
 
-/// Why there is nothing to be seen.
+/// A failure to read or to draw.
 #[derive(Debug, thiserror::Error)]
 pub enum Unseen {
-    /// Nobody tells.
+    /// The admin listener gave no usable answer.
     #[error(transparent)]
     Untold(#[from] Undone),
-    /// There is no terminal, or it went away.
-    #[error("this is no terminal, where `--once` prints text: {0}")]
+    /// Standard output is not a terminal, or the terminal failed.
+    #[error("standard output is not a terminal; use `--once` to print text: {0}")]
     Terminal(#[from] io::Error),
 }
 
-/// One frame as text, of what happens within a second.
+/// Returns one frame as text, of the activity within one second.
 pub fn once(operator: &Operator) -> Result<String, Unseen> {
     let before = read(operator)?;
     thread::sleep(TOP_INTERVAL);
@@ -40,7 +40,7 @@ pub fn once(operator: &Operator) -> Result<String, Unseen> {
     Ok(text(&Shown { now: &now, before: Some(&before), silent: None })?)
 }
 
-/// Shows it until somebody presses `q` or Ctrl-C. The terminal is then as it was, and after a panic too.
+/// Shows frames until the user presses `q` or Ctrl-C. Restores the terminal, also after a panic.
 pub fn live(operator: &Operator) -> Result<(), Unseen> {
     let first = read(operator)?;
     if !io::stdout().is_terminal() {
@@ -70,13 +70,13 @@ fn watch(terminal: &mut DefaultTerminal, operator: &Operator, first: Reading) ->
                 before = Some(std::mem::replace(&mut now, reading));
                 silent = None;
             }
-            // It may be on its way up again; what was seen last stays.
+            // CacheWarp may be restarting, so the last values stay on the screen.
             Err(undone) => silent = Some(undone.to_string()),
         }
     }
 }
 
-/// Waits for so long, or until somebody has seen enough.
+/// Waits for this long, or until the user quits. Returns whether the user quits.
 fn wants_to_leave(patience: Duration) -> io::Result<bool> {
     let begun = time::instant();
     while let Some(left) = patience.checked_sub(begun.elapsed()) {
@@ -99,7 +99,7 @@ fn wants_to_leave(patience: Duration) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A frame without a terminal.
+/// Returns a frame as text, without a terminal.
 fn text(shown: &Shown<'_>) -> io::Result<String> {
     let lines = view::lines(shown).min(TOP_FRAME_LINES);
     let Ok(mut terminal) = Terminal::new(TestBackend::new(TOP_FRAME_COLUMNS, lines));

@@ -1,6 +1,7 @@
-//! One answer of `/stats`, and what lies between two.
+//! One answer of `/stats`, and the difference of two.
 //!
-//! The answer may be of another version, so what is not there is nothing, and nothing is an error.
+//! Another version of CacheWarp may give the answer, so a missing member counts as zero or empty,
+//! and is no error.
 
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use crate::telemetry::{BUCKET_BOUNDS, percentile};
 /// Counts by name.
 pub(super) type Counts = Vec<(String, u64)>;
 
-/// What was told.
+/// The values of one answer.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) version: String,
-    /// Since the start.
+    /// Time since the start of the process.
     pub(super) uptime: Duration,
     pub(super) workers: u64,
-    /// By outcome.
+    /// Requests by outcome.
     pub(super) requests: Counts,
-    /// By outcome, one for each bucket.
+    /// Histogram buckets by outcome.
     buckets: Vec<(String, Vec<u64>)>,
     pub(super) memory_bytes: u64,
     pub(super) memory_entries: u64,
@@ -32,7 +33,7 @@ pub(super) struct Reading {
     pub(super) origin_requests: Counts,
     pub(super) clients_open: u64,
     pub(super) fills: u64,
-    /// By path.
+    /// Requests by path.
     pub(super) top: Counts,
 }
 
@@ -65,12 +66,14 @@ impl Reading {
         }
     }
 
-    /// How long after another this was told; `None` if it is of another process, which counts anew.
+    /// Returns the time since `before`, or `None` if `before` is of another process, whose counts
+    /// do not compare.
     pub(super) fn since(&self, before: &Self) -> Option<Duration> {
         self.uptime.checked_sub(before.uptime).filter(|elapsed| !elapsed.is_zero())
     }
 
-    /// The time within which this part of an outcome's requests since `before` were answered.
+    /// Returns the time within which this part of an outcome's requests since `before` were
+    /// answered.
     pub(super) fn percentile(&self, before: Option<&Self>, outcome: &str, part: f64) -> Option<Duration> {
         let counts = self.bucket_counts(outcome)?;
         let earlier = before.and_then(|before| before.bucket_counts(outcome)).unwrap_or_default();
@@ -88,7 +91,7 @@ impl Reading {
     }
 }
 
-/// What was counted under each name since then.
+/// Returns the increase of each count.
 pub(super) fn between(now: &Counts, before: &Counts) -> Counts {
     let earlier = |name: &str| before.iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count);
     now.iter().map(|(name, count)| (name.clone(), count.saturating_sub(earlier(name)))).collect()
@@ -102,7 +105,7 @@ fn number(stats: &Value, way: &str) -> u64 {
     at(stats, way).map(whole).unwrap_or_default()
 }
 
-/// What came over a network goes to a terminal, which obeys control characters.
+/// Replaces control characters: the text comes from the network, and a terminal would obey them.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter })

@@ -1,9 +1,9 @@
-//! Frames, held against what they should look like.
+//! Frames, compared with their expected text.
 
 use super::*;
 use crate::json;
 
-/// An answer of `/stats`, so many seconds after the start.
+/// Returns an answer of `/stats`, this many seconds after the start.
 fn stats(seconds: u64, hits: u64, misses: u64) -> Reading {
     let document = format!(
         r#"{{"version":"1.2.3","uptime":{seconds}.000,"now_ms":{seconds}000,"workers":2,
@@ -42,7 +42,7 @@ fn a_frame_shows_the_last_second() {
 │together            94.7 %││failed/s                       1.0││shared now                       1│
 │                          ││in flight                        3││in memory     1.5 MiB in 7 entries│
 └──────────────────────────┘└──────────────────────────────────┘└──────────────────────────────────┘
-┌ asked for most since somebody looks; q to quit ──────────────────────────────────────────────────┐
+┌ most requested paths since this display started; q to quit ──────────────────────────────────────┐
 │path                                                                                         about│
 │/quotes/EURUSD                                                                                 800│
 │/a\u{fffd}[2J                                                                                           8│
@@ -52,7 +52,7 @@ fn a_frame_shows_the_last_second() {
 }
 
 #[test]
-fn the_first_frame_and_that_after_a_restart_show_all_time() {
+fn the_first_frame_and_the_first_after_a_restart_show_the_totals() {
     let (now, of_another) = (stats(10, 1_000, 0), stats(5_000, 99, 9));
     for before in [None, Some(&of_another), Some(&now)] {
         let shown = frame(&now, before, None);
@@ -62,13 +62,13 @@ fn the_first_frame_and_that_after_a_restart_show_all_time() {
 }
 
 #[test]
-fn who_does_not_answer_is_said_to_be_silent() {
+fn a_missing_answer_shows_an_error_over_the_last_values() {
     let shown = frame(&stats(10, 1, 1), None, Some("no answer: refused"));
     assert!(shown.starts_with(" no answer: refused\n") && shown.contains("hit-memory"), "{shown}");
 }
 
 #[test]
-fn strange_answers_are_drawn_and_obeyed_never() {
+fn malformed_answers_are_drawn_without_control_characters() {
     for document in [
         "{}",
         "[]",
@@ -82,7 +82,7 @@ fn strange_answers_are_drawn_and_obeyed_never() {
 }
 
 #[test]
-fn any_size_of_terminal_will_do() {
+fn every_size_of_terminal_works() {
     let now = stats(10, 1_000, 10);
     for (columns, lines) in [(0, 0), (1, 1), (3, 200), (200, 3), (40, 12)] {
         let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();

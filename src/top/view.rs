@@ -1,4 +1,4 @@
-//! The frame. Draws what it is given, on whatever there is to draw on.
+//! The frame. Draws its input on any terminal or buffer.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 
 use super::reading::{Counts, Reading, between};
 
-/// What is seen at one moment.
+/// The input of one frame.
 pub(super) struct Shown<'a> {
     pub(super) now: &'a Reading,
-    /// A second ago, if there is one.
+    /// The reading of a second ago, if there is one.
     pub(super) before: Option<&'a Reading>,
-    /// Why nothing newer is told.
+    /// The error of the last read, if it failed.
     pub(super) silent: Option<&'a str>,
 }
 
-/// The tiers, by the outcome that is a hit in them.
+/// The tiers, with the outcome that is a hit in each.
 const TIERS: [(&str, &str); 2] = [("memory", "hit-memory"), ("Redis", "hit-redis")];
-/// What might have been a hit.
+/// The outcomes of cacheable requests.
 const CACHEABLE: [&str; 7] =
     ["hit-memory", "hit-redis", "miss", "validated", "stale-on-error", "collapsed", "uncacheable"];
-/// Of the latencies.
+/// The percentiles of the latencies that a frame shows.
 const PERCENTILES: [f64; 3] = [0.5, 0.99, 0.999];
-/// Around a block, and its heading.
+/// Lines of a block's frame and of its heading.
 const FRAMED_LINES: u16 = 3;
 
-/// Draws it.
+/// Draws a frame.
 pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     let outcomes = outcomes(shown);
     let rows = u16::try_from(outcomes.len()).unwrap_or(u16::MAX);
@@ -54,13 +54,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     draw_paths(frame, paths, shown);
 }
 
-/// How many lines are needed to draw all of it.
+/// Returns the number of lines of the whole frame.
 pub(super) fn lines(shown: &Shown<'_>) -> u16 {
     let rows = outcomes(shown).len() + shown.now.top.len();
     u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(1 + STATE_LINES + 2 * FRAMED_LINES)
 }
 
-/// The lines of the three blocks, and around them.
+/// Lines of the three middle blocks, with their frames.
 const STATE_LINES: u16 = 6;
 
 fn head(shown: &Shown<'_>) -> Paragraph<'static> {
@@ -77,7 +77,7 @@ fn head(shown: &Shown<'_>) -> Paragraph<'static> {
     }
 }
 
-/// One row for each outcome that has ever been.
+/// Returns one row for each outcome that has occurred.
 fn outcomes(shown: &Shown<'_>) -> Vec<[String; 6]> {
     let recent = recent(shown, |reading| &reading.requests);
     let total: u64 = recent.iter().map(|(_, count)| count).sum();
@@ -113,7 +113,7 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, rows: Vec<[String; 6]>) {
 
 const HEADING: Style = Style::new().add_modifier(Modifier::DIM);
 
-/// The first cell to the left, numbers to the right.
+/// Aligns the first cell to the left and the others to the right.
 fn row<const N: usize>(cells: [String; N]) -> Row<'static> {
     Row::new(cells.into_iter().enumerate().map(|(column, cell)| {
         let line = Line::from(cell);
@@ -172,16 +172,16 @@ fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let rows = shown.now.top.iter().map(|(path, count)| row([path.clone(), count.to_string()]));
     let table = Table::new(rows, widths)
         .header(row(["path", "about"].map(str::to_owned)).style(HEADING))
-        .block(Block::bordered().title(" asked for most since somebody looks; q to quit "));
+        .block(Block::bordered().title(" most requested paths since this display started; q to quit "));
     frame.render_widget(table, area);
 }
 
-/// The earlier reading, if it is one of the same process.
+/// Returns the earlier reading, if it is of the same process.
 fn of_this_process<'a>(shown: &Shown<'a>) -> Option<&'a Reading> {
     shown.before.filter(|before| shown.now.since(before).is_some())
 }
 
-/// What was counted since the last reading; since the start, if that is the first.
+/// Returns the counts since the last reading, or since the start if there is none.
 fn recent(shown: &Shown<'_>, counts: impl Fn(&Reading) -> &Counts) -> Counts {
     match of_this_process(shown) {
         Some(before) => between(counts(shown.now), counts(before)),
@@ -205,7 +205,7 @@ fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { NONE.to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
-/// To three digits.
+/// Formats a duration with three digits.
 fn brief(took: Duration) -> String {
     let micros = took.as_secs_f64() * 1e6;
     match micros {

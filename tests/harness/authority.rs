@@ -5,7 +5,7 @@ use std::fs;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// An authority with a folder of its own.
+/// An authority with its own folder.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -21,16 +21,17 @@ impl Authority {
         authority
     }
 
-    /// Its own certificate.
+    /// Returns the file of the authority's certificate.
     pub(crate) fn ca_file(&self) -> String {
         self.path("ca.pem")
     }
 
-    /// A certificate for a name, and its key.
+    /// Issues a certificate for a name. Returns the files of the certificate and its key.
     pub(crate) fn issue(&self, name: &str) -> [String; 2] {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        // Whose name is the authority's own is taken for one that signed itself.
+        // Without its own name, the certificate would have the authority's and would look
+        // self-signed.
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = [format!("{name}.pem"), format!("{name}.key")];

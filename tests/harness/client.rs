@@ -6,44 +6,44 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use super::wire::{self, Extent, Head};
 use super::{FULL_AFTER, PATIENCE};
 
-/// One connection.
+/// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Client(BufReader<TcpStream>);
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     /// The status code.
     pub(crate) status: u16,
-    /// Status line and fields.
+    /// The status line and fields.
     pub(crate) head: Head,
-    /// Decoded if it was chunked.
+    /// The body, decoded if it was chunked.
     pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    /// The first value of a field, by its name in lower case.
+    /// Returns the first value of a field, by its name in lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
 
-    /// What the cache says that it did; `none` where it says nothing.
+    /// Returns the `Cache-Status` of the answer, or `none`.
     pub(crate) fn cache_status(&self) -> &str {
         self.field("cache-status").unwrap_or("none")
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body of UTF-8")
     }
 }
 
-/// Reads the head of an answer, for those who want to know what went wrong.
+/// Reads the head of an answer, and returns the error if it fails.
 pub(crate) fn head_of(from: &mut impl BufRead) -> io::Result<Head> {
     Head::read(from)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
-/// One `GET` on a connection of its own.
+/// Sends one `GET` on its own connection.
 pub(crate) fn get(addr: SocketAddr, target: &str) -> Response {
     Client::connect(addr).get(target)
 }
@@ -63,17 +63,18 @@ impl Client {
         self.try_send(bytes).expect("to send");
     }
 
-    /// Sends bytes to somebody who may have closed.
+    /// Sends bytes to a peer that may have closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.get_mut().write_all(bytes.as_ref())
     }
 
-    /// Sends bytes again and again, so many times at most, until the other side takes no more; how many it took.
+    /// Sends bytes repeatedly, `times` times at most, until the peer takes no more. Returns the
+    /// number of bytes taken.
     pub(crate) fn send_until_full(&mut self, bytes: &[u8], times: usize) -> usize {
         wire::write_until_full(self.0.get_mut(), bytes, times, FULL_AFTER)
     }
 
-    /// Sends a head without a body, `Host: test` in it.
+    /// Sends a head without a body, with `Host: test`.
     pub(crate) fn send_head(&mut self, method: &str, target: &str, fields: &[(&str, &str)]) {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
         for (name, value) in fields {
@@ -82,18 +83,18 @@ impl Client {
         self.send(head + "\r\n");
     }
 
-    /// Asks and reads the whole answer.
+    /// Sends a request and reads the whole answer.
     pub(crate) fn request(&mut self, method: &str, target: &str, fields: &[(&str, &str)]) -> Response {
         self.send_head(method, target, fields);
         self.response_to(method)
     }
 
-    /// A `GET` without further fields.
+    /// Sends a `GET` without further fields.
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.request("GET", target, &[])
     }
 
-    /// Reads the answer to a request that is not `HEAD`.
+    /// Reads the answer to a request other than `HEAD`.
     pub(crate) fn response(&mut self) -> Response {
         self.response_to("GET")
     }
@@ -106,12 +107,13 @@ impl Client {
         Response { status: status(&head), head, body }
     }
 
-    /// Reads a head and leaves its body where it is.
+    /// Reads a head, and leaves its body unread.
     pub(crate) fn head(&mut self) -> Head {
         Head::read(&mut self.0).expect("a head").expect("an answer, not the end of the connection")
     }
 
-    /// Reads what there is of a body, and how it ended: a cut body is `UnexpectedEof` (or a reset).
+    /// Reads the available body, and returns it with its end: a cut body is `UnexpectedEof` or a
+    /// reset.
     pub(crate) fn body_of(&mut self, method: &str, head: &Head) -> (Vec<u8>, io::Result<()>) {
         let extent = match status(head) {
             100..=199 | 204 | 304 => Extent::Length(0),
@@ -123,26 +125,26 @@ impl Client {
         (body, end)
     }
 
-    /// Reads a body without keeping it: its length, and how it ended.
+    /// Reads a body without keeping it. Returns its length and its end.
     pub(crate) fn skip_body(&mut self, head: &Head) -> (u64, io::Result<()>) {
         let mut counted = wire::Counted::default();
         let end = Extent::of(head, Extent::Close).read(&mut self.0, &mut counted);
         (counted.0, end)
     }
 
-    /// Reads exactly so many raw bytes.
+    /// Reads exactly `count` raw bytes.
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("more bytes");
         bytes
     }
 
-    /// Says that no more will be sent; answers can still be read.
+    /// Closes the sending direction; answers can still be read.
     pub(crate) fn finish(&mut self) {
         self.0.get_mut().shutdown(Shutdown::Write).expect("an open connection");
     }
 
-    /// Reads until the other side closes, which it must; all bytes until then.
+    /// Reads until the peer closes, and returns all bytes. Panics if the peer does not close.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {

@@ -1,4 +1,4 @@
-//! One request at the origin, and the answer that it is given.
+//! One request at the origin, and its scripted answer.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,60 +6,60 @@ use std::net::TcpStream;
 use super::wire::{self, Extent, Head};
 use super::{FULL_AFTER, Gate};
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// `GET`, …
+    /// The method, such as `GET`.
     pub(crate) method: String,
-    /// The request target, query and all.
+    /// The request target, with its query.
     pub(crate) target: String,
-    /// Request line and fields.
+    /// The request line and fields.
     pub(crate) head: Head,
 }
 
 impl Request {
-    /// The first value of a field, by its name in lower case.
+    /// Returns the first value of a field, by its name in lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
 
-    /// The target without its query.
+    /// Returns the target without its query.
     pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 }
 
-/// What becomes of a connection after an answer.
+/// The fate of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The next request is awaited.
+    /// The origin reads the next request.
     KeepAlive,
-    /// It is closed.
+    /// The origin closes the connection.
     Close,
 }
 
 /// A request that waits for its answer, and its connection.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// What was asked.
+    /// The request.
     pub(crate) request: Request,
     stream: BufReader<TcpStream>,
-    /// None when the body has been read.
+    /// The extent of the body, or `None` once the body has been read.
     unread: Option<Extent>,
 }
 
 impl Exchange {
-    /// A request of which the head has been read, and where its body ends.
+    /// Wraps a request whose head has been read, with the extent of its body.
     pub(crate) fn new(request: Request, stream: BufReader<TcpStream>, body: Extent) -> Self {
         Self { request, stream, unread: Some(body) }
     }
 
-    /// The connection, for the next request.
+    /// Returns the connection, for the next request.
     pub(crate) fn into_stream(self) -> BufReader<TcpStream> {
         self.stream
     }
 
-    /// Reads the request's body to its end; empty the second time.
+    /// Reads the request's body to its end. Returns nothing the second time.
     pub(crate) fn body(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         match self.unread.take() {
@@ -68,7 +68,7 @@ impl Exchange {
         }
     }
 
-    /// Reads some raw bytes of the request's body, or of whatever comes: framing is then the caller's.
+    /// Reads raw bytes of the request's body and beyond it; the caller takes over the framing.
     pub(crate) fn read_raw(&mut self, count: usize) -> io::Result<Vec<u8>> {
         self.unread = None;
         let mut bytes = vec![0; count];
@@ -80,12 +80,13 @@ impl Exchange {
         self.stream.get_mut().write_all(bytes.as_ref())
     }
 
-    /// Writes bytes again and again, so many times at most, until the other side takes no more; how many it took.
+    /// Writes bytes repeatedly, `times` times at most, until the peer takes no more. Returns the
+    /// number of bytes taken.
     pub(crate) fn write_until_full(&mut self, bytes: &[u8], times: usize) -> usize {
         wire::write_until_full(self.stream.get_mut(), bytes, times, FULL_AFTER)
     }
 
-    /// Whether nothing more has come so far.
+    /// Returns whether no further bytes have arrived.
     pub(crate) fn is_quiet(&mut self) -> io::Result<bool> {
         if !self.stream.buffer().is_empty() {
             return Ok(false);
@@ -100,14 +101,14 @@ impl Exchange {
         }
     }
 
-    /// Waits until the other side has closed, dropping what it sends.
+    /// Waits until the peer has closed, and drops its bytes.
     pub(crate) fn await_close(&mut self) -> io::Result<()> {
         self.unread = None;
         io::copy(&mut self.stream, &mut io::sink()).map(drop)
     }
 }
 
-/// Bytes to send, and what to do between and after them.
+/// A sequence of bytes to send, and of actions between and after them.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     steps: Vec<Step>,
@@ -116,7 +117,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 enum Step {
     Send(Vec<u8>),
-    /// Left out of the answer to a `HEAD`.
+    /// Bytes that the answer to a `HEAD` omits.
     Body(Vec<u8>),
     Repeat(Vec<u8>, usize),
     Pass(Gate),
@@ -125,7 +126,7 @@ enum Step {
 }
 
 impl Answer {
-    /// A well-framed answer, `Content-Length` included; to a `HEAD`, without the body.
+    /// Returns a well-framed answer with `Content-Length`, and without the body for a `HEAD`.
     pub(crate) fn new(status: u16, fields: &[(&str, &str)], body: &str) -> Self {
         let mut head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in fields {
@@ -134,55 +135,55 @@ impl Answer {
         Self::raw(format!("{head}\r\n")).then(Step::Body(body.into()))
     }
 
-    /// `200`, `application/json`, this body.
+    /// Returns a `200` with `application/json` and this body.
     pub(crate) fn json(body: &str) -> Self {
         Self::new(200, &[("Content-Type", "application/json")], body)
     }
 
-    /// `200`, `application/json`, these fields and this body.
+    /// Returns a `200` with `application/json`, these fields and this body.
     pub(crate) fn json_with(fields: &[(&str, &str)], body: &str) -> Self {
         let mut all = vec![("Content-Type", "application/json")];
         all.extend(fields);
         Self::new(200, &all, body)
     }
 
-    /// `304` with these fields.
+    /// Returns a `304` with these fields.
     pub(crate) fn not_modified(fields: &[(&str, &str)]) -> Self {
         let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         Self::raw(format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n"))
     }
 
-    /// These bytes, whatever they are.
+    /// Returns an answer of arbitrary bytes.
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self { steps: vec![Step::Send(bytes.into())] }
     }
 
-    /// Nothing yet.
+    /// Returns an answer without bytes.
     pub(crate) fn silent() -> Self {
         Self { steps: Vec::new() }
     }
 
-    /// Then these bytes.
+    /// Sends these bytes next.
     pub(crate) fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.then(Step::Send(bytes.into()))
     }
 
-    /// Then these bytes, so many times, without holding them all: for bodies of gibibytes.
+    /// Sends these bytes `times` times next, without holding them all: for bodies of gibibytes.
     pub(crate) fn repeat(self, bytes: impl Into<Vec<u8>>, times: usize) -> Self {
         self.then(Step::Repeat(bytes.into(), times))
     }
 
-    /// Then it waits at a gate.
+    /// Waits at a gate next.
     pub(crate) fn pass(self, gate: &Gate) -> Self {
         self.then(Step::Pass(gate.clone()))
     }
 
-    /// Then nothing more, with the connection open until the other side closes it.
+    /// Keeps the connection open without a further byte until the peer closes it.
     pub(crate) fn hang(self) -> Self {
         self.then(Step::Hang)
     }
 
-    /// Then it closes.
+    /// Closes the connection next.
     pub(crate) fn close(self) -> Self {
         self.then(Step::Close)
     }
@@ -192,7 +193,7 @@ impl Answer {
         self
     }
 
-    /// Gives this answer, for scripts that choose among several.
+    /// Sends this answer, for scripts that choose among several.
     pub(crate) fn give(&self, exchange: &mut Exchange) -> io::Result<Then> {
         for step in &self.steps {
             match step {

@@ -1,11 +1,11 @@
-//! A client that speaks HTTP/2 frame by frame, and says what no library would.
+//! A client that speaks HTTP/2 frame by frame, and sends frames that no library would.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
 
-/// RFC 9113 §6.
+/// Frame types (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
@@ -15,11 +15,11 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
-/// Flags: the first is `ACK` in SETTINGS and PING.
+/// Frame flags. The first is `ACK` in SETTINGS and PING.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// One frame.
+/// An HTTP/2 frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -29,7 +29,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Its bytes.
+    /// Returns the encoded frame.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let length = u32::try_from(self.payload.len()).unwrap().to_be_bytes();
         let mut bytes = length[1..].to_vec();
@@ -40,14 +40,14 @@ impl Frame {
     }
 }
 
-/// One connection.
+/// An HTTP/2 connection.
 pub(crate) struct Http2 {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
 
 impl Http2 {
-    /// Connects and says the preface and empty SETTINGS.
+    /// Connects, and sends the preface and empty SETTINGS.
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -75,7 +75,7 @@ impl Http2 {
         self.stream.write_all(bytes)
     }
 
-    /// The next frame; none at the end of the connection, however it came. SETTINGS are acknowledged.
+    /// Reads the next frame, or `None` at any end of the connection. Acknowledges SETTINGS.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.whole() {
@@ -106,7 +106,8 @@ impl Http2 {
     }
 }
 
-/// A header block of literals without indexing (RFC 7541 §6.2.2), whatever the names and values are.
+/// Encodes a header block of literals without indexing (RFC 7541 §6.2.2), with arbitrary names and
+/// values.
 pub(crate) fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -119,7 +120,7 @@ pub(crate) fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> 
     block
 }
 
-/// RFC 7541 §5.1, with a prefix of seven bits.
+/// Encodes an integer with a prefix of seven bits (RFC 7541 §5.1).
 fn length(length: usize) -> Vec<u8> {
     if length < 127 {
         return vec![u8::try_from(length).unwrap()];
@@ -133,7 +134,8 @@ fn length(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The status at the beginning of a header block: indexed, or a literal in Huffman's code (RFC 7541, appendices A and B).
+/// Decodes the status at the beginning of a header block: indexed, or a literal in Huffman's code
+/// (RFC 7541, appendices A and B).
 pub(crate) fn status(block: &[u8]) -> u16 {
     match block {
         [0x88, ..] => 200,

@@ -1,43 +1,44 @@
-//! A barrier between a scenario and the servers it talks to.
+//! A barrier between a scenario and the servers around it.
 
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::PATIENCE;
 
-/// Holds those who come to it until it is opened. A clone is the same gate.
+/// A barrier that holds every thread that reaches it until the scenario opens it. A clone is the
+/// same gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct State {
     arrived: usize,
-    /// How many may pass; all, once open.
+    /// Threads that may pass; all may, once the gate is open.
     passes: usize,
     open: bool,
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Returns a closed gate.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Waits until so many have come, since the beginning.
+    /// Waits until `count` threads have arrived since the beginning.
     pub(crate) fn await_arrivals(&self, count: usize) {
         self.wait(&format!("{count} to arrive at a gate"), |state| state.arrived >= count);
     }
 
-    /// Lets one pass: one that waits, or the next that comes.
+    /// Lets one thread pass: a waiting one, or the next to arrive.
     pub(crate) fn release_one(&self) {
         self.change(|state| state.passes += 1);
     }
 
-    /// Lets everybody pass from now on.
+    /// Lets every thread pass from now on.
     pub(crate) fn open(&self) {
         self.change(|state| state.open = true);
     }
 
-    /// Comes to the gate and waits to be let through.
+    /// Arrives at the gate and waits until it may pass.
     pub(crate) fn pass(&self) {
         self.change(|state| state.arrived += 1);
         self.wait("a gate to be opened", |state| {
@@ -55,6 +56,6 @@ impl Gate {
     fn wait(&self, what: &str, mut done: impl FnMut(&mut State) -> bool) {
         let state = self.0.0.lock().unwrap();
         let waited = self.0.1.wait_timeout_while(state, PATIENCE, |state| !done(state)).unwrap();
-        assert!(!waited.1.timed_out(), "waited in vain for {what}: {:?}", *waited.0);
+        assert!(!waited.1.timed_out(), "timeout while waiting for {what}: {:?}", *waited.0);
     }
 }

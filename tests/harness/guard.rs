@@ -1,26 +1,26 @@
-//! Who may speak to servers of several, and how.
+//! Access control of a group of Redis servers.
 
 use super::authority::Authority;
 
-/// What servers, and those who watch them, ask of their clients. The harness itself is let in everywhere: without a name, on
-/// a port without TLS.
+/// The credentials that servers and sentinels require of their clients. The harness itself has
+/// access everywhere: without a name, on a port without TLS.
 pub(crate) enum Guard {
-    /// Nothing.
+    /// No credentials.
     Open,
-    /// A name and a password, other ones for sentinels.
+    /// A name and a password, with other ones for sentinels.
     Users,
-    /// That they speak TLS, and believe a certificate that is for `127.0.0.1`.
+    /// TLS, with a certificate for `127.0.0.1` that clients must trust.
     Tls(Box<Authority>),
 }
 
 impl Guard {
-    /// Users or TLS, for a server that listens for TLS on this port.
+    /// Returns the arguments of a server that listens for TLS on this port.
     pub(super) fn of_server(&self, tls_port: u16) -> Vec<String> {
         match self {
             Self::Open => Vec::new(),
             Self::Users => [
                 &["--user", "app", "on", ">app-secret", "~*", "&*", "+@all"][..],
-                // Who says no name may look after the servers, and have nothing of what they hold.
+                // The default user may administer the servers, but not read or write their data.
                 &["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-get", "-set", "-evalsha"],
             ]
             .concat()
@@ -35,7 +35,7 @@ impl Guard {
         }
     }
 
-    /// The same for a sentinel, as lines of its file.
+    /// Returns the configuration lines of a sentinel that listens for TLS on this port.
     pub(super) fn of_sentinel(&self, tls_port: u16) -> String {
         match self {
             Self::Open => String::new(),
@@ -49,7 +49,7 @@ impl Guard {
         }
     }
 
-    /// The port that clients are told, of these two.
+    /// Returns the port for clients.
     pub(super) fn port(&self, plain: u16, tls: u16) -> u16 {
         match self {
             Self::Open | Self::Users => plain,
@@ -57,7 +57,8 @@ impl Guard {
         }
     }
 
-    /// How a URL begins: the scheme for servers that hang together so, and who a client is.
+    /// Returns the beginning of a URL: the scheme of this kind of deployment, and the client's
+    /// credentials.
     pub(super) fn url(&self, together: &str) -> String {
         match self {
             Self::Open => format!("redis+{together}://"),
@@ -66,7 +67,7 @@ impl Guard {
         }
     }
 
-    /// What else a client has to be told.
+    /// Returns the further flags that a client needs.
     pub(crate) fn flags(&self) -> Vec<String> {
         match self {
             Self::Open | Self::Users => Vec::new(),

@@ -1,9 +1,9 @@
 //! The parties of a scenario: clients, CacheWarp, an origin, Redis.
 //!
-//! Everything here blocks, and every server has its own threads, so that a scenario reads from top to bottom
-//! and works the same in a `#[test]` and in a `#[tokio::test]` (CacheWarp's workers have threads of their own).
-//! Parties meet at a [`Gate`], never at a sleep; whoever waits longer than [`PATIENCE`] panics with what it
-//! waited for. Whatever is dropped is stopped.
+//! All calls block, and every server has its own threads, so a scenario reads from top to bottom
+//! and works the same in a `#[test]` and in a `#[tokio::test]` (CacheWarp's workers have their own
+//! threads). Parties synchronise at a [`Gate`], never by a sleep. A wait longer than [`PATIENCE`]
+//! panics with the awaited condition. Dropping a party stops it.
 
 use std::thread;
 use std::time::Duration;
@@ -46,19 +46,20 @@ pub(crate) use sentinels::Sentinels;
 pub(crate) use tls_front::TlsFront;
 pub(crate) use waits::Waits;
 
-/// The longest that anybody waits for anybody. Nothing takes this long unless it has gone wrong.
+/// The longest wait of any party. Only a failure takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a peer that takes no more bytes is believed to be full. Too short a time makes a test weaker, never wrong.
+/// Time without progress after which a peer counts as full. Too short a time makes a test weaker,
+/// never wrong.
 const FULL_AFTER: Duration = Duration::from_millis(300);
 
-/// Asks again and again until it is so: for what no gate can be put at. A question goes over a socket, so this does not
-/// spin.
+/// Polls until a condition holds, where no gate is possible. The condition makes a request over a
+/// socket, so the loop does not spin.
 pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
     until_within(PATIENCE, what, is_so);
 }
 
-/// The same for what others decide among themselves, and begin anew after a time-out of theirs if they cannot agree.
+/// Polls until servers agree, which may take several of their own timeouts.
 pub(crate) fn until_agreed(what: &str, is_so: impl FnMut() -> bool) {
     until_within(4 * PATIENCE, what, is_so);
 }
@@ -66,7 +67,7 @@ pub(crate) fn until_agreed(what: &str, is_so: impl FnMut() -> bool) {
 fn until_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = time::instant();
     while !is_so() {
-        assert!(begun.elapsed() < patience, "waited in vain for {what}");
+        assert!(begun.elapsed() < patience, "timeout while waiting for {what}");
         thread::yield_now();
     }
 }

@@ -1,4 +1,4 @@
-//! An origin that answers as it is told, counts, and remembers what it was asked.
+//! A scripted origin, which counts and keeps its requests.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader};
@@ -11,7 +11,7 @@ use super::PATIENCE;
 use super::exchange::{Answer, Exchange, Request, Then};
 use super::wire::{Extent, Head};
 
-/// An HTTP/1.1 server on a free loopback port. A path that nobody set up answers 404.
+/// An HTTP/1.1 server on a free loopback port. It answers 404 on a path without a script.
 #[derive(Debug)]
 pub(crate) struct Origin {
     addr: SocketAddr,
@@ -37,12 +37,12 @@ struct State {
 type Act = dyn Fn(&mut Exchange) -> io::Result<Then> + Send + Sync;
 
 impl Origin {
-    /// Starts one.
+    /// Starts an origin.
     pub(crate) fn start() -> Self {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// Starts one where another has stopped.
+    /// Starts an origin at the address of a stopped one.
     pub(crate) fn start_at(addr: SocketAddr) -> Self {
         Self::listen(addr)
     }
@@ -58,17 +58,17 @@ impl Origin {
         Self { addr, shared, acceptor: Some(acceptor) }
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `http://` and where it listens.
+    /// Returns the URL of the origin.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// From now on, a path (without query) is answered so. The request's body is read first.
+    /// Sets the answer of a path (without query). The origin reads the request's body first.
     pub(crate) fn answer(&self, path: &str, answer: Answer) {
         self.script(path, move |exchange| {
             exchange.body()?;
@@ -76,7 +76,7 @@ impl Origin {
         });
     }
 
-    /// From now on, a request for a path is handed over when its head has been read.
+    /// Sets the script of a path. It runs once the head of a request has been read.
     pub(crate) fn script(
         &self,
         path: &str,
@@ -85,39 +85,39 @@ impl Origin {
         self.shared.state.lock().unwrap().scripts.insert(path.to_owned(), Arc::new(act));
     }
 
-    /// How many requests for a path have come.
+    /// Returns the number of requests for a path.
     pub(crate) fn count(&self, path: &str) -> usize {
         self.seen(path).len()
     }
 
-    /// The requests for a path, oldest first.
+    /// Returns the requests for a path, oldest first.
     pub(crate) fn seen(&self, path: &str) -> Vec<Request> {
         let state = self.shared.state.lock().unwrap();
         state.seen.iter().filter(|request| request.path() == path).cloned().collect()
     }
 
-    /// Waits until so many requests for a path have come.
+    /// Waits until this many requests for a path have arrived.
     pub(crate) fn await_count(&self, path: &str, count: usize) {
         let seen = |state: &State| state.seen.iter().filter(|request| request.path() == path).count();
         let state = self.shared.state.lock().unwrap();
         let waited =
             self.shared.changed.wait_timeout_while(state, PATIENCE, |state| seen(state) < count).unwrap();
-        assert!(!waited.1.timed_out(), "waited in vain for {count} requests for {path}");
+        assert!(!waited.1.timed_out(), "timeout while waiting for {count} requests for {path}");
     }
 
-    /// How many connections have been accepted.
+    /// Returns the number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.state.lock().unwrap().accepted
     }
 
-    /// Closes every connection that is open now.
+    /// Closes all open connections.
     pub(crate) fn close_connections(&self) {
         for stream in self.shared.state.lock().unwrap().connections.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Stops. Its address then refuses connections.
+    /// Stops. The address then refuses connections.
     pub(crate) fn stop(mut self) -> SocketAddr {
         self.halt();
         self.addr
@@ -126,7 +126,7 @@ impl Origin {
     fn halt(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
         self.shared.stopping.store(true, Ordering::Release);
-        // Wakes the acceptor, which then sees that it is to stop.
+        // Wakes the acceptor, which then sees the flag.
         let _ = TcpStream::connect(self.addr);
         let _ = acceptor.join();
         self.close_connections();
@@ -155,7 +155,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         state.connections.extend(stream.try_clone());
         drop(state);
         let shared = Arc::clone(shared);
-        // It ends with its connection, which `halt` closes.
+        // The thread ends with its connection, which `halt` closes.
         thread::spawn(move || converse(stream, &shared));
     }
 }

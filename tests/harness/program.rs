@@ -1,4 +1,4 @@
-//! The `cachewarp` binary, as its operator runs it.
+//! The `cachewarp` binary, started as an operator starts it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,28 +11,29 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 
-/// What it is started with. Nothing else is around it: no variable, and a working folder of its own.
+/// The arguments and files of a start. The environment has no other variables, and the working
+/// folder is new.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
-    /// The words behind the program's name.
+    /// The arguments after the program's name.
     pub(crate) arguments: &'a [&'a str],
-    /// Its environment.
+    /// The environment variables.
     pub(crate) environment: &'a [(&'a str, &'a str)],
-    /// Its `.env`, if it has one.
+    /// The text of `.env`, if there is one.
     pub(crate) dotenv: Option<&'a str>,
 }
 
 /// A process. Dropping it kills it.
 pub(crate) struct Program {
     child: Child,
-    said: Arc<Said>,
+    output: Arc<Said>,
     _folder: TempDir,
 }
 
-/// How a process ended, and all that it has said.
+/// The exit code and the output of a process.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Its exit code; none if a signal ended it.
+    /// The exit code; `None` if a signal ended the process.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -48,12 +49,12 @@ struct Said {
 struct State {
     stdout: String,
     stderr: String,
-    /// Of the two streams, how many are at their end.
+    /// The number of the two streams that have ended.
     ended: usize,
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts the program.
     pub(crate) fn start(start: &Start<'_>) -> Self {
         let folder = TempDir::new().unwrap();
         if let Some(text) = start.dotenv {
@@ -68,8 +69,8 @@ impl Program {
         Self::spawn(command, folder)
     }
 
-    /// Starts it by a shell's script, in which `$0` is the program and `$@` are these words; the file is the shell's standard
-    /// input.
+    /// Starts the program through a shell script, in which `$0` is the program and `$@` are the
+    /// arguments. The file is the shell's standard input.
     pub(crate) fn start_by(script: &str, input: OwnedFd, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command
@@ -83,18 +84,18 @@ impl Program {
     fn spawn(mut command: Command, folder: TempDir) -> Self {
         let mut child =
             command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::<Said>::default();
-        listen(child.stdout.take().unwrap(), &said, |state| &mut state.stdout);
-        listen(child.stderr.take().unwrap(), &said, |state| &mut state.stderr);
-        Self { child, said, _folder: folder }
+        let output = Arc::<Said>::default();
+        listen(child.stdout.take().unwrap(), &output, |state| &mut state.stdout);
+        listen(child.stderr.take().unwrap(), &output, |state| &mut state.stderr);
+        Self { child, output, _folder: folder }
     }
 
-    /// Starts it with these arguments and waits for its end.
+    /// Starts the program with these arguments and waits for its end.
     pub(crate) fn run(arguments: &[&str]) -> Ended {
         Self::start(&Start { arguments, ..Start::default() }).end()
     }
 
-    /// Waits until it has said a line with these words in it, on either stream; the line.
+    /// Waits until either stream has a line with these words. Returns the line.
     pub(crate) fn await_line(&self, words: &str) -> String {
         let mut found = None;
         let mut find = |state: &mut State| {
@@ -102,28 +103,28 @@ impl Program {
             found = lines.find(|line| line.contains(words)).map(str::to_owned);
             found.is_some()
         };
-        self.said.wait(words, &mut find);
+        self.output.wait(words, &mut find);
         found.unwrap()
     }
 
-    /// Waits until it serves; where clients connect.
+    /// Waits until the program serves. Returns the address for clients.
     pub(crate) fn await_addr(&self) -> SocketAddr {
         let line = self.await_line("serving");
         let addr = line.split("addr=").nth(1).and_then(|rest| rest.split(' ').next());
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has in memory now, in KiB.
+    /// Returns the current memory of the process, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// What it has had in memory at most, in KiB.
+    /// Returns the peak memory of the process, in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -134,24 +135,24 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Sends it a signal: `TERM`, `INT`.
+    /// Sends a signal, such as `TERM` or `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) fn end(mut self) -> Ended {
-        self.said.wait("the program to end", &mut |state| state.ended == 2);
+        self.output.wait("the program to end", &mut |state| state.ended == 2);
         let code = self.child.wait().unwrap().code();
-        let state = self.said.state.lock().unwrap();
+        let state = self.output.state.lock().unwrap();
         Ended { code, stdout: state.stdout.clone(), stderr: state.stderr.clone() }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -162,22 +163,22 @@ impl Said {
         let state = self.state.lock().unwrap();
         let (state, waited) = self.changed.wait_timeout_while(state, PATIENCE, |state| !done(state)).unwrap();
         let State { stdout, stderr, .. } = &*state;
-        assert!(!waited.timed_out(), "waited in vain for {what:?}; it said\n{stdout}\n{stderr}");
+        assert!(!waited.timed_out(), "timeout while waiting for {what:?}; the output is\n{stdout}\n{stderr}");
     }
 }
 
-/// Notes down what is said on one stream. Ends with the process.
-fn listen(stream: impl Read + Send + 'static, said: &Arc<Said>, into: fn(&mut State) -> &mut String) {
-    let said = Arc::clone(said);
+/// Records the output of one stream. Ends with the process.
+fn listen(stream: impl Read + Send + 'static, output: &Arc<Said>, into: fn(&mut State) -> &mut String) {
+    let output = Arc::clone(output);
     thread::spawn(move || {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
-            into(&mut said.state.lock().unwrap()).push_str(&line);
-            said.changed.notify_all();
+            into(&mut output.state.lock().unwrap()).push_str(&line);
+            output.changed.notify_all();
             line.clear();
         }
-        said.state.lock().unwrap().ended += 1;
-        said.changed.notify_all();
+        output.state.lock().unwrap().ended += 1;
+        output.changed.notify_all();
     });
 }

@@ -1,4 +1,4 @@
-//! CacheWarp itself, in this process, on threads of its own.
+//! CacheWarp itself, in this process, on its own threads.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::until;
 /// A proxy on free ports. Dropping it stops it, and fails the test if a worker died.
 pub(crate) struct Proxy(Option<Running>);
 
-/// What holds unless a scenario says otherwise: nothing that others use, and one worker, so that what happens is in one
+/// The default settings of a scenario: no shared resources, and one worker, so that events have one
 /// order.
 const SETTINGS: [(&str, &str); 5] = [
     ("listen_addr", "127.0.0.1:0"),
@@ -24,25 +24,25 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 impl Proxy {
-    /// Starts one in front of an origin, without Redis.
+    /// Starts a proxy in front of an origin, without Redis.
     pub(crate) fn start(origin_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut flags = vec![("origin_url", origin_url)];
-        flags.extend(SETTINGS.iter().filter(|(name, _)| settings.iter().all(|(said, _)| said != name)));
+        flags.extend(SETTINGS.iter().filter(|(name, _)| settings.iter().all(|(given, _)| given != name)));
         flags.extend(settings);
         Self(Some(app::start(read(&flags)).unwrap()))
     }
 
-    /// Starts one that has Redis, and waits until every connection of its pool is up.
+    /// Starts a proxy with Redis, and waits until every connection of its pool is up.
     pub(crate) fn start_with_redis(origin_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut all = vec![("redis_url", redis_url), ("redis_pool_size", "4")];
-        all.retain(|(name, _)| settings.iter().all(|(said, _)| said != name));
+        all.retain(|(name, _)| settings.iter().all(|(given, _)| given != name));
         all.extend(settings);
         let proxy = Self::start(origin_url, &all);
         proxy.await_redis();
         proxy
     }
 
-    /// Waits until no place in the pool is without its connection.
+    /// Waits until every connection of the pool is up.
     pub(crate) fn await_redis(&self) {
         until("the pool to be up", || {
             self.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0
@@ -51,12 +51,12 @@ impl Proxy {
         });
     }
 
-    /// Where clients connect.
+    /// Returns the address for clients.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.running().addr()
     }
 
-    /// Where operators connect.
+    /// Returns the address for operators.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         self.running().admin_addr().unwrap()
     }
@@ -66,17 +66,17 @@ impl Proxy {
         Client::connect(self.addr())
     }
 
-    /// One `GET` on a connection of its own.
+    /// Sends one `GET` on its own connection.
     pub(crate) fn get(&self, target: &str) -> Response {
         client::get(self.addr(), target)
     }
 
-    /// One `GET` with fields, on a connection of its own.
+    /// Sends one `GET` with fields on its own connection.
     pub(crate) fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Response {
         self.connect().request("GET", target, fields)
     }
 
-    /// The value of one series, as `/metrics` has it now.
+    /// Returns the current value of a series in `/metrics`.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = client::get(self.admin_addr(), "/metrics");
         let line = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -88,8 +88,8 @@ impl Proxy {
         until(&format!("{series} to reach {value}"), || self.metric(series) >= value);
     }
 
-    /// Waits until so many client connections have sent something: with one worker and no Redis, each of their requests
-    /// has then come to where it waits.
+    /// Waits until this many client connections have sent bytes. With one worker and no Redis, each
+    /// of their requests has then reached the point where it waits.
     pub(crate) fn await_askers(&self, count: usize) {
         self.await_metric(r#"cachewarp_client_connections_total{protocol="http1"}"#, count as f64);
     }
@@ -106,7 +106,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What these flags mean, with nothing else around.
+/// Resolves these flags, without environment or files.
 fn read(settings: &[(&str, &str)]) -> Settings {
     let flags = settings.iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
     let surroundings = Surroundings {

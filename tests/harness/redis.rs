@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use super::resp::{self, Value};
 use super::{PATIENCE, until};
 
-/// How often a port may turn out to be taken between being found free and being bound.
+/// Attempts to start on a free port that another process may bind first.
 const PORTS_TRIED: usize = 8;
 
-/// A server of its own, without persistence, in a folder of its own.
+/// A server without persistence, in its own folder.
 #[derive(Debug)]
 pub(crate) struct Redis {
     folder: TempDir,
@@ -31,25 +31,25 @@ enum Place {
 }
 
 impl Redis {
-    /// Starts one on a free loopback port, and waits until it accepts connections.
+    /// Starts a server on a free loopback port, and waits until it accepts connections.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with further arguments, such as `--requirepass secret`.
+    /// Starts a server with further arguments, such as `--requirepass secret`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         on_free_ports(|[port]| Self::try_start(port, arguments))
     }
 
-    /// The first number of the version of those that are started here. Valkey counts on from Redis 7.
+    /// Returns the major version of the installed server. Valkey continues the numbers of Redis 7.
     pub(crate) fn version() -> u32 {
-        let told = Command::new("redis-server").arg("--version").output().unwrap().stdout;
-        let told = String::from_utf8(told).unwrap();
-        let (_, version) = told.split_once("v=").expect("a version");
+        let output = Command::new("redis-server").arg("--version").output().unwrap().stdout;
+        let output = String::from_utf8(output).unwrap();
+        let (_, version) = output.split_once("v=").expect("a version");
         version.split('.').next().unwrap().parse().unwrap()
     }
 
-    /// One that speaks TLS and nothing else.
+    /// Starts a server that speaks TLS only.
     pub(crate) fn start_with_tls(arguments: &[&str]) -> Self {
         on_free_ports(|[port]| {
             let tls_port = port.to_string();
@@ -57,14 +57,14 @@ impl Redis {
         })
     }
 
-    /// One on this port, unless somebody else has it.
+    /// Starts a server on this port, unless another process has it.
     pub(super) fn try_start(port: u16, arguments: &[&str]) -> Option<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut redis = Self::at(Place::Tcp(addr), arguments);
         (redis.launch() == Launch::Ready).then_some(redis)
     }
 
-    /// Starts one on a unix socket.
+    /// Starts a server on a unix socket.
     pub(crate) fn start_on_unix_socket() -> Self {
         let mut redis = Self::at(Place::Unix(PathBuf::new()), &[]);
         redis.place = Place::Unix(redis.folder.path().join("redis.sock"));
@@ -77,7 +77,7 @@ impl Redis {
         Self { folder: folder(), place, arguments, child: None }
     }
 
-    /// `redis://…` or `unix://…`.
+    /// Returns the URL, `redis://…` or `unix://…`.
     pub(crate) fn url(&self) -> String {
         match &self.place {
             Place::Tcp(addr) => format!("redis://{addr}"),
@@ -85,13 +85,13 @@ impl Redis {
         }
     }
 
-    /// Where it listens, if that is a port.
+    /// Returns the listening address of a server on a port.
     pub(crate) fn addr(&self) -> SocketAddr {
         let Place::Tcp(addr) = self.place else { panic!("it is on a unix socket") };
         addr
     }
 
-    /// Kills it with SIGKILL, and waits until it is gone. Its data is gone as well.
+    /// Kills the server with SIGKILL, and waits until it is gone. Its data is gone as well.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -99,33 +99,35 @@ impl Redis {
         }
     }
 
-    /// Kills it if it runs, and starts it again at the same address.
+    /// Kills the server if it runs, and starts it again at the same address.
     pub(crate) fn restart(&mut self) {
         self.kill();
         assert_eq!(self.launch(), Launch::Ready, "redis-server did not start again");
     }
 
-    /// Stops it with SIGSTOP: its connections stay open and nothing is answered.
+    /// Stops the server with SIGSTOP: its connections stay open and get no answer.
     pub(crate) fn stall(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.pid());
-        // The signal is sent, not yet taken; the state follows the name, which is in brackets.
+        // The signal may not have taken effect yet. In the file, the state follows the name in
+        // brackets.
         while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
             thread::yield_now();
         }
     }
 
-    /// Lets a stalled one go on.
+    /// Resumes a stopped server.
     pub(crate) fn resume(&self) {
         self.signal("CONT");
     }
 
-    /// Sends one command on a connection of its own, and reads its reply.
+    /// Sends one command on its own connection, and reads its reply.
     pub(crate) fn command(&self, arguments: &[&str]) -> Value {
         self.try_command(arguments).expect("a reply")
     }
 
-    /// The same where the server may end the connection, as one does that changes its role.
+    /// Sends one command to a server that may close the connection, as it does when its role
+    /// changes.
     pub(crate) fn try_command(&self, arguments: &[&str]) -> io::Result<Value> {
         match &self.place {
             Place::Tcp(addr) => {
@@ -141,8 +143,8 @@ impl Redis {
         }
     }
 
-    /// The names of all keys, but for what purges leave behind, their clock and tombstones, for leases, and for what only
-    /// operators are shown.
+    /// Returns the names of all keys except for the purge log, tombstones, leases, and the keys
+    /// that only operators read.
     pub(crate) fn keys(&self) -> Vec<String> {
         const SCRIPT: &str = "local names = {} \
             for _, name in ipairs(redis.call('KEYS', '*')) do \
@@ -155,17 +157,17 @@ impl Redis {
         names.iter().map(Value::text).collect()
     }
 
-    /// Waits until it has so many keys, and gives their names.
+    /// Waits until the server has this many keys, and returns their names.
     pub(crate) fn await_keys(&self, count: usize) -> Vec<String> {
         until(&format!("{count} keys"), || self.keys().len() == count);
         self.keys()
     }
 
-    /// How often a command has been carried out since it started.
+    /// Returns how often a command has run since the start.
     pub(crate) fn calls(&self, command: &str) -> u64 {
         let statistics = self.command(&["INFO", "commandstats"]).text();
         let line = format!("cmdstat_{command}:calls=");
-        let count = statistics.lines().find_map(|said| said.strip_prefix(&line)?.split(',').next());
+        let count = statistics.lines().find_map(|found| found.strip_prefix(&line)?.split(',').next());
         count.map_or(0, |count| count.parse().unwrap())
     }
 
@@ -201,7 +203,8 @@ impl Redis {
         let mut line = String::new();
         while log.read_line(&mut line).is_ok_and(|read| read > 0) {
             if line.contains("eady to accept connections") {
-                // A pipe that nobody reads would fill up and stop it. This ends with the process.
+                // An unread pipe would fill up and block the server. The thread ends with the
+                // process.
                 thread::spawn(move || io::copy(&mut log, &mut io::sink()));
                 return Launch::Ready;
             }
@@ -212,16 +215,16 @@ impl Redis {
     }
 }
 
-/// A folder in memory, where there is one. Sentinels and servers of a cluster wait for the disk at each change of theirs,
-/// and on one that is busy they sleep through their own elections.
+/// Returns a folder in memory, if there is one. Sentinels and servers of a cluster write to the
+/// disk at each change of state, and on a busy disk they miss their own elections.
 pub(super) fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
 }
 
-/// Starts something on ports that are free, or were a moment ago: then it is tried with others.
+/// Starts a server on free ports, and tries others if a port is taken meanwhile.
 pub(super) fn on_free_ports<const COUNT: usize, T>(start: impl Fn([u16; COUNT]) -> Option<T>) -> T {
     for _ in 0..PORTS_TRIED {
-        // All are held until all are found, so that they differ.
+        // All listeners exist at once, so that the ports differ.
         let held = [(); COUNT].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let ports = std::array::from_fn(|index| held[index].local_addr().unwrap().port());
         drop(held);

@@ -8,26 +8,27 @@ use super::{until, until_agreed};
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
-/// How far above its port a server listens for the others where it cannot be told.
+/// Distance of the cluster bus port from a server's port, for servers that cannot be configured
+/// otherwise.
 const BUS_DISTANCE: u16 = 10_000;
 
-/// Six servers. Dropping it ends them.
+/// Six servers. Dropping the cluster stops them.
 pub(crate) struct RedisCluster {
-    /// The masters first, as they were at the beginning, then the replica of each.
+    /// The initial masters, then the replica of each.
     pub(crate) servers: Vec<Redis>,
-    /// Where they are for clients, each in its place.
+    /// The ports for clients, in the order of the servers.
     ports: Vec<u16>,
-    /// What they ask of clients.
+    /// The credentials that the servers require.
     pub(crate) guard: Guard,
 }
 
 impl RedisCluster {
-    /// Starts them, and waits until all of them agree on who has what.
+    /// Starts the servers, and waits until all of them agree on the slots.
     pub(crate) fn start() -> Self {
         Self::start_with(Guard::Open)
     }
 
-    /// The same of servers that ask this of clients.
+    /// Starts servers that require these credentials.
     pub(crate) fn start_with(guard: Guard) -> Self {
         let (mut servers, mut ports, mut buses) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..2 * MASTERS {
@@ -65,13 +66,13 @@ impl RedisCluster {
         for replica in &cluster.servers[MASTERS..] {
             until("a replica to have the data", || info(replica, "master_link_status") == "up");
         }
-        cluster.until_all("to be whole", |server| state(server, "cluster_state") == "ok");
-        // Whoever votes for a fail-over has to know who is whose replica.
+        cluster.until_all("to cover all slots", |server| state(server, "cluster_state") == "ok");
+        // A voter in a fail-over must know the replica of each master.
         cluster.until_all("to know the replicas", |server| {
             server.command(&["CLUSTER", "NODES"]).text().matches("slave").count() == MASTERS
         });
-        // And a client that asks for the map is told of no one who is not well.
-        cluster.until_all("to think well of each other", thinks_well_of_all);
+        // A client's topology read must list healthy servers only.
+        cluster.until_all("to report every server as healthy", reports_all_healthy);
         for server in &cluster.servers {
             let set = ["CONFIG", "SET", "cluster-node-timeout", "1000"];
             assert_eq!(server.command(&set), Value::Simple("OK".to_owned()));
@@ -79,34 +80,34 @@ impl RedisCluster {
         cluster
     }
 
-    /// The URL by which a client finds them all: of two of them.
+    /// Returns a URL with two of the servers as seeds.
     pub(crate) fn url(&self) -> String {
         format!("{}127.0.0.1:{},127.0.0.1:{}", self.guard.url("cluster"), self.ports[0], self.ports[1])
     }
 
-    /// Those that were masters at the beginning.
+    /// Returns the initial masters.
     pub(crate) fn masters(&self) -> impl Iterator<Item = &Redis> {
         self.servers.iter().take(MASTERS)
     }
 
-    /// The slot of a key, as a server computes it.
+    /// Returns the slot of a key, as a server computes it.
     pub(crate) fn slot(&self, key: &str) -> usize {
         usize::try_from(self.servers[0].command(&["CLUSTER", "KEYSLOT", key]).number()).unwrap()
     }
 
-    /// Which of the first masters had a slot at the beginning.
+    /// Returns the initial master of a slot.
     pub(crate) fn first_owner(slot: usize) -> usize {
         (0..MASTERS).find(|number| slot < (number + 1) * SLOTS / MASTERS).unwrap()
     }
 
-    /// Begins to move a slot from one server to another.
+    /// Begins the migration of a slot.
     pub(crate) fn begin_to_move(&self, slot: usize, from: usize, to: usize) {
         let slot = slot.to_string();
         cluster_ok(&self.servers[to], &["SETSLOT", &slot, "IMPORTING", &self.id(from)]);
         cluster_ok(&self.servers[from], &["SETSLOT", &slot, "MIGRATING", &self.id(to)]);
     }
 
-    /// Moves all keys of a slot that there are now.
+    /// Migrates all current keys of a slot.
     pub(crate) fn move_keys(&self, slot: usize, from: usize, to: usize) {
         let port = self.servers[to].addr().port().to_string();
         loop {
@@ -118,7 +119,7 @@ impl RedisCluster {
             for key in keys {
                 let migrate = ["MIGRATE", "127.0.0.1", &port, &key.text(), "0", "5000", "REPLACE"];
                 let reply = self.servers[from].command(&migrate);
-                // A key that has expired meanwhile is none.
+                // A key that has expired meanwhile does not exist.
                 assert!(
                     matches!(&reply, Value::Simple(word) if word == "OK" || word == "NOKEY"),
                     "{reply:?}"
@@ -127,7 +128,7 @@ impl RedisCluster {
         }
     }
 
-    /// The slot is the other's now; the others learn of it later.
+    /// Assigns the slot to its new master. The other servers learn of it later.
     pub(crate) fn end_move(&self, slot: usize, from: usize, to: usize) {
         for number in [to, from] {
             cluster_ok(&self.servers[number], &["SETSLOT", &slot.to_string(), "NODE", &self.id(to)]);
@@ -145,12 +146,12 @@ impl RedisCluster {
     }
 }
 
-/// Since Redis 7.
+/// Returns whether the server has the option, which Redis 7 added.
 fn knows_cluster_port() -> bool {
     Redis::version() >= 7
 }
 
-fn thinks_well_of_all(server: &Redis) -> bool {
+fn reports_all_healthy(server: &Redis) -> bool {
     if Redis::version() < 7 {
         let nodes = server.command(&["CLUSTER", "NODES"]).text();
         return !["fail", "handshake", "disconnected"].iter().any(|word| nodes.contains(word));
@@ -165,10 +166,10 @@ fn launch(port: u16, bus: u16, guarded: &[String]) -> Option<Redis> {
     let arguments = [
         "--cluster-enabled",
         "yes",
-        // So long they may take to meet, on a busy machine.
+        // The servers may take this long to meet on a busy machine.
         "--cluster-node-timeout",
         "30000",
-        // A replica may take over however old its data is.
+        // A replica may take over, however old its data is.
         "--cluster-replica-validity-factor",
         "0",
         "--repl-diskless-sync-delay",
@@ -184,7 +185,7 @@ fn cluster_ok(server: &Redis, arguments: &[&str]) {
     assert_eq!(server.command(&command), Value::Simple("OK".to_owned()), "{command:?}");
 }
 
-/// One line of a server's `CLUSTER INFO`.
+/// Returns one line of a server's `CLUSTER INFO`.
 pub(crate) fn state(server: &Redis, name: &str) -> String {
     let info = server.command(&["CLUSTER", "INFO"]).text();
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -1,4 +1,4 @@
-//! Callers that ask without a pause, each for a key of its own, whose values name the key.
+//! Concurrent callers of a Redis client, each with its own key, whose values name the key.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,12 +14,12 @@ use tokio::task::{JoinSet, LocalSet, yield_now};
 
 use super::{Answer, Origin, Waits, client, until, until_agreed};
 
-/// The most that a caller waits.
+/// The command timeout of the client.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(250);
 const KEYS: usize = 48;
 const TTL: Duration = Duration::from_secs(120);
 
-/// A Redis client on a thread of its own, as a worker has it, and those who use it.
+/// A Redis client on its own thread, as in a worker, with its callers.
 pub(crate) struct RedisLoad {
     shared: Arc<Shared>,
     registry: Registry,
@@ -27,9 +27,9 @@ pub(crate) struct RedisLoad {
 }
 
 struct Shared {
-    /// For each key, how often its own value was read.
+    /// For each key, the number of reads that returned its own value.
     read: [AtomicU64; KEYS],
-    /// For each key, how often it was set.
+    /// For each key, the number of writes.
     written: [AtomicU64; KEYS],
     enough: AtomicBool,
 }
@@ -77,7 +77,7 @@ impl RedisLoad {
                     callers.spawn_local(call(client.clone(), number, Arc::clone(&own), Rc::clone(&waits)));
                 }
                 while let Some(ended) = callers.join_next().await {
-                    // A caller that got what is not its own has panicked.
+                    // A caller panics on a value of another key.
                     ended.unwrap();
                 }
                 waits.assert_in_time().await;
@@ -88,21 +88,23 @@ impl RedisLoad {
         Self { shared, registry, thread }
     }
 
-    /// Waits until every key was set and read twice again: the first may have begun before.
+    /// Waits until every key has been written and read twice more: the first operation may have
+    /// begun earlier.
     pub(crate) fn await_every_key(&self) {
         self.await_keys("every key", |_| true);
     }
 
-    /// The same for some of the keys.
+    /// Waits until the selected keys have been written and read twice more.
     pub(crate) fn await_keys(&self, what: &str, which: impl Fn(usize) -> bool) {
         let counts = |of: &[AtomicU64; KEYS]| -> Vec<u64> {
             of.iter().map(|count| count.load(Ordering::Relaxed)).collect()
         };
         let before = [counts(&self.shared.read), counts(&self.shared.written)];
         until_agreed(&format!("{what} to be set and read"), || {
-            assert!(!self.thread.is_finished(), "a caller got what is not its own");
+            assert!(!self.thread.is_finished(), "a caller got another key's value");
             let now = [counts(&self.shared.read), counts(&self.shared.written)];
-            // The counts are memory, so that a question without a pause would take a core from those who answer.
+            // The counts are in memory: polling them without a pause would take a core from the
+            // servers.
             thread::sleep(Duration::from_millis(1));
             (0..KEYS)
                 .filter(|number| which(*number))
@@ -110,7 +112,7 @@ impl RedisLoad {
         });
     }
 
-    /// The value of one series.
+    /// Returns the value of one series.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = self.registry.render();
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -122,7 +124,7 @@ impl RedisLoad {
         until(&format!("{series} to reach {value}"), || self.metric(series) >= value);
     }
 
-    /// Ends it; every caller has had its own values only, and in time.
+    /// Stops the callers. Panics if a caller got another key's value, or got it too late.
     pub(crate) fn end(self) {
         self.shared.enough.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
@@ -152,15 +154,15 @@ async fn call(client: Client, number: usize, shared: Arc<Shared>, waits: Rc<Wait
     }
 }
 
-/// An origin with `/a`.
+/// Returns an origin with `/a`.
 pub(crate) fn origin_of_one() -> Origin {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     origin
 }
 
-/// How the binary is started before an origin and with several Redis servers, and without memory, so that whatever is a
-/// hit was in Redis.
+/// Returns the flags of the binary in front of an origin with several Redis servers. It has no
+/// memory tier, so every hit comes from Redis.
 pub(crate) fn flags(origin_url: &str, redis_url: &str) -> [String; 6] {
     [
         format!("--origin-url={origin_url}"),
@@ -172,7 +174,7 @@ pub(crate) fn flags(origin_url: &str, redis_url: &str) -> [String; 6] {
     ]
 }
 
-/// Asks for something, is answered whatever happens, and tells whether Redis had it.
+/// Requests a target, checks the answer, and returns whether Redis had it.
 pub(crate) fn hits_in_redis(addr: SocketAddr, target: &str) -> bool {
     let response = client::get(addr, target);
     assert_eq!((response.status, response.text()), (200, "{}"));

@@ -1,39 +1,39 @@
-//! As much of RESP as a test needs.
+//! The part of RESP that tests need.
 
 use std::io::{self, BufRead};
 
-/// A reply, of RESP2 or RESP3.
+/// A reply of RESP2 or RESP3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// `+`
+    /// A status, `+`.
     Simple(String),
-    /// `-`
+    /// An error, `-`.
     Error(String),
-    /// `:`
+    /// A number, `:`.
     Integer(i64),
-    /// `$`
+    /// A bulk string, `$`.
     Bulk(Vec<u8>),
-    /// `*`, and what RESP3 has beside it (`%`, `~`, `>`), flat.
+    /// An array, `*`, or a RESP3 map, set or push (`%`, `~`, `>`), flattened.
     Array(Vec<Value>),
-    /// `$-1`, `*-1`, `_`
+    /// A null: `$-1`, `*-1` or `_`.
     Null,
 }
 
 impl Value {
-    /// A bulk reply as text.
+    /// Returns a bulk reply as text.
     pub(crate) fn text(&self) -> String {
         let Self::Bulk(bytes) = self else { panic!("{self:?} where text was expected") };
         String::from_utf8(bytes.clone()).unwrap()
     }
 
-    /// An integer reply.
+    /// Returns an integer reply.
     pub(crate) fn number(&self) -> i64 {
         let Self::Integer(number) = self else { panic!("{self:?} where a number was expected") };
         *number
     }
 }
 
-/// A command in the one form that servers take.
+/// Encodes a command as an array of bulk strings.
 pub(crate) fn command(arguments: &[&str]) -> Vec<u8> {
     let mut wire = format!("*{}\r\n", arguments.len());
     for argument in arguments {
@@ -42,7 +42,7 @@ pub(crate) fn command(arguments: &[&str]) -> Vec<u8> {
     wire.into_bytes()
 }
 
-/// Reads one value; none at a clean end.
+/// Reads one value, or `None` at a clean end.
 pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Value>> {
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {

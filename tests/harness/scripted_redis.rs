@@ -1,8 +1,8 @@
-//! A server that speaks RESP and does what a real Redis would not do when asked to.
+//! A scripted Redis server, which can do what a real one would not.
 //!
-//! What a client says to set up a connection (`HELLO`, `AUTH`, `SELECT`, `CLIENT`, `SUBSCRIBE`, `PING`) is answered as a
-//! Redis would, unless the script's next step expects just that; every other command must be the one that the
-//! script expects next.
+//! The server answers the commands of a connection setup (`HELLO`, `AUTH`, `SELECT`, `CLIENT`,
+//! `SUBSCRIBE`, `PING`) like Redis, unless the next step of the script expects such a command.
+//! Every other command must be the one that the script expects next.
 
 use std::io::{self, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use super::Gate;
 use super::resp::{self, Value};
 
-/// What one connection goes through.
+/// The steps of one connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script(Vec<Step>);
 
@@ -26,27 +26,27 @@ enum Step {
 }
 
 impl Script {
-    /// Nothing yet. At the end of its script a connection is closed.
+    /// Returns an empty script. At the end of its script, a connection is closed.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// The next command must begin with these words (`GET`, or `GET` and a key).
+    /// Expects a command that begins with these words (`GET`, or `GET` and a key).
     pub(crate) fn expect(self, words: &[&str]) -> Self {
         self.then(Step::Expect(words.iter().map(ToString::to_string).collect()))
     }
 
-    /// Then these bytes are sent: a reply, half of one, two, or none.
+    /// Sends these bytes next: a reply, half of one, two, or none.
     pub(crate) fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.then(Step::Send(bytes.into()))
     }
 
-    /// Then it waits at a gate.
+    /// Waits at a gate next.
     pub(crate) fn pass(self, gate: &Gate) -> Self {
         self.then(Step::Pass(gate.clone()))
     }
 
-    /// Then nothing is read or said any more, until the client closes.
+    /// Neither reads nor writes any more, until the client closes.
     pub(crate) fn hang(self) -> Self {
         self.then(Step::Hang)
     }
@@ -57,10 +57,10 @@ impl Script {
     }
 }
 
-/// Answers a command with raw bytes; none closes the connection.
+/// A function that answers a command with raw bytes, or `None` to close the connection.
 type Responder = dyn Fn(&[String]) -> Option<Vec<u8>> + Send + Sync;
 
-/// The server. Dropping it fails the test if a client did not keep to the script.
+/// The server. Dropping it fails the test if a client deviated from the script.
 #[derive(Debug)]
 pub(crate) struct ScriptedRedis {
     addr: SocketAddr,
@@ -81,13 +81,14 @@ enum Plan {
 }
 
 impl ScriptedRedis {
-    /// The first connection goes through the first script, and so on. Further connections are closed at once.
+    /// Starts a server whose first connection follows the first script, and so on. It closes
+    /// further connections at once.
     pub(crate) fn follow(scripts: Vec<Script>) -> Self {
         Self::start(Plan::Scripts(Mutex::new(scripts.into_iter())))
     }
 
-    /// Every connection gets its answers from a function, setting up included: `LOADING` for everything, for
-    /// example.
+    /// Starts a server that answers every command by a function, connection setup included: with
+    /// `LOADING`, for example.
     pub(crate) fn respond(respond: impl Fn(&[String]) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
         Self::start(Plan::Responder(Box::new(respond)))
     }
@@ -108,17 +109,17 @@ impl ScriptedRedis {
         Self { addr, shared, acceptor: Some(acceptor) }
     }
 
-    /// `redis://` and where it listens.
+    /// Returns the URL, `redis://…`.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.addr)
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How clients broke their scripts so far.
+    /// Returns the deviations from the scripts so far.
     pub(crate) fn faults(&self) -> Vec<String> {
         self.shared.faults.lock().unwrap().clone()
     }
@@ -127,7 +128,7 @@ impl ScriptedRedis {
 impl Drop for ScriptedRedis {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        // Wakes the acceptor, which then sees that it is to stop.
+        // Wakes the acceptor, which then sees the flag.
         let _ = TcpStream::connect(self.addr);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -136,8 +137,8 @@ impl Drop for ScriptedRedis {
             let _ = stream.shutdown(Shutdown::Both);
         }
         if thread::panicking() {
-            // Perhaps why.
-            println!("how clients broke their scripts: {:?}", self.faults());
+            // The deviations may be the reason for the panic.
+            println!("deviations from the scripts: {:?}", self.faults());
         } else {
             assert_eq!(self.faults(), Vec::<String>::new());
         }
@@ -164,7 +165,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             Plan::Responder(_) => None,
         };
         let shared = Arc::clone(shared);
-        // It ends with its connection, which `drop` closes.
+        // The thread ends with its connection, which `drop` closes.
         thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let result = match (script, &shared.plan) {
@@ -187,8 +188,9 @@ fn answer(stream: &mut BufReader<TcpStream>, respond: &Responder) -> io::Result<
 }
 
 fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<String>>) -> io::Result<()> {
-    let mut said = Vec::new();
-    // Commands that the script has yet to answer, and behind how many of them others were answered by themselves.
+    let mut received = Vec::new();
+    // The number of commands that the script has yet to answer, and the automatic replies that must
+    // follow them.
     let (mut owed, mut behind) = (0, Vec::new());
     for step in script.0 {
         match step {
@@ -204,15 +206,16 @@ fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<
             Step::Expect(words) => {
                 let command = loop {
                     let Some(command) = read_command(stream)? else {
-                        let fault = format!("the end, where {words:?} was expected after {said:?}");
+                        let fault = format!("end of the connection instead of {words:?} after {received:?}");
                         faults.lock().unwrap().push(fault);
                         return Ok(());
                     };
-                    said.push(command.join(" "));
+                    received.push(command.join(" "));
                     match set_up(&command) {
                         None => break command,
                         Some(_) if begins(&command, &words) => break command,
-                        // No reply overtakes another: a sign of life, for example, may be asked for at any time.
+                        // Replies keep the order of their commands: a heartbeat, for example, may
+                        // arrive at any time.
                         Some(reply) if owed > 0 => behind.push((owed, reply)),
                         Some(reply) => stream.get_mut().write_all(reply)?,
                     }
@@ -222,7 +225,7 @@ fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<
                     faults
                         .lock()
                         .unwrap()
-                        .push(format!("{command:?}, where {words:?} was expected after {said:?}"));
+                        .push(format!("{command:?} instead of {words:?} after {received:?}"));
                     return Ok(());
                 }
             }
@@ -231,7 +234,8 @@ fn follow(stream: &mut BufReader<TcpStream>, script: Script, faults: &Mutex<Vec<
     Ok(())
 }
 
-/// The script's replies, and each of the others behind as many of them as it has to wait for.
+/// Merges the script's replies with the automatic ones, each behind the replies that it has to
+/// follow.
 fn in_turn(replies: Vec<u8>, others: Vec<(usize, &'static [u8])>) -> Vec<u8> {
     let (mut rest, mut all, mut passed) = (replies.as_slice(), Vec::new(), 0);
     for (behind, other) in others {
@@ -260,22 +264,22 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// The name in any case, the arguments exactly.
+/// Compares the name in any case, and the arguments exactly.
 fn begins(command: &[String], words: &[String]) -> bool {
     command.len() >= words.len()
-        && command.iter().zip(words).enumerate().all(|(place, (said, expected))| {
-            if place == 0 { said.eq_ignore_ascii_case(expected) } else { said == expected }
+        && command.iter().zip(words).enumerate().all(|(place, (received, expected))| {
+            if place == 0 { received.eq_ignore_ascii_case(expected) } else { received == expected }
         })
 }
 
-/// What a Redis says to a client that introduces itself.
+/// Returns the reply of Redis to a command of the connection setup.
 fn set_up(command: &[String]) -> Option<&'static [u8]> {
     match command.first()?.to_ascii_uppercase().as_str() {
         "HELLO" => Some(
             b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n",
         ),
         "AUTH" | "SELECT" | "CLIENT" => Some(b"+OK\r\n"),
-        // The purge clock, which is asked for as soon as anything else is.
+        // The purge log, which a client reads before anything else.
         "GET" if command.get(1)?.ends_with(":clock") => Some(b"$11\r\n1 ff 0 0 0\n\r\n"),
         "SUBSCRIBE" => Some(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"),
         "PING" => Some(b"+PONG\r\n"),

@@ -1,4 +1,4 @@
-//! A master, its replicas, and the sentinels that watch them: all of them real.
+//! A real master with replicas and sentinels.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -10,42 +10,43 @@ use super::redis::{Redis, ask, folder, on_free_ports};
 use super::resp::Value;
 use super::{PATIENCE, until, until_agreed};
 
-/// What the sentinels call the master.
+/// The name of the master at the sentinels.
 const NAME: &str = "mymaster";
 
-/// Everybody. Dropping it ends them.
+/// The servers and sentinels. Dropping the group stops them.
 pub(crate) struct Sentinels {
-    /// The master first, as it was at the beginning.
+    /// The initial master, then its replicas.
     pub(crate) servers: Vec<Redis>,
     pub(crate) sentinels: Vec<Sentinel>,
-    /// Where the servers are for clients, each in its place.
+    /// The ports of the servers for clients, in their order.
     ports: Vec<u16>,
-    /// What they ask of clients.
+    /// The credentials that servers and sentinels require.
     pub(crate) guard: Guard,
 }
 
-/// One sentinel.
+/// A running sentinel.
 pub(crate) struct Sentinel {
     addr: SocketAddr,
-    /// Where it is for clients.
+    /// The port for clients.
     port: u16,
     child: Option<Child>,
     _folder: TempDir,
 }
 
 impl Sentinels {
-    /// One master, two replicas that have its data, three sentinels that know of each other and need two to agree.
+    /// Starts one master, two replicas with its data, and three sentinels with a quorum of two that
+    /// know each other.
     pub(crate) fn start() -> Self {
         Self::start_with(Guard::Open)
     }
 
-    /// The same with servers and sentinels that ask this of clients.
+    /// Starts servers and sentinels that require these credentials.
     pub(crate) fn start_with(guard: Guard) -> Self {
         let server = |arguments: &[&str]| {
             on_free_ports(|[port, tls_port]| {
                 let guarded = guard.of_server(tls_port);
                 let mut all: Vec<_> = guarded.iter().map(String::as_str).collect();
-                // A replica is sent the data at once, and not when others may have come too.
+                // The master sends its data at once, without waiting for further replicas.
                 all.extend(["--repl-diskless-sync-delay", "0"]);
                 all.extend(arguments);
                 Some((Redis::try_start(port, &all)?, guard.port(port, tls_port)))
@@ -61,14 +62,14 @@ impl Sentinels {
         let sentinels = (0..3).map(|_| Sentinel::start(port, &guard)).collect();
         let all = Self { servers, sentinels, ports, guard };
         for sentinel in &all.sentinels {
-            until("the sentinels to know everybody", || {
+            until("the sentinels to know all servers", || {
                 sentinel.field("num-slaves") == "2" && sentinel.field("num-other-sentinels") == "2"
             });
         }
         all
     }
 
-    /// The URL by which a client finds the master.
+    /// Returns the URL by which a client finds the master.
     pub(crate) fn url(&self) -> String {
         let login = match self.guard {
             Guard::Open | Guard::Tls(_) => "",
@@ -77,7 +78,7 @@ impl Sentinels {
         format!("{}{}/{NAME}{login}", self.guard.url("sentinel"), self.places())
     }
 
-    /// The same for somebody who knows no password.
+    /// Returns the URL without credentials.
     pub(crate) fn url_of_a_stranger(&self) -> String {
         format!("redis+sentinel://{}/{NAME}", self.places())
     }
@@ -87,18 +88,18 @@ impl Sentinels {
         places.collect::<Vec<_>>().join(",")
     }
 
-    /// Where the sentinels are.
+    /// Returns the addresses of the sentinels.
     pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
         self.sentinels.iter().map(|sentinel| sentinel.addr).collect()
     }
 
-    /// Waits until the sentinels have made another server the master.
+    /// Waits until the sentinels have promoted another server.
     pub(crate) fn await_another_master(&self) {
         until_agreed("another master", || self.master().is_some_and(|master| master != 0));
     }
 
-    /// Has the sentinels make another server the master, though nothing is wrong with the first. They refuse while they
-    /// think that no replica is good enough.
+    /// Makes the sentinels promote another server while the first is healthy. They refuse as long
+    /// as they consider no replica suitable.
     pub(crate) fn switch(&self) {
         until_agreed("the sentinels to switch", || {
             let switched = self.master().is_some_and(|master| master != 0);
@@ -109,7 +110,7 @@ impl Sentinels {
         });
     }
 
-    /// Who is the master now, in the eyes of the first sentinel that runs: its place among the servers.
+    /// Returns the index of the current master, as the first running sentinel reports it.
     pub(crate) fn master(&self) -> Option<usize> {
         let mut running = self.sentinels.iter().filter(|sentinel| sentinel.child.is_some());
         let port: u16 = running.next()?.field("port").parse().ok()?;
@@ -152,7 +153,7 @@ impl Sentinel {
         (!has_ended).then_some(sentinel)
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the sentinel with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -160,14 +161,14 @@ impl Sentinel {
         }
     }
 
-    /// Sends one command on a connection of its own, and reads its reply.
+    /// Sends one command on its own connection, and reads its reply.
     fn command(&self, arguments: &[&str]) -> Value {
         let stream = TcpStream::connect_timeout(&self.addr, PATIENCE).expect("a sentinel");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         ask(stream, arguments).expect("a reply")
     }
 
-    /// What it knows of the master.
+    /// Returns a field of the sentinel's state of the master.
     fn field(&self, name: &str) -> String {
         let Value::Array(pairs) = self.command(&["SENTINEL", "MASTER", NAME]) else { panic!("no master") };
         let pairs: Vec<_> = pairs.iter().map(Value::text).collect();
@@ -182,7 +183,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// One line of a server's `INFO replication`.
+/// Returns one line of a server's `INFO replication`.
 pub(super) fn info(redis: &Redis, name: &str) -> String {
     let info = redis.command(&["INFO", "replication"]).text();
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

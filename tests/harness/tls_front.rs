@@ -1,4 +1,4 @@
-//! TLS in front of an origin or a Redis, with a certificate authority of its own.
+//! A TLS server in front of an origin or a Redis, with its own certificate authority.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
-/// Takes TLS off and passes on what is under it.
+/// A proxy that terminates TLS and forwards the bytes.
 pub(crate) struct TlsFront {
     port: u16,
     ca_file: NamedTempFile,
@@ -24,7 +24,7 @@ pub(crate) struct TlsFront {
 }
 
 impl TlsFront {
-    /// Starts one on a free port, for the name `localhost`.
+    /// Starts a front on a free port, for the name `localhost`.
     pub(crate) fn before(server: SocketAddr) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -48,12 +48,12 @@ impl TlsFront {
         Self { port, ca_file, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// The name that its certificate is for, and the port where it listens.
+    /// Returns the name of its certificate, and its port.
     pub(crate) fn authority(&self) -> String {
         format!("localhost:{}", self.port)
     }
 
-    /// A file with the authority that signed its certificate, as PEM.
+    /// Returns the file with the authority of its certificate, as PEM.
     pub(crate) fn ca_file(&self) -> &str {
         self.ca_file.path().to_str().unwrap()
     }
@@ -85,9 +85,9 @@ fn config(issuer: &CertifiedIssuer<'static, KeyPair>) -> Arc<ServerConfig> {
 async fn serve(listener: &TcpListener, acceptor: &TlsAcceptor, server: SocketAddr) {
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
-        // It ends with its connection, or with the runtime.
+        // The task ends with its connection, or with the runtime.
         spawn_local(async move {
-            // Who does not trust us does not get further.
+            // A client that does not trust the certificate ends here.
             let Ok(mut client) = acceptor.accept(stream).await else { return };
             let Ok(mut server) = TcpStream::connect(server).await else { return };
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

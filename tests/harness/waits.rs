@@ -1,11 +1,11 @@
-//! How long callers wait, held against how long they may, on a machine that others use too.
+//! The waits of callers, compared with their deadline, on a machine with other load.
 //!
-//! A caller is late because the client kept it waiting, or because its thread did not get the processor. A witness tells
-//! the two apart: a task beside the callers, on the same runtime, that wants to be woken every [`TURN`] and writes down when it
-//! was not. A caller may be later than its deadline and [`SLACK`] by what the witness was late since that deadline, and by no
-//! more. So the bound is as narrow as the machine allows at that moment, and never narrower.
+//! A caller is late because the client delayed it, or because its thread did not get the processor.
+//! A witness distinguishes the two: a task on the callers' runtime that wakes every [`TURN`] and
+//! records its delays. A caller may exceed its deadline by [`SLACK`] and by the witness's delay
+//! since that deadline. So the bound is as tight as the machine allows at that moment.
 //!
-//! What this does not see is a client that keeps the processor to itself: then the witness is as late as the callers are.
+//! A client that blocks the thread goes unnoticed: the witness is then as late as the callers.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,34 +18,35 @@ use cachewarp::time::instant;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
-/// How much longer than its deadline a caller may wait.
+/// Time by which a caller may exceed its deadline.
 const SLACK: Duration = Duration::from_millis(20);
-/// How often the witness wants to be woken. Timers have whole milliseconds, so it is on time until twice of that is over.
+/// Interval at which the witness wakes. Timers have whole milliseconds, so the witness is on time
+/// up to twice this interval.
 const TURN: Duration = Duration::from_millis(1);
 
-/// The waits of callers that have the same deadline, all on one thread.
+/// The waits of callers with one deadline, all on one thread.
 pub(crate) struct Waits {
     deadline: Duration,
-    /// From the deadline to the end, of those who waited for too long, unless the runtime was late.
+    /// The times from the deadline to the end of each wait that was too long.
     overdue: RefCell<Vec<Range<Instant>>>,
     witness: Rc<Witness>,
     watching: JoinHandle<()>,
 }
 
 impl Waits {
-    /// To be called on the [`LocalSet`](tokio::task::LocalSet) of the callers.
+    /// Starts a witness. Must run on the [`LocalSet`](tokio::task::LocalSet) of the callers.
     pub(crate) fn up_to(deadline: Duration) -> Rc<Self> {
         let witness = Rc::new(Witness { seen: Cell::new(instant()), late: RefCell::default() });
         let watching = spawn_local(Rc::clone(&witness).watch());
         Rc::new(Self { deadline, overdue: RefCell::default(), witness, watching })
     }
 
-    /// Lets a caller wait for one command.
+    /// Measures a caller's wait for one command.
     pub(crate) async fn time<T>(&self, command: impl Future<Output = T>) -> T {
         let (mut command, mut due) = (pin!(command), None);
         let result = poll_fn(|cx| {
             let polled = command.as_mut().poll(cx);
-            // It is submitted now, and so its time has begun.
+            // The first poll submits the command, and so starts its time.
             due.get_or_insert_with(|| instant() + self.deadline);
             polled
         });
@@ -56,7 +57,7 @@ impl Waits {
         result
     }
 
-    /// No caller has waited for longer than it may.
+    /// Asserts that no caller has waited for too long.
     pub(crate) async fn assert_in_time(&self) {
         let now = instant();
         while self.witness.seen.get() <= now {
@@ -79,11 +80,11 @@ impl Drop for Waits {
     }
 }
 
-/// Who wants to be woken at short intervals, and sometimes is not.
+/// A task that wakes at short intervals, and records its delays.
 struct Witness {
-    /// When it was last awake.
+    /// The time of the last wake.
     seen: Cell<Instant>,
-    /// From when it should have been woken until it was: in order, and without overlap.
+    /// The delays, from the expected to the actual wake: in order, and without overlap.
     late: RefCell<Vec<Range<Instant>>>,
 }
 
@@ -99,7 +100,7 @@ impl Witness {
         }
     }
 
-    /// For how much of a time it was late.
+    /// Returns the total delay within a period.
     fn late_within(&self, time: &Range<Instant>) -> Duration {
         let overlap = |late: &Range<Instant>| {
             late.end.min(time.end).saturating_duration_since(late.start.max(time.start))

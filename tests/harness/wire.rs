@@ -1,20 +1,20 @@
-//! HTTP/1.1 heads and bodies, read exactly: not one byte of the next message is taken.
+//! HTTP/1.1 heads and bodies. The reader takes no byte of the next message.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Start line and fields.
+/// The start line and fields of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The request line or status line.
     pub(crate) start: String,
-    /// Names in lower case, values trimmed, in their order.
+    /// The fields in their order, with names in lower case and trimmed values.
     pub(crate) fields: Vec<(String, String)>,
 }
 
 impl Head {
-    /// Reads one; none at a clean end.
+    /// Reads a head, or `None` at a clean end.
     pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let Some(start) = line_or_end(from)? else { return Ok(None) };
         let mut fields = Vec::new();
@@ -28,30 +28,30 @@ impl Head {
         }
     }
 
-    /// The first value of a field, by its name in lower case.
+    /// Returns the first value of a field, by its name in lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The so many'th word of the start line.
+    /// Returns a word of the start line, by its index.
     pub(crate) fn word(&self, index: usize) -> &str {
         self.start.split(' ').nth(index).unwrap_or_default()
     }
 }
 
-/// Where a body ends.
+/// The end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// It has this many bytes.
+    /// After this many bytes.
     Length(usize),
-    /// At its last chunk.
+    /// After its last chunk.
     Chunked,
-    /// With the connection.
+    /// At the end of the connection.
     Close,
 }
 
 impl Extent {
-    /// As the fields say (RFC 9112 §6.3); `otherwise` where they say nothing.
+    /// Returns the extent that the fields give (RFC 9112 §6.3), or `otherwise` if they give none.
     pub(crate) fn of(head: &Head, otherwise: Self) -> Self {
         match (head.field("transfer-encoding"), head.field("content-length")) {
             (Some(_), _) => Self::Chunked,
@@ -60,8 +60,7 @@ impl Extent {
         }
     }
 
-    /// Reads a body. One that is cut short is an error (`UnexpectedEof`), and what there was of it is in
-    /// `body`.
+    /// Reads a body. For a cut one, returns `UnexpectedEof` and leaves the part in `body`.
     pub(crate) fn read(self, from: &mut impl BufRead, body: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Length(length) => take(from, length, body),
@@ -76,7 +75,7 @@ impl Extent {
                     return Ok(());
                 }
                 if !read_line(from)?.is_empty() {
-                    return Err(invalid("a chunk longer than it says"));
+                    return Err(invalid("a chunk that exceeds its size"));
                 }
             },
         }
@@ -92,7 +91,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<String> {
     line_or_end(from)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// A line without its CR LF; none at a clean end.
+/// Reads a line without its CR LF, or `None` at a clean end.
 fn line_or_end(from: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if from.read_until(b'\n', &mut line)? == 0 {
@@ -106,7 +105,7 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-/// Where a body goes of which only the length matters.
+/// A writer that counts bytes and drops them.
 #[derive(Default)]
 pub(crate) struct Counted(pub(crate) u64);
 
@@ -121,7 +120,8 @@ impl Write for Counted {
     }
 }
 
-/// Writes `bytes` up to so many times, until for so long no more are taken; how many bytes were.
+/// Writes `bytes` `times` times at most, until the peer takes none for `full_after`. Returns the
+/// number of bytes taken.
 pub(crate) fn write_until_full(
     stream: &mut TcpStream,
     bytes: &[u8],

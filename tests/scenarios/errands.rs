@@ -38,8 +38,14 @@ fn a_url_is_purged_from_the_shell() {
     assert!(proxy.get("/a").cache_status().contains("fwd"));
 
     for (environment, said) in [
-        (&[][..], "it answered \"401 Unauthorized\": send the admin_token as Authorization: Bearer"),
-        (&[("ADMIN_TOKEN", "wrong")], "it answered \"401 Unauthorized\": this is not the admin_token"),
+        (
+            &[][..],
+            "the admin listener returned \"401 Unauthorized\": send the admin_token as Authorization: Bearer",
+        ),
+        (
+            &[("ADMIN_TOKEN", "wrong")],
+            "the admin listener returned \"401 Unauthorized\": this is not the admin_token",
+        ),
     ] {
         let refused = run(&proxy, environment, &purge);
         assert_eq!(
@@ -107,7 +113,7 @@ fn a_frame_of_top_is_text() {
     assert!(!shown.stdout.contains('\u{1b}'));
     let live = run(&proxy, &[], &["top"]);
     assert_eq!(live.code, Some(1));
-    assert!(live.stderr.contains("this is no terminal"), "{}", live.stderr);
+    assert!(live.stderr.contains("standard output is not a terminal"), "{}", live.stderr);
     let nobody = Origin::start().stop().to_string();
     assert_eq!(Program::run(&["top", "--once", "--admin-addr", &nobody]).code, Some(1));
 }
