@@ -1,6 +1,7 @@
-//! The entry: encoding, decoding as a hit in Redis and as a hit in memory does it, and the JSON check.
+//! Costs of an entry: encoding, decoding for a hit in Redis and for a hit in memory, and the JSON
+//! check.
 
-#![expect(clippy::expect_used, reason = "a bench that cannot go on has failed")]
+#![expect(clippy::expect_used, reason = "a bench without its setup has failed")]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -18,7 +19,7 @@ fn target() -> Target {
         .expect("a well-formed target")
 }
 
-/// A JSON text of about so many bytes.
+/// Returns a JSON text of about this size.
 fn json(bytes: usize) -> Bytes {
     let row = r#"{"symbol":"EURUSD","bid":1.08312,"ask":1.08315,"at":"2026-11-22T09:00:00Z"},"#;
     let rows = row.repeat(bytes.div_ceil(row.len()));

@@ -1,10 +1,10 @@
-//! The memory tier through its one door: a hit, a miss, an entry that comes and pushes another out.
+//! Costs of the memory tier: a hit, a miss, and a put that evicts an entry.
 
 #![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a bench that cannot go on has failed"
+    reason = "a bench without its setup has failed"
 )]
 
 use std::future::Future;
@@ -23,7 +23,7 @@ use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// Without Redis nothing waits: one poll is the whole of it.
+/// Without Redis no lookup waits, so one poll completes it.
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -67,7 +67,7 @@ fn bench(c: &mut Criterion) {
     let target = target(0);
     let lifetime = Duration::from_secs(30);
     now(store.put(&keys[0], &entry, &[], lifetime, &store.claim(&keys[0], Lineage::NONE)))
-        .expect("nothing overtakes it");
+        .expect("no purge supersedes the fetch");
 
     c.bench_function("memory/hit", |b| b.iter(|| now(store.find(black_box(&keys[0]), &target))));
     c.bench_function("memory/miss", |b| b.iter(|| now(store.find(black_box(&keys[19_999]), &target))));

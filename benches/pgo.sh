@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Builds cachewarp a second time, laid out by what a first build was seen to do (profile-guided optimisation, as rustc has it).
+# Builds cachewarp with rustc's profile-guided optimisation: a second build uses the profile of a
+# first one.
 #
 #   benches/pgo.sh            target/pgo/cachewarp, in about ten minutes on two cores
 #
-# The first build counts which way each branch goes; benches/compare/train.py asks it for what a node answers often; the
-# second build is told. What it answers is the same; what it costs, `CACHEWARP_BIN=target/pgo/cachewarp
-# benches/compare/run.sh` shows beside the peers. Nobody needs this for a build: `cargo build --release` is what CI tests.
-# Needs Python 3, redis-server, wrk and, by rustup, llvm-tools, which is installed if it is missing.
+# The first build counts the branches; benches/compare/train.py sends it the frequent kinds of
+# requests; the second build uses the counts. Its behaviour does not change, and
+# `CACHEWARP_BIN=target/pgo/cachewarp benches/compare/run.sh` shows its cost. This build is
+# optional: CI tests `cargo build --release`. The script needs Python 3, redis-server, wrk, and
+# llvm-tools, which rustup installs if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for tool in python3 redis-server wrk; do
-    command -v "$tool" >/dev/null || { echo "benches/pgo.sh: $tool is needed" >&2; exit 2; }
+    command -v "$tool" >/dev/null || { echo "benches/pgo.sh: $tool is not installed" >&2; exit 2; }
 done
 host=$(rustc -vV | sed -n 's/^host: //p')
 merge=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
@@ -19,17 +21,17 @@ merge=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
 work=$PWD/target/pgo
 rm -rf "$work/counts" "$work/counts.profdata"
 
-# For a target that is named, the flags are not those of build scripts and macros as well.
+# With an explicit target, the flags do not apply to build scripts and macros.
 build() { RUSTFLAGS=$1 cargo build --quiet --release --locked --bin cachewarp --target "$host" --target-dir "$work/$2"; }
 cargo build --quiet --release --locked --example bare_hyper --example bench_origin
 cargo build --quiet --release --locked --manifest-path benches/load/Cargo.toml
 
-echo "a build that counts"
-build "-Cprofile-generate=$work/counts" counting
-echo "what it is asked"
-CACHEWARP_BIN=$work/counting/$host/release/cachewarp python3 -B benches/compare/train.py
+echo "building with counters"
+build "-Cprofile-generate=$work/counts" counters
+echo "running the training load"
+CACHEWARP_BIN=$work/counters/$host/release/cachewarp python3 -B benches/compare/train.py
 "$merge" merge -o "$work/counts.profdata" "$work/counts"
-echo "a build that knows"
-build "-Cprofile-use=$work/counts.profdata" knowing
-cp "$work/knowing/$host/release/cachewarp" "$work/cachewarp"
+echo "building with the profile"
+build "-Cprofile-use=$work/counts.profdata" profiled
+cp "$work/profiled/$host/release/cachewarp" "$work/cachewarp"
 echo "$work/cachewarp"

@@ -1,4 +1,5 @@
-//! What the two gates cost: `reuse` with the reading of the request is paid by every hit, `storable` by every fetch.
+//! Costs of the policy: each hit pays for `reuse` and for reading the request, each fetch for
+//! `storable`.
 
 use std::hint::black_box;
 use std::time::Duration;

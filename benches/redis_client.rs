@@ -1,7 +1,8 @@
-//! What a command costs in our client, sockets included: a pool against a server of our own that answers from a table, in
-//! one thread, so that what is measured is the way there and back and no other process' mood.
+//! Cost of a command in the Redis client, sockets included. A pool talks to a server that answers
+//! from a table on the same thread, so the result is the path there and back, without the noise of
+//! another process.
 //!
-//! `benches/clients/run.sh` holds it beside redis-rs and fred over a real `redis-server`.
+//! `benches/clients/run.sh` compares the client with redis-rs and fred over a real `redis-server`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
-/// As long as our keys are.
+/// The length of CacheWarp's keys.
 const KEY: &[u8] = b"cachewarp:1:0123456789abcdef0123456789abcdef";
 
 fn options(socket: PathBuf) -> Options {
@@ -33,7 +34,7 @@ async fn serve(listener: UnixListener, value: Bytes) {
     }
 }
 
-/// Whatever is read at once is answered with one write.
+/// One write answers all commands of one read.
 async fn answer(mut socket: UnixStream, value: Bytes) {
     let mut inbox = Inbox::new();
     let mut replies = Vec::new();
@@ -58,7 +59,7 @@ async fn answer(mut socket: UnixStream, value: Bytes) {
     }
 }
 
-/// So many callers, each with one `GET`.
+/// Sends one `GET` from each of this many callers.
 async fn batch(pool: &RedisPool, callers: usize) {
     let one = |pool: RedisPool| async move { drop(pool.get(KEY).await) };
     let calls: Vec<_> = (0..callers).map(|_| spawn_local(one(pool.clone()))).collect();

@@ -1,4 +1,4 @@
-//! What it costs to speak to Redis, without the sockets.
+//! Costs of RESP, without sockets.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use cachewarp::limits::REDIS_WINDOW_COMMANDS;
 use cachewarp::resp::{Command, Inbox, Outbox};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// As long as our keys are.
+/// The length of CacheWarp's keys.
 const KEY: &[u8] = b"cachewarp:1:0123456789abcdef0123456789abcdef";
 
-/// The wire form of a value of so many bytes.
+/// Returns the wire form of a value of this size.
 fn reply(bytes: usize) -> Vec<u8> {
     [format!("${bytes}\r\n").as_bytes(), &vec![b'v'; bytes], b"\r\n"].concat()
 }
@@ -35,7 +35,7 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
-/// Reads `wire` as a socket would deliver it, and takes `frames` frames out.
+/// Reads `wire` as a socket would deliver it, and returns after `frames` frames.
 fn decode_all(inbox: &mut Inbox, wire: &[u8], frames: usize) {
     inbox.room().extend_from_slice(wire);
     for _ in 0..frames {

@@ -1,7 +1,8 @@
-//! A hello-world on hyper: the yardstick of `benches/compare`, and the origin behind the servers that it compares.
+//! A hello-world on hyper: the baseline of `benches/compare`, and the origin behind the compared
+//! servers.
 //!
-//! What a request costs before a proxy has done anything for it: the allocator, the form of runtime and the socket
-//! options are CacheWarp's; every request gets the same body and the same fields.
+//! It shows the cost of a request before any work of a proxy. It has CacheWarp's allocator, form of
+//! runtime and socket options; every request gets the same body and fields.
 //!
 //! ```text
 //! bare_hyper ADDRESS BODY_FILE ["name: value"]...
@@ -25,7 +26,7 @@ use tokio::task::{LocalSet, spawn_local};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What every request gets.
+/// The answer to every request.
 struct Answer {
     fields: HeaderMap,
     body: Bytes,
@@ -58,12 +59,12 @@ async fn serve(address: &str, answer: Rc<Answer>) -> Result<(), Box<dyn Error>> 
         let service = service_fn(move |request: Request<Incoming>| {
             let answer = Rc::clone(&answer);
             async move {
-                // Whoever answers before a request has ended has to close its connection.
+                // A server that answers before the end of the request has to close its connection.
                 read(request.into_body()).await;
                 Ok::<_, Infallible>(answer.response())
             }
         });
-        // Its end is the client's: there is nothing to tell anybody.
+        // An error here is the client's, so the result is ignored.
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
@@ -73,7 +74,7 @@ async fn read(mut body: Incoming) {
 }
 
 impl Answer {
-    /// The fields are built anew each time, as a server does that has something to say.
+    /// Builds the fields anew each time, as an application would.
     fn response(&self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body.clone()));
         *response.headers_mut() = self.fields.clone();

@@ -1,9 +1,10 @@
-//! A proxy of bare hyper, client and server, and nothing else: what hyper's two state machines cost a request that is
-//! passed on. The floor under the pass-through rows of `benches/compare`.
+//! A proxy of bare hyper, client and server: the cost of hyper's two state machines for a request
+//! that is passed on, and so the lower bound of the pass-through rows of `benches/compare`.
 //!
-//! No deadlines, no limits, no fields of its own but `Host`; not fit for anything but to be measured. The allocator, the
-//! form of runtime and the socket options are CacheWarp's; a connection to the origin is driven by a task, as hyper's own
-//! documentation shows, and used again as soon as the answer's body has ended.
+//! It has no deadlines and no limits, and sets no field but `Host`, so it is only fit to be
+//! measured. It has CacheWarp's allocator, form of runtime and socket options. A task drives each
+//! connection to the origin, as in hyper's documentation, and the connection is reused as soon as
+//! the answer's body has ended.
 //!
 //! ```text
 //! bare_proxy ADDRESS ORIGIN_ADDRESS
@@ -33,7 +34,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
-/// Where requests go, and the connections that wait for one.
+/// The origin's address, and its idle connections.
 struct Origin {
     address: String,
     host: HeaderValue,
@@ -57,7 +58,7 @@ async fn serve(address: &str, origin: Rc<Origin>) -> Result<(), Fault> {
         stream.set_nodelay(true)?;
         let origin = Rc::clone(&origin);
         let service = service_fn(move |request| pass(Rc::clone(&origin), request));
-        // Its end is the client's: there is nothing to tell anybody.
+        // An error here is the client's, so the result is ignored.
         spawn_local(server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
@@ -85,7 +86,7 @@ impl Origin {
     }
 }
 
-/// A body on its way, with the connection that it comes over.
+/// A body in transfer, with its connection.
 struct Passing {
     incoming: Incoming,
     exchange: Option<(SendRequest<Incoming>, Rc<Origin>)>,

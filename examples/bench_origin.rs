@@ -1,14 +1,15 @@
-//! An origin that does what its URLs say, and counts: what stands behind the servers of `benches/compare`.
+//! An origin whose URLs choose the answer, and which counts: the origin behind the servers of
+//! `benches/compare`.
 //!
 //! ```text
 //! bench_origin ADDRESS
 //!
-//! GET /any/path?bytes=1024       a JSON string of so many bytes, fresh for ten hours; 1,140 bytes if nothing is said
-//!              &delay=100        after so many milliseconds
+//! GET /any/path?bytes=1024       a JSON string of this size, fresh for ten hours; default 1,140
+//!              &delay=100        after this many milliseconds
 //!              &vary=NAME        with `Vary: NAME`
 //!              &tag=NAME         with `Cache-Tag: NAME`
 //!              &store=no         with `Cache-Control: no-store`
-//! GET /-/count                   how many requests there were, this kind aside
+//! GET /-/count                   the number of requests, without those for this path
 //! ```
 
 use std::cell::Cell;
@@ -35,10 +36,10 @@ use tokio::task::{LocalSet, spawn_local};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const BYTES_UNLESS_SAID: u64 = 1140;
-/// Two quotation marks.
+const BYTES_DEFAULT: u64 = 1140;
+/// The two quotation marks.
 const EMPTY_STRING_BYTES: u64 = 2;
-/// A body leaves in pieces of this size.
+/// The size of the pieces in which a body is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -57,7 +58,7 @@ async fn serve(address: &str) -> Result<(), Box<dyn Error>> {
         let (count, letters) = (Rc::clone(&count), letters.clone());
         let service =
             service_fn(move |request: Request<Incoming>| answer(request, Rc::clone(&count), letters.clone()));
-        // Its end is the client's: there is nothing to tell anybody.
+        // An error here is the client's, so the result is ignored.
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
@@ -71,34 +72,34 @@ async fn answer(
         return Ok(Response::new(Either::Left(Full::from(count.get().to_string()))));
     }
     count.set(count.get() + 1);
-    let said = |name: &str| {
+    let parameter = |name: &str| {
         let pairs = request.uri().query().unwrap_or_default().split('&');
         pairs
             .filter_map(|pair| pair.split_once('='))
             .find(|(other, _)| *other == name)
             .map(|(_, value)| value)
     };
-    if let Some(delay) = said("delay") {
+    if let Some(delay) = parameter("delay") {
         tokio::time::sleep(Duration::from_millis(delay.parse()?)).await;
     }
-    let bytes = said("bytes").map_or(Ok(BYTES_UNLESS_SAID), str::parse)?;
+    let bytes = parameter("bytes").map_or(Ok(BYTES_DEFAULT), str::parse)?;
     let body = JsonString { letters, sent: 0, total: bytes.max(EMPTY_STRING_BYTES) };
     let mut response = Response::new(Either::Right(body));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(ETAG, HeaderValue::from_static("\"5f0c6b1e7a\""));
-    let control = if said("store") == Some("no") { "no-store" } else { "public, max-age=36000" };
+    let control = if parameter("store") == Some("no") { "no-store" } else { "public, max-age=36000" };
     fields.insert(CACHE_CONTROL, HeaderValue::from_static(control));
-    if let Some(name) = said("vary") {
+    if let Some(name) = parameter("vary") {
         fields.insert(VARY, name.parse()?);
     }
-    if let Some(name) = said("tag") {
+    if let Some(name) = parameter("tag") {
         fields.insert("cache-tag", name.parse()?);
     }
     Ok(response)
 }
 
-/// `"qqqq"`, of any length, made while it leaves.
+/// A string `"qqqq"` of any length, produced while it is sent.
 struct JsonString {
     letters: Bytes,
     sent: u64,

@@ -1,6 +1,6 @@
-//! What holds for any bytes: the bodies of the fuzz targets, and of `tests/fuzz_seeds.rs`, which runs them over the
-//! seeds on a stable toolchain.
-#![allow(dead_code, unused_imports, reason = "each target is a binary of its own and uses one of these")]
+//! Properties of arbitrary bytes: the bodies of the fuzz targets. `tests/fuzz_seeds.rs` runs them
+//! over the seeds on a stable toolchain.
+#![allow(dead_code, unused_imports, reason = "each target is its own binary and uses one of these")]
 
 #[path = "checks/body.rs"]
 mod body;
@@ -69,9 +69,11 @@ fn key() -> CacheKey {
     CacheKey::of(&target.expect("a well-formed target"))
 }
 
-/// Decoding foreign bytes gives damage, or an entry that encodes to bytes which decode to the same.
+/// Checks that foreign bytes decode to damage, or to an entry that encodes to bytes which decode to
+/// itself.
 ///
-/// A fuzzer does not guess checksums and digests, so the same content is tried behind a start that fits.
+/// A fuzzer does not guess checksums and digests, so the content is also tried behind a valid
+/// start.
 pub(crate) fn entry_decode(data: &[u8]) {
     let key = key();
     let now = time::Timestamp::from_millis(1_800_000_000_000);
@@ -93,23 +95,27 @@ pub(crate) fn entry_decode(data: &[u8]) {
             Some((tick, tags)) => entry::Stamp { tick, tags: tags.collect(), ..entry::Stamp::default() },
             None => entry::Stamp::default(),
         };
-        // Without it, no purge but that of its key would be of it.
+        // Without its history, only a purge of its key could concern the response.
         let is_response = matches!(stored, Stored::Response(_));
         assert_eq!(
             entry::history(&fitting).is_some(),
             is_response,
-            "a response says which purges it has seen"
+            "a response records its purge generation"
         );
-        let bytes = entry::encode(&key, &stored, &stamp).expect("what is read can be written");
+        let bytes = entry::encode(&key, &stored, &stamp).expect("a decoded entry encodes");
         let read = entry::decode(&key, &bytes, Provenance::Store(now));
-        assert_eq!(read, Ok(stored), "what is stored comes back");
+        assert_eq!(read, Ok(stored), "an encoded entry decodes to itself");
         if let Some((tick, tags)) = entry::history(&bytes) {
-            assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags), "and so does its history");
+            assert_eq!(
+                (tick, tags.collect::<Vec<_>>()),
+                (stamp.tick, stamp.tags),
+                "its history decodes to itself"
+            );
         }
     }
 }
 
-/// The same bytes give the same frames and the same end, however they are cut.
+/// Checks that bytes give equal frames and an equal end, wherever they are cut.
 pub(crate) fn resp_decode(data: &[u8]) {
     let Some((&step, wire)) = data.split_first() else { return };
     let whole = frames(wire, usize::MAX);
@@ -117,7 +123,7 @@ pub(crate) fn resp_decode(data: &[u8]) {
     assert_eq!(whole, cut, "cut every {step} bytes");
 }
 
-/// One text for one meaning: NaN equals itself, and neither maps nor sets have an order.
+/// Formats a reply by its meaning: NaN equals itself, and maps and sets have no order.
 fn text(reply: &Reply) -> String {
     match reply {
         Reply::Array(members) => sorted(members.iter().map(text)),
@@ -139,7 +145,7 @@ fn sorted(texts: impl Iterator<Item = String>) -> String {
     format!("{texts:?}")
 }
 
-/// The frames of a stream, and whether it ended in an error.
+/// Returns the frames of a stream, and whether it ended in an error.
 fn frames(wire: &[u8], step: usize) -> (Vec<String>, bool) {
     let mut inbox = Inbox::new();
     let mut found = Vec::new();
@@ -153,7 +159,7 @@ fn frames(wire: &[u8], step: usize) -> (Vec<String>, bool) {
         loop {
             match inbox.frame() {
                 Ok(Some(Frame::Reply(reply))) => found.push(text(&reply)),
-                Ok(Some(Frame::Push(news))) => found.push(format!(">{}", sorted(news.iter().map(text)))),
+                Ok(Some(Frame::Push(push))) => found.push(format!(">{}", sorted(push.iter().map(text)))),
                 Ok(None) => break,
                 Err(_) => return (found, true),
             }
@@ -162,8 +168,8 @@ fn frames(wire: &[u8], step: usize) -> (Vec<String>, bool) {
     (found, false)
 }
 
-/// Whatever is submitted, answered, given up and failed, and in whatever order: a reply goes to the command that stands
-/// first in line, or to nobody. Held against a queue of numbers.
+/// Checks that a reply goes to the oldest unanswered command or is dropped, for any order of
+/// submissions, replies and cancellations. A queue of numbers is the model.
 pub(crate) fn pipeline(data: &[u8]) {
     let mut pipeline = Pipeline::new(Window { commands: 4, bytes: 64 });
     let (mut line, mut tickets) = (VecDeque::new(), Vec::<(i64, Ticket)>::new());
@@ -185,12 +191,12 @@ pub(crate) fn pipeline(data: &[u8]) {
                 let head = line.pop_front();
                 let frame = Frame::Reply(Reply::Integer(head.unwrap_or(-1)));
                 match (head, pipeline.accept(frame)) {
-                    (None, arrival) => assert!(arrival.is_err(), "nobody asked"),
+                    (None, arrival) => assert!(arrival.is_err(), "a reply without a command"),
                     (Some(number), Ok(Arrival::Late(_))) => {
                         assert!(tickets.iter().all(|(own, _)| *own != number))
                     }
                     (Some(_), Ok(Arrival::Answered(..))) => {}
-                    (Some(_), other) => panic!("a reply in order: {other:?}"),
+                    (Some(_), other) => panic!("a reply in order was refused: {other:?}"),
                 }
             }
             2 if !tickets.is_empty() => {
@@ -200,7 +206,7 @@ pub(crate) fn pipeline(data: &[u8]) {
             _ if !tickets.is_empty() => {
                 let (number, ticket) = tickets.swap_remove(usize::from(step >> 2) % tickets.len());
                 match pipeline.collect(ticket, Waker::noop()) {
-                    Ok(Ok(reply)) => assert_eq!(reply, Reply::Integer(number), "its own reply"),
+                    Ok(Ok(reply)) => assert_eq!(reply, Reply::Integer(number), "a foreign reply"),
                     Ok(Err(failure)) => panic!("nothing failed: {failure}"),
                     Err(ticket) => {
                         assert!(line.contains(&number), "an answered command can be collected");
@@ -213,7 +219,8 @@ pub(crate) fn pipeline(data: &[u8]) {
     }
 }
 
-/// Any bytes are read without a panic, and the case of letters means nothing outside of quotes.
+/// Checks that any bytes parse without a panic, and that the case of letters has no effect outside
+/// quotes.
 pub(crate) fn cache_control(data: &[u8]) {
     let directives = Directives::parse([data]);
     if !data.contains(&b'"') {
@@ -226,18 +233,21 @@ pub(crate) fn cache_control(data: &[u8]) {
     }
 }
 
-/// Any text is read without a panic, and whatever is written comes back, printable and within its bound.
+/// Checks that any text parses without a panic, and that written text reads back, printable and
+/// within its bound.
 pub(crate) fn json(data: &[u8]) {
     const BYTES_MAX: usize = 64;
     let text = String::from_utf8_lossy(data);
     let _ = json::read(&text);
     for bytes_max in [BYTES_MAX, usize::MAX] {
         let written = json::object(|object| object.text("a", &text, bytes_max));
-        assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "fit for a header field");
+        assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "unfit for a header field");
         assert!(bytes_max == usize::MAX || written.len() <= BYTES_MAX + r#"{"a":""}"#.len());
-        let Ok(Value::Object(members)) = json::read(&written) else { panic!("what is written is read") };
+        let Ok(Value::Object(members)) = json::read(&written) else {
+            panic!("written text does not read back")
+        };
         let [(_, Value::Text(read))] = &members[..] else { panic!("one member") };
         let begins = read.strip_suffix('\u{2026}').is_some_and(|begin| text.starts_with(begin));
-        assert!(*read == text || (begins && bytes_max == BYTES_MAX), "all of it, or its beginning");
+        assert!(*read == text || (begins && bytes_max == BYTES_MAX), "neither the text nor its beginning");
     }
 }

@@ -1,8 +1,8 @@
-//! How often a hit, and a request that is passed on, ask the allocator for memory: a guard, because one more is easily
-//! added and never seen.
+//! Heap allocations of a hit, and of a request that is passed on. The test guards against a new
+//! allocation, which is easily added and never seen.
 //!
-//! In a binary of its own, since everything that the process allocates is counted. The client allocates nothing, nor does
-//! the origin.
+//! This is its own binary, since the count covers the whole process. The client and the origin
+//! allocate nothing.
 
 #[cfg(test)]
 #[path = "harness/mod.rs"]
@@ -23,24 +23,26 @@ mod tests {
     #[global_allocator]
     static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-    /// The authority, `Age` and `Cache-Status`.
-    const IN_MEMORY_MAX: usize = 3;
-    /// These; the request, the work, and hyper's new buffer with its count, while Redis is waited for; and the key's
-    /// name.
-    const IN_REDIS_MAX: usize = 8;
+    /// Allocations of a hit in memory: the authority, `Age` and `Cache-Status`.
+    const MEMORY_HIT_MAX: usize = 3;
+    /// Allocations of a hit in Redis: those of a hit in memory; the request, the task, and hyper's
+    /// new buffer with its count, during the wait for Redis; and the key's name.
+    const REDIS_HIT_MAX: usize = 8;
 
-    /// Of what is not stored. The request, the work and its target; the head for the origin, the value of each field that
-    /// is ours, hyper's message and body channel, and new buffers on both sides with their counts, since the heads hold the
-    /// old ones; the body, and `Cache-Status`.
+    /// Allocations of a request whose response is not stored: the request, the task and its target;
+    /// the head for the origin, the value of each added field, hyper's message and body channel,
+    /// and new buffers on both sides with their counts, since the heads hold the old ones; the
+    /// body, and `Cache-Status`.
     const UNSTORED_MAX: usize = 20;
-    /// The same with a body: hyper's channel for it, and its length in the head.
+    /// Allocations of a request with a body: in addition, hyper's channel for it, and its length in
+    /// the head.
     const POSTED_MAX: usize = 22;
 
     const REQUESTS: usize = 1_000;
-    /// What is allocated once in a while, by the clock and not by the request: a buffer for many replies, the text of a
-    /// new second's date, alarms that are set anew. A slow machine has more of it; one allocation more for each hit
-    /// is twice this.
-    const NOW_AND_THEN: usize = REQUESTS / 2;
+    /// Occasional allocations, which depend on the time and not on the request: a buffer for many
+    /// replies, the date of a new second, timers that are set anew. A slow machine has more of
+    /// them; one more allocation for each request is twice this.
+    const OCCASIONAL: usize = REQUESTS / 2;
 
     const REQUEST: &[u8] = b"GET /quotes HTTP/1.1\r\nhost: api.test:8000\r\naccept: application/json\r\n\r\n";
     const POSTED: &[u8] =
@@ -48,9 +50,9 @@ mod tests {
     const BODY: &str = r#"{"symbol":"EURUSD","bid":1.0841}"#;
     const PRIVATE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: 32\r\n\r\n{\"symbol\":\"EURUSD\",\"bid\":1.0841}";
 
-    /// One test of both: what another does beside it would be counted too.
+    /// One test covers both, since the allocations of a concurrent test would be counted too.
     #[test]
-    fn neither_allocates_more_than_it_did() {
+    fn hits_and_passed_requests_stay_within_their_allocations() {
         hits();
         passed();
     }
@@ -68,8 +70,8 @@ mod tests {
         redis.await_keys(1);
         let in_redis = allocations(proxy.addr(), REQUEST);
 
-        assert!(in_memory <= IN_MEMORY_MAX * REQUESTS + NOW_AND_THEN, "{in_memory} for {REQUESTS} in memory");
-        assert!(in_redis <= IN_REDIS_MAX * REQUESTS + NOW_AND_THEN, "{in_redis} for {REQUESTS} in Redis");
+        assert!(in_memory <= MEMORY_HIT_MAX * REQUESTS + OCCASIONAL, "{in_memory} for {REQUESTS} in memory");
+        assert!(in_redis <= REDIS_HIT_MAX * REQUESTS + OCCASIONAL, "{in_redis} for {REQUESTS} in Redis");
     }
 
     fn passed() {
@@ -77,11 +79,11 @@ mod tests {
         let proxy = Proxy::start(&format!("http://{origin}"), &[]);
         let unstored = allocations(proxy.addr(), REQUEST);
         let posted = allocations(proxy.addr(), POSTED);
-        assert!(unstored <= UNSTORED_MAX * REQUESTS + NOW_AND_THEN, "{unstored} for {REQUESTS} not stored");
-        assert!(posted <= POSTED_MAX * REQUESTS + NOW_AND_THEN, "{posted} for {REQUESTS} passed");
+        assert!(unstored <= UNSTORED_MAX * REQUESTS + OCCASIONAL, "{unstored} for {REQUESTS} not stored");
+        assert!(posted <= POSTED_MAX * REQUESTS + OCCASIONAL, "{posted} for {REQUESTS} passed");
     }
 
-    /// An origin of one answer, for one connection after the other.
+    /// Starts an origin with one answer, which serves one connection after the other.
     fn answers_without_allocating() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -102,10 +104,10 @@ mod tests {
         addr
     }
 
-    /// How many so many of these requests on one connection cost.
+    /// Returns the allocations of [`REQUESTS`] requests on one connection.
     fn allocations(proxy: SocketAddr, request: &[u8]) -> usize {
         let mut stream = TcpStream::connect(proxy).unwrap();
-        // The first ones fill what is filled once.
+        // The first requests fill buffers and caches.
         (0..REQUESTS).for_each(|_| ask(&mut stream, request));
         let region = Region::new(ALLOCATOR);
         (0..REQUESTS).for_each(|_| ask(&mut stream, request));

@@ -1,4 +1,5 @@
-//! Every seed of every fuzz target, on a stable toolchain: what the fuzzer once found stays found.
+//! Every seed of every fuzz target on a stable toolchain: an input that the fuzzer once found stays
+//! tested.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +21,7 @@ fn run(target: &str, check: fn(&[u8])) {
     for entry in fs::read_dir(&folder).unwrap() {
         let seed = fs::read(entry.unwrap().path()).unwrap();
         check(&seed);
-        // A seed's neighbours: the cheapest of mutations.
+        // The simplest mutations of the seed: each prefix, and each byte changed.
         for at in 0..seed.len().min(256) {
             check(&seed[..at]);
             let mut changed = seed.clone();

@@ -1,8 +1,10 @@
-//! Where the order of atomics matters, tried by loom in every interleaving and with every value that a load may give.
+//! Models of the code whose correctness depends on the memory order of atomics. Loom tries every
+//! interleaving and every value that a load may return.
 //!
-//! What follows from one load, or is said under a lock, is not here: the counters of metrics, a drain's beginning
-//! (`server/drain.rs`), the statistics of connections (`redis/health/stats_board.rs`), which are numbers beside each other and no more. Each model
-//! is the steps of a file in their order, without what they carry; whoever changes an order there changes it here.
+//! Three kinds of atomics need no model, since one load decides or a lock orders them: the counters
+//! of metrics, the begin of a drain (`server/drain.rs`), and the independent numbers of a
+//! connection's statistics (`redis/health/stats_board.rs`). Each model has the steps of its file in
+//! their order, without the data. A change of the order there is a change here.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -10,32 +12,33 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex, RwLock};
 use loom::thread;
 
-/// In a view, as in `store/clock.rs`.
+/// The flag of a view that must be checked against the clock, as in `store/clock.rs`.
 const PASSING: u64 = 1 << 63;
 
-/// Why the purge clock is believed.
+/// The reason why the purge log is trusted.
 #[derive(Clone, Copy, PartialEq)]
 enum Trust {
-    /// Nobody has said otherwise.
+    /// No invalidation has arrived.
     Tracked,
-    /// It is being read again.
+    /// The log is being read again, within its grace.
     Outrun,
-    /// It was for a while, and that is over.
+    /// The grace is over.
     Expired,
     Nothing,
 }
 
-/// `store/clock.rs`: the view is written with the ledger's lock held, and read without it.
+/// The purge state of `store/clock.rs`: the view is written while the ledger's lock is held, and
+/// read without it.
 struct Clock {
     view: AtomicU64,
     views: AtomicU64,
     ledger: RwLock<(u64, Trust)>,
-    /// Of one tag; `None` if it is not known.
+    /// The generation of one tag; `None` if it is unknown.
     counter: Mutex<Option<u64>>,
 }
 
 impl Clock {
-    /// At view 1, where one purge has been counted.
+    /// Returns a state at view 1, with one purge counted.
     fn new(trust: Trust, passing: u64) -> Arc<Self> {
         Arc::new(Self {
             view: AtomicU64::new(1 | passing),
@@ -96,13 +99,13 @@ impl Clock {
 }
 
 #[test]
-fn an_entry_that_was_judged_by_an_old_counter_is_judged_again() {
+fn an_entry_checked_against_an_old_tag_generation_is_checked_again() {
     loom::model(|| {
         let clock = Clock::new(Trust::Tracked, 0);
         let hit = thread::spawn({
             let clock = Arc::clone(&clock);
             move || {
-                // As `judge` does: the view before anything that is looked at.
+                // Like `judge`, the reader takes the view before anything else.
                 let view = clock.view();
                 clock.counter.lock().unwrap().map(|_| view)
             }
@@ -115,21 +118,21 @@ fn an_entry_that_was_judged_by_an_old_counter_is_judged_again() {
 }
 
 #[test]
-fn nobody_goes_on_by_a_view_that_has_passed() {
+fn an_expired_view_is_never_returned() {
     loom::model(|| {
         let clock = Clock::new(Trust::Expired, PASSING);
         let learner = thread::spawn({
             let clock = Arc::clone(&clock);
             move || clock.learn(2)
         });
-        assert_ne!(clock.view(), 1, "what is trusted by now is of another view");
+        assert_ne!(clock.view(), 1, "a view that is trusted now is a new one");
         learner.join().unwrap();
         assert_eq!(clock.view(), 2);
     });
 }
 
 #[test]
-fn after_a_worker_has_said_that_it_has_caught_up_nobody_goes_on_by_what_was() {
+fn after_a_worker_confirms_a_purge_no_reader_uses_the_old_view() {
     loom::model(|| {
         let (clock, confirmed) = (Clock::new(Trust::Tracked, 0), Arc::new(AtomicBool::new(false)));
         let worker = thread::spawn({
@@ -137,7 +140,7 @@ fn after_a_worker_has_said_that_it_has_caught_up_nobody_goes_on_by_what_was() {
             move || {
                 clock.outrun();
                 clock.settled();
-                // The answer goes by way of Redis, which orders at least as much.
+                // The real answer goes through Redis, which orders at least as much.
                 confirmed.store(true, Ordering::Release);
             }
         });
@@ -156,9 +159,10 @@ fn after_a_worker_has_said_that_it_has_caught_up_nobody_goes_on_by_what_was() {
 }
 
 #[test]
-fn what_is_put_when_a_change_comes_is_taken_out_or_does_not_come_in() {
+fn an_entry_put_during_an_invalidation_does_not_stay_in_memory() {
     loom::model(|| {
-        // `store/watch.rs` and `Shared::outdate`: the sign is given under the lock, and memory is looked at after it.
+        // In `store/watch.rs` and `Shared::outdate`, the flag is set under the lock, and memory is
+        // cleared after it.
         let (shard, overtaken) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
         let memory = Arc::new(Mutex::new(false));
         let put = thread::spawn({
@@ -181,23 +185,24 @@ fn what_is_put_when_a_change_comes_is_taken_out_or_does_not_come_in() {
 }
 
 #[test]
-fn what_was_read_over_a_lost_connection_is_not_known_to_whoever_has_heard_of_the_loss() {
+fn an_entry_read_over_a_lost_connection_is_never_trusted_after_the_loss() {
     loom::model(|| {
-        // `redis/tracking/table.rs`: one number a seat; what is kept beside it is behind a lock of its own.
+        // In `redis/tracking/table.rs`, each connection has one number, and its data has its own
+        // lock.
         let (live, kept) = (Arc::new(AtomicU64::new(7)), Arc::new(Mutex::new(None)));
-        let heard = Arc::new(AtomicBool::new(false));
+        let reported = Arc::new(AtomicBool::new(false));
         let reader = thread::spawn({
             let kept = Arc::clone(&kept);
             move || *kept.lock().unwrap() = Some(7)
         });
         let connection = thread::spawn({
-            let (live, heard) = (Arc::clone(&live), Arc::clone(&heard));
+            let (live, reported) = (Arc::clone(&live), Arc::clone(&reported));
             move || {
                 live.store(0, Ordering::Release);
-                heard.store(true, Ordering::Release);
+                reported.store(true, Ordering::Release);
             }
         });
-        if heard.load(Ordering::Acquire) {
+        if reported.load(Ordering::Acquire) {
             let witness = *kept.lock().unwrap();
             assert_ne!(witness, Some(live.load(Ordering::Acquire)));
         }

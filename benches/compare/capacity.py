@@ -1,8 +1,9 @@
-"""What a request costs a node and Redis, and what a fleet of them would carry: measured, then arithmetic.
+"""The cost of a request for a node and for Redis, and the computed capacity of fleets.
 
-Each figure is CPU time of one process for each request in a closed loop, and what Redis says that it has sent and received.
-The arithmetic takes a core for a worker and a core for a Redis, all of it used, so it gives where the knee is; plan for
-two thirds of that. It knows no losses by imbalance: of keys over shards, or of connections over workers.
+The measured figures are the CPU time of each process for a request in a closed loop, and the bytes
+that Redis reports as sent and received. The computation assumes one fully used core for each worker
+and each Redis, so its result is the saturation point; plan for two thirds of it. It ignores losses
+by imbalance, of keys over shards or of connections over workers.
 """
 
 import socket
@@ -16,7 +17,7 @@ from session import options, print_head, row, rule, servers, spread
 
 ENTRIES = 1_000
 WORKERS_PER_NODE = 4
-# Ten gigabits a second: one network card of a Redis.
+# Ten gigabits a second: the network card of one Redis server.
 LINK_BYTES_PER_SECOND = 10e9 / 8
 FLEETS = [("10 nodes, one Redis", 10, 1), ("100 nodes, a Cluster of 16", 100, 16)]
 MEMORY_SHARES = [0.0, 0.9, 0.99]
@@ -24,7 +25,7 @@ MEMORY_SHARES = [0.0, 0.9, 0.99]
 
 @dataclass
 class Spent:
-    """What one request takes."""
+    """The cost of one request."""
 
     node_micros: float
     redis_micros: float
@@ -33,9 +34,9 @@ class Spent:
 
 
 def main():
-    """Measures, calculates, prints."""
+    """Measures, computes, and prints."""
     parser = options(__doc__.splitlines()[0], 5)
-    parser.add_argument("--seconds", type=float, default=2, help="for how long each kind is asked in a round")
+    parser.add_argument("--seconds", type=float, default=2, help="seconds of load for each kind in a round")
     chosen = parser.parse_args()
     kinds = ["hit in memory", "hit in Redis", "miss, fetched and stored"]
     rounds = []
@@ -45,7 +46,7 @@ def main():
         tiers = started.cachewarp(origin, redis, cache_memory_size="0")
         for number in range(chosen.rounds):
             path = f"/cached/{{0..{ENTRIES}}}?bytes={BODY_BYTES}"
-            # A number of its own for each request of the round.
+            # Each request of the round has its own number.
             fresh = f"/cached/{number}-{{0..1000000000}}?bytes={BODY_BYTES}"
             rounds.append([
                 spent(started, memory, None, origin, path, chosen.seconds, 0),
@@ -67,41 +68,41 @@ def main():
 
 
 def middle(rounds: list[Spent]) -> Spent:
-    """The median of each figure."""
+    """Returns the median of each figure."""
     return Spent(*(median(getattr(one, part.name) for one in rounds) for part in fields(Spent)))
 
 
 def spent(
     started: Servers, server: Process, redis: Process | None, origin: Process, path: str, seconds: float, fetched: int
 ) -> Spent:
-    """One round of one kind; so many fetches are expected of each request."""
+    """Runs one round of one kind, with this many expected fetches for each request."""
     order = ["--order", "sequential"]
     if not fetched:
         load(server, [path], [f"fill,rate=max,requests={2 * ENTRIES}"], started.cores, *order)
     asked, node = fetches(origin), server.cpu_seconds()
     before = account(redis) if redis else (0.0, 0, 0)
-    [told] = load(server, [path], [f"ask,rate=max,seconds={seconds}"], started.cores, *order)
+    [result] = load(server, [path], [f"ask,rate=max,seconds={seconds}"], started.cores, *order)
     node = server.cpu_seconds() - node
     after = account(redis) if redis else (0.0, 0, 0)
-    share = (fetches(origin) - asked) / told["answers"]
-    if told["errors"] or abs(share - fetched) > 0.02:
-        raise RuntimeError(f"{path}: {share:.2f} fetches for each request, {told['errors']} errors")
+    share = (fetches(origin) - asked) / result["answers"]
+    if result["errors"] or abs(share - fetched) > 0.02:
+        raise RuntimeError(f"{path}: {share:.2f} fetches for each request, {result['errors']} errors")
     cpu, sent, received = (late - early for early, late in zip(before, after))
-    answers = told["answers"]
+    answers = result["answers"]
     return Spent(1e6 * node / answers, 1e6 * cpu / answers, sent / answers, received / answers)
 
 
 def account(redis: Process) -> tuple[float, int, int]:
-    """CPU seconds of a Redis, bytes it has sent, bytes it has received."""
+    """Returns the CPU seconds of a Redis, the bytes sent, and the bytes received."""
     with socket.create_connection(("127.0.0.1", redis.port), timeout=10) as stream:
         stream.sendall(b"INFO stats\r\nQUIT\r\n")
         text = b"".join(iter(lambda: stream.recv(65536), b"")).decode()
-    told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return redis.cpu_seconds(), int(told["total_net_output_bytes"]), int(told["total_net_input_bytes"])
+    statistics = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return redis.cpu_seconds(), int(statistics["total_net_output_bytes"]), int(statistics["total_net_input_bytes"])
 
 
 def print_fleets(memory: Spent, tiers: Spent):
-    """The most that each part could carry, and so which of them is the first that cannot."""
+    """Prints the capacity of each part of a fleet, and the part that saturates first."""
     print()
     rule("fleet", "hits in memory", "nodes, a second", "Redis' CPU, a second", "Redis' link, a second", "saturates first")
     for name, nodes, shards in FLEETS:

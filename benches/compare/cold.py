@@ -1,7 +1,8 @@
-"""A cold key: 500 clients ask at once for what nobody has, and the origin takes 100 ms.
+"""A cold key: 500 clients request an unstored resource at once, and the origin takes 100 ms.
 
-All of them could have their answer after little more than 100 ms, and one fetch is enough. Each round has a key of its
-own. nginx holds the others back by `proxy_cache_lock`; Varnish and HAProxy do what they do by themselves.
+All of them could have their answer after little more than 100 ms, and one fetch is enough. Each
+round has its own key. nginx makes the other requests wait by `proxy_cache_lock`; Varnish and
+HAProxy have their defaults.
 """
 
 from measure import load
@@ -10,12 +11,13 @@ from session import options, print_head, row, rule, servers, spread
 
 CLIENTS = 500
 DELAY_MILLIS = 100
-# All are due within half a millisecond: sooner than the load can send them, so that its own sending is in the figures.
+# All requests are due within half a millisecond, faster than the load can send them, so that its
+# sending is part of the figures.
 RATE = 1_000_000
 
 
 def main():
-    """Measures, and prints."""
+    """Runs all rounds, and prints the table."""
     chosen = options(__doc__.splitlines()[0], 9).parse_args()
     with servers(chosen) as started:
         origin = started.origin()
@@ -31,17 +33,17 @@ def main():
     rule("subject", "P50 ms", "P99 ms", "max ms", "fetches", "errors")
     for index, (name, _) in enumerate(subjects):
         own = [one[index] for one in rounds]
-        times = [spread([told["latency_micros"][part] / 1e3 for told, _ in own], ".0f") for part in ("p50", "p99", "max")]
-        row(name, *times, spread([asked for _, asked in own], ".0f"), str(sum(told["errors"] for told, _ in own)))
+        times = [spread([result["latency_micros"][part] / 1e3 for result, _ in own], ".0f") for part in ("p50", "p99", "max")]
+        row(name, *times, spread([asked for _, asked in own], ".0f"), str(sum(result["errors"] for result, _ in own)))
 
 
 def burst(started: Servers, server, origin, number: int) -> tuple[dict, int]:
-    """One round of one subject: what the load tells, and how often the origin was asked."""
+    """Runs one round of one subject. Returns the load's results and the number of fetches."""
     before = fetches(origin)
     path = f"/cached/cold-{number}?delay={DELAY_MILLIS}"
     phase = f"burst,rate={RATE},requests={CLIENTS}"
-    [told] = load(server, [path], [phase], started.cores, "--connections", str(CLIENTS))
-    return told, fetches(origin) - before
+    [result] = load(server, [path], [phase], started.cores, "--connections", str(CLIENTS))
+    return result, fetches(origin) - before
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The comparison: runs the rounds and prints one table. Started by run.sh."""
+"""Runs the rounds of the comparison and prints its tables. Started by run.sh."""
 
 import re
 import subprocess
@@ -13,24 +13,24 @@ RATES = [8_000, 30_000]
 
 
 def main():
-    """Measures, and prints."""
-    parser = options("CPU time per request, and waits at fixed rates, beside the peers", 9)
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s in place of 9 of 4 s")
-    parser.add_argument("--seconds", type=float, help="for how long each is asked, at each rate")
+    """Runs all rounds, and prints the tables."""
+    parser = options("CPU time per request, and latencies at fixed rates, beside the peers", 9)
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s instead of 9 rounds of 4 s")
+    parser.add_argument("--seconds", type=float, help="seconds of load at each rate, for each subject")
     parser.add_argument("--only", default="", help="a regular expression for the names of subjects")
-    parser.add_argument("--rates", default=",".join(map(str, RATES)), help="requests a second; empty for CPU time alone")
+    parser.add_argument("--rates", default=",".join(map(str, RATES)), help="requests a second, separated by commas; empty for CPU time alone")
     chosen = parser.parse_args()
     rounds = 3 if chosen.quick else chosen.rounds
     seconds = chosen.seconds or (1 if chosen.quick else 4)
     rates = [int(rate) for rate in chosen.rates.split(",") if rate]
     with servers(chosen) as started:
-        yardstick, *others = subjects(started)
-        chosen_subjects = [yardstick, *(one for one in others if re.search(chosen.only, one.name))]
+        baseline, *others = subjects(started)
+        chosen_subjects = [baseline, *(one for one in others if re.search(chosen.only, one.name))]
         for subject in chosen_subjects:
             warm_up(subject, started.cores)
         costs, delays = [], []
         for number in range(rounds):
-            # Each round begins with another, so that nobody is always the one who comes after the same.
+            # Each round begins with another subject, so that none always follows the same one.
             places = [(number + step) % len(chosen_subjects) for step in range(len(chosen_subjects))]
             found = {place: measured(chosen_subjects[place], rates, seconds, started.cores) for place in places}
             costs.append([found[place][0] for place in sorted(places)])
@@ -42,20 +42,20 @@ def main():
 
 
 def measured(subject: Subject, rates: list[int], seconds: float, cores: Cores) -> tuple[Cost, list[Wait]]:
-    """One round of one subject: what it costs, and how long clients wait at each rate."""
+    """Runs one round of one subject: its cost, and its latencies at each rate."""
     # The generator sends GETs.
     asked = [] if subject.wrk_script else rates
     return cost(subject, seconds, cores), waits(subject, asked, seconds, cores) if asked else []
 
 
 def warm_up(subject: Subject, cores: Cores):
-    """Fills caches and pools; what it says is not looked at."""
+    """Fills caches and pools."""
     command = cores.on(cores.load, ["wrk", "-t1", f"-c{CONNECTIONS}", "-d1s", subject.url])
     subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
 def print_costs(subjects: list[Subject], costs: list[list[Cost]]):
-    """One row a subject."""
+    """Prints one row for each subject."""
     rule("subject, in a closed loop", "CPU µs per request", "÷ bare hyper", "requests per second", "errors")
     for index, subject in enumerate(subjects):
         own = [one[index] for one in costs]
@@ -69,7 +69,7 @@ def print_costs(subjects: list[Subject], costs: list[list[Cost]]):
 
 
 def print_waits(rate: int, subjects: list[Subject], waits: list[list[Wait | None]]):
-    """One row a subject: times, and ratios to the yardstick's in the same round."""
+    """Prints one row for each subject: times, and ratios to bare hyper in the same round."""
     print()
     rule(
         f"subject, {rate:,} requests due a second",
@@ -79,7 +79,7 @@ def print_waits(rate: int, subjects: list[Subject], waits: list[list[Wait | None
         "P99.9 ms",
         "÷ bare hyper",
         "errors",
-        "rounds in which the load was late itself",
+        "rounds in which the generator itself was late",
     )
     for index, subject in enumerate(subjects):
         own = [one[index] for one in waits]

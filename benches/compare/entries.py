@@ -1,7 +1,8 @@
-"""What an entry of 1 KiB takes in memory, with 500,000 of them.
+"""The memory of an entry of 1 KiB, among 500,000 of them.
 
-Each server gets memory for all of them and is asked for each once; then for some of them at random, which must not reach
-the origin. Resident memory before and after, from /proc, by the number of entries.
+Each server has memory for all entries. It gets one request for each, then requests for some of them
+at random, which must not reach the origin. The figure is the growth of resident memory, from /proc,
+divided by the number of entries.
 """
 
 import re
@@ -14,14 +15,14 @@ from session import options, print_head, row, rule, servers, spread
 
 BODY_BYTES = 1024
 MEMORY = {"CacheWarp": "4GiB", "Varnish": "4g"}
-# How many are asked for again.
+# The number of repeated requests.
 PROBES = 20_000
 
 
 def main():
-    """Measures, and prints."""
+    """Runs all rounds, and prints the table."""
     parser = options(__doc__.splitlines()[0], 1)
-    parser.add_argument("--entries", type=int, default=500_000, help="how many")
+    parser.add_argument("--entries", type=int, default=500_000, help="number of entries")
     chosen = parser.parse_args()
     found: dict[str, list[dict]] = {name: [] for name in MEMORY}
     for _ in range(chosen.rounds):
@@ -29,7 +30,7 @@ def main():
             with servers(chosen) as started:
                 found[name].append(filled(started, name, chosen.entries))
     print_head(f"{chosen.entries:,} entries of {BODY_BYTES} bytes, {chosen.rounds} rounds")
-    rule("subject", "resident bytes per entry", "MiB before", "MiB after", "hits among probes", "its own account, bytes per entry")
+    rule("subject", "resident bytes per entry", "MiB before", "MiB after", "hits among probes", "its own metric, bytes per entry")
     for name, own in found.items():
         row(
             name,
@@ -42,14 +43,14 @@ def main():
 
 
 def filled(started: Servers, name: str, entries: int) -> dict:
-    """One round of one subject."""
+    """Runs one round of one subject."""
     origin = started.origin()
     if name == "CacheWarp":
         server = started.cachewarp(origin, None, cache_memory_size=MEMORY[name], cache_first_sight_size=MEMORY[name])
     else:
         server = started.varnish(origin, MEMORY[name])
     path = f"/cached/{{0..{entries}}}?bytes={BODY_BYTES}"
-    # What is there once, whatever is stored: connections, buffers, code.
+    # Allocates memory that does not depend on the entries: connections, buffers, code.
     load(server, ["/cached/warm"], ["warm,rate=max,requests=1000"], started.cores)
     before = server.resident_bytes()
     fill(server, path, entries, started.cores)
@@ -61,12 +62,12 @@ def filled(started: Servers, name: str, entries: int) -> dict:
         "before": before,
         "after": after,
         "hits": hits,
-        "account": own_account(server) / entries if server.admin_port else 0,
+        "account": own_metric(server) / entries if server.admin_port else 0,
     }
 
 
-def own_account(server: Process) -> float:
-    """What our metrics say that the memory tier holds."""
+def own_metric(server: Process) -> float:
+    """Returns the size of the memory tier by CacheWarp's metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.admin_port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return float(re.search(r"^cachewarp_memory_bytes(?:\{.*\})? (\S+)$", text, re.MULTILINE).group(1))

@@ -1,11 +1,13 @@
-"""Several nodes on one Redis: what they do for each other, and what that takes.
+"""Several nodes on one Redis: shared fetches, staleness, purges.
 
-cold     ten nodes, one cold key, 500 clients, an origin that takes 100 ms: how often it is asked, and how long clients wait
-stale    two nodes: for how long one serves what has been changed by the other, or by hand; from when the change was made
-storm    hits of one node while another purges, and purges, beside hits in calm
-million  a purge of a tag that a million entries have, beside one of a tag that one has: time, and commands that Redis carries out
+cold     ten nodes, one cold key, 500 clients, an origin that takes 100 ms: fetches and latencies
+stale    two nodes: the time for which one serves an old response after a change by the other, or
+         by hand in Redis
+storm    hits of one node while another purges continuously, beside hits without purges
+million  a purge of a tag of a million entries, beside one of a tag of one entry: time, and commands
+         that Redis runs
 
-Clients name the host by X-Forwarded-Host, so that all nodes are asked for the same.
+Clients name the host by X-Forwarded-Host, so that all nodes get requests for one resource.
 """
 
 import http.client
@@ -14,38 +16,38 @@ import socket
 import threading
 import time
 
-from measure import LOAD, PATIENCE_SECONDS, fill, load, run
+from measure import LOAD, EXTRA_SECONDS, fill, load, run
 from processes import Process
 from servers import Servers, fetches
 from session import options, print_head, row, rule, servers, spread
 
-# The name that all nodes know.
+# The host of all requests.
 HOST = ["--header", "x-forwarded-host: api.test"]
-# A million entries are stored at first sight.
+# A storage budget for a million new entries.
 SETTINGS = {"trusted_proxies": "127.0.0.1", "redis_key_prefix": "fleet:", "cache_first_sight_size": "8GiB"}
 NODES = 10
 CLIENTS = 500
 DELAY_MILLIS = 100
-# As in cold.py.
+# The rate of cold.py.
 RATE = 1_000_000
-# Of each kind of change.
+# The number of changes of each kind.
 CHANGES = 200
-# After a change is known to be made, how long B is asked.
+# Time after a change's acknowledgement for which node B gets requests.
 WATCHED_SECONDS = 0.1
 STORM_RATE = 2_000
 STORM_SECONDS = 4
-# As many as leave the machine's two cores time for the hits.
+# A rate that leaves the machine's two cores time for the hits.
 PURGES_PER_SECOND = 200
 STORM_KEYS = 1_000
-# Of a million entries, how many are asked for, of each node.
+# The number of the million entries that each node is tested for.
 SAMPLES = 500
 
 
 def main():
-    """Measures, and prints."""
+    """Runs the chosen measurements, and prints their tables."""
     parser = options(__doc__.splitlines()[0], 5)
-    parser.add_argument("--only", default="cold,stale,storm,million", help="which of them, with commas")
-    parser.add_argument("--entries", type=int, default=1_000_000, help="how many have the tag of million")
+    parser.add_argument("--only", default="cold,stale,storm,million", help="measurements to run, separated by commas")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="entries with the tag of `million`")
     chosen = parser.parse_args()
     print_head(f"several nodes on one Redis, {chosen.rounds} rounds")
     for name in chosen.only.split(","):
@@ -55,9 +57,9 @@ def main():
 
 
 def fleet(started: Servers, count: int, **settings: str) -> tuple[list[Process], Process, Process]:
-    """So many nodes that hear each other, their origin and their Redis."""
+    """Starts nodes that receive each other's messages, their origin and their Redis."""
     origin, redis = started.origin(), started.redis()
-    # On both cores: ten processes are no fleet on one.
+    # Both cores: ten processes on one core would not behave like a fleet.
     cores = f"{started.cores.server},{started.cores.load}"
     nodes = [started.cachewarp(origin, redis, cores, **SETTINGS, **settings) for _ in range(count)]
     for node in nodes:
@@ -67,16 +69,16 @@ def fleet(started: Servers, count: int, **settings: str) -> tuple[list[Process],
 
 
 def purge(node: Process, **order) -> dict:
-    """`POST /purge`: what is told of it."""
+    """Sends a `POST /purge`, and returns the outcome."""
     client = http.client.HTTPConnection("127.0.0.1", node.admin_port, timeout=30)
     client.request("POST", "/purge", json.dumps(order), {"content-type": "application/json"})
-    told = json.load(client.getresponse())
+    outcome = json.load(client.getresponse())
     client.close()
-    return told
+    return outcome
 
 
 def redis_command(redis: Process, *words: str) -> bytes:
-    """One command; the reply as it comes."""
+    """Sends one command, and returns the bytes of the reply."""
     with socket.create_connection(("127.0.0.1", redis.port)) as connection:
         wire = b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)
         connection.sendall(b"*%d\r\n" % len(words) + wire + b"*1\r\n$4\r\nQUIT\r\n")
@@ -93,39 +95,39 @@ class Client:
         self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
 
     def get(self, path: str, **fields: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Requests a path, and returns the status and the body."""
         self.connection.request("GET", path, headers={"x-forwarded-host": "api.test", **fields})
         response = self.connection.getresponse()
         return response.status, response.read()
 
     def has(self, path: str) -> bool:
-        """Whether the node answers by itself."""
+        """Returns whether the node has the response in its cache."""
         return self.get(path, **{"cache-control": "only-if-cached"})[0] == 200
 
 
 def cold(started: Servers, chosen):
-    """See above."""
+    """Measures `cold`, as described above."""
     print(f"{NODES} nodes, {CLIENTS} clients, one cold key, an origin of {DELAY_MILLIS} ms: min / median / max\n")
     rule("fetch_lease", "P50 ms", "P99 ms", "max ms", "fetches", "errors")
     for lease in ("on", "off"):
         nodes, origin, redis = fleet(started, NODES, fetch_lease=lease)
-        told = []
+        results = []
         for number in range(chosen.rounds):
             before = fetches(origin)
             path = f"/cold-{number}?delay={DELAY_MILLIS}"
             urls = [f"http://127.0.0.1:{node.port}{path}" for node in nodes]
             phase = f"burst,rate={RATE},requests={CLIENTS}"
             connections = ["--connections", str(CLIENTS // NODES)]
-            text = run([LOAD, "--json", *HOST, *connections, "--phase", phase, *urls], PATIENCE_SECONDS)
-            told.append((json.loads(text), fetches(origin) - before))
-        times = [spread([one["latency_micros"][part] / 1e3 for one, _ in told], ".0f") for part in ("p50", "p99", "max")]
-        row(lease, *times, spread([asked for _, asked in told], ".0f"), str(sum(one["errors"] for one, _ in told)))
+            text = run([LOAD, "--json", *HOST, *connections, "--phase", phase, *urls], EXTRA_SECONDS)
+            results.append((json.loads(text), fetches(origin) - before))
+        times = [spread([one["latency_micros"][part] / 1e3 for one, _ in results], ".0f") for part in ("p50", "p99", "max")]
+        row(lease, *times, spread([asked for _, asked in results], ".0f"), str(sum(one["errors"] for one, _ in results)))
         for process in [*nodes, origin, redis]:
             started.stop(process)
 
 
 def stale(started: Servers, chosen):
-    """See above."""
+    """Measures `stale`, as described above."""
     (one, other), _, redis = fleet(started, 2)
     clients = [Client(one), Client(other)]
 
@@ -140,11 +142,11 @@ def stale(started: Servers, chosen):
         "DEL": lambda: redis_command(redis, "DEL", names()[0]),
         "FLUSHALL": lambda: redis_command(redis, "FLUSHALL"),
     }
-    print(f"what B serves after a change, {CHANGES} of each kind, ms from the beginning of the change\n")
-    rule("change", "P50", "P90", "P99", "max", "served after the change was acknowledged")
+    print(f"old responses of node B after a change, {CHANGES} of each kind, ms from the beginning of the change\n")
+    rule("change", "P50", "P90", "P99", "max", "old responses after the acknowledgement")
     for kind, change in kinds.items():
         delays, late = [], 0
-        # A purge leaves something under the names of both schemes.
+        # A purge leaves tombstones under the keys of both schemes.
         redis_command(redis, "FLUSHALL")
         for _ in range(CHANGES):
             for client in clients:
@@ -159,7 +161,8 @@ def stale(started: Servers, chosen):
 
 
 def watched(client: Client, change) -> tuple[float, int]:
-    """How long after it began the last old answer was asked for, and how many were after the change was acknowledged."""
+    """Makes a change. Returns the time to the last request that got the old response, and the
+    number of such requests after the acknowledgement."""
     moments: list[float] = []
     ended = threading.Event()
 
@@ -182,16 +185,16 @@ def watched(client: Client, change) -> tuple[float, int]:
 
 
 def storm(started: Servers, chosen):
-    """See above."""
+    """Measures `storm`, as described above."""
     (one, other), _, _ = fleet(started, 2)
     path = f"/{{0..{STORM_KEYS}}}?bytes=1024&tag=all"
     fill(one, path, 2 * STORM_KEYS, started.cores, *HOST)
     phase = f"hits,rate={STORM_RATE},seconds={STORM_SECONDS}"
-    print(f"hits of A at {STORM_RATE} a second, in calm and while B purges other tags: min / median / max\n")
+    print(f"hits of node A at {STORM_RATE} a second, without purges and while node B purges other tags: min / median / max\n")
     rule("", "P50 ms", "P99 ms", "P99.9 ms", "purges a second", "errors")
-    told = {"calm": [], "storm": []}
+    results = {"no purges": [], "purges": []}
     for _ in range(chosen.rounds):
-        for weather, rounds in told.items():
+        for load_name, rounds in results.items():
             ended, purges = threading.Event(), [0]
 
             def purge_on():
@@ -202,32 +205,32 @@ def storm(started: Servers, chosen):
                     time.sleep(max(0.0, begun + purges[0] / PURGES_PER_SECOND - time.monotonic()))
 
             purger = threading.Thread(target=purge_on)
-            if weather == "storm":
+            if load_name == "purges":
                 purger.start()
             [one_round] = load(one, [path], [phase], started.cores, *HOST, "--idle", "sleep")
             ended.set()
-            if weather == "storm":
+            if load_name == "purges":
                 purger.join()
             rounds.append((one_round, purges[0] / STORM_SECONDS))
-    for weather, rounds in told.items():
+    for load_name, rounds in results.items():
         times = [spread([one["latency_micros"][part] / 1e3 for one, _ in rounds], ".2f") for part in ("p50", "p99", "p999")]
         errors = str(sum(one["errors"] for one, _ in rounds))
-        row(weather, *times, spread([purges for _, purges in rounds], ",.0f"), errors)
+        row(load_name, *times, spread([purges for _, purges in rounds], ",.0f"), errors)
 
 
 def million(started: Servers, chosen):
-    """See above."""
+    """Measures `million`, as described above."""
     (one, other), _, redis = fleet(started, 2, redis_timeout="5s")
     fill(one, f"/{{0..{chosen.entries}}}?bytes=2&tag=all", chosen.entries, started.cores, *HOST)
     fill(one, "/single?bytes=2&tag=single", 1, started.cores, *HOST)
     size = int(redis_command(redis, "DBSIZE").split(b"\r\n")[0][1:])
 
     def commands() -> int:
-        said = redis_command(redis, "INFO", "stats").decode()
-        return int(said.split("total_commands_processed:")[1].split("\r\n")[0])
+        text = redis_command(redis, "INFO", "stats").decode()
+        return int(text.split("total_commands_processed:")[1].split("\r\n")[0])
 
     print(f"{size:,} keys in Redis\n")
-    rule("purge of a tag of", "ms", "commands, those of scripts too", "nodes", "served before", "served afterwards")
+    rule("purge of a tag of", "ms", "commands, with those of scripts", "nodes", "served before", "served afterwards")
     step = max(1, chosen.entries // SAMPLES)
     all_of_them = [f"/{number}?bytes=2&tag=all" for number in range(0, chosen.entries, step)][:SAMPLES]
     clients = [Client(one), Client(other)]
@@ -239,11 +242,11 @@ def million(started: Servers, chosen):
     for name, tag, paths in (("one entry", "single", ["/single?bytes=2&tag=single"]), ("all others", "all", all_of_them)):
         held = served(paths)
         before, begun = commands(), time.monotonic()
-        told = purge(one, tag=tag)
+        outcome = purge(one, tag=tag)
         took = time.monotonic() - begun
-        # Less the two that have just been asked.
+        # Without the two INFO commands.
         ran = commands() - before - 2
-        row(name, f"{took * 1e3:.1f}", str(ran), f"{told['confirmed']} of {told['nodes']}", held, served(paths))
+        row(name, f"{took * 1e3:.1f}", str(ran), f"{outcome['confirmed']} of {outcome['nodes']}", held, served(paths))
 
 
 MEASURED = {"cold": cold, "stale": stale, "storm": storm, "million": million}

@@ -1,9 +1,10 @@
-"""How the cost of a hit grows: with entries, connections, the body, variants, and workers.
+"""The growth of a hit's cost with entries, connections, the body, variants, and workers.
 
-Each point is CPU time of the server for each hit in memory, in a closed loop, beside that of bare hyper, which gets the
-same load in the same round and answers with as many bytes. Writes benches/growth/growth.csv, a line for each point and
-round, and the plots beside it (plot.py). With two workers the server runs on both cores, which it then shares with the load:
-that row tells what a second worker costs, not what it brings.
+Each point is the CPU time of the server for each hit in memory, in a closed loop, beside that of
+bare hyper, which gets equal load in that round and answers with as many bytes. The program writes
+benches/growth/growth.csv, a line for each point and round, and the plots beside it (plot.py). With
+two workers the server runs on both cores, which it then shares with the load: that row shows the
+cost of a second worker, not its gain.
 """
 
 import csv
@@ -16,36 +17,36 @@ from servers import BODY_BYTES, Servers, fetches, fields_of_a_hit
 from session import options, servers
 
 CONNECTIONS = 64
-# Hits are drawn from so many entries, where it is not entries that grow.
+# The number of entries of the points that do not vary it.
 ENTRIES = 1_000
-# Bodies of the entries whose number grows: a million of them fit.
+# The body size of the points that vary the number of entries: a million of them fit.
 SMALL_BYTES = 256
 MEMORY = "3GiB"
-# Of a point's requests, this share may be misses.
+# The share of a point's requests that may be misses.
 MISSES_MAX = 0.01
 COLUMNS = ["what", "value", "round", "cpu_micros", "bare_micros", "per_second", "errors"]
 
 
 @dataclass
 class Point:
-    """One place on the axis of one plot."""
+    """A point of one plot."""
 
     what: str
     value: int
     server: Process
     bare: Process
-    # With one range, of the entries that are asked for.
+    # The path of the requests, with one range for the entries.
     path: str
     connections: int = CONNECTIONS
     header: list[str] = field(default_factory=list)
 
 
 def main():
-    """Measures, writes, plots."""
+    """Measures, writes the file, and plots."""
     parser = options(__doc__.splitlines()[0], 3)
-    parser.add_argument("--seconds", type=float, default=2, help="for how long each point is loaded in a round")
-    parser.add_argument("--entries", type=int, default=1_000_000, help="the most entries")
-    parser.add_argument("--only", choices=TITLES, help="measure one thing that grows, and keep the rest of the file")
+    parser.add_argument("--seconds", type=float, default=2, help="seconds of load for each point in a round")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="the largest number of entries")
+    parser.add_argument("--only", choices=TITLES, help="measure one plot, and keep the rest of the file")
     chosen = parser.parse_args()
     with servers(chosen) as started:
         points = [] if chosen.only not in (None, "entries") else by_entries(started, chosen.entries)
@@ -60,13 +61,13 @@ def main():
 
 
 def kept(other: str) -> list[list[str]]:
-    """The lines of the file that are not measured anew."""
+    """Returns the lines of the file that are not measured again."""
     with open(CSV, newline="", encoding="ascii") as file:
         return [line for line in list(csv.reader(file))[1:] if line[0] != other]
 
 
 def by_entries(started: Servers, most: int) -> list[Point]:
-    """A server for each number, from a thousand up to the most."""
+    """Starts a server for each number of entries, from a thousand up to `most`."""
     origin = started.origin()
     points = []
     count = 1_000
@@ -82,7 +83,7 @@ def by_entries(started: Servers, most: int) -> list[Point]:
 
 
 def by_the_rest(started: Servers, only: str | None) -> list[Point]:
-    """One server for all that is a matter of what it is asked; of one kind, or of all."""
+    """Starts one server for the points that differ by their requests only: one plot, or all."""
     origin = started.origin()
     server = started.cachewarp(origin, None)
     bodies = {}
@@ -98,7 +99,7 @@ def by_the_rest(started: Servers, only: str | None) -> list[Point]:
         Point("connections", count, server, bare(BODY_BYTES), path, count) for count in (1, 4, 16, 64, 256, 1024, 4096)
     ]
     for kib in (1, 2, 4, 8, 16, 32, 64):
-        # As many as fit beside the others.
+        # A number that fits into memory beside the other points.
         few = f"/cached/{{0..100}}?bytes={kib * 1024}"
         points.append(Point("body-kib", kib, server, bare(kib * 1024), few))
     for count in (1, 2, 4, 8):
@@ -113,7 +114,7 @@ def by_the_rest(started: Servers, only: str | None) -> list[Point]:
 
 
 def checked(started: Servers, origin: Process, point: Point) -> Point:
-    """Asks until everything is stored, and makes sure that then all are hits."""
+    """Stores all entries of a point, and checks that further requests are hits."""
     ask = ["--connections", str(CONNECTIONS), *point.header]
     if point.what != "entries":
         load(point.server, [point.path], [f"fill,rate=max,requests={2 * ENTRIES}"], started.cores, "--order", "sequential", *ask)
@@ -125,11 +126,11 @@ def checked(started: Servers, origin: Process, point: Point) -> Point:
 
 
 def measured(started: Servers, point: Point, seconds: float) -> list[str]:
-    """The server's cost, bare hyper's, and the server's throughput and errors."""
+    """Returns the costs of the server and of bare hyper, and the server's throughput and errors."""
     ask = ["--connections", str(point.connections), *point.header]
-    cost, told = hits(point.server, point.path, seconds, started.cores, *ask)
+    cost, result = hits(point.server, point.path, seconds, started.cores, *ask)
     bare, _ = hits(point.bare, point.path, seconds, started.cores, *ask)
-    return [f"{cost:.3f}", f"{bare:.3f}", f"{told['per_second']:.0f}", str(told["errors"])]
+    return [f"{cost:.3f}", f"{bare:.3f}", f"{result['per_second']:.0f}", str(result["errors"])]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A body of 1 GiB, passed through: the server's memory while it passes, and how fast it does.
+"""A body of 1 GiB, passed through: the server's memory meanwhile, and the throughput.
 
-The client, the origin and the load share the other core, so that throughput is bounded there as well as in the server:
-the CPU time that a server takes for a GiB is the figure that is its own.
+The client, the origin and the load share the other core, which also bounds the throughput. The CPU
+time that a server takes for a GiB is its own.
 """
 
 import threading
@@ -16,9 +16,9 @@ SAMPLE_SECONDS = 0.02
 
 
 def main():
-    """Measures, and prints."""
+    """Runs all rounds, and prints the table."""
     parser = options(__doc__.splitlines()[0], 5)
-    parser.add_argument("--mebibytes", type=int, default=1024, help="how large the body is")
+    parser.add_argument("--mebibytes", type=int, default=1024, help="size of the body")
     chosen = parser.parse_args()
     with servers(chosen) as started:
         origin, redis = started.origin(), started.redis()
@@ -30,7 +30,7 @@ def main():
         ]
         rounds = [[transfer(started, server, chosen.mebibytes) for _, server in subjects] for _ in range(chosen.rounds)]
     print_head(f"{chosen.mebibytes} MiB, one client, {chosen.rounds} rounds")
-    heads = ["MiB per second", "÷ nginx", "CPU s", "÷ nginx", "memory before, MiB", "most of it while passing, MiB"]
+    heads = ["MiB per second", "÷ nginx", "CPU s", "÷ nginx", "memory before, MiB", "maximum while passing, MiB"]
     rule("subject", *heads, "errors")
     for index, (name, _) in enumerate(subjects):
         own = [one[index] for one in rounds]
@@ -47,20 +47,20 @@ def main():
 
 
 def transfer(started: Servers, server: Process, mebibytes: int) -> dict:
-    """One round of one subject."""
+    """Runs one round of one subject."""
     path = f"/passed/large?store=no&bytes={mebibytes * MIB}"
     before, cpu = server.resident_bytes(), server.cpu_seconds()
     with Watch(server) as watch:
         options = ["--connections", "1", "--timeout", "120"]
-        [told] = load(server, [path], ["body,rate=max,requests=1"], started.cores, *options)
-    if told["bytes"] < mebibytes * MIB:
-        raise RuntimeError(f"{path}: cut after {told['bytes']} bytes")
+        [result] = load(server, [path], ["body,rate=max,requests=1"], started.cores, *options)
+    if result["bytes"] < mebibytes * MIB:
+        raise RuntimeError(f"{path}: cut after {result['bytes']} bytes")
     return {
-        "rate": told["bytes"] / MIB / told["seconds"],
+        "rate": result["bytes"] / MIB / result["seconds"],
         "cpu": server.cpu_seconds() - cpu,
         "before": before / MIB,
         "most": max(watch.samples) / MIB,
-        "errors": told["errors"],
+        "errors": result["errors"],
     }
 
 

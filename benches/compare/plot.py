@@ -1,7 +1,7 @@
-"""Plots of benches/growth/growth.csv, one SVG for each thing that grows. Also run by itself: python3 benches/compare/plot.py
+"""Plots of benches/growth/growth.csv, one SVG each. Runs alone: python3 benches/compare/plot.py
 
-The standard library alone. A plot is a few kilobytes of readable text, so that its change can be read in a diff, and its
-colours follow the reader's (light or dark).
+The program uses only the standard library. A plot is a few kilobytes of readable text, so that a
+diff shows its change, and its colours follow the reader's scheme (light or dark).
 """
 
 import csv
@@ -42,23 +42,23 @@ STYLE = """\
 
 @dataclass
 class Axes:
-    """Where a point is: values go up by factors, costs evenly from 0."""
+    """The axes of a plot: logarithmic for values, linear from 0 for costs."""
 
     values: list[int]
     most: float
 
     def x(self, value: int) -> float:
-        """From the left edge."""
+        """Returns the distance from the left edge."""
         low, high = math.log(self.values[0]), math.log(self.values[-1])
         return LEFT + (math.log(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(self, cost: float) -> float:
-        """From the top."""
+        """Returns the distance from the top."""
         return HEIGHT - BOTTOM - cost / self.most * (HEIGHT - TOP - BOTTOM)
 
 
 def plot_all():
-    """Writes every plot of the file, anew."""
+    """Writes every plot of the file."""
     with open(CSV, newline="", encoding="ascii") as file:
         lines = list(csv.DictReader(file))
     for what, title in TITLES.items():
@@ -69,7 +69,7 @@ def plot_all():
 
 
 def plot(title: str, lines: list[dict]) -> str:
-    """One plot, as text."""
+    """Returns one plot as text."""
     values = sorted({int(line["value"]) for line in lines})
     costs = {
         series: {value: [float(line[series]) for line in lines if int(line["value"]) == value] for value in values}
@@ -91,13 +91,13 @@ def plot(title: str, lines: list[dict]) -> str:
 
 
 def rounded_up(most: float) -> float:
-    """To a number whose part between two lines of the grid is round."""
+    """Rounds up to a number with round distances between the lines of the grid."""
     unit = 10 ** math.floor(math.log10(most / GRID_LINES))
     return GRID_LINES * unit * next(step for step in (1, 2, 4, 5, 10) if GRID_LINES * unit * step >= most)
 
 
 def grid(axes: Axes) -> list[str]:
-    """Lines of equal cost, and what stands at both edges."""
+    """Returns the lines of equal cost, and the labels of both axes."""
     parts = []
     for step in range(GRID_LINES + 1):
         cost = axes.most * step / GRID_LINES
@@ -110,7 +110,7 @@ def grid(axes: Axes) -> list[str]:
 
 
 def drawn(axes: Axes, series: str, costs: dict[int, list[float]]) -> list[str]:
-    """A line through the medians, and an upright from the least to the most of the rounds."""
+    """Returns a line through the medians, and bars from the minimum to the maximum of the rounds."""
     middles = [(axes.x(value), axes.y(median(of))) for value, of in costs.items()]
     parts = [f'<path class="line {series}" d="M' + " ".join(f"{x:.0f},{y:.1f}" for x, y in middles) + '"/>']
     for (value, of), (x, y) in zip(costs.items(), middles):
@@ -123,7 +123,7 @@ def drawn(axes: Axes, series: str, costs: dict[int, list[float]]) -> list[str]:
 
 
 def names(axes: Axes, costs: dict[str, dict[int, list[float]]]) -> list[str]:
-    """What each line is and where it ends, from the top down, never one upon the other."""
+    """Returns the name and last value of each line, from the top down, without overlap."""
     last = axes.values[-1]
     ends = sorted((axes.y(median(by_value[last])), series) for series, by_value in costs.items())
     parts, least = [], 0.0

@@ -1,4 +1,4 @@
--- The same request each time, made once: costs the load no more than a GET.
+-- A constant request, built once: it costs the load no more than a GET.
 wrk.method = "POST"
 wrk.body = "{}"
 wrk.headers["content-type"] = "application/json"

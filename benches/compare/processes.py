@@ -1,4 +1,4 @@
-"""Processes of one comparison: started on one core, looked at through /proc, stopped by their ids."""
+"""Processes of one comparison: bound to a core, observed through /proc, stopped by their ids."""
 
 import os
 import socket
@@ -14,31 +14,31 @@ STOP_SECONDS_MAX = 10
 
 @dataclass(frozen=True)
 class Cores:
-    """Who runs where, and before whom."""
+    """The assignment of processes to cores, and their priority."""
 
-    # Lists for taskset: what is measured, and all the rest.
+    # Lists for taskset: the measured servers, and all other processes.
     server: str = "0"
     load: str = "1"
-    # Before everything else on the machine (SCHED_FIFO): for a machine that others use. Needs root.
+    # Real-time priority (SCHED_FIFO), for a machine with other load. Needs root.
     realtime: bool = False
 
     def on(self, cores: str, command: list[str]) -> list[str]:
-        """The command, bound to cores, and ended with whoever started it, however that ends."""
+        """Returns the command bound to cores, and ended with its parent, however that ends."""
         first = ["chrt", "-f", "10"] if self.realtime else []
         return ["setpriv", "--pdeathsig", "TERM", *first, "taskset", "-c", cores, *command]
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """Returns a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 class Process:
-    """A server and its children. Serves on `port` when the constructor returns."""
+    """A server and its children. It serves on `port` when the constructor returns."""
 
-    # Where it tells operators about itself, if it does.
+    # The port of the admin listener, if there is one.
     admin_port = 0
 
     def __init__(self, before: list[str], command: list[str], port: int, log_path: str, settings: dict[str, str]):
@@ -64,15 +64,15 @@ class Process:
             return False
 
     def cpu_seconds(self) -> float:
-        """User and system time so far, of all threads and of all children that live."""
+        """Returns the user and system time so far, of all threads and of all living children."""
         return sum(_ticks(pid) for pid in self._family()) / TICKS_PER_SECOND
 
     def resident_bytes(self) -> int:
-        """What is in memory of it and its children; pages that they share are counted for each."""
+        """Returns the resident memory of the process and its children; shared pages count for each."""
         return sum(int(stat[21]) for pid in self._family() if (stat := _stat(pid))) * PAGE_BYTES
 
     def stop(self):
-        """Ends it and its children, at once if they do not end when asked."""
+        """Terminates the process and its children, and kills them after a timeout."""
         family = self._family()
         if self.popen.poll() is None:
             self.popen.terminate()
@@ -92,7 +92,7 @@ class Process:
 
 
 def _stat(pid) -> list[str]:
-    """Fields of /proc/PID/stat from the state on (proc(5), field 3)."""
+    """Returns the fields of /proc/PID/stat from the state on (proc(5), field 3)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
             return stat.read().rpartition(") ")[2].split()

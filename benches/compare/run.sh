@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# How CacheWarp compares with bare hyper, nginx, HAProxy and Varnish.
+# Compares CacheWarp with bare hyper, nginx, HAProxy and Varnish.
 #
-#   benches/compare/run.sh            CPU time per request, and P50, P99, P99.9 at 8,000 and 30,000 a second:
-#                                     9 rounds of 4 s for each subject, about twenty minutes
+#   benches/compare/run.sh            CPU time per request, and P50, P99, P99.9 at 8,000 and 30,000
+#                                     a second: 9 rounds of 4 s for each subject, about 20 minutes
 #   benches/compare/run.sh --quick    3 rounds of 1 s
-#   benches/compare/run.sh --only 'CacheWarp.*hit'        the subjects whose name matches; bare hyper always runs
-#   benches/compare/run.sh cold       500 clients on one cold key behind an origin that takes 100 ms
+#   benches/compare/run.sh --only 'CacheWarp.*hit'        only matching subjects, and bare hyper
+#   benches/compare/run.sh cold       500 clients on one cold key; the origin takes 100 ms
 #   benches/compare/run.sh large      1 GiB passed through: memory over time, throughput
 #   benches/compare/run.sh entries    memory for each of 500,000 entries of 1 KiB
 #   benches/compare/run.sh start      from the start of the process to the first answer
-#   benches/compare/run.sh capacity   what a request costs a node and Redis, and what fleets would carry
-#   benches/compare/run.sh fleet      ten nodes on one cold key; staleness; a purge storm; a million entries purged by their tag
-#   benches/compare/run.sh growth     the cost of a hit against entries, connections, body, variants, workers: benches/growth
+#   benches/compare/run.sh capacity   cost of a request for a node and Redis; capacity of fleets
+#   benches/compare/run.sh fleet      ten nodes on one cold key; staleness; a purge storm; a million
+#                                     entries purged by their tag
+#   benches/compare/run.sh growth     cost of a hit by entries, connections, body, variants and
+#                                     workers: benches/growth
 #
-# Each takes --help, --rounds, and --realtime for a machine that others use at the same time (needs root). Installs what
-# the machine lacks, by apt-get: nginx, haproxy, varnish, wrk, redis-server. Needs Linux, two cores and Python 3. All
-# servers stand on free loopback ports and in a temporary folder, are stopped by their process ids, and end with the
-# program that has started them. What is measured, and how, is said in measure.py; what runs, in servers.py.
+# Each takes --help, --rounds, and --realtime for a machine with other load (needs root). The script
+# installs missing programs by apt-get: nginx, haproxy, varnish, wrk, redis-server. It needs Linux,
+# two cores and Python 3. All servers use free loopback ports and a temporary folder, are stopped by
+# their process ids, and end with the program that started them. measure.py describes the
+# measurements, servers.py the servers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -31,7 +34,7 @@ if [ ${#lacking[@]} -gt 0 ]; then
     { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq "${lacking[@]}"; } >&2
 fi
 
-# Apart: together they would share the features of the tests' dependencies.
+# Separate builds: together they would share the features of the tests' dependencies.
 cargo build --quiet --release --locked --bin cachewarp
 cargo build --quiet --release --locked --example bare_hyper --example bare_proxy --example bench_origin
 cargo build --quiet --release --locked --manifest-path benches/load/Cargo.toml

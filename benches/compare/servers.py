@@ -1,4 +1,4 @@
-"""Every server that is measured or stands behind one: how it is started and configured."""
+"""All measured servers, and the servers behind them, with their configuration."""
 
 import http.client
 import os
@@ -8,21 +8,21 @@ from processes import Cores, Process, free_port
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 TARGET = os.path.join(FOLDER, "..", "..", "target", "release")
-# Another build of ours than that one.
+# Another build of CacheWarp, if the variable is set.
 CACHEWARP = os.environ.get("CACHEWARP_BIN") or os.path.join(TARGET, "cachewarp")
 BODY_BYTES = 1140
-# What a JSON API says of an answer that everybody may have.
+# The fields of a public answer of a JSON API.
 ORIGIN_FIELDS = [
     "content-type: application/json",
     "cache-control: public, max-age=36000",
     'etag: "5f0c6b1e7a"',
 ]
-# What hyper writes by itself.
+# The fields that hyper writes by itself.
 OF_HYPER = ["content-length"]
 
 
 class Servers:
-    """All servers of one run: those that are measured on one core, everything else on another."""
+    """All servers of one run: the measured ones on one core, the others on another."""
 
     def __init__(self, folder: str, cores: Cores):
         self.folder, self.cores = folder, cores
@@ -36,19 +36,19 @@ class Servers:
             self.stop(self.started[-1])
 
     def stop(self, process: Process):
-        """Stops one of them."""
+        """Stops one server."""
         self.started.remove(process)
         process.stop()
 
     def start(self, command: list[str], port: int, cores: str, settings: dict[str, str] | None = None) -> Process:
-        """Starts anything; it serves when this returns."""
+        """Starts a server, and returns once it serves."""
         log = os.path.join(self.folder, f"{os.path.basename(command[0])}-{port}.log")
         process = Process(self.cores.on(cores, []), command, port, log, settings or {})
         self.started.append(process)
         return process
 
     def bare_hyper(self, cores: str, fields: list[str], body_bytes: int = BODY_BYTES) -> Process:
-        """A hello-world of so many bytes."""
+        """Starts a hello-world with a body of this size."""
         port = free_port()
         path = os.path.join(self.folder, f"body-{port}.json")
         with open(path, "w", encoding="ascii") as body:
@@ -57,25 +57,25 @@ class Servers:
         return self.start([binary, f"127.0.0.1:{port}", path, *fields], port, cores)
 
     def bare_proxy(self, origin: Process) -> Process:
-        """The least that a proxy of hyper's own client and server can be."""
+        """Starts a minimal proxy of hyper's client and server."""
         port = free_port()
         binary = os.path.join(TARGET, "examples", "bare_proxy")
         return self.start([binary, f"127.0.0.1:{port}", f"127.0.0.1:{origin.port}"], port, self.cores.server)
 
     def origin(self) -> Process:
-        """One that does what its URLs say, and counts."""
+        """Starts an origin whose URLs choose the answer, and which counts."""
         port = free_port()
         binary = os.path.join(TARGET, "examples", "bench_origin")
         return self.start([binary, f"127.0.0.1:{port}"], port, self.cores.load)
 
     def redis(self) -> Process:
-        """Empty, and never on disk."""
+        """Starts an empty Redis without persistence."""
         port = free_port()
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
         return self.start(command, port, self.cores.load)
 
     def cachewarp(self, origin: Process, redis: Process | None, cores: str = "", **settings: str) -> Process:
-        """Ours, with one worker and over this Redis, unless settings say otherwise."""
+        """Starts CacheWarp, by default with one worker and this Redis."""
         port, admin = free_port(), free_port()
         settings = {
             "listen_addr": f"127.0.0.1:{port}",
@@ -92,15 +92,15 @@ class Servers:
         return process
 
     def nginx(self, origin: Process) -> Process:
-        """proxy_cache on /cached, past it elsewhere."""
+        """Starts nginx, with proxy_cache on /cached, and without it elsewhere."""
         return self._configured("nginx.conf", ["nginx", "-e", "stderr", "-c"], origin)
 
     def haproxy(self, origin: Process) -> Process:
-        """Its cache on /cached, past it elsewhere."""
+        """Starts HAProxy, with its cache on /cached, and without it elsewhere."""
         return self._configured("haproxy.cfg", ["haproxy", "-db", "-f"], origin)
 
     def varnish(self, origin: Process, memory: str = "64m") -> Process:
-        """Its memory for everything."""
+        """Starts Varnish, which caches everything in memory."""
         port = free_port()
         path, work = self._rendered("varnish.vcl", port, origin)
         options = ["-j", "none", "-s", f"malloc,{memory}", "-n", os.path.join(work, "work")]
@@ -113,7 +113,7 @@ class Servers:
         return self.start([*command, path], port, self.cores.server)
 
     def _rendered(self, template: str, port: int, origin: Process) -> tuple[str, str]:
-        """A server's file, and the folder that is its own."""
+        """Writes a server's configuration, and returns its path and folder."""
         folder = os.path.join(self.folder, f"{template}-{port}")
         os.makedirs(folder)
         user = "user root;" if os.geteuid() == 0 else ""
@@ -126,7 +126,7 @@ class Servers:
 
 
 def ask(process: Process, path: str) -> tuple[list[tuple[str, str]], bytes]:
-    """Fields and body of one answer."""
+    """Requests a path, and returns the fields and body of the answer."""
     client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
     client.request("GET", path)
     response = client.getresponse()
@@ -138,12 +138,12 @@ def ask(process: Process, path: str) -> tuple[list[tuple[str, str]], bytes]:
 
 
 def fields_of_a_hit(server: Process, path: str = "/cached") -> list[str]:
-    """What a second request is answered with, but for what hyper adds by itself."""
+    """Returns the fields of the answer to a second request, without those that hyper adds."""
     ask(server, path)
     fields, _ = ask(server, path)
     return [f"{name.lower()}: {value}" for name, value in fields if name.lower() not in OF_HYPER]
 
 
 def fetches(origin: Process) -> int:
-    """How often a counting origin was asked."""
+    """Returns the number of requests that a counting origin has received."""
     return int(ask(origin, "/-/count")[1])

@@ -1,4 +1,4 @@
-"""What all the measuring programs share: options, a folder, the head of a report, an orderly end."""
+"""The common parts of all measuring programs: options, a folder, the head of a report, cleanup."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from statistics import median
 from processes import Cores
 from servers import Servers
 
-# Above that of what is measured (processes.py).
+# Above the priority of the measured servers (processes.py).
 REALTIME_PRIORITY = 20
 VERSIONS = [
     ["nginx", "-v"],
@@ -30,21 +30,21 @@ VERSIONS = [
 
 
 def options(text: str, rounds: int) -> argparse.ArgumentParser:
-    """The options that all have."""
+    """Returns the common options."""
     parser = argparse.ArgumentParser(description=text)
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often each subject is measured")
-    parser.add_argument("--realtime", action="store_true", help="go before all else on a machine that others use")
+    parser.add_argument("--rounds", type=int, default=rounds, help="rounds for each subject")
+    parser.add_argument("--realtime", action="store_true", help="run at real-time priority, for a machine with other load")
     return parser
 
 
 @contextlib.contextmanager
 def servers(chosen: argparse.Namespace):
-    """Servers that are stopped whatever happens, with a folder that is removed."""
-    # So that a signal leaves by the way on which servers are stopped.
+    """Yields servers that are always stopped, and whose folder is removed."""
+    # A signal exits through the cleanup below.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     if chosen.realtime:
-        # What looks at the servers must not wait for them.
+        # The measuring program must not wait for the servers.
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
     folder = tempfile.mkdtemp(prefix="compare-")
     try:
@@ -55,7 +55,7 @@ def servers(chosen: argparse.Namespace):
 
 
 def print_head(text: str):
-    """Where, when, with what, and how."""
+    """Prints the date, the machine, the versions, and the text."""
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         model = re.search(r"model name\s*: (.*)", cpuinfo.read())
     with open("/proc/loadavg", encoding="utf-8") as loadavg:
@@ -66,22 +66,22 @@ def print_head(text: str):
 
 
 def version(command: list[str]) -> str:
-    """The first line of what a program says of itself."""
-    said = subprocess.run(command, check=False, capture_output=True, text=True)
-    return (said.stdout + said.stderr).strip().splitlines()[0].strip()
+    """Returns the first line of a program's version."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return (done.stdout + done.stderr).strip().splitlines()[0].strip()
 
 
 def spread(values: list[float], form: str) -> str:
-    """Least, middle and most."""
+    """Formats the minimum, the median and the maximum."""
     return " / ".join(format(value, form) for value in (min(values), median(values), max(values)))
 
 
 def row(*cells: str):
-    """A line of a table in Markdown."""
+    """Prints a row of a Markdown table."""
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def rule(*heads: str):
-    """The first two lines of one."""
+    """Prints the head of a Markdown table."""
     row(*heads)
     row(*("---" for _ in heads))

@@ -1,7 +1,8 @@
-"""From the start of a process to its first answer.
+"""The time from the start of a process to its first answer.
 
-The clock runs from before the process is made to the end of the first answer to a GET, which has to come from the
-origin; a refused connection is tried again at once. Everything behind the server is up already.
+The clock runs from before the process is created to the end of the first answer to a GET, which
+comes from the origin. A refused connection is retried at once. All servers behind the process are
+already up.
 """
 
 import os
@@ -18,7 +19,7 @@ REQUEST = b"GET /cached HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n
 
 
 def main():
-    """Measures, and prints."""
+    """Runs all rounds, and prints the table."""
     chosen = options(__doc__.splitlines()[0], 30).parse_args()
     with servers(chosen) as started:
         origin, redis = started.origin(), started.redis()
@@ -28,7 +29,7 @@ def main():
             ("nginx", started.nginx(origin)),
             ("HAProxy", started.haproxy(origin)),
         ]
-        # They have run once, and so are known to serve; from here on each is started by itself.
+        # Each server has run once, so it is known to serve; from here on each runs alone.
         for _, server in subjects:
             ask(server, "/cached")
             started.stop(server)
@@ -40,9 +41,9 @@ def main():
 
 
 def first_answer(server: Process, cores: Cores) -> float:
-    """Starts it again, without a program before it, and says how many milliseconds that took."""
+    """Starts the server again, without a wrapper, and returns the milliseconds to its first answer."""
     mine = os.sched_getaffinity(0)
-    # A child begins where its parent is.
+    # A child inherits the affinity of its parent.
     os.sched_setaffinity(0, {int(cores.server)})
     begin = time.monotonic()
     popen = subprocess.Popen(
@@ -65,7 +66,7 @@ def first_answer(server: Process, cores: Cores) -> float:
 
 
 def answers(port: int) -> bool:
-    """Whether a request is answered with 200; waits only if the connection is taken."""
+    """Returns whether a request gets a 200. Waits only if the connection is accepted."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_SECONDS) as stream:
             stream.sendall(REQUEST)

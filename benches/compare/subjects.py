@@ -1,4 +1,4 @@
-"""What is compared in the large table, and what each is asked."""
+"""The rows of the large table, and their requests."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Subject:
     name: str
     server: Process
     path: str
-    # Whose share of the work shows that the answers did not come from the server itself.
+    # The origin behind the server: its CPU time shows that the answers were no hits.
     origin: Process
     is_hit: bool
     wrk_script: str = ""
@@ -27,8 +27,8 @@ class Subject:
 
 
 def subjects(servers: Servers) -> list[Subject]:
-    """Starts everything; the yardstick comes first."""
-    # A hello-world, as it costs the core that it shares with the load the least.
+    """Starts all servers, and returns the subjects; the baseline comes first."""
+    # A hello-world takes the least time of the core that it shares with the load.
     origin = servers.bare_hyper(servers.cores.load, ORIGIN_FIELDS)
     private = servers.bare_hyper(servers.cores.load, PRIVATE_FIELDS)
     redis = servers.redis()
@@ -36,7 +36,7 @@ def subjects(servers: Servers) -> list[Subject]:
     tiers = servers.cachewarp(origin, redis, cache_memory_size="0", redis_pool_size="20")
     passing = servers.cachewarp(private, redis)
     nginx, haproxy, varnish = servers.nginx(origin), servers.haproxy(origin), servers.varnish(origin)
-    # The yardstick sends the very fields that a hit in memory has.
+    # The baseline sends exactly the fields of a hit in memory.
     bare = servers.bare_hyper(servers.cores.server, fields_of_a_hit(memory))
     post = os.path.join(FOLDER, "post.lua")
     return [

@@ -1,7 +1,7 @@
-"""What an instrumented build is watched doing, so that the next build is laid out for it: benches/pgo.sh.
+"""The training load of a profile-guided build: benches/pgo.sh.
 
-Every kind of request that a node answers often, in a closed loop of 64 connections. What is rare is left out: a branch
-that was never taken is taken for a rare one, which it is.
+The load has every frequent kind of request, in a closed loop of 64 connections. Rare kinds are left
+out: the compiler takes a branch that was never taken for a rare one, which is right.
 """
 
 import os
@@ -17,9 +17,9 @@ SIZES = [200, BODY_BYTES, 8_000]
 
 
 def main():
-    """Asks for everything. What was seen is written when a node ends, which all do at the end."""
+    """Runs the load. Each node writes its profile when it ends, at the end of the program."""
     parser = options(__doc__.splitlines()[0], 1)
-    parser.add_argument("--seconds", type=float, default=3, help="for how long each kind is asked in a round")
+    parser.add_argument("--seconds", type=float, default=3, help="seconds of load for each kind in a round")
     chosen = parser.parse_args()
     with servers(chosen) as started:
         for _ in range(chosen.rounds):
@@ -27,7 +27,7 @@ def main():
 
 
 def train(started: Servers, seconds: float):
-    """One round of all kinds."""
+    """Runs one round of all kinds."""
     origin, redis = started.origin(), started.redis()
     private = started.bare_hyper(started.cores.load, PRIVATE_FIELDS)
     nodes = [
@@ -41,7 +41,7 @@ def train(started: Servers, seconds: float):
         fresh = f"/cached/{size}-{{0..1000000000}}?bytes={size}"
         for node in nodes:
             ask(started, node, hot, seconds)
-            # What misses is asked for once, by few.
+            # Misses are a small part of the load.
             ask(started, node, fresh, seconds / 3)
             ask(started, node, hot, seconds / 3, "--header", 'if-none-match: "none"')
     ask(started, passing, "/passed", seconds)
@@ -51,7 +51,7 @@ def train(started: Servers, seconds: float):
 
 
 def ask(started: Servers, node: Process, path: str, seconds: float, *more: str):
-    """A closed loop."""
+    """Runs a closed loop."""
     flawless(node, path, f"ask,rate=max,seconds={seconds}", started.cores, "--connections", str(CONNECTIONS), *more)
 
 

@@ -1,8 +1,9 @@
 """Counts instructions per request and compares them with expected.json. Started by run.sh.
 
-One client sends one request after the other, so that how many events a turn of the loop brings does not depend on the
-machine. Of what happens by the clock (a date, a sweep, the heartbeat of each connection to Redis) a busy machine shows more, since
-the requests take longer there; so there are two connections and not twenty, and it is little beside so many requests.
+One client sends one request after the other, so that the number of events in a turn of the loop
+does not depend on the machine. Work that depends on the clock (a date, a sweep, the heartbeat of
+each connection to Redis) takes a larger share on a busy machine, since the requests take longer
+there. With two connections to Redis instead of twenty, it is small beside the requests.
 """
 
 import http.client
@@ -27,7 +28,7 @@ PINNED = ["taskset", "--cpu-list", "0"]
 STORED = ["content-type: application/json", "cache-control: public, max-age=36000"]
 PRIVATE = ["content-type: application/json", "cache-control: no-store"]
 JSON = {"content-type": "application/json"}
-# Name, what the origin says, what is asked, and the settings that make it so.
+# The name, the origin's fields, the request, and the settings of each case.
 CASES = [
     ("hit in memory", STORED, ("GET", None, {}), {}),
     ("hit in Redis", STORED, ("GET", None, {}), {"CACHE_MEMORY_SIZE": "0", "REDIS_TIMEOUT": "5s"}),
@@ -37,7 +38,7 @@ CASES = [
 
 
 def main():
-    """Counts all, says what has changed, and fails if anything has become dearer."""
+    """Counts all cases, prints their changes, and fails if a case has become dearer."""
     profile, target = sys.argv[1:3]
     with open(EXPECTED, encoding="utf-8") as file:
         expected = json.load(file)
@@ -55,11 +56,11 @@ def main():
         with open(EXPECTED, "w", encoding="utf-8") as file:
             file.write(json.dumps(expected, indent=1) + "\n")
     elif dearer:
-        sys.exit(f"dearer than it was: {', '.join(dearer)}; if it has to be, run again with --update")
+        sys.exit(f"dearer than expected: {', '.join(dearer)}; if this is intended, run again with --update")
 
 
 def count(folder: str, target: str, fields: list[str], request, settings: dict[str, str]) -> int:
-    """Instructions per request of one case, with servers of its own."""
+    """Returns the instructions per request of one case, with its own servers."""
     method, body, headers = request
     started = []
 
@@ -104,23 +105,23 @@ def count(folder: str, target: str, fields: list[str], request, settings: dict[s
 
 
 def await_redis(client: http.client.HTTPConnection):
-    """Until the pool is up, which takes its time under callgrind."""
+    """Waits until the pool is up, which is slow under callgrind."""
     for _ in range(300):
         client.request("GET", "/health")
         if b'"connected"' in client.getresponse().read():
             return
         time.sleep(0.1)
-    raise RuntimeError("Redis is not reached")
+    raise RuntimeError("CacheWarp does not connect to Redis")
 
 
 def ask(client: http.client.HTTPConnection, times: int, method: str, body, headers: dict[str, str]):
-    """So many requests, each after the answer to the one before."""
+    """Sends this many requests, each after the answer to the previous one."""
     for _ in range(times):
         client.request(method, "/quotes", body, headers)
         response = client.getresponse()
         response.read()
         if response.status != 200:
-            raise RuntimeError(f"{method} is answered with {response.status}")
+            raise RuntimeError(f"{method} returned {response.status}")
 
 
 def control(proxy: Process, switch: str):

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Whether a request has become dearer: instructions in user space, counted by callgrind, held against expected.json.
+# Counts the instructions of a request in user space, by callgrind, and compares them with
+# expected.json.
 #
-#   benches/guard/run.sh                the debug build, which the tests have made already
-#   benches/guard/run.sh release        the release build, which is what users run
-#   benches/guard/run.sh --update       what was counted is what is expected from now on
+#   benches/guard/run.sh                the debug build, which the tests have already built
+#   benches/guard/run.sh release        the release build, which users run
+#   benches/guard/run.sh --update       writes the counts into expected.json
 #
-# A count does not lie on a busy machine, as a clock does. It says nothing of the kernel's share, of caches or of waiting:
-# for those see benches/compare. The debug build takes about ten times as many, but no more of them for no reason.
-# Needs valgrind, redis-server and Python 3.
+# Other load on the machine does not change a count, as it changes a time. The count excludes the
+# kernel, the CPU's caches and waiting; for those see benches/compare. The debug build takes about
+# ten times as many instructions, but its changes have the same causes. Needs valgrind, redis-server
+# and Python 3.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +18,7 @@ for argument in "$@"; do
     case $argument in release) profile=release options=(--release) ;; --update) update=--update ;; *) exit 2 ;; esac
 done
 for tool in valgrind redis-server python3; do
-    command -v "$tool" >/dev/null || { echo "benches/guard/run.sh: $tool is needed" >&2; exit 2; }
+    command -v "$tool" >/dev/null || { echo "benches/guard/run.sh: $tool is not installed" >&2; exit 2; }
 done
 cargo build --quiet --locked "${options[@]}" --bin cachewarp
 cargo build --quiet --locked "${options[@]}" --example bare_hyper

@@ -1,4 +1,4 @@
-//! A body that says it is JSON, coded or not: what is taken for JSON is JSON.
+//! The check of a body that claims to be JSON, coded or not: only JSON passes.
 
 use cachewarp::entry::{JsonCheck, NotJson};
 
@@ -6,20 +6,26 @@ const CODINGS: [Option<&[u8]>; 6] =
     [None, Some(b"gzip"), Some(b"deflate"), Some(b"br"), Some(b"zstd"), Some(b"gzip, br")];
 const DECODED_BYTES_MAX: usize = 1 << 20;
 
-/// Nesting that every reader of JSON takes.
+/// Nesting that every JSON reader accepts.
 const ORDINARY_DEPTH_MAX: usize = 1000;
 
-/// The first byte chooses a coding. Any body has a verdict; that of one without a coding is RFC 8259's.
+/// Checks the verdict on a body; the first byte chooses a coding. Without a coding, RFC 8259
+/// decides.
 pub(crate) fn body(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else { return };
     let coding = CODINGS[usize::from(choice) % CODINGS.len()];
     let mut check = JsonCheck::new();
     let verdict = check.check(body, coding, DECODED_BYTES_MAX);
-    assert_eq!(check.check(body, coding, DECODED_BYTES_MAX), verdict, "the same scratch again");
+    assert_eq!(
+        check.check(body, coding, DECODED_BYTES_MAX),
+        verdict,
+        "a second check with the same scratch differs"
+    );
     if coding.is_none() {
         match (Grammar { text: body, at: 0 }.read(), verdict) {
             (Read::Text { ordinary: true }, verdict) => assert_eq!(verdict, Ok(())),
-            // What fits no number of ours is not stored: nobody is the worse for it.
+            // A number that this check cannot represent makes the body unstorable, which harms no
+            // client.
             (Read::Text { ordinary: false }, verdict) => {
                 assert!(matches!(verdict, Ok(()) | Err(NotJson::Invalid)))
             }
@@ -28,17 +34,17 @@ pub(crate) fn body(data: &[u8]) {
     }
 }
 
-/// What the grammar says.
+/// The result of the grammar.
 enum Read {
-    /// One JSON text; and whether it is not deep, its numbers are such that nobody has trouble with them, and its strings have no lone
-    /// surrogates.
+    /// One JSON text. It is ordinary if it is not deep, its numbers are in the range of all
+    /// readers, and its strings have no lone surrogates.
     Text {
         ordinary: bool,
     },
     Not,
 }
 
-/// RFC 8259, letter by letter, without recursion.
+/// A reader of RFC 8259, byte by byte, without recursion.
 struct Grammar<'a> {
     text: &'a [u8],
     at: usize,
@@ -55,7 +61,7 @@ impl Grammar<'_> {
 
     fn document(&mut self, ordinary: &mut bool) -> Option<()> {
         std::str::from_utf8(self.text).ok()?;
-        // What each open bracket is closed with.
+        // The closing bracket of each open one.
         let mut open = Vec::new();
         'value: loop {
             self.blank();
@@ -129,7 +135,7 @@ impl Grammar<'_> {
         rest.iter().all(|byte| self.next() == Some(*byte)).then_some(())
     }
 
-    /// A name and its colon.
+    /// Reads a name and its colon.
     fn name(&mut self, ordinary: &mut bool) -> Option<()> {
         self.blank();
         self.word(b"\"")?;
@@ -138,7 +144,7 @@ impl Grammar<'_> {
         self.word(b":")
     }
 
-    /// The rest of a string.
+    /// Reads the rest of a string.
     fn string(&mut self, ordinary: &mut bool) -> Option<()> {
         loop {
             match self.next()? {
@@ -151,7 +157,7 @@ impl Grammar<'_> {
                         if !digits.iter().all(u8::is_ascii_hexdigit) {
                             return None;
                         }
-                        // A surrogate: whether alone or not.
+                        // A surrogate counts as unordinary, even in a pair.
                         *ordinary &= !digits[..2].eq_ignore_ascii_case(b"d8")
                             && !matches!(
                                 digits[..2].to_ascii_lowercase()[..],

@@ -1,4 +1,4 @@
-//! `Date`, `Expires`, `Age` and `Last-Modified` on their way through the gates.
+//! `Date`, `Expires`, `Age` and `Last-Modified` in the policy.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use http::{HeaderMap, Method};
 
 use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
 
-/// Two bytes say how long the response was on its way; then lines: `Date`, `Expires`, `Age`, `Last-Modified`,
-/// `Cache-Control`.
+/// Two bytes give the transfer time of the response; then lines: `Date`, `Expires`, `Age`,
+/// `Last-Modified`, `Cache-Control`.
 ///
-/// No bytes make a panic. What is stored is kept within bounds, looks at least as old as it is, gets older by the second,
-/// and is fresh until its end and no longer. Dates in the form that everybody writes give the lifetime that a calendar
-/// gives.
+/// Checks that no input causes a panic; that a stored response is kept within bounds, is at least
+/// as old as its transfer took, ages by the second, and is fresh until its end and no longer; and
+/// that dates in the preferred form give the lifetime that a calendar gives.
 pub(crate) fn dates(data: &[u8]) {
     let Some(([high, low], text)) = data.split_first_chunk() else { return };
     let names = ["date", "expires", "age", "last-modified", "cache-control"];
@@ -30,7 +30,7 @@ pub(crate) fn dates(data: &[u8]) {
     };
     assert!(stored.initial_age >= delay, "{stored:?}");
     assert!(stored.ttl(received) <= LIFETIME_MAX && stored.keep_for(received) <= LIFETIME_MAX, "{stored:?}");
-    assert!(!stored.keep_for(received).is_zero(), "what is of no use is not stored: {stored:?}");
+    assert!(!stored.keep_for(received).is_zero(), "a useless response is stored: {stored:?}");
 
     let (mut before, hour) = (received, Duration::from_secs(3600));
     for later in [0, 1, 999, 1_000, 59_999, 3_600_000, u64::MAX / 2] {
@@ -45,7 +45,7 @@ pub(crate) fn dates(data: &[u8]) {
     }
     assert_eq!(stored.age(received.plus(hour)) - stored.age(received), hour);
 
-    // Only where nothing else says how long.
+    // Only without another source of the lifetime.
     if response.get("cache-control").is_none() {
         let date = response.get("date").map(|line| seconds(line.as_bytes()));
         let expires = response.get("expires").and_then(|line| seconds(line.as_bytes()));
@@ -61,7 +61,8 @@ pub(crate) fn dates(data: &[u8]) {
     }
 }
 
-/// `Sun, 06 Nov 1994 12:00:00 GMT`, as seconds since the epoch by a calendar of its own; none for any other form.
+/// Returns the seconds since the epoch of a date such as `Sun, 06 Nov 1994 12:00:00 GMT`, by an
+/// independent calendar, or `None` for any other form.
 fn seconds(line: &[u8]) -> Option<u64> {
     const MONTHS: [(&str, u64); 12] = [
         ("Jan", 31),

@@ -1,7 +1,9 @@
-//! `Cache-Control`, read by us and by `http-cache-semantics`: is this answer served again without asking?
+//! `Cache-Control`, read by CacheWarp and by `http-cache-semantics`: is this response reused
+//! without validation?
 //!
-//! The other reading is a simple one (it cuts at every comma, and knows one case), so only what both mean to understand is
-//! compared. Where they differ, the RFC's text settled it: see `src/policy/tests/oracle.rs`, whose rules are left out here.
+//! The other library is simple (it splits at every comma, and knows one case), so only the common
+//! ground is compared. Where the two differ, the text of the RFC decided: see
+//! `src/policy/tests/oracle.rs`, whose rules are excluded here.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -13,38 +15,38 @@ use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 
 use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
 
-/// The first byte says how many seconds later the same is asked again, the second whether with `Authorization`; then the
-/// lines of a response's `Cache-Control`.
+/// The first byte gives the seconds until the second request, the second whether the request has
+/// `Authorization`; then the lines of a response's `Cache-Control`.
 pub(crate) fn differential(data: &[u8]) {
     let Some(([later, choice], text)) = data.split_first_chunk() else { return };
-    // One case for both; ours takes any.
+    // Lower case for both; CacheWarp accepts any case.
     let text = text.to_ascii_lowercase();
     let response = head(lines(&text).map(|line| ("cache-control", line)));
     let request = if choice & 1 == 1 { head([("authorization", &b"x"[..])]) } else { HeaderMap::new() };
-    let said = Directives::of(&response);
-    if !is_common_ground(&text, &said) {
+    let directives = Directives::of(&response);
+    if !is_common_ground(&text, &directives) {
         return;
     }
     let later = Duration::from_secs(u64::from(*later));
     let (ours, theirs) = (ours(&request, &response, later), theirs(&request, &response, later));
-    assert_eq!(ours, theirs, "{:?} after {later:?}: {said:?}", String::from_utf8_lossy(&text));
+    assert_eq!(ours, theirs, "{:?} after {later:?}: {directives:?}", String::from_utf8_lossy(&text));
 }
 
-/// Whether no rule that is settled otherwise plays a part.
-fn is_common_ground(text: &[u8], said: &Directives) -> bool {
+/// Returns whether the input avoids every rule that the oracle decided.
+fn is_common_ground(text: &[u8], read: &Directives) -> bool {
     let plain =
         text.iter().all(|byte| (b' '..=b'~').contains(byte) && *byte != b'"' || b"\n\t".contains(byte));
-    let limits = [said.max_age, said.s_maxage];
-    let readable = !said.malformed && !limits.contains(&Limit::Invalid);
-    let unqualified = said.private != Scope::Fields && said.no_cache != Scope::Fields;
-    let settled = said.proxy_revalidate || said.must_understand || said.immutable;
-    // RFC 9111 §1.2.2: what is too large to count is 2^31; they take it for no number.
+    let limits = [read.max_age, read.s_maxage];
+    let readable = !read.malformed && !limits.contains(&Limit::Invalid);
+    let unqualified = read.private != Scope::Fields && read.no_cache != Scope::Fields;
+    let settled = read.proxy_revalidate || read.must_understand || read.immutable;
+    // RFC 9111 §1.2.2 turns a number too large to count into 2^31; the other library ignores it.
     let countable = text.split(|byte| !byte.is_ascii_digit()).all(|digits| digits.len() < 20);
     plain && readable && unqualified && !settled && countable && !contradicts_itself(text)
 }
 
-/// Whether one name stands there with two values. RFC 9111 §5.2.3: what is unknown is ignored, also then; they read it as
-/// `must-revalidate`, which admits `Authorization`.
+/// Returns whether one name has two values. RFC 9111 §5.2.3 ignores unknown directives, even then;
+/// the other library reads it as `must-revalidate`, which permits `Authorization`.
 fn contradicts_itself(text: &[u8]) -> bool {
     let mut values = BTreeMap::new();
     text.split(|byte| b",\n".contains(byte)).any(|part| {
@@ -54,7 +56,7 @@ fn contradicts_itself(text: &[u8]) -> bool {
     })
 }
 
-/// Whether it is served without asking.
+/// Returns whether the response is reused without validation.
 fn ours(request: &HeaderMap, response: &HeaderMap, later: Duration) -> bool {
     let facts = facts(&Method::GET, request);
     let received = Timestamp::from_millis(NOON_MILLIS);

@@ -1,11 +1,11 @@
-//! What nodes leave for each other in Redis, and say to each other by it.
+//! Records and messages that nodes exchange through Redis.
 
 use std::fmt::{Debug, Display};
 
 use cachewarp::limits::VARIANTS_LISTED_MAX;
 use cachewarp::store::{Answer, Counter, Ledger, Question, listed_variants};
 
-/// Any bytes are something or nothing; what they are is written as bytes that are the same.
+/// Checks that bytes which parse are written as bytes that parse to an equal value.
 pub(crate) fn fleet_words(data: &[u8]) {
     comes_back(data, Ledger::parse);
     comes_back(data, Counter::parse);

@@ -1,4 +1,4 @@
-//! Where messages begin and end: what the guards vouch for, held against the parser that hyper uses.
+//! The ends of messages: the framing guards, compared with the parser that hyper uses.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use httparse::Status;
 
 use super::heads::named;
 
-/// What the guard says of a client's bytes: the ends of the heads that it vouches for, and of whole messages.
+/// The guard's result for a client's bytes: the number of confirmed heads, the state of the next
+/// message, and whether the framing is lost.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     heads: u64,
@@ -18,8 +19,9 @@ struct Verdict {
     lost: bool,
 }
 
-/// However the bytes of a client are cut, the guard says the same of them; and a head that it vouches for ends where hyper's
-/// parser has it end, says in one way where its body ends, and the next message begins there.
+/// Checks that the guard's result does not depend on the cuts of the input; that a confirmed head
+/// ends where hyper's parser ends it, and gives its body one length; and that the next message
+/// begins at that end.
 pub(crate) fn framing(data: &[u8]) {
     let (mut heads, mut messages) = (Vec::new(), Vec::new());
     let mut framing = Framing::default();
@@ -35,32 +37,36 @@ pub(crate) fn framing(data: &[u8]) {
     let bytewise = Verdict { heads: framing.vouched(), next: framing.inbound(), lost };
     let mut framing = Framing::default();
     let lost = framing.read(data).is_err();
-    assert_eq!(bytewise, Verdict { heads: framing.vouched(), next: framing.inbound(), lost }, "at any cut");
+    assert_eq!(
+        bytewise,
+        Verdict { heads: framing.vouched(), next: framing.inbound(), lost },
+        "the result depends on the cuts"
+    );
 
     let mut begin = 0;
     for (number, &end) in heads.iter().enumerate() {
         let Some(extent) = extent_of(data, begin..end) else { return };
         let Some(whole) = message_end(data, end, extent) else { return };
-        let told = messages.get(number);
-        assert!(told == Some(&whole), "message {number} ends at {whole}, and not at {told:?}");
+        let found = messages.get(number);
+        assert!(found == Some(&whole), "message {number} ends at {whole}, and not at {found:?}");
         begin = whole;
     }
 }
 
-/// Where a body ends.
+/// The end of a body.
 enum Extent {
     Length(u64),
     Chunked,
 }
 
-/// What hyper's parser makes of one head; none if it refuses it.
+/// Returns the extent of a body by hyper's parser, or `None` if hyper refuses the head.
 fn extent_of(data: &[u8], head: Range<usize>) -> Option<Extent> {
     let (begin, end) = (head.start, head.end);
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(data.get(begin..)?) {
-        Ok(Status::Complete(length)) => assert_eq!(begin + length, end, "the head has one end"),
-        Ok(Status::Partial) => panic!("a head that is vouched for is whole"),
+        Ok(Status::Complete(length)) => assert_eq!(begin + length, end, "the ends of the head differ"),
+        Ok(Status::Partial) => panic!("a confirmed head is incomplete"),
         Err(_) => return None,
     }
     let values = |name: &str| {
@@ -74,11 +80,12 @@ fn extent_of(data: &[u8], head: Range<usize>) -> Option<Extent> {
             Some(Extent::Length(length.parse().expect("a length that can be counted")))
         }
         ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => Some(Extent::Chunked),
-        said => panic!("vouched for with {said:?}"),
+        other => panic!("confirmed with {other:?}"),
     }
 }
 
-/// Where a message ends of which the head ends here; none if it is not whole, or not one that hyper takes.
+/// Returns the end of the message whose head ends here, or `None` if it is incomplete or hyper
+/// refuses it.
 fn message_end(data: &[u8], head: usize, extent: Extent) -> Option<usize> {
     let skip = |at: usize, count: u64| {
         let end = at.checked_add(usize::try_from(count).ok()?)?;
@@ -121,14 +128,15 @@ fn message_end(data: &[u8], head: usize, extent: Extent) -> Option<usize> {
     }
 }
 
-/// A head of the origin's is refused, or says at most once, in digits, where its body ends; and then its guard says the same again.
+/// Checks that the guard refuses an origin's head, or leaves in it one framing in digits, which the
+/// guard reads as before.
 pub(crate) fn answer_framing(data: &[u8]) {
     let Some((&choice, lines)) = data.split_first() else { return };
     let method = if choice & 1 == 0 { Method::GET } else { Method::HEAD };
     let status = [200, 204, 304, 101, 206, 404][usize::from(choice >> 1) % 6];
     let status = StatusCode::from_u16(status).expect("a status");
     let mut headers = named(lines);
-    let said = headers.clone();
+    let original = headers.clone();
     let settled = origin::Framing::settle(&method, status, &mut headers);
     let Ok(framing) = settled else {
         assert!(matches!(settled, Err(FetchError::AmbiguousFraming)));
@@ -138,11 +146,13 @@ pub(crate) fn answer_framing(data: &[u8]) {
     assert_eq!(origin::Framing::settle(&method, status, &mut headers.clone()).ok(), Some(framing));
     if let origin::Framing::Length(length) = framing {
         assert_eq!(headers[CONTENT_LENGTH], length.to_string());
-        let members =
-            said.get_all(CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        let members = original
+            .get_all(CONTENT_LENGTH)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
         for member in members {
             let member = std::str::from_utf8(member).expect("digits").trim();
-            assert_eq!(member.parse(), Ok(length), "what all of them say");
+            assert_eq!(member.parse(), Ok(length), "the lengths differ");
         }
     }
 }

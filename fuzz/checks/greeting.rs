@@ -1,12 +1,12 @@
-//! How a Redis may greet.
+//! A server's replies during the setup of a Redis connection.
 
 use cachewarp::resp::{Access, Credentials, Frame, Handshake, HandshakeStep, Inbox, RedisLogin};
 use cachewarp::secret::Secret;
 
-/// The most that there is to say: `HELLO`, `AUTH`, `CLIENT SETNAME`, `SELECT`, `READONLY`.
+/// The most commands of a setup: `HELLO`, `AUTH`, `CLIENT SETNAME`, `SELECT`, `READONLY`.
 const STEPS_MAX: usize = 5;
 
-/// Whatever is answered to our greeting, it ends, and a refusal repeats nothing of what was said.
+/// Checks that the setup ends for any replies, and that a refusal does not contain the password.
 pub(crate) fn handshake(data: &[u8]) {
     let Some((&choice, wire)) = data.split_first() else { return };
     let credentials = Credentials { user: "user".to_owned(), password: Secret::new("password") };
@@ -21,7 +21,7 @@ pub(crate) fn handshake(data: &[u8]) {
     let mut steps = 0;
     while let Ok(Some(Frame::Reply(reply))) = inbox.frame() {
         steps += 1;
-        assert!(steps <= STEPS_MAX, "it comes to an end");
+        assert!(steps <= STEPS_MAX, "the setup does not end");
         match handshake.step(&reply) {
             Ok(HandshakeStep::Next(next)) => handshake = next,
             Ok(HandshakeStep::Ready(_)) => return,

@@ -1,4 +1,4 @@
-//! References in the answers to unsafe requests.
+//! References in the responses to unsafe requests.
 
 use cachewarp::key::{Authority, Base, CacheKey, Scheme, Target};
 use cachewarp::policy::invalidated;
@@ -8,8 +8,9 @@ use super::heads::{head, lines, target};
 
 /// Lines: a `Location`, a `Content-Location`.
 ///
-/// What is removed is the request's own target and what lies on the same origin, each in the form in which a client would
-/// ask for it; nobody empties another's cache. Plain references lead where `url`, another reading, leads.
+/// Checks that only the request's own target and targets of the same origin are invalidated, each
+/// in the form in which a client would request it. The `url` crate must resolve plain references to
+/// the same target.
 pub(crate) fn location(data: &[u8]) {
     let base = target("/b/c/d;p?q");
     let response = head(["location", "content-location"].into_iter().zip(lines(data)));
@@ -22,14 +23,14 @@ pub(crate) fn location(data: &[u8]) {
         let path = one.path_and_query.path();
         assert!(path.starts_with('/') && !one.path_and_query.as_str().contains('#'), "{one:?}");
         assert!(at == 0 || !path.split('/').any(|segment| segment == "." || segment == ".."), "{one:?}");
-        // As it would come from a client.
+        // The form in which a client would request it.
         assert_eq!(&target(one.path_and_query.as_str()), one);
     }
     assert!(invalidated(&Method::POST, &base, &origin("/b"), StatusCode::BAD_REQUEST, &response).is_empty());
     assert!(invalidated(&Method::GET, &base, &origin("/b"), StatusCode::OK, &response).is_empty());
 
     let Some(text) = lines(data).next().and_then(|line| std::str::from_utf8(line).ok()) else { return };
-    // Beyond these, a browser's reading has customs of its own.
+    // Other references have special rules in a browser's parser.
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_~./?;=&".contains(&byte))
         && !text.starts_with("//")
     {
@@ -44,7 +45,7 @@ pub(crate) fn location(data: &[u8]) {
     }
 }
 
-/// How the origin names itself, with this base path.
+/// Returns the origin's own address, with this base path.
 fn origin(path: &str) -> Base {
     let authority = Authority::parse(Scheme::Http, b"backend:8080").expect("a host and a port");
     Base { scheme: Scheme::Http, authority, path: path.to_owned() }

@@ -8,8 +8,8 @@ use cachewarp::limits::PURGE_NAMES_MAX;
 use cachewarp::purge::{Named, Outcome, read};
 use cachewarp::store::{Purged, Scope};
 
-/// Any text is an order or is refused in words; an order is within its bounds, every URL in it is the one whose key is
-/// purged, and what is told of it is JSON.
+/// Checks that any text is a purge order or is refused with a message; that an order is within its
+/// bounds, and its URLs name the keys that it purges; and that its outcome is JSON.
 pub(crate) fn purge(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let order = match read(&text) {
@@ -24,14 +24,14 @@ pub(crate) fn purge(data: &[u8]) {
             assert_eq!(
                 Target::of_url(&target.to_string()).as_ref(),
                 Ok(target),
-                "a URL is read as it is written"
+                "a written URL does not read back"
             );
             assert!(scopes.contains(&Scope::Url(CacheKey::of(target))));
         }
     }
     assert!(scopes.len() >= order.named.len() && scopes.len() <= 2 * order.named.len());
-    let said = Ok(Purged { nodes: 1, confirmed: 1 });
-    let told = Outcome::document(&order, &said, Duration::ZERO);
-    let Ok(told) = json::read(&told) else { panic!("not JSON: {told}") };
-    assert_eq!(told.member("purged").map(|purged| purged.items().len()), Some(order.named.len()));
+    let purged = Ok(Purged { nodes: 1, confirmed: 1 });
+    let text = Outcome::document(&order, &purged, Duration::ZERO);
+    let Ok(document) = json::read(&text) else { panic!("not JSON: {text}") };
+    assert_eq!(document.member("purged").map(|purged| purged.items().len()), Some(order.named.len()));
 }

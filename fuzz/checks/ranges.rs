@@ -1,18 +1,18 @@
-//! `Range` and `If-Range`: what is cut from a body, held against the grammar read once more with strings.
+//! `Range` and `If-Range`: the parts of a body, compared with a simple reading of the grammar.
 
 use cachewarp::policy::{Part, Piece, Precondition, Ranges, content_range, multipart, precondition, ranges};
 use http::{Method, StatusCode};
 
 use super::heads::{NOON_MILLIS, facts, head, lines};
 
-/// How many ranges are followed at a time.
+/// The most ranges of one request.
 const RANGES_MAX: usize = 16;
 
-/// The first byte is the body's length; then lines: `Range`, `If-Range`, `ETag`, `Last-Modified`, `Date`, and the other
-/// conditions.
+/// The first byte is the body's length; then lines: `Range`, `If-Range`, `ETag`, `Last-Modified`,
+/// `Date`, and the other conditions.
 ///
-/// Parts lie in the body and do not overlap; the grammar read with strings gives the same; `If-Range` takes parts away and
-/// never adds any; conditions of any bytes have an answer.
+/// Checks that parts lie in the body and do not overlap, and equal those of the simple reading;
+/// that `If-Range` removes parts and never adds any; and that any conditions have an answer.
 pub(crate) fn range(data: &[u8]) {
     let Some((&length, text)) = data.split_first() else { return };
     let length = usize::from(length);
@@ -26,7 +26,7 @@ pub(crate) fn range(data: &[u8]) {
     let plain = of(&["range"], 0);
     let unconditional = ranges(&facts, &plain, StatusCode::OK, &response, length);
     if request.contains_key("if-range") {
-        assert!(got == unconditional || got == Ranges::Whole, "{got:?} where {unconditional:?} is asked for");
+        assert!(got == unconditional || got == Ranges::Whole, "{got:?} for a request of {unconditional:?}");
     }
     let model = plain.get("range").and_then(|line| line.to_str().ok()).and_then(|line| model(line, length));
     assert_eq!(unconditional, model.unwrap_or(Ranges::Whole), "{plain:?} of {length}");
@@ -38,7 +38,7 @@ pub(crate) fn range(data: &[u8]) {
     assert_eq!(precondition(&conditions, StatusCode::NOT_FOUND, &response, received), Precondition::Proceed);
 }
 
-/// What holds of any cut.
+/// Checks the invariants of all ranges.
 fn hold(got: &Ranges, length: usize) {
     let parts = match got {
         Ranges::Whole | Ranges::Unsatisfiable => return,
@@ -64,7 +64,8 @@ fn hold(got: &Ranges, length: usize) {
     }
 }
 
-/// RFC 9110 §14.1.2, with strings and large numbers. None where the whole is sent.
+/// Reads RFC 9110 §14.1.2 with strings and saturating numbers. Returns `None` if the answer is the
+/// whole body.
 fn model(line: &str, length: usize) -> Option<Ranges> {
     let (unit, set) = line.split_once('=')?;
     let specs: Vec<&str> =
@@ -101,7 +102,7 @@ fn model(line: &str, length: usize) -> Option<Ranges> {
     }
 }
 
-/// Digits; of those that are too many to count, a number behind every body.
+/// Parses digits. A number too large to count is beyond every body.
 fn number(digits: &str) -> Option<usize> {
     let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     are_digits.then(|| digits.parse().unwrap_or(usize::MAX))

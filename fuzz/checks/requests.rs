@@ -1,4 +1,4 @@
-//! A client's head: whom it addresses, who it says it is, and what of it the origin sees.
+//! A client's head: its target, its credentials, and its forwarded form.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::heads::{lines, named, rules, target as addressed};
 
-/// The first byte chooses the scheme; then a request target, and `Host` fields, a line each. What is addressed can be said
-/// again, and two spellings have one key only where RFC 3986 §6.2 says that they are the same.
+/// The first byte chooses the scheme; then a request target, and `Host` fields, a line each. Checks
+/// that a parsed target has a canonical form that parses to itself, and that two spellings share a
+/// key only where RFC 3986 §6.2 calls them equivalent.
 pub(crate) fn target(data: &[u8]) {
     let Some((&choice, text)) = data.split_first() else { return };
     let scheme = if choice & 1 == 0 { Scheme::Http } else { Scheme::Https };
@@ -32,14 +33,14 @@ pub(crate) fn target(data: &[u8]) {
     assert_eq!(
         Authority::parse(scheme, authority.as_bytes()).as_ref(),
         Ok(&target.authority),
-        "said once and for all"
+        "the authority is not canonical"
     );
     let of_uri = uri.authority().map(|authority| authority.as_str());
-    for said in hosts.iter().map(|host| std::str::from_utf8(host).expect("a host")).chain(of_uri) {
-        assert_eq!(canonical(scheme, said), authority, "{said}");
+    for host in hosts.iter().map(|host| std::str::from_utf8(host).expect("a host")).chain(of_uri) {
+        assert_eq!(canonical(scheme, host), authority, "{host}");
     }
-    let said = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    assert_eq!(target.path_and_query.as_str(), said);
+    let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    assert_eq!(target.path_and_query.as_str(), path_and_query);
     if target.path_and_query.as_str().starts_with('/') {
         let again = Target::of_url(&target.to_string());
         assert_eq!(again.as_ref(), Ok(&target));
@@ -47,14 +48,14 @@ pub(crate) fn target(data: &[u8]) {
     }
     let mut other = target.clone();
     other.scheme = if choice & 1 == 1 { Scheme::Http } else { Scheme::Https };
-    assert_ne!(CacheKey::of(&other), CacheKey::of(&target), "a scheme of its own");
+    assert_ne!(CacheKey::of(&other), CacheKey::of(&target), "the key ignores the scheme");
 }
 
-/// The host in lower case, and the port if it is not the scheme's own.
-fn canonical(scheme: Scheme, said: &str) -> String {
+/// Returns the host in lower case, with the port if it is not the scheme's default.
+fn canonical(scheme: Scheme, host: &str) -> String {
     let default = if scheme == Scheme::Http { ":80" } else { ":443" };
-    let said = said.to_ascii_lowercase();
-    said.strip_suffix(default).or(said.strip_suffix(':')).unwrap_or(&said).to_owned()
+    let host = host.to_ascii_lowercase();
+    host.strip_suffix(default).or(host.strip_suffix(':')).unwrap_or(&host).to_owned()
 }
 
 fn rules_with_credentials() -> Rules {
@@ -65,7 +66,7 @@ fn rules_with_credentials() -> Rules {
     }
 }
 
-/// A head of any fields: it is anonymous only where nothing in it could be a credential.
+/// Checks that a head is anonymous only if no field could be a credential.
 pub(crate) fn credential(data: &[u8]) {
     let headers = named(data);
     let rules = rules_with_credentials();
@@ -80,7 +81,7 @@ pub(crate) fn credential(data: &[u8]) {
     }
 }
 
-/// Whether a `Cookie` line has nothing but pairs of the listed names.
+/// Returns whether a `Cookie` line has only pairs of the listed names.
 fn is_ordinary(line: &HeaderValue) -> bool {
     line.as_bytes().split(|&byte| byte == b';').all(|crumb| {
         let crumb = crumb.trim_ascii();
@@ -89,8 +90,9 @@ fn is_ordinary(line: &HeaderValue) -> bool {
     })
 }
 
-/// The first byte says who asks and what for. Whatever a client's head says: what goes to the origin names one host, says
-/// nothing of the client's connection, and where its answer may be shared, nothing that replaces a part of the request.
+/// The first byte chooses the client and the purpose. Checks that the forwarded head names one host
+/// and has no field of the client's connection; and, if the answer may be shared, no field that
+/// replaces a part of the request.
 pub(crate) fn outbound(data: &[u8]) {
     let Some((&choice, lines)) = data.split_first() else { return };
     let purpose = if choice & 1 == 0 { Purpose::Cacheable } else { Purpose::Pass };
@@ -107,7 +109,7 @@ pub(crate) fn outbound(data: &[u8]) {
     let one = |name: &str| {
         let mut lines = sent.get_all(name).iter();
         let line = String::from_utf8_lossy(lines.next().expect("the field").as_bytes());
-        assert!(lines.next().is_none(), "{name} is said once");
+        assert!(lines.next().is_none(), "{name} occurs twice");
         line.into_owned()
     };
     let host = one(HOST.as_str());
@@ -118,7 +120,10 @@ pub(crate) fn outbound(data: &[u8]) {
         assert!(chain.split(", ").all(|hop| hop.parse::<IpAddr>().is_ok()), "{chain}");
         assert_eq!(one("x-forwarded-proto"), target.scheme.as_str());
         assert_eq!(one("x-forwarded-host"), target.authority.as_str());
-        assert!(peer.to_string() == "10.0.0.1" || chain == "192.0.2.1", "nobody's word is taken: {chain}");
+        assert!(
+            peer.to_string() == "10.0.0.1" || chain == "192.0.2.1",
+            "an untrusted address is forwarded: {chain}"
+        );
     }
     let dashed = |name: &HeaderName| name.as_str().replace('_', "-");
     for name in sent.keys() {
@@ -140,12 +145,12 @@ pub(crate) fn outbound(data: &[u8]) {
     }
     for name in hop::named_in_connection(&headers) {
         let ours = [HOST, VIA].contains(&name) || name.as_str().starts_with("x-forwarded-");
-        assert!(ours || !sent.contains_key(&name), "{name} was the connection's");
+        assert!(ours || !sent.contains_key(&name), "{name} is a field of the client's connection");
     }
     assert!(sent.get_all(COOKIE).iter().count() <= 1);
 }
 
-/// By which frameworks replace a part of the request, or that ask for less than the whole.
+/// Fields by which frameworks replace a part of the request, or that request less than the whole.
 const REPLACING: &[&str] = &[
     "forwarded",
     "x-real-ip",

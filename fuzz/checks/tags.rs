@@ -1,4 +1,4 @@
-//! The names that a response may be purged by.
+//! The tags and groups of a response.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,23 +9,24 @@ use http::header::HeaderName;
 
 use super::heads::{head, lines, rules};
 
-/// Each line is a field with tags, and one with groups: all tags are followed or none, each once, and groups within bounds.
+/// Uses each line as a field of tags, and as one of groups. Checks that all tags are kept or none,
+/// each once, and that groups are within bounds.
 pub(crate) fn tags(data: &[u8]) {
     let rules = Rules { tag_headers: vec![HeaderName::from_static("cache-tag")], ..rules(Duration::ZERO) };
     let response = head(lines(data).map(|line| ("cache-tag", line)));
-    let said: Vec<_> = response.get_all("cache-tag").iter().filter_map(|line| line.to_str().ok()).collect();
+    let values: Vec<_> = response.get_all("cache-tag").iter().filter_map(|line| line.to_str().ok()).collect();
     let expected: BTreeSet<_> =
-        said.iter().flat_map(|line| line.split([',', ' ', '\t'])).filter(|tag| !tag.is_empty()).collect();
+        values.iter().flat_map(|line| line.split([',', ' ', '\t'])).filter(|tag| !tag.is_empty()).collect();
     match policy::tags(&response, &rules) {
         Ok(tags) => {
-            assert_eq!(tags.len(), expected.len(), "each once");
-            assert_eq!(tags.into_iter().collect::<BTreeSet<_>>(), expected, "all of them");
+            assert_eq!(tags.len(), expected.len(), "a tag occurs twice");
+            assert_eq!(tags.into_iter().collect::<BTreeSet<_>>(), expected, "the tags differ");
         }
         Err(_) => {
-            let fits = said.len() == response.len()
+            let fits = values.len() == response.len()
                 && expected.len() <= TAGS_MAX - GROUPS_MAX
                 && expected.iter().all(|tag| tag.len() <= TAG_BYTES_MAX);
-            assert!(!fits || expected.len() == TAGS_MAX - GROUPS_MAX, "what fits is followed");
+            assert!(!fits || expected.len() == TAGS_MAX - GROUPS_MAX, "tags within the bounds are refused");
         }
     }
     let response = head(lines(data).map(|line| ("cache-groups", line)));

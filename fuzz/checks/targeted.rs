@@ -1,4 +1,4 @@
-//! Targeted cache control: the field that speaks speaks alone.
+//! Targeted cache control: a valid targeted field replaces `Cache-Control`.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ const OURS: &str = "cachewarp-cache-control";
 const CDN: &str = "cdn-cache-control";
 const ALL: &str = "cache-control";
 
-/// Lines of a targeted field.
+/// The lines of a targeted field.
 ///
-/// Either it can be read, and then nothing beside it counts, or it is as good as absent. Plain members are found by a
-/// reading with strings. What is for us alone can be taken out, and no text makes a panic of the gate.
+/// Checks that a readable field replaces all others, and that an unreadable one counts as absent;
+/// that a simple reading finds the same plain members; that CacheWarp's own field can be removed;
+/// and that no text causes a panic.
 pub(crate) fn targeted(data: &[u8]) {
     let with = |name: &'static str, others: &[(&'static str, &[u8])]| -> HeaderMap {
         head(others.iter().copied().chain(lines(data).map(|line| (name, line))))
@@ -24,7 +25,7 @@ pub(crate) fn targeted(data: &[u8]) {
     let strict = Directives::of(&with(CDN, &[(ALL, b"no-store, private, max-age=1")]));
     let loose = Directives::of(&with(CDN, &[(ALL, b"public, max-age=99")]));
     match alone.source {
-        Source::Targeted => assert_eq!((strict, loose), (alone, alone), "it speaks alone"),
+        Source::Targeted => assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect"),
         Source::CacheControl => {
             assert_eq!(alone, Directives::default());
             assert_eq!(strict, Directives::parse([&b"no-store, private, max-age=1"[..]]));
@@ -33,7 +34,9 @@ pub(crate) fn targeted(data: &[u8]) {
     }
     let ours = Directives::of(&with(OURS, &[(CDN, b"max-age=7")]));
     match alone.source {
-        Source::Targeted => assert_eq!(ours, alone, "ours comes first, and is read alike"),
+        Source::Targeted => {
+            assert_eq!(ours, alone, "CacheWarp's own field comes first, with the same meaning")
+        }
         Source::CacheControl => assert_eq!(ours, Directives::of(&head([(CDN, &b"max-age=7"[..])]))),
     }
     if alone.source == Source::Targeted {
@@ -53,7 +56,8 @@ pub(crate) fn targeted(data: &[u8]) {
     assert!(response.is_empty());
 }
 
-/// Text without quotes, brackets and colons has no commas but those between its members.
+/// Compares the plain members of a text without quotes, brackets and colons, in which commas only
+/// separate members.
 fn hold_plain_members(response: &HeaderMap, read: &Directives) {
     let lines: Option<Vec<&str>> = response.get_all(CDN).iter().map(|line| line.to_str().ok()).collect();
     let Some(text) = lines.map(|lines| lines.join(",")) else { return };

@@ -1,4 +1,4 @@
-//! What servers say of themselves: redirections, maps of a cluster, sentinels' words.
+//! Replies about the topology: redirections, slot maps, sentinels' replies.
 
 use bytes::Bytes;
 use cachewarp::resp::topology::{
@@ -11,13 +11,13 @@ fn asked() -> Endpoint {
     Endpoint { host: "asked".to_owned(), port: 6379 }
 }
 
-/// What goes to a resolver and to the log is short and printable.
+/// Checks that an address for the resolver and the log is short and printable.
 fn assert_plain(endpoint: &Endpoint) {
     let Endpoint { host, port } = endpoint;
     assert!(*port > 0 && (1..=255).contains(&host.len()) && host.bytes().all(|byte| byte.is_ascii_graphic()));
 }
 
-/// Any error line leads nowhere, or to a place that, written down again, is the same.
+/// Checks that an error line is no redirection, or one that can be written and read back.
 pub(crate) fn redirect(data: &[u8]) {
     let line = |text: &[u8]| ErrorReply::new(Bytes::copy_from_slice(text));
     let Some(read) = Redirect::parse(&line(data), &asked()) else { return };
@@ -31,14 +31,15 @@ pub(crate) fn redirect(data: &[u8]) {
     assert_eq!(Redirect::parse(&line(again.as_bytes()), &asked()), Some(read));
 }
 
-/// The frames of a stream, up to its end or its first fault.
+/// Returns the frames of a stream, up to its end or its first error.
 fn frames(wire: &[u8]) -> Vec<Frame> {
     let mut inbox = Inbox::new();
     inbox.room().extend_from_slice(wire);
     std::iter::from_fn(|| inbox.frame().ok().flatten()).collect()
 }
 
-/// Whatever is said of a cluster makes no map, or one in which each slot is one's who claims it, or nobody's.
+/// Checks that a reply is no slot map, or one in which each slot belongs to a shard that claims it,
+/// or to none.
 pub(crate) fn cluster_map(data: &[u8]) {
     for frame in frames(data) {
         let Frame::Reply(reply) = frame else { continue };
@@ -47,11 +48,11 @@ pub(crate) fn cluster_map(data: &[u8]) {
             shards(&reply, &asked(), Encryption::Tls),
             slots(&reply, &asked()),
         ];
-        for told in readings.into_iter().flatten() {
-            told.iter().for_each(|shard| {
+        for shards in readings.into_iter().flatten() {
+            shards.iter().for_each(|shard| {
                 std::iter::once(&shard.master).chain(&shard.replicas).for_each(assert_plain)
             });
-            let Ok(mut map) = SlotMap::new(told) else { continue };
+            let Ok(mut map) = SlotMap::new(shards) else { continue };
             for slot in (0..HashSlot::COUNT as u64).step_by(97).filter_map(HashSlot::new) {
                 let claimed =
                     |place: &usize| map.shards()[*place].slots.iter().any(|range| range.contains(&slot));
@@ -68,7 +69,8 @@ pub(crate) fn cluster_map(data: &[u8]) {
     }
 }
 
-/// Whatever a sentinel or a server says is read without a panic, and what it names can be dialled.
+/// Checks that any reply of a sentinel or a server parses without a panic, and that its addresses
+/// can be dialled.
 pub(crate) fn sentinel(data: &[u8]) {
     for frame in frames(data) {
         match frame {
@@ -83,7 +85,10 @@ pub(crate) fn sentinel(data: &[u8]) {
                 }
             }
             Frame::Reply(reply) => {
-                assert!(role(&reply).is_err() && master_address(&reply).is_err(), "an array or nothing");
+                assert!(
+                    role(&reply).is_err() && master_address(&reply).is_err(),
+                    "a reply other than an array is accepted"
+                );
             }
         }
     }

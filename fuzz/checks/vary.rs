@@ -1,4 +1,4 @@
-//! Values of selecting fields: what is made equal has to mean the same.
+//! Normalised values of selecting fields: equal values must have an equal meaning.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use http::{HeaderMap, HeaderValue};
 
 use super::heads::{head, lines};
 
-/// The first byte chooses the field, and of how many lines the first request's value is made; then the lines, the rest
-/// of them the second request's.
+/// The first byte chooses the field, and the number of lines of the first request's value; then the
+/// lines, of which the second request has the rest.
 ///
-/// Equal values mean the same by a simple model, in both directions where both follow the grammar; and such a value in its
-/// one spelling stays as it is.
+/// Checks that equal normalised values have equal meanings in a simple model, and the reverse if
+/// both follow the grammar; and that a normalised value is its own normal form.
 pub(crate) fn vary(data: &[u8]) {
     let Some((&choice, text)) = data.split_first() else { return };
     let name = ["accept-encoding", "accept-language", "accept", "cookie"][usize::from(choice % 4)];
@@ -31,10 +31,10 @@ pub(crate) fn vary(data: &[u8]) {
         let alike = meanings.0 == meanings.1;
         assert_eq!(alike, left == right, "{one:?} and {other:?}: {left:?} and {right:?}");
     }
-    // Of other texts, a line end may leave a blank at the end, which goes when it is one line.
+    // In other texts, a line may end with a blank, which disappears when it becomes one line.
     if let (Some(left), Some(Meaning::List(_) | Meaning::Members(_))) = (left, meanings.0) {
         let again = head([(name, &left[..])]);
-        assert_eq!(value(&fields, &again), Some(left), "a spelling is final");
+        assert_eq!(value(&fields, &again), Some(left), "a normal form changes again");
     }
 }
 
@@ -42,14 +42,14 @@ fn value(fields: &VaryFields, request: &HeaderMap) -> Option<Vec<u8>> {
     fields.values(request).pop().map(|(_, value)| value.into_owned())
 }
 
-/// What a field says.
+/// The meaning of a field.
 #[derive(Debug, PartialEq)]
 enum Meaning {
-    /// Names in lower case, and their weights in thousandths.
+    /// Names in lower case, with their weights in thousandths.
     List(BTreeMap<String, u32>),
-    /// What stands between the commas, in this order.
+    /// The list members, in their order.
     Members(Vec<Vec<u8>>),
-    /// Something of which only the bytes are known.
+    /// Bytes without further structure.
     Bytes(Vec<u8>),
 }
 
@@ -66,7 +66,7 @@ impl Meaning {
     }
 }
 
-/// RFC 9110 §5.6.1: cut at the commas outside of quotes, trimmed, without those that are empty.
+/// Splits at commas outside quotes, trims, and drops empty members (RFC 9110 §5.6.1).
 fn members(text: &[u8]) -> Vec<Vec<u8>> {
     let (mut members, mut member) = (Vec::new(), Vec::new());
     let (mut quoted, mut escaped) = (false, false);
@@ -84,7 +84,8 @@ fn members(text: &[u8]) -> Vec<Vec<u8>> {
     trimmed.filter(|member| !member.is_empty()).collect()
 }
 
-/// RFC 9110 §12.4.2 and §12.5.3, with strings; none where the text does not follow them.
+/// Reads RFC 9110 §12.4.2 and §12.5.3 with strings. Returns `None` if the text does not follow
+/// them.
 fn weights(text: &[u8]) -> Option<BTreeMap<String, u32>> {
     let mut weights = BTreeMap::new();
     let blank = [' ', '\t'];

@@ -1,9 +1,9 @@
-//! Lists of keys, as Redis may hold them.
+//! Lists of warm keys, as Redis may hold them.
 
 use cachewarp::limits::WARM_KEYS_MAX;
 use cachewarp::store::warm_list;
 
-/// Any bytes are a list or none; of one, every byte behind its beginning is a key's.
+/// Checks that bytes are no list, or one in which every byte behind the beginning belongs to a key.
 pub(crate) fn warm_list_of(data: &[u8]) {
     let Some(keys) = warm_list(data) else { return };
     assert!(keys.len() <= WARM_KEYS_MAX);

@@ -1,4 +1,4 @@
-//! What an origin answers.
+//! Cases in which the origin sends the bytes.
 
 use crate::case::Case;
 use crate::harness::Proxy;
@@ -30,26 +30,38 @@ pub(crate) fn hold(case: &mut Case) {
         let end = at + 2 + bytes[at + 2..].iter().position(|&byte| byte == b'\n').unwrap();
         bytes = replace(&bytes, &bytes[at + 2..=end], b"");
     }
-    // What CacheWarp says of a failure is held elsewhere, and how much of a cut answer arrives is up to the scheduler.
+    // Other tests check CacheWarp's own error documents, and the scheduler decides how much of a
+    // cut answer arrives.
     if fate != "cut" && !bytes.windows(24).any(|window| window == b"application/problem+json") {
         case.expect("the client", &bytes);
     }
 
-    // Whoever asks next, for the same or for another, gets his own.
+    // The next requests, for the same and for other targets, get their own answers.
     let once = origin.asked().len();
     for other in ["/after-1", "/hit-after-2", "/after-3"] {
         let Got::Answer { status: 200, bytes } = Client::connect(proxy.addr()).get(other) else {
             panic!("{other} has no answer")
         };
         let text = String::from_utf8(bytes).unwrap();
-        assert!(text.ends_with(&format!("{{\"to\":\"{other}\"}}")), "{other} has another's answer: {text}");
+        assert!(
+            text.ends_with(&format!("{{\"to\":\"{other}\"}}")),
+            "{other} got the answer of another target: {text}"
+        );
     }
     let asked = origin.asked();
     let reused = asked.get(once).unwrap().connection == asked.first().unwrap().connection;
     let upstream = if reused { "reused" } else { "closed" };
-    assert_eq!(upstream, case.says("upstream").unwrap_or("closed"), "the connection that it came on");
+    assert_eq!(
+        upstream,
+        case.says("upstream").unwrap_or("closed"),
+        "the origin's connection after the answer"
+    );
 
     let _ = Client::connect(proxy.addr()).get(target);
     let again = origin.asked().iter().filter(|asked| asked.target == target).count() > 1;
-    assert_eq!(if again { "no" } else { "yes" }, case.says("stored").unwrap_or("no"), "whether it is stored");
+    assert_eq!(
+        if again { "no" } else { "yes" },
+        case.says("stored").unwrap_or("no"),
+        "the fact that the response is stored"
+    );
 }

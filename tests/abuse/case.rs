@@ -1,25 +1,25 @@
-//! One case: a file with a head of `name: value` lines and sections of bytes.
+//! One case: a file with a head of `name: value` lines, and sections of bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-/// A case as it stands in its file.
+/// The contents of a case's file.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// `client/te-and-cl`
+    /// The folder and the file name, as in `client/te-and-cl`.
     pub(crate) name: String,
     path: PathBuf,
     head: BTreeMap<String, String>,
-    /// In escaped form, as they stand.
+    /// The sections in escaped form, as in the file.
     sections: BTreeMap<String, String>,
 }
 
-/// What a case may say of itself.
+/// The names that a case's head may have.
 const NAMES: &[&str] = &["about", "lesson", "fate", "base", "warm", "ask", "stored", "upstream", "closes"];
 
 impl Case {
-    /// All cases of a folder, in the order of their names.
+    /// Returns all cases of a folder, in the order of their names.
     pub(crate) fn all(folder: &str) -> Vec<Self> {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/abuse").join(folder);
         let mut files: Vec<_> = fs::read_dir(path)
@@ -38,7 +38,7 @@ impl Case {
         let mut head = BTreeMap::new();
         for line in parts.next().unwrap().lines().filter(|line| !line.is_empty()) {
             let (key, value) = line.split_once(": ").unwrap_or_else(|| panic!("{name}: {line:?}"));
-            assert!(NAMES.contains(&key), "{name}: there is no {key:?}");
+            assert!(NAMES.contains(&key), "{name}: unknown name {key:?}");
             assert!(head.insert(key.to_owned(), value.to_owned()).is_none(), "{name}: {key:?} twice");
         }
         let sections = parts.map(|part| {
@@ -48,29 +48,29 @@ impl Case {
         let sections = sections.collect();
         let case = Self { name, path, head, sections };
         for name in ["about", "lesson", "fate"] {
-            assert!(case.says(name).is_some(), "{} does not say its {name}", case.name);
+            assert!(case.says(name).is_some(), "{} has no {name}", case.name);
         }
         case
     }
 
-    /// What its head says of this.
+    /// Returns the value of a name in the head.
     pub(crate) fn says(&self, name: &str) -> Option<&str> {
         self.head.get(name).map(String::as_str)
     }
 
-    /// The bytes of a section.
+    /// Returns the bytes of a section.
     pub(crate) fn bytes(&self, section: &str) -> Vec<u8> {
         let text = self.sections.get(section).unwrap_or_else(|| panic!("{} has no {section:?}", self.name));
         unescape(text)
     }
 
-    /// A section as it stands.
+    /// Returns the text of a section.
     pub(crate) fn text(&self, section: &str) -> &str {
         self.sections.get(section).unwrap_or_else(|| panic!("{} has no {section:?}", self.name))
     }
 
-    /// Holds bytes against a section; with `UPDATE_GOLDEN`, writes them there.
-    #[expect(clippy::disallowed_methods, reason = "it is no setting of the product")]
+    /// Compares bytes with a section; with `UPDATE_GOLDEN`, writes them there.
+    #[expect(clippy::disallowed_methods, reason = "this is not a setting of the product")]
     pub(crate) fn expect(&mut self, section: &str, got: &[u8]) {
         let got = escape(got);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -88,7 +88,7 @@ impl Case {
                 text.push_str(&format!("{name}: {value}\n"));
             }
         }
-        // What is sent comes first.
+        // The input comes first in the file.
         let mut sections: Vec<_> = self.sections.iter().collect();
         sections.sort_by_key(|(title, _)| title.starts_with("the "));
         for (title, bytes) in sections {
@@ -98,7 +98,7 @@ impl Case {
     }
 }
 
-/// Escaped text to bytes. A line break of the file means nothing.
+/// Converts escaped text to bytes. Line breaks of the file are ignored.
 pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.chars();
@@ -129,10 +129,10 @@ pub(crate) fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Runs of one byte that are longer are written as a repetition.
+/// Longer runs of one byte are written as a repetition.
 const RUN_MAX: usize = 40;
 
-/// Bytes to escaped text, a line for each line.
+/// Converts bytes to escaped text, with one line for each line.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
     for run in bytes.chunk_by(|a, b| a == b) {
@@ -154,7 +154,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_is_escaped_comes_back() {
+fn escaped_bytes_read_back() {
     let bytes: Vec<u8> = (0..=255).chain([b'x'; 100]).collect();
     assert_eq!(unescape(&escape(&bytes)), bytes);
     assert_eq!(unescape("a\nb\\(3 \\r\\n)\\s"), b"ab\r\n\r\n\r\n ");

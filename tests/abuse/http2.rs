@@ -1,4 +1,4 @@
-//! What clients send over HTTP/2, in frames.
+//! Cases in which a client sends HTTP/2 frames.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::harness::frames::{
 use crate::origin::Origin;
 use crate::requests::{Client, Got, plain};
 
-/// The stream of the probe: beyond all that a case uses.
+/// The stream of the probe, above those of all cases.
 const PROBE: u32 = 1001;
 
 pub(crate) fn hold(case: &mut Case) {
@@ -24,7 +24,7 @@ pub(crate) fn hold(case: &mut Case) {
     }
     let _ = client.get(PROBE, "/probe");
 
-    // Until the probe and all streams that the fate names have ended, or the connection has.
+    // Reads until the probe and all streams of the fate have ended, or the connection has.
     let awaited: Vec<u32> =
         fate.split(", ").filter_map(|part| part.split('=').next()?.parse().ok()).collect();
     let mut streams = BTreeMap::<u32, Stream>::new();
@@ -49,15 +49,15 @@ pub(crate) fn hold(case: &mut Case) {
         let over =
             |stream: &u32| streams.get(stream).is_some_and(|stream| stream.ended || stream.reset.is_some());
         if over(&PROBE) && awaited.iter().all(over) {
-            let probe = streams.remove(&PROBE).unwrap().told();
+            let probe = streams.remove(&PROBE).unwrap().outcome();
             ends = if probe == "200 /probe" { "open".to_owned() } else { format!("probe={probe}") };
             break;
         }
     }
-    let mut told: Vec<String> =
-        streams.iter().map(|(number, stream)| format!("{number}={}", stream.told())).collect();
-    told.push(ends);
-    assert_eq!(told.join(", "), fate);
+    let mut outcomes: Vec<String> =
+        streams.iter().map(|(number, stream)| format!("{number}={}", stream.outcome())).collect();
+    outcomes.push(ends);
+    assert_eq!(outcomes.join(", "), fate);
 
     let Got::Answer { status: 200, .. } = Client::connect(proxy.addr()).get("/after") else {
         panic!("no answer after")
@@ -68,7 +68,7 @@ pub(crate) fn hold(case: &mut Case) {
     case.expect("the origin", &bytes);
 }
 
-/// A name and a value.
+/// The name and value of a field.
 type Field = (Vec<u8>, Vec<u8>);
 
 #[derive(Default)]
@@ -80,7 +80,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn told(&self) -> String {
+    fn outcome(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let of = text.split("{\"to\":\"").nth(1).and_then(|rest| rest.split('"').next());
         match (self.status, self.reset, of) {
@@ -92,7 +92,8 @@ impl Stream {
     }
 }
 
-/// `HEADERS 1 end`, with fields on lines that are set in by two spaces; `DATA 1 end text`; `RST_STREAM 1 text`; and so on.
+/// Parses lines such as `HEADERS 1 end`, followed by fields indented by two spaces, `DATA 1 end
+/// text` and `RST_STREAM 1 text`.
 fn frames(text: &str) -> Vec<Frame> {
     let mut frames: Vec<(Frame, Vec<Field>)> = Vec::new();
     for line in text.lines() {
@@ -117,7 +118,7 @@ fn frames(text: &str) -> Vec<Frame> {
             "GOAWAY" => GOAWAY,
             "WINDOW_UPDATE" => WINDOW_UPDATE,
             "CONTINUATION" => CONTINUATION,
-            other => panic!("no kind of frame: {other}"),
+            other => panic!("unknown frame type: {other}"),
         };
         let stream = words.next().expect("a stream").parse().expect("its number");
         let flags = words.next().unwrap_or_default().split('+').map(|flag| match flag {
@@ -125,7 +126,7 @@ fn frames(text: &str) -> Vec<Frame> {
             "headers" => END_HEADERS,
             "padded" => 8,
             "" | "none" => 0,
-            other => panic!("no flag: {other}"),
+            other => panic!("unknown flag: {other}"),
         });
         let flags = flags.fold(0, |all, flag| all | flag);
         frames.push((

@@ -1,11 +1,11 @@
-//! What has gone wrong elsewhere, and where it is held here that it does not go wrong.
+//! Known failures of other servers, and the tests that cover them here.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::case::Case;
 
-/// Lessons that a request or an answer can show: each has a case at least.
+/// Lessons that one request or answer can show. Each has at least one case.
 const IN_CASES: &[&str] = &[
     "CVE-2021-32714",
     "CVE-2021-32715",
@@ -47,12 +47,12 @@ const IN_CASES: &[&str] = &[
     "vary",
 ];
 
-/// Lessons that only a longer story can show, and where it is told.
+/// Lessons that need a longer scenario, and the file that tests each.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("authenticated answers shared (Klarna 2021, RFC 9111 §3.5)", "tests/scenarios/privacy.rs"),
     ("absent cache headers taken for permission (Railway 2026)", "src/policy/tests/storable.rs"),
-    ("another's reply on a shared connection (CVE-2023-28858, CVE-2023-28859)", "src/resp/pipeline/tests.rs"),
-    ("an answer of another's collapsed fetch", "tests/leak/main.rs"),
+    ("a foreign reply on a shared connection (CVE-2023-28858, CVE-2023-28859)", "src/resp/pipeline/tests.rs"),
+    ("the answer of a collapsed fetch with another key", "tests/leak/main.rs"),
     ("collisions of keys and of variants (haproxy#987, haproxy#988, apisix#13831)", "src/key.rs"),
     ("secrets in the names of keys (souin#295)", "src/key.rs"),
     ("unbounded growth by queries", "tests/scenarios/caching_flow.rs"),
@@ -60,7 +60,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("a background refresh with the request's own state (CVE-2026-60005)", "tests/scenarios/staleness.rs"),
 ];
 
-/// Each lesson has its case, and each case its lesson.
+/// Checks that each lesson has a case, and that each case has a known lesson.
 pub(crate) fn hold(cases: &[Case]) {
     let known: BTreeSet<_> = IN_CASES.iter().copied().collect();
     let held: BTreeSet<_> = cases.iter().flat_map(|case| case.says("lesson").unwrap().split(", ")).collect();
@@ -68,9 +68,9 @@ pub(crate) fn hold(cases: &[Case]) {
     let unknown: Vec<_> = held.difference(&known).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
-        "without a case: {missing:?}; not a lesson: {unknown:?}"
+        "lessons without a case: {missing:?}; unknown lessons: {unknown:?}"
     );
     for (lesson, file) in ELSEWHERE {
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{lesson}: {file} has gone");
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{lesson}: {file} does not exist");
     }
 }

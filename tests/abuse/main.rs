@@ -1,12 +1,13 @@
 //! The abuse corpus: requests and answers that two parsers could read in two ways, one file a case.
 //!
-//! What a case says, and how to add one, is in `README.md` beside this file. Cases of `client/` are sent to CacheWarp, with
-//! an origin behind it that writes down every byte; those of `origin/` are what the origin answers; those of `http2/` are
-//! frames. Of every case it is held: it is refused, or goes on in one unambiguous form (byte for byte); no other request on
-//! its connection is touched; and the next request on CacheWarp's connections to the origin gets its own answer.
+//! `README.md` in this folder describes the format of a case, and how to add one. The test sends
+//! the cases of `client/` to CacheWarp, with an origin behind it that records every byte; the
+//! origin sends those of `origin/`; those of `http2/` are frames. Each case is refused, or
+//! forwarded in one unambiguous form (byte for byte); it affects no other request on its
+//! connection; and the next request on CacheWarp's connections to the origin gets its own answer.
 //!
-//! `UPDATE_GOLDEN=1` writes the bytes that went on into the files, to be read before they are committed. It never writes a
-//! fate.
+//! With `UPDATE_GOLDEN=1`, the test writes the forwarded bytes into the files, to be read before
+//! they are committed. It never writes a fate.
 
 #![cfg(test)]
 
@@ -27,7 +28,7 @@ use std::thread;
 
 use case::Case;
 
-/// Cases that are tried at the same time: they wait for sockets more than they work.
+/// Cases that run at the same time: they mostly wait for sockets.
 const AT_A_TIME: usize = 4;
 /// The corpus only grows.
 const CASES_MIN: usize = 150;
@@ -54,7 +55,7 @@ fn every_lesson_of_the_field_has_a_case() {
     lessons::hold(&cases);
 }
 
-/// Tries every case of a folder, and tells of all that fail.
+/// Runs every case of a folder, and reports all that fail.
 fn try_all(folder: &str, hold: fn(&mut Case)) {
     let cases = Mutex::new(Case::all(folder));
     let failures = Mutex::new(Vec::new());
@@ -65,11 +66,15 @@ fn try_all(folder: &str, hold: fn(&mut Case)) {
                     let Some(mut case) = cases.lock().unwrap().pop() else { return };
                     let held = catch_unwind(AssertUnwindSafe(|| hold(&mut case)));
                     if let Err(panic) = held {
-                        let said = panic
+                        let message = panic
                             .downcast_ref::<String>()
                             .cloned()
                             .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-                        failures.lock().unwrap().push(format!("{}: {}", case.name, said.unwrap_or_default()));
+                        failures.lock().unwrap().push(format!(
+                            "{}: {}",
+                            case.name,
+                            message.unwrap_or_default()
+                        ));
                     }
                 }
             });

@@ -1,4 +1,4 @@
-//! An origin that writes down every byte that it gets and reads it as strictly as it can.
+//! An origin that records every byte, and reads it as strictly as possible.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,27 +7,28 @@ use std::thread::{self, JoinHandle};
 
 use crate::wire::{Extent, Head, Kind, extent};
 
-/// What is said in place of an answer of its own to one target.
+/// The answer to one target.
 #[derive(Clone, Debug)]
 pub(crate) struct Scripted {
     /// The target.
     pub(crate) target: String,
-    /// The bytes.
+    /// The bytes of the answer.
     pub(crate) answer: Vec<u8>,
-    /// Whether the connection is closed behind them.
+    /// Closes the connection behind the answer.
     pub(crate) closes: bool,
 }
 
-/// A request that came whole.
+/// A complete request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Which connection it came on.
+    /// The number of its connection.
     pub(crate) connection: usize,
     pub(crate) target: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The origin. A target that is not scripted is answered with its own name; below `/hit` it may be stored.
+/// The origin. It answers a target without a script with the target's name; below `/hit` the answer
+/// may be stored.
 pub(crate) struct Origin {
     addr: SocketAddr,
     notes: Arc<Mutex<Notes>>,
@@ -43,7 +44,7 @@ struct Notes {
 }
 
 impl Origin {
-    /// Starts one on a free port.
+    /// Starts an origin on a free port.
     pub(crate) fn start(scripted: Option<Scripted>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -59,7 +60,7 @@ impl Origin {
                     state.streams.extend(stream.try_clone());
                     drop(state);
                     let (notes, scripted) = (Arc::clone(&notes), scripted.clone());
-                    // Ends with its connection, which is closed with this origin.
+                    // The thread ends with its connection, which this origin closes.
                     thread::spawn(move || converse(stream, number, scripted.as_ref(), &notes));
                 }
             }
@@ -67,20 +68,21 @@ impl Origin {
         Self { addr, notes, acceptor: Some(acceptor) }
     }
 
-    /// `http://` and where it listens.
+    /// Returns the URL of the origin.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Its name in a `Host` field.
+    /// Returns the value of its `Host` field.
     pub(crate) fn authority(&self) -> String {
         self.addr.to_string()
     }
 
-    /// All requests that came whole, in their order; anything that was not of the one form fails.
+    /// Returns all complete requests, in their order. Panics if the origin received an ambiguous
+    /// one.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         let notes = self.notes();
-        assert!(notes.faults.is_empty(), "the origin got what has several meanings: {:?}", notes.faults);
+        assert!(notes.faults.is_empty(), "the origin received an ambiguous request: {:?}", notes.faults);
         notes.asked.clone()
     }
 
@@ -119,8 +121,9 @@ fn converse(mut stream: TcpStream, connection: usize, scripted: Option<&Scripted
                     bytes: request,
                 });
                 let scripted = scripted.filter(|scripted| scripted.target == target);
-                let answer = scripted.map_or_else(|| own(&method, &target), |said| said.answer.clone());
-                if stream.write_all(&answer).is_err() || scripted.is_some_and(|said| said.closes) {
+                let answer =
+                    scripted.map_or_else(|| own(&method, &target), |scripted| scripted.answer.clone());
+                if stream.write_all(&answer).is_err() || scripted.is_some_and(|scripted| scripted.closes) {
                     let _ = stream.shutdown(Shutdown::Write);
                     return;
                 }
@@ -134,7 +137,7 @@ fn converse(mut stream: TcpStream, connection: usize, scripted: Option<&Scripted
     }
 }
 
-/// An answer that names what was asked for.
+/// Returns an answer with the name of the target.
 fn own(method: &str, target: &str) -> Vec<u8> {
     let control = if target.starts_with("/hit") { "max-age=60" } else { "no-store" };
     let body = format!("{{\"to\":\"{}\"}}", target.replace(['"', '\\'], "?"));

@@ -1,4 +1,4 @@
-//! What clients send.
+//! Cases in which a client sends the bytes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,20 +8,20 @@ use crate::harness::{PATIENCE, Proxy};
 use crate::origin::{Asked, Origin};
 use crate::wire::{Extent, Head, Kind, extent};
 
-/// One that is told bytes and reads answers strictly.
+/// A client that sends arbitrary bytes, and reads answers strictly.
 pub(crate) struct Client {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
 
-/// What a client got.
+/// The outcome of reading an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
     Answer {
         status: u16,
         bytes: Vec<u8>,
     },
-    /// The connection ended, with these bytes of something unfinished.
+    /// The connection ended, with these bytes of an incomplete answer.
     Closed(Vec<u8>),
 }
 
@@ -34,12 +34,12 @@ impl Client {
         Self { stream, bytes: Vec::new() }
     }
 
-    /// Sends what the other side takes: who refuses early may close before all of it.
+    /// Sends bytes, and ignores an error: a server that refuses early may close before the end.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next answer. What is framed in two ways fails.
+    /// Reads the next answer. Panics on an ambiguous one.
     pub(crate) fn next(&mut self, method: &str) -> Got {
         let kind = Kind::Answer { bodiless: method == "HEAD" };
         let mut ended = false;
@@ -63,7 +63,9 @@ impl Client {
                 Ok(0) => ended = true,
                 Ok(count) => self.bytes.extend(&piece[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => ended = true,
-                Err(error) => panic!("neither an answer nor an end: {error}, after {:?}", self.bytes),
+                Err(error) => {
+                    panic!("no answer and no end of the connection: {error}, after {:?}", self.bytes)
+                }
             }
         }
     }
@@ -74,8 +76,8 @@ impl Client {
     }
 }
 
-/// `200 /a`: the status, and whose answer it is if it is one of the origin's.
-fn told(got: &Got) -> String {
+/// Formats an outcome, as in `200 /a`: the status, and the target if the answer is the origin's.
+fn outcome(got: &Got) -> String {
     match got {
         Got::Closed(rest) if rest.is_empty() => "closed".to_owned(),
         Got::Closed(rest) => format!("cut {rest:?}"),
@@ -95,7 +97,7 @@ pub(crate) fn hold(case: &mut Case) {
     let proxy = Proxy::start(&format!("{}{base}", origin.url()), &[]);
     if let Some(target) = case.says("warm") {
         let Got::Answer { status: 200, .. } = Client::connect(proxy.addr()).get(target) else {
-            panic!("cold")
+            panic!("the target of `warm` has no answer")
         };
     }
     let warmed = origin.asked().len();
@@ -107,30 +109,31 @@ pub(crate) fn hold(case: &mut Case) {
     let mut methods =
         sent.split(|&byte| byte == b'\n').filter_map(|line| line.starts_with(b"HEAD ").then_some("HEAD"));
     let mut seen = Vec::new();
-    // The answers that it is to get, then one to a probe: anything that comes between was never asked for.
+    // The client reads the expected answers, then the answer to a probe. Any answer in between was
+    // never requested.
     for _ in fate.split(", ").filter(|part| !["open", "closed", "refused"].contains(part)) {
         seen.push(client.next(methods.next().unwrap_or("GET")));
         if matches!(seen.last(), Some(Got::Closed(_))) {
             break;
         }
     }
-    let mut told_all: Vec<String> = seen.iter().map(told).collect();
+    let mut outcomes: Vec<String> = seen.iter().map(outcome).collect();
     if !matches!(seen.last(), Some(Got::Closed(_))) {
         let after = client.get(PROBE);
-        let own =
-            matches!(&after, Got::Answer { status: 200, .. }) && told(&after) == format!("200 {base}{PROBE}");
-        told_all.push(match told(&after).as_str() {
+        let own = matches!(&after, Got::Answer { status: 200, .. })
+            && outcome(&after) == format!("200 {base}{PROBE}");
+        outcomes.push(match outcome(&after).as_str() {
             _ if own => "open".to_owned(),
             "400" => "refused".to_owned(),
             other => other.to_owned(),
         });
     }
-    assert_eq!(told_all.join(", "), fate, "\n{}: {:?}", case.name, seen);
+    assert_eq!(outcomes.join(", "), fate, "\n{}: {:?}", case.name, seen);
 
-    // The next on CacheWarp's own connections.
+    // Sends further requests over CacheWarp's own connections to the origin.
     for target in ["/after-1", "/hit-after-2"] {
         let got = Client::connect(proxy.addr()).get(target);
-        assert_eq!(told(&got), format!("200 {base}{target}"), "{got:?}");
+        assert_eq!(outcome(&got), format!("200 {base}{target}"), "{got:?}");
     }
     let probes = [PROBE, "/after-1", "/hit-after-2"].map(|target| format!("{base}{target}"));
     let mut went_on: Vec<Asked> = origin.asked().split_off(warmed);
@@ -139,7 +142,7 @@ pub(crate) fn hold(case: &mut Case) {
     case.expect("the origin", &bytes);
 }
 
-/// With names in place of what differs from run to run, and of what is in every request.
+/// Replaces the origin's address and the fields of every request by names.
 pub(crate) fn plain(request: &[u8], origin: &Origin) -> Vec<u8> {
     let host = format!("host: {}\r\n", origin.authority());
     let replaced = replace(request, host.as_bytes(), b"host: {origin}\r\n");

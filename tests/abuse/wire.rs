@@ -1,17 +1,18 @@
-//! HTTP/1.1 read as strictly as it can be: whatever is not of the one form is a fault, with its reason.
+//! HTTP/1.1, read as strictly as possible: every deviation from the canonical form is an error with
+//! its reason.
 
-/// Where a message ends.
+/// The end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// After this many bytes.
     Whole(usize),
-    /// More must come.
+    /// After bytes that have not arrived.
     Partial,
-    /// With the connection.
+    /// At the end of the connection.
     AtClose,
 }
 
-/// What kind of message is read.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Request,
@@ -21,17 +22,17 @@ pub(crate) enum Kind {
     },
 }
 
-/// Start line and fields of the first message in `bytes`.
+/// The start line and fields of the first message in `bytes`.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) start: String,
     pub(crate) fields: Vec<(String, String)>,
-    /// Its bytes, the empty line included.
+    /// Its length in bytes, with the empty line.
     pub(crate) length: usize,
 }
 
 impl Head {
-    /// Reads one; `None` if it is not all there.
+    /// Reads a head, or `None` if it is incomplete.
     pub(crate) fn read(bytes: &[u8]) -> Result<Option<Self>, String> {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes[..end]);
@@ -55,20 +56,20 @@ impl Head {
         Ok(Some(Self { start, fields, length: end + 4 }))
     }
 
-    /// The one value of a field; several are a fault.
+    /// Returns the only value of a field. Several values are an error.
     pub(crate) fn only(&self, name: &str) -> Result<Option<&str>, String> {
         let mut values = self.fields.iter().filter(|(found, _)| found == name);
         let first = values.next().map(|(_, value)| value.as_str());
         if values.next().is_some() { Err(format!("several {name}")) } else { Ok(first) }
     }
 
-    /// The so many'th word of the start line.
+    /// Returns a word of the start line, by its index.
     pub(crate) fn word(&self, index: usize) -> &str {
         self.start.split(' ').nth(index).unwrap_or_default()
     }
 }
 
-/// Where the first message of `bytes` ends.
+/// Returns the end of the first message in `bytes`.
 pub(crate) fn extent(kind: Kind, bytes: &[u8]) -> Result<Extent, String> {
     let Some(head) = Head::read(bytes)? else { return Ok(Extent::Partial) };
     let length = head.only("content-length")?;
@@ -90,7 +91,7 @@ pub(crate) fn extent(kind: Kind, bytes: &[u8]) -> Result<Extent, String> {
             if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(format!("no length: {length:?}"));
             }
-            let length: usize = length.parse().map_err(|_| "a length beyond measure".to_owned())?;
+            let length: usize = length.parse().map_err(|_| "a length out of range".to_owned())?;
             Ok(if rest.len() >= length { Extent::Whole(head.length + length) } else { Extent::Partial })
         }
         (None, Some("chunked")) => Ok(match chunked(rest)? {
@@ -101,7 +102,8 @@ pub(crate) fn extent(kind: Kind, bytes: &[u8]) -> Result<Extent, String> {
     }
 }
 
-/// The length of a chunked body, without extensions and trailers: we send none.
+/// Returns the length of a chunked body without extensions and trailers, which CacheWarp never
+/// sends.
 fn chunked(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut at = 0;
     loop {
@@ -110,7 +112,7 @@ fn chunked(bytes: &[u8]) -> Result<Option<usize>, String> {
         if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(format!("no chunk size: {size:?}"));
         }
-        let size = usize::from_str_radix(size, 16).map_err(|_| "a chunk beyond measure".to_owned())?;
+        let size = usize::from_str_radix(size, 16).map_err(|_| "a chunk size out of range".to_owned())?;
         at += line + 2;
         let Some(end) = bytes.get(at + size..at + size + 2) else { return Ok(None) };
         if end != b"\r\n" {

@@ -1,4 +1,5 @@
-//! One key, several memories: whatever changes in Redis is seen by all, and what a purge has ended does not come back.
+//! One key in several memories: every node sees every change in Redis, and a purged response never
+//! returns.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,18 +15,18 @@ fn url(path: &str) -> Scope {
     Scope::Url(key(path))
 }
 
-/// Two nodes that both have `/a` in memory.
+/// Starts two nodes that both have `/a` in memory.
 async fn warm(redis: &Redis) -> [Node; 2] {
     let nodes = [Node::start(redis).await, Node::start(redis).await];
     nodes[0].store("/a", "old", &[]).await;
     for node in &nodes {
-        until("memory to have it", async || node.tier("/a").await == Some(Tier::Memory)).await;
+        until("memory to hold the entry", async || node.tier("/a").await == Some(Tier::Memory)).await;
     }
     nodes
 }
 
 #[test]
-fn after_a_purge_no_node_has_it() {
+fn a_purge_removes_a_response_from_every_node() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
@@ -38,7 +39,7 @@ fn after_a_purge_no_node_has_it() {
 }
 
 #[test]
-fn a_hit_in_memory_asks_nobody() {
+fn a_hit_in_memory_sends_no_command() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, _] = warm(&redis).await;
@@ -51,28 +52,28 @@ fn a_hit_in_memory_asks_nobody() {
 }
 
 #[test]
-fn an_answer_that_comes_late_takes_nothing_out_of_memory_that_came_meanwhile() {
+fn a_late_reply_does_not_remove_a_newer_entry_from_memory() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = Node::start_workers(&redis).await;
-        // Now the purge clock is known, and a look is one question.
+        // The purge log is known now, so a lookup sends one command.
         assert_eq!(other.read("/b").await, None);
-        for trace in ["nothing", "what a purge has left"] {
+        for trace in ["nothing", "a tombstone"] {
             let gets = redis.calls("get");
             let mut late = pin!(other.look("/a"));
             assert!(poll_fn(|cx| Poll::Ready(late.as_mut().poll(cx).is_pending())).await);
-            until("Redis to be asked", async || redis.calls("get") > gets).await;
+            until("the command to reach Redis", async || redis.calls("get") > gets).await;
             one.store("/a", "new", &[]).await;
             assert!(one.at_hand("/a").is_some());
-            assert!(late.await.found.is_none(), "it was asked before");
-            assert!(one.at_hand("/a").is_some(), "where there was {trace}");
+            assert!(late.await.found.is_none(), "Redis was read before the write");
+            assert!(one.at_hand("/a").is_some(), "after {trace} in Redis");
             one.purge_all(&[url("/a")], Strength::Hard, 1).await;
         }
     });
 }
 
 #[test]
-fn whoever_begins_a_fetch_when_the_clock_begins_is_joined() {
+fn a_fetch_that_creates_the_purge_log_can_be_joined() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
@@ -80,8 +81,8 @@ fn whoever_begins_a_fetch_when_the_clock_begins_is_joined() {
         let gets = redis.calls("get");
         let value = redis.command(&["GET", "t:clock"]);
         redis.command(&["SET", "t:clock", &value.text()]);
-        until("the clock to be read again", async || redis.calls("get") > gets + 1).await;
-        until("it to be known that it stands where it stood", async || begun.is_current()).await;
+        until("the purge log to be read again", async || redis.calls("get") > gets + 1).await;
+        until("the unchanged purge log to be known", async || begun.is_current()).await;
         node.purge_all(&[Scope::Tag(tag("other"))], Strength::Hard, 1).await;
         node.read("/a").await;
         assert!(!begun.is_current());
@@ -89,7 +90,7 @@ fn whoever_begins_a_fetch_when_the_clock_begins_is_joined() {
 }
 
 #[test]
-fn whatever_anybody_does_to_the_key_is_seen() {
+fn every_node_sees_any_change_of_the_key() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
@@ -110,7 +111,7 @@ fn whatever_anybody_does_to_the_key_is_seen() {
 }
 
 #[test]
-fn what_was_read_over_a_lost_connection_is_asked_about() {
+fn an_entry_read_over_a_lost_connection_is_read_again() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
@@ -137,12 +138,12 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
             one.purge_all(&[url("/a")], strength, 2).await;
             assert!(before.iter().all(cachewarp::store::Claim::is_overtaken));
             assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Overtaken));
-            // A node that heard nothing of it, and that saw it as it was before.
-            let deaf = other.store.claim(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &deaf).await, Err(Overtaken));
+            // A claim of a node that missed the purge and knows an older state of the key.
+            let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
+            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Overtaken));
             other.store("/a", "new", &[]).await;
-            let deaf = other.store.claim(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &deaf).await, Err(Overtaken), "over what is newer");
+            let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
+            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Overtaken), "over a newer response");
             assert_eq!(one.read("/a").await.as_deref(), Some("new"));
             redis.command(&["FLUSHALL"]);
         }
@@ -150,18 +151,18 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
 }
 
 #[test]
-fn a_soft_purge_leaves_something_to_ask_about() {
+fn a_soft_purge_leaves_a_response_to_revalidate() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
         one.purge_all(&[url("/a")], Strength::Soft, 2).await;
         for node in [&one, &other] {
-            assert_eq!(node.read("/a").await, None, "fresh no more");
-            assert!(node.look("/a").await.found.is_some(), "and still there");
+            assert_eq!(node.read("/a").await, None, "no longer fresh");
+            assert!(node.look("/a").await.found.is_some(), "but still stored");
         }
         other.store("/a", "new", &[]).await;
-        // It is no purge, so nobody waits until the other has heard of it.
-        until("the news to have come", async || one.read("/a").await.as_deref() == Some("new")).await;
+        // A write is no purge, so it does not wait until the other node has seen it.
+        until("the invalidation to arrive", async || one.read("/a").await.as_deref() == Some("new")).await;
     });
 }
 
@@ -182,7 +183,7 @@ fn a_node_without_redis_purges_its_memory() {
 }
 
 #[test]
-fn a_purge_that_nobody_can_be_asked_about_is_not_confirmed() {
+fn a_purge_without_redis_is_not_confirmed() {
     on_one_thread(async {
         let mut redis = Redis::start();
         let [one, _] = warm(&redis).await;
@@ -193,9 +194,9 @@ fn a_purge_that_nobody_can_be_asked_about_is_not_confirmed() {
     });
 }
 
-/// `Cache-Group-Invalidation` (RFC 9875 §3) on one node, and what another serves.
+/// Tests that a `Cache-Group-Invalidation` (RFC 9875 §3) on one node reaches another.
 #[test]
-fn an_origins_change_of_a_group_is_seen_by_all_nodes() {
+fn a_group_invalidation_reaches_every_node() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let fields = [("Cache-Control", "max-age=600"), ("Cache-Groups", r#""g""#)];
     origin.answer("/a", Answer::json_with(&fields, "1"));
@@ -206,12 +207,12 @@ fn an_origins_change_of_a_group_is_seen_by_all_nodes() {
     };
     for node in &nodes {
         node.connect().get("/a");
-        crate::harness::until("it to be stored", || is_stored(node));
+        crate::harness::until("the response to be stored", || is_stored(node));
     }
     let changed = nodes[0].connect().request("POST", "/change", &[("Content-Length", "0")]);
     assert_eq!(changed.status, 200);
-    assert!(!is_stored(&nodes[0]), "who has made a change sees it");
-    crate::harness::until("the other node to hear of it", || !is_stored(&nodes[1]));
+    assert!(!is_stored(&nodes[0]), "the node that made the change sees it");
+    crate::harness::until("the other node to see the change", || !is_stored(&nodes[1]));
 }
 
 #[test]
@@ -221,18 +222,18 @@ fn workers_of_one_process_share_one_memory() {
         let [one, other] = Node::start_workers(&redis).await;
         let elsewhere = Node::start(&redis).await;
         one.store("/a", "old", &[tag("x")]).await;
-        until("memory to have it", async || one.tier("/a").await == Some(Tier::Memory)).await;
+        until("memory to hold the entry", async || one.tier("/a").await == Some(Tier::Memory)).await;
         let gets = redis.calls("get");
         assert_eq!(other.read("/a").await.as_deref(), Some("old"));
         assert_eq!(redis.calls("get"), gets, "read by one, trusted by the other");
-        // News come to the worker that read it, and are for both.
+        // The worker that read the entry receives the invalidation for both workers.
         for scope in [url("/a"), Scope::Tag(tag("x")), Scope::All] {
             elsewhere.purge_all(&[scope], Strength::Hard, 2).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None));
             other.store("/a", "new", &[tag("x")]).await;
-            until("memory to have it", async || one.tier("/a").await == Some(Tier::Memory)).await;
+            until("memory to hold the entry", async || one.tier("/a").await == Some(Tier::Memory)).await;
         }
-        // Either of them stores and purges for both.
+        // Each worker stores and purges for both.
         let before = other.claim("/a").await;
         one.purge_all(&[url("/a")], Strength::Hard, 2).await;
         assert!(before.is_overtaken());
@@ -241,41 +242,43 @@ fn workers_of_one_process_share_one_memory() {
 }
 
 #[test]
-fn what_a_lost_worker_read_is_asked_about_by_the_others() {
+fn an_entry_read_by_a_closed_worker_is_read_again() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = Node::start_workers(&redis).await;
         one.store("/a", "old", &[]).await;
-        until("memory to have it", async || other.tier("/a").await == Some(Tier::Memory)).await;
+        until("memory to hold the entry", async || other.tier("/a").await == Some(Tier::Memory)).await;
         one.store.close().await;
         let name = redis.keys().remove(0);
         redis.command(&["DEL", &name]);
-        assert_eq!(other.read("/a").await, None, "nobody would have told");
+        assert_eq!(other.read("/a").await, None, "no invalidation would have arrived");
     });
 }
 
-/// For how long a node served what had been changed, as its own metrics tell it.
+/// Tests that a node's metrics report for how long it served a changed resource.
 #[test]
-fn staleness_is_told() {
+fn metrics_report_staleness() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let version = |text| Answer::json_with(&[("Cache-Control", "max-age=600")], text);
     origin.answer("/a", version("0"));
     let nodes = Process::fleet(2, &origin, &redis, &[]);
-    let told = |what: &str, change: &str| {
+    let metric = |what: &str, change: &str| {
         nodes[1].metric(&format!("cachewarp_staleness_seconds_{what}{{change=\"{change}\"}}"))
     };
-    assert!(told("count", "purge") >= 1.0, "each sync is told");
+    assert!(metric("count", "purge") >= 1.0, "each confirmation is counted");
     let in_memory = |node: &Process| {
         let response = node.connect().get("/a");
         response.cache_status().ends_with("detail=memory") && response.text() == "0"
     };
     for node in &nodes {
-        crate::harness::until("memory to have it", || in_memory(node));
+        crate::harness::until("memory to hold the entry", || in_memory(node));
     }
     origin.answer("/a", version("1"));
     nodes[0].connect().request("GET", "/a", &[("Cache-Control", "no-cache")]);
-    crate::harness::until("the other node to have the new", || nodes[1].connect().get("/a").text() == "1");
-    assert_eq!(told("count", "write"), 1.0);
-    let sum = told("sum", "write") + told("sum", "purge");
+    crate::harness::until("the other node to have the new response", || {
+        nodes[1].connect().get("/a").text() == "1"
+    });
+    assert_eq!(metric("count", "write"), 1.0);
+    let sum = metric("sum", "write") + metric("sum", "purge");
     assert!(sum < crate::harness::PATIENCE.as_secs_f64(), "{sum}");
 }

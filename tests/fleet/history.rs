@@ -1,8 +1,9 @@
-//! A history of writes, purges and reads on two nodes, held against the one rule: no read that begins after a purge has been
-//! confirmed returns what was written before that purge began.
+//! Random histories of writes, purges and reads on two nodes, checked against one rule: a read that
+//! begins after a purge has been confirmed never returns a response from before the purge began.
 //!
-//! An origin is a number that only grows. Readers fetch on a miss as the proxy does, and their fetches take their time, so
-//! that purges come at every moment of them. `FLEET_SEED` repeats a history; `FLEET_SCHEDULES` asks for more of them.
+//! The origin is a number that only grows. Readers fetch on a miss as the proxy does, and their
+//! fetches take random time, so that purges fall into every phase of a fetch. `FLEET_SEED` repeats
+//! a history; `FLEET_SCHEDULES` sets the number of histories.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,10 +18,10 @@ const SCHEDULES: u64 = 40;
 const STEPS: usize = 40;
 const PATHS: usize = 2;
 
-/// One resource, as its origin has it, and what is known of its purges.
+/// A resource at its origin, and the state of its purges.
 #[derive(Default)]
 struct Resource {
-    /// What the origin says.
+    /// The current version.
     version: Cell<u64>,
     /// The oldest version that a read which begins now may return.
     floor: Cell<u64>,
@@ -38,12 +39,12 @@ impl World {
         self.log.borrow_mut().push(what);
     }
 
-    /// A request: what is fresh, or what the origin says, which is then stored.
+    /// Makes a request: returns a fresh stored version, or fetches the current one and stores it.
     async fn read(&self, mut random: fastrand::Rng) {
         let (node, path) = (random.usize(..2), random.usize(..PATHS));
         let (resource, address) = (&self.resources[path], format!("/{}/{path}", self.seed));
         let floor = resource.floor.get();
-        // As the proxy does: memory first, and whatever else is needed if it does not answer by itself.
+        // The lookup follows the proxy's order: memory first, then Redis.
         let (found, lineage) = match self.nodes[node].at_hand(&address) {
             Some(found) => {
                 let lineage = found.lineage;
@@ -84,7 +85,7 @@ impl World {
         self.note(format!("node {node} stored {address}: {version}: {stored:?}"));
     }
 
-    /// The origin changes, then somebody purges.
+    /// Changes the resource at its origin, then purges it.
     async fn purge(&self, mut random: fastrand::Rng) {
         let (node, path) = (random.usize(..2), random.usize(..PATHS));
         let resource = &self.resources[path];
@@ -98,7 +99,7 @@ impl World {
             _ => Scope::Url(key(&address)),
         };
         self.note(format!("node {node} purges {address} of before {version}: {scope:?} {strength:?}"));
-        // On a busy machine a server may seem to be away: then a purge is repeated, as anybody would.
+        // On a busy machine a server may seem unreachable; a caller would repeat the purge.
         until("a purge to be confirmed", async || {
             let purged = self.nodes[node].purge(std::slice::from_ref(&scope), strength).await;
             purged == Ok(Purged { nodes: 2, confirmed: 2 })
@@ -110,10 +111,10 @@ impl World {
 }
 
 #[test]
-fn no_read_after_a_confirmed_purge_returns_what_was_there_before() {
+fn a_read_after_a_confirmed_purge_never_returns_an_older_version() {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the seed of a history that failed is no setting of the program"
+        reason = "the seed of a failed history is not a setting of the program"
     )]
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let (first, count) = match number("FLEET_SEED") {

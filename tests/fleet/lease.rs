@@ -1,4 +1,4 @@
-//! One fetch for the fleet: real processes on a real Redis, and an origin that counts.
+//! One fetch for the whole fleet: real processes, a real Redis, and an origin that counts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use crate::harness::{Answer, Client, Gate, Origin, Redis, Response, Then, Value, until};
 use crate::process::Process;
 
-/// Always one fetch, and the patience of a busy machine.
+/// A lease for every fetch, with a timeout that suits a busy machine.
 const ALWAYS: [&str; 2] = ["--fetch-lease=on", "--coalesce-timeout=2m"];
 
-/// Long fresh.
+/// A long lifetime.
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
 
-/// So many clients of each node that have asked, and wait. By then every node has asked the fleet.
+/// Sends `count` requests to each node, and waits until every node has tried to take the lease. The
+/// requests wait.
 fn askers(nodes: &[Process], redis: &Redis, target: &str, count: usize) -> Vec<Client> {
     let before = redis.calls("set");
     let clients = nodes.iter().flat_map(|node| (0..count).map(|_| node.ask(target, &[]))).collect();
-    until("all nodes to ask for the lease", || redis.calls("set") - before >= nodes.len() as u64);
+    until("all nodes to try to take the lease", || redis.calls("set") - before >= nodes.len() as u64);
     clients
 }
 
@@ -41,14 +42,14 @@ fn a_cold_key_is_fetched_once_for_all_nodes() {
     }
     let results = ["awaited", "timed-out", "unavailable", "lost"]
         .map(|result| sum(&nodes, &format!("cachewarp_fetch_leases_total{{result=\"{result}\"}}")));
-    // A machine that does not let a node run for a second and a half has its lease run out.
+    // If a busy machine suspends a node for a second and a half, its lease expires.
     if results != [4.0, 0.0, 0.0, 1.0] {
         assert_eq!((origin.count("/a"), results), (1, [4.0, 0.0, 0.0, 0.0]));
     }
-    until("the lease to be given back", || redis.command(&["KEYS", "*lease:*"]) == Value::Array(Vec::new()));
-    // From here on memory has it, and nobody is asked for anything.
+    until("the lease to be released", || redis.command(&["KEYS", "*lease:*"]) == Value::Array(Vec::new()));
+    // From here on memory has the response, so a hit sends no command.
     for node in &nodes {
-        until("memory to answer by itself", || {
+        until("a hit in memory to send no command", || {
             let calls = (redis.calls("get"), redis.calls("set"));
             assert_eq!(node.connect().get("/a").text(), "{}");
             (redis.calls("get"), redis.calls("set")) == calls
@@ -61,7 +62,7 @@ fn one_fetch() -> &'static str {
 }
 
 #[test]
-fn a_node_that_dies_holds_nobody_up_for_long() {
+fn a_dead_node_delays_the_others_only_for_its_lease() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let asked = AtomicUsize::new(0);
     origin.script("/a", move |exchange| {
@@ -81,12 +82,12 @@ fn a_node_that_dies_holds_nobody_up_for_long() {
     for response in responses(&mut clients) {
         assert_eq!((response.status, response.text()), (200, "{}"));
     }
-    // Those that waited made one each at most.
+    // Each waiting node has fetched at most once.
     assert!((2..=3).contains(&origin.count("/a")), "{}", origin.count("/a"));
 }
 
 #[test]
-fn what_cannot_be_stored_holds_nobody_up() {
+fn an_uncacheable_response_releases_all_waiting_nodes_at_once() {
     for forbidden in ["no-store", "private"] {
         let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
         let answer = Answer::json_with(&[("Cache-Control", forbidden)], "{}");
@@ -102,7 +103,7 @@ fn what_cannot_be_stored_holds_nobody_up() {
         gate.await_arrivals(1);
         assert_eq!(origin.count("/a"), 1);
         gate.release_one();
-        // All others at the same time, and not one after the other.
+        // All other nodes fetch at once, and not one after the other.
         gate.await_arrivals(4);
         gate.open();
         assert!(responses(&mut clients).iter().all(|response| response.status == 200));
@@ -111,7 +112,7 @@ fn what_cannot_be_stored_holds_nobody_up() {
 }
 
 #[test]
-fn an_error_of_the_origin_holds_nobody_up() {
+fn an_origin_error_releases_all_waiting_nodes() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).close());
     let nodes = Process::fleet(2, &origin, &redis, &ALWAYS);
@@ -121,35 +122,35 @@ fn an_error_of_the_origin_holds_nobody_up() {
 }
 
 #[test]
-fn what_is_for_one_client_goes_to_no_other() {
+fn a_response_to_a_credential_goes_to_its_client_only() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.script("/a", {
         let gate = gate.clone();
         move |exchange| {
-            let who = exchange.request.field("authorization").unwrap_or("nobody").to_owned();
+            let user = exchange.request.field("authorization").unwrap_or("anonymous").to_owned();
             gate.pass();
-            Answer::json_with(&[FRESH], &format!("\"{who}\"")).give(exchange)
+            Answer::json_with(&[FRESH], &format!("\"{user}\"")).give(exchange)
         }
     });
     let nodes = Process::fleet(4, &origin, &redis, &ALWAYS);
     let mut clients: Vec<_> = nodes
         .iter()
         .zip(["ann", "bob", "cid", "dan"])
-        .map(|(node, who)| (who, node.ask("/a", &[("Authorization", who)])))
+        .map(|(node, user)| (user, node.ask("/a", &[("Authorization", user)])))
         .collect();
     gate.await_arrivals(1);
-    // Whoever has no credential does not wait for those who have one.
-    let mut anybody = nodes[3].ask("/a", &[]);
+    // A request without a credential does not wait for one with a credential.
+    let mut anonymous = nodes[3].ask("/a", &[]);
     gate.await_arrivals(2);
     gate.open();
-    for (who, client) in &mut clients {
-        assert_eq!(client.response().text(), format!("\"{who}\""));
+    for (user, client) in &mut clients {
+        assert_eq!(client.response().text(), format!("\"{user}\""));
     }
-    assert_eq!(anybody.response().text(), "\"nobody\"");
+    assert_eq!(anonymous.response().text(), "\"anonymous\"");
 }
 
 #[test]
-fn each_variant_gets_its_own() {
+fn each_client_gets_its_variant() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.script("/a", {
         let gate = gate.clone();
@@ -167,7 +168,7 @@ fn each_variant_gets_its_own() {
         .zip(["de", "en", "de"])
         .map(|(node, language)| (language, node.ask("/a", &[("Accept-Language", language)])))
         .collect();
-    until("all nodes to ask for the lease", || redis.calls("set") - before >= 3);
+    until("all nodes to try to take the lease", || redis.calls("set") - before >= 3);
     gate.open();
     for (language, client) in &mut clients {
         assert_eq!(client.response().text(), format!("\"{language}\""));
@@ -176,7 +177,7 @@ fn each_variant_gets_its_own() {
 }
 
 #[test]
-fn without_redis_everybody_fetches() {
+fn without_redis_every_node_fetches() {
     let (origin, mut redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json_with(&[FRESH], "{}"));
     let nodes = Process::fleet(2, &origin, &redis, &ALWAYS);
@@ -188,7 +189,7 @@ fn without_redis_everybody_fetches() {
 }
 
 #[test]
-fn nobody_asks_where_it_is_off() {
+fn no_node_takes_a_lease_when_leases_are_off() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(one_fetch()));
     let nodes = Process::fleet(2, &origin, &redis, &["--fetch-lease=off"]);
@@ -200,21 +201,21 @@ fn nobody_asks_where_it_is_off() {
 }
 
 #[test]
-fn what_was_quick_is_fetched_and_what_was_slow_is_asked_for() {
+fn only_a_slow_resource_takes_a_lease() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.script("/slow", |exchange| {
-        // As slow as an origin is that is worth the question, and no slower.
+        // Just slow enough for a lease.
         thread::sleep(Duration::from_millis(200));
         Answer::json_with(&[FRESH], "{}").give(exchange)
     });
     let nodes = Process::fleet(1, &origin, &redis, &[]);
     let taken = || nodes[0].metric(r#"cachewarp_fetch_leases_total{result="taken"}"#);
-    // Each worker has to know how the origin does, and which worker answers is the kernel's choice.
+    // Each worker must first measure the origin, and the kernel chooses the worker.
     let mut asked = 0;
     until("a slow fetch to be leased", || {
         asked += 1;
         assert_eq!(nodes[0].connect().get(&format!("/slow?{asked}")).status, 200);
         taken() > 0.0
     });
-    assert!(asked > 1, "the first was like any other");
+    assert!(asked > 1, "the first fetch took no lease");
 }

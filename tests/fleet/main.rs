@@ -1,7 +1,8 @@
-//! The tiers of several nodes over one real Redis: what one purges, none serves.
+//! The tiers of several nodes over one real Redis: after a purge on one node, no node serves the
+//! response.
 //!
-//! A node is a [`Store`] with a memory tier of its own, as a process has; what the proxy does around it is done here by hand,
-//! so that every order of events can be had.
+//! A node is a [`Store`] with its own memory tier, as in a process. The tests play the part of the
+//! proxy, so that every order of events is possible.
 
 #[cfg(test)]
 mod coherence;

@@ -1,4 +1,4 @@
-//! One node, and what its proxy would do.
+//! One node, with the steps that its proxy would take.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,28 +19,28 @@ use tokio::task::LocalSet;
 
 use crate::harness::{PATIENCE, Redis};
 
-/// How long entries live where no test is about that.
+/// The lifetime of entries, unless a test depends on it.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// How often somebody asks again whom Redis has not answered in time.
-const ASKED_AGAIN: usize = 20;
+/// Repetitions of a lookup that Redis has not answered in time.
+const LOOKUPS_REPEATED: usize = 20;
 
-/// A node.
+/// A node: a store with its metrics.
 pub(crate) struct Node {
     pub(crate) store: Store,
     registry: Registry,
 }
 
-/// Runs a test as a worker runs.
+/// Runs a test on one thread, as a worker runs.
 pub(crate) fn on_one_thread(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(6 * PATIENCE, work).await.unwrap() });
 }
 
-/// Asks again and again until it is so.
+/// Polls until a condition holds.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = time::instant();
     while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(begun.elapsed() < PATIENCE, "timeout while waiting for {what}");
         tokio::task::yield_now().await;
     }
 }
@@ -58,14 +58,14 @@ pub(crate) fn tag(name: &str) -> Tag {
 }
 
 impl Node {
-    /// A node whose connections to Redis are all up, and which hears the others.
+    /// Starts a node, and waits until its connections are up and it receives the fleet's messages.
     pub(crate) async fn start(redis: &Redis) -> Self {
         let node = Self::start_on(Topology::Single, redis.addr());
         node.await_fleet().await;
         node
     }
 
-    /// The two workers of one process.
+    /// Starts the two workers of one process.
     pub(crate) async fn start_workers(redis: &Redis) -> [Self; 2] {
         let registry = Registry::new();
         let shared = Self::shared(&registry, Duration::from_millis(200));
@@ -81,7 +81,7 @@ impl Node {
     }
 
     async fn await_fleet(&self) {
-        until("the node to hear the fleet", async || {
+        until("the node to receive the fleet's messages", async || {
             self.purge(&[], Strength::Hard)
                 .await
                 .is_ok_and(|purged| purged.nodes > 0 && purged.nodes == purged.confirmed)
@@ -89,7 +89,7 @@ impl Node {
         .await;
     }
 
-    /// A node of servers that hang together so, which begins to connect.
+    /// Starts a node on servers of this topology, without waiting for a connection.
     pub(crate) fn start_on(topology: Topology, server: SocketAddr) -> Self {
         Self::open(Some(Self::deployment(topology, server)), Duration::from_millis(200))
     }
@@ -104,7 +104,7 @@ impl Node {
         Deployment { topology, server }
     }
 
-    /// A node without Redis.
+    /// Starts a node without Redis.
     pub(crate) fn alone() -> Self {
         Self::open(None, Duration::ZERO)
     }
@@ -131,16 +131,16 @@ impl Node {
         self.store.find(&key(path), &target(path)).await
     }
 
-    /// What memory answers by itself.
+    /// Returns the entry that memory can serve without Redis.
     pub(crate) fn at_hand(&self, path: &str) -> Option<Found> {
         self.store.find_in_memory(&key(path), &target(path))
     }
 
-    /// The body that stands under a path, if it is fresh.
+    /// Returns the stored body of a path, if it is fresh.
     pub(crate) async fn read(&self, path: &str) -> Option<String> {
         let mut look = self.look(path).await;
-        // A reply that a busy machine brought too late says neither that it is there nor that it is not.
-        for _ in 0..ASKED_AGAIN {
+        // A late reply on a busy machine does not mean that the entry is absent.
+        for _ in 0..LOOKUPS_REPEATED {
             if look.found.is_none() && look.said == Said::Nothing {
                 look = self.look(path).await;
             }
@@ -150,18 +150,18 @@ impl Node {
         fresh.then(|| String::from_utf8(entry.body.to_vec()).unwrap())
     }
 
-    /// Where it was found.
+    /// Returns the tier of an entry.
     pub(crate) async fn tier(&self, path: &str) -> Option<Tier> {
         self.look(path).await.found.map(|found| found.tier)
     }
 
-    /// The right of a fetch that begins now.
+    /// Returns the permit of a fetch that begins now.
     pub(crate) async fn claim(&self, path: &str) -> Claim {
         let Look { lineage, .. } = self.look(path).await;
         self.store.claim(&key(path), lineage)
     }
 
-    /// Ends a fetch.
+    /// Stores the response of a fetch.
     pub(crate) async fn put(
         &self,
         path: &str,
@@ -183,7 +183,7 @@ impl Node {
         self.store.put(&key(path), &entry, &tags, LIFETIME, claim).await
     }
 
-    /// A whole fetch.
+    /// Runs a whole fetch.
     pub(crate) async fn store(&self, path: &str, body: &str, tags: &[Tag]) {
         let claim = self.claim(path).await;
         self.put(path, body, tags, &claim).await.unwrap();
@@ -197,12 +197,12 @@ impl Node {
         self.store.purge(scopes, strength).await
     }
 
-    /// A purge that all of so many nodes confirm.
+    /// Purges, and asserts that all of `nodes` nodes confirm.
     pub(crate) async fn purge_all(&self, scopes: &[Scope], strength: Strength, nodes: u32) {
         assert_eq!(self.purge(scopes, strength).await, Ok(Purged { nodes, confirmed: nodes }));
     }
 
-    /// The value of one series.
+    /// Returns the value of one series.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = self.registry.render();
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -210,5 +210,5 @@ impl Node {
     }
 }
 
-/// What a fetch has seen that nobody has purged.
+/// The generation of a key that was never purged.
 pub(crate) const NEVER_PURGED: Lineage = Lineage::NONE;

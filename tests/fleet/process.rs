@@ -1,10 +1,10 @@
-//! A node as an operator has it: a process of its own.
+//! A node as an operator runs it: a process.
 
 use std::net::SocketAddr;
 
 use crate::harness::{Client, Origin, Program, Redis, Response, Start, client, until};
 
-/// A process.
+/// A running CacheWarp process.
 pub(crate) struct Process {
     pub(crate) program: Program,
     addr: SocketAddr,
@@ -12,12 +12,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// So many nodes in front of one origin and one Redis, which all hear each other.
+    /// Starts `count` nodes in front of one origin and one Redis, and waits until each receives the
+    /// messages of all.
     pub(crate) fn fleet(count: usize, origin: &Origin, redis: &Redis, flags: &[&str]) -> Vec<Self> {
         let nodes: Vec<_> = (0..count).map(|_| Self::start(origin, redis, flags)).collect();
         let whole = format!(r#""nodes":{count},"confirmed":{count},"#);
         for node in &nodes {
-            until("all nodes to hear each other", || {
+            until("all nodes to receive each other's messages", || {
                 node.purge(r#"{"tag":"nothing"}"#).text().contains(&whole)
             });
         }
@@ -42,14 +43,14 @@ impl Process {
         Client::connect(self.addr)
     }
 
-    /// A request that has been sent, and its connection.
+    /// Sends a request, and returns its connection.
     pub(crate) fn ask(&self, target: &str, fields: &[(&str, &str)]) -> Client {
         let mut client = self.connect();
         client.send_head("GET", target, fields);
         client
     }
 
-    /// `POST /purge`.
+    /// Sends a `POST /purge`.
     pub(crate) fn purge(&self, order: &str) -> Response {
         let mut client = Client::connect(self.admin);
         client.send(format!(
@@ -59,7 +60,7 @@ impl Process {
         client.response()
     }
 
-    /// The value of one series, or zero where it is not there yet.
+    /// Returns the value of one series, or zero if it does not exist yet.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let page = client::get(self.admin, "/metrics");
         let line = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

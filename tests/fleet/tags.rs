@@ -1,4 +1,4 @@
-//! Purges of what has something in common: by a tag, a group, a prefix, of everything; and what becomes of lost counters.
+//! Purges by a tag, a group, a prefix, and of everything; and the effect of lost tag generations.
 
 use cachewarp::key::{Authority, Scheme};
 use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
@@ -16,7 +16,7 @@ fn prefix(path: &str) -> Scope {
     Scope::Prefix(Prefix::parse(&format!("http://api.test{path}")).unwrap())
 }
 
-/// What is left fresh on both nodes after a purge by the first.
+/// Returns the paths that are still fresh on both nodes after a purge by the first.
 async fn left(nodes: &[Node], scope: Scope, strength: Strength) -> Vec<&'static str> {
     let paths = ["/a/1", "/a/2", "/b"];
     let confirmed = u32::try_from(nodes.len()).unwrap();
@@ -24,8 +24,9 @@ async fn left(nodes: &[Node], scope: Scope, strength: Strength) -> Vec<&'static 
         let tags: Vec<_> = tags.iter().map(|name| tag(name)).collect();
         nodes[0].store(path, "old", &tags).await;
         for node in nodes {
-            // Of a write nobody waits for its news.
-            until("all to have it", async || node.read(path).await.as_deref() == Some("old")).await;
+            // A write does not wait until other nodes have seen it.
+            until("all nodes to have the response", async || node.read(path).await.as_deref() == Some("old"))
+                .await;
         }
     }
     nodes[0].purge_all(&[scope], strength, confirmed).await;
@@ -56,7 +57,7 @@ async fn rows(nodes: &[Node]) {
 }
 
 #[test]
-fn each_scope_ends_what_it_names_on_all_nodes() {
+fn each_scope_purges_its_responses_on_all_nodes() {
     on_one_thread(async {
         let redis = Redis::start();
         rows(&[Node::start(&redis).await, Node::start(&redis).await]).await;
@@ -64,12 +65,12 @@ fn each_scope_ends_what_it_names_on_all_nodes() {
 }
 
 #[test]
-fn and_on_one_that_is_alone() {
+fn each_scope_purges_its_responses_without_redis() {
     on_one_thread(async { rows(&[Node::alone()]).await });
 }
 
 #[test]
-fn groups_are_of_their_origin() {
+fn a_group_belongs_to_its_origin() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
@@ -84,7 +85,7 @@ fn groups_are_of_their_origin() {
 }
 
 #[test]
-fn after_a_purge_hits_ask_once_and_then_nobody() {
+fn after_a_purge_one_hit_reads_redis_and_later_hits_do_not() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
@@ -101,17 +102,17 @@ fn after_a_purge_hits_ask_once_and_then_nobody() {
 }
 
 #[test]
-fn after_a_purge_memory_answers_again_before_anybody_has_asked() {
+fn after_a_purge_memory_serves_again_without_a_request() {
     on_one_thread(async {
         let redis = Redis::start();
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
         one.store("/a", "a", &[tag("x")]).await;
-        // From here on its counter is known.
+        // The generation of the tag is known from here on.
         other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
         assert_eq!(one.read("/a").await.as_deref(), Some("a"));
         for _ in 0..20 {
             other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
-            until("the clock to be read", async || one.at_hand("/a").is_some()).await;
+            until("the purge log to be read", async || one.at_hand("/a").is_some()).await;
         }
         other.purge_all(&[tagged("x")], Strength::Hard, 2).await;
         for _ in 0..100 {
@@ -122,7 +123,7 @@ fn after_a_purge_memory_answers_again_before_anybody_has_asked() {
 }
 
 #[test]
-fn a_lost_counter_or_a_lost_clock_is_a_miss() {
+fn a_lost_tag_generation_or_purge_log_causes_a_miss() {
     on_one_thread(async {
         let redis = Redis::start();
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
@@ -130,7 +131,7 @@ fn a_lost_counter_or_a_lost_clock_is_a_miss() {
             for node in [&one, &other] {
                 node.store("/a", "old", &[tag("x")]).await;
             }
-            // Whether a tag has been purged matters to what is older than the last purge of anything.
+            // A tag's generation is read only for entries older than the last purge of any scope.
             one.purge_all(&[tagged("other")], Strength::Hard, 2).await;
             assert_eq!(other.read("/a").await.as_deref(), Some("old"));
             let names = redis.command(&["KEYS", &format!("t:{lost}*")]);
@@ -139,30 +140,30 @@ fn a_lost_counter_or_a_lost_clock_is_a_miss() {
                 redis.command(&["DEL", &name.text()]);
             }
             for node in [&one, &other] {
-                until("it to be a miss", async || node.read("/a").await.is_none()).await;
+                until("a miss", async || node.read("/a").await.is_none()).await;
             }
         }
     });
 }
 
 #[test]
-fn what_was_fetched_before_a_purge_is_not_served_after_it() {
+fn a_response_fetched_before_a_purge_is_not_served_after_it() {
     on_one_thread(async {
         let redis = Redis::start();
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
         for scope in [tagged("x"), prefix("/a"), Scope::All] {
             let claim = other.claim("/a").await;
             one.purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
-            // It may be stored: it says itself of when it is.
+            // The entry may be stored: it records the generation of its fetch.
             let _ = other.put("/a", "old", &[tag("x")], &claim).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None), "{scope:?}");
-            assert!(!claim.beginning().is_current(), "nobody joins it");
+            assert!(!claim.beginning().is_current(), "no request may join it");
         }
     });
 }
 
 #[test]
-fn no_purge_by_prefix_is_forgotten() {
+fn a_full_list_of_prefixes_refuses_further_ones() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
@@ -196,12 +197,12 @@ fn every_key_has_an_expiry() {
     });
 }
 
-/// Stores until Redis has evicted so many keys.
+/// Stores until Redis has evicted `evicted` keys.
 async fn crowd(redis: &Redis, node: &Node, evicted: i64) {
     let statistic = |section: &str, name: &str| {
-        let said = redis.command(&["INFO", section]).text();
+        let text = redis.command(&["INFO", section]).text();
         let line =
-            said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
         line.unwrap().parse::<i64>().unwrap()
     };
     let room = statistic("memory", "used_memory") + (1 << 20);
@@ -217,13 +218,14 @@ async fn crowd(redis: &Redis, node: &Node, evicted: i64) {
 }
 
 #[test]
-fn whatever_is_evicted_nothing_that_was_purged_comes_back() {
+fn eviction_never_brings_back_a_purged_response() {
     on_one_thread(async {
         for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl"] {
             let redis = Redis::start_with(&["--maxmemory-policy", policy]);
             let nodes = [Node::start(&redis).await, Node::start(&redis).await];
             for scope in [tagged("x"), prefix("/a"), Scope::All] {
-                // A fetch that began before the purge and ends after it, when what tells of the purge may be gone.
+                // A fetch that began before the purge and ends after it, when the records of the
+                // purge may be evicted.
                 let late = nodes[1].claim("/a").await;
                 nodes[0].store("/a", "old", &[tag("x")]).await;
                 nodes[0].purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
@@ -240,7 +242,7 @@ fn whatever_is_evicted_nothing_that_was_purged_comes_back() {
 }
 
 #[test]
-fn a_redis_that_evicts_what_was_not_used_keeps_the_clock() {
+fn an_lru_redis_keeps_the_purge_log() {
     on_one_thread(async {
         let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]);
         let node = Node::start(&redis).await;
@@ -248,12 +250,12 @@ fn a_redis_that_evicts_what_was_not_used_keeps_the_clock() {
         let clock = || redis.command(&["GET", "t:clock"]).text();
         let idle = || redis.command(&["OBJECT", "IDLETIME", "t:clock"]).number();
         let epoch = clock();
-        until("nobody to have asked for it for a while", async || idle() >= 3).await;
+        until("the purge log to be idle for a while", async || idle() >= 3).await;
         let begun = instant();
         node.store("/b", "b", &[]).await;
-        // In whole seconds, on both sides.
+        // Both sides have whole seconds.
         let (idle, took) = (u64::try_from(idle()).unwrap(), instant().duration_since(begun).as_secs());
-        assert!(idle <= took + 1, "who stores has used it: {idle}");
+        assert!(idle <= took + 1, "storing reads the purge log: idle for {idle} s");
         assert_eq!(clock(), epoch);
     });
 }

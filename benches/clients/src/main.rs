@@ -1,11 +1,13 @@
-//! What a `GET` costs with each client, on one thread, as a worker of the product would use it.
+//! The cost of a `GET` with several clients, on one thread, as a worker of CacheWarp would use
+//! them.
 //!
-//! Every client runs on a current-thread runtime of its own turn, against one `redis-server` that this program starts on a
-//! free loopback port. A round is a fixed time in which so many callers ask one after the other; the rounds of the
-//! clients are interleaved, so that what else the machine does meets them all. CPU is that of this process (`getrusage`,
-//! user and system), so that of the server is not in it. Every value is held against what was written.
+//! Each client runs in turn on a current-thread runtime, against one `redis-server` that this
+//! program starts on a free loopback port. In a round of fixed length, concurrent callers send one
+//! command after the other. The rounds of the clients are interleaved, so that other load on the
+//! machine affects all of them. The CPU time is that of this process (`getrusage`, user and
+//! system), without the server's. The program compares every value with the written one.
 //!
-//! `benches/clients/run.sh` builds and runs it. `ROUNDS=n ROUND_MS=n` make it longer.
+//! `benches/clients/run.sh` builds and runs the program. `ROUNDS=n ROUND_MS=n` make it longer.
 
 mod server;
 mod subjects;
@@ -27,15 +29,15 @@ const CALLERS: [usize; 3] = [1, 64, 512];
 const SIZES: [(&str, usize); 3] = [("100 B", 100), ("1 KB", 1024), ("64 KB", 64 * 1024)];
 const KEYS: usize = 64;
 
-/// What one round of one client came to.
+/// The result of one round of one client.
 struct Round {
-    /// Microseconds of CPU for each command.
+    /// Microseconds of CPU time for each command.
     cpu: f64,
     /// Commands a second.
     rate: f64,
-    /// From the call to the value, ascending.
+    /// The times from the call to the value, ascending.
     latencies: Vec<Duration>,
-    /// How often it failed, by what was told.
+    /// The number of failures, by message.
     failed: BTreeMap<String, u64>,
 }
 
@@ -49,7 +51,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let subjects = subjects::all(server.port()).await;
-        println!("callers  value   client             cpu µs: min   median  max     GET/s     p50 µs   p99 µs   p99.9 µs   CPU, and what failed");
+        println!("callers  value   client             cpu µs: min   median  max     GET/s     p50 µs   p99 µs   p99.9 µs   CPU, and failures");
         for (size, bytes) in SIZES {
             let value = "v".repeat(bytes);
             for key in 0..KEYS {
@@ -57,7 +59,7 @@ fn main() {
             }
             for callers in CALLERS {
                 let mut results: Vec<Vec<Round>> = subjects.iter().map(|_| Vec::new()).collect();
-                // The first of each is not counted.
+                // The first round of each is a warm-up.
                 for round in 0..=rounds {
                     for (subject, results) in subjects.iter().zip(&mut results) {
                         let result = run(subject, callers, bytes, length).await;
@@ -66,7 +68,7 @@ fn main() {
                         }
                     }
                 }
-                let fred = median(results.iter().zip(&subjects).find(|(_, one)| one.name() == "fred × 20").expect("it is there").0);
+                let fred = median(results.iter().zip(&subjects).find(|(_, one)| one.name() == "fred × 20").expect("a client called fred × 20").0);
                 for (subject, results) in subjects.iter().zip(&mut results) {
                     print(callers, size, subject, results, fred);
                 }
@@ -100,7 +102,8 @@ async fn run(subject: &Rc<Subject>, callers: usize, bytes: usize, length: Durati
                         }
                         Err(why) => {
                             *failed.borrow_mut().entry(why).or_insert(0) += 1;
-                            // A failure is told at once; to ask again at once would let nobody else work.
+                            // A failure may return at once, so the caller yields before it tries
+                            // again.
                             tokio::task::yield_now().await;
                         }
                     }
@@ -123,9 +126,9 @@ async fn run(subject: &Rc<Subject>, callers: usize, bytes: usize, length: Durati
     }
 }
 
-/// User and system time of this process.
+/// Returns the user and system time of this process.
 fn cpu() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the kernel knows");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a successful getrusage");
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(micros.unsigned_abs())
 }

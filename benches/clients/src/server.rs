@@ -1,17 +1,17 @@
-//! A `redis-server` of our own.
+//! A `redis-server` of the bench.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Killed when it is dropped.
+/// A running server. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
     port: u16,
 }
 
 impl Server {
-    /// On a free loopback port, without persistence.
+    /// Starts a server on a free loopback port, without persistence.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -20,7 +20,7 @@ impl Server {
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server has to be installed");
+            .expect("redis-server: is it installed?");
         let server = Self { child, port };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             std::thread::sleep(Duration::from_millis(10));

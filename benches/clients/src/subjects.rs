@@ -1,4 +1,4 @@
-//! The clients, behind one face.
+//! The compared clients, behind one interface.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,20 +14,20 @@ use fred::types::config::Config;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-/// What all may have.
+/// The number of connections of each client.
 const CONNECTIONS: usize = 20;
-/// Long enough that nobody gives up for the machine's sake.
+/// A timeout that no machine load exceeds.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client under test.
 pub(crate) enum Subject {
     Ours(RedisPool),
-    /// Used in turn.
+    /// Connections that are used in turn.
     RedisRs(Vec<MultiplexedConnection>, Cell<usize>),
     Fred(FredPool, &'static str),
 }
 
-/// All of them, connected.
+/// Connects and returns all clients.
 pub(crate) async fn all(port: u16) -> Vec<Rc<Subject>> {
     let url = format!("redis://127.0.0.1:{port}");
     let ours = RedisPool::open(
@@ -66,27 +66,27 @@ impl Subject {
         }
     }
 
-    /// The length of the value, or why it was not had.
+    /// Returns the length of the value, or the error.
     pub(crate) async fn get(&self, key: &str) -> Result<usize, String> {
         let had = match self {
-            Self::Ours(pool) => pool.get(key.as_bytes()).await.map_err(told)?.map(|value| value.len()),
+            Self::Ours(pool) => pool.get(key.as_bytes()).await.map_err(text)?.map(|value| value.len()),
             Self::RedisRs(connections, next) => {
                 next.set((next.get() + 1) % connections.len());
                 let mut connection = connections[next.get()].clone();
-                let value: Option<Vec<u8>> = connection.get(key).await.map_err(told)?;
+                let value: Option<Vec<u8>> = connection.get(key).await.map_err(text)?;
                 value.map(|value| value.len())
             }
             Self::Fred(pool, _) => {
-                let value: Option<Bytes> = pool.get(key).await.map_err(told)?;
+                let value: Option<Bytes> = pool.get(key).await.map_err(text)?;
                 value.map(|value| value.len())
             }
         };
         had.ok_or_else(|| "no value".to_owned())
     }
 
-    /// Until it is written.
+    /// Writes a value, and retries until it succeeds.
     pub(crate) async fn set(&self, key: &str, value: &str) {
-        let Self::Ours(pool) = self else { panic!("the first of them writes") };
+        let Self::Ours(pool) = self else { panic!("only the first client writes") };
         let value = Bytes::copy_from_slice(value.as_bytes());
         while pool.set(key.as_bytes(), value.clone(), Duration::from_secs(3600)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -94,6 +94,6 @@ impl Subject {
     }
 }
 
-fn told(error: impl std::fmt::Display) -> String {
+fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

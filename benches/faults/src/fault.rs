@@ -1,11 +1,11 @@
-//! What can fail: each fault has a beginning and an end, in one table.
+//! The table of faults, each with a beginning and an end.
 
 use std::sync::atomic::Ordering;
 
 use crate::Failure;
 use crate::world::World;
 
-/// The part of the world that fails.
+/// The part of the deployment that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Redis,
@@ -13,31 +13,32 @@ pub(crate) enum Part {
     Node,
 }
 
-/// A fault.
+/// A fault, with the actions that begin and end it.
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// What fails; nothing in fair weather.
+    /// The failing part; `None` without a fault.
     pub(crate) part: Option<Part>,
-    /// Whether Redis has lost what it had.
+    /// The state of the caches after the fault.
     pub(crate) after: After,
     pub(crate) begin: fn(&mut World) -> Result<(), Failure>,
     pub(crate) end: fn(&mut World) -> Result<(), Failure>,
 }
 
-/// What is left in the caches.
+/// The state of the caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
-    /// What was there.
+    /// The caches keep their entries.
     Warm,
-    /// Less: the next fault is not about that.
+    /// Entries are lost, so the caches are warmed before the next fault.
     Cold,
 }
 
-/// Nothing fails: shows what the others are held against, and how much the machine itself varies.
-pub(crate) const FAIR_WEATHER: Fault =
-    Fault { name: "fair weather", part: None, after: After::Warm, begin: |_| Ok(()), end: |_| Ok(()) };
+/// The baseline without a fault: the comparison for all others, and a measure of the machine's own
+/// variation.
+pub(crate) const NO_FAULT: Fault =
+    Fault { name: "no fault", part: None, after: After::Warm, begin: |_| Ok(()), end: |_| Ok(()) };
 
-/// In a world with one Redis.
+/// The faults of a deployment with one Redis.
 pub(crate) const FAULTS: [Fault; 9] = [
     Fault {
         name: "Redis killed, restarted",
@@ -131,7 +132,7 @@ pub(crate) const FAULTS: [Fault; 9] = [
     },
 ];
 
-/// In a world with sentinels.
+/// The fault of a deployment with sentinels.
 pub(crate) const FAIL_OVER: Fault = Fault {
     name: "Redis' master killed (Sentinel)",
     part: Some(Part::Redis),

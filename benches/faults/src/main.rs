@@ -1,7 +1,7 @@
-//! CacheWarp among servers that fail: the tail under faults, overload, and a soak. See `--help`.
+//! CacheWarp between failing servers: the tail under faults, overload, and a soak. See `--help`.
 //!
-//! The load is `benches/load`: an open loop, in which a latency counts from when a request was due. What is asked is in
-//! `mix.rs`, what fails in `fault.rs`, who takes part in `world.rs`.
+//! The load is `benches/load`: an open loop, in which a latency counts from the due time of its
+//! request. The requests are in `mix.rs`, the faults in `fault.rs`, the servers in `world.rs`.
 //!
 //! ```text
 //! main ──► tail | overload | soak ──► mix (load) ──► CacheWarp, twice on one address ──► relay ──► Redis
@@ -30,37 +30,37 @@ use clap::{Parser, ValueEnum};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// CacheWarp among servers that fail.
+/// CacheWarp between failing servers.
 ///
-/// Starts two nodes of the program on one address (listen_handover), an origin, redis-server and sentinels, lets them fail,
-/// and stops them again. Exit code 1 if something cannot be measured, or does not hold: memory that grows, a refusal without
-/// Retry-After.
+/// Starts two nodes of the program on one address (listen_handover), an origin, redis-server and
+/// sentinels, makes them fail, and stops them again. The exit code is 1 if a measurement fails or
+/// an aim is missed: memory that grows, a refusal without Retry-After.
 #[derive(Debug, Parser)]
 #[command(name = "faults", verbatim_doc_comment)]
 struct Arguments {
-    /// The cachewarp to start.
+    /// The cachewarp binary to start.
     program: String,
-    /// What is measured.
+    /// Measurement to run.
     #[arg(value_enum, default_value_t = Measure::Tail)]
     measure: Measure,
-    /// Requests due a second; `overload` has its own.
+    /// Requests due a second; `overload` has its own rate.
     #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     rate: u32,
-    /// How long a fault lasts, or the soak.
+    /// Duration of a fault, or of the soak.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// Of `tail`: the faults whose name holds this.
+    /// Faults of `tail` whose name contains this text.
     #[arg(long, default_value = "")]
     only: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Measure {
-    /// Each fault in turn under an open loop; latencies by what was asked for.
+    /// Each fault in turn under an open loop; latencies by class of request.
     Tail,
-    /// Twice what the origin can do, between two loads of 80 % of it.
+    /// Twice the capacity of the origin, between two loads of 80 % of it.
     Overload,
-    /// All faults again and again; memory, descriptors and what is under way after every ten seconds.
+    /// All faults repeatedly; memory, descriptors and work in progress after every ten seconds.
     Soak,
 }
 
@@ -76,14 +76,14 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If standard error is closed, the exit code still says it.
+            // If standard error is closed, the exit code still reports the failure.
             let _ = writeln!(std::io::stderr(), "faults: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// A line of the report, at once: a phase takes long.
+/// Prints a line of the report at once, since a phase takes long.
 fn print(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;

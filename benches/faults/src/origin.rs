@@ -1,6 +1,8 @@
-//! The origin of the bench: says how long its answers keep by the first part of the path, and does what it is told to.
+//! The origin of the bench: the first part of the path gives the lifetime of its answers, and the
+//! bench controls its failures.
 //!
-//! Its failures are `500`, and where it can do no more, `503`: the proxy's own are others, but for that one.
+//! The origin fails with `500`, and at its capacity with `503`. The proxy's own failures have other
+//! statuses, except for that one.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -24,27 +26,28 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
-/// What the origin is told.
+/// The controls of the origin.
 #[derive(Default)]
 pub(crate) struct Mood {
     /// Milliseconds that each answer takes.
     pub(crate) delay: AtomicU64,
-    /// Of a hundred answers, so many are a 500.
+    /// Answers of a hundred that are a 500.
     pub(crate) errors: AtomicU64,
-    /// Nobody listens, and what was open is closed.
+    /// Stops listening, and closes all connections.
     pub(crate) gone: AtomicBool,
-    /// How often it was started anew: each time, all connections end.
+    /// The number of restarts: each one closes all connections.
     pub(crate) restarts: AtomicU64,
-    /// How many answers it works on at one time; as many may wait, and the next is a 503. 0 for no bound. Set once.
+    /// Answers that the origin works on at once; as many may wait, and further ones are a 503. 0
+    /// for no bound. Set once.
     pub(crate) workers: AtomicU64,
 }
 
 /// Bytes of each body.
 const BODY_BYTES: usize = 1_000;
-/// How often it looks what it has been told.
+/// Interval at which the origin reads its controls.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What one thread works with.
+/// The state of the origin's thread.
 struct Desk {
     mood: Arc<Mood>,
     workers: Semaphore,
@@ -52,7 +55,7 @@ struct Desk {
     served: Cell<u64>,
 }
 
-/// Runs on a thread of its own until the process ends.
+/// Runs the origin on its own thread until the process ends.
 pub(crate) fn start(address: SocketAddr, mood: Arc<Mood>) {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -75,7 +78,7 @@ async fn serve(address: SocketAddr, mood: Arc<Mood>) {
             sleep(LOOK).await;
             continue;
         };
-        // Dropped with all its connections when the origin goes.
+        // The connections close when the origin stops.
         let mut connections = JoinSet::new();
         while !desk.mood.gone.load(Ordering::Relaxed) && desk.mood.restarts.load(Ordering::Relaxed) == begun {
             if let Ok(Ok((stream, _))) = timeout(LOOK, listener.accept()).await {
@@ -87,13 +90,13 @@ async fn serve(address: SocketAddr, mood: Arc<Mood>) {
 }
 
 async fn converse(stream: TcpStream, desk: Rc<Desk>) {
-    // Slower without, and no less right.
+    // Without the option the connection is slower, but works.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let desk = Rc::clone(&desk);
         async move { Ok::<_, Infallible>(desk.answer(&request).await) }
     });
-    // A client that goes is no failure of ours.
+    // An error of a client is ignored.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -111,7 +114,7 @@ impl Desk {
             self.workers.add_permits(usize::try_from(workers).unwrap_or(1));
         }
         let waiting = Waiting::begin(&self.waiting);
-        // Never closed.
+        // The semaphore is never closed.
         let turn = self.workers.acquire().await;
         self.work().await;
         drop((turn, waiting));
@@ -128,13 +131,13 @@ impl Desk {
     fn status(&self) -> StatusCode {
         let served = self.served.get() + 1;
         self.served.set(served);
-        // 37 and 100 have no common divisor: all remainders come, and not in order.
+        // 37 and 100 have no common divisor: all remainders occur, and not in order.
         let failed = served * 37 % 100 < self.mood.errors.load(Ordering::Relaxed);
         if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
     }
 }
 
-/// One that is here; also if its client leaves.
+/// A counter of waiting requests, which decrements also if the client leaves.
 struct Waiting<'a>(&'a Cell<u64>);
 
 impl<'a> Waiting<'a> {

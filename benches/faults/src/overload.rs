@@ -1,6 +1,7 @@
-//! Overload: an origin that can do so much and no more, asked for 80 % of it, for twice of it, and for 80 % again.
+//! Overload: an origin with a fixed capacity, under 80 % of it, twice of it, and 80 % again.
 //!
-//! What memory answers costs the origin nothing, so it is asked for beside, at a rate of its own, and must not change.
+//! Hits in memory cost the origin nothing. They run at the same time at their own rate, and their
+//! latency must not change.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -14,31 +15,32 @@ use crate::report::{four, own_errors};
 use crate::world::{Reach, World};
 use crate::{Failure, mix, print, probe, soak};
 
-/// Requests that the origin works on at one time, and for how long each: so many a second.
+/// The requests that the origin works on at once, the duration of each, and so the capacity per
+/// second.
 const ORIGIN_WORKERS: u64 = 32;
 const ORIGIN_MILLIS: u64 = 20;
 const CAPACITY: f64 = 1_600.0;
-/// Of what memory answers, beside.
+/// The rate of hits in memory.
 const HITS: f64 = 2_000.0;
-/// How often health and metrics are asked for meanwhile.
+/// Interval of the requests for health and metrics.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
-/// What the resident memory may be at the end, as a multiple of what it was before.
+/// The factor by which resident memory may grow.
 const MEMORY_SLACK: f64 = 1.25;
 
 /// A load.
 struct Step {
     name: &'static str,
-    /// Of the origin's capacity.
+    /// The part of the origin's capacity.
     share: f64,
     length: Duration,
 }
 
-/// What an operator saw meanwhile.
+/// An operator's observations during a load.
 #[derive(Default)]
 struct Watched {
     slowest: Duration,
     answers: u32,
-    /// Refusals that did not say when to come again.
+    /// Refusals without `Retry-After`.
     impolite: u32,
 }
 
@@ -49,15 +51,15 @@ pub(crate) fn measure(program: &str, length: Duration) -> Result<(), Failure> {
     world.mood.delay.store(ORIGIN_MILLIS, Ordering::Relaxed);
     world.mood.workers.store(ORIGIN_WORKERS, Ordering::Relaxed);
     print(
-        "| load on the origin | served a second | served: P50 / P99 / P99.9 / max in ms | refused | hits in memory: P50 / P99 / P99.9 / max in ms | their errors | health and metrics, slowest in ms | resident MiB |",
+        "| load on the origin | served a second | served: P50 / P99 / P99.9 / max in ms | refused | hits in memory: P50 / P99 / P99.9 / max in ms | errors of hits | health and metrics, slowest in ms | resident MiB |",
     )?;
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")?;
     let second = Duration::from_secs(1);
     let steps = [
         Step { name: "80 %", share: 0.8, length },
         Step { name: "200 %", share: 2.0, length },
-        Step { name: "80 %, the second after", share: 0.8, length: second },
-        Step { name: "80 %, from then on", share: 0.8, length },
+        Step { name: "80 %, first second", share: 0.8, length: second },
+        Step { name: "80 %, afterwards", share: 0.8, length },
     ];
     let mut resident = Vec::new();
     for (seed, step) in (1..).zip(&steps) {
@@ -65,7 +67,7 @@ pub(crate) fn measure(program: &str, length: Duration) -> Result<(), Failure> {
         resident.push(soak::resident_mib(&world).ok_or("a node has ended")?);
         report(step, &tallies, &watched, resident.last().copied().unwrap_or_default())?;
         if watched.impolite > 0 {
-            return Err("a 503 came without Retry-After".into());
+            return Err("a 503 has no Retry-After".into());
         }
     }
     match (resident.first(), resident.last()) {
@@ -102,13 +104,13 @@ impl Watched {
         for (at, path) in metrics.chain([(address, "/health")]) {
             let answer = probe::get(at, path)?;
             if answer.status != 200 {
-                return Err(format!("{path} was answered with {}", answer.status).into());
+                return Err(format!("{path} returned {}", answer.status).into());
             }
             self.slowest = self.slowest.max(answer.took);
             self.answers += 1;
         }
         let refusal = probe::get(address, &format!("/private/{}", self.answers))?;
-        // The origin's own, which is passed on as it is, says what it likes.
+        // The origin's own refusal is passed on unchanged, and needs no `Retry-After`.
         let is_ours = refusal.status == 503 && refusal.text.contains("application/problem+json");
         self.impolite += u32::from(is_ours && !refusal.text.contains("retry-after: "));
         Ok(())

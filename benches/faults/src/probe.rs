@@ -1,4 +1,4 @@
-//! One question on a connection of its own: what an operator, a supervisor or a scraper asks.
+//! One request on its own connection, as an operator, a supervisor or a scraper sends it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,13 +13,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Head and body.
+    /// The head and the body.
     pub(crate) text: String,
-    /// From connecting to its end.
+    /// The time from connecting to the end of the answer.
     pub(crate) took: Duration,
 }
 
-/// Asks for a path.
+/// Requests a path.
 pub(crate) fn get(at: SocketAddr, path: &str) -> Result<Answer, Failure> {
     let begun = clock::now();
     let mut stream = TcpStream::connect_timeout(&at, TIMEOUT)?;
@@ -32,7 +32,7 @@ pub(crate) fn get(at: SocketAddr, path: &str) -> Result<Answer, Failure> {
     Ok(Answer { status, text, took: clock::now().saturating_duration_since(begun) })
 }
 
-/// The sum of a metric's lines.
+/// Returns the sum of a metric's series.
 pub(crate) fn metric(admin: SocketAddr, name: &str) -> Result<f64, Failure> {
     let answer = get(admin, "/metrics")?;
     let values = answer.text.lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! A relay in front of Redis that can be made slow, both ways.
+//! A relay in front of Redis with an adjustable delay.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces that may be on their way at a time.
+/// Pieces in transfer at once.
 const PIECES: usize = 4096;
 
-/// Runs on a thread of its own until the process ends; `delay` in milliseconds is what each answer takes longer.
+/// Runs the relay on its own thread until the process ends. `delay` delays each answer, in
+/// milliseconds.
 pub(crate) fn start(from: SocketAddr, to: SocketAddr, delay: Arc<AtomicU64>) {
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
@@ -38,7 +39,7 @@ pub(crate) fn start(from: SocketAddr, to: SocketAddr, delay: Arc<AtomicU64>) {
     });
 }
 
-/// Carries bytes one way, each piece so much later.
+/// Carries bytes in one direction, each piece delayed.
 async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Arc<AtomicU64>) {
     let (pieces, mut late) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES);
     let read = async move {
@@ -56,7 +57,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     };
     let write = async move {
         while let Some((due, piece)) = late.recv().await {
-            // The timer's steps are of a millisecond: who is not late is not made late by it.
+            // Timers have whole milliseconds: a piece without a delay must not wait for one.
             if due > Instant::now() {
                 sleep_until(due).await;
             }

@@ -1,27 +1,29 @@
-//! A soak: all faults again and again, with keys and clients that come and go. What a process holds must not grow.
+//! A soak: all faults repeatedly, with changing keys and clients. The footprint of a process must
+//! not grow.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::fault::{FAIR_WEATHER, FAULTS, Part};
+use crate::fault::{FAULTS, NO_FAULT, Part};
 use crate::report::own_errors;
 use crate::world::{Node, Reach, World};
 use crate::{Failure, mix, print};
 
-/// How long each fault lasts; then comes the next.
+/// The duration of each fault with its load.
 const TURN: Duration = Duration::from_secs(10);
-/// Of each turn, the part in which it is faulty; the load has its own length.
+/// The faulty part of that duration; the load has its own length.
 const FAULTY: Duration = Duration::from_secs(5);
-/// What an allocator may take its time to give back: the most in the second half, as a multiple of the most in the first.
+/// The factor by which the maximum memory of the second half may exceed that of the first: an
+/// allocator returns memory late.
 const SLACK: f64 = 1.2;
-/// Descriptors that may come and go: pools fill up to what the load needs.
+/// Descriptors by which the maximum may grow: pools fill up as far as the load needs.
 const DESCRIPTORS_SLACK: f64 = 64.0;
-/// What is under way must be nothing after a turn.
-const UNDER_WAY: [&str; 4] =
+/// Metrics of work in progress, which must be zero at the end of each fault.
+const IN_PROGRESS: [&str; 4] =
     ["cachewarp_requests_waiting", "cachewarp_fills", "cachewarp_origin_waiting", "cachewarp_body_bytes"];
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy)]
 struct Footprint {
     resident_mib: f64,
@@ -29,18 +31,18 @@ struct Footprint {
     threads: f64,
 }
 
-/// Goes on for so long, and holds the second half against the first.
+/// Runs for this long, and compares the second half with the first.
 pub(crate) fn measure(program: &str, rate: f64, length: Duration) -> Result<(), Failure> {
     let mut world = World::open(program, Reach::Relay)?;
     mix::warm(world.address)?;
     print(
-        "| s | what fails | resident MiB | descriptors | threads | under way at rest | errors of what memory answers |",
+        "| s | fault | resident MiB | descriptors | threads | in progress at rest | errors of hits in memory |",
     )?;
     print("| --- | --- | --- | --- | --- | --- | --- |")?;
     let turns = (length.as_secs() / TURN.as_secs()).max(3);
-    // A node that is restarted begins anew: the other faults are enough.
+    // The footprint of a restarted node would begin anew, so that fault is omitted.
     let faults = FAULTS.iter().filter(|fault| fault.part != Some(Part::Node));
-    let faults = faults.chain([&FAIR_WEATHER]).cycle();
+    let faults = faults.chain([&NO_FAULT]).cycle();
     let mut seen = Vec::new();
     for (turn, fault) in (1..=turns).zip(faults) {
         let address = world.address;
@@ -53,32 +55,33 @@ pub(crate) fn measure(program: &str, rate: f64, length: Duration) -> Result<(), 
             load.join().map_err(|_| "the load panicked")?
         })?;
         thread::sleep(Duration::from_secs(1));
-        // What Redis had is lost now and then, and nothing is warmed again: then it needs the origin.
+        // Some faults lose the data of Redis, and the caches are not warmed again, so only the
+        // first class is independent of the origin.
         let errors = tallies.first().map_or(0, own_errors);
         let held = world.nodes.iter().map(footprint).collect::<Option<Vec<_>>>().ok_or("a node has ended")?;
-        let under_way = UNDER_WAY.iter().map(|name| world.metric(name)).sum::<Result<f64, _>>()?;
+        let in_progress = IN_PROGRESS.iter().map(|name| world.metric(name)).sum::<Result<f64, _>>()?;
         let all = |part: fn(&Footprint) -> f64| {
             let parts: Vec<_> = held.iter().map(|one| format!("{:.0}", part(one))).collect();
             parts.join(", ")
         };
         print(&format!(
-            "| {} | {} | {} | {} | {} | {under_way} | {errors} |",
+            "| {} | {} | {} | {} | {} | {in_progress} | {errors} |",
             turn * TURN.as_secs(),
             fault.name,
             all(|one| one.resident_mib),
             all(|one| one.descriptors),
             all(|one| one.threads),
         ))?;
-        if under_way > 0.0 {
-            return Err(format!("{under_way} of {UNDER_WAY:?} are left at rest").into());
+        if in_progress > 0.0 {
+            return Err(format!("{in_progress} of {IN_PROGRESS:?} remain in progress at rest").into());
         }
         seen.push(held);
     }
     is_flat(&seen)
 }
 
-/// Holds the most that each node had in the second half against the most in the first: what fails has its own needs, so that
-/// single turns say little.
+/// Compares the maximum of each node in the second half with that of the first. Each fault has its
+/// own needs, so single turns are not comparable.
 fn is_flat(seen: &[Vec<Footprint>]) -> Result<(), Failure> {
     let (first, second) = seen.split_at(seen.len() / 2);
     for (early, late) in most(first).into_iter().zip(most(second)) {
@@ -86,13 +89,13 @@ fn is_flat(seen: &[Vec<Footprint>]) -> Result<(), Failure> {
             && late.descriptors <= early.descriptors + DESCRIPTORS_SLACK
             && late.threads <= early.threads;
         if !is_flat {
-            return Err(format!("it grew from {early:?} to {late:?}").into());
+            return Err(format!("the footprint grew from {early:?} to {late:?}").into());
         }
     }
     print("\nMemory, descriptors and threads are flat.")
 }
 
-/// The most of everything, for each node.
+/// Returns the maximum of each figure, for each node.
 fn most(turns: &[Vec<Footprint>]) -> Vec<Footprint> {
     turns
         .iter()
@@ -126,7 +129,7 @@ fn footprint(node: &Node) -> Option<Footprint> {
     })
 }
 
-/// Resident memory of all nodes.
+/// Returns the resident memory of all nodes.
 pub(crate) fn resident_mib(world: &World) -> Option<f64> {
     world.nodes.iter().map(|node| footprint(node).map(|held| held.resident_mib)).sum()
 }

@@ -1,19 +1,20 @@
-//! The tail under faults: one row for each fault, between two of fair weather.
+//! The tail under faults: one row for each fault, between two without a fault.
 
 use std::thread;
 use std::time::Duration;
 
 use load::tally::Tally;
 
-use crate::fault::{After, FAIL_OVER, FAIR_WEATHER, FAULTS, Fault};
+use crate::fault::{After, FAIL_OVER, FAULTS, Fault, NO_FAULT};
 use crate::world::{Reach, World};
 use crate::{Failure, mix, print, report};
 
-/// After a fault the load goes on for so large a part of it.
+/// The part of a fault's length for which the load continues after the fault.
 const AFTERMATH: f64 = 0.5;
-/// Between two faults.
+/// The pause between two faults.
 const PAUSE: Duration = Duration::from_secs(3);
-/// Where Redis had no room: for so long it is not believed that it has (`ROOM_DOUBTED`), and what is asked for once is not stored.
+/// The time for which a node admits no new keys after an out-of-memory error of Redis
+/// (`ROOM_DOUBTED`).
 const DOUBT: Duration = Duration::from_secs(11);
 
 /// Prints the table.
@@ -35,27 +36,27 @@ pub(crate) fn measure(program: &str, rate: f64, length: Duration, only: &str) ->
     Ok(())
 }
 
-/// Each fault in turn; the aims that were missed.
+/// Runs each fault in turn. Returns the missed aims.
 fn each(world: &mut World, faults: &[&Fault], rate: f64, length: Duration) -> Result<Vec<String>, Failure> {
     let mut seed = 1_000;
     let mut missed = Vec::new();
     mix::warm(world.address)?;
-    let fair = run(world, &FAIR_WEATHER, rate, length, &mut seed)?;
+    let baseline = run(world, &NO_FAULT, rate, length, &mut seed)?;
     for fault in faults {
         let tallies = run(world, fault, rate, length, &mut seed)?;
-        missed.extend(report::missed(fault, &tallies, &fair));
+        missed.extend(report::missed(fault, &tallies, &baseline));
         thread::sleep(PAUSE);
         if fault.after == After::Cold {
             thread::sleep(DOUBT);
             mix::warm(world.address)?;
         }
     }
-    let again = run(world, &FAIR_WEATHER, rate, length, &mut seed)?;
-    missed.extend(report::missed(&FAIR_WEATHER, &again, &fair));
+    let again = run(world, &NO_FAULT, rate, length, &mut seed)?;
+    missed.extend(report::missed(&NO_FAULT, &again, &baseline));
     Ok(missed)
 }
 
-/// The load, and a fault in it, from its beginning on; one row of the table.
+/// Runs the load with a fault from its beginning on, and prints one row of the table.
 pub(crate) fn run(
     world: &mut World,
     fault: &Fault,

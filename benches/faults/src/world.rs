@@ -1,4 +1,4 @@
-//! Everybody who takes part, and everything that can be done to them.
+//! The deployment under test, and the actions that make it fail.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicU64;
 use crate::Failure;
 use crate::origin::{self, Mood};
 use crate::probe;
-use crate::process::{Process, free, redis, redis_says, until};
+use crate::process::{Process, free, redis, redis_command, until};
 use crate::relay;
 use crate::sentinels::Sentinels;
 
 /// Two nodes on one address, one Redis behind a relay or several behind sentinels, and an origin.
 pub(crate) struct World {
-    /// Where clients ask.
+    /// The address for clients.
     pub(crate) address: SocketAddr,
     pub(crate) nodes: Vec<Node>,
     pub(crate) redis: Process,
@@ -22,7 +22,7 @@ pub(crate) struct World {
     pub(crate) redis_delay: Arc<AtomicU64>,
     pub(crate) mood: Arc<Mood>,
     program: String,
-    /// What every node is told.
+    /// The settings of every node.
     settings: Vec<String>,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct Node {
     pub(crate) admin: SocketAddr,
 }
 
-/// How Redis is reached.
+/// The path to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Through a relay that can be slow.
+    /// A relay with an adjustable delay.
     Relay,
-    /// By sentinels.
+    /// Sentinels.
     Sentinels,
 }
 
 impl World {
-    /// Starts everybody, and waits until the nodes serve.
+    /// Starts all servers, and waits until the nodes serve.
     pub(crate) fn open(program: &str, reach: Reach) -> Result<Self, Failure> {
         let (at_redis, at_relay, at_origin, address) = (free()?, free()?, free()?, free()?);
         let (redis_delay, mood) = (Arc::<AtomicU64>::default(), Arc::<Mood>::default());
@@ -50,7 +50,7 @@ impl World {
         origin::start(at_origin, Arc::clone(&mood));
         let redis_port = at_redis.port();
         let redis = redis(redis_port, &[])?;
-        until("Redis", || redis_says(redis_port, &["PING"]).is_ok_and(|said| said.contains("PONG")))?;
+        until("Redis", || redis_command(redis_port, &["PING"]).is_ok_and(|reply| reply.contains("PONG")))?;
         let sentinels = match reach {
             Reach::Relay => None,
             Reach::Sentinels => Some(Sentinels::start(redis_port)?),
@@ -94,7 +94,7 @@ impl World {
         Ok(Node { process, admin })
     }
 
-    /// Ends the first node as its supervisor does, and starts its successor when it has ended.
+    /// Stops the first node as its supervisor would, and starts its successor once it has ended.
     pub(crate) fn restart_node(&mut self) -> Result<(), Failure> {
         if let Some(first) = self.nodes.first_mut() {
             first.process.signal("TERM")?;
@@ -107,15 +107,15 @@ impl World {
         Ok(())
     }
 
-    /// Starts Redis where it was.
+    /// Starts Redis at its former address.
     pub(crate) fn start_redis(&mut self) -> Result<(), Failure> {
         self.redis = redis(self.redis_port, &[])?;
         Ok(())
     }
 
-    /// Sets what Redis may hold; `0` for anything.
+    /// Sets the `maxmemory` of Redis; `0` for none.
     pub(crate) fn limit_redis(&mut self, bytes: &str) -> Result<(), Failure> {
-        redis_says(self.redis_port, &["CONFIG", "SET", "maxmemory", bytes]).map(drop)
+        redis_command(self.redis_port, &["CONFIG", "SET", "maxmemory", bytes]).map(drop)
     }
 
     /// Kills the master that the sentinels watch.
@@ -123,7 +123,7 @@ impl World {
         self.redis.kill()
     }
 
-    /// Waits until the sentinels have another master.
+    /// Waits until the sentinels have promoted another master.
     pub(crate) fn await_fail_over(&mut self) -> Result<(), Failure> {
         match &self.sentinels {
             Some(sentinels) => sentinels.await_another_than(self.redis_port),
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// What all nodes say of one metric, added up.
+    /// Returns the sum of one metric over all nodes.
     pub(crate) fn metric(&self, name: &str) -> Result<f64, Failure> {
         self.nodes.iter().map(|node| probe::metric(node.admin, name)).sum()
     }

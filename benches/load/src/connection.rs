@@ -1,4 +1,4 @@
-//! One connection: what it is doing, and the request that it carries.
+//! One connection: its state, and the request that it carries.
 //!
 //! ```text
 //! opening ──► idle ◄──► busy
@@ -22,58 +22,58 @@ use crate::tally::Failure;
 /// A connection of a pool.
 #[derive(Debug)]
 pub struct Connection {
-    /// What it is doing.
+    /// The current state.
     pub state: State,
     reader: Reader,
 }
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug)]
 pub enum State {
-    /// Nothing; may be opened.
+    /// Closed; may be opened.
     Closed,
-    /// Connects.
+    /// Connecting.
     Opening(TcpStream),
-    /// Waits for a request; known to be free since then.
+    /// Free for a request, since this moment.
     Idle(TcpStream, Instant),
-    /// Waits for an answer.
+    /// Waiting for an answer.
     Busy(TcpStream, Errand),
 }
 
-/// A request on its way.
+/// A request in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct Errand {
-    /// Its phase.
+    /// The phase of the request.
     pub phase: usize,
-    /// When it should have been sent.
+    /// The time at which it was due.
     pub due: Instant,
-    /// When it was.
+    /// The time at which it was sent.
     pub sent: Instant,
 }
 
-/// What reading has brought.
+/// The result of reading.
 #[derive(Debug)]
 pub enum Step {
-    /// Nothing that concerns a request: it was too early, or an idle connection has ended.
+    /// No event of a request: too little was read, or an idle connection has ended.
     Nothing,
-    /// So many bytes of the answer to this errand, and not its end.
+    /// This many bytes of the answer to this request, but not its end.
     More(Errand, usize),
-    /// The end of the answer to this errand, after so many bytes.
+    /// The end of the answer to this request, after this many bytes.
     Answered(Errand, Answer, usize),
-    /// No answer to this errand.
+    /// A failure of this request.
     Failed(Errand, Failure),
 }
 
 impl Connection {
-    /// One that is closed.
+    /// Returns a closed connection.
     pub fn new() -> Self {
         Self { state: State::Closed, reader: Reader::default() }
     }
 
-    /// Starts to connect, and has the outcome told by `token`.
+    /// Starts to connect; epoll reports the outcome under `token`.
     ///
     /// # Errors
-    /// What the system says; the connection stays closed.
+    /// Returns the error of the system; the connection stays closed.
     pub fn open(&mut self, address: SocketAddr, epoll: &OwnedFd, token: u64) -> Result<(), Errno> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -89,7 +89,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Connecting has come to its end: idle or closed.
+    /// Handles the end of connecting: the connection becomes idle or closed.
     pub fn opened(&mut self, epoll: &OwnedFd, token: u64, now: Instant) {
         if let State::Opening(stream) = std::mem::replace(&mut self.state, State::Closed) {
             let is_open = matches!(stream.take_error(), Ok(None));
@@ -100,10 +100,11 @@ impl Connection {
         }
     }
 
-    /// Sends a request, if it is idle; says since when it was, or nothing if it was not or has ended meanwhile.
+    /// Sends a request if the connection is idle. Returns the moment since when it was, or `None`
+    /// if it was not, or has ended meanwhile.
     pub fn send(&mut self, bytes: &[u8], errand: Errand) -> Option<Instant> {
         let State::Idle(stream, free) = &mut self.state else { return None };
-        // The buffer of an idle socket has room for any request of ours.
+        // The buffer of an idle socket has room for any request.
         if !matches!(stream.write(bytes), Ok(written) if written == bytes.len()) {
             self.state = State::Closed;
             return None;
@@ -115,7 +116,7 @@ impl Connection {
         Some(free)
     }
 
-    /// Reads what has come.
+    /// Reads the available bytes.
     pub fn receive(&mut self, buffer: &mut [u8], now: impl Fn() -> Instant) -> Step {
         let read = match &mut self.state {
             State::Idle(stream, _) | State::Busy(stream, _) => stream.read(buffer),
@@ -130,7 +131,7 @@ impl Connection {
         };
         let (stream, errand) = match std::mem::replace(&mut self.state, State::Closed) {
             State::Busy(stream, errand) => (stream, errand),
-            // The end of an idle connection, or bytes that nobody asked for.
+            // An idle connection has ended, or the server sent bytes without a request.
             State::Idle(..) | State::Closed | State::Opening(_) => return Step::Nothing,
         };
         if length == 0 {
@@ -156,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// Closes it if its request was due before `limit`.
+    /// Closes the connection if its request was due before `limit`. Returns that request.
     pub fn expire(&mut self, limit: Instant) -> Option<Errand> {
         match self.state {
             State::Busy(_, errand) if errand.due < limit => {

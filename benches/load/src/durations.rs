@@ -1,16 +1,16 @@
-//! Durations, counted for percentiles: a histogram whose buckets grow with what they count.
+//! A histogram of durations for percentiles, with buckets that widen with the duration.
 //!
-//! A bucket is at most 1/256 of its durations wide, from a nanosecond to centuries, so that a percentile is exact to 0.4 %
-//! and recording is a few instructions on memory that never grows.
+//! A bucket is at most 1/256 of its durations wide, from a nanosecond to centuries. So a percentile
+//! is exact to 0.4 %, and recording takes a few instructions on memory that never grows.
 
 use std::time::Duration;
 
-/// Buckets to each doubling, as a power of two.
+/// The number of buckets for each doubling, as a power of two.
 const BITS: u32 = 8;
 const PER_DOUBLING: usize = 1 << BITS;
 const BUCKETS: usize = (u64::BITS - BITS + 1) as usize * PER_DOUBLING;
 
-/// Durations of one kind.
+/// The durations of one kind.
 #[derive(Debug, Clone)]
 pub struct Durations {
     counts: Box<[u64]>,
@@ -19,12 +19,12 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// None yet.
+    /// Returns an empty histogram.
     pub fn new() -> Self {
         Self { counts: vec![0; BUCKETS].into(), total: 0, nanos_max: 0 }
     }
 
-    /// One more.
+    /// Counts a duration.
     pub fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         if let Some(count) = self.counts.get_mut(bucket(nanos)) {
@@ -34,7 +34,8 @@ impl Durations {
         self.nanos_max = self.nanos_max.max(nanos);
     }
 
-    /// In microseconds, the least duration that `per_mille` of a thousand do not exceed; 0 if there are none.
+    /// Returns, in microseconds, the least duration that `per_mille` of a thousand do not exceed,
+    /// or 0 if there are none.
     pub fn micros_at(&self, per_mille: u64) -> f64 {
         let rank = (self.total * per_mille).div_ceil(1000).max(1);
         let mut seen = 0;
@@ -47,7 +48,7 @@ impl Durations {
         0.0
     }
 
-    /// The longest, in microseconds.
+    /// Returns the longest duration, in microseconds.
     pub fn micros_max(&self) -> f64 {
         micros(self.nanos_max)
     }
@@ -59,7 +60,8 @@ impl Default for Durations {
     }
 }
 
-/// Below 256 a bucket for each value; from there the number of doublings, and the eight bits behind the first.
+/// Returns the bucket of a duration: one for each value below 256; above, the number of doublings
+/// and the eight bits behind the first.
 fn bucket(nanos: u64) -> usize {
     let shift = (u64::BITS - nanos.leading_zeros()).saturating_sub(BITS + 1);
     let doublings = if nanos < PER_DOUBLING as u64 { 0 } else { shift as usize + 1 };
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_duration_is_in_a_bucket_that_is_narrow() {
+    fn every_duration_has_a_narrow_bucket() {
         let mut values: Vec<u64> = (0..2000).collect();
         values.extend((0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, (1 << bit) + (1 << bit) / 3]));
         values.push(u64::MAX);

@@ -1,17 +1,19 @@
 //! An open-loop load generator.
 //!
-//! A closed-loop generator waits for an answer before it asks again, so that a server that stands still for a second
-//! is asked nothing in that second, and one slow answer is all that is seen of it. Here each request has a time at
-//! which it is *due*, by arithmetic from the rate alone, and its latency counts from then: a request that waits for a
-//! connection, or for this very program, has waited.
+//! A closed-loop generator waits for an answer before its next request. So a server that stalls for
+//! a second gets no request in that second, and the stall appears as one slow answer. In an open
+//! loop each request has a time at which it is *due*, computed from the rate alone, and its latency
+//! counts from then: a request that waits for a connection, or for the generator, has waited.
 //!
-//! That makes the generator's own delays part of what it measures. So it reports them beside: how late its sends were
-//! though a connection was free (*lag*), how many requests found none free, and how much CPU time it used. A figure that
-//! the generator has spoiled can be told from one that the server has made.
+//! So the generator's own delays are part of its measurement. It reports them as well: the delay of
+//! its sends while a connection was free (*lag*), the number of requests that found no free
+//! connection, and its CPU time. A reader can distinguish a figure that the generator has spoiled
+//! from one that the server has caused.
 //!
-//! One thread, one epoll, no allocation for a request. Between sends it sleeps, to the nanosecond, or spins
-//! ([`plan::Idle`]). In a closed loop a request costs it about as much CPU time as it costs wrk (8 to 9 µs where wrk took
-//! 10, in the same minute on one machine); every report says how much it was this time.
+//! The generator has one thread, one epoll, and no allocation for a request. Between sends it
+//! sleeps, to the nanosecond, or spins ([`plan::Idle`]). In a closed loop a request costs it about
+//! as much CPU time as it costs wrk (8 to 9 µs where wrk took 10, in the same minute on one
+//! machine); every report has the current figure.
 //!
 //! ```text
 //! plan ──► schedule ──► run ──► pool ──► connection ──► response

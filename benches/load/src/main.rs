@@ -1,4 +1,4 @@
-//! `load`: see `--help`.
+//! The `load` program: see `--help`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,43 +11,45 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const CONNECTIONS_MAX: u64 = 30_000;
 
-/// Sends GETs at the times that the phases say, whatever the server does, and counts each latency from when its request was
-/// due.
+/// Sends GET requests at the times that the phases define, whatever the server does, and counts
+/// each latency from the time at which its request was due.
 ///
-/// A URL and a header may hold {0..1000}: a number, drawn anew for each request. Exit code 0 also if requests failed: they
-/// are counted. When a phase begins, `began NAME` is said on standard error.
+/// A URL and a header may contain {0..1000}: a number, drawn anew for each request. The exit code
+/// is 0 even if requests fail: the report counts them. At the beginning of a phase, the program
+/// writes `began NAME` to standard error.
 #[derive(Debug, Parser)]
 #[command(name = "load", verbatim_doc_comment)]
 struct Arguments {
-    /// What is asked for, and how often beside the others.
+    /// URL to request, and its weight among the URLs.
     #[arg(value_name = "[WEIGHT@]URL", required = true)]
     urls: Vec<String>,
-    /// `NAME,rate=8000,seconds=10`: an open loop, so many a second. `NAME,rate=max,requests=500`: a closed loop, as fast as
-    /// connections become free. May come again: one after the other.
+    /// `NAME,rate=8000,seconds=10`: an open loop, with this many requests a second.
+    /// `NAME,rate=max,requests=500`: a closed loop, as fast as connections become free. Repeat the
+    /// option for consecutive phases.
     #[arg(long = "phase", value_name = "PHASE", required = true, value_parser = Phase::parse)]
     phases: Vec<Phase>,
     /// Kept-alive connections to each address.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_MAX))]
     connections: u64,
-    /// Seconds after it was due that a request is given up.
+    /// Seconds after its due time at which a request is given up.
     #[arg(long, default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// `name: value`, a field of every request; may come again.
+    /// Field of every request, as `name: value`; repeatable.
     #[arg(long = "header", value_name = "FIELD")]
     fields: Vec<String>,
-    /// How the numbers of a range follow each other.
+    /// Order of the numbers of a range.
     #[arg(long, value_enum, default_value_t = Order::Random)]
     order: Order,
-    /// What is done until the next request is due.
+    /// Activity until the next request is due.
     #[arg(long, value_enum, default_value_t = Idle::Sleep)]
     idle: Idle,
-    /// The same seed asks the same.
+    /// Seed of the random numbers. Equal seeds send equal requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tell this process' CPU time for each answer too.
+    /// Also report the CPU time of this process for each answer.
     #[arg(long, value_name = "PID")]
     watch: Option<u32>,
-    /// One JSON object for each phase.
+    /// Print one JSON object for each phase.
     #[arg(long)]
     json: bool,
 }
@@ -59,15 +61,15 @@ fn main() -> ExitCode {
         Ok(plan) => plan,
         Err(fault) => Arguments::command().error(ErrorKind::ValueValidation, fault).exit(),
     };
-    // A connection is a file; the shell's limit is often 1,024.
+    // Each connection takes a file descriptor; the shell's limit is often 1,024.
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        return failed(&format!("the limit of open files: {error}"));
+        return failed(&format!("cannot raise the limit of open files: {error}"));
     }
     let names: Vec<_> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
     let began = |phase: usize| {
         if let Some(name) = names.get(phase) {
-            // Nobody reading is no reason to stop.
+            // A closed standard error does not stop the run.
             let _ = writeln!(std::io::stderr(), "began {name}");
         }
     };
@@ -88,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(why: &str) -> ExitCode {
-    // If standard error is closed, the exit code still says it.
+    // If standard error is closed, the exit code still reports the failure.
     let _ = writeln!(std::io::stderr(), "load: {why}");
     ExitCode::FAILURE
 }

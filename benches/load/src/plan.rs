@@ -1,88 +1,90 @@
-//! What is to be done: requests, connections, and phases one after the other.
+//! The plan of a run: requests, connections, and consecutive phases.
 
 use std::time::Duration;
 
 use crate::request::Request;
 
-/// A whole run.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is asked; at least one.
+    /// The requests; at least one.
     pub requests: Vec<Request>,
     /// Kept-alive connections to each address; at least one.
     pub connections: usize,
-    /// How long after it was due a request is given up.
+    /// The time after its due time at which a request is given up.
     pub timeout: Duration,
-    /// How the numbers of a range follow each other.
+    /// The order of the numbers of a range.
     pub order: Order,
-    /// What is done until the next request is due.
+    /// The activity until the next request is due.
     pub idle: Idle,
-    /// The same seed asks the same.
+    /// The seed of the random numbers. Equal seeds send equal requests.
     pub seed: u64,
-    /// A process whose CPU time is told for each phase: the server's.
+    /// A process, such as the server, whose CPU time each phase reports.
     pub watch: Option<u32>,
-    /// What is done; at least one.
+    /// The phases; at least one.
     pub phases: Vec<Phase>,
 }
 
-/// How the numbers of a range follow each other.
+/// The order of the numbers of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Order {
-    /// Each as likely as any other.
+    /// Random numbers, uniformly distributed.
     Random,
-    /// One after the other, from the first: fills a cache.
+    /// Ascending numbers, from the first: fills a cache.
     Sequential,
 }
 
-/// What is done until the next request is due, or the next answer comes.
+/// The activity until the next request is due, or the next answer arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Idle {
-    /// Sleep: leaves the core to whoever else needs it.
+    /// Sleep, and leave the core to other processes.
     Sleep,
-    /// Look again at once, after whoever else is ready has run: in a virtual machine, where a timer or a wake from
-    /// sleep can cost 20 µs, this keeps such delays out of the latencies, and uses the core whole.
+    /// Poll without sleeping, after yielding to other ready threads. In a virtual machine, a timer
+    /// or a wake from sleep can take 20 µs: this keeps such delays out of the latencies, and uses a
+    /// whole core.
     Spin,
 }
 
-/// A part of a run, with figures of its own.
+/// A part of a run, with its own figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
     /// Letters, digits and `-`.
     pub name: String,
-    /// How fast.
+    /// The rate of requests.
     pub pace: Pace,
-    /// How long.
+    /// The end of the phase.
     pub length: Length,
 }
 
-/// When a request is due.
+/// The times at which requests are due.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// Open loop: so many a second, whatever the server does.
+    /// Open loop: this many a second, whatever the server does.
     PerSecond(f64),
-    /// Closed loop: when a connection is free. Shows what a server can do, not how long anybody waits.
+    /// Closed loop: as soon as a connection is free. Shows the capacity of a server, not the
+    /// waiting time of clients.
     AsAnswered,
 }
 
-/// When a phase ends.
+/// The end of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// After a time.
     Time(Duration),
-    /// After so many requests.
+    /// After a number of requests.
     Requests(u64),
 }
 
-/// Why a phase could not be read.
+/// An error for a malformed phase.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is no phase: NAME,rate=PER_SECOND|max,seconds=S or NAME,rate=PER_SECOND|max,requests=N")]
+#[error("invalid phase {0:?}: use NAME,rate=PER_SECOND|max,seconds=S or NAME,rate=PER_SECOND|max,requests=N")]
 pub struct NoPhase(String);
 
 impl Phase {
-    /// Reads `NAME,rate=8000,seconds=10`, `NAME,rate=max,requests=500`.
+    /// Parses `NAME,rate=8000,seconds=10` or `NAME,rate=max,requests=500`.
     ///
     /// # Errors
-    /// [`NoPhase`], with what was read.
+    /// [`NoPhase`], with the text.
     pub fn parse(text: &str) -> Result<Self, NoPhase> {
         Self::read(text).ok_or_else(|| NoPhase(text.to_owned()))
     }

@@ -1,7 +1,7 @@
-//! The connections to one address, and the requests that are due and find none of them free.
+//! The connections to one address, and the due requests that wait for a free one.
 //!
-//! Connections are used in turn, so that all of them are in use at any rate. Each address has a line of its own: a
-//! server that stands still must not delay what another is asked.
+//! The pool uses its connections in turn, so that all of them are in use at any rate. Each address
+//! has its own queue: a stalled server must not delay the requests to another.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use std::time::Instant;
 
 use crate::connection::{Connection, Errand, State, Step};
 
-/// Connections of one pool that are being opened at one time: fewer than a listener's backlog.
+/// Connections of one pool that may be opening at once: fewer than a listener's backlog.
 const OPENING_MAX: usize = 256;
 
 /// A request that is due.
 #[derive(Debug, Clone, Copy)]
 pub struct Job {
-    /// Its phase.
+    /// The phase of the request.
     pub phase: usize,
-    /// Which of the plan's requests.
+    /// The index of the request in the plan.
     pub request: usize,
-    /// What its numbers are made from.
+    /// The random number that determines the numbers of the request.
     pub draw: u64,
-    /// When it should be sent.
+    /// The time at which the request is due.
     pub due: Instant,
 }
 
@@ -33,18 +33,18 @@ pub struct Pool {
     /// The token of the first connection; the others follow.
     first_token: u64,
     connections: Vec<Connection>,
-    /// Each idle connection, the one that has waited longest first; and some that are not idle any more.
+    /// The idle connections, the longest idle one first, and some that are not idle any more.
     free: VecDeque<usize>,
     closed: Vec<usize>,
     opening: usize,
-    /// Whether the last attempt to open a connection failed.
+    /// The result of the last attempt to open a connection.
     is_refused: bool,
-    /// In the order in which they are due.
+    /// The waiting requests, in the order of their due times.
     pub waiting: VecDeque<Job>,
 }
 
 impl Pool {
-    /// So many connections, none of them open yet.
+    /// Returns a pool of `count` closed connections.
     pub fn new(address: SocketAddr, count: usize, first_token: u64) -> Self {
         Self {
             address,
@@ -58,12 +58,13 @@ impl Pool {
         }
     }
 
-    /// To whom.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Opens what is closed. Not to be called between an event and its handling: tokens are used again.
+    /// Opens closed connections. Must not run between an event and its handling, since tokens are
+    /// reused.
     pub fn open_closed(&mut self, epoll: &OwnedFd) {
         for _ in self.opening..OPENING_MAX {
             let Some(index) = self.closed.pop() else { return };
@@ -78,17 +79,17 @@ impl Pool {
         }
     }
 
-    /// Whether every connection is open.
+    /// Returns whether every connection is open.
     pub fn is_open(&self) -> bool {
         self.closed.is_empty() && self.opening == 0
     }
 
-    /// Whether nobody listens: none is open, and none could be opened.
+    /// Returns whether the server is down: no connection is open, and none could be opened.
     pub fn is_down(&self) -> bool {
         self.is_refused && self.closed.len() == self.connections.len()
     }
 
-    /// Whether a connection is idle.
+    /// Returns whether a connection is idle.
     pub fn has_free(&mut self) -> bool {
         while let Some(&index) = self.free.front() {
             if matches!(self.connections.get(index).map(|one| &one.state), Some(State::Idle(..))) {
@@ -99,7 +100,8 @@ impl Pool {
         false
     }
 
-    /// Sends on the connection that has been idle longest, and says since when it was; nothing if none is idle.
+    /// Sends on the connection that has been idle longest, and returns since when. Returns `None`
+    /// if none is idle.
     pub fn send(&mut self, bytes: &[u8], errand: Errand) -> Option<Instant> {
         while let Some(index) = self.free.pop_front() {
             let Some(connection) = self.connections.get_mut(index) else { continue };
@@ -114,7 +116,7 @@ impl Pool {
         None
     }
 
-    /// Something has happened on the connection of this token.
+    /// Handles an event on the connection with this token.
     pub fn handle(
         &mut self,
         token: u64,
@@ -142,7 +144,8 @@ impl Pool {
         step
     }
 
-    /// Closes every connection whose request was due before `limit`, and hands out those requests.
+    /// Closes every connection whose request was due before `limit`, and passes those requests to
+    /// `expired`.
     pub fn expire(&mut self, limit: Instant, mut expired: impl FnMut(Errand)) {
         for (index, connection) in self.connections.iter_mut().enumerate() {
             if let Some(errand) = connection.expire(limit) {

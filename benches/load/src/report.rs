@@ -1,4 +1,4 @@
-//! What a phase has shown, for people and for programs.
+//! The results of a phase, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use crate::durations::Durations;
 use crate::plan::{Pace, Phase};
 use crate::tally::Tally;
 
-/// A share of the sends may be this late without a word about it.
+/// The P99 of the lag up to which a phase is not marked as spoiled.
 const LAG_MICROS_FINE: f64 = 1000.0;
 
-/// A line for each phase, under a head.
+/// Returns a table with a line for each phase.
 pub fn table(phases: &[Phase], tallies: &[Tally]) -> String {
     let mut text = String::from(
         "phase                 rate/s  answers/s      p50 µs      p99 µs    p99.9 µs      max µs  errors | \
@@ -27,7 +27,7 @@ pub fn table(phases: &[Phase], tallies: &[Tally]) -> String {
             tally.latency.micros_at(999),
             tally.latency.micros_max(),
         ];
-        // A string takes whatever it is given.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{:18} {rate:>9} {:>10.0}", phase.name, per_second(tally));
         for figure in figures {
             let _ = write!(text, " {figure:>11.0}");
@@ -41,7 +41,7 @@ pub fn table(phases: &[Phase], tallies: &[Tally]) -> String {
             micros_each(tally.cpu, tally)
         );
         if lag > LAG_MICROS_FINE {
-            text.push_str("  SPOILED: this program was late itself");
+            text.push_str("  SPOILED: the generator itself was late");
         }
         text.push('\n');
         for (failure, count) in &tally.failures {
@@ -54,7 +54,7 @@ pub fn table(phases: &[Phase], tallies: &[Tally]) -> String {
     text
 }
 
-/// One JSON object on one line.
+/// Returns one JSON object on one line.
 pub fn json(phase: &Phase, tally: &Tally) -> String {
     let rate = match phase.pace {
         Pace::PerSecond(rate) => rate.to_string(),
@@ -120,7 +120,7 @@ mod tests {
     use crate::tally::Failure;
 
     #[test]
-    fn both_forms_say_what_was_seen() {
+    fn both_forms_report_the_results() {
         let phase = Phase::parse("steady,rate=100,seconds=1").unwrap();
         let mut tally = Tally::new();
         let start = crate::clock::now();
@@ -130,14 +130,14 @@ mod tests {
         tally.answered(start, start, end, 503);
         tally.failed(Failure::Refused);
         tally.watched = Some(Duration::from_micros(9));
-        let said = json(&phase, &tally);
+        let text = json(&phase, &tally);
         for part in [
             "{\"phase\":\"steady\",\"rate\":100,\"per_second\":4.0,\"seconds\":0.5000,\"answers\":2,\"errors\":2,",
             "\"latency_micros\":{\"p50\":500000.0,",
             "\"watched_cpu_micros_each\":4.500,",
             "\"statuses\":{\"200\":1,\"503\":1},\"failures\":{\"refused\":1}}",
         ] {
-            assert!(said.contains(part), "{said}");
+            assert!(text.contains(part), "{text}");
         }
         let shown = table(&[phase], &[tally]);
         for part in ["1 refused", "1 answered with 503"] {

@@ -1,45 +1,47 @@
-//! What is asked: a request's bytes, made from a URL and header fields in which `{0..1000}` stands for a number.
+//! The bytes of a request, made from a URL and header fields in which `{0..1000}` is a placeholder
+//! of a number.
 //!
 //! ```text
 //! http://127.0.0.1:8000/entries/{0..1000000}
 //! 9@http://127.0.0.1:8000/hot                   nine times as often as one without a weight
 //! ```
 //!
-//! All ranges of one request get the same draw (each modulo its own length), so that a body's size, say, can depend on
-//! the entry that it belongs to.
+//! All ranges of one request use one draw (each modulo its own length), so that the size of a body,
+//! for example, can depend on its entry.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-/// Longer requests could meet a socket buffer without room, and this program never waits for that.
+/// The longest request. A longer one could find a socket buffer without room, and the generator
+/// never waits for room.
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
-/// Why a request cannot be made from what was given.
+/// The reason why a request is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Fault {
-    /// Only plain HTTP is spoken.
+    /// A scheme other than plain HTTP.
     #[error("{0:?} does not begin with http://")]
     Scheme(String),
-    /// Nobody to connect to.
+    /// An authority that cannot be resolved.
     #[error("{0:?} is not the name or address of a host with a port")]
     Authority(String),
-    /// No number, or zero.
-    #[error("{0:?} is no weight: a number above 0 in front of @")]
+    /// A weight that is no number above zero.
+    #[error("invalid weight {0:?}: use a number above 0 in front of @")]
     Weight(String),
-    /// A brace that means nothing.
-    #[error("{0:?} is no range: {{0..10}} is one, of the numbers 0 to 9")]
+    /// A brace that is no range.
+    #[error("invalid range {0:?}: use, for example, {{0..10}} for the numbers 0 to 9")]
     Range(String),
-    /// Does not fit.
-    #[error("a request may have {REQUEST_BYTES_MAX} bytes")]
+    /// A request above the bound.
+    #[error("the request exceeds {REQUEST_BYTES_MAX} bytes")]
     TooLong,
 }
 
-/// A request, but for its numbers.
+/// A request without its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Whom to ask.
+    /// The address of the server.
     pub address: SocketAddr,
-    /// How often it is sent, beside the others.
+    /// The weight of this request among the others.
     pub weight: u64,
     parts: Vec<Part>,
 }
@@ -47,15 +49,15 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(Vec<u8>),
-    /// From the first number, so many.
+    /// The first number, and the count of numbers.
     Range(u64, u64),
 }
 
 impl Request {
-    /// A `GET` of `[WEIGHT@]URL` with these header fields (`name: value`).
+    /// Parses `[WEIGHT@]URL`, and returns a `GET` with these header fields (`name: value`).
     ///
     /// # Errors
-    /// [`Fault`], for the first thing that is wrong.
+    /// [`Fault`], for the first error.
     pub fn parse(text: &str, fields: &[String]) -> Result<Self, Fault> {
         let (weight, url) = match text.split_once('@') {
             Some((weight, url)) => {
@@ -84,14 +86,14 @@ impl Request {
         Ok(Self { address, weight, parts })
     }
 
-    /// Writes its bytes over what is in `buffer`; `draw` decides every number in it.
+    /// Replaces the contents of `buffer` by the request's bytes; `draw` determines every number.
     pub fn write(&self, draw: u64, buffer: &mut Vec<u8>) {
         buffer.clear();
         for part in &self.parts {
             match part {
                 Part::Literal(bytes) => buffer.extend_from_slice(bytes),
                 Part::Range(first, count) => {
-                    // A vector takes whatever it is given.
+                    // Writing to a vector cannot fail.
                     let _ = write!(buffer, "{}", first + draw % count);
                 }
             }
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn an_invalid_request_is_reported() {
         for (text, fault) in [
             ("https://127.0.0.1:80/", Fault::Scheme("https://127.0.0.1:80/".into())),
             ("http://127.0.0.1/", Fault::Authority("127.0.0.1".into())),

@@ -1,43 +1,43 @@
-//! Where a response ends: its head is parsed, its body is counted and thrown away.
+//! The reader of responses: it parses the head, and counts and drops the body.
 
 use httparse::Status;
 
-/// What a server may send before its body.
+/// The longest head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const FIELDS_MAX: usize = 100;
-/// Digits of a chunk's size.
+/// The most digits of a chunk's size.
 const SIZE_DIGITS_MAX: u32 = 15;
-/// A chunk's extension, or a trailer.
+/// The longest chunk extension or trailer.
 const LINE_BYTES_MAX: u32 = 4096;
 
-/// A response that has ended.
+/// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// What becomes of its connection.
+    /// The fate of the connection.
     pub after: After,
 }
 
-/// What becomes of a connection after an answer.
+/// The fate of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// May be used again.
+    /// The connection may be used again.
     Kept,
-    /// The server closes it.
+    /// The server closes the connection.
     Closed,
 }
 
-/// These bytes are no response, or more than one.
+/// An error for bytes that are not exactly one response.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not one response in HTTP/1.1")]
 pub struct Malformed;
 
-/// Reads one response after the other from pieces as they come.
+/// A reader of consecutive responses from arbitrary pieces.
 #[derive(Debug, Default)]
 pub struct Reader {
     state: State,
-    /// A head that has not come whole.
+    /// The beginning of an incomplete head.
     head: Vec<u8>,
 }
 
@@ -45,31 +45,31 @@ pub struct Reader {
 enum State {
     #[default]
     Head,
-    /// So many bytes are still to come.
+    /// This many bytes have not arrived yet.
     Sized(Answer, u64),
     Chunked(Answer, Chunk),
-    /// Until the connection ends.
+    /// The body ends with the connection.
     Open(Answer),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Chunk {
-    /// So much of the size, after so many digits.
+    /// The size so far, and its number of digits.
     Size(u64, u32),
-    /// The rest of the line behind this size: so many bytes of it so far.
+    /// The size, and the bytes so far of the rest of its line.
     Extension(u64, u32),
     Data(u64),
     /// The line end after data.
     DataEnd,
-    /// A trailer line, with so many bytes before its end.
+    /// The bytes so far of a trailer line.
     Trailer(u32),
 }
 
 impl Reader {
-    /// Takes a piece; an answer if it is the last one.
+    /// Reads a piece. Returns the answer if it is complete.
     ///
     /// # Errors
-    /// [`Malformed`], also for bytes behind the answer's end, which nobody has asked for.
+    /// [`Malformed`], also for bytes behind the end of the answer.
     pub fn read(&mut self, piece: &[u8]) -> Result<Option<Answer>, Malformed> {
         match self.state {
             State::Head if self.head.is_empty() => self.read_head(piece),
@@ -82,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// The connection has ended: an answer if that is how this body ends.
+    /// Handles the end of the connection. Returns the answer if its body ends that way.
     pub fn end(&mut self) -> Option<Answer> {
         match std::mem::take(&mut self.state) {
             State::Open(answer) => Some(answer),
@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Whether something of an answer has come, and not its end.
+    /// Returns whether an answer has begun and not ended.
     pub fn is_within(&self) -> bool {
         !(matches!(self.state, State::Head) && self.head.is_empty())
     }
@@ -160,11 +160,11 @@ impl Reader {
     }
 }
 
-/// The last chunk, and the trailers, have come whole.
+/// The complete last chunk and trailers.
 struct LastChunk;
 
 impl Chunk {
-    /// Takes some of the bytes; returns the rest, which is shorter.
+    /// Reads some bytes, and returns the rest, which is shorter.
     fn step<'a>(&mut self, piece: &'a [u8]) -> Result<(Option<LastChunk>, &'a [u8]), Malformed> {
         if let Self::Data(left) = self {
             let taken = piece.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -207,7 +207,7 @@ mod tests {
 
     const KEPT: Answer = Answer { status: 200, after: After::Kept };
 
-    /// What a response is read as, whole and cut at every place.
+    /// Reads a response as a whole, and cut at every position.
     fn read(wire: &str) -> Result<Option<Answer>, Malformed> {
         let whole = Reader::default().read(wire.as_bytes());
         for cut in 1..wire.len() {
@@ -218,7 +218,7 @@ mod tests {
                     assert!(reader.is_within());
                     assert_eq!(reader.read(second), whole, "cut at {cut}");
                 }
-                // What comes behind an answer, or was wrong before.
+                // Bytes follow an answer, or the part before was malformed.
                 early => assert!(early == Err(Malformed) || whole == Err(Malformed), "cut at {cut}"),
             }
         }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn without_framing_the_connection_ends_it() {
+    fn a_body_without_framing_ends_with_the_connection() {
         let mut reader = Reader::default();
         assert_eq!(reader.read(b"HTTP/1.1 200 OK\r\n\r\nabc"), Ok(None));
         assert_eq!(reader.end(), Some(Answer { after: After::Closed, ..KEPT }));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_response_is_refused() {
+    fn bytes_other_than_one_response_are_refused() {
         for wire in [
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab",
             "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",

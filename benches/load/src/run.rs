@@ -1,4 +1,4 @@
-//! The run itself: one loop that sends what is due, sleeps until something happens, and counts what comes.
+//! The loop of a run: it sends due requests, sleeps until an event, and counts answers.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -16,31 +16,32 @@ use crate::pool::{Job, Pool};
 use crate::schedule::{Next, Schedule};
 use crate::tally::{Failure, Tally};
 
-/// How often requests are held against their time limit, and closed connections are opened.
+/// Interval at which the loop checks for timeouts and opens closed connections.
 const SWEEP: Duration = Duration::from_millis(10);
-/// How long all connections may take to open before the first request.
+/// Time in which all connections must open before the first request.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const EVENTS_MAX: usize = 1024;
-/// What is read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Why there are no figures.
+/// The reason why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The system does not do its part.
+    /// An error of the system.
     #[error("epoll: {0}")]
     System(#[from] Errno),
-    /// No load without a server.
-    #[error("not every connection to {0} could be opened")]
+    /// A server that does not accept every connection.
+    #[error("cannot open every connection to {0}")]
     NoServer(SocketAddr),
 }
 
-/// Carries out a plan; one tally for each phase. `began` is told of each phase when its first request is due.
+/// Runs a plan, and returns one tally for each phase. Calls `began` with each phase when its first
+/// request is due.
 ///
 /// # Errors
 /// [`Fault`], before the first request.
 pub fn run(plan: &Plan, began: impl FnMut(usize)) -> Result<Vec<Tally>, Fault> {
-    // Without this the kernel may wake us 50 µs late, to save power.
+    // Without this the kernel may wake the thread 50 µs late, to save power.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let mut run = Run::new(plan, began)?;
     run.connect()?;
@@ -54,28 +55,28 @@ struct Run<'a, F> {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     pools: Vec<Pool>,
-    /// The pool of each of the plan's requests.
+    /// The pool of each request of the plan.
     pool_of: Vec<usize>,
     tallies: Vec<Tally>,
     schedule: Schedule,
     rng: Rng,
-    /// How many requests were drawn.
+    /// The number of requests drawn.
     drawn: u64,
-    /// Of a closed loop: drawn, and no connection was free.
+    /// A drawn request of a closed loop that waits for a free connection.
     held: Option<Job>,
-    /// Sent and not answered.
+    /// Requests sent and not answered.
     in_flight: usize,
-    /// Drawn, due, and not sent.
+    /// Requests due and not sent.
     waiting: usize,
     phase: Option<usize>,
-    /// CPU time when the phase began, of this process and of the watched one.
+    /// The CPU time at the beginning of the phase, of this process and of the watched one.
     cpu: Duration,
     watched: Option<Duration>,
     request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
-/// What the schedule waits for.
+/// The next step of the schedule.
 enum Until {
     Time(Instant),
     Event,
@@ -148,7 +149,7 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         Ok(())
     }
 
-    /// Draws every request that is due, and sends those that find a connection.
+    /// Draws every due request, and sends it if a connection is free.
     fn send_due(&mut self) -> Until {
         loop {
             let now = clock::now();
@@ -179,7 +180,7 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         }
     }
 
-    /// CPU time until now belongs to the phase before.
+    /// Enters a phase. The CPU time so far belongs to the previous one.
     fn enter(&mut self, phase: usize) {
         if self.phase != Some(phase) {
             self.charge();
@@ -190,7 +191,7 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
 
     fn charge(&mut self) {
         let used = clock::cpu_time();
-        // One that is gone has no figure.
+        // A process that has ended has no figure.
         let watched = self.plan.watch.and_then(|process| clock::cpu_time_of(process).ok());
         if let Some(tally) = self.phase.and_then(|phase| self.tallies.get_mut(phase)) {
             tally.cpu += used.saturating_sub(self.cpu);
@@ -222,9 +223,9 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         self.pools.get_mut(*self.pool_of.get(job.request)?)
     }
 
-    /// Sends it, or puts it in line.
+    /// Sends a request, or queues it.
     fn dispatch(&mut self, job: Job) {
-        // Those that have waited longer go first.
+        // Requests that have waited longer go first.
         if self.pool(job).is_some_and(|pool| !pool.waiting.is_empty()) || !self.send(job) {
             self.waiting += 1;
             if let Some(pool) = self.pool(job) {
@@ -233,7 +234,7 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         }
     }
 
-    /// Sends it, if a connection is free.
+    /// Sends a request if a connection is free. Returns whether it did.
     fn send(&mut self, job: Job) -> bool {
         let Some(request) = self.plan.requests.get(job.request) else { return false };
         request.write(job.draw, &mut self.request);
@@ -248,7 +249,7 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         true
     }
 
-    /// Sleeps until something happens, or until then, and handles what has happened.
+    /// Sleeps until an event or until the given time, and handles the events.
     fn wait(&mut self, until: Instant) -> Result<(), Fault> {
         let left = match self.plan.idle {
             Idle::Sleep => until.saturating_duration_since(clock::now()),
@@ -314,10 +315,10 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         }
     }
 
-    /// Gives up what is too late, and opens what is closed.
+    /// Gives up requests after their timeout, and opens closed connections.
     fn sweep(&mut self) {
         let now = clock::now();
-        // A closed loop goes on, slowly, where nobody listens: so its phase ends.
+        // Without a server, a closed loop would continue slowly, so each sweep takes one request.
         if let Some(job) = self.held
             && self.pool(job).is_some_and(|pool| pool.is_down())
         {

@@ -1,40 +1,42 @@
-//! When each request is due: arithmetic from the phases, and nothing that a server does changes it.
+//! The due times of requests, computed from the phases alone: no behaviour of a server changes
+//! them.
 //!
-//! Requests are due in order, and a phase that has time for its length ends at that time by the schedule, even if its
-//! last requests are sent later. A backlog is therefore a number (how far `next` is behind the clock), not a queue.
+//! Requests are due in order. A phase with a duration ends at that time by the schedule, even if
+//! its last requests are sent later. So a backlog is a number (the distance of `next` behind the
+//! clock), not a queue.
 
 use std::time::{Duration, Instant};
 
 use crate::plan::{Length, Pace, Phase};
 
-/// The requests that are still to be sent.
+/// The requests that remain to be sent.
 #[derive(Debug)]
 pub struct Schedule {
     phases: Vec<Phase>,
     current: usize,
     began: Instant,
-    /// Of the current phase.
+    /// The requests taken from the current phase.
     taken: u64,
 }
 
 /// The next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Of this phase, at this time.
+    /// A request of this phase, due at this time.
     At(usize, Instant),
-    /// Of this phase, as soon as a connection is free.
+    /// A request of this phase, due as soon as a connection is free.
     WhenFree(usize),
-    /// There is none.
+    /// No further request.
     Over,
 }
 
 impl Schedule {
-    /// The phases from `start` on.
+    /// Returns the schedule of the phases from `start` on.
     pub fn new(phases: Vec<Phase>, start: Instant) -> Self {
         Self { phases, current: 0, began: start, taken: 0 }
     }
 
-    /// Which request comes next.
+    /// Returns the next request.
     pub fn next(&mut self, now: Instant) -> Next {
         while let Some(phase) = self.phases.get(self.current) {
             let due = match phase.pace {
@@ -56,13 +58,13 @@ impl Schedule {
         Next::Over
     }
 
-    /// The next request is on its way, or given up.
+    /// Counts the next request as sent or given up.
     pub fn take(&mut self) {
         self.taken += 1;
     }
 }
 
-/// When the request of this number is due, after the phase's beginning.
+/// Returns the due time of a request, after the beginning of its phase.
 fn offset(number: u64, rate: f64) -> Duration {
     // Exact far beyond the 2^53 requests that a day of any rate could have.
     #[expect(clippy::cast_precision_loss, reason = "a run has fewer requests than an f64 counts exactly")]

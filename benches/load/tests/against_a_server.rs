@@ -1,4 +1,4 @@
-//! The generator against servers that answer, stand still, cut and go away.
+//! The generator against servers that answer, stall, cut and disappear.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,7 +13,8 @@ use load::{Idle, Order, Phase, Plan};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Serves each connection on a thread of its own: `answer` is told the number of the request on it, and its path.
+/// Serves each connection on its own thread: `answer` gets the number of the request on it, and its
+/// path.
 fn server(answer: impl Fn(u64, &str) -> Option<String> + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +58,7 @@ fn run(plan: &Plan) -> Vec<Tally> {
 }
 
 #[test]
-fn a_pause_of_the_server_is_seen_by_all_who_were_due_in_it() {
+fn a_pause_of_the_server_delays_every_request_due_in_it() {
     let address = server(|number, _| {
         if number == 10 {
             thread::sleep(Duration::from_millis(300));
@@ -67,7 +68,8 @@ fn a_pause_of_the_server_is_seen_by_all_who_were_due_in_it() {
     let [tally] = &run(&plan(&[format!("http://{address}/")], &["a,rate=100,requests=60"]))[..] else {
         panic!()
     };
-    // Sixty requests in 600 ms, half of them due within the pause: a closed loop would have seen one slow answer.
+    // Half of the sixty requests in 600 ms are due within the pause: a closed loop would have seen
+    // one slow answer.
     assert!(tally.latency.micros_at(700) > 50_000.0, "{}", tally.latency.micros_at(700));
     assert!(tally.waited >= 20, "{}", tally.waited);
     assert_eq!((tally.answers(), tally.errors()), (60, 0));
@@ -111,7 +113,7 @@ fn connections_that_end_are_opened_again() {
     assert_eq!((tally.failures[&Failure::Cut], tally.failures[&Failure::Closed]), (2, 2));
 }
 
-/// A server of one connection and one answer: then nobody is there any more.
+/// Starts a server that accepts one connection, gives one answer, and disappears.
 fn gone_after_one_answer() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -124,17 +126,17 @@ fn gone_after_one_answer() -> String {
 }
 
 #[test]
-fn a_server_that_goes_away_or_stands_still_is_counted_not_waited_for() {
+fn failures_of_a_lost_or_stalled_server_are_counted() {
     let tally = run(&plan(&[gone_after_one_answer()], &["a,rate=200,requests=40"])).pop().unwrap();
     assert_eq!((tally.answers(), tally.errors()), (1, 39));
     let refused = tally.failures.get(&Failure::Refused).copied().unwrap_or_default();
     assert!(refused >= 30, "{:?}", tally.failures);
 
-    // A closed loop comes to its end as well.
+    // A closed loop ends as well.
     let tally = run(&plan(&[gone_after_one_answer()], &["a,rate=max,requests=5"])).pop().unwrap();
     assert_eq!((tally.answers(), tally.errors()), (1, 4));
 
-    // The kernel takes the connection, nobody reads from it.
+    // The kernel accepts the connection, and no process reads from it.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut plan = plan(&[format!("http://{}/", silent.local_addr().unwrap())], &["a,rate=100,requests=20"]);
     plan.timeout = Duration::from_millis(50);
