@@ -42,7 +42,7 @@ fn a_frame_shows_the_last_second() {
 │together            94.7 %││failed/s                       1.0││shared now                       1│
 │                          ││in flight                        3││in memory     1.5 MiB in 7 entries│
 └──────────────────────────┘└──────────────────────────────────┘└──────────────────────────────────┘
-┌ most requested paths since this display started; q to quit ──────────────────────────────────────┐
+┌ most requested paths, counted while displayed; q to quit ────────────────────────────────────────┐
 │path                                                                                         about│
 │/quotes/EURUSD                                                                                 800│
 │/a\u{fffd}[2J                                                                                           8│

@@ -172,7 +172,7 @@ fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let rows = shown.now.top.iter().map(|(path, count)| row([path.clone(), count.to_string()]));
     let table = Table::new(rows, widths)
         .header(row(["path", "about"].map(str::to_owned)).style(HEADING))
-        .block(Block::bordered().title(" most requested paths since this display started; q to quit "));
+        .block(Block::bordered().title(" most requested paths, counted while displayed; q to quit "));
     frame.render_widget(table, area);
 }
 

@@ -35,7 +35,7 @@ impl Line {
 #[test]
 fn each_line_shows_what_it_promises() {
     let program = Program::start(&Start { arguments: &FLAGS, ..Start::default() });
-    program.await_line("Ctrl-C ends it");
+    program.await_line("Ctrl-C stops the demo");
     let lines = ["/slow", "/quotes/", "/accounts/"].map(|path| program.await_line(path));
     let [slow, quotes, accounts] = lines.map(|line| Line::read(&line));
 
@@ -60,7 +60,7 @@ fn each_line_shows_what_it_promises() {
         line.ask();
         assert_eq!(line.ask().cache_status(), format!("CacheWarp; fwd=uri-miss; detail={want}"));
     }
-    let metrics = program.await_line("Metrics are on");
+    let metrics = program.await_line("Metrics: ");
     let url = metrics.split_whitespace().last().unwrap().trim_end_matches('.');
     assert_eq!(Line::read(&format!("curl {url}")).ask().status, 200);
 
