@@ -1,6 +1,7 @@
 //! HTTP dates (RFC 9110 §5.6.7).
 //!
-//! The three formats are read as strictly as they are written, but for case: RFC 9111 §4.2 asks a cache to ignore it.
+//! The three formats are read as strictly as they are written, but for case, which RFC 9111 §4.2 asks a cache to
+//! ignore, and for the weekday: the rest of the date says which it is.
 
 use std::time::SystemTime;
 
@@ -8,6 +9,9 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::time::Timestamp;
+
+/// The weekdays as RFC 850 writes them; the other formats write the first three letters.
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The longest that a date can be: `Wednesday, 06-Nov-94 08:49:37 GMT`, in bytes.
 const DATE_BYTES_MAX: usize = 33;
@@ -25,8 +29,23 @@ pub(super) fn parse(value: &HeaderValue) -> Option<Timestamp> {
     let text = buffer.get_mut(..value.len())?;
     text.copy_from_slice(value.as_bytes());
     spell(text);
-    let date: SystemTime = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
-    Some(date.into())
+    let text = std::str::from_utf8(text).ok()?;
+    httpdate::parse_http_date(text).ok().or_else(|| on_its_weekday(text)).map(Timestamp::from)
+}
+
+/// Reads a date that names another weekday than its own.
+fn on_its_weekday(text: &str) -> Option<SystemTime> {
+    let (named, rest) = text.split_at(text.find(|letter: char| !letter.is_ascii_alphabetic())?);
+    let short = |day: &'static str| day.get(..3).unwrap_or(day);
+    let is_short = WEEKDAYS.iter().any(|day| short(day) == named);
+    if !is_short && !WEEKDAYS.contains(&named) {
+        return None;
+    }
+    // RFC 850 has a day of nine letters and a year of two digits, and the parser tells the formats by their length.
+    WEEKDAYS.iter().find_map(|day| {
+        let day = if is_short { short(day) } else { day };
+        httpdate::parse_http_date(&[day, rest].concat()).ok()
+    })
 }
 
 /// The case in which dates are specified: `Sun`, `Nov`, and `GMT` at the end.
@@ -70,7 +89,12 @@ mod tests {
             ("dashes", "Sun, 06-Nov-1994 12:00:00 GMT", None),
             ("periods", "Sun, 06 Nov 1994 12.00.00 GMT", None),
             ("hour-of-one-digit", "Sun, 06 Nov 1994 2:00:00 GMT", None),
-            ("another-weekday", "Mon, 06 Nov 1994 12:00:00 GMT", None),
+            ("another-weekday", "Mon, 06 Nov 1994 12:00:00 GMT", noon),
+            ("another-weekday-rfc850", "Wednesday, 06-Nov-94 12:00:00 GMT", noon),
+            ("another-weekday-asctime", "sat Nov  6 12:00:00 1994", noon),
+            ("no-weekday", "Foo, 06 Nov 1994 12:00:00 GMT", None),
+            ("weekday-of-another-format", "Sunday, 06 Nov 1994 12:00:00 GMT", None),
+            ("another-weekday-no-such-day", "Mon, 31 Nov 1994 12:00:00 GMT", None),
             ("no-such-day", "Sun, 31 Nov 1994 12:00:00 GMT", None),
             ("a-number", "0", None),
             ("nothing", "", None),

@@ -94,7 +94,26 @@ pub enum Limit {
 static ESSENTIAL: [HeaderName; 6] =
     [CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY];
 
-/// The longest name below, `stale-while-revalidate`, in bytes.
+/// The directives that are read below.
+const KNOWN: [&[u8]; 15] = [
+    b"no-store",
+    b"public",
+    b"must-revalidate",
+    b"proxy-revalidate",
+    b"must-understand",
+    b"immutable",
+    b"only-if-cached",
+    b"no-cache",
+    b"private",
+    b"max-age",
+    b"s-maxage",
+    b"min-fresh",
+    b"max-stale",
+    b"stale-while-revalidate",
+    b"stale-if-error",
+];
+
+/// The longest of these names, `stale-while-revalidate`, in bytes.
 const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
@@ -118,6 +137,11 @@ impl Directives {
     }
 
     fn read(&mut self, Directive { name, argument }: Directive<'_>) {
+        if let Argument::Other(value) = argument {
+            // §5.2.3: of a directive that is not known, the argument means nothing.
+            self.malformed |= is_known(name) || may_hide_another(value);
+            return;
+        }
         let mut buffer = [0; NAME_BYTES_MAX];
         let Some(lower) = buffer.get_mut(..name.len()) else { return };
         lower.copy_from_slice(name);
@@ -150,6 +174,18 @@ impl Directives {
         self.malformed |= argument != Argument::None;
         self
     }
+}
+
+fn is_known(name: &[u8]) -> bool {
+    KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether an argument without a grammar may have another directive in it: behind a quote, which hides commas, or
+/// behind white space or a semicolon that were meant for one.
+fn may_hide_another(value: &[u8]) -> bool {
+    let is_break = |byte: &u8| matches!(byte, b' ' | b'\t' | b';');
+    let mut pieces = value.split(is_break).filter_map(|piece| piece.split(|byte| *byte == b'=').next());
+    value.contains(&b'"') || pieces.any(is_known)
 }
 
 impl Scope {

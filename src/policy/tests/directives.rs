@@ -103,6 +103,15 @@ fn each_rule_of_parsing() {
         ("rfc9111-5.2.3-unknown", &["foo, bar=1, baz=\"x, no-store\""], NOTHING),
         ("rfc9111-5.2.3-longer", &["stale-while-revalidates=60"], NOTHING),
         ("rfc9111-5.2.3-prefix", &["max-ag=60, no-stor"], NOTHING),
+        ("rfc9111-5.2.3-any-value", &["foo=abc==, bar=a:b/c, baz=(x), a=, b= 1, c=x y;z, d=\u{e4}"], NOTHING),
+        ("rfc9111-5.2.3-and-known", &["sig=abc==, no-store"], Directives { no_store: true, ..NOTHING }),
+        ("rfc9111-5.2.3-long", &["stale-while-revalidates=(60)"], NOTHING),
+        ("malformed-known-value", &["max-age=(60)"], MALFORMED),
+        ("malformed-known-empty", &["private="], MALFORMED),
+        ("malformed-hidden-semicolon", &["foo=a; private"], MALFORMED),
+        ("malformed-hidden-space", &["foo=(a) No-Store"], MALFORMED),
+        ("malformed-hidden-argument", &["foo=a;max-age=0"], MALFORMED),
+        ("malformed-hidden-quote", &["foo=a\"b, private\""], MALFORMED),
         ("malformed-semicolon", &["public; private"], MALFORMED),
         ("malformed-open-quote", &["foo=\"bar, no-store"], MALFORMED),
         ("malformed-space-before", &["max-age =60"], MALFORMED),
@@ -122,6 +131,30 @@ fn fields_are_named_across_lines() {
     headers.append(CACHE_CONTROL, "private=c".parse().unwrap());
     let names: Vec<HeaderName> = named_fields(&headers).collect();
     assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_directive_that_is_known_has_to_be_readable() {
+    for name in [
+        "no-store",
+        "public",
+        "must-revalidate",
+        "proxy-revalidate",
+        "must-understand",
+        "immutable",
+        "only-if-cached",
+        "no-cache",
+        "private",
+        "max-age",
+        "s-maxage",
+        "min-fresh",
+        "max-stale",
+        "stale-while-revalidate",
+        "stale-if-error",
+    ] {
+        assert_eq!(parse(&[&format!("{name}=a=b")]), MALFORMED, "{name}");
+        assert_ne!(parse(&[name]), NOTHING, "{name}");
+    }
 }
 
 #[test]
