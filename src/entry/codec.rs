@@ -201,6 +201,19 @@ pub fn history(bytes: &[u8]) -> Option<(Tick, impl Iterator<Item = TagDigest> + 
     Some((tick, tags.filter_map(|tag| tag.first_chunk().map(|tag| TagDigest(u128::from_be_bytes(*tag))))))
 }
 
+/// Reads when the response was received that an entry holds; `None` of a list of variants.
+pub fn received(bytes: &[u8]) -> Option<Timestamp> {
+    if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
+        return None;
+    }
+    Some(Timestamp::from_millis(bytes.get(KIND_FROM..)?.try_get_u64().ok()?))
+}
+
+/// Reads the [short name](CacheKey::short) of the key that an entry was stored under.
+pub fn key_name(bytes: &[u8]) -> Option<u128> {
+    bytes.get(CHECKED_FROM..)?.try_get_u128().ok()
+}
+
 /// Reads what was stored, again and again: heads that are no longer needed lend their memory to those that are read.
 ///
 /// The map of a head is by far the largest allocation of a hit, and the request that it answers brings one of its kind.

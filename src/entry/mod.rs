@@ -18,7 +18,9 @@ use http::{HeaderMap, StatusCode};
 use crate::policy::{StoredFacts, VaryFields};
 use crate::time::Timestamp;
 
-pub use codec::{Damage, Decoder, Provenance, Unencodable, decode, encode, history, with_checksum};
+pub use codec::{
+    Damage, Decoder, Provenance, Unencodable, decode, encode, history, key_name, received, with_checksum,
+};
 pub use json::{JsonCheck, NotJson};
 pub use stamp::{
     Kind, LINEAGE_BYTES, Lineage, STAMP_BYTES, Stamp, Standing, TagDigest, Tick, outdated, tombstone,

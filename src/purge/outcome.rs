@@ -17,7 +17,7 @@ crate::labels! {
         Everywhere => "everywhere",
         /// It holds in Redis, and not all nodes have said that they know.
         NotEverywhere => "not-everywhere",
-        /// Redis could not be asked. It holds in this node's memory only.
+        /// Redis could not be asked. It holds in this node, for what is in memory and for what it reads from Redis later.
         Unavailable => "unavailable",
         /// It could not be done, and not for want of Redis.
         Failed => "failed",
@@ -61,6 +61,11 @@ impl Outcome {
                     object.number("status", outcome.status().as_u16().into());
                     object.text("detail", &failed.to_string(), usize::MAX);
                     object.word("outcome", outcome.word());
+                    if outcome == Self::Unavailable {
+                        object.word("this_node", "purged");
+                        object.word("redis", "unknown");
+                        object.word("other_nodes", "unknown");
+                    }
                 }
             }
             object.number("took_ms", millis(took));
@@ -101,7 +106,7 @@ mod tests {
             (
                 Err(PurgeFailed::Redis(CommandError::Closed)),
                 503,
-                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended","outcome":"unavailable""#,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves nothing of it, Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
             ),
         ] {
             assert_eq!(Outcome::of(&said).status().as_u16(), status);

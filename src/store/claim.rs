@@ -31,7 +31,9 @@ pub struct Claim {
 impl Claim {
     /// Whether what is fetched is of before a change, or has taken so long that nobody would know.
     pub fn is_overtaken(&self) -> bool {
-        self.watch.is_overtaken() || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
+        self.watch.is_overtaken()
+            || self.clock.swept_since(self.begun)
+            || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
     }
 
     /// Whose answers may be stored by it.
@@ -51,6 +53,7 @@ impl Claim {
             clock: Arc::clone(&self.clock),
             moves: self.moves,
             tick: self.tick,
+            begun: self.begun,
         }
     }
 }
@@ -62,12 +65,15 @@ pub struct Beginning {
     clock: Arc<Clock>,
     moves: u64,
     tick: Tick,
+    begun: Instant,
 }
 
 impl Beginning {
     /// Whether nothing has been purged since that its answer might be of: else a request that begins now would get what was
     /// there before.
     pub fn is_current(&self) -> bool {
-        !self.signs.is_overtaken() && self.clock.stands_since(self.moves, self.tick)
+        !self.signs.is_overtaken()
+            && self.clock.stands_since(self.moves, self.tick)
+            && !self.clock.swept_since(self.begun)
     }
 }

@@ -20,10 +20,11 @@ use quick_cache::sync::{Cache, EntryAction};
 
 use super::learn::Told;
 use super::ledger::{Counter, Fate, Ledger, Sweep};
-use super::purge::{Full, Strength};
+use super::local::LocalPurges;
+use super::purge::{Full, Scope, Strength};
 use super::trust::Trust;
 use crate::entry::{self, TagDigest, Tick};
-use crate::key::Target;
+use crate::key::{CacheKey, Target};
 use crate::limits::{CLOCK_OUTRUN_MAX, COUNTERS_MAX};
 use crate::redis::TrackingTable;
 use crate::time::Timestamp;
@@ -39,6 +40,8 @@ pub(super) struct Clock {
     moves: AtomicU64,
     ledger: RwLock<Known<Ledger>>,
     counters: Cache<u128, Known<Counter>>,
+    /// The purges that Redis has not taken.
+    local: LocalPurges,
     seats: Arc<TrackingTable>,
 }
 
@@ -84,6 +87,7 @@ impl Clock {
             moves: AtomicU64::new(0),
             ledger: RwLock::new(Known { value: None, trust: None, kept: None }),
             counters: Cache::new(COUNTERS_MAX),
+            local: LocalPurges::default(),
             seats,
         })
     }
@@ -124,7 +128,24 @@ impl Clock {
     /// What the purges mean for an entry of this target.
     pub(super) fn judge(&self, bytes: &[u8], target: &Target, footing: Footing<'_>) -> Verdict {
         // Before anything is looked at: what changes meanwhile makes another view.
-        let mut view = self.view();
+        let view = self.view();
+        let local = self.local.judge(bytes, target);
+        if local == Fate::Gone {
+            return Verdict::Fate(Fate::Gone, view);
+        }
+        match self.judge_by_the_count(bytes, target, footing, view) {
+            Verdict::Fate(fate, view) => Verdict::Fate(fate.and(local), view),
+            unknown @ (Verdict::NoClock | Verdict::NoCounters(_)) => unknown,
+        }
+    }
+
+    fn judge_by_the_count(
+        &self,
+        bytes: &[u8],
+        target: &Target,
+        footing: Footing<'_>,
+        mut view: u64,
+    ) -> Verdict {
         let Some((tick, tags)) = entry::history(bytes) else { return Verdict::Fate(Fate::Stands, view) };
         let ledger = self.ledger();
         let known = match footing {
@@ -297,6 +318,30 @@ impl Clock {
     /// heard, and not have: one that is begun is news for all who have asked for it.
     pub(super) fn stands_since(&self, moves: u64, tick: Tick) -> bool {
         self.moves() == moves || (tick != Tick::default() && self.view() != 0 && self.tick() == tick)
+    }
+
+    /// Has a purge that Redis does not take hold in this process: for what is stored, for what is under way, and
+    /// for what is read from Redis later.
+    pub(super) fn purge_locally(&self, scopes: &[Scope], strength: Strength, now: Timestamp) {
+        self.local.add(scopes, strength, now);
+        // Each entry is looked at again when it is next asked for.
+        self.renew();
+    }
+
+    /// Has the removal of one resource or variant hold in this process.
+    pub(super) fn remove_locally(&self, key: &CacheKey, now: Timestamp) {
+        self.local.add_key(key, now);
+        self.renew();
+    }
+
+    /// Redis has taken a purge that began then: it need not be remembered here.
+    pub(super) fn taken(&self, scopes: &[Scope], strength: Strength, begun: Timestamp) {
+        self.local.taken(scopes, strength, begun);
+    }
+
+    /// Whether everything with something in common has been purged in this process since then.
+    pub(super) fn swept_since(&self, begun: Instant) -> bool {
+        self.local.swept_since(begun)
     }
 
     /// Another view of the same.

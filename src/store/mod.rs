@@ -20,6 +20,7 @@ mod lease;
 mod leases;
 mod ledger;
 mod listing;
+mod local;
 mod memory;
 mod metrics;
 mod namespace;

@@ -46,8 +46,8 @@ pub struct Purged {
 /// Why a purge has not been done, or not all of it. To repeat it does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeFailed {
-    /// Redis did not do its part. This process has purged its memory.
-    #[error("{0}")]
+    /// Redis did not do its part. This process serves nothing of it any more.
+    #[error("{0}; this node serves nothing of it, Redis and other nodes may: repeat the purge")]
     Redis(#[from] CommandError),
     /// More than one purge may be of.
     #[error("a purge may be of {PURGE_SCOPES_MAX} things at most")]

@@ -38,6 +38,31 @@ impl Store {
         for key in &keys {
             self.shared.watches.changed(key.short());
         }
+        let local = Unconfirmed { store: self, scopes, strength, begun: time::now() };
+        if self
+            .redis
+            .as_ref()
+            .is_some_and(|redis| !redis.disconnected_for(&self.shared.clock_name()).is_zero())
+        {
+            // Nothing that Redis says is waited for.
+            self.purge_here(scopes, strength);
+        }
+        let purged = self.purge_everywhere(scopes, &keys, strength).await?;
+        local.taken();
+        Ok(purged)
+    }
+
+    /// Purges this process: what it has in memory, what it fetches now and what it reads from Redis later.
+    fn purge_here(&self, scopes: &[Scope], strength: Strength) {
+        self.shared.clock.purge_locally(scopes, strength, time::now());
+    }
+
+    async fn purge_everywhere(
+        &self,
+        scopes: &[Scope],
+        keys: &[CacheKey],
+        strength: Strength,
+    ) -> Result<Purged, PurgeFailed> {
         let era = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let Some(((redis, fleet), era)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(era) else {
@@ -54,7 +79,7 @@ impl Store {
             return Ok(Purged { nodes, confirmed });
         }
         // Not everything is tracked: what memory has anywhere is gone when its time is up.
-        for key in &keys {
+        for key in keys {
             self.outdate(key);
         }
         let settles = self.shared.options.memory_ttl;
@@ -85,7 +110,16 @@ impl Store {
     pub async fn bury(&self, key: &CacheKey, lineage: Lineage) {
         if self.buried(key, lineage).await.is_err() {
             self.metrics.removal_lost();
+            // When Redis is back it may still have it: this node does not serve it then.
+            self.shared.clock.remove_locally(key, time::now());
         }
+    }
+
+    /// Removes the entry under `key` from every node, because the origin's answer shows that it holds no longer. No
+    /// fetch of the resource that began before is stored by this process.
+    pub async fn withdraw(&self, resource: &CacheKey, key: &CacheKey) {
+        self.shared.watches.changed(resource.short());
+        self.bury(key, Lineage::new()).await;
     }
 
     async fn buried(&self, key: &CacheKey, lineage: Lineage) -> Result<(), CommandError> {
@@ -146,6 +180,8 @@ impl Store {
     pub async fn outdate_groups(&self, groups: &[Group]) {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();
+            let scopes: Vec<_> = groups.iter().cloned().map(Scope::Group).collect();
+            self.purge_here(&scopes, Strength::Hard);
         }
     }
 
@@ -210,5 +246,29 @@ impl Store {
         }
         let ledger = if let Reply::Bulk(value) = &moved { Ledger::parse(value) } else { None };
         Ok(ledger.ok_or(PurgeFailed::Foreign)?.tick)
+    }
+}
+
+/// A purge under way. However it ends but well, it holds in this process.
+struct Unconfirmed<'a> {
+    store: &'a Store,
+    scopes: &'a [Scope],
+    strength: Strength,
+    begun: Timestamp,
+}
+
+impl Unconfirmed<'_> {
+    /// Redis has taken it.
+    fn taken(self) {
+        self.store.shared.clock.taken(self.scopes, self.strength, self.begun);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        if self.store.redis.is_some() {
+            self.store.purge_here(self.scopes, self.strength);
+        }
     }
 }

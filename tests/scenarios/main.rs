@@ -57,6 +57,8 @@ mod privacy;
 #[cfg(test)]
 mod purge;
 #[cfg(test)]
+mod purged_alone;
+#[cfg(test)]
 mod ranges;
 #[cfg(test)]
 mod redis_faults;
