@@ -165,6 +165,14 @@ impl FetchError {
         }
     }
 
+    /// Whether the origin may have had the request, or a part of it: then its outcome is unknown.
+    pub fn leaves_outcome_unknown(&self) -> bool {
+        match self.phase() {
+            Phase::Admission | Phase::Resolve | Phase::Connect | Phase::Tls => false,
+            Phase::Request | Phase::Head | Phase::Body => true,
+        }
+    }
+
     /// Whether a deadline ended it.
     pub fn is_timeout(&self) -> bool {
         matches!(
@@ -222,5 +230,18 @@ mod tests {
             (Phase::Request, Fault::Client, true)
         );
         assert_eq!(FetchError::Busy.fault(), Fault::Proxy);
+        for (error, unknown) in [
+            (FetchError::Busy, false),
+            (FetchError::BreakerOpen, false),
+            (FetchError::ConnectTimeout, false),
+            (FetchError::TlsTimeout, false),
+            (FetchError::ClientCut, true),
+            (FetchError::Unanswered, true),
+            (FetchError::HeadTimeout, true),
+            (FetchError::CutHead, true),
+            (cut, true),
+        ] {
+            assert_eq!(error.leaves_outcome_unknown(), unknown, "{error}");
+        }
     }
 }

@@ -16,7 +16,7 @@ const SAFE: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT"
 
 /// The targets of which nothing that is stored, in any variant, may be served without asking the origin: that of the
 /// request, and those of the same origin that its response names, be it by the name that the client knows or by the
-/// origin's own. None after an error or a safe method.
+/// origin's own. None after an error or a safe method; after an error that leaves the outcome open, that of the request.
 pub fn invalidated(
     method: &Method,
     target: &Target,
@@ -26,6 +26,9 @@ pub fn invalidated(
 ) -> Vec<Target> {
     if !changes(method, status) {
         return Vec::new();
+    }
+    if leaves_open(status) {
+        return vec![target.clone()];
     }
     let mut targets = vec![target.clone()];
     // Hardly any response has one: a look at the names costs less than two searches.
@@ -43,9 +46,21 @@ pub fn invalidated(
     targets
 }
 
+/// Whether a request with this method may change something (RFC 9110 §9.2.1). An exchange of such a request
+/// whose outcome is unknown counts as one that succeeded.
+pub fn is_unsafe(method: &Method) -> bool {
+    !SAFE.contains(&method.as_str())
+}
+
 /// Whether a request with this method that was answered so may have changed something.
 pub(super) fn changes(method: &Method, status: StatusCode) -> bool {
-    !SAFE.contains(&method.as_str()) && (status.is_success() || status.is_redirection())
+    is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_open(status))
+}
+
+/// Whether a status leaves open what became of the request: a gateway in front of the origin sent it on and
+/// did not get a valid answer, or none in time (RFC 9110 §15.6.3, §15.6.5).
+fn leaves_open(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 #[cfg(test)]
@@ -86,7 +101,11 @@ mod tests {
             for status in [200, 201, 204, 303, 304] {
                 assert_eq!(paths(method, status, &[]), ["/items/1"], "{method} {status}");
             }
-            for status in [400, 404, 412, 500, 502, 999] {
+            for status in [502, 504] {
+                let elsewhere = [("location", "/items/2")];
+                assert_eq!(paths(method, status, &elsewhere), ["/items/1"], "{method} {status}: unknown");
+            }
+            for status in [400, 404, 412, 500, 501, 503, 505, 999] {
                 assert!(paths(method, status, &[]).is_empty(), "{method} {status}");
             }
         }

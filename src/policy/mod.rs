@@ -65,7 +65,7 @@ pub use directives::{Directives, Limit, Scope, Source};
 pub use exchange::Exchange;
 pub use fields::{is_stored_field, stored_fields};
 pub use groups::Groups;
-pub use invalidation::invalidated;
+pub use invalidation::{invalidated, is_unsafe};
 pub use media::is_json;
 pub use multipart::{Multipart, Piece, multipart};
 pub use not_storable::NotStorable;

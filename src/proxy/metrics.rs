@@ -38,6 +38,8 @@ pub(super) struct Metrics {
     not_stored: Counters<NotStorable>,
     collapsed_wait: Histogram,
     refreshes: Counter,
+    withdrawals: Counter,
+    unabandoned: Counter,
 }
 
 impl Metrics {
@@ -68,6 +70,14 @@ impl Metrics {
                 "How long requests waited for another request's fetch",
             ),
             refreshes: registry.counter("cachewarp_refreshes", "Refreshes begun in the background"),
+            withdrawals: registry.counter(
+                "cachewarp_withdrawals",
+                "Stored responses removed because the origin's answer showed that they hold no longer",
+            ),
+            unabandoned: registry.counter(
+                "cachewarp_writes_unabandoned",
+                "Unsafe requests that went on after their clients had left",
+            ),
         }
     }
 
@@ -115,6 +125,16 @@ impl Metrics {
 
     pub(super) fn refreshed(&self) {
         self.refreshes.inc();
+    }
+
+    /// The origin's answer has ended a stored response.
+    pub(super) fn withdrawn(&self) {
+        self.withdrawals.inc();
+    }
+
+    /// A client has left, and its unsafe request goes on.
+    pub(super) fn unabandoned(&self) {
+        self.unabandoned.inc();
     }
 
     pub(super) fn waited(&self, took: Duration) {

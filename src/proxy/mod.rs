@@ -31,6 +31,7 @@ mod route;
 mod shared_body;
 mod tasks;
 mod tunnel;
+mod unabandoned;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -62,6 +63,7 @@ use metrics::Metrics;
 use popular::Popular;
 use route::Route;
 use tasks::Tasks;
+use unabandoned::{Reached, Unabandoned};
 
 pub use body::{Body, BodyError};
 pub use options::{AccessLog, FetchLease, Options};
@@ -218,7 +220,17 @@ impl Proxy {
             Route::Pass(target) => {
                 let inbound = inbound(target);
                 let Some(place) = self.shared.load.enter() else { return self.shed(begun) };
-                self.later(begun, async |proxy| pass::answer(proxy, inbound, body, place).await)
+                let reached = Rc::new(Cell::new(Reached::No));
+                let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
+                let goes_on = policy::is_unsafe(&inbound.method);
+                let work = self.work(begun, async move |proxy| {
+                    pass::answer(proxy, inbound, body, &at_origin, place).await
+                });
+                if goes_on {
+                    Responding::Later(Box::pin(Unabandoned::new(proxy, reached, work)))
+                } else {
+                    Responding::Later(work)
+                }
             }
             Route::Upgrade(target, protocol) => {
                 let inbound = inbound(target);
@@ -252,10 +264,18 @@ impl Proxy {
         begun: Begun,
         work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
     ) -> Responding {
-        Responding::Later(Box::pin(async move {
+        Responding::Later(self.work(begun, work))
+    }
+
+    fn work(
+        self: Rc<Self>,
+        begun: Begun,
+        work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>>>> {
+        Box::pin(async move {
             let answer = work(&self).await;
             self.answered(begun, answer)
-        }))
+        })
     }
 
     fn answered(&self, begun: Begun, mut answer: Answer) -> Response<Body> {

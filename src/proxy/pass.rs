@@ -1,5 +1,6 @@
 //! Past the cache: every method but `GET` and `HEAD`, content on those, and upgrades. Streams both ways, holds nothing.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,19 +20,35 @@ use super::failure::Failure;
 use super::fill;
 use super::load::Place;
 use super::tunnel::{self, Ended};
+use super::unabandoned::Reached;
 use crate::entry::Lineage;
 use crate::key::{CacheKey, Target};
 use crate::origin::{self, FetchError, Protocol, Purpose, RequestBody};
 use crate::policy::{self, Exchange, Groups, RequestFacts, StoredFacts};
 use crate::time::{self, Timestamp};
 
-/// Sends a request on as it comes and its answer back as it comes.
-pub(super) async fn answer(proxy: &Rc<Proxy>, inbound: Inbound, body: Incoming, _place: Place) -> Answer {
+/// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin may have
+/// the request.
+///
+/// Dropping it cuts the exchange off. That of an unsafe request has to run to its end: see [`Unabandoned`].
+///
+/// [`Unabandoned`]: super::unabandoned::Unabandoned
+pub(super) async fn answer(
+    proxy: &Rc<Proxy>,
+    inbound: Inbound,
+    body: Incoming,
+    reached: &Cell<Reached>,
+    _place: Place,
+) -> Answer {
     let resource = CacheKey::of(&inbound.target);
     // The answer to no other method is stored.
     let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, Lineage::NONE));
     let requested = time::now();
-    match proxy.send(&inbound, &Purpose::Pass, RequestBody::Streaming(body)).await {
+    let head = || {
+        reached.set(Reached::Perhaps);
+        proxy.origin.outbound().head(&inbound.asked(&Purpose::Pass))
+    };
+    match proxy.origin.send(head, RequestBody::Streaming(body)).await {
         Ok(response) => {
             let storable = before
                 .filter(|before| !before.is_overtaken())
@@ -49,7 +66,14 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, inbound: Inbound, body: Incoming, 
                 None => Answer::from_origin(Outcome::Pass, response),
             }
         }
-        Err(error) => failed(&inbound, &error),
+        Err(error) => {
+            if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
+                // The origin may have done it: what is stored of the target counts as changed (RFC 9111 §4.4).
+                proxy.store.outdate(&resource);
+                proxy.store.bury(&resource, Lineage::new()).await;
+            }
+            failed(&inbound, &error)
+        }
     }
 }
 

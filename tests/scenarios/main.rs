@@ -80,3 +80,5 @@ mod targeted;
 mod validation;
 #[cfg(test)]
 mod warm;
+#[cfg(test)]
+mod writes;

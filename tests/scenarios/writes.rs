@@ -1,0 +1,182 @@
+//! An unsafe request runs to its end without its client, and counts as one that succeeded where its outcome is
+//! unknown: then what is stored of its target is not served any more (RFC 9111 §4.4).
+
+use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
+
+const OLD: &str = r#"{"state":"old"}"#;
+const NEW: &str = r#"{"state":"new"}"#;
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
+const UNABANDONED: &str = "cachewarp_writes_unabandoned_total";
+
+fn is_hit(response: &Response) -> bool {
+    response.cache_status().starts_with("CacheWarp; hit")
+}
+
+/// Whether it is stored, without changing that.
+fn is_stored(proxy: &Proxy, path: &str) -> bool {
+    proxy.get_with(path, &[("Cache-Control", "only-if-cached")]).status == 200
+}
+
+/// Answers reads with `body`, and writes with `write`.
+fn answer(origin: &Origin, path: &str, body: &'static str, write: Answer) {
+    origin.script(path, move |exchange| match exchange.request.method.as_str() {
+        "GET" => Answer::json_with(&[FRESH], body).give(exchange),
+        _ => {
+            exchange.body()?;
+            write.give(exchange)
+        }
+    });
+}
+
+#[test]
+fn an_unknown_outcome_counts_as_a_change() {
+    let answers = [
+        ("silence", Answer::silent().hang(), 504),
+        ("a reset", Answer::silent().close(), 502),
+        ("a part of a head", Answer::raw("HTTP/1.1 200 OK\r\nX-").close(), 502),
+        ("no HTTP", Answer::raw("+OK\r\n\r\n").close(), 502),
+        (
+            "a framing of two meanings",
+            Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab").close(),
+            502,
+        ),
+        ("a gateway's 502", Answer::new(502, &[], ""), 502),
+        ("a gateway's 504", Answer::new(504, &[], ""), 504),
+    ];
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let settings = [("origin_head_timeout", "300ms"), ("redis_timeout", "10s")];
+    let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
+    for method in ["POST", "PUT", "PATCH", "DELETE", "FROBNICATE"] {
+        for (number, (what, write, status)) in answers.iter().enumerate() {
+            let path = format!("/{method}/{number}");
+            answer(&origin, &path, OLD, write.clone());
+            nodes[0].get(&path);
+            until("it to be stored", || nodes.iter().all(|node| is_hit(&node.get(&path))));
+            let content = [("Content-Length", "0")];
+            let written = nodes[0].connect().request(method, &path, &content);
+            assert_eq!(written.status, *status, "{method}: {what}");
+            assert!(!is_stored(&nodes[0], &path), "{method}: {what}");
+            until("the other node to know", || !is_stored(&nodes[1], &path));
+        }
+    }
+}
+
+#[test]
+fn a_safe_method_changes_nothing_whatever_becomes_of_it() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for method in ["OPTIONS", "PROPFIND", "REPORT"] {
+        let path = format!("/{method}");
+        answer(&origin, &path, OLD, Answer::silent().close());
+        proxy.get(&path);
+        proxy.connect().request(method, &path, &[("Content-Length", "0")]);
+        assert!(is_stored(&proxy, &path), "{method}");
+    }
+}
+
+#[test]
+fn a_write_that_the_origin_never_had_changes_nothing() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    answer(&origin, "/a", OLD, Answer::new(204, &[], ""));
+    proxy.get("/a");
+    until("it to be stored", || is_stored(&proxy, "/a"));
+    // Nothing listens there any more, and no connection is open.
+    origin.close_connections();
+    origin.stop();
+    let content = [("Content-Length", "0")];
+    until("a connection to be refused", || {
+        let written = proxy.connect().request("POST", "/b", &content);
+        written.status == 502 && written.text().contains("cannot be reached")
+    });
+    assert_eq!(proxy.connect().request("POST", "/a", &content).status, 502);
+    assert!(is_stored(&proxy, "/a"));
+}
+
+#[test]
+fn it_goes_on_when_its_client_has_left() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
+    let answers = [
+        Answer::new(200, &[], ""),
+        Answer::new(201, &[("Location", "/named")], ""),
+        Answer::new(204, &[("Cache-Group-Invalidation", "\"g\"")], ""),
+        Answer::silent().close(),
+    ];
+    origin.answer("/named", Answer::json_with(&[FRESH, ("Cache-Groups", "\"g\"")], OLD));
+    for (number, write) in answers.into_iter().enumerate() {
+        let (path, gate) = (format!("/{number}"), Gate::new());
+        let at_gate = gate.clone();
+        origin.script(&path, move |exchange| match exchange.request.method.as_str() {
+            "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
+            _ => {
+                exchange.body()?;
+                at_gate.pass();
+                write.give(exchange)
+            }
+        });
+        for path in [&path, "/named"] {
+            proxy.get(path);
+            until("it to be stored", || is_stored(&proxy, path));
+        }
+        let mut client = proxy.connect();
+        client.send("POST ".to_owned() + &path + " HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc");
+        gate.await_arrivals(1);
+        drop(client);
+        proxy.await_metric(UNABANDONED, number as f64 + 1.0);
+        assert!(is_stored(&proxy, &path), "the origin has not answered");
+        gate.open();
+        until("the change to be known", || !is_stored(&proxy, &path));
+        if number == 1 || number == 2 {
+            until("what the answer names to go", || !is_stored(&proxy, "/named"));
+        }
+        answer(&origin, &path, NEW, Answer::new(204, &[], ""));
+        assert_eq!(proxy.get(&path).text(), NEW);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_within_its_content_has_perhaps_changed_something() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let at_gate = gate.clone();
+    origin.script("/a", move |exchange| match exchange.request.method.as_str() {
+        "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
+        _ => {
+            at_gate.pass();
+            exchange.body()?;
+            Answer::new(204, &[], "").give(exchange)
+        }
+    });
+    proxy.get("/a");
+    until("it to be stored", || is_stored(&proxy, "/a"));
+    let mut client = proxy.connect();
+    client.send("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
+    gate.await_arrivals(1);
+    assert!(is_stored(&proxy, "/a"));
+    drop(client);
+    gate.open();
+    until("the change to be known", || !is_stored(&proxy, "/a"));
+}
+
+#[test]
+fn a_write_that_waits_for_its_turn_leaves_with_its_client() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "1")]);
+    origin.answer("/slow", Answer::silent().pass(&gate).send("HTTP/1.1 204 No Content\r\n\r\n"));
+    origin.answer("/a", Answer::new(204, &[], ""));
+    origin.answer("/b", Answer::new(204, &[], ""));
+    let content = [("Content-Length", "0")];
+    let mut slow = proxy.connect();
+    slow.send_head("POST", "/slow", &content);
+    gate.await_arrivals(1);
+    let mut waiting = proxy.connect();
+    waiting.send_head("POST", "/a", &content);
+    proxy.await_metric("cachewarp_requests_waiting", 2.0);
+    drop(waiting);
+    until("it to be gone", || proxy.metric("cachewarp_requests_waiting") <= 1.0);
+    gate.open();
+    assert_eq!(slow.response().status, 204);
+    assert_eq!(proxy.connect().request("POST", "/b", &content).status, 204);
+    assert_eq!((origin.count("/a"), proxy.metric(UNABANDONED)), (0, 0.0));
+}
