@@ -8,7 +8,7 @@
 //!   shared fetch and those who wait for it.
 //!
 //! What is stale or wants the origin to be asked goes through [`make_conditional`] to the origin and comes back through
-//! [`freshen`], which asks the first gate again; where the origin fails, [`stale_on_error`] is the second gate's last
+//! [`freshen`], which asks the first gate again; a whole response that may not be stored comes to [`withdrawn`]; where the origin fails, [`stale_on_error`] is the second gate's last
 //! word. Only when it is known what the answer is, a client's own wishes are looked at: [`precondition`], then
 //! [`ranges`]. What an unsafe request makes wrong is [`invalidated`].
 //!
@@ -54,6 +54,7 @@ mod targeted;
 mod validate;
 mod validators;
 mod vary;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;
@@ -78,10 +79,11 @@ pub use rules::{ContentTypes, Rules, Statuses, TagsShown};
 pub use ruling::{Ruling, Verdict};
 pub use seconds::DeltaSeconds;
 pub use stale::{Failure, stale_on_error};
-pub use status::is_stored_status;
+pub use status::{is_stored_status, means_content};
 pub use storable::storable;
 pub use stored::{Obligations, StoredFacts};
 pub use tags::{strip_tags, tags};
 pub use targeted::strip_addressed;
 pub use validate::{Fate, Freshened, NotSelected, StoredHead, freshen, freshen_by_head, make_conditional};
 pub use vary::{Selecting, Vary, VaryFields};
+pub use withdrawal::{Initiator, withdrawn};

@@ -31,6 +31,12 @@ pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
+/// Whether a `GET` with this status is answered with content (RFC 9110 §15.3.1, §15.3.4). Any other may have none,
+/// whatever type the origin gives it.
+pub fn means_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION)
+}
+
 /// RFC 9111 §5.2.2.3: whether we know what this status asks of a cache. A registered status that is not refused asks
 /// for nothing special.
 pub(super) fn is_understood(status: StatusCode) -> bool {

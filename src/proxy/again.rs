@@ -20,7 +20,7 @@ use crate::store::Tier;
 ///
 /// Cancel safe, as [`fetch::answer`] is: a fetch that was begun goes on.
 pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
-    let (ask, place, forward) = (Rc::clone(&errand.ask), errand.place.clone(), errand.forward);
+    let ask = Rc::clone(&errand.ask);
     let mut fetched = pin!(fetch::answer(proxy, errand));
     let answer = tokio::select! {
         answer = &mut fetched => answer,
@@ -36,8 +36,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
     match usable(&ask, entry.clone(), tier) {
         Some(hit) => fetch::stand(&ask, hit).await,
         None => {
-            let errand = Errand { ask, place, forward, stored: Some(Rc::new(entry)) };
-            let stale = fetch::stand_in(&errand, policy::Failure::Disconnected).await;
+            let stale = fetch::serve_stale(&ask, &entry, policy::Failure::Disconnected).await;
             stale.unwrap_or(answer)
         }
     }

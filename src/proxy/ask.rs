@@ -9,7 +9,7 @@ use super::place::Place;
 use crate::entry::Variants;
 use crate::key::{CacheKey, Target};
 use crate::origin::{Asked, Purpose};
-use crate::policy::{self, RequestFacts, Reuse, Rules, StoredFacts};
+use crate::policy::{self, Initiator, RequestFacts, Reuse, Rules, StoredFacts};
 use crate::time::Timestamp;
 
 /// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110 §13.1, §14.2).
@@ -66,6 +66,8 @@ pub(super) struct Ask {
     pub(super) key: CacheKey,
     /// What the policy needs to know of it.
     pub(super) facts: RequestFacts,
+    /// The party on whose behalf the origin is asked.
+    pub(super) initiator: Initiator,
     plain: bool,
 }
 
@@ -78,7 +80,7 @@ impl Ask {
             inbound.headers.remove(header::COOKIE);
         }
         let plain = !inbound.headers.keys().any(|name| PARTIAL_OR_CONDITIONAL.contains(name));
-        Self { inbound, key, facts, plain }
+        Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 
     /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request that set it off it has
@@ -87,7 +89,8 @@ impl Ask {
         let of = &self.inbound;
         let headers = variants.map(|variants| variants.fields.lines(&of.headers)).unwrap_or_default();
         let (method, target, caller) = (Method::GET, of.target.clone(), of.caller);
-        Self::new(Inbound { method, target, headers, caller, notes: Notes::default() }, rules)
+        let inbound = Inbound { method, target, headers, caller, notes: Notes::default() };
+        Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
     }
 
     /// [`policy::reuse`] of what is stored, for this request.

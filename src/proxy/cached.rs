@@ -59,9 +59,7 @@ pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answe
     };
     match judged {
         Judged::Hit(hit) => cut(proxy, &ask, hit).await,
-        Judged::Miss(forward, stored) => {
-            fetch::failed(&Errand { ask, place, forward, stored }, Failure::Shed).await
-        }
+        Judged::Miss(forward, stored) => fetch::shed(&Errand { ask, place, forward, stored }).await,
     }
 }
 

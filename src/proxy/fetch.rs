@@ -12,7 +12,7 @@ use super::cache_status::{CacheStatus, Forward, Ttl};
 use super::explain::{self, Question};
 use super::failure::Failure;
 use super::fill::{self, Fetched, Lead, News, Role, SharedResponse};
-use super::look::{just_stored, stored_meanwhile};
+use super::look::{just_stored, still_stored, stored_meanwhile};
 use super::place::Place;
 use super::present::{self, NotMet, present};
 use crate::entry::{Entry, Lineage, Stored};
@@ -106,9 +106,9 @@ async fn follow(proxy: &Proxy, errand: &Errand, mut news: watch::Receiver<News>)
             errand.ask.note_place(&response.place, &proxy.rules);
             join(errand, &response).await
         }
-        News::Failed(failure) => Followed::Answered(Box::new(failed(errand, failure).await)),
+        News::Failed(failure) => Followed::Answered(Box::new(failed(proxy, errand, failure).await)),
         News::Stored => Followed::Stored,
-        News::Errored => match stand_in(errand, policy::Failure::ErrorResponse).await {
+        News::Errored => match stand_in(proxy, errand, policy::Failure::ErrorResponse).await {
             Some(answer) => Followed::Answered(Box::new(answer)),
             None => Followed::InVain,
         },
@@ -208,7 +208,7 @@ async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Optio
         Fetched::Direct(response, reason) => {
             let error = policy::Failure::of(response.status());
             if let Some(error) = error
-                && let Some(answer) = stand_in(errand, error).await
+                && let Some(answer) = stand_in(proxy, errand, error).await
             {
                 return answer;
             }
@@ -227,7 +227,7 @@ async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Optio
                 None => Box::pin(lead(proxy, errand.clone(), Leadership::Alone)).await,
             }
         }
-        Fetched::Failed(failure) => failed(errand, failure).await,
+        Fetched::Failed(failure) => failed(proxy, errand, failure).await,
     }
 }
 
@@ -255,28 +255,48 @@ async fn cut(errand: &Errand, whole: Answer) -> Answer {
 }
 
 /// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
-pub(super) async fn failed(errand: &Errand, failure: Failure) -> Answer {
+async fn failed(proxy: &Proxy, errand: &Errand, failure: Failure) -> Answer {
     errand.ask.note(|explanation| explanation.failed(failure));
     if failure.is_of_the_origin()
-        && let Some(answer) = stand_in(errand, policy::Failure::Disconnected).await
+        && let Some(answer) = stand_in(proxy, errand, policy::Failure::Disconnected).await
     {
         return answer;
     }
     failure.of_fetch(errand.forward)
 }
 
+/// The same for a request that is not asked about anywhere: it was looked up just now.
+pub(super) async fn shed(errand: &Errand) -> Answer {
+    errand.ask.note(|explanation| explanation.failed(Failure::Shed));
+    let Errand { ask, forward, stored, .. } = errand;
+    let stale = match stored.as_deref() {
+        Some(entry) => serve_stale(ask, entry, policy::Failure::Disconnected).await,
+        None => None,
+    };
+    stale.unwrap_or_else(|| Failure::Shed.of_fetch(*forward))
+}
+
 /// What is stored and stale, where the policy lets it stand in for an origin that failed.
-pub(super) async fn stand_in(errand: &Errand, failure: policy::Failure) -> Option<Answer> {
-    let entry = errand.stored.as_deref()?;
+///
+/// The response is looked up once more: it may have been withdrawn or purged while the origin was asked, here
+/// or at another node.
+async fn stand_in(proxy: &Proxy, errand: &Errand, failure: policy::Failure) -> Option<Answer> {
+    let stored = errand.stored.as_deref()?;
+    let found = Box::pin(still_stored(proxy, &errand.ask)).await;
+    serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
+}
+
+/// Serves what is stored and stale, where the policy lets it stand in for an origin that failed.
+pub(super) async fn serve_stale(ask: &Ask, entry: &Entry, failure: policy::Failure) -> Option<Answer> {
     let now = time::now();
-    let said = policy::stale_on_error(&entry.facts, &errand.ask.facts, failure, now);
-    errand.ask.note(|explanation| explanation.rule(Question::StandIn, Ruling::on_failure(failure, &said)));
+    let said = policy::stale_on_error(&entry.facts, &ask.facts, failure, now);
+    ask.note(|explanation| explanation.rule(Question::StandIn, Ruling::on_failure(failure, &said)));
     let age = said.ok()?;
     let ttl = match entry.facts.stale_for(now) {
         past if past.is_zero() => Ttl::Left(entry.facts.ttl(now)),
         past => Ttl::Past(past),
     };
-    let mut answer = stand(&errand.ask, Hit { entry: entry.clone(), tier: Tier::Memory, age, ttl }).await;
+    let mut answer = stand(ask, Hit { entry: entry.clone(), tier: Tier::Memory, age, ttl }).await;
     answer.outcome = Outcome::StaleOnError;
     Some(answer)
 }
@@ -327,14 +347,14 @@ async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer
                 heed_head(proxy, errand, stored, &exchange, &claim).await;
             }
             if let Some(error) = policy::Failure::of(response.status())
-                && let Some(answer) = stand_in(errand, error).await
+                && let Some(answer) = stand_in(proxy, errand, error).await
             {
                 return answer;
             }
             Answer::from_origin(Outcome::Uncacheable, response)
                 .with_status(CacheStatus::NotStored { forward: *forward, reason: reason.word() })
         }
-        Err(error) => failed(errand, Failure::from(&error)).await,
+        Err(error) => failed(proxy, errand, Failure::from(&error)).await,
     }
 }
 

@@ -108,6 +108,12 @@ pub(super) async fn stored_meanwhile(proxy: &Proxy, ask: &Ask) -> Option<Hit> {
     found.and_then(|(entry, tier)| usable(ask, entry, tier)).filter(is_fresh)
 }
 
+/// What the store has by now, fresh or stale; `None` if it does not answer.
+pub(super) async fn still_stored(proxy: &Proxy, ask: &Ask) -> Option<Option<Entry>> {
+    let Seen { found, said, .. } = look_up(proxy, ask).await;
+    (found.is_some() || said == Said::All).then(|| found.map(|(entry, _)| entry))
+}
+
 fn is_fresh(hit: &Hit) -> bool {
     matches!(hit.ttl, Ttl::Left(_))
 }

@@ -81,4 +81,6 @@ mod validation;
 #[cfg(test)]
 mod warm;
 #[cfg(test)]
+mod withdrawn;
+#[cfg(test)]
 mod writes;

@@ -11,6 +11,7 @@ mod stale;
 mod storable;
 mod targeted;
 mod validate;
+mod withdrawal;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -84,7 +84,7 @@ impl Fill {
         let admission = self.admission();
         drop(to_client.send(Fetched::Shared(Box::new(own), admission)));
 
-        let gathered = match self.gather(&mut incoming, &body).await {
+        let gathered = match self.gather(&mut incoming, &body, shared.status).await {
             // Whoever asked meanwhile had it from here, and that is all there is to gain.
             Ok(_) if !self.proxy.store.has_tier() => {
                 return self.proxy.metrics.not_stored(NotStorable::NoTier);
@@ -100,7 +100,7 @@ impl Fill {
                 self.proxy.shared.doorkeeper.stored(admission, whole.len());
                 self.keep(&shared, whole).await;
             }
-            Err(reason) => self.refuse(reason),
+            Err(reason) => self.reject(shared.status, reason).await,
         }
     }
 
@@ -121,7 +121,12 @@ impl Fill {
     }
 
     /// Passes the body on to its readers while it comes, and keeps it while it may be stored.
-    async fn gather(&mut self, incoming: &mut origin::Body, body: &SharedBody) -> Result<Bytes, NotStorable> {
+    async fn gather(
+        &mut self,
+        incoming: &mut origin::Body,
+        body: &SharedBody,
+        status: StatusCode,
+    ) -> Result<Bytes, NotStorable> {
         let mut gathered = Ok(0);
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
             let piece = match frame.map(http_body::Frame::into_data) {
@@ -139,12 +144,14 @@ impl Fill {
                 _ if self.proxy.shared.load.is_full_of_bodies() => Err(NotStorable::BodyMemory),
                 total => Ok(total),
             });
-            if fitted && gathered.is_err() {
+            if fitted && let Err(reason) = gathered {
                 // Whoever has been told of this response joins now: it may have come all at once.
                 yield_now().await;
                 // Nobody can join any more: the beginning is being let go.
                 self.lead = None;
                 body.relay();
+                // The rest may take long, and what is stored has ended by now.
+                self.supersede(status, reason).await;
             }
             body.push(piece);
             if let Err(reason) = gathered {
@@ -172,7 +179,7 @@ impl Fill {
         }
     }
 
-    pub(super) async fn keep(&self, shared: &SharedResponse, body: Bytes) {
+    pub(super) async fn keep(&mut self, shared: &SharedResponse, body: Bytes) {
         let kept = Keep {
             store: &self.proxy.store,
             rules: &self.proxy.rules,
@@ -190,7 +197,7 @@ impl Fill {
                     uncacheable.add(self.key, NotStorable::Expired, time::instant());
                 }
             }
-            Err(reason) => self.refuse(reason),
+            Err(reason) => self.reject(shared.status, reason).await,
         }
     }
 

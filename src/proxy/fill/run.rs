@@ -171,26 +171,51 @@ impl Fill {
         self.ask.note(|explanation| explanation.storable(&storable));
         match storable {
             Ok(facts) => self.share(response, facts, to_client).await,
-            Err(reason) => self.hand_over(response, reason, to_client),
+            Err(reason) => self.hand_over(response, reason, to_client).await,
         }
     }
 
     /// The answer is for the client alone: it gets the origin's own stream, at the origin's own pace.
-    fn hand_over(
-        self,
+    async fn hand_over(
+        mut self,
         response: Response<origin::Body>,
         reason: NotStorable,
         to_client: oneshot::Sender<Fetched>,
     ) {
-        self.refuse(reason);
+        // Before anyone learns of the answer: a follower must not find the response that it ends.
+        self.reject(response.status(), reason).await;
         let errored = policy::Failure::of(response.status()).is_some();
         self.tell(if errored { News::Errored } else { News::Alone });
         drop(to_client.send(Fetched::Direct(response, reason)));
     }
 
+    /// Counts why an answer is not stored, and removes the stored response if the answer ends it.
+    pub(super) async fn reject(&mut self, status: StatusCode, reason: NotStorable) {
+        self.refuse(reason);
+        self.supersede(status, reason).await;
+    }
+
+    /// Removes the stored response that the origin was asked about, if this answer to the question ends it.
+    pub(super) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
+        let Sight::Stored = self.sight else { return };
+        let Self { ask, .. } = self;
+        let fate = policy::withdrawn(ask.initiator, &ask.facts, status, reason);
+        if let Fate::Removed(_) = fate {
+            ask.note(|explanation| explanation.rule(Question::Freshen, &fate));
+            self.withdraw().await;
+        }
+    }
+
+    /// Removes the stored response from every node. Every withdrawal is carried out here.
+    async fn withdraw(&mut self) {
+        self.proxy.metrics.withdrawn();
+        self.proxy.store.withdraw(&self.place.whole, &self.place.key).await;
+        self.sight = Sight::Unknown;
+    }
+
     /// What is stored is still right, says the origin (RFC 9111 §4.3.4).
     async fn validated(
-        self,
+        mut self,
         stored: Rc<Entry>,
         response: Response<origin::Body>,
         requested: Timestamp,
@@ -230,9 +255,9 @@ impl Fill {
             }
             Fate::Removed(reason) => {
                 self.refuse(reason);
+                self.withdraw().await;
                 self.tell(News::Alone);
                 drop(to_client.send(Fetched::Validated(answer)));
-                self.proxy.store.bury(&self.place.key, Lineage::new()).await;
             }
         }
     }

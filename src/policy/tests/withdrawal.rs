@@ -1,0 +1,73 @@
+//! The fate of a stored response when the origin's whole answer may not be stored (RFC 9111 §4.3.3).
+
+use http::{Method, StatusCode};
+
+use super::{head, rules};
+use crate::label::Label;
+use crate::policy::{Fate, Initiator, NotStorable, RequestFacts, withdrawn};
+
+fn request(fields: &[(&str, &str)]) -> RequestFacts {
+    RequestFacts::read(&Method::GET, &head(fields), &rules())
+}
+
+fn removes(initiator: Initiator, fields: &[(&str, &str)], status: u16, reason: NotStorable) -> bool {
+    let status = StatusCode::from_u16(status).unwrap();
+    match withdrawn(initiator, &request(fields), status, reason) {
+        Fate::Removed(because) => because == reason,
+        Fate::Kept(because) => {
+            assert_eq!(because, reason);
+            false
+        }
+        Fate::Replaced { .. } => panic!("there is nothing to put in its place"),
+    }
+}
+
+#[test]
+fn statuses() {
+    let both = [Initiator::Client, Initiator::Refresh];
+    for status in [200, 203, 204, 300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 409, 410, 422, 451] {
+        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(said, [true, true], "{status}");
+    }
+    for status in [206, 304, 408, 412, 416, 421, 425, 429, 500, 501, 502, 503, 504, 511, 530, 599] {
+        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(said, [false, false], "{status}");
+    }
+    for status in [400, 406, 407, 411, 413, 414, 415, 417, 426, 428, 431] {
+        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(said, [false, true], "{status}: a client chooses the form of its request");
+    }
+}
+
+#[test]
+fn reasons() {
+    let kept = [
+        NotStorable::Method,
+        NotStorable::RequestNoStore,
+        NotStorable::Authorization,
+        NotStorable::Cookie,
+        NotStorable::CredentialHeader,
+        NotStorable::PartialContent,
+        NotStorable::NoValidator,
+        NotStorable::Changed,
+        NotStorable::ContentLocation,
+        NotStorable::BodyMemory,
+        NotStorable::CutBody,
+        NotStorable::FirstSight,
+        NotStorable::NoTier,
+    ];
+    for reason in NotStorable::ALL {
+        for initiator in [Initiator::Client, Initiator::Refresh] {
+            assert_eq!(removes(initiator, &[], 200, *reason), !kept.contains(reason), "{}", reason.word());
+        }
+    }
+}
+
+#[test]
+fn a_request_with_a_credential_withdraws_nothing() {
+    for field in [("authorization", "a"), ("cookie", "a=b"), ("x-api-key", "a")] {
+        for (status, reason) in [(200, NotStorable::Private), (403, NotStorable::Status)] {
+            assert!(!removes(Initiator::Client, &[field], status, reason), "{field:?}");
+        }
+    }
+}
