@@ -57,8 +57,8 @@ impl StoredFacts {
     }
 
     /// How much longer it is worth keeping: until neither a fresh answer, nor a stale one that somebody allowed, nor a
-    /// validation can come of it. Zero if it is not worth storing. That a stale one may stand in for an origin that cannot
-    /// be reached is no reason to keep it.
+    /// validation can come of it, nor a stale one that stands in for an origin that cannot be reached. Zero if it is
+    /// not worth storing.
     pub fn keep_for(&self, now: Timestamp) -> Duration {
         let validated = if self.obligations.contains(Obligations::VALIDATOR) {
             self.lifetime.max(self.initial_age).saturating_add(VALIDATION_KEPT)
@@ -84,7 +84,7 @@ impl StoredFacts {
         if self.obligations.forbid_stale() {
             Duration::ZERO
         } else {
-            self.stale_while_revalidate.max(self.stale_if_error)
+            self.stale_while_revalidate.max(self.stale_if_error).max(self.disconnected_stale())
         }
     }
 }

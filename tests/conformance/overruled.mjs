@@ -33,8 +33,6 @@ export const overruled = {
   'partial-store-partial-reuse-partial-byterange': SHORT_PART,
   'partial-store-partial-reuse-partial-absent': SHORT_PART,
   'partial-store-partial-reuse-partial-suffix': SHORT_PART,
-  'headers-store-Set-Cookie2': COOKIE,
-  '304-etag-update-response-Set-Cookie2': COOKIE,
   'vary-normalise-space': 'RFC 9111 §4.1: white space may go where the syntax of the field allows it. Of Accept we know that; this field is unknown.',
   'partial-store-partial-complete': 'RFC 9111 §3.4: parts are combined by a strong validator, and the origin sends none. We store wholes.'
 }

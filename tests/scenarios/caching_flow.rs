@@ -35,7 +35,7 @@ fn test_caching_flow() {
     );
     assert!(digits.bytes().all(|digit| b"0123456789abcdef".contains(&digit)), "{keys:?}");
     let ttl = redis.command(&["PTTL", &keys[0]]).number();
-    assert!((1..=30_000).contains(&ttl), "{ttl} ms left of the default of 30 s");
+    assert!((1..=90_000).contains(&ttl), "{ttl} ms left of the default of 30 s, and a minute");
 
     for _ in 0..3 {
         let again = proxy.get(TARGET);
@@ -260,7 +260,7 @@ fn how_long_a_response_is_fresh() {
     }
     for key in redis.await_keys(rows.iter().filter(|(_, want)| want.is_ok()).count()) {
         let ttl = redis.command(&["PTTL", &key]).number();
-        assert!((1..=200_000).contains(&ttl), "every key expires: {ttl}");
+        assert!((1..=260_000).contains(&ttl), "every key expires: {ttl}");
     }
 }
 

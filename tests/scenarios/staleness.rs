@@ -218,6 +218,10 @@ fn an_error_is_replaced_where_the_origin_allows_it() {
                 assert!(!response.cache_status().contains("hit"), "{}", response.cache_status());
             }
         }
+        if status == 404 {
+            // That is no error of the server's: what was stored has ended (`withdrawn.rs`).
+            continue;
+        }
         // An error does not end what is stored: the origin is asked about it again, and answers.
         origin.answer(&path, Answer::not_modified(&[("Cache-Control", "max-age=60")]));
         assert_eq!(proxy.get(&path).text(), OLD);
@@ -446,4 +450,28 @@ fn what_is_dear_to_fetch_is_refreshed_before_it_ends() {
         assert_eq!(proxy.get("/a").text(), OLD);
         proxy.metric("cachewarp_refreshes_total") > 0.0
     });
+}
+
+#[test]
+fn what_may_stand_in_for_a_lost_origin_is_kept_that_long_in_every_tier() {
+    for memory in ["64MiB", "0"] {
+        let (origin, redis) = (Origin::start(), Redis::start());
+        // Without a validator, nothing else keeps it.
+        origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=1")], OLD));
+        origin.answer("/strict", Answer::json_with(&[("Cache-Control", "max-age=1, must-revalidate")], OLD));
+        let settings = [("cache_memory_size", memory), ("redis_timeout", "10s")];
+        let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
+        for path in ["/a", "/strict"] {
+            proxy.get(path);
+            until("it to be stored", || proxy.get_with(path, &[ONLY_IF_FRESH]).status == 200);
+        }
+        for path in ["/a", "/strict"] {
+            await_stale(&proxy, path);
+        }
+        origin.stop();
+        let stale = proxy.get("/a");
+        assert_eq!((stale.status, stale.text()), (200, OLD), "{memory}");
+        assert!(stale.cache_status().starts_with("CacheWarp; hit; ttl=-"), "{}", stale.cache_status());
+        assert_eq!(proxy.get("/strict").status, 502, "{memory}");
+    }
 }

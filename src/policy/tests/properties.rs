@@ -165,12 +165,14 @@ proptest! {
         let now = stored.received.plus(millis(now));
         let beyond = now.plus(stored.keep_for(now)).plus(millis(1));
         let request = read(&fields);
-        // A client that takes anything is no reason to keep everything, and no more is an origin that may get lost.
+        // A client that takes anything is no reason to keep everything.
         let takes_anything = request.max_stale().is_some() || request.stale_if_error().is_some();
         let capped = stored.keep_for(now) == LIFETIME_MAX;
         if !takes_anything && !capped {
             prop_assert!(matches!(reuse(&stored, &request, beyond), Reuse::Validate(_) | Reuse::Not(_)));
-            prop_assert!(stale_on_error(&stored, &request, Failure::ErrorResponse, beyond).is_err());
+            for failure in [Failure::ErrorResponse, Failure::Disconnected] {
+                prop_assert!(stale_on_error(&stored, &request, failure, beyond).is_err());
+            }
         }
     }
 

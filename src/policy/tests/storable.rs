@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::{Said, rules, rules_of_the_rfc};
-use crate::limits::{LIFETIME_MAX, VALIDATION_KEPT};
+use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
     NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
@@ -225,7 +225,7 @@ fn what_is_useful_for_a_while() {
     let validated = VALIDATION_KEPT.as_secs();
     let stale_if_error = "max-age=60, stale-while-revalidate=90, stale-if-error=9000";
     let cases = [
-        (kept(&cache_control("max-age=60")), Ok(60)),
+        (kept(&cache_control("max-age=60")), Ok(60 + DISCONNECTED_STALE_MAX.as_secs())),
         (kept(&cache_control("max-age=60, must-revalidate")), Ok(60)),
         (kept(&cache_control("s-maxage=60, stale-if-error=90")), Ok(60)),
         (kept(&cache_control(stale_if_error)), Ok(60 + 9000)),
