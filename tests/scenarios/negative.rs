@@ -64,3 +64,35 @@ fn it_has_its_own_lifetime_and_ends_when_something_is_there() {
     origin.answer("/a", Answer::json("{}"));
     assert_eq!((proxy.get("/a").status, proxy.get("/a").text()), (200, "{}"));
 }
+
+#[test]
+fn an_answer_without_content_has_no_json_to_check() {
+    let origin = Origin::start();
+    let statuses = ("cache_statuses", "200,203,204,301,308,404,405,410");
+    let proxy = Proxy::start(&origin.url(), &[statuses]);
+    let fields = [JSON, ("Cache-Control", "max-age=60"), ("Location", "/there")];
+    for (status, stored) in [
+        (204, true),
+        (301, true),
+        (308, true),
+        (404, true),
+        (405, true),
+        (410, true),
+        (200, false),
+        (203, false),
+    ] {
+        let path = format!("/{status}");
+        let head: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
+        origin.answer(&path, Answer::raw(format!("HTTP/1.1 {status} Scripted\r\n{head}{length}\r\n")));
+        proxy.get(&path);
+        let again = proxy.get(&path);
+        assert_eq!((again.status, again.text()), (status, ""));
+        let status_says = again.cache_status();
+        assert_eq!(status_says.starts_with("CacheWarp; hit"), stored, "{status}: {status_says}");
+    }
+    // With content, it has to be what its type says.
+    origin.answer("/not-json", Answer::new(404, &fields, "nothing here"));
+    proxy.get("/not-json");
+    assert!(proxy.get("/not-json").cache_status().ends_with("detail=invalid-json"));
+}

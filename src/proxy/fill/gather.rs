@@ -91,7 +91,7 @@ impl Fill {
             }
             Ok(whole) => match admission.refusal() {
                 Some(reason) => Err(reason),
-                None => self.checked(whole, &shared.head),
+                None => self.checked(whole, shared.status, &shared.head),
             },
             Err(reason) => Err(reason),
         };
@@ -166,8 +166,8 @@ impl Fill {
     }
 
     /// After the clients have their bytes: is this what it says it is?
-    fn checked(&self, whole: Bytes, head: &HeaderMap) -> Result<Bytes, NotStorable> {
-        if !policy::is_json(head) {
+    fn checked(&self, whole: Bytes, status: StatusCode, head: &HeaderMap) -> Result<Bytes, NotStorable> {
+        if !policy::is_json(head) || whole.is_empty() && !policy::means_content(status) {
             return Ok(whole);
         }
         let encoding = head.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
