@@ -11,7 +11,7 @@
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED,
+    IF_NONE_MATCH, LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -119,7 +119,14 @@ pub fn freshen_by_head(stored: StoredHead<'_>, exchange: &Exchange<'_>, rules: &
         Evidence::Same => {
             let request = exchange.request.as_get();
             let exchange = Exchange { request: &request, ..*exchange };
-            fate(stored, &updated(stored.fields, &exchange), &exchange, rules)
+            let fields = updated(stored.fields, &exchange);
+            match fate(stored, &fields, &exchange, rules) {
+                // It belongs under another key now, and a `HEAD` moves nothing there.
+                Fate::Replaced { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
+                    Fate::Removed(NotStorable::Changed)
+                }
+                fate @ (Fate::Replaced { .. } | Fate::Kept(_) | Fate::Removed(_)) => fate,
+            }
         }
     }
 }
@@ -159,6 +166,14 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     if EntityTag::of(stored).is_some_and(|tag| tag.strength == Strength::Weak) {
         new.remove(ETAG);
     }
+    // Middleware often names its own field in a `304` and not those of the others: all of them select.
+    if let Vary::Fields(names) = Vary::of(stored).and(Vary::of(&new))
+        && new.contains_key(VARY)
+        && Vary::of(&new) != Vary::Fields(names.clone())
+        && let Some(line) = names.line()
+    {
+        new.insert(VARY, line);
+    }
     let mut fields = stored.clone();
     // RFC 9110 §6.6.1: without one, it was made when it came; the stored one was made long ago.
     fields.remove(DATE);
@@ -180,8 +195,6 @@ fn fate(stored: StoredHead<'_>, fields: &HeaderMap, exchange: &Exchange<'_>, rul
         return Fate::Removed(NotStorable::ContentType);
     }
     match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
-        // It belongs under another key now.
-        Ok(_) if Vary::of(fields) != Vary::of(stored.fields) => Fate::Removed(NotStorable::Changed),
         Ok(facts) => Fate::Replaced { facts, fields: stored_fields(fields, exchange.received) },
         Err(reason) if is_about_the_request(reason, exchange.request) => Fate::Kept(reason),
         Err(reason) => Fate::Removed(reason),

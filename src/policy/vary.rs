@@ -78,7 +78,35 @@ impl From<Vec<HeaderName>> for Vary {
     }
 }
 
+impl Vary {
+    /// What two of them say together: the fields of both select.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Star, _) | (_, Self::Star) => Self::Star,
+            (Self::TooMany, _) | (_, Self::TooMany) => Self::TooMany,
+            (Self::None, said) | (said, Self::None) => said,
+            (Self::Fields(one), Self::Fields(other)) if one == other => Self::Fields(one),
+            (Self::Fields(VaryFields(mut names)), Self::Fields(VaryFields(more))) => {
+                names.extend(more);
+                names.into()
+            }
+        }
+    }
+}
+
 impl VaryFields {
+    /// Whether all names of `other` are among these.
+    pub fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|name| self.0.contains(name))
+    }
+
+    /// As a response says it.
+    pub(super) fn line(&self) -> Option<HeaderValue> {
+        let names: Vec<&str> = self.0.iter().map(HeaderName::as_str).collect();
+        HeaderValue::try_from(names.join(", ")).ok()
+    }
+
     /// The names, in lower case.
     pub fn names(&self) -> &[HeaderName] {
         &self.0
@@ -153,6 +181,25 @@ mod tests {
         assert_eq!(vary(&["", " , "]), Vary::None);
         assert_eq!(vary(&["B, a", "A,x-c"]), fields(&["a", "b", "x-c"]));
         assert_eq!(vary(&["accept-encoding"]), fields(&["accept-encoding"]));
+    }
+
+    #[test]
+    fn two_of_them_together() {
+        let many: Vec<String> = (0..VARY_FIELDS_MAX).map(|i| format!("x-{i}")).collect();
+        let many = vary(&[&many.join(",")]);
+        for (one, other, both) in [
+            (vary(&[]), vary(&[]), Vary::None),
+            (vary(&["b"]), vary(&[]), fields(&["b"])),
+            (vary(&["b"]), vary(&["b"]), fields(&["b"])),
+            (vary(&["b"]), vary(&["a, b"]), fields(&["a", "b"])),
+            (vary(&["c"]), vary(&["a"]), fields(&["a", "c"])),
+            (vary(&["a"]), Vary::Star, Vary::Star),
+            (many.clone(), vary(&["x-0"]), many.clone()),
+            (many, vary(&["a"]), Vary::TooMany),
+        ] {
+            assert_eq!(one.clone().and(other.clone()), both);
+            assert_eq!(other.and(one), both);
+        }
     }
 
     #[test]

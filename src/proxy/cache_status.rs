@@ -76,6 +76,8 @@ pub(super) enum CacheStatus {
     NotStored { forward: Forward, reason: &'static str },
     /// Validated, and what is stored brought up to date.
     Validated { forward: Forward },
+    /// Validated, and not stored after that.
+    ValidatedOnly { forward: Forward, reason: &'static str },
     /// Answered from another request's fetch.
     Collapsed { forward: Forward },
 }
@@ -113,6 +115,9 @@ impl CacheStatus {
             Self::Validated { forward } => {
                 ["CacheWarp; fwd=", forward.word(), "; fwd-status=304; stored"].concat()
             }
+            Self::ValidatedOnly { forward, reason } => {
+                ["CacheWarp; fwd=", forward.word(), "; fwd-status=304; detail=", reason].concat()
+            }
             Self::Collapsed { forward } => ["CacheWarp; fwd=", forward.word(), "; collapsed"].concat(),
         }
     }
@@ -149,6 +154,10 @@ mod tests {
             (
                 CacheStatus::Validated { forward: Forward::Stale },
                 "CacheWarp; fwd=stale; fwd-status=304; stored",
+            ),
+            (
+                CacheStatus::ValidatedOnly { forward: Forward::Stale, reason: "private" },
+                "CacheWarp; fwd=stale; fwd-status=304; detail=private",
             ),
             (CacheStatus::Stored { forward }, "CacheWarp; fwd=uri-miss; stored"),
             (

@@ -186,7 +186,7 @@ pub(super) async fn doubtful(proxy: &Rc<Proxy>, errand: &Errand, reason: NotStor
             unshared(errand, response, reason)
         }
         fetched @ (Fetched::Shared(..)
-        | Fetched::Validated(_)
+        | Fetched::Validated(..)
         | Fetched::Direct(..)
         | Fetched::Stored
         | Fetched::Failed(_)) => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
@@ -204,7 +204,13 @@ async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Optio
             };
             cut(errand, whole.with_status(promise)).await
         }
-        Fetched::Validated(whole) => cut(errand, whole.with_status(CacheStatus::Validated { forward })).await,
+        Fetched::Validated(whole, kept) => {
+            let status = match kept {
+                Ok(()) => CacheStatus::Validated { forward },
+                Err(reason) => CacheStatus::ValidatedOnly { forward, reason: reason.word() },
+            };
+            cut(errand, whole.with_status(status)).await
+        }
         Fetched::Direct(response, reason) => {
             let error = policy::Failure::of(response.status());
             if let Some(error) = error

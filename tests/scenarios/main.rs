@@ -79,6 +79,8 @@ mod targeted;
 #[cfg(test)]
 mod validation;
 #[cfg(test)]
+mod varying;
+#[cfg(test)]
 mod warm;
 #[cfg(test)]
 mod withdrawn;

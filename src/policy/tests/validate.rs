@@ -118,6 +118,16 @@ fn which_fields_a_304_replaces() {
             &[("a", "1")],
         ),
         ("rfc9111-3.1-hop", &[], &[("keep-alive", "x"), ("proxy-authenticate", "x"), ("age", "3")], &[]),
+        ("rfc9111-4.1-fewer", &[("vary", "a, b")], &[("vary", "B")], &[("vary", "a, b")]),
+        ("rfc9111-4.1-others", &[("vary", "a, b")], &[("vary", "C")], &[("vary", "a, b, c")]),
+        ("rfc9111-4.1-none", &[("vary", "a")], &[("vary", "")], &[("vary", "a")]),
+        (
+            "rfc9111-4.1-alike",
+            &[("vary", "A,b")],
+            &[("vary", "b"), ("vary", "a")],
+            &[("vary", "b"), ("vary", "a")],
+        ),
+        ("rfc9111-4.1-unsaid", &[("vary", "A,b")], &[], &[("vary", "A,b")]),
         ("rfc9110-8.8.1-stays-weak", &[("etag", "W/\"a\"")], &[("etag", "\"a\"")], &[("etag", "W/\"a\"")]),
         ("rfc9111-4.3.4-repeated", &[TAG], &[TAG], &[TAG]),
     ];
@@ -165,7 +175,7 @@ fn the_gate_is_asked_again() {
             &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
             Err(("removed", SetCookie)),
         ),
-        ("rfc9111-4.1-changed", &[], &[("vary", "accept")], Err(("removed", Changed))),
+        ("rfc9111-4.1-more", &[], &[("vary", "accept")], Ok(60)),
         ("type", &[], &[("content-type", "text/html")], Err(("removed", ContentType))),
         ("shared", &[("cookie", "a=b")], &[], Ok(60)),
         // About one request, and not about what is stored.
@@ -234,6 +244,7 @@ fn a_head_updates_what_is_stored() {
         ("rfc9111-4.3.5-other-tag", 200, &[("etag", "\"b\"")], Err(("removed", Changed))),
         ("rfc9111-4.3.5-other-date", 200, &[TAG, ("last-modified", LATER)], Err(("removed", Changed))),
         ("rfc9111-4.3.5-private", 200, &[TAG, ("cache-control", "private")], Err(("removed", Private))),
+        ("rfc9111-4.1-more", 200, &[TAG, FRESH, ("vary", "accept")], Err(("removed", Changed))),
         ("no-validator", 200, &[FRESH], Err(("kept", NoValidator))),
         ("no-validator-length", 200, &[FRESH, ("content-length", "7")], Err(("kept", NoValidator))),
         ("rfc9111-4.3.5-404", 404, &[TAG, FRESH], Err(("kept", NotStorable::Method))),

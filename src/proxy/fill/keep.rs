@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::names::names;
 use super::response::SharedResponse;
 use crate::entry::{Entry, Stored, Variants};
-use crate::policy::{NotStorable, Rules, StoredFacts, Vary};
+use crate::policy::{NotStorable, Rules, StoredFacts, Vary, VaryFields};
 use crate::proxy::ask::Ask;
 use crate::proxy::place::Place;
 use crate::store::{Claim, Overtaken, Store};
@@ -26,8 +26,11 @@ pub(super) struct Keep<'a> {
 impl Keep<'_> {
     /// Where a response will stand, now that its `Vary` is known.
     pub(super) fn place(asked: &Place, head: &HeaderMap, facts: &StoredFacts, ask: &Ask) -> Place {
-        let Vary::Fields(fields) = Vary::of(head) else { return Place::whole(asked.whole, asked.lineage) };
-        let known = asked.variants.clone().filter(|known| known.fields == fields);
+        let known = asked.variants.as_ref();
+        let Some(fields) = Self::selecting(known, Vary::of(head)) else {
+            return Place::whole(asked.whole, asked.lineage);
+        };
+        let known = known.filter(|known| known.fields == fields);
         let expires = facts.received.plus(facts.keep_for(facts.received));
         let variants = Variants {
             // A new list has a new nonce, so that no variant of an older one is ever taken for one of it.
@@ -36,6 +39,21 @@ impl Keep<'_> {
             fields,
         };
         Place::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
+    }
+
+    /// The fields that select among the responses of a resource, once this one is stored; `None` if none do.
+    ///
+    /// An origin often says `Vary` only where it has used the field: `Vary: Origin` in the answer to a request that has an
+    /// `Origin`, and none in that to any other. So the fields that are known go on to select (RFC 9111 §4.1): a
+    /// response that names fewer is stored beside the others and displaces none.
+    fn selecting(known: Option<&Variants>, said: Vary) -> Option<VaryFields> {
+        let own = if let Vary::Fields(own) = said.clone() { Some(own) } else { None };
+        let Some(known) = known else { return own };
+        match said.and(Vary::Fields(known.fields.clone())) {
+            Vary::Fields(both) => Some(both),
+            // Together they are too many.
+            Vary::None | Vary::Star | Vary::TooMany => own,
+        }
     }
 
     /// Stores it, for as long as anything can come of it.
@@ -77,6 +95,10 @@ impl Keep<'_> {
         }
         let current = match look.found.map(|found| found.stored) {
             Some(Stored::Variants(current)) if current.fields == variants.fields => Some(current),
+            // Another has found that more fields select: its list stays, and the next look-up follows that one.
+            Some(Stored::Variants(current)) if current.fields.cover(&variants.fields) => {
+                return Err(NotStorable::Changed);
+            }
             Some(Stored::Variants(_) | Stored::Response(_)) | None => None,
         };
         Ok(match current {

@@ -45,7 +45,7 @@ pub(in crate::proxy) enum Fetched {
     /// An answer that may be stored, read from the shared body; and whether it is.
     Shared(Box<Answer>, Admission),
     /// What was stored, since the origin said that it is still right.
-    Validated(Box<Answer>),
+    Validated(Box<Answer>, Kept),
     /// An answer for this client alone, and why.
     Direct(Response<origin::Body>, NotStorable),
     /// None: another node has fetched meanwhile, and it is stored.
@@ -53,3 +53,6 @@ pub(in crate::proxy) enum Fetched {
     /// None.
     Failed(Failure),
 }
+
+/// Whether what was validated is stored after it.
+pub(in crate::proxy) type Kept = Result<(), NotStorable>;

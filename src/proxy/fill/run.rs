@@ -245,19 +245,19 @@ impl Fill {
                 let (status, head) = (stored.status, fields);
                 let shared = Arc::new(SharedResponse { facts, place, status, head, body });
                 self.tell(News::Shared(Arc::clone(&shared)));
-                drop(to_client.send(Fetched::Validated(answer)));
+                drop(to_client.send(Fetched::Validated(answer, Ok(()))));
                 self.keep(&shared, stored.body.clone()).await;
             }
             Fate::Kept(reason) => {
                 self.refuse(reason);
                 self.tell(News::Alone);
-                drop(to_client.send(Fetched::Validated(answer)));
+                drop(to_client.send(Fetched::Validated(answer, Err(reason))));
             }
             Fate::Removed(reason) => {
                 self.refuse(reason);
                 self.withdraw().await;
                 self.tell(News::Alone);
-                drop(to_client.send(Fetched::Validated(answer)));
+                drop(to_client.send(Fetched::Validated(answer, Err(reason))));
             }
         }
     }
