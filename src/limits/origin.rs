@@ -34,7 +34,17 @@ pub const ORIGIN_QUEUE_RELAPSE: Duration = Duration::from_secs(1);
 pub const ORIGIN_QUEUE_TURNS: u32 = 4;
 /// The wait that a standing queue allows in any case.
 pub const ORIGIN_QUEUE_WAIT_MIN: Duration = Duration::from_millis(5);
-/// Consecutive failures after which a worker opens its breaker for the origin.
+/// Resources whose failures together say something of the origin; those of fewer are theirs alone.
+pub const ORIGIN_RESOURCES_SEVERAL: u32 = 3;
+/// Resources and collections that one worker remembers as having answered well, or not.
+pub const ORIGIN_RESOURCES_KNOWN: usize = 1024;
+/// How long a resource that has answered well counts as one that usually does.
+pub const ORIGIN_RESOURCE_PROVEN: Duration = Duration::from_secs(10);
+/// One of the two windows of time in which resources with and without signs of overload are
+/// compared.
+pub const ORIGIN_SIGNS_WINDOW: Duration = Duration::from_millis(500);
+/// Failures in a row after which one worker does not ask the origin for a moment: of connects, or
+/// of answers of [`ORIGIN_RESOURCES_SEVERAL`] resources.
 pub const ORIGIN_BREAKER_FAILURES: u32 = 10;
 /// The shortest pause of an open breaker.
 pub const ORIGIN_BREAKER_PAUSE_MIN: Duration = Duration::from_millis(250);

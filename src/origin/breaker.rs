@@ -9,25 +9,71 @@
 //! ```
 //!
 //! What counts as a failure is what makes requests wait in vain: a connection that is refused or not made in time,
-//! and an answer that does not begin in time. An answer of any status shows that somebody is there, and so does one
-//! that is broken off or malformed. The pause is short and drawn by lot, so that a fleet does not probe in step and an
+//! and an answer that does not begin in time. An answer of any status shows that the origin is
+//! there, and so does one that is broken off or malformed. A connect that fails says something of
+//! the origin; an answer that does not begin says something of its resource, so
+//! [`ORIGIN_RESOURCES_SEVERAL`] resources have to be among them. The pause is short and drawn by
+//! lot, so that a fleet does not probe in step and an
 //! origin that is back has its traffic within a second.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::{ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_BREAKER_PAUSE_MIN};
+use super::signs::Resource;
+use crate::limits::{
+    ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_BREAKER_PAUSE_MIN, ORIGIN_RESOURCES_SEVERAL,
+};
 
 /// The breaker of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Breaker {
-    /// Requests are sent. So many in a row have failed.
-    Closed { failures: u32 },
+    /// Requests are sent. These in a row have failed.
+    Closed(InARow),
     /// Nobody is sent until then.
     Open { until: Instant },
     /// One is on its way.
     Probing,
+}
+
+/// Failures without an answer between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InARow {
+    connects: u32,
+    answers: u32,
+    /// Of which resources those answers would have been.
+    resources: [Option<Resource>; ORIGIN_RESOURCES_SEVERAL as usize],
+}
+
+/// Which part of a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// There was no connection.
+    Connect,
+    /// The answer did not begin in time.
+    Answer(Resource),
+}
+
+impl InARow {
+    fn add(&mut self, failed: Failed) {
+        match failed {
+            Failed::Connect => self.connects = self.connects.saturating_add(1),
+            Failed::Answer(resource) => {
+                self.answers = self.answers.saturating_add(1);
+                if !self.resources.contains(&Some(resource))
+                    && let Some(free) = self.resources.iter_mut().find(|known| known.is_none())
+                {
+                    *free = Some(resource);
+                }
+            }
+        }
+    }
+
+    fn are_too_many(&self) -> bool {
+        let several = self.resources.iter().all(Option::is_some);
+        let answers = if several { self.answers } else { 0 };
+        self.connects.saturating_add(answers) >= ORIGIN_BREAKER_FAILURES
+    }
 }
 
 /// What becomes of a request.
@@ -44,13 +90,13 @@ pub(super) enum Verdict {
 impl Breaker {
     /// Closed.
     pub(super) fn new() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed(InARow::default())
     }
 
     /// Whether a request would be refused now.
     pub(super) fn refuses(&self, now: Instant) -> bool {
         match self {
-            Self::Closed { .. } => false,
+            Self::Closed(_) => false,
             Self::Open { until } => now < *until,
             Self::Probing => true,
         }
@@ -59,7 +105,7 @@ impl Breaker {
     /// Decides on a request.
     pub(super) fn admit(&mut self, now: Instant) -> Verdict {
         match self {
-            Self::Closed { .. } => Verdict::Pass,
+            Self::Closed(_) => Verdict::Pass,
             Self::Open { until } if now >= *until => {
                 *self = Self::Probing;
                 Verdict::Probe
@@ -74,13 +120,14 @@ impl Breaker {
     }
 
     /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker opens by this.
-    pub(super) fn failed(&mut self, probe: Verdict, now: Instant, lot: f64) -> Opened {
+    pub(super) fn failed(&mut self, failed: Failed, probe: Verdict, now: Instant, lot: f64) -> Opened {
         match (*self, probe) {
-            (Self::Closed { failures }, _) if failures + 1 < ORIGIN_BREAKER_FAILURES => {
-                *self = Self::Closed { failures: failures + 1 };
-                Opened::No
-            }
-            (Self::Closed { .. }, _) => {
+            (Self::Closed(mut in_a_row), _) => {
+                in_a_row.add(failed);
+                if !in_a_row.are_too_many() {
+                    *self = Self::Closed(in_a_row);
+                    return Opened::No;
+                }
                 *self = Self::Open { until: now + pause(lot) };
                 Opened::Yes
             }
@@ -120,12 +167,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::origin::signs::Signs;
 
     fn opened(now: Instant) -> Breaker {
         let mut breaker = Breaker::new();
         for number in 1..=ORIGIN_BREAKER_FAILURES {
             let last = number == ORIGIN_BREAKER_FAILURES;
-            let opens = breaker.failed(Verdict::Pass, now, 0.0);
+            let opens = breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0);
             assert_eq!(opens, if last { Opened::Yes } else { Opened::No }, "{number}");
         }
         breaker
@@ -137,12 +185,31 @@ mod tests {
         let mut breaker = Breaker::new();
         for _ in 0..10 {
             for _ in 1..ORIGIN_BREAKER_FAILURES {
-                breaker.failed(Verdict::Pass, now, 0.0);
+                breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0);
             }
             breaker.answered();
         }
         assert_eq!(breaker.admit(now), Verdict::Pass);
         assert!(opened(now).refuses(now));
+    }
+
+    #[test]
+    fn answers_that_do_not_begin_open_it_when_they_are_of_several_resources() {
+        let (now, signs) = (Instant::now(), Signs::new(Instant::now()));
+        let asked = |breaker: &mut Breaker, paths: &[&str]| {
+            let outcomes = (0..1_000).zip(paths.iter().cycle()).map(|(_, path)| {
+                breaker.failed(Failed::Answer(signs.resource(path)), Verdict::Pass, now, 0.0)
+            });
+            outcomes.filter(|opened| *opened == Opened::Yes).count()
+        };
+        let mut breaker = Breaker::new();
+        assert_eq!(asked(&mut breaker, &["/slow"]), 0);
+        assert_eq!(asked(&mut breaker, &["/slow", "/slower"]), 0);
+        for _ in 1..ORIGIN_BREAKER_FAILURES {
+            assert_eq!(breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0), Opened::No);
+        }
+        assert_eq!(breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0), Opened::Yes);
+        assert_eq!(asked(&mut Breaker::new(), &["/slow", "/slower", "/slowest"]), 1);
     }
 
     #[test]
@@ -154,9 +221,9 @@ mod tests {
         assert!(!breaker.refuses(later));
         assert_eq!(breaker.admit(later), Verdict::Probe);
         assert_eq!(breaker.admit(later), Verdict::Refuse, "one is enough");
-        breaker.failed(Verdict::Pass, later, 1.0);
+        breaker.failed(Failed::Connect, Verdict::Pass, later, 1.0);
         assert_eq!(breaker, Breaker::Probing, "an old request says nothing");
-        breaker.failed(Verdict::Probe, later, 1.0);
+        breaker.failed(Failed::Connect, Verdict::Probe, later, 1.0);
         assert_eq!(breaker, Breaker::Open { until: later + ORIGIN_BREAKER_PAUSE_MAX });
         let again = later + ORIGIN_BREAKER_PAUSE_MAX;
         assert_eq!(breaker.admit(again), Verdict::Probe);
@@ -180,8 +247,8 @@ mod tests {
                         Verdict::Pass => prop_assert!(!probing),
                         Verdict::Refuse => {}
                     },
-                    1 => { breaker.failed(Verdict::Pass, now, lot); }
-                    2 if probing => { breaker.failed(Verdict::Probe, now, lot); probing = false; }
+                    1 => { breaker.failed(Failed::Connect, Verdict::Pass, now, lot); }
+                    2 if probing => { breaker.failed(Failed::Connect, Verdict::Probe, now, lot); probing = false; }
                     3 if probing => { breaker.abandoned(now); probing = false; }
                     _ => {}
                 }

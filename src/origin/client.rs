@@ -73,7 +73,7 @@ impl Client {
                 return Err(error);
             }
         };
-        match self.answer(head, body, turn.began()).await {
+        match self.answer(head, body, &mut turn).await {
             Ok(answer) => {
                 turn.answered(answer.head.status, answer.came);
                 Ok(self.response(answer, called, tally, turn))
@@ -91,9 +91,12 @@ impl Client {
         &self,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
-        began: Instant,
+        turn: &mut Turn,
     ) -> Result<Box<Answer>, FetchError> {
-        let mut request = Some(self.framed(head()?, body));
+        let head_of_first = head()?;
+        turn.asks_for(head_of_first.uri.path());
+        let began = turn.began();
+        let mut request = Some(self.framed(head_of_first, body));
         let is_repeatable = request
             .as_ref()
             .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());

@@ -6,9 +6,9 @@
 //! being lowered it grows by one an answer, doubling with each round trip, so that a second after a fault the bound is no
 //! hindrance any more; before, by one a round.
 //!
-//! One sign says something of one resource, and an API has resources that are closed for maintenance, or always too slow. So the
-//! bound is lowered when more than [`SIGNS_TOLERATED`] of the last answers were signs: if the origin is asked for too
-//! much, they all are before long. And when no more are under way than are always asked, their number is not what is wrong.
+//! One sign says something of one resource. Which signs show that the origin is overloaded is
+//! decided in `signs.rs`; and when no more are under way than are always asked, their number is not
+//! what is wrong.
 //!
 //! Latency is no sign here: an API has fast and slow resources, and a change in their mixture is no overload. What
 //! bounds the wait is the queue in front (`turns.rs`).
@@ -19,14 +19,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::signs::Evidence;
 use crate::limits::ORIGIN_LIMIT_MIN;
 
 /// What is left of the requests under way after a sign of overload, as a fraction.
 const KEPT: (usize, usize) = (3, 4);
-/// Signs of overload among the last answers, as a fraction, that are taken for those of single resources.
-const SIGNS_TOLERATED: f32 = 0.25;
-/// What one answer counts in that fraction, a moving mean: nineteen signs in a row are too many.
-const SIGN_WEIGHT: f32 = 1.0 / 64.0;
 /// After so long without being lowered, the bound grows quickly.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -38,10 +35,28 @@ pub(super) struct Limit {
     ceiling: usize,
     /// Answers since the bound grew last.
     answers: usize,
-    /// Which part of the last answers were signs of overload.
-    signs: f32,
     /// When it was lowered last.
     lowered: Option<Instant>,
+    /// Why it is below its ceiling.
+    because: Because,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Because {
+    /// Resources that usually answer well gave signs of overload.
+    Proven,
+    /// Only resources gave such signs of which nothing good is known: the first good answer takes
+    /// it back.
+    Unproven,
+}
+
+/// Whether a sign of overload lowered the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lowered {
+    /// A new round begins.
+    Yes,
+    /// It is as it was.
+    No,
 }
 
 impl Limit {
@@ -53,8 +68,8 @@ impl Limit {
             floor: ORIGIN_LIMIT_MIN.min(ceiling),
             ceiling,
             answers: 0,
-            signs: 0.0,
             lowered: None,
+            because: Because::Unproven,
         }
     }
 
@@ -65,7 +80,9 @@ impl Limit {
 
     /// The origin answered in time, with so many under way.
     pub(super) fn answered(&mut self, under_way: usize, now: Instant) {
-        self.signs -= self.signs * SIGN_WEIGHT;
+        if self.because == Because::Unproven {
+            self.now = self.ceiling;
+        }
         // An answer with room to spare says nothing of what more would do.
         if self.now == self.ceiling || under_way.saturating_mul(2) < self.now {
             return;
@@ -78,21 +95,31 @@ impl Limit {
         }
     }
 
-    /// The origin gave a sign that it is asked for too much, to a request that was sent at `sent`.
-    pub(super) fn overloaded(&mut self, under_way: usize, sent: Instant, now: Instant) {
-        self.signs += (1.0 - self.signs) * SIGN_WEIGHT;
-        if self.signs <= SIGNS_TOLERATED || under_way <= self.floor {
-            return;
+    /// Whether a request that was sent at `sent` says anything new: what was sent before the bound
+    /// was lowered tells of what was before.
+    pub(super) fn is_of_this_round(&self, sent: Instant) -> bool {
+        self.lowered.is_none_or(|lowered| sent >= lowered)
+    }
+
+    /// The origin is asked for too much, by this evidence.
+    pub(super) fn overloaded(&mut self, evidence: Evidence, under_way: usize, now: Instant) -> Lowered {
+        let because = match evidence {
+            Evidence::Overload => Because::Proven,
+            Evidence::Unproven => Because::Unproven,
+            Evidence::OfOneResource => return Lowered::No,
+        };
+        if under_way <= self.floor {
+            return Lowered::No;
         }
-        // One sign a round: what was sent before the bound was lowered tells of what was before.
-        if self.lowered.is_some_and(|lowered| sent < lowered) {
-            return;
+        if self.now == self.ceiling || because == Because::Proven {
+            self.because = because;
         }
         let (numerator, denominator) = KEPT;
         let kept = self.now.min(under_way).saturating_mul(numerator) / denominator;
         self.now = kept.clamp(self.floor, self.ceiling);
         self.answers = 0;
         self.lowered = Some(now);
+        Lowered::Yes
     }
 }
 
@@ -106,48 +133,58 @@ mod tests {
         begun + Duration::from_millis(millis)
     }
 
-    /// Signs in a row, all of one round, until they are too many.
-    fn signs(limit: &mut Limit, under_way: usize, sent: Instant, now: Instant) {
-        (0..19).for_each(|_| limit.overloaded(under_way, sent, now));
+    /// A sign that is enough, to a request that was sent at `sent`.
+    fn sign(limit: &mut Limit, under_way: usize, sent: Instant, now: Instant) {
+        if limit.is_of_this_round(sent) {
+            limit.overloaded(Evidence::Overload, under_way, now);
+        }
     }
 
     #[test]
     fn signs_lower_it_once_a_round() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        signs(&mut limit, 80, begun, after(begun, 10));
+        sign(&mut limit, 80, begun, after(begun, 10));
         assert_eq!(limit.allows(), 60, "three quarters of what was under way");
-        limit.overloaded(79, after(begun, 5), after(begun, 12));
+        sign(&mut limit, 79, after(begun, 5), after(begun, 12));
         assert_eq!(limit.allows(), 60, "sent before it was lowered");
-        limit.overloaded(60, after(begun, 11), after(begun, 20));
+        sign(&mut limit, 60, after(begun, 11), after(begun, 20));
         assert_eq!(limit.allows(), 45);
-        limit.overloaded(5, after(begun, 30), after(begun, 40));
+        sign(&mut limit, 5, after(begun, 30), after(begun, 40));
         assert_eq!(limit.allows(), ORIGIN_LIMIT_MIN);
     }
 
     #[test]
-    fn a_resource_that_is_closed_does_not_lower_it() {
+    fn signs_of_one_resource_do_not_lower_it() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        (0..18).for_each(|_| limit.overloaded(80, begun, begun));
-        assert_eq!(limit.allows(), 100, "a quarter of the last 64");
-        for _ in 0..1_000 {
-            (0..4).for_each(|_| limit.answered(80, begun));
-            limit.overloaded(80, begun, begun);
-        }
-        assert_eq!(limit.allows(), 100, "every fifth");
-        for _ in 0..8 {
-            limit.answered(80, begun);
-            limit.overloaded(80, begun, after(begun, 1));
-        }
-        assert_eq!(limit.allows(), 60, "every second");
+        (0..100).for_each(|_| {
+            assert_eq!(limit.overloaded(Evidence::OfOneResource, 80, begun), Lowered::No);
+        });
+        assert_eq!(limit.allows(), 100);
+    }
+
+    #[test]
+    fn a_good_answer_takes_back_what_only_unproven_signs_did() {
+        let begun = Instant::now();
+        let mut limit = Limit::new(100);
+        limit.overloaded(Evidence::Unproven, 80, begun);
+        limit.overloaded(Evidence::Unproven, 60, begun);
+        assert_eq!(limit.allows(), 45);
+        limit.answered(1, begun);
+        assert_eq!(limit.allows(), 100);
+        limit.overloaded(Evidence::Unproven, 80, begun);
+        limit.overloaded(Evidence::Overload, 60, begun);
+        limit.overloaded(Evidence::Unproven, 45, begun);
+        limit.answered(1, begun);
+        assert_eq!(limit.allows(), 33, "what proven ones did stays");
     }
 
     #[test]
     fn the_refusals_of_one_that_is_hardly_asked_do_not_lower_it() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        (0..100).for_each(|_| limit.overloaded(ORIGIN_LIMIT_MIN, begun, begun));
+        (0..100).for_each(|_| sign(&mut limit, ORIGIN_LIMIT_MIN, begun, begun));
         assert_eq!(limit.allows(), 100);
     }
 
@@ -155,7 +192,7 @@ mod tests {
     fn it_grows_by_one_a_round_and_after_a_calm_second_by_one_an_answer() {
         let begun = Instant::now();
         let mut limit = Limit::new(100);
-        signs(&mut limit, 40, begun, begun);
+        sign(&mut limit, 40, begun, begun);
         assert_eq!(limit.allows(), 30);
         for _ in 0..30 {
             limit.answered(30, after(begun, 500));
@@ -177,7 +214,7 @@ mod tests {
     fn a_small_ceiling_is_its_floor() {
         let begun = Instant::now();
         let mut limit = Limit::new(1);
-        signs(&mut limit, 9, begun, begun);
+        sign(&mut limit, 9, begun, begun);
         assert_eq!(limit.allows(), 1);
         assert_eq!(Limit::new(0).allows(), 1);
     }
@@ -199,7 +236,7 @@ mod tests {
                     limit.answered(under_way, after(begun, millis));
                     prop_assert!(limit.allows() >= before && limit.allows() <= before + 1);
                 } else {
-                    limit.overloaded(under_way, sent, after(begun, millis));
+                    sign(&mut limit, under_way, sent, after(begun, millis));
                     prop_assert!(limit.allows() <= before);
                 }
                 prop_assert!(limit.allows() >= ORIGIN_LIMIT_MIN.min(ceiling) && limit.allows() <= ceiling);

@@ -2,7 +2,8 @@
 //!
 //! Pure: what a request becomes on its way out (`outbound`, `forwarded`, `protocol`) and what an answer's head
 //! promises about its body (`framing`) and its connection (`keep_alive`), how much the origin is asked for at a time (`limit`,
-//! `breaker`) and how long somebody waits for that (`patience`). Carrying: one pool of HTTP/1.1 connections per worker
+//! `signs`, `breaker`) and how long somebody waits for that (`patience`). Carrying: one pool of
+//! HTTP/1.1 connections per worker
 //! (`dial`, `pool`), turns and a queue in front of it (`turns`), one exchange at a time on each (`exchange`), and the two
 //! bodies of an exchange (`upload`, `body`).
 //!
@@ -32,6 +33,7 @@ mod outbound;
 mod patience;
 mod pool;
 mod protocol;
+mod signs;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,11 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Breaker, Opened, Verdict};
-use super::limit::Limit;
+use super::breaker::{Breaker, Failed, Opened, Verdict};
+use super::limit::{Limit, Lowered};
 use super::metrics::Metrics;
 use super::patience::Patience;
+use super::signs::{Resource, Signs};
 use super::{Fault, FetchError, Phase};
 use crate::limits::ORIGIN_QUEUE_MAX;
 
@@ -29,6 +30,7 @@ pub(super) struct Turns(Rc<Inner>);
 
 struct Inner {
     limit: Cell<Limit>,
+    signs: RefCell<Signs>,
     breaker: Cell<Breaker>,
     under_way: Cell<usize>,
     /// Who waits, the first first; those who gave up are passed over.
@@ -45,6 +47,7 @@ pub(super) struct Turn {
     place: Place,
     verdict: Verdict,
     began: Instant,
+    resource: Resource,
     /// Whether what came of it has been told.
     told: Told,
 }
@@ -62,6 +65,7 @@ impl Turns {
         metrics.limited(limit.allows());
         Self(Rc::new(Inner {
             limit: Cell::new(limit),
+            signs: RefCell::new(Signs::new(Instant::now())),
             breaker: Cell::new(Breaker::new()),
             under_way: Cell::new(0),
             waiting: RefCell::default(),
@@ -85,7 +89,9 @@ impl Turns {
         let verdict = breaker.admit(began);
         self.0.breaker.set(breaker);
         match verdict {
-            Verdict::Pass | Verdict::Probe => Ok(Turn { place, verdict, began, told: Told::No }),
+            Verdict::Pass | Verdict::Probe => {
+                Ok(Turn { place, verdict, began, resource: Resource::default(), told: Told::No })
+            }
             Verdict::Refuse => Err(FetchError::BreakerOpen),
         }
     }
@@ -165,6 +171,11 @@ impl Turn {
         self.began
     }
 
+    /// The request is for this path.
+    pub(super) fn asks_for(&mut self, path: &str) {
+        self.resource = self.place.0.signs.borrow().resource(path);
+    }
+
     /// The head of an answer came.
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.told = Told::Yes;
@@ -173,13 +184,12 @@ impl Turn {
         let mut breaker = inner.breaker.get();
         breaker.answered();
         inner.breaker.set(breaker);
-        inner.change_limit(|limit, under_way| {
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                limit.overloaded(under_way, self.began, now);
-            } else {
-                limit.answered(under_way, now);
-            }
-        });
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            inner.gave_sign(self, now);
+        } else {
+            inner.signs.borrow_mut().answered(self.resource, now);
+            inner.change_limit(|limit, under_way| limit.answered(under_way, now));
+        }
     }
 
     /// None came.
@@ -189,11 +199,15 @@ impl Turn {
             return;
         }
         self.told = Told::Yes;
-        let in_vain =
-            matches!(error.phase(), Phase::Resolve | Phase::Connect | Phase::Tls) || error.is_timeout();
+        let failed = match error.phase() {
+            Phase::Resolve | Phase::Connect | Phase::Tls => Some(Failed::Connect),
+            Phase::Admission | Phase::Request | Phase::Head | Phase::Body => {
+                error.is_timeout().then_some(Failed::Answer(self.resource))
+            }
+        };
         let mut breaker = inner.breaker.get();
-        if in_vain {
-            let opened = breaker.failed(self.verdict, Instant::now(), fastrand::f64());
+        if let Some(failed) = failed {
+            let opened = breaker.failed(failed, self.verdict, Instant::now(), fastrand::f64());
             if opened == Opened::Yes {
                 inner.metrics.breaker_opened();
                 tracing::warn!(%error, "the origin is not asked for a while: its circuit breaker has opened");
@@ -203,21 +217,33 @@ impl Turn {
         }
         inner.breaker.set(breaker);
         if error.is_timeout() {
-            let now = Instant::now();
-            inner.change_limit(|limit, under_way| limit.overloaded(under_way, self.began, now));
+            inner.gave_sign(self, Instant::now());
         }
     }
 }
 
 impl Inner {
-    fn change_limit(&self, change: impl FnOnce(&mut Limit, usize)) {
+    /// Weighs a sign of overload that the request of `turn` met.
+    fn gave_sign(&self, turn: &Turn, now: Instant) {
+        if !self.limit.get().is_of_this_round(turn.began) {
+            return;
+        }
+        let evidence = self.signs.borrow_mut().sign(turn.resource, now);
+        let lowered = self.change_limit(|limit, under_way| limit.overloaded(evidence, under_way, now));
+        if lowered == Lowered::Yes {
+            self.signs.borrow_mut().begin_round(now);
+        }
+    }
+
+    fn change_limit<T>(&self, change: impl FnOnce(&mut Limit, usize) -> T) -> T {
         let mut limit = self.limit.get();
         let allowed = limit.allows();
-        change(&mut limit, self.under_way.get());
+        let outcome = change(&mut limit, self.under_way.get());
         self.limit.set(limit);
         if limit.allows() != allowed {
             self.metrics.limited(limit.allows());
         }
+        outcome
     }
 }
 

@@ -78,28 +78,43 @@ fn whoever_waits_too_long_for_the_origin_is_told_and_the_next_is_served() {
     assert_eq!(proxy.get("/other").status, 200);
 }
 
+/// Requests that the origin works on until the gate opens, so that a limit is in use.
+fn under_way(proxy: &Proxy, origin: &Origin, gate: &Gate, count: usize) -> Vec<Client> {
+    let clients: Vec<Client> = (0..count)
+        .map(|number| {
+            let (target, mut client) = (format!("/under-way/{number}"), proxy.connect());
+            origin.answer(&target, gated(gate));
+            client.send_head("GET", &target, &[]);
+            client
+        })
+        .collect();
+    gate.await_arrivals(count);
+    clients
+}
+
 #[test]
 fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_more() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
     let limit = || proxy.metric("cachewarp_origin_limit");
     assert_eq!(limit(), 64.0, "in fair weather it is no hindrance");
-    origin.answer("/a", Answer::new(503, &[NO_STORE], "busy"));
-    for _ in 0..20 {
-        assert_eq!(proxy.get("/a").status, 503);
+    for target in ["/a", "/b", "/c"] {
+        origin.answer(target, Answer::new(503, &[NO_STORE], "busy"));
+    }
+    for target in ["/a", "/b", "/c"].iter().cycle().take(20) {
+        assert_eq!(proxy.get(target).status, 503);
         assert_eq!(limit(), 64.0, "one at a time cannot be too many");
     }
-    let mut slow: Vec<Client> = (0..7).map(|_| proxy.connect()).collect();
-    for (client, target) in slow.iter_mut().zip(["/1", "/2", "/3", "/4", "/5", "/6", "/7"]) {
-        origin.answer(target, gated(&gate));
-        client.send_head("GET", target, &[]);
-    }
-    gate.await_arrivals(7);
-    assert_eq!(proxy.get("/a").status, 503);
-    assert_eq!(limit(), 6.0, "three quarters of eight");
+    let mut slow = under_way(&proxy, &origin, &gate, 7);
+    until("three quarters of eight", || {
+        ["/a", "/b", "/c"].iter().for_each(|target| assert_eq!(proxy.get(target).status, 503));
+        limit() <= 6.0
+    });
     gate.open();
     slow.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
-    origin.answer("/a", Answer::json_with(&[NO_STORE], "{}"));
+    for target in ["/a", "/b", "/c"] {
+        origin.answer(target, Answer::json_with(&[NO_STORE], "{}"));
+    }
     // Some at a time, each of which finds the bound in use.
     until("the bound to be what it was", || {
         let mut clients: Vec<Client> = (0..64).map(|_| proxy.connect()).collect();
@@ -108,6 +123,71 @@ fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_mor
         clients.iter_mut().for_each(|client| assert!([200, 503].contains(&client.response().status)));
         limit() > 30.0
     });
+}
+
+#[test]
+fn an_origin_whose_usual_answers_become_refusals_is_asked_for_less() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
+    let targets = ["/a", "/b", "/c"];
+    for target in targets {
+        origin.answer(target, Answer::json_with(&[NO_STORE], "{}"));
+        assert_eq!(proxy.get(target).status, 200);
+    }
+    let mut slow = under_way(&proxy, &origin, &gate, 7);
+    for target in targets {
+        assert_eq!(proxy.metric("cachewarp_origin_limit"), 64.0, "of fewer than three resources");
+        origin.answer(target, Answer::new(503, &[NO_STORE], "busy"));
+        assert_eq!(proxy.get(target).status, 503);
+    }
+    until("three quarters of eight", || {
+        let limit = proxy.metric("cachewarp_origin_limit");
+        targets.iter().for_each(|target| assert_eq!(proxy.get(target).status, 503));
+        limit <= 6.0
+    });
+    gate.open();
+    slow.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+}
+
+#[test]
+fn refusals_of_one_resource_or_of_made_up_ones_take_nothing_from_others() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
+    origin.answer("/closed", Answer::new(503, &[NO_STORE, ("Retry-After", "60")], "closed"));
+    origin.answer("/open", Answer::json_with(&[NO_STORE], "{}"));
+    let limit = || proxy.metric("cachewarp_origin_limit");
+    let mut slow = under_way(&proxy, &origin, &gate, 7);
+    for number in 0..100 {
+        assert_eq!(proxy.get(&format!("/closed?{number}")).status, 503);
+        assert_eq!(limit(), 64.0, "one path, whatever the query");
+    }
+    // Not even if there is nothing that answers well beside it.
+    for number in 0..100 {
+        let made_up = format!("/x/{number}");
+        origin.answer(&made_up, Answer::new(503, &[NO_STORE], "no such service"));
+        if number % 10 == 0 {
+            assert_eq!(proxy.get("/open").status, 200);
+        }
+        assert_eq!(proxy.get(&made_up).status, 503);
+        assert_eq!(limit(), 64.0, "nothing below /x/ has ever answered well");
+    }
+    gate.open();
+    slow.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+}
+
+#[test]
+fn a_resource_that_hangs_does_not_open_the_breaker() {
+    let origin = Origin::start();
+    origin.answer("/hangs", Answer::silent().hang());
+    origin.answer("/open", Answer::json_with(&[NO_STORE], "{}"));
+    let proxy = Proxy::start(&origin.url(), &[("origin_head_timeout", "500ms")]);
+    let mut clients: Vec<Client> = (0..20).map(|_| proxy.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_head("GET", &format!("/hangs?{number}"), &[]);
+    }
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 504));
+    assert_eq!(proxy.get("/open").status, 200);
+    assert_eq!(proxy.metric("cachewarp_origin_breaker_opened_total"), 0.0);
 }
 
 #[test]
