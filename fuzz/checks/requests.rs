@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
-use cachewarp::origin::{Asked, HostField, Options, Outbound, Purpose};
+use cachewarp::origin::{Asked, HostField, Options, OutageLog, Outbound, Purpose};
 use cachewarp::policy::{OrdinaryCookies, RequestFacts, Rules};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
 use http::uri::PathAndQuery;
@@ -190,5 +190,6 @@ fn options(choice: u8) -> Options {
         idle_timeout: second,
         connections_max: 1,
         queue_timeout: second,
+        outages: OutageLog::default(),
     }
 }

@@ -196,6 +196,7 @@ impl Reading<'_> {
             idle_timeout: self.duration(Name::OriginIdleTimeout, TIMEOUT)?,
             connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
             queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
+            outages: origin::OutageLog::default(),
         })
     }
 

@@ -50,6 +50,11 @@ pub const ORIGIN_BREAKER_FAILURES: u32 = 10;
 pub const ORIGIN_BREAKER_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause of an open breaker: an origin that recovers has its traffic within a second.
 pub const ORIGIN_BREAKER_PAUSE_MAX: Duration = Duration::from_millis(750);
+/// How often the log reminds of an origin that goes on failing.
+pub const ORIGIN_OUTAGE_REMINDED: Duration = Duration::from_secs(60);
+/// Ends of outages that the log has in that time; an origin that fails and answers by turns has no
+/// more.
+pub const ORIGIN_OUTAGES_LOGGED_MAX: u32 = 3;
 /// Time for which bytes sent to the origin may stay unacknowledged before the kernel closes the
 /// connection.
 pub const ORIGIN_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);

@@ -37,7 +37,7 @@ struct Inner {
 impl Client {
     /// Reads the certificate authorities; nothing is dialled yet.
     pub fn new(options: Options, registry: &Registry) -> Result<Self, BadOptions> {
-        let metrics = Rc::new(Metrics::new(registry));
+        let metrics = Rc::new(Metrics::new(&options, registry));
         Ok(Self(Rc::new(Inner {
             outbound: Outbound::new(&options)?,
             turns: Turns::new(options.connections_max, options.queue_timeout, Rc::clone(&metrics)),
@@ -139,7 +139,7 @@ impl Client {
         let sent = metrics.sent(route);
         let answer = exchange(connection, request, *deadlines, began).await;
         match &answer {
-            Ok(answer) => metrics.answered(answer.came.saturating_duration_since(began)),
+            Ok(answer) => metrics.answered(route, answer.came.saturating_duration_since(began)),
             Err(Failure::Unwritten) => sent.not_at_all(),
             Err(Failure::Unanswered | Failure::Final(_)) => {}
         }

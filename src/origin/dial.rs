@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::socket::Stream;
 use super::tls::Tls;
-use super::{BadOptions, FetchError, Options};
+use super::{BadOptions, FetchError, Options, OutageLog};
 use crate::key::{Authority, Scheme};
 use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
@@ -28,6 +28,7 @@ pub(super) struct Dialer {
     port: u16,
     tls: Option<Tls>,
     timeout: Duration,
+    outages: OutageLog,
 }
 
 impl Dialer {
@@ -37,7 +38,7 @@ impl Dialer {
             Scheme::Http => None,
             Scheme::Https => Some(Tls::new(options, &host)?),
         };
-        Ok(Self { host, port, tls, timeout: options.connect_timeout })
+        Ok(Self { host, port, tls, timeout: options.connect_timeout, outages: options.outages.clone() })
     }
 
     /// A connection that is ready for a request.
@@ -58,6 +59,7 @@ impl Dialer {
         if addresses.is_empty() {
             return Err(FetchError::Resolve(Arc::new(io::ErrorKind::NotFound.into())));
         }
+        self.outages.resolved(&addresses);
         first_to_connect(addresses).await.map_err(|error| FetchError::Connect(Arc::new(error)))
     }
 }
@@ -121,6 +123,11 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let connected = connect_to(address).await;
+    connected.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     let socket = SockRef::from(&stream);
     socket.set_tcp_nodelay(true)?;

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{FetchError, Phase};
+use super::outages::{OutageLog, Proof};
+use super::{FetchError, Options, Phase};
 use crate::labels;
 use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
 
@@ -62,6 +63,9 @@ impl Refusal {
 /// One worker's share.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
+    /// The origin's name, for the log.
+    origin: String,
+    outages: OutageLog,
     requests: Counters<Outcome>,
     failures: Counters<Phase>,
     timeouts: Counter,
@@ -77,8 +81,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(options: &Options, registry: &Registry) -> Self {
         Self {
+            origin: options.authority.as_str().to_owned(),
+            outages: options.outages.clone(),
             requests: registry.counters(
                 "cachewarp_origin_requests",
                 "Exchanges with the origin, by how they ended",
@@ -159,14 +165,20 @@ impl Metrics {
 
     pub(super) fn breaker_opened(&self) {
         self.breaker_opened.inc();
+        self.outages.breaker_opened(&self.origin);
     }
 
     pub(super) fn connected(&self, took: Duration) {
         self.connect.observe(took);
     }
 
-    pub(super) fn answered(&self, took: Duration) {
+    pub(super) fn answered(&self, route: Route, took: Duration) {
         self.head.observe(took);
+        let proof = match route {
+            Route::Fresh | Route::Retried => Proof::Connection,
+            Route::Reused => Proof::Head,
+        };
+        self.outages.succeeded(&self.origin, proof);
     }
 }
 
@@ -201,6 +213,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn complete(mut self) {
         self.outcome = Outcome::Complete;
+        self.metrics.outages.succeeded(&self.metrics.origin, Proof::Body);
     }
 
     pub(super) fn switched(mut self) {
@@ -209,6 +222,7 @@ impl Tally {
 
     pub(super) fn failed(mut self, error: &FetchError) {
         self.outcome = Outcome::Failed;
+        self.metrics.outages.failed(&self.metrics.origin, error);
         self.metrics.failures.inc(error.phase());
         if let Some(refusal) = Refusal::of(error) {
             self.metrics.refused.inc(refusal);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::OutageLog;
 use crate::key::{Authority, Scheme};
 
 /// The one origin, and how to speak with it.
@@ -34,6 +35,8 @@ pub struct Options {
     pub connections_max: usize,
     /// How long a request may wait for its turn, where as many are under way as may be; zero for not at all.
     pub queue_timeout: Duration,
+    /// What the log says about the origin: one for all workers.
+    pub outages: OutageLog,
 }
 
 /// Which `Host` the origin sees.

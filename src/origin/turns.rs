@@ -210,7 +210,6 @@ impl Turn {
             let opened = breaker.failed(failed, self.verdict, Instant::now(), fastrand::f64());
             if opened == Opened::Yes {
                 inner.metrics.breaker_opened();
-                tracing::warn!(%error, "the origin is not asked for a while: its circuit breaker has opened");
             }
         } else {
             breaker.answered();

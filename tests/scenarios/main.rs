@@ -45,6 +45,8 @@ mod operators;
 #[cfg(test)]
 mod origin_faults;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod overload;
 #[cfg(test)]
 mod pass_through;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::key::{Authority, Scheme};
+use crate::origin::OutageLog;
 
 const CLIENT: &str = "192.0.2.9";
 const PROXY: &str = "10.0.0.1";
@@ -22,6 +23,7 @@ fn options() -> Options {
         idle_timeout: Duration::from_secs(1),
         connections_max: 1,
         queue_timeout: Duration::from_secs(1),
+        outages: OutageLog::default(),
     }
 }
 

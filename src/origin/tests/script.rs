@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
-use crate::origin::{Body, Client, FetchError, HostField, Options, RequestBody};
+use crate::origin::{Body, Client, FetchError, HostField, Options, OutageLog, RequestBody};
 use crate::telemetry::Registry;
 
 /// Listens on a free port, and answers nothing by itself.
@@ -51,6 +51,7 @@ impl Origin {
             idle_timeout: Duration::from_secs(60),
             connections_max: 8,
             queue_timeout: Duration::from_secs(5),
+            outages: OutageLog::default(),
         }
     }
 

@@ -1,0 +1,121 @@
+//! An origin that cannot be reached, as the log of the binary tells of it: one line when it begins,
+//! one when it ends.
+
+use crate::harness::{Answer, Client, Origin, Program, Start, TlsFront, until};
+
+/// A program in front of an origin, with several workers.
+fn in_front_of(origin_url: &str, more: &[&str]) -> Program {
+    let mut arguments = vec![
+        "--listen-addr=127.0.0.1:0",
+        "--admin-addr=off",
+        "--redis-url=off",
+        "--worker-threads=4",
+        "--origin-connect-timeout=20s",
+        "--origin-url",
+        origin_url,
+    ];
+    arguments.extend(more);
+    Program::start(&Start { arguments: &arguments, ..Start::default() })
+}
+
+/// Asks on connections of their own, so that every worker has some; the statuses.
+fn ask(program: &Program, count: usize) -> Vec<u16> {
+    (0..count).map(|number| Client::connect(program.await_addr()).get(&format!("/{number}")).status).collect()
+}
+
+/// Stops the program; the lines with these words.
+fn lines(program: Program, words: &str) -> Vec<String> {
+    program.signal("TERM");
+    let ended = program.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stderr.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_origin_that_refuses_is_logged_once_and_so_is_its_return() {
+    let addr = Origin::start().stop();
+    let program = in_front_of(&format!("http://{addr}"), &[]);
+    assert!(ask(&program, 8).iter().all(|status| *status == 502));
+    let line = program.await_line("the origin fails");
+    for part in [
+        "WARN",
+        &format!("origin=\"{addr}\""),
+        &format!("addresses={addr}"),
+        "phase=\"connect\"",
+        &format!("the origin does not take the connection: {addr}: Connection refused"),
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    let origin = Origin::start_at(addr);
+    origin.answer("/back", Answer::json("{}"));
+    until("the origin to be found again", || {
+        Client::connect(program.await_addr()).get("/back").status == 200
+    });
+    let line = program.await_line("the origin answers again");
+    for part in ["INFO", "after=", "failures="] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    let lines = lines(program, "origin::outages");
+    assert_eq!(lines.len(), 2, "of all workers: {lines:#?}");
+}
+
+#[test]
+fn a_second_outage_is_logged_again() {
+    let addr = Origin::start().stop();
+    let program = in_front_of(&format!("http://{addr}"), &[]);
+    for back in ["/back", "/back-again"] {
+        assert_eq!(ask(&program, 1), [502]);
+        let origin = Origin::start_at(addr);
+        origin.answer(back, Answer::json("{}"));
+        until("the origin", || Client::connect(program.await_addr()).get(back).status == 200);
+        origin.stop();
+    }
+    assert_eq!(lines(program, "origin::outages").len(), 4);
+}
+
+#[test]
+fn an_origin_without_an_address_is_logged_with_its_name() {
+    let program = in_front_of("http://origin.invalid:8080", &[]);
+    assert_eq!(ask(&program, 2), [502, 502]);
+    let lines = lines(program, "the origin fails");
+    let [line] = &*lines else { panic!("{lines:?}") };
+    for part in ["origin=\"origin.invalid:8080\"", "phase=\"resolve\"", "does not resolve: failed to lookup"]
+    {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn an_origin_with_a_certificate_of_its_own_is_logged_with_the_reason() {
+    let origin = Origin::start();
+    let (front, other) = (TlsFront::before(origin.addr()), TlsFront::before(origin.addr()));
+    let program =
+        in_front_of(&format!("https://{}", front.authority()), &["--origin-ca-file", other.ca_file()]);
+    assert_eq!(ask(&program, 2), [502, 502]);
+    let lines = lines(program, "the origin fails");
+    let [line] = &*lines else { panic!("{lines:?}") };
+    for part in
+        ["origin=\"localhost:", "phase=\"tls\"", "handshake with the origin failed: invalid peer certificate"]
+    {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn an_origin_that_hangs_or_breaks_off_is_logged_by_its_phase() {
+    let origin = Origin::start();
+    origin.answer("/0", Answer::silent().hang());
+    let program = in_front_of(&origin.url(), &["--origin-head-timeout=500ms"]);
+    assert_eq!(ask(&program, 1), [504]);
+    let line = program.await_line("the origin fails");
+    assert!(line.contains("phase=\"head\"") && line.contains("the origin took too long to answer"), "{line}");
+    origin.answer("/0", Answer::json("{}"));
+    assert_eq!(ask(&program, 1), [200]);
+    program.await_line("the origin answers again");
+    origin.answer("/0", Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{").close());
+    let mut client = Client::connect(program.await_addr());
+    client.send_head("GET", "/0?cut", &[]);
+    client.rest();
+    let line = program.await_line("phase=\"body\"");
+    assert!(line.contains("the answer's body was cut short: 1 bytes came of 10"), "{line}");
+}
