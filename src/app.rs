@@ -135,13 +135,21 @@ impl Running {
         self.admin_addr
     }
 
-    /// Serves until a signal or the end of a worker, then drains. `false` if a worker died.
-    pub fn serve_until(self, mut signals: Signals) -> bool {
-        signals.runtime.block_on(async {
-            tokio::select! {
-                _ = signals.terminate.recv() => self.drain("SIGTERM"),
-                _ = signals.interrupt.recv() => self.drain("SIGINT"),
-                () = self.shutdown.begun() => {}
+    /// Serves until SIGTERM, SIGINT or the end of a worker, then drains; hands any other signal to
+    /// `ignore` by its name. `false` if a worker died.
+    pub fn serve_until(self, signals: Signals, ignore: impl Fn(&str)) -> bool {
+        let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } = signals;
+        runtime.block_on(async {
+            loop {
+                let ignored = tokio::select! {
+                    _ = terminate.recv() => return self.drain("SIGTERM"),
+                    _ = interrupt.recv() => return self.drain("SIGINT"),
+                    () = self.shutdown.begun() => return,
+                    Some(()) = hangup.recv() => "SIGHUP",
+                    Some(()) = user_1.recv() => "SIGUSR1",
+                    Some(()) = user_2.recv() => "SIGUSR2",
+                };
+                ignore(ignored);
             }
         });
         self.stop()
@@ -167,22 +175,28 @@ impl Drop for Running {
     }
 }
 
-/// SIGTERM and SIGINT, which from here on end nothing by themselves: to be caught before anything is served, so that
-/// whoever stops a process that has just begun stops it in order.
+/// The signals that would end the process by themselves. It catches them before it serves anything,
+/// so that SIGTERM and SIGINT stop a process in order that has just begun, and SIGHUP, SIGUSR1 and
+/// SIGUSR2 never cut a request.
 pub struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
-    /// Catches both.
+    /// Catches all.
     pub fn catch() -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let within = runtime.enter();
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hangup = signal(SignalKind::hangup())?;
+        let (user_1, user_2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
         drop(within);
-        Ok(Self { runtime, terminate, interrupt })
+        Ok(Self { runtime, terminate, interrupt, hangup, user_1, user_2 })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings are wrong.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracing::{info, warn};
@@ -59,14 +60,19 @@ fn serve(settings: Settings) -> Result<bool, StartError> {
     let signals = Signals::catch()?;
     let running = app::start_on(settings, &Inherited::of_this_process())?;
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
-    Ok(running.serve_until(signals))
+    Ok(running.serve_until(signals, |signal| warn!("{}", ignored(signal))))
 }
 
 fn show(settings: Settings) -> Result<bool, StartError> {
     let signals = Signals::catch()?;
     let demo = demo::start(settings)?;
     print(&demo.guide());
-    Ok(demo.serve_until(signals))
+    Ok(demo.serve_until(signals, |signal| complain(&ignored(signal))))
+}
+
+/// The line about a signal that does nothing.
+fn ignored(signal: &str) -> String {
+    format!("{signal} is ignored: settings are read at the start only")
 }
 
 fn ended(end: Result<bool, StartError>) -> ExitCode {
@@ -91,13 +97,22 @@ fn told(answer: Result<impl Display, impl Display>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command was asked to print")]
+/// Prints the result of a command. A reader that has closed the pipe has read enough.
 fn print(text: &impl Display) -> ExitCode {
-    println!("{}", text.to_string().trim_end());
-    ExitCode::SUCCESS
+    let text = format!("{}\n", text.to_string().trim_end());
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "the operator at the terminal reads this; there may be no log yet")]
+/// Says something to the operator at the terminal: there may be no log yet. Where standard error is
+/// closed, nothing can.
 fn complain(about: &impl Display) {
-    eprintln!("cachewarp: {about}");
+    let _ = io::stderr().write_all(format!("cachewarp: {about}\n").as_bytes());
 }

@@ -127,9 +127,10 @@ impl Demo {
         )
     }
 
-    /// Serves until a signal arrives. Returns `false` if a worker died.
-    pub fn serve_until(self, signals: Signals) -> bool {
-        let well = self.proxy.serve_until(signals);
+    /// Serves until SIGTERM or SIGINT; hands any other signal to `ignore` by its name. Returns `false` if a
+    /// worker died.
+    pub fn serve_until(self, signals: Signals, ignore: impl Fn(&str)) -> bool {
+        let well = self.proxy.serve_until(signals, ignore);
         self.shutdown.begin();
         self.api.join().is_ok() && well
     }

@@ -73,6 +73,8 @@ mod redis_watchers;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod staleness;
 #[cfg(test)]
 mod tagged;

@@ -1,0 +1,98 @@
+//! Signals and closed pipes: nothing that a shell or a supervisor does by the way ends the process
+//! or cuts a request.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::admin::TOKEN;
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Start};
+
+const IGNORED: [&str; 3] = ["HUP", "USR1", "USR2"];
+
+#[test]
+fn signals_that_mean_nothing_here_are_logged_and_cut_nothing() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n{}";
+    origin.answer("/slow", Answer::silent().pass(&gate).send(head));
+    let url = origin.url();
+    let arguments =
+        ["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--redis-url=off", "--origin-url", &url];
+    let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+    let mut client = Client::connect(program.await_addr());
+    client.send_head("GET", "/slow", &[]);
+    gate.await_arrivals(1);
+    for signal in IGNORED {
+        program.signal(signal);
+        let line = program.await_line(&format!("SIG{signal} is ignored"));
+        assert!(line.contains("WARN"), "{line}");
+    }
+    gate.open();
+    assert_eq!(client.response().status, 200);
+    program.signal("TERM");
+    assert_eq!(program.end().code, Some(0));
+}
+
+#[test]
+fn the_demo_survives_them_too() {
+    let arguments = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
+    let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+    program.await_line("Ctrl-C ends it");
+    for signal in IGNORED {
+        program.signal(signal);
+        program.await_line(&format!("SIG{signal} is ignored"));
+    }
+    program.signal("INT");
+    assert_eq!(program.end().code, Some(0));
+}
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("explain_token", TOKEN)]);
+    let admin = format!("--admin-addr={}", proxy.admin_addr());
+    let (health, url) = (format!("http://{}/health", proxy.addr()), format!("http://{}/a", proxy.addr()));
+    let rows: [&[&str]; 8] = [
+        &["check"],
+        &["--help"],
+        &["--version"],
+        &["health", "--url", &health],
+        &["explain", &url, "--token", TOKEN],
+        &["purge", "--all", &admin],
+        &["inspect", "http://test/a", &admin],
+        &["top", "--once", &admin],
+    ];
+    for arguments in rows {
+        // A pipe whose reader is closed.
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(env!("CARGO_BIN_EXE_cachewarp"))
+            .args(arguments)
+            .env_clear()
+            .current_dir(tempfile::tempdir().unwrap().path())
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_said_keeps_its_exit_code() {
+    for (arguments, code) in
+        [(&["check", "--no-such-flag"][..], 2), (&["health", "--url=http://127.0.0.1:1/"], 1)]
+    {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(env!("CARGO_BIN_EXE_cachewarp"))
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(writer)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}");
+    }
+}
