@@ -15,6 +15,15 @@ pub const FILLS_MAX: usize = 16 * 1024;
 pub const FILL_SHARDS: usize = 64;
 /// The longest total duration of a background refresh.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the origin is not asked again for an entry whose fetch failed, where something stale
+/// answers meanwhile: the first time, and longer each time.
+pub const REFRESH_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest such time by our own count.
+pub const REFRESH_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// The longest by the origin's `Retry-After`: it may be back sooner than it expects.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How many keys are remembered whose fetch failed.
+pub const REFRESH_PAUSES_MAX: usize = 16 * 1024;
 /// Duration of the fleet's lease for one fetch without renewal: the delay that a node which dies
 /// costs the others.
 pub const FETCH_LEASE: Duration = Duration::from_secs(2);

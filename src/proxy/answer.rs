@@ -85,6 +85,11 @@ impl Answer {
         Self::new(outcome, entry.status, head, Body::Whole(body))
     }
 
+    /// A stored response, stale, for the origin failed.
+    pub(super) fn stale_on_error(method: &Method, hit: Hit) -> Self {
+        Self { outcome: Outcome::StaleOnError, ..Self::from_store(method, hit) }
+    }
+
     /// The origin's own answer, streamed.
     pub(super) fn from_origin(outcome: Outcome, response: Response<origin::Body>) -> Self {
         let mut response = response.map(Body::Origin);

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::answer::{Answer, Hit};
 use super::ask::Ask;
@@ -10,12 +11,13 @@ use super::explain::Explanation;
 use super::failure::Failure;
 use super::fetch::{self, Errand};
 use super::look::{Looked, Seen, look_at_hand, look_up, look_up_variant};
+use super::pauses::Probe;
 use super::place::Place;
 use super::{Proxy, again, load, present, refresh};
 use crate::entry::{Entry, Lineage};
 use crate::policy::{NotStorable, Reuse};
 use crate::store::{Said, Tier};
-use crate::time;
+use crate::time::{self, Timestamp};
 
 /// What memory knows of an answer that it does not give by itself.
 pub(super) enum Known {
@@ -39,6 +41,7 @@ pub(super) fn at_hand(proxy: &Rc<Proxy>, ask: &Ask) -> ControlFlow<Answer, Known
     };
     match judge(proxy, ask, &place, Some((entry, Tier::Memory))) {
         Judged::Hit(hit) => Break(Answer::from_store(&ask.inbound.method, hit)),
+        Judged::StandIn(hit) => Break(Answer::stale_on_error(&ask.inbound.method, hit)),
         Judged::Miss(forward, stored) => Continue(Known::Refused { place: Box::new(place), forward, stored }),
     }
 }
@@ -59,6 +62,7 @@ pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answe
     };
     match judged {
         Judged::Hit(hit) => cut(proxy, &ask, hit).await,
+        Judged::StandIn(hit) => fetch::stand_stale(&ask, hit).await,
         Judged::Miss(forward, stored) => fetch::shed(&Errand { ask, place, forward, stored }).await,
     }
 }
@@ -88,6 +92,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place
             answer
         }
         Judged::Hit(hit) => Box::pin(cut(proxy, &ask, hit)).await,
+        Judged::StandIn(hit) => Box::pin(fetch::stand_stale(&ask, hit)).await,
         Judged::Miss(..) if ask.facts.only_if_cached() => {
             ask.note(|explanation| explanation.failed(Failure::OnlyIfCached));
             Failure::OnlyIfCached.into()
@@ -128,6 +133,8 @@ impl Verdict {
 enum Judged {
     /// It is the answer.
     Hit(Hit),
+    /// It is stale, and is the answer because the origin failed a moment ago.
+    StandIn(Hit),
     /// The origin has to be asked; about what is stored, if it can be.
     Miss(Forward, Option<Rc<Entry>>),
 }
@@ -151,9 +158,30 @@ fn judge(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, found: Option<(Entry, Tier
             Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) })
         }
         Reuse::Stale { age, stale_for } => Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) }),
-        Reuse::Validate(reason) => Judged::Miss(Forward::because(reason), Some(Rc::new(entry))),
+        Reuse::Validate(reason) => match paused(proxy, ask, place, &entry, now) {
+            Some((age, ttl)) => Judged::StandIn(Hit { entry, tier, age, ttl }),
+            None => Judged::Miss(Forward::because(reason), Some(Rc::new(entry))),
+        },
         Reuse::Not(reason) => Judged::Miss(Forward::because(reason), None),
     }
+}
+
+/// Age and freshness of an entry that has to be validated and answers all the same: the origin
+/// failed a moment ago, and the policy lets the entry stand in for that failure. When it is time,
+/// the entry is refreshed in the background.
+fn paused(
+    proxy: &Rc<Proxy>,
+    ask: &Ask,
+    place: &Place,
+    entry: &Entry,
+    now: Timestamp,
+) -> Option<(Duration, Ttl)> {
+    let (failure, probe) = proxy.shared.pauses.probe(&place.key, time::instant())?;
+    let stands_in = fetch::may_stand_in(ask, entry, failure, now)?;
+    if probe == Probe::Due {
+        refresh::begin_now(proxy, ask, place, entry);
+    }
+    Some(stands_in)
 }
 
 /// Serves the part of what is stored that is asked for, or says that the client has it.

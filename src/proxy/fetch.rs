@@ -6,20 +6,21 @@ use http::{Method, Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 
 use super::Proxy;
-use super::answer::{Answer, Hit, Outcome};
+use super::answer::{Answer, Outcome};
 use super::ask::Ask;
-use super::cache_status::{CacheStatus, Forward, Ttl};
+use super::cache_status::{CacheStatus, Forward};
 use super::explain::{self, Question};
 use super::failure::Failure;
 use super::fill::{self, Fetched, Lead, News, Role, SharedResponse};
-use super::look::{just_stored, still_stored, stored_meanwhile};
+use super::look::{just_stored, stored_meanwhile};
 use super::place::Place;
-use super::present::{self, NotMet, present};
+use super::present::{self, present};
+pub(super) use super::stand_in::{failed, may_stand_in, serve_stale, shed, stand, stand_in, stand_stale};
 use crate::entry::{Entry, Lineage, Stored};
 use crate::label::Label;
 use crate::origin::{self, Purpose, RequestBody};
 use crate::policy::{self, Exchange, Fate, NotStorable, Reuse, Ruling, StoredHead};
-use crate::store::{Claim, Overtaken, Tier};
+use crate::store::{Claim, Overtaken};
 use crate::time;
 
 /// How often a request may find that the fetch it joined was for another variant, and look for its own.
@@ -37,6 +38,13 @@ pub(super) struct Errand {
 
 /// Answers from the origin, sharing one fetch with whoever asks for the same.
 pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
+    let pauses = &proxy.shared.pauses;
+    if errand.stored.is_some()
+        && let Some(failure) = pauses.of(&errand.place.key, time::instant())
+        && let Some(answer) = stand_in(proxy, &errand, failure).await
+    {
+        return answer;
+    }
     if let Some(reason) = errand.ask.facts.forbids_storing() {
         return unstored(proxy, &errand, reason).await;
     }
@@ -73,6 +81,12 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
             },
             Followed::InVain => break,
         }
+    }
+    if errand.stored.is_some()
+        && let Some(failure) = pauses.of(&errand.place.key, time::instant())
+        && let Some(answer) = stand_in(proxy, &errand, failure).await
+    {
+        return answer;
     }
     lead(proxy, errand, Leadership::Alone).await
 }
@@ -260,61 +274,6 @@ async fn cut(errand: &Errand, whole: Answer) -> Answer {
     present(&errand.ask, whole, time::now()).await.unwrap_or_else(present::failed)
 }
 
-/// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
-async fn failed(proxy: &Proxy, errand: &Errand, failure: Failure) -> Answer {
-    errand.ask.note(|explanation| explanation.failed(failure));
-    if failure.is_of_the_origin()
-        && let Some(answer) = stand_in(proxy, errand, policy::Failure::Disconnected).await
-    {
-        return answer;
-    }
-    failure.of_fetch(errand.forward)
-}
-
-/// The same for a request that is not asked about anywhere: it was looked up just now.
-pub(super) async fn shed(errand: &Errand) -> Answer {
-    errand.ask.note(|explanation| explanation.failed(Failure::Shed));
-    let Errand { ask, forward, stored, .. } = errand;
-    let stale = match stored.as_deref() {
-        Some(entry) => serve_stale(ask, entry, policy::Failure::Disconnected).await,
-        None => None,
-    };
-    stale.unwrap_or_else(|| Failure::Shed.of_fetch(*forward))
-}
-
-/// What is stored and stale, where the policy lets it stand in for an origin that failed.
-///
-/// The response is looked up once more: it may have been withdrawn or purged while the origin was asked, here
-/// or at another node.
-async fn stand_in(proxy: &Proxy, errand: &Errand, failure: policy::Failure) -> Option<Answer> {
-    let stored = errand.stored.as_deref()?;
-    let found = Box::pin(still_stored(proxy, &errand.ask)).await;
-    serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
-}
-
-/// Serves what is stored and stale, where the policy lets it stand in for an origin that failed.
-pub(super) async fn serve_stale(ask: &Ask, entry: &Entry, failure: policy::Failure) -> Option<Answer> {
-    let now = time::now();
-    let said = policy::stale_on_error(&entry.facts, &ask.facts, failure, now);
-    ask.note(|explanation| explanation.rule(Question::StandIn, Ruling::on_failure(failure, &said)));
-    let age = said.ok()?;
-    let ttl = match entry.facts.stale_for(now) {
-        past if past.is_zero() => Ttl::Left(entry.facts.ttl(now)),
-        past => Ttl::Past(past),
-    };
-    let mut answer = stand(ask, Hit { entry: entry.clone(), tier: Tier::Memory, age, ttl }).await;
-    answer.outcome = Outcome::StaleOnError;
-    Some(answer)
-}
-
-/// Serves what is stored, or the part of it that is asked for.
-pub(super) async fn stand(ask: &Ask, hit: Hit) -> Answer {
-    let received = hit.entry.facts.received;
-    let whole = Answer::from_store(&ask.inbound.method, hit);
-    // A condition that only the origin could judge: the whole is a true answer to that, too.
-    present(ask, whole, received).await.unwrap_or_else(|NotMet(whole)| whole)
-}
-
 /// Sends the client's request on as it is, and its answer back: for a range or a condition that the store has no
 /// answer to.
 pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason: &'static str) -> Answer {
@@ -352,15 +311,25 @@ async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer
                 };
                 heed_head(proxy, errand, stored, &exchange, &claim).await;
             }
-            if let Some(error) = policy::Failure::of(response.status())
-                && let Some(answer) = stand_in(proxy, errand, error).await
-            {
-                return answer;
+            if let Some(error) = policy::Failure::of(response.status()) {
+                if stored.is_some() {
+                    let retry_after = policy::retry_after(response.headers(), time::now());
+                    proxy.pause_refresh(&place.key, error, retry_after);
+                }
+                if let Some(answer) = stand_in(proxy, errand, error).await {
+                    return answer;
+                }
             }
             Answer::from_origin(Outcome::Uncacheable, response)
                 .with_status(CacheStatus::NotStored { forward: *forward, reason: reason.word() })
         }
-        Err(error) => failed(proxy, errand, Failure::from(&error)).await,
+        Err(error) => {
+            let failure = Failure::from(&error);
+            if stored.is_some() && failure.is_of_the_origin() {
+                proxy.pause_refresh(&place.key, policy::Failure::Disconnected, None);
+            }
+            failed(proxy, errand, failure).await
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod look;
 mod metrics;
 mod options;
 mod pass;
+mod pauses;
 mod place;
 mod popular;
 mod present;
@@ -29,6 +30,7 @@ mod purge;
 mod refresh;
 mod route;
 mod shared_body;
+mod stand_in;
 mod tasks;
 mod tunnel;
 mod unabandoned;
@@ -46,7 +48,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::entry::JsonCheck;
-use crate::key::{BadTarget, Scheme, Target};
+use crate::key::{BadTarget, CacheKey, Scheme, Target};
 use crate::origin::{self, Client, FetchError, Purpose, RequestBody};
 use crate::policy::{self, Rules};
 use crate::store::Store;
@@ -60,6 +62,7 @@ use failure::Failure;
 use fill::{Fills, Slow, Uncacheable};
 use load::Load;
 use metrics::Metrics;
+use pauses::RefreshPauses;
 use popular::Popular;
 use route::Route;
 use tasks::Tasks;
@@ -85,6 +88,7 @@ pub struct Shared {
     slow: Arc<Slow>,
     doorkeeper: Arc<Doorkeeper>,
     popular: Arc<Popular>,
+    pauses: Arc<RefreshPauses>,
     load: Load,
 }
 
@@ -97,6 +101,7 @@ impl Shared {
             slow: Arc::new(Slow::new()),
             doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
             popular: Arc::new(Popular::new()),
+            pauses: Arc::new(RefreshPauses::new(time::instant())),
             load: Load::new(options.requests_max, options.body_bytes_max),
         };
         metrics::watch_fills(&shared.fills, registry);
@@ -284,6 +289,12 @@ impl Proxy {
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(&answer, took, begun.line);
         answer.response
+    }
+
+    /// Begins a pause in which the entry of `key` is served stale, where it may be, since its fetch
+    /// failed.
+    fn pause_refresh(&self, key: &CacheKey, failure: policy::Failure, retry_after: Option<Duration>) {
+        self.shared.pauses.failed(key, failure, retry_after, time::instant(), fastrand::f64());
     }
 
     /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key, if others shared it.

@@ -12,14 +12,23 @@ use super::Proxy;
 use super::ask::Ask;
 use super::explain::Refresh;
 use super::fill::{self, Role};
+use super::pauses::Probe;
 use super::place::Place;
 use crate::entry::Entry;
 use crate::limits::REFRESH_TIMEOUT;
 use crate::policy;
-use crate::time::Timestamp;
+use crate::time::{self, Timestamp};
 
-/// Begins to refresh `entry`, unless somebody fetches it already.
+/// Begins to refresh `entry`, unless a fetch of it is under way or has just failed.
 pub(super) fn begin(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
+    match proxy.shared.pauses.probe(&place.key, time::instant()) {
+        Some((_, Probe::NotDue)) => of.note(|explanation| explanation.refresh(Refresh::Paused)),
+        Some((_, Probe::Due)) | None => begin_now(proxy, of, place, entry),
+    }
+}
+
+/// Begins to refresh `entry`, unless a fetch of it is under way.
+pub(super) fn begin_now(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
     let ask = Rc::new(of.on_nobodys_behalf(place.variants.as_ref(), &proxy.rules));
     let key = ask.fill_key(place.key);
     let claim = || proxy.store.claim(&place.whole, place.lineage);

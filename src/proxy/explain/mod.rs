@@ -126,6 +126,8 @@ crate::labels! {
         Begun => "begun",
         /// Another has.
         UnderWay => "under-way",
+        /// The last one failed a moment ago.
+        Paused => "paused",
     }
 }
 

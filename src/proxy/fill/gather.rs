@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -95,6 +96,10 @@ impl Fill {
             },
             Err(reason) => Err(reason),
         };
+        match &gathered {
+            Err(NotStorable::CutBody) => self.pause(policy::Failure::Disconnected, None),
+            Ok(_) | Err(_) => self.succeeded(),
+        }
         match gathered {
             Ok(whole) => {
                 self.proxy.shared.doorkeeper.stored(admission, whole.len());
@@ -203,6 +208,22 @@ impl Fill {
 
     pub(super) fn refuse(&self, reason: NotStorable) {
         refuse(&self.proxy, self.key, reason);
+    }
+
+    /// The origin failed: what is stored, if anything is, stands in for a while.
+    pub(super) fn pause(&self, failure: policy::Failure, retry_after: Option<Duration>) {
+        match self.sight {
+            Sight::Stored => self.proxy.pause_refresh(&self.place.key, failure, retry_after),
+            Sight::Unknown => {}
+        }
+    }
+
+    /// The origin did not fail.
+    pub(super) fn succeeded(&self) {
+        match self.sight {
+            Sight::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
+            Sight::Unknown => {}
+        }
     }
 
     pub(super) fn tell(&self, news: News) {

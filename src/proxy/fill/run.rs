@@ -155,6 +155,9 @@ impl Fill {
     fn fail(self, error: &FetchError, to_client: oneshot::Sender<Fetched>) {
         let failure = Failure::from(error);
         debug!(%error, "a fetch failed");
+        if failure.is_of_the_origin() {
+            self.pause(policy::Failure::Disconnected, None);
+        }
         self.tell(News::Failed(failure));
         // The client may have left; then nobody needs to know.
         drop(to_client.send(Fetched::Failed(failure)));
@@ -184,8 +187,16 @@ impl Fill {
     ) {
         // Before anyone learns of the answer: a follower must not find the response that it ends.
         self.reject(response.status(), reason).await;
-        let errored = policy::Failure::of(response.status()).is_some();
-        self.tell(if errored { News::Errored } else { News::Alone });
+        match policy::Failure::of(response.status()) {
+            Some(failure) => {
+                self.pause(failure, policy::retry_after(response.headers(), time::now()));
+                self.tell(News::Errored);
+            }
+            None => {
+                self.succeeded();
+                self.tell(News::Alone);
+            }
+        }
         drop(to_client.send(Fetched::Direct(response, reason)));
     }
 
@@ -229,6 +240,7 @@ impl Fill {
             Ok(freshened) => freshened,
             Err(NotSelected) => return Box::pin(self.start_over(to_client)).await,
         };
+        self.succeeded();
         let mut answer = freshened.answer;
         policy::strip_addressed(&mut answer);
         let body = Body::Whole(stored.body.clone());
