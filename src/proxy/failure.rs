@@ -80,6 +80,26 @@ impl Failure {
         }
     }
 
+    /// Whether the request itself can have made the origin fail: its fields may be more than the
+    /// origin takes, or come back in the answer. It says nothing of another request.
+    pub(super) fn may_be_of_the_request(self) -> bool {
+        match self {
+            Self::Closed | Self::BadAnswer => true,
+            Self::Refused
+            | Self::ConnectTimeout
+            | Self::HeadTimeout
+            | Self::Overloaded
+            | Self::Resting
+            | Self::Shed
+            | Self::BadTarget(_)
+            | Self::TargetTooLong
+            | Self::PurgeNotAllowed
+            | Self::MethodNotAllowed
+            | Self::OnlyIfCached
+            | Self::ClientBody => false,
+        }
+    }
+
     /// The word for `Cache-Status` and the logs.
     pub(super) fn word(self) -> &'static str {
         match self {

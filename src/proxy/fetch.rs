@@ -15,6 +15,7 @@ use super::fill::{self, Fetched, Lead, News, Role, SharedResponse};
 use super::look::{just_stored, stored_meanwhile};
 use super::place::Place;
 use super::present::{self, present};
+use super::stand_in::stand_in_for;
 pub(super) use super::stand_in::{failed, may_stand_in, serve_stale, shed, stand, stand_in, stand_stale};
 use crate::entry::{Entry, Lineage, Stored};
 use crate::label::Label;
@@ -52,6 +53,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
     if errand.forward == Forward::Request {
         return lead(proxy, errand, Leadership::Alone).await;
     }
+    let mut may_lead_anew = true;
     for _ in 0..JOINS_MAX {
         let key = errand.ask.fill_key(errand.place.key);
         if let Some(reason) = proxy.shared.uncacheable.known(&key, time::instant()).reason {
@@ -79,6 +81,15 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
                 Some(hit) => return stand(&errand.ask, hit).await,
                 None => break,
             },
+            Followed::Failed(failure) => {
+                if !may_lead_anew || !failure.may_be_of_the_request() {
+                    return failed(proxy, &errand, failure).await;
+                }
+                if let Some(answer) = stand_in_for(proxy, &errand, failure).await {
+                    return answer;
+                }
+                may_lead_anew = false;
+            }
             Followed::InVain => break,
         }
     }
@@ -99,6 +110,8 @@ enum Followed {
     OtherVariant(Place),
     /// Another node has made it: what it brought is stored.
     Stored,
+    /// It failed.
+    Failed(Failure),
     /// It took too long, or its answer is not for sharing.
     InVain,
 }
@@ -120,7 +133,7 @@ async fn follow(proxy: &Proxy, errand: &Errand, mut news: watch::Receiver<News>)
             errand.ask.note_place(&response.place, &proxy.rules);
             join(errand, &response).await
         }
-        News::Failed(failure) => Followed::Answered(Box::new(failed(proxy, errand, failure).await)),
+        News::Failed(failure) => Followed::Failed(failure),
         News::Stored => Followed::Stored,
         News::Errored => match stand_in(proxy, errand, policy::Failure::ErrorResponse).await {
             Some(answer) => Followed::Answered(Box::new(answer)),

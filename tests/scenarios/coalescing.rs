@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, ScriptedRedis, until};
+use crate::harness::{
+    Answer, Client, Exchange, Gate, Origin, Proxy, Redis, Response, ScriptedRedis, Then, until,
+};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -286,10 +288,51 @@ fn a_failure_is_shared_too() {
         );
         assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=origin-closed");
     }
-    assert_eq!(origin.count("/a"), 1, "a fetch that fails for twenty is not made twenty times");
+    assert_eq!(
+        origin.count("/a"),
+        2,
+        "a fetch that fails for twenty is not made twenty times, but once anew"
+    );
     assert_eq!(proxy.get("/a").status, 502);
-    assert_eq!(origin.count("/a"), 2, "and a failure is not stored");
+    assert_eq!(origin.count("/a"), 3, "and a failure is not stored");
 }
+
+#[test]
+fn a_failure_that_the_leader_may_have_caused_is_its_own() {
+    let failures: [(&str, Act); 3] = [
+        ("/unanswered", |_| Ok(())),
+        ("/reset", |exchange| exchange.write("HTTP/1.1 200 OK\r\nX-")),
+        ("/reflected", |exchange| {
+            exchange.write(format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "x".repeat(70_000)))
+        }),
+    ];
+    for (path, fail) in failures {
+        let (origin, gate) = (Origin::start(), Gate::new());
+        let first = gate.clone();
+        origin.script(path, move |exchange| {
+            if exchange.request.field("x-junk").is_none() {
+                return Answer::json_with(&[("Cache-Control", "max-age=60")], "{}").give(exchange);
+            }
+            first.pass();
+            fail(exchange)?;
+            Ok(Then::Close)
+        });
+        let proxy = Proxy::start(&origin.url(), &[]);
+        let mut leader = proxy.connect();
+        leader.send_head("GET", path, &[("X-Junk", &"x".repeat(20_000))]);
+        gate.await_arrivals(1);
+        let mut followers = askers(&proxy, path, 6);
+        proxy.await_askers(7);
+        gate.open();
+        assert_eq!(leader.response().status, 502, "{path}");
+        let answers: Vec<u16> = responses(&mut followers).iter().map(|response| response.status).collect();
+        assert_eq!(answers, [200; 6], "{path}");
+        assert_eq!(origin.count(path), 2, "{path}: one of them leads anew");
+    }
+}
+
+/// A part of an exchange with the origin.
+type Act = fn(&mut Exchange) -> std::io::Result<()>;
 
 #[test]
 fn a_cut_body_is_cut_for_everybody() {

@@ -152,13 +152,15 @@ impl Fill {
         Ok(response)
     }
 
-    fn fail(self, error: &FetchError, to_client: oneshot::Sender<Fetched>) {
+    fn fail(mut self, error: &FetchError, to_client: oneshot::Sender<Fetched>) {
         let failure = Failure::from(error);
         debug!(%error, "a fetch failed");
         if failure.is_of_the_origin() {
             self.pause(policy::Failure::Disconnected, None);
         }
-        self.tell(News::Failed(failure));
+        if let Some(lead) = self.lead.take() {
+            lead.end(News::Failed(failure));
+        }
         // The client may have left; then nobody needs to know.
         drop(to_client.send(Fetched::Failed(failure)));
     }

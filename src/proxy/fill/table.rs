@@ -121,10 +121,15 @@ impl Lead {
     pub(in crate::proxy) fn tell(&self, news: News) {
         self.news.send_replace(news);
     }
-}
 
-impl Drop for Lead {
-    fn drop(&mut self) {
+    /// Ends the fetch, and then tells its followers: a request that joins from now on makes a fetch
+    /// of its own.
+    pub(in crate::proxy) fn end(self, news: News) {
+        self.leave();
+        self.tell(news);
+    }
+
+    fn leave(&self) {
         if let Some(mut shard) = self.fills.shard(&self.key)
             && let Entry::Occupied(place) = shard.entry(self.key)
             // Outdated, its place may be another's by now.
@@ -132,6 +137,12 @@ impl Drop for Lead {
         {
             place.remove();
         }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.leave();
         // Still fetching, and yet at its end: the task was stopped. The followers help themselves.
         self.news.send_if_modified(|news| {
             let silent = matches!(news, News::Fetching);
@@ -238,6 +249,20 @@ mod tests {
         lead.tell(News::Failed(Failure::Refused));
         drop(lead);
         assert!(matches!(*news.borrow(), News::Failed(Failure::Refused)));
+    }
+
+    #[test]
+    fn a_fetch_that_has_ended_is_not_joined() {
+        let (fills, store) = (Fills::new(), store());
+        let Role::Leader(lead, _claim) = join(&fills, &store, key("/a", Asker::Anonymous)) else {
+            panic!("first")
+        };
+        let Role::Follower(news) = join(&fills, &store, key("/a", Asker::Anonymous)) else {
+            panic!("second")
+        };
+        lead.end(News::Failed(Failure::Closed));
+        assert!(matches!(*news.borrow(), News::Failed(Failure::Closed)));
+        assert!(matches!(join(&fills, &store, key("/a", Asker::Anonymous)), Role::Leader(..)));
     }
 
     #[test]
