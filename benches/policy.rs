@@ -7,6 +7,7 @@ use std::time::Duration;
 use cachewarp::policy::{
     ContentTypes, Exchange, RequestFacts, Rules, Statuses, reuse, storable, stored_fields,
 };
+use cachewarp::request_fields::RequestFields;
 use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -54,7 +55,7 @@ fn rules() -> Rules {
         default_ttl: Duration::from_secs(30),
         content_types: ContentTypes::Listed(vec!["application/json".into(), "+json".into()]),
         statuses: Statuses::Listed(vec![StatusCode::OK]),
-        credential_headers: vec![HeaderName::from_static("x-api-key")],
+        fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
         ..Rules::default()
     }
 }

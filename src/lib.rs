@@ -22,6 +22,7 @@ pub mod probe;
 pub mod proxy;
 pub mod purge;
 pub mod redis;
+pub mod request_fields;
 pub mod resp;
 pub mod secret;
 pub mod server;

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Known to everything: bounds, the clock, keys, names.
-const BASE: &[&str] = &["hash", "hop", "json", "key", "label", "limits", "secret", "time", "tls"];
+const BASE: &[&str] =
+    &["hash", "hop", "json", "key", "label", "limits", "request_fields", "secret", "time", "tls"];
 
 /// What each module may import beside [`BASE`] and itself, from the pure to the I/O.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -19,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("key", &[]),
     ("label", &[]),
     ("limits", &[]),
+    ("request_fields", &[]),
     ("secret", &[]),
     ("time", &[]),
     ("tls", &[]),
@@ -46,7 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide: no socket, no clock, no task, no log.
-const PURE: &[&str] = &["hash", "hop", "json", "key", "label", "policy", "entry", "resp"];
+const PURE: &[&str] = &["hash", "hop", "json", "key", "label", "request_fields", "policy", "entry", "resp"];
 
 /// Dependencies whose face we do not control, each named in one file, or below one folder, only.
 const WRAPPED: &[(&str, &str)] = &[

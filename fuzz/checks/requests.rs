@@ -7,6 +7,7 @@ use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
 use cachewarp::origin::{Asked, HostField, Options, OutageLog, Outbound, Purpose};
 use cachewarp::policy::{OrdinaryCookies, RequestFacts, Rules};
+use cachewarp::request_fields::{FieldClass, RequestFields};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -60,7 +61,7 @@ fn canonical(scheme: Scheme, host: &str) -> String {
 
 fn rules_with_credentials() -> Rules {
     Rules {
-        credential_headers: vec![HeaderName::from_static("x-api-key")],
+        fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
         ordinary_cookies: OrdinaryCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
         ..rules(Duration::ZERO)
     }
@@ -101,7 +102,15 @@ pub(crate) fn outbound(data: &[u8]) {
     let headers = named(lines);
     let outbound = Outbound::new(&options(choice)).expect("good options");
     let target = outbound.addressed(addressed("/a?b"), &headers, peer);
-    let asked = Asked { method: &Method::GET, target: &target, headers: &headers, peer, purpose: &purpose };
+    let fields = RequestFields::default();
+    let asked = Asked {
+        method: &Method::GET,
+        target: &target,
+        headers: &headers,
+        fields: &fields,
+        peer,
+        purpose: &purpose,
+    };
     let head = outbound.head(&asked).expect("a head");
 
     assert_eq!(head.uri.path_and_query(), Some(&target.path_and_query));
@@ -141,6 +150,9 @@ pub(crate) fn outbound(data: &[u8]) {
         assert!(!gone.contains(&dashed(name).as_str()), "{name}");
         if purpose == Purpose::Cacheable {
             assert_eq!(REPLACING.iter().find(|replacing| **replacing == dashed(name)), None);
+            let ours = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+            let stays_here = [FieldClass::Withheld, FieldClass::Dropped, FieldClass::Connection];
+            assert!(ours.contains(&name.as_str()) || !stays_here.contains(&fields.class(name)), "{name}");
         }
     }
     for name in hop::named_in_connection(&headers) {

@@ -48,6 +48,8 @@ impl Wrong {
             }
             Self::OtherHalf(_) => fixed("set both, or neither"),
             Self::SecondPassword => fixed("keep one"),
+            Self::InBoth { .. } => fixed("keep it in one of the two"),
+            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } => fixed("leave it out"),
             Self::File(_)
             | Self::Number
             | Self::Below(_)
@@ -57,6 +59,7 @@ impl Wrong {
             | Self::Status(_)
             | Self::PartStatus(_)
             | Self::HeaderName(_)
+            | Self::KeyHeaders
             | Self::CookieName(_)
             | Self::KeyPrefix
             | Self::NodeName

@@ -10,6 +10,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::HeaderName;
+
 use super::Files;
 use super::faults::Fault;
 use super::places::{is_at, meet};
@@ -27,6 +29,7 @@ use crate::limits::{
 };
 use crate::origin::HostField;
 use crate::proxy::{AccessLog, FetchLease};
+use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::telemetry::log;
 use crate::time::instant;
@@ -290,9 +293,29 @@ impl Reading<'_> {
             tags_shown: self.take(Name::TagsShown, |text| {
                 values::switch(text, policy::TagsShown::Yes, policy::TagsShown::No)
             })?,
-            credential_headers: self.take(Name::CredentialHeaders, values::header_names)?,
+            fields: self.request_fields()?,
             ordinary_cookies: self.take(Name::OrdinaryCookies, values::cookies)?,
         })
+    }
+
+    /// The three settings that name request fields: none of them contradicts another, or what a field is.
+    fn request_fields(&mut self) -> Option<RequestFields> {
+        let credential = self.take(Name::CredentialHeaders, values::header_names)?;
+        let key = self.take(Name::KeyHeaders, values::key_headers)?;
+        let harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
+        let in_both = |names: &[HeaderName], others: &[HeaderName]| {
+            names.iter().find(|name| values::contain_spelling(others, name)).cloned()
+        };
+        for (name, names, other, others) in [
+            (Name::KeyHeaders, &key, Name::CredentialHeaders, &credential),
+            (Name::HarmlessHeaders, &harmless, Name::CredentialHeaders, &credential),
+            (Name::HarmlessHeaders, &harmless, Name::KeyHeaders, &key),
+        ] {
+            if let Some(header) = in_both(names, others) {
+                self.note(name, Wrong::InBoth { header, other });
+            }
+        }
+        Some(RequestFields::new(&credential, &key, &harmless))
     }
 
     fn store(&mut self, rules: &policy::Rules, namespace: store::Namespace) -> Option<store::Options> {

@@ -189,6 +189,10 @@ settings! {
             "Response headers with tags that a response may be purged by, beside `Cache-Groups`; what has more than it may have is not stored.";
         TagsShown "tags_shown" Form::Switch, "false",
             "Whether clients see the headers with tags.";
+        KeyHeaders "key_headers" Form::List, "",
+            "Request headers that are a part of the cache key, such as `x-tenant-id`: each of their values has a response of its own, and they are sent to the origin.";
+        HarmlessHeaders "harmless_headers" Form::List, "",
+            "Request headers that change no answer, beside those of HEADERS.md: they keep no request from the cache, and are not sent where the answer may be shared.";
         CredentialHeaders "credential_headers" Form::List, "x-api-key",
             "Request headers that carry a credential, beside `Authorization` and `Cookie`.";
         OrdinaryCookies "ordinary_cookies" Form::List, "",

@@ -13,6 +13,7 @@ use crate::origin::HostField;
 use crate::policy::{ContentTypes, NotReusable, NotStorable, Statuses};
 use crate::proxy::AccessLog;
 use crate::redis::{Address, PasswordFile, Readers, Topology};
+use crate::request_fields::FieldClass;
 use crate::store::Namespace;
 use crate::telemetry::log::Format;
 use crate::tls::{self, Identity};
@@ -68,7 +69,10 @@ fn defaults() {
     let types = vec!["application/json".to_owned(), "+json".to_owned()];
     assert_eq!(settings.rules.content_types, ContentTypes::Listed(types));
     assert_eq!(settings.rules.statuses, Statuses::Listed(vec![http::StatusCode::OK]));
-    assert_eq!(settings.rules.credential_headers, ["x-api-key"]);
+    assert_eq!(
+        settings.rules.field_class(&http::header::HeaderName::from_static("x-api-key")),
+        FieldClass::Credential
+    );
     assert!(settings.rules.ordinary_cookies.is_none());
 
     assert_eq!((settings.store.memory_bytes, settings.store.memory_ttl), (64 * MIB, Duration::from_secs(1)));
@@ -335,6 +339,44 @@ fn each_kind_of_nonsense() {
         ),
         ("cache_statuses", "206", "has 206, which is never stored as a response of its own"),
         ("credential_headers", "x api", "has \"x api\", which is not the name of a header"),
+        ("key_headers", "x api", "has \"x api\", which is not the name of a header"),
+        ("key_headers", "a,b,c,d,e,f,g,h,i", "has more than 8 headers"),
+        (
+            "key_headers",
+            "x-tenant,Authorization",
+            "has \"authorization\", which cannot be a part of the cache key: it says who asks (RFC 9111 §3.5); leave it out",
+        ),
+        (
+            "key_headers",
+            "if-none-match",
+            "has \"if-none-match\", which cannot be a part of the cache key: it asks for less than the whole; leave it out",
+        ),
+        (
+            "key_headers",
+            "x-forwarded-host",
+            "has \"x-forwarded-host\", which cannot be a part of the cache key: CacheWarp writes it, and host and scheme are in the key already; leave it out",
+        ),
+        ("harmless_headers", "a b", "has \"a b\", which is not the name of a header"),
+        (
+            "harmless_headers",
+            "Cookie",
+            "has \"cookie\", which cannot be harmless: it says who asks; leave it out",
+        ),
+        (
+            "harmless_headers",
+            "te",
+            "has \"te\", which cannot be harmless: it is the client's connection's; leave it out",
+        ),
+        (
+            "harmless_headers",
+            "X_Api_Key",
+            "has \"x_api_key\", which credential_headers has too; keep it in one of the two",
+        ),
+        (
+            "key_headers",
+            "x-api-key",
+            "has \"x-api-key\", which credential_headers has too; keep it in one of the two",
+        ),
         (
             "ordinary_cookies",
             "a=b",

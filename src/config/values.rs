@@ -3,17 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::StatusCode;
-use http::header::HeaderName;
+use http::header::{
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use ipnet::IpNet;
 
 use super::wrong::Wrong;
-use crate::limits::{KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{ContentTypes, OrdinaryCookies, Statuses};
+use crate::request_fields::{FieldClass, RequestFields, is_claim};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
 /// All that HTTP allows.
 const ANY: &str = "*";
+
+/// No key tells a part, or a `304`, from the whole.
+static ASKS_FOR_LESS: [HeaderName; 6] =
+    [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// One of a few words, each of which means something.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Wrong> {
@@ -98,6 +105,62 @@ pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
     items(text, |item| {
         HeaderName::from_bytes(item.as_bytes()).map_err(|_| Wrong::HeaderName(item.to_owned()))
     })
+}
+
+/// Names of header fields that are to be a part of the cache key.
+pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+    let names = header_names(text)?;
+    if names.len() > KEY_HEADERS_MAX {
+        return Err(Wrong::KeyHeaders);
+    }
+    let refused = |header: &HeaderName| match RequestFields::default().class(header) {
+        FieldClass::Connection => Some("it is the client's connection's"),
+        FieldClass::Credential if !is_claim(header) => Some("it says who asks (RFC 9111 §3.5)"),
+        FieldClass::Dropped if ASKS_FOR_LESS.contains(header) => Some("it asks for less than the whole"),
+        FieldClass::Withheld if is_claim(header) => {
+            Some("CacheWarp writes it, and host and scheme are in the key already")
+        }
+        FieldClass::Sent
+        | FieldClass::Withheld
+        | FieldClass::Dropped
+        | FieldClass::Credential
+        | FieldClass::Key
+        | FieldClass::Unlisted => None,
+    };
+    match names.iter().find_map(|header| Some((header, refused(header)?))) {
+        Some((header, why)) => Err(Wrong::NoKeyHeader { header: header.clone(), why }),
+        None => Ok(names),
+    }
+}
+
+/// Names of header fields that are to be taken for harmless. No shared fetch sends them, so an `X-Forwarded-*` may be one
+/// of them, and so may `baggage`.
+pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+    let names = header_names(text)?;
+    let may_be = |header: &HeaderName| {
+        let is_identity = *header == "x-forwarded-client-cert";
+        (is_claim(header) && !is_identity) || ["baggage", "correlation-context"].contains(&header.as_str())
+    };
+    let refused = |header: &HeaderName| match RequestFields::default().class(header) {
+        FieldClass::Connection => Some("it is the client's connection's"),
+        FieldClass::Credential if !may_be(header) => Some("it says who asks"),
+        FieldClass::Sent
+        | FieldClass::Withheld
+        | FieldClass::Dropped
+        | FieldClass::Credential
+        | FieldClass::Key
+        | FieldClass::Unlisted => None,
+    };
+    match names.iter().find_map(|header| Some((header, refused(header)?))) {
+        Some((header, why)) => Err(Wrong::NotHarmless { header: header.clone(), why }),
+        None => Ok(names),
+    }
+}
+
+/// Whether a name is among these, `_` and `-` being one.
+pub(super) fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool {
+    let spelling = |name: &HeaderName| name.as_str().replace('_', "-");
+    names.iter().any(|other| spelling(other) == spelling(name))
 }
 
 /// Names of cookies, and beginnings of names with a `*` behind; or `*`.

@@ -76,6 +76,33 @@ pub enum Wrong {
     /// Not a field name.
     #[error("has {0:?}, which is not the name of a header")]
     HeaderName(String),
+    /// One header under two settings that contradict each other.
+    #[error("has {:?}, which {other} has too", .header.as_str())]
+    InBoth {
+        /// The header.
+        header: HeaderName,
+        /// The setting that has it too.
+        other: Name,
+    },
+    /// A field that no setting makes a part of the cache key.
+    #[error("has {:?}, which cannot be a part of the cache key: {why}", .header.as_str())]
+    NoKeyHeader {
+        /// The header.
+        header: HeaderName,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A field that no setting makes harmless.
+    #[error("has {:?}, which cannot be harmless: {why}", .header.as_str())]
+    NotHarmless {
+        /// The header.
+        header: HeaderName,
+        /// The reason.
+        why: &'static str,
+    },
+    /// More names than one cache key takes.
+    #[error("has more than {} headers", crate::limits::KEY_HEADERS_MAX)]
+    KeyHeaders,
     /// Not the name of a cookie, nor the beginning of one.
     #[error("has {0:?}, which is not the name of a cookie, nor the beginning of one with a `*` behind it")]
     CookieName(String),

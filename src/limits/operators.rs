@@ -15,6 +15,8 @@ pub const EXPLAINED_TARGET_BYTES_MAX: usize = 2 * KIB;
 pub const EXPLAINED_FIELD_BYTES_MAX: usize = 80;
 /// Decisions that an explanation shows: more than any request meets.
 pub const EXPLAINED_RULES_MAX: usize = 12;
+/// Unlisted request fields that an explanation names.
+pub const EXPLAINED_UNLISTED_MAX: usize = 6;
 /// Bytes of one decision, in escaped form.
 pub const EXPLAINED_RULE_BYTES_MAX: usize = 120;
 /// Bytes of everything else in an explanation: names, numbers, digests, quotes.

@@ -23,6 +23,8 @@ pub const fn entry_bytes_max(body_bytes_max: usize) -> usize {
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// Request fields that one `Vary` may name.
 pub const VARY_FIELDS_MAX: usize = 16;
+/// Request fields that `key_headers` may name: the rest of [`VARY_FIELDS_MAX`] is for the origin.
+pub const KEY_HEADERS_MAX: usize = VARY_FIELDS_MAX / 2;
 /// Bytes of decoded JSON for each byte that `cache_max_body` allows.
 pub const INFLATE_FACTOR_MAX: usize = 8;
 /// Bytes of decoded size that one JSON value must have on average. The check takes some fifty bytes

@@ -144,11 +144,6 @@ fn written(address: IpAddr) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.get(..filled - 1)?).ok()
 }
 
-/// Whether a field (by its name in lower case, `-` for `_`) says where a request came from.
-pub(super) fn is_claim(name: &str) -> bool {
-    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
-}
-
 /// The members of all `X-Forwarded-For` lines; `None` for one that is not text.
 fn hops(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<&str>> {
     headers

@@ -5,7 +5,8 @@
 //!
 //! If the answer may be shared, nothing goes out that could change it and is not in the key: fields by which frameworks
 //! replace the path, the host or the method of a request are dropped, and so are preconditions and ranges, because what
-//! is wanted is the whole representation and not what this one client lacks of it.
+//! is wanted is the whole representation and not what this one client lacks of it. Fields that are taken for harmless
+//! without being the origin's to name in `Vary` are withheld (`request_fields`).
 
 use std::net::IpAddr;
 
@@ -15,10 +16,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::boundary;
-use super::forwarded::{self, Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::forwarded::{Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{BadOptions, FetchError, HostField, Options, Protocol};
 use crate::hop;
 use crate::key::{BadTarget, Base, Target};
+use crate::request_fields::{FieldClass, RequestFields, is_claim};
 
 /// RFC 9110 §7.6.3: the version we speak, and our name.
 const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
@@ -32,6 +34,8 @@ pub struct Asked<'a> {
     pub target: &'a Target,
     /// Its fields, as received.
     pub headers: &'a HeaderMap,
+    /// The classes of its fields.
+    pub fields: &'a RequestFields,
     /// Who asked.
     pub peer: IpAddr,
     /// What the answer is for.
@@ -123,6 +127,15 @@ impl Outbound {
         Ok(parts)
     }
 
+    /// Whether the origin sees the same fields of a request that is sent as it came and of a shared fetch.
+    pub fn sends_as_shared(&self, asked: &Asked<'_>) -> bool {
+        let head = |purpose| self.head(&Asked { purpose, ..*asked }).map(|head| head.headers);
+        match (head(&Purpose::Pass), head(&Purpose::Cacheable)) {
+            (Ok(passed), Ok(shared)) => passed == shared,
+            (Err(_), _) | (_, Err(_)) => false,
+        }
+    }
+
     /// Origin-form, behind the base path; `OPTIONS *` is of the whole server and stays.
     fn uri(&self, path_and_query: &PathAndQuery) -> Result<Uri, FetchError> {
         if self.base.path.is_empty() || path_and_query.as_str() == "*" {
@@ -138,26 +151,30 @@ impl Outbound {
     /// `Host`, then the client's fields that go on, in its order.
     fn end_to_end(&self, asked: &Asked<'_>) -> Result<HeaderMap, FetchError> {
         let named: Vec<HeaderName> = hop::named_in_connection(asked.headers).collect();
-        let believed = self.believes(asked);
         let stays_here = |name: &HeaderName| {
-            let stays = match Kind::of(name.as_str()) {
-                Kind::Hop | Kind::Ours => true,
-                Kind::Claim => believed == Believed::No,
-                Kind::Unkeyed => *asked.purpose == Purpose::Cacheable,
-                Kind::Other => false,
+            let class = asked.fields.class(name);
+            let stays = match class {
+                FieldClass::Connection => true,
+                FieldClass::Withheld | FieldClass::Dropped => *asked.purpose == Purpose::Cacheable,
+                FieldClass::Sent | FieldClass::Credential | FieldClass::Key | FieldClass::Unlisted => false,
             };
-            stays || named.contains(name)
+            stays || (is_claim(name) && !self.passes_claim(asked, class))
         };
         // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the body's framing.
         let mut headers = HeaderMap::with_capacity(asked.headers.len() + 8);
         headers.append(HOST, self.host(asked)?);
         for (name, value) in asked.headers {
-            if !stays_here(name) && !as_dashed(name).is_some_and(|dashed| stays_here(&dashed)) {
+            if !stays_here(name) && !is_named(name, &named) {
                 headers.append(name, value.clone());
             }
         }
         join_cookies(&mut headers);
         Ok(headers)
+    }
+
+    /// Whether a claim of where a request came from goes out. With a shared fetch only one that is in the key does.
+    fn passes_claim(&self, asked: &Asked<'_>, class: FieldClass) -> bool {
+        self.trust.covers(asked.peer) && (class == FieldClass::Key || *asked.purpose != Purpose::Cacheable)
     }
 
     /// Whether what the peer says of where a request came from goes out.
@@ -216,55 +233,16 @@ fn base_path(options: &Options) -> Result<String, BadOptions> {
     }
 }
 
-/// What becomes of a field, by its name in lower case, `-` for `_`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It is of the client's connection.
-    Hop,
-    /// Written anew for every request. `Expect` was for us: the interim answer goes out when the body is first read.
-    Ours,
-    /// It says where the request came from.
-    Claim,
-    /// It could change an answer that is to be shared, and is not in the key.
-    Unkeyed,
-    /// It goes on.
-    Other,
-}
-
-impl Kind {
-    fn of(name: &str) -> Self {
-        match name {
-            "host" | "content-length" | "expect" => Self::Ours,
-            // These replace the request.
-            "x-original-url"
-            | "x-original-uri"
-            | "x-original-host"
-            | "x-original-method"
-            | "x-rewrite-url"
-            | "x-host"
-            | "x-http-host-override"
-            | "x-http-method"
-            | "x-http-method-override"
-            | "x-method-override" => Self::Unkeyed,
-            // These ask for less.
-            "range"
-            | "if-range"
-            | "if-match"
-            | "if-none-match"
-            | "if-modified-since"
-            | "if-unmodified-since" => Self::Unkeyed,
-            _ if hop::is_hop_by_hop(name) => Self::Hop,
-            _ if forwarded::is_claim(name) => Self::Claim,
-            _ => Self::Other,
-        }
+/// Whether `Connection` names this field, in either spelling: to CGI and its heirs `_` and `-` are the same.
+fn is_named(name: &HeaderName, named: &[HeaderName]) -> bool {
+    if named.is_empty() {
+        return false;
     }
-}
-
-/// What CGI and its heirs take a name with `_` for: to them `X_Forwarded_For` and `X-Forwarded-For` are one variable.
-fn as_dashed(name: &HeaderName) -> Option<HeaderName> {
-    // Byte by byte: a name is too short for a search to pay.
-    let has_line = name.as_str().bytes().any(|byte| byte == b'_');
-    has_line.then(|| name.as_str().replace('_', "-").parse().ok())?
+    let is_same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
+    named.iter().map(|named| named.as_str()).any(|named| {
+        let name = name.as_str();
+        named.len() == name.len() && name.bytes().zip(named.bytes()).all(|(one, other)| is_same(one, other))
+    })
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may split `Cookie` into several lines, HTTP/1.1 may not.

@@ -4,6 +4,7 @@
 //! knows all of them.
 
 use super::credential::Credential;
+use super::stored::Refusal;
 
 crate::labels! {
     /// Why a response is not stored.
@@ -26,6 +27,10 @@ crate::labels! {
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
         /// The request carried a credential that the operator named, and the response does not say that it may be shared.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
+        /// The request carried a field that nothing is known of, and the response does not state its freshness.
+        UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
+        /// The request carried a field that a shared fetch would not have sent, and reached the origin as it came.
+        UnkeyedField => "unkeyed-field" in "RFC 9111 §2, harmless_headers",
         /// It sets a cookie, and does not say that it may be shared.
         SetCookie => "set-cookie" in "RFC 9111 §7.3, ordinary_cookies",
         /// The status is not one that is stored.
@@ -73,12 +78,13 @@ crate::labels! {
     }
 }
 
-impl From<Credential> for NotStorable {
-    fn from(credential: Credential) -> Self {
-        match credential {
-            Credential::Authorization => Self::Authorization,
-            Credential::Cookie => Self::Cookie,
-            Credential::Header => Self::CredentialHeader,
+impl From<Refusal> for NotStorable {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Credential(Credential::Authorization) => Self::Authorization,
+            Refusal::Credential(Credential::Cookie) => Self::Cookie,
+            Refusal::Credential(Credential::Header) => Self::CredentialHeader,
+            Refusal::UnlistedField => Self::UnlistedField,
         }
     }
 }

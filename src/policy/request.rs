@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, PRAGMA};
 use http::{HeaderMap, Method};
 
+use crate::request_fields::{FieldClass, is_claim};
+
 use super::credential::{Credential, Credentials};
 use super::directives::{self, Directives, Scope};
 use super::not_storable::NotStorable;
@@ -20,6 +22,10 @@ pub struct RequestFacts {
     pub(super) retrieval: Retrieval,
     pub(super) credentials: Credentials,
     pub(super) directives: Directives,
+    /// Whether a field is among its own of which nothing is known.
+    pub(super) has_unlisted: bool,
+    /// Whether it claims more of where it came from than a shared fetch may repeat.
+    has_claim: bool,
 }
 
 /// What a request wants to have.
@@ -43,6 +49,7 @@ impl RequestFacts {
         let mut directives = Directives::default();
         let mut has_cache_control = false;
         let mut pragma_no_cache = false;
+        let (mut has_unlisted, mut has_claim) = (false, false);
         for (name, value) in headers {
             if name == CACHE_CONTROL {
                 has_cache_control = true;
@@ -55,20 +62,36 @@ impl RequestFacts {
                 if !(retrieval.is_safe() && rules.ordinary_cookies.cover(value)) {
                     credentials.add(Credential::Cookie);
                 }
-            } else if rules.is_credential(name) {
-                credentials.add(Credential::Header);
+            } else {
+                match rules.field_class(name) {
+                    FieldClass::Unlisted => has_unlisted = true,
+                    FieldClass::Credential => {
+                        credentials.add(Credential::Header);
+                        has_claim |= is_claim(name);
+                    }
+                    FieldClass::Sent
+                    | FieldClass::Withheld
+                    | FieldClass::Dropped
+                    | FieldClass::Key
+                    | FieldClass::Connection => {}
+                }
             }
         }
         // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the same.
         if pragma_no_cache && !has_cache_control {
             directives.no_cache = Scope::Whole;
         }
-        Self { retrieval, credentials, directives }
+        Self { retrieval, credentials, directives, has_unlisted, has_claim }
     }
 
     /// A credential that the request carries; where there are several, one of them.
     pub fn credential(&self) -> Option<Credential> {
         self.credentials.first()
+    }
+
+    /// Whether a field is among its own of which nothing is known.
+    pub fn has_unlisted(&self) -> bool {
+        self.has_unlisted
     }
 
     /// Whether the origin is to see the cookies of the request: not if they are all ordinary.
@@ -83,6 +106,9 @@ impl RequestFacts {
             Some(NotStorable::Method)
         } else if self.directives.no_store || self.directives.malformed {
             Some(NotStorable::RequestNoStore)
+        } else if self.has_claim {
+            // Only trusted proxies' claims reach the origin, and none goes out with a shared fetch.
+            Some(NotStorable::CredentialHeader)
         } else {
             None
         }

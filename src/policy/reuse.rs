@@ -12,7 +12,7 @@ use super::credential::Credential;
 use super::directives::{Limit, Scope};
 use super::request::{RequestFacts, Retrieval};
 use super::seconds::DeltaSeconds;
-use super::stored::{Obligations, StoredFacts};
+use super::stored::{Obligations, Refusal, StoredFacts};
 
 /// What to do with a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ crate::labels! {
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
         /// The request carries a credential that the operator named, and the response was not said to be for such.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
+        /// The request carries a field that nothing is known of, and the origin did not state the freshness.
+        UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
         /// The origin wants to be asked each time.
         NoCache => "no-cache" in "RFC 9111 §5.2.2.4",
         /// It is as old as its lifetime, or older, and nobody allows that.
@@ -73,12 +75,13 @@ crate::labels! {
     }
 }
 
-impl From<Credential> for NotReusable {
-    fn from(credential: Credential) -> Self {
-        match credential {
-            Credential::Authorization => Self::Authorization,
-            Credential::Cookie => Self::Cookie,
-            Credential::Header => Self::CredentialHeader,
+impl From<Refusal> for NotReusable {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Credential(Credential::Authorization) => Self::Authorization,
+            Refusal::Credential(Credential::Cookie) => Self::Cookie,
+            Refusal::Credential(Credential::Header) => Self::CredentialHeader,
+            Refusal::UnlistedField => Self::UnlistedField,
         }
     }
 }
@@ -107,8 +110,8 @@ pub(super) fn admitted(stored: &StoredFacts, request: &RequestFacts) -> Result<(
         Retrieval::Whole | Retrieval::Head => {}
         Retrieval::Post | Retrieval::Neither => return Err(NotReusable::Method),
     }
-    match stored.obligations.refused(request.credentials) {
-        Some(credential) => Err(credential.into()),
+    match stored.obligations.refused(request) {
+        Some(refusal) => Err(refusal.into()),
         None => Ok(()),
     }
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::HeaderName;
+use http::{HeaderMap, StatusCode};
+
+use crate::request_fields::{FieldClass, RequestFields};
 
 use super::cookies::OrdinaryCookies;
+use super::vary::Vary;
 
 /// The part of the policy that is not in any RFC.
 #[derive(Clone, Debug)]
@@ -34,8 +37,8 @@ pub struct Rules {
     pub tag_headers: Vec<HeaderName>,
     /// Whether clients see those fields.
     pub tags_shown: TagsShown,
-    /// Request fields that carry a credential, beside `Authorization` and `Cookie`.
-    pub credential_headers: Vec<HeaderName>,
+    /// The classes of request fields: credentials, fields of the cache key, harmless ones.
+    pub fields: RequestFields,
     /// Cookies that are none.
     pub ordinary_cookies: OrdinaryCookies,
 }
@@ -82,23 +85,22 @@ impl Default for Rules {
             statuses: Statuses::Any,
             tag_headers: Vec::new(),
             tags_shown: TagsShown::No,
-            credential_headers: Vec::new(),
+            fields: RequestFields::default(),
             ordinary_cookies: OrdinaryCookies::Listed(Vec::new()),
         }
     }
 }
 
 impl Rules {
-    /// Whether a request field carries a credential by the operator's word. To CGI and its heirs `_` and `-` are the same, so an
-    /// origin of that kind takes `X_Api_Key` for `X-Api-Key`, and so must we.
-    pub(super) fn is_credential(&self, name: &HeaderName) -> bool {
-        let name = name.as_str().as_bytes();
-        let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-        // Nearly every field differs in length already.
-        self.credential_headers
-            .iter()
-            .map(|named| named.as_str().as_bytes())
-            .any(|named| named.len() == name.len() && named.iter().map(dashed).eq(name.iter().map(dashed)))
+    /// The class of a request field.
+    pub fn field_class(&self, name: &HeaderName) -> FieldClass {
+        self.fields.class(name)
+    }
+
+    /// The request fields that select among the responses of a resource: those that the response's `Vary` names, and
+    /// `key_headers`.
+    pub fn vary(&self, response: &HeaderMap) -> Vary {
+        Vary::of(response).with(self.fields.key_headers())
     }
 
     /// Whether a response with this status may be stored.
@@ -114,33 +116,5 @@ impl Rules {
     pub(super) fn negative(&self, status: StatusCode) -> Option<Duration> {
         let nothing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
         (nothing && !self.negative_ttl.is_zero()).then_some(self.negative_ttl)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::tests::rules;
-
-    #[test]
-    fn a_credential_is_one_however_its_name_is_joined() {
-        let rules = Rules {
-            credential_headers: vec![
-                HeaderName::from_static("x-api-key"),
-                HeaderName::from_static("my_token"),
-            ],
-            ..rules()
-        };
-        for (name, is_one) in [
-            ("x-api-key", true),
-            ("x_api_key", true),
-            ("x-api_key", true),
-            ("my-token", true),
-            ("x-api-keys", false),
-            ("xapikey", false),
-            ("x.api.key", false),
-        ] {
-            assert_eq!(rules.is_credential(&HeaderName::from_static(name)), is_one, "{name}");
-        }
     }
 }

@@ -31,8 +31,8 @@ pub fn storable(exchange: &Exchange<'_>, rules: &Rules) -> Result<StoredFacts, N
     origin_allows(exchange, &directives, said, rules)?;
     content_allows(exchange.response, rules)?;
     let stored = facts(exchange, &directives, said, rules)?;
-    match stored.obligations.refused(exchange.request.credentials) {
-        Some(credential) => Err(credential.into()),
+    match stored.obligations.refused(exchange.request) {
+        Some(refusal) => Err(refusal.into()),
         None => Ok(stored),
     }
 }
@@ -84,7 +84,7 @@ fn content_allows(response: &HeaderMap, rules: &Rules) -> Result<(), NotStorable
         return Err(NotStorable::ContentType);
     }
     super::tags::tags(response, rules)?;
-    match Vary::of(response) {
+    match rules.vary(response) {
         Vary::None | Vary::Fields(_) => Ok(()),
         Vary::Star => Err(NotStorable::VaryStar),
         Vary::TooMany => Err(NotStorable::VaryFields),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::time::Timestamp;
 
-use super::credential::{Credential, Credentials};
+use super::credential::Credential;
+use super::request::RequestFacts;
 use super::seconds::DeltaSeconds;
 
 /// Everything that [`reuse`](super::reuse()) asks of a stored response; of fixed size, so that an entry can hold it
@@ -156,14 +157,18 @@ impl Obligations {
         self.0 & forbidding != 0
     }
 
-    /// The credential that keeps a request with these from getting the response, if one does.
+    /// The part of a request that keeps the response from it, and its response from the store, if there is one.
     ///
-    /// This is the one rule about credentials, for storing as for serving. RFC 9111 §3.5 speaks of storing and of
+    /// This is the one rule about callers, for storing as for serving. RFC 9111 §3.5 speaks of storing and of
     /// `Authorization`; we hold every credential to it in both directions, because an origin that never heard of
     /// caches answers by credential without saying so. A lifetime that the origin did not give is no word of its
-    /// own, so it admits nobody who has a name.
-    pub(super) fn refused(self, credentials: Credentials) -> Option<Credential> {
-        if self.contains(Self::HEURISTIC) {
+    /// own, so it admits only a request all of whose fields are known to be harmless.
+    pub(super) fn refused(self, request: &RequestFacts) -> Option<Refusal> {
+        let credentials = request.credentials;
+        let credential = if self.contains(Self::HEURISTIC) {
+            if credentials.is_empty() && request.has_unlisted {
+                return Some(Refusal::UnlistedField);
+            }
             credentials.first()
         } else if self.contains(Self::SHARED) {
             None
@@ -171,8 +176,18 @@ impl Obligations {
             credentials.without(Credential::Authorization).first()
         } else {
             credentials.first()
-        }
+        };
+        credential.map(Refusal::Credential)
     }
+}
+
+/// The part of a request that keeps a response from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It says who asks.
+    Credential(Credential),
+    /// Nothing is known of a field.
+    UnlistedField,
 }
 
 impl BitOr for Obligations {
@@ -186,6 +201,7 @@ impl BitOr for Obligations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::tests::{head, rules};
 
     const STORED: StoredFacts = StoredFacts {
         received: Timestamp::from_millis(1_000),
@@ -222,23 +238,40 @@ mod tests {
     #[test]
     fn whom_a_response_is_for() {
         use Credential::{Authorization, Cookie, Header};
-        let rows: &[(&str, Obligations, &[Credential], Option<Credential>)] = &[
-            ("anonymous", Obligations::default(), &[], None),
-            ("anonymous-heuristic", Obligations::HEURISTIC, &[], None),
-            ("unsaid-authorization", Obligations::default(), &[Authorization], Some(Authorization)),
-            ("unsaid-cookie", Obligations::default(), &[Cookie], Some(Cookie)),
-            ("unsaid-header", Obligations::default(), &[Header], Some(Header)),
-            ("shared", Obligations::SHARED, &[Authorization, Cookie, Header], None),
-            ("must-revalidate", Obligations::MUST_REVALIDATE, &[Authorization], None),
-            ("must-revalidate-cookie", Obligations::MUST_REVALIDATE, &[Cookie], Some(Cookie)),
-            ("must-revalidate-several", Obligations::MUST_REVALIDATE, &[Authorization, Header], Some(Header)),
-            ("proxy-revalidate", Obligations::PROXY_REVALIDATE, &[Authorization], Some(Authorization)),
-            ("heuristic-shared", Obligations::SHARED | Obligations::HEURISTIC, &[Cookie], Some(Cookie)),
+        const AUTHORIZATION: &str = "authorization";
+        const COOKIE: &str = "cookie";
+        const HEADER: &str = "x-api-key";
+        const UNLISTED: &str = "x-auth-token";
+        let none = Obligations::default();
+        let (shared, heuristic) = (Obligations::SHARED, Obligations::HEURISTIC);
+        let credential = |credential| Some(Refusal::Credential(credential));
+        let rows: &[(&str, Obligations, &[&str], Option<Refusal>)] = &[
+            ("anonymous", none, &[], None),
+            ("anonymous-heuristic", heuristic, &["accept", "traceparent", "range", "host"], None),
+            ("unsaid-authorization", none, &[AUTHORIZATION], credential(Authorization)),
+            ("unsaid-cookie", none, &[COOKIE], credential(Cookie)),
+            ("unsaid-header", none, &[HEADER], credential(Header)),
+            ("unsaid-identity", none, &["x-forwarded-user"], credential(Header)),
+            ("shared", shared, &[AUTHORIZATION, COOKIE, HEADER, UNLISTED], None),
+            ("must-revalidate", Obligations::MUST_REVALIDATE, &[AUTHORIZATION], None),
+            ("must-revalidate-cookie", Obligations::MUST_REVALIDATE, &[COOKIE], credential(Cookie)),
+            (
+                "must-revalidate-several",
+                Obligations::MUST_REVALIDATE,
+                &[AUTHORIZATION, HEADER],
+                credential(Header),
+            ),
+            ("proxy-revalidate", Obligations::PROXY_REVALIDATE, &[AUTHORIZATION], credential(Authorization)),
+            ("heuristic-shared", shared | heuristic, &[COOKIE], credential(Cookie)),
+            ("unlisted", none, &[UNLISTED], None),
+            ("unlisted-heuristic", heuristic, &["accept", UNLISTED], Some(Refusal::UnlistedField)),
+            ("unlisted-heuristic-shared", shared | heuristic, &[UNLISTED], Some(Refusal::UnlistedField)),
+            ("unlisted-and-credential", heuristic, &[UNLISTED, HEADER], credential(Header)),
         ];
         for (id, obligations, carried, refused) in rows {
-            let mut credentials = Credentials::default();
-            carried.iter().for_each(|&credential| credentials.add(credential));
-            assert_eq!(obligations.refused(credentials), *refused, "{id}");
+            let fields: Vec<_> = carried.iter().map(|name| (*name, "1")).collect();
+            let request = RequestFacts::read(&http::Method::GET, &head(&fields), &rules());
+            assert_eq!(obligations.refused(&request), *refused, "{id}");
         }
     }
 

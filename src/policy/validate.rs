@@ -205,7 +205,13 @@ fn fate(stored: StoredHead<'_>, fields: &HeaderMap, exchange: &Exchange<'_>, rul
 /// empty a cache by asking in a special way.
 fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
     request.forbids_storing() == Some(reason)
-        || matches!(reason, NotStorable::Authorization | NotStorable::Cookie | NotStorable::CredentialHeader)
+        || matches!(
+            reason,
+            NotStorable::Authorization
+                | NotStorable::Cookie
+                | NotStorable::CredentialHeader
+                | NotStorable::UnlistedField
+        )
 }
 
 /// What a `HEAD` shows of a stored response.

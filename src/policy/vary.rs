@@ -60,6 +60,19 @@ impl Vary {
         }
         names.into()
     }
+
+    /// The response that depends on these request fields too.
+    #[must_use]
+    pub(super) fn with(self, fields: &[HeaderName]) -> Self {
+        if fields.is_empty() {
+            return self;
+        }
+        match self {
+            Self::None => fields.to_vec().into(),
+            Self::Fields(VaryFields(names)) => [names.as_slice(), fields].concat().into(),
+            Self::Star | Self::TooMany => self,
+        }
+    }
 }
 
 impl From<Vec<HeaderName>> for Vary {
@@ -110,6 +123,11 @@ impl VaryFields {
     /// The names, in lower case.
     pub fn names(&self) -> &[HeaderName] {
         &self.0
+    }
+
+    /// Whether these are among them.
+    pub fn contain(&self, fields: &[HeaderName]) -> bool {
+        fields.iter().all(|field| self.0.contains(field))
     }
 
     /// What a request says in these fields, in their order. A field that it does not have is left out, so that it is

@@ -93,6 +93,8 @@ impl NotStorable {
             | Self::Authorization
             | Self::Cookie
             | Self::CredentialHeader
+            | Self::UnlistedField
+            | Self::UnkeyedField
             | Self::PartialContent
             | Self::NoValidator
             | Self::Changed

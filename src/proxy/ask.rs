@@ -3,9 +3,9 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
 
-use super::Caller;
 use super::explain::{Explanation, Notes, Question};
 use super::place::Place;
+use super::{Caller, Proxy};
 use crate::entry::Variants;
 use crate::key::{CacheKey, Target};
 use crate::origin::{Asked, Purpose};
@@ -34,9 +34,19 @@ pub(super) struct Inbound {
 
 impl Inbound {
     /// The question that its head for the origin is made from.
-    pub(super) fn asked<'a>(&'a self, purpose: &'a Purpose) -> Asked<'a> {
+    pub(super) fn asked<'a>(&'a self, purpose: &'a Purpose, rules: &'a Rules) -> Asked<'a> {
         let Self { method, target, headers, caller, .. } = self;
-        Asked { method, target, headers, peer: caller.peer, purpose }
+        Asked { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
+    }
+
+    /// Whether the response to this request, sent as it came, may store, freshen or remove what others are answered with:
+    /// only where a shared fetch would have sent the same fields. Shared fetches need no such question.
+    pub(super) fn may_change_the_store(&self, proxy: &Proxy) -> bool {
+        let Proxy { rules, origin, .. } = proxy;
+        // A shared fetch is without these cookies.
+        let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
+        let has_ordinary_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
+        !has_ordinary_cookies && origin.outbound().sends_as_shared(&self.asked(&Purpose::Pass, rules))
     }
 }
 
@@ -45,7 +55,7 @@ impl Inbound {
 pub(super) struct FillKey {
     /// The resource or the variant.
     pub(super) key: CacheKey,
-    /// Whether those who share it sent a credential.
+    /// Whether those who share it sent a credential, or an unlisted field.
     pub(super) asker: Asker,
 }
 
@@ -56,6 +66,8 @@ crate::labels! {
         Anonymous => "anonymous",
         /// Somebody with one.
         Credentialed => "credentialed",
+        /// Somebody without one, with a field that nothing is known of.
+        Unlisted => "unlisted",
     }
 }
 
@@ -79,6 +91,7 @@ impl Ask {
             // Its answer may be shared with those who have no such cookie, or another.
             inbound.headers.remove(header::COOKIE);
         }
+        inbound.notes.note(|explanation| explanation.unlisted(&inbound.headers, rules));
         let plain = !inbound.headers.keys().any(|name| PARTIAL_OR_CONDITIONAL.contains(name));
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
@@ -138,7 +151,13 @@ impl Ask {
 
     /// Under which a fetch for it is shared, or known not to be, whose answer would stand under `key`.
     pub(super) fn fill_key(&self, key: CacheKey) -> FillKey {
-        let is_anonymous = self.facts.credential().is_none();
-        FillKey { key, asker: if is_anonymous { Asker::Anonymous } else { Asker::Credentialed } }
+        let asker = if self.facts.credential().is_some() {
+            Asker::Credentialed
+        } else if self.facts.has_unlisted() {
+            Asker::Unlisted
+        } else {
+            Asker::Anonymous
+        };
+        FillKey { key, asker }
     }
 }

@@ -42,7 +42,10 @@ impl Forward {
             | NotReusable::RequestMinFresh
             | NotReusable::RequestMaxStale => Self::Request,
             NotReusable::Method => Self::Method,
-            NotReusable::Authorization | NotReusable::Cookie | NotReusable::CredentialHeader => Self::Bypass,
+            NotReusable::Authorization
+            | NotReusable::Cookie
+            | NotReusable::CredentialHeader
+            | NotReusable::UnlistedField => Self::Bypass,
         }
     }
 }

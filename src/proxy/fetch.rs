@@ -350,7 +350,11 @@ async fn heed_head(proxy: &Proxy, errand: &Errand, stored: &Entry, exchange: &Ex
     let Errand { ask, place, .. } = errand;
     let head =
         StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
-    let fate = policy::freshen_by_head(head, exchange, &proxy.rules);
+    let fate = if ask.inbound.may_change_the_store(proxy) {
+        policy::freshen_by_head(head, exchange, &proxy.rules)
+    } else {
+        Fate::Kept(NotStorable::UnkeyedField)
+    };
     ask.note(|explanation| explanation.rule(Question::Freshen, &fate));
     match fate {
         Fate::Replaced { facts, fields } => {

@@ -32,7 +32,7 @@ pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
         return Seen { place, found: None, said: Said::All, doubt: doubt.reason };
     }
     let Look { found, lineage, said } = proxy.store.find(&ask.key, &ask.inbound.target).await;
-    match found {
+    match found.filter(|found| is_keyed(proxy, &found.stored)) {
         None => {
             if said == Said::All {
                 uncacheable.absent(&key, lineage, time::instant());
@@ -47,6 +47,17 @@ pub(super) async fn look_up(proxy: &Proxy, ask: &Ask) -> Seen {
             Box::pin(look_up_variant(proxy, ask, place)).await
         }
     }
+}
+
+/// Whether what stands under a resource's key selects by `key_headers`. What was stored under other settings does not, and
+/// is as good as absent.
+pub(super) fn is_keyed(proxy: &Proxy, stored: &Stored) -> bool {
+    let key_headers = proxy.rules.fields.key_headers();
+    key_headers.is_empty()
+        || match stored {
+            Stored::Response(_) => false,
+            Stored::Variants(variants) => variants.fields.contain(key_headers),
+        }
 }
 
 pub(super) async fn look_up_variant(proxy: &Proxy, ask: &Ask, place: Place) -> Seen {
@@ -81,6 +92,9 @@ pub(super) fn look_at_hand(proxy: &Proxy, ask: &Ask) -> Looked {
     let Some(Found { stored, lineage, .. }) = proxy.store.find_in_memory(&ask.key, target) else {
         return Looked::Nothing;
     };
+    if !is_keyed(proxy, &stored) {
+        return Looked::Nothing;
+    }
     let variants = match stored {
         Stored::Response(entry) => return Looked::Found(Place::whole(ask.key, lineage), entry),
         Stored::Variants(variants) => variants,
@@ -96,6 +110,9 @@ pub(super) fn look_at_hand(proxy: &Proxy, ask: &Ask) -> Looked {
 /// What memory has by now.
 pub(super) fn just_stored(proxy: &Proxy, ask: &Ask, place: &Place) -> Option<Hit> {
     let found = proxy.store.find_in_memory(&place.key, &ask.inbound.target)?;
+    if place.variants.is_none() && !is_keyed(proxy, &found.stored) {
+        return None;
+    }
     let Stored::Response(entry) = found.stored else { return None };
     // What is stale already has to be refreshed, and this request was about to.
     usable(ask, entry, found.tier).filter(is_fresh)

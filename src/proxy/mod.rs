@@ -313,6 +313,6 @@ impl Proxy {
         purpose: &Purpose,
         body: RequestBody,
     ) -> Result<Response<origin::Body>, FetchError> {
-        self.origin.send(|| self.origin.outbound().head(&inbound.asked(purpose)), body).await
+        self.origin.send(|| self.origin.outbound().head(&inbound.asked(purpose, &self.rules)), body).await
     }
 }

@@ -24,7 +24,7 @@ use super::unabandoned::Reached;
 use crate::entry::Lineage;
 use crate::key::{CacheKey, Target};
 use crate::origin::{self, FetchError, Protocol, Purpose, RequestBody};
-use crate::policy::{self, Exchange, Groups, RequestFacts, StoredFacts};
+use crate::policy::{self, Exchange, Groups, NotStorable, RequestFacts, StoredFacts};
 use crate::time::{self, Timestamp};
 
 /// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin may have
@@ -46,7 +46,7 @@ pub(super) async fn answer(
     let requested = time::now();
     let head = || {
         reached.set(Reached::Perhaps);
-        proxy.origin.outbound().head(&inbound.asked(&Purpose::Pass))
+        proxy.origin.outbound().head(&inbound.asked(&Purpose::Pass, &proxy.rules))
     };
     match proxy.origin.send(head, RequestBody::Streaming(body)).await {
         Ok(response) => {
@@ -102,6 +102,9 @@ fn storable_for_gets(
     };
     let said =
         policy::storable_post(&exchange, &inbound.target, proxy.origin.outbound().base(), &proxy.rules);
+    let said = said.and_then(|facts| {
+        if inbound.may_change_the_store(proxy) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
+    });
     inbound.notes.note(|explanation| explanation.storable(&said));
     said.ok()
 }

@@ -71,6 +71,8 @@ mod redis_redirects;
 #[cfg(test)]
 mod redis_watchers;
 #[cfg(test)]
+mod request_fields;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod signals;

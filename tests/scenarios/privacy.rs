@@ -294,11 +294,15 @@ fn fields_that_are_not_in_the_key_cannot_poison_an_entry() {
     for (number, name) in names.into_iter().enumerate() {
         let target = format!("/a?{number}");
         let attacker = proxy.get_with(&target, &[(name, "evil.test")]);
-        assert_eq!(attacker.cache_status(), "CacheWarp; fwd=uri-miss; stored");
+        let outcome = match name {
+            "X-Forwarded-Prefix" | "X-Forwarded-Server" => "detail=credential-header",
+            "Proxy" | "Transfer-Encoding-Evil" => "detail=unlisted-field",
+            _ => "stored",
+        };
+        assert_eq!(attacker.cache_status(), format!("CacheWarp; fwd=uri-miss; {outcome}"), "{name}");
         let victim = proxy.get(&target);
-        assert!(victim.cache_status().starts_with("CacheWarp; hit"));
-        let reaches_the_origin = ["Proxy", "Transfer-Encoding-Evil"].contains(&name);
-        assert_eq!(victim.text().contains("evil.test"), reaches_the_origin, "{name}: {}", victim.text());
+        assert_eq!(victim.cache_status().starts_with("CacheWarp; hit"), outcome == "stored", "{name}");
+        assert!(!victim.text().contains("evil.test"), "{name}: {}", victim.text());
     }
 }
 

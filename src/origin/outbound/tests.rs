@@ -50,6 +50,7 @@ fn sent(
         method: &Method::GET,
         target: &target("/a"),
         headers: &headers,
+        fields: &RequestFields::default(),
         peer: peer.parse().unwrap(),
         purpose,
     };
@@ -203,6 +204,7 @@ fn there_is_no_way_to_ask_for_a_connect() {
         method: &Method::CONNECT,
         target: &target("/"),
         headers: &HeaderMap::new(),
+        fields: &RequestFields::default(),
         peer: CLIENT.parse().unwrap(),
         purpose: &Purpose::Pass,
     };
@@ -229,8 +231,14 @@ fn the_base_path_comes_first() {
     for asked in ["/../a", "/%2e%2E/a", "/a/..;/../b"] {
         let (headers, peer, target) = (HeaderMap::new(), IpAddr::from([192, 0, 2, 1]), target(asked));
         for purpose in [Purpose::Cacheable, Purpose::Pass] {
-            let asked =
-                Asked { method: &Method::GET, target: &target, headers: &headers, peer, purpose: &purpose };
+            let asked = Asked {
+                method: &Method::GET,
+                target: &target,
+                headers: &headers,
+                fields: &RequestFields::default(),
+                peer,
+                purpose: &purpose,
+            };
             assert!(matches!(outbound.head(&asked), Err(FetchError::BadTarget)), "{asked:?}");
         }
     }

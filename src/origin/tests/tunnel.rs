@@ -5,6 +5,8 @@ use http::{HeaderMap, Method};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::request_fields::RequestFields;
+
 use super::script::{Origin, get, read, send};
 use crate::key::{Authority, Scheme, Target};
 use crate::origin::{Asked, FetchError, Protocol, Purpose, RequestBody};
@@ -24,6 +26,7 @@ fn handshake(origin: &Origin) -> http::Request<RequestBody> {
         method: &Method::GET,
         target: &target,
         headers: &headers,
+        fields: &RequestFields::default(),
         peer: "127.0.0.1".parse().unwrap(),
         purpose: &purpose,
     };

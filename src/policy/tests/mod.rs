@@ -19,6 +19,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
 use crate::key::{Authority, Base, Scheme};
+use crate::request_fields::RequestFields;
 use crate::time::Timestamp;
 
 use super::{ContentTypes, Exchange, RequestFacts, Rules, Statuses};
@@ -31,7 +32,7 @@ pub(super) fn rules() -> Rules {
         content_types: ContentTypes::Listed(vec!["application/json".into(), "+json".into()]),
         statuses: Statuses::Listed(vec![StatusCode::OK]),
         tag_headers: ["cache-tag", "surrogate-key"].map(HeaderName::from_static).to_vec(),
-        credential_headers: vec![HeaderName::from_static("x-api-key")],
+        fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
         ..Rules::default()
     }
 }

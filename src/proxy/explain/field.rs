@@ -34,6 +34,10 @@ impl Explanation {
         if let Some((target, namespace)) = &self.target {
             object.object("key", usize::MAX, |object| write_key(object, target, namespace));
         }
+        if !self.unlisted.is_empty() {
+            let names = self.unlisted.iter().map(|name| name.as_str());
+            object.texts("unlisted_fields", names, EXPLAINED_FIELD_BYTES_MAX);
+        }
         if let Some(place) = &self.place
             && let Some(selecting) = &place.selecting
         {

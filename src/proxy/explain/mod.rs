@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::Answer;
 use super::cache_status::{self, Forward};
@@ -26,8 +26,9 @@ use super::place::Place;
 use crate::hop::EXPLAIN;
 use crate::json::Object;
 use crate::key::{CacheKey, Target};
-use crate::limits::EXPLAINED_RULES_MAX;
+use crate::limits::{EXPLAINED_RULES_MAX, EXPLAINED_UNLISTED_MAX};
 use crate::policy::{NotStorable, Rules, Ruling, StoredFacts};
+use crate::request_fields::FieldClass;
 use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
 use shown::Selecting;
@@ -137,6 +138,8 @@ pub(super) struct Explanation {
     route: &'static str,
     /// With the namespace of its key.
     target: Option<(Target, Namespace)>,
+    /// Of the request's own fields, those that nothing is known of: at most [`EXPLAINED_UNLISTED_MAX`].
+    unlisted: Vec<HeaderName>,
     place: Option<Known>,
     found: Option<Found>,
     stored: Option<Dated>,
@@ -177,6 +180,12 @@ impl Explanation {
     /// What it addresses.
     pub(super) fn target(&mut self, target: &Target, namespace: &Namespace) {
         self.target = Some((target.clone(), namespace.clone()));
+    }
+
+    /// Which of its fields keep it from responses whose freshness the origin did not state.
+    pub(super) fn unlisted(&mut self, request: &HeaderMap, rules: &Rules) {
+        let unlisted = request.keys().filter(|name| rules.field_class(name) == FieldClass::Unlisted);
+        self.unlisted = unlisted.take(EXPLAINED_UNLISTED_MAX).cloned().collect();
     }
 
     /// Where its answer stands, or would stand.

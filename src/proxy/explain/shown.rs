@@ -9,6 +9,7 @@ use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, Hea
 use crate::json::Object;
 use crate::limits::EXPLAINED_FIELD_BYTES_MAX;
 use crate::policy::{Rules, VaryFields};
+use crate::request_fields::FieldClass;
 
 /// Content negotiation (RFC 9110 §12.5).
 static NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
@@ -57,7 +58,7 @@ impl Selecting {
 
 impl Shown {
     fn of(name: &HeaderName, value: &[u8], rules: &Rules) -> Self {
-        if NEGOTIATION.contains(name) && !rules.credential_headers.contains(name) {
+        if NEGOTIATION.contains(name) && rules.field_class(name) != FieldClass::Credential {
             return Self::Value(String::from_utf8_lossy(value).into_owned());
         }
         let digits = blake3::hash(value).to_hex();

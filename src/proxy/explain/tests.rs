@@ -20,6 +20,7 @@ use crate::proxy::ask::{Ask, Inbound};
 use crate::proxy::body::Body;
 use crate::proxy::cache_status::CacheStatus;
 use crate::proxy::{AccessLog, Caller, FetchLease};
+use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::store::Namespace;
 
@@ -38,7 +39,10 @@ fn options(token: Option<&str>) -> Options {
 }
 
 fn rules() -> Rules {
-    Rules { credential_headers: vec![HeaderName::from_static("accept-charset")], ..Rules::default() }
+    Rules {
+        fields: RequestFields::new(&[HeaderName::from_static("accept-charset")], &[], &[]),
+        ..Rules::default()
+    }
 }
 
 fn head(fields: &[(&str, &str)]) -> HeaderMap {

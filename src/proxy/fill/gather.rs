@@ -71,7 +71,7 @@ impl Fill {
         let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
         let Some(reader) = body.reader() else { return };
         let shared = Arc::new(SharedResponse {
-            place: Keep::place(&self.place, &parts.headers, &facts, &self.ask),
+            place: Keep::place(&self.place, &parts.headers, &facts, &self.ask, &self.proxy.rules),
             facts,
             status: parts.status,
             head: policy::stored_fields(&parts.headers, facts.received),

@@ -25,9 +25,15 @@ pub(super) struct Keep<'a> {
 
 impl Keep<'_> {
     /// Where a response will stand, now that its `Vary` is known.
-    pub(super) fn place(asked: &Place, head: &HeaderMap, facts: &StoredFacts, ask: &Ask) -> Place {
+    pub(super) fn place(
+        asked: &Place,
+        head: &HeaderMap,
+        facts: &StoredFacts,
+        ask: &Ask,
+        rules: &Rules,
+    ) -> Place {
         let known = asked.variants.as_ref();
-        let Some(fields) = Self::selecting(known, Vary::of(head)) else {
+        let Some(fields) = Self::selecting(known, rules.vary(head)) else {
             return Place::whole(asked.whole, asked.lineage);
         };
         let known = known.filter(|known| known.fields == fields);

@@ -67,7 +67,7 @@ pub(in crate::proxy) struct Right {
 pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<Ask>, place: &Place) -> Fetched {
     let claim = proxy.store.claim(&place.whole, place.lineage);
     let requested = time::now();
-    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable));
+    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable, &proxy.rules));
     let response = match proxy.origin.send(head, RequestBody::Empty).await {
         Ok(response) => response,
         Err(error) => return Fetched::Failed(Failure::from(&error)),
@@ -140,7 +140,8 @@ impl Fill {
     async fn ask_the_origin(&self, stored: Option<&Entry>) -> Result<Response<origin::Body>, FetchError> {
         let origin = &self.proxy.origin;
         let head = || {
-            let mut head = origin.outbound().head(&self.ask.inbound.asked(&Purpose::Cacheable))?;
+            let mut head =
+                origin.outbound().head(&self.ask.inbound.asked(&Purpose::Cacheable, &self.proxy.rules))?;
             if let Some(stored) = stored {
                 policy::make_conditional(&mut head.headers, &stored.head);
             }
@@ -251,7 +252,7 @@ impl Fill {
         match freshened.fate {
             Fate::Replaced { facts, fields } => {
                 let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
-                let place = Keep::place(&self.place, &fields, &facts, &self.ask);
+                let place = Keep::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
                 self.ask.note(|explanation| explanation.fetched(&facts, facts.received));
                 self.ask.note_place(&place, &self.proxy.rules);
                 let body =
