@@ -21,6 +21,10 @@ pub(crate) const CREDENTIALS: [(Credential, &str); 3] = [
     (Credential::ApiKey, "x-api-key"),
 ];
 
+/// Fields that are in no key, and that no fetch for others has.
+pub(crate) const UNKEYED: [&str; 6] =
+    ["X-Host", "X-Original-User", "X-HTTP-Method-Override", "X-Request-Id", "traceparent", "X_Rewrite_URL"];
+
 /// Spellings of a language, and what each means.
 pub(crate) const LANGUAGES: [(&str, usize); 8] = [
     ("en", 0),
@@ -48,6 +52,8 @@ pub(crate) struct Ask {
     pub(crate) language: Option<usize>,
     pub(crate) no_store: bool,
     pub(crate) max_stale: bool,
+    /// Whether it has a field that nothing is known of.
+    pub(crate) unlisted: bool,
     /// All that is sent.
     pub(crate) fields: Vec<(&'static str, String)>,
 }
@@ -62,7 +68,7 @@ impl Ask {
         let method = one(dice, &[("GET", 90), ("HEAD", 7), ("POST", 3)]);
         let who = one(dice, &[("nobody", 40), ("alice", 30), ("bob", 30)]);
         let mut ask = Self { id, method, path: path(resource), who, ..Self::nobody() };
-        ask.fields.push(("X-Request", id.to_string()));
+        ask.fields.push(("User-Agent", id.to_string()));
         if method == "POST" {
             ask.fields.push(("Content-Length", "0".to_owned()));
         }
@@ -77,6 +83,15 @@ impl Ask {
             let value = one(dice, &[("a", 1), ("b", 1)]).to_owned();
             ask.fields.push(("X-Variant", value.clone()));
             ask.variant = Some(value);
+            ask.unlisted = true;
+        }
+        if dice.u8(..100) < 15 {
+            let name = one(dice, &[("X-Auth-Token", 1), ("Remote-User", 1), ("X-Tenant-Id", 1)]);
+            ask.fields.push((name, format!("secret-of-{who}")));
+            ask.unlisted = true;
+        }
+        if dice.u8(..100) < 15 {
+            ask.fields.push((UNKEYED[dice.usize(..UNKEYED.len())], id.to_string()));
         }
         if dice.bool() {
             let (text, meaning) = LANGUAGES[dice.usize(..LANGUAGES.len())];
@@ -108,6 +123,7 @@ impl Ask {
             language: None,
             no_store: false,
             max_stale: false,
+            unlisted: false,
             fields: Vec::new(),
         }
     }

@@ -148,7 +148,7 @@ impl Log<'_> {
         let mut why = "not for this client";
         for one in about() {
             for control in self.controls(one) {
-                if is_kept(one, control) && admits(control, &seen.ask.carried) {
+                if is_kept(one, control) && admits(control, &seen.ask) {
                     if asked || goes_unasked(one, control, seen) {
                         return Ok(());
                     }
@@ -188,7 +188,8 @@ fn is_kept(said: &Said, control: &Control) -> bool {
     };
     let forbidden = control.malformed || control.private || control.no_store && !control.must_understand;
     let cookie = !said.head.cookie || in_so_many_words(control);
-    status && method && !forbidden && cookie && !said.ask.no_store && admits(control, &said.ask.carried)
+    let permitted = status && method && !forbidden && cookie && !said.ask.no_store;
+    permitted && !said.unkeyed && admits(control, &said.ask)
 }
 
 fn in_so_many_words(control: &Control) -> bool {
@@ -199,11 +200,11 @@ fn explicit(control: &Control) -> Option<u64> {
     control.s_maxage.or(control.max_age)
 }
 
-/// Whether it is for those who carry these credentials.
-fn admits(control: &Control, carried: &[Credential]) -> bool {
+/// Whether it is for those who ask like this.
+fn admits(control: &Control, ask: &Ask) -> bool {
     let guessed = explicit(control).is_none() && !control.no_cache;
-    match carried {
-        [] => true,
+    match &ask.carried[..] {
+        [] => !(guessed && ask.unlisted),
         _ if guessed => false,
         _ if in_so_many_words(control) => true,
         [Credential::Authorization] => control.must_revalidate,

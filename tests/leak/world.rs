@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cachewarp::time;
 use fastrand::Rng;
 
-use crate::draw::{Ask, CREDENTIALS, Control, Credential, Head, LANGUAGES, Resource, Voice, path};
+use crate::draw::{Ask, CREDENTIALS, Control, Credential, Head, LANGUAGES, Resource, UNKEYED, Voice, path};
 use crate::harness::{Answer, Exchange, Origin, Then};
 
 /// What there is, and what has happened in it.
@@ -34,6 +34,8 @@ pub(crate) struct Said {
     pub(crate) head: Head,
     /// The number of the whole response that it is about: its own, unless it says that another is still right.
     pub(crate) entity: usize,
+    /// Whether the request had a field, when it came here, that is in no key.
+    pub(crate) unkeyed: bool,
     /// What it says to us about storing.
     pub(crate) control: Control,
 }
@@ -114,7 +116,8 @@ impl World {
         let head = heads[dice.usize(..heads.len())].clone();
         let text = text(resource, &head, serial, entity, &mut dice);
         let control = resource.said(&head).clone();
-        let own = Said { serial, ask, at: time::instant(), head, entity, control };
+        let unkeyed = UNKEYED.iter().any(|name| exchange.request.field(name).is_some());
+        let own = Said { serial, ask, at: time::instant(), head, entity, unkeyed, control };
         said.push(own.clone());
         drop(said);
         thread::sleep(pause);
@@ -130,7 +133,7 @@ impl World {
     /// Whose request the origin sees; and whether it sees nobody else's credentials.
     fn who_asks(&self, exchange: &Exchange, resource: &Resource) -> Ask {
         let request = &exchange.request;
-        let id = request.field("x-request").and_then(|id| id.parse::<usize>().ok());
+        let id = request.field("user-agent").and_then(|id| id.parse::<usize>().ok());
         let mut ask = match id {
             Some(id) => self.asks.lock().unwrap()[id].clone(),
             None => Ask { path: request.path().to_owned(), ..Ask::nobody() },
@@ -153,6 +156,7 @@ impl World {
         }
         if id.is_none() {
             ask.variant = request.field("x-variant").map(str::to_owned);
+            ask.unlisted = ask.variant.is_some();
             let language = request.field("accept-language");
             ask.language =
                 LANGUAGES.iter().find(|(text, _)| Some(*text) == language).map(|(_, meaning)| *meaning);
