@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod client_address;
 pub mod config;
 pub mod demo;
 pub mod descriptors;

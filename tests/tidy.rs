@@ -9,11 +9,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Known to everything: bounds, the clock, keys, names.
-const BASE: &[&str] =
-    &["hash", "hop", "json", "key", "label", "limits", "request_fields", "secret", "time", "tls"];
+const BASE: &[&str] = &[
+    "client_address",
+    "hash",
+    "hop",
+    "json",
+    "key",
+    "label",
+    "limits",
+    "request_fields",
+    "secret",
+    "time",
+    "tls",
+];
 
 /// What each module may import beside [`BASE`] and itself, from the pure to the I/O.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("client_address", &[]),
     ("hash", &[]),
     ("hop", &[]),
     ("json", &[]),

@@ -16,8 +16,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::boundary;
-use super::forwarded::{Trust, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::forwarded::{Trust, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{BadOptions, FetchError, HostField, Options, Protocol};
+use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
 use crate::key::{BadTarget, Base, Target};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
