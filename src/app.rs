@@ -332,9 +332,9 @@ async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> 
 
 /// Clients are served by the proxy: the server knows nothing of it, nor it of the server.
 impl Handler for Proxy {
-    type Body = proxy::Body;
+    type Body = proxy::AdmittedBody;
 
-    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<proxy::Body> {
+    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<proxy::AdmittedBody> {
         match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request) {
             Responding::AtOnce(response) => Reply::Ready(response),
             Responding::Later(work) => Reply::Working(work),

@@ -4,11 +4,16 @@
 //! A peer within `trusted_proxies` is believed about the address it forwards for; every other peer is the client
 //! itself. An IPv6 client has a network of 64 bits to itself, so the network counts as one client.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use http::header::HeaderName;
 use ipnet::IpNet;
+
+use crate::limits::ADDRESS_SHARDS;
 
 /// The addresses a request came along, the client's first.
 pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -44,6 +49,81 @@ impl TrustedProxies {
             client = hop?.parse::<IpAddr>().ok()?.to_canonical();
         }
         Some(client)
+    }
+}
+
+/// One client: an IPv4 address, or an IPv6 network of 64 bits.
+///
+/// An IPv4 address takes the number of an IPv6 network that begins with 32 zero bits; no client has such a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientNetwork(u64);
+
+impl From<IpAddr> for ClientNetwork {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(u64::from(u32::from(address))),
+            IpAddr::V6(address) => Self(u64::try_from(u128::from(address) >> 64).unwrap_or_default()),
+        }
+    }
+}
+
+/// A bound on the permits that one client network holds at a time. Clones share one table.
+///
+/// **Always:** the table holds a network only while the network has a permit, so the table is no larger than
+/// the number of permits.
+#[derive(Clone, Debug)]
+pub struct AddressLimiter(Option<Arc<AddressTable>>);
+
+#[derive(Debug)]
+struct AddressTable {
+    shards: Vec<Mutex<HashMap<ClientNetwork, usize>>>,
+    most: usize,
+}
+
+/// One permit of a client network; dropping it gives it back.
+#[derive(Debug)]
+pub struct AddressPermit(Option<(Arc<AddressTable>, ClientNetwork)>);
+
+impl AddressLimiter {
+    /// Grants each network `most` permits; without a bound, every permit is granted and none is counted.
+    pub fn new(most: Option<usize>) -> Self {
+        let shards = || (0..ADDRESS_SHARDS).map(|_| Mutex::default()).collect();
+        Self(most.map(|most| Arc::new(AddressTable { shards: shards(), most })))
+    }
+
+    /// Takes a permit; `None` if the network holds as many as it may.
+    pub fn enter(&self, client: ClientNetwork) -> Option<AddressPermit> {
+        let Some(table) = &self.0 else { return Some(AddressPermit(None)) };
+        let mut held = table.shard(client)?;
+        let count = held.entry(client).or_insert(0);
+        if *count >= table.most {
+            return None;
+        }
+        *count += 1;
+        Some(AddressPermit(Some((Arc::clone(table), client))))
+    }
+}
+
+impl AddressTable {
+    /// Locks the part of the table that has this network. A panic between two changes leaves nothing half done.
+    fn shard(&self, client: ClientNetwork) -> Option<MutexGuard<'_, HashMap<ClientNetwork, usize>>> {
+        let mixed = client.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let number = usize::try_from(mixed).unwrap_or_default() % ADDRESS_SHARDS;
+        self.shards.get(number).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let Some((table, client)) = self.0.take() else { return };
+        if let Some(mut held) = table.shard(client)
+            && let Entry::Occupied(mut count) = held.entry(client)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -83,6 +163,35 @@ mod tests {
         ] {
             assert_eq!(trusted().covers(ip(peer)), covered, "{peer}");
         }
+    }
+
+    #[test]
+    fn each_network_has_as_many_permits_as_the_bound_and_no_more() {
+        let limiter = AddressLimiter::new(Some(2));
+        let enter = |text: &str| limiter.clone().enter(ip(text).into());
+        let (first, second) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some());
+        assert!(enter("192.0.2.1").is_none(), "in either spelling");
+        assert!(enter("192.0.2.2").is_some());
+        drop(first);
+        assert!(enter("192.0.2.1").is_some());
+
+        let network = (enter("2001:db8::1"), enter("2001:db8::2"));
+        assert!(enter("2001:db8:0:0:ffff::1").is_none(), "one network of 64 bits");
+        assert!(enter("2001:db8:0:1::1").is_some());
+        drop((second, network));
+        let table = limiter.0.unwrap();
+        assert!(
+            table.shards.iter().all(|shard| shard.lock().unwrap().is_empty()),
+            "no network is left behind"
+        );
+    }
+
+    #[test]
+    fn without_a_bound_no_permit_is_counted() {
+        let limiter = AddressLimiter::new(None);
+        let all: Vec<_> = (0..100).map(|_| limiter.enter(ip("192.0.2.1").into())).collect();
+        assert!(all.iter().all(Option::is_some));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
-use cachewarp::origin::{Asked, HostField, Options, OutageLog, Outbound, Purpose};
+use cachewarp::origin::{AddressShare, Asked, HostField, Options, OutageLog, Outbound, Purpose};
 use cachewarp::policy::{OrdinaryCookies, RequestFacts, Rules};
 use cachewarp::request_fields::{FieldClass, RequestFields};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
@@ -203,5 +203,6 @@ fn options(choice: u8) -> Options {
         connections_max: 1,
         queue_timeout: second,
         outages: OutageLog::default(),
+        address_share: AddressShare::Whole,
     }
 }

@@ -27,7 +27,7 @@ use crate::limits::{
     MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,
     WORKERS_MAX, entry_bytes_max,
 };
-use crate::origin::HostField;
+use crate::origin::{AddressShare, HostField};
 use crate::proxy::{AccessLog, FetchLease};
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
@@ -100,7 +100,8 @@ impl Reading<'_> {
             "auto" => Ok(cores.clamp(1, WORKERS_MAX)),
             number => units::number(number, 1..=WORKERS_MAX),
         })?;
-        let origin = self.origin()?;
+        let requests_per_address_max = self.bound(Name::MaxRequestsPerAddress)?;
+        let origin = self.origin(requests_per_address_max)?;
         self.check_places(&server, admin.as_ref(), &origin);
         let redis = self.redis()?;
         self.check_files(&origin, redis.as_ref());
@@ -117,7 +118,7 @@ impl Reading<'_> {
             operators,
             store: self.store(&rules, namespace)?,
             rules,
-            proxy: self.proxy()?,
+            proxy: self.proxy(requests_per_address_max)?,
             log: self.log()?,
             workers: (0..workers)
                 .map(|index| Share { workers, index }.worker(&server, redis.as_ref(), &origin))
@@ -142,16 +143,17 @@ impl Reading<'_> {
             })?,
             backlog: u32::try_from(self.number(Name::ListenBacklog, 1..=BACKLOG_MAX)?).ok()?,
             connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
-            connections_per_address_max: match self
-                .number(Name::MaxConnectionsPerAddress, 0..=CONNECTIONS_MAX)?
-            {
-                0 => None,
-                most => Some(most),
-            },
+            connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
+            body_timeout: self.duration(Name::ClientBodyTimeout, TIMEOUT)?,
             idle_timeout: self.duration(Name::ClientIdleTimeout, TIMEOUT)?,
             drain_timeout: self.duration(Name::DrainTimeout, FROM_ZERO)?,
         })
+    }
+
+    /// Zero is no bound.
+    fn bound(&mut self, name: Name) -> Option<Option<usize>> {
+        self.number(name, 0..=CONNECTIONS_MAX).map(|most| (most > 0).then_some(most))
     }
 
     /// As that of the clients, but smaller.
@@ -182,7 +184,7 @@ impl Reading<'_> {
         })
     }
 
-    fn origin(&mut self) -> Option<origin::Options> {
+    fn origin(&mut self, requests_per_address_max: Option<usize>) -> Option<origin::Options> {
         let url = self.take(Name::OriginUrl, urls::origin)?;
         Some(origin::Options {
             scheme: url.scheme,
@@ -200,6 +202,7 @@ impl Reading<'_> {
             connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
             queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
             outages: origin::OutageLog::default(),
+            address_share: requests_per_address_max.map_or(AddressShare::Whole, |_| AddressShare::Bounded),
         })
     }
 
@@ -329,9 +332,10 @@ impl Reading<'_> {
         })
     }
 
-    fn proxy(&mut self) -> Option<proxy::Options> {
+    fn proxy(&mut self, requests_per_address_max: Option<usize>) -> Option<proxy::Options> {
         Some(proxy::Options {
             requests_max: self.number(Name::MaxRequests, 1..=CONNECTIONS_MAX)?,
+            requests_per_address_max,
             body_bytes_max: self.size(Name::MaxBodyMemory, 1..=MEMORY_BYTES_MAX)?,
             first_sight_bytes: self.size(Name::CacheFirstSightSize, 0..=MEMORY_BYTES_MAX)?,
             coalesce_timeout: self.duration(Name::CoalesceTimeout, FROM_ZERO)?,

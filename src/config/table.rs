@@ -97,10 +97,14 @@ settings! {
             "Client connections open at one time from one IPv4 address or IPv6 /64; more are closed. `0` for no bound, as behind a load balancer with few addresses.";
         MaxRequests "max_requests" Form::Number, "8192",
             "Requests that may wait for Redis or the origin at one time; more get something stale or 503. Those that memory answers are not counted.";
+        MaxRequestsPerAddress "max_requests_per_address" Form::Number, "1024",
+            "Requests of one IPv4 address or IPv6 /64 that may be under way at one time, with their answers and tunnels; more get something stale or 503. Behind `trusted_proxies`, the address is the client's. `0` for no bound, as behind any other load balancer.";
         MaxBodyMemory "max_body_memory" Form::Size, "256MiB",
             "What the bodies of fetches under way may hold, all together; beyond it they stream through unstored.";
         ClientHeadTimeout "client_head_timeout" Form::Duration, "10s",
             "How long a client may take to send the head of a request.";
+        ClientBodyTimeout "client_body_timeout" Form::Duration, "60s",
+            "How long a client may take nothing of an answer; one that takes less than 256 bytes a second uses it up too. Then the answer is cut.";
         ClientIdleTimeout "client_idle_timeout" Form::Duration, "60s",
             "How long a client's connection may stay without a request.";
         TunnelIdleTimeout "tunnel_idle_timeout" Form::Duration, "10m",

@@ -74,6 +74,7 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
         connections_per_address_max: None,
         head_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(120),
+        body_timeout: Duration::from_secs(60),
         drain_timeout: Duration::from_secs(2),
     };
     let listener = Listener::bind(&options, 1)?.pop().ok_or(StartError::WorkerLost)?;

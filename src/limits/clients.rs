@@ -47,9 +47,6 @@ pub const CLIENT_KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 pub const CLIENT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered keep-alive probes after which the kernel closes a client connection.
 pub const CLIENT_KEEPALIVE_PROBES: u32 = 3;
-/// Time for which written bytes may stay unacknowledged, or the client's window closed, before the
-/// kernel closes the connection.
-pub const CLIENT_UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time after the start of a shutdown in which an idle connection may still send its next request.
 /// The answer carries `Connection: close`, so the client learns of the end without losing a
 /// request.
@@ -68,6 +65,21 @@ pub const LINGER_BYTES_MAX: usize = 256 * KIB;
 pub const DESCRIPTORS_BESIDE: u64 = 256;
 /// Wait before the next accept when the process or the system is out of descriptors or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Parts of a table of client addresses, each with a lock of its own.
+pub const ADDRESS_SHARDS: usize = 64;
+/// The slowest that a client may take an answer or send its content, in bytes a second; slower, it uses up
+/// `client_body_timeout`, or `origin_body_timeout` for its content.
+pub const CLIENT_RATE_MIN: u32 = 256;
+/// How many times within `client_body_timeout` a connection looks whether its answers are being taken.
+pub const CLIENT_PACE_SAMPLES: u32 = 4;
+/// Bytes of an HTTP/2 answer that are handed to the stream at a time, so that the rest of a body that the client does not
+/// take can be let go.
+pub const CLIENT_H2_PIECE_BYTES_MAX: usize = 16 * KIB;
+/// Bytes that a client's socket may hold unsent before it counts as full. It also bounds how rarely a slow reader is
+/// seen to make progress.
+pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// The largest answer from memory that needs no permit of its client address.
+pub const UNCOUNTED_HIT_BYTES_MAX: usize = 16 * KIB;
 /// The longest request target that is cached. A longer one gets 414.
 pub const TARGET_BYTES_MAX: usize = 16 * KIB;
 /// The longest authority: a DNS name and a port.

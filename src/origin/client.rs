@@ -20,6 +20,7 @@ use super::pool::Pool;
 use super::turns::{Turn, Turns};
 use super::upload::Upload;
 use super::{BadOptions, Body, FetchError, Options, Outbound, RequestBody};
+use crate::client_address::ClientNetwork;
 use crate::telemetry::Registry;
 
 /// One worker's client of the one origin. Clones share its connections.
@@ -40,7 +41,7 @@ impl Client {
         let metrics = Rc::new(Metrics::new(&options, registry));
         Ok(Self(Rc::new(Inner {
             outbound: Outbound::new(&options)?,
-            turns: Turns::new(options.connections_max, options.queue_timeout, Rc::clone(&metrics)),
+            turns: Turns::new(&options, Rc::clone(&metrics)),
             pool: Pool::new(&options, Rc::clone(&metrics))?,
             deadlines: Deadlines { head: options.head_timeout, body: options.body_timeout },
             metrics,
@@ -52,7 +53,7 @@ impl Client {
         &self.0.outbound
     }
 
-    /// Sends a request and waits for the head of its answer. `head` writes the request's, as [`Outbound::head`] does;
+    /// Sends a request of `asker` and waits for the head of its answer. `head` writes the request's, as [`Outbound::head`] does;
     /// it is asked again if the request is sent a second time.
     ///
     /// The answer's head is without the fields of the connection; that of a 101 has `Connection` and `Upgrade`, and
@@ -61,12 +62,13 @@ impl Client {
     /// To be called within a `LocalSet`. Cancel safe: dropping it closes the connection.
     pub async fn send(
         &self,
+        asker: ClientNetwork,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
     ) -> Result<Response<Body>, FetchError> {
         let tally = self.0.metrics.begin();
         let called = Instant::now();
-        let mut turn = match self.0.turns.take(called).await {
+        let mut turn = match self.0.turns.take(asker, called).await {
             Ok(turn) => turn,
             Err(error) => {
                 tally.failed(&error);

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::limits::CLIENT_RATE_MIN;
+
 /// A timer that is left to run.
 #[derive(Debug, Default)]
 pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
@@ -32,6 +34,8 @@ impl Alarm {
 #[derive(Debug)]
 pub(super) struct IdleDeadline {
     timeout: Duration,
+    /// What is left of it for the next wait.
+    left: Duration,
     /// When the wait began that is going on.
     waiting_since: Option<Instant>,
     alarm: Alarm,
@@ -39,7 +43,7 @@ pub(super) struct IdleDeadline {
 
 impl IdleDeadline {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, waiting_since: None, alarm: Alarm::default() }
+        Self { timeout, left: timeout, waiting_since: None, alarm: Alarm::default() }
     }
 
     /// Something came: the wait, if there was one, is over.
@@ -47,9 +51,18 @@ impl IdleDeadline {
         self.waiting_since = None;
     }
 
-    /// Nothing came: ready once this wait has lasted for the timeout.
+    /// So many bytes came from somebody who owes a rate: the wait is over, and uses up what the bytes do not earn. Then waits
+    /// that are each short end all the same, if too little comes in between.
+    pub(super) fn progressed_by(&mut self, bytes: usize) {
+        let waited = self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
+        let earned = u32::try_from(bytes).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;
+        let left = self.left.saturating_add(Duration::from_secs(u64::from(earned)));
+        self.left = left.saturating_sub(waited).min(self.timeout);
+    }
+
+    /// Nothing came: ready once this wait has lasted for the timeout, or what is left of it.
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.timeout;
+        let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.left;
         self.alarm.poll_rung(cx, due)
     }
 }
@@ -82,6 +95,25 @@ mod tests {
         }
         let waited = elapsed(&mut deadline).await;
         assert!(waited >= LIMIT && waited < LIMIT + Duration::from_millis(5), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_is_a_wait_too() {
+        const STEP: Duration = Duration::from_secs(2);
+        for (bytes, waits) in
+            [(1, Some(5)), (CLIENT_RATE_MIN as usize, Some(9)), (2 * CLIENT_RATE_MIN as usize, None)]
+        {
+            let mut deadline = IdleDeadline::new(LIMIT);
+            let mut ended = None;
+            for wait in 1..=100 {
+                if timeout(STEP, elapsed(&mut deadline)).await.is_ok() {
+                    ended = Some(wait);
+                    break;
+                }
+                deadline.progressed_by(bytes);
+            }
+            assert_eq!(ended, waits, "{bytes} bytes every {STEP:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

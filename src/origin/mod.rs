@@ -46,7 +46,7 @@ pub use body::Body;
 pub use client::Client;
 pub use error::{BadOptions, Fault, FetchError, Phase};
 pub use framing::Framing;
-pub use options::{HostField, Options};
+pub use options::{AddressShare, HostField, Options};
 pub use outages::OutageLog;
 pub use outbound::{Asked, Outbound, Purpose};
 pub use protocol::Protocol;

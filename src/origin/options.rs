@@ -37,6 +37,17 @@ pub struct Options {
     pub queue_timeout: Duration,
     /// What the log says about the origin: one for all workers.
     pub outages: OutageLog,
+    /// Whether a part of those is kept for other client addresses.
+    pub address_share: AddressShare,
+}
+
+/// How much of the origin one client address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressShare {
+    /// All but one in [`ORIGIN_RESERVED_SHARE`](crate::limits::ORIGIN_RESERVED_SHARE).
+    Bounded,
+    /// All of it: the clients have one address, that of a load balancer.
+    Whole,
 }
 
 /// Which `Host` the origin sees.

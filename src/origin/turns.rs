@@ -5,12 +5,16 @@
 //! would wait longer is refused at once, while somebody still waits for the refusal. All of it belongs to one worker: no
 //! lock, and with a turn free, no wait and no allocation.
 //!
-//! **Always:** a turn that ends, in whatever way, goes to the one who has waited longest or is free again.
+//! One client address takes all but one in [`ORIGIN_RESERVED_SHARE`] of the turns and of the queue. A turn that ends goes to the
+//! address that holds the least of those that wait, and there to the first.
+//!
+//! **Always:** a turn that ends, in whatever way, is given to the next or is free again; while one is free, all who wait
+//! are of addresses that have their share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::oneshot;
@@ -21,8 +25,9 @@ use super::limit::{Limit, Lowered};
 use super::metrics::Metrics;
 use super::patience::Patience;
 use super::signs::{Resource, Signs};
-use super::{Fault, FetchError, Phase};
-use crate::limits::ORIGIN_QUEUE_MAX;
+use super::{AddressShare, Fault, FetchError, Options, Phase};
+use crate::client_address::ClientNetwork;
+use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 
 /// The turns of one worker. Clones are the same.
 #[derive(Clone)]
@@ -34,13 +39,25 @@ struct Inner {
     breaker: Cell<Breaker>,
     under_way: Cell<usize>,
     /// Who waits, the first first; those who gave up are passed over.
-    waiting: RefCell<VecDeque<oneshot::Sender<Place>>>,
+    waiting: RefCell<VecDeque<Waiter>>,
+    /// The places of each client address that has any.
+    held: RefCell<HashMap<ClientNetwork, usize>>,
+    address_share: AddressShare,
     patience: Cell<Patience>,
     metrics: Rc<Metrics>,
 }
 
 /// A place among those that are under way; dropping it gives it to the next.
-struct Place(Rc<Inner>);
+struct Place {
+    inner: Rc<Inner>,
+    asker: ClientNetwork,
+}
+
+/// A request that waits for a place.
+struct Waiter {
+    asker: ClientNetwork,
+    place: oneshot::Sender<Place>,
+}
 
 /// The right to ask the origin once. To be told what came of it.
 pub(super) struct Turn {
@@ -60,8 +77,8 @@ enum Told {
 
 impl Turns {
     /// All are free.
-    pub(super) fn new(most: usize, patience: Duration, metrics: Rc<Metrics>) -> Self {
-        let limit = Limit::new(most);
+    pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Self {
+        let limit = Limit::new(options.connections_max);
         metrics.limited(limit.allows());
         Self(Rc::new(Inner {
             limit: Cell::new(limit),
@@ -69,21 +86,23 @@ impl Turns {
             breaker: Cell::new(Breaker::new()),
             under_way: Cell::new(0),
             waiting: RefCell::default(),
-            patience: Cell::new(Patience::new(patience)),
+            held: RefCell::default(),
+            address_share: options.address_share,
+            patience: Cell::new(Patience::new(options.queue_timeout)),
             metrics,
         }))
     }
 
-    /// Waits for a turn, if that can be.
+    /// Waits for a turn of this client, if that can be.
     ///
     /// Cancel safe: dropping it gives up the place in the queue.
-    pub(super) async fn take(&self, now: Instant) -> Result<Turn, FetchError> {
+    pub(super) async fn take(&self, asker: ClientNetwork, now: Instant) -> Result<Turn, FetchError> {
         if self.0.breaker.get().refuses(now) {
             return Err(FetchError::BreakerOpen);
         }
-        let (place, began) = match self.0.enter() {
+        let (place, began) = match self.0.enter(asker) {
             Some(place) => (place, now),
-            None => (Box::pin(self.wait(now)).await?, Instant::now()),
+            None => (Box::pin(self.wait(asker, now)).await?, Instant::now()),
         };
         let mut breaker = self.0.breaker.get();
         let verdict = breaker.admit(began);
@@ -96,17 +115,21 @@ impl Turns {
         }
     }
 
-    async fn wait(&self, now: Instant) -> Result<Place, FetchError> {
+    async fn wait(&self, asker: ClientNetwork, now: Instant) -> Result<Place, FetchError> {
         let (turn, granted) = oneshot::channel();
         {
             let mut waiting = self.0.waiting.borrow_mut();
             if waiting.len() >= ORIGIN_QUEUE_MAX {
-                waiting.retain(|place| !place.is_closed());
+                waiting.retain(|waiter| !waiter.place.is_closed());
             }
-            if waiting.len() >= ORIGIN_QUEUE_MAX || !self.0.patience.get().is_any() {
+            let is_of_asker = |waiter: &&Waiter| waiter.asker == asker && !waiter.place.is_closed();
+            if waiting.len() >= ORIGIN_QUEUE_MAX
+                || waiting.iter().filter(is_of_asker).count() >= self.0.share_of(ORIGIN_QUEUE_MAX)
+                || !self.0.patience.get().is_any()
+            {
                 return Err(FetchError::QueueFull);
             }
-            waiting.push_back(turn);
+            waiting.push_back(Waiter { asker, place: turn });
             self.0.metrics.waiting(waiting.len());
         }
         let places = self.0.limit.get().allows();
@@ -122,25 +145,38 @@ impl Turns {
 }
 
 impl Inner {
-    /// A place, if one is free and nobody waits for it.
-    fn enter(self: &Rc<Self>) -> Option<Place> {
-        let free = self.under_way.get() < self.limit.get().allows();
-        (free && self.waiting.borrow().is_empty()).then(|| self.place())
+    /// A place, if one is free and the client has not its share. All who wait while one is free have theirs.
+    fn enter(self: &Rc<Self>, asker: ClientNetwork) -> Option<Place> {
+        let allowed = self.limit.get().allows();
+        let free = self.under_way.get() < allowed;
+        (free && self.held_by(asker) < self.share_of(allowed)).then(|| self.place(asker))
     }
 
-    fn place(self: &Rc<Self>) -> Place {
+    fn place(self: &Rc<Self>, asker: ClientNetwork) -> Place {
         self.under_way.set(self.under_way.get() + 1);
-        Place(Rc::clone(self))
+        *self.held.borrow_mut().entry(asker).or_insert(0) += 1;
+        Place { inner: Rc::clone(self), asker }
+    }
+
+    fn held_by(&self, asker: ClientNetwork) -> usize {
+        self.held.borrow().get(&asker).copied().unwrap_or_default()
+    }
+
+    /// What one client address may have of so many.
+    fn share_of(&self, places: usize) -> usize {
+        match self.address_share {
+            AddressShare::Bounded => places - places / ORIGIN_RESERVED_SHARE,
+            AddressShare::Whole => places,
+        }
     }
 
     /// Gives free places to those who wait.
     fn call_next(self: &Rc<Self>) {
         while self.under_way.get() < self.limit.get().allows() {
-            let next = self.waiting.borrow_mut().pop_front();
-            let Some(next) = next else { break };
+            let Some(next) = self.next_waiter() else { break };
             // One who gave up has no use for it.
-            if !next.is_closed() {
-                drop(next.send(self.place()));
+            if !next.place.is_closed() {
+                drop(next.place.send(self.place(next.asker)));
             }
         }
         let waiting = self.waiting.borrow().len();
@@ -148,6 +184,30 @@ impl Inner {
             self.change_patience(Patience::all_gone);
         }
         self.metrics.waiting(waiting);
+    }
+
+    /// The first of those whose address holds the least, unless that is its share.
+    fn next_waiter(&self) -> Option<Waiter> {
+        let mut waiting = self.waiting.borrow_mut();
+        let share = self.share_of(self.limit.get().allows());
+        let mut next: Option<(usize, usize)> = None;
+        // Neighbours are mostly of one address.
+        let mut last: Option<(ClientNetwork, usize)> = None;
+        for (number, waiter) in waiting.iter().enumerate() {
+            let held = match last {
+                _ if waiter.place.is_closed() => 0,
+                Some((asker, held)) if asker == waiter.asker => held,
+                Some(_) | None => self.held_by(waiter.asker),
+            };
+            last = Some((waiter.asker, held)).filter(|_| !waiter.place.is_closed());
+            if held < share && next.is_none_or(|(_, least)| held < least) {
+                next = Some((number, held));
+            }
+            if next.is_some_and(|(_, least)| least == 0) {
+                break;
+            }
+        }
+        waiting.remove(next?.0)
     }
 
     fn change_patience<T>(&self, change: impl FnOnce(&mut Patience) -> T) -> T {
@@ -160,8 +220,14 @@ impl Inner {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get().saturating_sub(1));
-        self.0.call_next();
+        self.inner.under_way.set(self.inner.under_way.get().saturating_sub(1));
+        if let Entry::Occupied(mut held) = self.inner.held.borrow_mut().entry(self.asker) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+        self.inner.call_next();
     }
 }
 
@@ -173,13 +239,13 @@ impl Turn {
 
     /// The request is for this path.
     pub(super) fn asks_for(&mut self, path: &str) {
-        self.resource = self.place.0.signs.borrow().resource(path);
+        self.resource = self.place.inner.signs.borrow().resource(path);
     }
 
     /// The head of an answer came.
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
         self.told = Told::Yes;
-        let inner = &self.place.0;
+        let inner = &self.place.inner;
         inner.change_patience(|patience| patience.took(now.saturating_duration_since(self.began)));
         let mut breaker = inner.breaker.get();
         breaker.answered();
@@ -194,7 +260,7 @@ impl Turn {
 
     /// None came.
     pub(super) fn failed(&mut self, error: &FetchError) {
-        let inner = &self.place.0;
+        let inner = &self.place.inner;
         if error.fault() != Fault::Origin {
             return;
         }
@@ -223,7 +289,7 @@ impl Turn {
 
 impl Inner {
     /// Weighs a sign of overload that the request of `turn` met.
-    fn gave_sign(&self, turn: &Turn, now: Instant) {
+    fn gave_sign(self: &Rc<Self>, turn: &Turn, now: Instant) {
         if !self.limit.get().is_of_this_round(turn.began) {
             return;
         }
@@ -234,13 +300,16 @@ impl Inner {
         }
     }
 
-    fn change_limit<T>(&self, change: impl FnOnce(&mut Limit, usize) -> T) -> T {
+    fn change_limit<T>(self: &Rc<Self>, change: impl FnOnce(&mut Limit, usize) -> T) -> T {
         let mut limit = self.limit.get();
         let allowed = limit.allows();
         let outcome = change(&mut limit, self.under_way.get());
         self.limit.set(limit);
         if limit.allows() != allowed {
             self.metrics.limited(limit.allows());
+        }
+        if limit.allows() > allowed {
+            self.call_next();
         }
         outcome
     }
@@ -249,9 +318,9 @@ impl Inner {
 impl Drop for Turn {
     fn drop(&mut self) {
         if self.told == Told::No && self.verdict == Verdict::Probe {
-            let mut breaker = self.place.0.breaker.get();
+            let mut breaker = self.place.inner.breaker.get();
             breaker.abandoned(Instant::now());
-            self.place.0.breaker.set(breaker);
+            self.place.inner.breaker.set(breaker);
         }
     }
 }

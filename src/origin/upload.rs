@@ -128,8 +128,12 @@ impl Body for Upload {
                 this.track.0.set(Progress::TimedOut);
                 return Poll::Ready(Some(Err(FetchError::ClientTimeout)));
             };
-            this.idle.progressed();
-            let (progress, answer) = match next.map(|frame| frame.map(Frame::into_data)) {
+            let next = next.map(|frame| frame.map(Frame::into_data));
+            this.idle.progressed_by(match &next {
+                Some(Ok(Ok(data))) => data.len(),
+                None | Some(Ok(Err(_)) | Err(_)) => 0,
+            });
+            let (progress, answer) = match next {
                 Some(Ok(Ok(data))) => {
                     let now = Instant::now();
                     let progress =

@@ -1,5 +1,6 @@
 //! The bodies that answers have.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::shared_body::{Broken, Reader};
+use crate::client_address::AddressPermit;
 use crate::origin::{self, FetchError};
 use crate::policy::Part;
 
@@ -18,10 +20,45 @@ pub enum Body {
     Shared(SharedReader),
     /// A part of a body that is read beside others.
     Part(SharedPart),
+    /// Slices of a stored body with framing between them, in order.
+    Pieces(VecDeque<Bytes>),
     /// Streamed from the origin for this client alone.
     Origin(origin::Body),
     /// None: the body that it was to be made of broke off.
     Broken(Option<BodyError>),
+}
+
+/// The body of an answer, and what its client address holds until it is taken.
+pub struct AdmittedBody {
+    body: Body,
+    _of_address: Option<AddressPermit>,
+}
+
+impl AdmittedBody {
+    /// Holds the permit for as long as the body is there.
+    pub(super) fn new(body: Body, of_address: Option<AddressPermit>) -> Self {
+        Self { body, _of_address: of_address }
+    }
+}
+
+impl http_body::Body for AdmittedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A view of a body that several clients read.
@@ -69,7 +106,7 @@ impl Body {
             Self::Shared(SharedReader(reader)) => {
                 Self::Part(SharedPart { reader, skip: part.start, left: part.len })
             }
-            other @ (Self::Part(_) | Self::Origin(_) | Self::Broken(_)) => other,
+            other @ (Self::Part(_) | Self::Pieces(_) | Self::Origin(_) | Self::Broken(_)) => other,
         }
     }
 }
@@ -109,6 +146,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Shared(reader) => Pin::new(&mut reader.0).poll_frame(cx).map_err(BodyError::from),
             Self::Part(part) => part.poll(cx).map_ok(Frame::data).map_err(BodyError::from),
+            Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
             Self::Origin(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Origin),
             Self::Broken(error) => Poll::Ready(error.take().map(Err)),
         }
@@ -119,6 +157,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Shared(reader) => reader.0.is_end_stream(),
             Self::Part(part) => part.left == 0,
+            Self::Pieces(pieces) => pieces.is_empty(),
             Self::Origin(body) => body.is_end_stream(),
             Self::Broken(error) => error.is_none(),
         }
@@ -129,6 +168,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Shared(reader) => reader.0.size_hint(),
             Self::Part(part) => SizeHint::with_exact(part.left as u64),
+            Self::Pieces(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::Origin(body) => body.size_hint(),
             Self::Broken(_) => SizeHint::default(),
         }

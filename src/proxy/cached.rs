@@ -47,7 +47,7 @@ pub(super) fn at_hand(proxy: &Rc<Proxy>, ask: &Ask) -> ControlFlow<Answer, Known
 }
 
 /// Answers without asking anybody: what memory has stands in where the policy lets it.
-pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answer {
+pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, failure: Failure) -> Answer {
     let (place, judged) = match known {
         Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored)),
         Known::Place(place) => unheld(proxy, &ask, *place),
@@ -63,7 +63,7 @@ pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known) -> Answe
     match judged {
         Judged::Hit(hit) => cut(proxy, &ask, hit).await,
         Judged::StandIn(hit) => fetch::stand_stale(&ask, hit).await,
-        Judged::Miss(forward, stored) => fetch::shed(&Errand { ask, place, forward, stored }).await,
+        Judged::Miss(forward, stored) => fetch::shed(&Errand { ask, place, forward, stored }, failure).await,
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::answer::{Answer, Outcome};
 use super::body::Body;
 use super::cache_status::{CacheStatus, Forward};
+use super::load::Overload;
 use crate::key::BadTarget;
 use crate::origin::FetchError;
 
@@ -42,6 +43,8 @@ pub(super) enum Failure {
     Resting,
     /// As many requests wait as may.
     Shed,
+    /// As many requests of this client address are under way as may.
+    PerAddressLimit,
     /// The client's own content broke off or went silent.
     ClientBody,
 }
@@ -56,7 +59,9 @@ impl Failure {
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
             Self::Refused | Self::BadAnswer | Self::Closed => StatusCode::BAD_GATEWAY,
             Self::OnlyIfCached | Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::Resting | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Resting | Self::Shed | Self::PerAddressLimit => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -70,7 +75,8 @@ impl Failure {
             | Self::Closed
             | Self::Overloaded
             | Self::Resting
-            | Self::Shed => true,
+            | Self::Shed
+            | Self::PerAddressLimit => true,
             Self::BadTarget(_)
             | Self::TargetTooLong
             | Self::PurgeNotAllowed
@@ -91,6 +97,7 @@ impl Failure {
             | Self::Overloaded
             | Self::Resting
             | Self::Shed
+            | Self::PerAddressLimit
             | Self::BadTarget(_)
             | Self::TargetTooLong
             | Self::PurgeNotAllowed
@@ -117,6 +124,7 @@ impl Failure {
             Self::Overloaded => "origin-overloaded",
             Self::Resting => "origin-resting",
             Self::Shed => "overloaded",
+            Self::PerAddressLimit => "per-address-limit",
             Self::ClientBody => "client-body",
         }
     }
@@ -136,6 +144,7 @@ impl Failure {
             Self::Overloaded => "too many requests to the origin are under way",
             Self::Resting => "the origin has failed again and again, and is not asked for a moment",
             Self::Shed => "more requests wait here than may",
+            Self::PerAddressLimit => "too many requests of this client address are under way",
             Self::ClientBody => "the request's content did not arrive",
         }
         .to_owned()
@@ -169,6 +178,15 @@ impl From<&FetchError> for Failure {
             | FetchError::CutBody { .. }
             | FetchError::BadBody(_)
             | FetchError::BodyTimeout => Self::BadAnswer,
+        }
+    }
+}
+
+impl From<Overload> for Failure {
+    fn from(overload: Overload) -> Self {
+        match overload {
+            Overload::Full => Self::Shed,
+            Overload::PerAddress => Self::PerAddressLimit,
         }
     }
 }
@@ -214,6 +232,7 @@ mod tests {
             (Failure::Overloaded, 503),
             (Failure::Resting, 503),
             (Failure::Shed, 503),
+            (Failure::PerAddressLimit, 503),
             (Failure::ClientBody, 408),
         ];
         for (failure, status) in rows {

@@ -10,11 +10,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::client_address::{AddressLimiter, AddressPermit, ClientNetwork};
+
 /// What all workers have taken on. Clones are the same.
 ///
 /// The counters order nothing: what they bound is memory that each thread has for itself, so relaxed accesses do.
 #[derive(Clone, Debug)]
-pub(super) struct Load(Arc<Counts>);
+pub(super) struct Load {
+    counts: Arc<Counts>,
+    addresses: AddressLimiter,
+}
 
 #[derive(Debug)]
 struct Counts {
@@ -24,67 +29,101 @@ struct Counts {
     body_bytes_max: usize,
 }
 
+/// What an admitted request has.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Until the head of its answer.
+    pub(super) place: Place,
+    /// Until the end of its answer.
+    pub(super) of_address: AddressPermit,
+}
+
+crate::labels! {
+    /// Why a request is not admitted.
+    pub(super) enum Overload {
+        /// As many requests wait as may: `max_requests`.
+        Full => "max-requests",
+        /// Its client address has as many as it may: `max_requests_per_address`.
+        PerAddress => "per-address-limit",
+    }
+}
+
 /// One request's place. It ends with the head of the answer.
 #[derive(Debug)]
-pub(super) struct Place(Load);
+pub(super) struct Place(Arc<Counts>);
 
 /// The bytes that one body holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    load: Load,
+    counts: Arc<Counts>,
     bytes: usize,
 }
 
 impl Load {
     /// Nothing yet.
-    pub(super) fn new(requests_max: usize, body_bytes_max: usize) -> Self {
-        Self(Arc::new(Counts {
+    pub(super) fn new(
+        requests_max: usize,
+        requests_per_address_max: Option<usize>,
+        body_bytes_max: usize,
+    ) -> Self {
+        let counts = Arc::new(Counts {
             requests: AtomicUsize::new(0),
             requests_max,
             body_bytes: AtomicUsize::new(0),
             body_bytes_max,
-        }))
+        });
+        Self { counts, addresses: AddressLimiter::new(requests_per_address_max) }
     }
 
-    /// A place for one more request, if there is one.
-    pub(super) fn enter(&self) -> Option<Place> {
-        let before = self.0.requests.fetch_add(1, Ordering::Relaxed);
+    /// Admits one more request of this client, if there is room.
+    pub(super) fn admit(&self, client: ClientNetwork) -> Result<Admission, Overload> {
+        let of_address = self.admit_of_address(client)?;
+        let before = self.counts.requests.fetch_add(1, Ordering::Relaxed);
         // Made in any case, so that what was added is taken off again.
-        let place = Place(self.clone());
-        (before < self.0.requests_max).then_some(place)
+        let place = Place(Arc::clone(&self.counts));
+        if before < self.counts.requests_max {
+            Ok(Admission { place, of_address })
+        } else {
+            Err(Overload::Full)
+        }
+    }
+
+    /// Admits an answer or a tunnel, which waits for nothing and yet holds something.
+    pub(super) fn admit_of_address(&self, client: ClientNetwork) -> Result<AddressPermit, Overload> {
+        self.addresses.enter(client).ok_or(Overload::PerAddress)
     }
 
     /// Requests that have a place.
     pub(super) fn requests(&self) -> usize {
-        self.0.requests.load(Ordering::Relaxed)
+        self.counts.requests.load(Ordering::Relaxed)
     }
 
     /// Bytes that bodies hold.
     pub(super) fn body_bytes(&self) -> usize {
-        self.0.body_bytes.load(Ordering::Relaxed)
+        self.counts.body_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether bodies hold as much as they may.
     pub(super) fn is_full_of_bodies(&self) -> bool {
-        self.body_bytes() > self.0.body_bytes_max
+        self.body_bytes() > self.counts.body_bytes_max
     }
 
     /// A body that holds nothing yet.
     pub(super) fn hold(&self) -> Held {
-        Held { load: self.clone(), bytes: 0 }
+        Held { counts: Arc::clone(&self.counts), bytes: 0 }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Held {
     /// It holds so many now.
     pub(super) fn set(&mut self, bytes: usize) {
-        let counter = &self.load.0.body_bytes;
+        let counter = &self.counts.body_bytes;
         if bytes >= self.bytes {
             counter.fetch_add(bytes - self.bytes, Ordering::Relaxed);
         } else {
@@ -102,23 +141,45 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let load = Load::new(2, 0);
-        let (first, second) = (load.enter().unwrap(), load.enter().unwrap());
-        assert!(load.enter().is_none() && load.enter().is_none());
+        let load = Load::new(2, None, 0);
+        let admit = || load.admit(client(1));
+        let (first, second) = (admit().unwrap(), admit().unwrap());
+        assert!(admit().is_err() && admit().is_err());
         assert_eq!(load.requests(), 2, "those that were refused are not counted");
         drop(first);
-        assert!(load.enter().is_some());
+        assert!(admit().is_ok());
         drop(second);
         assert_eq!(load.requests(), 0);
     }
 
+    fn client(last: u8) -> ClientNetwork {
+        IpAddr::from([192, 0, 2, last]).into()
+    }
+
+    #[test]
+    fn an_address_that_has_its_permits_takes_no_place_of_others() {
+        let load = Load::new(3, Some(2), 0);
+        let held = [load.admit(client(1)).unwrap(), load.admit(client(1)).unwrap()];
+        assert_eq!(load.admit(client(1)).unwrap_err(), Overload::PerAddress);
+        let other = load.admit(client(2)).unwrap();
+        assert_eq!(load.admit(client(2)).unwrap_err(), Overload::Full);
+        let [Admission { place, of_address }, _] = held;
+        drop(place);
+        assert_eq!(load.admit(client(1)).unwrap_err(), Overload::PerAddress, "its answer is not read");
+        drop(of_address);
+        assert!(load.admit(client(1)).is_ok());
+        drop(other);
+    }
+
     #[test]
     fn bytes_are_counted_up_and_down_and_back() {
-        let load = Load::new(0, 10);
+        let load = Load::new(0, None, 10);
         let (mut one, mut two) = (load.hold(), load.hold());
         one.set(8);
         two.set(2);

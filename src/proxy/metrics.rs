@@ -9,7 +9,7 @@ use tracing::info;
 use super::answer::{Answer, Outcome};
 use super::failure::Failure;
 use super::fill::Fills;
-use super::load::Load;
+use super::load::{Load, Overload};
 use super::options::{AccessLog, Options};
 use crate::key::BadTarget;
 use crate::label::Label;
@@ -40,6 +40,7 @@ pub(super) struct Metrics {
     refreshes: Counter,
     withdrawals: Counter,
     unabandoned: Counter,
+    overloads: Counters<Overload>,
 }
 
 impl Metrics {
@@ -78,6 +79,11 @@ impl Metrics {
                 "cachewarp_writes_unabandoned",
                 "Unsafe requests that went on after their clients had left",
             ),
+            overloads: registry.counters(
+                "cachewarp_requests_not_admitted",
+                "Requests beyond a bound, which got something stale or 503, by bound",
+                "reason",
+            ),
         }
     }
 
@@ -114,6 +120,7 @@ impl Metrics {
             | Failure::Overloaded
             | Failure::Resting
             | Failure::Shed
+            | Failure::PerAddressLimit
             | Failure::ClientBody => return,
         };
         self.refused.inc(refusal);
@@ -121,6 +128,10 @@ impl Metrics {
 
     pub(super) fn not_stored(&self, reason: NotStorable) {
         self.not_stored.inc(reason);
+    }
+
+    pub(super) fn not_admitted(&self, overload: Overload) {
+        self.overloads.inc(overload);
     }
 
     pub(super) fn refreshed(&self) {

@@ -47,8 +47,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::client_address::{AddressPermit, ClientNetwork};
 use crate::entry::JsonCheck;
 use crate::key::{BadTarget, CacheKey, Scheme, Target};
+use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
 use crate::origin::{self, Client, FetchError, Purpose, RequestBody};
 use crate::policy::{self, Rules};
 use crate::store::Store;
@@ -60,7 +62,7 @@ use doorkeeper::Doorkeeper;
 use explain::Notes;
 use failure::Failure;
 use fill::{Fills, Slow, Uncacheable};
-use load::Load;
+use load::{Admission, Load};
 use metrics::Metrics;
 use pauses::RefreshPauses;
 use popular::Popular;
@@ -68,7 +70,7 @@ use route::Route;
 use tasks::Tasks;
 use unabandoned::{Reached, Unabandoned};
 
-pub use body::{Body, BodyError};
+pub use body::{AdmittedBody, Body, BodyError};
 pub use options::{AccessLog, FetchLease, Options};
 
 /// Who asks.
@@ -102,7 +104,7 @@ impl Shared {
             doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
             popular: Arc::new(Popular::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
-            load: Load::new(options.requests_max, options.body_bytes_max),
+            load: Load::new(options.requests_max, options.requests_per_address_max, options.body_bytes_max),
         };
         metrics::watch_fills(&shared.fills, registry);
         metrics::watch_load(&shared.load, registry);
@@ -113,10 +115,10 @@ impl Shared {
 /// A response, or the work that leads to it.
 pub enum Responding {
     /// Memory had it, or the request is refused.
-    AtOnce(Response<Body>),
+    AtOnce(Response<AdmittedBody>),
     /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those who follow it, and for
     /// the store.
-    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
+    Later(Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>),
 }
 
 /// What is known of a request before anything is.
@@ -200,35 +202,39 @@ impl Proxy {
             Inbound { method: parts.method, target, headers: parts.headers, caller, notes }
         };
         match route {
-            Route::Health => self.later(begun, async |proxy| health::answer(proxy).await),
+            Route::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Route::Cached(target) => {
                 let ask = Ask::new(inbound(target), &self.rules);
                 let known = match cached::at_hand(&self, &ask) {
-                    ControlFlow::Break(answer) => {
-                        self.store.recycle(ask.inbound.headers);
-                        return self.at_once(begun, answer);
-                    }
+                    ControlFlow::Break(answer) => return self.at_hand(begun, ask, answer),
                     ControlFlow::Continue(known) => known,
                 };
                 let ask = Rc::new(ask);
-                match self.shared.load.enter() {
-                    Some(place) => {
-                        self.later(begun, async |proxy| cached::answer(proxy, ask, known, place).await)
+                match self.admit(&ask.inbound) {
+                    Ok(Admission { place, of_address }) => {
+                        let answer = async |proxy: &_| cached::answer(proxy, ask, known, place).await;
+                        self.later(begun, Some(of_address), answer)
                     }
-                    None => self.later(begun, async |proxy| cached::shed(proxy, ask, known).await),
+                    Err(failure) => {
+                        let answer = async move |proxy: &_| cached::shed(proxy, ask, known, failure).await;
+                        self.later(begun, None, answer)
+                    }
                 }
             }
             Route::Purge(target) => {
                 let inbound = inbound(target);
-                self.later(begun, async |proxy| purge::answer(proxy, inbound).await)
+                self.later(begun, None, async |proxy| purge::answer(proxy, inbound).await)
             }
             Route::Pass(target) => {
                 let inbound = inbound(target);
-                let Some(place) = self.shared.load.enter() else { return self.shed(begun) };
+                let Admission { place, of_address } = match self.admit(&inbound) {
+                    Ok(admission) => admission,
+                    Err(failure) => return self.shed(begun, failure),
+                };
                 let reached = Rc::new(Cell::new(Reached::No));
                 let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
                 let goes_on = policy::is_unsafe(&inbound.method);
-                let work = self.work(begun, async move |proxy| {
+                let work = self.work(begun, Some(of_address), async move |proxy| {
                     pass::answer(proxy, inbound, body, &at_origin, place).await
                 });
                 if goes_on {
@@ -239,8 +245,14 @@ impl Proxy {
             }
             Route::Upgrade(target, protocol) => {
                 let inbound = inbound(target);
-                let Some(place) = self.shared.load.enter() else { return self.shed(begun) };
-                self.later(begun, async |proxy| pass::upgrade(proxy, inbound, protocol, client, place).await)
+                match self.admit(&inbound) {
+                    Ok(Admission { place, of_address }) => {
+                        let answer =
+                            async |proxy: &_| pass::upgrade(proxy, inbound, protocol, client, place).await;
+                        self.later(begun, Some(of_address), answer)
+                    }
+                    Err(failure) => self.shed(begun, failure),
+                }
             }
             Route::Refused(failure) => {
                 begun.notes.note(|explanation| explanation.failed(failure));
@@ -255,40 +267,79 @@ impl Proxy {
         self.origin.outbound().reaches(target)
     }
 
-    fn shed(&self, begun: Begun) -> Responding {
-        begun.notes.note(|explanation| explanation.failed(Failure::Shed));
-        self.at_once(begun, Failure::Shed.into())
+    /// The client whose request this is, as far as trusted proxies vouch for it; else its connection's other end.
+    fn client(&self, inbound: &Inbound) -> ClientNetwork {
+        let peer = inbound.caller.peer;
+        self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
+    }
+
+    fn admit(&self, inbound: &Inbound) -> Result<Admission, Failure> {
+        self.shared.load.admit(self.client(inbound)).map_err(|overload| {
+            self.metrics.not_admitted(overload);
+            overload.into()
+        })
+    }
+
+    fn admit_of_address(&self, client: ClientNetwork) -> Result<AddressPermit, Failure> {
+        self.shared.load.admit_of_address(client).map_err(|overload| {
+            self.metrics.not_admitted(overload);
+            overload.into()
+        })
+    }
+
+    /// An answer of memory. A large one holds memory until its client has it, and so a permit.
+    fn at_hand(&self, begun: Begun, ask: Ask, answer: Answer) -> Responding {
+        let is_large =
+            matches!(answer.response.body(), Body::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
+        let of_address = is_large.then(|| self.admit_of_address(self.client(&ask.inbound))).transpose();
+        self.store.recycle(ask.inbound.headers);
+        match of_address {
+            Ok(of_address) => Responding::AtOnce(self.answered(begun, answer, of_address)),
+            Err(failure) => self.shed(begun, failure),
+        }
+    }
+
+    fn shed(&self, begun: Begun, failure: Failure) -> Responding {
+        begun.notes.note(|explanation| explanation.failed(failure));
+        self.at_once(begun, failure.into())
     }
 
     fn at_once(&self, begun: Begun, answer: Answer) -> Responding {
-        Responding::AtOnce(self.answered(begun, answer))
+        Responding::AtOnce(self.answered(begun, answer, None))
     }
 
     fn later(
         self: Rc<Self>,
         begun: Begun,
+        of_address: Option<AddressPermit>,
         work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
     ) -> Responding {
-        Responding::Later(self.work(begun, work))
+        Responding::Later(self.work(begun, of_address, work))
     }
 
     fn work(
         self: Rc<Self>,
         begun: Begun,
+        of_address: Option<AddressPermit>,
         work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
-    ) -> Pin<Box<dyn Future<Output = Response<Body>>>> {
+    ) -> Pin<Box<dyn Future<Output = Response<AdmittedBody>>>> {
         Box::pin(async move {
             let answer = work(&self).await;
-            self.answered(begun, answer)
+            self.answered(begun, answer, of_address)
         })
     }
 
-    fn answered(&self, begun: Begun, mut answer: Answer) -> Response<Body> {
+    fn answered(
+        &self,
+        begun: Begun,
+        mut answer: Answer,
+        of_address: Option<AddressPermit>,
+    ) -> Response<AdmittedBody> {
         policy::strip_tags(answer.response.headers_mut(), &self.rules);
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(&answer, took, begun.line);
-        answer.response
+        answer.response.map(|body| AdmittedBody::new(body, of_address))
     }
 
     /// Begins a pause in which the entry of `key` is served stale, where it may be, since its fetch
@@ -313,6 +364,7 @@ impl Proxy {
         purpose: &Purpose,
         body: RequestBody,
     ) -> Result<Response<origin::Body>, FetchError> {
-        self.origin.send(|| self.origin.outbound().head(&inbound.asked(purpose, &self.rules)), body).await
+        let head = || self.origin.outbound().head(&inbound.asked(purpose, &self.rules));
+        self.origin.send(self.client(inbound), head, body).await
     }
 }

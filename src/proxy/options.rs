@@ -11,6 +11,9 @@ use crate::secret::Secret;
 pub struct Options {
     /// Requests that may wait for an answer at one time in the whole process; those that memory answers are not counted.
     pub requests_max: usize,
+    /// Requests of one client address that may be under way at one time, their answers included; those that memory
+    /// answers are not counted.
+    pub requests_per_address_max: Option<usize>,
     /// Bytes of bodies that fetches may hold at one time in the whole process; beyond it, bodies are not kept.
     pub body_bytes_max: usize,
     /// Bytes of bodies that are stored a minute though nobody had asked for them before.

@@ -48,7 +48,7 @@ pub(super) async fn answer(
         reached.set(Reached::Perhaps);
         proxy.origin.outbound().head(&inbound.asked(&Purpose::Pass, &proxy.rules))
     };
-    match proxy.origin.send(head, RequestBody::Streaming(body)).await {
+    match proxy.origin.send(proxy.client(&inbound), head, RequestBody::Streaming(body)).await {
         Ok(response) => {
             let storable = before
                 .filter(|before| !before.is_overtaken())
@@ -155,8 +155,20 @@ pub(super) async fn upgrade(
         return Answer::from_origin(Outcome::Pass, response);
     }
     if let Some(client) = client {
+        // The request's own permit ends with this head; the tunnel holds a connection to the origin for much longer.
+        let permit = match proxy.admit_of_address(proxy.client(&inbound)) {
+            Ok(permit) => permit,
+            Err(failure) => {
+                inbound.notes.note(|explanation| explanation.failed(failure));
+                return failure.into();
+            }
+        };
         let origin = hyper::upgrade::on(&mut response);
-        proxy.tasks.spawn(tunnel(client, origin, proxy.options.tunnel_idle_timeout));
+        let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout);
+        proxy.tasks.spawn(async move {
+            tunnel.await;
+            drop(permit);
+        });
     }
     let head = std::mem::take(response.headers_mut());
     Answer { response: switched(head), outcome: Outcome::Tunnel }

@@ -3,7 +3,9 @@
 //! The cache fetches and stores whole responses only. What the client asked for is cut from the whole at the end, in the
 //! same way whether it comes from a store or is just arriving.
 
-use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
@@ -60,7 +62,7 @@ fn length(response: &Response<Body>) -> Option<usize> {
     match response.body() {
         Body::Whole(bytes) => Some(bytes.len()),
         whole @ Body::Shared(_) => usize::try_from(whole.size_hint().exact()?).ok(),
-        Body::Part(_) | Body::Origin(_) | Body::Broken(_) => None,
+        Body::Part(_) | Body::Pieces(_) | Body::Origin(_) | Body::Broken(_) => None,
     }
 }
 
@@ -80,8 +82,8 @@ fn one_part(mut whole: Answer, part: Part, bytes: usize) -> Answer {
 /// The parts may come in any order, so the whole has to be there; its length is known and within `cache_max_body`.
 async fn several_parts(mut whole: Answer, parts: &[Part], bytes: usize) -> Answer {
     let body = std::mem::replace(whole.response.body_mut(), Body::Whole(Bytes::new()));
-    let body = match collected(body).await {
-        Ok(body) => body,
+    let runs = match collected(body).await {
+        Ok(runs) => runs,
         Err(error) => return with(whole, StatusCode::OK, Body::Broken(Some(error))),
     };
     let head = whole.response.headers_mut();
@@ -90,25 +92,35 @@ async fn several_parts(mut whole: Answer, parts: &[Part], bytes: usize) -> Answe
     head.remove(CONTENT_RANGE);
     head.insert(CONTENT_TYPE, content_type);
     head.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
-    let mut framed = BytesMut::with_capacity(bytes);
+    let mut slices_and_framing = VecDeque::new();
     for piece in pieces {
         match piece {
-            Piece::Framing(framing) => framed.extend_from_slice(&framing),
-            Piece::Body(part) => {
-                framed.extend_from_slice(body.get(part.start..part.end()).unwrap_or_default())
-            }
+            Piece::Framing(framing) => slices_and_framing.push_back(framing),
+            Piece::Body(part) => slices_and_framing.extend(slices(&runs, part)),
         }
     }
-    with(whole, StatusCode::PARTIAL_CONTENT, Body::Whole(framed.freeze()))
+    with(whole, StatusCode::PARTIAL_CONTENT, Body::Pieces(slices_and_framing))
 }
 
-async fn collected(body: Body) -> Result<Bytes, BodyError> {
-    match body {
-        Body::Whole(bytes) => Ok(bytes),
-        Body::Shared(_) | Body::Part(_) | Body::Origin(_) | Body::Broken(_) => {
-            Ok(body.collect().await?.to_bytes())
-        }
+/// The bytes of a part: slices of the runs that the body has come in.
+fn slices(runs: &[Bytes], part: Part) -> impl Iterator<Item = Bytes> {
+    let mut behind = 0_usize;
+    runs.iter().filter_map(move |run| {
+        let start = behind;
+        behind = behind.saturating_add(run.len());
+        let from = part.start.saturating_sub(start).min(run.len());
+        let to = part.end().saturating_sub(start).min(run.len());
+        (from < to).then(|| run.slice(from..to))
+    })
+}
+
+/// All of a body, in the runs that it comes in.
+async fn collected(mut body: Body) -> Result<Vec<Bytes>, BodyError> {
+    let mut runs = Vec::new();
+    while let Some(frame) = body.frame().await {
+        runs.extend(frame?.into_data());
     }
+    Ok(runs)
 }
 
 fn unsatisfiable(mut whole: Answer, bytes: usize) -> Answer {

@@ -333,7 +333,7 @@ mod tests {
     const PIECE_BYTES: usize = FILL_LAG_BYTES_MAX / 4;
 
     fn held() -> Held {
-        Load::new(1, usize::MAX).hold()
+        Load::new(1, None, usize::MAX).hold()
     }
 
     fn cx() -> Context<'static> {

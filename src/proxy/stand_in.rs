@@ -34,14 +34,14 @@ pub(super) async fn stand_in_for(proxy: &Proxy, errand: &Errand, failure: Failur
 }
 
 /// Answers a request that finds no place, from the look-up that it has just made.
-pub(super) async fn shed(errand: &Errand) -> Answer {
-    errand.ask.note(|explanation| explanation.failed(Failure::Shed));
+pub(super) async fn shed(errand: &Errand, failure: Failure) -> Answer {
+    errand.ask.note(|explanation| explanation.failed(failure));
     let Errand { ask, forward, stored, .. } = errand;
     let stale = match stored.as_deref() {
         Some(entry) => serve_stale(ask, entry, policy::Failure::Disconnected).await,
         None => None,
     };
-    stale.unwrap_or_else(|| Failure::Shed.of_fetch(*forward))
+    stale.unwrap_or_else(|| failure.of_fetch(*forward))
 }
 
 /// Serves the stored response stale, where the policy lets it stand in for an origin that failed.

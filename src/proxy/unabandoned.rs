@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use http::Response;
 
 use super::Proxy;
-use super::body::Body;
+use super::body::AdmittedBody;
 
 /// Whether the origin may have a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Reached {
 /// The work of an unsafe request.
 pub(super) struct Unabandoned {
     /// `None` once it has ended.
-    work: Option<Pin<Box<dyn Future<Output = Response<Body>>>>>,
+    work: Option<Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>>,
     reached: Rc<Cell<Reached>>,
     proxy: Rc<Proxy>,
 }
@@ -39,16 +39,16 @@ impl Unabandoned {
     pub(super) fn new(
         proxy: Rc<Proxy>,
         reached: Rc<Cell<Reached>>,
-        work: Pin<Box<dyn Future<Output = Response<Body>>>>,
+        work: Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>,
     ) -> Self {
         Self { work: Some(work), reached, proxy }
     }
 }
 
 impl Future for Unabandoned {
-    type Output = Response<Body>;
+    type Output = Response<AdmittedBody>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<AdmittedBody>> {
         let this = self.get_mut();
         // Taken for the time of the poll: work that panics is not gone on with.
         let Some(mut work) = this.work.take() else { return Poll::Pending };

@@ -26,6 +26,10 @@ pub(super) struct Activity {
     in_flight: AtomicU64,
     /// Whether hyper may have more to write than the socket took.
     writing: AtomicBool,
+    /// Bytes that the socket took.
+    taken: AtomicU64,
+    /// How often hyper had nothing left to write.
+    flushes: AtomicU64,
     /// Whether something happened from which the client's time counts anew.
     moved: AtomicBool,
     /// Whether the bytes are HTTP no more.
@@ -41,6 +45,19 @@ pub(super) enum Waiting {
     Head,
     /// The next request.
     Request,
+    /// That the client takes its answer.
+    Reader,
+}
+
+/// One look at what hyper writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Output {
+    /// Whether hyper may have more to write than the socket took.
+    pub(super) is_blocked: bool,
+    /// How often hyper had nothing left to write.
+    pub(super) flushes: u64,
+    /// Bytes that the socket took.
+    pub(super) taken: u64,
 }
 
 /// Whether a request's head has one possible meaning.
@@ -61,6 +78,8 @@ impl Activity {
             requests: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             writing: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             moved: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
         }
@@ -102,9 +121,24 @@ impl Activity {
         self.moved.store(true, Relaxed);
     }
 
+    /// The socket took some bytes.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.taken.store(self.taken.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
+    }
+
     /// hyper has nothing left to write.
     pub(super) fn flushes(&self) {
         self.writing.store(false, Relaxed);
+        self.flushes.store(self.flushes.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// How the client takes what hyper writes.
+    pub(super) fn output(&self) -> Output {
+        Output {
+            is_blocked: self.writing.load(Relaxed),
+            flushes: self.flushes.load(Relaxed),
+            taken: self.taken.load(Relaxed),
+        }
     }
 
     /// Whether hyper and framing count alike. Asked before a read: with nothing in flight and no head begun,

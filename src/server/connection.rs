@@ -64,6 +64,10 @@ where
         activity,
         metrics: worker.metrics.clone(),
         shutdown: worker.shutdown.clone(),
+        streams: match protocol {
+            Protocol::Http1 => None,
+            Protocol::Http2 => Some(watch.watch_streams()),
+        },
         protocol,
     });
     match protocol {

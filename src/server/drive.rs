@@ -39,12 +39,15 @@ pub(super) enum End {
 /// Both are asked in a way that costs a load each, because hyper's future is polled at least once for every
 /// request.
 ///
+/// `unread` is called with the number of streams that were ended because their client did not take them.
+///
 /// `grace` is how long after its beginning the connection hears of the shutdown, if nothing else tells it.
 pub(super) async fn drive<C: Drivable>(
     connection: &mut C,
     watch: &mut Watch,
     shutdown: &Shutdown,
     grace: Duration,
+    unread: impl Fn(usize),
 ) -> End {
     let mut begun = pin!(drain_begun(shutdown, grace));
     let mut notice = Notice::Unasked;
@@ -61,7 +64,17 @@ pub(super) async fn drive<C: Drivable>(
         if told && let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(End::Done(result));
         }
-        watch.poll_overdue(cx).map(End::Overdue)
+        let overdue = watch.poll_overdue(cx).map(End::Overdue);
+        let ended = watch.take_ended();
+        if ended > 0 {
+            unread(ended);
+            // What h2 holds of an ended stream it holds until the connection ends: the client gets no more of this one.
+            Pin::new(&mut *connection).finish();
+            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(End::Done(result));
+            }
+        }
+        overdue
     })
     .await
 }

@@ -18,7 +18,7 @@ use super::drain::Shutdown;
 use super::drive::{Drivable, End, drive};
 use super::framing::Inbound;
 use super::io::Io;
-use super::metrics::{Place, Refusal};
+use super::metrics::{Place, Protocol, Refusal};
 use super::service::{Exchange, Failure, Handler};
 use super::watch::Watch;
 use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
@@ -40,7 +40,7 @@ pub(super) async fn serve<S, H>(
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder().serve_connection(io, service).with_upgrades();
 
-    let end = drive(&mut connection, &mut watch, shutdown, DRAIN_GRACE).await;
+    let end = drive(&mut connection, &mut watch, shutdown, DRAIN_GRACE, |_| {}).await;
     let Some(parts) = connection.into_parts() else {
         return exchange.activity.become_tunnel();
     };
@@ -51,6 +51,7 @@ pub(super) async fn serve<S, H>(
             // Never into the middle of an answer: a client whose answer has not left is not being waited for.
             close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
         }
+        End::Overdue(Waiting::Reader) => exchange.metrics.unread(Protocol::Http1, 1),
         End::Overdue(Waiting::Opening | Waiting::Request) => {}
         End::Done(result) => {
             let refusal = result.as_ref().err().and_then(refusal);

@@ -26,11 +26,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::activity::Waiting;
 use super::drain::Shutdown;
 use super::drive::{Drivable, End, drive};
 use super::io::Io;
-use super::metrics::Place;
+use super::metrics::{Place, Protocol};
 use super::service::{Exchange, Failure, Handler};
+use super::streams::Streams;
 use super::watch::Watch;
 use crate::limits::{
     CLIENT_H2_CONNECTION_BYTES_MAX, CLIENT_H2_ERRORS_MAX, CLIENT_H2_FRAME_BYTES_MAX,
@@ -53,24 +55,27 @@ pub(super) async fn serve<S, H>(
     let io = TokioIo::new(Io::http2(stream, replay, Arc::clone(&exchange.activity), place));
     let calls = Rc::clone(&exchange);
     let service = service_fn(move |request| calls.call(request));
-    let mut connection = builder().serve_connection(io, service);
+    let mut connection = builder(watch.watch_streams()).serve_connection(io, service);
+    let unread = |answers| exchange.metrics.unread(Protocol::Http2, answers);
 
     // GOAWAY tells a client which of its streams will be answered: there is nothing to wait for.
-    match drive(&mut connection, &mut watch, shutdown, Duration::ZERO).await {
+    match drive(&mut connection, &mut watch, shutdown, Duration::ZERO, unread).await {
         End::Done(Ok(())) => {}
         End::Done(Err(error)) => {
             tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
         }
+        // It takes nothing: no word reaches it.
+        End::Overdue(Waiting::Reader) => unread(1),
         // GOAWAY, and a moment for the client to take note of it.
-        End::Overdue(_) => {
+        End::Overdue(Waiting::Opening | Waiting::Head | Waiting::Request) => {
             Pin::new(&mut connection).finish();
             let _ = timeout(LINGER_TIMEOUT, connection).await;
         }
     }
 }
 
-fn builder() -> Builder<StreamTasks> {
-    let mut builder = Builder::new(StreamTasks);
+fn builder(streams: Rc<Streams>) -> Builder<StreamTasks> {
+    let mut builder = Builder::new(StreamTasks(streams));
     builder
         .max_concurrent_streams(CLIENT_H2_STREAMS_MAX)
         .max_pending_accept_reset_streams(CLIENT_H2_RESETS_MAX)
@@ -88,12 +93,13 @@ fn builder() -> Builder<StreamTasks> {
 ///
 /// Their bound is [`CLIENT_H2_STREAMS_MAX`] a connection, and their end that of the stream: hyper's task polls
 /// its stream for a reset beside the handler, and a connection that is dropped resets all of its streams.
-#[derive(Clone, Copy)]
-struct StreamTasks;
+/// A stream that its client does not take ends with its task.
+#[derive(Clone)]
+struct StreamTasks(Rc<Streams>);
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for StreamTasks {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
+        self.0.runs(tokio::task::spawn_local(stream).abort_handle());
     }
 }
 

@@ -52,6 +52,14 @@ impl<S> Io<S> {
         self.activity.heard(framing.vouched(), framing.inbound());
     }
 
+    /// Notes what the socket took.
+    fn wrote(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = wrote {
+            self.activity.wrote(bytes);
+        }
+        wrote
+    }
+
     /// Stops vouching if hyper has not made a request of every head that framing saw.
     fn check_step(&mut self) {
         if let Some(framing) = &mut self.framing
@@ -87,7 +95,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.activity.writes();
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(wrote)
     }
 
     fn poll_write_vectored(
@@ -97,10 +106,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     ) -> Poll<io::Result<usize>> {
         self.activity.writes();
         let mut together = [0; CLIENT_GATHERED_BYTES_MAX];
-        match gather(bufs, &mut together) {
+        let wrote = match gather(bufs, &mut together) {
             Some(all) => Pin::new(&mut self.stream).poll_write(cx, all),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.wrote(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,10 +16,10 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::addresses::Addresses;
 use super::{Options, Sharing};
+use crate::client_address::AddressLimiter;
 use crate::limits::{
-    CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNACKNOWLEDGED_TIMEOUT,
+    CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNSENT_BYTES_MAX,
 };
 
 /// One worker's listening socket.
@@ -27,7 +27,7 @@ use crate::limits::{
 pub struct Listener {
     socket: TcpListener,
     /// Who is connected to any of those that were bound together.
-    addresses: Addresses,
+    addresses: AddressLimiter,
 }
 
 /// Why nothing listens.
@@ -62,9 +62,12 @@ impl Listener {
         };
         if shares == 1 && options.sharing == Sharing::Alone {
             let socket = listen(options, options.addr, Port::Own).map_err(failed)?;
-            return Ok(vec![Self { socket, addresses: Addresses::new(options.connections_per_address_max) }]);
+            return Ok(vec![Self {
+                socket,
+                addresses: AddressLimiter::new(options.connections_per_address_max),
+            }]);
         }
-        let addresses = Addresses::new(options.connections_per_address_max);
+        let addresses = AddressLimiter::new(options.connections_per_address_max);
         if options.sharing == Sharing::Alone {
             drop(bind(options.addr, Port::Own).map_err(failed)?);
         }
@@ -85,9 +88,9 @@ impl Listener {
         shares: usize,
     ) -> Result<Vec<Self>, ListenError> {
         let failed = |source| ListenError::Failed { addr: options.addr, source };
-        let addresses = Addresses::new(options.connections_per_address_max);
+        let addresses = AddressLimiter::new(options.connections_per_address_max);
         let clone = |socket: &TcpListener| {
-            set_client_options(&SockRef::from(socket))?;
+            set_client_options(&SockRef::from(socket), options)?;
             socket.set_nonblocking(true)?;
             Ok(Self { socket: socket.try_clone()?, addresses: addresses.clone() })
         };
@@ -106,7 +109,7 @@ impl Listener {
     }
 
     /// Hands the socket to the runtime of the worker that calls this.
-    pub(super) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, Addresses)> {
+    pub(super) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, AddressLimiter)> {
         Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses))
     }
 }
@@ -132,13 +135,13 @@ fn bind(addr: SocketAddr, port: Port) -> io::Result<Socket> {
 
 fn listen(options: &Options, addr: SocketAddr, port: Port) -> io::Result<TcpListener> {
     let socket = bind(addr, port)?;
-    set_client_options(&SockRef::from(&socket))?;
+    set_client_options(&SockRef::from(&socket), options)?;
     socket.set_nonblocking(true)?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
-fn set_client_options(socket: &SockRef<'_>) -> io::Result<()> {
+fn set_client_options(socket: &SockRef<'_>, options: &Options) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(CLIENT_KEEPALIVE_IDLE)
         .with_interval(CLIENT_KEEPALIVE_INTERVAL)
@@ -146,7 +149,9 @@ fn set_client_options(socket: &SockRef<'_>) -> io::Result<()> {
     // An answer is written whole; to wait for more would only delay it.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(CLIENT_UNACKNOWLEDGED_TIMEOUT))
+    socket.set_tcp_notsent_lowat(CLIENT_UNSENT_BYTES_MAX)?;
+    // The kernel's own clock of a client that takes nothing: it sees what is acknowledged, and we only what is written.
+    socket.set_tcp_user_timeout(Some(options.body_timeout))
 }
 
 #[cfg(test)]
@@ -165,6 +170,7 @@ mod tests {
             connections_per_address_max: None,
             head_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
+            body_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
         }
     }
@@ -224,7 +230,8 @@ mod tests {
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), CLIENT_KEEPALIVE_IDLE);
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(CLIENT_UNACKNOWLEDGED_TIMEOUT));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(1)));
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), CLIENT_UNSENT_BYTES_MAX);
     }
 
     #[test]

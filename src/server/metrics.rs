@@ -4,7 +4,7 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::addresses::Visitor;
+use crate::client_address::AddressPermit;
 use crate::telemetry::{Counter, Counters, Gauge, Registry};
 
 crate::labels! {
@@ -43,6 +43,7 @@ pub(super) struct Metrics {
     refused: Counters<Refusal>,
     panics: Counter,
     cut: Counter,
+    unread: Counters<Protocol>,
 }
 
 impl Metrics {
@@ -71,14 +72,19 @@ impl Metrics {
                 "cachewarp_client_connections_cut",
                 "Client connections closed with work in them, at the end of a drain.",
             ),
+            unread: registry.counters(
+                "cachewarp_client_answers_cut",
+                "Answers cut because the client did not take them within client_body_timeout, by protocol.",
+                "protocol",
+            ),
         }
     }
 
     /// A connection was accepted and has this permit; it is open as long as the place exists.
-    pub(super) fn accepted(&self, permit: OwnedSemaphorePermit, visitor: Visitor) -> Place {
+    pub(super) fn accepted(&self, permit: OwnedSemaphorePermit, of_address: AddressPermit) -> Place {
         self.accepted.inc();
         self.open.add(1);
-        Place { open: self.open.clone(), _permit: permit, _visitor: visitor }
+        Place { open: self.open.clone(), _permit: permit, _of_address: of_address }
     }
 
     /// A connection could not be accepted.
@@ -101,6 +107,11 @@ impl Metrics {
         self.panics.inc();
     }
 
+    /// Counts answers that were cut because their client did not take them.
+    pub(super) fn unread(&self, protocol: Protocol, answers: usize) {
+        self.unread.add(protocol, answers as u64);
+    }
+
     /// So many connections were cut by the end of a drain.
     pub(super) fn cut(&self, connections: usize) {
         self.cut.add(connections as u64);
@@ -111,7 +122,7 @@ impl Metrics {
 pub(super) struct Place {
     open: Gauge,
     _permit: OwnedSemaphorePermit,
-    _visitor: Visitor,
+    _of_address: AddressPermit,
 }
 
 impl Drop for Place {

@@ -3,13 +3,12 @@
 //! ```text
 //! listener ──► serve ──► connection ──► http1 | http2 ──► service ──► Handler
 //!                            │              │                │
-//!                          watch ◄────── activity ◄──────────┘
-//!                                           ▲
-//!                                 io ──► framing
+//!                          watch ◄────── activity ◄──────────┤
+//!                            ▲              ▲                ▼
+//!                          pace   io ──► framing          streams
 //! ```
 
 mod activity;
-mod addresses;
 mod close;
 mod connection;
 mod drain;
@@ -22,8 +21,10 @@ mod io;
 mod listener;
 mod metrics;
 mod options;
+mod pace;
 mod serve;
 mod service;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod watch;

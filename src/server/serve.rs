@@ -18,13 +18,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::Options;
-use super::addresses::Addresses;
 use super::connection::{self, Worker};
 use super::drain::Shutdown;
 use super::listener::Listener;
 use super::metrics::{Metrics, Refusal};
 use super::service::{Handler, Panicked, Peer};
 use super::watch::Limits;
+use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::telemetry::Registry;
@@ -51,7 +51,8 @@ pub async fn serve<H: Handler>(
     let (listener, addresses) = listener.into_tokio()?;
     let connections_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(connections_max as usize));
-    let limits = Limits { head: options.head_timeout, idle: options.idle_timeout };
+    let limits =
+        Limits { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
     let worker = Rc::new(Worker { handler, limits, metrics: Metrics::new(registry), shutdown });
     let mut tasks = JoinSet::new();
 
@@ -116,7 +117,7 @@ async fn next<H>(
 /// Serves a connection, unless its client has too many.
 fn admit<H: Handler>(
     worker: &Rc<Worker<H>>,
-    addresses: &Addresses,
+    addresses: &AddressLimiter,
     stream: TcpStream,
     addr: SocketAddr,
     permit: OwnedSemaphorePermit,
@@ -124,12 +125,12 @@ fn admit<H: Handler>(
     // A client of a listener for both families is not to have two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let peer = Peer { addr, scheme: Scheme::Http };
-    let Some(visitor) = addresses.enter(addr.ip()) else {
+    let Some(permit_of_address) = addresses.enter(addr.ip().into()) else {
         // Without a word: whoever has so many connections is not to cost us a task more.
         worker.metrics.refused(Refusal::ManyOfAddress);
         return None;
     };
-    let place = worker.metrics.accepted(permit, visitor);
+    let place = worker.metrics.accepted(permit, permit_of_address);
     Some(connection::serve(Rc::clone(worker), stream, peer, place))
 }
 

@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use super::activity::{Activity, Vouched};
 use super::drain::Shutdown;
 use super::metrics::{Metrics, Protocol, Refusal};
+use super::streams::{StreamNumber, Streams};
 use crate::key::Scheme;
 use crate::limits::HEAD_FIELDS_MAX;
 
@@ -78,13 +79,16 @@ pub(super) struct Exchange<H> {
     pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) protocol: Protocol,
+    /// Over HTTP/2, where its answers note how they are taken.
+    pub(super) streams: Option<Rc<Streams>>,
 }
 
 impl<H: Handler> Exchange<H> {
     /// Called when hyper has a request. It counts as in flight from here, not from the first poll.
     pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> Call<H> {
         let vouched = self.activity.begin();
-        let in_flight = InFlight(Rc::clone(self));
+        let stream = self.streams.as_ref().map(|streams| streams.begin());
+        let in_flight = InFlight { exchange: Rc::clone(self), stream };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
             return Call::Ended(Some(Ok(refused(status, request.version(), in_flight))));
@@ -123,7 +127,10 @@ fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlight
 }
 
 /// A request of which the answer is not finished.
-pub(super) struct InFlight<H>(Rc<Exchange<H>>);
+pub(super) struct InFlight<H> {
+    exchange: Rc<Exchange<H>>,
+    stream: Option<StreamNumber>,
+}
 
 impl<H: Handler> InFlight<H> {
     /// The head of the answer is there, or there will be none.
@@ -131,23 +138,34 @@ impl<H: Handler> InFlight<H> {
         match result {
             Ok(mut response) => {
                 // RFC 9112 §9.6: the last answer of a connection says so. Over HTTP/2, GOAWAY does.
-                let is_last = self.0.shutdown.has_begun() && matches!(self.0.protocol, Protocol::Http1);
+                let exchange = &*self.exchange;
+                let is_last = exchange.shutdown.has_begun() && matches!(exchange.protocol, Protocol::Http1);
                 if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(response.map(|body| Answer { body: Some(body), in_flight: self }))
             }
             Err(panicked) => {
-                self.0.panicked(&panicked);
+                self.exchange.panicked(&panicked);
                 Err(panicked)
             }
         }
     }
 }
 
+impl<H> InFlight<H> {
+    /// Over HTTP/2, the stream that the answer goes out on.
+    fn stream(&self) -> Option<(&Streams, StreamNumber)> {
+        Some((self.exchange.streams.as_deref()?, self.stream?))
+    }
+}
+
 impl<H> Drop for InFlight<H> {
     fn drop(&mut self) {
-        self.0.activity.end();
+        self.exchange.activity.end();
+        if let Some((streams, number)) = self.stream() {
+            streams.end(number);
+        }
     }
 }
 
@@ -196,23 +214,52 @@ impl<H: Handler> Body for Answer<H> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Self { body, in_flight } = &mut *self;
+        let Some(body) = body else { return Poll::Ready(None) };
+        let stream = in_flight.stream();
+        if let Some((streams, number)) = stream
+            && let Some(part) = streams.next_part(number)
+        {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
         match catch(|| Pin::new(body).poll_frame(cx)) {
-            Ok(frame) => frame.map_err(Into::into),
+            Ok(frame) => match stream {
+                None => frame.map_err(Into::into),
+                Some((streams, number)) => noted(streams, number, frame).map_err(Into::into),
+            },
             Err(panicked) => {
-                self.in_flight.0.panicked(&panicked);
+                in_flight.exchange.panicked(&panicked);
                 Poll::Ready(Some(Err(panicked.into())))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        let has_rest =
+            self.in_flight.stream().is_some_and(|(streams, number)| streams.rest_bytes(number) > 0);
+        !has_rest && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+/// What an HTTP/2 stream is handed of a frame, noted for its pace.
+fn noted<E>(
+    streams: &Streams,
+    number: StreamNumber,
+    frame: Poll<Option<Result<Frame<Bytes>, E>>>,
+) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+    match frame {
+        Poll::Pending => streams.await_handler(number),
+        Poll::Ready(Some(Ok(frame))) => {
+            let frame = frame.into_data().map(|data| Frame::data(streams.hand_over(number, data)));
+            return Poll::Ready(Some(Ok(frame.unwrap_or_else(|other| other))));
+        }
+        Poll::Ready(None | Some(Err(_))) => {}
+    }
+    frame
 }
 
 /// A handler panicked.

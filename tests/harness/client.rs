@@ -1,7 +1,9 @@
 //! A client that speaks raw HTTP/1.1.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::wire::{self, Extent, Head};
 use super::{FULL_AFTER, PATIENCE};
@@ -51,7 +53,18 @@ pub(crate) fn get(addr: SocketAddr, target: &str) -> Response {
 impl Client {
     /// Opens a connection.
     pub(crate) fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("a connection");
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE).expect("a connection"))
+    }
+
+    /// Opens a connection from another address of this machine.
+    pub(crate) fn connect_from(own: IpAddr, addr: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(own, 0).into()).expect("an address of this machine");
+        socket.connect_timeout(&addr.into(), PATIENCE).expect("a connection");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

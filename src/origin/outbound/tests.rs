@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::key::{Authority, Scheme};
+use crate::origin::AddressShare;
 use crate::origin::OutageLog;
 
 const CLIENT: &str = "192.0.2.9";
@@ -24,6 +25,7 @@ fn options() -> Options {
         connections_max: 1,
         queue_timeout: Duration::from_secs(1),
         outages: OutageLog::default(),
+        address_share: AddressShare::Bounded,
     }
 }
 

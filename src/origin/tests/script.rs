@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
-use crate::origin::{Body, Client, FetchError, HostField, Options, OutageLog, RequestBody};
+use crate::origin::{AddressShare, Body, Client, FetchError, HostField, Options, OutageLog, RequestBody};
 use crate::telemetry::Registry;
 
 /// Listens on a free port, and answers nothing by itself.
@@ -52,6 +53,7 @@ impl Origin {
             connections_max: 8,
             queue_timeout: Duration::from_secs(5),
             outages: OutageLog::default(),
+            address_share: AddressShare::Bounded,
         }
     }
 
@@ -125,8 +127,17 @@ pub(super) async fn send(
     client: &Client,
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, FetchError> {
+    send_from(client, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await
+}
+
+/// Sends a request of the client with this address.
+pub(super) async fn send_from(
+    client: &Client,
+    asker: IpAddr,
+    request: Request<RequestBody>,
+) -> Result<Response<Body>, FetchError> {
     let (head, body) = request.into_parts();
-    client.send(|| Ok(head.clone()), body).await
+    client.send(asker.into(), || Ok(head.clone()), body).await
 }
 
 /// A request without a body.

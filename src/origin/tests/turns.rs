@@ -1,14 +1,19 @@
 //! The queue in front of the origin, and the breaker, with the clock in hand.
 
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
+use http::Response;
 use tokio::time::advance;
 
-use super::script::{Origin, get, read, send};
+use super::script::{Origin, get, read, send, send_from};
 use crate::limits::{
     ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING,
 };
-use crate::origin::{Client, Fault, FetchError, Options, Phase};
+use crate::origin::{AddressShare, Body, Client, Fault, FetchError, Options, Phase};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
@@ -38,6 +43,71 @@ async fn beyond_the_bound_a_request_waits_its_turn() {
     };
     let (second, third, ()) = tokio::join!(second, third, in_turn);
     assert_eq!((second.as_str(), third.as_str()), ("hello", "hello"));
+}
+
+/// Sends a request of this address, and answers it with a head only: its turn goes on.
+async fn held(origin: &Origin, client: &Client, asker: IpAddr) -> (Response<Body>, impl Sized) {
+    let (answer, peer) = tokio::join!(
+        send_from(client, asker, get("/")),
+        origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+    );
+    (answer.unwrap(), peer)
+}
+
+#[tokio::test(flavor = "local")]
+async fn one_address_leaves_a_share_of_the_turns_to_others() {
+    let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+    for (address_share, granted) in [(AddressShare::Bounded, 3), (AddressShare::Whole, 4)] {
+        let origin = Origin::listen().await;
+        let queue_timeout = Duration::from_millis(10);
+        let options = Options { connections_max: 4, queue_timeout, address_share, ..origin.options() };
+        let client = Client::new(options, &origin.registry).unwrap();
+        let mut holds = Vec::new();
+        for _ in 0..granted {
+            holds.push(held(&origin, &client, greedy).await);
+        }
+        let refused = send_from(&client, greedy, get("/")).await.err().unwrap();
+        assert!(matches!(refused, FetchError::QueueTimeout), "{refused}");
+        if address_share == AddressShare::Bounded {
+            let _held = held(&origin, &client, other).await;
+        }
+        holds.pop();
+        let _held = held(&origin, &client, greedy).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_turn_goes_to_the_address_that_holds_less_and_not_to_the_one_that_came_first() {
+    let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+    let origin = Origin::listen().await;
+    let queue_timeout = Duration::from_secs(20);
+    let options = Options { connections_max: 2, queue_timeout, ..origin.options() };
+    let client = Client::new(options, &origin.registry).unwrap();
+    let (first, _peers) = held(&origin, &client, greedy).await;
+    let _second = held(&origin, &client, greedy).await;
+    let mut more = pin!(send_from(&client, greedy, get("/greedy")));
+    assert!(poll_once(more.as_mut()).await.is_none(), "it waits");
+    let mut one = pin!(send_from(&client, other, get("/other")));
+    assert!(poll_once(one.as_mut()).await.is_none(), "behind it");
+    drop(first);
+    let (answer, mut peer) = tokio::join!(one, origin.answer(HELLO));
+    assert_eq!(read(answer).await.unwrap(), "hello");
+    // On the same connection.
+    let next = async {
+        assert!(peer.head().await.starts_with("GET /greedy "));
+        peer.say(HELLO).await;
+    };
+    let (answer, ()) = tokio::join!(more, next);
+    assert_eq!(read(answer).await.unwrap(), "hello");
+}
+
+/// The output of a future that has it at once.
+async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 #[tokio::test(flavor = "local")]

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::script::{Origin, Peer, read, request, send, upload, with_body};
+use crate::limits::CLIENT_RATE_MIN;
 use crate::origin::{Fault, FetchError, Phase};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -98,24 +99,34 @@ async fn a_request_that_the_client_cuts_is_cut() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_stalls_is_the_clients_fault() {
-    let origin = Origin::listen().await;
-    let client = origin.client();
-    let (body, mut sending) = upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
-    let began = Instant::now();
-    let slow = async {
-        let mut peer = origin.accept().await;
-        peer.head().await;
-        // Longer than the origin may take for its head, but it is not the origin that is waited for.
-        for _ in 0..3 {
-            sleep(Duration::from_secs(19)).await;
-            sending.write_all(b"x").await.unwrap();
-        }
-        peer.closed().await;
-    };
-    let (response, ()) = tokio::join!(send(&client, with_body(Method::POST, "/", body)), slow);
-    let error = response.err().unwrap();
-    assert!(matches!(error, FetchError::ClientTimeout), "{error:?}");
-    assert!(began.elapsed() >= Duration::from_secs(3 * 19 + 20), "{:?}", began.elapsed());
+    // As much as it owes in the time that it takes; and a byte now and then, which is a standstill that looks busy.
+    for (piece_bytes, lasts) in [(19 * CLIENT_RATE_MIN as usize, 3 * 19 + 20), (1, 20)] {
+        let origin = Origin::listen().await;
+        let client = origin.client();
+        let (body, mut sending) =
+            upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await;
+        let began = Instant::now();
+        let piece = vec![b'x'; piece_bytes];
+        let slow = async {
+            let mut peer = origin.accept().await;
+            peer.head().await;
+            // Longer than the origin may take for its head, but it is not the origin that is waited for.
+            for _ in 0..3 {
+                sleep(Duration::from_secs(19)).await;
+                sending.write_all(&piece).await.unwrap();
+            }
+            peer.closed().await;
+        };
+        let ask = async {
+            let answer = send(&client, with_body(Method::POST, "/", body)).await;
+            (answer, began.elapsed())
+        };
+        let ((response, took), ()) = tokio::join!(ask, slow);
+        let error = response.err().unwrap();
+        assert!(matches!(error, FetchError::ClientTimeout), "{error:?}");
+        let lasts = Duration::from_secs(lasts);
+        assert!(took >= lasts && took < lasts + Duration::from_secs(2), "{piece_bytes} bytes: {took:?}");
+    }
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

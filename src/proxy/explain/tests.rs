@@ -27,6 +27,7 @@ use crate::store::Namespace;
 fn options(token: Option<&str>) -> Options {
     Options {
         requests_max: 1,
+        requests_per_address_max: None,
         body_bytes_max: 1,
         first_sight_bytes: 1,
         coalesce_timeout: Duration::ZERO,

@@ -68,7 +68,7 @@ pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<Ask>, place:
     let claim = proxy.store.claim(&place.whole, place.lineage);
     let requested = time::now();
     let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable, &proxy.rules));
-    let response = match proxy.origin.send(head, RequestBody::Empty).await {
+    let response = match proxy.origin.send(proxy.client(&ask.inbound), head, RequestBody::Empty).await {
         Ok(response) => response,
         Err(error) => return Fetched::Failed(Failure::from(&error)),
     };
@@ -147,7 +147,8 @@ impl Fill {
             }
             Ok(head)
         };
-        let response = origin.send(head, RequestBody::Empty).await?;
+        let asker = self.proxy.client(&self.ask.inbound);
+        let response = origin.send(asker, head, RequestBody::Empty).await?;
         let shared = self.lead.as_ref().map(|_| self.key);
         self.proxy.note_fetch(shared, response.body().took());
         Ok(response)

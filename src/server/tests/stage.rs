@@ -184,6 +184,7 @@ pub(super) fn options() -> Options {
         connections_per_address_max: None,
         head_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(30),
+        body_timeout: Duration::from_secs(60),
         drain_timeout: Duration::from_secs(30),
     }
 }

@@ -1,7 +1,7 @@
 //! Clients that take too long. The clock is paused and the wire in memory: what takes a minute here takes no
 //! time.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
 use super::stage::{App, BIG, take};
+use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
-use crate::server::addresses::Addresses;
 use crate::server::connection::{Worker, serve};
 use crate::server::metrics::Metrics;
 use crate::server::watch::Limits;
@@ -29,13 +29,18 @@ fn connect(app: &Rc<App>, wire: usize) -> DuplexStream {
     let (client, server) = duplex(wire);
     let worker = Worker {
         handler: Rc::clone(app),
-        limits: Limits { head: Duration::from_secs(HEAD), idle: Duration::from_secs(IDLE) },
+        limits: Limits {
+            head: Duration::from_secs(HEAD),
+            idle: Duration::from_secs(IDLE),
+            body: Duration::from_secs(100 * IDLE),
+        },
         metrics: Metrics::new(&Registry::new()),
         shutdown: Shutdown::new(),
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let place =
-        worker.metrics.accepted(permit, Addresses::new(None).enter(Ipv4Addr::LOCALHOST.into()).unwrap());
+    let place = worker
+        .metrics
+        .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
     let peer = Peer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
     spawn_local(serve(Rc::new(worker), server, peer, place));
     client
