@@ -7,6 +7,8 @@ mod admin;
 #[cfg(test)]
 mod base_path;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod caching_flow;
 #[cfg(test)]
 mod clients;

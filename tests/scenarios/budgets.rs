@@ -1,0 +1,214 @@
+//! One client address takes what it can of the real binary and reads nothing: others lose nothing by it, and what it
+//! took comes back.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::harness::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
+    status,
+};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
+
+/// `max_requests_per_address` in these tests.
+const PERMITS: usize = 48;
+/// Three times what the address may have.
+const ASKED: usize = 3 * PERMITS;
+/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of it.
+const UNREAD_KIB: u64 = 512;
+
+const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// RFC 7541, appendix A: the first byte of a block that says `:status: 200`.
+const OK: u8 = 0x88;
+
+/// More than all the sockets on the way hold.
+const PIECES: usize = 1024;
+static PIECE: [u8; 0x10000] = [b' '; 0x10000];
+
+fn start(origin: &Origin, flags: &[&str]) -> Program {
+    let url = format!("--origin-url={}", origin.url());
+    let mut arguments =
+        vec!["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--redis-url=off", "--worker-threads=1", &url];
+    arguments.extend(flags);
+    Program::start(&Start { arguments: &arguments, ..Start::default() })
+}
+
+fn bounded(origin: &Origin) -> Program {
+    let permits = format!("--max-requests-per-address={PERMITS}");
+    start(origin, &[&permits, "--origin-max-connections=64", "--client-body-timeout=2s"])
+}
+
+/// An origin of one resource without an end, which comes to the gate when nobody takes any more of it, and of one that
+/// cannot be stored.
+fn origin_of_unread(gate: &Gate) -> Origin {
+    let origin = Origin::start();
+    let at_gate = gate.clone();
+    origin.script("/large", move |exchange| {
+        exchange.body()?;
+        let length = PIECE.len() * PIECES;
+        exchange.write(format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n"
+        ))?;
+        exchange.write_until_full(&PIECE, PIECES);
+        at_gate.pass();
+        Ok(Then::Close)
+    });
+    origin.answer("/private", Answer::json_with(&[("Cache-Control", "no-store")], "{}"));
+    origin
+}
+
+/// The victim misses, and is answered each time.
+fn assert_others_are_served(addr: SocketAddr) {
+    let mut victim = Client::connect_from(VICTIM, addr);
+    for _ in 0..20 {
+        assert_eq!(victim.get("/private").status, 200);
+    }
+}
+
+/// While the address has all it may have, others are served and memory is bounded; and it gets no more itself.
+fn assert_bounded(program: &Program, gate: &Gate, before: u64) {
+    gate.await_arrivals(PERMITS);
+    let addr = program.await_addr();
+    assert_others_are_served(addr);
+    let grown = program.resident_kib().saturating_sub(before);
+    assert!(grown < ASKED as u64 * UNREAD_KIB, "{grown} KiB");
+}
+
+/// What it had is free again, though it never read a byte.
+fn assert_freed(addr: SocketAddr, gate: &Gate) {
+    until("the unread answers to be cut", || Client::connect(addr).get("/private").status == 200);
+    gate.open();
+}
+
+#[test]
+fn an_address_that_reads_nothing_over_http1_takes_no_miss_from_others() {
+    let gate = Gate::new();
+    let origin = origin_of_unread(&gate);
+    let program = bounded(&origin);
+    let addr = program.await_addr();
+    assert_others_are_served(addr);
+    let before = program.resident_kib();
+    let mut readers: Vec<_> = (0..PERMITS).map(|_| Client::connect(addr)).collect();
+    readers.iter_mut().for_each(|reader| reader.send_head("GET", "/large", &[]));
+    let refused = Client::connect(addr);
+    assert_bounded(&program, &gate, before);
+    drop(refused);
+    assert_freed(addr, &gate);
+}
+
+#[test]
+fn an_address_that_reads_nothing_over_http2_takes_no_miss_from_others() {
+    const STREAMS: usize = ASKED / 2;
+    let gate = Gate::new();
+    let origin = origin_of_unread(&gate);
+    let program = bounded(&origin);
+    let addr = program.await_addr();
+    assert_others_are_served(addr);
+    let before = program.resident_kib();
+    let mut readers = [Http2::connect(addr), Http2::connect(addr)];
+    for reader in &mut readers {
+        // A window of nothing for each stream.
+        reader.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
+        for stream in (1..2 * STREAMS as u32).step_by(2) {
+            reader.get(stream, "/large").unwrap();
+        }
+    }
+    assert_bounded(&program, &gate, before);
+    let refusal = Client::connect(addr).get("/private");
+    assert_eq!((refusal.status, refusal.field("retry-after")), (503, Some("1")));
+    let (mut answered, mut refused, mut ended) = (0, 0, 0);
+    for reader in &mut readers {
+        let mut goaway = false;
+        while let Some(frame) = reader.next() {
+            assert_ne!(frame.kind, DATA, "its windows are empty");
+            match frame.kind {
+                HEADERS if frame.payload.first() == Some(&OK) => answered += 1,
+                HEADERS => refused += 1,
+                RST_STREAM => ended += 1,
+                GOAWAY => goaway = true,
+                PING => reader.send(PING, 1, 0, &frame.payload).unwrap(),
+                _ => {}
+            }
+        }
+        assert!(goaway, "the connection ends in order");
+    }
+    assert_eq!((answered, refused), (PERMITS, ASKED - PERMITS));
+    assert!(ended >= PERMITS, "{ended} streams were reset");
+    assert_freed(addr, &gate);
+}
+
+#[test]
+fn a_slow_reader_of_one_stream_does_not_cost_the_others_of_its_connection() {
+    let gate = Gate::new();
+    let origin = origin_of_unread(&gate);
+    let program = bounded(&origin);
+    let mut client = Http2::connect(program.await_addr());
+    client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
+    client.get(1, "/large").unwrap();
+    client.get(3, "/private").unwrap();
+    gate.await_arrivals(1);
+    // Only the other stream gets a window.
+    client.send(WINDOW_UPDATE, 0, 3, &1024_u32.to_be_bytes()).unwrap();
+    let mut ended = Vec::new();
+    while let Some(frame) = client.next() {
+        match frame.kind {
+            DATA => {
+                assert_eq!((frame.stream, frame.payload.as_slice()), (3, &b"{}"[..]));
+                ended.push((DATA, frame.stream));
+            }
+            RST_STREAM => ended.push((RST_STREAM, frame.stream)),
+            PING => client.send(PING, 1, 0, &frame.payload).unwrap(),
+            _ => {}
+        }
+    }
+    assert_eq!(ended, [(DATA, 3), (RST_STREAM, 1)]);
+    gate.open();
+}
+
+#[test]
+fn several_parts_of_a_body_are_not_copied() {
+    const CONNECTIONS: usize = 10;
+    const STREAMS: u32 = 100;
+    const BODY_BYTES: usize = 1_000_000;
+    let origin = Origin::start();
+    let body = format!("\"{}\"", "x".repeat(BODY_BYTES));
+    for path in ["/stored", "/cold"] {
+        origin.answer(path, Answer::json_with(&[("Cache-Control", "max-age=600")], &body));
+    }
+    let program = start(&origin, &["--max-requests-per-address=0"]);
+    let addr = program.await_addr();
+    let mut other = Client::connect(addr);
+    assert_eq!(other.get("/stored").status, 200);
+    until("it to be stored", || other.get("/stored").cache_status().contains("hit"));
+    let before = program.resident_kib();
+    // The second is being fetched while most of them ask.
+    for path in ["/stored", "/cold"] {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "test"),
+            (":path", path),
+            ("range", "bytes=0-0,1-"),
+        ];
+        let mut readers: Vec<_> = (0..CONNECTIONS).map(|_| Http2::connect(addr)).collect();
+        for reader in &mut readers {
+            reader.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
+            for stream in (1..2 * STREAMS).step_by(2) {
+                reader.send(HEADERS, END_STREAM | END_HEADERS, stream, &block(&fields)).unwrap();
+            }
+        }
+        for reader in &mut readers {
+            let mut heads = 0;
+            while heads < STREAMS {
+                let frame = reader.next().expect("an answer");
+                if frame.kind == HEADERS {
+                    assert_eq!(status(&frame.payload), 206);
+                    heads += 1;
+                }
+            }
+        }
+        let grown = program.resident_kib().saturating_sub(before);
+        let copied = (CONNECTIONS * STREAMS as usize * BODY_BYTES) as u64 / 1024;
+        assert!(grown < copied / 10, "{path}: {grown} KiB; copies would be {copied} KiB");
+    }
+}
