@@ -51,8 +51,8 @@ impl IdleDeadline {
         self.waiting_since = None;
     }
 
-    /// So many bytes came from somebody who owes a rate: the wait is over, and uses up what the bytes do not earn. Then waits
-    /// that are each short end all the same, if too little comes in between.
+    /// Ends the wait for a party that owes a rate. The wait uses up the timeout, and the bytes that came earn it back: short
+    /// waits end all the same, if too little comes in between.
     pub(super) fn progressed_by(&mut self, bytes: usize) {
         let waited = self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
         let earned = u32::try_from(bytes).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;

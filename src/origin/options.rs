@@ -41,7 +41,7 @@ pub struct Options {
     pub address_share: AddressShare,
 }
 
-/// How much of the origin one client address may have.
+/// The part of the origin that one client address may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressShare {
     /// All but one in [`ORIGIN_RESERVED_SHARE`](crate::limits::ORIGIN_RESERVED_SHARE).

@@ -162,7 +162,7 @@ impl Inner {
         self.held.borrow().get(&asker).copied().unwrap_or_default()
     }
 
-    /// What one client address may have of so many.
+    /// The share of one client address in these places.
     fn share_of(&self, places: usize) -> usize {
         match self.address_share {
             AddressShare::Bounded => places - places / ORIGIN_RESERVED_SHARE,

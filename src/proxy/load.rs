@@ -29,7 +29,7 @@ struct Counts {
     body_bytes_max: usize,
 }
 
-/// What an admitted request has.
+/// The place and the permit of an admitted request.
 #[derive(Debug)]
 pub(super) struct Admission {
     /// Until the head of its answer.
@@ -39,7 +39,7 @@ pub(super) struct Admission {
 }
 
 crate::labels! {
-    /// Why a request is not admitted.
+    /// The reason for which a request is not admitted.
     pub(super) enum Overload {
         /// As many requests wait as may: `max_requests`.
         Full => "max-requests",

@@ -28,7 +28,7 @@ pub(super) struct Activity {
     writing: AtomicBool,
     /// Bytes that the socket took.
     taken: AtomicU64,
-    /// How often hyper had nothing left to write.
+    /// The number of times that hyper had nothing left to write.
     flushes: AtomicU64,
     /// Whether something happened from which the client's time counts anew.
     moved: AtomicBool,
@@ -45,7 +45,7 @@ pub(super) enum Waiting {
     Head,
     /// The next request.
     Request,
-    /// That the client takes its answer.
+    /// The client, to take its answer.
     Reader,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Waiting {
 pub(super) struct Output {
     /// Whether hyper may have more to write than the socket took.
     pub(super) is_blocked: bool,
-    /// How often hyper had nothing left to write.
+    /// The number of times that hyper had nothing left to write.
     pub(super) flushes: u64,
     /// Bytes that the socket took.
     pub(super) taken: u64,
@@ -132,7 +132,7 @@ impl Activity {
         self.flushes.store(self.flushes.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// How the client takes what hyper writes.
+    /// Returns how the client takes what hyper writes.
     pub(super) fn output(&self) -> Output {
         Output {
             is_blocked: self.writing.load(Relaxed),

@@ -20,7 +20,7 @@ pub struct Options {
     pub head_timeout: Duration,
     /// How long a connection may stay without a request.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of an answer, on any protocol; a client that takes less than
+    /// The longest that a client may take nothing of an answer, on any protocol; a client that takes less than
     /// [`CLIENT_RATE_MIN`](crate::limits::CLIENT_RATE_MIN) uses it up too.
     pub body_timeout: Duration,
     /// How long accepted work may go on after a shutdown was asked for.

@@ -1,4 +1,4 @@
-//! How long a client may take over its answers: a standstill and a rate floor in one number.
+//! The allowance of a client for taking its answers: a standstill and a rate floor in one number.
 //!
 //! A reader has an allowance of `client_body_timeout`. Time in which only the client is waited for uses it up, and each byte
 //! that the client takes earns a part of it back ([`CLIENT_RATE_MIN`]), up to the whole. So a client that takes nothing is
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::limits::CLIENT_RATE_MIN;
 
-/// What a reader has left of `client_body_timeout`.
+/// The part of `client_body_timeout` that a reader has left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     left: Duration,

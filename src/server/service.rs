@@ -245,7 +245,7 @@ impl<H: Handler> Body for Answer<H> {
     }
 }
 
-/// What an HTTP/2 stream is handed of a frame, noted for its pace.
+/// Hands a frame to an HTTP/2 stream, noted for its pace.
 fn noted<E>(
     streams: &Streams,
     number: StreamNumber,

@@ -25,7 +25,7 @@ pub(super) struct Streams {
     slots: RefCell<Slots>,
 }
 
-/// Which of them.
+/// The number of one of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamNumber(usize);
 
@@ -40,19 +40,19 @@ struct Slots {
 #[derive(Debug)]
 struct StreamPace {
     awaited: Awaited,
-    /// How often its body was asked.
+    /// The number of times that its body was asked.
     polls: u64,
     /// The same at the last sample.
     sampled: Option<u64>,
     /// Bytes handed over since then.
     taken: u64,
     allowance: Allowance,
-    /// What is left of a large piece.
+    /// The rest of a large piece.
     rest: Bytes,
     task: Option<AbortHandle>,
 }
 
-/// Who is waited for.
+/// The party that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Handler,
