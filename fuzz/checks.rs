@@ -24,6 +24,8 @@ mod purges;
 mod ranges;
 #[path = "checks/requests.rs"]
 mod requests;
+#[path = "checks/survey.rs"]
+mod survey;
 #[path = "checks/tags.rs"]
 mod tags;
 #[path = "checks/targeted.rs"]
@@ -45,6 +47,7 @@ pub(crate) use location::location;
 pub(crate) use purges::purge;
 pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
+pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
 pub(crate) use targeted::targeted;
 pub(crate) use topology::{cluster_map, redirect, sentinel};

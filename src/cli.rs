@@ -1,14 +1,17 @@
-//! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings are wrong.
+//! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings, or the recorded heads, cannot be used.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
 
 use tracing::{info, warn};
 
 use crate::app::{self, Signals, StartError};
-use crate::config::{self, Command, Order, Settings, Surroundings, Watching};
+use crate::config::{self, Command, HeadSource, Order, Settings, Surroundings, Watching};
+use crate::request_fields::RequestFields;
 use crate::server::Inherited;
+use crate::survey::{SurveyError, survey};
 use crate::telemetry::log;
 use crate::{demo, descriptors, probe, top};
 
@@ -36,6 +39,10 @@ pub fn run() -> ExitCode {
             warnings.iter().for_each(complain);
             print(&report)
         }
+        Command::ExplainHeaders(source, fields) => {
+            warnings.iter().for_each(complain);
+            explain_headers(&source, &fields)
+        }
         Command::Health(target) => told(probe::health(&target)),
         Command::Explain(question) => {
             warnings.iter().for_each(complain);
@@ -50,6 +57,24 @@ pub fn run() -> ExitCode {
             top::live(&operator).map_or_else(|unseen| told(Err::<&str, _>(unseen)), |()| ExitCode::SUCCESS)
         }
         Command::Print(text) => print(&text),
+    }
+}
+
+/// Reads recorded heads and prints the report, or names the line that cannot be read.
+fn explain_headers(source: &HeadSource, fields: &RequestFields) -> ExitCode {
+    let name = source.to_string();
+    let report = match source {
+        HeadSource::StandardInput => survey(&name, io::stdin().lock(), fields),
+        HeadSource::File(path) => File::open(path)
+            .map_err(SurveyError::from)
+            .and_then(|file| survey(&name, BufReader::new(file), fields)),
+    };
+    match report {
+        Ok(report) => print(&report),
+        Err(error) => {
+            complain(&format_args!("{name}: {error}"));
+            ExitCode::from(2)
+        }
     }
 }
 

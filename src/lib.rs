@@ -28,6 +28,7 @@ pub mod resp;
 pub mod secret;
 pub mod server;
 pub mod store;
+pub mod survey;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

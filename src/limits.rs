@@ -9,6 +9,7 @@ mod operators;
 mod origin;
 mod redis;
 mod store;
+mod survey;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use operators::*;
 pub use origin::*;
 pub use redis::*;
 pub use store::*;
+pub use survey::*;
 
 /// One kibibyte.
 pub const KIB: usize = 1024;

@@ -157,3 +157,8 @@ fn tags() {
 fn handshake() {
     run("handshake", checks::handshake);
 }
+
+#[test]
+fn recorded_heads() {
+    run("recorded_heads", checks::recorded_heads);
+}

@@ -39,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("entry", &["policy"]),
     ("resp", &[]),
+    ("survey", &[]),
     ("telemetry", &[]),
     ("probe", &[]),
     ("top", &["probe", "telemetry"]),
@@ -56,7 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("app", &["admin", "config", "origin", "policy", "proxy", "redis", "server", "store", "telemetry"]),
     ("descriptors", &[]),
     ("demo", &["app", "config", "server", "store", "telemetry"]),
-    ("cli", &["app", "config", "demo", "descriptors", "probe", "server", "telemetry", "top"]),
+    ("cli", &["app", "config", "demo", "descriptors", "probe", "server", "survey", "telemetry", "top"]),
 ];
 
 /// Modules that decide: no socket, no clock, no task, no log.

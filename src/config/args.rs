@@ -9,7 +9,7 @@ use clap::builder::{Arg, ArgAction, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
-use super::errands::{Inspect, Purge, Top};
+use super::errands::{Check, Inspect, Purge, Top};
 use super::faults::{Fault, Place};
 use super::questions::Explain;
 use super::table::Name;
@@ -33,7 +33,7 @@ const TOKEN: &str = "token";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Serve,
-    Check,
+    Check(Check),
     Demo,
     Explain(Explain),
     Health {
@@ -95,7 +95,8 @@ fn command() -> Command {
         .max_term_width(110)
         .args(settings(Shown::Yes))
         .subcommands([
-            subcommand(CHECK, "Print every setting with its source, or every fault, and start nothing"),
+            subcommand(CHECK, "Print every setting with its source, or every fault, and start nothing")
+                .args(Check::args()),
             subcommand(DEMO, "Start a sample API and CacheWarp in front of it, and say what to try"),
             subcommand(EXPLAIN, "Ask a running CacheWarp for a URL, and tell how its answer came about")
                 .args([
@@ -173,7 +174,7 @@ fn settings(shown: Shown) -> impl Iterator<Item = Arg> {
 
 fn asked(matches: &ArgMatches) -> Asked {
     match matches.subcommand() {
-        Some((CHECK, _)) => Asked::Check,
+        Some((CHECK, check)) => Asked::Check(Check::read(check)),
         Some((DEMO, _)) => Asked::Demo,
         Some((EXPLAIN, explain)) => Asked::Explain(Explain {
             url: explain.get_one::<String>(URL).cloned().unwrap_or_default(),
@@ -257,6 +258,7 @@ fn without(args: &mut Vec<OsString>, flag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::errands::HeadSource;
     use super::*;
 
     fn line(args: &[&str]) -> Result<CommandLine, Vec<Fault>> {
@@ -272,7 +274,9 @@ mod tests {
     fn commands() {
         for (args, asked) in [
             (&[][..], Asked::Serve),
-            (&["check"], Asked::Check),
+            (&["check"], Asked::Check(Check::default())),
+            (&["check", "--explain-headers", "a b"], Asked::Check(Check::of(HeadSource::File("a b".into())))),
+            (&["check", "--explain-headers=-"], Asked::Check(Check::of(HeadSource::StandardInput))),
             (&["demo", "--log-level", "debug"], Asked::Demo),
             (&["--log-level=debug", "health"], Asked::Health { url: None }),
             (
@@ -323,7 +327,7 @@ mod tests {
                 "command line: there is no flag --x",
             ]
         );
-        assert_eq!(read.asked, Asked::Check);
+        assert_eq!(read.asked, Asked::Check(Check::default()));
         assert_eq!(read.flags, [(Name::LogLevel, "warn".to_owned())]);
     }
 

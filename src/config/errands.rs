@@ -1,9 +1,12 @@
-//! What `cachewarp purge`, `inspect` and `top` are to ask: from the words of the command line to an errand.
+//! What `cachewarp check`, `purge`, `inspect` and `top` are to do: from the words of the command line to an errand.
 //!
 //! An order is checked here as the admin listener will check it, so that a slip is told before anything is sent.
 
-use clap::ArgMatches;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
 use clap::builder::{Arg, ArgAction};
+use clap::{ArgMatches, value_parser};
 
 use super::settings::Settings;
 use super::wrong::Wrong;
@@ -11,6 +14,21 @@ use crate::json;
 use crate::key::Target;
 use crate::probe::{Errand, Operator};
 use crate::purge;
+
+/// The words of `cachewarp check`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Check {
+    pub(super) heads: Option<HeadSource>,
+}
+
+/// A place that recorded request heads are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadSource {
+    /// Standard input: `-`.
+    StandardInput,
+    /// A file.
+    File(PathBuf),
+}
 
 /// The words of `cachewarp purge`, as they were given.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,6 +70,44 @@ pub enum Watching {
     Live,
     /// Once, as text.
     Once,
+}
+
+impl Check {
+    pub(super) fn args() -> [Arg; 1] {
+        [Arg::new("explain-headers")
+            .long("explain-headers")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help(
+                "Report which headers of recorded requests keep them from the cache where the origin states no \
+                 freshness. FILE has request heads, `curl -v` output, or JSON access log lines with headers; \
+                 - is standard input",
+            )]
+    }
+
+    pub(super) fn read(matches: &ArgMatches) -> Self {
+        Self { heads: matches.get_one::<PathBuf>("explain-headers").map(|path| HeadSource::of(path)) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(heads: HeadSource) -> Self {
+        Self { heads: Some(heads) }
+    }
+}
+
+impl HeadSource {
+    fn of(path: &Path) -> Self {
+        if path == Path::new("-") { Self::StandardInput } else { Self::File(path.to_owned()) }
+    }
+}
+
+impl fmt::Display for HeadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardInput => f.write_str("standard input"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 impl Purge {

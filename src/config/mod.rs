@@ -38,7 +38,7 @@ mod tests;
 use std::ffi::OsString;
 use std::io;
 
-pub use errands::Watching;
+pub use errands::{HeadSource, Watching};
 pub use faults::{Fault, Faults, Place};
 pub use report::Report;
 pub use settings::Settings;
@@ -50,7 +50,9 @@ pub use warnings::Warning;
 pub use wrong::{BadField, BadQuantity, Wrong};
 
 use crate::probe;
+use crate::request_fields::RequestFields;
 use args::{Asked, CommandLine};
+use errands::Check;
 use questions::Explain;
 use sayings::Sayings;
 
@@ -109,6 +111,8 @@ pub enum Command {
     Demo(Box<Settings>),
     /// Print the settings, which are good.
     Check(Report),
+    /// Report which fields of recorded requests keep default freshness from applying.
+    ExplainHeaders(HeadSource, RequestFields),
     /// Ask a running CacheWarp whether it is well.
     Health(probe::Target),
     /// Ask a running CacheWarp for something, and tell how its answer came about.
@@ -143,7 +147,7 @@ pub fn read(surroundings: Surroundings) -> Result<Order, Faults> {
         | Asked::Purge(_)
         | Asked::Top(_)
         | Asked::Serve
-        | Asked::Check
+        | Asked::Check(_)
         | Asked::Demo => {}
     }
 
@@ -164,7 +168,8 @@ pub fn read(surroundings: Surroundings) -> Result<Order, Faults> {
         }
     };
     let command = match asked {
-        Asked::Check => Command::Check(Report::of(&sayings, &settings)),
+        Asked::Check(Check { heads: None }) => Command::Check(Report::of(&sayings, &settings)),
+        Asked::Check(Check { heads: Some(source) }) => Command::ExplainHeaders(source, settings.rules.fields),
         Asked::Demo => Command::Demo(Box::new(settings)),
         Asked::Explain(explain) => {
             let question = explain.question(settings.proxy.explain_token.as_ref());

@@ -1,0 +1,86 @@
+//! A request head from one JSON line of an access log.
+//!
+//! Logs disagree in how they name it, so the header names are looked for in a member called `headers`,
+//! `request_headers`, `header_names` or alike, on the line itself or in its `request`, `req` or `http`. They are an
+//! object's member names, a list of names, or a list of `[name, value]` or `{"name": …}`.
+
+use http::Method;
+
+use crate::json::{self, Value};
+
+use super::{LineError, RecordedHead};
+
+/// Members that hold header names, in lower case without `_` and `-`.
+const HEADERS: &[&str] = &["headers", "requestheaders", "reqheaders", "headernames", "requestheadernames"];
+/// Members that hold the method.
+const METHOD: &[&str] = &["method", "requestmethod", "reqmethod", "verb", "httpmethod"];
+/// Members that are a request, or contain one.
+const REQUEST: &[&str] = &["request", "req", "http", "httprequest"];
+
+/// Reads a line; `None` if it has no header names.
+pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
+    let text = std::str::from_utf8(line).map_err(|_| LineError::NotJson)?;
+    let record = json::read(text).map_err(|_| LineError::NotJson)?;
+    let Value::Object(_) = record else { return Err(LineError::NotJson) };
+    let mut head = RecordedHead::default();
+    let found = find(&record, &mut head)?;
+    Ok(found.then_some(head))
+}
+
+/// Fills a head from an object; whether the object has header names. The object that is nearest to them names the method.
+fn find(record: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
+    if let Some(method) = member(record, METHOD).and_then(Value::as_text) {
+        head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+    }
+    if let Some(headers) = member(record, HEADERS) {
+        return add_names(headers, head);
+    }
+    for (_, inner) in record.members().iter().filter(|(name, _)| is_one_of(name, REQUEST)) {
+        if find(inner, head)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Adds the names that a member holds; whether it can hold any.
+fn add_names(headers: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
+    match headers {
+        Value::Object(members) => {
+            for (name, value) in members {
+                add(name, Some(value), head)?;
+            }
+        }
+        Value::List(items) => {
+            for item in items {
+                let (name, value) = match item {
+                    Value::Text(name) => (Some(name.as_str()), None),
+                    Value::List(pair) => (pair.first().and_then(Value::as_text), pair.get(1)),
+                    Value::Object(_) => (item.member("name").and_then(Value::as_text), item.member("value")),
+                    Value::Plain(_) => (None, None),
+                };
+                add(name.ok_or(LineError::NotAName)?, value, head)?;
+            }
+        }
+        Value::Text(_) | Value::Plain(_) => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn add(name: &str, value: Option<&Value>, head: &mut RecordedHead) -> Result<(), LineError> {
+    if let (":method", Some(method)) = (name, value.and_then(Value::as_text)) {
+        head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+    }
+    head.add(name.as_bytes())
+}
+
+fn member<'a>(record: &'a Value, names: &[&str]) -> Option<&'a Value> {
+    record.members().iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
+}
+
+/// Whether a member has one of these names, however its words are joined: `request_headers`, `requestHeaders`.
+fn is_one_of(member: &str, names: &[&str]) -> bool {
+    let letters =
+        || member.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    names.iter().any(|name| letters().eq(name.bytes()))
+}
