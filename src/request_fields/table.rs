@@ -83,6 +83,9 @@ pub const TABLE: &[FieldGroup] = &[
             "access-control-request-headers",
             "access-control-request-method",
             "access-control-request-private-network",
+            "apollo-require-preflight",
+            "apollographql-client-name",
+            "apollographql-client-version",
         ],
     },
     FieldGroup {
@@ -147,6 +150,8 @@ pub const TABLE: &[FieldGroup] = &[
             "x-appgw-trace-id",
             "x-trace-id",
             "x-span-id",
+            "x-client-trace-id",
+            "request-context",
         ],
     },
     FieldGroup {

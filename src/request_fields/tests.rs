@@ -144,6 +144,7 @@ fn document() -> String {
         writeln!(text, "| `{beginning}` | {} |", class.word()).unwrap();
     }
     text.push_str("| `x-http-` and ends with `-override` | dropped |\n");
+    text.push_str(include_str!("clients.md"));
     text
 }
 
