@@ -65,6 +65,8 @@ mod purged_alone;
 #[cfg(test)]
 mod ranges;
 #[cfg(test)]
+mod recorded_heads;
+#[cfg(test)]
 mod redis_faults;
 #[cfg(test)]
 mod redis_login;
