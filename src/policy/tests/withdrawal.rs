@@ -47,6 +47,8 @@ fn reasons() {
         NotStorable::Authorization,
         NotStorable::Cookie,
         NotStorable::CredentialHeader,
+        NotStorable::UnlistedField,
+        NotStorable::UnkeyedField,
         NotStorable::PartialContent,
         NotStorable::NoValidator,
         NotStorable::Changed,
