@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::entry::{self, Entry, JsonCheck, Provenance, Stored};
+use cachewarp::entry::{self, Entry, JsonCheck, Provenance, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
 use cachewarp::time::Timestamp;
@@ -26,7 +26,7 @@ fn json(bytes: usize) -> Bytes {
     Bytes::from(format!("[{}]", rows.trim_end_matches(',')))
 }
 
-fn response(body: Bytes) -> Stored {
+fn response(body: Bytes) -> StoredValue {
     let head: HeaderMap = [
         ("content-type", "application/json"),
         ("date", "Sun, 22 Nov 2026 09:00:00 GMT"),
@@ -46,7 +46,7 @@ fn response(body: Bytes) -> Stored {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
     };
-    Stored::Response(Entry { facts, status: StatusCode::OK, head, body })
+    StoredValue::Response(Entry { facts, status: StatusCode::OK, head, body })
 }
 
 fn bench_key(c: &mut Criterion) {
@@ -57,10 +57,10 @@ fn bench_key(c: &mut Criterion) {
 fn bench_codec(c: &mut Criterion) {
     let key = CacheKey::of(&target());
     let mut group = c.benchmark_group("entry");
-    let stamp = entry::Stamp::default();
+    let stamp = entry::EntryVersion::default();
     for size in [100, 1_100, 64 << 10] {
         let stored = response(json(size));
-        let bytes = entry::encode(&key, &stored, &entry::Stamp::default()).expect("within bounds");
+        let bytes = entry::encode(&key, &stored, &entry::EntryVersion::default()).expect("within bounds");
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_with_input(BenchmarkId::new("encode", size), &stored, |b, stored| {
             b.iter(|| entry::encode(&key, black_box(stored), &stamp));

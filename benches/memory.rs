@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::entry::{Entry, Lineage, Stored};
+use cachewarp::entry::{Entry, KeyGeneration, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
-use cachewarp::store::{Namespace, Options, Shared, Store};
+use cachewarp::store::{Namespace, Options, StoreShared, Store};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -36,7 +36,7 @@ fn target(n: usize) -> Target {
     Target::parse(Scheme::Http, &uri, [&b"api.test"[..]].into_iter()).expect("a well-formed target")
 }
 
-fn entry() -> Stored {
+fn entry() -> StoredValue {
     let mut head = HeaderMap::new();
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.insert(header::DATE, HeaderValue::from_static("Sun, 22 Nov 2026 09:00:00 GMT"));
@@ -48,7 +48,7 @@ fn entry() -> Stored {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
     };
-    Stored::Response(Entry { facts, status: StatusCode::OK, head, body: Bytes::from(vec![b'1'; 1_100]) })
+    StoredValue::Response(Entry { facts, status: StatusCode::OK, head, body: Bytes::from(vec![b'1'; 1_100]) })
 }
 
 fn bench(c: &mut Criterion) {
@@ -61,12 +61,12 @@ fn bench(c: &mut Criterion) {
         warm_keys: 0,
         node_name: "node".to_owned(),
     };
-    let store = Store::open(Shared::new(options, &registry), None, &registry);
+    let store = Store::open(StoreShared::new(options, &registry), None, &registry);
     let entry = entry();
     let keys: Vec<_> = (0..20_000).map(|n| CacheKey::of(&target(n))).collect();
     let target = target(0);
     let lifetime = Duration::from_secs(30);
-    now(store.put(&keys[0], &entry, &[], lifetime, &store.claim(&keys[0], Lineage::NONE)))
+    now(store.put(&keys[0], &entry, &[], lifetime, &store.claim(&keys[0], KeyGeneration::NONE)))
         .expect("no purge supersedes the fetch");
 
     c.bench_function("memory/hit", |b| b.iter(|| now(store.find(black_box(&keys[0]), &target))));
@@ -75,7 +75,7 @@ fn bench(c: &mut Criterion) {
         let mut keys = keys.iter().cycle();
         b.iter(|| {
             let key = keys.next()?;
-            now(store.put(key, &entry, &[], lifetime, &store.claim(key, Lineage::NONE))).ok()
+            now(store.put(key, &entry, &[], lifetime, &store.claim(key, KeyGeneration::NONE))).ok()
         });
     });
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use cachewarp::policy::{
-    ContentTypes, Exchange, RequestFacts, Rules, Statuses, reuse, storable, stored_fields,
+    ContentTypes, Exchange, RequestFacts, CacheRules, StorableStatuses, reuse, storable, stored_fields,
 };
 use cachewarp::request_fields::RequestFields;
 use cachewarp::time::Timestamp;
@@ -50,13 +50,13 @@ fn head(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         .collect()
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> CacheRules {
+    CacheRules {
         default_ttl: Duration::from_secs(30),
         content_types: ContentTypes::Listed(vec!["application/json".into(), "+json".into()]),
-        statuses: Statuses::Listed(vec![StatusCode::OK]),
+        statuses: StorableStatuses::Listed(vec![StatusCode::OK]),
         fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
-        ..Rules::default()
+        ..CacheRules::default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, Options, RedisPool};
+use cachewarp::redis::{RedisAddress, Options, RedisPool};
 use cachewarp::resp::{Frame, Inbox, Reply};
 use cachewarp::telemetry::Registry;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -24,7 +24,7 @@ fn options(socket: PathBuf) -> Options {
     Options {
         command_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
-        ..Options::at(Address::Unix(socket))
+        ..Options::at(RedisAddress::Unix(socket))
     }
 }
 

@@ -58,12 +58,12 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use cachewarp::entry::{self, Provenance, Stored};
-use cachewarp::json::{self, Value};
+use cachewarp::entry::{self, Provenance, StoredValue};
+use cachewarp::json::{self, JsonValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::Directives;
 use cachewarp::resp::{
-    Arrival, CommandSpec, ExpectedReply, Frame, Inbox, Pipeline, Reply, Ticket, Urgency, Window,
+    FrameMeaning, CommandSpec, ExpectedReply, Frame, Inbox, Pipeline, Reply, Ticket, CommandUrgency, Window,
 };
 use cachewarp::time;
 
@@ -89,17 +89,17 @@ pub(crate) fn entry_decode(data: &[u8]) {
     fitting.put_slice(content);
     let fitting = entry::with_checksum(fitting).expect("a place for the checksum");
     if let Ok(stored) = entry::decode(&key, &fitting, Provenance::Store(now)) {
-        if let Stored::Response(entry) = &stored {
+        if let StoredValue::Response(entry) = &stored {
             assert!(entry.body.len() <= fitting.len());
             assert!(!entry.status.is_informational() && entry.facts.received.since(now).as_secs() <= 60);
             assert!(!entry.head.contains_key("content-length") && !entry.head.contains_key("connection"));
         }
         let stamp = match entry::history(&fitting) {
-            Some((tick, tags)) => entry::Stamp { tick, tags: tags.collect(), ..entry::Stamp::default() },
-            None => entry::Stamp::default(),
+            Some((tick, tags)) => entry::EntryVersion { tick, tags: tags.collect(), ..entry::EntryVersion::default() },
+            None => entry::EntryVersion::default(),
         };
         // Without its history, only a purge of its key could concern the response.
-        let is_response = matches!(stored, Stored::Response(_));
+        let is_response = matches!(stored, StoredValue::Response(_));
         assert_eq!(
             entry::history(&fitting).is_some(),
             is_response,
@@ -182,7 +182,7 @@ pub(crate) fn pipeline(data: &[u8]) {
             0 => {
                 let (expected, bytes, now) = (ExpectedReply::Count, usize::from(step >> 2), time::instant());
                 let spec =
-                    CommandSpec { expected, bytes, urgency: Urgency::Interactive, submitted: now, due: now };
+                    CommandSpec { expected, bytes, urgency: CommandUrgency::Interactive, submitted: now, due: now };
                 if let Ok(ticket) = pipeline.submit(spec) {
                     line.push_back(next);
                     tickets.push((next, ticket));
@@ -195,10 +195,10 @@ pub(crate) fn pipeline(data: &[u8]) {
                 let frame = Frame::Reply(Reply::Integer(head.unwrap_or(-1)));
                 match (head, pipeline.accept(frame)) {
                     (None, arrival) => assert!(arrival.is_err(), "a reply without a command"),
-                    (Some(number), Ok(Arrival::Late(_))) => {
+                    (Some(number), Ok(FrameMeaning::Late(_))) => {
                         assert!(tickets.iter().all(|(own, _)| *own != number))
                     }
-                    (Some(_), Ok(Arrival::Answered(..))) => {}
+                    (Some(_), Ok(FrameMeaning::Answered(..))) => {}
                     (Some(_), other) => panic!("a reply in order was refused: {other:?}"),
                 }
             }
@@ -246,10 +246,10 @@ pub(crate) fn json(data: &[u8]) {
         let written = json::object(|object| object.text("a", &text, bytes_max));
         assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "unfit for a header field");
         assert!(bytes_max == usize::MAX || written.len() <= BYTES_MAX + r#"{"a":""}"#.len());
-        let Ok(Value::Object(members)) = json::read(&written) else {
+        let Ok(JsonValue::Object(members)) = json::read(&written) else {
             panic!("written text does not read back")
         };
-        let [(_, Value::Text(read))] = &members[..] else { panic!("one member") };
+        let [(_, JsonValue::Text(read))] = &members[..] else { panic!("one member") };
         let begins = read.strip_suffix('\u{2026}').is_some_and(|begin| text.starts_with(begin));
         assert!(*read == text || (begins && bytes_max == BYTES_MAX), "neither the text nor its beginning");
     }

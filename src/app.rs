@@ -22,11 +22,11 @@ use tokio::task::{JoinError, LocalSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::admin::Admin;
+use crate::admin::AdminService;
 use crate::config::{self, Settings};
 use crate::limits::WARM_INTERVAL;
-use crate::proxy::{Caller, Proxy, Responding};
-use crate::server::{Drained, Handler, Inherited, ListenError, Listener, Peer, Reply, Shutdown};
+use crate::proxy::{Caller, Proxy, PendingResponse};
+use crate::server::{DrainOutcome, Handler, InheritedSockets, ListenError, WorkerListener, ConnectionPeer, HandlerReply, Shutdown};
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::{admin, origin, policy, proxy, server, store, time};
@@ -39,7 +39,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// The way to the origin cannot be set up.
     #[error(transparent)]
-    Origin(#[from] origin::BadOptions),
+    Origin(#[from] origin::OriginOptionsError),
     /// The system gives no thread, runtime or signal.
     #[error("cannot start a worker: {0}")]
     Worker(#[from] io::Error),
@@ -49,7 +49,7 @@ pub enum StartError {
 }
 
 /// A proxy that serves. Dropping it stops the proxy as a signal would, without waiting for it.
-pub struct Running {
+pub struct RunningProxy {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     shutdown: Shutdown,
@@ -57,12 +57,12 @@ pub struct Running {
 }
 
 /// Starts all workers on sockets of their own; when this returns, requests are served.
-pub fn start(settings: Settings) -> Result<Running, StartError> {
-    start_on(settings, &Inherited::default())
+pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
+    start_on(settings, &InheritedSockets::default())
 }
 
 /// The same on sockets that this process was started with, where there are any.
-pub fn start_on(settings: Settings, inherited: &Inherited) -> Result<Running, StartError> {
+pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
     let Settings { workers, admin, operators: access, rules, store, proxy, .. } = settings;
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
@@ -81,9 +81,9 @@ pub fn start_on(settings: Settings, inherited: &Inherited) -> Result<Running, St
         redis.server.board.show(&registry);
     }
     let shutdown = Shutdown::new();
-    let shared = Shared {
-        store: store::Shared::new(store, &registry),
-        fetches: proxy::Shared::new(&proxy, &registry),
+    let shared = ProcessShared {
+        store: store::StoreShared::new(store, &registry),
+        fetches: proxy::ProxyShared::new(&proxy, &registry),
         proxy,
         rules,
         access,
@@ -92,10 +92,10 @@ pub fn start_on(settings: Settings, inherited: &Inherited) -> Result<Running, St
         warmed: watch::Sender::new(false),
         shutdown: shutdown.clone(),
     };
-    let mut running = Running { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
+    let mut running = RunningProxy { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
     let (ready, begun) = sync_channel(listeners.len());
     for (number, (listener, options)) in listeners.into_iter().zip(workers).enumerate() {
-        let worker = Worker {
+        let worker = WorkerParts {
             number,
             shared: shared.clone(),
             options,
@@ -117,14 +117,14 @@ fn listen(
     inherited: &[TcpListener],
     options: &server::Options,
     shares: usize,
-) -> Result<Vec<Listener>, ListenError> {
-    match Listener::inherit(inherited, options, shares)? {
-        none if none.is_empty() => Listener::bind(options, shares),
+) -> Result<Vec<WorkerListener>, ListenError> {
+    match WorkerListener::inherit(inherited, options, shares)? {
+        none if none.is_empty() => WorkerListener::bind(options, shares),
         listeners => Ok(listeners),
     }
 }
 
-impl Running {
+impl RunningProxy {
     /// Where clients are served.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -137,8 +137,8 @@ impl Running {
 
     /// Serves until SIGTERM, SIGINT or the end of a worker, then drains; hands any other signal to
     /// `ignore` by its name. `false` if a worker died.
-    pub fn serve_until(self, signals: Signals, ignore: impl Fn(&str)) -> bool {
-        let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } = signals;
+    pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
+        let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } = signals;
         runtime.block_on(async {
             loop {
                 let ignored = tokio::select! {
@@ -169,7 +169,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProxy {
     fn drop(&mut self) {
         self.shutdown.begin();
     }
@@ -178,7 +178,7 @@ impl Drop for Running {
 /// The signals that would end the process by themselves. It catches them before it serves anything,
 /// so that SIGTERM and SIGINT stop a process in order that has just begun, and SIGHUP, SIGUSR1 and
 /// SIGUSR2 never cut a request.
-pub struct Signals {
+pub struct ShutdownSignals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
@@ -187,7 +187,7 @@ pub struct Signals {
     user_2: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     /// Catches all.
     pub fn catch() -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -202,35 +202,35 @@ impl Signals {
 
 /// What all workers share.
 #[derive(Clone)]
-struct Shared {
-    rules: policy::Rules,
+struct ProcessShared {
+    rules: policy::CacheRules,
     proxy: proxy::Options,
     access: admin::Options,
     workers: usize,
     registry: Registry,
-    store: store::Shared,
-    fetches: proxy::Shared,
+    store: store::StoreShared,
+    fetches: proxy::ProxyShared,
     /// Whether memory has what it had before the restart, or will not have it.
     warmed: watch::Sender<bool>,
     shutdown: Shutdown,
 }
 
 /// What one worker takes to its thread.
-struct Worker {
+struct WorkerParts {
     /// Which of all.
     number: usize,
-    shared: Shared,
-    options: config::Worker,
-    listener: Listener,
+    shared: ProcessShared,
+    options: config::WorkerSettings,
+    listener: WorkerListener,
     /// The first worker has the operators' listener.
-    operators: Option<(Listener, server::Options)>,
+    operators: Option<(WorkerListener, server::Options)>,
     ready: SyncSender<Result<(), StartError>>,
 }
 
 /// Begins the shutdown when its worker ends, for whatever reason.
-struct EndsAll(Shutdown);
+struct ShutdownOnDrop(Shutdown);
 
-impl Drop for EndsAll {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         if thread::panicking() {
             error!("a worker died; the process ends");
@@ -239,9 +239,9 @@ impl Drop for EndsAll {
     }
 }
 
-impl Worker {
+impl WorkerParts {
     fn run(self) {
-        let _end = EndsAll(self.shared.shutdown.clone());
+        let _end = ShutdownOnDrop(self.shared.shutdown.clone());
         let ready = self.ready.clone();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
@@ -260,8 +260,8 @@ impl Worker {
 
     async fn serve(self) {
         let Self { number, shared, options, listener, operators, ready } = self;
-        let Shared { registry, shutdown, access, workers, warmed, .. } = shared;
-        let origin = match origin::Client::new(options.origin, &registry) {
+        let ProcessShared { registry, shutdown, access, workers, warmed, .. } = shared;
+        let origin = match origin::OriginClient::new(options.origin, &registry) {
             Ok(origin) => origin,
             Err(bad) => return drop(ready.send(Err(bad.into()))),
         };
@@ -278,7 +278,7 @@ impl Worker {
         let operators = async {
             match operators {
                 Some((listener, options)) => {
-                    let admin = Admin::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
+                    let admin = AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
                     // What operators do is not counted with what clients do.
                     server::serve(listener, &options, admin, shutdown, &Registry::new()).await.map(drop)
                 }
@@ -295,8 +295,8 @@ impl Worker {
             deadline.saturating_duration_since(time::instant())
         });
         match ended {
-            Ok((Drained { cut: 0 }, ..)) => {}
-            Ok((Drained { cut }, ..)) => warn!(cut, "connections were cut at the end of drain_timeout"),
+            Ok((DrainOutcome { cut: 0 }, ..)) => {}
+            Ok((DrainOutcome { cut }, ..)) => warn!(cut, "connections were cut at the end of drain_timeout"),
             Err(error) => error!(%error, "a listener was lost"),
         }
         proxy.close(left).await;
@@ -334,19 +334,19 @@ async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> 
 impl Handler for Proxy {
     type Body = proxy::AdmittedBody;
 
-    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<proxy::AdmittedBody> {
+    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<proxy::AdmittedBody> {
         match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request) {
-            Responding::AtOnce(response) => Reply::Ready(response),
-            Responding::Later(work) => Reply::Working(work),
+            PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
+            PendingResponse::Later(work) => HandlerReply::Working(work),
         }
     }
 }
 
 /// Operators are served by the admin part.
-impl Handler for Admin {
+impl Handler for AdminService {
     type Body = Full<Bytes>;
 
-    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Full<Bytes>> {
-        Reply::working(async move { self.respond(peer.addr.ip(), request).await })
+    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Full<Bytes>> {
+        HandlerReply::working(async move { self.respond(peer.addr.ip(), request).await })
     }
 }

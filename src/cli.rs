@@ -7,17 +7,17 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use crate::app::{self, Signals, StartError};
-use crate::config::{self, Command, HeadSource, Order, Settings, Surroundings, Watching};
+use crate::app::{self, ShutdownSignals, StartError};
+use crate::config::{self, CliCommand, HeadSource, CommandPlan, Settings, ConfigSources, TopOutput};
 use crate::request_fields::RequestFields;
-use crate::server::Inherited;
+use crate::server::InheritedSockets;
 use crate::survey::{SurveyError, survey};
 use crate::telemetry::log;
 use crate::{demo, descriptors, probe, top};
 
 /// Does what this process was started for.
 pub fn run() -> ExitCode {
-    let Order { command, warnings } = match config::read(Surroundings::of_this_process()) {
+    let CommandPlan { command, warnings } = match config::read(ConfigSources::of_this_process()) {
         Ok(order) => order,
         Err(faults) => {
             complain(&faults);
@@ -25,38 +25,38 @@ pub fn run() -> ExitCode {
         }
     };
     match command {
-        Command::Serve(settings) => {
+        CliCommand::Serve(settings) => {
             // One process, one log: only a second installation fails, and there is none.
             log::install(&settings.log).unwrap_or_else(|bad| complain(&bad));
             warnings.iter().for_each(|warning| warn!("{warning}"));
             ended(serve(*settings))
         }
-        Command::Demo(settings) => {
+        CliCommand::Demo(settings) => {
             warnings.iter().for_each(complain);
             ended(show(*settings))
         }
-        Command::Check(report) => {
+        CliCommand::Check(report) => {
             warnings.iter().for_each(complain);
             print(&report)
         }
-        Command::ExplainHeaders(source, fields) => {
+        CliCommand::ExplainHeaders(source, fields) => {
             warnings.iter().for_each(complain);
             explain_headers(&source, &fields)
         }
-        Command::Health(target) => told(probe::health(&target)),
-        Command::Explain(question) => {
+        CliCommand::Health(target) => told(probe::health(&target)),
+        CliCommand::Explain(question) => {
             warnings.iter().for_each(complain);
             told(probe::explain(&question))
         }
-        Command::Run(errand) => {
+        CliCommand::Run(errand) => {
             let (operator, errand) = *errand;
             told(operator.run(&errand))
         }
-        Command::Top(operator, Watching::Once) => told(top::once(&operator)),
-        Command::Top(operator, Watching::Live) => {
+        CliCommand::Top(operator, TopOutput::Once) => told(top::once(&operator)),
+        CliCommand::Top(operator, TopOutput::Live) => {
             top::live(&operator).map_or_else(|unseen| told(Err::<&str, _>(unseen)), |()| ExitCode::SUCCESS)
         }
-        Command::Print(text) => print(&text),
+        CliCommand::Print(text) => print(&text),
     }
 }
 
@@ -82,14 +82,14 @@ fn serve(settings: Settings) -> Result<bool, StartError> {
     let workers = settings.workers.len();
     // Before there are other threads.
     descriptors::reserve(settings.connections_max()).unwrap_or_else(|too_few| warn!("{too_few}"));
-    let signals = Signals::catch()?;
-    let running = app::start_on(settings, &Inherited::of_this_process())?;
+    let signals = ShutdownSignals::catch()?;
+    let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
     Ok(running.serve_until(signals, |signal| warn!("{}", ignored(signal))))
 }
 
 fn show(settings: Settings) -> Result<bool, StartError> {
-    let signals = Signals::catch()?;
+    let signals = ShutdownSignals::catch()?;
     let demo = demo::start(settings)?;
     print(&demo.guide());
     Ok(demo.serve_until(signals, |signal| complain(&ignored(signal))))

@@ -24,7 +24,7 @@ use crate::limits::DESCRIPTORS_BESIDE;
     "the settings allow {wanted} open connections and files, but the system only {allowed} \
      (ulimit -n, LimitNOFILE): beyond that, clients wait in the backlog, and the origin and Redis are unreachable"
 )]
-pub struct TooFew {
+pub struct DescriptorLimitError {
     /// The number that the settings allow.
     wanted: u64,
     /// The number that the system allows.
@@ -35,13 +35,13 @@ pub struct TooFew {
 /// threads start.
 ///
 /// # Errors
-/// [`TooFew`], if the system allows fewer. Room for those is reserved.
-pub fn reserve(connections: usize) -> Result<(), TooFew> {
+/// [`DescriptorLimitError`], if the system allows fewer. Room for those is reserved.
+pub fn reserve(connections: usize) -> Result<(), DescriptorLimitError> {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS_BESIDE);
     let allowed = raise(wanted);
     // If this fails, the table grows on demand.
     let _ = widen(wanted.min(allowed));
-    if allowed < wanted { Err(TooFew { wanted, allowed }) } else { Ok(()) }
+    if allowed < wanted { Err(DescriptorLimitError { wanted, allowed }) } else { Ok(()) }
 }
 
 /// Raises the limit to `wanted`, if it is lower. Returns the new limit.
@@ -87,7 +87,7 @@ mod tests {
         // into memory.
         let Some(most) = most.filter(|most| *most <= 1 << 20) else { return };
         let error = reserve(usize::try_from(most).unwrap()).unwrap_err();
-        assert_eq!(error, TooFew { wanted: most + DESCRIPTORS_BESIDE, allowed: most });
+        assert_eq!(error, DescriptorLimitError { wanted: most + DESCRIPTORS_BESIDE, allowed: most });
         assert!(error.to_string().contains("LimitNOFILE"), "{error}");
     }
 }

@@ -12,27 +12,27 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The seed of one table.
 #[derive(Clone, Debug)]
-pub struct Seeded(u64);
+pub struct SeededBuildHasher(u64);
 
 /// The state of a hash.
 #[derive(Debug)]
-pub struct Mixed(u64);
+pub struct MixingHasher(u64);
 
-impl Default for Seeded {
+impl Default for SeededBuildHasher {
     fn default() -> Self {
         Self(fastrand::u64(..))
     }
 }
 
-impl BuildHasher for Seeded {
-    type Hasher = Mixed;
+impl BuildHasher for SeededBuildHasher {
+    type Hasher = MixingHasher;
 
-    fn build_hasher(&self) -> Mixed {
-        Mixed(self.0)
+    fn build_hasher(&self) -> MixingHasher {
+        MixingHasher(self.0)
     }
 }
 
-impl Hasher for Mixed {
+impl Hasher for MixingHasher {
     fn write(&mut self, bytes: &[u8]) {
         for word in bytes.chunks(size_of::<u64>()) {
             let mut padded = [0; size_of::<u64>()];
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn keys_that_differ_in_one_bit_spread_over_the_table() {
-        let seed = Seeded::default();
+        let seed = SeededBuildHasher::default();
         let all: Vec<[u8; 32]> = (0..256)
             .map(|bit| {
                 let mut key = [0; 32];
@@ -73,6 +73,6 @@ mod tests {
             let places: HashSet<u64> = hashes.iter().map(|hash| hash >> shift & 0x7f).collect();
             assert!(places.len() > 64, "{} of 128", places.len());
         }
-        assert_ne!(seed.hash_one([1_u8; 32]), Seeded(!seed.0).hash_one([1_u8; 32]));
+        assert_ne!(seed.hash_one([1_u8; 32]), SeededBuildHasher(!seed.0).hash_one([1_u8; 32]));
     }
 }

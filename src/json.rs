@@ -1,7 +1,7 @@
 //! JSON objects written by hand, and a small reader for displaying them.
 //!
 //! The writer emits ASCII without control characters, so that a header field can carry the text,
-//! and bounds each string. The reader accepts foreign text: it returns [`Malformed`] unless the
+//! and bounds each string. The reader accepts foreign text: it returns [`JsonError`] unless the
 //! text is well-formed and not nested too deeply. Numbers keep their spelling. This module never
 //! reads bodies; `entry` checks that they are JSON.
 
@@ -16,20 +16,20 @@ use crate::limits::JSON_DEPTH_MAX;
 const CUT: &str = "\\u2026";
 
 /// An object that is being written, member by member.
-pub struct Object<'a> {
+pub struct JsonObject<'a> {
     text: &'a mut String,
     /// The character before the next member.
     before: char,
 }
 
 /// Writes an object.
-pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
+pub fn object(fill: impl FnOnce(&mut JsonObject<'_>)) -> String {
     let mut text = String::new();
     put_object(&mut text, fill);
     text
 }
 
-impl Object<'_> {
+impl JsonObject<'_> {
     /// Adds a text. If its escaped form is longer than `bytes_max`, adds its beginning and `…`.
     pub fn text(&mut self, name: &str, value: &str, bytes_max: usize) {
         self.name(name, bytes_max);
@@ -72,7 +72,7 @@ impl Object<'_> {
     }
 
     /// Adds an object.
-    pub fn object(&mut self, name: &str, bytes_max: usize, fill: impl FnOnce(&mut Object<'_>)) {
+    pub fn object(&mut self, name: &str, bytes_max: usize, fill: impl FnOnce(&mut JsonObject<'_>)) {
         self.name(name, bytes_max);
         put_object(self.text, fill);
     }
@@ -82,7 +82,7 @@ impl Object<'_> {
         self.list(name, words, |text, word| put_text(text, word, usize::MAX));
     }
 
-    /// Adds a list of texts, each with the bound of [`Object::text`].
+    /// Adds a list of texts, each with the bound of [`JsonObject::text`].
     pub fn texts<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>, bytes_max: usize) {
         self.list(name, texts, |text, item| put_text(text, item, bytes_max));
     }
@@ -97,7 +97,7 @@ impl Object<'_> {
         &mut self,
         name: &str,
         items: impl Iterator<Item = T>,
-        mut fill: impl FnMut(&mut Object<'_>, T),
+        mut fill: impl FnMut(&mut JsonObject<'_>, T),
     ) {
         self.list(name, items, |text, item| put_object(text, |object| fill(object, item)));
     }
@@ -127,8 +127,8 @@ impl Object<'_> {
     }
 }
 
-fn put_object(text: &mut String, fill: impl FnOnce(&mut Object<'_>)) {
-    let mut object = Object { text, before: '{' };
+fn put_object(text: &mut String, fill: impl FnOnce(&mut JsonObject<'_>)) {
+    let mut object = JsonObject { text, before: '{' };
     fill(&mut object);
     if object.before == '{' {
         text.push('{');
@@ -172,18 +172,18 @@ fn put(text: &mut String, value: impl Display) {
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum JsonValue {
     /// A string.
     Text(String),
     /// A number, `true`, `false` or `null`, in its original spelling.
     Plain(String),
     /// A list.
-    List(Vec<Value>),
+    List(Vec<JsonValue>),
     /// An object: its members in their order.
-    Object(Vec<(String, Value)>),
+    Object(Vec<(String, JsonValue)>),
 }
 
-impl Value {
+impl JsonValue {
     /// Returns a member of an object, by its name: the first, if there are several.
     pub fn member(&self, name: &str) -> Option<&Self> {
         match self {
@@ -230,34 +230,34 @@ impl Value {
 /// An error for text that is not JSON, or is nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed JSON")]
-pub struct Malformed;
+pub struct JsonError;
 
 /// Reads one value, without anything behind it.
-pub fn read(text: &str) -> Result<Value, Malformed> {
-    let mut reader = Reader(text.chars().peekable());
+pub fn read(text: &str) -> Result<JsonValue, JsonError> {
+    let mut reader = JsonReader(text.chars().peekable());
     let value = reader.value(0)?;
     reader.space();
-    reader.0.next().map_or(Ok(value), |_| Err(Malformed))
+    reader.0.next().map_or(Ok(value), |_| Err(JsonError))
 }
 
-struct Reader<'a>(Peekable<Chars<'a>>);
+struct JsonReader<'a>(Peekable<Chars<'a>>);
 
-impl Reader<'_> {
-    fn value(&mut self, depth: usize) -> Result<Value, Malformed> {
+impl JsonReader<'_> {
+    fn value(&mut self, depth: usize) -> Result<JsonValue, JsonError> {
         if depth > JSON_DEPTH_MAX {
-            return Err(Malformed);
+            return Err(JsonError);
         }
         self.space();
         match self.0.peek() {
-            Some('"') => self.text().map(Value::Text),
-            Some('[') => self.members('[', ']', |reader| reader.value(depth + 1)).map(Value::List),
-            Some('{') => self.members('{', '}', |reader| reader.member(depth + 1)).map(Value::Object),
-            Some(_) => self.plain().map(Value::Plain),
-            None => Err(Malformed),
+            Some('"') => self.text().map(JsonValue::Text),
+            Some('[') => self.members('[', ']', |reader| reader.value(depth + 1)).map(JsonValue::List),
+            Some('{') => self.members('{', '}', |reader| reader.member(depth + 1)).map(JsonValue::Object),
+            Some(_) => self.plain().map(JsonValue::Plain),
+            None => Err(JsonError),
         }
     }
 
-    fn member(&mut self, depth: usize) -> Result<(String, Value), Malformed> {
+    fn member(&mut self, depth: usize) -> Result<(String, JsonValue), JsonError> {
         self.space();
         let name = self.text()?;
         self.space();
@@ -269,8 +269,8 @@ impl Reader<'_> {
         &mut self,
         open: char,
         close: char,
-        one: impl Fn(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+        one: impl Fn(&mut Self) -> Result<T, JsonError>,
+    ) -> Result<Vec<T>, JsonError> {
         let mut all = Vec::new();
         self.expect(open)?;
         self.space();
@@ -283,12 +283,12 @@ impl Reader<'_> {
             match self.0.next() {
                 Some(',') => {}
                 Some(end) if end == close => return Ok(all),
-                Some(_) | None => return Err(Malformed),
+                Some(_) | None => return Err(JsonError),
             }
         }
     }
 
-    fn plain(&mut self) -> Result<String, Malformed> {
+    fn plain(&mut self) -> Result<String, JsonError> {
         let mut plain = String::new();
         while let Some(letter) =
             self.0.next_if(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(*letter))
@@ -297,24 +297,24 @@ impl Reader<'_> {
         }
         let known = matches!(plain.as_str(), "true" | "false" | "null");
         let number = plain.parse::<f64>().is_ok_and(f64::is_finite);
-        if known || number { Ok(plain) } else { Err(Malformed) }
+        if known || number { Ok(plain) } else { Err(JsonError) }
     }
 
-    fn text(&mut self) -> Result<String, Malformed> {
+    fn text(&mut self) -> Result<String, JsonError> {
         self.expect('"')?;
         let mut units = Vec::new();
         loop {
-            match self.0.next().ok_or(Malformed)? {
-                '"' => return String::from_utf16(&units).map_err(|_| Malformed),
+            match self.0.next().ok_or(JsonError)? {
+                '"' => return String::from_utf16(&units).map_err(|_| JsonError),
                 '\\' => units.push(self.escaped()?),
-                control if control < ' ' => return Err(Malformed),
+                control if control < ' ' => return Err(JsonError),
                 letter => units.extend_from_slice(letter.encode_utf16(&mut [0; 2])),
             }
         }
     }
 
-    fn escaped(&mut self) -> Result<u16, Malformed> {
-        let letter = match self.0.next().ok_or(Malformed)? {
+    fn escaped(&mut self) -> Result<u16, JsonError> {
+        let letter = match self.0.next().ok_or(JsonError)? {
             'u' => return self.unit(),
             'b' => '\u{8}',
             'f' => '\u{c}',
@@ -322,20 +322,20 @@ impl Reader<'_> {
             'r' => '\r',
             't' => '\t',
             letter @ ('"' | '\\' | '/') => letter,
-            _ => return Err(Malformed),
+            _ => return Err(JsonError),
         };
-        u16::try_from(u32::from(letter)).map_err(|_| Malformed)
+        u16::try_from(u32::from(letter)).map_err(|_| JsonError)
     }
 
-    fn unit(&mut self) -> Result<u16, Malformed> {
+    fn unit(&mut self) -> Result<u16, JsonError> {
         (0..4).try_fold(0, |unit: u16, _| {
-            let digit = self.0.next().and_then(|letter| letter.to_digit(16)).ok_or(Malformed)?;
-            Ok(unit << 4 | u16::try_from(digit).map_err(|_| Malformed)?)
+            let digit = self.0.next().and_then(|letter| letter.to_digit(16)).ok_or(JsonError)?;
+            Ok(unit << 4 | u16::try_from(digit).map_err(|_| JsonError)?)
         })
     }
 
-    fn expect(&mut self, letter: char) -> Result<(), Malformed> {
-        self.0.next_if_eq(&letter).map_or(Err(Malformed), |_| Ok(()))
+    fn expect(&mut self, letter: char) -> Result<(), JsonError> {
+        self.0.next_if_eq(&letter).map_or(Err(JsonError), |_| Ok(()))
     }
 
     fn space(&mut self) {
@@ -372,10 +372,10 @@ mod tests {
             written,
             r#"{"word":"yes","seconds":12.034,"none":null,"words":["a","b"],"empty":{},"number":7,"ratio":0.3333,"no_ratio":null,"set":true,"texts":["a","b\""],"numbers":[1,18446744073709551615],"list":[{"s":1.000},{"s":2.000}],"nothing":[]}"#
         );
-        let Ok(Value::Object(members)) = read(&written) else { panic!("no object") };
+        let Ok(JsonValue::Object(members)) = read(&written) else { panic!("no object") };
         assert_eq!(members.len(), 13);
-        assert_eq!(members[1], ("seconds".to_owned(), Value::Plain("12.034".to_owned())));
-        assert_eq!(read(&object(|_| {})), Ok(Value::Object(Vec::new())));
+        assert_eq!(members[1], ("seconds".to_owned(), JsonValue::Plain("12.034".to_owned())));
+        assert_eq!(read(&object(|_| {})), Ok(JsonValue::Object(Vec::new())));
     }
 
     #[test]
@@ -394,8 +394,8 @@ mod tests {
         for value in ["", "a b", "\"\\/", "\u{0}\n\r\t\u{7f}", "§ 5.2 \u{e9}\u{20ac}", "\u{1f980}\u{ffff}"] {
             let written = text(value, 1000);
             assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{written}");
-            let want = vec![("a".to_owned(), Value::Text(value.to_owned()))];
-            assert_eq!(read(&written), Ok(Value::Object(want)));
+            let want = vec![("a".to_owned(), JsonValue::Text(value.to_owned()))];
+            assert_eq!(read(&written), Ok(JsonValue::Object(want)));
         }
     }
 
@@ -405,8 +405,8 @@ mod tests {
         for bytes_max in CUT.len()..200 {
             let written = text(&long, bytes_max);
             assert!(written.len() <= r#"{"a":""}"#.len() + bytes_max, "{bytes_max}");
-            let Ok(Value::Object(members)) = read(&written) else { panic!("{written}") };
-            let Value::Text(value) = &members[0].1 else { panic!("{written}") };
+            let Ok(JsonValue::Object(members)) = read(&written) else { panic!("{written}") };
+            let JsonValue::Text(value) = &members[0].1 else { panic!("{written}") };
             assert!(long.starts_with(value.strip_suffix('\u{2026}').unwrap()), "{written}");
         }
         assert_eq!(text("abcdefg", 7), r#"{"a":"abcdefg"}"#);
@@ -440,19 +440,19 @@ mod tests {
             "\"a",
             "[1]]",
         ] {
-            assert_eq!(read(text), Err(Malformed), "{text}");
+            assert_eq!(read(text), Err(JsonError), "{text}");
         }
         for text in
             [" [ ] ", "{ \"a\" : [ true , false , null , -1.5e3 ] }", "\"\\b\\f\\n\\r\\t\\/\\ud83e\\udd80\""]
         {
             assert!(read(text).is_ok(), "{text}");
             for cut in 0..text.trim_end().len() {
-                assert_eq!(read(text.get(..cut).unwrap()), Err(Malformed), "{text} cut at {cut}");
+                assert_eq!(read(text.get(..cut).unwrap()), Err(JsonError), "{text} cut at {cut}");
             }
         }
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(read(&nested(JSON_DEPTH_MAX)).is_ok());
-        assert_eq!(read(&nested(JSON_DEPTH_MAX + 2)), Err(Malformed));
-        assert_eq!(read(&nested(1_000_000)), Err(Malformed));
+        assert_eq!(read(&nested(JSON_DEPTH_MAX + 2)), Err(JsonError));
+        assert_eq!(read(&nested(1_000_000)), Err(JsonError));
     }
 }

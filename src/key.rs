@@ -73,14 +73,14 @@ pub struct Authority(Box<str>);
 
 impl Authority {
     /// Reads a `Host` field or the authority of an absolute-form target.
-    pub fn parse(scheme: Scheme, text: &[u8]) -> Result<Self, BadTarget> {
-        let text = std::str::from_utf8(text).map_err(|_| BadTarget::Authority)?;
+    pub fn parse(scheme: Scheme, text: &[u8]) -> Result<Self, TargetError> {
+        let text = std::str::from_utf8(text).map_err(|_| TargetError::Authority)?;
         if text.is_empty() || text.len() > AUTHORITY_BYTES_MAX {
-            return Err(BadTarget::Authority);
+            return Err(TargetError::Authority);
         }
-        let (host, port) = split_port(text).ok_or(BadTarget::Authority)?;
+        let (host, port) = split_port(text).ok_or(TargetError::Authority)?;
         if !is_host(host) || !(port.is_empty() || is_port(port)) {
-            return Err(BadTarget::Authority);
+            return Err(TargetError::Authority);
         }
         // RFC 3986 §6.2.2.1 and §6.2.3: case of the host and an empty or default port carry no meaning.
         let says_port = !port.is_empty() && port != scheme.default_port();
@@ -148,17 +148,17 @@ impl Target {
         scheme: Scheme,
         uri: &Uri,
         mut hosts: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Self, BadTarget> {
+    ) -> Result<Self, TargetError> {
         let host = hosts.next().map(|text| Authority::parse(scheme, text)).transpose()?;
         if hosts.next().is_some() {
-            return Err(BadTarget::SeveralHosts);
+            return Err(TargetError::SeveralHosts);
         }
         let absolute =
             uri.authority().map(|text| Authority::parse(scheme, text.as_str().as_bytes())).transpose()?;
         let authority = match (absolute, host) {
-            (Some(absolute), Some(host)) if absolute != host => return Err(BadTarget::HostMismatch),
+            (Some(absolute), Some(host)) if absolute != host => return Err(TargetError::HostMismatch),
             (Some(authority), _) | (None, Some(authority)) => authority,
-            (None, None) => return Err(BadTarget::NoHost),
+            (None, None) => return Err(TargetError::NoHost),
         };
         // In front of a fragment `http` keeps an empty path empty, shows it as `/`, and holds the two to be different.
         let path_and_query = match uri.path_and_query() {
@@ -166,31 +166,31 @@ impl Target {
             Some(_) | None => PathAndQuery::from_static("/"),
         };
         if path_and_query.as_str().len() > TARGET_BYTES_MAX {
-            return Err(BadTarget::TooLong);
+            return Err(TargetError::TooLong);
         }
         Ok(Self { scheme, authority, path_and_query })
     }
 
     /// The target of an absolute URL: the one that a client has which asks for that URL. A fragment is no part of it.
-    pub fn of_url(url: &str) -> Result<Self, BadUrl> {
-        let uri: Uri = url.parse().map_err(|_| BadUrl::Malformed)?;
+    pub fn of_url(url: &str) -> Result<Self, UrlError> {
+        let uri: Uri = url.parse().map_err(|_| UrlError::Malformed)?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
-            Some(_) | None => return Err(BadUrl::Scheme),
+            Some(_) | None => return Err(UrlError::Scheme),
         };
         let mut target = Self::parse(scheme, &uri, std::iter::empty())?;
         // RFC 9112 §3.2.1: an empty path is sent as `/`, also in front of a query.
         let shown = target.path_and_query.as_str();
         if shown.starts_with('?') {
             target.path_and_query =
-                PathAndQuery::try_from(format!("/{shown}")).map_err(|_| BadUrl::Malformed)?;
+                PathAndQuery::try_from(format!("/{shown}")).map_err(|_| UrlError::Malformed)?;
         }
         Ok(target)
     }
 
     /// The same, asked for by the other scheme.
-    pub fn by_other_scheme(&self) -> Result<Self, BadTarget> {
+    pub fn by_other_scheme(&self) -> Result<Self, TargetError> {
         let scheme = self.scheme.other();
         // The scheme decides which port is the default one, so the authority is read again.
         let authority = Authority::parse(scheme, self.authority.as_str().as_bytes())?;
@@ -207,7 +207,7 @@ impl fmt::Display for Target {
 
 /// Why text names no target. None of these repeats any of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
+pub enum UrlError {
     /// Not a URL.
     #[error("cannot be read as an absolute URL")]
     Malformed,
@@ -216,12 +216,12 @@ pub enum BadUrl {
     Scheme,
     /// No request could ask for it.
     #[error("cannot be asked for: {0}")]
-    Target(#[from] BadTarget),
+    Target(#[from] TargetError),
 }
 
 /// Where the origin's own URLs begin, which clients do not see: how it names itself where it does not know better.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct OriginBase {
     /// How it is reached.
     pub scheme: Scheme,
     /// What it is called.
@@ -230,10 +230,10 @@ pub struct Base {
     pub path: String,
 }
 
-impl Base {
+impl OriginBase {
     /// Returns 64 bits that tell this origin from others.
     pub fn digest(&self) -> u64 {
-        let mut hash = Fields::new(ORIGIN_DOMAIN);
+        let mut hash = FieldHasher::new(ORIGIN_DOMAIN);
         hash.field(self.scheme.as_str().as_bytes());
         hash.field(self.authority.as_str().as_bytes());
         hash.field(self.path.as_bytes());
@@ -243,7 +243,7 @@ impl Base {
 
 /// Why a request has no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadTarget {
+pub enum TargetError {
     /// RFC 9112 §3.2: a request without `Host` gets 400.
     #[error("the request names no host")]
     NoHost,
@@ -274,7 +274,7 @@ pub struct CacheKey([u8; DIGEST_BYTES]);
 impl CacheKey {
     /// The key of a whole resource.
     pub fn of(target: &Target) -> Self {
-        let mut hash = Fields::new(KEY_DOMAIN);
+        let mut hash = FieldHasher::new(KEY_DOMAIN);
         hash.field(target.scheme.as_str().as_bytes());
         hash.field(target.authority.as_str().as_bytes());
         hash.field(target.path_and_query.as_str().as_bytes());
@@ -285,7 +285,7 @@ impl CacheKey {
     ///
     /// `nonce` is that of the resource's list of variants: with a new list, every old variant is out of reach.
     pub fn variant<'a>(&self, nonce: u64, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
-        let mut hash = Fields::new(VARIANT_DOMAIN);
+        let mut hash = FieldHasher::new(VARIANT_DOMAIN);
         hash.field(&self.0);
         hash.field(&nonce.to_be_bytes());
         for (name, value) in fields {
@@ -338,7 +338,7 @@ const GATHERED_BYTES: usize = 256;
 ///
 /// They are gathered and hashed at one go: a hasher that takes them piece by piece is two kilobytes of state, moved and
 /// kept for messages of a hundred bytes. It is there for those that are longer.
-struct Fields {
+struct FieldHasher {
     gathered: [u8; GATHERED_BYTES],
     /// How much of it is filled.
     filled: usize,
@@ -346,7 +346,7 @@ struct Fields {
     hasher: Option<Box<blake3::Hasher>>,
 }
 
-impl Fields {
+impl FieldHasher {
     fn new(domain: &[u8]) -> Self {
         let mut fields = Self { gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
         fields.add(domain);
@@ -398,7 +398,7 @@ impl Fields {
 mod tests {
     use super::*;
 
-    fn key(scheme: Scheme, uri: &str, host: &str) -> Result<CacheKey, BadTarget> {
+    fn key(scheme: Scheme, uri: &str, host: &str) -> Result<CacheKey, TargetError> {
         let uri: Uri = uri.parse().unwrap();
         Target::parse(scheme, &uri, [host.as_bytes()].into_iter()).map(|target| CacheKey::of(&target))
     }
@@ -434,14 +434,14 @@ mod tests {
             assert_eq!(Target::of_url(&target.to_string()), Ok(target), "{url}");
         }
         for (url, bad) in [
-            ("", BadUrl::Malformed),
-            ("http://a b/", BadUrl::Malformed),
-            ("/a", BadUrl::Scheme),
-            ("api.test", BadUrl::Scheme),
-            ("ftp://api.test/", BadUrl::Scheme),
-            ("http://user:secret@api.test/", BadUrl::Target(BadTarget::Authority)),
-            ("http://api.test:99999/", BadUrl::Target(BadTarget::Authority)),
-            (&format!("http://a/{}", "x".repeat(TARGET_BYTES_MAX)), BadUrl::Target(BadTarget::TooLong)),
+            ("", UrlError::Malformed),
+            ("http://a b/", UrlError::Malformed),
+            ("/a", UrlError::Scheme),
+            ("api.test", UrlError::Scheme),
+            ("ftp://api.test/", UrlError::Scheme),
+            ("http://user:secret@api.test/", UrlError::Target(TargetError::Authority)),
+            ("http://api.test:99999/", UrlError::Target(TargetError::Authority)),
+            (&format!("http://a/{}", "x".repeat(TARGET_BYTES_MAX)), UrlError::Target(TargetError::TooLong)),
         ] {
             assert_eq!(Target::of_url(url), Err(bad), "{url}");
         }
@@ -490,7 +490,7 @@ mod tests {
             "", ":80", "a b", "a/b", "user@a", "a:b", "a:80:80", "a:65536", "a:123456", "a:+80", "[::1",
             "[::1]x", "[zz]", "a%41", "a,b", "a\u{e9}", &long,
         ] {
-            assert_eq!(key(Scheme::Http, "/", host), Err(BadTarget::Authority), "{host:?}");
+            assert_eq!(key(Scheme::Http, "/", host), Err(TargetError::Authority), "{host:?}");
         }
         for host in ["a", "a-b.c_d", "127.0.0.1:8000", "[::1]", "[::1]:8000"] {
             assert!(key(Scheme::Http, "/", host).is_ok(), "{host:?}");
@@ -504,12 +504,12 @@ mod tests {
         let parse = |uri: &Uri, hosts: &[&'static str]| {
             Target::parse(Scheme::Http, uri, hosts.iter().map(|host| host.as_bytes())).map(|_| ())
         };
-        assert_eq!(parse(&relative, &[]), Err(BadTarget::NoHost));
-        assert_eq!(parse(&relative, &["a", "a"]), Err(BadTarget::SeveralHosts));
-        assert_eq!(parse(&absolute, &["b.test"]), Err(BadTarget::HostMismatch));
+        assert_eq!(parse(&relative, &[]), Err(TargetError::NoHost));
+        assert_eq!(parse(&relative, &["a", "a"]), Err(TargetError::SeveralHosts));
+        assert_eq!(parse(&absolute, &["b.test"]), Err(TargetError::HostMismatch));
         assert_eq!(parse(&absolute, &[]), Ok(()));
         let long: Uri = format!("/{}", "x".repeat(TARGET_BYTES_MAX)).parse().unwrap();
-        assert_eq!(parse(&long, &["a"]), Err(BadTarget::TooLong));
+        assert_eq!(parse(&long, &["a"]), Err(TargetError::TooLong));
     }
 
     #[test]

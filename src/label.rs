@@ -17,7 +17,7 @@ pub trait Label: Copy + 'static {
 }
 
 /// A label of a decision: each variant is a rule with a clause.
-pub trait Rule: Label {
+pub trait RuleLabel: Label {
     /// Returns the clause: a section of an RFC, the name of a setting, or both separated by a
     /// comma; never empty.
     fn clause(self) -> &'static str;
@@ -86,7 +86,7 @@ macro_rules! labels {
             $vis enum $name { $($(#[$doc])* #[doc = ""] #[doc = $clause] $variant => $word,)+ }
         }
 
-        impl $crate::label::Rule for $name {
+        impl $crate::label::RuleLabel for $name {
             fn clause(self) -> &'static str {
                 match self { $(Self::$variant => $clause,)+ }
             }

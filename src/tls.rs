@@ -17,12 +17,12 @@ pub struct Options {
     /// The PEM file of trusted certificate authorities; `None` for the system's.
     pub ca_file: Option<PathBuf>,
     /// The client certificate, for a server that requests one.
-    pub identity: Option<Identity>,
+    pub identity: Option<TlsIdentity>,
 }
 
 /// A client certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct TlsIdentity {
     /// The PEM file of the certificate, followed by the chain up to an authority.
     pub certificate_file: PathBuf,
     /// The PEM file of its private key.
@@ -31,7 +31,7 @@ pub struct Identity {
 
 /// The reason why TLS is not possible.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTls {
+pub enum TlsError {
     /// A file that cannot be read, or whose PEM is invalid.
     #[error("{path:?} cannot be read: {source}")]
     File {
@@ -64,19 +64,19 @@ pub enum BadTls {
 
 /// Returns a connector for these settings. It offers `protocols` by ALPN explicitly, so that a
 /// server that prefers another protocol cannot assume it.
-pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector, BadTls> {
+pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector, TlsError> {
     let authorities = match &options.ca_file {
         Some(path) => authorities_of(path)?,
         None => system_authorities()?,
     };
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(BadTls::Unavailable)?
+        .map_err(TlsError::Unavailable)?
         .with_root_certificates(authorities);
     let mut config = match &options.identity {
         Some(identity) => {
             let (chain, key) = (chain_of(&identity.certificate_file)?, key_of(&identity.key_file)?);
-            config.with_client_auth_cert(chain, key).map_err(BadTls::Identity)?
+            config.with_client_auth_cert(chain, key).map_err(TlsError::Identity)?
         }
         None => config.with_no_client_auth(),
     };
@@ -85,31 +85,31 @@ pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector,
 }
 
 /// Returns the certificate authorities of a PEM file; one at least.
-fn authorities_of(path: &Path) -> Result<RootCertStore, BadTls> {
+fn authorities_of(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut authorities = RootCertStore::empty();
     for certificate in chain_of(path)? {
-        let bad = |source| BadTls::NotAnAuthority { path: path.to_owned(), source };
+        let bad = |source| TlsError::NotAnAuthority { path: path.to_owned(), source };
         authorities.add(certificate).map_err(bad)?;
     }
     Ok(authorities)
 }
 
-fn system_authorities() -> Result<RootCertStore, BadTls> {
+fn system_authorities() -> Result<RootCertStore, TlsError> {
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if authorities.is_empty() { Err(BadTls::NoAuthorities) } else { Ok(authorities) }
+    if authorities.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(authorities) }
 }
 
 /// Returns all certificates of a PEM file; one at least.
-fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadTls> {
-    let bad = |source| BadTls::File { path: path.to_owned(), source };
+fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |source| TlsError::File { path: path.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(path).map_err(bad)?;
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(bad)?;
-    if certificates.is_empty() { Err(BadTls::NoCertificate(path.to_owned())) } else { Ok(certificates) }
+    if certificates.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
 }
 
-fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, BadTls> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| BadTls::File { path: path.to_owned(), source })
+fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(options: &Options) -> BadTls {
+    fn refused(options: &Options) -> TlsError {
         connector(options, &[]).err().unwrap()
     }
 
@@ -141,7 +141,7 @@ mod tests {
 
         let trusting = |path: &PathBuf| Options { ca_file: Some(path.clone()), identity: None };
         let known_as = |certificate_file: &PathBuf, key_file: &PathBuf| Options {
-            identity: Some(Identity {
+            identity: Some(TlsIdentity {
                 certificate_file: certificate_file.clone(),
                 key_file: key_file.clone(),
             }),
@@ -150,13 +150,13 @@ mod tests {
         assert!(connector(&trusting(&certificate), &[b"http/1.1"]).is_ok());
         assert!(connector(&known_as(&certificate, &key), &[]).is_ok());
 
-        assert!(matches!(refused(&trusting(&missing)), BadTls::File { path, .. } if path == missing));
-        assert!(matches!(refused(&trusting(&empty)), BadTls::NoCertificate(path) if path == empty));
-        assert!(matches!(refused(&trusting(&broken)), BadTls::File { path, .. } if path == broken));
+        assert!(matches!(refused(&trusting(&missing)), TlsError::File { path, .. } if path == missing));
+        assert!(matches!(refused(&trusting(&empty)), TlsError::NoCertificate(path) if path == empty));
+        assert!(matches!(refused(&trusting(&broken)), TlsError::File { path, .. } if path == broken));
         assert!(
-            matches!(refused(&known_as(&certificate, &empty)), BadTls::File { path, .. } if path == empty)
+            matches!(refused(&known_as(&certificate, &empty)), TlsError::File { path, .. } if path == empty)
         );
-        assert!(matches!(refused(&known_as(&key, &key)), BadTls::NoCertificate(path) if path == key));
-        assert!(matches!(refused(&known_as(&certificate, &other_key)), BadTls::Identity(_)));
+        assert!(matches!(refused(&known_as(&key, &key)), TlsError::NoCertificate(path) if path == key));
+        assert!(matches!(refused(&known_as(&certificate, &other_key)), TlsError::Identity(_)));
     }
 }

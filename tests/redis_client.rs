@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, CommandError, Credentials, Options, RedisPool};
+use cachewarp::redis::{RedisAddress, CommandError, Credentials, Options, RedisPool};
 use cachewarp::resp::ErrorKind;
 use cachewarp::secret::Secret;
 use cachewarp::telemetry::Registry;
@@ -97,7 +97,7 @@ impl Redis {
             command_timeout: Duration::from_secs(1),
             hedge_share: 0.0,
             connect_timeout: Duration::from_secs(1),
-            ..Options::at(Address::Unix(self.socket()))
+            ..Options::at(RedisAddress::Unix(self.socket()))
         }
     }
 

@@ -1,6 +1,6 @@
 //! The check of a body that claims to be JSON, coded or not: only JSON passes.
 
-use cachewarp::entry::{JsonCheck, NotJson};
+use cachewarp::entry::{JsonCheck, JsonCheckError};
 
 const CODINGS: [Option<&[u8]>; 6] =
     [None, Some(b"gzip"), Some(b"deflate"), Some(b"br"), Some(b"zstd"), Some(b"gzip, br")];
@@ -27,9 +27,9 @@ pub(crate) fn body(data: &[u8]) {
             // A number that this check cannot represent makes the body unstorable, which harms no
             // client.
             (Read::Text { ordinary: false }, verdict) => {
-                assert!(matches!(verdict, Ok(()) | Err(NotJson::Invalid)))
+                assert!(matches!(verdict, Ok(()) | Err(JsonCheckError::Invalid)))
             }
-            (Read::Not, verdict) => assert_eq!(verdict, Err(NotJson::Invalid)),
+            (Read::Not, verdict) => assert_eq!(verdict, Err(JsonCheckError::Invalid)),
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use cachewarp::policy::{Directives, Limit, Reuse, Scope, reuse, storable};
+use cachewarp::policy::{Directives, DirectiveSeconds, Reuse, DirectiveScope, reuse, storable};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
@@ -37,8 +37,8 @@ fn is_common_ground(text: &[u8], read: &Directives) -> bool {
     let plain =
         text.iter().all(|byte| (b' '..=b'~').contains(byte) && *byte != b'"' || b"\n\t".contains(byte));
     let limits = [read.max_age, read.s_maxage];
-    let readable = !read.malformed && !limits.contains(&Limit::Invalid);
-    let unqualified = read.private != Scope::Fields && read.no_cache != Scope::Fields;
+    let readable = !read.malformed && !limits.contains(&DirectiveSeconds::Invalid);
+    let unqualified = read.private != DirectiveScope::Fields && read.no_cache != DirectiveScope::Fields;
     let settled = read.proxy_revalidate || read.must_understand || read.immutable;
     // RFC 9111 §1.2.2 turns a number too large to count into 2^31; the other library ignores it.
     let countable = text.split(|byte| !byte.is_ascii_digit()).all(|digits| digits.len() < 20);

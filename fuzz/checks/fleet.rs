@@ -3,14 +3,14 @@
 use std::fmt::{Debug, Display};
 
 use cachewarp::limits::VARIANTS_LISTED_MAX;
-use cachewarp::store::{Answer, Counter, Ledger, Question, listed_variants};
+use cachewarp::store::{SyncAck, TagGeneration, PurgeLog, SyncRequest, listed_variants};
 
 /// Checks that bytes which parse are written as bytes that parse to an equal value.
 pub(crate) fn fleet_words(data: &[u8]) {
-    comes_back(data, Ledger::parse);
-    comes_back(data, Counter::parse);
-    comes_back(data, Question::parse);
-    comes_back(data, Answer::parse);
+    comes_back(data, PurgeLog::parse);
+    comes_back(data, TagGeneration::parse);
+    comes_back(data, SyncRequest::parse);
+    comes_back(data, SyncAck::parse);
     if let Some(nonce) = data.get(4..12).and_then(|nonce| nonce.first_chunk())
         && let Some(keys) = listed_variants(data, u64::from_be_bytes(*nonce))
     {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cachewarp::origin::{self, FetchError};
-use cachewarp::server::framing::{Framing, Inbound};
+use cachewarp::server::framing::{RequestFraming, NextBytes};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use httparse::Status;
@@ -15,7 +15,7 @@ use super::heads::named;
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     heads: u64,
-    next: Inbound,
+    next: NextBytes,
     lost: bool,
 }
 
@@ -24,18 +24,18 @@ struct Verdict {
 /// begins at that end.
 pub(crate) fn framing(data: &[u8]) {
     let (mut heads, mut messages) = (Vec::new(), Vec::new());
-    let mut framing = Framing::default();
+    let mut framing = RequestFraming::default();
     let mut lost = false;
     for (at, byte) in data.iter().enumerate() {
         let before = framing.inbound();
         lost |= framing.read(&[*byte]).is_err();
         heads.resize(usize::try_from(framing.vouched()).expect("few"), at + 1);
-        if before != Inbound::Between && framing.inbound() == Inbound::Between {
+        if before != NextBytes::Between && framing.inbound() == NextBytes::Between {
             messages.push(at + 1);
         }
     }
     let bytewise = Verdict { heads: framing.vouched(), next: framing.inbound(), lost };
-    let mut framing = Framing::default();
+    let mut framing = RequestFraming::default();
     let lost = framing.read(data).is_err();
     assert_eq!(
         bytewise,
@@ -137,14 +137,14 @@ pub(crate) fn answer_framing(data: &[u8]) {
     let status = StatusCode::from_u16(status).expect("a status");
     let mut headers = named(lines);
     let original = headers.clone();
-    let settled = origin::Framing::settle(&method, status, &mut headers);
+    let settled = origin::BodyFraming::settle(&method, status, &mut headers);
     let Ok(framing) = settled else {
         assert!(matches!(settled, Err(FetchError::AmbiguousFraming)));
         return;
     };
     assert_one_meaning(&headers);
-    assert_eq!(origin::Framing::settle(&method, status, &mut headers.clone()).ok(), Some(framing));
-    if let origin::Framing::Length(length) = framing {
+    assert_eq!(origin::BodyFraming::settle(&method, status, &mut headers.clone()).ok(), Some(framing));
+    if let origin::BodyFraming::Length(length) = framing {
         assert_eq!(headers[CONTENT_LENGTH], length.to_string());
         let members = original
             .get_all(CONTENT_LENGTH)

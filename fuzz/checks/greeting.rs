@@ -1,6 +1,6 @@
 //! A server's replies during the setup of a Redis connection.
 
-use cachewarp::resp::{Access, Credentials, Frame, Handshake, HandshakeStep, Inbox, RedisLogin};
+use cachewarp::resp::{ConnectionAccess, Credentials, Frame, Handshake, HandshakeStep, Inbox, RedisLogin};
 use cachewarp::secret::Secret;
 
 /// The most commands of a setup: `HELLO`, `AUTH`, `CLIENT SETNAME`, `SELECT`, `READONLY`.
@@ -13,7 +13,7 @@ pub(crate) fn handshake(data: &[u8]) {
     let mut handshake = Handshake::new(RedisLogin {
         credentials: (choice & 1 == 1).then_some(credentials),
         database: u32::from(choice >> 1 & 1),
-        access: if choice & 4 == 0 { Access::ReadWrite } else { Access::ReadOnly },
+        access: if choice & 4 == 0 { ConnectionAccess::ReadWrite } else { ConnectionAccess::ReadOnly },
         name: "cachewarp",
     });
     let mut inbox = Inbox::new();

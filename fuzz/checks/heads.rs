@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cachewarp::key::{Scheme, Target};
-use cachewarp::policy::{Exchange, RequestFacts, Rules};
+use cachewarp::policy::{Exchange, RequestFacts, CacheRules};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub(super) const NOON_MILLIS: u64 = 784_123_200_000;
 
 /// Returns rules that store everything RFC 9111 permits, with only this default lifetime.
-pub(super) fn rules(default_ttl: Duration) -> Rules {
-    Rules { default_ttl, ..Rules::default() }
+pub(super) fn rules(default_ttl: Duration) -> CacheRules {
+    CacheRules { default_ttl, ..CacheRules::default() }
 }
 
 /// Returns a head with these fields, without lines that cannot be field values.

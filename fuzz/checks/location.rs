@@ -1,6 +1,6 @@
 //! References in the responses to unsafe requests.
 
-use cachewarp::key::{Authority, Base, CacheKey, Scheme, Target};
+use cachewarp::key::{Authority, OriginBase, CacheKey, Scheme, Target};
 use cachewarp::policy::invalidated;
 use http::{Method, StatusCode};
 
@@ -46,7 +46,7 @@ pub(crate) fn location(data: &[u8]) {
 }
 
 /// Returns the origin's own address, with this base path.
-fn origin(path: &str) -> Base {
+fn origin(path: &str) -> OriginBase {
     let authority = Authority::parse(Scheme::Http, b"backend:8080").expect("a host and a port");
-    Base { scheme: Scheme::Http, authority, path: path.to_owned() }
+    OriginBase { scheme: Scheme::Http, authority, path: path.to_owned() }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use cachewarp::json;
 use cachewarp::key::{CacheKey, Target};
 use cachewarp::limits::PURGE_NAMES_MAX;
-use cachewarp::purge::{Named, Outcome, read};
-use cachewarp::store::{Purged, Scope};
+use cachewarp::purge::{PurgeName, PurgeOutcome, read};
+use cachewarp::store::{PurgeResult, PurgeScope};
 
 /// Checks that any text is a purge order or is refused with a message; that an order is within its
 /// bounds, and its URLs name the keys that it purges; and that its outcome is JSON.
@@ -17,21 +17,21 @@ pub(crate) fn purge(data: &[u8]) {
         Err(bad) => return assert!(!bad.to_string().is_empty()),
     };
     assert!((1..=PURGE_NAMES_MAX).contains(&order.named.len()));
-    assert!(matches!(json::read(&text), Ok(json::Value::Object(_))));
+    assert!(matches!(json::read(&text), Ok(json::JsonValue::Object(_))));
     let scopes = order.scopes();
     for named in &order.named {
-        if let Named::Url(target) = named {
+        if let PurgeName::Url(target) = named {
             assert_eq!(
                 Target::of_url(&target.to_string()).as_ref(),
                 Ok(target),
                 "a written URL does not read back"
             );
-            assert!(scopes.contains(&Scope::Url(CacheKey::of(target))));
+            assert!(scopes.contains(&PurgeScope::Url(CacheKey::of(target))));
         }
     }
     assert!(scopes.len() >= order.named.len() && scopes.len() <= 2 * order.named.len());
-    let purged = Ok(Purged { nodes: 1, confirmed: 1 });
-    let text = Outcome::document(&order, &purged, Duration::ZERO);
+    let purged = Ok(PurgeResult { nodes: 1, confirmed: 1 });
+    let text = PurgeOutcome::document(&order, &purged, Duration::ZERO);
     let Ok(document) = json::read(&text) else { panic!("not JSON: {text}") };
     assert_eq!(document.member("purged").map(|purged| purged.items().len()), Some(order.named.len()));
 }

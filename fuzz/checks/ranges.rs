@@ -1,6 +1,6 @@
 //! `Range` and `If-Range`: the parts of a body, compared with a simple reading of the grammar.
 
-use cachewarp::policy::{Part, Piece, Precondition, Ranges, content_range, multipart, precondition, ranges};
+use cachewarp::policy::{ByteRange, MultipartPiece, Precondition, RangeSelection, content_range, multipart, precondition, ranges};
 use http::{Method, StatusCode};
 
 use super::heads::{NOON_MILLIS, facts, head, lines};
@@ -26,10 +26,10 @@ pub(crate) fn range(data: &[u8]) {
     let plain = of(&["range"], 0);
     let unconditional = ranges(&facts, &plain, StatusCode::OK, &response, length);
     if request.contains_key("if-range") {
-        assert!(got == unconditional || got == Ranges::Whole, "{got:?} for a request of {unconditional:?}");
+        assert!(got == unconditional || got == RangeSelection::Whole, "{got:?} for a request of {unconditional:?}");
     }
     let model = plain.get("range").and_then(|line| line.to_str().ok()).and_then(|line| model(line, length));
-    assert_eq!(unconditional, model.unwrap_or(Ranges::Whole), "{plain:?} of {length}");
+    assert_eq!(unconditional, model.unwrap_or(RangeSelection::Whole), "{plain:?} of {length}");
 
     let conditions = of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"], 5);
     let received = cachewarp::time::Timestamp::from_millis(NOON_MILLIS);
@@ -39,11 +39,11 @@ pub(crate) fn range(data: &[u8]) {
 }
 
 /// Checks the invariants of all ranges.
-fn hold(got: &Ranges, length: usize) {
+fn hold(got: &RangeSelection, length: usize) {
     let parts = match got {
-        Ranges::Whole | Ranges::Unsatisfiable => return,
-        Ranges::One(part) => vec![*part],
-        Ranges::Several(parts) => parts.clone(),
+        RangeSelection::Whole | RangeSelection::Unsatisfiable => return,
+        RangeSelection::One(part) => vec![*part],
+        RangeSelection::Several(parts) => parts.clone(),
     };
     let mut covered = vec![false; length];
     for part in &parts {
@@ -53,12 +53,12 @@ fn hold(got: &Ranges, length: usize) {
         let text = content_range(*part, length);
         assert_eq!(text, format!("bytes {}-{}/{length}", part.start, part.start + part.len - 1));
     }
-    if let Ranges::Several(parts) = got {
+    if let RangeSelection::Several(parts) = got {
         assert!((2..=RANGES_MAX).contains(&parts.len()));
         let framed = multipart(parts, length, None, 7);
-        let bytes = |piece: &Piece| match piece {
-            Piece::Framing(framing) => framing.len(),
-            Piece::Body(part) => part.len,
+        let bytes = |piece: &MultipartPiece| match piece {
+            MultipartPiece::Framing(framing) => framing.len(),
+            MultipartPiece::Body(part) => part.len,
         };
         assert_eq!(framed.bytes, framed.pieces.iter().map(bytes).sum::<usize>());
     }
@@ -66,7 +66,7 @@ fn hold(got: &Ranges, length: usize) {
 
 /// Reads RFC 9110 §14.1.2 with strings and saturating numbers. Returns `None` if the answer is the
 /// whole body.
-fn model(line: &str, length: usize) -> Option<Ranges> {
+fn model(line: &str, length: usize) -> Option<RangeSelection> {
     let (unit, set) = line.split_once('=')?;
     let specs: Vec<&str> =
         set.split(',').map(|spec| spec.trim_matches([' ', '\t'])).filter(|spec| !spec.is_empty()).collect();
@@ -88,17 +88,17 @@ fn model(line: &str, length: usize) -> Option<Ranges> {
             }
         };
         if from < to {
-            parts.push(Part { start: from, len: to - from });
+            parts.push(ByteRange { start: from, len: to - from });
         }
     }
-    let overlap = |(at, one): (usize, &Part)| {
+    let overlap = |(at, one): (usize, &ByteRange)| {
         parts[..at].iter().any(|other| one.start < other.end() && other.start < one.end())
     };
     match parts.as_slice() {
-        [] => Some(Ranges::Unsatisfiable),
-        [part] => Some(Ranges::One(*part)),
+        [] => Some(RangeSelection::Unsatisfiable),
+        [part] => Some(RangeSelection::One(*part)),
         several if several.iter().enumerate().any(overlap) => None,
-        _ => Some(Ranges::Several(parts)),
+        _ => Some(RangeSelection::Several(parts)),
     }
 }
 

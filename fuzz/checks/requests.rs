@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
-use cachewarp::origin::{AddressShare, Asked, HostField, Options, OutageLog, Outbound, Purpose};
-use cachewarp::policy::{OrdinaryCookies, RequestFacts, Rules};
+use cachewarp::origin::{AddressShare, OutboundRequest, HostField, Options, OutageLog, OutboundHeads, FetchPurpose};
+use cachewarp::policy::{IgnoredCookies, RequestFacts, CacheRules};
 use cachewarp::request_fields::{FieldClass, RequestFields};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
 use http::uri::PathAndQuery;
@@ -59,10 +59,10 @@ fn canonical(scheme: Scheme, host: &str) -> String {
     host.strip_suffix(default).or(host.strip_suffix(':')).unwrap_or(&host).to_owned()
 }
 
-fn rules_with_credentials() -> Rules {
-    Rules {
+fn rules_with_credentials() -> CacheRules {
+    CacheRules {
         fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
-        ordinary_cookies: OrdinaryCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
+        ordinary_cookies: IgnoredCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
         ..rules(Duration::ZERO)
     }
 }
@@ -96,14 +96,14 @@ fn is_ordinary(line: &HeaderValue) -> bool {
 /// replaces a part of the request.
 pub(crate) fn outbound(data: &[u8]) {
     let Some((&choice, lines)) = data.split_first() else { return };
-    let purpose = if choice & 1 == 0 { Purpose::Cacheable } else { Purpose::Pass };
+    let purpose = if choice & 1 == 0 { FetchPurpose::Cacheable } else { FetchPurpose::Pass };
     let peer =
         IpAddr::from(if choice & 2 == 0 { Ipv4Addr::new(192, 0, 2, 1) } else { Ipv4Addr::new(10, 0, 0, 1) });
     let headers = named(lines);
-    let outbound = Outbound::new(&options(choice)).expect("good options");
+    let outbound = OutboundHeads::new(&options(choice)).expect("good options");
     let target = outbound.addressed(addressed("/a?b"), &headers, peer);
     let fields = RequestFields::default();
-    let asked = Asked {
+    let asked = OutboundRequest {
         method: &Method::GET,
         target: &target,
         headers: &headers,
@@ -125,7 +125,7 @@ pub(crate) fn outbound(data: &[u8]) {
     assert_eq!(host, if choice & 4 == 0 { "origin.test" } else { target.authority.as_str() });
     let chain = one("x-forwarded-for");
     assert!(chain.ends_with(&peer.to_string()), "{chain}");
-    if purpose == Purpose::Cacheable {
+    if purpose == FetchPurpose::Cacheable {
         assert!(chain.split(", ").all(|hop| hop.parse::<IpAddr>().is_ok()), "{chain}");
         assert_eq!(one("x-forwarded-proto"), target.scheme.as_str());
         assert_eq!(one("x-forwarded-host"), target.authority.as_str());
@@ -148,7 +148,7 @@ pub(crate) fn outbound(data: &[u8]) {
             "expect",
         ];
         assert!(!gone.contains(&dashed(name).as_str()), "{name}");
-        if purpose == Purpose::Cacheable {
+        if purpose == FetchPurpose::Cacheable {
             assert_eq!(REPLACING.iter().find(|replacing| **replacing == dashed(name)), None);
             let ours = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
             let stays_here = [FieldClass::Withheld, FieldClass::Dropped, FieldClass::Connection];

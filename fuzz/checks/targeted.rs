@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cachewarp::policy::{Directives, Limit, Scope, Source, storable, strip_addressed};
+use cachewarp::policy::{Directives, DirectiveSeconds, DirectiveScope, DirectiveSource, storable, strip_addressed};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, Method};
 
@@ -25,8 +25,8 @@ pub(crate) fn targeted(data: &[u8]) {
     let strict = Directives::of(&with(CDN, &[(ALL, b"no-store, private, max-age=1")]));
     let loose = Directives::of(&with(CDN, &[(ALL, b"public, max-age=99")]));
     match alone.source {
-        Source::Targeted => assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect"),
-        Source::CacheControl => {
+        DirectiveSource::Targeted => assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect"),
+        DirectiveSource::CacheControl => {
             assert_eq!(alone, Directives::default());
             assert_eq!(strict, Directives::parse([&b"no-store, private, max-age=1"[..]]));
             assert_eq!(loose, Directives::parse([&b"public, max-age=99"[..]]));
@@ -34,12 +34,12 @@ pub(crate) fn targeted(data: &[u8]) {
     }
     let ours = Directives::of(&with(OURS, &[(CDN, b"max-age=7")]));
     match alone.source {
-        Source::Targeted => {
+        DirectiveSource::Targeted => {
             assert_eq!(ours, alone, "CacheWarp's own field comes first, with the same meaning")
         }
-        Source::CacheControl => assert_eq!(ours, Directives::of(&head([(CDN, &b"max-age=7"[..])]))),
+        DirectiveSource::CacheControl => assert_eq!(ours, Directives::of(&head([(CDN, &b"max-age=7"[..])]))),
     }
-    if alone.source == Source::Targeted {
+    if alone.source == DirectiveSource::Targeted {
         hold_plain_members(&with(CDN, &[]), &alone);
     }
 
@@ -48,7 +48,7 @@ pub(crate) fn targeted(data: &[u8]) {
     let now = Timestamp::from_millis(NOON_MILLIS);
     if let Ok(stored) = storable(&exchange(&request, &response, now, now), &rules(Duration::ZERO)) {
         assert!(
-            (!alone.no_store || alone.must_understand) && alone.private != Scope::Whole,
+            (!alone.no_store || alone.must_understand) && alone.private != DirectiveScope::Whole,
             "{alone:?}: {stored:?}"
         );
     }
@@ -75,15 +75,15 @@ fn hold_plain_members(response: &HeaderMap, read: &Directives) {
     let on = |name: &str| last(name).is_some_and(|value| value.as_deref() != Some("?0"));
     assert_eq!(read.no_store, on("no-store"), "no-store in {text:?}");
     assert_eq!(read.must_revalidate, on("must-revalidate"), "must-revalidate in {text:?}");
-    assert_eq!(read.private == Scope::Nothing, !on("private"), "private in {text:?}");
-    assert_eq!(read.no_cache == Scope::Nothing, !on("no-cache"), "no-cache in {text:?}");
+    assert_eq!(read.private == DirectiveScope::Nothing, !on("private"), "private in {text:?}");
+    assert_eq!(read.no_cache == DirectiveScope::Nothing, !on("no-cache"), "no-cache in {text:?}");
     let granted = last("public").is_some_and(|value| matches!(value.as_deref(), None | Some("?1")));
     assert_eq!(read.public, granted, "public in {text:?}");
     match last("max-age") {
-        None => assert_eq!(read.max_age, Limit::Unsaid, "max-age in {text:?}"),
+        None => assert_eq!(read.max_age, DirectiveSeconds::Unsaid, "max-age in {text:?}"),
         Some(value) => {
             let seconds = value.and_then(|value| value.parse::<u64>().ok());
-            assert_eq!(matches!(read.max_age, Limit::Seconds(_)), seconds.is_some(), "max-age in {text:?}");
+            assert_eq!(matches!(read.max_age, DirectiveSeconds::Seconds(_)), seconds.is_some(), "max-age in {text:?}");
         }
     }
 }

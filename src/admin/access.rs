@@ -21,7 +21,7 @@ pub struct Options {
 
 crate::labels! {
     /// Why somebody may not.
-    pub(super) enum Denied {
+    pub(super) enum AccessError {
         /// There is a token, and the request has none.
         NoToken => "no-token",
         /// It has another.
@@ -33,7 +33,7 @@ crate::labels! {
     }
 }
 
-impl Denied {
+impl AccessError {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
@@ -63,22 +63,22 @@ impl Denied {
 }
 
 /// Whether whoever sent this head from `peer` may.
-pub(super) fn admit(options: &Options, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
+pub(super) fn admit(options: &Options, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> Result<(), AccessError> {
     match &options.token {
         Some(token) => bears(token, headers),
-        None if !peer.to_canonical().is_loopback() => Err(Denied::Outsider),
-        None if !is_addressed_to_loopback(uri, headers) => Err(Denied::ForeignHost),
+        None if !peer.to_canonical().is_loopback() => Err(AccessError::Outsider),
+        None if !is_addressed_to_loopback(uri, headers) => Err(AccessError::ForeignHost),
         None => Ok(()),
     }
 }
 
 /// One `Authorization`, and this token in it.
-fn bears(token: &Secret, headers: &HeaderMap) -> Result<(), Denied> {
+fn bears(token: &Secret, headers: &HeaderMap) -> Result<(), AccessError> {
     let mut claims = headers.get_all(AUTHORIZATION).iter();
-    let claim = claims.next().ok_or(Denied::NoToken)?.as_bytes();
-    let (scheme, claim) = claim.split_at_checked(BEARER.len()).ok_or(Denied::WrongToken)?;
+    let claim = claims.next().ok_or(AccessError::NoToken)?.as_bytes();
+    let (scheme, claim) = claim.split_at_checked(BEARER.len()).ok_or(AccessError::WrongToken)?;
     let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && claims.next().is_none();
-    if is_bearer && token.is(claim.trim_ascii_start()) { Ok(()) } else { Err(Denied::WrongToken) }
+    if is_bearer && token.is(claim.trim_ascii_start()) { Ok(()) } else { Err(AccessError::WrongToken) }
 }
 
 /// RFC 9110 §11.1: the scheme in any case, and a space.
@@ -113,7 +113,7 @@ mod tests {
         peer: &str,
         uri: &str,
         fields: &[(&'static str, &str)],
-    ) -> Result<(), Denied> {
+    ) -> Result<(), AccessError> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
@@ -130,18 +130,18 @@ mod tests {
     fn with_a_token_whoever_sends_it() {
         const FIELD: &str = "authorization";
         for (fields, want) in [
-            (&[][..], Err(Denied::NoToken)),
+            (&[][..], Err(AccessError::NoToken)),
             (&[(FIELD, "Bearer sesame")], Ok(())),
             (&[(FIELD, "bEARER   sesame")], Ok(())),
-            (&[(FIELD, "Bearer sesam")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Bearer sesamee")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Bearer Sesame")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Bearer")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Bearer ")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Basic sesame")], Err(Denied::WrongToken)),
-            (&[(FIELD, "sesame")], Err(Denied::WrongToken)),
-            (&[(FIELD, "Bearer sesame"), (FIELD, "Bearer sesame")], Err(Denied::WrongToken)),
-            (&[("x-token", "sesame")], Err(Denied::NoToken)),
+            (&[(FIELD, "Bearer sesam")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Bearer sesamee")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Bearer Sesame")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Bearer")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Bearer ")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Basic sesame")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "sesame")], Err(AccessError::WrongToken)),
+            (&[(FIELD, "Bearer sesame"), (FIELD, "Bearer sesame")], Err(AccessError::WrongToken)),
+            (&[("x-token", "sesame")], Err(AccessError::NoToken)),
         ] {
             for peer in ["127.0.0.1", "192.0.2.1"] {
                 assert_eq!(admitted(Some("sesame"), peer, "/purge", fields), want, "{peer} {fields:?}");
@@ -157,18 +157,18 @@ mod tests {
             ("::ffff:127.0.0.1", "/purge", &["127.0.0.1:8001"], Ok(())),
             ("::1", "/purge", &["[::1]:8001"], Ok(())),
             ("::1", "http://[::1]:8001/purge", &[], Ok(())),
-            ("192.0.2.1", "/purge", &["localhost"], Err(Denied::Outsider)),
-            ("::ffff:192.0.2.1", "/purge", &["localhost"], Err(Denied::Outsider)),
-            ("127.0.0.1", "/purge", &[], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["evil.test"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["localhost.evil.test"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["127.0.0.1.evil.test"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["localhost@evil.test"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["evil.test@localhost"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["localhost", "evil.test"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "http://evil.test/purge", &["localhost"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["0.0.0.0"], Err(Denied::ForeignHost)),
-            ("127.0.0.1", "/purge", &["a b"], Err(Denied::ForeignHost)),
+            ("192.0.2.1", "/purge", &["localhost"], Err(AccessError::Outsider)),
+            ("::ffff:192.0.2.1", "/purge", &["localhost"], Err(AccessError::Outsider)),
+            ("127.0.0.1", "/purge", &[], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["evil.test"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["localhost.evil.test"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["127.0.0.1.evil.test"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["localhost@evil.test"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["evil.test@localhost"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["localhost", "evil.test"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "http://evil.test/purge", &["localhost"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["0.0.0.0"], Err(AccessError::ForeignHost)),
+            ("127.0.0.1", "/purge", &["a b"], Err(AccessError::ForeignHost)),
         ] {
             let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             assert_eq!(admitted(None, peer, uri, &fields), want, "{peer} {uri} {hosts:?}");
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_refusal_says_how_to_be_let_in() {
         use crate::label::Label;
-        for denied in Denied::ALL {
+        for denied in AccessError::ALL {
             assert_eq!(denied.status() == StatusCode::UNAUTHORIZED, denied.challenge().is_some(), "{denied}");
             assert!(denied.detail().contains("admin_token"), "{denied}");
         }

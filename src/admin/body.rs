@@ -10,28 +10,28 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::problem::Problem;
+use super::problem::AdminProblem;
 use crate::limits::{OPERATOR_BODY_TIMEOUT, PURGE_BODY_BYTES_MAX};
-use crate::purge::BadOrder;
+use crate::purge::PurgeOrderError;
 
 /// Reads the whole of it.
-pub(super) async fn text<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) -> Result<String, Problem> {
+pub(super) async fn text<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) -> Result<String, AdminProblem> {
     if !is_json(headers) {
-        return Err(Problem::NotJson);
+        return Err(AdminProblem::NotJson);
     }
     let bytes_max = u64::try_from(PURGE_BODY_BYTES_MAX).unwrap_or(u64::MAX);
     if body.size_hint().lower() > bytes_max {
-        return Err(Problem::TooLarge);
+        return Err(AdminProblem::TooLarge);
     }
     let body = pin!(body);
-    let limited = Limited::new(body.map_err(|_| Problem::NoBody), PURGE_BODY_BYTES_MAX);
+    let limited = Limited::new(body.map_err(|_| AdminProblem::NoBody), PURGE_BODY_BYTES_MAX);
     match timeout(OPERATOR_BODY_TIMEOUT, limited.collect()).await {
         Ok(Ok(whole)) => {
             let bytes = whole.to_bytes();
-            Ok(str::from_utf8(&bytes).map_err(|_| BadOrder::Malformed)?.to_owned())
+            Ok(str::from_utf8(&bytes).map_err(|_| PurgeOrderError::Malformed)?.to_owned())
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Problem::NoBody),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(AdminProblem::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(AdminProblem::NoBody),
     }
 }
 

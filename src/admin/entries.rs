@@ -3,39 +3,39 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
 
-use super::problem::Problem;
-use super::query::{self, BadQuery};
-use super::{Answer, json};
-use crate::key::{BadUrl, Target};
+use super::problem::AdminProblem;
+use super::query::{self, QueryError};
+use super::{AdminResponse, json};
+use crate::key::{UrlError, Target};
 use crate::limits::INSPECTED_FIELDS_MAX;
 use crate::proxy::Proxy;
 
 const KNOWN: &str = "url, header";
 
 /// Looks, and tells.
-pub(super) async fn answer(proxy: &Proxy, uri: &Uri) -> Result<Answer, Problem> {
+pub(super) async fn answer(proxy: &Proxy, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
     let (target, headers) = asked(uri.query())?;
-    proxy.reaches(&target).map_err(|bad| BadQuery::from(BadUrl::from(bad)))?;
+    proxy.reaches(&target).map_err(|bad| QueryError::from(UrlError::from(bad)))?;
     Ok(json(StatusCode::OK, proxy.inspect(target, headers).await))
 }
 
 /// The request that is meant.
-fn asked(query: Option<&str>) -> Result<(Target, HeaderMap), BadQuery> {
+fn asked(query: Option<&str>) -> Result<(Target, HeaderMap), QueryError> {
     let mut target = None;
     let mut headers = HeaderMap::new();
     for (name, value) in query::pairs(query)? {
         match name.as_str() {
-            "url" if target.is_some() => return Err(BadQuery::Twice("url")),
+            "url" if target.is_some() => return Err(QueryError::Twice("url")),
             "url" => target = Some(Target::of_url(&value)?),
             "header" if headers.len() < INSPECTED_FIELDS_MAX => {
-                let (name, value) = field(&value).ok_or(BadQuery::Header)?;
+                let (name, value) = field(&value).ok_or(QueryError::Header)?;
                 headers.append(name, value);
             }
-            "header" => return Err(BadQuery::Header),
-            _ => return Err(BadQuery::Unknown { given: name, known: KNOWN }),
+            "header" => return Err(QueryError::Header),
+            _ => return Err(QueryError::Unknown { given: name, known: KNOWN }),
         }
     }
-    Ok((target.ok_or(BadQuery::Missing("url"))?, headers))
+    Ok((target.ok_or(QueryError::Missing("url"))?, headers))
 }
 
 fn field(text: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -62,15 +62,15 @@ mod tests {
     fn what_is_wrong_is_told() {
         let many = format!("url=http://a/{}", "&header=a:b".repeat(INSPECTED_FIELDS_MAX + 1));
         for (query, bad) in [
-            (None, BadQuery::Missing("url")),
-            (Some("header=a:b"), BadQuery::Missing("url")),
-            (Some("url=http://a/&url=http://a/"), BadQuery::Twice("url")),
-            (Some("url=/a"), BadQuery::Url(BadUrl::Scheme)),
-            (Some("url=http://a/&header=a"), BadQuery::Header),
-            (Some("url=http://a/&header=a%20b:c"), BadQuery::Header),
-            (Some("url=http://a/&header=a:b%0d%0ac:d"), BadQuery::Header),
-            (Some(many.as_str()), BadQuery::Header),
-            (Some("uri=http://a/"), BadQuery::Unknown { given: "uri".to_owned(), known: KNOWN }),
+            (None, QueryError::Missing("url")),
+            (Some("header=a:b"), QueryError::Missing("url")),
+            (Some("url=http://a/&url=http://a/"), QueryError::Twice("url")),
+            (Some("url=/a"), QueryError::Url(UrlError::Scheme)),
+            (Some("url=http://a/&header=a"), QueryError::Header),
+            (Some("url=http://a/&header=a%20b:c"), QueryError::Header),
+            (Some("url=http://a/&header=a:b%0d%0ac:d"), QueryError::Header),
+            (Some(many.as_str()), QueryError::Header),
+            (Some("uri=http://a/"), QueryError::Unknown { given: "uri".to_owned(), known: KNOWN }),
         ] {
             assert_eq!(asked(query).unwrap_err(), bad, "{query:?}");
         }

@@ -26,15 +26,15 @@ use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::telemetry::{self, Registry};
 use crate::time;
-use problem::Problem;
+use problem::AdminProblem;
 
 pub use access::Options;
 
 /// What operators are answered.
-pub type Answer = Response<Full<Bytes>>;
+pub type AdminResponse = Response<Full<Bytes>>;
 
 /// What the admin listener serves.
-pub struct Admin {
+pub struct AdminService {
     options: Options,
     registry: Registry,
     store: Rc<Store>,
@@ -46,7 +46,7 @@ pub struct Admin {
 
 /// What is served, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
+enum AdminResource {
     Health,
     Metrics,
     Purge,
@@ -54,7 +54,7 @@ enum Resource {
     Stats,
 }
 
-impl Resource {
+impl AdminResource {
     fn at(path: &str) -> Option<Self> {
         Some(match path {
             "/health" => Self::Health,
@@ -83,7 +83,7 @@ impl Resource {
     }
 }
 
-impl Admin {
+impl AdminService {
     /// Shows what `registry` counts, how `store` does and what `proxy` knows, in a process with so many workers.
     pub fn new(
         options: Options,
@@ -96,9 +96,9 @@ impl Admin {
     }
 
     /// Answers one request.
-    pub async fn respond<B: Body<Data = Bytes>>(&self, peer: IpAddr, request: Request<B>) -> Answer {
+    pub async fn respond<B: Body<Data = Bytes>>(&self, peer: IpAddr, request: Request<B>) -> AdminResponse {
         let (head, body) = request.into_parts();
-        self.answer(peer, &head, body).await.unwrap_or_else(Problem::answer)
+        self.answer(peer, &head, body).await.unwrap_or_else(AdminProblem::answer)
     }
 
     async fn answer<B: Body<Data = Bytes>>(
@@ -106,31 +106,31 @@ impl Admin {
         peer: IpAddr,
         head: &Parts,
         body: B,
-    ) -> Result<Answer, Problem> {
-        let resource = Resource::at(head.uri.path()).ok_or(Problem::NoSuchPath)?;
+    ) -> Result<AdminResponse, AdminProblem> {
+        let resource = AdminResource::at(head.uri.path()).ok_or(AdminProblem::NoSuchPath)?;
         if !resource.has(&head.method) {
-            return Err(Problem::Method { allow: resource.allow() });
+            return Err(AdminProblem::Method { allow: resource.allow() });
         }
         if !resource.is_for_everybody() {
             access::admit(&self.options, peer, &head.uri, &head.headers)?;
         }
         match resource {
-            Resource::Health => Ok(json(StatusCode::OK, self.store.health().await.document())),
-            Resource::Metrics => {
+            AdminResource::Health => Ok(json(StatusCode::OK, self.store.health().await.document())),
+            AdminResource::Metrics => {
                 Ok(document(StatusCode::OK, telemetry::CONTENT_TYPE, self.registry.render()))
             }
-            Resource::Purge => purge::answer(&self.proxy, &head.headers, body).await,
-            Resource::Entries => entries::answer(&self.proxy, &head.uri).await,
-            Resource::Stats => stats::answer(self, &head.uri).await,
+            AdminResource::Purge => purge::answer(&self.proxy, &head.headers, body).await,
+            AdminResource::Entries => entries::answer(&self.proxy, &head.uri).await,
+            AdminResource::Stats => stats::answer(self, &head.uri).await,
         }
     }
 }
 
-fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+fn json(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {
     document(status, "application/json", body)
 }
 
-fn document(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+fn document(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> AdminResponse {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let head = response.headers_mut();

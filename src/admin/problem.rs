@@ -3,18 +3,18 @@
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use super::access::Denied;
-use super::{Answer, document};
+use super::access::AccessError;
+use super::{AdminResponse, document};
 use crate::json;
 use crate::label::Label;
 use crate::limits::{OPERATOR_SHOWN_BYTES_MAX, PURGE_BODY_BYTES_MAX};
-use crate::purge::BadOrder;
+use crate::purge::PurgeOrderError;
 
-use super::query::BadQuery;
+use super::query::QueryError;
 
 /// Why a request is not answered as it was meant.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub(super) enum AdminProblem {
     /// 404.
     #[error("there are /health, /metrics, /purge, /entries and /stats")]
     NoSuchPath,
@@ -26,7 +26,7 @@ pub(super) enum Problem {
     },
     /// 401 or 403.
     #[error("{}", .0.detail())]
-    Denied(Denied),
+    Denied(AccessError),
     /// 415.
     #[error("the body must be application/json")]
     NotJson,
@@ -38,19 +38,19 @@ pub(super) enum Problem {
     NoBody,
     /// 400.
     #[error("{0}")]
-    Order(#[from] BadOrder),
+    Order(#[from] PurgeOrderError),
     /// 400.
     #[error("{0}")]
-    Query(#[from] BadQuery),
+    Query(#[from] QueryError),
 }
 
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
+impl From<AccessError> for AdminProblem {
+    fn from(denied: AccessError) -> Self {
         Self::Denied(denied)
     }
 }
 
-impl Problem {
+impl AdminProblem {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchPath => StatusCode::NOT_FOUND,
@@ -77,7 +77,7 @@ impl Problem {
     }
 
     /// The document, with the fields that belong to its status.
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> AdminResponse {
         let status = self.status();
         let body = json::object(|object| {
             object.text("title", status.canonical_reason().unwrap_or_default(), usize::MAX);
@@ -96,7 +96,7 @@ impl Problem {
 }
 
 /// For a `503`: a second is as long as Redis' connections take to come back when it does.
-pub(super) fn retry_after(mut answer: Answer) -> Answer {
+pub(super) fn retry_after(mut answer: AdminResponse) -> AdminResponse {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }

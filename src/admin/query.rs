@@ -6,7 +6,7 @@ use crate::limits::TOP_PATHS_SHOWN_MAX;
 
 /// What is wrong with a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadQuery {
+pub(super) enum QueryError {
     /// Nothing that we know.
     #[error("there is no parameter {given:?}, only {known}")]
     Unknown {
@@ -26,7 +26,7 @@ pub(super) enum BadQuery {
     NotText,
     /// Nothing can be stored under it.
     #[error("url {0}")]
-    Url(#[from] crate::key::BadUrl),
+    Url(#[from] crate::key::UrlError),
     /// No field of a request.
     #[error("header is not `Name: value`, or there are too many")]
     Header,
@@ -36,7 +36,7 @@ pub(super) enum BadQuery {
 }
 
 /// Names and values, decoded, in their order.
-pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, BadQuery> {
+pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, QueryError> {
     query
         .unwrap_or_default()
         .split('&')
@@ -48,10 +48,10 @@ pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, BadQue
         .collect()
 }
 
-fn decoded(text: &str) -> Result<String, BadQuery> {
+fn decoded(text: &str) -> Result<String, QueryError> {
     // As forms and curl's --data-urlencode write a space.
     let text = text.replace('+', " ");
-    Ok(percent_decode_str(&text).decode_utf8().map_err(|_| BadQuery::NotText)?.into_owned())
+    Ok(percent_decode_str(&text).decode_utf8().map_err(|_| QueryError::NotText)?.into_owned())
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         };
         assert_eq!(read("a=b&c&&d=%26%3d+e=f").unwrap(), "a=b|c=|d=&= e=f");
         assert_eq!(read("%61=%C3%A9").unwrap(), "a=é");
-        assert_eq!(read("a=%FF"), Err(BadQuery::NotText));
+        assert_eq!(read("a=%FF"), Err(QueryError::NotText));
         assert_eq!(pairs(None), Ok(Vec::new()));
     }
 }

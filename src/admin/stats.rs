@@ -6,14 +6,14 @@
 
 use http::{StatusCode, Uri};
 
-use super::problem::Problem;
-use super::query::{self, BadQuery};
-use super::{Admin, Answer, json};
-use crate::json::{Object, object};
+use super::problem::AdminProblem;
+use super::query::{self, QueryError};
+use super::{AdminService, AdminResponse, json};
+use crate::json::{JsonObject, object};
 use crate::label::Label;
 use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
 use crate::store::{ConnectionState, ServerState};
-use crate::telemetry::{BUCKET_BOUNDS, Snapshot, percentile};
+use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, percentile};
 use crate::time::{self, millis};
 
 /// The outcomes that are hits, with the tier that made them so.
@@ -27,7 +27,7 @@ const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)
 const PATH_ESCAPED_BYTES_MAX: usize = 6 * TOP_PATH_BYTES_MAX;
 
 /// Shows it.
-pub(super) async fn answer(admin: &Admin, uri: &Uri) -> Result<Answer, Problem> {
+pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
     let top = top(uri.query())?;
     let health = admin.store.health().await;
     let snapshot = admin.registry.snapshot();
@@ -75,7 +75,7 @@ pub(super) async fn answer(admin: &Admin, uri: &Uri) -> Result<Answer, Problem> 
 }
 
 /// One connection to Redis, as its worker last wrote it down.
-fn write_connection(object: &mut Object<'_>, connection: &ConnectionState) {
+fn write_connection(object: &mut JsonObject<'_>, connection: &ConnectionState) {
     object.text("server", &connection.server, usize::MAX);
     object.word("lane", connection.lane.word());
     object.word("state", connection.status.word());
@@ -92,7 +92,7 @@ fn write_connection(object: &mut Object<'_>, connection: &ConnectionState) {
 }
 
 /// What a server of Redis has done since the start, also one that is not spoken to any more.
-fn write_server(object: &mut Object<'_>, (server, state): &(String, ServerState)) {
+fn write_server(object: &mut JsonObject<'_>, (server, state): &(String, ServerState)) {
     object.text("server", server, usize::MAX);
     object.number("replies", state.replies.count());
     write_times(object, &state.replies.counts);
@@ -101,22 +101,22 @@ fn write_server(object: &mut Object<'_>, (server, state): &(String, ServerState)
 }
 
 /// How many paths are asked for.
-fn top(query: Option<&str>) -> Result<Option<usize>, BadQuery> {
+fn top(query: Option<&str>) -> Result<Option<usize>, QueryError> {
     let mut top = None;
     for (name, value) in query::pairs(query)? {
         match name.as_str() {
-            "top" if top.is_some() => return Err(BadQuery::Twice("top")),
+            "top" if top.is_some() => return Err(QueryError::Twice("top")),
             "top" => {
                 let count = value.parse().ok().filter(|count| (1..=TOP_PATHS_SHOWN_MAX).contains(count));
-                top = Some(count.ok_or(BadQuery::Top)?);
+                top = Some(count.ok_or(QueryError::Top)?);
             }
-            _ => return Err(BadQuery::Unknown { given: name, known: "top" }),
+            _ => return Err(QueryError::Unknown { given: name, known: "top" }),
         }
     }
     Ok(top)
 }
 
-fn write_requests(object: &mut Object<'_>, snapshot: &Snapshot) {
+fn write_requests(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     numbers(object, snapshot, "requests", REQUESTS);
     let of = |outcomes: &mut dyn FnMut(&str) -> bool| -> f64 {
         snapshot.numbers(REQUESTS).filter(|(outcome, _)| outcomes(outcome)).map(|(_, count)| count).sum()
@@ -132,7 +132,7 @@ fn write_requests(object: &mut Object<'_>, snapshot: &Snapshot) {
 
 const REQUESTS: &str = "cachewarp_requests";
 
-fn write_latency(object: &mut Object<'_>, snapshot: &Snapshot) {
+fn write_latency(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     object.numbers("latency_bounds_us", BUCKET_BOUNDS.iter().copied());
     object.object("latency", usize::MAX, |object| {
         for (outcome, counts) in snapshot.buckets("cachewarp_request_duration") {
@@ -147,7 +147,7 @@ fn write_latency(object: &mut Object<'_>, snapshot: &Snapshot) {
 }
 
 /// Percentiles, if anything was counted, and the buckets that they are of.
-fn write_times(object: &mut Object<'_>, counts: &[u64]) {
+fn write_times(object: &mut JsonObject<'_>, counts: &[u64]) {
     for (name, part) in PERCENTILES {
         if let Some(took) = percentile(counts, part) {
             object.ratio(&format!("{name}_ms"), took.as_secs_f64() * 1e3);
@@ -156,13 +156,13 @@ fn write_times(object: &mut Object<'_>, counts: &[u64]) {
     object.numbers("buckets", counts.iter().copied());
 }
 
-fn number(object: &mut Object<'_>, snapshot: &Snapshot, name: &str, metric: &str) {
+fn number(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot, name: &str, metric: &str) {
     if let Some(number) = snapshot.number(metric) {
         object.number(name, whole(number));
     }
 }
 
-fn numbers(object: &mut Object<'_>, snapshot: &Snapshot, name: &str, metric: &str) {
+fn numbers(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot, name: &str, metric: &str) {
     object.object(name, usize::MAX, |object| {
         for (label, number) in snapshot.numbers(metric) {
             object.number(label, whole(number));
@@ -185,10 +185,10 @@ mod tests {
         assert_eq!(top(None), Ok(None));
         assert_eq!(top(Some("top=10")), Ok(Some(10)));
         for query in ["top=0", "top", "top=101", "top=-1", "top=a"] {
-            assert_eq!(top(Some(query)), Err(BadQuery::Top), "{query}");
+            assert_eq!(top(Some(query)), Err(QueryError::Top), "{query}");
         }
-        assert_eq!(top(Some("top=1&top=1")), Err(BadQuery::Twice("top")));
-        assert!(matches!(top(Some("tops=1")), Err(BadQuery::Unknown { .. })));
+        assert_eq!(top(Some("top=1&top=1")), Err(QueryError::Twice("top")));
+        assert!(matches!(top(Some("tops=1")), Err(QueryError::Unknown { .. })));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use clap::builder::{Arg, ArgAction, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
-use super::errands::{Check, Inspect, Purge, Top};
-use super::faults::{Fault, Place};
-use super::questions::Explain;
+use super::errands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
+use super::faults::{LocatedError, ErrorLocation};
+use super::questions::ExplainArgs;
 use super::table::Name;
 use super::urls::{MASK, masked};
-use super::wrong::Wrong;
+use super::wrong::ConfigError;
 
 /// What can stand before the flags.
 pub(super) const COMMANDS: [&str; 7] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, TOP];
@@ -31,17 +31,17 @@ const TOKEN: &str = "token";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Invocation {
     Serve,
-    Check(Check),
+    Check(CheckArgs),
     Demo,
-    Explain(Explain),
+    Explain(ExplainArgs),
     Health {
         url: Option<String>,
     },
-    Inspect(Inspect),
-    Purge(Purge),
-    Top(Top),
+    Inspect(InspectArgs),
+    Purge(PurgeArgs),
+    Top(TopArgs),
     /// Help or version: the text itself.
     Print(String),
 }
@@ -49,15 +49,15 @@ pub(super) enum Asked {
 /// A command line, read.
 #[derive(Debug)]
 pub(super) struct CommandLine {
-    pub(super) asked: Asked,
+    pub(super) asked: Invocation,
     /// In the order of the table.
     pub(super) flags: Vec<(Name, String)>,
     /// Flags that there are not.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<LocatedError>,
 }
 
 /// Reads arguments, the program's name first. An error is what makes the rest unreadable.
-pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Vec<Fault>> {
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Vec<LocatedError>> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let mut faults = Vec::new();
     loop {
@@ -66,18 +66,18 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLi
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let asked = Asked::Print(error.render().to_string());
+            let asked = Invocation::Print(error.render().to_string());
             return Ok(CommandLine { asked, flags: Vec::new(), faults: Vec::new() });
         }
         match unknown_flag(&error).filter(|flag| without(&mut args, flag)) {
             Some(given) => {
                 let meant = context(&error, ContextKind::SuggestedArg);
                 let given = flag_shown(given);
-                faults.push(Fault { place: Place::CommandLine, wrong: Wrong::Flag { given, meant } });
+                faults.push(LocatedError { place: ErrorLocation::CommandLine, wrong: ConfigError::Flag { given, meant } });
             }
             None => {
-                let wrong = stray(&error).map_or_else(|| usage(&error), |word| Wrong::Stray(masked(&word)));
-                faults.push(Fault { place: Place::CommandLine, wrong });
+                let wrong = stray(&error).map_or_else(|| usage(&error), |word| ConfigError::Stray(masked(&word)));
+                faults.push(LocatedError { place: ErrorLocation::CommandLine, wrong });
                 return Err(faults);
             }
         }
@@ -93,10 +93,10 @@ fn command() -> Command {
         .after_help(SOURCES)
         .disable_help_subcommand(true)
         .max_term_width(110)
-        .args(settings(Shown::Yes))
+        .args(settings(SettingsInHelp::Yes))
         .subcommands([
             subcommand(CHECK, "Print every setting with its source, or every fault, and start nothing")
-                .args(Check::args()),
+                .args(CheckArgs::args()),
             subcommand(DEMO, "Start a sample API and CacheWarp in front of it, and say what to try"),
             subcommand(EXPLAIN, "Ask a running CacheWarp for a URL, and tell how its answer came about")
                 .args([
@@ -122,11 +122,11 @@ fn command() -> Command {
                     .help("Whom to ask [default: /health at listen_addr]"),
             ),
             subcommand(INSPECT, "Show what is stored of a URL, and whether it answers such a request")
-                .args(Inspect::args()),
+                .args(InspectArgs::args()),
             subcommand(PURGE, "Have what is stored used no more, on every node: exit code 0 when that is so")
-                .args(Purge::args()),
+                .args(PurgeArgs::args()),
             subcommand(TOP, "Watch rates, hit ratios, latencies and connections on the terminal")
-                .args(Top::args()),
+                .args(TopArgs::args()),
         ])
 }
 
@@ -141,7 +141,7 @@ A DURATION is a whole number with a unit: 250ms, 30s, 5m, 1h; without one it is 
 
 /// Whether `--help` shows them: the settings are the same for every command, and stand in the help of the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
+enum SettingsInHelp {
     Yes,
     No,
 }
@@ -150,10 +150,10 @@ fn subcommand(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
         .after_help("Takes the settings that `cachewarp --help` lists.")
-        .args(settings(Shown::No))
+        .args(settings(SettingsInHelp::No))
 }
 
-fn settings(shown: Shown) -> impl Iterator<Item = Arg> {
+fn settings(shown: SettingsInHelp) -> impl Iterator<Item = Arg> {
     Name::ALL.iter().map(move |name| {
         let setting = name.setting();
         Arg::new(name.as_str())
@@ -165,27 +165,27 @@ fn settings(shown: Shown) -> impl Iterator<Item = Arg> {
             })
             .help_heading(setting.group)
             .next_line_help(true)
-            .hide(shown == Shown::No)
+            .hide(shown == SettingsInHelp::No)
             .value_parser(value_parser!(String))
             // clap would keep the last of several in silence, or end at the second; both are for us to report.
             .action(ArgAction::Append)
     })
 }
 
-fn asked(matches: &ArgMatches) -> Asked {
+fn asked(matches: &ArgMatches) -> Invocation {
     match matches.subcommand() {
-        Some((CHECK, check)) => Asked::Check(Check::read(check)),
-        Some((DEMO, _)) => Asked::Demo,
-        Some((EXPLAIN, explain)) => Asked::Explain(Explain {
+        Some((CHECK, check)) => Invocation::Check(CheckArgs::read(check)),
+        Some((DEMO, _)) => Invocation::Demo,
+        Some((EXPLAIN, explain)) => Invocation::Explain(ExplainArgs {
             url: explain.get_one::<String>(URL).cloned().unwrap_or_default(),
             fields: explain.get_many::<String>(HEADER).into_iter().flatten().cloned().collect(),
             token: explain.get_one::<String>(TOKEN).cloned(),
         }),
-        Some((INSPECT, inspect)) => Asked::Inspect(Inspect::read(inspect)),
-        Some((PURGE, purge)) => Asked::Purge(Purge::read(purge)),
-        Some((TOP, top)) => Asked::Top(Top::read(top)),
-        Some((HEALTH, health)) => Asked::Health { url: health.get_one::<String>(URL).cloned() },
-        Some(_) | None => Asked::Serve,
+        Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
+        Some((PURGE, purge)) => Invocation::Purge(PurgeArgs::read(purge)),
+        Some((TOP, top)) => Invocation::Top(TopArgs::read(top)),
+        Some((HEALTH, health)) => Invocation::Health { url: health.get_one::<String>(URL).cloned() },
+        Some(_) | None => Invocation::Serve,
     }
 }
 
@@ -230,12 +230,12 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
 }
 
 /// clap's own words, in a line and without the usage that follows them.
-fn usage(error: &clap::Error) -> Wrong {
+fn usage(error: &clap::Error) -> ConfigError {
     let text = error.render().to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
     // A word of it may be a URL in the wrong place.
     let words = said.trim_start_matches("error: ").split_whitespace().map(masked);
-    Wrong::Usage(words.collect::<Vec<_>>().join(" "))
+    ConfigError::Usage(words.collect::<Vec<_>>().join(" "))
 }
 
 /// Takes a flag away, and the value behind it; whether there was one.
@@ -261,7 +261,7 @@ mod tests {
     use super::super::errands::HeadSource;
     use super::*;
 
-    fn line(args: &[&str]) -> Result<CommandLine, Vec<Fault>> {
+    fn line(args: &[&str]) -> Result<CommandLine, Vec<LocatedError>> {
         read(std::iter::once("cachewarp").chain(args.iter().copied()).map(OsString::from))
     }
 
@@ -273,21 +273,21 @@ mod tests {
     #[test]
     fn commands() {
         for (args, asked) in [
-            (&[][..], Asked::Serve),
-            (&["check"], Asked::Check(Check::default())),
-            (&["check", "--explain-headers", "a b"], Asked::Check(Check::of(HeadSource::File("a b".into())))),
-            (&["check", "--explain-headers=-"], Asked::Check(Check::of(HeadSource::StandardInput))),
-            (&["demo", "--log-level", "debug"], Asked::Demo),
-            (&["--log-level=debug", "health"], Asked::Health { url: None }),
+            (&[][..], Invocation::Serve),
+            (&["check"], Invocation::Check(CheckArgs::default())),
+            (&["check", "--explain-headers", "a b"], Invocation::Check(CheckArgs::of(HeadSource::File("a b".into())))),
+            (&["check", "--explain-headers=-"], Invocation::Check(CheckArgs::of(HeadSource::StandardInput))),
+            (&["demo", "--log-level", "debug"], Invocation::Demo),
+            (&["--log-level=debug", "health"], Invocation::Health { url: None }),
             (
                 &["explain", "-H", "A: b", "http://a/", "--header=C: d", "--token", "t"],
-                Asked::Explain(Explain {
+                Invocation::Explain(ExplainArgs {
                     url: "http://a/".to_owned(),
                     fields: vec!["A: b".to_owned(), "C: d".to_owned()],
                     token: Some("t".to_owned()),
                 }),
             ),
-            (&["health", "--url", "http://a/"], Asked::Health { url: Some("http://a/".to_owned()) }),
+            (&["health", "--url", "http://a/"], Invocation::Health { url: Some("http://a/".to_owned()) }),
         ] {
             assert_eq!(line(args).unwrap().asked, asked, "{args:?}");
         }
@@ -327,7 +327,7 @@ mod tests {
                 "command line: there is no flag --x",
             ]
         );
-        assert_eq!(read.asked, Asked::Check(Check::default()));
+        assert_eq!(read.asked, Invocation::Check(CheckArgs::default()));
         assert_eq!(read.flags, [(Name::LogLevel, "warn".to_owned())]);
     }
 
@@ -355,19 +355,19 @@ mod tests {
 
     #[test]
     fn help_names_every_setting_under_its_heading() {
-        let Asked::Print(help) = line(&["--help"]).unwrap().asked else { panic!("no help") };
+        let Invocation::Print(help) = line(&["--help"]).unwrap().asked else { panic!("no help") };
         for name in Name::ALL {
             let setting = name.setting();
             assert!(help.contains(&format!("--{} <", name.flag())), "{name}");
             assert!(help.contains(&format!("{}:\n", setting.group)));
         }
         assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command}"))));
-        assert_eq!(line(&["-h"]).unwrap().asked, Asked::Print(help));
+        assert_eq!(line(&["-h"]).unwrap().asked, Invocation::Print(help));
     }
 
     #[test]
     fn version() {
         let want = format!("cachewarp {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(line(&["--version"]).unwrap().asked, Asked::Print(want));
+        assert_eq!(line(&["--version"]).unwrap().asked, Invocation::Print(want));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::table::Name;
-use super::{Command, Files, Surroundings, read};
+use super::{CliCommand, FileChecks, ConfigSources, read};
 
 const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->";
@@ -99,15 +99,15 @@ fn env_example_says_nothing_but_defaults() {
     assert_eq!(said.lines().count(), Name::ALL.len());
     let settings = |dotenv: &str| {
         let args = vec!["cachewarp".into()];
-        let order = read(Surroundings {
+        let order = read(ConfigSources {
             args,
             environment: Vec::new(),
             dotenv: Ok(dotenv.into()),
             cores: 2,
-            files: Files::Unopened,
+            files: FileChecks::Unopened,
         })
         .unwrap();
-        let Command::Serve(settings) = order.command else { panic!("not to serve") };
+        let CliCommand::Serve(settings) = order.command else { panic!("not to serve") };
         format!("{settings:?}")
     };
     assert_eq!(settings(&said), settings(""));

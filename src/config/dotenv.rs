@@ -8,22 +8,22 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 
-use super::faults::{Fault, Place};
-use super::wrong::Wrong;
+use super::faults::{LocatedError, ErrorLocation};
+use super::wrong::ConfigError;
 
 /// What Windows' editors put before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What stands in the file.
 #[derive(Debug, Default)]
-pub(super) struct File {
-    pub(super) pairs: Vec<Pair>,
-    pub(super) faults: Vec<Fault>,
+pub(super) struct DotenvFile {
+    pub(super) pairs: Vec<DotenvPair>,
+    pub(super) faults: Vec<LocatedError>,
 }
 
 /// `NAME=value`
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct DotenvPair {
     pub(super) name: String,
     pub(super) text: String,
     /// Where it ends, counted from 1.
@@ -33,26 +33,26 @@ pub(super) struct Pair {
 }
 
 /// Reads what reading the file gave. A file that does not exist says nothing.
-pub(super) fn read(file: io::Result<Vec<u8>>) -> File {
-    let whole = |wrong| File { pairs: Vec::new(), faults: vec![Fault { place: Place::Dotenv, wrong }] };
+pub(super) fn read(file: io::Result<Vec<u8>>) -> DotenvFile {
+    let whole = |wrong| DotenvFile { pairs: Vec::new(), faults: vec![LocatedError { place: ErrorLocation::Dotenv, wrong }] };
     let text = match file.map(String::from_utf8) {
         Ok(Ok(text)) => text,
-        Ok(Err(_)) => return whole(Wrong::NotUtf8),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return File::default(),
-        Err(error) => return whole(Wrong::DotenvUnreadable(error.kind())),
+        Ok(Err(_)) => return whole(ConfigError::NotUtf8),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return DotenvFile::default(),
+        Err(error) => return whole(ConfigError::DotenvUnreadable(error.kind())),
     };
     parse(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text))
 }
 
-fn parse(text: &str) -> File {
+fn parse(text: &str) -> DotenvFile {
     let text = format!("{text}\n");
     let line = Cell::new(0);
-    let mut read = File::default();
-    for pair in dotenvy::Iter::new(LineByLine { rest: text.as_bytes(), line: &line }) {
+    let mut read = DotenvFile::default();
+    for pair in dotenvy::Iter::new(LineReader { rest: text.as_bytes(), line: &line }) {
         match pair {
             Ok((name, value)) => {
                 let raw = text.lines().nth(line.get().saturating_sub(1)).unwrap_or_default();
-                read.pairs.push(Pair { name, text: value, line: line.get(), substitutes: substitutes(raw) });
+                read.pairs.push(DotenvPair { name, text: value, line: line.get(), substitutes: substitutes(raw) });
             }
             Err(error) => {
                 // Only the number of the line is said: there may be a password in it.
@@ -61,8 +61,8 @@ fn parse(text: &str) -> File {
                 } else {
                     0
                 };
-                let place = Place::DotenvLine(line.get().saturating_sub(lines_before_last));
-                read.faults.push(Fault { place, wrong: Wrong::DotenvSyntax });
+                let place = ErrorLocation::DotenvLine(line.get().saturating_sub(lines_before_last));
+                read.faults.push(LocatedError { place, wrong: ConfigError::DotenvSyntax });
             }
         }
     }
@@ -70,12 +70,12 @@ fn parse(text: &str) -> File {
 }
 
 /// Gives out at most one line at each reading, and counts them.
-struct LineByLine<'a> {
+struct LineReader<'a> {
     rest: &'a [u8],
     line: &'a Cell<usize>,
 }
 
-impl Read for LineByLine<'_> {
+impl Read for LineReader<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let line = self.rest.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
         let mut piece = line.get(..room.len()).unwrap_or(line);

@@ -9,15 +9,15 @@ use clap::builder::{Arg, ArgAction};
 use clap::{ArgMatches, value_parser};
 
 use super::settings::Settings;
-use super::wrong::Wrong;
+use super::wrong::ConfigError;
 use crate::json;
 use crate::key::Target;
-use crate::probe::{Errand, Operator};
+use crate::probe::{AdminCommand, AdminClient};
 use crate::purge;
 
 /// The words of `cachewarp check`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     pub(super) heads: Option<HeadSource>,
 }
 
@@ -32,32 +32,32 @@ pub enum HeadSource {
 
 /// The words of `cachewarp purge`, as they were given.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Purge {
+pub(super) struct PurgeArgs {
     urls: Vec<String>,
     tags: Vec<String>,
     /// `authority/name`
     groups: Vec<String>,
     prefixes: Vec<String>,
-    all: Said,
-    soft: Said,
+    all: FlagSet,
+    soft: FlagSet,
 }
 
 /// Those of `cachewarp inspect`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Inspect {
+pub(super) struct InspectArgs {
     url: String,
     fields: Vec<String>,
 }
 
 /// Those of `cachewarp top`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Top {
-    once: Said,
+pub(super) struct TopArgs {
+    once: FlagSet,
 }
 
 /// Whether a flag without a value is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Said {
+enum FlagSet {
     Yes,
     #[default]
     No,
@@ -65,14 +65,14 @@ enum Said {
 
 /// How `cachewarp top` shows what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watching {
+pub enum TopOutput {
     /// On the terminal, until somebody has seen enough.
     Live,
     /// Once, as text.
     Once,
 }
 
-impl Check {
+impl CheckArgs {
     pub(super) fn args() -> [Arg; 1] {
         [Arg::new("explain-headers")
             .long("explain-headers")
@@ -110,7 +110,7 @@ impl fmt::Display for HeadSource {
     }
 }
 
-impl Purge {
+impl PurgeArgs {
     pub(super) fn args() -> [Arg; 6] {
         [
             several("url", "URL", "A URL as clients ask for it, with all its variants"),
@@ -128,12 +128,12 @@ impl Purge {
             tags: texts(matches, "tag"),
             groups: texts(matches, "group"),
             prefixes: texts(matches, "prefix"),
-            all: Said::of(matches, "all"),
-            soft: Said::of(matches, "soft"),
+            all: FlagSet::of(matches, "all"),
+            soft: FlagSet::of(matches, "soft"),
         }
     }
 
-    pub(super) fn errand(&self) -> Result<Errand, Vec<Wrong>> {
+    pub(super) fn errand(&self) -> Result<AdminCommand, Vec<ConfigError>> {
         let groups: Vec<_> =
             self.groups.iter().map(|group| group.split_once('/').unwrap_or((group, ""))).collect();
         let order = json::object(|order| {
@@ -145,16 +145,16 @@ impl Purge {
             });
             order.texts("prefixes", self.prefixes.iter().map(String::as_str), usize::MAX);
             for (name, said) in [("all", self.all), ("soft", self.soft)] {
-                if said == Said::Yes {
+                if said == FlagSet::Yes {
                     order.set(name);
                 }
             }
         });
-        purge::read(&order).map(|_| Errand::Purge(order)).map_err(|bad| vec![Wrong::Purge(bad)])
+        purge::read(&order).map(|_| AdminCommand::Purge(order)).map_err(|bad| vec![ConfigError::Purge(bad)])
     }
 }
 
-impl Inspect {
+impl InspectArgs {
     pub(super) fn args() -> [Arg; 2] {
         [
             Arg::new("url").required(true).value_name("URL").help("A URL as clients ask for it"),
@@ -172,40 +172,40 @@ impl Inspect {
         Self { url, fields: texts(matches, "header") }
     }
 
-    pub(super) fn errand(&self) -> Result<Errand, Vec<Wrong>> {
-        Target::of_url(&self.url).map_err(|bad| vec![Wrong::InspectUrl(bad)])?;
-        Ok(Errand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
+    pub(super) fn errand(&self) -> Result<AdminCommand, Vec<ConfigError>> {
+        Target::of_url(&self.url).map_err(|bad| vec![ConfigError::InspectUrl(bad)])?;
+        Ok(AdminCommand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
     }
 }
 
-impl Top {
+impl TopArgs {
     pub(super) fn args() -> [Arg; 1] {
         [switch("once", "Print one frame as text, of what happens within a second")]
     }
 
     pub(super) fn read(matches: &ArgMatches) -> Self {
-        Self { once: Said::of(matches, "once") }
+        Self { once: FlagSet::of(matches, "once") }
     }
 
-    pub(super) fn watching(self) -> Watching {
+    pub(super) fn watching(self) -> TopOutput {
         match self.once {
-            Said::Yes => Watching::Once,
-            Said::No => Watching::Live,
+            FlagSet::Yes => TopOutput::Once,
+            FlagSet::No => TopOutput::Live,
         }
     }
 }
 
-impl Said {
+impl FlagSet {
     fn of(matches: &ArgMatches, name: &str) -> Self {
         if matches.get_flag(name) { Self::Yes } else { Self::No }
     }
 }
 
 /// Where these settings say that operators are served.
-pub(super) fn operator(settings: &Settings) -> Result<Operator, Vec<Wrong>> {
+pub(super) fn operator(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
     match &settings.admin {
-        Some(listener) => Ok(Operator::at(listener.addr, settings.operators.token.clone())),
-        None => Err(vec![Wrong::NoAdmin]),
+        Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.clone())),
+        None => Err(vec![ConfigError::NoAdmin]),
     }
 }
 
@@ -225,8 +225,8 @@ fn texts(matches: &ArgMatches, name: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn purge() -> Purge {
-        Purge::default()
+    fn purge() -> PurgeArgs {
+        PurgeArgs::default()
     }
 
     fn words(texts: &[&str]) -> Vec<String> {
@@ -235,15 +235,15 @@ mod tests {
 
     #[test]
     fn an_order_of_everything() {
-        let all = Purge {
+        let all = PurgeArgs {
             urls: words(&["http://a/b"]),
             tags: words(&["t", "u"]),
             groups: words(&["a:8000/g/h"]),
             prefixes: words(&["http://a/v1/"]),
-            all: Said::Yes,
-            soft: Said::Yes,
+            all: FlagSet::Yes,
+            soft: FlagSet::Yes,
         };
-        let Errand::Purge(order) = all.errand().unwrap() else { panic!("no purge") };
+        let AdminCommand::Purge(order) = all.errand().unwrap() else { panic!("no purge") };
         assert_eq!(
             order,
             r#"{"urls":["http://a/b"],"tags":["t","u"],"groups":[{"authority":"a:8000","name":"g/h"}],"prefixes":["http://a/v1/"],"all":true,"soft":true}"#
@@ -254,14 +254,14 @@ mod tests {
     fn what_is_wrong_is_told_before_anything_is_sent() {
         for (words, told) in [
             (purge(), "nothing is named that is to be purged"),
-            (Purge { soft: Said::Yes, ..purge() }, "nothing is named that is to be purged"),
-            (Purge { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
-            (Purge { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
+            (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "nothing is named that is to be purged"),
+            (PurgeArgs { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
+            (PurgeArgs { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
         ] {
             let wrong = words.errand().unwrap_err();
             assert_eq!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
         }
-        let inspect = Inspect { url: "/a".to_owned(), fields: Vec::new() };
+        let inspect = InspectArgs { url: "/a".to_owned(), fields: Vec::new() };
         assert_eq!(
             inspect.errand().unwrap_err()[0].to_string(),
             "the URL does not begin with http:// or https://"

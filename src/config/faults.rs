@@ -4,27 +4,27 @@
 
 use std::fmt;
 
-use super::source::Source;
-use super::table::{Form, Name};
+use super::source::SettingSource;
+use super::table::{ValueForm, Name};
 use super::urls::{MASK, masked};
-use super::warnings::Warning;
-use super::wrong::Wrong;
+use super::warnings::ConfigWarning;
+use super::wrong::ConfigError;
 
 /// How much of a value is shown.
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// Everything that is wrong. Never empty.
 #[derive(Debug)]
-pub struct Faults {
+pub struct ConfigErrors {
     /// In the order of the table; those of the command line and of `.env` first.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<LocatedError>,
     /// What may explain them.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<ConfigWarning>,
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cachewarp does not start, because of its settings:")?;
         self.faults.iter().try_for_each(|fault| writeln!(f, "  {fault}"))?;
@@ -35,16 +35,16 @@ impl fmt::Display for Faults {
 
 /// One thing that is wrong, and where.
 #[derive(Debug)]
-pub struct Fault {
+pub struct LocatedError {
     /// Where.
-    pub place: Place,
+    pub place: ErrorLocation,
     /// What.
-    pub wrong: Wrong,
+    pub wrong: ConfigError,
 }
 
 /// Where something is wrong.
 #[derive(Debug)]
-pub enum Place {
+pub enum ErrorLocation {
     /// In the value of a setting.
     Setting {
         /// Which.
@@ -52,7 +52,7 @@ pub enum Place {
         /// What it was, as it was given; shown without its secrets.
         text: String,
         /// Who said so.
-        source: Source,
+        source: SettingSource,
     },
     /// In a line of `.env`, counted from 1.
     DotenvLine(usize),
@@ -62,20 +62,20 @@ pub enum Place {
     CommandLine,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LocatedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Setting { name, text, source } => {
+            ErrorLocation::Setting { name, text, source } => {
                 write!(f, "{name} = {} ({source}): ", quoted(&shown(*name, text)))?;
             }
-            Place::DotenvLine(line) => write!(f, ".env line {line}: ")?,
-            Place::Dotenv => write!(f, ".env: ")?,
-            Place::CommandLine => write!(f, "command line: ")?,
+            ErrorLocation::DotenvLine(line) => write!(f, ".env line {line}: ")?,
+            ErrorLocation::Dotenv => write!(f, ".env: ")?,
+            ErrorLocation::CommandLine => write!(f, "command line: ")?,
         }
         write!(f, "{}", self.wrong)?;
         let hint = match &self.place {
-            Place::Setting { text, .. } => self.wrong.hint(text),
-            Place::DotenvLine(_) | Place::Dotenv | Place::CommandLine => self.wrong.hint(""),
+            ErrorLocation::Setting { text, .. } => self.wrong.hint(text),
+            ErrorLocation::DotenvLine(_) | ErrorLocation::Dotenv | ErrorLocation::CommandLine => self.wrong.hint(""),
         };
         hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
@@ -84,19 +84,19 @@ impl fmt::Display for Fault {
 /// A value without its secrets.
 pub(super) fn shown(name: Name, text: &str) -> String {
     match name.setting().form {
-        Form::Url => masked(text),
-        Form::Secret if !text.is_empty() => MASK.to_owned(),
-        Form::Address
-        | Form::Duration
-        | Form::Size
-        | Form::Number
-        | Form::Percent
-        | Form::Switch
-        | Form::List
-        | Form::File
-        | Form::Text
-        | Form::Secret
-        | Form::Choice(_) => text.to_owned(),
+        ValueForm::Url => masked(text),
+        ValueForm::Secret if !text.is_empty() => MASK.to_owned(),
+        ValueForm::Address
+        | ValueForm::Duration
+        | ValueForm::Size
+        | ValueForm::Number
+        | ValueForm::Percent
+        | ValueForm::Switch
+        | ValueForm::List
+        | ValueForm::File
+        | ValueForm::Text
+        | ValueForm::Secret
+        | ValueForm::Choice(_) => text.to_owned(),
     }
 }
 

@@ -5,17 +5,17 @@
 
 use std::path::Path;
 
-use super::Files;
-use super::reading::Reading;
+use super::FileChecks;
+use super::reading::Resolver;
 use super::table::Name;
-use super::wrong::Wrong;
-use crate::tls::{self, BadTls};
+use super::wrong::ConfigError;
+use crate::tls::{self, TlsError};
 use crate::{origin, redis};
 
-impl Reading<'_> {
+impl Resolver<'_> {
     /// Notes every file that is of no use. What is not named is not looked for.
     pub(super) fn check_files(&mut self, origin: &origin::Options, redis: Option<&redis::Deployment>) {
-        if self.files == Files::Unopened {
+        if self.files == FileChecks::Unopened {
             return;
         }
         if origin.ca_file.is_some() {
@@ -37,30 +37,30 @@ impl Reading<'_> {
             if let Err(bad) = tls::connector(tls, &[]) {
                 self.note(
                     bad_file(&bad).map_or(Name::RedisClientKeyFile, name),
-                    Wrong::File(bad.to_string()),
+                    ConfigError::File(bad.to_string()),
                 );
             }
         }
         if let Some(file) = &redis.password_file
             && let Err(error) = redis::check_password_file(&file.path)
         {
-            self.note(Name::RedisPasswordFile, Wrong::File(format!("cannot be read: {error}")));
+            self.note(Name::RedisPasswordFile, ConfigError::File(format!("cannot be read: {error}")));
         }
     }
 
     fn check_tls(&mut self, options: &tls::Options, name: Name) {
         if let Err(bad) = tls::connector(options, &[]) {
-            self.note(name, Wrong::File(bad.to_string()));
+            self.note(name, ConfigError::File(bad.to_string()));
         }
     }
 }
 
 /// The file that is to blame, if one is.
-fn bad_file(bad: &BadTls) -> Option<&Path> {
+fn bad_file(bad: &TlsError) -> Option<&Path> {
     match bad {
-        BadTls::File { path, .. } | BadTls::NoCertificate(path) | BadTls::NotAnAuthority { path, .. } => {
+        TlsError::File { path, .. } | TlsError::NoCertificate(path) | TlsError::NotAnAuthority { path, .. } => {
             Some(path)
         }
-        BadTls::Identity(_) | BadTls::NoAuthorities | BadTls::Unavailable(_) => None,
+        TlsError::Identity(_) | TlsError::NoAuthorities | TlsError::Unavailable(_) => None,
     }
 }

@@ -3,10 +3,10 @@
 use super::args::COMMANDS;
 use super::nearest::nearest;
 use super::units::{duration_meant, size_meant};
-use super::urls::{BadUrl, has_unencoded_password};
-use super::wrong::Wrong;
+use super::urls::{SettingUrlError, has_unencoded_password};
+use super::wrong::ConfigError;
 
-impl Wrong {
+impl ConfigError {
     /// What to do about it, if more can be said than what is wrong.
     pub(super) fn hint(&self, text: &str) -> Option<String> {
         let did_you_mean = |meant: &str| format!("did you mean `{meant}`?");
@@ -95,36 +95,36 @@ fn address_hint(text: &str) -> String {
 const UNENCODED: &str =
     "percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
 
-fn url_hint(wrong: &BadUrl, text: &str) -> Option<&'static str> {
+fn url_hint(wrong: &SettingUrlError, text: &str) -> Option<&'static str> {
     match wrong {
         _ if has_unencoded_password(text) => Some(UNENCODED),
-        BadUrl::Malformed(_) if text.contains('@') => Some(UNENCODED),
-        BadUrl::Scheme { given, .. } if given == "valkey" => {
+        SettingUrlError::Malformed(_) if text.contains('@') => Some(UNENCODED),
+        SettingUrlError::Scheme { given, .. } if given == "valkey" => {
             Some("it speaks Redis' protocol: write `redis://`")
         }
-        BadUrl::Scheme { given, .. } if given == "valkeys" => {
+        SettingUrlError::Scheme { given, .. } if given == "valkeys" => {
             Some("it speaks Redis' protocol: write `rediss://`")
         }
-        BadUrl::Scheme { given, .. } if given.contains("sentinel") => {
+        SettingUrlError::Scheme { given, .. } if given.contains("sentinel") => {
             Some("write `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS")
         }
-        BadUrl::Scheme { given, .. } if given.contains("cluster") => {
+        SettingUrlError::Scheme { given, .. } if given.contains("cluster") => {
             Some("write `redis+cluster://host:port,host:port`, with `rediss` for TLS")
         }
-        BadUrl::MasterName => Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`"),
-        BadUrl::UserWithoutPassword => Some("for a password alone write `redis://:password@host`"),
-        BadUrl::SocketPath => Some("write `unix:///path/to/redis.sock`"),
-        BadUrl::Database => Some("write `/0` or `?db=0`"),
-        BadUrl::NoScheme
-        | BadUrl::Malformed(_)
-        | BadUrl::Scheme { .. }
-        | BadUrl::Host
-        | BadUrl::PortZero
-        | BadUrl::TooManyHosts
-        | BadUrl::ClusterDatabase
-        | BadUrl::AtSignBehindHost
-        | BadUrl::UserInformation
-        | BadUrl::Trailer
-        | BadUrl::Parameter(_) => None,
+        SettingUrlError::MasterName => Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`"),
+        SettingUrlError::UserWithoutPassword => Some("for a password alone write `redis://:password@host`"),
+        SettingUrlError::SocketPath => Some("write `unix:///path/to/redis.sock`"),
+        SettingUrlError::Database => Some("write `/0` or `?db=0`"),
+        SettingUrlError::NoScheme
+        | SettingUrlError::Malformed(_)
+        | SettingUrlError::Scheme { .. }
+        | SettingUrlError::Host
+        | SettingUrlError::PortZero
+        | SettingUrlError::TooManyHosts
+        | SettingUrlError::ClusterDatabase
+        | SettingUrlError::AtSignBehindHost
+        | SettingUrlError::UserInformation
+        | SettingUrlError::Trailer
+        | SettingUrlError::Parameter(_) => None,
     }
 }

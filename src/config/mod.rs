@@ -3,8 +3,8 @@
 //! In two stages. `sayings` collects what was said and by whom; `settings` finds out what it means. One table
 //! (`table`) is behind both, and behind `--help`, `.env.example` and the README.
 //!
-//! **Invariant:** nothing here reads the process or the disk except [`Surroundings::of_this_process`] and, where the
-//! surroundings say [`Files::Opened`], `files`, so that a test can be anywhere; and nothing below the composition root imports this module.
+//! **Invariant:** nothing here reads the process or the disk except [`ConfigSources::of_this_process`] and, where the
+//! surroundings say [`FileChecks::Opened`], `files`, so that a test can be anywhere; and nothing below the composition root imports this module.
 
 mod args;
 mod dotenv;
@@ -38,27 +38,27 @@ mod tests;
 use std::ffi::OsString;
 use std::io;
 
-pub use errands::{HeadSource, Watching};
-pub use faults::{Fault, Faults, Place};
-pub use report::Report;
+pub use errands::{HeadSource, TopOutput};
+pub use faults::{LocatedError, ConfigErrors, ErrorLocation};
+pub use report::SettingsReport;
 pub use settings::Settings;
-pub use share::Worker;
-pub use source::Source;
+pub use share::WorkerSettings;
+pub use source::SettingSource;
 pub use table::Name;
-pub use urls::BadUrl;
-pub use warnings::Warning;
-pub use wrong::{BadField, BadQuantity, Wrong};
+pub use urls::SettingUrlError;
+pub use warnings::ConfigWarning;
+pub use wrong::{RequestFieldError, QuantityError, ConfigError};
 
 use crate::probe;
 use crate::request_fields::RequestFields;
-use args::{Asked, CommandLine};
-use errands::Check;
-use questions::Explain;
-use sayings::Sayings;
+use args::{Invocation, CommandLine};
+use errands::CheckArgs;
+use questions::ExplainArgs;
+use sayings::RawSettings;
 
 /// All that settings are read from.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct ConfigSources {
     /// The arguments, the program's name first.
     pub args: Vec<OsString>,
     /// The variables.
@@ -68,19 +68,19 @@ pub struct Surroundings {
     /// How many threads run at one time.
     pub cores: usize,
     /// Whether the files that settings name are there to be opened.
-    pub files: Files,
+    pub files: FileChecks,
 }
 
 /// Whether the files that settings name are opened, to see what is wrong with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
+pub enum FileChecks {
     /// Each of them.
     Opened,
     /// None.
     Unopened,
 }
 
-impl Surroundings {
+impl ConfigSources {
     /// Those of this process, and the `.env` of its working directory.
     pub fn of_this_process() -> Self {
         Self {
@@ -88,70 +88,70 @@ impl Surroundings {
             environment: std::env::vars_os().collect(),
             dotenv: std::fs::read(".env"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            files: Files::Opened,
+            files: FileChecks::Opened,
         }
     }
 }
 
 /// What to do, and what to say before it.
 #[derive(Debug)]
-pub struct Order {
+pub struct CommandPlan {
     /// What to do.
-    pub command: Command,
+    pub command: CliCommand,
     /// What the operator should know.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<ConfigWarning>,
 }
 
 /// What to do.
 #[derive(Debug)]
-pub enum Command {
+pub enum CliCommand {
     /// Serve.
     Serve(Box<Settings>),
     /// Start a sample API, and CacheWarp in front of it.
     Demo(Box<Settings>),
     /// Print the settings, which are good.
-    Check(Report),
+    Check(SettingsReport),
     /// Report which fields of recorded requests keep default freshness from applying.
     ExplainHeaders(HeadSource, RequestFields),
     /// Ask a running CacheWarp whether it is well.
-    Health(probe::Target),
+    Health(probe::ProbeTarget),
     /// Ask a running CacheWarp for something, and tell how its answer came about.
-    Explain(Box<probe::Question>),
+    Explain(Box<probe::ExplainRequest>),
     /// Have an operator's errand run.
-    Run(Box<(probe::Operator, probe::Errand)>),
+    Run(Box<(probe::AdminClient, probe::AdminCommand)>),
     /// Show how all is.
-    Top(probe::Operator, Watching),
+    Top(probe::AdminClient, TopOutput),
     /// Print this text: the help, or the version.
     Print(String),
 }
 
 /// Reads everything, and says what to do or everything that is wrong.
-pub fn read(surroundings: Surroundings) -> Result<Order, Faults> {
-    let Surroundings { args, environment, dotenv, cores, files } = surroundings;
+pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
+    let ConfigSources { args, environment, dotenv, cores, files } = surroundings;
     let CommandLine { asked, flags, mut faults } =
-        args::read(args).map_err(|faults| Faults { faults, warnings: Vec::new() })?;
+        args::read(args).map_err(|faults| ConfigErrors { faults, warnings: Vec::new() })?;
     match asked {
-        Asked::Print(text) => return Ok(Order { command: Command::Print(text), warnings: Vec::new() }),
+        Invocation::Print(text) => return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() }),
         // Whoever names the place to ask needs no settings to find it.
-        Asked::Health { url: Some(url) } => {
-            let target = urls::health(&url).map_err(|bad| vec![Wrong::HealthUrl(bad)]);
-            return ask_there(target.map(Command::Health), faults);
+        Invocation::Health { url: Some(url) } => {
+            let target = urls::health(&url).map_err(|bad| vec![ConfigError::HealthUrl(bad)]);
+            return ask_there(target.map(CliCommand::Health), faults);
         }
-        Asked::Explain(explain @ Explain { token: Some(_), .. }) => {
+        Invocation::Explain(explain @ ExplainArgs { token: Some(_), .. }) => {
             let question = explain.question(None);
-            return ask_there(question.map(|question| Command::Explain(Box::new(question))), faults);
+            return ask_there(question.map(|question| CliCommand::Explain(Box::new(question))), faults);
         }
-        Asked::Health { url: None }
-        | Asked::Explain(_)
-        | Asked::Inspect(_)
-        | Asked::Purge(_)
-        | Asked::Top(_)
-        | Asked::Serve
-        | Asked::Check(_)
-        | Asked::Demo => {}
+        Invocation::Health { url: None }
+        | Invocation::Explain(_)
+        | Invocation::Inspect(_)
+        | Invocation::Purge(_)
+        | Invocation::Top(_)
+        | Invocation::Serve
+        | Invocation::Check(_)
+        | Invocation::Demo => {}
     }
 
-    let mut sayings = Sayings::default();
+    let mut sayings = RawSettings::default();
     sayings.flags(flags);
     sayings.environment(environment);
     sayings.dotenv(dotenv);
@@ -164,51 +164,51 @@ pub fn read(surroundings: Surroundings) -> Result<Order, Faults> {
         Ok(settings) if faults.is_empty() => settings,
         meant => {
             faults.extend(meant.err().into_iter().flatten());
-            return Err(Faults { faults, warnings });
+            return Err(ConfigErrors { faults, warnings });
         }
     };
     let command = match asked {
-        Asked::Check(Check { heads: None }) => Command::Check(Report::of(&sayings, &settings)),
-        Asked::Check(Check { heads: Some(source) }) => Command::ExplainHeaders(source, settings.rules.fields),
-        Asked::Demo => Command::Demo(Box::new(settings)),
-        Asked::Explain(explain) => {
+        Invocation::Check(CheckArgs { heads: None }) => CliCommand::Check(SettingsReport::of(&sayings, &settings)),
+        Invocation::Check(CheckArgs { heads: Some(source) }) => CliCommand::ExplainHeaders(source, settings.rules.fields),
+        Invocation::Demo => CliCommand::Demo(Box::new(settings)),
+        Invocation::Explain(explain) => {
             let question = explain.question(settings.proxy.explain_token.as_ref());
-            let asked = ask_there(question.map(|question| Command::Explain(Box::new(question))), faults)?;
-            return Ok(Order { warnings, ..asked });
+            let asked = ask_there(question.map(|question| CliCommand::Explain(Box::new(question))), faults)?;
+            return Ok(CommandPlan { warnings, ..asked });
         }
         // Whether the listener can be reached from elsewhere is no matter of who asks it.
-        Asked::Inspect(inspect) => return run(&settings, inspect.errand(), faults),
-        Asked::Purge(purge) => return run(&settings, purge.errand(), faults),
-        Asked::Top(top) => {
+        Invocation::Inspect(inspect) => return run(&settings, inspect.errand(), faults),
+        Invocation::Purge(purge) => return run(&settings, purge.errand(), faults),
+        Invocation::Top(top) => {
             let operator = errands::operator(&settings);
-            return ask_there(operator.map(|operator| Command::Top(operator, top.watching())), faults);
+            return ask_there(operator.map(|operator| CliCommand::Top(operator, top.watching())), faults);
         }
-        Asked::Health { .. } => Command::Health(probe::Target::at(settings.listen_addr)),
-        Asked::Serve | Asked::Print(_) => Command::Serve(Box::new(settings)),
+        Invocation::Health { .. } => CliCommand::Health(probe::ProbeTarget::at(settings.listen_addr)),
+        Invocation::Serve | Invocation::Print(_) => CliCommand::Serve(Box::new(settings)),
     };
-    Ok(Order { command, warnings })
+    Ok(CommandPlan { command, warnings })
 }
 
 /// Everything that is wrong with the errand and with where it is to be run, at once.
 fn run(
     settings: &Settings,
-    errand: Result<probe::Errand, Vec<Wrong>>,
-    faults: Vec<Fault>,
-) -> Result<Order, Faults> {
+    errand: Result<probe::AdminCommand, Vec<ConfigError>>,
+    faults: Vec<LocatedError>,
+) -> Result<CommandPlan, ConfigErrors> {
     let asked = match (errands::operator(settings), errand) {
-        (Ok(operator), Ok(errand)) => Ok(Command::Run(Box::new((operator, errand)))),
+        (Ok(operator), Ok(errand)) => Ok(CliCommand::Run(Box::new((operator, errand)))),
         (operator, errand) => Err(operator.err().into_iter().chain(errand.err()).flatten().collect()),
     };
     ask_there(asked, faults)
 }
 
-fn ask_there(asked: Result<Command, Vec<Wrong>>, mut faults: Vec<Fault>) -> Result<Order, Faults> {
+fn ask_there(asked: Result<CliCommand, Vec<ConfigError>>, mut faults: Vec<LocatedError>) -> Result<CommandPlan, ConfigErrors> {
     match asked {
-        Ok(command) if faults.is_empty() => return Ok(Order { command, warnings: Vec::new() }),
+        Ok(command) if faults.is_empty() => return Ok(CommandPlan { command, warnings: Vec::new() }),
         Ok(_) => {}
         Err(wrong) => {
-            faults.extend(wrong.into_iter().map(|wrong| Fault { place: Place::CommandLine, wrong }));
+            faults.extend(wrong.into_iter().map(|wrong| LocatedError { place: ErrorLocation::CommandLine, wrong }));
         }
     }
-    Err(Faults { faults, warnings: Vec::new() })
+    Err(ConfigErrors { faults, warnings: Vec::new() })
 }

@@ -5,16 +5,16 @@
 
 use std::net::IpAddr;
 
-use super::reading::Reading;
+use super::reading::Resolver;
 use super::table::Name;
 use super::values;
-use super::wrong::Wrong;
-use crate::key::Base;
+use super::wrong::ConfigError;
+use crate::key::OriginBase;
 use crate::origin;
-use crate::redis::{Address, Deployment, Topology};
+use crate::redis::{RedisAddress, Deployment, Topology};
 use crate::store::Namespace;
 
-impl Reading<'_> {
+impl Resolver<'_> {
     /// Returns the namespace that the settings name, or that of the origin.
     pub(super) fn namespace(
         &mut self,
@@ -28,9 +28,9 @@ impl Reading<'_> {
         let known = [Name::OriginUrl, Name::RedisUrl, Name::CacheNamespace];
         let shared = redis.is_some_and(|redis| !is_on_this_machine(redis));
         if shared && is_of_this_machine(host(origin.authority.as_str())) && !self.has_fault_in(&known) {
-            self.note(Name::CacheNamespace, Wrong::NamespaceNeeded);
+            self.note(Name::CacheNamespace, ConfigError::NamespaceNeeded);
         }
-        let base = Base {
+        let base = OriginBase {
             scheme: origin.scheme,
             authority: origin.authority.clone(),
             path: origin.base_path.clone(),
@@ -46,8 +46,8 @@ fn is_on_this_machine(redis: &Deployment) -> bool {
             sentinels.seeds.iter().all(|seed| is_of_this_machine(&seed.host))
         }
         (Topology::Cluster(cluster), _) => cluster.seeds.iter().all(|seed| is_of_this_machine(&seed.host)),
-        (Topology::Single, Address::Unix(_)) => true,
-        (Topology::Single, Address::Tcp { host, .. } | Address::Tls { host, .. }) => is_of_this_machine(host),
+        (Topology::Single, RedisAddress::Unix(_)) => true,
+        (Topology::Single, RedisAddress::Tcp { host, .. } | RedisAddress::Tls { host, .. }) => is_of_this_machine(host),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use super::wrong::{BadField, Wrong};
+use super::wrong::{RequestFieldError, ConfigError};
 use super::{urls, values};
 use crate::hop::EXPLAIN;
 use crate::probe;
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// The words as they were given.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Explain {
+pub(super) struct ExplainArgs {
     pub(super) url: String,
     /// `Name: value`
     pub(super) fields: Vec<String>,
@@ -18,11 +18,11 @@ pub(super) struct Explain {
     pub(super) token: Option<String>,
 }
 
-impl Explain {
+impl ExplainArgs {
     /// What they mean, or everything that is wrong with them.
-    pub(super) fn question(&self, token_set: Option<&Secret>) -> Result<probe::Question, Vec<Wrong>> {
+    pub(super) fn question(&self, token_set: Option<&Secret>) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let mut wrong = Vec::new();
-        let target = urls::explain(&self.url).map_err(|bad| wrong.push(Wrong::ExplainUrl(bad)));
+        let target = urls::explain(&self.url).map_err(|bad| wrong.push(ConfigError::ExplainUrl(bad)));
         let mut fields = Vec::new();
         for text in &self.fields {
             match field(text) {
@@ -31,24 +31,24 @@ impl Explain {
             }
         }
         let token = match &self.token {
-            Some(token) => values::token(token).map_err(|_| Wrong::TokenFlag),
-            None => token_set.cloned().ok_or(Wrong::NoToken),
+            Some(token) => values::token(token).map_err(|_| ConfigError::TokenFlag),
+            None => token_set.cloned().ok_or(ConfigError::NoToken),
         };
         let token = token.map_err(|bad| wrong.push(bad));
         match (target, token) {
-            (Ok(target), Ok(token)) if wrong.is_empty() => Ok(probe::Question { target, fields, token }),
+            (Ok(target), Ok(token)) if wrong.is_empty() => Ok(probe::ExplainRequest { target, fields, token }),
             _ => Err(wrong),
         }
     }
 }
 
-fn field(text: &str) -> Result<(HeaderName, HeaderValue), BadField> {
-    let (name, value) = text.split_once(':').ok_or(BadField::Malformed)?;
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| BadField::Malformed)?;
-    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| BadField::Malformed)?;
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), RequestFieldError> {
+    let (name, value) = text.split_once(':').ok_or(RequestFieldError::Malformed)?;
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| RequestFieldError::Malformed)?;
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| RequestFieldError::Malformed)?;
     value.set_sensitive(true);
     if [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, EXPLAIN].contains(&name) {
-        return Err(BadField::Ours(name));
+        return Err(RequestFieldError::Ours(name));
     }
     Ok((name, value))
 }
@@ -57,9 +57,9 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), BadField> {
 mod tests {
     use super::*;
 
-    fn asked(url: &str, fields: &[&str], token: Option<&str>) -> Result<probe::Question, Vec<Wrong>> {
+    fn asked(url: &str, fields: &[&str], token: Option<&str>) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        Explain { url: url.to_owned(), fields, token: token.map(str::to_owned) }
+        ExplainArgs { url: url.to_owned(), fields, token: token.map(str::to_owned) }
             .question(Some(&Secret::new("of-the-settings")))
     }
 
@@ -91,7 +91,7 @@ mod tests {
                 "--token must be 1 to 256 printable ASCII characters without spaces",
             ]
         );
-        let none = Explain { url: "http://a".to_owned(), fields: Vec::new(), token: None }.question(None);
-        assert_eq!(none.unwrap_err(), [Wrong::NoToken]);
+        let none = ExplainArgs { url: "http://a".to_owned(), fields: Vec::new(), token: None }.question(None);
+        assert_eq!(none.unwrap_err(), [ConfigError::NoToken]);
     }
 }

@@ -4,24 +4,24 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Files;
-use super::faults::{Fault, Place};
-use super::sayings::{Said, Sayings};
-use super::table::{Form, Name};
+use super::FileChecks;
+use super::faults::{LocatedError, ErrorLocation};
+use super::sayings::{RawValue, RawSettings};
+use super::table::{ValueForm, Name};
 use super::units;
-use super::warnings::Warning;
-use super::wrong::Wrong;
+use super::warnings::ConfigWarning;
+use super::wrong::ConfigError;
 
 /// What was said, and what turned out to be wrong with it so far.
-pub(super) struct Reading<'a> {
-    sayings: &'a Sayings,
-    pub(super) files: Files,
-    pub(super) faults: Vec<Fault>,
-    pub(super) warnings: Vec<Warning>,
+pub(super) struct Resolver<'a> {
+    sayings: &'a RawSettings,
+    pub(super) files: FileChecks,
+    pub(super) faults: Vec<LocatedError>,
+    pub(super) warnings: Vec<ConfigWarning>,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn of(sayings: &'a Sayings, files: Files) -> Self {
+impl<'a> Resolver<'a> {
+    pub(super) fn of(sayings: &'a RawSettings, files: FileChecks) -> Self {
         Self { sayings, files, faults: Vec::new(), warnings: Vec::new() }
     }
 
@@ -43,10 +43,10 @@ impl<'a> Reading<'a> {
     }
 
     /// What a setting means; where that is wrong, what its default means.
-    pub(super) fn take<T>(&mut self, name: Name, meaning: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, name: Name, meaning: impl Fn(&str) -> Result<T, ConfigError>) -> Option<T> {
         let text = self.sayings.of(name).text;
-        let may_be_empty = matches!(name.setting().form, Form::List | Form::File | Form::Secret);
-        let read = if text.is_empty() && !may_be_empty { Err(Wrong::Empty) } else { meaning(&text) };
+        let may_be_empty = matches!(name.setting().form, ValueForm::List | ValueForm::File | ValueForm::Secret);
+        let read = if text.is_empty() && !may_be_empty { Err(ConfigError::Empty) } else { meaning(&text) };
         read.or_else(|wrong| {
             self.note(name, wrong);
             meaning(name.setting().default)
@@ -56,16 +56,16 @@ impl<'a> Reading<'a> {
 
     /// Whether one of these is known to be wrong.
     pub(super) fn has_fault_in(&self, names: &[Name]) -> bool {
-        let one_of_them = |fault: &Fault| match &fault.place {
-            Place::Setting { name, .. } => names.contains(name),
-            Place::DotenvLine(_) | Place::Dotenv | Place::CommandLine => false,
+        let one_of_them = |fault: &LocatedError| match &fault.place {
+            ErrorLocation::Setting { name, .. } => names.contains(name),
+            ErrorLocation::DotenvLine(_) | ErrorLocation::Dotenv | ErrorLocation::CommandLine => false,
         };
         self.faults.iter().any(one_of_them)
     }
 
     /// Notes down what is wrong with a setting.
-    pub(super) fn note(&mut self, name: Name, wrong: Wrong) {
-        let Said { text, source } = self.sayings.of(name);
-        self.faults.push(Fault { place: Place::Setting { name, text, source }, wrong });
+    pub(super) fn note(&mut self, name: Name, wrong: ConfigError) {
+        let RawValue { text, source } = self.sayings.of(name);
+        self.faults.push(LocatedError { place: ErrorLocation::Setting { name, text, source }, wrong });
     }
 }

@@ -3,18 +3,18 @@
 use std::fmt;
 
 use super::faults::shown;
-use super::sayings::{Said, Sayings};
+use super::sayings::{RawValue, RawSettings};
 use super::settings::Settings;
 use super::table::Name;
 
 /// Every setting with its value and its source, without secrets.
 #[derive(Debug)]
-pub struct Report(Vec<[String; 3]>);
+pub struct SettingsReport(Vec<[String; 3]>);
 
-impl Report {
-    pub(super) fn of(sayings: &Sayings, settings: &Settings) -> Self {
+impl SettingsReport {
+    pub(super) fn of(sayings: &RawSettings, settings: &Settings) -> Self {
         let row = |&name: &Name| {
-            let Said { text, source } = sayings.of(name);
+            let RawValue { text, source } = sayings.of(name);
             let value = match (name, text.as_str()) {
                 (Name::WorkerThreads, "auto") => format!("auto ({})", settings.workers.len()),
                 (Name::CacheNamespace, "auto") => format!("auto ({})", settings.store.namespace.as_str()),
@@ -27,7 +27,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SettingsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = |column: fn(&[String; 3]) -> &String| {
             self.0.iter().map(|row| column(row).chars().count()).max().unwrap_or_default()

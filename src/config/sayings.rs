@@ -8,58 +8,58 @@ use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 
 use super::dotenv;
-use super::faults::{Fault, Place};
-use super::source::Source;
-use super::spelling::{Case, Spelling};
+use super::faults::{LocatedError, ErrorLocation};
+use super::source::SettingSource;
+use super::spelling::{NameCase, NameMatch};
 use super::table::Name;
-use super::warnings::Warning;
-use super::wrong::Wrong;
+use super::warnings::ConfigWarning;
+use super::wrong::ConfigError;
 
 /// The text of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct RawValue {
     pub(super) text: String,
-    pub(super) source: Source,
+    pub(super) source: SettingSource,
 }
 
 /// Everything that was said.
 #[derive(Debug, Default)]
-pub(super) struct Sayings {
-    said: BTreeMap<Name, Said>,
-    pub(super) faults: Vec<Fault>,
-    pub(super) warnings: Vec<Warning>,
+pub(super) struct RawSettings {
+    said: BTreeMap<Name, RawValue>,
+    pub(super) faults: Vec<LocatedError>,
+    pub(super) warnings: Vec<ConfigWarning>,
 }
 
-impl Sayings {
+impl RawSettings {
     /// What holds for a setting.
-    pub(super) fn of(&self, name: Name) -> Said {
-        let default = || Said { text: name.setting().default.to_owned(), source: Source::Default };
+    pub(super) fn of(&self, name: Name) -> RawValue {
+        let default = || RawValue { text: name.setting().default.to_owned(), source: SettingSource::Default };
         self.said.get(&name).cloned().unwrap_or_else(default)
     }
 
     /// Listens to the flags. This and the next two are called in the order of their authority.
     pub(super) fn flags(&mut self, flags: Vec<(Name, String)>) {
-        let mut layer = Layer::default();
+        let mut layer = SourceLayer::default();
         for (name, text) in flags {
-            self.put(&mut layer, Case::Lower, name, Said { text, source: Source::Flag(name) });
+            self.put(&mut layer, NameCase::Lower, name, RawValue { text, source: SettingSource::Flag(name) });
         }
         self.settle(layer);
     }
 
     /// Listens to the environment.
     pub(super) fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
-        let mut layer = Layer::default();
+        let mut layer = SourceLayer::default();
         for (variable, text) in variables {
             // No name of ours is anything but ASCII.
             let Ok(variable) = variable.into_string() else { continue };
-            let source = Source::Environment(variable.clone());
+            let source = SettingSource::Environment(variable.clone());
             let Some((case, name)) = self.named(variable, &source, &mut layer) else { continue };
             match text.into_string() {
-                Ok(text) => self.put(&mut layer, case, name, Said { text, source }),
+                Ok(text) => self.put(&mut layer, case, name, RawValue { text, source }),
                 Err(bytes) => {
                     let text = bytes.to_string_lossy().into_owned();
-                    let place = Place::Setting { name, text, source };
-                    self.faults.push(Fault { place, wrong: Wrong::NotUtf8 });
+                    let place = ErrorLocation::Setting { name, text, source };
+                    self.faults.push(LocatedError { place, wrong: ConfigError::NotUtf8 });
                 }
             }
         }
@@ -68,58 +68,58 @@ impl Sayings {
 
     /// Listens to `.env`.
     pub(super) fn dotenv(&mut self, file: std::io::Result<Vec<u8>>) {
-        let dotenv::File { pairs, faults } = dotenv::read(file);
+        let dotenv::DotenvFile { pairs, faults } = dotenv::read(file);
         self.faults.extend(faults);
-        let mut layer = Layer::default();
-        for dotenv::Pair { name: spelling, text, line, substitutes } in pairs {
-            let source = Source::Dotenv(line);
+        let mut layer = SourceLayer::default();
+        for dotenv::DotenvPair { name: spelling, text, line, substitutes } in pairs {
+            let source = SettingSource::Dotenv(line);
             let Some((case, name)) = self.named(spelling, &source, &mut layer) else { continue };
             if substitutes {
-                let place = Place::DotenvLine(line);
-                self.faults.push(Fault { place, wrong: Wrong::DotenvSubstitution });
+                let place = ErrorLocation::DotenvLine(line);
+                self.faults.push(LocatedError { place, wrong: ConfigError::DotenvSubstitution });
                 continue;
             }
-            self.put(&mut layer, case, name, Said { text, source });
+            self.put(&mut layer, case, name, RawValue { text, source });
         }
         self.settle(layer);
     }
 
     /// The setting of that spelling. What is nearly one is noted down.
-    fn named(&mut self, spelling: String, source: &Source, layer: &mut Layer) -> Option<(Case, Name)> {
+    fn named(&mut self, spelling: String, source: &SettingSource, layer: &mut SourceLayer) -> Option<(NameCase, Name)> {
         let at = source.clone();
-        match Spelling::of(&spelling) {
-            Spelling::Exact(case, name) => return Some((case, name)),
-            Spelling::OtherCase(name) => self.warnings.push(Warning::OtherCase { spelling, at, name }),
-            Spelling::Near(name) => layer.near.push((name, Warning::Near { spelling, at, name })),
-            Spelling::Foreign => {}
+        match NameMatch::of(&spelling) {
+            NameMatch::Exact(case, name) => return Some((case, name)),
+            NameMatch::OtherCase(name) => self.warnings.push(ConfigWarning::OtherCase { spelling, at, name }),
+            NameMatch::Near(name) => layer.near.push((name, ConfigWarning::Near { spelling, at, name })),
+            NameMatch::Foreign => {}
         }
         None
     }
 
-    fn put(&mut self, layer: &mut Layer, case: Case, name: Name, said: Said) {
+    fn put(&mut self, layer: &mut SourceLayer, case: NameCase, name: Name, said: RawValue) {
         let names = match case {
-            Case::Upper => &mut layer.upper,
-            Case::Lower => &mut layer.lower,
+            NameCase::Upper => &mut layer.upper,
+            NameCase::Lower => &mut layer.lower,
         };
         match names.entry(name) {
             Entry::Vacant(entry) => {
                 entry.insert(said);
             }
             Entry::Occupied(_) => {
-                let Said { text, source } = said;
-                let place = Place::Setting { name, text, source };
-                self.faults.push(Fault { place, wrong: Wrong::Twice });
+                let RawValue { text, source } = said;
+                let place = ErrorLocation::Setting { name, text, source };
+                self.faults.push(LocatedError { place, wrong: ConfigError::Twice });
             }
         }
     }
 
     /// Takes from a layer what no higher one has said.
-    fn settle(&mut self, layer: Layer) {
-        let Layer { mut upper, lower, near } = layer;
+    fn settle(&mut self, layer: SourceLayer) {
+        let SourceLayer { mut upper, lower, near } = layer;
         for (name, said) in lower {
             match upper.get(&name) {
                 Some(wins) if wins.text != said.text => {
-                    self.warnings.push(Warning::CasesDiffer { name, at: wins.source.clone() });
+                    self.warnings.push(ConfigWarning::CasesDiffer { name, at: wins.source.clone() });
                 }
                 Some(_) => {}
                 None => {
@@ -138,10 +138,10 @@ impl Sayings {
 
 /// What one source says, by the case of the names.
 #[derive(Default)]
-struct Layer {
-    upper: BTreeMap<Name, Said>,
-    lower: BTreeMap<Name, Said>,
-    near: Vec<(Name, Warning)>,
+struct SourceLayer {
+    upper: BTreeMap<Name, RawValue>,
+    lower: BTreeMap<Name, RawValue>,
+    near: Vec<(Name, ConfigWarning)>,
 }
 
 #[cfg(test)]
@@ -156,8 +156,8 @@ mod tests {
         pairs.iter().map(|(name, text)| (name.into(), text.into())).collect()
     }
 
-    fn heard(flags: &[(Name, &str)], environment: &[(&str, &str)], file: &str) -> Sayings {
-        let mut sayings = Sayings::default();
+    fn heard(flags: &[(Name, &str)], environment: &[(&str, &str)], file: &str) -> RawSettings {
+        let mut sayings = RawSettings::default();
         sayings.flags(flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect());
         sayings.environment(variables(environment));
         sayings.dotenv(Ok(file.into()));
@@ -198,8 +198,8 @@ mod tests {
     fn other_spellings_are_not_read() {
         let sayings =
             heard(&[], &[("Cache_Default_TTL", "1s"), ("PATH", "/bin")], "Redis_URL=off\nEDITOR=vi\n");
-        assert_eq!(sayings.of(Name::CacheDefaultTtl).source, Source::Default);
-        assert_eq!(sayings.of(Name::RedisUrl).source, Source::Default);
+        assert_eq!(sayings.of(Name::CacheDefaultTtl).source, SettingSource::Default);
+        assert_eq!(sayings.of(Name::RedisUrl).source, SettingSource::Default);
         let warnings: Vec<_> = sayings.warnings.iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn bytes_that_are_no_text_are_a_fault_in_a_setting_only() {
-        let mut sayings = Sayings::default();
+        let mut sayings = RawSettings::default();
         let bytes = || OsString::from_vec(vec![b'a', 0xff]);
         sayings.environment([("LOG_LEVEL".into(), bytes()), ("OTHER".into(), bytes()), (bytes(), bytes())]);
         let faults: Vec<_> = sayings.faults.iter().map(ToString::to_string).collect();
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn no_dotenv_is_no_fault() {
-        let mut sayings = Sayings::default();
+        let mut sayings = RawSettings::default();
         sayings.dotenv(Err(io::ErrorKind::NotFound.into()));
         assert!(sayings.faults.is_empty());
         sayings.dotenv(Err(io::ErrorKind::PermissionDenied.into()));

@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
-use super::Files;
-use super::faults::Fault;
+use super::FileChecks;
+use super::faults::LocatedError;
 use super::places::{is_at, meet};
-use super::reading::Reading;
-use super::sayings::Sayings;
-use super::share::{Share, Worker};
+use super::reading::Resolver;
+use super::sayings::RawSettings;
+use super::share::{WorkerShare, WorkerSettings};
 use super::table::Name;
-use super::warnings::Warning;
-use super::wrong::Wrong;
+use super::warnings::ConfigWarning;
+use super::wrong::ConfigError;
 use super::{units, urls, values};
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
@@ -41,13 +41,13 @@ pub struct Settings {
     /// Where clients connect, the same for every worker.
     pub listen_addr: SocketAddr,
     /// One for each worker, with its share of what the process may have; at least one.
-    pub workers: Vec<Worker>,
+    pub workers: Vec<WorkerSettings>,
     /// The listener for operators, if there is one. It is one worker's, and is not shared out.
     pub admin: Option<server::Options>,
     /// Who may do what there.
     pub operators: admin::Options,
     /// What may be stored.
-    pub rules: policy::Rules,
+    pub rules: policy::CacheRules,
     /// The tiers. The memory tier is one for all workers.
     pub store: store::Options,
     /// How requests are answered.
@@ -60,7 +60,7 @@ impl Settings {
     /// Connections that may be open at one time, to clients, operators, Redis and the origin. With several servers of Redis
     /// there may be some more.
     pub fn connections_max(&self) -> usize {
-        let of_worker = |worker: &Worker| {
+        let of_worker = |worker: &WorkerSettings| {
             let redis = worker.redis.as_ref().map_or(0, |redis| redis.server.connections);
             worker.server.connections_max + worker.origin.connections_max + redis
         };
@@ -70,19 +70,19 @@ impl Settings {
 }
 
 /// What was found in the sayings.
-pub(super) struct Meaning {
+pub(super) struct ResolvedSettings {
     /// Without any fault.
-    pub(super) settings: Result<Settings, Vec<Fault>>,
-    pub(super) warnings: Vec<Warning>,
+    pub(super) settings: Result<Settings, Vec<LocatedError>>,
+    pub(super) warnings: Vec<ConfigWarning>,
 }
 
 /// Finds what the sayings mean on a machine with so many cores.
-pub(super) fn mean(sayings: &Sayings, cores: usize, files: Files) -> Meaning {
-    let mut reading = Reading::of(sayings, files);
+pub(super) fn mean(sayings: &RawSettings, cores: usize, files: FileChecks) -> ResolvedSettings {
+    let mut reading = Resolver::of(sayings, files);
     let settings = reading.settings(cores);
-    let Reading { faults, warnings, .. } = reading;
+    let Resolver { faults, warnings, .. } = reading;
     let settings = settings.filter(|_| faults.is_empty()).ok_or(faults);
-    Meaning { settings, warnings }
+    ResolvedSettings { settings, warnings }
 }
 
 /// Zero is one of them: it turns something off.
@@ -91,7 +91,7 @@ const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
 /// `None` is only where a default in the table is wrong itself, which is a fault, and which a test rules out.
-impl Reading<'_> {
+impl Resolver<'_> {
     fn settings(&mut self, cores: usize) -> Option<Settings> {
         let server = self.server()?;
         let admin = self.admin(&server)?;
@@ -121,7 +121,7 @@ impl Reading<'_> {
             proxy: self.proxy(requests_per_address_max)?,
             log: self.log()?,
             workers: (0..workers)
-                .map(|index| Share { workers, index }.worker(&server, redis.as_ref(), &origin))
+                .map(|index| WorkerShare { workers, index }.worker(&server, redis.as_ref(), &origin))
                 .collect(),
         };
         self.check_shares(
@@ -139,7 +139,7 @@ impl Reading<'_> {
         Some(server::Options {
             addr: self.take(Name::ListenAddr, values::address)?,
             sharing: self.take(Name::ListenHandover, |text| {
-                values::switch(text, server::Sharing::Handover, server::Sharing::Alone)
+                values::switch(text, server::AddressSharing::Handover, server::AddressSharing::Alone)
             })?,
             backlog: u32::try_from(self.number(Name::ListenBacklog, 1..=BACKLOG_MAX)?).ok()?,
             connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
@@ -172,7 +172,7 @@ impl Reading<'_> {
         let token = self.secret(Name::AdminToken)?;
         let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
         if let (Some(addr), None) = (addr, &token) {
-            self.warnings.push(Warning::AdminWithoutToken { addr });
+            self.warnings.push(ConfigWarning::AdminWithoutToken { addr });
         }
         Some(admin::Options { token })
     }
@@ -210,7 +210,7 @@ impl Reading<'_> {
     fn redis(&mut self) -> Option<Option<redis::Deployment>> {
         let url = self.take(Name::RedisUrl, urls::redis)?;
         let readers = self.take(Name::RedisReadFromReplicas, |text| {
-            values::switch(text, redis::Readers::Replicas, redis::Readers::Masters)
+            values::switch(text, redis::ReadingNodes::Replicas, redis::ReadingNodes::Masters)
         })?;
         let tls = self.redis_tls()?;
         let password_file = self.file(Name::RedisPasswordFile)?;
@@ -234,7 +234,7 @@ impl Reading<'_> {
                 credentials,
                 password_file,
                 database: url.database,
-                access: redis::Access::ReadWrite,
+                access: redis::ConnectionAccess::ReadWrite,
                 connections,
                 // Of any entry, until the rules say how large a body may be.
                 value_bytes_max: ENTRY_BYTES_MAX,
@@ -249,7 +249,7 @@ impl Reading<'_> {
     /// As whom, and with which password: that of the URL, or that of the file.
     fn redis_login(
         &mut self,
-        login: &urls::Login,
+        login: &urls::UrlLogin,
         file: Option<PathBuf>,
     ) -> (Option<redis::Credentials>, Option<redis::PasswordFile>) {
         let Some(path) = file else {
@@ -257,7 +257,7 @@ impl Reading<'_> {
             return (credentials.unwrap_or_default(), None);
         };
         if login.password.is_some() {
-            self.note(Name::RedisPasswordFile, Wrong::SecondPassword);
+            self.note(Name::RedisPasswordFile, ConfigError::SecondPassword);
         }
         (None, Some(redis::PasswordFile { user: login.user_or_default(), path }))
     }
@@ -267,21 +267,21 @@ impl Reading<'_> {
         let (cert, key) = (self.file(Name::RedisClientCertFile)?, self.file(Name::RedisClientKeyFile)?);
         match (&cert, &key) {
             (Some(_), None) => {
-                self.note(Name::RedisClientCertFile, Wrong::OtherHalf(Name::RedisClientKeyFile));
+                self.note(Name::RedisClientCertFile, ConfigError::OtherHalf(Name::RedisClientKeyFile));
             }
             (None, Some(_)) => {
-                self.note(Name::RedisClientKeyFile, Wrong::OtherHalf(Name::RedisClientCertFile));
+                self.note(Name::RedisClientKeyFile, ConfigError::OtherHalf(Name::RedisClientCertFile));
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
         let identity = cert.zip(key);
         let identity =
-            identity.map(|(certificate_file, key_file)| tls::Identity { certificate_file, key_file });
+            identity.map(|(certificate_file, key_file)| tls::TlsIdentity { certificate_file, key_file });
         Some(tls::Options { ca_file, identity })
     }
 
-    fn rules(&mut self) -> Option<policy::Rules> {
-        Some(policy::Rules {
+    fn rules(&mut self) -> Option<policy::CacheRules> {
+        Some(policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
             stale_while_revalidate: self
@@ -294,7 +294,7 @@ impl Reading<'_> {
             statuses: self.take(Name::CacheStatuses, values::statuses)?,
             tag_headers: self.take(Name::TagHeaders, values::header_names)?,
             tags_shown: self.take(Name::TagsShown, |text| {
-                values::switch(text, policy::TagsShown::Yes, policy::TagsShown::No)
+                values::switch(text, policy::TagVisibility::Yes, policy::TagVisibility::No)
             })?,
             fields: self.request_fields()?,
             ordinary_cookies: self.take(Name::OrdinaryCookies, values::cookies)?,
@@ -315,13 +315,13 @@ impl Reading<'_> {
             (Name::HarmlessHeaders, &harmless, Name::KeyHeaders, &key),
         ] {
             if let Some(header) = in_both(names, others) {
-                self.note(name, Wrong::InBoth { header, other });
+                self.note(name, ConfigError::InBoth { header, other });
             }
         }
         Some(RequestFields::new(&credential, &key, &harmless))
     }
 
-    fn store(&mut self, rules: &policy::Rules, namespace: store::Namespace) -> Option<store::Options> {
+    fn store(&mut self, rules: &policy::CacheRules, namespace: store::Namespace) -> Option<store::Options> {
         Some(store::Options {
             memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
             body_bytes_max: rules.body_bytes_max,
@@ -356,7 +356,7 @@ impl Reading<'_> {
     fn log(&mut self) -> Option<log::Options> {
         Some(log::Options {
             format: self.take(Name::LogFormat, |text| {
-                values::choice(text, &[("human", log::Format::Human), ("json", log::Format::Json)])
+                values::choice(text, &[("human", log::LogFormat::Human), ("json", log::LogFormat::Json)])
             })?,
             filter: self.take(Name::LogLevel, values::log_filter)?,
         })
@@ -373,18 +373,18 @@ impl Reading<'_> {
             return;
         }
         if admin.is_some_and(|admin| meet(admin.addr, server.addr)) {
-            self.note(Name::AdminAddr, Wrong::SameAddress(Name::ListenAddr));
+            self.note(Name::AdminAddr, ConfigError::SameAddress(Name::ListenAddr));
         }
         let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
         for (name, listener) in listeners {
             if listener.is_some_and(|listener| is_at(origin, listener.addr)) {
-                self.note(Name::OriginUrl, Wrong::OwnOrigin(name));
+                self.note(Name::OriginUrl, ConfigError::OwnOrigin(name));
             }
         }
     }
 
     fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
         let few = totals.into_iter().filter(|(_, total)| *total < workers);
-        self.warnings.extend(few.map(|(name, total)| Warning::FewerThanWorkers { name, total, workers }));
+        self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers { name, total, workers }));
     }
 }

@@ -4,7 +4,7 @@ use crate::{origin, redis, server};
 
 /// What one worker is told.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub struct WorkerSettings {
     /// The listener for clients.
     pub server: server::Options,
     /// The servers, unless Redis is `off`.
@@ -15,12 +15,12 @@ pub struct Worker {
 
 /// Which of how many.
 #[derive(Clone, Copy)]
-pub(super) struct Share {
+pub(super) struct WorkerShare {
     pub(super) workers: usize,
     pub(super) index: usize,
 }
 
-impl Share {
+impl WorkerShare {
     /// This worker's part of a total, so that all parts together are the total; at least one.
     fn of(self, total: usize) -> usize {
         let Self { workers, index } = self;
@@ -33,8 +33,8 @@ impl Share {
         server: &server::Options,
         redis: Option<&redis::Deployment>,
         origin: &origin::Options,
-    ) -> Worker {
-        Worker {
+    ) -> WorkerSettings {
+        WorkerSettings {
             server: server::Options { connections_max: self.of(server.connections_max), ..server.clone() },
             redis: redis.map(|redis| redis::Deployment {
                 server: redis::Options {

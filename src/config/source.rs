@@ -6,7 +6,7 @@ use super::table::Name;
 
 /// Who said it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// A flag, such as `--redis-url`.
     Flag(Name),
     /// A variable of the environment, by the name that it has there.
@@ -17,7 +17,7 @@ pub enum Source {
     Default,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) => write!(f, "flag --{}", name.flag()),

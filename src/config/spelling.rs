@@ -5,7 +5,7 @@ use super::table::Name;
 
 /// In which of the two spellings that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Case {
+pub(super) enum NameCase {
     /// `REDIS_URL`
     Upper,
     /// `redis_url`
@@ -14,9 +14,9 @@ pub(super) enum Case {
 
 /// How a variable's name stands to ours.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Spelling {
+pub(super) enum NameMatch {
     /// Read.
-    Exact(Case, Name),
+    Exact(NameCase, Name),
     /// Ours but for its case: not read.
     OtherCase(Name),
     /// Ours but for a slip: not read.
@@ -25,16 +25,16 @@ pub(super) enum Spelling {
     Foreign,
 }
 
-impl Spelling {
+impl NameMatch {
     /// That of a variable.
     pub(super) fn of(variable: &str) -> Self {
         let lower = variable.to_ascii_lowercase();
         let find = |text: &str| Name::ALL.iter().copied().find(|name| name.as_str() == text);
         if let Some(name) = find(variable) {
-            return Self::Exact(Case::Lower, name);
+            return Self::Exact(NameCase::Lower, name);
         }
         match find(&lower) {
-            Some(name) if name.variable() == variable => Self::Exact(Case::Upper, name),
+            Some(name) if name.variable() == variable => Self::Exact(NameCase::Upper, name),
             Some(name) => Self::OtherCase(name),
             None => nearest(&lower, Name::ALL.iter().map(|name| name.as_str()))
                 .and_then(find)
@@ -50,16 +50,16 @@ mod tests {
     #[test]
     fn spellings() {
         for (variable, spelling) in [
-            ("redis_url", Spelling::Exact(Case::Lower, Name::RedisUrl)),
-            ("REDIS_URL", Spelling::Exact(Case::Upper, Name::RedisUrl)),
-            ("Redis_URL", Spelling::OtherCase(Name::RedisUrl)),
-            ("REDIS_URI", Spelling::Near(Name::RedisUrl)),
-            ("redis-url", Spelling::Near(Name::RedisUrl)),
-            ("PATH", Spelling::Foreign),
-            ("REDIS", Spelling::Foreign),
-            ("", Spelling::Foreign),
+            ("redis_url", NameMatch::Exact(NameCase::Lower, Name::RedisUrl)),
+            ("REDIS_URL", NameMatch::Exact(NameCase::Upper, Name::RedisUrl)),
+            ("Redis_URL", NameMatch::OtherCase(Name::RedisUrl)),
+            ("REDIS_URI", NameMatch::Near(Name::RedisUrl)),
+            ("redis-url", NameMatch::Near(Name::RedisUrl)),
+            ("PATH", NameMatch::Foreign),
+            ("REDIS", NameMatch::Foreign),
+            ("", NameMatch::Foreign),
         ] {
-            assert_eq!(Spelling::of(variable), spelling, "{variable}");
+            assert_eq!(NameMatch::of(variable), spelling, "{variable}");
         }
     }
 }

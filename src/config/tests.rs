@@ -6,31 +6,31 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::key::{Authority, Base, Scheme};
-use crate::label::{Label, Rule};
+use crate::key::{Authority, OriginBase, Scheme};
+use crate::label::{Label, RuleLabel};
 use crate::limits::{KIB, MIB};
 use crate::origin::HostField;
-use crate::policy::{ContentTypes, NotReusable, NotStorable, Statuses};
+use crate::policy::{ContentTypes, NotReusable, NotStorable, StorableStatuses};
 use crate::proxy::AccessLog;
-use crate::redis::{Address, PasswordFile, Readers, Topology};
+use crate::redis::{RedisAddress, PasswordFile, ReadingNodes, Topology};
 use crate::request_fields::FieldClass;
 use crate::store::Namespace;
-use crate::telemetry::log::Format;
-use crate::tls::{self, Identity};
+use crate::telemetry::log::LogFormat;
+use crate::tls::{self, TlsIdentity};
 
 /// Flags, variables and `.env`, on a machine with two cores.
-fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<Order, Faults> {
-    read(Surroundings {
+fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<CommandPlan, ConfigErrors> {
+    read(ConfigSources {
         args: std::iter::once(&"cachewarp").chain(flags).map(OsString::from).collect(),
         environment: variables.iter().map(|(name, text)| (name.into(), text.into())).collect(),
         dotenv: Ok(dotenv.into()),
         cores: 2,
-        files: Files::Unopened,
+        files: FileChecks::Unopened,
     })
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {
-    let Command::Serve(settings) = given(&[], variables, "").unwrap().command else { panic!("not to serve") };
+    let CliCommand::Serve(settings) = given(&[], variables, "").unwrap().command else { panic!("not to serve") };
     *settings
 }
 
@@ -50,7 +50,7 @@ fn defaults() {
     assert_eq!(settings.admin.unwrap().addr, "127.0.0.1:8001".parse().unwrap());
 
     let redis = &first.redis.as_ref().unwrap().server;
-    assert_eq!(redis.address, Address::Tcp { host: "localhost".to_owned(), port: 6379 });
+    assert_eq!(redis.address, RedisAddress::Tcp { host: "localhost".to_owned(), port: 6379 });
     assert_eq!((redis.connections, redis.command_timeout), (10, Duration::from_millis(50)));
     assert_eq!((redis.credentials.as_ref(), redis.database), (None, 0));
 
@@ -68,7 +68,7 @@ fn defaults() {
     assert_eq!((settings.rules.default_ttl, settings.rules.body_bytes_max), (Duration::from_secs(30), MIB));
     let types = vec!["application/json".to_owned(), "+json".to_owned()];
     assert_eq!(settings.rules.content_types, ContentTypes::Listed(types));
-    assert_eq!(settings.rules.statuses, Statuses::Listed(vec![http::StatusCode::OK]));
+    assert_eq!(settings.rules.statuses, StorableStatuses::Listed(vec![http::StatusCode::OK]));
     assert_eq!(
         settings.rules.field_class(&http::header::HeaderName::from_static("x-api-key")),
         FieldClass::Credential
@@ -76,7 +76,7 @@ fn defaults() {
     assert!(settings.rules.ordinary_cookies.is_none());
 
     assert_eq!((settings.store.memory_bytes, settings.store.memory_ttl), (64 * MIB, Duration::from_secs(1)));
-    let local = Base {
+    let local = OriginBase {
         scheme: Scheme::Http,
         authority: Authority::parse(Scheme::Http, b"localhost:8080").unwrap(),
         path: String::new(),
@@ -85,7 +85,7 @@ fn defaults() {
     assert_eq!(settings.proxy.coalesce_timeout, Duration::from_secs(5));
     assert_eq!(settings.proxy.tunnel_idle_timeout, Duration::from_secs(600));
     assert_eq!(settings.proxy.access_log, AccessLog::Off);
-    assert_eq!((settings.log.format, settings.log.filter.as_str()), (Format::Human, "info"));
+    assert_eq!((settings.log.format, settings.log.filter.as_str()), (LogFormat::Human, "info"));
 }
 
 #[test]
@@ -157,13 +157,13 @@ fn whom_redis_takes_us_for() {
     let user_alone = wrong(&[], &[("redis_url", "redis://ann@a"), named[0]], "");
     assert!(user_alone[0].contains("names a user and no password"), "{user_alone:?}");
     let pair = [("redis_client_cert_file", "/c"), ("redis_client_key_file", "/k"), ("redis_ca_file", "/a")];
-    let identity = Some(Identity { certificate_file: "/c".into(), key_file: "/k".into() });
+    let identity = Some(TlsIdentity { certificate_file: "/c".into(), key_file: "/k".into() });
     assert_eq!(redis(&pair).server.tls, tls::Options { ca_file: Some("/a".into()), identity });
 }
 
 #[test]
 fn who_answers_reads_in_a_cluster() {
-    for (on, readers) in [("true", Readers::Replicas), ("false", Readers::Masters)] {
+    for (on, readers) in [("true", ReadingNodes::Replicas), ("false", ReadingNodes::Masters)] {
         let origin = ("origin_url", "http://api.example");
         let variables = [origin, ("redis_url", "redis+cluster://a,b"), ("redis_read_from_replicas", on)];
         let redis = settings(&variables).workers[0].redis.clone().unwrap();
@@ -184,12 +184,12 @@ fn files_that_settings_name_are_opened() {
     let (cert, key) = (file("cert", &own.cert.pem()), file("key", &own.signing_key.serialize_pem()));
     let (empty, missing) = (file("empty", ""), folder.path().join("missing").to_str().unwrap().to_owned());
     let faults = |variables: [(&str, &str); 5]| {
-        let read = read(Surroundings {
+        let read = read(ConfigSources {
             args: ["cachewarp", "check"].map(OsString::from).to_vec(),
             environment: variables.map(|(name, text)| (name.into(), text.into())).to_vec(),
             dotenv: Err(io::ErrorKind::NotFound.into()),
             cores: 1,
-            files: Files::Opened,
+            files: FileChecks::Opened,
         });
         let faults = read.err().map(|faults| faults.faults).unwrap_or_default();
         faults.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -470,13 +470,13 @@ proptest! {
                 given(&["check", &format!("--{text}")], &[], ""),
             ] {
                 let shown = match order {
-                    Ok(Order { command: Command::Check(report), warnings }) => format!("{report}{warnings:?}"),
+                    Ok(CommandPlan { command: CliCommand::Check(report), warnings }) => format!("{report}{warnings:?}"),
                     Ok(order) => format!("{order:?}"),
                     Err(faults) => faults.to_string(),
                 };
                 prop_assert!(!shown.contains("hunter2"), "{text} is shown: {shown}");
             }
-            if let Ok(Order { command: Command::Serve(settings), .. }) = given(&[], &[(name, &text)], "") {
+            if let Ok(CommandPlan { command: CliCommand::Serve(settings), .. }) = given(&[], &[(name, &text)], "") {
                 let worker = &settings.workers[0];
                 let (redis, origin) = (worker.redis.as_ref().unwrap(), &worker.origin);
                 let dialled = (&redis.server.address, &redis.topology, &origin.authority, &origin.base_path);
@@ -546,7 +546,7 @@ fn check_shows_every_value_and_no_secret() {
     ];
     let namespace = settings(&[("origin_url", "https://API.example/v1")]).store.namespace;
     let order = given(&["check", "--cache-default-ttl", "5m"], &variables, "log_format=json\n").unwrap();
-    let Command::Check(report) = order.command else { panic!("no report") };
+    let CliCommand::Check(report) = order.command else { panic!("no report") };
     let report = report.to_string();
     assert_eq!(report.lines().count(), Name::ALL.len());
     for (name, value, source) in [
@@ -568,9 +568,9 @@ fn check_shows_every_value_and_no_secret() {
 #[test]
 fn commands_carry_what_they_need() {
     let command = |flags: &[&str]| given(flags, &[], "").unwrap().command;
-    assert!(matches!(command(&["demo"]), Command::Demo(_)));
-    assert!(matches!(command(&["--version"]), Command::Print(text) if text.starts_with("cachewarp ")));
-    let Command::Health(target) = command(&["health", "--listen-addr", "[::]:80"]) else {
+    assert!(matches!(command(&["demo"]), CliCommand::Demo(_)));
+    assert!(matches!(command(&["--version"]), CliCommand::Print(text) if text.starts_with("cachewarp ")));
+    let CliCommand::Health(target) = command(&["health", "--listen-addr", "[::]:80"]) else {
         panic!("no health")
     };
     assert_eq!((target.authority.as_str(), target.path.as_str()), ("[::1]:80", "/health"));
@@ -580,7 +580,7 @@ fn commands_carry_what_they_need() {
 fn explain_takes_its_token_from_the_settings_or_from_its_own_flag() {
     let question = |flags: &[&str], variables: &[(&str, &str)]| {
         let command = given(flags, variables, "").unwrap().command;
-        let Command::Explain(question) = command else { panic!("{command:?}") };
+        let CliCommand::Explain(question) = command else { panic!("{command:?}") };
         *question
     };
     let set = [("EXPLAIN_TOKEN", "set")];
@@ -620,15 +620,15 @@ fn an_admin_listener_without_a_token_is_warned_about_where_others_reach_it() {
 #[test]
 fn errands_are_run_where_the_settings_say() {
     let command = |flags: &[&str]| given(flags, &[("ADMIN_TOKEN", "sesame")], "").unwrap().command;
-    let Command::Run(errand) = command(&["purge", "--all", "--admin-addr", "0.0.0.0:9"]) else {
+    let CliCommand::Run(errand) = command(&["purge", "--all", "--admin-addr", "0.0.0.0:9"]) else {
         panic!("no purge")
     };
     let (operator, errand) = *errand;
     assert_eq!(operator.authority, "127.0.0.1:9");
     assert!(operator.token.is_some_and(|token| token.is(b"sesame")));
-    assert!(matches!(errand, probe::Errand::Purge(order) if order.contains("\"all\":true")));
-    let Command::Top(_, watching) = command(&["top", "--once"]) else { panic!("no top") };
-    assert_eq!(watching, Watching::Once);
+    assert!(matches!(errand, probe::AdminCommand::Purge(order) if order.contains("\"all\":true")));
+    let CliCommand::Top(_, watching) = command(&["top", "--once"]) else { panic!("no top") };
+    assert_eq!(watching, TopOutput::Once);
     assert_eq!(
         wrong(&["purge", "--admin-addr=off"], &[], ""),
         [
@@ -657,7 +657,7 @@ fn clauses_name_settings_that_there_are() {
 fn health_at_a_place_needs_no_settings() {
     let bad = [("REDIS_POOL_SIZE", "0")];
     let order = given(&["health", "--url", "http://a:1/health"], &bad, "broken").unwrap();
-    let Command::Health(target) = order.command else { panic!("no health") };
+    let CliCommand::Health(target) = order.command else { panic!("no health") };
     assert_eq!(target.authority, "a:1");
     assert_eq!(
         wrong(&["health", "--url", "a"], &[], ""),
@@ -667,14 +667,14 @@ fn health_at_a_place_needs_no_settings() {
 
 #[test]
 fn help_is_given_whatever_is_wrong() {
-    let order = read(Surroundings {
+    let order = read(ConfigSources {
         args: ["cachewarp", "--help"].map(OsString::from).to_vec(),
         environment: vec![("REDIS_POOL_SIZE".into(), "0".into())],
         dotenv: Err(io::ErrorKind::PermissionDenied.into()),
         cores: 0,
-        files: Files::Unopened,
+        files: FileChecks::Unopened,
     });
-    assert!(matches!(order.unwrap().command, Command::Print(_)));
+    assert!(matches!(order.unwrap().command, CliCommand::Print(_)));
 }
 
 #[test]

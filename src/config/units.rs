@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::wrong::{BadQuantity, Wrong};
+use super::wrong::{QuantityError, ConfigError};
 use crate::limits::{KIB, MIB};
 
 /// Milliseconds of each unit, largest first.
@@ -17,32 +17,32 @@ const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000
 const SIZES: [(&str, usize); 4] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 
 /// `250ms`, `30s`, `5m`, `1h`; a bare number is seconds.
-pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
-    let (number, unit) = split::<u64>(text).map_err(Wrong::Duration)?;
+pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
+    let (number, unit) = split::<u64>(text).map_err(ConfigError::Duration)?;
     let unit = if unit.is_empty() { "s" } else { unit };
-    let millis = times(number, unit, &DURATIONS, u64::checked_mul).map_err(Wrong::Duration)?;
+    let millis = times(number, unit, &DURATIONS, u64::checked_mul).map_err(ConfigError::Duration)?;
     within(Duration::from_millis(millis), bounds, |bound| show_duration(*bound))
 }
 
 /// `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is bytes.
-pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Wrong> {
-    let (number, unit) = split::<usize>(text).map_err(Wrong::Size)?;
+pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+    let (number, unit) = split::<usize>(text).map_err(ConfigError::Size)?;
     let unit = if unit.is_empty() { "B" } else { unit };
-    let bytes = times(number, unit, &SIZES, usize::checked_mul).map_err(Wrong::Size)?;
+    let bytes = times(number, unit, &SIZES, usize::checked_mul).map_err(ConfigError::Size)?;
     within(bytes, bounds, |bound| show_size(*bound))
 }
 
 /// A whole number of things.
-pub(super) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Wrong> {
+pub(super) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
     match split(text) {
         Ok((number, "")) => within(number, bounds, usize::to_string),
-        Err(BadQuantity::Overflow) => Err(Wrong::Above(bounds.end().to_string())),
-        Ok(_) | Err(_) => Err(Wrong::Number),
+        Err(QuantityError::Overflow) => Err(ConfigError::Above(bounds.end().to_string())),
+        Ok(_) | Err(_) => Err(ConfigError::Number),
     }
 }
 
 /// `10%` or `10`, as a part of one.
-pub(super) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, Wrong> {
+pub(super) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, ConfigError> {
     let bounds = usize::from(*bounds.start())..=usize::from(*bounds.end());
     let of_a_hundred = number(text.strip_suffix('%').unwrap_or(text), bounds)?;
     Ok(f64::from(u16::try_from(of_a_hundred).unwrap_or(u16::MAX)) / 100.0)
@@ -77,13 +77,13 @@ pub(super) fn size_meant(text: &str) -> Option<String> {
     Some(format!("{number}{unit}"))
 }
 
-fn split<N: FromStr>(text: &str) -> Result<(N, &str), BadQuantity> {
+fn split<N: FromStr>(text: &str) -> Result<(N, &str), QuantityError> {
     let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let digits = text.strip_suffix(unit).unwrap_or_default();
     if digits.is_empty() || !unit.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(BadQuantity::Shape);
+        return Err(QuantityError::Shape);
     }
-    Ok((digits.parse().map_err(|_| BadQuantity::Overflow)?, unit))
+    Ok((digits.parse().map_err(|_| QuantityError::Overflow)?, unit))
 }
 
 fn times<N: Copy>(
@@ -91,21 +91,21 @@ fn times<N: Copy>(
     unit: &str,
     units: &[(&str, N)],
     multiply: fn(N, N) -> Option<N>,
-) -> Result<N, BadQuantity> {
+) -> Result<N, QuantityError> {
     let (_, factor) =
-        units.iter().find(|(name, _)| *name == unit).ok_or_else(|| BadQuantity::Unit(unit.to_owned()))?;
-    multiply(number, *factor).ok_or(BadQuantity::Overflow)
+        units.iter().find(|(name, _)| *name == unit).ok_or_else(|| QuantityError::Unit(unit.to_owned()))?;
+    multiply(number, *factor).ok_or(QuantityError::Overflow)
 }
 
 fn within<T: PartialOrd, S: Display>(
     value: T,
     bounds: RangeInclusive<T>,
     show: impl Fn(&T) -> S,
-) -> Result<T, Wrong> {
+) -> Result<T, ConfigError> {
     if value < *bounds.start() {
-        Err(Wrong::Below(show(bounds.start()).to_string()))
+        Err(ConfigError::Below(show(bounds.start()).to_string()))
     } else if value > *bounds.end() {
-        Err(Wrong::Above(show(bounds.end()).to_string()))
+        Err(ConfigError::Above(show(bounds.end()).to_string()))
     } else {
         Ok(value)
     }
@@ -161,15 +161,15 @@ mod tests {
         {
             let wrong = duration(text, ANY_TIME);
             assert!(
-                matches!(wrong, Err(Wrong::Duration(BadQuantity::Shape | BadQuantity::Unit(_)))),
+                matches!(wrong, Err(ConfigError::Duration(QuantityError::Shape | QuantityError::Unit(_)))),
                 "{text}"
             );
         }
         for text in ["1S", "1MS", "1d", "1sec", "1us", "1ns"] {
-            assert!(matches!(duration(text, ANY_TIME), Err(Wrong::Duration(BadQuantity::Unit(_)))), "{text}");
+            assert!(matches!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Unit(_)))), "{text}");
         }
         for text in ["18446744073709551616", "18446744073709551615h"] {
-            assert_eq!(duration(text, ANY_TIME), Err(Wrong::Duration(BadQuantity::Overflow)), "{text}");
+            assert_eq!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Overflow)), "{text}");
         }
     }
 
@@ -194,18 +194,18 @@ mod tests {
             "1b",
             "99999999999999999999",
         ] {
-            assert!(matches!(size(text, ANY_SIZE), Err(Wrong::Size(_))), "{text}");
+            assert!(matches!(size(text, ANY_SIZE), Err(ConfigError::Size(_))), "{text}");
         }
     }
 
     #[test]
     fn numbers() {
         assert_eq!(number("20", 1..=1024), Ok(20));
-        assert_eq!(number("0", 1..=1024), Err(Wrong::Below("1".to_owned())));
-        assert_eq!(number("1025", 1..=1024), Err(Wrong::Above("1024".to_owned())));
-        assert_eq!(number("99999999999999999999", 1..=9), Err(Wrong::Above("9".to_owned())));
+        assert_eq!(number("0", 1..=1024), Err(ConfigError::Below("1".to_owned())));
+        assert_eq!(number("1025", 1..=1024), Err(ConfigError::Above("1024".to_owned())));
+        assert_eq!(number("99999999999999999999", 1..=9), Err(ConfigError::Above("9".to_owned())));
         for text in ["", "a", "-1", "+1", "1.0", "1k", "1 ", "0x1", "½"] {
-            assert_eq!(number(text, ANY_SIZE), Err(Wrong::Number), "{text}");
+            assert_eq!(number(text, ANY_SIZE), Err(ConfigError::Number), "{text}");
         }
     }
 
@@ -213,9 +213,9 @@ mod tests {
     fn bounds_are_inclusive_and_shown_as_one_would_write_them() {
         let bounds = Duration::from_millis(1)..=Duration::from_secs(3600);
         assert!(duration("1ms", bounds.clone()).is_ok() && duration("60m", bounds.clone()).is_ok());
-        assert_eq!(duration("0", bounds.clone()), Err(Wrong::Below("1ms".to_owned())));
-        assert_eq!(duration("3601s", bounds), Err(Wrong::Above("1h".to_owned())));
-        assert_eq!(size("65MiB", 0..=64 * MIB), Err(Wrong::Above("64MiB".to_owned())));
+        assert_eq!(duration("0", bounds.clone()), Err(ConfigError::Below("1ms".to_owned())));
+        assert_eq!(duration("3601s", bounds), Err(ConfigError::Above("1h".to_owned())));
+        assert_eq!(size("65MiB", 0..=64 * MIB), Err(ConfigError::Above("64MiB".to_owned())));
         assert_eq!(
             (show_duration(Duration::ZERO), show_duration(Duration::from_millis(1500))),
             ("0s".into(), "1500ms".into())

@@ -8,9 +8,9 @@ use http::header::{
 };
 use ipnet::IpNet;
 
-use super::wrong::Wrong;
+use super::wrong::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
-use crate::policy::{ContentTypes, OrdinaryCookies, Statuses};
+use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
 use crate::secret::Secret;
 use crate::telemetry::log;
@@ -23,13 +23,13 @@ static ASKS_FOR_LESS: [HeaderName; 6] =
     [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// One of a few words, each of which means something.
-pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Wrong> {
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, ConfigError> {
     let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
-    chosen.ok_or_else(|| Wrong::Choice(choices.iter().map(|(word, _)| *word).collect()))
+    chosen.ok_or_else(|| ConfigError::Choice(choices.iter().map(|(word, _)| *word).collect()))
 }
 
 /// `true` or `false`, for the one meaning or the other.
-pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, Wrong> {
+pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigError> {
     choice(
         text,
         &[
@@ -46,33 +46,33 @@ pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, Wrong> {
 }
 
 /// An address and a port; port 0 is one that the system chooses.
-pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
-    text.parse().map_err(|_| Wrong::Address)
+pub(super) fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Address)
 }
 
 /// An address and a port, or `off`.
-pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if text == "off" { Ok(None) } else { address(text).map(Some) }
 }
 
 /// Addresses and networks.
-pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
     let network = |item: &str| {
         if let Ok(address) = item.parse::<IpAddr>() {
             return Ok(IpNet::from(address));
         }
-        let network: IpNet = item.parse().map_err(|_| Wrong::Network(item.to_owned()))?;
+        let network: IpNet = item.parse().map_err(|_| ConfigError::Network(item.to_owned()))?;
         if network.addr() == network.network() {
             Ok(network)
         } else {
-            Err(Wrong::NotTheNetwork { given: item.to_owned(), network: network.trunc().to_string() })
+            Err(ConfigError::NotTheNetwork { given: item.to_owned(), network: network.trunc().to_string() })
         }
     };
     items(text, network)
 }
 
 /// Media types and suffixes, in lower case; or `*`.
-pub(super) fn content_types(text: &str) -> Result<ContentTypes, Wrong> {
+pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
     if text == ANY {
         return Ok(ContentTypes::Any);
     }
@@ -82,36 +82,36 @@ pub(super) fn content_types(text: &str) -> Result<ContentTypes, Wrong> {
             (None, Some((kind, subtype))) => is_token(kind) && is_token(subtype),
             (None, None) => false,
         };
-        if well_formed { Ok(item.to_ascii_lowercase()) } else { Err(Wrong::MediaType(item.to_owned())) }
+        if well_formed { Ok(item.to_ascii_lowercase()) } else { Err(ConfigError::MediaType(item.to_owned())) }
     };
     some(items(text, content_type)?).map(ContentTypes::Listed)
 }
 
 /// Statuses; or `*`.
-pub(super) fn statuses(text: &str) -> Result<Statuses, Wrong> {
+pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
     if text == ANY {
-        return Ok(Statuses::Any);
+        return Ok(StorableStatuses::Any);
     }
     let status = |item: &str| match item.parse::<u16>() {
-        Ok(part @ (206 | 304)) => Err(Wrong::PartStatus(part)),
-        Ok(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| Wrong::Status(item.to_owned())),
-        Ok(_) | Err(_) => Err(Wrong::Status(item.to_owned())),
+        Ok(part @ (206 | 304)) => Err(ConfigError::PartStatus(part)),
+        Ok(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| ConfigError::Status(item.to_owned())),
+        Ok(_) | Err(_) => Err(ConfigError::Status(item.to_owned())),
     };
-    some(items(text, status)?).map(Statuses::Listed)
+    some(items(text, status)?).map(StorableStatuses::Listed)
 }
 
 /// Names of header fields, in lower case.
-pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     items(text, |item| {
-        HeaderName::from_bytes(item.as_bytes()).map_err(|_| Wrong::HeaderName(item.to_owned()))
+        HeaderName::from_bytes(item.as_bytes()).map_err(|_| ConfigError::HeaderName(item.to_owned()))
     })
 }
 
 /// Names of header fields that are to be a part of the cache key.
-pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     if names.len() > KEY_HEADERS_MAX {
-        return Err(Wrong::KeyHeaders);
+        return Err(ConfigError::KeyHeaders);
     }
     let refused = |header: &HeaderName| match RequestFields::default().class(header) {
         FieldClass::Connection => Some("it is the client's connection's"),
@@ -128,14 +128,14 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
         | FieldClass::Unlisted => None,
     };
     match names.iter().find_map(|header| Some((header, refused(header)?))) {
-        Some((header, why)) => Err(Wrong::NoKeyHeader { header: header.clone(), why }),
+        Some((header, why)) => Err(ConfigError::NoKeyHeader { header: header.clone(), why }),
         None => Ok(names),
     }
 }
 
 /// Names of header fields that are to be taken for harmless. No shared fetch sends them, so an `X-Forwarded-*` may be one
 /// of them, and so may `baggage`.
-pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
+pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     let may_be = |header: &HeaderName| {
         let is_identity = *header == "x-forwarded-client-cert";
@@ -152,7 +152,7 @@ pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, Wrong> {
         | FieldClass::Unlisted => None,
     };
     match names.iter().find_map(|header| Some((header, refused(header)?))) {
-        Some((header, why)) => Err(Wrong::NotHarmless { header: header.clone(), why }),
+        Some((header, why)) => Err(ConfigError::NotHarmless { header: header.clone(), why }),
         None => Ok(names),
     }
 }
@@ -164,71 +164,71 @@ pub(super) fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool 
 }
 
 /// Names of cookies, and beginnings of names with a `*` behind; or `*`.
-pub(super) fn cookies(text: &str) -> Result<OrdinaryCookies, Wrong> {
+pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     if text == ANY {
-        return Ok(OrdinaryCookies::Any);
+        return Ok(IgnoredCookies::Any);
     }
     let cookie = |item: &str| {
         let well_formed = is_token(item.strip_suffix('*').unwrap_or(item));
-        if well_formed { Ok(item.to_owned()) } else { Err(Wrong::CookieName(item.to_owned())) }
+        if well_formed { Ok(item.to_owned()) } else { Err(ConfigError::CookieName(item.to_owned())) }
     };
-    items(text, cookie).map(OrdinaryCookies::Listed)
+    items(text, cookie).map(IgnoredCookies::Listed)
 }
 
 /// What stands before every key in Redis. Braces would be a hash tag, and put all keys into one slot.
-pub(super) fn key_prefix(text: &str) -> Result<String, Wrong> {
+pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
     if plain && (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::KeyPrefix)
+        Err(ConfigError::KeyPrefix)
     }
 }
 
 /// What a node or a namespace is called: a part of a key in Redis.
-pub(super) fn node_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if plain && (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::NodeName)
+        Err(ConfigError::NodeName)
     }
 }
 
 /// The name of a namespace; `None` for the one that follows from the origin.
-pub(super) fn namespace(text: &str) -> Result<Option<String>, Wrong> {
+pub(super) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
     if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
 }
 
 /// A secret that can be sent as the whole value of a field.
-pub(super) fn token(text: &str) -> Result<Secret, Wrong> {
+pub(super) fn token(text: &str) -> Result<Secret, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && (1..=TOKEN_BYTES_MAX).contains(&text.len()) {
         Ok(Secret::new(text))
     } else {
-        Err(Wrong::Token)
+        Err(ConfigError::Token)
     }
 }
 
 /// A filter of log lines.
-pub(super) fn log_filter(text: &str) -> Result<String, Wrong> {
+pub(super) fn log_filter(text: &str) -> Result<String, ConfigError> {
     log::check(text)?;
     Ok(text.to_owned())
 }
 
 /// The items between commas; none in an empty text.
-fn items<T>(text: &str, item: impl Fn(&str) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
+fn items<T>(text: &str, item: impl Fn(&str) -> Result<T, ConfigError>) -> Result<Vec<T>, ConfigError> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
     text.split(',')
         .map(str::trim)
-        .map(|text| if text.is_empty() { Err(Wrong::EmptyItem) } else { item(text) })
+        .map(|text| if text.is_empty() { Err(ConfigError::EmptyItem) } else { item(text) })
         .collect()
 }
 
-fn some<T>(items: Vec<T>) -> Result<Vec<T>, Wrong> {
-    if items.is_empty() { Err(Wrong::Empty) } else { Ok(items) }
+fn some<T>(items: Vec<T>) -> Result<Vec<T>, ConfigError> {
+    if items.is_empty() { Err(ConfigError::Empty) } else { Ok(items) }
 }
 
 /// RFC 9110 §5.6.2, less `*`, which would look like a pattern.
@@ -249,7 +249,7 @@ mod tests {
             assert_eq!(switch(text, '+', '-'), want);
         }
         for text in ["", "TRUE", "yep", "2"] {
-            assert!(matches!(switch(text, '+', '-'), Err(Wrong::Choice(_))), "{text}");
+            assert!(matches!(switch(text, '+', '-'), Err(ConfigError::Choice(_))), "{text}");
         }
     }
 
@@ -270,10 +270,10 @@ mod tests {
             "1.2.3.4:80/",
             "off",
         ] {
-            assert_eq!(address(text), Err(Wrong::Address), "{text}");
+            assert_eq!(address(text), Err(ConfigError::Address), "{text}");
         }
         assert_eq!(address_or_off("off"), Ok(None));
-        assert_eq!(address_or_off("OFF"), Err(Wrong::Address));
+        assert_eq!(address_or_off("OFF"), Err(ConfigError::Address));
     }
 
     #[test]
@@ -285,12 +285,12 @@ mod tests {
         );
         assert_eq!(networks(""), Ok(Vec::new()));
         for text in ["10.0.0.0/33", "10.0.0", "proxy.example", "10.0.0.0/8/8", "*"] {
-            assert_eq!(networks(text), Err(Wrong::Network(text.to_owned())), "{text}");
+            assert_eq!(networks(text), Err(ConfigError::Network(text.to_owned())), "{text}");
         }
         let given = "10.1.0.0/8".to_owned();
-        assert_eq!(networks(&given), Err(Wrong::NotTheNetwork { given, network: "10.0.0.0/8".to_owned() }));
+        assert_eq!(networks(&given), Err(ConfigError::NotTheNetwork { given, network: "10.0.0.0/8".to_owned() }));
         for text in [",", "::1,", ",::1", "::1,,::2", " "] {
-            assert_eq!(networks(text), Err(Wrong::EmptyItem), "{text}");
+            assert_eq!(networks(text), Err(ConfigError::EmptyItem), "{text}");
         }
     }
 
@@ -300,7 +300,7 @@ mod tests {
             |items: &[&str]| Ok(ContentTypes::Listed(items.iter().map(|&item| item.to_owned()).collect()));
         assert_eq!(content_types("*"), Ok(ContentTypes::Any));
         assert_eq!(content_types("Application/JSON, +json"), listed(&["application/json", "+json"]));
-        assert_eq!(content_types(""), Err(Wrong::Empty));
+        assert_eq!(content_types(""), Err(ConfigError::Empty));
         for item in [
             "json",
             "*/*",
@@ -312,20 +312,20 @@ mod tests {
             "+",
             "a b/c",
         ] {
-            assert_eq!(content_types(item), Err(Wrong::MediaType(item.to_owned())), "{item}");
+            assert_eq!(content_types(item), Err(ConfigError::MediaType(item.to_owned())), "{item}");
         }
     }
 
     #[test]
     fn status_codes() {
-        assert_eq!(statuses("*"), Ok(Statuses::Any));
-        assert_eq!(statuses("200, 404"), Ok(Statuses::Listed(vec![StatusCode::OK, StatusCode::NOT_FOUND])));
-        assert_eq!(statuses(""), Err(Wrong::Empty));
+        assert_eq!(statuses("*"), Ok(StorableStatuses::Any));
+        assert_eq!(statuses("200, 404"), Ok(StorableStatuses::Listed(vec![StatusCode::OK, StatusCode::NOT_FOUND])));
+        assert_eq!(statuses(""), Err(ConfigError::Empty));
         for part in [206, 304] {
-            assert_eq!(statuses(&part.to_string()), Err(Wrong::PartStatus(part)));
+            assert_eq!(statuses(&part.to_string()), Err(ConfigError::PartStatus(part)));
         }
         for item in ["100", "199", "600", "2xx", "OK", "-1", "65536", "200-299"] {
-            assert_eq!(statuses(item), Err(Wrong::Status(item.to_owned())), "{item}");
+            assert_eq!(statuses(item), Err(ConfigError::Status(item.to_owned())), "{item}");
         }
     }
 
@@ -334,19 +334,19 @@ mod tests {
         assert_eq!(header_names("X-Api-Key,x-token").unwrap(), ["x-api-key", "x-token"]);
         assert_eq!(header_names(""), Ok(Vec::new()));
         for item in ["a b", "x:y", "ü", "*:"] {
-            assert_eq!(header_names(item), Err(Wrong::HeaderName(item.to_owned())), "{item}");
+            assert_eq!(header_names(item), Err(ConfigError::HeaderName(item.to_owned())), "{item}");
         }
     }
 
     #[test]
     fn cookie_names() {
         let listed =
-            |items: &[&str]| Ok(OrdinaryCookies::Listed(items.iter().map(|&item| item.to_owned()).collect()));
+            |items: &[&str]| Ok(IgnoredCookies::Listed(items.iter().map(|&item| item.to_owned()).collect()));
         assert_eq!(cookies(""), listed(&[]));
-        assert_eq!(cookies("*"), Ok(OrdinaryCookies::Any));
+        assert_eq!(cookies("*"), Ok(IgnoredCookies::Any));
         assert_eq!(cookies("theme, _ga*"), listed(&["theme", "_ga*"]));
         for item in ["a b", "a=b", "*a", "a*b", "a**", "a;b"] {
-            assert_eq!(cookies(item), Err(Wrong::CookieName(item.to_owned())), "{item}");
+            assert_eq!(cookies(item), Err(ConfigError::CookieName(item.to_owned())), "{item}");
         }
     }
 
@@ -354,7 +354,7 @@ mod tests {
     fn tokens() {
         assert!(token("s3cret/+=").is_ok_and(|token| token.is(b"s3cret/+=")));
         for text in ["", "a b", "a\n", "ü", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
-            assert_eq!(token(text), Err(Wrong::Token), "{text}");
+            assert_eq!(token(text), Err(ConfigError::Token), "{text}");
         }
     }
 
@@ -362,8 +362,8 @@ mod tests {
     fn node_names() {
         assert_eq!(node_name("cache-1.eu_west"), Ok("cache-1.eu_west".to_owned()));
         for text in ["", "a b", "a:b", "ü", "{a}", &"x".repeat(NODE_NAME_BYTES_MAX + 1)] {
-            assert_eq!(node_name(text), Err(Wrong::NodeName), "{text}");
-            assert_eq!(namespace(text), Err(Wrong::NodeName), "{text}");
+            assert_eq!(node_name(text), Err(ConfigError::NodeName), "{text}");
+            assert_eq!(namespace(text), Err(ConfigError::NodeName), "{text}");
         }
     }
 
@@ -371,7 +371,7 @@ mod tests {
     fn key_prefixes() {
         assert_eq!(key_prefix("cachewarp:"), Ok("cachewarp:".to_owned()));
         for text in ["", "a b", "a\n", "ü:", "{tag}", &"x".repeat(KEY_PREFIX_BYTES_MAX + 1)] {
-            assert_eq!(key_prefix(text), Err(Wrong::KeyPrefix), "{text}");
+            assert_eq!(key_prefix(text), Err(ConfigError::KeyPrefix), "{text}");
         }
     }
 }

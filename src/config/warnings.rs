@@ -2,19 +2,19 @@
 
 use std::net::SocketAddr;
 
-use super::source::Source;
+use super::source::SettingSource;
 use super::table::Name;
 
 /// Something that looks like a slip.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
+pub enum ConfigWarning {
     /// `Cache_Default_TTL`
     #[error("{spelling} ({at}) is not read: names are case-sensitive, write {}", .name.variable())]
     OtherCase {
         /// As it stands there.
         spelling: String,
         /// Where it stands.
-        at: Source,
+        at: SettingSource,
         /// What it would be.
         name: Name,
     },
@@ -24,7 +24,7 @@ pub enum Warning {
         /// As it stands there.
         spelling: String,
         /// Where it stands.
-        at: Source,
+        at: SettingSource,
         /// What it may be.
         name: Name,
     },
@@ -34,7 +34,7 @@ pub enum Warning {
         /// The setting.
         name: Name,
         /// Where both stand.
-        at: Source,
+        at: SettingSource,
     },
     /// Others can reach the admin listener, and nobody there can show that he is an operator.
     #[error(

@@ -5,12 +5,12 @@ use std::io;
 use http::header::HeaderName;
 
 use super::table::Name;
-use super::urls::BadUrl;
-use crate::telemetry::log::BadLog;
+use super::urls::SettingUrlError;
+use crate::telemetry::log::LogError;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
+pub enum ConfigError {
     /// Said, and nothing said.
     #[error("is empty")]
     Empty,
@@ -22,10 +22,10 @@ pub enum Wrong {
     Twice,
     /// Not a duration.
     #[error("{0}")]
-    Duration(BadQuantity),
+    Duration(QuantityError),
     /// Not a size.
     #[error("{0}")]
-    Size(BadQuantity),
+    Size(QuantityError),
     /// Not digits.
     #[error("is not a whole number")]
     Number,
@@ -49,7 +49,7 @@ pub enum Wrong {
     OwnOrigin(Name),
     /// Not a URL that we can use.
     #[error("{0}")]
-    Url(#[from] BadUrl),
+    Url(#[from] SettingUrlError),
     /// `a,,b`
     #[error("has an empty item")]
     EmptyItem,
@@ -132,7 +132,7 @@ pub enum Wrong {
     SecondPassword,
     /// Not a filter.
     #[error("{0}")]
-    Log(#[from] BadLog),
+    Log(#[from] LogError),
     /// Not `NAME=value`.
     #[error("is not `NAME=value`")]
     DotenvSyntax,
@@ -155,22 +155,22 @@ pub enum Wrong {
     Stray(String),
     /// `cachewarp health --url` asks nowhere.
     #[error("--url {0}")]
-    HealthUrl(BadUrl),
+    HealthUrl(SettingUrlError),
     /// `cachewarp explain` asks nowhere.
     #[error("the URL {0}")]
-    ExplainUrl(BadUrl),
+    ExplainUrl(SettingUrlError),
     /// `cachewarp inspect` asks for nothing that can be stored.
     #[error("the URL {0}")]
-    InspectUrl(crate::key::BadUrl),
+    InspectUrl(crate::key::UrlError),
     /// `cachewarp purge` names nothing, or something that cannot be.
     #[error("{0}")]
-    Purge(#[from] crate::purge::BadOrder),
+    Purge(#[from] crate::purge::PurgeOrderError),
     /// There is nobody to ask.
     #[error("admin_addr is off, so there is nobody to ask")]
     NoAdmin,
     /// `cachewarp explain -H` gives something that is no field, or one that is not for it to give.
     #[error("-H {0}")]
-    Field(#[from] BadField),
+    Field(#[from] RequestFieldError),
     /// `cachewarp explain --token` could not be sent.
     #[error(
         "--token must be 1 to {} printable ASCII characters without spaces",
@@ -187,7 +187,7 @@ pub enum Wrong {
 
 /// Why text is no duration or size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadQuantity {
+pub enum QuantityError {
     /// No digits, a sign, a point, a space.
     #[error("is not a whole number with a unit")]
     Shape,
@@ -201,7 +201,7 @@ pub enum BadQuantity {
 
 /// Why a field cannot be asked with. None of these repeats a value: it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadField {
+pub enum RequestFieldError {
     /// No name, no colon, or a byte that has no place there.
     #[error("gives something that is not `Name: value`")]
     Malformed,

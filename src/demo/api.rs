@@ -10,18 +10,18 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::server::{Handler, Peer, Reply};
+use crate::server::{Handler, ConnectionPeer, HandlerReply};
 
 /// The duration of `/slow`.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// The API. Every answer carries the count of answers so far, which distinguishes a stored answer
 /// from a new one.
-pub(super) struct Api {
+pub(super) struct SampleApi {
     served: Cell<u64>,
 }
 
-impl Api {
+impl SampleApi {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self { served: Cell::new(0) })
     }
@@ -63,11 +63,11 @@ impl Api {
     }
 }
 
-impl Handler for Api {
+impl Handler for SampleApi {
     type Body = Full<Bytes>;
 
-    fn handle(self: Rc<Self>, _: Peer, request: Request<Incoming>) -> Reply<Full<Bytes>> {
-        Reply::working(async move { self.answer(request.uri().path(), request.headers()).await })
+    fn handle(self: Rc<Self>, _: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Full<Bytes>> {
+        HandlerReply::working(async move { self.answer(request.uri().path(), request.headers()).await })
     }
 }
 

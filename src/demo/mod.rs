@@ -13,24 +13,24 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 use tracing::error;
 
-use crate::app::{self, Running, Signals, StartError};
+use crate::app::{self, RunningProxy, ShutdownSignals, StartError};
 use crate::config::Settings;
-use crate::key::{Authority, Base, Scheme};
-use crate::server::{self, Listener, Shutdown};
+use crate::key::{Authority, OriginBase, Scheme};
+use crate::server::{self, WorkerListener, Shutdown};
 use crate::store::Namespace;
 use crate::telemetry::Registry;
-use api::Api;
+use api::SampleApi;
 
 /// A sample API and a proxy in front of it, both serving.
-pub struct Demo {
-    proxy: Running,
+pub struct RunningDemo {
+    proxy: RunningProxy,
     api_addr: SocketAddr,
     api: thread::JoinHandle<()>,
     shutdown: Shutdown,
 }
 
 /// Starts the API and the proxy. If the settings' ports are taken, it uses free ones.
-pub fn start(settings: Settings) -> Result<Demo, StartError> {
+pub fn start(settings: Settings) -> Result<RunningDemo, StartError> {
     let shutdown = Shutdown::new();
     let (api_addr, api) = start_api(shutdown.clone())?;
     let settings = in_front_of(api_addr, settings);
@@ -38,7 +38,7 @@ pub fn start(settings: Settings) -> Result<Demo, StartError> {
         Err(StartError::Listen(_)) => app::start(with_free_ports(settings))?,
         other => other?,
     };
-    Ok(Demo { proxy, api_addr, api, shutdown })
+    Ok(RunningDemo { proxy, api_addr, api, shutdown })
 }
 
 fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
@@ -49,7 +49,7 @@ fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
         worker.origin.authority = authority.clone();
     }
     // Not the namespace of the API that the settings name.
-    let origin = Base { scheme: Scheme::Http, authority, path: String::new() };
+    let origin = OriginBase { scheme: Scheme::Http, authority, path: String::new() };
     settings.store.namespace = Namespace::of_origin(settings.store.namespace.as_str(), &origin);
     settings
 }
@@ -68,7 +68,7 @@ fn with_free_ports(mut settings: Settings) -> Settings {
 fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>), StartError> {
     let options = server::Options {
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-        sharing: server::Sharing::Alone,
+        sharing: server::AddressSharing::Alone,
         backlog: 128,
         connections_max: 1024,
         connections_per_address_max: None,
@@ -77,11 +77,11 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
         body_timeout: Duration::from_secs(60),
         drain_timeout: Duration::from_secs(2),
     };
-    let listener = Listener::bind(&options, 1)?.pop().ok_or(StartError::WorkerLost)?;
+    let listener = WorkerListener::bind(&options, 1)?.pop().ok_or(StartError::WorkerLost)?;
     let addr = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let api = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
-        let serve = async { server::serve(listener, &options, Api::new(), shutdown, &Registry::new()).await };
+        let serve = async { server::serve(listener, &options, SampleApi::new(), shutdown, &Registry::new()).await };
         if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
             error!(%error, "sample API failed");
         }
@@ -89,7 +89,7 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
     Ok((addr, api))
 }
 
-impl Demo {
+impl RunningDemo {
     /// Returns the address of the proxy.
     pub fn addr(&self) -> SocketAddr {
         self.proxy.addr()
@@ -130,7 +130,7 @@ impl Demo {
 
     /// Serves until SIGTERM or SIGINT; hands any other signal to `ignore` by its name. Returns `false` if a
     /// worker died.
-    pub fn serve_until(self, signals: Signals, ignore: impl Fn(&str)) -> bool {
+    pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
         let well = self.proxy.serve_until(signals, ignore);
         self.shutdown.begin();
         self.api.join().is_ok() && well

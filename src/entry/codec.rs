@@ -31,9 +31,9 @@ use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::fields::Admission;
+use super::fields::FieldAdmission;
 use super::stamp::{self, CHECKSUM_FROM, KIND_RESPONSE, KIND_VARIANTS, MAGIC, STAMP_BYTES, VERSION};
-use super::{Entry, Stamp, Stored, TagDigest, Tick, Variants, fields, written};
+use super::{Entry, EntryVersion, StoredValue, TagDigest, PurgeGeneration, Variants, fields, written};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
 use crate::policy::{Obligations, StoredFacts, Vary};
@@ -62,7 +62,7 @@ const _: () = assert!(ENTRY_HEAD_BYTES_MAX <= u32::MAX as usize);
 
 crate::labels! {
     /// Why stored bytes are not what was asked for. Always a miss, never an error to the client.
-    pub enum Damage {
+    pub enum EntryError {
         /// Shorter than they say, or longer.
         Length => "length",
         /// Not ours at all.
@@ -99,34 +99,34 @@ pub enum Provenance {
 
 /// Why something is not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unencodable {
+pub enum EncodeError {
     /// A bound of the layout is exceeded.
     #[error("too large")]
     TooLarge,
     /// [`decode`] would refuse it.
     #[error("never stored")]
-    Refused(Damage),
+    Refused(EntryError),
 }
 
-impl From<Damage> for Unencodable {
-    fn from(damage: Damage) -> Self {
+impl From<EntryError> for EncodeError {
+    fn from(damage: EntryError) -> Self {
         Self::Refused(damage)
     }
 }
 
 /// The bytes to store for `key`.
-pub fn encode(key: &CacheKey, stored: &Stored, stamp: &Stamp) -> Result<Bytes, Unencodable> {
+pub fn encode(key: &CacheKey, stored: &StoredValue, stamp: &EntryVersion) -> Result<Bytes, EncodeError> {
     let bytes = match stored {
-        Stored::Response(entry) => {
+        StoredValue::Response(entry) => {
             written::response(entry)?;
             for (name, value) in &entry.head {
                 written::field(name.as_str(), value, entry.facts.obligations)?;
             }
             encode_response(key, entry, stamp)
         }
-        Stored::Variants(variants) => encode_variants(key, variants, stamp),
+        StoredValue::Variants(variants) => encode_variants(key, variants, stamp),
     };
-    bytes.and_then(with_checksum).ok_or(Unencodable::TooLarge)
+    bytes.and_then(with_checksum).ok_or(EncodeError::TooLarge)
 }
 
 /// Completes bytes in this layout by their checksum; `None` if there is no place for it.
@@ -137,7 +137,7 @@ pub fn with_checksum(mut bytes: BytesMut) -> Option<Bytes> {
 }
 
 /// In one allocation of exactly the entry's size: this is what the memory tier keeps.
-fn encode_response(key: &CacheKey, entry: &Entry, stamp: &Stamp) -> Option<BytesMut> {
+fn encode_response(key: &CacheKey, entry: &Entry, stamp: &EntryVersion) -> Option<BytesMut> {
     let Entry { facts, status, head, body } = entry;
     let block_bytes = fields::encoded_len(head)?;
     if block_bytes > ENTRY_HEAD_BYTES_MAX || body.len() > BODY_BYTES_MAX || stamp.tags.len() > TAGS_MAX {
@@ -163,7 +163,7 @@ fn encode_response(key: &CacheKey, entry: &Entry, stamp: &Stamp) -> Option<Bytes
     Some(bytes)
 }
 
-fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &Stamp) -> Option<BytesMut> {
+fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) -> Option<BytesMut> {
     let names = variants.fields.names();
     let names_bytes: usize = names.iter().map(|name| 2 + name.as_str().len()).sum();
     let mut bytes = start(key, KIND_VARIANTS, stamp, VARIANTS_FIXED_BYTES + names_bytes);
@@ -176,7 +176,7 @@ fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &Stamp) -> Option
     Some(bytes)
 }
 
-fn start(key: &CacheKey, kind: u8, stamp: &Stamp, more_bytes: usize) -> BytesMut {
+fn start(key: &CacheKey, kind: u8, stamp: &EntryVersion, more_bytes: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
     stamp::begin(kind, stamp.lineage, &mut bytes);
     bytes.put_slice(key.digest());
@@ -184,17 +184,17 @@ fn start(key: &CacheKey, kind: u8, stamp: &Stamp, more_bytes: usize) -> BytesMut
 }
 
 /// Reads what was stored for `key`. The body is a slice of `bytes`, not a copy.
-pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<Stored, Damage> {
-    Decoder::default().decode(key, bytes, provenance)
+pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<StoredValue, EntryError> {
+    EntryDecoder::default().decode(key, bytes, provenance)
 }
 
 /// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None` of a list of variants.
-pub fn history(bytes: &[u8]) -> Option<(Tick, impl Iterator<Item = TagDigest> + '_)> {
+pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + '_)> {
     if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
         return None;
     }
     let mut tick = bytes.get(TICK_FROM..)?;
-    let tick = Tick { epoch: tick.try_get_u64().ok()?, count: tick.try_get_u64().ok()? };
+    let tick = PurgeGeneration { epoch: tick.try_get_u64().ok()?, count: tick.try_get_u64().ok()? };
     let mut tags = bytes.get(TAGS_FROM..)?;
     let count = usize::from(tags.try_get_u16().ok()?);
     let tags = tags.get(..count * TAG_BYTES)?.chunks_exact(TAG_BYTES);
@@ -218,19 +218,19 @@ pub fn key_name(bytes: &[u8]) -> Option<u128> {
 ///
 /// The map of a head is by far the largest allocation of a hit, and the request that it answers brings one of its kind.
 #[derive(Default)]
-pub struct Decoder {
+pub struct EntryDecoder {
     /// Empty, and perhaps with room.
     spare: Cell<HeaderMap>,
 }
 
-impl Decoder {
+impl EntryDecoder {
     /// See [`decode`].
-    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<Stored, Damage> {
+    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<StoredValue, EntryError> {
         let (kind, rest) = open(key, bytes, provenance)?;
         match kind {
-            KIND_RESPONSE => decode_response(rest, self.spare.take(), provenance).map(Stored::Response),
-            KIND_VARIANTS => decode_variants(rest, provenance).map(Stored::Variants),
-            _ => Err(Damage::Content),
+            KIND_RESPONSE => decode_response(rest, self.spare.take(), provenance).map(StoredValue::Response),
+            KIND_VARIANTS => decode_variants(rest, provenance).map(StoredValue::Variants),
+            _ => Err(EntryError::Content),
         }
     }
 
@@ -242,56 +242,56 @@ impl Decoder {
 }
 
 /// Checks that all of it is what was stored for `key`. Gives the kind, and what depends on it.
-fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, Bytes), Damage> {
+fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, Bytes), EntryError> {
     let mut rest = bytes.clone();
     if rest.len() < KIND_FROM {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     let (high, low) = (rest.get_u8(), rest.get_u8());
     if [high, low] != MAGIC {
-        return Err(Damage::Foreign);
+        return Err(EntryError::Foreign);
     }
     if rest.get_u8() != VERSION {
-        return Err(Damage::Version);
+        return Err(EntryError::Version);
     }
     let kind = rest.get_u8();
     rest.advance(CHECKSUM_FROM - PREFIX_BYTES);
     let written = rest.get_u64();
     // The key before the checksum: an intact entry of somebody else is the case to be told apart.
     if !rest.starts_with(key.digest()) {
-        return Err(Damage::OtherKey);
+        return Err(EntryError::OtherKey);
     }
     if matches!(provenance, Provenance::Store(_)) && xxh3_64(&rest) != written {
-        return Err(Damage::Checksum);
+        return Err(EntryError::Checksum);
     }
     rest.advance(DIGEST_BYTES);
     Ok((kind, rest))
 }
 
-fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) -> Result<Entry, Damage> {
+fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) -> Result<Entry, EntryError> {
     if rest.len() < RESPONSE_FIXED_BYTES {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     let received = Timestamp::from_millis(rest.get_u64());
     let [initial_age, lifetime, stale_while_revalidate, stale_if_error] =
         std::array::from_fn(|_| Duration::from_millis(rest.get_u64()));
     rest.advance(2 * 8);
     let obligations = Obligations::from_bits(rest.get_u16());
-    let status = StatusCode::from_u16(rest.get_u16()).map_err(|_| Damage::Content)?;
-    let block_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
-    let body_bytes = usize::try_from(rest.get_u32()).map_err(|_| Damage::Length)?;
+    let status = StatusCode::from_u16(rest.get_u16()).map_err(|_| EntryError::Content)?;
+    let block_bytes = usize::try_from(rest.get_u32()).map_err(|_| EntryError::Length)?;
+    let body_bytes = usize::try_from(rest.get_u32()).map_err(|_| EntryError::Length)?;
     let tags = usize::from(rest.get_u16());
     let tags_bytes = tags * TAG_BYTES;
     if tags > TAGS_MAX || tags_bytes > rest.len() {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     rest.advance(tags_bytes);
     if block_bytes > ENTRY_HEAD_BYTES_MAX || block_bytes.checked_add(body_bytes) != Some(rest.len()) {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     let admission = match provenance {
-        Provenance::Store(_) => Admission::Checked(obligations),
-        Provenance::Process => Admission::Known,
+        Provenance::Store(_) => FieldAdmission::Checked(obligations),
+        Provenance::Process => FieldAdmission::Known,
     };
     let head = fields::decode(rest.split_to(block_bytes), spare, admission)?;
     let facts =
@@ -304,23 +304,23 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) ->
     Ok(entry)
 }
 
-fn decode_variants(mut rest: Bytes, provenance: Provenance) -> Result<Variants, Damage> {
+fn decode_variants(mut rest: Bytes, provenance: Provenance) -> Result<Variants, EntryError> {
     if rest.len() < VARIANTS_FIXED_BYTES {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     let nonce = rest.get_u64();
     let expires = Timestamp::from_millis(rest.get_u64());
     let mut names = Vec::new();
     while rest.has_remaining() {
-        let length = rest.try_get_u16().map_err(|_| Damage::Length)?;
-        let name = rest.get(..usize::from(length)).ok_or(Damage::Length)?;
-        names.push(HeaderName::from_lowercase(name).map_err(|_| Damage::Content)?);
+        let length = rest.try_get_u16().map_err(|_| EntryError::Length)?;
+        let name = rest.get(..usize::from(length)).ok_or(EntryError::Length)?;
+        names.push(HeaderName::from_lowercase(name).map_err(|_| EntryError::Content)?);
         rest.advance(usize::from(length));
     }
-    let Vary::Fields(fields) = Vary::from(names.clone()) else { return Err(Damage::Vary) };
+    let Vary::Fields(fields) = Vary::from(names.clone()) else { return Err(EntryError::Vary) };
     // In another order, or one twice.
     if fields.names() != names {
-        return Err(Damage::Content);
+        return Err(EntryError::Content);
     }
     let variants = Variants { nonce, expires, fields };
     if let Provenance::Store(now) = provenance {

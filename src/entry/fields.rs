@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
-use super::codec::Damage;
+use super::codec::EntryError;
 use super::written;
 use crate::policy::Obligations;
 
@@ -78,7 +78,7 @@ pub(super) fn encode(head: &HeaderMap, bytes: &mut BytesMut) {
 
 /// Which fields of a block are held against what may be stored.
 #[derive(Clone, Copy)]
-pub(super) enum Admission {
+pub(super) enum FieldAdmission {
     /// All of them, in a response with these obligations: the block comes from a store.
     Checked(Obligations),
     /// None: the block has been checked.
@@ -87,27 +87,27 @@ pub(super) enum Admission {
 
 /// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes. Values are slices of the
 /// block.
-pub(super) fn decode(block: Bytes, head: HeaderMap, admission: Admission) -> Result<HeaderMap, Damage> {
+pub(super) fn decode(block: Bytes, head: HeaderMap, admission: FieldAdmission) -> Result<HeaderMap, EntryError> {
     let mut fields = Fields(block);
     let mut head = if head.capacity() == 0 { HeaderMap::with_capacity(FIELDS_EXPECTED) } else { head };
     while !fields.0.is_empty() {
-        let (kind, name, value) = fields.next().ok_or(Damage::Content)?;
-        if let Admission::Checked(obligations) = admission {
+        let (kind, name, value) = fields.next().ok_or(EntryError::Content)?;
+        if let FieldAdmission::Checked(obligations) = admission {
             match kind {
                 // No other name of the table says something that is not stored, which a test holds.
-                Kind::Coded if name == header::CONTENT_LENGTH => return Err(Damage::Field),
-                Kind::Coded => {}
-                Kind::Literal if code(&name).is_some() => return Err(Damage::Content),
-                Kind::Literal => written::field(name.as_str(), &value, obligations)?,
+                NameKind::Coded if name == header::CONTENT_LENGTH => return Err(EntryError::Field),
+                NameKind::Coded => {}
+                NameKind::Literal if code(&name).is_some() => return Err(EntryError::Content),
+                NameKind::Literal => written::field(name.as_str(), &value, obligations)?,
             }
         }
-        head.try_append(name, value).map_err(|_| Damage::Content)?;
+        head.try_append(name, value).map_err(|_| EntryError::Content)?;
     }
     Ok(head)
 }
 
 /// How a name is written.
-enum Kind {
+enum NameKind {
     /// By its place in the table.
     Coded,
     /// Letter by letter.
@@ -119,16 +119,16 @@ struct Fields(Bytes);
 
 impl Fields {
     /// Takes the next field; `None` if there is none that is whole.
-    fn next(&mut self) -> Option<(Kind, HeaderName, HeaderValue)> {
+    fn next(&mut self) -> Option<(NameKind, HeaderName, HeaderValue)> {
         let Self(block) = self;
         let (kind, name) = match block.try_get_u8().ok()? {
             LITERAL => {
                 let length = usize::from(block.try_get_u8().ok()?);
                 let name = HeaderName::from_lowercase(block.get(..length)?).ok()?;
                 block.advance(length);
-                (Kind::Literal, name)
+                (NameKind::Literal, name)
             }
-            code => (Kind::Coded, TABLE.get(usize::from(code) - 1)?.clone()),
+            code => (NameKind::Coded, TABLE.get(usize::from(code) - 1)?.clone()),
         };
         let length = usize::from(block.try_get_u16().ok()?);
         if length > block.len() {
@@ -151,7 +151,7 @@ fn code(name: &HeaderName) -> Option<u8> {
 mod tests {
     use super::*;
 
-    const CHECKED: Admission = Admission::Checked(Obligations::from_bits(0));
+    const CHECKED: FieldAdmission = FieldAdmission::Checked(Obligations::from_bits(0));
 
     fn encoded(head: &HeaderMap) -> Bytes {
         let mut bytes = BytesMut::new();
@@ -171,7 +171,7 @@ mod tests {
         head.append("x-latin1", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         let block = encoded(&head);
         assert_eq!(decode(block.clone(), HeaderMap::new(), CHECKED).unwrap(), head);
-        assert_eq!(encoded(&decode(block.clone(), HeaderMap::new(), Admission::Known).unwrap()), block);
+        assert_eq!(encoded(&decode(block.clone(), HeaderMap::new(), FieldAdmission::Known).unwrap()), block);
     }
 
     #[test]
@@ -214,15 +214,15 @@ mod tests {
     #[test]
     fn fields_that_are_never_stored_are_refused() {
         for (block, damage) in [
-            (&b"\x02\x00\x011"[..], Damage::Field),
-            (b"\x00\x0aconnection\x00\x01x", Damage::Field),
-            (b"\x00\x11transfer-encoding\x00\x07chunked", Damage::Field),
-            (b"\x00\x0aset-cookie\x00\x03a=b", Damage::Field),
-            (b"\x00\x03age\x00\x011", Damage::Field),
-            (b"\x00\x07proxy-x\x00\x011", Damage::Field),
-            (b"\x00\x17cachewarp-cache-control\x00\x011", Damage::Field),
-            (b"\x00\x0econtent-length\x00\x011", Damage::Content),
-            (b"\x00\x04etag\x00\x011", Damage::Content),
+            (&b"\x02\x00\x011"[..], EntryError::Field),
+            (b"\x00\x0aconnection\x00\x01x", EntryError::Field),
+            (b"\x00\x11transfer-encoding\x00\x07chunked", EntryError::Field),
+            (b"\x00\x0aset-cookie\x00\x03a=b", EntryError::Field),
+            (b"\x00\x03age\x00\x011", EntryError::Field),
+            (b"\x00\x07proxy-x\x00\x011", EntryError::Field),
+            (b"\x00\x17cachewarp-cache-control\x00\x011", EntryError::Field),
+            (b"\x00\x0econtent-length\x00\x011", EntryError::Content),
+            (b"\x00\x04etag\x00\x011", EntryError::Content),
         ] {
             let decoded = decode(Bytes::from_static(block), HeaderMap::new(), CHECKED);
             assert_eq!(decoded, Err(damage), "{block:?}");

@@ -7,7 +7,7 @@ const PIECE_BYTES: usize = 8 * 1024;
 
 /// A content coding that we can look into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum ContentCoding {
     Identity,
     Gzip,
     Deflate,
@@ -15,7 +15,7 @@ pub(super) enum Coding {
     Zstd,
 }
 
-impl Coding {
+impl ContentCoding {
     /// Reads a `Content-Encoding` that names exactly one coding. Several in a row are nobody's habit and twice the risk.
     pub(super) fn parse(field: &[u8]) -> Option<Self> {
         let named = |name: &str| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
@@ -31,14 +31,14 @@ impl Coding {
 }
 
 /// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes to more than `bytes_max`.
-pub(super) fn inflate(coding: Coding, body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn inflate(coding: ContentCoding, body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
     match coding {
-        Coding::Identity => read_bounded(body, bytes_max, out),
+        ContentCoding::Identity => read_bounded(body, bytes_max, out),
         // A gzip field may hold several members; a reader that stopped after the first would judge half the body.
-        Coding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
-        Coding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
-        Coding::Brotli => read_bounded(brotli_decompressor::Decompressor::new(body, 4096), bytes_max, out),
-        Coding::Zstd => {
+        ContentCoding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
+        ContentCoding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
+        ContentCoding::Brotli => read_bounded(brotli_decompressor::Decompressor::new(body, 4096), bytes_max, out),
+        ContentCoding::Zstd => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(body).map_err(io::Error::other)?;
             read_bounded(decoder, bytes_max, out)
         }
@@ -79,7 +79,7 @@ pub(super) mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decoded(coding: Coding, body: &[u8]) -> io::Result<Vec<u8>> {
+    fn decoded(coding: ContentCoding, body: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         inflate(coding, body, 1000, &mut out).map(|()| out)
     }
@@ -92,14 +92,14 @@ pub(super) mod tests {
     fn every_coding_decodes() {
         let text = b"{\"a\":1}";
         for (coding, body) in [
-            (Coding::Identity, &text[..]),
-            (Coding::Gzip, &gzip(text)),
-            (Coding::Deflate, &zlib(text)),
-            (Coding::Brotli, BROTLI),
-            (Coding::Zstd, ZSTD),
+            (ContentCoding::Identity, &text[..]),
+            (ContentCoding::Gzip, &gzip(text)),
+            (ContentCoding::Deflate, &zlib(text)),
+            (ContentCoding::Brotli, BROTLI),
+            (ContentCoding::Zstd, ZSTD),
         ] {
             assert_eq!(decoded(coding, body).unwrap(), text, "{coding:?}");
-            if coding != Coding::Identity {
+            if coding != ContentCoding::Identity {
                 assert!(decoded(coding, b"\xff\xff\xff\xff").is_err(), "{coding:?}");
             }
         }
@@ -109,13 +109,13 @@ pub(super) mod tests {
     fn a_bomb_is_stopped_at_the_bound() {
         let bomb = gzip(&vec![b' '; 10 << 20]);
         let mut out = Vec::new();
-        assert!(inflate(Coding::Gzip, &bomb, 1000, &mut out).is_err());
+        assert!(inflate(ContentCoding::Gzip, &bomb, 1000, &mut out).is_err());
         assert!(out.len() <= 1000);
     }
 
     #[test]
     fn a_second_gzip_member_counts() {
         let two = [gzip(b"{}"), gzip(b"x")].concat();
-        assert_eq!(decoded(Coding::Gzip, &two).unwrap(), b"{}x");
+        assert_eq!(decoded(ContentCoding::Gzip, &two).unwrap(), b"{}x");
     }
 }

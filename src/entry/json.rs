@@ -7,7 +7,7 @@
 use memchr::memchr_iter;
 use simd_json::Buffers;
 
-use super::inflate::{self, Coding};
+use super::inflate::{self, ContentCoding};
 use crate::limits::JSON_VALUE_BYTES_MIN;
 
 /// Scratch larger than this is given back after use, in bytes.
@@ -15,7 +15,7 @@ const SCRATCH_KEPT_BYTES: usize = 4 << 20;
 
 /// Why a body that says it is JSON is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotJson {
+pub enum JsonCheckError {
     /// RFC 8259 says otherwise, or it is nested more than a thousand deep.
     #[error("the body is not valid JSON")]
     Invalid,
@@ -46,23 +46,23 @@ impl JsonCheck {
         body: &[u8],
         content_encoding: Option<&[u8]>,
         decoded_bytes_max: usize,
-    ) -> Result<(), NotJson> {
+    ) -> Result<(), JsonCheckError> {
         self.scratch.clear();
-        match content_encoding.map_or(Some(Coding::Identity), Coding::parse) {
-            None => return Err(NotJson::UnknownCoding),
-            Some(Coding::Identity) => self.scratch.extend_from_slice(body),
+        match content_encoding.map_or(Some(ContentCoding::Identity), ContentCoding::parse) {
+            None => return Err(JsonCheckError::UnknownCoding),
+            Some(ContentCoding::Identity) => self.scratch.extend_from_slice(body),
             Some(coding) => inflate::inflate(coding, body, decoded_bytes_max, &mut self.scratch)
-                .map_err(|_| NotJson::Undecodable)?,
+                .map_err(|_| JsonCheckError::Undecodable)?,
         }
         // A value more is a comma more. One inside of a string is taken for another value: the body is not stored.
         if memchr_iter(b',', &self.scratch).count() > decoded_bytes_max / JSON_VALUE_BYTES_MIN {
-            return Err(NotJson::Undecodable);
+            return Err(JsonCheckError::Undecodable);
         }
         let verdict = simd_json::to_tape_with_buffers(&mut self.scratch, &mut self.buffers).map(drop);
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
             *self = Self::default();
         }
-        verdict.map_err(|_| NotJson::Invalid)
+        verdict.map_err(|_| JsonCheckError::Invalid)
     }
 }
 
@@ -70,7 +70,7 @@ impl JsonCheck {
 mod tests {
     use super::*;
 
-    fn check(body: &[u8]) -> Result<(), NotJson> {
+    fn check(body: &[u8]) -> Result<(), JsonCheckError> {
         JsonCheck::new().check(body, None, 1 << 20)
     }
 
@@ -109,9 +109,9 @@ mod tests {
             "<html>",
             &deep,
         ] {
-            assert_eq!(check(text.as_bytes()), Err(NotJson::Invalid), "{:.20}", text);
+            assert_eq!(check(text.as_bytes()), Err(JsonCheckError::Invalid), "{:.20}", text);
         }
-        assert_eq!(check(b"\"\xff\""), Err(NotJson::Invalid));
+        assert_eq!(check(b"\"\xff\""), Err(JsonCheckError::Invalid));
     }
 
     #[test]
@@ -123,14 +123,14 @@ mod tests {
             JsonCheck::new().check(&body, Some(b"gzip"), most * JSON_VALUE_BYTES_MIN)
         };
         assert_eq!(check(most), Ok(()));
-        assert_eq!(check(most + 1), Err(NotJson::Undecodable));
+        assert_eq!(check(most + 1), Err(JsonCheckError::Undecodable));
     }
 
     #[test]
     fn deeper_than_simd_json_looks_is_not_json() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(check(nested(1_000).as_bytes()), Ok(()));
-        assert_eq!(check(nested(1_000_000).as_bytes()), Err(NotJson::Invalid));
+        assert_eq!(check(nested(1_000_000).as_bytes()), Err(JsonCheckError::Invalid));
     }
 
     #[test]
@@ -146,11 +146,11 @@ mod tests {
         let gzip = inflate::tests::gzip(b"{\"a\":1}");
         assert_eq!(json.check(&gzip, Some(b"gzip"), 100), Ok(()));
         assert_eq!(json.check(&gzip, Some(b" X-GZIP "), 100), Ok(()));
-        assert_eq!(json.check(&inflate::tests::gzip(b"{"), Some(b"gzip"), 100), Err(NotJson::Invalid));
-        assert_eq!(json.check(&gzip, Some(b"br"), 100), Err(NotJson::Undecodable));
-        assert_eq!(json.check(&gzip, Some(b"gzip"), 6), Err(NotJson::Undecodable));
-        assert_eq!(json.check(&gzip, Some(b"gzip, gzip"), 100), Err(NotJson::UnknownCoding));
-        assert_eq!(json.check(b"{}", Some(b"compress"), 100), Err(NotJson::UnknownCoding));
+        assert_eq!(json.check(&inflate::tests::gzip(b"{"), Some(b"gzip"), 100), Err(JsonCheckError::Invalid));
+        assert_eq!(json.check(&gzip, Some(b"br"), 100), Err(JsonCheckError::Undecodable));
+        assert_eq!(json.check(&gzip, Some(b"gzip"), 6), Err(JsonCheckError::Undecodable));
+        assert_eq!(json.check(&gzip, Some(b"gzip, gzip"), 100), Err(JsonCheckError::UnknownCoding));
+        assert_eq!(json.check(b"{}", Some(b"compress"), 100), Err(JsonCheckError::UnknownCoding));
         assert_eq!(json.check(b"{}", Some(b"identity"), 100), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! What is stored: one self-describing run of bytes, the same in memory and in Redis.
 //!
 //! Bytes that come back from a store are foreign: they may be damaged, cut, of another version, of another key, or
-//! hostile. [`decode`] answers all of that with a [`Damage`], which the caller counts and treats as a miss. What it
+//! hostile. [`decode`] answers all of that with a [`EntryError`], which the caller counts and treats as a miss. What it
 //! lets through was made by [`encode`] for this very key, as far as the digest, the checksum and `written.rs` can say: who
 //! can write to a store can still say what an origin could have said.
 
@@ -19,16 +19,16 @@ use crate::policy::{StoredFacts, VaryFields};
 use crate::time::Timestamp;
 
 pub use codec::{
-    Damage, Decoder, Provenance, Unencodable, decode, encode, history, key_name, received, with_checksum,
+    EntryError, EntryDecoder, Provenance, EncodeError, decode, encode, history, key_name, received, with_checksum,
 };
-pub use json::{JsonCheck, NotJson};
+pub use json::{JsonCheck, JsonCheckError};
 pub use stamp::{
-    Kind, LINEAGE_BYTES, Lineage, STAMP_BYTES, Stamp, Standing, TagDigest, Tick, outdated, tombstone,
+    ValueKind, LINEAGE_BYTES, KeyGeneration, STAMP_BYTES, EntryVersion, EntryHeader, TagDigest, PurgeGeneration, outdated, tombstone,
 };
 
 /// What stands under one key.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stored {
+pub enum StoredValue {
     /// A response.
     Response(Entry),
     /// The resource varies; its responses stand under the keys of their variants.

@@ -39,9 +39,9 @@ const TOMBSTONE_BYTES: usize = STAMP_BYTES + 8;
 
 /// Which purge of its key an entry was stored behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Lineage(u64);
+pub struct KeyGeneration(u64);
 
-impl Lineage {
+impl KeyGeneration {
     /// Behind none.
     pub const NONE: Self = Self(0);
 
@@ -61,7 +61,7 @@ impl Lineage {
 /// Counted in Redis for the whole fleet, from a random beginning: when the count is lost, another epoch begins, and what
 /// was stored in the old one does not count any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tick {
+pub struct PurgeGeneration {
     /// Never zero in a count that is known.
     pub epoch: u64,
     /// Purges since the epoch began.
@@ -80,36 +80,36 @@ impl fmt::Debug for TagDigest {
 
 /// What is written of an entry's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub struct EntryVersion {
     /// What stood under its key before its fetch began.
-    pub lineage: Lineage,
+    pub lineage: KeyGeneration,
     /// How many purges there had been before its fetch began.
-    pub tick: Tick,
+    pub tick: PurgeGeneration,
     /// What it may be purged by.
     pub tags: Vec<TagDigest>,
 }
 
 /// What the first bytes of a stored value say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct EntryHeader {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The purge behind which it was stored; of a tombstone, its own.
-    pub lineage: Lineage,
+    pub lineage: KeyGeneration,
     /// When it was purged softly.
     pub outdated: Option<Timestamp>,
 }
 
 /// What a stored value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// An entry.
     Entry,
     /// What a purge left, and when.
     Tombstone(Timestamp),
 }
 
-impl Standing {
+impl EntryHeader {
     /// Reads the beginning of a value; `None` if it is not one of ours, in this version.
     pub fn read(mut bytes: &[u8]) -> Option<Self> {
         if bytes.len() < STAMP_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], VERSION]) {
@@ -117,19 +117,19 @@ impl Standing {
         }
         bytes.advance(3);
         let kind = bytes.get_u8();
-        let lineage = Lineage(bytes.get_u64());
+        let lineage = KeyGeneration(bytes.get_u64());
         let outdated = bytes.get_u64();
         bytes.advance(8);
         let kind = match kind {
-            KIND_TOMBSTONE => Kind::Tombstone(Timestamp::from_millis(bytes.try_get_u64().ok()?)),
-            _ => Kind::Entry,
+            KIND_TOMBSTONE => ValueKind::Tombstone(Timestamp::from_millis(bytes.try_get_u64().ok()?)),
+            _ => ValueKind::Entry,
         };
         Some(Self { kind, lineage, outdated: (outdated != 0).then(|| Timestamp::from_millis(outdated)) })
     }
 }
 
 /// What a hard purge writes in an entry's place.
-pub fn tombstone(lineage: Lineage, now: Timestamp) -> Bytes {
+pub fn tombstone(lineage: KeyGeneration, now: Timestamp) -> Bytes {
     let mut bytes = BytesMut::with_capacity(TOMBSTONE_BYTES);
     begin(KIND_TOMBSTONE, lineage, &mut bytes);
     bytes.put_u64(now.as_millis());
@@ -137,7 +137,7 @@ pub fn tombstone(lineage: Lineage, now: Timestamp) -> Bytes {
 }
 
 /// The same entry, purged softly: what a script does in Redis, for a process that has none.
-pub fn outdated(bytes: &[u8], lineage: Lineage, now: Timestamp) -> Option<Bytes> {
+pub fn outdated(bytes: &[u8], lineage: KeyGeneration, now: Timestamp) -> Option<Bytes> {
     let mut bytes = bytes.to_vec();
     bytes.get_mut(LINEAGE_BYTES - 8..LINEAGE_BYTES)?.copy_from_slice(&lineage.to_bytes());
     bytes.get_mut(LINEAGE_BYTES..CHECKSUM_FROM)?.copy_from_slice(&now.as_millis().to_be_bytes());
@@ -145,7 +145,7 @@ pub fn outdated(bytes: &[u8], lineage: Lineage, now: Timestamp) -> Option<Bytes>
 }
 
 /// Writes all of a stamp, the checksum as zero.
-pub(super) fn begin(kind: u8, lineage: Lineage, bytes: &mut BytesMut) {
+pub(super) fn begin(kind: u8, lineage: KeyGeneration, bytes: &mut BytesMut) {
     bytes.put_slice(&MAGIC);
     bytes.put_u8(VERSION);
     bytes.put_u8(kind);
@@ -160,33 +160,33 @@ mod tests {
 
     #[test]
     fn a_tombstone_says_what_it_is_and_when() {
-        let (lineage, now) = (Lineage::new(), Timestamp::from_millis(7));
+        let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
         let bytes = tombstone(lineage, now);
         assert_eq!(bytes.len(), TOMBSTONE_BYTES);
-        let standing = Standing { kind: Kind::Tombstone(now), lineage, outdated: None };
-        assert_eq!(Standing::read(&bytes), Some(standing));
+        let standing = EntryHeader { kind: ValueKind::Tombstone(now), lineage, outdated: None };
+        assert_eq!(EntryHeader::read(&bytes), Some(standing));
         assert_eq!(bytes[4..LINEAGE_BYTES], lineage.to_bytes());
         for cut in 0..bytes.len() {
-            assert_eq!(Standing::read(&bytes[..cut]), None, "{cut}");
+            assert_eq!(EntryHeader::read(&bytes[..cut]), None, "{cut}");
         }
     }
 
     #[test]
     fn an_outdated_entry_says_so() {
         let mut bytes = BytesMut::new();
-        begin(KIND_RESPONSE, Lineage::NONE, &mut bytes);
-        let (lineage, now) = (Lineage::new(), Timestamp::from_millis(7));
+        begin(KIND_RESPONSE, KeyGeneration::NONE, &mut bytes);
+        let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
         let outdated = outdated(&bytes, lineage, now).unwrap();
         assert_eq!(
-            Standing::read(&outdated),
-            Some(Standing { kind: Kind::Entry, lineage, outdated: Some(now) })
+            EntryHeader::read(&outdated),
+            Some(EntryHeader { kind: ValueKind::Entry, lineage, outdated: Some(now) })
         );
         assert!(super::outdated(b"CW", lineage, now).is_none());
     }
 
     #[test]
     fn no_two_purges_have_one_lineage_and_none_has_that_of_none() {
-        assert!((0..1_000).all(|_| Lineage::new() != Lineage::NONE));
-        assert_ne!(Lineage::new(), Lineage::new());
+        assert!((0..1_000).all(|_| KeyGeneration::new() != KeyGeneration::NONE));
+        assert_ne!(KeyGeneration::new(), KeyGeneration::new());
     }
 }

@@ -9,47 +9,47 @@
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use super::{Damage, Entry, Variants};
+use super::{EntryError, Entry, Variants};
 use crate::limits::{BODY_BYTES_MAX, CLOCK_AHEAD_MAX, LIFETIME_MAX};
 use crate::policy::{self, Obligations, StoredFacts, Vary};
 use crate::time::Timestamp;
 
 /// Checks one field of a stored response.
-pub(super) fn field(name: &str, value: &HeaderValue, obligations: Obligations) -> Result<(), Damage> {
-    if policy::is_stored_field(name, value, obligations) { Ok(()) } else { Err(Damage::Field) }
+pub(super) fn field(name: &str, value: &HeaderValue, obligations: Obligations) -> Result<(), EntryError> {
+    if policy::is_stored_field(name, value, obligations) { Ok(()) } else { Err(EntryError::Field) }
 }
 
 /// Checks a stored response, but for its fields one by one.
-pub(super) fn response(entry: &Entry) -> Result<(), Damage> {
+pub(super) fn response(entry: &Entry) -> Result<(), EntryError> {
     let Entry { facts, status, head, body } = entry;
     let bodiless = *status == StatusCode::NO_CONTENT;
     if !policy::is_stored_status(*status) || (bodiless && !body.is_empty()) {
-        return Err(Damage::Status);
+        return Err(EntryError::Status);
     }
     if body.len() > BODY_BYTES_MAX {
-        return Err(Damage::Length);
+        return Err(EntryError::Length);
     }
     vary(head)?;
     if !facts.obligations.are_known() {
-        return Err(Damage::Obligations);
+        return Err(EntryError::Obligations);
     }
-    if facts.are_bounded() { Ok(()) } else { Err(Damage::Time) }
+    if facts.are_bounded() { Ok(()) } else { Err(EntryError::Time) }
 }
 
-fn vary(head: &HeaderMap) -> Result<(), Damage> {
+fn vary(head: &HeaderMap) -> Result<(), EntryError> {
     match Vary::of(head) {
         Vary::None | Vary::Fields(_) => Ok(()),
-        Vary::Star | Vary::TooMany => Err(Damage::Vary),
+        Vary::Star | Vary::TooMany => Err(EntryError::Vary),
     }
 }
 
 /// Checks the times of a stored response against the clock.
-pub(super) fn received(facts: &StoredFacts, now: Timestamp) -> Result<(), Damage> {
-    if facts.received <= now.plus(CLOCK_AHEAD_MAX) { Ok(()) } else { Err(Damage::Time) }
+pub(super) fn received(facts: &StoredFacts, now: Timestamp) -> Result<(), EntryError> {
+    if facts.received <= now.plus(CLOCK_AHEAD_MAX) { Ok(()) } else { Err(EntryError::Time) }
 }
 
 /// Checks the times of a list of variants against the clock: no variant lives longer than anything else.
-pub(super) fn expires(variants: &Variants, now: Timestamp) -> Result<(), Damage> {
+pub(super) fn expires(variants: &Variants, now: Timestamp) -> Result<(), EntryError> {
     let latest = now.plus(CLOCK_AHEAD_MAX).plus(LIFETIME_MAX);
-    if variants.expires <= latest { Ok(()) } else { Err(Damage::Time) }
+    if variants.expires <= latest { Ok(()) } else { Err(EntryError::Time) }
 }

@@ -14,13 +14,13 @@ use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::Connection;
+use super::connection::OriginConnection;
 use super::idle::IdleDeadline;
-use super::metrics::Tally;
-use super::pool::Pool;
-use super::turns::Turn;
-use super::upload::Track;
-use super::{FetchError, Framing};
+use super::metrics::ExchangeTally;
+use super::pool::OriginPool;
+use super::turns::OriginPermit;
+use super::upload::UploadTracker;
+use super::{FetchError, BodyFraming};
 
 /// The content of one response, as it comes. Its trailers are dropped.
 ///
@@ -29,12 +29,12 @@ use super::{FetchError, Framing};
 ///
 /// Dropping it before its end closes the connection.
 #[must_use = "a body that is not read closes its connection"]
-pub struct Body(Box<Arriving>);
+pub struct OriginBody(Box<ArrivingBody>);
 
 /// Boxed: with its connection it is large, and it is handed on a lot.
-struct Arriving {
+struct ArrivingBody {
     incoming: Incoming,
-    framing: Framing,
+    framing: BodyFraming,
     /// From the request for it to its head.
     took: Duration,
     /// Bytes that came so far.
@@ -43,29 +43,29 @@ struct Arriving {
     /// Why it is not whole, until the reader knows.
     broken: Option<FetchError>,
     /// There until the body has ended in one way or another.
-    exchanged: Option<Exchanged>,
+    exchanged: Option<ExchangeGuard>,
 }
 
 /// What is held until both directions are done.
-pub(super) struct Exchanged {
-    pub(super) connection: Connection,
-    pub(super) pool: Pool,
-    pub(super) track: Track,
+pub(super) struct ExchangeGuard {
+    pub(super) connection: OriginConnection,
+    pub(super) pool: OriginPool,
+    pub(super) track: UploadTracker,
     pub(super) version: Version,
-    pub(super) tally: Tally,
+    pub(super) tally: ExchangeTally,
     /// Ends with this, and so behind the connection's return.
-    pub(super) turn: Turn,
+    pub(super) turn: OriginPermit,
 }
 
-impl Body {
+impl OriginBody {
     pub(super) fn new(
         incoming: Incoming,
-        framing: Framing,
+        framing: BodyFraming,
         took: Duration,
-        exchanged: Exchanged,
+        exchanged: ExchangeGuard,
         timeout: Duration,
     ) -> Self {
-        let mut arriving = Box::new(Arriving {
+        let mut arriving = Box::new(ArrivingBody {
             incoming,
             framing,
             took,
@@ -83,12 +83,12 @@ impl Body {
     /// The body of a 101, whose connection is no longer one of HTTP.
     pub(super) fn switched(incoming: Incoming) -> Self {
         let idle = IdleDeadline::new(Duration::ZERO);
-        let (framing, took) = (Framing::None, Duration::ZERO);
-        Self(Box::new(Arriving { incoming, framing, took, got: 0, idle, broken: None, exchanged: None }))
+        let (framing, took) = (BodyFraming::None, Duration::ZERO);
+        Self(Box::new(ArrivingBody { incoming, framing, took, got: 0, idle, broken: None, exchanged: None }))
     }
 
     /// How the end of this body is known. Only an end that proves the body whole makes it fit to be stored.
-    pub fn framing(&self) -> Framing {
+    pub fn framing(&self) -> BodyFraming {
         self.0.framing
     }
 
@@ -98,7 +98,7 @@ impl Body {
     }
 }
 
-impl Arriving {
+impl ArrivingBody {
     /// What came, be it just now.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(exchanged) = &mut self.exchanged else { return Poll::Ready(None) };
@@ -138,17 +138,17 @@ impl Arriving {
     }
 }
 
-impl Exchanged {
+impl ExchangeGuard {
     /// Whether the connection has nothing odd about it.
     ///
     /// An answer that is complete before its request leaves the origin in the middle of that request. hyper keeps to
     /// HTTP/1.0 on a connection on which the origin did, and there it would send a chunked body as none.
-    fn is_reusable(&self, framing: Framing) -> bool {
+    fn is_reusable(&self, framing: BodyFraming) -> bool {
         self.track.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for OriginBody {
     type Data = Bytes;
     type Error = FetchError;
 

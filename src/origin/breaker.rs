@@ -27,7 +27,7 @@ use crate::limits::{
 
 /// The breaker of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Breaker {
+pub(super) enum OriginBreaker {
     /// Requests are sent. These in a row have failed.
     Closed(InARow),
     /// Nobody is sent until then.
@@ -47,7 +47,7 @@ pub(super) struct InARow {
 
 /// Which part of a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum FailedPart {
     /// There was no connection.
     Connect,
     /// The answer did not begin in time.
@@ -55,10 +55,10 @@ pub(super) enum Failed {
 }
 
 impl InARow {
-    fn add(&mut self, failed: Failed) {
+    fn add(&mut self, failed: FailedPart) {
         match failed {
-            Failed::Connect => self.connects = self.connects.saturating_add(1),
-            Failed::Answer(resource) => {
+            FailedPart::Connect => self.connects = self.connects.saturating_add(1),
+            FailedPart::Answer(resource) => {
                 self.answers = self.answers.saturating_add(1);
                 if !self.resources.contains(&Some(resource))
                     && let Some(free) = self.resources.iter_mut().find(|known| known.is_none())
@@ -78,7 +78,7 @@ impl InARow {
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum BreakerVerdict {
     /// It is sent.
     Pass,
     /// It is sent, and what becomes of it decides for all: that has to be told.
@@ -87,7 +87,7 @@ pub(super) enum Verdict {
     Refuse,
 }
 
-impl Breaker {
+impl OriginBreaker {
     /// Closed.
     pub(super) fn new() -> Self {
         Self::Closed(InARow::default())
@@ -103,14 +103,14 @@ impl Breaker {
     }
 
     /// Decides on a request.
-    pub(super) fn admit(&mut self, now: Instant) -> Verdict {
+    pub(super) fn admit(&mut self, now: Instant) -> BreakerVerdict {
         match self {
-            Self::Closed(_) => Verdict::Pass,
+            Self::Closed(_) => BreakerVerdict::Pass,
             Self::Open { until } if now >= *until => {
                 *self = Self::Probing;
-                Verdict::Probe
+                BreakerVerdict::Probe
             }
-            Self::Open { .. } | Self::Probing => Verdict::Refuse,
+            Self::Open { .. } | Self::Probing => BreakerVerdict::Refuse,
         }
     }
 
@@ -120,23 +120,23 @@ impl Breaker {
     }
 
     /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker opens by this.
-    pub(super) fn failed(&mut self, failed: Failed, probe: Verdict, now: Instant, lot: f64) -> Opened {
+    pub(super) fn failed(&mut self, failed: FailedPart, probe: BreakerVerdict, now: Instant, lot: f64) -> BreakerOpened {
         match (*self, probe) {
             (Self::Closed(mut in_a_row), _) => {
                 in_a_row.add(failed);
                 if !in_a_row.are_too_many() {
                     *self = Self::Closed(in_a_row);
-                    return Opened::No;
+                    return BreakerOpened::No;
                 }
                 *self = Self::Open { until: now + pause(lot) };
-                Opened::Yes
+                BreakerOpened::Yes
             }
-            (Self::Probing, Verdict::Probe) => {
+            (Self::Probing, BreakerVerdict::Probe) => {
                 *self = Self::Open { until: now + pause(lot) };
-                Opened::No
+                BreakerOpened::No
             }
             // One that was sent before it opened says nothing new.
-            (Self::Open { .. } | Self::Probing, _) => Opened::No,
+            (Self::Open { .. } | Self::Probing, _) => BreakerOpened::No,
         }
     }
 
@@ -150,7 +150,7 @@ impl Breaker {
 
 /// Whether something opened the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(super) enum BreakerOpened {
     /// It did.
     Yes,
     /// It was open, or is still closed.
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
     use crate::origin::signs::Signs;
 
-    fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
+    fn opened(now: Instant) -> OriginBreaker {
+        let mut breaker = OriginBreaker::new();
         for number in 1..=ORIGIN_BREAKER_FAILURES {
             let last = number == ORIGIN_BREAKER_FAILURES;
-            let opens = breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0);
-            assert_eq!(opens, if last { Opened::Yes } else { Opened::No }, "{number}");
+            let opens = breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0);
+            assert_eq!(opens, if last { BreakerOpened::Yes } else { BreakerOpened::No }, "{number}");
         }
         breaker
     }
@@ -182,77 +182,77 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_it_and_an_answer_between_does_not() {
         let now = Instant::now();
-        let mut breaker = Breaker::new();
+        let mut breaker = OriginBreaker::new();
         for _ in 0..10 {
             for _ in 1..ORIGIN_BREAKER_FAILURES {
-                breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0);
+                breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0);
             }
             breaker.answered();
         }
-        assert_eq!(breaker.admit(now), Verdict::Pass);
+        assert_eq!(breaker.admit(now), BreakerVerdict::Pass);
         assert!(opened(now).refuses(now));
     }
 
     #[test]
     fn answers_that_do_not_begin_open_it_when_they_are_of_several_resources() {
         let (now, signs) = (Instant::now(), Signs::new(Instant::now()));
-        let asked = |breaker: &mut Breaker, paths: &[&str]| {
+        let asked = |breaker: &mut OriginBreaker, paths: &[&str]| {
             let outcomes = (0..1_000).zip(paths.iter().cycle()).map(|(_, path)| {
-                breaker.failed(Failed::Answer(signs.resource(path)), Verdict::Pass, now, 0.0)
+                breaker.failed(FailedPart::Answer(signs.resource(path)), BreakerVerdict::Pass, now, 0.0)
             });
-            outcomes.filter(|opened| *opened == Opened::Yes).count()
+            outcomes.filter(|opened| *opened == BreakerOpened::Yes).count()
         };
-        let mut breaker = Breaker::new();
+        let mut breaker = OriginBreaker::new();
         assert_eq!(asked(&mut breaker, &["/slow"]), 0);
         assert_eq!(asked(&mut breaker, &["/slow", "/slower"]), 0);
         for _ in 1..ORIGIN_BREAKER_FAILURES {
-            assert_eq!(breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0), Opened::No);
+            assert_eq!(breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0), BreakerOpened::No);
         }
-        assert_eq!(breaker.failed(Failed::Connect, Verdict::Pass, now, 0.0), Opened::Yes);
-        assert_eq!(asked(&mut Breaker::new(), &["/slow", "/slower", "/slowest"]), 1);
+        assert_eq!(breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0), BreakerOpened::Yes);
+        assert_eq!(asked(&mut OriginBreaker::new(), &["/slow", "/slower", "/slowest"]), 1);
     }
 
     #[test]
     fn one_probe_after_the_pause_decides() {
         let begun = Instant::now();
         let mut breaker = opened(begun);
-        assert_eq!(breaker.admit(begun), Verdict::Refuse);
+        assert_eq!(breaker.admit(begun), BreakerVerdict::Refuse);
         let later = begun + ORIGIN_BREAKER_PAUSE_MIN;
         assert!(!breaker.refuses(later));
-        assert_eq!(breaker.admit(later), Verdict::Probe);
-        assert_eq!(breaker.admit(later), Verdict::Refuse, "one is enough");
-        breaker.failed(Failed::Connect, Verdict::Pass, later, 1.0);
-        assert_eq!(breaker, Breaker::Probing, "an old request says nothing");
-        breaker.failed(Failed::Connect, Verdict::Probe, later, 1.0);
-        assert_eq!(breaker, Breaker::Open { until: later + ORIGIN_BREAKER_PAUSE_MAX });
+        assert_eq!(breaker.admit(later), BreakerVerdict::Probe);
+        assert_eq!(breaker.admit(later), BreakerVerdict::Refuse, "one is enough");
+        breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, later, 1.0);
+        assert_eq!(breaker, OriginBreaker::Probing, "an old request says nothing");
+        breaker.failed(FailedPart::Connect, BreakerVerdict::Probe, later, 1.0);
+        assert_eq!(breaker, OriginBreaker::Open { until: later + ORIGIN_BREAKER_PAUSE_MAX });
         let again = later + ORIGIN_BREAKER_PAUSE_MAX;
-        assert_eq!(breaker.admit(again), Verdict::Probe);
+        assert_eq!(breaker.admit(again), BreakerVerdict::Probe);
         breaker.abandoned(again);
-        assert_eq!(breaker.admit(again), Verdict::Probe, "the next may try at once");
+        assert_eq!(breaker.admit(again), BreakerVerdict::Probe, "the next may try at once");
         breaker.answered();
-        assert_eq!(breaker.admit(again), Verdict::Pass);
+        assert_eq!(breaker.admit(again), BreakerVerdict::Pass);
     }
 
     proptest! {
         /// Whatever happens: never two probes, and a while after the last event somebody may try.
         #[test]
         fn it_never_sticks(events in proptest::collection::vec((0_u8..4, 0_u64..2_000, 0.0..1.0), 0..200)) {
-            let (mut breaker, mut now) = (Breaker::new(), Instant::now());
+            let (mut breaker, mut now) = (OriginBreaker::new(), Instant::now());
             let mut probing = false;
             for (event, step, lot) in events {
                 now += Duration::from_millis(step);
                 match event {
                     0 => match breaker.admit(now) {
-                        Verdict::Probe => { prop_assert!(!probing); probing = true; }
-                        Verdict::Pass => prop_assert!(!probing),
-                        Verdict::Refuse => {}
+                        BreakerVerdict::Probe => { prop_assert!(!probing); probing = true; }
+                        BreakerVerdict::Pass => prop_assert!(!probing),
+                        BreakerVerdict::Refuse => {}
                     },
-                    1 => { breaker.failed(Failed::Connect, Verdict::Pass, now, lot); }
-                    2 if probing => { breaker.failed(Failed::Connect, Verdict::Probe, now, lot); probing = false; }
+                    1 => { breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, lot); }
+                    2 if probing => { breaker.failed(FailedPart::Connect, BreakerVerdict::Probe, now, lot); probing = false; }
                     3 if probing => { breaker.abandoned(now); probing = false; }
                     _ => {}
                 }
-                prop_assert_eq!(probing, breaker == Breaker::Probing);
+                prop_assert_eq!(probing, breaker == OriginBreaker::Probing);
             }
             if !probing {
                 prop_assert!(!breaker.refuses(now + ORIGIN_BREAKER_PAUSE_MAX));

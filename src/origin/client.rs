@@ -12,51 +12,51 @@ use http::{Request, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::body::Exchanged;
-use super::connection::Connection;
-use super::exchange::{Answer, Deadlines, Failure, exchange, frame};
-use super::metrics::{Metrics, Route, Tally};
-use super::pool::Pool;
-use super::turns::{Turn, Turns};
-use super::upload::Upload;
-use super::{BadOptions, Body, FetchError, Options, Outbound, RequestBody};
+use super::body::ExchangeGuard;
+use super::connection::OriginConnection;
+use super::exchange::{OriginResponse, ExchangeDeadlines, ExchangeError, exchange, frame};
+use super::metrics::{Metrics, ConnectionChoice, ExchangeTally};
+use super::pool::OriginPool;
+use super::turns::{OriginPermit, OriginLimiter};
+use super::upload::UploadBody;
+use super::{OriginOptionsError, OriginBody, FetchError, Options, OutboundHeads, RequestBody};
 use crate::client_address::ClientNetwork;
 use crate::telemetry::Registry;
 
 /// One worker's client of the one origin. Clones share its connections.
 #[derive(Clone)]
-pub struct Client(Rc<Inner>);
+pub struct OriginClient(Rc<ClientParts>);
 
-struct Inner {
-    outbound: Outbound,
-    turns: Turns,
-    pool: Pool,
-    deadlines: Deadlines,
+struct ClientParts {
+    outbound: OutboundHeads,
+    turns: OriginLimiter,
+    pool: OriginPool,
+    deadlines: ExchangeDeadlines,
     metrics: Rc<Metrics>,
 }
 
-impl Client {
+impl OriginClient {
     /// Reads the certificate authorities; nothing is dialled yet.
-    pub fn new(options: Options, registry: &Registry) -> Result<Self, BadOptions> {
+    pub fn new(options: Options, registry: &Registry) -> Result<Self, OriginOptionsError> {
         let metrics = Rc::new(Metrics::new(&options, registry));
-        Ok(Self(Rc::new(Inner {
-            outbound: Outbound::new(&options)?,
-            turns: Turns::new(&options, Rc::clone(&metrics)),
-            pool: Pool::new(&options, Rc::clone(&metrics))?,
-            deadlines: Deadlines { head: options.head_timeout, body: options.body_timeout },
+        Ok(Self(Rc::new(ClientParts {
+            outbound: OutboundHeads::new(&options)?,
+            turns: OriginLimiter::new(&options, Rc::clone(&metrics)),
+            pool: OriginPool::new(&options, Rc::clone(&metrics))?,
+            deadlines: ExchangeDeadlines { head: options.head_timeout, body: options.body_timeout },
             metrics,
         })))
     }
 
     /// Writes the heads of the requests that are to be sent.
-    pub fn outbound(&self) -> &Outbound {
+    pub fn outbound(&self) -> &OutboundHeads {
         &self.0.outbound
     }
 
-    /// Sends a request of `asker` and waits for the head of its answer. `head` writes the request's, as [`Outbound::head`] does;
+    /// Sends a request of `asker` and waits for the head of its answer. `head` writes the request's, as [`OutboundHeads::head`] does;
     /// it is asked again if the request is sent a second time.
     ///
-    /// The answer's head is without the fields of the connection; that of a 101 has `Connection` and `Upgrade`, and
+    /// The answer's head is without the fields of the connection; that of a 101 has `OriginConnection` and `Upgrade`, and
     /// [`hyper::upgrade::on`] gives its tunnel at once.
     ///
     /// To be called within a `LocalSet`. Cancel safe: dropping it closes the connection.
@@ -65,7 +65,7 @@ impl Client {
         asker: ClientNetwork,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
-    ) -> Result<Response<Body>, FetchError> {
+    ) -> Result<Response<OriginBody>, FetchError> {
         let tally = self.0.metrics.begin();
         let called = Instant::now();
         let mut turn = match self.0.turns.take(asker, called).await {
@@ -93,8 +93,8 @@ impl Client {
         &self,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
-        turn: &mut Turn,
-    ) -> Result<Box<Answer>, FetchError> {
+        turn: &mut OriginPermit,
+    ) -> Result<Box<OriginResponse>, FetchError> {
         let head_of_first = head()?;
         turn.asks_for(head_of_first.uri.path());
         let began = turn.began();
@@ -103,66 +103,66 @@ impl Client {
             .as_ref()
             .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());
         while let Some(connection) = self.0.pool.reuse(began) {
-            match self.ask(connection, &mut request, Route::Reused, began).await {
+            match self.ask(connection, &mut request, ConnectionChoice::Reused, began).await {
                 Ok(answer) => return Ok(answer),
-                Err(Failure::Final(error)) => return Err(error),
+                Err(ExchangeError::Final(error)) => return Err(error),
                 // It had closed before; perhaps the next one has not.
-                Err(Failure::Unwritten) => {}
-                Err(Failure::Unanswered) if is_repeatable => {
+                Err(ExchangeError::Unwritten) => {}
+                Err(ExchangeError::Unanswered) if is_repeatable => {
                     let again = self.framed(head()?, RequestBody::Empty);
-                    return Box::pin(self.ask_anew(Some(again), Route::Retried)).await;
+                    return Box::pin(self.ask_anew(Some(again), ConnectionChoice::Retried)).await;
                 }
-                Err(Failure::Unanswered) => return Err(FetchError::Unanswered),
+                Err(ExchangeError::Unanswered) => return Err(FetchError::Unanswered),
             }
         }
-        Box::pin(self.ask_anew(request, Route::Fresh)).await
+        Box::pin(self.ask_anew(request, ConnectionChoice::Fresh)).await
     }
 
     async fn ask_anew(
         &self,
-        mut request: Option<Request<Upload>>,
-        route: Route,
-    ) -> Result<Box<Answer>, FetchError> {
+        mut request: Option<Request<UploadBody>>,
+        route: ConnectionChoice,
+    ) -> Result<Box<OriginResponse>, FetchError> {
         let connection = self.0.pool.open().await?;
         self.ask(connection, &mut request, route, Instant::now()).await.map_err(|failure| match failure {
-            Failure::Unwritten | Failure::Unanswered => FetchError::Unanswered,
-            Failure::Final(error) => error,
+            ExchangeError::Unwritten | ExchangeError::Unanswered => FetchError::Unanswered,
+            ExchangeError::Final(error) => error,
         })
     }
 
     async fn ask(
         &self,
-        connection: Connection,
-        request: &mut Option<Request<Upload>>,
-        route: Route,
+        connection: OriginConnection,
+        request: &mut Option<Request<UploadBody>>,
+        route: ConnectionChoice,
         began: Instant,
-    ) -> Result<Box<Answer>, Failure> {
-        let Inner { deadlines, metrics, .. } = &*self.0;
+    ) -> Result<Box<OriginResponse>, ExchangeError> {
+        let ClientParts { deadlines, metrics, .. } = &*self.0;
         let sent = metrics.sent(route);
         let answer = exchange(connection, request, *deadlines, began).await;
         match &answer {
             Ok(answer) => metrics.answered(route, answer.came.saturating_duration_since(began)),
-            Err(Failure::Unwritten) => sent.not_at_all(),
-            Err(Failure::Unanswered | Failure::Final(_)) => {}
+            Err(ExchangeError::Unwritten) => sent.not_at_all(),
+            Err(ExchangeError::Unanswered | ExchangeError::Final(_)) => {}
         }
         answer
     }
 
     /// The request as it is written.
-    fn framed(&self, mut head: Parts, body: RequestBody) -> Request<Upload> {
+    fn framed(&self, mut head: Parts, body: RequestBody) -> Request<UploadBody> {
         frame(&mut head, &body);
-        Request::from_parts(head, Upload::new(body, self.0.deadlines.body))
+        Request::from_parts(head, UploadBody::new(body, self.0.deadlines.body))
     }
 
-    fn response(&self, answer: Box<Answer>, called: Instant, tally: Tally, turn: Turn) -> Response<Body> {
-        let Answer { head, incoming, framing, connection, track, came } = *answer;
+    fn response(&self, answer: Box<OriginResponse>, called: Instant, tally: ExchangeTally, turn: OriginPermit) -> Response<OriginBody> {
+        let OriginResponse { head, incoming, framing, connection, track, came } = *answer;
         let Some(connection) = connection else {
             tally.switched();
-            return Response::from_parts(head, Body::switched(incoming));
+            return Response::from_parts(head, OriginBody::switched(incoming));
         };
         let exchanged =
-            Exchanged { connection, pool: self.0.pool.clone(), track, version: head.version, tally, turn };
+            ExchangeGuard { connection, pool: self.0.pool.clone(), track, version: head.version, tally, turn };
         let took = came.saturating_duration_since(called);
-        Response::from_parts(head, Body::new(incoming, framing, took, exchanged, self.0.deadlines.body))
+        Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, self.0.deadlines.body))
     }
 }

@@ -25,41 +25,41 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
 use super::FetchError;
-use super::idle::Alarm;
-use super::socket::{Received, Socket};
-use super::upload::Upload;
+use super::idle::ReusedTimer;
+use super::socket::{ReceivedBytes, OriginSocket};
+use super::upload::UploadBody;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
 
 /// A connection that carries one exchange at a time. Dropping it closes it, whatever it is doing.
-pub(super) struct Connection {
-    sender: SendRequest<Upload>,
-    driver: Driver,
-    received: Received,
+pub(super) struct OriginConnection {
+    sender: SendRequest<UploadBody>,
+    driver: ConnectionDriver,
+    received: ReceivedBytes,
     /// How long the origin said that it may be idle and be used again.
     pub(super) usable_for: Option<Duration>,
     /// For the head of an answer; one for all exchanges, since it hardly ever rings.
-    alarm: Alarm,
+    alarm: ReusedTimer,
 }
 
 /// Who drives it.
-enum Driver {
+enum ConnectionDriver {
     /// Whoever uses it.
     User(Pin<Box<dyn Future<Output = hyper::Result<()>>>>),
     /// Itself.
-    Task(Task),
+    Task(OwnedTask),
     /// Nobody: it is over.
     Over,
 }
 
 /// Asks for something that a connection gives while it is driven.
-type Part<'a, T> = dyn FnMut(&mut Context<'_>) -> Poll<T> + 'a;
+type DrivenPart<'a, T> = dyn FnMut(&mut Context<'_>) -> Poll<T> + 'a;
 
 /// What hyper gives for a request.
-type Answered = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+type HyperOutcome = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>;
 
-impl Connection {
+impl OriginConnection {
     /// Makes the socket a connection. Ends at once: HTTP/1.1 has no handshake.
-    pub(super) async fn over(socket: Socket) -> Result<Self, FetchError> {
+    pub(super) async fn over(socket: OriginSocket) -> Result<Self, FetchError> {
         let received = socket.received();
         let (sender, connection) = Builder::new()
             .max_headers(HEAD_FIELDS_MAX)
@@ -69,8 +69,8 @@ impl Connection {
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
-        let driver = Driver::User(Box::pin(connection.with_upgrades()));
-        let mut connection = Self { sender, driver, received, usable_for: None, alarm: Alarm::default() };
+        let driver = ConnectionDriver::User(Box::pin(connection.with_upgrades()));
+        let mut connection = Self { sender, driver, received, usable_for: None, alarm: ReusedTimer::default() };
         connection.look();
         Ok(connection)
     }
@@ -81,16 +81,16 @@ impl Connection {
     /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes it.
     pub(super) async fn send(
         &mut self,
-        request: &mut Option<Request<Upload>>,
+        request: &mut Option<Request<UploadBody>>,
         due: impl Fn() -> Instant,
-    ) -> Option<Answered> {
+    ) -> Option<HyperOutcome> {
         let Self { sender, driver, alarm, .. } = self;
         // Taken as late as can be: it is large.
         let mut answer = pin!(sender.try_send_request(request.take()?));
         let mut is_begun = false;
         poll_fn(|cx| {
             // Nothing can answer what has yet to be written.
-            let driven = if is_begun { Driver::poll } else { Driver::poll_once };
+            let driven = if is_begun { ConnectionDriver::poll } else { ConnectionDriver::poll_once };
             is_begun = true;
             if let Poll::Ready(answered) = driven(driver, cx, &mut |by| answer.as_mut().poll(by)) {
                 return Poll::Ready(Some(answered));
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Drives it, and gives what `part` of it has then.
-    pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+    pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         self.driver.poll(cx, part)
     }
 
@@ -135,11 +135,11 @@ impl Connection {
     pub(super) async fn released(mut self) {
         match &mut self.driver {
             // The end is all that is to be known; a panic in it was reported where it happened.
-            Driver::Task(task) => drop((&mut task.0).await),
-            Driver::User(_) | Driver::Over => {
+            ConnectionDriver::Task(task) => drop((&mut task.0).await),
+            ConnectionDriver::User(_) | ConnectionDriver::Over => {
                 poll_fn(|cx| {
                     self.driver.drive(cx);
-                    if matches!(self.driver, Driver::Over) { Poll::Ready(()) } else { Poll::Pending }
+                    if matches!(self.driver, ConnectionDriver::Over) { Poll::Ready(()) } else { Poll::Pending }
                 })
                 .await;
             }
@@ -147,12 +147,12 @@ impl Connection {
     }
 }
 
-impl Driver {
+impl ConnectionDriver {
     /// Drives it, and gives what `part` of it has then.
     ///
     /// Whoever takes something of hyper's wakes whoever drove the connection last, who is the same task: it would be polled
     /// again for nothing. So it is driven for nobody first, and in its user's name only if that has brought nothing.
-    fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+    fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         if let Self::User(_) | Self::Over = self
             && let Poll::Ready(given) = self.poll_once(&mut Context::from_waker(Waker::noop()), part)
         {
@@ -162,7 +162,7 @@ impl Driver {
     }
 
     /// The same, where it is known to give nothing yet.
-    fn poll_once<T>(&mut self, cx: &mut Context<'_>, part: &mut Part<'_, T>) -> Poll<T> {
+    fn poll_once<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         self.drive(cx);
         match self {
             Self::Task(_) => part(cx),
@@ -182,7 +182,7 @@ impl Driver {
 
     fn detach(&mut self) {
         *self = match std::mem::replace(self, Self::Over) {
-            Self::User(connection) => Self::Task(Task::spawn(async move { ended(connection.await) })),
+            Self::User(connection) => Self::Task(OwnedTask::spawn(async move { ended(connection.await) })),
             other @ (Self::Task(_) | Self::Over) => other,
         };
     }
@@ -196,9 +196,9 @@ fn ended(end: hyper::Result<()>) {
 }
 
 /// A task that ends with its owner.
-pub(super) struct Task(JoinHandle<()>);
+pub(super) struct OwnedTask(JoinHandle<()>);
 
-impl Task {
+impl OwnedTask {
     pub(super) fn spawn(future: impl Future<Output = ()> + 'static) -> Self {
         Self(spawn_local(future))
     }
@@ -208,7 +208,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for OwnedTask {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -14,29 +14,29 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::socket::Stream;
-use super::tls::Tls;
-use super::{BadOptions, FetchError, Options, OutageLog};
+use super::socket::OriginStream;
+use super::tls::OriginTls;
+use super::{OriginOptionsError, FetchError, Options, OutageLog};
 use crate::key::{Authority, Scheme};
 use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
 };
 
 /// Where the origin is and how it is spoken with.
-pub(super) struct Dialer {
+pub(super) struct OriginDialer {
     host: String,
     port: u16,
-    tls: Option<Tls>,
+    tls: Option<OriginTls>,
     timeout: Duration,
     outages: OutageLog,
 }
 
-impl Dialer {
-    pub(super) fn new(options: &Options) -> Result<Self, BadOptions> {
+impl OriginDialer {
+    pub(super) fn new(options: &Options) -> Result<Self, OriginOptionsError> {
         let (host, port) = host_and_port(options.scheme, &options.authority)?;
         let tls = match options.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(Tls::new(options, &host)?),
+            Scheme::Https => Some(OriginTls::new(options, &host)?),
         };
         Ok(Self { host, port, tls, timeout: options.connect_timeout, outages: options.outages.clone() })
     }
@@ -44,13 +44,13 @@ impl Dialer {
     /// A connection that is ready for a request.
     ///
     /// Cancel safe: dropping it closes whatever was begun.
-    pub(super) async fn dial(&self) -> Result<Stream, FetchError> {
+    pub(super) async fn dial(&self) -> Result<OriginStream, FetchError> {
         let deadline = Instant::now() + self.timeout;
         let tcp = timeout_at(deadline, self.tcp()).await.map_err(|_| FetchError::ConnectTimeout)??;
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let Some(tls) = &self.tls else { return Ok(OriginStream::Plain(tcp)) };
         let handshake = tls.connector.connect(tls.name.clone(), tcp);
         let stream = timeout_at(deadline, handshake).await.map_err(|_| FetchError::TlsTimeout)?;
-        Ok(Stream::Tls(Box::new(stream.map_err(|error| FetchError::Tls(Arc::new(error)))?)))
+        Ok(OriginStream::Tls(Box::new(stream.map_err(|error| FetchError::Tls(Arc::new(error)))?)))
     }
 
     async fn tcp(&self) -> Result<TcpStream, FetchError> {
@@ -65,7 +65,7 @@ impl Dialer {
 }
 
 /// The host as the resolver wants it, without the brackets of an IPv6 literal.
-fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16), BadOptions> {
+fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16), OriginOptionsError> {
     let default = match scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,
@@ -77,7 +77,7 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
         _ => (authority, default),
     };
     if port == 0 {
-        return Err(BadOptions::Authority(authority.to_owned()));
+        return Err(OriginOptionsError::Authority(authority.to_owned()));
     }
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::labels;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
-use crate::tls::BadTls;
+use crate::tls::TlsError;
 
 /// Why there is no answer, or no whole one.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum FetchError {
     #[error("the origin switched protocols unasked")]
     BadSwitch,
     /// The body ended early.
-    #[error("the answer's body was cut short: {got} bytes came of {}", Expected(*.want))]
+    #[error("the answer's body was cut short: {got} bytes came of {}", PromisedLength(*.want))]
     CutBody {
         /// Bytes of content that came.
         got: u64,
@@ -89,7 +89,7 @@ pub enum FetchError {
 
 labels! {
     /// The part of an exchange in which it failed.
-    pub enum Phase {
+    pub enum FetchPhase {
         /// Before anything was sent: no room, or no way to ask.
         Admission => "admission",
         /// Name resolution.
@@ -109,7 +109,7 @@ labels! {
 
 labels! {
     /// Whose fault a failure is.
-    pub enum Fault {
+    pub enum FaultParty {
         /// The origin's, or that of the network in between.
         Origin => "origin",
         /// The client's.
@@ -121,31 +121,31 @@ labels! {
 
 impl FetchError {
     /// The part of the exchange that failed.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> FetchPhase {
         match self {
             Self::BadTarget | Self::Busy | Self::QueueFull | Self::QueueTimeout | Self::BreakerOpen => {
-                Phase::Admission
+                FetchPhase::Admission
             }
-            Self::Resolve(_) => Phase::Resolve,
-            Self::Connect(_) | Self::ConnectTimeout => Phase::Connect,
-            Self::Tls(_) | Self::TlsTimeout => Phase::Tls,
-            Self::ClientCut | Self::ClientTimeout => Phase::Request,
+            Self::Resolve(_) => FetchPhase::Resolve,
+            Self::Connect(_) | Self::ConnectTimeout => FetchPhase::Connect,
+            Self::Tls(_) | Self::TlsTimeout => FetchPhase::Tls,
+            Self::ClientCut | Self::ClientTimeout => FetchPhase::Request,
             Self::Unanswered
             | Self::HeadTimeout
             | Self::CutHead
             | Self::HeadTooLarge
             | Self::BadHead(_)
             | Self::AmbiguousFraming
-            | Self::BadSwitch => Phase::Head,
-            Self::CutBody { .. } | Self::BadBody(_) | Self::BodyTimeout => Phase::Body,
+            | Self::BadSwitch => FetchPhase::Head,
+            Self::CutBody { .. } | Self::BadBody(_) | Self::BodyTimeout => FetchPhase::Body,
         }
     }
 
     /// Who could have prevented it.
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> FaultParty {
         match self {
-            Self::BadTarget | Self::ClientCut | Self::ClientTimeout => Fault::Client,
-            Self::Busy | Self::QueueFull | Self::QueueTimeout => Fault::Proxy,
+            Self::BadTarget | Self::ClientCut | Self::ClientTimeout => FaultParty::Client,
+            Self::Busy | Self::QueueFull | Self::QueueTimeout => FaultParty::Proxy,
             Self::BreakerOpen
             | Self::Resolve(_)
             | Self::Connect(_)
@@ -161,15 +161,15 @@ impl FetchError {
             | Self::BadSwitch
             | Self::CutBody { .. }
             | Self::BadBody(_)
-            | Self::BodyTimeout => Fault::Origin,
+            | Self::BodyTimeout => FaultParty::Origin,
         }
     }
 
     /// Whether the origin may have had the request, or a part of it: then its outcome is unknown.
     pub fn leaves_outcome_unknown(&self) -> bool {
         match self.phase() {
-            Phase::Admission | Phase::Resolve | Phase::Connect | Phase::Tls => false,
-            Phase::Request | Phase::Head | Phase::Body => true,
+            FetchPhase::Admission | FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => false,
+            FetchPhase::Request | FetchPhase::Head | FetchPhase::Body => true,
         }
     }
 
@@ -187,9 +187,9 @@ impl FetchError {
 }
 
 /// How much of a body was promised, in words.
-struct Expected(Option<u64>);
+struct PromisedLength(Option<u64>);
 
-impl std::fmt::Display for Expected {
+impl std::fmt::Display for PromisedLength {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(bytes) => bytes.fmt(f),
@@ -200,7 +200,7 @@ impl std::fmt::Display for Expected {
 
 /// Why options make no client.
 #[derive(Debug, thiserror::Error)]
-pub enum BadOptions {
+pub enum OriginOptionsError {
     /// Neither empty nor an absolute path without a trailing slash, query or fragment.
     #[error("the origin's base path {0:?} is not a path")]
     BasePath(String),
@@ -209,7 +209,7 @@ pub enum BadOptions {
     Authority(String),
     /// TLS cannot be spoken as it was asked for.
     #[error("TLS with the origin cannot be set up: {0}")]
-    Tls(#[from] BadTls),
+    Tls(#[from] TlsError),
 }
 
 #[cfg(test)]
@@ -222,14 +222,14 @@ mod tests {
         assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of 10");
         let cut = FetchError::CutBody { got: 3, want: None };
         assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of an unknown number");
-        assert_eq!((cut.phase(), cut.fault(), cut.is_timeout()), (Phase::Body, Fault::Origin, false));
+        assert_eq!((cut.phase(), cut.fault(), cut.is_timeout()), (FetchPhase::Body, FaultParty::Origin, false));
 
         let stalled = FetchError::ClientTimeout;
         assert_eq!(
             (stalled.phase(), stalled.fault(), stalled.is_timeout()),
-            (Phase::Request, Fault::Client, true)
+            (FetchPhase::Request, FaultParty::Client, true)
         );
-        assert_eq!(FetchError::Busy.fault(), Fault::Proxy);
+        assert_eq!(FetchError::Busy.fault(), FaultParty::Proxy);
         for (error, unknown) in [
             (FetchError::Busy, false),
             (FetchError::BreakerOpen, false),

@@ -8,14 +8,14 @@ use http::{Method, Request, StatusCode, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use super::connection::Connection;
-use super::upload::{Track, Upload};
-use super::{FetchError, Framing, Protocol, RequestBody, keep_alive};
+use super::connection::OriginConnection;
+use super::upload::{UploadTracker, UploadBody};
+use super::{FetchError, BodyFraming, UpgradeProtocol, RequestBody, keep_alive};
 use crate::hop;
 
 /// How long the parts of an exchange may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
+pub(super) struct ExchangeDeadlines {
     /// From the last piece of the request that was sent to the head of the answer.
     pub(super) head: Duration,
     /// Between two pieces of a body, in either direction.
@@ -23,20 +23,20 @@ pub(super) struct Deadlines {
 }
 
 /// The head of an answer, and what its body needs.
-pub(super) struct Answer {
+pub(super) struct OriginResponse {
     /// Without the fields of the connection, but for those of a switch.
     pub(super) head: response::Parts,
     pub(super) incoming: Incoming,
-    pub(super) framing: Framing,
+    pub(super) framing: BodyFraming,
     /// `None` once it has become a tunnel.
-    pub(super) connection: Option<Connection>,
-    pub(super) track: Track,
+    pub(super) connection: Option<OriginConnection>,
+    pub(super) track: UploadTracker,
     /// When its head had come.
     pub(super) came: Instant,
 }
 
 /// How an exchange failed on one connection.
-pub(super) enum Failure {
+pub(super) enum ExchangeError {
     /// Not one byte of the request was written: it is back where it was taken from, for another connection.
     Unwritten,
     /// Written, and closed before one byte of an answer.
@@ -45,7 +45,7 @@ pub(super) enum Failure {
     Final(FetchError),
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for ExchangeError {
     fn from(error: FetchError) -> Self {
         Self::Final(error)
     }
@@ -55,14 +55,14 @@ impl From<FetchError> for Failure {
 ///
 /// Cancel safe: dropping it closes the connection.
 pub(super) async fn exchange(
-    mut connection: Connection,
-    request: &mut Option<Request<Upload>>,
-    deadlines: Deadlines,
+    mut connection: OriginConnection,
+    request: &mut Option<Request<UploadBody>>,
+    deadlines: ExchangeDeadlines,
     now: Instant,
-) -> Result<Box<Answer>, Failure> {
-    let Some(asked) = request.as_ref() else { return Err(Failure::Unwritten) };
+) -> Result<Box<OriginResponse>, ExchangeError> {
+    let Some(asked) = request.as_ref() else { return Err(ExchangeError::Unwritten) };
     let method = asked.method().clone();
-    let protocol = Protocol::asked(&method, asked.headers());
+    let protocol = UpgradeProtocol::asked(&method, asked.headers());
     let track = asked.body().begin(now);
 
     let before = connection.received();
@@ -75,11 +75,11 @@ pub(super) async fn exchange(
         Err(mut error) => {
             *request = error.take_message();
             return Err(if request.is_some() {
-                Failure::Unwritten
+                ExchangeError::Unwritten
             } else if let Some(by_client) = track.failure() {
                 by_client.into()
             } else if connection.received() == before {
-                Failure::Unanswered
+                ExchangeError::Unanswered
             } else {
                 bad_head(error.into_error()).into()
             });
@@ -87,7 +87,7 @@ pub(super) async fn exchange(
     };
     let came = Instant::now();
 
-    let framing = Framing::settle(&method, head.status, &mut head.headers)?;
+    let framing = BodyFraming::settle(&method, head.status, &mut head.headers)?;
     let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let protocol = protocol.ok_or(FetchError::BadSwitch)?;
         switch(&mut head, &protocol, connection, deadlines).await?;
@@ -101,7 +101,7 @@ pub(super) async fn exchange(
         Some(connection)
     };
     // Boxed: it is moved through all who wait for it.
-    Ok(Box::new(Answer { head, incoming, framing, connection, track, came }))
+    Ok(Box::new(OriginResponse { head, incoming, framing, connection, track, came }))
 }
 
 /// Makes the head say how the body is framed, in one way, whatever it said before.
@@ -139,9 +139,9 @@ fn bad_head(error: hyper::Error) -> FetchError {
 /// Leaves the connection to the tunnel, if this is the switch that was asked for.
 async fn switch(
     head: &mut response::Parts,
-    protocol: &Protocol,
-    connection: Connection,
-    deadlines: Deadlines,
+    protocol: &UpgradeProtocol,
+    connection: OriginConnection,
+    deadlines: ExchangeDeadlines,
 ) -> Result<(), FetchError> {
     if !protocol.is_granted(&head.headers) {
         return Err(FetchError::BadSwitch);

@@ -29,14 +29,14 @@ pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-for
 
 /// The peers whose word is taken.
 #[derive(Clone, Debug)]
-pub(super) struct Trust {
+pub(super) struct ForwardedFields {
     proxies: TrustedProxies,
     /// The last peer that nobody was named behind, and how it is written: connections carry many requests, and the next hop in
     /// front of us many connections.
     last: RefCell<Option<(IpAddr, HeaderValue)>>,
 }
 
-impl Trust {
+impl ForwardedFields {
     pub(super) fn new(networks: Vec<IpNet>) -> Self {
         Self { proxies: TrustedProxies::new(networks), last: RefCell::default() }
     }
@@ -147,8 +147,8 @@ mod tests {
     use super::*;
     use http::uri::PathAndQuery;
 
-    fn trust() -> Trust {
-        Trust::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
+    fn trust() -> ForwardedFields {
+        ForwardedFields::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
     }
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -11,7 +11,7 @@ use super::FetchError;
 
 /// How the end of a response body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum BodyFraming {
     /// There is no body: a response to `HEAD`, a 204, a 304, a switch of protocols.
     None,
     /// `Content-Length`, in bytes.
@@ -22,7 +22,7 @@ pub enum Framing {
     UntilClose,
 }
 
-impl Framing {
+impl BodyFraming {
     /// Reads the framing of the answer to a request by `method`, and leaves at most one `Content-Length` line.
     pub fn settle(method: &Method, status: StatusCode, headers: &mut HeaderMap) -> Result<Self, FetchError> {
         let chunked = transfer_encoding(headers)?;
@@ -36,7 +36,7 @@ impl Framing {
             headers.remove(CONTENT_LENGTH);
             return Ok(Self::None);
         }
-        if let Some((bytes, Said::InOtherWords)) = length {
+        if let Some((bytes, CodingKind::InOtherWords)) = length {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
         let length = length.map(|(bytes, _)| bytes);
@@ -84,7 +84,7 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<bool, FetchError> {
 
 /// How a length is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum CodingKind {
     /// Once.
     Once,
     /// Several times, or as no number begins.
@@ -92,13 +92,13 @@ enum Said {
 }
 
 /// The one length that all `Content-Length` lines and list members agree on.
-fn content_length(headers: &HeaderMap) -> Result<Option<(u64, Said)>, FetchError> {
+fn content_length(headers: &HeaderMap) -> Result<Option<(u64, CodingKind)>, FetchError> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     if let (Some(line), None) = (lines.next(), lines.next())
         && let [b'1'..=b'9', ..] = line.as_bytes()
         && let Some(length) = digits(line.as_bytes())
     {
-        return Ok(Some((length, Said::Once)));
+        return Ok(Some((length, CodingKind::Once)));
     }
     let mut agreed = None;
     for member in
@@ -109,7 +109,7 @@ fn content_length(headers: &HeaderMap) -> Result<Option<(u64, Said)>, FetchError
             return Err(FetchError::AmbiguousFraming);
         }
     }
-    Ok(agreed.map(|length| (length, Said::InOtherWords)))
+    Ok(agreed.map(|length| (length, CodingKind::InOtherWords)))
 }
 
 /// RFC 9110 §8.6: digits and nothing else, where Rust's own parser takes a sign.
@@ -129,12 +129,12 @@ mod tests {
         method: Method,
         status: u16,
         fields: &[(&'static str, &'static str)],
-    ) -> (Option<Framing>, Vec<String>) {
+    ) -> (Option<BodyFraming>, Vec<String>) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        let framing = Framing::settle(&method, StatusCode::from_u16(status).unwrap(), &mut headers).ok();
+        let framing = BodyFraming::settle(&method, StatusCode::from_u16(status).unwrap(), &mut headers).ok();
         let lengths = headers.get_all(CONTENT_LENGTH).iter();
         (framing, lengths.map(|value| value.to_str().unwrap().to_owned()).collect())
     }
@@ -144,17 +144,17 @@ mod tests {
         const CL: &str = "content-length";
         const TE: &str = "transfer-encoding";
         for (method, status, fields, expected, left) in [
-            (Method::GET, 200, &[(CL, "12")][..], Framing::Length(12), &["12"][..]),
-            (Method::GET, 200, &[(CL, "0")], Framing::Length(0), &["0"]),
-            (Method::GET, 200, &[(CL, "5, 5")], Framing::Length(5), &["5"]),
-            (Method::GET, 200, &[(CL, "5"), (CL, "05")], Framing::Length(5), &["5"]),
-            (Method::GET, 200, &[(TE, "Chunked")], Framing::Chunked, &[]),
-            (Method::GET, 200, &[], Framing::UntilClose, &[]),
-            (Method::GET, 204, &[(CL, "0")], Framing::None, &[]),
-            (Method::GET, 304, &[(CL, "7")], Framing::None, &["7"]),
-            (Method::HEAD, 200, &[(CL, "7")], Framing::None, &["7"]),
-            (Method::HEAD, 200, &[(TE, "chunked")], Framing::None, &[]),
-            (Method::GET, 101, &[], Framing::None, &[]),
+            (Method::GET, 200, &[(CL, "12")][..], BodyFraming::Length(12), &["12"][..]),
+            (Method::GET, 200, &[(CL, "0")], BodyFraming::Length(0), &["0"]),
+            (Method::GET, 200, &[(CL, "5, 5")], BodyFraming::Length(5), &["5"]),
+            (Method::GET, 200, &[(CL, "5"), (CL, "05")], BodyFraming::Length(5), &["5"]),
+            (Method::GET, 200, &[(TE, "Chunked")], BodyFraming::Chunked, &[]),
+            (Method::GET, 200, &[], BodyFraming::UntilClose, &[]),
+            (Method::GET, 204, &[(CL, "0")], BodyFraming::None, &[]),
+            (Method::GET, 304, &[(CL, "7")], BodyFraming::None, &["7"]),
+            (Method::HEAD, 200, &[(CL, "7")], BodyFraming::None, &["7"]),
+            (Method::HEAD, 200, &[(TE, "chunked")], BodyFraming::None, &[]),
+            (Method::GET, 101, &[], BodyFraming::None, &[]),
         ] {
             let (framing, lengths) = framing(method, status, fields);
             assert_eq!(framing, Some(expected), "{status} {fields:?}");

@@ -14,9 +14,9 @@ use crate::limits::CLIENT_RATE_MIN;
 
 /// A timer that is left to run.
 #[derive(Debug, Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct ReusedTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl ReusedTimer {
     /// Ready once `due` is past, which must never be earlier than it was the last time.
     pub(super) fn poll_rung(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
@@ -38,12 +38,12 @@ pub(super) struct IdleDeadline {
     left: Duration,
     /// When the wait began that is going on.
     waiting_since: Option<Instant>,
-    alarm: Alarm,
+    alarm: ReusedTimer,
 }
 
 impl IdleDeadline {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, left: timeout, waiting_since: None, alarm: Alarm::default() }
+        Self { timeout, left: timeout, waiting_since: None, alarm: ReusedTimer::default() }
     }
 
     /// Something came: the wait, if there was one, is over.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::signs::Evidence;
+use super::signs::OverloadEvidence;
 use crate::limits::ORIGIN_LIMIT_MIN;
 
 /// What is left of the requests under way after a sign of overload, as a fraction.
@@ -29,7 +29,7 @@ const CALM: Duration = Duration::from_secs(1);
 
 /// The bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
+pub(super) struct ConcurrencyLimit {
     now: usize,
     floor: usize,
     ceiling: usize,
@@ -38,11 +38,11 @@ pub(super) struct Limit {
     /// When it was lowered last.
     lowered: Option<Instant>,
     /// Why it is below its ceiling.
-    because: Because,
+    because: LoweredBecause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Because {
+enum LoweredBecause {
     /// Resources that usually answer well gave signs of overload.
     Proven,
     /// Only resources gave such signs of which nothing good is known: the first good answer takes
@@ -52,14 +52,14 @@ enum Because {
 
 /// Whether a sign of overload lowered the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lowered {
+pub(super) enum LimitLowered {
     /// A new round begins.
     Yes,
     /// It is as it was.
     No,
 }
 
-impl Limit {
+impl ConcurrencyLimit {
     /// A bound at its ceiling.
     pub(super) fn new(ceiling: usize) -> Self {
         let ceiling = ceiling.max(1);
@@ -69,7 +69,7 @@ impl Limit {
             ceiling,
             answers: 0,
             lowered: None,
-            because: Because::Unproven,
+            because: LoweredBecause::Unproven,
         }
     }
 
@@ -80,7 +80,7 @@ impl Limit {
 
     /// The origin answered in time, with so many under way.
     pub(super) fn answered(&mut self, under_way: usize, now: Instant) {
-        if self.because == Because::Unproven {
+        if self.because == LoweredBecause::Unproven {
             self.now = self.ceiling;
         }
         // An answer with room to spare says nothing of what more would do.
@@ -102,16 +102,16 @@ impl Limit {
     }
 
     /// The origin is asked for too much, by this evidence.
-    pub(super) fn overloaded(&mut self, evidence: Evidence, under_way: usize, now: Instant) -> Lowered {
+    pub(super) fn overloaded(&mut self, evidence: OverloadEvidence, under_way: usize, now: Instant) -> LimitLowered {
         let because = match evidence {
-            Evidence::Overload => Because::Proven,
-            Evidence::Unproven => Because::Unproven,
-            Evidence::OfOneResource => return Lowered::No,
+            OverloadEvidence::Overload => LoweredBecause::Proven,
+            OverloadEvidence::Unproven => LoweredBecause::Unproven,
+            OverloadEvidence::OfOneResource => return LimitLowered::No,
         };
         if under_way <= self.floor {
-            return Lowered::No;
+            return LimitLowered::No;
         }
-        if self.now == self.ceiling || because == Because::Proven {
+        if self.now == self.ceiling || because == LoweredBecause::Proven {
             self.because = because;
         }
         let (numerator, denominator) = KEPT;
@@ -119,7 +119,7 @@ impl Limit {
         self.now = kept.clamp(self.floor, self.ceiling);
         self.answers = 0;
         self.lowered = Some(now);
-        Lowered::Yes
+        LimitLowered::Yes
     }
 }
 
@@ -134,16 +134,16 @@ mod tests {
     }
 
     /// A sign that is enough, to a request that was sent at `sent`.
-    fn sign(limit: &mut Limit, under_way: usize, sent: Instant, now: Instant) {
+    fn sign(limit: &mut ConcurrencyLimit, under_way: usize, sent: Instant, now: Instant) {
         if limit.is_of_this_round(sent) {
-            limit.overloaded(Evidence::Overload, under_way, now);
+            limit.overloaded(OverloadEvidence::Overload, under_way, now);
         }
     }
 
     #[test]
     fn signs_lower_it_once_a_round() {
         let begun = Instant::now();
-        let mut limit = Limit::new(100);
+        let mut limit = ConcurrencyLimit::new(100);
         sign(&mut limit, 80, begun, after(begun, 10));
         assert_eq!(limit.allows(), 60, "three quarters of what was under way");
         sign(&mut limit, 79, after(begun, 5), after(begun, 12));
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn signs_of_one_resource_do_not_lower_it() {
         let begun = Instant::now();
-        let mut limit = Limit::new(100);
+        let mut limit = ConcurrencyLimit::new(100);
         (0..100).for_each(|_| {
-            assert_eq!(limit.overloaded(Evidence::OfOneResource, 80, begun), Lowered::No);
+            assert_eq!(limit.overloaded(OverloadEvidence::OfOneResource, 80, begun), LimitLowered::No);
         });
         assert_eq!(limit.allows(), 100);
     }
@@ -167,15 +167,15 @@ mod tests {
     #[test]
     fn a_good_answer_takes_back_what_only_unproven_signs_did() {
         let begun = Instant::now();
-        let mut limit = Limit::new(100);
-        limit.overloaded(Evidence::Unproven, 80, begun);
-        limit.overloaded(Evidence::Unproven, 60, begun);
+        let mut limit = ConcurrencyLimit::new(100);
+        limit.overloaded(OverloadEvidence::Unproven, 80, begun);
+        limit.overloaded(OverloadEvidence::Unproven, 60, begun);
         assert_eq!(limit.allows(), 45);
         limit.answered(1, begun);
         assert_eq!(limit.allows(), 100);
-        limit.overloaded(Evidence::Unproven, 80, begun);
-        limit.overloaded(Evidence::Overload, 60, begun);
-        limit.overloaded(Evidence::Unproven, 45, begun);
+        limit.overloaded(OverloadEvidence::Unproven, 80, begun);
+        limit.overloaded(OverloadEvidence::Overload, 60, begun);
+        limit.overloaded(OverloadEvidence::Unproven, 45, begun);
         limit.answered(1, begun);
         assert_eq!(limit.allows(), 33, "what proven ones did stays");
     }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_refusals_of_one_that_is_hardly_asked_do_not_lower_it() {
         let begun = Instant::now();
-        let mut limit = Limit::new(100);
+        let mut limit = ConcurrencyLimit::new(100);
         (0..100).for_each(|_| sign(&mut limit, ORIGIN_LIMIT_MIN, begun, begun));
         assert_eq!(limit.allows(), 100);
     }
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn it_grows_by_one_a_round_and_after_a_calm_second_by_one_an_answer() {
         let begun = Instant::now();
-        let mut limit = Limit::new(100);
+        let mut limit = ConcurrencyLimit::new(100);
         sign(&mut limit, 40, begun, begun);
         assert_eq!(limit.allows(), 30);
         for _ in 0..30 {
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_small_ceiling_is_its_floor() {
         let begun = Instant::now();
-        let mut limit = Limit::new(1);
+        let mut limit = ConcurrencyLimit::new(1);
         sign(&mut limit, 9, begun, begun);
         assert_eq!(limit.allows(), 1);
-        assert_eq!(Limit::new(0).allows(), 1);
+        assert_eq!(ConcurrencyLimit::new(0).allows(), 1);
     }
 
     proptest! {
@@ -227,7 +227,7 @@ mod tests {
             events in proptest::collection::vec((any::<bool>(), 0_usize..6_000, 0_u64..3_000), 0..200),
         ) {
             let begun = Instant::now();
-            let mut limit = Limit::new(ceiling);
+            let mut limit = ConcurrencyLimit::new(ceiling);
             let mut millis = 0;
             for (good, under_way, step) in events {
                 let (before, sent) = (limit.allows(), after(begun, millis));

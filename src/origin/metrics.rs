@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::outages::{OutageLog, Proof};
-use super::{FetchError, Options, Phase};
+use super::outages::{OutageLog, AnswerProof};
+use super::{FetchError, Options, FetchPhase};
 use crate::labels;
 use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
 
 labels! {
     /// How an exchange ended. Each that was begun ends in one of these.
-    pub(super) enum Outcome {
+    pub(super) enum ExchangeOutcome {
         /// The whole answer was read.
         Complete => "complete",
         /// The connection became a tunnel.
@@ -24,7 +24,7 @@ labels! {
 
 labels! {
     /// Which connection a request was written to.
-    pub(super) enum Route {
+    pub(super) enum ConnectionChoice {
         /// One that was dialled for it.
         Fresh => "fresh",
         /// One that had carried others.
@@ -36,7 +36,7 @@ labels! {
 
 labels! {
     /// Why a request was not sent.
-    pub(super) enum Refusal {
+    pub(super) enum OriginRefusal {
         /// As many connections are open as may be, tunnels among them.
         Connections => "connections",
         /// As many requests wait as may.
@@ -48,7 +48,7 @@ labels! {
     }
 }
 
-impl Refusal {
+impl OriginRefusal {
     fn of(error: &FetchError) -> Option<Self> {
         let reasons = [
             (matches!(error, FetchError::Busy), Self::Connections),
@@ -66,15 +66,15 @@ pub(super) struct Metrics {
     /// The origin's name, for the log.
     origin: String,
     outages: OutageLog,
-    requests: Counters<Outcome>,
-    failures: Counters<Phase>,
+    requests: Counters<ExchangeOutcome>,
+    failures: Counters<FetchPhase>,
     timeouts: Counter,
-    sends: Counters<Route>,
+    sends: Counters<ConnectionChoice>,
     open: Gauge,
     idle: Gauge,
     limit: Gauge,
     waiting: Gauge,
-    refused: Counters<Refusal>,
+    refused: Counters<OriginRefusal>,
     breaker_opened: Counter,
     connect: Histogram,
     head: Histogram,
@@ -135,13 +135,13 @@ impl Metrics {
     }
 
     /// Begins an exchange.
-    pub(super) fn begin(self: &Rc<Self>) -> Tally {
-        Tally { metrics: Rc::clone(self), outcome: Outcome::Abandoned }
+    pub(super) fn begin(self: &Rc<Self>) -> ExchangeTally {
+        ExchangeTally { metrics: Rc::clone(self), outcome: ExchangeOutcome::Abandoned }
     }
 
     /// A request is about to be written.
-    pub(super) fn sent(&self, route: Route) -> Sent<'_> {
-        Sent { sends: &self.sends, route: Some(route) }
+    pub(super) fn sent(&self, route: ConnectionChoice) -> SentRequest<'_> {
+        SentRequest { sends: &self.sends, route: Some(route) }
     }
 
     /// The gauge of connections that have a socket, or are about to.
@@ -172,30 +172,30 @@ impl Metrics {
         self.connect.observe(took);
     }
 
-    pub(super) fn answered(&self, route: Route, took: Duration) {
+    pub(super) fn answered(&self, route: ConnectionChoice, took: Duration) {
         self.head.observe(took);
         let proof = match route {
-            Route::Fresh | Route::Retried => Proof::Connection,
-            Route::Reused => Proof::Head,
+            ConnectionChoice::Fresh | ConnectionChoice::Retried => AnswerProof::Connection,
+            ConnectionChoice::Reused => AnswerProof::Head,
         };
         self.outages.succeeded(&self.origin, proof);
     }
 }
 
 /// A request that is written. It is counted when this is dropped.
-pub(super) struct Sent<'a> {
-    sends: &'a Counters<Route>,
-    route: Option<Route>,
+pub(super) struct SentRequest<'a> {
+    sends: &'a Counters<ConnectionChoice>,
+    route: Option<ConnectionChoice>,
 }
 
-impl Sent<'_> {
+impl SentRequest<'_> {
     /// Not one byte of it was.
     pub(super) fn not_at_all(mut self) {
         self.route = None;
     }
 }
 
-impl Drop for Sent<'_> {
+impl Drop for SentRequest<'_> {
     fn drop(&mut self) {
         if let Some(route) = self.route {
             self.sends.inc(route);
@@ -205,26 +205,26 @@ impl Drop for Sent<'_> {
 
 /// One exchange. It is counted when this is dropped, so that each is, exactly once.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct ExchangeTally {
     metrics: Rc<Metrics>,
-    outcome: Outcome,
+    outcome: ExchangeOutcome,
 }
 
-impl Tally {
+impl ExchangeTally {
     pub(super) fn complete(mut self) {
-        self.outcome = Outcome::Complete;
-        self.metrics.outages.succeeded(&self.metrics.origin, Proof::Body);
+        self.outcome = ExchangeOutcome::Complete;
+        self.metrics.outages.succeeded(&self.metrics.origin, AnswerProof::Body);
     }
 
     pub(super) fn switched(mut self) {
-        self.outcome = Outcome::Switched;
+        self.outcome = ExchangeOutcome::Switched;
     }
 
     pub(super) fn failed(mut self, error: &FetchError) {
-        self.outcome = Outcome::Failed;
+        self.outcome = ExchangeOutcome::Failed;
         self.metrics.outages.failed(&self.metrics.origin, error);
         self.metrics.failures.inc(error.phase());
-        if let Some(refusal) = Refusal::of(error) {
+        if let Some(refusal) = OriginRefusal::of(error) {
             self.metrics.refused.inc(refusal);
         }
         if error.is_timeout() {
@@ -233,7 +233,7 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for ExchangeTally {
     fn drop(&mut self) {
         self.metrics.requests.inc(self.outcome);
     }

@@ -42,12 +42,12 @@ mod tls;
 mod turns;
 mod upload;
 
-pub use body::Body;
-pub use client::Client;
-pub use error::{BadOptions, Fault, FetchError, Phase};
-pub use framing::Framing;
+pub use body::OriginBody;
+pub use client::OriginClient;
+pub use error::{OriginOptionsError, FaultParty, FetchError, FetchPhase};
+pub use framing::BodyFraming;
 pub use options::{AddressShare, HostField, Options};
 pub use outages::OutageLog;
-pub use outbound::{Asked, Outbound, Purpose};
-pub use protocol::Protocol;
+pub use outbound::{OutboundRequest, OutboundHeads, FetchPurpose};
+pub use protocol::UpgradeProtocol;
 pub use upload::RequestBody;

@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Fault, FetchError, Phase};
+use super::{FaultParty, FetchError, FetchPhase};
 use crate::label::Label;
 use crate::limits::{ORIGIN_OUTAGE_REMINDED, ORIGIN_OUTAGES_LOGGED_MAX};
 use crate::time;
 
 /// What the log of a process says about its origin. Clones are the same.
 #[derive(Clone, Default)]
-pub struct OutageLog(Arc<Shared>);
+pub struct OutageLog(Arc<SharedOutages>);
 
 /// Of no interest beside settings.
 impl fmt::Debug for OutageLog {
@@ -34,22 +34,22 @@ impl fmt::Debug for OutageLog {
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedOutages {
     /// Whether any phase fails: an answer in fair weather reads this and nothing else.
     is_failing: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<OutageState>,
 }
 
 #[derive(Default)]
-struct State {
+struct OutageState {
     /// The addresses that the origin's name had when it was dialled last.
     addresses: Vec<SocketAddr>,
-    outages: Outages,
+    outages: PhaseOutages,
 }
 
 /// What an answer shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum AnswerProof {
     /// The head of an answer came over a new connection: nothing up to there fails.
     Connection,
     /// The head of an answer came over a connection that was there.
@@ -58,12 +58,12 @@ pub(super) enum Proof {
     Body,
 }
 
-impl Proof {
-    fn refutes(self, phase: Phase) -> bool {
+impl AnswerProof {
+    fn refutes(self, phase: FetchPhase) -> bool {
         match phase {
-            Phase::Admission | Phase::Resolve | Phase::Connect | Phase::Tls => self == Self::Connection,
-            Phase::Request | Phase::Head => self != Self::Body,
-            Phase::Body => self == Self::Body,
+            FetchPhase::Admission | FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => self == Self::Connection,
+            FetchPhase::Request | FetchPhase::Head => self != Self::Body,
+            FetchPhase::Body => self == Self::Body,
         }
     }
 }
@@ -79,19 +79,19 @@ impl OutageLog {
 
     /// An exchange with `origin` failed.
     pub(super) fn failed(&self, origin: &str, error: &FetchError) {
-        if error.fault() != Fault::Origin || error.phase() == Phase::Admission {
+        if error.fault() != FaultParty::Origin || error.phase() == FetchPhase::Admission {
             return;
         }
         let mut state = self.state();
         self.0.is_failing.store(true, Ordering::Relaxed);
         let line = state.outages.failed(error.phase(), time::instant());
-        let addresses = Addresses(state.addresses.clone());
+        let addresses = AddressList(state.addresses.clone());
         drop(state);
-        let (phase, cause) = (error.phase().word(), Chain(error));
+        let (phase, cause) = (error.phase().word(), ErrorChain(error));
         match line {
-            Line::None => {}
-            Line::Begins => tracing::warn!(origin, %addresses, phase, %cause, "the origin fails"),
-            Line::Reminder { since, failures } => {
+            OutageLine::None => {}
+            OutageLine::Begins => tracing::warn!(origin, %addresses, phase, %cause, "the origin fails"),
+            OutageLine::Reminder { since, failures } => {
                 let since = Seconds(since);
                 tracing::warn!(origin, %addresses, phase, %cause, failures, %since, "the origin still fails");
             }
@@ -110,7 +110,7 @@ impl OutageLog {
     }
 
     /// An exchange with `origin` got so far.
-    pub(super) fn succeeded(&self, origin: &str, proof: Proof) {
+    pub(super) fn succeeded(&self, origin: &str, proof: AnswerProof) {
         if !self.0.is_failing.load(Ordering::Relaxed) {
             return;
         }
@@ -118,21 +118,21 @@ impl OutageLog {
         let ended = state.outages.succeeded(proof, time::instant());
         self.0.is_failing.store(state.outages.are_any(), Ordering::Relaxed);
         drop(state);
-        if let Some(Ended { after, failures }) = ended {
+        if let Some(OutageEnd { after, failures }) = ended {
             let after = Seconds(after);
             tracing::info!(origin, %after, failures, "the origin answers again");
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutageState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Which phases fail, and how much of that is logged. Pure.
 #[derive(Default)]
-struct Outages {
-    phases: Vec<(Phase, Outage)>,
+struct PhaseOutages {
+    phases: Vec<(FetchPhase, PhaseOutage)>,
     breaker_is_logged: bool,
     /// When the current minute began, and how many outages ended in it.
     minute: Option<(Instant, u32)>,
@@ -140,7 +140,7 @@ struct Outages {
 
 /// A phase that fails.
 #[derive(Clone, Copy)]
-struct Outage {
+struct PhaseOutage {
     since: Instant,
     failures: u64,
     logged: Instant,
@@ -148,7 +148,7 @@ struct Outage {
 
 /// The line for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum OutageLine {
     None,
     Begins,
     Reminder { since: Duration, failures: u64 },
@@ -156,23 +156,23 @@ enum Line {
 
 /// The end of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ended {
+struct OutageEnd {
     after: Duration,
     failures: u64,
 }
 
-impl Outages {
-    fn failed(&mut self, phase: Phase, now: Instant) -> Line {
+impl PhaseOutages {
+    fn failed(&mut self, phase: FetchPhase, now: Instant) -> OutageLine {
         let Some((_, outage)) = self.phases.iter_mut().find(|(failing, _)| *failing == phase) else {
-            self.phases.push((phase, Outage { since: now, failures: 1, logged: now }));
-            return Line::Begins;
+            self.phases.push((phase, PhaseOutage { since: now, failures: 1, logged: now }));
+            return OutageLine::Begins;
         };
         outage.failures = outage.failures.saturating_add(1);
         if now.saturating_duration_since(outage.logged) < ORIGIN_OUTAGE_REMINDED {
-            return Line::None;
+            return OutageLine::None;
         }
         outage.logged = now;
-        Line::Reminder { since: now.saturating_duration_since(outage.since), failures: outage.failures }
+        OutageLine::Reminder { since: now.saturating_duration_since(outage.since), failures: outage.failures }
     }
 
     /// Whether this is worth a line.
@@ -180,7 +180,7 @@ impl Outages {
         !std::mem::replace(&mut self.breaker_is_logged, true)
     }
 
-    fn succeeded(&mut self, proof: Proof, now: Instant) -> Option<Ended> {
+    fn succeeded(&mut self, proof: AnswerProof, now: Instant) -> Option<OutageEnd> {
         let refuted = self.phases.iter().filter(|(phase, _)| proof.refutes(*phase));
         let (since, failures) = refuted
             .map(|(_, outage)| (outage.since, outage.failures))
@@ -195,7 +195,7 @@ impl Outages {
         self.minute = Some((minute, ended + 1));
         self.phases.retain(|(phase, _)| !proof.refutes(*phase));
         self.breaker_is_logged &= !self.phases.is_empty();
-        Some(Ended { after: now.saturating_duration_since(since), failures })
+        Some(OutageEnd { after: now.saturating_duration_since(since), failures })
     }
 
     fn are_any(&self) -> bool {
@@ -204,9 +204,9 @@ impl Outages {
 }
 
 /// An error and its causes, in one line.
-struct Chain<'a>(&'a FetchError);
+struct ErrorChain<'a>(&'a FetchError);
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut cause = self.0.source();
@@ -218,9 +218,9 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-struct Addresses(Vec<SocketAddr>);
+struct AddressList(Vec<SocketAddr>);
 
-impl fmt::Display for Addresses {
+impl fmt::Display for AddressList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, address) in self.0.iter().enumerate() {
             write!(f, "{}{address}", if number == 0 { "" } else { "," })?;
@@ -248,18 +248,18 @@ mod tests {
     #[test]
     fn a_phase_that_fails_has_one_line_and_a_reminder_a_minute() {
         let begun = time::instant();
-        let mut outages = Outages::default();
-        assert_eq!(outages.failed(Phase::Connect, begun), Line::Begins);
+        let mut outages = PhaseOutages::default();
+        assert_eq!(outages.failed(FetchPhase::Connect, begun), OutageLine::Begins);
         for second in 1..60 {
-            assert_eq!(outages.failed(Phase::Connect, begun + second * SECOND), Line::None);
+            assert_eq!(outages.failed(FetchPhase::Connect, begun + second * SECOND), OutageLine::None);
         }
-        let reminder = Line::Reminder { since: 60 * SECOND, failures: 61 };
-        assert_eq!(outages.failed(Phase::Connect, begun + 60 * SECOND), reminder);
-        assert_eq!(outages.failed(Phase::Connect, begun + 61 * SECOND), Line::None);
-        assert_eq!(outages.failed(Phase::Tls, begun + 61 * SECOND), Line::Begins, "another phase");
-        let ended = Some(Ended { after: 70 * SECOND, failures: 63 });
-        assert_eq!(outages.succeeded(Proof::Connection, begun + 70 * SECOND), ended);
-        assert_eq!(outages.succeeded(Proof::Connection, begun + 70 * SECOND), None);
+        let reminder = OutageLine::Reminder { since: 60 * SECOND, failures: 61 };
+        assert_eq!(outages.failed(FetchPhase::Connect, begun + 60 * SECOND), reminder);
+        assert_eq!(outages.failed(FetchPhase::Connect, begun + 61 * SECOND), OutageLine::None);
+        assert_eq!(outages.failed(FetchPhase::Tls, begun + 61 * SECOND), OutageLine::Begins, "another phase");
+        let ended = Some(OutageEnd { after: 70 * SECOND, failures: 63 });
+        assert_eq!(outages.succeeded(AnswerProof::Connection, begun + 70 * SECOND), ended);
+        assert_eq!(outages.succeeded(AnswerProof::Connection, begun + 70 * SECOND), None);
         assert!(!outages.are_any());
     }
 
@@ -267,16 +267,16 @@ mod tests {
     fn an_answer_ends_what_it_refutes() {
         let now = time::instant();
         let rows = [
-            (Phase::Resolve, [true, false, false]),
-            (Phase::Connect, [true, false, false]),
-            (Phase::Tls, [true, false, false]),
-            (Phase::Request, [true, true, false]),
-            (Phase::Head, [true, true, false]),
-            (Phase::Body, [false, false, true]),
+            (FetchPhase::Resolve, [true, false, false]),
+            (FetchPhase::Connect, [true, false, false]),
+            (FetchPhase::Tls, [true, false, false]),
+            (FetchPhase::Request, [true, true, false]),
+            (FetchPhase::Head, [true, true, false]),
+            (FetchPhase::Body, [false, false, true]),
         ];
         for (phase, ends) in rows {
-            for (proof, ends) in [Proof::Connection, Proof::Head, Proof::Body].into_iter().zip(ends) {
-                let mut outages = Outages::default();
+            for (proof, ends) in [AnswerProof::Connection, AnswerProof::Head, AnswerProof::Body].into_iter().zip(ends) {
+                let mut outages = PhaseOutages::default();
                 outages.failed(phase, now);
                 assert_eq!(outages.succeeded(proof, now).is_some(), ends, "{phase:?} {proof:?}");
             }
@@ -286,12 +286,12 @@ mod tests {
     #[test]
     fn an_origin_that_fails_by_turns_does_not_fill_the_log() {
         let begun = time::instant();
-        let mut outages = Outages::default();
+        let mut outages = PhaseOutages::default();
         let mut lines = 0;
         for second in 0..600 {
             let now = begun + second * SECOND;
-            lines += u32::from(outages.failed(Phase::Head, now) != Line::None);
-            lines += u32::from(outages.succeeded(Proof::Head, now).is_some());
+            lines += u32::from(outages.failed(FetchPhase::Head, now) != OutageLine::None);
+            lines += u32::from(outages.succeeded(AnswerProof::Head, now).is_some());
         }
         assert!(lines <= 10 * (2 * ORIGIN_OUTAGES_LOGGED_MAX + 2), "{lines}");
     }
@@ -299,12 +299,12 @@ mod tests {
     #[test]
     fn a_breaker_is_logged_once_an_outage() {
         let now = time::instant();
-        let mut outages = Outages::default();
+        let mut outages = PhaseOutages::default();
         for _ in 0..2 {
-            outages.failed(Phase::Connect, now);
+            outages.failed(FetchPhase::Connect, now);
             assert!(outages.breaker_opened());
             assert!(!outages.breaker_opened(), "of another worker");
-            outages.succeeded(Proof::Connection, now);
+            outages.succeeded(AnswerProof::Connection, now);
         }
     }
 
@@ -313,7 +313,7 @@ mod tests {
         let inner = io::Error::other("invalid peer certificate: UnknownIssuer");
         let error = FetchError::Tls(Arc::new(inner));
         assert_eq!(
-            Chain(&error).to_string(),
+            ErrorChain(&error).to_string(),
             "the TLS handshake with the origin failed: invalid peer certificate: UnknownIssuer"
         );
     }

@@ -16,11 +16,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::boundary;
-use super::forwarded::{Trust, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use super::{BadOptions, FetchError, HostField, Options, Protocol};
+use super::forwarded::{ForwardedFields, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::{OriginOptionsError, FetchError, HostField, Options, UpgradeProtocol};
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
-use crate::key::{BadTarget, Base, Target};
+use crate::key::{TargetError, OriginBase, Target};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
 
 /// RFC 9110 §7.6.3: the version we speak, and our name.
@@ -28,10 +28,10 @@ const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
 
 /// A request, as it was asked of us.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct OutboundRequest<'a> {
     /// The client's method.
     pub method: &'a Method,
-    /// What it addressed: [`Outbound::addressed`], the same that the key is made of.
+    /// What it addressed: [`OutboundHeads::addressed`], the same that the key is made of.
     pub target: &'a Target,
     /// Its fields, as received.
     pub headers: &'a HeaderMap,
@@ -40,49 +40,49 @@ pub struct Asked<'a> {
     /// Who asked.
     pub peer: IpAddr,
     /// What the answer is for.
-    pub purpose: &'a Purpose,
+    pub purpose: &'a FetchPurpose,
 }
 
 /// What the answer is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum FetchPurpose {
     /// For everybody who asks for the same key.
     Cacheable,
     /// For this client alone.
     Pass,
     /// To switch protocols, and then for this client alone.
-    Upgrade(Protocol),
+    Upgrade(UpgradeProtocol),
 }
 
 /// Writes heads. Pure: the same request and options give the same head.
 #[derive(Clone, Debug)]
-pub struct Outbound {
+pub struct OutboundHeads {
     host: HostField,
     origin: HeaderValue,
-    base: Base,
-    trust: Trust,
+    base: OriginBase,
+    trust: ForwardedFields,
 }
 
-impl Outbound {
+impl OutboundHeads {
     /// For the origin of these options.
-    pub fn new(options: &Options) -> Result<Self, BadOptions> {
+    pub fn new(options: &Options) -> Result<Self, OriginOptionsError> {
         let authority = options.authority.as_str();
         let origin =
-            HeaderValue::from_str(authority).map_err(|_| BadOptions::Authority(authority.to_owned()))?;
+            HeaderValue::from_str(authority).map_err(|_| OriginOptionsError::Authority(authority.to_owned()))?;
         Ok(Self {
             host: options.host,
             origin,
-            base: Base {
+            base: OriginBase {
                 scheme: options.scheme,
                 authority: options.authority.clone(),
                 path: base_path(options)?,
             },
-            trust: Trust::new(options.trusted_proxies.clone()),
+            trust: ForwardedFields::new(options.trusted_proxies.clone()),
         })
     }
 
     /// Where the origin's own URLs begin.
-    pub fn base(&self) -> &Base {
+    pub fn base(&self) -> &OriginBase {
         &self.base
     }
 
@@ -101,13 +101,13 @@ impl Outbound {
 
     /// Tells whether a target is below the base path, however the origin reads it. A request for any other is refused, and
     /// none is sent.
-    pub fn reaches(&self, target: &Target) -> Result<(), BadTarget> {
+    pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
         let outside = !self.base.path.is_empty() && boundary::leads_out(target.path_and_query.as_str());
-        if outside { Err(BadTarget::OutsideBase) } else { Ok(()) }
+        if outside { Err(TargetError::OutsideBase) } else { Ok(()) }
     }
 
     /// The head for the origin, without the framing of a body.
-    pub fn head(&self, asked: &Asked<'_>) -> Result<Parts, FetchError> {
+    pub fn head(&self, asked: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
         if asked.method == Method::CONNECT {
             // RFC 9110 §9.3.6: its target is a host to tunnel to, and there is only one host here.
             return Err(FetchError::BadTarget);
@@ -119,8 +119,8 @@ impl Outbound {
         parts.headers = self.end_to_end(asked)?;
         self.introduce(asked, &mut parts.headers)?;
         match asked.purpose {
-            Purpose::Cacheable | Purpose::Pass => {}
-            Purpose::Upgrade(protocol) => {
+            FetchPurpose::Cacheable | FetchPurpose::Pass => {}
+            FetchPurpose::Upgrade(protocol) => {
                 parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 parts.headers.insert(UPGRADE, protocol.value());
             }
@@ -129,9 +129,9 @@ impl Outbound {
     }
 
     /// Whether the origin sees the same fields of a request that is sent as it came and of a shared fetch.
-    pub fn sends_as_shared(&self, asked: &Asked<'_>) -> bool {
-        let head = |purpose| self.head(&Asked { purpose, ..*asked }).map(|head| head.headers);
-        match (head(&Purpose::Pass), head(&Purpose::Cacheable)) {
+    pub fn sends_as_shared(&self, asked: &OutboundRequest<'_>) -> bool {
+        let head = |purpose| self.head(&OutboundRequest { purpose, ..*asked }).map(|head| head.headers);
+        match (head(&FetchPurpose::Pass), head(&FetchPurpose::Cacheable)) {
             (Ok(passed), Ok(shared)) => passed == shared,
             (Err(_), _) | (_, Err(_)) => false,
         }
@@ -150,13 +150,13 @@ impl Outbound {
     }
 
     /// `Host`, then the client's fields that go on, in its order.
-    fn end_to_end(&self, asked: &Asked<'_>) -> Result<HeaderMap, FetchError> {
+    fn end_to_end(&self, asked: &OutboundRequest<'_>) -> Result<HeaderMap, FetchError> {
         let named: Vec<HeaderName> = hop::named_in_connection(asked.headers).collect();
         let stays_here = |name: &HeaderName| {
             let class = asked.fields.class(name);
             let stays = match class {
                 FieldClass::Connection => true,
-                FieldClass::Withheld | FieldClass::Dropped => *asked.purpose == Purpose::Cacheable,
+                FieldClass::Withheld | FieldClass::Dropped => *asked.purpose == FetchPurpose::Cacheable,
                 FieldClass::Sent | FieldClass::Credential | FieldClass::Key | FieldClass::Unlisted => false,
             };
             stays || (is_claim(name) && !self.passes_claim(asked, class))
@@ -174,19 +174,19 @@ impl Outbound {
     }
 
     /// Whether a claim of where a request came from goes out. With a shared fetch only one that is in the key does.
-    fn passes_claim(&self, asked: &Asked<'_>, class: FieldClass) -> bool {
-        self.trust.covers(asked.peer) && (class == FieldClass::Key || *asked.purpose != Purpose::Cacheable)
+    fn passes_claim(&self, asked: &OutboundRequest<'_>, class: FieldClass) -> bool {
+        self.trust.covers(asked.peer) && (class == FieldClass::Key || *asked.purpose != FetchPurpose::Cacheable)
     }
 
     /// Whether what the peer says of where a request came from goes out.
-    fn believes(&self, asked: &Asked<'_>) -> Believed {
+    fn believes(&self, asked: &OutboundRequest<'_>) -> ForwardedTrust {
         match asked.purpose {
-            Purpose::Pass | Purpose::Upgrade(_) if self.trust.covers(asked.peer) => Believed::Yes,
-            Purpose::Cacheable | Purpose::Pass | Purpose::Upgrade(_) => Believed::No,
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) if self.trust.covers(asked.peer) => ForwardedTrust::Yes,
+            FetchPurpose::Cacheable | FetchPurpose::Pass | FetchPurpose::Upgrade(_) => ForwardedTrust::No,
         }
     }
 
-    fn host(&self, asked: &Asked<'_>) -> Result<HeaderValue, FetchError> {
+    fn host(&self, asked: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
         match self.host {
             HostField::Origin => Ok(self.origin.clone()),
             HostField::Client => authority(asked),
@@ -194,16 +194,16 @@ impl Outbound {
     }
 
     /// Says who we are and for whom we ask.
-    fn introduce(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<(), FetchError> {
+    fn introduce(&self, asked: &OutboundRequest<'_>, headers: &mut HeaderMap) -> Result<(), FetchError> {
         headers.append(VIA, VIA_US);
         let chain = match asked.purpose {
-            Purpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
-            Purpose::Pass | Purpose::Upgrade(_) => self.trust.whole_chain(asked.headers, asked.peer),
+            FetchPurpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) => self.trust.whole_chain(asked.headers, asked.peer),
         };
         headers.insert(&X_FORWARDED_FOR, chain.ok_or(FetchError::BadTarget)?);
         let scheme = || HeaderValue::from_static(asked.target.scheme.as_str());
         // What is still there was said by a trusted proxy, and stays.
-        if self.believes(asked) == Believed::Yes {
+        if self.believes(asked) == ForwardedTrust::Yes {
             headers.entry(&X_FORWARDED_PROTO).or_insert_with(scheme);
             if let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST) {
                 place.insert(authority(asked)?);
@@ -218,19 +218,19 @@ impl Outbound {
 
 /// Whether what a peer says of where a request came from is passed on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Believed {
+enum ForwardedTrust {
     Yes,
     No,
 }
 
 /// Empty, or something that a path can be put behind.
-fn base_path(options: &Options) -> Result<String, BadOptions> {
+fn base_path(options: &Options) -> Result<String, OriginOptionsError> {
     let path = &options.base_path;
     let is_prefix = path.starts_with('/') && !path.ends_with('/') && !path.contains(['?', '#']);
     if path.is_empty() || (is_prefix && PathAndQuery::try_from(path.as_str()).is_ok()) {
         Ok(path.clone())
     } else {
-        Err(BadOptions::BasePath(path.clone()))
+        Err(OriginOptionsError::BasePath(path.clone()))
     }
 }
 
@@ -259,7 +259,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Whom the client asked for, without a copy where it has said so in the same bytes.
-fn authority(asked: &Asked<'_>) -> Result<HeaderValue, FetchError> {
+fn authority(asked: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
     let authority = asked.target.authority.as_str();
     match asked.headers.get(HOST) {
         Some(said) if said.as_bytes() == authority.as_bytes() => Ok(said.clone()),

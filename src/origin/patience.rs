@@ -16,7 +16,7 @@ use crate::limits::{ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING, ORIGIN_QUEUE_TU
 
 /// What is known of the queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct QueueTimeout {
     /// For a queue that does not stand.
     most: Duration,
     /// Since when somebody has waited without a break.
@@ -27,7 +27,7 @@ pub(super) struct Patience {
     usual: Duration,
 }
 
-impl Patience {
+impl QueueTimeout {
     /// Nobody waits.
     pub(super) fn new(most: Duration) -> Self {
         Self { most, crowded: None, stood: None, usual: Duration::ZERO }
@@ -85,8 +85,8 @@ mod tests {
     }
 
     /// Of a queue in which somebody has waited for so long, with answers of 40 ms.
-    fn standing(since: Instant) -> Patience {
-        let mut patience = Patience::new(MOST);
+    fn standing(since: Instant) -> QueueTimeout {
+        let mut patience = QueueTimeout::new(MOST);
         patience.took(millis(40));
         assert_eq!(patience.of_another(8, since), MOST);
         patience
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_where_that_is_the_setting() {
-        assert!(!Patience::new(Duration::ZERO).is_any());
-        assert!(Patience::new(MOST).is_any());
+        assert!(!QueueTimeout::new(Duration::ZERO).is_any());
+        assert!(QueueTimeout::new(MOST).is_any());
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Not every such request is carried on. An upgrade to another version of HTTP would give the client a connection to
 //! the origin on which nothing that this proxy decides is asked for any more ("h2c smuggling"), and a list of protocols
-//! leaves the choice to the origin. Whoever holds a [`Protocol`] has proof that it is neither.
+//! leaves the choice to the origin. Whoever holds a [`UpgradeProtocol`] has proof that it is neither.
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method};
 
 /// One protocol other than HTTP, such as `websocket`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protocol(HeaderValue);
+pub struct UpgradeProtocol(HeaderValue);
 
-impl Protocol {
+impl UpgradeProtocol {
     /// What the head of a request asks to switch to, if it is something that can be tunnelled.
     pub fn asked(method: &Method, headers: &HeaderMap) -> Option<Self> {
         // RFC 6455 §4.1; a request with a body would have to be finished before the switch.
@@ -70,7 +70,7 @@ mod tests {
         for line in upgrade {
             headers.append(UPGRADE, line.parse().unwrap());
         }
-        Protocol::asked(&Method::GET, &headers).is_some()
+        UpgradeProtocol::asked(&Method::GET, &headers).is_some()
     }
 
     #[test]
@@ -91,13 +91,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        assert!(Protocol::asked(&Method::GET, &headers).is_some());
-        assert!(Protocol::asked(&Method::POST, &headers).is_none());
+        assert!(UpgradeProtocol::asked(&Method::GET, &headers).is_some());
+        assert!(UpgradeProtocol::asked(&Method::POST, &headers).is_none());
     }
 
     #[test]
     fn granted_is_what_was_asked() {
-        let protocol = Protocol(HeaderValue::from_static("websocket"));
+        let protocol = UpgradeProtocol(HeaderValue::from_static("websocket"));
         let granted =
             |value| protocol.is_granted(&HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]));
         assert!(granted("WebSocket"));

@@ -22,14 +22,14 @@ use std::hash::BuildHasher;
 
 use tokio::time::Instant;
 
-use crate::hash::Seeded;
+use crate::hash::SeededBuildHasher;
 use crate::limits::{
     ORIGIN_RESOURCE_PROVEN, ORIGIN_RESOURCES_KNOWN, ORIGIN_RESOURCES_SEVERAL, ORIGIN_SIGNS_WINDOW,
 };
 
 /// Resources with a sign, as a fraction of all that were asked, that the limit tolerates.
 const TOLERATED: (u32, u32) = (1, 4);
-/// Words of a [`Distinct`]. Beyond a quarter of its bits it would count too few, and a new window
+/// Words of a [`DistinctCount`]. Beyond a quarter of its bits it would count too few, and a new window
 /// begins.
 const DISTINCT_WORDS: usize = 64;
 const DISTINCT_MAX: u32 = DISTINCT_WORDS as u32 * u64::BITS / 4;
@@ -43,7 +43,7 @@ pub(super) struct Resource {
 
 /// The meaning of one sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
+pub(super) enum OverloadEvidence {
     /// The origin is asked for too much: proven resources show it.
     Overload,
     /// Nothing answers well, and whether anything ever would is not known.
@@ -54,10 +54,10 @@ pub(super) enum Evidence {
 
 /// The evidence of one worker.
 pub(super) struct Signs {
-    seed: Seeded,
-    known: Box<[Option<Known>]>,
-    current: Window,
-    previous: Window,
+    seed: SeededBuildHasher,
+    known: Box<[Option<KnownResource>]>,
+    current: SignsWindow,
+    previous: SignsWindow,
     begun: Instant,
     /// When anything answered well last.
     well: Option<Instant>,
@@ -65,14 +65,14 @@ pub(super) struct Signs {
 
 /// A path or a collection that was asked lately.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownResource {
     hash: u64,
     at: Instant,
-    record: Record,
+    record: ResourceRecord,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Record {
+enum ResourceRecord {
     /// It has answered well.
     Well,
     /// It has only given signs.
@@ -81,25 +81,25 @@ enum Record {
 
 /// The resources of one window.
 #[derive(Default)]
-struct Window {
-    signs: Distinct,
-    unproven: Distinct,
-    well: Distinct,
+struct SignsWindow {
+    signs: DistinctCount,
+    unproven: DistinctCount,
+    well: DistinctCount,
 }
 
 /// A set of hashes, each of which is one bit: its size is nearly right while few bits are set.
-struct Distinct {
+struct DistinctCount {
     words: [u64; DISTINCT_WORDS],
     count: u32,
 }
 
-impl Default for Distinct {
+impl Default for DistinctCount {
     fn default() -> Self {
         Self { words: [0; DISTINCT_WORDS], count: 0 }
     }
 }
 
-impl Distinct {
+impl DistinctCount {
     fn add(&mut self, hash: u64) {
         let index = usize::try_from(hash / u64::from(u64::BITS) % DISTINCT_WORDS as u64).unwrap_or_default();
         let bit = 1 << (hash % u64::from(u64::BITS));
@@ -113,7 +113,7 @@ impl Distinct {
 }
 
 /// How many are in one of two sets, and in neither of two others.
-fn count(of: [&Distinct; 2], without: [&Distinct; 2]) -> u32 {
+fn count(of: [&DistinctCount; 2], without: [&DistinctCount; 2]) -> u32 {
     let [a, b] = of.map(|set| set.words.iter());
     let [c, d] = without.map(|set| set.words.iter());
     a.zip(b).zip(c.zip(d)).map(|((a, b), (c, d))| ((a | b) & !(c | d)).count_ones()).sum()
@@ -123,10 +123,10 @@ impl Signs {
     /// No evidence.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            seed: Seeded::default(),
+            seed: SeededBuildHasher::default(),
             known: vec![None; ORIGIN_RESOURCES_KNOWN].into(),
-            current: Window::default(),
-            previous: Window::default(),
+            current: SignsWindow::default(),
+            previous: SignsWindow::default(),
             begun: now,
             well: None,
         }
@@ -144,20 +144,20 @@ impl Signs {
         self.turn_over(now);
         self.well = Some(now);
         for hash in [resource.path, resource.collection] {
-            self.remember(Known { hash, at: now, record: Record::Well });
+            self.remember(KnownResource { hash, at: now, record: ResourceRecord::Well });
         }
         self.current.well.add(resource.path);
     }
 
     /// Weighs a sign that the resource gave.
-    pub(super) fn sign(&mut self, resource: Resource, now: Instant) -> Evidence {
+    pub(super) fn sign(&mut self, resource: Resource, now: Instant) -> OverloadEvidence {
         self.turn_over(now);
         let is_proven = match self.recall(resource.path, now) {
-            Some(record) => record == Record::Well,
-            None => self.recall(resource.collection, now) == Some(Record::Well),
+            Some(record) => record == ResourceRecord::Well,
+            None => self.recall(resource.collection, now) == Some(ResourceRecord::Well),
         };
         if self.recall(resource.path, now).is_none() {
-            self.remember(Known { hash: resource.path, at: now, record: Record::Signs });
+            self.remember(KnownResource { hash: resource.path, at: now, record: ResourceRecord::Signs });
         }
         if is_proven {
             self.current.signs.add(resource.path);
@@ -169,54 +169,54 @@ impl Signs {
 
     /// The limit was lowered: a new round begins, with evidence of its own.
     pub(super) fn begin_round(&mut self, now: Instant) {
-        self.current = Window::default();
-        self.previous = Window::default();
+        self.current = SignsWindow::default();
+        self.previous = SignsWindow::default();
         self.begun = now;
     }
 
-    fn weigh(&self, now: Instant) -> Evidence {
+    fn weigh(&self, now: Instant) -> OverloadEvidence {
         let Self { current, previous, .. } = self;
-        let signs = count([&current.signs, &previous.signs], [&Distinct::default(), &Distinct::default()]);
+        let signs = count([&current.signs, &previous.signs], [&DistinctCount::default(), &DistinctCount::default()]);
         let well = count([&current.well, &previous.well], [&current.signs, &previous.signs]);
         let (numerator, denominator) = TOLERATED;
         if signs >= ORIGIN_RESOURCES_SEVERAL
             && signs.saturating_mul(denominator) > (signs + well).saturating_mul(numerator)
         {
-            return Evidence::Overload;
+            return OverloadEvidence::Overload;
         }
         let answers_well = self.well.is_some_and(|at| is_recent(at, now));
         let unproven =
-            count([&current.unproven, &previous.unproven], [&Distinct::default(), &Distinct::default()]);
+            count([&current.unproven, &previous.unproven], [&DistinctCount::default(), &DistinctCount::default()]);
         if !answers_well && unproven + signs >= ORIGIN_RESOURCES_SEVERAL {
-            Evidence::Unproven
+            OverloadEvidence::Unproven
         } else {
-            Evidence::OfOneResource
+            OverloadEvidence::OfOneResource
         }
     }
 
     fn turn_over(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.begun);
-        let Window { signs, unproven, well } = &self.current;
+        let SignsWindow { signs, unproven, well } = &self.current;
         let is_full = signs.count.max(unproven.count).max(well.count) >= DISTINCT_MAX;
         if age < ORIGIN_SIGNS_WINDOW && !is_full {
             return;
         }
         let ended = std::mem::take(&mut self.current);
-        self.previous = if age < 2 * ORIGIN_SIGNS_WINDOW { ended } else { Window::default() };
+        self.previous = if age < 2 * ORIGIN_SIGNS_WINDOW { ended } else { SignsWindow::default() };
         self.begun = now;
     }
 
-    fn recall(&self, hash: u64, now: Instant) -> Option<Record> {
+    fn recall(&self, hash: u64, now: Instant) -> Option<ResourceRecord> {
         let known = (*self.known.get(self.slot(hash))?)?;
         (known.hash == hash && is_recent(known.at, now)).then_some(known.record)
     }
 
     /// A resource that answers well displaces any other; one that does not displaces none that has.
-    fn remember(&mut self, new: Known) {
+    fn remember(&mut self, new: KnownResource) {
         let slot = self.slot(new.hash);
         let Some(known) = self.known.get_mut(slot) else { return };
-        let keeps = known.is_some_and(|known| known.record == Record::Well && is_recent(known.at, new.at));
-        if new.record == Record::Well || !keeps {
+        let keeps = known.is_some_and(|known| known.record == ResourceRecord::Well && is_recent(known.at, new.at));
+        if new.record == ResourceRecord::Well || !keeps {
             *known = Some(new);
         }
     }
@@ -232,16 +232,16 @@ fn is_recent(at: Instant, now: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Evidence::{OfOneResource, Overload, Unproven};
+    use super::OverloadEvidence::{OfOneResource, Overload, Unproven};
     use super::*;
     use std::time::Duration;
 
-    struct Story {
+    struct SignStory {
         signs: Signs,
         now: Instant,
     }
 
-    impl Story {
+    impl SignStory {
         fn begin() -> Self {
             let now = Instant::now();
             Self { signs: Signs::new(now), now }
@@ -254,7 +254,7 @@ mod tests {
             }
         }
 
-        fn sign(&mut self, path: &str) -> Evidence {
+        fn sign(&mut self, path: &str) -> OverloadEvidence {
             let resource = self.signs.resource(path);
             self.signs.sign(resource, self.now)
         }
@@ -270,7 +270,7 @@ mod tests {
     fn one_path_shows_nothing_however_often_it_gives_signs() {
         // Closed from the start, and limited by rate: good once in a while.
         for is_good_at_first in [false, true] {
-            let mut story = Story::begin();
+            let mut story = SignStory::begin();
             if is_good_at_first {
                 story.well(&["/v1/closed"]);
             }
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn made_up_paths_show_nothing_while_anything_answers_well() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         story.well(&["/v1/rates", "/v1/accounts"]);
         for number in 0..10_000 {
             assert_eq!(story.sign(&format!("/x/{number}")), OfOneResource, "{number}");
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn several_closed_paths_of_a_collection_that_answers_show_nothing_after_a_while() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         let mut rounds = 0;
         for _ in 0..100 {
             story.well(&["/v1/a", "/v1/b", "/v1/c", "/v1/d"]);
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn an_origin_all_of_whose_resources_give_signs_is_overloaded() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         let paths = ["/v1/a", "/v1/b", "/v1/c", "/v1/d"];
         story.well(&paths);
         assert_eq!((story.sign("/v1/a"), story.sign("/v1/b")), (OfOneResource, OfOneResource));
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn paths_that_are_asked_once_show_overload_by_their_collection() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         let mut overloads = 0;
         for number in 0..300 {
             story.well(&[&format!("/accounts/{}", 2 * number)]);
@@ -334,7 +334,7 @@ mod tests {
         }
         assert!(overloads > 290, "half of them refused: {overloads}");
 
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         for number in 0..300 {
             for good in 0..4 {
                 story.well(&[&format!("/accounts/{number}-{good}")]);
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn where_nothing_ever_answered_signs_of_several_are_all_there_is() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         assert_eq!(
             (story.sign("/a"), story.sign("/b"), story.sign("/c")),
             (OfOneResource, OfOneResource, Unproven)
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn more_resources_than_a_window_holds_are_still_weighed_rightly() {
-        let mut story = Story::begin();
+        let mut story = SignStory::begin();
         for number in 0..100_000 {
             story.well(&[&format!("/good/{number}")]);
             if number % 10 == 0 {

@@ -22,26 +22,26 @@ use crate::telemetry::Gauge;
 
 /// How many connections may be open, and how many are.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub(super) struct OriginSlots {
     free: Arc<Semaphore>,
     open: Gauge,
 }
 
 /// The right to have one connection open.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct OriginSlot {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
 }
 
-impl Slots {
+impl OriginSlots {
     pub(super) fn new(connections_max: usize, open: Gauge) -> Self {
         Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
     }
 
     /// One of those that are free. Whoever asks has had its turn (`turns.rs`), so one is free unless tunnels have them, or
     /// is about to be: a connection that was closed gives up its slot a moment later.
-    pub(super) async fn take(&self, patience: Duration) -> Result<Slot, FetchError> {
+    pub(super) async fn take(&self, patience: Duration) -> Result<OriginSlot, FetchError> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -51,11 +51,11 @@ impl Slots {
             },
         };
         self.open.add(1);
-        Ok(Slot { _permit: permit, open: self.open.clone() })
+        Ok(OriginSlot { _permit: permit, open: self.open.clone() })
     }
 }
 
-impl Drop for Slot {
+impl Drop for OriginSlot {
     fn drop(&mut self) {
         self.open.add(-1);
     }
@@ -63,40 +63,40 @@ impl Drop for Slot {
 
 /// The bytes of a connection.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum OriginStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// What hyper reads and writes. `Send`, which a tunnel's has to be.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Stream,
+pub(super) struct OriginSocket {
+    stream: OriginStream,
     received: Arc<AtomicU64>,
-    _slot: Slot,
+    _slot: OriginSlot,
 }
 
 /// Reads from outside how many bytes came through a socket.
 #[derive(Clone, Debug)]
-pub(super) struct Received(Arc<AtomicU64>);
+pub(super) struct ReceivedBytes(Arc<AtomicU64>);
 
-impl Received {
+impl ReceivedBytes {
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Socket {
-    pub(super) fn new(stream: Stream, slot: Slot) -> Self {
+impl OriginSocket {
+    pub(super) fn new(stream: OriginStream, slot: OriginSlot) -> Self {
         Self { stream, received: Arc::new(AtomicU64::new(0)), _slot: slot }
     }
 
-    pub(super) fn received(&self) -> Received {
-        Received(Arc::clone(&self.received))
+    pub(super) fn received(&self) -> ReceivedBytes {
+        ReceivedBytes(Arc::clone(&self.received))
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for OriginSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -105,19 +105,19 @@ impl AsyncRead for Socket {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            OriginStream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            OriginStream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
         this.received.fetch_add(buffer.filled().len().saturating_sub(before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for OriginSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            OriginStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            OriginStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -127,29 +127,29 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            OriginStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            OriginStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            OriginStream::Plain(stream) => stream.is_write_vectored(),
+            OriginStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            OriginStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            OriginStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            OriginStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            OriginStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

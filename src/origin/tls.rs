@@ -3,21 +3,21 @@
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::{BadOptions, Options};
+use super::{OriginOptionsError, Options};
 use crate::tls;
 
 /// How to make a TLS connection to one origin.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub(super) struct OriginTls {
     pub(super) connector: TlsConnector,
     /// The name, or address, that the certificate has to be for.
     pub(super) name: ServerName<'static>,
 }
 
-impl Tls {
-    pub(super) fn new(options: &Options, host: &str) -> Result<Self, BadOptions> {
+impl OriginTls {
+    pub(super) fn new(options: &Options, host: &str) -> Result<Self, OriginOptionsError> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| BadOptions::Authority(options.authority.as_str().to_owned()))?;
+            .map_err(|_| OriginOptionsError::Authority(options.authority.as_str().to_owned()))?;
         let trust = tls::Options { ca_file: options.ca_file.clone(), identity: None };
         Ok(Self { connector: tls::connector(&trust, &[b"http/1.1"])?, name })
     }

@@ -1,7 +1,7 @@
-//! Whose turn it is at the origin: the bound ([`Limit`]), a queue in front of it, and the [`Breaker`].
+//! Whose turn it is at the origin: the bound ([`ConcurrencyLimit`]), a queue in front of it, and the [`OriginBreaker`].
 //!
 //! A request takes a turn before it looks for a connection and keeps it until its answer is whole. If all turns are taken
-//! it waits, first come first served, for as long as [`Patience`] says and behind no more than [`ORIGIN_QUEUE_MAX`] others: what
+//! it waits, first come first served, for as long as [`QueueTimeout`] says and behind no more than [`ORIGIN_QUEUE_MAX`] others: what
 //! would wait longer is refused at once, while somebody still waits for the refusal. All of it belongs to one worker: no
 //! lock, and with a turn free, no wait and no allocation.
 //!
@@ -20,75 +20,75 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{Breaker, Failed, Opened, Verdict};
-use super::limit::{Limit, Lowered};
+use super::breaker::{OriginBreaker, FailedPart, BreakerOpened, BreakerVerdict};
+use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
-use super::patience::Patience;
+use super::patience::QueueTimeout;
 use super::signs::{Resource, Signs};
-use super::{AddressShare, Fault, FetchError, Options, Phase};
+use super::{AddressShare, FaultParty, FetchError, Options, FetchPhase};
 use crate::client_address::ClientNetwork;
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 
 /// The turns of one worker. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Turns(Rc<Inner>);
+pub(super) struct OriginLimiter(Rc<LimiterState>);
 
-struct Inner {
-    limit: Cell<Limit>,
+struct LimiterState {
+    limit: Cell<ConcurrencyLimit>,
     signs: RefCell<Signs>,
-    breaker: Cell<Breaker>,
+    breaker: Cell<OriginBreaker>,
     under_way: Cell<usize>,
     /// Who waits, the first first; those who gave up are passed over.
-    waiting: RefCell<VecDeque<Waiter>>,
+    waiting: RefCell<VecDeque<WaitingRequest>>,
     /// The places of each client address that has any.
     held: RefCell<HashMap<ClientNetwork, usize>>,
     address_share: AddressShare,
-    patience: Cell<Patience>,
+    patience: Cell<QueueTimeout>,
     metrics: Rc<Metrics>,
 }
 
 /// A place among those that are under way; dropping it gives it to the next.
-struct Place {
-    inner: Rc<Inner>,
+struct PermitSlot {
+    inner: Rc<LimiterState>,
     asker: ClientNetwork,
 }
 
 /// A request that waits for a place.
-struct Waiter {
+struct WaitingRequest {
     asker: ClientNetwork,
-    place: oneshot::Sender<Place>,
+    place: oneshot::Sender<PermitSlot>,
 }
 
 /// The right to ask the origin once. To be told what came of it.
-pub(super) struct Turn {
-    place: Place,
-    verdict: Verdict,
+pub(super) struct OriginPermit {
+    place: PermitSlot,
+    verdict: BreakerVerdict,
     began: Instant,
     resource: Resource,
     /// Whether what came of it has been told.
-    told: Told,
+    told: Reported,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Yes,
     No,
 }
 
-impl Turns {
+impl OriginLimiter {
     /// All are free.
     pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Self {
-        let limit = Limit::new(options.connections_max);
+        let limit = ConcurrencyLimit::new(options.connections_max);
         metrics.limited(limit.allows());
-        Self(Rc::new(Inner {
+        Self(Rc::new(LimiterState {
             limit: Cell::new(limit),
             signs: RefCell::new(Signs::new(Instant::now())),
-            breaker: Cell::new(Breaker::new()),
+            breaker: Cell::new(OriginBreaker::new()),
             under_way: Cell::new(0),
             waiting: RefCell::default(),
             held: RefCell::default(),
             address_share: options.address_share,
-            patience: Cell::new(Patience::new(options.queue_timeout)),
+            patience: Cell::new(QueueTimeout::new(options.queue_timeout)),
             metrics,
         }))
     }
@@ -96,7 +96,7 @@ impl Turns {
     /// Waits for a turn of this client, if that can be.
     ///
     /// Cancel safe: dropping it gives up the place in the queue.
-    pub(super) async fn take(&self, asker: ClientNetwork, now: Instant) -> Result<Turn, FetchError> {
+    pub(super) async fn take(&self, asker: ClientNetwork, now: Instant) -> Result<OriginPermit, FetchError> {
         if self.0.breaker.get().refuses(now) {
             return Err(FetchError::BreakerOpen);
         }
@@ -108,28 +108,28 @@ impl Turns {
         let verdict = breaker.admit(began);
         self.0.breaker.set(breaker);
         match verdict {
-            Verdict::Pass | Verdict::Probe => {
-                Ok(Turn { place, verdict, began, resource: Resource::default(), told: Told::No })
+            BreakerVerdict::Pass | BreakerVerdict::Probe => {
+                Ok(OriginPermit { place, verdict, began, resource: Resource::default(), told: Reported::No })
             }
-            Verdict::Refuse => Err(FetchError::BreakerOpen),
+            BreakerVerdict::Refuse => Err(FetchError::BreakerOpen),
         }
     }
 
-    async fn wait(&self, asker: ClientNetwork, now: Instant) -> Result<Place, FetchError> {
+    async fn wait(&self, asker: ClientNetwork, now: Instant) -> Result<PermitSlot, FetchError> {
         let (turn, granted) = oneshot::channel();
         {
             let mut waiting = self.0.waiting.borrow_mut();
             if waiting.len() >= ORIGIN_QUEUE_MAX {
                 waiting.retain(|waiter| !waiter.place.is_closed());
             }
-            let is_of_asker = |waiter: &&Waiter| waiter.asker == asker && !waiter.place.is_closed();
+            let is_of_asker = |waiter: &&WaitingRequest| waiter.asker == asker && !waiter.place.is_closed();
             if waiting.len() >= ORIGIN_QUEUE_MAX
                 || waiting.iter().filter(is_of_asker).count() >= self.0.share_of(ORIGIN_QUEUE_MAX)
                 || !self.0.patience.get().is_any()
             {
                 return Err(FetchError::QueueFull);
             }
-            waiting.push_back(Waiter { asker, place: turn });
+            waiting.push_back(WaitingRequest { asker, place: turn });
             self.0.metrics.waiting(waiting.len());
         }
         let places = self.0.limit.get().allows();
@@ -144,18 +144,18 @@ impl Turns {
     }
 }
 
-impl Inner {
+impl LimiterState {
     /// A place, if one is free and the client has not its share. All who wait while one is free have theirs.
-    fn enter(self: &Rc<Self>, asker: ClientNetwork) -> Option<Place> {
+    fn enter(self: &Rc<Self>, asker: ClientNetwork) -> Option<PermitSlot> {
         let allowed = self.limit.get().allows();
         let free = self.under_way.get() < allowed;
         (free && self.held_by(asker) < self.share_of(allowed)).then(|| self.place(asker))
     }
 
-    fn place(self: &Rc<Self>, asker: ClientNetwork) -> Place {
+    fn place(self: &Rc<Self>, asker: ClientNetwork) -> PermitSlot {
         self.under_way.set(self.under_way.get() + 1);
         *self.held.borrow_mut().entry(asker).or_insert(0) += 1;
-        Place { inner: Rc::clone(self), asker }
+        PermitSlot { inner: Rc::clone(self), asker }
     }
 
     fn held_by(&self, asker: ClientNetwork) -> usize {
@@ -181,13 +181,13 @@ impl Inner {
         }
         let waiting = self.waiting.borrow().len();
         if waiting == 0 {
-            self.change_patience(Patience::all_gone);
+            self.change_patience(QueueTimeout::all_gone);
         }
         self.metrics.waiting(waiting);
     }
 
     /// The first of those whose address holds the least, unless that is its share.
-    fn next_waiter(&self) -> Option<Waiter> {
+    fn next_waiter(&self) -> Option<WaitingRequest> {
         let mut waiting = self.waiting.borrow_mut();
         let share = self.share_of(self.limit.get().allows());
         let mut next: Option<(usize, usize)> = None;
@@ -210,7 +210,7 @@ impl Inner {
         waiting.remove(next?.0)
     }
 
-    fn change_patience<T>(&self, change: impl FnOnce(&mut Patience) -> T) -> T {
+    fn change_patience<T>(&self, change: impl FnOnce(&mut QueueTimeout) -> T) -> T {
         let mut patience = self.patience.get();
         let said = change(&mut patience);
         self.patience.set(patience);
@@ -218,7 +218,7 @@ impl Inner {
     }
 }
 
-impl Drop for Place {
+impl Drop for PermitSlot {
     fn drop(&mut self) {
         self.inner.under_way.set(self.inner.under_way.get().saturating_sub(1));
         if let Entry::Occupied(mut held) = self.inner.held.borrow_mut().entry(self.asker) {
@@ -231,7 +231,7 @@ impl Drop for Place {
     }
 }
 
-impl Turn {
+impl OriginPermit {
     /// Since when it is.
     pub(super) fn began(&self) -> Instant {
         self.began
@@ -244,7 +244,7 @@ impl Turn {
 
     /// The head of an answer came.
     pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
-        self.told = Told::Yes;
+        self.told = Reported::Yes;
         let inner = &self.place.inner;
         inner.change_patience(|patience| patience.took(now.saturating_duration_since(self.began)));
         let mut breaker = inner.breaker.get();
@@ -261,20 +261,20 @@ impl Turn {
     /// None came.
     pub(super) fn failed(&mut self, error: &FetchError) {
         let inner = &self.place.inner;
-        if error.fault() != Fault::Origin {
+        if error.fault() != FaultParty::Origin {
             return;
         }
-        self.told = Told::Yes;
+        self.told = Reported::Yes;
         let failed = match error.phase() {
-            Phase::Resolve | Phase::Connect | Phase::Tls => Some(Failed::Connect),
-            Phase::Admission | Phase::Request | Phase::Head | Phase::Body => {
-                error.is_timeout().then_some(Failed::Answer(self.resource))
+            FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => Some(FailedPart::Connect),
+            FetchPhase::Admission | FetchPhase::Request | FetchPhase::Head | FetchPhase::Body => {
+                error.is_timeout().then_some(FailedPart::Answer(self.resource))
             }
         };
         let mut breaker = inner.breaker.get();
         if let Some(failed) = failed {
             let opened = breaker.failed(failed, self.verdict, Instant::now(), fastrand::f64());
-            if opened == Opened::Yes {
+            if opened == BreakerOpened::Yes {
                 inner.metrics.breaker_opened();
             }
         } else {
@@ -287,20 +287,20 @@ impl Turn {
     }
 }
 
-impl Inner {
+impl LimiterState {
     /// Weighs a sign of overload that the request of `turn` met.
-    fn gave_sign(self: &Rc<Self>, turn: &Turn, now: Instant) {
+    fn gave_sign(self: &Rc<Self>, turn: &OriginPermit, now: Instant) {
         if !self.limit.get().is_of_this_round(turn.began) {
             return;
         }
         let evidence = self.signs.borrow_mut().sign(turn.resource, now);
         let lowered = self.change_limit(|limit, under_way| limit.overloaded(evidence, under_way, now));
-        if lowered == Lowered::Yes {
+        if lowered == LimitLowered::Yes {
             self.signs.borrow_mut().begin_round(now);
         }
     }
 
-    fn change_limit<T>(self: &Rc<Self>, change: impl FnOnce(&mut Limit, usize) -> T) -> T {
+    fn change_limit<T>(self: &Rc<Self>, change: impl FnOnce(&mut ConcurrencyLimit, usize) -> T) -> T {
         let mut limit = self.limit.get();
         let allowed = limit.allows();
         let outcome = change(&mut limit, self.under_way.get());
@@ -315,9 +315,9 @@ impl Inner {
     }
 }
 
-impl Drop for Turn {
+impl Drop for OriginPermit {
     fn drop(&mut self) {
-        if self.told == Told::No && self.verdict == Verdict::Probe {
+        if self.told == Reported::No && self.verdict == BreakerVerdict::Probe {
             let mut breaker = self.place.inner.breaker.get();
             breaker.abandoned(Instant::now());
             self.place.inner.breaker.set(breaker);

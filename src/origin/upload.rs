@@ -1,7 +1,7 @@
 //! The request body on its way to the origin.
 //!
 //! hyper pulls it, one piece each time the socket has room, so the client's sending is held back by the origin's
-//! reading. Who holds up whom is written down as it goes ([`Progress`]), because the two waits have two culprits: for the
+//! reading. Who holds up whom is written down as it goes ([`UploadProgress`]), because the two waits have two culprits: for the
 //! client's next piece the client's deadline runs, for everything else the origin's.
 
 use std::cell::Cell;
@@ -46,7 +46,7 @@ impl RequestBody {
 
 /// How far a request has got, and who is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Progress {
+pub(super) enum UploadProgress {
     /// There is no connection for it yet.
     Unbegun,
     /// The origin has yet to take what came at this time.
@@ -62,56 +62,56 @@ pub(super) enum Progress {
 }
 
 /// The body that hyper pulls.
-pub(super) struct Upload {
+pub(super) struct UploadBody {
     body: RequestBody,
     idle: IdleDeadline,
-    track: Track,
+    track: UploadTracker,
 }
 
 /// The progress of one upload, as seen from outside of it.
 #[derive(Clone, Debug)]
-pub(super) struct Track(Rc<Cell<Progress>>);
+pub(super) struct UploadTracker(Rc<Cell<UploadProgress>>);
 
-impl Upload {
+impl UploadBody {
     pub(super) fn new(body: RequestBody, timeout: Duration) -> Self {
-        Self { body, idle: IdleDeadline::new(timeout), track: Track(Rc::new(Cell::new(Progress::Unbegun))) }
+        Self { body, idle: IdleDeadline::new(timeout), track: UploadTracker(Rc::new(Cell::new(UploadProgress::Unbegun))) }
     }
 
     /// From now on it is being sent.
-    pub(super) fn begin(&self, now: Instant) -> Track {
-        let begun = if self.body.is_empty() { Progress::Sent(now) } else { Progress::Sending(now) };
+    pub(super) fn begin(&self, now: Instant) -> UploadTracker {
+        let begun = if self.body.is_empty() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
         self.track.0.set(begun);
         self.track.clone()
     }
 }
 
-impl Track {
+impl UploadTracker {
     /// Whether nothing of the request is outstanding.
     pub(super) fn is_sent(&self) -> bool {
-        matches!(self.0.get(), Progress::Sent(_))
+        matches!(self.0.get(), UploadProgress::Sent(_))
     }
 
     /// What the client did, if it is the client who ended the exchange.
     pub(super) fn failure(&self) -> Option<FetchError> {
         match self.0.get() {
-            Progress::Cut => Some(FetchError::ClientCut),
-            Progress::TimedOut => Some(FetchError::ClientTimeout),
-            Progress::Unbegun | Progress::Sending(_) | Progress::AwaitingClient | Progress::Sent(_) => None,
+            UploadProgress::Cut => Some(FetchError::ClientCut),
+            UploadProgress::TimedOut => Some(FetchError::ClientTimeout),
+            UploadProgress::Unbegun | UploadProgress::Sending(_) | UploadProgress::AwaitingClient | UploadProgress::Sent(_) => None,
         }
     }
 
     /// Since when the origin has been waited for without a break.
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
-            Progress::Sending(since) | Progress::Sent(since) => since,
-            Progress::Unbegun | Progress::AwaitingClient | Progress::Cut | Progress::TimedOut => {
+            UploadProgress::Sending(since) | UploadProgress::Sent(since) => since,
+            UploadProgress::Unbegun | UploadProgress::AwaitingClient | UploadProgress::Cut | UploadProgress::TimedOut => {
                 Instant::now()
             }
         }
     }
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = FetchError;
 
@@ -123,9 +123,9 @@ impl Body for Upload {
         let RequestBody::Streaming(incoming) = &mut this.body else { return Poll::Ready(None) };
         loop {
             let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
-                this.track.0.set(Progress::AwaitingClient);
+                this.track.0.set(UploadProgress::AwaitingClient);
                 ready!(this.idle.poll_elapsed(cx));
-                this.track.0.set(Progress::TimedOut);
+                this.track.0.set(UploadProgress::TimedOut);
                 return Poll::Ready(Some(Err(FetchError::ClientTimeout)));
             };
             let next = next.map(|frame| frame.map(Frame::into_data));
@@ -137,14 +137,14 @@ impl Body for Upload {
                 Some(Ok(Ok(data))) => {
                     let now = Instant::now();
                     let progress =
-                        if incoming.is_end_stream() { Progress::Sent(now) } else { Progress::Sending(now) };
+                        if incoming.is_end_stream() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
                     (progress, Some(Ok(Frame::data(data))))
                 }
                 // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them into the head are a risk.
                 Some(Ok(Err(_))) => continue,
                 // A stream that is reset with NO_ERROR ends as if it were complete; its length says that it is not.
-                None if incoming.size_hint().lower() == 0 => (Progress::Sent(Instant::now()), None),
-                None | Some(Err(_)) => (Progress::Cut, Some(Err(FetchError::ClientCut))),
+                None if incoming.size_hint().lower() == 0 => (UploadProgress::Sent(Instant::now()), None),
+                None | Some(Err(_)) => (UploadProgress::Cut, Some(Err(FetchError::ClientCut))),
             };
             this.track.0.set(progress);
             return Poll::Ready(answer);

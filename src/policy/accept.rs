@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::syntax;
 
 /// A member of the list: a name in lower case, and its weight in thousandths.
-type Weighted = (String, u16);
+type WeightedMember = (String, u16);
 
 /// The weight of a member without one.
 const FULL_WEIGHT: u16 = 1000;
@@ -20,14 +20,14 @@ pub(super) fn normalised(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if is_name(&value) && !value.iter().any(u8::is_ascii_uppercase) {
         return value;
     }
-    match syntax::members(&value).map(weighted).collect::<Option<Vec<Weighted>>>().and_then(ordered) {
+    match syntax::members(&value).map(weighted).collect::<Option<Vec<WeightedMember>>>().and_then(ordered) {
         Some(members) => Cow::Owned(spelt(&members).into_bytes()),
         None => value,
     }
 }
 
 /// `name [ ";" "q=" qvalue ]`.
-fn weighted(member: &[u8]) -> Option<Weighted> {
+fn weighted(member: &[u8]) -> Option<WeightedMember> {
     let mut parts = member.splitn(2, |&byte| byte == b';').map(syntax::trim);
     let name = parts.next().filter(|name| is_name(name))?;
     let weight = match parts.next() {
@@ -58,14 +58,14 @@ fn thousandths(weight: &[u8]) -> Option<u16> {
 }
 
 /// By name, each once; none where one name has two weights.
-fn ordered(mut members: Vec<Weighted>) -> Option<Vec<Weighted>> {
+fn ordered(mut members: Vec<WeightedMember>) -> Option<Vec<WeightedMember>> {
     members.sort_unstable();
     members.dedup();
     let names = members.iter().map(|(name, _)| name);
     names.clone().zip(names.skip(1)).all(|(one, next)| one != next).then_some(members)
 }
 
-fn spelt(members: &[Weighted]) -> String {
+fn spelt(members: &[WeightedMember]) -> String {
     let mut text = String::new();
     for (name, weight) in members {
         let comma = if text.is_empty() { "" } else { "," };

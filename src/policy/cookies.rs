@@ -13,7 +13,7 @@ use super::syntax;
 
 /// Which cookies are no credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrdinaryCookies {
+pub enum IgnoredCookies {
     /// All are.
     Any,
     /// Those with these names, which are case-sensitive, and those whose name begins with what stands before a `*` at
@@ -21,7 +21,7 @@ pub enum OrdinaryCookies {
     Listed(Vec<String>),
 }
 
-impl OrdinaryCookies {
+impl IgnoredCookies {
     /// Whether every cookie is a credential.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::Listed(names) if names.is_empty())
@@ -60,8 +60,8 @@ fn is_named(cookie: &[u8], names: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn listed(names: &[&str]) -> OrdinaryCookies {
-        OrdinaryCookies::Listed(names.iter().map(|&name| name.to_owned()).collect())
+    fn listed(names: &[&str]) -> IgnoredCookies {
+        IgnoredCookies::Listed(names.iter().map(|&name| name.to_owned()).collect())
     }
 
     #[test]
@@ -90,9 +90,9 @@ mod tests {
     fn all_or_none() {
         for line in ["", "a=b", "session"] {
             let line = line.parse().unwrap();
-            assert!(OrdinaryCookies::Any.cover(&line) && OrdinaryCookies::Any.cover_set(&line));
+            assert!(IgnoredCookies::Any.cover(&line) && IgnoredCookies::Any.cover_set(&line));
             assert!(!listed(&[]).cover(&line) && !listed(&[]).cover_set(&line));
         }
-        assert!(listed(&[]).is_none() && !listed(&["a"]).is_none() && !OrdinaryCookies::Any.is_none());
+        assert!(listed(&[]).is_none() && !listed(&["a"]).is_none() && !IgnoredCookies::Any.is_none());
     }
 }

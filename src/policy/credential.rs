@@ -16,9 +16,9 @@ crate::labels! {
 
 /// The credentials of one request: none, one or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Credentials(u8);
+pub struct CredentialSet(u8);
 
-impl Credentials {
+impl CredentialSet {
     /// Adds one.
     pub(super) fn add(&mut self, credential: Credential) {
         self.0 |= bit(credential);
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_set_of_credentials() {
-        let mut credentials = Credentials::default();
+        let mut credentials = CredentialSet::default();
         assert!(credentials.is_empty());
         assert_eq!(credentials.first(), None);
         credentials.add(Credential::Header);

@@ -5,7 +5,7 @@
 //! they are read again by [`named_fields`] in the rare response that has them.
 //!
 //! **Invariant:** adding a directive never turns a restriction off. Of two values the stricter stays, and whatever
-//! cannot be read is kept as [`Directives::malformed`] or [`Limit::Invalid`] for the gates to refuse.
+//! cannot be read is kept as [`Directives::malformed`] or [`DirectiveSeconds::Invalid`] for the gates to refuse.
 
 use http::HeaderMap;
 use http::header::{
@@ -14,7 +14,7 @@ use http::header::{
 };
 
 use super::seconds::DeltaSeconds;
-use super::syntax::{self, Argument, Directive};
+use super::syntax::{self, DirectiveArgument, RawDirective};
 
 /// What the `Cache-Control` fields of one head say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct Directives {
     /// §5.2.2.5, §5.2.1.5: nothing of this exchange may be stored.
     pub no_store: bool,
     /// §5.2.2.4, §5.2.1.4: not to be used without asking the origin.
-    pub no_cache: Scope,
+    pub no_cache: DirectiveScope,
     /// §5.2.2.7: for one user only.
-    pub private: Scope,
+    pub private: DirectiveScope,
     /// §5.2.2.9: may be shared, also where another rule would forbid it.
     pub public: bool,
     /// §5.2.2.2: once stale, not to be used without asking the origin.
@@ -38,26 +38,26 @@ pub struct Directives {
     /// §5.2.1.7: the client wants a stored response or none.
     pub only_if_cached: bool,
     /// §5.2.2.1, §5.2.1.1: the freshness lifetime; of a request, the greatest age.
-    pub max_age: Limit,
+    pub max_age: DirectiveSeconds,
     /// §5.2.2.10: the freshness lifetime in shared caches.
-    pub s_maxage: Limit,
+    pub s_maxage: DirectiveSeconds,
     /// §5.2.1.3: how much longer it has to stay fresh.
-    pub min_fresh: Limit,
+    pub min_fresh: DirectiveSeconds,
     /// §5.2.1.2: how stale it may be.
-    pub max_stale: Limit,
+    pub max_stale: DirectiveSeconds,
     /// RFC 5861 §3: how long past its lifetime it may be served while it is being refreshed.
-    pub stale_while_revalidate: Limit,
+    pub stale_while_revalidate: DirectiveSeconds,
     /// RFC 5861 §4: how long past its lifetime it may be served instead of an error.
-    pub stale_if_error: Limit,
+    pub stale_if_error: DirectiveSeconds,
     /// Some part could not be read, and so might have said anything.
     pub malformed: bool,
     /// Where they stood.
-    pub source: Source,
+    pub source: DirectiveSource,
 }
 
 /// Where the directives of a response stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub enum DirectiveSource {
     /// In `Cache-Control`, which speaks to every cache.
     #[default]
     CacheControl,
@@ -67,7 +67,7 @@ pub enum Source {
 
 /// How much of a response a directive is about. A later variant is the stricter one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum DirectiveScope {
     /// The directive is absent.
     #[default]
     Nothing,
@@ -79,7 +79,7 @@ pub enum Scope {
 
 /// The number of seconds that a directive gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Limit {
+pub enum DirectiveSeconds {
     /// The directive is absent.
     #[default]
     Unsaid,
@@ -131,13 +131,13 @@ impl Directives {
         for directive in syntax::directives(line) {
             match directive {
                 Ok(directive) => self.read(directive),
-                Err(syntax::Malformed) => self.malformed = true,
+                Err(syntax::FieldSyntaxError) => self.malformed = true,
             }
         }
     }
 
-    fn read(&mut self, Directive { name, argument }: Directive<'_>) {
-        if let Argument::Other(value) = argument {
+    fn read(&mut self, RawDirective { name, argument }: RawDirective<'_>) {
+        if let DirectiveArgument::Other(value) = argument {
             // §5.2.3: of a directive that is not known, the argument means nothing.
             self.malformed |= is_known(name) || may_hide_another(value);
             return;
@@ -154,13 +154,13 @@ impl Directives {
             b"must-understand" => self.flag(argument).must_understand = true,
             b"immutable" => self.flag(argument).immutable = true,
             b"only-if-cached" => self.flag(argument).only_if_cached = true,
-            b"no-cache" => self.no_cache = self.no_cache.max(Scope::of(argument)),
-            b"private" => self.private = self.private.max(Scope::of(argument)),
+            b"no-cache" => self.no_cache = self.no_cache.max(DirectiveScope::of(argument)),
+            b"private" => self.private = self.private.max(DirectiveScope::of(argument)),
             b"max-age" => self.max_age.tighten(argument),
             b"s-maxage" => self.s_maxage.tighten(argument),
             b"min-fresh" => self.min_fresh.tighten(argument),
             // §5.2.1.2: without a number, a client takes a response however stale.
-            b"max-stale" if argument == Argument::None => self.max_stale.join(Some(DeltaSeconds::MAX)),
+            b"max-stale" if argument == DirectiveArgument::None => self.max_stale.join(Some(DeltaSeconds::MAX)),
             b"max-stale" => self.max_stale.tighten(argument),
             b"stale-while-revalidate" => self.stale_while_revalidate.tighten(argument),
             b"stale-if-error" => self.stale_if_error.tighten(argument),
@@ -170,8 +170,8 @@ impl Directives {
     }
 
     /// A directive that takes no argument: with one, who knows what was meant.
-    fn flag(&mut self, argument: Argument<'_>) -> &mut Self {
-        self.malformed |= argument != Argument::None;
+    fn flag(&mut self, argument: DirectiveArgument<'_>) -> &mut Self {
+        self.malformed |= argument != DirectiveArgument::None;
         self
     }
 }
@@ -188,9 +188,9 @@ fn may_hide_another(value: &[u8]) -> bool {
     value.contains(&b'"') || pieces.any(is_known)
 }
 
-impl Scope {
+impl DirectiveScope {
     /// A list that names nothing, something that is no field, or an essential field, is about the whole response.
-    pub(super) fn of(argument: Argument<'_>) -> Self {
+    pub(super) fn of(argument: DirectiveArgument<'_>) -> Self {
         let mut names = argument.members().map(field_name).peekable();
         let named = names.peek().is_some();
         if named && names.all(|name| name.is_some_and(|name| !ESSENTIAL.contains(&name))) {
@@ -201,7 +201,7 @@ impl Scope {
     }
 }
 
-impl Limit {
+impl DirectiveSeconds {
     /// What was said, with `invalid` for what was said and could not be read.
     pub fn or(self, invalid: DeltaSeconds) -> Option<DeltaSeconds> {
         match self {
@@ -211,7 +211,7 @@ impl Limit {
         }
     }
 
-    fn tighten(&mut self, argument: Argument<'_>) {
+    fn tighten(&mut self, argument: DirectiveArgument<'_>) {
         self.join(DeltaSeconds::parse(argument.octets()));
     }
 

@@ -12,10 +12,10 @@ use crate::limits::LIFETIME_MAX;
 use crate::time::Timestamp;
 
 use super::date;
-use super::directives::{Directives, Source};
+use super::directives::{Directives, DirectiveSource};
 use super::exchange::Exchange;
 use super::heuristic::heuristic_lifetime;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::seconds::DeltaSeconds;
 
 /// `freshness_lifetime` (§4.2.1), and whose word it is.
@@ -31,12 +31,12 @@ pub(super) enum Lifetime {
 
 impl Lifetime {
     /// The first of what §4.2.1 lists.
-    pub(super) fn of(exchange: &Exchange<'_>, directives: &Directives, rules: &Rules) -> Self {
+    pub(super) fn of(exchange: &Exchange<'_>, directives: &Directives, rules: &CacheRules) -> Self {
         if let Some(seconds) =
             directives.s_maxage.or(DeltaSeconds::ZERO).or(directives.max_age.or(DeltaSeconds::ZERO))
         {
             Self::Explicit(seconds.duration())
-        } else if directives.source == Source::CacheControl && exchange.response.contains_key(EXPIRES) {
+        } else if directives.source == DirectiveSource::CacheControl && exchange.response.contains_key(EXPIRES) {
             Self::Explicit(until_expires(exchange))
         } else {
             heuristic_lifetime(exchange, directives, rules).map_or(Self::Unknown, Self::Heuristic)
@@ -93,7 +93,7 @@ fn whole_second(time: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{Said, rules};
+    use crate::policy::tests::{OwnedExchange, rules};
 
     const EARLIER: &str = "Sun, 06 Nov 1994 11:59:50 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 12:01:00 GMT";
@@ -102,8 +102,8 @@ mod tests {
 
     type Fields = &'static [(&'static str, &'static str)];
 
-    fn lifetime(said: Fields, rules: &Rules) -> Lifetime {
-        let said = Said::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
+    fn lifetime(said: Fields, rules: &CacheRules) -> Lifetime {
+        let said = OwnedExchange::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
         Lifetime::of(&said.exchange(), &Directives::of(&said.response), rules)
     }
 
@@ -195,7 +195,7 @@ mod tests {
             ("rfc9111-5.1-overflow", &[("age", "99999999999")], (1 << 31) * 1000 + 400),
         ];
         for (id, said, millis) in rows {
-            let said = Said::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
+            let said = OwnedExchange::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
             assert_eq!(initial_age(&said.exchange()), Duration::from_millis(*millis), "{id}");
         }
     }

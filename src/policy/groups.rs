@@ -17,9 +17,9 @@ static INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidat
 /// Names of groups of one origin: each once, in the order of naming, at most [`GROUPS_MAX`] of at most
 /// [`GROUP_BYTES_MAX`] bytes. They are compared byte for byte (RFC 9875 §2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups(Vec<Box<str>>);
+pub struct GroupNames(Vec<Box<str>>);
 
-impl Groups {
+impl GroupNames {
     /// The groups of a response. A field that is no list of strings names none, and what exceeds a bound is left out,
     /// as RFC 9875 §2 lets a cache do.
     pub fn of(response: &HeaderMap) -> Self {
@@ -60,7 +60,7 @@ mod tests {
 
     fn names(lines: &[&str]) -> Vec<String> {
         let lines: Vec<_> = lines.iter().map(|line| ("cache-groups", *line)).collect();
-        Groups::of(&head(&lines)).names().iter().map(ToString::to_string).collect()
+        GroupNames::of(&head(&lines)).names().iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -85,18 +85,18 @@ mod tests {
     #[test]
     fn only_unsafe_requests_that_succeed_invalidate() {
         let response = head(&[("cache-group-invalidation", "\"a\", \"b\""), ("cache-groups", "\"c\"")]);
-        let both = Groups(vec!["a".into(), "b".into()]);
+        let both = GroupNames(vec!["a".into(), "b".into()]);
         for (method, status, want) in [
             (Method::POST, 200, &both),
             (Method::DELETE, 204, &both),
             (Method::PUT, 303, &both),
-            (Method::POST, 400, &Groups::default()),
-            (Method::POST, 500, &Groups::default()),
-            (Method::GET, 200, &Groups::default()),
-            (Method::HEAD, 200, &Groups::default()),
+            (Method::POST, 400, &GroupNames::default()),
+            (Method::POST, 500, &GroupNames::default()),
+            (Method::GET, 200, &GroupNames::default()),
+            (Method::HEAD, 200, &GroupNames::default()),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(Groups::invalidated(&method, status, &response), *want, "{method} {status}");
+            assert_eq!(GroupNames::invalidated(&method, status, &response), *want, "{method} {status}");
         }
     }
 }

@@ -12,10 +12,10 @@ use http::header::{DATE, LAST_MODIFIED, PRAGMA};
 use crate::limits::HEURISTIC_LIFETIME_MAX;
 
 use super::date;
-use super::directives::{self, Directives, Scope};
+use super::directives::{self, Directives, DirectiveScope};
 use super::exchange::Exchange;
 use super::media;
-use super::rules::{ContentTypes, Rules, Statuses};
+use super::rules::{ContentTypes, CacheRules, StorableStatuses};
 use super::status;
 
 /// Which part of the time since its last change a response may be expected to stay as it is.
@@ -25,12 +25,12 @@ const UNCHANGED_DIVISOR: u32 = 10;
 pub(super) fn heuristic_lifetime(
     exchange: &Exchange<'_>,
     directives: &Directives,
-    rules: &Rules,
+    rules: &CacheRules,
 ) -> Option<Duration> {
     // §5.4 gives `Pragma` no meaning in a response, and `must-understand` may have put `no-store` out of force; but who
     // sends either does not want to be cached unasked. Nor is `no-cache` silence.
     let unwanted = directives.no_store
-        || directives.no_cache == Scope::Whole
+        || directives.no_cache == DirectiveScope::Whole
         || exchange.response.get_all(PRAGMA).iter().any(directives::says_no_cache);
     if unwanted {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn heuristic_lifetime(
         .or_else(|| lifetime_by_last_change(exchange, directives, rules))
 }
 
-fn default_lifetime(exchange: &Exchange<'_>, rules: &Rules) -> Option<Duration> {
+fn default_lifetime(exchange: &Exchange<'_>, rules: &CacheRules) -> Option<Duration> {
     let plain = exchange.status == StatusCode::OK && media::is_json(exchange.response);
     (plain && !rules.default_ttl.is_zero()).then_some(rules.default_ttl)
 }
@@ -49,9 +49,9 @@ fn default_lifetime(exchange: &Exchange<'_>, rules: &Rules) -> Option<Duration> 
 fn lifetime_by_last_change(
     exchange: &Exchange<'_>,
     directives: &Directives,
-    rules: &Rules,
+    rules: &CacheRules,
 ) -> Option<Duration> {
-    let open = rules.statuses == Statuses::Any && rules.content_types == ContentTypes::Any;
+    let open = rules.statuses == StorableStatuses::Any && rules.content_types == ContentTypes::Any;
     let by_status = status::is_heuristically_cacheable(exchange.status) || directives.public;
     if !open || !by_status || rules.default_ttl.is_zero() {
         return None;
@@ -64,7 +64,7 @@ fn lifetime_by_last_change(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{Said, rules, rules_of_the_rfc};
+    use crate::policy::tests::{OwnedExchange, rules, rules_of_the_rfc};
 
     const EARLIER: &str = "Sun, 06 Nov 1994 11:59:50 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 12:01:00 GMT";
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn heuristics() {
-        let heuristic = |status: u16, said: &[(&str, &str)], rules: &Rules| {
-            let said = Said::response(status, said).at(NOON_MILLIS, NOON_MILLIS);
+        let heuristic = |status: u16, said: &[(&str, &str)], rules: &CacheRules| {
+            let said = OwnedExchange::response(status, said).at(NOON_MILLIS, NOON_MILLIS);
             heuristic_lifetime(&said.exchange(), &Directives::of(&said.response), rules)
                 .map(|lifetime| lifetime.as_secs())
         };
@@ -82,14 +82,14 @@ mod tests {
         // 100 s and a year before noon.
         let recent = ("last-modified", "Sun, 06 Nov 1994 11:58:20 GMT");
         let old = ("last-modified", "Sat, 06 Nov 1993 12:00:00 GMT");
-        let listed = Rules {
-            statuses: Statuses::Listed(vec![StatusCode::NOT_FOUND]),
+        let listed = CacheRules {
+            statuses: StorableStatuses::Listed(vec![StatusCode::NOT_FOUND]),
             content_types: ContentTypes::Listed(vec!["text/html".into()]),
             ..rules()
         };
         let open = rules_of_the_rfc();
-        let off = Rules { default_ttl: Duration::ZERO, ..open.clone() };
-        let negative = Rules { negative_ttl: Duration::from_secs(5), ..rules() };
+        let off = CacheRules { default_ttl: Duration::ZERO, ..open.clone() };
+        let negative = CacheRules { negative_ttl: Duration::from_secs(5), ..rules() };
         let rows = [
             ("json", 200, &[json][..], &rules(), Some(30)),
             ("json-open", 200, &[json, recent], &open, Some(30)),

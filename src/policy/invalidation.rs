@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::key::{Base, Target};
+use crate::key::{OriginBase, Target};
 
 use super::reference;
 
@@ -20,7 +20,7 @@ const SAFE: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT"
 pub fn invalidated(
     method: &Method,
     target: &Target,
-    origin: &Base,
+    origin: &OriginBase,
     status: StatusCode,
     response: &HeaderMap,
 ) -> Vec<Target> {
@@ -86,7 +86,7 @@ mod tests {
         invalidated(
             &method,
             &target("/items/1"),
-            &Base { path: base.to_owned(), ..backend() },
+            &OriginBase { path: base.to_owned(), ..backend() },
             status,
             &head(response),
         )

@@ -15,36 +15,36 @@
 use bytes::Bytes;
 use http::header::HeaderValue;
 
-use super::range::{Part, content_range};
+use super::range::{ByteRange, content_range};
 
 /// The body of a `206` with several parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Multipart {
+pub struct MultipartBody {
     /// The `Content-Type` of the response; it has no `Content-Range`.
     pub content_type: HeaderValue,
     /// How many bytes the pieces have together.
     pub bytes: usize,
     /// What to send, in order.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<MultipartPiece>,
 }
 
 /// A run of bytes of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum MultipartPiece {
     /// What stands between the parts.
     Framing(Bytes),
     /// A part of the stored body.
-    Body(Part),
+    Body(ByteRange),
 }
 
 /// Frames parts of a body. The boundary is a number that the caller draws at random, so that it does not stand in the
 /// body.
 pub fn multipart(
-    parts: &[Part],
+    parts: &[ByteRange],
     body_bytes: usize,
     content_type: Option<&HeaderValue>,
     boundary: u128,
-) -> Multipart {
+) -> MultipartBody {
     let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
     let mut line_end: &[u8] = b"";
     for part in parts {
@@ -56,20 +56,20 @@ pub fn multipart(
         }
         field(&mut framing, "Content-Range", &content_range(*part, body_bytes));
         framing.extend_from_slice(b"\r\n");
-        pieces.extend([Piece::Framing(framing.into()), Piece::Body(*part)]);
+        pieces.extend([MultipartPiece::Framing(framing.into()), MultipartPiece::Body(*part)]);
         line_end = b"\r\n";
     }
-    pieces.push(Piece::Framing(format!("\r\n--{boundary:032x}--\r\n").into()));
+    pieces.push(MultipartPiece::Framing(format!("\r\n--{boundary:032x}--\r\n").into()));
     let content_type = format!("multipart/byteranges; boundary={boundary:032x}");
-    Multipart {
+    MultipartBody {
         content_type: HeaderValue::try_from(content_type)
             .unwrap_or(HeaderValue::from_static("multipart/byteranges")),
-        bytes: pieces.iter().map(Piece::bytes).sum(),
+        bytes: pieces.iter().map(MultipartPiece::bytes).sum(),
         pieces,
     }
 }
 
-impl Piece {
+impl MultipartPiece {
     fn bytes(&self) -> usize {
         match self {
             Self::Framing(bytes) => bytes.len(),

@@ -4,7 +4,7 @@
 //! knows all of them.
 
 use super::credential::Credential;
-use super::stored::Refusal;
+use super::stored::CredentialRefusal;
 
 crate::labels! {
     /// Why a response is not stored.
@@ -78,13 +78,13 @@ crate::labels! {
     }
 }
 
-impl From<Refusal> for NotStorable {
-    fn from(refusal: Refusal) -> Self {
+impl From<CredentialRefusal> for NotStorable {
+    fn from(refusal: CredentialRefusal) -> Self {
         match refusal {
-            Refusal::Credential(Credential::Authorization) => Self::Authorization,
-            Refusal::Credential(Credential::Cookie) => Self::Cookie,
-            Refusal::Credential(Credential::Header) => Self::CredentialHeader,
-            Refusal::UnlistedField => Self::UnlistedField,
+            CredentialRefusal::Credential(Credential::Authorization) => Self::Authorization,
+            CredentialRefusal::Credential(Credential::Cookie) => Self::Cookie,
+            CredentialRefusal::Credential(Credential::Header) => Self::CredentialHeader,
+            CredentialRefusal::UnlistedField => Self::UnlistedField,
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use http::header::CONTENT_LOCATION;
 
-use crate::key::{Base, Target};
+use crate::key::{OriginBase, Target};
 
 use super::exchange::Exchange;
 use super::not_storable::NotStorable;
 use super::reference;
-use super::request::Retrieval;
-use super::rules::Rules;
+use super::request::RetrievalKind;
+use super::rules::CacheRules;
 use super::storable::storable;
 use super::stored::{Obligations, StoredFacts};
 
@@ -18,10 +18,10 @@ use super::stored::{Obligations, StoredFacts};
 pub fn storable_post(
     exchange: &Exchange<'_>,
     target: &Target,
-    origin: &Base,
-    rules: &Rules,
+    origin: &OriginBase,
+    rules: &CacheRules,
 ) -> Result<StoredFacts, NotStorable> {
-    if exchange.request.retrieval != Retrieval::Post {
+    if exchange.request.retrieval != RetrievalKind::Post {
         return Err(NotStorable::Method);
     }
     let mut locations = exchange.response.get_all(CONTENT_LOCATION).into_iter();

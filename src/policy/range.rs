@@ -9,13 +9,13 @@ use http::{HeaderMap, StatusCode};
 use crate::limits::RANGES_MAX;
 
 use super::date;
-use super::request::{RequestFacts, Retrieval};
+use super::request::{RequestFacts, RetrievalKind};
 use super::syntax;
 use super::validators::{self, EntityTag};
 
 /// A part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ByteRange {
     /// Its first byte.
     pub start: usize,
     /// How many bytes it has; never zero.
@@ -24,19 +24,19 @@ pub struct Part {
 
 /// What of a body a request gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ranges {
+pub enum RangeSelection {
     /// `200`: all of it.
     Whole,
     /// `206` with [`content_range`].
-    One(Part),
+    One(ByteRange),
     /// `206` as [`multipart`](super::multipart()): at least two and at most [`RANGES_MAX`], in the order of asking, none
     /// overlapping another.
-    Several(Vec<Part>),
+    Several(Vec<ByteRange>),
     /// `416` with [`unsatisfied_range`].
     Unsatisfiable,
 }
 
-impl Part {
+impl ByteRange {
     /// The byte behind its last.
     pub const fn end(self) -> usize {
         self.start.saturating_add(self.len)
@@ -55,17 +55,17 @@ pub fn ranges(
     status: StatusCode,
     response: &HeaderMap,
     body_bytes: usize,
-) -> Ranges {
+) -> RangeSelection {
     // §14.2: only of a `GET`, and only where the answer would be `200`.
-    let applies = request.retrieval == Retrieval::Whole && status == StatusCode::OK && body_bytes > 0;
+    let applies = request.retrieval == RetrievalKind::Whole && status == StatusCode::OK && body_bytes > 0;
     match specs(headers) {
         Some(specs) if applies && is_same_representation(headers, response) => select(&specs, body_bytes),
-        Some(_) | None => Ranges::Whole,
+        Some(_) | None => RangeSelection::Whole,
     }
 }
 
 /// `Content-Range` of a `206` with one part (§14.4).
-pub fn content_range(part: Part, body_bytes: usize) -> HeaderValue {
+pub fn content_range(part: ByteRange, body_bytes: usize) -> HeaderValue {
     let last = part.end().saturating_sub(1);
     text(format!("bytes {}-{last}/{body_bytes}", part.start))
 }
@@ -88,7 +88,7 @@ pub(super) fn is_content_range(line: &HeaderValue) -> bool {
 
 /// One member of a `Range` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spec {
+enum RangeSpec {
     /// From the first position to the last, or to the end.
     From(u64, Option<u64>),
     /// The last so many bytes.
@@ -96,7 +96,7 @@ enum Spec {
 }
 
 /// The ranges that are asked for; none where there is no `Range`, or one that we do not follow.
-fn specs(headers: &HeaderMap) -> Option<Vec<Spec>> {
+fn specs(headers: &HeaderMap) -> Option<Vec<RangeSpec>> {
     let mut lines = headers.get_all(RANGE).into_iter();
     let line = lines.next()?.as_bytes();
     if lines.next().is_some() {
@@ -107,12 +107,12 @@ fn specs(headers: &HeaderMap) -> Option<Vec<Spec>> {
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
-    let specs: Vec<Spec> =
-        syntax::members(set.get(1..)?).take(RANGES_MAX + 1).map(Spec::parse).collect::<Option<_>>()?;
+    let specs: Vec<RangeSpec> =
+        syntax::members(set.get(1..)?).take(RANGES_MAX + 1).map(RangeSpec::parse).collect::<Option<_>>()?;
     (1..=RANGES_MAX).contains(&specs.len()).then_some(specs)
 }
 
-impl Spec {
+impl RangeSpec {
     fn parse(text: &[u8]) -> Option<Self> {
         let dash = text.iter().position(|&byte| byte == b'-')?;
         let (first, last) = text.split_at_checked(dash)?;
@@ -128,7 +128,7 @@ impl Spec {
     }
 
     /// The part of a body of this length; none where it has none.
-    fn part(self, body_bytes: usize) -> Option<Part> {
+    fn part(self, body_bytes: usize) -> Option<ByteRange> {
         // A position that this machine cannot count to is behind every body.
         let position = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let (start, end) = match self {
@@ -139,7 +139,7 @@ impl Spec {
             Self::Suffix(length) => (body_bytes.saturating_sub(position(length)), body_bytes),
         };
         let len = end.checked_sub(start)?;
-        (len > 0).then_some(Part { start, len })
+        (len > 0).then_some(ByteRange { start, len })
     }
 }
 
@@ -154,17 +154,17 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-fn select(specs: &[Spec], body_bytes: usize) -> Ranges {
-    let parts: Vec<Part> = specs.iter().filter_map(|spec| spec.part(body_bytes)).collect();
+fn select(specs: &[RangeSpec], body_bytes: usize) -> RangeSelection {
+    let parts: Vec<ByteRange> = specs.iter().filter_map(|spec| spec.part(body_bytes)).collect();
     match parts.as_slice() {
-        [] => Ranges::Unsatisfiable,
-        [part] => Ranges::One(*part),
-        several if any_overlap(several) => Ranges::Whole,
-        _ => Ranges::Several(parts),
+        [] => RangeSelection::Unsatisfiable,
+        [part] => RangeSelection::One(*part),
+        several if any_overlap(several) => RangeSelection::Whole,
+        _ => RangeSelection::Several(parts),
     }
 }
 
-fn any_overlap(parts: &[Part]) -> bool {
+fn any_overlap(parts: &[ByteRange]) -> bool {
     let mut rest = parts;
     while let [one, others @ ..] = rest {
         if others.iter().any(|other| one.overlaps(*other)) {

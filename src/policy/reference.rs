@@ -5,7 +5,7 @@
 
 use http::uri::PathAndQuery;
 
-use crate::key::{Authority, Base, Scheme, Target};
+use crate::key::{Authority, OriginBase, Scheme, Target};
 use crate::limits::TARGET_BYTES_MAX;
 
 /// The target that a reference in a response to a request for `base` means.
@@ -43,7 +43,7 @@ pub(super) fn resolve(base: &Target, reference: &[u8]) -> Option<Target> {
 /// of a URL of its own are given, and of a path that begins like its own paths.
 pub(super) fn meant<'a>(
     target: &'a Target,
-    origin: &'a Base,
+    origin: &'a OriginBase,
     reference: &[u8],
 ) -> impl Iterator<Item = Target> + use<'a> {
     let named = resolve(target, reference).map(|named| {
@@ -58,7 +58,7 @@ pub(super) fn meant<'a>(
 }
 
 /// A target without the origin's base path, where it has that.
-fn below(origin: &Base, named: &Target) -> Option<Target> {
+fn below(origin: &OriginBase, named: &Target) -> Option<Target> {
     let rest = named.path_and_query.as_str().strip_prefix(origin.path.as_str())?;
     if origin.path.is_empty() || !(rest.is_empty() || rest.starts_with(['/', '?'])) {
         return None;

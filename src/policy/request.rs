@@ -10,17 +10,17 @@ use http::{HeaderMap, Method};
 
 use crate::request_fields::{FieldClass, is_claim};
 
-use super::credential::{Credential, Credentials};
-use super::directives::{self, Directives, Scope};
+use super::credential::{Credential, CredentialSet};
+use super::directives::{self, Directives, DirectiveScope};
 use super::not_storable::NotStorable;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::seconds::DeltaSeconds;
 
 /// A request as the gates see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts {
-    pub(super) retrieval: Retrieval,
-    pub(super) credentials: Credentials,
+    pub(super) retrieval: RetrievalKind,
+    pub(super) credentials: CredentialSet,
     pub(super) directives: Directives,
     /// Whether a field is among its own of which nothing is known.
     pub(super) has_unlisted: bool,
@@ -30,7 +30,7 @@ pub struct RequestFacts {
 
 /// What a request wants to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retrieval {
+pub(super) enum RetrievalKind {
     /// `GET`: the representation.
     Whole,
     /// `HEAD`: what `GET` would give, without the body.
@@ -43,9 +43,9 @@ pub(super) enum Retrieval {
 
 impl RequestFacts {
     /// Reads a request.
-    pub fn read(method: &Method, headers: &HeaderMap, rules: &Rules) -> Self {
-        let retrieval = Retrieval::of(method);
-        let mut credentials = Credentials::default();
+    pub fn read(method: &Method, headers: &HeaderMap, rules: &CacheRules) -> Self {
+        let retrieval = RetrievalKind::of(method);
+        let mut credentials = CredentialSet::default();
         let mut directives = Directives::default();
         let mut has_cache_control = false;
         let mut pragma_no_cache = false;
@@ -79,7 +79,7 @@ impl RequestFacts {
         }
         // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the same.
         if pragma_no_cache && !has_cache_control {
-            directives.no_cache = Scope::Whole;
+            directives.no_cache = DirectiveScope::Whole;
         }
         Self { retrieval, credentials, directives, has_unlisted, has_claim }
     }
@@ -102,7 +102,7 @@ impl RequestFacts {
     /// Why the response to this request will not be stored, whatever it says of itself, if that is so. Nobody should
     /// wait for such a fetch.
     pub fn forbids_storing(&self) -> Option<NotStorable> {
-        if self.retrieval != Retrieval::Whole {
+        if self.retrieval != RetrievalKind::Whole {
             Some(NotStorable::Method)
         } else if self.directives.no_store || self.directives.malformed {
             Some(NotStorable::RequestNoStore)
@@ -126,7 +126,7 @@ impl RequestFacts {
 
     /// The same request, if it were a `GET`.
     pub(super) fn as_get(&self) -> Self {
-        Self { retrieval: Retrieval::Whole, ..*self }
+        Self { retrieval: RetrievalKind::Whole, ..*self }
     }
 
     /// RFC 9111 §5.2.1.2: how far past its lifetime a response may be for this client.
@@ -135,7 +135,7 @@ impl RequestFacts {
     }
 }
 
-impl Retrieval {
+impl RetrievalKind {
     /// Whether it goes through the cache, which keeps ordinary cookies from the origin.
     const fn is_safe(self) -> bool {
         matches!(self, Self::Whole | Self::Head)

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::time::Timestamp;
 
 use super::credential::Credential;
-use super::directives::{Limit, Scope};
-use super::request::{RequestFacts, Retrieval};
+use super::directives::{DirectiveSeconds, DirectiveScope};
+use super::request::{RequestFacts, RetrievalKind};
 use super::seconds::DeltaSeconds;
-use super::stored::{Obligations, Refusal, StoredFacts};
+use super::stored::{Obligations, CredentialRefusal, StoredFacts};
 
 /// What to do with a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,13 +75,13 @@ crate::labels! {
     }
 }
 
-impl From<Refusal> for NotReusable {
-    fn from(refusal: Refusal) -> Self {
+impl From<CredentialRefusal> for NotReusable {
+    fn from(refusal: CredentialRefusal) -> Self {
         match refusal {
-            Refusal::Credential(Credential::Authorization) => Self::Authorization,
-            Refusal::Credential(Credential::Cookie) => Self::Cookie,
-            Refusal::Credential(Credential::Header) => Self::CredentialHeader,
-            Refusal::UnlistedField => Self::UnlistedField,
+            CredentialRefusal::Credential(Credential::Authorization) => Self::Authorization,
+            CredentialRefusal::Credential(Credential::Cookie) => Self::Cookie,
+            CredentialRefusal::Credential(Credential::Header) => Self::CredentialHeader,
+            CredentialRefusal::UnlistedField => Self::UnlistedField,
         }
     }
 }
@@ -107,8 +107,8 @@ pub fn reuse(stored: &StoredFacts, request: &RequestFacts, now: Timestamp) -> Re
 /// Whether the response could be for this request at all.
 pub(super) fn admitted(stored: &StoredFacts, request: &RequestFacts) -> Result<(), NotReusable> {
     match request.retrieval {
-        Retrieval::Whole | Retrieval::Head => {}
-        Retrieval::Post | Retrieval::Neither => return Err(NotReusable::Method),
+        RetrievalKind::Whole | RetrievalKind::Head => {}
+        RetrievalKind::Post | RetrievalKind::Neither => return Err(NotReusable::Method),
     }
     match stored.obligations.refused(request) {
         Some(refusal) => Err(refusal.into()),
@@ -122,7 +122,7 @@ pub(super) fn unasked(stored: &StoredFacts, request: &RequestFacts) -> Result<()
         return Err(NotReusable::NoCache);
     }
     // Request directives have no qualified form, so an argument changes nothing.
-    if request.directives.no_cache != Scope::Nothing {
+    if request.directives.no_cache != DirectiveScope::Nothing {
         return Err(NotReusable::RequestNoCache);
     }
     Ok(())
@@ -154,7 +154,7 @@ pub(super) fn tolerated(
     match request.max_stale() {
         Some(max) if stale_for > max => Err(NotReusable::RequestMaxStale),
         // §5.2.1.1: a client that gives an age wants nothing stale, unless it gives `max-stale` too.
-        None if request.directives.max_age != Limit::Unsaid => Err(NotReusable::RequestMaxAge),
+        None if request.directives.max_age != DirectiveSeconds::Unsaid => Err(NotReusable::RequestMaxAge),
         Some(_) | None => Ok(stale_for),
     }
 }

@@ -7,12 +7,12 @@ use http::{HeaderMap, StatusCode};
 
 use crate::request_fields::{FieldClass, RequestFields};
 
-use super::cookies::OrdinaryCookies;
+use super::cookies::IgnoredCookies;
 use super::vary::Vary;
 
 /// The part of the policy that is not in any RFC.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct CacheRules {
     /// RFC 9111 §4.2.2: the heuristic lifetime of a `200` with JSON that says nothing of its own. Zero for none, and
     /// then nothing is guessed from `Last-Modified` either.
     pub default_ttl: Duration,
@@ -32,15 +32,15 @@ pub struct Rules {
     /// Which media types may be stored.
     pub content_types: ContentTypes,
     /// Which statuses may be stored.
-    pub statuses: Statuses,
+    pub statuses: StorableStatuses,
     /// Response fields with tags that a response may be purged by.
     pub tag_headers: Vec<HeaderName>,
     /// Whether clients see those fields.
-    pub tags_shown: TagsShown,
+    pub tags_shown: TagVisibility,
     /// The classes of request fields: credentials, fields of the cache key, harmless ones.
     pub fields: RequestFields,
     /// Cookies that are none.
-    pub ordinary_cookies: OrdinaryCookies,
+    pub ordinary_cookies: IgnoredCookies,
 }
 
 /// Which media types may be stored.
@@ -54,7 +54,7 @@ pub enum ContentTypes {
 
 /// Which statuses may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Statuses {
+pub enum StorableStatuses {
     /// All that RFC 9111 lets a shared cache store.
     Any,
     /// Only these.
@@ -63,14 +63,14 @@ pub enum Statuses {
 
 /// Whether clients see the fields with tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagsShown {
+pub enum TagVisibility {
     /// As the origin sent them.
     Yes,
     /// They are taken out.
     No,
 }
 
-impl Default for Rules {
+impl Default for CacheRules {
     /// HTTP and nothing else: all that RFC 9111 lets a shared cache store, of any size, and no guess.
     fn default() -> Self {
         Self {
@@ -82,16 +82,16 @@ impl Default for Rules {
             early_refresh: 0.0,
             body_bytes_max: usize::MAX,
             content_types: ContentTypes::Any,
-            statuses: Statuses::Any,
+            statuses: StorableStatuses::Any,
             tag_headers: Vec::new(),
-            tags_shown: TagsShown::No,
+            tags_shown: TagVisibility::No,
             fields: RequestFields::default(),
-            ordinary_cookies: OrdinaryCookies::Listed(Vec::new()),
+            ordinary_cookies: IgnoredCookies::Listed(Vec::new()),
         }
     }
 }
 
-impl Rules {
+impl CacheRules {
     /// The class of a request field.
     pub fn field_class(&self, name: &HeaderName) -> FieldClass {
         self.fields.class(name)
@@ -107,8 +107,8 @@ impl Rules {
     pub(super) fn admits(&self, status: StatusCode) -> bool {
         self.negative(status).is_some()
             || match &self.statuses {
-                Statuses::Any => true,
-                Statuses::Listed(statuses) => statuses.contains(&status),
+                StorableStatuses::Any => true,
+                StorableStatuses::Listed(statuses) => statuses.contains(&status),
             }
     }
 

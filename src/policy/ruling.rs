@@ -5,30 +5,30 @@
 
 use std::time::Duration;
 
-use crate::label::Rule;
+use crate::label::RuleLabel;
 
 use super::conditions::Precondition;
 use super::not_storable::NotStorable;
-use super::range::Ranges;
+use super::range::RangeSelection;
 use super::reuse::{NotReusable, Reuse};
-use super::stale::Failure;
+use super::stale::OriginFailure;
 use super::stored::StoredFacts;
-use super::validate::{Fate, Freshened, NotSelected};
+use super::validate::{FreshenOutcome, FreshenedResponse, NotSelectedError};
 
 /// One decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// Whether what was asked for may be.
-    pub verdict: Verdict,
+    pub verdict: RulingVerdict,
     /// Why, in one word.
     pub because: &'static str,
-    /// Where the rule stands, as [`Rule::clause`] says it.
+    /// Where the rule stands, as [`RuleLabel::clause`] says it.
     pub clause: &'static str,
 }
 
 crate::labels! {
     /// Whether something may be.
-    pub enum Verdict {
+    pub enum RulingVerdict {
         /// It may.
         Yes => "yes",
         /// It may not.
@@ -38,25 +38,25 @@ crate::labels! {
 
 impl Ruling {
     const fn yes(because: &'static str, clause: &'static str) -> Self {
-        Self { verdict: Verdict::Yes, because, clause }
+        Self { verdict: RulingVerdict::Yes, because, clause }
     }
 
     /// A "no" of a gate whose answers are not all refusals, and so have no label.
     const fn not(because: &'static str, clause: &'static str) -> Self {
-        Self { verdict: Verdict::No, because, clause }
+        Self { verdict: RulingVerdict::No, because, clause }
     }
 
     /// A "no" for this reason.
-    pub fn no(reason: impl Rule) -> Self {
-        Self { verdict: Verdict::No, because: reason.word(), clause: reason.clause() }
+    pub fn no(reason: impl RuleLabel) -> Self {
+        Self { verdict: RulingVerdict::No, because: reason.word(), clause: reason.clause() }
     }
 
     /// What [`stale_on_error`](super::stale_on_error) said of this failure.
-    pub fn on_failure(failure: Failure, said: &Result<Duration, NotReusable>) -> Self {
+    pub fn on_failure(failure: OriginFailure, said: &Result<Duration, NotReusable>) -> Self {
         match (said, failure) {
             (Err(reason), _) => Self::no(*reason),
-            (Ok(_), Failure::Disconnected) => Self::yes("disconnected", "RFC 9111 §4.2.4"),
-            (Ok(_), Failure::ErrorResponse) => Self::yes("stale-if-error", "RFC 5861 §4"),
+            (Ok(_), OriginFailure::Disconnected) => Self::yes("disconnected", "RFC 9111 §4.2.4"),
+            (Ok(_), OriginFailure::ErrorResponse) => Self::yes("stale-if-error", "RFC 5861 §4"),
         }
     }
 }
@@ -82,22 +82,22 @@ impl From<&Result<StoredFacts, NotStorable>> for Ruling {
     }
 }
 
-impl From<&Fate> for Ruling {
-    fn from(fate: &Fate) -> Self {
+impl From<&FreshenOutcome> for Ruling {
+    fn from(fate: &FreshenOutcome) -> Self {
         match fate {
-            Fate::Replaced { .. } => Self::yes("freshened", "RFC 9111 §3.2"),
-            Fate::Kept(reason) | Fate::Removed(reason) => Self::no(*reason),
+            FreshenOutcome::Replaced { .. } => Self::yes("freshened", "RFC 9111 §3.2"),
+            FreshenOutcome::Kept(reason) | FreshenOutcome::Removed(reason) => Self::no(*reason),
         }
     }
 }
 
 /// Whether a `304` is about what is stored, as [`freshen`](super::freshen) said.
-impl From<&Result<Freshened, NotSelected>> for Ruling {
-    fn from(said: &Result<Freshened, NotSelected>) -> Self {
+impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
+    fn from(said: &Result<FreshenedResponse, NotSelectedError>) -> Self {
         const CLAUSE: &str = "RFC 9111 §4.3.4";
         match said {
             Ok(_) => Self::yes("not-modified", CLAUSE),
-            Err(NotSelected) => Self::not("not-selected", CLAUSE),
+            Err(NotSelectedError) => Self::not("not-selected", CLAUSE),
         }
     }
 }
@@ -114,13 +114,13 @@ impl From<Precondition> for Ruling {
 }
 
 /// Whether the client gets a part, as [`ranges`](super::ranges()) said.
-impl From<&Ranges> for Ruling {
-    fn from(said: &Ranges) -> Self {
+impl From<&RangeSelection> for Ruling {
+    fn from(said: &RangeSelection) -> Self {
         match said {
-            Ranges::One(_) => Self::yes("one-part", "RFC 9110 §15.3.7.1"),
-            Ranges::Several(_) => Self::yes("several-parts", "RFC 9110 §15.3.7.2"),
-            Ranges::Whole => Self::not("whole", "RFC 9110 §14.2"),
-            Ranges::Unsatisfiable => Self::not("unsatisfiable", "RFC 9110 §15.5.17"),
+            RangeSelection::One(_) => Self::yes("one-part", "RFC 9110 §15.3.7.1"),
+            RangeSelection::Several(_) => Self::yes("several-parts", "RFC 9110 §15.3.7.2"),
+            RangeSelection::Whole => Self::not("whole", "RFC 9110 §14.2"),
+            RangeSelection::Unsatisfiable => Self::not("unsatisfiable", "RFC 9110 §15.5.17"),
         }
     }
 }

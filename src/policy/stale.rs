@@ -12,14 +12,14 @@ use super::stored::StoredFacts;
 
 /// How an origin failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum OriginFailure {
     /// No response came: RFC 9111 §4.2.4 calls a cache without a way to the origin disconnected.
     Disconnected,
     /// A response came, and it is one of the errors that RFC 5861 §4 means.
     ErrorResponse,
 }
 
-impl Failure {
+impl OriginFailure {
     /// Whether a response with this status is a failure that something stored may stand in for.
     pub fn of(status: StatusCode) -> Option<Self> {
         matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(Self::ErrorResponse)
@@ -35,7 +35,7 @@ impl Failure {
 pub fn stale_on_error(
     stored: &StoredFacts,
     request: &RequestFacts,
-    failure: Failure,
+    failure: OriginFailure,
     now: Timestamp,
 ) -> Result<Duration, NotReusable> {
     admitted(stored, request)?;
@@ -49,7 +49,7 @@ pub fn stale_on_error(
         Some(stored.stale_if_error),
         request.stale_if_error(),
         request.max_stale(),
-        (failure == Failure::Disconnected).then(|| stored.disconnected_stale()),
+        (failure == OriginFailure::Disconnected).then(|| stored.disconnected_stale()),
     ];
     let allowed = windows.into_iter().flatten().any(|window| !window.is_zero() && stale_for <= window);
     if allowed { Ok(age) } else { Err(NotReusable::Expired) }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use http::header::{CONTENT_RANGE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
-use super::directives::{Directives, Limit, Scope};
+use super::directives::{Directives, DirectiveSeconds, DirectiveScope};
 use super::exchange::Exchange;
 use super::freshness::{self, Lifetime};
 use super::not_storable::NotStorable;
 use super::range;
 use super::request::RequestFacts;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::seconds::DeltaSeconds;
 use super::status;
 use super::stored::{Obligations, StoredFacts};
@@ -23,7 +23,7 @@ use super::validators;
 use super::vary::Vary;
 
 /// Decides whether a response may be stored, and what is to be remembered of its head if so.
-pub fn storable(exchange: &Exchange<'_>, rules: &Rules) -> Result<StoredFacts, NotStorable> {
+pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
     let directives = Directives::of(exchange.response);
     let said = obligations(&directives);
     client_allows(exchange.request)?;
@@ -41,7 +41,7 @@ fn client_allows(request: &RequestFacts) -> Result<(), NotStorable> {
     request.forbids_storing().map_or(Ok(()), Err)
 }
 
-fn status_allows(status: StatusCode, rules: &Rules) -> Result<(), NotStorable> {
+fn status_allows(status: StatusCode, rules: &CacheRules) -> Result<(), NotStorable> {
     match status::refusal(status) {
         Some(reason) => Err(reason),
         None if rules.admits(status) => Ok(()),
@@ -53,7 +53,7 @@ fn origin_allows(
     exchange: &Exchange<'_>,
     directives: &Directives,
     said: Obligations,
-    rules: &Rules,
+    rules: &CacheRules,
 ) -> Result<(), NotStorable> {
     if directives.malformed {
         return Err(NotStorable::Malformed);
@@ -65,7 +65,7 @@ fn origin_allows(
     if directives.no_store && !directives.must_understand {
         return Err(NotStorable::NoStore);
     }
-    if directives.private == Scope::Whole {
+    if directives.private == DirectiveScope::Whole {
         return Err(NotStorable::Private);
     }
     let set = exchange.response.get_all(SET_COOKIE);
@@ -76,7 +76,7 @@ fn origin_allows(
     Ok(())
 }
 
-fn content_allows(response: &HeaderMap, rules: &Rules) -> Result<(), NotStorable> {
+fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotStorable> {
     if response.get_all(CONTENT_RANGE).iter().any(range::is_content_range) {
         return Err(NotStorable::ContentRange);
     }
@@ -95,7 +95,7 @@ fn facts(
     exchange: &Exchange<'_>,
     directives: &Directives,
     said: Obligations,
-    rules: &Rules,
+    rules: &CacheRules,
 ) -> Result<StoredFacts, NotStorable> {
     let lifetime = Lifetime::of(exchange, directives, rules);
     let obligations = said | found(exchange.response, said, lifetime);
@@ -128,7 +128,7 @@ fn facts(
 /// Why a response that everybody lets us store would be of no use.
 fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
     match lifetime {
-        _ if directives.no_cache == Scope::Whole => NotStorable::NoCache,
+        _ if directives.no_cache == DirectiveScope::Whole => NotStorable::NoCache,
         Lifetime::Unknown => NotStorable::NoFreshness,
         Lifetime::Explicit(_) | Lifetime::Heuristic(_) => NotStorable::Expired,
     }
@@ -136,7 +136,7 @@ fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
 
 /// How long past its lifetime something may be served: `unsaid` where the origin is silent, and not at all where what
 /// it says cannot be read.
-fn window(limit: Limit, unsaid: Duration) -> Duration {
+fn window(limit: DirectiveSeconds, unsaid: Duration) -> Duration {
     limit.or(DeltaSeconds::ZERO).map_or(unsaid, DeltaSeconds::duration)
 }
 
@@ -157,14 +157,14 @@ fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligat
 
 /// What the origin said that matters after storing.
 fn obligations(directives: &Directives) -> Obligations {
-    let in_so_many_words = directives.public || matches!(directives.s_maxage, Limit::Seconds(_));
+    let in_so_many_words = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
     // §5.2.2.10: `s-maxage` has `proxy-revalidate` in it.
-    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != Limit::Unsaid;
+    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Unsaid;
     set([
         (in_so_many_words, Obligations::SHARED),
         (directives.must_revalidate, Obligations::MUST_REVALIDATE),
         (proxy_revalidate, Obligations::PROXY_REVALIDATE),
-        (directives.no_cache == Scope::Whole, Obligations::NO_CACHE),
+        (directives.no_cache == DirectiveScope::Whole, Obligations::NO_CACHE),
         (directives.immutable, Obligations::IMMUTABLE),
     ])
 }

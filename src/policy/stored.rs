@@ -163,11 +163,11 @@ impl Obligations {
     /// `Authorization`; we hold every credential to it in both directions, because an origin that never heard of
     /// caches answers by credential without saying so. A lifetime that the origin did not give is no word of its
     /// own, so it admits only a request all of whose fields are known to be harmless.
-    pub(super) fn refused(self, request: &RequestFacts) -> Option<Refusal> {
+    pub(super) fn refused(self, request: &RequestFacts) -> Option<CredentialRefusal> {
         let credentials = request.credentials;
         let credential = if self.contains(Self::HEURISTIC) {
             if credentials.is_empty() && request.has_unlisted {
-                return Some(Refusal::UnlistedField);
+                return Some(CredentialRefusal::UnlistedField);
             }
             credentials.first()
         } else if self.contains(Self::SHARED) {
@@ -177,13 +177,13 @@ impl Obligations {
         } else {
             credentials.first()
         };
-        credential.map(Refusal::Credential)
+        credential.map(CredentialRefusal::Credential)
     }
 }
 
 /// The part of a request that keeps a response from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum CredentialRefusal {
     /// It says who asks.
     Credential(Credential),
     /// Nothing is known of a field.
@@ -244,8 +244,8 @@ mod tests {
         const UNLISTED: &str = "x-auth-token";
         let none = Obligations::default();
         let (shared, heuristic) = (Obligations::SHARED, Obligations::HEURISTIC);
-        let credential = |credential| Some(Refusal::Credential(credential));
-        let rows: &[(&str, Obligations, &[&str], Option<Refusal>)] = &[
+        let credential = |credential| Some(CredentialRefusal::Credential(credential));
+        let rows: &[(&str, Obligations, &[&str], Option<CredentialRefusal>)] = &[
             ("anonymous", none, &[], None),
             ("anonymous-heuristic", heuristic, &["accept", "traceparent", "range", "host"], None),
             ("unsaid-authorization", none, &[AUTHORIZATION], credential(Authorization)),
@@ -264,8 +264,8 @@ mod tests {
             ("proxy-revalidate", Obligations::PROXY_REVALIDATE, &[AUTHORIZATION], credential(Authorization)),
             ("heuristic-shared", shared | heuristic, &[COOKIE], credential(Cookie)),
             ("unlisted", none, &[UNLISTED], None),
-            ("unlisted-heuristic", heuristic, &["accept", UNLISTED], Some(Refusal::UnlistedField)),
-            ("unlisted-heuristic-shared", shared | heuristic, &[UNLISTED], Some(Refusal::UnlistedField)),
+            ("unlisted-heuristic", heuristic, &["accept", UNLISTED], Some(CredentialRefusal::UnlistedField)),
+            ("unlisted-heuristic-shared", shared | heuristic, &[UNLISTED], Some(CredentialRefusal::UnlistedField)),
             ("unlisted-and-credential", heuristic, &[UNLISTED, HEADER], credential(Header)),
         ];
         for (id, obligations, carried, refused) in rows {

@@ -6,15 +6,15 @@ use sfv::{BareItem, Dictionary, List, ListEntry, Parser};
 
 /// A member of a dictionary, less its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct DictionaryMember {
     /// Lower-case letters, digits and `_-.*`.
     pub(super) key: String,
-    pub(super) value: Value,
+    pub(super) value: MemberValue,
 }
 
 /// What a member of a dictionary says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum MemberValue {
     /// `key` or `key=?1`.
     True,
     /// `key=?0`.
@@ -28,9 +28,9 @@ pub(super) enum Value {
 }
 
 /// All lines of a field as one dictionary; none where there is no field, or where it cannot be parsed.
-pub(super) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Member>> {
+pub(super) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<DictionaryMember>> {
     let dictionary: Dictionary = Parser::new(&combined(headers, name)?).parse().ok()?;
-    let member = |(key, entry): (sfv::Key, ListEntry)| Member { key: key.into(), value: entry.into() };
+    let member = |(key, entry): (sfv::Key, ListEntry)| DictionaryMember { key: key.into(), value: entry.into() };
     Some(dictionary.into_iter().map(member).collect())
 }
 
@@ -46,7 +46,7 @@ pub(super) fn strings(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Stri
         .collect()
 }
 
-impl From<ListEntry> for Value {
+impl From<ListEntry> for MemberValue {
     fn from(entry: ListEntry) -> Self {
         let ListEntry::Item(item) = entry else { return Self::Other };
         match item.bare_item {

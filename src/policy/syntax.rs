@@ -12,16 +12,16 @@ use std::borrow::Cow;
 
 /// One directive as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Directive<'a> {
+pub(super) struct RawDirective<'a> {
     /// A token, in the case it came in.
     pub(super) name: &'a [u8],
     /// What follows the `=`.
-    pub(super) argument: Argument<'a>,
+    pub(super) argument: DirectiveArgument<'a>,
 }
 
 /// What follows the `=` of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Argument<'a> {
+pub(super) enum DirectiveArgument<'a> {
     /// There is no `=`.
     None,
     /// A token.
@@ -32,7 +32,7 @@ pub(super) enum Argument<'a> {
     Other(&'a [u8]),
 }
 
-impl<'a> Argument<'a> {
+impl<'a> DirectiveArgument<'a> {
     /// The bytes that are meant: a quoted pair stands for its second byte (RFC 9110 §5.6.4).
     pub(super) fn octets(self) -> impl Iterator<Item = u8> + 'a {
         let (text, escape) = match self {
@@ -66,26 +66,26 @@ pub(super) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A comma-separated list with nothing around its commas, and no empty members (RFC 9110 §5.6.1). What stands in quotes
 /// stays as it is.
 pub(super) fn without_list_space(list: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let members: Vec<&[u8]> = Elements { rest: &list }.filter(|element| !element.is_empty()).collect();
+    let members: Vec<&[u8]> = ListElements { rest: &list }.filter(|element| !element.is_empty()).collect();
     let bytes = members.iter().map(|member| member.len() + 1).sum::<usize>();
     if bytes == list.len() + 1 { list } else { Cow::Owned(members.join(&b","[..])) }
 }
 
 /// Text that follows no grammar that we know, so that there is no telling what it forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct FieldSyntaxError;
 
 /// The directives of one field line.
-pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Result<Directive<'_>, Malformed>> {
-    Elements { rest: line }.filter(|element| !element.is_empty()).map(directive)
+pub(super) fn directives(line: &[u8]) -> impl Iterator<Item = Result<RawDirective<'_>, FieldSyntaxError>> {
+    ListElements { rest: line }.filter(|element| !element.is_empty()).map(directive)
 }
 
 /// Cuts a line at its commas, those inside quotes excepted, and trims the pieces.
-struct Elements<'a> {
+struct ListElements<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Elements<'a> {
+impl<'a> Iterator for ListElements<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -115,16 +115,16 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// RFC 9111 §5.2: no white space around `=`, and nothing behind a quoted argument.
-fn directive(element: &[u8]) -> Result<Directive<'_>, Malformed> {
+fn directive(element: &[u8]) -> Result<RawDirective<'_>, FieldSyntaxError> {
     let mut parts = element.splitn(2, |&byte| byte == b'=');
-    let name = parts.next().filter(|name| is_token(name)).ok_or(Malformed)?;
+    let name = parts.next().filter(|name| is_token(name)).ok_or(FieldSyntaxError)?;
     let argument = match parts.next() {
-        None => Argument::None,
-        Some([b'"', rest @ ..]) => Argument::Quoted(inside_quotes(rest).ok_or(Malformed)?),
-        Some(text) if is_token(text) => Argument::Token(text),
-        Some(text) => Argument::Other(text),
+        None => DirectiveArgument::None,
+        Some([b'"', rest @ ..]) => DirectiveArgument::Quoted(inside_quotes(rest).ok_or(FieldSyntaxError)?),
+        Some(text) if is_token(text) => DirectiveArgument::Token(text),
+        Some(text) => DirectiveArgument::Other(text),
     };
-    Ok(Directive { name, argument })
+    Ok(RawDirective { name, argument })
 }
 
 /// What stands before the closing quote, which has to be the last byte.
@@ -156,19 +156,19 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn cut(line: &str) -> Vec<Result<(String, Option<String>), Malformed>> {
+    fn cut(line: &str) -> Vec<Result<(String, Option<String>), FieldSyntaxError>> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         directives(line.as_bytes())
             .map(|directive| {
-                directive.map(|Directive { name, argument }| {
+                directive.map(|RawDirective { name, argument }| {
                     let octets: Vec<u8> = argument.octets().collect();
-                    (text(name), (argument != Argument::None).then(|| text(&octets)))
+                    (text(name), (argument != DirectiveArgument::None).then(|| text(&octets)))
                 })
             })
             .collect()
     }
 
-    fn one(name: &str, argument: Option<&str>) -> Result<(String, Option<String>), Malformed> {
+    fn one(name: &str, argument: Option<&str>) -> Result<(String, Option<String>), FieldSyntaxError> {
         Ok((name.to_owned(), argument.map(str::to_owned)))
     }
 
@@ -210,17 +210,17 @@ mod tests {
             "a\u{0}",
             "a\u{a0}",
         ] {
-            assert_eq!(cut(line), [Err(Malformed)], "{line:?}");
+            assert_eq!(cut(line), [Err(FieldSyntaxError)], "{line:?}");
         }
-        assert_eq!(cut("a b, no-store"), [Err(Malformed), one("no-store", None)]);
-        assert_eq!(cut("c, a=\"b, no-store"), [one("c", None), Err(Malformed)]);
+        assert_eq!(cut("a b, no-store"), [Err(FieldSyntaxError), one("no-store", None)]);
+        assert_eq!(cut("c, a=\"b, no-store"), [one("c", None), Err(FieldSyntaxError)]);
     }
 
     #[test]
     fn an_argument_may_follow_no_grammar() {
         for argument in ["", " 1", "1 b", "b==", "b=c", "(b)", "b\"c\"", "b\"c, d\"", "b;c", "\u{e4}"] {
             let line = format!("a={argument}");
-            let want = Directive { name: b"a", argument: Argument::Other(argument.as_bytes()) };
+            let want = RawDirective { name: b"a", argument: DirectiveArgument::Other(argument.as_bytes()) };
             assert_eq!(directives(line.as_bytes()).collect::<Vec<_>>(), [Ok(want)], "{line:?}");
         }
     }

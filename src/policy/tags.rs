@@ -8,10 +8,10 @@ use http::HeaderMap;
 use crate::limits::{GROUPS_MAX, TAG_BYTES_MAX, TAGS_MAX};
 
 use super::not_storable::NotStorable;
-use super::rules::{Rules, TagsShown};
+use super::rules::{CacheRules, TagVisibility};
 
 /// The tags of a response, each once.
-pub fn tags<'a>(response: &'a HeaderMap, rules: &Rules) -> Result<Vec<&'a str>, NotStorable> {
+pub fn tags<'a>(response: &'a HeaderMap, rules: &CacheRules) -> Result<Vec<&'a str>, NotStorable> {
     let mut found = Vec::new();
     let lines = rules.tag_headers.iter().flat_map(|name| response.get_all(name));
     for line in lines {
@@ -29,8 +29,8 @@ pub fn tags<'a>(response: &'a HeaderMap, rules: &Rules) -> Result<Vec<&'a str>, 
 }
 
 /// Takes the fields with tags out of an answer, where the operator wants clients not to see them.
-pub fn strip_tags(head: &mut HeaderMap, rules: &Rules) {
-    if rules.tags_shown == TagsShown::Yes {
+pub fn strip_tags(head: &mut HeaderMap, rules: &CacheRules) {
+    if rules.tags_shown == TagVisibility::Yes {
         return;
     }
     // Most heads have none: a look at each name costs less than a search for all that there could be.
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn clients_see_them_where_the_operator_says_so() {
         let mut response = head(&[("cache-tag", "a"), ("etag", "\"1\"")]);
-        strip_tags(&mut response, &Rules { tags_shown: TagsShown::Yes, ..rules() });
+        strip_tags(&mut response, &CacheRules { tags_shown: TagVisibility::Yes, ..rules() });
         assert_eq!(response.len(), 2);
         strip_tags(&mut response, &rules());
         assert_eq!(response.len(), 1);

@@ -7,10 +7,10 @@
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 
-use super::directives::{self, Directives, Limit, Scope, Source};
+use super::directives::{self, Directives, DirectiveSeconds, DirectiveScope, DirectiveSource};
 use super::seconds::DeltaSeconds;
-use super::structured::{self, Member, Value};
-use super::syntax::Argument;
+use super::structured::{self, DictionaryMember, MemberValue};
+use super::syntax::DirectiveArgument;
 
 /// For CacheWarp alone.
 static CACHEWARP: HeaderName = HeaderName::from_static("cachewarp-cache-control");
@@ -23,7 +23,7 @@ impl Directives {
     pub fn of(response: &HeaderMap) -> Self {
         match members(response) {
             Some(members) => {
-                let said = Self { source: Source::Targeted, ..Self::default() };
+                let said = Self { source: DirectiveSource::Targeted, ..Self::default() };
                 members.iter().fold(said, read)
             }
             None => Self::parse(response.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes)),
@@ -43,11 +43,11 @@ fn targeted_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
         .into_iter()
         .filter(|member| ["no-cache", "private"].contains(&member.key.as_str()))
         .filter_map(|member| match member.value {
-            Value::Text(text) => Some(text),
-            Value::True | Value::False | Value::Integer(_) | Value::Other => None,
+            MemberValue::Text(text) => Some(text),
+            MemberValue::True | MemberValue::False | MemberValue::Integer(_) | MemberValue::Other => None,
         })
         .flat_map(|text| {
-            let names = Argument::Quoted(text.as_bytes()).members();
+            let names = DirectiveArgument::Quoted(text.as_bytes()).members();
             names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect::<Vec<_>>()
         })
 }
@@ -67,7 +67,7 @@ pub fn strip_addressed(response: &mut HeaderMap) {
 }
 
 /// The first field of our target list that is valid and not empty (RFC 9213 §2.2).
-fn members(response: &HeaderMap) -> Option<Vec<Member>> {
+fn members(response: &HeaderMap) -> Option<Vec<DictionaryMember>> {
     // Hardly any response has one: a look at the names costs less than two searches.
     if !response.keys().any(|name| *name == CACHEWARP || *name == CDN) {
         return None;
@@ -80,9 +80,9 @@ fn members(response: &HeaderMap) -> Option<Vec<Member>> {
 
 /// Adds one directive. They mean what they mean in `Cache-Control`; of a value of the wrong type, a restriction is
 /// kept and a permission is not.
-fn read(said: Directives, Member { key, value }: &Member) -> Directives {
-    let on = *value != Value::False;
-    let granted = *value == Value::True;
+fn read(said: Directives, DictionaryMember { key, value }: &DictionaryMember) -> Directives {
+    let on = *value != MemberValue::False;
+    let granted = *value == MemberValue::True;
     match key.as_str() {
         "no-store" => Directives { no_store: on, ..said },
         "no-cache" => Directives { no_cache: scope(value), ..said },
@@ -101,17 +101,17 @@ fn read(said: Directives, Member { key, value }: &Member) -> Directives {
     }
 }
 
-fn scope(value: &Value) -> Scope {
+fn scope(value: &MemberValue) -> DirectiveScope {
     match value {
-        Value::False => Scope::Nothing,
-        Value::Text(text) => Scope::of(Argument::Quoted(text.as_bytes())),
-        Value::True | Value::Integer(_) | Value::Other => Scope::Whole,
+        MemberValue::False => DirectiveScope::Nothing,
+        MemberValue::Text(text) => DirectiveScope::of(DirectiveArgument::Quoted(text.as_bytes())),
+        MemberValue::True | MemberValue::Integer(_) | MemberValue::Other => DirectiveScope::Whole,
     }
 }
 
-fn limit(value: &Value) -> Limit {
+fn limit(value: &MemberValue) -> DirectiveSeconds {
     match value {
-        Value::Integer(seconds) => DeltaSeconds::of(*seconds).map_or(Limit::Invalid, Limit::Seconds),
-        Value::True | Value::False | Value::Text(_) | Value::Other => Limit::Invalid,
+        MemberValue::Integer(seconds) => DeltaSeconds::of(*seconds).map_or(DirectiveSeconds::Invalid, DirectiveSeconds::Seconds),
+        MemberValue::True | MemberValue::False | MemberValue::Text(_) | MemberValue::Other => DirectiveSeconds::Invalid,
     }
 }

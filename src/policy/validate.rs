@@ -24,10 +24,10 @@ use super::fields::stored_fields;
 use super::media;
 use super::not_storable::NotStorable;
 use super::request::RequestFacts;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::storable::storable;
 use super::stored::StoredFacts;
-use super::validators::{self, EntityTag, Strength};
+use super::validators::{self, EntityTag, ValidatorStrength};
 use super::vary::Vary;
 
 /// A stored response as far as validating it goes.
@@ -43,7 +43,7 @@ pub struct StoredHead<'a> {
 
 /// What becomes of a stored response.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fate {
+pub enum FreshenOutcome {
     /// This takes the place of its facts and fields; the body stays.
     Replaced {
         /// What [`storable`] said of the new head.
@@ -59,17 +59,17 @@ pub enum Fate {
 
 /// What a `304` did.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Freshened {
+pub struct FreshenedResponse {
     /// The fields to answer the request with that was validated, and only that one: a cookie in the `304` is in them,
     /// and so is its `Age`. The status and the body are the stored ones.
     pub answer: HeaderMap,
     /// What becomes of what is stored.
-    pub fate: Fate,
+    pub fate: FreshenOutcome,
 }
 
 /// A `304` that is about another representation than the stored one: remove that one, and ask again without conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotSelected;
+pub struct NotSelectedError;
 
 /// Puts our conditions into a request, in place of the client's (§4.3.1). Without a validator there are none, and the
 /// whole response comes.
@@ -93,39 +93,39 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
 pub fn freshen(
     stored: StoredHead<'_>,
     exchange: &Exchange<'_>,
-    rules: &Rules,
-) -> Result<Freshened, NotSelected> {
+    rules: &CacheRules,
+) -> Result<FreshenedResponse, NotSelectedError> {
     if !selects(stored.fields, exchange.response) {
-        return Err(NotSelected);
+        return Err(NotSelectedError);
     }
     // What a `HEAD` validated is validated for a `GET`.
     let request = exchange.request.as_get();
     let answer = updated(stored.fields, exchange);
     let fate = fate(stored, &answer, &Exchange { request: &request, ..*exchange }, rules);
-    Ok(Freshened { answer, fate })
+    Ok(FreshenedResponse { answer, fate })
 }
 
 /// Applies the `200` to a `HEAD` to the stored response that a `GET` would have been answered with (§4.3.5).
 ///
 /// The RFC lets a response without any validator freshen a stored one. We want to see one that is the same, since what
 /// was stored may have changed without a sign; such a `HEAD` leaves everything as it was.
-pub fn freshen_by_head(stored: StoredHead<'_>, exchange: &Exchange<'_>, rules: &Rules) -> Fate {
+pub fn freshen_by_head(stored: StoredHead<'_>, exchange: &Exchange<'_>, rules: &CacheRules) -> FreshenOutcome {
     if exchange.status != StatusCode::OK || stored.status != StatusCode::OK {
-        return Fate::Kept(NotStorable::Method);
+        return FreshenOutcome::Kept(NotStorable::Method);
     }
     match head_evidence(stored, exchange.response) {
-        Evidence::Other => Fate::Removed(NotStorable::Changed),
-        Evidence::None => Fate::Kept(NotStorable::NoValidator),
-        Evidence::Same => {
+        HeadEvidence::Other => FreshenOutcome::Removed(NotStorable::Changed),
+        HeadEvidence::None => FreshenOutcome::Kept(NotStorable::NoValidator),
+        HeadEvidence::Same => {
             let request = exchange.request.as_get();
             let exchange = Exchange { request: &request, ..*exchange };
             let fields = updated(stored.fields, &exchange);
             match fate(stored, &fields, &exchange, rules) {
                 // It belongs under another key now, and a `HEAD` moves nothing there.
-                Fate::Replaced { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
-                    Fate::Removed(NotStorable::Changed)
+                FreshenOutcome::Replaced { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
+                    FreshenOutcome::Removed(NotStorable::Changed)
                 }
-                fate @ (Fate::Replaced { .. } | Fate::Kept(_) | Fate::Removed(_)) => fate,
+                fate @ (FreshenOutcome::Replaced { .. } | FreshenOutcome::Kept(_) | FreshenOutcome::Removed(_)) => fate,
             }
         }
     }
@@ -163,7 +163,7 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     for name in &NOT_UPDATED {
         new.remove(name);
     }
-    if EntityTag::of(stored).is_some_and(|tag| tag.strength == Strength::Weak) {
+    if EntityTag::of(stored).is_some_and(|tag| tag.strength == ValidatorStrength::Weak) {
         new.remove(ETAG);
     }
     // Middleware often names its own field in a `304` and not those of the others: all of them select.
@@ -189,15 +189,15 @@ static NOT_UPDATED: [HeaderName; 4] =
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderName::from_static("content-md5")];
 
 /// What becomes of a stored response whose fields are now these.
-fn fate(stored: StoredHead<'_>, fields: &HeaderMap, exchange: &Exchange<'_>, rules: &Rules) -> Fate {
+fn fate(stored: StoredHead<'_>, fields: &HeaderMap, exchange: &Exchange<'_>, rules: &CacheRules) -> FreshenOutcome {
     // A body that nobody has looked into must not become JSON by a word.
     if media::is_json(fields) != media::is_json(stored.fields) {
-        return Fate::Removed(NotStorable::ContentType);
+        return FreshenOutcome::Removed(NotStorable::ContentType);
     }
     match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
-        Ok(facts) => Fate::Replaced { facts, fields: stored_fields(fields, exchange.received) },
-        Err(reason) if is_about_the_request(reason, exchange.request) => Fate::Kept(reason),
-        Err(reason) => Fate::Removed(reason),
+        Ok(facts) => FreshenOutcome::Replaced { facts, fields: stored_fields(fields, exchange.received) },
+        Err(reason) if is_about_the_request(reason, exchange.request) => FreshenOutcome::Kept(reason),
+        Err(reason) => FreshenOutcome::Removed(reason),
     }
 }
 
@@ -215,7 +215,7 @@ fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
 }
 
 /// What a `HEAD` shows of a stored response.
-enum Evidence {
+enum HeadEvidence {
     /// It is the same representation.
     Same,
     /// It is another.
@@ -225,17 +225,17 @@ enum Evidence {
 }
 
 /// §4.3.5: all validators and the length that came have to be the stored ones.
-fn head_evidence(stored: StoredHead<'_>, head: &HeaderMap) -> Evidence {
+fn head_evidence(stored: StoredHead<'_>, head: &HeaderMap) -> HeadEvidence {
     let tag = validators::entity_tag_line(head).map(|new| same_tag(stored.fields, new));
     let modified =
         date::of(head, &LAST_MODIFIED).map(|new| date::of(stored.fields, &LAST_MODIFIED) == Some(new));
     let length =
         head.get(CONTENT_LENGTH).map(|new| new.as_bytes() == stored.body_bytes.to_string().as_bytes());
     if [tag, modified, length].contains(&Some(false)) {
-        Evidence::Other
+        HeadEvidence::Other
     } else if tag.or(modified).is_some() {
-        Evidence::Same
+        HeadEvidence::Same
     } else {
-        Evidence::None
+        HeadEvidence::None
     }
 }

@@ -17,13 +17,13 @@ const LAST_MODIFIED_STRONG_AFTER: Duration = Duration::from_secs(1);
 /// An entity tag (RFC 9110 §8.8.3), without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntityTag<'a> {
-    pub(super) strength: Strength,
+    pub(super) strength: ValidatorStrength,
     opaque: &'a [u8],
 }
 
 /// Whether equal validators mean equal bytes (RFC 9110 §8.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strength {
+pub(super) enum ValidatorStrength {
     /// They do.
     Strong,
     /// They mean representations that can stand for one another.
@@ -61,7 +61,7 @@ impl<'a> EntityTag<'a> {
 
     /// RFC 9110 §8.8.3.2: both are strong and equal.
     pub(super) fn strong_eq(self, other: Self) -> bool {
-        self.strength == Strength::Strong && self == other
+        self.strength == ValidatorStrength::Strong && self == other
     }
 
     /// RFC 9110 §8.8.3.2: equal, however strong.
@@ -72,8 +72,8 @@ impl<'a> EntityTag<'a> {
     fn split(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (strength, text) = match text {
             // "W/" is case-sensitive.
-            [b'W', b'/', b'"', text @ ..] => (Strength::Weak, text),
-            [b'"', text @ ..] => (Strength::Strong, text),
+            [b'W', b'/', b'"', text @ ..] => (ValidatorStrength::Weak, text),
+            [b'"', text @ ..] => (ValidatorStrength::Strong, text),
             _ => return None,
         };
         let close = text.iter().position(|&byte| byte == b'"')?;
@@ -116,13 +116,13 @@ fn only_line<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a Header
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Option<(Strength, &[u8])> {
+    fn parse(text: &str) -> Option<(ValidatorStrength, &[u8])> {
         EntityTag::parse(text.as_bytes()).map(|tag| (tag.strength, tag.opaque))
     }
 
     #[test]
     fn entity_tags() {
-        use Strength::{Strong, Weak};
+        use ValidatorStrength::{Strong, Weak};
         for (text, want) in [
             ("\"a\"", Some((Strong, &b"a"[..]))),
             ("\"\"", Some((Strong, b""))),

@@ -35,7 +35,7 @@ pub enum Vary {
 pub struct VaryFields(Vec<HeaderName>);
 
 /// A request field by name, and its value as [`VaryFields::values`] makes it.
-pub type Selecting<'a> = (&'a [u8], Cow<'a, [u8]>);
+pub type SelectingField<'a> = (&'a [u8], Cow<'a, [u8]>);
 
 /// Fields that the origin does not see as the client sent them. We write them anew, from the client's connection
 /// and address, so what a client put there says nothing about which variant it got.
@@ -135,7 +135,7 @@ impl VaryFields {
     /// origin, which chose without it, and its value must not become the name of what was chosen.
     ///
     /// Borrowed from the request wherever a field has one line and that is in its one spelling.
-    pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<Selecting<'a>> {
+    pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<SelectingField<'a>> {
         self.that_select(request)
             .filter_map(|name| Some((name.as_str().as_bytes(), meaning(name, combined(name, request)?))))
             .collect()

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::not_storable::NotStorable;
 use super::request::RequestFacts;
-use super::validate::Fate;
+use super::validate::FreshenOutcome;
 
 /// The party on whose behalf the origin was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,26 +23,26 @@ pub enum Initiator {
 /// Decides whether a response that is not stored for this `reason` withdraws the stored response that the
 /// origin was asked about. `status` and `request` are those of the exchange that brought it.
 ///
-/// [`Fate::Removed`] comes only from a request without a credential. It never comes from a status by which
+/// [`FreshenOutcome::Removed`] comes only from a request without a credential. It never comes from a status by which
 /// an origin refuses the form of one request, unless the cache itself wrote that request.
 pub fn withdrawn(
     initiator: Initiator,
     request: &RequestFacts,
     status: StatusCode,
     reason: NotStorable,
-) -> Fate {
+) -> FreshenOutcome {
     let is_of_the_resource = request.credential().is_none()
         && reason.is_of_the_response()
-        && match Bearing::of(status) {
-            Bearing::Resource => true,
-            Bearing::Request => initiator == Initiator::Refresh,
-            Bearing::Moment => false,
+        && match StatusSubject::of(status) {
+            StatusSubject::Resource => true,
+            StatusSubject::Request => initiator == Initiator::Refresh,
+            StatusSubject::Moment => false,
         };
-    if is_of_the_resource { Fate::Removed(reason) } else { Fate::Kept(reason) }
+    if is_of_the_resource { FreshenOutcome::Removed(reason) } else { FreshenOutcome::Kept(reason) }
 }
 
 /// The thing that a status says something about.
-enum Bearing {
+enum StatusSubject {
     /// The resource, for all who ask for it.
     Resource,
     /// The form of the request.
@@ -51,7 +51,7 @@ enum Bearing {
     Moment,
 }
 
-impl Bearing {
+impl StatusSubject {
     fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             // A request time-out, a misdirected or an early request, too many requests. §4.3.3: a cache may

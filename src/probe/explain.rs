@@ -4,18 +4,18 @@
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::get::{Get, Part, Unanswered, get};
-use super::{Report, Target};
+use super::get::{ProbeRequest, AwaitedPart, HttpError, get};
+use super::{AdminReport, ProbeTarget};
 use crate::hop::EXPLAIN;
-use crate::json::Malformed;
+use crate::json::JsonError;
 use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
 use crate::secret::Secret;
 
 /// A request for an explanation.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct ExplainRequest {
     /// The URL to request.
-    pub target: Target,
+    pub target: ProbeTarget,
     /// The request fields besides `Host`.
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// The token that permits an explanation.
@@ -24,10 +24,10 @@ pub struct Question {
 
 /// The reason for a missing explanation.
 #[derive(Debug, thiserror::Error)]
-pub enum Unexplained {
+pub enum ExplainError {
     /// No answer.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Unanswered(#[from] HttpError),
     /// Another service listens at the address.
     #[error("the service at this address does not speak HTTP/1.1")]
     NotHttp,
@@ -39,32 +39,32 @@ pub enum Unexplained {
     NotAllowed(String),
     /// An explanation that is not JSON.
     #[error("cannot read the explanation: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] JsonError),
 }
 
 /// Sends the request, and returns the explanation as a report.
-pub fn explain(question: &Question) -> Result<Report, Unexplained> {
-    let Question { target, fields, token } = question;
+pub fn explain(question: &ExplainRequest) -> Result<AdminReport, ExplainError> {
+    let ExplainRequest { target, fields, token } = question;
     let mut fields = fields.clone();
-    let mut token = HeaderValue::from_str(token.expose()).map_err(|_| Unexplained::NotHttp)?;
+    let mut token = HeaderValue::from_str(token.expose()).map_err(|_| ExplainError::NotHttp)?;
     token.set_sensitive(true);
     fields.push((EXPLAIN, token));
-    let answer = get(&Get {
+    let answer = get(&ProbeRequest {
         target,
         fields: &fields,
         content: None,
-        part: Part::Head,
+        part: AwaitedPart::Head,
         timeout: EXPLAIN_TIMEOUT,
         bytes_max: EXPLAIN_HEAD_BYTES_MAX,
     })?;
     read(&String::from_utf8_lossy(&answer))
 }
 
-fn read(answer: &str) -> Result<Report, Unexplained> {
-    let (head, _) = answer.split_once("\r\n\r\n").ok_or(Unexplained::NotHttp)?;
+fn read(answer: &str) -> Result<AdminReport, ExplainError> {
+    let (head, _) = answer.split_once("\r\n\r\n").ok_or(ExplainError::NotHttp)?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(Unexplained::NotHttp)?;
-    let mut report = Report::new(status);
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(ExplainError::NotHttp)?;
+    let mut report = AdminReport::new(status);
     let mut explanation = None;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case(EXPLAIN.as_str()) {
@@ -73,7 +73,7 @@ fn read(answer: &str) -> Result<Report, Unexplained> {
             report.add_fact("cache-status", value.trim());
         }
     }
-    let explanation = explanation.ok_or_else(|| Unexplained::NotAllowed(status.to_owned()))?;
+    let explanation = explanation.ok_or_else(|| ExplainError::NotAllowed(status.to_owned()))?;
     report.explain(explanation)?;
     Ok(report)
 }
@@ -89,7 +89,7 @@ mod tests {
             b"HTTP/1.1 404 Not Found\r\nCache-Status: CacheWarp; fwd=uri-miss\r\nCacheWarp-Explain: {\"route\":\"cached\"}\r\n\r\n";
         let (request, report) = asked(answer, |target| {
             let fields = vec![(HeaderName::from_static("accept"), HeaderValue::from_static("text/html"))];
-            Ok(explain(&Question { target, fields, token: Secret::new("sesame") })?)
+            Ok(explain(&ExplainRequest { target, fields, token: Secret::new("sesame") })?)
         });
         assert!(request.contains("\r\naccept: text/html\r\ncachewarp-explain: sesame\r\n"), "{request}");
         let report = report.unwrap().to_string();
@@ -101,11 +101,11 @@ mod tests {
 
     #[test]
     fn a_missing_explanation_has_a_reason() {
-        assert!(matches!(read("SSH-2.0\r\n\r\n"), Err(Unexplained::NotHttp)));
-        assert!(matches!(read("HTTP/1.1 200 OK\r\n"), Err(Unexplained::NotHttp)));
+        assert!(matches!(read("SSH-2.0\r\n\r\n"), Err(ExplainError::NotHttp)));
+        assert!(matches!(read("HTTP/1.1 200 OK\r\n"), Err(ExplainError::NotHttp)));
         assert!(matches!(
             read("HTTP/1.1 200 OK\r\nCacheWarp-Explain: {\r\n\r\n"),
-            Err(Unexplained::Malformed(_))
+            Err(ExplainError::Malformed(_))
         ));
         let refused = read("HTTP/1.1 200 OK\r\nVia: x\r\n\r\n").unwrap_err().to_string();
         assert!(refused.contains("\"200 OK\"") && refused.contains("explain_token"), "{refused}");

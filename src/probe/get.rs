@@ -8,17 +8,17 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, HeaderValue};
 use memchr::memmem;
 
-use super::Target;
+use super::ProbeTarget;
 use crate::time;
 
 /// A request, and the bounds of its answer.
-pub(super) struct Get<'a> {
-    pub(super) target: &'a Target,
+pub(super) struct ProbeRequest<'a> {
+    pub(super) target: &'a ProbeTarget,
     /// The request fields, besides `Connection`, and besides `Host` unless it is among these.
     pub(super) fields: &'a [(HeaderName, HeaderValue)],
     /// The body of a `POST`.
     pub(super) content: Option<&'a str>,
-    pub(super) part: Part,
+    pub(super) part: AwaitedPart,
     /// The bound for the whole exchange.
     pub(super) timeout: Duration,
     /// Bytes of the answer to read; the rest is ignored.
@@ -27,7 +27,7 @@ pub(super) struct Get<'a> {
 
 /// The part of the answer that the command waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum AwaitedPart {
     /// The head.
     Head,
     /// The whole answer.
@@ -36,7 +36,7 @@ pub(super) enum Part {
 
 /// The reason for a missing answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum HttpError {
     /// The connection failed.
     #[error("no answer: {0}")]
     Nobody(#[source] io::Error),
@@ -46,18 +46,18 @@ pub enum Unanswered {
 }
 
 /// Sends the request and returns the bytes of the answer.
-pub(super) fn get(get: &Get<'_>) -> Result<Vec<u8>, Unanswered> {
+pub(super) fn get(get: &ProbeRequest<'_>) -> Result<Vec<u8>, HttpError> {
     exchange(get).map_err(|error| {
         // Some systems report a socket's timeout as `WouldBlock`.
         if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
-            Unanswered::TooLate(get.timeout)
+            HttpError::TooLate(get.timeout)
         } else {
-            Unanswered::Nobody(error)
+            HttpError::Nobody(error)
         }
     })
 }
 
-fn exchange(get: &Get<'_>) -> io::Result<Vec<u8>> {
+fn exchange(get: &ProbeRequest<'_>) -> io::Result<Vec<u8>> {
     let start = time::instant();
     let left = || {
         get.timeout
@@ -77,15 +77,15 @@ fn exchange(get: &Get<'_>) -> io::Result<Vec<u8>> {
         let room = get.bytes_max - answer.len();
         answer.extend(piece.iter().take(read.min(room)));
         let has_head = || memmem::find(&answer, b"\r\n\r\n").is_some();
-        if read == 0 || read >= room || (get.part == Part::Head && has_head()) {
+        if read == 0 || read >= room || (get.part == AwaitedPart::Head && has_head()) {
             return Ok(answer);
         }
     }
 }
 
-impl Get<'_> {
+impl ProbeRequest<'_> {
     fn request(&self) -> Vec<u8> {
-        let Target { authority, path } = self.target;
+        let ProbeTarget { authority, path } = self.target;
         let method = if self.content.is_some() { "POST" } else { "GET" };
         let mut head = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
         let mut field =
@@ -128,11 +128,11 @@ pub(super) mod tests {
     /// the server received, and the result of `ask`.
     pub(in crate::probe) fn asked<T>(
         answer: &[u8],
-        ask: impl FnOnce(Target) -> Result<T, Box<dyn std::error::Error>>,
+        ask: impl FnOnce(ProbeTarget) -> Result<T, Box<dyn std::error::Error>>,
     ) -> (String, Result<T, Box<dyn std::error::Error>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target =
-            Target { authority: listener.local_addr().unwrap().to_string(), path: "/a?b".to_owned() };
+            ProbeTarget { authority: listener.local_addr().unwrap().to_string(), path: "/a?b".to_owned() };
         thread::scope(|scope| {
             let server = scope.spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
@@ -157,8 +157,8 @@ pub(super) mod tests {
         })
     }
 
-    fn got(target: &Target, part: Part) -> Result<Vec<u8>, Unanswered> {
-        get(&Get {
+    fn got(target: &ProbeTarget, part: AwaitedPart) -> Result<Vec<u8>, HttpError> {
+        get(&ProbeRequest {
             target,
             fields: &[],
             content: None,
@@ -170,14 +170,14 @@ pub(super) mod tests {
 
     #[test]
     fn a_request_has_one_host_and_ends_its_connection() {
-        let target = Target { authority: "a.test:1".to_owned(), path: "/x?y".to_owned() };
+        let target = ProbeTarget { authority: "a.test:1".to_owned(), path: "/x?y".to_owned() };
         let fields = [(HOST, HeaderValue::from_static("b.test"))];
         for (fields, host) in [(&[][..], "a.test:1"), (&fields, "b.test")] {
-            let get = Get {
+            let get = ProbeRequest {
                 target: &target,
                 fields,
                 content: None,
-                part: Part::Head,
+                part: AwaitedPart::Head,
                 timeout: Duration::ZERO,
                 bytes_max: 0,
             };
@@ -189,7 +189,7 @@ pub(super) mod tests {
     #[test]
     fn a_request_for_the_head_does_not_wait_for_the_body() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
-        for part in [Part::Head, Part::Whole] {
+        for part in [AwaitedPart::Head, AwaitedPart::Whole] {
             let (_, read) = asked(answer, |target| Ok(got(&target, part)?));
             assert_eq!(read.unwrap(), answer);
         }
@@ -197,7 +197,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_endless_answer_is_cut_at_its_bound() {
-        let (_, read) = asked(&[b'x'; 64 * KIB], |target| Ok(got(&target, Part::Whole)?));
+        let (_, read) = asked(&[b'x'; 64 * KIB], |target| Ok(got(&target, AwaitedPart::Whole)?));
         assert_eq!(read.unwrap().len(), 8 * KIB);
     }
 
@@ -205,18 +205,18 @@ pub(super) mod tests {
     fn a_refused_connection_differs_from_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let target = Target { authority, path: "/".to_owned() };
+        let target = ProbeTarget { authority, path: "/".to_owned() };
         let timeout = Duration::from_millis(20);
-        let silent = get(&Get {
+        let silent = get(&ProbeRequest {
             target: &target,
             fields: &[],
             content: None,
-            part: Part::Head,
+            part: AwaitedPart::Head,
             timeout,
             bytes_max: KIB,
         });
-        assert!(matches!(silent, Err(Unanswered::TooLate(_))), "{silent:?}");
+        assert!(matches!(silent, Err(HttpError::TooLate(_))), "{silent:?}");
         drop(listener);
-        assert!(matches!(got(&target, Part::Head), Err(Unanswered::Nobody(_))));
+        assert!(matches!(got(&target, AwaitedPart::Head), Err(HttpError::Nobody(_))));
     }
 }

@@ -14,29 +14,29 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::secret::Secret;
 
-pub use explain::{Question, Unexplained, explain};
-pub use get::Unanswered;
-pub use health::{Unwell, health};
-pub use operate::{Errand, Operator, Undone};
-pub use report::Report;
+pub use explain::{ExplainRequest, ExplainError, explain};
+pub use get::HttpError;
+pub use health::{HealthError, health};
+pub use operate::{AdminCommand, AdminClient, AdminError};
+pub use report::AdminReport;
 
 /// The URL of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct ProbeTarget {
     /// The `host:port`, with the brackets of an IPv6 address.
     pub authority: String,
     /// The request target: `/health`.
     pub path: String,
 }
 
-impl Target {
+impl ProbeTarget {
     /// Returns the health URL of the CacheWarp at this listener.
     pub fn at(listener: SocketAddr) -> Self {
         Self { authority: authority(listener), path: "/health".to_owned() }
     }
 }
 
-impl Operator {
+impl AdminClient {
     /// Returns the operator's access to the CacheWarp with this admin listener.
     pub fn at(listener: SocketAddr, token: Option<Secret>) -> Self {
         Self { authority: authority(listener), token }
@@ -63,7 +63,7 @@ mod tests {
         for (listener, authority) in
             [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("192.0.2.1:80", "192.0.2.1:80")]
         {
-            assert_eq!(Target::at(listener.parse().unwrap()).authority, authority);
+            assert_eq!(ProbeTarget::at(listener.parse().unwrap()).authority, authority);
         }
     }
 }

@@ -5,15 +5,15 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::get::{Get, Part, Unanswered, get};
-use super::{Report, Target};
-use crate::json::{self, Malformed, Value};
+use super::get::{ProbeRequest, AwaitedPart, HttpError, get};
+use super::{AdminReport, ProbeTarget};
+use crate::json::{self, JsonError, JsonValue};
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
 use crate::secret::Secret;
 
 /// Access to an admin listener.
 #[derive(Clone, Debug)]
-pub struct Operator {
+pub struct AdminClient {
     /// The `host:port` of the admin listener.
     pub authority: String,
     /// The token to send, if there is one.
@@ -22,7 +22,7 @@ pub struct Operator {
 
 /// An operator's command.
 #[derive(Clone, Debug)]
-pub enum Errand {
+pub enum AdminCommand {
     /// Carries out a purge order: the body of a `POST /purge`.
     Purge(String),
     /// Shows the stored responses of a URL, for a request with these fields.
@@ -36,10 +36,10 @@ pub enum Errand {
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Undone {
+pub enum AdminError {
     /// No answer.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Unanswered(#[from] HttpError),
     /// Another service listens at the address.
     #[error("the service at this address does not speak HTTP/1.1")]
     NotHttp,
@@ -53,66 +53,66 @@ pub enum Undone {
     },
     /// A purge that not every node has confirmed.
     #[error("purged, but not all nodes have confirmed:\n{0}")]
-    NotEverywhere(Report),
+    NotEverywhere(AdminReport),
     /// An answer that is not JSON.
     #[error("cannot read the answer: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] JsonError),
 }
 
-impl Operator {
+impl AdminClient {
     /// Runs a command, and returns its answer as a report.
-    pub fn run(&self, errand: &Errand) -> Result<Report, Undone> {
+    pub fn run(&self, errand: &AdminCommand) -> Result<AdminReport, AdminError> {
         let (path, content) = match errand {
-            Errand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
-            Errand::Inspect { url, fields } => (inspection(url, fields), None),
+            AdminCommand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
+            AdminCommand::Inspect { url, fields } => (inspection(url, fields), None),
         };
-        let Answered { status, document, .. } = self.ask(path, content)?;
-        let report = Report::of(&status, &document);
-        if status.starts_with("202") { Err(Undone::NotEverywhere(report)) } else { Ok(report) }
+        let AdminReply { status, document, .. } = self.ask(path, content)?;
+        let report = AdminReport::of(&status, &document);
+        if status.starts_with("202") { Err(AdminError::NotEverywhere(report)) } else { Ok(report) }
     }
 
     /// Returns the statistics, with this many of the most requested paths.
-    pub fn stats(&self, top: usize) -> Result<Value, Undone> {
+    pub fn stats(&self, top: usize) -> Result<JsonValue, AdminError> {
         Ok(self.ask(format!("/stats?top={top}"), None)?.document)
     }
 
-    fn ask(&self, path: String, content: Option<&str>) -> Result<Answered, Undone> {
+    fn ask(&self, path: String, content: Option<&str>) -> Result<AdminReply, AdminError> {
         let mut fields = Vec::new();
         if content.is_some() {
             fields.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
         if let Some(token) = &self.token {
-            fields.push((AUTHORIZATION, bearer(token).ok_or(Undone::NotHttp)?));
+            fields.push((AUTHORIZATION, bearer(token).ok_or(AdminError::NotHttp)?));
         }
-        let target = Target { authority: self.authority.clone(), path };
-        let answer = get(&Get {
+        let target = ProbeTarget { authority: self.authority.clone(), path };
+        let answer = get(&ProbeRequest {
             target: &target,
             fields: &fields,
             content,
-            part: Part::Whole,
+            part: AwaitedPart::Whole,
             timeout: OPERATOR_TIMEOUT,
             bytes_max: OPERATOR_ANSWER_BYTES_MAX,
         })?;
-        Answered::read(&String::from_utf8_lossy(&answer))
+        AdminReply::read(&String::from_utf8_lossy(&answer))
     }
 }
 
 /// A successful answer.
-struct Answered {
+struct AdminReply {
     status: String,
-    document: Value,
+    document: JsonValue,
 }
 
-impl Answered {
-    fn read(answer: &str) -> Result<Self, Undone> {
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or(Undone::NotHttp)?;
+impl AdminReply {
+    fn read(answer: &str) -> Result<Self, AdminError> {
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(AdminError::NotHttp)?;
         let status =
-            head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(Undone::NotHttp)?;
+            head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(AdminError::NotHttp)?;
         if !status.starts_with('2') {
             let problem = json::read(body).ok();
             let detail = problem.as_ref().and_then(|problem| problem.member("detail")?.as_text());
             let detail = detail.unwrap_or("no detail").chars().filter(|letter| !letter.is_control());
-            return Err(Undone::Refused { status: status.to_owned(), detail: detail.collect() });
+            return Err(AdminError::Refused { status: status.to_owned(), detail: detail.collect() });
         }
         Ok(Self { status: status.to_owned(), document: json::read(body)? })
     }
@@ -137,9 +137,9 @@ mod tests {
     use super::super::get::tests::asked;
     use super::*;
 
-    fn run(answer: &[u8], token: Option<&str>, errand: &Errand) -> (String, Result<String, String>) {
+    fn run(answer: &[u8], token: Option<&str>, errand: &AdminCommand) -> (String, Result<String, String>) {
         let (request, outcome) = asked(answer, |target| {
-            let operator = Operator { authority: target.authority, token: token.map(Secret::new) };
+            let operator = AdminClient { authority: target.authority, token: token.map(Secret::new) };
             Ok(operator.run(errand)?.to_string())
         });
         (request, outcome.map_err(|error| error.to_string()))
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_purge_is_sent_and_its_outcome_reported() {
         let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"everywhere\",\"nodes\":2,\"confirmed\":2,\"took_ms\":3,\"purged\":[{\"tag\":\"t\"},{\"all\":true}]}";
-        let errand = Errand::Purge("{\"all\":true}".to_owned());
+        let errand = AdminCommand::Purge("{\"all\":true}".to_owned());
         let (request, outcome) = run(answer, Some("sesame"), &errand);
         assert!(request.starts_with("POST /purge HTTP/1.1\r\n"), "{request}");
         assert!(
@@ -172,7 +172,7 @@ purged.all  true
 
     #[test]
     fn an_entry_is_inspected_by_its_url() {
-        let errand = Errand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
+        let errand = AdminCommand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
         let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &errand);
         let line = "GET /entries?url=http%3A%2F%2Fa%2Fb%3Fc%26d&header=X%3A%20y%20z HTTP/1.1\r\n";
         assert!(request.starts_with(line) && !request.contains("authorization"), "{request}");
@@ -181,7 +181,7 @@ purged.all  true
 
     #[test]
     fn every_failure_is_reported_with_its_detail() {
-        let errand = Errand::Purge("{}".to_owned());
+        let errand = AdminCommand::Purge("{}".to_owned());
         for (answer, error) in [
             (
                 &b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"detail\":\"send \\u001b[2Jit\"}"[..],

@@ -6,18 +6,18 @@ use std::fmt;
 use std::iter;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::json::{self, Malformed, Value};
+use crate::json::{self, JsonError, JsonValue};
 
 /// The facts and rules of one answer.
 #[derive(Debug)]
-pub struct Report {
+pub struct AdminReport {
     /// Names and values.
     facts: Vec<[String; 2]>,
     /// The decision, the rule, its reason, its clause.
     rules: Vec<[String; 4]>,
 }
 
-impl Report {
+impl AdminReport {
     pub(super) fn new(status: &str) -> Self {
         let mut report = Self { facts: Vec::new(), rules: Vec::new() };
         report.add_fact("answer", status);
@@ -25,7 +25,7 @@ impl Report {
     }
 
     /// Returns the report of an answer that is one document.
-    pub(super) fn of(status: &str, document: &Value) -> Self {
+    pub(super) fn of(status: &str, document: &JsonValue) -> Self {
         let mut report = Self::new(status);
         report.add(document);
         report
@@ -37,18 +37,18 @@ impl Report {
     }
 
     /// Adds everything in an explanation.
-    pub(super) fn explain(&mut self, explanation: &str) -> Result<(), Malformed> {
+    pub(super) fn explain(&mut self, explanation: &str) -> Result<(), JsonError> {
         let explanation = json::read(explanation)?;
-        if !matches!(explanation, Value::Object(_)) {
-            return Err(Malformed);
+        if !matches!(explanation, JsonValue::Object(_)) {
+            return Err(JsonError);
         }
         self.add(&explanation);
         Ok(())
     }
 
-    fn add(&mut self, document: &Value) {
+    fn add(&mut self, document: &JsonValue) {
         for (name, value) in document.members() {
-            if name == "rules" && matches!(value, Value::List(_)) {
+            if name == "rules" && matches!(value, JsonValue::List(_)) {
                 self.rules.extend(value.items().iter().map(rule));
             } else {
                 self.facts_of(name, value);
@@ -57,20 +57,20 @@ impl Report {
     }
 
     /// Adds a line for each leaf, named by its path.
-    fn facts_of(&mut self, name: &str, value: &Value) {
+    fn facts_of(&mut self, name: &str, value: &JsonValue) {
         match value {
-            Value::Object(members) => {
+            JsonValue::Object(members) => {
                 members.iter().for_each(|(member, value)| self.facts_of(&format!("{name}.{member}"), value));
             }
-            Value::List(items) if items.is_empty() => self.add_fact(name, NONE),
-            Value::List(items) if items.iter().all(|item| matches!(item, Value::Object(_))) => {
+            JsonValue::List(items) if items.is_empty() => self.add_fact(name, NONE),
+            JsonValue::List(items) if items.iter().all(|item| matches!(item, JsonValue::Object(_))) => {
                 items.iter().for_each(|item| self.facts_of(name, item));
             }
-            Value::List(items) => {
+            JsonValue::List(items) => {
                 let words: Vec<_> = items.iter().map(|item| leaf(name, item)).collect();
                 self.add_fact(name, &words.join(", "));
             }
-            Value::Text(_) | Value::Plain(_) => self.add_fact(name, &leaf(name, value)),
+            JsonValue::Text(_) | JsonValue::Plain(_) => self.add_fact(name, &leaf(name, value)),
         }
     }
 }
@@ -78,15 +78,15 @@ impl Report {
 /// The text for an absent value.
 const NONE: &str = "(none)";
 
-fn leaf(name: &str, value: &Value) -> String {
+fn leaf(name: &str, value: &JsonValue) -> String {
     match value {
-        Value::Text(text) => text.clone(),
-        Value::Plain(plain) if plain == "null" => NONE.to_owned(),
-        Value::Plain(number) if name.ends_with(".received") => date(number),
+        JsonValue::Text(text) => text.clone(),
+        JsonValue::Plain(plain) if plain == "null" => NONE.to_owned(),
+        JsonValue::Plain(number) if name.ends_with(".received") => date(number),
         // A value in seconds has milliseconds; a count is whole.
-        Value::Plain(number) if number.contains('.') => format!("{number} s"),
-        Value::Plain(plain) => plain.clone(),
-        Value::List(_) | Value::Object(_) => String::new(),
+        JsonValue::Plain(number) if number.contains('.') => format!("{number} s"),
+        JsonValue::Plain(plain) => plain.clone(),
+        JsonValue::List(_) | JsonValue::Object(_) => String::new(),
     }
 }
 
@@ -102,13 +102,13 @@ fn year_10000() -> std::time::SystemTime {
     UNIX_EPOCH + Duration::from_secs(253_402_300_800)
 }
 
-fn rule(rule: &Value) -> [String; 4] {
+fn rule(rule: &JsonValue) -> [String; 4] {
     ["says", "rule", "because", "clause"].map(|column| match rule {
-        Value::Object(members) => {
+        JsonValue::Object(members) => {
             let member = members.iter().find(|(name, _)| name == column);
             member.map(|(_, value)| printable(&leaf(column, value))).unwrap_or_default()
         }
-        Value::Text(_) | Value::Plain(_) | Value::List(_) => String::new(),
+        JsonValue::Text(_) | JsonValue::Plain(_) | JsonValue::List(_) => String::new(),
     })
 }
 
@@ -118,7 +118,7 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for AdminReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         columns(f, &self.facts)?;
         if !self.rules.is_empty() {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_line_for_each_fact_and_each_rule() {
-        let mut report = Report::new("200 OK");
+        let mut report = AdminReport::new("200 OK");
         let explanation = r#"{"route":"cached","key":{"target":"/a"},"variant":{"fields":{"accept":null,"x":{"digest":"ab"}}},
             "stored":{"received":784111777.5,"age":1.500,"obligations":["shared","no-cache"]},"fetched":{"obligations":[]},
             "rules":[{"rule":"reuse","says":"no","because":"expired","clause":"RFC 9111 \u00a74.2"},
@@ -174,7 +174,7 @@ yes  store  storable  RFC 9111 §3
 
     #[test]
     fn malformed_explanations_print_no_control_characters() {
-        let mut report = Report::new("200 \u{1b}[2J");
+        let mut report = AdminReport::new("200 \u{1b}[2J");
         for explanation in [
             r#"{"a\u001b[31m":"b\u0007","x.received":99999999999999999999,"y.received":999999999999}"#,
             r#"{"rules":[1,"a",[],{},{"says":1,"because":"\n"}]}"#,
@@ -185,7 +185,7 @@ yes  store  storable  RFC 9111 §3
         let text = report.to_string();
         assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
         for explanation in ["", "[]", "1", "{", "\"a\""] {
-            assert_eq!(report.explain(explanation), Err(Malformed), "{explanation}");
+            assert_eq!(report.explain(explanation), Err(JsonError), "{explanation}");
         }
     }
 }

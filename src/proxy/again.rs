@@ -8,10 +8,10 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use super::answer::{Answer, Outcome};
-use super::ask::Ask;
-use super::fetch::{self, Errand};
-use super::look::{Seen, look_up, usable};
+use super::answer::{ProxyAnswer, Outcome};
+use super::ask::CacheRequest;
+use super::fetch::{self, FetchRequest};
+use super::look::{KeyLookup, look_up, usable};
 use super::{Proxy, policy};
 use crate::entry::Entry;
 use crate::store::Tier;
@@ -19,7 +19,7 @@ use crate::store::Tier;
 /// Answers from the origin or from the store, whichever does first.
 ///
 /// Cancel safe, as [`fetch::answer`] is: a fetch that was begun goes on.
-pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
+pub(super) async fn answer(proxy: &Rc<Proxy>, errand: FetchRequest) -> ProxyAnswer {
     let ask = Rc::clone(&errand.ask);
     let mut fetched = pin!(fetch::answer(proxy, errand));
     let answer = tokio::select! {
@@ -36,13 +36,13 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, errand: Errand) -> Answer {
     match usable(&ask, entry.clone(), tier) {
         Some(hit) => fetch::stand(&ask, hit).await,
         None => {
-            let stale = fetch::serve_stale(&ask, &entry, policy::Failure::Disconnected).await;
+            let stale = fetch::serve_stale(&ask, &entry, policy::OriginFailure::Disconnected).await;
             stale.unwrap_or(answer)
         }
     }
 }
 
-async fn look(proxy: &Proxy, ask: &Ask) -> Option<(Entry, Tier)> {
-    let Seen { found, .. } = look_up(proxy, ask).await;
+async fn look(proxy: &Proxy, ask: &CacheRequest) -> Option<(Entry, Tier)> {
+    let KeyLookup { found, .. } = look_up(proxy, ask).await;
     found
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use super::body::Body;
-use super::cache_status::{CacheStatus, Ttl};
+use super::body::AnswerBody;
+use super::cache_status::{CacheStatus, TtlSeconds};
 use crate::entry::Entry;
 use crate::origin;
 use crate::policy::{self, Obligations};
@@ -46,23 +46,23 @@ crate::labels! {
 }
 
 /// A stored response that may be served.
-pub(super) struct Hit {
+pub(super) struct CacheHit {
     pub(super) entry: Entry,
     pub(super) tier: Tier,
     pub(super) age: Duration,
-    pub(super) ttl: Ttl,
+    pub(super) ttl: TtlSeconds,
 }
 
 /// A response and its word.
-pub(super) struct Answer {
-    pub(super) response: Response<Body>,
+pub(super) struct ProxyAnswer {
+    pub(super) response: Response<AnswerBody>,
     pub(super) outcome: Outcome,
 }
 
-impl Answer {
+impl ProxyAnswer {
     /// A stored response.
-    pub(super) fn from_store(method: &Method, hit: Hit) -> Self {
-        let Hit { entry, tier, age, ttl } = hit;
+    pub(super) fn from_store(method: &Method, hit: CacheHit) -> Self {
+        let CacheHit { entry, tier, age, ttl } = hit;
         let outcome = match tier {
             Tier::Memory => Outcome::HitMemory,
             Tier::Redis => Outcome::HitRedis,
@@ -82,22 +82,22 @@ impl Answer {
         } else {
             entry.body
         };
-        Self::new(outcome, entry.status, head, Body::Whole(body))
+        Self::new(outcome, entry.status, head, AnswerBody::Whole(body))
     }
 
     /// A stored response, stale, for the origin failed.
-    pub(super) fn stale_on_error(method: &Method, hit: Hit) -> Self {
+    pub(super) fn stale_on_error(method: &Method, hit: CacheHit) -> Self {
         Self { outcome: Outcome::StaleOnError, ..Self::from_store(method, hit) }
     }
 
     /// The origin's own answer, streamed.
-    pub(super) fn from_origin(outcome: Outcome, response: Response<origin::Body>) -> Self {
-        let mut response = response.map(Body::Origin);
+    pub(super) fn from_origin(outcome: Outcome, response: Response<origin::OriginBody>) -> Self {
+        let mut response = response.map(AnswerBody::Origin);
         policy::strip_addressed(response.headers_mut());
         Self { response, outcome }
     }
 
-    pub(super) fn new(outcome: Outcome, status: StatusCode, head: HeaderMap, body: Body) -> Self {
+    pub(super) fn new(outcome: Outcome, status: StatusCode, head: HeaderMap, body: AnswerBody) -> Self {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;

@@ -3,13 +3,13 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
 
-use super::explain::{Explanation, Notes, Question};
-use super::place::Place;
+use super::explain::{Explanation, ExplainNotes, RuleQuestion};
+use super::place::CacheLocation;
 use super::{Caller, Proxy};
 use crate::entry::Variants;
 use crate::key::{CacheKey, Target};
-use crate::origin::{Asked, Purpose};
-use crate::policy::{self, Initiator, RequestFacts, Reuse, Rules, StoredFacts};
+use crate::origin::{OutboundRequest, FetchPurpose};
+use crate::policy::{self, Initiator, RequestFacts, Reuse, CacheRules, StoredFacts};
 use crate::time::Timestamp;
 
 /// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110 §13.1, §14.2).
@@ -22,21 +22,21 @@ static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
 ];
 
 /// A request as it came.
-pub(super) struct Inbound {
+pub(super) struct InboundRequest {
     pub(super) method: Method,
     /// What it addresses: what the key is made of, and what the origin is told.
     pub(super) target: Target,
     pub(super) headers: HeaderMap,
     pub(super) caller: Caller,
     /// Of what is decided for it, where its client may know that.
-    pub(super) notes: Notes,
+    pub(super) notes: ExplainNotes,
 }
 
-impl Inbound {
+impl InboundRequest {
     /// The question that its head for the origin is made from.
-    pub(super) fn asked<'a>(&'a self, purpose: &'a Purpose, rules: &'a Rules) -> Asked<'a> {
+    pub(super) fn asked<'a>(&'a self, purpose: &'a FetchPurpose, rules: &'a CacheRules) -> OutboundRequest<'a> {
         let Self { method, target, headers, caller, .. } = self;
-        Asked { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
+        OutboundRequest { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
     }
 
     /// Whether the response to this request, sent as it came, may store, freshen or remove what others are answered with:
@@ -46,22 +46,22 @@ impl Inbound {
         // A shared fetch is without these cookies.
         let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
         let has_ordinary_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
-        !has_ordinary_cookies && origin.outbound().sends_as_shared(&self.asked(&Purpose::Pass, rules))
+        !has_ordinary_cookies && origin.outbound().sends_as_shared(&self.asked(&FetchPurpose::Pass, rules))
     }
 }
 
 /// What a fetch is shared under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FillKey {
+pub(super) struct FetchKey {
     /// The resource or the variant.
     pub(super) key: CacheKey,
     /// Whether those who share it sent a credential, or an unlisted field.
-    pub(super) asker: Asker,
+    pub(super) asker: RequesterClass,
 }
 
 crate::labels! {
     /// Who asks.
-    pub(super) enum Asker {
+    pub(super) enum RequesterClass {
         /// Somebody without a credential.
         Anonymous => "anonymous",
         /// Somebody with one.
@@ -72,8 +72,8 @@ crate::labels! {
 }
 
 /// A `GET` or `HEAD` on its way through the cache.
-pub(super) struct Ask {
-    pub(super) inbound: Inbound,
+pub(super) struct CacheRequest {
+    pub(super) inbound: InboundRequest,
     /// The key of the resource that it addresses.
     pub(super) key: CacheKey,
     /// What the policy needs to know of it.
@@ -83,8 +83,8 @@ pub(super) struct Ask {
     plain: bool,
 }
 
-impl Ask {
-    pub(super) fn new(mut inbound: Inbound, rules: &Rules) -> Self {
+impl CacheRequest {
+    pub(super) fn new(mut inbound: InboundRequest, rules: &CacheRules) -> Self {
         let key = CacheKey::of(&inbound.target);
         let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
         if !rules.ordinary_cookies.is_none() && !facts.shows_cookies() {
@@ -98,18 +98,18 @@ impl Ask {
 
     /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request that set it off it has
     /// the target and the fields that select the variant, and nothing else: no credential, no condition.
-    pub(super) fn on_nobodys_behalf(&self, variants: Option<&Variants>, rules: &Rules) -> Self {
+    pub(super) fn on_nobodys_behalf(&self, variants: Option<&Variants>, rules: &CacheRules) -> Self {
         let of = &self.inbound;
         let headers = variants.map(|variants| variants.fields.lines(&of.headers)).unwrap_or_default();
         let (method, target, caller) = (Method::GET, of.target.clone(), of.caller);
-        let inbound = Inbound { method, target, headers, caller, notes: Notes::default() };
+        let inbound = InboundRequest { method, target, headers, caller, notes: ExplainNotes::default() };
         Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
     }
 
     /// [`policy::reuse`] of what is stored, for this request.
     pub(super) fn reuse(&self, stored: &StoredFacts, now: Timestamp) -> Reuse {
         let reuse = policy::reuse(stored, &self.facts, now);
-        self.note(|explanation| explanation.rule(Question::Reuse, &reuse));
+        self.note(|explanation| explanation.rule(RuleQuestion::Reuse, &reuse));
         reuse
     }
 
@@ -118,7 +118,7 @@ impl Ask {
         let reuse = policy::reuse(fetched, &self.facts, now);
         self.note(|explanation| {
             explanation.fetched(fetched, now);
-            explanation.rule(Question::Share, &reuse);
+            explanation.rule(RuleQuestion::Share, &reuse);
         });
         reuse
     }
@@ -129,7 +129,7 @@ impl Ask {
     }
 
     /// Notes down where its answer stands, or would stand.
-    pub(super) fn note_place(&self, place: &Place, rules: &Rules) {
+    pub(super) fn note_place(&self, place: &CacheLocation, rules: &CacheRules) {
         self.note(|explanation| explanation.place(place, &self.inbound.headers, rules));
     }
 
@@ -150,14 +150,14 @@ impl Ask {
     }
 
     /// Under which a fetch for it is shared, or known not to be, whose answer would stand under `key`.
-    pub(super) fn fill_key(&self, key: CacheKey) -> FillKey {
+    pub(super) fn fill_key(&self, key: CacheKey) -> FetchKey {
         let asker = if self.facts.credential().is_some() {
-            Asker::Credentialed
+            RequesterClass::Credentialed
         } else if self.facts.has_unlisted() {
-            Asker::Unlisted
+            RequesterClass::Unlisted
         } else {
-            Asker::Anonymous
+            RequesterClass::Anonymous
         };
-        FillKey { key, asker }
+        FetchKey { key, asker }
     }
 }

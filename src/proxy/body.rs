@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::shared_body::{Broken, Reader};
+use super::shared_body::{BrokenBody, SharedBodyReader};
 use crate::client_address::AddressPermit;
 use crate::origin::{self, FetchError};
-use crate::policy::Part;
+use crate::policy::ByteRange;
 
 /// The body of an answer.
-pub enum Body {
+pub enum AnswerBody {
     /// All of it, from a store or of our own making.
     Whole(Bytes),
     /// Read beside others while it arrives.
@@ -23,20 +23,20 @@ pub enum Body {
     /// Slices of a stored body with framing between them, in order.
     Pieces(VecDeque<Bytes>),
     /// Streamed from the origin for this client alone.
-    Origin(origin::Body),
+    Origin(origin::OriginBody),
     /// None: the body that it was to be made of broke off.
     Broken(Option<BodyError>),
 }
 
 /// The body of an answer, and what its client address holds until it is taken.
 pub struct AdmittedBody {
-    body: Body,
+    body: AnswerBody,
     _of_address: Option<AddressPermit>,
 }
 
 impl AdmittedBody {
     /// Holds the permit for as long as the body is there.
-    pub(super) fn new(body: Body, of_address: Option<AddressPermit>) -> Self {
+    pub(super) fn new(body: AnswerBody, of_address: Option<AddressPermit>) -> Self {
         Self { body, _of_address: of_address }
     }
 }
@@ -62,11 +62,11 @@ impl http_body::Body for AdmittedBody {
 }
 
 /// A view of a body that several clients read.
-pub struct SharedReader(pub(super) Reader);
+pub struct SharedReader(pub(super) SharedBodyReader);
 
 /// A part of such a view.
 pub struct SharedPart {
-    reader: Reader,
+    reader: SharedBodyReader,
     /// Bytes to pass over first.
     skip: usize,
     /// Bytes to send then.
@@ -78,7 +78,7 @@ pub struct SharedPart {
 pub enum BodyError {
     /// While it was shared.
     #[error(transparent)]
-    Shared(SharedError),
+    Shared(SharedBodyError),
     /// While it was streamed.
     #[error(transparent)]
     Origin(FetchError),
@@ -87,17 +87,17 @@ pub enum BodyError {
 /// See [`BodyError::Shared`].
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct SharedError(Broken);
+pub struct SharedBodyError(BrokenBody);
 
-impl From<Broken> for BodyError {
-    fn from(broken: Broken) -> Self {
-        Self::Shared(SharedError(broken))
+impl From<BrokenBody> for BodyError {
+    fn from(broken: BrokenBody) -> Self {
+        Self::Shared(SharedBodyError(broken))
     }
 }
 
-impl Body {
+impl AnswerBody {
     /// A part of a whole body that nobody has read from yet.
-    pub(super) fn part(self, part: Part) -> Self {
+    pub(super) fn part(self, part: ByteRange) -> Self {
         match self {
             Self::Whole(bytes) => {
                 let end = part.end().min(bytes.len());
@@ -112,13 +112,13 @@ impl Body {
 }
 
 impl SharedPart {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenBody>>> {
         while self.left > 0 {
             let piece = match Pin::new(&mut self.reader).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
                 // The whole is shorter than its length said: not a clean end.
-                Poll::Ready(None) => return Poll::Ready(Some(Err(Broken::Cut))),
+                Poll::Ready(None) => return Poll::Ready(Some(Err(BrokenBody::Cut))),
                 Poll::Pending => return Poll::Pending,
             };
             let from = self.skip.min(piece.len());
@@ -133,7 +133,7 @@ impl SharedPart {
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 

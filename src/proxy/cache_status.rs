@@ -16,7 +16,7 @@ pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 
 crate::labels! {
     /// Why a request went forward (RFC 9211 §2.2).
-    pub(super) enum Forward {
+    pub(super) enum ForwardReason {
         /// The method asks for something that is not stored.
         Method => "method",
         /// Nothing is stored for this target.
@@ -32,7 +32,7 @@ crate::labels! {
     }
 }
 
-impl Forward {
+impl ForwardReason {
     /// The word for what the policy said of a stored response.
     pub(super) fn because(reason: NotReusable) -> Self {
         match reason {
@@ -52,12 +52,12 @@ impl Forward {
 
 /// Whole seconds for which a response is still fresh, or has been stale.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ttl {
+pub(super) enum TtlSeconds {
     Left(Duration),
     Past(Duration),
 }
 
-impl Ttl {
+impl TtlSeconds {
     /// A sign, and the number behind it.
     fn seconds(self) -> (&'static str, u64) {
         match self {
@@ -72,22 +72,22 @@ impl Ttl {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CacheStatus {
     /// Answered from a store.
-    Hit { ttl: Ttl, tier: Tier },
+    Hit { ttl: TtlSeconds, tier: Tier },
     /// Fetched, and stored if the body keeps what the head promises.
-    Stored { forward: Forward },
+    Stored { forward: ForwardReason },
     /// Fetched and not stored.
-    NotStored { forward: Forward, reason: &'static str },
+    NotStored { forward: ForwardReason, reason: &'static str },
     /// Validated, and what is stored brought up to date.
-    Validated { forward: Forward },
+    Validated { forward: ForwardReason },
     /// Validated, and not stored after that.
-    ValidatedOnly { forward: Forward, reason: &'static str },
+    ValidatedOnly { forward: ForwardReason, reason: &'static str },
     /// Answered from another request's fetch.
-    Collapsed { forward: Forward },
+    Collapsed { forward: ForwardReason },
 }
 
 impl CacheStatus {
     /// What can be promised of a response that may be stored.
-    pub(super) fn storing(store: &Store, forward: Forward, admission: Admission) -> Self {
+    pub(super) fn storing(store: &Store, forward: ForwardReason, admission: Admission) -> Self {
         let no_tier = (!store.has_tier()).then_some(NotStorable::NoTier);
         match no_tier.or(admission.refusal()) {
             None => Self::Stored { forward },
@@ -144,22 +144,22 @@ mod tests {
 
     #[test]
     fn it_is_a_structured_field() {
-        let forward = Forward::UriMiss;
+        let forward = ForwardReason::UriMiss;
         for (status, want) in [
             (
-                CacheStatus::Hit { ttl: Ttl::Left(Duration::from_millis(29_900)), tier: Tier::Redis },
+                CacheStatus::Hit { ttl: TtlSeconds::Left(Duration::from_millis(29_900)), tier: Tier::Redis },
                 "CacheWarp; hit; ttl=29; detail=redis",
             ),
             (
-                CacheStatus::Hit { ttl: Ttl::Past(Duration::from_millis(1_500)), tier: Tier::Memory },
+                CacheStatus::Hit { ttl: TtlSeconds::Past(Duration::from_millis(1_500)), tier: Tier::Memory },
                 "CacheWarp; hit; ttl=-2; detail=memory",
             ),
             (
-                CacheStatus::Validated { forward: Forward::Stale },
+                CacheStatus::Validated { forward: ForwardReason::Stale },
                 "CacheWarp; fwd=stale; fwd-status=304; stored",
             ),
             (
-                CacheStatus::ValidatedOnly { forward: Forward::Stale, reason: "private" },
+                CacheStatus::ValidatedOnly { forward: ForwardReason::Stale, reason: "private" },
                 "CacheWarp; fwd=stale; fwd-status=304; detail=private",
             ),
             (CacheStatus::Stored { forward }, "CacheWarp; fwd=uri-miss; stored"),
@@ -185,7 +185,7 @@ mod tests {
         assert!(head.is_empty());
         head.append(CACHE_STATUS, HeaderValue::from_static("Other; hit"));
         add_key(&mut head, &key);
-        CacheStatus::Stored { forward: Forward::UriMiss }.append_to(&mut head);
+        CacheStatus::Stored { forward: ForwardReason::UriMiss }.append_to(&mut head);
         add_key(&mut head, &key);
         let all: Vec<_> = head.get_all(CACHE_STATUS).iter().map(|line| line.to_str().unwrap()).collect();
         let want = format!("CacheWarp; fwd=uri-miss; stored; key=\"{key:?}\"");
@@ -197,7 +197,7 @@ mod tests {
     fn caches_nearer_to_the_origin_stay_in_front() {
         let mut head = HeaderMap::new();
         head.append(CACHE_STATUS, HeaderValue::from_static("Other; hit"));
-        CacheStatus::Collapsed { forward: Forward::Stale }.append_to(&mut head);
+        CacheStatus::Collapsed { forward: ForwardReason::Stale }.append_to(&mut head);
         let all: Vec<_> = head.get_all(CACHE_STATUS).iter().collect();
         assert_eq!(all, ["Other; hit", "CacheWarp; fwd=stale; collapsed"]);
     }

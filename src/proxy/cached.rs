@@ -4,125 +4,125 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::answer::{Answer, Hit};
-use super::ask::Ask;
-use super::cache_status::{Forward, Ttl};
+use super::answer::{ProxyAnswer, CacheHit};
+use super::ask::CacheRequest;
+use super::cache_status::{ForwardReason, TtlSeconds};
 use super::explain::Explanation;
 use super::failure::Failure;
-use super::fetch::{self, Errand};
-use super::look::{Looked, Seen, look_at_hand, look_up, look_up_variant};
-use super::pauses::Probe;
-use super::place::Place;
+use super::fetch::{self, FetchRequest};
+use super::look::{MemoryContent, KeyLookup, look_at_hand, look_up, look_up_variant};
+use super::pauses::RefreshProbe;
+use super::place::CacheLocation;
 use super::{Proxy, again, load, present, refresh};
-use crate::entry::{Entry, Lineage};
+use crate::entry::{Entry, KeyGeneration};
 use crate::policy::{NotStorable, Reuse};
-use crate::store::{Said, Tier};
+use crate::store::{Completeness, Tier};
 use crate::time::{self, Timestamp};
 
 /// What memory knows of an answer that it does not give by itself.
-pub(super) enum Known {
+pub(super) enum MemoryLookup {
     /// It has what may not be served as it is.
-    Refused { place: Box<Place>, forward: Forward, stored: Option<Rc<Entry>> },
+    Refused { place: Box<CacheLocation>, forward: ForwardReason, stored: Option<Rc<Entry>> },
     /// It knows where the answer would stand, and does not have it.
-    Place(Box<Place>),
+    Place(Box<CacheLocation>),
     /// Nothing, or it was not asked: of the whole, a part is wanted.
     Nothing,
 }
 
 /// The answer of memory, if the whole is asked for and nobody else has to be.
-pub(super) fn at_hand(proxy: &Rc<Proxy>, ask: &Ask) -> ControlFlow<Answer, Known> {
+pub(super) fn at_hand(proxy: &Rc<Proxy>, ask: &CacheRequest) -> ControlFlow<ProxyAnswer, MemoryLookup> {
     if !ask.is_plain() {
-        return Continue(Known::Nothing);
+        return Continue(MemoryLookup::Nothing);
     }
     let (place, entry) = match look_at_hand(proxy, ask) {
-        Looked::Found(place, entry) => (place, entry),
-        Looked::Variant(place) => return Continue(Known::Place(Box::new(place))),
-        Looked::Nothing => return Continue(Known::Nothing),
+        MemoryContent::Found(place, entry) => (place, entry),
+        MemoryContent::Variant(place) => return Continue(MemoryLookup::Place(Box::new(place))),
+        MemoryContent::Nothing => return Continue(MemoryLookup::Nothing),
     };
     match judge(proxy, ask, &place, Some((entry, Tier::Memory))) {
-        Judged::Hit(hit) => Break(Answer::from_store(&ask.inbound.method, hit)),
-        Judged::StandIn(hit) => Break(Answer::stale_on_error(&ask.inbound.method, hit)),
-        Judged::Miss(forward, stored) => Continue(Known::Refused { place: Box::new(place), forward, stored }),
+        Decision::Hit(hit) => Break(ProxyAnswer::from_store(&ask.inbound.method, hit)),
+        Decision::StandIn(hit) => Break(ProxyAnswer::stale_on_error(&ask.inbound.method, hit)),
+        Decision::Miss(forward, stored) => Continue(MemoryLookup::Refused { place: Box::new(place), forward, stored }),
     }
 }
 
 /// Answers without asking anybody: what memory has stands in where the policy lets it.
-pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, failure: Failure) -> Answer {
+pub(super) async fn shed(proxy: &Rc<Proxy>, ask: Rc<CacheRequest>, known: MemoryLookup, failure: Failure) -> ProxyAnswer {
     let (place, judged) = match known {
-        Known::Refused { place, forward, stored } => (*place, Judged::Miss(forward, stored)),
-        Known::Place(place) => unheld(proxy, &ask, *place),
-        Known::Nothing => match look_at_hand(proxy, &ask) {
-            Looked::Found(place, entry) => {
+        MemoryLookup::Refused { place, forward, stored } => (*place, Decision::Miss(forward, stored)),
+        MemoryLookup::Place(place) => unheld(proxy, &ask, *place),
+        MemoryLookup::Nothing => match look_at_hand(proxy, &ask) {
+            MemoryContent::Found(place, entry) => {
                 let judged = judge(proxy, &ask, &place, Some((entry, Tier::Memory)));
                 (place, judged)
             }
-            Looked::Variant(place) => unheld(proxy, &ask, place),
-            Looked::Nothing => unheld(proxy, &ask, Place::whole(ask.key, Lineage::NONE)),
+            MemoryContent::Variant(place) => unheld(proxy, &ask, place),
+            MemoryContent::Nothing => unheld(proxy, &ask, CacheLocation::whole(ask.key, KeyGeneration::NONE)),
         },
     };
     match judged {
-        Judged::Hit(hit) => cut(proxy, &ask, hit).await,
-        Judged::StandIn(hit) => fetch::stand_stale(&ask, hit).await,
-        Judged::Miss(forward, stored) => fetch::shed(&Errand { ask, place, forward, stored }, failure).await,
+        Decision::Hit(hit) => cut(proxy, &ask, hit).await,
+        Decision::StandIn(hit) => fetch::stand_stale(&ask, hit).await,
+        Decision::Miss(forward, stored) => fetch::shed(&FetchRequest { ask, place, forward, stored }, failure).await,
     }
 }
 
 /// What there is to say of a place of which memory has nothing.
-fn unheld(proxy: &Rc<Proxy>, ask: &Ask, place: Place) -> (Place, Judged) {
+fn unheld(proxy: &Rc<Proxy>, ask: &CacheRequest, place: CacheLocation) -> (CacheLocation, Decision) {
     let judged = judge(proxy, ask, &place, None);
     (place, judged)
 }
 
 /// Answers from the store if the policy lets it, and otherwise from the origin. What memory has said already is not
 /// asked again.
-pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<Ask>, known: Known, _place: load::Place) -> Answer {
-    let Verdict { place, judged, said, doubt } = match known {
-        Known::Refused { place, forward, stored } => {
-            Verdict { place: *place, judged: Judged::Miss(forward, stored), said: Said::All, doubt: None }
+pub(super) async fn answer(proxy: &Rc<Proxy>, ask: Rc<CacheRequest>, known: MemoryLookup, _place: load::RequestPermit) -> ProxyAnswer {
+    let LookupDecision { place, judged, said, doubt } = match known {
+        MemoryLookup::Refused { place, forward, stored } => {
+            LookupDecision { place: *place, judged: Decision::Miss(forward, stored), said: Completeness::All, doubt: None }
         }
-        Known::Place(place) => Verdict::of(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
-        Known::Nothing => Verdict::of(proxy, &ask, look_up(proxy, &ask).await),
+        MemoryLookup::Place(place) => LookupDecision::of(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await),
+        MemoryLookup::Nothing => LookupDecision::of(proxy, &ask, look_up(proxy, &ask).await),
     };
     match judged {
-        Judged::Hit(hit) if ask.is_plain() => {
-            let answer = Answer::from_store(&ask.inbound.method, hit);
+        Decision::Hit(hit) if ask.is_plain() => {
+            let answer = ProxyAnswer::from_store(&ask.inbound.method, hit);
             if let Some(ask) = Rc::into_inner(ask) {
                 proxy.store.recycle(ask.inbound.headers);
             }
             answer
         }
-        Judged::Hit(hit) => Box::pin(cut(proxy, &ask, hit)).await,
-        Judged::StandIn(hit) => Box::pin(fetch::stand_stale(&ask, hit)).await,
-        Judged::Miss(..) if ask.facts.only_if_cached() => {
+        Decision::Hit(hit) => Box::pin(cut(proxy, &ask, hit)).await,
+        Decision::StandIn(hit) => Box::pin(fetch::stand_stale(&ask, hit)).await,
+        Decision::Miss(..) if ask.facts.only_if_cached() => {
             ask.note(|explanation| explanation.failed(Failure::OnlyIfCached));
             Failure::OnlyIfCached.into()
         }
-        Judged::Miss(forward, stored) => {
-            let errand = Errand { ask, place, forward, stored };
+        Decision::Miss(forward, stored) => {
+            let errand = FetchRequest { ask, place, forward, stored };
             match (said, doubt) {
                 // The usual way of what is private: it is not worth a future of its own.
-                (Said::All, Some(reason)) if errand.ask.facts.forbids_storing().is_none() => {
+                (Completeness::All, Some(reason)) if errand.ask.facts.forbids_storing().is_none() => {
                     fetch::doubtful(proxy, &errand, reason).await
                 }
-                (Said::All, _) => Box::pin(fetch::answer(proxy, errand)).await,
-                (Said::Nothing, _) => Box::pin(again::answer(proxy, errand)).await,
+                (Completeness::All, _) => Box::pin(fetch::answer(proxy, errand)).await,
+                (Completeness::Nothing, _) => Box::pin(again::answer(proxy, errand)).await,
             }
         }
     }
 }
 
 /// What a look-up came to.
-struct Verdict {
-    place: Place,
-    judged: Judged,
-    said: Said,
+struct LookupDecision {
+    place: CacheLocation,
+    judged: Decision,
+    said: Completeness,
     /// Why the last answer could not be shared, where that is known already.
     doubt: Option<NotStorable>,
 }
 
-impl Verdict {
-    fn of(proxy: &Rc<Proxy>, ask: &Ask, seen: Seen) -> Self {
-        let Seen { place, found, said, doubt } = seen;
+impl LookupDecision {
+    fn of(proxy: &Rc<Proxy>, ask: &CacheRequest, seen: KeyLookup) -> Self {
+        let KeyLookup { place, found, said, doubt } = seen;
         let judged = judge(proxy, ask, &place, found);
         Self { place, judged, said, doubt }
     }
@@ -130,39 +130,39 @@ impl Verdict {
 
 /// What the policy makes of what was found.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and gone at once")]
-enum Judged {
+enum Decision {
     /// It is the answer.
-    Hit(Hit),
+    Hit(CacheHit),
     /// It is stale, and is the answer because the origin failed a moment ago.
-    StandIn(Hit),
+    StandIn(CacheHit),
     /// The origin has to be asked; about what is stored, if it can be.
-    Miss(Forward, Option<Rc<Entry>>),
+    Miss(ForwardReason, Option<Rc<Entry>>),
 }
 
 /// Asks the policy, and has refreshed in the background what it says should be.
-fn judge(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, found: Option<(Entry, Tier)>) -> Judged {
+fn judge(proxy: &Rc<Proxy>, ask: &CacheRequest, place: &CacheLocation, found: Option<(Entry, Tier)>) -> Decision {
     ask.note_place(place, &proxy.rules);
     let Some((entry, tier)) = found else {
         ask.note(Explanation::found_nothing);
-        return Judged::Miss(place.miss(), None);
+        return Decision::Miss(place.miss(), None);
     };
     let now = time::now();
     ask.note(|explanation| explanation.found(tier, &entry.facts, now));
     match ask.reuse(&entry.facts, now) {
         Reuse::Fresh { age, ttl } => {
             refresh::early(proxy, ask, place, &entry, now);
-            Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Left(ttl) })
+            Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Left(ttl) })
         }
         Reuse::StaleWhileRevalidate { age, stale_for } => {
             refresh::begin(proxy, ask, place, &entry);
-            Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) })
+            Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })
         }
-        Reuse::Stale { age, stale_for } => Judged::Hit(Hit { entry, tier, age, ttl: Ttl::Past(stale_for) }),
+        Reuse::Stale { age, stale_for } => Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) }),
         Reuse::Validate(reason) => match paused(proxy, ask, place, &entry, now) {
-            Some((age, ttl)) => Judged::StandIn(Hit { entry, tier, age, ttl }),
-            None => Judged::Miss(Forward::because(reason), Some(Rc::new(entry))),
+            Some((age, ttl)) => Decision::StandIn(CacheHit { entry, tier, age, ttl }),
+            None => Decision::Miss(ForwardReason::because(reason), Some(Rc::new(entry))),
         },
-        Reuse::Not(reason) => Judged::Miss(Forward::because(reason), None),
+        Reuse::Not(reason) => Decision::Miss(ForwardReason::because(reason), None),
     }
 }
 
@@ -171,26 +171,26 @@ fn judge(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, found: Option<(Entry, Tier
 /// the entry is refreshed in the background.
 fn paused(
     proxy: &Rc<Proxy>,
-    ask: &Ask,
-    place: &Place,
+    ask: &CacheRequest,
+    place: &CacheLocation,
     entry: &Entry,
     now: Timestamp,
-) -> Option<(Duration, Ttl)> {
+) -> Option<(Duration, TtlSeconds)> {
     let (failure, probe) = proxy.shared.pauses.probe(&place.key, time::instant())?;
     let stands_in = fetch::may_stand_in(ask, entry, failure, now)?;
-    if probe == Probe::Due {
+    if probe == RefreshProbe::Due {
         refresh::begin_now(proxy, ask, place, entry);
     }
     Some(stands_in)
 }
 
 /// Serves the part of what is stored that is asked for, or says that the client has it.
-async fn cut(proxy: &Proxy, ask: &Ask, hit: Hit) -> Answer {
+async fn cut(proxy: &Proxy, ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
-    let whole = Answer::from_store(&ask.inbound.method, hit);
+    let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
     match present::present(ask, whole, received).await {
         Ok(answer) => answer,
         // RFC 9111 §4.3.2: what is merely stored cannot fail a request.
-        Err(present::NotMet(_)) => fetch::directly(proxy, ask, Forward::Request, "condition").await,
+        Err(present::PreconditionNotMet(_)) => fetch::directly(proxy, ask, ForwardReason::Request, "condition").await,
     }
 }

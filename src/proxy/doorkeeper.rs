@@ -17,10 +17,10 @@ use std::time::Instant;
 
 use crate::limits::{SIGHTS_BITS, SIGHTS_KEYS_MAX, SIGHTS_REMEMBERED};
 use crate::policy::NotStorable;
-use crate::store::Room;
+use crate::store::StoreRoom;
 
 /// For all workers: what one has seen for the first time, another has seen before.
-pub(super) struct Doorkeeper(Mutex<Door>);
+pub(super) struct Doorkeeper(Mutex<DoorkeeperState>);
 
 /// Whether what is fetched may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +46,11 @@ impl Admission {
 impl Doorkeeper {
     /// With a budget of so many bytes a minute, all of it unused.
     pub(super) fn new(budget: usize) -> Self {
-        Self(Mutex::new(Door::new(budget)))
+        Self(Mutex::new(DoorkeeperState::new(budget)))
     }
 
     /// Whether what is fetched for `key` may be stored.
-    pub(super) fn admit(&self, key: u128, room: Room, now: Instant) -> Admission {
+    pub(super) fn admit(&self, key: u128, room: StoreRoom, now: Instant) -> Admission {
         self.with(|door| door.admit(key, room, now))
     }
 
@@ -59,34 +59,34 @@ impl Doorkeeper {
         self.with(|door| door.budget.stored(admission, bytes));
     }
 
-    fn with<T>(&self, what: impl FnOnce(&mut Door) -> T) -> T {
+    fn with<T>(&self, what: impl FnOnce(&mut DoorkeeperState) -> T) -> T {
         // A panic cannot leave bits and numbers in a state that means nothing.
         what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-struct Door {
-    sights: Sights,
-    budget: Budget,
+struct DoorkeeperState {
+    sights: SeenKeys,
+    budget: AdmissionBudget,
 }
 
-impl Door {
+impl DoorkeeperState {
     fn new(budget: usize) -> Self {
-        Self { sights: Sights::new(), budget: Budget { most: budget, spent: 0, counted: None } }
+        Self { sights: SeenKeys::new(), budget: AdmissionBudget { most: budget, spent: 0, counted: None } }
     }
 
-    fn admit(&mut self, key: u128, room: Room, now: Instant) -> Admission {
+    fn admit(&mut self, key: u128, room: StoreRoom, now: Instant) -> Admission {
         self.budget.refill(now);
         match (self.sights.see(key, now), room) {
-            (Sight::Again, _) => Admission::Again,
-            (Sight::First, Room::Some) if self.budget.spent < self.budget.most => Admission::Paid,
-            (Sight::First, Room::Some | Room::None) => Admission::Refused,
+            (SeenBefore::Again, _) => Admission::Again,
+            (SeenBefore::First, StoreRoom::Some) if self.budget.spent < self.budget.most => Admission::Paid,
+            (SeenBefore::First, StoreRoom::Some | StoreRoom::None) => Admission::Refused,
         }
     }
 }
 
 /// What may be stored at first sight.
-struct Budget {
+struct AdmissionBudget {
     most: usize,
     /// More than there is, by the last bodies that were paid for: how large they are is known when they are whole.
     spent: usize,
@@ -94,7 +94,7 @@ struct Budget {
     counted: Option<Instant>,
 }
 
-impl Budget {
+impl AdmissionBudget {
     /// What has come since the last time: all of it in [`SIGHTS_REMEMBERED`].
     fn refill(&mut self, now: Instant) {
         let since = self.counted.map_or(SIGHTS_REMEMBERED, |counted| now.saturating_duration_since(counted));
@@ -122,46 +122,46 @@ impl Budget {
 
 /// How a key is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
+enum SeenBefore {
     First,
     Again,
 }
 
 /// What has been asked for of late.
-struct Sights {
-    recent: Bits,
-    older: Bits,
+struct SeenKeys {
+    recent: BloomFilter,
+    older: BloomFilter,
     /// How many are in `recent`.
     count: usize,
     /// When that was begun.
     begun: Option<Instant>,
 }
 
-impl Sights {
+impl SeenKeys {
     fn new() -> Self {
-        Self { recent: Bits::new(), older: Bits::new(), count: 0, begun: None }
+        Self { recent: BloomFilter::new(), older: BloomFilter::new(), count: 0, begun: None }
     }
 
-    fn see(&mut self, key: u128, now: Instant) -> Sight {
+    fn see(&mut self, key: u128, now: Instant) -> SeenBefore {
         let begun = *self.begun.get_or_insert(now);
         if self.count >= SIGHTS_KEYS_MAX || now.saturating_duration_since(begun) >= SIGHTS_REMEMBERED {
             std::mem::swap(&mut self.recent, &mut self.older);
-            self.recent = Bits::new();
+            self.recent = BloomFilter::new();
             (self.count, self.begun) = (0, Some(now));
         }
         let known = self.older.has(key);
-        if self.recent.add(key) == Sight::Again || known {
-            return Sight::Again;
+        if self.recent.add(key) == SeenBefore::Again || known {
+            return SeenBefore::Again;
         }
         self.count += 1;
-        Sight::First
+        SeenBefore::First
     }
 }
 
 /// A Bloom filter over digests: four bits a key.
-struct Bits(Box<[u64]>);
+struct BloomFilter(Box<[u64]>);
 
-impl Bits {
+impl BloomFilter {
     /// Zeroes, which the system has at no cost until they are written.
     fn new() -> Self {
         Self(vec![0; SIGHTS_BITS / u64::BITS as usize].into())
@@ -180,12 +180,12 @@ impl Bits {
         Self::places(key).all(|(word, bit)| self.0.get(word).is_some_and(|bits| bits & bit != 0))
     }
 
-    fn add(&mut self, key: u128) -> Sight {
-        let mut sight = Sight::Again;
+    fn add(&mut self, key: u128) -> SeenBefore {
+        let mut sight = SeenBefore::Again;
         for (word, bit) in Self::places(key) {
             if let Some(bits) = self.0.get_mut(word) {
                 if *bits & bit == 0 {
-                    sight = Sight::First;
+                    sight = SeenBefore::First;
                 }
                 *bits |= bit;
             }
@@ -211,7 +211,7 @@ mod tests {
 
     /// Asks for a key, and stores a KiB if it may be.
     fn ask(door: &Doorkeeper, number: u64, now: Instant) -> Admission {
-        let admission = door.admit(key(number), Room::Some, now);
+        let admission = door.admit(key(number), StoreRoom::Some, now);
         door.stored(admission, KIB);
         admission
     }
@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn without_room_only_what_comes_again_is_stored() {
         let (door, now) = (Doorkeeper::new(10 * KIB), time::instant());
-        assert_eq!(door.admit(key(1), Room::None, now), Admission::Refused);
-        assert_eq!(door.admit(key(1), Room::None, now), Admission::Again);
+        assert_eq!(door.admit(key(1), StoreRoom::None, now), Admission::Refused);
+        assert_eq!(door.admit(key(1), StoreRoom::None, now), Admission::Again);
         let none = Doorkeeper::new(0);
         assert_eq!((ask(&none, 1, now), ask(&none, 1, now)), (Admission::Refused, Admission::Again));
         assert_eq!(ask(&none, 2, now), Admission::Refused, "there is nothing to earn");
@@ -263,20 +263,20 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_remembered_for_a_generation_at_least_and_two_at_most() {
-        let (mut sights, now) = (Sights::new(), time::instant());
-        assert_eq!(sights.see(key(1), now), Sight::First);
-        assert_eq!(sights.see(key(2), now + SIGHTS_REMEMBERED), Sight::First);
-        assert_eq!(sights.see(key(1), now + SIGHTS_REMEMBERED), Sight::Again);
-        assert_eq!(sights.see(key(2), now + 3 * SIGHTS_REMEMBERED), Sight::Again);
-        assert_eq!(sights.see(key(1), now + 4 * SIGHTS_REMEMBERED), Sight::First);
+        let (mut sights, now) = (SeenKeys::new(), time::instant());
+        assert_eq!(sights.see(key(1), now), SeenBefore::First);
+        assert_eq!(sights.see(key(2), now + SIGHTS_REMEMBERED), SeenBefore::First);
+        assert_eq!(sights.see(key(1), now + SIGHTS_REMEMBERED), SeenBefore::Again);
+        assert_eq!(sights.see(key(2), now + 3 * SIGHTS_REMEMBERED), SeenBefore::Again);
+        assert_eq!(sights.see(key(1), now + 4 * SIGHTS_REMEMBERED), SeenBefore::First);
     }
 
     #[test]
     fn however_many_are_seen_few_are_taken_for_others() {
-        let (mut sights, now) = (Sights::new(), time::instant());
+        let (mut sights, now) = (SeenKeys::new(), time::instant());
         let many = 3 * SIGHTS_KEYS_MAX as u64;
-        let mistaken = (0..many).filter(|number| sights.see(key(*number), now) == Sight::Again).count();
+        let mistaken = (0..many).filter(|number| sights.see(key(*number), now) == SeenBefore::Again).count();
         assert!(mistaken < SIGHTS_KEYS_MAX / 50, "{mistaken} of {many}");
-        assert_eq!(sights.see(key(many - 1), now), Sight::Again);
+        assert_eq!(sights.see(key(many - 1), now), SeenBefore::Again);
     }
 }

@@ -7,18 +7,18 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::answer::{Answer, Outcome};
-use super::body::Body;
-use super::cache_status::{CacheStatus, Forward};
-use super::load::Overload;
-use crate::key::BadTarget;
+use super::answer::{ProxyAnswer, Outcome};
+use super::body::AnswerBody;
+use super::cache_status::{CacheStatus, ForwardReason};
+use super::load::OverloadReason;
+use crate::key::TargetError;
 use crate::origin::FetchError;
 
 /// Why a request is not answered by the origin or from its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The request has no usable target.
-    BadTarget(BadTarget),
+    BadTarget(TargetError),
     /// The request target is too long.
     TargetTooLong,
     /// `PURGE`, from somebody whom `purge_allow` does not name.
@@ -110,7 +110,7 @@ impl Failure {
     /// The word for `Cache-Status` and the logs.
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::BadTarget(BadTarget::OutsideBase) => "outside-base-path",
+            Self::BadTarget(TargetError::OutsideBase) => "outside-base-path",
             Self::BadTarget(_) => "bad-target",
             Self::TargetTooLong => "target-too-long",
             Self::PurgeNotAllowed => "purge-not-allowed",
@@ -132,7 +132,7 @@ impl Failure {
     fn detail(self) -> String {
         match self {
             Self::BadTarget(bad) => return bad.to_string(),
-            Self::TargetTooLong => return BadTarget::TooLong.to_string(),
+            Self::TargetTooLong => return TargetError::TooLong.to_string(),
             Self::PurgeNotAllowed => "nothing is purged for this address",
             Self::MethodNotAllowed => "this method is not served here",
             Self::OnlyIfCached => "nothing usable is stored, and the request asks not to go further",
@@ -155,8 +155,8 @@ impl Failure {
     }
 
     /// The answer to a request that went forward as `forward` says and met this failure.
-    pub(super) fn of_fetch(self, forward: Forward) -> Answer {
-        Answer::from(self).with_status(CacheStatus::NotStored { forward, reason: self.word() })
+    pub(super) fn of_fetch(self, forward: ForwardReason) -> ProxyAnswer {
+        ProxyAnswer::from(self).with_status(CacheStatus::NotStored { forward, reason: self.word() })
     }
 }
 
@@ -182,16 +182,16 @@ impl From<&FetchError> for Failure {
     }
 }
 
-impl From<Overload> for Failure {
-    fn from(overload: Overload) -> Self {
+impl From<OverloadReason> for Failure {
+    fn from(overload: OverloadReason) -> Self {
         match overload {
-            Overload::Full => Self::Shed,
-            Overload::PerAddress => Self::PerAddressLimit,
+            OverloadReason::Full => Self::Shed,
+            OverloadReason::PerAddress => Self::PerAddressLimit,
         }
     }
 }
 
-impl From<Failure> for Answer {
+impl From<Failure> for ProxyAnswer {
     fn from(failure: Failure) -> Self {
         let status = failure.status();
         let mut head = HeaderMap::new();
@@ -207,7 +207,7 @@ impl From<Failure> for Answer {
         let title = status.canonical_reason().unwrap_or_default();
         let body =
             format!(r#"{{"title":"{title}","status":{},"detail":"{}"}}"#, status.as_u16(), failure.detail());
-        Answer::new(failure.outcome(), status, head, Body::Whole(Bytes::from(body)))
+        ProxyAnswer::new(failure.outcome(), status, head, AnswerBody::Whole(Bytes::from(body)))
     }
 }
 
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn every_failure_is_a_problem_document_that_nobody_stores() {
         let rows = [
-            (Failure::BadTarget(BadTarget::NoHost), 400),
-            (Failure::BadTarget(BadTarget::OutsideBase), 400),
+            (Failure::BadTarget(TargetError::NoHost), 400),
+            (Failure::BadTarget(TargetError::OutsideBase), 400),
             (Failure::TargetTooLong, 414),
             (Failure::MethodNotAllowed, 405),
             (Failure::OnlyIfCached, 504),
@@ -236,11 +236,11 @@ mod tests {
             (Failure::ClientBody, 408),
         ];
         for (failure, status) in rows {
-            let Answer { response, .. } = failure.into();
+            let ProxyAnswer { response, .. } = failure.into();
             assert_eq!(response.status().as_u16(), status, "{failure:?}");
             assert_eq!(response.headers().get(CACHE_CONTROL).unwrap(), "no-store");
             assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
-            let Body::Whole(body) = response.into_body() else { panic!("{failure:?}") };
+            let AnswerBody::Whole(body) = response.into_body() else { panic!("{failure:?}") };
             assert_eq!(JsonCheck::new().check(&body, None, 1000), Ok(()), "{failure:?}");
         }
     }

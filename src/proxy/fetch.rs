@@ -6,22 +6,22 @@ use http::{Method, Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 
 use super::Proxy;
-use super::answer::{Answer, Outcome};
-use super::ask::Ask;
-use super::cache_status::{CacheStatus, Forward};
-use super::explain::{self, Question};
+use super::answer::{ProxyAnswer, Outcome};
+use super::ask::CacheRequest;
+use super::cache_status::{CacheStatus, ForwardReason};
+use super::explain::{self, RuleQuestion};
 use super::failure::Failure;
-use super::fill::{self, Fetched, Lead, News, Role, SharedResponse};
+use super::fill::{self, FetchOutcome, LeaderGuard, FetchState, FetchRole, SharedResponse};
 use super::look::{just_stored, stored_meanwhile};
-use super::place::Place;
+use super::place::CacheLocation;
 use super::present::{self, present};
 use super::stand_in::stand_in_for;
 pub(super) use super::stand_in::{failed, may_stand_in, serve_stale, shed, stand, stand_in, stand_stale};
-use crate::entry::{Entry, Lineage, Stored};
+use crate::entry::{Entry, KeyGeneration, StoredValue};
 use crate::label::Label;
-use crate::origin::{self, Purpose, RequestBody};
-use crate::policy::{self, Exchange, Fate, NotStorable, Reuse, Ruling, StoredHead};
-use crate::store::{Claim, Overtaken};
+use crate::origin::{self, FetchPurpose, RequestBody};
+use crate::policy::{self, Exchange, FreshenOutcome, NotStorable, Reuse, Ruling, StoredHead};
+use crate::store::{StorePermit, Superseded};
 use crate::time;
 
 /// How often a request may find that the fetch it joined was for another variant, and look for its own.
@@ -29,16 +29,16 @@ const JOINS_MAX: usize = 2;
 
 /// A request that no store could answer.
 #[derive(Clone)]
-pub(super) struct Errand {
-    pub(super) ask: Rc<Ask>,
-    pub(super) place: Place,
-    pub(super) forward: Forward,
+pub(super) struct FetchRequest {
+    pub(super) ask: Rc<CacheRequest>,
+    pub(super) place: CacheLocation,
+    pub(super) forward: ForwardReason,
     /// What is stored and has to be validated. If the origin fails, it may stand in.
     pub(super) stored: Option<Rc<Entry>>,
 }
 
 /// Answers from the origin, sharing one fetch with whoever asks for the same.
-pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
+pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest) -> ProxyAnswer {
     let pauses = &proxy.shared.pauses;
     if errand.stored.is_some()
         && let Some(failure) = pauses.of(&errand.place.key, time::instant())
@@ -50,7 +50,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
         return unstored(proxy, &errand, reason).await;
     }
     // A client that wants news since its own request cannot take an answer that was asked for before it.
-    if errand.forward == Forward::Request {
+    if errand.forward == ForwardReason::Request {
         return lead(proxy, errand, Leadership::Alone).await;
     }
     let mut may_lead_anew = true;
@@ -61,9 +61,9 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
         }
         let claim = || proxy.store.claim(&errand.place.whole, errand.place.lineage);
         let news = match proxy.shared.fills.join(key, claim) {
-            Role::Alone => break,
-            Role::Follower(news) => news,
-            Role::Leader(leader, claim) => {
+            FetchRole::Alone => break,
+            FetchRole::Follower(news) => news,
+            FetchRole::Leader(leader, claim) => {
                 // Between the look-up and here another fetch may have ended.
                 return match just_stored(proxy, &errand.ask, &errand.place) {
                     Some(hit) => stand(&errand.ask, hit).await,
@@ -72,16 +72,16 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
             }
         };
         match follow(proxy, &errand, news).await {
-            Followed::Answered(answer) => return *answer,
-            Followed::OtherVariant(own) => {
+            FollowOutcome::Answered(answer) => return *answer,
+            FollowOutcome::OtherVariant(own) => {
                 errand.ask.note_place(&own, &proxy.rules);
-                errand = Errand { place: own, stored: None, ..errand };
+                errand = FetchRequest { place: own, stored: None, ..errand };
             }
-            Followed::Stored => match stored_meanwhile(proxy, &errand.ask).await {
+            FollowOutcome::Stored => match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => return stand(&errand.ask, hit).await,
                 None => break,
             },
-            Followed::Failed(failure) => {
+            FollowOutcome::Failed(failure) => {
                 if !may_lead_anew || !failure.may_be_of_the_request() {
                     return failed(proxy, &errand, failure).await;
                 }
@@ -90,7 +90,7 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
                 }
                 may_lead_anew = false;
             }
-            Followed::InVain => break,
+            FollowOutcome::InVain => break,
         }
     }
     if errand.stored.is_some()
@@ -103,11 +103,11 @@ pub(super) async fn answer(proxy: &Rc<Proxy>, mut errand: Errand) -> Answer {
 }
 
 /// What came of following another's fetch.
-enum Followed {
+enum FollowOutcome {
     /// Its answer is this request's as well.
-    Answered(Box<Answer>),
+    Answered(Box<ProxyAnswer>),
     /// Its answer is for other request fields; this request's own would stand here.
-    OtherVariant(Place),
+    OtherVariant(CacheLocation),
     /// Another node has made it: what it brought is stored.
     Stored,
     /// It failed.
@@ -116,40 +116,40 @@ enum Followed {
     InVain,
 }
 
-async fn follow(proxy: &Proxy, errand: &Errand, mut news: watch::Receiver<News>) -> Followed {
+async fn follow(proxy: &Proxy, errand: &FetchRequest, mut news: watch::Receiver<FetchState>) -> FollowOutcome {
     let begun = time::instant();
-    errand.note_role(explain::Role::Follower);
+    errand.note_role(explain::ExplainedRole::Follower);
     let waited = tokio::time::timeout(
         proxy.options.coalesce_timeout,
-        news.wait_for(|news| !matches!(news, News::Fetching)),
+        news.wait_for(|news| !matches!(news, FetchState::Fetching)),
     );
     let news = match waited.await {
         Ok(Ok(news)) => news.clone(),
-        Ok(Err(_)) | Err(_) => News::Alone,
+        Ok(Err(_)) | Err(_) => FetchState::Alone,
     };
     proxy.metrics.waited(time::instant().duration_since(begun));
     match news {
-        News::Shared(response) => {
+        FetchState::Shared(response) => {
             errand.ask.note_place(&response.place, &proxy.rules);
             join(errand, &response).await
         }
-        News::Failed(failure) => Followed::Failed(failure),
-        News::Stored => Followed::Stored,
-        News::Errored => match stand_in(proxy, errand, policy::Failure::ErrorResponse).await {
-            Some(answer) => Followed::Answered(Box::new(answer)),
-            None => Followed::InVain,
+        FetchState::Failed(failure) => FollowOutcome::Failed(failure),
+        FetchState::Stored => FollowOutcome::Stored,
+        FetchState::Errored => match stand_in(proxy, errand, policy::OriginFailure::ErrorResponse).await {
+            Some(answer) => FollowOutcome::Answered(Box::new(answer)),
+            None => FollowOutcome::InVain,
         },
-        News::Alone | News::Fetching => Followed::InVain,
+        FetchState::Alone | FetchState::Fetching => FollowOutcome::InVain,
     }
 }
 
 /// Takes another's response, if the gate lets this request have it.
-async fn join(errand: &Errand, response: &SharedResponse) -> Followed {
-    let Errand { ask, place, forward, .. } = errand;
+async fn join(errand: &FetchRequest, response: &SharedResponse) -> FollowOutcome {
+    let FetchRequest { ask, place, forward, .. } = errand;
     if let Some(variants) = &response.place.variants {
-        let own = Place::variant(place.whole, place.lineage, variants.clone(), &ask.inbound.headers);
+        let own = CacheLocation::variant(place.whole, place.lineage, variants.clone(), &ask.inbound.headers);
         if own.key != response.place.key {
-            return Followed::OtherVariant(own);
+            return FollowOutcome::OtherVariant(own);
         }
     }
     let shared = match ask.share(&response.facts, time::now()) {
@@ -158,88 +158,88 @@ async fn join(errand: &Errand, response: &SharedResponse) -> Followed {
         }
         Reuse::Validate(_) | Reuse::Not(_) => None,
     };
-    let Some(answer) = shared else { return Followed::InVain };
+    let Some(answer) = shared else { return FollowOutcome::InVain };
     let answer = answer.with_status(CacheStatus::Collapsed { forward: *forward });
     let answer = present(ask, answer, response.facts.received).await.unwrap_or_else(present::failed);
-    Followed::Answered(Box::new(answer))
+    FollowOutcome::Answered(Box::new(answer))
 }
 
 /// For whom a request fetches.
 enum Leadership {
     /// For whoever asks meanwhile.
-    Shared(Lead, Claim),
+    Shared(LeaderGuard, StorePermit),
     /// For itself.
     Alone,
 }
 
-impl Errand {
-    fn note_role(&self, role: explain::Role) {
+impl FetchRequest {
+    fn note_role(&self, role: explain::ExplainedRole) {
         self.ask.note(|explanation| explanation.goes_forward(role, self.forward));
     }
 }
 
 /// Fetches, for its followers too if it has any.
-async fn lead(proxy: &Rc<Proxy>, errand: Errand, leadership: Leadership) -> Answer {
+async fn lead(proxy: &Rc<Proxy>, errand: FetchRequest, leadership: Leadership) -> ProxyAnswer {
     let (lead, claim) = match leadership {
         Leadership::Shared(leader, claim) => (Some(leader), claim),
         Leadership::Alone => (None, proxy.store.claim(&errand.place.whole, errand.place.lineage)),
     };
-    errand.note_role(if lead.is_some() { explain::Role::Leader } else { explain::Role::Alone });
-    let fetched = in_a_task(proxy, &errand, fill::Right { lead, claim }).await;
+    errand.note_role(if lead.is_some() { explain::ExplainedRole::Leader } else { explain::ExplainedRole::Alone });
+    let fetched = in_a_task(proxy, &errand, fill::FetchRights { lead, claim }).await;
     came(proxy, &errand, fetched, None).await
 }
 
 /// Fetches for itself, as the last such answer could not be stored.
-pub(super) async fn doubtful(proxy: &Rc<Proxy>, errand: &Errand, reason: NotStorable) -> Answer {
-    let Errand { ask, place, stored, .. } = errand;
-    ask.note(|explanation| explanation.rule(Question::Collapse, Ruling::no(reason)));
+pub(super) async fn doubtful(proxy: &Rc<Proxy>, errand: &FetchRequest, reason: NotStorable) -> ProxyAnswer {
+    let FetchRequest { ask, place, stored, .. } = errand;
+    ask.note(|explanation| explanation.rule(RuleQuestion::Collapse, Ruling::no(reason)));
     // What cannot be stored need not be whole.
     if stored.is_none() && !ask.is_plain() {
         return Box::pin(directly(proxy, ask, errand.forward, reason.word())).await;
     }
-    errand.note_role(explain::Role::Alone);
+    errand.note_role(explain::ExplainedRole::Alone);
     let fetched = match stored {
         None => fill::run_alone(proxy, ask, place).await,
         Some(_) => {
             let claim = proxy.store.claim(&place.whole, place.lineage);
-            Box::pin(in_a_task(proxy, errand, fill::Right { lead: None, claim })).await
+            Box::pin(in_a_task(proxy, errand, fill::FetchRights { lead: None, claim })).await
         }
     };
     match fetched {
         // Nearly always so: what is left is to hand it on.
-        Fetched::Direct(response, reason)
-            if ask.is_plain() && policy::Failure::of(response.status()).is_none() =>
+        FetchOutcome::Direct(response, reason)
+            if ask.is_plain() && policy::OriginFailure::of(response.status()).is_none() =>
         {
             unshared(errand, response, reason)
         }
-        fetched @ (Fetched::Shared(..)
-        | Fetched::Validated(..)
-        | Fetched::Direct(..)
-        | Fetched::Stored
-        | Fetched::Failed(_)) => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
+        fetched @ (FetchOutcome::Shared(..)
+        | FetchOutcome::Validated(..)
+        | FetchOutcome::Direct(..)
+        | FetchOutcome::Stored
+        | FetchOutcome::Failed(_)) => Box::pin(came(proxy, errand, fetched, Some(reason))).await,
     }
 }
 
 /// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be stored.
-async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Option<NotStorable>) -> Answer {
+async fn came(proxy: &Rc<Proxy>, errand: &FetchRequest, fetched: FetchOutcome, doubt: Option<NotStorable>) -> ProxyAnswer {
     let forward = errand.forward;
     match fetched {
-        Fetched::Shared(whole, admission) => {
+        FetchOutcome::Shared(whole, admission) => {
             let promise = match doubt {
                 None => CacheStatus::storing(&proxy.store, forward, admission),
                 Some(reason) => CacheStatus::NotStored { forward, reason: reason.word() },
             };
             cut(errand, whole.with_status(promise)).await
         }
-        Fetched::Validated(whole, kept) => {
+        FetchOutcome::Validated(whole, kept) => {
             let status = match kept {
                 Ok(()) => CacheStatus::Validated { forward },
                 Err(reason) => CacheStatus::ValidatedOnly { forward, reason: reason.word() },
             };
             cut(errand, whole.with_status(status)).await
         }
-        Fetched::Direct(response, reason) => {
-            let error = policy::Failure::of(response.status());
+        FetchOutcome::Direct(response, reason) => {
+            let error = policy::OriginFailure::of(response.status());
             if let Some(error) = error
                 && let Some(answer) = stand_in(proxy, errand, error).await
             {
@@ -252,35 +252,35 @@ async fn came(proxy: &Rc<Proxy>, errand: &Errand, fetched: Fetched, doubt: Optio
             let whole = unshared(errand, response, reason);
             cut(errand, whole).await
         }
-        Fetched::Stored => {
-            errand.note_role(explain::Role::Follower);
+        FetchOutcome::Stored => {
+            errand.note_role(explain::ExplainedRole::Follower);
             match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => stand(&errand.ask, hit).await,
                 // Purged again, or not for this request after all.
                 None => Box::pin(lead(proxy, errand.clone(), Leadership::Alone)).await,
             }
         }
-        Fetched::Failed(failure) => failed(proxy, errand, failure).await,
+        FetchOutcome::Failed(failure) => failed(proxy, errand, failure).await,
     }
 }
 
 /// The origin's own answer, which is for this client alone.
-fn unshared(errand: &Errand, response: Response<origin::Body>, reason: NotStorable) -> Answer {
+fn unshared(errand: &FetchRequest, response: Response<origin::OriginBody>, reason: NotStorable) -> ProxyAnswer {
     let status = CacheStatus::NotStored { forward: errand.forward, reason: reason.word() };
-    Answer::from_origin(Outcome::Uncacheable, response).with_status(status)
+    ProxyAnswer::from_origin(Outcome::Uncacheable, response).with_status(status)
 }
 
 /// In a task of its own, which goes on if the client leaves.
-async fn in_a_task(proxy: &Rc<Proxy>, errand: &Errand, right: fill::Right) -> Fetched {
+async fn in_a_task(proxy: &Rc<Proxy>, errand: &FetchRequest, right: fill::FetchRights) -> FetchOutcome {
     let (to_client, fetched) = oneshot::channel();
-    let Errand { ask, place, stored, .. } = errand;
+    let FetchRequest { ask, place, stored, .. } = errand;
     let fetch = fill::run(Rc::clone(proxy), Rc::clone(ask), place.clone(), stored.clone(), right, to_client);
     proxy.tasks.spawn(fetch);
-    fetched.await.unwrap_or(Fetched::Failed(Failure::Closed))
+    fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
 }
 
 /// The part of the origin's answer that the client asked for.
-async fn cut(errand: &Errand, whole: Answer) -> Answer {
+async fn cut(errand: &FetchRequest, whole: ProxyAnswer) -> ProxyAnswer {
     if errand.ask.is_plain() {
         return whole;
     }
@@ -289,10 +289,10 @@ async fn cut(errand: &Errand, whole: Answer) -> Answer {
 
 /// Sends the client's request on as it is, and its answer back: for a range or a condition that the store has no
 /// answer to.
-pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason: &'static str) -> Answer {
-    ask.note(|explanation| explanation.goes_forward(explain::Role::Alone, forward));
-    match proxy.send(&ask.inbound, &Purpose::Pass, RequestBody::Empty).await {
-        Ok(response) => Answer::from_origin(Outcome::Uncacheable, response)
+pub(super) async fn directly(proxy: &Proxy, ask: &CacheRequest, forward: ForwardReason, reason: &'static str) -> ProxyAnswer {
+    ask.note(|explanation| explanation.goes_forward(explain::ExplainedRole::Alone, forward));
+    match proxy.send(&ask.inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
+        Ok(response) => ProxyAnswer::from_origin(Outcome::Uncacheable, response)
             .with_status(CacheStatus::NotStored { forward, reason }),
         Err(error) => {
             let failure = Failure::from(&error);
@@ -304,13 +304,13 @@ pub(super) async fn directly(proxy: &Proxy, ask: &Ask, forward: Forward, reason:
 
 /// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a `HEAD` says of the stored
 /// response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
-async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer {
-    let Errand { ask, forward, stored, place } = errand;
-    errand.note_role(explain::Role::Alone);
-    ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
+async fn unstored(proxy: &Proxy, errand: &FetchRequest, reason: NotStorable) -> ProxyAnswer {
+    let FetchRequest { ask, forward, stored, place } = errand;
+    errand.note_role(explain::ExplainedRole::Alone);
+    ask.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
     let claim = proxy.store.claim(&place.whole, place.lineage);
     let requested = time::now();
-    match proxy.send(&ask.inbound, &Purpose::Pass, RequestBody::Empty).await {
+    match proxy.send(&ask.inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
         Ok(response) => {
             if let Some(stored) = stored.as_deref()
                 && ask.inbound.method == Method::HEAD
@@ -324,7 +324,7 @@ async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer
                 };
                 heed_head(proxy, errand, stored, &exchange, &claim).await;
             }
-            if let Some(error) = policy::Failure::of(response.status()) {
+            if let Some(error) = policy::OriginFailure::of(response.status()) {
                 if stored.is_some() {
                     let retry_after = policy::retry_after(response.headers(), time::now());
                     proxy.pause_refresh(&place.key, error, retry_after);
@@ -333,40 +333,40 @@ async fn unstored(proxy: &Proxy, errand: &Errand, reason: NotStorable) -> Answer
                     return answer;
                 }
             }
-            Answer::from_origin(Outcome::Uncacheable, response)
+            ProxyAnswer::from_origin(Outcome::Uncacheable, response)
                 .with_status(CacheStatus::NotStored { forward: *forward, reason: reason.word() })
         }
         Err(error) => {
             let failure = Failure::from(&error);
             if stored.is_some() && failure.is_of_the_origin() {
-                proxy.pause_refresh(&place.key, policy::Failure::Disconnected, None);
+                proxy.pause_refresh(&place.key, policy::OriginFailure::Disconnected, None);
             }
             failed(proxy, errand, failure).await
         }
     }
 }
 
-async fn heed_head(proxy: &Proxy, errand: &Errand, stored: &Entry, exchange: &Exchange<'_>, claim: &Claim) {
-    let Errand { ask, place, .. } = errand;
+async fn heed_head(proxy: &Proxy, errand: &FetchRequest, stored: &Entry, exchange: &Exchange<'_>, claim: &StorePermit) {
+    let FetchRequest { ask, place, .. } = errand;
     let head =
         StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
     let fate = if ask.inbound.may_change_the_store(proxy) {
         policy::freshen_by_head(head, exchange, &proxy.rules)
     } else {
-        Fate::Kept(NotStorable::UnkeyedField)
+        FreshenOutcome::Kept(NotStorable::UnkeyedField)
     };
-    ask.note(|explanation| explanation.rule(Question::Freshen, &fate));
+    ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
     match fate {
-        Fate::Replaced { facts, fields } => {
+        FreshenOutcome::Replaced { facts, fields } => {
             let entry = Entry { facts, head: fields, ..stored.clone() };
             let keep_for = facts.keep_for(exchange.received);
             let tags = fill::names(&entry.head, &ask.inbound.target, &proxy.rules);
-            let entry = Stored::Response(entry);
-            if let Err(Overtaken) = proxy.store.put(&place.key, &entry, &tags, keep_for, claim).await {
+            let entry = StoredValue::Response(entry);
+            if let Err(Superseded) = proxy.store.put(&place.key, &entry, &tags, keep_for, claim).await {
                 proxy.metrics.not_stored(NotStorable::Changed);
             }
         }
-        Fate::Kept(_) => {}
-        Fate::Removed(_) => proxy.store.bury(&place.key, Lineage::new()).await,
+        FreshenOutcome::Kept(_) => {}
+        FreshenOutcome::Removed(_) => proxy.store.bury(&place.key, KeyGeneration::new()).await,
     }
 }

@@ -1,6 +1,6 @@
 //! What is stored of a resource, and what it would be to a request: for operators.
 //!
-//! Made of the values that a request is decided by, noted in the same [`Notes`] and written by the same hand as an
+//! Made of the values that a request is decided by, noted in the same [`ExplainNotes`] and written by the same hand as an
 //! explanation, so the two cannot disagree. Nothing is changed: no refresh begins, nothing moves between the tiers.
 //!
 //! **Always:** of a stored response, facts, sizes and tags are shown; no other field, and not the body.
@@ -9,18 +9,18 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, Method};
 
-use super::ask::{Ask, Inbound};
-use super::explain::{Explanation, Notes};
+use super::ask::{CacheRequest, InboundRequest};
+use super::explain::{Explanation, ExplainNotes};
 use super::look::variant;
-use super::place::Place;
+use super::place::CacheLocation;
 use super::{Caller, Proxy};
-use crate::entry::{Entry, Stored};
-use crate::json::{self, Object};
+use crate::entry::{Entry, StoredValue};
+use crate::json::{self, JsonObject};
 use crate::key::{CacheKey, Target};
 use crate::label::Label;
 use crate::limits::OPERATOR_SHOWN_BYTES_MAX;
-use crate::policy::{self, Groups, Rules};
-use crate::store::{Found, Inspected, Sighting};
+use crate::policy::{self, GroupNames, CacheRules};
+use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
 
 impl Proxy {
@@ -28,10 +28,10 @@ impl Proxy {
     pub async fn inspect(&self, target: Target, headers: HeaderMap) -> String {
         let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: target.scheme };
         let url = target.to_string();
-        let notes = Notes::taken();
+        let notes = ExplainNotes::taken();
         notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-        let inbound = Inbound { method: Method::GET, target, headers, caller, notes };
-        let ask = Ask::new(inbound, &self.rules);
+        let inbound = InboundRequest { method: Method::GET, target, headers, caller, notes };
+        let ask = CacheRequest::new(inbound, &self.rules);
         let (place, look) = self.look_up(&ask).await;
         ask.note_place(&place, &self.rules);
         let entry = match look.found().and_then(|found| variant(&place, found)) {
@@ -67,42 +67,42 @@ impl Proxy {
     }
 
     /// Of a resource that varies, the variants that were stored last, whichever node and request they came by.
-    async fn variants(&self, ask: &Ask, place: &Place) -> Vec<Listed> {
+    async fn variants(&self, ask: &CacheRequest, place: &CacheLocation) -> Vec<ListedVariant> {
         let Some(varies) = &place.variants else { return Vec::new() };
         let mut listed = Vec::new();
         for key in self.store.variants(&ask.key, varies.nonce).await {
             let look = self.store.inspect(&key, &ask.inbound.target).await;
             let entry = look.found().and_then(|found| variant(place, found)).map(|(entry, _)| entry);
-            listed.push(Listed { key, look, entry });
+            listed.push(ListedVariant { key, look, entry });
         }
         listed
     }
 
-    async fn look_up(&self, ask: &Ask) -> (Place, Inspected) {
+    async fn look_up(&self, ask: &CacheRequest) -> (CacheLocation, InspectedKey) {
         let target = &ask.inbound.target;
         let look = self.store.inspect(&ask.key, target).await;
         match look.found() {
-            Some(Found { stored: Stored::Variants(variants), lineage, .. }) => {
-                let place = Place::variant(ask.key, lineage, variants, &ask.inbound.headers);
+            Some(FoundValue { stored: StoredValue::Variants(variants), lineage, .. }) => {
+                let place = CacheLocation::variant(ask.key, lineage, variants, &ask.inbound.headers);
                 let look = self.store.inspect(&place.key, target).await;
                 (place, look)
             }
-            Some(Found { stored: Stored::Response(_), .. }) | None => {
-                (Place::whole(ask.key, look.lineage()), look)
+            Some(FoundValue { stored: StoredValue::Response(_), .. }) | None => {
+                (CacheLocation::whole(ask.key, look.lineage()), look)
             }
         }
     }
 }
 
 /// A variant that was stored some time, and what is there of it now.
-struct Listed {
+struct ListedVariant {
     key: CacheKey,
-    look: Inspected,
+    look: InspectedKey,
     entry: Option<Entry>,
 }
 
-impl Listed {
-    fn write(&self, object: &mut Object<'_>) {
+impl ListedVariant {
+    fn write(&self, object: &mut JsonObject<'_>) {
         object.text("name", &String::from_utf8_lossy(&self.key.hex()), usize::MAX);
         object.object("memory", usize::MAX, |object| write_sighting(object, &self.look.memory));
         object.object("redis", usize::MAX, |object| write_sighting(object, &self.look.redis));
@@ -116,23 +116,23 @@ impl Listed {
     }
 }
 
-fn write_sighting(object: &mut Object<'_>, sighting: &Sighting) {
+fn write_sighting(object: &mut JsonObject<'_>, sighting: &TierContent) {
     object.word("state", sighting.word());
     match sighting {
-        Sighting::Held { bytes, confirmation, .. } => {
+        TierContent::Held { bytes, confirmation, .. } => {
             object.number("bytes", *bytes as u64);
             object.word("confirmation", confirmation.word());
         }
-        Sighting::Damaged(damage) => object.word("damage", damage.word()),
-        Sighting::Off | Sighting::Unavailable | Sighting::Nothing | Sighting::Purged(_) => {}
+        TierContent::Damaged(damage) => object.word("damage", damage.word()),
+        TierContent::Off | TierContent::Unavailable | TierContent::Nothing | TierContent::Purged(_) => {}
     }
 }
 
 /// The names that a response can be purged by, each once.
-fn tags(entry: &Entry, rules: &Rules) -> Vec<String> {
+fn tags(entry: &Entry, rules: &CacheRules) -> Vec<String> {
     // What is stored has none that cannot be followed.
     let mut tags = policy::tags(&entry.head, rules).unwrap_or_default();
-    let groups = Groups::of(&entry.head);
+    let groups = GroupNames::of(&entry.head);
     for group in groups.names() {
         if !tags.contains(&&**group) {
             tags.push(group);

@@ -16,13 +16,13 @@ use crate::client_address::{AddressLimiter, AddressPermit, ClientNetwork};
 ///
 /// The counters order nothing: what they bound is memory that each thread has for itself, so relaxed accesses do.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
-    counts: Arc<Counts>,
+pub(super) struct LoadLimiter {
+    counts: Arc<LoadCounts>,
     addresses: AddressLimiter,
 }
 
 #[derive(Debug)]
-struct Counts {
+struct LoadCounts {
     requests: AtomicUsize,
     requests_max: usize,
     body_bytes: AtomicUsize,
@@ -31,16 +31,16 @@ struct Counts {
 
 /// The place and the permit of an admitted request.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct AdmittedRequest {
     /// Until the head of its answer.
-    pub(super) place: Place,
+    pub(super) place: RequestPermit,
     /// Until the end of its answer.
     pub(super) of_address: AddressPermit,
 }
 
 crate::labels! {
     /// The reason for which a request is not admitted.
-    pub(super) enum Overload {
+    pub(super) enum OverloadReason {
         /// As many requests wait as may: `max_requests`.
         Full => "max-requests",
         /// Its client address has as many as it may: `max_requests_per_address`.
@@ -50,23 +50,23 @@ crate::labels! {
 
 /// One request's place. It ends with the head of the answer.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Counts>);
+pub(super) struct RequestPermit(Arc<LoadCounts>);
 
 /// The bytes that one body holds.
 #[derive(Debug)]
-pub(super) struct Held {
-    counts: Arc<Counts>,
+pub(super) struct HeldBytes {
+    counts: Arc<LoadCounts>,
     bytes: usize,
 }
 
-impl Load {
+impl LoadLimiter {
     /// Nothing yet.
     pub(super) fn new(
         requests_max: usize,
         requests_per_address_max: Option<usize>,
         body_bytes_max: usize,
     ) -> Self {
-        let counts = Arc::new(Counts {
+        let counts = Arc::new(LoadCounts {
             requests: AtomicUsize::new(0),
             requests_max,
             body_bytes: AtomicUsize::new(0),
@@ -76,21 +76,21 @@ impl Load {
     }
 
     /// Admits one more request of this client, if there is room.
-    pub(super) fn admit(&self, client: ClientNetwork) -> Result<Admission, Overload> {
+    pub(super) fn admit(&self, client: ClientNetwork) -> Result<AdmittedRequest, OverloadReason> {
         let of_address = self.admit_of_address(client)?;
         let before = self.counts.requests.fetch_add(1, Ordering::Relaxed);
         // Made in any case, so that what was added is taken off again.
-        let place = Place(Arc::clone(&self.counts));
+        let place = RequestPermit(Arc::clone(&self.counts));
         if before < self.counts.requests_max {
-            Ok(Admission { place, of_address })
+            Ok(AdmittedRequest { place, of_address })
         } else {
-            Err(Overload::Full)
+            Err(OverloadReason::Full)
         }
     }
 
     /// Admits an answer or a tunnel, which waits for nothing and yet holds something.
-    pub(super) fn admit_of_address(&self, client: ClientNetwork) -> Result<AddressPermit, Overload> {
-        self.addresses.enter(client).ok_or(Overload::PerAddress)
+    pub(super) fn admit_of_address(&self, client: ClientNetwork) -> Result<AddressPermit, OverloadReason> {
+        self.addresses.enter(client).ok_or(OverloadReason::PerAddress)
     }
 
     /// Requests that have a place.
@@ -109,18 +109,18 @@ impl Load {
     }
 
     /// A body that holds nothing yet.
-    pub(super) fn hold(&self) -> Held {
-        Held { counts: Arc::clone(&self.counts), bytes: 0 }
+    pub(super) fn hold(&self) -> HeldBytes {
+        HeldBytes { counts: Arc::clone(&self.counts), bytes: 0 }
     }
 }
 
-impl Drop for Place {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Held {
+impl HeldBytes {
     /// It holds so many now.
     pub(super) fn set(&mut self, bytes: usize) {
         let counter = &self.counts.body_bytes;
@@ -133,7 +133,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let load = Load::new(2, None, 0);
+        let load = LoadLimiter::new(2, None, 0);
         let admit = || load.admit(client(1));
         let (first, second) = (admit().unwrap(), admit().unwrap());
         assert!(admit().is_err() && admit().is_err());
@@ -164,14 +164,14 @@ mod tests {
 
     #[test]
     fn an_address_that_has_its_permits_takes_no_place_of_others() {
-        let load = Load::new(3, Some(2), 0);
+        let load = LoadLimiter::new(3, Some(2), 0);
         let held = [load.admit(client(1)).unwrap(), load.admit(client(1)).unwrap()];
-        assert_eq!(load.admit(client(1)).unwrap_err(), Overload::PerAddress);
+        assert_eq!(load.admit(client(1)).unwrap_err(), OverloadReason::PerAddress);
         let other = load.admit(client(2)).unwrap();
-        assert_eq!(load.admit(client(2)).unwrap_err(), Overload::Full);
-        let [Admission { place, of_address }, _] = held;
+        assert_eq!(load.admit(client(2)).unwrap_err(), OverloadReason::Full);
+        let [AdmittedRequest { place, of_address }, _] = held;
         drop(place);
-        assert_eq!(load.admit(client(1)).unwrap_err(), Overload::PerAddress, "its answer is not read");
+        assert_eq!(load.admit(client(1)).unwrap_err(), OverloadReason::PerAddress, "its answer is not read");
         drop(of_address);
         assert!(load.admit(client(1)).is_ok());
         drop(other);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_up_and_down_and_back() {
-        let load = Load::new(0, None, 10);
+        let load = LoadLimiter::new(0, None, 10);
         let (mut one, mut two) = (load.hold(), load.hold());
         one.set(8);
         two.set(2);

@@ -6,19 +6,19 @@ use std::time::Duration;
 use http::{Method, Request};
 use tracing::info;
 
-use super::answer::{Answer, Outcome};
+use super::answer::{ProxyAnswer, Outcome};
 use super::failure::Failure;
-use super::fill::Fills;
-use super::load::{Load, Overload};
+use super::fill::FetchTable;
+use super::load::{LoadLimiter, OverloadReason};
 use super::options::{AccessLog, Options};
-use crate::key::BadTarget;
+use crate::key::TargetError;
 use crate::label::Label;
 use crate::policy::NotStorable;
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
 
 crate::labels! {
     /// Why a request is not served, whatever is stored and whatever the origin says.
-    pub(super) enum Refusal {
+    pub(super) enum RequestRefusal {
         /// No host, several, a malformed one, or a form that is not for the method.
         BadTarget => "bad-target",
         /// A path that leads out of the base path of `origin_url`.
@@ -34,13 +34,13 @@ crate::labels! {
 pub(super) struct Metrics {
     requests: Counters<Outcome>,
     latency: Histograms<Outcome>,
-    refused: Counters<Refusal>,
+    refused: Counters<RequestRefusal>,
     not_stored: Counters<NotStorable>,
     collapsed_wait: Histogram,
     refreshes: Counter,
     withdrawals: Counter,
     unabandoned: Counter,
-    overloads: Counters<Overload>,
+    overloads: Counters<OverloadReason>,
 }
 
 impl Metrics {
@@ -87,10 +87,10 @@ impl Metrics {
         }
     }
 
-    pub(super) fn answered(&self, answer: &Answer, took: Duration, line: Option<Line>) {
+    pub(super) fn answered(&self, answer: &ProxyAnswer, took: Duration, line: Option<AccessLogLine>) {
         self.requests.inc(answer.outcome);
         self.latency.observe(answer.outcome, took);
-        if let Some(Line { method, path }) = line {
+        if let Some(AccessLogLine { method, path }) = line {
             info!(
                 target: "cachewarp::access",
                 %method,
@@ -106,10 +106,10 @@ impl Metrics {
     /// Counts a request that is refused for what it asks for; any other failure is counted where it happens.
     pub(super) fn refused(&self, failure: Failure) {
         let refusal = match failure {
-            Failure::BadTarget(BadTarget::OutsideBase) => Refusal::OutsideBase,
-            Failure::BadTarget(_) => Refusal::BadTarget,
-            Failure::TargetTooLong => Refusal::TargetTooLong,
-            Failure::MethodNotAllowed => Refusal::Method,
+            Failure::BadTarget(TargetError::OutsideBase) => RequestRefusal::OutsideBase,
+            Failure::BadTarget(_) => RequestRefusal::BadTarget,
+            Failure::TargetTooLong => RequestRefusal::TargetTooLong,
+            Failure::MethodNotAllowed => RequestRefusal::Method,
             Failure::PurgeNotAllowed
             | Failure::OnlyIfCached
             | Failure::Refused
@@ -130,7 +130,7 @@ impl Metrics {
         self.not_stored.inc(reason);
     }
 
-    pub(super) fn not_admitted(&self, overload: Overload) {
+    pub(super) fn not_admitted(&self, overload: OverloadReason) {
         self.overloads.inc(overload);
     }
 
@@ -154,12 +154,12 @@ impl Metrics {
 }
 
 /// What the access log says of a request. The path without the query: queries carry tokens.
-pub(super) struct Line {
+pub(super) struct AccessLogLine {
     method: Method,
     path: String,
 }
 
-impl Line {
+impl AccessLogLine {
     /// Kept only where there is an access log to write.
     pub(super) fn of<B>(options: &Options, request: &Request<B>) -> Option<Self> {
         match options.access_log {
@@ -172,7 +172,7 @@ impl Line {
 }
 
 /// Shows what was taken on.
-pub(super) fn watch_load(load: &Load, registry: &Registry) {
+pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
     let requests = load.clone();
     registry.sampled("cachewarp_requests_waiting", "Requests that wait for Redis or the origin", move || {
         requests.requests() as f64
@@ -184,7 +184,7 @@ pub(super) fn watch_load(load: &Load, registry: &Registry) {
 }
 
 /// Shows how many fetches are shared.
-pub(super) fn watch_fills(fills: &Arc<Fills>, registry: &Registry) {
+pub(super) fn watch_fills(fills: &Arc<FetchTable>, registry: &Registry) {
     let fills = Arc::clone(fills);
     registry.sampled("cachewarp_fills", "Fetches under way that others may join", move || fills.len() as f64);
 }

@@ -49,28 +49,28 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::client_address::{AddressPermit, ClientNetwork};
 use crate::entry::JsonCheck;
-use crate::key::{BadTarget, CacheKey, Scheme, Target};
+use crate::key::{TargetError, CacheKey, Scheme, Target};
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
-use crate::origin::{self, Client, FetchError, Purpose, RequestBody};
-use crate::policy::{self, Rules};
+use crate::origin::{self, OriginClient, FetchError, FetchPurpose, RequestBody};
+use crate::policy::{self, CacheRules};
 use crate::store::Store;
 use crate::telemetry::Registry;
 use crate::time;
-use answer::Answer;
-use ask::{Ask, FillKey, Inbound};
+use answer::ProxyAnswer;
+use ask::{CacheRequest, FetchKey, InboundRequest};
 use doorkeeper::Doorkeeper;
-use explain::Notes;
+use explain::ExplainNotes;
 use failure::Failure;
-use fill::{Fills, Slow, Uncacheable};
-use load::{Admission, Load};
+use fill::{FetchTable, SlowKeys, UncacheableKeys};
+use load::{AdmittedRequest, LoadLimiter};
 use metrics::Metrics;
 use pauses::RefreshPauses;
-use popular::Popular;
-use route::Route;
-use tasks::Tasks;
-use unabandoned::{Reached, Unabandoned};
+use popular::PopularPaths;
+use route::Dispatch;
+use tasks::BackgroundTasks;
+use unabandoned::{OriginReached, UnsafeExchange};
 
-pub use body::{AdmittedBody, Body, BodyError};
+pub use body::{AdmittedBody, AnswerBody, BodyError};
 pub use options::{AccessLog, FetchLease, Options};
 
 /// Who asks.
@@ -84,27 +84,27 @@ pub struct Caller {
 
 /// What all workers of a process share on this path: who fetches what, and what cannot be shared.
 #[derive(Clone)]
-pub struct Shared {
-    fills: Arc<Fills>,
-    uncacheable: Arc<Uncacheable>,
-    slow: Arc<Slow>,
+pub struct ProxyShared {
+    fills: Arc<FetchTable>,
+    uncacheable: Arc<UncacheableKeys>,
+    slow: Arc<SlowKeys>,
     doorkeeper: Arc<Doorkeeper>,
-    popular: Arc<Popular>,
+    popular: Arc<PopularPaths>,
     pauses: Arc<RefreshPauses>,
-    load: Load,
+    load: LoadLimiter,
 }
 
-impl Shared {
+impl ProxyShared {
     /// Nothing is being fetched yet.
     pub fn new(options: &Options, registry: &Registry) -> Self {
         let shared = Self {
-            fills: Fills::new(),
-            uncacheable: Arc::new(Uncacheable::new()),
-            slow: Arc::new(Slow::new()),
+            fills: FetchTable::new(),
+            uncacheable: Arc::new(UncacheableKeys::new()),
+            slow: Arc::new(SlowKeys::new()),
             doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
-            popular: Arc::new(Popular::new()),
+            popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
-            load: Load::new(options.requests_max, options.requests_per_address_max, options.body_bytes_max),
+            load: LoadLimiter::new(options.requests_max, options.requests_per_address_max, options.body_bytes_max),
         };
         metrics::watch_fills(&shared.fills, registry);
         metrics::watch_load(&shared.load, registry);
@@ -113,7 +113,7 @@ impl Shared {
 }
 
 /// A response, or the work that leads to it.
-pub enum Responding {
+pub enum PendingResponse {
     /// Memory had it, or the request is refused.
     AtOnce(Response<AdmittedBody>),
     /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those who follow it, and for
@@ -122,21 +122,21 @@ pub enum Responding {
 }
 
 /// What is known of a request before anything is.
-struct Begun {
+struct RequestStart {
     at: Instant,
-    line: Option<metrics::Line>,
-    notes: Notes,
+    line: Option<metrics::AccessLogLine>,
+    notes: ExplainNotes,
 }
 
 /// One worker's proxy.
 pub struct Proxy {
     options: Options,
-    rules: Rules,
-    shared: Shared,
+    rules: CacheRules,
+    shared: ProxyShared,
     store: Rc<Store>,
-    origin: Client,
+    origin: OriginClient,
     json: RefCell<JsonCheck>,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
     metrics: Metrics,
     /// How long the origin takes of late: a moving mean.
     fetch_took: Cell<Duration>,
@@ -146,10 +146,10 @@ impl Proxy {
     /// Puts the parts of one worker together.
     pub fn new(
         options: Options,
-        rules: Rules,
-        shared: Shared,
+        rules: CacheRules,
+        shared: ProxyShared,
         store: Rc<Store>,
-        origin: Client,
+        origin: OriginClient,
         registry: &Registry,
     ) -> Rc<Self> {
         let metrics = Metrics::new(registry);
@@ -161,7 +161,7 @@ impl Proxy {
             store,
             origin,
             json,
-            tasks: Tasks::default(),
+            tasks: BackgroundTasks::default(),
             metrics,
             fetch_took: Cell::default(),
         })
@@ -180,16 +180,16 @@ impl Proxy {
     }
 
     /// Answers one request: from a store, from the origin, or with what went wrong. Never fails.
-    pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> Responding {
-        let begun = Begun {
+    pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> PendingResponse {
+        let begun = RequestStart {
             at: time::instant(),
-            line: metrics::Line::of(&self.options, &request),
-            notes: Notes::of(&self.options, request.headers()),
+            line: metrics::AccessLogLine::of(&self.options, &request),
+            notes: ExplainNotes::of(&self.options, request.headers()),
         };
         let notes = begun.notes.clone();
         self.shared.popular.asked(request.uri().path());
         let (mut parts, body) = request.into_parts();
-        let content = route::Content::of(&body);
+        let content = route::RequestContent::of(&body);
         let mut route = route::route(&parts, caller.scheme, content).below(self.origin.outbound());
         if purge::is_asked(&self.options, &parts.method) {
             route = route.of_a_purge();
@@ -199,19 +199,19 @@ impl Proxy {
         let inbound = |target| {
             let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
             notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-            Inbound { method: parts.method, target, headers: parts.headers, caller, notes }
+            InboundRequest { method: parts.method, target, headers: parts.headers, caller, notes }
         };
         match route {
-            Route::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
-            Route::Cached(target) => {
-                let ask = Ask::new(inbound(target), &self.rules);
+            Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
+            Dispatch::Cached(target) => {
+                let ask = CacheRequest::new(inbound(target), &self.rules);
                 let known = match cached::at_hand(&self, &ask) {
                     ControlFlow::Break(answer) => return self.at_hand(begun, ask, answer),
                     ControlFlow::Continue(known) => known,
                 };
                 let ask = Rc::new(ask);
                 match self.admit(&ask.inbound) {
-                    Ok(Admission { place, of_address }) => {
+                    Ok(AdmittedRequest { place, of_address }) => {
                         let answer = async |proxy: &_| cached::answer(proxy, ask, known, place).await;
                         self.later(begun, Some(of_address), answer)
                     }
@@ -221,32 +221,32 @@ impl Proxy {
                     }
                 }
             }
-            Route::Purge(target) => {
+            Dispatch::Purge(target) => {
                 let inbound = inbound(target);
                 self.later(begun, None, async |proxy| purge::answer(proxy, inbound).await)
             }
-            Route::Pass(target) => {
+            Dispatch::Pass(target) => {
                 let inbound = inbound(target);
-                let Admission { place, of_address } = match self.admit(&inbound) {
+                let AdmittedRequest { place, of_address } = match self.admit(&inbound) {
                     Ok(admission) => admission,
                     Err(failure) => return self.shed(begun, failure),
                 };
-                let reached = Rc::new(Cell::new(Reached::No));
+                let reached = Rc::new(Cell::new(OriginReached::No));
                 let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
                 let goes_on = policy::is_unsafe(&inbound.method);
                 let work = self.work(begun, Some(of_address), async move |proxy| {
                     pass::answer(proxy, inbound, body, &at_origin, place).await
                 });
                 if goes_on {
-                    Responding::Later(Box::pin(Unabandoned::new(proxy, reached, work)))
+                    PendingResponse::Later(Box::pin(UnsafeExchange::new(proxy, reached, work)))
                 } else {
-                    Responding::Later(work)
+                    PendingResponse::Later(work)
                 }
             }
-            Route::Upgrade(target, protocol) => {
+            Dispatch::Upgrade(target, protocol) => {
                 let inbound = inbound(target);
                 match self.admit(&inbound) {
-                    Ok(Admission { place, of_address }) => {
+                    Ok(AdmittedRequest { place, of_address }) => {
                         let answer =
                             async |proxy: &_| pass::upgrade(proxy, inbound, protocol, client, place).await;
                         self.later(begun, Some(of_address), answer)
@@ -254,7 +254,7 @@ impl Proxy {
                     Err(failure) => self.shed(begun, failure),
                 }
             }
-            Route::Refused(failure) => {
+            Dispatch::Refused(failure) => {
                 begun.notes.note(|explanation| explanation.failed(failure));
                 self.metrics.refused(failure);
                 self.at_once(begun, failure.into())
@@ -263,17 +263,17 @@ impl Proxy {
     }
 
     /// Tells whether a request for this target can be answered: what is stored of any other is not looked for.
-    pub fn reaches(&self, target: &Target) -> Result<(), BadTarget> {
+    pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
         self.origin.outbound().reaches(target)
     }
 
     /// The client whose request this is, as far as trusted proxies vouch for it; else its connection's other end.
-    fn client(&self, inbound: &Inbound) -> ClientNetwork {
+    fn client(&self, inbound: &InboundRequest) -> ClientNetwork {
         let peer = inbound.caller.peer;
         self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
     }
 
-    fn admit(&self, inbound: &Inbound) -> Result<Admission, Failure> {
+    fn admit(&self, inbound: &InboundRequest) -> Result<AdmittedRequest, Failure> {
         self.shared.load.admit(self.client(inbound)).map_err(|overload| {
             self.metrics.not_admitted(overload);
             overload.into()
@@ -288,40 +288,40 @@ impl Proxy {
     }
 
     /// An answer of memory. A large one holds memory until its client has it, and so a permit.
-    fn at_hand(&self, begun: Begun, ask: Ask, answer: Answer) -> Responding {
+    fn at_hand(&self, begun: RequestStart, ask: CacheRequest, answer: ProxyAnswer) -> PendingResponse {
         let is_large =
-            matches!(answer.response.body(), Body::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
+            matches!(answer.response.body(), AnswerBody::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
         let of_address = is_large.then(|| self.admit_of_address(self.client(&ask.inbound))).transpose();
         self.store.recycle(ask.inbound.headers);
         match of_address {
-            Ok(of_address) => Responding::AtOnce(self.answered(begun, answer, of_address)),
+            Ok(of_address) => PendingResponse::AtOnce(self.answered(begun, answer, of_address)),
             Err(failure) => self.shed(begun, failure),
         }
     }
 
-    fn shed(&self, begun: Begun, failure: Failure) -> Responding {
+    fn shed(&self, begun: RequestStart, failure: Failure) -> PendingResponse {
         begun.notes.note(|explanation| explanation.failed(failure));
         self.at_once(begun, failure.into())
     }
 
-    fn at_once(&self, begun: Begun, answer: Answer) -> Responding {
-        Responding::AtOnce(self.answered(begun, answer, None))
+    fn at_once(&self, begun: RequestStart, answer: ProxyAnswer) -> PendingResponse {
+        PendingResponse::AtOnce(self.answered(begun, answer, None))
     }
 
     fn later(
         self: Rc<Self>,
-        begun: Begun,
+        begun: RequestStart,
         of_address: Option<AddressPermit>,
-        work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
-    ) -> Responding {
-        Responding::Later(self.work(begun, of_address, work))
+        work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
+    ) -> PendingResponse {
+        PendingResponse::Later(self.work(begun, of_address, work))
     }
 
     fn work(
         self: Rc<Self>,
-        begun: Begun,
+        begun: RequestStart,
         of_address: Option<AddressPermit>,
-        work: impl AsyncFnOnce(&Rc<Self>) -> Answer + 'static,
+        work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
     ) -> Pin<Box<dyn Future<Output = Response<AdmittedBody>>>> {
         Box::pin(async move {
             let answer = work(&self).await;
@@ -331,8 +331,8 @@ impl Proxy {
 
     fn answered(
         &self,
-        begun: Begun,
-        mut answer: Answer,
+        begun: RequestStart,
+        mut answer: ProxyAnswer,
         of_address: Option<AddressPermit>,
     ) -> Response<AdmittedBody> {
         policy::strip_tags(answer.response.headers_mut(), &self.rules);
@@ -344,12 +344,12 @@ impl Proxy {
 
     /// Begins a pause in which the entry of `key` is served stale, where it may be, since its fetch
     /// failed.
-    fn pause_refresh(&self, key: &CacheKey, failure: policy::Failure, retry_after: Option<Duration>) {
+    fn pause_refresh(&self, key: &CacheKey, failure: policy::OriginFailure, retry_after: Option<Duration>) {
         self.shared.pauses.failed(key, failure, retry_after, time::instant(), fastrand::f64());
     }
 
     /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key, if others shared it.
-    fn note_fetch(&self, shared: Option<FillKey>, took: Duration) {
+    fn note_fetch(&self, shared: Option<FetchKey>, took: Duration) {
         if let (FetchLease::Adaptive, Some(key)) = (self.options.fetch_lease, shared) {
             self.shared.slow.note(key, took);
         }
@@ -360,10 +360,10 @@ impl Proxy {
     /// Sends a request to the origin, with the head that is right for its purpose.
     async fn send(
         &self,
-        inbound: &Inbound,
-        purpose: &Purpose,
+        inbound: &InboundRequest,
+        purpose: &FetchPurpose,
         body: RequestBody,
-    ) -> Result<Response<origin::Body>, FetchError> {
+    ) -> Result<Response<origin::OriginBody>, FetchError> {
         let head = || self.origin.outbound().head(&inbound.asked(purpose, &self.rules));
         self.origin.send(self.client(inbound), head, body).await
     }

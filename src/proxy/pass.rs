@@ -13,18 +13,18 @@ use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use super::Proxy;
-use super::answer::{Answer, Outcome};
-use super::ask::Inbound;
-use super::body::Body;
+use super::answer::{ProxyAnswer, Outcome};
+use super::ask::InboundRequest;
+use super::body::AnswerBody;
 use super::failure::Failure;
 use super::fill;
-use super::load::Place;
-use super::tunnel::{self, Ended};
-use super::unabandoned::Reached;
-use crate::entry::Lineage;
+use super::load::RequestPermit;
+use super::tunnel::{self, TunnelEnd};
+use super::unabandoned::OriginReached;
+use crate::entry::KeyGeneration;
 use crate::key::{CacheKey, Target};
-use crate::origin::{self, FetchError, Protocol, Purpose, RequestBody};
-use crate::policy::{self, Exchange, Groups, NotStorable, RequestFacts, StoredFacts};
+use crate::origin::{self, FetchError, UpgradeProtocol, FetchPurpose, RequestBody};
+use crate::policy::{self, Exchange, GroupNames, NotStorable, RequestFacts, StoredFacts};
 use crate::time::{self, Timestamp};
 
 /// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin may have
@@ -35,18 +35,18 @@ use crate::time::{self, Timestamp};
 /// [`Unabandoned`]: super::unabandoned::Unabandoned
 pub(super) async fn answer(
     proxy: &Rc<Proxy>,
-    inbound: Inbound,
+    inbound: InboundRequest,
     body: Incoming,
-    reached: &Cell<Reached>,
-    _place: Place,
-) -> Answer {
+    reached: &Cell<OriginReached>,
+    _place: RequestPermit,
+) -> ProxyAnswer {
     let resource = CacheKey::of(&inbound.target);
     // The answer to no other method is stored.
-    let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, Lineage::NONE));
+    let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, KeyGeneration::NONE));
     let requested = time::now();
     let head = || {
-        reached.set(Reached::Perhaps);
-        proxy.origin.outbound().head(&inbound.asked(&Purpose::Pass, &proxy.rules))
+        reached.set(OriginReached::Perhaps);
+        proxy.origin.outbound().head(&inbound.asked(&FetchPurpose::Pass, &proxy.rules))
     };
     match proxy.origin.send(proxy.client(&inbound), head, RequestBody::Streaming(body)).await {
         Ok(response) => {
@@ -55,7 +55,7 @@ pub(super) async fn answer(
                 .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
             let changed = outdate_what_changed(proxy, &inbound, resource, &response);
             // From behind its own change, and before anybody else can make one.
-            let lineage = Lineage::new();
+            let lineage = KeyGeneration::new();
             let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, lineage)));
             for key in changed {
                 proxy.store.bury(&key, lineage).await;
@@ -63,21 +63,21 @@ pub(super) async fn answer(
             outdate_groups(proxy, &inbound, &response).await;
             match storable {
                 Some((facts, claim)) => fill::adopt(proxy, inbound, response, facts, claim).await,
-                None => Answer::from_origin(Outcome::Pass, response),
+                None => ProxyAnswer::from_origin(Outcome::Pass, response),
             }
         }
         Err(error) => {
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
                 // The origin may have done it: what is stored of the target counts as changed (RFC 9111 §4.4).
                 proxy.store.outdate(&resource);
-                proxy.store.bury(&resource, Lineage::new()).await;
+                proxy.store.bury(&resource, KeyGeneration::new()).await;
             }
             failed(&inbound, &error)
         }
     }
 }
 
-fn failed(inbound: &Inbound, error: &FetchError) -> Answer {
+fn failed(inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
     let failure = Failure::from(error);
     inbound.notes.note(|explanation| explanation.failed(failure));
     failure.into()
@@ -86,8 +86,8 @@ fn failed(inbound: &Inbound, error: &FetchError) -> Answer {
 /// Whether the response to a `POST` says that it is what a `GET` would give, and for how long (RFC 9110 §9.3.3).
 fn storable_for_gets(
     proxy: &Proxy,
-    inbound: &Inbound,
-    response: &Response<origin::Body>,
+    inbound: &InboundRequest,
+    response: &Response<origin::OriginBody>,
     requested: Timestamp,
 ) -> Option<StoredFacts> {
     if inbound.method != Method::POST || !response.headers().contains_key(CONTENT_LOCATION) {
@@ -113,9 +113,9 @@ fn storable_for_gets(
 /// before the client learns that it has changed.
 fn outdate_what_changed(
     proxy: &Proxy,
-    inbound: &Inbound,
+    inbound: &InboundRequest,
     resource: CacheKey,
-    response: &Response<origin::Body>,
+    response: &Response<origin::OriginBody>,
 ) -> Vec<CacheKey> {
     let origin = proxy.origin.outbound().base();
     let targets =
@@ -129,9 +129,9 @@ fn outdate_what_changed(
 }
 
 /// The same for the cache groups that it says it has changed (RFC 9875 §3), which are of its own origin.
-async fn outdate_groups(proxy: &Proxy, inbound: &Inbound, response: &Response<origin::Body>) {
-    let Inbound { method, target, .. } = inbound;
-    let groups = Groups::invalidated(method, response.status(), response.headers());
+async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
+    let InboundRequest { method, target, .. } = inbound;
+    let groups = GroupNames::invalidated(method, response.status(), response.headers());
     let groups = fill::groups(&groups, target);
     if !groups.is_empty() {
         proxy.store.outdate_groups(&groups).await;
@@ -141,18 +141,18 @@ async fn outdate_groups(proxy: &Proxy, inbound: &Inbound, response: &Response<or
 /// Sends an upgrade on; only if the origin switches protocols does a tunnel begin.
 pub(super) async fn upgrade(
     proxy: &Rc<Proxy>,
-    inbound: Inbound,
-    protocol: Protocol,
+    inbound: InboundRequest,
+    protocol: UpgradeProtocol,
     client: Option<OnUpgrade>,
-    _place: Place,
-) -> Answer {
-    let mut response = match proxy.send(&inbound, &Purpose::Upgrade(protocol), RequestBody::Empty).await {
+    _place: RequestPermit,
+) -> ProxyAnswer {
+    let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await {
         Ok(response) => response,
         Err(error) => return failed(&inbound, &error),
     };
     // Only a 101 switches (a 200 taken for one is CVE-2024-23326); bytes that the client sent before it wait till then.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Answer::from_origin(Outcome::Pass, response);
+        return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
     if let Some(client) = client {
         // The request's own permit ends with this head; the tunnel holds a connection to the origin for much longer.
@@ -171,12 +171,12 @@ pub(super) async fn upgrade(
         });
     }
     let head = std::mem::take(response.headers_mut());
-    Answer { response: switched(head), outcome: Outcome::Tunnel }
+    ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel }
 }
 
 /// The 101, as the origin sent it.
-fn switched(head: http::HeaderMap) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Bytes::new()));
+fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = head;
     response
@@ -189,8 +189,8 @@ async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration) {
         Err(error) => return debug!(%error, "an upgrade was accepted and not taken"),
     };
     match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout).await {
-        Ended::Closed(Ok(())) => {}
-        Ended::Closed(Err(error)) => debug!(%error, "a tunnel broke"),
-        Ended::Idle => debug!("a tunnel was idle for too long"),
+        TunnelEnd::Closed(Ok(())) => {}
+        TunnelEnd::Closed(Err(error)) => debug!(%error, "a tunnel broke"),
+        TunnelEnd::Idle => debug!("a tunnel was idle for too long"),
     }
 }

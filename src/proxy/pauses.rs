@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 
 use crate::key::CacheKey;
 use crate::limits::{REFRESH_PAUSE_MAX, REFRESH_PAUSE_MIN, REFRESH_PAUSES_MAX, RETRY_AFTER_MAX};
-use crate::policy::Failure;
+use crate::policy::OriginFailure;
 use crate::time::millis;
 
 /// How much longer than its base a pause may be, as a fraction.
@@ -34,21 +34,21 @@ const LOT: f64 = 0.25;
 /// The pauses of a process.
 pub(super) struct RefreshPauses {
     begun: Instant,
-    pauses: Cache<CacheKey, Arc<Pause>>,
+    pauses: Cache<CacheKey, Arc<RefreshPause>>,
 }
 
 /// The pause of one key. The counters order nothing: what depends on them is how often the origin
 /// is asked.
-struct Pause {
+struct RefreshPause {
     /// In milliseconds since the table was made.
     until: AtomicU64,
     failures: AtomicU32,
-    failure: Failure,
+    failure: OriginFailure,
 }
 
 /// Whether the origin is to be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
+pub(super) enum RefreshProbe {
     /// By this caller: the pause is over.
     Due,
     /// Not now, or another caller does.
@@ -62,27 +62,27 @@ impl RefreshPauses {
     }
 
     /// How the origin failed for `key`, if a pause goes on.
-    pub(super) fn of(&self, key: &CacheKey, now: Instant) -> Option<Failure> {
+    pub(super) fn of(&self, key: &CacheKey, now: Instant) -> Option<OriginFailure> {
         let pause = self.pauses.get(key)?;
         (self.millis(now) < pause.until.load(Ordering::Relaxed)).then_some(pause.failure)
     }
 
     /// How the origin failed for `key` when it was asked last, and whether this caller is the one
     /// to have it asked again.
-    pub(super) fn probe(&self, key: &CacheKey, now: Instant) -> Option<(Failure, Probe)> {
+    pub(super) fn probe(&self, key: &CacheKey, now: Instant) -> Option<(OriginFailure, RefreshProbe)> {
         let pause = self.pauses.get(key)?;
         let (now, until) = (self.millis(now), pause.until.load(Ordering::Relaxed));
         let probing = now.saturating_add(millis(REFRESH_PAUSE_MIN));
         let is_due = now >= until
             && pause.until.compare_exchange(until, probing, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        Some((pause.failure, if is_due { Probe::Due } else { Probe::NotDue }))
+        Some((pause.failure, if is_due { RefreshProbe::Due } else { RefreshProbe::NotDue }))
     }
 
     /// A fetch of `key`, of which something is stored, failed. `lot` is from 0 to 1.
     pub(super) fn failed(
         &self,
         key: &CacheKey,
-        failure: Failure,
+        failure: OriginFailure,
         retry_after: Option<Duration>,
         now: Instant,
         lot: f64,
@@ -94,7 +94,7 @@ impl RefreshPauses {
             None => doubled.min(REFRESH_PAUSE_MAX),
         };
         let until = now + base.mul_f64(1.0 + LOT * lot.clamp(0.0, 1.0));
-        let pause = Pause {
+        let pause = RefreshPause {
             until: AtomicU64::new(self.millis(until)),
             failures: AtomicU32::new(failures.saturating_add(1)),
             failure,
@@ -116,7 +116,7 @@ impl RefreshPauses {
 mod tests {
     use super::*;
     use crate::key::{Scheme, Target};
-    use crate::policy::Failure::{Disconnected, ErrorResponse};
+    use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
     use crate::time;
 
     fn key(path: &'static str) -> CacheKey {
@@ -162,7 +162,7 @@ mod tests {
         let ((key, other), begun) = ((key("/a"), key("/b")), time::instant());
         let pauses = RefreshPauses::new(begun);
         pauses.failed(&key, ErrorResponse, None, begun, 0.0);
-        let (due, not_due) = (Some((ErrorResponse, Probe::Due)), Some((ErrorResponse, Probe::NotDue)));
+        let (due, not_due) = (Some((ErrorResponse, RefreshProbe::Due)), Some((ErrorResponse, RefreshProbe::NotDue)));
         assert_eq!(pauses.probe(&key, begun), not_due);
         let over = begun + REFRESH_PAUSE_MIN;
         assert_eq!(pauses.probe(&other, over), None);

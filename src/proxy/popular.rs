@@ -15,7 +15,7 @@ use crate::telemetry::HeavyHitters;
 use crate::time::{self, millis};
 
 /// The paths of one process.
-pub(super) struct Popular {
+pub(super) struct PopularPaths {
     /// What times are counted from.
     begun: Instant,
     /// Until when paths are counted, in milliseconds; zero while nobody looks.
@@ -23,7 +23,7 @@ pub(super) struct Popular {
     paths: Mutex<HeavyHitters<String>>,
 }
 
-impl Popular {
+impl PopularPaths {
     pub(super) fn new() -> Self {
         Self {
             begun: time::instant(),
@@ -87,13 +87,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn ask(popular: &Popular, path: &str, times: u64) {
+    fn ask(popular: &PopularPaths, path: &str, times: u64) {
         (0..times * TOP_SAMPLED).for_each(|_| popular.asked(path));
     }
 
     #[test]
     fn nothing_is_kept_while_nobody_looks() {
-        let popular = Popular::new();
+        let popular = PopularPaths::new();
         ask(&popular, "/secret", 100);
         assert_eq!(popular.top(10), []);
         ask(&popular, "/a", 500);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn everything_is_forgotten_when_nobody_looks_any_more() {
-        let popular = Popular::new();
+        let popular = PopularPaths::new();
         popular.top(1);
         ask(&popular, "/a", 100);
         let until = popular.watched_until.load(Ordering::Relaxed);

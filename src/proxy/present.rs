@@ -11,18 +11,18 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::answer::Answer;
-use super::ask::Ask;
-use super::body::{Body, BodyError};
-use super::explain::Question;
-use crate::policy::{self, Multipart, Part, Piece, Precondition, Ranges};
+use super::answer::ProxyAnswer;
+use super::ask::CacheRequest;
+use super::body::{AnswerBody, BodyError};
+use super::explain::RuleQuestion;
+use crate::policy::{self, MultipartBody, ByteRange, MultipartPiece, Precondition, RangeSelection};
 use crate::time::Timestamp;
 
 /// A whole response does not meet a condition of the client.
-pub(super) struct NotMet(pub(super) Answer);
+pub(super) struct PreconditionNotMet(pub(super) ProxyAnswer);
 
 /// Cuts `whole` to what `ask` asks for. A body of unknown length is never cut: a server may ignore `Range`.
-pub(super) async fn present(ask: &Ask, whole: Answer, received: Timestamp) -> Result<Answer, NotMet> {
+pub(super) async fn present(ask: &CacheRequest, whole: ProxyAnswer, received: Timestamp) -> Result<ProxyAnswer, PreconditionNotMet> {
     if ask.is_plain() {
         return Ok(whole);
     }
@@ -30,64 +30,64 @@ pub(super) async fn present(ask: &Ask, whole: Answer, received: Timestamp) -> Re
     let headers = &ask.inbound.headers;
     let precondition = policy::precondition(headers, response.status(), response.headers(), received);
     if ask.is_conditional() {
-        ask.note(|explanation| explanation.rule(Question::Condition, precondition));
+        ask.note(|explanation| explanation.rule(RuleQuestion::Condition, precondition));
     }
     match precondition {
         Precondition::NotModified => return Ok(not_modified(whole)),
-        Precondition::Failed => return Err(NotMet(whole)),
+        Precondition::Failed => return Err(PreconditionNotMet(whole)),
         Precondition::Proceed => {}
     }
     let Some(bytes) = length(response) else { return Ok(whole) };
     let ranges = policy::ranges(&ask.facts, headers, response.status(), response.headers(), bytes);
     if ask.is_partial() {
-        ask.note(|explanation| explanation.rule(Question::Range, &ranges));
+        ask.note(|explanation| explanation.rule(RuleQuestion::Range, &ranges));
     }
     match ranges {
-        Ranges::Whole => Ok(whole),
-        Ranges::One(part) => Ok(one_part(whole, part, bytes)),
-        Ranges::Several(parts) => Ok(several_parts(whole, &parts, bytes).await),
-        Ranges::Unsatisfiable => Ok(unsatisfiable(whole, bytes)),
+        RangeSelection::Whole => Ok(whole),
+        RangeSelection::One(part) => Ok(one_part(whole, part, bytes)),
+        RangeSelection::Several(parts) => Ok(several_parts(whole, &parts, bytes).await),
+        RangeSelection::Unsatisfiable => Ok(unsatisfiable(whole, bytes)),
     }
 }
 
 /// RFC 9110 §13.1.1: the origin's own answer to this request, and it is not the one that the client knows.
-pub(super) fn failed(NotMet(mut whole): NotMet) -> Answer {
+pub(super) fn failed(PreconditionNotMet(mut whole): PreconditionNotMet) -> ProxyAnswer {
     let head = whole.response.headers_mut();
     head.remove(CONTENT_LENGTH);
     head.remove(CONTENT_TYPE);
-    with(whole, StatusCode::PRECONDITION_FAILED, Body::Whole(Bytes::new()))
+    with(whole, StatusCode::PRECONDITION_FAILED, AnswerBody::Whole(Bytes::new()))
 }
 
-fn length(response: &Response<Body>) -> Option<usize> {
+fn length(response: &Response<AnswerBody>) -> Option<usize> {
     match response.body() {
-        Body::Whole(bytes) => Some(bytes.len()),
-        whole @ Body::Shared(_) => usize::try_from(whole.size_hint().exact()?).ok(),
-        Body::Part(_) | Body::Pieces(_) | Body::Origin(_) | Body::Broken(_) => None,
+        AnswerBody::Whole(bytes) => Some(bytes.len()),
+        whole @ AnswerBody::Shared(_) => usize::try_from(whole.size_hint().exact()?).ok(),
+        AnswerBody::Part(_) | AnswerBody::Pieces(_) | AnswerBody::Origin(_) | AnswerBody::Broken(_) => None,
     }
 }
 
-fn not_modified(mut whole: Answer) -> Answer {
+fn not_modified(mut whole: ProxyAnswer) -> ProxyAnswer {
     policy::not_modified_fields(whole.response.headers_mut());
-    with(whole, StatusCode::NOT_MODIFIED, Body::Whole(Bytes::new()))
+    with(whole, StatusCode::NOT_MODIFIED, AnswerBody::Whole(Bytes::new()))
 }
 
-fn one_part(mut whole: Answer, part: Part, bytes: usize) -> Answer {
+fn one_part(mut whole: ProxyAnswer, part: ByteRange, bytes: usize) -> ProxyAnswer {
     let head = whole.response.headers_mut();
     head.insert(CONTENT_RANGE, policy::content_range(part, bytes));
     head.insert(CONTENT_LENGTH, HeaderValue::from(part.len));
-    let body = std::mem::replace(whole.response.body_mut(), Body::Whole(Bytes::new())).part(part);
+    let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new())).part(part);
     with(whole, StatusCode::PARTIAL_CONTENT, body)
 }
 
 /// The parts may come in any order, so the whole has to be there; its length is known and within `cache_max_body`.
-async fn several_parts(mut whole: Answer, parts: &[Part], bytes: usize) -> Answer {
-    let body = std::mem::replace(whole.response.body_mut(), Body::Whole(Bytes::new()));
+async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize) -> ProxyAnswer {
+    let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new()));
     let runs = match collected(body).await {
         Ok(runs) => runs,
-        Err(error) => return with(whole, StatusCode::OK, Body::Broken(Some(error))),
+        Err(error) => return with(whole, StatusCode::OK, AnswerBody::Broken(Some(error))),
     };
     let head = whole.response.headers_mut();
-    let Multipart { content_type, bytes, pieces } =
+    let MultipartBody { content_type, bytes, pieces } =
         policy::multipart(parts, bytes, head.get(CONTENT_TYPE), fastrand::u128(..));
     head.remove(CONTENT_RANGE);
     head.insert(CONTENT_TYPE, content_type);
@@ -95,15 +95,15 @@ async fn several_parts(mut whole: Answer, parts: &[Part], bytes: usize) -> Answe
     let mut slices_and_framing = VecDeque::new();
     for piece in pieces {
         match piece {
-            Piece::Framing(framing) => slices_and_framing.push_back(framing),
-            Piece::Body(part) => slices_and_framing.extend(slices(&runs, part)),
+            MultipartPiece::Framing(framing) => slices_and_framing.push_back(framing),
+            MultipartPiece::Body(part) => slices_and_framing.extend(slices(&runs, part)),
         }
     }
-    with(whole, StatusCode::PARTIAL_CONTENT, Body::Pieces(slices_and_framing))
+    with(whole, StatusCode::PARTIAL_CONTENT, AnswerBody::Pieces(slices_and_framing))
 }
 
 /// The bytes of a part: slices of the runs that the body has come in.
-fn slices(runs: &[Bytes], part: Part) -> impl Iterator<Item = Bytes> {
+fn slices(runs: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
     let mut behind = 0_usize;
     runs.iter().filter_map(move |run| {
         let start = behind;
@@ -115,7 +115,7 @@ fn slices(runs: &[Bytes], part: Part) -> impl Iterator<Item = Bytes> {
 }
 
 /// All of a body, in the runs that it comes in.
-async fn collected(mut body: Body) -> Result<Vec<Bytes>, BodyError> {
+async fn collected(mut body: AnswerBody) -> Result<Vec<Bytes>, BodyError> {
     let mut runs = Vec::new();
     while let Some(frame) = body.frame().await {
         runs.extend(frame?.into_data());
@@ -123,15 +123,15 @@ async fn collected(mut body: Body) -> Result<Vec<Bytes>, BodyError> {
     Ok(runs)
 }
 
-fn unsatisfiable(mut whole: Answer, bytes: usize) -> Answer {
+fn unsatisfiable(mut whole: ProxyAnswer, bytes: usize) -> ProxyAnswer {
     let head = whole.response.headers_mut();
     head.insert(CONTENT_RANGE, policy::unsatisfied_range(bytes));
     head.remove(CONTENT_LENGTH);
     head.remove(CONTENT_TYPE);
-    with(whole, StatusCode::RANGE_NOT_SATISFIABLE, Body::Whole(Bytes::new()))
+    with(whole, StatusCode::RANGE_NOT_SATISFIABLE, AnswerBody::Whole(Bytes::new()))
 }
 
-fn with(mut answer: Answer, status: StatusCode, body: Body) -> Answer {
+fn with(mut answer: ProxyAnswer, status: StatusCode, body: AnswerBody) -> ProxyAnswer {
     *answer.response.status_mut() = status;
     *answer.response.body_mut() = body;
     answer

@@ -11,20 +11,20 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::Proxy;
-use super::answer::{Answer, Outcome};
-use super::ask::Inbound;
-use super::body::Body;
+use super::answer::{ProxyAnswer, Outcome};
+use super::ask::InboundRequest;
+use super::body::AnswerBody;
 use super::failure::Failure;
 use super::options::Options;
-use crate::purge::{self, Named, Order};
-use crate::store::{PurgeFailed, Purged, Strength};
+use crate::purge::{self, PurgeName, PurgeOrder};
+use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time;
 
 impl Proxy {
     /// Purges what an order names, and returns when it is so.
     ///
     /// Dropping it leaves a part of it done; a purge can be repeated.
-    pub async fn purge(&self, order: &Order) -> Result<Purged, PurgeFailed> {
+    pub async fn purge(&self, order: &PurgeOrder) -> Result<PurgeResult, PurgeError> {
         self.store.purge(&order.scopes(), order.strength).await
     }
 }
@@ -35,22 +35,22 @@ pub(super) fn is_asked(options: &Options, method: &Method) -> bool {
 }
 
 /// Purges what the request addresses, if its client may do that.
-pub(super) async fn answer(proxy: &Proxy, inbound: Inbound) -> Answer {
+pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswer {
     if !is_allowed(proxy, &inbound) {
         inbound.notes.note(|explanation| explanation.failed(Failure::PurgeNotAllowed));
         return Failure::PurgeNotAllowed.into();
     }
     let begun = time::instant();
-    let order = Order { named: vec![Named::Url(inbound.target)], strength: Strength::Hard };
+    let order = PurgeOrder { named: vec![PurgeName::Url(inbound.target)], strength: PurgeStrength::Hard };
     let said = proxy.purge(&order).await;
-    let document = purge::Outcome::document(&order, &said, time::instant().duration_since(begun));
-    let status = purge::Outcome::of(&said).status();
-    Answer::new(Outcome::Purge, status, head(status), Body::Whole(Bytes::from(document)))
+    let document = purge::PurgeOutcome::document(&order, &said, time::instant().duration_since(begun));
+    let status = purge::PurgeOutcome::of(&said).status();
+    ProxyAnswer::new(Outcome::Purge, status, head(status), AnswerBody::Whole(Bytes::from(document)))
 }
 
 /// The client is the peer itself, unless that is a trusted proxy: then it is whom the trusted proxies vouch for, so that a
 /// load balancer among the allowed does not let everybody in.
-fn is_allowed(proxy: &Proxy, inbound: &Inbound) -> bool {
+fn is_allowed(proxy: &Proxy, inbound: &InboundRequest) -> bool {
     let client = proxy.origin.outbound().client(&inbound.headers, inbound.caller.peer);
     client.is_some_and(|client| proxy.options.purge_allow.iter().any(|network| network.contains(&client)))
 }

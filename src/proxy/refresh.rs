@@ -9,36 +9,36 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Proxy;
-use super::ask::Ask;
-use super::explain::Refresh;
-use super::fill::{self, Role};
-use super::pauses::Probe;
-use super::place::Place;
+use super::ask::CacheRequest;
+use super::explain::BackgroundRefresh;
+use super::fill::{self, FetchRole};
+use super::pauses::RefreshProbe;
+use super::place::CacheLocation;
 use crate::entry::Entry;
 use crate::limits::REFRESH_TIMEOUT;
 use crate::policy;
 use crate::time::{self, Timestamp};
 
 /// Begins to refresh `entry`, unless a fetch of it is under way or has just failed.
-pub(super) fn begin(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
+pub(super) fn begin(proxy: &Rc<Proxy>, of: &CacheRequest, place: &CacheLocation, entry: &Entry) {
     match proxy.shared.pauses.probe(&place.key, time::instant()) {
-        Some((_, Probe::NotDue)) => of.note(|explanation| explanation.refresh(Refresh::Paused)),
-        Some((_, Probe::Due)) | None => begin_now(proxy, of, place, entry),
+        Some((_, RefreshProbe::NotDue)) => of.note(|explanation| explanation.refresh(BackgroundRefresh::Paused)),
+        Some((_, RefreshProbe::Due)) | None => begin_now(proxy, of, place, entry),
     }
 }
 
 /// Begins to refresh `entry`, unless a fetch of it is under way.
-pub(super) fn begin_now(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entry) {
+pub(super) fn begin_now(proxy: &Rc<Proxy>, of: &CacheRequest, place: &CacheLocation, entry: &Entry) {
     let ask = Rc::new(of.on_nobodys_behalf(place.variants.as_ref(), &proxy.rules));
     let key = ask.fill_key(place.key);
     let claim = || proxy.store.claim(&place.whole, place.lineage);
-    let Role::Leader(lead, claim) = proxy.shared.fills.join(key, claim) else {
-        return of.note(|explanation| explanation.refresh(Refresh::UnderWay));
+    let FetchRole::Leader(lead, claim) = proxy.shared.fills.join(key, claim) else {
+        return of.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
     };
-    of.note(|explanation| explanation.refresh(Refresh::Begun));
+    of.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
     let (nobody, _) = oneshot::channel();
     let stored = Some(Rc::new(entry.clone()));
-    let right = fill::Right { lead: Some(lead), claim };
+    let right = fill::FetchRights { lead: Some(lead), claim };
     let fetch = fill::run(Rc::clone(proxy), ask, place.clone(), stored, right, nobody);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
@@ -48,7 +48,7 @@ pub(super) fn begin_now(proxy: &Rc<Proxy>, of: &Ask, place: &Place, entry: &Entr
 }
 
 /// Begins to refresh what is still fresh, by a chance that grows as its end comes near.
-pub(super) fn early(proxy: &Rc<Proxy>, ask: &Ask, place: &Place, entry: &Entry, now: Timestamp) {
+pub(super) fn early(proxy: &Rc<Proxy>, ask: &CacheRequest, place: &CacheLocation, entry: &Entry, now: Timestamp) {
     let beta = proxy.rules.early_refresh;
     if beta > 0.0 && policy::refresh_early(&entry.facts, now, proxy.fetch_took.get(), beta, fastrand::f64()) {
         begin(proxy, ask, place, entry);

@@ -6,12 +6,12 @@ use http::{Method, Version};
 use http_body::Body;
 
 use super::failure::Failure;
-use crate::key::{BadTarget, Scheme, Target};
-use crate::origin::{Outbound, Protocol};
+use crate::key::{TargetError, Scheme, Target};
+use crate::origin::{OutboundHeads, UpgradeProtocol};
 
 /// Where a request goes.
 #[derive(Debug, PartialEq)]
-pub(super) enum Route {
+pub(super) enum Dispatch {
     /// Our own health.
     Health,
     /// Through the cache.
@@ -21,12 +21,12 @@ pub(super) enum Route {
     /// Nowhere: what is stored of it is purged.
     Purge(Target),
     /// To the origin, and if that switches protocols, a tunnel.
-    Upgrade(Target, Protocol),
+    Upgrade(Target, UpgradeProtocol),
     /// Nowhere.
     Refused(Failure),
 }
 
-impl Route {
+impl Dispatch {
     /// In one word.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Route {
     }
 
     /// The same way, unless it leads to a target that the origin does not have below its base path.
-    pub(super) fn below(self, origin: &Outbound) -> Self {
+    pub(super) fn below(self, origin: &OutboundHeads) -> Self {
         let reached = match &self {
             Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
                 origin.reaches(target)
@@ -61,52 +61,52 @@ impl Route {
 
 /// Whether a request has content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum RequestContent {
     /// None at all.
     None,
     /// Some, or there may be.
     Some,
 }
 
-impl Content {
+impl RequestContent {
     pub(super) fn of(body: &impl Body) -> Self {
         if body.is_end_stream() { Self::None } else { Self::Some }
     }
 }
 
 /// Finds the way of a request that came over `scheme`.
-pub(super) fn route(head: &Parts, scheme: Scheme, content: Content) -> Route {
+pub(super) fn route(head: &Parts, scheme: Scheme, content: RequestContent) -> Dispatch {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let asks_for_health = reads && head.uri.path() == "/health";
     if asks_for_health && head.version < Version::HTTP_11 {
         // The probes of load balancers; before HTTP/1.1 a request need not name a host.
-        return Route::Health;
+        return Dispatch::Health;
     }
     let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
     let target = match Target::parse(scheme, &head.uri, hosts) {
         Ok(target) => target,
-        Err(BadTarget::TooLong) => return Route::Refused(Failure::TargetTooLong),
-        Err(bad) => return Route::Refused(Failure::BadTarget(bad)),
+        Err(TargetError::TooLong) => return Dispatch::Refused(Failure::TargetTooLong),
+        Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
     };
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an API's business.
-        return Route::Refused(Failure::MethodNotAllowed);
+        return Dispatch::Refused(Failure::MethodNotAllowed);
     }
     let is_authority_form = head.uri.authority().is_some() && head.uri.scheme().is_none();
     if is_authority_form || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
-        return Route::Refused(Failure::BadTarget(BadTarget::Form));
+        return Dispatch::Refused(Failure::BadTarget(TargetError::Form));
     }
     if asks_for_health {
-        return Route::Health;
+        return Dispatch::Health;
     }
-    if content == Content::None
+    if content == RequestContent::None
         && head.version == Version::HTTP_11
-        && let Some(protocol) = Protocol::asked(&head.method, &head.headers)
+        && let Some(protocol) = UpgradeProtocol::asked(&head.method, &head.headers)
     {
-        return Route::Upgrade(target, protocol);
+        return Dispatch::Upgrade(target, protocol);
     }
     // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may answer by it.
-    if reads && content == Content::None { Route::Cached(target) } else { Route::Pass(target) }
+    if reads && content == RequestContent::None { Dispatch::Cached(target) } else { Dispatch::Pass(target) }
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn way(method: &str, uri: &str, fields: &[(&str, &str)], content: Content) -> &'static str {
+    fn way(method: &str, uri: &str, fields: &[(&str, &str)], content: RequestContent) -> &'static str {
         let mut request = Request::builder().method(method).uri(uri).header("host", "api.test");
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -125,43 +125,43 @@ mod tests {
     #[test]
     fn a_probe_of_http_1_0_need_not_name_a_host() {
         for (version, want) in [
-            (Version::HTTP_10, Route::Health),
-            (Version::HTTP_11, Route::Refused(Failure::BadTarget(BadTarget::NoHost))),
+            (Version::HTTP_10, Dispatch::Health),
+            (Version::HTTP_11, Dispatch::Refused(Failure::BadTarget(TargetError::NoHost))),
         ] {
             let probe = Request::builder().version(version).uri("/health").body(()).unwrap();
-            assert_eq!(route(&probe.into_parts().0, Scheme::Http, Content::None), want, "{version:?}");
+            assert_eq!(route(&probe.into_parts().0, Scheme::Http, RequestContent::None), want, "{version:?}");
         }
     }
 
     #[test]
     fn every_request_has_one_way() {
         let upgrade = &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")][..];
-        type Row = (&'static str, &'static str, Fields, Content, &'static str);
+        type Row = (&'static str, &'static str, Fields, RequestContent, &'static str);
         type Fields = &'static [(&'static str, &'static str)];
         let rows: &[Row] = &[
-            ("GET", "/health", &[], Content::None, "health"),
-            ("HEAD", "/health?x", &[], Content::None, "health"),
-            ("POST", "/health", &[], Content::Some, "pass"),
-            ("GET", "/healthy", &[], Content::None, "cached"),
-            ("GET", "/a", &[], Content::None, "cached"),
-            ("HEAD", "/a", &[], Content::None, "cached"),
-            ("GET", "http://api.test/a", &[], Content::None, "cached"),
-            ("GET", "/a", &[], Content::Some, "pass"),
-            ("POST", "/a", &[], Content::None, "pass"),
-            ("DELETE", "/a", &[], Content::None, "pass"),
-            ("OPTIONS", "*", &[], Content::None, "pass"),
-            ("QUERY", "/a", &[], Content::Some, "pass"),
-            ("GET", "/a", upgrade, Content::None, "upgrade"),
-            ("GET", "/a", &[("upgrade", "websocket")], Content::None, "cached"),
-            ("GET", "/a", &[("connection", "upgrade")], Content::None, "cached"),
-            ("GET", "/a", &[("connection", "upgrade"), ("upgrade", "h2c")], Content::None, "cached"),
-            ("POST", "/a", upgrade, Content::Some, "pass"),
-            ("TRACE", "/a", &[], Content::None, "refused"),
-            ("GET", "http://other.test/a", &[], Content::None, "refused"),
-            ("GET", "/a", &[("host", "b.test")], Content::None, "refused"),
-            ("CONNECT", "api.test:443", &[], Content::None, "refused"),
-            ("GET", "api.test", &[], Content::None, "refused"),
-            ("GET", "*", &[], Content::None, "refused"),
+            ("GET", "/health", &[], RequestContent::None, "health"),
+            ("HEAD", "/health?x", &[], RequestContent::None, "health"),
+            ("POST", "/health", &[], RequestContent::Some, "pass"),
+            ("GET", "/healthy", &[], RequestContent::None, "cached"),
+            ("GET", "/a", &[], RequestContent::None, "cached"),
+            ("HEAD", "/a", &[], RequestContent::None, "cached"),
+            ("GET", "http://api.test/a", &[], RequestContent::None, "cached"),
+            ("GET", "/a", &[], RequestContent::Some, "pass"),
+            ("POST", "/a", &[], RequestContent::None, "pass"),
+            ("DELETE", "/a", &[], RequestContent::None, "pass"),
+            ("OPTIONS", "*", &[], RequestContent::None, "pass"),
+            ("QUERY", "/a", &[], RequestContent::Some, "pass"),
+            ("GET", "/a", upgrade, RequestContent::None, "upgrade"),
+            ("GET", "/a", &[("upgrade", "websocket")], RequestContent::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade")], RequestContent::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade"), ("upgrade", "h2c")], RequestContent::None, "cached"),
+            ("POST", "/a", upgrade, RequestContent::Some, "pass"),
+            ("TRACE", "/a", &[], RequestContent::None, "refused"),
+            ("GET", "http://other.test/a", &[], RequestContent::None, "refused"),
+            ("GET", "/a", &[("host", "b.test")], RequestContent::None, "refused"),
+            ("CONNECT", "api.test:443", &[], RequestContent::None, "refused"),
+            ("GET", "api.test", &[], RequestContent::None, "refused"),
+            ("GET", "*", &[], RequestContent::None, "refused"),
         ];
         for (method, uri, fields, content, want) in rows {
             assert_eq!(way(method, uri, fields, *content), *want, "{method} {uri} {fields:?}");

@@ -22,12 +22,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::load::Held;
+use super::load::HeldBytes;
 use crate::limits::FILL_LAG_BYTES_MAX;
 
 /// Why a shared body has no clean end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum BrokenBody {
     /// The origin cut it, or went silent.
     #[error("the origin did not send the whole body")]
     Cut,
@@ -37,9 +37,9 @@ pub(crate) enum Broken {
 }
 
 /// The body, shared by its writer and its readers.
-pub(super) struct SharedBody(Mutex<State>);
+pub(super) struct SharedBody(Mutex<SharedBodyState>);
 
-struct State {
+struct SharedBodyState {
     /// Pieces that are kept, oldest first.
     pieces: VecDeque<Bytes>,
     /// The number of the first of them.
@@ -47,19 +47,19 @@ struct State {
     /// Their bytes.
     kept_bytes: usize,
     /// They, where all bodies are counted.
-    held: Held,
-    keep: Keep,
+    held: HeldBytes,
+    keep: Retention,
     /// How long it will be, where the origin has said so; a body that turns out otherwise is cut.
     length: Option<u64>,
-    end: Option<Result<(), Broken>>,
+    end: Option<Result<(), BrokenBody>>,
     /// One place a reader; a free place is `None`.
-    readers: Vec<Option<Place>>,
+    readers: Vec<Option<ReadPosition>>,
     /// The writer, while it waits for room.
     writer: Option<Waker>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+enum Retention {
     /// Everything, for the store.
     All,
     /// What some reader has not yet taken.
@@ -67,7 +67,7 @@ enum Keep {
 }
 
 /// How far a reader is.
-struct Place {
+struct ReadPosition {
     /// The number of the piece that it takes next.
     next: u64,
     /// The bytes that it has taken.
@@ -78,13 +78,13 @@ struct Place {
 
 impl SharedBody {
     /// An empty body that is being gathered; of this length in the end, if that is known.
-    pub(super) fn new(length: Option<u64>, held: Held) -> Self {
-        Self(Mutex::new(State {
+    pub(super) fn new(length: Option<u64>, held: HeldBytes) -> Self {
+        Self(Mutex::new(SharedBodyState {
             pieces: VecDeque::new(),
             first: 0,
             kept_bytes: 0,
             held,
-            keep: Keep::All,
+            keep: Retention::All,
             length,
             end: None,
             readers: Vec::new(),
@@ -93,7 +93,7 @@ impl SharedBody {
     }
 
     /// A body that is here already.
-    pub(super) fn whole_already(body: Bytes, held: Held) -> Self {
+    pub(super) fn whole_already(body: Bytes, held: HeldBytes) -> Self {
         let shared = Self::new(Some(body.len() as u64), held);
         shared.push(body);
         shared.end(Ok(()));
@@ -101,12 +101,12 @@ impl SharedBody {
     }
 
     /// Joins at the beginning; `None` once the beginning has been let go.
-    pub(super) fn reader(self: &Arc<Self>) -> Option<Reader> {
+    pub(super) fn reader(self: &Arc<Self>) -> Option<SharedBodyReader> {
         let mut state = self.state();
-        if state.first > 0 || state.keep == Keep::Untaken {
+        if state.first > 0 || state.keep == Retention::Untaken {
             return None;
         }
-        let place = Some(Place { next: 0, taken: 0, waker: None, cut_off: false });
+        let place = Some(ReadPosition { next: 0, taken: 0, waker: None, cut_off: false });
         let number = match state.readers.iter().position(Option::is_none) {
             Some(free) => {
                 if let Some(slot) = state.readers.get_mut(free) {
@@ -120,7 +120,7 @@ impl SharedBody {
             }
         };
         drop(state);
-        Some(Reader { body: Arc::clone(self), number })
+        Some(SharedBodyReader { body: Arc::clone(self), number })
     }
 
     /// Appends a piece and wakes whoever waits for it.
@@ -137,14 +137,14 @@ impl SharedBody {
     /// The body will not be stored after all: from now on it is only relayed.
     pub(super) fn relay(&self) {
         self.change(|state| {
-            state.keep = Keep::Untaken;
+            state.keep = Retention::Untaken;
             state.let_go();
             Vec::new()
         });
     }
 
     /// No more pieces will come.
-    pub(super) fn end(&self, end: Result<(), Broken>) {
+    pub(super) fn end(&self, end: Result<(), BrokenBody>) {
         self.change(|state| {
             state.end.get_or_insert(end);
             state.waiting_readers()
@@ -154,7 +154,7 @@ impl SharedBody {
     /// Ready when the writer may go on.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.keep == Keep::All || state.kept_bytes <= FILL_LAG_BYTES_MAX {
+        if state.keep == Retention::All || state.kept_bytes <= FILL_LAG_BYTES_MAX {
             return Poll::Ready(());
         }
         state.writer = Some(cx.waker().clone());
@@ -165,7 +165,7 @@ impl SharedBody {
     pub(super) fn cut_off_the_slowest(&self) {
         self.change(|state| {
             let first = state.first;
-            let is_last = |place: &Place| place.next <= first;
+            let is_last = |place: &ReadPosition| place.next <= first;
             if state.readers.iter().flatten().all(is_last) {
                 return Vec::new();
             }
@@ -196,7 +196,7 @@ impl SharedBody {
     }
 
     /// Changes the state under the lock, then wakes those whom the change concerns, outside it.
-    fn change(&self, change: impl FnOnce(&mut State) -> Vec<Waker>) {
+    fn change(&self, change: impl FnOnce(&mut SharedBodyState) -> Vec<Waker>) {
         let mut state = self.state();
         let readers = change(&mut state);
         let writer = state.writer_if_room();
@@ -205,15 +205,15 @@ impl SharedBody {
     }
 
     /// A panic cannot leave the state half-changed in a way that breaks a promise: at worst a waker is lost with it.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SharedBodyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SharedBodyState {
     /// Lets go of the pieces that everybody has taken and nobody keeps.
     fn let_go(&mut self) {
-        if self.keep == Keep::All {
+        if self.keep == Retention::All {
             return;
         }
         let end = self.first + self.pieces.len() as u64;
@@ -230,7 +230,7 @@ impl State {
 
     /// What the origin has said, or what has come if all is here.
     fn whole_length(&self) -> Option<u64> {
-        let all_here = self.end == Some(Ok(())) && self.keep == Keep::All;
+        let all_here = self.end == Some(Ok(())) && self.keep == Retention::All;
         self.length.or_else(|| all_here.then_some(self.kept_bytes as u64))
     }
 
@@ -244,7 +244,7 @@ impl State {
     }
 
     fn writer_if_room(&mut self) -> Option<Waker> {
-        if self.kept_bytes > FILL_LAG_BYTES_MAX && self.keep == Keep::Untaken {
+        if self.kept_bytes > FILL_LAG_BYTES_MAX && self.keep == Retention::Untaken {
             return None;
         }
         self.writer.take()
@@ -254,23 +254,23 @@ impl State {
 /// One client's view of a shared body.
 ///
 /// Dropping it gives up its place: the body goes on for the others, and for the store.
-pub(crate) struct Reader {
+pub(crate) struct SharedBodyReader {
     body: Arc<SharedBody>,
     number: usize,
 }
 
-impl Body for Reader {
+impl Body for SharedBodyReader {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BrokenBody;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let mut guard = self.body.state();
         let state = &mut *guard;
         let Some(Some(place)) = state.readers.get(self.number) else {
             return Poll::Ready(None);
         };
         if place.cut_off {
-            return Poll::Ready(Some(Err(Broken::TooSlow)));
+            return Poll::Ready(Some(Err(BrokenBody::TooSlow)));
         }
         if let Some(piece) = state.piece(place.next) {
             if let Some(Some(place)) = state.readers.get_mut(self.number) {
@@ -313,7 +313,7 @@ impl Body for Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for SharedBodyReader {
     fn drop(&mut self) {
         self.body.change(|state| {
             if let Some(place) = state.readers.get_mut(self.number) {
@@ -328,19 +328,19 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::load::Load;
+    use crate::proxy::load::LoadLimiter;
 
     const PIECE_BYTES: usize = FILL_LAG_BYTES_MAX / 4;
 
-    fn held() -> Held {
-        Load::new(1, None, usize::MAX).hold()
+    fn held() -> HeldBytes {
+        LoadLimiter::new(1, None, usize::MAX).hold()
     }
 
     fn cx() -> Context<'static> {
         Context::from_waker(Waker::noop())
     }
 
-    fn read(reader: &mut Reader) -> Poll<Option<Result<Bytes, Broken>>> {
+    fn read(reader: &mut SharedBodyReader) -> Poll<Option<Result<Bytes, BrokenBody>>> {
         Pin::new(reader)
             .poll_frame(&mut cx())
             .map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
@@ -350,7 +350,7 @@ mod tests {
         Bytes::from(vec![byte; PIECE_BYTES])
     }
 
-    fn got(byte: u8) -> Poll<Option<Result<Bytes, Broken>>> {
+    fn got(byte: u8) -> Poll<Option<Result<Bytes, BrokenBody>>> {
         Poll::Ready(Some(Ok(piece(byte))))
     }
 
@@ -392,10 +392,10 @@ mod tests {
         let body = Arc::new(SharedBody::new(None, held()));
         let mut reader = body.reader().unwrap();
         body.push(piece(1));
-        body.end(Err(Broken::Cut));
+        body.end(Err(BrokenBody::Cut));
         body.end(Ok(()));
         assert_eq!(read(&mut reader), got(1));
-        assert_eq!(read(&mut reader), Poll::Ready(Some(Err(Broken::Cut))));
+        assert_eq!(read(&mut reader), Poll::Ready(Some(Err(BrokenBody::Cut))));
         assert!(!reader.is_end_stream());
     }
 
@@ -437,7 +437,7 @@ mod tests {
         assert!(body.poll_room(&cx()).is_pending());
         body.cut_off_the_slowest();
         assert!(body.poll_room(&cx()).is_ready());
-        assert_eq!(read(&mut slow), Poll::Ready(Some(Err(Broken::TooSlow))));
+        assert_eq!(read(&mut slow), Poll::Ready(Some(Err(BrokenBody::TooSlow))));
         assert_eq!(read(&mut fast), Poll::Pending);
     }
 

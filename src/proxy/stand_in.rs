@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use super::Proxy;
-use super::answer::{Answer, Hit, Outcome};
-use super::ask::Ask;
-use super::cache_status::Ttl;
-use super::explain::Question;
+use super::answer::{ProxyAnswer, CacheHit, Outcome};
+use super::ask::CacheRequest;
+use super::cache_status::TtlSeconds;
+use super::explain::RuleQuestion;
 use super::failure::Failure;
-use super::fetch::Errand;
+use super::fetch::FetchRequest;
 use super::look::still_stored;
-use super::present::{NotMet, present};
+use super::present::{PreconditionNotMet, present};
 use crate::entry::Entry;
 use crate::policy::{self, Ruling};
 use crate::store::Tier;
 use crate::time::{self, Timestamp};
 
 /// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
-pub(super) async fn failed(proxy: &Proxy, errand: &Errand, failure: Failure) -> Answer {
+pub(super) async fn failed(proxy: &Proxy, errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
     errand.ask.note(|explanation| explanation.failed(failure));
     match stand_in_for(proxy, errand, failure).await {
         Some(answer) => answer,
@@ -26,19 +26,19 @@ pub(super) async fn failed(proxy: &Proxy, errand: &Errand, failure: Failure) -> 
 }
 
 /// What is stored, if it may stand in for an origin that failed in this way.
-pub(super) async fn stand_in_for(proxy: &Proxy, errand: &Errand, failure: Failure) -> Option<Answer> {
+pub(super) async fn stand_in_for(proxy: &Proxy, errand: &FetchRequest, failure: Failure) -> Option<ProxyAnswer> {
     if !failure.is_of_the_origin() {
         return None;
     }
-    stand_in(proxy, errand, policy::Failure::Disconnected).await
+    stand_in(proxy, errand, policy::OriginFailure::Disconnected).await
 }
 
 /// Answers a request that finds no place, from the look-up that it has just made.
-pub(super) async fn shed(errand: &Errand, failure: Failure) -> Answer {
+pub(super) async fn shed(errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
     errand.ask.note(|explanation| explanation.failed(failure));
-    let Errand { ask, forward, stored, .. } = errand;
+    let FetchRequest { ask, forward, stored, .. } = errand;
     let stale = match stored.as_deref() {
-        Some(entry) => serve_stale(ask, entry, policy::Failure::Disconnected).await,
+        Some(entry) => serve_stale(ask, entry, policy::OriginFailure::Disconnected).await,
         None => None,
     };
     stale.unwrap_or_else(|| failure.of_fetch(*forward))
@@ -48,45 +48,45 @@ pub(super) async fn shed(errand: &Errand, failure: Failure) -> Answer {
 ///
 /// The response is looked up once more: it may have been withdrawn or purged while the origin was
 /// asked, here or at another node.
-pub(super) async fn stand_in(proxy: &Proxy, errand: &Errand, failure: policy::Failure) -> Option<Answer> {
+pub(super) async fn stand_in(proxy: &Proxy, errand: &FetchRequest, failure: policy::OriginFailure) -> Option<ProxyAnswer> {
     let stored = errand.stored.as_deref()?;
     let found = Box::pin(still_stored(proxy, &errand.ask)).await;
     serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
 }
 
 /// Serves a stale entry, where the policy lets it stand in for an origin that failed.
-pub(super) async fn serve_stale(ask: &Ask, entry: &Entry, failure: policy::Failure) -> Option<Answer> {
+pub(super) async fn serve_stale(ask: &CacheRequest, entry: &Entry, failure: policy::OriginFailure) -> Option<ProxyAnswer> {
     let (age, ttl) = may_stand_in(ask, entry, failure, time::now())?;
-    let hit = Hit { entry: entry.clone(), tier: Tier::Memory, age, ttl };
+    let hit = CacheHit { entry: entry.clone(), tier: Tier::Memory, age, ttl };
     Some(stand_stale(ask, hit).await)
 }
 
 /// Age and freshness of a stored response, where the policy lets it stand in for an origin that
 /// failed.
 pub(super) fn may_stand_in(
-    ask: &Ask,
+    ask: &CacheRequest,
     entry: &Entry,
-    failure: policy::Failure,
+    failure: policy::OriginFailure,
     now: Timestamp,
-) -> Option<(Duration, Ttl)> {
+) -> Option<(Duration, TtlSeconds)> {
     let said = policy::stale_on_error(&entry.facts, &ask.facts, failure, now);
-    ask.note(|explanation| explanation.rule(Question::StandIn, Ruling::on_failure(failure, &said)));
+    ask.note(|explanation| explanation.rule(RuleQuestion::StandIn, Ruling::on_failure(failure, &said)));
     let ttl = match entry.facts.stale_for(now) {
-        past if past.is_zero() => Ttl::Left(entry.facts.ttl(now)),
-        past => Ttl::Past(past),
+        past if past.is_zero() => TtlSeconds::Left(entry.facts.ttl(now)),
+        past => TtlSeconds::Past(past),
     };
     Some((said.ok()?, ttl))
 }
 
 /// Serves what stands in for an origin that failed.
-pub(super) async fn stand_stale(ask: &Ask, hit: Hit) -> Answer {
-    Answer { outcome: Outcome::StaleOnError, ..stand(ask, hit).await }
+pub(super) async fn stand_stale(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+    ProxyAnswer { outcome: Outcome::StaleOnError, ..stand(ask, hit).await }
 }
 
 /// Serves what is stored, or the part of it that is asked for.
-pub(super) async fn stand(ask: &Ask, hit: Hit) -> Answer {
+pub(super) async fn stand(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
-    let whole = Answer::from_store(&ask.inbound.method, hit);
+    let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
     // A condition that only the origin could judge: the whole is a true answer to that, too.
-    present(ask, whole, received).await.unwrap_or_else(|NotMet(whole)| whole)
+    present(ask, whole, received).await.unwrap_or_else(|PreconditionNotMet(whole)| whole)
 }

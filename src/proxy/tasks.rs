@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 /// Tasks that outlive the request that began them.
 #[derive(Default)]
-pub(super) struct Tasks(RefCell<JoinSet<()>>);
+pub(super) struct BackgroundTasks(RefCell<JoinSet<()>>);
 
-impl Tasks {
+impl BackgroundTasks {
     /// Runs `task` on this worker, to its end or the worker's.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.0.borrow_mut();

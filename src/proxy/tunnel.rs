@@ -17,7 +17,7 @@ use crate::time::instant;
 
 /// How a tunnel ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum TunnelEnd {
     /// Both sides have said their last, or one is gone.
     Closed(io::Result<()>),
     /// Nothing came for too long.
@@ -26,34 +26,34 @@ pub(super) enum Ended {
 
 /// Carries bytes until both sides have ended, one breaks, or nothing has come from either for `idle_timeout`. Dropping it
 /// closes both.
-pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> Ended
+pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
     let last = Cell::new(instant());
     let (mut client, mut origin) =
-        (Side { stream: client, last: &last }, Side { stream: origin, last: &last });
+        (TunnelSide { stream: client, last: &last }, TunnelSide { stream: origin, last: &last });
     let mut copied = pin!(copy_bidirectional(&mut client, &mut origin));
     loop {
         let due = last.get() + idle_timeout;
         tokio::select! {
             biased;
-            closed = copied.as_mut() => return Ended::Closed(closed.map(drop)),
+            closed = copied.as_mut() => return TunnelEnd::Closed(closed.map(drop)),
             // One alarm, set anew when it rings: bytes cost a reading of the clock and no timer.
-            () = sleep_until(due.into()) => if last.get() + idle_timeout <= due { return Ended::Idle },
+            () = sleep_until(due.into()) => if last.get() + idle_timeout <= due { return TunnelEnd::Idle },
         }
     }
 }
 
 /// One end of a tunnel.
-struct Side<'a, S> {
+struct TunnelSide<'a, S> {
     stream: S,
     /// When bytes came last, from either end.
     last: &'a Cell<Instant>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Side<'_, S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Side<'_, S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Side<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TunnelSide<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -104,7 +104,7 @@ mod tests {
             (instant(), client, origin)
         };
         let (ended, (last, ..)) = tokio::join!(carry(near, far, IDLE), talk);
-        assert!(matches!(ended, Ended::Idle), "{ended:?}");
+        assert!(matches!(ended, TunnelEnd::Idle), "{ended:?}");
         assert_eq!(instant() - last, IDLE);
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let ((mut client, near), (far, origin)) = (duplex(64), duplex(64));
         let flood = async { while client.write_all(&[0; 64]).await.is_ok() {} };
         let begun = instant();
-        let (ended, ()) = tokio::join!(async { matches!(carry(near, far, IDLE).await, Ended::Idle) }, flood);
+        let (ended, ()) = tokio::join!(async { matches!(carry(near, far, IDLE).await, TunnelEnd::Idle) }, flood);
         assert!(ended);
         assert_eq!(instant() - begun, IDLE);
         drop(origin);
@@ -132,7 +132,7 @@ mod tests {
             heard
         };
         let (ended, heard) = tokio::join!(carry(near, far, IDLE), listen);
-        assert!(matches!(ended, Ended::Closed(Ok(()))), "{ended:?}");
+        assert!(matches!(ended, TunnelEnd::Closed(Ok(()))), "{ended:?}");
         assert_eq!(heard, b"bye");
     }
 }

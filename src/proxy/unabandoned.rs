@@ -19,7 +19,7 @@ use super::body::AdmittedBody;
 
 /// Whether the origin may have a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(super) enum OriginReached {
     /// It waits for its turn.
     No,
     /// It is being sent, or was.
@@ -27,25 +27,25 @@ pub(super) enum Reached {
 }
 
 /// The work of an unsafe request.
-pub(super) struct Unabandoned {
+pub(super) struct UnsafeExchange {
     /// `None` once it has ended.
     work: Option<Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>>,
-    reached: Rc<Cell<Reached>>,
+    reached: Rc<Cell<OriginReached>>,
     proxy: Rc<Proxy>,
 }
 
-impl Unabandoned {
+impl UnsafeExchange {
     /// Goes on with `work` when it is dropped, if the origin may have been reached by then.
     pub(super) fn new(
         proxy: Rc<Proxy>,
-        reached: Rc<Cell<Reached>>,
+        reached: Rc<Cell<OriginReached>>,
         work: Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>,
     ) -> Self {
         Self { work: Some(work), reached, proxy }
     }
 }
 
-impl Future for Unabandoned {
+impl Future for UnsafeExchange {
     type Output = Response<AdmittedBody>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<AdmittedBody>> {
@@ -60,10 +60,10 @@ impl Future for Unabandoned {
     }
 }
 
-impl Drop for Unabandoned {
+impl Drop for UnsafeExchange {
     fn drop(&mut self) {
         if let Some(work) = self.work.take()
-            && self.reached.get() == Reached::Perhaps
+            && self.reached.get() == OriginReached::Perhaps
         {
             self.proxy.metrics.unabandoned();
             self.proxy.tasks.spawn(async move { drop(work.await) });

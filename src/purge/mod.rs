@@ -1,11 +1,11 @@
 //! A purge in words: what an operator asks for, and what is told of it.
 //!
-//! [`read`] turns the body of a `POST /purge` into an [`Order`], strictly: whoever purges wants to know that just that was
-//! purged, so an unknown or repeated member is an error and not a guess. [`Outcome`] turns what became of it into a
+//! [`read`] turns the body of a `POST /purge` into an [`PurgeOrder`], strictly: whoever purges wants to know that just that was
+//! purged, so an unknown or repeated member is an error and not a guess. [`PurgeOutcome`] turns what became of it into a
 //! status and a document. How it is done is the store's.
 
 mod order;
 mod outcome;
 
-pub use order::{BadOrder, Named, Order, read};
-pub use outcome::Outcome;
+pub use order::{PurgeOrderError, PurgeName, PurgeOrder, read};
+pub use outcome::PurgeOutcome;

@@ -7,27 +7,27 @@
 //! Each of `url`, `tag`, `group` and `prefix` names one thing, and with an `s` a list of them; `all` is `true` or is not
 //! there. All that is named is purged.
 
-use crate::json::{self, Object, Value};
-use crate::key::{Authority, BadTarget, BadUrl, CacheKey, Scheme, Target};
+use crate::json::{self, JsonObject, JsonValue};
+use crate::key::{Authority, TargetError, UrlError, CacheKey, Scheme, Target};
 use crate::limits::{AUTHORITY_BYTES_MAX, OPERATOR_SHOWN_BYTES_MAX, PURGE_NAMES_MAX};
-use crate::store::{BadScope, Group, Prefix, Scope, Strength, Tag};
+use crate::store::{PurgeNameError, CacheGroup, UrlPrefix, PurgeScope, PurgeStrength, CacheTag};
 
 /// What to purge, and how. Names at least one thing and at most [`PURGE_NAMES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct PurgeOrder {
     /// In the order of naming.
-    pub named: Vec<Named>,
+    pub named: Vec<PurgeName>,
     /// How.
-    pub strength: Strength,
+    pub strength: PurgeStrength,
 }
 
 /// One thing to purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum PurgeName {
     /// A resource.
     Url(Target),
     /// What has a tag.
-    Tag(Tag),
+    Tag(CacheTag),
     /// What is of a group: of one origin, by either scheme.
     Group {
         /// Whose group.
@@ -35,17 +35,17 @@ pub enum Named {
         /// What it is called.
         name: Box<str>,
         /// The same for the store.
-        scopes: [Group; 2],
+        scopes: [CacheGroup; 2],
     },
     /// What begins so, by either scheme.
-    Prefix(Prefix),
+    Prefix(UrlPrefix),
     /// Everything.
     All,
 }
 
 /// What is wrong with an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadOrder {
+pub enum PurgeOrderError {
     /// Not JSON.
     #[error("the body is not JSON, or is nested too deeply")]
     Malformed,
@@ -71,13 +71,13 @@ pub enum BadOrder {
     },
     /// A URL that nothing can be stored under.
     #[error("a URL {0}")]
-    Url(#[from] BadUrl),
+    Url(#[from] UrlError),
     /// No host and port.
     #[error("the authority of a group cannot be one: {0}")]
-    Authority(#[from] BadTarget),
+    Authority(#[from] TargetError),
     /// A name that nothing can be purged by.
     #[error("{0}")]
-    Scope(#[from] BadScope),
+    Scope(#[from] PurgeNameError),
     /// Nothing.
     #[error("the name of a group is empty")]
     GroupName,
@@ -90,55 +90,55 @@ pub enum BadOrder {
 }
 
 /// Reads the body of a `POST /purge`.
-pub fn read(text: &str) -> Result<Order, BadOrder> {
-    let Value::Object(members) = json::read(text).map_err(|_| BadOrder::Malformed)? else {
-        return Err(BadOrder::NotAnObject);
+pub fn read(text: &str) -> Result<PurgeOrder, PurgeOrderError> {
+    let JsonValue::Object(members) = json::read(text).map_err(|_| PurgeOrderError::Malformed)? else {
+        return Err(PurgeOrderError::NotAnObject);
     };
     once_each(&members)?;
-    let mut order = Order { named: Vec::new(), strength: Strength::Hard };
+    let mut order = PurgeOrder { named: Vec::new(), strength: PurgeStrength::Hard };
     for (member, value) in &members {
         order.add(member, value)?;
     }
-    if order.named.is_empty() { Err(BadOrder::Nothing) } else { Ok(order) }
+    if order.named.is_empty() { Err(PurgeOrderError::Nothing) } else { Ok(order) }
 }
 
-impl Order {
+impl PurgeOrder {
     /// The URLs that it names.
     pub fn urls(&self) -> impl Iterator<Item = &Target> {
         self.named.iter().filter_map(|named| match named {
-            Named::Url(target) => Some(target),
-            Named::Tag(_) | Named::Group { .. } | Named::Prefix(_) | Named::All => None,
+            PurgeName::Url(target) => Some(target),
+            PurgeName::Tag(_) | PurgeName::Group { .. } | PurgeName::Prefix(_) | PurgeName::All => None,
         })
     }
 
     /// What the store is to purge.
-    pub fn scopes(&self) -> Vec<Scope> {
-        self.named.iter().flat_map(Named::scopes).collect()
+    pub fn scopes(&self) -> Vec<PurgeScope> {
+        self.named.iter().flat_map(PurgeName::scopes).collect()
     }
 
-    fn add(&mut self, member: &str, value: &Value) -> Result<(), BadOrder> {
+    fn add(&mut self, member: &str, value: &JsonValue) -> Result<(), PurgeOrderError> {
         match member {
-            "url" => self.name(url("url", value).map(Named::Url)?),
-            "urls" => self.name_all("urls", value, |item| url("urls", item).map(Named::Url)),
+            "url" => self.name(url("url", value).map(PurgeName::Url)?),
+            "urls" => self.name_all("urls", value, |item| url("urls", item).map(PurgeName::Url)),
             "tag" => self.name(tag("tag", value)?),
             "tags" => self.name_all("tags", value, |item| tag("tags", item)),
             "group" => self.name(group("group", value)?),
             "groups" => self.name_all("groups", value, |item| group("groups", item)),
             "prefix" => self.name(prefix("prefix", value)?),
             "prefixes" => self.name_all("prefixes", value, |item| prefix("prefixes", item)),
-            "all" if flag("all", value)? => self.name(Named::All),
-            "all" => Err(BadOrder::Kind { member: "all", want: "true, or not be there" }),
+            "all" if flag("all", value)? => self.name(PurgeName::All),
+            "all" => Err(PurgeOrderError::Kind { member: "all", want: "true, or not be there" }),
             "soft" => {
-                self.strength = if flag("soft", value)? { Strength::Soft } else { Strength::Hard };
+                self.strength = if flag("soft", value)? { PurgeStrength::Soft } else { PurgeStrength::Hard };
                 Ok(())
             }
-            unknown => Err(BadOrder::Unknown(unknown.to_owned())),
+            unknown => Err(PurgeOrderError::Unknown(unknown.to_owned())),
         }
     }
 
-    fn name(&mut self, named: Named) -> Result<(), BadOrder> {
+    fn name(&mut self, named: PurgeName) -> Result<(), PurgeOrderError> {
         if self.named.len() >= PURGE_NAMES_MAX {
-            return Err(BadOrder::TooMany);
+            return Err(PurgeOrderError::TooMany);
         }
         self.named.push(named);
         Ok(())
@@ -147,31 +147,31 @@ impl Order {
     fn name_all(
         &mut self,
         member: &'static str,
-        value: &Value,
-        one: impl Fn(&Value) -> Result<Named, BadOrder>,
-    ) -> Result<(), BadOrder> {
-        let Value::List(items) = value else { return Err(BadOrder::Kind { member, want: "a list" }) };
+        value: &JsonValue,
+        one: impl Fn(&JsonValue) -> Result<PurgeName, PurgeOrderError>,
+    ) -> Result<(), PurgeOrderError> {
+        let JsonValue::List(items) = value else { return Err(PurgeOrderError::Kind { member, want: "a list" }) };
         items.iter().try_for_each(|item| self.name(one(item)?))
     }
 }
 
-impl Named {
+impl PurgeName {
     /// A URL is purged by both schemes: by which one a client came is only known where a trusted proxy tells, so a purge
     /// of what clients see as `https://` would otherwise do nothing behind a proxy that does not, and say that it was done.
-    fn scopes(&self) -> Vec<Scope> {
+    fn scopes(&self) -> Vec<PurgeScope> {
         match self {
             Self::Url(target) => {
-                by_both_schemes(target).map(|target| Scope::Url(CacheKey::of(&target))).collect()
+                by_both_schemes(target).map(|target| PurgeScope::Url(CacheKey::of(&target))).collect()
             }
-            Self::Prefix(prefix) => vec![Scope::Prefix(prefix.clone())],
-            Self::Tag(tag) => vec![Scope::Tag(tag.clone())],
-            Self::Group { scopes, .. } => scopes.iter().cloned().map(Scope::Group).collect(),
-            Self::All => vec![Scope::All],
+            Self::Prefix(prefix) => vec![PurgeScope::Prefix(prefix.clone())],
+            Self::Tag(tag) => vec![PurgeScope::Tag(tag.clone())],
+            Self::Group { scopes, .. } => scopes.iter().cloned().map(PurgeScope::Group).collect(),
+            Self::All => vec![PurgeScope::All],
         }
     }
 
     /// Repeats it in an answer.
-    pub(super) fn write(&self, object: &mut Object<'_>) {
+    pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         match self {
             Self::Url(target) => object.text("url", &target.to_string(), OPERATOR_SHOWN_BYTES_MAX),
             Self::Tag(tag) => object.text("tag", tag.as_str(), OPERATOR_SHOWN_BYTES_MAX),
@@ -190,44 +190,44 @@ fn by_both_schemes(target: &Target) -> impl Iterator<Item = Target> + use<> {
 }
 
 /// A name that comes twice is read in two ways by two parsers, and one of them purges something else.
-fn once_each(members: &[(String, Value)]) -> Result<(), BadOrder> {
+fn once_each(members: &[(String, JsonValue)]) -> Result<(), PurgeOrderError> {
     for (at, (member, _)) in members.iter().enumerate() {
         if members.iter().take(at).any(|(earlier, _)| earlier == member) {
-            return Err(BadOrder::Twice(member.clone()));
+            return Err(PurgeOrderError::Twice(member.clone()));
         }
     }
     Ok(())
 }
 
-fn text<'a>(member: &'static str, value: &'a Value) -> Result<&'a str, BadOrder> {
-    value.as_text().ok_or(BadOrder::Kind { member, want: "a text" })
+fn text<'a>(member: &'static str, value: &'a JsonValue) -> Result<&'a str, PurgeOrderError> {
+    value.as_text().ok_or(PurgeOrderError::Kind { member, want: "a text" })
 }
 
-fn flag(member: &'static str, value: &Value) -> Result<bool, BadOrder> {
+fn flag(member: &'static str, value: &JsonValue) -> Result<bool, PurgeOrderError> {
     match value {
-        Value::Plain(word) if word == "true" => Ok(true),
-        Value::Plain(word) if word == "false" => Ok(false),
-        Value::Plain(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => {
-            Err(BadOrder::Kind { member, want: "true or false" })
+        JsonValue::Plain(word) if word == "true" => Ok(true),
+        JsonValue::Plain(word) if word == "false" => Ok(false),
+        JsonValue::Plain(_) | JsonValue::Text(_) | JsonValue::List(_) | JsonValue::Object(_) => {
+            Err(PurgeOrderError::Kind { member, want: "true or false" })
         }
     }
 }
 
-fn url(member: &'static str, value: &Value) -> Result<Target, BadOrder> {
+fn url(member: &'static str, value: &JsonValue) -> Result<Target, PurgeOrderError> {
     Ok(Target::of_url(text(member, value)?)?)
 }
 
-fn tag(member: &'static str, value: &Value) -> Result<Named, BadOrder> {
-    Ok(Named::Tag(Tag::parse(text(member, value)?)?))
+fn tag(member: &'static str, value: &JsonValue) -> Result<PurgeName, PurgeOrderError> {
+    Ok(PurgeName::Tag(CacheTag::parse(text(member, value)?)?))
 }
 
-fn prefix(member: &'static str, value: &Value) -> Result<Named, BadOrder> {
-    Ok(Named::Prefix(Prefix::parse(text(member, value)?)?))
+fn prefix(member: &'static str, value: &JsonValue) -> Result<PurgeName, PurgeOrderError> {
+    Ok(PurgeName::Prefix(UrlPrefix::parse(text(member, value)?)?))
 }
 
-fn group(member: &'static str, value: &Value) -> Result<Named, BadOrder> {
-    let Value::Object(members) = value else {
-        return Err(BadOrder::Kind { member, want: "an object with authority and name" });
+fn group(member: &'static str, value: &JsonValue) -> Result<PurgeName, PurgeOrderError> {
+    let JsonValue::Object(members) = value else {
+        return Err(PurgeOrderError::Kind { member, want: "an object with authority and name" });
     };
     once_each(members)?;
     let (mut authority, mut name) = (None, None);
@@ -235,20 +235,20 @@ fn group(member: &'static str, value: &Value) -> Result<Named, BadOrder> {
         match member.as_str() {
             "authority" => authority = Some(text("authority", value)?.as_bytes()),
             "name" => name = Some(text("name", value)?),
-            unknown => return Err(BadOrder::Unknown(unknown.to_owned())),
+            unknown => return Err(PurgeOrderError::Unknown(unknown.to_owned())),
         }
     }
     let (Some(authority), Some(name)) = (authority, name) else {
-        return Err(BadOrder::Kind { member, want: "an object with authority and name" });
+        return Err(PurgeOrderError::Kind { member, want: "an object with authority and name" });
     };
     if name.is_empty() {
-        return Err(BadOrder::GroupName);
+        return Err(PurgeOrderError::GroupName);
     }
-    let by = |scheme| -> Result<Group, BadOrder> {
-        Ok(Group::new(scheme, Authority::parse(scheme, authority)?, name)?)
+    let by = |scheme| -> Result<CacheGroup, PurgeOrderError> {
+        Ok(CacheGroup::new(scheme, Authority::parse(scheme, authority)?, name)?)
     };
     let scopes = [by(Scheme::Http)?, by(Scheme::Https)?];
-    Ok(Named::Group { authority: Authority::parse(Scheme::Http, authority)?, name: name.into(), scopes })
+    Ok(PurgeName::Group { authority: Authority::parse(Scheme::Http, authority)?, name: name.into(), scopes })
 }
 
 #[cfg(test)]
@@ -270,38 +270,38 @@ mod tests {
         .unwrap();
         let authority = Authority::parse(Scheme::Http, b"a.test:8000").unwrap();
         let scopes = [Scheme::Http, Scheme::Https]
-            .map(|scheme| Group::new(scheme, authority.clone(), "g, h").unwrap());
-        let prefix = Prefix::parse("http://a.test/v1/").unwrap();
+            .map(|scheme| CacheGroup::new(scheme, authority.clone(), "g, h").unwrap());
+        let prefix = UrlPrefix::parse("http://a.test/v1/").unwrap();
         assert_eq!(
             order.named,
             [
-                Named::Url(target("http://a.test/a?b")),
-                Named::Url(target("https://a.test/c")),
-                Named::Tag(Tag::parse("t").unwrap()),
-                Named::Tag(Tag::parse("u").unwrap()),
-                Named::Tag(Tag::parse("v").unwrap()),
-                Named::Group { authority, name: "g, h".into(), scopes },
-                Named::Prefix(prefix),
-                Named::All,
+                PurgeName::Url(target("http://a.test/a?b")),
+                PurgeName::Url(target("https://a.test/c")),
+                PurgeName::Tag(CacheTag::parse("t").unwrap()),
+                PurgeName::Tag(CacheTag::parse("u").unwrap()),
+                PurgeName::Tag(CacheTag::parse("v").unwrap()),
+                PurgeName::Group { authority, name: "g, h".into(), scopes },
+                PurgeName::Prefix(prefix),
+                PurgeName::All,
             ]
         );
-        assert_eq!(order.strength, Strength::Soft);
-        assert_eq!(read(r#"{"tag":"t","soft":false}"#).unwrap().strength, Strength::Hard);
+        assert_eq!(order.strength, PurgeStrength::Soft);
+        assert_eq!(read(r#"{"tag":"t","soft":false}"#).unwrap().strength, PurgeStrength::Hard);
     }
 
     #[test]
     fn a_url_is_purged_by_both_schemes() {
-        let key = |url| Scope::Url(CacheKey::of(&target(url)));
+        let key = |url| PurgeScope::Url(CacheKey::of(&target(url)));
         for url in ["http://a.test/b", "https://a.test:443/b"] {
             let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes();
             assert_eq!(scopes.len(), 2);
             assert!(scopes.contains(&key("http://a.test/b")) && scopes.contains(&key("https://a.test/b")));
         }
         let all = read(r#"{"all":true}"#).unwrap().scopes();
-        assert_eq!(all, [Scope::All]);
+        assert_eq!(all, [PurgeScope::All]);
         // Of which one is of both.
         let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes();
-        assert_eq!(scopes, [Scope::Prefix(Prefix::parse("https://a.test/b?c").unwrap())]);
+        assert_eq!(scopes, [PurgeScope::Prefix(UrlPrefix::parse("https://a.test/b?c").unwrap())]);
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
             assert_eq!(read(body).unwrap_err().to_string(), told, "{body}");
         }
         for unknown in [r#"{"Url":"http://a/"}"#, r#"{"group":{"authority":"a","name":"g","x":1}}"#] {
-            assert!(matches!(read(unknown), Err(BadOrder::Unknown(_))), "{unknown}");
+            assert!(matches!(read(unknown), Err(PurgeOrderError::Unknown(_))), "{unknown}");
         }
     }
 
@@ -355,6 +355,6 @@ mod tests {
     fn one_order_names_so_much_and_no_more() {
         let order = |count: usize| format!(r#"{{"tags":[{}]}}"#, vec![r#""t""#; count].join(","));
         assert_eq!(read(&order(PURGE_NAMES_MAX)).unwrap().named.len(), PURGE_NAMES_MAX);
-        assert_eq!(read(&order(PURGE_NAMES_MAX + 1)), Err(BadOrder::TooMany));
+        assert_eq!(read(&order(PURGE_NAMES_MAX + 1)), Err(PurgeOrderError::TooMany));
     }
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::order::Order;
+use super::order::PurgeOrder;
 use crate::json;
 use crate::label::Label;
-use crate::store::{PurgeFailed, Purged, Strength};
+use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time::millis;
 
 crate::labels! {
     /// How far a purge has come.
-    pub enum Outcome {
+    pub enum PurgeOutcome {
         /// No node of the fleet uses any of it.
         Everywhere => "everywhere",
         /// It holds in Redis, and not all nodes have said that they know.
@@ -24,13 +24,13 @@ crate::labels! {
     }
 }
 
-impl Outcome {
+impl PurgeOutcome {
     /// What the store said.
-    pub fn of(said: &Result<Purged, PurgeFailed>) -> Self {
+    pub fn of(said: &Result<PurgeResult, PurgeError>) -> Self {
         match said {
-            Ok(Purged { nodes, confirmed }) if confirmed >= nodes => Self::Everywhere,
+            Ok(PurgeResult { nodes, confirmed }) if confirmed >= nodes => Self::Everywhere,
             Ok(_) => Self::NotEverywhere,
-            Err(PurgeFailed::Redis(_)) => Self::Unavailable,
+            Err(PurgeError::Redis(_)) => Self::Unavailable,
             Err(_) => Self::Failed,
         }
     }
@@ -46,11 +46,11 @@ impl Outcome {
     }
 
     /// What a client is told, that order and the time that it took.
-    pub fn document(order: &Order, said: &Result<Purged, PurgeFailed>, took: Duration) -> String {
+    pub fn document(order: &PurgeOrder, said: &Result<PurgeResult, PurgeError>, took: Duration) -> String {
         let outcome = Self::of(said);
         json::object(|object| {
             match said {
-                Ok(Purged { nodes, confirmed }) => {
+                Ok(PurgeResult { nodes, confirmed }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
                     object.number("confirmed", (*confirmed).into());
@@ -75,10 +75,10 @@ impl Outcome {
     }
 }
 
-fn strength(strength: Strength) -> &'static str {
+fn strength(strength: PurgeStrength) -> &'static str {
     match strength {
-        Strength::Hard => "hard",
-        Strength::Soft => "soft",
+        PurgeStrength::Hard => "hard",
+        PurgeStrength::Soft => "soft",
     }
 }
 
@@ -97,21 +97,21 @@ mod tests {
         let purged = r#"[{"url":"http://a.test/\""},{"tag":"t"},{"group":{"authority":"a","name":"g"}},{"prefix":"http://a.test/v1"},{"all":true}]"#;
         let took = Duration::from_micros(12_999);
         for (said, status, told) in [
-            (Ok(Purged { nodes: 3, confirmed: 3 }), 200, r#""outcome":"everywhere","nodes":3,"confirmed":3"#),
+            (Ok(PurgeResult { nodes: 3, confirmed: 3 }), 200, r#""outcome":"everywhere","nodes":3,"confirmed":3"#),
             (
-                Ok(Purged { nodes: 3, confirmed: 2 }),
+                Ok(PurgeResult { nodes: 3, confirmed: 2 }),
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":2"#,
             ),
             (
-                Err(PurgeFailed::Redis(CommandError::Closed)),
+                Err(PurgeError::Redis(CommandError::Closed)),
                 503,
                 r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves nothing of it, Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
             ),
         ] {
-            assert_eq!(Outcome::of(&said).status().as_u16(), status);
+            assert_eq!(PurgeOutcome::of(&said).status().as_u16(), status);
             let want = format!(r#"{{{told},"took_ms":12,"strength":"hard","purged":{purged}}}"#);
-            assert_eq!(Outcome::document(&order, &said, took), want);
+            assert_eq!(PurgeOutcome::document(&order, &said, took), want);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits::MIB;
 use crate::redis::health::StatsBoard;
 use crate::resp::topology::{Encryption, Endpoint};
-use crate::resp::{Access, Credentials};
+use crate::resp::{ConnectionAccess, Credentials};
 use crate::time::instant;
 use crate::{labels, tls};
 
@@ -49,12 +49,12 @@ pub struct ClusterSeeds {
     /// The nodes to read the first slot map from.
     pub seeds: Vec<Endpoint>,
     /// The nodes that answer reads.
-    pub readers: Readers,
+    pub readers: ReadingNodes,
 }
 
 labels! {
     /// The nodes of a cluster that answer reads.
-    pub enum Readers {
+    pub enum ReadingNodes {
         /// The masters.
         Masters => "masters",
         /// The replicas, which may lag, and the masters if no replica is up.
@@ -66,7 +66,7 @@ labels! {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The server's address.
-    pub address: Address,
+    pub address: RedisAddress,
     /// TLS settings, for addresses that use TLS.
     pub tls: tls::Options,
     /// User and password, if the server requires them.
@@ -76,7 +76,7 @@ pub struct Options {
     /// The database to `SELECT`; a connection starts in 0.
     pub database: u32,
     /// Read-write, or read-only for a replica.
-    pub access: Access,
+    pub access: ConnectionAccess,
     /// The number of connections of this pool.
     pub connections: usize,
     /// The largest value that is written; a larger one is refused with `Full`.
@@ -95,14 +95,14 @@ pub struct Options {
 
 impl Options {
     /// Options with this address, without a login, and with the settings' defaults.
-    pub fn at(address: Address) -> Self {
+    pub fn at(address: RedisAddress) -> Self {
         Self {
             address,
             tls: tls::Options::default(),
             credentials: None,
             password_file: None,
             database: 0,
-            access: Access::ReadWrite,
+            access: ConnectionAccess::ReadWrite,
             connections: 20,
             value_bytes_max: MIB,
             command_timeout: Duration::from_millis(50),
@@ -124,7 +124,7 @@ pub struct PasswordFile {
 
 /// The address of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum RedisAddress {
     /// `redis://`
     Tcp {
         /// A name or an IP address.
@@ -143,7 +143,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-impl Address {
+impl RedisAddress {
     /// Returns the address of another server, with TLS if this one uses TLS. A server on a unix
     /// socket has no others.
     pub(super) fn elsewhere(&self, endpoint: &Endpoint) -> Self {
@@ -163,7 +163,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } => write!(f, "redis://{host}:{port}"),

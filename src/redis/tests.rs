@@ -34,15 +34,15 @@ const SHORT: Duration = Duration::from_millis(40);
 /// The tolerance of a busy test machine. `pacing` tests exact times.
 const LATE: Duration = Duration::from_secs(2);
 
-type Got = Result<Option<Bytes>, CommandError>;
+type GetOutcome = Result<Option<Bytes>, CommandError>;
 
 /// A caller in a task of its own.
-fn get(pool: &RedisPool, key: &str) -> JoinHandle<Got> {
+fn get(pool: &RedisPool, key: &str) -> JoinHandle<GetOutcome> {
     let (pool, key) = (pool.clone(), key.to_owned());
     spawn_local(async move { pool.get(key.as_bytes()).await })
 }
 
-fn value(text: &'static str) -> Got {
+fn value(text: &'static str) -> GetOutcome {
     Ok(Some(Bytes::from_static(text.as_bytes())))
 }
 

@@ -42,10 +42,10 @@ const SLOTS: usize = 1024;
 ///
 /// Cheap to clone: one table for the whole process.
 #[derive(Clone, Debug)]
-pub struct RequestFields(Arc<Classes>);
+pub struct RequestFields(Arc<ClassSet>);
 
 #[derive(Debug)]
-struct Classes {
+struct ClassSet {
     key_headers: Vec<HeaderName>,
     /// Where each slot's names begin in `names`; one more than there are slots.
     starts: Vec<u16>,
@@ -86,7 +86,7 @@ impl RequestFields {
                 add(name.as_bytes(), group.class);
             }
         }
-        Self(Arc::new(Classes::new(key.to_vec(), known)))
+        Self(Arc::new(ClassSet::new(key.to_vec(), known)))
     }
 
     /// The class of a field.
@@ -104,7 +104,7 @@ impl RequestFields {
     }
 }
 
-impl Classes {
+impl ClassSet {
     fn new(key_headers: Vec<HeaderName>, mut names: Vec<(Box<[u8]>, FieldClass)>) -> Self {
         names.sort_by_key(|(name, _)| slot(name));
         let start = |at: usize| names.partition_point(|(name, _)| slot(name) < at);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::credentials::Credentials;
 use super::expected::ExpectedReply;
-use super::pipeline::Urgency;
+use super::pipeline::CommandUrgency;
 
 /// A command and its arguments. <https://redis.io/docs/latest/commands/> has a page for each.
 #[derive(Clone, Debug)]
@@ -183,8 +183,8 @@ impl Command<'_> {
     }
 
     /// Returns whether a request waits for the reply. Writes run beside the request.
-    pub fn urgency(&self) -> Urgency {
-        if matches!(self, Self::Get { .. }) { Urgency::Interactive } else { Urgency::Background }
+    pub fn urgency(&self) -> CommandUrgency {
+        if matches!(self, Self::Get { .. }) { CommandUrgency::Interactive } else { CommandUrgency::Background }
     }
 
     /// Returns the kind of its reply, unless the server refuses it.

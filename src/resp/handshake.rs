@@ -22,14 +22,14 @@ pub struct RedisLogin {
     /// The database; a connection starts in 0.
     pub database: u32,
     /// Read-write, or read-only for a replica.
-    pub access: Access,
+    pub access: ConnectionAccess,
     /// The name in `CLIENT LIST`, without spaces.
     pub name: &'static str,
 }
 
 labels! {
     /// The access that a connection needs.
-    pub enum Access {
+    pub enum ConnectionAccess {
         /// Reads and writes: the server is a master.
         ReadWrite => "read-write",
         /// `READONLY`: the server is a cluster's replica, which answers reads itself.
@@ -84,7 +84,7 @@ enum HandshakeState {
 struct SessionSetup {
     name: &'static str,
     database: u32,
-    access: Access,
+    access: ConnectionAccess,
     protocol: RespVersion,
 }
 
@@ -157,8 +157,8 @@ impl SessionSetup {
     /// Requests read-only access, if needed.
     fn settle(self) -> HandshakeStep {
         match self.access {
-            Access::ReadWrite => HandshakeStep::Ready(self.protocol),
-            Access::ReadOnly => next(HandshakeState::ReadOnly(self.protocol)),
+            ConnectionAccess::ReadWrite => HandshakeStep::Ready(self.protocol),
+            ConnectionAccess::ReadOnly => next(HandshakeState::ReadOnly(self.protocol)),
         }
     }
 }

@@ -30,11 +30,11 @@ pub mod topology;
 pub use command::{Command, ScriptName};
 pub use credentials::Credentials;
 pub use expected::ExpectedReply;
-pub use handshake::{Access, Handshake, HandshakeError, HandshakeStep, RedisLogin, RespVersion};
+pub use handshake::{ConnectionAccess, Handshake, HandshakeError, HandshakeStep, RedisLogin, RespVersion};
 pub use inbox::Inbox;
 pub use outbox::Outbox;
 pub use pipeline::{
-    Arrival, CommandSpec, DesyncError, Pipeline, ReplyDeadlines, ReplyFailure, ReplyTiming, Ticket, Urgency,
+    FrameMeaning, CommandSpec, DesyncError, Pipeline, ReplyDeadlines, ReplyFailure, ReplyTiming, Ticket, CommandUrgency,
     Window, WindowFullError,
 };
 pub use protocol_error::ProtocolError;

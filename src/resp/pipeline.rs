@@ -46,7 +46,7 @@ pub struct CommandSpec {
     /// Its size in bytes.
     pub bytes: usize,
     /// Whether a request waits for it.
-    pub urgency: Urgency,
+    pub urgency: CommandUrgency,
     /// The time of submission.
     pub submitted: Instant,
     /// The time at which its caller stops waiting.
@@ -55,7 +55,7 @@ pub struct CommandSpec {
 
 labels! {
     /// The urgency of a command.
-    pub enum Urgency {
+    pub enum CommandUrgency {
         /// A request waits: no reply is better than a late one.
         Interactive => "interactive",
         /// No request waits.
@@ -103,7 +103,7 @@ pub struct Ticket(usize);
 
 /// The meaning of a frame.
 #[derive(Debug)]
-pub enum Arrival {
+pub enum FrameMeaning {
     /// A reply, and its caller to wake.
     Answered(ReplyTiming, Option<Waker>),
     /// The reply of an abandoned command.
@@ -118,7 +118,7 @@ pub struct ReplyTiming {
     /// The time of its command's submission.
     pub submitted: Instant,
     /// The urgency of its command.
-    pub urgency: Urgency,
+    pub urgency: CommandUrgency,
 }
 
 /// The commands of one connection, in order.
@@ -263,9 +263,9 @@ impl Pipeline {
     }
 
     /// Accepts a frame from the server. After an error every command must be [failed](Self::fail).
-    pub fn accept(&mut self, frame: Frame) -> Result<Arrival, DesyncError> {
+    pub fn accept(&mut self, frame: Frame) -> Result<FrameMeaning, DesyncError> {
         let reply = match frame {
-            Frame::Push(push) => return Ok(Arrival::Push(push)),
+            Frame::Push(push) => return Ok(FrameMeaning::Push(push)),
             Frame::Reply(reply) => reply,
         };
         match self.queue.front() {
@@ -275,8 +275,8 @@ impl Pipeline {
         let Some(place) = self.pop() else { return Err(DesyncError) };
         let timing = ReplyTiming { submitted: place.spec.submitted, urgency: place.spec.urgency };
         Ok(match place.slot {
-            Some(slot) => Arrival::Answered(timing, self.settle(slot, Ok(reply))),
-            None => Arrival::Late(timing),
+            Some(slot) => FrameMeaning::Answered(timing, self.settle(slot, Ok(reply))),
+            None => FrameMeaning::Late(timing),
         })
     }
 
@@ -285,7 +285,7 @@ impl Pipeline {
     pub fn next_timeout(&self, deadlines: ReplyDeadlines, moved: Instant) -> Option<Instant> {
         let due = self.due.filter(|_| self.waiting > 0)?;
         let is_pressing =
-            |place: &&QueuedCommand| place.slot.is_some() && place.spec.urgency == Urgency::Interactive;
+            |place: &&QueuedCommand| place.slot.is_some() && place.spec.urgency == CommandUrgency::Interactive;
         let Some(oldest) = self.queue.iter().find(is_pressing) else { return Some(due) };
         let silent = oldest.spec.submitted.max(moved) + deadlines.silence;
         let unaware = |place: &&QueuedCommand| is_pressing(place) && place.notice == LateNotice::NotSent;
@@ -309,7 +309,7 @@ impl Pipeline {
         for index in 0..self.queue.len() {
             let Some(QueuedCommand { slot: Some(slot), spec, .. }) = self.queue.get(index) else { continue };
             let (slot, spec) = (*slot, *spec);
-            let is_pressing = spec.urgency == Urgency::Interactive;
+            let is_pressing = spec.urgency == CommandUrgency::Interactive;
             let is_silent = now.saturating_duration_since(spec.submitted.max(moved)) >= deadlines.silence;
             if spec.due <= now || is_pressing && is_silent {
                 if let Some(place) = self.queue.get_mut(index) {

@@ -11,12 +11,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
-use super::framing::Inbound;
+use super::framing::NextBytes;
 
 /// Everything that the parts of one connection tell each other.
 #[derive(Debug)]
-pub(super) struct Activity {
-    /// An [`Inbound`].
+pub(super) struct ConnectionActivity {
+    /// An [`NextBytes`].
     inbound: AtomicU8,
     /// Heads that framing vouched for.
     vouched: AtomicU64,
@@ -38,7 +38,7 @@ pub(super) struct Activity {
 
 /// What a connection waits for, when it is the client's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
+pub(super) enum ClientWait {
     /// The first request, of which there is no byte.
     Opening,
     /// The rest of a head.
@@ -62,18 +62,18 @@ pub(super) struct Output {
 
 /// Whether a request's head has one possible meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vouched {
+pub(super) enum HeadReading {
     /// It has.
     Yes,
     /// Nobody knows.
     No,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// A connection on which nothing has happened.
     pub(super) fn new() -> Self {
         Self {
-            inbound: AtomicU8::new(Inbound::Between as u8),
+            inbound: AtomicU8::new(NextBytes::Between as u8),
             vouched: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
@@ -86,8 +86,8 @@ impl Activity {
     }
 
     /// Bytes came; this is how framing stands after them.
-    pub(super) fn heard(&self, vouched: u64, inbound: Inbound) {
-        let began = inbound == Inbound::Head && self.inbound() != Inbound::Head;
+    pub(super) fn heard(&self, vouched: u64, inbound: NextBytes) {
+        let began = inbound == NextBytes::Head && self.inbound() != NextBytes::Head;
         // The first head of a connection has been waited for since its acceptance.
         if began && vouched > 0 {
             self.moved.store(true, Relaxed);
@@ -102,11 +102,11 @@ impl Activity {
     }
 
     /// A request came. Whether somebody vouched for its head; its answer is in flight in either case.
-    pub(super) fn begin(&self) -> Vouched {
+    pub(super) fn begin(&self) -> HeadReading {
         let number = self.requests.load(Relaxed) + 1;
         self.requests.store(number, Relaxed);
         self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
-        if number <= self.vouched.load(Relaxed) { Vouched::Yes } else { Vouched::No }
+        if number <= self.vouched.load(Relaxed) { HeadReading::Yes } else { HeadReading::No }
     }
 
     /// An answer is finished, or given up.
@@ -145,7 +145,7 @@ impl Activity {
     /// every head that framing has seen must have become a request.
     pub(super) fn in_step(&self) -> bool {
         self.in_flight.load(Relaxed) > 0
-            || self.inbound() != Inbound::Between
+            || self.inbound() != NextBytes::Between
             || self.requests.load(Relaxed) == self.vouched.load(Relaxed)
     }
 
@@ -160,24 +160,24 @@ impl Activity {
     }
 
     /// What comes next from the client.
-    pub(super) fn inbound(&self) -> Inbound {
+    pub(super) fn inbound(&self) -> NextBytes {
         match self.inbound.load(Relaxed) {
-            between if between == Inbound::Between as u8 => Inbound::Between,
-            head if head == Inbound::Head as u8 => Inbound::Head,
-            _ => Inbound::Body,
+            between if between == NextBytes::Between as u8 => NextBytes::Between,
+            head if head == NextBytes::Head as u8 => NextBytes::Head,
+            _ => NextBytes::Body,
         }
     }
 
     /// What is waited for; none while it is our turn.
-    pub(super) fn waiting(&self) -> Option<Waiting> {
+    pub(super) fn waiting(&self) -> Option<ClientWait> {
         if self.in_flight.load(Relaxed) > 0 || self.writing.load(Relaxed) {
             return None;
         }
         Some(match self.inbound() {
-            Inbound::Head => Waiting::Head,
-            Inbound::Between if self.requests.load(Relaxed) == 0 => Waiting::Opening,
+            NextBytes::Head => ClientWait::Head,
+            NextBytes::Between if self.requests.load(Relaxed) == 0 => ClientWait::Opening,
             // The rest of a body that was answered before its end: hyper closes as soon as nobody wants it.
-            Inbound::Between | Inbound::Body => Waiting::Request,
+            NextBytes::Between | NextBytes::Body => ClientWait::Request,
         })
     }
 
@@ -195,39 +195,39 @@ mod tests {
 
     #[test]
     fn the_turns_of_an_ordinary_request() {
-        let activity = Activity::new();
-        assert_eq!(activity.waiting(), Some(Waiting::Opening));
-        activity.heard(0, Inbound::Head);
-        assert_eq!(activity.waiting(), Some(Waiting::Head));
+        let activity = ConnectionActivity::new();
+        assert_eq!(activity.waiting(), Some(ClientWait::Opening));
+        activity.heard(0, NextBytes::Head);
+        assert_eq!(activity.waiting(), Some(ClientWait::Head));
         assert!(!activity.take_moved(), "the first head counts from the acceptance");
-        activity.heard(1, Inbound::Body);
-        assert_eq!(activity.begin(), Vouched::Yes);
+        activity.heard(1, NextBytes::Body);
+        assert_eq!(activity.begin(), HeadReading::Yes);
         assert_eq!(activity.waiting(), None);
-        activity.heard(1, Inbound::Between);
+        activity.heard(1, NextBytes::Between);
         activity.end();
         activity.writes();
         assert_eq!(activity.waiting(), None, "the answer has not left");
         activity.flushes();
-        assert_eq!(activity.waiting(), Some(Waiting::Request));
+        assert_eq!(activity.waiting(), Some(ClientWait::Request));
         assert!(activity.take_moved() && !activity.take_moved());
 
-        activity.heard(1, Inbound::Head);
+        activity.heard(1, NextBytes::Head);
         assert!(activity.take_moved(), "a later head counts from its first byte");
-        activity.heard(1, Inbound::Head);
+        activity.heard(1, NextBytes::Head);
         assert!(!activity.take_moved(), "and from that byte only");
     }
 
     #[test]
     fn a_request_beyond_the_heads_that_were_vouched_for_is_noticed() {
-        let activity = Activity::new();
-        activity.heard(1, Inbound::Between);
+        let activity = ConnectionActivity::new();
+        activity.heard(1, NextBytes::Between);
         assert!(!activity.in_step(), "a head that became no request");
-        assert_eq!(activity.begin(), Vouched::Yes);
+        assert_eq!(activity.begin(), HeadReading::Yes);
         activity.end();
         assert!(activity.in_step());
-        assert_eq!(activity.begin(), Vouched::No);
+        assert_eq!(activity.begin(), HeadReading::No);
 
         activity.vouch_for_all();
-        assert_eq!(activity.begin(), Vouched::Yes);
+        assert_eq!(activity.begin(), HeadReading::Yes);
     }
 }

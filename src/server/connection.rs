@@ -20,13 +20,13 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use super::activity::Activity;
+use super::activity::ConnectionActivity;
 use super::close;
 use super::drain::Shutdown;
 use super::drive::drain_begun;
-use super::metrics::{Metrics, Place, Protocol, Refusal};
-use super::service::{Exchange, Handler, Peer};
-use super::watch::{Limits, Watch};
+use super::metrics::{Metrics, ConnectionGuard, HttpProtocol, ConnectionRefusal};
+use super::service::{ConnectionExchange, Handler, ConnectionPeer};
+use super::watch::{ClientTimeouts, ConnectionWatch};
 use super::{http1, http2};
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 
@@ -34,84 +34,84 @@ use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What all connections of one worker's listener have in common.
-pub(super) struct Worker<H> {
+pub(super) struct WorkerContext<H> {
     pub(super) handler: Rc<H>,
-    pub(super) limits: Limits,
+    pub(super) limits: ClientTimeouts,
     pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
 }
 
 /// Serves one connection until it is closed. Dropping the future closes it at once.
-pub(super) async fn serve<S, H>(worker: Rc<Worker<H>>, mut stream: S, peer: Peer, place: Place)
+pub(super) async fn serve<S, H>(worker: Rc<WorkerContext<H>>, mut stream: S, peer: ConnectionPeer, place: ConnectionGuard)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let activity = Arc::new(Activity::new());
-    let mut watch = Watch::new(Arc::clone(&activity), worker.limits);
+    let activity = Arc::new(ConnectionActivity::new());
+    let mut watch = ConnectionWatch::new(Arc::clone(&activity), worker.limits);
     let (protocol, replay) = match open(&mut stream, &mut watch, &worker.shutdown).await {
-        Opened::Speaks(protocol, replay) => (protocol, replay),
-        Opened::Slow => {
-            worker.metrics.refused(Refusal::SlowHead);
+        OpeningOutcome::Speaks(protocol, replay) => (protocol, replay),
+        OpeningOutcome::Slow => {
+            worker.metrics.refused(ConnectionRefusal::SlowHead);
             return close::refuse(&mut stream, StatusCode::REQUEST_TIMEOUT).await;
         }
-        Opened::Silent => return,
+        OpeningOutcome::Silent => return,
     };
     worker.metrics.speaks(protocol);
-    let exchange = Rc::new(Exchange {
+    let exchange = Rc::new(ConnectionExchange {
         handler: Rc::clone(&worker.handler),
         peer,
         activity,
         metrics: worker.metrics.clone(),
         shutdown: worker.shutdown.clone(),
         streams: match protocol {
-            Protocol::Http1 => None,
-            Protocol::Http2 => Some(watch.watch_streams()),
+            HttpProtocol::Http1 => None,
+            HttpProtocol::Http2 => Some(watch.watch_streams()),
         },
         protocol,
     });
     match protocol {
-        Protocol::Http1 => http1::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
-        Protocol::Http2 => http2::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
+        HttpProtocol::Http1 => http1::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
+        HttpProtocol::Http2 => http2::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
     }
 }
 
 /// What became of the first bytes.
-enum Opened {
+enum OpeningOutcome {
     /// They tell the protocol; they have been read, and must be read again.
-    Speaks(Protocol, Bytes),
+    Speaks(HttpProtocol, Bytes),
     /// Too few came in time.
     Slow,
     /// None came, and none will.
     Silent,
 }
 
-async fn open<S: AsyncRead + Unpin>(stream: &mut S, watch: &mut Watch, shutdown: &Shutdown) -> Opened {
+async fn open<S: AsyncRead + Unpin>(stream: &mut S, watch: &mut ConnectionWatch, shutdown: &Shutdown) -> OpeningOutcome {
     let mut read = BytesMut::with_capacity(CLIENT_OPENING_BYTES_MAX);
     loop {
         tokio::select! {
             biased;
             count = stream.read_buf(&mut read) => match (count, opening(&read)) {
-                (Ok(1..), Some(protocol)) => return Opened::Speaks(protocol, read.freeze()),
+                (Ok(1..), Some(protocol)) => return OpeningOutcome::Speaks(protocol, read.freeze()),
                 (Ok(1..), None) => {}
-                (Ok(0) | Err(_), _) => return Opened::Silent,
+                (Ok(0) | Err(_), _) => return OpeningOutcome::Silent,
             },
-            () = drain_begun(shutdown, DRAIN_GRACE), if read.is_empty() => return Opened::Silent,
+            () = drain_begun(shutdown, DRAIN_GRACE), if read.is_empty() => return OpeningOutcome::Silent,
             _ = poll_fn(|cx| watch.poll_overdue(cx)) => {
-                return if read.is_empty() { Opened::Silent } else { Opened::Slow };
+                return if read.is_empty() { OpeningOutcome::Silent } else { OpeningOutcome::Slow };
             }
         }
     }
 }
 
 /// What the first bytes of a connection say; none if they are too few.
-fn opening(bytes: &[u8]) -> Option<Protocol> {
+fn opening(bytes: &[u8]) -> Option<HttpProtocol> {
     if bytes.starts_with(HTTP2_PREFACE) {
-        Some(Protocol::Http2)
+        Some(HttpProtocol::Http2)
     } else if HTTP2_PREFACE.starts_with(bytes) {
         None
     } else {
-        Some(Protocol::Http1)
+        Some(HttpProtocol::Http1)
     }
 }
 
@@ -125,11 +125,11 @@ mod tests {
             assert_eq!(opening(&HTTP2_PREFACE[..cut]), None);
         }
         let mut wire = HTTP2_PREFACE.to_vec();
-        assert_eq!(opening(&wire), Some(Protocol::Http2));
+        assert_eq!(opening(&wire), Some(HttpProtocol::Http2));
         wire.extend(b"more");
-        assert_eq!(opening(&wire), Some(Protocol::Http2));
+        assert_eq!(opening(&wire), Some(HttpProtocol::Http2));
         for other in ["G", "PO", "PRI * HTTP/1", "\r\n"] {
-            assert_eq!(opening(other.as_bytes()), Some(Protocol::Http1));
+            assert_eq!(opening(other.as_bytes()), Some(HttpProtocol::Http1));
         }
     }
 }

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 /// Says once, to everybody who holds a copy, that no new work is to be taken.
 #[derive(Clone, Debug)]
-pub struct Shutdown(Arc<Signal>);
+pub struct Shutdown(Arc<ShutdownSignal>);
 
 #[derive(Debug)]
-struct Signal {
+struct ShutdownSignal {
     /// What is asked at every poll of every connection: a load of a line that nobody writes, not a lock.
     begun: AtomicBool,
     told: watch::Sender<()>,
@@ -19,7 +19,7 @@ struct Signal {
 impl Shutdown {
     /// A shutdown that nobody has asked for.
     pub fn new() -> Self {
-        Self(Arc::new(Signal { begun: AtomicBool::new(false), told: watch::Sender::new(()) }))
+        Self(Arc::new(ShutdownSignal { begun: AtomicBool::new(false), told: watch::Sender::new(()) }))
     }
 
     /// Asks for it. Again is the same as once.

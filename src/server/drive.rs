@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::activity::Waiting;
+use super::activity::ClientWait;
 use super::drain::Shutdown;
-use super::watch::Watch;
+use super::watch::ConnectionWatch;
 use crate::limits::DRAIN_SPREAD;
 
 /// Ends so long after a shutdown has begun, and where that is a grace, not for all connections at once.
@@ -21,17 +21,17 @@ pub(super) async fn drain_begun(shutdown: &Shutdown, grace: Duration) {
 }
 
 /// The two kinds of hyper's connections.
-pub(super) trait Drivable: Future<Output = hyper::Result<()>> + Unpin {
+pub(super) trait DrivableConnection: Future<Output = hyper::Result<()>> + Unpin {
     /// Answers what is in flight and takes no more.
     fn finish(self: Pin<&mut Self>);
 }
 
 /// How driving a connection ended.
-pub(super) enum End {
+pub(super) enum DriveEnd {
     /// hyper has done with it.
     Done(hyper::Result<()>),
     /// The client has used up its time.
-    Overdue(Waiting),
+    Overdue(ClientWait),
 }
 
 /// Drives a connection, beside its time limits and the shutdown.
@@ -42,19 +42,19 @@ pub(super) enum End {
 /// `unread` is called with the number of streams that were ended because their client did not take them.
 ///
 /// `grace` is how long after its beginning the connection hears of the shutdown, if nothing else tells it.
-pub(super) async fn drive<C: Drivable>(
+pub(super) async fn drive<C: DrivableConnection>(
     connection: &mut C,
-    watch: &mut Watch,
+    watch: &mut ConnectionWatch,
     shutdown: &Shutdown,
     grace: Duration,
     unread: impl Fn(usize),
-) -> End {
+) -> DriveEnd {
     let mut begun = pin!(drain_begun(shutdown, grace));
-    let mut notice = Notice::Unasked;
+    let mut notice = ShutdownNotice::Unasked;
     poll_fn(|cx| {
         // First what has come already: it was sent by somebody who had not been told.
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-            return Poll::Ready(End::Done(result));
+            return Poll::Ready(DriveEnd::Done(result));
         }
         let mut told = false;
         notice.update(begun.as_mut(), shutdown, cx, || {
@@ -62,16 +62,16 @@ pub(super) async fn drive<C: Drivable>(
             told = true;
         });
         if told && let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-            return Poll::Ready(End::Done(result));
+            return Poll::Ready(DriveEnd::Done(result));
         }
-        let overdue = watch.poll_overdue(cx).map(End::Overdue);
+        let overdue = watch.poll_overdue(cx).map(DriveEnd::Overdue);
         let ended = watch.take_ended();
         if ended > 0 {
             unread(ended);
             // What h2 holds of an ended stream it holds until the connection ends: the client gets no more of this one.
             Pin::new(&mut *connection).finish();
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(End::Done(result));
+                return Poll::Ready(DriveEnd::Done(result));
             }
         }
         overdue
@@ -81,7 +81,7 @@ pub(super) async fn drive<C: Drivable>(
 
 /// Whether a connection has heard of the shutdown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Notice {
+enum ShutdownNotice {
     /// Nobody would wake this task.
     Unasked,
     /// This task is woken when it begins.
@@ -90,7 +90,7 @@ enum Notice {
     Given,
 }
 
-impl Notice {
+impl ShutdownNotice {
     fn update(
         &mut self,
         begun: Pin<&mut impl Future<Output = ()>>,

@@ -3,7 +3,7 @@
 //! hyper 1.12 takes a request that has both `Content-Length` and `Transfer-Encoding`, removes the length
 //! without a word, and closes after the answer. RFC 9112 §6.3 allows that; but a front end that read the length
 //! instead has put the next client's request into what we take for this one's body, and then the damage is
-//! done. So [`Framing`] reads along: it sees every byte that the client sends, before hyper does, and vouches
+//! done. So [`RequestFraming`] reads along: it sees every byte that the client sends, before hyper does, and vouches
 //! for each head that has one possible meaning. A request that nobody vouched for is refused.
 //!
 //! ```text
@@ -34,12 +34,12 @@ use std::mem;
 
 use memchr::memchr;
 
-use self::line::{Line, fits, number, value_of};
+use self::line::{PartialLine, fits, number, value_of};
 use crate::limits::FRAMING_LINE_BYTES_MAX;
 
 crate::labels! {
     /// Why a request has more than one possible extent.
-    pub enum Ambiguity {
+    pub enum FramingError {
         /// RFC 9112 §6.3: both a length and a transfer coding.
         LengthAndCoding => "length-and-coding",
         /// RFC 9110 §8.6: more than one `Content-Length`, equal or not.
@@ -62,7 +62,7 @@ crate::labels! {
 
 /// What of a client's bytes comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inbound {
+pub enum NextBytes {
     /// A message, of which nothing is here yet.
     Between,
     /// The rest of a head.
@@ -73,18 +73,18 @@ pub enum Inbound {
 
 /// Follows one connection's bytes from the client.
 #[derive(Debug, Default)]
-pub struct Framing {
-    place: Place,
-    line: Line,
+pub struct RequestFraming {
+    place: FramingState,
+    line: PartialLine,
     vouched: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum FramingState {
     #[default]
     Between,
     RequestLine,
-    Head(Fields),
+    Head(FramingFields),
     /// Bytes of the body that are still to come; never zero.
     Length(u64),
     ChunkSize,
@@ -97,23 +97,23 @@ enum Place {
 
 /// What the head has said so far of its body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Fields {
+struct FramingFields {
     length: Option<u64>,
-    coding: Option<Chunked>,
+    coding: Option<ChunkedState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Chunked;
+struct ChunkedState;
 
-impl Framing {
+impl RequestFraming {
     /// Takes note of bytes that the client sent. An error is told once; from then on, no head is vouched for.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Ambiguity> {
-        self.advance(bytes).inspect_err(|_| self.place = Place::Lost)
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
+        self.advance(bytes).inspect_err(|_| self.place = FramingState::Lost)
     }
 
     /// Takes back every word: hyper and this do not read alike.
     pub fn give_up(&mut self) {
-        self.place = Place::Lost;
+        self.place = FramingState::Lost;
         self.vouched = 0;
     }
 
@@ -123,31 +123,31 @@ impl Framing {
     }
 
     /// What comes next. A lost connection is in a head that will never be good.
-    pub fn inbound(&self) -> Inbound {
+    pub fn inbound(&self) -> NextBytes {
         match self.place {
-            Place::Between => Inbound::Between,
-            Place::RequestLine | Place::Head(_) | Place::Lost => Inbound::Head,
-            Place::Length(_) | Place::ChunkSize | Place::ChunkData(_) | Place::ChunkEnd | Place::Trailers => {
-                Inbound::Body
+            FramingState::Between => NextBytes::Between,
+            FramingState::RequestLine | FramingState::Head(_) | FramingState::Lost => NextBytes::Head,
+            FramingState::Length(_) | FramingState::ChunkSize | FramingState::ChunkData(_) | FramingState::ChunkEnd | FramingState::Trailers => {
+                NextBytes::Body
             }
         }
     }
 
-    fn advance(&mut self, mut bytes: &[u8]) -> Result<(), Ambiguity> {
+    fn advance(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
         while !bytes.is_empty() {
             bytes = match self.place {
-                Place::Lost => return Ok(()),
-                Place::Between => self.begin(bytes),
-                Place::Length(left) => self.skip(bytes, left, Place::Length, Place::Between),
-                Place::ChunkData(left) => self.skip(bytes, left, Place::ChunkData, Place::ChunkEnd),
-                Place::RequestLine => {
+                FramingState::Lost => return Ok(()),
+                FramingState::Between => self.begin(bytes),
+                FramingState::Length(left) => self.skip(bytes, left, FramingState::Length, FramingState::Between),
+                FramingState::ChunkData(left) => self.skip(bytes, left, FramingState::ChunkData, FramingState::ChunkEnd),
+                FramingState::RequestLine => {
                     let here = memchr(b'\n', bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
                     if memchr(b'#', here).is_some() {
-                        return Err(Ambiguity::Fragment);
+                        return Err(FramingError::Fragment);
                     }
                     self.read_line(bytes)?
                 }
-                Place::Head(_) | Place::ChunkSize | Place::ChunkEnd | Place::Trailers => {
+                FramingState::Head(_) | FramingState::ChunkSize | FramingState::ChunkEnd | FramingState::Trailers => {
                     self.read_line(bytes)?
                 }
             };
@@ -160,7 +160,7 @@ impl Framing {
         let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let rest = bytes.get(blank..).unwrap_or_default();
         if !rest.is_empty() {
-            self.place = Place::RequestLine;
+            self.place = FramingState::RequestLine;
         }
         rest
     }
@@ -169,8 +169,8 @@ impl Framing {
         &mut self,
         bytes: &'a [u8],
         left: u64,
-        within: impl FnOnce(u64) -> Place,
-        after: Place,
+        within: impl FnOnce(u64) -> FramingState,
+        after: FramingState,
     ) -> &'a [u8] {
         let here = bytes.len() as u64;
         match usize::try_from(left).ok().and_then(|left| bytes.get(left..)) {
@@ -185,64 +185,64 @@ impl Framing {
         }
     }
 
-    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Ambiguity> {
+    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], FramingError> {
         let Some((line, rest)) = memchr(b'\n', bytes).and_then(|end| bytes.split_at_checked(end)) else {
             self.line.keep(bytes);
             return Ok(&[]);
         };
         // Nearly every line comes whole, and is read where it lies.
         if self.line.is_empty() {
-            let line = line.strip_suffix(b"\r").ok_or(Ambiguity::BareLineFeed)?;
+            let line = line.strip_suffix(b"\r").ok_or(FramingError::BareLineFeed)?;
             self.end_line(line)?;
         } else {
             self.line.keep(line);
-            let line = mem::take(&mut self.line).whole().ok_or(Ambiguity::BareLineFeed)?;
+            let line = mem::take(&mut self.line).whole().ok_or(FramingError::BareLineFeed)?;
             self.end_line(&line)?;
         }
         Ok(rest.get(1..).unwrap_or_default())
     }
 
-    fn end_line(&mut self, line: &[u8]) -> Result<(), Ambiguity> {
+    fn end_line(&mut self, line: &[u8]) -> Result<(), FramingError> {
         self.place = match self.place {
-            Place::RequestLine => Place::Head(Fields::default()),
-            Place::Head(fields) if line.is_empty() => {
+            FramingState::RequestLine => FramingState::Head(FramingFields::default()),
+            FramingState::Head(fields) if line.is_empty() => {
                 let body = fields.body()?;
                 self.vouched += 1;
                 body
             }
-            Place::Head(fields) => Place::Head(fields.with(line)?),
-            Place::ChunkSize => chunk(line)?,
-            Place::ChunkEnd if line.is_empty() => Place::ChunkSize,
-            Place::ChunkEnd => return Err(Ambiguity::Chunk),
-            Place::Trailers if line.is_empty() => Place::Between,
-            same @ (Place::Trailers
-            | Place::Between
-            | Place::Length(_)
-            | Place::ChunkData(_)
-            | Place::Lost) => same,
+            FramingState::Head(fields) => FramingState::Head(fields.with(line)?),
+            FramingState::ChunkSize => chunk(line)?,
+            FramingState::ChunkEnd if line.is_empty() => FramingState::ChunkSize,
+            FramingState::ChunkEnd => return Err(FramingError::Chunk),
+            FramingState::Trailers if line.is_empty() => FramingState::Between,
+            same @ (FramingState::Trailers
+            | FramingState::Between
+            | FramingState::Length(_)
+            | FramingState::ChunkData(_)
+            | FramingState::Lost) => same,
         };
         Ok(())
     }
 }
 
-impl Fields {
+impl FramingFields {
     /// With what one more line of the head says.
-    fn with(mut self, line: &[u8]) -> Result<Self, Ambiguity> {
+    fn with(mut self, line: &[u8]) -> Result<Self, FramingError> {
         match line.first() {
             Some(b'c' | b'C') => {
                 if let Some(value) = value_of(b"content-length", line) {
-                    let length = number(value, 10).filter(|_| fits(line)).ok_or(Ambiguity::Length)?;
+                    let length = number(value, 10).filter(|_| fits(line)).ok_or(FramingError::Length)?;
                     if self.length.replace(length).is_some() {
-                        return Err(Ambiguity::SeveralLengths);
+                        return Err(FramingError::SeveralLengths);
                     }
                 }
             }
             Some(b't' | b'T') => {
                 if let Some(value) = value_of(b"transfer-encoding", line)
                     && (!(fits(line) && value.eq_ignore_ascii_case(b"chunked"))
-                        || self.coding.replace(Chunked).is_some())
+                        || self.coding.replace(ChunkedState).is_some())
                 {
-                    return Err(Ambiguity::Coding);
+                    return Err(FramingError::Coding);
                 }
             }
             _ => {}
@@ -251,12 +251,12 @@ impl Fields {
     }
 
     /// What follows a head that said this.
-    fn body(self) -> Result<Place, Ambiguity> {
+    fn body(self) -> Result<FramingState, FramingError> {
         match (self.length, self.coding) {
-            (None | Some(0), None) => Ok(Place::Between),
-            (Some(length), None) => Ok(Place::Length(length)),
-            (None, Some(Chunked)) => Ok(Place::ChunkSize),
-            (Some(_), Some(Chunked)) => Err(Ambiguity::LengthAndCoding),
+            (None | Some(0), None) => Ok(FramingState::Between),
+            (Some(length), None) => Ok(FramingState::Length(length)),
+            (None, Some(ChunkedState)) => Ok(FramingState::ChunkSize),
+            (Some(_), Some(ChunkedState)) => Err(FramingError::LengthAndCoding),
         }
     }
 }
@@ -266,14 +266,14 @@ impl Fields {
 const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
 
 /// What follows a line that announces a chunk. Extensions have no meaning here (RFC 9112 §7.1.1).
-fn chunk(line: &[u8]) -> Result<Place, Ambiguity> {
+fn chunk(line: &[u8]) -> Result<FramingState, FramingError> {
     let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
     match number(size.trim_ascii_end(), 16)
         .filter(|_| size.len() <= CHUNK_SIZE_BYTES_MAX)
-        .ok_or(Ambiguity::Chunk)?
+        .ok_or(FramingError::Chunk)?
     {
-        0 => Ok(Place::Trailers),
-        size => Ok(Place::ChunkData(size)),
+        0 => Ok(FramingState::Trailers),
+        size => Ok(FramingState::ChunkData(size)),
     }
 }
 

@@ -12,30 +12,30 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::activity::Waiting;
+use super::activity::ClientWait;
 use super::close;
 use super::drain::Shutdown;
-use super::drive::{Drivable, End, drive};
-use super::framing::Inbound;
-use super::io::Io;
-use super::metrics::{Place, Protocol, Refusal};
-use super::service::{Exchange, Failure, Handler};
-use super::watch::Watch;
+use super::drive::{DrivableConnection, DriveEnd, drive};
+use super::framing::NextBytes;
+use super::io::WatchedSocket;
+use super::metrics::{ConnectionGuard, HttpProtocol, ConnectionRefusal};
+use super::service::{ConnectionExchange, BodyFailure, Handler};
+use super::watch::ConnectionWatch;
 use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
 
 /// Serves a connection until it is closed or has become a tunnel.
 pub(super) async fn serve<S, H>(
-    exchange: Rc<Exchange<H>>,
+    exchange: Rc<ConnectionExchange<H>>,
     stream: S,
     replay: Bytes,
-    place: Place,
-    mut watch: Watch,
+    place: ConnectionGuard,
+    mut watch: ConnectionWatch,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(Io::http1(stream, replay, Arc::clone(&exchange.activity), place));
+    let io = TokioIo::new(WatchedSocket::http1(stream, replay, Arc::clone(&exchange.activity), place));
     let calls = Rc::clone(&exchange);
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder().serve_connection(io, service).with_upgrades();
@@ -46,14 +46,14 @@ pub(super) async fn serve<S, H>(
     };
     let mut io = parts.io.into_inner();
     match end {
-        End::Overdue(Waiting::Head) => {
-            exchange.metrics.refused(Refusal::SlowHead);
+        DriveEnd::Overdue(ClientWait::Head) => {
+            exchange.metrics.refused(ConnectionRefusal::SlowHead);
             // Never into the middle of an answer: a client whose answer has not left is not being waited for.
             close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
         }
-        End::Overdue(Waiting::Reader) => exchange.metrics.unread(Protocol::Http1, 1),
-        End::Overdue(Waiting::Opening | Waiting::Request) => {}
-        End::Done(result) => {
+        DriveEnd::Overdue(ClientWait::Reader) => exchange.metrics.unread(HttpProtocol::Http1, 1),
+        DriveEnd::Overdue(ClientWait::Opening | ClientWait::Request) => {}
+        DriveEnd::Done(result) => {
             let refusal = result.as_ref().err().and_then(refusal);
             if let Some(refusal) = refusal {
                 exchange.metrics.refused(refusal);
@@ -62,7 +62,7 @@ pub(super) async fn serve<S, H>(
                 tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
             }
             // Answered before all of it was read: the rest may be on its way.
-            if refusal.is_some() || exchange.activity.inbound() != Inbound::Between {
+            if refusal.is_some() || exchange.activity.inbound() != NextBytes::Between {
                 close::linger(&mut io).await;
             }
         }
@@ -84,23 +84,23 @@ fn builder() -> Builder {
 }
 
 /// What hyper has answered by itself.
-fn refusal(error: &hyper::Error) -> Option<Refusal> {
+fn refusal(error: &hyper::Error) -> Option<ConnectionRefusal> {
     if error.is_parse_too_large() {
-        Some(Refusal::HeadTooLarge)
+        Some(ConnectionRefusal::HeadTooLarge)
     } else if error.is_parse() {
-        Some(Refusal::Malformed)
+        Some(ConnectionRefusal::Malformed)
     } else {
         None
     }
 }
 
-impl<I, B, X> Drivable for UpgradeableConnection<I, X>
+impl<I, B, X> DrivableConnection for UpgradeableConnection<I, X>
 where
     X: HttpService<Incoming, ResBody = B> + Unpin,
-    X::Error: Into<Failure>,
+    X::Error: Into<BodyFailure>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     B: Body + 'static,
-    B::Error: Into<Failure>,
+    B::Error: Into<BodyFailure>,
 {
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -26,14 +26,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::activity::Waiting;
+use super::activity::ClientWait;
 use super::drain::Shutdown;
-use super::drive::{Drivable, End, drive};
-use super::io::Io;
-use super::metrics::{Place, Protocol};
-use super::service::{Exchange, Failure, Handler};
-use super::streams::Streams;
-use super::watch::Watch;
+use super::drive::{DrivableConnection, DriveEnd, drive};
+use super::io::WatchedSocket;
+use super::metrics::{ConnectionGuard, HttpProtocol};
+use super::service::{ConnectionExchange, BodyFailure, Handler};
+use super::streams::UnfinishedStreams;
+use super::watch::ConnectionWatch;
 use crate::limits::{
     CLIENT_H2_CONNECTION_BYTES_MAX, CLIENT_H2_ERRORS_MAX, CLIENT_H2_FRAME_BYTES_MAX,
     CLIENT_H2_HEAD_BYTES_MAX, CLIENT_H2_RESETS_MAX, CLIENT_H2_SEND_BYTES_MAX, CLIENT_H2_STREAM_BYTES_MAX,
@@ -42,39 +42,39 @@ use crate::limits::{
 
 /// Serves a connection until it is closed.
 pub(super) async fn serve<S, H>(
-    exchange: Rc<Exchange<H>>,
+    exchange: Rc<ConnectionExchange<H>>,
     stream: S,
     replay: Bytes,
-    place: Place,
-    mut watch: Watch,
+    place: ConnectionGuard,
+    mut watch: ConnectionWatch,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(Io::http2(stream, replay, Arc::clone(&exchange.activity), place));
+    let io = TokioIo::new(WatchedSocket::http2(stream, replay, Arc::clone(&exchange.activity), place));
     let calls = Rc::clone(&exchange);
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder(watch.watch_streams()).serve_connection(io, service);
-    let unread = |answers| exchange.metrics.unread(Protocol::Http2, answers);
+    let unread = |answers| exchange.metrics.unread(HttpProtocol::Http2, answers);
 
     // GOAWAY tells a client which of its streams will be answered: there is nothing to wait for.
     match drive(&mut connection, &mut watch, shutdown, Duration::ZERO, unread).await {
-        End::Done(Ok(())) => {}
-        End::Done(Err(error)) => {
+        DriveEnd::Done(Ok(())) => {}
+        DriveEnd::Done(Err(error)) => {
             tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
         }
         // It takes nothing: no word reaches it.
-        End::Overdue(Waiting::Reader) => unread(1),
+        DriveEnd::Overdue(ClientWait::Reader) => unread(1),
         // GOAWAY, and a moment for the client to take note of it.
-        End::Overdue(Waiting::Opening | Waiting::Head | Waiting::Request) => {
+        DriveEnd::Overdue(ClientWait::Opening | ClientWait::Head | ClientWait::Request) => {
             Pin::new(&mut connection).finish();
             let _ = timeout(LINGER_TIMEOUT, connection).await;
         }
     }
 }
 
-fn builder(streams: Rc<Streams>) -> Builder<StreamTasks> {
+fn builder(streams: Rc<UnfinishedStreams>) -> Builder<StreamTasks> {
     let mut builder = Builder::new(StreamTasks(streams));
     builder
         .max_concurrent_streams(CLIENT_H2_STREAMS_MAX)
@@ -95,7 +95,7 @@ fn builder(streams: Rc<Streams>) -> Builder<StreamTasks> {
 /// its stream for a reset beside the handler, and a connection that is dropped resets all of its streams.
 /// A stream that its client does not take ends with its task.
 #[derive(Clone)]
-struct StreamTasks(Rc<Streams>);
+struct StreamTasks(Rc<UnfinishedStreams>);
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for StreamTasks {
     fn execute(&self, stream: F) {
@@ -103,13 +103,13 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for StreamTasks {
     }
 }
 
-impl<I, B, X> Drivable for Connection<I, X, StreamTasks>
+impl<I, B, X> DrivableConnection for Connection<I, X, StreamTasks>
 where
     X: HttpService<Incoming, ResBody = B> + Unpin,
-    X::Error: Into<Failure>,
+    X::Error: Into<BodyFailure>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     B: Body + 'static,
-    B::Error: Into<Failure>,
+    B::Error: Into<BodyFailure>,
     StreamTasks: Http2ServerConnExec<X::Future, B>,
     Self: Unpin,
 {

@@ -14,14 +14,14 @@ const ADMIN: &str = "admin";
 
 /// The sockets that this process was started with.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub struct InheritedSockets {
     /// For clients.
     pub clients: Vec<TcpListener>,
     /// For operators.
     pub admin: Vec<TcpListener>,
 }
 
-impl Inherited {
+impl InheritedSockets {
     /// Takes them. A second call finds none.
     #[expect(
         clippy::disallowed_methods,

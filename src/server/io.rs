@@ -1,6 +1,6 @@
 //! A client's socket as hyper sees it.
 //!
-//! It gives back the bytes that were read to tell the protocol, tells [`Framing`] and [`Activity`] of every
+//! It gives back the bytes that were read to tell the protocol, tells [`RequestFraming`] and [`ConnectionActivity`] of every
 //! byte that the client sends, and holds the connection's place among those that may be open, so that a place
 //! is free when the socket is closed and not before: not at the end of HTTP, if the connection became a tunnel.
 
@@ -12,30 +12,30 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
-use super::framing::{Ambiguity, Framing};
-use super::metrics::Place;
+use super::activity::ConnectionActivity;
+use super::framing::{FramingError, RequestFraming};
+use super::metrics::ConnectionGuard;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
 
 /// A socket that is read by hyper and watched by us.
-pub(super) struct Io<S> {
+pub(super) struct WatchedSocket<S> {
     stream: S,
     /// Read already; comes before anything else. Empty but at the beginning.
     replay: Bytes,
     /// None where the protocol frames itself.
-    framing: Option<Framing>,
-    activity: Arc<Activity>,
-    _place: Place,
+    framing: Option<RequestFraming>,
+    activity: Arc<ConnectionActivity>,
+    _place: ConnectionGuard,
 }
 
-impl<S> Io<S> {
+impl<S> WatchedSocket<S> {
     /// HTTP/1.1 on a stream, of which the first bytes have been read.
-    pub(super) fn http1(stream: S, replay: Bytes, activity: Arc<Activity>, place: Place) -> Self {
-        Self { stream, replay, framing: Some(Framing::default()), activity, _place: place }
+    pub(super) fn http1(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, place: ConnectionGuard) -> Self {
+        Self { stream, replay, framing: Some(RequestFraming::default()), activity, _place: place }
     }
 
     /// HTTP/2 on a stream, of which the first bytes have been read.
-    pub(super) fn http2(stream: S, replay: Bytes, activity: Arc<Activity>, place: Place) -> Self {
+    pub(super) fn http2(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, place: ConnectionGuard) -> Self {
         activity.vouch_for_all();
         Self { stream, replay, framing: None, activity, _place: place }
     }
@@ -65,14 +65,14 @@ impl<S> Io<S> {
         if let Some(framing) = &mut self.framing
             && !self.activity.in_step()
         {
-            tracing::debug!(ambiguity = %Ambiguity::OutOfStep, "a connection is not trusted any further");
+            tracing::debug!(ambiguity = %FramingError::OutOfStep, "a connection is not trusted any further");
             framing.give_up();
             self.activity.heard(framing.vouched(), framing.inbound());
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.activity.writes();
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);

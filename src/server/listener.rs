@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Options, Sharing};
+use super::{Options, AddressSharing};
 use crate::client_address::AddressLimiter;
 use crate::limits::{
     CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNSENT_BYTES_MAX,
@@ -24,7 +24,7 @@ use crate::limits::{
 
 /// One worker's listening socket.
 #[derive(Debug)]
-pub struct Listener {
+pub struct WorkerListener {
     socket: TcpListener,
     /// Who is connected to any of those that were bound together.
     addresses: AddressLimiter,
@@ -49,7 +49,7 @@ pub enum ListenError {
     },
 }
 
-impl Listener {
+impl WorkerListener {
     /// One listener for each of `shares` workers, all on the same address. With port 0 the kernel chooses one
     /// port for all.
     pub fn bind(options: &Options, shares: usize) -> Result<Vec<Self>, ListenError> {
@@ -60,21 +60,21 @@ impl Listener {
                 ListenError::Failed { addr: options.addr, source }
             }
         };
-        if shares == 1 && options.sharing == Sharing::Alone {
-            let socket = listen(options, options.addr, Port::Own).map_err(failed)?;
+        if shares == 1 && options.sharing == AddressSharing::Alone {
+            let socket = listen(options, options.addr, PortSharing::Own).map_err(failed)?;
             return Ok(vec![Self {
                 socket,
                 addresses: AddressLimiter::new(options.connections_per_address_max),
             }]);
         }
         let addresses = AddressLimiter::new(options.connections_per_address_max);
-        if options.sharing == Sharing::Alone {
-            drop(bind(options.addr, Port::Own).map_err(failed)?);
+        if options.sharing == AddressSharing::Alone {
+            drop(bind(options.addr, PortSharing::Own).map_err(failed)?);
         }
         let mut addr = options.addr;
         let mut listeners = Vec::with_capacity(shares);
         for _ in 0..shares {
-            let socket = listen(options, addr, Port::Shared).map_err(failed)?;
+            let socket = listen(options, addr, PortSharing::Shared).map_err(failed)?;
             addr = socket.local_addr().map_err(failed)?;
             listeners.push(Self { socket, addresses: addresses.clone() });
         }
@@ -116,16 +116,16 @@ impl Listener {
 
 /// Whether others may have the port as well.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
+enum PortSharing {
     Own,
     Shared,
 }
 
-fn bind(addr: SocketAddr, port: Port) -> io::Result<Socket> {
+fn bind(addr: SocketAddr, port: PortSharing) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a predecessor that are still in TIME_WAIT do not hold up a restart.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(port == Port::Shared)?;
+    socket.set_reuse_port(port == PortSharing::Shared)?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
@@ -133,7 +133,7 @@ fn bind(addr: SocketAddr, port: Port) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(options: &Options, addr: SocketAddr, port: Port) -> io::Result<TcpListener> {
+fn listen(options: &Options, addr: SocketAddr, port: PortSharing) -> io::Result<TcpListener> {
     let socket = bind(addr, port)?;
     set_client_options(&SockRef::from(&socket), options)?;
     socket.set_nonblocking(true)?;
@@ -164,7 +164,7 @@ mod tests {
     fn options(addr: impl Into<SocketAddr>) -> Options {
         Options {
             addr: addr.into(),
-            sharing: Sharing::Alone,
+            sharing: AddressSharing::Alone,
             backlog: 16,
             connections_max: 16,
             connections_per_address_max: None,
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn workers_share_one_port() {
-        let listeners = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 3).unwrap();
+        let listeners = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 3).unwrap();
         let addrs: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         assert_ne!(addrs[0].port(), 0);
         assert_eq!(addrs, [addrs[0]; 3]);
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn a_foreign_listener_is_noticed_even_if_it_would_share() {
         for foreign in [1, 2] {
-            let foreign = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), foreign).unwrap();
+            let foreign = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), foreign).unwrap();
             let addr = foreign[0].local_addr().unwrap();
             for shares in [1, 2] {
-                let taken = Listener::bind(&options(addr), shares).unwrap_err();
+                let taken = WorkerListener::bind(&options(addr), shares).unwrap_err();
                 assert!(matches!(taken, ListenError::Taken { addr: at } if at == addr), "{taken}");
             }
         }
@@ -197,32 +197,32 @@ mod tests {
 
     #[test]
     fn a_successor_listens_beside_its_predecessor_if_both_say_so() {
-        let handover = |addr| Options { sharing: Sharing::Handover, ..options(addr) };
-        let first = Listener::bind(&handover((Ipv4Addr::LOCALHOST, 0).into()), 1).unwrap();
+        let handover = |addr| Options { sharing: AddressSharing::Handover, ..options(addr) };
+        let first = WorkerListener::bind(&handover((Ipv4Addr::LOCALHOST, 0).into()), 1).unwrap();
         let addr = first[0].local_addr().unwrap();
-        assert!(Listener::bind(&handover(addr), 2).is_ok());
-        assert!(Listener::bind(&options(addr), 1).is_err());
+        assert!(WorkerListener::bind(&handover(addr), 2).is_ok());
+        assert!(WorkerListener::bind(&options(addr), 1).is_err());
     }
 
     #[test]
     fn sockets_of_another_are_shared_out() {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = socket.local_addr().unwrap();
-        let listeners = Listener::inherit(&[socket], &options(addr), 3).unwrap();
+        let listeners = WorkerListener::inherit(&[socket], &options(addr), 3).unwrap();
         assert_eq!(listeners.len(), 3);
         assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == addr));
-        assert!(Listener::inherit(&[], &options(addr), 3).unwrap().is_empty());
+        assert!(WorkerListener::inherit(&[], &options(addr), 3).unwrap().is_empty());
     }
 
     #[test]
     fn an_address_of_another_machine_is_an_error_with_its_reason() {
-        let error = Listener::bind(&options(([192, 0, 2, 1], 0)), 1).unwrap_err();
+        let error = WorkerListener::bind(&options(([192, 0, 2, 1], 0)), 1).unwrap_err();
         assert!(matches!(error, ListenError::Failed { .. }), "{error}");
     }
 
     #[test]
     fn accepted_sockets_have_the_options() {
-        let listener = Listener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 1).unwrap().remove(0);
+        let listener = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 1).unwrap().remove(0);
         listener.socket.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.socket.accept().unwrap();
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_ipv6_wildcard_takes_ipv4_as_well() {
-        let Ok(listeners) = Listener::bind(&options((Ipv6Addr::UNSPECIFIED, 0)), 1) else {
+        let Ok(listeners) = WorkerListener::bind(&options((Ipv6Addr::UNSPECIFIED, 0)), 1) else {
             return; // a machine without IPv6
         };
         let port = listeners[0].local_addr().unwrap().port();

@@ -9,7 +9,7 @@ use crate::telemetry::{Counter, Counters, Gauge, Registry};
 
 crate::labels! {
     /// The version of HTTP that a connection speaks.
-    pub enum Protocol {
+    pub enum HttpProtocol {
         /// HTTP/1.0 or HTTP/1.1.
         Http1 => "http1",
         /// HTTP/2.
@@ -19,7 +19,7 @@ crate::labels! {
 
 crate::labels! {
     /// Why a connection was closed by the server, most often with an answer of its own.
-    pub enum Refusal {
+    pub enum ConnectionRefusal {
         /// 408: the head took longer than `client_head_timeout`.
         SlowHead => "slow-head",
         /// 400: not HTTP.
@@ -39,11 +39,11 @@ pub(super) struct Metrics {
     open: Gauge,
     accepted: Counter,
     accept_failures: Counter,
-    spoken: Counters<Protocol>,
-    refused: Counters<Refusal>,
+    spoken: Counters<HttpProtocol>,
+    refused: Counters<ConnectionRefusal>,
     panics: Counter,
     cut: Counter,
-    unread: Counters<Protocol>,
+    unread: Counters<HttpProtocol>,
 }
 
 impl Metrics {
@@ -81,10 +81,10 @@ impl Metrics {
     }
 
     /// A connection was accepted and has this permit; it is open as long as the place exists.
-    pub(super) fn accepted(&self, permit: OwnedSemaphorePermit, of_address: AddressPermit) -> Place {
+    pub(super) fn accepted(&self, permit: OwnedSemaphorePermit, of_address: AddressPermit) -> ConnectionGuard {
         self.accepted.inc();
         self.open.add(1);
-        Place { open: self.open.clone(), _permit: permit, _of_address: of_address }
+        ConnectionGuard { open: self.open.clone(), _permit: permit, _of_address: of_address }
     }
 
     /// A connection could not be accepted.
@@ -93,12 +93,12 @@ impl Metrics {
     }
 
     /// A connection turned out to speak this.
-    pub(super) fn speaks(&self, protocol: Protocol) {
+    pub(super) fn speaks(&self, protocol: HttpProtocol) {
         self.spoken.inc(protocol);
     }
 
     /// A connection was, or is about to be, closed with an answer of our own.
-    pub(super) fn refused(&self, refusal: Refusal) {
+    pub(super) fn refused(&self, refusal: ConnectionRefusal) {
         self.refused.inc(refusal);
     }
 
@@ -108,7 +108,7 @@ impl Metrics {
     }
 
     /// Counts answers that were cut because their client did not take them.
-    pub(super) fn unread(&self, protocol: Protocol, answers: usize) {
+    pub(super) fn unread(&self, protocol: HttpProtocol, answers: usize) {
         self.unread.add(protocol, answers as u64);
     }
 
@@ -119,13 +119,13 @@ impl Metrics {
 }
 
 /// One of the connections that may be open at one time.
-pub(super) struct Place {
+pub(super) struct ConnectionGuard {
     open: Gauge,
     _permit: OwnedSemaphorePermit,
     _of_address: AddressPermit,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.open.add(-1);
     }

@@ -30,9 +30,9 @@ mod tests;
 mod watch;
 
 pub use drain::Shutdown;
-pub use inherited::Inherited;
-pub use listener::{ListenError, Listener};
-pub use metrics::{Protocol, Refusal};
-pub use options::{Options, Sharing};
-pub use serve::{Drained, serve};
-pub use service::{Failure, Handler, Peer, Reply, Work};
+pub use inherited::InheritedSockets;
+pub use listener::{ListenError, WorkerListener};
+pub use metrics::{HttpProtocol, ConnectionRefusal};
+pub use options::{Options, AddressSharing};
+pub use serve::{DrainOutcome, serve};
+pub use service::{BodyFailure, Handler, ConnectionPeer, HandlerReply, ReplyFuture};

@@ -9,7 +9,7 @@ pub struct Options {
     /// Where to listen. An IPv6 wildcard takes IPv4 as well.
     pub addr: SocketAddr,
     /// Whether another process may listen there as well.
-    pub sharing: Sharing,
+    pub sharing: AddressSharing,
     /// Connections that the kernel may hold complete and not yet accepted.
     pub backlog: u32,
     /// Connections open at one time on this listener; beyond it, new ones wait in the backlog.
@@ -29,7 +29,7 @@ pub struct Options {
 
 /// Whether another process of the same user may listen on the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
+pub enum AddressSharing {
     /// It may not: whoever listens there is noticed at the start.
     Alone,
     /// It may, if it says so too: a successor listens before its predecessor has stopped.

@@ -10,7 +10,7 @@ use crate::limits::CLIENT_RATE_MIN;
 
 /// The part of `client_body_timeout` that a reader has left.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct PaceAllowance {
     left: Duration,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum ReaderPace {
     Lost,
 }
 
-impl Allowance {
+impl PaceAllowance {
     /// The whole.
     pub(super) fn new(whole: Duration) -> Self {
         Self { left: whole }
@@ -47,7 +47,7 @@ mod tests {
 
     /// How many samples a reader lasts that takes so many bytes in each; `None` beyond a thousand.
     fn lasts(taken: u64) -> Option<usize> {
-        let mut allowance = Allowance::new(WHOLE);
+        let mut allowance = PaceAllowance::new(WHOLE);
         (1..1_000).find(|_| allowance.spend(SAMPLE, taken, WHOLE) == ReaderPace::Lost)
     }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn no_more_is_earned_than_the_whole() {
-        let mut allowance = Allowance::new(WHOLE);
+        let mut allowance = PaceAllowance::new(WHOLE);
         assert_eq!(allowance.spend(SAMPLE, 1 << 30, WHOLE), ReaderPace::Kept);
         let waits = (1..100).find(|_| allowance.spend(SAMPLE, 0, WHOLE) == ReaderPace::Lost);
         assert_eq!(waits, Some(4));

@@ -18,12 +18,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::Options;
-use super::connection::{self, Worker};
+use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
-use super::listener::Listener;
-use super::metrics::{Metrics, Refusal};
-use super::service::{Handler, Panicked, Peer};
-use super::watch::Limits;
+use super::listener::WorkerListener;
+use super::metrics::{Metrics, ConnectionRefusal};
+use super::service::{Handler, HandlerPanicError, ConnectionPeer};
+use super::watch::ClientTimeouts;
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
@@ -31,7 +31,7 @@ use crate::telemetry::Registry;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainOutcome {
     /// Connections, tunnels included, that were still at work when `drain_timeout` was over.
     pub cut: usize,
 }
@@ -42,18 +42,18 @@ pub struct Drained {
 /// Must run in a `LocalSet`. Fails only if the runtime cannot take the socket. Dropping the future closes every
 /// connection but the tunnels, which belong to whoever made them.
 pub async fn serve<H: Handler>(
-    listener: Listener,
+    listener: WorkerListener,
     options: &Options,
     handler: Rc<H>,
     shutdown: Shutdown,
     registry: &Registry,
-) -> io::Result<Drained> {
+) -> io::Result<DrainOutcome> {
     let (listener, addresses) = listener.into_tokio()?;
     let connections_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(connections_max as usize));
     let limits =
-        Limits { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
-    let worker = Rc::new(Worker { handler, limits, metrics: Metrics::new(registry), shutdown });
+        ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
+    let worker = Rc::new(WorkerContext { handler, limits, metrics: Metrics::new(registry), shutdown });
     let mut tasks = JoinSet::new();
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {
@@ -80,14 +80,14 @@ pub async fn serve<H: Handler>(
     let _ = timeout(options.drain_timeout, all).await;
     let cut = (connections_max as usize).saturating_sub(permits.available_permits());
     worker.metrics.cut(cut);
-    Ok(Drained { cut })
+    Ok(DrainOutcome { cut })
 }
 
 /// The next connection, when there is room for it; none after a shutdown has begun.
 async fn next<H>(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-    worker: &Worker<H>,
+    worker: &WorkerContext<H>,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accept = async {
         let permit = Arc::clone(permits).acquire_owned().await.ok()?;
@@ -116,7 +116,7 @@ async fn next<H>(
 
 /// Serves a connection, unless its client has too many.
 fn admit<H: Handler>(
-    worker: &Rc<Worker<H>>,
+    worker: &Rc<WorkerContext<H>>,
     addresses: &AddressLimiter,
     stream: TcpStream,
     addr: SocketAddr,
@@ -124,10 +124,10 @@ fn admit<H: Handler>(
 ) -> Option<impl Future<Output = ()> + 'static> {
     // A client of a listener for both families is not to have two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-    let peer = Peer { addr, scheme: Scheme::Http };
+    let peer = ConnectionPeer { addr, scheme: Scheme::Http };
     let Some(permit_of_address) = addresses.enter(addr.ip().into()) else {
         // Without a word: whoever has so many connections is not to cost us a task more.
-        worker.metrics.refused(Refusal::ManyOfAddress);
+        worker.metrics.refused(ConnectionRefusal::ManyOfAddress);
         return None;
     };
     let place = worker.metrics.accepted(permit, permit_of_address);
@@ -164,7 +164,7 @@ fn note(ended: Result<(), JoinError>, metrics: &Metrics) {
         && let Ok(payload) = error.try_into_panic()
     {
         metrics.panicked();
-        tracing::error!(panic = %Panicked::new(payload.as_ref()), "a connection panicked");
+        tracing::error!(panic = %HandlerPanicError::new(payload.as_ref()), "a connection panicked");
     }
 }
 

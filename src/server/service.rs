@@ -20,10 +20,10 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::activity::{Activity, Vouched};
+use super::activity::{ConnectionActivity, HeadReading};
 use super::drain::Shutdown;
-use super::metrics::{Metrics, Protocol, Refusal};
-use super::streams::{StreamNumber, Streams};
+use super::metrics::{Metrics, HttpProtocol, ConnectionRefusal};
+use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::key::Scheme;
 use crate::limits::HEAD_FIELDS_MAX;
 
@@ -31,28 +31,28 @@ use crate::limits::HEAD_FIELDS_MAX;
 pub trait Handler: 'static {
     /// The body of an answer. An error in it cuts the connection, so that the client cannot take the part for
     /// the whole.
-    type Body: Body<Data = Bytes, Error: Into<Failure>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<BodyFailure>> + Unpin + 'static;
 
     /// Answers one request.
-    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Self::Body>;
+    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Self::Body>;
 }
 
 /// An answer, or the work that leads to it.
 ///
 /// What needs no waiting is spared a future, which has its price: it is moved into the connection, and hyper reads on
 /// beside it, into a new buffer because the request still holds the old one.
-pub enum Reply<B> {
+pub enum HandlerReply<B> {
     /// The answer was at hand.
     Ready(Response<B>),
     /// It takes a while. Dropped when the client goes away or a drain ends; work that must outlive the client
     /// belongs in a task of its own.
-    Working(Work<B>),
+    Working(ReplyFuture<B>),
 }
 
 /// What becomes an answer.
-pub type Work<B> = Pin<Box<dyn Future<Output = Response<B>>>>;
+pub type ReplyFuture<B> = Pin<Box<dyn Future<Output = Response<B>>>>;
 
-impl<B> Reply<B> {
+impl<B> HandlerReply<B> {
     /// An answer that takes a while.
     pub fn working(work: impl Future<Output = Response<B>> + 'static) -> Self {
         Self::Working(Box::pin(work))
@@ -61,7 +61,7 @@ impl<B> Reply<B> {
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct ConnectionPeer {
     /// Its address; an IPv4 address stays one on a listener for both families.
     pub addr: SocketAddr,
     /// How it reached us.
@@ -69,55 +69,55 @@ pub struct Peer {
 }
 
 /// What hyper takes for a reason to cut a connection.
-pub type Failure = Box<dyn Error + Send + Sync>;
+pub type BodyFailure = Box<dyn Error + Send + Sync>;
 
 /// One connection, as its requests see it.
-pub(super) struct Exchange<H> {
+pub(super) struct ConnectionExchange<H> {
     pub(super) handler: Rc<H>,
-    pub(super) peer: Peer,
-    pub(super) activity: Arc<Activity>,
+    pub(super) peer: ConnectionPeer,
+    pub(super) activity: Arc<ConnectionActivity>,
     pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: HttpProtocol,
     /// Over HTTP/2, where its answers note how they are taken.
-    pub(super) streams: Option<Rc<Streams>>,
+    pub(super) streams: Option<Rc<UnfinishedStreams>>,
 }
 
-impl<H: Handler> Exchange<H> {
+impl<H: Handler> ConnectionExchange<H> {
     /// Called when hyper has a request. It counts as in flight from here, not from the first poll.
-    pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> Call<H> {
+    pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> RequestCall<H> {
         let vouched = self.activity.begin();
         let stream = self.streams.as_ref().map(|streams| streams.begin());
-        let in_flight = InFlight { exchange: Rc::clone(self), stream };
+        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
-            return Call::Ended(Some(Ok(refused(status, request.version(), in_flight))));
+            return RequestCall::Ended(Some(Ok(refused(status, request.version(), in_flight))));
         }
         match catch(|| Rc::clone(&self.handler).handle(self.peer, request)) {
-            Ok(Reply::Ready(response)) => Call::Ended(Some(in_flight.end(Ok(response)))),
-            Ok(Reply::Working(work)) => Call::Working(work, Some(in_flight)),
-            Err(panicked) => Call::Ended(Some(in_flight.end(Err(panicked)))),
+            Ok(HandlerReply::Ready(response)) => RequestCall::Ended(Some(in_flight.end(Ok(response)))),
+            Ok(HandlerReply::Working(work)) => RequestCall::Working(work, Some(in_flight)),
+            Err(panicked) => RequestCall::Ended(Some(in_flight.end(Err(panicked)))),
         }
     }
 
-    fn panicked(&self, panicked: &Panicked) {
+    fn panicked(&self, panicked: &HandlerPanicError) {
         self.metrics.panicked();
         tracing::error!(panic = %panicked.0, peer = %self.peer.addr, "a request panicked; its connection is closed");
     }
 }
 
-fn refuse(vouched: Vouched, request: &Request<Incoming>) -> Option<(Refusal, StatusCode)> {
+fn refuse(vouched: HeadReading, request: &Request<Incoming>) -> Option<(ConnectionRefusal, StatusCode)> {
     match vouched {
-        Vouched::No => Some((Refusal::AmbiguousFraming, StatusCode::BAD_REQUEST)),
-        Vouched::Yes if request.headers().len() > HEAD_FIELDS_MAX => {
-            Some((Refusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+        HeadReading::No => Some((ConnectionRefusal::AmbiguousFraming, StatusCode::BAD_REQUEST)),
+        HeadReading::Yes if request.headers().len() > HEAD_FIELDS_MAX => {
+            Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
         }
-        Vouched::Yes => None,
+        HeadReading::Yes => None,
     }
 }
 
-fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlight<H>) -> Response<Answer<H>> {
-    let mut response = Response::new(Answer { body: None, in_flight });
+fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlightRequest<H>) -> Response<TrackedBody<H>> {
+    let mut response = Response::new(TrackedBody { body: None, in_flight });
     *response.status_mut() = status;
     // RFC 9113 §8.2.2: there is no such field in HTTP/2.
     if version <= Version::HTTP_11 {
@@ -127,23 +127,23 @@ fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlight
 }
 
 /// A request of which the answer is not finished.
-pub(super) struct InFlight<H> {
-    exchange: Rc<Exchange<H>>,
+pub(super) struct InFlightRequest<H> {
+    exchange: Rc<ConnectionExchange<H>>,
     stream: Option<StreamNumber>,
 }
 
-impl<H: Handler> InFlight<H> {
+impl<H: Handler> InFlightRequest<H> {
     /// The head of the answer is there, or there will be none.
-    fn end(self, result: Result<Response<H::Body>, Panicked>) -> End<H> {
+    fn end(self, result: Result<Response<H::Body>, HandlerPanicError>) -> CallEnd<H> {
         match result {
             Ok(mut response) => {
                 // RFC 9112 §9.6: the last answer of a connection says so. Over HTTP/2, GOAWAY does.
                 let exchange = &*self.exchange;
-                let is_last = exchange.shutdown.has_begun() && matches!(exchange.protocol, Protocol::Http1);
+                let is_last = exchange.shutdown.has_begun() && matches!(exchange.protocol, HttpProtocol::Http1);
                 if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok(response.map(|body| Answer { body: Some(body), in_flight: self }))
+                Ok(response.map(|body| TrackedBody { body: Some(body), in_flight: self }))
             }
             Err(panicked) => {
                 self.exchange.panicked(&panicked);
@@ -153,14 +153,14 @@ impl<H: Handler> InFlight<H> {
     }
 }
 
-impl<H> InFlight<H> {
+impl<H> InFlightRequest<H> {
     /// Over HTTP/2, the stream that the answer goes out on.
-    fn stream(&self) -> Option<(&Streams, StreamNumber)> {
+    fn stream(&self) -> Option<(&UnfinishedStreams, StreamNumber)> {
         Some((self.exchange.streams.as_deref()?, self.stream?))
     }
 }
 
-impl<H> Drop for InFlight<H> {
+impl<H> Drop for InFlightRequest<H> {
     fn drop(&mut self) {
         self.exchange.activity.end();
         if let Some((streams, number)) = self.stream() {
@@ -170,20 +170,20 @@ impl<H> Drop for InFlight<H> {
 }
 
 /// How a call ends.
-type End<H> = Result<Response<Answer<H>>, Panicked>;
+type CallEnd<H> = Result<Response<TrackedBody<H>>, HandlerPanicError>;
 
 /// A request on its way to its answer.
-pub(super) enum Call<H: Handler> {
+pub(super) enum RequestCall<H: Handler> {
     /// It has ended; `None` once somebody knows.
-    Ended(Option<End<H>>),
+    Ended(Option<CallEnd<H>>),
     /// The handler is at work; `None` when it has finished.
-    Working(Work<H::Body>, Option<InFlight<H>>),
+    Working(ReplyFuture<H::Body>, Option<InFlightRequest<H>>),
 }
 
-impl<H: Handler> Future for Call<H> {
-    type Output = End<H>;
+impl<H: Handler> Future for RequestCall<H> {
+    type Output = CallEnd<H>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<H>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CallEnd<H>> {
         let end = match self.get_mut() {
             Self::Ended(end) => end.take(),
             Self::Working(work, in_flight) => {
@@ -200,20 +200,20 @@ impl<H: Handler> Future for Call<H> {
 }
 
 /// The body of an answer. While it exists, its request is in flight.
-pub(super) struct Answer<H: Handler> {
+pub(super) struct TrackedBody<H: Handler> {
     /// None where the server answered by itself.
     body: Option<H::Body>,
-    in_flight: InFlight<H>,
+    in_flight: InFlightRequest<H>,
 }
 
-impl<H: Handler> Body for Answer<H> {
+impl<H: Handler> Body for TrackedBody<H> {
     type Data = Bytes;
-    type Error = Failure;
+    type Error = BodyFailure;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         let Self { body, in_flight } = &mut *self;
         let Some(body) = body else { return Poll::Ready(None) };
         let stream = in_flight.stream();
@@ -247,7 +247,7 @@ impl<H: Handler> Body for Answer<H> {
 
 /// Hands a frame to an HTTP/2 stream, noted for its pace.
 fn noted<E>(
-    streams: &Streams,
+    streams: &UnfinishedStreams,
     number: StreamNumber,
     frame: Poll<Option<Result<Frame<Bytes>, E>>>,
 ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
@@ -265,9 +265,9 @@ fn noted<E>(
 /// A handler panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked: {0}")]
-pub(super) struct Panicked(String);
+pub(super) struct HandlerPanicError(String);
 
-impl Panicked {
+impl HandlerPanicError {
     /// From what the panic threw.
     pub(super) fn new(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
@@ -277,6 +277,6 @@ impl Panicked {
 }
 
 /// Runs code that is not ours; a panic in it is an error, and whatever it broke is dropped by whoever gets that.
-fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::new(payload.as_ref()))
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, HandlerPanicError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| HandlerPanicError::new(payload.as_ref()))
 }

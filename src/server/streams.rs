@@ -15,14 +15,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::pace::{Allowance, ReaderPace};
+use super::pace::{PaceAllowance, ReaderPace};
 use crate::limits::CLIENT_H2_PIECE_BYTES_MAX;
 
 /// All streams of a connection whose answers are not finished.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(super) struct UnfinishedStreams {
     timeout: Duration,
-    slots: RefCell<Slots>,
+    slots: RefCell<StreamSlots>,
 }
 
 /// The number of one of them.
@@ -30,7 +30,7 @@ pub(super) struct Streams {
 pub(super) struct StreamNumber(usize);
 
 #[derive(Debug, Default)]
-struct Slots {
+struct StreamSlots {
     streams: Vec<Option<StreamPace>>,
     free: Vec<usize>,
     /// The stream that hyper has begun and not yet made a task of.
@@ -46,7 +46,7 @@ struct StreamPace {
     sampled: Option<u64>,
     /// Bytes handed over since then.
     taken: u64,
-    allowance: Allowance,
+    allowance: PaceAllowance,
     /// The rest of a large piece.
     rest: Bytes,
     task: Option<AbortHandle>,
@@ -59,7 +59,7 @@ enum Awaited {
     Client,
 }
 
-impl Streams {
+impl UnfinishedStreams {
     /// No stream yet.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, slots: RefCell::default() }
@@ -73,7 +73,7 @@ impl Streams {
             polls: 0,
             sampled: None,
             taken: 0,
-            allowance: Allowance::new(self.timeout),
+            allowance: PaceAllowance::new(self.timeout),
             rest: Bytes::new(),
             task: None,
         });
@@ -182,7 +182,7 @@ impl StreamPace {
         let taken = std::mem::take(&mut self.taken);
         match self.awaited {
             Awaited::Handler => {
-                self.allowance = Allowance::new(whole);
+                self.allowance = PaceAllowance::new(whole);
                 ReaderPace::Kept
             }
             Awaited::Client if is_new => ReaderPace::Kept,
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_large_piece_is_handed_over_in_parts() {
-        let streams = Streams::new(WHOLE);
+        let streams = UnfinishedStreams::new(WHOLE);
         let stream = streams.begin();
         let piece = Bytes::from(vec![7; 2 * CLIENT_H2_PIECE_BYTES_MAX + 1]);
         assert_eq!(streams.hand_over(stream, piece).len(), CLIENT_H2_PIECE_BYTES_MAX);
@@ -215,7 +215,7 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn only_a_stream_whose_client_is_waited_for_is_ended() {
-        let streams = Streams::new(WHOLE);
+        let streams = UnfinishedStreams::new(WHOLE);
         let begin = || {
             let stream = streams.begin();
             let task = tokio::task::spawn_local(std::future::pending::<()>());

@@ -8,43 +8,43 @@
 
 use tokio::sync::watch;
 
-use super::ledger::Ledger;
+use super::ledger::PurgeLog;
 use crate::redis::CommandError;
 
 /// Where the purge clock stands, or why that cannot be said.
-pub(super) type Answer = Result<Ledger, CommandError>;
+pub(super) type PurgeStateAnswer = Result<PurgeLog, CommandError>;
 
 /// The question for the purge clock, of one worker.
-pub(super) struct Asking(watch::Sender<State>);
+pub(super) struct PurgeStateQuery(watch::Sender<QueryState>);
 
 #[derive(Default)]
-struct State {
+struct QueryState {
     /// How often it has been asked.
     asked: u64,
     is_under_way: bool,
     /// The last answer, and to which of them.
-    answered: Option<(u64, Answer)>,
+    answered: Option<(u64, PurgeStateAnswer)>,
 }
 
-impl State {
+impl QueryState {
     /// What whoever came before this question takes for an answer.
-    fn answer_to(&self, number: u64) -> Option<Answer> {
+    fn answer_to(&self, number: u64) -> Option<PurgeStateAnswer> {
         let (answered, answer) = self.answered.as_ref()?;
         // That to the question before it, if it was in vain, came while he waited.
         (*answered >= number || (*answered + 1 == number && answer.is_err())).then(|| answer.clone())
     }
 }
 
-impl Asking {
+impl PurgeStateQuery {
     /// Nobody has asked yet.
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(State::default()))
+        Self(watch::Sender::new(QueryState::default()))
     }
 
     /// The answer to `question`, asked by this caller or by one of those who wait with it, after it has come.
     ///
     /// Cancel safe if the question is.
-    pub(super) async fn ask(&self, question: impl Future<Output = Answer>) -> Answer {
+    pub(super) async fn ask(&self, question: impl Future<Output = PurgeStateAnswer>) -> PurgeStateAnswer {
         let next = self.0.borrow().asked + 1;
         if self.0.borrow().is_under_way {
             let mut state = self.0.subscribe();
@@ -59,7 +59,7 @@ impl Asking {
             state.asked += 1;
             state.is_under_way = true;
         });
-        let under_way = UnderWay(self);
+        let under_way = QueryGuard(self);
         let answer = question.await;
         self.0.send_modify(|state| state.answered = Some((state.asked, answer.clone())));
         drop(under_way);
@@ -68,9 +68,9 @@ impl Asking {
 }
 
 /// Ends a question, however that comes.
-struct UnderWay<'a>(&'a Asking);
+struct QueryGuard<'a>(&'a PurgeStateQuery);
 
-impl Drop for UnderWay<'_> {
+impl Drop for QueryGuard<'_> {
     fn drop(&mut self) {
         self.0.0.send_modify(|state| state.is_under_way = false);
     }
@@ -86,19 +86,19 @@ mod tests {
 
     use super::*;
 
-    fn poll(asker: &mut Pin<&mut impl Future<Output = Answer>>) -> Poll<Answer> {
+    fn poll(asker: &mut Pin<&mut impl Future<Output = PurgeStateAnswer>>) -> Poll<PurgeStateAnswer> {
         asker.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// A question that is answered by hand, and counts how often it is sent.
-    async fn question(sent: &Cell<u32>, answer: oneshot::Receiver<Answer>) -> Answer {
+    async fn question(sent: &Cell<u32>, answer: oneshot::Receiver<PurgeStateAnswer>) -> PurgeStateAnswer {
         sent.set(sent.get() + 1);
         answer.await.unwrap()
     }
 
     #[test]
     fn who_comes_while_it_is_under_way_shares_the_next() {
-        let (asking, sent) = (Asking::new(), Cell::new(0));
+        let (asking, sent) = (PurgeStateQuery::new(), Cell::new(0));
         let (answers, questions): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
         let [first, second, third, fourth] =
             <[_; 4]>::try_from(questions).unwrap().map(|answer| asking.ask(question(&sent, answer)));
@@ -108,7 +108,7 @@ mod tests {
         );
         assert_eq!(sent.get(), 1);
         let mut answers = answers.into_iter();
-        let (old, new) = (Ledger::new(), Ledger::new());
+        let (old, new) = (PurgeLog::new(), PurgeLog::new());
         answers.next().unwrap().send(Ok(old.clone())).unwrap();
         assert_eq!(poll(&mut first), Poll::Ready(Ok(old)));
         assert!(poll(&mut second).is_pending(), "that was asked before it came");
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_everybodys_and_who_leaves_takes_nobody_with_him() {
-        let (asking, sent) = (Asking::new(), Cell::new(0));
+        let (asking, sent) = (PurgeStateQuery::new(), Cell::new(0));
         let (answers, questions): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
         let [first, second, third] =
             <[_; 3]>::try_from(questions).unwrap().map(|answer| asking.ask(question(&sent, answer)));

@@ -1,34 +1,34 @@
 //! The right of a fetch to store what it brings.
 //!
 //! It is taken before the origin is asked, and it remembers what stood under the resource's key then. What has been purged
-//! since, by anybody in the fleet, is not stored over: Redis compares the [`Lineage`], this process its [`Watch`].
+//! since, by anybody in the fleet, is not stored over: Redis compares the [`KeyGeneration`], this process its [`InvalidationWatch`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clock::Clock;
-use super::watch::{Signs, Watch};
-use crate::entry::{Lineage, Tick};
+use super::clock::PurgeState;
+use super::watch::{InvalidationSigns, InvalidationWatch};
+use crate::entry::{KeyGeneration, PurgeGeneration};
 use crate::key::CacheKey;
 use crate::limits::FETCH_STORED_MAX;
 use crate::time;
 
 /// Held from before a fetch begins until what it brought is stored.
-pub struct Claim {
-    pub(super) watch: Watch,
+pub struct StorePermit {
+    pub(super) watch: InvalidationWatch,
     /// The resource; a variant of it is stored behind the list that stands there.
     pub(super) resource: CacheKey,
     /// What stood there.
-    pub(super) lineage: Lineage,
+    pub(super) lineage: KeyGeneration,
     /// How many purges there had been, as far as was known: fewer, never more.
-    pub(super) tick: Tick,
-    pub(super) clock: Arc<Clock>,
+    pub(super) tick: PurgeGeneration,
+    pub(super) clock: Arc<PurgeState>,
     /// How often the clock had moved.
     pub(super) moves: u64,
     pub(super) begun: Instant,
 }
 
-impl Claim {
+impl StorePermit {
     /// Whether what is fetched is of before a change, or has taken so long that nobody would know.
     pub fn is_overtaken(&self) -> bool {
         self.watch.is_overtaken()
@@ -42,13 +42,13 @@ impl Claim {
     }
 
     /// What stood there.
-    pub fn lineage(&self) -> Lineage {
+    pub fn lineage(&self) -> KeyGeneration {
         self.lineage
     }
 
     /// For those who might wait for the same fetch.
-    pub fn beginning(&self) -> Beginning {
-        Beginning {
+    pub fn beginning(&self) -> FetchStart {
+        FetchStart {
             signs: self.watch.signs(),
             clock: Arc::clone(&self.clock),
             moves: self.moves,
@@ -60,15 +60,15 @@ impl Claim {
 
 /// When a fetch began, for whoever comes later and would have its answer as well.
 #[derive(Clone)]
-pub struct Beginning {
-    signs: Arc<Signs>,
-    clock: Arc<Clock>,
+pub struct FetchStart {
+    signs: Arc<InvalidationSigns>,
+    clock: Arc<PurgeState>,
     moves: u64,
-    tick: Tick,
+    tick: PurgeGeneration,
     begun: Instant,
 }
 
-impl Beginning {
+impl FetchStart {
     /// Whether nothing has been purged since that its answer might be of: else a request that begins now would get what was
     /// there before.
     pub fn is_current(&self) -> bool {

@@ -7,7 +7,7 @@
 //!
 //! When news come that the clock has moved, it is read again at once (`fleet.rs: follow_clock`), and hits go on meanwhile by
 //! what was known: a purge is confirmed only when every worker has said that it has caught up, and none says so while it goes
-//! on like that ([`Clock::settled`]).
+//! on like that ([`PurgeState::settled`]).
 //!
 //! **Always:** what is not known is asked for, and a counter that is not there means that its entries are gone. What is
 //! forgotten keeps its last value for one use: when Redis cannot be reached, what was purged before stays purged.
@@ -18,19 +18,19 @@ use std::time::{Duration, Instant};
 
 use quick_cache::sync::{Cache, EntryAction};
 
-use super::learn::Told;
-use super::ledger::{Counter, Fate, Ledger, Sweep};
+use super::learn::PurgeSnapshot;
+use super::ledger::{TagGeneration, PurgeStatus, PurgeLog, BulkPurge};
 use super::local::LocalPurges;
-use super::purge::{Full, Scope, Strength};
-use super::trust::Trust;
-use crate::entry::{self, TagDigest, Tick};
+use super::purge::{PrefixesFullError, PurgeScope, PurgeStrength};
+use super::trust::EntryTrust;
+use crate::entry::{self, TagDigest, PurgeGeneration};
 use crate::key::{CacheKey, Target};
 use crate::limits::{CLOCK_OUTRUN_MAX, COUNTERS_MAX};
 use crate::redis::TrackingTable;
 use crate::time::Timestamp;
 
 /// The purges, as this process knows them.
-pub(super) struct Clock {
+pub(super) struct PurgeState {
     /// Changes with everything below; zero while the clock is not known. With [`PASSING`] in it, it does not hold for ever.
     /// Written with the ledger's lock held.
     view: AtomicU64,
@@ -38,8 +38,8 @@ pub(super) struct Clock {
     views: AtomicU64,
     /// How often the clock has moved, or may have.
     moves: AtomicU64,
-    ledger: RwLock<Known<Ledger>>,
-    counters: Cache<u128, Known<Counter>>,
+    ledger: RwLock<Cached<PurgeLog>>,
+    counters: Cache<u128, Cached<TagGeneration>>,
     /// The purges that Redis has not taken.
     local: LocalPurges,
     seats: Arc<TrackingTable>,
@@ -50,42 +50,42 @@ const PASSING: u64 = 1 << 63;
 
 /// What was last read, and whether it may be believed.
 #[derive(Clone)]
-struct Known<T> {
+struct Cached<T> {
     /// `None` if there is none.
     value: Option<T>,
-    trust: Option<Trust>,
+    trust: Option<EntryTrust>,
     /// Until when it is known to be kept.
     kept: Option<Instant>,
 }
 
 /// On what ground it is judged.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Footing<'a> {
+pub(super) enum Consistency<'a> {
     /// Only what holds counts, and what this request was told.
-    Firm(&'a Told),
+    Firm(&'a PurgeSnapshot),
     /// Nobody can be asked: what was last known has to do.
     LastKnown,
 }
 
 /// What is made of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PurgeVerdict {
     /// This, at this view.
-    Fate(Fate, u64),
+    Fate(PurgeStatus, u64),
     /// The clock has to be read first.
     NoClock,
     /// The counters of these tags have to be read first.
     NoCounters(Vec<TagDigest>),
 }
 
-impl Clock {
+impl PurgeState {
     /// Nothing is known.
     pub(super) fn new(seats: Arc<TrackingTable>) -> Arc<Self> {
         Arc::new(Self {
             view: AtomicU64::new(0),
             views: AtomicU64::new(0),
             moves: AtomicU64::new(0),
-            ledger: RwLock::new(Known { value: None, trust: None, kept: None }),
+            ledger: RwLock::new(Cached { value: None, trust: None, kept: None }),
             counters: Cache::new(COUNTERS_MAX),
             local: LocalPurges::default(),
             seats,
@@ -95,7 +95,7 @@ impl Clock {
     /// There is no Redis: nobody else purges.
     pub(super) fn run_alone(&self) {
         if !self.is_known() {
-            self.learn(Ledger::new(), Trust::Always);
+            self.learn(PurgeLog::new(), EntryTrust::Always);
         }
     }
 
@@ -117,7 +117,7 @@ impl Clock {
     }
 
     /// How many purges there had been when the clock was last read.
-    pub(super) fn tick(&self) -> Tick {
+    pub(super) fn tick(&self) -> PurgeGeneration {
         self.ledger().value.as_ref().map(|ledger| ledger.tick).unwrap_or_default()
     }
 
@@ -126,16 +126,16 @@ impl Clock {
     }
 
     /// What the purges mean for an entry of this target.
-    pub(super) fn judge(&self, bytes: &[u8], target: &Target, footing: Footing<'_>) -> Verdict {
+    pub(super) fn judge(&self, bytes: &[u8], target: &Target, footing: Consistency<'_>) -> PurgeVerdict {
         // Before anything is looked at: what changes meanwhile makes another view.
         let view = self.view();
         let local = self.local.judge(bytes, target);
-        if local == Fate::Gone {
-            return Verdict::Fate(Fate::Gone, view);
+        if local == PurgeStatus::Gone {
+            return PurgeVerdict::Fate(PurgeStatus::Gone, view);
         }
         match self.judge_by_the_count(bytes, target, footing, view) {
-            Verdict::Fate(fate, view) => Verdict::Fate(fate.and(local), view),
-            unknown @ (Verdict::NoClock | Verdict::NoCounters(_)) => unknown,
+            PurgeVerdict::Fate(fate, view) => PurgeVerdict::Fate(fate.and(local), view),
+            unknown @ (PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_)) => unknown,
         }
     }
 
@@ -143,64 +143,64 @@ impl Clock {
         &self,
         bytes: &[u8],
         target: &Target,
-        footing: Footing<'_>,
+        footing: Consistency<'_>,
         mut view: u64,
-    ) -> Verdict {
-        let Some((tick, tags)) = entry::history(bytes) else { return Verdict::Fate(Fate::Stands, view) };
+    ) -> PurgeVerdict {
+        let Some((tick, tags)) = entry::history(bytes) else { return PurgeVerdict::Fate(PurgeStatus::Stands, view) };
         let ledger = self.ledger();
         let known = match footing {
-            Footing::Firm(told) if view == 0 => told.ledger.as_ref(),
-            Footing::Firm(_) | Footing::LastKnown => ledger.value.as_ref(),
+            Consistency::Firm(told) if view == 0 => told.ledger.as_ref(),
+            Consistency::Firm(_) | Consistency::LastKnown => ledger.value.as_ref(),
         };
         let known = match (footing, known) {
             (_, Some(known)) => known,
-            (Footing::LastKnown, None) => return Verdict::Fate(Fate::Stands, 0),
-            (Footing::Firm(_), None) => return Verdict::NoClock,
+            (Consistency::LastKnown, None) => return PurgeVerdict::Fate(PurgeStatus::Stands, 0),
+            (Consistency::Firm(_), None) => return PurgeVerdict::NoClock,
         };
         // Stored while nobody could say how many purges there had been.
-        if matches!(footing, Footing::LastKnown) && tick == Tick::default() {
-            return Verdict::Fate(Fate::Stands, 0);
+        if matches!(footing, Consistency::LastKnown) && tick == PurgeGeneration::default() {
+            return PurgeVerdict::Fate(PurgeStatus::Stands, 0);
         }
         let mut fate = known.judge(tick, target);
         // No purge since it was fetched: then there was none of its tags either.
-        if fate == Fate::Gone || tick.count >= known.tick.count {
-            return Verdict::Fate(fate, view);
+        if fate == PurgeStatus::Gone || tick.count >= known.tick.count {
+            return PurgeVerdict::Fate(fate, view);
         }
         let mut unknown = Vec::new();
         for tag in tags {
             let counter = match footing {
-                Footing::LastKnown => self.last_counter(tag),
-                Footing::Firm(told) => self.counter(tag).or_else(|| {
+                Consistency::LastKnown => self.last_counter(tag),
+                Consistency::Firm(told) => self.counter(tag).or_else(|| {
                     // What only this request was told is no view of anybody else's.
                     view = 0;
                     told.counter(tag)
                 }),
             };
             match counter {
-                Some(counter) => fate = fate.and(counter.map_or(Fate::Gone, |counter| counter.judge(tick))),
-                None if matches!(footing, Footing::LastKnown) => {}
+                Some(counter) => fate = fate.and(counter.map_or(PurgeStatus::Gone, |counter| counter.judge(tick))),
+                None if matches!(footing, Consistency::LastKnown) => {}
                 None => unknown.push(tag),
             }
         }
-        if fate != Fate::Gone && !unknown.is_empty() {
-            return Verdict::NoCounters(unknown);
+        if fate != PurgeStatus::Gone && !unknown.is_empty() {
+            return PurgeVerdict::NoCounters(unknown);
         }
-        Verdict::Fate(fate, view)
+        PurgeVerdict::Fate(fate, view)
     }
 
     /// The counter of a tag: `None` if it is not known, `Some(None)` if there is none.
-    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
+    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         let known = self.counters.get(&tag.0)?;
         known.trust.is_some_and(|trust| trust.holds(&self.seats)).then_some(known.value)
     }
 
     /// The same, as it was when it was last known.
-    fn last_counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
+    fn last_counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         self.counters.get(&tag.0).map(|known| known.value)
     }
 
     /// What stands in Redis.
-    pub(super) fn learn(&self, ledger: Ledger, trust: Trust) {
+    pub(super) fn learn(&self, ledger: PurgeLog, trust: EntryTrust) {
         let mut known = self.ledger_mut();
         let before = known.value.as_ref().map(|known| known.tick);
         let is_older = before
@@ -212,8 +212,8 @@ impl Clock {
         if before.is_some_and(|before| before != ledger.tick) {
             self.moves.fetch_add(1, Ordering::AcqRel);
         }
-        *known = Known { value: Some(ledger), trust: Some(trust), kept: None };
-        let passing = if matches!(trust, Trust::Until(_)) { PASSING } else { 0 };
+        *known = Cached { value: Some(ledger), trust: Some(trust), kept: None };
+        let passing = if matches!(trust, EntryTrust::Until(_)) { PASSING } else { 0 };
         self.view.store(self.next_view() | passing, Ordering::Release);
     }
 
@@ -221,11 +221,11 @@ impl Clock {
     pub(super) fn learn_counter(
         &self,
         tag: TagDigest,
-        counter: Option<Counter>,
-        trust: Trust,
+        counter: Option<TagGeneration>,
+        trust: EntryTrust,
         kept: Option<Instant>,
     ) {
-        self.counters.insert(tag.0, Known { value: counter, trust: Some(trust), kept });
+        self.counters.insert(tag.0, Cached { value: counter, trust: Some(trust), kept });
     }
 
     /// Whether a tag is known to have a counter of this epoch that will be there until `moment`.
@@ -238,15 +238,15 @@ impl Clock {
     }
 
     /// Counts the purge of a tag at this tick, where there is no Redis.
-    pub(super) fn count_tag(&self, tag: TagDigest, tick: Tick, strength: Strength, now: Timestamp) {
+    pub(super) fn count_tag(&self, tag: TagDigest, tick: PurgeGeneration, strength: PurgeStrength, now: Timestamp) {
         let known = self.counter(tag).flatten().filter(|known| known.epoch == tick.epoch);
         let counter = match (known, strength) {
             // What was purged before is not known any more: then everything was.
-            (None, _) => Counter::at(tick),
-            (Some(known), Strength::Hard) => Counter { hard: tick.count, ..known },
-            (Some(known), Strength::Soft) => Counter { soft: (tick.count, now), ..known },
+            (None, _) => TagGeneration::at(tick),
+            (Some(known), PurgeStrength::Hard) => TagGeneration { hard: tick.count, ..known },
+            (Some(known), PurgeStrength::Soft) => TagGeneration { soft: (tick.count, now), ..known },
         };
-        self.learn_counter(tag, Some(counter), Trust::Always, None);
+        self.learn_counter(tag, Some(counter), EntryTrust::Always, None);
         self.renew();
     }
 
@@ -254,14 +254,14 @@ impl Clock {
     pub(super) fn outrun(&self, now: Instant) {
         let mut known = self.ledger_mut();
         match known.trust {
-            Some(Trust::Tracked(witness)) => {
-                known.trust = Some(Trust::Outrun(witness, now + CLOCK_OUTRUN_MAX));
+            Some(EntryTrust::Tracked(witness)) => {
+                known.trust = Some(EntryTrust::Outrun(witness, now + CLOCK_OUTRUN_MAX));
                 self.view.fetch_or(PASSING, Ordering::AcqRel);
                 self.moves.fetch_add(1, Ordering::AcqRel);
             }
             // For no longer than since the first news.
-            Some(Trust::Outrun(..)) => drop(self.moves.fetch_add(1, Ordering::AcqRel)),
-            Some(Trust::Always | Trust::Until(_) | Trust::Arriving(_)) | None => {
+            Some(EntryTrust::Outrun(..)) => drop(self.moves.fetch_add(1, Ordering::AcqRel)),
+            Some(EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_)) | None => {
                 drop(known);
                 self.forget();
             }
@@ -271,7 +271,7 @@ impl Clock {
     /// Every connection of a worker has brought the news that were on their way, and it is about to say so: by what is not
     /// read again by now, nobody goes on.
     pub(super) fn settled(&self) {
-        let is_outrun = matches!(self.ledger().trust, Some(Trust::Outrun(..)));
+        let is_outrun = matches!(self.ledger().trust, Some(EntryTrust::Outrun(..)));
         if is_outrun {
             self.forget();
         }
@@ -306,9 +306,9 @@ impl Clock {
     }
 
     /// Counts a purge where there is no Redis.
-    pub(super) fn count(&self, sweep: Sweep, now: Timestamp) -> Result<Tick, Full> {
+    pub(super) fn count(&self, sweep: BulkPurge, now: Timestamp) -> Result<PurgeGeneration, PrefixesFullError> {
         let mut known = self.ledger_mut();
-        let tick = known.value.get_or_insert_with(Ledger::new).count(sweep, now)?;
+        let tick = known.value.get_or_insert_with(PurgeLog::new).count(sweep, now)?;
         self.moves.fetch_add(1, Ordering::AcqRel);
         self.view.store(self.next_view(), Ordering::Release);
         Ok(tick)
@@ -316,13 +316,13 @@ impl Clock {
 
     /// Whether nothing has been purged since the clock had moved so often and stood there. It may have moved for all that was
     /// heard, and not have: one that is begun is news for all who have asked for it.
-    pub(super) fn stands_since(&self, moves: u64, tick: Tick) -> bool {
-        self.moves() == moves || (tick != Tick::default() && self.view() != 0 && self.tick() == tick)
+    pub(super) fn stands_since(&self, moves: u64, tick: PurgeGeneration) -> bool {
+        self.moves() == moves || (tick != PurgeGeneration::default() && self.view() != 0 && self.tick() == tick)
     }
 
     /// Has a purge that Redis does not take hold in this process: for what is stored, for what is under way, and
     /// for what is read from Redis later.
-    pub(super) fn purge_locally(&self, scopes: &[Scope], strength: Strength, now: Timestamp) {
+    pub(super) fn purge_locally(&self, scopes: &[PurgeScope], strength: PurgeStrength, now: Timestamp) {
         self.local.add(scopes, strength, now);
         // Each entry is looked at again when it is next asked for.
         self.renew();
@@ -335,7 +335,7 @@ impl Clock {
     }
 
     /// Redis has taken a purge that began then: it need not be remembered here.
-    pub(super) fn taken(&self, scopes: &[Scope], strength: Strength, begun: Timestamp) {
+    pub(super) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         self.local.taken(scopes, strength, begun);
     }
 
@@ -358,12 +358,12 @@ impl Clock {
         self.views.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn ledger(&self) -> RwLockReadGuard<'_, Known<Ledger>> {
+    fn ledger(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
         // One assignment at a time: a panic between leaves nothing half done.
         self.ledger.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ledger_mut(&self) -> RwLockWriteGuard<'_, Known<Ledger>> {
+    fn ledger_mut(&self) -> RwLockWriteGuard<'_, Cached<PurgeLog>> {
         self.ledger.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -374,10 +374,10 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::*;
-    use crate::entry::{Entry, Lineage, Stamp, Stored};
+    use crate::entry::{Entry, KeyGeneration, EntryVersion, StoredValue};
     use crate::key::{CacheKey, Scheme};
     use crate::policy::{Obligations, StoredFacts};
-    use crate::store::purge::{Prefix, Tag};
+    use crate::store::purge::{UrlPrefix, CacheTag};
     use crate::time::instant;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -387,11 +387,11 @@ mod tests {
     }
 
     fn tag() -> TagDigest {
-        Tag::parse("x").unwrap().digest()
+        CacheTag::parse("x").unwrap().digest()
     }
 
     /// An entry with a tag that was fetched then.
-    fn entry(tick: Tick) -> Bytes {
+    fn entry(tick: PurgeGeneration) -> Bytes {
         let facts = StoredFacts {
             received: Timestamp::EPOCH,
             initial_age: Duration::ZERO,
@@ -400,35 +400,35 @@ mod tests {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };
-        let stored = Stored::Response(Entry {
+        let stored = StoredValue::Response(Entry {
             facts,
             status: StatusCode::OK,
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let stamp = Stamp { lineage: Lineage::NONE, tick, tags: vec![tag()] };
+        let stamp = EntryVersion { lineage: KeyGeneration::NONE, tick, tags: vec![tag()] };
         entry::encode(&CacheKey::of(&target()), &stored, &stamp).unwrap()
     }
 
-    fn judged(clock: &Clock, entry: &[u8], told: &Told) -> Verdict {
-        clock.judge(entry, &target(), Footing::Firm(told))
+    fn judged(clock: &PurgeState, entry: &[u8], told: &PurgeSnapshot) -> PurgeVerdict {
+        clock.judge(entry, &target(), Consistency::Firm(told))
     }
 
     /// A clock that has been read, the entry that was fetched then, and whoever would bring news.
-    fn read() -> (Arc<Clock>, Ledger, Bytes, impl Sized) {
+    fn read() -> (Arc<PurgeState>, PurgeLog, Bytes, impl Sized) {
         let seats = TrackingTable::new();
         let (presence, witness) = seats.take();
-        let (clock, ledger) = (Clock::new(seats), Ledger::new());
-        clock.learn(ledger.clone(), Trust::Tracked(witness.unwrap()));
+        let (clock, ledger) = (PurgeState::new(seats), PurgeLog::new());
+        clock.learn(ledger.clone(), EntryTrust::Tracked(witness.unwrap()));
         let entry = entry(ledger.tick);
         (clock, ledger, entry, presence)
     }
 
     /// The same clock after one more purge, of what the entry is part of.
-    fn swept(ledger: &Ledger) -> Ledger {
+    fn swept(ledger: &PurgeLog) -> PurgeLog {
         let mut swept = ledger.clone();
-        let prefix = Prefix::parse("http://api.test/a").unwrap();
-        swept.count(Sweep::Prefix(prefix, Strength::Hard), Timestamp::EPOCH).unwrap();
+        let prefix = UrlPrefix::parse("http://api.test/a").unwrap();
+        swept.count(BulkPurge::Prefix(prefix, PurgeStrength::Hard), Timestamp::EPOCH).unwrap();
         swept
     }
 
@@ -436,14 +436,14 @@ mod tests {
     fn while_it_is_read_again_hits_go_on_by_what_was_known() {
         let (clock, ledger, entry, _presence) = read();
         let before = clock.view();
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Stands, before));
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::Fate(PurgeStatus::Stands, before));
         clock.outrun(instant() + HOUR);
         assert_eq!(clock.view(), before, "whoever was looked at need not be again");
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Stands, before));
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::Fate(PurgeStatus::Stands, before));
         let (_other, witness) = clock.seats.take();
-        clock.learn(swept(&ledger), Trust::Tracked(witness.unwrap()));
+        clock.learn(swept(&ledger), EntryTrust::Tracked(witness.unwrap()));
         assert_ne!(clock.view(), before);
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::Fate(Fate::Gone, clock.view()));
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::Fate(PurgeStatus::Gone, clock.view()));
     }
 
     #[test]
@@ -453,12 +453,12 @@ mod tests {
         assert_ne!(clock.view(), 0, "nothing has moved");
         clock.outrun(instant() + HOUR);
         clock.settled();
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
         // Late, and of before the move: nobody takes it for more than what he was told.
-        let mut told = Told::default();
+        let mut told = PurgeSnapshot::default();
         told.ledger = Some(ledger);
-        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, 0));
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, 0));
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
     }
 
     #[test]
@@ -466,7 +466,7 @@ mod tests {
         let (clock, _, entry, _presence) = read();
         clock.outrun(instant().checked_sub(2 * CLOCK_OUTRUN_MAX).unwrap());
         clock.outrun(instant());
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock, "more news are no reprieve");
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock, "more news are no reprieve");
     }
 
     #[test]
@@ -474,9 +474,9 @@ mod tests {
         let (clock, _, entry, presence) = read();
         clock.outrun(instant() + HOUR);
         drop(presence);
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
         clock.forsaken();
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoClock);
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
     }
 
     #[test]
@@ -484,14 +484,14 @@ mod tests {
         let (clock, ledger, entry, _presence) = read();
         let (_other, witness) = clock.seats.take();
         let mut moved = ledger.clone();
-        moved.count(Sweep::Counted, Timestamp::EPOCH).unwrap();
-        clock.learn(moved, Trust::Tracked(witness.unwrap()));
-        let mut told = Told::default();
-        assert_eq!(judged(&clock, &entry, &told), Verdict::NoCounters(vec![tag()]));
-        told.hear(tag(), Some(Counter::at(ledger.tick)));
-        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, 0));
-        assert_eq!(judged(&clock, &entry, &Told::default()), Verdict::NoCounters(vec![tag()]));
-        clock.learn_counter(tag(), Some(Counter::at(ledger.tick)), Trust::Tracked(witness.unwrap()), None);
-        assert_eq!(judged(&clock, &entry, &told), Verdict::Fate(Fate::Stands, clock.view()));
+        moved.count(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
+        clock.learn(moved, EntryTrust::Tracked(witness.unwrap()));
+        let mut told = PurgeSnapshot::default();
+        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::NoCounters(vec![tag()]));
+        told.hear(tag(), Some(TagGeneration::at(ledger.tick)));
+        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, 0));
+        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoCounters(vec![tag()]));
+        clock.learn_counter(tag(), Some(TagGeneration::at(ledger.tick)), EntryTrust::Tracked(witness.unwrap()), None);
+        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, clock.view()));
     }
 }

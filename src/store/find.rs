@@ -9,15 +9,15 @@
 
 use bytes::Bytes;
 
-use super::clock::{Footing, Verdict};
-use super::learn::Told;
-use super::ledger::{Fate, Ledger};
-use super::memory::Held;
-use super::metrics::{Change, Lookup};
+use super::clock::{Consistency, PurgeVerdict};
+use super::learn::PurgeSnapshot;
+use super::ledger::{PurgeStatus, PurgeLog};
+use super::memory::MemoryEntry;
+use super::metrics::{ChangeKind, LookupOutcome};
 use super::together::together;
-use super::trust::Trust;
-use super::{Found, Look, Said, Store, Tier};
-use crate::entry::{Entry, Kind, Lineage, Provenance, Standing, Stored};
+use super::trust::EntryTrust;
+use super::{FoundValue, Lookup, Completeness, Store, Tier};
+use crate::entry::{Entry, ValueKind, KeyGeneration, Provenance, EntryHeader, StoredValue};
 use crate::key::{CacheKey, Target};
 use crate::limits::MEMORY_ALONE_AFTER;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
@@ -28,20 +28,20 @@ impl Store {
     /// there has been a purge of something that the entry may be part of.
     ///
     /// Cancel safe: nothing is half done; a reply that comes late is dropped in order by the pool.
-    pub async fn find(&self, key: &CacheKey, target: &Target) -> Look {
+    pub async fn find(&self, key: &CacheKey, target: &Target) -> Lookup {
         let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
         let Some(redis) = &self.redis else {
-            return held.map_or(Look::nothing(), |held| self.find_alone(key, target, held));
+            return held.map_or(Lookup::nothing(), |held| self.find_alone(key, target, held));
         };
         if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.seats)) {
-            match self.judged(redis, &held.bytes, target, Told::default()).await {
+            match self.judged(redis, &held.bytes, target, PurgeSnapshot::default()).await {
                 Ok((fate, view)) => return self.out_of_memory(key, held, fate, view),
                 Err(why) => return self.unasked(redis, key, target, Some(held.clone()), why),
             }
         }
         let name = self.name(key);
         let get = Command::Get { key: &name };
-        let mut told = Told::default();
+        let mut told = PurgeSnapshot::default();
         let read = if self.shared.clock.view() == 0 {
             let (read, ledger) = tokio::join!(redis.read(&get), Box::pin(self.learn_clock(redis)));
             told.ledger = ledger.ok();
@@ -51,61 +51,61 @@ impl Store {
         };
         match read {
             Ok((Reply::Bulk(bytes), reading)) => {
-                let lineage = match Standing::read(&bytes) {
-                    Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) => {
-                        self.metrics.lookup(Lookup::Miss);
+                let lineage = match EntryHeader::read(&bytes) {
+                    Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) => {
+                        self.metrics.lookup(LookupOutcome::Miss);
                         if let Some(memory) = &self.shared.memory {
                             memory.remove_unless_behind(key.short(), lineage);
                         }
-                        return Look { found: None, lineage, said: Said::All };
+                        return Lookup { found: None, lineage, said: Completeness::All };
                     }
-                    standing => standing.map_or(Lineage::NONE, |standing| standing.lineage),
+                    standing => standing.map_or(KeyGeneration::NONE, |standing| standing.lineage),
                 };
                 // Nothing of foreign bytes is asked about before they have been checked.
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
-                    return Look { found: None, lineage, said: Said::All };
+                    return Lookup { found: None, lineage, said: Completeness::All };
                 };
                 match self.judged(redis, &bytes, target, told).await {
-                    Ok((Fate::Gone, _)) => {
-                        self.metrics.lookup(Lookup::Purged);
+                    Ok((PurgeStatus::Gone, _)) => {
+                        self.metrics.lookup(LookupOutcome::Purged);
                         if let Some(held) = held {
                             self.forget_this(key, &held.bytes);
                         }
-                        Look { found: None, lineage, said: Said::All }
+                        Lookup { found: None, lineage, said: Completeness::All }
                     }
                     Ok((fate, view)) => {
-                        let found = Found::as_judged(stored, &bytes, fate, Tier::Redis);
-                        let view = if fate == Fate::Stands { view } else { 0 };
+                        let found = FoundValue::as_judged(stored, &bytes, fate, Tier::Redis);
+                        let view = if fate == PurgeStatus::Stands { view } else { 0 };
                         self.out_of_redis(key, &name, &bytes, found, &reading, view)
                     }
-                    Err(why) => Look { found: None, lineage, said: Said::by(why) },
+                    Err(why) => Lookup { found: None, lineage, said: Completeness::by(why) },
                 }
             }
             Ok(_) => {
-                self.metrics.lookup(Lookup::Miss);
+                self.metrics.lookup(LookupOutcome::Miss);
                 if let Some(held) = held {
                     self.forget_this(key, &held.bytes);
                 }
-                Look::nothing()
+                Lookup::nothing()
             }
             Err(why) => self.unasked(redis, key, target, held, why),
         }
     }
 
     /// What memory alone has for `key`, and may say without asking.
-    pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<Found> {
+    pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<FoundValue> {
         let held = self.shared.memory.as_ref()?.get(key.short())?;
         if !held.trust.holds(&self.shared.seats) {
             return None;
         }
         let view = self.shared.clock.view();
         if view != 0 && view == held.view {
-            return self.found(key, &held, Fate::Stands);
+            return self.found(key, &held, PurgeStatus::Stands);
         }
-        match self.shared.clock.judge(&held.bytes, target, Footing::Firm(&Told::default())) {
+        match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
             // Counted where it is looked up again.
-            Verdict::Fate(Fate::Gone, _) | Verdict::NoClock | Verdict::NoCounters(_) => None,
-            Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view).found,
+            PurgeVerdict::Fate(PurgeStatus::Gone, _) | PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => None,
+            PurgeVerdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view).found,
         }
     }
 
@@ -121,15 +121,15 @@ impl Store {
             return false;
         }
         let Some(trust) = self.shared.remembered(redis, &name, &reading) else { return false };
-        memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(&bytes), trust, view: 0 });
+        memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, view: 0 });
         true
     }
 
     /// Where there is no Redis, whatever is not known is not there.
-    fn find_alone(&self, key: &CacheKey, target: &Target, held: Held) -> Look {
-        match self.shared.clock.judge(&held.bytes, target, Footing::Firm(&Told::default())) {
-            Verdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
-            Verdict::NoClock | Verdict::NoCounters(_) => self.out_of_memory(key, &held, Fate::Gone, 0),
+    fn find_alone(&self, key: &CacheKey, target: &Target, held: MemoryEntry) -> Lookup {
+        match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
+            PurgeVerdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
+            PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => self.out_of_memory(key, &held, PurgeStatus::Gone, 0),
         }
     }
 
@@ -140,18 +140,18 @@ impl Store {
         redis: &Client,
         key: &CacheKey,
         target: &Target,
-        held: Option<Held>,
+        held: Option<MemoryEntry>,
         why: CommandError,
-    ) -> Look {
-        self.metrics.lookup(Lookup::Unavailable);
-        let said = Said::by(why);
-        let Some(held) = held else { return Look { said, ..Look::nothing() } };
-        match self.shared.clock.judge(&held.bytes, target, Footing::LastKnown) {
-            Verdict::Fate(fate, _) if may_be_alone(redis, &self.name(key), &held) => {
+    ) -> Lookup {
+        self.metrics.lookup(LookupOutcome::Unavailable);
+        let said = Completeness::by(why);
+        let Some(held) = held else { return Lookup { said, ..Lookup::nothing() } };
+        match self.shared.clock.judge(&held.bytes, target, Consistency::LastKnown) {
+            PurgeVerdict::Fate(fate, _) if may_be_alone(redis, &self.name(key), &held) => {
                 self.out_of_memory(key, &held, fate, 0)
             }
-            Verdict::Fate(..) | Verdict::NoClock | Verdict::NoCounters(_) => {
-                Look { found: None, lineage: lineage(&held.bytes), said }
+            PurgeVerdict::Fate(..) | PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => {
+                Lookup { found: None, lineage: lineage(&held.bytes), said }
             }
         }
     }
@@ -162,14 +162,14 @@ impl Store {
         redis: &Client,
         bytes: &Bytes,
         target: &Target,
-        mut told: Told,
-    ) -> Result<(Fate, u64), CommandError> {
+        mut told: PurgeSnapshot,
+    ) -> Result<(PurgeStatus, u64), CommandError> {
         loop {
-            match self.shared.clock.judge(bytes, target, Footing::Firm(&told)) {
-                Verdict::Fate(fate, view) => return Ok((fate, view)),
+            match self.shared.clock.judge(bytes, target, Consistency::Firm(&told)) {
+                PurgeVerdict::Fate(fate, view) => return Ok((fate, view)),
                 // Boxed: it is rare, and every look-up would be as large.
-                Verdict::NoClock => told.ledger = Some(Box::pin(self.learn_clock(redis)).await?),
-                Verdict::NoCounters(tags) => {
+                PurgeVerdict::NoClock => told.ledger = Some(Box::pin(self.learn_clock(redis)).await?),
+                PurgeVerdict::NoCounters(tags) => {
                     let asked = tags.iter().map(|tag| self.shared.learn_counter(redis, *tag));
                     for (tag, counter) in tags.iter().zip(together(asked).await) {
                         told.hear(*tag, counter?);
@@ -179,33 +179,33 @@ impl Store {
         }
     }
 
-    async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
+    async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         match &self.fleet {
             Some(fleet) => fleet.learn_clock(redis).await,
             None => self.shared.learn_clock(redis).await,
         }
     }
 
-    fn out_of_memory(&self, key: &CacheKey, held: &Held, fate: Fate, view: u64) -> Look {
+    fn out_of_memory(&self, key: &CacheKey, held: &MemoryEntry, fate: PurgeStatus, view: u64) -> Lookup {
         let lineage = lineage(&held.bytes);
-        if fate == Fate::Gone {
-            self.metrics.lookup(Lookup::Purged);
+        if fate == PurgeStatus::Gone {
+            self.metrics.lookup(LookupOutcome::Purged);
             self.forget_this(key, &held.bytes);
-            return Look { found: None, lineage, said: Said::All };
+            return Lookup { found: None, lineage, said: Completeness::All };
         }
-        if fate == Fate::Stands
+        if fate == PurgeStatus::Stands
             && view != 0
             && let Some(memory) = &self.shared.memory
         {
             memory.looked_at(key.short(), held, view);
         }
-        Look { found: self.found(key, held, fate), lineage, said: Said::All }
+        Lookup { found: self.found(key, held, fate), lineage, said: Completeness::All }
     }
 
-    fn found(&self, key: &CacheKey, held: &Held, fate: Fate) -> Option<Found> {
+    fn found(&self, key: &CacheKey, held: &MemoryEntry, fate: PurgeStatus) -> Option<FoundValue> {
         let stored = self.decoded(key, &held.bytes, Provenance::Process)?;
-        let found = Found::as_judged(stored, &held.bytes, fate, Tier::Memory)?;
-        self.metrics.lookup(Lookup::Memory);
+        let found = FoundValue::as_judged(stored, &held.bytes, fate, Tier::Memory)?;
+        self.metrics.lookup(LookupOutcome::Memory);
         self.count_hit(key);
         Some(found)
     }
@@ -215,13 +215,13 @@ impl Store {
         key: &CacheKey,
         name: &[u8],
         bytes: &Bytes,
-        found: Option<Found>,
+        found: Option<FoundValue>,
         reading: &TrackedVersion,
         view: u64,
-    ) -> Look {
+    ) -> Lookup {
         let lineage = lineage(bytes);
         if let Some(found) = &found {
-            self.metrics.lookup(Lookup::Redis);
+            self.metrics.lookup(LookupOutcome::Redis);
             self.tell_staleness(key, found);
             self.count_hit(key);
             if let Some(memory) = &self.shared.memory
@@ -229,25 +229,25 @@ impl Store {
                 && let Some(trust) = self.shared.remembered(redis, name, reading)
             {
                 // A copy of its own: the reply is a slice that would keep the connection's whole read buffer alive.
-                memory.insert(key.short(), Held { bytes: Bytes::copy_from_slice(bytes), trust, view });
+                memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, view });
             }
         }
-        Look { found, lineage, said: Said::All }
+        Lookup { found, lineage, said: Completeness::All }
     }
 
     /// What was read has taken the place of something that memory had until Redis had news of it.
-    fn tell_staleness(&self, key: &CacheKey, found: &Found) {
+    fn tell_staleness(&self, key: &CacheKey, found: &FoundValue) {
         if let Some((_, let_go)) = self.shared.let_go.remove(&key.short())
-            && let Stored::Response(Entry { facts, .. }) = &found.stored
+            && let StoredValue::Response(Entry { facts, .. }) = &found.stored
             // Otherwise it was not this that had come: what memory had was removed, and somebody has fetched it since.
             && facts.received <= let_go
         {
-            self.metrics.caught_up(Change::Write, let_go.since(facts.received));
+            self.metrics.caught_up(ChangeKind::Write, let_go.since(facts.received));
         }
     }
 
     /// Damaged bytes are a miss in this tier and must not be met again in memory.
-    fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<Stored> {
+    fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<StoredValue> {
         let decoded = self.decoder.decode(key, bytes, provenance).inspect_err(|damage| {
             self.metrics.damaged(*damage);
             self.forget(key);
@@ -276,13 +276,13 @@ impl Store {
     }
 }
 
-impl Found {
+impl FoundValue {
     /// What was decoded from these bytes, as it is after what has been purged.
-    pub(super) fn as_judged(mut stored: Stored, bytes: &[u8], fate: Fate, tier: Tier) -> Option<Self> {
-        let standing = Standing::read(bytes)?;
-        if let Stored::Response(entry) = &mut stored {
-            let marked = standing.outdated.map_or(Fate::Stands, Fate::Outdated);
-            if let Fate::Outdated(at) = fate.and(marked) {
+    pub(super) fn as_judged(mut stored: StoredValue, bytes: &[u8], fate: PurgeStatus, tier: Tier) -> Option<Self> {
+        let standing = EntryHeader::read(bytes)?;
+        if let StoredValue::Response(entry) = &mut stored {
+            let marked = standing.outdated.map_or(PurgeStatus::Stands, PurgeStatus::Outdated);
+            if let PurgeStatus::Outdated(at) = fate.and(marked) {
                 entry.facts = entry.facts.outdated(at);
             }
         }
@@ -290,24 +290,24 @@ impl Found {
     }
 }
 
-impl Said {
+impl Completeness {
     /// Whoever refuses refuses again.
     fn by(why: CommandError) -> Self {
         if matches!(why, CommandError::Server(_)) { Self::All } else { Self::Nothing }
     }
 }
 
-impl Look {
+impl Lookup {
     fn nothing() -> Self {
-        Self { found: None, lineage: Lineage::NONE, said: Said::All }
+        Self { found: None, lineage: KeyGeneration::NONE, said: Completeness::All }
     }
 }
 
 /// Whether memory may answer with this while Redis cannot be asked.
-pub(super) fn may_be_alone(redis: &Client, name: &[u8], held: &Held) -> bool {
+pub(super) fn may_be_alone(redis: &Client, name: &[u8], held: &MemoryEntry) -> bool {
     match held.trust {
-        Trust::Always | Trust::Until(_) | Trust::Arriving(_) => true,
-        Trust::Tracked(_) | Trust::Outrun(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
+        EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_) => true,
+        EntryTrust::Tracked(_) | EntryTrust::Outrun(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
     }
 }
 
@@ -316,6 +316,6 @@ pub(super) fn fresh_epoch() -> Bytes {
     format!("{:016x}", fastrand::u64(1..)).into()
 }
 
-fn lineage(bytes: &[u8]) -> Lineage {
-    Standing::read(bytes).map_or(Lineage::NONE, |standing| standing.lineage)
+fn lineage(bytes: &[u8]) -> KeyGeneration {
+    EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |standing| standing.lineage)
 }

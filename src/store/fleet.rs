@@ -17,20 +17,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::asking::Asking;
-use super::leases::Leases;
-use super::ledger::Ledger;
-use super::metrics::{Change, Metrics};
-use super::sync::{Answer, Question, Tally, hexadecimal};
+use super::asking::PurgeStateQuery;
+use super::leases::LeaseWaiters;
+use super::ledger::PurgeLog;
+use super::metrics::{ChangeKind, Metrics};
+use super::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
 use super::together::together;
-use super::{CLOCK_NAME, LEASE_PREFIX, Shared, TAG_PREFIX};
+use super::{CLOCK_NAME, LEASE_PREFIX, StoreShared, TAG_PREFIX};
 use crate::limits::PURGE_SYNCS_MAX;
 use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
 use crate::time;
 
 /// One worker's ear.
-pub(super) struct Fleet {
-    shared: Shared,
+pub(super) struct FleetListener {
+    shared: StoreShared,
     metrics: Rc<Metrics>,
     sync_channel: Bytes,
     ack_channel: Box<str>,
@@ -38,57 +38,57 @@ pub(super) struct Fleet {
     nodes_channel: Bytes,
     hears_for_node: bool,
     /// Questions that have been heard; never more than [`PURGE_SYNCS_MAX`].
-    heard: mpsc::Sender<Asked>,
+    heard: mpsc::Sender<PublishedSync>,
     /// Who has answered each question of this worker's; only while somebody waits.
-    answers: RefCell<HashMap<u64, watch::Sender<Tally>>>,
-    leases: Leases,
+    answers: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
+    leases: LeaseWaiters,
     /// This worker has heard that the purge clock has moved.
     clock_moved: Notify,
     /// Who reads it.
-    asking: Asking,
+    asking: PurgeStateQuery,
 }
 
 /// What the workers of one process are together.
-pub(super) struct Node {
+pub(super) struct NodeIdentity {
     /// Drawn by lot.
     name: u64,
     /// How many there are that answer.
     workers: AtomicU32,
 }
 
-impl Node {
+impl NodeIdentity {
     pub(super) fn new() -> Self {
         Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
     }
 }
 
 /// The questions that this worker hears.
-pub(super) type Heard = mpsc::Receiver<Asked>;
+pub(super) type SyncRequests = mpsc::Receiver<PublishedSync>;
 
 /// What was said, and what the channel's name ends with: at which server.
-pub(super) struct Asked {
+pub(super) struct PublishedSync {
     suffix: Bytes,
     message: Bytes,
 }
 
-impl Asked {
+impl PublishedSync {
     /// What cannot be read is not answered.
-    fn read(&self) -> Option<(&Bytes, Question)> {
-        Some((&self.suffix, Question::parse(&self.message)?))
+    fn read(&self) -> Option<(&Bytes, SyncRequest)> {
+        Some((&self.suffix, SyncRequest::parse(&self.message)?))
     }
 }
 
 /// Who was to be asked, and who has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Synced {
+pub(super) struct SyncOutcome {
     /// How many nodes there are, as far as they can be counted.
     pub(super) nodes: u32,
     /// Those of them of which all workers have answered, at every server.
     pub(super) confirmed: u32,
 }
 
-impl Fleet {
-    pub(super) fn new(shared: Shared, metrics: Rc<Metrics>) -> (Rc<Self>, Heard) {
+impl FleetListener {
+    pub(super) fn new(shared: StoreShared, metrics: Rc<Metrics>) -> (Rc<Self>, SyncRequests) {
         let (heard, questions) = mpsc::channel(PURGE_SYNCS_MAX);
         let channel = |name: &str| Bytes::from(shared.options.namespace.name(&[name.as_bytes()]));
         let namespace = shared.options.namespace.as_str();
@@ -101,9 +101,9 @@ impl Fleet {
             metrics,
             heard,
             answers: RefCell::default(),
-            leases: Leases::default(),
+            leases: LeaseWaiters::default(),
             clock_moved: Notify::new(),
-            asking: Asking::new(),
+            asking: PurgeStateQuery::new(),
         };
         (Rc::new(fleet), questions)
     }
@@ -118,7 +118,7 @@ impl Fleet {
     }
 
     /// Whose ends somebody here waits for.
-    pub(super) fn leases(&self) -> &Leases {
+    pub(super) fn leases(&self) -> &LeaseWaiters {
         &self.leases
     }
 
@@ -130,12 +130,12 @@ impl Fleet {
         redis: &Client,
         names: Vec<u128>,
         patience: Duration,
-    ) -> Result<Synced, CommandError> {
+    ) -> Result<SyncOutcome, CommandError> {
         let id = fastrand::u64(..);
-        let (answered, mut answers) = watch::channel(Tally::default());
+        let (answered, mut answers) = watch::channel(SyncTally::default());
         self.answers.borrow_mut().insert(id, answered);
-        let _waiting = Waiting(self, id);
-        let question = Question { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
+        let _waiting = SyncWait(self, id);
+        let question = SyncRequest { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
         let fleet_channels = redis.fleet_channels();
         let told = self.tell(&fleet_channels, &self.sync_channel, &question.to_string()).await;
         let unasked = told.iter().filter(|told| told.is_err()).count();
@@ -147,24 +147,24 @@ impl Fleet {
         let all_answered = tokio::time::timeout(patience, all).await.is_ok();
         let tally = answers.borrow().clone();
         if all_answered && unasked == 0 {
-            return Ok(Synced { nodes: tally.nodes(), confirmed: tally.nodes() });
+            return Ok(SyncOutcome { nodes: tally.nodes(), confirmed: tally.nodes() });
         }
         // Of which node it is that has been silent, nobody knows.
         let counted = self.tell(&fleet_channels, &self.nodes_channel, "").await;
         let most = counted.into_iter().flatten().max().unwrap_or(0);
         let nodes = most.max(tally.nodes()).max(1);
-        Ok(Synced { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
+        Ok(SyncOutcome { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
     }
 
     /// Answers the questions of others, and this worker's own, for as long as it lives.
-    pub(super) async fn attend(self: Rc<Self>, redis: Client, mut questions: Heard) {
+    pub(super) async fn attend(self: Rc<Self>, redis: Client, mut questions: SyncRequests) {
         while let Some(first) = questions.recv().await {
             // All that wait are answered by one look at the connections.
             let mut heard = vec![first];
             while let Ok(more) = questions.try_recv() {
                 heard.push(more);
             }
-            let questions: Vec<_> = heard.iter().filter_map(Asked::read).collect();
+            let questions: Vec<_> = heard.iter().filter_map(PublishedSync::read).collect();
             for name in questions.iter().flat_map(|(_, question)| &question.names) {
                 self.shared.outdate(*name);
             }
@@ -175,17 +175,17 @@ impl Fleet {
     }
 
     /// Answers what was asked at one server.
-    async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, Question)]) {
+    async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, SyncRequest)]) {
         let mut asked = questions.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
         if asked.peek().is_some() {
             channel.flush_invalidations().await;
             self.shared.clock.settled();
         }
         let now = time::now();
-        let Node { name: node, workers } = &*self.shared.node;
-        for (_, Question { id, answer_to, asked, .. }) in asked {
-            self.metrics.caught_up(Change::Purge, now.since(*asked));
-            let answer = Answer { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
+        let NodeIdentity { name: node, workers } = &*self.shared.node;
+        for (_, SyncRequest { id, answer_to, asked, .. }) in asked {
+            self.metrics.caught_up(ChangeKind::Purge, now.since(*asked));
+            let answer = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
             // Who asks has given up by then, or asks again.
             let _ = channel.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
         }
@@ -202,7 +202,7 @@ impl Fleet {
     }
 
     /// Reads the purge clock: however many requests want to know it, this worker asks one question at a time.
-    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         self.asking.ask(self.shared.learn_clock(redis)).await
     }
 
@@ -218,15 +218,15 @@ impl Fleet {
 }
 
 /// Takes a question back, however the wait for its answers ends.
-struct Waiting<'a>(&'a Fleet, u64);
+struct SyncWait<'a>(&'a FleetListener, u64);
 
-impl Drop for Waiting<'_> {
+impl Drop for SyncWait<'_> {
     fn drop(&mut self) {
         self.0.answers.borrow_mut().remove(&self.1);
     }
 }
 
-impl TrackingListener for Fleet {
+impl TrackingListener for FleetListener {
     fn invalidated(&self, key: &[u8]) {
         let Some(name) = self.shared.options.namespace.strip(key) else { return };
         let Ok(name) = std::str::from_utf8(name) else { return };
@@ -257,9 +257,9 @@ impl TrackingListener for Fleet {
             // Copies: these are slices of a read buffer.
             let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
             // One too many is not answered.
-            let _ = self.heard.try_send(Asked { suffix, message });
+            let _ = self.heard.try_send(PublishedSync { suffix, message });
         } else if channel.starts_with(self.ack_channel.as_bytes())
-            && let Some(answer) = Answer::parse(message)
+            && let Some(answer) = SyncAck::parse(message)
             && let Some(answers) = self.answers.borrow().get(&answer.id)
         {
             answers.send_modify(|tally| tally.count(answer));

@@ -14,7 +14,7 @@ use crate::time::millis;
 
 crate::labels! {
     /// What `/health` says of Redis.
-    pub enum Health {
+    pub enum RedisHealth {
         /// It answers.
         Connected => "connected",
         /// It does not; the proxy serves without it.
@@ -24,7 +24,7 @@ crate::labels! {
     }
 }
 
-impl Health {
+impl RedisHealth {
     /// What a health check is told. `status` is `ok` while requests can be served, and without Redis they can.
     pub const fn document(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Health {
 
 /// The last answer, for all workers.
 #[derive(Default)]
-pub(super) struct Remembered {
+pub(super) struct CachedHealth {
     /// What times are counted from.
     begin: OnceLock<Instant>,
     /// When the last probe was sent, in milliseconds above the three flags below; zero before the first.
@@ -52,9 +52,9 @@ const KNOWN: u64 = 0b010;
 const ANSWERED: u64 = 0b100;
 const TIME_SHIFT: u32 = 3;
 
-impl Remembered {
+impl CachedHealth {
     /// The remembered answer, or a fresh one if this caller's turn has come.
-    pub(super) async fn probe(&self, redis: &Client, now: Instant) -> Health {
+    pub(super) async fn probe(&self, redis: &Client, now: Instant) -> RedisHealth {
         if !self.take_turn(now) {
             return self.last(redis);
         }
@@ -86,7 +86,7 @@ impl Remembered {
     }
 
     /// The answer that stands. While the very first probe is under way, what the pool knows of its sockets.
-    fn last(&self, redis: &Client) -> Health {
+    fn last(&self, redis: &Client) -> RedisHealth {
         Self::health(self.known().unwrap_or_else(|| redis.is_connected()))
     }
 
@@ -95,8 +95,8 @@ impl Remembered {
         (word & KNOWN != 0).then_some(word & ANSWERED != 0)
     }
 
-    fn health(answered: bool) -> Health {
-        if answered { Health::Connected } else { Health::Disconnected }
+    fn health(answered: bool) -> RedisHealth {
+        if answered { RedisHealth::Connected } else { RedisHealth::Disconnected }
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_probe_a_second() {
-        let remembered = Remembered::default();
+        let remembered = CachedHealth::default();
         let start = time::instant();
         assert!(remembered.take_turn(start));
         assert!(!remembered.take_turn(start));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_last_answer_stands_until_the_next() {
-        let remembered = Remembered::default();
+        let remembered = CachedHealth::default();
         let start = time::instant();
         assert!(remembered.take_turn(start));
         assert_eq!(remembered.known(), None);

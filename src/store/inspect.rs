@@ -5,29 +5,29 @@
 
 use bytes::Bytes;
 
-use super::clock::{Footing, Verdict};
+use super::clock::{Consistency, PurgeVerdict};
 use super::find::may_be_alone;
-use super::learn::Told;
-use super::ledger::Fate;
-use super::memory::Held;
-use super::{Found, Store, Tier};
-use crate::entry::{Damage, Kind, Lineage, Provenance, Standing, Stored};
+use super::learn::PurgeSnapshot;
+use super::ledger::PurgeStatus;
+use super::memory::MemoryEntry;
+use super::{FoundValue, Store, Tier};
+use crate::entry::{EntryError, ValueKind, KeyGeneration, Provenance, EntryHeader, StoredValue};
 use crate::key::{CacheKey, Target};
 use crate::redis::{Command, CommandError, Reply};
 use crate::time;
 
 /// What stands under one key.
 #[derive(Debug)]
-pub struct Inspected {
+pub struct InspectedKey {
     /// In this process.
-    pub memory: Sighting,
+    pub memory: TierContent,
     /// In the fleet's Redis.
-    pub redis: Sighting,
+    pub redis: TierContent,
 }
 
 /// What one tier has.
 #[derive(Debug)]
-pub enum Sighting {
+pub enum TierContent {
     /// There is no such tier.
     Off,
     /// It could not be asked.
@@ -35,25 +35,25 @@ pub enum Sighting {
     /// Nothing.
     Nothing,
     /// What has been purged, or what a purge has left in its place.
-    Purged(Lineage),
+    Purged(KeyGeneration),
     /// Bytes that are a miss.
-    Damaged(Damage),
+    Damaged(EntryError),
     /// An entry.
     Held {
         /// Decoded.
-        stored: Box<Stored>,
+        stored: Box<StoredValue>,
         /// The purge behind which it was stored.
-        lineage: Lineage,
+        lineage: KeyGeneration,
         /// Everything counted that is stored.
         bytes: usize,
         /// Whether this tier answers without asking another.
-        confirmation: Confirmation,
+        confirmation: TierConfirmation,
     },
 }
 
 crate::labels! {
     /// Whether what a tier has may be served as it is.
-    pub enum Confirmation {
+    pub enum TierConfirmation {
         /// It may.
         Confirmed => "confirmed",
         /// Redis has to be asked first.
@@ -63,7 +63,7 @@ crate::labels! {
     }
 }
 
-impl Sighting {
+impl TierContent {
     /// What there is, in a word.
     pub fn word(&self) -> &'static str {
         match self {
@@ -81,113 +81,113 @@ impl Store {
     /// What stands under `key`, which is the target's or that of a variant of it.
     ///
     /// Cancel safe.
-    pub async fn inspect(&self, key: &CacheKey, target: &Target) -> Inspected {
+    pub async fn inspect(&self, key: &CacheKey, target: &Target) -> InspectedKey {
         let redis = self.sight_redis(key, target).await;
         let memory = match &self.shared.memory {
-            None => Sighting::Off,
+            None => TierContent::Off,
             Some(memory) => match memory.get(key.short()) {
-                None => Sighting::Nothing,
+                None => TierContent::Nothing,
                 Some(held) => self.sight_held(key, target, &held, &redis).await,
             },
         };
-        Inspected { memory, redis }
+        InspectedKey { memory, redis }
     }
 
-    async fn sight_redis(&self, key: &CacheKey, target: &Target) -> Sighting {
-        let Some(redis) = &self.redis else { return Sighting::Off };
+    async fn sight_redis(&self, key: &CacheKey, target: &Target) -> TierContent {
+        let Some(redis) = &self.redis else { return TierContent::Off };
         let name = self.name(key);
         let bytes = match redis.command(&Command::Get { key: &name }).await {
             Ok(Reply::Bulk(bytes)) => bytes,
-            Ok(_) => return Sighting::Nothing,
-            Err(_) => return Sighting::Unavailable,
+            Ok(_) => return TierContent::Nothing,
+            Err(_) => return TierContent::Unavailable,
         };
-        if let Some(Standing { kind: Kind::Tombstone(_), lineage, .. }) = Standing::read(&bytes) {
-            return Sighting::Purged(lineage);
+        if let Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) = EntryHeader::read(&bytes) {
+            return TierContent::Purged(lineage);
         }
         let stored = match self.decoder.decode(key, &bytes, Provenance::Store(time::now())) {
             Ok(stored) => stored,
-            Err(damage) => return Sighting::Damaged(damage),
+            Err(damage) => return TierContent::Damaged(damage),
         };
-        match self.judged(redis, &bytes, target, Told::default()).await {
-            Ok((fate, _)) => sighted(stored, &bytes, fate, Tier::Redis, Confirmation::Confirmed),
-            Err(_) => Sighting::Unavailable,
+        match self.judged(redis, &bytes, target, PurgeSnapshot::default()).await {
+            Ok((fate, _)) => sighted(stored, &bytes, fate, Tier::Redis, TierConfirmation::Confirmed),
+            Err(_) => TierContent::Unavailable,
         }
     }
 
     /// The same steps as of [`Store::find`].
-    async fn sight_held(&self, key: &CacheKey, target: &Target, held: &Held, beside: &Sighting) -> Sighting {
+    async fn sight_held(&self, key: &CacheKey, target: &Target, held: &MemoryEntry, beside: &TierContent) -> TierContent {
         let clock = &self.shared.clock;
-        let last_known = || match clock.judge(&held.bytes, target, Footing::LastKnown) {
-            Verdict::Fate(fate, _) => fate,
-            Verdict::NoClock | Verdict::NoCounters(_) => Fate::Gone,
+        let last_known = || match clock.judge(&held.bytes, target, Consistency::LastKnown) {
+            PurgeVerdict::Fate(fate, _) => fate,
+            PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => PurgeStatus::Gone,
         };
         let (fate, confirmation) = match &self.redis {
-            None => (last_known(), Confirmation::Confirmed),
+            None => (last_known(), TierConfirmation::Confirmed),
             Some(redis) => {
                 let holds = held.trust.holds(&self.shared.seats);
                 let judged = if holds {
-                    self.judged(redis, &held.bytes, target, Told::default()).await
+                    self.judged(redis, &held.bytes, target, PurgeSnapshot::default()).await
                 } else {
                     Err(CommandError::NotConnected)
                 };
                 match judged {
-                    Ok((fate, _)) => (fate, Confirmation::Confirmed),
+                    Ok((fate, _)) => (fate, TierConfirmation::Confirmed),
                     Err(_)
-                        if matches!(beside, Sighting::Unavailable)
+                        if matches!(beside, TierContent::Unavailable)
                             && !may_be_alone(redis, &self.name(key), held) =>
                     {
-                        (last_known(), Confirmation::Withheld)
+                        (last_known(), TierConfirmation::Withheld)
                     }
-                    Err(_) => (last_known(), Confirmation::Unconfirmed),
+                    Err(_) => (last_known(), TierConfirmation::Unconfirmed),
                 }
             }
         };
         match self.decoder.decode(key, &held.bytes, Provenance::Process) {
             Ok(stored) => sighted(stored, &held.bytes, fate, Tier::Memory, confirmation),
-            Err(damage) => Sighting::Damaged(damage),
+            Err(damage) => TierContent::Damaged(damage),
         }
     }
 }
 
-fn sighted(stored: Stored, bytes: &Bytes, fate: Fate, tier: Tier, confirmation: Confirmation) -> Sighting {
-    let lineage = Standing::read(bytes).map_or(Lineage::NONE, |standing| standing.lineage);
-    match Found::as_judged(stored, bytes, fate, tier) {
-        Some(Found { stored, lineage, .. }) if fate != Fate::Gone => {
-            Sighting::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
+fn sighted(stored: StoredValue, bytes: &Bytes, fate: PurgeStatus, tier: Tier, confirmation: TierConfirmation) -> TierContent {
+    let lineage = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |standing| standing.lineage);
+    match FoundValue::as_judged(stored, bytes, fate, tier) {
+        Some(FoundValue { stored, lineage, .. }) if fate != PurgeStatus::Gone => {
+            TierContent::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
         }
-        Some(_) | None => Sighting::Purged(lineage),
+        Some(_) | None => TierContent::Purged(lineage),
     }
 }
 
-impl Inspected {
+impl InspectedKey {
     /// What [`Store::find`] would have found: memory answers by itself where it may, or where Redis cannot be asked.
-    pub fn found(&self) -> Option<Found> {
-        let held = |sighting: &Sighting, tier| match sighting {
-            Sighting::Held { confirmation: Confirmation::Withheld, .. } => None,
-            Sighting::Held { stored, lineage, .. } => {
-                Some(Found { stored: stored.as_ref().clone(), tier, lineage: *lineage })
+    pub fn found(&self) -> Option<FoundValue> {
+        let held = |sighting: &TierContent, tier| match sighting {
+            TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,
+            TierContent::Held { stored, lineage, .. } => {
+                Some(FoundValue { stored: stored.as_ref().clone(), tier, lineage: *lineage })
             }
-            Sighting::Off
-            | Sighting::Unavailable
-            | Sighting::Nothing
-            | Sighting::Purged(_)
-            | Sighting::Damaged(_) => None,
+            TierContent::Off
+            | TierContent::Unavailable
+            | TierContent::Nothing
+            | TierContent::Purged(_)
+            | TierContent::Damaged(_) => None,
         };
         match (&self.memory, &self.redis) {
-            (memory @ Sighting::Held { confirmation: Confirmation::Confirmed, .. }, _)
-            | (memory, Sighting::Off | Sighting::Unavailable) => held(memory, Tier::Memory),
+            (memory @ TierContent::Held { confirmation: TierConfirmation::Confirmed, .. }, _)
+            | (memory, TierContent::Off | TierContent::Unavailable) => held(memory, Tier::Memory),
             (_, redis) => held(redis, Tier::Redis),
         }
     }
 
     /// The purge behind which whatever stands here was stored.
-    pub fn lineage(&self) -> Lineage {
-        let of = |sighting: &Sighting| match sighting {
-            Sighting::Held { lineage, .. } | Sighting::Purged(lineage) => Some(*lineage),
-            Sighting::Off | Sighting::Unavailable | Sighting::Nothing | Sighting::Damaged(_) => None,
+    pub fn lineage(&self) -> KeyGeneration {
+        let of = |sighting: &TierContent| match sighting {
+            TierContent::Held { lineage, .. } | TierContent::Purged(lineage) => Some(*lineage),
+            TierContent::Off | TierContent::Unavailable | TierContent::Nothing | TierContent::Damaged(_) => None,
         };
         let found = self.found().map(|found| found.lineage);
-        found.or_else(|| of(&self.redis)).or_else(|| of(&self.memory)).unwrap_or(Lineage::NONE)
+        found.or_else(|| of(&self.redis)).or_else(|| of(&self.memory)).unwrap_or(KeyGeneration::NONE)
     }
 }
 
@@ -198,13 +198,13 @@ mod tests {
     use crate::policy::Vary;
     use http::HeaderMap;
 
-    fn held(nonce: u64, confirmation: Confirmation) -> Sighting {
+    fn held(nonce: u64, confirmation: TierConfirmation) -> TierContent {
         let mut head = HeaderMap::new();
         head.insert("vary", http::HeaderValue::from_static("accept"));
         let Vary::Fields(fields) = Vary::of(&head) else { panic!("it varies") };
-        Sighting::Held {
-            stored: Box::new(Stored::Variants(Variants { nonce, expires: time::Timestamp::EPOCH, fields })),
-            lineage: Lineage::NONE,
+        TierContent::Held {
+            stored: Box::new(StoredValue::Variants(Variants { nonce, expires: time::Timestamp::EPOCH, fields })),
+            lineage: KeyGeneration::NONE,
             bytes: 9,
             confirmation,
         }
@@ -212,25 +212,25 @@ mod tests {
 
     #[test]
     fn a_look_finds_what_a_request_would() {
-        use Confirmation::{Confirmed, Unconfirmed, Withheld};
+        use TierConfirmation::{Confirmed, Unconfirmed, Withheld};
         for (memory, redis, want) in [
             (held(1, Confirmed), held(2, Confirmed), Some((1, Tier::Memory))),
             (held(1, Unconfirmed), held(2, Confirmed), Some((2, Tier::Redis))),
-            (held(1, Unconfirmed), Sighting::Nothing, None),
-            (held(1, Unconfirmed), Sighting::Damaged(Damage::Version), None),
-            (held(1, Unconfirmed), Sighting::Unavailable, Some((1, Tier::Memory))),
-            (held(1, Withheld), Sighting::Unavailable, None),
-            (Sighting::Purged(Lineage::NONE), held(2, Confirmed), Some((2, Tier::Redis))),
-            (held(1, Unconfirmed), Sighting::Purged(Lineage::NONE), None),
-            (held(1, Confirmed), Sighting::Nothing, Some((1, Tier::Memory))),
-            (held(1, Confirmed), Sighting::Off, Some((1, Tier::Memory))),
-            (Sighting::Off, held(2, Confirmed), Some((2, Tier::Redis))),
-            (Sighting::Nothing, Sighting::Unavailable, None),
+            (held(1, Unconfirmed), TierContent::Nothing, None),
+            (held(1, Unconfirmed), TierContent::Damaged(EntryError::Version), None),
+            (held(1, Unconfirmed), TierContent::Unavailable, Some((1, Tier::Memory))),
+            (held(1, Withheld), TierContent::Unavailable, None),
+            (TierContent::Purged(KeyGeneration::NONE), held(2, Confirmed), Some((2, Tier::Redis))),
+            (held(1, Unconfirmed), TierContent::Purged(KeyGeneration::NONE), None),
+            (held(1, Confirmed), TierContent::Nothing, Some((1, Tier::Memory))),
+            (held(1, Confirmed), TierContent::Off, Some((1, Tier::Memory))),
+            (TierContent::Off, held(2, Confirmed), Some((2, Tier::Redis))),
+            (TierContent::Nothing, TierContent::Unavailable, None),
         ] {
-            let look = Inspected { memory, redis };
+            let look = InspectedKey { memory, redis };
             let found = look.found().map(|found| match found.stored {
-                Stored::Variants(variants) => (variants.nonce, found.tier),
-                Stored::Response(_) => panic!("a list was held"),
+                StoredValue::Variants(variants) => (variants.nonce, found.tier),
+                StoredValue::Response(_) => panic!("a list was held"),
             });
             assert_eq!(found, want, "{look:?}");
         }

@@ -1,16 +1,16 @@
 //! What Redis is asked about purges, and what is made of its answers.
 //!
 //! An answer is two things. For the request that asked it is true whatever has changed since: its question came after the
-//! request began ([`Told`]). For everybody else it is true for as long as Redis would say otherwise, and if it has said so
+//! request began ([`PurgeSnapshot`]). For everybody else it is true for as long as Redis would say otherwise, and if it has said so
 //! before the answer could be kept, it is not kept.
 
 use bytes::Bytes;
 
 use super::find::fresh_epoch;
-use super::ledger::{Counter, Ledger};
+use super::ledger::{TagGeneration, PurgeLog};
 use super::scripts::{self, CLOCK};
-use super::trust::Trust;
-use super::{CLOCK_NAME, Shared, TAG_PREFIX, decimal};
+use super::trust::EntryTrust;
+use super::{CLOCK_NAME, StoreShared, TAG_PREFIX, decimal};
 use crate::entry::TagDigest;
 use crate::limits::CLOCK_KEPT;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
@@ -18,26 +18,26 @@ use crate::time::{self, millis};
 
 /// What one request was told of purges.
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    pub(super) ledger: Option<Ledger>,
+pub(super) struct PurgeSnapshot {
+    pub(super) ledger: Option<PurgeLog>,
     /// As many as its entry has tags, at most.
-    counters: Vec<(TagDigest, Option<Counter>)>,
+    counters: Vec<(TagDigest, Option<TagGeneration>)>,
 }
 
-impl Told {
+impl PurgeSnapshot {
     /// What it was told of a tag: `None` if nothing, `Some(None)` if there is no counter.
-    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<Counter>> {
+    pub(super) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         self.counters.iter().find(|(of, _)| *of == tag).map(|(_, counter)| *counter)
     }
 
-    pub(super) fn hear(&mut self, tag: TagDigest, counter: Option<Counter>) {
+    pub(super) fn hear(&mut self, tag: TagDigest, counter: Option<TagGeneration>) {
         self.counters.push((tag, counter));
     }
 }
 
-impl Shared {
+impl StoreShared {
     /// Reads the purge clock, and begins one where there is none.
-    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<Ledger, CommandError> {
+    pub(super) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         let name = self.clock_name();
         let get = Command::Get { key: &name };
         let (mut reply, mut reading) = redis.read(&get).await?;
@@ -46,7 +46,7 @@ impl Shared {
             let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
                 // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
                 (Err(error), _) if scripts::is_refused(error) => {
-                    let value = Ledger::new().to_string().into();
+                    let value = PurgeLog::new().to_string().into();
                     redis
                         .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
                         .await
@@ -68,10 +68,10 @@ impl Shared {
         &self,
         redis: &Client,
         tag: TagDigest,
-    ) -> Result<Option<Counter>, CommandError> {
+    ) -> Result<Option<TagGeneration>, CommandError> {
         let name = self.tag_name(tag);
         let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
-        let counter = if let Reply::Bulk(bytes) = &reply { Counter::parse(bytes) } else { None };
+        let counter = if let Reply::Bulk(bytes) = &reply { TagGeneration::parse(bytes) } else { None };
         if let Some(trust) = self.remembered(redis, &name, &reading) {
             self.clock.learn_counter(tag, counter, trust, None);
         }
@@ -79,11 +79,11 @@ impl Shared {
     }
 
     /// For how long what was read may be believed by others than who read it; `None` if not at all.
-    pub(super) fn remembered(&self, redis: &Client, name: &[u8], reading: &TrackedVersion) -> Option<Trust> {
+    pub(super) fn remembered(&self, redis: &Client, name: &[u8], reading: &TrackedVersion) -> Option<EntryTrust> {
         match reading.token(name) {
-            Some(witness) => Some(Trust::Tracked(witness)),
+            Some(witness) => Some(EntryTrust::Tracked(witness)),
             None if redis.is_tracking(name) => None,
-            None => Some(Trust::Until(time::instant() + self.options.memory_ttl)),
+            None => Some(EntryTrust::Until(time::instant() + self.options.memory_ttl)),
         }
     }
 
@@ -99,6 +99,6 @@ impl Shared {
     }
 }
 
-fn ledger(reply: &Reply) -> Option<Ledger> {
-    if let Reply::Bulk(bytes) = reply { Ledger::parse(bytes) } else { None }
+fn ledger(reply: &Reply) -> Option<PurgeLog> {
+    if let Reply::Bulk(bytes) = reply { PurgeLog::parse(bytes) } else { None }
 }

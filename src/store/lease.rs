@@ -13,7 +13,7 @@
 //! that began before a purge.
 //!
 //! **Always:** a lease is a hint. Whoever cannot ask, cannot hear or has waited long enough fetches as if there were none;
-//! what may be stored is decided by the [`Claim`] alone.
+//! what may be stored is decided by the [`StorePermit`] alone.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -24,10 +24,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::fleet::Fleet;
-use super::metrics::{Leased, Metrics};
+use super::fleet::FleetListener;
+use super::metrics::{LeaseOutcome, Metrics};
 use super::scripts::{self, LEASE};
-use super::{Claim, LEASE_PREFIX, Store, decimal};
+use super::{StorePermit, LEASE_PREFIX, Store, decimal};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, FETCH_LEASE_RENEWED};
 use crate::redis::{Client, Command, CommandError, Reply};
@@ -35,7 +35,7 @@ use crate::time::{self, millis};
 
 /// Whose turn it is to fetch.
 #[derive(Debug)]
-pub enum Turn {
+pub enum LeaseTurn {
     /// Ours: the others wait until this is dropped.
     Ours(Lease),
     /// It was another's, which has ended: whoever looks finds what came of it.
@@ -60,14 +60,14 @@ impl Store {
         &self,
         key: &CacheKey,
         sharers: &'static str,
-        claim: &Claim,
+        claim: &StorePermit,
         patience: Duration,
-    ) -> Turn {
+    ) -> LeaseTurn {
         let (turn, leased) = match (&self.redis, &self.fleet) {
             (Some(redis), Some(fleet)) => {
                 self.turn_in_fleet(redis, fleet, name(key, sharers, claim), patience).await
             }
-            (Some(_), None) | (None, _) => return Turn::Anybodys,
+            (Some(_), None) | (None, _) => return LeaseTurn::Anybodys,
         };
         self.metrics.leased(leased);
         turn
@@ -76,23 +76,23 @@ impl Store {
     async fn turn_in_fleet(
         &self,
         redis: &Client,
-        fleet: &Fleet,
+        fleet: &FleetListener,
         lease: u128,
         patience: Duration,
-    ) -> (Turn, Leased) {
+    ) -> (LeaseTurn, LeaseOutcome) {
         let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
         if !redis.is_tracking(&name) {
             // Nobody tells when a lease ends.
-            return (Turn::Anybodys, Leased::Unavailable);
+            return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
         }
         let token = Bytes::from(format!("{:016x}", fastrand::u64(..)));
         match redis.command(&Command::SetNew { key: &name, value: &token, ttl: FETCH_LEASE }).await {
             // Without an answer it may be ours: then it has to be given back.
             Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
-                (Turn::Ours(self.keep_up(redis, name, token)), Leased::Taken)
+                (LeaseTurn::Ours(self.keep_up(redis, name, token)), LeaseOutcome::Taken)
             }
             Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + patience).await,
-            Err(_) => (Turn::Anybodys, Leased::Unavailable),
+            Err(_) => (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         }
     }
 
@@ -109,35 +109,35 @@ impl Store {
 /// Waits for the end of another's lease, as Redis tells it.
 async fn await_end(
     redis: &Client,
-    fleet: &Fleet,
+    fleet: &FleetListener,
     lease: u128,
     name: &[u8],
     deadline: Instant,
-) -> (Turn, Leased) {
+) -> (LeaseTurn, LeaseOutcome) {
     let mut waiting = fleet.leases().wait(lease);
     let mut awaited = None;
     loop {
         waiting.news.mark_unchanged();
         let (token, reading) = match redis.read(&Command::Get { key: name }).await {
             Ok((Reply::Bulk(token), reading)) => (token, reading),
-            Ok(_) => return (Turn::Over, Leased::Awaited),
-            Err(_) => return (Turn::Anybodys, Leased::Unavailable),
+            Ok(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
+            Err(_) => return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         };
         // The next one's: whose answer cannot be stored would have everybody wait, one after the other.
         if *awaited.get_or_insert_with(|| token.clone()) != token {
-            return (Turn::Over, Leased::Awaited);
+            return (LeaseTurn::Over, LeaseOutcome::Awaited);
         }
         let is_heard = reading.token(name).is_some();
         if !is_heard && !waiting.news.has_changed().unwrap_or(false) {
-            return (Turn::Anybodys, Leased::Unavailable);
+            return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
         }
         let left = deadline.saturating_duration_since(time::instant());
         match timeout(left.min(FETCH_LEASE), waiting.news.changed()).await {
             // Ended, renewed, or perhaps lost on the way: Redis knows.
             Ok(_) => {}
-            Err(_) if left <= FETCH_LEASE => return (Turn::Anybodys, Leased::TimedOut),
+            Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Anybodys, LeaseOutcome::TimedOut),
             // Neither renewed nor ended by anybody: it has run out, or is about to be forgotten.
-            Err(_) => return (Turn::Over, Leased::Awaited),
+            Err(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
         }
     }
 }
@@ -153,11 +153,11 @@ async fn keep(
     while timeout(FETCH_LEASE_RENEWED, &mut held).await.is_err() {
         let renewed = LEASE.run(&redis, &name, &[token.clone(), decimal(millis(FETCH_LEASE))]).await;
         if renewed == Ok(Reply::Integer(0)) {
-            return metrics.leased(Leased::Lost);
+            return metrics.leased(LeaseOutcome::Lost);
         }
     }
     match LEASE.run(&redis, &name, &[token, decimal(0)]).await {
-        Ok(Reply::Integer(0)) => metrics.leased(Leased::Lost),
+        Ok(Reply::Integer(0)) => metrics.leased(LeaseOutcome::Lost),
         Err(error) if scripts::is_refused(error) => {
             // It was not renewed either, so it is rarely another's; and then one fetch more is made.
             let _ = redis.command(&Command::Unlink { key: &name }).await;
@@ -168,7 +168,7 @@ async fn keep(
 }
 
 /// What the lease of a fetch is called.
-fn name(key: &CacheKey, sharers: &str, claim: &Claim) -> u128 {
+fn name(key: &CacheKey, sharers: &str, claim: &StorePermit) -> u128 {
     let numbers = [claim.tick.epoch.to_be_bytes(), claim.tick.count.to_be_bytes(), claim.lineage.to_bytes()];
     xxh3_128(&[&key.short().to_be_bytes()[..], &numbers.concat(), sharers.as_bytes()].concat())
 }

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 /// The leases of others that somebody of this worker waits for.
 #[derive(Default)]
-pub(super) struct Leases(RefCell<HashMap<u128, watch::Sender<()>>>);
+pub(super) struct LeaseWaiters(RefCell<HashMap<u128, watch::Sender<()>>>);
 
-impl Leases {
+impl LeaseWaiters {
     /// There is news of one: it has ended, or is renewed.
     pub(super) fn changed(&self, lease: u128) {
         if let Some(waiting) = self.0.borrow().get(&lease) {
@@ -22,20 +22,20 @@ impl Leases {
         self.0.borrow().values().for_each(|waiting| waiting.send_replace(()));
     }
 
-    pub(super) fn wait(&self, lease: u128) -> Waiting<'_> {
+    pub(super) fn wait(&self, lease: u128) -> LeaseWait<'_> {
         let news = self.0.borrow_mut().entry(lease).or_insert_with(|| watch::Sender::new(())).subscribe();
-        Waiting { leases: self, lease, news }
+        LeaseWait { leases: self, lease, news }
     }
 }
 
 /// Takes itself out of the table, however the wait ends.
-pub(super) struct Waiting<'a> {
-    leases: &'a Leases,
+pub(super) struct LeaseWait<'a> {
+    leases: &'a LeaseWaiters,
     lease: u128,
     pub(super) news: watch::Receiver<()>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for LeaseWait<'_> {
     fn drop(&mut self) {
         let mut leases = self.leases.0.borrow_mut();
         // This one is still counted.
@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_hears_and_leaves_nothing_behind() {
-        let leases = Leases::default();
+        let leases = LeaseWaiters::default();
         leases.changed(1);
         let (mut one, mut other) = (leases.wait(1), leases.wait(1));
         let elsewhere = leases.wait(2);

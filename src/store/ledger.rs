@@ -10,33 +10,33 @@
 
 use std::fmt;
 
-use super::purge::{Full, Prefix, Strength};
-use crate::entry::Tick;
+use super::purge::{PrefixesFullError, UrlPrefix, PurgeStrength};
+use crate::entry::PurgeGeneration;
 use crate::key::Target;
 use crate::limits::{LIFETIME_MAX, PREFIXES_MAX};
 use crate::time::Timestamp;
 
 /// The state of the purge clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger {
-    pub(super) tick: Tick,
+pub struct PurgeLog {
+    pub(super) tick: PurgeGeneration,
     /// The count at the last soft purge of everything, and when it was.
     soft: (u64, Timestamp),
-    prefixes: Vec<Swept>,
+    prefixes: Vec<PrefixPurge>,
 }
 
 /// A purge by prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Swept {
+struct PrefixPurge {
     count: u64,
-    strength: Strength,
+    strength: PurgeStrength,
     at: Timestamp,
-    prefix: Prefix,
+    prefix: UrlPrefix,
 }
 
 /// What purges mean for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum PurgeStatus {
     /// Nothing.
     Stands,
     /// It is stale, since then.
@@ -45,7 +45,7 @@ pub(super) enum Fate {
     Gone,
 }
 
-impl Fate {
+impl PurgeStatus {
     /// The worse of two.
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -59,18 +59,18 @@ impl Fate {
 
 /// A purge that is not of single keys.
 #[derive(Clone, Debug)]
-pub(super) enum Sweep {
+pub(super) enum BulkPurge {
     /// Of something with a counter of its own: only the clock moves here.
     Counted,
-    All(Strength),
-    Prefix(Prefix, Strength),
+    All(PurgeStrength),
+    Prefix(UrlPrefix, PurgeStrength),
 }
 
-impl Ledger {
+impl PurgeLog {
     /// The beginning of an epoch.
     pub(super) fn new() -> Self {
         Self {
-            tick: Tick { epoch: fastrand::u64(1..), count: 0 },
+            tick: PurgeGeneration { epoch: fastrand::u64(1..), count: 0 },
             soft: (0, Timestamp::EPOCH),
             prefixes: Vec::new(),
         }
@@ -86,21 +86,21 @@ impl Ledger {
         let epoch = u64::from_str_radix(words.next()?, 16).ok().filter(|epoch| *epoch != 0)?;
         let mut number = || words.next()?.parse().ok();
         let (count, soft, at) = (number()?, number()?, number()?);
-        let prefixes = lines.take(PREFIXES_MAX).map(Swept::parse).collect::<Option<_>>()?;
-        Some(Self { tick: Tick { epoch, count }, soft: (soft, Timestamp::from_millis(at)), prefixes })
+        let prefixes = lines.take(PREFIXES_MAX).map(PrefixPurge::parse).collect::<Option<_>>()?;
+        Some(Self { tick: PurgeGeneration { epoch, count }, soft: (soft, Timestamp::from_millis(at)), prefixes })
     }
 
     /// What the purges since mean for an entry of this target that was fetched at `tick`; tags are not looked at.
-    pub(super) fn judge(&self, tick: Tick, target: &Target) -> Fate {
+    pub(super) fn judge(&self, tick: PurgeGeneration, target: &Target) -> PurgeStatus {
         if tick.epoch != self.tick.epoch {
-            return Fate::Gone;
+            return PurgeStatus::Gone;
         }
-        let mut fate = if self.soft.0 > tick.count { Fate::Outdated(self.soft.1) } else { Fate::Stands };
+        let mut fate = if self.soft.0 > tick.count { PurgeStatus::Outdated(self.soft.1) } else { PurgeStatus::Stands };
         for swept in self.prefixes.iter().filter(|swept| swept.count > tick.count) {
             if swept.prefix.covers(target) {
                 fate = fate.and(match swept.strength {
-                    Strength::Hard => Fate::Gone,
-                    Strength::Soft => Fate::Outdated(swept.at),
+                    PurgeStrength::Hard => PurgeStatus::Gone,
+                    PurgeStrength::Soft => PurgeStatus::Outdated(swept.at),
                 });
             }
         }
@@ -108,24 +108,24 @@ impl Ledger {
     }
 
     /// Counts a purge: what the script does, for a process that has no Redis.
-    pub(super) fn count(&mut self, sweep: Sweep, now: Timestamp) -> Result<Tick, Full> {
-        let next = Tick { count: self.tick.count + 1, ..self.tick };
+    pub(super) fn count(&mut self, sweep: BulkPurge, now: Timestamp) -> Result<PurgeGeneration, PrefixesFullError> {
+        let next = PurgeGeneration { count: self.tick.count + 1, ..self.tick };
         match sweep {
-            Sweep::Counted => {}
-            Sweep::All(Strength::Hard) => {
+            BulkPurge::Counted => {}
+            BulkPurge::All(PurgeStrength::Hard) => {
                 *self = Self::new();
                 return Ok(self.tick);
             }
-            Sweep::All(Strength::Soft) => self.soft = (next.count, now),
-            Sweep::Prefix(prefix, strength) => {
-                let replaced = |swept: &Swept| {
-                    swept.prefix == prefix && (strength == Strength::Hard || swept.strength == Strength::Soft)
+            BulkPurge::All(PurgeStrength::Soft) => self.soft = (next.count, now),
+            BulkPurge::Prefix(prefix, strength) => {
+                let replaced = |swept: &PrefixPurge| {
+                    swept.prefix == prefix && (strength == PurgeStrength::Hard || swept.strength == PurgeStrength::Soft)
                 };
                 self.prefixes.retain(|swept| now.since(swept.at) <= LIFETIME_MAX && !replaced(swept));
                 if self.prefixes.len() >= PREFIXES_MAX {
-                    return Err(Full);
+                    return Err(PrefixesFullError);
                 }
-                self.prefixes.push(Swept { count: next.count, strength, at: now, prefix });
+                self.prefixes.push(PrefixPurge { count: next.count, strength, at: now, prefix });
             }
         }
         self.tick = next;
@@ -134,38 +134,38 @@ impl Ledger {
 }
 
 /// As it stands in Redis.
-impl fmt::Display for Ledger {
+impl fmt::Display for PurgeLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tick: Tick { epoch, count }, soft: (soft, at), prefixes } = self;
+        let Self { tick: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes } = self;
         writeln!(f, "1 {epoch:016x} {count} {soft} {}", at.as_millis())?;
         prefixes.iter().try_for_each(|swept| writeln!(f, "{swept}"))
     }
 }
 
-impl fmt::Display for Swept {
+impl fmt::Display for PrefixPurge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, strength, at, prefix } = self;
         write!(f, "{count} {} {} {prefix}", strength.letter(), at.as_millis())
     }
 }
 
-impl Swept {
+impl PrefixPurge {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.splitn(4, ' ');
         let count = words.next()?.parse().ok()?;
         let strength = match words.next()? {
-            "h" => Strength::Hard,
-            "s" => Strength::Soft,
+            "h" => PurgeStrength::Hard,
+            "s" => PurgeStrength::Soft,
             _ => return None,
         };
         let at = Timestamp::from_millis(words.next()?.parse().ok()?);
-        Some(Self { count, strength, at, prefix: Prefix::parse(words.next()?).ok()? })
+        Some(Self { count, strength, at, prefix: UrlPrefix::parse(words.next()?).ok()? })
     }
 }
 
 /// What stands of one tag: the counts at its last purges, in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter {
+pub struct TagGeneration {
     pub(super) epoch: u64,
     pub(super) hard: u64,
     /// The count, and when it was.
@@ -173,16 +173,16 @@ pub struct Counter {
 }
 
 /// As it stands in Redis.
-impl fmt::Display for Counter {
+impl fmt::Display for TagGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, hard, soft: (soft, at) } = self;
         write!(f, "{epoch:016x} {hard} {soft} {}", at.as_millis())
     }
 }
 
-impl Counter {
+impl TagGeneration {
     /// Of a tag that has been purged at this tick, or that nothing is known of before it.
-    pub(super) fn at(tick: Tick) -> Self {
+    pub(super) fn at(tick: PurgeGeneration) -> Self {
         Self { epoch: tick.epoch, hard: tick.count, soft: (0, Timestamp::EPOCH) }
     }
 
@@ -195,13 +195,13 @@ impl Counter {
     }
 
     /// What the tag's purges mean for an entry that was fetched at `tick`.
-    pub(super) fn judge(&self, tick: Tick) -> Fate {
+    pub(super) fn judge(&self, tick: PurgeGeneration) -> PurgeStatus {
         if self.epoch != tick.epoch || self.hard > tick.count {
-            Fate::Gone
+            PurgeStatus::Gone
         } else if self.soft.0 > tick.count {
-            Fate::Outdated(self.soft.1)
+            PurgeStatus::Outdated(self.soft.1)
         } else {
-            Fate::Stands
+            PurgeStatus::Stands
         }
     }
 }
@@ -217,39 +217,39 @@ mod tests {
         Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"a"[..]].into_iter()).unwrap()
     }
 
-    fn prefix(text: &str) -> Prefix {
-        Prefix::parse(text).unwrap()
+    fn prefix(text: &str) -> UrlPrefix {
+        UrlPrefix::parse(text).unwrap()
     }
 
     #[test]
     fn the_clock_is_read_as_the_script_writes_it() {
         let text = b"1 00000000000000ff 7 5 900\n6 h 800 http://a/x\n7 s 900 http://a/y?z=1\n";
-        let ledger = Ledger::parse(text).unwrap();
-        assert_eq!(ledger.tick, Tick { epoch: 255, count: 7 });
-        let at = |count| Tick { epoch: 255, count };
+        let ledger = PurgeLog::parse(text).unwrap();
+        assert_eq!(ledger.tick, PurgeGeneration { epoch: 255, count: 7 });
+        let at = |count| PurgeGeneration { epoch: 255, count };
         for (path, count, fate) in [
-            ("/n", 5, Fate::Stands),
-            ("/n", 4, Fate::Outdated(Timestamp::from_millis(900))),
-            ("/x", 6, Fate::Stands),
-            ("/x1", 5, Fate::Gone),
-            ("/y?z=12", 6, Fate::Outdated(Timestamp::from_millis(900))),
-            ("/y?z=12", 7, Fate::Stands),
+            ("/n", 5, PurgeStatus::Stands),
+            ("/n", 4, PurgeStatus::Outdated(Timestamp::from_millis(900))),
+            ("/x", 6, PurgeStatus::Stands),
+            ("/x1", 5, PurgeStatus::Gone),
+            ("/y?z=12", 6, PurgeStatus::Outdated(Timestamp::from_millis(900))),
+            ("/y?z=12", 7, PurgeStatus::Stands),
         ] {
             assert_eq!(ledger.judge(at(count), &target(path)), fate, "{path} {count}");
         }
-        assert_eq!(ledger.judge(Tick { epoch: 254, count: 7 }, &target("/n")), Fate::Gone);
+        assert_eq!(ledger.judge(PurgeGeneration { epoch: 254, count: 7 }, &target("/n")), PurgeStatus::Gone);
     }
 
     #[test]
     fn a_clock_and_a_counter_come_back() {
-        let mut ledger = Ledger::new();
-        assert_eq!(Ledger::parse(ledger.to_string().as_bytes()), Some(ledger.clone()));
-        ledger.count(Sweep::Prefix(prefix("http://a/x"), Strength::Hard), NOW).unwrap();
-        ledger.count(Sweep::Prefix(prefix("https://a:8443/y?z"), Strength::Soft), NOW).unwrap();
-        assert_eq!(Ledger::parse(ledger.to_string().as_bytes()), Some(ledger));
-        let counter = Counter { epoch: 255, hard: 4, soft: (6, NOW) };
+        let mut ledger = PurgeLog::new();
+        assert_eq!(PurgeLog::parse(ledger.to_string().as_bytes()), Some(ledger.clone()));
+        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        ledger.count(BulkPurge::Prefix(prefix("https://a:8443/y?z"), PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(PurgeLog::parse(ledger.to_string().as_bytes()), Some(ledger));
+        let counter = TagGeneration { epoch: 255, hard: 4, soft: (6, NOW) };
         assert_eq!(counter.to_string(), "00000000000000ff 4 6 1000");
-        assert_eq!(Counter::parse(counter.to_string().as_bytes()), Some(counter));
+        assert_eq!(TagGeneration::parse(counter.to_string().as_bytes()), Some(counter));
     }
 
     #[test]
@@ -264,37 +264,37 @@ mod tests {
             b"1 ff 1 0 0\n1 h 0 a\n",
             b"\xff",
         ] {
-            assert_eq!(Ledger::parse(text), None, "{text:?}");
+            assert_eq!(PurgeLog::parse(text), None, "{text:?}");
         }
         for text in [&b""[..], b"ff", b"ff 1 0", b"zz 1 0 0"] {
-            assert_eq!(Counter::parse(text), None, "{text:?}");
+            assert_eq!(TagGeneration::parse(text), None, "{text:?}");
         }
     }
 
     #[test]
     fn purges_of_all_and_by_prefix_are_counted() {
-        let mut ledger = Ledger::new();
+        let mut ledger = PurgeLog::new();
         let before = ledger.tick;
-        ledger.count(Sweep::Prefix(prefix("http://a/x"), Strength::Hard), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/x")), Fate::Gone);
-        assert_eq!(ledger.judge(ledger.tick, &target("/x")), Fate::Stands);
-        assert_eq!(ledger.judge(before, &target("/y")), Fate::Stands);
-        ledger.count(Sweep::All(Strength::Soft), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/y")), Fate::Outdated(NOW));
-        ledger.count(Sweep::All(Strength::Hard), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/y")), Fate::Gone);
+        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        assert_eq!(ledger.judge(before, &target("/x")), PurgeStatus::Gone);
+        assert_eq!(ledger.judge(ledger.tick, &target("/x")), PurgeStatus::Stands);
+        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Stands);
+        ledger.count(BulkPurge::All(PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Outdated(NOW));
+        ledger.count(BulkPurge::All(PurgeStrength::Hard), NOW).unwrap();
+        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Gone);
     }
 
     #[test]
     fn no_purge_by_prefix_is_forgotten_while_it_matters() {
-        let mut ledger = Ledger::new();
+        let mut ledger = PurgeLog::new();
         for number in 0..PREFIXES_MAX {
-            ledger.count(Sweep::Prefix(prefix(&format!("http://a/{number}")), Strength::Hard), NOW).unwrap();
+            ledger.count(BulkPurge::Prefix(prefix(&format!("http://a/{number}")), PurgeStrength::Hard), NOW).unwrap();
         }
-        let more = Sweep::Prefix(prefix("http://a/more"), Strength::Hard);
-        assert_eq!(ledger.count(more.clone(), NOW), Err(Full));
+        let more = BulkPurge::Prefix(prefix("http://a/more"), PurgeStrength::Hard);
+        assert_eq!(ledger.count(more.clone(), NOW), Err(PrefixesFullError));
         assert!(
-            ledger.count(Sweep::Prefix(prefix("http://a/1"), Strength::Hard), NOW).is_ok(),
+            ledger.count(BulkPurge::Prefix(prefix("http://a/1"), PurgeStrength::Hard), NOW).is_ok(),
             "known already"
         );
         assert!(ledger.count(more, NOW.plus(LIFETIME_MAX * 2)).is_ok(), "what it purged has expired");
@@ -302,21 +302,21 @@ mod tests {
 
     #[test]
     fn a_soft_purge_does_not_take_a_hard_ones_place() {
-        let mut ledger = Ledger::new();
+        let mut ledger = PurgeLog::new();
         let before = ledger.tick;
-        ledger.count(Sweep::Prefix(prefix("http://a/x"), Strength::Hard), NOW).unwrap();
-        ledger.count(Sweep::Prefix(prefix("http://a/x"), Strength::Soft), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/x")), Fate::Gone);
+        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(ledger.judge(before, &target("/x")), PurgeStatus::Gone);
     }
 
     #[test]
     fn counters_are_compared_within_their_epoch() {
-        let counter = Counter::parse(b"ff 4 6 900").unwrap();
-        let at = |count| Tick { epoch: 255, count };
-        assert_eq!(counter.judge(at(3)), Fate::Gone);
-        assert_eq!(counter.judge(at(4)), Fate::Outdated(Timestamp::from_millis(900)));
-        assert_eq!(counter.judge(at(6)), Fate::Stands);
-        assert_eq!(counter.judge(Tick { epoch: 1, count: 9 }), Fate::Gone);
-        assert_eq!(Counter::at(at(4)).judge(at(4)), Fate::Stands);
+        let counter = TagGeneration::parse(b"ff 4 6 900").unwrap();
+        let at = |count| PurgeGeneration { epoch: 255, count };
+        assert_eq!(counter.judge(at(3)), PurgeStatus::Gone);
+        assert_eq!(counter.judge(at(4)), PurgeStatus::Outdated(Timestamp::from_millis(900)));
+        assert_eq!(counter.judge(at(6)), PurgeStatus::Stands);
+        assert_eq!(counter.judge(PurgeGeneration { epoch: 1, count: 9 }), PurgeStatus::Gone);
+        assert_eq!(TagGeneration::at(at(4)).judge(at(4)), PurgeStatus::Stands);
     }
 }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::ledger::Fate;
-use super::purge::{Prefix, Scope, Strength};
+use super::ledger::PurgeStatus;
+use super::purge::{UrlPrefix, PurgeScope, PurgeStrength};
 use crate::entry;
-use crate::hash::Seeded;
+use crate::hash::SeededBuildHasher;
 use crate::key::{CacheKey, Target};
 use crate::limits::LOCAL_PURGES_MAX;
 use crate::time::{self, Timestamp};
@@ -24,57 +24,57 @@ use crate::time::{self, Timestamp};
 pub(super) struct LocalPurges {
     /// Read before the lock is taken: there are hardly ever any.
     has_any: AtomicBool,
-    marks: Mutex<Marks>,
+    marks: Mutex<PurgeMarks>,
 }
 
 #[derive(Default)]
-struct Marks {
-    all: Mark,
+struct PurgeMarks {
+    all: PurgeMark,
     /// Keys of resources and of variants, and digests of tags and groups. All are halves of hashes.
-    names: HashMap<u128, Mark, Seeded>,
-    prefixes: Vec<(Prefix, Mark)>,
+    names: HashMap<u128, PurgeMark, SeededBuildHasher>,
+    prefixes: Vec<(UrlPrefix, PurgeMark)>,
     /// The last purge that is not of single keys.
     swept: Option<Instant>,
 }
 
 /// The times of the last purges of one thing.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mark {
+struct PurgeMark {
     hard: Option<Timestamp>,
     soft: Option<Timestamp>,
 }
 
-impl Mark {
-    fn set(&mut self, strength: Strength, now: Timestamp) {
+impl PurgeMark {
+    fn set(&mut self, strength: PurgeStrength, now: Timestamp) {
         match strength {
-            Strength::Hard => self.hard = Some(now),
-            Strength::Soft => self.soft = Some(now),
+            PurgeStrength::Hard => self.hard = Some(now),
+            PurgeStrength::Soft => self.soft = Some(now),
         }
     }
 
-    fn judge(self, received: Timestamp) -> Fate {
+    fn judge(self, received: Timestamp) -> PurgeStatus {
         match self {
-            Self { hard: Some(at), .. } if received <= at => Fate::Gone,
-            Self { soft: Some(at), .. } if received <= at => Fate::Outdated(at),
-            Self { .. } => Fate::Stands,
+            Self { hard: Some(at), .. } if received <= at => PurgeStatus::Gone,
+            Self { soft: Some(at), .. } if received <= at => PurgeStatus::Outdated(at),
+            Self { .. } => PurgeStatus::Stands,
         }
     }
 }
 
 impl LocalPurges {
     /// Marks everything that these scopes cover.
-    pub(super) fn add(&self, scopes: &[Scope], strength: Strength, now: Timestamp) {
+    pub(super) fn add(&self, scopes: &[PurgeScope], strength: PurgeStrength, now: Timestamp) {
         let mut marks = self.marks();
         for scope in scopes {
             match scope {
-                Scope::Url(key) => marks.mark_name(key.short(), strength, now),
-                Scope::Tag(tag) => marks.mark_name(tag.digest().0, strength, now),
-                Scope::Group(group) => marks.mark_name(group.digest().0, strength, now),
-                Scope::Prefix(prefix) => marks.mark_prefix(prefix, strength, now),
-                Scope::All => marks.all.set(strength, now),
+                PurgeScope::Url(key) => marks.mark_name(key.short(), strength, now),
+                PurgeScope::Tag(tag) => marks.mark_name(tag.digest().0, strength, now),
+                PurgeScope::Group(group) => marks.mark_name(group.digest().0, strength, now),
+                PurgeScope::Prefix(prefix) => marks.mark_prefix(prefix, strength, now),
+                PurgeScope::All => marks.all.set(strength, now),
             }
         }
-        if scopes.iter().any(|scope| !matches!(scope, Scope::Url(_))) {
+        if scopes.iter().any(|scope| !matches!(scope, PurgeScope::Url(_))) {
             marks.swept = Some(time::instant());
         }
         self.has_any.store(true, Ordering::Release);
@@ -82,36 +82,36 @@ impl LocalPurges {
 
     /// Marks the resource or the variant with this key.
     pub(super) fn add_key(&self, key: &CacheKey, now: Timestamp) {
-        self.marks().mark_name(key.short(), Strength::Hard, now);
+        self.marks().mark_name(key.short(), PurgeStrength::Hard, now);
         self.has_any.store(true, Ordering::Release);
     }
 
     /// Forgets the marks that these scopes had made when a purge of them began that Redis has taken.
-    pub(super) fn taken(&self, scopes: &[Scope], strength: Strength, begun: Timestamp) {
+    pub(super) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         if !self.has_any() {
             return;
         }
         let mut marks = self.marks();
         for scope in scopes {
             match scope {
-                Scope::Url(key) => marks.forget_name(key.short(), strength, begun),
-                Scope::Tag(tag) => marks.forget_name(tag.digest().0, strength, begun),
-                Scope::Group(group) => marks.forget_name(group.digest().0, strength, begun),
-                Scope::Prefix(prefix) => marks
+                PurgeScope::Url(key) => marks.forget_name(key.short(), strength, begun),
+                PurgeScope::Tag(tag) => marks.forget_name(tag.digest().0, strength, begun),
+                PurgeScope::Group(group) => marks.forget_name(group.digest().0, strength, begun),
+                PurgeScope::Prefix(prefix) => marks
                     .prefixes
                     .retain_mut(|(of, mark)| of != prefix || !mark.is_empty_without(strength, begun)),
-                Scope::All => drop(marks.all.is_empty_without(strength, begun)),
+                PurgeScope::All => drop(marks.all.is_empty_without(strength, begun)),
             }
         }
     }
 
     /// Decides what the marks mean for an entry of this target.
-    pub(super) fn judge(&self, bytes: &[u8], target: &Target) -> Fate {
+    pub(super) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
         if !self.has_any() {
-            return Fate::Stands;
+            return PurgeStatus::Stands;
         }
         // Of a list of variants: they are judged themselves.
-        let Some(received) = entry::received(bytes) else { return Fate::Stands };
+        let Some(received) = entry::received(bytes) else { return PurgeStatus::Stands };
         let marks = self.marks();
         let mut fate = marks.all.judge(received);
         for (prefix, mark) in &marks.prefixes {
@@ -141,16 +141,16 @@ impl LocalPurges {
         self.has_any.load(Ordering::Acquire)
     }
 
-    fn marks(&self) -> MutexGuard<'_, Marks> {
+    fn marks(&self) -> MutexGuard<'_, PurgeMarks> {
         // A panic between two marks leaves the first one, which holds by itself.
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Mark {
+impl PurgeMark {
     /// Forgets the purges that one of this strength covers, which began then; tells whether any is left.
-    fn is_empty_without(&mut self, strength: Strength, begun: Timestamp) -> bool {
-        if strength == Strength::Hard {
+    fn is_empty_without(&mut self, strength: PurgeStrength, begun: Timestamp) -> bool {
+        if strength == PurgeStrength::Hard {
             self.hard = self.hard.filter(|at| *at > begun);
         }
         self.soft = self.soft.filter(|at| *at > begun);
@@ -158,33 +158,33 @@ impl Mark {
     }
 }
 
-impl Marks {
-    fn mark_name(&mut self, name: u128, strength: Strength, now: Timestamp) {
+impl PurgeMarks {
+    fn mark_name(&mut self, name: u128, strength: PurgeStrength, now: Timestamp) {
         if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
             return self.mark_everything(now);
         }
         self.names.entry(name).or_default().set(strength, now);
     }
 
-    fn mark_prefix(&mut self, prefix: &Prefix, strength: Strength, now: Timestamp) {
+    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) {
         if let Some((_, mark)) = self.prefixes.iter_mut().find(|(of, _)| of == prefix) {
             return mark.set(strength, now);
         }
         if self.prefixes.len() >= LOCAL_PURGES_MAX {
             return self.mark_everything(now);
         }
-        let mut mark = Mark::default();
+        let mut mark = PurgeMark::default();
         mark.set(strength, now);
         self.prefixes.push((prefix.clone(), mark));
     }
 
     /// Covers all marks by one.
     fn mark_everything(&mut self, now: Timestamp) {
-        let all = Mark { hard: Some(now), soft: None };
+        let all = PurgeMark { hard: Some(now), soft: None };
         *self = Self { all, swept: Some(time::instant()), ..Self::default() };
     }
 
-    fn forget_name(&mut self, name: u128, strength: Strength, begun: Timestamp) {
+    fn forget_name(&mut self, name: u128, strength: PurgeStrength, begun: Timestamp) {
         if self.names.get_mut(&name).is_some_and(|mark| mark.is_empty_without(strength, begun)) {
             self.names.remove(&name);
         }
@@ -199,10 +199,10 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::*;
-    use crate::entry::{Entry, Stamp, Stored};
+    use crate::entry::{Entry, EntryVersion, StoredValue};
     use crate::key::Scheme;
     use crate::policy::{Obligations, StoredFacts};
-    use crate::store::purge::{Group, Tag};
+    use crate::store::purge::{CacheGroup, CacheTag};
 
     const AT: Timestamp = Timestamp::from_millis(1_000);
 
@@ -210,8 +210,8 @@ mod tests {
         Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap()
     }
 
-    fn tag(text: &str) -> Scope {
-        Scope::Tag(Tag::parse(text).unwrap())
+    fn tag(text: &str) -> PurgeScope {
+        PurgeScope::Tag(CacheTag::parse(text).unwrap())
     }
 
     /// What is stored under `key` with the tag `t` and in the group `g`, received then.
@@ -224,49 +224,49 @@ mod tests {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };
-        let stored = Stored::Response(Entry {
+        let stored = StoredValue::Response(Entry {
             facts,
             status: StatusCode::OK,
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let tags = vec![Tag::parse("t").unwrap().digest(), group().digest()];
-        entry::encode(key, &stored, &Stamp { tags, ..Stamp::default() }).unwrap()
+        let tags = vec![CacheTag::parse("t").unwrap().digest(), group().digest()];
+        entry::encode(key, &stored, &EntryVersion { tags, ..EntryVersion::default() }).unwrap()
     }
 
-    fn group() -> Group {
-        Group::new(Scheme::Http, target("/").authority, "g").unwrap()
+    fn group() -> CacheGroup {
+        CacheGroup::new(Scheme::Http, target("/").authority, "g").unwrap()
     }
 
     #[test]
     fn every_scope_covers_what_was_received_until_then_and_nothing_else() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
-        let prefix = |text| Scope::Prefix(Prefix::parse(text).unwrap());
+        let prefix = |text| PurgeScope::Prefix(UrlPrefix::parse(text).unwrap());
         let rows = [
-            (Scope::All, true),
-            (Scope::Url(key), true),
-            (Scope::Url(CacheKey::of(&target("/b"))), false),
+            (PurgeScope::All, true),
+            (PurgeScope::Url(key), true),
+            (PurgeScope::Url(CacheKey::of(&target("/b"))), false),
             (tag("t"), true),
             (tag("u"), false),
-            (Scope::Group(group()), true),
+            (PurgeScope::Group(group()), true),
             (prefix("http://api.test/a"), true),
             (prefix("http://api.test/b"), false),
         ];
         let variant = key.variant(7, std::iter::empty());
         for (scope, covers) in rows {
-            for (strength, fate) in [(Strength::Hard, Fate::Gone), (Strength::Soft, Fate::Outdated(AT))] {
+            for (strength, fate) in [(PurgeStrength::Hard, PurgeStatus::Gone), (PurgeStrength::Soft, PurgeStatus::Outdated(AT))] {
                 let purges = LocalPurges::default();
                 purges.add(std::slice::from_ref(&scope), strength, AT);
-                let want = if covers { fate } else { Fate::Stands };
+                let want = if covers { fate } else { PurgeStatus::Stands };
                 for key in [key, variant] {
                     assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?} {strength:?}");
-                    assert_eq!(purges.judge(&entry(&key, 1_001), &a), Fate::Stands, "{scope:?}");
+                    assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands, "{scope:?}");
                 }
                 let earlier = Timestamp::from_millis(999);
                 purges.taken(std::slice::from_ref(&scope), strength, earlier);
                 assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?}: another purge is taken");
                 purges.taken(std::slice::from_ref(&scope), strength, AT);
-                assert_eq!(purges.judge(&entry(&key, 1_000), &a), Fate::Stands, "{scope:?} is taken");
+                assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands, "{scope:?} is taken");
             }
         }
     }
@@ -277,18 +277,18 @@ mod tests {
         let [one, other] = [1, 2].map(|nonce| key.variant(nonce, std::iter::empty()));
         let purges = LocalPurges::default();
         purges.add_key(&one, AT);
-        assert_eq!(purges.judge(&entry(&one, 1_000), &a), Fate::Gone);
-        assert_eq!(purges.judge(&entry(&other, 1_000), &a), Fate::Stands);
+        assert_eq!(purges.judge(&entry(&one, 1_000), &a), PurgeStatus::Gone);
+        assert_eq!(purges.judge(&entry(&other, 1_000), &a), PurgeStatus::Stands);
     }
 
     #[test]
     fn a_soft_purge_that_is_taken_leaves_the_hard_one() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let purges = LocalPurges::default();
-        purges.add(&[tag("t")], Strength::Hard, AT);
-        purges.add(&[tag("t")], Strength::Soft, AT);
-        purges.taken(&[tag("t")], Strength::Soft, AT);
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), Fate::Gone);
+        purges.add(&[tag("t")], PurgeStrength::Hard, AT);
+        purges.add(&[tag("t")], PurgeStrength::Soft, AT);
+        purges.taken(&[tag("t")], PurgeStrength::Soft, AT);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
     }
 
     #[test]
@@ -296,21 +296,21 @@ mod tests {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let purges = LocalPurges::default();
         for number in 0..LOCAL_PURGES_MAX {
-            purges.add(&[tag(&number.to_string())], Strength::Hard, AT);
+            purges.add(&[tag(&number.to_string())], PurgeStrength::Hard, AT);
         }
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), Fate::Stands);
-        purges.add(&[tag("more")], Strength::Soft, AT);
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), Fate::Gone);
-        assert_eq!(purges.judge(&entry(&key, 1_001), &a), Fate::Stands);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands);
+        purges.add(&[tag("more")], PurgeStrength::Soft, AT);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
+        assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands);
     }
 
     #[test]
     fn a_sweep_overtakes_the_fetches_under_way() {
         let purges = LocalPurges::default();
         let begun = time::instant();
-        purges.add(&[Scope::Url(CacheKey::of(&target("/a")))], Strength::Hard, AT);
+        purges.add(&[PurgeScope::Url(CacheKey::of(&target("/a")))], PurgeStrength::Hard, AT);
         assert!(!purges.swept_since(begun), "of one resource, the watches know");
-        purges.add(&[Scope::All], Strength::Soft, AT);
+        purges.add(&[PurgeScope::All], PurgeStrength::Soft, AT);
         assert!(purges.swept_since(begun));
     }
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::trust::Trust;
-use crate::entry::{Lineage, Standing};
+use super::trust::EntryTrust;
+use crate::entry::{KeyGeneration, EntryHeader};
 use crate::limits::{
     MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
     MEMORY_SHARDS_MAX,
@@ -20,19 +20,19 @@ use crate::limits::{
 
 /// One entry in memory.
 #[derive(Clone)]
-pub(super) struct Held {
+pub(super) struct MemoryEntry {
     /// What [`crate::entry::encode`] made, in an allocation of its own.
     pub(super) bytes: Bytes,
     /// Why it is still so in Redis.
-    pub(super) trust: Trust,
+    pub(super) trust: EntryTrust,
     /// The view of the purges at which it was found to stand; zero if it has not been looked at.
     pub(super) view: u64,
 }
 
 /// The tier.
-pub(super) struct Memory(Cache<u128, Held, Weight>);
+pub(super) struct MemoryTier(Cache<u128, MemoryEntry, EntryWeight>);
 
-impl Memory {
+impl MemoryTier {
     /// A tier of at most `bytes`, everything counted, for bodies of at most `body_bytes_max`.
     pub(super) fn new(bytes: usize, body_bytes_max: usize) -> Self {
         let entries = (bytes / MEMORY_ENTRY_TYPICAL_BYTES).clamp(1, MEMORY_ENTRIES_MAX);
@@ -45,25 +45,25 @@ impl Memory {
         Self(match options {
             Ok(options) => Cache::with_options(
                 options,
-                Weight,
+                EntryWeight,
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
             // Only where one of these is not said.
-            Err(_) => Cache::with_weighter(entries, weight, Weight),
+            Err(_) => Cache::with_weighter(entries, weight, EntryWeight),
         })
     }
 
-    pub(super) fn get(&self, name: u128) -> Option<Held> {
+    pub(super) fn get(&self, name: u128) -> Option<MemoryEntry> {
         self.0.get(&name)
     }
 
-    pub(super) fn insert(&self, name: u128, held: Held) {
+    pub(super) fn insert(&self, name: u128, held: MemoryEntry) {
         self.0.insert(name, held);
     }
 
     /// Notes at which view an entry was found to stand, if it is still the one that was looked at.
-    pub(super) fn looked_at(&self, name: u128, of: &Held, view: u64) {
+    pub(super) fn looked_at(&self, name: u128, of: &MemoryEntry, view: u64) {
         // Where there is none, its place is given back at once.
         drop(self.0.entry(&name, Some(Duration::ZERO), |_, held| {
             if held.bytes.as_ptr() == of.bytes.as_ptr() {
@@ -84,15 +84,15 @@ impl Memory {
     }
 
     /// What was stored before this purge is not there any more, nor what was stored before another.
-    pub(super) fn remove_unless_behind(&self, name: u128, purge: Lineage) {
+    pub(super) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
         self.0.remove_if(&name, |held| {
-            Standing::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
+            EntryHeader::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
         });
     }
 
     /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has yet to arrive there.
     pub(super) fn invalidate(&self, name: u128) -> bool {
-        self.0.remove_if(&name, |held| !matches!(held.trust, Trust::Arriving(_))).is_some()
+        self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::Arriving(_))).is_some()
     }
 
     /// Bytes held, everything counted.
@@ -115,10 +115,10 @@ fn shards(bytes: usize, body_bytes_max: usize) -> usize {
 
 /// The weight of an entry is what it keeps resident.
 #[derive(Clone)]
-struct Weight;
+struct EntryWeight;
 
-impl Weighter<u128, Held> for Weight {
-    fn weight(&self, _: &u128, held: &Held) -> u64 {
+impl Weighter<u128, MemoryEntry> for EntryWeight {
+    fn weight(&self, _: &u128, held: &MemoryEntry) -> u64 {
         (held.bytes.len() + MEMORY_ENTRY_OVERHEAD_BYTES) as u64
     }
 }
@@ -126,13 +126,13 @@ impl Weighter<u128, Held> for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    fn held(bytes: usize) -> Held {
-        Held { bytes: Bytes::from(vec![0; bytes]), trust: Trust::Always, view: 0 }
+    fn held(bytes: usize) -> MemoryEntry {
+        MemoryEntry { bytes: Bytes::from(vec![0; bytes]), trust: EntryTrust::Always, view: 0 }
     }
 
     #[test]
     fn it_never_grows_past_its_bound() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         for n in 0..5_000 {
             memory.insert(n, held(1_000));
             assert!(memory.bytes() <= 1 << 20);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_scan_does_not_wash_out_what_is_asked_for() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         let hot = 0..100_u128;
         for n in hot.clone() {
             memory.insert(n, held(1_000));
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_entry_larger_than_the_tier_is_not_kept() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         memory.insert(1, held(2 << 20));
         assert!(memory.get(1).is_none());
     }
@@ -180,7 +180,7 @@ mod tests {
         ] {
             assert_eq!(shards(bytes, body_bytes_max), want);
         }
-        let memory = Memory::new(64 * MIB, 16 * MIB);
+        let memory = MemoryTier::new(64 * MIB, 16 * MIB);
         for n in 0..3 {
             memory.insert(n, held(16 * MIB));
             assert!(memory.get(n).is_some());
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_took_anothers_place_has_not_been_looked_at() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         let (old, new) = (held(10), held(10));
         memory.insert(1, old.clone());
         memory.looked_at(1, &old, 7);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_took_anothers_place_is_not_removed_with_it() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         let (old, new) = (held(10), held(10));
         memory.insert(1, new.clone());
         memory.remove_this(1, &old.bytes);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_gone() {
-        let memory = Memory::new(1 << 20, 4 << 10);
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
         memory.insert(1, held(10));
         assert_eq!(memory.get(1).unwrap().bytes.len(), 10);
         assert!(memory.remove(1) && !memory.remove(1));

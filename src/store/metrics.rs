@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::Memory;
-use crate::entry::Damage;
+use super::memory::MemoryTier;
+use crate::entry::EntryError;
 use crate::telemetry::{Counter, Counters, Histograms, Registry};
 
 crate::labels! {
     /// How a lookup ended.
-    pub(super) enum Lookup {
+    pub(super) enum LookupOutcome {
         /// Found in this process.
         Memory => "memory",
         /// Found in Redis.
@@ -25,7 +25,7 @@ crate::labels! {
 
 crate::labels! {
     /// What Redis' news of a change were about.
-    pub(super) enum News {
+    pub(super) enum InvalidationKind {
         /// Something that was held in memory, and is not any more.
         Held => "held",
         /// Something that memory did not have, or had lost to an earlier one.
@@ -35,7 +35,7 @@ crate::labels! {
 
 crate::labels! {
     /// What changed in Redis.
-    pub(super) enum Change {
+    pub(super) enum ChangeKind {
         /// Something was purged: from when the fleet was told, by the clock of the node that purged, until this worker had
         /// heard everything that had changed until then.
         Purge => "purge",
@@ -47,7 +47,7 @@ crate::labels! {
 
 crate::labels! {
     /// What came of a question for the lease of a key.
-    pub(super) enum Leased {
+    pub(super) enum LeaseOutcome {
         /// It was free, and is ours.
         Taken => "taken",
         /// Another's, which has ended.
@@ -63,15 +63,15 @@ crate::labels! {
 
 /// One worker's counters.
 pub(super) struct Metrics {
-    lookups: Counters<Lookup>,
-    damaged: Counters<Damage>,
+    lookups: Counters<LookupOutcome>,
+    damaged: Counters<EntryError>,
     too_large: Counter,
     writes_lost: Counter,
     removals_lost: Counter,
     overtaken: Counter,
-    invalidations: Counters<News>,
-    leases: Counters<Leased>,
-    staleness: Histograms<Change>,
+    invalidations: Counters<InvalidationKind>,
+    leases: Counters<LeaseOutcome>,
+    staleness: Histograms<ChangeKind>,
 }
 
 impl Metrics {
@@ -117,11 +117,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn lookup(&self, result: Lookup) {
+    pub(super) fn lookup(&self, result: LookupOutcome) {
         self.lookups.inc(result);
     }
 
-    pub(super) fn damaged(&self, damage: Damage) {
+    pub(super) fn damaged(&self, damage: EntryError) {
         self.damaged.inc(damage);
     }
 
@@ -138,14 +138,14 @@ impl Metrics {
     }
 
     pub(super) fn invalidated(&self, held: bool) {
-        self.invalidations.inc(if held { News::Held } else { News::NotHeld });
+        self.invalidations.inc(if held { InvalidationKind::Held } else { InvalidationKind::NotHeld });
     }
 
-    pub(super) fn caught_up(&self, change: Change, took: Duration) {
+    pub(super) fn caught_up(&self, change: ChangeKind, took: Duration) {
         self.staleness.observe(change, took);
     }
 
-    pub(super) fn leased(&self, result: Leased) {
+    pub(super) fn leased(&self, result: LeaseOutcome) {
         self.leases.inc(result);
     }
 
@@ -155,7 +155,7 @@ impl Metrics {
 }
 
 /// Shows the size of the memory tier.
-pub(super) fn watch_memory(memory: &Arc<Memory>, registry: &Registry) {
+pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
     let held = Arc::clone(memory);
     registry.sampled(
         "cachewarp_memory_bytes",

@@ -5,7 +5,7 @@
 //! (`trust.rs`), and while no purge has been heard of that it has not been held against (`clock.rs`). Only where Redis has
 //! been away for a while does memory go on alone, until the policy finds the entry stale.
 //!
-//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`Decoder::decode`] for the
+//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`EntryDecoder::decode`] for the
 //! key that was asked for, or they are a miss. What was fetched before a purge is not stored after it (`claim.rs`).
 
 mod asking;
@@ -46,30 +46,30 @@ use quick_cache::sync::Cache;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::entry::{Decoder, Lineage, Stored};
+use crate::entry::{EntryDecoder, KeyGeneration, StoredValue};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
 use crate::redis::{Client, Deployment, StatsBoard, TrackingOptions, TrackingTable};
 use crate::telemetry::Registry;
 use crate::time::{self, Timestamp};
-use clock::Clock;
-use fleet::{Fleet, Node};
-use memory::Memory;
+use clock::PurgeState;
+use fleet::{FleetListener, NodeIdentity};
+use memory::MemoryTier;
 use metrics::Metrics;
 use warm::HotKeys;
-use watch::Watches;
+use watch::InvalidationWatches;
 
-pub use claim::{Beginning, Claim};
-pub use health::Health;
-pub use inspect::{Confirmation, Inspected, Sighting};
-pub use lease::{Lease, Turn};
-pub use ledger::{Counter, Ledger};
+pub use claim::{FetchStart, StorePermit};
+pub use health::RedisHealth;
+pub use inspect::{TierConfirmation, InspectedKey, TierContent};
+pub use lease::{Lease, LeaseTurn};
+pub use ledger::{TagGeneration, PurgeLog};
 pub use listing::listed_variants;
 pub use namespace::Namespace;
 pub use options::Options;
-pub use purge::{BadScope, Full, Group, Prefix, PurgeFailed, Purged, Scope, Strength, Tag};
-pub use put::Overtaken;
-pub use sync::{Answer, Question};
+pub use purge::{PurgeNameError, PrefixesFullError, CacheGroup, UrlPrefix, PurgeError, PurgeResult, PurgeScope, PurgeStrength, CacheTag};
+pub use put::Superseded;
+pub use sync::{SyncAck, SyncRequest};
 pub use warm::{WARM_TAKES_MAX, warm_list};
 
 pub use crate::redis::{ConnectionState, ServerState};
@@ -95,7 +95,7 @@ crate::labels! {
 
 /// Whether more can be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum StoreRoom {
     /// As far as is known.
     Some,
     /// Redis has refused something for it (`OOM`).
@@ -104,18 +104,18 @@ pub enum Room {
 
 /// What a look at a key has come to.
 #[derive(Debug)]
-pub struct Look {
+pub struct Lookup {
     /// What stands there, if it may be used.
-    pub found: Option<Found>,
+    pub found: Option<FoundValue>,
     /// The purge behind which whatever stands there was stored: what a fetch that begins now has to have seen.
-    pub lineage: Lineage,
+    pub lineage: KeyGeneration,
     /// Whether that is all there is to know.
-    pub said: Said,
+    pub said: Completeness,
 }
 
 /// Whether Redis has answered, where it had to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Completeness {
     /// What there is, that there is nothing, or that it will not say.
     All,
     /// Nothing in time: more may stand there than was found.
@@ -124,36 +124,36 @@ pub enum Said {
 
 /// What was found under a key.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundValue {
     /// The decoded bytes; stale if they have been purged softly.
-    pub stored: Stored,
+    pub stored: StoredValue,
     /// Where they were.
     pub tier: Tier,
     /// The purge behind which they were stored.
-    pub lineage: Lineage,
+    pub lineage: KeyGeneration,
 }
 
 /// What all workers of a process share: the memory tier, and what is known of Redis and of purges.
 #[derive(Clone)]
-pub struct Shared {
+pub struct StoreShared {
     options: Arc<Options>,
-    memory: Option<Arc<Memory>>,
-    watches: Arc<Watches>,
-    clock: Arc<Clock>,
+    memory: Option<Arc<MemoryTier>>,
+    watches: Arc<InvalidationWatches>,
+    clock: Arc<PurgeState>,
     seats: Arc<TrackingTable>,
-    health: Arc<health::Remembered>,
-    node: Arc<Node>,
+    health: Arc<health::CachedHealth>,
+    node: Arc<NodeIdentity>,
     /// When memory let go of an entry of which Redis had news: of the last ones.
     let_go: Arc<Cache<u128, Timestamp>>,
     /// Counted where a list of them is kept.
     hot: Option<Arc<HotKeys>>,
 }
 
-impl Shared {
+impl StoreShared {
     /// Makes room for the memory tier.
     pub fn new(options: Options, registry: &Registry) -> Self {
         let memory = (options.memory_bytes > 0)
-            .then(|| Arc::new(Memory::new(options.memory_bytes, options.body_bytes_max)));
+            .then(|| Arc::new(MemoryTier::new(options.memory_bytes, options.body_bytes_max)));
         if let Some(memory) = &memory {
             metrics::watch_memory(memory, registry);
         }
@@ -162,11 +162,11 @@ impl Shared {
         Self {
             options: Arc::new(options),
             memory,
-            watches: Watches::new(),
-            clock: Clock::new(Arc::clone(&seats)),
+            watches: InvalidationWatches::new(),
+            clock: PurgeState::new(Arc::clone(&seats)),
             seats,
             health: Arc::default(),
-            node: Arc::new(Node::new()),
+            node: Arc::new(NodeIdentity::new()),
             let_go: Arc::new(Cache::new(LET_GO_REMEMBERED)),
             hot,
         }
@@ -183,12 +183,12 @@ impl Shared {
 
 /// One worker's way to the tiers.
 pub struct Store {
-    shared: Shared,
+    shared: StoreShared,
     redis: Option<Client>,
     /// Where the process' connections to Redis write down how they do.
     board: Option<StatsBoard>,
-    fleet: Option<Rc<Fleet>>,
-    decoder: Decoder,
+    fleet: Option<Rc<FleetListener>>,
+    decoder: EntryDecoder,
     metrics: Rc<Metrics>,
     /// When Redis last said to this worker that it has no room.
     no_room: Cell<Option<Instant>>,
@@ -204,7 +204,7 @@ impl Store {
     /// The tiers as one worker sees them; `redis` is `None` where memory runs alone.
     ///
     /// With Redis it has to be called on a [`LocalSet`](tokio::task::LocalSet), where the connections will live.
-    pub fn open(shared: Shared, redis: Option<Deployment>, registry: &Registry) -> Self {
+    pub fn open(shared: StoreShared, redis: Option<Deployment>, registry: &Registry) -> Self {
         let metrics = Rc::new(Metrics::new(registry));
         let mut attending = JoinSet::new();
         let (redis, board, fleet) = match redis {
@@ -213,7 +213,7 @@ impl Store {
                 (None, None, None)
             }
             Some(deployment) => {
-                let (fleet, questions) = Fleet::new(shared.clone(), Rc::clone(&metrics));
+                let (fleet, questions) = FleetListener::new(shared.clone(), Rc::clone(&metrics));
                 let listener = Rc::clone(&fleet) as Rc<_>;
                 let tracking = TrackingOptions::new(Arc::clone(&shared.seats), listener, fleet.channels());
                 let board = deployment.server.board.clone();
@@ -228,7 +228,7 @@ impl Store {
             redis,
             board,
             fleet,
-            decoder: Decoder::default(),
+            decoder: EntryDecoder::default(),
             metrics,
             no_room: Cell::new(None),
             clock_renewed: Cell::new(None),
@@ -253,17 +253,17 @@ impl Store {
     }
 
     /// Whether there is room in Redis, as far as it has said.
-    pub fn room(&self, now: Instant) -> Room {
+    pub fn room(&self, now: Instant) -> StoreRoom {
         match self.no_room.get() {
-            Some(said) if now.saturating_duration_since(said) < ROOM_DOUBTED => Room::None,
-            Some(_) | None => Room::Some,
+            Some(said) if now.saturating_duration_since(said) < ROOM_DOUBTED => StoreRoom::None,
+            Some(_) | None => StoreRoom::Some,
         }
     }
 
     /// The right to store what is fetched from now on for a resource of which this has been seen.
-    pub fn claim(&self, resource: &CacheKey, lineage: Lineage) -> Claim {
-        let Shared { watches, clock, .. } = &self.shared;
-        Claim {
+    pub fn claim(&self, resource: &CacheKey, lineage: KeyGeneration) -> StorePermit {
+        let StoreShared { watches, clock, .. } = &self.shared;
+        StorePermit {
             watch: watches.watch(resource.short()),
             resource: *resource,
             lineage,
@@ -280,9 +280,9 @@ impl Store {
     }
 
     /// Whether Redis answers: asked at most once a second by the whole process, and never for long.
-    pub async fn health(&self) -> Health {
+    pub async fn health(&self) -> RedisHealth {
         match &self.redis {
-            None => Health::Off,
+            None => RedisHealth::Off,
             Some(redis) => self.shared.health.probe(redis, time::instant()).await,
         }
     }

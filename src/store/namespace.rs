@@ -18,7 +18,7 @@
 //! **Always:** [`Namespace::name`] makes every name of a key and of a channel, so that no two origins of one Redis share
 //! an entry, a purge, a lease or a list.
 
-use crate::key::Base;
+use crate::key::OriginBase;
 
 /// The beginning of the names of one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Namespace(Box<str>);
 
 impl Namespace {
     /// Returns the namespace of an origin, as its scheme, authority and base path name it.
-    pub fn of_origin(key_prefix: &str, origin: &Base) -> Self {
+    pub fn of_origin(key_prefix: &str, origin: &OriginBase) -> Self {
         Self::named(key_prefix, &format!("{:016x}", origin.digest()))
     }
 
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
     use crate::key::{Authority, Scheme};
 
-    fn base(scheme: Scheme, authority: &str, path: &str) -> Base {
-        Base {
+    fn base(scheme: Scheme, authority: &str, path: &str) -> OriginBase {
+        OriginBase {
             scheme,
             authority: Authority::parse(scheme, authority.as_bytes()).unwrap(),
             path: path.to_owned(),

@@ -6,28 +6,28 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use crate::entry::TagDigest;
-use crate::key::{Authority, BadTarget, CacheKey, Scheme, Target};
+use crate::key::{Authority, TargetError, CacheKey, Scheme, Target};
 use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PREFIXES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
 use crate::redis::CommandError;
 
 /// What a purge is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum PurgeScope {
     /// One resource, in all its variants.
     Url(CacheKey),
     /// All responses that carry a tag.
-    Tag(Tag),
+    Tag(CacheTag),
     /// All responses of one origin that are in a group (RFC 9875).
-    Group(Group),
+    Group(CacheGroup),
     /// All resources whose address begins so.
-    Prefix(Prefix),
+    Prefix(UrlPrefix),
     /// Everything.
     All,
 }
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strength {
+pub enum PurgeStrength {
     /// It is not served again.
     Hard,
     /// It is stale: asked about before it is served, unless stale is allowed.
@@ -36,7 +36,7 @@ pub enum Strength {
 
 /// What a purge has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purged {
+pub struct PurgeResult {
     /// How many nodes of the fleet had to be told, this process among them: processes, however many workers each has.
     pub nodes: u32,
     /// Of how many of them all workers have said that they serve none of it any more.
@@ -45,7 +45,7 @@ pub struct Purged {
 
 /// Why a purge has not been done, or not all of it. To repeat it does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PurgeFailed {
+pub enum PurgeError {
     /// Redis did not do its part. This process serves nothing of it any more.
     #[error("{0}; this node serves nothing of it, Redis and other nodes may: repeat the purge")]
     Redis(#[from] CommandError),
@@ -54,7 +54,7 @@ pub enum PurgeFailed {
     TooMany,
     /// Nothing has been purged by this prefix.
     #[error("{0}")]
-    Prefixes(#[from] Full),
+    Prefixes(#[from] PrefixesFullError),
     /// What stands in Redis where purges are counted is none of ours.
     #[error("what stands in Redis where purges are counted was not written by CacheWarp")]
     Foreign,
@@ -63,11 +63,11 @@ pub enum PurgeFailed {
 /// There are as many purges by prefix as are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there have been {PREFIXES_MAX} purges by prefix whose entries may still live")]
-pub struct Full;
+pub struct PrefixesFullError;
 
 /// Why a name cannot be purged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadScope {
+pub enum PurgeNameError {
     /// Empty, or with something else than visible characters.
     #[error("a tag is one to {TAG_BYTES_MAX} visible characters without spaces and commas")]
     Tag,
@@ -81,19 +81,19 @@ pub enum BadScope {
     Prefix,
     /// No address.
     #[error("{0}")]
-    Target(#[from] BadTarget),
+    Target(#[from] TargetError),
 }
 
 /// A tag, as a response names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tag(Box<str>);
+pub struct CacheTag(Box<str>);
 
-impl Tag {
+impl CacheTag {
     /// Visible ASCII without commas, [`TAG_BYTES_MAX`] bytes at most. Case counts.
-    pub fn parse(text: &str) -> Result<Self, BadScope> {
+    pub fn parse(text: &str) -> Result<Self, PurgeNameError> {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         if text.is_empty() || text.len() > TAG_BYTES_MAX || !visible {
-            return Err(BadScope::Tag);
+            return Err(PurgeNameError::Tag);
         }
         Ok(Self(text.into()))
     }
@@ -111,17 +111,17 @@ impl Tag {
 
 /// A cache group of one origin (RFC 9875 §2): one that other hosts cannot purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct CacheGroup {
     scheme: Scheme,
     authority: Authority,
     name: Box<str>,
 }
 
-impl Group {
+impl CacheGroup {
     /// [`GROUP_BYTES_MAX`] bytes at most. Case counts.
-    pub fn new(scheme: Scheme, authority: Authority, name: &str) -> Result<Self, BadScope> {
+    pub fn new(scheme: Scheme, authority: Authority, name: &str) -> Result<Self, PurgeNameError> {
         if name.len() > GROUP_BYTES_MAX {
-            return Err(BadScope::Group);
+            return Err(PurgeNameError::Group);
         }
         Ok(Self { scheme, authority, name: name.into() })
     }
@@ -147,7 +147,7 @@ fn digest(domain: &[u8], fields: &[&[u8]]) -> TagDigest {
 /// How the addresses of resources begin, by either scheme: by which one a client came is known only where a trusted proxy
 /// says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
+pub struct UrlPrefix {
     /// By which it was named.
     scheme: Scheme,
     authority: Authority,
@@ -156,20 +156,20 @@ pub struct Prefix {
     path: Box<str>,
 }
 
-impl Prefix {
+impl UrlPrefix {
     /// `scheme://authority/path`: the path may end anywhere, in its query too.
-    pub fn parse(text: &str) -> Result<Self, BadScope> {
+    pub fn parse(text: &str) -> Result<Self, PurgeNameError> {
         let (scheme, rest) = if let Some(rest) = text.strip_prefix("http://") {
             (Scheme::Http, rest)
         } else {
-            (Scheme::Https, text.strip_prefix("https://").ok_or(BadScope::Prefix)?)
+            (Scheme::Https, text.strip_prefix("https://").ok_or(PurgeNameError::Prefix)?)
         };
         let end = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(end).ok_or(BadScope::Prefix)?;
+        let (authority, path) = rest.split_at_checked(end).ok_or(PurgeNameError::Prefix)?;
         let authority = Authority::parse(scheme, authority.as_bytes())?;
         let path = if path.is_empty() { "/" } else { path };
         if text.len() > PREFIX_BYTES_MAX || path.parse::<PathAndQuery>().is_err() || path.contains('#') {
-            return Err(BadScope::Prefix);
+            return Err(PurgeNameError::Prefix);
         }
         let by_other_scheme = Authority::parse(scheme.other(), authority.as_str().as_bytes())?;
         Ok(Self { scheme, authority, by_other_scheme, path: path.into() })
@@ -182,26 +182,26 @@ impl Prefix {
     }
 }
 
-impl fmt::Display for Prefix {
+impl fmt::Display for UrlPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme.as_str(), self.authority.as_str(), self.path)
     }
 }
 
-impl Scope {
+impl PurgeScope {
     /// The resource at an absolute address: `scheme://authority/path?query`.
-    pub fn url(text: &str) -> Result<Self, BadScope> {
-        let uri: Uri = text.parse().map_err(|_| BadTarget::Authority)?;
+    pub fn url(text: &str) -> Result<Self, PurgeNameError> {
+        let uri: Uri = text.parse().map_err(|_| TargetError::Authority)?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
-            Some(_) | None => return Err(BadTarget::Authority.into()),
+            Some(_) | None => return Err(TargetError::Authority.into()),
         };
         Ok(Self::Url(CacheKey::of(&Target::parse(scheme, &uri, std::iter::empty())?)))
     }
 }
 
-impl Strength {
+impl PurgeStrength {
     /// As it is written in Redis.
     pub(super) const fn letter(self) -> &'static str {
         match self {
@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn prefixes_cover_what_begins_so() {
-        let prefix = Prefix::parse("http://API.test:80/items/1").unwrap();
+        let prefix = UrlPrefix::parse("http://API.test:80/items/1").unwrap();
         assert_eq!(prefix.to_string(), "http://api.test/items/1");
-        assert_eq!(Prefix::parse(&prefix.to_string()), Ok(prefix.clone()));
+        assert_eq!(UrlPrefix::parse(&prefix.to_string()), Ok(prefix.clone()));
         for (uri, covered) in [
             ("http://api.test/items/1", true),
             ("http://api.test/items/12?x", true),
@@ -236,7 +236,7 @@ mod tests {
         ] {
             assert_eq!(prefix.covers(&target(uri)), covered, "{uri}");
         }
-        assert!(Prefix::parse("http://api.test").unwrap().covers(&target("http://api.test/")));
+        assert!(UrlPrefix::parse("http://api.test").unwrap().covers(&target("http://api.test/")));
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             "http://a/#b",
             &long,
         ] {
-            assert!(Prefix::parse(text).is_err(), "{text:?}");
+            assert!(UrlPrefix::parse(text).is_err(), "{text:?}");
         }
     }
 
@@ -262,16 +262,16 @@ mod tests {
     fn tags_are_short_and_visible() {
         let long = "x".repeat(TAG_BYTES_MAX + 1);
         for text in ["", "a b", "a,b", "a\n", "\u{e4}", &long] {
-            assert_eq!(Tag::parse(text), Err(BadScope::Tag), "{text:?}");
+            assert_eq!(CacheTag::parse(text), Err(PurgeNameError::Tag), "{text:?}");
         }
-        let digests = ["a", "A", "product:12/x"].map(|text| Tag::parse(text).unwrap().digest());
+        let digests = ["a", "A", "product:12/x"].map(|text| CacheTag::parse(text).unwrap().digest());
         assert!(digests[0] != digests[1] && digests[1] != digests[2]);
     }
 
     #[test]
     fn groups_are_of_one_origin() {
         let group = |scheme, host: &str, name| {
-            Group::new(scheme, Authority::parse(scheme, host.as_bytes()).unwrap(), name).unwrap().digest()
+            CacheGroup::new(scheme, Authority::parse(scheme, host.as_bytes()).unwrap(), name).unwrap().digest()
         };
         let one = group(Scheme::Http, "a.test", "g");
         assert_eq!(one, group(Scheme::Http, "A.test:80", "g"));
@@ -282,15 +282,15 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
-        assert_ne!(one, Tag::parse("g").unwrap().digest());
+        assert_ne!(one, CacheTag::parse("g").unwrap().digest());
     }
 
     #[test]
     fn a_url_is_the_key_of_its_resource() {
         let uri = "http://api.test/a?b=c";
-        assert_eq!(Scope::url(uri), Ok(Scope::Url(CacheKey::of(&target(uri)))));
+        assert_eq!(PurgeScope::url(uri), Ok(PurgeScope::Url(CacheKey::of(&target(uri)))));
         for text in ["/a", "api.test/a", "ftp://a/", "http://a b/", ""] {
-            assert!(Scope::url(text).is_err(), "{text:?}");
+            assert!(PurgeScope::url(text).is_err(), "{text:?}");
         }
     }
 }

@@ -8,13 +8,13 @@
 use bytes::Bytes;
 
 use super::find::fresh_epoch;
-use super::fleet::Synced;
-use super::ledger::{Ledger, Sweep};
-use super::memory::Held;
+use super::fleet::SyncOutcome;
+use super::ledger::{PurgeLog, BulkPurge};
+use super::memory::MemoryEntry;
 use super::scripts::{CLOCK, OUTDATE, TAG, is_refused};
 use super::together::together;
-use super::{Full, Group, PurgeFailed, Purged, Scope, Store, Strength, decimal};
-use crate::entry::{self, Lineage, TagDigest, Tick};
+use super::{PrefixesFullError, CacheGroup, PurgeError, PurgeResult, PurgeScope, Store, PurgeStrength, decimal};
+use crate::entry::{self, KeyGeneration, TagDigest, PurgeGeneration};
 use crate::key::CacheKey;
 use crate::limits::{
     CLOCK_KEPT, FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX,
@@ -27,18 +27,18 @@ impl Store {
     /// answered with what was there before.
     ///
     /// To repeat it does no harm. Dropping the future leaves it half done.
-    pub async fn purge(&self, scopes: &[Scope], strength: Strength) -> Result<Purged, PurgeFailed> {
+    pub async fn purge(&self, scopes: &[PurgeScope], strength: PurgeStrength) -> Result<PurgeResult, PurgeError> {
         if scopes.len() > PURGE_SCOPES_MAX {
-            return Err(PurgeFailed::TooMany);
+            return Err(PurgeError::TooMany);
         }
         let keys: Vec<_> = scopes
             .iter()
-            .filter_map(|scope| if let Scope::Url(key) = scope { Some(*key) } else { None })
+            .filter_map(|scope| if let PurgeScope::Url(key) = scope { Some(*key) } else { None })
             .collect();
         for key in &keys {
             self.shared.watches.changed(key.short());
         }
-        let local = Unconfirmed { store: self, scopes, strength, begun: time::now() };
+        let local = UnconfirmedPurge { store: self, scopes, strength, begun: time::now() };
         if self
             .redis
             .as_ref()
@@ -53,30 +53,30 @@ impl Store {
     }
 
     /// Purges this process: what it has in memory, what it fetches now and what it reads from Redis later.
-    fn purge_here(&self, scopes: &[Scope], strength: Strength) {
+    fn purge_here(&self, scopes: &[PurgeScope], strength: PurgeStrength) {
         self.shared.clock.purge_locally(scopes, strength, time::now());
     }
 
     async fn purge_everywhere(
         &self,
-        scopes: &[Scope],
+        scopes: &[PurgeScope],
         keys: &[CacheKey],
-        strength: Strength,
-    ) -> Result<Purged, PurgeFailed> {
+        strength: PurgeStrength,
+    ) -> Result<PurgeResult, PurgeError> {
         let era = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let Some(((redis, fleet), era)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(era) else {
             done.into_iter().collect::<Result<(), _>>()?;
-            return Ok(Purged { nodes: 1, confirmed: 1 });
+            return Ok(PurgeResult { nodes: 1, confirmed: 1 });
         };
         done.into_iter().collect::<Result<(), _>>()?;
         let names = keys.iter().map(CacheKey::short).collect();
         tokio::time::sleep(redis.failover_grace()).await;
         let written: Vec<_> = scopes.iter().flat_map(|scope| self.written(scope)).collect();
         redis.wait_replicated(era, &written).await?;
-        let Synced { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
+        let SyncOutcome { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
         if nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
-            return Ok(Purged { nodes, confirmed });
+            return Ok(PurgeResult { nodes, confirmed });
         }
         // Not everything is tracked: what memory has anywhere is gone when its time is up.
         for key in keys {
@@ -84,19 +84,19 @@ impl Store {
         }
         let settles = self.shared.options.memory_ttl;
         if settles > PURGE_ACK_TIMEOUT {
-            return Ok(Purged { nodes: 1, confirmed: 0 });
+            return Ok(PurgeResult { nodes: 1, confirmed: 0 });
         }
         tokio::time::sleep(settles).await;
-        Ok(Purged { nodes: 1, confirmed: 1 })
+        Ok(PurgeResult { nodes: 1, confirmed: 1 })
     }
 
     /// The same where there is no Redis.
-    fn outdate_in_memory(&self, key: &CacheKey, lineage: Lineage, now: Timestamp) {
+    fn outdate_in_memory(&self, key: &CacheKey, lineage: KeyGeneration, now: Timestamp) {
         if let Some(memory) = &self.shared.memory
             && let Some(held) = memory.get(key.short())
             && let Some(bytes) = entry::outdated(&held.bytes, lineage, now)
         {
-            memory.insert(key.short(), Held { bytes, view: 0, ..held });
+            memory.insert(key.short(), MemoryEntry { bytes, view: 0, ..held });
         }
     }
 
@@ -107,7 +107,7 @@ impl Store {
 
     /// Takes what stands under `key` away from everybody; `lineage` is what stands there then. No fetch that began before
     /// stores under it.
-    pub async fn bury(&self, key: &CacheKey, lineage: Lineage) {
+    pub async fn bury(&self, key: &CacheKey, lineage: KeyGeneration) {
         if self.buried(key, lineage).await.is_err() {
             self.metrics.removal_lost();
             // When Redis is back it may still have it: this node does not serve it then.
@@ -119,10 +119,10 @@ impl Store {
     /// fetch of the resource that began before is stored by this process.
     pub async fn withdraw(&self, resource: &CacheKey, key: &CacheKey) {
         self.shared.watches.changed(resource.short());
-        self.bury(key, Lineage::new()).await;
+        self.bury(key, KeyGeneration::new()).await;
     }
 
-    async fn buried(&self, key: &CacheKey, lineage: Lineage) -> Result<(), CommandError> {
+    async fn buried(&self, key: &CacheKey, lineage: KeyGeneration) -> Result<(), CommandError> {
         self.forget(key);
         let Some(redis) = &self.redis else { return Ok(()) };
         let name = self.name(key);
@@ -133,30 +133,30 @@ impl Store {
         set.map(drop)
     }
 
-    async fn purge_one(&self, scope: &Scope, strength: Strength) -> Result<(), PurgeFailed> {
+    async fn purge_one(&self, scope: &PurgeScope, strength: PurgeStrength) -> Result<(), PurgeError> {
         match scope {
-            Scope::Url(key) if strength == Strength::Hard => Ok(self.buried(key, Lineage::new()).await?),
-            Scope::Url(key) => Ok(self.outdate_in_place(key).await?),
-            Scope::Tag(tag) => self.purge_tag(tag.digest(), strength).await,
-            Scope::Group(group) => self.purge_tag(group.digest(), strength).await,
-            Scope::Prefix(prefix) => self.advance(Sweep::Prefix(prefix.clone(), strength)).await.map(drop),
-            Scope::All => self.advance(Sweep::All(strength)).await.map(drop),
+            PurgeScope::Url(key) if strength == PurgeStrength::Hard => Ok(self.buried(key, KeyGeneration::new()).await?),
+            PurgeScope::Url(key) => Ok(self.outdate_in_place(key).await?),
+            PurgeScope::Tag(tag) => self.purge_tag(tag.digest(), strength).await,
+            PurgeScope::Group(group) => self.purge_tag(group.digest(), strength).await,
+            PurgeScope::Prefix(prefix) => self.advance(BulkPurge::Prefix(prefix.clone(), strength)).await.map(drop),
+            PurgeScope::All => self.advance(BulkPurge::All(strength)).await.map(drop),
         }
     }
 
     /// What is written for it in Redis.
-    fn written(&self, scope: &Scope) -> Vec<Vec<u8>> {
+    fn written(&self, scope: &PurgeScope) -> Vec<Vec<u8>> {
         match scope {
-            Scope::Url(key) => vec![self.name(key)],
-            Scope::Tag(tag) => vec![self.shared.clock_name(), self.shared.tag_name(tag.digest())],
-            Scope::Group(group) => vec![self.shared.clock_name(), self.shared.tag_name(group.digest())],
-            Scope::Prefix(_) | Scope::All => vec![self.shared.clock_name()],
+            PurgeScope::Url(key) => vec![self.name(key)],
+            PurgeScope::Tag(tag) => vec![self.shared.clock_name(), self.shared.tag_name(tag.digest())],
+            PurgeScope::Group(group) => vec![self.shared.clock_name(), self.shared.tag_name(group.digest())],
+            PurgeScope::Prefix(_) | PurgeScope::All => vec![self.shared.clock_name()],
         }
     }
 
     /// A soft purge of one resource.
     async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), CommandError> {
-        let (lineage, now) = (Lineage::new(), time::now());
+        let (lineage, now) = (KeyGeneration::new(), time::now());
         let Some(redis) = &self.redis else {
             self.outdate_in_memory(key, lineage, now);
             return Ok(());
@@ -177,18 +177,18 @@ impl Store {
 
     /// Purges what an origin says has changed. What was stored of it is not used again in this process when this returns; the
     /// other nodes are not waited for. Where Redis does not take it, that is counted.
-    pub async fn outdate_groups(&self, groups: &[Group]) {
+    pub async fn outdate_groups(&self, groups: &[CacheGroup]) {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();
-            let scopes: Vec<_> = groups.iter().cloned().map(Scope::Group).collect();
-            self.purge_here(&scopes, Strength::Hard);
+            let scopes: Vec<_> = groups.iter().cloned().map(PurgeScope::Group).collect();
+            self.purge_here(&scopes, PurgeStrength::Hard);
         }
     }
 
-    async fn purge_groups(&self, groups: &[Group]) -> Result<(), PurgeFailed> {
-        let tick = self.advance(Sweep::Counted).await?;
-        let tags = groups.iter().map(Group::digest);
-        let done = together(tags.clone().map(|tag| self.count_tag(tag, tick, Strength::Hard))).await;
+    async fn purge_groups(&self, groups: &[CacheGroup]) -> Result<(), PurgeError> {
+        let tick = self.advance(BulkPurge::Counted).await?;
+        let tags = groups.iter().map(CacheGroup::digest);
+        let done = together(tags.clone().map(|tag| self.count_tag(tag, tick, PurgeStrength::Hard))).await;
         if self.redis.is_some() {
             // Redis says so as well, and to this connection it may already have.
             tags.for_each(|tag| self.shared.clock.forget_counter(tag.0));
@@ -197,13 +197,13 @@ impl Store {
         done.into_iter().collect()
     }
 
-    async fn purge_tag(&self, tag: TagDigest, strength: Strength) -> Result<(), PurgeFailed> {
-        let tick = self.advance(Sweep::Counted).await?;
+    async fn purge_tag(&self, tag: TagDigest, strength: PurgeStrength) -> Result<(), PurgeError> {
+        let tick = self.advance(BulkPurge::Counted).await?;
         self.count_tag(tag, tick, strength).await
     }
 
     /// Writes down that a tag was purged when the clock stood there.
-    async fn count_tag(&self, tag: TagDigest, tick: Tick, strength: Strength) -> Result<(), PurgeFailed> {
+    async fn count_tag(&self, tag: TagDigest, tick: PurgeGeneration, strength: PurgeStrength) -> Result<(), PurgeError> {
         let Some(redis) = &self.redis else {
             self.shared.clock.count_tag(tag, tick, strength, time::now());
             return Ok(());
@@ -220,15 +220,15 @@ impl Store {
     }
 
     /// Moves the purge clock: to where it then stands.
-    async fn advance(&self, sweep: Sweep) -> Result<Tick, PurgeFailed> {
+    async fn advance(&self, sweep: BulkPurge) -> Result<PurgeGeneration, PurgeError> {
         let Some(redis) = &self.redis else {
             return Ok(self.shared.clock.count(sweep, time::now())?);
         };
         let now = time::now().as_millis();
         let (what, strength, prefix) = match sweep {
-            Sweep::Counted => ("tag", Strength::Hard, String::new()),
-            Sweep::All(strength) => ("all", strength, String::new()),
-            Sweep::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
+            BulkPurge::Counted => ("tag", PurgeStrength::Hard, String::new()),
+            BulkPurge::All(strength) => ("all", strength, String::new()),
+            BulkPurge::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
         };
         let arguments = [
             fresh_epoch(),
@@ -242,22 +242,22 @@ impl Store {
         ];
         let moved = CLOCK.run(redis, &self.shared.clock_name(), &arguments).await?;
         if moved == Reply::Integer(0) {
-            return Err(Full.into());
+            return Err(PrefixesFullError.into());
         }
-        let ledger = if let Reply::Bulk(value) = &moved { Ledger::parse(value) } else { None };
-        Ok(ledger.ok_or(PurgeFailed::Foreign)?.tick)
+        let ledger = if let Reply::Bulk(value) = &moved { PurgeLog::parse(value) } else { None };
+        Ok(ledger.ok_or(PurgeError::Foreign)?.tick)
     }
 }
 
 /// A purge under way. However it ends but well, it holds in this process.
-struct Unconfirmed<'a> {
+struct UnconfirmedPurge<'a> {
     store: &'a Store,
-    scopes: &'a [Scope],
-    strength: Strength,
+    scopes: &'a [PurgeScope],
+    strength: PurgeStrength,
     begun: Timestamp,
 }
 
-impl Unconfirmed<'_> {
+impl UnconfirmedPurge<'_> {
     /// Redis has taken it.
     fn taken(self) {
         self.store.shared.clock.taken(self.scopes, self.strength, self.begun);
@@ -265,7 +265,7 @@ impl Unconfirmed<'_> {
     }
 }
 
-impl Drop for Unconfirmed<'_> {
+impl Drop for UnconfirmedPurge<'_> {
     fn drop(&mut self) {
         if self.store.redis.is_some() {
             self.store.purge_here(self.scopes, self.strength);

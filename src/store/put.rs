@@ -10,13 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::find::fresh_epoch;
-use super::ledger::Counter;
-use super::memory::Held;
+use super::ledger::TagGeneration;
+use super::memory::MemoryEntry;
 use super::scripts::{self, CLOCK, NAME, STORE};
 use super::together::together;
-use super::trust::Trust;
-use super::{Claim, Store, decimal};
-use crate::entry::{self, LINEAGE_BYTES, STAMP_BYTES, Stamp, Stored, TagDigest, Unencodable};
+use super::trust::EntryTrust;
+use super::{StorePermit, Store, decimal};
+use crate::entry::{self, LINEAGE_BYTES, STAMP_BYTES, EntryVersion, StoredValue, TagDigest, EncodeError};
 use crate::key::CacheKey;
 use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
@@ -25,7 +25,7 @@ use crate::time::{self, millis};
 /// What a fetch has brought is of before a change, and has not been stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("overtaken by a change")]
-pub struct Overtaken;
+pub struct Superseded;
 
 impl Store {
     /// Stores in both tiers for `lifetime`, with the names that it may be purged by. What cannot be kept is counted; the
@@ -38,36 +38,36 @@ impl Store {
     pub async fn put(
         &self,
         key: &CacheKey,
-        stored: &Stored,
+        stored: &StoredValue,
         tags: &[TagDigest],
         lifetime: Duration,
-        claim: &Claim,
-    ) -> Result<(), Overtaken> {
+        claim: &StorePermit,
+    ) -> Result<(), Superseded> {
         if claim.is_overtaken() {
-            return Err(Overtaken);
+            return Err(Superseded);
         }
-        let stamp = Stamp { lineage: claim.lineage, tick: claim.tick, tags: tags.to_vec() };
+        let stamp = EntryVersion { lineage: claim.lineage, tick: claim.tick, tags: tags.to_vec() };
         let bytes = match entry::encode(key, stored, &stamp) {
             Ok(bytes) => bytes,
-            Err(Unencodable::TooLarge) => {
+            Err(EncodeError::TooLarge) => {
                 self.metrics.too_large();
                 return Ok(());
             }
-            Err(Unencodable::Refused(damage)) => {
+            Err(EncodeError::Refused(damage)) => {
                 self.metrics.damaged(damage);
                 return Ok(());
             }
         };
         let Some(redis) = &self.redis else {
             self.name_alone(tags, claim);
-            return self.remember(key, bytes, Trust::Always, claim);
+            return self.remember(key, bytes, EntryTrust::Always, claim);
         };
         // Nobody could say of it whether it has been purged.
         if claim.tick.epoch == 0 {
             self.metrics.write_lost();
             return self.remember(key, bytes, self.passing(), claim);
         }
-        let arriving = Trust::Arriving(time::instant() + self.shared.options.memory_ttl);
+        let arriving = EntryTrust::Arriving(time::instant() + self.shared.options.memory_ttl);
         self.remember(key, bytes.clone(), arriving, claim)?;
         self.renew_clock(redis).await;
         let name = self.name(key);
@@ -76,12 +76,12 @@ impl Store {
             self.name_tags(redis, tags, lifetime),
         );
         match written {
-            Ok(Written::Refused) => {
+            Ok(WriteOutcome::Refused) => {
                 self.metrics.overtaken();
                 self.forget_this(key, &bytes);
-                Err(Overtaken)
+                Err(Superseded)
             }
-            Ok(Written::As(head, reading)) => {
+            Ok(WriteOutcome::As(head, reading)) => {
                 let is_ours = bytes.starts_with(&head) && head.len() == STAMP_BYTES;
                 match self.shared.remembered(redis, &name, &reading).filter(|_| is_ours) {
                     Some(trust) => self.confirm(key, bytes, trust, claim),
@@ -91,7 +91,7 @@ impl Store {
                     }
                 }
             }
-            Ok(Written::Unread) => {
+            Ok(WriteOutcome::Unread) => {
                 self.forget_this(key, &bytes);
                 Ok(())
             }
@@ -116,13 +116,13 @@ impl Store {
         name: &[u8],
         bytes: &Bytes,
         lifetime: Duration,
-        claim: &Claim,
-    ) -> Result<Written, CommandError> {
+        claim: &StorePermit,
+    ) -> Result<WriteOutcome, CommandError> {
         let look = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
         let set = Command::Set { key: name, value: bytes, ttl: lifetime };
         if *key != claim.resource {
             let (written, read) = redis.change_and_read(&set, &look).await;
-            return written.map(|_| Written::of(read));
+            return written.map(|_| WriteOutcome::of(read));
         }
         let arguments = [
             Bytes::copy_from_slice(&claim.lineage.to_bytes()),
@@ -140,11 +140,11 @@ impl Store {
             let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
                 .is_some_and(|seen| seen != lineage));
             if is_another || claim.watch.is_disturbed() {
-                return Ok(Written::Refused);
+                return Ok(WriteOutcome::Refused);
             }
             (written, read) = redis.change_and_read(&set, &look).await;
         }
-        Ok(if written? == Reply::Integer(0) { Written::Refused } else { Written::of(read) })
+        Ok(if written? == Reply::Integer(0) { WriteOutcome::Refused } else { WriteOutcome::of(read) })
     }
 
     /// Sees to it that the counters of an entry's tags are there for longer than the entry.
@@ -163,7 +163,7 @@ impl Store {
         let kept = lifetime.saturating_mul(2).saturating_add(FETCH_STORED_MAX);
         let arguments = [
             format!("{:016x}", tick.epoch).into(),
-            Counter::at(tick).to_string().into(),
+            TagGeneration::at(tick).to_string().into(),
             decimal(millis(lifetime)),
             decimal(millis(kept)),
         ];
@@ -174,16 +174,16 @@ impl Store {
             && let Some(trust) = self.shared.remembered(redis, &name, &reading)
         {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            clock.learn_counter(tag, Counter::parse(&counter), trust, Some(time::instant() + left));
+            clock.learn_counter(tag, TagGeneration::parse(&counter), trust, Some(time::instant() + left));
         }
     }
 
     /// The same in a process that has no Redis.
-    fn name_alone(&self, tags: &[TagDigest], claim: &Claim) {
+    fn name_alone(&self, tags: &[TagDigest], claim: &StorePermit) {
         let clock = &self.shared.clock;
         for tag in tags {
             if clock.counter(*tag).flatten().is_none_or(|known| known.epoch != claim.tick.epoch) {
-                clock.learn_counter(*tag, Some(Counter::at(clock.tick())), Trust::Always, None);
+                clock.learn_counter(*tag, Some(TagGeneration::at(clock.tick())), EntryTrust::Always, None);
             }
         }
     }
@@ -202,11 +202,11 @@ impl Store {
         }
     }
 
-    fn remember(&self, key: &CacheKey, bytes: Bytes, trust: Trust, claim: &Claim) -> Result<(), Overtaken> {
-        let mut outcome = Err(Overtaken);
+    fn remember(&self, key: &CacheKey, bytes: Bytes, trust: EntryTrust, claim: &StorePermit) -> Result<(), Superseded> {
+        let mut outcome = Err(Superseded);
         claim.watch.unless_overtaken(|| {
             if let Some(memory) = &self.shared.memory {
-                memory.insert(key.short(), Held { bytes, trust, view: 0 });
+                memory.insert(key.short(), MemoryEntry { bytes, trust, view: 0 });
             }
             outcome = Ok(());
         });
@@ -215,7 +215,7 @@ impl Store {
 
     /// The same once it is known to stand in Redis, unless something else has come into memory meanwhile: that is newer, or
     /// Redis will say that it is not.
-    fn confirm(&self, key: &CacheKey, bytes: Bytes, trust: Trust, claim: &Claim) -> Result<(), Overtaken> {
+    fn confirm(&self, key: &CacheKey, bytes: Bytes, trust: EntryTrust, claim: &StorePermit) -> Result<(), Superseded> {
         if self.has_another(key, &bytes) { Ok(()) } else { self.remember(key, bytes, trust, claim) }
     }
 
@@ -225,13 +225,13 @@ impl Store {
     }
 
     /// What is new is served for a while, whether Redis has it or not.
-    fn passing(&self) -> Trust {
-        Trust::Until(time::instant() + self.shared.options.memory_ttl)
+    fn passing(&self) -> EntryTrust {
+        EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
     }
 }
 
 /// What became of a write.
-enum Written {
+enum WriteOutcome {
     /// Its key has been purged since.
     Refused,
     /// It stands there, and this was read behind it.
@@ -240,7 +240,7 @@ enum Written {
     Unread,
 }
 
-impl Written {
+impl WriteOutcome {
     fn of(read: Result<(Reply, TrackedVersion), CommandError>) -> Self {
         match read {
             Ok((Reply::Bulk(head), reading)) => Self::As(head, reading),

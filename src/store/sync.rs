@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// What is asked: to catch up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct SyncRequest {
     /// Whose answers are counted together.
     pub id: u64,
     /// The channel on which the answer is heard.
@@ -28,7 +28,7 @@ pub struct Question {
 
 /// What one worker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct SyncAck {
     /// That of the question.
     pub id: u64,
     /// Drawn by lot when a process begins.
@@ -37,7 +37,7 @@ pub struct Answer {
     pub workers: u32,
 }
 
-impl Question {
+impl SyncRequest {
     /// Reads one; what cannot be read is not answered.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
@@ -49,14 +49,14 @@ impl Question {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for SyncRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x} {} {}", self.id, self.answer_to, self.asked.as_millis())?;
         self.names.iter().try_for_each(|name| write!(f, " {name:032x}"))
     }
 }
 
-impl Answer {
+impl SyncAck {
     /// Reads one.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
@@ -67,7 +67,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for SyncAck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x} {:016x} {}", self.id, self.node, self.workers)
     }
@@ -81,15 +81,15 @@ pub(super) fn hexadecimal<const DIGITS: usize>(text: &str) -> Option<u128> {
 
 /// The answers to one question.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct SyncTally {
     /// How many have come.
     pub(super) answered: u32,
     /// Who has answered, how many of it there are, and how many of them have; no longer than there are answers.
     nodes: Vec<(u64, u32, u32)>,
 }
 
-impl Tally {
-    pub(super) fn count(&mut self, Answer { node, workers, .. }: Answer) {
+impl SyncTally {
+    pub(super) fn count(&mut self, SyncAck { node, workers, .. }: SyncAck) {
         self.answered += 1;
         match self.nodes.iter_mut().find(|(known, ..)| *known == node) {
             Some((_, _, answered)) => *answered += 1,
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn questions_are_read_as_they_are_written() {
-        let question = Question {
+        let question = SyncRequest {
             id: 255,
             answer_to: "c:ack:1".into(),
             asked: Timestamp::from_millis(1_000),
@@ -126,33 +126,33 @@ mod tests {
         };
         let message = format!("00000000000000ff c:ack:1 1000 {NAME}");
         assert_eq!(question.to_string(), message);
-        assert_eq!(Question::parse(message.as_bytes()), Some(question));
-        assert!(Question::parse(b"00000000000000ff c 1").unwrap().names.is_empty());
+        assert_eq!(SyncRequest::parse(message.as_bytes()), Some(question));
+        assert!(SyncRequest::parse(b"00000000000000ff c 1").unwrap().names.is_empty());
         for message in ["", "1", "1 c", "00000000000000ff c", "00000000000000ff  1", "00000000000000ff c x"] {
-            assert_eq!(Question::parse(message.as_bytes()), None, "{message:?}");
+            assert_eq!(SyncRequest::parse(message.as_bytes()), None, "{message:?}");
         }
         for name in ["xyz", "+123456789abcdef0123456789abcdef", ""] {
             let message = format!("00000000000000ff c 1 {name}");
-            assert_eq!(Question::parse(message.as_bytes()), None, "{message:?}");
+            assert_eq!(SyncRequest::parse(message.as_bytes()), None, "{message:?}");
         }
     }
 
     #[test]
     fn answers_are_read_as_they_are_written() {
-        let answer = Answer { id: 1, node: 255, workers: 4 };
+        let answer = SyncAck { id: 1, node: 255, workers: 4 };
         assert_eq!(answer.to_string(), "0000000000000001 00000000000000ff 4");
-        assert_eq!(Answer::parse(answer.to_string().as_bytes()), Some(answer));
+        assert_eq!(SyncAck::parse(answer.to_string().as_bytes()), Some(answer));
         for message in ["", "0000000000000001", "0000000000000001 00000000000000ff", "1 2 3"] {
-            assert_eq!(Answer::parse(message.as_bytes()), None, "{message:?}");
+            assert_eq!(SyncAck::parse(message.as_bytes()), None, "{message:?}");
         }
-        assert_eq!(Answer::parse(b"0000000000000001 00000000000000ff 4 5"), None);
+        assert_eq!(SyncAck::parse(b"0000000000000001 00000000000000ff 4 5"), None);
     }
 
     #[test]
     fn a_node_has_answered_when_all_its_workers_have() {
-        let mut tally = Tally::default();
+        let mut tally = SyncTally::default();
         for (node, workers) in [(1, 2), (2, 1), (3, 2), (1, 2)] {
-            tally.count(Answer { id: 0, node, workers });
+            tally.count(SyncAck { id: 0, node, workers });
         }
         assert_eq!((tally.answered, tally.nodes(), tally.whole_nodes(1)), (4, 3, 2));
         assert_eq!(tally.whole_nodes(2), 0, "asked at two servers, and answered at one");

@@ -7,7 +7,7 @@ use crate::time;
 
 /// Why something that is remembered is still so.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trust {
+pub(super) enum EntryTrust {
     /// Nobody else could change it.
     Always,
     /// Redis would have said otherwise.
@@ -22,7 +22,7 @@ pub(super) enum Trust {
     Arriving(Instant),
 }
 
-impl Trust {
+impl EntryTrust {
     pub(super) fn holds(self, seats: &TrackingTable) -> bool {
         match self {
             Self::Always => true,

@@ -6,72 +6,72 @@
 //! variant: a change is of all variants.
 //!
 //! **Always:** a resource is in the table only while somebody watches it; there are never more than requests under way. What
-//! [`Watch::unless_overtaken`] does is done before the change or not at all.
+//! [`InvalidationWatch::unless_overtaken`] does is done before the change or not at all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::hash::Seeded;
+use crate::hash::SeededBuildHasher;
 use crate::limits::FILL_SHARDS;
 
 /// The resources that are being watched, each by the half of its key's digest that names it.
-pub(super) struct Watches(Box<[Shard]>);
+pub(super) struct InvalidationWatches(Box<[WatchShard]>);
 
-type Watcheds = HashMap<u128, Watched, Seeded>;
+type WatchedResources = HashMap<u128, WatchedResource, SeededBuildHasher>;
 
-type Shard = Mutex<Watcheds>;
+type WatchShard = Mutex<WatchedResources>;
 
 /// A resource, as those see it who began to watch since it last changed.
 #[derive(Default)]
-struct Watched {
-    signs: Arc<Signs>,
+struct WatchedResource {
+    signs: Arc<InvalidationSigns>,
     watchers: usize,
 }
 
 /// What has become of a resource.
 #[derive(Default)]
-pub(super) struct Signs {
+pub(super) struct InvalidationSigns {
     /// It has changed: what was fetched is of before.
     overtaken: AtomicBool,
     /// Something else stands in Redis by now; perhaps only what somebody else has fetched.
     disturbed: AtomicBool,
 }
 
-impl Signs {
+impl InvalidationSigns {
     pub(super) fn is_overtaken(&self) -> bool {
         self.overtaken.load(Ordering::Acquire)
     }
 }
 
 /// One fetch's view of its resource. Dropping it ends that.
-pub(super) struct Watch {
-    watches: Arc<Watches>,
+pub(super) struct InvalidationWatch {
+    watches: Arc<InvalidationWatches>,
     resource: u128,
-    signs: Arc<Signs>,
+    signs: Arc<InvalidationSigns>,
 }
 
-impl Watches {
+impl InvalidationWatches {
     /// Nothing is watched.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self((0..FILL_SHARDS).map(|_| Shard::default()).collect()))
+        Arc::new(Self((0..FILL_SHARDS).map(|_| WatchShard::default()).collect()))
     }
 
     /// Begins to watch.
-    pub(super) fn watch(self: &Arc<Self>, resource: u128) -> Watch {
+    pub(super) fn watch(self: &Arc<Self>, resource: u128) -> InvalidationWatch {
         let signs = self.shard(resource).map(|mut shard| {
             let watched = shard.entry(resource).or_default();
             watched.watchers += 1;
             Arc::clone(&watched.signs)
         });
-        Watch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
+        InvalidationWatch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
     }
 
     /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is now.
     pub(super) fn changed(&self, resource: u128) {
         if let Some(mut shard) = self.shard(resource)
-            && let Some(Watched { signs, .. }) = shard.remove(&resource)
+            && let Some(WatchedResource { signs, .. }) = shard.remove(&resource)
         {
             signs.overtaken.store(true, Ordering::Release);
         }
@@ -80,20 +80,20 @@ impl Watches {
     /// Tells all who watch that something else stands in Redis.
     pub(super) fn disturbed(&self, resource: u128) {
         if let Some(shard) = self.shard(resource)
-            && let Some(Watched { signs, .. }) = shard.get(&resource)
+            && let Some(WatchedResource { signs, .. }) = shard.get(&resource)
         {
             signs.disturbed.store(true, Ordering::Release);
         }
     }
 
-    fn shard(&self, resource: u128) -> Option<MutexGuard<'_, Watcheds>> {
+    fn shard(&self, resource: u128) -> Option<MutexGuard<'_, WatchedResources>> {
         let index = usize::try_from(resource % self.0.len() as u128).ok()?;
         // One insertion or removal at a time: a panic between leaves nothing half done.
         Some(self.0.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Watch {
+impl InvalidationWatch {
     /// Whether the resource has changed since.
     pub(super) fn is_overtaken(&self) -> bool {
         self.signs.is_overtaken()
@@ -105,7 +105,7 @@ impl Watch {
     }
 
     /// For whoever wants to know and does not fetch.
-    pub(super) fn signs(&self) -> Arc<Signs> {
+    pub(super) fn signs(&self) -> Arc<InvalidationSigns> {
         Arc::clone(&self.signs)
     }
 
@@ -119,7 +119,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for InvalidationWatch {
     fn drop(&mut self) {
         if let Some(mut shard) = self.watches.shard(self.resource)
             && let Entry::Occupied(mut place) = shard.entry(self.resource)
@@ -138,18 +138,18 @@ impl Drop for Watch {
 mod tests {
     use super::*;
 
-    fn watched(watches: &Watches) -> usize {
+    fn watched(watches: &InvalidationWatches) -> usize {
         watches.0.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 
     #[test]
     fn a_change_overtakes_all_who_began_before_it() {
-        let watches = Watches::new();
+        let watches = InvalidationWatches::new();
         let before = [watches.watch(1), watches.watch(1)];
         let other = watches.watch(2);
         watches.changed(1);
         let after = watches.watch(1);
-        assert!(before.iter().all(Watch::is_overtaken));
+        assert!(before.iter().all(InvalidationWatch::is_overtaken));
         assert!(!other.is_overtaken() && !after.is_overtaken());
         drop(before);
         watches.changed(1);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_overtaken_does_nothing_any_more() {
-        let watches = Watches::new();
+        let watches = InvalidationWatches::new();
         let watch = watches.watch(1);
         let mut done = 0;
         watch.unless_overtaken(|| done += 1);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_those_who_have_gone() {
-        let watches = Watches::new();
+        let watches = InvalidationWatches::new();
         let (one, two) = (watches.watch(1), watches.watch(1));
         drop(one);
         assert_eq!(watched(&watches), 1);

@@ -11,7 +11,7 @@ use http::header::HeaderName;
 use crate::limits::{SURVEY_FIELDS_MAX, SURVEY_NAME_BYTES_MAX};
 
 use super::json_log;
-use super::lines::LineReader;
+use super::lines::SurveyLines;
 use super::{LineError, SurveyError};
 
 /// One recorded request: its method and the names of its fields.
@@ -25,7 +25,7 @@ pub struct RecordedHead {
 
 /// A reader of recorded heads.
 pub struct HeadReader<R> {
-    lines: LineReader<R>,
+    lines: SurveyLines<R>,
     form: HeadForm,
     /// The head whose lines are being read.
     open: Option<RecordedHead>,
@@ -66,7 +66,7 @@ impl RecordedHead {
 impl<R: BufRead> HeadReader<R> {
     /// Reads heads from there.
     pub fn new(input: R) -> Self {
-        Self { lines: LineReader::new(input), form: HeadForm::Unknown, open: None, left_out: 0 }
+        Self { lines: SurveyLines::new(input), form: HeadForm::Unknown, open: None, left_out: 0 }
     }
 
     /// Reads the next head; `None` at the end of the input.

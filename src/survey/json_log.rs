@@ -6,7 +6,7 @@
 
 use http::Method;
 
-use crate::json::{self, Value};
+use crate::json::{self, JsonValue};
 
 use super::{LineError, RecordedHead};
 
@@ -21,15 +21,15 @@ const REQUEST: &[&str] = &["request", "req", "http", "httprequest"];
 pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
     let text = std::str::from_utf8(line).map_err(|_| LineError::NotJson)?;
     let record = json::read(text).map_err(|_| LineError::NotJson)?;
-    let Value::Object(_) = record else { return Err(LineError::NotJson) };
+    let JsonValue::Object(_) = record else { return Err(LineError::NotJson) };
     let mut head = RecordedHead::default();
     let found = find(&record, &mut head)?;
     Ok(found.then_some(head))
 }
 
 /// Fills a head from an object; whether the object has header names. The object that is nearest to them names the method.
-fn find(record: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
-    if let Some(method) = member(record, METHOD).and_then(Value::as_text) {
+fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
+    if let Some(method) = member(record, METHOD).and_then(JsonValue::as_text) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
     }
     if let Some(headers) = member(record, HEADERS) {
@@ -44,37 +44,37 @@ fn find(record: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
 }
 
 /// Adds the names that a member holds; whether it can hold any.
-fn add_names(headers: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
+fn add_names(headers: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
     match headers {
-        Value::Object(members) => {
+        JsonValue::Object(members) => {
             for (name, value) in members {
                 add(name, Some(value), head)?;
             }
         }
-        Value::List(items) => {
+        JsonValue::List(items) => {
             for item in items {
                 let (name, value) = match item {
-                    Value::Text(name) => (Some(name.as_str()), None),
-                    Value::List(pair) => (pair.first().and_then(Value::as_text), pair.get(1)),
-                    Value::Object(_) => (item.member("name").and_then(Value::as_text), item.member("value")),
-                    Value::Plain(_) => (None, None),
+                    JsonValue::Text(name) => (Some(name.as_str()), None),
+                    JsonValue::List(pair) => (pair.first().and_then(JsonValue::as_text), pair.get(1)),
+                    JsonValue::Object(_) => (item.member("name").and_then(JsonValue::as_text), item.member("value")),
+                    JsonValue::Plain(_) => (None, None),
                 };
                 add(name.ok_or(LineError::NotAName)?, value, head)?;
             }
         }
-        Value::Text(_) | Value::Plain(_) => return Ok(false),
+        JsonValue::Text(_) | JsonValue::Plain(_) => return Ok(false),
     }
     Ok(true)
 }
 
-fn add(name: &str, value: Option<&Value>, head: &mut RecordedHead) -> Result<(), LineError> {
-    if let (":method", Some(method)) = (name, value.and_then(Value::as_text)) {
+fn add(name: &str, value: Option<&JsonValue>, head: &mut RecordedHead) -> Result<(), LineError> {
+    if let (":method", Some(method)) = (name, value.and_then(JsonValue::as_text)) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
     }
     head.add(name.as_bytes())
 }
 
-fn member<'a>(record: &'a Value, names: &[&str]) -> Option<&'a Value> {
+fn member<'a>(record: &'a JsonValue, names: &[&str]) -> Option<&'a JsonValue> {
     record.members().iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
 }
 

@@ -10,7 +10,7 @@ use super::{LineError, SurveyError};
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A reader of lines that counts them.
-pub(super) struct LineReader<R> {
+pub(super) struct SurveyLines<R> {
     input: R,
     line: Vec<u8>,
     /// The number of the current line, from 1; 0 before the first.
@@ -18,7 +18,7 @@ pub(super) struct LineReader<R> {
     bytes: u64,
 }
 
-impl<R: BufRead> LineReader<R> {
+impl<R: BufRead> SurveyLines<R> {
     pub(super) fn new(input: R) -> Self {
         Self { input, line: Vec::new(), number: 0, bytes: 0 }
     }

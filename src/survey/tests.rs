@@ -132,7 +132,7 @@ fn bad_input_names_the_line_and_repeats_nothing_of_it() {
 
 #[test]
 fn a_file_longer_than_its_bound_is_refused() {
-    let mut reader = lines::LineReader::new(io::BufReader::new(io::repeat(b'\n')));
+    let mut reader = lines::SurveyLines::new(io::BufReader::new(io::repeat(b'\n')));
     reader.skip_to(SURVEY_BYTES_MAX - 1);
     assert!(reader.next_line().is_ok_and(|line| line == Some(b"")));
     assert!(matches!(reader.next_line(), Err(SurveyError::Line { problem: LineError::InputLength, .. })));

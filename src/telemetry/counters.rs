@@ -2,15 +2,15 @@
 
 use std::marker::PhantomData;
 
-use super::shard::Shard;
+use super::shard::CounterShard;
 use crate::label::Label;
 
 /// A count of events.
 #[derive(Clone, Debug)]
-pub struct Counter(Shard);
+pub struct Counter(CounterShard);
 
 impl Counter {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard)
     }
 
@@ -27,10 +27,10 @@ impl Counter {
 
 /// A count of events for each label of a closed set.
 #[derive(Clone, Debug)]
-pub struct Counters<L>(Shard, PhantomData<fn(L)>);
+pub struct Counters<L>(CounterShard, PhantomData<fn(L)>);
 
 impl<L: Label> Counters<L> {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard, PhantomData)
     }
 

@@ -1,31 +1,31 @@
 //! One metric: its descriptor, and the numbers that the workers have counted.
 
 use super::histograms::{BUCKETS, SERIES_CELLS};
-use super::shard::Shard;
-use super::tally::Times;
+use super::shard::CounterShard;
+use super::tally::DurationSummary;
 use crate::label::Label;
 
 /// A metric with all of its series.
 #[derive(Debug)]
-pub(super) struct Family {
-    pub(super) descriptor: Descriptor,
+pub(super) struct MetricFamily {
+    pub(super) descriptor: MetricDescriptor,
     /// One for each worker that declared the metric.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<WorkerPart>,
 }
 
 /// The name, help and labels of a metric. Equal descriptors are one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Descriptor {
-    pub(super) kind: Kind,
+pub(super) struct MetricDescriptor {
+    pub(super) kind: MetricKind,
     /// The name without the suffix that the kind adds.
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) labels: Labels,
+    pub(super) labels: SeriesLabels,
 }
 
 /// The label that distinguishes the series of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Labels {
+pub(super) enum SeriesLabels {
     /// No label: one series.
     None,
     /// A label with a closed set of values, each of which is a series.
@@ -36,105 +36,105 @@ pub(super) enum Labels {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
 }
 
 /// The contribution of one worker.
-pub(super) enum Part {
-    Counted(Shard),
+pub(super) enum WorkerPart {
+    Counted(CounterShard),
     /// A gauge whose value another module holds.
     Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
     /// The series of an open label, whose values another module holds.
-    Listed(Box<dyn Fn() -> Vec<(String, Reading)> + Send + Sync>),
+    Listed(Box<dyn Fn() -> Vec<(String, Sample)> + Send + Sync>),
 }
 
 /// The value of one series, summed over all workers.
-pub(super) enum Reading {
+pub(super) enum Sample {
     Count(u64),
     Level(i64),
     /// The sum of values that other modules hold.
     Sampled(f64),
-    Times(Times),
+    Times(DurationSummary),
 }
 
-impl Family {
+impl MetricFamily {
     /// Returns the sum of a series' parts.
-    pub(super) fn read(&self, series: usize) -> Reading {
+    pub(super) fn read(&self, series: usize) -> Sample {
         match self.descriptor.kind {
-            Kind::Counter => Reading::Count(self.sum(series)),
+            MetricKind::Counter => Sample::Count(self.sum(series)),
             // A negative gauge wraps around in each cell, and the sum of the cells wraps back.
-            Kind::Gauge => self
+            MetricKind::Gauge => self
                 .sampled()
-                .map_or_else(|| Reading::Level(self.sum(series).cast_signed()), Reading::Sampled),
-            Kind::Histogram => {
+                .map_or_else(|| Sample::Level(self.sum(series).cast_signed()), Sample::Sampled),
+            MetricKind::Histogram => {
                 let first = series * SERIES_CELLS;
                 let counts = std::array::from_fn(|bucket| self.sum(first + bucket));
-                Reading::Times(Times { counts, nanos: self.sum(first + BUCKETS) })
+                Sample::Times(DurationSummary { counts, nanos: self.sum(first + BUCKETS) })
             }
         }
     }
 
     fn sum(&self, cell: usize) -> u64 {
         self.parts.iter().fold(0, |sum: u64, part| match part {
-            Part::Counted(shard) => sum.wrapping_add(shard.read(cell)),
-            Part::Sampled(_) | Part::Listed(_) => sum,
+            WorkerPart::Counted(shard) => sum.wrapping_add(shard.read(cell)),
+            WorkerPart::Sampled(_) | WorkerPart::Listed(_) => sum,
         })
     }
 
     /// Returns the sum of the sampled parts, or `None` if there are none.
     fn sampled(&self) -> Option<f64> {
-        let read = |part: &Part| match part {
-            Part::Sampled(read) => Some(read()),
-            Part::Counted(_) | Part::Listed(_) => None,
+        let read = |part: &WorkerPart| match part {
+            WorkerPart::Sampled(read) => Some(read()),
+            WorkerPart::Counted(_) | WorkerPart::Listed(_) => None,
         };
         self.parts.iter().filter_map(read).reduce(|sum, value| sum + value)
     }
 
     /// Returns the series of an open label.
-    pub(super) fn listed(&self) -> impl Iterator<Item = (String, Reading)> {
+    pub(super) fn listed(&self) -> impl Iterator<Item = (String, Sample)> {
         self.parts.iter().flat_map(|part| match part {
-            Part::Listed(list) => list(),
-            Part::Counted(_) | Part::Sampled(_) => Vec::new(),
+            WorkerPart::Listed(list) => list(),
+            WorkerPart::Counted(_) | WorkerPart::Sampled(_) => Vec::new(),
         })
     }
 }
 
-impl Descriptor {
-    pub(super) fn plain(kind: Kind, name: &'static str, help: &'static str) -> Self {
-        Self { kind, name: kind.stem(name), help, labels: Labels::None }
+impl MetricDescriptor {
+    pub(super) fn plain(kind: MetricKind, name: &'static str, help: &'static str) -> Self {
+        Self { kind, name: kind.stem(name), help, labels: SeriesLabels::None }
     }
 
     pub(super) fn labelled<L: Label>(
-        kind: Kind,
+        kind: MetricKind,
         name: &'static str,
         help: &'static str,
         label: &'static str,
     ) -> Self {
         let words = L::ALL.iter().map(|variant| variant.word()).collect();
-        Self { labels: Labels::Closed(label, words), ..Self::plain(kind, name, help) }
+        Self { labels: SeriesLabels::Closed(label, words), ..Self::plain(kind, name, help) }
     }
 
-    pub(super) fn listed(kind: Kind, name: &'static str, help: &'static str, label: &'static str) -> Self {
-        Self { labels: Labels::Open(label), ..Self::plain(kind, name, help) }
+    pub(super) fn listed(kind: MetricKind, name: &'static str, help: &'static str, label: &'static str) -> Self {
+        Self { labels: SeriesLabels::Open(label), ..Self::plain(kind, name, help) }
     }
 
     pub(super) fn cells(&self) -> usize {
         let series = match &self.labels {
-            Labels::None => 1,
-            Labels::Closed(_, words) => words.len(),
-            Labels::Open(_) => 0,
+            SeriesLabels::None => 1,
+            SeriesLabels::Closed(_, words) => words.len(),
+            SeriesLabels::Open(_) => 0,
         };
         match self.kind {
-            Kind::Counter | Kind::Gauge => series,
-            Kind::Histogram => series * SERIES_CELLS,
+            MetricKind::Counter | MetricKind::Gauge => series,
+            MetricKind::Histogram => series * SERIES_CELLS,
         }
     }
 }
 
-impl Kind {
+impl MetricKind {
     /// Returns a name without the suffix that the text format adds.
     fn stem(self, name: &'static str) -> &'static str {
         let suffix = match self {
@@ -146,7 +146,7 @@ impl Kind {
     }
 }
 
-impl std::fmt::Debug for Part {
+impl std::fmt::Debug for WorkerPart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Counted(shard) => shard.fmt(f),

@@ -2,15 +2,15 @@
 
 use std::marker::PhantomData;
 
-use super::shard::Shard;
+use super::shard::CounterShard;
 use crate::label::Label;
 
 /// A current quantity.
 #[derive(Clone, Debug)]
-pub struct Gauge(Shard);
+pub struct Gauge(CounterShard);
 
 impl Gauge {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard)
     }
 
@@ -27,10 +27,10 @@ impl Gauge {
 
 /// A current quantity for each label of a closed set.
 #[derive(Clone, Debug)]
-pub struct Gauges<L>(Shard, PhantomData<fn(L)>);
+pub struct Gauges<L>(CounterShard, PhantomData<fn(L)>);
 
 impl<L: Label> Gauges<L> {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard, PhantomData)
     }
 

@@ -13,16 +13,16 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub struct HeavyHitters<K> {
     /// The rank of each key.
-    places: HashMap<K, Place>,
+    places: HashMap<K, CountedKey>,
     /// The keys by rank, the smallest count first.
-    order: BTreeMap<Place, K>,
+    order: BTreeMap<CountedKey, K>,
     capacity: usize,
     /// Distinguishes ranks of equal counts: the older one is replaced first.
     next: u64,
 }
 
 /// A count, and a unique number.
-type Place = (u64, u64);
+type CountedKey = (u64, u64);
 
 impl<K: Clone + Eq + Hash> HeavyHitters<K> {
     /// Makes room for `capacity` keys, and for one at least.

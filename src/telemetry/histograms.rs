@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::shard::Shard;
+use super::shard::CounterShard;
 use crate::label::Label;
 
 /// The upper bounds of the buckets, in microseconds: from a hit in memory to the longest acceptable
@@ -26,10 +26,10 @@ pub(super) const SERIES_CELLS: usize = BUCKETS + 1;
 
 /// A distribution of durations.
 #[derive(Clone, Debug)]
-pub struct Histogram(Shard);
+pub struct Histogram(CounterShard);
 
 impl Histogram {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard)
     }
 
@@ -41,10 +41,10 @@ impl Histogram {
 
 /// A distribution of durations for each label of a closed set.
 #[derive(Clone, Debug)]
-pub struct Histograms<L>(Shard, PhantomData<fn(L)>);
+pub struct Histograms<L>(CounterShard, PhantomData<fn(L)>);
 
 impl<L: Label> Histograms<L> {
-    pub(super) fn on(shard: Shard) -> Self {
+    pub(super) fn on(shard: CounterShard) -> Self {
         Self(shard, PhantomData)
     }
 
@@ -54,7 +54,7 @@ impl<L: Label> Histograms<L> {
     }
 }
 
-fn observe(shard: &Shard, series: usize, took: Duration) {
+fn observe(shard: &CounterShard, series: usize, took: Duration) {
     let first = series * SERIES_CELLS;
     let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     shard.add(first + bucket_of(nanos), 1);

@@ -14,14 +14,14 @@ use tracing_subscriber::fmt::MakeWriter;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The format of a line.
-    pub format: Format,
+    pub format: LogFormat,
     /// A `tracing` filter: `info`, `cachewarp=debug`, …
     pub filter: String,
 }
 
 /// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// Text, coloured if standard error is a terminal.
     Human,
     /// One JSON object a line.
@@ -30,7 +30,7 @@ pub enum Format {
 
 /// An invalid filter, or a second log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadLog {
+pub enum LogError {
     /// A word such as `inof`, which `tracing` would take for the name of a module, and log nothing.
     #[error("`{0}` is not a level: one of off, error, warn, info, debug, trace")]
     NotALevel(String),
@@ -43,25 +43,25 @@ pub enum BadLog {
 }
 
 /// Sends the log lines of the whole process to standard error. Works once in a process.
-pub fn install(options: &Options) -> Result<(), BadLog> {
+pub fn install(options: &Options) -> Result<(), LogError> {
     let log = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
-    tracing::subscriber::set_global_default(log).map_err(|_| BadLog::Installed)
+    tracing::subscriber::set_global_default(log).map_err(|_| LogError::Installed)
 }
 
 /// Checks that `filter` is valid.
-pub fn check(filter: &str) -> Result<(), BadLog> {
+pub fn check(filter: &str) -> Result<(), LogError> {
     self::filter(filter).map(|_| ())
 }
 
 /// Permission for colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
+enum LogColour {
     /// Colours on a terminal, unless `NO_COLOR` is set.
     Allowed,
     Never,
 }
 
-impl From<bool> for Colour {
+impl From<bool> for LogColour {
     fn from(is_terminal: bool) -> Self {
         if is_terminal { Self::Allowed } else { Self::Never }
     }
@@ -70,8 +70,8 @@ impl From<bool> for Colour {
 fn subscriber<W>(
     options: &Options,
     writer: W,
-    colour: Colour,
-) -> Result<Box<dyn Subscriber + Send + Sync>, BadLog>
+    colour: LogColour,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -82,22 +82,22 @@ where
         // is broken.
         .log_internal_errors(false);
     let builder = match colour {
-        Colour::Allowed => builder,
-        Colour::Never => builder.with_ansi(false),
+        LogColour::Allowed => builder,
+        LogColour::Never => builder.with_ansi(false),
     };
     Ok(match options.format {
-        Format::Human => Box::new(builder.finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Human => Box::new(builder.finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
     })
 }
 
-fn filter(text: &str) -> Result<EnvFilter, BadLog> {
+fn filter(text: &str) -> Result<EnvFilter, LogError> {
     // A span's fields may contain commas, so the parser gets these pieces unchecked.
     let mut bare = text.split(',').filter(|directive| !directive.contains(['=', '[', ']', '{', '}']));
     if let Some(word) = bare.find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
-        return Err(BadLog::NotALevel(word.to_owned()));
+        return Err(LogError::NotALevel(word.to_owned()));
     }
-    EnvFilter::builder().parse(text).map_err(|error| BadLog::Filter(error.to_string()))
+    EnvFilter::builder().parse(text).map_err(|error| LogError::Filter(error.to_string()))
 }
 
 #[cfg(test)]
@@ -107,11 +107,11 @@ mod tests {
     use super::*;
 
     /// Returns the lines that two events write.
-    fn lines(format: Format, filter: &str) -> String {
+    fn lines(format: LogFormat, filter: &str) -> String {
         let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = Sink(written.clone());
+        let sink = LogSink(written.clone());
         let options = Options { format, filter: filter.to_owned() };
-        let log = subscriber(&options, move || sink.clone(), Colour::Never).unwrap();
+        let log = subscriber(&options, move || sink.clone(), LogColour::Never).unwrap();
         tracing::subscriber::with_default(log, || {
             tracing::info!(kind = "refused", "Redis is unreachable");
             tracing::debug!("a detail");
@@ -120,9 +120,9 @@ mod tests {
     }
 
     #[derive(Clone)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    struct LogSink(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Sink {
+    impl io::Write for LogSink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_human_format_is_a_plain_line() {
-        let text = lines(Format::Human, "info");
+        let text = lines(LogFormat::Human, "info");
         assert!(text.contains(" INFO "), "{text}");
         assert!(text.ends_with("Redis is unreachable kind=\"refused\"\n"), "{text}");
         assert!(!text.contains('\x1b'));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_json_format_is_an_object_a_line() {
-        let text = lines(Format::Json, "debug");
+        let text = lines(LogFormat::Json, "debug");
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|line| line.starts_with("{\"timestamp\":\"") && line.ends_with('}')));
         assert!(
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn the_filter_decides_what_is_written() {
-        assert_eq!(lines(Format::Human, "off"), "");
-        assert_eq!(lines(Format::Human, "warn,cachewarp=info").lines().count(), 1);
+        assert_eq!(lines(LogFormat::Human, "off"), "");
+        assert_eq!(lines(LogFormat::Human, "warn,cachewarp=info").lines().count(), 1);
     }
 
     #[test]
@@ -164,10 +164,10 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in ["inof", "", "info,", "cachewarp", "cachewarp::redis", "info, debug"] {
-            assert!(matches!(check(bad), Err(BadLog::NotALevel(_))), "{bad}");
+            assert!(matches!(check(bad), Err(LogError::NotALevel(_))), "{bad}");
         }
         for bad in ["cachewarp=loud", "=", "cachewarp=info=debug"] {
-            assert!(matches!(check(bad), Err(BadLog::Filter(_))), "{bad}: {:?}", check(bad));
+            assert!(matches!(check(bad), Err(LogError::Filter(_))), "{bad}: {:?}", check(bad));
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::family::{Descriptor, Family, Kind, Part, Reading};
-use super::shard::Shard;
-use super::tally::Times;
+use super::family::{MetricDescriptor, MetricFamily, MetricKind, WorkerPart, Sample};
+use super::shard::CounterShard;
+use super::tally::DurationSummary;
 use super::{Counter, Counters, Gauge, Gauges, Histogram, Histograms};
 use crate::label::Label;
 
@@ -16,7 +16,7 @@ use crate::label::Label;
 /// A counter's name may be given with or without `_total`, and a histogram's with or without
 /// `_seconds`: the text format always writes the suffix.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Mutex<Vec<Family>>>);
+pub struct Registry(Arc<Mutex<Vec<MetricFamily>>>);
 
 impl Registry {
     /// Returns an empty registry.
@@ -31,22 +31,22 @@ impl Registry {
         help: &'static str,
         label: &'static str,
     ) -> Counters<L> {
-        Counters::on(self.shard(Descriptor::labelled::<L>(Kind::Counter, name, help, label)))
+        Counters::on(self.shard(MetricDescriptor::labelled::<L>(MetricKind::Counter, name, help, label)))
     }
 
     /// Declares one counter.
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
-        Counter::on(self.shard(Descriptor::plain(Kind::Counter, name, help)))
+        Counter::on(self.shard(MetricDescriptor::plain(MetricKind::Counter, name, help)))
     }
 
     /// Declares a gauge for each value of `L`.
     pub fn gauges<L: Label>(&self, name: &'static str, help: &'static str, label: &'static str) -> Gauges<L> {
-        Gauges::on(self.shard(Descriptor::labelled::<L>(Kind::Gauge, name, help, label)))
+        Gauges::on(self.shard(MetricDescriptor::labelled::<L>(MetricKind::Gauge, name, help, label)))
     }
 
     /// Declares one gauge.
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        Gauge::on(self.shard(Descriptor::plain(Kind::Gauge, name, help)))
+        Gauge::on(self.shard(MetricDescriptor::plain(MetricKind::Gauge, name, help)))
     }
 
     /// Declares a histogram of durations for each value of `L`.
@@ -56,12 +56,12 @@ impl Registry {
         help: &'static str,
         label: &'static str,
     ) -> Histograms<L> {
-        Histograms::on(self.shard(Descriptor::labelled::<L>(Kind::Histogram, name, help, label)))
+        Histograms::on(self.shard(MetricDescriptor::labelled::<L>(MetricKind::Histogram, name, help, label)))
     }
 
     /// Declares one histogram of durations.
     pub fn histogram(&self, name: &'static str, help: &'static str) -> Histogram {
-        Histogram::on(self.shard(Descriptor::plain(Kind::Histogram, name, help)))
+        Histogram::on(self.shard(MetricDescriptor::plain(MetricKind::Histogram, name, help)))
     }
 
     /// Declares a gauge that each scrape reads. `read` must neither wait nor call this registry.
@@ -71,7 +71,7 @@ impl Registry {
         help: &'static str,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
-        self.join(Descriptor::plain(Kind::Gauge, name, help), Part::Sampled(Box::new(read)));
+        self.join(MetricDescriptor::plain(MetricKind::Gauge, name, help), WorkerPart::Sampled(Box::new(read)));
     }
 
     /// Declares a counter for each item that `list` returns at a scrape. `list` returns each name
@@ -83,8 +83,8 @@ impl Registry {
         label: &'static str,
         list: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static,
     ) {
-        let read = move || list().into_iter().map(|(word, count)| (word, Reading::Count(count))).collect();
-        self.join(Descriptor::listed(Kind::Counter, name, help, label), Part::Listed(Box::new(read)));
+        let read = move || list().into_iter().map(|(word, count)| (word, Sample::Count(count))).collect();
+        self.join(MetricDescriptor::listed(MetricKind::Counter, name, help, label), WorkerPart::Listed(Box::new(read)));
     }
 
     /// Declares a histogram of durations for each item that `list` returns at a scrape, under the
@@ -94,31 +94,31 @@ impl Registry {
         name: &'static str,
         help: &'static str,
         label: &'static str,
-        list: impl Fn() -> Vec<(String, Times)> + Send + Sync + 'static,
+        list: impl Fn() -> Vec<(String, DurationSummary)> + Send + Sync + 'static,
     ) {
-        let read = move || list().into_iter().map(|(word, times)| (word, Reading::Times(times))).collect();
-        self.join(Descriptor::listed(Kind::Histogram, name, help, label), Part::Listed(Box::new(read)));
+        let read = move || list().into_iter().map(|(word, times)| (word, Sample::Times(times))).collect();
+        self.join(MetricDescriptor::listed(MetricKind::Histogram, name, help, label), WorkerPart::Listed(Box::new(read)));
     }
 
     /// Passes each family to `look`, in the order of declaration.
-    pub(super) fn for_each<E>(&self, look: impl FnMut(&Family) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn for_each<E>(&self, look: impl FnMut(&MetricFamily) -> Result<(), E>) -> Result<(), E> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(look)
     }
 
-    fn shard(&self, descriptor: Descriptor) -> Shard {
-        let shard = Shard::new(descriptor.cells());
-        self.join(descriptor, Part::Counted(shard.clone()));
+    fn shard(&self, descriptor: MetricDescriptor) -> CounterShard {
+        let shard = CounterShard::new(descriptor.cells());
+        self.join(descriptor, WorkerPart::Counted(shard.clone()));
         shard
     }
 
-    fn join(&self, descriptor: Descriptor, part: Part) {
+    fn join(&self, descriptor: MetricDescriptor, part: WorkerPart) {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let namesake = families.iter_mut().find(|family| family.descriptor.name == descriptor.name);
         if let Some(family) = namesake {
             debug_assert_eq!(family.descriptor, descriptor, "a name has one declaration");
             family.parts.push(part);
         } else {
-            families.push(Family { descriptor, parts: vec![part] });
+            families.push(MetricFamily { descriptor, parts: vec![part] });
         }
     }
 }

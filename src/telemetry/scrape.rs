@@ -7,10 +7,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::family::{Descriptor, Family, Kind, Labels, Reading};
+use super::family::{MetricDescriptor, MetricFamily, MetricKind, SeriesLabels, Sample};
 use super::histograms::BUCKET_BOUNDS;
 use super::registry::Registry;
-use super::tally::Times;
+use super::tally::DurationSummary;
 
 /// The media type of [`Registry::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,33 +39,33 @@ impl Collector for Scrape {
     }
 }
 
-impl Family {
+impl MetricFamily {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Descriptor { kind, name, help, labels } = &self.descriptor;
+        let MetricDescriptor { kind, name, help, labels } = &self.descriptor;
         let (unit, metric_type) = match kind {
-            Kind::Counter => (None, MetricType::Counter),
-            Kind::Gauge => (None, MetricType::Gauge),
-            Kind::Histogram => (Some(&Unit::Seconds), MetricType::Histogram),
+            MetricKind::Counter => (None, MetricType::Counter),
+            MetricKind::Gauge => (None, MetricType::Gauge),
+            MetricKind::Histogram => (Some(&Unit::Seconds), MetricType::Histogram),
         };
         let mut metric = encoder.encode_descriptor(name, help, unit, metric_type)?;
         match labels {
-            Labels::None => encode(self.read(0), metric),
-            Labels::Closed(label, words) => words.iter().enumerate().try_for_each(|(series, word)| {
+            SeriesLabels::None => encode(self.read(0), metric),
+            SeriesLabels::Closed(label, words) => words.iter().enumerate().try_for_each(|(series, word)| {
                 encode(self.read(series), metric.encode_family(&[(*label, *word)])?)
             }),
-            Labels::Open(label) => self
+            SeriesLabels::Open(label) => self
                 .listed()
                 .try_for_each(|(word, reading)| encode(reading, metric.encode_family(&[(*label, word)])?)),
         }
     }
 }
 
-fn encode(reading: Reading, mut metric: MetricEncoder<'_>) -> fmt::Result {
+fn encode(reading: Sample, mut metric: MetricEncoder<'_>) -> fmt::Result {
     match reading {
-        Reading::Count(count) => metric.encode_counter::<NoLabelSet, _, u64>(&count, None),
-        Reading::Level(level) => metric.encode_gauge(&level),
-        Reading::Sampled(value) => metric.encode_gauge(&value),
-        Reading::Times(Times { counts, nanos }) => {
+        Sample::Count(count) => metric.encode_counter::<NoLabelSet, _, u64>(&count, None),
+        Sample::Level(level) => metric.encode_gauge(&level),
+        Sample::Sampled(value) => metric.encode_gauge(&value),
+        Sample::Times(DurationSummary { counts, nanos }) => {
             let bounds = BUCKET_BOUNDS.iter().map(|&micros| seconds(micros, 1e6)).chain([f64::INFINITY]);
             let count = counts.iter().sum();
             let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
@@ -167,7 +167,7 @@ mod tests {
             vec![("a:1".to_owned(), 3), ("\"\\\n".to_owned(), 4)]
         });
         registry.listed_histograms("cachewarp_reply_seconds", "Replies.", "server", || {
-            let mut times = Times::default();
+            let mut times = DurationSummary::default();
             (times.counts[0], times.nanos) = (2, 50_000);
             vec![("a:1".to_owned(), times)]
         });

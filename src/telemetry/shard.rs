@@ -13,16 +13,16 @@ const LINE_CELLS: usize = 16;
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Line([AtomicU64; LINE_CELLS]);
+struct CacheLine([AtomicU64; LINE_CELLS]);
 
 /// A row of cells. Clones share it. An index beyond the row adds nothing and reads zero.
 #[derive(Clone, Debug)]
-pub(super) struct Shard(Arc<[Line]>);
+pub(super) struct CounterShard(Arc<[CacheLine]>);
 
-impl Shard {
+impl CounterShard {
     /// Returns at least `cells` cells, all zero.
     pub(super) fn new(cells: usize) -> Self {
-        Self((0..cells.div_ceil(LINE_CELLS)).map(|_| Line::default()).collect())
+        Self((0..cells.div_ceil(LINE_CELLS)).map(|_| CacheLine::default()).collect())
     }
 
     /// Adds to a cell, wrapping around.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn cells_are_independent() {
-        let shard = Shard::new(LINE_CELLS + 1);
+        let shard = CounterShard::new(LINE_CELLS + 1);
         for index in 0..=LINE_CELLS {
             shard.add(index, index as u64);
             shard.add(index, 1);
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_cell_beyond_the_row_stays_zero() {
-        let shard = Shard::new(1);
+        let shard = CounterShard::new(1);
         shard.add(LINE_CELLS, 1);
         shard.set(usize::MAX, 1);
         assert_eq!((shard.read(LINE_CELLS), shard.read(usize::MAX)), (0, 0));
@@ -73,6 +73,6 @@ mod tests {
 
     #[test]
     fn two_shards_share_no_line() {
-        assert_eq!((align_of::<Line>(), size_of::<Line>()), (128, 128));
+        assert_eq!((align_of::<CacheLine>(), size_of::<CacheLine>()), (128, 128));
     }
 }

@@ -1,33 +1,33 @@
 //! The sums as values, for documents that show a few of them. They do not include the series of
 //! open labels: the modules that hold these show them.
 
-use super::family::{Family, Labels, Reading};
+use super::family::{MetricFamily, SeriesLabels, Sample};
 use super::registry::Registry;
-use super::tally::Times;
+use super::tally::DurationSummary;
 
 /// The values of a registry at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot(Vec<Metric>);
+pub struct MetricSnapshot(Vec<SnapshotMetric>);
 
 #[derive(Debug)]
-struct Metric {
+struct SnapshotMetric {
     /// The name without the suffix that the kind adds.
     name: &'static str,
-    series: Vec<Series>,
+    series: Vec<SnapshotSeries>,
 }
 
 /// The value of one label.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub struct SnapshotSeries {
     /// The label's value; empty for a metric without labels.
     pub label: &'static str,
     /// The number or the buckets.
-    pub value: Value,
+    pub value: SnapshotValue,
 }
 
 /// The value of one series.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SnapshotValue {
     /// The value of a counter or a gauge.
     Number(f64),
     /// The counts of a histogram's buckets, the one without a bound last.
@@ -36,27 +36,27 @@ pub enum Value {
 
 impl Registry {
     /// Returns the current values.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> MetricSnapshot {
         let mut metrics = Vec::new();
         let Ok(()) = self.for_each(|family| -> Result<(), std::convert::Infallible> {
-            metrics.push(Metric { name: family.descriptor.name, series: series(family) });
+            metrics.push(SnapshotMetric { name: family.descriptor.name, series: series(family) });
             Ok(())
         });
-        Snapshot(metrics)
+        MetricSnapshot(metrics)
     }
 }
 
-impl Snapshot {
+impl MetricSnapshot {
     /// Returns the series of a metric, by its name without `_total` or `_seconds`; empty for an
     /// unknown metric.
-    pub fn series(&self, name: &str) -> &[Series] {
+    pub fn series(&self, name: &str) -> &[SnapshotSeries] {
         self.0.iter().find(|metric| metric.name == name).map_or(&[], |metric| &metric.series)
     }
 
     /// Returns the number of a metric without labels.
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.series(name) {
-            [Series { value: Value::Number(number), .. }] => Some(*number),
+            [SnapshotSeries { value: SnapshotValue::Number(number), .. }] => Some(*number),
             _ => None,
         }
     }
@@ -64,37 +64,37 @@ impl Snapshot {
     /// Returns the numbers of a metric with labels.
     pub fn numbers(&self, name: &str) -> impl Iterator<Item = (&'static str, f64)> {
         self.series(name).iter().filter_map(|series| match series.value {
-            Value::Number(number) => Some((series.label, number)),
-            Value::Buckets(_) => None,
+            SnapshotValue::Number(number) => Some((series.label, number)),
+            SnapshotValue::Buckets(_) => None,
         })
     }
 
     /// Returns the counts of a histogram.
     pub fn buckets(&self, name: &str) -> impl Iterator<Item = (&'static str, &[u64])> {
         self.series(name).iter().filter_map(|series| match &series.value {
-            Value::Buckets(counts) => Some((series.label, counts.as_slice())),
-            Value::Number(_) => None,
+            SnapshotValue::Buckets(counts) => Some((series.label, counts.as_slice())),
+            SnapshotValue::Number(_) => None,
         })
     }
 }
 
-fn series(family: &Family) -> Vec<Series> {
+fn series(family: &MetricFamily) -> Vec<SnapshotSeries> {
     let labels = match &family.descriptor.labels {
-        Labels::None => vec![""],
-        Labels::Closed(_, words) => words.clone(),
-        Labels::Open(_) => Vec::new(),
+        SeriesLabels::None => vec![""],
+        SeriesLabels::Closed(_, words) => words.clone(),
+        SeriesLabels::Open(_) => Vec::new(),
     };
-    let one = |(index, label)| Series { label, value: family.read(index).into() };
+    let one = |(index, label)| SnapshotSeries { label, value: family.read(index).into() };
     labels.into_iter().enumerate().map(one).collect()
 }
 
-impl From<Reading> for Value {
-    fn from(reading: Reading) -> Self {
+impl From<Sample> for SnapshotValue {
+    fn from(reading: Sample) -> Self {
         match reading {
-            Reading::Count(count) => Self::Number(number(count)),
-            Reading::Level(level) => Self::Number(signed(level)),
-            Reading::Sampled(value) => Self::Number(value),
-            Reading::Times(Times { counts, .. }) => Self::Buckets(counts.to_vec()),
+            Sample::Count(count) => Self::Number(number(count)),
+            Sample::Level(level) => Self::Number(signed(level)),
+            Sample::Sampled(value) => Self::Number(value),
+            Sample::Times(DurationSummary { counts, .. }) => Self::Buckets(counts.to_vec()),
         }
     }
 }

@@ -9,21 +9,21 @@ use super::histograms::{BUCKETS, SERIES_CELLS, bucket_of};
 
 /// The counted durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Times {
+pub struct DurationSummary {
     /// The count of each bucket, the one without a bound last.
     pub counts: [u64; BUCKETS],
     /// The sum of the durations, in nanoseconds.
     pub nanos: u64,
 }
 
-impl Times {
+impl DurationSummary {
     /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-impl AddAssign for Times {
+impl AddAssign for DurationSummary {
     fn add_assign(&mut self, other: Self) {
         self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count = count.wrapping_add(more));
         self.nanos = self.nanos.wrapping_add(other.nanos);
@@ -34,9 +34,9 @@ impl AddAssign for Times {
 /// its own cache lines, so that two counting threads never contend for a line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Tally([AtomicU64; SERIES_CELLS]);
+pub struct DurationTally([AtomicU64; SERIES_CELLS]);
 
-impl Tally {
+impl DurationTally {
     /// Counts one duration.
     pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -45,8 +45,8 @@ impl Tally {
     }
 
     /// Returns the counted durations. A concurrent read may include a count without its duration.
-    pub fn read(&self) -> Times {
-        let mut times = Times::default();
+    pub fn read(&self) -> DurationSummary {
+        let mut times = DurationSummary::default();
         for (time, cell) in times.counts.iter_mut().chain([&mut times.nanos]).zip(&self.0) {
             *time = cell.load(Ordering::Relaxed);
         }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn counted_durations_are_read_and_added() {
-        let tally = Tally::default();
+        let tally = DurationTally::default();
         for millis in [0, 1, 20_000] {
             tally.observe(Duration::from_millis(millis));
         }

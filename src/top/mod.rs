@@ -16,35 +16,35 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::{DefaultTerminal, Terminal};
 
 use crate::limits::{TOP_FRAME_COLUMNS, TOP_FRAME_LINES, TOP_INTERVAL, TOP_PATHS_ON_SCREEN};
-use crate::probe::{Operator, Undone};
+use crate::probe::{AdminClient, AdminError};
 use crate::time;
-use reading::Reading;
-use view::Shown;
+use reading::StatsSample;
+use view::TopFrame;
 
 /// A failure to read or to draw.
 #[derive(Debug, thiserror::Error)]
-pub enum Unseen {
+pub enum TopError {
     /// The admin listener gave no usable answer.
     #[error(transparent)]
-    Untold(#[from] Undone),
+    Untold(#[from] AdminError),
     /// Standard output is not a terminal, or the terminal failed.
     #[error("standard output is not a terminal; use `--once` to print text: {0}")]
     Terminal(#[from] io::Error),
 }
 
 /// Returns one frame as text, of the activity within one second.
-pub fn once(operator: &Operator) -> Result<String, Unseen> {
+pub fn once(operator: &AdminClient) -> Result<String, TopError> {
     let before = read(operator)?;
     thread::sleep(TOP_INTERVAL);
     let now = read(operator)?;
-    Ok(text(&Shown { now: &now, before: Some(&before), silent: None })?)
+    Ok(text(&TopFrame { now: &now, before: Some(&before), silent: None })?)
 }
 
 /// Shows frames until the user presses `q` or Ctrl-C. Restores the terminal, also after a panic.
-pub fn live(operator: &Operator) -> Result<(), Unseen> {
+pub fn live(operator: &AdminClient) -> Result<(), TopError> {
     let first = read(operator)?;
     if !io::stdout().is_terminal() {
-        return Err(Unseen::Terminal(io::ErrorKind::Unsupported.into()));
+        return Err(TopError::Terminal(io::ErrorKind::Unsupported.into()));
     }
     let mut terminal = ratatui::try_init()?;
     let end = watch(&mut terminal, operator, first);
@@ -52,15 +52,15 @@ pub fn live(operator: &Operator) -> Result<(), Unseen> {
     Ok(end?)
 }
 
-fn read(operator: &Operator) -> Result<Reading, Undone> {
-    Ok(Reading::of(&operator.stats(TOP_PATHS_ON_SCREEN)?))
+fn read(operator: &AdminClient) -> Result<StatsSample, AdminError> {
+    Ok(StatsSample::of(&operator.stats(TOP_PATHS_ON_SCREEN)?))
 }
 
-fn watch(terminal: &mut DefaultTerminal, operator: &Operator, first: Reading) -> io::Result<()> {
+fn watch(terminal: &mut DefaultTerminal, operator: &AdminClient, first: StatsSample) -> io::Result<()> {
     let (mut before, mut now, mut silent) = (None, first, None);
     loop {
         terminal.draw(|frame| {
-            view::draw(frame, &Shown { now: &now, before: before.as_ref(), silent: silent.as_deref() })
+            view::draw(frame, &TopFrame { now: &now, before: before.as_ref(), silent: silent.as_deref() })
         })?;
         if wants_to_leave(TOP_INTERVAL)? {
             return Ok(());
@@ -100,7 +100,7 @@ fn wants_to_leave(patience: Duration) -> io::Result<bool> {
 }
 
 /// Returns a frame as text, without a terminal.
-fn text(shown: &Shown<'_>) -> io::Result<String> {
+fn text(shown: &TopFrame<'_>) -> io::Result<String> {
     let lines = view::lines(shown).min(TOP_FRAME_LINES);
     let Ok(mut terminal) = Terminal::new(TestBackend::new(TOP_FRAME_COLUMNS, lines));
     let Ok(_) = terminal.draw(|frame| view::draw(frame, shown));

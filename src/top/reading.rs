@@ -5,46 +5,46 @@
 
 use std::time::Duration;
 
-use crate::json::Value;
+use crate::json::JsonValue;
 use crate::telemetry::{BUCKET_BOUNDS, percentile};
 
 /// Counts by name.
-pub(super) type Counts = Vec<(String, u64)>;
+pub(super) type CountsByName = Vec<(String, u64)>;
 
 /// The values of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct StatsSample {
     pub(super) version: String,
     /// Time since the start of the process.
     pub(super) uptime: Duration,
     pub(super) workers: u64,
     /// Requests by outcome.
-    pub(super) requests: Counts,
+    pub(super) requests: CountsByName,
     /// Histogram buckets by outcome.
     buckets: Vec<(String, Vec<u64>)>,
     pub(super) memory_bytes: u64,
     pub(super) memory_entries: u64,
     pub(super) redis_health: String,
-    pub(super) redis_connections: Counts,
+    pub(super) redis_connections: CountsByName,
     pub(super) redis_in_flight: u64,
-    pub(super) redis_commands: Counts,
+    pub(super) redis_commands: CountsByName,
     pub(super) origin_open: u64,
     pub(super) origin_idle: u64,
-    pub(super) origin_requests: Counts,
+    pub(super) origin_requests: CountsByName,
     pub(super) clients_open: u64,
     pub(super) fills: u64,
     /// Requests by path.
-    pub(super) top: Counts,
+    pub(super) top: CountsByName,
 }
 
-impl Reading {
-    pub(super) fn of(stats: &Value) -> Self {
+impl StatsSample {
+    pub(super) fn of(stats: &JsonValue) -> Self {
         let buckets =
-            at(stats, "latency").map_or(&[][..], Value::members).iter().map(|(outcome, latency)| {
-                let counts = latency.member("buckets").map_or(&[][..], Value::items);
+            at(stats, "latency").map_or(&[][..], JsonValue::members).iter().map(|(outcome, latency)| {
+                let counts = latency.member("buckets").map_or(&[][..], JsonValue::items);
                 (outcome.clone(), counts.iter().map(whole).collect())
             });
-        let top = at(stats, "top").map_or(&[][..], Value::items).iter();
+        let top = at(stats, "top").map_or(&[][..], JsonValue::items).iter();
         Self {
             version: text(stats, "version"),
             uptime: Duration::from_millis(number(stats, "now_ms")),
@@ -92,16 +92,16 @@ impl Reading {
 }
 
 /// Returns the increase of each count.
-pub(super) fn between(now: &Counts, before: &Counts) -> Counts {
+pub(super) fn between(now: &CountsByName, before: &CountsByName) -> CountsByName {
     let earlier = |name: &str| before.iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count);
     now.iter().map(|(name, count)| (name.clone(), count.saturating_sub(earlier(name)))).collect()
 }
 
-fn at<'a>(stats: &'a Value, way: &str) -> Option<&'a Value> {
-    way.split('.').try_fold(stats, Value::member)
+fn at<'a>(stats: &'a JsonValue, way: &str) -> Option<&'a JsonValue> {
+    way.split('.').try_fold(stats, JsonValue::member)
 }
 
-fn number(stats: &Value, way: &str) -> u64 {
+fn number(stats: &JsonValue, way: &str) -> u64 {
     at(stats, way).map(whole).unwrap_or_default()
 }
 
@@ -112,16 +112,16 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn text(stats: &Value, way: &str) -> String {
-    at(stats, way).and_then(Value::as_text).map(printable).unwrap_or_default()
+fn text(stats: &JsonValue, way: &str) -> String {
+    at(stats, way).and_then(JsonValue::as_text).map(printable).unwrap_or_default()
 }
 
-fn counts(stats: &Value, way: &str) -> Counts {
-    let members = at(stats, way).map_or(&[][..], Value::members);
+fn counts(stats: &JsonValue, way: &str) -> CountsByName {
+    let members = at(stats, way).map_or(&[][..], JsonValue::members);
     members.iter().map(|(name, count)| (printable(name), whole(count))).collect()
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
-fn whole(value: &Value) -> u64 {
+fn whole(value: &JsonValue) -> u64 {
     value.as_number().unwrap_or_default() as u64
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::json;
 
 /// Returns an answer of `/stats`, this many seconds after the start.
-fn stats(seconds: u64, hits: u64, misses: u64) -> Reading {
+fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
     let document = format!(
         r#"{{"version":"1.2.3","uptime":{seconds}.000,"now_ms":{seconds}000,"workers":2,
             "requests":{{"hit-memory":{hits},"hit-redis":0,"miss":{misses},"failed":0}},
@@ -17,11 +17,11 @@ fn stats(seconds: u64, hits: u64, misses: u64) -> Reading {
             "clients":{{"open":64}},"fills":1,
             "top":[{{"path":"/quotes/EURUSD","requests":800}},{{"path":"/a\u001b[2J","requests":8}}]}}"#
     );
-    Reading::of(&json::read(&document).unwrap())
+    StatsSample::of(&json::read(&document).unwrap())
 }
 
-fn frame(now: &Reading, before: Option<&Reading>, silent: Option<&str>) -> String {
-    text(&Shown { now, before, silent }).unwrap()
+fn frame(now: &StatsSample, before: Option<&StatsSample>, silent: Option<&str>) -> String {
+    text(&TopFrame { now, before, silent }).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn malformed_answers_are_drawn_without_control_characters() {
         r#"{"requests":7,"latency":[],"top":{},"redis":"x"}"#,
         r#"{"requests":{"a\u0007":-1e300,"b":1e300},"latency":{"b":{"buckets":[1,2]}},"top":[1,{"path":"\u001b]0;x\u0007"}]}"#,
     ] {
-        let reading = Reading::of(&json::read(document).unwrap());
+        let reading = StatsSample::of(&json::read(document).unwrap());
         let shown = frame(&reading, None, None);
         assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
     }
@@ -86,6 +86,6 @@ fn every_size_of_terminal_works() {
     let now = stats(10, 1_000, 10);
     for (columns, lines) in [(0, 0), (1, 1), (3, 200), (200, 3), (40, 12)] {
         let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-        terminal.draw(|frame| view::draw(frame, &Shown { now: &now, before: None, silent: None })).unwrap();
+        terminal.draw(|frame| view::draw(frame, &TopFrame { now: &now, before: None, silent: None })).unwrap();
     }
 }

@@ -8,13 +8,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 
-use super::reading::{Counts, Reading, between};
+use super::reading::{CountsByName, StatsSample, between};
 
 /// The input of one frame.
-pub(super) struct Shown<'a> {
-    pub(super) now: &'a Reading,
+pub(super) struct TopFrame<'a> {
+    pub(super) now: &'a StatsSample,
     /// The reading of a second ago, if there is one.
-    pub(super) before: Option<&'a Reading>,
+    pub(super) before: Option<&'a StatsSample>,
     /// The error of the last read, if it failed.
     pub(super) silent: Option<&'a str>,
 }
@@ -30,7 +30,7 @@ const PERCENTILES: [f64; 3] = [0.5, 0.99, 0.999];
 const FRAMED_LINES: u16 = 3;
 
 /// Draws a frame.
-pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
+pub(super) fn draw(frame: &mut Frame<'_>, shown: &TopFrame<'_>) {
     let outcomes = outcomes(shown);
     let rows = u16::try_from(outcomes.len()).unwrap_or(u16::MAX);
     let [title, requests, state, paths] = Layout::vertical([
@@ -55,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
 }
 
 /// Returns the number of lines of the whole frame.
-pub(super) fn lines(shown: &Shown<'_>) -> u16 {
+pub(super) fn lines(shown: &TopFrame<'_>) -> u16 {
     let rows = outcomes(shown).len() + shown.now.top.len();
     u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(1 + STATE_LINES + 2 * FRAMED_LINES)
 }
@@ -63,8 +63,8 @@ pub(super) fn lines(shown: &Shown<'_>) -> u16 {
 /// Lines of the three middle blocks, with their frames.
 const STATE_LINES: u16 = 6;
 
-fn head(shown: &Shown<'_>) -> Paragraph<'static> {
-    let Reading { version, uptime, workers, clients_open, .. } = shown.now;
+fn head(shown: &TopFrame<'_>) -> Paragraph<'static> {
+    let StatsSample { version, uptime, workers, clients_open, .. } = shown.now;
     let total: u64 = recent(shown, |reading| &reading.requests).iter().map(|(_, count)| count).sum();
     let text = format!(
         " CacheWarp {version}   up {}   {workers} workers   {clients_open} clients   {} requests/s",
@@ -78,7 +78,7 @@ fn head(shown: &Shown<'_>) -> Paragraph<'static> {
 }
 
 /// Returns one row for each outcome that has occurred.
-fn outcomes(shown: &Shown<'_>) -> Vec<[String; 6]> {
+fn outcomes(shown: &TopFrame<'_>) -> Vec<[String; 6]> {
     let recent = recent(shown, |reading| &reading.requests);
     let total: u64 = recent.iter().map(|(_, count)| count).sum();
     let ever = shown.now.requests.iter().filter(|(_, count)| *count > 0);
@@ -121,7 +121,7 @@ fn row<const N: usize>(cells: [String; N]) -> Row<'static> {
     }))
 }
 
-fn hit_ratios(shown: &Shown<'_>) -> Vec<[String; 2]> {
+fn hit_ratios(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let recent = recent(shown, |reading| &reading.requests);
     let count = |wanted: &[&str]| -> u64 {
         recent.iter().filter(|(outcome, _)| wanted.contains(&outcome.as_str())).map(|(_, count)| count).sum()
@@ -132,7 +132,7 @@ fn hit_ratios(shown: &Shown<'_>) -> Vec<[String; 2]> {
     tiers.chain([["together".to_owned(), percent(all, cacheable)]]).collect()
 }
 
-fn redis_lines(shown: &Shown<'_>) -> Vec<[String; 2]> {
+fn redis_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let now = shown.now;
     let connections: Vec<_> = now
         .redis_connections
@@ -151,7 +151,7 @@ fn redis_lines(shown: &Shown<'_>) -> Vec<[String; 2]> {
     ]
 }
 
-fn other_lines(shown: &Shown<'_>) -> Vec<[String; 2]> {
+fn other_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let now = shown.now;
     let fetched: u64 = recent(shown, |reading| &reading.origin_requests).iter().map(|(_, count)| count).sum();
     vec![
@@ -167,7 +167,7 @@ fn block(title: &'static str, lines: Vec<[String; 2]>) -> Table<'static> {
         .block(Block::bordered().title(title))
 }
 
-fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
+fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &TopFrame<'_>) {
     let widths = [Constraint::Min(20), Constraint::Length(12)];
     let rows = shown.now.top.iter().map(|(path, count)| row([path.clone(), count.to_string()]));
     let table = Table::new(rows, widths)
@@ -177,12 +177,12 @@ fn draw_paths(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
 }
 
 /// Returns the earlier reading, if it is of the same process.
-fn of_this_process<'a>(shown: &Shown<'a>) -> Option<&'a Reading> {
+fn of_this_process<'a>(shown: &TopFrame<'a>) -> Option<&'a StatsSample> {
     shown.before.filter(|before| shown.now.since(before).is_some())
 }
 
 /// Returns the counts since the last reading, or since the start if there is none.
-fn recent(shown: &Shown<'_>, counts: impl Fn(&Reading) -> &Counts) -> Counts {
+fn recent(shown: &TopFrame<'_>, counts: impl Fn(&StatsSample) -> &CountsByName) -> CountsByName {
     match of_this_process(shown) {
         Some(before) => between(counts(shown.now), counts(before)),
         None => counts(shown.now).clone(),
@@ -190,7 +190,7 @@ fn recent(shown: &Shown<'_>, counts: impl Fn(&Reading) -> &Counts) -> Counts {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate is shown to three digits")]
-fn rate(count: u64, shown: &Shown<'_>) -> String {
+fn rate(count: u64, shown: &TopFrame<'_>) -> String {
     let elapsed =
         of_this_process(shown).and_then(|before| shown.now.since(before)).unwrap_or(shown.now.uptime);
     if elapsed.is_zero() {

@@ -5,14 +5,14 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use cachewarp::store::{Overtaken, Scope, Strength, Tier};
+use cachewarp::store::{Superseded, PurgeScope, PurgeStrength, Tier};
 
 use crate::harness::{Answer, Origin, Redis, Value};
 use crate::node::{NEVER_PURGED, Node, key, on_one_thread, tag, until};
 use crate::process::Process;
 
-fn url(path: &str) -> Scope {
-    Scope::Url(key(path))
+fn url(path: &str) -> PurgeScope {
+    PurgeScope::Url(key(path))
 }
 
 /// Starts two nodes that both have `/a` in memory.
@@ -30,9 +30,9 @@ fn a_purge_removes_a_response_from_every_node() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
-        one.purge_all(&[url("/a"), url("/b")], Strength::Hard, 2).await;
+        one.purge_all(&[url("/a"), url("/b")], PurgeStrength::Hard, 2).await;
         assert_eq!((one.read("/a").await, other.read("/a").await), (None, None));
-        one.purge_all(&[url("/a")], Strength::Hard, 2).await;
+        one.purge_all(&[url("/a")], PurgeStrength::Hard, 2).await;
         other.store("/a", "new", &[]).await;
         assert_eq!(one.read("/a").await.as_deref(), Some("new"));
     });
@@ -67,7 +67,7 @@ fn a_late_reply_does_not_remove_a_newer_entry_from_memory() {
             assert!(one.at_hand("/a").is_some());
             assert!(late.await.found.is_none(), "Redis was read before the write");
             assert!(one.at_hand("/a").is_some(), "after {trace} in Redis");
-            one.purge_all(&[url("/a")], Strength::Hard, 1).await;
+            one.purge_all(&[url("/a")], PurgeStrength::Hard, 1).await;
         }
     });
 }
@@ -83,7 +83,7 @@ fn a_fetch_that_creates_the_purge_log_can_be_joined() {
         redis.command(&["SET", "t:clock", &value.text()]);
         until("the purge log to be read again", async || redis.calls("get") > gets + 1).await;
         until("the unchanged purge log to be known", async || begun.is_current()).await;
-        node.purge_all(&[Scope::Tag(tag("other"))], Strength::Hard, 1).await;
+        node.purge_all(&[PurgeScope::Tag(tag("other"))], PurgeStrength::Hard, 1).await;
         node.read("/a").await;
         assert!(!begun.is_current());
     });
@@ -132,18 +132,18 @@ fn an_entry_read_over_a_lost_connection_is_read_again() {
 fn no_fetch_that_began_before_a_purge_stores_after_it() {
     on_one_thread(async {
         let redis = Redis::start();
-        for strength in [Strength::Hard, Strength::Soft] {
+        for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
             let [one, other] = warm(&redis).await;
             let before = [one.claim("/a").await, one.claim("/a").await, other.claim("/a").await];
             one.purge_all(&[url("/a")], strength, 2).await;
-            assert!(before.iter().all(cachewarp::store::Claim::is_overtaken));
-            assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Overtaken));
+            assert!(before.iter().all(cachewarp::store::StorePermit::is_overtaken));
+            assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Superseded));
             // A claim of a node that missed the purge and knows an older state of the key.
             let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Overtaken));
+            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded));
             other.store("/a", "new", &[]).await;
             let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Overtaken), "over a newer response");
+            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded), "over a newer response");
             assert_eq!(one.read("/a").await.as_deref(), Some("new"));
             redis.command(&["FLUSHALL"]);
         }
@@ -155,7 +155,7 @@ fn a_soft_purge_leaves_a_response_to_revalidate() {
     on_one_thread(async {
         let redis = Redis::start();
         let [one, other] = warm(&redis).await;
-        one.purge_all(&[url("/a")], Strength::Soft, 2).await;
+        one.purge_all(&[url("/a")], PurgeStrength::Soft, 2).await;
         for node in [&one, &other] {
             assert_eq!(node.read("/a").await, None, "no longer fresh");
             assert!(node.look("/a").await.found.is_some(), "but still stored");
@@ -170,12 +170,12 @@ fn a_soft_purge_leaves_a_response_to_revalidate() {
 fn a_node_without_redis_purges_its_memory() {
     on_one_thread(async {
         let node = Node::alone();
-        for strength in [Strength::Hard, Strength::Soft] {
+        for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
             node.store("/a", "old", &[]).await;
             let before = node.claim("/a").await;
             node.purge_all(&[url("/a")], strength, 1).await;
             assert_eq!(node.read("/a").await, None);
-            assert_eq!(node.put("/a", "old", &[], &before).await, Err(Overtaken));
+            assert_eq!(node.put("/a", "old", &[], &before).await, Err(Superseded));
             node.store("/a", "new", &[]).await;
             assert_eq!(node.read("/a").await.as_deref(), Some("new"));
         }
@@ -188,7 +188,7 @@ fn a_purge_without_redis_is_not_confirmed() {
         let mut redis = Redis::start();
         let [one, _] = warm(&redis).await;
         redis.kill();
-        until("the loss to be noticed", async || one.purge(&[url("/a")], Strength::Hard).await.is_err())
+        until("the loss to be noticed", async || one.purge(&[url("/a")], PurgeStrength::Hard).await.is_err())
             .await;
         assert_eq!(one.read("/a").await, None);
     });
@@ -227,15 +227,15 @@ fn workers_of_one_process_share_one_memory() {
         assert_eq!(other.read("/a").await.as_deref(), Some("old"));
         assert_eq!(redis.calls("get"), gets, "read by one, trusted by the other");
         // The worker that read the entry receives the invalidation for both workers.
-        for scope in [url("/a"), Scope::Tag(tag("x")), Scope::All] {
-            elsewhere.purge_all(&[scope], Strength::Hard, 2).await;
+        for scope in [url("/a"), PurgeScope::Tag(tag("x")), PurgeScope::All] {
+            elsewhere.purge_all(&[scope], PurgeStrength::Hard, 2).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None));
             other.store("/a", "new", &[tag("x")]).await;
             until("memory to hold the entry", async || one.tier("/a").await == Some(Tier::Memory)).await;
         }
         // Each worker stores and purges for both.
         let before = other.claim("/a").await;
-        one.purge_all(&[url("/a")], Strength::Hard, 2).await;
+        one.purge_all(&[url("/a")], PurgeStrength::Hard, 2).await;
         assert!(before.is_overtaken());
         assert_eq!(other.read("/a").await, None);
     });

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use cachewarp::store::{Purged, Scope, Strength};
+use cachewarp::store::{PurgeResult, PurgeScope, PurgeStrength};
 use tokio::task::{JoinSet, yield_now};
 
 use crate::harness::Redis;
@@ -57,7 +57,7 @@ impl World {
         };
         let version = match found {
             Some(found) => {
-                let cachewarp::entry::Stored::Response(entry) = found.stored else { panic!("a list") };
+                let cachewarp::entry::StoredValue::Response(entry) = found.stored else { panic!("a list") };
                 let stale = entry.facts.ttl(cachewarp::time::now()).is_zero();
                 (!stale).then(|| std::str::from_utf8(&entry.body).unwrap().parse::<u64>().unwrap())
             }
@@ -91,18 +91,18 @@ impl World {
         let resource = &self.resources[path];
         resource.version.set(resource.version.get() + 1);
         let version = resource.version.get();
-        let strength = if random.bool() { Strength::Hard } else { Strength::Soft };
+        let strength = if random.bool() { PurgeStrength::Hard } else { PurgeStrength::Soft };
         let address = format!("/{}/{path}", self.seed);
         let scope = match random.usize(..4) {
-            0 => Scope::Tag(tag("all-of-it")),
-            1 => Scope::All,
-            _ => Scope::Url(key(&address)),
+            0 => PurgeScope::Tag(tag("all-of-it")),
+            1 => PurgeScope::All,
+            _ => PurgeScope::Url(key(&address)),
         };
         self.note(format!("node {node} purges {address} of before {version}: {scope:?} {strength:?}"));
         // On a busy machine a server may seem unreachable; a caller would repeat the purge.
         until("a purge to be confirmed", async || {
             let purged = self.nodes[node].purge(std::slice::from_ref(&scope), strength).await;
-            purged == Ok(Purged { nodes: 2, confirmed: 2 })
+            purged == Ok(PurgeResult { nodes: 2, confirmed: 2 })
         })
         .await;
         resource.floor.set(resource.floor.get().max(version));

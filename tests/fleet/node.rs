@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::entry::{Entry, Lineage, Stored, TagDigest};
+use cachewarp::entry::{Entry, KeyGeneration, StoredValue, TagDigest};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
-use cachewarp::redis::{Address, Deployment, Options as RedisOptions, Topology};
+use cachewarp::redis::{RedisAddress, Deployment, Options as RedisOptions, Topology};
 use cachewarp::store::{
-    Claim, Found, Look, Namespace, Options, Overtaken, Purged, Said, Scope, Shared, Store, Strength, Tag,
+    StorePermit, FoundValue, Lookup, Namespace, Options, Superseded, PurgeResult, Completeness, PurgeScope, StoreShared, Store, PurgeStrength, CacheTag,
     Tier,
 };
 use cachewarp::telemetry::Registry;
@@ -53,8 +53,8 @@ pub(crate) fn key(path: &str) -> CacheKey {
     CacheKey::of(&target(path))
 }
 
-pub(crate) fn tag(name: &str) -> Tag {
-    Tag::parse(name).unwrap()
+pub(crate) fn tag(name: &str) -> CacheTag {
+    CacheTag::parse(name).unwrap()
 }
 
 impl Node {
@@ -82,7 +82,7 @@ impl Node {
 
     async fn await_fleet(&self) {
         until("the node to receive the fleet's messages", async || {
-            self.purge(&[], Strength::Hard)
+            self.purge(&[], PurgeStrength::Hard)
                 .await
                 .is_ok_and(|purged| purged.nodes > 0 && purged.nodes == purged.confirmed)
         })
@@ -99,7 +99,7 @@ impl Node {
             connections: 3,
             command_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
-            ..RedisOptions::at(Address::Tcp { host: server.ip().to_string(), port: server.port() })
+            ..RedisOptions::at(RedisAddress::Tcp { host: server.ip().to_string(), port: server.port() })
         };
         Deployment { topology, server }
     }
@@ -115,7 +115,7 @@ impl Node {
         Self { store: Store::open(shared, deployment, &registry), registry }
     }
 
-    fn shared(registry: &Registry, memory_ttl: Duration) -> Shared {
+    fn shared(registry: &Registry, memory_ttl: Duration) -> StoreShared {
         let options = Options {
             memory_bytes: 16 << 20,
             body_bytes_max: 1 << 20,
@@ -124,15 +124,15 @@ impl Node {
             warm_keys: 0,
             node_name: String::new(),
         };
-        Shared::new(options, registry)
+        StoreShared::new(options, registry)
     }
 
-    pub(crate) async fn look(&self, path: &str) -> Look {
+    pub(crate) async fn look(&self, path: &str) -> Lookup {
         self.store.find(&key(path), &target(path)).await
     }
 
     /// Returns the entry that memory can serve without Redis.
-    pub(crate) fn at_hand(&self, path: &str) -> Option<Found> {
+    pub(crate) fn at_hand(&self, path: &str) -> Option<FoundValue> {
         self.store.find_in_memory(&key(path), &target(path))
     }
 
@@ -141,11 +141,11 @@ impl Node {
         let mut look = self.look(path).await;
         // A late reply on a busy machine does not mean that the entry is absent.
         for _ in 0..LOOKUPS_REPEATED {
-            if look.found.is_none() && look.said == Said::Nothing {
+            if look.found.is_none() && look.said == Completeness::Nothing {
                 look = self.look(path).await;
             }
         }
-        let Stored::Response(entry) = look.found?.stored else { panic!("a list") };
+        let StoredValue::Response(entry) = look.found?.stored else { panic!("a list") };
         let fresh = !entry.facts.ttl(time::now()).is_zero();
         fresh.then(|| String::from_utf8(entry.body.to_vec()).unwrap())
     }
@@ -156,8 +156,8 @@ impl Node {
     }
 
     /// Returns the permit of a fetch that begins now.
-    pub(crate) async fn claim(&self, path: &str) -> Claim {
-        let Look { lineage, .. } = self.look(path).await;
+    pub(crate) async fn claim(&self, path: &str) -> StorePermit {
+        let Lookup { lineage, .. } = self.look(path).await;
         self.store.claim(&key(path), lineage)
     }
 
@@ -166,9 +166,9 @@ impl Node {
         &self,
         path: &str,
         body: &str,
-        tags: &[Tag],
-        claim: &Claim,
-    ) -> Result<(), Overtaken> {
+        tags: &[CacheTag],
+        claim: &StorePermit,
+    ) -> Result<(), Superseded> {
         let facts = StoredFacts {
             received: time::now(),
             initial_age: Duration::ZERO,
@@ -178,28 +178,28 @@ impl Node {
             stale_if_error: Duration::ZERO,
         };
         let (status, head, body) = (StatusCode::OK, HeaderMap::new(), Bytes::from(body.to_owned()));
-        let entry = Stored::Response(Entry { facts, status, head, body });
-        let tags: Vec<TagDigest> = tags.iter().map(Tag::digest).collect();
+        let entry = StoredValue::Response(Entry { facts, status, head, body });
+        let tags: Vec<TagDigest> = tags.iter().map(CacheTag::digest).collect();
         self.store.put(&key(path), &entry, &tags, LIFETIME, claim).await
     }
 
     /// Runs a whole fetch.
-    pub(crate) async fn store(&self, path: &str, body: &str, tags: &[Tag]) {
+    pub(crate) async fn store(&self, path: &str, body: &str, tags: &[CacheTag]) {
         let claim = self.claim(path).await;
         self.put(path, body, tags, &claim).await.unwrap();
     }
 
     pub(crate) async fn purge(
         &self,
-        scopes: &[Scope],
-        strength: Strength,
-    ) -> Result<Purged, cachewarp::store::PurgeFailed> {
+        scopes: &[PurgeScope],
+        strength: PurgeStrength,
+    ) -> Result<PurgeResult, cachewarp::store::PurgeError> {
         self.store.purge(scopes, strength).await
     }
 
     /// Purges, and asserts that all of `nodes` nodes confirm.
-    pub(crate) async fn purge_all(&self, scopes: &[Scope], strength: Strength, nodes: u32) {
-        assert_eq!(self.purge(scopes, strength).await, Ok(Purged { nodes, confirmed: nodes }));
+    pub(crate) async fn purge_all(&self, scopes: &[PurgeScope], strength: PurgeStrength, nodes: u32) {
+        assert_eq!(self.purge(scopes, strength).await, Ok(PurgeResult { nodes, confirmed: nodes }));
     }
 
     /// Returns the value of one series.
@@ -211,4 +211,4 @@ impl Node {
 }
 
 /// The generation of a key that was never purged.
-pub(crate) const NEVER_PURGED: Lineage = Lineage::NONE;
+pub(crate) const NEVER_PURGED: KeyGeneration = KeyGeneration::NONE;

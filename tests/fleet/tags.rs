@@ -2,22 +2,22 @@
 
 use cachewarp::key::{Authority, Scheme};
 use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
-use cachewarp::store::{Full, Group, Prefix, PurgeFailed, Scope, Strength, Tier};
+use cachewarp::store::{PrefixesFullError, CacheGroup, UrlPrefix, PurgeError, PurgeScope, PurgeStrength, Tier};
 use cachewarp::time::instant;
 
 use crate::harness::Redis;
 use crate::node::{Node, on_one_thread, tag, until};
 
-fn tagged(name: &str) -> Scope {
-    Scope::Tag(tag(name))
+fn tagged(name: &str) -> PurgeScope {
+    PurgeScope::Tag(tag(name))
 }
 
-fn prefix(path: &str) -> Scope {
-    Scope::Prefix(Prefix::parse(&format!("http://api.test{path}")).unwrap())
+fn prefix(path: &str) -> PurgeScope {
+    PurgeScope::Prefix(UrlPrefix::parse(&format!("http://api.test{path}")).unwrap())
 }
 
 /// Returns the paths that are still fresh on both nodes after a purge by the first.
-async fn left(nodes: &[Node], scope: Scope, strength: Strength) -> Vec<&'static str> {
+async fn left(nodes: &[Node], scope: PurgeScope, strength: PurgeStrength) -> Vec<&'static str> {
     let paths = ["/a/1", "/a/2", "/b"];
     let confirmed = u32::try_from(nodes.len()).unwrap();
     for (path, tags) in paths.into_iter().zip([&["x", "y"][..], &["x"], &[]]) {
@@ -42,14 +42,14 @@ async fn left(nodes: &[Node], scope: Scope, strength: Strength) -> Vec<&'static 
 }
 
 async fn rows(nodes: &[Node]) {
-    for strength in [Strength::Hard, Strength::Soft] {
+    for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
         for (scope, expected) in [
             (tagged("x"), &["/b"][..]),
             (tagged("y"), &["/a/2", "/b"]),
             (tagged("z"), &["/a/1", "/a/2", "/b"]),
             (prefix("/a"), &["/b"]),
             (prefix("/a/2"), &["/a/1", "/b"]),
-            (Scope::All, &[]),
+            (PurgeScope::All, &[]),
         ] {
             assert_eq!(left(nodes, scope.clone(), strength).await, expected, "{scope:?} {strength:?}");
         }
@@ -75,12 +75,12 @@ fn a_group_belongs_to_its_origin() {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
         let group = |host: &str| {
-            Scope::Group(
-                Group::new(Scheme::Http, Authority::parse(Scheme::Http, host.as_bytes()).unwrap(), "g")
+            PurgeScope::Group(
+                CacheGroup::new(Scheme::Http, Authority::parse(Scheme::Http, host.as_bytes()).unwrap(), "g")
                     .unwrap(),
             )
         };
-        assert_eq!(left(std::slice::from_ref(&node), group("api.test"), Strength::Hard).await.len(), 3);
+        assert_eq!(left(std::slice::from_ref(&node), group("api.test"), PurgeStrength::Hard).await.len(), 3);
     });
 }
 
@@ -90,7 +90,7 @@ fn after_a_purge_one_hit_reads_redis_and_later_hits_do_not() {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
         node.store("/a", "a", &[tag("x")]).await;
-        node.purge_all(&[tagged("other")], Strength::Hard, 1).await;
+        node.purge_all(&[tagged("other")], PurgeStrength::Hard, 1).await;
         assert_eq!(node.read("/a").await.as_deref(), Some("a"));
         assert_eq!(node.tier("/a").await, Some(Tier::Memory));
         let gets = redis.calls("get");
@@ -108,13 +108,13 @@ fn after_a_purge_memory_serves_again_without_a_request() {
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
         one.store("/a", "a", &[tag("x")]).await;
         // The generation of the tag is known from here on.
-        other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+        other.purge_all(&[tagged("other")], PurgeStrength::Hard, 2).await;
         assert_eq!(one.read("/a").await.as_deref(), Some("a"));
         for _ in 0..20 {
-            other.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+            other.purge_all(&[tagged("other")], PurgeStrength::Hard, 2).await;
             until("the purge log to be read", async || one.at_hand("/a").is_some()).await;
         }
-        other.purge_all(&[tagged("x")], Strength::Hard, 2).await;
+        other.purge_all(&[tagged("x")], PurgeStrength::Hard, 2).await;
         for _ in 0..100 {
             assert!(one.at_hand("/a").is_none());
             tokio::task::yield_now().await;
@@ -132,7 +132,7 @@ fn a_lost_tag_generation_or_purge_log_causes_a_miss() {
                 node.store("/a", "old", &[tag("x")]).await;
             }
             // A tag's generation is read only for entries older than the last purge of any scope.
-            one.purge_all(&[tagged("other")], Strength::Hard, 2).await;
+            one.purge_all(&[tagged("other")], PurgeStrength::Hard, 2).await;
             assert_eq!(other.read("/a").await.as_deref(), Some("old"));
             let names = redis.command(&["KEYS", &format!("t:{lost}*")]);
             let crate::harness::Value::Array(names) = names else { panic!("{names:?}") };
@@ -151,9 +151,9 @@ fn a_response_fetched_before_a_purge_is_not_served_after_it() {
     on_one_thread(async {
         let redis = Redis::start();
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
-        for scope in [tagged("x"), prefix("/a"), Scope::All] {
+        for scope in [tagged("x"), prefix("/a"), PurgeScope::All] {
             let claim = other.claim("/a").await;
-            one.purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
+            one.purge_all(std::slice::from_ref(&scope), PurgeStrength::Hard, 2).await;
             // The entry may be stored: it records the generation of its fetch.
             let _ = other.put("/a", "old", &[tag("x")], &claim).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None), "{scope:?}");
@@ -168,13 +168,13 @@ fn a_full_list_of_prefixes_refuses_further_ones() {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
         for number in 0..PREFIXES_MAX {
-            node.purge_all(&[prefix(&format!("/{number}"))], Strength::Hard, 1).await;
+            node.purge_all(&[prefix(&format!("/{number}"))], PurgeStrength::Hard, 1).await;
         }
-        let full = Err(PurgeFailed::Prefixes(Full));
-        assert_eq!(node.purge(&[prefix("/more")], Strength::Hard).await, full);
-        node.purge_all(&[prefix("/1")], Strength::Hard, 1).await;
-        node.purge_all(&[Scope::All], Strength::Hard, 1).await;
-        node.purge_all(&[prefix("/more")], Strength::Hard, 1).await;
+        let full = Err(PurgeError::Prefixes(PrefixesFullError));
+        assert_eq!(node.purge(&[prefix("/more")], PurgeStrength::Hard).await, full);
+        node.purge_all(&[prefix("/1")], PurgeStrength::Hard, 1).await;
+        node.purge_all(&[PurgeScope::All], PurgeStrength::Hard, 1).await;
+        node.purge_all(&[prefix("/more")], PurgeStrength::Hard, 1).await;
     });
 }
 
@@ -185,8 +185,8 @@ fn every_key_has_an_expiry() {
         let node = Node::start(&redis).await;
         let tags: Vec<_> = (0..TAGS_MAX).map(|number| tag(&number.to_string())).collect();
         node.store("/a", "a", &tags).await;
-        node.purge_all(&[tagged("1"), tagged("other"), prefix("/x")], Strength::Hard, 1).await;
-        node.purge_all(&[Scope::Url(crate::node::key("/b"))], Strength::Hard, 1).await;
+        node.purge_all(&[tagged("1"), tagged("other"), prefix("/x")], PurgeStrength::Hard, 1).await;
+        node.purge_all(&[PurgeScope::Url(crate::node::key("/b"))], PurgeStrength::Hard, 1).await;
         let script = "local lasting = 0 \
             for _, name in ipairs(redis.call('KEYS', '*')) do \
                 if redis.call('PTTL', name) < 0 then lasting = lasting + 1 end \
@@ -223,12 +223,12 @@ fn eviction_never_brings_back_a_purged_response() {
         for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl"] {
             let redis = Redis::start_with(&["--maxmemory-policy", policy]);
             let nodes = [Node::start(&redis).await, Node::start(&redis).await];
-            for scope in [tagged("x"), prefix("/a"), Scope::All] {
+            for scope in [tagged("x"), prefix("/a"), PurgeScope::All] {
                 // A fetch that began before the purge and ends after it, when the records of the
                 // purge may be evicted.
                 let late = nodes[1].claim("/a").await;
                 nodes[0].store("/a", "old", &[tag("x")]).await;
-                nodes[0].purge_all(std::slice::from_ref(&scope), Strength::Hard, 2).await;
+                nodes[0].purge_all(std::slice::from_ref(&scope), PurgeStrength::Hard, 2).await;
                 let _ = nodes[1].put("/a", "old", &[tag("x")], &late).await;
                 for _ in 0..3 {
                     crowd(&redis, &nodes[0], 50).await;

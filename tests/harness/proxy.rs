@@ -4,14 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread;
 
-use cachewarp::app::{self, Running};
-use cachewarp::config::{self, Command, Files, Settings, Surroundings};
+use cachewarp::app::{self, RunningProxy};
+use cachewarp::config::{self, CliCommand, FileChecks, Settings, ConfigSources};
 
 use super::client::{self, Client, Response};
 use super::until;
 
 /// A proxy on free ports. Dropping it stops it, and fails the test if a worker died.
-pub(crate) struct Proxy(Option<Running>);
+pub(crate) struct Proxy(Option<RunningProxy>);
 
 /// The default settings of a scenario: no shared resources, and one worker, so that events have one
 /// order.
@@ -94,14 +94,14 @@ impl Proxy {
         self.await_metric(r#"cachewarp_client_connections_total{protocol="http1"}"#, count as f64);
     }
 
-    fn running(&self) -> &Running {
+    fn running(&self) -> &RunningProxy {
         self.0.as_ref().unwrap()
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let well = self.0.take().is_none_or(Running::stop);
+        let well = self.0.take().is_none_or(RunningProxy::stop);
         assert!(well || thread::panicking(), "a worker died");
     }
 }
@@ -109,14 +109,14 @@ impl Drop for Proxy {
 /// Resolves these flags, without environment or files.
 fn read(settings: &[(&str, &str)]) -> Settings {
     let flags = settings.iter().map(|(name, value)| format!("--{}={value}", name.replace('_', "-")));
-    let surroundings = Surroundings {
+    let surroundings = ConfigSources {
         args: std::iter::once("cachewarp".to_owned()).chain(flags).map(Into::into).collect(),
         environment: Vec::new(),
         dotenv: Err(io::ErrorKind::NotFound.into()),
         cores: 1,
-        files: Files::Opened,
+        files: FileChecks::Opened,
     };
     let order = config::read(surroundings).unwrap_or_else(|faults| panic!("{faults}"));
-    let Command::Serve(settings) = order.command else { panic!("{order:?}") };
+    let CliCommand::Serve(settings) = order.command else { panic!("{order:?}") };
     *settings
 }

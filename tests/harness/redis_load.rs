@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use cachewarp::redis::{Access, Address, Client, Deployment, Endpoint, Options, StatsBoard, Topology};
+use cachewarp::redis::{ConnectionAccess, RedisAddress, Client, Deployment, Endpoint, Options, StatsBoard, Topology};
 use cachewarp::telemetry::Registry;
 use cachewarp::tls;
 use tokio::task::{JoinSet, LocalSet, yield_now};
@@ -58,7 +58,7 @@ pub(crate) fn deployment(topology: Topology, seed: SocketAddr) -> Deployment {
         connections: 6,
         command_timeout: TIMEOUT,
         connect_timeout: Duration::from_secs(1),
-        ..Options::at(Address::Tcp { host: seed.ip().to_string(), port: seed.port() })
+        ..Options::at(RedisAddress::Tcp { host: seed.ip().to_string(), port: seed.port() })
     };
     Deployment { topology, server }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cachewarp::redis::{Address, Options, RedisPool};
+use cachewarp::redis::{RedisAddress, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local, yield_now};
 
@@ -22,7 +22,7 @@ pub(crate) fn on_one_thread(work: impl Future<Output = ()>) {
 }
 
 pub(crate) fn options(port: u16, connections: usize) -> Options {
-    Options { connections, ..Options::at(Address::Tcp { host: "127.0.0.1".to_owned(), port }) }
+    Options { connections, ..Options::at(RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port }) }
 }
 
 pub(crate) async fn until(is_so: impl Fn() -> bool) {

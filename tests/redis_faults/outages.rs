@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachewarp::redis::{Address, CommandError, Options, RedisPool};
+use cachewarp::redis::{RedisAddress, CommandError, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
 use cachewarp::tls;
@@ -234,7 +234,7 @@ fn tls_that_ends_in_the_middle_of_a_record() {
         let relay = Relay::before(SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))).await;
         let pool = RedisPool::open(
             Options {
-                address: Address::Tls { host: "localhost".to_owned(), port: relay.port },
+                address: RedisAddress::Tls { host: "localhost".to_owned(), port: relay.port },
                 tls: tls::Options { ca_file: Some(front.ca_file().into()), identity: None },
                 command_timeout: Duration::from_secs(20),
                 ..options(relay.port, 1)

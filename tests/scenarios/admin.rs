@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use cachewarp::json::{self, Value};
+use cachewarp::json::{self, JsonValue};
 
 use crate::harness::{Answer, Client, Origin, Proxy, Redis, Response, until};
 
@@ -38,22 +38,22 @@ pub(crate) fn purge(proxy: &Proxy, body: &str) -> Response {
     ask(proxy.admin_addr(), "POST", "/purge", &[JSON], body)
 }
 
-fn document(response: &Response) -> Value {
+fn document(response: &Response) -> JsonValue {
     json::read(response.text()).unwrap_or_else(|bad| panic!("{bad}: {response:?}"))
 }
 
 /// A member by the way to it.
-fn at<'a>(document: &'a Value, way: &str) -> &'a Value {
+fn at<'a>(document: &'a JsonValue, way: &str) -> &'a JsonValue {
     way.split('.')
-        .try_fold(document, Value::member)
+        .try_fold(document, JsonValue::member)
         .unwrap_or_else(|| panic!("there is no {way} in {document:?}"))
 }
 
-fn text<'a>(document: &'a Value, way: &str) -> &'a str {
+fn text<'a>(document: &'a JsonValue, way: &str) -> &'a str {
     at(document, way).as_text().unwrap_or_else(|| panic!("{way} is no text in {document:?}"))
 }
 
-fn number(document: &Value, way: &str) -> f64 {
+fn number(document: &JsonValue, way: &str) -> f64 {
     at(document, way).as_number().unwrap_or_else(|| panic!("{way} is no number in {document:?}"))
 }
 
@@ -189,7 +189,7 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
     assert_eq!((number(&held, "status"), number(&held, "body_bytes")), (200.0, 20.0));
     assert!(number(&held, "redis.bytes") > 100.0);
     assert_eq!(number(&held, "stored.lifetime"), 60.0);
-    let tags: Vec<_> = at(&held, "tags").items().iter().filter_map(Value::as_text).collect();
+    let tags: Vec<_> = at(&held, "tags").items().iter().filter_map(JsonValue::as_text).collect();
     assert_eq!(tags, ["quotes", "eur", "fx", "g"]);
     let rules = at(&held, "rules").items();
     assert_eq!(rules.len(), 1);
@@ -246,7 +246,7 @@ fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
     let held = entry("&header=Accept-Language:de&header=X-Session:hunter2");
     assert_eq!((text(&held, "redis.state"), text(&held, "variant.fields.accept-language")), ("held", "de"));
     assert_eq!(text(&held, "variant.fields.x-session.digest").len(), 16);
-    let vary: Vec<_> = at(&held, "vary").items().iter().filter_map(Value::as_text).collect();
+    let vary: Vec<_> = at(&held, "vary").items().iter().filter_map(JsonValue::as_text).collect();
     assert_eq!(vary, ["accept-language", "x-session"]);
     let none = entry("&header=Accept-Language:fr");
     assert_eq!((text(&none, "redis.state"), text(&none, "found")), ("nothing", "nothing"));
@@ -298,8 +298,8 @@ fn the_state_of_the_whole_is_shown() {
     let (replies, took) = (number(&servers[0], "replies"), number(&servers[0], "p99_ms"));
     assert!(replies > 0.0 && took > 0.0, "{replies} replies, of which 99 % in {took} ms");
     let buckets = at(&servers[0], "buckets").items();
-    assert!(buckets.iter().filter_map(Value::as_number).sum::<f64>() == replies);
-    let received = |of: &[Value]| of.iter().map(|one| number(one, "received_bytes")).sum::<f64>();
+    assert!(buckets.iter().filter_map(JsonValue::as_number).sum::<f64>() == replies);
+    let received = |of: &[JsonValue]| of.iter().map(|one| number(one, "received_bytes")).sum::<f64>();
     assert_eq!(received(servers), received(each));
     assert_eq!((number(&full, "memory.entries"), number(&full, "origin.requests.complete")), (1.0, 1.0));
     assert_eq!((number(&full, "clients.open"), number(&full, "fills")), (1.0, 0.0));
@@ -307,7 +307,7 @@ fn the_state_of_the_whole_is_shown() {
     let p99 = number(&full, "latency.hit-memory.p99_ms");
     assert!(p99 >= number(&full, "latency.hit-memory.p50_ms") && p99 > 0.0);
     let buckets = at(&full, "latency.hit-memory.buckets").items();
-    assert_eq!(buckets.iter().filter_map(Value::as_number).sum::<f64>(), 399.0);
+    assert_eq!(buckets.iter().filter_map(JsonValue::as_number).sum::<f64>(), 399.0);
     assert_eq!(buckets.len(), at(&full, "latency_bounds_us").items().len() + 1);
 
     // Asked for since somebody looked; without the query.

@@ -1,6 +1,6 @@
 //! Why an answer is what it is: as a field of it, and on the terminal.
 
-use cachewarp::json::{self, Value};
+use cachewarp::json::{self, JsonValue};
 
 use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, until};
 
@@ -16,11 +16,11 @@ fn told(response: &Response, way: &str) -> String {
     let field = response.field("cachewarp-explain").unwrap_or_else(|| panic!("unexplained: {response:?}"));
     let explanation = json::read(field).unwrap();
     let member = way.split('.').try_fold(&explanation, |value, name| match value {
-        Value::Object(members) => members.iter().find(|(member, _)| member == name).map(|(_, value)| value),
-        Value::Text(_) | Value::Plain(_) | Value::List(_) => None,
+        JsonValue::Object(members) => members.iter().find(|(member, _)| member == name).map(|(_, value)| value),
+        JsonValue::Text(_) | JsonValue::Plain(_) | JsonValue::List(_) => None,
     });
     match member {
-        Some(Value::Text(text) | Value::Plain(text)) => text.clone(),
+        Some(JsonValue::Text(text) | JsonValue::Plain(text)) => text.clone(),
         Some(other) => format!("{other:?}"),
         None => String::new(),
     }
@@ -28,17 +28,17 @@ fn told(response: &Response, way: &str) -> String {
 
 /// Each rule that was asked: `rule: says, because (clause)`.
 fn rules(response: &Response) -> Vec<String> {
-    let Ok(Value::Object(members)) = json::read(response.field("cachewarp-explain").unwrap()) else {
+    let Ok(JsonValue::Object(members)) = json::read(response.field("cachewarp-explain").unwrap()) else {
         panic!()
     };
-    let Some((_, Value::List(rules))) = members.into_iter().find(|(name, _)| name == "rules") else {
+    let Some((_, JsonValue::List(rules))) = members.into_iter().find(|(name, _)| name == "rules") else {
         panic!()
     };
     let told = |rule| {
-        let Value::Object(members) = rule else { panic!("{rule:?}") };
+        let JsonValue::Object(members) = rule else { panic!("{rule:?}") };
         let words: Vec<_> = members
             .into_iter()
-            .map(|(_, value)| if let Value::Text(text) = value { text } else { panic!("{value:?}") })
+            .map(|(_, value)| if let JsonValue::Text(text) = value { text } else { panic!("{value:?}") })
             .collect();
         format!("{}: {}, {} ({})", words[0], words[1], words[2], words[3])
     };

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::thread::{self, JoinHandle};
 
-use cachewarp::key::{Authority, Base, Scheme};
+use cachewarp::key::{Authority, OriginBase, Scheme};
 use cachewarp::store::Namespace;
 
 use crate::admin::purge;
@@ -81,7 +81,7 @@ fn texts(reply: &Value) -> Vec<String> {
 
 fn namespace(origin: &Origin, path: &str) -> String {
     let authority = Authority::parse(Scheme::Http, origin.addr().to_string().as_bytes()).unwrap();
-    let base = Base { scheme: Scheme::Http, authority, path: path.to_owned() };
+    let base = OriginBase { scheme: Scheme::Http, authority, path: path.to_owned() };
     Namespace::of_origin("cachewarp:", &base).as_str().to_owned()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
-use cachewarp::redis::{Client, ClusterSeeds, CommandError, Readers, Topology};
+use cachewarp::redis::{Client, ClusterSeeds, CommandError, ReadingNodes, Topology};
 use cachewarp::resp::ErrorKind;
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
@@ -88,7 +88,7 @@ fn slots(port: u16) -> String {
 
 fn with_client(pair: &Pair, work: impl AsyncFnOnce(&Client, &Registry)) {
     let seed = pair.servers[0].addr();
-    let seeds = ClusterSeeds { seeds: vec![endpoint(seed)], readers: Readers::Masters };
+    let seeds = ClusterSeeds { seeds: vec![endpoint(seed)], readers: ReadingNodes::Masters };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let registry = Registry::new();
     let dialogue = async {

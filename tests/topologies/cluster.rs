@@ -1,12 +1,12 @@
 //! A cluster of six servers: a master is killed, slots are moved.
 
-use cachewarp::redis::{ClusterSeeds, Readers, Topology};
+use cachewarp::redis::{ClusterSeeds, ReadingNodes, Topology};
 
 use crate::alone;
 use crate::harness::redis_load::{deployment, endpoint, flags, hits_in_redis, key, keys, origin_of_one};
 use crate::harness::{Program, RedisCluster, RedisLoad, Start, until, until_agreed};
 
-fn load(cluster: &RedisCluster, readers: Readers) -> RedisLoad {
+fn load(cluster: &RedisCluster, readers: ReadingNodes) -> RedisLoad {
     // One seed is enough to discover all servers.
     let seed = cluster.servers[1].addr();
     let topology = Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers });
@@ -17,7 +17,7 @@ fn load(cluster: &RedisCluster, readers: Readers) -> RedisLoad {
 fn a_killed_master_affects_its_slots_until_the_fail_over() {
     let (mut cluster, _alone) = alone(RedisCluster::start);
     let owners: Vec<_> = keys().map(|key| RedisCluster::first_owner(cluster.slot(&key))).collect();
-    let load = load(&cluster, Readers::Masters);
+    let load = load(&cluster, ReadingNodes::Masters);
     load.await_every_key();
     cluster.servers[0].kill();
     // Keys of other masters are not affected, not even while this one has no successor.
@@ -33,7 +33,7 @@ fn a_killed_master_affects_its_slots_until_the_fail_over() {
 #[test]
 fn slots_move_under_load() {
     let (cluster, _alone) = alone(RedisCluster::start);
-    let load = load(&cluster, Readers::Masters);
+    let load = load(&cluster, ReadingNodes::Masters);
     load.await_every_key();
     let mut asked = 0.0;
     for number in 0..6 {
@@ -59,7 +59,7 @@ fn slots_move_under_load() {
 #[test]
 fn replicas_answer_reads_if_allowed() {
     let (cluster, _alone) = alone(RedisCluster::start);
-    let load = load(&cluster, Readers::Replicas);
+    let load = load(&cluster, ReadingNodes::Replicas);
     load.await_every_key();
     let [masters, replicas] = [&cluster.servers[..3], &cluster.servers[3..]];
     until("every replica to have been read from", || replicas.iter().all(|replica| replica.calls("get") > 0));

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use cachewarp::redis::{ClusterSeeds, Readers, Sentinels as Watchers, Topology};
-use cachewarp::store::{Purged, Scope, Strength, Tier};
+use cachewarp::redis::{ClusterSeeds, ReadingNodes, Sentinels as Watchers, Topology};
+use cachewarp::store::{PurgeResult, PurgeScope, PurgeStrength, Tier};
 use cachewarp::time;
 
 use crate::alone;
@@ -33,7 +33,7 @@ fn behind(servers: &Sentinels) -> [Node; 2] {
 
 fn of(cluster: &RedisCluster) -> [Node; 2] {
     let seed = cluster.servers[1].addr();
-    let topology = Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers: Readers::Masters });
+    let topology = Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers: ReadingNodes::Masters });
     nodes(&topology, seed)
 }
 
@@ -57,9 +57,9 @@ async fn warm(nodes: &[Node; 2], path: &str) {
 /// Purges until every worker of both nodes confirms, and checks at once.
 async fn purge(nodes: &[Node; 2], path: &str) {
     until_agreed("the purge to be confirmed", async || {
-        let purged = nodes[0].purge(&[Scope::Url(key(path))], Strength::Hard).await;
+        let purged = nodes[0].purge(&[PurgeScope::Url(key(path))], PurgeStrength::Hard).await;
         let served = [nodes[0].read(path).await, nodes[1].read(path).await];
-        let is_everywhere = purged == Ok(Purged { nodes: 2, confirmed: 2 });
+        let is_everywhere = purged == Ok(PurgeResult { nodes: 2, confirmed: 2 });
         assert!(!is_everywhere || served == [None, None], "{purged:?}, and served: {served:?}");
         is_everywhere
     })

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{Address, Options, RedisPool};
+use cachewarp::redis::{RedisAddress, Options, RedisPool};
 use cachewarp::telemetry::Registry;
 use fred::clients::RedisPool as FredPool;
 use fred::interfaces::{ClientLike, KeysInterface};
@@ -35,7 +35,7 @@ pub(crate) async fn all(port: u16) -> Vec<Rc<Subject>> {
             connections: CONNECTIONS,
             command_timeout: TIMEOUT,
             connect_timeout: TIMEOUT,
-            ..Options::at(Address::Tcp { host: "127.0.0.1".to_owned(), port })
+            ..Options::at(RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port })
         },
         &Registry::new(),
     );

@@ -2,19 +2,19 @@
 
 use url::Url;
 
-use super::{BadUrl, host, port};
+use super::{SettingUrlError, host, port};
 use crate::limits::REDIS_SEEDS_MAX;
 use crate::redis::Endpoint;
 
 /// Text taken apart.
-pub(super) struct Hosts<'a> {
+pub(super) struct HostList<'a> {
     /// The same URL with the first host only, which is one that can be parsed.
     pub(super) single: String,
     /// All hosts, with the commas between them.
     pub(super) listed: &'a str,
 }
 
-impl<'a> Hosts<'a> {
+impl<'a> HostList<'a> {
     /// Of a URL with `://`.
     pub(super) fn of(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
@@ -30,7 +30,7 @@ impl<'a> Hosts<'a> {
     }
 
     /// Each of them, with a port for those that name none.
-    pub(super) fn endpoints(&self, default_port: u16) -> Result<Vec<Endpoint>, BadUrl> {
+    pub(super) fn endpoints(&self, default_port: u16) -> Result<Vec<Endpoint>, SettingUrlError> {
         let endpoint = |text: &str| {
             let url = Url::parse(&format!("redis://{text}"))?;
             let alone = url.username().is_empty() && matches!(url.path(), "" | "/") && url.query().is_none();
@@ -38,10 +38,10 @@ impl<'a> Hosts<'a> {
             if alone {
                 Ok(Endpoint { host, port: port(&url)?.unwrap_or(default_port) })
             } else {
-                Err(BadUrl::Host)
+                Err(SettingUrlError::Host)
             }
         };
         let endpoints: Vec<_> = self.listed.split(',').map(endpoint).collect::<Result<_, _>>()?;
-        if endpoints.len() > REDIS_SEEDS_MAX { Err(BadUrl::TooManyHosts) } else { Ok(endpoints) }
+        if endpoints.len() > REDIS_SEEDS_MAX { Err(SettingUrlError::TooManyHosts) } else { Ok(endpoints) }
     }
 }

@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use super::{BadUrl, parsed, parsed_with_login, port};
-use crate::config::wrong::Wrong;
+use super::{SettingUrlError, parsed, parsed_with_login, port};
+use crate::config::wrong::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
 
@@ -16,50 +16,50 @@ pub(in crate::config) struct OriginUrl {
 }
 
 /// `http://` or `https://`, a host, perhaps a port and a base path.
-pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, Wrong> {
+pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, ConfigError> {
     let url = parsed_with_login(text)?;
     let scheme = match url.scheme() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
-        other => return Err(BadUrl::Scheme { given: other.to_owned(), known: "http, https" }.into()),
+        other => return Err(SettingUrlError::Scheme { given: other.to_owned(), known: "http, https" }.into()),
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(BadUrl::UserInformation.into());
+        return Err(SettingUrlError::UserInformation.into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(BadUrl::Trailer.into());
+        return Err(SettingUrlError::Trailer.into());
     }
-    let host = url.host_str().ok_or(BadUrl::Host)?;
+    let host = url.host_str().ok_or(SettingUrlError::Host)?;
     let authority = match port(&url)? {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     };
-    let authority = Authority::parse(scheme, authority.as_bytes()).map_err(|_| BadUrl::Host)?;
+    let authority = Authority::parse(scheme, authority.as_bytes()).map_err(|_| SettingUrlError::Host)?;
     Ok(OriginUrl { scheme, authority, base_path: url.path().trim_end_matches('/').to_owned() })
 }
 
 /// What `cachewarp health --url` asks.
-pub(in crate::config) fn health(text: &str) -> Result<probe::Target, BadUrl> {
+pub(in crate::config) fn health(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
-    Ok(probe::Target { authority: listener(&url)?, path: url.path().to_owned() })
+    Ok(probe::ProbeTarget { authority: listener(&url)?, path: url.path().to_owned() })
 }
 
 /// What `cachewarp explain` asks. A fragment is not for a server.
-pub(in crate::config) fn explain(text: &str) -> Result<probe::Target, BadUrl> {
+pub(in crate::config) fn explain(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Ok(probe::Target { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
+    Ok(probe::ProbeTarget { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
 }
 
 /// Where a CacheWarp listens: `host:port`.
-fn listener(url: &Url) -> Result<String, BadUrl> {
+fn listener(url: &Url) -> Result<String, SettingUrlError> {
     if url.scheme() != "http" {
-        return Err(BadUrl::Scheme { given: url.scheme().to_owned(), known: "http" });
+        return Err(SettingUrlError::Scheme { given: url.scheme().to_owned(), known: "http" });
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(BadUrl::UserInformation);
+        return Err(SettingUrlError::UserInformation);
     }
-    let host = url.host_str().ok_or(BadUrl::Host)?;
+    let host = url.host_str().ok_or(SettingUrlError::Host)?;
     Ok(format!("{host}:{}", port(url)?.unwrap_or(80)))
 }
 
@@ -84,26 +84,26 @@ mod tests {
 
     #[test]
     fn where_the_origin_cannot_be() {
-        let scheme = |given: &str| BadUrl::Scheme { given: given.to_owned(), known: "http, https" };
+        let scheme = |given: &str| SettingUrlError::Scheme { given: given.to_owned(), known: "http, https" };
         for (text, wrong) in [
-            ("", BadUrl::NoScheme),
-            ("/api", BadUrl::NoScheme),
-            ("localhost:8080", BadUrl::NoScheme),
+            ("", SettingUrlError::NoScheme),
+            ("/api", SettingUrlError::NoScheme),
+            ("localhost:8080", SettingUrlError::NoScheme),
             ("ftp://a", scheme("ftp")),
             ("unix:///run/api.sock", scheme("unix")),
-            ("http://", BadUrl::Malformed(url::ParseError::EmptyHost)),
-            ("http://a b", BadUrl::Malformed(url::ParseError::IdnaError)),
-            ("http://a:0", BadUrl::PortZero),
-            ("http://a:99999", BadUrl::Malformed(url::ParseError::InvalidPort)),
-            ("http://user:pw@a", BadUrl::UserInformation),
-            ("http://user@a", BadUrl::UserInformation),
-            ("http://user:12/pw@a", BadUrl::AtSignBehindHost),
-            ("http://user:12\\pw@a", BadUrl::AtSignBehindHost),
-            ("a:b://c", BadUrl::NoScheme),
-            ("http://a/?x=1", BadUrl::Trailer),
-            ("http://a/#top", BadUrl::Trailer),
+            ("http://", SettingUrlError::Malformed(url::ParseError::EmptyHost)),
+            ("http://a b", SettingUrlError::Malformed(url::ParseError::IdnaError)),
+            ("http://a:0", SettingUrlError::PortZero),
+            ("http://a:99999", SettingUrlError::Malformed(url::ParseError::InvalidPort)),
+            ("http://user:pw@a", SettingUrlError::UserInformation),
+            ("http://user@a", SettingUrlError::UserInformation),
+            ("http://user:12/pw@a", SettingUrlError::AtSignBehindHost),
+            ("http://user:12\\pw@a", SettingUrlError::AtSignBehindHost),
+            ("a:b://c", SettingUrlError::NoScheme),
+            ("http://a/?x=1", SettingUrlError::Trailer),
+            ("http://a/#top", SettingUrlError::Trailer),
         ] {
-            assert_eq!(origin(text), Err(Wrong::Url(wrong)), "{text}");
+            assert_eq!(origin(text), Err(ConfigError::Url(wrong)), "{text}");
         }
     }
 

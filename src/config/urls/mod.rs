@@ -14,11 +14,11 @@ use crate::key::{Authority, Scheme};
 
 pub(super) use self::http::{explain, health, origin};
 pub(super) use self::mask::{MASK, has_unencoded_password, masked};
-pub(super) use self::redis::{Login, redis};
+pub(super) use self::redis::{UrlLogin, redis};
 
 /// Why text is no URL that we can use. None of these repeats a part of it that could be a secret in the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
+pub enum SettingUrlError {
     /// `localhost:8080`, which would be a URL of the scheme `localhost`.
     #[error("does not begin with a scheme and `://`")]
     NoScheme,
@@ -71,34 +71,34 @@ pub enum BadUrl {
     SocketPath,
 }
 
-fn parsed(text: &str) -> Result<Url, BadUrl> {
-    if mask::split_scheme(text).is_some() { Ok(Url::parse(text)?) } else { Err(BadUrl::NoScheme) }
+fn parsed(text: &str) -> Result<Url, SettingUrlError> {
+    if mask::split_scheme(text).is_some() { Ok(Url::parse(text)?) } else { Err(SettingUrlError::NoScheme) }
 }
 
 /// Reads a URL that may carry a password: one whose password was not percent-encoded is refused, even where it can be
 /// read as a URL.
-fn parsed_with_login(text: &str) -> Result<Url, BadUrl> {
+fn parsed_with_login(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed(text)?;
     let is_path_of_a_socket = url.scheme() == "unix";
-    if !is_path_of_a_socket && url.path().contains('@') { Err(BadUrl::AtSignBehindHost) } else { Ok(url) }
+    if !is_path_of_a_socket && url.path().contains('@') { Err(SettingUrlError::AtSignBehindHost) } else { Ok(url) }
 }
 
 /// The host as one dials it: an IPv6 address without its brackets.
-fn host(url: &Url) -> Result<String, BadUrl> {
+fn host(url: &Url) -> Result<String, SettingUrlError> {
     match url.host() {
         Some(Host::Domain(name)) => match Authority::parse(Scheme::Http, name.as_bytes()) {
             Ok(authority) => Ok(authority.as_str().to_owned()),
-            Err(_) => Err(BadUrl::Host),
+            Err(_) => Err(SettingUrlError::Host),
         },
         Some(Host::Ipv4(address)) => Ok(address.to_string()),
         Some(Host::Ipv6(address)) => Ok(address.to_string()),
-        None => Err(BadUrl::Host),
+        None => Err(SettingUrlError::Host),
     }
 }
 
-fn port(url: &Url) -> Result<Option<u16>, BadUrl> {
+fn port(url: &Url) -> Result<Option<u16>, SettingUrlError> {
     match url.port() {
-        Some(0) => Err(BadUrl::PortZero),
+        Some(0) => Err(SettingUrlError::PortZero),
         port => Ok(port),
     }
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::hosts::Hosts;
-use super::{BadUrl, decoded, host, parsed_with_login, port};
-use crate::config::wrong::Wrong;
-use crate::redis::{Address, ClusterSeeds, Credentials, Endpoint, Readers, Sentinels, Topology};
+use super::hosts::HostList;
+use super::{SettingUrlError, decoded, host, parsed_with_login, port};
+use crate::config::wrong::ConfigError;
+use crate::redis::{RedisAddress, ClusterSeeds, Credentials, Endpoint, ReadingNodes, Sentinels, Topology};
 use crate::secret::Secret;
 
 /// Where Redis listens if nobody says otherwise.
@@ -21,19 +21,19 @@ const SENTINEL_PORT: u16 = 26_379;
 pub(in crate::config) struct RedisUrl {
     pub(in crate::config) topology: Topology,
     /// That of the one server, or the first of several seeds.
-    pub(in crate::config) address: Address,
-    pub(in crate::config) login: Login,
+    pub(in crate::config) address: RedisAddress,
+    pub(in crate::config) login: UrlLogin,
     pub(in crate::config) database: u32,
 }
 
 /// As whom; the password may come from elsewhere.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::config) struct Login {
+pub(in crate::config) struct UrlLogin {
     pub(in crate::config) user: Option<String>,
     pub(in crate::config) password: Option<Secret>,
 }
 
-impl Login {
+impl UrlLogin {
     fn of(user: Option<String>, password: Option<String>) -> Self {
         let password = password.filter(|password| !password.is_empty());
         Self { user: user.filter(|user| !user.is_empty()), password: password.map(Secret::new) }
@@ -50,19 +50,19 @@ impl Login {
     }
 
     /// What it says, if nothing comes from elsewhere.
-    pub(in crate::config) fn credentials(&self) -> Result<Option<Credentials>, BadUrl> {
+    pub(in crate::config) fn credentials(&self) -> Result<Option<Credentials>, SettingUrlError> {
         match (&self.user, &self.password) {
             (_, Some(password)) => {
                 Ok(Some(Credentials { user: self.user_or_default(), password: password.clone() }))
             }
-            (Some(_), None) => Err(BadUrl::UserWithoutPassword),
+            (Some(_), None) => Err(SettingUrlError::UserWithoutPassword),
             (None, None) => Ok(None),
         }
     }
 }
 
 /// `redis://`, `rediss://`, `unix://`, and with `+sentinel` or `+cluster` several; `off` is `None`.
-pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, Wrong> {
+pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, ConfigError> {
     if text == "off" {
         return Ok(None);
     }
@@ -74,12 +74,12 @@ pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, Wrong> {
     Ok(Some(read?))
 }
 
-fn one(text: &str) -> Result<RedisUrl, BadUrl> {
+fn one(text: &str) -> Result<RedisUrl, SettingUrlError> {
     let url = whole(text)?;
     match url.scheme() {
         "redis" | "rediss" => server(&url),
         "unix" => socket(&url),
-        other => Err(BadUrl::Scheme {
+        other => Err(SettingUrlError::Scheme {
             given: other.to_owned(),
             known: "redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`)",
         }),
@@ -87,22 +87,22 @@ fn one(text: &str) -> Result<RedisUrl, BadUrl> {
 }
 
 /// `redis://[user:password@]host[:port][/database]`, or the database as `?db=`.
-fn server(url: &Url) -> Result<RedisUrl, BadUrl> {
-    let Parameters {
+fn server(url: &Url) -> Result<RedisUrl, SettingUrlError> {
+    let UrlParameters {
         user: None,
         password: None,
         database: asked,
-        sentinel: Login { user: None, password: None },
-    } = Parameters::of(url)?
+        sentinel: UrlLogin { user: None, password: None },
+    } = UrlParameters::of(url)?
     else {
-        return Err(BadUrl::Parameter("db"));
+        return Err(SettingUrlError::Parameter("db"));
     };
     let in_path = match url.path().trim_start_matches('/') {
         "" => None,
         database => Some(number(database)?),
     };
     if in_path.is_some() && asked.is_some() {
-        return Err(BadUrl::Database);
+        return Err(SettingUrlError::Database);
     }
     let endpoint = Endpoint { host: host(url)?, port: port(url)?.unwrap_or(REDIS_PORT) };
     Ok(RedisUrl {
@@ -114,30 +114,30 @@ fn server(url: &Url) -> Result<RedisUrl, BadUrl> {
 }
 
 /// `unix:///path?db=1&user=name&password=secret`
-fn socket(url: &Url) -> Result<RedisUrl, BadUrl> {
+fn socket(url: &Url) -> Result<RedisUrl, SettingUrlError> {
     if url.has_host() || url.path() == "/" {
-        return Err(BadUrl::SocketPath);
+        return Err(SettingUrlError::SocketPath);
     }
-    let Parameters { user, password, database, sentinel: Login { user: None, password: None } } =
-        Parameters::of(url)?
+    let UrlParameters { user, password, database, sentinel: UrlLogin { user: None, password: None } } =
+        UrlParameters::of(url)?
     else {
-        return Err(BadUrl::Parameter("db, user and password"));
+        return Err(SettingUrlError::Parameter("db, user and password"));
     };
     Ok(RedisUrl {
         topology: Topology::Single,
-        address: Address::Unix(PathBuf::from(decoded(url.path()))),
-        login: Login::of(user, password),
+        address: RedisAddress::Unix(PathBuf::from(decoded(url.path()))),
+        login: UrlLogin::of(user, password),
         database: database.unwrap_or(0),
     })
 }
 
 /// `redis+sentinel://[user:password@]host[:port],../master[/database][?sentinel_user=name&sentinel_password=secret]`:
 /// user, password and database are those of the servers.
-fn sentinels(text: &str) -> Result<RedisUrl, BadUrl> {
-    let hosts = Hosts::of(text).ok_or(BadUrl::Host)?;
+fn sentinels(text: &str) -> Result<RedisUrl, SettingUrlError> {
+    let hosts = HostList::of(text).ok_or(SettingUrlError::Host)?;
     let url = whole(&hosts.single)?;
-    let Parameters { user: None, password: None, database: None, sentinel } = Parameters::of(&url)? else {
-        return Err(BadUrl::Parameter("sentinel_user and sentinel_password"));
+    let UrlParameters { user: None, password: None, database: None, sentinel } = UrlParameters::of(&url)? else {
+        return Err(SettingUrlError::Parameter("sentinel_user and sentinel_password"));
     };
     let path = url.path().trim_start_matches('/');
     let (master, database) = match path.split_once('/') {
@@ -145,10 +145,10 @@ fn sentinels(text: &str) -> Result<RedisUrl, BadUrl> {
         None => (path, 0),
     };
     if master.is_empty() {
-        return Err(BadUrl::MasterName);
+        return Err(SettingUrlError::MasterName);
     }
     let seeds = hosts.endpoints(SENTINEL_PORT)?;
-    let first = seeds.first().ok_or(BadUrl::Host)?;
+    let first = seeds.first().ok_or(SettingUrlError::Host)?;
     Ok(RedisUrl {
         address: address(&url, first),
         login: login(&url),
@@ -162,50 +162,50 @@ fn sentinels(text: &str) -> Result<RedisUrl, BadUrl> {
 }
 
 /// `redis+cluster://[user:password@]host[:port],..`
-fn cluster(text: &str) -> Result<RedisUrl, BadUrl> {
-    let hosts = Hosts::of(text).ok_or(BadUrl::Host)?;
+fn cluster(text: &str) -> Result<RedisUrl, SettingUrlError> {
+    let hosts = HostList::of(text).ok_or(SettingUrlError::Host)?;
     let url = whole(&hosts.single)?;
     if url.query().is_some() {
-        return Err(BadUrl::Trailer);
+        return Err(SettingUrlError::Trailer);
     }
     if !matches!(url.path(), "" | "/" | "/0") {
-        return Err(BadUrl::ClusterDatabase);
+        return Err(SettingUrlError::ClusterDatabase);
     }
     let seeds = hosts.endpoints(REDIS_PORT)?;
-    let first = seeds.first().ok_or(BadUrl::Host)?;
+    let first = seeds.first().ok_or(SettingUrlError::Host)?;
     Ok(RedisUrl {
         address: address(&url, first),
         login: login(&url),
         database: 0,
-        topology: Topology::Cluster(ClusterSeeds { seeds, readers: Readers::Masters }),
+        topology: Topology::Cluster(ClusterSeeds { seeds, readers: ReadingNodes::Masters }),
     })
 }
 
-fn whole(text: &str) -> Result<Url, BadUrl> {
+fn whole(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed_with_login(text)?;
-    if url.fragment().is_some() { Err(BadUrl::Trailer) } else { Ok(url) }
+    if url.fragment().is_some() { Err(SettingUrlError::Trailer) } else { Ok(url) }
 }
 
-fn login(url: &Url) -> Login {
-    Login::of(Some(decoded(url.username())), url.password().map(decoded))
+fn login(url: &Url) -> UrlLogin {
+    UrlLogin::of(Some(decoded(url.username())), url.password().map(decoded))
 }
 
-fn address(url: &Url, endpoint: &Endpoint) -> Address {
+fn address(url: &Url, endpoint: &Endpoint) -> RedisAddress {
     let Endpoint { host, port } = endpoint.clone();
-    if url.scheme().starts_with("rediss") { Address::Tls { host, port } } else { Address::Tcp { host, port } }
+    if url.scheme().starts_with("rediss") { RedisAddress::Tls { host, port } } else { RedisAddress::Tcp { host, port } }
 }
 
 /// What may follow a `?`.
 #[derive(Default)]
-struct Parameters {
+struct UrlParameters {
     user: Option<String>,
     password: Option<String>,
     database: Option<u32>,
-    sentinel: Login,
+    sentinel: UrlLogin,
 }
 
-impl Parameters {
-    fn of(url: &Url) -> Result<Self, BadUrl> {
+impl UrlParameters {
+    fn of(url: &Url) -> Result<Self, SettingUrlError> {
         let mut read = Self::default();
         for pair in url.query().into_iter().flat_map(|query| query.split('&')) {
             // Not as a form: a `+` in a password is a `+`.
@@ -215,20 +215,20 @@ impl Parameters {
                 "user" if read.user.is_none() => read.user = Some(decoded(value)),
                 "password" if read.password.is_none() => read.password = Some(decoded(value)),
                 "sentinel_user" if read.sentinel.user.is_none() => {
-                    read.sentinel = Login::of(Some(decoded(value)), None).or(read.sentinel);
+                    read.sentinel = UrlLogin::of(Some(decoded(value)), None).or(read.sentinel);
                 }
                 "sentinel_password" if read.sentinel.password.is_none() => {
-                    read.sentinel = Login::of(None, Some(decoded(value))).or(read.sentinel);
+                    read.sentinel = UrlLogin::of(None, Some(decoded(value))).or(read.sentinel);
                 }
-                _ => return Err(BadUrl::Parameter("db, and for a socket user and password")),
+                _ => return Err(SettingUrlError::Parameter("db, and for a socket user and password")),
             }
         }
         Ok(read)
     }
 }
 
-fn number(database: &str) -> Result<u32, BadUrl> {
-    database.parse().map_err(|_| BadUrl::Database)
+fn number(database: &str) -> Result<u32, SettingUrlError> {
+    database.parse().map_err(|_| SettingUrlError::Database)
 }
 
 #[cfg(test)]
@@ -247,14 +247,14 @@ mod tests {
         hosts.iter().map(|(host, port)| Endpoint { host: (*host).to_owned(), port: *port }).collect()
     }
 
-    fn tcp(host: &str, port: u16) -> Address {
-        Address::Tcp { host: host.to_owned(), port }
+    fn tcp(host: &str, port: u16) -> RedisAddress {
+        RedisAddress::Tcp { host: host.to_owned(), port }
     }
 
     #[test]
     fn where_redis_is() {
-        let tls = Address::Tls { host: "cache.example".to_owned(), port: 6380 };
-        let socket = Address::Unix("/run/redis server.sock".into());
+        let tls = RedisAddress::Tls { host: "cache.example".to_owned(), port: 6380 };
+        let socket = RedisAddress::Unix("/run/redis server.sock".into());
         for (text, address, credentials, database) in [
             ("redis://localhost:6379", tcp("localhost", 6379), None, 0),
             ("redis://localhost", tcp("localhost", 6379), None, 0),
@@ -284,7 +284,7 @@ mod tests {
             Topology::Sentinel(Sentinels { seeds: endpoints(hosts), master: master.to_owned(), credentials })
         };
         let cluster = |hosts: &[(&str, u16)]| {
-            Topology::Cluster(ClusterSeeds { seeds: endpoints(hosts), readers: Readers::Masters })
+            Topology::Cluster(ClusterSeeds { seeds: endpoints(hosts), readers: ReadingNodes::Masters })
         };
         for (text, topology, address, credentials, database) in [
             (
@@ -304,7 +304,7 @@ mod tests {
             (
                 "rediss+sentinel://:pw@A:1/m?sentinel_password=t",
                 sentinel(&[("a", 1)], "m", login("default", "t")),
-                Address::Tls { host: "a".to_owned(), port: 1 },
+                RedisAddress::Tls { host: "a".to_owned(), port: 1 },
                 login("default", "pw"),
                 0,
             ),
@@ -321,69 +321,69 @@ mod tests {
     fn where_several_cannot_be() {
         let many = format!("redis+cluster://{}", vec!["a"; 17].join(","));
         for (text, wrong) in [
-            ("redis+sentinel://a:1", BadUrl::MasterName),
-            ("redis+sentinel://a:1/", BadUrl::MasterName),
-            ("redis+sentinel://a:1/m/x", BadUrl::Database),
-            ("redis+sentinel://a:1/m?db=1", BadUrl::Parameter("sentinel_user and sentinel_password")),
-            ("redis+sentinel://a:1/m?sentinel_user=s", BadUrl::UserWithoutPassword),
-            ("redis+sentinel://a:1,/m", BadUrl::Host),
-            ("redis+sentinel://a:1,b:x/m", BadUrl::Malformed(url::ParseError::InvalidPort)),
-            ("redis+sentinel://a,b:0/m", BadUrl::PortZero),
-            ("redis+sentinel://a,b/m#x", BadUrl::Trailer),
-            ("redis+sentinel://app:12/pw@a/m", BadUrl::AtSignBehindHost),
-            ("redis+sentinel://a,b/m@x", BadUrl::AtSignBehindHost),
-            ("redis+cluster://app:12,pw/0@a", BadUrl::AtSignBehindHost),
-            ("redis+cluster://a/1", BadUrl::ClusterDatabase),
-            ("redis+cluster://a?db=0", BadUrl::Trailer),
-            ("redis+cluster://", BadUrl::Host),
-            (&many, BadUrl::TooManyHosts),
+            ("redis+sentinel://a:1", SettingUrlError::MasterName),
+            ("redis+sentinel://a:1/", SettingUrlError::MasterName),
+            ("redis+sentinel://a:1/m/x", SettingUrlError::Database),
+            ("redis+sentinel://a:1/m?db=1", SettingUrlError::Parameter("sentinel_user and sentinel_password")),
+            ("redis+sentinel://a:1/m?sentinel_user=s", SettingUrlError::UserWithoutPassword),
+            ("redis+sentinel://a:1,/m", SettingUrlError::Host),
+            ("redis+sentinel://a:1,b:x/m", SettingUrlError::Malformed(url::ParseError::InvalidPort)),
+            ("redis+sentinel://a,b:0/m", SettingUrlError::PortZero),
+            ("redis+sentinel://a,b/m#x", SettingUrlError::Trailer),
+            ("redis+sentinel://app:12/pw@a/m", SettingUrlError::AtSignBehindHost),
+            ("redis+sentinel://a,b/m@x", SettingUrlError::AtSignBehindHost),
+            ("redis+cluster://app:12,pw/0@a", SettingUrlError::AtSignBehindHost),
+            ("redis+cluster://a/1", SettingUrlError::ClusterDatabase),
+            ("redis+cluster://a?db=0", SettingUrlError::Trailer),
+            ("redis+cluster://", SettingUrlError::Host),
+            (&many, SettingUrlError::TooManyHosts),
         ] {
-            assert_eq!(redis(text), Err(Wrong::Url(wrong)), "{text}");
+            assert_eq!(redis(text), Err(ConfigError::Url(wrong)), "{text}");
         }
     }
 
     #[test]
     fn where_redis_cannot_be() {
-        let scheme = |given: &str| BadUrl::Scheme {
+        let scheme = |given: &str| SettingUrlError::Scheme {
             given: given.to_owned(),
             known: "redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`)",
         };
         for (text, wrong) in [
-            ("", BadUrl::NoScheme),
-            ("OFF", BadUrl::NoScheme),
-            ("localhost:6379", BadUrl::NoScheme),
+            ("", SettingUrlError::NoScheme),
+            ("OFF", SettingUrlError::NoScheme),
+            ("localhost:6379", SettingUrlError::NoScheme),
             ("http://localhost", scheme("http")),
             ("valkey://localhost", scheme("valkey")),
             ("redis-sentinel://a:26379/mymaster", scheme("redis-sentinel")),
             ("redis-cluster://a:7000", scheme("redis-cluster")),
-            ("redis://", BadUrl::Host),
-            ("redis:///1", BadUrl::Host),
-            ("redis:localhost", BadUrl::NoScheme),
-            ("redis://h%20h", BadUrl::Host),
-            ("redis://h:0", BadUrl::PortZero),
-            ("redis://h:65536", BadUrl::Malformed(url::ParseError::InvalidPort)),
-            ("redis://a:6379,b:6379", BadUrl::Malformed(url::ParseError::InvalidPort)),
-            ("redis://:p#ss@h", BadUrl::Malformed(url::ParseError::EmptyHost)),
-            ("redis://app@h", BadUrl::UserWithoutPassword),
-            ("redis://app:@h", BadUrl::UserWithoutPassword),
-            ("redis://app:12/3@h", BadUrl::AtSignBehindHost),
-            ("redis://app:12/pw@h", BadUrl::AtSignBehindHost),
-            ("redis://h/one", BadUrl::Database),
-            ("redis://h/-1", BadUrl::Database),
-            ("redis://h/1/2", BadUrl::Database),
-            ("redis://h/1?db=1", BadUrl::Database),
-            ("redis://h?db=1&db=2", BadUrl::Parameter("db, and for a socket user and password")),
-            ("redis://h?timeout=5", BadUrl::Parameter("db, and for a socket user and password")),
-            ("redis://h?password=x", BadUrl::Parameter("db")),
-            ("redis://h#1", BadUrl::Trailer),
-            ("unix://run/redis.sock", BadUrl::SocketPath),
-            ("unix:///", BadUrl::SocketPath),
-            ("unix:/run/redis.sock", BadUrl::NoScheme),
-            ("unix:///s?user=a", BadUrl::UserWithoutPassword),
+            ("redis://", SettingUrlError::Host),
+            ("redis:///1", SettingUrlError::Host),
+            ("redis:localhost", SettingUrlError::NoScheme),
+            ("redis://h%20h", SettingUrlError::Host),
+            ("redis://h:0", SettingUrlError::PortZero),
+            ("redis://h:65536", SettingUrlError::Malformed(url::ParseError::InvalidPort)),
+            ("redis://a:6379,b:6379", SettingUrlError::Malformed(url::ParseError::InvalidPort)),
+            ("redis://:p#ss@h", SettingUrlError::Malformed(url::ParseError::EmptyHost)),
+            ("redis://app@h", SettingUrlError::UserWithoutPassword),
+            ("redis://app:@h", SettingUrlError::UserWithoutPassword),
+            ("redis://app:12/3@h", SettingUrlError::AtSignBehindHost),
+            ("redis://app:12/pw@h", SettingUrlError::AtSignBehindHost),
+            ("redis://h/one", SettingUrlError::Database),
+            ("redis://h/-1", SettingUrlError::Database),
+            ("redis://h/1/2", SettingUrlError::Database),
+            ("redis://h/1?db=1", SettingUrlError::Database),
+            ("redis://h?db=1&db=2", SettingUrlError::Parameter("db, and for a socket user and password")),
+            ("redis://h?timeout=5", SettingUrlError::Parameter("db, and for a socket user and password")),
+            ("redis://h?password=x", SettingUrlError::Parameter("db")),
+            ("redis://h#1", SettingUrlError::Trailer),
+            ("unix://run/redis.sock", SettingUrlError::SocketPath),
+            ("unix:///", SettingUrlError::SocketPath),
+            ("unix:/run/redis.sock", SettingUrlError::NoScheme),
+            ("unix:///s?user=a", SettingUrlError::UserWithoutPassword),
         ] {
             let read =
                 redis(text).and_then(|read| Ok(read.map(|read| read.login.credentials()).transpose()?));
-            assert_eq!(read, Err(Wrong::Url(wrong)), "{text}");
+            assert_eq!(read, Err(ConfigError::Url(wrong)), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::Lineage;
+use crate::entry::KeyGeneration;
 use crate::key::{Scheme, Target};
 
 /// As old as the entries here.
@@ -39,13 +39,13 @@ fn variants() -> Variants {
     Variants { nonce: 7, expires: Timestamp::from_millis(9), fields }
 }
 
-fn stamp() -> Stamp {
+fn stamp() -> EntryVersion {
     let tags = [7, u128::MAX].map(TagDigest).to_vec();
-    Stamp { lineage: Lineage::new(), tick: Tick { epoch: 3, count: 4 }, tags }
+    EntryVersion { lineage: KeyGeneration::new(), tick: PurgeGeneration { epoch: 3, count: 4 }, tags }
 }
 
-fn both() -> [Stored; 2] {
-    [Stored::Response(entry()), Stored::Variants(variants())]
+fn both() -> [StoredValue; 2] {
+    [StoredValue::Response(entry()), StoredValue::Variants(variants())]
 }
 
 /// `bytes` with one of them changed, and the checksum made to fit again: what a hostile store could do.
@@ -68,8 +68,8 @@ fn what_is_stored_comes_back() {
 
 #[test]
 fn the_body_is_a_slice_and_the_allocation_is_exact() {
-    let bytes = encode(&key("/a"), &Stored::Response(entry()), &stamp()).unwrap();
-    let Ok(Stored::Response(entry)) = decode(&key("/a"), &bytes, FOREIGN) else { panic!() };
+    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp()).unwrap();
+    let Ok(StoredValue::Response(entry)) = decode(&key("/a"), &bytes, FOREIGN) else { panic!() };
     let end = bytes.as_ptr_range().end;
     assert_eq!(entry.body.as_ptr_range().end, end, "the body lies at the end of the entry");
     assert_eq!(bytes.try_into_mut().map(|bytes| bytes.capacity() - bytes.len()).unwrap_or(0), 0);
@@ -107,45 +107,45 @@ fn every_flipped_bit_is_damage() {
 #[test]
 fn each_damage_has_its_name() {
     let own = key("/a");
-    let bytes = encode(&own, &Stored::Response(entry()), &stamp()).unwrap();
+    let bytes = encode(&own, &StoredValue::Response(entry()), &stamp()).unwrap();
     let damage = |bytes: &Bytes| decode(&own, bytes, FOREIGN).unwrap_err();
-    assert_eq!(damage(&Bytes::from_static(b"short")), Damage::Length);
-    assert_eq!(damage(&forged(&bytes, 0, b'X')), Damage::Foreign);
-    assert_eq!(damage(&forged(&bytes, 2, 99)), Damage::Version);
-    assert_eq!(damage(&forged(&bytes, 3, 99)), Damage::Content);
-    assert_eq!(damage(&forged(&bytes, KIND_FROM + 59, 0)), Damage::Content, "status 0");
-    assert_eq!(damage(&forged(&bytes, KIND_FROM + 64, 0xff)), Damage::Length, "a body of 4 GiB");
-    assert_eq!(damage(&Bytes::from([&bytes[..90], &[0xff], &bytes[91..]].concat())), Damage::Checksum);
-    let other = encode(&key("/b"), &Stored::Response(entry()), &stamp()).unwrap();
-    assert_eq!(damage(&other), Damage::OtherKey, "another key's entry, intact");
+    assert_eq!(damage(&Bytes::from_static(b"short")), EntryError::Length);
+    assert_eq!(damage(&forged(&bytes, 0, b'X')), EntryError::Foreign);
+    assert_eq!(damage(&forged(&bytes, 2, 99)), EntryError::Version);
+    assert_eq!(damage(&forged(&bytes, 3, 99)), EntryError::Content);
+    assert_eq!(damage(&forged(&bytes, KIND_FROM + 59, 0)), EntryError::Content, "status 0");
+    assert_eq!(damage(&forged(&bytes, KIND_FROM + 64, 0xff)), EntryError::Length, "a body of 4 GiB");
+    assert_eq!(damage(&Bytes::from([&bytes[..90], &[0xff], &bytes[91..]].concat())), EntryError::Checksum);
+    let other = encode(&key("/b"), &StoredValue::Response(entry()), &stamp()).unwrap();
+    assert_eq!(damage(&other), EntryError::OtherKey, "another key's entry, intact");
 }
 
 #[test]
 fn an_entry_tells_its_history() {
     let stamp = stamp();
-    let bytes = encode(&key("/a"), &Stored::Response(entry()), &stamp).unwrap();
-    let standing = crate::entry::Standing::read(&bytes).unwrap();
+    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp).unwrap();
+    let standing = crate::entry::EntryHeader::read(&bytes).unwrap();
     assert_eq!((standing.lineage, standing.outdated), (stamp.lineage, None));
     let (tick, tags) = history(&bytes).unwrap();
     assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags.clone()));
-    let list = encode(&key("/a"), &Stored::Variants(variants()), &stamp).unwrap();
+    let list = encode(&key("/a"), &StoredValue::Variants(variants()), &stamp).unwrap();
     assert!(history(&list).is_none());
-    let many = Stamp { tags: vec![TagDigest(0); TAGS_MAX + 1], ..stamp };
-    let encoded = encode(&key("/a"), &Stored::Response(entry()), &many);
-    assert_eq!(encoded, Err(Unencodable::TooLarge));
+    let many = EntryVersion { tags: vec![TagDigest(0); TAGS_MAX + 1], ..stamp };
+    let encoded = encode(&key("/a"), &StoredValue::Response(entry()), &many);
+    assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
 
 #[test]
 fn what_exceeds_a_bound_is_not_encoded() {
     let mut large = entry();
     large.head.append("x-large", HeaderValue::try_from("x".repeat(ENTRY_HEAD_BYTES_MAX)).unwrap());
-    let encoded = encode(&key("/a"), &Stored::Response(large), &stamp());
-    assert_eq!(encoded, Err(Unencodable::TooLarge));
+    let encoded = encode(&key("/a"), &StoredValue::Response(large), &stamp());
+    assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
 
 /// An entry that is encoded as it is, whatever may be stored, with a checksum that fits: what a hostile store could do.
 fn forged_entry(entry: &Entry, tags: usize) -> Bytes {
-    let stamp = Stamp { tags: vec![TagDigest(0); tags], ..stamp() };
+    let stamp = EntryVersion { tags: vec![TagDigest(0); tags], ..stamp() };
     with_checksum(encode_response(&key("/a"), entry, &stamp).unwrap()).unwrap()
 }
 
@@ -176,34 +176,34 @@ fn what_is_never_written_is_never_read() {
         let mut entry = entry();
         entry.head.append(name.clone(), value);
         let bytes = forged_entry(&entry, 1);
-        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(Damage::Field), "{name}");
-        let encoded = encode(&key("/a"), &Stored::Response(entry), &stamp());
-        assert_eq!(encoded, Err(Unencodable::Refused(Damage::Field)), "{name}");
+        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(EntryError::Field), "{name}");
+        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
+        assert_eq!(encoded, Err(EncodeError::Refused(EntryError::Field)), "{name}");
     }
-    let changes: [(&str, Damage, Change); 14] = [
-        ("101", Damage::Status, |entry| entry.status = StatusCode::SWITCHING_PROTOCOLS),
-        ("103", Damage::Status, |entry| entry.status = StatusCode::EARLY_HINTS),
-        ("206", Damage::Status, |entry| entry.status = StatusCode::PARTIAL_CONTENT),
-        ("304", Damage::Status, |entry| entry.status = StatusCode::NOT_MODIFIED),
-        ("429", Damage::Status, |entry| entry.status = StatusCode::TOO_MANY_REQUESTS),
-        ("999", Damage::Status, |entry| entry.status = StatusCode::from_u16(999).unwrap()),
-        ("204 with content", Damage::Status, |entry| entry.status = StatusCode::NO_CONTENT),
-        ("star", Damage::Vary, |entry| drop(entry.head.insert("vary", HeaderValue::from_static("*")))),
-        ("rewritten", Damage::Vary, |entry| {
+    let changes: [(&str, EntryError, Change); 14] = [
+        ("101", EntryError::Status, |entry| entry.status = StatusCode::SWITCHING_PROTOCOLS),
+        ("103", EntryError::Status, |entry| entry.status = StatusCode::EARLY_HINTS),
+        ("206", EntryError::Status, |entry| entry.status = StatusCode::PARTIAL_CONTENT),
+        ("304", EntryError::Status, |entry| entry.status = StatusCode::NOT_MODIFIED),
+        ("429", EntryError::Status, |entry| entry.status = StatusCode::TOO_MANY_REQUESTS),
+        ("999", EntryError::Status, |entry| entry.status = StatusCode::from_u16(999).unwrap()),
+        ("204 with content", EntryError::Status, |entry| entry.status = StatusCode::NO_CONTENT),
+        ("star", EntryError::Vary, |entry| drop(entry.head.insert("vary", HeaderValue::from_static("*")))),
+        ("rewritten", EntryError::Vary, |entry| {
             drop(entry.head.insert("vary", HeaderValue::from_static("x-forwarded-for")));
         }),
-        ("too many", Damage::Vary, |entry| {
+        ("too many", EntryError::Vary, |entry| {
             let names: Vec<_> = (0..17).map(|number| format!("x-{number}")).collect();
             drop(entry.head.insert("vary", HeaderValue::try_from(names.join(",")).unwrap()));
         }),
-        ("unknown bit", Damage::Obligations, |entry| {
+        ("unknown bit", EntryError::Obligations, |entry| {
             entry.facts.obligations = Obligations::from_bits(1 << 15);
         }),
-        ("for ever", Damage::Time, |entry| entry.facts.lifetime = Duration::from_millis(u64::MAX)),
-        ("stale for ever", Damage::Time, |entry| {
+        ("for ever", EntryError::Time, |entry| entry.facts.lifetime = Duration::from_millis(u64::MAX)),
+        ("stale for ever", EntryError::Time, |entry| {
             entry.facts.stale_while_revalidate = Duration::from_millis(u64::MAX);
         }),
-        ("stale on error for ever", Damage::Time, |entry| {
+        ("stale on error for ever", EntryError::Time, |entry| {
             entry.facts.stale_if_error = Duration::from_millis(u64::MAX);
         }),
     ];
@@ -211,15 +211,15 @@ fn what_is_never_written_is_never_read() {
         let mut entry = entry();
         change(&mut entry);
         assert_eq!(decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN), Err(damage), "{what}");
-        let encoded = encode(&key("/a"), &Stored::Response(entry), &stamp());
-        assert_eq!(encoded, Err(Unencodable::Refused(damage)), "{what}");
+        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
+        assert_eq!(encoded, Err(EncodeError::Refused(damage)), "{what}");
     }
     assert!(decode(&key("/a"), &forged_entry(&entry(), TAGS_MAX), FOREIGN).is_ok());
     let mut one_more = forged_entry(&entry(), TAGS_MAX).to_vec();
     one_more[TAGS_FROM + 1] += 1;
     one_more.splice(TAGS_FROM + 2..TAGS_FROM + 2, [0; TAG_BYTES]);
     let one_more = with_checksum(BytesMut::from(&one_more[..])).unwrap();
-    assert_eq!(decode(&key("/a"), &one_more, FOREIGN), Err(Damage::Length));
+    assert_eq!(decode(&key("/a"), &one_more, FOREIGN), Err(EntryError::Length));
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn what_is_ahead_of_the_clock_is_refused() {
         entry.facts.received = Timestamp::from_millis(of_now + ahead);
         let decoded = decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN);
         assert_eq!(decoded.is_ok(), read, "{ahead}");
-        assert!(read || decoded == Err(Damage::Time));
+        assert!(read || decoded == Err(EntryError::Time));
     }
     let latest = NOW.plus(crate::limits::LIFETIME_MAX).as_millis() + 60_000;
     for (expires, read) in [(9, true), (latest, true), (latest + 1, false)] {
         let list = Variants { expires: Timestamp::from_millis(expires), ..variants() };
-        let bytes = encode(&key("/a"), &Stored::Variants(list), &stamp()).unwrap();
+        let bytes = encode(&key("/a"), &StoredValue::Variants(list), &stamp()).unwrap();
         assert_eq!(decode(&key("/a"), &bytes, FOREIGN).is_ok(), read, "{expires}");
     }
 }
@@ -245,10 +245,10 @@ fn what_is_ahead_of_the_clock_is_refused() {
 #[test]
 fn a_list_names_what_can_select_in_order_and_once() {
     for (names, damage) in [
-        (&["b", "a"][..], Damage::Content),
-        (&["a", "a"], Damage::Content),
-        (&["a", "x-forwarded-for"], Damage::Vary),
-        (&[], Damage::Vary),
+        (&["b", "a"][..], EntryError::Content),
+        (&["a", "a"], EntryError::Content),
+        (&["a", "x-forwarded-for"], EntryError::Vary),
+        (&[], EntryError::Vary),
     ] {
         let mut bytes = start(&key("/a"), KIND_VARIANTS, &stamp(), 100);
         bytes.put_u64(7);
@@ -277,7 +277,7 @@ proptest! {
             let at = CHECKED_FROM + at % (bytes.len() - CHECKED_FROM);
             if let Ok(read) = decode(&key("/a"), &forged(&bytes, at, byte), FOREIGN) {
                 prop_assert!(encode(&key("/a"), &read, &stamp()).is_ok(), "what is read can be written");
-                let Stored::Response(entry) = read else { continue };
+                let StoredValue::Response(entry) = read else { continue };
                 prop_assert!(entry.body.len() <= bytes.len());
             }
         }

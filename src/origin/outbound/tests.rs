@@ -41,14 +41,14 @@ fn target(path_and_query: &'static str) -> Target {
 fn sent(
     options: &Options,
     peer: &str,
-    purpose: &Purpose,
+    purpose: &FetchPurpose,
     fields: &[(&'static str, &'static str)],
 ) -> Vec<String> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let asked = Asked {
+    let asked = OutboundRequest {
         method: &Method::GET,
         target: &target("/a"),
         headers: &headers,
@@ -56,13 +56,13 @@ fn sent(
         peer: peer.parse().unwrap(),
         purpose,
     };
-    let head = Outbound::new(options).unwrap().head(&asked).unwrap();
+    let head = OutboundHeads::new(options).unwrap().head(&asked).unwrap();
     let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
     head.headers.iter().map(line).collect()
 }
 
 /// What goes out of these fields, beside what always does.
-fn passed(peer: &str, purpose: &Purpose, fields: &[(&'static str, &'static str)]) -> Vec<String> {
+fn passed(peer: &str, purpose: &FetchPurpose, fields: &[(&'static str, &'static str)]) -> Vec<String> {
     let always = sent(&options(), peer, purpose, &[]);
     let mut lines = sent(&options(), peer, purpose, fields);
     lines.retain(|line| !always.contains(line));
@@ -71,7 +71,7 @@ fn passed(peer: &str, purpose: &Purpose, fields: &[(&'static str, &'static str)]
 
 #[test]
 fn what_always_goes_out() {
-    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+    for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         assert_eq!(
             sent(&options(), CLIENT, &purpose, &[("host", "api.test"), ("accept", "*/*")]),
             [
@@ -89,12 +89,12 @@ fn what_always_goes_out() {
 #[test]
 fn the_clients_host_where_it_is_preserved() {
     let options = Options { host: HostField::Client, ..options() };
-    assert_eq!(sent(&options, CLIENT, &Purpose::Pass, &[("host", "API.test:443")])[0], "host: api.test");
+    assert_eq!(sent(&options, CLIENT, &FetchPurpose::Pass, &[("host", "API.test:443")])[0], "host: api.test");
 }
 
 #[test]
 fn what_never_goes_out() {
-    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+    for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         for peer in [CLIENT, PROXY] {
             let fields = [
                 ("connection", "keep-alive, x-secret, host, content-type"),
@@ -129,11 +129,11 @@ fn claims_about_oneself() {
         ("x_forwarded_for", "127.0.0.1"),
         ("x-forwarded_host", "evil.test"),
     ];
-    for purpose in [Purpose::Cacheable, Purpose::Pass] {
+    for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         assert_eq!(passed(CLIENT, &purpose, &fields), Vec::<String>::new(), "{purpose:?}");
     }
     // Shared: nothing but addresses that are vouched for, and the host and scheme that are in the key.
-    assert_eq!(passed(PROXY, &Purpose::Cacheable, &fields), ["x-forwarded-for: 127.0.0.1, 10.0.0.1"]);
+    assert_eq!(passed(PROXY, &FetchPurpose::Cacheable, &fields), ["x-forwarded-for: 127.0.0.1, 10.0.0.1"]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_trusted_proxy_is_believed_for_its_client() {
         ("x-forwarded-proto", "http"),
     ];
     assert_eq!(
-        passed(PROXY, &Purpose::Pass, &fields),
+        passed(PROXY, &FetchPurpose::Pass, &fields),
         [
             "forwarded: for=192.0.2.7",
             "x-forwarded-for: 198.51.100.1, 192.0.2.7, 10.0.0.1",
@@ -169,22 +169,22 @@ fn what_is_not_in_the_key_of_a_shared_answer() {
         ("if-none-match", "\"1\""),
         ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
     ];
-    assert_eq!(passed(CLIENT, &Purpose::Cacheable, &fields), Vec::<String>::new());
-    assert_eq!(passed(CLIENT, &Purpose::Pass, &fields).len(), fields.len());
+    assert_eq!(passed(CLIENT, &FetchPurpose::Cacheable, &fields), Vec::<String>::new());
+    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &fields).len(), fields.len());
     let harmless = [("authorization", "Bearer x"), ("accept-language", "de"), ("x_api_version", "2")];
-    assert_eq!(passed(CLIENT, &Purpose::Cacheable, &harmless).len(), harmless.len());
+    assert_eq!(passed(CLIENT, &FetchPurpose::Cacheable, &harmless).len(), harmless.len());
 }
 
 #[test]
 fn lists_grow_and_cookies_join() {
     assert_eq!(
-        sent(&options(), CLIENT, &Purpose::Pass, &[("via", "2 edge"), ("accept", "a"), ("accept", "b")])
+        sent(&options(), CLIENT, &FetchPurpose::Pass, &[("via", "2 edge"), ("accept", "a"), ("accept", "b")])
             [1..5],
         ["via: 2 edge", "via: 1.1 cachewarp", "accept: a", "accept: b"]
     );
     let crumbs = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
-    assert_eq!(passed(CLIENT, &Purpose::Pass, &crumbs), ["cookie: a=1; b=2; c=3"]);
-    assert_eq!(passed(CLIENT, &Purpose::Pass, &crumbs[..1]), ["cookie: a=1"]);
+    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &crumbs), ["cookie: a=1; b=2; c=3"]);
+    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &crumbs[..1]), ["cookie: a=1"]);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn an_upgrade_is_asked_for_anew() {
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let purpose = Purpose::Upgrade(Protocol::asked(&Method::GET, &headers).unwrap());
+    let purpose = FetchPurpose::Upgrade(UpgradeProtocol::asked(&Method::GET, &headers).unwrap());
     let fields =
         [("connection", "keep-alive, upgrade"), ("upgrade", "other"), ("sec-websocket-version", "13")];
     let lines = sent(&options(), CLIENT, &purpose, &fields);
@@ -202,15 +202,15 @@ fn an_upgrade_is_asked_for_anew() {
 
 #[test]
 fn there_is_no_way_to_ask_for_a_connect() {
-    let asked = Asked {
+    let asked = OutboundRequest {
         method: &Method::CONNECT,
         target: &target("/"),
         headers: &HeaderMap::new(),
         fields: &RequestFields::default(),
         peer: CLIENT.parse().unwrap(),
-        purpose: &Purpose::Pass,
+        purpose: &FetchPurpose::Pass,
     };
-    assert!(matches!(Outbound::new(&options()).unwrap().head(&asked), Err(FetchError::BadTarget)));
+    assert!(matches!(OutboundHeads::new(&options()).unwrap().head(&asked), Err(FetchError::BadTarget)));
 }
 
 #[test]
@@ -225,15 +225,15 @@ fn the_base_path_comes_first() {
         ("/v1", "/a/../b", "/v1/a/../b"),
         ("", "/../a", "/../a"),
     ] {
-        let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() }).unwrap();
+        let outbound = OutboundHeads::new(&Options { base_path: base_path.to_owned(), ..options() }).unwrap();
         let path_and_query = PathAndQuery::from_static(asked);
         assert_eq!(outbound.uri(&path_and_query).unwrap().to_string(), expected);
     }
-    let outbound = Outbound::new(&Options { base_path: "/v1".to_owned(), ..options() }).unwrap();
+    let outbound = OutboundHeads::new(&Options { base_path: "/v1".to_owned(), ..options() }).unwrap();
     for asked in ["/../a", "/%2e%2E/a", "/a/..;/../b"] {
         let (headers, peer, target) = (HeaderMap::new(), IpAddr::from([192, 0, 2, 1]), target(asked));
-        for purpose in [Purpose::Cacheable, Purpose::Pass] {
-            let asked = Asked {
+        for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
+            let asked = OutboundRequest {
                 method: &Method::GET,
                 target: &target,
                 headers: &headers,
@@ -245,7 +245,7 @@ fn the_base_path_comes_first() {
         }
     }
     for base_path in ["v1", "/", "/v1/", "/v1?q", "/v1#f", "/v 1"] {
-        let outbound = Outbound::new(&Options { base_path: base_path.to_owned(), ..options() });
-        assert!(matches!(outbound, Err(BadOptions::BasePath(_))), "{base_path:?}");
+        let outbound = OutboundHeads::new(&Options { base_path: base_path.to_owned(), ..options() });
+        assert!(matches!(outbound, Err(OriginOptionsError::BasePath(_))), "{base_path:?}");
     }
 }

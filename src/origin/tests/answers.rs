@@ -6,13 +6,13 @@ use http::Method;
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::script::{Origin, get, read, request, send};
+use super::script::{ScriptedOrigin, get, read, request, send};
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
-use crate::origin::{BadOptions, Client, Fault, FetchError, Framing, Options, Phase};
+use crate::origin::{OriginOptionsError, OriginClient, FaultParty, FetchError, BodyFraming, Options, FetchPhase};
 
 /// What a client makes of an answer after which the origin closes the connection.
-async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, Framing, String), FetchError> {
-    let origin = Origin::listen().await;
+async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, BodyFraming, String), FetchError> {
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let close = async { drop(origin.answer(answer).await) };
     let (response, ()) = tokio::join!(send(&client, request(method, "/")), close);
@@ -24,28 +24,28 @@ async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, Frami
 #[tokio::test(flavor = "local")]
 async fn each_way_to_end_a_body() {
     for (method, answer, expected) in [
-        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", (200, Framing::Length(2), "{}")),
-        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, Framing::Length(0), "")),
+        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", (200, BodyFraming::Length(2), "{}")),
+        (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, BodyFraming::Length(0), "")),
         (
             Method::GET,
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
-            (200, Framing::Chunked, "{}"),
+            (200, BodyFraming::Chunked, "{}"),
         ),
         (
             Method::GET,
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x\r\n\r\n2\r\n{}\r\n0\r\nx: y\r\n\r\n",
-            (200, Framing::Chunked, "{}"),
+            (200, BodyFraming::Chunked, "{}"),
         ),
-        (Method::GET, "HTTP/1.1 200 OK\r\n\r\n{}", (200, Framing::UntilClose, "{}")),
-        (Method::GET, "HTTP/1.0 200 OK\r\n\r\n{}", (200, Framing::UntilClose, "{}")),
-        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", (200, Framing::None, "")),
-        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n", (204, Framing::None, "")),
-        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n", (304, Framing::None, "")),
+        (Method::GET, "HTTP/1.1 200 OK\r\n\r\n{}", (200, BodyFraming::UntilClose, "{}")),
+        (Method::GET, "HTTP/1.0 200 OK\r\n\r\n{}", (200, BodyFraming::UntilClose, "{}")),
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", (200, BodyFraming::None, "")),
+        (Method::GET, "HTTP/1.1 204 No Content\r\n\r\n", (204, BodyFraming::None, "")),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n", (304, BodyFraming::None, "")),
         (
             Method::GET,
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
              HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
-            (200, Framing::Length(2), "{}"),
+            (200, BodyFraming::Length(2), "{}"),
         ),
     ] {
         let (status, framing, body) = outcome(method, answer).await.unwrap();
@@ -88,7 +88,7 @@ async fn heads_that_are_refused() {
     ] {
         let error = outcome(Method::GET, answer).await.unwrap_err();
         assert_eq!(error.to_string(), expected, "{answer:.80}");
-        assert_eq!((error.phase(), error.fault()), (Phase::Head, Fault::Origin), "{answer:.80}");
+        assert_eq!((error.phase(), error.fault()), (FetchPhase::Head, FaultParty::Origin), "{answer:.80}");
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_head_may_be_as_long_as_the_bound() {
 
 #[tokio::test(flavor = "local")]
 async fn the_fields_of_the_connection_stay() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\nconnection: x-hop, content-length\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
                   proxy-authenticate: Basic\r\nupgrade: h2c\r\nx-end: 1\r\ncontent-length: 5, 5\r\n\r\nhello";
@@ -119,12 +119,12 @@ async fn the_fields_of_the_connection_stay() {
 
 #[tokio::test(flavor = "local")]
 async fn nobody_listens() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let (client, registry) = (origin.client(), origin.registry.clone());
     drop(origin);
     let error = send(&client, get("/")).await.err().unwrap();
     assert!(matches!(error, FetchError::Connect(_)), "{error:?}");
-    assert_eq!((error.phase(), error.fault()), (Phase::Connect, Fault::Origin));
+    assert_eq!((error.phase(), error.fault()), (FetchPhase::Connect, FaultParty::Origin));
     let text = registry.render();
     assert!(text.contains("cachewarp_origin_failures_total{phase=\"connect\"} 1"), "{text}");
     assert!(text.contains("cachewarp_origin_connections_open 0"), "{text}");
@@ -132,7 +132,7 @@ async fn nobody_listens() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn the_origin_hangs_before_the_head() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     for said in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nx: "] {
         let began = Instant::now();
@@ -149,8 +149,8 @@ async fn the_origin_hangs_before_the_head() {
 
 #[tokio::test(flavor = "local")]
 async fn options_that_make_no_client() {
-    let origin = Origin::listen().await;
-    let bad = |options: Options| Client::new(options, &origin.registry).err().unwrap();
+    let origin = ScriptedOrigin::listen().await;
+    let bad = |options: Options| OriginClient::new(options, &origin.registry).err().unwrap();
     let options = Options { base_path: "api/".to_owned(), ..origin.options() };
-    assert!(matches!(bad(options), BadOptions::BasePath(_)));
+    assert!(matches!(bad(options), OriginOptionsError::BasePath(_)));
 }

@@ -11,20 +11,20 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, resume, sleep};
 
-use super::script::{Origin, get, read, send};
+use super::script::{ScriptedOrigin, get, read, send};
 use crate::limits::MIB;
-use crate::origin::{FetchError, Framing, Phase};
+use crate::origin::{FetchError, BodyFraming, FetchPhase};
 
 /// What a client makes of a body after which the origin closes the connection.
 async fn failure(answer: &str) -> FetchError {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
     drop(peer);
     let error = read(response).await.unwrap_err();
     assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"failed\"}"), 1);
     assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 0);
-    assert_eq!(error.phase(), Phase::Body);
+    assert_eq!(error.phase(), FetchPhase::Body);
     error
 }
 
@@ -54,7 +54,7 @@ async fn a_malformed_body_is_not_a_body() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn the_origin_hangs_in_the_body() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
     let (response, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
@@ -79,7 +79,7 @@ async fn the_origin_hangs_in_the_body() {
 
 #[tokio::test(flavor = "local")]
 async fn a_body_that_nobody_reads_closes_its_connection() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
     let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
@@ -90,7 +90,7 @@ async fn a_body_that_nobody_reads_closes_its_connection() {
 
 #[tokio::test(flavor = "local")]
 async fn a_fetch_that_nobody_waits_for_closes_its_connection() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let asked = async {
         let mut peer = origin.accept().await;
@@ -111,12 +111,12 @@ const AHEAD_MAX: usize = 16 * MIB;
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn the_origin_cannot_run_ahead_of_the_reader() {
     const LENGTH: usize = 2048 * MIB;
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
     let (response, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(head));
     let mut body = response.unwrap().into_body();
-    assert_eq!(body.framing(), Framing::Length(LENGTH as u64));
+    assert_eq!(body.framing(), BodyFraming::Length(LENGTH as u64));
 
     let written = Cell::new(0);
     let write = async {
@@ -143,9 +143,9 @@ async fn the_origin_cannot_run_ahead_of_the_reader() {
 }
 
 /// Wakes a task, and counts how often.
-struct Counted(AtomicUsize, Waker);
+struct CountingWaker(AtomicUsize, Waker);
 
-impl Wake for Counted {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1.wake_by_ref();
@@ -154,10 +154,10 @@ impl Wake for Counted {
 
 #[tokio::test(flavor = "local")]
 async fn to_read_what_has_come_wakes_nobody() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let counted = Arc::new(Counted(AtomicUsize::new(0), task));
+    let counted = Arc::new(CountingWaker(AtomicUsize::new(0), task));
     let waker = Waker::from(Arc::clone(&counted));
     let mut sending = pin!(send(&client, get("/")));
     let sending = poll_fn(|_| sending.as_mut().poll(&mut Context::from_waker(&waker)));

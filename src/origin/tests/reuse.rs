@@ -6,8 +6,8 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use super::script::{Origin, Peer, get, read, request, send, upload, with_body};
-use crate::origin::{Client, FetchError};
+use super::script::{ScriptedOrigin, OriginPeer, get, read, request, send, upload, with_body};
+use crate::origin::{OriginClient, FetchError};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -15,7 +15,7 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\
 
 #[tokio::test(flavor = "local")]
 async fn a_connection_is_used_again_after_every_whole_answer() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
     assert_eq!(read(first).await.unwrap(), "hello");
@@ -40,7 +40,7 @@ async fn a_connection_is_used_again_after_every_whole_answer() {
 
 #[tokio::test(flavor = "local")]
 async fn the_last_used_connection_goes_first() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let both = async { (origin.accept().await, origin.accept().await) };
     let (first, second, (mut one, mut two)) =
@@ -83,7 +83,7 @@ async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
         ),
     ];
     for (case, answer) in cases {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let (first, old) = tokio::join!(send(&client, get("/")), origin.answer(answer));
         read(first).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_connection_that_closed_while_idle_costs_no_request() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let peer = exchanged(&origin, &client, HELLO).await;
     drop(peer);
@@ -109,7 +109,7 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut old = exchanged(&origin, &client, HELLO).await;
     old.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
@@ -123,7 +123,7 @@ async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let both = async { (origin.accept().await, origin.accept().await) };
     let (first, second, (mut one, two)) =
@@ -145,7 +145,7 @@ async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn idle_connections_grow_old() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let peer = exchanged(&origin, &client, HELLO).await;
     sleep(Duration::from_secs(59)).await;
@@ -157,7 +157,7 @@ async fn idle_connections_grow_old() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let kept = HELLO.replace("\r\n\r\n", "\r\nkeep-alive: timeout=5\r\n\r\n");
     let mut peer = exchanged(&origin, &client, &kept).await;
@@ -179,14 +179,14 @@ async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
 }
 
 /// The other end of a connection after one whole exchange on it.
-async fn exchanged(origin: &Origin, client: &Client, answer: &str) -> Peer {
+async fn exchanged(origin: &ScriptedOrigin, client: &OriginClient, answer: &str) -> OriginPeer {
     let (first, peer) = tokio::join!(send(client, get("/")), origin.answer(answer));
     read(first).await.unwrap();
     peer
 }
 
 /// After one whole exchange, sends `method` on the same connection, whose end `last_words` then are.
-async fn on_a_closing_connection(origin: &Origin, client: &Client, method: Method, last_words: &str) {
+async fn on_a_closing_connection(origin: &ScriptedOrigin, client: &OriginClient, method: Method, last_words: &str) {
     let mut peer = exchanged(origin, client, HELLO).await;
     let again = async {
         peer.answer(last_words).await;
@@ -202,7 +202,7 @@ async fn on_a_closing_connection(origin: &Origin, client: &Client, method: Metho
 #[tokio::test(flavor = "local")]
 async fn a_request_is_sent_again_once() {
     for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::DELETE] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
         read(first).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_request_is_sent_again_once() {
 
 #[tokio::test(flavor = "local")]
 async fn and_not_twice() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut peer = exchanged(&origin, &client, HELLO).await;
     let closing = async {
@@ -237,7 +237,7 @@ async fn and_not_twice() {
 
 #[tokio::test(flavor = "local")]
 async fn what_may_have_been_done_is_not_done_again() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     on_a_closing_connection(&origin, &client, Method::POST, "").await;
     on_a_closing_connection(&origin, &client, Method::PATCH, "").await;
@@ -248,7 +248,7 @@ async fn what_may_have_been_done_is_not_done_again() {
 
 #[tokio::test(flavor = "local")]
 async fn a_body_is_not_sent_again() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut peer = exchanged(&origin, &client, HELLO).await;
     let (body, _client) = upload("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
@@ -262,7 +262,7 @@ async fn a_body_is_not_sent_again() {
 
 #[tokio::test(flavor = "local")]
 async fn an_answer_before_the_end_of_its_request_closes_the_connection() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) = upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
     sending.write_all(b"hello").await.unwrap();

@@ -19,19 +19,19 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
-use crate::origin::{AddressShare, Body, Client, FetchError, HostField, Options, OutageLog, RequestBody};
+use crate::origin::{AddressShare, OriginBody, OriginClient, FetchError, HostField, Options, OutageLog, RequestBody};
 use crate::telemetry::Registry;
 
 /// Listens on a free port, and answers nothing by itself.
-pub(super) struct Origin {
+pub(super) struct ScriptedOrigin {
     listener: TcpListener,
     pub(super) registry: Registry,
 }
 
 /// One connection of the client's, seen from the origin.
-pub(super) struct Peer(TcpStream);
+pub(super) struct OriginPeer(TcpStream);
 
-impl Origin {
+impl ScriptedOrigin {
     pub(super) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener, registry: Registry::new() }
@@ -57,17 +57,17 @@ impl Origin {
         }
     }
 
-    pub(super) fn client(&self) -> Client {
-        Client::new(self.options(), &self.registry).unwrap()
+    pub(super) fn client(&self) -> OriginClient {
+        OriginClient::new(self.options(), &self.registry).unwrap()
     }
 
-    pub(super) async fn accept(&self) -> Peer {
+    pub(super) async fn accept(&self) -> OriginPeer {
         let accepted = timeout(Duration::from_secs(30), self.listener.accept()).await;
-        Peer(accepted.expect("the client connects").unwrap().0)
+        OriginPeer(accepted.expect("the client connects").unwrap().0)
     }
 
     /// Accepts a connection, reads one request without a body, and answers it.
-    pub(super) async fn answer(&self, bytes: impl AsRef<[u8]>) -> Peer {
+    pub(super) async fn answer(&self, bytes: impl AsRef<[u8]>) -> OriginPeer {
         let mut peer = self.accept().await;
         peer.answer(bytes).await;
         peer
@@ -84,7 +84,7 @@ impl Origin {
     }
 }
 
-impl Peer {
+impl OriginPeer {
     pub(super) fn into_stream(self) -> TcpStream {
         self.0
     }
@@ -124,18 +124,18 @@ impl Peer {
 
 /// Sends a request whose head is always the same.
 pub(super) async fn send(
-    client: &Client,
+    client: &OriginClient,
     request: Request<RequestBody>,
-) -> Result<Response<Body>, FetchError> {
+) -> Result<Response<OriginBody>, FetchError> {
     send_from(client, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await
 }
 
 /// Sends a request of the client with this address.
 pub(super) async fn send_from(
-    client: &Client,
+    client: &OriginClient,
     asker: IpAddr,
     request: Request<RequestBody>,
-) -> Result<Response<Body>, FetchError> {
+) -> Result<Response<OriginBody>, FetchError> {
     let (head, body) = request.into_parts();
     client.send(asker.into(), || Ok(head.clone()), body).await
 }
@@ -154,7 +154,7 @@ pub(super) fn with_body(method: Method, path: &str, body: RequestBody) -> Reques
 }
 
 /// Reads a response to the end of its body.
-pub(super) async fn read(response: Result<Response<Body>, FetchError>) -> Result<String, FetchError> {
+pub(super) async fn read(response: Result<Response<OriginBody>, FetchError>) -> Result<String, FetchError> {
     let body = response?.into_body().collect().await?;
     assert!(body.trailers().is_none());
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())

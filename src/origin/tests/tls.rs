@@ -13,15 +13,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::script::{Origin, get, read, send};
+use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::Scheme;
-use crate::origin::{BadOptions, Client, FetchError, Options, Phase};
-use crate::tls::BadTls;
+use crate::origin::{OriginOptionsError, OriginClient, FetchError, Options, FetchPhase};
+use crate::tls::TlsError;
 
 /// A certificate authority of this test's own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
 
-impl Authority {
+impl TestAuthority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -54,7 +54,7 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
-fn options(origin: &Origin, authorities: &NamedTempFile) -> Options {
+fn options(origin: &ScriptedOrigin, authorities: &NamedTempFile) -> Options {
     Options { scheme: Scheme::Https, ca_file: Some(authorities.path().to_owned()), ..origin.options() }
 }
 
@@ -72,8 +72,8 @@ const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
 #[tokio::test(flavor = "local")]
 async fn an_origin_that_is_who_it_says() {
-    let (origin, authority) = (Origin::listen().await, Authority::new());
-    let client = Client::new(options(&origin, &authority.file()), &origin.registry).unwrap();
+    let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
+    let client = OriginClient::new(options(&origin, &authority.file()), &origin.registry).unwrap();
     let acceptor = authority.server("127.0.0.1");
     let served = async {
         let mut stream = acceptor.accept(origin.accept().await.into_stream()).await.unwrap();
@@ -101,22 +101,22 @@ async fn an_origin_that_is_who_it_says() {
 
 #[tokio::test(flavor = "local")]
 async fn an_origin_that_is_somebody_else() {
-    let (origin, authority) = (Origin::listen().await, Authority::new());
-    let client = Client::new(options(&origin, &authority.file()), &origin.registry).unwrap();
-    for acceptor in [Authority::new().server("127.0.0.1"), authority.server("127.0.0.2")] {
+    let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
+    let client = OriginClient::new(options(&origin, &authority.file()), &origin.registry).unwrap();
+    for acceptor in [TestAuthority::new().server("127.0.0.1"), authority.server("127.0.0.2")] {
         let refused = async { drop(acceptor.accept(origin.accept().await.into_stream()).await) };
         let (response, ()) = tokio::join!(send(&client, get("/")), refused);
         let error = response.err().unwrap();
         assert!(matches!(error, FetchError::Tls(_)), "{error:?}");
-        assert_eq!(error.phase(), Phase::Tls);
+        assert_eq!(error.phase(), FetchPhase::Tls);
     }
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn an_origin_that_does_not_shake_hands() {
-    let (origin, authorities) = (Origin::listen().await, Authority::new().file());
+    let (origin, authorities) = (ScriptedOrigin::listen().await, TestAuthority::new().file());
     let options = Options { connect_timeout: Duration::from_secs(3), ..options(&origin, &authorities) };
-    let client = Client::new(options, &origin.registry).unwrap();
+    let client = OriginClient::new(options, &origin.registry).unwrap();
     let (response, peer) = tokio::join!(send(&client, get("/")), origin.accept());
     let error = response.err().unwrap();
     assert!(matches!(error, FetchError::TlsTimeout), "{error:?}");
@@ -126,11 +126,11 @@ async fn an_origin_that_does_not_shake_hands() {
 
 #[tokio::test(flavor = "local")]
 async fn files_that_hold_no_authority() {
-    let origin = Origin::listen().await;
-    let bad = |text: &str| Client::new(options(&origin, &file(text)), &origin.registry).err().unwrap();
-    assert!(matches!(bad(""), BadOptions::Tls(BadTls::NoCertificate(_))));
-    assert!(matches!(bad("-----BEGIN CERTIFICATE-----\nx"), BadOptions::Tls(BadTls::File { .. })));
+    let origin = ScriptedOrigin::listen().await;
+    let bad = |text: &str| OriginClient::new(options(&origin, &file(text)), &origin.registry).err().unwrap();
+    assert!(matches!(bad(""), OriginOptionsError::Tls(TlsError::NoCertificate(_))));
+    assert!(matches!(bad("-----BEGIN CERTIFICATE-----\nx"), OriginOptionsError::Tls(TlsError::File { .. })));
     let missing = Options { ca_file: Some("/nonexistent/ca.pem".into()), ..options(&origin, &file("")) };
-    let error = Client::new(missing, &origin.registry).err().unwrap();
-    assert!(matches!(error, BadOptions::Tls(BadTls::File { .. })));
+    let error = OriginClient::new(missing, &origin.registry).err().unwrap();
+    assert!(matches!(error, OriginOptionsError::Tls(TlsError::File { .. })));
 }

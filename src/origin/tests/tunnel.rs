@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::request_fields::RequestFields;
 
-use super::script::{Origin, get, read, send};
+use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::{Authority, Scheme, Target};
-use crate::origin::{Asked, FetchError, Protocol, Purpose, RequestBody};
+use crate::origin::{OutboundRequest, FetchError, UpgradeProtocol, FetchPurpose, RequestBody};
 
 /// A WebSocket handshake, the way it leaves us.
-fn handshake(origin: &Origin) -> http::Request<RequestBody> {
+fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
     headers.insert(UPGRADE, "websocket".parse().unwrap());
@@ -21,8 +21,8 @@ fn handshake(origin: &Origin) -> http::Request<RequestBody> {
         authority: Authority::parse(Scheme::Http, b"api.test").unwrap(),
         path_and_query: "/chat".parse().unwrap(),
     };
-    let purpose = Purpose::Upgrade(Protocol::asked(&Method::GET, &headers).unwrap());
-    let asked = Asked {
+    let purpose = FetchPurpose::Upgrade(UpgradeProtocol::asked(&Method::GET, &headers).unwrap());
+    let asked = OutboundRequest {
         method: &Method::GET,
         target: &target,
         headers: &headers,
@@ -35,7 +35,7 @@ fn handshake(origin: &Origin) -> http::Request<RequestBody> {
 
 #[tokio::test(flavor = "local")]
 async fn a_tunnel_carries_bytes_both_ways() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     // The origin's first words come in one packet with its head.
     let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nsec-x: 1\r\n\r\nfirst";
@@ -67,7 +67,7 @@ async fn a_tunnel_carries_bytes_both_ways() {
 
 #[tokio::test(flavor = "local")]
 async fn an_answer_that_is_no_switch_is_an_answer() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer =
         "HTTP/1.1 200 OK\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n\r\nno";
@@ -83,7 +83,7 @@ async fn an_answer_that_is_no_switch_is_an_answer() {
 #[tokio::test(flavor = "local")]
 async fn a_switch_to_something_else_is_refused() {
     for fields in ["connection: upgrade\r\nupgrade: other\r\n", "connection: upgrade\r\n", ""] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
         let (response, peer) = tokio::join!(send(&client, handshake(&origin)), origin.answer(answer));

@@ -9,22 +9,22 @@ use std::time::Duration;
 use http::Response;
 use tokio::time::advance;
 
-use super::script::{Origin, get, read, send, send_from};
+use super::script::{ScriptedOrigin, get, read, send, send_from};
 use crate::limits::{
     ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING,
 };
-use crate::origin::{AddressShare, Body, Client, Fault, FetchError, Options, Phase};
+use crate::origin::{AddressShare, OriginBody, OriginClient, FaultParty, FetchError, Options, FetchPhase};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-fn one_at_a_time(origin: &Origin, queue_timeout: Duration) -> Client {
+fn one_at_a_time(origin: &ScriptedOrigin, queue_timeout: Duration) -> OriginClient {
     let options = Options { connections_max: 1, queue_timeout, ..origin.options() };
-    Client::new(options, &origin.registry).unwrap()
+    OriginClient::new(options, &origin.registry).unwrap()
 }
 
 #[tokio::test(flavor = "local")]
 async fn beyond_the_bound_a_request_waits_its_turn() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = one_at_a_time(&origin, Duration::from_secs(20));
     let (first, mut peer) =
         tokio::join!(send(&client, get("/1")), origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"));
@@ -46,7 +46,7 @@ async fn beyond_the_bound_a_request_waits_its_turn() {
 }
 
 /// Sends a request of this address, and answers it with a head only: its turn goes on.
-async fn held(origin: &Origin, client: &Client, asker: IpAddr) -> (Response<Body>, impl Sized) {
+async fn held(origin: &ScriptedOrigin, client: &OriginClient, asker: IpAddr) -> (Response<OriginBody>, impl Sized) {
     let (answer, peer) = tokio::join!(
         send_from(client, asker, get("/")),
         origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
@@ -58,10 +58,10 @@ async fn held(origin: &Origin, client: &Client, asker: IpAddr) -> (Response<Body
 async fn one_address_leaves_a_share_of_the_turns_to_others() {
     let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
     for (address_share, granted) in [(AddressShare::Bounded, 3), (AddressShare::Whole, 4)] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let queue_timeout = Duration::from_millis(10);
         let options = Options { connections_max: 4, queue_timeout, address_share, ..origin.options() };
-        let client = Client::new(options, &origin.registry).unwrap();
+        let client = OriginClient::new(options, &origin.registry).unwrap();
         let mut holds = Vec::new();
         for _ in 0..granted {
             holds.push(held(&origin, &client, greedy).await);
@@ -79,10 +79,10 @@ async fn one_address_leaves_a_share_of_the_turns_to_others() {
 #[tokio::test(flavor = "local")]
 async fn a_turn_goes_to_the_address_that_holds_less_and_not_to_the_one_that_came_first() {
     let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let queue_timeout = Duration::from_secs(20);
     let options = Options { connections_max: 2, queue_timeout, ..origin.options() };
-    let client = Client::new(options, &origin.registry).unwrap();
+    let client = OriginClient::new(options, &origin.registry).unwrap();
     let (first, _peers) = held(&origin, &client, greedy).await;
     let _second = held(&origin, &client, greedy).await;
     let mut more = pin!(send_from(&client, greedy, get("/greedy")));
@@ -112,7 +112,7 @@ async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T
 
 #[tokio::test(flavor = "local")]
 async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     for (patience, refusal) in [(Duration::ZERO, "queue-full"), (Duration::from_millis(10), "queue-timeout")]
     {
         let client = one_at_a_time(&origin, patience);
@@ -121,7 +121,7 @@ async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
             origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
         );
         let error = send(&client, get("/")).await.err().unwrap();
-        assert_eq!((error.phase(), error.fault()), (Phase::Admission, Fault::Proxy), "{error}");
+        assert_eq!((error.phase(), error.fault()), (FetchPhase::Admission, FaultParty::Proxy), "{error}");
         assert_eq!(origin.metric(&format!("cachewarp_origin_refusals_total{{reason=\"{refusal}\"}}")), 1);
         // Whoever gave up has left its place in line, and the turn is free again.
         drop(held);
@@ -132,7 +132,7 @@ async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
 
 #[tokio::test(flavor = "local")]
 async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     // Longer than the test may take: whoever is refused has been told sooner.
     let client = one_at_a_time(&origin, Duration::from_secs(3600));
     let (first, _peer) =
@@ -163,14 +163,14 @@ async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
 
 #[tokio::test(flavor = "local")]
 async fn an_origin_that_fails_again_and_again_is_left_alone_for_a_moment() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let gone = {
         let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         gone.local_addr().unwrap()
     };
     let authority =
         crate::key::Authority::parse(crate::key::Scheme::Http, gone.to_string().as_bytes()).unwrap();
-    let client = Client::new(Options { authority, ..origin.options() }, &origin.registry).unwrap();
+    let client = OriginClient::new(Options { authority, ..origin.options() }, &origin.registry).unwrap();
     for _ in 0..ORIGIN_BREAKER_FAILURES {
         assert!(matches!(send(&client, get("/")).await, Err(FetchError::Connect(_))));
     }

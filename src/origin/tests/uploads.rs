@@ -6,14 +6,14 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
-use super::script::{Origin, Peer, read, request, send, upload, with_body};
+use super::script::{ScriptedOrigin, OriginPeer, read, request, send, upload, with_body};
 use crate::limits::CLIENT_RATE_MIN;
-use crate::origin::{Fault, FetchError, Phase};
+use crate::origin::{FaultParty, FetchError, FetchPhase};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// Reads a head and so many bytes, answers, and returns what was read.
-async fn take(origin: &Origin, bytes: usize) -> (Peer, String) {
+async fn take(origin: &ScriptedOrigin, bytes: usize) -> (OriginPeer, String) {
     let mut peer = origin.accept().await;
     let head = peer.head().await;
     let body = peer.read(bytes).await;
@@ -55,7 +55,7 @@ async fn bodies_are_framed_as_what_they_are() {
             "DELETE / HTTP/1.1\r\nhost: origin.test\r\n\r\n",
         ),
     ] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let (body, _sending) = upload(sent).await;
         let (response, (_peer, seen)) =
@@ -68,7 +68,7 @@ async fn bodies_are_framed_as_what_they_are() {
 
 #[tokio::test(flavor = "local")]
 async fn a_head_cannot_frame_another_body_than_there_is() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut lying = request(Method::POST, "/");
     lying.headers_mut().insert("content-length", "5".parse().unwrap());
@@ -81,7 +81,7 @@ async fn a_head_cannot_frame_another_body_than_there_is() {
 #[tokio::test(flavor = "local")]
 async fn a_request_that_the_client_cuts_is_cut() {
     for head in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let (body, sending) = upload(&format!("POST / HTTP/1.1\r\nhost: a\r\n{head}")).await;
         let cut = async {
@@ -93,7 +93,7 @@ async fn a_request_that_the_client_cuts_is_cut() {
         let (response, ()) = tokio::join!(send(&client, with_body(Method::POST, "/", body)), cut);
         let error = response.err().unwrap();
         assert!(matches!(error, FetchError::ClientCut), "{error:?}");
-        assert_eq!((error.phase(), error.fault()), (Phase::Request, Fault::Client));
+        assert_eq!((error.phase(), error.fault()), (FetchPhase::Request, FaultParty::Client));
     }
 }
 
@@ -101,7 +101,7 @@ async fn a_request_that_the_client_cuts_is_cut() {
 async fn a_client_that_stalls_is_the_clients_fault() {
     // As much as it owes in the time that it takes; and a byte now and then, which is a standstill that looks busy.
     for (piece_bytes, lasts) in [(19 * CLIENT_RATE_MIN as usize, 3 * 19 + 20), (1, 20)] {
-        let origin = Origin::listen().await;
+        let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
         let (body, mut sending) =
             upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await;
@@ -131,7 +131,7 @@ async fn a_client_that_stalls_is_the_clients_fault() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn an_origin_that_does_not_read_is_the_origins_fault() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) =
         upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n").await;
@@ -154,7 +154,7 @@ async fn an_origin_that_does_not_read_is_the_origins_fault() {
 
 #[tokio::test(flavor = "local")]
 async fn both_bodies_may_be_under_way_at_once() {
-    let origin = Origin::listen().await;
+    let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) = upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n").await;
     let begin = async {

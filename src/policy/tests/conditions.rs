@@ -7,7 +7,7 @@ use crate::policy::Precondition::{self, Failed, NotModified, Proceed};
 use crate::policy::{not_modified_fields, precondition, strip_conditions};
 use crate::time::Timestamp;
 
-type Fields = &'static [(&'static str, &'static str)];
+type ConditionFields = &'static [(&'static str, &'static str)];
 
 const BEFORE: &str = "Sun, 06 Nov 1994 11:00:00 GMT";
 const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
@@ -16,12 +16,12 @@ const NOON_MILLIS: u64 = 784_123_200_000;
 
 #[test]
 fn each_condition() {
-    const TAGGED: Fields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", AFTER)];
-    const WEAK: Fields = &[("etag", "W/\"a\""), ("last-modified", NOON)];
-    const DATED: Fields = &[("last-modified", NOON), ("date", AFTER)];
-    const MADE: Fields = &[("date", NOON)];
-    const BARE: Fields = &[];
-    let rows: &[(&str, Fields, Fields, Precondition)] = &[
+    const TAGGED: ConditionFields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", AFTER)];
+    const WEAK: ConditionFields = &[("etag", "W/\"a\""), ("last-modified", NOON)];
+    const DATED: ConditionFields = &[("last-modified", NOON), ("date", AFTER)];
+    const MADE: ConditionFields = &[("date", NOON)];
+    const BARE: ConditionFields = &[];
+    let rows: &[(&str, ConditionFields, ConditionFields, Precondition)] = &[
         ("none", TAGGED, &[], Proceed),
         ("rfc9110-13.1.2", TAGGED, &[("if-none-match", "\"a\"")], NotModified),
         ("rfc9110-13.1.2-other", TAGGED, &[("if-none-match", "\"b\"")], Proceed),

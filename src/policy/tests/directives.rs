@@ -4,35 +4,35 @@ use http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use proptest::prelude::*;
 
 use crate::policy::targeted::named_fields;
-use crate::policy::{DeltaSeconds, Directives, Limit, Scope, Source};
+use crate::policy::{DeltaSeconds, Directives, DirectiveSeconds, DirectiveScope, DirectiveSource};
 
 const MALFORMED: Directives = Directives { malformed: true, ..NOTHING };
 const NOTHING: Directives = Directives {
     no_store: false,
-    no_cache: Scope::Nothing,
-    private: Scope::Nothing,
+    no_cache: DirectiveScope::Nothing,
+    private: DirectiveScope::Nothing,
     public: false,
     must_revalidate: false,
     proxy_revalidate: false,
     must_understand: false,
     immutable: false,
     only_if_cached: false,
-    max_age: Limit::Unsaid,
-    s_maxage: Limit::Unsaid,
-    min_fresh: Limit::Unsaid,
-    max_stale: Limit::Unsaid,
-    stale_while_revalidate: Limit::Unsaid,
-    stale_if_error: Limit::Unsaid,
+    max_age: DirectiveSeconds::Unsaid,
+    s_maxage: DirectiveSeconds::Unsaid,
+    min_fresh: DirectiveSeconds::Unsaid,
+    max_stale: DirectiveSeconds::Unsaid,
+    stale_while_revalidate: DirectiveSeconds::Unsaid,
+    stale_if_error: DirectiveSeconds::Unsaid,
     malformed: false,
-    source: Source::CacheControl,
+    source: DirectiveSource::CacheControl,
 };
 
 fn parse(lines: &[&str]) -> Directives {
     Directives::parse(lines.iter().map(|line| line.as_bytes()))
 }
 
-fn seconds(text: &str) -> Limit {
-    Limit::Seconds(DeltaSeconds::parse(text.bytes()).unwrap())
+fn seconds(text: &str) -> DirectiveSeconds {
+    DirectiveSeconds::Seconds(DeltaSeconds::parse(text.bytes()).unwrap())
 }
 
 #[test]
@@ -53,25 +53,25 @@ fn each_rule_of_parsing() {
         ("rfc9111-5.2-quoted", &["max-age=\"60\""], max_age(seconds("60"))),
         ("rfc9110-5.6.4-quoted-pair", &["max-age=\"6\\0\""], max_age(seconds("60"))),
         ("rfc9111-1.2.2-leading-zero", &["max-age=0060"], max_age(seconds("60"))),
-        ("rfc9111-1.2.2-overflow", &["max-age=99999999999"], max_age(Limit::Seconds(DeltaSeconds::MAX))),
-        ("rfc9111-4.2.1-negative", &["max-age=-1"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-fraction", &["max-age=1.0"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-letters", &["max-age=60a"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-single-quotes", &["max-age='60'"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-quoted-space", &["max-age=\" 60\""], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-no-argument", &["max-age"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-empty", &["max-age=\"\""], max_age(Limit::Invalid)),
+        ("rfc9111-1.2.2-overflow", &["max-age=99999999999"], max_age(DirectiveSeconds::Seconds(DeltaSeconds::MAX))),
+        ("rfc9111-4.2.1-negative", &["max-age=-1"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-fraction", &["max-age=1.0"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-letters", &["max-age=60a"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-single-quotes", &["max-age='60'"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-quoted-space", &["max-age=\" 60\""], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-no-argument", &["max-age"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-empty", &["max-age=\"\""], max_age(DirectiveSeconds::Invalid)),
         ("rfc9111-4.2.1-twice-alike", &["max-age=60, max-age=060"], max_age(seconds("60"))),
-        ("rfc9111-4.2.1-conflict", &["max-age=60, max-age=61"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-conflict-lines", &["max-age=60", "max-age=61"], max_age(Limit::Invalid)),
-        ("rfc9111-4.2.1-conflict-kept", &["max-age=1, max-age=2, max-age=2"], max_age(Limit::Invalid)),
+        ("rfc9111-4.2.1-conflict", &["max-age=60, max-age=61"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-conflict-lines", &["max-age=60", "max-age=61"], max_age(DirectiveSeconds::Invalid)),
+        ("rfc9111-4.2.1-conflict-kept", &["max-age=1, max-age=2, max-age=2"], max_age(DirectiveSeconds::Invalid)),
         ("rfc9111-5.2.2.10", &["s-maxage=60"], Directives { s_maxage: seconds("60"), ..NOTHING }),
         ("rfc9111-5.2.1.3", &["min-fresh=60"], Directives { min_fresh: seconds("60"), ..NOTHING }),
         ("rfc9111-5.2.1.2", &["max-stale=60"], Directives { max_stale: seconds("60"), ..NOTHING }),
         (
             "rfc9111-5.2.1.2-any",
             &["max-stale"],
-            Directives { max_stale: Limit::Seconds(DeltaSeconds::MAX), ..NOTHING },
+            Directives { max_stale: DirectiveSeconds::Seconds(DeltaSeconds::MAX), ..NOTHING },
         ),
         (
             "rfc5861-3",
@@ -79,27 +79,27 @@ fn each_rule_of_parsing() {
             Directives { stale_while_revalidate: seconds("60"), ..NOTHING },
         ),
         ("rfc5861-4", &["stale-if-error=60"], Directives { stale_if_error: seconds("60"), ..NOTHING }),
-        ("rfc9111-5.2.2.4", &["no-cache"], Directives { no_cache: Scope::Whole, ..NOTHING }),
-        ("rfc9111-5.2.2.4-fields", &["no-cache=\"a, b\""], Directives { no_cache: Scope::Fields, ..NOTHING }),
-        ("rfc9111-5.2.2.4-token", &["no-cache=a"], Directives { no_cache: Scope::Fields, ..NOTHING }),
-        ("rfc9111-5.2.2.4-empty", &["no-cache=\" ,\""], Directives { no_cache: Scope::Whole, ..NOTHING }),
+        ("rfc9111-5.2.2.4", &["no-cache"], Directives { no_cache: DirectiveScope::Whole, ..NOTHING }),
+        ("rfc9111-5.2.2.4-fields", &["no-cache=\"a, b\""], Directives { no_cache: DirectiveScope::Fields, ..NOTHING }),
+        ("rfc9111-5.2.2.4-token", &["no-cache=a"], Directives { no_cache: DirectiveScope::Fields, ..NOTHING }),
+        ("rfc9111-5.2.2.4-empty", &["no-cache=\" ,\""], Directives { no_cache: DirectiveScope::Whole, ..NOTHING }),
         (
             "rfc9111-5.2.2.4-no-name",
             &["no-cache=\"a, b c\""],
-            Directives { no_cache: Scope::Whole, ..NOTHING },
+            Directives { no_cache: DirectiveScope::Whole, ..NOTHING },
         ),
         (
             "rfc9111-5.2.2.4-essential",
             &["no-cache=\"a, Vary\""],
-            Directives { no_cache: Scope::Whole, ..NOTHING },
+            Directives { no_cache: DirectiveScope::Whole, ..NOTHING },
         ),
         (
             "rfc9111-5.2.2.4-both",
             &["no-cache", "no-cache=\"a\""],
-            Directives { no_cache: Scope::Whole, ..NOTHING },
+            Directives { no_cache: DirectiveScope::Whole, ..NOTHING },
         ),
-        ("rfc9111-5.2.2.7", &["private"], Directives { private: Scope::Whole, ..NOTHING }),
-        ("rfc9111-5.2.2.7-fields", &["private=\"a\""], Directives { private: Scope::Fields, ..NOTHING }),
+        ("rfc9111-5.2.2.7", &["private"], Directives { private: DirectiveScope::Whole, ..NOTHING }),
+        ("rfc9111-5.2.2.7-fields", &["private=\"a\""], Directives { private: DirectiveScope::Fields, ..NOTHING }),
         ("rfc9111-5.2.3-unknown", &["foo, bar=1, baz=\"x, no-store\""], NOTHING),
         ("rfc9111-5.2.3-longer", &["stale-while-revalidates=60"], NOTHING),
         ("rfc9111-5.2.3-prefix", &["max-ag=60, no-stor"], NOTHING),
@@ -159,9 +159,9 @@ fn a_directive_that_is_known_has_to_be_readable() {
 
 #[test]
 fn an_invalid_limit_is_what_the_reader_calls_strict() {
-    assert_eq!(Limit::Unsaid.or(DeltaSeconds::ZERO), None);
-    assert_eq!(Limit::Invalid.or(DeltaSeconds::ZERO), Some(DeltaSeconds::ZERO));
-    assert_eq!(Limit::Seconds(DeltaSeconds::MAX).or(DeltaSeconds::ZERO), Some(DeltaSeconds::MAX));
+    assert_eq!(DirectiveSeconds::Unsaid.or(DeltaSeconds::ZERO), None);
+    assert_eq!(DirectiveSeconds::Invalid.or(DeltaSeconds::ZERO), Some(DeltaSeconds::ZERO));
+    assert_eq!(DirectiveSeconds::Seconds(DeltaSeconds::MAX).or(DeltaSeconds::ZERO), Some(DeltaSeconds::MAX));
 }
 
 /// Well-formed directives, and bits that break lines.
@@ -214,6 +214,6 @@ proptest! {
         prop_assert!(both.malformed >= less.malformed);
         prop_assert!(both.no_cache >= less.no_cache);
         prop_assert!(both.private >= less.private);
-        prop_assert!(less.max_age == Limit::Unsaid || [less.max_age, Limit::Invalid].contains(&both.max_age));
+        prop_assert!(less.max_age == DirectiveSeconds::Unsaid || [less.max_age, DirectiveSeconds::Invalid].contains(&both.max_age));
     }
 }

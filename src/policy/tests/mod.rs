@@ -18,28 +18,28 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
-use crate::key::{Authority, Base, Scheme};
+use crate::key::{Authority, OriginBase, Scheme};
 use crate::request_fields::RequestFields;
 use crate::time::Timestamp;
 
-use super::{ContentTypes, Exchange, RequestFacts, Rules, Statuses};
+use super::{ContentTypes, Exchange, RequestFacts, CacheRules, StorableStatuses};
 
 /// What is stored by default.
-pub(super) fn rules() -> Rules {
-    Rules {
+pub(super) fn rules() -> CacheRules {
+    CacheRules {
         default_ttl: Duration::from_secs(30),
         body_bytes_max: 1 << 20,
         content_types: ContentTypes::Listed(vec!["application/json".into(), "+json".into()]),
-        statuses: Statuses::Listed(vec![StatusCode::OK]),
+        statuses: StorableStatuses::Listed(vec![StatusCode::OK]),
         tag_headers: ["cache-tag", "surrogate-key"].map(HeaderName::from_static).to_vec(),
         fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
-        ..Rules::default()
+        ..CacheRules::default()
     }
 }
 
 /// What is stored where an operator leaves it all to the RFC.
-pub(super) fn rules_of_the_rfc() -> Rules {
-    Rules { content_types: ContentTypes::Any, statuses: Statuses::Any, ..rules() }
+pub(super) fn rules_of_the_rfc() -> CacheRules {
+    CacheRules { content_types: ContentTypes::Any, statuses: StorableStatuses::Any, ..rules() }
 }
 
 /// The fields of a head, in the order of writing.
@@ -51,14 +51,14 @@ pub(super) fn head(fields: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// How the origin names itself, where clients ask for `api.test`.
-pub(super) fn backend() -> Base {
+pub(super) fn backend() -> OriginBase {
     let authority = Authority::parse(Scheme::Http, b"backend:8080").unwrap();
-    Base { scheme: Scheme::Http, authority, path: String::new() }
+    OriginBase { scheme: Scheme::Http, authority, path: String::new() }
 }
 
 /// An [`Exchange`] that owns what it is made of.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct OwnedExchange {
     pub(super) request: RequestFacts,
     pub(super) status: StatusCode,
     pub(super) response: HeaderMap,
@@ -66,7 +66,7 @@ pub(super) struct Said {
     pub(super) received: Timestamp,
 }
 
-impl Said {
+impl OwnedExchange {
     /// A response to a `GET` that carries nothing, which came in no time at the epoch.
     pub(super) fn response(status: u16, fields: &[(&str, &str)]) -> Self {
         Self {

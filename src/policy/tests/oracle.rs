@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use proptest::prelude::*;
 
-use super::{Said, head, rules_of_the_rfc};
+use super::{OwnedExchange, head, rules_of_the_rfc};
 use crate::policy::{RequestFacts, Reuse, reuse, storable};
 use crate::time::Timestamp;
 
@@ -19,7 +19,7 @@ const NOON_MILLIS: u64 = 784_123_200_000;
 
 /// One exchange, and the same request so many seconds later.
 #[derive(Clone, Debug)]
-struct Case {
+struct OracleCase {
     request: Vec<(&'static str, &'static str)>,
     status: u16,
     response: Vec<(&'static str, &'static str)>,
@@ -27,27 +27,27 @@ struct Case {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
+enum OracleAnswer {
     Stored,
     Asked,
 }
 
-impl Case {
-    fn ours(&self) -> Answer {
+impl OracleCase {
+    fn ours(&self) -> OracleAnswer {
         let rules = rules_of_the_rfc();
-        let said = Said::response(self.status, &self.response)
+        let said = OwnedExchange::response(self.status, &self.response)
             .to(&Method::GET, &self.request)
             .at(NOON_MILLIS, NOON_MILLIS);
         let request = RequestFacts::read(&Method::GET, &head(&self.request), &rules);
-        let Ok(stored) = storable(&said.exchange(), &rules) else { return Answer::Asked };
+        let Ok(stored) = storable(&said.exchange(), &rules) else { return OracleAnswer::Asked };
         match reuse(&stored, &request, said.received.plus(Duration::from_secs(self.later))) {
-            Reuse::Fresh { .. } | Reuse::Stale { .. } => Answer::Stored,
+            Reuse::Fresh { .. } | Reuse::Stale { .. } => OracleAnswer::Stored,
             // The other reading does not know it.
-            Reuse::StaleWhileRevalidate { .. } | Reuse::Validate(_) | Reuse::Not(_) => Answer::Asked,
+            Reuse::StaleWhileRevalidate { .. } | Reuse::Validate(_) | Reuse::Not(_) => OracleAnswer::Asked,
         }
     }
 
-    fn theirs(&self) -> Answer {
+    fn theirs(&self) -> OracleAnswer {
         let received =
             SystemTime::UNIX_EPOCH + Duration::from_millis(Timestamp::from_millis(NOON_MILLIS).as_millis());
         let mut request = Request::get("http://api.test/a").body(()).unwrap();
@@ -58,8 +58,8 @@ impl Case {
         let policy = CachePolicy::new_options(&request, &response, received, CacheOptions::default());
         let now = received + Duration::from_secs(self.later);
         match policy.before_request(&request, now) {
-            BeforeRequest::Fresh(_) if policy.is_storable() => Answer::Stored,
-            BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => Answer::Asked,
+            BeforeRequest::Fresh(_) if policy.is_storable() => OracleAnswer::Stored,
+            BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => OracleAnswer::Asked,
         }
     }
 
@@ -70,17 +70,17 @@ impl Case {
     }
 }
 
-type Fields = &'static [(&'static str, &'static str)];
+type OracleFields = &'static [(&'static str, &'static str)];
 
 /// A disagreement, and why it is one.
-struct Settled {
+struct SettledDifference {
     rule: &'static str,
     /// Whether an exchange is one in which it may show.
     concerns: fn(u16, &HeaderMap, &HeaderMap) -> bool,
     /// An exchange in which it does.
-    example: (Fields, u16, Fields, u64),
+    example: (OracleFields, u16, OracleFields, u64),
     /// Our answer, with the RFC; theirs is the other.
-    ours: Answer,
+    ours: OracleAnswer,
 }
 
 /// Whether a part of a `Cache-Control` begins so.
@@ -108,44 +108,44 @@ fn words(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers.get_all("cache-control").into_iter().flat_map(|line| line.to_str().unwrap().split(", "))
 }
 
-static SETTLED: &[Settled] = &[
-    Settled {
+static SETTLED: &[SettledDifference] = &[
+    SettledDifference {
         rule: "RFC 9111 §3: any final status is stored if the response gives its freshness",
         concerns: |status, _, _| ![200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].contains(&status),
         example: (&[], 503, &[("cache-control", "max-age=60")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.2.4: a qualified no-cache is about its fields",
         concerns: |_, _, response| says(response, "no-cache="),
         example: (&[], 200, &[("cache-control", "max-age=60, no-cache=\"x\"")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.2.7: a qualified private is about its fields",
         concerns: |_, _, response| says(response, "private="),
         example: (&[], 200, &[("cache-control", "max-age=60, private=\"x\"")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.2.8: proxy-revalidate is about what is stale",
         concerns: |_, _, response| says(response, "proxy-revalidate"),
         example: (&[], 200, &[("cache-control", "max-age=60, proxy-revalidate")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.2.3: must-understand takes the place of no-store",
         concerns: |_, _, response| says(response, "must-understand"),
         example: (&[], 200, &[("cache-control", "no-store, must-understand, max-age=60")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.4: Pragma has no meaning in a response",
         concerns: |_, _, response| response.contains_key("pragma"),
         example: (&[], 200, &[("pragma", "no-cache"), ("expires", "Sun, 06 Nov 1994 12:01:00 GMT")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.4: beside Cache-Control, Pragma has no meaning in a request",
         concerns: |_, request, _| request.contains_key("pragma") && request.contains_key("cache-control"),
         example: (
@@ -154,77 +154,77 @@ static SETTLED: &[Settled] = &[
             &[("cache-control", "max-age=60")],
             1,
         ),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 8246 §2: immutable gives no lifetime, and makes nothing public",
         concerns: |_, _, response| says(response, "immutable"),
         example: (&[], 200, &[("cache-control", "immutable")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §4.2.1: of values that differ, none counts",
         concerns: |_, request, response| contradicts_itself(request) || contradicts_itself(response),
         example: (&[], 200, &[("cache-control", "max-age=60, max-age=90")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §4.2.1: a max-age without a number is invalid, and Expires does not count beside it",
         concerns: |_, _, response| words(response).any(|word| word == "max-age"),
         example: (&[], 200, &[("cache-control", "max-age"), ("expires", "Sun, 06 Nov 1994 12:01:00 GMT")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §4.2.3: a Date that lies back makes the response older",
         concerns: |_, _, response| response.contains_key("date"),
         example: (&[], 200, &[("cache-control", "max-age=60"), ("date", "Sun, 06 Nov 1994 11:58:00 GMT")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.1.2: what may not be served stale is not served stale for a client's max-stale",
         concerns: |_, request, response| {
             says(request, "max-stale") && (says(response, "s-maxage") || says(response, "no-cache"))
         },
         example: (&[("cache-control", "max-stale")], 200, &[("cache-control", "s-maxage=1")], 9),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §3: what came stale need not be stored for a max-stale that may come",
         concerns: |_, request, response| says(request, "max-stale") && !has_lifetime(response),
         example: (&[("cache-control", "max-stale")], 200, &[("cache-control", "max-age=0")], 9),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.1.1: beside a max-age that cannot be read, the strictest is meant",
         concerns: |_, request, _| says(request, "max-age=x"),
         example: (&[("cache-control", "max-age=x")], 200, &[("cache-control", "max-age=60")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §3: a Cache-Control that cannot be read might forbid anything",
         concerns: |_, _, response| says(response, "a;"),
         example: (&[], 200, &[("cache-control", "max-age=60, a;private")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §1.2.2: a number that is too large to count is 2^31",
         concerns: |_, _, response| says(response, "max-age=99999999999999999999"),
         example: (&[], 200, &[("cache-control", "max-age=99999999999999999999")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
-    Settled {
+    SettledDifference {
         rule: "RFC 9111 §5.2.3: what is unknown is ignored, also where it is said twice; it is no must-revalidate",
         concerns: |_, _, response| says(response, "x="),
         example: (&[("authorization", "x")], 200, &[("cache-control", "max-age=60, x=1, x=2")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "DESIGN, credentials: a response to a cookie is not stored for others unasked",
         concerns: |_, request, _| request.contains_key("cookie"),
         example: (&[("cookie", "a=b")], 200, &[("cache-control", "max-age=60")], 1),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "DESIGN, credentials: a guess admits nobody who has a name, and no-cache is not public",
         concerns: |_, request, response| {
             request.contains_key("authorization")
@@ -237,9 +237,9 @@ static SETTLED: &[Settled] = &[
             &[("cache-control", "public"), ("last-modified", "Sun, 06 Nov 1994 11:00:00 GMT")],
             1,
         ),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "DESIGN, credentials: whoever takes what is stale does not get a response with a cookie",
         concerns: |_, request, response| response.contains_key("set-cookie") && says(request, "max-stale"),
         example: (
@@ -248,28 +248,28 @@ static SETTLED: &[Settled] = &[
             &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
             1,
         ),
-        ours: Answer::Asked,
+        ours: OracleAnswer::Asked,
     },
-    Settled {
+    SettledDifference {
         rule: "DESIGN, credentials: s-maxage allows storing without the cookie",
         concerns: |_, _, response| response.contains_key("set-cookie") && says(response, "s-maxage"),
         example: (&[], 200, &[("cache-control", "s-maxage=60"), ("set-cookie", "a=b")], 1),
-        ours: Answer::Stored,
+        ours: OracleAnswer::Stored,
     },
 ];
 
 #[test]
 fn each_disagreement_is_one() {
-    for Settled { rule, concerns, example: (request, status, response, later), ours } in SETTLED {
+    for SettledDifference { rule, concerns, example: (request, status, response, later), ours } in SETTLED {
         let case =
-            Case { request: request.to_vec(), status: *status, response: response.to_vec(), later: *later };
+            OracleCase { request: request.to_vec(), status: *status, response: response.to_vec(), later: *later };
         assert!(concerns(*status, &head(request), &head(response)), "{rule}");
         assert_eq!(case.ours(), *ours, "{rule}");
         assert_ne!(case.theirs(), *ours, "{rule}");
     }
 }
 
-fn case() -> impl Strategy<Value = Case> {
+fn case() -> impl Strategy<Value = OracleCase> {
     let request = prop::sample::subsequence(
         &[
             ("authorization", "Bearer x"),
@@ -319,7 +319,7 @@ fn case() -> impl Strategy<Value = Case> {
         0..6,
     );
     let status = prop::sample::select(&[200, 203, 204, 301, 404, 410, 501, 201, 302, 503][..]);
-    (request, status, response, 0..130_u64).prop_map(|(request, status, response, later)| Case {
+    (request, status, response, 0..130_u64).prop_map(|(request, status, response, later)| OracleCase {
         request,
         status,
         response,

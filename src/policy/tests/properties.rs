@@ -10,7 +10,7 @@ use super::{backend, head, rules, rules_of_the_rfc};
 use crate::key::{Scheme, Target};
 use crate::limits::LIFETIME_MAX;
 use crate::policy::{
-    Directives, Exchange, Failure, Groups, Obligations, RequestFacts, Reuse, StoredFacts, Vary, invalidated,
+    Directives, Exchange, OriginFailure, GroupNames, Obligations, RequestFacts, Reuse, StoredFacts, Vary, invalidated,
     make_conditional, precondition, ranges, reuse, stale_on_error, storable, stored_fields,
 };
 use crate::time::Timestamp;
@@ -142,7 +142,7 @@ proptest! {
         let (request, now) = (read(&headers), Timestamp::from_millis(now));
         let forbidden = [Obligations::MUST_REVALIDATE, Obligations::PROXY_REVALIDATE, Obligations::NO_CACHE];
         let forbids = forbidden.iter().any(|one| stored.obligations.contains(*one));
-        let on_error = [Failure::Disconnected, Failure::ErrorResponse]
+        let on_error = [OriginFailure::Disconnected, OriginFailure::ErrorResponse]
             .map(|failure| stale_on_error(&stored, &request, failure, now));
         match reuse(&stored, &request, now) {
             Reuse::Fresh { age, .. } => prop_assert_eq!(on_error, [Ok(age); 2]),
@@ -170,7 +170,7 @@ proptest! {
         let capped = stored.keep_for(now) == LIFETIME_MAX;
         if !takes_anything && !capped {
             prop_assert!(matches!(reuse(&stored, &request, beyond), Reuse::Validate(_) | Reuse::Not(_)));
-            for failure in [Failure::ErrorResponse, Failure::Disconnected] {
+            for failure in [OriginFailure::ErrorResponse, OriginFailure::Disconnected] {
                 prop_assert!(stale_on_error(&stored, &request, failure, beyond).is_err());
             }
         }
@@ -239,8 +239,8 @@ proptest! {
         ranges(&read(&fields), &fields, StatusCode::OK, &fields, 100);
         make_conditional(&mut fields.clone(), &fields);
         Directives::of(&fields);
-        Groups::of(&fields);
-        Groups::invalidated(&Method::POST, StatusCode::OK, &fields);
+        GroupNames::of(&fields);
+        GroupNames::invalidated(&Method::POST, StatusCode::OK, &fields);
         let Vary::Fields(selecting) = Vary::from(vec![ACCEPT_ENCODING]) else { panic!("one name") };
         selecting.values(&fields);
         for invalid in invalidated(&Method::POST, &target, &backend(), StatusCode::OK, &fields) {

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::{head, rules};
 use crate::limits::RANGES_MAX;
 use crate::policy::{
-    Multipart, Part, Piece, Ranges, RequestFacts, content_range, multipart, ranges, unsatisfied_range,
+    MultipartBody, ByteRange, MultipartPiece, RangeSelection, RequestFacts, content_range, multipart, ranges, unsatisfied_range,
 };
 
-type Fields = &'static [(&'static str, &'static str)];
+type RangeFields = &'static [(&'static str, &'static str)];
 
 const BODY: &[u8] = b"0123456789A";
 
@@ -20,23 +20,23 @@ fn answer(
     request: &[(&str, &str)],
     response: &[(&str, &str)],
     bytes: usize,
-) -> Ranges {
+) -> RangeSelection {
     let headers = head(request);
     let facts = RequestFacts::read(method, &headers, &rules());
     ranges(&facts, &headers, status, &head(response), bytes)
 }
 
 /// What a `GET` with this `Range` gets of [`BODY`].
-fn get(range: &str) -> Ranges {
+fn get(range: &str) -> RangeSelection {
     answer(&Method::GET, StatusCode::OK, &[("range", range)], &[], BODY.len())
 }
 
-fn one(start: usize, len: usize) -> Ranges {
-    Ranges::One(Part { start, len })
+fn one(start: usize, len: usize) -> RangeSelection {
+    RangeSelection::One(ByteRange { start, len })
 }
 
-fn several(parts: &[(usize, usize)]) -> Ranges {
-    Ranges::Several(parts.iter().map(|&(start, len)| Part { start, len }).collect())
+fn several(parts: &[(usize, usize)]) -> RangeSelection {
+    RangeSelection::Several(parts.iter().map(|&(start, len)| ByteRange { start, len }).collect())
 }
 
 #[test]
@@ -57,25 +57,25 @@ fn each_form() {
         ("bytes=-2, 0-0", several(&[(9, 2), (0, 1)])),
         ("bytes=0-1, 2-3", several(&[(0, 2), (2, 2)])),
         ("bytes=0-1, 50-60", one(0, 2)),
-        ("bytes=11-", Ranges::Unsatisfiable),
-        ("bytes=11-20, 30-", Ranges::Unsatisfiable),
-        ("bytes=-0", Ranges::Unsatisfiable),
-        ("bytes=99999999999999999999999-", Ranges::Unsatisfiable),
-        ("bytes=0-5, 5-6", Ranges::Whole),
-        ("bytes=0-, -1", Ranges::Whole),
-        ("bytes=0-1, 0-1", Ranges::Whole),
-        ("bytes=", Ranges::Whole),
-        ("bytes=,", Ranges::Whole),
-        ("bytes=-", Ranges::Whole),
-        ("bytes=2-1", Ranges::Whole),
-        ("bytes=0-1, x", Ranges::Whole),
-        ("bytes=0-1-2", Ranges::Whole),
-        ("bytes=0 - 1", Ranges::Whole),
-        ("bytes=+0-1", Ranges::Whole),
-        ("bytes 0-1", Ranges::Whole),
-        ("items=0-1", Ranges::Whole),
-        ("0-1", Ranges::Whole),
-        ("", Ranges::Whole),
+        ("bytes=11-", RangeSelection::Unsatisfiable),
+        ("bytes=11-20, 30-", RangeSelection::Unsatisfiable),
+        ("bytes=-0", RangeSelection::Unsatisfiable),
+        ("bytes=99999999999999999999999-", RangeSelection::Unsatisfiable),
+        ("bytes=0-5, 5-6", RangeSelection::Whole),
+        ("bytes=0-, -1", RangeSelection::Whole),
+        ("bytes=0-1, 0-1", RangeSelection::Whole),
+        ("bytes=", RangeSelection::Whole),
+        ("bytes=,", RangeSelection::Whole),
+        ("bytes=-", RangeSelection::Whole),
+        ("bytes=2-1", RangeSelection::Whole),
+        ("bytes=0-1, x", RangeSelection::Whole),
+        ("bytes=0-1-2", RangeSelection::Whole),
+        ("bytes=0 - 1", RangeSelection::Whole),
+        ("bytes=+0-1", RangeSelection::Whole),
+        ("bytes 0-1", RangeSelection::Whole),
+        ("items=0-1", RangeSelection::Whole),
+        ("0-1", RangeSelection::Whole),
+        ("", RangeSelection::Whole),
     ] {
         assert_eq!(get(range), want, "{range:?}");
     }
@@ -84,9 +84,9 @@ fn each_form() {
 #[test]
 fn many_are_the_whole() {
     let list = |count: usize| (0..count).map(|_| "99-").collect::<Vec<_>>().join(",");
-    assert_eq!(get(&format!("bytes={}", list(RANGES_MAX))), Ranges::Unsatisfiable);
-    assert_eq!(get(&format!("bytes={}", list(RANGES_MAX + 1))), Ranges::Whole);
-    assert_eq!(get(&format!("bytes={}", "0-,".repeat(10_000))), Ranges::Whole);
+    assert_eq!(get(&format!("bytes={}", list(RANGES_MAX))), RangeSelection::Unsatisfiable);
+    assert_eq!(get(&format!("bytes={}", list(RANGES_MAX + 1))), RangeSelection::Whole);
+    assert_eq!(get(&format!("bytes={}", "0-,".repeat(10_000))), RangeSelection::Whole);
 }
 
 #[test]
@@ -94,37 +94,37 @@ fn where_ranges_do_not_apply() {
     let range = [("range", "bytes=0-1")];
     let answer = |method, status, request: &[_], bytes| answer(&method, status, request, &[], bytes);
     assert_eq!(answer(Method::GET, StatusCode::OK, &range, 11), one(0, 2));
-    assert_eq!(answer(Method::HEAD, StatusCode::OK, &range, 11), Ranges::Whole);
-    assert_eq!(answer(Method::GET, StatusCode::NOT_FOUND, &range, 11), Ranges::Whole);
-    assert_eq!(answer(Method::GET, StatusCode::OK, &range, 0), Ranges::Whole);
-    assert_eq!(answer(Method::GET, StatusCode::OK, &[range[0], range[0]], 11), Ranges::Whole);
-    assert_eq!(answer(Method::GET, StatusCode::OK, &[], 11), Ranges::Whole);
+    assert_eq!(answer(Method::HEAD, StatusCode::OK, &range, 11), RangeSelection::Whole);
+    assert_eq!(answer(Method::GET, StatusCode::NOT_FOUND, &range, 11), RangeSelection::Whole);
+    assert_eq!(answer(Method::GET, StatusCode::OK, &range, 0), RangeSelection::Whole);
+    assert_eq!(answer(Method::GET, StatusCode::OK, &[range[0], range[0]], 11), RangeSelection::Whole);
+    assert_eq!(answer(Method::GET, StatusCode::OK, &[], 11), RangeSelection::Whole);
 }
 
 #[test]
 fn if_range() {
     const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
     const SECOND: &str = "Sun, 06 Nov 1994 12:00:01 GMT";
-    const TAGGED: Fields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", SECOND)];
-    const WEAK: Fields = &[("etag", "W/\"a\"")];
+    const TAGGED: RangeFields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", SECOND)];
+    const WEAK: RangeFields = &[("etag", "W/\"a\"")];
     let part = one(0, 2);
-    let rows: &[(&str, Fields, Fields, &Ranges)] = &[
+    let rows: &[(&str, RangeFields, RangeFields, &RangeSelection)] = &[
         ("rfc9110-13.1.5-tag", TAGGED, &[("if-range", "\"a\"")], &part),
-        ("rfc9110-13.1.5-other", TAGGED, &[("if-range", "\"b\"")], &Ranges::Whole),
-        ("rfc9110-13.1.5-weak", TAGGED, &[("if-range", "W/\"a\"")], &Ranges::Whole),
-        ("rfc9110-13.1.5-weak-stored", WEAK, &[("if-range", "W/\"a\"")], &Ranges::Whole),
-        ("rfc9110-13.1.5-list", TAGGED, &[("if-range", "\"a\", \"b\"")], &Ranges::Whole),
-        ("rfc9110-13.1.5-lines", TAGGED, &[("if-range", "\"a\""), ("if-range", "\"a\"")], &Ranges::Whole),
+        ("rfc9110-13.1.5-other", TAGGED, &[("if-range", "\"b\"")], &RangeSelection::Whole),
+        ("rfc9110-13.1.5-weak", TAGGED, &[("if-range", "W/\"a\"")], &RangeSelection::Whole),
+        ("rfc9110-13.1.5-weak-stored", WEAK, &[("if-range", "W/\"a\"")], &RangeSelection::Whole),
+        ("rfc9110-13.1.5-list", TAGGED, &[("if-range", "\"a\", \"b\"")], &RangeSelection::Whole),
+        ("rfc9110-13.1.5-lines", TAGGED, &[("if-range", "\"a\""), ("if-range", "\"a\"")], &RangeSelection::Whole),
         ("rfc9110-13.1.5-date", TAGGED, &[("if-range", NOON)], &part),
-        ("rfc9110-13.1.5-later", TAGGED, &[("if-range", SECOND)], &Ranges::Whole),
+        ("rfc9110-13.1.5-later", TAGGED, &[("if-range", SECOND)], &RangeSelection::Whole),
         (
             "rfc9110-8.8.2.2-same-second",
             &[("last-modified", NOON), ("date", NOON)],
             &[("if-range", NOON)],
-            &Ranges::Whole,
+            &RangeSelection::Whole,
         ),
-        ("rfc9110-13.1.5-none", &[], &[("if-range", "\"a\"")], &Ranges::Whole),
-        ("rfc9110-13.1.5-malformed", TAGGED, &[("if-range", "a")], &Ranges::Whole),
+        ("rfc9110-13.1.5-none", &[], &[("if-range", "\"a\"")], &RangeSelection::Whole),
+        ("rfc9110-13.1.5-malformed", TAGGED, &[("if-range", "a")], &RangeSelection::Whole),
     ];
     for (id, response, request, want) in rows {
         let request = [&[("range", "bytes=0-1")], *request].concat();
@@ -134,7 +134,7 @@ fn if_range() {
 
 #[test]
 fn content_ranges() {
-    assert_eq!(content_range(Part { start: 2, len: 3 }, 11), "bytes 2-4/11");
+    assert_eq!(content_range(ByteRange { start: 2, len: 3 }, 11), "bytes 2-4/11");
     assert_eq!(unsatisfied_range(11), "bytes */11");
     for (value, is) in [
         ("bytes 0-1/9", true),
@@ -152,12 +152,12 @@ fn content_ranges() {
     }
 }
 
-fn sent(Multipart { content_type, bytes, pieces }: &Multipart) -> (String, String) {
+fn sent(MultipartBody { content_type, bytes, pieces }: &MultipartBody) -> (String, String) {
     let body: Vec<u8> = pieces
         .iter()
         .flat_map(|piece| match piece {
-            Piece::Framing(framing) => framing.to_vec(),
-            Piece::Body(part) => BODY[part.start..part.end()].to_vec(),
+            MultipartPiece::Framing(framing) => framing.to_vec(),
+            MultipartPiece::Body(part) => BODY[part.start..part.end()].to_vec(),
         })
         .collect();
     assert_eq!(body.len(), *bytes);
@@ -166,7 +166,7 @@ fn sent(Multipart { content_type, bytes, pieces }: &Multipart) -> (String, Strin
 
 #[test]
 fn several_parts_in_one_body() {
-    let parts = [Part { start: 9, len: 2 }, Part { start: 0, len: 1 }];
+    let parts = [ByteRange { start: 9, len: 2 }, ByteRange { start: 0, len: 1 }];
     let json = HeaderValue::from_static("application/json");
     let (content_type, body) = sent(&multipart(&parts, BODY.len(), Some(&json), 0xab));
     let boundary = format!("{:032x}", 0xab);
@@ -187,9 +187,9 @@ proptest! {
     #[test]
     fn parts_lie_in_the_body_and_never_exceed_it(range in "bytes=[0-9,-]{0,40}", bytes in 0..200_usize) {
         let parts = match answer(&Method::GET, StatusCode::OK, &[("range", &range)], &[], bytes) {
-            Ranges::Whole | Ranges::Unsatisfiable => Vec::new(),
-            Ranges::One(part) => vec![part],
-            Ranges::Several(parts) => {
+            RangeSelection::Whole | RangeSelection::Unsatisfiable => Vec::new(),
+            RangeSelection::One(part) => vec![part],
+            RangeSelection::Several(parts) => {
                 prop_assert!(parts.len() > 1);
                 parts
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Said, head, rules};
+use super::{OwnedExchange, head, rules};
 use crate::label::Label;
 use crate::policy::NotReusable::{
     self, Authorization, Cookie, CredentialHeader, Expired, NoCache, RequestMaxAge, RequestMinFresh,
@@ -14,7 +14,7 @@ use crate::policy::{Credential, RequestFacts, Reuse, reuse, storable};
 use crate::policy::{Obligations, StoredFacts};
 use crate::time::Timestamp;
 
-type Fields = &'static [(&'static str, &'static str)];
+type ReuseFields = &'static [(&'static str, &'static str)];
 
 /// Received at second 100, two seconds old, with a lifetime of a minute.
 fn stored(obligations: Obligations) -> StoredFacts {
@@ -46,7 +46,7 @@ fn by_request() {
     const MIXED: Obligations =
         Obligations::from_bits(Obligations::SHARED.bits() | Obligations::HEURISTIC.bits());
     // At second 110 it is 12 s old and has 48 s left.
-    let rows: &[(&str, Obligations, Fields, Option<NotReusable>)] = &[
+    let rows: &[(&str, Obligations, ReuseFields, Option<NotReusable>)] = &[
         ("rfc9111-4-fresh", NONE, &[], None),
         ("rfc9111-5.2.2.4", Obligations::NO_CACHE, &[], Some(NoCache)),
         ("rfc9111-5.2.1.4", NONE, &[("cache-control", "no-cache")], Some(RequestNoCache)),
@@ -151,7 +151,7 @@ fn what_was_stored_for_one_is_for_others_like_it() {
         ("", Some(Authorization)),
         ("public", Some(Authorization)),
     ] {
-        let said = Said::response(200, &[json, ("cache-control", cache_control)]);
+        let said = OwnedExchange::response(200, &[json, ("cache-control", cache_control)]);
         let stored = storable(&said.exchange(), &rules()).unwrap();
         assert_eq!(refusal(&stored, &get(&[]), 0), None, "{cache_control}");
         assert_eq!(refusal(&stored, &get(&[("authorization", "x")]), 0), credentialed, "{cache_control}");

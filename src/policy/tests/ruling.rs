@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::label::Rule;
+use crate::label::RuleLabel;
 use crate::policy::{
-    Failure, Fate, NotReusable, NotSelected, NotStorable, Reuse, Ruling, StoredFacts, Verdict, storable,
+    OriginFailure, FreshenOutcome, NotReusable, NotSelectedError, NotStorable, Reuse, Ruling, StoredFacts, RulingVerdict, storable,
 };
 
-use super::{Said, rules};
+use super::{OwnedExchange, rules};
 
-fn listed<R: Rule>() -> Vec<(&'static str, &'static str)> {
+fn listed<R: RuleLabel>() -> Vec<(&'static str, &'static str)> {
     R::ALL.iter().map(|reason| (reason.word(), reason.clause())).collect()
 }
 
@@ -80,15 +80,15 @@ fn every_reason_not_to_store_has_its_clause() {
 
 #[test]
 fn every_decision_is_a_ruling() {
-    use Verdict::{No, Yes};
+    use RulingVerdict::{No, Yes};
     let second = Duration::from_secs(1);
     let (age, ttl, stale_for) = (second, second, second);
     let facts: Result<StoredFacts, _> = storable(
-        &Said::response(200, &[("content-type", "application/json"), ("cache-control", "max-age=9")])
+        &OwnedExchange::response(200, &[("content-type", "application/json"), ("cache-control", "max-age=9")])
             .exchange(),
         &rules(),
     );
-    let replaced = Fate::Replaced { facts: facts.unwrap(), fields: HeaderMap::new() };
+    let replaced = FreshenOutcome::Replaced { facts: facts.unwrap(), fields: HeaderMap::new() };
     let (old, tag) = (NotReusable::Expired, NotStorable::Changed);
     for (ruling, verdict, because, clause) in [
         (Ruling::from(&Reuse::Fresh { age, ttl }), Yes, "fresh", "RFC 9111 §4.2"),
@@ -104,12 +104,12 @@ fn every_decision_is_a_ruling() {
         (Ruling::from(&facts), Yes, "storable", "RFC 9111 §3"),
         (Ruling::from(&Err(NotStorable::Private)), No, "private", "RFC 9111 §5.2.2.7"),
         (Ruling::from(&replaced), Yes, "freshened", "RFC 9111 §3.2"),
-        (Ruling::from(&Fate::Kept(NotStorable::NoStore)), No, "no-store", "RFC 9111 §5.2.2.5"),
-        (Ruling::from(&Fate::Removed(tag)), No, "changed", "RFC 9111 §4.3"),
-        (Ruling::from(&Err(NotSelected)), No, "not-selected", "RFC 9111 §4.3.4"),
-        (Ruling::on_failure(Failure::Disconnected, &Ok(age)), Yes, "disconnected", "RFC 9111 §4.2.4"),
-        (Ruling::on_failure(Failure::ErrorResponse, &Ok(age)), Yes, "stale-if-error", "RFC 5861 §4"),
-        (Ruling::on_failure(Failure::ErrorResponse, &Err(old)), No, "expired", "RFC 9111 §4.2"),
+        (Ruling::from(&FreshenOutcome::Kept(NotStorable::NoStore)), No, "no-store", "RFC 9111 §5.2.2.5"),
+        (Ruling::from(&FreshenOutcome::Removed(tag)), No, "changed", "RFC 9111 §4.3"),
+        (Ruling::from(&Err(NotSelectedError)), No, "not-selected", "RFC 9111 §4.3.4"),
+        (Ruling::on_failure(OriginFailure::Disconnected, &Ok(age)), Yes, "disconnected", "RFC 9111 §4.2.4"),
+        (Ruling::on_failure(OriginFailure::ErrorResponse, &Ok(age)), Yes, "stale-if-error", "RFC 5861 §4"),
+        (Ruling::on_failure(OriginFailure::ErrorResponse, &Err(old)), No, "expired", "RFC 9111 §4.2"),
     ] {
         assert_eq!(ruling, Ruling { verdict, because, clause });
     }

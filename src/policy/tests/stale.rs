@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{head, rules};
-use crate::policy::Failure::{Disconnected, ErrorResponse};
+use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
 use crate::policy::NotReusable::{
     self, Authorization, Cookie, Expired, MustRevalidate, NoCache, RequestMaxAge, RequestMaxStale,
     RequestMinFresh, RequestNoCache,
 };
-use crate::policy::{Failure, Obligations, RequestFacts, Reuse, StoredFacts, reuse, stale_on_error};
+use crate::policy::{OriginFailure, Obligations, RequestFacts, Reuse, StoredFacts, reuse, stale_on_error};
 use crate::time::Timestamp;
 
 const NONE: Obligations = Obligations::from_bits(0);
@@ -39,7 +39,7 @@ fn second(seconds: u64) -> Timestamp {
 
 /// Served with how many seconds of staleness, and whether the origin is asked meanwhile; or why not.
 #[derive(Debug, PartialEq)]
-enum Answer {
+enum StaleAnswer {
     Fresh,
     Refreshing(u64),
     AsItIs(u64),
@@ -47,7 +47,7 @@ enum Answer {
     Another(NotReusable),
 }
 
-impl From<Reuse> for Answer {
+impl From<Reuse> for StaleAnswer {
     fn from(reuse: Reuse) -> Self {
         match reuse {
             Reuse::Fresh { .. } => Self::Fresh,
@@ -61,7 +61,7 @@ impl From<Reuse> for Answer {
 
 #[test]
 fn without_an_error() {
-    use Answer::{AsItIs, Fresh, Refreshing, Validated};
+    use StaleAnswer::{AsItIs, Fresh, Refreshing, Validated};
     let rows = [
         // Rule, stale-while-revalidate, request, second, answer.
         ("fresh", 30, "", 59, Fresh),
@@ -85,7 +85,7 @@ fn without_an_error() {
     ];
     for (id, window, request, now, want) in rows {
         let stored = stored(NONE, window, 0);
-        assert_eq!(Answer::from(reuse(&stored, &get(request), second(now))), want, "{id}");
+        assert_eq!(StaleAnswer::from(reuse(&stored, &get(request), second(now))), want, "{id}");
     }
 }
 
@@ -106,7 +106,7 @@ fn what_forbids_it() {
 
 #[test]
 fn instead_of_an_error() {
-    type Row = (&'static str, u64, &'static str, Failure, u64, Result<u64, NotReusable>);
+    type Row = (&'static str, u64, &'static str, OriginFailure, u64, Result<u64, NotReusable>);
     let rows: &[Row] = &[
         // Rule, stale-if-error, request, failure, second, age or reason.
         ("fresh", 0, "", ErrorResponse, 59, Ok(59)),
@@ -156,6 +156,6 @@ fn an_error_makes_nobody_another() {
 fn which_statuses_are_failures() {
     for code in (100..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
         let want = [500, 502, 503, 504].contains(&code.as_u16()).then_some(ErrorResponse);
-        assert_eq!(Failure::of(code), want, "{code}");
+        assert_eq!(OriginFailure::of(code), want, "{code}");
     }
 }

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Said, rules, rules_of_the_rfc};
+use super::{OwnedExchange, rules, rules_of_the_rfc};
 use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
     NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
 };
-use crate::policy::{Obligations, Reuse, Rules, StoredFacts, reuse, storable};
+use crate::policy::{Obligations, Reuse, CacheRules, StoredFacts, reuse, storable};
 use crate::time::Timestamp;
 
-type Fields = &'static [(&'static str, &'static str)];
+type StorableFields = &'static [(&'static str, &'static str)];
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A row: the rule, the request's fields, the response's `Cache-Control`, and the reason against storing it.
-type Row = (&'static str, Fields, &'static str, Option<NotStorable>);
+type StorableRow = (&'static str, StorableFields, &'static str, Option<NotStorable>);
 
-fn refusal(said: &Said) -> Option<NotStorable> {
+fn refusal(said: &OwnedExchange) -> Option<NotStorable> {
     storable(&said.exchange(), &rules()).err()
 }
 
 #[test]
 fn by_directives() {
-    const BEARER: Fields = &[("authorization", "Bearer x")];
-    const COOKIE: Fields = &[("cookie", "session=x")];
-    const KEY: Fields = &[("x-api-key", "x")];
-    const BEARER_AND_KEY: Fields = &[("authorization", "Bearer x"), ("x-api-key", "x")];
-    const BEARER_AND_COOKIE: Fields = &[("cookie", "a=b"), ("authorization", "Bearer x")];
-    let rows: &[Row] = &[
+    const BEARER: StorableFields = &[("authorization", "Bearer x")];
+    const COOKIE: StorableFields = &[("cookie", "session=x")];
+    const KEY: StorableFields = &[("x-api-key", "x")];
+    const BEARER_AND_KEY: StorableFields = &[("authorization", "Bearer x"), ("x-api-key", "x")];
+    const BEARER_AND_COOKIE: StorableFields = &[("cookie", "a=b"), ("authorization", "Bearer x")];
+    let rows: &[StorableRow] = &[
         ("rfc9111-3-max-age", &[], "max-age=60", None),
         ("rfc9111-3-s-maxage", &[], "s-maxage=60", None),
         ("rfc9111-4.2.2-default", &[], "", None),
@@ -85,7 +85,7 @@ fn by_directives() {
         ("rfc9111-3.5-invalid-s-maxage", BEARER, "s-maxage=x, max-age=60", Some(Expired)),
     ];
     for (id, request, cache_control, want) in rows {
-        let said = Said::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
+        let said = OwnedExchange::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
         assert_eq!(refusal(&said), *want, "{id}");
     }
 }
@@ -93,7 +93,7 @@ fn by_directives() {
 #[test]
 fn by_method() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
-        let said = Said::response(200, &[JSON, ("cache-control", "public, max-age=60")]).to(&method, &[]);
+        let said = OwnedExchange::response(200, &[JSON, ("cache-control", "public, max-age=60")]).to(&method, &[]);
         assert_eq!(refusal(&said), Some(NotStorable::Method), "{method}");
     }
 }
@@ -102,7 +102,7 @@ fn by_method() {
 fn by_status_and_fields() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const PUBLIC: (&str, &str) = ("cache-control", "public, max-age=60");
-    let rows: &[(&str, u16, Fields, Option<NotStorable>)] = &[
+    let rows: &[(&str, u16, StorableFields, Option<NotStorable>)] = &[
         ("listed-200", 200, &[JSON, FRESH], None),
         ("listed-404", 404, &[JSON, FRESH], Some(Status)),
         ("listed-500", 500, &[JSON, FRESH], Some(Status)),
@@ -128,7 +128,7 @@ fn by_status_and_fields() {
         ("rfc9111-5.4-pragma-explicit", 200, &[JSON, FRESH, ("pragma", "no-cache")], None),
     ];
     for (id, status, fields, want) in rows {
-        assert_eq!(refusal(&Said::response(*status, fields)), *want, "{id}");
+        assert_eq!(refusal(&OwnedExchange::response(*status, fields)), *want, "{id}");
     }
 }
 
@@ -166,7 +166,7 @@ fn where_all_is_left_to_the_rfc() {
         // The last change is a day before the epoch's noon, from which a tenth is guessed where that is allowed.
         let changed =
             [("last-modified", "Thu, 01 Jan 1970 12:00:00 GMT"), ("date", "Fri, 02 Jan 1970 12:00:00 GMT")];
-        let said = Said::response(*status, &[&changed[..], &[("cache-control", cache_control)]].concat());
+        let said = OwnedExchange::response(*status, &[&changed[..], &[("cache-control", cache_control)]].concat());
         let said = said.at(129_600_000, 129_600_000);
         assert_eq!(storable(&said.exchange(), &rules_of_the_rfc()).err(), *want, "{id}");
     }
@@ -176,10 +176,10 @@ fn where_all_is_left_to_the_rfc() {
 fn what_can_only_be_validated() {
     const TAG: (&str, &str) = ("etag", "\"a\"");
     const CHANGED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 12:00:00 GMT");
-    const BEARER: Fields = &[("authorization", "x")];
+    const BEARER: StorableFields = &[("authorization", "x")];
     // Rule, request, `Cache-Control`, validator, reason against storing it.
-    type Row = (&'static str, Fields, &'static str, (&'static str, &'static str), Option<NotStorable>);
-    let rows: &[Row] = &[
+    type StorableRow = (&'static str, StorableFields, &'static str, (&'static str, &'static str), Option<NotStorable>);
+    let rows: &[StorableRow] = &[
         ("rfc9111-5.2.2.4-no-cache", &[], "no-cache", TAG, None),
         ("rfc9111-5.2.2.4-fresh", &[], "no-cache, max-age=60", TAG, None),
         ("rfc9111-5.2.2.4-last-modified", &[], "no-cache", CHANGED, None),
@@ -199,7 +199,7 @@ fn what_can_only_be_validated() {
         ("rfc9111-3.5-must-revalidate", BEARER, "max-age=0, must-revalidate", TAG, None),
     ];
     for (id, request, cache_control, validator, want) in rows {
-        let said = Said::response(200, &[JSON, *validator, ("cache-control", cache_control)]);
+        let said = OwnedExchange::response(200, &[JSON, *validator, ("cache-control", cache_control)]);
         let said = said.to(&Method::GET, request);
         assert_eq!(refusal(&said), *want, "{id}");
         if let Ok(stored) = storable(&said.exchange(), &rules()) {
@@ -208,7 +208,7 @@ fn what_can_only_be_validated() {
             assert!(matches!(answer, Reuse::Validate(_)), "{id}: {answer:?}");
         }
     }
-    let silent = |status| Said::response(status, &[JSON, TAG, ("pragma", "no-cache")]);
+    let silent = |status| OwnedExchange::response(status, &[JSON, TAG, ("pragma", "no-cache")]);
     let open = rules_of_the_rfc();
     assert_eq!(storable(&silent(200).exchange(), &open).map(|stored| stored.lifetime), Ok(Duration::ZERO));
     assert_eq!(storable(&silent(201).exchange(), &open), Err(NoFreshness), "rfc9111-3-status");
@@ -217,7 +217,7 @@ fn what_can_only_be_validated() {
 #[test]
 fn what_is_useful_for_a_while() {
     let kept = |fields: &[(&str, &str)]| {
-        let said = Said::response(200, &[&[JSON], fields].concat());
+        let said = OwnedExchange::response(200, &[&[JSON], fields].concat());
         storable(&said.exchange(), &rules()).map(|stored| stored.keep_for(Timestamp::EPOCH).as_secs())
     };
     let cache_control = |value| [("cache-control", value)];
@@ -248,7 +248,7 @@ fn what_is_useful_for_a_while() {
 
 #[test]
 fn windows_that_the_operator_gives() {
-    let rules = Rules {
+    let rules = CacheRules {
         stale_while_revalidate: Duration::from_secs(5),
         stale_if_error: Duration::from_secs(7),
         ..rules()
@@ -265,7 +265,7 @@ fn windows_that_the_operator_gives() {
         ("max-age=60, no-cache", (0, 0)),
         ("max-age=0", (0, 0)),
     ] {
-        let said = Said::response(200, &[JSON, ("etag", "\"a\""), ("cache-control", cache_control)]);
+        let said = OwnedExchange::response(200, &[JSON, ("etag", "\"a\""), ("cache-control", cache_control)]);
         let stored = storable(&said.exchange(), &rules).unwrap();
         let windows = (stored.stale_while_revalidate.as_secs(), stored.stale_if_error.as_secs());
         assert_eq!(windows, want, "{cache_control}");
@@ -274,8 +274,8 @@ fn windows_that_the_operator_gives() {
 
 #[test]
 fn what_is_not_there_by_setting() {
-    let negative = Rules { negative_ttl: Duration::from_secs(5), ..rules() };
-    let rows: &[(&str, u16, Fields, Result<u64, NotStorable>)] = &[
+    let negative = CacheRules { negative_ttl: Duration::from_secs(5), ..rules() };
+    let rows: &[(&str, u16, StorableFields, Result<u64, NotStorable>)] = &[
         ("404", 404, &[JSON], Ok(5)),
         ("410", 410, &[JSON], Ok(5)),
         ("explicit", 404, &[JSON, ("cache-control", "max-age=60")], Ok(60)),
@@ -284,10 +284,10 @@ fn what_is_not_there_by_setting() {
         ("405", 405, &[JSON], Err(Status)),
     ];
     for (id, status, fields, want) in rows {
-        let stored = storable(&Said::response(*status, fields).exchange(), &negative);
+        let stored = storable(&OwnedExchange::response(*status, fields).exchange(), &negative);
         assert_eq!(stored.map(|stored| stored.lifetime.as_secs()), *want, "{id}");
     }
-    let said = Said::response(404, &[JSON]);
+    let said = OwnedExchange::response(404, &[JSON]);
     assert_eq!(refusal(&said), Some(Status), "off by default");
     let named = said.to(&Method::GET, &[("cookie", "a=b")]);
     assert_eq!(storable(&named.exchange(), &negative), Err(Cookie));
@@ -297,7 +297,7 @@ fn what_is_not_there_by_setting() {
 fn what_is_remembered() {
     let facts = |cache_control: &str| {
         let said =
-            Said::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)]).at(1_000, 1_500);
+            OwnedExchange::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)]).at(1_000, 1_500);
         storable(&said.exchange(), &rules()).unwrap()
     };
     let plain = StoredFacts {

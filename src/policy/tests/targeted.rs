@@ -1,14 +1,14 @@
 //! Targeted fields, a row a rule.
 
-use super::{Said, head, rules_of_the_rfc};
+use super::{OwnedExchange, head, rules_of_the_rfc};
 use crate::policy::NotStorable::{Malformed, NoCache, NoFreshness, NoStore, Private};
 use crate::policy::{
-    DeltaSeconds, Directives, Limit, NotStorable, Obligations, Scope, Source, storable, stored_fields,
+    DeltaSeconds, Directives, DirectiveSeconds, NotStorable, Obligations, DirectiveScope, DirectiveSource, storable, stored_fields,
     strip_addressed,
 };
 use crate::time::Timestamp;
 
-type Fields = &'static [(&'static str, &'static str)];
+type TargetedFields = &'static [(&'static str, &'static str)];
 
 #[test]
 fn what_is_stored() {
@@ -16,7 +16,7 @@ fn what_is_stored() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const EXPIRES: (&str, &str) = ("expires", "Fri, 02 Jan 1970 00:00:00 GMT");
     // Seconds of freshness, or the reason against storing it.
-    let rows: &[(&str, Fields, Result<u64, NotStorable>)] = &[
+    let rows: &[(&str, TargetedFields, Result<u64, NotStorable>)] = &[
         ("rfc9213-3.1", &[("cdn-cache-control", "max-age=9")], Ok(9)),
         (
             "rfc9213-2.2-first",
@@ -53,25 +53,25 @@ fn what_is_stored() {
         ("malformed-alone", &[("cache-control", "a;b"), ("cdn-cache-control", "&")], Err(Malformed)),
     ];
     for (id, fields, want) in rows {
-        let stored = storable(&Said::response(200, fields).exchange(), &rules_of_the_rfc());
+        let stored = storable(&OwnedExchange::response(200, fields).exchange(), &rules_of_the_rfc());
         assert_eq!(stored.map(|stored| stored.lifetime.as_secs()), *want, "{id}");
     }
 }
 
 #[test]
 fn what_each_directive_means() {
-    let nothing = Directives { source: Source::Targeted, ..Directives::default() };
-    let nine = Limit::Seconds(DeltaSeconds::of(9).unwrap());
+    let nothing = Directives { source: DirectiveSource::Targeted, ..Directives::default() };
+    let nine = DirectiveSeconds::Seconds(DeltaSeconds::of(9).unwrap());
     let rows = [
         ("no-store", Directives { no_store: true, ..nothing }),
         ("no-store=?0, x", nothing),
         ("no-store=1", Directives { no_store: true, ..nothing }),
-        ("private", Directives { private: Scope::Whole, ..nothing }),
-        ("private=\"a, b\"", Directives { private: Scope::Fields, ..nothing }),
-        ("private=a", Directives { private: Scope::Fields, ..nothing }),
-        ("private=1", Directives { private: Scope::Whole, ..nothing }),
-        ("private=(\"a\")", Directives { private: Scope::Whole, ..nothing }),
-        ("no-cache=\"vary\"", Directives { no_cache: Scope::Whole, ..nothing }),
+        ("private", Directives { private: DirectiveScope::Whole, ..nothing }),
+        ("private=\"a, b\"", Directives { private: DirectiveScope::Fields, ..nothing }),
+        ("private=a", Directives { private: DirectiveScope::Fields, ..nothing }),
+        ("private=1", Directives { private: DirectiveScope::Whole, ..nothing }),
+        ("private=(\"a\")", Directives { private: DirectiveScope::Whole, ..nothing }),
+        ("no-cache=\"vary\"", Directives { no_cache: DirectiveScope::Whole, ..nothing }),
         ("no-cache=?0, x", nothing),
         ("public", Directives { public: true, ..nothing }),
         ("public=1", nothing),
@@ -82,7 +82,7 @@ fn what_each_directive_means() {
         ("s-maxage=9", Directives { s_maxage: nine, ..nothing }),
         ("stale-while-revalidate=9", Directives { stale_while_revalidate: nine, ..nothing }),
         ("stale-if-error=9", Directives { stale_if_error: nine, ..nothing }),
-        ("max-age", Directives { max_age: Limit::Invalid, ..nothing }),
+        ("max-age", Directives { max_age: DirectiveSeconds::Invalid, ..nothing }),
         ("max-age=9, max-age=x, max-age=9", Directives { max_age: nine, ..nothing }),
         ("max-stale=9, only-if-cached", nothing),
     ];
@@ -93,7 +93,7 @@ fn what_each_directive_means() {
 
 #[test]
 fn which_fields_go_on() {
-    let said = Said::response(
+    let said = OwnedExchange::response(
         200,
         &[
             ("cachewarp-cache-control", "max-age=9, private=\"a\""),
@@ -113,7 +113,7 @@ fn which_fields_go_on() {
     let names: Vec<&str> = fields.keys().map(|name| name.as_str()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(["cdn-cache-control", "cache-control", "c", "date"].iter().all(|name| names.contains(name)));
-    let plain = Said::response(200, &[("cdn-cache-control", "max-age=8")]);
+    let plain = OwnedExchange::response(200, &[("cdn-cache-control", "max-age=8")]);
     let stored = storable(&plain.exchange(), &rules_of_the_rfc()).unwrap();
     assert!(!stored.obligations.contains(Obligations::ADDRESSED));
 }

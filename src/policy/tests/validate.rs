@@ -2,17 +2,17 @@
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Said, backend, head, rules, rules_of_the_rfc};
+use super::{OwnedExchange, backend, head, rules, rules_of_the_rfc};
 use crate::key::{Scheme, Target};
 use crate::policy::NotStorable::{
     self, Authorization, Changed, ContentLocation, ContentType, Cookie, NoFreshness, NoStore, NoValidator,
     Private, RequestNoStore, SetCookie, VaryStar,
 };
 use crate::policy::{
-    Exchange, Fate, NotSelected, StoredHead, freshen, freshen_by_head, make_conditional, storable_post,
+    Exchange, FreshenOutcome, NotSelectedError, StoredHead, freshen, freshen_by_head, make_conditional, storable_post,
 };
 
-type Fields = &'static [(&'static str, &'static str)];
+type ValidationFields = &'static [(&'static str, &'static str)];
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const TAG: (&str, &str) = ("etag", "\"a\"");
@@ -26,7 +26,7 @@ fn stored_head(fields: &HeaderMap) -> StoredHead<'_> {
 
 #[test]
 fn our_own_conditions() {
-    let rows: &[(&str, Fields, Fields)] = &[
+    let rows: &[(&str, ValidationFields, ValidationFields)] = &[
         ("rfc9111-4.3.1-tag", &[TAG], &[("if-none-match", "\"a\"")]),
         ("rfc9111-4.3.1-weak", &[("etag", "W/\"a\"")], &[("if-none-match", "W/\"a\"")]),
         ("rfc9111-4.3.1-date", &[("last-modified", NOON)], &[("if-modified-since", NOON)]),
@@ -57,7 +57,7 @@ fn our_own_conditions() {
 #[test]
 fn which_response_a_304_is_about() {
     const DATED: (&str, &str) = ("last-modified", NOON);
-    let rows: &[(&str, Fields, Fields, bool)] = &[
+    let rows: &[(&str, ValidationFields, ValidationFields, bool)] = &[
         ("rfc9111-4.3.4-tag", &[TAG], &[TAG], true),
         ("rfc9111-4.3.4-other-tag", &[TAG], &[("etag", "\"b\"")], false),
         ("rfc9111-4.3.4-weak", &[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], true),
@@ -73,18 +73,18 @@ fn which_response_a_304_is_about() {
     ];
     for (id, stored, not_modified, want) in rows {
         let stored = head(&[&[JSON, ("cache-control", "max-age=60")], *stored].concat());
-        let said = Said::response(304, not_modified);
+        let said = OwnedExchange::response(304, not_modified);
         let freshened = freshen(stored_head(&stored), &said.exchange(), &rules());
-        assert_eq!(freshened != Err(NotSelected), *want, "{id}");
+        assert_eq!(freshened != Err(NotSelectedError), *want, "{id}");
     }
 }
 
 /// The fields that are stored after a `304` with these, less those that every row has.
 fn fields_after(stored: &[(&str, &str)], not_modified: &[(&str, &str)]) -> HeaderMap {
     let stored = head(&[&[JSON, ("date", NOON), ("cache-control", "max-age=60")], stored].concat());
-    let said = Said::response(304, not_modified).at(LATER_MILLIS, LATER_MILLIS);
+    let said = OwnedExchange::response(304, not_modified).at(LATER_MILLIS, LATER_MILLIS);
     let Ok(freshened) = freshen(stored_head(&stored), &said.exchange(), &rules()) else { panic!("another") };
-    let Fate::Replaced { facts, fields } = freshened.fate else { panic!("{:?}", freshened.fate) };
+    let FreshenOutcome::Replaced { facts, fields } = freshened.fate else { panic!("{:?}", freshened.fate) };
     assert_eq!(facts.received.as_millis(), LATER_MILLIS);
     fields
 }
@@ -92,7 +92,7 @@ fn fields_after(stored: &[(&str, &str)], not_modified: &[(&str, &str)]) -> Heade
 #[test]
 fn which_fields_a_304_replaces() {
     // Rule, stored, in the 304, stored then.
-    let rows: &[(&str, Fields, Fields, Fields)] = &[
+    let rows: &[(&str, ValidationFields, ValidationFields, ValidationFields)] = &[
         ("rfc9111-3.2-absent", &[("a", "1")], &[], &[("a", "1")]),
         ("rfc9111-3.2-replaced", &[("a", "1"), ("a", "2")], &[("a", "3")], &[("a", "3")]),
         ("rfc9111-3.2-added", &[], &[("a", "1"), ("a", "2")], &[("a", "1"), ("a", "2")]),
@@ -148,19 +148,19 @@ fn which_fields_a_304_replaces() {
 }
 
 /// The lifetime that is stored then, or what became of the response instead.
-type Outcome = Result<u64, (&'static str, NotStorable)>;
+type ValidationOutcome = Result<u64, (&'static str, NotStorable)>;
 
-fn outcome(fate: Fate) -> Outcome {
+fn outcome(fate: FreshenOutcome) -> ValidationOutcome {
     match fate {
-        Fate::Replaced { facts, .. } => Ok(facts.ttl(facts.received).as_secs()),
-        Fate::Kept(reason) => Err(("kept", reason)),
-        Fate::Removed(reason) => Err(("removed", reason)),
+        FreshenOutcome::Replaced { facts, .. } => Ok(facts.ttl(facts.received).as_secs()),
+        FreshenOutcome::Kept(reason) => Err(("kept", reason)),
+        FreshenOutcome::Removed(reason) => Err(("removed", reason)),
     }
 }
 
 #[test]
 fn the_gate_is_asked_again() {
-    let rows: &[(&str, Fields, Fields, Outcome)] = &[
+    let rows: &[(&str, ValidationFields, ValidationFields, ValidationOutcome)] = &[
         ("rfc9111-4.3.4-fresh-again", &[], &[], Ok(60)),
         ("rfc9111-4.3.4-new-lifetime", &[], &[("cache-control", "max-age=9")], Ok(9)),
         ("rfc9111-4.3.4-age", &[], &[("age", "20")], Ok(40)),
@@ -197,7 +197,7 @@ fn the_gate_is_asked_again() {
     for (id, request, not_modified, want) in rows {
         let stored = head(&[JSON, TAG, ("date", NOON), ("cache-control", "public, max-age=60")]);
         for method in [Method::GET, Method::HEAD] {
-            let said = Said::response(304, not_modified).to(&method, request).at(LATER_MILLIS, LATER_MILLIS);
+            let said = OwnedExchange::response(304, not_modified).to(&method, request).at(LATER_MILLIS, LATER_MILLIS);
             let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
             assert_eq!(outcome(freshened.fate), *want, "{id} {method}");
         }
@@ -207,15 +207,15 @@ fn the_gate_is_asked_again() {
 #[test]
 fn who_asked_gets_what_the_304_says() {
     let stored = head(&[JSON, TAG, ("a", "1"), ("cache-control", "max-age=60")]);
-    let said = Said::response(304, &[("cache-control", "private"), ("set-cookie", "a=b"), ("a", "2")]);
+    let said = OwnedExchange::response(304, &[("cache-control", "private"), ("set-cookie", "a=b"), ("a", "2")]);
     let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
-    assert_eq!(freshened.fate, Fate::Removed(Private));
+    assert_eq!(freshened.fate, FreshenOutcome::Removed(Private));
     assert_eq!(freshened.answer["set-cookie"], "a=b");
     assert_eq!(freshened.answer["a"], "2");
     assert_eq!(freshened.answer["content-type"], "application/json");
-    let public = Said::response(304, &[("cache-control", "public, max-age=9"), ("set-cookie", "a=b")]);
+    let public = OwnedExchange::response(304, &[("cache-control", "public, max-age=9"), ("set-cookie", "a=b")]);
     let freshened = freshen(stored_head(&stored), &public.exchange(), &rules()).unwrap();
-    let Fate::Replaced { fields, .. } = freshened.fate else { panic!("{:?}", freshened.fate) };
+    let FreshenOutcome::Replaced { fields, .. } = freshened.fate else { panic!("{:?}", freshened.fate) };
     assert!(!fields.contains_key("set-cookie"), "rfc9111-7.3: whose cookie it is");
     assert!(freshened.answer.contains_key("set-cookie"));
 }
@@ -223,20 +223,20 @@ fn who_asked_gets_what_the_304_says() {
 #[test]
 fn an_unchecked_body_does_not_become_json() {
     let stored = head(&[("content-type", "text/plain"), ("cache-control", "max-age=60")]);
-    let said = Said::response(304, &[JSON]);
+    let said = OwnedExchange::response(304, &[JSON]);
     let freshened = freshen(stored_head(&stored), &said.exchange(), &rules_of_the_rfc()).unwrap();
-    assert_eq!(freshened.fate, Fate::Removed(ContentType));
+    assert_eq!(freshened.fate, FreshenOutcome::Removed(ContentType));
 }
 
 #[test]
 fn a_head_updates_what_is_stored() {
     let stored = head(&[JSON, TAG, ("last-modified", NOON), ("cache-control", "max-age=60")]);
     let fate = |status: u16, response: &[(&str, &str)]| {
-        let said = Said::response(status, &[&[JSON], response].concat()).to(&Method::HEAD, &[]);
+        let said = OwnedExchange::response(status, &[&[JSON], response].concat()).to(&Method::HEAD, &[]);
         outcome(freshen_by_head(stored_head(&stored), &said.exchange(), &rules()))
     };
     const FRESH: (&str, &str) = ("cache-control", "max-age=9");
-    let rows: &[(&str, u16, Fields, Outcome)] = &[
+    let rows: &[(&str, u16, ValidationFields, ValidationOutcome)] = &[
         ("rfc9111-4.3.5-tag", 200, &[TAG, FRESH], Ok(9)),
         ("rfc9111-4.3.5-date", 200, &[("last-modified", NOON), FRESH], Ok(9)),
         ("rfc9111-4.3.5-length", 200, &[TAG, FRESH, ("content-length", "7")], Ok(9)),
@@ -259,13 +259,13 @@ fn a_post_that_says_it_is_the_get() {
     let target =
         Target::parse(Scheme::Http, &"/a?b".parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap();
     let stored = |method: &Method, request: &[(&str, &str)], response: &[(&str, &str)]| {
-        let said = Said::response(200, &[&[JSON], response].concat()).to(method, request);
+        let said = OwnedExchange::response(200, &[&[JSON], response].concat()).to(method, request);
         let exchange: Exchange<'_> = said.exchange();
         storable_post(&exchange, &target, &backend(), &rules()).map(|stored| stored.lifetime.as_secs())
     };
     const HERE: (&str, &str) = ("content-location", "/a?b");
     const FRESH: (&str, &str) = ("cache-control", "max-age=9");
-    type Row = (&'static str, Method, Fields, Fields, Result<u64, NotStorable>);
+    type Row = (&'static str, Method, ValidationFields, ValidationFields, Result<u64, NotStorable>);
     let rows: &[Row] = &[
         ("rfc9110-9.3.3", Method::POST, &[], &[HERE, FRESH], Ok(9)),
         (

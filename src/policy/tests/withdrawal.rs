@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::{head, rules};
 use crate::label::Label;
-use crate::policy::{Fate, Initiator, NotStorable, RequestFacts, withdrawn};
+use crate::policy::{FreshenOutcome, Initiator, NotStorable, RequestFacts, withdrawn};
 
 fn request(fields: &[(&str, &str)]) -> RequestFacts {
     RequestFacts::read(&Method::GET, &head(fields), &rules())
@@ -13,12 +13,12 @@ fn request(fields: &[(&str, &str)]) -> RequestFacts {
 fn removes(initiator: Initiator, fields: &[(&str, &str)], status: u16, reason: NotStorable) -> bool {
     let status = StatusCode::from_u16(status).unwrap();
     match withdrawn(initiator, &request(fields), status, reason) {
-        Fate::Removed(because) => because == reason,
-        Fate::Kept(because) => {
+        FreshenOutcome::Removed(because) => because == reason,
+        FreshenOutcome::Kept(because) => {
             assert_eq!(because, reason);
             false
         }
-        Fate::Replaced { .. } => panic!("there is nothing to put in its place"),
+        FreshenOutcome::Replaced { .. } => panic!("there is nothing to put in its place"),
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Dated, Explanation, Found};
-use crate::json::{self, Object};
+use super::{DatedFacts, Explanation, ExplainedLookup};
+use crate::json::{self, JsonObject};
 use crate::key::{CacheKey, Target};
 use crate::label::Label;
 use crate::limits::{
@@ -23,14 +23,14 @@ impl Explanation {
         HeaderValue::try_from(json::object(|object| self.write(object, outcome))).ok()
     }
 
-    fn write(&self, object: &mut Object<'_>, outcome: Outcome) {
+    fn write(&self, object: &mut JsonObject<'_>, outcome: Outcome) {
         object.word("route", self.route);
         object.word("outcome", outcome.word());
         self.write_facts(object);
     }
 
     /// What was found, and what the rules said of it.
-    pub(super) fn write_facts(&self, object: &mut Object<'_>) {
+    pub(super) fn write_facts(&self, object: &mut JsonObject<'_>) {
         if let Some((target, namespace)) = &self.target {
             object.object("key", usize::MAX, |object| write_key(object, target, namespace));
         }
@@ -47,8 +47,8 @@ impl Explanation {
             });
         }
         match self.found {
-            Some(Found::In(tier)) => object.word("found", tier.word()),
-            Some(Found::Nothing) => object.word("found", "nothing"),
+            Some(ExplainedLookup::In(tier)) => object.word("found", tier.word()),
+            Some(ExplainedLookup::Nothing) => object.word("found", "nothing"),
             None => {}
         }
         for (name, dated) in [("stored", &self.stored), ("fetched", &self.fetched)] {
@@ -75,7 +75,7 @@ impl Explanation {
     }
 }
 
-fn write_key(object: &mut Object<'_>, target: &Target, namespace: &Namespace) {
+fn write_key(object: &mut JsonObject<'_>, target: &Target, namespace: &Namespace) {
     object.word("scheme", target.scheme.as_str());
     object.text("authority", target.authority.as_str(), AUTHORITY_BYTES_MAX);
     object.text("target", target.path_and_query.as_str(), EXPLAINED_TARGET_BYTES_MAX);
@@ -83,12 +83,12 @@ fn write_key(object: &mut Object<'_>, target: &Target, namespace: &Namespace) {
     write_name(object, &CacheKey::of(target));
 }
 
-fn write_name(object: &mut Object<'_>, key: &CacheKey) {
+fn write_name(object: &mut JsonObject<'_>, key: &CacheKey) {
     object.text("name", &String::from_utf8_lossy(&key.hex()), EXPLAINED_FIELD_BYTES_MAX);
 }
 
-impl Dated {
-    fn write(&self, object: &mut Object<'_>) {
+impl DatedFacts {
+    fn write(&self, object: &mut JsonObject<'_>) {
         let Self { facts, now } = self;
         object.seconds("received", Duration::from_millis(facts.received.as_millis()));
         object.seconds("initial_age", facts.initial_age);

@@ -1,6 +1,6 @@
 //! Why an answer is what it is, for whoever may know it.
 //!
-//! A request that carries the operator's token has [`Notes`], and whoever decides something for it notes that down: the
+//! A request that carries the operator's token has [`ExplainNotes`], and whoever decides something for it notes that down: the
 //! same value that it acts on, so an explanation cannot say what was not done. When there is an answer, the notes become
 //! a field of it. All other requests have none, which costs a branch where something would be noted, and nothing else.
 //!
@@ -18,20 +18,20 @@ use std::rc::Rc;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::Answer;
-use super::cache_status::{self, Forward};
+use super::answer::ProxyAnswer;
+use super::cache_status::{self, ForwardReason};
 use super::failure::Failure;
 use super::options::Options;
-use super::place::Place;
+use super::place::CacheLocation;
 use crate::hop::EXPLAIN;
-use crate::json::Object;
+use crate::json::JsonObject;
 use crate::key::{CacheKey, Target};
 use crate::limits::{EXPLAINED_RULES_MAX, EXPLAINED_UNLISTED_MAX};
-use crate::policy::{NotStorable, Rules, Ruling, StoredFacts};
+use crate::policy::{NotStorable, CacheRules, Ruling, StoredFacts};
 use crate::request_fields::FieldClass;
 use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
-use shown::Selecting;
+use shown::ShownSelection;
 
 /// RFC 9111 §5.2.2.7: a shared cache in front of us does not store the field. One that knows no field names here stores
 /// nothing of the answer.
@@ -39,9 +39,9 @@ const FOR_ITS_ASKER: HeaderValue = HeaderValue::from_static("private=\"cachewarp
 
 /// The notes of one request, or none.
 #[derive(Clone, Default)]
-pub(super) struct Notes(Option<Rc<RefCell<Explanation>>>);
+pub(super) struct ExplainNotes(Option<Rc<RefCell<Explanation>>>);
 
-impl Notes {
+impl ExplainNotes {
     /// Empty ones for a request that carries the token; none for any other.
     pub(super) fn of(options: &Options, headers: &HeaderMap) -> Self {
         let Some(token) = &options.explain_token else { return Self::default() };
@@ -55,7 +55,7 @@ impl Notes {
     }
 
     /// Adds what was noted to a document.
-    pub(super) fn write(&self, object: &mut Object<'_>) {
+    pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         if let Some(explanation) = &self.0 {
             explanation.borrow().write_facts(object);
         }
@@ -69,7 +69,7 @@ impl Notes {
     }
 
     /// Puts what was noted into the head of the answer.
-    pub(super) fn attach(&self, answer: &mut Answer) {
+    pub(super) fn attach(&self, answer: &mut ProxyAnswer) {
         let Some(explanation) = &self.0 else { return };
         let explanation = explanation.borrow();
         let outcome = answer.outcome;
@@ -86,7 +86,7 @@ impl Notes {
 
 crate::labels! {
     /// What a request was to the fetch that answered it.
-    pub(super) enum Role {
+    pub(super) enum ExplainedRole {
         /// It fetched for whoever asked meanwhile.
         Leader => "leader",
         /// It waited for another's fetch.
@@ -98,7 +98,7 @@ crate::labels! {
 
 crate::labels! {
     /// What a rule was asked.
-    pub(super) enum Question {
+    pub(super) enum RuleQuestion {
         /// Whether a stored response answers the request.
         Reuse => "reuse",
         /// Whether the request may wait for another's fetch.
@@ -122,7 +122,7 @@ crate::labels! {
 
 crate::labels! {
     /// Whether a refresh goes on in the background.
-    pub(super) enum Refresh {
+    pub(super) enum BackgroundRefresh {
         /// This request has set it off.
         Begun => "begun",
         /// Another has.
@@ -140,33 +140,33 @@ pub(super) struct Explanation {
     target: Option<(Target, Namespace)>,
     /// Of the request's own fields, those that nothing is known of: at most [`EXPLAINED_UNLISTED_MAX`].
     unlisted: Vec<HeaderName>,
-    place: Option<Known>,
-    found: Option<Found>,
-    stored: Option<Dated>,
-    fetched: Option<Dated>,
-    fetch: Option<(Role, Forward)>,
-    refresh: Option<Refresh>,
+    place: Option<ExplainedLocation>,
+    found: Option<ExplainedLookup>,
+    stored: Option<DatedFacts>,
+    fetched: Option<DatedFacts>,
+    fetch: Option<(ExplainedRole, ForwardReason)>,
+    refresh: Option<BackgroundRefresh>,
     failure: Option<Failure>,
     /// In the order of asking, at most [`EXPLAINED_RULES_MAX`].
-    rules: Vec<(Question, Ruling)>,
+    rules: Vec<(RuleQuestion, Ruling)>,
 }
 
 /// A place, as far as it can be shown.
-struct Known {
+struct ExplainedLocation {
     key: CacheKey,
     /// What selects the variant; `None` where no variants are known.
-    selecting: Option<Selecting>,
+    selecting: Option<ShownSelection>,
 }
 
 /// What a look-up gave.
 #[derive(Clone, Copy)]
-enum Found {
+enum ExplainedLookup {
     Nothing,
     In(Tier),
 }
 
 /// The facts of a response, and when they were looked at.
-struct Dated {
+struct DatedFacts {
     facts: StoredFacts,
     now: Timestamp,
 }
@@ -183,55 +183,55 @@ impl Explanation {
     }
 
     /// Which of its fields keep it from responses whose freshness the origin did not state.
-    pub(super) fn unlisted(&mut self, request: &HeaderMap, rules: &Rules) {
+    pub(super) fn unlisted(&mut self, request: &HeaderMap, rules: &CacheRules) {
         let unlisted = request.keys().filter(|name| rules.field_class(name) == FieldClass::Unlisted);
         self.unlisted = unlisted.take(EXPLAINED_UNLISTED_MAX).cloned().collect();
     }
 
     /// Where its answer stands, or would stand.
-    pub(super) fn place(&mut self, place: &Place, request: &HeaderMap, rules: &Rules) {
-        let selecting = place.variants.as_ref().map(|list| Selecting::of(&list.fields, request, rules));
-        self.place = Some(Known { key: place.key, selecting });
+    pub(super) fn place(&mut self, place: &CacheLocation, request: &HeaderMap, rules: &CacheRules) {
+        let selecting = place.variants.as_ref().map(|list| ShownSelection::of(&list.fields, request, rules));
+        self.place = Some(ExplainedLocation { key: place.key, selecting });
     }
 
     /// That nothing was found there.
     pub(super) fn found_nothing(&mut self) {
-        self.found = Some(Found::Nothing);
+        self.found = Some(ExplainedLookup::Nothing);
     }
 
     /// What was found there.
     pub(super) fn found(&mut self, tier: Tier, facts: &StoredFacts, now: Timestamp) {
-        self.found = Some(Found::In(tier));
-        self.stored = Some(Dated { facts: *facts, now });
+        self.found = Some(ExplainedLookup::In(tier));
+        self.stored = Some(DatedFacts { facts: *facts, now });
     }
 
     /// What a response says that came from the origin.
     pub(super) fn fetched(&mut self, facts: &StoredFacts, now: Timestamp) {
-        self.fetched = Some(Dated { facts: *facts, now });
+        self.fetched = Some(DatedFacts { facts: *facts, now });
     }
 
     /// Whether the response to it may be stored, with the facts if so.
     pub(super) fn storable(&mut self, said: &Result<StoredFacts, NotStorable>) {
-        self.rule(Question::Store, said);
+        self.rule(RuleQuestion::Store, said);
         if let Ok(facts) = said {
             self.fetched(facts, facts.received);
         }
     }
 
     /// What a rule said.
-    pub(super) fn rule(&mut self, question: Question, ruling: impl Into<Ruling>) {
+    pub(super) fn rule(&mut self, question: RuleQuestion, ruling: impl Into<Ruling>) {
         if self.rules.len() < EXPLAINED_RULES_MAX {
             self.rules.push((question, ruling.into()));
         }
     }
 
     /// That it goes to the origin, why, and as what.
-    pub(super) fn goes_forward(&mut self, role: Role, forward: Forward) {
+    pub(super) fn goes_forward(&mut self, role: ExplainedRole, forward: ForwardReason) {
         self.fetch = Some((role, forward));
     }
 
     /// That what it gets is refreshed.
-    pub(super) fn refresh(&mut self, refresh: Refresh) {
+    pub(super) fn refresh(&mut self, refresh: BackgroundRefresh) {
         self.refresh = Some(refresh);
     }
 

@@ -6,9 +6,9 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName};
 
-use crate::json::Object;
+use crate::json::JsonObject;
 use crate::limits::EXPLAINED_FIELD_BYTES_MAX;
-use crate::policy::{Rules, VaryFields};
+use crate::policy::{CacheRules, VaryFields};
 use crate::request_fields::FieldClass;
 
 /// Content negotiation (RFC 9110 §12.5).
@@ -18,11 +18,11 @@ static NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, 
 const DIGEST_DIGITS: usize = 16;
 
 /// Each field by name, in their order.
-pub(super) struct Selecting(Vec<(HeaderName, Shown)>);
+pub(super) struct ShownSelection(Vec<(HeaderName, ShownField)>);
 
 /// What is shown of a request field.
 #[derive(Debug, PartialEq, Eq)]
-enum Shown {
+enum ShownField {
     /// The request does not have it.
     Absent,
     /// Its meaning, as it goes into the key.
@@ -31,24 +31,24 @@ enum Shown {
     Digest(String),
 }
 
-impl Selecting {
+impl ShownSelection {
     /// What `request` says in these fields.
-    pub(super) fn of(fields: &VaryFields, request: &HeaderMap, rules: &Rules) -> Self {
+    pub(super) fn of(fields: &VaryFields, request: &HeaderMap, rules: &CacheRules) -> Self {
         let values = fields.values(request);
         let shown = |name: &HeaderName| {
             let value = values.iter().find(|(of, _)| *of == name.as_str().as_bytes());
-            value.map_or(Shown::Absent, |(_, value)| Shown::of(name, value, rules))
+            value.map_or(ShownField::Absent, |(_, value)| ShownField::of(name, value, rules))
         };
         Self(fields.names().iter().map(|name| (name.clone(), shown(name))).collect())
     }
 
     /// Writes them as members of an object.
-    pub(super) fn write(&self, object: &mut Object<'_>) {
+    pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         for (name, shown) in &self.0 {
             match shown {
-                Shown::Absent => object.null(name.as_str(), EXPLAINED_FIELD_BYTES_MAX),
-                Shown::Value(value) => object.text(name.as_str(), value, EXPLAINED_FIELD_BYTES_MAX),
-                Shown::Digest(digits) => object.object(name.as_str(), EXPLAINED_FIELD_BYTES_MAX, |object| {
+                ShownField::Absent => object.null(name.as_str(), EXPLAINED_FIELD_BYTES_MAX),
+                ShownField::Value(value) => object.text(name.as_str(), value, EXPLAINED_FIELD_BYTES_MAX),
+                ShownField::Digest(digits) => object.object(name.as_str(), EXPLAINED_FIELD_BYTES_MAX, |object| {
                     object.text("digest", digits, DIGEST_DIGITS);
                 }),
             }
@@ -56,8 +56,8 @@ impl Selecting {
     }
 }
 
-impl Shown {
-    fn of(name: &HeaderName, value: &[u8], rules: &Rules) -> Self {
+impl ShownField {
+    fn of(name: &HeaderName, value: &[u8], rules: &CacheRules) -> Self {
         if NEGOTIATION.contains(name) && rules.field_class(name) != FieldClass::Credential {
             return Self::Value(String::from_utf8_lossy(value).into_owned());
         }

@@ -7,8 +7,8 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::*;
-use crate::entry::{Lineage, Variants};
-use crate::json::{self, Value};
+use crate::entry::{KeyGeneration, Variants};
+use crate::json::{self, JsonValue};
 use crate::key::Scheme;
 use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TARGET_BYTES_MAX,
@@ -16,8 +16,8 @@ use crate::limits::{
 };
 use crate::policy::{NotStorable, Obligations, Vary, VaryFields};
 use crate::proxy::answer::Outcome;
-use crate::proxy::ask::{Ask, Inbound};
-use crate::proxy::body::Body;
+use crate::proxy::ask::{CacheRequest, InboundRequest};
+use crate::proxy::body::AnswerBody;
 use crate::proxy::cache_status::CacheStatus;
 use crate::proxy::{AccessLog, Caller, FetchLease};
 use crate::request_fields::RequestFields;
@@ -39,10 +39,10 @@ fn options(token: Option<&str>) -> Options {
     }
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> CacheRules {
+    CacheRules {
         fields: RequestFields::new(&[HeaderName::from_static("accept-charset")], &[], &[]),
-        ..Rules::default()
+        ..CacheRules::default()
     }
 }
 
@@ -53,24 +53,24 @@ fn head(fields: &[(&str, &str)]) -> HeaderMap {
     fields.iter().map(field).collect()
 }
 
-fn notes() -> Notes {
-    Notes::of(&options(Some("sesame")), &head(&[("cachewarp-explain", "sesame")]))
+fn notes() -> ExplainNotes {
+    ExplainNotes::of(&options(Some("sesame")), &head(&[("cachewarp-explain", "sesame")]))
 }
 
 fn target(host: &str, path: &str) -> Target {
     Target::parse(Scheme::Http, &path.parse().unwrap(), [host.as_bytes()].into_iter()).unwrap()
 }
 
-fn place(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> Place {
+fn place(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> CacheLocation {
     let whole = CacheKey::of(target);
     match Vary::from(vary.to_vec()) {
         Vary::Fields(fields) => variant(whole, fields, request),
-        Vary::None | Vary::Star | Vary::TooMany => Place::whole(whole, Lineage::NONE),
+        Vary::None | Vary::Star | Vary::TooMany => CacheLocation::whole(whole, KeyGeneration::NONE),
     }
 }
 
-fn variant(whole: CacheKey, fields: VaryFields, request: &HeaderMap) -> Place {
-    Place::variant(whole, Lineage::NONE, Variants { nonce: 7, expires: Timestamp::EPOCH, fields }, request)
+fn variant(whole: CacheKey, fields: VaryFields, request: &HeaderMap) -> CacheLocation {
+    CacheLocation::variant(whole, KeyGeneration::NONE, Variants { nonce: 7, expires: Timestamp::EPOCH, fields }, request)
 }
 
 fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
@@ -85,9 +85,9 @@ fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
 }
 
 /// The field that an answer gets.
-fn attached(notes: &Notes) -> Option<String> {
-    let mut answer = Answer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), Body::Broken(None))
-        .with_status(CacheStatus::Stored { forward: Forward::UriMiss });
+fn attached(notes: &ExplainNotes) -> Option<String> {
+    let mut answer = ProxyAnswer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), AnswerBody::Broken(None))
+        .with_status(CacheStatus::Stored { forward: ForwardReason::UriMiss });
     notes.attach(&mut answer);
     let head = answer.response.headers();
     let status = head.get("cache-status").unwrap().to_str().unwrap();
@@ -112,7 +112,7 @@ fn only_the_token_gets_an_explanation() {
         (None, None, false),
     ] {
         let sent: Vec<_> = sent.map(|token| ("cachewarp-explain", token)).into_iter().collect();
-        let notes = Notes::of(&options(set), &head(&sent));
+        let notes = ExplainNotes::of(&options(set), &head(&sent));
         notes.note(|_| assert!(explained, "{set:?} {sent:?}"));
         assert_eq!(attached(&notes).is_some(), explained, "{set:?} {sent:?}");
     }
@@ -137,10 +137,10 @@ fn everything_that_was_noted_is_told() {
         explanation.target(&target, &Namespace::named("cachewarp:", "api"));
         explanation.place(&place, &request, &rules());
         explanation.found(Tier::Redis, &facts, Timestamp::from_millis(2_000));
-        explanation.goes_forward(Role::Leader, Forward::Stale);
-        explanation.refresh(Refresh::UnderWay);
+        explanation.goes_forward(ExplainedRole::Leader, ForwardReason::Stale);
+        explanation.refresh(BackgroundRefresh::UnderWay);
         explanation.failed(Failure::HeadTimeout);
-        explanation.rule(Question::Collapse, Ruling::no(NotStorable::Private));
+        explanation.rule(RuleQuestion::Collapse, Ruling::no(NotStorable::Private));
         explanation.storable(&Ok(facts));
     });
     let digest = |value: &[u8]| blake3::hash(value).to_hex().chars().take(16).collect::<String>();
@@ -180,12 +180,12 @@ fn an_explanation_has_a_bound_whatever_is_noted() {
         explanation.target(&target, &namespace);
         explanation.place(&place, &request, &rules());
         explanation.found(Tier::Memory, &facts, Timestamp::from_millis(u64::MAX));
-        explanation.goes_forward(Role::Follower, Forward::VaryMiss);
-        explanation.refresh(Refresh::UnderWay);
+        explanation.goes_forward(ExplainedRole::Follower, ForwardReason::VaryMiss);
+        explanation.refresh(BackgroundRefresh::UnderWay);
         explanation.failed(Failure::Overloaded);
         explanation.storable(&Ok(facts));
         for _ in 0..50 {
-            explanation.rule(Question::StandIn, Ruling::no(NotStorable::CredentialHeader));
+            explanation.rule(RuleQuestion::StandIn, Ruling::no(NotStorable::CredentialHeader));
         }
     });
     let field = attached(&notes).unwrap();
@@ -199,11 +199,11 @@ fn an_explanation_has_a_bound_whatever_is_noted() {
 
 #[test]
 fn a_rule_takes_no_more_than_it_may() {
-    use crate::label::{Label, Rule};
+    use crate::label::{Label, RuleLabel};
     use crate::limits::EXPLAINED_RULE_BYTES_MAX;
     for ruling in NotStorable::ALL.iter().map(|reason| Ruling::no(*reason)) {
         let notes = notes();
-        notes.note(|explanation| explanation.rule(Question::Collapse, ruling));
+        notes.note(|explanation| explanation.rule(RuleQuestion::Collapse, ruling));
         let field = attached(&notes).unwrap();
         let (_, rules) = field.split_once("\"rules\":[").unwrap();
         assert!(rules.len() < EXPLAINED_RULE_BYTES_MAX, "{rules}");
@@ -215,22 +215,22 @@ fn a_rule_takes_no_more_than_it_may() {
 #[test]
 fn what_goes_on_nobodys_behalf_is_not_noted() {
     let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http };
-    let inbound = Inbound {
+    let inbound = InboundRequest {
         method: Method::GET,
         target: target("a", "/"),
         headers: head(&[("cachewarp-explain", "sesame")]),
         caller,
         notes: notes(),
     };
-    let ask = Ask::new(inbound, &rules());
+    let ask = CacheRequest::new(inbound, &rules());
     let now = Timestamp::from_millis(2_000);
     let facts = facts(Duration::from_secs(9), Obligations::default());
     ask.on_nobodys_behalf(None, &rules()).reuse(&facts, now);
     ask.reuse(&facts, now);
-    let Ok(Value::Object(members)) = json::read(&attached(&ask.inbound.notes).unwrap()) else {
+    let Ok(JsonValue::Object(members)) = json::read(&attached(&ask.inbound.notes).unwrap()) else {
         panic!("no object")
     };
-    let Some((_, Value::List(rules))) = members.iter().find(|(name, _)| name == "rules") else {
+    let Some((_, JsonValue::List(rules))) = members.iter().find(|(name, _)| name == "rules") else {
         panic!("no rules")
     };
     assert_eq!(rules.len(), 1);

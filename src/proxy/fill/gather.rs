@@ -14,64 +14,64 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tracing::debug;
 
-use super::keep::Keep;
-use super::response::{Fetched, SharedResponse};
+use super::keep::ResponseToStore;
+use super::response::{FetchOutcome, SharedResponse};
 use super::run::refuse;
-use super::table::{Lead, News};
-use crate::entry::NotJson;
+use super::table::{LeaderGuard, FetchState};
+use crate::entry::JsonCheckError;
 use crate::limits::{FILL_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
 use crate::origin;
 use crate::policy::{self, NotStorable, Ruling, StoredFacts};
 use crate::proxy::Proxy;
-use crate::proxy::answer::{Answer, Outcome};
-use crate::proxy::ask::{Ask, FillKey};
-use crate::proxy::body::{Body, SharedReader};
+use crate::proxy::answer::{ProxyAnswer, Outcome};
+use crate::proxy::ask::{CacheRequest, FetchKey};
+use crate::proxy::body::{AnswerBody, SharedReader};
 use crate::proxy::doorkeeper::Admission;
-use crate::proxy::explain::Question;
-use crate::proxy::place::Place;
-use crate::proxy::shared_body::{Broken, SharedBody};
-use crate::store::Claim;
+use crate::proxy::explain::RuleQuestion;
+use crate::proxy::place::CacheLocation;
+use crate::proxy::shared_body::{BrokenBody, SharedBody};
+use crate::store::StorePermit;
 use crate::time;
 
 /// A fetch under way.
-pub(super) struct Fill {
-    pub(super) key: FillKey,
+pub(super) struct ActiveFetch {
+    pub(super) key: FetchKey,
     pub(super) proxy: Rc<Proxy>,
-    pub(super) ask: Rc<Ask>,
-    pub(super) place: Place,
+    pub(super) ask: Rc<CacheRequest>,
+    pub(super) place: CacheLocation,
     /// Held while others may join.
-    pub(super) lead: Option<Lead>,
+    pub(super) lead: Option<LeaderGuard>,
     /// Since before the origin was asked.
-    pub(super) claim: Claim,
-    pub(super) sight: Sight,
+    pub(super) claim: StorePermit,
+    pub(super) sight: PriorKnowledge,
 }
 
 /// What is known of a key before its answer has come.
-pub(super) enum Sight {
+pub(super) enum PriorKnowledge {
     /// Something stands there.
     Stored,
     /// Nothing does, or nothing that is of use.
     Unknown,
 }
 
-impl Fill {
+impl ActiveFetch {
     /// A response to `ask` that came in another way, and that nobody waits for but its client.
-    pub(super) fn adopting(proxy: Rc<Proxy>, ask: Rc<Ask>, place: Place, claim: Claim) -> Self {
-        Self { key: ask.fill_key(place.key), proxy, ask, place, lead: None, claim, sight: Sight::Unknown }
+    pub(super) fn adopting(proxy: Rc<Proxy>, ask: Rc<CacheRequest>, place: CacheLocation, claim: StorePermit) -> Self {
+        Self { key: ask.fill_key(place.key), proxy, ask, place, lead: None, claim, sight: PriorKnowledge::Unknown }
     }
 
     /// Gives the answer to all who wait, then gathers the body and stores it.
     pub(super) async fn share(
         mut self,
-        response: Response<origin::Body>,
+        response: Response<origin::OriginBody>,
         facts: StoredFacts,
-        to_client: oneshot::Sender<Fetched>,
+        to_client: oneshot::Sender<FetchOutcome>,
     ) {
         let (mut parts, mut incoming) = response.into_parts();
         let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
         let Some(reader) = body.reader() else { return };
         let shared = Arc::new(SharedResponse {
-            place: Keep::place(&self.place, &parts.headers, &facts, &self.ask, &self.proxy.rules),
+            place: ResponseToStore::place(&self.place, &parts.headers, &facts, &self.ask, &self.proxy.rules),
             facts,
             status: parts.status,
             head: policy::stored_fields(&parts.headers, facts.received),
@@ -80,10 +80,10 @@ impl Fill {
         self.ask.note_place(&shared.place, &self.proxy.rules);
         // The client that asked sees the head as the origin meant it for this client, a cookie included.
         policy::strip_addressed(&mut parts.headers);
-        let own = Answer::new(Outcome::Miss, parts.status, parts.headers, Body::Shared(SharedReader(reader)));
-        self.tell(News::Shared(Arc::clone(&shared)));
+        let own = ProxyAnswer::new(Outcome::Miss, parts.status, parts.headers, AnswerBody::Shared(SharedReader(reader)));
+        self.tell(FetchState::Shared(Arc::clone(&shared)));
         let admission = self.admission();
-        drop(to_client.send(Fetched::Shared(Box::new(own), admission)));
+        drop(to_client.send(FetchOutcome::Shared(Box::new(own), admission)));
 
         let gathered = match self.gather(&mut incoming, &body, shared.status).await {
             // Whoever asked meanwhile had it from here, and that is all there is to gain.
@@ -97,7 +97,7 @@ impl Fill {
             Err(reason) => Err(reason),
         };
         match &gathered {
-            Err(NotStorable::CutBody) => self.pause(policy::Failure::Disconnected, None),
+            Err(NotStorable::CutBody) => self.pause(policy::OriginFailure::Disconnected, None),
             Ok(_) | Err(_) => self.succeeded(),
         }
         match gathered {
@@ -113,14 +113,14 @@ impl Fill {
     fn admission(&self) -> Admission {
         let Proxy { shared, store, .. } = &*self.proxy;
         let admission = match self.sight {
-            Sight::Stored => Admission::Again,
-            Sight::Unknown => {
+            PriorKnowledge::Stored => Admission::Again,
+            PriorKnowledge::Unknown => {
                 let now = time::instant();
                 shared.doorkeeper.admit(self.key.key.short(), store.room(now), now)
             }
         };
         if let Some(reason) = admission.refusal() {
-            self.ask.note(|explanation| explanation.rule(Question::Store, Ruling::no(reason)));
+            self.ask.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
         }
         admission
     }
@@ -128,7 +128,7 @@ impl Fill {
     /// Passes the body on to its readers while it comes, and keeps it while it may be stored.
     async fn gather(
         &mut self,
-        incoming: &mut origin::Body,
+        incoming: &mut origin::OriginBody,
         body: &SharedBody,
         status: StatusCode,
     ) -> Result<Bytes, NotStorable> {
@@ -139,7 +139,7 @@ impl Fill {
                 Ok(Err(_)) => continue,
                 Err(error) => {
                     debug!(%error, "a body broke off");
-                    body.end(Err(Broken::Cut));
+                    body.end(Err(BrokenBody::Cut));
                     return Err(NotStorable::CutBody);
                 }
             };
@@ -179,13 +179,13 @@ impl Fill {
         let decoded_max = self.body_bytes_max().saturating_mul(INFLATE_FACTOR_MAX);
         match self.proxy.json.borrow_mut().check(&whole, encoding, decoded_max) {
             Ok(()) => Ok(whole),
-            Err(NotJson::Invalid) => Err(NotStorable::InvalidJson),
-            Err(NotJson::UnknownCoding | NotJson::Undecodable) => Err(NotStorable::ContentEncoding),
+            Err(JsonCheckError::Invalid) => Err(NotStorable::InvalidJson),
+            Err(JsonCheckError::UnknownCoding | JsonCheckError::Undecodable) => Err(NotStorable::ContentEncoding),
         }
     }
 
     pub(super) async fn keep(&mut self, shared: &SharedResponse, body: Bytes) {
-        let kept = Keep {
+        let kept = ResponseToStore {
             store: &self.proxy.store,
             rules: &self.proxy.rules,
             asked: &self.place,
@@ -211,22 +211,22 @@ impl Fill {
     }
 
     /// The origin failed: what is stored, if anything is, stands in for a while.
-    pub(super) fn pause(&self, failure: policy::Failure, retry_after: Option<Duration>) {
+    pub(super) fn pause(&self, failure: policy::OriginFailure, retry_after: Option<Duration>) {
         match self.sight {
-            Sight::Stored => self.proxy.pause_refresh(&self.place.key, failure, retry_after),
-            Sight::Unknown => {}
+            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.place.key, failure, retry_after),
+            PriorKnowledge::Unknown => {}
         }
     }
 
     /// The origin did not fail.
     pub(super) fn succeeded(&self) {
         match self.sight {
-            Sight::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
-            Sight::Unknown => {}
+            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
+            PriorKnowledge::Unknown => {}
         }
     }
 
-    pub(super) fn tell(&self, news: News) {
+    pub(super) fn tell(&self, news: FetchState) {
         if let Some(lead) = &self.lead {
             lead.tell(news);
         }

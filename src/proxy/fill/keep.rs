@@ -5,36 +5,36 @@ use http::HeaderMap;
 
 use super::names::names;
 use super::response::SharedResponse;
-use crate::entry::{Entry, Stored, Variants};
-use crate::policy::{NotStorable, Rules, StoredFacts, Vary, VaryFields};
-use crate::proxy::ask::Ask;
-use crate::proxy::place::Place;
-use crate::store::{Claim, Overtaken, Store};
+use crate::entry::{Entry, StoredValue, Variants};
+use crate::policy::{NotStorable, CacheRules, StoredFacts, Vary, VaryFields};
+use crate::proxy::ask::CacheRequest;
+use crate::proxy::place::CacheLocation;
+use crate::store::{StorePermit, Superseded, Store};
 use crate::time;
 
 /// A response that is whole, and what has to be known to keep it.
-pub(super) struct Keep<'a> {
+pub(super) struct ResponseToStore<'a> {
     pub(super) store: &'a Store,
-    pub(super) rules: &'a Rules,
+    pub(super) rules: &'a CacheRules,
     /// Where it was looked for.
-    pub(super) asked: &'a Place,
-    pub(super) ask: &'a Ask,
-    pub(super) claim: &'a Claim,
+    pub(super) asked: &'a CacheLocation,
+    pub(super) ask: &'a CacheRequest,
+    pub(super) claim: &'a StorePermit,
     pub(super) shared: &'a SharedResponse,
 }
 
-impl Keep<'_> {
+impl ResponseToStore<'_> {
     /// Where a response will stand, now that its `Vary` is known.
     pub(super) fn place(
-        asked: &Place,
+        asked: &CacheLocation,
         head: &HeaderMap,
         facts: &StoredFacts,
-        ask: &Ask,
-        rules: &Rules,
-    ) -> Place {
+        ask: &CacheRequest,
+        rules: &CacheRules,
+    ) -> CacheLocation {
         let known = asked.variants.as_ref();
         let Some(fields) = Self::selecting(known, rules.vary(head)) else {
-            return Place::whole(asked.whole, asked.lineage);
+            return CacheLocation::whole(asked.whole, asked.lineage);
         };
         let known = known.filter(|known| known.fields == fields);
         let expires = facts.received.plus(facts.keep_for(facts.received));
@@ -44,7 +44,7 @@ impl Keep<'_> {
             expires: known.map_or(expires, |known| known.expires.max(expires)),
             fields,
         };
-        Place::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
+        CacheLocation::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
     }
 
     /// The fields that select among the responses of a resource, once this one is stored; `None` if none do.
@@ -70,16 +70,16 @@ impl Keep<'_> {
             return Err(NotStorable::Expired);
         }
         let tags = names(head, &self.ask.inbound.target, self.rules);
-        let entry = Stored::Response(Entry { facts: *facts, status: *status, head: head.clone(), body });
+        let entry = StoredValue::Response(Entry { facts: *facts, status: *status, head: head.clone(), body });
         let Some(variants) = &place.variants else {
             return self.store.put(&place.key, &entry, &tags, keep_for, self.claim).await.map_err(changed);
         };
         let variants = self.listed(variants).await?;
         let lineage = self.claim.lineage();
-        let place = Place::variant(self.asked.whole, lineage, variants.clone(), &self.ask.inbound.headers);
+        let place = CacheLocation::variant(self.asked.whole, lineage, variants.clone(), &self.ask.inbound.headers);
         let list_kept_for = variants.expires.since(time::now());
         let nonce = variants.nonce;
-        let list = Stored::Variants(variants);
+        let list = StoredValue::Variants(variants);
         // The variant before its list: whoever finds the list finds the variant, and until then joins this fetch.
         let kept = async {
             tokio::try_join!(
@@ -100,12 +100,12 @@ impl Keep<'_> {
             return Err(NotStorable::Changed);
         }
         let current = match look.found.map(|found| found.stored) {
-            Some(Stored::Variants(current)) if current.fields == variants.fields => Some(current),
+            Some(StoredValue::Variants(current)) if current.fields == variants.fields => Some(current),
             // Another has found that more fields select: its list stays, and the next look-up follows that one.
-            Some(Stored::Variants(current)) if current.fields.cover(&variants.fields) => {
+            Some(StoredValue::Variants(current)) if current.fields.cover(&variants.fields) => {
                 return Err(NotStorable::Changed);
             }
-            Some(Stored::Variants(_) | Stored::Response(_)) | None => None,
+            Some(StoredValue::Variants(_) | StoredValue::Response(_)) | None => None,
         };
         Ok(match current {
             Some(current) => Variants { expires: current.expires.max(variants.expires), ..current },
@@ -117,6 +117,6 @@ impl Keep<'_> {
     }
 }
 
-fn changed(Overtaken: Overtaken) -> NotStorable {
+fn changed(Superseded: Superseded) -> NotStorable {
     NotStorable::Changed
 }

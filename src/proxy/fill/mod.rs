@@ -20,45 +20,45 @@ use http::{Method, Response};
 use tokio::sync::oneshot;
 
 use super::Proxy;
-use super::answer::{Answer, Outcome};
-use super::ask::{Ask, Inbound};
-use super::cache_status::{CacheStatus, Forward};
+use super::answer::{ProxyAnswer, Outcome};
+use super::ask::{CacheRequest, InboundRequest};
+use super::cache_status::{CacheStatus, ForwardReason};
 use super::failure::Failure;
-use super::place::Place;
+use super::place::CacheLocation;
 use crate::origin;
 use crate::policy::StoredFacts;
-use crate::store::Claim;
-use gather::Fill;
+use crate::store::StorePermit;
+use gather::ActiveFetch;
 
 pub(super) use names::{groups, names};
-pub(super) use response::{Fetched, SharedResponse};
-pub(super) use run::{Right, run_alone};
-pub(super) use slow::Slow;
-pub(super) use table::{Fills, Lead, News, Role};
+pub(super) use response::{FetchOutcome, SharedResponse};
+pub(super) use run::{FetchRights, run_alone};
+pub(super) use slow::SlowKeys;
+pub(super) use table::{FetchTable, LeaderGuard, FetchState, FetchRole};
 pub(super) use turn::run;
-pub(super) use uncacheable::Uncacheable;
+pub(super) use uncacheable::UncacheableKeys;
 
 /// Passes a response on that came in another way, and stores it for `GET`s of the same target, unless that is overtaken.
 pub(super) async fn adopt(
     proxy: &Rc<Proxy>,
-    mut inbound: Inbound,
-    response: Response<origin::Body>,
+    mut inbound: InboundRequest,
+    response: Response<origin::OriginBody>,
     facts: StoredFacts,
-    claim: Claim,
-) -> Answer {
-    let place = Place::whole(claim.resource(), claim.lineage());
+    claim: StorePermit,
+) -> ProxyAnswer {
+    let place = CacheLocation::whole(claim.resource(), claim.lineage());
     inbound.method = Method::GET;
-    let ask = Rc::new(Ask::new(inbound, &proxy.rules));
+    let ask = Rc::new(CacheRequest::new(inbound, &proxy.rules));
     if let Err(reason) = run::body_fits(proxy, &response) {
         proxy.metrics.not_stored(reason);
-        return Answer::from_origin(Outcome::Pass, response);
+        return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
-    let fill = Fill::adopting(Rc::clone(proxy), ask, place, claim);
+    let fill = ActiveFetch::adopting(Rc::clone(proxy), ask, place, claim);
     let (to_client, fetched) = oneshot::channel();
     proxy.tasks.spawn(fill.share(response, facts, to_client));
     match fetched.await {
-        Ok(Fetched::Shared(answer, admission)) => {
-            answer.with_status(CacheStatus::storing(&proxy.store, Forward::Method, admission))
+        Ok(FetchOutcome::Shared(answer, admission)) => {
+            answer.with_status(CacheStatus::storing(&proxy.store, ForwardReason::Method, admission))
         }
         Ok(_) | Err(_) => Failure::Closed.into(),
     }

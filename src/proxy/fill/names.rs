@@ -4,19 +4,19 @@ use http::HeaderMap;
 
 use crate::entry::TagDigest;
 use crate::key::Target;
-use crate::policy::{self, Groups, Rules};
-use crate::store::{Group, Tag};
+use crate::policy::{self, GroupNames, CacheRules};
+use crate::store::{CacheGroup, CacheTag};
 
 /// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875 §2).
-pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &Rules) -> Vec<TagDigest> {
+pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
     let tags = policy::tags(head, rules).unwrap_or_default();
-    let tags = tags.into_iter().filter_map(|tag| Tag::parse(tag).ok()).map(|tag| tag.digest());
-    let groups = groups(&Groups::of(head), target);
-    tags.chain(groups.iter().map(Group::digest)).collect()
+    let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
+    let groups = groups(&GroupNames::of(head), target);
+    tags.chain(groups.iter().map(CacheGroup::digest)).collect()
 }
 
 /// Groups as the store knows them: of the target's origin.
-pub(in crate::proxy) fn groups(named: &Groups, target: &Target) -> Vec<Group> {
+pub(in crate::proxy) fn groups(named: &GroupNames, target: &Target) -> Vec<CacheGroup> {
     let names = named.names().iter();
-    names.filter_map(|name| Group::new(target.scheme, target.authority.clone(), name).ok()).collect()
+    names.filter_map(|name| CacheGroup::new(target.scheme, target.authority.clone(), name).ok()).collect()
 }

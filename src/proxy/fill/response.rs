@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::origin;
 use crate::policy::{self, NotStorable, Obligations, StoredFacts};
-use crate::proxy::answer::{Answer, Outcome};
-use crate::proxy::body::{Body, SharedReader};
+use crate::proxy::answer::{ProxyAnswer, Outcome};
+use crate::proxy::body::{AnswerBody, SharedReader};
 use crate::proxy::doorkeeper::Admission;
 use crate::proxy::failure::Failure;
-use crate::proxy::place::Place;
+use crate::proxy::place::CacheLocation;
 use crate::proxy::shared_body::SharedBody;
 
 /// A response that a shared cache may store, while its body arrives.
@@ -20,7 +20,7 @@ pub(in crate::proxy) struct SharedResponse {
     /// What the policy said of it: each follower's request is held against this.
     pub(in crate::proxy) facts: StoredFacts,
     /// Where it will stand.
-    pub(in crate::proxy) place: Place,
+    pub(in crate::proxy) place: CacheLocation,
     pub(super) status: StatusCode,
     /// The fields that may be stored: a follower sees what a later hit would show.
     pub(super) head: HeaderMap,
@@ -29,25 +29,25 @@ pub(in crate::proxy) struct SharedResponse {
 
 impl SharedResponse {
     /// An answer of this age that reads the body from its beginning; `None` if that is gone.
-    pub(in crate::proxy) fn answer(&self, age: Duration) -> Option<Answer> {
-        let body = Body::Shared(SharedReader(self.body.reader()?));
+    pub(in crate::proxy) fn answer(&self, age: Duration) -> Option<ProxyAnswer> {
+        let body = AnswerBody::Shared(SharedReader(self.body.reader()?));
         let mut head = self.head.clone();
         if self.facts.obligations.contains(Obligations::ADDRESSED) {
             policy::strip_addressed(&mut head);
         }
         head.insert(AGE, HeaderValue::from(age.as_secs()));
-        Some(Answer::new(Outcome::Collapsed, self.status, head, body))
+        Some(ProxyAnswer::new(Outcome::Collapsed, self.status, head, body))
     }
 }
 
 /// What the client that set off a fetch gets from it.
-pub(in crate::proxy) enum Fetched {
+pub(in crate::proxy) enum FetchOutcome {
     /// An answer that may be stored, read from the shared body; and whether it is.
-    Shared(Box<Answer>, Admission),
+    Shared(Box<ProxyAnswer>, Admission),
     /// What was stored, since the origin said that it is still right.
-    Validated(Box<Answer>, Kept),
+    Validated(Box<ProxyAnswer>, KeptOutcome),
     /// An answer for this client alone, and why.
-    Direct(Response<origin::Body>, NotStorable),
+    Direct(Response<origin::OriginBody>, NotStorable),
     /// None: another node has fetched meanwhile, and it is stored.
     Stored,
     /// None.
@@ -55,4 +55,4 @@ pub(in crate::proxy) enum Fetched {
 }
 
 /// Whether what was validated is stored after it.
-pub(in crate::proxy) type Kept = Result<(), NotStorable>;
+pub(in crate::proxy) type KeptOutcome = Result<(), NotStorable>;

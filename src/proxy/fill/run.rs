@@ -8,23 +8,23 @@ use http_body::Body as _;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::gather::{Fill, Sight};
-use super::keep::Keep;
-use super::response::{Fetched, SharedResponse};
-use super::table::{Lead, News};
-use crate::entry::{Entry, Lineage};
+use super::gather::{ActiveFetch, PriorKnowledge};
+use super::keep::ResponseToStore;
+use super::response::{FetchOutcome, SharedResponse};
+use super::table::{LeaderGuard, FetchState};
+use crate::entry::{Entry, KeyGeneration};
 use crate::label::Label;
-use crate::origin::{self, FetchError, Purpose, RequestBody};
-use crate::policy::{self, Exchange, Fate, NotSelected, NotStorable, StoredFacts, StoredHead};
+use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
+use crate::policy::{self, Exchange, FreshenOutcome, NotSelectedError, NotStorable, StoredFacts, StoredHead};
 use crate::proxy::Proxy;
-use crate::proxy::answer::{Answer, Outcome};
-use crate::proxy::ask::{Ask, Asker, FillKey};
-use crate::proxy::body::Body;
-use crate::proxy::explain::Question;
+use crate::proxy::answer::{ProxyAnswer, Outcome};
+use crate::proxy::ask::{CacheRequest, RequesterClass, FetchKey};
+use crate::proxy::body::AnswerBody;
+use crate::proxy::explain::RuleQuestion;
 use crate::proxy::failure::Failure;
-use crate::proxy::place::Place;
+use crate::proxy::place::CacheLocation;
 use crate::proxy::shared_body::SharedBody;
-use crate::store::Claim;
+use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
 
 /// Fetches for `ask`, and for its followers if it leads; with the validators of what is stored, if anything is.
@@ -32,16 +32,16 @@ use crate::time::{self, Timestamp};
 /// Runs to the end whether or not the client stays: what can be stored is worth having.
 pub(super) async fn run(
     proxy: Rc<Proxy>,
-    ask: Rc<Ask>,
-    place: Place,
+    ask: Rc<CacheRequest>,
+    place: CacheLocation,
     stored: Option<Rc<Entry>>,
-    right: Right,
-    to_client: oneshot::Sender<Fetched>,
+    right: FetchRights,
+    to_client: oneshot::Sender<FetchOutcome>,
 ) {
     let key = ask.fill_key(place.key);
-    let Right { lead, claim } = right;
-    let sight = if stored.is_some() { Sight::Stored } else { Sight::Unknown };
-    let fill = Fill { key, proxy, ask, place, lead, claim, sight };
+    let FetchRights { lead, claim } = right;
+    let sight = if stored.is_some() { PriorKnowledge::Stored } else { PriorKnowledge::Unknown };
+    let fill = ActiveFetch { key, proxy, ask, place, lead, claim, sight };
     let requested = time::now();
     match fill.ask_the_origin(stored.as_deref()).await {
         Err(error) => fill.fail(&error, to_client),
@@ -55,36 +55,36 @@ pub(super) async fn run(
 }
 
 /// What a fetch may do.
-pub(in crate::proxy) struct Right {
+pub(in crate::proxy) struct FetchRights {
     /// Have others follow it.
-    pub(in crate::proxy) lead: Option<Lead>,
+    pub(in crate::proxy) lead: Option<LeaderGuard>,
     /// Store what it brings.
-    pub(in crate::proxy) claim: Claim,
+    pub(in crate::proxy) claim: StorePermit,
 }
 
 /// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its client leaves before
 /// there is an answer. So this needs no task of its own, unless the answer can be stored after all.
-pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<Ask>, place: &Place) -> Fetched {
+pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<CacheRequest>, place: &CacheLocation) -> FetchOutcome {
     let claim = proxy.store.claim(&place.whole, place.lineage);
     let requested = time::now();
-    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&Purpose::Cacheable, &proxy.rules));
+    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&FetchPurpose::Cacheable, &proxy.rules));
     let response = match proxy.origin.send(proxy.client(&ask.inbound), head, RequestBody::Empty).await {
         Ok(response) => response,
-        Err(error) => return Fetched::Failed(Failure::from(&error)),
+        Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
     proxy.note_fetch(None, response.body().took());
     let storable = storable(proxy, ask, &response, requested);
     ask.note(|explanation| explanation.storable(&storable));
     match storable {
         Ok(facts) => {
-            let fill = Fill::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
+            let fill = ActiveFetch::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
             let (to_client, fetched) = oneshot::channel();
             proxy.tasks.spawn(fill.share(response, facts, to_client));
-            fetched.await.unwrap_or(Fetched::Failed(Failure::Closed))
+            fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
         }
         Err(reason) => {
             refuse(proxy, ask.fill_key(place.key), reason);
-            Fetched::Direct(response, reason)
+            FetchOutcome::Direct(response, reason)
         }
     }
 }
@@ -92,8 +92,8 @@ pub(in crate::proxy) async fn run_alone(proxy: &Rc<Proxy>, ask: &Rc<Ask>, place:
 /// Everything that can be said before the body is there.
 fn storable(
     proxy: &Proxy,
-    ask: &Ask,
-    response: &Response<origin::Body>,
+    ask: &CacheRequest,
+    response: &Response<origin::OriginBody>,
     requested: Timestamp,
 ) -> Result<StoredFacts, NotStorable> {
     let facts = policy::storable(&exchange(ask, response, requested), &proxy.rules)?;
@@ -101,7 +101,7 @@ fn storable(
     Ok(facts.jittered(proxy.rules.jitter, fastrand::f64()))
 }
 
-fn exchange<'a>(ask: &'a Ask, response: &'a Response<origin::Body>, requested: Timestamp) -> Exchange<'a> {
+fn exchange<'a>(ask: &'a CacheRequest, response: &'a Response<origin::OriginBody>, requested: Timestamp) -> Exchange<'a> {
     Exchange {
         request: &ask.facts,
         status: response.status(),
@@ -112,7 +112,7 @@ fn exchange<'a>(ask: &'a Ask, response: &'a Response<origin::Body>, requested: T
 }
 
 /// Whether the body will show that it is whole, and is not known to be too large.
-pub(super) fn body_fits(proxy: &Proxy, response: &Response<origin::Body>) -> Result<(), NotStorable> {
+pub(super) fn body_fits(proxy: &Proxy, response: &Response<origin::OriginBody>) -> Result<(), NotStorable> {
     if !response.body().framing().proves_whole() {
         // The end of the connection is the end of the body, or a cut: nothing can tell.
         return Err(NotStorable::Undelimited);
@@ -124,9 +124,9 @@ pub(super) fn body_fits(proxy: &Proxy, response: &Response<origin::Body>) -> Res
 }
 
 /// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
-pub(super) fn refuse(proxy: &Proxy, key: FillKey, reason: NotStorable) {
+pub(super) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
     proxy.metrics.not_stored(reason);
-    debug!(reason = reason.word(), credentialed = key.asker == Asker::Credentialed, "not stored");
+    debug!(reason = reason.word(), credentialed = key.asker == RequesterClass::Credentialed, "not stored");
     let uncacheable = &proxy.shared.uncacheable;
     // The others say nothing of the next answer.
     if reason == NotStorable::Changed {
@@ -136,12 +136,12 @@ pub(super) fn refuse(proxy: &Proxy, key: FillKey, reason: NotStorable) {
     }
 }
 
-impl Fill {
-    async fn ask_the_origin(&self, stored: Option<&Entry>) -> Result<Response<origin::Body>, FetchError> {
+impl ActiveFetch {
+    async fn ask_the_origin(&self, stored: Option<&Entry>) -> Result<Response<origin::OriginBody>, FetchError> {
         let origin = &self.proxy.origin;
         let head = || {
             let mut head =
-                origin.outbound().head(&self.ask.inbound.asked(&Purpose::Cacheable, &self.proxy.rules))?;
+                origin.outbound().head(&self.ask.inbound.asked(&FetchPurpose::Cacheable, &self.proxy.rules))?;
             if let Some(stored) = stored {
                 policy::make_conditional(&mut head.headers, &stored.head);
             }
@@ -154,25 +154,25 @@ impl Fill {
         Ok(response)
     }
 
-    fn fail(mut self, error: &FetchError, to_client: oneshot::Sender<Fetched>) {
+    fn fail(mut self, error: &FetchError, to_client: oneshot::Sender<FetchOutcome>) {
         let failure = Failure::from(error);
         debug!(%error, "a fetch failed");
         if failure.is_of_the_origin() {
-            self.pause(policy::Failure::Disconnected, None);
+            self.pause(policy::OriginFailure::Disconnected, None);
         }
         if let Some(lead) = self.lead.take() {
-            lead.end(News::Failed(failure));
+            lead.end(FetchState::Failed(failure));
         }
         // The client may have left; then nobody needs to know.
-        drop(to_client.send(Fetched::Failed(failure)));
+        drop(to_client.send(FetchOutcome::Failed(failure)));
     }
 
     /// A response of its own right.
     async fn answered(
         self,
-        response: Response<origin::Body>,
+        response: Response<origin::OriginBody>,
         requested: Timestamp,
-        to_client: oneshot::Sender<Fetched>,
+        to_client: oneshot::Sender<FetchOutcome>,
     ) {
         let storable = storable(&self.proxy, &self.ask, &response, requested);
         self.ask.note(|explanation| explanation.storable(&storable));
@@ -185,23 +185,23 @@ impl Fill {
     /// The answer is for the client alone: it gets the origin's own stream, at the origin's own pace.
     async fn hand_over(
         mut self,
-        response: Response<origin::Body>,
+        response: Response<origin::OriginBody>,
         reason: NotStorable,
-        to_client: oneshot::Sender<Fetched>,
+        to_client: oneshot::Sender<FetchOutcome>,
     ) {
         // Before anyone learns of the answer: a follower must not find the response that it ends.
         self.reject(response.status(), reason).await;
-        match policy::Failure::of(response.status()) {
+        match policy::OriginFailure::of(response.status()) {
             Some(failure) => {
                 self.pause(failure, policy::retry_after(response.headers(), time::now()));
-                self.tell(News::Errored);
+                self.tell(FetchState::Errored);
             }
             None => {
                 self.succeeded();
-                self.tell(News::Alone);
+                self.tell(FetchState::Alone);
             }
         }
-        drop(to_client.send(Fetched::Direct(response, reason)));
+        drop(to_client.send(FetchOutcome::Direct(response, reason)));
     }
 
     /// Counts why an answer is not stored, and removes the stored response if the answer ends it.
@@ -212,11 +212,11 @@ impl Fill {
 
     /// Removes the stored response that the origin was asked about, if this answer to the question ends it.
     pub(super) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
-        let Sight::Stored = self.sight else { return };
+        let PriorKnowledge::Stored = self.sight else { return };
         let Self { ask, .. } = self;
         let fate = policy::withdrawn(ask.initiator, &ask.facts, status, reason);
-        if let Fate::Removed(_) = fate {
-            ask.note(|explanation| explanation.rule(Question::Freshen, &fate));
+        if let FreshenOutcome::Removed(_) = fate {
+            ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
             self.withdraw().await;
         }
     }
@@ -225,62 +225,62 @@ impl Fill {
     async fn withdraw(&mut self) {
         self.proxy.metrics.withdrawn();
         self.proxy.store.withdraw(&self.place.whole, &self.place.key).await;
-        self.sight = Sight::Unknown;
+        self.sight = PriorKnowledge::Unknown;
     }
 
     /// What is stored is still right, says the origin (RFC 9111 §4.3.4).
     async fn validated(
         mut self,
         stored: Rc<Entry>,
-        response: Response<origin::Body>,
+        response: Response<origin::OriginBody>,
         requested: Timestamp,
-        to_client: oneshot::Sender<Fetched>,
+        to_client: oneshot::Sender<FetchOutcome>,
     ) {
         let head =
             StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
         let freshened = policy::freshen(head, &exchange(&self.ask, &response, requested), &self.proxy.rules);
-        self.ask.note(|explanation| explanation.rule(Question::Validate, &freshened));
+        self.ask.note(|explanation| explanation.rule(RuleQuestion::Validate, &freshened));
         let freshened = match freshened {
             Ok(freshened) => freshened,
-            Err(NotSelected) => return Box::pin(self.start_over(to_client)).await,
+            Err(NotSelectedError) => return Box::pin(self.start_over(to_client)).await,
         };
         self.succeeded();
         let mut answer = freshened.answer;
         policy::strip_addressed(&mut answer);
-        let body = Body::Whole(stored.body.clone());
-        let answer = Box::new(Answer::new(Outcome::Validated, stored.status, answer, body));
-        self.ask.note(|explanation| explanation.rule(Question::Freshen, &freshened.fate));
+        let body = AnswerBody::Whole(stored.body.clone());
+        let answer = Box::new(ProxyAnswer::new(Outcome::Validated, stored.status, answer, body));
+        self.ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.fate));
         match freshened.fate {
-            Fate::Replaced { facts, fields } => {
+            FreshenOutcome::Replaced { facts, fields } => {
                 let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
-                let place = Keep::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
+                let place = ResponseToStore::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
                 self.ask.note(|explanation| explanation.fetched(&facts, facts.received));
                 self.ask.note_place(&place, &self.proxy.rules);
                 let body =
                     Arc::new(SharedBody::whole_already(stored.body.clone(), self.proxy.shared.load.hold()));
                 let (status, head) = (stored.status, fields);
                 let shared = Arc::new(SharedResponse { facts, place, status, head, body });
-                self.tell(News::Shared(Arc::clone(&shared)));
-                drop(to_client.send(Fetched::Validated(answer, Ok(()))));
+                self.tell(FetchState::Shared(Arc::clone(&shared)));
+                drop(to_client.send(FetchOutcome::Validated(answer, Ok(()))));
                 self.keep(&shared, stored.body.clone()).await;
             }
-            Fate::Kept(reason) => {
+            FreshenOutcome::Kept(reason) => {
                 self.refuse(reason);
-                self.tell(News::Alone);
-                drop(to_client.send(Fetched::Validated(answer, Err(reason))));
+                self.tell(FetchState::Alone);
+                drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
             }
-            Fate::Removed(reason) => {
+            FreshenOutcome::Removed(reason) => {
                 self.refuse(reason);
                 self.withdraw().await;
-                self.tell(News::Alone);
-                drop(to_client.send(Fetched::Validated(answer, Err(reason))));
+                self.tell(FetchState::Alone);
+                drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
             }
         }
     }
 
     /// The origin's `304` was about something else than what is stored: that goes, and the question is put anew.
-    async fn start_over(self, to_client: oneshot::Sender<Fetched>) {
-        let lineage = Lineage::new();
+    async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
+        let lineage = KeyGeneration::new();
         self.proxy.store.bury(&self.place.key, lineage).await;
         let Self { proxy, ask, mut place, lead, claim, .. } = self;
         // Of a variant the list stays as it was.
@@ -290,6 +290,6 @@ impl Fill {
         } else {
             claim
         };
-        run(proxy, ask, place, None, Right { lead, claim }, to_client).await;
+        run(proxy, ask, place, None, FetchRights { lead, claim }, to_client).await;
     }
 }

@@ -7,24 +7,24 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::limits::{FETCH_SLOW, SLOW_KEYS_MAX};
-use crate::proxy::ask::FillKey;
+use crate::proxy::ask::FetchKey;
 
 /// The keys.
-pub(in crate::proxy) struct Slow(Cache<FillKey, ()>);
+pub(in crate::proxy) struct SlowKeys(Cache<FetchKey, ()>);
 
-impl Slow {
+impl SlowKeys {
     /// None is known.
     pub(in crate::proxy) fn new() -> Self {
         Self(Cache::new(SLOW_KEYS_MAX))
     }
 
     /// Whether the last fetch of `key` was slow.
-    pub(in crate::proxy) fn contains(&self, key: &FillKey) -> bool {
+    pub(in crate::proxy) fn contains(&self, key: &FetchKey) -> bool {
         self.0.get(key).is_some()
     }
 
     /// Remembers how long a fetch took until the origin answered.
-    pub(in crate::proxy) fn note(&self, key: FillKey, took: Duration) {
+    pub(in crate::proxy) fn note(&self, key: FetchKey, took: Duration) {
         if took >= FETCH_SLOW {
             self.0.insert(key, ());
         } else {
@@ -37,17 +37,17 @@ impl Slow {
 mod tests {
     use super::*;
     use crate::key::{CacheKey, Scheme, Target};
-    use crate::proxy::ask::Asker;
+    use crate::proxy::ask::RequesterClass;
 
     #[test]
     fn the_last_fetch_counts() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FillKey { key: CacheKey::of(&target), asker: Asker::Anonymous };
-        let slow = Slow::new();
+        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Anonymous };
+        let slow = SlowKeys::new();
         assert!(!slow.contains(&key));
         slow.note(key, FETCH_SLOW);
         assert!(slow.contains(&key));
-        assert!(!slow.contains(&FillKey { asker: Asker::Credentialed, ..key }));
+        assert!(!slow.contains(&FetchKey { asker: RequesterClass::Credentialed, ..key }));
         slow.note(key, FETCH_SLOW / 2);
         assert!(!slow.contains(&key));
     }

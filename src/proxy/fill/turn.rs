@@ -7,18 +7,18 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-use super::response::Fetched;
-use super::run::{self, Right};
-use super::table::{Lead, News};
+use super::response::FetchOutcome;
+use super::run::{self, FetchRights};
+use super::table::{LeaderGuard, FetchState};
 use crate::entry::Entry;
 use crate::label::Label;
 use crate::limits::FETCH_SLOW;
-use crate::proxy::answer::Hit;
-use crate::proxy::ask::{Ask, FillKey};
+use crate::proxy::answer::CacheHit;
+use crate::proxy::ask::{CacheRequest, FetchKey};
 use crate::proxy::look;
-use crate::proxy::place::Place;
+use crate::proxy::place::CacheLocation;
 use crate::proxy::{FetchLease, Proxy};
-use crate::store::{Claim, Turn};
+use crate::store::{StorePermit, LeaseTurn};
 use crate::time;
 
 /// Fetches for `ask`, and for its followers if it leads, with the validators of what is stored, if anything is; unless another
@@ -27,20 +27,20 @@ use crate::time;
 /// Runs to the end whether or not the client stays: what can be stored is worth having.
 pub(in crate::proxy) async fn run(
     proxy: Rc<Proxy>,
-    ask: Rc<Ask>,
-    place: Place,
+    ask: Rc<CacheRequest>,
+    place: CacheLocation,
     stored: Option<Rc<Entry>>,
-    mut right: Right,
-    to_client: oneshot::Sender<Fetched>,
+    mut right: FetchRights,
+    to_client: oneshot::Sender<FetchOutcome>,
 ) {
     let key = ask.fill_key(place.key);
     if let Some(lead) = &mut right.lead
         && is_worth_a_question(&proxy, &key)
         && Box::pin(is_over(&proxy, &ask, &key, lead, &right.claim, stored.as_deref())).await
     {
-        lead.tell(News::Stored);
+        lead.tell(FetchState::Stored);
         // The client may have left; then nobody needs to know.
-        return drop(to_client.send(Fetched::Stored));
+        return drop(to_client.send(FetchOutcome::Stored));
     }
     run::run(proxy, ask, place, stored, right, to_client).await;
 }
@@ -49,27 +49,27 @@ pub(in crate::proxy) async fn run(
 /// what is stored. Otherwise it is to fetch, and holds the lease if it has got it.
 async fn is_over(
     proxy: &Rc<Proxy>,
-    ask: &Ask,
-    key: &FillKey,
-    lead: &mut Lead,
-    claim: &Claim,
+    ask: &CacheRequest,
+    key: &FetchKey,
+    lead: &mut LeaderGuard,
+    claim: &StorePermit,
     stored: Option<&Entry>,
 ) -> bool {
     let begun = time::instant();
     let patience = proxy.options.coalesce_timeout / 2;
     match proxy.store.turn(&key.key, key.asker.word(), claim, patience).await {
-        Turn::Anybodys => return false,
-        Turn::Ours(lease) => lead.hold(lease),
-        Turn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
+        LeaseTurn::Anybodys => return false,
+        LeaseTurn::Ours(lease) => lead.hold(lease),
+        LeaseTurn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
     }
     // Between our look and our turn another's may have ended, too.
     let hit = look::stored_meanwhile(proxy, ask).await;
-    let is_newer = |hit: &Hit| stored.is_none_or(|stored| stored.facts.received < hit.entry.facts.received);
+    let is_newer = |hit: &CacheHit| stored.is_none_or(|stored| stored.facts.received < hit.entry.facts.received);
     hit.is_some_and(|hit| is_newer(&hit))
 }
 
 /// Whether other nodes may be fetching the same, and it is worth the time to ask.
-fn is_worth_a_question(proxy: &Proxy, key: &FillKey) -> bool {
+fn is_worth_a_question(proxy: &Proxy, key: &FetchKey) -> bool {
     match proxy.options.fetch_lease {
         FetchLease::Off => false,
         FetchLease::On => true,

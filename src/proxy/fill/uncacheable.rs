@@ -9,53 +9,53 @@ use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
-use crate::entry::Lineage;
+use crate::entry::KeyGeneration;
 use crate::limits::{
     ABSENCE_REMEMBERED, STATUS_REMEMBERED, UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED, UNCACHEABLE_RENEWED,
 };
 use crate::policy::NotStorable;
-use crate::proxy::ask::FillKey;
+use crate::proxy::ask::FetchKey;
 
 /// The keys.
-pub(in crate::proxy) struct Uncacheable(Cache<FillKey, Remembered>);
+pub(in crate::proxy) struct UncacheableKeys(Cache<FetchKey, RememberedKey>);
 
 /// What is remembered of one key.
 #[derive(Clone, Copy)]
-struct Remembered {
+struct RememberedKey {
     /// Why its last answer could not be shared.
     reason: NotStorable,
     until: Instant,
     /// What the store said, if it had nothing when it was asked.
-    absence: Option<Absence>,
+    absence: Option<KnownAbsence>,
 }
 
 /// The store had nothing.
 #[derive(Clone, Copy)]
-struct Absence {
+struct KnownAbsence {
     /// Of the purge whose trace stood there.
-    lineage: Lineage,
+    lineage: KeyGeneration,
     until: Instant,
 }
 
 /// What holds of a key.
 #[derive(Clone, Copy, Default)]
-pub(in crate::proxy) struct Doubt {
+pub(in crate::proxy) struct KeyDoubt {
     /// Why its last answer could not be shared, if that was lately.
     pub(in crate::proxy) reason: Option<NotStorable>,
     /// The store need not be asked: it had nothing lately but this trace of a purge, and nothing could be stored since.
-    pub(in crate::proxy) absent: Option<Lineage>,
+    pub(in crate::proxy) absent: Option<KeyGeneration>,
 }
 
-impl Uncacheable {
+impl UncacheableKeys {
     /// Nothing is remembered yet.
     pub(in crate::proxy) fn new() -> Self {
         Self(Cache::new(UNCACHEABLE_KEYS_MAX))
     }
 
     /// What is known of `key`.
-    pub(in crate::proxy) fn known(&self, key: &FillKey, now: Instant) -> Doubt {
-        let Some(known) = self.0.get(key) else { return Doubt::default() };
-        Doubt {
+    pub(in crate::proxy) fn known(&self, key: &FetchKey, now: Instant) -> KeyDoubt {
+        let Some(known) = self.0.get(key) else { return KeyDoubt::default() };
+        KeyDoubt {
             reason: (now < known.until).then_some(known.reason),
             absent: known.absence.filter(|absence| now < absence.until).map(|absence| absence.lineage),
         }
@@ -63,37 +63,37 @@ impl Uncacheable {
 
     /// The store has nothing for `key` but this trace of a purge, if there is one: remembered for [`ABSENCE_REMEMBERED`],
     /// if the key is.
-    pub(in crate::proxy) fn absent(&self, key: &FillKey, lineage: Lineage, now: Instant) {
+    pub(in crate::proxy) fn absent(&self, key: &FetchKey, lineage: KeyGeneration, now: Instant) {
         if let Some(known) = self.0.get(key) {
-            let absence = Absence { lineage, until: now + ABSENCE_REMEMBERED };
-            self.0.insert(*key, Remembered { absence: Some(absence), ..known });
+            let absence = KnownAbsence { lineage, until: now + ABSENCE_REMEMBERED };
+            self.0.insert(*key, RememberedKey { absence: Some(absence), ..known });
         }
     }
 
     /// What is known of the store does not hold any more: something has been purged or stored there.
-    pub(in crate::proxy) fn changed(&self, key: &FillKey) {
+    pub(in crate::proxy) fn changed(&self, key: &FetchKey) {
         if let Some(known) = self.0.get(key)
             && known.absence.is_some()
         {
-            self.0.insert(*key, Remembered { absence: None, ..known });
+            self.0.insert(*key, RememberedKey { absence: None, ..known });
         }
     }
 
     /// Remembers `key`, for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]; not anew for every request, but when
     /// [`UNCACHEABLE_RENEWED`] is over.
-    pub(in crate::proxy) fn add(&self, key: FillKey, reason: NotStorable, now: Instant) {
+    pub(in crate::proxy) fn add(&self, key: FetchKey, reason: NotStorable, now: Instant) {
         let known = self.0.get(&key);
         let until = now + remembered(reason);
         let is_news =
             known.is_none_or(|known| known.reason != reason || known.until + UNCACHEABLE_RENEWED < until);
         if is_news {
             let absence = known.and_then(|known| known.absence);
-            self.0.insert(key, Remembered { reason, until, absence });
+            self.0.insert(key, RememberedKey { reason, until, absence });
         }
     }
 
     /// Its answers can be shared after all.
-    pub(in crate::proxy) fn remove(&self, key: &FillKey) {
+    pub(in crate::proxy) fn remove(&self, key: &FetchKey) {
         self.0.remove(key);
     }
 }
@@ -107,15 +107,15 @@ fn remembered(reason: NotStorable) -> Duration {
 mod tests {
     use super::*;
     use crate::key::{CacheKey, Scheme, Target};
-    use crate::proxy::ask::Asker;
+    use crate::proxy::ask::RequesterClass;
     use crate::time;
 
     #[test]
     fn remembered_for_a_while() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FillKey { key: CacheKey::of(&target), asker: Asker::Anonymous };
-        let other = FillKey { asker: Asker::Credentialed, ..key };
-        let (uncacheable, now) = (Uncacheable::new(), time::instant());
+        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Anonymous };
+        let other = FetchKey { asker: RequesterClass::Credentialed, ..key };
+        let (uncacheable, now) = (UncacheableKeys::new(), time::instant());
         assert_eq!(uncacheable.known(&key, now).reason, None);
         uncacheable.add(key, NotStorable::Private, now);
         assert_eq!(uncacheable.known(&key, now).reason, Some(NotStorable::Private));
@@ -131,16 +131,16 @@ mod tests {
     #[test]
     fn the_store_is_asked_again_after_a_while_however_often_the_origin_is() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FillKey { key: CacheKey::of(&target), asker: Asker::Credentialed };
-        let (uncacheable, looked) = (Uncacheable::new(), time::instant());
-        uncacheable.absent(&key, Lineage::NONE, looked);
+        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Credentialed };
+        let (uncacheable, looked) = (UncacheableKeys::new(), time::instant());
+        uncacheable.absent(&key, KeyGeneration::NONE, looked);
         assert_eq!(
             uncacheable.known(&key, looked).absent,
             None,
             "of a key that may be cacheable, nothing is remembered"
         );
 
-        let trace = Lineage::new();
+        let trace = KeyGeneration::new();
         uncacheable.add(key, NotStorable::Private, looked);
         assert_eq!(uncacheable.known(&key, looked).absent, None);
         uncacheable.absent(&key, trace, looked);

@@ -13,12 +13,12 @@ use super::servers::ClusterServers;
 use crate::redis::connection::{ControlConnections, TlsSource};
 use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
-use crate::redis::options::{ClusterSeeds, Options, Readers};
+use crate::redis::options::{ClusterSeeds, Options, ReadingNodes};
 use crate::redis::pool::{DrainingPools, RedisPool};
 use crate::redis::topology::{RefreshTrigger, TopologyEpoch, TopologyMetrics, at_once, failover_grace};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::topology::{Endpoint, HashSlot};
-use crate::resp::{Access, Command, ErrorKind, Reply};
+use crate::resp::{ConnectionAccess, Command, ErrorKind, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
 
@@ -45,14 +45,14 @@ impl ClusterClient {
         let tls = TlsSource::to(&options.address, &options.tls);
         let control = ControlConnections::of(&options, tls);
         let access = match readers {
-            Readers::Masters => Access::ReadWrite,
-            Readers::Replicas => Access::ReadOnly,
+            ReadingNodes::Masters => ConnectionAccess::ReadWrite,
+            ReadingNodes::Replicas => ConnectionAccess::ReadOnly,
         };
         let servers = Rc::new(ClusterServers {
             layout: RefCell::new(ClusterLayout::default()),
             options: Options { access, ..options },
             readers,
-            tracking: tracking.filter(|_| readers == Readers::Masters).map(TrackingOptions::in_cluster),
+            tracking: tracking.filter(|_| readers == ReadingNodes::Masters).map(TrackingOptions::in_cluster),
             masters_changed: Cell::new(None),
             topology_epoch: Cell::new(0),
             control,
@@ -88,15 +88,15 @@ impl ClusterClient {
         read: &Command<'_>,
     ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
         let servers = &self.0.servers;
-        if let Some(node) = servers.route(change, Readers::Masters) {
+        if let Some(node) = servers.route(change, ReadingNodes::Masters) {
             let (changed, read) = node.pool.change_and_read(change, read).await;
             match changed {
                 Err(CommandError::Server(ErrorKind::Moved | ErrorKind::Ask)) => {}
                 changed => return (changed.inspect_err(|why| servers.refresh.fire_on(*why)), read),
             }
         }
-        match self.read_from(Readers::Masters, change).await {
-            Ok((changed, _)) => (Ok(changed), self.read_from(Readers::Masters, read).await),
+        match self.read_from(ReadingNodes::Masters, change).await {
+            Ok((changed, _)) => (Ok(changed), self.read_from(ReadingNodes::Masters, read).await),
             Err(refusal) => (Err(refusal), Err(refusal)),
         }
     }
@@ -149,7 +149,7 @@ impl ClusterClient {
 
     async fn read_from(
         &self,
-        readers: Readers,
+        readers: ReadingNodes,
         command: &Command<'_>,
     ) -> Result<(Reply, TrackedVersion), CommandError> {
         let servers = &self.0.servers;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::layout::{ClusterLayout, ClusterNode, ShardMembers};
 use super::servers::ClusterServers;
 use crate::redis::connection::ControlError;
-use crate::redis::options::{Options, Readers};
+use crate::redis::options::{Options, ReadingNodes};
 use crate::redis::pool::RedisPool;
 use crate::redis::topology::RefreshResult;
 use crate::resp::topology::{ClusterShard, Endpoint, SlotMap, shards, slots};
@@ -141,8 +141,8 @@ impl ClusterServers {
     /// Returns the replicas of a shard that answer reads.
     fn readers_of<'a>(&self, shard: &'a ClusterShard) -> &'a [Endpoint] {
         match self.readers {
-            Readers::Masters => &[],
-            Readers::Replicas => &shard.replicas,
+            ReadingNodes::Masters => &[],
+            ReadingNodes::Replicas => &shard.replicas,
         }
     }
 

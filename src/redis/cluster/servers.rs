@@ -10,7 +10,7 @@ use super::layout::{ClusterLayout, ClusterNode};
 use crate::redis::connection::ControlConnections;
 use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
-use crate::redis::options::{Options, Readers};
+use crate::redis::options::{Options, ReadingNodes};
 use crate::redis::pool::DrainingPools;
 use crate::redis::topology::RefreshTrigger;
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
@@ -22,7 +22,7 @@ pub(super) struct ClusterServers {
     pub(super) layout: RefCell<ClusterLayout>,
     /// The options of each server's pool, except for the address and the number of connections.
     pub(super) options: Options,
-    pub(super) readers: Readers,
+    pub(super) readers: ReadingNodes,
     /// The tracking options of each master's pool.
     pub(super) tracking: Option<TrackingOptions>,
     /// The time of the last change of masters.
@@ -37,12 +37,12 @@ pub(super) struct ClusterServers {
 
 impl ClusterServers {
     /// Returns the server for a command.
-    pub(super) fn route(&self, command: &Command<'_>, readers: Readers) -> Option<Rc<ClusterNode>> {
+    pub(super) fn route(&self, command: &Command<'_>, readers: ReadingNodes) -> Option<Rc<ClusterNode>> {
         let layout = self.layout.borrow();
         let Some(key) = command.key() else { return layout.any_connected() };
         let slot = HashSlot::of(key);
         match (command, readers) {
-            (Command::Get { .. }, Readers::Replicas) => layout.reader(slot),
+            (Command::Get { .. }, ReadingNodes::Replicas) => layout.reader(slot),
             _ => layout.master(slot),
         }
     }

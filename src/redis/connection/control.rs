@@ -16,13 +16,13 @@ use super::handshake::{frame, greet, reply};
 use super::login_source::LoginSource;
 use crate::limits::{REDIS_REPLICATION_TIMEOUT, REDIS_TOPOLOGY_TIMEOUT};
 use crate::redis::error::{CommandError, ConnectError};
-use crate::redis::options::{Address, Options};
+use crate::redis::options::{RedisAddress, Options};
 use crate::resp::topology::{Encryption, Endpoint, ServerRole, TopologyError, replicas, role};
 use crate::resp::{Command, ErrorKind, ErrorReply, Frame, Inbox, Outbox, Reply};
 
 /// Opens control connections to the servers of one deployment.
 pub(in crate::redis) struct ControlConnections {
-    address: Address,
+    address: RedisAddress,
     tls: Option<Rc<TlsSource>>,
     login_source: LoginSource,
     timeout: Duration,
@@ -94,7 +94,7 @@ impl ControlConnections {
     }
 
     /// Returns the address of another server, with TLS if these use TLS.
-    pub(in crate::redis) fn address(&self, endpoint: &Endpoint) -> Address {
+    pub(in crate::redis) fn address(&self, endpoint: &Endpoint) -> RedisAddress {
         self.address.elsewhere(endpoint)
     }
 

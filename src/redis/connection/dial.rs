@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::encryption::TlsSource;
 use crate::limits::{REDIS_KEEPALIVE, REDIS_UNACKNOWLEDGED_MAX};
 use crate::redis::error::ConnectError;
-use crate::redis::options::Address;
+use crate::redis::options::RedisAddress;
 
 /// A socket to a server: TCP, TLS or unix.
 pub(in crate::redis) trait RedisSocket: AsyncRead + AsyncWrite + Unpin {}
@@ -19,7 +19,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> RedisSocket for T {}
 
 /// Dials one server.
 pub(in crate::redis) struct Dialer {
-    address: Address,
+    address: RedisAddress,
     /// Present if the address uses TLS.
     tls: Option<Rc<TlsSource>>,
     /// An in-process server that replaces the one at the address.
@@ -28,7 +28,7 @@ pub(in crate::redis) struct Dialer {
 }
 
 impl Dialer {
-    pub(in crate::redis) fn new(address: Address, tls: Option<Rc<TlsSource>>) -> Self {
+    pub(in crate::redis) fn new(address: RedisAddress, tls: Option<Rc<TlsSource>>) -> Self {
         Self {
             address,
             tls,
@@ -40,11 +40,11 @@ impl Dialer {
     /// Creates a dialler of an in-process server.
     #[cfg(test)]
     pub(in crate::redis) fn to_model(model: crate::redis::tests::RedisModel) -> Self {
-        Self { model: Some(model), ..Self::new(Address::Unix("model".into()), None) }
+        Self { model: Some(model), ..Self::new(RedisAddress::Unix("model".into()), None) }
     }
 
     /// Returns the address.
-    pub(in crate::redis) fn address(&self) -> &Address {
+    pub(in crate::redis) fn address(&self) -> &RedisAddress {
         &self.address
     }
 
@@ -57,11 +57,11 @@ impl Dialer {
             return model.dial().map_err(ConnectError::Connect);
         }
         let (host, port) = match &self.address {
-            Address::Unix(path) => {
+            RedisAddress::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(ConnectError::Connect)?;
                 return Ok(Box::new(socket));
             }
-            Address::Tcp { host, port } | Address::Tls { host, port } => (host.as_str(), *port),
+            RedisAddress::Tcp { host, port } | RedisAddress::Tls { host, port } => (host.as_str(), *port),
         };
         #[cfg(test)]
         if let Some(dialled) = crate::redis::tests::dial(port) {
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
     use crate::tls;
 
-    struct Authority {
+    struct CertificateAuthority {
         pem: String,
         acceptor: TlsAcceptor,
     }
 
-    fn certify(host: &str) -> Authority {
+    fn certify(host: &str) -> CertificateAuthority {
         let certified = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -115,13 +115,13 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key)
             .unwrap();
-        Authority { pem: certified.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(server)) }
+        CertificateAuthority { pem: certified.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(server)) }
     }
 
-    async fn dial_tls(authority: Authority, trusted: &str) -> Result<Box<dyn RedisSocket>, ConnectError> {
+    async fn dial_tls(authority: CertificateAuthority, trusted: &str) -> Result<Box<dyn RedisSocket>, ConnectError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address =
-            Address::Tls { host: "localhost".to_owned(), port: listener.local_addr().unwrap().port() };
+            RedisAddress::Tls { host: "localhost".to_owned(), port: listener.local_addr().unwrap().port() };
         let serve = async move {
             let socket = listener.accept().await.unwrap().0;
             if let Ok(mut socket) = authority.acceptor.accept(socket).await {
@@ -161,9 +161,9 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let addresses = [
-            Address::Tcp { host: "127.0.0.1".to_owned(), port },
-            Address::Tls { host: "127.0.0.1".to_owned(), port },
-            Address::Unix(folder.path().join("missing")),
+            RedisAddress::Tcp { host: "127.0.0.1".to_owned(), port },
+            RedisAddress::Tls { host: "127.0.0.1".to_owned(), port },
+            RedisAddress::Unix(folder.path().join("missing")),
         ];
         for address in addresses {
             assert!(matches!(Dialer::new(address, None).dial().await, Err(ConnectError::Connect(_))));

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio_rustls::TlsConnector;
 
 use crate::redis::error::ConnectError;
-use crate::redis::options::Address;
+use crate::redis::options::RedisAddress;
 use crate::tls;
 
 /// The TLS settings of one client, read for each connection.
@@ -22,10 +22,10 @@ pub(in crate::redis) struct TlsSource {
 
 impl TlsSource {
     /// Creates the source for servers like the one at this address; `None` without TLS.
-    pub(in crate::redis) fn to(address: &Address, options: &tls::Options) -> Option<Rc<Self>> {
+    pub(in crate::redis) fn to(address: &RedisAddress, options: &tls::Options) -> Option<Rc<Self>> {
         match address {
-            Address::Tls { .. } => Some(Rc::new(Self { options: options.clone(), last: RefCell::new(None) })),
-            Address::Tcp { .. } | Address::Unix(_) => None,
+            RedisAddress::Tls { .. } => Some(Rc::new(Self { options: options.clone(), last: RefCell::new(None) })),
+            RedisAddress::Tcp { .. } | RedisAddress::Unix(_) => None,
         }
     }
 

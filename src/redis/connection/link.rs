@@ -30,7 +30,7 @@ pub(in crate::redis) struct LinkState {
     /// Encoded commands to be written.
     pub(in crate::redis) outbox: Outbox,
     /// Whether commands are accepted.
-    intake: Intake,
+    intake: LinkIntake,
     /// Present while the connection is silent although a reply is overdue.
     pub(in crate::redis) silence: Option<SilentGuard>,
     /// Whether a command was sent here that Redis tracks.
@@ -40,7 +40,7 @@ pub(in crate::redis) struct LinkState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intake {
+enum LinkIntake {
     Open,
     /// Refuses new commands; the task ends with the last waiting caller.
     Draining,
@@ -54,7 +54,7 @@ impl Link {
             state: RefCell::new(LinkState {
                 pipeline: Pipeline::new(window),
                 outbox: Outbox::new(),
-                intake: Intake::Open,
+                intake: LinkIntake::Open,
                 silence: None,
                 has_read: false,
                 waker: None,
@@ -70,7 +70,7 @@ impl Link {
         depth: QueueDepth,
     ) -> Result<PendingReply, CommandError> {
         let mut state = self.state.borrow_mut();
-        if state.intake != Intake::Open {
+        if state.intake != LinkIntake::Open {
             return Err(CommandError::NotConnected);
         }
         let depth = if state.silence.is_some() { depth.unresponsive } else { depth.responsive };
@@ -118,8 +118,8 @@ impl Link {
     /// Refuses new commands, and ends the task when no caller waits any more.
     pub(in crate::redis) fn drain(&self) {
         let mut state = self.state.borrow_mut();
-        if state.intake == Intake::Open {
-            state.intake = Intake::Draining;
+        if state.intake == LinkIntake::Open {
+            state.intake = LinkIntake::Draining;
             state.wake();
         }
     }
@@ -128,7 +128,7 @@ impl Link {
     pub(in crate::redis) fn end(&self, failure: ReplyFailure) {
         let mut woken = Vec::new();
         self.with(|state| {
-            state.intake = Intake::Ended;
+            state.intake = LinkIntake::Ended;
             state.pipeline.fail(failure, &mut woken);
             state.outbox = Outbox::new();
             state.silence = None;
@@ -151,7 +151,7 @@ impl LinkState {
 
     /// Returns whether the task should end.
     pub(in crate::redis) fn is_drained(&self) -> bool {
-        self.intake == Intake::Draining && self.pipeline.waiting() == 0
+        self.intake == LinkIntake::Draining && self.pipeline.waiting() == 0
     }
 
     /// Wakes the task; later calls in the same turn do nothing.

@@ -26,7 +26,7 @@ use super::link::Link;
 use crate::limits::REDIS_HEARTBEAT;
 use crate::redis::error::DisconnectReason;
 use crate::redis::health::{ServerHealth, StatsWriter};
-use crate::resp::{Arrival, DesyncError, Frame, Inbox, ProtocolError, Reply, Window};
+use crate::resp::{FrameMeaning, DesyncError, Frame, Inbox, ProtocolError, Reply, Window};
 use crate::time::instant;
 
 /// A connection that is up.
@@ -146,15 +146,15 @@ impl Connection {
                     .accept(frame)
                     .map_err(|DesyncError| DisconnectReason::Desynchronised)?
                 {
-                    Arrival::Answered(timing, waker) => {
+                    FrameMeaning::Answered(timing, waker) => {
                         woken.extend(waker);
                         timing
                     }
-                    Arrival::Late(timing) => {
+                    FrameMeaning::Late(timing) => {
                         health.metrics.late();
                         timing
                     }
-                    Arrival::Push(push) => {
+                    FrameMeaning::Push(push) => {
                         let received = link.invalidations.receive(&push);
                         state.pipeline.mark(received);
                         continue;

@@ -18,7 +18,7 @@ use super::metrics::PoolMetrics;
 use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
-use crate::resp::{ErrorKind, ReplyDeadlines, ReplyTiming, Urgency};
+use crate::resp::{ErrorKind, ReplyDeadlines, ReplyTiming, CommandUrgency};
 use crate::time::instant;
 
 /// The health of one server.
@@ -112,7 +112,7 @@ impl ServerHealth {
     pub(in crate::redis) fn replied(&self, timing: ReplyTiming, now: Instant) {
         let took = now.saturating_duration_since(timing.submitted);
         self.server_stats.add_reply(took);
-        if timing.urgency == Urgency::Interactive
+        if timing.urgency == CommandUrgency::Interactive
             && let Some(deadlines) = self.latency.borrow_mut().observe(took, now)
         {
             let late = deadlines.late.filter(|_| self.late_reporting == LateReporting::On);

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::limits::REDIS_SERVERS_REMEMBERED;
-use crate::telemetry::{Registry, Tally, Times};
+use crate::telemetry::{Registry, DurationTally, DurationSummary};
 
 /// All servers of a process. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ struct ServerRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerState {
     /// Latencies from a command's submission to its reply, late or not.
-    pub replies: Times,
+    pub replies: DurationSummary,
     /// Bytes read from it.
     pub received: u64,
     /// Bytes written to it.
@@ -64,7 +64,7 @@ impl ServerState {
 
 #[derive(Debug, Default)]
 struct WorkerCounts {
-    replies: Tally,
+    replies: DurationTally,
     received: AtomicU64,
     sent: AtomicU64,
 }

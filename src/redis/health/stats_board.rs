@@ -297,7 +297,7 @@ impl Drop for StatsWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{CommandSpec, ExpectedReply, Urgency, Window};
+    use crate::resp::{CommandSpec, ExpectedReply, CommandUrgency, Window};
     use crate::time::instant;
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
         let spec = CommandSpec {
             expected: ExpectedReply::Value,
             bytes: 70,
-            urgency: Urgency::Interactive,
+            urgency: CommandUrgency::Interactive,
             submitted: at(5),
             due: at(9),
         };

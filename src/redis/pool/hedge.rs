@@ -21,7 +21,7 @@ use crate::redis::error::CommandError;
 use crate::redis::health::{HedgeResult, PoolMetrics};
 use crate::redis::submission::Submission;
 use crate::redis::tracking::TrackedVersion;
-use crate::resp::{Reply, Urgency};
+use crate::resp::{Reply, CommandUrgency};
 use crate::time::instant;
 
 /// The hedges that may be sent.
@@ -82,7 +82,7 @@ impl<'a> HedgedReply<'a> {
         submission: &'a Submission<'a>,
         first: PendingReply,
     ) -> Self {
-        if submission.command.urgency() == Urgency::Interactive {
+        if submission.command.urgency() == CommandUrgency::Interactive {
             context.budget.earn();
         }
         Self { context, submission, first: Attempt::Waiting(first), second: Attempt::Not }

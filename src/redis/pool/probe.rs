@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::catch_panic::{PanicError, catch_panic};
 use super::lanes::Lanes;
-use super::server::Server;
+use super::server::PoolServer;
 use crate::redis::error::CommandError;
 use crate::redis::health::{OpenCause, ProbeResult, ServerHealth};
 use crate::redis::submission::Submission;
@@ -12,7 +12,7 @@ use crate::resp::{Command, Reply};
 use crate::time::instant;
 
 /// Sends one `PING` at a time whenever the breaker is due. Ends when the pool is closed.
-pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<Server>) {
+pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<PoolServer>) {
     let health = &server.health;
     while let Some(caught) = server.unless_closing(catch_panic(probe(&lanes, health))).await {
         health.probed(caught.unwrap_or_else(|PanicError| {

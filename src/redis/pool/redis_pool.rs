@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::hedge::{HedgeBudget, HedgeContext, HedgedReply};
 use super::lanes::Lanes;
 use super::probe;
-use super::server::{DialRole, Server};
+use super::server::{DialRole, PoolServer};
 use super::supervisor::SlotSupervisor;
 use super::tracking_supervisor::TrackingSupervisor;
 use crate::redis::connection::{Dialer, PendingReply, TlsSource};
@@ -33,7 +33,7 @@ pub struct RedisPool(Rc<PoolInner>);
 
 struct PoolInner {
     lanes: Rc<Lanes>,
-    server: Rc<Server>,
+    server: Rc<PoolServer>,
     health: Rc<ServerHealth>,
     budget: HedgeBudget,
     /// The supervisors and the prober, until the pool is closed.
@@ -82,7 +82,7 @@ impl RedisPool {
             if options.hedge_share > 0.0 { LateReporting::On } else { LateReporting::Off },
             metrics,
         ));
-        let server = Rc::new(Server::new(dialler, options, tracking, Rc::clone(&health)));
+        let server = Rc::new(PoolServer::new(dialler, options, tracking, Rc::clone(&health)));
         let roles = std::iter::once(DialRole::First).chain(std::iter::repeat(DialRole::Rest));
         let supervise =
             |(slot, role)| spawn_local(SlotSupervisor::new(Rc::clone(slot), Rc::clone(&server), role).run());
@@ -104,7 +104,7 @@ impl RedisPool {
 
     /// Sets a key for `ttl`, in whole milliseconds and at least one.
     ///
-    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `Server` the write may
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `PoolServer` the write may
     /// have happened, or may still happen.
     pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)

@@ -41,7 +41,7 @@ pub(in crate::redis) enum DialRole {
 }
 
 /// The server of one pool.
-pub(in crate::redis) struct Server {
+pub(in crate::redis) struct PoolServer {
     dialler: Dialer,
     login_source: LoginSource,
     window: Window,
@@ -54,7 +54,7 @@ pub(in crate::redis) struct Server {
     closing: watch::Sender<bool>,
 }
 
-impl Server {
+impl PoolServer {
     pub(in crate::redis) fn new(
         dialler: Dialer,
         options: Options,

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::catch_panic::{PanicError, catch_panic};
 use super::lanes::ConnectionSlot;
-use super::server::{DialRole, NewConnection, Server};
+use super::server::{DialRole, NewConnection, PoolServer};
 use super::tracking_supervisor::SubscriptionGuard;
 use crate::limits::{REDIS_BACKOFF_MAX, REDIS_BACKOFF_MIN};
 use crate::redis::connection::{Link, TrackingSetup};
@@ -31,7 +31,7 @@ use crate::time::instant;
 /// Keeps one slot connected.
 pub(in crate::redis) struct SlotSupervisor {
     slot: Rc<ConnectionSlot>,
-    server: Rc<Server>,
+    server: Rc<PoolServer>,
     role: DialRole,
     backoff: Backoff,
     /// The number of connections that this slot has had.
@@ -39,7 +39,7 @@ pub(in crate::redis) struct SlotSupervisor {
 }
 
 impl SlotSupervisor {
-    pub(in crate::redis) fn new(slot: Rc<ConnectionSlot>, server: Rc<Server>, role: DialRole) -> Self {
+    pub(in crate::redis) fn new(slot: Rc<ConnectionSlot>, server: Rc<PoolServer>, role: DialRole) -> Self {
         Self { slot, server, role, backoff: Backoff::default(), connections: 0 }
     }
 
@@ -113,7 +113,7 @@ impl SlotSupervisor {
 /// A slot with a connection, until this is dropped.
 struct OccupiedSlot<'a> {
     slot: &'a ConnectionSlot,
-    server: &'a Server,
+    server: &'a PoolServer,
     /// Present while this connection is subscribed to the channels.
     subscription: Option<SubscriptionGuard>,
     /// The reason that the connection ended; a panic leaves this default.
@@ -121,8 +121,8 @@ struct OccupiedSlot<'a> {
 }
 
 impl<'a> OccupiedSlot<'a> {
-    /// Followed by [`Server::connected`], as its end is by [`Server::lost`].
-    fn new(slot: &'a ConnectionSlot, server: &'a Server, link: Rc<Link>, setup: TrackingSetup) -> Self {
+    /// Followed by [`PoolServer::connected`], as its end is by [`PoolServer::lost`].
+    fn new(slot: &'a ConnectionSlot, server: &'a PoolServer, link: Rc<Link>, setup: TrackingSetup) -> Self {
         let subscription = server.tracker.as_ref().and_then(|tracker| tracker.connection_up(&link, setup));
         slot.link.replace(Some(link));
         Self { slot, server, subscription, end: DisconnectReason::PanicError }

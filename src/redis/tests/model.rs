@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::redis::connection::{Dialer, RedisSocket};
 use crate::redis::health::PoolMetrics;
-use crate::redis::{Address, Options, RedisPool, StatsBoard};
+use crate::redis::{RedisAddress, Options, RedisPool, StatsBoard};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
@@ -114,7 +114,7 @@ impl RedisModel {
             command_timeout: TIMEOUT,
             hedge_share,
             board: self.board(),
-            ..Options::at(Address::Unix("model".into()))
+            ..Options::at(RedisAddress::Unix("model".into()))
         };
         let registry = Registry::new();
         let pool =
@@ -156,7 +156,7 @@ impl RedisModel {
         let number = self.0.connections.replace(self.0.connections.get() + 1);
         spawn_local(self.clone().serve(theirs, number));
         Ok(if behaviour.poisoned {
-            Box::new(Poisoned { model: self.clone(), socket: ours, reads: 0 })
+            Box::new(PanickingSocket { model: self.clone(), socket: ours, reads: 0 })
         } else {
             Box::new(ours)
         })
@@ -260,13 +260,13 @@ impl RedisModel {
 }
 
 /// A socket that panics after the handshake.
-struct Poisoned {
+struct PanickingSocket {
     model: RedisModel,
     socket: DuplexStream,
     reads: usize,
 }
 
-impl AsyncRead for Poisoned {
+impl AsyncRead for PanickingSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -281,7 +281,7 @@ impl AsyncRead for Poisoned {
     }
 }
 
-impl AsyncWrite for Poisoned {
+impl AsyncWrite for PanickingSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

@@ -14,10 +14,10 @@ use crate::time::instant;
 
 const TTL: Duration = Duration::from_secs(60);
 
-type Timed = (Result<Option<Bytes>, CommandError>, Duration);
+type TimedRead = (Result<Option<Bytes>, CommandError>, Duration);
 
 /// A read, and its duration.
-async fn timed(pool: &RedisPool, key: &str) -> Timed {
+async fn timed(pool: &RedisPool, key: &str) -> TimedRead {
     let start = instant();
     let got = pool.get(key.as_bytes()).await;
     (got, (instant() - start))
@@ -38,7 +38,7 @@ fn metric(registry: &Registry, name: &str) -> usize {
 }
 
 /// Starts concurrent callers.
-fn crowd(pool: &RedisPool, callers: usize) -> Vec<JoinHandle<Timed>> {
+fn crowd(pool: &RedisPool, callers: usize) -> Vec<JoinHandle<TimedRead>> {
     let one = |pool: RedisPool| async move { timed(&pool, "k").await };
     (0..callers).map(|_| spawn_local(one(pool.clone()))).collect()
 }

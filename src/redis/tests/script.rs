@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, yield_now};
 
-use crate::redis::{Address, Credentials, Options, RedisPool};
+use crate::redis::{RedisAddress, Credentials, Options, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 
@@ -43,7 +43,7 @@ impl SocketPath {
             command_timeout: SOON,
             hedge_share: 0.0,
             connect_timeout: SOON,
-            ..Options::at(Address::Unix(self.path()))
+            ..Options::at(RedisAddress::Unix(self.path()))
         }
     }
 

@@ -59,7 +59,7 @@ fn callers_are_served_correctly_whatever_the_server_does() {
         None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
     let workers = std::thread::available_parallelism().unwrap().get() as u64;
-    let mut outcomes = Outcomes::default();
+    let mut outcomes = ReadOutcomes::default();
     std::thread::scope(|scope| {
         let part = |worker| seeds.clone().filter(move |seed| seed % workers == worker);
         let runs: Vec<_> = (0..workers).map(|worker| scope.spawn(move || lives(part(worker)))).collect();
@@ -67,13 +67,13 @@ fn callers_are_served_correctly_whatever_the_server_does() {
     });
     // A simulation without failures, or without successes, proves nothing.
     if seeds.end - seeds.start >= SEEDS {
-        let Outcomes { values, misses, timeouts, refusals } = outcomes;
+        let ReadOutcomes { values, misses, timeouts, refusals } = outcomes;
         assert!([values, misses, timeouts, refusals].iter().all(|&count| count > SEEDS), "{outcomes:?}");
     }
 }
 
-fn lives(seeds: impl Iterator<Item = u64>) -> Outcomes {
-    let mut outcomes = Outcomes::default();
+fn lives(seeds: impl Iterator<Item = u64>) -> ReadOutcomes {
+    let mut outcomes = ReadOutcomes::default();
     for seed in seeds {
         let named = SeedReport(seed);
         on_paused_clock(async { outcomes.add(life(seed).await) });
@@ -84,14 +84,14 @@ fn lives(seeds: impl Iterator<Item = u64>) -> Outcomes {
 
 /// The outcomes of reads.
 #[derive(Clone, Copy, Debug, Default)]
-struct Outcomes {
+struct ReadOutcomes {
     values: u64,
     misses: u64,
     timeouts: u64,
     refusals: u64,
 }
 
-impl Outcomes {
+impl ReadOutcomes {
     fn add(&mut self, other: Self) {
         self.values += other.values;
         self.misses += other.misses;
@@ -100,12 +100,12 @@ impl Outcomes {
     }
 }
 
-async fn life(seed: u64) -> Outcomes {
+async fn life(seed: u64) -> ReadOutcomes {
     let mut rng = Rng::with_seed(seed);
     let model = RedisModel::new(seed);
     let connections = rng.usize(1..=6);
     let (pool, _registry) = model.pool(connections, [0.0, 0.02, 1.0][rng.usize(..3)]).await;
-    let outcomes = Rc::new(Cell::new(Outcomes::default()));
+    let outcomes = Rc::new(Cell::new(ReadOutcomes::default()));
     let enough = Rc::new(Cell::new(false));
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
@@ -161,7 +161,7 @@ fn behaviour(rng: &mut Rng) -> ServerBehaviour {
 }
 
 /// Sends many commands in a row, and abandons some.
-async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<Outcomes>>, enough: Rc<Cell<bool>>) {
+async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<ReadOutcomes>>, enough: Rc<Cell<bool>>) {
     while !enough.get() {
         let key = rng.u64(..KEYS).to_string();
         let start = instant();

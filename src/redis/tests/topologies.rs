@@ -32,7 +32,7 @@ use super::simulation::{SeedReport, number};
 use super::world::{HOST, NAME, PARTS, World, endpoint};
 use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::redis::{
-    Address, Client, ClusterSeeds, Command, Deployment, Options, Readers, Reply, Sentinels, Topology,
+    RedisAddress, Client, ClusterSeeds, Command, Deployment, Options, ReadingNodes, Reply, Sentinels, Topology,
     TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
 };
 use crate::telemetry::Registry;
@@ -80,7 +80,7 @@ impl CachingClient {
         let topology = if sentinels.is_empty() {
             Topology::Cluster(ClusterSeeds {
                 seeds: world.ports().map(endpoint).collect(),
-                readers: Readers::Masters,
+                readers: ReadingNodes::Masters,
             })
         } else {
             let seeds = sentinels.into_iter().map(endpoint).collect();
@@ -89,7 +89,7 @@ impl CachingClient {
         let server = Options {
             connections,
             command_timeout: TIMEOUT,
-            ..Options::at(Address::Tcp { host: HOST.to_owned(), port: 1 })
+            ..Options::at(RedisAddress::Tcp { host: HOST.to_owned(), port: 1 })
         };
         let (table, memory) = (TrackingTable::new(), Rc::<TrackedMemory>::default());
         let channels = vec!["sync".into()];

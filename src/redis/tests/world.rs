@@ -192,9 +192,9 @@ thread_local! {
 }
 
 /// This thread dials into the world while this lives.
-pub(super) struct Entered;
+pub(super) struct EnteredWorld;
 
-impl Drop for Entered {
+impl Drop for EnteredWorld {
     fn drop(&mut self) {
         WORLD.take();
     }
@@ -247,9 +247,9 @@ impl World {
         }))
     }
 
-    pub(super) fn enter(&self) -> Entered {
+    pub(super) fn enter(&self) -> EnteredWorld {
         WORLD.set(Some(self.clone()));
-        Entered
+        EnteredWorld
     }
 
     /// The ports of the data servers: their indices, from one.

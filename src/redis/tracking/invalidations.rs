@@ -193,9 +193,9 @@ mod tests {
     use crate::redis::{TrackingListener, TrackingOptions, TrackingTable};
 
     #[derive(Default)]
-    struct RecordingListener(RefCell<Vec<String>>);
+    struct SetRecorder(RefCell<Vec<String>>);
 
-    impl TrackingListener for RecordingListener {
+    impl TrackingListener for SetRecorder {
         fn invalidated(&self, key: &[u8]) {
             self.0.borrow_mut().push(format!("changed {}", String::from_utf8_lossy(key)));
         }
@@ -219,8 +219,8 @@ mod tests {
     }
 
     /// A pool that is subscribed.
-    fn subscribed() -> (Rc<TrackingState>, Rc<RecordingListener>) {
-        let listener = Rc::<RecordingListener>::default();
+    fn subscribed() -> (Rc<TrackingState>, Rc<SetRecorder>) {
+        let listener = Rc::<SetRecorder>::default();
         let received = Rc::clone(&listener);
         let state = TrackingState::new(TrackingOptions::new(TrackingTable::new(), listener, Vec::new()));
         state.subscribed.set(true);

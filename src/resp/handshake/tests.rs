@@ -19,11 +19,11 @@ fn greeting(proto: i64) -> Reply {
 
 fn login(credentials: Option<&str>, database: u32) -> RedisLogin {
     let credentials = credentials.map(|user| Credentials { user: user.into(), password: Secret::new("p") });
-    RedisLogin { credentials, database, access: Access::ReadWrite, name: "cachewarp" }
+    RedisLogin { credentials, database, access: ConnectionAccess::ReadWrite, name: "cachewarp" }
 }
 
 fn replica(database: u32) -> RedisLogin {
-    RedisLogin { access: Access::ReadOnly, ..login(None, database) }
+    RedisLogin { access: ConnectionAccess::ReadOnly, ..login(None, database) }
 }
 
 /// The first words of the commands, and the result.

@@ -15,7 +15,7 @@ fn value(number: u64) -> Frame {
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn spec(expected: ExpectedReply, bytes: usize, now: Instant) -> CommandSpec {
-    CommandSpec { expected, bytes, urgency: Urgency::Background, submitted: now, due: now + TIMEOUT }
+    CommandSpec { expected, bytes, urgency: CommandUrgency::Background, submitted: now, due: now + TIMEOUT }
 }
 
 fn submit(pipeline: &mut Pipeline) -> Result<Ticket, WindowFullError> {
@@ -31,7 +31,7 @@ fn replies_go_to_the_oldest() {
     let mut pipeline = Pipeline::new(WINDOW);
     let tickets = [(); 3].map(|()| submit(&mut pipeline).unwrap());
     for number in 0..3 {
-        assert!(matches!(pipeline.accept(value(number)), Ok(Arrival::Answered(_, None))));
+        assert!(matches!(pipeline.accept(value(number)), Ok(FrameMeaning::Answered(_, None))));
     }
     for (ticket, number) in tickets.into_iter().zip(["0", "1", "2"]) {
         assert_eq!(collect(&mut pipeline, ticket).unwrap(), Ok(Reply::Bulk(number.into())));
@@ -57,9 +57,9 @@ fn the_reply_of_an_abandoned_command_is_dropped() {
     let second = submit(&mut pipeline).unwrap();
     pipeline.abandon(first);
     assert_eq!((pipeline.queued(), pipeline.waiting()), (2, 1));
-    assert!(matches!(pipeline.accept(value(1)), Ok(Arrival::Late(_))));
+    assert!(matches!(pipeline.accept(value(1)), Ok(FrameMeaning::Late(_))));
     let second = collect(&mut pipeline, second).unwrap_err();
-    assert!(matches!(pipeline.accept(value(2)), Ok(Arrival::Answered(_, Some(_)))));
+    assert!(matches!(pipeline.accept(value(2)), Ok(FrameMeaning::Answered(_, Some(_)))));
     assert_eq!(collect(&mut pipeline, second).unwrap(), Ok(Reply::Bulk("2".into())));
 }
 
@@ -114,9 +114,9 @@ fn a_reply_of_another_kind_desynchronises_the_stream() {
 fn pushes_match_no_command() {
     let mut pipeline = Pipeline::new(WINDOW);
     let push = || Frame::Push(vec![Reply::Nil]);
-    assert!(matches!(pipeline.accept(push()), Ok(Arrival::Push(_))));
+    assert!(matches!(pipeline.accept(push()), Ok(FrameMeaning::Push(_))));
     let ticket = submit(&mut pipeline).unwrap();
-    assert!(matches!(pipeline.accept(push()), Ok(Arrival::Push(_))));
+    assert!(matches!(pipeline.accept(push()), Ok(FrameMeaning::Push(_))));
     let ticket = collect(&mut pipeline, ticket).unwrap_err();
     pipeline.accept(value(1)).unwrap();
     assert_eq!(collect(&mut pipeline, ticket).unwrap(), Ok(Reply::Bulk("1".into())));
@@ -175,12 +175,12 @@ fn a_timeout_ends_the_wait_and_keeps_the_command_queued() {
         assert_eq!(collect(&mut pipeline, ticket).unwrap(), Err(ReplyFailure::Timeout));
     }
     for _ in 0..2 {
-        let Arrival::Late(timing) = pipeline.accept(value(1)).unwrap() else {
+        let FrameMeaning::Late(timing) = pipeline.accept(value(1)).unwrap() else {
             panic!("the caller has given up")
         };
-        assert_eq!(timing.urgency, Urgency::Background);
+        assert_eq!(timing.urgency, CommandUrgency::Background);
     }
-    let Arrival::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("the caller waits") };
+    let FrameMeaning::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("the caller waits") };
     assert_eq!(timing.submitted, at(10));
     assert_eq!(collect(&mut pipeline, third).unwrap(), Ok(Reply::Bulk("3".into())));
     assert_eq!((pipeline.oldest(), pipeline.next_timeout(DEADLINES, start)), (None, None));
@@ -191,7 +191,7 @@ fn silence_ends_the_wait_of_interactive_commands() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
     let pressing =
-        |millis| CommandSpec { urgency: Urgency::Interactive, ..spec(ExpectedReply::Value, 1, at(millis)) };
+        |millis| CommandSpec { urgency: CommandUrgency::Interactive, ..spec(ExpectedReply::Value, 1, at(millis)) };
     let unaware = ReplyDeadlines { late: None, ..DEADLINES };
     let woken = &mut Vec::new();
     let mut pipeline = Pipeline::new(WINDOW);
@@ -223,7 +223,7 @@ fn a_caller_is_notified_once_that_its_reply_is_late() {
     let woken = &mut Vec::new();
     let mut pipeline = Pipeline::new(WINDOW);
     let unhurried = pipeline.submit(spec(ExpectedReply::Done, 1, at(0))).unwrap();
-    let urgency = Urgency::Interactive;
+    let urgency = CommandUrgency::Interactive;
     let ticket = pipeline.submit(CommandSpec { urgency, ..spec(ExpectedReply::Value, 1, at(0)) }).unwrap();
     let ticket = collect(&mut pipeline, ticket).unwrap_err();
     assert_eq!(pipeline.next_timeout(DEADLINES, at(3)), Some(at(4)), "whatever moves");
@@ -335,7 +335,7 @@ proptest! {
                     Some((number, ..)) => {
                         let late = model.given_up.contains(&number);
                         let arrival = pipeline.accept(value(number)).unwrap();
-                        prop_assert_eq!(matches!(arrival, Arrival::Late(_)), late);
+                        prop_assert_eq!(matches!(arrival, FrameMeaning::Late(_)), late);
                         if !late {
                             model.results.insert(number, Ok(number));
                         }
@@ -344,7 +344,7 @@ proptest! {
                 },
                 PipelineEvent::Push => {
                     let arrival = pipeline.accept(Frame::Push(vec![])).unwrap();
-                    prop_assert!(matches!(arrival, Arrival::Push(_)));
+                    prop_assert!(matches!(arrival, FrameMeaning::Push(_)));
                 }
                 PipelineEvent::Ring => {
                     pipeline.expire(now, DEADLINES, start, &mut Vec::new());

@@ -4,12 +4,12 @@ use crate::limits::FRAMING_LINE_BYTES_MAX;
 
 /// The beginning of a line of which the end has not come.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct PartialLine {
     start: Vec<u8>,
     last: Option<u8>,
 }
 
-impl Line {
+impl PartialLine {
     /// Whether no byte of it has come.
     pub(super) fn is_empty(&self) -> bool {
         self.last.is_none()

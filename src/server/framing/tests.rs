@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use super::*;
 
 /// Feeds all, in pieces of `size` bytes; how many heads were vouched for, and what was found fault with.
-fn read(wire: &[u8], size: usize) -> (u64, Inbound, Option<Ambiguity>) {
-    let mut framing = Framing::default();
+fn read(wire: &[u8], size: usize) -> (u64, NextBytes, Option<FramingError>) {
+    let mut framing = RequestFraming::default();
     let faults: Vec<_> = wire.chunks(size).filter_map(|piece| framing.read(piece).err()).collect();
     assert!(faults.len() <= 1, "a fault is told once");
     (framing.vouched(), framing.inbound(), faults.first().copied())
 }
 
 /// The same at every cut into equal pieces.
-fn verdict(wire: &str) -> (u64, Inbound, Option<Ambiguity>) {
+fn verdict(wire: &str) -> (u64, NextBytes, Option<FramingError>) {
     let whole = read(wire.as_bytes(), wire.len());
     for size in 1..wire.len() {
         assert_eq!(read(wire.as_bytes(), size), whole, "{wire:?} in pieces of {size}");
@@ -49,13 +49,13 @@ fn messages_with_one_meaning_are_vouched_for() {
         ),
     ];
     for (wire, heads) in table {
-        assert_eq!(verdict(wire), (heads, Inbound::Between, None), "{wire:?}");
+        assert_eq!(verdict(wire), (heads, NextBytes::Between, None), "{wire:?}");
     }
 }
 
 #[test]
 fn messages_with_more_than_one_meaning_are_not() {
-    use Ambiguity::{BareLineFeed, Chunk, Coding, Fragment, Length, LengthAndCoding, SeveralLengths};
+    use FramingError::{BareLineFeed, Chunk, Coding, Fragment, Length, LengthAndCoding, SeveralLengths};
     let table = [
         ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 0, LengthAndCoding),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", 0, LengthAndCoding),
@@ -85,7 +85,7 @@ fn messages_with_more_than_one_meaning_are_not() {
     ];
     for (wire, heads, fault) in table {
         let wire = format!("{wire}GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(verdict(&wire), (heads, Inbound::Head, Some(fault)), "{wire:?}");
+        assert_eq!(verdict(&wire), (heads, NextBytes::Head, Some(fault)), "{wire:?}");
     }
 }
 
@@ -93,14 +93,14 @@ fn messages_with_more_than_one_meaning_are_not() {
 fn a_line_too_long_to_keep_is_no_length_and_no_coding() {
     let padding = " ".repeat(FRAMING_LINE_BYTES_MAX);
     for (field, fault) in [
-        (format!("Content-Length:{padding}5"), Ambiguity::Length),
-        (format!("Transfer-Encoding:{padding}chunked"), Ambiguity::Coding),
+        (format!("Content-Length:{padding}5"), FramingError::Length),
+        (format!("Transfer-Encoding:{padding}chunked"), FramingError::Coding),
     ] {
         let wire = format!("POST / HTTP/1.1\r\n{field}\r\n\r\n");
         assert_eq!(verdict(&wire).2, Some(fault));
     }
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for (line, fault) in [(format!("1{padding}"), Some(Ambiguity::Chunk)), (format!("1;{padding}"), None)] {
+    for (line, fault) in [(format!("1{padding}"), Some(FramingError::Chunk)), (format!("1;{padding}"), None)] {
         assert_eq!(verdict(&format!("{chunked}{line}\r\na\r\n0\r\n\r\n")).2, fault, "{line:?}");
     }
     // Whether it fits is not a matter of its CR.
@@ -110,20 +110,20 @@ fn a_line_too_long_to_keep_is_no_length_and_no_coding() {
         assert_eq!(fault.is_some(), room == FRAMING_LINE_BYTES_MAX, "{room}");
     }
     let cookie = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(10 * FRAMING_LINE_BYTES_MAX));
-    assert_eq!(verdict(&cookie), (1, Inbound::Between, None));
+    assert_eq!(verdict(&cookie), (1, NextBytes::Between, None));
 }
 
 #[test]
 fn what_comes_next_is_known_after_every_byte() {
-    let mut framing = Framing::default();
+    let mut framing = RequestFraming::default();
     for (piece, next) in [
-        ("\r\n", Inbound::Between),
-        ("P", Inbound::Head),
-        ("OST / HTTP/1.1\r\nContent-Length: 2\r\n", Inbound::Head),
-        ("\r\n", Inbound::Body),
-        ("a", Inbound::Body),
-        ("b", Inbound::Between),
-        ("G", Inbound::Head),
+        ("\r\n", NextBytes::Between),
+        ("P", NextBytes::Head),
+        ("OST / HTTP/1.1\r\nContent-Length: 2\r\n", NextBytes::Head),
+        ("\r\n", NextBytes::Body),
+        ("a", NextBytes::Body),
+        ("b", NextBytes::Between),
+        ("G", NextBytes::Head),
     ] {
         framing.read(piece.as_bytes()).unwrap();
         assert_eq!(framing.inbound(), next, "after {piece:?}");

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::stage::{Client, Stage, dialogue, options, take};
-use crate::server::{Drained, Options};
+use super::stage::{TestClient, TestServer, dialogue, options, take};
+use crate::server::{DrainOutcome, Options};
 
 #[test]
 fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut silent = stage.connect().await;
         let mut idle = stage.connect().await;
         idle.get("/").await;
@@ -28,15 +28,15 @@ fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
         assert_eq!((status, body.as_str()), (200, "hello"));
         assert!(head.contains("connection: close"), "{head}");
         assert_eq!(busy.rest().await, "");
-        assert_eq!(stage.ended().await, Drained { cut: 0 });
+        assert_eq!(stage.ended().await, DrainOutcome { cut: 0 });
     });
 }
 
 #[test]
 fn what_is_not_finished_in_time_is_cut_and_counted() {
     dialogue(async {
-        let stage = Stage::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
-        let mut clients: Vec<Client> = vec![stage.connect().await, stage.connect().await];
+        let stage = TestServer::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
+        let mut clients: Vec<TestClient> = vec![stage.connect().await, stage.connect().await];
         for client in &mut clients {
             client.get("/wait").await;
             take(&stage.app.arrived).await;
@@ -46,20 +46,20 @@ fn what_is_not_finished_in_time_is_cut_and_counted() {
             assert_eq!(client.rest().await, "");
         }
         assert_eq!(stage.metric("cachewarp_client_connections_cut_total"), 2);
-        assert_eq!(stage.ended().await, Drained { cut: 2 });
+        assert_eq!(stage.ended().await, DrainOutcome { cut: 2 });
     });
 }
 
 #[test]
 fn a_tunnel_counts_as_work() {
     dialogue(async {
-        let stage = Stage::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
+        let stage = TestServer::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
         let mut client = stage.connect().await;
         client
             .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: twice\r\n\r\n")
             .await;
         assert_eq!(client.answer().await.0, 101);
         stage.shutdown.begin();
-        assert_eq!(stage.ended().await, Drained { cut: 1 });
+        assert_eq!(stage.ended().await, DrainOutcome { cut: 1 });
     });
 }

@@ -1,6 +1,6 @@
 //! What ordinary, and less ordinary, HTTP/1 clients see.
 
-use super::stage::{Stage, dialogue, options, take};
+use super::stage::{TestServer, dialogue, options, take};
 use crate::server::Options;
 
 fn hello() -> (u16, String) {
@@ -10,7 +10,7 @@ fn hello() -> (u16, String) {
 #[test]
 fn one_connection_carries_many_requests() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut client = stage.connect().await;
         for _ in 0..3 {
             client.get("/").await;
@@ -31,7 +31,7 @@ fn one_connection_carries_many_requests() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut client = stage.connect().await;
         let wait = "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n";
         let echo = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
@@ -51,7 +51,7 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_request_comes_in_any_pieces() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut client = stage.connect().await;
         client.0.set_nodelay(true).unwrap();
         for byte in
@@ -68,7 +68,7 @@ fn a_request_comes_in_any_pieces() {
 #[test]
 fn http_1_0_closes_unless_asked_to_stay() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut client = stage.connect().await;
         client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
         assert_eq!(client.says().await, hello());
@@ -81,7 +81,7 @@ fn http_1_0_closes_unless_asked_to_stay() {
 #[test]
 fn a_client_that_goes_away_takes_its_request_with_it() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut client = stage.connect().await;
         client.get("/wait").await;
         take(&stage.app.arrived).await;
@@ -104,7 +104,7 @@ fn a_client_that_goes_away_takes_its_request_with_it() {
 #[test]
 fn beyond_the_bound_clients_wait_in_the_backlog() {
     dialogue(async {
-        let stage = Stage::start(Options { connections_max: 1, ..options() });
+        let stage = TestServer::start(Options { connections_max: 1, ..options() });
         let mut first = stage.connect().await;
         first.get("/wait").await;
         take(&stage.app.arrived).await;
@@ -122,7 +122,7 @@ fn beyond_the_bound_clients_wait_in_the_backlog() {
 #[test]
 fn a_panic_costs_its_own_connection_only() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let mut other = stage.connect().await;
         other.get("/wait").await;
         take(&stage.app.arrived).await;
@@ -146,7 +146,7 @@ fn a_panic_costs_its_own_connection_only() {
 #[test]
 fn an_upgraded_connection_belongs_to_the_handler_and_keeps_its_place() {
     dialogue(async {
-        let stage = Stage::start(Options { connections_max: 1, ..options() });
+        let stage = TestServer::start(Options { connections_max: 1, ..options() });
         let mut client = stage.connect().await;
         client
             .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: twice\r\n\r\n")

@@ -8,24 +8,24 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::stage::{Stage, dialogue, options, take};
-use crate::server::Drained;
+use super::stage::{TestServer, dialogue, options, take};
+use crate::server::DrainOutcome;
 
 /// Runs the client's own tasks where the test is.
 #[derive(Clone)]
-struct Local;
+struct LocalTasks;
 
-impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalTasks {
     fn execute(&self, task: F) {
         spawn_local(task);
     }
 }
 
-type Client = (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>);
+type Http2Client = (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>);
 
-async fn connect(stage: &Stage) -> Client {
+async fn connect(stage: &TestServer) -> Http2Client {
     let stream = TcpStream::connect(stage.addr).await.unwrap();
-    let (requests, connection) = handshake(Local, TokioIo::new(stream)).await.unwrap();
+    let (requests, connection) = handshake(LocalTasks, TokioIo::new(stream)).await.unwrap();
     (requests, spawn_local(connection))
 }
 
@@ -48,7 +48,7 @@ fn hello() -> (StatusCode, Bytes) {
 #[test]
 fn streams_run_beside_each_other() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
         let mut slow = requests.clone();
         let slow = spawn_local(async move { says(&mut slow, get("/wait")).await });
@@ -63,7 +63,7 @@ fn streams_run_beside_each_other() {
 #[test]
 fn a_panic_resets_its_stream_only() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
         assert!(requests.send_request(get("/panic")).await.is_err());
         assert!(requests.send_request(get("/panic-later")).await.is_err());
@@ -75,7 +75,7 @@ fn a_panic_resets_its_stream_only() {
 #[test]
 fn a_stream_that_is_given_up_takes_its_request_with_it() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
         let waiting = spawn_local(requests.send_request(get("/wait")));
         take(&stage.app.arrived).await;
@@ -87,7 +87,7 @@ fn a_stream_that_is_given_up_takes_its_request_with_it() {
 #[test]
 fn a_drain_finishes_what_is_in_flight() {
     dialogue(async {
-        let stage = Stage::start(options());
+        let stage = TestServer::start(options());
         let (mut requests, connection) = connect(&stage).await;
         let mut slow = requests.clone();
         let slow = spawn_local(async move { says(&mut slow, get("/wait")).await });
@@ -100,7 +100,7 @@ fn a_drain_finishes_what_is_in_flight() {
         assert_eq!(slow.await.unwrap(), hello());
         connection.await.unwrap().unwrap();
         assert!(requests.send_request(get("/")).await.is_err());
-        assert_eq!(stage.ended().await, Drained { cut: 0 });
+        assert_eq!(stage.ended().await, DrainOutcome { cut: 0 });
     });
 }
 
@@ -108,7 +108,7 @@ fn a_drain_finishes_what_is_in_flight() {
 fn an_idle_connection_is_told_to_go_away() {
     dialogue(async {
         let limit = std::time::Duration::from_millis(50);
-        let stage = Stage::start(crate::server::Options { idle_timeout: limit, ..options() });
+        let stage = TestServer::start(crate::server::Options { idle_timeout: limit, ..options() });
         let (mut requests, connection) = connect(&stage).await;
         assert_eq!(says(&mut requests, get("/")).await, hello());
         connection.await.unwrap().unwrap();

@@ -1,6 +1,6 @@
 //! Requests that get an answer from the server itself, and then the end of their connection.
 
-use super::stage::{Stage, dialogue, options};
+use super::stage::{TestServer, dialogue, options};
 use crate::limits::CLIENT_HEAD_BYTES_MAX;
 
 const LENGTH_FIRST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -15,7 +15,7 @@ fn a_request_with_two_lengths_is_refused_and_the_connection_closes() {
     ];
     for wire in [LENGTH_FIRST, CODING_FIRST].into_iter().chain(others) {
         dialogue(async {
-            let stage = Stage::start(options());
+            let stage = TestServer::start(options());
             let mut client = stage.connect().await;
             client.send(wire).await;
             let (status, head, _) = client.answer().await;
@@ -33,7 +33,7 @@ fn a_request_with_two_lengths_is_refused_and_the_connection_closes() {
 fn those_before_it_are_answered_first() {
     for cut in 0..LENGTH_FIRST.len() {
         dialogue(async {
-            let stage = Stage::start(options());
+            let stage = TestServer::start(options());
             let mut client = stage.connect().await;
             let (now, later) = LENGTH_FIRST.split_at(cut);
             client
@@ -58,7 +58,7 @@ fn what_is_not_http_is_refused() {
         "GET / HTTP/4.2\r\n\r\n",
     ] {
         dialogue(async {
-            let stage = Stage::start(options());
+            let stage = TestServer::start(options());
             let mut client = stage.connect().await;
             client.send(wire).await;
             assert_eq!(client.says().await.0, 400, "{wire:?}");
@@ -77,7 +77,7 @@ fn an_oversized_head_is_refused_and_its_client_can_read_so() {
         format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", "x".repeat(2 * CLIENT_HEAD_BYTES_MAX));
     for wire in [long, format!("GET / HTTP/1.1\r\n{fields}\r\n")] {
         dialogue(async {
-            let stage = Stage::start(options());
+            let stage = TestServer::start(options());
             let mut client = stage.connect().await;
             client.send(&wire).await;
             client.finish().await;

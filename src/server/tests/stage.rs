@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
-use crate::server::{Drained, Handler, Listener, Options, Peer, Reply, Sharing, Shutdown, serve};
+use crate::server::{DrainOutcome, Handler, WorkerListener, Options, ConnectionPeer, HandlerReply, AddressSharing, Shutdown, serve};
 use crate::telemetry::Registry;
 
 /// Runs a dialogue on a runtime like a worker's. No dialogue takes this long.
@@ -33,7 +33,7 @@ pub(super) fn dialogue(script: impl Future<Output = ()>) {
 pub(super) const BIG: usize = 8 << 20;
 
 /// The handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`, `/upgrade`; all others say `hello`.
-pub(super) struct App {
+pub(super) struct TestHandler {
     /// A permit for each `/wait` that has come.
     pub(super) arrived: Semaphore,
     /// A permit for each `/wait` that may go on.
@@ -41,10 +41,10 @@ pub(super) struct App {
     /// A permit for each `/wait` that was dropped before it could go on.
     pub(super) dropped: Semaphore,
     pub(super) served: Cell<u32>,
-    pub(super) peer: Cell<Option<Peer>>,
+    pub(super) peer: Cell<Option<ConnectionPeer>>,
 }
 
-impl App {
+impl TestHandler {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             arrived: Semaphore::new(0),
@@ -77,12 +77,12 @@ pub(super) async fn take(semaphore: &Semaphore) {
 }
 
 /// Some bytes, or a panic.
-pub(super) enum Said {
+pub(super) enum TestBodyStep {
     Bytes(Bytes),
     Panic,
 }
 
-impl Body for Said {
+impl Body for TestBodyStep {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -109,26 +109,26 @@ impl Body for Said {
     }
 }
 
-impl Handler for App {
-    type Body = Said;
+impl Handler for TestHandler {
+    type Body = TestBodyStep;
 
-    fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Reply<Said> {
+    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<TestBodyStep> {
         self.served.set(self.served.get() + 1);
         self.peer.set(Some(peer));
         match request.uri().path() {
             "/panic" => panic!("a handler that panics"),
-            "/panic-body" => Reply::Ready(Response::new(Said::Panic)),
-            "/upgrade" => Reply::Ready(upgrade(request)),
-            "/big" => Reply::Ready(Response::new(Said::Bytes(Bytes::from(vec![b'x'; BIG])))),
+            "/panic-body" => HandlerReply::Ready(Response::new(TestBodyStep::Panic)),
+            "/upgrade" => HandlerReply::Ready(upgrade(request)),
+            "/big" => HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from(vec![b'x'; BIG])))),
             "/panic-later" | "/wait" | "/echo" => {
-                Reply::working(async move { Response::new(Said::Bytes(self.work(request).await)) })
+                HandlerReply::working(async move { Response::new(TestBodyStep::Bytes(self.work(request).await)) })
             }
-            _ => Reply::Ready(Response::new(Said::Bytes(Bytes::from_static(b"hello")))),
+            _ => HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from_static(b"hello")))),
         }
     }
 }
 
-impl App {
+impl TestHandler {
     async fn work(&self, request: Request<Incoming>) -> Bytes {
         match request.uri().path() {
             "/wait" => {
@@ -147,7 +147,7 @@ impl App {
 }
 
 /// Switches to a protocol that says everything twice.
-fn upgrade(mut request: Request<Incoming>) -> Response<Said> {
+fn upgrade(mut request: Request<Incoming>) -> Response<TestBodyStep> {
     let upgraded = hyper::upgrade::on(&mut request);
     spawn_local(async move {
         let mut io = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
@@ -156,7 +156,7 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Said> {
             io.write_all(&[&buffer[..count], &buffer[..count]].concat()).await.unwrap();
         }
     });
-    let mut response = Response::new(Said::Bytes(Bytes::new()));
+    let mut response = Response::new(TestBodyStep::Bytes(Bytes::new()));
     *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
     let fields: [(&str, &str); 2] = [("connection", "upgrade"), ("upgrade", "twice")];
     let headers: HeaderMap =
@@ -166,19 +166,19 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Said> {
 }
 
 /// A server that runs.
-pub(super) struct Stage {
+pub(super) struct TestServer {
     pub(super) addr: SocketAddr,
-    pub(super) app: Rc<App>,
+    pub(super) app: Rc<TestHandler>,
     pub(super) shutdown: Shutdown,
     pub(super) registry: Registry,
-    ended: JoinHandle<Drained>,
+    ended: JoinHandle<DrainOutcome>,
 }
 
 /// Generous where a dialogue does not wait for it.
 pub(super) fn options() -> Options {
     Options {
         addr: (Ipv4Addr::LOCALHOST, 0).into(),
-        sharing: Sharing::Alone,
+        sharing: AddressSharing::Alone,
         backlog: 16,
         connections_max: 8,
         connections_per_address_max: None,
@@ -189,11 +189,11 @@ pub(super) fn options() -> Options {
     }
 }
 
-impl Stage {
+impl TestServer {
     pub(super) fn start(options: Options) -> Self {
-        let listener = Listener::bind(&options, 1).unwrap().remove(0);
+        let listener = WorkerListener::bind(&options, 1).unwrap().remove(0);
         let addr = listener.local_addr().unwrap();
-        let (app, shutdown, registry) = (App::new(), Shutdown::new(), Registry::new());
+        let (app, shutdown, registry) = (TestHandler::new(), Shutdown::new(), Registry::new());
         let ended = spawn_local({
             let (app, shutdown, registry) = (Rc::clone(&app), shutdown.clone(), registry.clone());
             async move { serve(listener, &options, app, shutdown, &registry).await.unwrap() }
@@ -201,8 +201,8 @@ impl Stage {
         Self { addr, app, shutdown, registry, ended }
     }
 
-    pub(super) async fn connect(&self) -> Client {
-        Client(TcpStream::connect(self.addr).await.unwrap())
+    pub(super) async fn connect(&self) -> TestClient {
+        TestClient(TcpStream::connect(self.addr).await.unwrap())
     }
 
     /// The value of a metric, by the beginning of its line.
@@ -216,15 +216,15 @@ impl Stage {
         self.metric(&format!("cachewarp_client_refusals_total{{reason=\"{reason}\"}}"))
     }
 
-    pub(super) async fn ended(self) -> Drained {
+    pub(super) async fn ended(self) -> DrainOutcome {
         self.ended.await.unwrap()
     }
 }
 
 /// A client that says what it is told to.
-pub(super) struct Client(pub(super) TcpStream);
+pub(super) struct TestClient(pub(super) TcpStream);
 
-impl Client {
+impl TestClient {
     pub(super) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
-use super::stage::{App, BIG, take};
+use super::stage::{TestHandler, BIG, take};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
-use crate::server::connection::{Worker, serve};
+use crate::server::connection::{WorkerContext, serve};
 use crate::server::metrics::Metrics;
-use crate::server::watch::Limits;
-use crate::server::{Peer, Shutdown};
+use crate::server::watch::ClientTimeouts;
+use crate::server::{ConnectionPeer, Shutdown};
 use crate::telemetry::Registry;
 
 const HEAD: u64 = 5;
@@ -25,11 +25,11 @@ const IDLE: u64 = 60;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A connection through a wire that holds `wire` bytes.
-fn connect(app: &Rc<App>, wire: usize) -> DuplexStream {
+fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     let (client, server) = duplex(wire);
-    let worker = Worker {
+    let worker = WorkerContext {
         handler: Rc::clone(app),
-        limits: Limits {
+        limits: ClientTimeouts {
             head: Duration::from_secs(HEAD),
             idle: Duration::from_secs(IDLE),
             body: Duration::from_secs(100 * IDLE),
@@ -41,7 +41,7 @@ fn connect(app: &Rc<App>, wire: usize) -> DuplexStream {
     let place = worker
         .metrics
         .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
-    let peer = Peer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
+    let peer = ConnectionPeer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
     spawn_local(serve(Rc::new(worker), server, peer, place));
     client
 }
@@ -66,7 +66,7 @@ async fn a_slow_head_gets_408() {
     LocalSet::new()
         .run_until(async {
             for (beginning, more) in [("GET / HTTP/1.1\r\nHost", ":"), ("G", "E"), ("PRI * HT", "T")] {
-                let mut client = connect(&App::new(), 1024);
+                let mut client = connect(&TestHandler::new(), 1024);
                 client.write_all(beginning.as_bytes()).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(HEAD - 1)).await;
                 client.write_all(more.as_bytes()).await.unwrap();
@@ -85,10 +85,10 @@ async fn a_slow_head_gets_408() {
 async fn a_silent_client_is_closed_without_a_word() {
     LocalSet::new()
         .run_until(async {
-            let mut client = connect(&App::new(), 1024);
+            let mut client = connect(&TestHandler::new(), 1024);
             assert_eq!(end(&mut client).await, (String::new(), HEAD));
 
-            let mut client = connect(&App::new(), 1024);
+            let mut client = connect(&TestHandler::new(), 1024);
             tokio::time::sleep(Duration::from_secs(HEAD - 1)).await;
             client.write_all(GET.as_bytes()).await.unwrap();
             expect(&mut client, "hello").await;
@@ -101,7 +101,7 @@ async fn a_silent_client_is_closed_without_a_word() {
 async fn a_later_head_has_its_time_from_its_first_byte() {
     LocalSet::new()
         .run_until(async {
-            let mut client = connect(&App::new(), 1024);
+            let mut client = connect(&TestHandler::new(), 1024);
             client.write_all(GET.as_bytes()).await.unwrap();
             expect(&mut client, "hello").await;
             tokio::time::sleep(Duration::from_secs(IDLE - 1)).await;
@@ -117,7 +117,7 @@ async fn a_later_head_has_its_time_from_its_first_byte() {
 async fn no_limit_runs_while_a_handler_works() {
     LocalSet::new()
         .run_until(async {
-            let app = App::new();
+            let app = TestHandler::new();
             let mut client = connect(&app, 1024);
             client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
             take(&app.arrived).await;
@@ -138,7 +138,7 @@ async fn no_limit_runs_while_a_handler_works() {
 async fn an_answer_may_leave_as_slowly_as_the_client_reads() {
     LocalSet::new()
         .run_until(async {
-            let mut client = connect(&App::new(), 1024);
+            let mut client = connect(&TestHandler::new(), 1024);
             client.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
             tokio::time::sleep(Duration::from_secs(10 * IDLE)).await;
             expect(&mut client, "\r\n\r\n").await;
