@@ -17,7 +17,7 @@ use bytes::Bytes;
 use cachewarp::entry::{Entry, KeyGeneration, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
-use cachewarp::store::{Namespace, Options, StoreShared, Store};
+use cachewarp::store::{Namespace, Options, Store, StoreShared};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use cachewarp::policy::{
-    ContentTypes, Exchange, RequestFacts, CacheRules, StorableStatuses, reuse, storable, stored_fields,
+    CacheRules, ContentTypes, Exchange, RequestFacts, StorableStatuses, reuse, storable, stored_fields,
 };
 use cachewarp::request_fields::RequestFields;
 use cachewarp::time::Timestamp;

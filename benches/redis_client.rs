@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{RedisAddress, Options, RedisPool};
+use cachewarp::redis::{Options, RedisAddress, RedisPool};
 use cachewarp::resp::{Frame, Inbox, Reply};
 use cachewarp::telemetry::Registry;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

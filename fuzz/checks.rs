@@ -63,7 +63,7 @@ use cachewarp::json::{self, JsonValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::Directives;
 use cachewarp::resp::{
-    FrameMeaning, CommandSpec, ExpectedReply, Frame, Inbox, Pipeline, Reply, Ticket, CommandUrgency, Window,
+    CommandSpec, CommandUrgency, ExpectedReply, Frame, FrameMeaning, Inbox, Pipeline, Reply, Ticket, Window,
 };
 use cachewarp::time;
 
@@ -95,7 +95,9 @@ pub(crate) fn entry_decode(data: &[u8]) {
             assert!(!entry.head.contains_key("content-length") && !entry.head.contains_key("connection"));
         }
         let stamp = match entry::history(&fitting) {
-            Some((tick, tags)) => entry::EntryVersion { tick, tags: tags.collect(), ..entry::EntryVersion::default() },
+            Some((tick, tags)) => {
+                entry::EntryVersion { tick, tags: tags.collect(), ..entry::EntryVersion::default() }
+            }
             None => entry::EntryVersion::default(),
         };
         // Without its history, only a purge of its key could concern the response.
@@ -181,8 +183,13 @@ pub(crate) fn pipeline(data: &[u8]) {
         match step % 4 {
             0 => {
                 let (expected, bytes, now) = (ExpectedReply::Count, usize::from(step >> 2), time::instant());
-                let spec =
-                    CommandSpec { expected, bytes, urgency: CommandUrgency::Interactive, submitted: now, due: now };
+                let spec = CommandSpec {
+                    expected,
+                    bytes,
+                    urgency: CommandUrgency::Interactive,
+                    submitted: now,
+                    due: now,
+                };
                 if let Ok(ticket) = pipeline.submit(spec) {
                     line.push_back(next);
                     tickets.push((next, ticket));

@@ -4,12 +4,10 @@
 //! origin pool of its own; a hit crosses no thread. The first worker also serves the admin listener. All of them stop
 //! by one signal, and none outlives another: a worker that dies ends the process.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic;
 use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::{io, panic, thread};
 
 use bytes::Bytes;
 use http::Request;
@@ -25,8 +23,11 @@ use tracing::{error, info, warn};
 use crate::admin::AdminService;
 use crate::config::{self, Settings};
 use crate::limits::WARM_INTERVAL;
-use crate::proxy::{Caller, Proxy, PendingResponse};
-use crate::server::{DrainOutcome, Handler, InheritedSockets, ListenError, WorkerListener, ConnectionPeer, HandlerReply, Shutdown};
+use crate::proxy::{Caller, PendingResponse, Proxy};
+use crate::server::{
+    ConnectionPeer, DrainOutcome, Handler, HandlerReply, InheritedSockets, ListenError, Shutdown,
+    WorkerListener,
+};
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::{admin, origin, policy, proxy, server, store, time};
@@ -92,7 +93,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         warmed: watch::Sender::new(false),
         shutdown: shutdown.clone(),
     };
-    let mut running = RunningProxy { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
+    let mut running =
+        RunningProxy { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
     let (ready, begun) = sync_channel(listeners.len());
     for (number, (listener, options)) in listeners.into_iter().zip(workers).enumerate() {
         let worker = WorkerParts {
@@ -138,7 +140,8 @@ impl RunningProxy {
     /// Serves until SIGTERM, SIGINT or the end of a worker, then drains; hands any other signal to
     /// `ignore` by its name. `false` if a worker died.
     pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
-        let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } = signals;
+        let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } =
+            signals;
         runtime.block_on(async {
             loop {
                 let ignored = tokio::select! {
@@ -278,7 +281,8 @@ impl WorkerParts {
         let operators = async {
             match operators {
                 Some((listener, options)) => {
-                    let admin = AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
+                    let admin =
+                        AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
                     // What operators do is not counted with what clients do.
                     server::serve(listener, &options, admin, shutdown, &Registry::new()).await.map(drop)
                 }
@@ -334,7 +338,11 @@ async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> 
 impl Handler for Proxy {
     type Body = proxy::AdmittedBody;
 
-    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<proxy::AdmittedBody> {
+    fn handle(
+        self: Rc<Self>,
+        peer: ConnectionPeer,
+        request: Request<Incoming>,
+    ) -> HandlerReply<proxy::AdmittedBody> {
         match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),

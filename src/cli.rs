@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tracing::{info, warn};
 
 use crate::app::{self, ShutdownSignals, StartError};
-use crate::config::{self, CliCommand, HeadSource, CommandPlan, Settings, ConfigSources, TopOutput};
+use crate::config::{self, CliCommand, CommandPlan, ConfigSources, HeadSource, Settings, TopOutput};
 use crate::request_fields::RequestFields;
 use crate::server::InheritedSockets;
 use crate::survey::{SurveyError, survey};

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{RedisAddress, CommandError, Credentials, Options, RedisPool};
+use cachewarp::redis::{CommandError, Credentials, Options, RedisAddress, RedisPool};
 use cachewarp::resp::ErrorKind;
 use cachewarp::secret::Secret;
 use cachewarp::telemetry::Registry;

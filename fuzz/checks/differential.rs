@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use cachewarp::policy::{Directives, DirectiveSeconds, Reuse, DirectiveScope, reuse, storable};
+use cachewarp::policy::{DirectiveScope, DirectiveSeconds, Directives, Reuse, reuse, storable};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use cachewarp::limits::VARIANTS_LISTED_MAX;
-use cachewarp::store::{SyncAck, TagGeneration, PurgeLog, SyncRequest, listed_variants};
+use cachewarp::store::{PurgeLog, SyncAck, SyncRequest, TagGeneration, listed_variants};
 
 /// Checks that bytes which parse are written as bytes that parse to an equal value.
 pub(crate) fn fleet_words(data: &[u8]) {

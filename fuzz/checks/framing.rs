@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cachewarp::origin::{self, FetchError};
-use cachewarp::server::framing::{RequestFraming, NextBytes};
+use cachewarp::server::framing::{NextBytes, RequestFraming};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use httparse::Status;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cachewarp::key::{Scheme, Target};
-use cachewarp::policy::{Exchange, RequestFacts, CacheRules};
+use cachewarp::policy::{CacheRules, Exchange, RequestFacts};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 

@@ -1,6 +1,6 @@
 //! References in the responses to unsafe requests.
 
-use cachewarp::key::{Authority, OriginBase, CacheKey, Scheme, Target};
+use cachewarp::key::{Authority, CacheKey, OriginBase, Scheme, Target};
 use cachewarp::policy::invalidated;
 use http::{Method, StatusCode};
 

@@ -1,6 +1,8 @@
 //! `Range` and `If-Range`: the parts of a body, compared with a simple reading of the grammar.
 
-use cachewarp::policy::{ByteRange, MultipartPiece, Precondition, RangeSelection, content_range, multipart, precondition, ranges};
+use cachewarp::policy::{
+    ByteRange, MultipartPiece, Precondition, RangeSelection, content_range, multipart, precondition, ranges,
+};
 use http::{Method, StatusCode};
 
 use super::heads::{NOON_MILLIS, facts, head, lines};
@@ -26,7 +28,10 @@ pub(crate) fn range(data: &[u8]) {
     let plain = of(&["range"], 0);
     let unconditional = ranges(&facts, &plain, StatusCode::OK, &response, length);
     if request.contains_key("if-range") {
-        assert!(got == unconditional || got == RangeSelection::Whole, "{got:?} for a request of {unconditional:?}");
+        assert!(
+            got == unconditional || got == RangeSelection::Whole,
+            "{got:?} for a request of {unconditional:?}"
+        );
     }
     let model = plain.get("range").and_then(|line| line.to_str().ok()).and_then(|line| model(line, length));
     assert_eq!(unconditional, model.unwrap_or(RangeSelection::Whole), "{plain:?} of {length}");

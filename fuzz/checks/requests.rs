@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
-use cachewarp::origin::{AddressShare, OutboundRequest, HostField, Options, OutageLog, OutboundHeads, FetchPurpose};
-use cachewarp::policy::{IgnoredCookies, RequestFacts, CacheRules};
+use cachewarp::origin::{
+    AddressShare, FetchPurpose, HostField, Options, OutageLog, OutboundHeads, OutboundRequest,
+};
+use cachewarp::policy::{CacheRules, IgnoredCookies, RequestFacts};
 use cachewarp::request_fields::{FieldClass, RequestFields};
 use http::header::{COOKIE, HOST, HeaderName, VIA};
 use http::uri::PathAndQuery;

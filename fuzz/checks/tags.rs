@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cachewarp::limits::{GROUP_BYTES_MAX, GROUPS_MAX, TAG_BYTES_MAX, TAGS_MAX};
-use cachewarp::policy::{self, GroupNames, CacheRules};
+use cachewarp::policy::{self, CacheRules, GroupNames};
 use http::header::HeaderName;
 
 use super::heads::{head, lines, rules};
@@ -12,7 +12,8 @@ use super::heads::{head, lines, rules};
 /// Uses each line as a field of tags, and as one of groups. Checks that all tags are kept or none,
 /// each once, and that groups are within bounds.
 pub(crate) fn tags(data: &[u8]) {
-    let rules = CacheRules { tag_headers: vec![HeaderName::from_static("cache-tag")], ..rules(Duration::ZERO) };
+    let rules =
+        CacheRules { tag_headers: vec![HeaderName::from_static("cache-tag")], ..rules(Duration::ZERO) };
     let response = head(lines(data).map(|line| ("cache-tag", line)));
     let values: Vec<_> = response.get_all("cache-tag").iter().filter_map(|line| line.to_str().ok()).collect();
     let expected: BTreeSet<_> =

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cachewarp::policy::{Directives, DirectiveSeconds, DirectiveScope, DirectiveSource, storable, strip_addressed};
+use cachewarp::policy::{
+    DirectiveScope, DirectiveSeconds, DirectiveSource, Directives, storable, strip_addressed,
+};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, Method};
 
@@ -25,7 +27,9 @@ pub(crate) fn targeted(data: &[u8]) {
     let strict = Directives::of(&with(CDN, &[(ALL, b"no-store, private, max-age=1")]));
     let loose = Directives::of(&with(CDN, &[(ALL, b"public, max-age=99")]));
     match alone.source {
-        DirectiveSource::Targeted => assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect"),
+        DirectiveSource::Targeted => {
+            assert_eq!((strict, loose), (alone, alone), "Cache-Control has an effect")
+        }
         DirectiveSource::CacheControl => {
             assert_eq!(alone, Directives::default());
             assert_eq!(strict, Directives::parse([&b"no-store, private, max-age=1"[..]]));
@@ -83,7 +87,11 @@ fn hold_plain_members(response: &HeaderMap, read: &Directives) {
         None => assert_eq!(read.max_age, DirectiveSeconds::Unsaid, "max-age in {text:?}"),
         Some(value) => {
             let seconds = value.and_then(|value| value.parse::<u64>().ok());
-            assert_eq!(matches!(read.max_age, DirectiveSeconds::Seconds(_)), seconds.is_some(), "max-age in {text:?}");
+            assert_eq!(
+                matches!(read.max_age, DirectiveSeconds::Seconds(_)),
+                seconds.is_some(),
+                "max-age in {text:?}"
+            );
         }
     }
 }

@@ -63,7 +63,12 @@ impl AccessError {
 }
 
 /// Whether whoever sent this head from `peer` may.
-pub(super) fn admit(options: &Options, peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> Result<(), AccessError> {
+pub(super) fn admit(
+    options: &Options,
+    peer: IpAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), AccessError> {
     match &options.token {
         Some(token) => bears(token, headers),
         None if !peer.to_canonical().is_loopback() => Err(AccessError::Outsider),

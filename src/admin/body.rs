@@ -15,7 +15,10 @@ use crate::limits::{OPERATOR_BODY_TIMEOUT, PURGE_BODY_BYTES_MAX};
 use crate::purge::PurgeOrderError;
 
 /// Reads the whole of it.
-pub(super) async fn text<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) -> Result<String, AdminProblem> {
+pub(super) async fn text<B: Body<Data = Bytes>>(
+    headers: &HeaderMap,
+    body: B,
+) -> Result<String, AdminProblem> {
     if !is_json(headers) {
         return Err(AdminProblem::NotJson);
     }

@@ -8,7 +8,7 @@ use http::{StatusCode, Uri};
 
 use super::problem::AdminProblem;
 use super::query::{self, QueryError};
-use super::{AdminService, AdminResponse, json};
+use super::{AdminResponse, AdminService, json};
 use crate::json::{JsonObject, object};
 use crate::label::Label;
 use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};

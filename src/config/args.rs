@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
 use super::errands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
-use super::faults::{LocatedError, ErrorLocation};
+use super::faults::{ErrorLocation, LocatedError};
 use super::questions::ExplainArgs;
 use super::table::Name;
 use super::urls::{MASK, masked};
@@ -73,10 +73,14 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLi
             Some(given) => {
                 let meant = context(&error, ContextKind::SuggestedArg);
                 let given = flag_shown(given);
-                faults.push(LocatedError { place: ErrorLocation::CommandLine, wrong: ConfigError::Flag { given, meant } });
+                faults.push(LocatedError {
+                    place: ErrorLocation::CommandLine,
+                    wrong: ConfigError::Flag { given, meant },
+                });
             }
             None => {
-                let wrong = stray(&error).map_or_else(|| usage(&error), |word| ConfigError::Stray(masked(&word)));
+                let wrong =
+                    stray(&error).map_or_else(|| usage(&error), |word| ConfigError::Stray(masked(&word)));
                 faults.push(LocatedError { place: ErrorLocation::CommandLine, wrong });
                 return Err(faults);
             }
@@ -275,7 +279,10 @@ mod tests {
         for (args, asked) in [
             (&[][..], Invocation::Serve),
             (&["check"], Invocation::Check(CheckArgs::default())),
-            (&["check", "--explain-headers", "a b"], Invocation::Check(CheckArgs::of(HeadSource::File("a b".into())))),
+            (
+                &["check", "--explain-headers", "a b"],
+                Invocation::Check(CheckArgs::of(HeadSource::File("a b".into()))),
+            ),
             (&["check", "--explain-headers=-"], Invocation::Check(CheckArgs::of(HeadSource::StandardInput))),
             (&["demo", "--log-level", "debug"], Invocation::Demo),
             (&["--log-level=debug", "health"], Invocation::Health { url: None }),

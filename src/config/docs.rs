@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::table::Name;
-use super::{CliCommand, FileChecks, ConfigSources, read};
+use super::{CliCommand, ConfigSources, FileChecks, read};
 
 const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->";

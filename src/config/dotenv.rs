@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 
-use super::faults::{LocatedError, ErrorLocation};
+use super::faults::{ErrorLocation, LocatedError};
 use super::wrong::ConfigError;
 
 /// What Windows' editors put before UTF-8.
@@ -34,7 +34,10 @@ pub(super) struct DotenvPair {
 
 /// Reads what reading the file gave. A file that does not exist says nothing.
 pub(super) fn read(file: io::Result<Vec<u8>>) -> DotenvFile {
-    let whole = |wrong| DotenvFile { pairs: Vec::new(), faults: vec![LocatedError { place: ErrorLocation::Dotenv, wrong }] };
+    let whole = |wrong| DotenvFile {
+        pairs: Vec::new(),
+        faults: vec![LocatedError { place: ErrorLocation::Dotenv, wrong }],
+    };
     let text = match file.map(String::from_utf8) {
         Ok(Ok(text)) => text,
         Ok(Err(_)) => return whole(ConfigError::NotUtf8),
@@ -52,7 +55,12 @@ fn parse(text: &str) -> DotenvFile {
         match pair {
             Ok((name, value)) => {
                 let raw = text.lines().nth(line.get().saturating_sub(1)).unwrap_or_default();
-                read.pairs.push(DotenvPair { name, text: value, line: line.get(), substitutes: substitutes(raw) });
+                read.pairs.push(DotenvPair {
+                    name,
+                    text: value,
+                    line: line.get(),
+                    substitutes: substitutes(raw),
+                });
             }
             Err(error) => {
                 // Only the number of the line is said: there may be a password in it.

@@ -10,10 +10,9 @@ use clap::{ArgMatches, value_parser};
 
 use super::settings::Settings;
 use super::wrong::ConfigError;
-use crate::json;
 use crate::key::Target;
-use crate::probe::{AdminCommand, AdminClient};
-use crate::purge;
+use crate::probe::{AdminClient, AdminCommand};
+use crate::{json, purge};
 
 /// The words of `cachewarp check`.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::source::SettingSource;
-use super::table::{ValueForm, Name};
+use super::table::{Name, ValueForm};
 use super::urls::{MASK, masked};
 use super::warnings::ConfigWarning;
 use super::wrong::ConfigError;
@@ -75,7 +75,9 @@ impl fmt::Display for LocatedError {
         write!(f, "{}", self.wrong)?;
         let hint = match &self.place {
             ErrorLocation::Setting { text, .. } => self.wrong.hint(text),
-            ErrorLocation::DotenvLine(_) | ErrorLocation::Dotenv | ErrorLocation::CommandLine => self.wrong.hint(""),
+            ErrorLocation::DotenvLine(_) | ErrorLocation::Dotenv | ErrorLocation::CommandLine => {
+                self.wrong.hint("")
+            }
         };
         hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }

@@ -58,9 +58,9 @@ impl Resolver<'_> {
 /// The file that is to blame, if one is.
 fn bad_file(bad: &TlsError) -> Option<&Path> {
     match bad {
-        TlsError::File { path, .. } | TlsError::NoCertificate(path) | TlsError::NotAnAuthority { path, .. } => {
-            Some(path)
-        }
+        TlsError::File { path, .. }
+        | TlsError::NoCertificate(path)
+        | TlsError::NotAnAuthority { path, .. } => Some(path),
         TlsError::Identity(_) | TlsError::NoAuthorities | TlsError::Unavailable(_) => None,
     }
 }

@@ -111,7 +111,9 @@ fn url_hint(wrong: &SettingUrlError, text: &str) -> Option<&'static str> {
         SettingUrlError::Scheme { given, .. } if given.contains("cluster") => {
             Some("write `redis+cluster://host:port,host:port`, with `rediss` for TLS")
         }
-        SettingUrlError::MasterName => Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`"),
+        SettingUrlError::MasterName => {
+            Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`")
+        }
         SettingUrlError::UserWithoutPassword => Some("for a password alone write `redis://:password@host`"),
         SettingUrlError::SocketPath => Some("write `unix:///path/to/redis.sock`"),
         SettingUrlError::Database => Some("write `/0` or `?db=0`"),

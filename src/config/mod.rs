@@ -39,7 +39,7 @@ use std::ffi::OsString;
 use std::io;
 
 pub use errands::{HeadSource, TopOutput};
-pub use faults::{LocatedError, ConfigErrors, ErrorLocation};
+pub use faults::{ConfigErrors, ErrorLocation, LocatedError};
 pub use report::SettingsReport;
 pub use settings::Settings;
 pub use share::WorkerSettings;
@@ -47,11 +47,11 @@ pub use source::SettingSource;
 pub use table::Name;
 pub use urls::SettingUrlError;
 pub use warnings::ConfigWarning;
-pub use wrong::{RequestFieldError, QuantityError, ConfigError};
+pub use wrong::{ConfigError, QuantityError, RequestFieldError};
 
 use crate::probe;
 use crate::request_fields::RequestFields;
-use args::{Invocation, CommandLine};
+use args::{CommandLine, Invocation};
 use errands::CheckArgs;
 use questions::ExplainArgs;
 use sayings::RawSettings;
@@ -131,7 +131,9 @@ pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
     let CommandLine { asked, flags, mut faults } =
         args::read(args).map_err(|faults| ConfigErrors { faults, warnings: Vec::new() })?;
     match asked {
-        Invocation::Print(text) => return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() }),
+        Invocation::Print(text) => {
+            return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() });
+        }
         // Whoever names the place to ask needs no settings to find it.
         Invocation::Health { url: Some(url) } => {
             let target = urls::health(&url).map_err(|bad| vec![ConfigError::HealthUrl(bad)]);
@@ -168,8 +170,12 @@ pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
         }
     };
     let command = match asked {
-        Invocation::Check(CheckArgs { heads: None }) => CliCommand::Check(SettingsReport::of(&sayings, &settings)),
-        Invocation::Check(CheckArgs { heads: Some(source) }) => CliCommand::ExplainHeaders(source, settings.rules.fields),
+        Invocation::Check(CheckArgs { heads: None }) => {
+            CliCommand::Check(SettingsReport::of(&sayings, &settings))
+        }
+        Invocation::Check(CheckArgs { heads: Some(source) }) => {
+            CliCommand::ExplainHeaders(source, settings.rules.fields)
+        }
         Invocation::Demo => CliCommand::Demo(Box::new(settings)),
         Invocation::Explain(explain) => {
             let question = explain.question(settings.proxy.explain_token.as_ref());
@@ -202,12 +208,17 @@ fn run(
     ask_there(asked, faults)
 }
 
-fn ask_there(asked: Result<CliCommand, Vec<ConfigError>>, mut faults: Vec<LocatedError>) -> Result<CommandPlan, ConfigErrors> {
+fn ask_there(
+    asked: Result<CliCommand, Vec<ConfigError>>,
+    mut faults: Vec<LocatedError>,
+) -> Result<CommandPlan, ConfigErrors> {
     match asked {
         Ok(command) if faults.is_empty() => return Ok(CommandPlan { command, warnings: Vec::new() }),
         Ok(_) => {}
         Err(wrong) => {
-            faults.extend(wrong.into_iter().map(|wrong| LocatedError { place: ErrorLocation::CommandLine, wrong }));
+            faults.extend(
+                wrong.into_iter().map(|wrong| LocatedError { place: ErrorLocation::CommandLine, wrong }),
+            );
         }
     }
     Err(ConfigErrors { faults, warnings: Vec::new() })

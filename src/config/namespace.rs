@@ -11,7 +11,7 @@ use super::values;
 use super::wrong::ConfigError;
 use crate::key::OriginBase;
 use crate::origin;
-use crate::redis::{RedisAddress, Deployment, Topology};
+use crate::redis::{Deployment, RedisAddress, Topology};
 use crate::store::Namespace;
 
 impl Resolver<'_> {
@@ -47,7 +47,9 @@ fn is_on_this_machine(redis: &Deployment) -> bool {
         }
         (Topology::Cluster(cluster), _) => cluster.seeds.iter().all(|seed| is_of_this_machine(&seed.host)),
         (Topology::Single, RedisAddress::Unix(_)) => true,
-        (Topology::Single, RedisAddress::Tcp { host, .. } | RedisAddress::Tls { host, .. }) => is_of_this_machine(host),
+        (Topology::Single, RedisAddress::Tcp { host, .. } | RedisAddress::Tls { host, .. }) => {
+            is_of_this_machine(host)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use super::wrong::{RequestFieldError, ConfigError};
+use super::wrong::{ConfigError, RequestFieldError};
 use super::{urls, values};
 use crate::hop::EXPLAIN;
 use crate::probe;
@@ -20,7 +20,10 @@ pub(super) struct ExplainArgs {
 
 impl ExplainArgs {
     /// What they mean, or everything that is wrong with them.
-    pub(super) fn question(&self, token_set: Option<&Secret>) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
+    pub(super) fn question(
+        &self,
+        token_set: Option<&Secret>,
+    ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let mut wrong = Vec::new();
         let target = urls::explain(&self.url).map_err(|bad| wrong.push(ConfigError::ExplainUrl(bad)));
         let mut fields = Vec::new();
@@ -36,7 +39,9 @@ impl ExplainArgs {
         };
         let token = token.map_err(|bad| wrong.push(bad));
         match (target, token) {
-            (Ok(target), Ok(token)) if wrong.is_empty() => Ok(probe::ExplainRequest { target, fields, token }),
+            (Ok(target), Ok(token)) if wrong.is_empty() => {
+                Ok(probe::ExplainRequest { target, fields, token })
+            }
             _ => Err(wrong),
         }
     }
@@ -57,7 +62,11 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), RequestFieldError> {
 mod tests {
     use super::*;
 
-    fn asked(url: &str, fields: &[&str], token: Option<&str>) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
+    fn asked(
+        url: &str,
+        fields: &[&str],
+        token: Option<&str>,
+    ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
         ExplainArgs { url: url.to_owned(), fields, token: token.map(str::to_owned) }
             .question(Some(&Secret::new("of-the-settings")))

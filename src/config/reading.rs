@@ -4,13 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::FileChecks;
-use super::faults::{LocatedError, ErrorLocation};
-use super::sayings::{RawValue, RawSettings};
-use super::table::{ValueForm, Name};
-use super::units;
+use super::faults::{ErrorLocation, LocatedError};
+use super::sayings::{RawSettings, RawValue};
+use super::table::{Name, ValueForm};
 use super::warnings::ConfigWarning;
 use super::wrong::ConfigError;
+use super::{FileChecks, units};
 
 /// What was said, and what turned out to be wrong with it so far.
 pub(super) struct Resolver<'a> {
@@ -43,9 +42,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// What a setting means; where that is wrong, what its default means.
-    pub(super) fn take<T>(&mut self, name: Name, meaning: impl Fn(&str) -> Result<T, ConfigError>) -> Option<T> {
+    pub(super) fn take<T>(
+        &mut self,
+        name: Name,
+        meaning: impl Fn(&str) -> Result<T, ConfigError>,
+    ) -> Option<T> {
         let text = self.sayings.of(name).text;
-        let may_be_empty = matches!(name.setting().form, ValueForm::List | ValueForm::File | ValueForm::Secret);
+        let may_be_empty =
+            matches!(name.setting().form, ValueForm::List | ValueForm::File | ValueForm::Secret);
         let read = if text.is_empty() && !may_be_empty { Err(ConfigError::Empty) } else { meaning(&text) };
         read.or_else(|wrong| {
             self.note(name, wrong);

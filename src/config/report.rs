@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::faults::shown;
-use super::sayings::{RawValue, RawSettings};
+use super::sayings::{RawSettings, RawValue};
 use super::settings::Settings;
 use super::table::Name;
 

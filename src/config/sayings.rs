@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 
 use super::dotenv;
-use super::faults::{LocatedError, ErrorLocation};
+use super::faults::{ErrorLocation, LocatedError};
 use super::source::SettingSource;
 use super::spelling::{NameCase, NameMatch};
 use super::table::Name;
@@ -85,7 +85,12 @@ impl RawSettings {
     }
 
     /// The setting of that spelling. What is nearly one is noted down.
-    fn named(&mut self, spelling: String, source: &SettingSource, layer: &mut SourceLayer) -> Option<(NameCase, Name)> {
+    fn named(
+        &mut self,
+        spelling: String,
+        source: &SettingSource,
+        layer: &mut SourceLayer,
+    ) -> Option<(NameCase, Name)> {
         let at = source.clone();
         match NameMatch::of(&spelling) {
             NameMatch::Exact(case, name) => return Some((case, name)),

@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
-use super::FileChecks;
 use super::faults::LocatedError;
 use super::places::{is_at, meet};
 use super::reading::Resolver;
 use super::sayings::RawSettings;
-use super::share::{WorkerShare, WorkerSettings};
+use super::share::{WorkerSettings, WorkerShare};
 use super::table::Name;
 use super::warnings::ConfigWarning;
 use super::wrong::ConfigError;
-use super::{units, urls, values};
+use super::{FileChecks, units, urls, values};
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
     MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,
@@ -385,6 +384,10 @@ impl Resolver<'_> {
 
     fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
         let few = totals.into_iter().filter(|(_, total)| *total < workers);
-        self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers { name, total, workers }));
+        self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers {
+            name,
+            total,
+            workers,
+        }));
     }
 }

@@ -12,7 +12,7 @@ use crate::limits::{KIB, MIB};
 use crate::origin::HostField;
 use crate::policy::{ContentTypes, NotReusable, NotStorable, StorableStatuses};
 use crate::proxy::AccessLog;
-use crate::redis::{RedisAddress, PasswordFile, ReadingNodes, Topology};
+use crate::redis::{PasswordFile, ReadingNodes, RedisAddress, Topology};
 use crate::request_fields::FieldClass;
 use crate::store::Namespace;
 use crate::telemetry::log::LogFormat;
@@ -30,7 +30,9 @@ fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<Com
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {
-    let CliCommand::Serve(settings) = given(&[], variables, "").unwrap().command else { panic!("not to serve") };
+    let CliCommand::Serve(settings) = given(&[], variables, "").unwrap().command else {
+        panic!("not to serve")
+    };
     *settings
 }
 

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::wrong::{QuantityError, ConfigError};
+use super::wrong::{ConfigError, QuantityError};
 use crate::limits::{KIB, MIB};
 
 /// Milliseconds of each unit, largest first.
@@ -166,10 +166,17 @@ mod tests {
             );
         }
         for text in ["1S", "1MS", "1d", "1sec", "1us", "1ns"] {
-            assert!(matches!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Unit(_)))), "{text}");
+            assert!(
+                matches!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Unit(_)))),
+                "{text}"
+            );
         }
         for text in ["18446744073709551616", "18446744073709551615h"] {
-            assert_eq!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Overflow)), "{text}");
+            assert_eq!(
+                duration(text, ANY_TIME),
+                Err(ConfigError::Duration(QuantityError::Overflow)),
+                "{text}"
+            );
         }
     }
 

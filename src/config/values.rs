@@ -288,7 +288,10 @@ mod tests {
             assert_eq!(networks(text), Err(ConfigError::Network(text.to_owned())), "{text}");
         }
         let given = "10.1.0.0/8".to_owned();
-        assert_eq!(networks(&given), Err(ConfigError::NotTheNetwork { given, network: "10.0.0.0/8".to_owned() }));
+        assert_eq!(
+            networks(&given),
+            Err(ConfigError::NotTheNetwork { given, network: "10.0.0.0/8".to_owned() })
+        );
         for text in [",", "::1,", ",::1", "::1,,::2", " "] {
             assert_eq!(networks(text), Err(ConfigError::EmptyItem), "{text}");
         }
@@ -319,7 +322,10 @@ mod tests {
     #[test]
     fn status_codes() {
         assert_eq!(statuses("*"), Ok(StorableStatuses::Any));
-        assert_eq!(statuses("200, 404"), Ok(StorableStatuses::Listed(vec![StatusCode::OK, StatusCode::NOT_FOUND])));
+        assert_eq!(
+            statuses("200, 404"),
+            Ok(StorableStatuses::Listed(vec![StatusCode::OK, StatusCode::NOT_FOUND]))
+        );
         assert_eq!(statuses(""), Err(ConfigError::Empty));
         for part in [206, 304] {
             assert_eq!(statuses(&part.to_string()), Err(ConfigError::PartStatus(part)));

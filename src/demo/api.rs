@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::server::{Handler, ConnectionPeer, HandlerReply};
+use crate::server::{ConnectionPeer, Handler, HandlerReply};
 
 /// The duration of `/slow`.
 const SLOW: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use tracing::error;
 use crate::app::{self, RunningProxy, ShutdownSignals, StartError};
 use crate::config::Settings;
 use crate::key::{Authority, OriginBase, Scheme};
-use crate::server::{self, WorkerListener, Shutdown};
+use crate::server::{self, Shutdown, WorkerListener};
 use crate::store::Namespace;
 use crate::telemetry::Registry;
 use api::SampleApi;
@@ -81,7 +81,8 @@ fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>),
     let addr = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let api = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
-        let serve = async { server::serve(listener, &options, SampleApi::new(), shutdown, &Registry::new()).await };
+        let serve =
+            async { server::serve(listener, &options, SampleApi::new(), shutdown, &Registry::new()).await };
         if let Err(error) = LocalSet::new().block_on(&runtime, serve) {
             error!(%error, "sample API failed");
         }

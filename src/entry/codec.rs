@@ -33,7 +33,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::FieldAdmission;
 use super::stamp::{self, CHECKSUM_FROM, KIND_RESPONSE, KIND_VARIANTS, MAGIC, STAMP_BYTES, VERSION};
-use super::{Entry, EntryVersion, StoredValue, TagDigest, PurgeGeneration, Variants, fields, written};
+use super::{Entry, EntryVersion, PurgeGeneration, StoredValue, TagDigest, Variants, fields, written};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
 use crate::policy::{Obligations, StoredFacts, Vary};
@@ -225,7 +225,12 @@ pub struct EntryDecoder {
 
 impl EntryDecoder {
     /// See [`decode`].
-    pub fn decode(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<StoredValue, EntryError> {
+    pub fn decode(
+        &self,
+        key: &CacheKey,
+        bytes: &Bytes,
+        provenance: Provenance,
+    ) -> Result<StoredValue, EntryError> {
         let (kind, rest) = open(key, bytes, provenance)?;
         match kind {
             KIND_RESPONSE => decode_response(rest, self.spare.take(), provenance).map(StoredValue::Response),

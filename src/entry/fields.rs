@@ -87,7 +87,11 @@ pub(super) enum FieldAdmission {
 
 /// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes. Values are slices of the
 /// block.
-pub(super) fn decode(block: Bytes, head: HeaderMap, admission: FieldAdmission) -> Result<HeaderMap, EntryError> {
+pub(super) fn decode(
+    block: Bytes,
+    head: HeaderMap,
+    admission: FieldAdmission,
+) -> Result<HeaderMap, EntryError> {
     let mut fields = Fields(block);
     let mut head = if head.capacity() == 0 { HeaderMap::with_capacity(FIELDS_EXPECTED) } else { head };
     while !fields.0.is_empty() {

@@ -31,13 +31,20 @@ impl ContentCoding {
 }
 
 /// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes to more than `bytes_max`.
-pub(super) fn inflate(coding: ContentCoding, body: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn inflate(
+    coding: ContentCoding,
+    body: &[u8],
+    bytes_max: usize,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
     match coding {
         ContentCoding::Identity => read_bounded(body, bytes_max, out),
         // A gzip field may hold several members; a reader that stopped after the first would judge half the body.
         ContentCoding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
         ContentCoding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
-        ContentCoding::Brotli => read_bounded(brotli_decompressor::Decompressor::new(body, 4096), bytes_max, out),
+        ContentCoding::Brotli => {
+            read_bounded(brotli_decompressor::Decompressor::new(body, 4096), bytes_max, out)
+        }
         ContentCoding::Zstd => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(body).map_err(io::Error::other)?;
             read_bounded(decoder, bytes_max, out)

@@ -19,11 +19,13 @@ use crate::policy::{StoredFacts, VaryFields};
 use crate::time::Timestamp;
 
 pub use codec::{
-    EntryError, EntryDecoder, Provenance, EncodeError, decode, encode, history, key_name, received, with_checksum,
+    EncodeError, EntryDecoder, EntryError, Provenance, decode, encode, history, key_name, received,
+    with_checksum,
 };
 pub use json::{JsonCheck, JsonCheckError};
 pub use stamp::{
-    ValueKind, LINEAGE_BYTES, KeyGeneration, STAMP_BYTES, EntryVersion, EntryHeader, TagDigest, PurgeGeneration, outdated, tombstone,
+    EntryHeader, EntryVersion, KeyGeneration, LINEAGE_BYTES, PurgeGeneration, STAMP_BYTES, TagDigest,
+    ValueKind, outdated, tombstone,
 };
 
 /// What stands under one key.

@@ -9,7 +9,7 @@
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use super::{EntryError, Entry, Variants};
+use super::{Entry, EntryError, Variants};
 use crate::limits::{BODY_BYTES_MAX, CLOCK_AHEAD_MAX, LIFETIME_MAX};
 use crate::policy::{self, Obligations, StoredFacts, Vary};
 use crate::time::Timestamp;

@@ -20,7 +20,7 @@ use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
 use super::turns::OriginPermit;
 use super::upload::UploadTracker;
-use super::{FetchError, BodyFraming};
+use super::{BodyFraming, FetchError};
 
 /// The content of one response, as it comes. Its trailers are dropped.
 ///

@@ -120,7 +120,13 @@ impl OriginBreaker {
     }
 
     /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker opens by this.
-    pub(super) fn failed(&mut self, failed: FailedPart, probe: BreakerVerdict, now: Instant, lot: f64) -> BreakerOpened {
+    pub(super) fn failed(
+        &mut self,
+        failed: FailedPart,
+        probe: BreakerVerdict,
+        now: Instant,
+        lot: f64,
+    ) -> BreakerOpened {
         match (*self, probe) {
             (Self::Closed(mut in_a_row), _) => {
                 in_a_row.add(failed);
@@ -206,7 +212,10 @@ mod tests {
         assert_eq!(asked(&mut breaker, &["/slow"]), 0);
         assert_eq!(asked(&mut breaker, &["/slow", "/slower"]), 0);
         for _ in 1..ORIGIN_BREAKER_FAILURES {
-            assert_eq!(breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0), BreakerOpened::No);
+            assert_eq!(
+                breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0),
+                BreakerOpened::No
+            );
         }
         assert_eq!(breaker.failed(FailedPart::Connect, BreakerVerdict::Pass, now, 0.0), BreakerOpened::Yes);
         assert_eq!(asked(&mut OriginBreaker::new(), &["/slow", "/slower", "/slowest"]), 1);

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use super::body::ExchangeGuard;
 use super::connection::OriginConnection;
-use super::exchange::{OriginResponse, ExchangeDeadlines, ExchangeError, exchange, frame};
-use super::metrics::{Metrics, ConnectionChoice, ExchangeTally};
+use super::exchange::{ExchangeDeadlines, ExchangeError, OriginResponse, exchange, frame};
+use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
 use super::pool::OriginPool;
-use super::turns::{OriginPermit, OriginLimiter};
+use super::turns::{OriginLimiter, OriginPermit};
 use super::upload::UploadBody;
-use super::{OriginOptionsError, OriginBody, FetchError, Options, OutboundHeads, RequestBody};
+use super::{FetchError, Options, OriginBody, OriginOptionsError, OutboundHeads, RequestBody};
 use crate::client_address::ClientNetwork;
 use crate::telemetry::Registry;
 
@@ -154,14 +154,26 @@ impl OriginClient {
         Request::from_parts(head, UploadBody::new(body, self.0.deadlines.body))
     }
 
-    fn response(&self, answer: Box<OriginResponse>, called: Instant, tally: ExchangeTally, turn: OriginPermit) -> Response<OriginBody> {
+    fn response(
+        &self,
+        answer: Box<OriginResponse>,
+        called: Instant,
+        tally: ExchangeTally,
+        turn: OriginPermit,
+    ) -> Response<OriginBody> {
         let OriginResponse { head, incoming, framing, connection, track, came } = *answer;
         let Some(connection) = connection else {
             tally.switched();
             return Response::from_parts(head, OriginBody::switched(incoming));
         };
-        let exchanged =
-            ExchangeGuard { connection, pool: self.0.pool.clone(), track, version: head.version, tally, turn };
+        let exchanged = ExchangeGuard {
+            connection,
+            pool: self.0.pool.clone(),
+            track,
+            version: head.version,
+            tally,
+            turn,
+        };
         let took = came.saturating_duration_since(called);
         Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, self.0.deadlines.body))
     }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::FetchError;
 use super::idle::ReusedTimer;
-use super::socket::{ReceivedBytes, OriginSocket};
+use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
 
@@ -70,7 +70,8 @@ impl OriginConnection {
             .await
             .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
         let driver = ConnectionDriver::User(Box::pin(connection.with_upgrades()));
-        let mut connection = Self { sender, driver, received, usable_for: None, alarm: ReusedTimer::default() };
+        let mut connection =
+            Self { sender, driver, received, usable_for: None, alarm: ReusedTimer::default() };
         connection.look();
         Ok(connection)
     }
@@ -139,7 +140,11 @@ impl OriginConnection {
             ConnectionDriver::User(_) | ConnectionDriver::Over => {
                 poll_fn(|cx| {
                     self.driver.drive(cx);
-                    if matches!(self.driver, ConnectionDriver::Over) { Poll::Ready(()) } else { Poll::Pending }
+                    if matches!(self.driver, ConnectionDriver::Over) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
                 })
                 .await;
             }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::socket::OriginStream;
 use super::tls::OriginTls;
-use super::{OriginOptionsError, FetchError, Options, OutageLog};
+use super::{FetchError, Options, OriginOptionsError, OutageLog};
 use crate::key::{Authority, Scheme};
 use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,

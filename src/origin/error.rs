@@ -222,7 +222,10 @@ mod tests {
         assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of 10");
         let cut = FetchError::CutBody { got: 3, want: None };
         assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of an unknown number");
-        assert_eq!((cut.phase(), cut.fault(), cut.is_timeout()), (FetchPhase::Body, FaultParty::Origin, false));
+        assert_eq!(
+            (cut.phase(), cut.fault(), cut.is_timeout()),
+            (FetchPhase::Body, FaultParty::Origin, false)
+        );
 
         let stalled = FetchError::ClientTimeout;
         assert_eq!(

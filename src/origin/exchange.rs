@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::connection::OriginConnection;
-use super::upload::{UploadTracker, UploadBody};
-use super::{FetchError, BodyFraming, UpgradeProtocol, RequestBody, keep_alive};
+use super::upload::{UploadBody, UploadTracker};
+use super::{BodyFraming, FetchError, RequestBody, UpgradeProtocol, keep_alive};
 use crate::hop;
 
 /// How long the parts of an exchange may take.

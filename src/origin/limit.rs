@@ -102,7 +102,12 @@ impl ConcurrencyLimit {
     }
 
     /// The origin is asked for too much, by this evidence.
-    pub(super) fn overloaded(&mut self, evidence: OverloadEvidence, under_way: usize, now: Instant) -> LimitLowered {
+    pub(super) fn overloaded(
+        &mut self,
+        evidence: OverloadEvidence,
+        under_way: usize,
+        now: Instant,
+    ) -> LimitLowered {
         let because = match evidence {
             OverloadEvidence::Overload => LoweredBecause::Proven,
             OverloadEvidence::Unproven => LoweredBecause::Unproven,

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::outages::{OutageLog, AnswerProof};
-use super::{FetchError, Options, FetchPhase};
+use super::outages::{AnswerProof, OutageLog};
+use super::{FetchError, FetchPhase, Options};
 use crate::labels;
 use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
 

@@ -44,10 +44,10 @@ mod upload;
 
 pub use body::OriginBody;
 pub use client::OriginClient;
-pub use error::{OriginOptionsError, FaultParty, FetchError, FetchPhase};
+pub use error::{FaultParty, FetchError, FetchPhase, OriginOptionsError};
 pub use framing::BodyFraming;
 pub use options::{AddressShare, HostField, Options};
 pub use outages::OutageLog;
-pub use outbound::{OutboundRequest, OutboundHeads, FetchPurpose};
+pub use outbound::{FetchPurpose, OutboundHeads, OutboundRequest};
 pub use protocol::UpgradeProtocol;
 pub use upload::RequestBody;

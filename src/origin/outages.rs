@@ -61,7 +61,9 @@ pub(super) enum AnswerProof {
 impl AnswerProof {
     fn refutes(self, phase: FetchPhase) -> bool {
         match phase {
-            FetchPhase::Admission | FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => self == Self::Connection,
+            FetchPhase::Admission | FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => {
+                self == Self::Connection
+            }
             FetchPhase::Request | FetchPhase::Head => self != Self::Body,
             FetchPhase::Body => self == Self::Body,
         }
@@ -275,7 +277,9 @@ mod tests {
             (FetchPhase::Body, [false, false, true]),
         ];
         for (phase, ends) in rows {
-            for (proof, ends) in [AnswerProof::Connection, AnswerProof::Head, AnswerProof::Body].into_iter().zip(ends) {
+            for (proof, ends) in
+                [AnswerProof::Connection, AnswerProof::Head, AnswerProof::Body].into_iter().zip(ends)
+            {
                 let mut outages = PhaseOutages::default();
                 outages.failed(phase, now);
                 assert_eq!(outages.succeeded(proof, now).is_some(), ends, "{phase:?} {proof:?}");

@@ -15,12 +15,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
-use super::boundary;
 use super::forwarded::{ForwardedFields, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use super::{OriginOptionsError, FetchError, HostField, Options, UpgradeProtocol};
+use super::{FetchError, HostField, Options, OriginOptionsError, UpgradeProtocol, boundary};
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
-use crate::key::{TargetError, OriginBase, Target};
+use crate::key::{OriginBase, Target, TargetError};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
 
 /// RFC 9110 §7.6.3: the version we speak, and our name.
@@ -67,8 +66,8 @@ impl OutboundHeads {
     /// For the origin of these options.
     pub fn new(options: &Options) -> Result<Self, OriginOptionsError> {
         let authority = options.authority.as_str();
-        let origin =
-            HeaderValue::from_str(authority).map_err(|_| OriginOptionsError::Authority(authority.to_owned()))?;
+        let origin = HeaderValue::from_str(authority)
+            .map_err(|_| OriginOptionsError::Authority(authority.to_owned()))?;
         Ok(Self {
             host: options.host,
             origin,
@@ -175,13 +174,16 @@ impl OutboundHeads {
 
     /// Whether a claim of where a request came from goes out. With a shared fetch only one that is in the key does.
     fn passes_claim(&self, asked: &OutboundRequest<'_>, class: FieldClass) -> bool {
-        self.trust.covers(asked.peer) && (class == FieldClass::Key || *asked.purpose != FetchPurpose::Cacheable)
+        self.trust.covers(asked.peer)
+            && (class == FieldClass::Key || *asked.purpose != FetchPurpose::Cacheable)
     }
 
     /// Whether what the peer says of where a request came from goes out.
     fn believes(&self, asked: &OutboundRequest<'_>) -> ForwardedTrust {
         match asked.purpose {
-            FetchPurpose::Pass | FetchPurpose::Upgrade(_) if self.trust.covers(asked.peer) => ForwardedTrust::Yes,
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) if self.trust.covers(asked.peer) => {
+                ForwardedTrust::Yes
+            }
             FetchPurpose::Cacheable | FetchPurpose::Pass | FetchPurpose::Upgrade(_) => ForwardedTrust::No,
         }
     }
@@ -198,7 +200,9 @@ impl OutboundHeads {
         headers.append(VIA, VIA_US);
         let chain = match asked.purpose {
             FetchPurpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
-            FetchPurpose::Pass | FetchPurpose::Upgrade(_) => self.trust.whole_chain(asked.headers, asked.peer),
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) => {
+                self.trust.whole_chain(asked.headers, asked.peer)
+            }
         };
         headers.insert(&X_FORWARDED_FOR, chain.ok_or(FetchError::BadTarget)?);
         let scheme = || HeaderValue::from_static(asked.target.scheme.as_str());

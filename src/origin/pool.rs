@@ -18,7 +18,7 @@ use super::connection::{OriginConnection, OwnedTask};
 use super::dial::OriginDialer;
 use super::metrics::Metrics;
 use super::socket::{OriginSlots, OriginSocket};
-use super::{OriginOptionsError, FetchError, Options};
+use super::{FetchError, Options, OriginOptionsError};
 use crate::limits::ORIGIN_IDLE_LOOK;
 
 /// Clones are the same pool.

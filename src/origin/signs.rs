@@ -176,7 +176,8 @@ impl Signs {
 
     fn weigh(&self, now: Instant) -> OverloadEvidence {
         let Self { current, previous, .. } = self;
-        let signs = count([&current.signs, &previous.signs], [&DistinctCount::default(), &DistinctCount::default()]);
+        let signs =
+            count([&current.signs, &previous.signs], [&DistinctCount::default(), &DistinctCount::default()]);
         let well = count([&current.well, &previous.well], [&current.signs, &previous.signs]);
         let (numerator, denominator) = TOLERATED;
         if signs >= ORIGIN_RESOURCES_SEVERAL
@@ -185,8 +186,10 @@ impl Signs {
             return OverloadEvidence::Overload;
         }
         let answers_well = self.well.is_some_and(|at| is_recent(at, now));
-        let unproven =
-            count([&current.unproven, &previous.unproven], [&DistinctCount::default(), &DistinctCount::default()]);
+        let unproven = count(
+            [&current.unproven, &previous.unproven],
+            [&DistinctCount::default(), &DistinctCount::default()],
+        );
         if !answers_well && unproven + signs >= ORIGIN_RESOURCES_SEVERAL {
             OverloadEvidence::Unproven
         } else {
@@ -215,7 +218,8 @@ impl Signs {
     fn remember(&mut self, new: KnownResource) {
         let slot = self.slot(new.hash);
         let Some(known) = self.known.get_mut(slot) else { return };
-        let keeps = known.is_some_and(|known| known.record == ResourceRecord::Well && is_recent(known.at, new.at));
+        let keeps =
+            known.is_some_and(|known| known.record == ResourceRecord::Well && is_recent(known.at, new.at));
         if new.record == ResourceRecord::Well || !keeps {
             *known = Some(new);
         }

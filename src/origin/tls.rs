@@ -3,7 +3,7 @@
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::{OriginOptionsError, Options};
+use super::{Options, OriginOptionsError};
 use crate::tls;
 
 /// How to make a TLS connection to one origin.

@@ -20,12 +20,12 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::breaker::{OriginBreaker, FailedPart, BreakerOpened, BreakerVerdict};
+use super::breaker::{BreakerOpened, BreakerVerdict, FailedPart, OriginBreaker};
 use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
 use super::patience::QueueTimeout;
 use super::signs::{Resource, Signs};
-use super::{AddressShare, FaultParty, FetchError, Options, FetchPhase};
+use super::{AddressShare, FaultParty, FetchError, FetchPhase, Options};
 use crate::client_address::ClientNetwork;
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 

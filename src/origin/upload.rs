@@ -74,12 +74,17 @@ pub(super) struct UploadTracker(Rc<Cell<UploadProgress>>);
 
 impl UploadBody {
     pub(super) fn new(body: RequestBody, timeout: Duration) -> Self {
-        Self { body, idle: IdleDeadline::new(timeout), track: UploadTracker(Rc::new(Cell::new(UploadProgress::Unbegun))) }
+        Self {
+            body,
+            idle: IdleDeadline::new(timeout),
+            track: UploadTracker(Rc::new(Cell::new(UploadProgress::Unbegun))),
+        }
     }
 
     /// From now on it is being sent.
     pub(super) fn begin(&self, now: Instant) -> UploadTracker {
-        let begun = if self.body.is_empty() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
+        let begun =
+            if self.body.is_empty() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
         self.track.0.set(begun);
         self.track.clone()
     }
@@ -96,7 +101,10 @@ impl UploadTracker {
         match self.0.get() {
             UploadProgress::Cut => Some(FetchError::ClientCut),
             UploadProgress::TimedOut => Some(FetchError::ClientTimeout),
-            UploadProgress::Unbegun | UploadProgress::Sending(_) | UploadProgress::AwaitingClient | UploadProgress::Sent(_) => None,
+            UploadProgress::Unbegun
+            | UploadProgress::Sending(_)
+            | UploadProgress::AwaitingClient
+            | UploadProgress::Sent(_) => None,
         }
     }
 
@@ -104,9 +112,10 @@ impl UploadTracker {
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
             UploadProgress::Sending(since) | UploadProgress::Sent(since) => since,
-            UploadProgress::Unbegun | UploadProgress::AwaitingClient | UploadProgress::Cut | UploadProgress::TimedOut => {
-                Instant::now()
-            }
+            UploadProgress::Unbegun
+            | UploadProgress::AwaitingClient
+            | UploadProgress::Cut
+            | UploadProgress::TimedOut => Instant::now(),
         }
     }
 }
@@ -136,8 +145,11 @@ impl Body for UploadBody {
             let (progress, answer) = match next {
                 Some(Ok(Ok(data))) => {
                     let now = Instant::now();
-                    let progress =
-                        if incoming.is_end_stream() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
+                    let progress = if incoming.is_end_stream() {
+                        UploadProgress::Sent(now)
+                    } else {
+                        UploadProgress::Sending(now)
+                    };
                     (progress, Some(Ok(Frame::data(data))))
                 }
                 // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them into the head are a risk.

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::time::Timestamp;
 
-use super::request::RequestFacts;
+use crate::policy::reuse::request::RequestFacts;
 
 /// A request and the head of its response.
 #[derive(Clone, Copy, Debug)]

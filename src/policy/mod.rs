@@ -19,73 +19,47 @@
 //! **Invariant:** what cannot be understood is read as the stricter of its meanings. A response is shared because
 //! every rule allowed it, never because no rule spoke.
 
-mod accept;
-mod conditions;
-mod cookies;
-mod credential;
-mod date;
-mod directives;
 mod exchange;
-mod fields;
-mod freshness;
-mod groups;
-mod heuristic;
-mod invalidation;
-mod media;
-mod multipart;
-mod not_storable;
-mod post;
-mod range;
-mod reference;
-mod refresh;
-mod request;
-mod retry;
+mod parse;
 mod reuse;
-mod rules;
 mod ruling;
-mod seconds;
-mod stale;
-mod status;
-mod storable;
-mod stored;
-mod structured;
-mod syntax;
-mod tags;
-mod targeted;
+mod store;
 mod validate;
-mod validators;
-mod vary;
-mod withdrawal;
 
 #[cfg(test)]
 mod tests;
 
-pub use conditions::{Precondition, not_modified_fields, precondition, strip_conditions};
-pub use cookies::IgnoredCookies;
-pub use credential::{Credential, CredentialSet};
-pub use directives::{Directives, DirectiveSeconds, DirectiveScope, DirectiveSource};
+pub use crate::policy::parse::cookies::IgnoredCookies;
+pub use crate::policy::parse::credential::{Credential, CredentialSet};
+pub use crate::policy::parse::directives::{DirectiveScope, DirectiveSeconds, DirectiveSource, Directives};
+pub use crate::policy::parse::groups::GroupNames;
+pub use crate::policy::parse::media::is_json;
+pub use crate::policy::parse::retry::retry_after;
+pub use crate::policy::parse::seconds::DeltaSeconds;
+pub use crate::policy::parse::tags::{strip_tags, tags};
+pub use crate::policy::parse::targeted::strip_addressed;
+pub use crate::policy::reuse::conditions::{
+    Precondition, not_modified_fields, precondition, strip_conditions,
+};
+pub use crate::policy::reuse::decide::{NotReusable, Reuse, reuse};
+pub use crate::policy::reuse::multipart::{MultipartBody, MultipartPiece, multipart};
+pub use crate::policy::reuse::range::{ByteRange, RangeSelection, content_range, ranges, unsatisfied_range};
+pub use crate::policy::reuse::refresh::refresh_early;
+pub use crate::policy::reuse::request::RequestFacts;
+pub use crate::policy::reuse::stale::{OriginFailure, stale_on_error};
+pub use crate::policy::reuse::vary::{SelectingField, Vary, VaryFields};
+pub use crate::policy::store::fields::{is_stored_field, stored_fields};
+pub use crate::policy::store::not_storable::NotStorable;
+pub use crate::policy::store::post::storable_post;
+pub use crate::policy::store::rules::{CacheRules, ContentTypes, StorableStatuses, TagVisibility};
+pub use crate::policy::store::status::{is_stored_status, means_content};
+pub use crate::policy::store::storable::storable;
+pub use crate::policy::store::stored::{Obligations, StoredFacts};
+pub use crate::policy::validate::freshen::{
+    FreshenOutcome, FreshenedResponse, NotSelectedError, StoredHead, freshen, freshen_by_head,
+    make_conditional,
+};
+pub use crate::policy::validate::invalidation::{invalidated, is_unsafe};
+pub use crate::policy::validate::withdrawal::{Initiator, withdrawn};
 pub use exchange::Exchange;
-pub use fields::{is_stored_field, stored_fields};
-pub use groups::GroupNames;
-pub use invalidation::{invalidated, is_unsafe};
-pub use media::is_json;
-pub use multipart::{MultipartBody, MultipartPiece, multipart};
-pub use not_storable::NotStorable;
-pub use post::storable_post;
-pub use range::{ByteRange, RangeSelection, content_range, ranges, unsatisfied_range};
-pub use refresh::refresh_early;
-pub use request::RequestFacts;
-pub use retry::retry_after;
-pub use reuse::{NotReusable, Reuse, reuse};
-pub use rules::{ContentTypes, CacheRules, StorableStatuses, TagVisibility};
 pub use ruling::{Ruling, RulingVerdict};
-pub use seconds::DeltaSeconds;
-pub use stale::{OriginFailure, stale_on_error};
-pub use status::{is_stored_status, means_content};
-pub use storable::storable;
-pub use stored::{Obligations, StoredFacts};
-pub use tags::{strip_tags, tags};
-pub use targeted::strip_addressed;
-pub use validate::{FreshenOutcome, FreshenedResponse, NotSelectedError, StoredHead, freshen, freshen_by_head, make_conditional};
-pub use vary::{SelectingField, Vary, VaryFields};
-pub use withdrawal::{Initiator, withdrawn};

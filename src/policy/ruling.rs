@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::label::RuleLabel;
 
-use super::conditions::Precondition;
-use super::not_storable::NotStorable;
-use super::range::RangeSelection;
-use super::reuse::{NotReusable, Reuse};
-use super::stale::OriginFailure;
-use super::stored::StoredFacts;
-use super::validate::{FreshenOutcome, FreshenedResponse, NotSelectedError};
+use crate::policy::reuse::conditions::Precondition;
+use crate::policy::reuse::decide::{NotReusable, Reuse};
+use crate::policy::reuse::range::RangeSelection;
+use crate::policy::reuse::stale::OriginFailure;
+use crate::policy::store::not_storable::NotStorable;
+use crate::policy::store::stored::StoredFacts;
+use crate::policy::validate::freshen::{FreshenOutcome, FreshenedResponse, NotSelectedError};
 
 /// One decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

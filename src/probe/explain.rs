@@ -4,7 +4,7 @@
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::get::{ProbeRequest, AwaitedPart, HttpError, get};
+use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
 use super::{AdminReport, ProbeTarget};
 use crate::hop::EXPLAIN;
 use crate::json::JsonError;

@@ -14,10 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::secret::Secret;
 
-pub use explain::{ExplainRequest, ExplainError, explain};
+pub use explain::{ExplainError, ExplainRequest, explain};
 pub use get::HttpError;
 pub use health::{HealthError, health};
-pub use operate::{AdminCommand, AdminClient, AdminError};
+pub use operate::{AdminClient, AdminCommand, AdminError};
 pub use report::AdminReport;
 
 /// The URL of a request.

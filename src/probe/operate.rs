@@ -5,7 +5,7 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::get::{ProbeRequest, AwaitedPart, HttpError, get};
+use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
 use super::{AdminReport, ProbeTarget};
 use crate::json::{self, JsonError, JsonValue};
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
@@ -172,7 +172,8 @@ purged.all  true
 
     #[test]
     fn an_entry_is_inspected_by_its_url() {
-        let errand = AdminCommand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
+        let errand =
+            AdminCommand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
         let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &errand);
         let line = "GET /entries?url=http%3A%2F%2Fa%2Fb%3Fc%26d&header=X%3A%20y%20z HTTP/1.1\r\n";
         assert!(request.starts_with(line) && !request.contains("authorization"), "{request}");

@@ -8,13 +8,18 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Proxy;
-use super::answer::{ProxyAnswer, Outcome};
-use super::body::AnswerBody;
+use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 
 pub(super) async fn answer(proxy: &Proxy) -> ProxyAnswer {
     let document = proxy.store.health().await.document();
     let mut head = HeaderMap::new();
     head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    ProxyAnswer::new(Outcome::Health, StatusCode::OK, head, AnswerBody::Whole(Bytes::from_static(document.as_bytes())))
+    ProxyAnswer::new(
+        Outcome::Health,
+        StatusCode::OK,
+        head,
+        AnswerBody::Whole(Bytes::from_static(document.as_bytes())),
+    )
 }

@@ -4,36 +4,21 @@
 //! cached; [`fill`] fetches once for everybody who asks. What the cache may do is never decided here: that is
 //! [`policy`]'s, and every answer from a store or from a shared fetch has been through its gates.
 
-mod again;
+mod admission;
 mod answer;
-mod ask;
-mod body;
-mod cache_status;
-mod cached;
-mod doorkeeper;
+mod dispatch;
 mod explain;
-mod failure;
 mod fetch;
-mod fill;
 mod health;
-mod inspect;
-mod load;
-mod look;
+mod lookup;
 mod metrics;
 mod options;
 mod pass;
-mod pauses;
-mod place;
 mod popular;
-mod present;
 mod purge;
-mod refresh;
-mod route;
-mod shared_body;
-mod stand_in;
-mod tasks;
+mod request;
 mod tunnel;
-mod unabandoned;
+mod unsafe_exchange;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -49,28 +34,28 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::client_address::{AddressPermit, ClientNetwork};
 use crate::entry::JsonCheck;
-use crate::key::{TargetError, CacheKey, Scheme, Target};
+use crate::key::{CacheKey, Scheme, Target, TargetError};
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
-use crate::origin::{self, OriginClient, FetchError, FetchPurpose, RequestBody};
+use crate::origin::{self, FetchError, FetchPurpose, OriginClient, RequestBody};
 use crate::policy::{self, CacheRules};
+use crate::proxy::admission::doorkeeper::Doorkeeper;
+use crate::proxy::admission::load::{AdmittedRequest, LoadLimiter};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::ProxyAnswer;
+use crate::proxy::dispatch::Dispatch;
+use crate::proxy::fetch::pauses::RefreshPauses;
+use crate::proxy::fetch::tasks::BackgroundTasks;
+use crate::proxy::fetch::{FetchTable, SlowKeys, UncacheableKeys};
+use crate::proxy::request::{CacheRequest, FetchKey, InboundRequest};
+use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::store::Store;
 use crate::telemetry::Registry;
 use crate::time;
-use answer::ProxyAnswer;
-use ask::{CacheRequest, FetchKey, InboundRequest};
-use doorkeeper::Doorkeeper;
 use explain::ExplainNotes;
-use failure::Failure;
-use fill::{FetchTable, SlowKeys, UncacheableKeys};
-use load::{AdmittedRequest, LoadLimiter};
 use metrics::Metrics;
-use pauses::RefreshPauses;
 use popular::PopularPaths;
-use route::Dispatch;
-use tasks::BackgroundTasks;
-use unabandoned::{OriginReached, UnsafeExchange};
 
-pub use body::{AdmittedBody, AnswerBody, BodyError};
+pub use crate::proxy::answer::body::{AdmittedBody, AnswerBody, BodyError};
 pub use options::{AccessLog, FetchLease, Options};
 
 /// Who asks.
@@ -104,7 +89,11 @@ impl ProxyShared {
             doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
             popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
-            load: LoadLimiter::new(options.requests_max, options.requests_per_address_max, options.body_bytes_max),
+            load: LoadLimiter::new(
+                options.requests_max,
+                options.requests_per_address_max,
+                options.body_bytes_max,
+            ),
         };
         metrics::watch_fills(&shared.fills, registry);
         metrics::watch_load(&shared.load, registry);
@@ -189,8 +178,8 @@ impl Proxy {
         let notes = begun.notes.clone();
         self.shared.popular.asked(request.uri().path());
         let (mut parts, body) = request.into_parts();
-        let content = route::RequestContent::of(&body);
-        let mut route = route::route(&parts, caller.scheme, content).below(self.origin.outbound());
+        let content = dispatch::RequestContent::of(&body);
+        let mut route = dispatch::route(&parts, caller.scheme, content).below(self.origin.outbound());
         if purge::is_asked(&self.options, &parts.method) {
             route = route.of_a_purge();
         }
@@ -205,18 +194,19 @@ impl Proxy {
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Dispatch::Cached(target) => {
                 let ask = CacheRequest::new(inbound(target), &self.rules);
-                let known = match cached::at_hand(&self, &ask) {
+                let known = match lookup::cached::at_hand(&self, &ask) {
                     ControlFlow::Break(answer) => return self.at_hand(begun, ask, answer),
                     ControlFlow::Continue(known) => known,
                 };
                 let ask = Rc::new(ask);
                 match self.admit(&ask.inbound) {
                     Ok(AdmittedRequest { place, of_address }) => {
-                        let answer = async |proxy: &_| cached::answer(proxy, ask, known, place).await;
+                        let answer = async |proxy: &_| lookup::cached::answer(proxy, ask, known, place).await;
                         self.later(begun, Some(of_address), answer)
                     }
                     Err(failure) => {
-                        let answer = async move |proxy: &_| cached::shed(proxy, ask, known, failure).await;
+                        let answer =
+                            async move |proxy: &_| lookup::cached::shed(proxy, ask, known, failure).await;
                         self.later(begun, None, answer)
                     }
                 }

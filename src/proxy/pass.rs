@@ -13,18 +13,18 @@ use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use super::Proxy;
-use super::answer::{ProxyAnswer, Outcome};
-use super::ask::InboundRequest;
-use super::body::AnswerBody;
-use super::failure::Failure;
-use super::fill;
-use super::load::RequestPermit;
 use super::tunnel::{self, TunnelEnd};
-use super::unabandoned::OriginReached;
 use crate::entry::KeyGeneration;
 use crate::key::{CacheKey, Target};
-use crate::origin::{self, FetchError, UpgradeProtocol, FetchPurpose, RequestBody};
+use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
 use crate::policy::{self, Exchange, GroupNames, NotStorable, RequestFacts, StoredFacts};
+use crate::proxy::admission::load::RequestPermit;
+use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::fetch;
+use crate::proxy::request::InboundRequest;
+use crate::proxy::unsafe_exchange::OriginReached;
 use crate::time::{self, Timestamp};
 
 /// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin may have
@@ -62,7 +62,7 @@ pub(super) async fn answer(
             }
             outdate_groups(proxy, &inbound, &response).await;
             match storable {
-                Some((facts, claim)) => fill::adopt(proxy, inbound, response, facts, claim).await,
+                Some((facts, claim)) => fetch::adopt(proxy, inbound, response, facts, claim).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
             }
         }
@@ -132,7 +132,7 @@ fn outdate_what_changed(
 async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
     let InboundRequest { method, target, .. } = inbound;
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
-    let groups = fill::groups(&groups, target);
+    let groups = fetch::groups(&groups, target);
     if !groups.is_empty() {
         proxy.store.outdate_groups(&groups).await;
     }
@@ -146,7 +146,8 @@ pub(super) async fn upgrade(
     client: Option<OnUpgrade>,
     _place: RequestPermit,
 ) -> ProxyAnswer {
-    let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await {
+    let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await
+    {
         Ok(response) => response,
         Err(error) => return failed(&inbound, &error),
     };

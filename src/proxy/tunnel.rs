@@ -113,7 +113,8 @@ mod tests {
         let ((mut client, near), (far, origin)) = (duplex(64), duplex(64));
         let flood = async { while client.write_all(&[0; 64]).await.is_ok() {} };
         let begun = instant();
-        let (ended, ()) = tokio::join!(async { matches!(carry(near, far, IDLE).await, TunnelEnd::Idle) }, flood);
+        let (ended, ()) =
+            tokio::join!(async { matches!(carry(near, far, IDLE).await, TunnelEnd::Idle) }, flood);
         assert!(ended);
         assert_eq!(instant() - begun, IDLE);
         drop(origin);

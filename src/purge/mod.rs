@@ -7,5 +7,5 @@
 mod order;
 mod outcome;
 
-pub use order::{PurgeOrderError, PurgeName, PurgeOrder, read};
+pub use order::{PurgeName, PurgeOrder, PurgeOrderError, read};
 pub use outcome::PurgeOutcome;

@@ -8,9 +8,9 @@
 //! there. All that is named is purged.
 
 use crate::json::{self, JsonObject, JsonValue};
-use crate::key::{Authority, TargetError, UrlError, CacheKey, Scheme, Target};
+use crate::key::{Authority, CacheKey, Scheme, Target, TargetError, UrlError};
 use crate::limits::{AUTHORITY_BYTES_MAX, OPERATOR_SHOWN_BYTES_MAX, PURGE_NAMES_MAX};
-use crate::store::{PurgeNameError, CacheGroup, UrlPrefix, PurgeScope, PurgeStrength, CacheTag};
+use crate::store::{CacheGroup, CacheTag, PurgeNameError, PurgeScope, PurgeStrength, UrlPrefix};
 
 /// What to purge, and how. Names at least one thing and at most [`PURGE_NAMES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,9 @@ impl PurgeOrder {
         value: &JsonValue,
         one: impl Fn(&JsonValue) -> Result<PurgeName, PurgeOrderError>,
     ) -> Result<(), PurgeOrderError> {
-        let JsonValue::List(items) = value else { return Err(PurgeOrderError::Kind { member, want: "a list" }) };
+        let JsonValue::List(items) = value else {
+            return Err(PurgeOrderError::Kind { member, want: "a list" });
+        };
         items.iter().try_for_each(|item| self.name(one(item)?))
     }
 }

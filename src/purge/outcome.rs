@@ -97,7 +97,11 @@ mod tests {
         let purged = r#"[{"url":"http://a.test/\""},{"tag":"t"},{"group":{"authority":"a","name":"g"}},{"prefix":"http://a.test/v1"},{"all":true}]"#;
         let took = Duration::from_micros(12_999);
         for (said, status, told) in [
-            (Ok(PurgeResult { nodes: 3, confirmed: 3 }), 200, r#""outcome":"everywhere","nodes":3,"confirmed":3"#),
+            (
+                Ok(PurgeResult { nodes: 3, confirmed: 3 }),
+                200,
+                r#""outcome":"everywhere","nodes":3,"confirmed":3"#,
+            ),
             (
                 Ok(PurgeResult { nodes: 3, confirmed: 2 }),
                 202,

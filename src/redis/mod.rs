@@ -29,12 +29,14 @@ mod topology;
 mod tracking;
 
 pub use crate::resp::topology::Endpoint;
-pub use crate::resp::{ConnectionAccess, Command, Credentials, ErrorKind, Reply, ScriptName};
+pub use crate::resp::{Command, ConnectionAccess, Credentials, ErrorKind, Reply, ScriptName};
 pub use client::Client;
 pub use connection::check_password_file;
 pub use error::{CommandError, DisconnectReason};
 pub use health::{BreakerState, ConnectionState, ConnectionStatus, ServerState, StatsBoard};
-pub use options::{RedisAddress, ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, Sentinels, Topology};
+pub use options::{
+    ClusterSeeds, Deployment, Options, PasswordFile, ReadingNodes, RedisAddress, Sentinels, Topology,
+};
 pub use pool::{FleetChannel, RedisPool};
 pub use submission::Lane;
 pub use topology::TopologyEpoch;

@@ -184,7 +184,11 @@ impl Command<'_> {
 
     /// Returns whether a request waits for the reply. Writes run beside the request.
     pub fn urgency(&self) -> CommandUrgency {
-        if matches!(self, Self::Get { .. }) { CommandUrgency::Interactive } else { CommandUrgency::Background }
+        if matches!(self, Self::Get { .. }) {
+            CommandUrgency::Interactive
+        } else {
+            CommandUrgency::Background
+        }
     }
 
     /// Returns the kind of its reply, unless the server refuses it.

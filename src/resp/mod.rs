@@ -34,8 +34,8 @@ pub use handshake::{ConnectionAccess, Handshake, HandshakeError, HandshakeStep, 
 pub use inbox::Inbox;
 pub use outbox::Outbox;
 pub use pipeline::{
-    FrameMeaning, CommandSpec, DesyncError, Pipeline, ReplyDeadlines, ReplyFailure, ReplyTiming, Ticket, CommandUrgency,
-    Window, WindowFullError,
+    CommandSpec, CommandUrgency, DesyncError, FrameMeaning, Pipeline, ReplyDeadlines, ReplyFailure,
+    ReplyTiming, Ticket, Window, WindowFullError,
 };
 pub use protocol_error::ProtocolError;
 pub use reply::{ErrorKind, ErrorReply, Frame, Reply};

@@ -284,8 +284,9 @@ impl Pipeline {
     /// time of the connection's last progress.
     pub fn next_timeout(&self, deadlines: ReplyDeadlines, moved: Instant) -> Option<Instant> {
         let due = self.due.filter(|_| self.waiting > 0)?;
-        let is_pressing =
-            |place: &&QueuedCommand| place.slot.is_some() && place.spec.urgency == CommandUrgency::Interactive;
+        let is_pressing = |place: &&QueuedCommand| {
+            place.slot.is_some() && place.spec.urgency == CommandUrgency::Interactive
+        };
         let Some(oldest) = self.queue.iter().find(is_pressing) else { return Some(due) };
         let silent = oldest.spec.submitted.max(moved) + deadlines.silence;
         let unaware = |place: &&QueuedCommand| is_pressing(place) && place.notice == LateNotice::NotSent;

@@ -21,13 +21,12 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::activity::ConnectionActivity;
-use super::close;
 use super::drain::Shutdown;
 use super::drive::drain_begun;
-use super::metrics::{Metrics, ConnectionGuard, HttpProtocol, ConnectionRefusal};
-use super::service::{ConnectionExchange, Handler, ConnectionPeer};
+use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol, Metrics};
+use super::service::{ConnectionExchange, ConnectionPeer, Handler};
 use super::watch::{ClientTimeouts, ConnectionWatch};
-use super::{http1, http2};
+use super::{close, http1, http2};
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 
 /// RFC 9113 §3.4.
@@ -42,8 +41,12 @@ pub(super) struct WorkerContext<H> {
 }
 
 /// Serves one connection until it is closed. Dropping the future closes it at once.
-pub(super) async fn serve<S, H>(worker: Rc<WorkerContext<H>>, mut stream: S, peer: ConnectionPeer, place: ConnectionGuard)
-where
+pub(super) async fn serve<S, H>(
+    worker: Rc<WorkerContext<H>>,
+    mut stream: S,
+    peer: ConnectionPeer,
+    place: ConnectionGuard,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
@@ -86,7 +89,11 @@ enum OpeningOutcome {
     Silent,
 }
 
-async fn open<S: AsyncRead + Unpin>(stream: &mut S, watch: &mut ConnectionWatch, shutdown: &Shutdown) -> OpeningOutcome {
+async fn open<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    watch: &mut ConnectionWatch,
+    shutdown: &Shutdown,
+) -> OpeningOutcome {
     let mut read = BytesMut::with_capacity(CLIENT_OPENING_BYTES_MAX);
     loop {
         tokio::select! {

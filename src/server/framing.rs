@@ -127,9 +127,11 @@ impl RequestFraming {
         match self.place {
             FramingState::Between => NextBytes::Between,
             FramingState::RequestLine | FramingState::Head(_) | FramingState::Lost => NextBytes::Head,
-            FramingState::Length(_) | FramingState::ChunkSize | FramingState::ChunkData(_) | FramingState::ChunkEnd | FramingState::Trailers => {
-                NextBytes::Body
-            }
+            FramingState::Length(_)
+            | FramingState::ChunkSize
+            | FramingState::ChunkData(_)
+            | FramingState::ChunkEnd
+            | FramingState::Trailers => NextBytes::Body,
         }
     }
 
@@ -138,8 +140,12 @@ impl RequestFraming {
             bytes = match self.place {
                 FramingState::Lost => return Ok(()),
                 FramingState::Between => self.begin(bytes),
-                FramingState::Length(left) => self.skip(bytes, left, FramingState::Length, FramingState::Between),
-                FramingState::ChunkData(left) => self.skip(bytes, left, FramingState::ChunkData, FramingState::ChunkEnd),
+                FramingState::Length(left) => {
+                    self.skip(bytes, left, FramingState::Length, FramingState::Between)
+                }
+                FramingState::ChunkData(left) => {
+                    self.skip(bytes, left, FramingState::ChunkData, FramingState::ChunkEnd)
+                }
                 FramingState::RequestLine => {
                     let here = memchr(b'\n', bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
                     if memchr(b'#', here).is_some() {
@@ -147,9 +153,10 @@ impl RequestFraming {
                     }
                     self.read_line(bytes)?
                 }
-                FramingState::Head(_) | FramingState::ChunkSize | FramingState::ChunkEnd | FramingState::Trailers => {
-                    self.read_line(bytes)?
-                }
+                FramingState::Head(_)
+                | FramingState::ChunkSize
+                | FramingState::ChunkEnd
+                | FramingState::Trailers => self.read_line(bytes)?,
             };
         }
         Ok(())

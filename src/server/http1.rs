@@ -18,8 +18,8 @@ use super::drain::Shutdown;
 use super::drive::{DrivableConnection, DriveEnd, drive};
 use super::framing::NextBytes;
 use super::io::WatchedSocket;
-use super::metrics::{ConnectionGuard, HttpProtocol, ConnectionRefusal};
-use super::service::{ConnectionExchange, BodyFailure, Handler};
+use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol};
+use super::service::{BodyFailure, ConnectionExchange, Handler};
 use super::watch::ConnectionWatch;
 use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
 

@@ -31,7 +31,7 @@ use super::drain::Shutdown;
 use super::drive::{DrivableConnection, DriveEnd, drive};
 use super::io::WatchedSocket;
 use super::metrics::{ConnectionGuard, HttpProtocol};
-use super::service::{ConnectionExchange, BodyFailure, Handler};
+use super::service::{BodyFailure, ConnectionExchange, Handler};
 use super::streams::UnfinishedStreams;
 use super::watch::ConnectionWatch;
 use crate::limits::{

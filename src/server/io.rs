@@ -30,12 +30,22 @@ pub(super) struct WatchedSocket<S> {
 
 impl<S> WatchedSocket<S> {
     /// HTTP/1.1 on a stream, of which the first bytes have been read.
-    pub(super) fn http1(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, place: ConnectionGuard) -> Self {
+    pub(super) fn http1(
+        stream: S,
+        replay: Bytes,
+        activity: Arc<ConnectionActivity>,
+        place: ConnectionGuard,
+    ) -> Self {
         Self { stream, replay, framing: Some(RequestFraming::default()), activity, _place: place }
     }
 
     /// HTTP/2 on a stream, of which the first bytes have been read.
-    pub(super) fn http2(stream: S, replay: Bytes, activity: Arc<ConnectionActivity>, place: ConnectionGuard) -> Self {
+    pub(super) fn http2(
+        stream: S,
+        replay: Bytes,
+        activity: Arc<ConnectionActivity>,
+        place: ConnectionGuard,
+    ) -> Self {
         activity.vouch_for_all();
         Self { stream, replay, framing: None, activity, _place: place }
     }

@@ -81,7 +81,11 @@ impl Metrics {
     }
 
     /// A connection was accepted and has this permit; it is open as long as the place exists.
-    pub(super) fn accepted(&self, permit: OwnedSemaphorePermit, of_address: AddressPermit) -> ConnectionGuard {
+    pub(super) fn accepted(
+        &self,
+        permit: OwnedSemaphorePermit,
+        of_address: AddressPermit,
+    ) -> ConnectionGuard {
         self.accepted.inc();
         self.open.add(1);
         ConnectionGuard { open: self.open.clone(), _permit: permit, _of_address: of_address }

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::activity::{ConnectionActivity, HeadReading};
 use super::drain::Shutdown;
-use super::metrics::{Metrics, HttpProtocol, ConnectionRefusal};
+use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
 use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::key::Scheme;
 use crate::limits::HEAD_FIELDS_MAX;
@@ -116,7 +116,11 @@ fn refuse(vouched: HeadReading, request: &Request<Incoming>) -> Option<(Connecti
     }
 }
 
-fn refused<H: Handler>(status: StatusCode, version: Version, in_flight: InFlightRequest<H>) -> Response<TrackedBody<H>> {
+fn refused<H: Handler>(
+    status: StatusCode,
+    version: Version,
+    in_flight: InFlightRequest<H>,
+) -> Response<TrackedBody<H>> {
     let mut response = Response::new(TrackedBody { body: None, in_flight });
     *response.status_mut() = status;
     // RFC 9113 §8.2.2: there is no such field in HTTP/2.
@@ -139,7 +143,8 @@ impl<H: Handler> InFlightRequest<H> {
             Ok(mut response) => {
                 // RFC 9112 §9.6: the last answer of a connection says so. Over HTTP/2, GOAWAY does.
                 let exchange = &*self.exchange;
-                let is_last = exchange.shutdown.has_begun() && matches!(exchange.protocol, HttpProtocol::Http1);
+                let is_last =
+                    exchange.shutdown.has_begun() && matches!(exchange.protocol, HttpProtocol::Http1);
                 if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::activity::{ConnectionActivity, Output, ClientWait};
+use super::activity::{ClientWait, ConnectionActivity, Output};
 use super::pace::{PaceAllowance, ReaderPace};
 use super::streams::UnfinishedStreams;
 use crate::limits::CLIENT_PACE_SAMPLES;
@@ -171,8 +171,11 @@ mod tests {
     use super::*;
     use crate::server::framing::NextBytes;
 
-    const LIMITS: ClientTimeouts =
-        ClientTimeouts { head: Duration::from_secs(2), idle: Duration::from_secs(10), body: Duration::from_secs(20) };
+    const LIMITS: ClientTimeouts = ClientTimeouts {
+        head: Duration::from_secs(2),
+        idle: Duration::from_secs(10),
+        body: Duration::from_secs(20),
+    };
 
     /// Seconds from now until the watch says something, and what.
     async fn overdue(watch: &mut ConnectionWatch) -> (u64, ClientWait) {

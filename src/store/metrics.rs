@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::MemoryTier;
 use crate::entry::EntryError;
+use crate::store::tiers::memory::MemoryTier;
 use crate::telemetry::{Counter, Counters, Histograms, Registry};
 
 crate::labels! {

@@ -8,32 +8,15 @@
 //! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`EntryDecoder::decode`] for the
 //! key that was asked for, or they are a miss. What was fetched before a purge is not stored after it (`claim.rs`).
 
-mod asking;
-mod claim;
-mod clock;
-mod find;
 mod fleet;
 mod health;
-mod inspect;
-mod learn;
 mod lease;
-mod leases;
-mod ledger;
-mod listing;
-mod local;
-mod memory;
 mod metrics;
 mod namespace;
 mod options;
 mod purge;
-mod purging;
-mod put;
 mod scripts;
-mod sync;
-mod together;
-mod trust;
-mod warm;
-mod watch;
+mod tiers;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -50,27 +33,30 @@ use crate::entry::{EntryDecoder, KeyGeneration, StoredValue};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
 use crate::redis::{Client, Deployment, StatsBoard, TrackingOptions, TrackingTable};
+use crate::store::fleet::listener::{FleetListener, NodeIdentity};
+use crate::store::purge::state::PurgeState;
+use crate::store::purge::watch::InvalidationWatches;
+use crate::store::tiers::memory::MemoryTier;
+use crate::store::tiers::warm::HotKeys;
 use crate::telemetry::Registry;
 use crate::time::{self, Timestamp};
-use clock::PurgeState;
-use fleet::{FleetListener, NodeIdentity};
-use memory::MemoryTier;
 use metrics::Metrics;
-use warm::HotKeys;
-use watch::InvalidationWatches;
 
-pub use claim::{FetchStart, StorePermit};
+pub use crate::store::fleet::sync::{SyncAck, SyncRequest};
+pub use crate::store::lease::turn::{Lease, LeaseTurn};
+pub use crate::store::purge::log::{PurgeLog, TagGeneration};
+pub use crate::store::purge::names::{
+    CacheGroup, CacheTag, PrefixesFullError, PurgeError, PurgeNameError, PurgeResult, PurgeScope,
+    PurgeStrength, UrlPrefix,
+};
+pub use crate::store::purge::permit::{FetchStart, StorePermit};
+pub use crate::store::tiers::inspect::{InspectedKey, TierConfirmation, TierContent};
+pub use crate::store::tiers::listing::listed_variants;
+pub use crate::store::tiers::put::Superseded;
+pub use crate::store::tiers::warm::{WARM_TAKES_MAX, warm_list};
 pub use health::RedisHealth;
-pub use inspect::{TierConfirmation, InspectedKey, TierContent};
-pub use lease::{Lease, LeaseTurn};
-pub use ledger::{TagGeneration, PurgeLog};
-pub use listing::listed_variants;
 pub use namespace::Namespace;
 pub use options::Options;
-pub use purge::{PurgeNameError, PrefixesFullError, CacheGroup, UrlPrefix, PurgeError, PurgeResult, PurgeScope, PurgeStrength, CacheTag};
-pub use put::Superseded;
-pub use sync::{SyncAck, SyncRequest};
-pub use warm::{WARM_TAKES_MAX, warm_list};
 
 pub use crate::redis::{ConnectionState, ServerState};
 

@@ -15,28 +15,40 @@ pub(super) struct RedisScript {
 }
 
 /// Stores what a fetch has brought, unless its key has been purged since the fetch began: 1, or 0 if it has.
-pub(super) static STORE: RedisScript =
-    RedisScript { text: include_str!("scripts/store.lua"), digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8" };
+pub(super) static STORE: RedisScript = RedisScript {
+    text: include_str!("scripts/store.lua"),
+    digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8",
+};
 /// Purges a key softly.
-pub(super) static OUTDATE: RedisScript =
-    RedisScript { text: include_str!("scripts/outdate.lua"), digest: "d8e08c6a9fb54540f36eede7ae0d42e2071efda1" };
+pub(super) static OUTDATE: RedisScript = RedisScript {
+    text: include_str!("scripts/outdate.lua"),
+    digest: "d8e08c6a9fb54540f36eede7ae0d42e2071efda1",
+};
 /// Moves the purge clock, or makes sure that there is one: its value, or 0 if it has no room.
-pub(super) static CLOCK: RedisScript =
-    RedisScript { text: include_str!("scripts/clock.lua"), digest: "86c59ebf378c5e9df886f8b8e476b47e119e484d" };
+pub(super) static CLOCK: RedisScript = RedisScript {
+    text: include_str!("scripts/clock.lua"),
+    digest: "86c59ebf378c5e9df886f8b8e476b47e119e484d",
+};
 /// Purges a tag.
 pub(super) static TAG: RedisScript =
     RedisScript { text: include_str!("scripts/tag.lua"), digest: "c45edc155e0a2b9509e6f7418a3d1af64d4a82d2" };
 /// Makes sure that a tag has a counter: for how many milliseconds it has.
-pub(super) static NAME: RedisScript =
-    RedisScript { text: include_str!("scripts/name.lua"), digest: "dd7316914abb3e7c08727f8154ae7187ac351e5a" };
+pub(super) static NAME: RedisScript = RedisScript {
+    text: include_str!("scripts/name.lua"),
+    digest: "dd7316914abb3e7c08727f8154ae7187ac351e5a",
+};
 
 /// Renews or ends the lease of a fetch: 1, or 0 if it is not ours any more.
-pub(super) static LEASE: RedisScript =
-    RedisScript { text: include_str!("scripts/lease.lua"), digest: "84b0e9058a38dfeafdff647939f76fb1c9b52441" };
+pub(super) static LEASE: RedisScript = RedisScript {
+    text: include_str!("scripts/lease.lua"),
+    digest: "84b0e9058a38dfeafdff647939f76fb1c9b52441",
+};
 
 /// Adds a variant to the list of a resource's.
-pub(super) static LIST: RedisScript =
-    RedisScript { text: include_str!("scripts/list.lua"), digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1" };
+pub(super) static LIST: RedisScript = RedisScript {
+    text: include_str!("scripts/list.lua"),
+    digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1",
+};
 
 /// Whether the server lets nobody, or not us, run scripts.
 pub(super) fn is_refused(error: CommandError) -> bool {

@@ -56,7 +56,9 @@ fn add_names(headers: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineE
                 let (name, value) = match item {
                     JsonValue::Text(name) => (Some(name.as_str()), None),
                     JsonValue::List(pair) => (pair.first().and_then(JsonValue::as_text), pair.get(1)),
-                    JsonValue::Object(_) => (item.member("name").and_then(JsonValue::as_text), item.member("value")),
+                    JsonValue::Object(_) => {
+                        (item.member("name").and_then(JsonValue::as_text), item.member("value"))
+                    }
                     JsonValue::Plain(_) => (None, None),
                 };
                 add(name.ok_or(LineError::NotAName)?, value, head)?;

@@ -66,9 +66,9 @@ impl MetricFamily {
         match self.descriptor.kind {
             MetricKind::Counter => Sample::Count(self.sum(series)),
             // A negative gauge wraps around in each cell, and the sum of the cells wraps back.
-            MetricKind::Gauge => self
-                .sampled()
-                .map_or_else(|| Sample::Level(self.sum(series).cast_signed()), Sample::Sampled),
+            MetricKind::Gauge => {
+                self.sampled().map_or_else(|| Sample::Level(self.sum(series).cast_signed()), Sample::Sampled)
+            }
             MetricKind::Histogram => {
                 let first = series * SERIES_CELLS;
                 let counts = std::array::from_fn(|bucket| self.sum(first + bucket));
@@ -117,7 +117,12 @@ impl MetricDescriptor {
         Self { labels: SeriesLabels::Closed(label, words), ..Self::plain(kind, name, help) }
     }
 
-    pub(super) fn listed(kind: MetricKind, name: &'static str, help: &'static str, label: &'static str) -> Self {
+    pub(super) fn listed(
+        kind: MetricKind,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+    ) -> Self {
         Self { labels: SeriesLabels::Open(label), ..Self::plain(kind, name, help) }
     }
 

@@ -24,5 +24,5 @@ pub use histograms::{BUCKET_BOUNDS, Histogram, Histograms};
 pub use percentiles::percentile;
 pub use registry::Registry;
 pub use scrape::CONTENT_TYPE;
-pub use snapshot::{SnapshotSeries, MetricSnapshot, SnapshotValue};
-pub use tally::{DurationTally, DurationSummary};
+pub use snapshot::{MetricSnapshot, SnapshotSeries, SnapshotValue};
+pub use tally::{DurationSummary, DurationTally};

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::family::{MetricDescriptor, MetricFamily, MetricKind, WorkerPart, Sample};
+use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, WorkerPart};
 use super::shard::CounterShard;
 use super::tally::DurationSummary;
 use super::{Counter, Counters, Gauge, Gauges, Histogram, Histograms};
@@ -71,7 +71,10 @@ impl Registry {
         help: &'static str,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
-        self.join(MetricDescriptor::plain(MetricKind::Gauge, name, help), WorkerPart::Sampled(Box::new(read)));
+        self.join(
+            MetricDescriptor::plain(MetricKind::Gauge, name, help),
+            WorkerPart::Sampled(Box::new(read)),
+        );
     }
 
     /// Declares a counter for each item that `list` returns at a scrape. `list` returns each name
@@ -84,7 +87,10 @@ impl Registry {
         list: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static,
     ) {
         let read = move || list().into_iter().map(|(word, count)| (word, Sample::Count(count))).collect();
-        self.join(MetricDescriptor::listed(MetricKind::Counter, name, help, label), WorkerPart::Listed(Box::new(read)));
+        self.join(
+            MetricDescriptor::listed(MetricKind::Counter, name, help, label),
+            WorkerPart::Listed(Box::new(read)),
+        );
     }
 
     /// Declares a histogram of durations for each item that `list` returns at a scrape, under the
@@ -97,7 +103,10 @@ impl Registry {
         list: impl Fn() -> Vec<(String, DurationSummary)> + Send + Sync + 'static,
     ) {
         let read = move || list().into_iter().map(|(word, times)| (word, Sample::Times(times))).collect();
-        self.join(MetricDescriptor::listed(MetricKind::Histogram, name, help, label), WorkerPart::Listed(Box::new(read)));
+        self.join(
+            MetricDescriptor::listed(MetricKind::Histogram, name, help, label),
+            WorkerPart::Listed(Box::new(read)),
+        );
     }
 
     /// Passes each family to `look`, in the order of declaration.

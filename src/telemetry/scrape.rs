@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::family::{MetricDescriptor, MetricFamily, MetricKind, SeriesLabels, Sample};
+use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, SeriesLabels};
 use super::histograms::BUCKET_BOUNDS;
 use super::registry::Registry;
 use super::tally::DurationSummary;

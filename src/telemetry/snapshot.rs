@@ -1,7 +1,7 @@
 //! The sums as values, for documents that show a few of them. They do not include the series of
 //! open labels: the modules that hold these show them.
 
-use super::family::{MetricFamily, SeriesLabels, Sample};
+use super::family::{MetricFamily, Sample, SeriesLabels};
 use super::registry::Registry;
 use super::tally::DurationSummary;
 

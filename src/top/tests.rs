@@ -86,6 +86,8 @@ fn every_size_of_terminal_works() {
     let now = stats(10, 1_000, 10);
     for (columns, lines) in [(0, 0), (1, 1), (3, 200), (200, 3), (40, 12)] {
         let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-        terminal.draw(|frame| view::draw(frame, &TopFrame { now: &now, before: None, silent: None })).unwrap();
+        terminal
+            .draw(|frame| view::draw(frame, &TopFrame { now: &now, before: None, silent: None }))
+            .unwrap();
     }
 }

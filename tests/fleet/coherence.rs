@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use cachewarp::store::{Superseded, PurgeScope, PurgeStrength, Tier};
+use cachewarp::store::{PurgeScope, PurgeStrength, Superseded, Tier};
 
 use crate::harness::{Answer, Origin, Redis, Value};
 use crate::node::{NEVER_PURGED, Node, key, on_one_thread, tag, until};
@@ -143,7 +143,11 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
             assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded));
             other.store("/a", "new", &[]).await;
             let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded), "over a newer response");
+            assert_eq!(
+                other.put("/a", "old", &[], &outdated).await,
+                Err(Superseded),
+                "over a newer response"
+            );
             assert_eq!(one.read("/a").await.as_deref(), Some("new"));
             redis.command(&["FLUSHALL"]);
         }

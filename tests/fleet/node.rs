@@ -7,10 +7,10 @@ use bytes::Bytes;
 use cachewarp::entry::{Entry, KeyGeneration, StoredValue, TagDigest};
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::{Obligations, StoredFacts};
-use cachewarp::redis::{RedisAddress, Deployment, Options as RedisOptions, Topology};
+use cachewarp::redis::{Deployment, Options as RedisOptions, RedisAddress, Topology};
 use cachewarp::store::{
-    StorePermit, FoundValue, Lookup, Namespace, Options, Superseded, PurgeResult, Completeness, PurgeScope, StoreShared, Store, PurgeStrength, CacheTag,
-    Tier,
+    CacheTag, Completeness, FoundValue, Lookup, Namespace, Options, PurgeResult, PurgeScope, PurgeStrength,
+    Store, StorePermit, StoreShared, Superseded, Tier,
 };
 use cachewarp::telemetry::Registry;
 use cachewarp::time;

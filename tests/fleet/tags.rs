@@ -2,7 +2,9 @@
 
 use cachewarp::key::{Authority, Scheme};
 use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
-use cachewarp::store::{PrefixesFullError, CacheGroup, UrlPrefix, PurgeError, PurgeScope, PurgeStrength, Tier};
+use cachewarp::store::{
+    CacheGroup, PrefixesFullError, PurgeError, PurgeScope, PurgeStrength, Tier, UrlPrefix,
+};
 use cachewarp::time::instant;
 
 use crate::harness::Redis;

@@ -1,11 +1,10 @@
 //! CacheWarp itself, in this process, on its own threads.
 
-use std::io;
 use std::net::SocketAddr;
-use std::thread;
+use std::{io, thread};
 
 use cachewarp::app::{self, RunningProxy};
-use cachewarp::config::{self, CliCommand, FileChecks, Settings, ConfigSources};
+use cachewarp::config::{self, CliCommand, ConfigSources, FileChecks, Settings};
 
 use super::client::{self, Client, Response};
 use super::until;

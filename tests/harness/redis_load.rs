@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use cachewarp::redis::{ConnectionAccess, RedisAddress, Client, Deployment, Endpoint, Options, StatsBoard, Topology};
+use cachewarp::redis::{
+    Client, ConnectionAccess, Deployment, Endpoint, Options, RedisAddress, StatsBoard, Topology,
+};
 use cachewarp::telemetry::Registry;
 use cachewarp::tls;
 use tokio::task::{JoinSet, LocalSet, yield_now};

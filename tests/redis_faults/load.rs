@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cachewarp::redis::{RedisAddress, Options, RedisPool};
+use cachewarp::redis::{Options, RedisAddress, RedisPool};
 use cachewarp::telemetry::Registry;
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking, spawn_local, yield_now};
 

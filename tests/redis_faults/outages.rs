@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cachewarp::redis::{RedisAddress, CommandError, Options, RedisPool};
+use cachewarp::redis::{CommandError, Options, RedisAddress, RedisPool};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::instant;
 use cachewarp::tls;

@@ -16,7 +16,9 @@ fn told(response: &Response, way: &str) -> String {
     let field = response.field("cachewarp-explain").unwrap_or_else(|| panic!("unexplained: {response:?}"));
     let explanation = json::read(field).unwrap();
     let member = way.split('.').try_fold(&explanation, |value, name| match value {
-        JsonValue::Object(members) => members.iter().find(|(member, _)| member == name).map(|(_, value)| value),
+        JsonValue::Object(members) => {
+            members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        }
         JsonValue::Text(_) | JsonValue::Plain(_) | JsonValue::List(_) => None,
     });
     match member {

@@ -33,7 +33,8 @@ fn behind(servers: &Sentinels) -> [Node; 2] {
 
 fn of(cluster: &RedisCluster) -> [Node; 2] {
     let seed = cluster.servers[1].addr();
-    let topology = Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers: ReadingNodes::Masters });
+    let topology =
+        Topology::Cluster(ClusterSeeds { seeds: vec![endpoint(seed)], readers: ReadingNodes::Masters });
     nodes(&topology, seed)
 }
 

@@ -80,7 +80,11 @@ fn parsed(text: &str) -> Result<Url, SettingUrlError> {
 fn parsed_with_login(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed(text)?;
     let is_path_of_a_socket = url.scheme() == "unix";
-    if !is_path_of_a_socket && url.path().contains('@') { Err(SettingUrlError::AtSignBehindHost) } else { Ok(url) }
+    if !is_path_of_a_socket && url.path().contains('@') {
+        Err(SettingUrlError::AtSignBehindHost)
+    } else {
+        Ok(url)
+    }
 }
 
 /// The host as one dials it: an IPv6 address without its brackets.

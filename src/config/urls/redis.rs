@@ -7,7 +7,7 @@ use url::Url;
 use super::hosts::HostList;
 use super::{SettingUrlError, decoded, host, parsed_with_login, port};
 use crate::config::wrong::ConfigError;
-use crate::redis::{RedisAddress, ClusterSeeds, Credentials, Endpoint, ReadingNodes, Sentinels, Topology};
+use crate::redis::{ClusterSeeds, Credentials, Endpoint, ReadingNodes, RedisAddress, Sentinels, Topology};
 use crate::secret::Secret;
 
 /// Where Redis listens if nobody says otherwise.
@@ -136,7 +136,8 @@ fn socket(url: &Url) -> Result<RedisUrl, SettingUrlError> {
 fn sentinels(text: &str) -> Result<RedisUrl, SettingUrlError> {
     let hosts = HostList::of(text).ok_or(SettingUrlError::Host)?;
     let url = whole(&hosts.single)?;
-    let UrlParameters { user: None, password: None, database: None, sentinel } = UrlParameters::of(&url)? else {
+    let UrlParameters { user: None, password: None, database: None, sentinel } = UrlParameters::of(&url)?
+    else {
         return Err(SettingUrlError::Parameter("sentinel_user and sentinel_password"));
     };
     let path = url.path().trim_start_matches('/');
@@ -192,7 +193,11 @@ fn login(url: &Url) -> UrlLogin {
 
 fn address(url: &Url, endpoint: &Endpoint) -> RedisAddress {
     let Endpoint { host, port } = endpoint.clone();
-    if url.scheme().starts_with("rediss") { RedisAddress::Tls { host, port } } else { RedisAddress::Tcp { host, port } }
+    if url.scheme().starts_with("rediss") {
+        RedisAddress::Tls { host, port }
+    } else {
+        RedisAddress::Tcp { host, port }
+    }
 }
 
 /// What may follow a `?`.
@@ -324,7 +329,10 @@ mod tests {
             ("redis+sentinel://a:1", SettingUrlError::MasterName),
             ("redis+sentinel://a:1/", SettingUrlError::MasterName),
             ("redis+sentinel://a:1/m/x", SettingUrlError::Database),
-            ("redis+sentinel://a:1/m?db=1", SettingUrlError::Parameter("sentinel_user and sentinel_password")),
+            (
+                "redis+sentinel://a:1/m?db=1",
+                SettingUrlError::Parameter("sentinel_user and sentinel_password"),
+            ),
             ("redis+sentinel://a:1/m?sentinel_user=s", SettingUrlError::UserWithoutPassword),
             ("redis+sentinel://a:1,/m", SettingUrlError::Host),
             ("redis+sentinel://a:1,b:x/m", SettingUrlError::Malformed(url::ParseError::InvalidPort)),

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::script::{ScriptedOrigin, get, read, request, send};
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
-use crate::origin::{OriginOptionsError, OriginClient, FaultParty, FetchError, BodyFraming, Options, FetchPhase};
+use crate::origin::{
+    BodyFraming, FaultParty, FetchError, FetchPhase, Options, OriginClient, OriginOptionsError,
+};
 
 /// What a client makes of an answer after which the origin closes the connection.
 async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, BodyFraming, String), FetchError> {

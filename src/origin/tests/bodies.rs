@@ -13,7 +13,7 @@ use tokio::time::{Instant, resume, sleep};
 
 use super::script::{ScriptedOrigin, get, read, send};
 use crate::limits::MIB;
-use crate::origin::{FetchError, BodyFraming, FetchPhase};
+use crate::origin::{BodyFraming, FetchError, FetchPhase};
 
 /// What a client makes of a body after which the origin closes the connection.
 async fn failure(answer: &str) -> FetchError {

@@ -6,8 +6,8 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use super::script::{ScriptedOrigin, OriginPeer, get, read, request, send, upload, with_body};
-use crate::origin::{OriginClient, FetchError};
+use super::script::{OriginPeer, ScriptedOrigin, get, read, request, send, upload, with_body};
+use crate::origin::{FetchError, OriginClient};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -186,7 +186,12 @@ async fn exchanged(origin: &ScriptedOrigin, client: &OriginClient, answer: &str)
 }
 
 /// After one whole exchange, sends `method` on the same connection, whose end `last_words` then are.
-async fn on_a_closing_connection(origin: &ScriptedOrigin, client: &OriginClient, method: Method, last_words: &str) {
+async fn on_a_closing_connection(
+    origin: &ScriptedOrigin,
+    client: &OriginClient,
+    method: Method,
+    last_words: &str,
+) {
     let mut peer = exchanged(origin, client, HELLO).await;
     let again = async {
         peer.answer(last_words).await;

@@ -19,7 +19,9 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
-use crate::origin::{AddressShare, OriginBody, OriginClient, FetchError, HostField, Options, OutageLog, RequestBody};
+use crate::origin::{
+    AddressShare, FetchError, HostField, Options, OriginBody, OriginClient, OutageLog, RequestBody,
+};
 use crate::telemetry::Registry;
 
 /// Listens on a free port, and answers nothing by itself.

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::Scheme;
-use crate::origin::{OriginOptionsError, OriginClient, FetchError, Options, FetchPhase};
+use crate::origin::{FetchError, FetchPhase, Options, OriginClient, OriginOptionsError};
 use crate::tls::TlsError;
 
 /// A certificate authority of this test's own.

@@ -9,7 +9,7 @@ use crate::request_fields::RequestFields;
 
 use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::{Authority, Scheme, Target};
-use crate::origin::{OutboundRequest, FetchError, UpgradeProtocol, FetchPurpose, RequestBody};
+use crate::origin::{FetchError, FetchPurpose, OutboundRequest, RequestBody, UpgradeProtocol};
 
 /// A WebSocket handshake, the way it leaves us.
 fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {

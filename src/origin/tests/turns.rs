@@ -13,7 +13,7 @@ use super::script::{ScriptedOrigin, get, read, send, send_from};
 use crate::limits::{
     ORIGIN_BREAKER_FAILURES, ORIGIN_BREAKER_PAUSE_MAX, ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING,
 };
-use crate::origin::{AddressShare, OriginBody, OriginClient, FaultParty, FetchError, Options, FetchPhase};
+use crate::origin::{AddressShare, FaultParty, FetchError, FetchPhase, Options, OriginBody, OriginClient};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
@@ -46,7 +46,11 @@ async fn beyond_the_bound_a_request_waits_its_turn() {
 }
 
 /// Sends a request of this address, and answers it with a head only: its turn goes on.
-async fn held(origin: &ScriptedOrigin, client: &OriginClient, asker: IpAddr) -> (Response<OriginBody>, impl Sized) {
+async fn held(
+    origin: &ScriptedOrigin,
+    client: &OriginClient,
+    asker: IpAddr,
+) -> (Response<OriginBody>, impl Sized) {
     let (answer, peer) = tokio::join!(
         send_from(client, asker, get("/")),
         origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")

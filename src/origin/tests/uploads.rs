@@ -6,7 +6,7 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
-use super::script::{ScriptedOrigin, OriginPeer, read, request, send, upload, with_body};
+use super::script::{OriginPeer, ScriptedOrigin, read, request, send, upload, with_body};
 use crate::limits::CLIENT_RATE_MIN;
 use crate::origin::{FaultParty, FetchError, FetchPhase};
 

@@ -3,8 +3,8 @@
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use proptest::prelude::*;
 
-use crate::policy::targeted::named_fields;
-use crate::policy::{DeltaSeconds, Directives, DirectiveSeconds, DirectiveScope, DirectiveSource};
+use crate::policy::parse::targeted::named_fields;
+use crate::policy::{DeltaSeconds, DirectiveScope, DirectiveSeconds, DirectiveSource, Directives};
 
 const MALFORMED: Directives = Directives { malformed: true, ..NOTHING };
 const NOTHING: Directives = Directives {
@@ -53,7 +53,11 @@ fn each_rule_of_parsing() {
         ("rfc9111-5.2-quoted", &["max-age=\"60\""], max_age(seconds("60"))),
         ("rfc9110-5.6.4-quoted-pair", &["max-age=\"6\\0\""], max_age(seconds("60"))),
         ("rfc9111-1.2.2-leading-zero", &["max-age=0060"], max_age(seconds("60"))),
-        ("rfc9111-1.2.2-overflow", &["max-age=99999999999"], max_age(DirectiveSeconds::Seconds(DeltaSeconds::MAX))),
+        (
+            "rfc9111-1.2.2-overflow",
+            &["max-age=99999999999"],
+            max_age(DirectiveSeconds::Seconds(DeltaSeconds::MAX)),
+        ),
         ("rfc9111-4.2.1-negative", &["max-age=-1"], max_age(DirectiveSeconds::Invalid)),
         ("rfc9111-4.2.1-fraction", &["max-age=1.0"], max_age(DirectiveSeconds::Invalid)),
         ("rfc9111-4.2.1-letters", &["max-age=60a"], max_age(DirectiveSeconds::Invalid)),
@@ -64,7 +68,11 @@ fn each_rule_of_parsing() {
         ("rfc9111-4.2.1-twice-alike", &["max-age=60, max-age=060"], max_age(seconds("60"))),
         ("rfc9111-4.2.1-conflict", &["max-age=60, max-age=61"], max_age(DirectiveSeconds::Invalid)),
         ("rfc9111-4.2.1-conflict-lines", &["max-age=60", "max-age=61"], max_age(DirectiveSeconds::Invalid)),
-        ("rfc9111-4.2.1-conflict-kept", &["max-age=1, max-age=2, max-age=2"], max_age(DirectiveSeconds::Invalid)),
+        (
+            "rfc9111-4.2.1-conflict-kept",
+            &["max-age=1, max-age=2, max-age=2"],
+            max_age(DirectiveSeconds::Invalid),
+        ),
         ("rfc9111-5.2.2.10", &["s-maxage=60"], Directives { s_maxage: seconds("60"), ..NOTHING }),
         ("rfc9111-5.2.1.3", &["min-fresh=60"], Directives { min_fresh: seconds("60"), ..NOTHING }),
         ("rfc9111-5.2.1.2", &["max-stale=60"], Directives { max_stale: seconds("60"), ..NOTHING }),
@@ -80,9 +88,21 @@ fn each_rule_of_parsing() {
         ),
         ("rfc5861-4", &["stale-if-error=60"], Directives { stale_if_error: seconds("60"), ..NOTHING }),
         ("rfc9111-5.2.2.4", &["no-cache"], Directives { no_cache: DirectiveScope::Whole, ..NOTHING }),
-        ("rfc9111-5.2.2.4-fields", &["no-cache=\"a, b\""], Directives { no_cache: DirectiveScope::Fields, ..NOTHING }),
-        ("rfc9111-5.2.2.4-token", &["no-cache=a"], Directives { no_cache: DirectiveScope::Fields, ..NOTHING }),
-        ("rfc9111-5.2.2.4-empty", &["no-cache=\" ,\""], Directives { no_cache: DirectiveScope::Whole, ..NOTHING }),
+        (
+            "rfc9111-5.2.2.4-fields",
+            &["no-cache=\"a, b\""],
+            Directives { no_cache: DirectiveScope::Fields, ..NOTHING },
+        ),
+        (
+            "rfc9111-5.2.2.4-token",
+            &["no-cache=a"],
+            Directives { no_cache: DirectiveScope::Fields, ..NOTHING },
+        ),
+        (
+            "rfc9111-5.2.2.4-empty",
+            &["no-cache=\" ,\""],
+            Directives { no_cache: DirectiveScope::Whole, ..NOTHING },
+        ),
         (
             "rfc9111-5.2.2.4-no-name",
             &["no-cache=\"a, b c\""],
@@ -99,7 +119,11 @@ fn each_rule_of_parsing() {
             Directives { no_cache: DirectiveScope::Whole, ..NOTHING },
         ),
         ("rfc9111-5.2.2.7", &["private"], Directives { private: DirectiveScope::Whole, ..NOTHING }),
-        ("rfc9111-5.2.2.7-fields", &["private=\"a\""], Directives { private: DirectiveScope::Fields, ..NOTHING }),
+        (
+            "rfc9111-5.2.2.7-fields",
+            &["private=\"a\""],
+            Directives { private: DirectiveScope::Fields, ..NOTHING },
+        ),
         ("rfc9111-5.2.3-unknown", &["foo, bar=1, baz=\"x, no-store\""], NOTHING),
         ("rfc9111-5.2.3-longer", &["stale-while-revalidates=60"], NOTHING),
         ("rfc9111-5.2.3-prefix", &["max-ag=60, no-stor"], NOTHING),

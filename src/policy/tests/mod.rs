@@ -22,7 +22,7 @@ use crate::key::{Authority, OriginBase, Scheme};
 use crate::request_fields::RequestFields;
 use crate::time::Timestamp;
 
-use super::{ContentTypes, Exchange, RequestFacts, CacheRules, StorableStatuses};
+use super::{CacheRules, ContentTypes, Exchange, RequestFacts, StorableStatuses};
 
 /// What is stored by default.
 pub(super) fn rules() -> CacheRules {

@@ -261,8 +261,12 @@ static SETTLED: &[SettledDifference] = &[
 #[test]
 fn each_disagreement_is_one() {
     for SettledDifference { rule, concerns, example: (request, status, response, later), ours } in SETTLED {
-        let case =
-            OracleCase { request: request.to_vec(), status: *status, response: response.to_vec(), later: *later };
+        let case = OracleCase {
+            request: request.to_vec(),
+            status: *status,
+            response: response.to_vec(),
+            later: *later,
+        };
         assert!(concerns(*status, &head(request), &head(response)), "{rule}");
         assert_eq!(case.ours(), *ours, "{rule}");
         assert_ne!(case.theirs(), *ours, "{rule}");

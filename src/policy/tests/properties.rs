@@ -10,8 +10,8 @@ use super::{backend, head, rules, rules_of_the_rfc};
 use crate::key::{Scheme, Target};
 use crate::limits::LIFETIME_MAX;
 use crate::policy::{
-    Directives, Exchange, OriginFailure, GroupNames, Obligations, RequestFacts, Reuse, StoredFacts, Vary, invalidated,
-    make_conditional, precondition, ranges, reuse, stale_on_error, storable, stored_fields,
+    Directives, Exchange, GroupNames, Obligations, OriginFailure, RequestFacts, Reuse, StoredFacts, Vary,
+    invalidated, make_conditional, precondition, ranges, reuse, stale_on_error, storable, stored_fields,
 };
 use crate::time::Timestamp;
 

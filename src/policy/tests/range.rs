@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::{head, rules};
 use crate::limits::RANGES_MAX;
 use crate::policy::{
-    MultipartBody, ByteRange, MultipartPiece, RangeSelection, RequestFacts, content_range, multipart, ranges, unsatisfied_range,
+    ByteRange, MultipartBody, MultipartPiece, RangeSelection, RequestFacts, content_range, multipart, ranges,
+    unsatisfied_range,
 };
 
 type RangeFields = &'static [(&'static str, &'static str)];
@@ -114,7 +115,12 @@ fn if_range() {
         ("rfc9110-13.1.5-weak", TAGGED, &[("if-range", "W/\"a\"")], &RangeSelection::Whole),
         ("rfc9110-13.1.5-weak-stored", WEAK, &[("if-range", "W/\"a\"")], &RangeSelection::Whole),
         ("rfc9110-13.1.5-list", TAGGED, &[("if-range", "\"a\", \"b\"")], &RangeSelection::Whole),
-        ("rfc9110-13.1.5-lines", TAGGED, &[("if-range", "\"a\""), ("if-range", "\"a\"")], &RangeSelection::Whole),
+        (
+            "rfc9110-13.1.5-lines",
+            TAGGED,
+            &[("if-range", "\"a\""), ("if-range", "\"a\"")],
+            &RangeSelection::Whole,
+        ),
         ("rfc9110-13.1.5-date", TAGGED, &[("if-range", NOON)], &part),
         ("rfc9110-13.1.5-later", TAGGED, &[("if-range", SECOND)], &RangeSelection::Whole),
         (
@@ -148,7 +154,7 @@ fn content_ranges() {
         ("", false),
     ] {
         let line = HeaderValue::from_str(value).unwrap();
-        assert_eq!(crate::policy::range::is_content_range(&line), is, "{value:?}");
+        assert_eq!(crate::policy::reuse::range::is_content_range(&line), is, "{value:?}");
     }
 }
 

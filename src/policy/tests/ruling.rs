@@ -6,7 +6,8 @@ use http::HeaderMap;
 
 use crate::label::RuleLabel;
 use crate::policy::{
-    OriginFailure, FreshenOutcome, NotReusable, NotSelectedError, NotStorable, Reuse, Ruling, StoredFacts, RulingVerdict, storable,
+    FreshenOutcome, NotReusable, NotSelectedError, NotStorable, OriginFailure, Reuse, Ruling, RulingVerdict,
+    StoredFacts, storable,
 };
 
 use super::{OwnedExchange, rules};
@@ -84,8 +85,11 @@ fn every_decision_is_a_ruling() {
     let second = Duration::from_secs(1);
     let (age, ttl, stale_for) = (second, second, second);
     let facts: Result<StoredFacts, _> = storable(
-        &OwnedExchange::response(200, &[("content-type", "application/json"), ("cache-control", "max-age=9")])
-            .exchange(),
+        &OwnedExchange::response(
+            200,
+            &[("content-type", "application/json"), ("cache-control", "max-age=9")],
+        )
+        .exchange(),
         &rules(),
     );
     let replaced = FreshenOutcome::Replaced { facts: facts.unwrap(), fields: HeaderMap::new() };

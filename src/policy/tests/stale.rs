@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{head, rules};
-use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
 use crate::policy::NotReusable::{
     self, Authorization, Cookie, Expired, MustRevalidate, NoCache, RequestMaxAge, RequestMaxStale,
     RequestMinFresh, RequestNoCache,
 };
-use crate::policy::{OriginFailure, Obligations, RequestFacts, Reuse, StoredFacts, reuse, stale_on_error};
+use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
+use crate::policy::{Obligations, OriginFailure, RequestFacts, Reuse, StoredFacts, reuse, stale_on_error};
 use crate::time::Timestamp;
 
 const NONE: Obligations = Obligations::from_bits(0);

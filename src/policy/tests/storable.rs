@@ -10,7 +10,7 @@ use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
     NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
 };
-use crate::policy::{Obligations, Reuse, CacheRules, StoredFacts, reuse, storable};
+use crate::policy::{CacheRules, Obligations, Reuse, StoredFacts, reuse, storable};
 use crate::time::Timestamp;
 
 type StorableFields = &'static [(&'static str, &'static str)];
@@ -85,7 +85,8 @@ fn by_directives() {
         ("rfc9111-3.5-invalid-s-maxage", BEARER, "s-maxage=x, max-age=60", Some(Expired)),
     ];
     for (id, request, cache_control, want) in rows {
-        let said = OwnedExchange::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
+        let said =
+            OwnedExchange::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
         assert_eq!(refusal(&said), *want, "{id}");
     }
 }
@@ -93,7 +94,8 @@ fn by_directives() {
 #[test]
 fn by_method() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
-        let said = OwnedExchange::response(200, &[JSON, ("cache-control", "public, max-age=60")]).to(&method, &[]);
+        let said =
+            OwnedExchange::response(200, &[JSON, ("cache-control", "public, max-age=60")]).to(&method, &[]);
         assert_eq!(refusal(&said), Some(NotStorable::Method), "{method}");
     }
 }
@@ -166,7 +168,8 @@ fn where_all_is_left_to_the_rfc() {
         // The last change is a day before the epoch's noon, from which a tenth is guessed where that is allowed.
         let changed =
             [("last-modified", "Thu, 01 Jan 1970 12:00:00 GMT"), ("date", "Fri, 02 Jan 1970 12:00:00 GMT")];
-        let said = OwnedExchange::response(*status, &[&changed[..], &[("cache-control", cache_control)]].concat());
+        let said =
+            OwnedExchange::response(*status, &[&changed[..], &[("cache-control", cache_control)]].concat());
         let said = said.at(129_600_000, 129_600_000);
         assert_eq!(storable(&said.exchange(), &rules_of_the_rfc()).err(), *want, "{id}");
     }
@@ -178,7 +181,8 @@ fn what_can_only_be_validated() {
     const CHANGED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 12:00:00 GMT");
     const BEARER: StorableFields = &[("authorization", "x")];
     // Rule, request, `Cache-Control`, validator, reason against storing it.
-    type StorableRow = (&'static str, StorableFields, &'static str, (&'static str, &'static str), Option<NotStorable>);
+    type StorableRow =
+        (&'static str, StorableFields, &'static str, (&'static str, &'static str), Option<NotStorable>);
     let rows: &[StorableRow] = &[
         ("rfc9111-5.2.2.4-no-cache", &[], "no-cache", TAG, None),
         ("rfc9111-5.2.2.4-fresh", &[], "no-cache, max-age=60", TAG, None),
@@ -296,8 +300,8 @@ fn what_is_not_there_by_setting() {
 #[test]
 fn what_is_remembered() {
     let facts = |cache_control: &str| {
-        let said =
-            OwnedExchange::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)]).at(1_000, 1_500);
+        let said = OwnedExchange::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)])
+            .at(1_000, 1_500);
         storable(&said.exchange(), &rules()).unwrap()
     };
     let plain = StoredFacts {

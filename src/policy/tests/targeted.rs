@@ -3,8 +3,8 @@
 use super::{OwnedExchange, head, rules_of_the_rfc};
 use crate::policy::NotStorable::{Malformed, NoCache, NoFreshness, NoStore, Private};
 use crate::policy::{
-    DeltaSeconds, Directives, DirectiveSeconds, NotStorable, Obligations, DirectiveScope, DirectiveSource, storable, stored_fields,
-    strip_addressed,
+    DeltaSeconds, DirectiveScope, DirectiveSeconds, DirectiveSource, Directives, NotStorable, Obligations,
+    storable, stored_fields, strip_addressed,
 };
 use crate::time::Timestamp;
 

@@ -9,7 +9,8 @@ use crate::policy::NotStorable::{
     Private, RequestNoStore, SetCookie, VaryStar,
 };
 use crate::policy::{
-    Exchange, FreshenOutcome, NotSelectedError, StoredHead, freshen, freshen_by_head, make_conditional, storable_post,
+    Exchange, FreshenOutcome, NotSelectedError, StoredHead, freshen, freshen_by_head, make_conditional,
+    storable_post,
 };
 
 type ValidationFields = &'static [(&'static str, &'static str)];
@@ -197,7 +198,9 @@ fn the_gate_is_asked_again() {
     for (id, request, not_modified, want) in rows {
         let stored = head(&[JSON, TAG, ("date", NOON), ("cache-control", "public, max-age=60")]);
         for method in [Method::GET, Method::HEAD] {
-            let said = OwnedExchange::response(304, not_modified).to(&method, request).at(LATER_MILLIS, LATER_MILLIS);
+            let said = OwnedExchange::response(304, not_modified)
+                .to(&method, request)
+                .at(LATER_MILLIS, LATER_MILLIS);
             let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
             assert_eq!(outcome(freshened.fate), *want, "{id} {method}");
         }
@@ -207,13 +210,15 @@ fn the_gate_is_asked_again() {
 #[test]
 fn who_asked_gets_what_the_304_says() {
     let stored = head(&[JSON, TAG, ("a", "1"), ("cache-control", "max-age=60")]);
-    let said = OwnedExchange::response(304, &[("cache-control", "private"), ("set-cookie", "a=b"), ("a", "2")]);
+    let said =
+        OwnedExchange::response(304, &[("cache-control", "private"), ("set-cookie", "a=b"), ("a", "2")]);
     let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
     assert_eq!(freshened.fate, FreshenOutcome::Removed(Private));
     assert_eq!(freshened.answer["set-cookie"], "a=b");
     assert_eq!(freshened.answer["a"], "2");
     assert_eq!(freshened.answer["content-type"], "application/json");
-    let public = OwnedExchange::response(304, &[("cache-control", "public, max-age=9"), ("set-cookie", "a=b")]);
+    let public =
+        OwnedExchange::response(304, &[("cache-control", "public, max-age=9"), ("set-cookie", "a=b")]);
     let freshened = freshen(stored_head(&stored), &public.exchange(), &rules()).unwrap();
     let FreshenOutcome::Replaced { fields, .. } = freshened.fate else { panic!("{:?}", freshened.fate) };
     assert!(!fields.contains_key("set-cookie"), "rfc9111-7.3: whose cookie it is");

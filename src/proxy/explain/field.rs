@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{DatedFacts, Explanation, ExplainedLookup};
+use super::{DatedFacts, ExplainedLookup, Explanation};
 use crate::json::{self, JsonObject};
 use crate::key::{CacheKey, Target};
 use crate::label::Label;
 use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX, NAMESPACE_BYTES_MAX,
 };
-use crate::proxy::answer::Outcome;
+use crate::proxy::answer::response::Outcome;
 use crate::store::Namespace;
 
 impl Explanation {

@@ -18,16 +18,18 @@ use std::rc::Rc;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::ProxyAnswer;
-use super::cache_status::{self, ForwardReason};
-use super::failure::Failure;
 use super::options::Options;
-use super::place::CacheLocation;
 use crate::hop::EXPLAIN;
 use crate::json::JsonObject;
 use crate::key::{CacheKey, Target};
 use crate::limits::{EXPLAINED_RULES_MAX, EXPLAINED_UNLISTED_MAX};
-use crate::policy::{NotStorable, CacheRules, Ruling, StoredFacts};
+use crate::policy::{CacheRules, NotStorable, Ruling, StoredFacts};
+use crate::proxy::answer::cache_status::{
+    ForwardReason, {self},
+};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::ProxyAnswer;
+use crate::proxy::lookup::location::CacheLocation;
 use crate::request_fields::FieldClass;
 use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
@@ -240,3 +242,4 @@ impl Explanation {
         self.failure = Some(failure);
     }
 }
+pub(super) mod inspect;

@@ -48,9 +48,11 @@ impl ShownSelection {
             match shown {
                 ShownField::Absent => object.null(name.as_str(), EXPLAINED_FIELD_BYTES_MAX),
                 ShownField::Value(value) => object.text(name.as_str(), value, EXPLAINED_FIELD_BYTES_MAX),
-                ShownField::Digest(digits) => object.object(name.as_str(), EXPLAINED_FIELD_BYTES_MAX, |object| {
-                    object.text("digest", digits, DIGEST_DIGITS);
-                }),
+                ShownField::Digest(digits) => {
+                    object.object(name.as_str(), EXPLAINED_FIELD_BYTES_MAX, |object| {
+                        object.text("digest", digits, DIGEST_DIGITS);
+                    })
+                }
             }
         }
     }

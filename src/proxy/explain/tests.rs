@@ -15,10 +15,10 @@ use crate::limits::{
     VARY_FIELDS_MAX,
 };
 use crate::policy::{NotStorable, Obligations, Vary, VaryFields};
-use crate::proxy::answer::Outcome;
-use crate::proxy::ask::{CacheRequest, InboundRequest};
-use crate::proxy::body::AnswerBody;
-use crate::proxy::cache_status::CacheStatus;
+use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::cache_status::CacheStatus;
+use crate::proxy::answer::response::Outcome;
+use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::proxy::{AccessLog, Caller, FetchLease};
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
@@ -70,7 +70,12 @@ fn place(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> CacheLoca
 }
 
 fn variant(whole: CacheKey, fields: VaryFields, request: &HeaderMap) -> CacheLocation {
-    CacheLocation::variant(whole, KeyGeneration::NONE, Variants { nonce: 7, expires: Timestamp::EPOCH, fields }, request)
+    CacheLocation::variant(
+        whole,
+        KeyGeneration::NONE,
+        Variants { nonce: 7, expires: Timestamp::EPOCH, fields },
+        request,
+    )
 }
 
 fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
@@ -86,8 +91,9 @@ fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
 
 /// The field that an answer gets.
 fn attached(notes: &ExplainNotes) -> Option<String> {
-    let mut answer = ProxyAnswer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), AnswerBody::Broken(None))
-        .with_status(CacheStatus::Stored { forward: ForwardReason::UriMiss });
+    let mut answer =
+        ProxyAnswer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), AnswerBody::Broken(None))
+            .with_status(CacheStatus::Stored { forward: ForwardReason::UriMiss });
     notes.attach(&mut answer);
     let head = answer.response.headers();
     let status = head.get("cache-status").unwrap().to_str().unwrap();

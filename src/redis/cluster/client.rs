@@ -18,7 +18,7 @@ use crate::redis::pool::{DrainingPools, RedisPool};
 use crate::redis::topology::{RefreshTrigger, TopologyEpoch, TopologyMetrics, at_once, failover_grace};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::topology::{Endpoint, HashSlot};
-use crate::resp::{ConnectionAccess, Command, ErrorKind, Reply};
+use crate::resp::{Command, ConnectionAccess, ErrorKind, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;
 

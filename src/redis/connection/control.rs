@@ -16,7 +16,7 @@ use super::handshake::{frame, greet, reply};
 use super::login_source::LoginSource;
 use crate::limits::{REDIS_REPLICATION_TIMEOUT, REDIS_TOPOLOGY_TIMEOUT};
 use crate::redis::error::{CommandError, ConnectError};
-use crate::redis::options::{RedisAddress, Options};
+use crate::redis::options::{Options, RedisAddress};
 use crate::resp::topology::{Encryption, Endpoint, ServerRole, TopologyError, replicas, role};
 use crate::resp::{Command, ErrorKind, ErrorReply, Frame, Inbox, Outbox, Reply};
 

@@ -118,7 +118,10 @@ mod tests {
         CertificateAuthority { pem: certified.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(server)) }
     }
 
-    async fn dial_tls(authority: CertificateAuthority, trusted: &str) -> Result<Box<dyn RedisSocket>, ConnectError> {
+    async fn dial_tls(
+        authority: CertificateAuthority,
+        trusted: &str,
+    ) -> Result<Box<dyn RedisSocket>, ConnectError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address =
             RedisAddress::Tls { host: "localhost".to_owned(), port: listener.local_addr().unwrap().port() };

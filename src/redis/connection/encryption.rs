@@ -24,7 +24,9 @@ impl TlsSource {
     /// Creates the source for servers like the one at this address; `None` without TLS.
     pub(in crate::redis) fn to(address: &RedisAddress, options: &tls::Options) -> Option<Rc<Self>> {
         match address {
-            RedisAddress::Tls { .. } => Some(Rc::new(Self { options: options.clone(), last: RefCell::new(None) })),
+            RedisAddress::Tls { .. } => {
+                Some(Rc::new(Self { options: options.clone(), last: RefCell::new(None) }))
+            }
             RedisAddress::Tcp { .. } | RedisAddress::Unix(_) => None,
         }
     }

@@ -26,7 +26,7 @@ use super::link::Link;
 use crate::limits::REDIS_HEARTBEAT;
 use crate::redis::error::DisconnectReason;
 use crate::redis::health::{ServerHealth, StatsWriter};
-use crate::resp::{FrameMeaning, DesyncError, Frame, Inbox, ProtocolError, Reply, Window};
+use crate::resp::{DesyncError, Frame, FrameMeaning, Inbox, ProtocolError, Reply, Window};
 use crate::time::instant;
 
 /// A connection that is up.

@@ -18,7 +18,7 @@ use super::metrics::PoolMetrics;
 use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
-use crate::resp::{ErrorKind, ReplyDeadlines, ReplyTiming, CommandUrgency};
+use crate::resp::{CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
 use crate::time::instant;
 
 /// The health of one server.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::limits::REDIS_SERVERS_REMEMBERED;
-use crate::telemetry::{Registry, DurationTally, DurationSummary};
+use crate::telemetry::{DurationSummary, DurationTally, Registry};
 
 /// All servers of a process. Clones are the same.
 #[derive(Clone, Debug, Default)]

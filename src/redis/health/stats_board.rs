@@ -297,7 +297,7 @@ impl Drop for StatsWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{CommandSpec, ExpectedReply, CommandUrgency, Window};
+    use crate::resp::{CommandSpec, CommandUrgency, ExpectedReply, Window};
     use crate::time::instant;
 
     #[test]

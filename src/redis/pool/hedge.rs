@@ -21,7 +21,7 @@ use crate::redis::error::CommandError;
 use crate::redis::health::{HedgeResult, PoolMetrics};
 use crate::redis::submission::Submission;
 use crate::redis::tracking::TrackedVersion;
-use crate::resp::{Reply, CommandUrgency};
+use crate::resp::{CommandUrgency, Reply};
 use crate::time::instant;
 
 /// The hedges that may be sent.

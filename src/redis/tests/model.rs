@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::redis::connection::{Dialer, RedisSocket};
 use crate::redis::health::PoolMetrics;
-use crate::redis::{RedisAddress, Options, RedisPool, StatsBoard};
+use crate::redis::{Options, RedisAddress, RedisPool, StatsBoard};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 use crate::time::instant;

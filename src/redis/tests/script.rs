@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, yield_now};
 
-use crate::redis::{RedisAddress, Credentials, Options, RedisPool};
+use crate::redis::{Credentials, Options, RedisAddress, RedisPool};
 use crate::resp::{Frame, Inbox, Reply};
 use crate::telemetry::Registry;
 

@@ -32,8 +32,8 @@ use super::simulation::{SeedReport, number};
 use super::world::{HOST, NAME, PARTS, World, endpoint};
 use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::redis::{
-    RedisAddress, Client, ClusterSeeds, Command, Deployment, Options, ReadingNodes, Reply, Sentinels, Topology,
-    TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
+    Client, ClusterSeeds, Command, Deployment, Options, ReadingNodes, RedisAddress, Reply, Sentinels,
+    Topology, TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
 };
 use crate::telemetry::Registry;
 use crate::time::instant;

@@ -180,7 +180,9 @@ fn a_timeout_ends_the_wait_and_keeps_the_command_queued() {
         };
         assert_eq!(timing.urgency, CommandUrgency::Background);
     }
-    let FrameMeaning::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else { panic!("the caller waits") };
+    let FrameMeaning::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else {
+        panic!("the caller waits")
+    };
     assert_eq!(timing.submitted, at(10));
     assert_eq!(collect(&mut pipeline, third).unwrap(), Ok(Reply::Bulk("3".into())));
     assert_eq!((pipeline.oldest(), pipeline.next_timeout(DEADLINES, start)), (None, None));
@@ -190,8 +192,10 @@ fn a_timeout_ends_the_wait_and_keeps_the_command_queued() {
 fn silence_ends_the_wait_of_interactive_commands() {
     let start = crate::time::instant();
     let at = |millis| start + Duration::from_millis(millis);
-    let pressing =
-        |millis| CommandSpec { urgency: CommandUrgency::Interactive, ..spec(ExpectedReply::Value, 1, at(millis)) };
+    let pressing = |millis| CommandSpec {
+        urgency: CommandUrgency::Interactive,
+        ..spec(ExpectedReply::Value, 1, at(millis))
+    };
     let unaware = ReplyDeadlines { late: None, ..DEADLINES };
     let woken = &mut Vec::new();
     let mut pipeline = Pipeline::new(WINDOW);

@@ -100,7 +100,8 @@ fn a_line_too_long_to_keep_is_no_length_and_no_coding() {
         assert_eq!(verdict(&wire).2, Some(fault));
     }
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for (line, fault) in [(format!("1{padding}"), Some(FramingError::Chunk)), (format!("1;{padding}"), None)] {
+    for (line, fault) in [(format!("1{padding}"), Some(FramingError::Chunk)), (format!("1;{padding}"), None)]
+    {
         assert_eq!(verdict(&format!("{chunked}{line}\r\na\r\n0\r\n\r\n")).2, fault, "{line:?}");
     }
     // Whether it fits is not a matter of its CR.

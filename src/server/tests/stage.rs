@@ -18,7 +18,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
-use crate::server::{DrainOutcome, Handler, WorkerListener, Options, ConnectionPeer, HandlerReply, AddressSharing, Shutdown, serve};
+use crate::server::{
+    AddressSharing, ConnectionPeer, DrainOutcome, Handler, HandlerReply, Options, Shutdown, WorkerListener,
+    serve,
+};
 use crate::telemetry::Registry;
 
 /// Runs a dialogue on a runtime like a worker's. No dialogue takes this long.
@@ -112,7 +115,11 @@ impl Body for TestBodyStep {
 impl Handler for TestHandler {
     type Body = TestBodyStep;
 
-    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<TestBodyStep> {
+    fn handle(
+        self: Rc<Self>,
+        peer: ConnectionPeer,
+        request: Request<Incoming>,
+    ) -> HandlerReply<TestBodyStep> {
         self.served.set(self.served.get() + 1);
         self.peer.set(Some(peer));
         match request.uri().path() {
@@ -121,7 +128,9 @@ impl Handler for TestHandler {
             "/upgrade" => HandlerReply::Ready(upgrade(request)),
             "/big" => HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from(vec![b'x'; BIG])))),
             "/panic-later" | "/wait" | "/echo" => {
-                HandlerReply::working(async move { Response::new(TestBodyStep::Bytes(self.work(request).await)) })
+                HandlerReply::working(
+                    async move { Response::new(TestBodyStep::Bytes(self.work(request).await)) },
+                )
             }
             _ => HandlerReply::Ready(Response::new(TestBodyStep::Bytes(Bytes::from_static(b"hello")))),
         }

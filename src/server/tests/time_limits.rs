@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
-use super::stage::{TestHandler, BIG, take};
+use super::stage::{BIG, TestHandler, take};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::server::connection::{WorkerContext, serve};

@@ -1,0 +1,81 @@
+//! Tags: names by which an operator purges responses that belong together, in fields that have no standard.
+//!
+//! `Cache-Tag` puts commas between them, `Surrogate-Key` spaces; either is read in every field that the operator names. A
+//! response with a tag that cannot be followed is not stored: a purge would pass it by.
+
+use http::HeaderMap;
+
+use crate::limits::{GROUPS_MAX, TAG_BYTES_MAX, TAGS_MAX};
+
+use crate::policy::store::not_storable::NotStorable;
+use crate::policy::store::rules::{CacheRules, TagVisibility};
+
+/// The tags of a response, each once.
+pub fn tags<'a>(response: &'a HeaderMap, rules: &CacheRules) -> Result<Vec<&'a str>, NotStorable> {
+    let mut found = Vec::new();
+    let lines = rules.tag_headers.iter().flat_map(|name| response.get_all(name));
+    for line in lines {
+        let line = line.to_str().map_err(|_| NotStorable::Tags)?;
+        for tag in line.split([',', ' ', '\t']).filter(|tag| !tag.is_empty()) {
+            if tag.len() > TAG_BYTES_MAX || found.len() >= TAGS_MAX - GROUPS_MAX {
+                return Err(NotStorable::Tags);
+            }
+            if !found.contains(&tag) {
+                found.push(tag);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Takes the fields with tags out of an answer, where the operator wants clients not to see them.
+pub fn strip_tags(head: &mut HeaderMap, rules: &CacheRules) {
+    if rules.tags_shown == TagVisibility::Yes {
+        return;
+    }
+    // Most heads have none: a look at each name costs less than a search for all that there could be.
+    while let Some(name) = head.keys().find(|name| rules.tag_headers.contains(name)).cloned() {
+        head.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::{head, rules};
+
+    #[test]
+    fn commas_and_spaces_in_every_field() {
+        let rules = rules();
+        let response = head(&[
+            ("cache-tag", "a,b , a"),
+            ("surrogate-key", "c  b\td"),
+            ("x-tags", "no"),
+            ("cache-tag", ",, A"),
+        ]);
+        assert_eq!(tags(&response, &rules).unwrap(), ["a", "b", "A", "c", "d"]);
+        assert!(tags(&head(&[]), &rules).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused() {
+        let rules = rules();
+        let most = TAGS_MAX - GROUPS_MAX;
+        let many = |count| (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
+        let of = |value: &str| tags(&head(&[("surrogate-key", value)]), &rules).map(|tags| tags.len());
+        assert_eq!(of(&many(most)), Ok(most));
+        assert_eq!(of(&many(10_000)), Err(NotStorable::Tags));
+        assert_eq!(of(&"x".repeat(TAG_BYTES_MAX)), Ok(1));
+        assert_eq!(of(&"x".repeat(TAG_BYTES_MAX + 1)), Err(NotStorable::Tags));
+        assert_eq!(of("caf\u{e9}"), Err(NotStorable::Tags));
+    }
+
+    #[test]
+    fn clients_see_them_where_the_operator_says_so() {
+        let mut response = head(&[("cache-tag", "a"), ("etag", "\"1\"")]);
+        strip_tags(&mut response, &CacheRules { tags_shown: TagVisibility::Yes, ..rules() });
+        assert_eq!(response.len(), 2);
+        strip_tags(&mut response, &rules());
+        assert_eq!(response.len(), 1);
+    }
+}

@@ -1,0 +1,100 @@
+//! When to refresh what is still fresh, and how to keep what was stored together from expiring together.
+//!
+//! Chance is an argument: a number from 0 to 1 that the caller draws.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+use crate::policy::store::stored::{Obligations, StoredFacts};
+
+impl StoredFacts {
+    /// Shortens the rest of the lifetime by at most `jitter`, a fraction of it; `random` says by how much of that.
+    #[must_use]
+    pub fn jittered(self, jitter: f64, random: f64) -> Self {
+        let rest = self.lifetime.saturating_sub(self.initial_age);
+        let taken = rest.as_secs_f64() * (jitter * random).clamp(0.0, 1.0);
+        let taken = Duration::try_from_secs_f64(taken).unwrap_or_default().min(rest);
+        Self { lifetime: self.lifetime - taken, ..self }
+    }
+}
+
+/// Whether this request should refresh a response that is still fresh, so that it is renewed before it expires.
+///
+/// XFetch (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, 2015): the sooner it
+/// expires and the longer a fetch takes, the likelier; among many requests, about one does it in time. `fetch_took` is
+/// how long the origin needs, `beta` how eager to be (0 for never), `random` is from 0 to 1.
+pub fn refresh_early(
+    stored: &StoredFacts,
+    now: Timestamp,
+    fetch_took: Duration,
+    beta: f64,
+    random: f64,
+) -> bool {
+    let ttl = stored.ttl(now);
+    // RFC 8246: what does not change is not worth asking about.
+    if ttl.is_zero() || beta <= 0.0 || stored.obligations.contains(Obligations::IMMUTABLE) {
+        return false;
+    }
+    let early = fetch_took.as_secs_f64() * beta * -random.clamp(f64::MIN_POSITIVE, 1.0).ln();
+    early >= ttl.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(lifetime: u64) -> StoredFacts {
+        StoredFacts {
+            received: Timestamp::EPOCH,
+            initial_age: Duration::from_secs(10),
+            lifetime: Duration::from_secs(lifetime),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            obligations: Obligations::default(),
+        }
+    }
+
+    #[test]
+    fn jitter_shortens_the_rest_of_a_lifetime() {
+        for (jitter, random, lifetime) in [
+            (0.0, 1.0, 110),
+            (0.1, 0.0, 110),
+            (0.1, 1.0, 100),
+            (0.5, 0.5, 85),
+            (1.0, 1.0, 10),
+            (9.0, 9.0, 10),
+        ] {
+            let jittered = stored(110).jittered(jitter, random);
+            assert_eq!(jittered.lifetime.as_secs(), lifetime, "{jitter} {random}");
+            assert_eq!(StoredFacts { lifetime: stored(110).lifetime, ..jittered }, stored(110));
+        }
+        assert_eq!(stored(5).jittered(0.5, 1.0), stored(5), "stale already");
+        assert_eq!(stored(110).jittered(f64::NAN, 0.5).lifetime.as_secs(), 110);
+    }
+
+    #[test]
+    fn early_refresh_grows_likelier_with_age() {
+        let took = Duration::from_secs(1);
+        let at = |seconds: u64, random| {
+            refresh_early(&stored(110), Timestamp::from_millis(seconds * 1000), took, 1.0, random)
+        };
+        // The expiry is at second 100; -ln(0.05) is about 3.
+        assert!(!at(0, 0.05) && !at(96, 0.05) && at(98, 0.05) && at(99, 0.05));
+        assert!(!at(98, 0.9), "most requests do not");
+        assert!(!at(99, 1.0));
+        assert!(at(99, 0.0), "no chance is too small to have a logarithm");
+        assert!(!at(100, 0.0), "stale: not this rule's part");
+    }
+
+    #[test]
+    fn early_refresh_is_off_by_zero_and_for_what_does_not_change() {
+        let now = Timestamp::from_millis(99_999);
+        let took = Duration::from_secs(60);
+        assert!(refresh_early(&stored(110), now, took, 1.0, 0.1));
+        assert!(!refresh_early(&stored(110), now, took, 0.0, 0.1));
+        assert!(!refresh_early(&stored(110), now, Duration::ZERO, 1.0, 0.1));
+        let immutable = StoredFacts { obligations: Obligations::IMMUTABLE, ..stored(110) };
+        assert!(!refresh_early(&immutable, now, took, 1.0, 0.1));
+    }
+}

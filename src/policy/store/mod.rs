@@ -1,0 +1,11 @@
+//! The gate into the store: whether a response may be stored, and for how long it is fresh.
+
+pub(super) mod fields;
+pub(super) mod freshness;
+pub(super) mod heuristic;
+pub(super) mod not_storable;
+pub(super) mod post;
+pub(super) mod rules;
+pub(super) mod status;
+pub(super) mod storable;
+pub(super) mod stored;

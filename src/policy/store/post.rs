@@ -1,0 +1,42 @@
+//! The response to a `POST`, where it is what a `GET` would give (RFC 9110 §9.3.3).
+
+use http::header::CONTENT_LOCATION;
+
+use crate::key::{OriginBase, Target};
+
+use crate::policy::exchange::Exchange;
+use crate::policy::parse::reference;
+use crate::policy::reuse::request::RetrievalKind;
+use crate::policy::store::not_storable::NotStorable;
+use crate::policy::store::rules::CacheRules;
+use crate::policy::store::storable::storable;
+use crate::policy::store::stored::{Obligations, StoredFacts};
+
+/// Decides whether the response to a `POST` may be stored for later `GET`s of the same target: where a `GET`'s could
+/// be, where its `Content-Location` is the target itself, and where the origin said in so many words how long it is
+/// fresh.
+pub fn storable_post(
+    exchange: &Exchange<'_>,
+    target: &Target,
+    origin: &OriginBase,
+    rules: &CacheRules,
+) -> Result<StoredFacts, NotStorable> {
+    if exchange.request.retrieval != RetrievalKind::Post {
+        return Err(NotStorable::Method);
+    }
+    let mut locations = exchange.response.get_all(CONTENT_LOCATION).into_iter();
+    let (Some(location), None) = (locations.next(), locations.next()) else {
+        return Err(NotStorable::ContentLocation);
+    };
+    if !reference::meant(target, origin, location.as_bytes()).any(|meant| meant == *target) {
+        return Err(NotStorable::ContentLocation);
+    }
+    let request = exchange.request.as_get();
+    let stored = storable(&Exchange { request: &request, ..*exchange }, rules)?;
+    let guessed = stored.obligations.contains(Obligations::HEURISTIC);
+    if guessed || stored.ttl(exchange.received).is_zero() {
+        Err(NotStorable::NoFreshness)
+    } else {
+        Ok(stored)
+    }
+}

@@ -1,0 +1,175 @@
+//! The gate into every store: whether a shared cache may keep a response (RFC 9111 §3).
+//!
+//! It judges what the head can tell. What only the body can tell, the code that gathers it refuses, with the same
+//! [`NotStorable`].
+
+use std::time::Duration;
+
+use http::header::{CONTENT_RANGE, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+
+use crate::policy::exchange::Exchange;
+use crate::policy::parse::directives::{DirectiveScope, DirectiveSeconds, Directives};
+use crate::policy::parse::seconds::DeltaSeconds;
+use crate::policy::parse::{targeted, validators};
+use crate::policy::reuse::range;
+use crate::policy::reuse::request::RequestFacts;
+use crate::policy::reuse::vary::Vary;
+use crate::policy::store::freshness::{
+    Lifetime, {self},
+};
+use crate::policy::store::not_storable::NotStorable;
+use crate::policy::store::rules::CacheRules;
+use crate::policy::store::status;
+use crate::policy::store::stored::{Obligations, StoredFacts};
+
+/// Decides whether a response may be stored, and what is to be remembered of its head if so.
+pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
+    let directives = Directives::of(exchange.response);
+    let said = obligations(&directives);
+    client_allows(exchange.request)?;
+    status_allows(exchange.status, rules)?;
+    origin_allows(exchange, &directives, said, rules)?;
+    content_allows(exchange.response, rules)?;
+    let stored = facts(exchange, &directives, said, rules)?;
+    match stored.obligations.refused(exchange.request) {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(stored),
+    }
+}
+
+fn client_allows(request: &RequestFacts) -> Result<(), NotStorable> {
+    request.forbids_storing().map_or(Ok(()), Err)
+}
+
+fn status_allows(status: StatusCode, rules: &CacheRules) -> Result<(), NotStorable> {
+    match status::refusal(status) {
+        Some(reason) => Err(reason),
+        None if rules.admits(status) => Ok(()),
+        None => Err(NotStorable::Status),
+    }
+}
+
+fn origin_allows(
+    exchange: &Exchange<'_>,
+    directives: &Directives,
+    said: Obligations,
+    rules: &CacheRules,
+) -> Result<(), NotStorable> {
+    if directives.malformed {
+        return Err(NotStorable::Malformed);
+    }
+    // §5.2.2.3: `must-understand` takes the place of `no-store` for a cache that understands the status.
+    if directives.must_understand && !status::is_understood(exchange.status) {
+        return Err(NotStorable::Status);
+    }
+    if directives.no_store && !directives.must_understand {
+        return Err(NotStorable::NoStore);
+    }
+    if directives.private == DirectiveScope::Whole {
+        return Err(NotStorable::Private);
+    }
+    let set = exchange.response.get_all(SET_COOKIE);
+    let is_for_one = set.iter().any(|cookie| !rules.ordinary_cookies.cover_set(cookie));
+    if is_for_one && !said.contains(Obligations::SHARED) {
+        return Err(NotStorable::SetCookie);
+    }
+    Ok(())
+}
+
+fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotStorable> {
+    if response.get_all(CONTENT_RANGE).iter().any(range::is_content_range) {
+        return Err(NotStorable::ContentRange);
+    }
+    if !rules.content_types.admit(response) {
+        return Err(NotStorable::ContentType);
+    }
+    crate::policy::parse::tags::tags(response, rules)?;
+    match rules.vary(response) {
+        Vary::None | Vary::Fields(_) => Ok(()),
+        Vary::Star => Err(NotStorable::VaryStar),
+        Vary::TooMany => Err(NotStorable::VaryFields),
+    }
+}
+
+fn facts(
+    exchange: &Exchange<'_>,
+    directives: &Directives,
+    said: Obligations,
+    rules: &CacheRules,
+) -> Result<StoredFacts, NotStorable> {
+    let lifetime = Lifetime::of(exchange, directives, rules);
+    let obligations = said | found(exchange.response, said, lifetime);
+    let initial_age = freshness::initial_age(exchange);
+    let comes_fresh = lifetime.duration() > initial_age;
+    let unsaid = |rule: Duration| {
+        if comes_fresh && !obligations.forbid_stale() { rule } else { Duration::ZERO }
+    };
+    let stored = StoredFacts {
+        received: exchange.received,
+        initial_age,
+        lifetime: freshness::capped(lifetime.duration(), initial_age),
+        stale_while_revalidate: window(
+            directives.stale_while_revalidate,
+            unsaid(rules.stale_while_revalidate),
+        ),
+        stale_if_error: window(directives.stale_if_error, unsaid(rules.stale_if_error)),
+        obligations,
+    };
+    // §3: without a word about freshness, the status has to be one that is stored without one.
+    let unasked = lifetime == Lifetime::Unknown
+        && !(directives.public || status::is_heuristically_cacheable(exchange.status));
+    if unasked || stored.keep_for(exchange.received).is_zero() {
+        Err(useless(directives, lifetime))
+    } else {
+        Ok(stored)
+    }
+}
+
+/// Why a response that everybody lets us store would be of no use.
+fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
+    match lifetime {
+        _ if directives.no_cache == DirectiveScope::Whole => NotStorable::NoCache,
+        Lifetime::Unknown => NotStorable::NoFreshness,
+        Lifetime::Explicit(_) | Lifetime::Heuristic(_) => NotStorable::Expired,
+    }
+}
+
+/// How long past its lifetime something may be served: `unsaid` where the origin is silent, and not at all where what
+/// it says cannot be read.
+fn window(limit: DirectiveSeconds, unsaid: Duration) -> Duration {
+    limit.or(DeltaSeconds::ZERO).map_or(unsaid, DeltaSeconds::duration)
+}
+
+/// What we see for ourselves that matters after storing.
+fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligations {
+    let guessed = match lifetime {
+        Lifetime::Explicit(_) => false,
+        Lifetime::Heuristic(_) => true,
+        // That it has none is a guess as well, unless the origin wants to be asked each time.
+        Lifetime::Unknown => !said.contains(Obligations::NO_CACHE),
+    };
+    set([
+        (guessed, Obligations::HEURISTIC),
+        (validators::has_any(response), Obligations::VALIDATOR),
+        (targeted::is_addressed(response), Obligations::ADDRESSED),
+    ])
+}
+
+/// What the origin said that matters after storing.
+fn obligations(directives: &Directives) -> Obligations {
+    let in_so_many_words = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
+    // §5.2.2.10: `s-maxage` has `proxy-revalidate` in it.
+    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Unsaid;
+    set([
+        (in_so_many_words, Obligations::SHARED),
+        (directives.must_revalidate, Obligations::MUST_REVALIDATE),
+        (proxy_revalidate, Obligations::PROXY_REVALIDATE),
+        (directives.no_cache == DirectiveScope::Whole, Obligations::NO_CACHE),
+        (directives.immutable, Obligations::IMMUTABLE),
+    ])
+}
+
+fn set<const N: usize>(parts: [(bool, Obligations); N]) -> Obligations {
+    parts.into_iter().filter(|(holds, _)| *holds).fold(Obligations::default(), |all, (_, one)| all | one)
+}

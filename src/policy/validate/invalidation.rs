@@ -1,0 +1,158 @@
+//! Which stored responses an unsafe request makes wrong (RFC 9111 §4.4).
+
+use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::key::{OriginBase, Target};
+
+use crate::policy::parse::reference;
+
+/// Where a response says what else its request has changed.
+static ELSEWHERE: [&HeaderName; 2] = [&LOCATION, &CONTENT_LOCATION];
+
+/// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). A method that nobody
+/// registered may change anything.
+const SAFE: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"];
+
+/// The targets of which nothing that is stored, in any variant, may be served without asking the origin: that of the
+/// request, and those of the same origin that its response names, be it by the name that the client knows or by the
+/// origin's own. None after an error or a safe method; after an error that leaves the outcome open, that of the request.
+pub fn invalidated(
+    method: &Method,
+    target: &Target,
+    origin: &OriginBase,
+    status: StatusCode,
+    response: &HeaderMap,
+) -> Vec<Target> {
+    if !changes(method, status) {
+        return Vec::new();
+    }
+    if leaves_open(status) {
+        return vec![target.clone()];
+    }
+    let mut targets = vec![target.clone()];
+    // Hardly any response has one: a look at the names costs less than two searches.
+    if !response.keys().any(|name| ELSEWHERE.contains(&name)) {
+        return targets;
+    }
+    let named = ELSEWHERE.iter().flat_map(|name| response.get_all(*name));
+    for named in named.flat_map(|line| reference::meant(target, origin, line.as_bytes())) {
+        // §4.4: nobody may empty the cache of others.
+        let same_origin = named.scheme == target.scheme && named.authority == target.authority;
+        if same_origin && !targets.contains(&named) {
+            targets.push(named);
+        }
+    }
+    targets
+}
+
+/// Whether a request with this method may change something (RFC 9110 §9.2.1). An exchange of such a request
+/// whose outcome is unknown counts as one that succeeded.
+pub fn is_unsafe(method: &Method) -> bool {
+    !SAFE.contains(&method.as_str())
+}
+
+/// Whether a request with this method that was answered so may have changed something.
+pub(in crate::policy) fn changes(method: &Method, status: StatusCode) -> bool {
+    is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_open(status))
+}
+
+/// Whether a status leaves open what became of the request: a gateway in front of the origin sent it on and
+/// did not get a valid answer, or none in time (RFC 9110 §15.6.3, §15.6.5).
+fn leaves_open(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+
+    use super::*;
+    use crate::key::Scheme;
+    use crate::policy::tests::{backend, head};
+
+    fn target(uri: &str) -> Target {
+        let uri: Uri = uri.parse().unwrap();
+        Target::parse(Scheme::Http, &uri, [&b"api.test"[..]].into_iter()).unwrap()
+    }
+
+    fn paths(method: &str, status: u16, response: &[(&str, &str)]) -> Vec<String> {
+        paths_behind("", method, status, response)
+    }
+
+    fn paths_behind(base: &str, method: &str, status: u16, response: &[(&str, &str)]) -> Vec<String> {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        invalidated(
+            &method,
+            &target("/items/1"),
+            &OriginBase { path: base.to_owned(), ..backend() },
+            status,
+            &head(response),
+        )
+        .iter()
+        .map(|target| target.path_and_query.to_string())
+        .collect()
+    }
+
+    #[test]
+    fn by_method_and_status() {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "PURGE", "get"] {
+            for status in [200, 201, 204, 303, 304] {
+                assert_eq!(paths(method, status, &[]), ["/items/1"], "{method} {status}");
+            }
+            for status in [502, 504] {
+                let elsewhere = [("location", "/items/2")];
+                assert_eq!(paths(method, status, &elsewhere), ["/items/1"], "{method} {status}: unknown");
+            }
+            for status in [400, 404, 412, 500, 501, 503, 505, 999] {
+                assert!(paths(method, status, &[]).is_empty(), "{method} {status}");
+            }
+        }
+        for method in SAFE {
+            assert!(paths(method, 200, &[("location", "/items")]).is_empty(), "{method}");
+        }
+    }
+
+    #[test]
+    fn what_the_response_names() {
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: &[(&str, Fields, &[&str])] = &[
+            ("rfc9111-4.4-location", &[("location", "/items/2")], &["/items/1", "/items/2"]),
+            ("rfc9111-4.4-content-location", &[("content-location", "2?x")], &["/items/1", "/items/2?x"]),
+            (
+                "rfc9111-4.4-both",
+                &[("location", "/a"), ("content-location", "http://API.test:80/b")],
+                &["/items/1", "/a", "/b"],
+            ),
+            ("rfc9111-4.4-itself", &[("content-location", "/items/1")], &["/items/1"]),
+            ("rfc9111-4.4-host", &[("location", "http://other.test/a")], &["/items/1"]),
+            ("rfc9111-4.4-network-path", &[("location", "//other.test/a")], &["/items/1"]),
+            ("rfc9111-4.4-port", &[("location", "http://api.test:81/a")], &["/items/1"]),
+            ("rfc9111-4.4-scheme", &[("location", "https://api.test/a")], &["/items/1"]),
+            ("rfc9111-4.4-origins-own", &[("location", "http://backend:8080/a")], &["/items/1", "/a"]),
+            ("rfc9111-4.4-origins-port", &[("location", "http://backend/a")], &["/items/1"]),
+            ("malformed", &[("location", "http://user@api.test/a")], &["/items/1"]),
+        ];
+        for (id, response, want) in rows {
+            assert_eq!(paths("POST", 201, response), *want, "{id}");
+        }
+    }
+
+    #[test]
+    fn what_an_origin_with_a_base_path_names() {
+        for (location, want) in [
+            ("http://backend:8080/v1/a?b", &["/items/1", "/v1/a?b", "/a?b"][..]),
+            ("http://api.test/v1/a", &["/items/1", "/v1/a", "/a"]),
+            ("/v1/a", &["/items/1", "/v1/a", "/a"]),
+            ("/v1", &["/items/1", "/v1", "/"]),
+            ("/v1?b", &["/items/1", "/v1?b", "/?b"]),
+            ("/v10/a", &["/items/1", "/v10/a"]),
+            ("/a", &["/items/1", "/a"]),
+            ("2", &["/items/1", "/items/2"]),
+            ("http://other.test/v1/a", &["/items/1"]),
+        ] {
+            assert_eq!(paths_behind("/v1", "POST", 201, &[("location", location)]), want, "{location}");
+        }
+    }
+}

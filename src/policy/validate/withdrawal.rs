@@ -1,0 +1,108 @@
+//! Withdrawal: the fate of a stored response when the origin answers the question about it with a whole
+//! response that may not be stored.
+//!
+//! RFC 9111 §4.3.3: a full response shows that the stored one is not suitable any more. Whether the new
+//! response may be stored in its turn makes no difference to that. A server error shows nothing, and a
+//! refusal of one request must not empty the cache of all others.
+
+use http::StatusCode;
+
+use crate::policy::reuse::request::RequestFacts;
+use crate::policy::store::not_storable::NotStorable;
+use crate::policy::validate::freshen::FreshenOutcome;
+
+/// The party on whose behalf the origin was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initiator {
+    /// A client: the origin saw fields that the client chose.
+    Client,
+    /// The cache: the origin saw the target and the fields that select the variant.
+    Refresh,
+}
+
+/// Decides whether a response that is not stored for this `reason` withdraws the stored response that the
+/// origin was asked about. `status` and `request` are those of the exchange that brought it.
+///
+/// [`FreshenOutcome::Removed`] comes only from a request without a credential. It never comes from a status by which
+/// an origin refuses the form of one request, unless the cache itself wrote that request.
+pub fn withdrawn(
+    initiator: Initiator,
+    request: &RequestFacts,
+    status: StatusCode,
+    reason: NotStorable,
+) -> FreshenOutcome {
+    let is_of_the_resource = request.credential().is_none()
+        && reason.is_of_the_response()
+        && match StatusSubject::of(status) {
+            StatusSubject::Resource => true,
+            StatusSubject::Request => initiator == Initiator::Refresh,
+            StatusSubject::Moment => false,
+        };
+    if is_of_the_resource { FreshenOutcome::Removed(reason) } else { FreshenOutcome::Kept(reason) }
+}
+
+/// The thing that a status says something about.
+enum StatusSubject {
+    /// The resource, for all who ask for it.
+    Resource,
+    /// The form of the request.
+    Request,
+    /// The server or the connection at this moment.
+    Moment,
+}
+
+impl StatusSubject {
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            // A request time-out, a misdirected or an early request, too many requests. §4.3.3: a cache may
+            // act on any 5xx as if the server had not answered.
+            408 | 421 | 425 | 429 | 500.. => Self::Moment,
+            // A part, or the answer to a condition or a range that the cache does not send.
+            206 | 304 | 412 | 416 => Self::Moment,
+            // Malformed, of the wrong length, media type or protocol, too long, too many fields.
+            400 | 406 | 407 | 411 | 413 | 414 | 415 | 417 | 426 | 428 | 431 => Self::Request,
+            _ => Self::Resource,
+        }
+    }
+}
+
+impl NotStorable {
+    /// Whether the reason lies in a whole response, and not in the request, in a part or in this process.
+    const fn is_of_the_response(self) -> bool {
+        match self {
+            Self::NoStore
+            | Self::Private
+            | Self::NoCache
+            | Self::Malformed
+            | Self::SetCookie
+            | Self::Status
+            | Self::ContentRange
+            | Self::ContentType
+            | Self::VaryStar
+            | Self::VaryFields
+            | Self::Tags
+            | Self::NoFreshness
+            | Self::Expired
+            | Self::HeadTooLarge
+            | Self::BodyTooLarge
+            | Self::Undelimited
+            | Self::ContentEncoding
+            | Self::InvalidJson => true,
+            Self::Method
+            | Self::RequestNoStore
+            | Self::Authorization
+            | Self::Cookie
+            | Self::CredentialHeader
+            | Self::UnlistedField
+            | Self::UnkeyedField
+            | Self::PartialContent
+            | Self::NoValidator
+            | Self::Changed
+            | Self::ContentLocation
+            | Self::BodyMemory
+            | Self::CutBody
+            | Self::FirstSight
+            | Self::NoTier => false,
+        }
+    }
+}

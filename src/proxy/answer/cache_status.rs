@@ -1,0 +1,204 @@
+//! `Cache-Status` (RFC 9211): what the cache did, and why.
+
+use std::time::Duration;
+
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::key::CacheKey;
+use crate::label::Label;
+use crate::policy::{NotReusable, NotStorable};
+use crate::proxy::admission::doorkeeper::Admission;
+use crate::store::{Store, Tier};
+
+/// The field's name.
+pub(in crate::proxy) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+crate::labels! {
+    /// Why a request went forward (RFC 9211 §2.2).
+    pub(in crate::proxy) enum ForwardReason {
+        /// The method asks for something that is not stored.
+        Method => "method",
+        /// Nothing is stored for this target.
+        UriMiss => "uri-miss",
+        /// Something is, but not for these request fields.
+        VaryMiss => "vary-miss",
+        /// Something is, but it is stale.
+        Stale => "stale",
+        /// Something is, but this request does not accept it.
+        Request => "request",
+        /// Something is, but it may not be shown to this client.
+        Bypass => "bypass",
+    }
+}
+
+impl ForwardReason {
+    /// The word for what the policy said of a stored response.
+    pub(in crate::proxy) fn because(reason: NotReusable) -> Self {
+        match reason {
+            NotReusable::Expired | NotReusable::NoCache | NotReusable::MustRevalidate => Self::Stale,
+            NotReusable::RequestNoCache
+            | NotReusable::RequestMaxAge
+            | NotReusable::RequestMinFresh
+            | NotReusable::RequestMaxStale => Self::Request,
+            NotReusable::Method => Self::Method,
+            NotReusable::Authorization
+            | NotReusable::Cookie
+            | NotReusable::CredentialHeader
+            | NotReusable::UnlistedField => Self::Bypass,
+        }
+    }
+}
+
+/// Whole seconds for which a response is still fresh, or has been stale.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) enum TtlSeconds {
+    Left(Duration),
+    Past(Duration),
+}
+
+impl TtlSeconds {
+    /// A sign, and the number behind it.
+    fn seconds(self) -> (&'static str, u64) {
+        match self {
+            Self::Left(left) => ("", left.as_secs()),
+            // RFC 9211 §2.4: negative is stale. A part of a second is no less stale.
+            Self::Past(past) => ("-", past.as_secs().saturating_add(1)),
+        }
+    }
+}
+
+/// What the cache did with a request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) enum CacheStatus {
+    /// Answered from a store.
+    Hit { ttl: TtlSeconds, tier: Tier },
+    /// Fetched, and stored if the body keeps what the head promises.
+    Stored { forward: ForwardReason },
+    /// Fetched and not stored.
+    NotStored { forward: ForwardReason, reason: &'static str },
+    /// Validated, and what is stored brought up to date.
+    Validated { forward: ForwardReason },
+    /// Validated, and not stored after that.
+    ValidatedOnly { forward: ForwardReason, reason: &'static str },
+    /// Answered from another request's fetch.
+    Collapsed { forward: ForwardReason },
+}
+
+impl CacheStatus {
+    /// What can be promised of a response that may be stored.
+    pub(in crate::proxy) fn storing(store: &Store, forward: ForwardReason, admission: Admission) -> Self {
+        let no_tier = (!store.has_tier()).then_some(NotStorable::NoTier);
+        match no_tier.or(admission.refusal()) {
+            None => Self::Stored { forward },
+            Some(reason) => Self::NotStored { forward, reason: reason.word() },
+        }
+    }
+
+    /// Adds it to a head, behind what caches nearer to the origin have said (RFC 9211 §2).
+    pub(in crate::proxy) fn append_to(self, head: &mut HeaderMap) {
+        // Every word of ours is a token.
+        if let Ok(value) = HeaderValue::try_from(self.text()) {
+            head.append(CACHE_STATUS, value);
+        }
+    }
+
+    /// Put together and not formatted, since a hit has one: in one allocation of its length, which the value keeps.
+    fn text(self) -> String {
+        match self {
+            Self::Hit { ttl, tier } => {
+                let (sign, seconds) = ttl.seconds();
+                let mut digits = itoa::Buffer::new();
+                ["CacheWarp; hit; ttl=", sign, digits.format(seconds), "; detail=", tier.word()].concat()
+            }
+            Self::Stored { forward } => ["CacheWarp; fwd=", forward.word(), "; stored"].concat(),
+            Self::NotStored { forward, reason } => {
+                ["CacheWarp; fwd=", forward.word(), "; detail=", reason].concat()
+            }
+            Self::Validated { forward } => {
+                ["CacheWarp; fwd=", forward.word(), "; fwd-status=304; stored"].concat()
+            }
+            Self::ValidatedOnly { forward, reason } => {
+                ["CacheWarp; fwd=", forward.word(), "; fwd-status=304; detail=", reason].concat()
+            }
+            Self::Collapsed { forward } => ["CacheWarp; fwd=", forward.word(), "; collapsed"].concat(),
+        }
+    }
+}
+
+/// Adds the name of the key (RFC 9211 §2.7) to what we have said in a head, if we have: ours is the last line.
+pub(in crate::proxy) fn add_key(head: &mut HeaderMap, key: &CacheKey) {
+    let Entry::Occupied(mut lines) = head.entry(CACHE_STATUS) else { return };
+    let Some(line) = lines.iter_mut().last().filter(|line| line.as_bytes().starts_with(b"CacheWarp;")) else {
+        return;
+    };
+    if let Ok(value) = HeaderValue::from_bytes(&[line.as_bytes(), b"; key=\"", &key.hex(), b"\""].concat()) {
+        *line = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Scheme, Target};
+
+    #[test]
+    fn it_is_a_structured_field() {
+        let forward = ForwardReason::UriMiss;
+        for (status, want) in [
+            (
+                CacheStatus::Hit { ttl: TtlSeconds::Left(Duration::from_millis(29_900)), tier: Tier::Redis },
+                "CacheWarp; hit; ttl=29; detail=redis",
+            ),
+            (
+                CacheStatus::Hit { ttl: TtlSeconds::Past(Duration::from_millis(1_500)), tier: Tier::Memory },
+                "CacheWarp; hit; ttl=-2; detail=memory",
+            ),
+            (
+                CacheStatus::Validated { forward: ForwardReason::Stale },
+                "CacheWarp; fwd=stale; fwd-status=304; stored",
+            ),
+            (
+                CacheStatus::ValidatedOnly { forward: ForwardReason::Stale, reason: "private" },
+                "CacheWarp; fwd=stale; fwd-status=304; detail=private",
+            ),
+            (CacheStatus::Stored { forward }, "CacheWarp; fwd=uri-miss; stored"),
+            (
+                CacheStatus::NotStored { forward, reason: "no-store" },
+                "CacheWarp; fwd=uri-miss; detail=no-store",
+            ),
+            (CacheStatus::Collapsed { forward }, "CacheWarp; fwd=uri-miss; collapsed"),
+        ] {
+            let mut head = HeaderMap::new();
+            status.append_to(&mut head);
+            assert_eq!(head.get(CACHE_STATUS).unwrap(), want);
+            sfv::Parser::new(want).parse::<sfv::List>().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_key_is_added_to_our_own_line() {
+        let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
+        let key = CacheKey::of(&target);
+        let mut head = HeaderMap::new();
+        add_key(&mut head, &key);
+        assert!(head.is_empty());
+        head.append(CACHE_STATUS, HeaderValue::from_static("Other; hit"));
+        add_key(&mut head, &key);
+        CacheStatus::Stored { forward: ForwardReason::UriMiss }.append_to(&mut head);
+        add_key(&mut head, &key);
+        let all: Vec<_> = head.get_all(CACHE_STATUS).iter().map(|line| line.to_str().unwrap()).collect();
+        let want = format!("CacheWarp; fwd=uri-miss; stored; key=\"{key:?}\"");
+        assert_eq!(all, ["Other; hit", &want]);
+        sfv::Parser::new(&want).parse::<sfv::List>().unwrap();
+    }
+
+    #[test]
+    fn caches_nearer_to_the_origin_stay_in_front() {
+        let mut head = HeaderMap::new();
+        head.append(CACHE_STATUS, HeaderValue::from_static("Other; hit"));
+        CacheStatus::Collapsed { forward: ForwardReason::Stale }.append_to(&mut head);
+        let all: Vec<_> = head.get_all(CACHE_STATUS).iter().collect();
+        assert_eq!(all, ["Other; hit", "CacheWarp; fwd=stale; collapsed"]);
+    }
+}

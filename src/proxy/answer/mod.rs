@@ -1,0 +1,8 @@
+//! The answer: a response with its `Cache-Status`, its body, and the failures that become answers.
+
+pub(super) mod body;
+pub(super) mod cache_status;
+pub(super) mod failure;
+pub(super) mod present;
+pub(super) mod response;
+pub(super) mod shared_body;

@@ -1,0 +1,142 @@
+//! What of a whole response a request gets: all of it, a `304`, a part, several parts, or none (RFC 9110 §13, §14).
+//!
+//! The cache fetches and stores whole responses only. What the client asked for is cut from the whole at the end, in the
+//! same way whether it comes from a store or is just arriving.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+
+use crate::policy::{self, ByteRange, MultipartBody, MultipartPiece, Precondition, RangeSelection};
+use crate::proxy::answer::body::{AnswerBody, BodyError};
+use crate::proxy::answer::response::ProxyAnswer;
+use crate::proxy::explain::RuleQuestion;
+use crate::proxy::request::CacheRequest;
+use crate::time::Timestamp;
+
+/// A whole response does not meet a condition of the client.
+pub(in crate::proxy) struct PreconditionNotMet(pub(in crate::proxy) ProxyAnswer);
+
+/// Cuts `whole` to what `ask` asks for. A body of unknown length is never cut: a server may ignore `Range`.
+pub(in crate::proxy) async fn present(
+    ask: &CacheRequest,
+    whole: ProxyAnswer,
+    received: Timestamp,
+) -> Result<ProxyAnswer, PreconditionNotMet> {
+    if ask.is_plain() {
+        return Ok(whole);
+    }
+    let response = &whole.response;
+    let headers = &ask.inbound.headers;
+    let precondition = policy::precondition(headers, response.status(), response.headers(), received);
+    if ask.is_conditional() {
+        ask.note(|explanation| explanation.rule(RuleQuestion::Condition, precondition));
+    }
+    match precondition {
+        Precondition::NotModified => return Ok(not_modified(whole)),
+        Precondition::Failed => return Err(PreconditionNotMet(whole)),
+        Precondition::Proceed => {}
+    }
+    let Some(bytes) = length(response) else { return Ok(whole) };
+    let ranges = policy::ranges(&ask.facts, headers, response.status(), response.headers(), bytes);
+    if ask.is_partial() {
+        ask.note(|explanation| explanation.rule(RuleQuestion::Range, &ranges));
+    }
+    match ranges {
+        RangeSelection::Whole => Ok(whole),
+        RangeSelection::One(part) => Ok(one_part(whole, part, bytes)),
+        RangeSelection::Several(parts) => Ok(several_parts(whole, &parts, bytes).await),
+        RangeSelection::Unsatisfiable => Ok(unsatisfiable(whole, bytes)),
+    }
+}
+
+/// RFC 9110 §13.1.1: the origin's own answer to this request, and it is not the one that the client knows.
+pub(in crate::proxy) fn failed(PreconditionNotMet(mut whole): PreconditionNotMet) -> ProxyAnswer {
+    let head = whole.response.headers_mut();
+    head.remove(CONTENT_LENGTH);
+    head.remove(CONTENT_TYPE);
+    with(whole, StatusCode::PRECONDITION_FAILED, AnswerBody::Whole(Bytes::new()))
+}
+
+fn length(response: &Response<AnswerBody>) -> Option<usize> {
+    match response.body() {
+        AnswerBody::Whole(bytes) => Some(bytes.len()),
+        whole @ AnswerBody::Shared(_) => usize::try_from(whole.size_hint().exact()?).ok(),
+        AnswerBody::Part(_) | AnswerBody::Pieces(_) | AnswerBody::Origin(_) | AnswerBody::Broken(_) => None,
+    }
+}
+
+fn not_modified(mut whole: ProxyAnswer) -> ProxyAnswer {
+    policy::not_modified_fields(whole.response.headers_mut());
+    with(whole, StatusCode::NOT_MODIFIED, AnswerBody::Whole(Bytes::new()))
+}
+
+fn one_part(mut whole: ProxyAnswer, part: ByteRange, bytes: usize) -> ProxyAnswer {
+    let head = whole.response.headers_mut();
+    head.insert(CONTENT_RANGE, policy::content_range(part, bytes));
+    head.insert(CONTENT_LENGTH, HeaderValue::from(part.len));
+    let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new())).part(part);
+    with(whole, StatusCode::PARTIAL_CONTENT, body)
+}
+
+/// The parts may come in any order, so the whole has to be there; its length is known and within `cache_max_body`.
+async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize) -> ProxyAnswer {
+    let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new()));
+    let runs = match collected(body).await {
+        Ok(runs) => runs,
+        Err(error) => return with(whole, StatusCode::OK, AnswerBody::Broken(Some(error))),
+    };
+    let head = whole.response.headers_mut();
+    let MultipartBody { content_type, bytes, pieces } =
+        policy::multipart(parts, bytes, head.get(CONTENT_TYPE), fastrand::u128(..));
+    head.remove(CONTENT_RANGE);
+    head.insert(CONTENT_TYPE, content_type);
+    head.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    let mut slices_and_framing = VecDeque::new();
+    for piece in pieces {
+        match piece {
+            MultipartPiece::Framing(framing) => slices_and_framing.push_back(framing),
+            MultipartPiece::Body(part) => slices_and_framing.extend(slices(&runs, part)),
+        }
+    }
+    with(whole, StatusCode::PARTIAL_CONTENT, AnswerBody::Pieces(slices_and_framing))
+}
+
+/// The bytes of a part: slices of the runs that the body has come in.
+fn slices(runs: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
+    let mut behind = 0_usize;
+    runs.iter().filter_map(move |run| {
+        let start = behind;
+        behind = behind.saturating_add(run.len());
+        let from = part.start.saturating_sub(start).min(run.len());
+        let to = part.end().saturating_sub(start).min(run.len());
+        (from < to).then(|| run.slice(from..to))
+    })
+}
+
+/// All of a body, in the runs that it comes in.
+async fn collected(mut body: AnswerBody) -> Result<Vec<Bytes>, BodyError> {
+    let mut runs = Vec::new();
+    while let Some(frame) = body.frame().await {
+        runs.extend(frame?.into_data());
+    }
+    Ok(runs)
+}
+
+fn unsatisfiable(mut whole: ProxyAnswer, bytes: usize) -> ProxyAnswer {
+    let head = whole.response.headers_mut();
+    head.insert(CONTENT_RANGE, policy::unsatisfied_range(bytes));
+    head.remove(CONTENT_LENGTH);
+    head.remove(CONTENT_TYPE);
+    with(whole, StatusCode::RANGE_NOT_SATISFIABLE, AnswerBody::Whole(Bytes::new()))
+}
+
+fn with(mut answer: ProxyAnswer, status: StatusCode, body: AnswerBody) -> ProxyAnswer {
+    *answer.response.status_mut() = status;
+    *answer.response.body_mut() = body;
+    answer
+}

@@ -1,0 +1,117 @@
+//! An answer to a client: the response, and the word by which it is counted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use crate::entry::Entry;
+use crate::origin;
+use crate::policy::{self, Obligations};
+use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::cache_status::{CacheStatus, TtlSeconds};
+use crate::store::Tier;
+
+crate::labels! {
+    /// How a request was answered.
+    pub(in crate::proxy) enum Outcome {
+        /// From the memory tier.
+        HitMemory => "hit-memory",
+        /// From Redis.
+        HitRedis => "hit-redis",
+        /// From the origin, by a fetch of its own that could be stored.
+        Miss => "miss",
+        /// From a store, after the origin said that it is still right.
+        Validated => "validated",
+        /// From a store and stale, since the origin failed.
+        StaleOnError => "stale-on-error",
+        /// From another request's fetch.
+        Collapsed => "collapsed",
+        /// From the origin, through the cache and not stored.
+        Uncacheable => "uncacheable",
+        /// From the origin, past the cache.
+        Pass => "pass",
+        /// By a purge of what it addressed.
+        Purge => "purge",
+        /// A tunnel.
+        Tunnel => "tunnel",
+        /// Our own health.
+        Health => "health",
+        /// By a failure of the origin, or of the way to it.
+        Failed => "failed",
+        /// By a refusal of the request.
+        Refused => "refused",
+    }
+}
+
+/// A stored response that may be served.
+pub(in crate::proxy) struct CacheHit {
+    pub(in crate::proxy) entry: Entry,
+    pub(in crate::proxy) tier: Tier,
+    pub(in crate::proxy) age: Duration,
+    pub(in crate::proxy) ttl: TtlSeconds,
+}
+
+/// A response and its word.
+pub(in crate::proxy) struct ProxyAnswer {
+    pub(in crate::proxy) response: Response<AnswerBody>,
+    pub(in crate::proxy) outcome: Outcome,
+}
+
+impl ProxyAnswer {
+    /// A stored response.
+    pub(in crate::proxy) fn from_store(method: &Method, hit: CacheHit) -> Self {
+        let CacheHit { entry, tier, age, ttl } = hit;
+        let outcome = match tier {
+            Tier::Memory => Outcome::HitMemory,
+            Tier::Redis => Outcome::HitRedis,
+        };
+        let mut head = entry.head;
+        if entry.facts.obligations.contains(Obligations::ADDRESSED) {
+            policy::strip_addressed(&mut head);
+        }
+        // One allocation; from a number, a value is made in two.
+        if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
+            head.insert(AGE, age);
+        }
+        CacheStatus::Hit { ttl, tier }.append_to(&mut head);
+        let body = if method == Method::HEAD {
+            head.insert(CONTENT_LENGTH, HeaderValue::from(entry.body.len()));
+            Bytes::new()
+        } else {
+            entry.body
+        };
+        Self::new(outcome, entry.status, head, AnswerBody::Whole(body))
+    }
+
+    /// A stored response, stale, for the origin failed.
+    pub(in crate::proxy) fn stale_on_error(method: &Method, hit: CacheHit) -> Self {
+        Self { outcome: Outcome::StaleOnError, ..Self::from_store(method, hit) }
+    }
+
+    /// The origin's own answer, streamed.
+    pub(in crate::proxy) fn from_origin(outcome: Outcome, response: Response<origin::OriginBody>) -> Self {
+        let mut response = response.map(AnswerBody::Origin);
+        policy::strip_addressed(response.headers_mut());
+        Self { response, outcome }
+    }
+
+    pub(in crate::proxy) fn new(
+        outcome: Outcome,
+        status: StatusCode,
+        head: HeaderMap,
+        body: AnswerBody,
+    ) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = head;
+        Self { response, outcome }
+    }
+
+    /// Says what the cache did.
+    pub(in crate::proxy) fn with_status(mut self, status: CacheStatus) -> Self {
+        status.append_to(self.response.headers_mut());
+        self
+    }
+}

@@ -1,0 +1,472 @@
+//! A body that several clients read while it arrives.
+//!
+//! One writer (the fill's task) appends pieces; any number of readers, on any worker, take them in order at their own
+//! pace. While the body is *gathered* for storing, every piece is kept, and a reader may still join at the beginning;
+//! how much that can be is bounded by `cache_max_body`. A body that outgrows it is only *relayed*: pieces that every
+//! reader has taken are let go, and the writer waits while the slowest is more than [`FILL_LAG_BYTES_MAX`] behind.
+//!
+//! ```text
+//!  first                          first + pieces.len()
+//!    |▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒|  writer
+//!         ^ reader      ^ reader     ^ reader (waits)
+//! ```
+//!
+//! **Always:** a reader gets all pieces from the first, in order, or an error; never a gap, never an early clean end.
+//! The lock is held for a few moves of pointers, never while anything waits, and wakers run outside it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::limits::FILL_LAG_BYTES_MAX;
+use crate::proxy::admission::load::HeldBytes;
+
+/// Why a shared body has no clean end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BrokenBody {
+    /// The origin cut it, or went silent.
+    #[error("the origin did not send the whole body")]
+    Cut,
+    /// This reader held back the others for too long.
+    #[error("this client reads too slowly for a shared body")]
+    TooSlow,
+}
+
+/// The body, shared by its writer and its readers.
+pub(in crate::proxy) struct SharedBody(Mutex<SharedBodyState>);
+
+struct SharedBodyState {
+    /// Pieces that are kept, oldest first.
+    pieces: VecDeque<Bytes>,
+    /// The number of the first of them.
+    first: u64,
+    /// Their bytes.
+    kept_bytes: usize,
+    /// They, where all bodies are counted.
+    held: HeldBytes,
+    keep: Retention,
+    /// How long it will be, where the origin has said so; a body that turns out otherwise is cut.
+    length: Option<u64>,
+    end: Option<Result<(), BrokenBody>>,
+    /// One place a reader; a free place is `None`.
+    readers: Vec<Option<ReadPosition>>,
+    /// The writer, while it waits for room.
+    writer: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retention {
+    /// Everything, for the store.
+    All,
+    /// What some reader has not yet taken.
+    Untaken,
+}
+
+/// How far a reader is.
+struct ReadPosition {
+    /// The number of the piece that it takes next.
+    next: u64,
+    /// The bytes that it has taken.
+    taken: u64,
+    waker: Option<Waker>,
+    cut_off: bool,
+}
+
+impl SharedBody {
+    /// An empty body that is being gathered; of this length in the end, if that is known.
+    pub(in crate::proxy) fn new(length: Option<u64>, held: HeldBytes) -> Self {
+        Self(Mutex::new(SharedBodyState {
+            pieces: VecDeque::new(),
+            first: 0,
+            kept_bytes: 0,
+            held,
+            keep: Retention::All,
+            length,
+            end: None,
+            readers: Vec::new(),
+            writer: None,
+        }))
+    }
+
+    /// A body that is here already.
+    pub(in crate::proxy) fn whole_already(body: Bytes, held: HeldBytes) -> Self {
+        let shared = Self::new(Some(body.len() as u64), held);
+        shared.push(body);
+        shared.end(Ok(()));
+        shared
+    }
+
+    /// Joins at the beginning; `None` once the beginning has been let go.
+    pub(in crate::proxy) fn reader(self: &Arc<Self>) -> Option<SharedBodyReader> {
+        let mut state = self.state();
+        if state.first > 0 || state.keep == Retention::Untaken {
+            return None;
+        }
+        let place = Some(ReadPosition { next: 0, taken: 0, waker: None, cut_off: false });
+        let number = match state.readers.iter().position(Option::is_none) {
+            Some(free) => {
+                if let Some(slot) = state.readers.get_mut(free) {
+                    *slot = place;
+                }
+                free
+            }
+            None => {
+                state.readers.push(place);
+                state.readers.len() - 1
+            }
+        };
+        drop(state);
+        Some(SharedBodyReader { body: Arc::clone(self), number })
+    }
+
+    /// Appends a piece and wakes whoever waits for it.
+    pub(in crate::proxy) fn push(&self, piece: Bytes) {
+        self.change(|state| {
+            state.kept_bytes += piece.len();
+            state.pieces.push_back(piece);
+            state.held.set(state.kept_bytes);
+            state.let_go();
+            state.waiting_readers()
+        });
+    }
+
+    /// The body will not be stored after all: from now on it is only relayed.
+    pub(in crate::proxy) fn relay(&self) {
+        self.change(|state| {
+            state.keep = Retention::Untaken;
+            state.let_go();
+            Vec::new()
+        });
+    }
+
+    /// No more pieces will come.
+    pub(in crate::proxy) fn end(&self, end: Result<(), BrokenBody>) {
+        self.change(|state| {
+            state.end.get_or_insert(end);
+            state.waiting_readers()
+        });
+    }
+
+    /// Ready when the writer may go on.
+    pub(in crate::proxy) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.keep == Retention::All || state.kept_bytes <= FILL_LAG_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Cuts off the readers that are furthest behind, if they hold others back; alone, a slow reader is only slow.
+    pub(in crate::proxy) fn cut_off_the_slowest(&self) {
+        self.change(|state| {
+            let first = state.first;
+            let is_last = |place: &ReadPosition| place.next <= first;
+            if state.readers.iter().flatten().all(is_last) {
+                return Vec::new();
+            }
+            for place in state.readers.iter_mut().flatten().filter(|place| is_last(place)) {
+                place.cut_off = true;
+            }
+            state.let_go();
+            state.waiting_readers()
+        });
+    }
+
+    /// Whether anybody still wants the body.
+    pub(in crate::proxy) fn has_readers(&self) -> bool {
+        self.state().readers.iter().flatten().any(|place| !place.cut_off)
+    }
+
+    /// The gathered body in one run of bytes.
+    pub(in crate::proxy) fn whole(&self) -> Bytes {
+        let state = self.state();
+        if let (Some(only), 1) = (state.pieces.front(), state.pieces.len()) {
+            return only.clone();
+        }
+        let mut whole = Vec::with_capacity(state.kept_bytes);
+        for piece in &state.pieces {
+            whole.extend_from_slice(piece);
+        }
+        whole.into()
+    }
+
+    /// Changes the state under the lock, then wakes those whom the change concerns, outside it.
+    fn change(&self, change: impl FnOnce(&mut SharedBodyState) -> Vec<Waker>) {
+        let mut state = self.state();
+        let readers = change(&mut state);
+        let writer = state.writer_if_room();
+        drop(state);
+        readers.into_iter().chain(writer).for_each(Waker::wake);
+    }
+
+    /// A panic cannot leave the state half-changed in a way that breaks a promise: at worst a waker is lost with it.
+    fn state(&self) -> MutexGuard<'_, SharedBodyState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedBodyState {
+    /// Lets go of the pieces that everybody has taken and nobody keeps.
+    fn let_go(&mut self) {
+        if self.keep == Retention::All {
+            return;
+        }
+        let end = self.first + self.pieces.len() as u64;
+        let slowest =
+            self.readers.iter().flatten().filter(|place| !place.cut_off).map(|place| place.next).min();
+        while self.first < slowest.unwrap_or(end)
+            && let Some(piece) = self.pieces.pop_front()
+        {
+            self.kept_bytes -= piece.len();
+            self.first += 1;
+        }
+        self.held.set(self.kept_bytes);
+    }
+
+    /// What the origin has said, or what has come if all is here.
+    fn whole_length(&self) -> Option<u64> {
+        let all_here = self.end == Some(Ok(())) && self.keep == Retention::All;
+        self.length.or_else(|| all_here.then_some(self.kept_bytes as u64))
+    }
+
+    fn piece(&self, number: u64) -> Option<Bytes> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.pieces.get(index).cloned()
+    }
+
+    fn waiting_readers(&mut self) -> Vec<Waker> {
+        self.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).collect()
+    }
+
+    fn writer_if_room(&mut self) -> Option<Waker> {
+        if self.kept_bytes > FILL_LAG_BYTES_MAX && self.keep == Retention::Untaken {
+            return None;
+        }
+        self.writer.take()
+    }
+}
+
+/// One client's view of a shared body.
+///
+/// Dropping it gives up its place: the body goes on for the others, and for the store.
+pub(crate) struct SharedBodyReader {
+    body: Arc<SharedBody>,
+    number: usize,
+}
+
+impl Body for SharedBodyReader {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let mut guard = self.body.state();
+        let state = &mut *guard;
+        let Some(Some(place)) = state.readers.get(self.number) else {
+            return Poll::Ready(None);
+        };
+        if place.cut_off {
+            return Poll::Ready(Some(Err(BrokenBody::TooSlow)));
+        }
+        if let Some(piece) = state.piece(place.next) {
+            if let Some(Some(place)) = state.readers.get_mut(self.number) {
+                place.next += 1;
+                place.taken += piece.len() as u64;
+            }
+            state.let_go();
+            let writer = state.writer_if_room();
+            drop(guard);
+            writer.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match state.end {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(broken)) => Poll::Ready(Some(Err(broken))),
+            None => {
+                if let Some(Some(place)) = state.readers.get_mut(self.number) {
+                    place.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.body.state();
+        let end = state.first + state.pieces.len() as u64;
+        let place = state.readers.get(self.number).and_then(Option::as_ref);
+        state.end == Some(Ok(())) && place.is_none_or(|place| place.next == end && !place.cut_off)
+    }
+
+    /// Exact where the length is known: then a client is told it, and parts can be cut.
+    fn size_hint(&self) -> SizeHint {
+        let state = self.body.state();
+        let taken = state.readers.get(self.number).and_then(Option::as_ref).map_or(0, |place| place.taken);
+        match state.whole_length() {
+            Some(length) => SizeHint::with_exact(length.saturating_sub(taken)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for SharedBodyReader {
+    fn drop(&mut self) {
+        self.body.change(|state| {
+            if let Some(place) = state.readers.get_mut(self.number) {
+                *place = None;
+            }
+            state.let_go();
+            Vec::new()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::admission::load::LoadLimiter;
+
+    const PIECE_BYTES: usize = FILL_LAG_BYTES_MAX / 4;
+
+    fn held() -> HeldBytes {
+        LoadLimiter::new(1, None, usize::MAX).hold()
+    }
+
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    fn read(reader: &mut SharedBodyReader) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+        Pin::new(reader)
+            .poll_frame(&mut cx())
+            .map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+    }
+
+    fn piece(byte: u8) -> Bytes {
+        Bytes::from(vec![byte; PIECE_BYTES])
+    }
+
+    fn got(byte: u8) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+        Poll::Ready(Some(Ok(piece(byte))))
+    }
+
+    #[test]
+    fn every_reader_gets_everything_from_the_first() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let mut early = body.reader().unwrap();
+        assert_eq!(read(&mut early), Poll::Pending);
+        body.push(piece(1));
+        assert_eq!(read(&mut early), got(1));
+        body.push(piece(2));
+        let mut late = body.reader().unwrap();
+        body.end(Ok(()));
+        assert_eq!(late.size_hint().exact(), Some(2 * PIECE_BYTES as u64));
+        assert_eq!((read(&mut late), read(&mut late)), (got(1), got(2)));
+        assert_eq!(read(&mut late), Poll::Ready(None));
+        assert!(late.is_end_stream() && !early.is_end_stream());
+        assert_eq!(read(&mut early), got(2));
+        assert_eq!(body.whole().len(), 2 * PIECE_BYTES);
+    }
+
+    #[test]
+    fn a_length_that_is_known_is_told_from_the_first() {
+        let body = Arc::new(SharedBody::new(Some(2 * PIECE_BYTES as u64), held()));
+        let mut reader = body.reader().unwrap();
+        assert_eq!(reader.size_hint().exact(), Some(2 * PIECE_BYTES as u64));
+        body.push(piece(1));
+        body.relay();
+        assert_eq!(read(&mut reader), got(1));
+        assert_eq!(reader.size_hint().exact(), Some(PIECE_BYTES as u64));
+        assert_eq!(
+            SharedBody::whole_already(piece(1), held()).state().whole_length(),
+            Some(PIECE_BYTES as u64)
+        );
+    }
+
+    #[test]
+    fn a_cut_is_never_a_clean_end() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let mut reader = body.reader().unwrap();
+        body.push(piece(1));
+        body.end(Err(BrokenBody::Cut));
+        body.end(Ok(()));
+        assert_eq!(read(&mut reader), got(1));
+        assert_eq!(read(&mut reader), Poll::Ready(Some(Err(BrokenBody::Cut))));
+        assert!(!reader.is_end_stream());
+    }
+
+    #[test]
+    fn a_relayed_body_keeps_a_window_and_no_more() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let mut reader = body.reader().unwrap();
+        body.push(piece(1));
+        assert_eq!(read(&mut reader), got(1));
+        body.relay();
+        assert!(body.reader().is_none(), "the beginning is gone");
+        for byte in 2..=6 {
+            body.push(piece(byte));
+        }
+        assert!(body.poll_room(&cx()).is_pending());
+        assert_eq!(read(&mut reader), got(2));
+        assert!(body.poll_room(&cx()).is_ready());
+    }
+
+    #[test]
+    fn a_gathered_body_never_waits_for_a_reader() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let _reader = body.reader().unwrap();
+        for byte in 0..20 {
+            body.push(piece(byte));
+        }
+        assert!(body.poll_room(&cx()).is_ready());
+    }
+
+    #[test]
+    fn one_slow_reader_does_not_hold_back_the_others() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let (mut fast, mut slow) = (body.reader().unwrap(), body.reader().unwrap());
+        body.relay();
+        for byte in 1..=5 {
+            body.push(piece(byte));
+            assert_eq!(read(&mut fast), got(byte));
+        }
+        assert!(body.poll_room(&cx()).is_pending());
+        body.cut_off_the_slowest();
+        assert!(body.poll_room(&cx()).is_ready());
+        assert_eq!(read(&mut slow), Poll::Ready(Some(Err(BrokenBody::TooSlow))));
+        assert_eq!(read(&mut fast), Poll::Pending);
+    }
+
+    #[test]
+    fn a_lone_slow_reader_is_only_slow() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let mut reader = body.reader().unwrap();
+        body.relay();
+        for byte in 1..=5 {
+            body.push(piece(byte));
+        }
+        body.cut_off_the_slowest();
+        assert_eq!(read(&mut reader), got(1));
+    }
+
+    #[test]
+    fn a_reader_that_leaves_makes_room() {
+        let body = Arc::new(SharedBody::new(None, held()));
+        let reader = body.reader().unwrap();
+        body.relay();
+        for byte in 1..=5 {
+            body.push(piece(byte));
+        }
+        assert!(body.poll_room(&cx()).is_pending());
+        drop(reader);
+        assert!(body.poll_room(&cx()).is_ready());
+        assert!(!body.has_readers());
+    }
+}

@@ -1,0 +1,170 @@
+//! What a request is for. Pure: the head decides, and that there is content.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{Method, Version};
+use http_body::Body;
+
+use crate::key::{Scheme, Target, TargetError};
+use crate::origin::{OutboundHeads, UpgradeProtocol};
+use crate::proxy::answer::failure::Failure;
+
+/// Where a request goes.
+#[derive(Debug, PartialEq)]
+pub(in crate::proxy) enum Dispatch {
+    /// Our own health.
+    Health,
+    /// Through the cache.
+    Cached(Target),
+    /// Straight to the origin and back.
+    Pass(Target),
+    /// Nowhere: what is stored of it is purged.
+    Purge(Target),
+    /// To the origin, and if that switches protocols, a tunnel.
+    Upgrade(Target, UpgradeProtocol),
+    /// Nowhere.
+    Refused(Failure),
+}
+
+impl Dispatch {
+    /// In one word.
+    pub(in crate::proxy) fn word(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Cached(_) => "cached",
+            Self::Pass(_) => "pass",
+            Self::Purge(_) => "purge",
+            Self::Upgrade(..) => "upgrade",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// The same way, unless it leads to a target that the origin does not have below its base path.
+    pub(in crate::proxy) fn below(self, origin: &OutboundHeads) -> Self {
+        let reached = match &self {
+            Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
+                origin.reaches(target)
+            }
+            Self::Health | Self::Refused(_) => Ok(()),
+        };
+        reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
+    }
+
+    /// The way of a request whose method is `PURGE`, where that is for us.
+    pub(in crate::proxy) fn of_a_purge(self) -> Self {
+        match self {
+            Self::Pass(target) => Self::Purge(target),
+            Self::Health | Self::Cached(_) | Self::Purge(_) | Self::Upgrade(..) | Self::Refused(_) => self,
+        }
+    }
+}
+
+/// Whether a request has content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum RequestContent {
+    /// None at all.
+    None,
+    /// Some, or there may be.
+    Some,
+}
+
+impl RequestContent {
+    pub(in crate::proxy) fn of(body: &impl Body) -> Self {
+        if body.is_end_stream() { Self::None } else { Self::Some }
+    }
+}
+
+/// Finds the way of a request that came over `scheme`.
+pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestContent) -> Dispatch {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let asks_for_health = reads && head.uri.path() == "/health";
+    if asks_for_health && head.version < Version::HTTP_11 {
+        // The probes of load balancers; before HTTP/1.1 a request need not name a host.
+        return Dispatch::Health;
+    }
+    let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
+    let target = match Target::parse(scheme, &head.uri, hosts) {
+        Ok(target) => target,
+        Err(TargetError::TooLong) => return Dispatch::Refused(Failure::TargetTooLong),
+        Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
+    };
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an API's business.
+        return Dispatch::Refused(Failure::MethodNotAllowed);
+    }
+    let is_authority_form = head.uri.authority().is_some() && head.uri.scheme().is_none();
+    if is_authority_form || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
+        return Dispatch::Refused(Failure::BadTarget(TargetError::Form));
+    }
+    if asks_for_health {
+        return Dispatch::Health;
+    }
+    if content == RequestContent::None
+        && head.version == Version::HTTP_11
+        && let Some(protocol) = UpgradeProtocol::asked(&head.method, &head.headers)
+    {
+        return Dispatch::Upgrade(target, protocol);
+    }
+    // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may answer by it.
+    if reads && content == RequestContent::None { Dispatch::Cached(target) } else { Dispatch::Pass(target) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn way(method: &str, uri: &str, fields: &[(&str, &str)], content: RequestContent) -> &'static str {
+        let mut request = Request::builder().method(method).uri(uri).header("host", "api.test");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content).word()
+    }
+
+    #[test]
+    fn a_probe_of_http_1_0_need_not_name_a_host() {
+        for (version, want) in [
+            (Version::HTTP_10, Dispatch::Health),
+            (Version::HTTP_11, Dispatch::Refused(Failure::BadTarget(TargetError::NoHost))),
+        ] {
+            let probe = Request::builder().version(version).uri("/health").body(()).unwrap();
+            assert_eq!(route(&probe.into_parts().0, Scheme::Http, RequestContent::None), want, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_has_one_way() {
+        let upgrade = &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")][..];
+        type Row = (&'static str, &'static str, Fields, RequestContent, &'static str);
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: &[Row] = &[
+            ("GET", "/health", &[], RequestContent::None, "health"),
+            ("HEAD", "/health?x", &[], RequestContent::None, "health"),
+            ("POST", "/health", &[], RequestContent::Some, "pass"),
+            ("GET", "/healthy", &[], RequestContent::None, "cached"),
+            ("GET", "/a", &[], RequestContent::None, "cached"),
+            ("HEAD", "/a", &[], RequestContent::None, "cached"),
+            ("GET", "http://api.test/a", &[], RequestContent::None, "cached"),
+            ("GET", "/a", &[], RequestContent::Some, "pass"),
+            ("POST", "/a", &[], RequestContent::None, "pass"),
+            ("DELETE", "/a", &[], RequestContent::None, "pass"),
+            ("OPTIONS", "*", &[], RequestContent::None, "pass"),
+            ("QUERY", "/a", &[], RequestContent::Some, "pass"),
+            ("GET", "/a", upgrade, RequestContent::None, "upgrade"),
+            ("GET", "/a", &[("upgrade", "websocket")], RequestContent::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade")], RequestContent::None, "cached"),
+            ("GET", "/a", &[("connection", "upgrade"), ("upgrade", "h2c")], RequestContent::None, "cached"),
+            ("POST", "/a", upgrade, RequestContent::Some, "pass"),
+            ("TRACE", "/a", &[], RequestContent::None, "refused"),
+            ("GET", "http://other.test/a", &[], RequestContent::None, "refused"),
+            ("GET", "/a", &[("host", "b.test")], RequestContent::None, "refused"),
+            ("CONNECT", "api.test:443", &[], RequestContent::None, "refused"),
+            ("GET", "api.test", &[], RequestContent::None, "refused"),
+            ("GET", "*", &[], RequestContent::None, "refused"),
+        ];
+        for (method, uri, fields, content, want) in rows {
+            assert_eq!(way(method, uri, fields, *content), *want, "{method} {uri} {fields:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! An answer that may be stored: share it while its body arrives, gather that, check it, keep it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tracing::debug;
+
+use crate::entry::JsonCheckError;
+use crate::limits::{FILL_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
+use crate::policy::{self, NotStorable, Ruling, StoredFacts};
+use crate::proxy::Proxy;
+use crate::proxy::admission::doorkeeper::Admission;
+use crate::proxy::answer::body::{AnswerBody, SharedReader};
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::shared_body::{BrokenBody, SharedBody};
+use crate::proxy::explain::RuleQuestion;
+use crate::proxy::fetch::keep::ResponseToStore;
+use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
+use crate::proxy::fetch::run::refuse;
+use crate::proxy::fetch::table::{FetchState, LeaderGuard};
+use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::{CacheRequest, FetchKey};
+use crate::store::StorePermit;
+use crate::{origin, time};
+
+/// A fetch under way.
+pub(in crate::proxy::fetch) struct ActiveFetch {
+    pub(in crate::proxy::fetch) key: FetchKey,
+    pub(in crate::proxy::fetch) proxy: Rc<Proxy>,
+    pub(in crate::proxy::fetch) ask: Rc<CacheRequest>,
+    pub(in crate::proxy::fetch) place: CacheLocation,
+    /// Held while others may join.
+    pub(in crate::proxy::fetch) lead: Option<LeaderGuard>,
+    /// Since before the origin was asked.
+    pub(in crate::proxy::fetch) claim: StorePermit,
+    pub(in crate::proxy::fetch) sight: PriorKnowledge,
+}
+
+/// What is known of a key before its answer has come.
+pub(in crate::proxy::fetch) enum PriorKnowledge {
+    /// Something stands there.
+    Stored,
+    /// Nothing does, or nothing that is of use.
+    Unknown,
+}
+
+impl ActiveFetch {
+    /// A response to `ask` that came in another way, and that nobody waits for but its client.
+    pub(in crate::proxy::fetch) fn adopting(
+        proxy: Rc<Proxy>,
+        ask: Rc<CacheRequest>,
+        place: CacheLocation,
+        claim: StorePermit,
+    ) -> Self {
+        Self {
+            key: ask.fill_key(place.key),
+            proxy,
+            ask,
+            place,
+            lead: None,
+            claim,
+            sight: PriorKnowledge::Unknown,
+        }
+    }
+
+    /// Gives the answer to all who wait, then gathers the body and stores it.
+    pub(in crate::proxy::fetch) async fn share(
+        mut self,
+        response: Response<origin::OriginBody>,
+        facts: StoredFacts,
+        to_client: oneshot::Sender<FetchOutcome>,
+    ) {
+        let (mut parts, mut incoming) = response.into_parts();
+        let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
+        let Some(reader) = body.reader() else { return };
+        let shared = Arc::new(SharedResponse {
+            place: ResponseToStore::place(&self.place, &parts.headers, &facts, &self.ask, &self.proxy.rules),
+            facts,
+            status: parts.status,
+            head: policy::stored_fields(&parts.headers, facts.received),
+            body: Arc::clone(&body),
+        });
+        self.ask.note_place(&shared.place, &self.proxy.rules);
+        // The client that asked sees the head as the origin meant it for this client, a cookie included.
+        policy::strip_addressed(&mut parts.headers);
+        let own = ProxyAnswer::new(
+            Outcome::Miss,
+            parts.status,
+            parts.headers,
+            AnswerBody::Shared(SharedReader(reader)),
+        );
+        self.tell(FetchState::Shared(Arc::clone(&shared)));
+        let admission = self.admission();
+        drop(to_client.send(FetchOutcome::Shared(Box::new(own), admission)));
+
+        let gathered = match self.gather(&mut incoming, &body, shared.status).await {
+            // Whoever asked meanwhile had it from here, and that is all there is to gain.
+            Ok(_) if !self.proxy.store.has_tier() => {
+                return self.proxy.metrics.not_stored(NotStorable::NoTier);
+            }
+            Ok(whole) => match admission.refusal() {
+                Some(reason) => Err(reason),
+                None => self.checked(whole, shared.status, &shared.head),
+            },
+            Err(reason) => Err(reason),
+        };
+        match &gathered {
+            Err(NotStorable::CutBody) => self.pause(policy::OriginFailure::Disconnected, None),
+            Ok(_) | Err(_) => self.succeeded(),
+        }
+        match gathered {
+            Ok(whole) => {
+                self.proxy.shared.doorkeeper.stored(admission, whole.len());
+                self.keep(&shared, whole).await;
+            }
+            Err(reason) => self.reject(shared.status, reason).await,
+        }
+    }
+
+    /// Whether what may be stored is: not everything at first sight. What stood there before has been seen.
+    fn admission(&self) -> Admission {
+        let Proxy { shared, store, .. } = &*self.proxy;
+        let admission = match self.sight {
+            PriorKnowledge::Stored => Admission::Again,
+            PriorKnowledge::Unknown => {
+                let now = time::instant();
+                shared.doorkeeper.admit(self.key.key.short(), store.room(now), now)
+            }
+        };
+        if let Some(reason) = admission.refusal() {
+            self.ask.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
+        }
+        admission
+    }
+
+    /// Passes the body on to its readers while it comes, and keeps it while it may be stored.
+    async fn gather(
+        &mut self,
+        incoming: &mut origin::OriginBody,
+        body: &SharedBody,
+        status: StatusCode,
+    ) -> Result<Bytes, NotStorable> {
+        let mut gathered = Ok(0);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+            let piece = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(piece)) => piece,
+                Ok(Err(_)) => continue,
+                Err(error) => {
+                    debug!(%error, "a body broke off");
+                    body.end(Err(BrokenBody::Cut));
+                    return Err(NotStorable::CutBody);
+                }
+            };
+            let fitted = gathered.is_ok();
+            gathered = gathered.and_then(|bytes: usize| match bytes + piece.len() {
+                total if total > self.body_bytes_max() => Err(NotStorable::BodyTooLarge),
+                _ if self.proxy.shared.load.is_full_of_bodies() => Err(NotStorable::BodyMemory),
+                total => Ok(total),
+            });
+            if fitted && let Err(reason) = gathered {
+                // Whoever has been told of this response joins now: it may have come all at once.
+                yield_now().await;
+                // Nobody can join any more: the beginning is being let go.
+                self.lead = None;
+                body.relay();
+                // The rest may take long, and what is stored has ended by now.
+                self.supersede(status, reason).await;
+            }
+            body.push(piece);
+            if let Err(reason) = gathered {
+                if !body.has_readers() {
+                    return Err(reason);
+                }
+                wait_for_room(body).await;
+            }
+        }
+        body.end(Ok(()));
+        gathered.map(|_| body.whole())
+    }
+
+    /// After the clients have their bytes: is this what it says it is?
+    fn checked(&self, whole: Bytes, status: StatusCode, head: &HeaderMap) -> Result<Bytes, NotStorable> {
+        if !policy::is_json(head) || whole.is_empty() && !policy::means_content(status) {
+            return Ok(whole);
+        }
+        let encoding = head.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+        let decoded_max = self.body_bytes_max().saturating_mul(INFLATE_FACTOR_MAX);
+        match self.proxy.json.borrow_mut().check(&whole, encoding, decoded_max) {
+            Ok(()) => Ok(whole),
+            Err(JsonCheckError::Invalid) => Err(NotStorable::InvalidJson),
+            Err(JsonCheckError::UnknownCoding | JsonCheckError::Undecodable) => {
+                Err(NotStorable::ContentEncoding)
+            }
+        }
+    }
+
+    pub(in crate::proxy::fetch) async fn keep(&mut self, shared: &SharedResponse, body: Bytes) {
+        let kept = ResponseToStore {
+            store: &self.proxy.store,
+            rules: &self.proxy.rules,
+            asked: &self.place,
+            ask: &self.ask,
+            claim: &self.claim,
+            shared,
+        };
+        match kept.put(body).await {
+            Ok(()) => {
+                let uncacheable = &self.proxy.shared.uncacheable;
+                uncacheable.remove(&self.key);
+                // Nothing is gained by waiting for what has to be validated each time.
+                if shared.facts.ttl(time::now()).is_zero() {
+                    uncacheable.add(self.key, NotStorable::Expired, time::instant());
+                }
+            }
+            Err(reason) => self.reject(shared.status, reason).await,
+        }
+    }
+
+    pub(in crate::proxy::fetch) fn refuse(&self, reason: NotStorable) {
+        refuse(&self.proxy, self.key, reason);
+    }
+
+    /// The origin failed: what is stored, if anything is, stands in for a while.
+    pub(in crate::proxy::fetch) fn pause(
+        &self,
+        failure: policy::OriginFailure,
+        retry_after: Option<Duration>,
+    ) {
+        match self.sight {
+            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.place.key, failure, retry_after),
+            PriorKnowledge::Unknown => {}
+        }
+    }
+
+    /// The origin did not fail.
+    pub(in crate::proxy::fetch) fn succeeded(&self) {
+        match self.sight {
+            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
+            PriorKnowledge::Unknown => {}
+        }
+    }
+
+    pub(in crate::proxy::fetch) fn tell(&self, news: FetchState) {
+        if let Some(lead) = &self.lead {
+            lead.tell(news);
+        }
+    }
+
+    pub(in crate::proxy::fetch) fn body_bytes_max(&self) -> usize {
+        self.proxy.rules.body_bytes_max
+    }
+}
+
+/// Waits for the slowest reader, and no longer than it may hold up the others.
+async fn wait_for_room(body: &SharedBody) {
+    while tokio::time::timeout(FILL_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
+        body.cut_off_the_slowest();
+    }
+}

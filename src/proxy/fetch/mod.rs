@@ -1,0 +1,75 @@
+//! One fetch for everybody who asks.
+//!
+//! [`table`](Fills) knows who fetches what; [`run()`] is the fetch, in a task of its own that survives its client;
+//! a [`SharedBody`](crate::proxy::shared_body::SharedBody) is read by all of them while it arrives. The first byte from the origin goes to everyone at once; the
+//! body is gathered beside that, and checked and stored when it is whole.
+
+mod gather;
+mod keep;
+mod names;
+mod response;
+mod run;
+mod slow;
+mod table;
+mod turn;
+mod uncacheable;
+
+use std::rc::Rc;
+
+use http::{Method, Response};
+use tokio::sync::oneshot;
+
+use crate::origin;
+use crate::policy::StoredFacts;
+use crate::proxy::Proxy;
+use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::fetch::gather::ActiveFetch;
+use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::{CacheRequest, InboundRequest};
+use crate::store::StorePermit;
+
+pub(in crate::proxy) use crate::proxy::fetch::names::groups;
+pub(super) use crate::proxy::fetch::names::names;
+pub(in crate::proxy) use crate::proxy::fetch::response::FetchOutcome;
+pub(super) use crate::proxy::fetch::response::SharedResponse;
+pub(in crate::proxy) use crate::proxy::fetch::run::FetchRights;
+pub(super) use crate::proxy::fetch::run::run_alone;
+pub(in crate::proxy) use crate::proxy::fetch::slow::SlowKeys;
+pub(in crate::proxy) use crate::proxy::fetch::table::FetchTable;
+pub(super) use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
+pub(in crate::proxy) use crate::proxy::fetch::turn::run;
+pub(in crate::proxy) use crate::proxy::fetch::uncacheable::UncacheableKeys;
+
+/// Passes a response on that came in another way, and stores it for `GET`s of the same target, unless that is overtaken.
+pub(in crate::proxy) async fn adopt(
+    proxy: &Rc<Proxy>,
+    mut inbound: InboundRequest,
+    response: Response<origin::OriginBody>,
+    facts: StoredFacts,
+    claim: StorePermit,
+) -> ProxyAnswer {
+    let place = CacheLocation::whole(claim.resource(), claim.lineage());
+    inbound.method = Method::GET;
+    let ask = Rc::new(CacheRequest::new(inbound, &proxy.rules));
+    if let Err(reason) = run::body_fits(proxy, &response) {
+        proxy.metrics.not_stored(reason);
+        return ProxyAnswer::from_origin(Outcome::Pass, response);
+    }
+    let fill = ActiveFetch::adopting(Rc::clone(proxy), ask, place, claim);
+    let (to_client, fetched) = oneshot::channel();
+    proxy.tasks.spawn(fill.share(response, facts, to_client));
+    match fetched.await {
+        Ok(FetchOutcome::Shared(answer, admission)) => {
+            answer.with_status(CacheStatus::storing(&proxy.store, ForwardReason::Method, admission))
+        }
+        Ok(_) | Err(_) => Failure::Closed.into(),
+    }
+}
+pub(super) mod join;
+pub(super) mod pauses;
+pub(super) mod refresh;
+pub(super) mod second_look;
+pub(super) mod stand_in;
+pub(super) mod tasks;

@@ -1,0 +1,22 @@
+//! The names that an answer may be purged by.
+
+use http::HeaderMap;
+
+use crate::entry::TagDigest;
+use crate::key::Target;
+use crate::policy::{self, CacheRules, GroupNames};
+use crate::store::{CacheGroup, CacheTag};
+
+/// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875 §2).
+pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
+    let tags = policy::tags(head, rules).unwrap_or_default();
+    let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
+    let groups = groups(&GroupNames::of(head), target);
+    tags.chain(groups.iter().map(CacheGroup::digest)).collect()
+}
+
+/// Groups as the store knows them: of the target's origin.
+pub(in crate::proxy) fn groups(named: &GroupNames, target: &Target) -> Vec<CacheGroup> {
+    let names = named.names().iter();
+    names.filter_map(|name| CacheGroup::new(target.scheme, target.authority.clone(), name).ok()).collect()
+}

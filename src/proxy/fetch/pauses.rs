@@ -1,0 +1,182 @@
+//! Stored responses whose origin failed: for a while the proxy serves them stale and does not ask
+//! again.
+//!
+//! An origin that fails under load gets no better by being asked for the same entry by every
+//! request. So each failure of a fetch that had something stored to stand in begins a pause for its
+//! key: as long as the origin says in `Retry-After`, else [`REFRESH_PAUSE_MIN`], doubling with each
+//! failure up to [`REFRESH_PAUSE_MAX`]. A lot prolongs it, so that a fleet does not ask in step.
+//! When a pause is over, the next request has the entry refreshed in the background, without any
+//! client's fields: a client whose own fields make the origin fail keeps an entry stale for one
+//! pause and no longer. Until the outcome is known, all are served stale; after
+//! [`REFRESH_PAUSE_MIN`] another request tries again.
+//!
+//! The policy decides for each request whether something stale may answer it. A pause only says
+//! that the origin is not worth asking: a request that may not have the stored response asks all
+//! the same.
+//!
+//! **Always:** a pause is no longer than [`RETRY_AFTER_MAX`] and its lot; and for one key, at most
+//! one refresh begins in [`REFRESH_PAUSE_MIN`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+
+use crate::key::CacheKey;
+use crate::limits::{REFRESH_PAUSE_MAX, REFRESH_PAUSE_MIN, REFRESH_PAUSES_MAX, RETRY_AFTER_MAX};
+use crate::policy::OriginFailure;
+use crate::time::millis;
+
+/// How much longer than its base a pause may be, as a fraction.
+const LOT: f64 = 0.25;
+
+/// The pauses of a process.
+pub(in crate::proxy) struct RefreshPauses {
+    begun: Instant,
+    pauses: Cache<CacheKey, Arc<RefreshPause>>,
+}
+
+/// The pause of one key. The counters order nothing: what depends on them is how often the origin
+/// is asked.
+struct RefreshPause {
+    /// In milliseconds since the table was made.
+    until: AtomicU64,
+    failures: AtomicU32,
+    failure: OriginFailure,
+}
+
+/// Whether the origin is to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum RefreshProbe {
+    /// By this caller: the pause is over.
+    Due,
+    /// Not now, or another caller does.
+    NotDue,
+}
+
+impl RefreshPauses {
+    /// No pause.
+    pub(in crate::proxy) fn new(now: Instant) -> Self {
+        Self { begun: now, pauses: Cache::new(REFRESH_PAUSES_MAX) }
+    }
+
+    /// How the origin failed for `key`, if a pause goes on.
+    pub(in crate::proxy) fn of(&self, key: &CacheKey, now: Instant) -> Option<OriginFailure> {
+        let pause = self.pauses.get(key)?;
+        (self.millis(now) < pause.until.load(Ordering::Relaxed)).then_some(pause.failure)
+    }
+
+    /// How the origin failed for `key` when it was asked last, and whether this caller is the one
+    /// to have it asked again.
+    pub(in crate::proxy) fn probe(
+        &self,
+        key: &CacheKey,
+        now: Instant,
+    ) -> Option<(OriginFailure, RefreshProbe)> {
+        let pause = self.pauses.get(key)?;
+        let (now, until) = (self.millis(now), pause.until.load(Ordering::Relaxed));
+        let probing = now.saturating_add(millis(REFRESH_PAUSE_MIN));
+        let is_due = now >= until
+            && pause.until.compare_exchange(until, probing, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        Some((pause.failure, if is_due { RefreshProbe::Due } else { RefreshProbe::NotDue }))
+    }
+
+    /// A fetch of `key`, of which something is stored, failed. `lot` is from 0 to 1.
+    pub(in crate::proxy) fn failed(
+        &self,
+        key: &CacheKey,
+        failure: OriginFailure,
+        retry_after: Option<Duration>,
+        now: Instant,
+        lot: f64,
+    ) {
+        let failures = self.pauses.get(key).map_or(0, |pause| pause.failures.load(Ordering::Relaxed));
+        let doubled = REFRESH_PAUSE_MIN.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+        let base = match retry_after {
+            Some(wanted) => wanted.clamp(REFRESH_PAUSE_MIN, RETRY_AFTER_MAX),
+            None => doubled.min(REFRESH_PAUSE_MAX),
+        };
+        let until = now + base.mul_f64(1.0 + LOT * lot.clamp(0.0, 1.0));
+        let pause = RefreshPause {
+            until: AtomicU64::new(self.millis(until)),
+            failures: AtomicU32::new(failures.saturating_add(1)),
+            failure,
+        };
+        self.pauses.insert(*key, Arc::new(pause));
+    }
+
+    /// A fetch of `key` succeeded.
+    pub(in crate::proxy) fn succeeded(&self, key: &CacheKey) {
+        self.pauses.remove(key);
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        millis(at.saturating_duration_since(self.begun))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Scheme, Target};
+    use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
+    use crate::time;
+
+    fn key(path: &'static str) -> CacheKey {
+        let target = Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
+        CacheKey::of(&target)
+    }
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_an_answer_ends_them() {
+        let (key, mut now) = (key("/a"), time::instant());
+        let pauses = RefreshPauses::new(now);
+        assert_eq!(pauses.of(&key, now), None);
+        for seconds in [1, 2, 4, 8, 8, 8] {
+            pauses.failed(&key, ErrorResponse, None, now, 0.0);
+            let over = now + Duration::from_secs(seconds);
+            assert_eq!(pauses.of(&key, over - MOMENT), Some(ErrorResponse), "{seconds}");
+            assert_eq!(pauses.of(&key, over), None, "{seconds}");
+            now = over;
+        }
+        pauses.succeeded(&key);
+        assert_eq!(pauses.probe(&key, now), None);
+        pauses.failed(&key, Disconnected, None, now, 1.0);
+        assert_eq!(pauses.of(&key, now + Duration::from_millis(1_249)), Some(Disconnected), "with its lot");
+        assert_eq!(pauses.of(&key, now + Duration::from_millis(1_250)), None, "and anew");
+    }
+
+    #[test]
+    fn the_origin_says_when_within_bounds() {
+        let (key, now) = (key("/a"), time::instant());
+        let pauses = RefreshPauses::new(now);
+        for (wanted, seconds) in [(0, 1), (5, 5), (30, 30), (86_400, 60)] {
+            pauses.failed(&key, ErrorResponse, Some(Duration::from_secs(wanted)), now, 0.0);
+            let over = now + Duration::from_secs(seconds);
+            assert!(pauses.of(&key, over - MOMENT).is_some(), "{wanted}");
+            assert_eq!(pauses.of(&key, over), None, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn after_a_pause_one_asks_and_the_others_wait_for_what_comes_of_it() {
+        let ((key, other), begun) = ((key("/a"), key("/b")), time::instant());
+        let pauses = RefreshPauses::new(begun);
+        pauses.failed(&key, ErrorResponse, None, begun, 0.0);
+        let (due, not_due) =
+            (Some((ErrorResponse, RefreshProbe::Due)), Some((ErrorResponse, RefreshProbe::NotDue)));
+        assert_eq!(pauses.probe(&key, begun), not_due);
+        let over = begun + REFRESH_PAUSE_MIN;
+        assert_eq!(pauses.probe(&other, over), None);
+        assert_eq!(pauses.probe(&key, over), due, "the one that asks");
+        for _ in 0..100 {
+            assert_eq!(pauses.probe(&key, over), not_due);
+        }
+        let silent = over + REFRESH_PAUSE_MIN;
+        assert_eq!(pauses.probe(&key, silent), due, "it may have been lost");
+        assert_eq!(pauses.probe(&key, silent), not_due);
+    }
+}

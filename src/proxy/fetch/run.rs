@@ -1,0 +1,311 @@
+//! The fetch itself: ask the origin, and find out what its answer is to those who wait and to the store.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use http_body::Body as _;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use crate::entry::{Entry, KeyGeneration};
+use crate::label::Label;
+use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
+use crate::policy::{self, Exchange, FreshenOutcome, NotSelectedError, NotStorable, StoredFacts, StoredHead};
+use crate::proxy::Proxy;
+use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::shared_body::SharedBody;
+use crate::proxy::explain::RuleQuestion;
+use crate::proxy::fetch::gather::{ActiveFetch, PriorKnowledge};
+use crate::proxy::fetch::keep::ResponseToStore;
+use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
+use crate::proxy::fetch::table::{FetchState, LeaderGuard};
+use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::{CacheRequest, FetchKey, RequesterClass};
+use crate::store::StorePermit;
+use crate::time::{self, Timestamp};
+
+/// Fetches for `ask`, and for its followers if it leads; with the validators of what is stored, if anything is.
+///
+/// Runs to the end whether or not the client stays: what can be stored is worth having.
+pub(in crate::proxy::fetch) async fn run(
+    proxy: Rc<Proxy>,
+    ask: Rc<CacheRequest>,
+    place: CacheLocation,
+    stored: Option<Rc<Entry>>,
+    right: FetchRights,
+    to_client: oneshot::Sender<FetchOutcome>,
+) {
+    let key = ask.fill_key(place.key);
+    let FetchRights { lead, claim } = right;
+    let sight = if stored.is_some() { PriorKnowledge::Stored } else { PriorKnowledge::Unknown };
+    let fill = ActiveFetch { key, proxy, ask, place, lead, claim, sight };
+    let requested = time::now();
+    match fill.ask_the_origin(stored.as_deref()).await {
+        Err(error) => fill.fail(&error, to_client),
+        Ok(response) => match stored {
+            Some(stored) if response.status() == StatusCode::NOT_MODIFIED => {
+                fill.validated(stored, response, requested, to_client).await;
+            }
+            Some(_) | None => fill.answered(response, requested, to_client).await,
+        },
+    }
+}
+
+/// What a fetch may do.
+pub(in crate::proxy) struct FetchRights {
+    /// Have others follow it.
+    pub(in crate::proxy) lead: Option<LeaderGuard>,
+    /// Store what it brings.
+    pub(in crate::proxy) claim: StorePermit,
+}
+
+/// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its client leaves before
+/// there is an answer. So this needs no task of its own, unless the answer can be stored after all.
+pub(in crate::proxy) async fn run_alone(
+    proxy: &Rc<Proxy>,
+    ask: &Rc<CacheRequest>,
+    place: &CacheLocation,
+) -> FetchOutcome {
+    let claim = proxy.store.claim(&place.whole, place.lineage);
+    let requested = time::now();
+    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&FetchPurpose::Cacheable, &proxy.rules));
+    let response = match proxy.origin.send(proxy.client(&ask.inbound), head, RequestBody::Empty).await {
+        Ok(response) => response,
+        Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
+    };
+    proxy.note_fetch(None, response.body().took());
+    let storable = storable(proxy, ask, &response, requested);
+    ask.note(|explanation| explanation.storable(&storable));
+    match storable {
+        Ok(facts) => {
+            let fill = ActiveFetch::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
+            let (to_client, fetched) = oneshot::channel();
+            proxy.tasks.spawn(fill.share(response, facts, to_client));
+            fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
+        }
+        Err(reason) => {
+            refuse(proxy, ask.fill_key(place.key), reason);
+            FetchOutcome::Direct(response, reason)
+        }
+    }
+}
+
+/// Everything that can be said before the body is there.
+fn storable(
+    proxy: &Proxy,
+    ask: &CacheRequest,
+    response: &Response<origin::OriginBody>,
+    requested: Timestamp,
+) -> Result<StoredFacts, NotStorable> {
+    let facts = policy::storable(&exchange(ask, response, requested), &proxy.rules)?;
+    body_fits(proxy, response)?;
+    Ok(facts.jittered(proxy.rules.jitter, fastrand::f64()))
+}
+
+fn exchange<'a>(
+    ask: &'a CacheRequest,
+    response: &'a Response<origin::OriginBody>,
+    requested: Timestamp,
+) -> Exchange<'a> {
+    Exchange {
+        request: &ask.facts,
+        status: response.status(),
+        response: response.headers(),
+        requested,
+        received: time::now(),
+    }
+}
+
+/// Whether the body will show that it is whole, and is not known to be too large.
+pub(in crate::proxy::fetch) fn body_fits(
+    proxy: &Proxy,
+    response: &Response<origin::OriginBody>,
+) -> Result<(), NotStorable> {
+    if !response.body().framing().proves_whole() {
+        // The end of the connection is the end of the body, or a cut: nothing can tell.
+        return Err(NotStorable::Undelimited);
+    }
+    if response.body().size_hint().lower() > proxy.rules.body_bytes_max as u64 {
+        return Err(NotStorable::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
+pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
+    proxy.metrics.not_stored(reason);
+    debug!(reason = reason.word(), credentialed = key.asker == RequesterClass::Credentialed, "not stored");
+    let uncacheable = &proxy.shared.uncacheable;
+    // The others say nothing of the next answer.
+    if reason == NotStorable::Changed {
+        uncacheable.changed(&key);
+    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::FirstSight) {
+        uncacheable.add(key, reason, time::instant());
+    }
+}
+
+impl ActiveFetch {
+    async fn ask_the_origin(
+        &self,
+        stored: Option<&Entry>,
+    ) -> Result<Response<origin::OriginBody>, FetchError> {
+        let origin = &self.proxy.origin;
+        let head = || {
+            let mut head = origin
+                .outbound()
+                .head(&self.ask.inbound.asked(&FetchPurpose::Cacheable, &self.proxy.rules))?;
+            if let Some(stored) = stored {
+                policy::make_conditional(&mut head.headers, &stored.head);
+            }
+            Ok(head)
+        };
+        let asker = self.proxy.client(&self.ask.inbound);
+        let response = origin.send(asker, head, RequestBody::Empty).await?;
+        let shared = self.lead.as_ref().map(|_| self.key);
+        self.proxy.note_fetch(shared, response.body().took());
+        Ok(response)
+    }
+
+    fn fail(mut self, error: &FetchError, to_client: oneshot::Sender<FetchOutcome>) {
+        let failure = Failure::from(error);
+        debug!(%error, "a fetch failed");
+        if failure.is_of_the_origin() {
+            self.pause(policy::OriginFailure::Disconnected, None);
+        }
+        if let Some(lead) = self.lead.take() {
+            lead.end(FetchState::Failed(failure));
+        }
+        // The client may have left; then nobody needs to know.
+        drop(to_client.send(FetchOutcome::Failed(failure)));
+    }
+
+    /// A response of its own right.
+    async fn answered(
+        self,
+        response: Response<origin::OriginBody>,
+        requested: Timestamp,
+        to_client: oneshot::Sender<FetchOutcome>,
+    ) {
+        let storable = storable(&self.proxy, &self.ask, &response, requested);
+        self.ask.note(|explanation| explanation.storable(&storable));
+        match storable {
+            Ok(facts) => self.share(response, facts, to_client).await,
+            Err(reason) => self.hand_over(response, reason, to_client).await,
+        }
+    }
+
+    /// The answer is for the client alone: it gets the origin's own stream, at the origin's own pace.
+    async fn hand_over(
+        mut self,
+        response: Response<origin::OriginBody>,
+        reason: NotStorable,
+        to_client: oneshot::Sender<FetchOutcome>,
+    ) {
+        // Before anyone learns of the answer: a follower must not find the response that it ends.
+        self.reject(response.status(), reason).await;
+        match policy::OriginFailure::of(response.status()) {
+            Some(failure) => {
+                self.pause(failure, policy::retry_after(response.headers(), time::now()));
+                self.tell(FetchState::Errored);
+            }
+            None => {
+                self.succeeded();
+                self.tell(FetchState::Alone);
+            }
+        }
+        drop(to_client.send(FetchOutcome::Direct(response, reason)));
+    }
+
+    /// Counts why an answer is not stored, and removes the stored response if the answer ends it.
+    pub(in crate::proxy::fetch) async fn reject(&mut self, status: StatusCode, reason: NotStorable) {
+        self.refuse(reason);
+        self.supersede(status, reason).await;
+    }
+
+    /// Removes the stored response that the origin was asked about, if this answer to the question ends it.
+    pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
+        let PriorKnowledge::Stored = self.sight else { return };
+        let Self { ask, .. } = self;
+        let fate = policy::withdrawn(ask.initiator, &ask.facts, status, reason);
+        if let FreshenOutcome::Removed(_) = fate {
+            ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
+            self.withdraw().await;
+        }
+    }
+
+    /// Removes the stored response from every node. Every withdrawal is carried out here.
+    async fn withdraw(&mut self) {
+        self.proxy.metrics.withdrawn();
+        self.proxy.store.withdraw(&self.place.whole, &self.place.key).await;
+        self.sight = PriorKnowledge::Unknown;
+    }
+
+    /// What is stored is still right, says the origin (RFC 9111 §4.3.4).
+    async fn validated(
+        mut self,
+        stored: Rc<Entry>,
+        response: Response<origin::OriginBody>,
+        requested: Timestamp,
+        to_client: oneshot::Sender<FetchOutcome>,
+    ) {
+        let head =
+            StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
+        let freshened = policy::freshen(head, &exchange(&self.ask, &response, requested), &self.proxy.rules);
+        self.ask.note(|explanation| explanation.rule(RuleQuestion::Validate, &freshened));
+        let freshened = match freshened {
+            Ok(freshened) => freshened,
+            Err(NotSelectedError) => return Box::pin(self.start_over(to_client)).await,
+        };
+        self.succeeded();
+        let mut answer = freshened.answer;
+        policy::strip_addressed(&mut answer);
+        let body = AnswerBody::Whole(stored.body.clone());
+        let answer = Box::new(ProxyAnswer::new(Outcome::Validated, stored.status, answer, body));
+        self.ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.fate));
+        match freshened.fate {
+            FreshenOutcome::Replaced { facts, fields } => {
+                let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
+                let place =
+                    ResponseToStore::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
+                self.ask.note(|explanation| explanation.fetched(&facts, facts.received));
+                self.ask.note_place(&place, &self.proxy.rules);
+                let body =
+                    Arc::new(SharedBody::whole_already(stored.body.clone(), self.proxy.shared.load.hold()));
+                let (status, head) = (stored.status, fields);
+                let shared = Arc::new(SharedResponse { facts, place, status, head, body });
+                self.tell(FetchState::Shared(Arc::clone(&shared)));
+                drop(to_client.send(FetchOutcome::Validated(answer, Ok(()))));
+                self.keep(&shared, stored.body.clone()).await;
+            }
+            FreshenOutcome::Kept(reason) => {
+                self.refuse(reason);
+                self.tell(FetchState::Alone);
+                drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
+            }
+            FreshenOutcome::Removed(reason) => {
+                self.refuse(reason);
+                self.withdraw().await;
+                self.tell(FetchState::Alone);
+                drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
+            }
+        }
+    }
+
+    /// The origin's `304` was about something else than what is stored: that goes, and the question is put anew.
+    async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
+        let lineage = KeyGeneration::new();
+        self.proxy.store.bury(&self.place.key, lineage).await;
+        let Self { proxy, ask, mut place, lead, claim, .. } = self;
+        // Of a variant the list stays as it was.
+        let claim = if place.key == place.whole && !claim.is_overtaken() {
+            place.lineage = lineage;
+            proxy.store.claim(&place.whole, lineage)
+        } else {
+            claim
+        };
+        run(proxy, ask, place, None, FetchRights { lead, claim }, to_client).await;
+    }
+}

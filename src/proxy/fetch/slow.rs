@@ -1,0 +1,54 @@
+//! Keys whose fetch was slow when it was last made: where other nodes are asked first.
+//!
+//! Bounded, the least useful leaving first; what is forgotten costs a fetch that another node makes as well.
+
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+
+use crate::limits::{FETCH_SLOW, SLOW_KEYS_MAX};
+use crate::proxy::request::FetchKey;
+
+/// The keys.
+pub(in crate::proxy) struct SlowKeys(Cache<FetchKey, ()>);
+
+impl SlowKeys {
+    /// None is known.
+    pub(in crate::proxy) fn new() -> Self {
+        Self(Cache::new(SLOW_KEYS_MAX))
+    }
+
+    /// Whether the last fetch of `key` was slow.
+    pub(in crate::proxy) fn contains(&self, key: &FetchKey) -> bool {
+        self.0.get(key).is_some()
+    }
+
+    /// Remembers how long a fetch took until the origin answered.
+    pub(in crate::proxy) fn note(&self, key: FetchKey, took: Duration) {
+        if took >= FETCH_SLOW {
+            self.0.insert(key, ());
+        } else {
+            self.0.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{CacheKey, Scheme, Target};
+    use crate::proxy::request::RequesterClass;
+
+    #[test]
+    fn the_last_fetch_counts() {
+        let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
+        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Anonymous };
+        let slow = SlowKeys::new();
+        assert!(!slow.contains(&key));
+        slow.note(key, FETCH_SLOW);
+        assert!(slow.contains(&key));
+        assert!(!slow.contains(&FetchKey { asker: RequesterClass::Credentialed, ..key }));
+        slow.note(key, FETCH_SLOW / 2);
+        assert!(!slow.contains(&key));
+    }
+}

@@ -1,0 +1,104 @@
+//! Stored responses that answer for an origin that failed, where the policy lets them.
+
+use std::time::Duration;
+
+use crate::entry::Entry;
+use crate::policy::{self, Ruling};
+use crate::proxy::Proxy;
+use crate::proxy::answer::cache_status::TtlSeconds;
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::present::{PreconditionNotMet, present};
+use crate::proxy::answer::response::{CacheHit, Outcome, ProxyAnswer};
+use crate::proxy::explain::RuleQuestion;
+use crate::proxy::fetch::join::FetchRequest;
+use crate::proxy::lookup::find::still_stored;
+use crate::proxy::request::CacheRequest;
+use crate::store::Tier;
+use crate::time::{self, Timestamp};
+
+/// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
+pub(in crate::proxy) async fn failed(proxy: &Proxy, errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
+    errand.ask.note(|explanation| explanation.failed(failure));
+    match stand_in_for(proxy, errand, failure).await {
+        Some(answer) => answer,
+        None => failure.of_fetch(errand.forward),
+    }
+}
+
+/// What is stored, if it may stand in for an origin that failed in this way.
+pub(in crate::proxy) async fn stand_in_for(
+    proxy: &Proxy,
+    errand: &FetchRequest,
+    failure: Failure,
+) -> Option<ProxyAnswer> {
+    if !failure.is_of_the_origin() {
+        return None;
+    }
+    stand_in(proxy, errand, policy::OriginFailure::Disconnected).await
+}
+
+/// Answers a request that finds no place, from the look-up that it has just made.
+pub(in crate::proxy) async fn shed(errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
+    errand.ask.note(|explanation| explanation.failed(failure));
+    let FetchRequest { ask, forward, stored, .. } = errand;
+    let stale = match stored.as_deref() {
+        Some(entry) => serve_stale(ask, entry, policy::OriginFailure::Disconnected).await,
+        None => None,
+    };
+    stale.unwrap_or_else(|| failure.of_fetch(*forward))
+}
+
+/// Serves the stored response stale, where the policy lets it stand in for an origin that failed.
+///
+/// The response is looked up once more: it may have been withdrawn or purged while the origin was
+/// asked, here or at another node.
+pub(in crate::proxy) async fn stand_in(
+    proxy: &Proxy,
+    errand: &FetchRequest,
+    failure: policy::OriginFailure,
+) -> Option<ProxyAnswer> {
+    let stored = errand.stored.as_deref()?;
+    let found = Box::pin(still_stored(proxy, &errand.ask)).await;
+    serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
+}
+
+/// Serves a stale entry, where the policy lets it stand in for an origin that failed.
+pub(in crate::proxy) async fn serve_stale(
+    ask: &CacheRequest,
+    entry: &Entry,
+    failure: policy::OriginFailure,
+) -> Option<ProxyAnswer> {
+    let (age, ttl) = may_stand_in(ask, entry, failure, time::now())?;
+    let hit = CacheHit { entry: entry.clone(), tier: Tier::Memory, age, ttl };
+    Some(stand_stale(ask, hit).await)
+}
+
+/// Age and freshness of a stored response, where the policy lets it stand in for an origin that
+/// failed.
+pub(in crate::proxy) fn may_stand_in(
+    ask: &CacheRequest,
+    entry: &Entry,
+    failure: policy::OriginFailure,
+    now: Timestamp,
+) -> Option<(Duration, TtlSeconds)> {
+    let said = policy::stale_on_error(&entry.facts, &ask.facts, failure, now);
+    ask.note(|explanation| explanation.rule(RuleQuestion::StandIn, Ruling::on_failure(failure, &said)));
+    let ttl = match entry.facts.stale_for(now) {
+        past if past.is_zero() => TtlSeconds::Left(entry.facts.ttl(now)),
+        past => TtlSeconds::Past(past),
+    };
+    Some((said.ok()?, ttl))
+}
+
+/// Serves what stands in for an origin that failed.
+pub(in crate::proxy) async fn stand_stale(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+    ProxyAnswer { outcome: Outcome::StaleOnError, ..stand(ask, hit).await }
+}
+
+/// Serves what is stored, or the part of it that is asked for.
+pub(in crate::proxy) async fn stand(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+    let received = hit.entry.facts.received;
+    let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
+    // A condition that only the origin could judge: the whole is a true answer to that, too.
+    present(ask, whole, received).await.unwrap_or_else(|PreconditionNotMet(whole)| whole)
+}

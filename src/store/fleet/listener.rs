@@ -1,0 +1,268 @@
+//! What the fleet's nodes tell each other: that something has changed, and that everybody has heard it.
+//!
+//! Redis tells each connection what has changed of what was read over it. A purge is answered when it is true everywhere, and
+//! that takes a question: whoever purges publishes a *sync*, and each worker that hears it waits until every connection of
+//! its own has brought the news that were on their way, and says so.
+//!
+//! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts nothing that it has read
+//! (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is asked at every server, on channels of that
+//! server's own, since a worker may hear some of them and not others ([`FleetChannel`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::limits::PURGE_SYNCS_MAX;
+use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
+use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
+use crate::store::lease::waiters::LeaseWaiters;
+use crate::store::metrics::{ChangeKind, Metrics};
+use crate::store::purge::log::PurgeLog;
+use crate::store::purge::query::PurgeStateQuery;
+use crate::store::tiers::together::together;
+use crate::store::{CLOCK_NAME, LEASE_PREFIX, StoreShared, TAG_PREFIX};
+use crate::time;
+
+/// One worker's ear.
+pub(in crate::store) struct FleetListener {
+    shared: StoreShared,
+    metrics: Rc<Metrics>,
+    sync_channel: Bytes,
+    ack_channel: Box<str>,
+    /// Heard once in each node: by the worker that began first.
+    nodes_channel: Bytes,
+    hears_for_node: bool,
+    /// Questions that have been heard; never more than [`PURGE_SYNCS_MAX`].
+    heard: mpsc::Sender<PublishedSync>,
+    /// Who has answered each question of this worker's; only while somebody waits.
+    answers: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
+    leases: LeaseWaiters,
+    /// This worker has heard that the purge clock has moved.
+    clock_moved: Notify,
+    /// Who reads it.
+    asking: PurgeStateQuery,
+}
+
+/// What the workers of one process are together.
+pub(in crate::store) struct NodeIdentity {
+    /// Drawn by lot.
+    name: u64,
+    /// How many there are that answer.
+    workers: AtomicU32,
+}
+
+impl NodeIdentity {
+    pub(in crate::store) fn new() -> Self {
+        Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
+    }
+}
+
+/// The questions that this worker hears.
+pub(in crate::store) type SyncRequests = mpsc::Receiver<PublishedSync>;
+
+/// What was said, and what the channel's name ends with: at which server.
+pub(in crate::store) struct PublishedSync {
+    suffix: Bytes,
+    message: Bytes,
+}
+
+impl PublishedSync {
+    /// What cannot be read is not answered.
+    fn read(&self) -> Option<(&Bytes, SyncRequest)> {
+        Some((&self.suffix, SyncRequest::parse(&self.message)?))
+    }
+}
+
+/// Who was to be asked, and who has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct SyncOutcome {
+    /// How many nodes there are, as far as they can be counted.
+    pub(in crate::store) nodes: u32,
+    /// Those of them of which all workers have answered, at every server.
+    pub(in crate::store) confirmed: u32,
+}
+
+impl FleetListener {
+    pub(in crate::store) fn new(shared: StoreShared, metrics: Rc<Metrics>) -> (Rc<Self>, SyncRequests) {
+        let (heard, questions) = mpsc::channel(PURGE_SYNCS_MAX);
+        let channel = |name: &str| Bytes::from(shared.options.namespace.name(&[name.as_bytes()]));
+        let namespace = shared.options.namespace.as_str();
+        let fleet = Self {
+            sync_channel: channel("sync"),
+            nodes_channel: channel("nodes"),
+            hears_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
+            ack_channel: format!("{namespace}ack:{:016x}", fastrand::u64(..)).into(),
+            shared,
+            metrics,
+            heard,
+            answers: RefCell::default(),
+            leases: LeaseWaiters::default(),
+            clock_moved: Notify::new(),
+            asking: PurgeStateQuery::new(),
+        };
+        (Rc::new(fleet), questions)
+    }
+
+    /// What to subscribe to.
+    pub(in crate::store) fn channels(&self) -> Vec<Bytes> {
+        let mut channels = vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()];
+        if self.hears_for_node {
+            channels.push(self.nodes_channel.clone());
+        }
+        channels
+    }
+
+    /// Whose ends somebody here waits for.
+    pub(in crate::store) fn leases(&self) -> &LeaseWaiters {
+        &self.leases
+    }
+
+    /// Asks all workers of the fleet to catch up, and waits until they have.
+    ///
+    /// Cancel safe: answers that come later are dropped.
+    pub(in crate::store) async fn sync(
+        &self,
+        redis: &Client,
+        names: Vec<u128>,
+        patience: Duration,
+    ) -> Result<SyncOutcome, CommandError> {
+        let id = fastrand::u64(..);
+        let (answered, mut answers) = watch::channel(SyncTally::default());
+        self.answers.borrow_mut().insert(id, answered);
+        let _waiting = SyncWait(self, id);
+        let question = SyncRequest { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
+        let fleet_channels = redis.fleet_channels();
+        let told = self.tell(&fleet_channels, &self.sync_channel, &question.to_string()).await;
+        let unasked = told.iter().filter(|told| told.is_err()).count();
+        if let Some(Err(why)) = told.first().filter(|_| unasked == told.len()) {
+            return Err(*why);
+        }
+        let asked: u32 = told.iter().flatten().sum();
+        let all = answers.wait_for(|tally| tally.answered >= asked);
+        let all_answered = tokio::time::timeout(patience, all).await.is_ok();
+        let tally = answers.borrow().clone();
+        if all_answered && unasked == 0 {
+            return Ok(SyncOutcome { nodes: tally.nodes(), confirmed: tally.nodes() });
+        }
+        // Of which node it is that has been silent, nobody knows.
+        let counted = self.tell(&fleet_channels, &self.nodes_channel, "").await;
+        let most = counted.into_iter().flatten().max().unwrap_or(0);
+        let nodes = most.max(tally.nodes()).max(1);
+        Ok(SyncOutcome { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
+    }
+
+    /// Answers the questions of others, and this worker's own, for as long as it lives.
+    pub(in crate::store) async fn attend(self: Rc<Self>, redis: Client, mut questions: SyncRequests) {
+        while let Some(first) = questions.recv().await {
+            // All that wait are answered by one look at the connections.
+            let mut heard = vec![first];
+            while let Ok(more) = questions.try_recv() {
+                heard.push(more);
+            }
+            let questions: Vec<_> = heard.iter().filter_map(PublishedSync::read).collect();
+            for name in questions.iter().flat_map(|(_, question)| &question.names) {
+                self.shared.outdate(*name);
+            }
+            self.shared.clock.moved();
+            let fleet_channels = redis.fleet_channels();
+            together(fleet_channels.iter().map(|channel| self.answer(channel, &questions))).await;
+        }
+    }
+
+    /// Answers what was asked at one server.
+    async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, SyncRequest)]) {
+        let mut asked = questions.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
+        if asked.peek().is_some() {
+            channel.flush_invalidations().await;
+            self.shared.clock.settled();
+        }
+        let now = time::now();
+        let NodeIdentity { name: node, workers } = &*self.shared.node;
+        for (_, SyncRequest { id, answer_to, asked, .. }) in asked {
+            self.metrics.caught_up(ChangeKind::Purge, now.since(*asked));
+            let answer = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
+            // Who asks has given up by then, or asks again.
+            let _ = channel.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
+        }
+    }
+
+    /// Reads the purge clock whenever it has moved, for as long as this worker lives: one question however many moves there
+    /// were, and most often answered before anybody needs it.
+    pub(in crate::store) async fn follow_clock(self: Rc<Self>, redis: Client) {
+        loop {
+            self.clock_moved.notified().await;
+            // Without an answer it is soon not known any more, and whoever needs it asks.
+            let _ = self.learn_clock(&redis).await;
+        }
+    }
+
+    /// Reads the purge clock: however many requests want to know it, this worker asks one question at a time.
+    pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
+        self.asking.ask(self.shared.learn_clock(redis)).await
+    }
+
+    /// Publishes at every server: how many have heard it at each.
+    async fn tell(
+        &self,
+        servers: &[FleetChannel],
+        channel: &[u8],
+        message: &str,
+    ) -> Vec<Result<u32, CommandError>> {
+        together(servers.iter().map(|server| server.publish(channel, message.as_bytes()))).await
+    }
+}
+
+/// Takes a question back, however the wait for its answers ends.
+struct SyncWait<'a>(&'a FleetListener, u64);
+
+impl Drop for SyncWait<'_> {
+    fn drop(&mut self) {
+        self.0.answers.borrow_mut().remove(&self.1);
+    }
+}
+
+impl TrackingListener for FleetListener {
+    fn invalidated(&self, key: &[u8]) {
+        let Some(name) = self.shared.options.namespace.strip(key) else { return };
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        if let Some(entry) = hexadecimal::<32>(name) {
+            let held = self.shared.memory.as_ref().is_some_and(|memory| memory.invalidate(entry));
+            self.metrics.invalidated(held);
+            if held {
+                self.shared.let_go.insert(entry, time::now());
+            }
+            self.shared.watches.disturbed(entry);
+        } else if name == CLOCK_NAME {
+            self.shared.clock.outrun(time::instant());
+            self.clock_moved.notify_one();
+        } else if let Some(tag) = name.strip_prefix(TAG_PREFIX).and_then(hexadecimal::<32>) {
+            self.shared.clock.forget_counter(tag);
+        } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {
+            self.leases.changed(lease);
+        }
+    }
+
+    fn tracking_lost(&self) {
+        self.shared.clock.forsaken();
+        self.leases.forsaken();
+    }
+
+    fn message(&self, channel: &[u8], message: &Bytes) {
+        if let Some(suffix) = channel.strip_prefix(&self.sync_channel[..]) {
+            // Copies: these are slices of a read buffer.
+            let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
+            // One too many is not answered.
+            let _ = self.heard.try_send(PublishedSync { suffix, message });
+        } else if channel.starts_with(self.ack_channel.as_bytes())
+            && let Some(answer) = SyncAck::parse(message)
+            && let Some(answers) = self.answers.borrow().get(&answer.id)
+        {
+            answers.send_modify(|tally| tally.count(answer));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The lease that lets one node of the fleet fetch a resource.
+
+pub(super) mod turn;
+pub(super) mod waiters;

@@ -1,0 +1,318 @@
+//! Purges that Redis has not taken. They hold in this process: for the entries that it has in memory, and for
+//! those that it reads from Redis later.
+//!
+//! An entry is judged by the time at which its response was received, because the count of purges
+//! (`ledger.rs`) is Redis' and has not moved. An entry that another node received is judged by that node's
+//! clock. Each mark stays until the purge is repeated and Redis takes it. The marks are bounded: beyond the
+//! bound they become one mark on everything, which costs fetches and serves nothing old.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::entry;
+use crate::hash::SeededBuildHasher;
+use crate::key::{CacheKey, Target};
+use crate::limits::LOCAL_PURGES_MAX;
+use crate::store::purge::log::PurgeStatus;
+use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
+use crate::time::{self, Timestamp};
+
+/// The purges that hold in this process alone.
+#[derive(Default)]
+pub(in crate::store) struct LocalPurges {
+    /// Read before the lock is taken: there are hardly ever any.
+    has_any: AtomicBool,
+    marks: Mutex<PurgeMarks>,
+}
+
+#[derive(Default)]
+struct PurgeMarks {
+    all: PurgeMark,
+    /// Keys of resources and of variants, and digests of tags and groups. All are halves of hashes.
+    names: HashMap<u128, PurgeMark, SeededBuildHasher>,
+    prefixes: Vec<(UrlPrefix, PurgeMark)>,
+    /// The last purge that is not of single keys.
+    swept: Option<Instant>,
+}
+
+/// The times of the last purges of one thing.
+#[derive(Clone, Copy, Debug, Default)]
+struct PurgeMark {
+    hard: Option<Timestamp>,
+    soft: Option<Timestamp>,
+}
+
+impl PurgeMark {
+    fn set(&mut self, strength: PurgeStrength, now: Timestamp) {
+        match strength {
+            PurgeStrength::Hard => self.hard = Some(now),
+            PurgeStrength::Soft => self.soft = Some(now),
+        }
+    }
+
+    fn judge(self, received: Timestamp) -> PurgeStatus {
+        match self {
+            Self { hard: Some(at), .. } if received <= at => PurgeStatus::Gone,
+            Self { soft: Some(at), .. } if received <= at => PurgeStatus::Outdated(at),
+            Self { .. } => PurgeStatus::Stands,
+        }
+    }
+}
+
+impl LocalPurges {
+    /// Marks everything that these scopes cover.
+    pub(in crate::store) fn add(&self, scopes: &[PurgeScope], strength: PurgeStrength, now: Timestamp) {
+        let mut marks = self.marks();
+        for scope in scopes {
+            match scope {
+                PurgeScope::Url(key) => marks.mark_name(key.short(), strength, now),
+                PurgeScope::Tag(tag) => marks.mark_name(tag.digest().0, strength, now),
+                PurgeScope::Group(group) => marks.mark_name(group.digest().0, strength, now),
+                PurgeScope::Prefix(prefix) => marks.mark_prefix(prefix, strength, now),
+                PurgeScope::All => marks.all.set(strength, now),
+            }
+        }
+        if scopes.iter().any(|scope| !matches!(scope, PurgeScope::Url(_))) {
+            marks.swept = Some(time::instant());
+        }
+        self.has_any.store(true, Ordering::Release);
+    }
+
+    /// Marks the resource or the variant with this key.
+    pub(in crate::store) fn add_key(&self, key: &CacheKey, now: Timestamp) {
+        self.marks().mark_name(key.short(), PurgeStrength::Hard, now);
+        self.has_any.store(true, Ordering::Release);
+    }
+
+    /// Forgets the marks that these scopes had made when a purge of them began that Redis has taken.
+    pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
+        if !self.has_any() {
+            return;
+        }
+        let mut marks = self.marks();
+        for scope in scopes {
+            match scope {
+                PurgeScope::Url(key) => marks.forget_name(key.short(), strength, begun),
+                PurgeScope::Tag(tag) => marks.forget_name(tag.digest().0, strength, begun),
+                PurgeScope::Group(group) => marks.forget_name(group.digest().0, strength, begun),
+                PurgeScope::Prefix(prefix) => marks
+                    .prefixes
+                    .retain_mut(|(of, mark)| of != prefix || !mark.is_empty_without(strength, begun)),
+                PurgeScope::All => drop(marks.all.is_empty_without(strength, begun)),
+            }
+        }
+    }
+
+    /// Decides what the marks mean for an entry of this target.
+    pub(in crate::store) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
+        if !self.has_any() {
+            return PurgeStatus::Stands;
+        }
+        // Of a list of variants: they are judged themselves.
+        let Some(received) = entry::received(bytes) else { return PurgeStatus::Stands };
+        let marks = self.marks();
+        let mut fate = marks.all.judge(received);
+        for (prefix, mark) in &marks.prefixes {
+            if prefix.covers(target) {
+                fate = fate.and(mark.judge(received));
+            }
+        }
+        if !marks.names.is_empty() {
+            let tags = entry::history(bytes).into_iter().flat_map(|(_, tags)| tags.map(|tag| tag.0));
+            let keys = [Some(CacheKey::of(target).short()), entry::key_name(bytes)];
+            for name in keys.into_iter().flatten().chain(tags) {
+                if let Some(mark) = marks.names.get(&name) {
+                    fate = fate.and(mark.judge(received));
+                }
+            }
+        }
+        fate
+    }
+
+    /// Whether a purge that is not of single keys has been marked since: a fetch that began before it stores
+    /// nothing, and takes in no followers.
+    pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
+        self.has_any() && self.marks().swept.is_some_and(|swept| swept >= begun)
+    }
+
+    fn has_any(&self) -> bool {
+        self.has_any.load(Ordering::Acquire)
+    }
+
+    fn marks(&self) -> MutexGuard<'_, PurgeMarks> {
+        // A panic between two marks leaves the first one, which holds by itself.
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PurgeMark {
+    /// Forgets the purges that one of this strength covers, which began then; tells whether any is left.
+    fn is_empty_without(&mut self, strength: PurgeStrength, begun: Timestamp) -> bool {
+        if strength == PurgeStrength::Hard {
+            self.hard = self.hard.filter(|at| *at > begun);
+        }
+        self.soft = self.soft.filter(|at| *at > begun);
+        self.hard.is_none() && self.soft.is_none()
+    }
+}
+
+impl PurgeMarks {
+    fn mark_name(&mut self, name: u128, strength: PurgeStrength, now: Timestamp) {
+        if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
+            return self.mark_everything(now);
+        }
+        self.names.entry(name).or_default().set(strength, now);
+    }
+
+    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) {
+        if let Some((_, mark)) = self.prefixes.iter_mut().find(|(of, _)| of == prefix) {
+            return mark.set(strength, now);
+        }
+        if self.prefixes.len() >= LOCAL_PURGES_MAX {
+            return self.mark_everything(now);
+        }
+        let mut mark = PurgeMark::default();
+        mark.set(strength, now);
+        self.prefixes.push((prefix.clone(), mark));
+    }
+
+    /// Covers all marks by one.
+    fn mark_everything(&mut self, now: Timestamp) {
+        let all = PurgeMark { hard: Some(now), soft: None };
+        *self = Self { all, swept: Some(time::instant()), ..Self::default() };
+    }
+
+    fn forget_name(&mut self, name: u128, strength: PurgeStrength, begun: Timestamp) {
+        if self.names.get_mut(&name).is_some_and(|mark| mark.is_empty_without(strength, begun)) {
+            self.names.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::{Entry, EntryVersion, StoredValue};
+    use crate::key::Scheme;
+    use crate::policy::{Obligations, StoredFacts};
+    use crate::store::purge::names::{CacheGroup, CacheTag};
+
+    const AT: Timestamp = Timestamp::from_millis(1_000);
+
+    fn target(path: &str) -> Target {
+        Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap()
+    }
+
+    fn tag(text: &str) -> PurgeScope {
+        PurgeScope::Tag(CacheTag::parse(text).unwrap())
+    }
+
+    /// What is stored under `key` with the tag `t` and in the group `g`, received then.
+    fn entry(key: &CacheKey, received: u64) -> Bytes {
+        let facts = StoredFacts {
+            received: Timestamp::from_millis(received),
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(60),
+            obligations: Obligations::default(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        let stored = StoredValue::Response(Entry {
+            facts,
+            status: StatusCode::OK,
+            head: HeaderMap::new(),
+            body: Bytes::new(),
+        });
+        let tags = vec![CacheTag::parse("t").unwrap().digest(), group().digest()];
+        entry::encode(key, &stored, &EntryVersion { tags, ..EntryVersion::default() }).unwrap()
+    }
+
+    fn group() -> CacheGroup {
+        CacheGroup::new(Scheme::Http, target("/").authority, "g").unwrap()
+    }
+
+    #[test]
+    fn every_scope_covers_what_was_received_until_then_and_nothing_else() {
+        let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
+        let prefix = |text| PurgeScope::Prefix(UrlPrefix::parse(text).unwrap());
+        let rows = [
+            (PurgeScope::All, true),
+            (PurgeScope::Url(key), true),
+            (PurgeScope::Url(CacheKey::of(&target("/b"))), false),
+            (tag("t"), true),
+            (tag("u"), false),
+            (PurgeScope::Group(group()), true),
+            (prefix("http://api.test/a"), true),
+            (prefix("http://api.test/b"), false),
+        ];
+        let variant = key.variant(7, std::iter::empty());
+        for (scope, covers) in rows {
+            for (strength, fate) in
+                [(PurgeStrength::Hard, PurgeStatus::Gone), (PurgeStrength::Soft, PurgeStatus::Outdated(AT))]
+            {
+                let purges = LocalPurges::default();
+                purges.add(std::slice::from_ref(&scope), strength, AT);
+                let want = if covers { fate } else { PurgeStatus::Stands };
+                for key in [key, variant] {
+                    assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?} {strength:?}");
+                    assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands, "{scope:?}");
+                }
+                let earlier = Timestamp::from_millis(999);
+                purges.taken(std::slice::from_ref(&scope), strength, earlier);
+                assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?}: another purge is taken");
+                purges.taken(std::slice::from_ref(&scope), strength, AT);
+                assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands, "{scope:?} is taken");
+            }
+        }
+    }
+
+    #[test]
+    fn one_variant_is_marked_by_its_own_key() {
+        let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
+        let [one, other] = [1, 2].map(|nonce| key.variant(nonce, std::iter::empty()));
+        let purges = LocalPurges::default();
+        purges.add_key(&one, AT);
+        assert_eq!(purges.judge(&entry(&one, 1_000), &a), PurgeStatus::Gone);
+        assert_eq!(purges.judge(&entry(&other, 1_000), &a), PurgeStatus::Stands);
+    }
+
+    #[test]
+    fn a_soft_purge_that_is_taken_leaves_the_hard_one() {
+        let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
+        let purges = LocalPurges::default();
+        purges.add(&[tag("t")], PurgeStrength::Hard, AT);
+        purges.add(&[tag("t")], PurgeStrength::Soft, AT);
+        purges.taken(&[tag("t")], PurgeStrength::Soft, AT);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
+    }
+
+    #[test]
+    fn beyond_the_bound_everything_is_marked() {
+        let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
+        let purges = LocalPurges::default();
+        for number in 0..LOCAL_PURGES_MAX {
+            purges.add(&[tag(&number.to_string())], PurgeStrength::Hard, AT);
+        }
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands);
+        purges.add(&[tag("more")], PurgeStrength::Soft, AT);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
+        assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands);
+    }
+
+    #[test]
+    fn a_sweep_overtakes_the_fetches_under_way() {
+        let purges = LocalPurges::default();
+        let begun = time::instant();
+        purges.add(&[PurgeScope::Url(CacheKey::of(&target("/a")))], PurgeStrength::Hard, AT);
+        assert!(!purges.swept_since(begun), "of one resource, the watches know");
+        purges.add(&[PurgeScope::All], PurgeStrength::Soft, AT);
+        assert!(purges.swept_since(begun));
+    }
+}

@@ -1,0 +1,11 @@
+//! Purges: their names, the fleet's log of them, and their effect on entries and fetches.
+
+pub(super) mod apply;
+pub(super) mod local;
+pub(super) mod log;
+pub(super) mod names;
+pub(super) mod permit;
+pub(super) mod query;
+pub(super) mod snapshot;
+pub(super) mod state;
+pub(super) mod watch;

@@ -1,0 +1,111 @@
+//! What Redis is asked about purges, and what is made of its answers.
+//!
+//! An answer is two things. For the request that asked it is true whatever has changed since: its question came after the
+//! request began ([`PurgeSnapshot`]). For everybody else it is true for as long as Redis would say otherwise, and if it has said so
+//! before the answer could be kept, it is not kept.
+
+use bytes::Bytes;
+
+use crate::entry::TagDigest;
+use crate::limits::CLOCK_KEPT;
+use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
+use crate::store::purge::log::{PurgeLog, TagGeneration};
+use crate::store::scripts::{
+    CLOCK, {self},
+};
+use crate::store::tiers::find::fresh_epoch;
+use crate::store::tiers::trust::EntryTrust;
+use crate::store::{CLOCK_NAME, StoreShared, TAG_PREFIX, decimal};
+use crate::time::{self, millis};
+
+/// What one request was told of purges.
+#[derive(Debug, Default)]
+pub(in crate::store) struct PurgeSnapshot {
+    pub(in crate::store) ledger: Option<PurgeLog>,
+    /// As many as its entry has tags, at most.
+    counters: Vec<(TagDigest, Option<TagGeneration>)>,
+}
+
+impl PurgeSnapshot {
+    /// What it was told of a tag: `None` if nothing, `Some(None)` if there is no counter.
+    pub(in crate::store) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
+        self.counters.iter().find(|(of, _)| *of == tag).map(|(_, counter)| *counter)
+    }
+
+    pub(in crate::store) fn hear(&mut self, tag: TagDigest, counter: Option<TagGeneration>) {
+        self.counters.push((tag, counter));
+    }
+}
+
+impl StoreShared {
+    /// Reads the purge clock, and begins one where there is none.
+    pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
+        let name = self.clock_name();
+        let get = Command::Get { key: &name };
+        let (mut reply, mut reading) = redis.read(&get).await?;
+        if ledger(&reply).is_none() {
+            let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+            let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
+                // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
+                (Err(error), _) if scripts::is_refused(error) => {
+                    let value = PurgeLog::new().to_string().into();
+                    redis
+                        .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
+                        .await
+                }
+                known => known,
+            };
+            begun?;
+            (reply, reading) = read?;
+        }
+        let ledger = ledger(&reply).ok_or(CommandError::Malformed)?;
+        if let Some(trust) = self.remembered(redis, &name, &reading) {
+            self.clock.learn(ledger.clone(), trust);
+        }
+        Ok(ledger)
+    }
+
+    /// Reads the counter of a tag: `None` if there is none.
+    pub(in crate::store) async fn learn_counter(
+        &self,
+        redis: &Client,
+        tag: TagDigest,
+    ) -> Result<Option<TagGeneration>, CommandError> {
+        let name = self.tag_name(tag);
+        let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
+        let counter = if let Reply::Bulk(bytes) = &reply { TagGeneration::parse(bytes) } else { None };
+        if let Some(trust) = self.remembered(redis, &name, &reading) {
+            self.clock.learn_counter(tag, counter, trust, None);
+        }
+        Ok(counter)
+    }
+
+    /// For how long what was read may be believed by others than who read it; `None` if not at all.
+    pub(in crate::store) fn remembered(
+        &self,
+        redis: &Client,
+        name: &[u8],
+        reading: &TrackedVersion,
+    ) -> Option<EntryTrust> {
+        match reading.token(name) {
+            Some(witness) => Some(EntryTrust::Tracked(witness)),
+            None if redis.is_tracking(name) => None,
+            None => Some(EntryTrust::Until(time::instant() + self.options.memory_ttl)),
+        }
+    }
+
+    /// Where the purge clock stands.
+    pub(in crate::store) fn clock_name(&self) -> Vec<u8> {
+        self.options.namespace.name(&[CLOCK_NAME.as_bytes()])
+    }
+
+    /// Where the counter of a tag stands.
+    pub(in crate::store) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
+        let digits = format!("{tag:?}");
+        self.options.namespace.name(&[TAG_PREFIX.as_bytes(), digits.as_bytes()])
+    }
+}
+
+fn ledger(reply: &Reply) -> Option<PurgeLog> {
+    if let Reply::Bulk(bytes) = reply { PurgeLog::parse(bytes) } else { None }
+}

@@ -1,0 +1,186 @@
+//! Which fetches under way a change has overtaken (RFC 9111 §4.4, and purges).
+//!
+//! Whoever asks the origin for what may be stored watches its resource from before it asks until it has stored. A change of
+//! the resource tells all who watch it, and what they saw before is not stored: neither by the leader of a shared fetch, nor
+//! by one that fetches for itself, validates, refreshes, or asks with `HEAD` or `POST`. Watched is the resource and not a
+//! variant: a change is of all variants.
+//!
+//! **Always:** a resource is in the table only while somebody watches it; there are never more than requests under way. What
+//! [`InvalidationWatch::unless_overtaken`] does is done before the change or not at all.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hash::SeededBuildHasher;
+use crate::limits::FILL_SHARDS;
+
+/// The resources that are being watched, each by the half of its key's digest that names it.
+pub(in crate::store) struct InvalidationWatches(Box<[WatchShard]>);
+
+type WatchedResources = HashMap<u128, WatchedResource, SeededBuildHasher>;
+
+type WatchShard = Mutex<WatchedResources>;
+
+/// A resource, as those see it who began to watch since it last changed.
+#[derive(Default)]
+struct WatchedResource {
+    signs: Arc<InvalidationSigns>,
+    watchers: usize,
+}
+
+/// What has become of a resource.
+#[derive(Default)]
+pub(in crate::store) struct InvalidationSigns {
+    /// It has changed: what was fetched is of before.
+    overtaken: AtomicBool,
+    /// Something else stands in Redis by now; perhaps only what somebody else has fetched.
+    disturbed: AtomicBool,
+}
+
+impl InvalidationSigns {
+    pub(in crate::store) fn is_overtaken(&self) -> bool {
+        self.overtaken.load(Ordering::Acquire)
+    }
+}
+
+/// One fetch's view of its resource. Dropping it ends that.
+pub(in crate::store) struct InvalidationWatch {
+    watches: Arc<InvalidationWatches>,
+    resource: u128,
+    signs: Arc<InvalidationSigns>,
+}
+
+impl InvalidationWatches {
+    /// Nothing is watched.
+    pub(in crate::store) fn new() -> Arc<Self> {
+        Arc::new(Self((0..FILL_SHARDS).map(|_| WatchShard::default()).collect()))
+    }
+
+    /// Begins to watch.
+    pub(in crate::store) fn watch(self: &Arc<Self>, resource: u128) -> InvalidationWatch {
+        let signs = self.shard(resource).map(|mut shard| {
+            let watched = shard.entry(resource).or_default();
+            watched.watchers += 1;
+            Arc::clone(&watched.signs)
+        });
+        InvalidationWatch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
+    }
+
+    /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is now.
+    pub(in crate::store) fn changed(&self, resource: u128) {
+        if let Some(mut shard) = self.shard(resource)
+            && let Some(WatchedResource { signs, .. }) = shard.remove(&resource)
+        {
+            signs.overtaken.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells all who watch that something else stands in Redis.
+    pub(in crate::store) fn disturbed(&self, resource: u128) {
+        if let Some(shard) = self.shard(resource)
+            && let Some(WatchedResource { signs, .. }) = shard.get(&resource)
+        {
+            signs.disturbed.store(true, Ordering::Release);
+        }
+    }
+
+    fn shard(&self, resource: u128) -> Option<MutexGuard<'_, WatchedResources>> {
+        let index = usize::try_from(resource % self.0.len() as u128).ok()?;
+        // One insertion or removal at a time: a panic between leaves nothing half done.
+        Some(self.0.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl InvalidationWatch {
+    /// Whether the resource has changed since.
+    pub(in crate::store) fn is_overtaken(&self) -> bool {
+        self.signs.is_overtaken()
+    }
+
+    /// Whether what stands in Redis is known to be another than when this began.
+    pub(in crate::store) fn is_disturbed(&self) -> bool {
+        self.signs.disturbed.load(Ordering::Acquire)
+    }
+
+    /// For whoever wants to know and does not fetch.
+    pub(in crate::store) fn signs(&self) -> Arc<InvalidationSigns> {
+        Arc::clone(&self.signs)
+    }
+
+    /// Does something short, unless the resource has changed; a change waits for it.
+    pub(in crate::store) fn unless_overtaken(&self, work: impl FnOnce()) {
+        if let Some(_held) = self.watches.shard(self.resource)
+            && !self.is_overtaken()
+        {
+            work();
+        }
+    }
+}
+
+impl Drop for InvalidationWatch {
+    fn drop(&mut self) {
+        if let Some(mut shard) = self.watches.shard(self.resource)
+            && let Entry::Occupied(mut place) = shard.entry(self.resource)
+            // After a change, the place may be others' by now.
+            && Arc::ptr_eq(&place.get().signs, &self.signs)
+        {
+            place.get_mut().watchers -= 1;
+            if place.get().watchers == 0 {
+                place.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(watches: &InvalidationWatches) -> usize {
+        watches.0.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+
+    #[test]
+    fn a_change_overtakes_all_who_began_before_it() {
+        let watches = InvalidationWatches::new();
+        let before = [watches.watch(1), watches.watch(1)];
+        let other = watches.watch(2);
+        watches.changed(1);
+        let after = watches.watch(1);
+        assert!(before.iter().all(InvalidationWatch::is_overtaken));
+        assert!(!other.is_overtaken() && !after.is_overtaken());
+        drop(before);
+        watches.changed(1);
+        assert!(after.is_overtaken(), "those who left have not taken its place with them");
+    }
+
+    #[test]
+    fn what_is_overtaken_does_nothing_any_more() {
+        let watches = InvalidationWatches::new();
+        let watch = watches.watch(1);
+        let mut done = 0;
+        watch.unless_overtaken(|| done += 1);
+        watches.disturbed(1);
+        assert!(watch.is_disturbed() && !watch.is_overtaken());
+        watch.unless_overtaken(|| done += 1);
+        watches.changed(1);
+        watch.unless_overtaken(|| done += 1);
+        assert_eq!(done, 2);
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_have_gone() {
+        let watches = InvalidationWatches::new();
+        let (one, two) = (watches.watch(1), watches.watch(1));
+        drop(one);
+        assert_eq!(watched(&watches), 1);
+        drop(two);
+        assert_eq!(watched(&watches), 0);
+        watches.changed(1);
+        watches.disturbed(1);
+        drop(watches.watch(1));
+        assert_eq!(watched(&watches), 0);
+    }
+}

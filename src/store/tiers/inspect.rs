@@ -1,0 +1,256 @@
+//! A look into the tiers that leaves them as they are: nothing is counted, copied into memory or dropped.
+//!
+//! What purges mean for an entry is asked as for a request, so what is told to be usable is. That is all that a look may
+//! change: what this process knows of purges, and that there is a purge clock.
+
+use bytes::Bytes;
+
+use crate::entry::{EntryError, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
+use crate::key::{CacheKey, Target};
+use crate::redis::{Command, CommandError, Reply};
+use crate::store::purge::log::PurgeStatus;
+use crate::store::purge::snapshot::PurgeSnapshot;
+use crate::store::purge::state::{Consistency, PurgeVerdict};
+use crate::store::tiers::find::may_be_alone;
+use crate::store::tiers::memory::MemoryEntry;
+use crate::store::{FoundValue, Store, Tier};
+use crate::time;
+
+/// What stands under one key.
+#[derive(Debug)]
+pub struct InspectedKey {
+    /// In this process.
+    pub memory: TierContent,
+    /// In the fleet's Redis.
+    pub redis: TierContent,
+}
+
+/// What one tier has.
+#[derive(Debug)]
+pub enum TierContent {
+    /// There is no such tier.
+    Off,
+    /// It could not be asked.
+    Unavailable,
+    /// Nothing.
+    Nothing,
+    /// What has been purged, or what a purge has left in its place.
+    Purged(KeyGeneration),
+    /// Bytes that are a miss.
+    Damaged(EntryError),
+    /// An entry.
+    Held {
+        /// Decoded.
+        stored: Box<StoredValue>,
+        /// The purge behind which it was stored.
+        lineage: KeyGeneration,
+        /// Everything counted that is stored.
+        bytes: usize,
+        /// Whether this tier answers without asking another.
+        confirmation: TierConfirmation,
+    },
+}
+
+crate::labels! {
+    /// Whether what a tier has may be served as it is.
+    pub enum TierConfirmation {
+        /// It may.
+        Confirmed => "confirmed",
+        /// Redis has to be asked first.
+        Unconfirmed => "unconfirmed",
+        /// Redis cannot be asked, and has not been away for long enough that nobody else could have reached it.
+        Withheld => "withheld",
+    }
+}
+
+impl TierContent {
+    /// What there is, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Unavailable => "unavailable",
+            Self::Nothing => "nothing",
+            Self::Purged(_) => "purged",
+            Self::Damaged(_) => "damaged",
+            Self::Held { .. } => "held",
+        }
+    }
+}
+
+impl Store {
+    /// What stands under `key`, which is the target's or that of a variant of it.
+    ///
+    /// Cancel safe.
+    pub async fn inspect(&self, key: &CacheKey, target: &Target) -> InspectedKey {
+        let redis = self.sight_redis(key, target).await;
+        let memory = match &self.shared.memory {
+            None => TierContent::Off,
+            Some(memory) => match memory.get(key.short()) {
+                None => TierContent::Nothing,
+                Some(held) => self.sight_held(key, target, &held, &redis).await,
+            },
+        };
+        InspectedKey { memory, redis }
+    }
+
+    async fn sight_redis(&self, key: &CacheKey, target: &Target) -> TierContent {
+        let Some(redis) = &self.redis else { return TierContent::Off };
+        let name = self.name(key);
+        let bytes = match redis.command(&Command::Get { key: &name }).await {
+            Ok(Reply::Bulk(bytes)) => bytes,
+            Ok(_) => return TierContent::Nothing,
+            Err(_) => return TierContent::Unavailable,
+        };
+        if let Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) = EntryHeader::read(&bytes) {
+            return TierContent::Purged(lineage);
+        }
+        let stored = match self.decoder.decode(key, &bytes, Provenance::Store(time::now())) {
+            Ok(stored) => stored,
+            Err(damage) => return TierContent::Damaged(damage),
+        };
+        match self.judged(redis, &bytes, target, PurgeSnapshot::default()).await {
+            Ok((fate, _)) => sighted(stored, &bytes, fate, Tier::Redis, TierConfirmation::Confirmed),
+            Err(_) => TierContent::Unavailable,
+        }
+    }
+
+    /// The same steps as of [`Store::find`].
+    async fn sight_held(
+        &self,
+        key: &CacheKey,
+        target: &Target,
+        held: &MemoryEntry,
+        beside: &TierContent,
+    ) -> TierContent {
+        let clock = &self.shared.clock;
+        let last_known = || match clock.judge(&held.bytes, target, Consistency::LastKnown) {
+            PurgeVerdict::Fate(fate, _) => fate,
+            PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => PurgeStatus::Gone,
+        };
+        let (fate, confirmation) = match &self.redis {
+            None => (last_known(), TierConfirmation::Confirmed),
+            Some(redis) => {
+                let holds = held.trust.holds(&self.shared.seats);
+                let judged = if holds {
+                    self.judged(redis, &held.bytes, target, PurgeSnapshot::default()).await
+                } else {
+                    Err(CommandError::NotConnected)
+                };
+                match judged {
+                    Ok((fate, _)) => (fate, TierConfirmation::Confirmed),
+                    Err(_)
+                        if matches!(beside, TierContent::Unavailable)
+                            && !may_be_alone(redis, &self.name(key), held) =>
+                    {
+                        (last_known(), TierConfirmation::Withheld)
+                    }
+                    Err(_) => (last_known(), TierConfirmation::Unconfirmed),
+                }
+            }
+        };
+        match self.decoder.decode(key, &held.bytes, Provenance::Process) {
+            Ok(stored) => sighted(stored, &held.bytes, fate, Tier::Memory, confirmation),
+            Err(damage) => TierContent::Damaged(damage),
+        }
+    }
+}
+
+fn sighted(
+    stored: StoredValue,
+    bytes: &Bytes,
+    fate: PurgeStatus,
+    tier: Tier,
+    confirmation: TierConfirmation,
+) -> TierContent {
+    let lineage = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |standing| standing.lineage);
+    match FoundValue::as_judged(stored, bytes, fate, tier) {
+        Some(FoundValue { stored, lineage, .. }) if fate != PurgeStatus::Gone => {
+            TierContent::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
+        }
+        Some(_) | None => TierContent::Purged(lineage),
+    }
+}
+
+impl InspectedKey {
+    /// What [`Store::find`] would have found: memory answers by itself where it may, or where Redis cannot be asked.
+    pub fn found(&self) -> Option<FoundValue> {
+        let held = |sighting: &TierContent, tier| match sighting {
+            TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,
+            TierContent::Held { stored, lineage, .. } => {
+                Some(FoundValue { stored: stored.as_ref().clone(), tier, lineage: *lineage })
+            }
+            TierContent::Off
+            | TierContent::Unavailable
+            | TierContent::Nothing
+            | TierContent::Purged(_)
+            | TierContent::Damaged(_) => None,
+        };
+        match (&self.memory, &self.redis) {
+            (memory @ TierContent::Held { confirmation: TierConfirmation::Confirmed, .. }, _)
+            | (memory, TierContent::Off | TierContent::Unavailable) => held(memory, Tier::Memory),
+            (_, redis) => held(redis, Tier::Redis),
+        }
+    }
+
+    /// The purge behind which whatever stands here was stored.
+    pub fn lineage(&self) -> KeyGeneration {
+        let of = |sighting: &TierContent| match sighting {
+            TierContent::Held { lineage, .. } | TierContent::Purged(lineage) => Some(*lineage),
+            TierContent::Off | TierContent::Unavailable | TierContent::Nothing | TierContent::Damaged(_) => {
+                None
+            }
+        };
+        let found = self.found().map(|found| found.lineage);
+        found.or_else(|| of(&self.redis)).or_else(|| of(&self.memory)).unwrap_or(KeyGeneration::NONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Variants;
+    use crate::policy::Vary;
+    use http::HeaderMap;
+
+    fn held(nonce: u64, confirmation: TierConfirmation) -> TierContent {
+        let mut head = HeaderMap::new();
+        head.insert("vary", http::HeaderValue::from_static("accept"));
+        let Vary::Fields(fields) = Vary::of(&head) else { panic!("it varies") };
+        TierContent::Held {
+            stored: Box::new(StoredValue::Variants(Variants {
+                nonce,
+                expires: time::Timestamp::EPOCH,
+                fields,
+            })),
+            lineage: KeyGeneration::NONE,
+            bytes: 9,
+            confirmation,
+        }
+    }
+
+    #[test]
+    fn a_look_finds_what_a_request_would() {
+        use TierConfirmation::{Confirmed, Unconfirmed, Withheld};
+        for (memory, redis, want) in [
+            (held(1, Confirmed), held(2, Confirmed), Some((1, Tier::Memory))),
+            (held(1, Unconfirmed), held(2, Confirmed), Some((2, Tier::Redis))),
+            (held(1, Unconfirmed), TierContent::Nothing, None),
+            (held(1, Unconfirmed), TierContent::Damaged(EntryError::Version), None),
+            (held(1, Unconfirmed), TierContent::Unavailable, Some((1, Tier::Memory))),
+            (held(1, Withheld), TierContent::Unavailable, None),
+            (TierContent::Purged(KeyGeneration::NONE), held(2, Confirmed), Some((2, Tier::Redis))),
+            (held(1, Unconfirmed), TierContent::Purged(KeyGeneration::NONE), None),
+            (held(1, Confirmed), TierContent::Nothing, Some((1, Tier::Memory))),
+            (held(1, Confirmed), TierContent::Off, Some((1, Tier::Memory))),
+            (TierContent::Off, held(2, Confirmed), Some((2, Tier::Redis))),
+            (TierContent::Nothing, TierContent::Unavailable, None),
+        ] {
+            let look = InspectedKey { memory, redis };
+            let found = look.found().map(|found| match found.stored {
+                StoredValue::Variants(variants) => (variants.nonce, found.tier),
+                StoredValue::Response(_) => panic!("a list was held"),
+            });
+            assert_eq!(found, want, "{look:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The memory tier: the same bytes as in Redis, bounded by their number.
+//!
+//! quick_cache (Clock-PRO: a scan does not wash the hot entries out) holds the encoded entry in one exact allocation, so
+//! what is counted is what is resident, and nothing pins a read buffer. An entry stands under the half of its key's digest
+//! that is its name in Redis, so that news of that name find it; the whole digest is in the entry and compared when it is
+//! read. Shared by all workers; a lookup holds a shard's lock for the time of a reference count.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+use crate::entry::{EntryHeader, KeyGeneration};
+use crate::limits::{
+    MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
+    MEMORY_SHARDS_MAX,
+};
+use crate::store::tiers::trust::EntryTrust;
+
+/// One entry in memory.
+#[derive(Clone)]
+pub(in crate::store) struct MemoryEntry {
+    /// What [`crate::entry::encode`] made, in an allocation of its own.
+    pub(in crate::store) bytes: Bytes,
+    /// Why it is still so in Redis.
+    pub(in crate::store) trust: EntryTrust,
+    /// The view of the purges at which it was found to stand; zero if it has not been looked at.
+    pub(in crate::store) view: u64,
+}
+
+/// The tier.
+pub(in crate::store) struct MemoryTier(Cache<u128, MemoryEntry, EntryWeight>);
+
+impl MemoryTier {
+    /// A tier of at most `bytes`, everything counted, for bodies of at most `body_bytes_max`.
+    pub(in crate::store) fn new(bytes: usize, body_bytes_max: usize) -> Self {
+        let entries = (bytes / MEMORY_ENTRY_TYPICAL_BYTES).clamp(1, MEMORY_ENTRIES_MAX);
+        let weight = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let options = OptionsBuilder::new()
+            .shards(shards(bytes, body_bytes_max))
+            .estimated_items_capacity(entries)
+            .weight_capacity(weight)
+            .build();
+        Self(match options {
+            Ok(options) => Cache::with_options(
+                options,
+                EntryWeight,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            // Only where one of these is not said.
+            Err(_) => Cache::with_weighter(entries, weight, EntryWeight),
+        })
+    }
+
+    pub(in crate::store) fn get(&self, name: u128) -> Option<MemoryEntry> {
+        self.0.get(&name)
+    }
+
+    pub(in crate::store) fn insert(&self, name: u128, held: MemoryEntry) {
+        self.0.insert(name, held);
+    }
+
+    /// Notes at which view an entry was found to stand, if it is still the one that was looked at.
+    pub(in crate::store) fn looked_at(&self, name: u128, of: &MemoryEntry, view: u64) {
+        // Where there is none, its place is given back at once.
+        drop(self.0.entry(&name, Some(Duration::ZERO), |_, held| {
+            if held.bytes.as_ptr() == of.bytes.as_ptr() {
+                held.view = view;
+            }
+            EntryAction::Retain(())
+        }));
+    }
+
+    /// Tells whether there was one.
+    pub(in crate::store) fn remove(&self, name: u128) -> bool {
+        self.0.remove(&name).is_some()
+    }
+
+    /// What somebody saw is not there any more; what has come in its place stays.
+    pub(in crate::store) fn remove_this(&self, name: u128, bytes: &Bytes) {
+        self.0.remove_if(&name, |held| held.bytes.as_ptr() == bytes.as_ptr());
+    }
+
+    /// What was stored before this purge is not there any more, nor what was stored before another.
+    pub(in crate::store) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
+        self.0.remove_if(&name, |held| {
+            EntryHeader::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
+        });
+    }
+
+    /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has yet to arrive there.
+    pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
+        self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::Arriving(_))).is_some()
+    }
+
+    /// Bytes held, everything counted.
+    pub(in crate::store) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+
+    /// Entries held.
+    pub(in crate::store) fn entries(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Into how many parts the tier is divided: a power of two, so that quick_cache does not round it up.
+fn shards(bytes: usize, body_bytes_max: usize) -> usize {
+    let part_min = body_bytes_max.max(1).saturating_mul(MEMORY_SHARD_ENTRIES_MIN);
+    let shards = (bytes / part_min).clamp(1, MEMORY_SHARDS_MAX);
+    1 << shards.ilog2()
+}
+
+/// The weight of an entry is what it keeps resident.
+#[derive(Clone)]
+struct EntryWeight;
+
+impl Weighter<u128, MemoryEntry> for EntryWeight {
+    fn weight(&self, _: &u128, held: &MemoryEntry) -> u64 {
+        (held.bytes.len() + MEMORY_ENTRY_OVERHEAD_BYTES) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn held(bytes: usize) -> MemoryEntry {
+        MemoryEntry { bytes: Bytes::from(vec![0; bytes]), trust: EntryTrust::Always, view: 0 }
+    }
+
+    #[test]
+    fn it_never_grows_past_its_bound() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        for n in 0..5_000 {
+            memory.insert(n, held(1_000));
+            assert!(memory.bytes() <= 1 << 20);
+        }
+        assert!(memory.entries() > 500, "{} entries use the room there is", memory.entries());
+    }
+
+    #[test]
+    fn a_scan_does_not_wash_out_what_is_asked_for() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        let hot = 0..100_u128;
+        for n in hot.clone() {
+            memory.insert(n, held(1_000));
+        }
+        // Twenty times what the tier holds, of which nothing is asked for again; what is hot is, now and then.
+        for n in 0..20_000_u128 {
+            memory.insert(1_000 + n, held(1_000));
+            if n % 4 == 0 {
+                let asked = n / 4 % 100;
+                if memory.get(asked).is_none() {
+                    memory.insert(asked, held(1_000));
+                }
+            }
+        }
+        let left = hot.filter(|n| memory.get(*n).is_some()).count();
+        assert!(left >= 95, "{left} of 100 are left");
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_tier_is_not_kept() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        memory.insert(1, held(2 << 20));
+        assert!(memory.get(1).is_none());
+    }
+
+    #[test]
+    fn the_largest_body_finds_room_in_its_part() {
+        const MIB: usize = 1 << 20;
+        for (bytes, body_bytes_max, want) in [
+            (64 * MIB, MIB, 16),
+            (64 * MIB, 32 * MIB, 1),
+            (48 * MIB, MIB, 8),
+            (MIB, MIB, 1),
+            (1 << 40, MIB, 64),
+        ] {
+            assert_eq!(shards(bytes, body_bytes_max), want);
+        }
+        let memory = MemoryTier::new(64 * MIB, 16 * MIB);
+        for n in 0..3 {
+            memory.insert(n, held(16 * MIB));
+            assert!(memory.get(n).is_some());
+        }
+    }
+
+    #[test]
+    fn what_took_anothers_place_has_not_been_looked_at() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        let (old, new) = (held(10), held(10));
+        memory.insert(1, old.clone());
+        memory.looked_at(1, &old, 7);
+        assert_eq!(memory.get(1).unwrap().view, 7);
+        memory.insert(1, new);
+        memory.looked_at(1, &old, 8);
+        memory.looked_at(2, &old, 8);
+        assert_eq!(memory.get(1).unwrap().view, 0);
+    }
+
+    #[test]
+    fn what_took_anothers_place_is_not_removed_with_it() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        let (old, new) = (held(10), held(10));
+        memory.insert(1, new.clone());
+        memory.remove_this(1, &old.bytes);
+        assert!(memory.get(1).is_some());
+        memory.remove_this(1, &new.bytes);
+        assert!(memory.get(1).is_none());
+    }
+
+    #[test]
+    fn what_is_removed_is_gone() {
+        let memory = MemoryTier::new(1 << 20, 4 << 10);
+        memory.insert(1, held(10));
+        assert_eq!(memory.get(1).unwrap().bytes.len(), 10);
+        assert!(memory.remove(1) && !memory.remove(1));
+        assert!(memory.get(1).is_none());
+        assert_eq!((memory.bytes(), memory.entries()), (0, 0));
+    }
+}

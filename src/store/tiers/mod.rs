@@ -1,0 +1,10 @@
+//! The tiers: memory in front of Redis, and how an entry gets in and out.
+
+pub(super) mod find;
+pub(super) mod inspect;
+pub(super) mod listing;
+pub(super) mod memory;
+pub(super) mod put;
+pub(super) mod together;
+pub(super) mod trust;
+pub(super) mod warm;

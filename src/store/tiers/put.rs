@@ -1,0 +1,264 @@
+//! The way into the tiers.
+//!
+//! A fetch's answer goes to Redis by a script that compares what stands there with what the fetch saw, and is read back on the
+//! same connection: the reply both proves that it is still ours and has Redis say when it is not. Until then memory has it as
+//! what is new, which is safe: a purge that anybody waits for names its keys to every worker (`fleet.rs`), and what is
+//! overtaken is taken out of memory, or does not come in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::entry::{self, EncodeError, EntryVersion, LINEAGE_BYTES, STAMP_BYTES, StoredValue, TagDigest};
+use crate::key::CacheKey;
+use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
+use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
+use crate::store::purge::log::TagGeneration;
+use crate::store::scripts::{
+    CLOCK, NAME, STORE, {self},
+};
+use crate::store::tiers::find::fresh_epoch;
+use crate::store::tiers::memory::MemoryEntry;
+use crate::store::tiers::together::together;
+use crate::store::tiers::trust::EntryTrust;
+use crate::store::{Store, StorePermit, decimal};
+use crate::time::{self, millis};
+
+/// What a fetch has brought is of before a change, and has not been stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("overtaken by a change")]
+pub struct Superseded;
+
+impl Store {
+    /// Stores in both tiers for `lifetime`, with the names that it may be purged by. What cannot be kept is counted; the
+    /// caller has nothing to do about it.
+    ///
+    /// Under the key of the claim's resource, what was purged meanwhile is not stored over. Any other key is a variant's, and
+    /// is found through what stands there.
+    ///
+    /// Memory has it when this is first polled; dropping the future loses at most the copy in Redis.
+    pub async fn put(
+        &self,
+        key: &CacheKey,
+        stored: &StoredValue,
+        tags: &[TagDigest],
+        lifetime: Duration,
+        claim: &StorePermit,
+    ) -> Result<(), Superseded> {
+        if claim.is_overtaken() {
+            return Err(Superseded);
+        }
+        let stamp = EntryVersion { lineage: claim.lineage, tick: claim.tick, tags: tags.to_vec() };
+        let bytes = match entry::encode(key, stored, &stamp) {
+            Ok(bytes) => bytes,
+            Err(EncodeError::TooLarge) => {
+                self.metrics.too_large();
+                return Ok(());
+            }
+            Err(EncodeError::Refused(damage)) => {
+                self.metrics.damaged(damage);
+                return Ok(());
+            }
+        };
+        let Some(redis) = &self.redis else {
+            self.name_alone(tags, claim);
+            return self.remember(key, bytes, EntryTrust::Always, claim);
+        };
+        // Nobody could say of it whether it has been purged.
+        if claim.tick.epoch == 0 {
+            self.metrics.write_lost();
+            return self.remember(key, bytes, self.passing(), claim);
+        }
+        let arriving = EntryTrust::Arriving(time::instant() + self.shared.options.memory_ttl);
+        self.remember(key, bytes.clone(), arriving, claim)?;
+        self.renew_clock(redis).await;
+        let name = self.name(key);
+        let (written, ()) = tokio::join!(
+            self.write(redis, key, &name, &bytes, lifetime, claim),
+            self.name_tags(redis, tags, lifetime),
+        );
+        match written {
+            Ok(WriteOutcome::Refused) => {
+                self.metrics.overtaken();
+                self.forget_this(key, &bytes);
+                Err(Superseded)
+            }
+            Ok(WriteOutcome::As(head, reading)) => {
+                let is_ours = bytes.starts_with(&head) && head.len() == STAMP_BYTES;
+                match self.shared.remembered(redis, &name, &reading).filter(|_| is_ours) {
+                    Some(trust) => self.confirm(key, bytes, trust, claim),
+                    None => {
+                        self.forget_this(key, &bytes);
+                        Ok(())
+                    }
+                }
+            }
+            Ok(WriteOutcome::Unread) => {
+                self.forget_this(key, &bytes);
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.write_lost();
+                if error == CommandError::Server(ErrorKind::Oom) {
+                    self.no_room.set(Some(time::instant()));
+                }
+                // News that were not of this may have been of a purge.
+                if claim.watch.is_disturbed() {
+                    self.forget_this(key, &bytes);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        redis: &Client,
+        key: &CacheKey,
+        name: &[u8],
+        bytes: &Bytes,
+        lifetime: Duration,
+        claim: &StorePermit,
+    ) -> Result<WriteOutcome, CommandError> {
+        let look = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
+        let set = Command::Set { key: name, value: bytes, ttl: lifetime };
+        if *key != claim.resource {
+            let (written, read) = redis.change_and_read(&set, &look).await;
+            return written.map(|_| WriteOutcome::of(read));
+        }
+        let arguments = [
+            Bytes::copy_from_slice(&claim.lineage.to_bytes()),
+            bytes.clone(),
+            decimal(millis(lifetime).max(1)),
+            decimal(millis(FETCH_STORED_MAX)),
+        ];
+        let (mut written, mut read) = STORE.run_and_read(redis, name, &arguments, &look).await;
+        if let Err(error) = written
+            && scripts::is_refused(error)
+        {
+            // Not at one go, so a purge may come between: better than to store nothing, where nobody may run scripts.
+            let seen = redis.command(&look).await;
+            let lineage = claim.lineage.to_bytes();
+            let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
+                .is_some_and(|seen| seen != lineage));
+            if is_another || claim.watch.is_disturbed() {
+                return Ok(WriteOutcome::Refused);
+            }
+            (written, read) = redis.change_and_read(&set, &look).await;
+        }
+        Ok(if written? == Reply::Integer(0) { WriteOutcome::Refused } else { WriteOutcome::of(read) })
+    }
+
+    /// Sees to it that the counters of an entry's tags are there for longer than the entry.
+    async fn name_tags(&self, redis: &Client, tags: &[TagDigest], lifetime: Duration) {
+        together(tags.iter().map(|tag| self.name_tag(redis, *tag, lifetime))).await;
+    }
+
+    /// Without its counter an entry is gone, so a failure here needs no more than that.
+    async fn name_tag(&self, redis: &Client, tag: TagDigest, lifetime: Duration) {
+        let clock = &self.shared.clock;
+        // As the clock stands now: what was purged since the fetch began may have had a counter that has been lost.
+        let tick = clock.tick();
+        if clock.has_counter_until(tag, tick.epoch, time::instant() + lifetime) {
+            return;
+        }
+        let kept = lifetime.saturating_mul(2).saturating_add(FETCH_STORED_MAX);
+        let arguments = [
+            format!("{:016x}", tick.epoch).into(),
+            TagGeneration::at(tick).to_string().into(),
+            decimal(millis(lifetime)),
+            decimal(millis(kept)),
+        ];
+        let name = self.shared.tag_name(tag);
+        let get = Command::Get { key: &name };
+        if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(counter), reading))) =
+            NAME.run_and_read(redis, &name, &arguments, &get).await
+            && let Some(trust) = self.shared.remembered(redis, &name, &reading)
+        {
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            clock.learn_counter(tag, TagGeneration::parse(&counter), trust, Some(time::instant() + left));
+        }
+    }
+
+    /// The same in a process that has no Redis.
+    fn name_alone(&self, tags: &[TagDigest], claim: &StorePermit) {
+        let clock = &self.shared.clock;
+        for tag in tags {
+            if clock.counter(*tag).flatten().is_none_or(|known| known.epoch != claim.tick.epoch) {
+                clock.learn_counter(*tag, Some(TagGeneration::at(clock.tick())), EntryTrust::Always, None);
+            }
+        }
+    }
+
+    /// Now and then: what is stored now must not outlive the clock that it was stored by, and in the steady state nobody else
+    /// reads that, so a Redis that evicts what was not used for long would take it first.
+    async fn renew_clock(&self, redis: &Client) {
+        let now = time::instant();
+        if self.clock_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
+            return;
+        }
+        self.clock_renewed.set(Some(now));
+        let look = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+        if CLOCK.run(redis, &self.shared.clock_name(), &look).await.is_err() {
+            self.clock_renewed.set(None);
+        }
+    }
+
+    fn remember(
+        &self,
+        key: &CacheKey,
+        bytes: Bytes,
+        trust: EntryTrust,
+        claim: &StorePermit,
+    ) -> Result<(), Superseded> {
+        let mut outcome = Err(Superseded);
+        claim.watch.unless_overtaken(|| {
+            if let Some(memory) = &self.shared.memory {
+                memory.insert(key.short(), MemoryEntry { bytes, trust, view: 0 });
+            }
+            outcome = Ok(());
+        });
+        outcome
+    }
+
+    /// The same once it is known to stand in Redis, unless something else has come into memory meanwhile: that is newer, or
+    /// Redis will say that it is not.
+    fn confirm(
+        &self,
+        key: &CacheKey,
+        bytes: Bytes,
+        trust: EntryTrust,
+        claim: &StorePermit,
+    ) -> Result<(), Superseded> {
+        if self.has_another(key, &bytes) { Ok(()) } else { self.remember(key, bytes, trust, claim) }
+    }
+
+    fn has_another(&self, key: &CacheKey, bytes: &Bytes) -> bool {
+        let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
+        held.is_some_and(|held| held.bytes.as_ptr() != bytes.as_ptr())
+    }
+
+    /// What is new is served for a while, whether Redis has it or not.
+    fn passing(&self) -> EntryTrust {
+        EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
+    }
+}
+
+/// What became of a write.
+enum WriteOutcome {
+    /// Its key has been purged since.
+    Refused,
+    /// It stands there, and this was read behind it.
+    As(Bytes, TrackedVersion),
+    /// It stands there.
+    Unread,
+}
+
+impl WriteOutcome {
+    fn of(read: Result<(Reply, TrackedVersion), CommandError>) -> Self {
+        match read {
+            Ok((Reply::Bulk(head), reading)) => Self::As(head, reading),
+            Ok(_) | Err(_) => Self::Unread,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Warm restart: which keys are hit most is remembered in Redis, and a node that starts reads them into memory.
+//!
+//! Only names are written: digests, under one key of the node's own, with an expiry. The entries come from Redis as they
+//! would for a request: what is gone or damaged is not read, and what was purged is found out when it is asked for.
+//!
+//! ```text
+//! the list   "CWk" 1  { digest (32) }*    the key hit most first, at most WARM_KEYS_MAX
+//! ```
+//!
+//! A start waits for this at most for [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] together, and whatever fails is
+//! ignored: a node that starts cold is slower for a while, and a node that does not start is not there.
+
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::key::{CacheKey, DIGEST_BYTES};
+use crate::limits::{
+    WARM_AT_ONCE, WARM_CONNECT_RETRY, WARM_CONNECT_TIMEOUT, WARM_KEPT, WARM_KEYS_COUNTED_FACTOR,
+    WARM_KEYS_MAX, WARM_SAMPLED, WARM_TIMEOUT,
+};
+use crate::redis::Client;
+use crate::store::Store;
+use crate::telemetry::HeavyHitters;
+
+/// What a list begins with: a name and a version.
+const MAGIC: &[u8] = b"CWk\x01";
+
+/// The keys that are hit most in one process.
+pub(in crate::store) struct HotKeys {
+    wanted: usize,
+    hits: Mutex<HeavyHitters<CacheKey>>,
+}
+
+impl HotKeys {
+    /// For so many; `None` for none.
+    pub(in crate::store) fn new(wanted: usize) -> Option<Self> {
+        let hits = Mutex::new(HeavyHitters::new(wanted.saturating_mul(WARM_KEYS_COUNTED_FACTOR)));
+        (wanted > 0).then_some(Self { wanted, hits })
+    }
+
+    /// A key was hit. One in [`WARM_SAMPLED`] is counted, if nobody else is counting at this moment.
+    pub(in crate::store) fn hit(&self, key: &CacheKey) {
+        if fastrand::u64(..WARM_SAMPLED) != 0 {
+            return;
+        }
+        match self.hits.try_lock() {
+            Ok(mut hits) => hits.see(key, WARM_SAMPLED),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().see(key, WARM_SAMPLED),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// The list of now. What was hot weighs half in the next one.
+    fn list(&self) -> Option<Bytes> {
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        // An empty list would take the place of a good one, at the end of a node that had nothing to do.
+        if hits.is_empty() {
+            return None;
+        }
+        let mut list = MAGIC.to_vec();
+        hits.top(self.wanted).for_each(|(key, _)| list.extend(key.digest()));
+        hits.fade();
+        Some(list.into())
+    }
+
+    /// What a list has is hot until something is hotter.
+    fn remember(&self, keys: &[CacheKey]) {
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().rev().for_each(|key| hits.see(key, 1));
+    }
+}
+
+/// The keys of a list that somebody wrote, the first the hottest; `None` if it is none.
+pub fn warm_list(bytes: &[u8]) -> Option<Vec<CacheKey>> {
+    let (digests, rest) = bytes.strip_prefix(MAGIC)?.as_chunks::<DIGEST_BYTES>();
+    let fits = rest.is_empty() && digests.len() <= WARM_KEYS_MAX;
+    fits.then(|| digests.iter().map(|digest| CacheKey::from_digest(*digest)).collect())
+}
+
+impl Store {
+    /// Whether this node keeps a list.
+    pub fn keeps_warm(&self) -> bool {
+        self.shared.hot.is_some() && self.redis.is_some()
+    }
+
+    /// Writes the list of the keys hit most. What fails is left: the next one is soon.
+    pub async fn write_warm_list(&self) {
+        if let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot)
+            && let Some(list) = hot.list()
+        {
+            // Counted by the pool.
+            let _ = redis.set(&self.warm_name(), list, WARM_KEPT).await;
+        }
+    }
+
+    /// Reads the entries of this node's last list into memory, as far as that can be done in time; how many there were.
+    ///
+    /// Cancel safe: what has been read is in memory.
+    pub async fn warm(self: &Rc<Self>) -> usize {
+        let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot) else { return 0 };
+        let Ok(Some(list)) = timeout(WARM_CONNECT_TIMEOUT, first_answer(redis, &self.warm_name())).await
+        else {
+            return 0;
+        };
+        let mut keys = warm_list(&list).unwrap_or_default();
+        keys.truncate(hot.wanted);
+        hot.remember(&keys);
+        let mut found = 0;
+        // What is under way at the end is dropped with the set.
+        let _ = timeout(WARM_TIMEOUT, self.read_all_into_memory(&keys, &mut found)).await;
+        found
+    }
+
+    async fn read_all_into_memory(self: &Rc<Self>, keys: &[CacheKey], found: &mut usize) {
+        let mut reads = JoinSet::new();
+        // The hottest last: where memory is too small for all, it is what stays.
+        for key in keys.iter().rev() {
+            if reads.len() >= WARM_AT_ONCE {
+                *found += count(reads.join_next().await);
+            }
+            let (store, key) = (Rc::clone(self), *key);
+            reads.spawn_local(async move { store.read_into_memory(&key).await });
+        }
+        while let Some(end) = reads.join_next().await {
+            *found += count(Some(end));
+        }
+    }
+
+    fn warm_name(&self) -> Vec<u8> {
+        self.namespace().name(&[b"warm:", self.shared.options.node_name.as_bytes()])
+    }
+}
+
+fn count(end: Option<Result<bool, tokio::task::JoinError>>) -> usize {
+    usize::from(matches!(end, Some(Ok(true))))
+}
+
+/// The value of a key, once there is a connection to ask on: at a start, there is none yet.
+async fn first_answer(redis: &Client, name: &[u8]) -> Option<Bytes> {
+    loop {
+        match redis.get(name).await {
+            Ok(value) => return value,
+            Err(_) => sleep(WARM_CONNECT_RETRY).await,
+        }
+    }
+}
+
+/// The longest that [`Store::warm`] takes.
+pub const WARM_TAKES_MAX: Duration = WARM_CONNECT_TIMEOUT.saturating_add(WARM_TIMEOUT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> CacheKey {
+        CacheKey::from_digest([n; DIGEST_BYTES])
+    }
+
+    #[test]
+    fn a_list_has_the_hottest_first_and_comes_back() {
+        let hot = HotKeys::new(2).unwrap();
+        for (n, times) in [(1, 50), (2, 500), (3, 200)] {
+            (0..times * WARM_SAMPLED).for_each(|_| hot.hit(&key(n)));
+        }
+        let list = hot.list().unwrap();
+        assert_eq!(warm_list(&list), Some(vec![key(2), key(3)]));
+        for cut in 0..list.len() {
+            let read = warm_list(&list[..cut]);
+            let whole = cut >= MAGIC.len() && (cut - MAGIC.len()).is_multiple_of(DIGEST_BYTES);
+            assert_eq!(read.is_some(), whole, "{cut}");
+        }
+        assert_eq!(warm_list(&[MAGIC, &vec![0; (WARM_KEYS_MAX + 1) * DIGEST_BYTES]].concat()), None);
+        assert_eq!(warm_list(b"CWk\x02"), None);
+    }
+
+    #[test]
+    fn a_node_that_had_nothing_to_do_writes_nothing_and_one_that_was_warmed_its_list() {
+        assert!(HotKeys::new(0).is_none());
+        let hot = HotKeys::new(2).unwrap();
+        assert_eq!(hot.list(), None);
+        hot.remember(&[key(1), key(2)]);
+        assert_eq!(warm_list(&hot.list().unwrap()), Some(vec![key(1), key(2)]));
+        (0..500).for_each(|_| hot.hit(&key(3)));
+        assert_eq!(warm_list(&hot.list().unwrap()).unwrap()[0], key(3));
+    }
+}
