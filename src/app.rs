@@ -1,8 +1,9 @@
 //! The composition root: settings become parts, parts become workers.
 //!
-//! One thread a worker, each with a runtime, a listener on the shared port, a share of the Redis connections and an
-//! origin pool of its own; a hit crosses no thread. The first worker also serves the admin listener. All of them stop
-//! by one signal, and none outlives another: a worker that dies ends the process.
+//! One thread a worker, each with a runtime, a listener on the shared port, a share of the Redis
+//! connections and an origin pool of its own; a hit crosses no thread. The first worker also serves
+//! the admin listener. All of them stop by one signal, and none outlives another: a worker that
+//! dies ends the process.
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -256,7 +257,8 @@ impl WorkerParts {
                     panic::resume_unwind(panicked);
                 }
             }
-            // Whoever waits for this worker has it from the channel; nobody waits if the start was given up.
+            // Whoever waits for this worker has it from the channel; nobody waits if the start was
+            // given up.
             Err(error) => drop(ready.send(Err(error.into()))),
         }
     }
@@ -307,8 +309,8 @@ impl WorkerParts {
     }
 }
 
-/// Before anything is served, the first worker fills memory, which is everybody's, and the others wait for that: for a time
-/// that is known beforehand.
+/// Before anything is served, the first worker fills memory, which is everybody's, and the others
+/// wait for that: for a time that is known beforehand.
 async fn warm(number: usize, store: &Rc<Store>, warmed: &watch::Sender<bool>) {
     if !store.keeps_warm() {
         return;

@@ -1,4 +1,5 @@
-//! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings, or the recorded heads, cannot be used.
+//! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings, or the
+//! recorded heads, cannot be used.
 
 use std::fmt::Display;
 use std::fs::File;

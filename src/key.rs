@@ -1,10 +1,11 @@
 //! The cache key: what makes two requests the same request.
 //!
-//! A key is made from scheme, authority and target, and nothing else makes one, so no two hosts can ever share an
-//! entry (Pingora's old default key and nginx's `$proxy_host` both let them). Each field goes into the hash behind its
-//! length: an encoding in which no crafted path can pretend to be another's host and path. The hash is BLAKE3, 256
-//! bits. The first 128 name the value in Redis; all 256 stand in the value and are compared on every hit, so that even
-//! a collision of names is a miss.
+//! A key is made from scheme, authority and target, and nothing else makes one, so no two hosts can
+//! ever share an entry (Pingora's old default key and nginx's `$proxy_host` both let them). Each
+//! field goes into the hash behind its length: an encoding in which no crafted path can pretend to
+//! be another's host and path. The hash is BLAKE3, 256 bits. The first 128 name the value in Redis;
+//! all 256 stand in the value and are compared on every hit, so that even a collision of names is a
+//! miss.
 //!
 //! The method is not part of it: a `HEAD` is answered from what a `GET` stored (RFC 9111 §4).
 //!
@@ -82,7 +83,8 @@ impl Authority {
         if !is_host(host) || !(port.is_empty() || is_port(port)) {
             return Err(TargetError::Authority);
         }
-        // RFC 3986 §6.2.2.1 and §6.2.3: case of the host and an empty or default port carry no meaning.
+        // RFC 3986 §6.2.2.1 and §6.2.3: case of the host and an empty or default port carry no
+        // meaning.
         let says_port = !port.is_empty() && port != scheme.default_port();
         let mut canonical: Box<str> = if says_port { text.into() } else { host.into() };
         canonical.make_ascii_lowercase();
@@ -117,7 +119,8 @@ fn is_port(port: &str) -> bool {
     port.bytes().try_fold(0, digit).is_some()
 }
 
-/// RFC 3986 §3.2.2, less percent-encoding and sub-delimiters: no name that resolves uses them, and parsers differ on them.
+/// RFC 3986 §3.2.2, less percent-encoding and sub-delimiters: no name that resolves uses them, and
+/// parsers differ on them.
 fn is_host(host: &str) -> bool {
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match host.strip_prefix('[') {
@@ -140,10 +143,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Finds the target of a request that came over `scheme`, from its request line and its `Host` fields.
+    /// Finds the target of a request that came over `scheme`, from its request line and its `Host`
+    /// fields.
     ///
-    /// An absolute-form target's authority takes the place of `Host` (RFC 9112 §3.2.2), but a `Host` that says
-    /// otherwise is refused: two parsers that disagree about the host is how caches are poisoned.
+    /// An absolute-form target's authority takes the place of `Host` (RFC 9112 §3.2.2), but a
+    /// `Host` that says otherwise is refused: two parsers that disagree about the host is how
+    /// caches are poisoned.
     pub fn parse<'a>(
         scheme: Scheme,
         uri: &Uri,
@@ -160,7 +165,8 @@ impl Target {
             (Some(authority), _) | (None, Some(authority)) => authority,
             (None, None) => return Err(TargetError::NoHost),
         };
-        // In front of a fragment `http` keeps an empty path empty, shows it as `/`, and holds the two to be different.
+        // In front of a fragment `http` keeps an empty path empty, shows it as `/`, and holds the
+        // two to be different.
         let path_and_query = match uri.path_and_query() {
             Some(path_and_query) if path_and_query.as_str() != "/" => path_and_query.clone(),
             Some(_) | None => PathAndQuery::from_static("/"),
@@ -171,7 +177,8 @@ impl Target {
         Ok(Self { scheme, authority, path_and_query })
     }
 
-    /// The target of an absolute URL: the one that a client has which asks for that URL. A fragment is no part of it.
+    /// The target of an absolute URL: the one that a client has which asks for that URL. A fragment
+    /// is no part of it.
     pub fn of_url(url: &str) -> Result<Self, UrlError> {
         let uri: Uri = url.parse().map_err(|_| UrlError::Malformed)?;
         let scheme = match uri.scheme_str() {
@@ -219,7 +226,8 @@ pub enum UrlError {
     Target(#[from] TargetError),
 }
 
-/// Where the origin's own URLs begin, which clients do not see: how it names itself where it does not know better.
+/// Where the origin's own URLs begin, which clients do not see: how it names itself where it does
+/// not know better.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginBase {
     /// How it is reached.
@@ -281,9 +289,11 @@ impl CacheKey {
         hash.finish()
     }
 
-    /// The key of one variant of this resource: the one for which the named request fields have these values.
+    /// The key of one variant of this resource: the one for which the named request fields have
+    /// these values.
     ///
-    /// `nonce` is that of the resource's list of variants: with a new list, every old variant is out of reach.
+    /// `nonce` is that of the resource's list of variants: with a new list, every old variant is
+    /// out of reach.
     pub fn variant<'a>(&self, nonce: u64, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut hash = FieldHasher::new(VARIANT_DOMAIN);
         hash.field(&self.0);
@@ -295,7 +305,8 @@ impl CacheKey {
         hash.finish()
     }
 
-    /// The key with this digest, for one that was written down: whether there is anything that has it is not known.
+    /// The key with this digest, for one that was written down: whether there is anything that has
+    /// it is not known.
     pub const fn from_digest(digest: [u8; DIGEST_BYTES]) -> Self {
         Self(digest)
     }
@@ -336,8 +347,8 @@ const GATHERED_BYTES: usize = 256;
 
 /// A hash over length-prefixed fields.
 ///
-/// They are gathered and hashed at one go: a hasher that takes them piece by piece is two kilobytes of state, moved and
-/// kept for messages of a hundred bytes. It is there for those that are longer.
+/// They are gathered and hashed at one go: a hasher that takes them piece by piece is two kilobytes
+/// of state, moved and kept for messages of a hundred bytes. It is there for those that are longer.
 struct FieldHasher {
     gathered: [u8; GATHERED_BYTES],
     /// How much of it is filled.

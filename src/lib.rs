@@ -1,7 +1,8 @@
 //! CacheWarp: a caching reverse proxy for JSON APIs.
 //!
-//! The pure modules decide ([`key`], [`policy`], [`entry`], [`resp`]); the others carry ([`server`], [`proxy`],
-//! [`store`], [`redis`], [`origin`]). ARCHITECTURE.md has the map, and `tests/tidy.rs` holds the direction of imports.
+//! The pure modules decide ([`key`], [`policy`], [`entry`], [`resp`]); the others carry
+//! ([`server`], [`proxy`], [`store`], [`redis`], [`origin`]). ARCHITECTURE.md has the map, and
+//! `tests/tidy.rs` holds the direction of imports.
 
 pub mod admin;
 pub mod app;

@@ -1,6 +1,8 @@
-//! The architecture, held against the code: which module may import which, and what a source file looks like.
+//! The architecture, held against the code: which module may import which, and what a source file
+//! looks like.
 //!
-//! A change of direction is a reviewed line of [`MAY_IMPORT`], and of the same table in ARCHITECTURE.md.
+//! A change of direction is a reviewed line of [`MAY_IMPORT`], and of the same table in
+//! ARCHITECTURE.md.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

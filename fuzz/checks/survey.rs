@@ -8,8 +8,8 @@ use cachewarp::survey::{HeadReader, RecordedHead, SurveyError, survey};
 /// The classes of the listed names: built once, for they are the same for every input.
 static FIELDS: LazyLock<RequestFields> = LazyLock::new(RequestFields::default);
 
-/// Any bytes are heads, or an error that names one of their lines. The line ends do not matter, heads that are written
-/// anew are read as the same, and the report fits a terminal.
+/// Any bytes are heads, or an error that names one of their lines. The line ends do not matter,
+/// heads that are written anew are read as the same, and the report fits a terminal.
 pub(crate) fn recorded_heads(data: &[u8]) {
     let (heads, problem) = read(data);
     let lines = data.iter().filter(|&&byte| byte == b'\n').count() + 1;

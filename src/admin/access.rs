@@ -1,9 +1,10 @@
 //! Who may purge and look inside. Pure: an address, some fields, and what is configured.
 //!
-//! With a token, whoever sends it, from anywhere. Without one, only this machine, since what comes over loopback was let in
-//! by its owner. A browser on this machine is let in too, and does what any page tells it; so without a token the `Host`
-//! has to be one of this machine's names, which the page of another site cannot bring about (DNS rebinding), and what
-//! changes something has to be JSON, which it cannot send without asking first.
+//! With a token, whoever sends it, from anywhere. Without one, only this machine, since what comes
+//! over loopback was let in by its owner. A browser on this machine is let in too, and does what
+//! any page tells it; so without a token the `Host` has to be one of this machine's names, which
+//! the page of another site cannot bring about (DNS rebinding), and what changes something has to
+//! be JSON, which it cannot send without asking first.
 
 use std::net::IpAddr;
 

@@ -38,7 +38,8 @@ pub(super) async fn text<B: Body<Data = Bytes>>(
     }
 }
 
-/// One `Content-Type`, and `application/json` in it: what a page cannot have a browser send without asking.
+/// One `Content-Type`, and `application/json` in it: what a page cannot have a browser send without
+/// asking.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let media = lines.next().and_then(|line| line.to_str().ok()?.split(';').next());

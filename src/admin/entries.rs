@@ -1,4 +1,5 @@
-//! `GET /entries?url=…&header=Name:%20value…`: what is stored, and what it would be to such a request.
+//! `GET /entries?url=…&header=Name:%20value…`: what is stored, and what it would be to such a
+//! request.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Uri};

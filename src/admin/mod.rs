@@ -1,7 +1,8 @@
 //! The second listener, for operators. Never on the clients' own.
 //!
-//! `/health` and `/metrics` are for whoever can connect: a supervisor and a scraper have no token, and neither shows a URL,
-//! a key or anything stored. Everything that changes or reveals something is behind [`access`].
+//! `/health` and `/metrics` are for whoever can connect: a supervisor and a scraper have no token,
+//! and neither shows a URL, a key or anything stored. Everything that changes or reveals something
+//! is behind [`access`].
 
 mod access;
 mod body;
@@ -84,7 +85,8 @@ impl AdminResource {
 }
 
 impl AdminService {
-    /// Shows what `registry` counts, how `store` does and what `proxy` knows, in a process with so many workers.
+    /// Shows what `registry` counts, how `store` does and what `proxy` knows, in a process with so
+    /// many workers.
     pub fn new(
         options: Options,
         registry: Registry,

@@ -1,4 +1,5 @@
-//! `POST /purge`: everything that its body names is not used any more, on no node. Answered when that is so.
+//! `POST /purge`: everything that its body names is not used any more, on no node. Answered when
+//! that is so.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -27,7 +28,8 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
     let said = proxy.purge(&order).await;
     let took = time::instant().duration_since(begun);
     let outcome = PurgeOutcome::of(&said);
-    // Whoever wonders some day where everything has gone finds it in the log; names may be secrets, their number is not.
+    // Whoever wonders some day where everything has gone finds it in the log; names may be secrets,
+    // their number is not.
     info!(%outcome, named = order.named.len(), strength = ?order.strength, "purged");
     let media = if outcome.status().is_success() { "application/json" } else { "application/problem+json" };
     let answer = document(outcome.status(), media, PurgeOutcome::document(&order, &said, took));

@@ -1,4 +1,5 @@
-//! The parameters of an operator's request, strictly: one that is not known, or not allowed twice, is an error.
+//! The parameters of an operator's request, strictly: one that is not known, or not allowed twice,
+//! is an error.
 
 use percent_encoding::percent_decode_str;
 

@@ -1,8 +1,9 @@
 //! `GET /stats`: the whole state of this process, as a JSON document.
 //!
-//! Everything in it is counted for `/metrics` too, so what is shown here is a choice among the published names. Counts are
-//! since the start; whoever wants rates asks twice, and the buckets are there so that percentiles can be had of the time
-//! between. With `?top=10` it has the paths asked for most, which are only counted while somebody asks for them.
+//! Everything in it is counted for `/metrics` too, so what is shown here is a choice among the
+//! published names. Counts are since the start; whoever wants rates asks twice, and the buckets are
+//! there so that percentiles can be had of the time between. With `?top=10` it has the paths asked
+//! for most, which are only counted while somebody asks for them.
 
 use http::{StatusCode, Uri};
 
@@ -170,7 +171,8 @@ fn numbers(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot, name: &str, m
     });
 }
 
-/// Nothing that is shown has a part, and what is below zero is so for a moment, between two workers' counts.
+/// Nothing that is shown has a part, and what is below zero is so for a moment, between two
+/// workers' counts.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
 fn whole(number: f64) -> u64 {
     number.round() as u64

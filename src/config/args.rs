@@ -1,7 +1,7 @@
 //! The command line, by clap, made from the table.
 //!
-//! clap stops at the first flag that it does not know. An operator wants to hear of all of them, so an unknown flag
-//! is noted, taken away with its value, and the rest is read again.
+//! clap stops at the first flag that it does not know. An operator wants to hear of all of them, so
+//! an unknown flag is noted, taken away with its value, and the rest is read again.
 
 use std::ffi::OsString;
 
@@ -143,7 +143,8 @@ the environment and in the file .env of the working directory. A flag wins over 
 A DURATION is a whole number with a unit: 250ms, 30s, 5m, 1h; without one it is seconds. A SIZE too: 512KiB, 64MiB, \
 1GiB; without one it is bytes. A LIST has commas between its items.";
 
-/// Whether `--help` shows them: the settings are the same for every command, and stand in the help of the program.
+/// Whether `--help` shows them: the settings are the same for every command, and stand in the help
+/// of the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SettingsInHelp {
     Yes,
@@ -171,7 +172,8 @@ fn settings(shown: SettingsInHelp) -> impl Iterator<Item = Arg> {
             .next_line_help(true)
             .hide(shown == SettingsInHelp::No)
             .value_parser(value_parser!(String))
-            // clap would keep the last of several in silence, or end at the second; both are for us to report.
+            // clap would keep the last of several in silence, or end at the second; both are for us
+            // to report.
             .action(ArgAction::Append)
     })
 }
@@ -209,7 +211,8 @@ fn unknown_flag(error: &clap::Error) -> Option<String> {
     unknown(error).filter(|word| word.starts_with('-'))
 }
 
-/// Returns as much of an unknown flag as can be a name: what follows may be a URL in the wrong place.
+/// Returns as much of an unknown flag as can be a name: what follows may be a URL in the wrong
+/// place.
 fn flag_shown(given: String) -> String {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     match given.bytes().position(|byte| !is_name(byte)) {

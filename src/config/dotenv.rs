@@ -1,9 +1,10 @@
 //! The file `.env`: names, values, and the line of each, for the person who has to correct it.
 //!
-//! dotenvy parses; the process' own environment is not changed. Three of its ways are not for settings and are kept
-//! away from them. It counts no lines, so it is fed one line at a time. It takes spaces at the very end for an
-//! unfinished value, so the text is ended. It replaces `$NAME` outside of single quotes by whatever the environment
-//! holds, and a password by half of itself, so a value that would be so treated is marked.
+//! dotenvy parses; the process' own environment is not changed. Three of its ways are not for
+//! settings and are kept away from them. It counts no lines, so it is fed one line at a time. It
+//! takes spaces at the very end for an unfinished value, so the text is ended. It replaces `$NAME`
+//! outside of single quotes by whatever the environment holds, and a password by half of itself, so
+//! a value that would be so treated is marked.
 
 use std::cell::Cell;
 use std::io::{self, Read};

@@ -1,6 +1,8 @@
-//! What `cachewarp check`, `purge`, `inspect` and `top` are to do: from the words of the command line to an errand.
+//! What `cachewarp check`, `purge`, `inspect` and `top` are to do: from the words of the command
+//! line to an errand.
 //!
-//! An order is checked here as the admin listener will check it, so that a slip is told before anything is sent.
+//! An order is checked here as the admin listener will check it, so that a slip is told before
+//! anything is sent.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What is wrong with the settings, as an operator reads it: one line a fault, all of them at once.
 //!
-//! A line says which setting, what it was, who said so, what is wrong with it, and what to write instead.
+//! A line says which setting, what it was, who said so, what is wrong with it, and what to write
+//! instead.
 
 use std::fmt;
 

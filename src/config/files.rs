@@ -1,7 +1,7 @@
 //! The files that settings name, opened before anything depends on them.
 //!
-//! A certificate that cannot be read is as wrong as a setting that cannot: it is said at once and with all other faults,
-//! not at the first connection.
+//! A certificate that cannot be read is as wrong as a setting that cannot: it is said at once and
+//! with all other faults, not at the first connection.
 
 use std::path::Path;
 

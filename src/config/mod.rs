@@ -1,10 +1,13 @@
-//! Settings: flags, environment, `.env` → each module's own options, checked, every fault reported at once.
+//! Settings: flags, environment, `.env` → each module's own options, checked, every fault reported
+//! at once.
 //!
-//! In two stages. `sayings` collects what was said and by whom; `settings` finds out what it means. One table
-//! (`table`) is behind both, and behind `--help`, `.env.example` and the README.
+//! In two stages. `sayings` collects what was said and by whom; `settings` finds out what it means.
+//! One table (`table`) is behind both, and behind `--help`, `.env.example` and the README.
 //!
-//! **Invariant:** nothing here reads the process or the disk except [`ConfigSources::of_this_process`] and, where the
-//! surroundings say [`FileChecks::Opened`], `files`, so that a test can be anywhere; and nothing below the composition root imports this module.
+//! **Invariant:** nothing here reads the process or the disk except
+//! [`ConfigSources::of_this_process`] and, where the surroundings say [`FileChecks::Opened`],
+//! `files`, so that a test can be anywhere; and nothing below the composition root imports this
+//! module.
 
 mod args;
 mod dotenv;

@@ -1,7 +1,8 @@
 //! The namespace in Redis, and whether the origin's URL can stand for it.
 //!
-//! A namespace follows from `origin_url`, since a cache key does not say which origin answers for it. A URL that means
-//! another API on another machine cannot do that where the machines share a Redis: there the operator has to name it.
+//! A namespace follows from `origin_url`, since a cache key does not say which origin answers for
+//! it. A URL that means another API on another machine cannot do that where the machines share a
+//! Redis: there the operator has to name it.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,7 @@
 //! "Did you mean": the closest of a few words.
 
-/// Slips of the finger that are forgiven: letters left out, put in, changed, or swapped with the next.
+/// Slips of the finger that are forgiven: letters left out, put in, changed, or swapped with the
+/// next.
 const SLIPS_MAX: usize = 2;
 
 /// The candidate that is fewest slips away from `word`, if that is near enough to be meant.

@@ -1,7 +1,8 @@
 //! What was said, and by whom: the text of every setting, before anybody asks what it means.
 //!
-//! Flag over environment over `.env` over default. A name is read in two spellings, `redis_url` and `REDIS_URL`. Any
-//! other spelling of it is not, and is warned about: what looks like a setting and is none misleads for months.
+//! Flag over environment over `.env` over default. A name is read in two spellings, `redis_url` and
+//! `REDIS_URL`. Any other spelling of it is not, and is warned about: what looks like a setting and
+//! is none misleads for months.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

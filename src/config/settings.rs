@@ -1,9 +1,10 @@
 //! What the settings mean: text in, each module's own options out, every fault noted on the way.
 //!
-//! A value that is wrong is noted and read as its default, so that the values after it are looked at too. With one
-//! fault noted there are no settings, so the stand-in is never used.
+//! A value that is wrong is noted and read as its default, so that the values after it are looked
+//! at too. With one fault noted there are no settings, so the stand-in is never used.
 //!
-//! What is said for the whole process is shared out here: no worker ever has to ask how many others there are.
+//! What is said for the whole process is shared out here: no worker ever has to ask how many others
+//! there are.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -56,8 +57,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Connections that may be open at one time, to clients, operators, Redis and the origin. With several servers of Redis
-    /// there may be some more.
+    /// Connections that may be open at one time, to clients, operators, Redis and the origin. With
+    /// several servers of Redis there may be some more.
     pub fn connections_max(&self) -> usize {
         let of_worker = |worker: &WorkerSettings| {
             let redis = worker.redis.as_ref().map_or(0, |redis| redis.server.connections);
@@ -89,7 +90,8 @@ const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
 /// Of what must happen some time.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
-/// `None` is only where a default in the table is wrong itself, which is a fault, and which a test rules out.
+/// `None` is only where a default in the table is wrong itself, which is a fault, and which a test
+/// rules out.
 impl Resolver<'_> {
     fn settings(&mut self, cores: usize) -> Option<Settings> {
         let server = self.server()?;
@@ -166,7 +168,8 @@ impl Resolver<'_> {
         }))
     }
 
-    /// A listener that others can reach is no fault: `/health` and `/metrics` may be meant for them.
+    /// A listener that others can reach is no fault: `/health` and `/metrics` may be meant for
+    /// them.
     fn operators(&mut self, admin: Option<&server::Options>) -> Option<admin::Options> {
         let token = self.secret(Name::AdminToken)?;
         let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
@@ -300,7 +303,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// The three settings that name request fields: none of them contradicts another, or what a field is.
+    /// The three settings that name request fields: none of them contradicts another, or what a
+    /// field is.
     fn request_fields(&mut self) -> Option<RequestFields> {
         let credential = self.take(Name::CredentialHeaders, values::header_names)?;
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
@@ -361,7 +365,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// No two of the listeners, and not the origin, are in one place. What is wrong already is in none.
+    /// No two of the listeners, and not the origin, are in one place. What is wrong already is in
+    /// none.
     fn check_places(
         &mut self,
         server: &server::Options,

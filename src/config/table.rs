@@ -1,7 +1,8 @@
-//! The table of settings: the one source of flags, environment names, `--help`, `.env.example` and the README.
+//! The table of settings: the one source of flags, environment names, `--help`, `.env.example` and
+//! the README.
 //!
-//! A row is a setting's name, the form of its value, its default as an operator would write it, and a sentence. What
-//! a value turns into stands in `settings.rs`.
+//! A row is a setting's name, the form of its value, its default as an operator would write it, and
+//! a sentence. What a value turns into stands in `settings.rs`.
 
 /// One row.
 #[derive(Debug)]

@@ -452,7 +452,8 @@ fn no_fault_shows_a_password() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A password of any bytes, percent-encoded or not, is printed by no command and is dialled as no host.
+    /// A password of any bytes, percent-encoded or not, is printed by no command and is dialled as
+    /// no host.
     #[test]
     fn no_password_leaves_its_url(
         scheme in "(redis|rediss|redis\\+sentinel|rediss\\+cluster|http|https|valkey|)",

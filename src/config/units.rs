@@ -1,7 +1,8 @@
 //! Numbers with a unit.
 //!
-//! Strict, because a limit that is silently a thousand times another one is found in production: whole numbers only,
-//! no spaces, units in one spelling, and no `MB`, which is a million to some and 1024² to others.
+//! Strict, because a limit that is silently a thousand times another one is found in production:
+//! whole numbers only, no spaces, units in one spelling, and no `MB`, which is a million to some
+//! and 1024² to others.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -133,8 +133,8 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     }
 }
 
-/// Names of header fields that are to be taken for harmless. No shared fetch sends them, so an `X-Forwarded-*` may be one
-/// of them, and so may `baggage`.
+/// Names of header fields that are to be taken for harmless. No shared fetch sends them, so an
+/// `X-Forwarded-*` may be one of them, and so may `baggage`.
 pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     let may_be = |header: &HeaderName| {
@@ -175,7 +175,8 @@ pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     items(text, cookie).map(IgnoredCookies::Listed)
 }
 
-/// What stands before every key in Redis. Braces would be a hash tag, and put all keys into one slot.
+/// What stands before every key in Redis. Braces would be a hash tag, and put all keys into one
+/// slot.
 pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
     if plain && (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) {

@@ -1,4 +1,5 @@
-//! Every way in which what an operator has written can be wrong, in the words that he reads behind its place.
+//! Every way in which what an operator has written can be wrong, in the words that he reads behind
+//! its place.
 
 use std::io;
 

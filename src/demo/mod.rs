@@ -129,8 +129,8 @@ impl RunningDemo {
         )
     }
 
-    /// Serves until SIGTERM or SIGINT; hands any other signal to `ignore` by its name. Returns `false` if a
-    /// worker died.
+    /// Serves until SIGTERM or SIGINT; hands any other signal to `ignore` by its name. Returns
+    /// `false` if a worker died.
     pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
         let well = self.proxy.serve_until(signals, ignore);
         self.shutdown.begin();

@@ -188,7 +188,8 @@ pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<S
     EntryDecoder::default().decode(key, bytes, provenance)
 }
 
-/// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None` of a list of variants.
+/// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None`
+/// of a list of variants.
 pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + '_)> {
     if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
         return None;
@@ -214,9 +215,11 @@ pub fn key_name(bytes: &[u8]) -> Option<u128> {
     bytes.get(CHECKED_FROM..)?.try_get_u128().ok()
 }
 
-/// Reads what was stored, again and again: heads that are no longer needed lend their memory to those that are read.
+/// Reads what was stored, again and again: heads that are no longer needed lend their memory to
+/// those that are read.
 ///
-/// The map of a head is by far the largest allocation of a hit, and the request that it answers brings one of its kind.
+/// The map of a head is by far the largest allocation of a hit, and the request that it answers
+/// brings one of its kind.
 #[derive(Default)]
 pub struct EntryDecoder {
     /// Empty, and perhaps with room.

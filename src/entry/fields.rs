@@ -6,8 +6,8 @@
 //!         2  bytes of the value, then the value
 //! ```
 //!
-//! The table spares the common names their parsing on every hit. It is part of the layout: entries are appended, and
-//! any other change is a new version in `codec.rs`.
+//! The table spares the common names their parsing on every hit. It is part of the layout: entries
+//! are appended, and any other change is a new version in `codec.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -85,8 +85,8 @@ pub(super) enum FieldAdmission {
     Known,
 }
 
-/// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes. Values are slices of the
-/// block.
+/// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes.
+/// Values are slices of the block.
 pub(super) fn decode(
     block: Bytes,
     head: HeaderMap,
@@ -143,7 +143,8 @@ impl Fields {
     }
 }
 
-/// Fields that a head has room for before it grows: those of a usual answer, and the ones that we add.
+/// Fields that a head has room for before it grows: those of a usual answer, and the ones that we
+/// add.
 const FIELDS_EXPECTED: usize = 16;
 
 fn code(name: &HeaderName) -> Option<u8> {

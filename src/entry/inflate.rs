@@ -16,7 +16,8 @@ pub(super) enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// Reads a `Content-Encoding` that names exactly one coding. Several in a row are nobody's habit and twice the risk.
+    /// Reads a `Content-Encoding` that names exactly one coding. Several in a row are nobody's
+    /// habit and twice the risk.
     pub(super) fn parse(field: &[u8]) -> Option<Self> {
         let named = |name: &str| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         match () {
@@ -30,7 +31,8 @@ impl ContentCoding {
     }
 }
 
-/// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes to more than `bytes_max`.
+/// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes
+/// to more than `bytes_max`.
 pub(super) fn inflate(
     coding: ContentCoding,
     body: &[u8],
@@ -39,7 +41,8 @@ pub(super) fn inflate(
 ) -> io::Result<()> {
     match coding {
         ContentCoding::Identity => read_bounded(body, bytes_max, out),
-        // A gzip field may hold several members; a reader that stopped after the first would judge half the body.
+        // A gzip field may hold several members; a reader that stopped after the first would judge
+        // half the body.
         ContentCoding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
         ContentCoding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
         ContentCoding::Brotli => {

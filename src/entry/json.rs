@@ -1,8 +1,9 @@
 //! Is it JSON? The one place that names simd-json.
 //!
-//! simd-json rewrites the slice that it parses, and the stored body must stay as the origin sent it: it gets a
-//! scratch copy, which a worker reuses. A body with a `Content-Encoding` is decoded into that scratch, bounded, so a
-//! compression bomb is "not JSON" and not an outage. Nothing is ever re-serialised.
+//! simd-json rewrites the slice that it parses, and the stored body must stay as the origin sent
+//! it: it gets a scratch copy, which a worker reuses. A body with a `Content-Encoding` is decoded
+//! into that scratch, bounded, so a compression bomb is "not JSON" and not an outage. Nothing is
+//! ever re-serialised.
 
 use memchr::memchr_iter;
 use simd_json::Buffers;
@@ -40,7 +41,8 @@ impl JsonCheck {
         Self::default()
     }
 
-    /// Whether `body`, decoded as `content_encoding` says, is one JSON text of at most `decoded_bytes_max` bytes.
+    /// Whether `body`, decoded as `content_encoding` says, is one JSON text of at most
+    /// `decoded_bytes_max` bytes.
     pub fn check(
         &mut self,
         body: &[u8],
@@ -54,7 +56,8 @@ impl JsonCheck {
             Some(coding) => inflate::inflate(coding, body, decoded_bytes_max, &mut self.scratch)
                 .map_err(|_| JsonCheckError::Undecodable)?,
         }
-        // A value more is a comma more. One inside of a string is taken for another value: the body is not stored.
+        // A value more is a comma more. One inside of a string is taken for another value: the body
+        // is not stored.
         if memchr_iter(b',', &self.scratch).count() > decoded_bytes_max / JSON_VALUE_BYTES_MIN {
             return Err(JsonCheckError::Undecodable);
         }

@@ -1,9 +1,10 @@
 //! What is stored: one self-describing run of bytes, the same in memory and in Redis.
 //!
-//! Bytes that come back from a store are foreign: they may be damaged, cut, of another version, of another key, or
-//! hostile. [`decode`] answers all of that with a [`EntryError`], which the caller counts and treats as a miss. What it
-//! lets through was made by [`encode`] for this very key, as far as the digest, the checksum and `written.rs` can say: who
-//! can write to a store can still say what an origin could have said.
+//! Bytes that come back from a store are foreign: they may be damaged, cut, of another version, of
+//! another key, or hostile. [`decode`] answers all of that with a [`EntryError`], which the caller
+//! counts and treats as a miss. What it lets through was made by [`encode`] for this very key, as
+//! far as the digest, the checksum and `written.rs` can say: who can write to a store can still say
+//! what an origin could have said.
 
 mod codec;
 mod fields;
@@ -53,7 +54,8 @@ pub struct Entry {
 /// How a resource varies (RFC 9111 §4.1), and the way to its variants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variants {
-    /// Goes into the key of every variant: a new list with a new nonce puts all older variants out of reach at once.
+    /// Goes into the key of every variant: a new list with a new nonce puts all older variants out
+    /// of reach at once.
     pub nonce: u64,
     /// When the last of the variants has expired.
     pub expires: Timestamp,

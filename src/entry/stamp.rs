@@ -10,10 +10,11 @@
 //!  20    8   checksum
 //! ```
 //!
-//! A purge of a key changes its lineage: a hard one leaves a *tombstone* with a new nonce, a soft one writes a new nonce
-//! into the entry that stands there. A fetch stores only where the lineage is the one that it saw before it began, so that
-//! nothing that was fetched before a purge is stored after it. That is why these fields stand in front of the checksum:
-//! they change in place. If they are damaged, a store is refused or an entry is stale, which costs a fetch and no more.
+//! A purge of a key changes its lineage: a hard one leaves a *tombstone* with a new nonce, a soft
+//! one writes a new nonce into the entry that stands there. A fetch stores only where the lineage
+//! is the one that it saw before it began, so that nothing that was fetched before a purge is
+//! stored after it. That is why these fields stand in front of the checksum: they change in place.
+//! If they are damaged, a store is refused or an entry is stale, which costs a fetch and no more.
 
 use std::fmt;
 
@@ -56,10 +57,11 @@ impl KeyGeneration {
     }
 }
 
-/// How many purges there had been: those that are not of one key, but of all entries with something in common.
+/// How many purges there had been: those that are not of one key, but of all entries with something
+/// in common.
 ///
-/// Counted in Redis for the whole fleet, from a random beginning: when the count is lost, another epoch begins, and what
-/// was stored in the old one does not count any more.
+/// Counted in Redis for the whole fleet, from a random beginning: when the count is lost, another
+/// epoch begins, and what was stored in the old one does not count any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PurgeGeneration {
     /// Never zero in a count that is known.

@@ -1,10 +1,13 @@
-//! What an entry never has: the one predicate behind [`encode`](super::encode) and [`decode`](super::decode).
+//! What an entry never has: the one predicate behind [`encode`](super::encode) and
+//! [`decode`](super::decode).
 //!
-//! A store is foreign, and who can write to it can write a whole entry with a checksum that fits. An entry that frames an
-//! answer in its own way, or that is not fresh yet, harms clients that never asked for it; so an entry is refused that this
-//! program would not have written, and it is not written where that is asked of [`encode`](super::encode).
+//! A store is foreign, and who can write to it can write a whole entry with a checksum that fits.
+//! An entry that frames an answer in its own way, or that is not fresh yet, harms clients that
+//! never asked for it; so an entry is refused that this program would not have written, and it is
+//! not written where that is asked of [`encode`](super::encode).
 //!
-//! **Always:** what [`decode`](super::decode) accepts from a store, [`encode`](super::encode) accepts too.
+//! **Always:** what [`decode`](super::decode) accepts from a store, [`encode`](super::encode)
+//! accepts too.
 
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
@@ -48,7 +51,8 @@ pub(super) fn received(facts: &StoredFacts, now: Timestamp) -> Result<(), EntryE
     if facts.received <= now.plus(CLOCK_AHEAD_MAX) { Ok(()) } else { Err(EntryError::Time) }
 }
 
-/// Checks the times of a list of variants against the clock: no variant lives longer than anything else.
+/// Checks the times of a list of variants against the clock: no variant lives longer than anything
+/// else.
 pub(super) fn expires(variants: &Variants, now: Timestamp) -> Result<(), EntryError> {
     let latest = now.plus(CLOCK_AHEAD_MAX).plus(LIFETIME_MAX);
     if variants.expires <= latest { Ok(()) } else { Err(EntryError::Time) }

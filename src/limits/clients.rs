@@ -67,16 +67,17 @@ pub const DESCRIPTORS_BESIDE: u64 = 256;
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Parts of a table of client addresses, each with a lock of its own.
 pub const ADDRESS_SHARDS: usize = 64;
-/// The slowest that a client may take an answer or send its content, in bytes a second; slower, it uses up
-/// `client_body_timeout`, or `origin_body_timeout` for its content.
+/// The slowest that a client may take an answer or send its content, in bytes a second; slower, it
+/// uses up `client_body_timeout`, or `origin_body_timeout` for its content.
 pub const CLIENT_RATE_MIN: u32 = 256;
-/// How many times within `client_body_timeout` a connection looks whether its answers are being taken.
+/// How many times within `client_body_timeout` a connection looks whether its answers are being
+/// taken.
 pub const CLIENT_PACE_SAMPLES: u32 = 4;
-/// Bytes of an HTTP/2 answer that are handed to the stream at a time, so that the rest of a body that the client does not
-/// take can be let go.
+/// Bytes of an HTTP/2 answer that are handed to the stream at a time, so that the rest of a body
+/// that the client does not take can be let go.
 pub const CLIENT_H2_PIECE_BYTES_MAX: usize = 16 * KIB;
-/// Bytes that a client's socket may hold unsent before it counts as full. It also bounds how rarely a slow reader is
-/// seen to make progress.
+/// Bytes that a client's socket may hold unsent before it counts as full. It also bounds how rarely
+/// a slow reader is seen to make progress.
 pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// The largest answer from memory that needs no permit of its client address.
 pub const UNCOUNTED_HIT_BYTES_MAX: usize = 16 * KIB;

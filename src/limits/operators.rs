@@ -89,5 +89,6 @@ pub const WARM_TIMEOUT: Duration = Duration::from_secs(3);
 pub const WARM_AT_ONCE: usize = 16;
 /// The longest `node_name`.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
-/// The longest namespace in Redis: a prefix, a name of as many bytes as that of a node, and a colon.
+/// The longest namespace in Redis: a prefix, a name of as many bytes as that of a node, and a
+/// colon.
 pub const NAMESPACE_BYTES_MAX: usize = KEY_PREFIX_BYTES_MAX + NODE_NAME_BYTES_MAX + 1;

@@ -22,8 +22,8 @@ pub const ORIGIN_IDLE_LOOK: Duration = Duration::from_secs(1);
 pub const ORIGIN_KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// Concurrent requests to the origin that one worker always allows, whatever limit it has learned.
 pub const ORIGIN_LIMIT_MIN: usize = 4;
-/// The part of the places at the origin, and in the queue in front of it, that no single client address takes: one in so
-/// many.
+/// The part of the places at the origin, and in the queue in front of it, that no single client
+/// address takes: one in so many.
 pub const ORIGIN_RESERVED_SHARE: usize = 4;
 /// Requests of one worker that may wait for the origin. Further ones are refused at once.
 pub const ORIGIN_QUEUE_MAX: usize = 1024;

@@ -58,8 +58,8 @@ pub const TAG_BYTES_MAX: usize = 256;
 pub const PREFIX_BYTES_MAX: usize = 512;
 /// Purges by prefix that are kept until the entries they concern have expired.
 pub const PREFIXES_MAX: usize = 64;
-/// How many purges that Redis has not taken are remembered one by one, and as many by prefix. Beyond it,
-/// everything that was stored before is a miss.
+/// How many purges that Redis has not taken are remembered one by one, and as many by prefix.
+/// Beyond it, everything that was stored before is a miss.
 pub const LOCAL_PURGES_MAX: usize = 4096;
 /// Items of one purge.
 pub const PURGE_SCOPES_MAX: usize = 1000;

@@ -1,7 +1,8 @@
 //! The response body on its way from the origin.
 //!
-//! It owns the connection that it comes over. Read to its end, it gives the connection back; cut short, timed out or
-//! dropped, it closes it. It ends only if it is whole by its own framing: everything else is an error.
+//! It owns the connection that it comes over. Read to its end, it gives the connection back; cut
+//! short, timed out or dropped, it closes it. It ends only if it is whole by its own framing:
+//! everything else is an error.
 
 use std::io;
 use std::pin::Pin;
@@ -24,8 +25,9 @@ use super::{BodyFraming, FetchError};
 
 /// The content of one response, as it comes. Its trailers are dropped.
 ///
-/// A reader that does not poll holds the origin back: at most [`crate::limits::ORIGIN_HEAD_BYTES_MAX`] and one piece of
-/// that size are read ahead, beside what the kernel buffers. The idle deadline runs only while the reader waits.
+/// A reader that does not poll holds the origin back: at most
+/// [`crate::limits::ORIGIN_HEAD_BYTES_MAX`] and one piece of that size are read ahead, beside what
+/// the kernel buffers. The idle deadline runs only while the reader waits.
 ///
 /// Dropping it before its end closes the connection.
 #[must_use = "a body that is not read closes its connection"]
@@ -87,7 +89,8 @@ impl OriginBody {
         Self(Box::new(ArrivingBody { incoming, framing, took, got: 0, idle, broken: None, exchanged: None }))
     }
 
-    /// How the end of this body is known. Only an end that proves the body whole makes it fit to be stored.
+    /// How the end of this body is known. Only an end that proves the body whole makes it fit to be
+    /// stored.
     pub fn framing(&self) -> BodyFraming {
         self.0.framing
     }
@@ -120,8 +123,9 @@ impl ArrivingBody {
         drop(exchange.turn);
     }
 
-    /// The body is not whole, and its connection is closed. The reader learns it the next time: it may have the beginning
-    /// of this body since a moment ago, and would not send that on if it were told now.
+    /// The body is not whole, and its connection is closed. The reader learns it the next time: it
+    /// may have the beginning of this body since a moment ago, and would not send that on if it
+    /// were told now.
     fn break_off<T>(&mut self, cx: &mut Context<'_>, error: FetchError) -> Poll<T> {
         if let Some(exchange) = self.exchanged.take() {
             // If the client broke off its request, that is what broke the answer.
@@ -141,8 +145,9 @@ impl ArrivingBody {
 impl ExchangeGuard {
     /// Whether the connection has nothing odd about it.
     ///
-    /// An answer that is complete before its request leaves the origin in the middle of that request. hyper keeps to
-    /// HTTP/1.0 on a connection on which the origin did, and there it would send a chunked body as none.
+    /// An answer that is complete before its request leaves the origin in the middle of that
+    /// request. hyper keeps to HTTP/1.0 on a connection on which the origin did, and there it would
+    /// send a chunked body as none.
     fn is_reusable(&self, framing: BodyFraming) -> bool {
         self.track.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
     }

@@ -1,10 +1,12 @@
 //! The base path as a boundary: which request targets lead out of it.
 //!
-//! Servers read a path in different ways: some decode `%2e`, `%2f` and `%5c` before they resolve dot segments, some
-//! decode twice, some take `\` for `/`, drop `;parameters`, merge `//`, or skip control characters. An origin behind a
-//! base path may read it in any of these ways, so a target stays inside only if it does in all of them.
+//! Servers read a path in different ways: some decode `%2e`, `%2f` and `%5c` before they resolve
+//! dot segments, some decode twice, some take `\` for `/`, drop `;parameters`, merge `//`, or skip
+//! control characters. An origin behind a base path may read it in any of these ways, so a target
+//! stays inside only if it does in all of them.
 //!
-//! **Always:** the depth below the base path is never smaller in any server's reading than it is counted here.
+//! **Always:** the depth below the base path is never smaller in any server's reading than it is
+//! counted here.
 
 use percent_encoding::percent_decode_str;
 
@@ -22,7 +24,8 @@ pub(super) fn leads_out(path_and_query: &str) -> bool {
     for segment in path.split('/') {
         let decoded = decoded(segment);
         let (least, whole) = parts(&decoded);
-        // A server that resolves what is between encoded slashes goes this way, and all others see one segment.
+        // A server that resolves what is between encoded slashes goes this way, and all others see
+        // one segment.
         if depth + least < 0 {
             return true;
         }
@@ -34,7 +37,8 @@ pub(super) fn leads_out(path_and_query: &str) -> bool {
     false
 }
 
-/// How far the parts of a segment, between slashes that were encoded, lead: at the least on the way, and in the end.
+/// How far the parts of a segment, between slashes that were encoded, lead: at the least on the
+/// way, and in the end.
 fn parts(segment: &[u8]) -> (i64, i64) {
     segment.split(|byte| matches!(byte, b'/' | b'\\')).fold((0, 0), |(least, depth), part| {
         let part = meant(part);
@@ -52,8 +56,8 @@ fn is_nothing(segment: &[u8]) -> bool {
     matches!(&meant(segment)[..], b"" | b".")
 }
 
-/// A segment without what servers skip: a parameter, what follows a NUL or an encoded `?` or `#`, control characters and
-/// white space.
+/// A segment without what servers skip: a parameter, what follows a NUL or an encoded `?` or `#`,
+/// control characters and white space.
 fn meant(part: &[u8]) -> Vec<u8> {
     let end = part.iter().position(|byte| matches!(byte, b';' | b'?' | b'#' | 0)).unwrap_or(part.len());
     let part = part.get(..end).unwrap_or_default();

@@ -8,13 +8,13 @@
 //!     └─────────────────────────────────────────── it was answered ──────────────────────┘
 //! ```
 //!
-//! What counts as a failure is what makes requests wait in vain: a connection that is refused or not made in time,
-//! and an answer that does not begin in time. An answer of any status shows that the origin is
-//! there, and so does one that is broken off or malformed. A connect that fails says something of
-//! the origin; an answer that does not begin says something of its resource, so
+//! What counts as a failure is what makes requests wait in vain: a connection that is refused or
+//! not made in time, and an answer that does not begin in time. An answer of any status shows that
+//! the origin is there, and so does one that is broken off or malformed. A connect that fails says
+//! something of the origin; an answer that does not begin says something of its resource, so
 //! [`ORIGIN_RESOURCES_SEVERAL`] resources have to be among them. The pause is short and drawn by
-//! lot, so that a fleet does not probe in step and an
-//! origin that is back has its traffic within a second.
+//! lot, so that a fleet does not probe in step and an origin that is back has its traffic within a
+//! second.
 
 use std::time::Duration;
 
@@ -119,7 +119,8 @@ impl OriginBreaker {
         *self = Self::new();
     }
 
-    /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker opens by this.
+    /// A request that was sent failed. `lot`, from 0 to 1, draws the pause. Whether the breaker
+    /// opens by this.
     pub(super) fn failed(
         &mut self,
         failed: FailedPart,

@@ -1,9 +1,10 @@
 //! The client: a request out, the head of its answer and a body back.
 //!
-//! A request is sent a second time only where that cannot be told from sending it once. That is so when hyper hands it
-//! back unwritten. And it is so (RFC 9110 §9.2.2) when its method is idempotent, it has no body, and the connection had
-//! been used before and closed without one byte of an answer: then the origin's closing of an idle connection crossed
-//! our request on the way. The second time is the last, and on a new connection.
+//! A request is sent a second time only where that cannot be told from sending it once. That is so
+//! when hyper hands it back unwritten. And it is so (RFC 9110 §9.2.2) when its method is
+//! idempotent, it has no body, and the connection had been used before and closed without one byte
+//! of an answer: then the origin's closing of an idle connection crossed our request on the way.
+//! The second time is the last, and on a new connection.
 
 use std::rc::Rc;
 
@@ -53,11 +54,12 @@ impl OriginClient {
         &self.0.outbound
     }
 
-    /// Sends a request of `asker` and waits for the head of its answer. `head` writes the request's, as [`OutboundHeads::head`] does;
-    /// it is asked again if the request is sent a second time.
+    /// Sends a request of `asker` and waits for the head of its answer. `head` writes the
+    /// request's, as [`OutboundHeads::head`] does; it is asked again if the request is sent a
+    /// second time.
     ///
-    /// The answer's head is without the fields of the connection; that of a 101 has `OriginConnection` and `Upgrade`, and
-    /// [`hyper::upgrade::on`] gives its tunnel at once.
+    /// The answer's head is without the fields of the connection; that of a 101 has
+    /// `OriginConnection` and `Upgrade`, and [`hyper::upgrade::on`] gives its tunnel at once.
     ///
     /// To be called within a `LocalSet`. Cancel safe: dropping it closes the connection.
     pub async fn send(
@@ -88,7 +90,8 @@ impl OriginClient {
         }
     }
 
-    /// Asks on the connection that was used last; on a new one if there is none, or if that one had closed unnoticed.
+    /// Asks on the connection that was used last; on a new one if there is none, or if that one had
+    /// closed unnoticed.
     async fn answer(
         &self,
         head: impl Fn() -> Result<Parts, FetchError>,

@@ -5,9 +5,9 @@
 //!                        └── the head came before the request was gone ──► driven by a task of its own
 //! ```
 //!
-//! An exchange is one thing after another, so a task for each connection would only be woken by its user and wake it
-//! again. Only an answer that begins while its request is still being sent is two things at a time: then neither of them
-//! may wait for whoever reads the other.
+//! An exchange is one thing after another, so a task for each connection would only be woken by its
+//! user and wake it again. Only an answer that begins while its request is still being sent is two
+//! things at a time: then neither of them may wait for whoever reads the other.
 
 use std::future::poll_fn;
 use std::io;
@@ -76,10 +76,11 @@ impl OriginConnection {
         Ok(connection)
     }
 
-    /// Sends the request that stands there and waits for the head of its answer; nothing, if `due` is past before that. What
-    /// was not even begun comes back with the error.
+    /// Sends the request that stands there and waits for the head of its answer; nothing, if `due`
+    /// is past before that. What was not even begun comes back with the error.
     ///
-    /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes it.
+    /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes
+    /// it.
     pub(super) async fn send(
         &mut self,
         request: &mut Option<Request<UploadBody>>,
@@ -116,8 +117,8 @@ impl OriginConnection {
         self.driver.drive(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Whether the last exchange is over in both directions, and nothing has come or closed since, as far as was
-    /// [looked](Self::look).
+    /// Whether the last exchange is over in both directions, and nothing has come or closed since,
+    /// as far as was [looked](Self::look).
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
@@ -155,8 +156,9 @@ impl OriginConnection {
 impl ConnectionDriver {
     /// Drives it, and gives what `part` of it has then.
     ///
-    /// Whoever takes something of hyper's wakes whoever drove the connection last, who is the same task: it would be polled
-    /// again for nothing. So it is driven for nobody first, and in its user's name only if that has brought nothing.
+    /// Whoever takes something of hyper's wakes whoever drove the connection last, who is the same
+    /// task: it would be polled again for nothing. So it is driven for nobody first, and in its
+    /// user's name only if that has brought nothing.
     fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         if let Self::User(_) | Self::Over = self
             && let Poll::Ready(given) = self.poll_once(&mut Context::from_waker(Waker::noop()), part)
@@ -193,7 +195,8 @@ impl ConnectionDriver {
     }
 }
 
-/// Whoever used the connection got an error of its own; this one is of a connection that nobody used.
+/// Whoever used the connection got an error of its own; this one is of a connection that nobody
+/// used.
 fn ended(end: hyper::Result<()>) {
     if let Err(error) = end {
         tracing::debug!(%error, "a connection to the origin ended");

@@ -1,8 +1,9 @@
 //! From the origin's name to a connection, under one deadline.
 //!
-//! A name may have several addresses, and some of them may be dead: each is given a head start, and then the next one is
-//! tried beside it; the first to connect wins and the others are dropped ("happy eyeballs", RFC 8305 in small). The
-//! families take turns, so that a broken IPv6 costs one head start and not all of them.
+//! A name may have several addresses, and some of them may be dead: each is given a head start, and
+//! then the next one is tried beside it; the first to connect wins and the others are dropped
+//! ("happy eyeballs", RFC 8305 in small). The families take turns, so that a broken IPv6 costs one
+//! head start and not all of them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -82,7 +83,8 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-/// The first addresses, IPv6 and IPv4 by turns, beginning with the family that the resolver put first.
+/// The first addresses, IPv6 and IPv4 by turns, beginning with the family that the resolver put
+/// first.
 fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =

@@ -37,7 +37,8 @@ pub(super) struct OriginResponse {
 
 /// How an exchange failed on one connection.
 pub(super) enum ExchangeError {
-    /// Not one byte of the request was written: it is back where it was taken from, for another connection.
+    /// Not one byte of the request was written: it is back where it was taken from, for another
+    /// connection.
     Unwritten,
     /// Written, and closed before one byte of an answer.
     Unanswered,
@@ -149,6 +150,7 @@ async fn switch(
     hop::strip(&mut head.headers);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, protocol.value());
-    // hyper lets go as soon as it has read the head; only a request that is still being sent would hold it.
+    // hyper lets go as soon as it has read the head; only a request that is still being sent would
+    // hold it.
     timeout(deadlines.head, connection.released()).await.map_err(|_| FetchError::BadSwitch)
 }

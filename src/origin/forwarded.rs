@@ -1,16 +1,19 @@
 //! Who asked, and for what, as the origin is told: `X-Forwarded-For`, `-Host` and `-Proto`.
 //!
-//! From most clients such fields are claims about themselves, and are dropped. A peer within `trusted_proxies` is
-//! believed, but never for more than it can know, because these fields are not in the cache key and what the origin
-//! makes of them would be served to everybody:
+//! From most clients such fields are claims about themselves, and are dropped. A peer within
+//! `trusted_proxies` is believed, but never for more than it can know, because these fields are not
+//! in the cache key and what the origin makes of them would be served to everybody:
 //!
-//! - **Host and Proto.** A trusted proxy's are taken into the *target* (`addressed`), before the key is made of it. So
-//!   what the origin is told is always what the key says, and two answers that could differ have two keys.
-//! - **For.** The origin wants the client's address, to log and to limit, and gets it on shared fetches too; it is the
-//!   one thing said there that is not in the key. It is then restricted to what nobody could write at will: the peer's
-//!   own address, behind those addresses that trusted proxies vouch for, back to the first that is not a trusted
-//!   proxy. What stands further left in the list was written by that client itself and would let it claim to be
-//!   `127.0.0.1` on everybody's behalf. An origin whose answer depends on the client's address has to mark it `private`.
+//! - **Host and Proto.** A trusted proxy's are taken into the *target* (`addressed`), before the
+//!   key is made of it. So what the origin is told is always what the key says, and two answers
+//!   that could differ have two keys.
+//! - **For.** The origin wants the client's address, to log and to limit, and gets it on shared
+//!   fetches too; it is the one thing said there that is not in the key. It is then restricted to
+//!   what nobody could write at will: the peer's own address, behind those addresses that trusted
+//!   proxies vouch for, back to the first that is not a trusted proxy. What stands further left in
+//!   the list was written by that client itself and would let it claim to be `127.0.0.1` on
+//!   everybody's behalf. An origin whose answer depends on the client's address has to mark it
+//!   `private`.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -31,8 +34,8 @@ pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-for
 #[derive(Clone, Debug)]
 pub(super) struct ForwardedFields {
     proxies: TrustedProxies,
-    /// The last peer that nobody was named behind, and how it is written: connections carry many requests, and the next hop in
-    /// front of us many connections.
+    /// The last peer that nobody was named behind, and how it is written: connections carry many
+    /// requests, and the next hop in front of us many connections.
     last: RefCell<Option<(IpAddr, HeaderValue)>>,
 }
 
@@ -47,7 +50,8 @@ impl ForwardedFields {
 
     /// The target as the client addressed it, before the trusted proxies in between.
     ///
-    /// A value that is missing, malformed, or one of several says nothing, and the request's own stands.
+    /// A value that is missing, malformed, or one of several says nothing, and the request's own
+    /// stands.
     pub(super) fn addressed(&self, target: Target, headers: &HeaderMap, peer: IpAddr) -> Target {
         if !self.covers(peer) {
             return target;
@@ -57,7 +61,8 @@ impl ForwardedFields {
             Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
             _ => target.scheme,
         };
-        // The scheme decides which port is the default one, so the authority is read again even if only that changed.
+        // The scheme decides which port is the default one, so the authority is read again even if
+        // only that changed.
         let host = only(headers, &X_FORWARDED_HOST).and_then(|host| Authority::parse(scheme, host).ok());
         let authority = host
             .or_else(|| Authority::parse(scheme, target.authority.as_str().as_bytes()).ok())
@@ -70,8 +75,8 @@ impl ForwardedFields {
         self.proxies.client(headers, peer)
     }
 
-    /// `X-Forwarded-For` of a fetch whose answer may be shared: only addresses that somebody trusted vouches for. `None`
-    /// where no field can hold it, here and below.
+    /// `X-Forwarded-For` of a fetch whose answer may be shared: only addresses that somebody
+    /// trusted vouches for. `None` where no field can hold it, here and below.
     pub(super) fn vouched_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
             return self.alone(peer);
@@ -90,7 +95,8 @@ impl ForwardedFields {
         HeaderValue::try_from(chain).ok()
     }
 
-    /// `X-Forwarded-For` of a request that concerns nobody but its client: a trusted proxy's list, and the peer.
+    /// `X-Forwarded-For` of a request that concerns nobody but its client: a trusted proxy's list,
+    /// and the peer.
     pub(super) fn whole_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
             return self.alone(peer);

@@ -1,8 +1,9 @@
 //! Where a response body ends, read from its head (RFC 9112 §6.3).
 //!
-//! hyper decides this too, for itself, and is lenient where RFC 9112 lets it be. A cache cannot be: a head that another
-//! parser could read in another way frames another body there. So a head that says it twice, or names a coding that
-//! nobody removes, is refused here, and what passes is rewritten so that it says it once.
+//! hyper decides this too, for itself, and is lenient where RFC 9112 lets it be. A cache cannot be:
+//! a head that another parser could read in another way frames another body there. So a head that
+//! says it twice, or names a coding that nobody removes, is refused here, and what passes is
+//! rewritten so that it says it once.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
@@ -23,7 +24,8 @@ pub enum BodyFraming {
 }
 
 impl BodyFraming {
-    /// Reads the framing of the answer to a request by `method`, and leaves at most one `Content-Length` line.
+    /// Reads the framing of the answer to a request by `method`, and leaves at most one
+    /// `Content-Length` line.
     pub fn settle(method: &Method, status: StatusCode, headers: &mut HeaderMap) -> Result<Self, FetchError> {
         let chunked = transfer_encoding(headers)?;
         let length = content_length(headers)?;
@@ -50,7 +52,8 @@ impl BodyFraming {
         })
     }
 
-    /// Whether an end of this body proves that it is whole. What does not prove it must not be stored.
+    /// Whether an end of this body proves that it is whole. What does not prove it must not be
+    /// stored.
     pub fn proves_whole(self) -> bool {
         match self {
             Self::None | Self::Length(_) | Self::Chunked => true,
@@ -68,7 +71,8 @@ impl BodyFraming {
     }
 }
 
-/// Whether the body is chunked; any other coding would reach the client without the field that names it.
+/// Whether the body is chunked; any other coding would reach the client without the field that
+/// names it.
 fn transfer_encoding(headers: &HeaderMap) -> Result<bool, FetchError> {
     // Most have none: a look at each name costs less than a search.
     if !headers.keys().any(|name| *name == TRANSFER_ENCODING) {

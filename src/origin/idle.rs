@@ -1,8 +1,8 @@
 //! A deadline for each wait between two pieces of a body.
 //!
-//! A body comes in thousands of pieces and hardly ever waits long, so a timer that is set anew for each of them would
-//! cost more than it guards. This one is left to run: if it rings during a wait that began later than it was set for,
-//! it is set again for the rest of that wait.
+//! A body comes in thousands of pieces and hardly ever waits long, so a timer that is set anew for
+//! each of them would cost more than it guards. This one is left to run: if it rings during a wait
+//! that began later than it was set for, it is set again for the rest of that wait.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -51,8 +51,8 @@ impl IdleDeadline {
         self.waiting_since = None;
     }
 
-    /// Ends the wait for a party that owes a rate. The wait uses up the timeout, and the bytes that came earn it back: short
-    /// waits end all the same, if too little comes in between.
+    /// Ends the wait for a party that owes a rate. The wait uses up the timeout, and the bytes that
+    /// came earn it back: short waits end all the same, if too little comes in between.
     pub(super) fn progressed_by(&mut self, bytes: usize) {
         let waited = self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
         let earned = u32::try_from(bytes).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;

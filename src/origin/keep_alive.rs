@@ -1,7 +1,9 @@
-//! How long the origin keeps a connection that is idle, by its own word: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1).
+//! How long the origin keeps a connection that is idle, by its own word: `Keep-Alive: timeout=5`
+//! (RFC 2068 §19.7.1.1).
 //!
-//! A connection that is used in the moment in which the origin closes it costs a request, and one with a body cannot be
-//! sent again. Node, Apache and others say when that moment is; then the connection is not used any more some time before.
+//! A connection that is used in the moment in which the origin closes it costs a request, and one
+//! with a body cannot be sent again. Node, Apache and others say when that moment is; then the
+//! connection is not used any more some time before.
 
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use crate::limits::ORIGIN_KEEP_ALIVE_MARGIN;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// How long a connection that brought this head may be idle and be used again; nothing if the origin does not say.
+/// How long a connection that brought this head may be idle and be used again; nothing if the
+/// origin does not say.
 pub(super) fn usable_for(head: &HeaderMap) -> Option<Duration> {
     let said = head.get(KEEP_ALIVE)?.to_str().ok()?;
     let timeout = said.split(',').find_map(|parameter| {

@@ -1,19 +1,22 @@
-//! How many requests the origin is asked to work on at a time: additive increase, multiplicative decrease. Pure.
+//! How many requests the origin is asked to work on at a time: additive increase, multiplicative
+//! decrease. Pure.
 //!
-//! An origin that is asked for more than it can do gets slower for all of them. So the bound follows what it shows it can
-//! do, as TCP's window does: signs of overload (a time-out, a `503`) take it to [`KEPT`] of what was under way,
-//! once for all requests that began before; an answer while the bound is in use lets it grow. After [`CALM`] without
-//! being lowered it grows by one an answer, doubling with each round trip, so that a second after a fault the bound is no
-//! hindrance any more; before, by one a round.
+//! An origin that is asked for more than it can do gets slower for all of them. So the bound
+//! follows what it shows it can do, as TCP's window does: signs of overload (a time-out, a `503`)
+//! take it to [`KEPT`] of what was under way, once for all requests that began before; an answer
+//! while the bound is in use lets it grow. After [`CALM`] without being lowered it grows by one an
+//! answer, doubling with each round trip, so that a second after a fault the bound is no hindrance
+//! any more; before, by one a round.
 //!
 //! One sign says something of one resource. Which signs show that the origin is overloaded is
 //! decided in `signs.rs`; and when no more are under way than are always asked, their number is not
 //! what is wrong.
 //!
-//! Latency is no sign here: an API has fast and slow resources, and a change in their mixture is no overload. What
-//! bounds the wait is the queue in front (`turns.rs`).
+//! Latency is no sign here: an API has fast and slow resources, and a change in their mixture is no
+//! overload. What bounds the wait is the queue in front (`turns.rs`).
 //!
-//! What always holds: it is never below its floor nor above its ceiling, and in fair weather it is its ceiling.
+//! What always holds: it is never below its floor nor above its ceiling, and in fair weather it is
+//! its ceiling.
 
 use std::time::Duration;
 
@@ -225,7 +228,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: within its bounds, an answer never lowers it and a sign never raises it.
+        /// Whatever happens: within its bounds, an answer never lowers it and a sign never raises
+        /// it.
         #[test]
         fn it_keeps_its_bounds(
             ceiling in 1_usize..5_000,

@@ -25,7 +25,8 @@ pub struct Options {
     pub trusted_proxies: Vec<IpNet>,
     /// Name resolution, connect and TLS handshake together.
     pub connect_timeout: Duration,
-    /// From the last piece of a request that was sent to the response head; the client's own pauses do not count.
+    /// From the last piece of a request that was sent to the response head; the client's own pauses
+    /// do not count.
     pub head_timeout: Duration,
     /// Between two pieces of a body, in either direction.
     pub body_timeout: Duration,
@@ -33,7 +34,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Connections open at one time by one worker, and so requests under way.
     pub connections_max: usize,
-    /// How long a request may wait for its turn, where as many are under way as may be; zero for not at all.
+    /// How long a request may wait for its turn, where as many are under way as may be; zero for
+    /// not at all.
     pub queue_timeout: Duration,
     /// What the log says about the origin: one for all workers.
     pub outages: OutageLog,

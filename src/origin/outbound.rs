@@ -1,12 +1,13 @@
 //! The head that the origin sees.
 //!
-//! Always: the fields of the client's connection are gone, its framing is left to the body that is really sent, and
-//! what is said of its address, host and scheme is ours (`forwarded.rs`).
+//! Always: the fields of the client's connection are gone, its framing is left to the body that is
+//! really sent, and what is said of its address, host and scheme is ours (`forwarded.rs`).
 //!
-//! If the answer may be shared, nothing goes out that could change it and is not in the key: fields by which frameworks
-//! replace the path, the host or the method of a request are dropped, and so are preconditions and ranges, because what
-//! is wanted is the whole representation and not what this one client lacks of it. Fields that are taken for harmless
-//! without being the origin's to name in `Vary` are withheld (`request_fields`).
+//! If the answer may be shared, nothing goes out that could change it and is not in the key: fields
+//! by which frameworks replace the path, the host or the method of a request are dropped, and so
+//! are preconditions and ranges, because what is wanted is the whole representation and not what
+//! this one client lacks of it. Fields that are taken for harmless without being the origin's to
+//! name in `Vary` are withheld (`request_fields`).
 
 use std::net::IpAddr;
 
@@ -85,21 +86,23 @@ impl OutboundHeads {
         &self.base
     }
 
-    /// The target as the client addressed it: a trusted proxy says in `X-Forwarded-Host` and `-Proto` what that was.
+    /// The target as the client addressed it: a trusted proxy says in `X-Forwarded-Host` and
+    /// `-Proto` what that was.
     ///
-    /// To be asked before the key is made, so that what the origin is told and what the key says are the same.
+    /// To be asked before the key is made, so that what the origin is told and what the key says
+    /// are the same.
     pub fn addressed(&self, target: Target, headers: &HeaderMap, peer: IpAddr) -> Target {
         self.trust.addressed(target, headers, peer)
     }
 
-    /// Who asks, as far as somebody trusted knows: the peer, or whom the trusted proxies in front of us vouch for. `None`
-    /// where a trusted proxy says something else than an address.
+    /// Who asks, as far as somebody trusted knows: the peer, or whom the trusted proxies in front
+    /// of us vouch for. `None` where a trusted proxy says something else than an address.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
         self.trust.client(headers, peer)
     }
 
-    /// Tells whether a target is below the base path, however the origin reads it. A request for any other is refused, and
-    /// none is sent.
+    /// Tells whether a target is below the base path, however the origin reads it. A request for
+    /// any other is refused, and none is sent.
     pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
         let outside = !self.base.path.is_empty() && boundary::leads_out(target.path_and_query.as_str());
         if outside { Err(TargetError::OutsideBase) } else { Ok(()) }
@@ -127,7 +130,8 @@ impl OutboundHeads {
         Ok(parts)
     }
 
-    /// Whether the origin sees the same fields of a request that is sent as it came and of a shared fetch.
+    /// Whether the origin sees the same fields of a request that is sent as it came and of a shared
+    /// fetch.
     pub fn sends_as_shared(&self, asked: &OutboundRequest<'_>) -> bool {
         let head = |purpose| self.head(&OutboundRequest { purpose, ..*asked }).map(|head| head.headers);
         match (head(&FetchPurpose::Pass), head(&FetchPurpose::Cacheable)) {
@@ -160,7 +164,8 @@ impl OutboundHeads {
             };
             stays || (is_claim(name) && !self.passes_claim(asked, class))
         };
-        // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the body's framing.
+        // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the
+        // body's framing.
         let mut headers = HeaderMap::with_capacity(asked.headers.len() + 8);
         headers.append(HOST, self.host(asked)?);
         for (name, value) in asked.headers {
@@ -172,7 +177,8 @@ impl OutboundHeads {
         Ok(headers)
     }
 
-    /// Whether a claim of where a request came from goes out. With a shared fetch only one that is in the key does.
+    /// Whether a claim of where a request came from goes out. With a shared fetch only one that is
+    /// in the key does.
     fn passes_claim(&self, asked: &OutboundRequest<'_>, class: FieldClass) -> bool {
         self.trust.covers(asked.peer)
             && (class == FieldClass::Key || *asked.purpose != FetchPurpose::Cacheable)
@@ -238,7 +244,8 @@ fn base_path(options: &Options) -> Result<String, OriginOptionsError> {
     }
 }
 
-/// Whether `Connection` names this field, in either spelling: to CGI and its heirs `_` and `-` are the same.
+/// Whether `Connection` names this field, in either spelling: to CGI and its heirs `_` and `-` are
+/// the same.
 fn is_named(name: &HeaderName, named: &[HeaderName]) -> bool {
     if named.is_empty() {
         return false;

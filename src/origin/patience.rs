@@ -1,12 +1,14 @@
 //! How long a request may wait for its turn at the origin. Pure.
 //!
-//! A queue takes up bursts. One that stands for [`ORIGIN_QUEUE_STANDING`] takes up nothing: more comes than goes, and all that
-//! it does is to make everybody wait as long as anybody may. Then nobody who comes waits longer than a few turns take to come
-//! free, so that who is admitted is served as ever, and the rest is told at once (as CoDel has it, RFC 8289).
+//! A queue takes up bursts. One that stands for [`ORIGIN_QUEUE_STANDING`] takes up nothing: more
+//! comes than goes, and all that it does is to make everybody wait as long as anybody may. Then
+//! nobody who comes waits longer than a few turns take to come free, so that who is admitted is
+//! served as ever, and the rest is told at once (as CoDel has it, RFC 8289).
 //!
-//! With that the queue is empty time and again, and yet there is as much load as before. So one that forms within
-//! [`ORIGIN_QUEUE_RELAPSE`] of such a time stands from its beginning (RFC 8289 §5.5: what was learned is kept for a while).
-//! Without it every other moment is of patience, and half of those who are served have waited for it.
+//! With that the queue is empty time and again, and yet there is as much load as before. So one
+//! that forms within [`ORIGIN_QUEUE_RELAPSE`] of such a time stands from its beginning (RFC 8289
+//! §5.5: what was learned is kept for a while). Without it every other moment is of patience, and
+//! half of those who are served have waited for it.
 
 use std::time::Duration;
 

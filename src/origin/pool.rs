@@ -1,11 +1,11 @@
 //! One worker's connections to the origin.
 //!
-//! A request takes the connection that was used last: it is the least likely to be closed, and those that are not
-//! needed grow old and go. A connection comes back only after a whole exchange and is handed out only if hyper says that
-//! nothing is outstanding on it, so no request is ever answered with bytes of another's (CVE-2025-31699, and every
-//! response-splitting attack). It is not used any more shortly before the origin closes it, if that has said when
-//! (`keep_alive.rs`). Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is
-//! dialled.
+//! A request takes the connection that was used last: it is the least likely to be closed, and
+//! those that are not needed grow old and go. A connection comes back only after a whole exchange
+//! and is handed out only if hyper says that nothing is outstanding on it, so no request is ever
+//! answered with bytes of another's (CVE-2025-31699, and every response-splitting attack). It is
+//! not used any more shortly before the origin closes it, if that has said when (`keep_alive.rs`).
+//! Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is dialled.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -56,8 +56,9 @@ impl OriginPool {
         })))
     }
 
-    /// The connection that was used last, if there is one that can be used again as far as is known. Whether it has closed
-    /// since, or something has come that nobody asked for, is seen before it is written to ([`OriginConnection::send`]).
+    /// The connection that was used last, if there is one that can be used again as far as is
+    /// known. Whether it has closed since, or something has come that nobody asked for, is seen
+    /// before it is written to ([`OriginConnection::send`]).
     pub(super) fn reuse(&self, now: Instant) -> Option<OriginConnection> {
         let mut idle = self.0.idle.borrow_mut();
         let found = loop {
@@ -105,7 +106,8 @@ impl OriginPool {
 }
 
 impl PoolState {
-    /// Closes what has been idle for too long or was closed by the origin; says when to look again, if anything is left.
+    /// Closes what has been idle for too long or was closed by the origin; says when to look again,
+    /// if anything is left.
     fn expire(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
@@ -118,8 +120,8 @@ impl PoolState {
     }
 }
 
-/// When the connection that is unused for the longest time must not be used any more; sooner, if that is far away, since
-/// nobody but us sees that the origin has closed one.
+/// When the connection that is unused for the longest time must not be used any more; sooner, if
+/// that is far away, since nobody but us sees that the origin has closed one.
 fn next_look(idle: &VecDeque<IdleConnection>, now: Instant) -> Option<Instant> {
     idle.front().map(|oldest| oldest.until.min(now + ORIGIN_IDLE_LOOK))
 }

@@ -1,8 +1,9 @@
 //! Upgrades: which protocol a client asks to switch to (RFC 9110 §7.8).
 //!
-//! Not every such request is carried on. An upgrade to another version of HTTP would give the client a connection to
-//! the origin on which nothing that this proxy decides is asked for any more ("h2c smuggling"), and a list of protocols
-//! leaves the choice to the origin. Whoever holds a [`UpgradeProtocol`] has proof that it is neither.
+//! Not every such request is carried on. An upgrade to another version of HTTP would give the
+//! client a connection to the origin on which nothing that this proxy decides is asked for any more
+//! ("h2c smuggling"), and a list of protocols leaves the choice to the origin. Whoever holds a
+//! [`UpgradeProtocol`] has proof that it is neither.
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method};

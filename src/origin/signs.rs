@@ -29,8 +29,8 @@ use crate::limits::{
 
 /// Resources with a sign, as a fraction of all that were asked, that the limit tolerates.
 const TOLERATED: (u32, u32) = (1, 4);
-/// Words of a [`DistinctCount`]. Beyond a quarter of its bits it would count too few, and a new window
-/// begins.
+/// Words of a [`DistinctCount`]. Beyond a quarter of its bits it would count too few, and a new
+/// window begins.
 const DISTINCT_WORDS: usize = 64;
 const DISTINCT_MAX: u32 = DISTINCT_WORDS as u32 * u64::BITS / 4;
 

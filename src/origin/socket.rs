@@ -1,8 +1,9 @@
 //! A socket to the origin: plain or TLS, counted in two ways.
 //!
-//! The bytes that were read from it tell whether an answer has begun; behind TLS they are the decrypted ones, because a
-//! session ticket is no answer. And while it exists it fills one of the connections that may be open: from before it is
-//! dialled until it is closed, also when it has left the pool to be a tunnel.
+//! The bytes that were read from it tell whether an answer has begun; behind TLS they are the
+//! decrypted ones, because a session ticket is no answer. And while it exists it fills one of the
+//! connections that may be open: from before it is dialled until it is closed, also when it has
+//! left the pool to be a tunnel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -39,8 +40,9 @@ impl OriginSlots {
         Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
     }
 
-    /// One of those that are free. Whoever asks has had its turn (`turns.rs`), so one is free unless tunnels have them, or
-    /// is about to be: a connection that was closed gives up its slot a moment later.
+    /// One of those that are free. Whoever asks has had its turn (`turns.rs`), so one is free
+    /// unless tunnels have them, or is about to be: a connection that was closed gives up its slot
+    /// a moment later.
     pub(super) async fn take(&self, patience: Duration) -> Result<OriginSlot, FetchError> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {

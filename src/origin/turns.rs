@@ -1,15 +1,18 @@
-//! Whose turn it is at the origin: the bound ([`ConcurrencyLimit`]), a queue in front of it, and the [`OriginBreaker`].
+//! Whose turn it is at the origin: the bound ([`ConcurrencyLimit`]), a queue in front of it, and
+//! the [`OriginBreaker`].
 //!
-//! A request takes a turn before it looks for a connection and keeps it until its answer is whole. If all turns are taken
-//! it waits, first come first served, for as long as [`QueueTimeout`] says and behind no more than [`ORIGIN_QUEUE_MAX`] others: what
-//! would wait longer is refused at once, while somebody still waits for the refusal. All of it belongs to one worker: no
-//! lock, and with a turn free, no wait and no allocation.
+//! A request takes a turn before it looks for a connection and keeps it until its answer is whole.
+//! If all turns are taken it waits, first come first served, for as long as [`QueueTimeout`] says
+//! and behind no more than [`ORIGIN_QUEUE_MAX`] others: what would wait longer is refused at once,
+//! while somebody still waits for the refusal. All of it belongs to one worker: no lock, and with a
+//! turn free, no wait and no allocation.
 //!
-//! One client address takes all but one in [`ORIGIN_RESERVED_SHARE`] of the turns and of the queue. A turn that ends goes to the
-//! address that holds the least of those that wait, and there to the first.
+//! One client address takes all but one in [`ORIGIN_RESERVED_SHARE`] of the turns and of the queue.
+//! A turn that ends goes to the address that holds the least of those that wait, and there to the
+//! first.
 //!
-//! **Always:** a turn that ends, in whatever way, is given to the next or is free again; while one is free, all who wait
-//! are of addresses that have their share.
+//! **Always:** a turn that ends, in whatever way, is given to the next or is free again; while one
+//! is free, all who wait are of addresses that have their share.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
@@ -145,7 +148,8 @@ impl OriginLimiter {
 }
 
 impl LimiterState {
-    /// A place, if one is free and the client has not its share. All who wait while one is free have theirs.
+    /// A place, if one is free and the client has not its share. All who wait while one is free
+    /// have theirs.
     fn enter(self: &Rc<Self>, asker: ClientNetwork) -> Option<PermitSlot> {
         let allowed = self.limit.get().allows();
         let free = self.under_way.get() < allowed;

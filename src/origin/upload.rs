@@ -1,8 +1,9 @@
 //! The request body on its way to the origin.
 //!
-//! hyper pulls it, one piece each time the socket has room, so the client's sending is held back by the origin's
-//! reading. Who holds up whom is written down as it goes ([`UploadProgress`]), because the two waits have two culprits: for the
-//! client's next piece the client's deadline runs, for everything else the origin's.
+//! hyper pulls it, one piece each time the socket has room, so the client's sending is held back by
+//! the origin's reading. Who holds up whom is written down as it goes ([`UploadProgress`]), because
+//! the two waits have two culprits: for the client's next piece the client's deadline runs, for
+//! everything else the origin's.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -152,9 +153,11 @@ impl Body for UploadBody {
                     };
                     (progress, Some(Ok(Frame::data(data))))
                 }
-                // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them into the head are a risk.
+                // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them
+                // into the head are a risk.
                 Some(Ok(Err(_))) => continue,
-                // A stream that is reset with NO_ERROR ends as if it were complete; its length says that it is not.
+                // A stream that is reset with NO_ERROR ends as if it were complete; its length says
+                // that it is not.
                 None if incoming.size_hint().lower() == 0 => (UploadProgress::Sent(Instant::now()), None),
                 None | Some(Err(_)) => (UploadProgress::Cut, Some(Err(FetchError::ClientCut))),
             };

@@ -1,23 +1,26 @@
-//! RFC 9111 as pure functions over heads and *now*: what may be stored, and what may be served from a store.
+//! RFC 9111 as pure functions over heads and *now*: what may be stored, and what may be served from
+//! a store.
 //!
 //! There are two gates, and nothing passes from the origin to a second client but through both:
 //!
-//! - [`storable()`] stands between a response head and every store. It answers with the [`StoredFacts`] that the second
-//!   gate will need, or with the reason why not.
-//! - [`reuse()`] stands between an entry and every request, whichever tier the entry comes from, and also between a
-//!   shared fetch and those who wait for it.
+//! - [`storable()`] stands between a response head and every store. It answers with the
+//!   [`StoredFacts`] that the second gate will need, or with the reason why not.
+//! - [`reuse()`] stands between an entry and every request, whichever tier the entry comes from,
+//!   and also between a shared fetch and those who wait for it.
 //!
-//! What is stale or wants the origin to be asked goes through [`make_conditional`] to the origin and comes back through
-//! [`freshen`], which asks the first gate again; a whole response that may not be stored comes to [`withdrawn`]; where the origin fails, [`stale_on_error`] is the second gate's last
-//! word. Only when it is known what the answer is, a client's own wishes are looked at: [`precondition`], then
-//! [`ranges`]. What an unsafe request makes wrong is [`invalidated`].
+//! What is stale or wants the origin to be asked goes through [`make_conditional`] to the origin
+//! and comes back through [`freshen`], which asks the first gate again; a whole response that may
+//! not be stored comes to [`withdrawn`]; where the origin fails, [`stale_on_error`] is the second
+//! gate's last word. Only when it is known what the answer is, a client's own wishes are looked at:
+//! [`precondition`], then [`ranges`]. What an unsafe request makes wrong is [`invalidated`].
 //!
-//! All read a request as [`RequestFacts`], made once per request. No function here has a clock, a socket, a die or a
-//! log, and none gives a bare "no": a refusal is a [label](crate::label) that metrics, logs and `Cache-Status` repeat. As a
-//! [`Ruling`], what a gate said can be shown with the clause that it stands in.
+//! All read a request as [`RequestFacts`], made once per request. No function here has a clock, a
+//! socket, a die or a log, and none gives a bare "no": a refusal is a [label](crate::label) that
+//! metrics, logs and `Cache-Status` repeat. As a [`Ruling`], what a gate said can be shown with the
+//! clause that it stands in.
 //!
-//! **Invariant:** what cannot be understood is read as the stricter of its meanings. A response is shared because
-//! every rule allowed it, never because no rule spoke.
+//! **Invariant:** what cannot be understood is read as the stricter of its meanings. A response is
+//! shared because every rule allowed it, never because no rule spoke.
 
 mod exchange;
 mod parse;

@@ -1,7 +1,8 @@
 //! What a gate said, to be shown: yes or no, in one word why, and the clause that it stands in.
 //!
-//! A gate answers with a value that its caller acts on. This is the same value as a person reads it: a "no" is its
-//! [reason](crate::label::Rule), and the ways of saying "yes" have their words and clauses here.
+//! A gate answers with a value that its caller acts on. This is the same value as a person reads
+//! it: a "no" is its [reason](crate::label::Rule), and the ways of saying "yes" have their words
+//! and clauses here.
 
 use std::time::Duration;
 
@@ -102,7 +103,8 @@ impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
     }
 }
 
-/// Whether the client's conditions let it have the answer, as [`precondition`](super::precondition()) said.
+/// Whether the client's conditions let it have the answer, as
+/// [`precondition`](super::precondition()) said.
 impl From<Precondition> for Ruling {
     fn from(said: Precondition) -> Self {
         match said {

@@ -89,7 +89,8 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
         Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
     };
     if head.method == Method::CONNECT || head.method == Method::TRACE {
-        // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an API's business.
+        // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an
+        // API's business.
         return Dispatch::Refused(Failure::MethodNotAllowed);
     }
     let is_authority_form = head.uri.authority().is_some() && head.uri.scheme().is_none();
@@ -105,7 +106,8 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
     {
         return Dispatch::Upgrade(target, protocol);
     }
-    // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may answer by it.
+    // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may
+    // answer by it.
     if reads && content == RequestContent::None { Dispatch::Cached(target) } else { Dispatch::Pass(target) }
 }
 

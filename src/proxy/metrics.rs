@@ -103,7 +103,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that is refused for what it asks for; any other failure is counted where it happens.
+    /// Counts a request that is refused for what it asks for; any other failure is counted where it
+    /// happens.
     pub(super) fn refused(&self, failure: Failure) {
         let refusal = match failure {
             Failure::BadTarget(TargetError::OutsideBase) => RequestRefusal::OutsideBase,

@@ -1,8 +1,9 @@
 //! The path of a request. Does not know that Redis exists.
 //!
-//! [`route`] says what a request is for; [`cached`] is the handler to read first; [`pass`] is for everything that is not
-//! cached; [`fill`] fetches once for everybody who asks. What the cache may do is never decided here: that is
-//! [`policy`]'s, and every answer from a store or from a shared fetch has been through its gates.
+//! [`route`] says what a request is for; [`cached`] is the handler to read first; [`pass`] is for
+//! everything that is not cached; [`fill`] fetches once for everybody who asks. What the cache may
+//! do is never decided here: that is [`policy`]'s, and every answer from a store or from a shared
+//! fetch has been through its gates.
 
 mod admission;
 mod answer;
@@ -105,8 +106,8 @@ impl ProxyShared {
 pub enum PendingResponse {
     /// Memory had it, or the request is refused.
     AtOnce(Response<AdmittedBody>),
-    /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those who follow it, and for
-    /// the store.
+    /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those
+    /// who follow it, and for the store.
     Later(Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>),
 }
 
@@ -162,8 +163,8 @@ impl Proxy {
         self.store.close().await;
     }
 
-    /// The paths asked for most, at most so many, and how often about: counted while somebody asks for them, by the whole
-    /// process.
+    /// The paths asked for most, at most so many, and how often about: counted while somebody asks
+    /// for them, by the whole process.
     pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
         self.shared.popular.top(count)
     }
@@ -252,12 +253,14 @@ impl Proxy {
         }
     }
 
-    /// Tells whether a request for this target can be answered: what is stored of any other is not looked for.
+    /// Tells whether a request for this target can be answered: what is stored of any other is not
+    /// looked for.
     pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
         self.origin.outbound().reaches(target)
     }
 
-    /// The client whose request this is, as far as trusted proxies vouch for it; else its connection's other end.
+    /// The client whose request this is, as far as trusted proxies vouch for it; else its
+    /// connection's other end.
     fn client(&self, inbound: &InboundRequest) -> ClientNetwork {
         let peer = inbound.caller.peer;
         self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
@@ -338,7 +341,8 @@ impl Proxy {
         self.shared.pauses.failed(key, failure, retry_after, time::instant(), fastrand::f64());
     }
 
-    /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key, if others shared it.
+    /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key,
+    /// if others shared it.
     fn note_fetch(&self, shared: Option<FetchKey>, took: Duration) {
         if let (FetchLease::Adaptive, Some(key)) = (self.options.fetch_lease, shared) {
             self.shared.slow.note(key, took);

@@ -1,4 +1,5 @@
-//! Past the cache: every method but `GET` and `HEAD`, content on those, and upgrades. Streams both ways, holds nothing.
+//! Past the cache: every method but `GET` and `HEAD`, content on those, and upgrades. Streams both
+//! ways, holds nothing.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -27,10 +28,11 @@ use crate::proxy::request::InboundRequest;
 use crate::proxy::unsafe_exchange::OriginReached;
 use crate::time::{self, Timestamp};
 
-/// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin may have
-/// the request.
+/// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin
+/// may have the request.
 ///
-/// Dropping it cuts the exchange off. That of an unsafe request has to run to its end: see [`Unabandoned`].
+/// Dropping it cuts the exchange off. That of an unsafe request has to run to its end: see
+/// [`Unabandoned`].
 ///
 /// [`Unabandoned`]: super::unabandoned::Unabandoned
 pub(super) async fn answer(
@@ -68,7 +70,8 @@ pub(super) async fn answer(
         }
         Err(error) => {
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
-                // The origin may have done it: what is stored of the target counts as changed (RFC 9111 §4.4).
+                // The origin may have done it: what is stored of the target counts as changed (RFC
+                // 9111 §4.4).
                 proxy.store.outdate(&resource);
                 proxy.store.bury(&resource, KeyGeneration::new()).await;
             }
@@ -83,7 +86,8 @@ fn failed(inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
     failure.into()
 }
 
-/// Whether the response to a `POST` says that it is what a `GET` would give, and for how long (RFC 9110 §9.3.3).
+/// Whether the response to a `POST` says that it is what a `GET` would give, and for how long (RFC
+/// 9110 §9.3.3).
 fn storable_for_gets(
     proxy: &Proxy,
     inbound: &InboundRequest,
@@ -109,8 +113,8 @@ fn storable_for_gets(
     said.ok()
 }
 
-/// Outdates the fetches of what an unsafe request has changed (RFC 9111 §4.4). What is stored of it has to be removed
-/// before the client learns that it has changed.
+/// Outdates the fetches of what an unsafe request has changed (RFC 9111 §4.4). What is stored of it
+/// has to be removed before the client learns that it has changed.
 fn outdate_what_changed(
     proxy: &Proxy,
     inbound: &InboundRequest,
@@ -128,7 +132,8 @@ fn outdate_what_changed(
     changed
 }
 
-/// The same for the cache groups that it says it has changed (RFC 9875 §3), which are of its own origin.
+/// The same for the cache groups that it says it has changed (RFC 9875 §3), which are of its own
+/// origin.
 async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
     let InboundRequest { method, target, .. } = inbound;
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
@@ -151,12 +156,14 @@ pub(super) async fn upgrade(
         Ok(response) => response,
         Err(error) => return failed(&inbound, &error),
     };
-    // Only a 101 switches (a 200 taken for one is CVE-2024-23326); bytes that the client sent before it wait till then.
+    // Only a 101 switches (a 200 taken for one is CVE-2024-23326); bytes that the client sent
+    // before it wait till then.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
     if let Some(client) = client {
-        // The request's own permit ends with this head; the tunnel holds a connection to the origin for much longer.
+        // The request's own permit ends with this head; the tunnel holds a connection to the origin
+        // for much longer.
         let permit = match proxy.admit_of_address(proxy.client(&inbound)) {
             Ok(permit) => permit,
             Err(failure) => {

@@ -1,7 +1,8 @@
 //! Which paths are asked for most, while somebody looks.
 //!
-//! A path may tell whose account it is, so none is kept unless an operator wants to see them: the first question begins
-//! the counting, and a while after the last one everything is forgotten. A query is never looked at; it carries tokens.
+//! A path may tell whose account it is, so none is kept unless an operator wants to see them: the
+//! first question begins the counting, and a while after the last one everything is forgotten. A
+//! query is never looked at; it carries tokens.
 //!
 //! While nobody looks, this costs a request one relaxed load; while somebody does, one request in
 //! [`TOP_SAMPLED`] takes a lock, and none waits for it.
@@ -40,7 +41,8 @@ impl PopularPaths {
         }
     }
 
-    /// The paths asked for most since somebody began to look, with how often that about was. Goes on counting.
+    /// The paths asked for most since somebody began to look, with how often that about was. Goes
+    /// on counting.
     pub(super) fn top(&self, count: usize) -> Vec<(String, u64)> {
         let until = time::instant().duration_since(self.begun) + TOP_WATCHED;
         let mut paths = self.paths();

@@ -1,8 +1,8 @@
 //! A purge: of what an operator names, and by the method `PURGE` of the resource that it addresses.
 //!
-//! `PURGE` is no method of HTTP's, and what it does is for few: where `purge_allow` names nobody it is passed on like any
-//! method that we do not know, for the origin may know it. Where it names somebody, it goes no further, and everybody else
-//! is refused.
+//! `PURGE` is no method of HTTP's, and what it does is for few: where `purge_allow` names nobody it
+//! is passed on like any method that we do not know, for the origin may know it. Where it names
+//! somebody, it goes no further, and everybody else is refused.
 //!
 //! **Always:** a fetch that began before a purge stores nothing of what was purged.
 
@@ -48,8 +48,8 @@ pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswe
     ProxyAnswer::new(Outcome::Purge, status, head(status), AnswerBody::Whole(Bytes::from(document)))
 }
 
-/// The client is the peer itself, unless that is a trusted proxy: then it is whom the trusted proxies vouch for, so that a
-/// load balancer among the allowed does not let everybody in.
+/// The client is the peer itself, unless that is a trusted proxy: then it is whom the trusted
+/// proxies vouch for, so that a load balancer among the allowed does not let everybody in.
 fn is_allowed(proxy: &Proxy, inbound: &InboundRequest) -> bool {
     let client = proxy.origin.outbound().client(&inbound.headers, inbound.caller.peer);
     client.is_some_and(|client| proxy.options.purge_allow.iter().any(|network| network.contains(&client)))

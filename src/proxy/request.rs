@@ -12,7 +12,8 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::{Caller, Proxy};
 use crate::time::Timestamp;
 
-/// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110 §13.1, §14.2).
+/// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110
+/// §13.1, §14.2).
 static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
     header::RANGE,
     header::IF_MATCH,
@@ -43,8 +44,9 @@ impl InboundRequest {
         OutboundRequest { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
     }
 
-    /// Whether the response to this request, sent as it came, may store, freshen or remove what others are answered with:
-    /// only where a shared fetch would have sent the same fields. Shared fetches need no such question.
+    /// Whether the response to this request, sent as it came, may store, freshen or remove what
+    /// others are answered with: only where a shared fetch would have sent the same fields. Shared
+    /// fetches need no such question.
     pub(in crate::proxy) fn may_change_the_store(&self, proxy: &Proxy) -> bool {
         let Proxy { rules, origin, .. } = proxy;
         // A shared fetch is without these cookies.
@@ -100,8 +102,9 @@ impl CacheRequest {
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 
-    /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request that set it off it has
-    /// the target and the fields that select the variant, and nothing else: no credential, no condition.
+    /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request
+    /// that set it off it has the target and the fields that select the variant, and nothing else:
+    /// no credential, no condition.
     pub(in crate::proxy) fn on_nobodys_behalf(
         &self,
         variants: Option<&Variants>,
@@ -157,7 +160,8 @@ impl CacheRequest {
         !self.plain && self.inbound.headers.contains_key(header::RANGE)
     }
 
-    /// Under which a fetch for it is shared, or known not to be, whose answer would stand under `key`.
+    /// Under which a fetch for it is shared, or known not to be, whose answer would stand under
+    /// `key`.
     pub(in crate::proxy) fn fill_key(&self, key: CacheKey) -> FetchKey {
         let asker = if self.facts.credential().is_some() {
             RequesterClass::Credentialed

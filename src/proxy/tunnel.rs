@@ -1,8 +1,10 @@
-//! A connection that has switched protocols: bytes both ways, until one side ends or both stand still.
+//! A connection that has switched protocols: bytes both ways, until one side ends or both stand
+//! still.
 //!
-//! What they say to each other is not ours to know, so the only limit is on silence: without one, whoever gets an origin
-//! to switch holds a connection of ours on either side for ever. What counts is bytes that have come, from either side: one
-//! that is merely slow to take them holds nobody up, since a piece at most is between the two.
+//! What they say to each other is not ours to know, so the only limit is on silence: without one,
+//! whoever gets an origin to switch holds a connection of ours on either side for ever. What counts
+//! is bytes that have come, from either side: one that is merely slow to take them holds nobody up,
+//! since a piece at most is between the two.
 
 use std::cell::Cell;
 use std::io;
@@ -24,8 +26,8 @@ pub(super) enum TunnelEnd {
     Idle,
 }
 
-/// Carries bytes until both sides have ended, one breaks, or nothing has come from either for `idle_timeout`. Dropping it
-/// closes both.
+/// Carries bytes until both sides have ended, one breaks, or nothing has come from either for
+/// `idle_timeout`. Dropping it closes both.
 pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,

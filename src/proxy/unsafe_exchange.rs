@@ -1,10 +1,11 @@
 //! Unsafe requests run to their end, whether or not their clients stay.
 //!
-//! A client that leaves drops its request's future, and a dropped exchange closes the connection to the origin.
-//! The origin may have done by then what it was asked, or may be about to: what is stored has to be invalidated
-//! in either case (RFC 9111 §4.4). So the future goes on in a task of its own. Its deadlines are those of any
-//! exchange: `origin_head_timeout` for the answer, `origin_body_timeout` for the client's own content, which
-//! ends at once for a client that has left.
+//! A client that leaves drops its request's future, and a dropped exchange closes the connection to
+//! the origin. The origin may have done by then what it was asked, or may be about to: what is
+//! stored has to be invalidated in either case (RFC 9111 §4.4). So the future goes on in a task of
+//! its own. Its deadlines are those of any exchange: `origin_head_timeout` for the answer,
+//! `origin_body_timeout` for the client's own content, which ends at once for a client that has
+//! left.
 
 use std::cell::Cell;
 use std::future::Future;

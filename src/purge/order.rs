@@ -4,8 +4,8 @@
 //! {"urls": ["http://api.test/a"], "tags": ["t"], "group": {"authority": "api.test", "name": "g"}, "soft": true}
 //! ```
 //!
-//! Each of `url`, `tag`, `group` and `prefix` names one thing, and with an `s` a list of them; `all` is `true` or is not
-//! there. All that is named is purged.
+//! Each of `url`, `tag`, `group` and `prefix` names one thing, and with an `s` a list of them;
+//! `all` is `true` or is not there. All that is named is purged.
 
 use crate::json::{self, JsonObject, JsonValue};
 use crate::key::{Authority, CacheKey, Scheme, Target, TargetError, UrlError};
@@ -158,8 +158,9 @@ impl PurgeOrder {
 }
 
 impl PurgeName {
-    /// A URL is purged by both schemes: by which one a client came is only known where a trusted proxy tells, so a purge
-    /// of what clients see as `https://` would otherwise do nothing behind a proxy that does not, and say that it was done.
+    /// A URL is purged by both schemes: by which one a client came is only known where a trusted
+    /// proxy tells, so a purge of what clients see as `https://` would otherwise do nothing behind
+    /// a proxy that does not, and say that it was done.
     fn scopes(&self) -> Vec<PurgeScope> {
         match self {
             Self::Url(target) => {
@@ -191,7 +192,8 @@ fn by_both_schemes(target: &Target) -> impl Iterator<Item = Target> + use<> {
     [Some(target.clone()), target.by_other_scheme().ok()].into_iter().flatten()
 }
 
-/// A name that comes twice is read in two ways by two parsers, and one of them purges something else.
+/// A name that comes twice is read in two ways by two parsers, and one of them purges something
+/// else.
 fn once_each(members: &[(String, JsonValue)]) -> Result<(), PurgeOrderError> {
     for (at, (member, _)) in members.iter().enumerate() {
         if members.iter().take(at).any(|(earlier, _)| earlier == member) {

@@ -17,7 +17,8 @@ crate::labels! {
         Everywhere => "everywhere",
         /// It holds in Redis, and not all nodes have said that they know.
         NotEverywhere => "not-everywhere",
-        /// Redis could not be asked. It holds in this node, for what is in memory and for what it reads from Redis later.
+        /// Redis could not be asked. It holds in this node, for what is in memory and for what it
+        /// reads from Redis later.
         Unavailable => "unavailable",
         /// It could not be done, and not for want of Redis.
         Failed => "failed",
@@ -35,7 +36,8 @@ impl PurgeOutcome {
         }
     }
 
-    /// `202`: taken, and not known to be done; a purge that is repeated does no harm. `503`: to be repeated.
+    /// `202`: taken, and not known to be done; a purge that is repeated does no harm. `503`: to be
+    /// repeated.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Everywhere => StatusCode::OK,

@@ -1,11 +1,14 @@
-//! Request fields by their names: which of them can change an answer for one caller, and which reach the origin.
+//! Request fields by their names: which of them can change an answer for one caller, and which
+//! reach the origin.
 //!
-//! A response whose freshness the origin did not state is shared only among requests all of whose fields are known to be
-//! harmless. [`table`] lists these names, each group with its treatment and the reason; the operator adds to it by
-//! `credential_headers`, `key_headers` and `harmless_headers`. A name that neither lists is [`FieldClass::Unlisted`].
+//! A response whose freshness the origin did not state is shared only among requests all of whose
+//! fields are known to be harmless. [`table`] lists these names, each group with its treatment and
+//! the reason; the operator adds to it by `credential_headers`, `key_headers` and
+//! `harmless_headers`. A name that neither lists is [`FieldClass::Unlisted`].
 //!
-//! **Invariant:** the policy, the head for the origin and every explanation ask [`RequestFields::class`], so that a field
-//! which the policy takes for harmless is either in the origin's `Vary` contract or not sent with a shared fetch.
+//! **Invariant:** the policy, the head for the origin and every explanation ask
+//! [`RequestFields::class`], so that a field which the policy takes for harmless is either in the
+//! origin's `Vary` contract or not sent with a shared fetch.
 
 mod table;
 
@@ -18,13 +21,16 @@ pub use table::{FieldGroup, PREFIXES, TABLE};
 crate::labels! {
     /// How a request field is treated, by its name.
     pub enum FieldClass {
-        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` where its answer depends on it.
+        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` where its answer
+        /// depends on it.
         Sent => "sent",
-        /// Harmless, and not sent with a shared fetch. Requests that only their client gets the answer to have it.
+        /// Harmless, and not sent with a shared fetch. Requests that only their client gets the
+        /// answer to have it.
         Withheld => "withheld",
         /// It replaces the request, or asks for less than the whole: not sent with a shared fetch.
         Dropped => "dropped",
-        /// It says who asks: only a response that is meant for all callers is shared with such a request.
+        /// It says who asks: only a response that is meant for all callers is shared with such a
+        /// request.
         Credential => "credential",
         /// Sent, and a part of the cache key (`key_headers`).
         Key => "key",
@@ -60,7 +66,8 @@ impl Default for RequestFields {
 }
 
 impl RequestFields {
-    /// The listed names, and before them the operator's: `credential_headers`, `key_headers` and `harmless_headers`.
+    /// The listed names, and before them the operator's: `credential_headers`, `key_headers` and
+    /// `harmless_headers`.
     pub fn new(credential: &[HeaderName], key: &[HeaderName], harmless: &[HeaderName]) -> Self {
         let mut known: Vec<(Box<[u8]>, FieldClass)> = Vec::new();
         let mut add = |name: &[u8], class: FieldClass| {
@@ -91,8 +98,9 @@ impl RequestFields {
 
     /// The class of a field.
     ///
-    /// A name with `_` is, to CGI and its heirs, the name with `-`. So it has the class of that name where the class keeps
-    /// it from the origin or from the store, and is [`FieldClass::Dropped`] where that name is sent.
+    /// A name with `_` is, to CGI and its heirs, the name with `-`. So it has the class of that
+    /// name where the class keeps it from the origin or from the store, and is
+    /// [`FieldClass::Dropped`] where that name is sent.
     pub fn class(&self, name: &HeaderName) -> FieldClass {
         let name = name.as_str().as_bytes();
         self.0.find(name).unwrap_or_else(|| self.0.class_of_rare(name))
@@ -120,7 +128,8 @@ impl ClassSet {
         names.iter().find(|(listed, _)| **listed == *name).map(|(_, class)| *class)
     }
 
-    /// The class of a name that is not listed as it is written: by its spelling with `-`, or by its beginning.
+    /// The class of a name that is not listed as it is written: by its spelling with `-`, or by its
+    /// beginning.
     #[cold]
     fn class_of_rare(&self, name: &[u8]) -> FieldClass {
         if !name.contains(&b'_') {
@@ -135,8 +144,8 @@ impl ClassSet {
     }
 }
 
-/// Whether a field claims where a request came from. CacheWarp believes only trusted proxies in this, and never shares
-/// an answer that such a claim can have changed.
+/// Whether a field claims where a request came from. CacheWarp believes only trusted proxies in
+/// this, and never shares an answer that such a claim can have changed.
 pub fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |beginning: &[u8]| {

@@ -17,7 +17,8 @@ pub struct FieldGroup {
     pub names: &'static [&'static str],
 }
 
-/// The beginnings of names that are treated alike. A harmless one needs a reason why every name that begins so is harmless.
+/// The beginnings of names that are treated alike. A harmless one needs a reason why every name
+/// that begins so is harmless.
 pub const PREFIXES: &[(&str, FieldClass)] = &[
     ("sec-fetch-", FieldClass::Sent),
     ("sec-ch-", FieldClass::Sent),

@@ -213,7 +213,8 @@ impl FrameScan {
         Ok(Some(ScannedElement::Whole(ScannedFrame { shape, end })))
     }
 
-    /// `*2\r\n`, `~2\r\n`, `>2\r\n`; `%2\r\n` and `|2\r\n` want two elements for each that they announce.
+    /// `*2\r\n`, `~2\r\n`, `>2\r\n`; `%2\r\n` and `|2\r\n` want two elements for each that they
+    /// announce.
     fn open(&mut self, kind: u8, each: usize, bytes: &[u8]) -> Result<Option<ScannedElement>, ProtocolError> {
         let Some((length, end)) = self.length(bytes)? else { return Ok(None) };
         let wanted = match (length, kind) {

@@ -1,12 +1,14 @@
 //! What one connection is doing, as few words that its parts share.
 //!
-//! Three parts look at a connection: the socket wrapper sees bytes, the service sees requests and the ends of
-//! their answers, and the watch asks what is being waited for. They meet here. One thread runs them all, so
-//! these atomics are never contended and never ordered (a relaxed access is a plain one); they are atomics
-//! because hyper hands the socket of an upgraded connection on as something `Send`.
+//! Three parts look at a connection: the socket wrapper sees bytes, the service sees requests and
+//! the ends of their answers, and the watch asks what is being waited for. They meet here. One
+//! thread runs them all, so these atomics are never contended and never ordered (a relaxed access
+//! is a plain one); they are atomics because hyper hands the socket of an upgraded connection on as
+//! something `Send`.
 //!
-//! What always holds: while an answer is in flight, or a byte of one has not left, it is not the client's turn;
-//! a request beyond the heads that framing vouched for is noticed; nobody here reads a clock.
+//! What always holds: while an answer is in flight, or a byte of one has not left, it is not the
+//! client's turn; a request beyond the heads that framing vouched for is noticed; nobody here reads
+//! a clock.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
@@ -101,7 +103,8 @@ impl ConnectionActivity {
         self.vouched.store(u64::MAX, Relaxed);
     }
 
-    /// A request came. Whether somebody vouched for its head; its answer is in flight in either case.
+    /// A request came. Whether somebody vouched for its head; its answer is in flight in either
+    /// case.
     pub(super) fn begin(&self) -> HeadReading {
         let number = self.requests.load(Relaxed) + 1;
         self.requests.store(number, Relaxed);
@@ -141,8 +144,8 @@ impl ConnectionActivity {
         }
     }
 
-    /// Whether hyper and framing count alike. Asked before a read: with nothing in flight and no head begun,
-    /// every head that framing has seen must have become a request.
+    /// Whether hyper and framing count alike. Asked before a read: with nothing in flight and no
+    /// head begun, every head that framing has seen must have become a request.
     pub(super) fn in_step(&self) -> bool {
         self.in_flight.load(Relaxed) > 0
             || self.inbound() != NextBytes::Between
@@ -176,7 +179,8 @@ impl ConnectionActivity {
         Some(match self.inbound() {
             NextBytes::Head => ClientWait::Head,
             NextBytes::Between if self.requests.load(Relaxed) == 0 => ClientWait::Opening,
-            // The rest of a body that was answered before its end: hyper closes as soon as nobody wants it.
+            // The rest of a body that was answered before its end: hyper closes as soon as nobody
+            // wants it.
             NextBytes::Between | NextBytes::Body => ClientWait::Request,
         })
     }

@@ -9,8 +9,8 @@
 //!                  └──────► HTTP/2 ────── the same with GOAWAY
 //! ```
 //!
-//! Which protocol a client speaks is read from its first bytes: HTTP/2 with prior knowledge begins with 24
-//! bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
+//! Which protocol a client speaks is read from its first bytes: HTTP/2 with prior knowledge begins
+//! with 24 bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
 
 use std::future::poll_fn;
 use std::rc::Rc;

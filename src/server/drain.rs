@@ -11,7 +11,8 @@ pub struct Shutdown(Arc<ShutdownSignal>);
 
 #[derive(Debug)]
 struct ShutdownSignal {
-    /// What is asked at every poll of every connection: a load of a line that nobody writes, not a lock.
+    /// What is asked at every poll of every connection: a load of a line that nobody writes, not a
+    /// lock.
     begun: AtomicBool,
     told: watch::Sender<()>,
 }

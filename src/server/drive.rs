@@ -12,7 +12,8 @@ use super::drain::Shutdown;
 use super::watch::ConnectionWatch;
 use crate::limits::DRAIN_SPREAD;
 
-/// Ends so long after a shutdown has begun, and where that is a grace, not for all connections at once.
+/// Ends so long after a shutdown has begun, and where that is a grace, not for all connections at
+/// once.
 pub(super) async fn drain_begun(shutdown: &Shutdown, grace: Duration) {
     shutdown.begun().await;
     if !grace.is_zero() {
@@ -36,12 +37,14 @@ pub(super) enum DriveEnd {
 
 /// Drives a connection, beside its time limits and the shutdown.
 ///
-/// Both are asked in a way that costs a load each, because hyper's future is polled at least once for every
-/// request.
+/// Both are asked in a way that costs a load each, because hyper's future is polled at least once
+/// for every request.
 ///
-/// `unread` is called with the number of streams that were ended because their client did not take them.
+/// `unread` is called with the number of streams that were ended because their client did not take
+/// them.
 ///
-/// `grace` is how long after its beginning the connection hears of the shutdown, if nothing else tells it.
+/// `grace` is how long after its beginning the connection hears of the shutdown, if nothing else
+/// tells it.
 pub(super) async fn drive<C: DrivableConnection>(
     connection: &mut C,
     watch: &mut ConnectionWatch,
@@ -68,7 +71,8 @@ pub(super) async fn drive<C: DrivableConnection>(
         let ended = watch.take_ended();
         if ended > 0 {
             unread(ended);
-            // What h2 holds of an ended stream it holds until the connection ends: the client gets no more of this one.
+            // What h2 holds of an ended stream it holds until the connection ends: the client gets
+            // no more of this one.
             Pin::new(&mut *connection).finish();
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(DriveEnd::Done(result));

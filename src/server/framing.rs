@@ -1,10 +1,11 @@
 //! A second opinion about where requests begin and end.
 //!
-//! hyper 1.12 takes a request that has both `Content-Length` and `Transfer-Encoding`, removes the length
-//! without a word, and closes after the answer. RFC 9112 §6.3 allows that; but a front end that read the length
-//! instead has put the next client's request into what we take for this one's body, and then the damage is
-//! done. So [`RequestFraming`] reads along: it sees every byte that the client sends, before hyper does, and vouches
-//! for each head that has one possible meaning. A request that nobody vouched for is refused.
+//! hyper 1.12 takes a request that has both `Content-Length` and `Transfer-Encoding`, removes the
+//! length without a word, and closes after the answer. RFC 9112 §6.3 allows that; but a front end
+//! that read the length instead has put the next client's request into what we take for this one's
+//! body, and then the damage is done. So [`RequestFraming`] reads along: it sees every byte that
+//! the client sends, before hyper does, and vouches for each head that has one possible meaning. A
+//! request that nobody vouched for is refused.
 //!
 //! ```text
 //!            ┌──────────────── no body ────────────────┐
@@ -18,15 +19,14 @@
 //!                         anything ambiguous ──► Lost, for good
 //! ```
 //!
-//! It is stricter than hyper where two parsers are known to differ (bare LF, transfer codings beside `chunked`,
-//! a length said twice), and leaves to hyper what hyper refuses anyway (folded lines, a space before the colon,
-//! control bytes).
+//! It is stricter than hyper where two parsers are known to differ (bare LF, transfer codings
+//! beside `chunked`, a length said twice), and leaves to hyper what hyper refuses anyway (folded
+//! lines, a space before the colon, control bytes).
 //!
-//! What always holds: hyper and it must count the same heads, and a connection on which they do not is not
-//! trusted any further (`Activity::in_step`); once lost, it vouches for
-//! nothing more; a line that comes in pieces costs at most
-//! [`FRAMING_LINE_BYTES_MAX`] bytes of memory; a body is skipped, not
-//! read.
+//! What always holds: hyper and it must count the same heads, and a connection on which they do not
+//! is not trusted any further (`Activity::in_step`); once lost, it vouches for nothing more; a line
+//! that comes in pieces costs at most [`FRAMING_LINE_BYTES_MAX`] bytes of memory; a body is
+//! skipped, not read.
 
 mod line;
 
@@ -48,10 +48,11 @@ crate::labels! {
         Length => "length",
         /// RFC 9112 §6.1: a transfer coding that is not `chunked`, or not only.
         Coding => "coding",
-        /// RFC 9112 §2.2 lets a recipient take LF for CR LF; the parsers that do not are the other half of an
-        /// attack.
+        /// RFC 9112 §2.2 lets a recipient take LF for CR LF; the parsers that do not are the other
+        /// half of an attack.
         BareLineFeed => "bare-line-feed",
-        /// RFC 9112 §3.2: no target has a fragment; some parsers cut it off, and others take it for a part of the path.
+        /// RFC 9112 §3.2: no target has a fragment; some parsers cut it off, and others take it for
+        /// a part of the path.
         Fragment => "fragment",
         /// RFC 9112 §7.1: a chunk that does not begin with its size or does not end with CR LF.
         Chunk => "chunk",
@@ -106,7 +107,8 @@ struct FramingFields {
 struct ChunkedState;
 
 impl RequestFraming {
-    /// Takes note of bytes that the client sent. An error is told once; from then on, no head is vouched for.
+    /// Takes note of bytes that the client sent. An error is told once; from then on, no head is
+    /// vouched for.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         self.advance(bytes).inspect_err(|_| self.place = FramingState::Lost)
     }
@@ -268,8 +270,8 @@ impl FramingFields {
     }
 }
 
-/// The longest text of a size, blanks included: no more than is kept of a line that comes in pieces, so that it means the
-/// same at any cut.
+/// The longest text of a size, blanks included: no more than is kept of a line that comes in
+/// pieces, so that it means the same at any cut.
 const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
 
 /// What follows a line that announces a chunk. Extensions have no meaning here (RFC 9112 §7.1.1).

@@ -48,7 +48,8 @@ pub(super) async fn serve<S, H>(
     match end {
         DriveEnd::Overdue(ClientWait::Head) => {
             exchange.metrics.refused(ConnectionRefusal::SlowHead);
-            // Never into the middle of an answer: a client whose answer has not left is not being waited for.
+            // Never into the middle of an answer: a client whose answer has not left is not being
+            // waited for.
             close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
         }
         DriveEnd::Overdue(ClientWait::Reader) => exchange.metrics.unread(HttpProtocol::Http1, 1),
@@ -69,8 +70,8 @@ pub(super) async fn serve<S, H>(
     }
 }
 
-/// Time limits are ours (`watch.rs`), so hyper gets no timer. The number of fields is left at hyper's 100: to
-/// set it makes every request allocate.
+/// Time limits are ours (`watch.rs`), so hyper gets no timer. The number of fields is left at
+/// hyper's 100: to set it makes every request allocate.
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder

@@ -2,14 +2,15 @@
 //!
 //! A client can have in our memory at most [`CLIENT_H2_STREAMS_MAX`] heads
 //! ([`CLIENT_H2_HEADS_BYTES_MAX`](crate::limits::CLIENT_H2_HEADS_BYTES_MAX) together),
-//! [`CLIENT_H2_CONNECTION_BYTES_MAX`] of request bodies, and for each stream the piece of its answer that is being
-//! written, once it has asked for a first byte of it.
+//! [`CLIENT_H2_CONNECTION_BYTES_MAX`] of request bodies, and for each stream the piece of its
+//! answer that is being written, once it has asked for a first byte of it.
 //!
-//! Floods are bounded by h2 (0.4), which is told how much where it asks: streams that a client opens and resets
-//! (CVE-2023-44487) or makes us reset (CVE-2025-8671) end the connection beyond a number, and so do CONTINUATION
-//! frames beyond what a head of the allowed size can need. Of SETTINGS and PING, one answer is owed at a time, and the
-//! next frame is not read before that is written: a flood of them costs its sender as much as us and holds
-//! nothing. h2 remembers at most 50 reset streams, for 1 s; hyper has no word for that.
+//! Floods are bounded by h2 (0.4), which is told how much where it asks: streams that a client
+//! opens and resets (CVE-2023-44487) or makes us reset (CVE-2025-8671) end the connection beyond a
+//! number, and so do CONTINUATION frames beyond what a head of the allowed size can need. Of
+//! SETTINGS and PING, one answer is owed at a time, and the next frame is not read before that is
+//! written: a flood of them costs its sender as much as us and holds nothing. h2 remembers at most
+//! 50 reset streams, for 1 s; hyper has no word for that.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -91,9 +92,9 @@ fn builder(streams: Rc<UnfinishedStreams>) -> Builder<StreamTasks> {
 
 /// Runs each stream as a task of the worker.
 ///
-/// Their bound is [`CLIENT_H2_STREAMS_MAX`] a connection, and their end that of the stream: hyper's task polls
-/// its stream for a reset beside the handler, and a connection that is dropped resets all of its streams.
-/// A stream that its client does not take ends with its task.
+/// Their bound is [`CLIENT_H2_STREAMS_MAX`] a connection, and their end that of the stream: hyper's
+/// task polls its stream for a reset beside the handler, and a connection that is dropped resets
+/// all of its streams. A stream that its client does not take ends with its task.
 #[derive(Clone)]
 struct StreamTasks(Rc<UnfinishedStreams>);
 

@@ -1,9 +1,10 @@
-//! Listening sockets that somebody else has made: systemd, or a supervisor that does as it does (`sd_listen_fds(3)`).
+//! Listening sockets that somebody else has made: systemd, or a supervisor that does as it does
+//! (`sd_listen_fds(3)`).
 //!
-//! Such a socket stays open while one process hands over to the next, and with it the queue of connections that nobody has
-//! accepted yet: a binary is swapped without one refused. `LISTEN_FDS` says how many there are, `LISTEN_FDNAMES` what
-//! each is for: `admin` is the operators', any other name the clients'. They are taken only where `LISTEN_PID` names this
-//! process.
+//! Such a socket stays open while one process hands over to the next, and with it the queue of
+//! connections that nobody has accepted yet: a binary is swapped without one refused. `LISTEN_FDS`
+//! says how many there are, `LISTEN_FDNAMES` what each is for: `admin` is the operators', any other
+//! name the clients'. They are taken only where `LISTEN_PID` names this process.
 
 use std::net::TcpListener;
 

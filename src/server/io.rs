@@ -1,8 +1,9 @@
 //! A client's socket as hyper sees it.
 //!
-//! It gives back the bytes that were read to tell the protocol, tells [`RequestFraming`] and [`ConnectionActivity`] of every
-//! byte that the client sends, and holds the connection's place among those that may be open, so that a place
-//! is free when the socket is closed and not before: not at the end of HTTP, if the connection became a tunnel.
+//! It gives back the bytes that were read to tell the protocol, tells [`RequestFraming`] and
+//! [`ConnectionActivity`] of every byte that the client sends, and holds the connection's place
+//! among those that may be open, so that a place is free when the socket is closed and not before:
+//! not at the end of HTTP, if the connection became a tunnel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -137,9 +138,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     }
 }
 
-/// Copies the pieces of a small answer, head and body, one behind the other; `None` if they do not fit.
+/// Copies the pieces of a small answer, head and body, one behind the other; `None` if they do not
+/// fit.
 ///
-/// One piece costs the kernel less than several, and the difference is more than the copy of so few bytes.
+/// One piece costs the kernel less than several, and the difference is more than the copy of so few
+/// bytes.
 fn gather<'a>(pieces: &[IoSlice<'_>], together: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut filled = 0;
     for piece in pieces {

@@ -1,15 +1,17 @@
 //! Sockets that listen.
 //!
-//! Each worker has its own, on the same address (`SO_REUSEPORT`), so that the kernel spreads connections and no
-//! worker wakes for another's. That option has a trap: a second process of the same user that asks for it gets
-//! half of the connections without an error on either side. So the address is first bound without it, which
-//! fails if anybody listens there; unless this process is to take over from another (`listen_handover`).
+//! Each worker has its own, on the same address (`SO_REUSEPORT`), so that the kernel spreads
+//! connections and no worker wakes for another's. That option has a trap: a second process of the
+//! same user that asks for it gets half of the connections without an error on either side. So the
+//! address is first bound without it, which fails if anybody listens there; unless this process is
+//! to take over from another (`listen_handover`).
 //!
-//! A socket that is closed takes the connections with it that nobody has accepted. With [`Inherited`](super::Inherited)
-//! sockets that cannot happen; with our own, `serve.rs` accepts until there is none left before it closes.
+//! A socket that is closed takes the connections with it that nobody has accepted. With
+//! [`Inherited`](super::Inherited) sockets that cannot happen; with our own, `serve.rs` accepts
+//! until there is none left before it closes.
 //!
-//! TCP options are set on the listening socket: Linux hands them on to each accepted one, which saves four
-//! system calls a connection.
+//! TCP options are set on the listening socket: Linux hands them on to each accepted one, which
+//! saves four system calls a connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +41,8 @@ pub enum ListenError {
         /// The address.
         addr: SocketAddr,
     },
-    /// The address is not this machine's, or its port is reserved, or there are no descriptors left.
+    /// The address is not this machine's, or its port is reserved, or there are no descriptors
+    /// left.
     #[error("cannot listen on {addr}: {source}")]
     Failed {
         /// The address.
@@ -50,8 +53,8 @@ pub enum ListenError {
 }
 
 impl WorkerListener {
-    /// One listener for each of `shares` workers, all on the same address. With port 0 the kernel chooses one
-    /// port for all.
+    /// One listener for each of `shares` workers, all on the same address. With port 0 the kernel
+    /// chooses one port for all.
     pub fn bind(options: &Options, shares: usize) -> Result<Vec<Self>, ListenError> {
         let failed = |source: io::Error| {
             if source.kind() == io::ErrorKind::AddrInUse {
@@ -81,7 +84,8 @@ impl WorkerListener {
         Ok(listeners)
     }
 
-    /// One listener for each of `shares` workers, all on sockets that somebody else has made; none if there are none.
+    /// One listener for each of `shares` workers, all on sockets that somebody else has made; none
+    /// if there are none.
     pub fn inherit(
         sockets: &[TcpListener],
         options: &Options,
@@ -150,7 +154,8 @@ fn set_client_options(socket: &SockRef<'_>, options: &Options) -> io::Result<()>
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_notsent_lowat(CLIENT_UNSENT_BYTES_MAX)?;
-    // The kernel's own clock of a client that takes nothing: it sees what is acknowledged, and we only what is written.
+    // The kernel's own clock of a client that takes nothing: it sees what is acknowledged, and we
+    // only what is written.
     socket.set_tcp_user_timeout(Some(options.body_timeout))
 }
 

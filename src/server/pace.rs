@@ -1,8 +1,9 @@
 //! The allowance of a client for taking its answers: a standstill and a rate floor in one number.
 //!
-//! A reader has an allowance of `client_body_timeout`. Time in which only the client is waited for uses it up, and each byte
-//! that the client takes earns a part of it back ([`CLIENT_RATE_MIN`]), up to the whole. So a client that takes nothing is
-//! cut after the timeout, and one that takes too little is cut a while later.
+//! A reader has an allowance of `client_body_timeout`. Time in which only the client is waited for
+//! uses it up, and each byte that the client takes earns a part of it back ([`CLIENT_RATE_MIN`]),
+//! up to the whole. So a client that takes nothing is cut after the timeout, and one that takes too
+//! little is cut a while later.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ impl PaceAllowance {
         Self { left: whole }
     }
 
-    /// Charges a time in which nothing but the client was waited for, and credits the bytes that it took meanwhile.
+    /// Charges a time in which nothing but the client was waited for, and credits the bytes that it
+    /// took meanwhile.
     pub(super) fn spend(&mut self, waited: Duration, taken: u64, whole: Duration) -> ReaderPace {
         let earned = u32::try_from(taken).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;
         let left = self.left.saturating_add(Duration::from_secs(u64::from(earned)));

@@ -1,11 +1,12 @@
 //! Accepting connections, and ending them.
 //!
-//! One task for each connection, owned here. A connection must have a permit before it is accepted; when there
-//! is none, nobody accepts, and new clients wait in the kernel's backlog, where they cost us nothing.
+//! One task for each connection, owned here. A connection must have a permit before it is accepted;
+//! when there is none, nobody accepts, and new clients wait in the kernel's backlog, where they
+//! cost us nothing.
 //!
-//! At a shutdown, what waits in the kernel's queue is accepted, and the listening socket is closed, so that a successor
-//! gets the new clients; then every connection finishes what is in flight; what is left at the end of `drain_timeout` is cut
-//! and counted.
+//! At a shutdown, what waits in the kernel's queue is accepted, and the listening socket is closed,
+//! so that a successor gets the new clients; then every connection finishes what is in flight; what
+//! is left at the end of `drain_timeout` is cut and counted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,11 +37,11 @@ pub struct DrainOutcome {
     pub cut: usize,
 }
 
-/// Serves a listener from this thread until a shutdown has begun and all work is done, or `drain_timeout` is
-/// over.
+/// Serves a listener from this thread until a shutdown has begun and all work is done, or
+/// `drain_timeout` is over.
 ///
-/// Must run in a `LocalSet`. Fails only if the runtime cannot take the socket. Dropping the future closes every
-/// connection but the tunnels, which belong to whoever made them.
+/// Must run in a `LocalSet`. Fails only if the runtime cannot take the socket. Dropping the future
+/// closes every connection but the tunnels, which belong to whoever made them.
 pub async fn serve<H: Handler>(
     listener: WorkerListener,
     options: &Options,
@@ -134,8 +135,9 @@ fn admit<H: Handler>(
     Some(connection::serve(Rc::clone(worker), stream, peer, place))
 }
 
-/// Those who wait in the kernel's queue when the socket is to be closed: they have been told that they are connected, and
-/// closing it would reset them. No more than the queue holds, or whoever connects on and on would keep it open.
+/// Those who wait in the kernel's queue when the socket is to be closed: they have been told that
+/// they are connected, and closing it would reset them. No more than the queue holds, or whoever
+/// connects on and on would keep it open.
 fn last(
     listener: std::net::TcpListener,
     backlog: u32,
@@ -150,8 +152,8 @@ fn last(
     (0..backlog).map_while(|_| accept()).collect()
 }
 
-/// Whether only the connection that was to be accepted is lost. Else it is still there, and so is the reason
-/// (no descriptors, no memory): to try again at once would spin.
+/// Whether only the connection that was to be accepted is lost. Else it is still there, and so is
+/// the reason (no descriptors, no memory): to try again at once would spin.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,10 @@
 //! From hyper's requests to the handler's answers, and back.
 //!
-//! Between the two: nobody vouched for the head → `400`; too many fields → `431`; a panic → counted, logged,
-//! and the connection closes (over HTTP/2, only the stream is reset: the others have done nothing wrong). A
-//! request costs two clones of an `Rc`, some plain stores and, when its answer is finished, one reading of the
-//! clock. Nothing is allocated, but for the work of an answer that is not at hand.
+//! Between the two: nobody vouched for the head → `400`; too many fields → `431`; a panic →
+//! counted, logged, and the connection closes (over HTTP/2, only the stream is reset: the others
+//! have done nothing wrong). A request costs two clones of an `Rc`, some plain stores and, when its
+//! answer is finished, one reading of the clock. Nothing is allocated, but for the work of an
+//! answer that is not at hand.
 
 use std::any::Any;
 use std::error::Error;
@@ -29,8 +30,8 @@ use crate::limits::HEAD_FIELDS_MAX;
 
 /// What a listener serves.
 pub trait Handler: 'static {
-    /// The body of an answer. An error in it cuts the connection, so that the client cannot take the part for
-    /// the whole.
+    /// The body of an answer. An error in it cuts the connection, so that the client cannot take
+    /// the part for the whole.
     type Body: Body<Data = Bytes, Error: Into<BodyFailure>> + Unpin + 'static;
 
     /// Answers one request.
@@ -39,13 +40,13 @@ pub trait Handler: 'static {
 
 /// An answer, or the work that leads to it.
 ///
-/// What needs no waiting is spared a future, which has its price: it is moved into the connection, and hyper reads on
-/// beside it, into a new buffer because the request still holds the old one.
+/// What needs no waiting is spared a future, which has its price: it is moved into the connection,
+/// and hyper reads on beside it, into a new buffer because the request still holds the old one.
 pub enum HandlerReply<B> {
     /// The answer was at hand.
     Ready(Response<B>),
-    /// It takes a while. Dropped when the client goes away or a drain ends; work that must outlive the client
-    /// belongs in a task of its own.
+    /// It takes a while. Dropped when the client goes away or a drain ends; work that must outlive
+    /// the client belongs in a task of its own.
     Working(ReplyFuture<B>),
 }
 
@@ -281,7 +282,8 @@ impl HandlerPanicError {
     }
 }
 
-/// Runs code that is not ours; a panic in it is an error, and whatever it broke is dropped by whoever gets that.
+/// Runs code that is not ours; a panic in it is an error, and whatever it broke is dropped by
+/// whoever gets that.
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, HandlerPanicError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| HandlerPanicError::new(payload.as_ref()))
 }

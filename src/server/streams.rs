@@ -1,13 +1,15 @@
 //! The answers of one HTTP/2 connection, and how their client takes them.
 //!
-//! hyper does not ask a body for more while its stream has no window, so nothing inside the body notices a client that
-//! takes nothing. Each stream therefore notes here when it is handed a piece and when it waits for its handler, and the
-//! connection's watch looks at all of them now and then. A stream that has used up its allowance ends with its task: the
-//! body is dropped, which frees whatever the body holds, and h2 resets the stream.
+//! hyper does not ask a body for more while its stream has no window, so nothing inside the body
+//! notices a client that takes nothing. Each stream therefore notes here when it is handed a piece
+//! and when it waits for its handler, and the connection's watch looks at all of them now and then.
+//! A stream that has used up its allowance ends with its task: the body is dropped, which frees
+//! whatever the body holds, and h2 resets the stream.
 //!
 //! A large piece is handed over in small ones: what hyper has, it does not give back.
 //!
-//! **Always:** a stream is charged only for time in which its client was waited for and nothing else.
+//! **Always:** a stream is charged only for time in which its client was waited for and nothing
+//! else.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -142,8 +144,8 @@ impl UnfinishedStreams {
         self.with(number, |stream| stream.rest.len()).unwrap_or_default()
     }
 
-    /// Charges every stream that has waited for its client since the last sample, and ends those that have nothing left.
-    /// Returns how many.
+    /// Charges every stream that has waited for its client since the last sample, and ends those
+    /// that have nothing left. Returns how many.
     pub(super) fn sample(&self, waited: Duration) -> usize {
         let mut slots = self.slots.borrow_mut();
         let exhausted: Vec<AbortHandle> = slots

@@ -1,12 +1,12 @@
 //! The time limits of a client: one timer a connection, moved only when it fires.
 //!
-//! hyper's own `header_read_timeout` makes a boxed timer for each request. Here a request makes none: [`ConnectionWatch`]
-//! keeps one alarm that is allowed to be early. When it goes off, the true deadline is worked out, and the
-//! alarm is set again unless the deadline has come. What an ordinary request costs is one reading of the clock,
-//! when its answer has left.
+//! hyper's own `header_read_timeout` makes a boxed timer for each request. Here a request makes
+//! none: [`ConnectionWatch`] keeps one alarm that is allowed to be early. When it goes off, the
+//! true deadline is worked out, and the alarm is set again unless the deadline has come. What an
+//! ordinary request costs is one reading of the clock, when its answer has left.
 //!
-//! What always holds: a limit runs only while it is the client's turn; while one runs, the alarm is never set
-//! later than its end.
+//! What always holds: a limit runs only while it is the client's turn; while one runs, the alarm is
+//! never set later than its end.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -54,8 +54,8 @@ pub(super) struct ConnectionWatch {
     /// When the client's turn began.
     since: Instant,
     alarm: Pin<Box<Sleep>>,
-    /// Whether the alarm knows whom to wake. It remembers; asking it again at each poll would cost a swap of
-    /// wakers.
+    /// Whether the alarm knows whom to wake. It remembers; asking it again at each poll would cost
+    /// a swap of wakers.
     armed: ArmedTimer,
     /// The last look at what the client takes, and when that was.
     output: Output,
@@ -141,8 +141,8 @@ impl ConnectionWatch {
         Some((waiting, self.since + self.limits.of(waiting)))
     }
 
-    /// Looks whether the client takes what it asked for. While the socket is full, the whole connection is charged; while it
-    /// is not, each stream is.
+    /// Looks whether the client takes what it asked for. While the socket is full, the whole
+    /// connection is charged; while it is not, each stream is.
     fn sample(&mut self, now: Instant) -> ReaderPace {
         let waited = now.saturating_duration_since(std::mem::replace(&mut self.sampled, now));
         let output = self.activity.output();

@@ -1,8 +1,9 @@
 //! Does Redis answer? Asked at most once a second by a whole process.
 //!
-//! A flood of health checks must not become a flood of PINGs, and no check may wait on another's probe. One atomic
-//! word holds the last answer and when it was asked for; whoever finds it old takes the turn by moving the time, asks,
-//! and writes the answer, while all others are told the answer that stands.
+//! A flood of health checks must not become a flood of PINGs, and no check may wait on another's
+//! probe. One atomic word holds the last answer and when it was asked for; whoever finds it old
+//! takes the turn by moving the time, asks, and writes the answer, while all others are told the
+//! answer that stands.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,8 @@ crate::labels! {
 }
 
 impl RedisHealth {
-    /// What a health check is told. `status` is `ok` while requests can be served, and without Redis they can.
+    /// What a health check is told. `status` is `ok` while requests can be served, and without
+    /// Redis they can.
     pub const fn document(self) -> &'static str {
         match self {
             Self::Connected => r#"{"status":"ok","redis":"connected"}"#,
@@ -40,7 +42,8 @@ impl RedisHealth {
 pub(super) struct CachedHealth {
     /// What times are counted from.
     begin: OnceLock<Instant>,
-    /// When the last probe was sent, in milliseconds above the three flags below; zero before the first.
+    /// When the last probe was sent, in milliseconds above the three flags below; zero before the
+    /// first.
     word: AtomicU64,
 }
 
@@ -85,7 +88,8 @@ impl CachedHealth {
         self.word.fetch_or(if answered { KNOWN | ANSWERED } else { KNOWN }, Ordering::Relaxed);
     }
 
-    /// The answer that stands. While the very first probe is under way, what the pool knows of its sockets.
+    /// The answer that stands. While the very first probe is under way, what the pool knows of its
+    /// sockets.
     fn last(&self, redis: &Client) -> RedisHealth {
         Self::health(self.known().unwrap_or_else(|| redis.is_connected()))
     }

@@ -36,11 +36,11 @@ crate::labels! {
 crate::labels! {
     /// What changed in Redis.
     pub(super) enum ChangeKind {
-        /// Something was purged: from when the fleet was told, by the clock of the node that purged, until this worker had
-        /// heard everything that had changed until then.
+        /// Something was purged: from when the fleet was told, by the clock of the node that
+        /// purged, until this worker had heard everything that had changed until then.
         Purge => "purge",
-        /// Another node has stored something else: from when it had that from the origin, by its clock, until memory here let
-        /// go of the old. Known when the new is read from Redis.
+        /// Another node has stored something else: from when it had that from the origin, by its
+        /// clock, until memory here let go of the old. Known when the new is read from Redis.
         Write => "write",
     }
 }

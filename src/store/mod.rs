@@ -1,12 +1,14 @@
 //! The tiers: memory, then Redis.
 //!
-//! One question, [`Store::find`], one way in, [`Store::put`], and one way out for good, [`Store::purge`]. Redis speaks for
-//! the fleet, so what it says goes. What memory has is served without asking while Redis would say if it had changed
-//! (`trust.rs`), and while no purge has been heard of that it has not been held against (`clock.rs`). Only where Redis has
-//! been away for a while does memory go on alone, until the policy finds the entry stale.
+//! One question, [`Store::find`], one way in, [`Store::put`], and one way out for good,
+//! [`Store::purge`]. Redis speaks for the fleet, so what it says goes. What memory has is served
+//! without asking while Redis would say if it had changed (`trust.rs`), and while no purge has been
+//! heard of that it has not been held against (`clock.rs`). Only where Redis has been away for a
+//! while does memory go on alone, until the policy finds the entry stale.
 //!
-//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass [`EntryDecoder::decode`] for the
-//! key that was asked for, or they are a miss. What was fetched before a purge is not stored after it (`claim.rs`).
+//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass
+//! [`EntryDecoder::decode`] for the key that was asked for, or they are a miss. What was fetched
+//! before a purge is not stored after it (`claim.rs`).
 
 mod fleet;
 mod health;
@@ -93,7 +95,8 @@ pub enum StoreRoom {
 pub struct Lookup {
     /// What stands there, if it may be used.
     pub found: Option<FoundValue>,
-    /// The purge behind which whatever stands there was stored: what a fetch that begins now has to have seen.
+    /// The purge behind which whatever stands there was stored: what a fetch that begins now has to
+    /// have seen.
     pub lineage: KeyGeneration,
     /// Whether that is all there is to know.
     pub said: Completeness,
@@ -158,7 +161,8 @@ impl StoreShared {
         }
     }
 
-    /// What is under way for this resource is of before a change, and what memory has of it as well.
+    /// What is under way for this resource is of before a change, and what memory has of it as
+    /// well.
     fn outdate(&self, name: u128) {
         self.watches.changed(name);
         if let Some(memory) = &self.memory {
@@ -189,7 +193,8 @@ pub struct Store {
 impl Store {
     /// The tiers as one worker sees them; `redis` is `None` where memory runs alone.
     ///
-    /// With Redis it has to be called on a [`LocalSet`](tokio::task::LocalSet), where the connections will live.
+    /// With Redis it has to be called on a [`LocalSet`](tokio::task::LocalSet), where the
+    /// connections will live.
     pub fn open(shared: StoreShared, redis: Option<Deployment>, registry: &Registry) -> Self {
         let metrics = Rc::new(Metrics::new(registry));
         let mut attending = JoinSet::new();
@@ -260,7 +265,8 @@ impl Store {
         }
     }
 
-    /// Takes the head of a request that has been answered: the next entry that is found uses its memory.
+    /// Takes the head of a request that has been answered: the next entry that is found uses its
+    /// memory.
     pub fn recycle(&self, head: HeaderMap) {
         self.decoder.recycle(head);
     }

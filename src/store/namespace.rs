@@ -12,11 +12,11 @@
 //!   sync  nodes  ack:<16 digits>    channels
 //! ```
 //!
-//! A cache key says which target a client asked for, and not which origin answers for it: two APIs behind the same host
-//! and path have the same keys. The namespace keeps them apart.
+//! A cache key says which target a client asked for, and not which origin answers for it: two APIs
+//! behind the same host and path have the same keys. The namespace keeps them apart.
 //!
-//! **Always:** [`Namespace::name`] makes every name of a key and of a channel, so that no two origins of one Redis share
-//! an entry, a purge, a lease or a list.
+//! **Always:** [`Namespace::name`] makes every name of a key and of a channel, so that no two
+//! origins of one Redis share an entry, a purge, a lease or a list.
 
 use crate::key::OriginBase;
 

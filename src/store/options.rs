@@ -9,7 +9,8 @@ use super::Namespace;
 pub struct Options {
     /// Bytes that the memory tier may hold, everything counted; 0 turns it off.
     pub memory_bytes: usize,
-    /// Bytes of the largest body that will be stored: the tier is divided so that each part holds several such.
+    /// Bytes of the largest body that will be stored: the tier is divided so that each part holds
+    /// several such.
     pub body_bytes_max: usize,
     /// How long an entry that was read from Redis is served from memory without asking again.
     pub memory_ttl: Duration,

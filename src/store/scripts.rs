@@ -1,7 +1,7 @@
 //! The scripts: changes of one key that depend on what stands there.
 //!
-//! Each touches one key, so that a cluster can carry it out, and each may be repeated. A server is asked by the digest of the
-//! text, and given the text where it does not know it.
+//! Each touches one key, so that a cluster can carry it out, and each may be repeated. A server is
+//! asked by the digest of the text, and given the text where it does not know it.
 
 use bytes::Bytes;
 
@@ -14,7 +14,8 @@ pub(super) struct RedisScript {
     digest: &'static str,
 }
 
-/// Stores what a fetch has brought, unless its key has been purged since the fetch began: 1, or 0 if it has.
+/// Stores what a fetch has brought, unless its key has been purged since the fetch began: 1, or 0
+/// if it has.
 pub(super) static STORE: RedisScript = RedisScript {
     text: include_str!("scripts/store.lua"),
     digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8",

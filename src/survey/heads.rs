@@ -1,7 +1,7 @@
 //! Request heads from a file: plain heads, the output of `curl -v`, or JSON lines.
 //!
-//! The first line that is neither blank nor a comment (`#`) decides which of the three the whole file is. Only methods
-//! and names are taken from it.
+//! The first line that is neither blank nor a comment (`#`) decides which of the three the whole
+//! file is. Only methods and names are taken from it.
 
 use std::io::BufRead;
 

@@ -1,8 +1,9 @@
 //! A request head from one JSON line of an access log.
 //!
-//! Logs disagree in how they name it, so the header names are looked for in a member called `headers`,
-//! `request_headers`, `header_names` or alike, on the line itself or in its `request`, `req` or `http`. They are an
-//! object's member names, a list of names, or a list of `[name, value]` or `{"name": …}`.
+//! Logs disagree in how they name it, so the header names are looked for in a member called
+//! `headers`, `request_headers`, `header_names` or alike, on the line itself or in its `request`,
+//! `req` or `http`. They are an object's member names, a list of names, or a list of
+//! `[name, value]` or `{"name": …}`.
 
 use http::Method;
 
@@ -27,7 +28,8 @@ pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
     Ok(found.then_some(head))
 }
 
-/// Fills a head from an object; whether the object has header names. The object that is nearest to them names the method.
+/// Fills a head from an object; whether the object has header names. The object that is nearest to
+/// them names the method.
 fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
     if let Some(method) = member(record, METHOD).and_then(JsonValue::as_text) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
@@ -80,7 +82,8 @@ fn member<'a>(record: &'a JsonValue, names: &[&str]) -> Option<&'a JsonValue> {
     record.members().iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
 }
 
-/// Whether a member has one of these names, however its words are joined: `request_headers`, `requestHeaders`.
+/// Whether a member has one of these names, however its words are joined: `request_headers`,
+/// `requestHeaders`.
 fn is_one_of(member: &str, names: &[&str]) -> bool {
     let letters =
         || member.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());

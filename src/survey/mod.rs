@@ -1,10 +1,11 @@
 //! Recorded request heads, and the fields in them that keep default freshness from applying.
 //!
-//! `cachewarp check --explain-headers FILE` reads heads or an access log ([`heads`]), counts their fields by class
-//! ([`tally`]), and prints what an operator can set ([`report`]). It opens no connection.
+//! `cachewarp check --explain-headers FILE` reads heads or an access log ([`heads`]), counts their
+//! fields by class ([`tally`]), and prints what an operator can set ([`report`]). It opens no
+//! connection.
 //!
-//! **Invariant:** values of fields are neither kept nor printed, and an error names a line without repeating it: both
-//! can be secrets.
+//! **Invariant:** values of fields are neither kept nor printed, and an error names a line without
+//! repeating it: both can be secrets.
 
 mod heads;
 mod json_log;
@@ -23,7 +24,8 @@ use crate::request_fields::RequestFields;
 pub use heads::{HeadReader, RecordedHead};
 pub use report::SurveyReport;
 
-/// Reads recorded heads to their end, and reports which of their fields keep default freshness from applying.
+/// Reads recorded heads to their end, and reports which of their fields keep default freshness from
+/// applying.
 pub fn survey(
     source: &str,
     input: impl BufRead,

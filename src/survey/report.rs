@@ -151,7 +151,8 @@ fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Re
     Ok(())
 }
 
-/// Whether `harmless_headers` may name a credential: fields that proxies and tracers add, and not always about a caller.
+/// Whether `harmless_headers` may name a credential: fields that proxies and tracers add, and not
+/// always about a caller.
 fn may_be_harmless(name: &str) -> bool {
     let is_forwarded = name.starts_with("x-forwarded-") && name != "x-forwarded-client-cert";
     is_forwarded || ["baggage", "correlation-context"].contains(&name)

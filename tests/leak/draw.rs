@@ -209,7 +209,8 @@ pub(crate) struct Control {
     pub(crate) s_maxage: Option<u64>,
     pub(crate) stale_while_revalidate: Option<u64>,
     pub(crate) stale_if_error: Option<u64>,
-    /// Cannot be read. Such a `Cache-Control` forbids everything; such a targeted field is not there.
+    /// Cannot be read. Such a `Cache-Control` forbids everything; such a targeted field is not
+    /// there.
     pub(crate) malformed: bool,
 }
 
@@ -280,7 +281,8 @@ impl Control {
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) control: Control,
-    /// Whether there is no such field: the word that something is still right then leaves what was said before.
+    /// Whether there is no such field: the word that something is still right then leaves what was
+    /// said before.
     pub(crate) silent: bool,
     pub(crate) vary: Vary,
     pub(crate) age: Option<u64>,

@@ -1,12 +1,16 @@
 //! No byte of one client's answer ever reaches another, unless the rules allow that.
 //!
-//! Two identities and nobody in particular ask two proxies on one Redis, at the same time, for resources whose answers are
-//! made of every mixture: directives, targeted control, `Vary`, cookies, credentials, ages, validators, parts. The origin
-//! marks whatever it says with the number of the exchange that it says it in, in the body and in the fields. Afterwards
-//! every mark that any client has seen is held against a small [`model`] of the rules, which shares no line with the code.
+//! Two identities and nobody in particular ask two proxies on one Redis, at the same time, for
+//! resources whose answers are made of every mixture: directives, targeted control, `Vary`,
+//! cookies, credentials, ages, validators, parts. The origin marks whatever it says with the number
+//! of the exchange that it says it in, in the body and in the fields. Afterwards every mark that
+//! any client has seen is held against a small [`model`] of the rules, which shares no line with
+//! the code.
 //!
-//! Everything is drawn from one seed; a failure names it, and `LEAK_SEED=<seed> cargo test --test leak` draws the same
-//! again. Another API with the same paths shares the Redis: no mark of it comes here, and none from here goes there. (What meets what is up to the scheduler all the same.)
+//! Everything is drawn from one seed; a failure names it, and
+//! `LEAK_SEED=<seed> cargo test --test leak` draws the same again. Another API with the same paths
+//! shares the Redis: no mark of it comes here, and none from here goes there. (What meets what is
+//! up to the scheduler all the same.)
 
 #![cfg(test)]
 
@@ -35,7 +39,8 @@ const REQUESTS: usize = 9_000;
 const TIME: Duration = Duration::from_secs(12);
 /// Clients that ask at the same time.
 const CLIENTS: usize = 8;
-/// Requests between a resource's first and last, roughly: so many resources are asked for at a time.
+/// Requests between a resource's first and last, roughly: so many resources are asked for at a
+/// time.
 const REQUESTS_A_RESOURCE: usize = 30;
 const RESOURCES_AT_A_TIME: usize = 4;
 
@@ -90,7 +95,8 @@ fn no_byte_of_one_reaches_another() {
 /// What another API says to everything, for as long as anybody likes.
 const NEIGHBOUR: &str = "next door";
 
-/// Another API behind another CacheWarp on the same Redis, asked for the same paths of the same host, and purged.
+/// Another API behind another CacheWarp on the same Redis, asked for the same paths of the same
+/// host, and purged.
 struct Neighbour {
     over: Arc<AtomicBool>,
     client: JoinHandle<usize>,

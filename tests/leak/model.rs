@@ -1,9 +1,9 @@
-//! When may one client see what was said to another? The rules of DESIGN and of RFC 9111 once more, in few words, over what
-//! was said and not over heads.
+//! When may one client see what was said to another? The rules of DESIGN and of RFC 9111 once more,
+//! in few words, over what was said and not over heads.
 //!
-//! The model does not follow what is stored when. It asks whether *any* history could have led to what was seen: a mark is
-//! a leak only if none could. What was said about one whole response, itself and every later word that it is still right,
-//! is taken together.
+//! The model does not follow what is stored when. It asks whether *any* history could have led to
+//! what was seen: a mark is a leak only if none could. What was said about one whole response,
+//! itself and every later word that it is still right, is taken together.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -159,7 +159,8 @@ impl Log<'_> {
         Err(why)
     }
 
-    /// What may be in force after something was said: its own word, or where it has none any that was there before.
+    /// What may be in force after something was said: its own word, or where it has none any that
+    /// was there before.
     fn controls(&self, said: &Said) -> Vec<&Control> {
         let own = &self.said[said.serial];
         if !own.is_later() || !own.head.silent {

@@ -32,7 +32,8 @@ pub(crate) struct Said {
     /// When, between request and response.
     pub(crate) at: Instant,
     pub(crate) head: Head,
-    /// The number of the whole response that it is about: its own, unless it says that another is still right.
+    /// The number of the whole response that it is about: its own, unless it says that another is
+    /// still right.
     pub(crate) entity: usize,
     /// Whether the request had a field, when it came here, that is in no key.
     pub(crate) unkeyed: bool,
@@ -192,7 +193,8 @@ fn text(
     }
     if whole {
         fields.extend(head.vary.text().map(|vary| ("Vary", vary.to_owned())));
-        // An empty reference is to the target itself: what a `POST` is answered with is what a `GET` would get.
+        // An empty reference is to the target itself: what a `POST` is answered with is what a
+        // `GET` would get.
         fields.push(("Content-Location", String::new()));
     }
     if head.own {

@@ -1,5 +1,5 @@
-//! One client address takes what it can of the real binary and reads nothing: others lose nothing by it, and what it
-//! took comes back.
+//! One client address takes what it can of the real binary and reads nothing: others lose nothing
+//! by it, and what it took comes back.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -13,7 +13,8 @@ use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
 const PERMITS: usize = 48;
 /// Three times what the address may have.
 const ASKED: usize = 3 * PERMITS;
-/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of it.
+/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of
+/// it.
 const UNREAD_KIB: u64 = 512;
 
 const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -38,8 +39,8 @@ fn bounded(origin: &Origin) -> Program {
     start(origin, &[&permits, "--origin-max-connections=64", "--client-body-timeout=2s"])
 }
 
-/// An origin of one resource without an end, which comes to the gate when nobody takes any more of it, and of one that
-/// cannot be stored.
+/// An origin of one resource without an end, which comes to the gate when nobody takes any more of
+/// it, and of one that cannot be stored.
 fn origin_of_unread(gate: &Gate) -> Origin {
     let origin = Origin::start();
     let at_gate = gate.clone();
@@ -65,7 +66,8 @@ fn assert_others_are_served(addr: SocketAddr) {
     }
 }
 
-/// While the address has all it may have, others are served and memory is bounded; and it gets no more itself.
+/// While the address has all it may have, others are served and memory is bounded; and it gets no
+/// more itself.
 fn assert_bounded(program: &Program, gate: &Gate, before: u64) {
     gate.await_arrivals(PERMITS);
     let addr = program.await_addr();

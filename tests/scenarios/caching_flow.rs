@@ -2,7 +2,8 @@
 
 use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Response, Start, TlsFront, until};
 
-/// A body that nobody would write the same way again: spaces, escapes, equal numbers in unequal digits.
+/// A body that nobody would write the same way again: spaces, escapes, equal numbers in unequal
+/// digits.
 const QUOTES: &str =
     "{ \"symbol\" : \"EUR\\u002FUSD\",\n\t\"bid\": 1.10, \"ask\": 1.100e0, \"\u{20ac}\": [ ] }\n\n";
 const TARGET: &str = "/api/v1/quotes?symbol=EURUSD&depth=%35";
@@ -117,8 +118,8 @@ fn the_second_node_needs_the_password_and_the_database_of_the_first() {
     let url = redis.url().replace("redis://", "redis://:open%20sesame@") + "/3";
     let first = Proxy::start_with_redis(&origin.url(), &url, &[]);
     first.get("/a");
-    // The entry and the purge clock are read, the clock is begun and looked at, the entry is stored, and a look goes with
-    // each script.
+    // The entry and the purge clock are read, the clock is begun and looked at, the entry is
+    // stored, and a look goes with each script.
     first.await_metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#, 9.0);
     let second = Proxy::start_with_redis(&origin.url(), &url, &[]);
     assert_eq!(hit(&second.get("/a")).1, "redis");

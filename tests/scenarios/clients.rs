@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response, Then, until};
 
-/// Sends raw bytes on a connection of its own, reads the answer, and sees that the connection is closed.
+/// Sends raw bytes on a connection of its own, reads the answer, and sees that the connection is
+/// closed.
 fn refused(proxy: &Proxy, request: impl AsRef<[u8]>) -> Response {
     let mut client = proxy.connect();
     // Who refuses early may close before all of it is sent.

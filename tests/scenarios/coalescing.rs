@@ -85,8 +85,9 @@ fn workers_share_a_fetch() {
     assert_eq!(origin.count("/a"), 1);
 }
 
-/// A Redis that has nothing but a purge clock. To the second question for an entry it says first that the clock has changed,
-/// which it has not: whoever looked for one before it was begun is told so.
+/// A Redis that has nothing but a purge clock. To the second question for an entry it says first
+/// that the clock has changed, which it has not: whoever looked for one before it was begun is told
+/// so.
 fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
     let looks = AtomicUsize::new(0);
     ScriptedRedis::respond(move |command| {
@@ -251,7 +252,8 @@ fn the_trace_of_a_change_is_looked_at_once() {
     }
     assert_eq!(looked(), 2.0, "once for what is stored, once for the trace");
 
-    // Another change, of which what is remembered does not know: nothing is stored over its trace until somebody has seen that.
+    // Another change, of which what is remembered does not know: nothing is stored over its trace
+    // until somebody has seen that.
     assert_eq!(change().status, 200);
     origin.answer("/a", Answer::json("2"));
     assert_eq!(proxy.get("/a").text(), "2");

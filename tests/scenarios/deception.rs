@@ -1,12 +1,12 @@
-//! Poisoning and deception: what one client sends never decides what another gets, and no address makes one's answer
-//! everybody's.
+//! Poisoning and deception: what one client sends never decides what another gets, and no address
+//! makes one's answer everybody's.
 
 use crate::harness::{Answer, Origin, Proxy};
 
 const STORABLE: (&str, &str) = ("Cache-Control", "max-age=60");
 
-/// Fields by which frameworks replace a part of the request, or that say where it came from: none goes on where the answer
-/// may be shared.
+/// Fields by which frameworks replace a part of the request, or that say where it came from: none
+/// goes on where the answer may be shared.
 const DROPPED: &[&str] = &[
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
@@ -41,7 +41,8 @@ const DROPPED: &[&str] = &[
     "Trailer",
 ];
 
-/// Fields that go on as they came: by RFC 9110 §12.5.5 an origin that answers by one of them says so in `Vary`.
+/// Fields that go on as they came: by RFC 9110 §12.5.5 an origin that answers by one of them says
+/// so in `Vary`.
 const FORWARDED: &[&str] = &["User-Agent", "Accept", "Accept-Language", "Origin", "Referer", "X-Anything"];
 
 /// An origin that says everything that it was told.
@@ -88,7 +89,8 @@ fn a_field_that_connection_takes_away_selects_no_variant() {
     let origin = Origin::start();
     echo(&origin, "/a", Some("Accept-Language"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    // The origin never sees the field; were the answer kept for those who send it, they would all get this one.
+    // The origin never sees the field; were the answer kept for those who send it, they would all
+    // get this one.
     let taken = [("Accept-Language", "de"), ("Connection", "keep-alive, accept-language")];
     assert!(!proxy.get_with("/a", &taken).text().contains("accept-language"));
     let german = proxy.get_with("/a", &[("Accept-Language", "de")]);
@@ -121,7 +123,8 @@ fn no_address_makes_the_answer_of_one_everybodys() {
             let whose = ["authorization", "cookie", "x-api-key", "x_api_key"]
                 .map(|name| exchange.request.field(name));
             let whose = whose.into_iter().flatten().next().unwrap_or("nobody");
-            // Not a word about caching: for those without a credential, the default lifetime applies.
+            // Not a word about caching: for those without a credential, the default lifetime
+            // applies.
             Answer::json(&format!("\"of {whose}\"")).give(exchange)
         });
     }

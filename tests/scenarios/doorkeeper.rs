@@ -1,4 +1,5 @@
-//! Addresses that nobody asks for again: under pressure they are not stored at first sight, and everything else is as ever.
+//! Addresses that nobody asks for again: under pressure they are not stored at first sight, and
+//! everything else is as ever.
 
 use crate::harness::{Answer, Origin, Proxy, Redis};
 

@@ -1,4 +1,5 @@
-//! Clients that send more than they ask for: each flood ends its own connection, or holds nothing, and nobody else sees it.
+//! Clients that send more than they ask for: each flood ends its own connection, or holds nothing,
+//! and nobody else sees it.
 
 use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS,
@@ -119,7 +120,8 @@ fn a_head_that_is_too_long_is_a_431() {
 fn a_small_head_that_unpacks_to_a_large_one_ends_the_connection() {
     let (origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
-    // One field of 4,000 bytes into the table (RFC 7541 §6.2.1), and a byte for each time that it is meant.
+    // One field of 4,000 bytes into the table (RFC 7541 §6.2.1), and a byte for each time that it
+    // is meant.
     let mut head = block(&POST);
     let field = block(&[("x", "x".repeat(4_000))]);
     head.push(0x40);

@@ -1,4 +1,5 @@
-//! Entries that somebody who can write to Redis has made: whole, with a checksum that fits, and not what CacheWarp writes.
+//! Entries that somebody who can write to Redis has made: whole, with a checksum that fits, and not
+//! what CacheWarp writes.
 
 use std::sync::{Arc, Mutex};
 

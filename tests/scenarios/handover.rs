@@ -9,7 +9,8 @@ use std::thread;
 
 use crate::harness::{Answer, Client, Gate, Origin, PATIENCE, Program, Redis, Start, until};
 
-/// Requests on connections of their own, one after the other, until told to stop; how many were answered, and what went wrong.
+/// Requests on connections of their own, one after the other, until told to stop; how many were
+/// answered, and what went wrong.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -51,7 +52,8 @@ impl Load {
     }
 }
 
-/// Asks twice on a new connection, and takes the second answer too unless it is told that there is none.
+/// Asks twice on a new connection, and takes the second answer too unless it is told that there is
+/// none.
 fn ask(addr: SocketAddr) -> Result<(), String> {
     let mut stream =
         TcpStream::connect_timeout(&addr, PATIENCE).map_err(|error| format!("to connect: {error}"))?;

@@ -1,5 +1,6 @@
-//! What an unsafe request changes is not served as it was: its target, and what of the same origin its answer names, in
-//! all variants and both tiers, also where a fetch that began before is still under way (RFC 9111 §4.4).
+//! What an unsafe request changes is not served as it was: its target, and what of the same origin
+//! its answer names, in all variants and both tiers, also where a fetch that began before is still
+//! under way (RFC 9111 §4.4).
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
 
@@ -107,7 +108,8 @@ fn all_variants_go_at_once() {
     let languages = ["en", "de", "fr"].map(|language| [("Accept-Language", language)]);
     for (stored, language) in languages.iter().enumerate() {
         proxy.get_with("/a", language);
-        // Each, and the list of them; two that come at once would make two lists, and one of them stays.
+        // Each, and the list of them; two that come at once would make two lists, and one of them
+        // stays.
         redis.await_keys(stored + 2);
     }
     assert!(languages.iter().all(|language| is_stored(&proxy, "/a", language)));

@@ -8,7 +8,8 @@ const JSON: (&str, &str) = ("Content-Type", "application/json");
 #[test]
 fn what_is_not_there_is_remembered_by_setting() {
     type Fields = &'static [(&'static str, &'static str)];
-    // The status, what the origin says beside it, and whether it is stored without the setting and with it.
+    // The status, what the origin says beside it, and whether it is stored without the setting and
+    // with it.
     let rows: [(u16, Fields, bool, bool); 9] = [
         (404, &[], false, true),
         (410, &[], false, true),

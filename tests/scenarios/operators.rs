@@ -35,7 +35,8 @@ fn every_metric_has_its_published_name_type_and_labels() {
     assert!(found == GOLDEN, "tests/golden/metrics.txt does not have what /metrics has, which is\n{found}");
 }
 
-/// A line for each family with its type, and below it its labels; without values and bounds of buckets.
+/// A line for each family with its type, and below it its labels; without values and bounds of
+/// buckets.
 fn families(page: &str) -> String {
     let mut families = BTreeMap::<&str, BTreeSet<&str>>::new();
     let mut family = "";

@@ -1,4 +1,5 @@
-//! An origin that fails: the client is told what happened, never less than the truth, and nothing of it is stored.
+//! An origin that fails: the client is told what happened, never less than the truth, and nothing
+//! of it is stored.
 
 use std::io::{ErrorKind, Write};
 
@@ -10,7 +11,8 @@ use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Response, Sta
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 
-/// A failure of ours to answer, as a problem document (RFC 9457) that says why and nothing of what is behind us.
+/// A failure of ours to answer, as a problem document (RFC 9457) that says why and nothing of what
+/// is behind us.
 fn assert_problem(response: &Response, code: u16, reason: &str, origin: &str) {
     assert_eq!((response.status, response.field("content-type")), (code, Some("application/problem+json")));
     assert_eq!(response.cache_status(), format!("CacheWarp; fwd=uri-miss; detail={reason}"));

@@ -1,4 +1,5 @@
-//! More than there is room for: what is admitted is served, the rest is told at once, and afterwards all is as before.
+//! More than there is room for: what is admitted is served, the rest is told at once, and
+//! afterwards all is as before.
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, until};
 

@@ -1,4 +1,5 @@
-//! What clients and origins can make the process hold. The bounds are one-sided: what SECURITY.md says, and room.
+//! What clients and origins can make the process hold. The bounds are one-sided: what SECURITY.md
+//! says, and room.
 
 use crate::harness::frames::{Http2, SETTINGS, WINDOW_UPDATE};
 use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then};
@@ -9,7 +10,8 @@ const KIB: u64 = 1024;
 const PIECES: usize = 1024;
 static PIECE: [u8; 0x10000] = [b' '; 0x10000];
 
-/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of it.
+/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of
+/// it.
 const UNREAD_KIB: u64 = 512;
 
 fn start(origin: &Origin, flags: &[&str]) -> Program {
@@ -127,7 +129,8 @@ fn the_idle_cost_little_and_are_let_go() {
     assert_eq!(Client::connect(addr).get("/health").status, 200);
     let before = program.resident_kib();
     let silent: Vec<_> = (0..IDLE).map(|_| Client::connect(addr)).collect();
-    // One by one: whoever has a connection and says nothing is let go too, however long the others take.
+    // One by one: whoever has a connection and says nothing is let go too, however long the others
+    // take.
     let mut asked = Vec::new();
     let mut streams = Vec::new();
     for _ in 0..IDLE {
@@ -179,7 +182,8 @@ fn a_body_that_unpacks_to_gibibytes_is_looked_into_up_to_a_bound() {
     }
     assert_eq!(origin.count("/bomb"), 3, "it was not stored");
     let grown = program.peak_kib() - before;
-    // Eight times `cache_max_body`, a few times over: what the decoder remembers, and what grows has been smaller.
+    // Eight times `cache_max_body`, a few times over: what the decoder remembers, and what grows
+    // has been smaller.
     assert!(grown < 96 * KIB, "{grown} KiB for a body of 25 GiB");
 }
 

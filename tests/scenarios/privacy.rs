@@ -1,4 +1,5 @@
-//! Never the wrong bytes to the wrong client: not from a store, not from a shared fetch, not by a poisoned key.
+//! Never the wrong bytes to the wrong client: not from a store, not from a shared fetch, not by a
+//! poisoned key.
 
 use std::io;
 
@@ -185,7 +186,8 @@ fn variants_do_not_cross() {
                 assert_eq!(language(&response), wanted);
                 let first_of_all = round == 0 && std::ptr::eq(node, &nodes[0]);
                 if first_of_all {
-                    // It, and the list: two that come at once would make two lists, and one of them stays.
+                    // It, and the list: two that come at once would make two lists, and one of them
+                    // stays.
                     redis.await_keys(stored + 2);
                 }
                 assert_ne!(

@@ -1,5 +1,5 @@
-//! A purge that Redis does not take holds at the node that was asked: for what it has in memory, for what it
-//! fetches meanwhile and for what Redis brings it later.
+//! A purge that Redis does not take holds at the node that was asked: for what it has in memory,
+//! for what it fetches meanwhile and for what Redis brings it later.
 
 use crate::admin::purge;
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};

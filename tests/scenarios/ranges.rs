@@ -1,5 +1,5 @@
-//! Parts of a body: cut from the whole, whether it is stored or still arriving; asked of the origin only where the whole
-//! cannot be had (RFC 9110 §14).
+//! Parts of a body: cut from the whole, whether it is stored or still arriving; asked of the origin
+//! only where the whole cannot be had (RFC 9110 §14).
 
 use std::io::ErrorKind;
 
@@ -206,7 +206,8 @@ fn a_part_of_what_is_cut() {
     gate.open();
     let (body, end) = clients[0].body_of("GET", &head);
     assert_eq!((body.as_slice(), end.unwrap_err().kind()), (&b"45"[..], ErrorKind::UnexpectedEof));
-    // Several parts wait for the whole: there is none, and so no answer that could be taken for one.
+    // Several parts wait for the whole: there is none, and so no answer that could be taken for
+    // one.
     let rest = clients[1].rest();
     assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1 206"), "{}", String::from_utf8_lossy(&rest));
     assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0);

@@ -1,5 +1,5 @@
-//! Heads of real clients (`tests/heads`), recorded or from documents: default freshness applies to all of them but those
-//! that say who asks, or that nothing is known of.
+//! Heads of real clients (`tests/heads`), recorded or from documents: default freshness applies to
+//! all of them but those that say who asks, or that nothing is known of.
 
 use std::fs;
 use std::path::Path;

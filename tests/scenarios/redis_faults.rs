@@ -1,4 +1,5 @@
-//! Whatever Redis does is a miss, never an error: the client gets what it would get from an empty cache.
+//! Whatever Redis does is a miss, never an error: the client gets what it would get from an empty
+//! cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,8 +65,8 @@ fn what_redis_has_is_found_by_a_second_look_when_the_origin_fails() {
     assert!(is_hit_in_redis(&answer), "{}", answer.cache_status());
 }
 
-/// Has something in Redis that is fresh, or has been purged softly; what a request for it gets whose first look was in vain,
-/// while the origin is awaited.
+/// Has something in Redis that is fresh, or has been purged softly; what a request for it gets
+/// whose first look was in vain, while the origin is awaited.
 fn second_look(soft_purge: Option<&str>) -> Response {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     let control = ("Cache-Control", "max-age=600, stale-while-revalidate=600");
@@ -126,7 +127,8 @@ fn memory_goes_on_while_redis_is_away() {
     until("memory to have it", || proxy.get("/a").cache_status().ends_with("detail=memory"));
     redis.kill();
     until("the pool to notice", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) == 0.0);
-    // What was tracked is asked about first; what comes instead, or stays when Redis stays away, is served.
+    // What was tracked is asked about first; what comes instead, or stays when Redis stays away, is
+    // served.
     until("memory to go on", || proxy.get("/a").cache_status().ends_with("detail=memory"));
     assert!(origin.count("/a") <= 2);
     // What Redis has lost, it has lost for the whole fleet.
@@ -270,8 +272,8 @@ fn a_redis_that_ends_in_the_middle_of_a_reply_is_a_miss() {
 
 #[test]
 fn a_reply_that_comes_late_is_nobody_else_s() {
-    // The first `GET` waits for ever, and that of the purge clock beside it; the second gets its own reply behind the
-    // first's; none is taken for another.
+    // The first `GET` waits for ever, and that of the purge clock beside it; the second gets its
+    // own reply behind the first's; none is taken for another.
     let clock = "$11\r\n1 ff 0 0 0\n\r\n";
     let both = |script: Script| script.expect(&["GET"]).expect(&["GET", "cachewarp:a:clock"]);
     let late = both(both(Script::new())).send(format!("$3\r\nabc\r\n{clock}$-1\r\n{clock}"));

@@ -1,4 +1,5 @@
-//! A cluster of two scripted servers that send commands on to each other: what a real one does rarely, or never.
+//! A cluster of two scripted servers that send commands on to each other: what a real one does
+//! rarely, or never.
 
 use std::sync::{Arc, Mutex, OnceLock};
 

@@ -1,5 +1,5 @@
-//! Request fields: which of them keep a request from answers that the origin did not mean for all callers, and which of
-//! them reach the origin with a shared fetch.
+//! Request fields: which of them keep a request from answers that the origin did not mean for all
+//! callers, and which of them reach the origin with a shared fetch.
 
 use std::io;
 
@@ -8,7 +8,8 @@ use crate::harness::{Answer, Exchange, Gate, Origin, Proxy, Redis, Response, The
 
 const STATED: (&str, &str) = ("Cache-Control", "max-age=600");
 
-/// An origin that answers by the value of one request field, and says nothing about caching but in `fields`.
+/// An origin that answers by the value of one request field, and says nothing about caching but in
+/// `fields`.
 fn answer_by(origin: &Origin, path: &str, name: &'static str, fields: &'static [(&str, &str)]) {
     origin.script(path, move |exchange| tell(exchange, name, fields));
 }

@@ -1,5 +1,5 @@
-//! What is stale, and who gets it all the same: while it is refreshed, in place of an error, or because the client takes it
-//! (RFC 9111 §4.2.4 and §5.2.1, RFC 5861).
+//! What is stale, and who gets it all the same: while it is refreshed, in place of an error, or
+//! because the client takes it (RFC 9111 §4.2.4 and §5.2.1, RFC 5861).
 
 use std::thread;
 use std::time::Duration;
@@ -105,8 +105,8 @@ fn a_refresh_is_of_the_variant_that_was_stale() {
     origin.answer("/a", stale(OLD));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
-    // Who has no such field, as far as the origin is told, gets the variant without it; to ask for another in its name would
-    // have an origin's 304 make it that one.
+    // Who has no such field, as far as the origin is told, gets the variant without it; to ask for
+    // another in its name would have an origin's 304 make it that one.
     origin.answer("/a", Answer::new(304, &[("Cache-Control", "max-age=60")], ""));
     assert_eq!(proxy.get_with("/a", &[("X-Abc", "1"), ("Connection", "x-abc")]).text(), OLD);
     origin.await_count("/a", 2);

@@ -1,5 +1,5 @@
-//! Cache control for caches like us: it takes the place of `Cache-Control` where it can be read, and what is for us alone
-//! reaches nobody else (RFC 9213).
+//! Cache control for caches like us: it takes the place of `Cache-Control` where it can be read,
+//! and what is for us alone reaches nobody else (RFC 9213).
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response};
 

@@ -1,5 +1,6 @@
-//! What is stored and may not be served as it is: the origin is asked whether it is still right, with the validators that
-//! are stored, and its word is heeded (RFC 9111 §4.3). A client's own conditions are judged at the end (RFC 9110 §13).
+//! What is stored and may not be served as it is: the origin is asked whether it is still right,
+//! with the validators that are stored, and its word is heeded (RFC 9111 §4.3). A client's own
+//! conditions are judged at the end (RFC 9110 §13).
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, until};
 

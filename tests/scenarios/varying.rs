@@ -1,5 +1,5 @@
-//! The request fields that select among the responses of a resource (RFC 9111 §4.1), where an origin names some
-//! of them in one answer and others in the next, as middleware does.
+//! The request fields that select among the responses of a resource (RFC 9111 §4.1), where an
+//! origin names some of them in one answer and others in the next, as middleware does.
 
 use crate::harness::{Answer, Origin, Proxy, Redis, Response, until};
 
@@ -27,7 +27,8 @@ fn store(proxy: &Proxy, path: &str, requests: &[&[(&str, &str)]]) {
     }
 }
 
-/// An origin as the `cors` and `compression` middlewares make it: each names its field only where it has used it.
+/// An origin as the `cors` and `compression` middlewares make it: each names its field only where
+/// it has used it.
 fn cors(origin: &Origin) {
     origin.script("/a", |exchange| {
         let Some(from) = exchange.request.field("origin").map(str::to_owned) else {

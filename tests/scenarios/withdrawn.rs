@@ -1,6 +1,6 @@
-//! A stored response ends when the origin answers a question about it with a whole response that may not be
-//! stored (RFC 9111 §4.3.3): in memory, in Redis, on every node, and for requests that are under way. Errors
-//! end nothing.
+//! A stored response ends when the origin answers a question about it with a whole response that
+//! may not be stored (RFC 9111 §4.3.3): in memory, in Redis, on every node, and for requests that
+//! are under way. Errors end nothing.
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 
@@ -215,7 +215,8 @@ fn a_request_under_way_does_not_bring_it_back() {
         }
         error(404).give(exchange)
     });
-    // Each has found it, and is to fail: one as a leader, one that follows no other, one at another node.
+    // Each has found it, and is to fail: one as a leader, one that follows no other, one at another
+    // node.
     let mut held: Vec<_> = [&nodes[0], &nodes[0], &nodes[1]].iter().map(|node| node.connect()).collect();
     for (number, (client, control)) in
         held.iter_mut().zip(["max-stale=1", "no-cache", "max-stale=1"]).enumerate()

@@ -1,5 +1,5 @@
-//! An unsafe request runs to its end without its client, and counts as one that succeeded where its outcome is
-//! unknown: then what is stored of its target is not served any more (RFC 9111 §4.4).
+//! An unsafe request runs to its end without its client, and counts as one that succeeded where its
+//! outcome is unknown: then what is stored of its target is not served any more (RFC 9111 §4.4).
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 

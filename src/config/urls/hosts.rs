@@ -1,4 +1,5 @@
-//! URLs with several hosts: `redis+sentinel://a:26379,b:26379/mymaster`. No standard has them, and many clients.
+//! URLs with several hosts: `redis+sentinel://a:26379,b:26379/mymaster`. No standard has them, and
+//! many clients.
 
 use url::Url;
 

@@ -1,15 +1,17 @@
 //! A URL without its secrets.
 //!
-//! **Always:** the text is cut at its own delimiters and is not parsed as a URL first: a password that was not
-//! percent-encoded moves the parts of a parsed URL, and is then printed as a path, a port or a fragment.
+//! **Always:** the text is cut at its own delimiters and is not parsed as a URL first: a password
+//! that was not percent-encoded moves the parts of a parsed URL, and is then printed as a path, a
+//! port or a fragment.
 
 /// Shown instead of a secret.
 pub(in crate::config) const MASK: &str = "***";
 
 /// Returns the URL without its secrets, for a person to read.
 ///
-/// Everything between the scheme and the last `@` is masked, a query and a fragment are masked, and so is a host that
-/// could be the beginning of a password. Text that is no URL is masked if it could hold a secret.
+/// Everything between the scheme and the last `@` is masked, a query and a fragment are masked, and
+/// so is a host that could be the beginning of a password. Text that is no URL is masked if it
+/// could hold a secret.
 pub(in crate::config) fn masked(text: &str) -> String {
     let Some((scheme, rest)) = split_scheme(text) else {
         let may_be_secret = text.contains('@') || text.contains("://");
@@ -18,7 +20,8 @@ pub(in crate::config) fn masked(text: &str) -> String {
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (place, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
     let (login, place) = place.rsplit_once('@').map_or(("", place), |(_, place)| ("***@", place));
-    // An `@` in the query is part of a parameter, or the end of a password with a `?` in it: the text does not say which.
+    // An `@` in the query is part of a parameter, or the end of a password with a `?` in it: the
+    // text does not say which.
     if behind.contains('@') || !names_hosts(place) {
         return format!("{scheme}://{MASK}");
     }
@@ -37,8 +40,8 @@ pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
     (begins && goes_on).then_some((scheme, rest))
 }
 
-/// Tells whether an `@` follows the first delimiter behind the scheme, as it does where a password that contains `/`,
-/// `\`, `?` or `#` was not percent-encoded.
+/// Tells whether an `@` follows the first delimiter behind the scheme, as it does where a password
+/// that contains `/`, `\`, `?` or `#` was not percent-encoded.
 pub(in crate::config) fn has_unencoded_password(text: &str) -> bool {
     let Some((scheme, rest)) = split_scheme(text) else { return text.contains('@') };
     let mut parts = rest.splitn(2, ['/', '\\', '?', '#']).skip(1);

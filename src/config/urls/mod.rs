@@ -16,7 +16,8 @@ pub(super) use self::http::{explain, health, origin};
 pub(super) use self::mask::{MASK, has_unencoded_password, masked};
 pub(super) use self::redis::{UrlLogin, redis};
 
-/// Why text is no URL that we can use. None of these repeats a part of it that could be a secret in the wrong place.
+/// Why text is no URL that we can use. None of these repeats a part of it that could be a secret in
+/// the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingUrlError {
     /// `localhost:8080`, which would be a URL of the scheme `localhost`.
@@ -51,7 +52,8 @@ pub enum SettingUrlError {
     /// For the origin: a password in there would stand in every log of it.
     #[error("carries a user or a password")]
     UserInformation,
-    /// `redis://app:12/3@host`: a part of a password may look like a host, and would be dialled and logged.
+    /// `redis://app:12/3@host`: a part of a password may look like a host, and would be dialled and
+    /// logged.
     #[error("has an `@` behind its host")]
     AtSignBehindHost,
     /// A user alone logs in nobody.
@@ -75,8 +77,8 @@ fn parsed(text: &str) -> Result<Url, SettingUrlError> {
     if mask::split_scheme(text).is_some() { Ok(Url::parse(text)?) } else { Err(SettingUrlError::NoScheme) }
 }
 
-/// Reads a URL that may carry a password: one whose password was not percent-encoded is refused, even where it can be
-/// read as a URL.
+/// Reads a URL that may carry a password: one whose password was not percent-encoded is refused,
+/// even where it can be read as a URL.
 fn parsed_with_login(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed(text)?;
     let is_path_of_a_socket = url.scheme() == "unix";

@@ -1,4 +1,5 @@
-//! Which Redis: `redis://`, `rediss://`, `unix://`, several with `+sentinel` or `+cluster`, or `off`.
+//! Which Redis: `redis://`, `rediss://`, `unix://`, several with `+sentinel` or `+cluster`, or
+//! `off`.
 
 use std::path::PathBuf;
 

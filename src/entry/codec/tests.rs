@@ -48,7 +48,8 @@ fn both() -> [StoredValue; 2] {
     [StoredValue::Response(entry()), StoredValue::Variants(variants())]
 }
 
-/// `bytes` with one of them changed, and the checksum made to fit again: what a hostile store could do.
+/// `bytes` with one of them changed, and the checksum made to fit again: what a hostile store could
+/// do.
 fn forged(bytes: &Bytes, at: usize, byte: u8) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes[at] = byte;
@@ -143,7 +144,8 @@ fn what_exceeds_a_bound_is_not_encoded() {
     assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
 
-/// An entry that is encoded as it is, whatever may be stored, with a checksum that fits: what a hostile store could do.
+/// An entry that is encoded as it is, whatever may be stored, with a checksum that fits: what a
+/// hostile store could do.
 fn forged_entry(entry: &Entry, tags: usize) -> Bytes {
     let stamp = EntryVersion { tags: vec![TagDigest(0); tags], ..stamp() };
     with_checksum(encode_response(&key("/a"), entry, &stamp).unwrap()).unwrap()

@@ -132,7 +132,8 @@ fn claims_about_oneself() {
     for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         assert_eq!(passed(CLIENT, &purpose, &fields), Vec::<String>::new(), "{purpose:?}");
     }
-    // Shared: nothing but addresses that are vouched for, and the host and scheme that are in the key.
+    // Shared: nothing but addresses that are vouched for, and the host and scheme that are in the
+    // key.
     assert_eq!(passed(PROXY, &FetchPurpose::Cacheable, &fields), ["x-forwarded-for: 127.0.0.1, 10.0.0.1"]);
 }
 

@@ -127,10 +127,12 @@ async fn the_origin_cannot_run_ahead_of_the_reader() {
         }
     };
     let reading = async {
-        // The clock moves only once nobody can do anything: the origin is held back, or it would have written all.
+        // The clock moves only once nobody can do anything: the origin is held back, or it would
+        // have written all.
         sleep(Duration::from_secs(1)).await;
         assert!(written.get() <= AHEAD_MAX, "{} bytes ahead of a reader that reads nothing", written.get());
-        // From here on there is always something to do, and what the kernel takes to carry it is no time that was waited.
+        // From here on there is always something to do, and what the kernel takes to carry it is no
+        // time that was waited.
         resume();
         let mut got = 0;
         while let Some(frame) = body.frame().await {

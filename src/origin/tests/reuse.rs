@@ -185,7 +185,8 @@ async fn exchanged(origin: &ScriptedOrigin, client: &OriginClient, answer: &str)
     peer
 }
 
-/// After one whole exchange, sends `method` on the same connection, whose end `last_words` then are.
+/// After one whole exchange, sends `method` on the same connection, whose end `last_words` then
+/// are.
 async fn on_a_closing_connection(
     origin: &ScriptedOrigin,
     client: &OriginClient,

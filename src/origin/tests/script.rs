@@ -1,4 +1,5 @@
-//! The two ends of a dialogue: an origin that speaks raw bytes, and a client whose body is fed by hand.
+//! The two ends of a dialogue: an origin that speaks raw bytes, and a client whose body is fed by
+//! hand.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -162,7 +163,8 @@ pub(super) async fn read(response: Result<Response<OriginBody>, FetchError>) -> 
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
 
-/// A request body that a client is sending: the bytes of a whole request, head first, are written to the other end.
+/// A request body that a client is sending: the bytes of a whole request, head first, are written
+/// to the other end.
 pub(super) async fn upload(head: &str) -> (RequestBody, DuplexStream) {
     let (mut client, server) = duplex(1024 * 1024);
     let (sender, receiver) = oneshot::channel();

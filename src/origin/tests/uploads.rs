@@ -1,4 +1,5 @@
-//! Request bodies: framed as what they are, held back by the origin, and cut where the client cut them.
+//! Request bodies: framed as what they are, held back by the origin, and cut where the client cut
+//! them.
 
 use std::time::Duration;
 
@@ -99,7 +100,8 @@ async fn a_request_that_the_client_cuts_is_cut() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_stalls_is_the_clients_fault() {
-    // As much as it owes in the time that it takes; and a byte now and then, which is a standstill that looks busy.
+    // As much as it owes in the time that it takes; and a byte now and then, which is a standstill
+    // that looks busy.
     for (piece_bytes, lasts) in [(19 * CLIENT_RATE_MIN as usize, 3 * 19 + 20), (1, 20)] {
         let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
@@ -110,7 +112,8 @@ async fn a_client_that_stalls_is_the_clients_fault() {
         let slow = async {
             let mut peer = origin.accept().await;
             peer.head().await;
-            // Longer than the origin may take for its head, but it is not the origin that is waited for.
+            // Longer than the origin may take for its head, but it is not the origin that is waited
+            // for.
             for _ in 0..3 {
                 sleep(Duration::from_secs(19)).await;
                 sending.write_all(&piece).await.unwrap();

@@ -1,8 +1,10 @@
-//! What `Accept-Encoding` and `Accept-Language` mean, in one spelling each (RFC 9110 §12.5.3 and §12.5.4).
+//! What `Accept-Encoding` and `Accept-Language` mean, in one spelling each (RFC 9110 §12.5.3 and
+//! §12.5.4).
 //!
-//! Both are lists of a name with a weight. Case, white space and order say nothing, and neither does `q=1`. The weight
-//! `0` does: it stays, since an origin that does not know it must not have its answer shown to those who never named
-//! the coding. What does not follow the grammar has no other spelling, and stays as it is.
+//! Both are lists of a name with a weight. Case, white space and order say nothing, and neither
+//! does `q=1`. The weight `0` does: it stays, since an origin that does not know it must not have
+//! its answer shown to those who never named the coding. What does not follow the grammar has no
+//! other spelling, and stays as it is.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -1,11 +1,13 @@
 //! Cookies that say nothing about who asks.
 //!
-//! A cookie is a credential unless the operator knows better: browsers send what a page's statistics have set along with
-//! every request, and one such cookie would otherwise keep a public answer out of the store. The operator lists the
-//! harmless ones and not the others, so that a cookie nobody thought of is a credential.
+//! A cookie is a credential unless the operator knows better: browsers send what a page's
+//! statistics have set along with every request, and one such cookie would otherwise keep a public
+//! answer out of the store. The operator lists the harmless ones and not the others, so that a
+//! cookie nobody thought of is a credential.
 //!
-//! **Always:** what is taken for harmless is not shown to the origin either, when it is asked for something to share. So
-//! an answer that is shared was made without it, whatever this parser and the origin's make of the same line.
+//! **Always:** what is taken for harmless is not shown to the origin either, when it is asked for
+//! something to share. So an answer that is shared was made without it, whatever this parser and
+//! the origin's make of the same line.
 
 use http::HeaderValue;
 
@@ -16,8 +18,8 @@ use crate::policy::parse::syntax;
 pub enum IgnoredCookies {
     /// All are.
     Any,
-    /// Those with these names, which are case-sensitive, and those whose name begins with what stands before a `*` at
-    /// the end of one of these.
+    /// Those with these names, which are case-sensitive, and those whose name begins with what
+    /// stands before a `*` at the end of one of these.
     Listed(Vec<String>),
 }
 

@@ -1,7 +1,7 @@
 //! HTTP dates (RFC 9110 §5.6.7).
 //!
-//! The three formats are read as strictly as they are written, but for case, which RFC 9111 §4.2 asks a cache to
-//! ignore, and for the weekday: the rest of the date says which it is.
+//! The three formats are read as strictly as they are written, but for case, which RFC 9111 §4.2
+//! asks a cache to ignore, and for the weekday: the rest of the date says which it is.
 
 use std::time::SystemTime;
 
@@ -41,7 +41,8 @@ fn on_its_weekday(text: &str) -> Option<SystemTime> {
     if !is_short && !WEEKDAYS.contains(&named) {
         return None;
     }
-    // RFC 850 has a day of nine letters and a year of two digits, and the parser tells the formats by their length.
+    // RFC 850 has a day of nine letters and a year of two digits, and the parser tells the formats
+    // by their length.
     WEEKDAYS.iter().find_map(|day| {
         let day = if is_short { short(day) } else { day };
         httpdate::parse_http_date(&[day, rest].concat()).ok()

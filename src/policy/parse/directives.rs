@@ -1,11 +1,13 @@
 //! What the `Cache-Control` fields of one head say, taken together (RFC 9111 §5.2).
 //!
-//! Requests and responses are read into the same plain value: names that both know mean different things only to the
-//! gate that asks. It is `Copy`, and reading it allocates nothing; the field names of `no-cache="a, b"` are not in it,
-//! they are read again by [`named_fields`] in the rare response that has them.
+//! Requests and responses are read into the same plain value: names that both know mean different
+//! things only to the gate that asks. It is `Copy`, and reading it allocates nothing; the field
+//! names of `no-cache="a, b"` are not in it, they are read again by [`named_fields`] in the rare
+//! response that has them.
 //!
-//! **Invariant:** adding a directive never turns a restriction off. Of two values the stricter stays, and whatever
-//! cannot be read is kept as [`Directives::malformed`] or [`DirectiveSeconds::Invalid`] for the gates to refuse.
+//! **Invariant:** adding a directive never turns a restriction off. Of two values the stricter
+//! stays, and whatever cannot be read is kept as [`Directives::malformed`] or
+//! [`DirectiveSeconds::Invalid`] for the gates to refuse.
 
 use http::HeaderMap;
 use http::header::{
@@ -63,7 +65,8 @@ pub enum DirectiveSource {
     /// In `Cache-Control`, which speaks to every cache.
     #[default]
     CacheControl,
-    /// RFC 9213: in a field for caches like us, beside which `Cache-Control` and `Expires` mean nothing to us.
+    /// RFC 9213: in a field for caches like us, beside which `Cache-Control` and `Expires` mean
+    /// nothing to us.
     Targeted,
 }
 
@@ -91,8 +94,8 @@ pub enum DirectiveSeconds {
     Invalid,
 }
 
-/// Fields without which a stored body cannot be understood or chosen. A directive that takes one of them out of the
-/// store takes everything out.
+/// Fields without which a stored body cannot be understood or chosen. A directive that takes one of
+/// them out of the store takes everything out.
 static ESSENTIAL: [HeaderName; 6] =
     [CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY];
 
@@ -184,8 +187,8 @@ fn is_known(name: &[u8]) -> bool {
     KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether an argument without a grammar may have another directive in it: behind a quote, which hides commas, or
-/// behind white space or a semicolon that were meant for one.
+/// Whether an argument without a grammar may have another directive in it: behind a quote, which
+/// hides commas, or behind white space or a semicolon that were meant for one.
 fn may_hide_another(value: &[u8]) -> bool {
     let is_break = |byte: &u8| matches!(byte, b' ' | b'\t' | b';');
     let mut pieces = value.split(is_break).filter_map(|piece| piece.split(|byte| *byte == b'=').next());
@@ -193,7 +196,8 @@ fn may_hide_another(value: &[u8]) -> bool {
 }
 
 impl DirectiveScope {
-    /// A list that names nothing, something that is no field, or an essential field, is about the whole response.
+    /// A list that names nothing, something that is no field, or an essential field, is about the
+    /// whole response.
     pub(in crate::policy) fn of(argument: DirectiveArgument<'_>) -> Self {
         let mut names = argument.members().map(field_name).peekable();
         let named = names.peek().is_some();
@@ -219,7 +223,8 @@ impl DirectiveSeconds {
         self.join(DeltaSeconds::parse(argument.octets()));
     }
 
-    /// §4.2.1 lets a cache take the first of several values, or call the response stale: a conflict is the latter.
+    /// §4.2.1 lets a cache take the first of several values, or call the response stale: a conflict
+    /// is the latter.
     fn join(&mut self, said: Option<DeltaSeconds>) {
         let said = said.map_or(Self::Invalid, Self::Seconds);
         *self = if *self == Self::Unsaid || *self == said { said } else { Self::Invalid };

@@ -14,20 +14,20 @@ static MEMBERSHIP: HeaderName = HeaderName::from_static("cache-groups");
 /// The groups that an unsafe request has changed.
 static INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// Names of groups of one origin: each once, in the order of naming, at most [`GROUPS_MAX`] of at most
-/// [`GROUP_BYTES_MAX`] bytes. They are compared byte for byte (RFC 9875 §2).
+/// Names of groups of one origin: each once, in the order of naming, at most [`GROUPS_MAX`] of at
+/// most [`GROUP_BYTES_MAX`] bytes. They are compared byte for byte (RFC 9875 §2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupNames(Vec<Box<str>>);
 
 impl GroupNames {
-    /// The groups of a response. A field that is no list of strings names none, and what exceeds a bound is left out,
-    /// as RFC 9875 §2 lets a cache do.
+    /// The groups of a response. A field that is no list of strings names none, and what exceeds a
+    /// bound is left out, as RFC 9875 §2 lets a cache do.
     pub fn of(response: &HeaderMap) -> Self {
         Self::named_in(response, &MEMBERSHIP)
     }
 
-    /// The groups that the request with this response has changed; none if its method is safe (RFC 9875 §3), or if it failed
-    /// and so has changed nothing.
+    /// The groups that the request with this response has changed; none if its method is safe (RFC
+    /// 9875 §3), or if it failed and so has changed nothing.
     pub fn invalidated(method: &Method, status: StatusCode, response: &HeaderMap) -> Self {
         if invalidation::changes(method, status) {
             Self::named_in(response, &INVALIDATION)

@@ -6,8 +6,8 @@ use http::header::CONTENT_TYPE;
 use crate::policy::parse::syntax;
 use crate::policy::store::rules::ContentTypes;
 
-/// Whether a response says that its body is JSON: `application/json`, or a subtype with the suffix `+json` (RFC 8259
-/// §11, RFC 6839 §3.1). Several `Content-Type` fields say nothing.
+/// Whether a response says that its body is JSON: `application/json`, or a subtype with the suffix
+/// `+json` (RFC 8259 §11, RFC 6839 §3.1). Several `Content-Type` fields say nothing.
 pub fn is_json(headers: &HeaderMap) -> bool {
     essence(headers).is_some_and(|essence| matches(essence, "application/json") || matches(essence, "+json"))
 }
@@ -30,7 +30,8 @@ fn essence(headers: &HeaderMap) -> Option<&[u8]> {
     only.as_bytes().split(|&byte| byte == b';').next().map(syntax::trim)
 }
 
-/// Whether a media type is `pattern`, or ends in it if it is a `+suffix`; in any case (RFC 9110 §8.3.1).
+/// Whether a media type is `pattern`, or ends in it if it is a `+suffix`; in any case (RFC 9110
+/// §8.3.1).
 fn matches(essence: &[u8], pattern: &str) -> bool {
     let Some(suffix) = pattern.strip_prefix('+') else {
         return essence.eq_ignore_ascii_case(pattern.as_bytes());

@@ -1,7 +1,8 @@
 //! URI references, resolved against the target of a request (RFC 3986 §5.2).
 //!
-//! The outcome is a [`Target`], which the rest of the program takes for a request's own. So what a client would not ask
-//! for in just these bytes (user information, another scheme than HTTP, bytes that need encoding) resolves to nothing.
+//! The outcome is a [`Target`], which the rest of the program takes for a request's own. So what a
+//! client would not ask for in just these bytes (user information, another scheme than HTTP, bytes
+//! that need encoding) resolves to nothing.
 
 use http::uri::PathAndQuery;
 
@@ -37,10 +38,12 @@ pub(in crate::policy) fn resolve(base: &Target, reference: &[u8]) -> Option<Targ
     target(scheme, base.authority.clone(), &path, query)
 }
 
-/// The targets, as clients know them, that a reference in a response to a request for `target` may mean.
+/// The targets, as clients know them, that a reference in a response to a request for `target` may
+/// mean.
 ///
-/// `origin` is how the origin names itself, which clients do not see; it may also know how they name it. So both readings
-/// of a URL of its own are given, and of a path that begins like its own paths.
+/// `origin` is how the origin names itself, which clients do not see; it may also know how they
+/// name it. So both readings of a URL of its own are given, and of a path that begins like its own
+/// paths.
 pub(in crate::policy) fn meant<'a>(
     target: &'a Target,
     origin: &'a OriginBase,

@@ -27,7 +27,8 @@ pub(in crate::policy) enum MemberValue {
     Other,
 }
 
-/// All lines of a field as one dictionary; none where there is no field, or where it cannot be parsed.
+/// All lines of a field as one dictionary; none where there is no field, or where it cannot be
+/// parsed.
 pub(in crate::policy) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<DictionaryMember>> {
     let dictionary: Dictionary = Parser::new(&combined(headers, name)?).parse().ok()?;
     let member =
@@ -35,8 +36,8 @@ pub(in crate::policy) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> O
     Some(dictionary.into_iter().map(member).collect())
 }
 
-/// All lines of a field as one list of strings; none where there is no field, where it cannot be parsed, or where a
-/// member is no string.
+/// All lines of a field as one list of strings; none where there is no field, where it cannot be
+/// parsed, or where a member is no string.
 pub(in crate::policy) fn strings(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     let list: List = Parser::new(&combined(headers, name)?).parse().ok()?;
     list.into_iter()

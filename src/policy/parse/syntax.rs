@@ -4,9 +4,10 @@
 //! cache-control = #( token [ "=" ( token / quoted-string ) ] )
 //! ```
 //!
-//! The cut borrows from the field line and allocates nothing. A line that does not follow the grammar is not repaired:
-//! `public; private` has two readings, and a cache that picks the wrong one shows somebody's data to somebody else.
-//! Only the argument of a directive that a cache does not know may be anything, since it means nothing (RFC 9111 §5.2.3).
+//! The cut borrows from the field line and allocates nothing. A line that does not follow the
+//! grammar is not repaired: `public; private` has two readings, and a cache that picks the wrong
+//! one shows somebody's data to somebody else. Only the argument of a directive that a cache does
+//! not know may be anything, since it means nothing (RFC 9111 §5.2.3).
 
 use std::borrow::Cow;
 
@@ -58,13 +59,14 @@ impl<'a> DirectiveArgument<'a> {
     }
 }
 
-/// The members of a comma-separated list in which nothing is quoted; none that is empty (RFC 9110 §5.6.1.2).
+/// The members of a comma-separated list in which nothing is quoted; none that is empty (RFC 9110
+/// §5.6.1.2).
 pub(in crate::policy) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// A comma-separated list with nothing around its commas, and no empty members (RFC 9110 §5.6.1). What stands in quotes
-/// stays as it is.
+/// A comma-separated list with nothing around its commas, and no empty members (RFC 9110 §5.6.1).
+/// What stands in quotes stays as it is.
 pub(in crate::policy) fn without_list_space(list: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let members: Vec<&[u8]> = ListElements { rest: &list }.filter(|element| !element.is_empty()).collect();
     let bytes = members.iter().map(|member| member.len() + 1).sum::<usize>();

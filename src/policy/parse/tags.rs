@@ -1,7 +1,9 @@
-//! Tags: names by which an operator purges responses that belong together, in fields that have no standard.
+//! Tags: names by which an operator purges responses that belong together, in fields that have no
+//! standard.
 //!
-//! `Cache-Tag` puts commas between them, `Surrogate-Key` spaces; either is read in every field that the operator names. A
-//! response with a tag that cannot be followed is not stored: a purge would pass it by.
+//! `Cache-Tag` puts commas between them, `Surrogate-Key` spaces; either is read in every field that
+//! the operator names. A response with a tag that cannot be followed is not stored: a purge would
+//! pass it by.
 
 use http::HeaderMap;
 
@@ -33,7 +35,8 @@ pub fn strip_tags(head: &mut HeaderMap, rules: &CacheRules) {
     if rules.tags_shown == TagVisibility::Yes {
         return;
     }
-    // Most heads have none: a look at each name costs less than a search for all that there could be.
+    // Most heads have none: a look at each name costs less than a search for all that there could
+    // be.
     while let Some(name) = head.keys().find(|name| rules.tag_headers.contains(name)).cloned() {
         head.remove(name);
     }

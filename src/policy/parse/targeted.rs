@@ -1,8 +1,8 @@
 //! Cache directives for caches like us (RFC 9213).
 //!
-//! A targeted field is a dictionary, and is read as nothing but a dictionary: what is no structured field is ignored as
-//! a whole, and then the next field speaks, `Cache-Control` last. The first that can be read and is not empty takes the
-//! place of `Cache-Control` and of `Expires`.
+//! A targeted field is a dictionary, and is read as nothing but a dictionary: what is no structured
+//! field is ignored as a whole, and then the next field speaks, `Cache-Control` last. The first
+//! that can be read and is not empty takes the place of `Cache-Control` and of `Expires`.
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
@@ -19,11 +19,13 @@ use crate::policy::parse::syntax::DirectiveArgument;
 /// For CacheWarp alone.
 static CACHEWARP: HeaderName = HeaderName::from_static("cachewarp-cache-control");
 
-/// For every cache that the origin's operator has hired. RFC 9213 §3.1: it is passed on, since the next may be another.
+/// For every cache that the origin's operator has hired. RFC 9213 §3.1: it is passed on, since the
+/// next may be another.
 static CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 impl Directives {
-    /// Reads what a response says to us: the targeted field that takes precedence, or else its `Cache-Control`.
+    /// Reads what a response says to us: the targeted field that takes precedence, or else its
+    /// `Cache-Control`.
     pub fn of(response: &HeaderMap) -> Self {
         match members(response) {
             Some(members) => {
@@ -35,8 +37,8 @@ impl Directives {
     }
 }
 
-/// The fields that the qualified forms of `no-cache` and `private` name in a response, whether they stand in
-/// `Cache-Control` or in the targeted field that takes precedence.
+/// The fields that the qualified forms of `no-cache` and `private` name in a response, whether they
+/// stand in `Cache-Control` or in the targeted field that takes precedence.
 pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     directives::named_fields(response).chain(targeted_fields(response))
 }
@@ -61,8 +63,9 @@ pub(in crate::policy) fn is_addressed(response: &HeaderMap) -> bool {
     response.contains_key(&CACHEWARP)
 }
 
-/// Takes out of a response what is for us alone. Every response to a client has to go through this; for one from a
-/// store, [`ADDRESSED`](crate::policy::Obligations::ADDRESSED) says whether there is anything to take out.
+/// Takes out of a response what is for us alone. Every response to a client has to go through this;
+/// for one from a store, [`ADDRESSED`](crate::policy::Obligations::ADDRESSED) says whether there is
+/// anything to take out.
 pub fn strip_addressed(response: &mut HeaderMap) {
     // Hardly any response has it: a look at the names costs less than a search.
     if response.keys().any(|name| *name == CACHEWARP) {
@@ -82,8 +85,8 @@ fn members(response: &HeaderMap) -> Option<Vec<DictionaryMember>> {
         .find(|members| !members.is_empty())
 }
 
-/// Adds one directive. They mean what they mean in `Cache-Control`; of a value of the wrong type, a restriction is
-/// kept and a permission is not.
+/// Adds one directive. They mean what they mean in `Cache-Control`; of a value of the wrong type, a
+/// restriction is kept and a permission is not.
 fn read(said: Directives, DictionaryMember { key, value }: &DictionaryMember) -> Directives {
     let on = *value != MemberValue::False;
     let granted = *value == MemberValue::True;

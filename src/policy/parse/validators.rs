@@ -9,8 +9,8 @@ use crate::time::Timestamp;
 
 use crate::policy::parse::{date, syntax};
 
-/// RFC 9110 §8.8.2.2: a `Last-Modified` this long before `Date` cannot have been followed by another change in the
-/// same second.
+/// RFC 9110 §8.8.2.2: a `Last-Modified` this long before `Date` cannot have been followed by
+/// another change in the same second.
 const LAST_MODIFIED_STRONG_AFTER: Duration = Duration::from_secs(1);
 
 /// An entity tag (RFC 9110 §8.8.3), without its quotes.
@@ -41,7 +41,8 @@ impl<'a> EntityTag<'a> {
         rest.is_empty().then_some(tag)
     }
 
-    /// Reads the tags of a list. What is no tag ends it: nobody knows where the next one would begin.
+    /// Reads the tags of a list. What is no tag ends it: nobody knows where the next one would
+    /// begin.
     pub(in crate::policy) fn list(line: &'a [u8]) -> impl Iterator<Item = Self> {
         let mut rest = line;
         std::iter::from_fn(move || {
@@ -88,12 +89,14 @@ pub(in crate::policy) fn has_any(headers: &HeaderMap) -> bool {
     entity_tag_line(headers).is_some() || last_modified_line(headers).is_some()
 }
 
-/// The `ETag` as it is written, to be sent back. Also one that is malformed: who wrote it will know it again.
+/// The `ETag` as it is written, to be sent back. Also one that is malformed: who wrote it will know
+/// it again.
 pub(in crate::policy) fn entity_tag_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     only_line(headers, &ETAG).filter(|line| !line.is_empty())
 }
 
-/// The `Last-Modified` as it is written, to be sent back; none where it is no date, since that would ask nothing.
+/// The `Last-Modified` as it is written, to be sent back; none where it is no date, since that
+/// would ask nothing.
 pub(in crate::policy) fn last_modified_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     only_line(headers, &LAST_MODIFIED).filter(|line| date::parse(line).is_some())
 }

@@ -1,8 +1,8 @@
 //! The gate out of a store: whether a stored response may answer a request (RFC 9111 §4).
 //!
-//! Every answer that the origin did not give to this very request comes through here: from memory, from Redis, from
-//! a fetch that another request began. That the response belongs to the request's target and variant is the key's
-//! part, not this one's.
+//! Every answer that the origin did not give to this very request comes through here: from memory,
+//! from Redis, from a fetch that another request began. That the response belongs to the request's
+//! target and variant is the key's part, not this one's.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub enum Reuse {
         /// How long it has been stale.
         stale_for: Duration,
     },
-    /// Ask the origin first, with the response's validators if it has any. If the origin fails, it may still be
-    /// [allowed](crate::policy::stale_on_error) to stand in.
+    /// Ask the origin first, with the response's validators if it has any. If the origin fails, it
+    /// may still be [allowed](crate::policy::stale_on_error) to stand in.
     Validate(NotReusable),
     /// Ask the origin as if nothing were stored.
     Not(NotReusable),
@@ -50,13 +50,16 @@ crate::labels! {
     pub enum NotReusable {
         /// The method asks for something else.
         Method => "method" in "RFC 9111 §4",
-        /// The request carries `Authorization`, and the response was not said to be for such requests.
+        /// The request carries `Authorization`, and the response was not said to be for such
+        /// requests.
         Authorization => "authorization" in "RFC 9111 §3.5",
         /// The request carries `Cookie`, and the response was not said to be for such requests.
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
-        /// The request carries a credential that the operator named, and the response was not said to be for such.
+        /// The request carries a credential that the operator named, and the response was not said
+        /// to be for such.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
-        /// The request carries a field that nothing is known of, and the origin did not state the freshness.
+        /// The request carries a field that nothing is known of, and the origin did not state the
+        /// freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
         /// The origin wants to be asked each time.
         NoCache => "no-cache" in "RFC 9111 §5.2.2.4",
@@ -144,7 +147,8 @@ pub(in crate::policy) fn suits(
     Ok(())
 }
 
-/// Whether origin and client let it be served this long past its lifetime, and for how long they do so.
+/// Whether origin and client let it be served this long past its lifetime, and for how long they do
+/// so.
 pub(in crate::policy) fn tolerated(
     stored: &StoredFacts,
     request: &RequestFacts,
@@ -157,7 +161,8 @@ pub(in crate::policy) fn tolerated(
     let stale_for = age.saturating_sub(stored.lifetime);
     match request.max_stale() {
         Some(max) if stale_for > max => Err(NotReusable::RequestMaxStale),
-        // §5.2.1.1: a client that gives an age wants nothing stale, unless it gives `max-stale` too.
+        // §5.2.1.1: a client that gives an age wants nothing stale, unless it gives `max-stale`
+        // too.
         None if request.directives.max_age != DirectiveSeconds::Unsaid => Err(NotReusable::RequestMaxAge),
         Some(_) | None => Ok(stale_for),
     }

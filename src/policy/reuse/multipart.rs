@@ -37,8 +37,8 @@ pub enum MultipartPiece {
     Body(ByteRange),
 }
 
-/// Frames parts of a body. The boundary is a number that the caller draws at random, so that it does not stand in the
-/// body.
+/// Frames parts of a body. The boundary is a number that the caller draws at random, so that it
+/// does not stand in the body.
 pub fn multipart(
     parts: &[ByteRange],
     body_bytes: usize,

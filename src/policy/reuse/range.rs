@@ -1,7 +1,8 @@
 //! Parts of a body that is stored whole (RFC 9110 §14).
 //!
-//! A server may always send the whole instead. We do wherever a range is not plainly worth it: it is malformed, of
-//! another unit, one of many, or overlaps another, so that no answer is ever longer than the body it is made from.
+//! A server may always send the whole instead. We do wherever a range is not plainly worth it: it
+//! is malformed, of another unit, one of many, or overlaps another, so that no answer is ever
+//! longer than the body it is made from.
 
 use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
@@ -30,8 +31,8 @@ pub enum RangeSelection {
     Whole,
     /// `206` with [`content_range`].
     One(ByteRange),
-    /// `206` as [`multipart`](crate::policy::multipart()): at least two and at most [`RANGES_MAX`], in the order of asking, none
-    /// overlapping another.
+    /// `206` as [`multipart`](crate::policy::multipart()): at least two and at most [`RANGES_MAX`],
+    /// in the order of asking, none overlapping another.
     Several(Vec<ByteRange>),
     /// `416` with [`unsatisfied_range`].
     Unsatisfiable,
@@ -48,8 +49,8 @@ impl ByteRange {
     }
 }
 
-/// Finds what a request gets of a response with this status, these fields and a body of this length. `request` and
-/// `headers` are of the same request.
+/// Finds what a request gets of a response with this status, these fields and a body of this
+/// length. `request` and `headers` are of the same request.
 pub fn ranges(
     request: &RequestFacts,
     headers: &HeaderMap,
@@ -76,7 +77,8 @@ pub fn unsatisfied_range(body_bytes: usize) -> HeaderValue {
     text(format!("bytes */{body_bytes}"))
 }
 
-/// Whether a field line says which part of something a body is (§14.4); whatever else stands there has no meaning.
+/// Whether a field line says which part of something a body is (§14.4); whatever else stands there
+/// has no meaning.
 pub(in crate::policy) fn is_content_range(line: &HeaderValue) -> bool {
     let Some((_, range)) = line.to_str().ok().and_then(|line| line.trim().split_once(' ')) else {
         return false;
@@ -176,7 +178,8 @@ fn any_overlap(parts: &[ByteRange]) -> bool {
     false
 }
 
-/// `If-Range` (§13.1.5): whether the part that the client has is of this representation, to the byte.
+/// `If-Range` (§13.1.5): whether the part that the client has is of this representation, to the
+/// byte.
 fn is_same_representation(headers: &HeaderMap, response: &HeaderMap) -> bool {
     let mut lines = headers.get_all(IF_RANGE).into_iter();
     match (lines.next(), lines.next()) {

@@ -1,4 +1,5 @@
-//! When to refresh what is still fresh, and how to keep what was stored together from expiring together.
+//! When to refresh what is still fresh, and how to keep what was stored together from expiring
+//! together.
 //!
 //! Chance is an argument: a number from 0 to 1 that the caller draws.
 
@@ -9,7 +10,8 @@ use crate::time::Timestamp;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
 impl StoredFacts {
-    /// Shortens the rest of the lifetime by at most `jitter`, a fraction of it; `random` says by how much of that.
+    /// Shortens the rest of the lifetime by at most `jitter`, a fraction of it; `random` says by
+    /// how much of that.
     #[must_use]
     pub fn jittered(self, jitter: f64, random: f64) -> Self {
         let rest = self.lifetime.saturating_sub(self.initial_age);
@@ -19,11 +21,13 @@ impl StoredFacts {
     }
 }
 
-/// Whether this request should refresh a response that is still fresh, so that it is renewed before it expires.
+/// Whether this request should refresh a response that is still fresh, so that it is renewed before
+/// it expires.
 ///
-/// XFetch (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, 2015): the sooner it
-/// expires and the longer a fetch takes, the likelier; among many requests, about one does it in time. `fetch_took` is
-/// how long the origin needs, `beta` how eager to be (0 for never), `random` is from 0 to 1.
+/// XFetch (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*,
+/// 2015): the sooner it expires and the longer a fetch takes, the likelier; among many requests,
+/// about one does it in time. `fetch_took` is how long the origin needs, `beta` how eager to be (0
+/// for never), `random` is from 0 to 1.
 pub fn refresh_early(
     stored: &StoredFacts,
     now: Timestamp,

@@ -1,7 +1,8 @@
 //! What the policy needs to know of a request.
 //!
-//! Every request is read, also the one that is answered from memory in a few microseconds: so this is one pass over
-//! the fields, without allocation, into a small `Copy` value that answers every later question.
+//! Every request is read, also the one that is answered from memory in a few microseconds: so this
+//! is one pass over the fields, without allocation, into a small `Copy` value that answers every
+//! later question.
 
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ impl RequestFacts {
                 }
             }
         }
-        // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the same.
+        // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the
+        // same.
         if pragma_no_cache && !has_cache_control {
             directives.no_cache = DirectiveScope::Whole;
         }
@@ -101,8 +103,8 @@ impl RequestFacts {
         self.credentials.contains(Credential::Cookie)
     }
 
-    /// Why the response to this request will not be stored, whatever it says of itself, if that is so. Nobody should
-    /// wait for such a fetch.
+    /// Why the response to this request will not be stored, whatever it says of itself, if that is
+    /// so. Nobody should wait for such a fetch.
     pub fn forbids_storing(&self) -> Option<NotStorable> {
         if self.retrieval != RetrievalKind::Whole {
             Some(NotStorable::Method)
@@ -121,7 +123,8 @@ impl RequestFacts {
         self.directives.only_if_cached
     }
 
-    /// RFC 5861 §4: how far past its lifetime a response may be for this client if the origin fails.
+    /// RFC 5861 §4: how far past its lifetime a response may be for this client if the origin
+    /// fails.
     pub(in crate::policy) fn stale_if_error(&self) -> Option<Duration> {
         self.directives.stale_if_error.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
     }

@@ -26,12 +26,13 @@ impl OriginFailure {
     }
 }
 
-/// Decides whether a stored response that had to be [validated](crate::policy::Reuse::Validate) may answer a request after all,
-/// since the origin failed; with its age if so.
+/// Decides whether a stored response that had to be [validated](crate::policy::Reuse::Validate) may
+/// answer a request after all, since the origin failed; with its age if so.
 ///
-/// Who said `no-cache`, `must-revalidate`, `proxy-revalidate` or `s-maxage` forbids it, and so does a client that wants
-/// another age. An answer that says "error" is passed on unless origin, operator or client allowed a stale one in its
-/// place; where no answer can be had, RFC 9111 lets a cache serve what it has, and we do for a short while.
+/// Who said `no-cache`, `must-revalidate`, `proxy-revalidate` or `s-maxage` forbids it, and so does
+/// a client that wants another age. An answer that says "error" is passed on unless origin,
+/// operator or client allowed a stale one in its place; where no answer can be had, RFC 9111 lets a
+/// cache serve what it has, and we do for a short while.
 pub fn stale_on_error(
     stored: &StoredFacts,
     request: &RequestFacts,

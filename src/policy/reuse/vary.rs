@@ -1,8 +1,10 @@
-//! Which request fields chose a response, and what a request says in them (RFC 9111 §4.1, RFC 9110 §12.5.5).
+//! Which request fields chose a response, and what a request says in them (RFC 9111 §4.1, RFC 9110
+//! §12.5.5).
 //!
-//! Two requests get the same variant only if every named field has the same meaning in both. The comparison is a
-//! hash of the values, so "the same meaning" has to be made "the same bytes" first; where that is not certain,
-//! bytes stay different, which costs a fetch and never shows one variant in another's place.
+//! Two requests get the same variant only if every named field has the same meaning in both. The
+//! comparison is a hash of the values, so "the same meaning" has to be made "the same bytes" first;
+//! where that is not certain, bytes stay different, which costs a fetch and never shows one variant
+//! in another's place.
 
 use std::borrow::Cow;
 
@@ -23,21 +25,24 @@ pub enum Vary {
     None,
     /// One response for each combination of values of these request fields.
     Fields(VaryFields),
-    /// Something that is not in the request, or not as the client sent it: no other request matches.
+    /// Something that is not in the request, or not as the client sent it: no other request
+    /// matches.
     Star,
     /// More fields than [`VARY_FIELDS_MAX`].
     TooMany,
 }
 
-/// The names of a `Vary`: in order of the alphabet, each once, at most [`VARY_FIELDS_MAX`], at least one.
+/// The names of a `Vary`: in order of the alphabet, each once, at most [`VARY_FIELDS_MAX`], at
+/// least one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VaryFields(Vec<HeaderName>);
 
 /// A request field by name, and its value as [`VaryFields::values`] makes it.
 pub type SelectingField<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// Fields that the origin does not see as the client sent them. We write them anew, from the client's connection
-/// and address, so what a client put there says nothing about which variant it got.
+/// Fields that the origin does not see as the client sent them. We write them anew, from the
+/// client's connection and address, so what a client put there says nothing about which variant it
+/// got.
 static REWRITTEN: [HeaderName; 4] = [
     FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
@@ -46,7 +51,8 @@ static REWRITTEN: [HeaderName; 4] = [
 ];
 
 impl Vary {
-    /// Reads all `Vary` fields of a response. `*` as any member is `*`, and so is a member that is no field name.
+    /// Reads all `Vary` fields of a response. `*` as any member is `*`, and so is a member that is
+    /// no field name.
     pub fn of(response: &HeaderMap) -> Self {
         let mut names = Vec::new();
         for line in response.get_all(VARY) {
@@ -129,9 +135,10 @@ impl VaryFields {
         fields.iter().all(|field| self.0.contains(field))
     }
 
-    /// What a request says in these fields, in their order. A field that it does not have is left out, so that it is
-    /// not the same as one with an empty value. So is one that the client's `Connection` names: it does not reach the
-    /// origin, which chose without it, and its value must not become the name of what was chosen.
+    /// What a request says in these fields, in their order. A field that it does not have is left
+    /// out, so that it is not the same as one with an empty value. So is one that the client's
+    /// `Connection` names: it does not reach the origin, which chose without it, and its value must
+    /// not become the name of what was chosen.
     ///
     /// Borrowed from the request wherever a field has one line and that is in its one spelling.
     pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<SelectingField<'a>> {
@@ -153,7 +160,8 @@ impl VaryFields {
     }
 }
 
-/// A value in its one spelling, for the fields whose grammar we know. Of any other, also white space may mean something.
+/// A value in its one spelling, for the fields whose grammar we know. Of any other, also white
+/// space may mean something.
 fn meaning<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     if *name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE {
         accept::normalised(value)

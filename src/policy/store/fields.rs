@@ -1,8 +1,9 @@
 //! Which fields of a response are stored (RFC 9111 §3.1).
 //!
-//! A stored head is shown to people whom the origin did not speak to, by a connection that it did not speak on. So
-//! what belongs to a connection goes, and what belongs to one exchange goes; and what the entry knows better by itself
-//! (length, age) goes too, so that there is one place that says it.
+//! A stored head is shown to people whom the origin did not speak to, by a connection that it did
+//! not speak on. So what belongs to a connection goes, and what belongs to one exchange goes; and
+//! what the entry knows better by itself (length, age) goes too, so that there is one place that
+//! says it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -22,8 +23,8 @@ const PROXY_PREFIX: &str = "proxy-";
 /// The year 10000, which an HTTP date cannot say.
 const DATES_END: Duration = Duration::from_secs(253_402_300_800);
 
-/// What may be stored of the fields of a response that [`storable`](crate::policy::storable()) let through, and so what a
-/// follower of a shared fetch may see of them.
+/// What may be stored of the fields of a response that [`storable`](crate::policy::storable()) let
+/// through, and so what a follower of a shared fetch may see of them.
 pub fn stored_fields(response: &HeaderMap, received: Timestamp) -> HeaderMap {
     let mut fields = response.clone();
     hop::strip(&mut fields);
@@ -54,7 +55,8 @@ fn is_omitted(name: &str) -> bool {
     omitted || name.starts_with(PROXY_PREFIX) || hop::is_hop_by_hop(name)
 }
 
-/// Tells whether a stored response with these obligations may have this field, whose name is in lower case.
+/// Tells whether a stored response with these obligations may have this field, whose name is in
+/// lower case.
 pub fn is_stored_field(name: &str, value: &HeaderValue, obligations: Obligations) -> bool {
     match name {
         // It would not be taken out of answers.

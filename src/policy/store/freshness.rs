@@ -1,8 +1,8 @@
 //! How long a response is fresh, and how old it is when it comes (RFC 9111 §4.2).
 //!
-//! Clocks: everything is counted from the moment of reception on our own clock. The origin's clock is used only
-//! against itself (`Expires` less `Date`) and to find out how long a response was on its way, where a clock that runs
-//! behind makes responses look older, never younger.
+//! Clocks: everything is counted from the moment of reception on our own clock. The origin's clock
+//! is used only against itself (`Expires` less `Date`) and to find out how long a response was on
+//! its way, where a clock that runs behind makes responses look older, never younger.
 
 use std::time::Duration;
 
@@ -86,12 +86,14 @@ fn until_expires(exchange: &Exchange<'_>) -> Duration {
     date::of(exchange.response, &EXPIRES).map_or(Duration::ZERO, |expires| expires.since(date))
 }
 
-/// When the origin made the response; RFC 9110 §6.6.1 lets the moment of reception stand in where it does not say.
+/// When the origin made the response; RFC 9110 §6.6.1 lets the moment of reception stand in where
+/// it does not say.
 fn date(exchange: &Exchange<'_>) -> Option<Timestamp> {
     date::of(exchange.response, &DATE)
 }
 
-/// Dates have no fraction: compared with one, a response would look up to a second older than it is.
+/// Dates have no fraction: compared with one, a response would look up to a second older than it
+/// is.
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_millis(time.as_millis() / 1000 * 1000)
 }

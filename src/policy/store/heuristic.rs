@@ -1,8 +1,9 @@
 //! How long a response that does not say it may be taken to be fresh (RFC 9111 §4.2.2).
 //!
-//! The operator's lifetimes come first: one for the `200` with JSON, and one for what is not there. Who opens statuses
-//! and media types to all that the RFC allows gets the RFC's guess with it, which looks at how old the last change is;
-//! who lists some more does not, since an error page that stays for half a minute is a surprise.
+//! The operator's lifetimes come first: one for the `200` with JSON, and one for what is not there.
+//! Who opens statuses and media types to all that the RFC allows gets the RFC's guess with it,
+//! which looks at how old the last change is; who lists some more does not, since an error page
+//! that stays for half a minute is a surprise.
 
 use std::time::Duration;
 
@@ -22,14 +23,16 @@ use crate::policy::store::status;
 /// Which part of the time since its last change a response may be expected to stay as it is.
 const UNCHANGED_DIVISOR: u32 = 10;
 
-/// The lifetime that may be guessed for a response without an explicit one; none where nobody would guess.
+/// The lifetime that may be guessed for a response without an explicit one; none where nobody would
+/// guess.
 pub(in crate::policy) fn heuristic_lifetime(
     exchange: &Exchange<'_>,
     directives: &Directives,
     rules: &CacheRules,
 ) -> Option<Duration> {
-    // §5.4 gives `Pragma` no meaning in a response, and `must-understand` may have put `no-store` out of force; but who
-    // sends either does not want to be cached unasked. Nor is `no-cache` silence.
+    // §5.4 gives `Pragma` no meaning in a response, and `must-understand` may have put `no-store`
+    // out of force; but who sends either does not want to be cached unasked. Nor is `no-cache`
+    // silence.
     let unwanted = directives.no_store
         || directives.no_cache == DirectiveScope::Whole
         || exchange.response.get_all(PRAGMA).iter().any(directives::says_no_cache);

@@ -1,7 +1,7 @@
 //! Every reason not to store a response, each with the clause or the setting that it stands in.
 //!
-//! The head has its reasons, and so has the body, which another module gathers. They are one list, so that one counter
-//! knows all of them.
+//! The head has its reasons, and so has the body, which another module gathers. They are one list,
+//! so that one counter knows all of them.
 
 use crate::policy::parse::credential::Credential;
 use crate::policy::store::stored::CredentialRefusal;
@@ -21,15 +21,19 @@ crate::labels! {
         NoCache => "no-cache" in "RFC 9111 §5.2.2.4",
         /// `Cache-Control` cannot be read, and might say any of these.
         Malformed => "cache-control-malformed" in "RFC 9111 §5.2",
-        /// The request carried `Authorization`, and the response does not say that it may be shared.
+        /// The request carried `Authorization`, and the response does not say that it may be
+        /// shared.
         Authorization => "authorization" in "RFC 9111 §3.5",
         /// The request carried `Cookie`, and the response does not say that it may be shared.
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
-        /// The request carried a credential that the operator named, and the response does not say that it may be shared.
+        /// The request carried a credential that the operator named, and the response does not say
+        /// that it may be shared.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
-        /// The request carried a field that nothing is known of, and the response does not state its freshness.
+        /// The request carried a field that nothing is known of, and the response does not state
+        /// its freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
-        /// The request carried a field that a shared fetch would not have sent, and reached the origin as it came.
+        /// The request carried a field that a shared fetch would not have sent, and reached the
+        /// origin as it came.
         UnkeyedField => "unkeyed-field" in "RFC 9111 §2, harmless_headers",
         /// It sets a cookie, and does not say that it may be shared.
         SetCookie => "set-cookie" in "RFC 9111 §7.3, ordinary_cookies",
@@ -69,7 +73,8 @@ crate::labels! {
         CutBody => "cut-body" in "RFC 9111 §3.3",
         /// The body is coded in a way that we cannot look into.
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
-        /// It was asked for the first time, while too much of what is stored is new, or Redis has no room.
+        /// It was asked for the first time, while too much of what is stored is new, or Redis has
+        /// no room.
         FirstSight => "first-sight" in "cache_first_sight_size",
         /// There is no store.
         NoTier => "no-tier" in "redis_url, cache_memory_size",

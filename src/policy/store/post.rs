@@ -12,9 +12,9 @@ use crate::policy::store::rules::CacheRules;
 use crate::policy::store::storable::storable;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
-/// Decides whether the response to a `POST` may be stored for later `GET`s of the same target: where a `GET`'s could
-/// be, where its `Content-Location` is the target itself, and where the origin said in so many words how long it is
-/// fresh.
+/// Decides whether the response to a `POST` may be stored for later `GET`s of the same target:
+/// where a `GET`'s could be, where its `Content-Location` is the target itself, and where the
+/// origin said in so many words how long it is fresh.
 pub fn storable_post(
     exchange: &Exchange<'_>,
     target: &Target,

@@ -13,8 +13,8 @@ use crate::policy::reuse::vary::Vary;
 /// The part of the policy that is not in any RFC.
 #[derive(Clone, Debug)]
 pub struct CacheRules {
-    /// RFC 9111 §4.2.2: the heuristic lifetime of a `200` with JSON that says nothing of its own. Zero for none, and
-    /// then nothing is guessed from `Last-Modified` either.
+    /// RFC 9111 §4.2.2: the heuristic lifetime of a `200` with JSON that says nothing of its own.
+    /// Zero for none, and then nothing is guessed from `Last-Modified` either.
     pub default_ttl: Duration,
     /// The lifetime of a `404` or `410` that says nothing of its own; zero for none.
     pub negative_ttl: Duration,
@@ -22,10 +22,11 @@ pub struct CacheRules {
     pub stale_while_revalidate: Duration,
     /// RFC 5861 §4, for responses that say nothing of it.
     pub stale_if_error: Duration,
-    /// By how much of its remaining lifetime a response may be shortened, so that what was stored together does not
-    /// expire together; from 0 to 1.
+    /// By how much of its remaining lifetime a response may be shortened, so that what was stored
+    /// together does not expire together; from 0 to 1.
     pub jitter: f64,
-    /// How early a fresh response is refreshed by chance: `beta` of the XFetch algorithm; 0 for never, 1 is usual.
+    /// How early a fresh response is refreshed by chance: `beta` of the XFetch algorithm; 0 for
+    /// never, 1 is usual.
     pub early_refresh: f64,
     /// Larger bodies are not stored, in bytes.
     pub body_bytes_max: usize,
@@ -48,7 +49,8 @@ pub struct CacheRules {
 pub enum ContentTypes {
     /// All that RFC 9111 lets a shared cache store.
     Any,
-    /// These `type/subtype` in lower case, and those whose subtype ends in one of these `+suffix`es.
+    /// These `type/subtype` in lower case, and those whose subtype ends in one of these
+    /// `+suffix`es.
     Listed(Vec<String>),
 }
 
@@ -71,7 +73,8 @@ pub enum TagVisibility {
 }
 
 impl Default for CacheRules {
-    /// HTTP and nothing else: all that RFC 9111 lets a shared cache store, of any size, and no guess.
+    /// HTTP and nothing else: all that RFC 9111 lets a shared cache store, of any size, and no
+    /// guess.
     fn default() -> Self {
         Self {
             default_ttl: Duration::ZERO,
@@ -97,8 +100,8 @@ impl CacheRules {
         self.fields.class(name)
     }
 
-    /// The request fields that select among the responses of a resource: those that the response's `Vary` names, and
-    /// `key_headers`.
+    /// The request fields that select among the responses of a resource: those that the response's
+    /// `Vary` names, and `key_headers`.
     pub fn vary(&self, response: &HeaderMap) -> Vary {
         Vary::of(response).with(self.fields.key_headers())
     }

@@ -20,7 +20,8 @@ pub(in crate::policy) fn refusal(status: StatusCode) -> Option<NotStorable> {
         304 | 412 | 416 => Some(NotStorable::Status),
         // RFC 6585 §3 to §6: "MUST NOT be stored by a cache".
         428 | 429 | 431 | 511 => Some(NotStorable::Status),
-        // RFC 9110 §15: beyond the range of statuses; a recipient takes it for an error of the server.
+        // RFC 9110 §15: beyond the range of statuses; a recipient takes it for an error of the
+        // server.
         600.. => Some(NotStorable::Status),
         _ => None,
     }
@@ -31,14 +32,14 @@ pub(in crate::policy) fn is_heuristically_cacheable(status: StatusCode) -> bool 
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Whether a `GET` with this status is answered with content (RFC 9110 §15.3.1, §15.3.4). Any other may have none,
-/// whatever type the origin gives it.
+/// Whether a `GET` with this status is answered with content (RFC 9110 §15.3.1, §15.3.4). Any other
+/// may have none, whatever type the origin gives it.
 pub fn means_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION)
 }
 
-/// RFC 9111 §5.2.2.3: whether we know what this status asks of a cache. A registered status that is not refused asks
-/// for nothing special.
+/// RFC 9111 §5.2.2.3: whether we know what this status asks of a cache. A registered status that is
+/// not refused asks for nothing special.
 pub(in crate::policy) fn is_understood(status: StatusCode) -> bool {
     status.canonical_reason().is_some() && refusal(status).is_none()
 }

@@ -1,7 +1,7 @@
 //! The gate into every store: whether a shared cache may keep a response (RFC 9111 §3).
 //!
-//! It judges what the head can tell. What only the body can tell, the code that gathers it refuses, with the same
-//! [`NotStorable`].
+//! It judges what the head can tell. What only the body can tell, the code that gathers it refuses,
+//! with the same [`NotStorable`].
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ fn origin_allows(
     if directives.malformed {
         return Err(NotStorable::Malformed);
     }
-    // §5.2.2.3: `must-understand` takes the place of `no-store` for a cache that understands the status.
+    // §5.2.2.3: `must-understand` takes the place of `no-store` for a cache that understands the
+    // status.
     if directives.must_understand && !status::is_understood(exchange.status) {
         return Err(NotStorable::Status);
     }
@@ -135,8 +136,8 @@ fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
     }
 }
 
-/// How long past its lifetime something may be served: `unsaid` where the origin is silent, and not at all where what
-/// it says cannot be read.
+/// How long past its lifetime something may be served: `unsaid` where the origin is silent, and not
+/// at all where what it says cannot be read.
 fn window(limit: DirectiveSeconds, unsaid: Duration) -> Duration {
     limit.or(DeltaSeconds::ZERO).map_or(unsaid, DeltaSeconds::duration)
 }

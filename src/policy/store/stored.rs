@@ -10,8 +10,8 @@ use crate::policy::parse::credential::Credential;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::RequestFacts;
 
-/// Everything that [`reuse`](crate::policy::reuse()) asks of a stored response; of fixed size, so that an entry can hold it
-/// before its fields.
+/// Everything that [`reuse`](crate::policy::reuse()) asks of a stored response; of fixed size, so
+/// that an entry can hold it before its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredFacts {
     /// When the response was received: `response_time` of RFC 9111 §4.2.3.
@@ -57,9 +57,9 @@ impl StoredFacts {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// How much longer it is worth keeping: until neither a fresh answer, nor a stale one that somebody allowed, nor a
-    /// validation can come of it, nor a stale one that stands in for an origin that cannot be reached. Zero if it is
-    /// not worth storing.
+    /// How much longer it is worth keeping: until neither a fresh answer, nor a stale one that
+    /// somebody allowed, nor a validation can come of it, nor a stale one that stands in for an
+    /// origin that cannot be reached. Zero if it is not worth storing.
     pub fn keep_for(&self, now: Timestamp) -> Duration {
         let validated = if self.obligations.contains(Obligations::VALIDATOR) {
             self.lifetime.max(self.initial_age).saturating_add(VALIDATION_KEPT)
@@ -74,8 +74,8 @@ impl StoredFacts {
         validated.max(served).saturating_sub(self.age(now)).min(LIFETIME_MAX)
     }
 
-    /// RFC 9111 §4.2.4: how stale it may be served while the origin cannot be reached, where nobody allowed more. What
-    /// came stale was never meant to be served without asking.
+    /// RFC 9111 §4.2.4: how stale it may be served while the origin cannot be reached, where nobody
+    /// allowed more. What came stale was never meant to be served without asking.
     pub(in crate::policy) fn disconnected_stale(&self) -> Duration {
         if self.lifetime > self.initial_age { DISCONNECTED_STALE_MAX } else { Duration::ZERO }
     }
@@ -99,7 +99,8 @@ pub struct Obligations(u16);
 impl Obligations {
     /// `public` or `s-maxage`: also for requests that carry a credential.
     pub const SHARED: Self = Self(1);
-    /// `must-revalidate`: never served stale; and for requests whose one credential is `Authorization` (§3.5).
+    /// `must-revalidate`: never served stale; and for requests whose one credential is
+    /// `Authorization` (§3.5).
     pub const MUST_REVALIDATE: Self = Self(1 << 1);
     /// `proxy-revalidate` or `s-maxage`: never served stale by a shared cache.
     pub const PROXY_REVALIDATE: Self = Self(1 << 2);
@@ -109,9 +110,11 @@ impl Obligations {
     pub const HEURISTIC: Self = Self(1 << 4);
     /// `immutable` (RFC 8246): not worth asking about while it is fresh.
     pub const IMMUTABLE: Self = Self(1 << 5);
-    /// An `ETag` or a `Last-Modified` is among its fields: the origin can be asked whether it is still right (§4.3.1).
+    /// An `ETag` or a `Last-Modified` is among its fields: the origin can be asked whether it is
+    /// still right (§4.3.1).
     pub const VALIDATOR: Self = Self(1 << 6);
-    /// A field addressed to us alone is among its fields, and has to be taken out of every answer (RFC 9213 §2).
+    /// A field addressed to us alone is among its fields, and has to be taken out of every answer
+    /// (RFC 9213 §2).
     pub const ADDRESSED: Self = Self(1 << 7);
 
     /// Each of them by name.
@@ -136,7 +139,8 @@ impl Obligations {
         self.0
     }
 
-    /// Tells whether each bit has a meaning. One that has none here may be a prohibition of a later version.
+    /// Tells whether each bit has a meaning. One that has none here may be a prohibition of a later
+    /// version.
     pub const fn are_known(self) -> bool {
         self.0 >> Self::NAMED.len() == 0
     }
@@ -157,12 +161,14 @@ impl Obligations {
         self.0 & forbidding != 0
     }
 
-    /// The part of a request that keeps the response from it, and its response from the store, if there is one.
+    /// The part of a request that keeps the response from it, and its response from the store, if
+    /// there is one.
     ///
-    /// This is the one rule about callers, for storing as for serving. RFC 9111 §3.5 speaks of storing and of
-    /// `Authorization`; we hold every credential to it in both directions, because an origin that never heard of
-    /// caches answers by credential without saying so. A lifetime that the origin did not give is no word of its
-    /// own, so it admits only a request all of whose fields are known to be harmless.
+    /// This is the one rule about callers, for storing as for serving. RFC 9111 §3.5 speaks of
+    /// storing and of `Authorization`; we hold every credential to it in both directions, because
+    /// an origin that never heard of caches answers by credential without saying so. A lifetime
+    /// that the origin did not give is no word of its own, so it admits only a request all of whose
+    /// fields are known to be harmless.
     pub(in crate::policy) fn refused(self, request: &RequestFacts) -> Option<CredentialRefusal> {
         let credentials = request.credentials;
         let credential = if self.contains(Self::HEURISTIC) {

@@ -1,8 +1,9 @@
-//! `http-cache-semantics`, another reading of the RFCs, asked the same questions: may this answer be served to the same
-//! request again, some seconds later, without asking the origin?
+//! `http-cache-semantics`, another reading of the RFCs, asked the same questions: may this answer
+//! be served to the same request again, some seconds later, without asking the origin?
 //!
-//! Where the two differ, the text of the RFC settled it, and the rule stands in [`SETTLED`] with an example that both
-//! are held to. Generated exchanges in which no such rule plays a part have to get the same answer from both.
+//! Where the two differ, the text of the RFC settled it, and the rule stands in [`SETTLED`] with an
+//! example that both are held to. Generated exchanges in which no such rule plays a part have to
+//! get the same answer from both.
 
 use std::time::{Duration, SystemTime};
 

@@ -37,7 +37,8 @@ fn second(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-/// Served with how many seconds of staleness, and whether the origin is asked meanwhile; or why not.
+/// Served with how many seconds of staleness, and whether the origin is asked meanwhile; or why
+/// not.
 #[derive(Debug, PartialEq)]
 enum StaleAnswer {
     Fresh,

@@ -17,7 +17,8 @@ type StorableFields = &'static [(&'static str, &'static str)];
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A row: the rule, the request's fields, the response's `Cache-Control`, and the reason against storing it.
+/// A row: the rule, the request's fields, the response's `Cache-Control`, and the reason against
+/// storing it.
 type StorableRow = (&'static str, StorableFields, &'static str, Option<NotStorable>);
 
 fn refusal(said: &OwnedExchange) -> Option<NotStorable> {
@@ -165,7 +166,8 @@ fn where_all_is_left_to_the_rfc() {
         ("rfc9111-5.2.2.7-private", 200, "private, max-age=60", Some(Private)),
     ];
     for (id, status, cache_control, want) in rows {
-        // The last change is a day before the epoch's noon, from which a tenth is guessed where that is allowed.
+        // The last change is a day before the epoch's noon, from which a tenth is guessed where
+        // that is allowed.
         let changed =
             [("last-modified", "Thu, 01 Jan 1970 12:00:00 GMT"), ("date", "Fri, 02 Jan 1970 12:00:00 GMT")];
         let said =

@@ -106,7 +106,8 @@ fn which_fields_go_on() {
     );
     let stored = storable(&said.exchange(), &rules_of_the_rfc()).unwrap();
     assert!(stored.obligations.contains(Obligations::ADDRESSED));
-    // It stays in the store: a later 304 may leave it out, and it is still what the origin wants of us.
+    // It stays in the store: a later 304 may leave it out, and it is still what the origin wants of
+    // us.
     let mut fields = stored_fields(&said.response, Timestamp::EPOCH);
     assert!(fields.contains_key("cachewarp-cache-control"));
     strip_addressed(&mut fields);

@@ -1,4 +1,5 @@
-//! The fate of a stored response when the origin's whole answer may not be stored (RFC 9111 §4.3.3).
+//! The fate of a stored response when the origin's whole answer may not be stored (RFC 9111
+//! §4.3.3).
 
 use http::{Method, StatusCode};
 

@@ -1,13 +1,13 @@
-//! Validation: asking the origin whether what is stored is still right, and what its answer does to what is stored
-//! (RFC 9111 §4.3).
+//! Validation: asking the origin whether what is stored is still right, and what its answer does to
+//! what is stored (RFC 9111 §4.3).
 //!
 //! ```text
 //! stored head ── make_conditional ──► request ──► origin ──► 304 ── freshen ──► answer, and the fate of what is stored
 //!                                                       └──► 200: a response like any other
 //! ```
 //!
-//! **Invariant:** the gate into the store is asked again with every new head. A `304` that says `private` is an answer
-//! for the one who asked, and the end of what was stored for all.
+//! **Invariant:** the gate into the store is asked again with every new head. A `304` that says
+//! `private` is an answer for the one who asked, and the end of what was stored for all.
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
@@ -61,21 +61,23 @@ pub enum FreshenOutcome {
 /// What a `304` did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreshenedResponse {
-    /// The fields to answer the request with that was validated, and only that one: a cookie in the `304` is in them,
-    /// and so is its `Age`. The status and the body are the stored ones.
+    /// The fields to answer the request with that was validated, and only that one: a cookie in the
+    /// `304` is in them, and so is its `Age`. The status and the body are the stored ones.
     pub answer: HeaderMap,
     /// What becomes of what is stored.
     pub fate: FreshenOutcome,
 }
 
-/// A `304` that is about another representation than the stored one: remove that one, and ask again without conditions.
+/// A `304` that is about another representation than the stored one: remove that one, and ask again
+/// without conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotSelectedError;
 
-/// Puts our conditions into a request, in place of the client's (§4.3.1). Without a validator there are none, and the
-/// whole response comes.
+/// Puts our conditions into a request, in place of the client's (§4.3.1). Without a validator there
+/// are none, and the whole response comes.
 ///
-/// `Date` is not used where `Last-Modified` is missing: an origin that sends no validator was not asked to remember one.
+/// `Date` is not used where `Last-Modified` is missing: an origin that sends no validator was not
+/// asked to remember one.
 pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     conditions::strip_conditions(request);
     let asked = [
@@ -89,8 +91,8 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     }
 }
 
-/// Applies a `304` to the stored response that we asked about (§4.3.4). `exchange` is the validating request, with the
-/// client's facts, and the `304`.
+/// Applies a `304` to the stored response that we asked about (§4.3.4). `exchange` is the
+/// validating request, with the client's facts, and the `304`.
 pub fn freshen(
     stored: StoredHead<'_>,
     exchange: &Exchange<'_>,
@@ -106,10 +108,12 @@ pub fn freshen(
     Ok(FreshenedResponse { answer, fate })
 }
 
-/// Applies the `200` to a `HEAD` to the stored response that a `GET` would have been answered with (§4.3.5).
+/// Applies the `200` to a `HEAD` to the stored response that a `GET` would have been answered with
+/// (§4.3.5).
 ///
-/// The RFC lets a response without any validator freshen a stored one. We want to see one that is the same, since what
-/// was stored may have changed without a sign; such a `HEAD` leaves everything as it was.
+/// The RFC lets a response without any validator freshen a stored one. We want to see one that is
+/// the same, since what was stored may have changed without a sign; such a `HEAD` leaves everything
+/// as it was.
 pub fn freshen_by_head(
     stored: StoredHead<'_>,
     exchange: &Exchange<'_>,
@@ -140,9 +144,10 @@ pub fn freshen_by_head(
 
 /// Whether a `304` is about the stored response (§4.3.4).
 ///
-/// Our request named one stored response, so a `304` without a validator is about that one. Tags are compared weakly,
-/// where the RFC wants a strong tag to find its like: a server that weakens the tags of what it compresses does not
-/// always weaken those of its `304`s, and that is the same representation. The stored tag then stays weak.
+/// Our request named one stored response, so a `304` without a validator is about that one. Tags
+/// are compared weakly, where the RFC wants a strong tag to find its like: a server that weakens
+/// the tags of what it compresses does not always weaken those of its `304`s, and that is the same
+/// representation. The stored tag then stays weak.
 fn selects(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
     if let Some(new) = validators::entity_tag_line(not_modified) {
         same_tag(stored, new)
@@ -173,7 +178,8 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     if EntityTag::of(stored).is_some_and(|tag| tag.strength == ValidatorStrength::Weak) {
         new.remove(ETAG);
     }
-    // Middleware often names its own field in a `304` and not those of the others: all of them select.
+    // Middleware often names its own field in a `304` and not those of the others: all of them
+    // select.
     if let Vary::Fields(names) = Vary::of(stored).and(Vary::of(&new))
         && new.contains_key(VARY)
         && Vary::of(&new) != Vary::Fields(names.clone())
@@ -191,7 +197,8 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     fields
 }
 
-/// Fields that describe the stored bytes, or the length of a message. A head without the bytes cannot change them.
+/// Fields that describe the stored bytes, or the length of a message. A head without the bytes
+/// cannot change them.
 static NOT_UPDATED: [HeaderName; 4] =
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderName::from_static("content-md5")];
 
@@ -213,8 +220,8 @@ fn fate(
     }
 }
 
-/// Whether a response is not stored only because of who asked. Then another's stored response need not go: nobody can
-/// empty a cache by asking in a special way.
+/// Whether a response is not stored only because of who asked. Then another's stored response need
+/// not go: nobody can empty a cache by asking in a special way.
 fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
     request.forbids_storing() == Some(reason)
         || matches!(

@@ -10,13 +10,14 @@ use crate::policy::parse::reference;
 /// Where a response says what else its request has changed.
 static ELSEWHERE: [&HeaderName; 2] = [&LOCATION, &CONTENT_LOCATION];
 
-/// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). A method that nobody
-/// registered may change anything.
+/// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). A
+/// method that nobody registered may change anything.
 const SAFE: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"];
 
-/// The targets of which nothing that is stored, in any variant, may be served without asking the origin: that of the
-/// request, and those of the same origin that its response names, be it by the name that the client knows or by the
-/// origin's own. None after an error or a safe method; after an error that leaves the outcome open, that of the request.
+/// The targets of which nothing that is stored, in any variant, may be served without asking the
+/// origin: that of the request, and those of the same origin that its response names, be it by the
+/// name that the client knows or by the origin's own. None after an error or a safe method; after
+/// an error that leaves the outcome open, that of the request.
 pub fn invalidated(
     method: &Method,
     target: &Target,
@@ -46,8 +47,8 @@ pub fn invalidated(
     targets
 }
 
-/// Whether a request with this method may change something (RFC 9110 §9.2.1). An exchange of such a request
-/// whose outcome is unknown counts as one that succeeded.
+/// Whether a request with this method may change something (RFC 9110 §9.2.1). An exchange of such a
+/// request whose outcome is unknown counts as one that succeeded.
 pub fn is_unsafe(method: &Method) -> bool {
     !SAFE.contains(&method.as_str())
 }
@@ -57,8 +58,8 @@ pub(in crate::policy) fn changes(method: &Method, status: StatusCode) -> bool {
     is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_open(status))
 }
 
-/// Whether a status leaves open what became of the request: a gateway in front of the origin sent it on and
-/// did not get a valid answer, or none in time (RFC 9110 §15.6.3, §15.6.5).
+/// Whether a status leaves open what became of the request: a gateway in front of the origin sent
+/// it on and did not get a valid answer, or none in time (RFC 9110 §15.6.3, §15.6.5).
 fn leaves_open(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }

@@ -1,9 +1,9 @@
-//! Withdrawal: the fate of a stored response when the origin answers the question about it with a whole
-//! response that may not be stored.
+//! Withdrawal: the fate of a stored response when the origin answers the question about it with a
+//! whole response that may not be stored.
 //!
-//! RFC 9111 §4.3.3: a full response shows that the stored one is not suitable any more. Whether the new
-//! response may be stored in its turn makes no difference to that. A server error shows nothing, and a
-//! refusal of one request must not empty the cache of all others.
+//! RFC 9111 §4.3.3: a full response shows that the stored one is not suitable any more. Whether the
+//! new response may be stored in its turn makes no difference to that. A server error shows
+//! nothing, and a refusal of one request must not empty the cache of all others.
 
 use http::StatusCode;
 
@@ -20,11 +20,13 @@ pub enum Initiator {
     Refresh,
 }
 
-/// Decides whether a response that is not stored for this `reason` withdraws the stored response that the
-/// origin was asked about. `status` and `request` are those of the exchange that brought it.
+/// Decides whether a response that is not stored for this `reason` withdraws the stored response
+/// that the origin was asked about. `status` and `request` are those of the exchange that brought
+/// it.
 ///
-/// [`FreshenOutcome::Removed`] comes only from a request without a credential. It never comes from a status by which
-/// an origin refuses the form of one request, unless the cache itself wrote that request.
+/// [`FreshenOutcome::Removed`] comes only from a request without a credential. It never comes from
+/// a status by which an origin refuses the form of one request, unless the cache itself wrote that
+/// request.
 pub fn withdrawn(
     initiator: Initiator,
     request: &RequestFacts,
@@ -54,8 +56,8 @@ enum StatusSubject {
 impl StatusSubject {
     fn of(status: StatusCode) -> Self {
         match status.as_u16() {
-            // A request time-out, a misdirected or an early request, too many requests. §4.3.3: a cache may
-            // act on any 5xx as if the server had not answered.
+            // A request time-out, a misdirected or an early request, too many requests. §4.3.3: a
+            // cache may act on any 5xx as if the server had not answered.
             408 | 421 | 425 | 429 | 500.. => Self::Moment,
             // A part, or the answer to a condition or a range that the cache does not send.
             206 | 304 | 412 | 416 => Self::Moment,
@@ -67,7 +69,8 @@ impl StatusSubject {
 }
 
 impl NotStorable {
-    /// Whether the reason lies in a whole response, and not in the request, in a part or in this process.
+    /// Whether the reason lies in a whole response, and not in the request, in a part or in this
+    /// process.
     const fn is_of_the_response(self) -> bool {
         match self {
             Self::NoStore

@@ -1,16 +1,19 @@
-//! Who may be stored at first sight: a flood of addresses that nobody asks for again must not fill Redis, nor push what is
-//! asked for out of memory.
+//! Who may be stored at first sight: a flood of addresses that nobody asks for again must not fill
+//! Redis, nor push what is asked for out of memory.
 //!
-//! In fair weather everything that may be stored is stored when it is first fetched. What is stored at first sight is
-//! paid for, byte by byte, out of a budget. The budget fills up again in a minute, and by as much as is stored of
-//! what had been asked for before: so beyond it, at most half of what is stored is new. When it is used up, or Redis has said
-//! that it has no room, the first miss of a key is only remembered, and its second one, a minute or two later at most, is stored.
+//! In fair weather everything that may be stored is stored when it is first fetched. What is stored
+//! at first sight is paid for, byte by byte, out of a budget. The budget fills up again in a
+//! minute, and by as much as is stored of what had been asked for before: so beyond it, at most
+//! half of what is stored is new. When it is used up, or Redis has said that it has no room, the
+//! first miss of a key is only remembered, and its second one, a minute or two later at most, is
+//! stored.
 //!
-//! A flood earns nothing, so it gets the budget a minute and no more. A cache that is cold earns as it goes, since its keys
-//! do come again; the price is a second fetch of some.
+//! A flood earns nothing, so it gets the budget a minute and no more. A cache that is cold earns as
+//! it goes, since its keys do come again; the price is a second fetch of some.
 //!
-//! What has been asked for is remembered as bits of digests, in two generations of which the older is let go. To be
-//! taken for another costs a place in the store (1 in 200 when both are full), never a wrong answer.
+//! What has been asked for is remembered as bits of digests, in two generations of which the older
+//! is let go. To be taken for another costs a place in the store (1 in 200 when both are full),
+//! never a wrong answer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -88,7 +91,8 @@ impl DoorkeeperState {
 /// What may be stored at first sight.
 struct AdmissionBudget {
     most: usize,
-    /// More than there is, by the last bodies that were paid for: how large they are is known when they are whole.
+    /// More than there is, by the last bodies that were paid for: how large they are is known when
+    /// they are whole.
     spent: usize,
     /// Until when it has been refilled.
     counted: Option<Instant>,

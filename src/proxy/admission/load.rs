@@ -1,9 +1,10 @@
-//! How much this process has taken on: requests that wait for an answer, and bytes of bodies on their way.
+//! How much this process has taken on: requests that wait for an answer, and bytes of bodies on
+//! their way.
 //!
-//! A bound on each keeps memory flat and the admitted requests' tail short, however many ask: what is beyond is refused at
-//! once, or answered with something stale where the policy lets it, and a body streams through without being kept. An
-//! answer from memory takes no place here and pays nothing; everything else pays for two additions to a counter that all
-//! workers share.
+//! A bound on each keeps memory flat and the admitted requests' tail short, however many ask: what
+//! is beyond is refused at once, or answered with something stale where the policy lets it, and a
+//! body streams through without being kept. An answer from memory takes no place here and pays
+//! nothing; everything else pays for two additions to a counter that all workers share.
 //!
 //! **Always:** what was counted is counted back, when the place or the body is dropped.
 
@@ -14,7 +15,8 @@ use crate::client_address::{AddressLimiter, AddressPermit, ClientNetwork};
 
 /// What all workers have taken on. Clones are the same.
 ///
-/// The counters order nothing: what they bound is memory that each thread has for itself, so relaxed accesses do.
+/// The counters order nothing: what they bound is memory that each thread has for itself, so
+/// relaxed accesses do.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct LoadLimiter {
     counts: Arc<LoadCounts>,

@@ -73,7 +73,8 @@ pub struct SharedPart {
     left: usize,
 }
 
-/// Why a body broke off; the client's connection is cut with it, so that it cannot take a part for the whole.
+/// Why a body broke off; the client's connection is cut with it, so that it cannot take a part for
+/// the whole.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// While it was shared.

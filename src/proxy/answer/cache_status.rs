@@ -103,7 +103,8 @@ impl CacheStatus {
         }
     }
 
-    /// Put together and not formatted, since a hit has one: in one allocation of its length, which the value keeps.
+    /// Put together and not formatted, since a hit has one: in one allocation of its length, which
+    /// the value keeps.
     fn text(self) -> String {
         match self {
             Self::Hit { ttl, tier } => {
@@ -126,7 +127,8 @@ impl CacheStatus {
     }
 }
 
-/// Adds the name of the key (RFC 9211 §2.7) to what we have said in a head, if we have: ours is the last line.
+/// Adds the name of the key (RFC 9211 §2.7) to what we have said in a head, if we have: ours is the
+/// last line.
 pub(in crate::proxy) fn add_key(head: &mut HeaderMap, key: &CacheKey) {
     let Entry::Occupied(mut lines) = head.entry(CACHE_STATUS) else { return };
     let Some(line) = lines.iter_mut().last().filter(|line| line.as_bytes().starts_with(b"CacheWarp;")) else {

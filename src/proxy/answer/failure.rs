@@ -1,7 +1,8 @@
 //! Failures become answers here, and nowhere else.
 //!
-//! The body is a problem document (RFC 9457) that says whose fault it was and never what is behind us: no address, no
-//! operating-system text. A failure answer holds nothing of any response, so it may be given to all who wait for a fetch.
+//! The body is a problem document (RFC 9457) that says whose fault it was and never what is behind
+//! us: no address, no operating-system text. A failure answer holds nothing of any response, so it
+//! may be given to all who wait for a fetch.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -37,7 +38,8 @@ pub(in crate::proxy) enum Failure {
     BadAnswer,
     /// The origin closed the connection in place of an answer.
     Closed,
-    /// As many requests to the origin as there may be are under way, and the queue is full or was too slow.
+    /// As many requests to the origin as there may be are under way, and the queue is full or was
+    /// too slow.
     Overloaded,
     /// The origin has failed again and again, and is not asked for a moment.
     Resting,
@@ -65,7 +67,8 @@ impl Failure {
         }
     }
 
-    /// Whether it is the origin that could not answer, or nobody could ask it, so that something stored may.
+    /// Whether it is the origin that could not answer, or nobody could ask it, so that something
+    /// stored may.
     pub(in crate::proxy) fn is_of_the_origin(self) -> bool {
         match self {
             Self::Refused

@@ -1,7 +1,8 @@
-//! What of a whole response a request gets: all of it, a `304`, a part, several parts, or none (RFC 9110 §13, §14).
+//! What of a whole response a request gets: all of it, a `304`, a part, several parts, or none (RFC
+//! 9110 §13, §14).
 //!
-//! The cache fetches and stores whole responses only. What the client asked for is cut from the whole at the end, in the
-//! same way whether it comes from a store or is just arriving.
+//! The cache fetches and stores whole responses only. What the client asked for is cut from the
+//! whole at the end, in the same way whether it comes from a store or is just arriving.
 
 use std::collections::VecDeque;
 
@@ -21,7 +22,8 @@ use crate::time::Timestamp;
 /// A whole response does not meet a condition of the client.
 pub(in crate::proxy) struct PreconditionNotMet(pub(in crate::proxy) ProxyAnswer);
 
-/// Cuts `whole` to what `ask` asks for. A body of unknown length is never cut: a server may ignore `Range`.
+/// Cuts `whole` to what `ask` asks for. A body of unknown length is never cut: a server may ignore
+/// `Range`.
 pub(in crate::proxy) async fn present(
     ask: &CacheRequest,
     whole: ProxyAnswer,
@@ -54,7 +56,8 @@ pub(in crate::proxy) async fn present(
     }
 }
 
-/// RFC 9110 §13.1.1: the origin's own answer to this request, and it is not the one that the client knows.
+/// RFC 9110 §13.1.1: the origin's own answer to this request, and it is not the one that the client
+/// knows.
 pub(in crate::proxy) fn failed(PreconditionNotMet(mut whole): PreconditionNotMet) -> ProxyAnswer {
     let head = whole.response.headers_mut();
     head.remove(CONTENT_LENGTH);
@@ -83,7 +86,8 @@ fn one_part(mut whole: ProxyAnswer, part: ByteRange, bytes: usize) -> ProxyAnswe
     with(whole, StatusCode::PARTIAL_CONTENT, body)
 }
 
-/// The parts may come in any order, so the whole has to be there; its length is known and within `cache_max_body`.
+/// The parts may come in any order, so the whole has to be there; its length is known and within
+/// `cache_max_body`.
 async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize) -> ProxyAnswer {
     let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new()));
     let runs = match collected(body).await {

@@ -1,9 +1,10 @@
 //! A body that several clients read while it arrives.
 //!
-//! One writer (the fill's task) appends pieces; any number of readers, on any worker, take them in order at their own
-//! pace. While the body is *gathered* for storing, every piece is kept, and a reader may still join at the beginning;
-//! how much that can be is bounded by `cache_max_body`. A body that outgrows it is only *relayed*: pieces that every
-//! reader has taken are let go, and the writer waits while the slowest is more than [`FILL_LAG_BYTES_MAX`] behind.
+//! One writer (the fill's task) appends pieces; any number of readers, on any worker, take them in
+//! order at their own pace. While the body is *gathered* for storing, every piece is kept, and a
+//! reader may still join at the beginning; how much that can be is bounded by `cache_max_body`. A
+//! body that outgrows it is only *relayed*: pieces that every reader has taken are let go, and the
+//! writer waits while the slowest is more than [`FILL_LAG_BYTES_MAX`] behind.
 //!
 //! ```text
 //!  first                          first + pieces.len()
@@ -11,8 +12,9 @@
 //!         ^ reader      ^ reader     ^ reader (waits)
 //! ```
 //!
-//! **Always:** a reader gets all pieces from the first, in order, or an error; never a gap, never an early clean end.
-//! The lock is held for a few moves of pointers, never while anything waits, and wakers run outside it.
+//! **Always:** a reader gets all pieces from the first, in order, or an error; never a gap, never
+//! an early clean end. The lock is held for a few moves of pointers, never while anything waits,
+//! and wakers run outside it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -161,7 +163,8 @@ impl SharedBody {
         Poll::Pending
     }
 
-    /// Cuts off the readers that are furthest behind, if they hold others back; alone, a slow reader is only slow.
+    /// Cuts off the readers that are furthest behind, if they hold others back; alone, a slow
+    /// reader is only slow.
     pub(in crate::proxy) fn cut_off_the_slowest(&self) {
         self.change(|state| {
             let first = state.first;
@@ -204,7 +207,8 @@ impl SharedBody {
         readers.into_iter().chain(writer).for_each(Waker::wake);
     }
 
-    /// A panic cannot leave the state half-changed in a way that breaks a promise: at worst a waker is lost with it.
+    /// A panic cannot leave the state half-changed in a way that breaks a promise: at worst a waker
+    /// is lost with it.
     fn state(&self) -> MutexGuard<'_, SharedBodyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,8 @@
 //! An explanation as one header field: a JSON object in printable ASCII, of at most
 //! [`EXPLANATION_BYTES_MAX`](crate::limits::EXPLANATION_BYTES_MAX).
 //!
-//! Durations are seconds, and so is the moment at which a response was received, counted from the Unix epoch.
+//! Durations are seconds, and so is the moment at which a response was received, counted from the
+//! Unix epoch.
 
 use std::time::Duration;
 

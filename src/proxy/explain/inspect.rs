@@ -1,9 +1,11 @@
 //! What is stored of a resource, and what it would be to a request: for operators.
 //!
-//! Made of the values that a request is decided by, noted in the same [`ExplainNotes`] and written by the same hand as an
-//! explanation, so the two cannot disagree. Nothing is changed: no refresh begins, nothing moves between the tiers.
+//! Made of the values that a request is decided by, noted in the same [`ExplainNotes`] and written
+//! by the same hand as an explanation, so the two cannot disagree. Nothing is changed: no refresh
+//! begins, nothing moves between the tiers.
 //!
-//! **Always:** of a stored response, facts, sizes and tags are shown; no other field, and not the body.
+//! **Always:** of a stored response, facts, sizes and tags are shown; no other field, and not the
+//! body.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -66,7 +68,8 @@ impl Proxy {
         })
     }
 
-    /// Of a resource that varies, the variants that were stored last, whichever node and request they came by.
+    /// Of a resource that varies, the variants that were stored last, whichever node and request
+    /// they came by.
     async fn variants(&self, ask: &CacheRequest, place: &CacheLocation) -> Vec<ListedVariant> {
         let Some(varies) = &place.variants else { return Vec::new() };
         let mut listed = Vec::new();

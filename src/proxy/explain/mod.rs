@@ -1,11 +1,13 @@
 //! Why an answer is what it is, for whoever may know it.
 //!
-//! A request that carries the operator's token has [`ExplainNotes`], and whoever decides something for it notes that down: the
-//! same value that it acts on, so an explanation cannot say what was not done. When there is an answer, the notes become
-//! a field of it. All other requests have none, which costs a branch where something would be noted, and nothing else.
+//! A request that carries the operator's token has [`ExplainNotes`], and whoever decides something
+//! for it notes that down: the same value that it acts on, so an explanation cannot say what was
+//! not done. When there is an answer, the notes become a field of it. All other requests have none,
+//! which costs a branch where something would be noted, and nothing else.
 //!
-//! **Always:** an explanation tells of decisions and of what its own asker sent. Of a stored response it shows facts and
-//! no field; of the request's fields, names, and for most of them a digest of the value.
+//! **Always:** an explanation tells of decisions and of what its own asker sent. Of a stored
+//! response it shows facts and no field; of the request's fields, names, and for most of them a
+//! digest of the value.
 
 mod field;
 mod shown;
@@ -35,8 +37,8 @@ use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
 use shown::ShownSelection;
 
-/// RFC 9111 §5.2.2.7: a shared cache in front of us does not store the field. One that knows no field names here stores
-/// nothing of the answer.
+/// RFC 9111 §5.2.2.7: a shared cache in front of us does not store the field. One that knows no
+/// field names here stores nothing of the answer.
 const FOR_ITS_ASKER: HeaderValue = HeaderValue::from_static("private=\"cachewarp-explain\"");
 
 /// The notes of one request, or none.
@@ -140,7 +142,8 @@ pub(super) struct Explanation {
     route: &'static str,
     /// With the namespace of its key.
     target: Option<(Target, Namespace)>,
-    /// Of the request's own fields, those that nothing is known of: at most [`EXPLAINED_UNLISTED_MAX`].
+    /// Of the request's own fields, those that nothing is known of: at most
+    /// [`EXPLAINED_UNLISTED_MAX`].
     unlisted: Vec<HeaderName>,
     place: Option<ExplainedLocation>,
     found: Option<ExplainedLookup>,

@@ -1,7 +1,8 @@
 //! The request fields that select a variant, as an explanation shows them.
 //!
-//! A value may be a secret, whatever its name: an API may vary on a session's field. So only those fields are shown
-//! as they are that say what a client can read, and every other value is a digest. Two requests can be compared by it.
+//! A value may be a secret, whatever its name: an API may vary on a session's field. So only those
+//! fields are shown as they are that say what a client can read, and every other value is a digest.
+//! Two requests can be compared by it.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName};

@@ -90,7 +90,8 @@ impl ActiveFetch {
             body: Arc::clone(&body),
         });
         self.ask.note_place(&shared.place, &self.proxy.rules);
-        // The client that asked sees the head as the origin meant it for this client, a cookie included.
+        // The client that asked sees the head as the origin meant it for this client, a cookie
+        // included.
         policy::strip_addressed(&mut parts.headers);
         let own = ProxyAnswer::new(
             Outcome::Miss,
@@ -126,7 +127,8 @@ impl ActiveFetch {
         }
     }
 
-    /// Whether what may be stored is: not everything at first sight. What stood there before has been seen.
+    /// Whether what may be stored is: not everything at first sight. What stood there before has
+    /// been seen.
     fn admission(&self) -> Admission {
         let Proxy { shared, store, .. } = &*self.proxy;
         let admission = match self.sight {

@@ -29,7 +29,8 @@ use crate::proxy::request::CacheRequest;
 use crate::store::{StorePermit, Superseded};
 use crate::time;
 
-/// How often a request may find that the fetch it joined was for another variant, and look for its own.
+/// How often a request may find that the fetch it joined was for another variant, and look for its
+/// own.
 const JOINS_MAX: usize = 2;
 
 /// A request that no store could answer.
@@ -54,7 +55,8 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest
     if let Some(reason) = errand.ask.facts.forbids_storing() {
         return unstored(proxy, &errand, reason).await;
     }
-    // A client that wants news since its own request cannot take an answer that was asked for before it.
+    // A client that wants news since its own request cannot take an answer that was asked for
+    // before it.
     if errand.forward == ForwardReason::Request {
         return lead(proxy, errand, Leadership::Alone).await;
     }
@@ -237,7 +239,8 @@ pub(in crate::proxy) async fn doubtful(
     }
 }
 
-/// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be stored.
+/// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be
+/// stored.
 async fn came(
     proxy: &Rc<Proxy>,
     errand: &FetchRequest,
@@ -267,7 +270,8 @@ async fn came(
             {
                 return answer;
             }
-            // The whole was fetched for the store, which cannot have it: the client gets the part that it asked for.
+            // The whole was fetched for the store, which cannot have it: the client gets the part
+            // that it asked for.
             if errand.ask.is_partial() && response.status() == StatusCode::OK {
                 return directly(proxy, &errand.ask, forward, reason.word()).await;
             }
@@ -313,8 +317,8 @@ async fn cut(errand: &FetchRequest, whole: ProxyAnswer) -> ProxyAnswer {
     present(&errand.ask, whole, time::now()).await.unwrap_or_else(present::failed)
 }
 
-/// Sends the client's request on as it is, and its answer back: for a range or a condition that the store has no
-/// answer to.
+/// Sends the client's request on as it is, and its answer back: for a range or a condition that the
+/// store has no answer to.
 pub(in crate::proxy) async fn directly(
     proxy: &Proxy,
     ask: &CacheRequest,
@@ -333,8 +337,8 @@ pub(in crate::proxy) async fn directly(
     }
 }
 
-/// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a `HEAD` says of the stored
-/// response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
+/// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a
+/// `HEAD` says of the stored response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
 async fn unstored(proxy: &Proxy, errand: &FetchRequest, reason: NotStorable) -> ProxyAnswer {
     let FetchRequest { ask, forward, stored, place } = errand;
     errand.note_role(explain::ExplainedRole::Alone);

@@ -1,4 +1,5 @@
-//! Where a response is kept, and how it gets there: under its resource's key, or as a variant behind the list of them.
+//! Where a response is kept, and how it gets there: under its resource's key, or as a variant
+//! behind the list of them.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -39,7 +40,8 @@ impl ResponseToStore<'_> {
         let known = known.filter(|known| known.fields == fields);
         let expires = facts.received.plus(facts.keep_for(facts.received));
         let variants = Variants {
-            // A new list has a new nonce, so that no variant of an older one is ever taken for one of it.
+            // A new list has a new nonce, so that no variant of an older one is ever taken for one
+            // of it.
             nonce: known.as_ref().map_or_else(|| fastrand::u64(..), |known| known.nonce),
             expires: known.map_or(expires, |known| known.expires.max(expires)),
             fields,
@@ -47,11 +49,13 @@ impl ResponseToStore<'_> {
         CacheLocation::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
     }
 
-    /// The fields that select among the responses of a resource, once this one is stored; `None` if none do.
+    /// The fields that select among the responses of a resource, once this one is stored; `None` if
+    /// none do.
     ///
-    /// An origin often says `Vary` only where it has used the field: `Vary: Origin` in the answer to a request that has an
-    /// `Origin`, and none in that to any other. So the fields that are known go on to select (RFC 9111 §4.1): a
-    /// response that names fewer is stored beside the others and displaces none.
+    /// An origin often says `Vary` only where it has used the field: `Vary: Origin` in the answer
+    /// to a request that has an `Origin`, and none in that to any other. So the fields that are
+    /// known go on to select (RFC 9111 §4.1): a response that names fewer is stored beside the
+    /// others and displaces none.
     fn selecting(known: Option<&Variants>, said: Vary) -> Option<VaryFields> {
         let own = if let Vary::Fields(own) = said.clone() { Some(own) } else { None };
         let Some(known) = known else { return own };
@@ -81,7 +85,8 @@ impl ResponseToStore<'_> {
         let list_kept_for = variants.expires.since(time::now());
         let nonce = variants.nonce;
         let list = StoredValue::Variants(variants);
-        // The variant before its list: whoever finds the list finds the variant, and until then joins this fetch.
+        // The variant before its list: whoever finds the list finds the variant, and until then
+        // joins this fetch.
         let kept = async {
             tokio::try_join!(
                 self.store.put(&place.key, &entry, &tags, keep_for, self.claim),
@@ -93,8 +98,8 @@ impl ResponseToStore<'_> {
         kept.map(drop).map_err(changed)
     }
 
-    /// The list that a variant goes into. The one that was known may have been removed while the fetch went on, and all
-    /// variants with it: then writing it again would bring them back.
+    /// The list that a variant goes into. The one that was known may have been removed while the
+    /// fetch went on, and all variants with it: then writing it again would bring them back.
     async fn listed(&self, variants: &Variants) -> Result<Variants, NotStorable> {
         let look = self.store.find(&self.asked.whole, &self.ask.inbound.target).await;
         if look.found.is_some() && look.lineage != self.claim.lineage() {
@@ -102,7 +107,8 @@ impl ResponseToStore<'_> {
         }
         let current = match look.found.map(|found| found.stored) {
             Some(StoredValue::Variants(current)) if current.fields == variants.fields => Some(current),
-            // Another has found that more fields select: its list stays, and the next look-up follows that one.
+            // Another has found that more fields select: its list stays, and the next look-up
+            // follows that one.
             Some(StoredValue::Variants(current)) if current.fields.cover(&variants.fields) => {
                 return Err(NotStorable::Changed);
             }

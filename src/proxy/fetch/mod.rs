@@ -1,8 +1,9 @@
 //! One fetch for everybody who asks.
 //!
-//! [`table`](Fills) knows who fetches what; [`run()`] is the fetch, in a task of its own that survives its client;
-//! a [`SharedBody`](crate::proxy::shared_body::SharedBody) is read by all of them while it arrives. The first byte from the origin goes to everyone at once; the
-//! body is gathered beside that, and checked and stored when it is whole.
+//! [`table`](Fills) knows who fetches what; [`run()`] is the fetch, in a task of its own that
+//! survives its client; a [`SharedBody`](crate::proxy::shared_body::SharedBody) is read by all of
+//! them while it arrives. The first byte from the origin goes to everyone at once; the body is
+//! gathered beside that, and checked and stored when it is whole.
 
 mod gather;
 mod keep;
@@ -42,7 +43,8 @@ pub(super) use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
 pub(in crate::proxy) use crate::proxy::fetch::turn::run;
 pub(in crate::proxy) use crate::proxy::fetch::uncacheable::UncacheableKeys;
 
-/// Passes a response on that came in another way, and stores it for `GET`s of the same target, unless that is overtaken.
+/// Passes a response on that came in another way, and stores it for `GET`s of the same target,
+/// unless that is overtaken.
 pub(in crate::proxy) async fn adopt(
     proxy: &Rc<Proxy>,
     mut inbound: InboundRequest,

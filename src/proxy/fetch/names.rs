@@ -7,7 +7,8 @@ use crate::key::Target;
 use crate::policy::{self, CacheRules, GroupNames};
 use crate::store::{CacheGroup, CacheTag};
 
-/// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875 §2).
+/// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875
+/// §2).
 pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
     let tags = policy::tags(head, rules).unwrap_or_default();
     let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());

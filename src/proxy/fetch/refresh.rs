@@ -1,7 +1,9 @@
-//! Refreshing in the background: what is stale and may be served meanwhile, and by chance what soon will be.
+//! Refreshing in the background: what is stale and may be served meanwhile, and by chance what soon
+//! will be.
 //!
-//! One refresh a key and process: it leads the same shared fetch that a miss would lead, so that it never runs beside
-//! one, and requests that cannot take a stale answer follow it. It asks on nobody's behalf.
+//! One refresh a key and process: it leads the same shared fetch that a miss would lead, so that it
+//! never runs beside one, and requests that cannot take a stale answer follow it. It asks on
+//! nobody's behalf.
 
 use std::rc::Rc;
 

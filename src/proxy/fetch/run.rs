@@ -1,4 +1,5 @@
-//! The fetch itself: ask the origin, and find out what its answer is to those who wait and to the store.
+//! The fetch itself: ask the origin, and find out what its answer is to those who wait and to the
+//! store.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::proxy::request::{CacheRequest, FetchKey, RequesterClass};
 use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
 
-/// Fetches for `ask`, and for its followers if it leads; with the validators of what is stored, if anything is.
+/// Fetches for `ask`, and for its followers if it leads; with the validators of what is stored, if
+/// anything is.
 ///
 /// Runs to the end whether or not the client stays: what can be stored is worth having.
 pub(in crate::proxy::fetch) async fn run(
@@ -62,8 +64,9 @@ pub(in crate::proxy) struct FetchRights {
     pub(in crate::proxy) claim: StorePermit,
 }
 
-/// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its client leaves before
-/// there is an answer. So this needs no task of its own, unless the answer can be stored after all.
+/// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its
+/// client leaves before there is an answer. So this needs no task of its own, unless the answer can
+/// be stored after all.
 pub(in crate::proxy) async fn run_alone(
     proxy: &Rc<Proxy>,
     ask: &Rc<CacheRequest>,
@@ -197,7 +200,8 @@ impl ActiveFetch {
         }
     }
 
-    /// The answer is for the client alone: it gets the origin's own stream, at the origin's own pace.
+    /// The answer is for the client alone: it gets the origin's own stream, at the origin's own
+    /// pace.
     async fn hand_over(
         mut self,
         response: Response<origin::OriginBody>,
@@ -225,7 +229,8 @@ impl ActiveFetch {
         self.supersede(status, reason).await;
     }
 
-    /// Removes the stored response that the origin was asked about, if this answer to the question ends it.
+    /// Removes the stored response that the origin was asked about, if this answer to the question
+    /// ends it.
     pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
         let PriorKnowledge::Stored = self.sight else { return };
         let Self { ask, .. } = self;
@@ -294,7 +299,8 @@ impl ActiveFetch {
         }
     }
 
-    /// The origin's `304` was about something else than what is stored: that goes, and the question is put anew.
+    /// The origin's `304` was about something else than what is stored: that goes, and the question
+    /// is put anew.
     async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
         let lineage = KeyGeneration::new();
         self.proxy.store.bury(&self.place.key, lineage).await;

@@ -1,8 +1,9 @@
 //! A second look at a store that did not answer in time.
 //!
-//! A read of Redis is given up after milliseconds, since most often the origin is quick. Where the origin is not, or gives no
-//! answer at all, what stands in Redis would have been the better answer: so while the origin is asked Redis is asked once more,
-//! and again when the origin has failed. What is stale and may be served while it is refreshed is served: the fetch that goes on
+//! A read of Redis is given up after milliseconds, since most often the origin is quick. Where the
+//! origin is not, or gives no answer at all, what stands in Redis would have been the better
+//! answer: so while the origin is asked Redis is asked once more, and again when the origin has
+//! failed. What is stale and may be served while it is refreshed is served: the fetch that goes on
 //! is its refresh. A Redis that its breaker keeps us from costs nothing here.
 
 use std::pin::pin;

@@ -1,6 +1,7 @@
 //! Keys whose fetch was slow when it was last made: where other nodes are asked first.
 //!
-//! Bounded, the least useful leaving first; what is forgotten costs a fetch that another node makes as well.
+//! Bounded, the least useful leaving first; what is forgotten costs a fetch that another node makes
+//! as well.
 
 use std::time::Duration;
 

@@ -1,12 +1,14 @@
 //! Who is fetching what: one fetch for each key in this process.
 //!
-//! The first to ask for a key [leads](Lead): it owns the fetch. Whoever asks while that goes on follows, and is woken
-//! by the event that concerns it, never by a timer. The table is in shards, so that workers seldom meet; it is
-//! bounded, and when it is full a request goes alone.
+//! The first to ask for a key [leads](Lead): it owns the fetch. Whoever asks while that goes on
+//! follows, and is woken by the event that concerns it, never by a timer. The table is in shards,
+//! so that workers seldom meet; it is bounded, and when it is full a request goes alone.
 //!
-//! Requests with a credential and requests without never share a place: what one may see decides nothing for the other.
+//! Requests with a credential and requests without never share a place: what one may see decides
+//! nothing for the other.
 //!
-//! **Always:** a `LeaderGuard` that ends, in whatever way, takes its key out of the table and leaves no follower waiting.
+//! **Always:** a `LeaderGuard` that ends, in whatever way, takes its key out of the table and
+//! leaves no follower waiting.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,4 +1,5 @@
-//! The tasks of this worker's fetches: owned here, bounded by their own deadlines, ended with the worker.
+//! The tasks of this worker's fetches: owned here, bounded by their own deadlines, ended with the
+//! worker.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -16,7 +17,8 @@ impl BackgroundTasks {
     pub(in crate::proxy) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.0.borrow_mut();
         while tasks.try_join_next().is_some() {}
-        // Boxed here: on its way into a task a future is moved several times, and a fetch's is kilobytes.
+        // Boxed here: on its way into a task a future is moved several times, and a fetch's is
+        // kilobytes.
         tasks.spawn_local(Box::pin(task));
     }
 

@@ -1,7 +1,8 @@
 //! Whether this node fetches, or another does that already for all of them (`store/lease.rs`).
 //!
-//! The wait is in the fetch's own task, so whoever follows the fetch waits with it, and a client that leaves takes nobody
-//! with it. It is over before those who follow lose their patience: if nothing has come of it they are still there.
+//! The wait is in the fetch's own task, so whoever follows the fetch waits with it, and a client
+//! that leaves takes nobody with it. It is over before those who follow lose their patience: if
+//! nothing has come of it they are still there.
 
 use std::rc::Rc;
 
@@ -23,8 +24,8 @@ use crate::proxy::{FetchLease, Proxy};
 use crate::store::{LeaseTurn, StorePermit};
 use crate::time;
 
-/// Fetches for `ask`, and for its followers if it leads, with the validators of what is stored, if anything is; unless another
-/// node has done so by the time that it is this one's turn.
+/// Fetches for `ask`, and for its followers if it leads, with the validators of what is stored, if
+/// anything is; unless another node has done so by the time that it is this one's turn.
 ///
 /// Runs to the end whether or not the client stays: what can be stored is worth having.
 pub(in crate::proxy) async fn run(
@@ -47,8 +48,9 @@ pub(in crate::proxy) async fn run(
     run::run(proxy, ask, place, stored, right, to_client).await;
 }
 
-/// Whether another node has fetched what `lead` is about to fetch, and stored something that answers `ask` and is newer than
-/// what is stored. Otherwise it is to fetch, and holds the lease if it has got it.
+/// Whether another node has fetched what `lead` is about to fetch, and stored something that
+/// answers `ask` and is newer than what is stored. Otherwise it is to fetch, and holds the lease if
+/// it has got it.
 async fn is_over(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,

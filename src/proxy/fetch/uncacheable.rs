@@ -1,9 +1,11 @@
-//! Keys whose answers could not be shared: for a while they do not queue behind one another (hit-for-miss), and where the
-//! store had nothing either, or the trace of a purge, it is not asked again for a while.
+//! Keys whose answers could not be shared: for a while they do not queue behind one another
+//! (hit-for-miss), and where the store had nothing either, or the trace of a purge, it is not asked
+//! again for a while.
 //!
-//! An answer that turns out to be storable after all is stored, unless there has been another purge, and its key forgotten
-//! here. Bounded, the least useful leaving first; what is forgotten too soon costs one wait. What another node stores
-//! meanwhile is found when the time is over: until then its requests go to the origin, which is never wrong.
+//! An answer that turns out to be storable after all is stored, unless there has been another
+//! purge, and its key forgotten here. Bounded, the least useful leaving first; what is forgotten
+//! too soon costs one wait. What another node stores meanwhile is found when the time is over:
+//! until then its requests go to the origin, which is never wrong.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,8 @@ struct KnownAbsence {
 pub(in crate::proxy) struct KeyDoubt {
     /// Why its last answer could not be shared, if that was lately.
     pub(in crate::proxy) reason: Option<NotStorable>,
-    /// The store need not be asked: it had nothing lately but this trace of a purge, and nothing could be stored since.
+    /// The store need not be asked: it had nothing lately but this trace of a purge, and nothing
+    /// could be stored since.
     pub(in crate::proxy) absent: Option<KeyGeneration>,
 }
 
@@ -61,8 +64,8 @@ impl UncacheableKeys {
         }
     }
 
-    /// The store has nothing for `key` but this trace of a purge, if there is one: remembered for [`ABSENCE_REMEMBERED`],
-    /// if the key is.
+    /// The store has nothing for `key` but this trace of a purge, if there is one: remembered for
+    /// [`ABSENCE_REMEMBERED`], if the key is.
     pub(in crate::proxy) fn absent(&self, key: &FetchKey, lineage: KeyGeneration, now: Instant) {
         if let Some(known) = self.0.get(key) {
             let absence = KnownAbsence { lineage, until: now + ABSENCE_REMEMBERED };
@@ -70,7 +73,8 @@ impl UncacheableKeys {
         }
     }
 
-    /// What is known of the store does not hold any more: something has been purged or stored there.
+    /// What is known of the store does not hold any more: something has been purged or stored
+    /// there.
     pub(in crate::proxy) fn changed(&self, key: &FetchKey) {
         if let Some(known) = self.0.get(key)
             && known.absence.is_some()
@@ -79,8 +83,8 @@ impl UncacheableKeys {
         }
     }
 
-    /// Remembers `key`, for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]; not anew for every request, but when
-    /// [`UNCACHEABLE_RENEWED`] is over.
+    /// Remembers `key`, for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]; not anew for every
+    /// request, but when [`UNCACHEABLE_RENEWED`] is over.
     pub(in crate::proxy) fn add(&self, key: FetchKey, reason: NotStorable, now: Instant) {
         let known = self.0.get(&key);
         let until = now + remembered(reason);

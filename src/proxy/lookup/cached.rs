@@ -90,8 +90,8 @@ fn unheld(proxy: &Rc<Proxy>, ask: &CacheRequest, place: CacheLocation) -> (Cache
     (place, judged)
 }
 
-/// Answers from the store if the policy lets it, and otherwise from the origin. What memory has said already is not
-/// asked again.
+/// Answers from the store if the policy lets it, and otherwise from the origin. What memory has
+/// said already is not asked again.
 pub(in crate::proxy) async fn answer(
     proxy: &Rc<Proxy>,
     ask: Rc<CacheRequest>,

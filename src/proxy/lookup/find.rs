@@ -19,8 +19,8 @@ pub(in crate::proxy) struct KeyLookup {
     pub(in crate::proxy) doubt: Option<NotStorable>,
 }
 
-/// Looks it up. One question in the common case: a resource that varies has its list of variants in memory. None where there
-/// was nothing lately and the origin lets nothing be stored.
+/// Looks it up. One question in the common case: a resource that varies has its list of variants in
+/// memory. None where there was nothing lately and the origin lets nothing be stored.
 pub(in crate::proxy) async fn look_up(proxy: &Proxy, ask: &CacheRequest) -> KeyLookup {
     let uncacheable = &proxy.shared.uncacheable;
     let key = ask.fill_key(ask.key);
@@ -52,8 +52,8 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, ask: &CacheRequest) -> KeyL
     }
 }
 
-/// Whether what stands under a resource's key selects by `key_headers`. What was stored under other settings does not, and
-/// is as good as absent.
+/// Whether what stands under a resource's key selects by `key_headers`. What was stored under other
+/// settings does not, and is as good as absent.
 pub(in crate::proxy) fn is_keyed(proxy: &Proxy, stored: &StoredValue) -> bool {
     let key_headers = proxy.rules.fields.key_headers();
     key_headers.is_empty()
@@ -73,8 +73,8 @@ pub(in crate::proxy) async fn look_up_variant(
     KeyLookup { place, found, said: look.said, doubt: None }
 }
 
-/// What stands under a variant's key. It is stale if the resource has been purged softly since it was stored: the list of
-/// variants says so for all of them.
+/// What stands under a variant's key. It is stale if the resource has been purged softly since it
+/// was stored: the list of variants says so for all of them.
 pub(in crate::proxy) fn variant(place: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
     let FoundValue { stored: StoredValue::Response(mut entry), tier, lineage } = found else { return None };
     if lineage != place.lineage {
@@ -148,7 +148,8 @@ fn is_fresh(hit: &CacheHit) -> bool {
     matches!(hit.ttl, TtlSeconds::Left(_))
 }
 
-/// What was found since, if it answers the request as it is: stale too, where it may be while it is refreshed.
+/// What was found since, if it answers the request as it is: stale too, where it may be while it is
+/// refreshed.
 pub(in crate::proxy) fn usable(ask: &CacheRequest, entry: Entry, tier: Tier) -> Option<CacheHit> {
     let now = time::now();
     ask.note(|explanation| explanation.found(tier, &entry.facts, now));

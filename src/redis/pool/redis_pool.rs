@@ -104,8 +104,8 @@ impl RedisPool {
 
     /// Sets a key for `ttl`, in whole milliseconds and at least one.
     ///
-    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `PoolServer` the write may
-    /// have happened, or may still happen.
+    /// After an error other than `NotConnected`, `BreakerOpen`, `Full` and `PoolServer` the write
+    /// may have happened, or may still happen.
     pub async fn set(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), CommandError> {
         self.command(&Command::Set { key, value: &value, ttl }).await.map(drop)
     }

@@ -15,7 +15,8 @@ impl PartialLine {
         self.last.is_none()
     }
 
-    /// Keeps what fits. A line that does not fit gets a NUL at its cut: no length and no coding ends with one.
+    /// Keeps what fits. A line that does not fit gets a NUL at its cut: no length and no coding
+    /// ends with one.
     pub(super) fn keep(&mut self, piece: &[u8]) {
         let Some(&last) = piece.last() else { return };
         self.last = Some(last);
@@ -40,8 +41,8 @@ impl PartialLine {
     }
 }
 
-/// Whether all of a line is kept when it comes in pieces. One that frames a message has to, also where it comes whole: else
-/// what it says would depend on how it was cut.
+/// Whether all of a line is kept when it comes in pieces. One that frames a message has to, also
+/// where it comes whole: else what it says would depend on how it was cut.
 pub(super) fn fits(line: &[u8]) -> bool {
     // Its CR is kept with it.
     line.len() < FRAMING_LINE_BYTES_MAX

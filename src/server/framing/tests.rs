@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Feeds all, in pieces of `size` bytes; how many heads were vouched for, and what was found fault with.
+/// Feeds all, in pieces of `size` bytes; how many heads were vouched for, and what was found fault
+/// with.
 fn read(wire: &[u8], size: usize) -> (u64, NextBytes, Option<FramingError>) {
     let mut framing = RequestFraming::default();
     let faults: Vec<_> = wire.chunks(size).filter_map(|piece| framing.read(piece).err()).collect();
@@ -132,7 +133,8 @@ fn what_comes_next_is_known_after_every_byte() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever pieces: no panic, no more memory than one line, and the same verdict.
+    /// Whatever comes, in whatever pieces: no panic, no more memory than one line, and the same
+    /// verdict.
     #[test]
     fn any_bytes_at_any_cut(wire in "(GET|Content-Length|Transfer-Encoding|chunked|[:;\r\n 0-9a\u{0}]){0,40}", size in 1usize..9) {
         let wire = wire.as_bytes();

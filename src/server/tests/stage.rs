@@ -35,7 +35,8 @@ pub(super) fn dialogue(script: impl Future<Output = ()>) {
 /// Bytes of `/big`: more than any buffer on the way.
 pub(super) const BIG: usize = 8 << 20;
 
-/// The handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`, `/upgrade`; all others say `hello`.
+/// The handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`,
+/// `/upgrade`; all others say `hello`.
 pub(super) struct TestHandler {
     /// A permit for each `/wait` that has come.
     pub(super) arrived: Semaphore,

@@ -1,5 +1,5 @@
-//! Clients that take too long. The clock is paused and the wire in memory: what takes a minute here takes no
-//! time.
+//! Clients that take too long. The clock is paused and the wire in memory: what takes a minute here
+//! takes no time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
@@ -46,7 +46,8 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     client
 }
 
-/// Reads to the end; what was read, and after how many seconds the writing half of the server was closed.
+/// Reads to the end; what was read, and after how many seconds the writing half of the server was
+/// closed.
 async fn end(client: &mut DuplexStream) -> (String, u64) {
     let began = Instant::now();
     let mut text = String::new();

@@ -1,12 +1,15 @@
-//! What the fleet's nodes tell each other: that something has changed, and that everybody has heard it.
+//! What the fleet's nodes tell each other: that something has changed, and that everybody has heard
+//! it.
 //!
-//! Redis tells each connection what has changed of what was read over it. A purge is answered when it is true everywhere, and
-//! that takes a question: whoever purges publishes a *sync*, and each worker that hears it waits until every connection of
-//! its own has brought the news that were on their way, and says so.
+//! Redis tells each connection what has changed of what was read over it. A purge is answered when
+//! it is true everywhere, and that takes a question: whoever purges publishes a *sync*, and each
+//! worker that hears it waits until every connection of its own has brought the news that were on
+//! their way, and says so.
 //!
-//! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts nothing that it has read
-//! (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is asked at every server, on channels of that
-//! server's own, since a worker may hear some of them and not others ([`FleetChannel`]).
+//! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts
+//! nothing that it has read (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is
+//! asked at every server, on channels of that server's own, since a worker may hear some of them
+//! and not others ([`FleetChannel`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -191,8 +194,8 @@ impl FleetListener {
         }
     }
 
-    /// Reads the purge clock whenever it has moved, for as long as this worker lives: one question however many moves there
-    /// were, and most often answered before anybody needs it.
+    /// Reads the purge clock whenever it has moved, for as long as this worker lives: one question
+    /// however many moves there were, and most often answered before anybody needs it.
     pub(in crate::store) async fn follow_clock(self: Rc<Self>, redis: Client) {
         loop {
             self.clock_moved.notified().await;
@@ -201,7 +204,8 @@ impl FleetListener {
         }
     }
 
-    /// Reads the purge clock: however many requests want to know it, this worker asks one question at a time.
+    /// Reads the purge clock: however many requests want to know it, this worker asks one question
+    /// at a time.
     pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         self.asking.ask(self.shared.learn_clock(redis)).await
     }

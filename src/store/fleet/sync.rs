@@ -1,4 +1,5 @@
-//! What nodes say to each other when something has been purged: a question to all, and an answer of each worker.
+//! What nodes say to each other when something has been purged: a question to all, and an answer of
+//! each worker.
 //!
 //! ```text
 //! <namespace>sync         <id> <where to answer> <when, ms> <name>*   the keys of which fetches under way are overtaken
@@ -6,8 +7,8 @@
 //! <namespace>nodes                                                    heard once in each node, so that nodes can be counted
 //! ```
 //!
-//! A node is a process. Each of its workers has connections of its own and answers for itself; so the node has answered when
-//! all of them have.
+//! A node is a process. Each of its workers has connections of its own and answers for itself; so
+//! the node has answered when all of them have.
 
 use std::fmt;
 
@@ -84,7 +85,8 @@ pub(in crate::store) fn hexadecimal<const DIGITS: usize>(text: &str) -> Option<u
 pub(in crate::store) struct SyncTally {
     /// How many have come.
     pub(in crate::store) answered: u32,
-    /// Who has answered, how many of it there are, and how many of them have; no longer than there are answers.
+    /// Who has answered, how many of it there are, and how many of them have; no longer than there
+    /// are answers.
     nodes: Vec<(u64, u32, u32)>,
 }
 

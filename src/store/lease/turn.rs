@@ -1,19 +1,22 @@
-//! One fetch for the fleet: whoever has the lease of a key fetches, and the others wait for what comes of it.
+//! One fetch for the fleet: whoever has the lease of a key fetches, and the others wait for what
+//! comes of it.
 //!
 //! ```text
 //! <namespace>lease:<32 digits>   <token>     there while somebody fetches; FETCH_LEASE long, renewed while that goes on
 //! ```
 //!
-//! The lease is taken by `SET NX PX`. Who does not get it reads it, and so Redis tells him when it ends or is renewed: he
-//! waits for that and never asks by the clock. It ends when what was fetched is stored, or as soon as it is known that it
-//! will not be; then everybody looks, and fetches for himself if nothing is there. A node that dies takes its lease with it
-//! after [`FETCH_LEASE`]. Only who knows the token renews or ends it, so nobody who was away for too long touches another's.
+//! The lease is taken by `SET NX PX`. Who does not get it reads it, and so Redis tells him when it
+//! ends or is renewed: he waits for that and never asks by the clock. It ends when what was fetched
+//! is stored, or as soon as it is known that it will not be; then everybody looks, and fetches for
+//! himself if nothing is there. A node that dies takes its lease with it after [`FETCH_LEASE`].
+//! Only who knows the token renews or ends it, so nobody who was away for too long touches
+//! another's.
 //!
-//! The name is of the key, of who may share the answer, and of the purges that the fetch has seen: nobody waits for a fetch
-//! that began before a purge.
+//! The name is of the key, of who may share the answer, and of the purges that the fetch has seen:
+//! nobody waits for a fetch that began before a purge.
 //!
-//! **Always:** a lease is a hint. Whoever cannot ask, cannot hear or has waited long enough fetches as if there were none;
-//! what may be stored is decided by the [`StorePermit`] alone.
+//! **Always:** a lease is a hint. Whoever cannot ask, cannot hear or has waited long enough fetches
+//! as if there were none; what may be stored is decided by the [`StorePermit`] alone.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -54,8 +57,9 @@ pub struct Lease {
 }
 
 impl Store {
-    /// Asks whose turn it is to fetch what would stand under `key`, for those whom `sharers` names, and waits no longer than
-    /// `patience` while it is another node's. Nobody but other nodes is meant: in one process only one asks for a key.
+    /// Asks whose turn it is to fetch what would stand under `key`, for those whom `sharers` names,
+    /// and waits no longer than `patience` while it is another node's. Nobody but other nodes is
+    /// meant: in one process only one asks for a key.
     ///
     /// Cancel safe: a lease that was just taken ends by itself.
     pub async fn turn(
@@ -125,7 +129,8 @@ async fn await_end(
             Ok(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
             Err(_) => return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         };
-        // The next one's: whose answer cannot be stored would have everybody wait, one after the other.
+        // The next one's: whose answer cannot be stored would have everybody wait, one after the
+        // other.
         if *awaited.get_or_insert_with(|| token.clone()) != token {
             return (LeaseTurn::Over, LeaseOutcome::Awaited);
         }
@@ -161,7 +166,8 @@ async fn keep(
     match LEASE.run(&redis, &name, &[token, decimal(0)]).await {
         Ok(Reply::Integer(0)) => metrics.leased(LeaseOutcome::Lost),
         Err(error) if scripts::is_refused(error) => {
-            // It was not renewed either, so it is rarely another's; and then one fetch more is made.
+            // It was not renewed either, so it is rarely another's; and then one fetch more is
+            // made.
             let _ = redis.command(&Command::Unlink { key: &name }).await;
         }
         // Or it ends by itself.

@@ -1,9 +1,10 @@
 //! Purges, and when they are true.
 //!
-//! First Redis is told, one key at a time: a tombstone for a resource, the clock and then a counter for whatever has many
-//! members. From then on no reader of Redis finds what was purged, and no fetch that began before stores it. Where another
-//! server may take over, a replica has to have it before it counts as done ([`Client::wait_replicated`]). Then the fleet is
-//! asked to catch up ([`Fleet::sync`](crate::store::fleet::Fleet::sync)); when it has, nobody's memory has it either.
+//! First Redis is told, one key at a time: a tombstone for a resource, the clock and then a counter
+//! for whatever has many members. From then on no reader of Redis finds what was purged, and no
+//! fetch that began before stores it. Where another server may take over, a replica has to have it
+//! before it counts as done ([`Client::wait_replicated`]). Then the fleet is asked to catch up
+//! ([`Fleet::sync`](crate::store::fleet::Fleet::sync)); when it has, nobody's memory has it either.
 
 use bytes::Bytes;
 
@@ -25,8 +26,8 @@ use crate::store::{
 use crate::time::{self, Timestamp, millis};
 
 impl Store {
-    /// Purges, in the whole fleet. When it is answered and every node has confirmed, no request that begins afterwards is
-    /// answered with what was there before.
+    /// Purges, in the whole fleet. When it is answered and every node has confirmed, no request
+    /// that begins afterwards is answered with what was there before.
     ///
     /// To repeat it does no harm. Dropping the future leaves it half done.
     pub async fn purge(
@@ -58,7 +59,8 @@ impl Store {
         Ok(purged)
     }
 
-    /// Purges this process: what it has in memory, what it fetches now and what it reads from Redis later.
+    /// Purges this process: what it has in memory, what it fetches now and what it reads from Redis
+    /// later.
     fn purge_here(&self, scopes: &[PurgeScope], strength: PurgeStrength) {
         self.shared.clock.purge_locally(scopes, strength, time::now());
     }
@@ -106,13 +108,14 @@ impl Store {
         }
     }
 
-    /// What is under way for a resource, and what memory has of it, is of before a change. Done at once, in this process.
+    /// What is under way for a resource, and what memory has of it, is of before a change. Done at
+    /// once, in this process.
     pub fn outdate(&self, key: &CacheKey) {
         self.shared.outdate(key.short());
     }
 
-    /// Takes what stands under `key` away from everybody; `lineage` is what stands there then. No fetch that began before
-    /// stores under it.
+    /// Takes what stands under `key` away from everybody; `lineage` is what stands there then. No
+    /// fetch that began before stores under it.
     pub async fn bury(&self, key: &CacheKey, lineage: KeyGeneration) {
         if self.buried(key, lineage).await.is_err() {
             self.metrics.removal_lost();
@@ -121,8 +124,8 @@ impl Store {
         }
     }
 
-    /// Removes the entry under `key` from every node, because the origin's answer shows that it holds no longer. No
-    /// fetch of the resource that began before is stored by this process.
+    /// Removes the entry under `key` from every node, because the origin's answer shows that it
+    /// holds no longer. No fetch of the resource that began before is stored by this process.
     pub async fn withdraw(&self, resource: &CacheKey, key: &CacheKey) {
         self.shared.watches.changed(resource.short());
         self.bury(key, KeyGeneration::new()).await;
@@ -185,8 +188,9 @@ impl Store {
         }
     }
 
-    /// Purges what an origin says has changed. What was stored of it is not used again in this process when this returns; the
-    /// other nodes are not waited for. Where Redis does not take it, that is counted.
+    /// Purges what an origin says has changed. What was stored of it is not used again in this
+    /// process when this returns; the other nodes are not waited for. Where Redis does not take it,
+    /// that is counted.
     pub async fn outdate_groups(&self, groups: &[CacheGroup]) {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();

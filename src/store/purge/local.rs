@@ -1,10 +1,11 @@
-//! Purges that Redis has not taken. They hold in this process: for the entries that it has in memory, and for
-//! those that it reads from Redis later.
+//! Purges that Redis has not taken. They hold in this process: for the entries that it has in
+//! memory, and for those that it reads from Redis later.
 //!
 //! An entry is judged by the time at which its response was received, because the count of purges
-//! (`ledger.rs`) is Redis' and has not moved. An entry that another node received is judged by that node's
-//! clock. Each mark stays until the purge is repeated and Redis takes it. The marks are bounded: beyond the
-//! bound they become one mark on everything, which costs fetches and serves nothing old.
+//! (`ledger.rs`) is Redis' and has not moved. An entry that another node received is judged by that
+//! node's clock. Each mark stays until the purge is repeated and Redis takes it. The marks are
+//! bounded: beyond the bound they become one mark on everything, which costs fetches and serves
+//! nothing old.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +87,8 @@ impl LocalPurges {
         self.has_any.store(true, Ordering::Release);
     }
 
-    /// Forgets the marks that these scopes had made when a purge of them began that Redis has taken.
+    /// Forgets the marks that these scopes had made when a purge of them began that Redis has
+    /// taken.
     pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         if !self.has_any() {
             return;
@@ -131,8 +133,8 @@ impl LocalPurges {
         fate
     }
 
-    /// Whether a purge that is not of single keys has been marked since: a fetch that began before it stores
-    /// nothing, and takes in no followers.
+    /// Whether a purge that is not of single keys has been marked since: a fetch that began before
+    /// it stores nothing, and takes in no followers.
     pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
         self.has_any() && self.marks().swept.is_some_and(|swept| swept >= begun)
     }
@@ -148,7 +150,8 @@ impl LocalPurges {
 }
 
 impl PurgeMark {
-    /// Forgets the purges that one of this strength covers, which began then; tells whether any is left.
+    /// Forgets the purges that one of this strength covers, which began then; tells whether any is
+    /// left.
     fn is_empty_without(&mut self, strength: PurgeStrength, begun: Timestamp) -> bool {
         if strength == PurgeStrength::Hard {
             self.hard = self.hard.filter(|at| *at > begun);

@@ -1,12 +1,14 @@
-//! The purge clock as it stands in Redis: how many purges there have been, and those that are of no single tag.
+//! The purge clock as it stands in Redis: how many purges there have been, and those that are of no
+//! single tag.
 //!
 //! ```text
 //! 1 <epoch> <count> <soft> <at>           the count at the last soft purge of everything, and when it was (ms)
 //! <count> <h|s> <at> <scheme://authority/path>      one line for each purge by prefix, oldest first
 //! ```
 //!
-//! One value, changed by one script (`scripts.rs`), so that it is lost as a whole or not at all: and then a new epoch begins,
-//! which no entry belongs to. A purge of everything begins one as well.
+//! One value, changed by one script (`scripts.rs`), so that it is lost as a whole or not at all:
+//! and then a new epoch begins, which no entry belongs to. A purge of everything begins one as
+//! well.
 
 use std::fmt;
 
@@ -94,7 +96,8 @@ impl PurgeLog {
         })
     }
 
-    /// What the purges since mean for an entry of this target that was fetched at `tick`; tags are not looked at.
+    /// What the purges since mean for an entry of this target that was fetched at `tick`; tags are
+    /// not looked at.
     pub(in crate::store) fn judge(&self, tick: PurgeGeneration, target: &Target) -> PurgeStatus {
         if tick.epoch != self.tick.epoch {
             return PurgeStatus::Gone;

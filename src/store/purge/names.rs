@@ -37,7 +37,8 @@ pub enum PurgeStrength {
 /// What a purge has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
-    /// How many nodes of the fleet had to be told, this process among them: processes, however many workers each has.
+    /// How many nodes of the fleet had to be told, this process among them: processes, however many
+    /// workers each has.
     pub nodes: u32,
     /// Of how many of them all workers have said that they serve none of it any more.
     pub confirmed: u32,
@@ -144,8 +145,8 @@ fn digest(domain: &[u8], fields: &[&[u8]]) -> TagDigest {
     TagDigest(blake3::hash(&message).as_bytes().first_chunk().map_or(0, |half| u128::from_be_bytes(*half)))
 }
 
-/// How the addresses of resources begin, by either scheme: by which one a client came is known only where a trusted proxy
-/// says so.
+/// How the addresses of resources begin, by either scheme: by which one a client came is known only
+/// where a trusted proxy says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlPrefix {
     /// By which it was named.

@@ -1,7 +1,8 @@
 //! The right of a fetch to store what it brings.
 //!
-//! It is taken before the origin is asked, and it remembers what stood under the resource's key then. What has been purged
-//! since, by anybody in the fleet, is not stored over: Redis compares the [`KeyGeneration`], this process its [`InvalidationWatch`].
+//! It is taken before the origin is asked, and it remembers what stood under the resource's key
+//! then. What has been purged since, by anybody in the fleet, is not stored over: Redis compares
+//! the [`KeyGeneration`], this process its [`InvalidationWatch`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,8 +70,8 @@ pub struct FetchStart {
 }
 
 impl FetchStart {
-    /// Whether nothing has been purged since that its answer might be of: else a request that begins now would get what was
-    /// there before.
+    /// Whether nothing has been purged since that its answer might be of: else a request that
+    /// begins now would get what was there before.
     pub fn is_current(&self) -> bool {
         !self.signs.is_overtaken()
             && self.clock.stands_since(self.moves, self.tick)

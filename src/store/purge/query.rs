@@ -1,10 +1,12 @@
 //! One question for all who have it: while it is under way nobody else asks it.
 //!
-//! An answer is for those who came before its question was sent; whoever comes later might be told what was true before he
-//! came. He waits until that answer is there, and then for the next one, which is one for all who have come meanwhile. Only a
-//! failure is everybody's at once: nobody learns anything by it.
+//! An answer is for those who came before its question was sent; whoever comes later might be told
+//! what was true before he came. He waits until that answer is there, and then for the next one,
+//! which is one for all who have come meanwhile. Only a failure is everybody's at once: nobody
+//! learns anything by it.
 //!
-//! **Always:** there is one question at a time, and whoever is dropped while he asks leaves it to the next.
+//! **Always:** there is one question at a time, and whoever is dropped while he asks leaves it to
+//! the next.
 
 use tokio::sync::watch;
 
@@ -41,7 +43,8 @@ impl PurgeStateQuery {
         Self(watch::Sender::new(QueryState::default()))
     }
 
-    /// The answer to `question`, asked by this caller or by one of those who wait with it, after it has come.
+    /// The answer to `question`, asked by this caller or by one of those who wait with it, after it
+    /// has come.
     ///
     /// Cancel safe if the question is.
     pub(in crate::store) async fn ask(

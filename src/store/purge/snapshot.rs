@@ -1,8 +1,9 @@
 //! What Redis is asked about purges, and what is made of its answers.
 //!
-//! An answer is two things. For the request that asked it is true whatever has changed since: its question came after the
-//! request began ([`PurgeSnapshot`]). For everybody else it is true for as long as Redis would say otherwise, and if it has said so
-//! before the answer could be kept, it is not kept.
+//! An answer is two things. For the request that asked it is true whatever has changed since: its
+//! question came after the request began ([`PurgeSnapshot`]). For everybody else it is true for as
+//! long as Redis would say otherwise, and if it has said so before the answer could be kept, it is
+//! not kept.
 
 use bytes::Bytes;
 
@@ -46,7 +47,8 @@ impl StoreShared {
         if ledger(&reply).is_none() {
             let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
             let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
-                // Not at one go, so of two that begin an epoch the later one's counts; and nothing can be purged by tag.
+                // Not at one go, so of two that begin an epoch the later one's counts; and nothing
+                // can be purged by tag.
                 (Err(error), _) if scripts::is_refused(error) => {
                     let value = PurgeLog::new().to_string().into();
                     redis

@@ -1,16 +1,19 @@
-//! What this process knows of the fleet's purges, and whether an entry has been one of their victims.
+//! What this process knows of the fleet's purges, and whether an entry has been one of their
+//! victims.
 //!
-//! In the steady state a hit asks one thing: is the *view* still the one at which its entry was looked at? The view is a
-//! number of this process, and changes whenever anything that is known of purges changes, or ceases to be known. Only then
-//! are entries looked at again, each when it is next asked for: the purge clock first, and, where that has moved since the
-//! entry was fetched, the counters of its tags.
+//! In the steady state a hit asks one thing: is the *view* still the one at which its entry was
+//! looked at? The view is a number of this process, and changes whenever anything that is known of
+//! purges changes, or ceases to be known. Only then are entries looked at again, each when it is
+//! next asked for: the purge clock first, and, where that has moved since the entry was fetched,
+//! the counters of its tags.
 //!
-//! When news come that the clock has moved, it is read again at once (`fleet.rs: follow_clock`), and hits go on meanwhile by
-//! what was known: a purge is confirmed only when every worker has said that it has caught up, and none says so while it goes
-//! on like that ([`PurgeState::settled`]).
+//! When news come that the clock has moved, it is read again at once (`fleet.rs: follow_clock`),
+//! and hits go on meanwhile by what was known: a purge is confirmed only when every worker has said
+//! that it has caught up, and none says so while it goes on like that ([`PurgeState::settled`]).
 //!
-//! **Always:** what is not known is asked for, and a counter that is not there means that its entries are gone. What is
-//! forgotten keeps its last value for one use: when Redis cannot be reached, what was purged before stays purged.
+//! **Always:** what is not known is asked for, and a counter that is not there means that its
+//! entries are gone. What is forgotten keeps its last value for one use: when Redis cannot be
+//! reached, what was purged before stays purged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -31,8 +34,8 @@ use crate::time::Timestamp;
 
 /// The purges, as this process knows them.
 pub(in crate::store) struct PurgeState {
-    /// Changes with everything below; zero while the clock is not known. With [`PASSING`] in it, it does not hold for ever.
-    /// Written with the ledger's lock held.
+    /// Changes with everything below; zero while the clock is not known. With [`PASSING`] in it, it
+    /// does not hold for ever. Written with the ledger's lock held.
     view: AtomicU64,
     /// The last view that was given.
     views: AtomicU64,
@@ -283,8 +286,8 @@ impl PurgeState {
         }
     }
 
-    /// Every connection of a worker has brought the news that were on their way, and it is about to say so: by what is not
-    /// read again by now, nobody goes on.
+    /// Every connection of a worker has brought the news that were on their way, and it is about to
+    /// say so: by what is not read again by now, nobody goes on.
     pub(in crate::store) fn settled(&self) {
         let is_outrun = matches!(self.ledger().trust, Some(EntryTrust::Outrun(..)));
         if is_outrun {
@@ -302,7 +305,8 @@ impl PurgeState {
 
     /// The counter of a tag has changed: what was looked at before has to be looked at again.
     pub(in crate::store) fn forget_counter(&self, tag: u128) {
-        // Its last value stays, for when nobody can be asked. Where there is none, its place is given back at once.
+        // Its last value stays, for when nobody can be asked. Where there is none, its place is
+        // given back at once.
         drop(self.counters.entry(&tag, Some(Duration::ZERO), |_, known| {
             known.trust = None;
             EntryAction::Retain(())
@@ -333,15 +337,16 @@ impl PurgeState {
         Ok(tick)
     }
 
-    /// Whether nothing has been purged since the clock had moved so often and stood there. It may have moved for all that was
-    /// heard, and not have: one that is begun is news for all who have asked for it.
+    /// Whether nothing has been purged since the clock had moved so often and stood there. It may
+    /// have moved for all that was heard, and not have: one that is begun is news for all who have
+    /// asked for it.
     pub(in crate::store) fn stands_since(&self, moves: u64, tick: PurgeGeneration) -> bool {
         self.moves() == moves
             || (tick != PurgeGeneration::default() && self.view() != 0 && self.tick() == tick)
     }
 
-    /// Has a purge that Redis does not take hold in this process: for what is stored, for what is under way, and
-    /// for what is read from Redis later.
+    /// Has a purge that Redis does not take hold in this process: for what is stored, for what is
+    /// under way, and for what is read from Redis later.
     pub(in crate::store) fn purge_locally(
         &self,
         scopes: &[PurgeScope],

@@ -1,12 +1,14 @@
 //! Which fetches under way a change has overtaken (RFC 9111 §4.4, and purges).
 //!
-//! Whoever asks the origin for what may be stored watches its resource from before it asks until it has stored. A change of
-//! the resource tells all who watch it, and what they saw before is not stored: neither by the leader of a shared fetch, nor
-//! by one that fetches for itself, validates, refreshes, or asks with `HEAD` or `POST`. Watched is the resource and not a
-//! variant: a change is of all variants.
+//! Whoever asks the origin for what may be stored watches its resource from before it asks until it
+//! has stored. A change of the resource tells all who watch it, and what they saw before is not
+//! stored: neither by the leader of a shared fetch, nor by one that fetches for itself, validates,
+//! refreshes, or asks with `HEAD` or `POST`. Watched is the resource and not a variant: a change is
+//! of all variants.
 //!
-//! **Always:** a resource is in the table only while somebody watches it; there are never more than requests under way. What
-//! [`InvalidationWatch::unless_overtaken`] does is done before the change or not at all.
+//! **Always:** a resource is in the table only while somebody watches it; there are never more than
+//! requests under way. What [`InvalidationWatch::unless_overtaken`] does is done before the change
+//! or not at all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -68,7 +70,8 @@ impl InvalidationWatches {
         InvalidationWatch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
     }
 
-    /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is now.
+    /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is
+    /// now.
     pub(in crate::store) fn changed(&self, resource: u128) {
         if let Some(mut shard) = self.shard(resource)
             && let Some(WatchedResource { signs, .. }) = shard.remove(&resource)

@@ -24,8 +24,8 @@ use crate::store::{Completeness, FoundValue, Lookup, Store, Tier};
 use crate::time;
 
 impl Store {
-    /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip, and another one where
-    /// there has been a purge of something that the entry may be part of.
+    /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip,
+    /// and another one where there has been a purge of something that the entry may be part of.
     ///
     /// Cancel safe: nothing is half done; a reply that comes late is dropped in order by the pool.
     pub async fn find(&self, key: &CacheKey, target: &Target) -> Lookup {
@@ -111,8 +111,8 @@ impl Store {
         }
     }
 
-    /// Reads an entry from Redis into memory, if it is there and whole; whether it is. What purges mean for it is found out
-    /// when somebody asks for it: here it is not known whose it is.
+    /// Reads an entry from Redis into memory, if it is there and whole; whether it is. What purges
+    /// mean for it is found out when somebody asks for it: here it is not known whose it is.
     pub(in crate::store) async fn read_into_memory(&self, key: &CacheKey) -> bool {
         let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
         let name = self.name(key);
@@ -137,8 +137,8 @@ impl Store {
         }
     }
 
-    /// Redis cannot be asked. What it had before it went away may be served; while it is only a connection that is lost,
-    /// somebody else may reach it and purge.
+    /// Redis cannot be asked. What it had before it went away may be served; while it is only a
+    /// connection that is lost, somebody else may reach it and purge.
     fn unasked(
         &self,
         redis: &Client,
@@ -160,7 +160,8 @@ impl Store {
         }
     }
 
-    /// What purges mean for an entry, at a view, for a request that was told so much of them; asks for what else it needs.
+    /// What purges mean for an entry, at a view, for a request that was told so much of them; asks
+    /// for what else it needs.
     pub(in crate::store) async fn judged(
         &self,
         redis: &Client,
@@ -232,7 +233,8 @@ impl Store {
                 && let Some(redis) = &self.redis
                 && let Some(trust) = self.shared.remembered(redis, name, reading)
             {
-                // A copy of its own: the reply is a slice that would keep the connection's whole read buffer alive.
+                // A copy of its own: the reply is a slice that would keep the connection's whole
+                // read buffer alive.
                 memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, view });
             }
         }
@@ -243,7 +245,8 @@ impl Store {
     fn tell_staleness(&self, key: &CacheKey, found: &FoundValue) {
         if let Some((_, let_go)) = self.shared.let_go.remove(&key.short())
             && let StoredValue::Response(Entry { facts, .. }) = &found.stored
-            // Otherwise it was not this that had come: what memory had was removed, and somebody has fetched it since.
+            // Otherwise it was not this that had come: what memory had was removed, and somebody
+            // has fetched it since.
             && facts.received <= let_go
         {
             self.metrics.caught_up(ChangeKind::Write, let_go.since(facts.received));
@@ -271,8 +274,8 @@ impl Store {
         }
     }
 
-    /// The same of what was seen there. What has come meanwhile stays: an answer that Redis gave before it came says nothing of
-    /// it, and if it has changed since, Redis says so.
+    /// The same of what was seen there. What has come meanwhile stays: an answer that Redis gave
+    /// before it came says nothing of it, and if it has changed since, Redis says so.
     pub(in crate::store) fn forget_this(&self, key: &CacheKey, bytes: &Bytes) {
         if let Some(memory) = &self.shared.memory {
             memory.remove_this(key.short(), bytes);

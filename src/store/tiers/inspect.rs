@@ -1,7 +1,9 @@
-//! A look into the tiers that leaves them as they are: nothing is counted, copied into memory or dropped.
+//! A look into the tiers that leaves them as they are: nothing is counted, copied into memory or
+//! dropped.
 //!
-//! What purges mean for an entry is asked as for a request, so what is told to be usable is. That is all that a look may
-//! change: what this process knows of purges, and that there is a purge clock.
+//! What purges mean for an entry is asked as for a request, so what is told to be usable is. That
+//! is all that a look may change: what this process knows of purges, and that there is a purge
+//! clock.
 
 use bytes::Bytes;
 
@@ -58,7 +60,8 @@ crate::labels! {
         Confirmed => "confirmed",
         /// Redis has to be asked first.
         Unconfirmed => "unconfirmed",
-        /// Redis cannot be asked, and has not been away for long enough that nobody else could have reached it.
+        /// Redis cannot be asked, and has not been away for long enough that nobody else could have
+        /// reached it.
         Withheld => "withheld",
     }
 }
@@ -172,7 +175,8 @@ fn sighted(
 }
 
 impl InspectedKey {
-    /// What [`Store::find`] would have found: memory answers by itself where it may, or where Redis cannot be asked.
+    /// What [`Store::find`] would have found: memory answers by itself where it may, or where Redis
+    /// cannot be asked.
     pub fn found(&self) -> Option<FoundValue> {
         let held = |sighting: &TierContent, tier| match sighting {
             TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,

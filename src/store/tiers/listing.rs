@@ -1,14 +1,14 @@
 //! Which variants of a resource have been stored: for operators.
 //!
-//! A request finds its variant by what it says and never by a list; so there is one beside it, which nothing is decided by. It
-//! holds digests: what the requests said is in none of them.
+//! A request finds its variant by what it says and never by a list; so there is one beside it,
+//! which nothing is decided by. It holds digests: what the requests said is in none of them.
 //!
 //! ```text
 //! <namespace>vary:<32 digits>   "CWv" 1, nonce of the resource's list (8)  { digest of a variant's key (32) }*   newest last
 //! ```
 //!
-//! Written beside the variant, in one command, which may be lost: then the variant is not shown. A purge leaves it as it is,
-//! since each variant is looked at when it is shown.
+//! Written beside the variant, in one command, which may be lost: then the variant is not shown. A
+//! purge leaves it as it is, since each variant is looked at when it is shown.
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ pub fn listed_variants(bytes: &[u8], nonce: u64) -> Option<Vec<CacheKey>> {
 }
 
 impl Store {
-    /// Notes down that a variant of a resource is stored for so long, behind the list of variants with this nonce.
+    /// Notes down that a variant of a resource is stored for so long, behind the list of variants
+    /// with this nonce.
     ///
     /// Dropping it may leave it undone.
     pub async fn list_variant(
@@ -53,7 +54,8 @@ impl Store {
         let _ = LIST.run(redis, &self.listing_name(resource), &arguments).await;
     }
 
-    /// The variants of a resource that were stored last, the newest last; none where nobody can say.
+    /// The variants of a resource that were stored last, the newest last; none where nobody can
+    /// say.
     pub async fn variants(&self, resource: &CacheKey, nonce: u64) -> Vec<CacheKey> {
         let Some(redis) = &self.redis else { return Vec::new() };
         let listed = redis.get(&self.listing_name(resource)).await.ok().flatten();

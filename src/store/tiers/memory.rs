@@ -1,9 +1,10 @@
 //! The memory tier: the same bytes as in Redis, bounded by their number.
 //!
-//! quick_cache (Clock-PRO: a scan does not wash the hot entries out) holds the encoded entry in one exact allocation, so
-//! what is counted is what is resident, and nothing pins a read buffer. An entry stands under the half of its key's digest
-//! that is its name in Redis, so that news of that name find it; the whole digest is in the entry and compared when it is
-//! read. Shared by all workers; a lookup holds a shard's lock for the time of a reference count.
+//! quick_cache (Clock-PRO: a scan does not wash the hot entries out) holds the encoded entry in one
+//! exact allocation, so what is counted is what is resident, and nothing pins a read buffer. An
+//! entry stands under the half of its key's digest that is its name in Redis, so that news of that
+//! name find it; the whole digest is in the entry and compared when it is read. Shared by all
+//! workers; a lookup holds a shard's lock for the time of a reference count.
 
 use std::time::Duration;
 
@@ -90,7 +91,8 @@ impl MemoryTier {
         });
     }
 
-    /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has yet to arrive there.
+    /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has
+    /// yet to arrive there.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
         self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::Arriving(_))).is_some()
     }
@@ -106,7 +108,8 @@ impl MemoryTier {
     }
 }
 
-/// Into how many parts the tier is divided: a power of two, so that quick_cache does not round it up.
+/// Into how many parts the tier is divided: a power of two, so that quick_cache does not round it
+/// up.
 fn shards(bytes: usize, body_bytes_max: usize) -> usize {
     let part_min = body_bytes_max.max(1).saturating_mul(MEMORY_SHARD_ENTRIES_MIN);
     let shards = (bytes / part_min).clamp(1, MEMORY_SHARDS_MAX);
@@ -147,7 +150,8 @@ mod tests {
         for n in hot.clone() {
             memory.insert(n, held(1_000));
         }
-        // Twenty times what the tier holds, of which nothing is asked for again; what is hot is, now and then.
+        // Twenty times what the tier holds, of which nothing is asked for again; what is hot is,
+        // now and then.
         for n in 0..20_000_u128 {
             memory.insert(1_000 + n, held(1_000));
             if n % 4 == 0 {

@@ -1,9 +1,10 @@
 //! The way into the tiers.
 //!
-//! A fetch's answer goes to Redis by a script that compares what stands there with what the fetch saw, and is read back on the
-//! same connection: the reply both proves that it is still ours and has Redis say when it is not. Until then memory has it as
-//! what is new, which is safe: a purge that anybody waits for names its keys to every worker (`fleet.rs`), and what is
-//! overtaken is taken out of memory, or does not come in.
+//! A fetch's answer goes to Redis by a script that compares what stands there with what the fetch
+//! saw, and is read back on the same connection: the reply both proves that it is still ours and
+//! has Redis say when it is not. Until then memory has it as what is new, which is safe: a purge
+//! that anybody waits for names its keys to every worker (`fleet.rs`), and what is overtaken is
+//! taken out of memory, or does not come in.
 
 use std::time::Duration;
 
@@ -30,13 +31,14 @@ use crate::time::{self, millis};
 pub struct Superseded;
 
 impl Store {
-    /// Stores in both tiers for `lifetime`, with the names that it may be purged by. What cannot be kept is counted; the
-    /// caller has nothing to do about it.
+    /// Stores in both tiers for `lifetime`, with the names that it may be purged by. What cannot be
+    /// kept is counted; the caller has nothing to do about it.
     ///
-    /// Under the key of the claim's resource, what was purged meanwhile is not stored over. Any other key is a variant's, and
-    /// is found through what stands there.
+    /// Under the key of the claim's resource, what was purged meanwhile is not stored over. Any
+    /// other key is a variant's, and is found through what stands there.
     ///
-    /// Memory has it when this is first polled; dropping the future loses at most the copy in Redis.
+    /// Memory has it when this is first polled; dropping the future loses at most the copy in
+    /// Redis.
     pub async fn put(
         &self,
         key: &CacheKey,
@@ -136,7 +138,8 @@ impl Store {
         if let Err(error) = written
             && scripts::is_refused(error)
         {
-            // Not at one go, so a purge may come between: better than to store nothing, where nobody may run scripts.
+            // Not at one go, so a purge may come between: better than to store nothing, where
+            // nobody may run scripts.
             let seen = redis.command(&look).await;
             let lineage = claim.lineage.to_bytes();
             let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
@@ -157,7 +160,8 @@ impl Store {
     /// Without its counter an entry is gone, so a failure here needs no more than that.
     async fn name_tag(&self, redis: &Client, tag: TagDigest, lifetime: Duration) {
         let clock = &self.shared.clock;
-        // As the clock stands now: what was purged since the fetch began may have had a counter that has been lost.
+        // As the clock stands now: what was purged since the fetch began may have had a counter
+        // that has been lost.
         let tick = clock.tick();
         if clock.has_counter_until(tag, tick.epoch, time::instant() + lifetime) {
             return;
@@ -190,8 +194,9 @@ impl Store {
         }
     }
 
-    /// Now and then: what is stored now must not outlive the clock that it was stored by, and in the steady state nobody else
-    /// reads that, so a Redis that evicts what was not used for long would take it first.
+    /// Now and then: what is stored now must not outlive the clock that it was stored by, and in
+    /// the steady state nobody else reads that, so a Redis that evicts what was not used for long
+    /// would take it first.
     async fn renew_clock(&self, redis: &Client) {
         let now = time::instant();
         if self.clock_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
@@ -221,8 +226,8 @@ impl Store {
         outcome
     }
 
-    /// The same once it is known to stand in Redis, unless something else has come into memory meanwhile: that is newer, or
-    /// Redis will say that it is not.
+    /// The same once it is known to stand in Redis, unless something else has come into memory
+    /// meanwhile: that is newer, or Redis will say that it is not.
     fn confirm(
         &self,
         key: &CacheKey,

@@ -5,8 +5,8 @@ use std::task::Poll;
 
 use crate::limits::STORE_TOGETHER_MAX;
 
-/// Waits for all, [`STORE_TOGETHER_MAX`] of them at a time, so that the windows of the connections have room for others; the
-/// answers come in the order of the questions.
+/// Waits for all, [`STORE_TOGETHER_MAX`] of them at a time, so that the windows of the connections
+/// have room for others; the answers come in the order of the questions.
 ///
 /// Cancel safe if each of them is.
 pub(in crate::store) async fn together<T>(

@@ -12,13 +12,14 @@ pub(in crate::store) enum EntryTrust {
     Always,
     /// Redis would have said otherwise.
     Tracked(TrackingToken),
-    /// Redis has said otherwise, and is being asked what it is now: of the purge clock, until then, and not for long. The
-    /// connection that brought it is still there.
+    /// Redis has said otherwise, and is being asked what it is now: of the purge clock, until then,
+    /// and not for long. The connection that brought it is still there.
     Outrun(TrackingToken, Instant),
     /// It is not old.
     Until(Instant),
-    /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on *their* way are of what was
-    /// there before. If that word does not come, as [`Until`](Self::Until).
+    /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on
+    /// *their* way are of what was there before. If that word does not come, as
+    /// [`Until`](Self::Until).
     Arriving(Instant),
 }
 

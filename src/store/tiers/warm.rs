@@ -1,14 +1,17 @@
-//! Warm restart: which keys are hit most is remembered in Redis, and a node that starts reads them into memory.
+//! Warm restart: which keys are hit most is remembered in Redis, and a node that starts reads them
+//! into memory.
 //!
-//! Only names are written: digests, under one key of the node's own, with an expiry. The entries come from Redis as they
-//! would for a request: what is gone or damaged is not read, and what was purged is found out when it is asked for.
+//! Only names are written: digests, under one key of the node's own, with an expiry. The entries
+//! come from Redis as they would for a request: what is gone or damaged is not read, and what was
+//! purged is found out when it is asked for.
 //!
 //! ```text
 //! the list   "CWk" 1  { digest (32) }*    the key hit most first, at most WARM_KEYS_MAX
 //! ```
 //!
-//! A start waits for this at most for [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] together, and whatever fails is
-//! ignored: a node that starts cold is slower for a while, and a node that does not start is not there.
+//! A start waits for this at most for [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] together, and
+//! whatever fails is ignored: a node that starts cold is slower for a while, and a node that does
+//! not start is not there.
 
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -43,7 +46,8 @@ impl HotKeys {
         (wanted > 0).then_some(Self { wanted, hits })
     }
 
-    /// A key was hit. One in [`WARM_SAMPLED`] is counted, if nobody else is counting at this moment.
+    /// A key was hit. One in [`WARM_SAMPLED`] is counted, if nobody else is counting at this
+    /// moment.
     pub(in crate::store) fn hit(&self, key: &CacheKey) {
         if fastrand::u64(..WARM_SAMPLED) != 0 {
             return;
@@ -58,7 +62,8 @@ impl HotKeys {
     /// The list of now. What was hot weighs half in the next one.
     fn list(&self) -> Option<Bytes> {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
-        // An empty list would take the place of a good one, at the end of a node that had nothing to do.
+        // An empty list would take the place of a good one, at the end of a node that had nothing
+        // to do.
         if hits.is_empty() {
             return None;
         }
@@ -98,7 +103,8 @@ impl Store {
         }
     }
 
-    /// Reads the entries of this node's last list into memory, as far as that can be done in time; how many there were.
+    /// Reads the entries of this node's last list into memory, as far as that can be done in time;
+    /// how many there were.
     ///
     /// Cancel safe: what has been read is in memory.
     pub async fn warm(self: &Rc<Self>) -> usize {
