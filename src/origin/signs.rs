@@ -32,7 +32,8 @@ const TOLERATED: (u32, u32) = (1, 4);
 /// Words of a [`DistinctCount`]. Beyond a quarter of its bits it would count too few, and a new
 /// window begins.
 const DISTINCT_WORDS: usize = 64;
-const DISTINCT_MAX: u32 = DISTINCT_WORDS as u32 * u64::BITS / 4;
+const DISTINCT_MAX: u32 = 1_024;
+const _: () = assert!(DISTINCT_MAX as usize * 4 == DISTINCT_WORDS * u64::BITS as usize);
 
 /// What a request asks for, as far as signs of overload are concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -191,7 +191,9 @@ fn forbidden(text: &str) -> Option<&'static str> {
     FORBIDDEN.iter().copied().find(|word| {
         text.match_indices(word).any(|(at, _)| {
             let is_inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-            !is_inside(text[..at].chars().next_back()) && !is_inside(text[at + word.len()..].chars().next())
+            let before = text.get(..at).and_then(|text| text.chars().next_back());
+            let after = text.get(at + word.len()..).and_then(|text| text.chars().next());
+            !is_inside(before) && !is_inside(after)
         })
     })
 }
@@ -260,8 +262,7 @@ fn defined(line: &str) -> Option<&str> {
     if (!is_type && kind != "type") || indent > 4 || (kind == "type" && indent > 0) {
         return None;
     }
-    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-    let name = &rest[..end];
+    let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
     name.starts_with(|c: char| c.is_ascii_uppercase()).then_some(name)
 }
 

@@ -156,7 +156,6 @@ impl LookupDecision {
 }
 
 /// What the policy makes of what was found.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and gone at once")]
 enum Decision {
     /// It is the answer.
     Hit(CacheHit),
