@@ -72,7 +72,7 @@ const PURE: &[&str] = &["hash", "hop", "json", "key", "label", "request_fields",
 const WRAPPED: &[(&str, &str)] = &[
     ("ratatui", "top/"),
     ("redis_protocol", "resp/decode.rs"),
-    ("sfv", "policy/structured.rs"),
+    ("sfv", "policy/parse/structured.rs"),
     ("simd_json", "entry/json.rs"),
 ];
 

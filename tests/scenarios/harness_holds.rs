@@ -151,7 +151,7 @@ fn a_scripted_redis_notices_who_does_not() {
     let mut client = Client::connect(redis.url().strip_prefix("redis://").unwrap().parse().unwrap());
     client.send("*1\r\n$3\r\nDEL\r\n");
     assert_eq!(client.rest(), b"");
-    assert_eq!(redis.faults(), [r#"["DEL"], where ["GET"] was expected after ["DEL"]"#]);
+    assert_eq!(redis.faults(), [r#"["DEL"] instead of ["GET"] after ["DEL"]"#]);
     assert!(thread::spawn(move || drop(redis)).join().is_err(), "and the test fails");
 }
 

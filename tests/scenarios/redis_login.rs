@@ -31,7 +31,7 @@ fn a_redis_that_asks_for_our_certificate() {
     let mut known = flags(&origin.url(), &url).to_vec();
     known.push(format!("--redis-ca-file={ca}"));
     let stranger = start(&known);
-    stranger.await_line("cannot reach Redis");
+    stranger.await_line("cannot connect to Redis");
     assert!(!hits_in_redis(stranger.await_addr(), "/a"), "nobody has stored it");
 
     known.push(format!("--redis-client-cert-file={own_cert}"));
@@ -58,7 +58,7 @@ fn a_certificate_is_replaced_and_nothing_restarted() {
     arguments.push(format!("--redis-client-key-file={own_key}"));
     let program = start(&arguments);
     let addr = program.await_addr();
-    program.await_line("cannot reach Redis");
+    program.await_line("cannot connect to Redis");
     assert!(!hits_in_redis(addr, "/a"));
 
     for (new, used) in authority.issue("cachewarp").iter().zip([own_cert, own_key]) {

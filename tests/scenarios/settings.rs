@@ -18,6 +18,7 @@ fn check_prints_every_value_and_who_said_so() {
         environment: &[
             ("REDIS_URL", "redis://alice:hunter2@cache.test:7000/3"),
             ("cache_default_ttl", "7m"),
+            ("CACHE_NAMESPACE", "prices"),
             ("PATH", "/bin"),
         ],
         dotenv: Some("# ours\nCACHE_MAX_BODY=2MiB\nREDIS_URL=off\n"),

@@ -36,7 +36,7 @@ fn signals_that_mean_nothing_here_are_logged_and_cut_nothing() {
 fn the_demo_survives_them_too() {
     let arguments = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
     let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
-    program.await_line("Ctrl-C ends it");
+    program.await_line("Ctrl-C stops the demo");
     for signal in IGNORED {
         program.signal(signal);
         program.await_line(&format!("SIG{signal} is ignored"));

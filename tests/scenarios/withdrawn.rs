@@ -103,7 +103,9 @@ fn a_validation_that_brings_it_removes_the_response() {
         assert_eq!(proxy.get(&path).text(), OLD, "{what}: it stands in for an error");
         origin.answer(&path, answer);
         let before = proxy.metric(WITHDRAWALS);
-        assert_ne!(proxy.get(&path).text(), OLD, "{what}");
+        // The failure has paused the refresh, so this client wants the origin to be asked.
+        let asked = proxy.get_with(&path, &[("Cache-Control", "no-cache")]);
+        assert_ne!(asked.text(), OLD, "{what}");
         // What only the body shows is known a moment after the client has it.
         proxy.await_metric(WITHDRAWALS, before + 1.0);
         origin.answer(&path, error(503));

@@ -48,7 +48,7 @@ const COLUMNS_MAX: usize = 100;
 const SHARED_NAMES: &[&str] = &["Options", "Metrics", "Error"];
 
 /// The last commit before the rule for commit subjects.
-const SUBJECTS_SINCE: &str = "4493a2f7";
+const SUBJECTS_SINCE: &str = "4493a2fa545d7c529251e26c9843ebb16ec25b8a";
 
 /// Verbs, in the imperative, that open a commit subject.
 const VERBS: &str = "\
@@ -118,8 +118,12 @@ fn comment(line: &str) -> Option<&str> {
 fn comments() -> Vec<Prose> {
     let mut found = Vec::new();
     for (path, text) in rust_files() {
+        let mut in_code = false;
         for (number, line) in text.lines().enumerate() {
-            if let Some(text) = comment(line) {
+            let Some(text) = comment(line) else { continue };
+            if text.starts_with("```") {
+                in_code = !in_code;
+            } else if !in_code {
                 found.push(Prose {
                     place: format!("{path}:{}", number + 1),
                     text: text.to_owned(),
