@@ -50,7 +50,7 @@ pub trait RuleLabel: Label {
 ///         NoStore => "no-store" in "RFC 9111 §5.2.2.5",
 ///     }
 /// }
-/// # use cachewarp::label::Rule;
+/// # use cachewarp::label::RuleLabel;
 /// assert_eq!(Refusal::NoStore.clause(), "RFC 9111 §5.2.2.5");
 /// ```
 #[macro_export]

@@ -176,7 +176,7 @@ fn variants_do_not_cross() {
     origin.script("/a", tell_the_language);
     // Both tiers, and a second node that has seen none of it.
     let nodes = [(); 2].map(|()| {
-        let settings = [("cache_memory_ttl", "0")];
+        let settings = [("cache_memory_ttl", "0"), ("redis_timeout", "10s")];
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
     for round in 0..3 {

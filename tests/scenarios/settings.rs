@@ -27,7 +27,7 @@ fn check_prints_every_value_and_who_said_so() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for (name, value, source) in [
         ("cache_default_ttl", "5m", "flag --cache-default-ttl"),
-        ("redis_url", "redis://alice:***@cache.test:7000/3", "environment REDIS_URL"),
+        ("redis_url", "redis://***@cache.test:7000/3", "environment REDIS_URL"),
         ("cache_max_body", "2MiB", ".env line 2"),
         ("listen_addr", "127.0.0.1:8000", "default"),
         ("trusted_proxies", "(none)", "default"),
