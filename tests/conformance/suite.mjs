@@ -27,14 +27,15 @@ const WORDS = {
 }
 
 const path = createRequire(import.meta.url).resolve
-const SERVER = path('http-cache-tests/server/server.mjs')
-const CLIENT = ['--no-warnings', path('http-cache-tests/cli.mjs')]
-const OWN_CLIENT = ['--no-warnings', fileURLToPath(new URL('own/client.mjs', import.meta.url))]
+const LISTED = ['--no-warnings', '--import', new URL('listed.mjs', import.meta.url).href]
+const SERVER = [...LISTED, path('http-cache-tests/server/server.mjs')]
+const CLIENT = [...LISTED, path('http-cache-tests/cli.mjs')]
+const OWN_CLIENT = [...LISTED, fileURLToPath(new URL('own/client.mjs', import.meta.url))]
 
 // Starts the suite's origin and returns its URL.
 export function serveOrigin (parties) {
   const options = { protocol: 'http', port: '0', pidfile: '/dev/null' }
-  return parties.serve(process.execPath, [SERVER], environment(options), line => {
+  return parties.serve(process.execPath, SERVER, environment(options), line => {
     const port = /^Listening on .*:(\d+)\/$/.exec(line)?.[1]
     return port && `http://127.0.0.1:${port}`
   })
