@@ -19,7 +19,7 @@ use super::connection::OriginConnection;
 use super::idle::IdleDeadline;
 use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
-use super::turns::OriginPermit;
+use super::limiter::OriginPermit;
 use super::upload::UploadTracker;
 use super::{BodyFraming, FetchError};
 

@@ -18,7 +18,7 @@ use super::connection::OriginConnection;
 use super::exchange::{ExchangeDeadlines, ExchangeError, OriginResponse, exchange, frame};
 use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
 use super::pool::OriginPool;
-use super::turns::{OriginLimiter, OriginPermit};
+use super::limiter::{OriginLimiter, OriginPermit};
 use super::upload::UploadBody;
 use super::{FetchError, Options, OriginBody, OriginOptionsError, OutboundHeads, RequestBody};
 use crate::client_address::ClientNetwork;

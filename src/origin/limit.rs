@@ -13,7 +13,7 @@
 //! what is wrong.
 //!
 //! Latency is no sign here: an API has fast and slow resources, and a change in their mixture is no
-//! overload. What bounds the wait is the queue in front (`turns.rs`).
+//! overload. What bounds the wait is the queue in front (`limiter.rs`).
 //!
 //! What always holds: it is never below its floor nor above its ceiling, and in fair weather it is
 //! its ceiling.

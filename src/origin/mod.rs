@@ -3,8 +3,8 @@
 //! Pure: what a request becomes on its way out (`outbound`, `forwarded`, `protocol`) and what an
 //! answer's head promises about its body (`framing`) and its connection (`keep_alive`), how much
 //! the origin is asked for at a time (`limit`, `signs`, `breaker`) and how long somebody waits for
-//! that (`patience`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`), turns
-//! and a queue in front of it (`turns`), one exchange at a time on each (`exchange`), and the two
+//! that (`queue_timeout`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`), turns
+//! and a queue in front of it (`limiter`), one exchange at a time on each (`exchange`), and the two
 //! bodies of an exchange (`upload`, `body`).
 //!
 //! What always holds:
@@ -31,7 +31,7 @@ mod metrics;
 mod options;
 mod outages;
 mod outbound;
-mod patience;
+mod queue_timeout;
 mod pool;
 mod protocol;
 mod signs;
@@ -39,7 +39,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod turns;
+mod limiter;
 mod upload;
 
 pub use body::OriginBody;

@@ -5,7 +5,7 @@
 //! and is handed out only if hyper says that nothing is outstanding on it, so no request is ever
 //! answered with bytes of another's (CVE-2025-31699, and every response-splitting attack). It is
 //! not used any more shortly before the origin closes it, if that has said when (`keep_alive.rs`).
-//! Whoever comes here has had its turn (`turns.rs`): there is a connection, or one is dialled.
+//! Whoever comes here has had its turn (`limiter.rs`): there is a connection, or one is dialled.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -40,7 +40,7 @@ impl OriginSlots {
         Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
     }
 
-    /// One of those that are free. Whoever asks has had its turn (`turns.rs`), so one is free
+    /// One of those that are free. Whoever asks has had its turn (`limiter.rs`), so one is free
     /// unless tunnels have them, or is about to be: a connection that was closed gives up its slot
     /// a moment later.
     pub(super) async fn take(&self, patience: Duration) -> Result<OriginSlot, FetchError> {

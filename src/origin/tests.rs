@@ -6,5 +6,5 @@ mod reuse;
 mod script;
 mod tls;
 mod tunnel;
-mod turns;
+mod limiter;
 mod uploads;

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use super::breaker::{BreakerOpened, BreakerVerdict, FailedPart, OriginBreaker};
 use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
-use super::patience::QueueTimeout;
+use super::queue_timeout::QueueTimeout;
 use super::signs::{Resource, Signs};
 use super::{AddressShare, FaultParty, FetchError, FetchPhase, Options};
 use crate::client_address::ClientNetwork;
