@@ -137,13 +137,13 @@ pub(crate) fn answer_framing(data: &[u8]) {
     let status = StatusCode::from_u16(status).expect("a status");
     let mut headers = named(lines);
     let original = headers.clone();
-    let settled = origin::BodyFraming::settle(&method, status, &mut headers);
+    let settled = origin::BodyFraming::from_head(&method, status, &mut headers);
     let Ok(framing) = settled else {
         assert!(matches!(settled, Err(FetchError::AmbiguousFraming)));
         return;
     };
     assert_one_meaning(&headers);
-    assert_eq!(origin::BodyFraming::settle(&method, status, &mut headers.clone()).ok(), Some(framing));
+    assert_eq!(origin::BodyFraming::from_head(&method, status, &mut headers.clone()).ok(), Some(framing));
     if let origin::BodyFraming::Length(length) = framing {
         assert_eq!(headers[CONTENT_LENGTH], length.to_string());
         let members = original

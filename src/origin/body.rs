@@ -1,8 +1,8 @@
-//! The response body on its way from the origin.
+//! Response body on its way from the origin.
 //!
-//! It owns the connection that it comes over. Read to its end, it gives the connection back; cut
-//! short, timed out or dropped, it closes it. It ends only if it is whole by its own framing:
-//! everything else is an error.
+//! The body owns its connection. Read to its end, it returns the connection to the pool; truncated,
+//! timed out or dropped, it closes the connection. The body ends only if it is complete by its
+//! framing: anything else is an error.
 
 use std::io;
 use std::pin::Pin;
@@ -17,139 +17,147 @@ use hyper::body::Incoming;
 
 use super::connection::OriginConnection;
 use super::idle::IdleDeadline;
+use super::limiter::OriginPermit;
 use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
-use super::limiter::OriginPermit;
 use super::upload::UploadTracker;
 use super::{BodyFraming, FetchError};
 
-/// The content of one response, as it comes. Its trailers are dropped.
+/// Content of one response as a stream. It drops the trailers.
 ///
-/// A reader that does not poll holds the origin back: at most
-/// [`crate::limits::ORIGIN_HEAD_BYTES_MAX`] and one piece of that size are read ahead, beside what
-/// the kernel buffers. The idle deadline runs only while the reader waits.
+/// A reader that does not poll applies back-pressure to the origin: hyper reads ahead at most
+/// [`crate::limits::ORIGIN_HEAD_BYTES_MAX`] and one piece of that size, beside the kernel's
+/// buffers. The idle deadline runs only while the reader waits.
 ///
-/// Dropping it before its end closes the connection.
+/// Dropping the body before its end closes the connection.
 #[must_use = "a body that is not read closes its connection"]
-pub struct OriginBody(Box<ArrivingBody>);
+pub struct OriginBody(Box<BodyState>);
 
-/// Boxed: with its connection it is large, and it is handed on a lot.
-struct ArrivingBody {
+/// State of a body. Boxed, because it is large and moves often.
+struct BodyState {
     incoming: Incoming,
     framing: BodyFraming,
-    /// From the request for it to its head.
-    took: Duration,
-    /// Bytes that came so far.
-    got: u64,
+    /// Time from the request to the response head.
+    head_time: Duration,
+    /// Bytes received so far.
+    received: u64,
     idle: IdleDeadline,
-    /// Why it is not whole, until the reader knows.
-    broken: Option<FetchError>,
-    /// There until the body has ended in one way or another.
-    exchanged: Option<ExchangeGuard>,
+    /// Error that the reader gets at its next poll.
+    error: Option<FetchError>,
+    /// Present until the body has ended or failed.
+    exchange: Option<ExchangeGuard>,
 }
 
-/// What is held until both directions are done.
+/// Resources held until both directions are complete.
 pub(super) struct ExchangeGuard {
     pub(super) connection: OriginConnection,
     pub(super) pool: OriginPool,
-    pub(super) track: UploadTracker,
+    pub(super) upload: UploadTracker,
     pub(super) version: Version,
     pub(super) tally: ExchangeTally,
-    /// Ends with this, and so behind the connection's return.
-    pub(super) turn: OriginPermit,
+    /// Dropped last, after the pool has the connection.
+    pub(super) permit: OriginPermit,
 }
 
 impl OriginBody {
     pub(super) fn new(
         incoming: Incoming,
         framing: BodyFraming,
-        took: Duration,
-        exchanged: ExchangeGuard,
+        head_time: Duration,
+        exchange: ExchangeGuard,
         timeout: Duration,
     ) -> Self {
-        let mut arriving = Box::new(ArrivingBody {
+        let mut state = Box::new(BodyState {
             incoming,
             framing,
-            took,
-            got: 0,
+            head_time,
+            received: 0,
             idle: IdleDeadline::new(timeout),
-            broken: None,
-            exchanged: Some(exchanged),
+            error: None,
+            exchange: Some(exchange),
         });
-        if arriving.incoming.is_end_stream() {
-            arriving.complete();
+        if state.incoming.is_end_stream() {
+            state.complete();
         }
-        Self(arriving)
+        Self(state)
     }
 
-    /// The body of a 101, whose connection is no longer one of HTTP.
+    /// Creates the body of a 101, whose connection no longer carries HTTP.
     pub(super) fn switched(incoming: Incoming) -> Self {
         let idle = IdleDeadline::new(Duration::ZERO);
-        let (framing, took) = (BodyFraming::None, Duration::ZERO);
-        Self(Box::new(ArrivingBody { incoming, framing, took, got: 0, idle, broken: None, exchanged: None }))
+        let (framing, head_time) = (BodyFraming::None, Duration::ZERO);
+        Self(Box::new(BodyState {
+            incoming,
+            framing,
+            head_time,
+            received: 0,
+            idle,
+            error: None,
+            exchange: None,
+        }))
     }
 
-    /// How the end of this body is known. Only an end that proves the body whole makes it fit to be
-    /// stored.
+    /// Returns the framing of this body. Only a framing that proves the body complete allows
+    /// storing it.
     pub fn framing(&self) -> BodyFraming {
         self.0.framing
     }
 
-    /// How long its head has been waited for, the turn and the connection included.
+    /// Returns the time to the response head, including the wait for a permit and a connection.
     pub fn took(&self) -> Duration {
-        self.0.took
+        self.0.head_time
     }
 }
 
-impl ArrivingBody {
-    /// What came, be it just now.
+impl BodyState {
+    /// Polls for the next frame, including one that the connection reads in this call.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(exchanged) = &mut self.exchanged else { return Poll::Ready(None) };
-        // That somebody reads has to be known before it is driven.
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        // hyper must know that a reader waits before the connection is polled.
         let mut incoming = Pin::new(&mut self.incoming);
         if let Poll::Ready(next) = incoming.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
             return Poll::Ready(next);
         }
-        exchanged.connection.poll(cx, &mut |by| incoming.as_mut().poll_frame(by))
+        exchange.connection.poll(cx, &mut |cx| incoming.as_mut().poll_frame(cx))
     }
 
-    /// The body is whole.
+    /// Ends a complete body, and returns its connection to the pool if it is reusable.
     fn complete(&mut self) {
-        let Some(exchange) = self.exchanged.take() else { return };
+        let Some(exchange) = self.exchange.take() else { return };
         if exchange.is_reusable(self.framing) {
-            exchange.pool.give_back(exchange.connection);
+            exchange.pool.put_back(exchange.connection);
         }
         exchange.tally.complete();
-        drop(exchange.turn);
+        drop(exchange.permit);
     }
 
-    /// The body is not whole, and its connection is closed. The reader learns it the next time: it
-    /// may have the beginning of this body since a moment ago, and would not send that on if it
-    /// were told now.
-    fn break_off<T>(&mut self, cx: &mut Context<'_>, error: FetchError) -> Poll<T> {
-        if let Some(exchange) = self.exchanged.take() {
-            // If the client broke off its request, that is what broke the answer.
-            let error = exchange.track.failure().unwrap_or(error);
+    /// Fails the body and closes its connection. The reader gets the error at its next poll: it may
+    /// have received the start of this body a moment ago, and would not forward that if it got the
+    /// error now.
+    fn fail<T>(&mut self, cx: &mut Context<'_>, error: FetchError) -> Poll<T> {
+        if let Some(exchange) = self.exchange.take() {
+            // A client that broke off its request is the cause of the truncated response.
+            let error = exchange.upload.failure().unwrap_or(error);
             exchange.tally.failed(&error);
-            self.broken = Some(error);
+            self.error = Some(error);
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn cut(&self) -> FetchError {
-        FetchError::CutBody { got: self.got, want: self.framing.length() }
+    fn cut_error(&self) -> FetchError {
+        FetchError::CutBody { got: self.received, want: self.framing.length() }
     }
 }
 
 impl ExchangeGuard {
-    /// Whether the connection has nothing odd about it.
+    /// Returns whether the connection can carry another exchange.
     ///
-    /// An answer that is complete before its request leaves the origin in the middle of that
-    /// request. hyper keeps to HTTP/1.0 on a connection on which the origin did, and there it would
+    /// A response that is complete before its request leaves the origin in the middle of that
+    /// request. After an HTTP/1.0 response hyper keeps to HTTP/1.0 on the connection, and would
     /// send a chunked body as none.
     fn is_reusable(&self, framing: BodyFraming) -> bool {
-        self.track.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
+        self.upload.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
     }
 }
 
@@ -162,32 +170,36 @@ impl http_body::Body for OriginBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = &mut *self.get_mut().0;
-        if this.exchanged.is_none() {
-            return Poll::Ready(this.broken.take().map(Err));
+        if this.exchange.is_none() {
+            return Poll::Ready(this.error.take().map(Err));
         }
         loop {
             let Poll::Ready(next) = this.poll_incoming(cx) else {
                 ready!(this.idle.poll_elapsed(cx));
-                return this.break_off(cx, FetchError::BodyTimeout);
+                return this.fail(cx, FetchError::BodyTimeout);
             };
-            this.idle.progressed();
+            this.idle.end_wait();
             match next.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
-                    this.got = this.got.saturating_add(data.len() as u64);
+                    this.received = this.received.saturating_add(data.len() as u64);
                     if this.incoming.is_end_stream() {
                         this.complete();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // Trailers: nothing of what decided about this response knew them (CVE-2024-35161).
+                // Trailers are dropped: the decisions about this response did not know them
+                // (CVE-2024-35161).
                 Some(Ok(Err(_))) => {}
                 Some(Err(error)) => {
-                    let error =
-                        if is_malformed(&error) { FetchError::BadBody(Arc::new(error)) } else { this.cut() };
-                    return this.break_off(cx, error);
+                    let error = if is_malformed(&error) {
+                        FetchError::BadBody(Arc::new(error))
+                    } else {
+                        this.cut_error()
+                    };
+                    return this.fail(cx, error);
                 }
-                None if this.framing.length().is_some_and(|want| want != this.got) => {
-                    return this.break_off(cx, this.cut());
+                None if this.framing.length().is_some_and(|want| want != this.received) => {
+                    return this.fail(cx, this.cut_error());
                 }
                 None => {
                     this.complete();
@@ -198,7 +210,7 @@ impl http_body::Body for OriginBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.exchanged.is_none() && self.0.broken.is_none()
+        self.0.exchange.is_none() && self.0.error.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -206,7 +218,7 @@ impl http_body::Body for OriginBody {
     }
 }
 
-/// Whether the bytes were wrong, and not only too few.
+/// Returns whether the body is malformed, and not only truncated.
 fn is_malformed(error: &hyper::Error) -> bool {
     std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(
         |source| matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput),

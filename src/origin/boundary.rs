@@ -1,35 +1,34 @@
-//! The base path as a boundary: which request targets lead out of it.
+//! Base path as a boundary: finds request targets that leave it.
 //!
-//! Servers read a path in different ways: some decode `%2e`, `%2f` and `%5c` before they resolve
-//! dot segments, some decode twice, some take `\` for `/`, drop `;parameters`, merge `//`, or skip
-//! control characters. An origin behind a base path may read it in any of these ways, so a target
-//! stays inside only if it does in all of them.
+//! Servers parse paths differently: some decode `%2e`, `%2f` and `%5c` before they resolve dot
+//! segments, some decode twice, some treat `\` as `/`, drop `;parameters`, merge `//`, or skip
+//! control characters. An origin behind a base path may parse in any of these ways, so a target is
+//! inside only if all of them keep it inside.
 //!
-//! **Always:** the depth below the base path is never smaller in any server's reading than it is
+//! **Always:** no server's parsing leads to a smaller depth below the base path than the depth
 //! counted here.
 
 use percent_encoding::percent_decode_str;
 
-/// How often a path is decoded: as often as servers in a row may do it.
+/// Maximum number of times a path is decoded, for several decoding servers in a row.
 const DECODINGS_MAX: usize = 4;
 
-/// Tells whether a path, with or without a query, leads out of the base path that it is put behind.
-pub(super) fn leads_out(path_and_query: &str) -> bool {
+/// Returns whether a path, with or without a query, leaves the base path that precedes it.
+pub(super) fn leaves_base(path_and_query: &str) -> bool {
     let path = path_and_query.split(['?', '#']).next().unwrap_or_default();
-    // Most paths have nothing that could be a dot segment.
+    // Most paths contain no byte of a dot segment.
     if !path.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'\\') || !byte.is_ascii()) {
         return false;
     }
     let mut depth = 0_i64;
     for segment in path.split('/') {
         let decoded = decoded(segment);
-        let (least, whole) = parts(&decoded);
-        // A server that resolves what is between encoded slashes goes this way, and all others see
-        // one segment.
+        let (least, end) = segment_depth(&decoded);
+        // A server that decodes slashes resolves the parts; every other server sees one segment.
         if depth + least < 0 {
             return true;
         }
-        depth += whole.min(i64::from(!is_nothing(&decoded)));
+        depth += end.min(i64::from(!is_empty_step(&decoded)));
         if depth < 0 {
             return true;
         }
@@ -37,11 +36,11 @@ pub(super) fn leads_out(path_and_query: &str) -> bool {
     false
 }
 
-/// How far the parts of a segment, between slashes that were encoded, lead: at the least on the
-/// way, and in the end.
-fn parts(segment: &[u8]) -> (i64, i64) {
+/// Returns the depth change of a segment whose slashes were encoded: its minimum on the way, and
+/// its end.
+fn segment_depth(segment: &[u8]) -> (i64, i64) {
     segment.split(|byte| matches!(byte, b'/' | b'\\')).fold((0, 0), |(least, depth), part| {
-        let part = meant(part);
+        let part = strip_ignored(part);
         let depth = match &part[..] {
             b"" | b"." => depth,
             b".." => depth - 1,
@@ -51,21 +50,21 @@ fn parts(segment: &[u8]) -> (i64, i64) {
     })
 }
 
-/// Tells whether a segment may be no step at all.
-fn is_nothing(segment: &[u8]) -> bool {
-    matches!(&meant(segment)[..], b"" | b".")
+/// Returns whether a server may treat a segment as no step.
+fn is_empty_step(segment: &[u8]) -> bool {
+    matches!(&strip_ignored(segment)[..], b"" | b".")
 }
 
-/// A segment without what servers skip: a parameter, what follows a NUL or an encoded `?` or `#`,
-/// control characters and white space.
-fn meant(part: &[u8]) -> Vec<u8> {
+/// Removes the bytes that servers ignore: a parameter, anything after a NUL or an encoded `?` or
+/// `#`, control characters and white space.
+fn strip_ignored(part: &[u8]) -> Vec<u8> {
     let end = part.iter().position(|byte| matches!(byte, b';' | b'?' | b'#' | 0)).unwrap_or(part.len());
     let part = part.get(..end).unwrap_or_default();
     part.iter().copied().filter(|byte| !byte.is_ascii_control() && *byte != b' ').collect()
 }
 
-/// Other spellings of `.`, `/` and `\`: in more bytes than UTF-8 allows, and in full width.
-const SPELLINGS: [(&[u8], u8); 9] = [
+/// Other encodings of `.`, `/` and `\`: overlong UTF-8, and full width.
+const ENCODINGS: [(&[u8], u8); 9] = [
     (b"\xc0\xae", b'.'),
     (b"\xc0\xaf", b'/'),
     (b"\xc1\x9c", b'\\'),
@@ -77,33 +76,33 @@ const SPELLINGS: [(&[u8], u8); 9] = [
     (b"\xef\xbc\xbc", b'\\'),
 ];
 
-/// A segment decoded as often as it changes, at most [`DECODINGS_MAX`] times.
+/// Decodes a segment until it no longer changes, at most [`DECODINGS_MAX`] times.
 fn decoded(segment: &str) -> Vec<u8> {
-    let mut bytes = plain(segment.as_bytes());
+    let mut bytes = normalized(segment.as_bytes());
     for _ in 0..DECODINGS_MAX {
-        // `%u002e` is how some servers write what they decode to one character.
+        // Some servers decode `%u002e` to one character.
         let text = String::from_utf8_lossy(&bytes).replace("%u00", "%").replace("%U00", "%");
         if !bytes.contains(&b'%') {
             break;
         }
-        bytes = plain(&percent_decode_str(&text).collect::<Vec<u8>>());
+        bytes = normalized(&percent_decode_str(&text).collect::<Vec<u8>>());
     }
     bytes
 }
 
-/// The same with one spelling for each of the characters that matter.
-fn plain(bytes: &[u8]) -> Vec<u8> {
+/// Replaces each of [`ENCODINGS`] with its ASCII byte.
+fn normalized(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
-    while let Some((first, behind)) = rest.split_first() {
-        match SPELLINGS.iter().find(|(spelling, _)| rest.starts_with(spelling)) {
-            Some((spelling, byte)) => {
+    while let Some((first, tail)) = rest.split_first() {
+        match ENCODINGS.iter().find(|(encoding, _)| rest.starts_with(encoding)) {
+            Some((encoding, byte)) => {
                 plain.push(*byte);
-                rest = rest.get(spelling.len()..).unwrap_or_default();
+                rest = rest.get(encoding.len()..).unwrap_or_default();
             }
             None => {
                 plain.push(*first);
-                rest = behind;
+                rest = tail;
             }
         }
     }
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_out() {
+    fn paths_that_leave_the_base() {
         for path in [
             "/..",
             "/../",
@@ -165,12 +164,12 @@ mod tests {
             "/..?a",
             "/../admin?a=/b/c",
         ] {
-            assert!(leads_out(path), "{path}");
+            assert!(leaves_base(path), "{path}");
         }
     }
 
     #[test]
-    fn what_stays() {
+    fn paths_that_stay_inside() {
         for path in [
             "/",
             "/a",
@@ -195,11 +194,11 @@ mod tests {
             "/a%2e%2eb",
             "*",
         ] {
-            assert!(!leads_out(path), "{path}");
+            assert!(!leaves_base(path), "{path}");
         }
     }
 
-    /// One way of reading a path, as a server may have it.
+    /// Resolves a path as one kind of server does.
     fn resolved_below_root(path: &str, slashes: bool, merge: bool) -> bool {
         let decoded = String::from_utf8_lossy(&decoded(path)).into_owned();
         let path = if slashes { decoded.replace('\\', "/") } else { path.to_owned() };
@@ -221,11 +220,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stays_inside_does_so_in_every_reading(
+        fn an_inner_path_stays_inside_for_every_server(
             path in r"(/|\.|\.\.|a|%2e|%2E|%2f|%5c|\\|;x|%252e|//){0,12}",
         ) {
             let path = format!("/{path}");
-            if !leads_out(&path) {
+            if !leaves_base(&path) {
                 for (slashes, merge) in [(false, false), (false, true), (true, false), (true, true)] {
                     prop_assert!(resolved_below_root(&path, slashes, merge), "{path} {slashes} {merge}");
                 }

@@ -1,13 +1,14 @@
-//! One connection to the origin: hyper's state machine, driven by whoever uses it.
+//! Connection to the origin: hyper's state machine, polled by its current user.
 //!
 //! ```text
-//! idle ── send ──► driven by the exchange ──► driven by the body ──► idle
-//!                        └── the head came before the request was gone ──► driven by a task of its own
+//! idle ── send ──► polled by the exchange ──► polled by the body ──► idle
+//!                        └── the head arrived before the request was sent ──► polled by a task
 //! ```
 //!
-//! An exchange is one thing after another, so a task for each connection would only be woken by its
-//! user and wake it again. Only an answer that begins while its request is still being sent is two
-//! things at a time: then neither of them may wait for whoever reads the other.
+//! The steps of an exchange follow one another, so a task per connection would only be woken by its
+//! user and wake it again. Only a response that begins before its request is sent has two
+//! concurrent steps; then a task polls the connection, so that neither body waits for the reader of
+//! the other.
 
 use std::future::poll_fn;
 use std::io;
@@ -30,118 +31,117 @@ use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
 
-/// A connection that carries one exchange at a time. Dropping it closes it, whatever it is doing.
+/// Connection that carries one exchange at a time. Dropping it closes it in any state.
 pub(super) struct OriginConnection {
     sender: SendRequest<UploadBody>,
     driver: ConnectionDriver,
     received: ReceivedBytes,
-    /// How long the origin said that it may be idle and be used again.
+    /// Time for which the origin keeps the connection idle, as far as its head states it.
     pub(super) usable_for: Option<Duration>,
-    /// For the head of an answer; one for all exchanges, since it hardly ever rings.
-    alarm: ReusedTimer,
+    /// Timer of the head deadline; one for all exchanges, because it rarely expires.
+    timer: ReusedTimer,
 }
 
-/// Who drives it.
+/// Party that polls hyper's connection.
 enum ConnectionDriver {
-    /// Whoever uses it.
+    /// The user of the connection.
     User(Pin<Box<dyn Future<Output = hyper::Result<()>>>>),
-    /// Itself.
+    /// A task of its own.
     Task(OwnedTask),
-    /// Nobody: it is over.
-    Over,
+    /// None: the connection has ended.
+    Ended,
 }
 
-/// Asks for something that a connection gives while it is driven.
+/// Poll function of a value that becomes ready while the connection is polled.
 type DrivenPart<'a, T> = dyn FnMut(&mut Context<'_>) -> Poll<T> + 'a;
 
-/// What hyper gives for a request.
+/// Result of hyper for a request.
 type HyperOutcome = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>;
 
 impl OriginConnection {
-    /// Makes the socket a connection. Ends at once: HTTP/1.1 has no handshake.
-    pub(super) async fn over(socket: OriginSocket) -> Result<Self, FetchError> {
+    /// Creates a connection on the socket. Completes at once: HTTP/1.1 has no handshake.
+    pub(super) async fn establish(socket: OriginSocket) -> Result<Self, FetchError> {
         let received = socket.received();
         let (sender, connection) = Builder::new()
             .max_headers(HEAD_FIELDS_MAX)
             .max_header_size(ORIGIN_HEAD_BYTES_MAX)
-            // Also what hyper may read ahead of whoever reads the body.
+            // Also the number of bytes that hyper may read ahead of the body's reader.
             .max_buf_size(ORIGIN_HEAD_BYTES_MAX)
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
         let driver = ConnectionDriver::User(Box::pin(connection.with_upgrades()));
         let mut connection =
-            Self { sender, driver, received, usable_for: None, alarm: ReusedTimer::default() };
-        connection.look();
+            Self { sender, driver, received, usable_for: None, timer: ReusedTimer::default() };
+        connection.check();
         Ok(connection)
     }
 
-    /// Sends the request that stands there and waits for the head of its answer; nothing, if `due`
-    /// is past before that. What was not even begun comes back with the error.
+    /// Sends the request in `request` and waits for the response head. Returns `None` if `due`
+    /// passes first. An unwritten request comes back with the error.
     ///
-    /// Cancel safe: nothing can be done with the connection afterwards but to drop it, which closes
-    /// it.
+    /// Cancel safe: after a cancel the connection can only be dropped, which closes it.
     pub(super) async fn send(
         &mut self,
         request: &mut Option<Request<UploadBody>>,
         due: impl Fn() -> Instant,
     ) -> Option<HyperOutcome> {
-        let Self { sender, driver, alarm, .. } = self;
-        // Taken as late as can be: it is large.
-        let mut answer = pin!(sender.try_send_request(request.take()?));
-        let mut is_begun = false;
+        let Self { sender, driver, timer, .. } = self;
+        // Taken as late as possible, because it is large.
+        let mut response = pin!(sender.try_send_request(request.take()?));
+        let mut is_started = false;
         poll_fn(|cx| {
-            // Nothing can answer what has yet to be written.
-            let driven = if is_begun { ConnectionDriver::poll } else { ConnectionDriver::poll_once };
-            is_begun = true;
-            if let Poll::Ready(answered) = driven(driver, cx, &mut |by| answer.as_mut().poll(by)) {
-                return Poll::Ready(Some(answered));
+            // There is no response to a request that is not yet written.
+            let poll = if is_started { ConnectionDriver::poll } else { ConnectionDriver::poll_once };
+            is_started = true;
+            if let Poll::Ready(outcome) = poll(driver, cx, &mut |cx| response.as_mut().poll(cx)) {
+                return Poll::Ready(Some(outcome));
             }
-            alarm.poll_rung(cx, due()).map(|()| None)
+            timer.poll_expired(cx, due()).map(|()| None)
         })
         .await
     }
 
-    /// Goes on without its user, from now on.
+    /// Moves the connection to a task of its own.
     pub(super) fn detach(&mut self) {
         self.driver.detach();
     }
 
-    /// Drives it, and gives what `part` of it has then.
+    /// Polls the connection, then `part`.
     pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         self.driver.poll(cx, part)
     }
 
-    /// Sees whether anything has come or closed while nobody drove it.
-    pub(super) fn look(&mut self) {
+    /// Polls the connection once, to notice bytes or a close that arrived while it was idle.
+    pub(super) fn check(&mut self) {
         self.driver.drive(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Whether the last exchange is over in both directions, and nothing has come or closed since,
-    /// as far as was [looked](Self::look).
+    /// Returns whether the last exchange is complete in both directions and no byte or close has
+    /// arrived since, as of the last [check](Self::check).
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
 
-    /// Whether the other side, or an error, has ended it, as far as was [looked](Self::look).
+    /// Returns whether the peer or an error has closed it, as of the last [check](Self::check).
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// How many bytes have come over it.
+    /// Returns the number of bytes received over it.
     pub(super) fn received(&self) -> u64 {
         self.received.bytes()
     }
 
-    /// Waits until hyper has let go of the socket, after the head of a 101 was read.
-    pub(super) async fn released(mut self) {
+    /// Waits until hyper has released the socket, after the head of a 101.
+    pub(super) async fn wait_released(mut self) {
         match &mut self.driver {
-            // The end is all that is to be known; a panic in it was reported where it happened.
+            // Only the end matters; the panic hook has reported a panic in the task.
             ConnectionDriver::Task(task) => drop((&mut task.0).await),
-            ConnectionDriver::User(_) | ConnectionDriver::Over => {
+            ConnectionDriver::User(_) | ConnectionDriver::Ended => {
                 poll_fn(|cx| {
                     self.driver.drive(cx);
-                    if matches!(self.driver, ConnectionDriver::Over) {
+                    if matches!(self.driver, ConnectionDriver::Ended) {
                         Poll::Ready(())
                     } else {
                         Poll::Pending
@@ -154,27 +154,27 @@ impl OriginConnection {
 }
 
 impl ConnectionDriver {
-    /// Drives it, and gives what `part` of it has then.
+    /// Polls the connection, then `part`.
     ///
-    /// Whoever takes something of hyper's wakes whoever drove the connection last, who is the same
-    /// task: it would be polled again for nothing. So it is driven for nobody first, and in its
-    /// user's name only if that has brought nothing.
+    /// Taking a value from hyper wakes the waker of the last poll, which is this task's, and would
+    /// cause a useless poll. So the connection is polled with a no-op waker first, and with the
+    /// caller's waker only if that read nothing.
     fn poll<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
-        if let Self::User(_) | Self::Over = self
-            && let Poll::Ready(given) = self.poll_once(&mut Context::from_waker(Waker::noop()), part)
+        if let Self::User(_) | Self::Ended = self
+            && let Poll::Ready(value) = self.poll_once(&mut Context::from_waker(Waker::noop()), part)
         {
-            return Poll::Ready(given);
+            return Poll::Ready(value);
         }
         self.poll_once(cx, part)
     }
 
-    /// The same, where it is known to give nothing yet.
+    /// Polls the connection, then `part`, for a caller that knows `part` is not ready yet.
     fn poll_once<T>(&mut self, cx: &mut Context<'_>, part: &mut DrivenPart<'_, T>) -> Poll<T> {
         self.drive(cx);
         match self {
             Self::Task(_) => part(cx),
-            // What there is is put there by the driver, in this very call or not at all.
-            Self::User(_) | Self::Over => part(&mut Context::from_waker(Waker::noop())),
+            // The poll of the connection makes the value ready in this call, or not at all.
+            Self::User(_) | Self::Ended => part(&mut Context::from_waker(Waker::noop())),
         }
     }
 
@@ -182,28 +182,27 @@ impl ConnectionDriver {
         if let Self::User(connection) = self
             && let Poll::Ready(end) = connection.as_mut().poll(cx)
         {
-            ended(end);
-            *self = Self::Over;
+            log_end(end);
+            *self = Self::Ended;
         }
     }
 
     fn detach(&mut self) {
-        *self = match std::mem::replace(self, Self::Over) {
-            Self::User(connection) => Self::Task(OwnedTask::spawn(async move { ended(connection.await) })),
-            other @ (Self::Task(_) | Self::Over) => other,
+        *self = match std::mem::replace(self, Self::Ended) {
+            Self::User(connection) => Self::Task(OwnedTask::spawn(async move { log_end(connection.await) })),
+            other @ (Self::Task(_) | Self::Ended) => other,
         };
     }
 }
 
-/// Whoever used the connection got an error of its own; this one is of a connection that nobody
-/// used.
-fn ended(end: hyper::Result<()>) {
+/// Logs an error of a connection in no exchange. An exchange gets an error of its own.
+fn log_end(end: hyper::Result<()>) {
     if let Err(error) = end {
-        tracing::debug!(%error, "a connection to the origin ended");
+        tracing::debug!(%error, "connection to the origin failed outside an exchange");
     }
 }
 
-/// A task that ends with its owner.
+/// Task that ends with its owner.
 pub(super) struct OwnedTask(JoinHandle<()>);
 
 impl OwnedTask {

@@ -1,9 +1,9 @@
-//! From the origin's name to a connection, under one deadline.
+//! Dialler: from the origin's name to a connection, under one deadline.
 //!
-//! A name may have several addresses, and some of them may be dead: each is given a head start, and
-//! then the next one is tried beside it; the first to connect wins and the others are dropped
-//! ("happy eyeballs", RFC 8305 in small). The families take turns, so that a broken IPv6 costs one
-//! head start and not all of them.
+//! A name may have several addresses, some of them dead. Each attempt gets a head start, then the
+//! next address is tried beside it. The first connection wins, and the other attempts are dropped
+//! ("happy eyeballs", a small part of RFC 8305). IPv6 and IPv4 alternate, so that a broken IPv6
+//! costs one head start and not several.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
 };
 
-/// Where the origin is and how it is spoken with.
+/// Dialler of the origin, with its host, port and TLS.
 pub(super) struct OriginDialer {
     host: String,
     port: u16,
@@ -42,9 +42,9 @@ impl OriginDialer {
         Ok(Self { host, port, tls, timeout: options.connect_timeout, outages: options.outages.clone() })
     }
 
-    /// A connection that is ready for a request.
+    /// Opens a connection that is ready for a request.
     ///
-    /// Cancel safe: dropping it closes whatever was begun.
+    /// Cancel safe: dropping the future closes every attempt.
     pub(super) async fn dial(&self) -> Result<OriginStream, FetchError> {
         let deadline = Instant::now() + self.timeout;
         let tcp = timeout_at(deadline, self.tcp()).await.map_err(|_| FetchError::ConnectTimeout)??;
@@ -56,7 +56,8 @@ impl OriginDialer {
 
     async fn tcp(&self) -> Result<TcpStream, FetchError> {
         let resolved = lookup_host((self.host.as_str(), self.port)).await;
-        let addresses = in_turn(resolved.map_err(|error| FetchError::Resolve(Arc::new(error)))?.collect());
+        let addresses =
+            alternate_families(resolved.map_err(|error| FetchError::Resolve(Arc::new(error)))?.collect());
         if addresses.is_empty() {
             return Err(FetchError::Resolve(Arc::new(io::ErrorKind::NotFound.into())));
         }
@@ -65,7 +66,7 @@ impl OriginDialer {
     }
 }
 
-/// The host as the resolver wants it, without the brackets of an IPv6 literal.
+/// Returns the host as the resolver needs it, without the brackets of an IPv6 literal.
 fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16), OriginOptionsError> {
     let default = match scheme {
         Scheme::Http => 80,
@@ -73,7 +74,7 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
     };
     let authority = authority.as_str();
     let (host, port) = match authority.rsplit_once(':') {
-        // The last colon is not within an IPv6 literal.
+        // The last colon separates a port, unless it lies within an IPv6 literal.
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(0)),
         _ => (authority, default),
     };
@@ -83,9 +84,9 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-/// The first addresses, IPv6 and IPv4 by turns, beginning with the family that the resolver put
-/// first.
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// Returns the first addresses, alternating IPv6 and IPv4, beginning with the resolver's first
+/// family.
+fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == first_is_ipv6);
@@ -98,7 +99,7 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Tries the addresses one after the other, without waiting for one that is slow.
+/// Tries the addresses one after the other, without waiting for a slow one.
 async fn first_to_connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut rest = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dialled() {
+    fn the_authority_gives_host_and_port() {
         for (scheme, authority, expected) in [
             (Scheme::Http, "api.test", Some(("api.test", 80))),
             (Scheme::Https, "api.test", Some(("api.test", 443))),
@@ -166,20 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         for (resolved, tried) in [
             ("", ""),
             ("1.1.1.1:1", "1.1.1.1:1"),
             ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
             ("1.1.1.1:1 [::1]:1 [::2]:1 1.1.1.2:1", "1.1.1.1:1 [::1]:1 1.1.1.2:1 [::2]:1"),
         ] {
-            assert_eq!(in_turn(addresses(resolved)), addresses(tried));
+            assert_eq!(alternate_families(addresses(resolved)), addresses(tried));
         }
-        assert_eq!(in_turn(vec!["1.1.1.1:1".parse().unwrap(); 100]).len(), ORIGIN_ADDRESSES_MAX);
+        assert_eq!(alternate_families(vec!["1.1.1.1:1".parse().unwrap(); 100]).len(), ORIGIN_ADDRESSES_MAX);
     }
 
     #[tokio::test(flavor = "local")]
-    async fn the_first_that_connects_wins() {
+    async fn the_first_connection_wins() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let refused = {

@@ -1,6 +1,6 @@
-//! What can go wrong between us and the origin, and whose fault it is.
+//! Errors between this proxy and the origin, with the party at fault.
 //!
-//! A failure is a value that clones, because everybody who waited for a shared fetch gets it.
+//! Errors are `Clone`, because every request of a shared fetch gets one.
 
 use std::io;
 use std::sync::Arc;
@@ -9,118 +9,116 @@ use crate::labels;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
 use crate::tls::TlsError;
 
-/// Why there is no answer, or no whole one.
+/// Reason why there is no response, or no complete one.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The target, behind the base path, cannot be written as a request line.
-    #[error("the target cannot be asked of the origin")]
+    /// The target, behind the base path, is no valid request line.
+    #[error("the origin cannot be sent this target")]
     BadTarget,
-    /// As many connections are open as may be.
+    /// All connection slots are occupied.
     #[error("all connections to the origin are in use")]
     Busy,
-    /// As many requests are under way as may be, and as many wait as may.
-    #[error("too many requests wait for the origin")]
+    /// The limit and the queue are full.
+    #[error("too many requests are waiting for the origin")]
     QueueFull,
-    /// The request waited for its turn as long as it may.
-    #[error("the request waited too long for its turn at the origin")]
+    /// The request waited in the queue for the whole time-out.
+    #[error("the request waited too long in the queue for the origin")]
     QueueTimeout,
-    /// The origin has failed again and again, and is not asked for a moment.
-    #[error("the origin is not asked at the moment, for it has failed again and again")]
+    /// The circuit breaker is open after repeated failures.
+    #[error("origin circuit breaker open after repeated failures")]
     BreakerOpen,
     /// The origin's name has no address.
     #[error("the origin's name does not resolve")]
     Resolve(#[source] Arc<io::Error>),
-    /// No address of the origin took the connection; this is what the last one said.
-    #[error("the origin does not take the connection")]
+    /// No address of the origin accepted the connection; the source is the last error.
+    #[error("the connection to the origin failed")]
     Connect(#[source] Arc<io::Error>),
-    /// Resolving and connecting took too long.
-    #[error("connecting to the origin took too long")]
+    /// Name resolution and connect took too long.
+    #[error("connecting to the origin timed out")]
     ConnectTimeout,
-    /// The handshake failed: most often a certificate that is not to be trusted.
+    /// The handshake failed, most often because of an untrusted certificate.
     #[error("the TLS handshake with the origin failed")]
     Tls(#[source] Arc<io::Error>),
-    /// The connection was there, the handshake took too long.
-    #[error("the TLS handshake with the origin took too long")]
+    /// The connection was open, but the handshake took too long.
+    #[error("the TLS handshake with the origin timed out")]
     TlsTimeout,
     /// The client broke off its request body.
     #[error("the client broke off its request")]
     ClientCut,
-    /// The client sent nothing more of its request body for too long.
+    /// The client paused too long in its request body.
     #[error("the client stopped sending its request")]
     ClientTimeout,
-    /// The connection closed before one byte of an answer.
-    #[error("the origin closed the connection without an answer")]
+    /// The connection closed before the first byte of a response.
+    #[error("the origin closed the connection without a response")]
     Unanswered,
-    /// The whole request was sent, and no head came.
-    #[error("the origin took too long to answer")]
+    /// The request was sent, and no head arrived in time.
+    #[error("the origin did not respond in time")]
     HeadTimeout,
     /// The connection closed within the head.
-    #[error("the origin broke off the head of its answer")]
+    #[error("the origin closed the connection within the response head")]
     CutHead,
-    /// More than this proxy reads of a head.
-    #[error(
-        "the head of the answer is longer than {ORIGIN_HEAD_BYTES_MAX} bytes or {HEAD_FIELDS_MAX} fields"
-    )]
+    /// The head exceeds the limits of this proxy.
+    #[error("the response head is longer than {ORIGIN_HEAD_BYTES_MAX} bytes or {HEAD_FIELDS_MAX} fields")]
     HeadTooLarge,
-    /// Not HTTP.
-    #[error("the head of the answer is malformed")]
+    /// The head is not HTTP.
+    #[error("the response head is malformed")]
     BadHead(#[source] Arc<hyper::Error>),
-    /// The head says in two ways, or in one that we do not decode, where the body ends.
-    #[error("the head of the answer does not say clearly where its body ends")]
+    /// The head frames the body twice, or with a transfer coding that this proxy does not decode.
+    #[error("the response head does not frame its body unambiguously")]
     AmbiguousFraming,
-    /// The origin switched to a protocol that nobody asked it for.
-    #[error("the origin switched protocols unasked")]
+    /// The origin switched to a protocol that the request did not ask for.
+    #[error("the origin switched to a protocol that was not requested")]
     BadSwitch,
     /// The body ended early.
-    #[error("the answer's body was cut short: {got} bytes came of {}", PromisedLength(*.want))]
+    #[error("the response body is incomplete: received {got} bytes of {}", PromisedLength(*.want))]
     CutBody {
-        /// Bytes of content that came.
+        /// Bytes of content received.
         got: u64,
-        /// Bytes that `Content-Length` promised; `None` where none were.
+        /// Bytes stated by `Content-Length`, if any.
         want: Option<u64>,
     },
-    /// The body is wrongly chunked.
-    #[error("the answer's body is malformed")]
+    /// The chunked coding of the body is invalid.
+    #[error("the response body is malformed")]
     BadBody(#[source] Arc<hyper::Error>),
-    /// Nothing more of the body came for too long.
-    #[error("the origin stopped sending its answer")]
+    /// The origin paused too long in the body.
+    #[error("the origin stopped sending the response body")]
     BodyTimeout,
 }
 
 labels! {
-    /// The part of an exchange in which it failed.
+    /// Part of an exchange that failed.
     pub enum FetchPhase {
-        /// Before anything was sent: no room, or no way to ask.
+        /// Before the request was sent: no capacity, or an invalid target.
         Admission => "admission",
         /// Name resolution.
         Resolve => "resolve",
-        /// TCP.
+        /// TCP connect.
         Connect => "connect",
-        /// TLS.
+        /// TLS handshake.
         Tls => "tls",
-        /// While the client's body was sent.
+        /// Sending the client's body.
         Request => "request",
-        /// Waiting for, or reading, the answer's head.
+        /// Waiting for or reading the response head.
         Head => "head",
-        /// Reading the answer's body.
+        /// Reading the response body.
         Body => "body",
     }
 }
 
 labels! {
-    /// Whose fault a failure is.
+    /// Party at fault.
     pub enum FaultParty {
-        /// The origin's, or that of the network in between.
+        /// The origin, or the network in between.
         Origin => "origin",
-        /// The client's.
+        /// The client.
         Client => "client",
-        /// Ours: a bound of this process was reached.
+        /// This proxy: a limit of the process was reached.
         Proxy => "proxy",
     }
 }
 
 impl FetchError {
-    /// The part of the exchange that failed.
+    /// Returns the part of the exchange that failed.
     pub fn phase(&self) -> FetchPhase {
         match self {
             Self::BadTarget | Self::Busy | Self::QueueFull | Self::QueueTimeout | Self::BreakerOpen => {
@@ -141,7 +139,7 @@ impl FetchError {
         }
     }
 
-    /// Who could have prevented it.
+    /// Returns the party that could have prevented it.
     pub fn fault(&self) -> FaultParty {
         match self {
             Self::BadTarget | Self::ClientCut | Self::ClientTimeout => FaultParty::Client,
@@ -165,7 +163,8 @@ impl FetchError {
         }
     }
 
-    /// Whether the origin may have had the request, or a part of it: then its outcome is unknown.
+    /// Returns whether the origin may have received the request, or a part of it, so that its
+    /// outcome is unknown.
     pub fn leaves_outcome_unknown(&self) -> bool {
         match self.phase() {
             FetchPhase::Admission | FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => false,
@@ -173,7 +172,7 @@ impl FetchError {
         }
     }
 
-    /// Whether a deadline ended it.
+    /// Returns whether a deadline caused the error.
     pub fn is_timeout(&self) -> bool {
         matches!(
             self,
@@ -186,7 +185,7 @@ impl FetchError {
     }
 }
 
-/// How much of a body was promised, in words.
+/// Text of a body's stated length.
 struct PromisedLength(Option<u64>);
 
 impl std::fmt::Display for PromisedLength {
@@ -198,17 +197,17 @@ impl std::fmt::Display for PromisedLength {
     }
 }
 
-/// Why options make no client.
+/// Reason why options give no client.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginOptionsError {
-    /// Neither empty nor an absolute path without a trailing slash, query or fragment.
-    #[error("the origin's base path {0:?} is not a path")]
+    /// The path is neither empty nor an absolute path without a trailing slash, query or fragment.
+    #[error("the origin's base path {0:?} is invalid")]
     BasePath(String),
-    /// The host cannot be dialled or named in a certificate, or the port is none.
-    #[error("the origin's authority {0:?} cannot be connected to")]
+    /// The host cannot be dialled or named in a certificate, or the port is invalid.
+    #[error("the origin's authority {0:?} is invalid")]
     Authority(String),
-    /// TLS cannot be spoken as it was asked for.
-    #[error("TLS with the origin cannot be set up: {0}")]
+    /// TLS cannot be set up with these options.
+    #[error("setting up TLS with the origin failed: {0}")]
     Tls(#[from] TlsError),
 }
 
@@ -217,11 +216,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_say_what_and_whose() {
+    fn errors_state_their_text_phase_and_fault() {
         let cut = FetchError::CutBody { got: 3, want: Some(10) };
-        assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of 10");
+        assert_eq!(cut.to_string(), "the response body is incomplete: received 3 bytes of 10");
         let cut = FetchError::CutBody { got: 3, want: None };
-        assert_eq!(cut.to_string(), "the answer's body was cut short: 3 bytes came of an unknown number");
+        assert_eq!(cut.to_string(), "the response body is incomplete: received 3 bytes of an unknown number");
         assert_eq!(
             (cut.phase(), cut.fault(), cut.is_timeout()),
             (FetchPhase::Body, FaultParty::Origin, false)

@@ -1,4 +1,4 @@
-//! One request on one connection, up to the head of its answer.
+//! One request on one connection, up to the response head.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use super::upload::{UploadBody, UploadTracker};
 use super::{BodyFraming, FetchError, RequestBody, UpgradeProtocol, keep_alive};
 use crate::hop;
 
-/// How long the parts of an exchange may take.
+/// Deadlines of the parts of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExchangeDeadlines {
-    /// From the last piece of the request that was sent to the head of the answer.
+    /// From the last piece of the request sent to the response head.
     pub(super) head: Duration,
     /// Between two pieces of a body, in either direction.
     pub(super) body: Duration,
 }
 
-/// The head of an answer, and what its body needs.
+/// Response head, with the state that its body needs.
 pub(super) struct OriginResponse {
-    /// Without the fields of the connection, but for those of a switch.
+    /// Head without the connection's fields; a 101 keeps `Connection` and `Upgrade`.
     pub(super) head: response::Parts,
     pub(super) incoming: Incoming,
     pub(super) framing: BodyFraming,
-    /// `None` once it has become a tunnel.
+    /// `None` after the connection became a tunnel.
     pub(super) connection: Option<OriginConnection>,
-    pub(super) track: UploadTracker,
-    /// When its head had come.
-    pub(super) came: Instant,
+    pub(super) upload: UploadTracker,
+    /// Time at which the head arrived.
+    pub(super) head_received: Instant,
 }
 
-/// How an exchange failed on one connection.
+/// Failure of an exchange on one connection.
 pub(super) enum ExchangeError {
-    /// Not one byte of the request was written: it is back where it was taken from, for another
+    /// No byte of the request was written. The request is back in its `Option`, for another
     /// connection.
     Unwritten,
-    /// Written, and closed before one byte of an answer.
+    /// The request was written, and the connection closed before the first byte of a response.
     Unanswered,
-    /// Anything else: it cannot be known what the origin did.
+    /// Any other failure: the origin may have acted on the request.
     Final(FetchError),
 }
 
@@ -52,22 +52,22 @@ impl From<FetchError> for ExchangeError {
     }
 }
 
-/// Sends the request that stands there, and waits for the head of its answer.
+/// Sends the request in `request`, and waits for the response head.
 ///
-/// Cancel safe: dropping it closes the connection.
+/// Cancel safe: dropping the future closes the connection.
 pub(super) async fn exchange(
     mut connection: OriginConnection,
     request: &mut Option<Request<UploadBody>>,
     deadlines: ExchangeDeadlines,
     now: Instant,
 ) -> Result<Box<OriginResponse>, ExchangeError> {
-    let Some(asked) = request.as_ref() else { return Err(ExchangeError::Unwritten) };
-    let method = asked.method().clone();
-    let protocol = UpgradeProtocol::asked(&method, asked.headers());
-    let track = asked.body().begin(now);
+    let Some(outgoing) = request.as_ref() else { return Err(ExchangeError::Unwritten) };
+    let method = outgoing.method().clone();
+    let protocol = UpgradeProtocol::asked(&method, outgoing.headers());
+    let upload = outgoing.body().begin(now);
 
-    let before = connection.received();
-    let due = || track.origin_awaited_since() + deadlines.head;
+    let received_before = connection.received();
+    let due = || upload.origin_awaited_since() + deadlines.head;
     let Some(response) = connection.send(request, due).await else {
         return Err(FetchError::HeadTimeout.into());
     };
@@ -77,57 +77,57 @@ pub(super) async fn exchange(
             *request = error.take_message();
             return Err(if request.is_some() {
                 ExchangeError::Unwritten
-            } else if let Some(by_client) = track.failure() {
-                by_client.into()
-            } else if connection.received() == before {
+            } else if let Some(client_error) = upload.failure() {
+                client_error.into()
+            } else if connection.received() == received_before {
                 ExchangeError::Unanswered
             } else {
-                bad_head(error.into_error()).into()
+                head_error(error.into_error()).into()
             });
         }
     };
-    let came = Instant::now();
+    let head_received = Instant::now();
 
-    let framing = BodyFraming::settle(&method, head.status, &mut head.headers)?;
+    let framing = BodyFraming::from_head(&method, head.status, &mut head.headers)?;
     let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let protocol = protocol.ok_or(FetchError::BadSwitch)?;
-        switch(&mut head, &protocol, connection, deadlines).await?;
+        switch_protocols(&mut head, &protocol, connection, deadlines).await?;
         None
     } else {
-        if !track.is_sent() {
+        if !upload.is_sent() {
             connection.detach();
         }
         connection.usable_for = keep_alive::usable_for(&head.headers);
         hop::strip(&mut head.headers);
         Some(connection)
     };
-    // Boxed: it is moved through all who wait for it.
-    Ok(Box::new(OriginResponse { head, incoming, framing, connection, track, came }))
+    // Boxed, because several callers move it.
+    Ok(Box::new(OriginResponse { head, incoming, framing, connection, upload, head_received }))
 }
 
-/// Makes the head say how the body is framed, in one way, whatever it said before.
-pub(super) fn frame(head: &mut request::Parts, body: &RequestBody) {
-    // Nobody says it as a rule: a look at each name costs less than two searches.
+/// Sets the one field that frames the body, and removes any other framing.
+pub(super) fn set_framing(head: &mut request::Parts, body: &RequestBody) {
+    // Heads rarely have these fields: one look at each name costs less than two searches.
     if head.headers.keys().any(|name| *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
         head.headers.remove(TRANSFER_ENCODING);
     }
     if body.is_empty() {
-        // RFC 9110 §8.6: where a body is usual, its absence is said.
+        // RFC 9110 §8.6: a method that usually has a body states the empty one.
         if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         return;
     }
-    // hyper would take a GET for one without a body, unless the head says otherwise.
+    // hyper assumes that a GET has no body, unless the head frames one.
     match body.length() {
         Some(bytes) => head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
         None => head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
     };
 }
 
-/// What it means that the connection ended after the first byte of an answer.
-fn bad_head(error: hyper::Error) -> FetchError {
+/// Returns the error for a connection that ended after the first byte of a response.
+fn head_error(error: hyper::Error) -> FetchError {
     if error.is_parse_too_large() {
         FetchError::HeadTooLarge
     } else if error.is_parse() {
@@ -137,8 +137,8 @@ fn bad_head(error: hyper::Error) -> FetchError {
     }
 }
 
-/// Leaves the connection to the tunnel, if this is the switch that was asked for.
-async fn switch(
+/// Hands the connection to the tunnel, if the head switches to the requested protocol.
+async fn switch_protocols(
     head: &mut response::Parts,
     protocol: &UpgradeProtocol,
     connection: OriginConnection,
@@ -150,7 +150,6 @@ async fn switch(
     hop::strip(&mut head.headers);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, protocol.value());
-    // hyper lets go as soon as it has read the head; only a request that is still being sent would
-    // hold it.
-    timeout(deadlines.head, connection.released()).await.map_err(|_| FetchError::BadSwitch)
+    // hyper releases the socket as soon as it has read the head, unless it still sends the request.
+    timeout(deadlines.head, connection.wait_released()).await.map_err(|_| FetchError::BadSwitch)
 }

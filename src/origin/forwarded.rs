@@ -1,19 +1,18 @@
-//! Who asked, and for what, as the origin is told: `X-Forwarded-For`, `-Host` and `-Proto`.
+//! Fields about the client for the origin: `X-Forwarded-For`, `-Host` and `-Proto`.
 //!
-//! From most clients such fields are claims about themselves, and are dropped. A peer within
-//! `trusted_proxies` is believed, but never for more than it can know, because these fields are not
-//! in the cache key and what the origin makes of them would be served to everybody:
+//! Most clients make such claims about themselves, and the proxy drops them. It trusts a peer
+//! within `trusted_proxies`, but only for facts that the peer can know: these fields are not in the
+//! cache key, and a response that depends on them would reach every client.
 //!
-//! - **Host and Proto.** A trusted proxy's are taken into the *target* (`addressed`), before the
-//!   key is made of it. So what the origin is told is always what the key says, and two answers
+//! - **Host and Proto.** The values of a trusted proxy become part of the *target* (`addressed`)
+//!   before the key is made. So the origin always receives the values of the key, and two responses
 //!   that could differ have two keys.
-//! - **For.** The origin wants the client's address, to log and to limit, and gets it on shared
-//!   fetches too; it is the one thing said there that is not in the key. It is then restricted to
-//!   what nobody could write at will: the peer's own address, behind those addresses that trusted
-//!   proxies vouch for, back to the first that is not a trusted proxy. What stands further left in
-//!   the list was written by that client itself and would let it claim to be `127.0.0.1` on
-//!   everybody's behalf. An origin whose answer depends on the client's address has to mark it
-//!   `private`.
+//! - **For.** The origin needs the client's address for logs and limits, also on shared fetches; it
+//!   is the one value here that is not in the key. On a shared fetch it contains only addresses
+//!   that no client can choose: the peer's own, behind the addresses that trusted proxies vouch
+//!   for, back to the first that is not a trusted proxy. The client itself wrote any entry further
+//!   left, and could claim to be `127.0.0.1` for every other client. An origin whose response
+//!   depends on the client's address must mark it `private`.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -25,17 +24,17 @@ use ipnet::IpNet;
 use crate::client_address::{TrustedProxies, hops};
 use crate::key::{Authority, Scheme, Target};
 
-/// The host that the client asked for.
+/// Host that the client requested.
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The scheme by which the client asked for it.
+/// Scheme of the client's request.
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The peers whose word is taken.
+/// Trusted proxies, and the fields that describe their clients.
 #[derive(Clone, Debug)]
 pub(super) struct ForwardedFields {
     proxies: TrustedProxies,
-    /// The last peer that nobody was named behind, and how it is written: connections carry many
-    /// requests, and the next hop in front of us many connections.
+    /// Last peer without a chain, with its text: connections carry many requests, and a proxy in
+    /// front has many connections.
     last: RefCell<Option<(IpAddr, HeaderValue)>>,
 }
 
@@ -48,22 +47,22 @@ impl ForwardedFields {
         self.proxies.covers(peer)
     }
 
-    /// The target as the client addressed it, before the trusted proxies in between.
+    /// Returns the target as the client addressed it, before the trusted proxies in between.
     ///
-    /// A value that is missing, malformed, or one of several says nothing, and the request's own
-    /// stands.
+    /// A missing, malformed or repeated value is ignored, and the request's own value applies.
     pub(super) fn addressed(&self, target: Target, headers: &HeaderMap, peer: IpAddr) -> Target {
         if !self.covers(peer) {
             return target;
         }
-        let scheme = match only(headers, &X_FORWARDED_PROTO) {
+        let scheme = match single_value(headers, &X_FORWARDED_PROTO) {
             Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
             Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
             _ => target.scheme,
         };
-        // The scheme decides which port is the default one, so the authority is read again even if
-        // only that changed.
-        let host = only(headers, &X_FORWARDED_HOST).and_then(|host| Authority::parse(scheme, host).ok());
+        // The scheme decides the default port, so the authority is parsed again even if only the
+        // scheme changed.
+        let host =
+            single_value(headers, &X_FORWARDED_HOST).and_then(|host| Authority::parse(scheme, host).ok());
         let authority = host
             .or_else(|| Authority::parse(scheme, target.authority.as_str().as_bytes()).ok())
             .unwrap_or(target.authority);
@@ -75,11 +74,11 @@ impl ForwardedFields {
         self.proxies.client(headers, peer)
     }
 
-    /// `X-Forwarded-For` of a fetch whose answer may be shared: only addresses that somebody
-    /// trusted vouches for. `None` where no field can hold it, here and below.
-    pub(super) fn vouched_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+    /// Returns `X-Forwarded-For` of a shared fetch: only addresses that a trusted proxy vouches
+    /// for. Returns `None` if no field can hold it, here and below.
+    pub(super) fn trusted_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
-            return self.alone(peer);
+            return self.peer_only(peer);
         }
         let mut chain = peer.to_canonical().to_string();
         let mut nearest = peer;
@@ -95,11 +94,10 @@ impl ForwardedFields {
         HeaderValue::try_from(chain).ok()
     }
 
-    /// `X-Forwarded-For` of a request that concerns nobody but its client: a trusted proxy's list,
-    /// and the peer.
-    pub(super) fn whole_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+    /// Returns `X-Forwarded-For` of a request for one client: a trusted proxy's list, and the peer.
+    pub(super) fn full_chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
         if !self.covers(peer) {
-            return self.alone(peer);
+            return self.peer_only(peer);
         }
         let mut chain = String::new();
         for hop in hops(headers).flatten() {
@@ -110,22 +108,22 @@ impl ForwardedFields {
         HeaderValue::try_from(chain).ok()
     }
 
-    /// Nobody but the peer.
-    fn alone(&self, peer: IpAddr) -> Option<HeaderValue> {
+    /// Returns the peer alone.
+    fn peer_only(&self, peer: IpAddr) -> Option<HeaderValue> {
         let mut last = self.last.borrow_mut();
         if let Some((known, value)) = &*last
             && *known == peer
         {
             return Some(value.clone());
         }
-        let value = written(peer)?;
+        let value = address_value(peer)?;
         *last = Some((peer, value.clone()));
         Some(value)
     }
 }
 
-/// An address as it is written. The usual kind is put together where it stands and not formatted.
-fn written(address: IpAddr) -> Option<HeaderValue> {
+/// Returns the text of an address. IPv4 is written in place and not formatted.
+fn address_value(address: IpAddr) -> Option<HeaderValue> {
     let IpAddr::V4(address) = address.to_canonical() else {
         return HeaderValue::try_from(address.to_string()).ok();
     };
@@ -139,8 +137,8 @@ fn written(address: IpAddr) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.get(..filled - 1)?).ok()
 }
 
-/// A field's value if it has exactly one.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+/// Returns the value of a field that has exactly one line.
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     match (lines.next(), lines.next()) {
         (Some(value), None) => Some(value),
@@ -153,7 +151,7 @@ mod tests {
     use super::*;
     use http::uri::PathAndQuery;
 
-    fn trust() -> ForwardedFields {
+    fn forwarded() -> ForwardedFields {
         ForwardedFields::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
     }
 
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_says_what_was_addressed() {
+    fn a_trusted_proxy_states_the_addressed_target() {
         const HOST: &str = "x-forwarded-host";
         const PROTO: &str = "x-forwarded-proto";
         for (peer, fields, expected) in [
@@ -192,17 +190,21 @@ mod tests {
                 authority: Authority::parse(Scheme::Http, b"inner:8000").unwrap(),
                 path_and_query: PathAndQuery::from_static("/a?b"),
             };
-            let seen = trust().addressed(target, &headers(fields), ip(peer));
-            let seen =
-                format!("{}://{}{}", seen.scheme.as_str(), seen.authority.as_str(), seen.path_and_query);
-            assert_eq!(seen, expected, "{peer} {fields:?}");
+            let target = forwarded().addressed(target, &headers(fields), ip(peer));
+            let target = format!(
+                "{}://{}{}",
+                target.scheme.as_str(),
+                target.authority.as_str(),
+                target.path_and_query
+            );
+            assert_eq!(target, expected, "{peer} {fields:?}");
         }
     }
 
     #[test]
-    fn chains() {
+    fn trusted_and_full_chains() {
         const FOR: &str = "x-forwarded-for";
-        for (peer, fields, vouched, whole) in [
+        for (peer, fields, trusted, full) in [
             ("192.0.2.1", &[][..], "192.0.2.1", "192.0.2.1"),
             ("192.0.2.1", &[(FOR, "127.0.0.1")], "192.0.2.1", "192.0.2.1"),
             ("::ffff:192.0.2.1", &[], "192.0.2.1", "192.0.2.1"),
@@ -221,8 +223,8 @@ mod tests {
             ("fd00::1", &[(FOR, "2001:db8::7")], "2001:db8::7, fd00::1", "2001:db8::7, fd00::1"),
         ] {
             let headers = headers(fields);
-            assert_eq!(trust().vouched_chain(&headers, ip(peer)).unwrap(), vouched, "{peer} {fields:?}");
-            assert_eq!(trust().whole_chain(&headers, ip(peer)).unwrap(), whole, "{peer} {fields:?}");
+            assert_eq!(forwarded().trusted_chain(&headers, ip(peer)).unwrap(), trusted, "{peer} {fields:?}");
+            assert_eq!(forwarded().full_chain(&headers, ip(peer)).unwrap(), full, "{peer} {fields:?}");
         }
     }
 }

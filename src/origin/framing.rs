@@ -1,32 +1,36 @@
-//! Where a response body ends, read from its head (RFC 9112 §6.3).
+//! Framing of a response body, read from its head (RFC 9112 §6.3).
 //!
-//! hyper decides this too, for itself, and is lenient where RFC 9112 lets it be. A cache cannot be:
-//! a head that another parser could read in another way frames another body there. So a head that
-//! says it twice, or names a coding that nobody removes, is refused here, and what passes is
-//! rewritten so that it says it once.
+//! hyper reads the framing too, and is lenient where RFC 9112 permits it. A cache must be strict:
+//! if another parser can read the head differently, it finds another body. So this module refuses a
+//! head that frames its body twice or names another coding than `chunked`, and rewrites the others
+//! to state the framing once.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::FetchError;
 
-/// How the end of a response body is known.
+/// Framing of a response body: the sign of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// There is no body: a response to `HEAD`, a 204, a 304, a switch of protocols.
+    /// No body: a response to `HEAD`, a 204, a 304, or a switch of protocols.
     None,
     /// `Content-Length`, in bytes.
     Length(u64),
     /// The last chunk.
     Chunked,
-    /// Nothing but the end of the connection, which a lost connection looks like as well.
+    /// Only the close of the connection, which looks like a lost connection.
     UntilClose,
 }
 
 impl BodyFraming {
-    /// Reads the framing of the answer to a request by `method`, and leaves at most one
+    /// Reads the framing of the response to a request with `method`, and leaves at most one
     /// `Content-Length` line.
-    pub fn settle(method: &Method, status: StatusCode, headers: &mut HeaderMap) -> Result<Self, FetchError> {
+    pub fn from_head(
+        method: &Method,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Result<Self, FetchError> {
         let chunked = transfer_encoding(headers)?;
         let length = content_length(headers)?;
         if chunked && length.is_some() {
@@ -34,11 +38,11 @@ impl BodyFraming {
             return Err(FetchError::AmbiguousFraming);
         }
         if status.is_informational() || status == StatusCode::NO_CONTENT {
-            // RFC 9110 §8.6: these have no `Content-Length`.
+            // RFC 9110 §8.6: these responses have no `Content-Length`.
             headers.remove(CONTENT_LENGTH);
             return Ok(Self::None);
         }
-        if let Some((bytes, CodingKind::InOtherWords)) = length {
+        if let Some((bytes, CodingKind::Noncanonical)) = length {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
         let length = length.map(|(bytes, _)| bytes);
@@ -52,8 +56,7 @@ impl BodyFraming {
         })
     }
 
-    /// Whether an end of this body proves that it is whole. What does not prove it must not be
-    /// stored.
+    /// Returns whether the end of this body proves it complete. Any other body must not be stored.
     pub fn proves_whole(self) -> bool {
         match self {
             Self::None | Self::Length(_) | Self::Chunked => true,
@@ -61,7 +64,7 @@ impl BodyFraming {
         }
     }
 
-    /// Bytes of content that the head promises.
+    /// Returns the length of the content that the head states.
     pub(super) fn length(self) -> Option<u64> {
         match self {
             Self::None => Some(0),
@@ -71,10 +74,10 @@ impl BodyFraming {
     }
 }
 
-/// Whether the body is chunked; any other coding would reach the client without the field that
-/// names it.
+/// Returns whether the body is chunked. Any other coding is an error, because it would reach the
+/// client without the field that names it.
 fn transfer_encoding(headers: &HeaderMap) -> Result<bool, FetchError> {
-    // Most have none: a look at each name costs less than a search.
+    // Most heads have none: one look at each name costs less than a search.
     if !headers.keys().any(|name| *name == TRANSFER_ENCODING) {
         return Ok(false);
     }
@@ -86,37 +89,37 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<bool, FetchError> {
     }
 }
 
-/// How a length is written.
+/// Spelling of a length.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CodingKind {
-    /// Once.
-    Once,
-    /// Several times, or as no number begins.
-    InOtherWords,
+    /// One line in canonical form.
+    Canonical,
+    /// Several values, or another form of the number.
+    Noncanonical,
 }
 
-/// The one length that all `Content-Length` lines and list members agree on.
+/// Returns the one length that all `Content-Length` lines and list members agree on.
 fn content_length(headers: &HeaderMap) -> Result<Option<(u64, CodingKind)>, FetchError> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     if let (Some(line), None) = (lines.next(), lines.next())
         && let [b'1'..=b'9', ..] = line.as_bytes()
         && let Some(length) = digits(line.as_bytes())
     {
-        return Ok(Some((length, CodingKind::Once)));
+        return Ok(Some((length, CodingKind::Canonical)));
     }
-    let mut agreed = None;
+    let mut common = None;
     for member in
         headers.get_all(CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
     {
         let length = digits(member.trim_ascii()).ok_or(FetchError::AmbiguousFraming)?;
-        if agreed.replace(length).is_some_and(|earlier| earlier != length) {
+        if common.replace(length).is_some_and(|earlier| earlier != length) {
             return Err(FetchError::AmbiguousFraming);
         }
     }
-    Ok(agreed.map(|length| (length, CodingKind::InOtherWords)))
+    Ok(common.map(|length| (length, CodingKind::Noncanonical)))
 }
 
-/// RFC 9110 §8.6: digits and nothing else, where Rust's own parser takes a sign.
+/// RFC 9110 §8.6: parses digits only, while Rust's parser accepts a sign.
 fn digits(text: &[u8]) -> Option<u64> {
     let next = |number: u64, byte: &u8| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
@@ -138,13 +141,14 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        let framing = BodyFraming::settle(&method, StatusCode::from_u16(status).unwrap(), &mut headers).ok();
+        let framing =
+            BodyFraming::from_head(&method, StatusCode::from_u16(status).unwrap(), &mut headers).ok();
         let lengths = headers.get_all(CONTENT_LENGTH).iter();
         (framing, lengths.map(|value| value.to_str().unwrap().to_owned()).collect())
     }
 
     #[test]
-    fn heads_that_are_clear() {
+    fn unambiguous_heads_give_a_framing() {
         const CL: &str = "content-length";
         const TE: &str = "transfer-encoding";
         for (method, status, fields, expected, left) in [
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_not() {
+    fn ambiguous_heads_are_refused() {
         const CL: &str = "content-length";
         const TE: &str = "transfer-encoding";
         for fields in [

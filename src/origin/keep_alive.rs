@@ -1,9 +1,8 @@
-//! How long the origin keeps a connection that is idle, by its own word: `Keep-Alive: timeout=5`
-//! (RFC 2068 §19.7.1.1).
+//! Idle time that the origin states for a connection: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1).
 //!
-//! A connection that is used in the moment in which the origin closes it costs a request, and one
-//! with a body cannot be sent again. Node, Apache and others say when that moment is; then the
-//! connection is not used any more some time before.
+//! A request that is sent while the origin closes the connection is lost, and one with a body
+//! cannot be sent again. Node, Apache and other servers state when they close; the pool stops using
+//! the connection some time before.
 
 use std::time::Duration;
 
@@ -13,17 +12,17 @@ use crate::limits::ORIGIN_KEEP_ALIVE_MARGIN;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// How long a connection that brought this head may be idle and be used again; nothing if the
-/// origin does not say.
+/// Returns the time for which a connection with this response head may be idle and used again, or
+/// `None` if the head does not state one.
 pub(super) fn usable_for(head: &HeaderMap) -> Option<Duration> {
-    let said = head.get(KEEP_ALIVE)?.to_str().ok()?;
-    let timeout = said.split(',').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then_some(value.trim())
+    let value = head.get(KEEP_ALIVE)?.to_str().ok()?;
+    let timeout = value.split(',').find_map(|parameter| {
+        let (name, seconds) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then_some(seconds.trim())
     })?;
-    // More digits than a number has are more seconds than we keep any.
-    let kept = Duration::from_secs(timeout.parse().ok()?);
-    Some(kept.saturating_sub(ORIGIN_KEEP_ALIVE_MARGIN).max(kept / 2))
+    // A number with too many digits exceeds every idle time-out, so it is ignored.
+    let idle_time = Duration::from_secs(timeout.parse().ok()?);
+    Some(idle_time.saturating_sub(ORIGIN_KEEP_ALIVE_MARGIN).max(idle_time / 2))
 }
 
 #[cfg(test)]
@@ -31,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_over_before_the_origin_says_so() {
-        for (said, millis) in [
+    fn the_usable_time_ends_before_the_stated_time() {
+        for (value, millis) in [
             ("timeout=5", Some(4_000)),
             ("timeout=5, max=100", Some(4_000)),
             ("max=100 , Timeout = 60", Some(59_000)),
@@ -47,8 +46,8 @@ mod tests {
             ("", None),
         ] {
             let mut head = HeaderMap::new();
-            head.insert(KEEP_ALIVE, said.parse().unwrap());
-            assert_eq!(usable_for(&head), millis.map(Duration::from_millis), "{said}");
+            head.insert(KEEP_ALIVE, value.parse().unwrap());
+            assert_eq!(usable_for(&head), millis.map(Duration::from_millis), "{value}");
         }
         assert_eq!(usable_for(&HeaderMap::new()), None);
     }

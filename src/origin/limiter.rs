@@ -1,18 +1,19 @@
-//! Whose turn it is at the origin: the bound ([`ConcurrencyLimit`]), a queue in front of it, and
-//! the [`OriginBreaker`].
+//! Concurrency limiter of the origin client: the limit ([`ConcurrencyLimit`]), a queue in front of
+//! it, and the [`OriginBreaker`].
 //!
-//! A request takes a turn before it looks for a connection and keeps it until its answer is whole.
-//! If all turns are taken it waits, first come first served, for as long as [`QueueTimeout`] says
-//! and behind no more than [`ORIGIN_QUEUE_MAX`] others: what would wait longer is refused at once,
-//! while somebody still waits for the refusal. All of it belongs to one worker: no lock, and with a
-//! turn free, no wait and no allocation.
+//! A request acquires a permit before it looks for a connection and keeps the permit until its
+//! response is complete. If no permit is free, the request waits in a first-in, first-out queue, at
+//! most for the time that [`QueueTimeout`] returns and with at most [`ORIGIN_QUEUE_MAX`] requests
+//! queued. The limiter refuses a request beyond that at once, while its client still waits. Each
+//! worker has its own limiter: no lock, and neither a wait nor an allocation while a permit is
+//! free.
 //!
-//! One client address takes all but one in [`ORIGIN_RESERVED_SHARE`] of the turns and of the queue.
-//! A turn that ends goes to the address that holds the least of those that wait, and there to the
-//! first.
+//! One client address gets at most all but one in [`ORIGIN_RESERVED_SHARE`] of the permits and of
+//! the queue. A permit that is released goes to the waiting address with the fewest permits, and
+//! within that address to its first request.
 //!
-//! **Always:** a turn that ends, in whatever way, is given to the next or is free again; while one
-//! is free, all who wait are of addresses that have their share.
+//! **Always:** each permit that ends, for whatever reason, passes to a waiting request or becomes
+//! free. While one is free, every waiting request belongs to an address that has its full share.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
@@ -27,49 +28,49 @@ use super::breaker::{BreakerOpened, BreakerVerdict, FailedPart, OriginBreaker};
 use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
 use super::queue_timeout::QueueTimeout;
-use super::signs::{Resource, Signs};
+use super::signs::{OverloadSigns, Resource};
 use super::{AddressShare, FaultParty, FetchError, FetchPhase, Options};
 use crate::client_address::ClientNetwork;
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 
-/// The turns of one worker. Clones are the same.
+/// Concurrency limiter of one worker. Clones share its state.
 #[derive(Clone)]
 pub(super) struct OriginLimiter(Rc<LimiterState>);
 
 struct LimiterState {
     limit: Cell<ConcurrencyLimit>,
-    signs: RefCell<Signs>,
+    signs: RefCell<OverloadSigns>,
     breaker: Cell<OriginBreaker>,
-    under_way: Cell<usize>,
-    /// Who waits, the first first; those who gave up are passed over.
+    in_flight: Cell<usize>,
+    /// Waiting requests, oldest first; the limiter skips those whose receiver is gone.
     waiting: RefCell<VecDeque<WaitingRequest>>,
-    /// The places of each client address that has any.
+    /// Permits held per client address, without zero entries.
     held: RefCell<HashMap<ClientNetwork, usize>>,
     address_share: AddressShare,
-    patience: Cell<QueueTimeout>,
+    queue_timeout: Cell<QueueTimeout>,
     metrics: Rc<Metrics>,
 }
 
-/// A place among those that are under way; dropping it gives it to the next.
+/// Occupied permit of the limiter. Dropping it passes the permit to the next waiting request.
 struct PermitSlot {
-    inner: Rc<LimiterState>,
-    asker: ClientNetwork,
+    state: Rc<LimiterState>,
+    client: ClientNetwork,
 }
 
-/// A request that waits for a place.
+/// Request that waits in the queue for a permit.
 struct WaitingRequest {
-    asker: ClientNetwork,
-    place: oneshot::Sender<PermitSlot>,
+    client: ClientNetwork,
+    sender: oneshot::Sender<PermitSlot>,
 }
 
-/// The right to ask the origin once. To be told what came of it.
+/// Permit to send one request to the origin. Its owner reports the outcome.
 pub(super) struct OriginPermit {
-    place: PermitSlot,
+    slot: PermitSlot,
     verdict: BreakerVerdict,
     began: Instant,
     resource: Resource,
-    /// Whether what came of it has been told.
-    told: Reported,
+    /// Whether the owner has reported the outcome.
+    reported: Reported,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,68 +80,77 @@ enum Reported {
 }
 
 impl OriginLimiter {
-    /// All are free.
+    /// Creates a limiter with all permits free.
     pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Self {
         let limit = ConcurrencyLimit::new(options.connections_max);
-        metrics.limited(limit.allows());
+        metrics.set_limit(limit.allows());
         Self(Rc::new(LimiterState {
             limit: Cell::new(limit),
-            signs: RefCell::new(Signs::new(Instant::now())),
+            signs: RefCell::new(OverloadSigns::new(Instant::now())),
             breaker: Cell::new(OriginBreaker::new()),
-            under_way: Cell::new(0),
+            in_flight: Cell::new(0),
             waiting: RefCell::default(),
             held: RefCell::default(),
             address_share: options.address_share,
-            patience: Cell::new(QueueTimeout::new(options.queue_timeout)),
+            queue_timeout: Cell::new(QueueTimeout::new(options.queue_timeout)),
             metrics,
         }))
     }
 
-    /// Waits for a turn of this client, if that can be.
+    /// Acquires a permit for this client, waiting in the queue if none is free.
     ///
-    /// Cancel safe: dropping it gives up the place in the queue.
-    pub(super) async fn take(&self, asker: ClientNetwork, now: Instant) -> Result<OriginPermit, FetchError> {
+    /// Cancel safe: dropping the future leaves the queue.
+    pub(super) async fn acquire(
+        &self,
+        client: ClientNetwork,
+        now: Instant,
+    ) -> Result<OriginPermit, FetchError> {
         if self.0.breaker.get().refuses(now) {
             return Err(FetchError::BreakerOpen);
         }
-        let (place, began) = match self.0.enter(asker) {
-            Some(place) => (place, now),
-            None => (Box::pin(self.wait(asker, now)).await?, Instant::now()),
+        let (slot, began) = match self.0.try_acquire(client) {
+            Some(slot) => (slot, now),
+            None => (Box::pin(self.enqueue(client, now)).await?, Instant::now()),
         };
         let mut breaker = self.0.breaker.get();
         let verdict = breaker.admit(began);
         self.0.breaker.set(breaker);
         match verdict {
-            BreakerVerdict::Pass | BreakerVerdict::Probe => {
-                Ok(OriginPermit { place, verdict, began, resource: Resource::default(), told: Reported::No })
-            }
+            BreakerVerdict::Pass | BreakerVerdict::Probe => Ok(OriginPermit {
+                slot,
+                verdict,
+                began,
+                resource: Resource::default(),
+                reported: Reported::No,
+            }),
             BreakerVerdict::Refuse => Err(FetchError::BreakerOpen),
         }
     }
 
-    async fn wait(&self, asker: ClientNetwork, now: Instant) -> Result<PermitSlot, FetchError> {
-        let (turn, granted) = oneshot::channel();
+    async fn enqueue(&self, client: ClientNetwork, now: Instant) -> Result<PermitSlot, FetchError> {
+        let (sender, granted) = oneshot::channel();
         {
             let mut waiting = self.0.waiting.borrow_mut();
             if waiting.len() >= ORIGIN_QUEUE_MAX {
-                waiting.retain(|waiter| !waiter.place.is_closed());
+                waiting.retain(|request| !request.sender.is_closed());
             }
-            let is_of_asker = |waiter: &&WaitingRequest| waiter.asker == asker && !waiter.place.is_closed();
+            let is_of_client =
+                |request: &&WaitingRequest| request.client == client && !request.sender.is_closed();
             if waiting.len() >= ORIGIN_QUEUE_MAX
-                || waiting.iter().filter(is_of_asker).count() >= self.0.share_of(ORIGIN_QUEUE_MAX)
-                || !self.0.patience.get().is_any()
+                || waiting.iter().filter(is_of_client).count() >= self.0.share_of(ORIGIN_QUEUE_MAX)
+                || !self.0.queue_timeout.get().allows_waiting()
             {
                 return Err(FetchError::QueueFull);
             }
-            waiting.push_back(WaitingRequest { asker, place: turn });
-            self.0.metrics.waiting(waiting.len());
+            waiting.push_back(WaitingRequest { client, sender });
+            self.0.metrics.set_waiting(waiting.len());
         }
-        let places = self.0.limit.get().allows();
-        let longest = self.0.change_patience(|patience| patience.of_another(places, now));
+        let permits = self.0.limit.get().allows();
+        let longest = self.0.update_queue_timeout(|timeout| timeout.for_next(permits, now));
         match timeout(longest, granted).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => {
-                self.0.change_patience(|patience| patience.exhausted(Instant::now()));
+                self.0.update_queue_timeout(|timeout| timeout.record_timeout(Instant::now()));
                 Err(FetchError::QueueTimeout)
             }
         }
@@ -148,62 +158,63 @@ impl OriginLimiter {
 }
 
 impl LimiterState {
-    /// A place, if one is free and the client has not its share. All who wait while one is free
-    /// have theirs.
-    fn enter(self: &Rc<Self>, asker: ClientNetwork) -> Option<PermitSlot> {
+    /// Returns a permit if one is free and the client has less than its share. While one is free,
+    /// every client in the queue has its full share.
+    fn try_acquire(self: &Rc<Self>, client: ClientNetwork) -> Option<PermitSlot> {
         let allowed = self.limit.get().allows();
-        let free = self.under_way.get() < allowed;
-        (free && self.held_by(asker) < self.share_of(allowed)).then(|| self.place(asker))
+        let free = self.in_flight.get() < allowed;
+        (free && self.permits_of(client) < self.share_of(allowed)).then(|| self.grant(client))
     }
 
-    fn place(self: &Rc<Self>, asker: ClientNetwork) -> PermitSlot {
-        self.under_way.set(self.under_way.get() + 1);
-        *self.held.borrow_mut().entry(asker).or_insert(0) += 1;
-        PermitSlot { inner: Rc::clone(self), asker }
+    fn grant(self: &Rc<Self>, client: ClientNetwork) -> PermitSlot {
+        self.in_flight.set(self.in_flight.get() + 1);
+        *self.held.borrow_mut().entry(client).or_insert(0) += 1;
+        PermitSlot { state: Rc::clone(self), client }
     }
 
-    fn held_by(&self, asker: ClientNetwork) -> usize {
-        self.held.borrow().get(&asker).copied().unwrap_or_default()
+    fn permits_of(&self, client: ClientNetwork) -> usize {
+        self.held.borrow().get(&client).copied().unwrap_or_default()
     }
 
-    /// The share of one client address in these places.
-    fn share_of(&self, places: usize) -> usize {
+    /// Returns the share of one client address in this many permits.
+    fn share_of(&self, permits: usize) -> usize {
         match self.address_share {
-            AddressShare::Bounded => places - places / ORIGIN_RESERVED_SHARE,
-            AddressShare::Whole => places,
+            AddressShare::Bounded => permits - permits / ORIGIN_RESERVED_SHARE,
+            AddressShare::Whole => permits,
         }
     }
 
-    /// Gives free places to those who wait.
-    fn call_next(self: &Rc<Self>) {
-        while self.under_way.get() < self.limit.get().allows() {
-            let Some(next) = self.next_waiter() else { break };
-            // One who gave up has no use for it.
-            if !next.place.is_closed() {
-                drop(next.place.send(self.place(next.asker)));
+    /// Grants free permits to waiting requests.
+    fn grant_waiting(self: &Rc<Self>) {
+        while self.in_flight.get() < self.limit.get().allows() {
+            let Some(next) = self.take_next_waiting() else { break };
+            // A request that gave up needs no permit.
+            if !next.sender.is_closed() {
+                drop(next.sender.send(self.grant(next.client)));
             }
         }
         let waiting = self.waiting.borrow().len();
         if waiting == 0 {
-            self.change_patience(QueueTimeout::all_gone);
+            self.update_queue_timeout(QueueTimeout::record_empty);
         }
-        self.metrics.waiting(waiting);
+        self.metrics.set_waiting(waiting);
     }
 
-    /// The first of those whose address holds the least, unless that is its share.
-    fn next_waiter(&self) -> Option<WaitingRequest> {
+    /// Removes the first waiting request of the address with the fewest permits, unless that
+    /// address has its full share.
+    fn take_next_waiting(&self) -> Option<WaitingRequest> {
         let mut waiting = self.waiting.borrow_mut();
         let share = self.share_of(self.limit.get().allows());
         let mut next: Option<(usize, usize)> = None;
-        // Neighbours are mostly of one address.
+        // Neighbours in the queue mostly have one address, so the count is kept.
         let mut last: Option<(ClientNetwork, usize)> = None;
-        for (number, waiter) in waiting.iter().enumerate() {
+        for (number, request) in waiting.iter().enumerate() {
             let held = match last {
-                _ if waiter.place.is_closed() => 0,
-                Some((asker, held)) if asker == waiter.asker => held,
-                Some(_) | None => self.held_by(waiter.asker),
+                _ if request.sender.is_closed() => 0,
+                Some((client, held)) if client == request.client => held,
+                Some(_) | None => self.permits_of(request.client),
             };
-            last = Some((waiter.asker, held)).filter(|_| !waiter.place.is_closed());
+            last = Some((request.client, held)).filter(|_| !request.sender.is_closed());
             if held < share && next.is_none_or(|(_, least)| held < least) {
                 next = Some((number, held));
             }
@@ -214,106 +225,108 @@ impl LimiterState {
         waiting.remove(next?.0)
     }
 
-    fn change_patience<T>(&self, change: impl FnOnce(&mut QueueTimeout) -> T) -> T {
-        let mut patience = self.patience.get();
-        let said = change(&mut patience);
-        self.patience.set(patience);
-        said
+    fn update_queue_timeout<T>(&self, change: impl FnOnce(&mut QueueTimeout) -> T) -> T {
+        let mut timeout = self.queue_timeout.get();
+        let outcome = change(&mut timeout);
+        self.queue_timeout.set(timeout);
+        outcome
     }
 }
 
 impl Drop for PermitSlot {
     fn drop(&mut self) {
-        self.inner.under_way.set(self.inner.under_way.get().saturating_sub(1));
-        if let Entry::Occupied(mut held) = self.inner.held.borrow_mut().entry(self.asker) {
+        self.state.in_flight.set(self.state.in_flight.get().saturating_sub(1));
+        if let Entry::Occupied(mut held) = self.state.held.borrow_mut().entry(self.client) {
             *held.get_mut() -= 1;
             if *held.get() == 0 {
                 held.remove();
             }
         }
-        self.inner.call_next();
+        self.state.grant_waiting();
     }
 }
 
 impl OriginPermit {
-    /// Since when it is.
+    /// Returns the time at which the permit was granted.
     pub(super) fn began(&self) -> Instant {
         self.began
     }
 
-    /// The request is for this path.
-    pub(super) fn asks_for(&mut self, path: &str) {
-        self.resource = self.place.inner.signs.borrow().resource(path);
+    /// Sets the path of the request, which names its resource.
+    pub(super) fn set_path(&mut self, path: &str) {
+        self.resource = self.slot.state.signs.borrow().resource(path);
     }
 
-    /// The head of an answer came.
-    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
-        self.told = Reported::Yes;
-        let inner = &self.place.inner;
-        inner.change_patience(|patience| patience.took(now.saturating_duration_since(self.began)));
-        let mut breaker = inner.breaker.get();
-        breaker.answered();
-        inner.breaker.set(breaker);
+    /// Records the response head.
+    pub(super) fn record_response(&mut self, status: StatusCode, now: Instant) {
+        self.reported = Reported::Yes;
+        let state = &self.slot.state;
+        state.update_queue_timeout(|timeout| {
+            timeout.record_latency(now.saturating_duration_since(self.began))
+        });
+        let mut breaker = state.breaker.get();
+        breaker.record_response();
+        state.breaker.set(breaker);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            inner.gave_sign(self, now);
+            state.record_sign(self, now);
         } else {
-            inner.signs.borrow_mut().answered(self.resource, now);
-            inner.change_limit(|limit, under_way| limit.answered(under_way, now));
+            state.signs.borrow_mut().record_response(self.resource, now);
+            state.update_limit(|limit, in_flight| limit.record_response(in_flight, now));
         }
     }
 
-    /// None came.
-    pub(super) fn failed(&mut self, error: &FetchError) {
-        let inner = &self.place.inner;
+    /// Records that the exchange failed.
+    pub(super) fn record_failure(&mut self, error: &FetchError) {
+        let state = &self.slot.state;
         if error.fault() != FaultParty::Origin {
             return;
         }
-        self.told = Reported::Yes;
+        self.reported = Reported::Yes;
         let failed = match error.phase() {
             FetchPhase::Resolve | FetchPhase::Connect | FetchPhase::Tls => Some(FailedPart::Connect),
             FetchPhase::Admission | FetchPhase::Request | FetchPhase::Head | FetchPhase::Body => {
-                error.is_timeout().then_some(FailedPart::Answer(self.resource))
+                error.is_timeout().then_some(FailedPart::Response(self.resource))
             }
         };
-        let mut breaker = inner.breaker.get();
+        let mut breaker = state.breaker.get();
         if let Some(failed) = failed {
-            let opened = breaker.failed(failed, self.verdict, Instant::now(), fastrand::f64());
+            let opened = breaker.record_failure(failed, self.verdict, Instant::now(), fastrand::f64());
             if opened == BreakerOpened::Yes {
-                inner.metrics.breaker_opened();
+                state.metrics.breaker_opened();
             }
         } else {
-            breaker.answered();
+            breaker.record_response();
         }
-        inner.breaker.set(breaker);
+        state.breaker.set(breaker);
         if error.is_timeout() {
-            inner.gave_sign(self, Instant::now());
+            state.record_sign(self, Instant::now());
         }
     }
 }
 
 impl LimiterState {
-    /// Weighs a sign of overload that the request of `turn` met.
-    fn gave_sign(self: &Rc<Self>, turn: &OriginPermit, now: Instant) {
-        if !self.limit.get().is_of_this_round(turn.began) {
+    /// Weighs a sign of overload that the request with this `permit` met.
+    fn record_sign(self: &Rc<Self>, permit: &OriginPermit, now: Instant) {
+        if !self.limit.get().is_current_round(permit.began) {
             return;
         }
-        let evidence = self.signs.borrow_mut().sign(turn.resource, now);
-        let lowered = self.change_limit(|limit, under_way| limit.overloaded(evidence, under_way, now));
+        let evidence = self.signs.borrow_mut().record_sign(permit.resource, now);
+        let lowered = self.update_limit(|limit, in_flight| limit.record_overload(evidence, in_flight, now));
         if lowered == LimitLowered::Yes {
             self.signs.borrow_mut().begin_round(now);
         }
     }
 
-    fn change_limit<T>(self: &Rc<Self>, change: impl FnOnce(&mut ConcurrencyLimit, usize) -> T) -> T {
+    fn update_limit<T>(self: &Rc<Self>, change: impl FnOnce(&mut ConcurrencyLimit, usize) -> T) -> T {
         let mut limit = self.limit.get();
         let allowed = limit.allows();
-        let outcome = change(&mut limit, self.under_way.get());
+        let outcome = change(&mut limit, self.in_flight.get());
         self.limit.set(limit);
         if limit.allows() != allowed {
-            self.metrics.limited(limit.allows());
+            self.metrics.set_limit(limit.allows());
         }
         if limit.allows() > allowed {
-            self.call_next();
+            self.grant_waiting();
         }
         outcome
     }
@@ -321,10 +334,10 @@ impl LimiterState {
 
 impl Drop for OriginPermit {
     fn drop(&mut self) {
-        if self.told == Reported::No && self.verdict == BreakerVerdict::Probe {
-            let mut breaker = self.place.inner.breaker.get();
-            breaker.abandoned(Instant::now());
-            self.place.inner.breaker.set(breaker);
+        if self.reported == Reported::No && self.verdict == BreakerVerdict::Probe {
+            let mut breaker = self.slot.state.breaker.get();
+            breaker.record_abandoned(Instant::now());
+            self.slot.state.breaker.set(breaker);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted of the origin.
+//! Metrics of the origin client.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,39 +9,39 @@ use crate::labels;
 use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
 
 labels! {
-    /// How an exchange ended. Each that was begun ends in one of these.
+    /// Outcome of an exchange. Each exchange has exactly one.
     pub(super) enum ExchangeOutcome {
-        /// The whole answer was read.
+        /// The complete response was read.
         Complete => "complete",
         /// The connection became a tunnel.
         Switched => "switched",
-        /// Whoever asked went away before the end.
+        /// The client left before the end.
         Abandoned => "abandoned",
-        /// There was no answer, or no whole one.
+        /// There was no response, or no complete one.
         Failed => "failed",
     }
 }
 
 labels! {
-    /// Which connection a request was written to.
+    /// Connection that a request was written to.
     pub(super) enum ConnectionChoice {
-        /// One that was dialled for it.
+        /// A connection dialled for this request.
         Fresh => "fresh",
-        /// One that had carried others.
+        /// A connection that has carried other requests.
         Reused => "reused",
-        /// One that was dialled because a reused one turned out to be closed.
+        /// A connection dialled because a reused one was closed.
         Retried => "retried",
     }
 }
 
 labels! {
-    /// Why a request was not sent.
+    /// Reason why a request was not sent.
     pub(super) enum OriginRefusal {
-        /// As many connections are open as may be, tunnels among them.
+        /// All connection slots are occupied, tunnels included.
         Connections => "connections",
-        /// As many requests wait as may.
+        /// The queue is full.
         QueueFull => "queue-full",
-        /// It has waited for as long as it may.
+        /// The request waited for the whole time-out.
         QueueTimeout => "queue-timeout",
         /// The circuit breaker is open.
         BreakerOpen => "breaker-open",
@@ -49,21 +49,21 @@ labels! {
 }
 
 impl OriginRefusal {
-    fn of(error: &FetchError) -> Option<Self> {
+    fn from_error(error: &FetchError) -> Option<Self> {
         let reasons = [
             (matches!(error, FetchError::Busy), Self::Connections),
             (matches!(error, FetchError::QueueFull), Self::QueueFull),
             (matches!(error, FetchError::QueueTimeout), Self::QueueTimeout),
             (matches!(error, FetchError::BreakerOpen), Self::BreakerOpen),
         ];
-        reasons.into_iter().find_map(|(is_so, reason)| is_so.then_some(reason))
+        reasons.into_iter().find_map(|(matches, reason)| matches.then_some(reason))
     }
 }
 
-/// One worker's share.
+/// Metrics of one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
-    /// The origin's name, for the log.
+    /// Name of the origin, for the log.
     origin: String,
     outages: OutageLog,
     requests: Counters<ExchangeOutcome>,
@@ -87,50 +87,45 @@ impl Metrics {
             outages: options.outages.clone(),
             requests: registry.counters(
                 "cachewarp_origin_requests",
-                "Exchanges with the origin, by how they ended",
+                "Exchanges with the origin, by outcome",
                 "result",
             ),
             failures: registry.counters(
                 "cachewarp_origin_failures",
-                "Exchanges with the origin that failed, by the part that failed",
+                "Failed exchanges with the origin, by phase",
                 "phase",
             ),
             timeouts: registry
-                .counter("cachewarp_origin_timeouts", "Exchanges with the origin that a deadline ended"),
+                .counter("cachewarp_origin_timeouts", "Exchanges with the origin that timed out"),
             sends: registry.counters(
                 "cachewarp_origin_sends",
-                "Requests written to the origin, by the connection they were written to",
+                "Requests written to the origin, by kind of connection",
                 "connection",
             ),
             open: registry.gauge(
                 "cachewarp_origin_connections_open",
-                "Connections to the origin, being dialled and tunnels included",
+                "Open connections to the origin, including tunnels and connections being dialled",
             ),
-            idle: registry.gauge(
-                "cachewarp_origin_connections_idle",
-                "Connections to the origin that wait for a request",
-            ),
-            limit: registry.gauge(
-                "cachewarp_origin_limit",
-                "Requests that the origin may be asked at one time, as it has shown it can do",
-            ),
+            idle: registry.gauge("cachewarp_origin_connections_idle", "Idle connections to the origin"),
+            limit: registry
+                .gauge("cachewarp_origin_limit", "Current limit on concurrent requests to the origin"),
             waiting: registry
-                .gauge("cachewarp_origin_waiting", "Requests that wait for their turn at the origin"),
+                .gauge("cachewarp_origin_waiting", "Requests waiting in the queue for the origin"),
             refused: registry.counters(
                 "cachewarp_origin_refusals",
-                "Requests that were not sent to the origin, by reason",
+                "Requests not sent to the origin, by reason",
                 "reason",
             ),
             breaker_opened: registry.counter(
                 "cachewarp_origin_breaker_opened",
-                "How often a circuit breaker has opened, because the origin failed again and again",
+                "Times a circuit breaker opened after repeated failures of the origin",
             ),
             connect: registry.histogram(
                 "cachewarp_origin_connect",
-                "Name resolution, connect and TLS handshake of connections that came to be",
+                "Time of name resolution, connect and TLS handshake of a successful connection",
             ),
             head: registry
-                .histogram("cachewarp_origin_head", "From sending a request to the head of its answer"),
+                .histogram("cachewarp_origin_head", "Time from sending a request to its response head"),
         }
     }
 
@@ -139,27 +134,27 @@ impl Metrics {
         ExchangeTally { metrics: Rc::clone(self), outcome: ExchangeOutcome::Abandoned }
     }
 
-    /// A request is about to be written.
-    pub(super) fn sent(&self, route: ConnectionChoice) -> SentRequest<'_> {
-        SentRequest { sends: &self.sends, route: Some(route) }
+    /// Begins the write of a request.
+    pub(super) fn begin_send(&self, choice: ConnectionChoice) -> SentRequest<'_> {
+        SentRequest { sends: &self.sends, choice: Some(choice) }
     }
 
-    /// The gauge of connections that have a socket, or are about to.
-    pub(super) fn open(&self) -> Gauge {
+    /// Returns the gauge of connections with a socket or being dialled.
+    pub(super) fn open_gauge(&self) -> Gauge {
         self.open.clone()
     }
 
-    pub(super) fn idle(&self, connections: usize) {
+    pub(super) fn set_idle(&self, connections: usize) {
         self.idle.set(i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
-    /// So many may be under way.
-    pub(super) fn limited(&self, requests: usize) {
+    /// Sets the current limit on concurrent requests.
+    pub(super) fn set_limit(&self, requests: usize) {
         self.limit.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
-    /// So many wait.
-    pub(super) fn waiting(&self, requests: usize) {
+    /// Sets the number of waiting requests.
+    pub(super) fn set_waiting(&self, requests: usize) {
         self.waiting.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
@@ -168,13 +163,13 @@ impl Metrics {
         self.outages.breaker_opened(&self.origin);
     }
 
-    pub(super) fn connected(&self, took: Duration) {
+    pub(super) fn record_connect(&self, took: Duration) {
         self.connect.observe(took);
     }
 
-    pub(super) fn answered(&self, route: ConnectionChoice, took: Duration) {
+    pub(super) fn record_head(&self, choice: ConnectionChoice, took: Duration) {
         self.head.observe(took);
-        let proof = match route {
+        let proof = match choice {
             ConnectionChoice::Fresh | ConnectionChoice::Retried => AnswerProof::Connection,
             ConnectionChoice::Reused => AnswerProof::Head,
         };
@@ -182,28 +177,28 @@ impl Metrics {
     }
 }
 
-/// A request that is written. It is counted when this is dropped.
+/// Written request. Dropping it counts it.
 pub(super) struct SentRequest<'a> {
     sends: &'a Counters<ConnectionChoice>,
-    route: Option<ConnectionChoice>,
+    choice: Option<ConnectionChoice>,
 }
 
 impl SentRequest<'_> {
-    /// Not one byte of it was.
-    pub(super) fn not_at_all(mut self) {
-        self.route = None;
+    /// Leaves the request uncounted, because no byte of it was written.
+    pub(super) fn cancel(mut self) {
+        self.choice = None;
     }
 }
 
 impl Drop for SentRequest<'_> {
     fn drop(&mut self) {
-        if let Some(route) = self.route {
-            self.sends.inc(route);
+        if let Some(choice) = self.choice {
+            self.sends.inc(choice);
         }
     }
 }
 
-/// One exchange. It is counted when this is dropped, so that each is, exactly once.
+/// Exchange in progress. Dropping it counts it, so that each is counted exactly once.
 #[derive(Debug)]
 pub(super) struct ExchangeTally {
     metrics: Rc<Metrics>,
@@ -224,7 +219,7 @@ impl ExchangeTally {
         self.outcome = ExchangeOutcome::Failed;
         self.metrics.outages.failed(&self.metrics.origin, error);
         self.metrics.failures.inc(error.phase());
-        if let Some(refusal) = OriginRefusal::of(error) {
+        if let Some(refusal) = OriginRefusal::from_error(error) {
             self.metrics.refused.inc(refusal);
         }
         if error.is_timeout() {

@@ -1,18 +1,19 @@
-//! The upstream: a pooled hyper client, its deadlines, and the head that the origin sees.
+//! Client of the upstream origin: a connection pool over hyper, its deadlines, and the request
+//! heads that the origin receives.
 //!
-//! Pure: what a request becomes on its way out (`outbound`, `forwarded`, `protocol`) and what an
-//! answer's head promises about its body (`framing`) and its connection (`keep_alive`), how much
-//! the origin is asked for at a time (`limit`, `signs`, `breaker`) and how long somebody waits for
-//! that (`queue_timeout`). Carrying: one pool of HTTP/1.1 connections per worker (`dial`, `pool`), turns
-//! and a queue in front of it (`limiter`), one exchange at a time on each (`exchange`), and the two
-//! bodies of an exchange (`upload`, `body`).
+//! The pure modules decide. `outbound`, `forwarded` and `protocol` write the request head;
+//! `framing` and `keep_alive` read from a response head where the body ends and how long the
+//! connection stays usable; `limit`, `signs` and `breaker` bound the concurrent requests;
+//! `queue_timeout` bounds the wait in the queue. The other modules do I/O. Each worker has one pool
+//! of HTTP/1.1 connections (`dial`, `pool`) with a limiter and its queue in front (`limiter`). A
+//! connection carries one exchange at a time (`exchange`) with its two bodies (`upload`, `body`).
 //!
-//! What always holds:
+//! **Invariants:**
 //!
-//! - Every wait has a deadline, and only the party that is waited for can use it up.
-//! - A body that ends is whole. One that is not whole is an error, never an end.
-//! - A connection is used again only if its last exchange was complete in both directions; after
-//!   anything odd it is closed, and dropping whatever holds it closes it too.
+//! - Every wait has a deadline, and only time spent waiting for the party it is set for counts.
+//! - A body that ends is complete. A truncated body is an error, never an end.
+//! - The pool reuses a connection only if its last exchange was complete in both directions. After
+//!   any anomaly the connection is closed; dropping its owner closes it too.
 
 mod body;
 mod boundary;
@@ -27,19 +28,19 @@ mod framing;
 mod idle;
 mod keep_alive;
 mod limit;
+mod limiter;
 mod metrics;
 mod options;
 mod outages;
 mod outbound;
-mod queue_timeout;
 mod pool;
 mod protocol;
+mod queue_timeout;
 mod signs;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod limiter;
 mod upload;
 
 pub use body::OriginBody;

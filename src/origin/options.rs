@@ -1,4 +1,4 @@
-//! What the origin client can be told.
+//! Options of the origin client.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,55 +8,54 @@ use ipnet::IpNet;
 use super::OutageLog;
 use crate::key::{Authority, Scheme};
 
-/// The one origin, and how to speak with it.
+/// Options of the origin and its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Plain or TLS.
+    /// Plain HTTP or TLS.
     pub scheme: Scheme,
-    /// Host and port to dial; also the `Host` that the origin sees, unless `host` says otherwise.
+    /// Host and port to dial; also the `Host` that the origin receives, unless `host` differs.
     pub authority: Authority,
-    /// Put before every path; empty, or begins with `/` and does not end with one.
+    /// Prefix of every path; empty, or begins with `/` and does not end with it.
     pub base_path: String,
-    /// Which `Host` the origin sees.
+    /// `Host` that the origin receives.
     pub host: HostField,
-    /// Certificate authorities for TLS, as PEM; the system's where `None`.
+    /// Certificate authorities for TLS, as PEM; `None` for the system's.
     pub ca_file: Option<PathBuf>,
-    /// Clients from which `X-Forwarded-*` is believed and extended; from all others it is dropped.
+    /// Clients whose `X-Forwarded-*` is trusted and extended; it is dropped from all others.
     pub trusted_proxies: Vec<IpNet>,
-    /// Name resolution, connect and TLS handshake together.
+    /// Time-out of name resolution, connect and TLS handshake together.
     pub connect_timeout: Duration,
-    /// From the last piece of a request that was sent to the response head; the client's own pauses
-    /// do not count.
+    /// Time from the last piece of a request sent to the response head, without the client's own
+    /// pauses.
     pub head_timeout: Duration,
-    /// Between two pieces of a body, in either direction.
+    /// Time between two pieces of a body, in either direction.
     pub body_timeout: Duration,
-    /// How long an unused connection is kept.
+    /// Time for which an idle connection is kept.
     pub idle_timeout: Duration,
-    /// Connections open at one time by one worker, and so requests under way.
+    /// Maximum of open connections, and so of concurrent requests, per worker.
     pub connections_max: usize,
-    /// How long a request may wait for its turn, where as many are under way as may be; zero for
-    /// not at all.
+    /// Maximum wait for a permit while the limit is reached; zero to refuse at once.
     pub queue_timeout: Duration,
-    /// What the log says about the origin: one for all workers.
+    /// Outage log, shared by all workers.
     pub outages: OutageLog,
-    /// Whether a part of those is kept for other client addresses.
+    /// Whether a share of the permits is reserved for other client addresses.
     pub address_share: AddressShare,
 }
 
-/// The part of the origin that one client address may have.
+/// Share of the permits that one client address may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressShare {
     /// All but one in [`ORIGIN_RESERVED_SHARE`](crate::limits::ORIGIN_RESERVED_SHARE).
     Bounded,
-    /// All of it: the clients have one address, that of a load balancer.
+    /// All: the clients have one address, that of a load balancer.
     Whole,
 }
 
-/// Which `Host` the origin sees.
+/// `Host` that the origin receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostField {
     /// The origin's own.
     Origin,
-    /// The one that the client sent.
+    /// The client's.
     Client,
 }

@@ -1,14 +1,13 @@
-//! The log lines about an origin that fails: one when a phase of the exchange begins to fail, one
-//! when the origin answers again.
+//! Log lines about a failing origin: one when a phase of the exchange begins to fail, one when the
+//! origin responds again.
 //!
 //! All workers of a process share one [`OutageLog`], so the log has one line per change and not one
-//! per worker. While a phase goes on failing, the log reminds of it once in
-//! [`ORIGIN_OUTAGE_REMINDED`]. An origin that fails and answers by turns has
-//! [`ORIGIN_OUTAGES_LOGGED_MAX`] such pairs of lines in that time, and then one reminder for the
-//! rest.
+//! per worker. While a phase keeps failing, the log repeats it once per [`ORIGIN_OUTAGE_REMINDED`].
+//! An origin that alternates between failure and success gets [`ORIGIN_OUTAGES_LOGGED_MAX`] such
+//! pairs of lines in that time, and then one reminder for the rest.
 //!
-//! **Always:** each warning that a phase fails is followed by the line that it does not any more,
-//! or by the end of the process.
+//! **Always:** after each warning that a phase fails follows the line that the origin responds
+//! again, or the end of the process.
 
 use std::error::Error;
 use std::fmt;
@@ -22,11 +21,11 @@ use crate::label::Label;
 use crate::limits::{ORIGIN_OUTAGE_REMINDED, ORIGIN_OUTAGES_LOGGED_MAX};
 use crate::time;
 
-/// What the log of a process says about its origin. Clones are the same.
+/// Outage log of a process about its origin. Clones share its state.
 #[derive(Clone, Default)]
 pub struct OutageLog(Arc<SharedOutages>);
 
-/// Of no interest beside settings.
+/// Prints only the name: the settings that contain it have no use for its state.
 impl fmt::Debug for OutageLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OutageLog")
@@ -35,26 +34,26 @@ impl fmt::Debug for OutageLog {
 
 #[derive(Default)]
 struct SharedOutages {
-    /// Whether any phase fails: an answer in fair weather reads this and nothing else.
+    /// Whether any phase fails. Without an outage, a response reads only this flag.
     is_failing: AtomicBool,
     state: Mutex<OutageState>,
 }
 
 #[derive(Default)]
 struct OutageState {
-    /// The addresses that the origin's name had when it was dialled last.
+    /// Addresses of the origin's name when it was last resolved.
     addresses: Vec<SocketAddr>,
     outages: PhaseOutages,
 }
 
-/// What an answer shows.
+/// Evidence that a successful step gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerProof {
-    /// The head of an answer came over a new connection: nothing up to there fails.
+    /// A response head arrived on a new connection: every phase up to it works.
     Connection,
-    /// The head of an answer came over a connection that was there.
+    /// A response head arrived on a reused connection.
     Head,
-    /// A body came whole.
+    /// A body was complete.
     Body,
 }
 
@@ -71,7 +70,7 @@ impl AnswerProof {
 }
 
 impl OutageLog {
-    /// The origin's name has these addresses.
+    /// Records the addresses of the origin's name.
     pub(super) fn resolved(&self, addresses: &[SocketAddr]) {
         let mut state = self.state();
         if state.addresses != addresses {
@@ -79,7 +78,7 @@ impl OutageLog {
         }
     }
 
-    /// An exchange with `origin` failed.
+    /// Records that an exchange with `origin` failed, and logs it if due.
     pub(super) fn failed(&self, origin: &str, error: &FetchError) {
         if error.fault() != FaultParty::Origin || error.phase() == FetchPhase::Admission {
             return;
@@ -100,7 +99,7 @@ impl OutageLog {
         }
     }
 
-    /// A worker's circuit breaker opened.
+    /// Records that a worker's circuit breaker opened, and logs it once per outage.
     pub(super) fn breaker_opened(&self, origin: &str) {
         self.0.is_failing.store(true, Ordering::Relaxed);
         if self.state().outages.breaker_opened() {
@@ -111,14 +110,14 @@ impl OutageLog {
         }
     }
 
-    /// An exchange with `origin` got so far.
+    /// Records that an exchange with `origin` succeeded up to `proof`.
     pub(super) fn succeeded(&self, origin: &str, proof: AnswerProof) {
         if !self.0.is_failing.load(Ordering::Relaxed) {
             return;
         }
         let mut state = self.state();
         let ended = state.outages.succeeded(proof, time::instant());
-        self.0.is_failing.store(state.outages.are_any(), Ordering::Relaxed);
+        self.0.is_failing.store(state.outages.is_any(), Ordering::Relaxed);
         drop(state);
         if let Some(OutageEnd { after, failures }) = ended {
             let after = Seconds(after);
@@ -131,16 +130,16 @@ impl OutageLog {
     }
 }
 
-/// Which phases fail, and how much of that is logged. Pure.
+/// Phases that fail, with the rate limit of their log lines. Pure.
 #[derive(Default)]
 struct PhaseOutages {
     phases: Vec<(FetchPhase, PhaseOutage)>,
     breaker_is_logged: bool,
-    /// When the current minute began, and how many outages ended in it.
+    /// Start of the current minute, and the number of outages that ended in it.
     minute: Option<(Instant, u32)>,
 }
 
-/// A phase that fails.
+/// Outage of one phase.
 #[derive(Clone, Copy)]
 struct PhaseOutage {
     since: Instant,
@@ -148,7 +147,7 @@ struct PhaseOutage {
     logged: Instant,
 }
 
-/// The line for a failure.
+/// Log line for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OutageLine {
     None,
@@ -156,7 +155,7 @@ enum OutageLine {
     Reminder { since: Duration, failures: u64 },
 }
 
-/// The end of an outage.
+/// End of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OutageEnd {
     after: Duration,
@@ -177,7 +176,7 @@ impl PhaseOutages {
         OutageLine::Reminder { since: now.saturating_duration_since(outage.since), failures: outage.failures }
     }
 
-    /// Whether this is worth a line.
+    /// Returns whether to log the opened breaker.
     fn breaker_opened(&mut self) -> bool {
         !std::mem::replace(&mut self.breaker_is_logged, true)
     }
@@ -200,12 +199,12 @@ impl PhaseOutages {
         Some(OutageEnd { after: now.saturating_duration_since(since), failures })
     }
 
-    fn are_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         !self.phases.is_empty()
     }
 }
 
-/// An error and its causes, in one line.
+/// Error with its causes, in one line.
 struct ErrorChain<'a>(&'a FetchError);
 
 impl fmt::Display for ErrorChain<'_> {
@@ -248,7 +247,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_phase_that_fails_has_one_line_and_a_reminder_a_minute() {
+    fn a_failing_phase_logs_one_line_and_a_reminder_a_minute() {
         let begun = time::instant();
         let mut outages = PhaseOutages::default();
         assert_eq!(outages.failed(FetchPhase::Connect, begun), OutageLine::Begins);
@@ -262,11 +261,11 @@ mod tests {
         let ended = Some(OutageEnd { after: 70 * SECOND, failures: 63 });
         assert_eq!(outages.succeeded(AnswerProof::Connection, begun + 70 * SECOND), ended);
         assert_eq!(outages.succeeded(AnswerProof::Connection, begun + 70 * SECOND), None);
-        assert!(!outages.are_any());
+        assert!(!outages.is_any());
     }
 
     #[test]
-    fn an_answer_ends_what_it_refutes() {
+    fn a_success_ends_the_outages_that_it_refutes() {
         let now = time::instant();
         let rows = [
             (FetchPhase::Resolve, [true, false, false]),
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_fails_by_turns_does_not_fill_the_log() {
+    fn an_alternating_origin_does_not_flood_the_log() {
         let begun = time::instant();
         let mut outages = PhaseOutages::default();
         let mut lines = 0;
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_is_logged_once_an_outage() {
+    fn an_opened_breaker_is_logged_once_an_outage() {
         let now = time::instant();
         let mut outages = PhaseOutages::default();
         for _ in 0..2 {
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_chain_of_causes_is_one_line() {
+    fn the_chain_of_causes_is_one_line() {
         let inner = io::Error::other("invalid peer certificate: UnknownIssuer");
         let error = FetchError::Tls(Arc::new(inner));
         assert_eq!(

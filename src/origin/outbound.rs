@@ -1,13 +1,12 @@
-//! The head that the origin sees.
+//! Request heads that the origin receives.
 //!
-//! Always: the fields of the client's connection are gone, its framing is left to the body that is
-//! really sent, and what is said of its address, host and scheme is ours (`forwarded.rs`).
+//! **Always:** the fields of the client's connection are removed, the body that is sent determines
+//! the framing, and this proxy writes the address, host and scheme of the client (`forwarded.rs`).
 //!
-//! If the answer may be shared, nothing goes out that could change it and is not in the key: fields
-//! by which frameworks replace the path, the host or the method of a request are dropped, and so
-//! are preconditions and ranges, because what is wanted is the whole representation and not what
-//! this one client lacks of it. Fields that are taken for harmless without being the origin's to
-//! name in `Vary` are withheld (`request_fields`).
+//! If the response may be shared, the head has no field that could change it and is not in the key.
+//! Fields with which frameworks override the path, host or method of a request are dropped. So are
+//! preconditions and ranges, because the fetch needs the whole representation. Fields on the list
+//! of harmless ones, which the origin cannot name in `Vary`, are withheld (`request_fields`).
 
 use std::net::IpAddr;
 
@@ -23,48 +22,48 @@ use crate::hop;
 use crate::key::{OriginBase, Target, TargetError};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
 
-/// RFC 9110 §7.6.3: the version we speak, and our name.
-const VIA_US: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
+/// RFC 9110 §7.6.3: protocol version and name of this proxy.
+const VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
 
-/// A request, as it was asked of us.
+/// Request of a client, as received.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboundRequest<'a> {
-    /// The client's method.
+    /// Method of the request.
     pub method: &'a Method,
-    /// What it addressed: [`OutboundHeads::addressed`], the same that the key is made of.
+    /// Target as addressed by the client ([`OutboundHeads::addressed`]); the key is made of it.
     pub target: &'a Target,
-    /// Its fields, as received.
+    /// Fields as received.
     pub headers: &'a HeaderMap,
-    /// The classes of its fields.
+    /// Classes of the fields.
     pub fields: &'a RequestFields,
-    /// Who asked.
+    /// Address of the peer.
     pub peer: IpAddr,
-    /// What the answer is for.
+    /// Purpose of the response.
     pub purpose: &'a FetchPurpose,
 }
 
-/// What the answer is for.
+/// Purpose of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchPurpose {
-    /// For everybody who asks for the same key.
+    /// A response shared by all requests with this key.
     Cacheable,
-    /// For this client alone.
+    /// A response for this client alone.
     Pass,
-    /// To switch protocols, and then for this client alone.
+    /// A switch of protocols, for this client alone.
     Upgrade(UpgradeProtocol),
 }
 
-/// Writes heads. Pure: the same request and options give the same head.
+/// Writer of request heads. Pure: equal requests and options give equal heads.
 #[derive(Clone, Debug)]
 pub struct OutboundHeads {
     host: HostField,
     origin: HeaderValue,
     base: OriginBase,
-    trust: ForwardedFields,
+    forwarded: ForwardedFields,
 }
 
 impl OutboundHeads {
-    /// For the origin of these options.
+    /// Creates the writer for the origin of these options.
     pub fn new(options: &Options) -> Result<Self, OriginOptionsError> {
         let authority = options.authority.as_str();
         let origin = HeaderValue::from_str(authority)
@@ -77,50 +76,49 @@ impl OutboundHeads {
                 authority: options.authority.clone(),
                 path: base_path(options)?,
             },
-            trust: ForwardedFields::new(options.trusted_proxies.clone()),
+            forwarded: ForwardedFields::new(options.trusted_proxies.clone()),
         })
     }
 
-    /// Where the origin's own URLs begin.
+    /// Returns the base of the origin's own URLs.
     pub fn base(&self) -> &OriginBase {
         &self.base
     }
 
-    /// The target as the client addressed it: a trusted proxy says in `X-Forwarded-Host` and
-    /// `-Proto` what that was.
+    /// Returns the target as the client addressed it: a trusted proxy states it in
+    /// `X-Forwarded-Host` and `-Proto`.
     ///
-    /// To be asked before the key is made, so that what the origin is told and what the key says
-    /// are the same.
+    /// Call it before the key is made, so that the origin receives the host and scheme of the key.
     pub fn addressed(&self, target: Target, headers: &HeaderMap, peer: IpAddr) -> Target {
-        self.trust.addressed(target, headers, peer)
+        self.forwarded.addressed(target, headers, peer)
     }
 
-    /// Who asks, as far as somebody trusted knows: the peer, or whom the trusted proxies in front
-    /// of us vouch for. `None` where a trusted proxy says something else than an address.
+    /// Returns the client's address: the peer, or the address that the trusted proxies in front
+    /// vouch for. Returns `None` if a trusted proxy states something other than an address.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
-        self.trust.client(headers, peer)
+        self.forwarded.client(headers, peer)
     }
 
-    /// Tells whether a target is below the base path, however the origin reads it. A request for
-    /// any other is refused, and none is sent.
+    /// Checks that a target is below the base path, however the origin parses it. The proxy refuses
+    /// any other target.
     pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
-        let outside = !self.base.path.is_empty() && boundary::leads_out(target.path_and_query.as_str());
+        let outside = !self.base.path.is_empty() && boundary::leaves_base(target.path_and_query.as_str());
         if outside { Err(TargetError::OutsideBase) } else { Ok(()) }
     }
 
-    /// The head for the origin, without the framing of a body.
-    pub fn head(&self, asked: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
-        if asked.method == Method::CONNECT {
-            // RFC 9110 §9.3.6: its target is a host to tunnel to, and there is only one host here.
+    /// Returns the head for the origin, without the framing of a body.
+    pub fn head(&self, request: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
+        if request.method == Method::CONNECT {
+            // RFC 9110 §9.3.6: CONNECT names a host to tunnel to, and this proxy has only one.
             return Err(FetchError::BadTarget);
         }
         let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = asked.method.clone();
-        self.reaches(asked.target).map_err(|_| FetchError::BadTarget)?;
-        parts.uri = self.uri(&asked.target.path_and_query)?;
-        parts.headers = self.end_to_end(asked)?;
-        self.introduce(asked, &mut parts.headers)?;
-        match asked.purpose {
+        parts.method = request.method.clone();
+        self.reaches(request.target).map_err(|_| FetchError::BadTarget)?;
+        parts.uri = self.uri(&request.target.path_and_query)?;
+        parts.headers = self.end_to_end(request)?;
+        self.add_proxy_fields(request, &mut parts.headers)?;
+        match request.purpose {
             FetchPurpose::Cacheable | FetchPurpose::Pass => {}
             FetchPurpose::Upgrade(protocol) => {
                 parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -130,46 +128,47 @@ impl OutboundHeads {
         Ok(parts)
     }
 
-    /// Whether the origin sees the same fields of a request that is sent as it came and of a shared
+    /// Returns whether the origin receives equal fields for a passed request and for a shared
     /// fetch.
-    pub fn sends_as_shared(&self, asked: &OutboundRequest<'_>) -> bool {
-        let head = |purpose| self.head(&OutboundRequest { purpose, ..*asked }).map(|head| head.headers);
+    pub fn sends_as_shared(&self, request: &OutboundRequest<'_>) -> bool {
+        let head = |purpose| self.head(&OutboundRequest { purpose, ..*request }).map(|head| head.headers);
         match (head(&FetchPurpose::Pass), head(&FetchPurpose::Cacheable)) {
             (Ok(passed), Ok(shared)) => passed == shared,
             (Err(_), _) | (_, Err(_)) => false,
         }
     }
 
-    /// Origin-form, behind the base path; `OPTIONS *` is of the whole server and stays.
+    /// Returns the origin-form behind the base path; `OPTIONS *` concerns the whole server and
+    /// stays.
     fn uri(&self, path_and_query: &PathAndQuery) -> Result<Uri, FetchError> {
         if self.base.path.is_empty() || path_and_query.as_str() == "*" {
             return Ok(path_and_query.clone().into());
         }
-        // RFC 9112 §3.2.1: an empty path is sent as `/`, also in front of a query.
+        // RFC 9112 §3.2.1: an empty path is sent as `/`, also before a query.
         let slash = if path_and_query.as_str().starts_with('/') { "" } else { "/" };
         PathAndQuery::try_from(format!("{}{slash}{}", self.base.path, path_and_query.as_str()))
             .map(Uri::from)
             .map_err(|_| FetchError::BadTarget)
     }
 
-    /// `Host`, then the client's fields that go on, in its order.
-    fn end_to_end(&self, asked: &OutboundRequest<'_>) -> Result<HeaderMap, FetchError> {
-        let named: Vec<HeaderName> = hop::named_in_connection(asked.headers).collect();
-        let stays_here = |name: &HeaderName| {
-            let class = asked.fields.class(name);
-            let stays = match class {
+    /// Returns `Host`, then the client's end-to-end fields in their order.
+    fn end_to_end(&self, request: &OutboundRequest<'_>) -> Result<HeaderMap, FetchError> {
+        let named: Vec<HeaderName> = hop::named_in_connection(request.headers).collect();
+        let is_removed = |name: &HeaderName| {
+            let class = request.fields.class(name);
+            let removed = match class {
                 FieldClass::Connection => true,
-                FieldClass::Withheld | FieldClass::Dropped => *asked.purpose == FetchPurpose::Cacheable,
+                FieldClass::Withheld | FieldClass::Dropped => *request.purpose == FetchPurpose::Cacheable,
                 FieldClass::Sent | FieldClass::Credential | FieldClass::Key | FieldClass::Unlisted => false,
             };
-            stays || (is_claim(name) && !self.passes_claim(asked, class))
+            removed || (is_claim(name) && !self.passes_claim(request, class))
         };
-        // Room for what is added: Host, Via, three X-Forwarded-*, Connection and Upgrade, and the
-        // body's framing.
-        let mut headers = HeaderMap::with_capacity(asked.headers.len() + 8);
-        headers.append(HOST, self.host(asked)?);
-        for (name, value) in asked.headers {
-            if !stays_here(name) && !is_named(name, &named) {
+        // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade,
+        // and the framing of the body.
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
+        headers.append(HOST, self.host(request)?);
+        for (name, value) in request.headers {
+            if !is_removed(name) && !is_connection_option(name, &named) {
                 headers.append(name, value.clone());
             }
         }
@@ -177,63 +176,67 @@ impl OutboundHeads {
         Ok(headers)
     }
 
-    /// Whether a claim of where a request came from goes out. With a shared fetch only one that is
-    /// in the key does.
-    fn passes_claim(&self, asked: &OutboundRequest<'_>, class: FieldClass) -> bool {
-        self.trust.covers(asked.peer)
-            && (class == FieldClass::Key || *asked.purpose != FetchPurpose::Cacheable)
+    /// Returns whether a claim about the client is sent. A shared fetch sends only one that is in
+    /// the key.
+    fn passes_claim(&self, request: &OutboundRequest<'_>, class: FieldClass) -> bool {
+        self.forwarded.covers(request.peer)
+            && (class == FieldClass::Key || *request.purpose != FetchPurpose::Cacheable)
     }
 
-    /// Whether what the peer says of where a request came from goes out.
-    fn believes(&self, asked: &OutboundRequest<'_>) -> ForwardedTrust {
-        match asked.purpose {
-            FetchPurpose::Pass | FetchPurpose::Upgrade(_) if self.trust.covers(asked.peer) => {
+    /// Returns whether the peer's statements about the client are sent.
+    fn forwarded_trust(&self, request: &OutboundRequest<'_>) -> ForwardedTrust {
+        match request.purpose {
+            FetchPurpose::Pass | FetchPurpose::Upgrade(_) if self.forwarded.covers(request.peer) => {
                 ForwardedTrust::Yes
             }
             FetchPurpose::Cacheable | FetchPurpose::Pass | FetchPurpose::Upgrade(_) => ForwardedTrust::No,
         }
     }
 
-    fn host(&self, asked: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
+    fn host(&self, request: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
         match self.host {
             HostField::Origin => Ok(self.origin.clone()),
-            HostField::Client => authority(asked),
+            HostField::Client => requested_authority(request),
         }
     }
 
-    /// Says who we are and for whom we ask.
-    fn introduce(&self, asked: &OutboundRequest<'_>, headers: &mut HeaderMap) -> Result<(), FetchError> {
-        headers.append(VIA, VIA_US);
-        let chain = match asked.purpose {
-            FetchPurpose::Cacheable => self.trust.vouched_chain(asked.headers, asked.peer),
+    /// Adds the fields about this proxy and its client.
+    fn add_proxy_fields(
+        &self,
+        request: &OutboundRequest<'_>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), FetchError> {
+        headers.append(VIA, VIA_VALUE);
+        let chain = match request.purpose {
+            FetchPurpose::Cacheable => self.forwarded.trusted_chain(request.headers, request.peer),
             FetchPurpose::Pass | FetchPurpose::Upgrade(_) => {
-                self.trust.whole_chain(asked.headers, asked.peer)
+                self.forwarded.full_chain(request.headers, request.peer)
             }
         };
         headers.insert(&X_FORWARDED_FOR, chain.ok_or(FetchError::BadTarget)?);
-        let scheme = || HeaderValue::from_static(asked.target.scheme.as_str());
-        // What is still there was said by a trusted proxy, and stays.
-        if self.believes(asked) == ForwardedTrust::Yes {
+        let scheme = || HeaderValue::from_static(request.target.scheme.as_str());
+        // Any value still present comes from a trusted proxy, and stays.
+        if self.forwarded_trust(request) == ForwardedTrust::Yes {
             headers.entry(&X_FORWARDED_PROTO).or_insert_with(scheme);
-            if let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST) {
-                place.insert(authority(asked)?);
+            if let Entry::Vacant(entry) = headers.entry(&X_FORWARDED_HOST) {
+                entry.insert(requested_authority(request)?);
             }
         } else {
             headers.append(&X_FORWARDED_PROTO, scheme());
-            headers.append(&X_FORWARDED_HOST, authority(asked)?);
+            headers.append(&X_FORWARDED_HOST, requested_authority(request)?);
         }
         Ok(())
     }
 }
 
-/// Whether what a peer says of where a request came from is passed on.
+/// Whether the peer's statements about the client are forwarded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ForwardedTrust {
     Yes,
     No,
 }
 
-/// Empty, or something that a path can be put behind.
+/// Returns the base path: empty, or a prefix of paths.
 fn base_path(options: &Options) -> Result<String, OriginOptionsError> {
     let path = &options.base_path;
     let is_prefix = path.starts_with('/') && !path.ends_with('/') && !path.contains(['?', '#']);
@@ -244,9 +247,9 @@ fn base_path(options: &Options) -> Result<String, OriginOptionsError> {
     }
 }
 
-/// Whether `Connection` names this field, in either spelling: to CGI and its heirs `_` and `-` are
-/// the same.
-fn is_named(name: &HeaderName, named: &[HeaderName]) -> bool {
+/// Returns whether `Connection` names this field, in either spelling: CGI and its successors treat
+/// `_` and `-` as equal.
+fn is_connection_option(name: &HeaderName, named: &[HeaderName]) -> bool {
     if named.is_empty() {
         return false;
     }
@@ -263,22 +266,22 @@ fn join_cookies(headers: &mut HeaderMap) {
     if lines.next().is_none() || lines.next().is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
         headers.insert(COOKIE, cookie);
     }
 }
 
-/// Whom the client asked for, without a copy where it has said so in the same bytes.
-fn authority(asked: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
-    let authority = asked.target.authority.as_str();
-    match asked.headers.get(HOST) {
-        Some(said) if said.as_bytes() == authority.as_bytes() => Ok(said.clone()),
-        Some(_) | None => text(authority),
+/// Returns the requested authority, without a copy if `Host` has equal bytes.
+fn requested_authority(request: &OutboundRequest<'_>) -> Result<HeaderValue, FetchError> {
+    let authority = request.target.authority.as_str();
+    match request.headers.get(HOST) {
+        Some(host) if host.as_bytes() == authority.as_bytes() => Ok(host.clone()),
+        Some(_) | None => header_value(authority),
     }
 }
 
-fn text(value: &str) -> Result<HeaderValue, FetchError> {
+fn header_value(value: &str) -> Result<HeaderValue, FetchError> {
     HeaderValue::from_str(value).map_err(|_| FetchError::BadTarget)
 }
 

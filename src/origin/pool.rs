@@ -1,11 +1,12 @@
-//! One worker's connections to the origin.
+//! Connection pool of one worker.
 //!
-//! A request takes the connection that was used last: it is the least likely to be closed, and
-//! those that are not needed grow old and go. A connection comes back only after a whole exchange
-//! and is handed out only if hyper says that nothing is outstanding on it, so no request is ever
-//! answered with bytes of another's (CVE-2025-31699, and every response-splitting attack). It is
-//! not used any more shortly before the origin closes it, if that has said when (`keep_alive.rs`).
-//! Whoever comes here has had its turn (`limiter.rs`): there is a connection, or one is dialled.
+//! A request takes the most recently used connection: it is the least likely to be closed, and
+//! surplus connections expire. A connection returns only after a complete exchange, and leaves the
+//! pool only if hyper reports that nothing is outstanding on it. So a request never gets bytes of
+//! another's response (CVE-2025-31699, and every response-splitting attack). If the origin has
+//! stated when it closes an idle connection, the pool stops using it shortly before
+//! (`keep_alive.rs`). The caller holds a permit of the limiter (`limiter.rs`), so there is an idle
+//! connection, or the pool may dial one.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use super::socket::{OriginSlots, OriginSocket};
 use super::{FetchError, Options, OriginOptionsError};
 use crate::limits::ORIGIN_IDLE_LOOK;
 
-/// Clones are the same pool.
+/// Pool of connections. Clones share its state.
 #[derive(Clone)]
 pub(super) struct OriginPool(Rc<PoolState>);
 
@@ -30,63 +31,62 @@ struct PoolState {
     slots: OriginSlots,
     idle_timeout: Duration,
     queue_timeout: Duration,
-    /// The longest unused first; never more than there are slots.
+    /// Idle connections, longest unused first; never more than there are slots.
     idle: RefCell<VecDeque<IdleConnection>>,
-    /// Closes what is idle for too long; there is one while anything is idle.
-    sweeper: RefCell<Option<OwnedTask>>,
+    /// Task that closes expired connections; it runs while any connection is idle.
+    expiry_task: RefCell<Option<OwnedTask>>,
     metrics: Rc<Metrics>,
 }
 
 struct IdleConnection {
     connection: OriginConnection,
-    /// It must not be used at this time or later.
-    until: Instant,
+    /// Time from which the connection must not be used.
+    usable_until: Instant,
 }
 
 impl OriginPool {
     pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Result<Self, OriginOptionsError> {
         Ok(Self(Rc::new(PoolState {
             dialer: OriginDialer::new(options)?,
-            slots: OriginSlots::new(options.connections_max, metrics.open()),
+            slots: OriginSlots::new(options.connections_max, metrics.open_gauge()),
             idle_timeout: options.idle_timeout,
             queue_timeout: options.queue_timeout,
             idle: RefCell::default(),
-            sweeper: RefCell::default(),
+            expiry_task: RefCell::default(),
             metrics,
         })))
     }
 
-    /// The connection that was used last, if there is one that can be used again as far as is
-    /// known. Whether it has closed since, or something has come that nobody asked for, is seen
-    /// before it is written to ([`OriginConnection::send`]).
+    /// Returns the most recently used connection that is usable as far as is known.
+    /// [`OriginConnection::send`] notices a close or unsolicited bytes since, before it writes.
     pub(super) fn reuse(&self, now: Instant) -> Option<OriginConnection> {
         let mut idle = self.0.idle.borrow_mut();
         let found = loop {
-            let Some(IdleConnection { mut connection, until }) = idle.pop_back() else { break None };
+            let Some(IdleConnection { mut connection, usable_until }) = idle.pop_back() else { break None };
             if !connection.is_ready() {
-                connection.look();
+                connection.check();
             }
-            if now < until && connection.is_ready() {
+            if now < usable_until && connection.is_ready() {
                 break Some(connection);
             }
         };
-        self.0.metrics.idle(idle.len());
+        self.0.metrics.set_idle(idle.len());
         found
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     ///
-    /// Cancel safe: dropping it closes whatever was begun.
+    /// Cancel safe: dropping the future closes any attempt.
     pub(super) async fn open(&self) -> Result<OriginConnection, FetchError> {
-        let slot = self.0.slots.take(self.0.queue_timeout).await?;
+        let slot = self.0.slots.acquire(self.0.queue_timeout).await?;
         let began = Instant::now();
         let stream = self.0.dialer.dial().await?;
-        self.0.metrics.connected(began.elapsed());
-        OriginConnection::over(OriginSocket::new(stream, slot)).await
+        self.0.metrics.record_connect(began.elapsed());
+        OriginConnection::establish(OriginSocket::new(stream, slot)).await
     }
 
-    /// Takes a connection back after a whole exchange.
-    pub(super) fn give_back(&self, connection: OriginConnection) {
+    /// Returns a connection to the pool after a complete exchange.
+    pub(super) fn put_back(&self, connection: OriginConnection) {
         if connection.is_closed() {
             return;
         }
@@ -96,40 +96,41 @@ impl OriginPool {
         }
         let now = Instant::now();
         let mut idle = self.0.idle.borrow_mut();
-        idle.push_back(IdleConnection { connection, until: now + usable_for });
-        self.0.metrics.idle(idle.len());
-        let mut sweeper = self.0.sweeper.borrow_mut();
-        if sweeper.as_ref().is_none_or(OwnedTask::is_finished) {
-            *sweeper = Some(OwnedTask::spawn(sweep(Rc::downgrade(&self.0), next_look(&idle, now))));
+        idle.push_back(IdleConnection { connection, usable_until: now + usable_for });
+        self.0.metrics.set_idle(idle.len());
+        let mut expiry_task = self.0.expiry_task.borrow_mut();
+        if expiry_task.as_ref().is_none_or(OwnedTask::is_finished) {
+            *expiry_task =
+                Some(OwnedTask::spawn(close_expired(Rc::downgrade(&self.0), next_check(&idle, now))));
         }
     }
 }
 
 impl PoolState {
-    /// Closes what has been idle for too long or was closed by the origin; says when to look again,
-    /// if anything is left.
-    fn expire(&self) -> Option<Instant> {
+    /// Closes connections that expired or that the origin closed. Returns the time of the next
+    /// check, if any is left.
+    fn close_unusable(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         idle.retain_mut(|idle| {
-            idle.connection.look();
-            now < idle.until && !idle.connection.is_closed()
+            idle.connection.check();
+            now < idle.usable_until && !idle.connection.is_closed()
         });
-        self.metrics.idle(idle.len());
-        next_look(&idle, now)
+        self.metrics.set_idle(idle.len());
+        next_check(&idle, now)
     }
 }
 
-/// When the connection that is unused for the longest time must not be used any more; sooner, if
-/// that is far away, since nobody but us sees that the origin has closed one.
-fn next_look(idle: &VecDeque<IdleConnection>, now: Instant) -> Option<Instant> {
-    idle.front().map(|oldest| oldest.until.min(now + ORIGIN_IDLE_LOOK))
+/// Returns when the longest unused connection expires, or an earlier time if that is far away: only
+/// a check notices that the origin has closed one.
+fn next_check(idle: &VecDeque<IdleConnection>, now: Instant) -> Option<Instant> {
+    idle.front().map(|oldest| oldest.usable_until.min(now + ORIGIN_IDLE_LOOK))
 }
 
-/// Sleeps from one look to the next, and ends when nothing is idle.
-async fn sweep(pool: Weak<PoolState>, mut next: Option<Instant>) {
+/// Sleeps between checks, and ends when no connection is idle.
+async fn close_expired(pool: Weak<PoolState>, mut next: Option<Instant>) {
     while let Some(due) = next {
         sleep_until(due).await;
-        next = pool.upgrade().and_then(|pool| pool.expire());
+        next = pool.upgrade().and_then(|pool| pool.close_unusable());
     }
 }

@@ -1,39 +1,39 @@
-//! Upgrades: which protocol a client asks to switch to (RFC 9110 §7.8).
+//! Upgrades: the protocol that a client requests to switch to (RFC 9110 §7.8).
 //!
-//! Not every such request is carried on. An upgrade to another version of HTTP would give the
-//! client a connection to the origin on which nothing that this proxy decides is asked for any more
-//! ("h2c smuggling"), and a list of protocols leaves the choice to the origin. Whoever holds a
-//! [`UpgradeProtocol`] has proof that it is neither.
+//! The proxy does not forward every such request. An upgrade to another version of HTTP would give
+//! the client a connection to the origin that bypasses every decision of this proxy ("h2c
+//! smuggling"). A list of protocols leaves the choice to the origin. A [`UpgradeProtocol`] proves
+//! that the request is neither.
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method};
 
-/// One protocol other than HTTP, such as `websocket`.
+/// Protocol other than HTTP, such as `websocket`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeProtocol(HeaderValue);
 
 impl UpgradeProtocol {
-    /// What the head of a request asks to switch to, if it is something that can be tunnelled.
+    /// Returns the protocol that a request head asks to switch to, if it can be tunnelled.
     pub fn asked(method: &Method, headers: &HeaderMap) -> Option<Self> {
-        // RFC 6455 §4.1; a request with a body would have to be finished before the switch.
-        if method != Method::GET || !names_upgrade(headers) {
+        // RFC 6455 §4.1; a request with a body would have to be complete before the switch.
+        if method != Method::GET || !has_upgrade_option(headers) {
             return None;
         }
         Self::named(headers)
     }
 
-    /// The value of `Upgrade`.
+    /// Returns the value of `Upgrade`.
     pub(super) fn value(&self) -> HeaderValue {
         self.0.clone()
     }
 
-    /// Whether the head of a 101 switches to this protocol.
+    /// Returns whether the head of a 101 switches to this protocol.
     pub(super) fn is_granted(&self, headers: &HeaderMap) -> bool {
         Self::named(headers)
             .is_some_and(|granted| granted.0.as_bytes().eq_ignore_ascii_case(self.0.as_bytes()))
     }
 
-    /// The one protocol that `Upgrade` names.
+    /// Returns the one protocol that `Upgrade` names.
     fn named(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(UPGRADE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -43,17 +43,17 @@ impl UpgradeProtocol {
             [&b"http"[..], b"h2c", b"h2", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
         };
         let name = line.as_bytes();
-        let is_one = !name.is_empty() && name.iter().all(is_token);
-        (is_one && !is_http(name)).then(|| Self(line.clone()))
+        let is_single = !name.is_empty() && name.iter().all(is_token);
+        (is_single && !is_http(name)).then(|| Self(line.clone()))
     }
 }
 
-fn names_upgrade(headers: &HeaderMap) -> bool {
-    // Hardly any head has the field: a look at the names costs less than a search.
-    headers.keys().any(|name| *name == UPGRADE) && lists_upgrade(headers)
+fn has_upgrade_option(headers: &HeaderMap) -> bool {
+    // Heads rarely have the field: one look at each name costs less than a search.
+    headers.keys().any(|name| *name == UPGRADE) && connection_lists_upgrade(headers)
 }
 
-fn lists_upgrade(headers: &HeaderMap) -> bool {
+fn connection_lists_upgrade(headers: &HeaderMap) -> bool {
     headers
         .get_all(CONNECTION)
         .iter()
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn one_protocol_that_is_not_http() {
+    fn only_one_protocol_other_than_http_is_accepted() {
         assert!(asked("Upgrade", &["websocket"]));
         assert!(asked("keep-alive, UPGRADE", &["WebSocket"]));
         assert!(asked("upgrade", &["custom/1.0"]));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn granted_is_what_was_asked() {
+    fn only_the_requested_protocol_is_granted() {
         let protocol = UpgradeProtocol(HeaderValue::from_static("websocket"));
         let granted =
             |value| protocol.is_granted(&HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]));

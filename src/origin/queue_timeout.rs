@@ -1,14 +1,14 @@
-//! How long a request may wait for its turn at the origin. Pure.
+//! Time-out of the queue in front of the origin. Pure.
 //!
-//! A queue takes up bursts. One that stands for [`ORIGIN_QUEUE_STANDING`] takes up nothing: more
-//! comes than goes, and all that it does is to make everybody wait as long as anybody may. Then
-//! nobody who comes waits longer than a few turns take to come free, so that who is admitted is
-//! served as ever, and the rest is told at once (as CoDel has it, RFC 8289).
+//! A queue absorbs bursts. A queue that has not been empty for [`ORIGIN_QUEUE_STANDING`] is a
+//! standing queue (CoDel, RFC 8289): arrivals exceed departures, and the queue only makes every
+//! request wait as long as it may. From then on a new request may wait only for the time in which a
+//! few permits become free. Admitted requests get their usual latency, and the others fail quickly.
 //!
-//! With that the queue is empty time and again, and yet there is as much load as before. So one
-//! that forms within [`ORIGIN_QUEUE_RELAPSE`] of such a time stands from its beginning (RFC 8289
-//! §5.5: what was learned is kept for a while). Without it every other moment is of patience, and
-//! half of those who are served have waited for it.
+//! A short time-out empties the queue again and again while the load stays. So a queue that forms
+//! within [`ORIGIN_QUEUE_RELAPSE`] of a standing queue counts as standing from its start (RFC 8289
+//! §5.5 keeps the learned state for a while). Otherwise the time-out would be long half of the
+//! time, and half of the served requests would have waited for it.
 
 use std::time::Duration;
 
@@ -16,63 +16,63 @@ use tokio::time::Instant;
 
 use crate::limits::{ORIGIN_QUEUE_RELAPSE, ORIGIN_QUEUE_STANDING, ORIGIN_QUEUE_TURNS, ORIGIN_QUEUE_WAIT_MIN};
 
-/// What is known of the queue.
+/// State of the queue and the time-out that follows from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueTimeout {
-    /// For a queue that does not stand.
-    most: Duration,
-    /// Since when somebody has waited without a break.
-    crowded: Option<Instant>,
-    /// When the queue was last known to stand, or to have relapsed.
-    stood: Option<Instant>,
-    /// How long an answer takes of late: a moving mean.
-    usual: Duration,
+    /// Time-out of a queue that is not standing.
+    max: Duration,
+    /// Time since which the queue has not been empty.
+    waiting_since: Option<Instant>,
+    /// Time at which the queue was last standing, or a request timed out in a relapse.
+    last_standing: Option<Instant>,
+    /// Moving mean of the time to a response head.
+    mean_latency: Duration,
 }
 
 impl QueueTimeout {
-    /// Nobody waits.
-    pub(super) fn new(most: Duration) -> Self {
-        Self { most, crowded: None, stood: None, usual: Duration::ZERO }
+    /// Creates the state of an empty queue.
+    pub(super) fn new(max: Duration) -> Self {
+        Self { max, waiting_since: None, last_standing: None, mean_latency: Duration::ZERO }
     }
 
-    /// Whether anybody waits at all.
-    pub(super) fn is_any(&self) -> bool {
-        !self.most.is_zero()
+    /// Returns whether requests may wait at all.
+    pub(super) fn allows_waiting(&self) -> bool {
+        !self.max.is_zero()
     }
 
-    /// How long somebody may who begins to wait now, where so many are asked at a time.
-    pub(super) fn of_another(&mut self, places: usize, now: Instant) -> Duration {
-        let since = *self.crowded.get_or_insert(now);
+    /// Returns the time-out of a request that begins to wait now, with this many permits.
+    pub(super) fn for_next(&mut self, permits: usize, now: Instant) -> Duration {
+        let since = *self.waiting_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= ORIGIN_QUEUE_STANDING {
-            self.stood = Some(now);
-        } else if !self.has_stood(now) {
-            return self.most;
+            self.last_standing = Some(now);
+        } else if !self.was_standing(now) {
+            return self.max;
         }
-        let places = u32::try_from(places).unwrap_or(u32::MAX).max(1);
-        let turns = self.usual.saturating_mul(ORIGIN_QUEUE_TURNS) / places;
-        turns.max(ORIGIN_QUEUE_WAIT_MIN).min(self.most)
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX).max(1);
+        let wait = self.mean_latency.saturating_mul(ORIGIN_QUEUE_TURNS) / permits;
+        wait.max(ORIGIN_QUEUE_WAIT_MIN).min(self.max)
     }
 
-    /// Somebody has waited for a turn in vain: what stood still does.
-    pub(super) fn exhausted(&mut self, now: Instant) {
-        if self.has_stood(now) {
-            self.stood = Some(now);
+    /// Records that a waiting request timed out. This prolongs the state of a standing queue.
+    pub(super) fn record_timeout(&mut self, now: Instant) {
+        if self.was_standing(now) {
+            self.last_standing = Some(now);
         }
     }
 
-    fn has_stood(&self, now: Instant) -> bool {
-        self.stood.is_some_and(|stood| now.saturating_duration_since(stood) < ORIGIN_QUEUE_RELAPSE)
+    fn was_standing(&self, now: Instant) -> bool {
+        self.last_standing.is_some_and(|at| now.saturating_duration_since(at) < ORIGIN_QUEUE_RELAPSE)
     }
 
-    /// Nobody waits any more.
-    pub(super) fn all_gone(&mut self) {
-        self.crowded = None;
+    /// Records that the queue is empty.
+    pub(super) fn record_empty(&mut self) {
+        self.waiting_since = None;
     }
 
-    /// An answer began after so long.
-    pub(super) fn took(&mut self, took: Duration) {
-        let mean = self.usual;
-        self.usual = if mean.is_zero() { took } else { (mean * 7 + took) / 8 };
+    /// Records the time to a response head.
+    pub(super) fn record_latency(&mut self, latency: Duration) {
+        let mean = self.mean_latency;
+        self.mean_latency = if mean.is_zero() { latency } else { (mean * 7 + latency) / 8 };
     }
 }
 
@@ -86,71 +86,71 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Of a queue in which somebody has waited for so long, with answers of 40 ms.
+    /// Returns the state of a queue that is not empty since `since`, with a mean latency of 40 ms.
     fn standing(since: Instant) -> QueueTimeout {
-        let mut patience = QueueTimeout::new(MOST);
-        patience.took(millis(40));
-        assert_eq!(patience.of_another(8, since), MOST);
-        patience
+        let mut timeout = QueueTimeout::new(MOST);
+        timeout.record_latency(millis(40));
+        assert_eq!(timeout.for_next(8, since), MOST);
+        timeout
     }
 
     #[test]
-    fn a_burst_may_take_its_time_and_a_queue_that_stands_may_not() {
+    fn only_a_standing_queue_shortens_the_timeout() {
         let begun = Instant::now();
-        let mut patience = standing(begun);
-        assert_eq!(patience.of_another(8, begun + ORIGIN_QUEUE_STANDING - millis(1)), MOST);
-        let stands = begun + ORIGIN_QUEUE_STANDING;
-        assert_eq!(patience.of_another(8, stands), millis(20), "four turns of eight places");
-        assert_eq!(patience.of_another(1, stands), millis(160));
-        assert_eq!(patience.of_another(4_096, stands), ORIGIN_QUEUE_WAIT_MIN);
-        patience.took(Duration::from_secs(3_600));
-        assert_eq!(patience.of_another(1, stands), MOST, "never longer than that");
+        let mut timeout = standing(begun);
+        assert_eq!(timeout.for_next(8, begun + ORIGIN_QUEUE_STANDING - millis(1)), MOST);
+        let standing_at = begun + ORIGIN_QUEUE_STANDING;
+        assert_eq!(timeout.for_next(8, standing_at), millis(20), "four responses with eight permits");
+        assert_eq!(timeout.for_next(1, standing_at), millis(160));
+        assert_eq!(timeout.for_next(4_096, standing_at), ORIGIN_QUEUE_WAIT_MIN);
+        timeout.record_latency(Duration::from_secs(3_600));
+        assert_eq!(timeout.for_next(1, standing_at), MOST, "never above the setting");
     }
 
     #[test]
-    fn one_that_was_empty_for_a_moment_stands_again_and_after_a_calm_second_it_does_not() {
+    fn a_queue_relapses_after_a_moment_but_not_after_a_calm_second() {
         let begun = Instant::now();
-        let mut patience = standing(begun);
-        patience.all_gone();
-        assert_eq!(patience.of_another(8, begun + millis(99)), MOST, "it has not stood");
+        let mut timeout = standing(begun);
+        timeout.record_empty();
+        assert_eq!(timeout.for_next(8, begun + millis(99)), MOST, "it was not standing");
 
-        let mut patience = standing(begun);
-        let stands = begun + ORIGIN_QUEUE_STANDING;
-        assert!(patience.of_another(8, stands) < MOST);
+        let mut timeout = standing(begun);
+        let standing_at = begun + ORIGIN_QUEUE_STANDING;
+        assert!(timeout.for_next(8, standing_at) < MOST);
         for later in [millis(1), ORIGIN_QUEUE_RELAPSE - millis(1)] {
-            patience.all_gone();
-            assert!(patience.of_another(8, stands + later) < MOST, "{later:?}");
+            timeout.record_empty();
+            assert!(timeout.for_next(8, standing_at + later) < MOST, "{later:?}");
         }
-        patience.all_gone();
+        timeout.record_empty();
         assert_eq!(
-            patience.of_another(8, stands + ORIGIN_QUEUE_RELAPSE),
+            timeout.for_next(8, standing_at + ORIGIN_QUEUE_RELAPSE),
             MOST,
-            "a relapse alone does not prolong it"
+            "a relapse alone does not prolong the state"
         );
     }
 
     #[test]
-    fn where_somebody_waits_in_vain_it_still_stands() {
+    fn a_timeout_prolongs_a_standing_queue() {
         let begun = Instant::now();
-        let mut patience = standing(begun);
-        patience.exhausted(begun);
-        patience.all_gone();
-        assert_eq!(patience.of_another(8, begun + millis(1)), MOST, "a burst that was too large");
+        let mut timeout = standing(begun);
+        timeout.record_timeout(begun);
+        timeout.record_empty();
+        assert_eq!(timeout.for_next(8, begun + millis(1)), MOST, "a burst that was too large");
 
-        let mut patience = standing(begun);
+        let mut timeout = standing(begun);
         let mut now = begun + ORIGIN_QUEUE_STANDING;
-        patience.of_another(8, now);
+        timeout.for_next(8, now);
         for _ in 0..10 {
-            patience.all_gone();
+            timeout.record_empty();
             now += ORIGIN_QUEUE_RELAPSE / 2;
-            assert!(patience.of_another(8, now) < MOST);
-            patience.exhausted(now);
+            assert!(timeout.for_next(8, now) < MOST);
+            timeout.record_timeout(now);
         }
     }
 
     #[test]
-    fn nobody_waits_where_that_is_the_setting() {
-        assert!(!QueueTimeout::new(Duration::ZERO).is_any());
-        assert!(QueueTimeout::new(MOST).is_any());
+    fn a_zero_setting_disallows_waiting() {
+        assert!(!QueueTimeout::new(Duration::ZERO).allows_waiting());
+        assert!(QueueTimeout::new(MOST).allows_waiting());
     }
 }

@@ -1,9 +1,8 @@
-//! A socket to the origin: plain or TLS, counted in two ways.
+//! Socket to the origin, plain or TLS, that counts received bytes and holds a connection slot.
 //!
-//! The bytes that were read from it tell whether an answer has begun; behind TLS they are the
-//! decrypted ones, because a session ticket is no answer. And while it exists it fills one of the
-//! connections that may be open: from before it is dialled until it is closed, also when it has
-//! left the pool to be a tunnel.
+//! The count tells whether a response has begun. With TLS it counts decrypted bytes, because a
+//! session ticket is no response. The socket occupies one of the connection slots from before the
+//! dial until it is closed, also after it has left the pool as a tunnel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,14 +20,14 @@ use tokio_rustls::client::TlsStream;
 use super::FetchError;
 use crate::telemetry::Gauge;
 
-/// How many connections may be open, and how many are.
+/// Limit on open connections, and their gauge.
 #[derive(Clone, Debug)]
 pub(super) struct OriginSlots {
     free: Arc<Semaphore>,
     open: Gauge,
 }
 
-/// The right to have one connection open.
+/// Permit for one open connection.
 #[derive(Debug)]
 pub(super) struct OriginSlot {
     _permit: OwnedSemaphorePermit,
@@ -40,14 +39,14 @@ impl OriginSlots {
         Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
     }
 
-    /// One of those that are free. Whoever asks has had its turn (`limiter.rs`), so one is free
-    /// unless tunnels have them, or is about to be: a connection that was closed gives up its slot
-    /// a moment later.
-    pub(super) async fn take(&self, patience: Duration) -> Result<OriginSlot, FetchError> {
+    /// Acquires a free slot. The caller holds a permit of the limiter (`limiter.rs`), so a slot is
+    /// free unless tunnels occupy it, or becomes free soon: a closed connection releases its slot a
+    /// moment later.
+    pub(super) async fn acquire(&self, queue_timeout: Duration) -> Result<OriginSlot, FetchError> {
         let free = Arc::clone(&self.free);
         let permit = match Arc::clone(&free).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => match timeout(patience, free.acquire_owned()).await {
+            Err(_) => match timeout(queue_timeout, free.acquire_owned()).await {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => return Err(FetchError::Busy),
             },
@@ -63,14 +62,14 @@ impl Drop for OriginSlot {
     }
 }
 
-/// The bytes of a connection.
+/// Byte stream of a connection.
 #[derive(Debug)]
 pub(super) enum OriginStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What hyper reads and writes. `Send`, which a tunnel's has to be.
+/// Socket that hyper reads and writes. It is `Send`, which hyper requires of a tunnel.
 #[derive(Debug)]
 pub(super) struct OriginSocket {
     stream: OriginStream,
@@ -78,7 +77,7 @@ pub(super) struct OriginSocket {
     _slot: OriginSlot,
 }
 
-/// Reads from outside how many bytes came through a socket.
+/// Counter of the bytes received through a socket, readable from outside.
 #[derive(Clone, Debug)]
 pub(super) struct ReceivedBytes(Arc<AtomicU64>);
 

@@ -1,10 +1,10 @@
-//! Dialogues with an origin that does what the test says, byte for byte.
+//! Tests against an origin that sends scripted bytes.
 
 mod answers;
 mod bodies;
+mod limiter;
 mod reuse;
 mod script;
 mod tls;
 mod tunnel;
-mod limiter;
 mod uploads;

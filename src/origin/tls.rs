@@ -1,4 +1,4 @@
-//! Whom to believe that it is the origin.
+//! TLS to the origin, with the trusted authorities.
 
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -6,11 +6,11 @@ use tokio_rustls::TlsConnector;
 use super::{Options, OriginOptionsError};
 use crate::tls;
 
-/// How to make a TLS connection to one origin.
+/// TLS client configuration for one origin.
 #[derive(Clone)]
 pub(super) struct OriginTls {
     pub(super) connector: TlsConnector,
-    /// The name, or address, that the certificate has to be for.
+    /// Name or address that the certificate must match.
     pub(super) name: ServerName<'static>,
 }
 

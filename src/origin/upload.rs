@@ -1,9 +1,8 @@
-//! The request body on its way to the origin.
+//! Request body on its way to the origin.
 //!
-//! hyper pulls it, one piece each time the socket has room, so the client's sending is held back by
-//! the origin's reading. Who holds up whom is written down as it goes ([`UploadProgress`]), because
-//! the two waits have two culprits: for the client's next piece the client's deadline runs, for
-//! everything else the origin's.
+//! hyper polls the body each time the socket has room, so the origin's reading slows the client's
+//! sending. [`UploadProgress`] records which party the exchange waits for, because each has its own
+//! deadline: the client's for the next piece, the origin's for everything else.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -19,12 +18,12 @@ use tokio::time::Instant;
 use super::FetchError;
 use super::idle::IdleDeadline;
 
-/// What a client sends with its request.
+/// Body of a client's request.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// Nothing.
+    /// No body.
     Empty,
-    /// Passed on as it comes.
+    /// Body that is forwarded as it arrives.
     Streaming(Incoming),
 }
 
@@ -36,7 +35,7 @@ impl RequestBody {
         }
     }
 
-    /// Bytes that are to come, where that is known.
+    /// Returns the remaining length, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
@@ -45,31 +44,31 @@ impl RequestBody {
     }
 }
 
-/// How far a request has got, and who is waited for.
+/// Progress of a request, and the party it waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum UploadProgress {
-    /// There is no connection for it yet.
-    Unbegun,
-    /// The origin has yet to take what came at this time.
+    /// The request has no connection yet.
+    NotStarted,
+    /// The origin has not yet taken the piece that arrived at this time.
     Sending(Instant),
-    /// The origin has taken all that came, and the client has more.
+    /// The origin has taken every piece, and the client sends more.
     AwaitingClient,
-    /// The last piece came at this time; what is missing is the answer.
+    /// The last piece arrived at this time; only the response is missing.
     Sent(Instant),
-    /// The client broke off.
+    /// The client broke off its request.
     Cut,
-    /// The client's deadline passed.
+    /// The client exceeded its deadline.
     TimedOut,
 }
 
-/// The body that hyper pulls.
+/// Request body that hyper polls.
 pub(super) struct UploadBody {
     body: RequestBody,
     idle: IdleDeadline,
-    track: UploadTracker,
+    upload: UploadTracker,
 }
 
-/// The progress of one upload, as seen from outside of it.
+/// Progress of one upload, readable from outside.
 #[derive(Clone, Debug)]
 pub(super) struct UploadTracker(Rc<Cell<UploadProgress>>);
 
@@ -78,42 +77,42 @@ impl UploadBody {
         Self {
             body,
             idle: IdleDeadline::new(timeout),
-            track: UploadTracker(Rc::new(Cell::new(UploadProgress::Unbegun))),
+            upload: UploadTracker(Rc::new(Cell::new(UploadProgress::NotStarted))),
         }
     }
 
-    /// From now on it is being sent.
+    /// Marks the body as being sent.
     pub(super) fn begin(&self, now: Instant) -> UploadTracker {
-        let begun =
+        let progress =
             if self.body.is_empty() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
-        self.track.0.set(begun);
-        self.track.clone()
+        self.upload.0.set(progress);
+        self.upload.clone()
     }
 }
 
 impl UploadTracker {
-    /// Whether nothing of the request is outstanding.
+    /// Returns whether the whole request is sent.
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.0.get(), UploadProgress::Sent(_))
     }
 
-    /// What the client did, if it is the client who ended the exchange.
+    /// Returns the client's failure, if the client ended the exchange.
     pub(super) fn failure(&self) -> Option<FetchError> {
         match self.0.get() {
             UploadProgress::Cut => Some(FetchError::ClientCut),
             UploadProgress::TimedOut => Some(FetchError::ClientTimeout),
-            UploadProgress::Unbegun
+            UploadProgress::NotStarted
             | UploadProgress::Sending(_)
             | UploadProgress::AwaitingClient
             | UploadProgress::Sent(_) => None,
         }
     }
 
-    /// Since when the origin has been waited for without a break.
+    /// Returns the time since which the exchange has waited for the origin without a break.
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
             UploadProgress::Sending(since) | UploadProgress::Sent(since) => since,
-            UploadProgress::Unbegun
+            UploadProgress::NotStarted
             | UploadProgress::AwaitingClient
             | UploadProgress::Cut
             | UploadProgress::TimedOut => Instant::now(),
@@ -133,17 +132,17 @@ impl Body for UploadBody {
         let RequestBody::Streaming(incoming) = &mut this.body else { return Poll::Ready(None) };
         loop {
             let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
-                this.track.0.set(UploadProgress::AwaitingClient);
+                this.upload.0.set(UploadProgress::AwaitingClient);
                 ready!(this.idle.poll_elapsed(cx));
-                this.track.0.set(UploadProgress::TimedOut);
+                this.upload.0.set(UploadProgress::TimedOut);
                 return Poll::Ready(Some(Err(FetchError::ClientTimeout)));
             };
             let next = next.map(|frame| frame.map(Frame::into_data));
-            this.idle.progressed_by(match &next {
+            this.idle.end_wait_with(match &next {
                 Some(Ok(Ok(data))) => data.len(),
                 None | Some(Ok(Err(_)) | Err(_)) => 0,
             });
-            let (progress, answer) = match next {
+            let (progress, result) = match next {
                 Some(Ok(Ok(data))) => {
                     let now = Instant::now();
                     let progress = if incoming.is_end_stream() {
@@ -153,16 +152,16 @@ impl Body for UploadBody {
                     };
                     (progress, Some(Ok(Frame::data(data))))
                 }
-                // Trailers: RFC 9110 §6.5.1 lets a proxy drop them, and origins that merge them
-                // into the head are a risk.
+                // RFC 9110 §6.5.1 lets a proxy drop trailers, and origins that merge them into the
+                // head are a risk.
                 Some(Ok(Err(_))) => continue,
-                // A stream that is reset with NO_ERROR ends as if it were complete; its length says
-                // that it is not.
+                // A stream that is reset with NO_ERROR ends as if it were complete; its length
+                // shows that it is not.
                 None if incoming.size_hint().lower() == 0 => (UploadProgress::Sent(Instant::now()), None),
                 None | Some(Err(_)) => (UploadProgress::Cut, Some(Err(FetchError::ClientCut))),
             };
-            this.track.0.set(progress);
-            return Poll::Ready(answer);
+            this.upload.0.set(progress);
+            return Poll::Ready(result);
         }
     }
 

@@ -42,7 +42,7 @@ fn an_origin_that_refuses_is_logged_once_and_so_is_its_return() {
         &format!("origin=\"{addr}\""),
         &format!("addresses={addr}"),
         "phase=\"connect\"",
-        &format!("the origin does not take the connection: {addr}: Connection refused"),
+        &format!("the connection to the origin failed: {addr}: Connection refused"),
     ] {
         assert!(line.contains(part), "{part} is not in {line}");
     }
@@ -108,7 +108,7 @@ fn an_origin_that_hangs_or_breaks_off_is_logged_by_its_phase() {
     let program = in_front_of(&origin.url(), &["--origin-head-timeout=500ms"]);
     assert_eq!(ask(&program, 1), [504]);
     let line = program.await_line("the origin fails");
-    assert!(line.contains("phase=\"head\"") && line.contains("the origin took too long to answer"), "{line}");
+    assert!(line.contains("phase=\"head\"") && line.contains("the origin did not respond in time"), "{line}");
     origin.answer("/0", Answer::json("{}"));
     assert_eq!(ask(&program, 1), [200]);
     program.await_line("the origin answers again");
@@ -117,5 +117,5 @@ fn an_origin_that_hangs_or_breaks_off_is_logged_by_its_phase() {
     client.send_head("GET", "/0?cut", &[]);
     client.rest();
     let line = program.await_line("phase=\"body\"");
-    assert!(line.contains("the answer's body was cut short: 1 bytes came of 10"), "{line}");
+    assert!(line.contains("the response body is incomplete: received 1 bytes of 10"), "{line}");
 }

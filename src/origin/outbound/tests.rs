@@ -1,4 +1,4 @@
-//! Which fields go out, and which do not.
+//! Fields that the origin receives, and fields that it does not.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn target(path_and_query: &'static str) -> Target {
     }
 }
 
-/// `name: value` lines of the head that goes out, in its order.
+/// Returns the `name: value` lines of the sent head, in order.
 fn sent(
     options: &Options,
     peer: &str,
@@ -48,7 +48,7 @@ fn sent(
     for (name, value) in fields {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let asked = OutboundRequest {
+    let request = OutboundRequest {
         method: &Method::GET,
         target: &target("/a"),
         headers: &headers,
@@ -56,12 +56,12 @@ fn sent(
         peer: peer.parse().unwrap(),
         purpose,
     };
-    let head = OutboundHeads::new(options).unwrap().head(&asked).unwrap();
+    let head = OutboundHeads::new(options).unwrap().head(&request).unwrap();
     let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
     head.headers.iter().map(line).collect()
 }
 
-/// What goes out of these fields, beside what always does.
+/// Returns the sent lines of these fields, without the lines that are always sent.
 fn passed(peer: &str, purpose: &FetchPurpose, fields: &[(&'static str, &'static str)]) -> Vec<String> {
     let always = sent(&options(), peer, purpose, &[]);
     let mut lines = sent(&options(), peer, purpose, fields);
@@ -70,7 +70,7 @@ fn passed(peer: &str, purpose: &FetchPurpose, fields: &[(&'static str, &'static 
 }
 
 #[test]
-fn what_always_goes_out() {
+fn every_head_has_the_proxys_fields() {
     for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         assert_eq!(
             sent(&options(), CLIENT, &purpose, &[("host", "api.test"), ("accept", "*/*")]),
@@ -87,13 +87,13 @@ fn what_always_goes_out() {
 }
 
 #[test]
-fn the_clients_host_where_it_is_preserved() {
+fn the_clients_host_is_kept_if_the_setting_says_so() {
     let options = Options { host: HostField::Client, ..options() };
     assert_eq!(sent(&options, CLIENT, &FetchPurpose::Pass, &[("host", "API.test:443")])[0], "host: api.test");
 }
 
 #[test]
-fn what_never_goes_out() {
+fn hop_by_hop_fields_are_never_sent() {
     for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         for peer in [CLIENT, PROXY] {
             let fields = [
@@ -118,7 +118,7 @@ fn what_never_goes_out() {
 }
 
 #[test]
-fn claims_about_oneself() {
+fn claims_of_an_untrusted_client_are_dropped() {
     let fields = [
         ("forwarded", "for=127.0.0.1"),
         ("x-real-ip", "127.0.0.1"),
@@ -132,13 +132,12 @@ fn claims_about_oneself() {
     for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
         assert_eq!(passed(CLIENT, &purpose, &fields), Vec::<String>::new(), "{purpose:?}");
     }
-    // Shared: nothing but addresses that are vouched for, and the host and scheme that are in the
-    // key.
+    // Shared: only vouched addresses, and the host and scheme of the key.
     assert_eq!(passed(PROXY, &FetchPurpose::Cacheable, &fields), ["x-forwarded-for: 127.0.0.1, 10.0.0.1"]);
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_for_its_client() {
+fn a_trusted_proxys_claims_are_passed() {
     let fields = [
         ("forwarded", "for=192.0.2.7"),
         ("x-forwarded-for", "198.51.100.1, 192.0.2.7"),
@@ -157,7 +156,7 @@ fn a_trusted_proxy_is_believed_for_its_client() {
 }
 
 #[test]
-fn what_is_not_in_the_key_of_a_shared_answer() {
+fn a_shared_fetch_sends_no_unkeyed_override() {
     let fields = [
         ("x-original-url", "/admin"),
         ("x-rewrite-url", "/admin"),
@@ -183,13 +182,13 @@ fn lists_grow_and_cookies_join() {
             [1..5],
         ["via: 2 edge", "via: 1.1 cachewarp", "accept: a", "accept: b"]
     );
-    let crumbs = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
-    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &crumbs), ["cookie: a=1; b=2; c=3"]);
-    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &crumbs[..1]), ["cookie: a=1"]);
+    let cookies = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
+    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &cookies), ["cookie: a=1; b=2; c=3"]);
+    assert_eq!(passed(CLIENT, &FetchPurpose::Pass, &cookies[..1]), ["cookie: a=1"]);
 }
 
 #[test]
-fn an_upgrade_is_asked_for_anew() {
+fn an_upgrade_is_requested_anew() {
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -202,8 +201,8 @@ fn an_upgrade_is_asked_for_anew() {
 }
 
 #[test]
-fn there_is_no_way_to_ask_for_a_connect() {
-    let asked = OutboundRequest {
+fn a_connect_is_refused() {
+    let request = OutboundRequest {
         method: &Method::CONNECT,
         target: &target("/"),
         headers: &HeaderMap::new(),
@@ -211,12 +210,12 @@ fn there_is_no_way_to_ask_for_a_connect() {
         peer: CLIENT.parse().unwrap(),
         purpose: &FetchPurpose::Pass,
     };
-    assert!(matches!(OutboundHeads::new(&options()).unwrap().head(&asked), Err(FetchError::BadTarget)));
+    assert!(matches!(OutboundHeads::new(&options()).unwrap().head(&request), Err(FetchError::BadTarget)));
 }
 
 #[test]
 fn the_base_path_comes_first() {
-    for (base_path, asked, expected) in [
+    for (base_path, path, expected) in [
         ("", "/a?b=/c", "/a?b=/c"),
         ("/v1", "/a?b=/c", "/v1/a?b=/c"),
         ("/v1/x", "/", "/v1/x/"),
@@ -227,14 +226,14 @@ fn the_base_path_comes_first() {
         ("", "/../a", "/../a"),
     ] {
         let outbound = OutboundHeads::new(&Options { base_path: base_path.to_owned(), ..options() }).unwrap();
-        let path_and_query = PathAndQuery::from_static(asked);
+        let path_and_query = PathAndQuery::from_static(path);
         assert_eq!(outbound.uri(&path_and_query).unwrap().to_string(), expected);
     }
     let outbound = OutboundHeads::new(&Options { base_path: "/v1".to_owned(), ..options() }).unwrap();
-    for asked in ["/../a", "/%2e%2E/a", "/a/..;/../b"] {
-        let (headers, peer, target) = (HeaderMap::new(), IpAddr::from([192, 0, 2, 1]), target(asked));
+    for path in ["/../a", "/%2e%2E/a", "/a/..;/../b"] {
+        let (headers, peer, target) = (HeaderMap::new(), IpAddr::from([192, 0, 2, 1]), target(path));
         for purpose in [FetchPurpose::Cacheable, FetchPurpose::Pass] {
-            let asked = OutboundRequest {
+            let request = OutboundRequest {
                 method: &Method::GET,
                 target: &target,
                 headers: &headers,
@@ -242,7 +241,7 @@ fn the_base_path_comes_first() {
                 peer,
                 purpose: &purpose,
             };
-            assert!(matches!(outbound.head(&asked), Err(FetchError::BadTarget)), "{asked:?}");
+            assert!(matches!(outbound.head(&request), Err(FetchError::BadTarget)), "{path:?}");
         }
     }
     for base_path in ["v1", "/", "/v1/", "/v1?q", "/v1#f", "/v 1"] {

@@ -1,4 +1,4 @@
-//! Heads: what is taken, what is refused, and who is waited for how long.
+//! Response heads: accepted and refused ones, and the deadline of each wait.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::origin::{
     BodyFraming, FaultParty, FetchError, FetchPhase, Options, OriginClient, OriginOptionsError,
 };
 
-/// What a client makes of an answer after which the origin closes the connection.
+/// Returns the client's result for a response after which the origin closes the connection.
 async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, BodyFraming, String), FetchError> {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
@@ -24,7 +24,7 @@ async fn outcome(method: Method, answer: impl AsRef<[u8]>) -> Result<(u16, BodyF
 }
 
 #[tokio::test(flavor = "local")]
-async fn each_way_to_end_a_body() {
+async fn each_framing_ends_its_body() {
     for (method, answer, expected) in [
         (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", (200, BodyFraming::Length(2), "{}")),
         (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, BodyFraming::Length(0), "")),
@@ -56,37 +56,37 @@ async fn each_way_to_end_a_body() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn heads_that_are_refused() {
+async fn invalid_heads_are_refused() {
     let oversized = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(ORIGIN_HEAD_BYTES_MAX));
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(2 * ORIGIN_HEAD_BYTES_MAX));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(HEAD_FIELDS_MAX + 1));
     for (answer, expected) in [
-        ("", "the origin closed the connection without an answer"),
-        ("H", "the origin broke off the head of its answer"),
-        ("HTTP/1.1 200 OK\r\ncontent-le", "the origin broke off the head of its answer"),
-        ("HTTP/1.1 100 Continue\r\n\r\n", "the origin broke off the head of its answer"),
-        ("SSH-2.0-OpenSSH_9\r\n", "the head of the answer is malformed"),
-        ("HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n", "the head of the answer is malformed"),
-        ("HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", "the head of the answer is malformed"),
+        ("", "the origin closed the connection without a response"),
+        ("H", "the origin closed the connection within the response head"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", "the origin closed the connection within the response head"),
+        ("HTTP/1.1 100 Continue\r\n\r\n", "the origin closed the connection within the response head"),
+        ("SSH-2.0-OpenSSH_9\r\n", "the response head is malformed"),
+        ("HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n", "the response head is malformed"),
+        ("HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", "the response head is malformed"),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-            "the head of the answer is malformed",
+            "the response head is malformed",
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-            "the head of the answer does not say clearly where its body ends",
+            "the response head does not frame its body unambiguously",
         ),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            "the head of the answer does not say clearly where its body ends",
+            "the response head does not frame its body unambiguously",
         ),
         (
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-            "the origin switched protocols unasked",
+            "the origin switched to a protocol that was not requested",
         ),
-        (&oversized, "the head of the answer is longer than 65536 bytes or 100 fields"),
-        (&endless, "the head of the answer is longer than 65536 bytes or 100 fields"),
-        (&many, "the head of the answer is longer than 65536 bytes or 100 fields"),
+        (&oversized, "the response head is longer than 65536 bytes or 100 fields"),
+        (&endless, "the response head is longer than 65536 bytes or 100 fields"),
+        (&many, "the response head is longer than 65536 bytes or 100 fields"),
     ] {
         let error = outcome(Method::GET, answer).await.unwrap_err();
         assert_eq!(error.to_string(), expected, "{answer:.80}");
@@ -95,7 +95,7 @@ async fn heads_that_are_refused() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_head_may_be_as_long_as_the_bound() {
+async fn a_head_may_reach_the_limit() {
     let empty = "HTTP/1.1 204 No Content\r\nx: \r\n\r\n".len();
     let value = "x".repeat(ORIGIN_HEAD_BYTES_MAX - empty - 1);
     let answer = format!("HTTP/1.1 204 No Content\r\nx: {value}\r\n\r\n");
@@ -105,7 +105,7 @@ async fn a_head_may_be_as_long_as_the_bound() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn the_fields_of_the_connection_stay() {
+async fn hop_by_hop_fields_are_removed() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\nconnection: x-hop, content-length\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
@@ -120,7 +120,7 @@ async fn the_fields_of_the_connection_stay() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn nobody_listens() {
+async fn a_refused_connection_is_the_origins_fault() {
     let origin = ScriptedOrigin::listen().await;
     let (client, registry) = (origin.client(), origin.registry.clone());
     drop(origin);
@@ -133,12 +133,12 @@ async fn nobody_listens() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn the_origin_hangs_before_the_head() {
+async fn a_stall_before_the_head_times_out() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
-    for said in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nx: "] {
+    for bytes in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nx: "] {
         let began = Instant::now();
-        let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(said));
+        let (response, peer) = tokio::join!(send(&client, get("/")), origin.answer(bytes));
         let error = response.err().unwrap();
         assert!(matches!(error, FetchError::HeadTimeout), "{error:?}");
         assert!(error.is_timeout());
@@ -150,7 +150,7 @@ async fn the_origin_hangs_before_the_head() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn options_that_make_no_client() {
+async fn invalid_options_give_no_client() {
     let origin = ScriptedOrigin::listen().await;
     let bad = |options: Options| OriginClient::new(options, &origin.registry).err().unwrap();
     let options = Options { base_path: "api/".to_owned(), ..origin.options() };

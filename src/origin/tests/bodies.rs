@@ -1,4 +1,4 @@
-//! Response bodies: whole, or an error; and never further ahead of the reader than is bounded.
+//! Response bodies: complete or an error, and with bounded read-ahead.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -15,7 +15,7 @@ use super::script::{ScriptedOrigin, get, read, send};
 use crate::limits::MIB;
 use crate::origin::{BodyFraming, FetchError, FetchPhase};
 
-/// What a client makes of a body after which the origin closes the connection.
+/// Returns the client's error for a body after which the origin closes the connection.
 async fn failure(answer: &str) -> FetchError {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
@@ -29,7 +29,7 @@ async fn failure(answer: &str) -> FetchError {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_cut_body_is_not_a_body() {
+async fn an_incomplete_body_is_an_error() {
     for (answer, cut) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", (0, Some(10))),
         ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"a\":", (5, Some(10))),
@@ -45,7 +45,7 @@ async fn a_cut_body_is_not_a_body() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_malformed_body_is_not_a_body() {
+async fn a_malformed_body_is_an_error() {
     for chunks in ["x\r\n{}\r\n0\r\n\r\n", "2\r\n{}x\r\n0\r\n\r\n", "fffffffffffffffff\r\n{}"] {
         let error = failure(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
         assert!(matches!(error, FetchError::BadBody(_)), "{error:?}");
@@ -53,21 +53,21 @@ async fn a_malformed_body_is_not_a_body() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn the_origin_hangs_in_the_body() {
+async fn a_stall_in_the_body_times_out() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
     let (response, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(answer));
     let mut body = response.unwrap().into_body();
-    // The deadline is of one wait: three that are almost too long are not too long.
+    // The deadline concerns one wait: three waits that each stay just below it pass.
     for piece in ["a", "b"] {
         let (frame, ()) = tokio::join!(body.frame(), async {
             sleep(Duration::from_secs(19)).await;
-            peer.say(piece).await;
+            peer.write(piece).await;
         });
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), piece);
     }
-    // A reader that is slow itself does not use it up.
+    // A pause of the reader does not consume it.
     sleep(Duration::from_secs(1000)).await;
     let began = Instant::now();
     let error = body.frame().await.unwrap().unwrap_err();
@@ -78,7 +78,7 @@ async fn the_origin_hangs_in_the_body() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_body_that_nobody_reads_closes_its_connection() {
+async fn a_dropped_body_closes_its_connection() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
@@ -89,7 +89,7 @@ async fn a_body_that_nobody_reads_closes_its_connection() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_fetch_that_nobody_waits_for_closes_its_connection() {
+async fn a_dropped_fetch_closes_its_connection() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let asked = async {
@@ -105,11 +105,11 @@ async fn a_fetch_that_nobody_waits_for_closes_its_connection() {
     assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"abandoned\"}"), 1);
 }
 
-/// What the kernel may hold on both sides of a loopback connection, and we beside it.
+/// Upper bound for the kernel's buffers on both sides of a loopback connection, and this client's.
 const AHEAD_MAX: usize = 16 * MIB;
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn the_origin_cannot_run_ahead_of_the_reader() {
+async fn the_read_ahead_is_bounded() {
     const LENGTH: usize = 2048 * MIB;
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
@@ -122,17 +122,17 @@ async fn the_origin_cannot_run_ahead_of_the_reader() {
     let write = async {
         let piece = vec![b'x'; MIB];
         while written.get() < LENGTH {
-            peer.say(&piece).await;
+            peer.write(&piece).await;
             written.set(written.get() + piece.len());
         }
     };
     let reading = async {
-        // The clock moves only once nobody can do anything: the origin is held back, or it would
-        // have written all.
+        // The paused clock advances only once no task can run: the origin is blocked, or it would
+        // have written all bytes.
         sleep(Duration::from_secs(1)).await;
         assert!(written.get() <= AHEAD_MAX, "{} bytes ahead of a reader that reads nothing", written.get());
-        // From here on there is always something to do, and what the kernel takes to carry it is no
-        // time that was waited.
+        // From here on tasks can always run, and the paused clock would count the kernel's delays
+        // as waits.
         resume();
         let mut got = 0;
         while let Some(frame) = body.frame().await {
@@ -144,7 +144,7 @@ async fn the_origin_cannot_run_ahead_of_the_reader() {
     tokio::join!(write, reading);
 }
 
-/// Wakes a task, and counts how often.
+/// Waker that wakes a task and counts the wakes.
 struct CountingWaker(AtomicUsize, Waker);
 
 impl Wake for CountingWaker {
@@ -155,7 +155,7 @@ impl Wake for CountingWaker {
 }
 
 #[tokio::test(flavor = "local")]
-async fn to_read_what_has_come_wakes_nobody() {
+async fn reading_available_bytes_causes_no_wake() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -168,7 +168,7 @@ async fn to_read_what_has_come_wakes_nobody() {
     let woken = counted.0.load(Ordering::Relaxed);
     let mut body = pin!(response.unwrap().into_body().collect());
     let Poll::Ready(body) = body.as_mut().poll(&mut Context::from_waker(&waker)) else {
-        panic!("the body came with its head");
+        panic!("the body arrived with its head");
     };
     assert_eq!(body.unwrap().to_bytes(), "hello");
     assert_eq!(counted.0.load(Ordering::Relaxed), woken);

@@ -1,4 +1,4 @@
-//! The queue in front of the origin, and the breaker, with the clock in hand.
+//! Queue and circuit breaker in front of the origin, under a controlled clock.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -23,43 +23,43 @@ fn one_at_a_time(origin: &ScriptedOrigin, queue_timeout: Duration) -> OriginClie
 }
 
 #[tokio::test(flavor = "local")]
-async fn beyond_the_bound_a_request_waits_its_turn() {
+async fn a_request_beyond_the_limit_waits_in_the_queue() {
     let origin = ScriptedOrigin::listen().await;
     let client = one_at_a_time(&origin, Duration::from_secs(20));
     let (first, mut peer) =
         tokio::join!(send(&client, get("/1")), origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"));
     let second = async { read(send(&client, get("/2")).await).await.unwrap() };
     let third = async { read(send(&client, get("/3")).await).await.unwrap() };
-    let in_turn = async {
+    let answer_both = async {
         while origin.metric("cachewarp_origin_waiting") < 2 {
             tokio::task::yield_now().await;
         }
-        peer.say("hello").await;
+        peer.write("hello").await;
         assert_eq!(read(first).await.unwrap(), "hello");
         for path in ["/2", "/3"] {
-            assert!(peer.head().await.starts_with(&format!("GET {path} ")), "first come, first served");
-            peer.say(HELLO).await;
+            assert!(peer.head().await.starts_with(&format!("GET {path} ")), "first in, first out");
+            peer.write(HELLO).await;
         }
     };
-    let (second, third, ()) = tokio::join!(second, third, in_turn);
+    let (second, third, ()) = tokio::join!(second, third, answer_both);
     assert_eq!((second.as_str(), third.as_str()), ("hello", "hello"));
 }
 
-/// Sends a request of this address, and answers it with a head only: its turn goes on.
-async fn held(
+/// Sends a request from this address and answers only its head, so that it keeps its permit.
+async fn hold_permit(
     origin: &ScriptedOrigin,
     client: &OriginClient,
-    asker: IpAddr,
+    address: IpAddr,
 ) -> (Response<OriginBody>, impl Sized) {
     let (answer, peer) = tokio::join!(
-        send_from(client, asker, get("/")),
+        send_from(client, address, get("/")),
         origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
     );
     (answer.unwrap(), peer)
 }
 
 #[tokio::test(flavor = "local")]
-async fn one_address_leaves_a_share_of_the_turns_to_others() {
+async fn one_address_leaves_a_share_of_the_permits_to_others() {
     let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
     for (address_share, granted) in [(AddressShare::Bounded, 3), (AddressShare::Whole, 4)] {
         let origin = ScriptedOrigin::listen().await;
@@ -68,44 +68,44 @@ async fn one_address_leaves_a_share_of_the_turns_to_others() {
         let client = OriginClient::new(options, &origin.registry).unwrap();
         let mut holds = Vec::new();
         for _ in 0..granted {
-            holds.push(held(&origin, &client, greedy).await);
+            holds.push(hold_permit(&origin, &client, greedy).await);
         }
         let refused = send_from(&client, greedy, get("/")).await.err().unwrap();
         assert!(matches!(refused, FetchError::QueueTimeout), "{refused}");
         if address_share == AddressShare::Bounded {
-            let _held = held(&origin, &client, other).await;
+            let _held = hold_permit(&origin, &client, other).await;
         }
         holds.pop();
-        let _held = held(&origin, &client, greedy).await;
+        let _held = hold_permit(&origin, &client, greedy).await;
     }
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_turn_goes_to_the_address_that_holds_less_and_not_to_the_one_that_came_first() {
+async fn a_permit_goes_to_the_waiting_address_with_the_fewest() {
     let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
     let origin = ScriptedOrigin::listen().await;
     let queue_timeout = Duration::from_secs(20);
     let options = Options { connections_max: 2, queue_timeout, ..origin.options() };
     let client = OriginClient::new(options, &origin.registry).unwrap();
-    let (first, _peers) = held(&origin, &client, greedy).await;
-    let _second = held(&origin, &client, greedy).await;
+    let (first, _peers) = hold_permit(&origin, &client, greedy).await;
+    let _second = hold_permit(&origin, &client, greedy).await;
     let mut more = pin!(send_from(&client, greedy, get("/greedy")));
     assert!(poll_once(more.as_mut()).await.is_none(), "it waits");
     let mut one = pin!(send_from(&client, other, get("/other")));
-    assert!(poll_once(one.as_mut()).await.is_none(), "behind it");
+    assert!(poll_once(one.as_mut()).await.is_none(), "it waits behind the first");
     drop(first);
     let (answer, mut peer) = tokio::join!(one, origin.answer(HELLO));
     assert_eq!(read(answer).await.unwrap(), "hello");
-    // On the same connection.
+    // The request comes on the reused connection.
     let next = async {
         assert!(peer.head().await.starts_with("GET /greedy "));
-        peer.say(HELLO).await;
+        peer.write(HELLO).await;
     };
     let (answer, ()) = tokio::join!(more, next);
     assert_eq!(read(answer).await.unwrap(), "hello");
 }
 
-/// The output of a future that has it at once.
+/// Returns the output of a future that is ready at its first poll.
 async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -115,11 +115,12 @@ async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
+async fn a_request_without_a_permit_in_time_is_refused() {
     let origin = ScriptedOrigin::listen().await;
-    for (patience, refusal) in [(Duration::ZERO, "queue-full"), (Duration::from_millis(10), "queue-timeout")]
+    for (queue_timeout, refusal) in
+        [(Duration::ZERO, "queue-full"), (Duration::from_millis(10), "queue-timeout")]
     {
-        let client = one_at_a_time(&origin, patience);
+        let client = one_at_a_time(&origin, queue_timeout);
         let held = tokio::join!(
             send(&client, get("/")),
             origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
@@ -127,7 +128,7 @@ async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
         let error = send(&client, get("/")).await.err().unwrap();
         assert_eq!((error.phase(), error.fault()), (FetchPhase::Admission, FaultParty::Proxy), "{error}");
         assert_eq!(origin.metric(&format!("cachewarp_origin_refusals_total{{reason=\"{refusal}\"}}")), 1);
-        // Whoever gave up has left its place in line, and the turn is free again.
+        // A request that gave up has left the queue, and the permit becomes free.
         drop(held);
         let (next, _peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
         assert_eq!(read(next).await.unwrap(), "hello");
@@ -135,9 +136,9 @@ async fn a_turn_that_is_too_long_in_coming_is_a_refusal() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
+async fn a_standing_queue_refuses_early() {
     let origin = ScriptedOrigin::listen().await;
-    // Longer than the test may take: whoever is refused has been told sooner.
+    // The setting exceeds the test's duration: the refusal comes from the standing queue.
     let client = one_at_a_time(&origin, Duration::from_secs(3600));
     let (first, _peer) =
         tokio::join!(send(&client, get("/")), origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"));
@@ -150,11 +151,11 @@ async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
         send(&client, get("/")).await.err().unwrap()
     };
     tokio::select! {
-        _ = patient => panic!("the only turn is taken"),
+        _ = patient => panic!("the only permit is taken"),
         error = late => assert!(matches!(error, FetchError::QueueTimeout), "{error}"),
     }
     drop(first);
-    // Nobody waits any more, and a while later who comes is as patient as ever.
+    // The queue is empty, and after the relapse time a new request gets the whole time-out.
     tokio::time::pause();
     advance(ORIGIN_QUEUE_RELAPSE).await;
     tokio::time::resume();
@@ -166,7 +167,7 @@ async fn in_a_queue_that_stands_nobody_waits_longer_than_some_turns_take() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn an_origin_that_fails_again_and_again_is_left_alone_for_a_moment() {
+async fn repeated_failures_open_the_circuit_breaker() {
     let origin = ScriptedOrigin::listen().await;
     let gone = {
         let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,7 +182,7 @@ async fn an_origin_that_fails_again_and_again_is_left_alone_for_a_moment() {
     assert!(matches!(send(&client, get("/")).await, Err(FetchError::BreakerOpen)));
     assert_eq!(origin.metric("cachewarp_origin_breaker_opened_total"), 1);
 
-    // It is back, and the first to ask after the pause is the probe.
+    // The origin is back, and the first request after the pause is the probe.
     let back = tokio::net::TcpListener::bind(gone).await.unwrap();
     tokio::time::pause();
     advance(ORIGIN_BREAKER_PAUSE_MAX).await;

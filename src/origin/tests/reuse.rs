@@ -1,4 +1,4 @@
-//! Connections: when one is used again, when a request is sent again, and when there is none left.
+//! Reuse of connections, and repetition of requests.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
 #[tokio::test(flavor = "local")]
-async fn a_connection_is_used_again_after_every_whole_answer() {
+async fn a_connection_is_reused_after_every_complete_response() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (first, mut peer) = tokio::join!(send(&client, get("/")), origin.answer(HELLO));
@@ -66,7 +66,7 @@ async fn the_last_used_connection_goes_first() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
+async fn a_connection_that_may_be_out_of_sync_is_not_reused() {
     let cases = [
         (
             "the origin closes it",
@@ -76,7 +76,7 @@ async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
             "the origin speaks HTTP/1.0",
             "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello".to_owned(),
         ),
-        ("the origin says more than it was asked", format!("{HELLO}{HELLO}")),
+        ("the origin sends a second response", format!("{HELLO}{HELLO}")),
         (
             "a 204 has a body",
             "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
@@ -95,7 +95,7 @@ async fn a_connection_that_is_not_provably_idle_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn a_connection_that_closed_while_idle_costs_no_request() {
+async fn a_connection_closed_while_idle_loses_no_request() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let peer = exchanged(&origin, &client, HELLO).await;
@@ -108,11 +108,11 @@ async fn a_connection_that_closed_while_idle_costs_no_request() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
+async fn an_unsolicited_response_answers_no_request() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut old = exchanged(&origin, &client, HELLO).await;
-    old.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
+    old.write("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
     sleep(Duration::from_millis(1)).await;
     let (second, _new) = tokio::join!(send(&client, request(Method::POST, "/")), origin.answer(HELLO));
     assert_eq!(read(second).await.unwrap(), "hello");
@@ -122,7 +122,7 @@ async fn what_comes_unasked_on_an_idle_connection_answers_nobody() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
+async fn the_pool_skips_a_closed_idle_connection() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let both = async { (origin.accept().await, origin.accept().await) };
@@ -144,7 +144,7 @@ async fn behind_a_connection_that_closed_while_idle_stands_the_next() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn idle_connections_grow_old() {
+async fn idle_connections_expire() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let peer = exchanged(&origin, &client, HELLO).await;
@@ -166,7 +166,7 @@ async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
     read(second).await.unwrap();
     assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 1);
 
-    // It said nothing this time, so the setting holds.
+    // This response has no `Keep-Alive`, so the setting applies.
     sleep(Duration::from_secs(30)).await;
     let (third, ()) = tokio::join!(send(&client, get("/")), peer.answer(&kept));
     read(third).await.unwrap();
@@ -178,15 +178,15 @@ async fn a_connection_is_not_used_when_the_origin_is_about_to_close_it() {
     peer.closed().await;
 }
 
-/// The other end of a connection after one whole exchange on it.
+/// Returns the origin's end of a connection after one complete exchange.
 async fn exchanged(origin: &ScriptedOrigin, client: &OriginClient, answer: &str) -> OriginPeer {
     let (first, peer) = tokio::join!(send(client, get("/")), origin.answer(answer));
     read(first).await.unwrap();
     peer
 }
 
-/// After one whole exchange, sends `method` on the same connection, whose end `last_words` then
-/// are.
+/// Completes one exchange, then sends `method` on its connection, which the origin closes after
+/// `last_words`.
 async fn on_a_closing_connection(
     origin: &ScriptedOrigin,
     client: &OriginClient,
@@ -201,12 +201,12 @@ async fn on_a_closing_connection(
     let second = async { read(send(client, request(method, "/again")).await).await };
     let (second, ()) = tokio::join!(second, again);
     let error = second.unwrap_err();
-    let expected = if last_words.is_empty() { "without an answer" } else { "broke off" };
+    let expected = if last_words.is_empty() { "without a response" } else { "within the response head" };
     assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_request_is_sent_again_once() {
+async fn an_unanswered_idempotent_request_is_retried() {
     for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::DELETE] {
         let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
@@ -217,7 +217,7 @@ async fn a_request_is_sent_again_once() {
             drop(peer);
             let mut peer = origin.accept().await;
             assert_eq!(peer.head().await, head);
-            peer.say(EMPTY).await;
+            peer.write(EMPTY).await;
             peer
         };
         let (second, _peer) = tokio::join!(send(&client, request(method, "/again")), again);
@@ -227,7 +227,7 @@ async fn a_request_is_sent_again_once() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn and_not_twice() {
+async fn a_request_is_retried_only_once() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut peer = exchanged(&origin, &client, HELLO).await;
@@ -242,18 +242,18 @@ async fn and_not_twice() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn what_may_have_been_done_is_not_done_again() {
+async fn a_request_that_may_have_taken_effect_is_not_retried() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     on_a_closing_connection(&origin, &client, Method::POST, "").await;
     on_a_closing_connection(&origin, &client, Method::PATCH, "").await;
-    // One byte of an answer is an answer.
+    // One byte is the start of a response.
     on_a_closing_connection(&origin, &client, Method::GET, "H").await;
     assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"retried\"}"), 0);
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_body_is_not_sent_again() {
+async fn a_request_with_a_body_is_not_retried() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut peer = exchanged(&origin, &client, HELLO).await;
@@ -267,7 +267,7 @@ async fn a_body_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn an_answer_before_the_end_of_its_request_closes_the_connection() {
+async fn a_response_before_the_end_of_its_request_closes_the_connection() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) = upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
@@ -276,7 +276,7 @@ async fn an_answer_before_the_end_of_its_request_closes_the_connection() {
         let mut peer = origin.accept().await;
         peer.head().await;
         assert_eq!(peer.read(5).await, "hello");
-        peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
+        peer.write("HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await;
         peer
     };
     let (response, peer) = tokio::join!(send(&client, with_body(Method::POST, "/", body)), early);

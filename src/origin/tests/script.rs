@@ -1,5 +1,5 @@
-//! The two ends of a dialogue: an origin that speaks raw bytes, and a client whose body is fed by
-//! hand.
+//! Both ends of a dialogue: an origin that sends scripted bytes, and a client whose body the test
+//! writes.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -25,13 +25,13 @@ use crate::origin::{
 };
 use crate::telemetry::Registry;
 
-/// Listens on a free port, and answers nothing by itself.
+/// Origin on a free port that responds only as scripted.
 pub(super) struct ScriptedOrigin {
     listener: TcpListener,
     pub(super) registry: Registry,
 }
 
-/// One connection of the client's, seen from the origin.
+/// Connection of the client, at the origin's end.
 pub(super) struct OriginPeer(TcpStream);
 
 impl ScriptedOrigin {
@@ -69,14 +69,14 @@ impl ScriptedOrigin {
         OriginPeer(accepted.expect("the client connects").unwrap().0)
     }
 
-    /// Accepts a connection, reads one request without a body, and answers it.
+    /// Accepts a connection, reads one request without a body, and responds.
     pub(super) async fn answer(&self, bytes: impl AsRef<[u8]>) -> OriginPeer {
         let mut peer = self.accept().await;
         peer.answer(bytes).await;
         peer
     }
 
-    /// The value of a series, as it is scraped.
+    /// Returns the value of a series, as scraped.
     pub(super) fn metric(&self, series: &str) -> u64 {
         let text = self.registry.render();
         let line = text
@@ -101,31 +101,31 @@ impl OriginPeer {
         String::from_utf8(head).unwrap()
     }
 
-    /// Reads so many bytes.
+    /// Reads this number of bytes.
     pub(super) async fn read(&mut self, bytes: usize) -> String {
         let mut text = vec![0; bytes];
         self.0.read_exact(&mut text).await.unwrap();
         String::from_utf8(text).unwrap()
     }
 
-    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
     pub(super) async fn answer(&mut self, bytes: impl AsRef<[u8]>) {
         self.head().await;
-        self.say(bytes).await;
+        self.write(bytes).await;
     }
 
-    /// Waits until the client has closed the connection; what it sent before is of no interest.
+    /// Waits until the client has closed the connection, ignoring the bytes before.
     pub(super) async fn closed(mut self) {
         let mut rest = Vec::new();
-        // A reset is a way of closing.
+        // A reset closes it too.
         drop(self.0.read_to_end(&mut rest).await);
     }
 }
 
-/// Sends a request whose head is always the same.
+/// Sends a request with a fixed head.
 pub(super) async fn send(
     client: &OriginClient,
     request: Request<RequestBody>,
@@ -136,14 +136,14 @@ pub(super) async fn send(
 /// Sends a request of the client with this address.
 pub(super) async fn send_from(
     client: &OriginClient,
-    asker: IpAddr,
+    address: IpAddr,
     request: Request<RequestBody>,
 ) -> Result<Response<OriginBody>, FetchError> {
     let (head, body) = request.into_parts();
-    client.send(asker.into(), || Ok(head.clone()), body).await
+    client.send(address.into(), || Ok(head.clone()), body).await
 }
 
-/// A request without a body.
+/// Returns a request without a body.
 pub(super) fn request(method: Method, path: &str) -> Request<RequestBody> {
     with_body(method, path, RequestBody::Empty)
 }
@@ -163,8 +163,8 @@ pub(super) async fn read(response: Result<Response<OriginBody>, FetchError>) -> 
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
 
-/// A request body that a client is sending: the bytes of a whole request, head first, are written
-/// to the other end.
+/// Returns a request body that a client is sending, and the client's end. `head` holds the bytes
+/// written first, beginning with the request head.
 pub(super) async fn upload(head: &str) -> (RequestBody, DuplexStream) {
     let (mut client, server) = duplex(1024 * 1024);
     let (sender, receiver) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! TLS: an origin whose certificate is to be trusted, and others.
+//! TLS: an origin with a trusted certificate, and others.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::key::Scheme;
 use crate::origin::{FetchError, FetchPhase, Options, OriginClient, OriginOptionsError};
 use crate::tls::TlsError;
 
-/// A certificate authority of this test's own.
+/// Certificate authority of this test.
 struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
 
 impl TestAuthority {
@@ -32,7 +32,7 @@ impl TestAuthority {
         file(&self.0.pem())
     }
 
-    /// What a server needs to be `name`.
+    /// Returns an acceptor with a certificate for `name`.
     fn server(&self, name: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate =
@@ -58,7 +58,7 @@ fn options(origin: &ScriptedOrigin, authorities: &NamedTempFile) -> Options {
     Options { scheme: Scheme::Https, ca_file: Some(authorities.path().to_owned()), ..origin.options() }
 }
 
-/// Reads one request and answers it.
+/// Reads one request and responds.
 async fn answer(stream: &mut TlsStream<TcpStream>, bytes: &str) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -71,7 +71,7 @@ async fn answer(stream: &mut TlsStream<TcpStream>, bytes: &str) {
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
 #[tokio::test(flavor = "local")]
-async fn an_origin_that_is_who_it_says() {
+async fn a_trusted_origin_is_accepted() {
     let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
     let client = OriginClient::new(options(&origin, &authority.file()), &origin.registry).unwrap();
     let acceptor = authority.server("127.0.0.1");
@@ -86,7 +86,7 @@ async fn an_origin_that_is_who_it_says() {
     assert_eq!(read(second).await.unwrap(), "hello");
     assert_eq!(origin.metric("cachewarp_origin_sends_total{connection=\"reused\"}"), 1);
 
-    // A session ticket that comes with the close is no byte of an answer.
+    // A session ticket that arrives with the close is no byte of a response.
     let again = async {
         let mut head = [0; 16];
         stream.read_exact(&mut head).await.unwrap();
@@ -100,7 +100,7 @@ async fn an_origin_that_is_who_it_says() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn an_origin_that_is_somebody_else() {
+async fn an_untrusted_origin_is_refused() {
     let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
     let client = OriginClient::new(options(&origin, &authority.file()), &origin.registry).unwrap();
     for acceptor in [TestAuthority::new().server("127.0.0.1"), authority.server("127.0.0.2")] {
@@ -113,7 +113,7 @@ async fn an_origin_that_is_somebody_else() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn an_origin_that_does_not_shake_hands() {
+async fn a_stalled_handshake_times_out() {
     let (origin, authorities) = (ScriptedOrigin::listen().await, TestAuthority::new().file());
     let options = Options { connect_timeout: Duration::from_secs(3), ..options(&origin, &authorities) };
     let client = OriginClient::new(options, &origin.registry).unwrap();
@@ -125,7 +125,7 @@ async fn an_origin_that_does_not_shake_hands() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn files_that_hold_no_authority() {
+async fn files_without_an_authority_are_refused() {
     let origin = ScriptedOrigin::listen().await;
     let bad = |text: &str| OriginClient::new(options(&origin, &file(text)), &origin.registry).err().unwrap();
     assert!(matches!(bad(""), OriginOptionsError::Tls(TlsError::NoCertificate(_))));

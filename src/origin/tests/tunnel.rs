@@ -1,4 +1,4 @@
-//! Upgrades: a tunnel after a 101 that was asked for, and only then.
+//! Upgrades: a tunnel follows only a 101 that was requested.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method};
@@ -11,7 +11,7 @@ use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::{Authority, Scheme, Target};
 use crate::origin::{FetchError, FetchPurpose, OutboundRequest, RequestBody, UpgradeProtocol};
 
-/// A WebSocket handshake, the way it leaves us.
+/// Returns a WebSocket handshake, as the proxy sends it.
 fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
@@ -37,7 +37,7 @@ fn handshake(origin: &ScriptedOrigin) -> http::Request<RequestBody> {
 async fn a_tunnel_carries_bytes_both_ways() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
-    // The origin's first words come in one packet with its head.
+    // The origin's first bytes arrive in one packet with its head.
     let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\nsec-x: 1\r\n\r\nfirst";
     let (response, mut peer) = tokio::join!(send(&client, handshake(&origin)), origin.answer(answer));
     let response = response.unwrap();
@@ -47,16 +47,16 @@ async fn a_tunnel_carries_bytes_both_ways() {
     assert_eq!(response.headers()["sec-x"], "1");
 
     let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let mut heard = [0; 5];
-    tunnel.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"first");
+    let mut received = [0; 5];
+    tunnel.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"first");
     tunnel.write_all(b"hello").await.unwrap();
     assert_eq!(peer.read(5).await, "hello");
-    peer.say("world").await;
-    tunnel.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"world");
+    peer.write("world").await;
+    tunnel.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"world");
 
-    // It stays one of the connections that are open, and is none that can be used again.
+    // The tunnel counts as an open connection, and not as an idle one.
     assert_eq!(origin.metric("cachewarp_origin_connections_open"), 1);
     assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 0);
     drop(tunnel);
@@ -66,7 +66,7 @@ async fn a_tunnel_carries_bytes_both_ways() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn an_answer_that_is_no_switch_is_an_answer() {
+async fn an_ordinary_response_to_an_upgrade_request_is_passed_on() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let answer =
@@ -81,7 +81,7 @@ async fn an_answer_that_is_no_switch_is_an_answer() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_switch_to_something_else_is_refused() {
+async fn a_switch_to_another_protocol_is_refused() {
     for fields in ["connection: upgrade\r\nupgrade: other\r\n", "connection: upgrade\r\n", ""] {
         let origin = ScriptedOrigin::listen().await;
         let client = origin.client();

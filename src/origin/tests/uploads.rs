@@ -1,5 +1,5 @@
-//! Request bodies: framed as what they are, held back by the origin, and cut where the client cut
-//! them.
+//! Request bodies: framed by their real length, slowed by the origin, and truncated where the
+//! client truncates them.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::origin::{FaultParty, FetchError, FetchPhase};
 
 const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// Reads a head and so many bytes, answers, and returns what was read.
-async fn take(origin: &ScriptedOrigin, bytes: usize) -> (OriginPeer, String) {
+/// Reads a head and `bytes` more bytes, responds, and returns what it read.
+async fn read_and_answer(origin: &ScriptedOrigin, bytes: usize) -> (OriginPeer, String) {
     let mut peer = origin.accept().await;
     let head = peer.head().await;
     let body = peer.read(bytes).await;
-    peer.say(EMPTY).await;
+    peer.write(EMPTY).await;
     (peer, head + &body)
 }
 
 #[tokio::test(flavor = "local")]
-async fn bodies_are_framed_as_what_they_are() {
+async fn bodies_are_framed_by_their_real_length() {
     for (method, sent, bytes, received) in [
         (
             Method::POST,
@@ -60,7 +60,7 @@ async fn bodies_are_framed_as_what_they_are() {
         let client = origin.client();
         let (body, _sending) = upload(sent).await;
         let (response, (_peer, seen)) =
-            tokio::join!(send(&client, with_body(method, "/", body)), take(&origin, bytes));
+            tokio::join!(send(&client, with_body(method, "/", body)), read_and_answer(&origin, bytes));
         read(response).await.unwrap();
         assert_eq!(seen, received);
         assert_eq!(origin.metric("cachewarp_origin_connections_idle"), 1, "{sent}");
@@ -68,19 +68,19 @@ async fn bodies_are_framed_as_what_they_are() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_head_cannot_frame_another_body_than_there_is() {
+async fn a_head_cannot_misstate_its_body() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let mut lying = request(Method::POST, "/");
     lying.headers_mut().insert("content-length", "5".parse().unwrap());
     lying.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
-    let (response, (_peer, seen)) = tokio::join!(send(&client, lying), take(&origin, 0));
+    let (response, (_peer, seen)) = tokio::join!(send(&client, lying), read_and_answer(&origin, 0));
     read(response).await.unwrap();
     assert_eq!(seen, "POST / HTTP/1.1\r\nhost: origin.test\r\ncontent-length: 0\r\n\r\n");
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_request_that_the_client_cuts_is_cut() {
+async fn a_truncated_upload_stays_truncated() {
     for head in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
         let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
@@ -99,9 +99,9 @@ async fn a_request_that_the_client_cuts_is_cut() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn a_client_that_stalls_is_the_clients_fault() {
-    // As much as it owes in the time that it takes; and a byte now and then, which is a standstill
-    // that looks busy.
+async fn a_stalled_client_is_the_clients_fault() {
+    // In one case the client sends exactly its minimum rate; in the other one byte now and then,
+    // which counts as a stall.
     for (piece_bytes, lasts) in [(19 * CLIENT_RATE_MIN as usize, 3 * 19 + 20), (1, 20)] {
         let origin = ScriptedOrigin::listen().await;
         let client = origin.client();
@@ -112,8 +112,7 @@ async fn a_client_that_stalls_is_the_clients_fault() {
         let slow = async {
             let mut peer = origin.accept().await;
             peer.head().await;
-            // Longer than the origin may take for its head, but it is not the origin that is waited
-            // for.
+            // The pause exceeds the head deadline, but the exchange waits for the client.
             for _ in 0..3 {
                 sleep(Duration::from_secs(19)).await;
                 sending.write_all(&piece).await.unwrap();
@@ -133,7 +132,7 @@ async fn a_client_that_stalls_is_the_clients_fault() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
-async fn an_origin_that_does_not_read_is_the_origins_fault() {
+async fn a_stalled_origin_is_the_origins_fault() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) =
@@ -148,7 +147,7 @@ async fn an_origin_that_does_not_read_is_the_origins_fault() {
         peer
     };
     tokio::select! {
-        () = pour => panic!("somebody took it all"),
+        () = pour => panic!("the origin read the whole body"),
         (response, _peer) = async { tokio::join!(send(&client, with_body(Method::POST, "/", body)), stuck) } => {
             assert!(matches!(response, Err(FetchError::HeadTimeout)));
         }
@@ -156,22 +155,22 @@ async fn an_origin_that_does_not_read_is_the_origins_fault() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn both_bodies_may_be_under_way_at_once() {
+async fn both_bodies_may_be_in_transfer_at_once() {
     let origin = ScriptedOrigin::listen().await;
     let client = origin.client();
     let (body, mut sending) = upload("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n").await;
     let begin = async {
         let mut peer = origin.accept().await;
         peer.head().await;
-        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
         peer
     };
     let (response, mut peer) = tokio::join!(send(&client, with_body(Method::POST, "/", body)), begin);
     let echo = async {
         for piece in ["ab", "cd"] {
             sending.write_all(piece.as_bytes()).await.unwrap();
-            let heard = peer.read(2).await;
-            peer.say(heard).await;
+            let received = peer.read(2).await;
+            peer.write(received).await;
         }
     };
     let (echoed, ()) = tokio::join!(read(response), echo);
