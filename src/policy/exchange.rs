@@ -1,4 +1,5 @@
-//! What the gate into the store judges: who asked for what, and what the origin answered, and when.
+//! The input of the gate into the store: a request, the head of the origin's response, and both
+//! times.
 
 use http::{HeaderMap, StatusCode};
 
@@ -6,17 +7,17 @@ use crate::time::Timestamp;
 
 use crate::policy::reuse::request::RequestFacts;
 
-/// A request and the head of its response.
+/// A request with the head of its response.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// Who asked, and how.
+    /// The request.
     pub request: &'a RequestFacts,
     /// The status of the final response.
     pub status: StatusCode,
-    /// Its fields as the origin sent them.
+    /// The fields of the response as the origin sent them.
     pub response: &'a HeaderMap,
-    /// When the request was sent: `request_time` of RFC 9111 §4.2.3.
+    /// The time at which the request was sent: `request_time` of RFC 9111 §4.2.3.
     pub requested: Timestamp,
-    /// When the head had come: `response_time` of RFC 9111 §4.2.3.
+    /// The time at which the head had arrived: `response_time` of RFC 9111 §4.2.3.
     pub received: Timestamp,
 }

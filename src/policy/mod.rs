@@ -1,26 +1,27 @@
-//! RFC 9111 as pure functions over heads and *now*: what may be stored, and what may be served from
-//! a store.
+//! RFC 9111 as pure functions over message heads and *now*: which responses may be stored, and
+//! which stored responses may be served.
 //!
-//! There are two gates, and nothing passes from the origin to a second client but through both:
+//! There are two gates. A response reaches a second client only through both:
 //!
-//! - [`storable()`] stands between a response head and every store. It answers with the
-//!   [`StoredFacts`] that the second gate will need, or with the reason why not.
-//! - [`reuse()`] stands between an entry and every request, whichever tier the entry comes from,
-//!   and also between a shared fetch and those who wait for it.
+//! - [`storable()`] checks every response head before it is stored. It returns the [`StoredFacts`]
+//!   that the second gate needs, or the reason against storing.
+//! - [`reuse()`] checks every stored response before it answers a request, whichever tier holds it.
+//!   It also checks the response of a shared fetch for each follower.
 //!
-//! What is stale or wants the origin to be asked goes through [`make_conditional`] to the origin
-//! and comes back through [`freshen`], which asks the first gate again; a whole response that may
-//! not be stored comes to [`withdrawn`]; where the origin fails, [`stale_on_error`] is the second
-//! gate's last word. Only when it is known what the answer is, a client's own wishes are looked at:
-//! [`precondition`], then [`ranges`]. What an unsafe request makes wrong is [`invalidated`].
+//! If a stored response is stale or has to be validated, [`make_conditional`] prepares the request
+//! to the origin, and [`freshen`] applies the `304`, passing the updated head through the first
+//! gate again. [`withdrawn`] applies a whole response that may not be stored. If the origin fails,
+//! [`stale_on_error`] decides whether the stored response may be served after all. Once the
+//! response is chosen, [`precondition`] and then [`ranges`] apply the client's own conditions and
+//! range. [`invalidated`] lists the targets that an unsafe request invalidates.
 //!
-//! All read a request as [`RequestFacts`], made once per request. No function here has a clock, a
-//! socket, a die or a log, and none gives a bare "no": a refusal is a [label](crate::label) that
-//! metrics, logs and `Cache-Status` repeat. As a [`Ruling`], what a gate said can be shown with the
-//! clause that it stands in.
+//! All gates read a request as [`RequestFacts`], which is built once per request. No function here
+//! reads a clock, a socket or a random number, or writes a log. No gate returns a bare "no": a
+//! refusal is a [label](crate::label), which metrics, logs and `Cache-Status` repeat. A [`Ruling`]
+//! shows the decision of a gate together with its clause.
 //!
-//! **Invariant:** what cannot be understood is read as the stricter of its meanings. A response is
-//! shared because every rule allowed it, never because no rule spoke.
+//! **Invariant:** the parsers read ambiguous input in its strictest meaning. A response is shared
+//! because every rule allows it, never because no rule matches.
 
 mod exchange;
 mod parse;

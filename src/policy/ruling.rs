@@ -1,8 +1,8 @@
-//! What a gate said, to be shown: yes or no, in one word why, and the clause that it stands in.
+//! Decisions of the gates for display: the verdict, the reason in one word, and the clause.
 //!
-//! A gate answers with a value that its caller acts on. This is the same value as a person reads
-//! it: a "no" is its [reason](crate::label::Rule), and the ways of saying "yes" have their words
-//! and clauses here.
+//! A gate returns a value that its caller acts on; a [`Ruling`] is the form that an operator reads.
+//! A refusal has the word and clause of its [reason](crate::label::RuleLabel). This module defines
+//! the words and clauses of permissions.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::stored::StoredFacts;
 use crate::policy::validate::freshen::{FreshenOutcome, FreshenedResponse, NotSelectedError};
 
-/// One decision.
+/// One decision of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ruling {
-    /// Whether what was asked for may be.
+    /// Whether the gate allows it.
     pub verdict: RulingVerdict,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub because: &'static str,
-    /// Where the rule stands, as [`RuleLabel::clause`] says it.
+    /// The clause of the rule, as [`RuleLabel::clause`] returns it.
     pub clause: &'static str,
 }
 
 crate::labels! {
-    /// Whether something may be.
+    /// The verdict of a gate.
     pub enum RulingVerdict {
-        /// It may.
+        /// The gate allows it.
         Yes => "yes",
-        /// It may not.
+        /// The gate refuses it.
         No => "no",
     }
 }
@@ -42,17 +42,17 @@ impl Ruling {
         Self { verdict: RulingVerdict::Yes, because, clause }
     }
 
-    /// A "no" of a gate whose answers are not all refusals, and so have no label.
+    /// Returns a refusal by a gate whose results are not labels.
     const fn not(because: &'static str, clause: &'static str) -> Self {
         Self { verdict: RulingVerdict::No, because, clause }
     }
 
-    /// A "no" for this reason.
+    /// Returns a refusal for a reason.
     pub fn no(reason: impl RuleLabel) -> Self {
         Self { verdict: RulingVerdict::No, because: reason.word(), clause: reason.clause() }
     }
 
-    /// What [`stale_on_error`](super::stale_on_error) said of this failure.
+    /// Returns the decision of [`stale_on_error`](super::stale_on_error) on a failure.
     pub fn on_failure(failure: OriginFailure, said: &Result<Duration, NotReusable>) -> Self {
         match (said, failure) {
             (Err(reason), _) => Self::no(*reason),
@@ -73,7 +73,7 @@ impl From<&Reuse> for Ruling {
     }
 }
 
-/// What [`storable`](super::storable()) said.
+/// The decision of [`storable`](super::storable()).
 impl From<&Result<StoredFacts, NotStorable>> for Ruling {
     fn from(said: &Result<StoredFacts, NotStorable>) -> Self {
         match said {
@@ -92,7 +92,7 @@ impl From<&FreshenOutcome> for Ruling {
     }
 }
 
-/// Whether a `304` is about what is stored, as [`freshen`](super::freshen) said.
+/// The decision of [`freshen`](super::freshen): whether a `304` applies to the stored response.
 impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
     fn from(said: &Result<FreshenedResponse, NotSelectedError>) -> Self {
         const CLAUSE: &str = "RFC 9111 §4.3.4";
@@ -103,8 +103,8 @@ impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
     }
 }
 
-/// Whether the client's conditions let it have the answer, as
-/// [`precondition`](super::precondition()) said.
+/// The decision of [`precondition`](super::precondition()): whether the client's conditions allow
+/// sending the response.
 impl From<Precondition> for Ruling {
     fn from(said: Precondition) -> Self {
         match said {
@@ -115,7 +115,7 @@ impl From<Precondition> for Ruling {
     }
 }
 
-/// Whether the client gets a part, as [`ranges`](super::ranges()) said.
+/// The decision of [`ranges`](super::ranges()): whether the client receives a part.
 impl From<&RangeSelection> for Ruling {
     fn from(said: &RangeSelection) -> Self {
         match said {

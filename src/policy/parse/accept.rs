@@ -1,23 +1,23 @@
-//! What `Accept-Encoding` and `Accept-Language` mean, in one spelling each (RFC 9110 §12.5.3 and
-//! §12.5.4).
+//! The normal forms of `Accept-Encoding` and `Accept-Language` (RFC 9110 §12.5.3 and §12.5.4).
 //!
-//! Both are lists of a name with a weight. Case, white space and order say nothing, and neither
-//! does `q=1`. The weight `0` does: it stays, since an origin that does not know it must not have
-//! its answer shown to those who never named the coding. What does not follow the grammar has no
-//! other spelling, and stays as it is.
+//! Both fields are lists of names with weights. Letter case, white space, order and `q=1` have no
+//! meaning, so the normal form drops them. It keeps the weight `0`: an origin that ignores weights
+//! may answer with the excluded coding, and that response must not reach clients that did not name
+//! the coding. A value that does not follow the grammar is its own normal form.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::policy::parse::syntax;
 
-/// A member of the list: a name in lower case, and its weight in thousandths.
+/// A member of the list: a name in lower case and its weight in thousandths.
 type WeightedMember = (String, u16);
 
-/// The weight of a member without one.
+/// The weight of a member that gives none.
 const FULL_WEIGHT: u16 = 1000;
 
-/// The one spelling of a field value. Two values have the same only if they mean the same.
+/// Returns the normal form of a field value. Two values have equal normal forms only if they have
+/// one meaning.
 pub(in crate::policy) fn normalised(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if is_name(&value) && !value.iter().any(u8::is_ascii_uppercase) {
         return value;
@@ -28,7 +28,7 @@ pub(in crate::policy) fn normalised(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// `name [ ";" "q=" qvalue ]`.
+/// Reads `name [ ";" "q=" qvalue ]`.
 fn weighted(member: &[u8]) -> Option<WeightedMember> {
     let mut parts = member.splitn(2, |&byte| byte == b';').map(syntax::trim);
     let name = parts.next().filter(|name| is_name(name))?;
@@ -40,12 +40,12 @@ fn weighted(member: &[u8]) -> Option<WeightedMember> {
     Some((std::str::from_utf8(name).ok()?.to_ascii_lowercase(), weight))
 }
 
-/// A coding or a language range: letters, digits, `-`, `_`, `*`.
+/// Returns whether `text` is a content coding or a language range: letters, digits, `-`, `_`, `*`.
 fn is_name(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_*".contains(byte))
 }
 
-/// RFC 9110 §12.4.2: from `0` to `1`, with at most three digits behind the point.
+/// Reads a weight in thousandths (RFC 9110 §12.4.2): from `0` to `1`, with at most three decimals.
 fn thousandths(weight: &[u8]) -> Option<u16> {
     let (whole, digits) = match weight {
         [whole @ (b'0' | b'1')] => (whole, &[] as &[u8]),
@@ -59,7 +59,7 @@ fn thousandths(weight: &[u8]) -> Option<u16> {
     (total <= FULL_WEIGHT).then_some(total)
 }
 
-/// By name, each once; none where one name has two weights.
+/// Sorts the members by name and removes duplicates. Returns none if one name has two weights.
 fn ordered(mut members: Vec<WeightedMember>) -> Option<Vec<WeightedMember>> {
     members.sort_unstable();
     members.dedup();

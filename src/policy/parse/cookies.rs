@@ -1,41 +1,41 @@
-//! Cookies that say nothing about who asks.
+//! Cookies that do not identify the client.
 //!
-//! A cookie is a credential unless the operator knows better: browsers send what a page's
-//! statistics have set along with every request, and one such cookie would otherwise keep a public
-//! answer out of the store. The operator lists the harmless ones and not the others, so that a
-//! cookie nobody thought of is a credential.
+//! A cookie is a credential unless the operator lists it. Browsers attach the cookies of a page's
+//! analytics to every request, and one such cookie would keep a public response out of the store.
+//! The operator lists the harmless cookies rather than the others, so that an unknown cookie is a
+//! credential.
 //!
-//! **Always:** what is taken for harmless is not shown to the origin either, when it is asked for
-//! something to share. So an answer that is shared was made without it, whatever this parser and
-//! the origin's make of the same line.
+//! **Always:** a fetch whose response may be shared does not send ignored cookies to the origin. So
+//! the origin makes a shared response without them, even if its cookie parser disagrees with this
+//! one.
 
 use http::HeaderValue;
 
 use crate::policy::parse::syntax;
 
-/// Which cookies are no credentials.
+/// The cookies that are not credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IgnoredCookies {
-    /// All are.
+    /// All cookies.
     Any,
-    /// Those with these names, which are case-sensitive, and those whose name begins with what
-    /// stands before a `*` at the end of one of these.
+    /// The cookies with these names, which are case-sensitive. A `*` at the end of a name matches
+    /// every cookie that begins with the text before it.
     Listed(Vec<String>),
 }
 
 impl IgnoredCookies {
-    /// Whether every cookie is a credential.
+    /// Returns whether every cookie is a credential.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::Listed(names) if names.is_empty())
     }
 
-    /// Whether a `Cookie` line (RFC 6265 §4.2.1) has no other cookies than these.
+    /// Returns whether all cookies in a `Cookie` line (RFC 6265 §4.2.1) are ignored.
     pub(in crate::policy) fn cover(&self, line: &HeaderValue) -> bool {
         let crumbs = line.as_bytes().split(|&byte| byte == b';').map(syntax::trim);
         self.all(crumbs.filter(|crumb| !crumb.is_empty()))
     }
 
-    /// Whether a `Set-Cookie` line (RFC 6265 §4.1.1) sets one of these.
+    /// Returns whether a `Set-Cookie` line (RFC 6265 §4.1.1) sets an ignored cookie.
     pub(in crate::policy) fn cover_set(&self, line: &HeaderValue) -> bool {
         self.all(line.as_bytes().split(|&byte| byte == b';').map(syntax::trim).take(1))
     }
@@ -48,7 +48,7 @@ impl IgnoredCookies {
     }
 }
 
-/// Whether a pair's name is in the list. What is no pair has no name.
+/// Returns whether the list contains the name of a `name=value` pair. Text without `=` has no name.
 fn is_named(cookie: &[u8], names: &[String]) -> bool {
     let mut parts = cookie.splitn(2, |&byte| byte == b'=');
     let (Some(name), Some(_)) = (parts.next().map(syntax::trim), parts.next()) else { return false };

@@ -1,15 +1,15 @@
-//! What in a request says who is asking.
+//! The parts of a request that identify the client.
 
 use crate::label::Label;
 
 crate::labels! {
-    /// A part of a request that may make the response somebody's own.
+    /// A part of a request that may make the response personal.
     pub enum Credential {
         /// The `Authorization` field (RFC 9110 §11.6.2).
         Authorization => "authorization",
         /// The `Cookie` field.
         Cookie => "cookie",
-        /// A field that the operator named.
+        /// A field that the operator lists as a credential.
         Header => "credential-header",
     }
 }
@@ -19,28 +19,28 @@ crate::labels! {
 pub struct CredentialSet(u8);
 
 impl CredentialSet {
-    /// Adds one.
+    /// Adds a credential.
     pub(in crate::policy) fn add(&mut self, credential: Credential) {
         self.0 |= bit(credential);
     }
 
-    /// Whether this is one of them.
+    /// Returns whether the set contains a credential.
     pub(in crate::policy) fn contains(self, credential: Credential) -> bool {
         self.0 & bit(credential) != 0
     }
 
-    /// All but this one.
+    /// Returns the set without a credential.
     #[must_use]
     pub(in crate::policy) fn without(self, credential: Credential) -> Self {
         Self(self.0 & !bit(credential))
     }
 
-    /// Whether the request is anonymous.
+    /// Returns whether the request is anonymous.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// One of them, if there is any: the first in the order of [`Credential`].
+    /// Returns the first credential of the set, in the order of [`Credential`].
     pub fn first(self) -> Option<Credential> {
         Credential::ALL.iter().copied().find(|&credential| self.contains(credential))
     }

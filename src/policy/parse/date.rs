@@ -1,7 +1,8 @@
 //! HTTP dates (RFC 9110 §5.6.7).
 //!
-//! The three formats are read as strictly as they are written, but for case, which RFC 9111 §4.2
-//! asks a cache to ignore, and for the weekday: the rest of the date says which it is.
+//! The parser reads the three formats strictly, with two exceptions: it ignores letter case, as RFC
+//! 9111 §4.2 recommends to caches, and it ignores a wrong weekday, since the rest of the date is
+//! complete.
 
 use std::time::SystemTime;
 
@@ -13,10 +14,10 @@ use crate::time::Timestamp;
 /// The weekdays as RFC 850 writes them; the other formats write the first three letters.
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// The longest that a date can be: `Wednesday, 06-Nov-94 08:49:37 GMT`, in bytes.
+/// The longest date, `Wednesday, 06-Nov-94 08:49:37 GMT`, in bytes.
 const DATE_BYTES_MAX: usize = 33;
 
-/// The date in a field; none where several field lines differ, or where it is no date.
+/// Returns the date in a field. Returns none if several lines differ or if a line is not a date.
 pub(in crate::policy) fn of(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     let mut lines = headers.get_all(name).into_iter().map(parse);
     let first = lines.next()??;
@@ -33,7 +34,7 @@ pub(in crate::policy) fn parse(value: &HeaderValue) -> Option<Timestamp> {
     httpdate::parse_http_date(text).ok().or_else(|| on_its_weekday(text)).map(Timestamp::from)
 }
 
-/// Reads a date that names another weekday than its own.
+/// Reads a date whose weekday is wrong.
 fn on_its_weekday(text: &str) -> Option<SystemTime> {
     let (named, rest) = text.split_at(text.find(|letter: char| !letter.is_ascii_alphabetic())?);
     let short = |day: &'static str| day.get(..3).unwrap_or(day);
@@ -41,15 +42,15 @@ fn on_its_weekday(text: &str) -> Option<SystemTime> {
     if !is_short && !WEEKDAYS.contains(&named) {
         return None;
     }
-    // RFC 850 has a day of nine letters and a year of two digits, and the parser tells the formats
-    // by their length.
+    // RFC 850 writes the weekday in full and the year with two digits. `httpdate` tells the formats
+    // apart by their length.
     WEEKDAYS.iter().find_map(|day| {
         let day = if is_short { short(day) } else { day };
         httpdate::parse_http_date(&[day, rest].concat()).ok()
     })
 }
 
-/// The case in which dates are specified: `Sun`, `Nov`, and `GMT` at the end.
+/// Puts the letters into the case that the formats specify: `Sun`, `Nov`, and `GMT` at the end.
 fn spell(text: &mut [u8]) {
     let mut in_word = false;
     for byte in text.iter_mut() {

@@ -1,13 +1,12 @@
-//! What the `Cache-Control` fields of one head say, taken together (RFC 9111 §5.2).
+//! The `Cache-Control` fields of one head, taken together (RFC 9111 §5.2).
 //!
-//! Requests and responses are read into the same plain value: names that both know mean different
-//! things only to the gate that asks. It is `Copy`, and reading it allocates nothing; the field
-//! names of `no-cache="a, b"` are not in it, they are read again by [`named_fields`] in the rare
-//! response that has them.
+//! Requests and responses share one type; each gate reads the members that apply to it. The type is
+//! `Copy`, and parsing allocates nothing. It does not hold the field names of `no-cache="a, b"`:
+//! [`named_fields`] reads them again in the rare response that has them.
 //!
-//! **Invariant:** adding a directive never turns a restriction off. Of two values the stricter
-//! stays, and whatever cannot be read is kept as [`Directives::malformed`] or
-//! [`DirectiveSeconds::Invalid`] for the gates to refuse.
+//! **Invariant:** adding a directive never removes a restriction. The stricter one of two values
+//! wins. A directive that cannot be read is recorded as [`Directives::malformed`] or
+//! [`DirectiveSeconds::Invalid`], and the gates refuse it.
 
 use http::HeaderMap;
 use http::header::{
@@ -20,86 +19,89 @@ use crate::policy::parse::syntax::{
     DirectiveArgument, RawDirective, {self},
 };
 
-/// What the `Cache-Control` fields of one head say.
+/// The directives of the `Cache-Control` fields of one head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
-    /// §5.2.2.5, §5.2.1.5: nothing of this exchange may be stored.
+    /// §5.2.2.5, §5.2.1.5: a cache must not store any part of this exchange.
     pub no_store: bool,
-    /// §5.2.2.4, §5.2.1.4: not to be used without asking the origin.
+    /// §5.2.2.4, §5.2.1.4: a cache must validate the response before each use.
     pub no_cache: DirectiveScope,
-    /// §5.2.2.7: for one user only.
+    /// §5.2.2.7: the response is for one user.
     pub private: DirectiveScope,
-    /// §5.2.2.9: may be shared, also where another rule would forbid it.
+    /// §5.2.2.9: a shared cache may store the response even if another rule forbids it.
     pub public: bool,
-    /// §5.2.2.2: once stale, not to be used without asking the origin.
+    /// §5.2.2.2: a cache must validate the response once it is stale.
     pub must_revalidate: bool,
-    /// §5.2.2.8: the same, for shared caches.
+    /// §5.2.2.8: a shared cache must validate the response once it is stale.
     pub proxy_revalidate: bool,
-    /// §5.2.2.3: only for a cache that knows what the status asks of it.
+    /// §5.2.2.3: only a cache that knows the caching requirements of the status may store the
+    /// response.
     pub must_understand: bool,
-    /// RFC 8246: does not change while it is fresh.
+    /// RFC 8246: the response does not change while it is fresh.
     pub immutable: bool,
-    /// §5.2.1.7: the client wants a stored response or none.
+    /// §5.2.1.7: the client accepts only a stored response.
     pub only_if_cached: bool,
-    /// §5.2.2.1, §5.2.1.1: the freshness lifetime; of a request, the greatest age.
+    /// §5.2.2.1, §5.2.1.1: in a response the freshness lifetime, in a request the greatest
+    /// acceptable age.
     pub max_age: DirectiveSeconds,
     /// §5.2.2.10: the freshness lifetime in shared caches.
     pub s_maxage: DirectiveSeconds,
-    /// §5.2.1.3: how much longer it has to stay fresh.
+    /// §5.2.1.3: the time for which the response must still be fresh.
     pub min_fresh: DirectiveSeconds,
-    /// §5.2.1.2: how stale it may be.
+    /// §5.2.1.2: the staleness that the client accepts.
     pub max_stale: DirectiveSeconds,
-    /// RFC 5861 §3: how long past its lifetime it may be served while it is being refreshed.
+    /// RFC 5861 §3: the time past its lifetime in which a cache may serve the response while
+    /// refreshing it.
     pub stale_while_revalidate: DirectiveSeconds,
-    /// RFC 5861 §4: how long past its lifetime it may be served instead of an error.
+    /// RFC 5861 §4: the time past its lifetime in which a cache may serve the response instead of
+    /// an error.
     pub stale_if_error: DirectiveSeconds,
-    /// Some part could not be read, and so might have said anything.
+    /// A part of a field could not be read, so it may contain any directive.
     pub malformed: bool,
-    /// Where they stood.
+    /// The field that the directives come from.
     pub source: DirectiveSource,
 }
 
-/// Where the directives of a response stand.
+/// The field that the directives of a response come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectiveSource {
-    /// In `Cache-Control`, which speaks to every cache.
+    /// `Cache-Control`, which is for every cache.
     #[default]
     CacheControl,
-    /// RFC 9213: in a field for caches like us, beside which `Cache-Control` and `Expires` mean
-    /// nothing to us.
+    /// A targeted field (RFC 9213). Next to it, CacheWarp ignores `Cache-Control` and `Expires`.
     Targeted,
 }
 
-/// How much of a response a directive is about. A later variant is the stricter one.
+/// The part of a response that a directive applies to. Later variants are stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DirectiveScope {
     /// The directive is absent.
     #[default]
     Nothing,
-    /// Only the fields that its argument names.
+    /// The fields that the argument names.
     Fields,
-    /// All of it.
+    /// The whole response.
     Whole,
 }
 
-/// The number of seconds that a directive gives.
+/// The number of seconds in a directive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectiveSeconds {
     /// The directive is absent.
     #[default]
     Unsaid,
-    /// Given once, or several times alike.
+    /// One number, given once or repeated with equal values.
     Seconds(DeltaSeconds),
-    /// No number, or several that differ (RFC 9111 §4.2.1).
+    /// Not a number, or several numbers that differ (RFC 9111 §4.2.1).
     Invalid,
 }
 
-/// Fields without which a stored body cannot be understood or chosen. A directive that takes one of
-/// them out of the store takes everything out.
+/// Fields that a cache needs to interpret or select a stored body. A directive that removes one of
+/// them from the store applies to the whole response.
 static ESSENTIAL: [HeaderName; 6] =
     [CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY];
 
-/// The directives that are read below.
+/// The directives that [`Directives`] reads.
 const KNOWN: [&[u8]; 15] = [
     b"no-store",
     b"public",
@@ -122,7 +124,7 @@ const KNOWN: [&[u8]; 15] = [
 const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
-    /// Reads field lines. Takes any bytes.
+    /// Reads field lines, which may contain any bytes.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
         for line in lines {
@@ -131,7 +133,7 @@ impl Directives {
         directives
     }
 
-    /// Adds one field line. A quoted string does not go on in the next line.
+    /// Adds one field line. A quoted string ends with its line.
     pub(in crate::policy) fn read_line(&mut self, line: &[u8]) {
         for directive in syntax::directives(line) {
             match directive {
@@ -143,7 +145,7 @@ impl Directives {
 
     fn read(&mut self, RawDirective { name, argument }: RawDirective<'_>) {
         if let DirectiveArgument::Other(value) = argument {
-            // §5.2.3: of a directive that is not known, the argument means nothing.
+            // §5.2.3: the argument of an unknown directive has no meaning.
             self.malformed |= is_known(name) || may_hide_another(value);
             return;
         }
@@ -164,19 +166,20 @@ impl Directives {
             b"max-age" => self.max_age.tighten(argument),
             b"s-maxage" => self.s_maxage.tighten(argument),
             b"min-fresh" => self.min_fresh.tighten(argument),
-            // §5.2.1.2: without a number, a client takes a response however stale.
+            // §5.2.1.2: without a number, the client accepts any staleness.
             b"max-stale" if argument == DirectiveArgument::None => {
                 self.max_stale.join(Some(DeltaSeconds::MAX))
             }
             b"max-stale" => self.max_stale.tighten(argument),
             b"stale-while-revalidate" => self.stale_while_revalidate.tighten(argument),
             b"stale-if-error" => self.stale_if_error.tighten(argument),
-            // §5.2.3: a cache ignores what it does not know.
+            // §5.2.3: a cache ignores unknown directives.
             _ => {}
         }
     }
 
-    /// A directive that takes no argument: with one, who knows what was meant.
+    /// Returns `self` for setting a directive without an argument. An argument marks the field as
+    /// malformed, since its meaning is unknown.
     fn flag(&mut self, argument: DirectiveArgument<'_>) -> &mut Self {
         self.malformed |= argument != DirectiveArgument::None;
         self
@@ -187,8 +190,8 @@ fn is_known(name: &[u8]) -> bool {
     KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether an argument without a grammar may have another directive in it: behind a quote, which
-/// hides commas, or behind white space or a semicolon that were meant for one.
+/// Returns whether an argument without a grammar may hide another directive: after a quote, which
+/// hides commas, or after white space or a semicolon that the origin used as a separator.
 fn may_hide_another(value: &[u8]) -> bool {
     let is_break = |byte: &u8| matches!(byte, b' ' | b'\t' | b';');
     let mut pieces = value.split(is_break).filter_map(|piece| piece.split(|byte| *byte == b'=').next());
@@ -196,8 +199,8 @@ fn may_hide_another(value: &[u8]) -> bool {
 }
 
 impl DirectiveScope {
-    /// A list that names nothing, something that is no field, or an essential field, is about the
-    /// whole response.
+    /// Returns the scope of a `no-cache` or `private` argument. A list that is empty, or that
+    /// contains an invalid name or an essential field, applies to the whole response.
     pub(in crate::policy) fn of(argument: DirectiveArgument<'_>) -> Self {
         let mut names = argument.members().map(field_name).peekable();
         let named = names.peek().is_some();
@@ -210,7 +213,7 @@ impl DirectiveScope {
 }
 
 impl DirectiveSeconds {
-    /// What was said, with `invalid` for what was said and could not be read.
+    /// Returns the number, or `invalid` for a directive that could not be read.
     pub fn or(self, invalid: DeltaSeconds) -> Option<DeltaSeconds> {
         match self {
             Self::Unsaid => None,
@@ -223,15 +226,15 @@ impl DirectiveSeconds {
         self.join(DeltaSeconds::parse(argument.octets()));
     }
 
-    /// §4.2.1 lets a cache take the first of several values, or call the response stale: a conflict
-    /// is the latter.
+    /// Adds another value. §4.2.1 lets a cache use the first one of several values or treat the
+    /// response as stale; values that differ make it stale here.
     fn join(&mut self, said: Option<DeltaSeconds>) {
         let said = said.map_or(Self::Invalid, Self::Seconds);
         *self = if *self == Self::Unsaid || *self == said { said } else { Self::Invalid };
     }
 }
 
-/// The fields that the qualified forms of `no-cache` and `private` name in `Cache-Control`.
+/// Returns the fields that the qualified forms of `no-cache` and `private` name in `Cache-Control`.
 pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     response
         .get_all(CACHE_CONTROL)
@@ -245,7 +248,7 @@ pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Ite
         .filter_map(field_name)
 }
 
-/// Whether a `Pragma` field line lists `no-cache`.
+/// Returns whether a `Pragma` field line lists `no-cache`.
 pub(in crate::policy) fn says_no_cache(pragma: &HeaderValue) -> bool {
     syntax::members(pragma.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }

@@ -1,4 +1,4 @@
-//! Cache groups (RFC 9875): names by which an origin calls responses that change together.
+//! Cache groups (RFC 9875): names that an origin gives to responses that change together.
 
 use http::header::HeaderName;
 use http::{HeaderMap, Method, StatusCode};
@@ -8,26 +8,27 @@ use crate::limits::{GROUP_BYTES_MAX, GROUPS_MAX};
 use crate::policy::parse::structured;
 use crate::policy::validate::invalidation;
 
-/// The groups that a response belongs to.
+/// The field that lists the groups of a response.
 static MEMBERSHIP: HeaderName = HeaderName::from_static("cache-groups");
 
-/// The groups that an unsafe request has changed.
+/// The field that lists the groups that an unsafe request has changed.
 static INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// Names of groups of one origin: each once, in the order of naming, at most [`GROUPS_MAX`] of at
-/// most [`GROUP_BYTES_MAX`] bytes. They are compared byte for byte (RFC 9875 §2).
+/// The group names of one origin: each once, in the order of the field, at most [`GROUPS_MAX`]
+/// names with at most [`GROUP_BYTES_MAX`] bytes each. Names are compared byte for byte (RFC 9875
+/// §2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupNames(Vec<Box<str>>);
 
 impl GroupNames {
-    /// The groups of a response. A field that is no list of strings names none, and what exceeds a
-    /// bound is left out, as RFC 9875 §2 lets a cache do.
+    /// Returns the groups of a response. A field that is not a list of strings names no groups. The
+    /// parser drops names beyond the limits, which RFC 9875 §2 allows.
     pub fn of(response: &HeaderMap) -> Self {
         Self::named_in(response, &MEMBERSHIP)
     }
 
-    /// The groups that the request with this response has changed; none if its method is safe (RFC
-    /// 9875 §3), or if it failed and so has changed nothing.
+    /// Returns the groups that the request of this response has changed. Returns none if the method
+    /// is safe (RFC 9875 §3) or if the request failed and has changed nothing.
     pub fn invalidated(method: &Method, status: StatusCode, response: &HeaderMap) -> Self {
         if invalidation::changes(method, status) {
             Self::named_in(response, &INVALIDATION)
@@ -36,7 +37,7 @@ impl GroupNames {
         }
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn names(&self) -> &[Box<str>] {
         &self.0
     }

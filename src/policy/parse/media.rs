@@ -1,4 +1,4 @@
-//! The media type of a response, as far as storing it depends on that.
+//! The media type of a response, as far as it decides about storing.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -6,14 +6,14 @@ use http::header::CONTENT_TYPE;
 use crate::policy::parse::syntax;
 use crate::policy::store::rules::ContentTypes;
 
-/// Whether a response says that its body is JSON: `application/json`, or a subtype with the suffix
-/// `+json` (RFC 8259 §11, RFC 6839 §3.1). Several `Content-Type` fields say nothing.
+/// Returns whether the media type is JSON: `application/json`, or a subtype with the suffix `+json`
+/// (RFC 8259 §11, RFC 6839 §3.1). Several `Content-Type` fields count as none.
 pub fn is_json(headers: &HeaderMap) -> bool {
     essence(headers).is_some_and(|essence| matches(essence, "application/json") || matches(essence, "+json"))
 }
 
 impl ContentTypes {
-    /// Whether a response of this type may be stored.
+    /// Returns whether a response of this type may be stored.
     pub(in crate::policy) fn admit(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::Any => true,
@@ -23,15 +23,15 @@ impl ContentTypes {
     }
 }
 
-/// `type/subtype`, without parameters.
+/// Returns `type/subtype`, without parameters.
 fn essence(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(CONTENT_TYPE).into_iter();
     let (Some(only), None) = (lines.next(), lines.next()) else { return None };
     only.as_bytes().split(|&byte| byte == b';').next().map(syntax::trim)
 }
 
-/// Whether a media type is `pattern`, or ends in it if it is a `+suffix`; in any case (RFC 9110
-/// §8.3.1).
+/// Returns whether a media type is `pattern`, or ends with it if `pattern` is a `+suffix`. The
+/// comparison ignores letter case (RFC 9110 §8.3.1).
 fn matches(essence: &[u8], pattern: &str) -> bool {
     let Some(suffix) = pattern.strip_prefix('+') else {
         return essence.eq_ignore_ascii_case(pattern.as_bytes());

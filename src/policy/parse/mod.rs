@@ -1,4 +1,4 @@
-//! The grammar of the fields that the policy reads.
+//! Parsers of the fields that the policy reads.
 
 pub(super) mod accept;
 pub(super) mod cookies;

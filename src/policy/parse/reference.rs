@@ -1,18 +1,18 @@
 //! URI references, resolved against the target of a request (RFC 3986 §5.2).
 //!
-//! The outcome is a [`Target`], which the rest of the program takes for a request's own. So what a
-//! client would not ask for in just these bytes (user information, another scheme than HTTP, bytes
-//! that need encoding) resolves to nothing.
+//! The result is a [`Target`], which other modules treat as the target of a request. So a reference
+//! that no client would request in exactly these bytes (user information, a scheme other than HTTP,
+//! bytes that need encoding) resolves to nothing.
 
 use http::uri::PathAndQuery;
 
 use crate::key::{Authority, OriginBase, Scheme, Target};
 use crate::limits::TARGET_BYTES_MAX;
 
-/// The target that a reference in a response to a request for `base` means.
+/// Resolves a reference in the response to a request for `base`.
 pub(in crate::policy) fn resolve(base: &Target, reference: &[u8]) -> Option<Target> {
     let reference = std::str::from_utf8(reference).ok()?.trim_matches([' ', '\t']);
-    // A fragment is the client's own business.
+    // Clients do not send the fragment.
     let reference = reference.split('#').next()?;
     let (scheme, rest) = match split_scheme(reference) {
         Some((scheme, rest)) => (parse_scheme(scheme)?, rest.starts_with("//").then_some(rest)?),
@@ -38,12 +38,12 @@ pub(in crate::policy) fn resolve(base: &Target, reference: &[u8]) -> Option<Targ
     target(scheme, base.authority.clone(), &path, query)
 }
 
-/// The targets, as clients know them, that a reference in a response to a request for `target` may
-/// mean.
+/// Returns the targets, as clients name them, that a reference in the response to a request for
+/// `target` may mean.
 ///
-/// `origin` is how the origin names itself, which clients do not see; it may also know how they
-/// name it. So both readings of a URL of its own are given, and of a path that begins like its own
-/// paths.
+/// `origin` is the origin's own scheme, authority and base path, which clients do not see. The
+/// origin may write its own name or the name that clients use. So the result contains both readings
+/// of the origin's own URL, and both readings of a path that begins with the origin's base path.
 pub(in crate::policy) fn meant<'a>(
     target: &'a Target,
     origin: &'a OriginBase,
@@ -60,7 +60,7 @@ pub(in crate::policy) fn meant<'a>(
     named.into_iter().chain(below)
 }
 
-/// A target without the origin's base path, where it has that.
+/// Returns a target without the origin's base path, if the target begins with it.
 fn below(origin: &OriginBase, named: &Target) -> Option<Target> {
     let rest = named.path_and_query.as_str().strip_prefix(origin.path.as_str())?;
     if origin.path.is_empty() || !(rest.is_empty() || rest.starts_with(['/', '?'])) {
@@ -79,7 +79,8 @@ fn target(scheme: Scheme, authority: Authority, path: &str, query: Option<&str>)
     Some(Target { scheme, authority, path_and_query: PathAndQuery::try_from(text).ok()? })
 }
 
-/// §3.1: a letter, then letters, digits, `+`, `-` and `.`, up to a colon.
+/// Splits the scheme off a reference (§3.1): a letter, then letters, digits, `+`, `-` and `.`, up
+/// to a colon.
 fn split_scheme(reference: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = reference.split_once(':')?;
     let mut bytes = scheme.bytes();
@@ -96,7 +97,7 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)))
 }
 
-/// §5.2.4: `.` and `..` resolved; more `..` than there are segments lead to the root.
+/// Removes `.` and `..` segments (§5.2.4). Surplus `..` segments end at the root.
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_rfc() {
-        // RFC 3986 §5.4, with the fragment left out and an empty path as `/`.
+        // RFC 3986 §5.4, without fragments and with `/` for an empty path.
         for (reference, want) in [
             ("g", "http://a/b/c/g"),
             ("./g", "http://a/b/c/g"),

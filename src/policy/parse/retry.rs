@@ -1,4 +1,4 @@
-//! `Retry-After` (RFC 9110 §10.2.3): when the origin wants to be asked again.
+//! `Retry-After` (RFC 9110 §10.2.3): the time at which the origin accepts the next request.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::policy::parse::date;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::time::Timestamp;
 
-/// The time until the origin wants to be asked again; none where the field is absent, given twice,
-/// or not understood.
+/// Returns the time until the origin accepts the next request. Returns none if the field is absent,
+/// repeated or malformed.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let mut lines = headers.get_all(RETRY_AFTER).into_iter();
     let (value, None) = (lines.next()?, lines.next()) else { return None };

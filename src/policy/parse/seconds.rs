@@ -7,12 +7,12 @@ use std::time::Duration;
 pub struct DeltaSeconds(u32);
 
 impl DeltaSeconds {
-    /// No time at all.
+    /// Zero seconds.
     pub const ZERO: Self = Self(0);
-    /// 2^31, which stands for every number too large to count with.
+    /// 2^31, which represents every larger number too.
     pub const MAX: Self = Self(1 << 31);
 
-    /// Reads `1*DIGIT`; anything else, a sign or a fraction among it, is no number.
+    /// Reads `1*DIGIT`. Returns none for any other text, including a sign or a fraction.
     pub fn parse(digits: impl IntoIterator<Item = u8>) -> Option<Self> {
         let mut digits = digits.into_iter().peekable();
         digits.peek()?;
@@ -22,13 +22,13 @@ impl DeltaSeconds {
         })
     }
 
-    /// The number as another grammar gives it; none that is negative.
+    /// Converts a number from another grammar. Returns none if it is negative.
     pub fn of(seconds: i64) -> Option<Self> {
         let seconds = u64::try_from(seconds).ok()?;
         Some(u32::try_from(seconds).map_or(Self::MAX, |seconds| Self(seconds).min(Self::MAX)))
     }
 
-    /// The same as a duration.
+    /// Returns the number as a duration.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0 as u64)
     }

@@ -1,18 +1,19 @@
-//! Structured fields (RFC 9651), as far as caching uses them. Only this file names the `sfv` crate.
+//! Structured fields (RFC 9651), as far as caching uses them. This is the only file that uses the
+//! `sfv` crate.
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, List, ListEntry, Parser};
 
-/// A member of a dictionary, less its parameters.
+/// A member of a dictionary, without its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::policy) struct DictionaryMember {
-    /// Lower-case letters, digits and `_-.*`.
+    /// The key: lower-case letters, digits and `_-.*`.
     pub(in crate::policy) key: String,
     pub(in crate::policy) value: MemberValue,
 }
 
-/// What a member of a dictionary says.
+/// The value of a dictionary member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum MemberValue {
     /// `key` or `key=?1`.
@@ -23,12 +24,11 @@ pub(in crate::policy) enum MemberValue {
     Integer(i64),
     /// `key="text"` or `key=token`.
     Text(String),
-    /// Anything else.
+    /// Any other value.
     Other,
 }
 
-/// All lines of a field as one dictionary; none where there is no field, or where it cannot be
-/// parsed.
+/// Parses all lines of a field as one dictionary. Returns none if the field is absent or malformed.
 pub(in crate::policy) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<DictionaryMember>> {
     let dictionary: Dictionary = Parser::new(&combined(headers, name)?).parse().ok()?;
     let member =
@@ -36,8 +36,8 @@ pub(in crate::policy) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> O
     Some(dictionary.into_iter().map(member).collect())
 }
 
-/// All lines of a field as one list of strings; none where there is no field, where it cannot be
-/// parsed, or where a member is no string.
+/// Parses all lines of a field as one list of strings. Returns none if the field is absent or
+/// malformed, or if a member is not a string.
 pub(in crate::policy) fn strings(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     let list: List = Parser::new(&combined(headers, name)?).parse().ok()?;
     list.into_iter()
@@ -65,9 +65,9 @@ impl From<ListEntry> for MemberValue {
     }
 }
 
-/// RFC 9651 §4.2: lines are joined before they are parsed.
+/// Joins the lines of a field, as RFC 9651 §4.2 requires before parsing.
 fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    // Hardly any head has one: a look at the names costs less than a search.
+    // Few heads have the field, and a pass over the names costs less than a lookup.
     if !headers.keys().any(|known| known == name) {
         return None;
     }

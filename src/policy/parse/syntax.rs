@@ -1,40 +1,40 @@
-//! How a `Cache-Control` field is cut into directives (RFC 9111 §5.2, RFC 9110 §5.6).
+//! The grammar of `Cache-Control` directives (RFC 9111 §5.2, RFC 9110 §5.6).
 //!
 //! ```text
 //! cache-control = #( token [ "=" ( token / quoted-string ) ] )
 //! ```
 //!
-//! The cut borrows from the field line and allocates nothing. A line that does not follow the
-//! grammar is not repaired: `public; private` has two readings, and a cache that picks the wrong
-//! one shows somebody's data to somebody else. Only the argument of a directive that a cache does
-//! not know may be anything, since it means nothing (RFC 9111 §5.2.3).
+//! The parser borrows from the field line and allocates nothing. It does not repair a line that
+//! violates the grammar: `public; private` has two readings, and a cache that picks the wrong one
+//! shows one client's data to another. Only the argument of an unknown directive may be any text,
+//! since it has no meaning (RFC 9111 §5.2.3).
 
 use std::borrow::Cow;
 
-/// One directive as it is written.
+/// A directive as the sender wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) struct RawDirective<'a> {
-    /// A token, in the case it came in.
+    /// The name: a token in its original letter case.
     pub(in crate::policy) name: &'a [u8],
-    /// What follows the `=`.
+    /// The argument.
     pub(in crate::policy) argument: DirectiveArgument<'a>,
 }
 
-/// What follows the `=` of a directive.
+/// The text after the `=` of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum DirectiveArgument<'a> {
-    /// There is no `=`.
+    /// No `=`.
     None,
     /// A token.
     Token(&'a [u8]),
-    /// What stands between the quotes; a quoted pair is still two bytes.
+    /// The text between the quotes. A quoted pair is still two bytes.
     Quoted(&'a [u8]),
-    /// Neither: it follows no grammar.
+    /// Text that is neither a token nor a quoted string.
     Other(&'a [u8]),
 }
 
 impl<'a> DirectiveArgument<'a> {
-    /// The bytes that are meant: a quoted pair stands for its second byte (RFC 9110 §5.6.4).
+    /// Returns the bytes of the value. A quoted pair yields its second byte (RFC 9110 §5.6.4).
     pub(in crate::policy) fn octets(self) -> impl Iterator<Item = u8> + 'a {
         let (text, escape) = match self {
             Self::None => (&[] as &[u8], None),
@@ -49,7 +49,7 @@ impl<'a> DirectiveArgument<'a> {
         })
     }
 
-    /// The members of an argument that is a list; none that is empty.
+    /// Returns the non-empty members of an argument that is a list.
     pub(in crate::policy) fn members(self) -> impl Iterator<Item = &'a [u8]> {
         let text = match self {
             Self::None | Self::Other(_) => &[] as &[u8],
@@ -59,32 +59,32 @@ impl<'a> DirectiveArgument<'a> {
     }
 }
 
-/// The members of a comma-separated list in which nothing is quoted; none that is empty (RFC 9110
+/// Returns the non-empty members of a comma-separated list without quoted strings (RFC 9110
 /// §5.6.1.2).
 pub(in crate::policy) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// A comma-separated list with nothing around its commas, and no empty members (RFC 9110 §5.6.1).
-/// What stands in quotes stays as it is.
+/// Returns a comma-separated list without white space around its commas and without empty members
+/// (RFC 9110 §5.6.1). Quoted strings stay unchanged.
 pub(in crate::policy) fn without_list_space(list: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let members: Vec<&[u8]> = ListElements { rest: &list }.filter(|element| !element.is_empty()).collect();
     let bytes = members.iter().map(|member| member.len() + 1).sum::<usize>();
     if bytes == list.len() + 1 { list } else { Cow::Owned(members.join(&b","[..])) }
 }
 
-/// Text that follows no grammar that we know, so that there is no telling what it forbids.
+/// The error for text that follows no known grammar and so may contain any restriction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) struct FieldSyntaxError;
 
-/// The directives of one field line.
+/// Returns the directives of one field line.
 pub(in crate::policy) fn directives(
     line: &[u8],
 ) -> impl Iterator<Item = Result<RawDirective<'_>, FieldSyntaxError>> {
     ListElements { rest: line }.filter(|element| !element.is_empty()).map(directive)
 }
 
-/// Cuts a line at its commas, those inside quotes excepted, and trims the pieces.
+/// An iterator over the trimmed elements of a line, split at the commas outside quotes.
 struct ListElements<'a> {
     rest: &'a [u8],
 }
@@ -118,7 +118,8 @@ impl<'a> Iterator for ListElements<'a> {
     }
 }
 
-/// RFC 9111 §5.2: no white space around `=`, and nothing behind a quoted argument.
+/// Parses one directive. RFC 9111 §5.2 allows no white space around `=` and no text after a quoted
+/// argument.
 fn directive(element: &[u8]) -> Result<RawDirective<'_>, FieldSyntaxError> {
     let mut parts = element.splitn(2, |&byte| byte == b'=');
     let name = parts.next().filter(|name| is_token(name)).ok_or(FieldSyntaxError)?;
@@ -131,7 +132,7 @@ fn directive(element: &[u8]) -> Result<RawDirective<'_>, FieldSyntaxError> {
     Ok(RawDirective { name, argument })
 }
 
-/// What stands before the closing quote, which has to be the last byte.
+/// Returns the text before the closing quote, which must be the last byte.
 fn inside_quotes(text: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
     let close = text.iter().position(|&byte| {
@@ -142,13 +143,13 @@ fn inside_quotes(text: &[u8]) -> Option<&[u8]> {
     (close + 1 == text.len()).then(|| text.get(..close)).flatten()
 }
 
-/// RFC 9110 §5.6.2.
+/// Returns whether `text` is a token (RFC 9110 §5.6.2).
 fn is_token(text: &[u8]) -> bool {
     const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || MARKS.contains(byte))
 }
 
-/// Without the optional white space around it: RFC 9110 §5.6.3 means spaces and tabs.
+/// Removes optional white space from both ends: spaces and tabs (RFC 9110 §5.6.3).
 pub(in crate::policy) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

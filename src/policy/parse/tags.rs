@@ -1,9 +1,8 @@
-//! Tags: names by which an operator purges responses that belong together, in fields that have no
-//! standard.
+//! Cache tags: names for purging responses that belong together, in fields without a standard.
 //!
-//! `Cache-Tag` puts commas between them, `Surrogate-Key` spaces; either is read in every field that
-//! the operator names. A response with a tag that cannot be followed is not stored: a purge would
-//! pass it by.
+//! `Cache-Tag` separates tags by commas, `Surrogate-Key` by spaces. The parser accepts both
+//! separators in every field that the operator lists. A response with an invalid tag is not stored,
+//! since a purge of that tag would miss it.
 
 use http::HeaderMap;
 
@@ -12,7 +11,7 @@ use crate::limits::{GROUPS_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::rules::{CacheRules, TagVisibility};
 
-/// The tags of a response, each once.
+/// Returns the tags of a response, each once.
 pub fn tags<'a>(response: &'a HeaderMap, rules: &CacheRules) -> Result<Vec<&'a str>, NotStorable> {
     let mut found = Vec::new();
     let lines = rules.tag_headers.iter().flat_map(|name| response.get_all(name));
@@ -30,13 +29,13 @@ pub fn tags<'a>(response: &'a HeaderMap, rules: &CacheRules) -> Result<Vec<&'a s
     Ok(found)
 }
 
-/// Takes the fields with tags out of an answer, where the operator wants clients not to see them.
+/// Removes the tag fields from a response, unless the operator shows them to clients.
 pub fn strip_tags(head: &mut HeaderMap, rules: &CacheRules) {
     if rules.tags_shown == TagVisibility::Yes {
         return;
     }
-    // Most heads have none: a look at each name costs less than a search for all that there could
-    // be.
+    // Most heads have none of these fields, and a pass over the names costs less than a lookup of
+    // each field.
     while let Some(name) = head.keys().find(|name| rules.tag_headers.contains(name)).cloned() {
         head.remove(name);
     }

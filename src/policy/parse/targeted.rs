@@ -1,8 +1,8 @@
-//! Cache directives for caches like us (RFC 9213).
+//! Targeted cache directives (RFC 9213).
 //!
-//! A targeted field is a dictionary, and is read as nothing but a dictionary: what is no structured
-//! field is ignored as a whole, and then the next field speaks, `Cache-Control` last. The first
-//! that can be read and is not empty takes the place of `Cache-Control` and of `Expires`.
+//! A targeted field is a dictionary. The parser ignores a field that is not a valid structured
+//! field and continues with the next one; `Cache-Control` is the last. The first field that is
+//! valid and not empty replaces `Cache-Control` and `Expires`.
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
@@ -16,16 +16,16 @@ use crate::policy::parse::structured::{
 };
 use crate::policy::parse::syntax::DirectiveArgument;
 
-/// For CacheWarp alone.
+/// The field for CacheWarp alone.
 static CACHEWARP: HeaderName = HeaderName::from_static("cachewarp-cache-control");
 
-/// For every cache that the origin's operator has hired. RFC 9213 §3.1: it is passed on, since the
-/// next may be another.
+/// The field for every cache that works for the origin's operator. RFC 9213 §3.1: a cache forwards
+/// it, since the next cache may also be one of these.
 static CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 impl Directives {
-    /// Reads what a response says to us: the targeted field that takes precedence, or else its
-    /// `Cache-Control`.
+    /// Reads the directives of a response for this cache: the targeted field that takes precedence,
+    /// or else `Cache-Control`.
     pub fn of(response: &HeaderMap) -> Self {
         match members(response) {
             Some(members) => {
@@ -37,8 +37,8 @@ impl Directives {
     }
 }
 
-/// The fields that the qualified forms of `no-cache` and `private` name in a response, whether they
-/// stand in `Cache-Control` or in the targeted field that takes precedence.
+/// Returns the fields that the qualified forms of `no-cache` and `private` name in a response, in
+/// `Cache-Control` and in the targeted field that takes precedence.
 pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     directives::named_fields(response).chain(targeted_fields(response))
 }
@@ -58,24 +58,24 @@ fn targeted_fields(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
         })
 }
 
-/// Whether a response carries a field that is for us alone.
+/// Returns whether a response carries the field for CacheWarp alone.
 pub(in crate::policy) fn is_addressed(response: &HeaderMap) -> bool {
     response.contains_key(&CACHEWARP)
 }
 
-/// Takes out of a response what is for us alone. Every response to a client has to go through this;
-/// for one from a store, [`ADDRESSED`](crate::policy::Obligations::ADDRESSED) says whether there is
-/// anything to take out.
+/// Removes the field for CacheWarp alone. Every response to a client passes through this function.
+/// For a stored response, [`ADDRESSED`](crate::policy::Obligations::ADDRESSED) tells whether the
+/// field is present.
 pub fn strip_addressed(response: &mut HeaderMap) {
-    // Hardly any response has it: a look at the names costs less than a search.
+    // Few responses have the field, and a pass over the names costs less than a lookup.
     if response.keys().any(|name| *name == CACHEWARP) {
         response.remove(&CACHEWARP);
     }
 }
 
-/// The first field of our target list that is valid and not empty (RFC 9213 §2.2).
+/// Returns the first field of the target list that is valid and not empty (RFC 9213 §2.2).
 fn members(response: &HeaderMap) -> Option<Vec<DictionaryMember>> {
-    // Hardly any response has one: a look at the names costs less than two searches.
+    // Few responses have these fields, and a pass over the names costs less than two lookups.
     if !response.keys().any(|name| *name == CACHEWARP || *name == CDN) {
         return None;
     }
@@ -85,8 +85,8 @@ fn members(response: &HeaderMap) -> Option<Vec<DictionaryMember>> {
         .find(|members| !members.is_empty())
 }
 
-/// Adds one directive. They mean what they mean in `Cache-Control`; of a value of the wrong type, a
-/// restriction is kept and a permission is not.
+/// Adds one directive, which has its `Cache-Control` meaning. If the value has the wrong type, a
+/// restriction applies and a permission does not.
 fn read(said: Directives, DictionaryMember { key, value }: &DictionaryMember) -> Directives {
     let on = *value != MemberValue::False;
     let granted = *value == MemberValue::True;
@@ -103,7 +103,7 @@ fn read(said: Directives, DictionaryMember { key, value }: &DictionaryMember) ->
         "s-maxage" => Directives { s_maxage: limit(value), ..said },
         "stale-while-revalidate" => Directives { stale_while_revalidate: limit(value), ..said },
         "stale-if-error" => Directives { stale_if_error: limit(value), ..said },
-        // RFC 9213 §2.2: unknown directives are ignored.
+        // RFC 9213 §2.2: a cache ignores unknown directives.
         _ => said,
     }
 }

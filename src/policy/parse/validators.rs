@@ -1,4 +1,4 @@
-//! What identifies the state of a representation: `ETag` and `Last-Modified` (RFC 9110 §8.8).
+//! Validators of a representation: `ETag` and `Last-Modified` (RFC 9110 §8.8).
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::time::Timestamp;
 
 use crate::policy::parse::{date, syntax};
 
-/// RFC 9110 §8.8.2.2: a `Last-Modified` this long before `Date` cannot have been followed by
-/// another change in the same second.
+/// RFC 9110 §8.8.2.2: if `Last-Modified` is this much earlier than `Date`, the representation did
+/// not change again in the second of `Last-Modified`.
 const LAST_MODIFIED_STRONG_AFTER: Duration = Duration::from_secs(1);
 
 /// An entity tag (RFC 9110 §8.8.3), without its quotes.
@@ -20,17 +20,17 @@ pub(in crate::policy) struct EntityTag<'a> {
     opaque: &'a [u8],
 }
 
-/// Whether equal validators mean equal bytes (RFC 9110 §8.8.1).
+/// The strength of a validator: whether equal validators mean equal bytes (RFC 9110 §8.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum ValidatorStrength {
-    /// They do.
+    /// Equal validators mean equal bytes.
     Strong,
-    /// They mean representations that can stand for one another.
+    /// Equal validators mean equivalent representations.
     Weak,
 }
 
 impl<'a> EntityTag<'a> {
-    /// The one tag in an `ETag` field; none where it is malformed, or where there are several.
+    /// Returns the tag in an `ETag` field. Returns none if it is malformed or repeated.
     pub(in crate::policy) fn of(headers: &'a HeaderMap) -> Option<Self> {
         Self::parse(only_line(headers, &ETAG)?.as_bytes())
     }
@@ -41,8 +41,8 @@ impl<'a> EntityTag<'a> {
         rest.is_empty().then_some(tag)
     }
 
-    /// Reads the tags of a list. What is no tag ends it: nobody knows where the next one would
-    /// begin.
+    /// Reads the tags of a list. Malformed text ends the list, since the start of the next tag is
+    /// unknown.
     pub(in crate::policy) fn list(line: &'a [u8]) -> impl Iterator<Item = Self> {
         let mut rest = line;
         std::iter::from_fn(move || {
@@ -59,49 +59,49 @@ impl<'a> EntityTag<'a> {
         })
     }
 
-    /// RFC 9110 §8.8.3.2: both are strong and equal.
+    /// Compares strongly (RFC 9110 §8.8.3.2): both tags are strong and equal.
     pub(in crate::policy) fn strong_eq(self, other: Self) -> bool {
         self.strength == ValidatorStrength::Strong && self == other
     }
 
-    /// RFC 9110 §8.8.3.2: equal, however strong.
+    /// Compares weakly (RFC 9110 §8.8.3.2): the tags are equal, ignoring their strength.
     pub(in crate::policy) fn weak_eq(self, other: Self) -> bool {
         self.opaque == other.opaque
     }
 
     fn split(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (strength, text) = match text {
-            // "W/" is case-sensitive.
+            // `W/` is case-sensitive.
             [b'W', b'/', b'"', text @ ..] => (ValidatorStrength::Weak, text),
             [b'"', text @ ..] => (ValidatorStrength::Strong, text),
             _ => return None,
         };
         let close = text.iter().position(|&byte| byte == b'"')?;
         let (opaque, rest) = text.split_at_checked(close)?;
-        // RFC 9110 §8.8.3: visible characters and what lies beyond ASCII.
+        // RFC 9110 §8.8.3: visible characters and bytes outside ASCII.
         let visible = opaque.iter().all(|&byte| byte > b' ' && byte != 0x7f);
         visible.then_some((Self { strength, opaque }, rest.get(1..)?))
     }
 }
 
-/// Whether the origin can be asked about a response with these fields.
+/// Returns whether a response with these fields can be validated.
 pub(in crate::policy) fn has_any(headers: &HeaderMap) -> bool {
     entity_tag_line(headers).is_some() || last_modified_line(headers).is_some()
 }
 
-/// The `ETag` as it is written, to be sent back. Also one that is malformed: who wrote it will know
-/// it again.
+/// Returns the `ETag` line for sending it back to the origin. The line may be malformed, since the
+/// origin that wrote it can still compare it.
 pub(in crate::policy) fn entity_tag_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     only_line(headers, &ETAG).filter(|line| !line.is_empty())
 }
 
-/// The `Last-Modified` as it is written, to be sent back; none where it is no date, since that
-/// would ask nothing.
+/// Returns the `Last-Modified` line for sending it back to the origin. Returns none if it is not a
+/// date, since the origin would ignore the condition.
 pub(in crate::policy) fn last_modified_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     only_line(headers, &LAST_MODIFIED).filter(|line| date::parse(line).is_some())
 }
 
-/// The moment in `Last-Modified`, where it is a strong validator (RFC 9110 §8.8.2.2).
+/// Returns the time in `Last-Modified` if it is a strong validator (RFC 9110 §8.8.2.2).
 pub(in crate::policy) fn strong_last_modified(headers: &HeaderMap) -> Option<Timestamp> {
     let modified = date::of(headers, &LAST_MODIFIED)?;
     let made = date::of(headers, &DATE)?;

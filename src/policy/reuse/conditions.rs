@@ -1,9 +1,9 @@
-//! A client's own conditions, evaluated against the response that it would get (RFC 9110 §13, RFC
-//! 9111 §4.3.2).
+//! The client's own conditions, evaluated against the response that it would receive (RFC 9110 §13,
+//! RFC 9111 §4.3.2).
 //!
-//! They are about the whole answer, so they are looked at last: when it is known what the answer
-//! is, from whichever tier or from the origin. A request that goes to the origin to be stored goes
-//! without them, and a request that we do not answer goes with them.
+//! Conditions apply to the complete response, so they are evaluated last, once the response from a
+//! tier or from the origin is known. A request to the origin whose response may be stored carries
+//! no client conditions. A request that bypasses the cache carries them unchanged.
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName,
@@ -16,25 +16,24 @@ use crate::time::Timestamp;
 use crate::policy::parse::validators::EntityTag;
 use crate::policy::parse::{date, syntax};
 
-/// What a client's conditions make of an answer.
+/// The result of evaluating a client's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Send it.
+    /// Send the response.
     Proceed,
-    /// Send `304` with the fields that [`not_modified_fields`] leaves.
+    /// Send `304` with the fields that [`not_modified_fields`] keeps.
     NotModified,
-    /// The client has a condition that this answer does not meet: `412` if it is the origin's
-    /// answer to this request. RFC 9111 §4.3.2: what is merely stored cannot fail a request; then
-    /// it goes to the origin as the client sent it.
+    /// The response does not meet a condition. If it is the origin's response to this request, the
+    /// client receives `412`. RFC 9111 §4.3.2: a stored response cannot fail a request, so the
+    /// proxy forwards the request to the origin as the client sent it.
     Failed,
 }
 
-/// The conditions that a request for a representation may carry, and the range that they may be
-/// about.
+/// The fields with conditions on a representation, and the range that conditions may apply to.
 static CONDITIONAL: [HeaderName; 6] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Representation metadata that a `304` does without, since the client has it (RFC 9110 §15.4.5).
+/// Representation metadata that a `304` omits, since the client already has it (RFC 9110 §15.4.5).
 static NOT_IN_NOT_MODIFIED: [HeaderName; 6] = [
     CONTENT_ENCODING,
     CONTENT_LANGUAGE,
@@ -44,15 +43,15 @@ static NOT_IN_NOT_MODIFIED: [HeaderName; 6] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Evaluates the conditions of a `GET` or `HEAD` in their order of precedence (RFC 9110 §13.2.2).
-/// Those that cannot be read are as good as absent, but for `If-Match`, which then is not met.
+/// Evaluates the conditions of a `GET` or `HEAD` in their order of precedence (RFC 9110 §13.2.2). A
+/// malformed condition counts as absent, except `If-Match`, which then fails.
 pub fn precondition(
     request: &HeaderMap,
     status: StatusCode,
     response: &HeaderMap,
     received: Timestamp,
 ) -> Precondition {
-    // RFC 9110 §13.2.1: only a successful answer can be conditional.
+    // RFC 9110 §13.2.1: conditions apply only to a successful response.
     if !status.is_success() {
         return Precondition::Proceed;
     }
@@ -61,7 +60,7 @@ pub fn precondition(
         !matches(request, &IF_MATCH, response, |one, other| one.strong_eq(other))
     } else {
         let since = date::of(request, &IF_UNMODIFIED_SINCE);
-        // §13.1.4: without a modification date there is nothing to compare.
+        // §13.1.4: without a modification date there is no comparison.
         since.zip(modified()).is_some_and(|(since, modified)| modified > since)
     };
     if unmet {
@@ -71,14 +70,14 @@ pub fn precondition(
         matches(request, &IF_NONE_MATCH, response, |one, other| one.weak_eq(other))
     } else {
         let made = || date::of(response, &DATE).unwrap_or(received);
-        // RFC 9111 §4.3.2: what does not say when it changed changed when it was made, as far as we
-        // know.
+        // RFC 9111 §4.3.2: without `Last-Modified`, the time of creation counts as the time of the
+        // last change.
         date::of(request, &IF_MODIFIED_SINCE).is_some_and(|since| modified().unwrap_or_else(made) <= since)
     };
     if unmodified { Precondition::NotModified } else { Precondition::Proceed }
 }
 
-/// Takes a client's conditions and range out of a request that fetches the whole response for the
+/// Removes the client's conditions and range from a request that fetches the whole response for the
 /// store.
 pub fn strip_conditions(request: &mut HeaderMap) {
     for name in &CONDITIONAL {
@@ -86,8 +85,8 @@ pub fn strip_conditions(request: &mut HeaderMap) {
     }
 }
 
-/// Takes out of a response's fields what does not belong in a `304` (RFC 9110 §15.4.5).
-/// `Last-Modified` stays where there is no `ETag`: it is what the next condition will be made of.
+/// Removes the fields that do not belong in a `304` (RFC 9110 §15.4.5). `Last-Modified` stays if
+/// there is no `ETag`, since the client uses it in its next condition.
 pub fn not_modified_fields(response: &mut HeaderMap) {
     for name in &NOT_IN_NOT_MODIFIED {
         response.remove(name);
@@ -97,7 +96,7 @@ pub fn not_modified_fields(response: &mut HeaderMap) {
     }
 }
 
-/// Whether the field lists the response's tag, or is `*`.
+/// Returns whether the field lists the response's tag or is `*`.
 fn matches(
     request: &HeaderMap,
     name: &HeaderName,

@@ -1,8 +1,8 @@
-//! The gate out of a store: whether a stored response may answer a request (RFC 9111 §4).
+//! The gate out of the store: whether a stored response may answer a request (RFC 9111 §4).
 //!
-//! Every answer that the origin did not give to this very request comes through here: from memory,
-//! from Redis, from a fetch that another request began. That the response belongs to the request's
-//! target and variant is the key's part, not this one's.
+//! Every response that the origin did not make for this request passes through this gate: from
+//! memory, from Redis, or from a fetch that another request started. The cache key, not this gate,
+//! ensures that the response belongs to the request's target and variant.
 
 use std::time::Duration;
 
@@ -14,66 +14,65 @@ use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::{RequestFacts, RetrievalKind};
 use crate::policy::store::stored::{CredentialRefusal, Obligations, StoredFacts};
 
-/// What to do with a stored response.
+/// The use of a stored response for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
     /// Serve it.
     Fresh {
-        /// For the `Age` field.
+        /// The value of the `Age` field.
         age: Duration,
-        /// How much longer it is fresh; never zero.
+        /// The time for which it stays fresh; never zero.
         ttl: Duration,
     },
-    /// RFC 5861 §3: serve it, and meanwhile ask the origin on nobody's behalf.
+    /// RFC 5861 §3: serve it, and refresh it from the origin in the background.
     StaleWhileRevalidate {
-        /// For the `Age` field.
+        /// The value of the `Age` field.
         age: Duration,
-        /// How long it has been stale.
+        /// The time since it became stale.
         stale_for: Duration,
     },
-    /// RFC 9111 §5.2.1.2: serve it, since this client takes it as it is.
+    /// RFC 9111 §5.2.1.2: serve it, since this client accepts stale responses.
     Stale {
-        /// For the `Age` field.
+        /// The value of the `Age` field.
         age: Duration,
-        /// How long it has been stale.
+        /// The time since it became stale.
         stale_for: Duration,
     },
-    /// Ask the origin first, with the response's validators if it has any. If the origin fails, it
-    /// may still be [allowed](crate::policy::stale_on_error) to stand in.
+    /// Validate it with the origin first, using its validators if it has any. If the origin fails,
+    /// [`stale_on_error`](crate::policy::stale_on_error) may still allow serving it.
     Validate(NotReusable),
-    /// Ask the origin as if nothing were stored.
+    /// Send the request to the origin as if nothing were stored.
     Not(NotReusable),
 }
 
 crate::labels! {
-    /// Why a stored response does not answer a request.
+    /// The reason against answering a request with a stored response.
     pub enum NotReusable {
-        /// The method asks for something else.
+        /// The method does not retrieve the representation.
         Method => "method" in "RFC 9111 §4",
-        /// The request carries `Authorization`, and the response was not said to be for such
+        /// The request carries `Authorization`, and the response does not allow reuse for such
         /// requests.
         Authorization => "authorization" in "RFC 9111 §3.5",
-        /// The request carries `Cookie`, and the response was not said to be for such requests.
+        /// The request carries `Cookie`, and the response does not allow reuse for such requests.
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
-        /// The request carries a credential that the operator named, and the response was not said
-        /// to be for such.
+        /// The request carries a credential field that the operator listed, and the response does
+        /// not allow reuse for such requests.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
-        /// The request carries a field that nothing is known of, and the origin did not state the
-        /// freshness.
+        /// The request carries an unlisted field, and the origin did not state the freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
-        /// The origin wants to be asked each time.
+        /// The origin requires validation before each use.
         NoCache => "no-cache" in "RFC 9111 §5.2.2.4",
-        /// It is as old as its lifetime, or older, and nobody allows that.
+        /// It is stale, and no rule allows serving it stale.
         Expired => "expired" in "RFC 9111 §4.2",
-        /// It is stale, and may not be served stale.
+        /// It is stale and must not be served stale.
         MustRevalidate => "must-revalidate" in "RFC 9111 §4.2.4",
-        /// The client wants the origin to be asked.
+        /// The client requires validation.
         RequestNoCache => "request-no-cache" in "RFC 9111 §5.2.1.4",
-        /// It is older than the client wants, or stale and the client gave an age.
+        /// It is older than the client accepts, or it is stale and the client gave a greatest age.
         RequestMaxAge => "request-max-age" in "RFC 9111 §5.2.1.1",
-        /// It is staler than the client wants.
+        /// It is staler than the client accepts.
         RequestMaxStale => "request-max-stale" in "RFC 9111 §5.2.1.2",
-        /// It stays fresh for less time than the client wants.
+        /// It stays fresh for less time than the client requires.
         RequestMinFresh => "request-min-fresh" in "RFC 9111 §5.2.1.3",
     }
 }
@@ -107,7 +106,7 @@ pub fn reuse(stored: &StoredFacts, request: &RequestFacts, now: Timestamp) -> Re
     }
 }
 
-/// Whether the response could be for this request at all.
+/// Returns whether the response may answer a request with this method and these credentials.
 pub(in crate::policy) fn admitted(stored: &StoredFacts, request: &RequestFacts) -> Result<(), NotReusable> {
     match request.retrieval {
         RetrievalKind::Whole | RetrievalKind::Head => {}
@@ -119,25 +118,25 @@ pub(in crate::policy) fn admitted(stored: &StoredFacts, request: &RequestFacts) 
     }
 }
 
-/// Whether origin and client let it be served without asking the origin.
+/// Returns whether the origin and the client allow use without validation.
 pub(in crate::policy) fn unasked(stored: &StoredFacts, request: &RequestFacts) -> Result<(), NotReusable> {
     if stored.obligations.contains(Obligations::NO_CACHE) {
         return Err(NotReusable::NoCache);
     }
-    // Request directives have no qualified form, so an argument changes nothing.
+    // Request directives have no qualified form, so the argument is ignored.
     if request.directives.no_cache != DirectiveScope::Nothing {
         return Err(NotReusable::RequestNoCache);
     }
     Ok(())
 }
 
-/// Whether the client takes a response of this age, with this much of its lifetime left.
+/// Returns whether the client accepts a response with this age and this remaining lifetime.
 pub(in crate::policy) fn suits(
     request: &RequestFacts,
     age: Duration,
     ttl: Duration,
 ) -> Result<(), NotReusable> {
-    // A number that cannot be read is the strictest one.
+    // A malformed number counts as the strictest one.
     if request.directives.max_age.or(DeltaSeconds::ZERO).is_some_and(|max| age > max.duration()) {
         return Err(NotReusable::RequestMaxAge);
     }
@@ -147,8 +146,7 @@ pub(in crate::policy) fn suits(
     Ok(())
 }
 
-/// Whether origin and client let it be served this long past its lifetime, and for how long they do
-/// so.
+/// Returns the staleness, if the origin and the client allow serving the response stale.
 pub(in crate::policy) fn tolerated(
     stored: &StoredFacts,
     request: &RequestFacts,
@@ -161,8 +159,8 @@ pub(in crate::policy) fn tolerated(
     let stale_for = age.saturating_sub(stored.lifetime);
     match request.max_stale() {
         Some(max) if stale_for > max => Err(NotReusable::RequestMaxStale),
-        // §5.2.1.1: a client that gives an age wants nothing stale, unless it gives `max-stale`
-        // too.
+        // §5.2.1.1: a client that gives a greatest age does not accept a stale response, unless it
+        // also gives `max-stale`.
         None if request.directives.max_age != DirectiveSeconds::Unsaid => Err(NotReusable::RequestMaxAge),
         Some(_) | None => Ok(stale_for),
     }

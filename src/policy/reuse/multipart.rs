@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! --BOUNDARY CRLF
-//! Content-Type: .. CRLF            as the whole has it, if it has one
+//! Content-Type: .. CRLF            that of the whole body, if any
 //! Content-Range: bytes F-L/N CRLF
 //! CRLF
 //! bytes F to L
@@ -10,7 +10,7 @@
 //! CRLF --BOUNDARY-- CRLF           the end
 //! ```
 //!
-//! The parts of the body are named and not copied.
+//! The result refers to the parts of the body and does not copy them.
 
 use bytes::Bytes;
 use http::header::HeaderValue;
@@ -20,25 +20,25 @@ use crate::policy::reuse::range::{ByteRange, content_range};
 /// The body of a `206` with several parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultipartBody {
-    /// The `Content-Type` of the response; it has no `Content-Range`.
+    /// The `Content-Type` of the response, which has no `Content-Range`.
     pub content_type: HeaderValue,
-    /// How many bytes the pieces have together.
+    /// The total length of the pieces, in bytes.
     pub bytes: usize,
-    /// What to send, in order.
+    /// The pieces in sending order.
     pub pieces: Vec<MultipartPiece>,
 }
 
 /// A run of bytes of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultipartPiece {
-    /// What stands between the parts.
+    /// The text between the parts.
     Framing(Bytes),
     /// A part of the stored body.
     Body(ByteRange),
 }
 
-/// Frames parts of a body. The boundary is a number that the caller draws at random, so that it
-/// does not stand in the body.
+/// Frames parts of a body. `boundary` is a random number from the caller, so that the body does not
+/// contain it.
 pub fn multipart(
     parts: &[ByteRange],
     body_bytes: usize,

@@ -1,8 +1,8 @@
-//! Parts of a body that is stored whole (RFC 9110 §14).
+//! Byte ranges of a body that is stored whole (RFC 9110 §14).
 //!
-//! A server may always send the whole instead. We do wherever a range is not plainly worth it: it
-//! is malformed, of another unit, one of many, or overlaps another, so that no answer is ever
-//! longer than the body it is made from.
+//! A server may always send the whole body instead. CacheWarp does so if a range is malformed, has
+//! another unit, is one of too many, or overlaps another. So no response is longer than the body
+//! that it is made from.
 
 use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
@@ -18,28 +18,28 @@ use crate::policy::reuse::request::{RequestFacts, RetrievalKind};
 /// A part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
-    /// Its first byte.
+    /// The position of the first byte.
     pub start: usize,
-    /// How many bytes it has; never zero.
+    /// The number of bytes; never zero.
     pub len: usize,
 }
 
-/// What of a body a request gets.
+/// The part of a body that a request receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeSelection {
-    /// `200`: all of it.
+    /// `200`: the whole body.
     Whole,
     /// `206` with [`content_range`].
     One(ByteRange),
-    /// `206` as [`multipart`](crate::policy::multipart()): at least two and at most [`RANGES_MAX`],
-    /// in the order of asking, none overlapping another.
+    /// `206` as [`multipart`](crate::policy::multipart()): at least two and at most [`RANGES_MAX`]
+    /// parts, in the order of the request, without overlaps.
     Several(Vec<ByteRange>),
     /// `416` with [`unsatisfied_range`].
     Unsatisfiable,
 }
 
 impl ByteRange {
-    /// The byte behind its last.
+    /// Returns the position after the last byte.
     pub const fn end(self) -> usize {
         self.start.saturating_add(self.len)
     }
@@ -49,8 +49,8 @@ impl ByteRange {
     }
 }
 
-/// Finds what a request gets of a response with this status, these fields and a body of this
-/// length. `request` and `headers` are of the same request.
+/// Selects the part of a response with this status, these fields and a body of this length.
+/// `request` and `headers` belong to one request.
 pub fn ranges(
     request: &RequestFacts,
     headers: &HeaderMap,
@@ -58,7 +58,7 @@ pub fn ranges(
     response: &HeaderMap,
     body_bytes: usize,
 ) -> RangeSelection {
-    // §14.2: only of a `GET`, and only where the answer would be `200`.
+    // §14.2: a range applies only to a `GET`, and only if the response would be `200`.
     let applies = request.retrieval == RetrievalKind::Whole && status == StatusCode::OK && body_bytes > 0;
     match specs(headers) {
         Some(specs) if applies && is_same_representation(headers, response) => select(&specs, body_bytes),
@@ -66,19 +66,19 @@ pub fn ranges(
     }
 }
 
-/// `Content-Range` of a `206` with one part (§14.4).
+/// Returns the `Content-Range` of a `206` with one part (§14.4).
 pub fn content_range(part: ByteRange, body_bytes: usize) -> HeaderValue {
     let last = part.end().saturating_sub(1);
     text(format!("bytes {}-{last}/{body_bytes}", part.start))
 }
 
-/// `Content-Range` of a `416` (§14.4).
+/// Returns the `Content-Range` of a `416` (§14.4).
 pub fn unsatisfied_range(body_bytes: usize) -> HeaderValue {
     text(format!("bytes */{body_bytes}"))
 }
 
-/// Whether a field line says which part of something a body is (§14.4); whatever else stands there
-/// has no meaning.
+/// Returns whether a field line is a valid `Content-Range` (§14.4). Any other text in the field has
+/// no meaning.
 pub(in crate::policy) fn is_content_range(line: &HeaderValue) -> bool {
     let Some((_, range)) = line.to_str().ok().and_then(|line| line.trim().split_once(' ')) else {
         return false;
@@ -92,13 +92,13 @@ pub(in crate::policy) fn is_content_range(line: &HeaderValue) -> bool {
 /// One member of a `Range` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RangeSpec {
-    /// From the first position to the last, or to the end.
+    /// A range from the first position to the last one, or to the end.
     From(u64, Option<u64>),
-    /// The last so many bytes.
+    /// The given number of bytes at the end.
     Suffix(u64),
 }
 
-/// The ranges that are asked for; none where there is no `Range`, or one that we do not follow.
+/// Returns the requested ranges. Returns none if there is no `Range` or if CacheWarp ignores it.
 fn specs(headers: &HeaderMap) -> Option<Vec<RangeSpec>> {
     let mut lines = headers.get_all(RANGE).into_iter();
     let line = lines.next()?.as_bytes();
@@ -130,9 +130,9 @@ impl RangeSpec {
         }
     }
 
-    /// The part of a body of this length; none where it has none.
+    /// Returns the range within a body of this length. Returns none if it is empty.
     fn part(self, body_bytes: usize) -> Option<ByteRange> {
-        // A position that this machine cannot count to is behind every body.
+        // A position beyond `usize` is after the end of every body.
         let position = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let (start, end) = match self {
             Self::From(first, None) => (position(first), body_bytes),
@@ -146,7 +146,7 @@ impl RangeSpec {
     }
 }
 
-/// `1*DIGIT`; of what is too large to count, the largest.
+/// Reads `1*DIGIT`; the result saturates.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -178,8 +178,8 @@ fn any_overlap(parts: &[ByteRange]) -> bool {
     false
 }
 
-/// `If-Range` (§13.1.5): whether the part that the client has is of this representation, to the
-/// byte.
+/// Evaluates `If-Range` (§13.1.5): returns whether the client's partial copy has the same bytes as
+/// this representation.
 fn is_same_representation(headers: &HeaderMap, response: &HeaderMap) -> bool {
     let mut lines = headers.get_all(IF_RANGE).into_iter();
     match (lines.next(), lines.next()) {

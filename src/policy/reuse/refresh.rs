@@ -1,7 +1,6 @@
-//! When to refresh what is still fresh, and how to keep what was stored together from expiring
-//! together.
+//! Early refresh of fresh responses, and jitter against simultaneous expiry.
 //!
-//! Chance is an argument: a number from 0 to 1 that the caller draws.
+//! The caller passes the random numbers, from 0 to 1.
 
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use crate::time::Timestamp;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
 impl StoredFacts {
-    /// Shortens the rest of the lifetime by at most `jitter`, a fraction of it; `random` says by
-    /// how much of that.
+    /// Shortens the remaining lifetime by at most `jitter`, a fraction of it; `random` selects the
+    /// share of that fraction.
     #[must_use]
     pub fn jittered(self, jitter: f64, random: f64) -> Self {
         let rest = self.lifetime.saturating_sub(self.initial_age);
@@ -21,13 +20,13 @@ impl StoredFacts {
     }
 }
 
-/// Whether this request should refresh a response that is still fresh, so that it is renewed before
-/// it expires.
+/// Returns whether this request should refresh a response that is still fresh, so that it is
+/// renewed before it expires.
 ///
 /// XFetch (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*,
-/// 2015): the sooner it expires and the longer a fetch takes, the likelier; among many requests,
-/// about one does it in time. `fetch_took` is how long the origin needs, `beta` how eager to be (0
-/// for never), `random` is from 0 to 1.
+/// 2015): the probability grows with the time that a fetch takes and as the expiry approaches.
+/// Among many requests, about one refreshes in time. `fetch_took` is the duration of a fetch,
+/// `beta` the eagerness (0 disables early refresh), `random` a number from 0 to 1.
 pub fn refresh_early(
     stored: &StoredFacts,
     now: Timestamp,
@@ -36,7 +35,7 @@ pub fn refresh_early(
     random: f64,
 ) -> bool {
     let ttl = stored.ttl(now);
-    // RFC 8246: what does not change is not worth asking about.
+    // RFC 8246: the response does not change while it is fresh.
     if ttl.is_zero() || beta <= 0.0 || stored.obligations.contains(Obligations::IMMUTABLE) {
         return false;
     }
@@ -83,7 +82,7 @@ mod tests {
         let at = |seconds: u64, random| {
             refresh_early(&stored(110), Timestamp::from_millis(seconds * 1000), took, 1.0, random)
         };
-        // The expiry is at second 100; -ln(0.05) is about 3.
+        // The response expires at second 100; -ln(0.05) is about 3.
         assert!(!at(0, 0.05) && !at(96, 0.05) && at(98, 0.05) && at(99, 0.05));
         assert!(!at(98, 0.9), "most requests do not");
         assert!(!at(99, 1.0));

@@ -1,8 +1,8 @@
-//! What the policy needs to know of a request.
+//! The facts about a request that the policy needs.
 //!
-//! Every request is read, also the one that is answered from memory in a few microseconds: so this
-//! is one pass over the fields, without allocation, into a small `Copy` value that answers every
-//! later question.
+//! Every request is read, also one that memory answers within microseconds. So the reader makes one
+//! pass over the fields, without allocation, and builds a small `Copy` value that all later
+//! decisions use.
 
 use std::time::Duration;
 
@@ -25,22 +25,23 @@ pub struct RequestFacts {
     pub(in crate::policy) retrieval: RetrievalKind,
     pub(in crate::policy) credentials: CredentialSet,
     pub(in crate::policy) directives: Directives,
-    /// Whether a field is among its own of which nothing is known.
+    /// Whether the request carries an unlisted field.
     pub(in crate::policy) has_unlisted: bool,
-    /// Whether it claims more of where it came from than a shared fetch may repeat.
+    /// Whether the request carries forwarding information about its client that a shared fetch
+    /// cannot repeat.
     has_claim: bool,
 }
 
-/// What a request wants to have.
+/// The kind of retrieval that a method requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum RetrievalKind {
     /// `GET`: the representation.
     Whole,
-    /// `HEAD`: what `GET` would give, without the body.
+    /// `HEAD`: the head of the `GET` response.
     Head,
-    /// `POST`: something else, although its response may be the representation (RFC 9110 §9.3.3).
+    /// `POST`: not the representation, although the response may contain it (RFC 9110 §9.3.3).
     Post,
-    /// Any other method: something that a stored response cannot give.
+    /// Any other method, which a stored response cannot answer.
     Neither,
 }
 
@@ -80,68 +81,70 @@ impl RequestFacts {
                 }
             }
         }
-        // RFC 9111 §5.4: from a client that does not know Cache-Control, `Pragma: no-cache` is the
-        // same.
+        // RFC 9111 §5.4: without `Cache-Control`, `Pragma: no-cache` has the meaning of `no-cache`.
         if pragma_no_cache && !has_cache_control {
             directives.no_cache = DirectiveScope::Whole;
         }
         Self { retrieval, credentials, directives, has_unlisted, has_claim }
     }
 
-    /// A credential that the request carries; where there are several, one of them.
+    /// Returns the first credential of the request, if it carries any.
     pub fn credential(&self) -> Option<Credential> {
         self.credentials.first()
     }
 
-    /// Whether a field is among its own of which nothing is known.
+    /// Returns whether the request carries an unlisted field.
     pub fn has_unlisted(&self) -> bool {
         self.has_unlisted
     }
 
-    /// Whether the origin is to see the cookies of the request: not if they are all ordinary.
+    /// Returns whether the origin receives the request's cookies. It does not if all of them are
+    /// ignored cookies.
     pub fn shows_cookies(&self) -> bool {
         self.credentials.contains(Credential::Cookie)
     }
 
-    /// Why the response to this request will not be stored, whatever it says of itself, if that is
-    /// so. Nobody should wait for such a fetch.
+    /// Returns the reason for which the response to this request is never stored, whatever the
+    /// response contains. No other request should wait for such a fetch.
     pub fn forbids_storing(&self) -> Option<NotStorable> {
         if self.retrieval != RetrievalKind::Whole {
             Some(NotStorable::Method)
         } else if self.directives.no_store || self.directives.malformed {
             Some(NotStorable::RequestNoStore)
         } else if self.has_claim {
-            // Only trusted proxies' claims reach the origin, and none goes out with a shared fetch.
+            // The proxy forwards this information only from trusted proxies, and never with a
+            // shared fetch.
             Some(NotStorable::CredentialHeader)
         } else {
             None
         }
     }
 
-    /// RFC 9111 §5.2.1.7: without a stored response that can be used, the answer is 504.
+    /// Returns whether the client accepts only a stored response, and `504` otherwise (RFC 9111
+    /// §5.2.1.7).
     pub fn only_if_cached(&self) -> bool {
         self.directives.only_if_cached
     }
 
-    /// RFC 5861 §4: how far past its lifetime a response may be for this client if the origin
-    /// fails.
+    /// Returns the staleness that this client accepts if the origin fails (RFC 5861 §4).
     pub(in crate::policy) fn stale_if_error(&self) -> Option<Duration> {
         self.directives.stale_if_error.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
     }
 
-    /// The same request, if it were a `GET`.
+    /// Returns the facts as if the method were `GET`.
     pub(in crate::policy) fn as_get(&self) -> Self {
         Self { retrieval: RetrievalKind::Whole, ..*self }
     }
 
-    /// RFC 9111 §5.2.1.2: how far past its lifetime a response may be for this client.
+    /// Returns the staleness that this client accepts (RFC 9111 §5.2.1.2).
     pub fn max_stale(&self) -> Option<Duration> {
         self.directives.max_stale.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
     }
 }
 
 impl RetrievalKind {
-    /// Whether it goes through the cache, which keeps ordinary cookies from the origin.
+    /// Returns whether the request goes through the cache, which removes ignored cookies before the
+    /// origin.
     const fn is_safe(self) -> bool {
         matches!(self, Self::Whole | Self::Head)
     }

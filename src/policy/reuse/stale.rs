@@ -1,4 +1,5 @@
-//! What may stand in for an origin that fails (RFC 9111 §4.2.4, RFC 5861 §4).
+//! Stale responses on error: serving a stored response if the origin fails (RFC 9111 §4.2.4, RFC
+//! 5861 §4).
 
 use std::time::Duration;
 
@@ -10,29 +11,30 @@ use crate::policy::reuse::decide::{NotReusable, admitted, suits, tolerated, unas
 use crate::policy::reuse::request::RequestFacts;
 use crate::policy::store::stored::StoredFacts;
 
-/// How an origin failed.
+/// The kind of an origin failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginFailure {
-    /// No response came: RFC 9111 §4.2.4 calls a cache without a way to the origin disconnected.
+    /// No response arrived: RFC 9111 §4.2.4 calls a cache that cannot reach the origin
+    /// disconnected.
     Disconnected,
-    /// A response came, and it is one of the errors that RFC 5861 §4 means.
+    /// An error response arrived whose status RFC 5861 §4 names.
     ErrorResponse,
 }
 
 impl OriginFailure {
-    /// Whether a response with this status is a failure that something stored may stand in for.
+    /// Returns the failure if a stored response may replace a response with this status.
     pub fn of(status: StatusCode) -> Option<Self> {
         matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(Self::ErrorResponse)
     }
 }
 
 /// Decides whether a stored response that had to be [validated](crate::policy::Reuse::Validate) may
-/// answer a request after all, since the origin failed; with its age if so.
+/// answer a request because the origin failed. Returns its age if so.
 ///
-/// Who said `no-cache`, `must-revalidate`, `proxy-revalidate` or `s-maxage` forbids it, and so does
-/// a client that wants another age. An answer that says "error" is passed on unless origin,
-/// operator or client allowed a stale one in its place; where no answer can be had, RFC 9111 lets a
-/// cache serve what it has, and we do for a short while.
+/// `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid it, and so do the
+/// client's age limits. An error response is forwarded unless the origin, the operator or the
+/// client allows a stale response instead. If the origin sends no response at all, RFC 9111 lets a
+/// disconnected cache serve stale responses, and CacheWarp does so for a short time.
 pub fn stale_on_error(
     stored: &StoredFacts,
     request: &RequestFacts,

@@ -1,10 +1,10 @@
-//! Which request fields chose a response, and what a request says in them (RFC 9111 §4.1, RFC 9110
-//! §12.5.5).
+//! The request fields that select a response, and their values in a request (RFC 9111 §4.1, RFC
+//! 9110 §12.5.5).
 //!
-//! Two requests get the same variant only if every named field has the same meaning in both. The
-//! comparison is a hash of the values, so "the same meaning" has to be made "the same bytes" first;
-//! where that is not certain, bytes stay different, which costs a fetch and never shows one variant
-//! in another's place.
+//! Two requests receive one variant only if every selecting field has one meaning in both. The
+//! cache key contains a hash of the values, so values with one meaning are first normalised to the
+//! same bytes. If the meaning is not certain, the bytes stay different: this may cost a fetch, but
+//! it never serves a wrong variant.
 
 use std::borrow::Cow;
 
@@ -18,31 +18,28 @@ use crate::limits::VARY_FIELDS_MAX;
 
 use crate::policy::parse::{accept, syntax};
 
-/// What the `Vary` fields of a response say.
+/// The combined `Vary` fields of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vary {
-    /// One response for all requests.
+    /// No fields: one response for all requests.
     None,
     /// One response for each combination of values of these request fields.
     Fields(VaryFields),
-    /// Something that is not in the request, or not as the client sent it: no other request
-    /// matches.
+    /// `*`: the response depends on more than the client's fields, so no other request matches.
     Star,
     /// More fields than [`VARY_FIELDS_MAX`].
     TooMany,
 }
 
-/// The names of a `Vary`: in order of the alphabet, each once, at most [`VARY_FIELDS_MAX`], at
-/// least one.
+/// The names in a `Vary`: sorted, without duplicates, at least one and at most [`VARY_FIELDS_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VaryFields(Vec<HeaderName>);
 
-/// A request field by name, and its value as [`VaryFields::values`] makes it.
+/// The name of a request field and its normalised value from [`VaryFields::values`].
 pub type SelectingField<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// Fields that the origin does not see as the client sent them. We write them anew, from the
-/// client's connection and address, so what a client put there says nothing about which variant it
-/// got.
+/// Fields that the proxy rewrites. It writes them from the client's connection and address, so the
+/// client's own values do not tell which variant the origin selected.
 static REWRITTEN: [HeaderName; 4] = [
     FORWARDED,
     HeaderName::from_static("x-forwarded-for"),
@@ -51,8 +48,8 @@ static REWRITTEN: [HeaderName; 4] = [
 ];
 
 impl Vary {
-    /// Reads all `Vary` fields of a response. `*` as any member is `*`, and so is a member that is
-    /// no field name.
+    /// Reads all `Vary` fields of a response. A member that is `*` or that is not a field name
+    /// makes the result `*`.
     pub fn of(response: &HeaderMap) -> Self {
         let mut names = Vec::new();
         for line in response.get_all(VARY) {
@@ -66,7 +63,7 @@ impl Vary {
         names.into()
     }
 
-    /// The response that depends on these request fields too.
+    /// Adds request fields that also select the response.
     #[must_use]
     pub(in crate::policy) fn with(self, fields: &[HeaderName]) -> Self {
         if fields.is_empty() {
@@ -81,7 +78,7 @@ impl Vary {
 }
 
 impl From<Vec<HeaderName>> for Vary {
-    /// What a `Vary` with these names says, in whichever order and however often it names them.
+    /// Returns the `Vary` with these names, ignoring their order and duplicates.
     fn from(mut names: Vec<HeaderName>) -> Self {
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
@@ -97,7 +94,7 @@ impl From<Vec<HeaderName>> for Vary {
 }
 
 impl Vary {
-    /// What two of them say together: the fields of both select.
+    /// Combines two `Vary`s: the fields of both select.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -114,40 +111,42 @@ impl Vary {
 }
 
 impl VaryFields {
-    /// Whether all names of `other` are among these.
+    /// Returns whether these names include all names of `other`.
     pub fn cover(&self, other: &Self) -> bool {
         other.0.iter().all(|name| self.0.contains(name))
     }
 
-    /// As a response says it.
+    /// Returns the value of a `Vary` field with these names.
     pub(in crate::policy) fn line(&self) -> Option<HeaderValue> {
         let names: Vec<&str> = self.0.iter().map(HeaderName::as_str).collect();
         HeaderValue::try_from(names.join(", ")).ok()
     }
 
-    /// The names, in lower case.
+    /// Returns the names, in lower case.
     pub fn names(&self) -> &[HeaderName] {
         &self.0
     }
 
-    /// Whether these are among them.
+    /// Returns whether these names include all of `fields`.
     pub fn contain(&self, fields: &[HeaderName]) -> bool {
         fields.iter().all(|field| self.0.contains(field))
     }
 
-    /// What a request says in these fields, in their order. A field that it does not have is left
-    /// out, so that it is not the same as one with an empty value. So is one that the client's
-    /// `Connection` names: it does not reach the origin, which chose without it, and its value must
-    /// not become the name of what was chosen.
+    /// Returns the values of these fields in a request, in the order of the names. A field that the
+    /// request lacks is omitted, so that it differs from an empty value. A field that the client's
+    /// `Connection` names is omitted too: it does not reach the origin, which selected the response
+    /// without it, so its value must not become part of the cache key.
     ///
-    /// Borrowed from the request wherever a field has one line and that is in its one spelling.
+    /// A value is borrowed from the request if the field has one line and that line is in its
+    /// normal form.
     pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<SelectingField<'a>> {
         self.that_select(request)
             .filter_map(|name| Some((name.as_str().as_bytes(), meaning(name, combined(name, request)?))))
             .collect()
     }
 
-    /// The same as it came, line by line: what another request for the same variant has to say.
+    /// Returns the lines of these fields as the request carries them, for building another request
+    /// for the variant.
     pub fn lines(&self, request: &HeaderMap) -> HeaderMap {
         self.that_select(request)
             .flat_map(|name| request.get_all(name).into_iter().map(|line| (name.clone(), line.clone())))
@@ -160,8 +159,8 @@ impl VaryFields {
     }
 }
 
-/// A value in its one spelling, for the fields whose grammar we know. Of any other, also white
-/// space may mean something.
+/// Returns the normal form of a value, for the fields whose grammar is known. In any other field,
+/// even white space may have a meaning.
 fn meaning<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     if *name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE {
         accept::normalised(value)
@@ -172,7 +171,7 @@ fn meaning<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     }
 }
 
-/// All lines of a field as one value (RFC 9110 §5.3), without white space around the lines.
+/// Joins all lines of a field into one value (RFC 9110 §5.3), without white space around the lines.
 fn combined<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
     let mut lines = request.get_all(name).into_iter().map(|line: &HeaderValue| syntax::trim(line.as_bytes()));
     let mut value = Cow::Borrowed(lines.next()?);

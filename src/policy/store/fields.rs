@@ -1,9 +1,8 @@
-//! Which fields of a response are stored (RFC 9111 §3.1).
+//! The fields of a response that are stored (RFC 9111 §3.1).
 //!
-//! A stored head is shown to people whom the origin did not speak to, by a connection that it did
-//! not speak on. So what belongs to a connection goes, and what belongs to one exchange goes; and
-//! what the entry knows better by itself (length, age) goes too, so that there is one place that
-//! says it.
+//! A stored head is sent to other clients over other connections. So the store drops fields that
+//! belong to one connection or to one exchange. It also drops the length and the age, which the
+//! entry itself records, so that each value has one source.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,18 +16,18 @@ use crate::policy::parse::targeted;
 use crate::policy::reuse::range;
 use crate::policy::store::stored::Obligations;
 
-/// RFC 9111 §3.1: fields for a proxy's own client, whatever comes after this.
+/// RFC 9111 §3.1: the prefix of fields between a proxy and its own client.
 const PROXY_PREFIX: &str = "proxy-";
 
-/// The year 10000, which an HTTP date cannot say.
+/// The year 10000, the first that an HTTP date cannot express.
 const DATES_END: Duration = Duration::from_secs(253_402_300_800);
 
-/// What may be stored of the fields of a response that [`storable`](crate::policy::storable()) let
-/// through, and so what a follower of a shared fetch may see of them.
+/// Returns the fields to store of a response that [`storable`](crate::policy::storable()) admits. A
+/// follower of a shared fetch receives only these fields.
 pub fn stored_fields(response: &HeaderMap, received: Timestamp) -> HeaderMap {
     let mut fields = response.clone();
     hop::strip(&mut fields);
-    // §5.2.2.4 and §5.2.2.7: with field names, these are about the fields alone.
+    // §5.2.2.4 and §5.2.2.7: with field names, these directives apply to the named fields alone.
     for name in targeted::named_fields(response) {
         fields.remove(name);
     }
@@ -40,33 +39,33 @@ pub fn stored_fields(response: &HeaderMap, received: Timestamp) -> HeaderMap {
     fields
 }
 
-/// Tells whether no stored response has a field of this name, in lower case.
+/// Returns whether no stored response has a field of this name, in lower case.
 fn is_omitted(name: &str) -> bool {
     let omitted = matches!(
         name,
-        // RFC 9111 §5.1: kept as `initial_age`, and counted on from there.
+        // RFC 9111 §5.1: stored as `initial_age`, from which the age continues.
         "age"
-            // The body is stored whole, and knows its length.
+            // The body is stored whole, with its length.
             | "content-length"
             | "set-cookie"
-            // RFC 9110 §11.6.3: the outcome of one client's authentication.
+            // RFC 9110 §11.6.3: the result of one client's authentication.
             | "authentication-info"
     );
     omitted || name.starts_with(PROXY_PREFIX) || hop::is_hop_by_hop(name)
 }
 
-/// Tells whether a stored response with these obligations may have this field, whose name is in
-/// lower case.
+/// Returns whether a stored response with these obligations may have this field. `name` is in lower
+/// case.
 pub fn is_stored_field(name: &str, value: &HeaderValue, obligations: Obligations) -> bool {
     match name {
-        // It would not be taken out of answers.
+        // Without the obligation, no code removes the field from responses.
         "cachewarp-cache-control" => obligations.contains(Obligations::ADDRESSED),
         "content-range" => !range::is_content_range(value),
         name => !is_omitted(name),
     }
 }
 
-/// RFC 9110 §6.6.1: who stores a response without `Date` adds the moment of reception.
+/// Adds the time of reception as `Date` if the response has none (RFC 9110 §6.6.1).
 fn add_date(fields: &mut HeaderMap, received: Timestamp) {
     let since_epoch = Duration::from_millis(received.as_millis());
     if fields.contains_key(DATE) || since_epoch >= DATES_END {

@@ -1,8 +1,8 @@
-//! How long a response is fresh, and how old it is when it comes (RFC 9111 §4.2).
+//! The freshness lifetime of a response, and its age on arrival (RFC 9111 §4.2).
 //!
-//! Clocks: everything is counted from the moment of reception on our own clock. The origin's clock
-//! is used only against itself (`Expires` less `Date`) and to find out how long a response was on
-//! its way, where a clock that runs behind makes responses look older, never younger.
+//! All times count from the moment of reception on the local clock. The origin's clock is used only
+//! against itself (`Expires` minus `Date`) and to compute the age on arrival. There, an origin
+//! clock that runs behind makes a response look older, never younger.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::heuristic::heuristic_lifetime;
 use crate::policy::store::rules::CacheRules;
 
-/// `freshness_lifetime` (§4.2.1), and whose word it is.
+/// The `freshness_lifetime` (§4.2.1) and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum Lifetime {
-    /// The origin gave it; zero if what it gave makes no sense.
+    /// The lifetime from the origin; zero if it is invalid.
     Explicit(Duration),
-    /// A guess: the operator's, or the RFC's.
+    /// A guess by the operator's setting or by the RFC's rule.
     Heuristic(Duration),
-    /// Nobody gave one.
+    /// No lifetime.
     Unknown,
 }
 
 impl Lifetime {
-    /// The first of what §4.2.1 lists.
+    /// Returns the first lifetime in the order of §4.2.1.
     pub(in crate::policy) fn of(
         exchange: &Exchange<'_>,
         directives: &Directives,
@@ -49,7 +49,7 @@ impl Lifetime {
         }
     }
 
-    /// How long it is; no time where nobody gave one.
+    /// Returns the duration; zero without a lifetime.
     pub(in crate::policy) fn duration(self) -> Duration {
         match self {
             Self::Explicit(lifetime) | Self::Heuristic(lifetime) => lifetime,
@@ -58,7 +58,7 @@ impl Lifetime {
     }
 }
 
-/// `corrected_initial_age` of §4.2.3.
+/// Returns the `corrected_initial_age` of §4.2.3.
 pub(in crate::policy) fn initial_age(exchange: &Exchange<'_>) -> Duration {
     let apparent_age =
         date(exchange).map_or(Duration::ZERO, |date| whole_second(exchange.received).since(date));
@@ -66,12 +66,12 @@ pub(in crate::policy) fn initial_age(exchange: &Exchange<'_>) -> Duration {
     apparent_age.max(age_value(exchange.response).saturating_add(response_delay))
 }
 
-/// A lifetime that ends [`LIFETIME_MAX`] after reception at the latest.
+/// Limits a lifetime so that it ends at most [`LIFETIME_MAX`] after reception.
 pub(in crate::policy) fn capped(lifetime: Duration, initial_age: Duration) -> Duration {
     lifetime.min(initial_age.saturating_add(LIFETIME_MAX))
 }
 
-/// §5.1: of a list the first member counts, and what is no number counts as absent.
+/// Reads `Age` (§5.1): the first member of a list counts, and a malformed number counts as absent.
 fn age_value(response: &HeaderMap) -> Duration {
     response
         .get(AGE)
@@ -80,20 +80,19 @@ fn age_value(response: &HeaderMap) -> Duration {
         .map_or(Duration::ZERO, DeltaSeconds::duration)
 }
 
-/// §5.3: `Expires` less `Date`; a date that cannot be read, `0` above all, has already passed.
+/// Returns `Expires` minus `Date` (§5.3). A malformed date, such as `0`, has already passed.
 fn until_expires(exchange: &Exchange<'_>) -> Duration {
     let date = date(exchange).unwrap_or_else(|| whole_second(exchange.received));
     date::of(exchange.response, &EXPIRES).map_or(Duration::ZERO, |expires| expires.since(date))
 }
 
-/// When the origin made the response; RFC 9110 §6.6.1 lets the moment of reception stand in where
-/// it does not say.
+/// Returns the time at which the origin made the response, if it states one.
 fn date(exchange: &Exchange<'_>) -> Option<Timestamp> {
     date::of(exchange.response, &DATE)
 }
 
-/// Dates have no fraction: compared with one, a response would look up to a second older than it
-/// is.
+/// Drops the fraction of a second. HTTP dates have none, and a comparison with one would make a
+/// response look up to a second older.
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_millis(time.as_millis() / 1000 * 1000)
 }

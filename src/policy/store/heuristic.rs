@@ -1,9 +1,9 @@
-//! How long a response that does not say it may be taken to be fresh (RFC 9111 §4.2.2).
+//! The heuristic lifetime of a response without an explicit one (RFC 9111 §4.2.2).
 //!
-//! The operator's lifetimes come first: one for the `200` with JSON, and one for what is not there.
-//! Who opens statuses and media types to all that the RFC allows gets the RFC's guess with it,
-//! which looks at how old the last change is; who lists some more does not, since an error page
-//! that stays for half a minute is a surprise.
+//! The operator's lifetimes come first: one for a `200` with JSON, and one for `404` and `410`. The
+//! RFC's heuristic, which uses the time since the last change, applies only if the operator allows
+//! all statuses and media types. It does not apply if the operator lists some more of them, so that
+//! an error page is not unexpectedly served for half a minute.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use crate::policy::parse::{date, media};
 use crate::policy::store::rules::{CacheRules, ContentTypes, StorableStatuses};
 use crate::policy::store::status;
 
-/// Which part of the time since its last change a response may be expected to stay as it is.
+/// The divisor of the time since the last change: the response is expected to stay unchanged for a
+/// tenth of it.
 const UNCHANGED_DIVISOR: u32 = 10;
 
-/// The lifetime that may be guessed for a response without an explicit one; none where nobody would
-/// guess.
+/// Returns the heuristic lifetime of a response without an explicit one, if any rule gives one.
 pub(in crate::policy) fn heuristic_lifetime(
     exchange: &Exchange<'_>,
     directives: &Directives,
     rules: &CacheRules,
 ) -> Option<Duration> {
-    // §5.4 gives `Pragma` no meaning in a response, and `must-understand` may have put `no-store`
-    // out of force; but who sends either does not want to be cached unasked. Nor is `no-cache`
-    // silence.
+    // §5.4 gives `Pragma` no meaning in a response, and `must-understand` may override `no-store`.
+    // But an origin that sends either does not expect heuristic caching. `no-cache` is explicit
+    // too.
     let unwanted = directives.no_store
         || directives.no_cache == DirectiveScope::Whole
         || exchange.response.get_all(PRAGMA).iter().any(directives::says_no_cache);
@@ -83,7 +83,7 @@ mod tests {
         };
         let json = ("content-type", "application/json");
         let public = ("cache-control", "public");
-        // 100 s and a year before noon.
+        // 100 s before noon, and a year before it.
         let recent = ("last-modified", "Sun, 06 Nov 1994 11:58:20 GMT");
         let old = ("last-modified", "Sat, 06 Nov 1993 12:00:00 GMT");
         let listed = CacheRules {

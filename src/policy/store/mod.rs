@@ -1,4 +1,4 @@
-//! The gate into the store: whether a response may be stored, and for how long it is fresh.
+//! The gate into the store: whether a response may be stored, and its freshness lifetime.
 
 pub(super) mod fields;
 pub(super) mod freshness;

@@ -1,15 +1,15 @@
-//! Every reason not to store a response, each with the clause or the setting that it stands in.
+//! The reasons against storing a response, each with the clause or the setting that it is based on.
 //!
-//! The head has its reasons, and so has the body, which another module gathers. They are one list,
-//! so that one counter knows all of them.
+//! The policy finds the reasons in the head; another module finds those in the body. All reasons
+//! are one enum, so that one counter covers them.
 
 use crate::policy::parse::credential::Credential;
 use crate::policy::store::stored::CredentialRefusal;
 
 crate::labels! {
-    /// Why a response is not stored.
+    /// The reason against storing a response.
     pub enum NotStorable {
-        /// Only the answer to a `GET` is stored.
+        /// Only the response to a `GET` is stored.
         Method => "method" in "RFC 9111 §3",
         /// The client forbids it.
         RequestNoStore => "request-no-store" in "RFC 9111 §5.2.1.5",
@@ -17,68 +17,67 @@ crate::labels! {
         NoStore => "no-store" in "RFC 9111 §5.2.2.5",
         /// It is for one user.
         Private => "private" in "RFC 9111 §5.2.2.7",
-        /// The origin wants to be asked each time, and gave nothing to ask it with.
+        /// The origin requires validation before each use and sent no validator.
         NoCache => "no-cache" in "RFC 9111 §5.2.2.4",
-        /// `Cache-Control` cannot be read, and might say any of these.
+        /// `Cache-Control` is malformed and may contain any restriction.
         Malformed => "cache-control-malformed" in "RFC 9111 §5.2",
-        /// The request carried `Authorization`, and the response does not say that it may be
-        /// shared.
+        /// The request carried `Authorization`, and the response does not allow sharing.
         Authorization => "authorization" in "RFC 9111 §3.5",
-        /// The request carried `Cookie`, and the response does not say that it may be shared.
+        /// The request carried `Cookie`, and the response does not allow sharing.
         Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
-        /// The request carried a credential that the operator named, and the response does not say
-        /// that it may be shared.
+        /// The request carried a credential field that the operator listed, and the response does
+        /// not allow sharing.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
-        /// The request carried a field that nothing is known of, and the response does not state
-        /// its freshness.
+        /// The request carried an unlisted field, and the response does not state its freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
-        /// The request carried a field that a shared fetch would not have sent, and reached the
-        /// origin as it came.
+        /// The request reached the origin with a field that a shared fetch would not have sent.
         UnkeyedField => "unkeyed-field" in "RFC 9111 §2, harmless_headers",
-        /// It sets a cookie, and does not say that it may be shared.
+        /// It sets a cookie and does not allow sharing.
         SetCookie => "set-cookie" in "RFC 9111 §7.3, ordinary_cookies",
-        /// The status is not one that is stored.
+        /// The status is not storable.
         Status => "status" in "RFC 9111 §3, cache_statuses",
-        /// It is a part of something.
+        /// It is a part of a representation.
         PartialContent => "partial-content" in "RFC 9111 §3.3",
-        /// It says that it is a part of something, and its status does not.
+        /// It has a `Content-Range`, but its status is not that of a part.
         ContentRange => "content-range" in "RFC 9110 §14.4",
-        /// The media type is not one that is stored.
+        /// The media type is not storable.
         ContentType => "content-type" in "cache_content_types",
         /// No other request can match it.
         VaryStar => "vary-star" in "RFC 9111 §4.1",
-        /// It depends on more request fields than we follow.
+        /// It depends on more request fields than the limit.
         VaryFields => "vary-fields" in "RFC 9111 §4.1",
-        /// It has more tags than can be followed, or one that cannot: a purge would pass it by.
+        /// It has more tags than the limit, or an invalid one: a purge would miss it.
         Tags => "tags" in "tag_headers",
-        /// Nobody says how long it is fresh, and it has no validator.
+        /// No rule gives a lifetime, and it has no validator.
         NoFreshness => "no-freshness" in "RFC 9111 §3, cache_default_ttl",
-        /// It is stale already, and has no validator.
+        /// It is already stale and has no validator.
         Expired => "expired" in "RFC 9111 §4.2",
-        /// A `HEAD` says nothing that shows whether it is about what is stored.
+        /// The `HEAD` response has no validator, so it does not show whether it matches the stored
+        /// response.
         NoValidator => "no-validator" in "RFC 9111 §4.3.5",
-        /// What is stored is no longer what the origin has, or no longer chosen by the same fields.
+        /// The stored response differs from the origin's, or is selected by other fields now.
         Changed => "changed" in "RFC 9111 §4.3",
-        /// The response to a `POST` does not say that it is what a `GET` would give.
+        /// The response to a `POST` does not identify itself as the representation that a `GET`
+        /// would return.
         ContentLocation => "content-location" in "RFC 9110 §9.3.3",
         /// The head is too large for an entry.
         HeadTooLarge => "head-too-large" in "RFC 9111 §3",
         /// The body is larger than `cache_max_body`.
         BodyTooLarge => "body-too-large" in "cache_max_body",
-        /// Bodies on their way hold as much memory as they may.
+        /// The bodies in transit use all memory that they may use.
         BodyMemory => "body-memory" in "max_body_memory",
-        /// Only the end of the connection ends the body, and a cut looks the same.
+        /// Only the end of the connection ends the body, so a truncated body looks complete.
         Undelimited => "undelimited" in "RFC 9112 §8",
-        /// The body ended before its length said, or without saying so.
+        /// The body ended before its stated length or without its end marker.
         CutBody => "cut-body" in "RFC 9111 §3.3",
-        /// The body is coded in a way that we cannot look into.
+        /// The body has a content coding that CacheWarp cannot decode.
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
-        /// It was asked for the first time, while too much of what is stored is new, or Redis has
-        /// no room.
+        /// This is the first request for it, and the budget for new keys is spent or Redis has no
+        /// room.
         FirstSight => "first-sight" in "cache_first_sight_size",
-        /// There is no store.
+        /// No tier is configured.
         NoTier => "no-tier" in "redis_url, cache_memory_size",
-        /// The body says that it is JSON and is not.
+        /// The body claims to be JSON and is not.
         InvalidJson => "invalid-json" in "RFC 8259 §2",
     }
 }

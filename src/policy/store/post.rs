@@ -1,4 +1,4 @@
-//! The response to a `POST`, where it is what a `GET` would give (RFC 9110 §9.3.3).
+//! Responses to `POST` that a later `GET` may receive (RFC 9110 §9.3.3).
 
 use http::header::CONTENT_LOCATION;
 
@@ -12,9 +12,9 @@ use crate::policy::store::rules::CacheRules;
 use crate::policy::store::storable::storable;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
-/// Decides whether the response to a `POST` may be stored for later `GET`s of the same target:
-/// where a `GET`'s could be, where its `Content-Location` is the target itself, and where the
-/// origin said in so many words how long it is fresh.
+/// Decides whether the response to a `POST` may be stored for later `GET`s of its target. This
+/// requires that the response to a `GET` could be stored, that `Content-Location` is the target
+/// itself, and that the origin states the freshness explicitly.
 pub fn storable_post(
     exchange: &Exchange<'_>,
     target: &Target,

@@ -1,4 +1,4 @@
-//! What an operator says about storing.
+//! The operator's rules for storing.
 
 use std::time::Duration;
 
@@ -10,51 +10,49 @@ use crate::request_fields::{FieldClass, RequestFields};
 use crate::policy::parse::cookies::IgnoredCookies;
 use crate::policy::reuse::vary::Vary;
 
-/// The part of the policy that is not in any RFC.
+/// The part of the policy that no RFC defines.
 #[derive(Clone, Debug)]
 pub struct CacheRules {
-    /// RFC 9111 §4.2.2: the heuristic lifetime of a `200` with JSON that says nothing of its own.
-    /// Zero for none, and then nothing is guessed from `Last-Modified` either.
+    /// RFC 9111 §4.2.2: the heuristic lifetime of a `200` with JSON that states none. Zero disables
+    /// it, and then also the heuristic from `Last-Modified`.
     pub default_ttl: Duration,
-    /// The lifetime of a `404` or `410` that says nothing of its own; zero for none.
+    /// The lifetime of a `404` or `410` that states none; zero for none.
     pub negative_ttl: Duration,
-    /// RFC 5861 §3, for responses that say nothing of it.
+    /// The RFC 5861 §3 window of responses that state none.
     pub stale_while_revalidate: Duration,
-    /// RFC 5861 §4, for responses that say nothing of it.
+    /// The RFC 5861 §4 window of responses that state none.
     pub stale_if_error: Duration,
-    /// By how much of its remaining lifetime a response may be shortened, so that what was stored
-    /// together does not expire together; from 0 to 1.
+    /// The fraction, from 0 to 1, by which the remaining lifetime of a response may be shortened,
+    /// so that responses stored together do not expire together.
     pub jitter: f64,
-    /// How early a fresh response is refreshed by chance: `beta` of the XFetch algorithm; 0 for
-    /// never, 1 is usual.
+    /// The eagerness of early refresh: `beta` of the XFetch algorithm. 0 disables it, 1 is usual.
     pub early_refresh: f64,
-    /// Larger bodies are not stored, in bytes.
+    /// The largest body that is stored, in bytes.
     pub body_bytes_max: usize,
-    /// Which media types may be stored.
+    /// The media types that may be stored.
     pub content_types: ContentTypes,
-    /// Which statuses may be stored.
+    /// The statuses that may be stored.
     pub statuses: StorableStatuses,
-    /// Response fields with tags that a response may be purged by.
+    /// The response fields that contain cache tags.
     pub tag_headers: Vec<HeaderName>,
     /// Whether clients see those fields.
     pub tags_shown: TagVisibility,
-    /// The classes of request fields: credentials, fields of the cache key, harmless ones.
+    /// The classes of request fields: credentials, fields of the cache key, harmless fields.
     pub fields: RequestFields,
-    /// Cookies that are none.
+    /// The cookies that are not credentials.
     pub ordinary_cookies: IgnoredCookies,
 }
 
-/// Which media types may be stored.
+/// The media types that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentTypes {
     /// All that RFC 9111 lets a shared cache store.
     Any,
-    /// These `type/subtype` in lower case, and those whose subtype ends in one of these
-    /// `+suffix`es.
+    /// These `type/subtype` names in lower case, and subtypes that end in one of these `+suffix`es.
     Listed(Vec<String>),
 }
 
-/// Which statuses may be stored.
+/// The statuses that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorableStatuses {
     /// All that RFC 9111 lets a shared cache store.
@@ -63,18 +61,18 @@ pub enum StorableStatuses {
     Listed(Vec<StatusCode>),
 }
 
-/// Whether clients see the fields with tags.
+/// Whether clients see the tag fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagVisibility {
-    /// As the origin sent them.
+    /// Clients see the fields as the origin sent them.
     Yes,
-    /// They are taken out.
+    /// The proxy removes the fields.
     No,
 }
 
 impl Default for CacheRules {
-    /// HTTP and nothing else: all that RFC 9111 lets a shared cache store, of any size, and no
-    /// guess.
+    /// Returns the rules of HTTP alone: everything that RFC 9111 lets a shared cache store, of any
+    /// size, without heuristics.
     fn default() -> Self {
         Self {
             default_ttl: Duration::ZERO,
@@ -95,18 +93,18 @@ impl Default for CacheRules {
 }
 
 impl CacheRules {
-    /// The class of a request field.
+    /// Returns the class of a request field.
     pub fn field_class(&self, name: &HeaderName) -> FieldClass {
         self.fields.class(name)
     }
 
-    /// The request fields that select among the responses of a resource: those that the response's
-    /// `Vary` names, and `key_headers`.
+    /// Returns the request fields that select among the responses of a resource: those in the
+    /// response's `Vary`, and `key_headers`.
     pub fn vary(&self, response: &HeaderMap) -> Vary {
         Vary::of(response).with(self.fields.key_headers())
     }
 
-    /// Whether a response with this status may be stored.
+    /// Returns whether a response with this status may be stored.
     pub(in crate::policy) fn admits(&self, status: StatusCode) -> bool {
         self.negative(status).is_some()
             || match &self.statuses {
@@ -115,7 +113,7 @@ impl CacheRules {
             }
     }
 
-    /// The lifetime of a response that says that there is nothing, where the operator gave one.
+    /// Returns the operator's lifetime for a `404` or `410`, if it is set.
     pub(in crate::policy) fn negative(&self, status: StatusCode) -> Option<Duration> {
         let nothing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
         (nothing && !self.negative_ttl.is_zero()).then_some(self.negative_ttl)

@@ -1,45 +1,44 @@
-//! What each status says about storing.
+//! The storing rules of each status.
 
 use http::StatusCode;
 
 use crate::policy::store::not_storable::NotStorable;
 
-/// Tells whether any response with this status is stored.
+/// Returns whether any response with this status is stored.
 pub fn is_stored_status(status: StatusCode) -> bool {
     refusal(status).is_none()
 }
 
-/// The statuses whose responses are never stored, whatever they say of themselves.
+/// Returns the reason against storing any response with this status, whatever it contains.
 pub(in crate::policy) fn refusal(status: StatusCode) -> Option<NotStorable> {
     match status.as_u16() {
         // RFC 9111 §3: only a final response is stored.
         ..200 => Some(NotStorable::Status),
-        // RFC 9111 §3.3: a part is not the whole, and we do not put parts together.
+        // RFC 9111 §3.3: a part is not the whole, and CacheWarp does not combine parts.
         206 => Some(NotStorable::PartialContent),
-        // An answer to the conditions or the range of one request, not to its target.
+        // A response to the conditions or the range of one request, not to its target.
         304 | 412 | 416 => Some(NotStorable::Status),
         // RFC 6585 §3 to §6: "MUST NOT be stored by a cache".
         428 | 429 | 431 | 511 => Some(NotStorable::Status),
-        // RFC 9110 §15: beyond the range of statuses; a recipient takes it for an error of the
-        // server.
+        // RFC 9110 §15: beyond the range of statuses; a recipient treats it as a server error.
         600.. => Some(NotStorable::Status),
         _ => None,
     }
 }
 
-/// RFC 9110 §15.1: cacheable without explicit freshness.
+/// Returns whether the status is cacheable without explicit freshness (RFC 9110 §15.1).
 pub(in crate::policy) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Whether a `GET` with this status is answered with content (RFC 9110 §15.3.1, §15.3.4). Any other
-/// may have none, whatever type the origin gives it.
+/// Returns whether a `GET` response with this status has content (RFC 9110 §15.3.1, §15.3.4). With
+/// any other status it may have none, whatever its `Content-Type`.
 pub fn means_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION)
 }
 
-/// RFC 9111 §5.2.2.3: whether we know what this status asks of a cache. A registered status that is
-/// not refused asks for nothing special.
+/// Returns whether CacheWarp knows the caching requirements of this status (RFC 9111 §5.2.2.3). A
+/// registered status that is not refused has none.
 pub(in crate::policy) fn is_understood(status: StatusCode) -> bool {
     status.canonical_reason().is_some() && refusal(status).is_none()
 }

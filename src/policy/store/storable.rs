@@ -1,7 +1,7 @@
-//! The gate into every store: whether a shared cache may keep a response (RFC 9111 §3).
+//! The gate into the store: whether a shared cache may store a response (RFC 9111 §3).
 //!
-//! It judges what the head can tell. What only the body can tell, the code that gathers it refuses,
-//! with the same [`NotStorable`].
+//! The gate decides by the head. The code that collects the body decides by the body, and returns a
+//! [`NotStorable`] too.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::policy::store::rules::CacheRules;
 use crate::policy::store::status;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
-/// Decides whether a response may be stored, and what is to be remembered of its head if so.
+/// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
     let directives = Directives::of(exchange.response);
     let said = obligations(&directives);
@@ -59,8 +59,7 @@ fn origin_allows(
     if directives.malformed {
         return Err(NotStorable::Malformed);
     }
-    // §5.2.2.3: `must-understand` takes the place of `no-store` for a cache that understands the
-    // status.
+    // §5.2.2.3: `must-understand` overrides `no-store` in a cache that understands the status.
     if directives.must_understand && !status::is_understood(exchange.status) {
         return Err(NotStorable::Status);
     }
@@ -117,7 +116,7 @@ fn facts(
         stale_if_error: window(directives.stale_if_error, unsaid(rules.stale_if_error)),
         obligations,
     };
-    // §3: without a word about freshness, the status has to be one that is stored without one.
+    // §3: without any statement of freshness, the status has to be heuristically cacheable.
     let unasked = lifetime == Lifetime::Unknown
         && !(directives.public || status::is_heuristically_cacheable(exchange.status));
     if unasked || stored.keep_for(exchange.received).is_zero() {
@@ -127,7 +126,7 @@ fn facts(
     }
 }
 
-/// Why a response that everybody lets us store would be of no use.
+/// Returns the reason against storing a response that is allowed but could never be served.
 fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
     match lifetime {
         _ if directives.no_cache == DirectiveScope::Whole => NotStorable::NoCache,
@@ -136,18 +135,19 @@ fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
     }
 }
 
-/// How long past its lifetime something may be served: `unsaid` where the origin is silent, and not
-/// at all where what it says cannot be read.
+/// Returns the time past the lifetime in which a response may be served: `default` if the origin
+/// states none, and zero if its value is malformed.
 fn window(limit: DirectiveSeconds, unsaid: Duration) -> Duration {
     limit.or(DeltaSeconds::ZERO).map_or(unsaid, DeltaSeconds::duration)
 }
 
-/// What we see for ourselves that matters after storing.
+/// Returns the obligations that follow from the response as a whole.
 fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligations {
     let guessed = match lifetime {
         Lifetime::Explicit(_) => false,
         Lifetime::Heuristic(_) => true,
-        // That it has none is a guess as well, unless the origin wants to be asked each time.
+        // A missing lifetime is heuristic too, unless the origin requires validation before each
+        // use.
         Lifetime::Unknown => !said.contains(Obligations::NO_CACHE),
     };
     set([
@@ -157,10 +157,10 @@ fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligat
     ])
 }
 
-/// What the origin said that matters after storing.
+/// Returns the obligations that the directives state.
 fn obligations(directives: &Directives) -> Obligations {
     let in_so_many_words = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
-    // §5.2.2.10: `s-maxage` has `proxy-revalidate` in it.
+    // §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
     let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Unsaid;
     set([
         (in_so_many_words, Obligations::SHARED),

@@ -1,4 +1,4 @@
-//! What is kept beside a stored response so that it can be judged later, without its head.
+//! The facts stored with a response, so that later decisions need not parse its head.
 
 use std::ops::BitOr;
 use std::time::Duration;
@@ -10,56 +10,56 @@ use crate::policy::parse::credential::Credential;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::RequestFacts;
 
-/// Everything that [`reuse`](crate::policy::reuse()) asks of a stored response; of fixed size, so
-/// that an entry can hold it before its fields.
+/// The facts about a stored response that [`reuse`](crate::policy::reuse()) needs. They have a
+/// fixed size, so that an entry can store them before its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredFacts {
-    /// When the response was received: `response_time` of RFC 9111 §4.2.3.
+    /// The time at which the response was received: `response_time` of RFC 9111 §4.2.3.
     pub received: Timestamp,
-    /// How old it was then: `corrected_initial_age` of RFC 9111 §4.2.3.
+    /// The age at that time: `corrected_initial_age` of RFC 9111 §4.2.3.
     pub initial_age: Duration,
-    /// At which age it becomes stale (RFC 9111 §4.2.1).
+    /// The age at which it becomes stale (RFC 9111 §4.2.1).
     pub lifetime: Duration,
-    /// RFC 5861 §3: how long past its lifetime it may be served while it is being refreshed.
+    /// RFC 5861 §3: the time past its lifetime in which it may be served while it is refreshed.
     pub stale_while_revalidate: Duration,
-    /// RFC 5861 §4: how long past its lifetime it may be served instead of an error.
+    /// RFC 5861 §4: the time past its lifetime in which it may be served instead of an error.
     pub stale_if_error: Duration,
-    /// What it may be used for, and how.
+    /// The permissions and restrictions on its use.
     pub obligations: Obligations,
 }
 
 impl StoredFacts {
-    /// Tells whether [`storable`](crate::policy::storable()) says such times of any response.
+    /// Returns whether [`storable`](crate::policy::storable()) can return these times.
     pub fn are_bounded(&self) -> bool {
         let windows = [self.stale_while_revalidate, self.stale_if_error];
         self.lifetime <= self.initial_age.saturating_add(LIFETIME_MAX)
             && windows.into_iter().all(|window| window <= DeltaSeconds::MAX.duration())
     }
 
-    /// `current_age` of RFC 9111 §4.2.3.
+    /// Returns the `current_age` of RFC 9111 §4.2.3.
     pub fn age(&self, now: Timestamp) -> Duration {
         self.initial_age.saturating_add(now.since(self.received))
     }
 
-    /// How much longer it is fresh; zero once it is stale.
+    /// Returns the remaining freshness; zero once it is stale.
     pub fn ttl(&self, now: Timestamp) -> Duration {
         self.lifetime.saturating_sub(self.age(now))
     }
 
-    /// The same response, had its lifetime ended at `at` at the latest.
+    /// Returns the facts with a lifetime that ends at `at` at the latest.
     #[must_use]
     pub fn outdated(self, at: Timestamp) -> Self {
         Self { lifetime: self.lifetime.min(self.age(at)), ..self }
     }
 
-    /// How long it has been stale; zero while it is fresh.
+    /// Returns the time since it became stale; zero while it is fresh.
     pub fn stale_for(&self, now: Timestamp) -> Duration {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// How much longer it is worth keeping: until neither a fresh answer, nor a stale one that
-    /// somebody allowed, nor a validation can come of it, nor a stale one that stands in for an
-    /// origin that cannot be reached. Zero if it is not worth storing.
+    /// Returns the time for which the entry stays useful: for a fresh answer, a permitted stale
+    /// answer, a validation, or a stale answer while the origin cannot be reached. Zero means that
+    /// it is not worth storing.
     pub fn keep_for(&self, now: Timestamp) -> Duration {
         let validated = if self.obligations.contains(Obligations::VALIDATOR) {
             self.lifetime.max(self.initial_age).saturating_add(VALIDATION_KEPT)
@@ -74,13 +74,15 @@ impl StoredFacts {
         validated.max(served).saturating_sub(self.age(now)).min(LIFETIME_MAX)
     }
 
-    /// RFC 9111 §4.2.4: how stale it may be served while the origin cannot be reached, where nobody
-    /// allowed more. What came stale was never meant to be served without asking.
+    /// Returns the default staleness that is allowed while the origin cannot be reached (RFC 9111
+    /// §4.2.4). A response that was stale on arrival gets none, since the origin required
+    /// validation from the start.
     pub(in crate::policy) fn disconnected_stale(&self) -> Duration {
         if self.lifetime > self.initial_age { DISCONNECTED_STALE_MAX } else { Duration::ZERO }
     }
 
-    /// The longest that it may be served past its lifetime, for whatever reason but a client's own.
+    /// Returns the longest time past its lifetime in which it may be served, apart from a client's
+    /// own `max-stale`.
     fn stale_max(&self) -> Duration {
         if self.obligations.forbid_stale() {
             Duration::ZERO
@@ -90,34 +92,33 @@ impl StoredFacts {
     }
 }
 
-/// A set of things that the origin, or we, said of a stored response.
+/// A set of properties that the origin stated or that CacheWarp found.
 ///
-/// The bits are part of the stored format: none ever changes its meaning.
+/// The bits are part of the stored format: no bit ever changes its meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Obligations(u16);
 
 impl Obligations {
-    /// `public` or `s-maxage`: also for requests that carry a credential.
+    /// `public` or `s-maxage`: it may also answer requests with credentials.
     pub const SHARED: Self = Self(1);
-    /// `must-revalidate`: never served stale; and for requests whose one credential is
-    /// `Authorization` (§3.5).
+    /// `must-revalidate`: it is never served stale, and it may answer requests whose only
+    /// credential is `Authorization` (§3.5).
     pub const MUST_REVALIDATE: Self = Self(1 << 1);
-    /// `proxy-revalidate` or `s-maxage`: never served stale by a shared cache.
+    /// `proxy-revalidate` or `s-maxage`: a shared cache never serves it stale.
     pub const PROXY_REVALIDATE: Self = Self(1 << 2);
-    /// `no-cache`: never served without asking the origin.
+    /// `no-cache`: it is never served without validation.
     pub const NO_CACHE: Self = Self(1 << 3);
-    /// The lifetime is ours and not the origin's (§4.2.2), be it none.
+    /// The lifetime is a heuristic or missing, not from the origin (§4.2.2).
     pub const HEURISTIC: Self = Self(1 << 4);
-    /// `immutable` (RFC 8246): not worth asking about while it is fresh.
+    /// `immutable` (RFC 8246): it need not be validated while it is fresh.
     pub const IMMUTABLE: Self = Self(1 << 5);
-    /// An `ETag` or a `Last-Modified` is among its fields: the origin can be asked whether it is
-    /// still right (§4.3.1).
+    /// It has an `ETag` or a `Last-Modified`, so the origin can validate it (§4.3.1).
     pub const VALIDATOR: Self = Self(1 << 6);
-    /// A field addressed to us alone is among its fields, and has to be taken out of every answer
-    /// (RFC 9213 §2).
+    /// It has a field for CacheWarp alone, which the proxy removes from every response (RFC 9213
+    /// §2).
     pub const ADDRESSED: Self = Self(1 << 7);
 
-    /// Each of them by name.
+    /// Each property with its name.
     const NAMED: [(Self, &'static str); 8] = [
         (Self::SHARED, "shared"),
         (Self::MUST_REVALIDATE, "must-revalidate"),
@@ -129,46 +130,46 @@ impl Obligations {
         (Self::ADDRESSED, "addressed"),
     ];
 
-    /// The names of those that are in the set.
+    /// Returns the names of the properties in the set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(one, _)| self.contains(*one)).map(|(_, name)| name)
     }
 
-    /// The set as it is stored.
+    /// Returns the stored form of the set.
     pub const fn bits(self) -> u16 {
         self.0
     }
 
-    /// Tells whether each bit has a meaning. One that has none here may be a prohibition of a later
+    /// Returns whether every bit has a meaning. An unknown bit may be a prohibition of a later
     /// version.
     pub const fn are_known(self) -> bool {
         self.0 >> Self::NAMED.len() == 0
     }
 
-    /// The set that was stored.
+    /// Reads the stored form of a set.
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 
-    /// Whether all of `other` is in this set.
+    /// Returns whether the set contains all of `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// RFC 9111 §4.2.4: whether it may not be served stale, whoever would allow that.
+    /// Returns whether serving it stale is forbidden, even if another rule would allow it (RFC 9111
+    /// §4.2.4).
     pub(in crate::policy) const fn forbid_stale(self) -> bool {
         let forbidding = Self::MUST_REVALIDATE.0 | Self::PROXY_REVALIDATE.0 | Self::NO_CACHE.0;
         self.0 & forbidding != 0
     }
 
-    /// The part of a request that keeps the response from it, and its response from the store, if
-    /// there is one.
+    /// Returns the part of a request that forbids serving it the response, or storing its response.
     ///
-    /// This is the one rule about callers, for storing as for serving. RFC 9111 §3.5 speaks of
-    /// storing and of `Authorization`; we hold every credential to it in both directions, because
-    /// an origin that never heard of caches answers by credential without saying so. A lifetime
-    /// that the origin did not give is no word of its own, so it admits only a request all of whose
-    /// fields are known to be harmless.
+    /// This is the only rule about clients, for storing and for serving. RFC 9111 §3.5 covers
+    /// storing and `Authorization`. CacheWarp applies it to every credential in both directions,
+    /// because an origin that does not consider caches selects responses by credential without
+    /// stating it. A heuristic lifetime is not a statement of the origin, so it admits only
+    /// requests whose fields are all known to be harmless.
     pub(in crate::policy) fn refused(self, request: &RequestFacts) -> Option<CredentialRefusal> {
         let credentials = request.credentials;
         let credential = if self.contains(Self::HEURISTIC) {
@@ -187,12 +188,12 @@ impl Obligations {
     }
 }
 
-/// The part of a request that keeps a response from it.
+/// The part of a request that forbids a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::policy) enum CredentialRefusal {
-    /// It says who asks.
+    /// A credential.
     Credential(Credential),
-    /// Nothing is known of a field.
+    /// An unlisted field.
     UnlistedField,
 }
 

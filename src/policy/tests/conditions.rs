@@ -1,4 +1,4 @@
-//! A client's conditions, a row a rule.
+//! Tests of a client's conditions, one row per rule.
 
 use http::StatusCode;
 

@@ -1,4 +1,4 @@
-//! `Cache-Control`, a row a rule of parsing, and what holds for any bytes.
+//! Tests of `Cache-Control` parsing, one row per rule, and properties for any bytes.
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ fn an_invalid_limit_is_what_the_reader_calls_strict() {
     assert_eq!(DirectiveSeconds::Seconds(DeltaSeconds::MAX).or(DeltaSeconds::ZERO), Some(DeltaSeconds::MAX));
 }
 
-/// Well-formed directives, and bits that break lines.
+/// Well-formed directives, and fragments that break a line.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(
@@ -221,7 +221,7 @@ proptest! {
 
     #[test]
     fn case_and_white_space_and_lines_mean_nothing(pieces in prop::collection::vec(piece(), 0..6)) {
-        // A quote that one piece leaves open would swallow the separator that this test varies.
+        // An open quote in one piece would swallow the separator that this test varies.
         prop_assume!(pieces.iter().all(|piece| piece.matches('"').count() % 2 == 0 && !piece.contains('\\')));
         let plain = parse(&[&pieces.join(",")]);
         prop_assert_eq!(parse(&[&pieces.join(" ,\t, ")]), plain);

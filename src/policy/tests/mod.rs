@@ -1,4 +1,4 @@
-//! The parsers, the gates and what follows them, rule by rule and under generated heads.
+//! Tests of the parsers and the gates, by rule and with generated heads.
 
 mod conditions;
 mod directives;
@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 
 use super::{CacheRules, ContentTypes, Exchange, RequestFacts, StorableStatuses};
 
-/// What is stored by default.
+/// The default rules.
 pub(super) fn rules() -> CacheRules {
     CacheRules {
         default_ttl: Duration::from_secs(30),
@@ -37,12 +37,12 @@ pub(super) fn rules() -> CacheRules {
     }
 }
 
-/// What is stored where an operator leaves it all to the RFC.
+/// The rules of an operator who allows everything that the RFC allows.
 pub(super) fn rules_of_the_rfc() -> CacheRules {
     CacheRules { content_types: ContentTypes::Any, statuses: StorableStatuses::Any, ..rules() }
 }
 
-/// The fields of a head, in the order of writing.
+/// Builds a head from fields, in this order.
 pub(super) fn head(fields: &[(&str, &str)]) -> HeaderMap {
     fields
         .iter()
@@ -50,13 +50,13 @@ pub(super) fn head(fields: &[(&str, &str)]) -> HeaderMap {
         .collect()
 }
 
-/// How the origin names itself, where clients ask for `api.test`.
+/// The origin's own name; clients request `api.test`.
 pub(super) fn backend() -> OriginBase {
     let authority = Authority::parse(Scheme::Http, b"backend:8080").unwrap();
     OriginBase { scheme: Scheme::Http, authority, path: String::new() }
 }
 
-/// An [`Exchange`] that owns what it is made of.
+/// An [`Exchange`] that owns its parts.
 #[derive(Debug)]
 pub(super) struct OwnedExchange {
     pub(super) request: RequestFacts,
@@ -67,7 +67,7 @@ pub(super) struct OwnedExchange {
 }
 
 impl OwnedExchange {
-    /// A response to a `GET` that carries nothing, which came in no time at the epoch.
+    /// Builds a response to a `GET` without fields, received at the epoch without delay.
     pub(super) fn response(status: u16, fields: &[(&str, &str)]) -> Self {
         Self {
             request: RequestFacts::read(&Method::GET, &HeaderMap::new(), &rules()),

@@ -1,9 +1,8 @@
-//! `http-cache-semantics`, another reading of the RFCs, asked the same questions: may this answer
-//! be served to the same request again, some seconds later, without asking the origin?
+//! Comparison with `http-cache-semantics`, another implementation of the RFCs: may this response
+//! answer the same request some seconds later without validation?
 //!
-//! Where the two differ, the text of the RFC settled it, and the rule stands in [`SETTLED`] with an
-//! example that both are held to. Generated exchanges in which no such rule plays a part have to
-//! get the same answer from both.
+//! Where the two differ, the text of the RFC decided, and [`SETTLED`] records the rule with an
+//! example that tests both. Both must agree on every generated exchange that no such rule concerns.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +17,7 @@ use crate::time::Timestamp;
 /// Sunday, 06 November 1994, 12:00:00 GMT.
 const NOON_MILLIS: u64 = 784_123_200_000;
 
-/// One exchange, and the same request so many seconds later.
+/// One exchange, and the delay of a repeated request in seconds.
 #[derive(Clone, Debug)]
 struct OracleCase {
     request: Vec<(&'static str, &'static str)>,
@@ -43,7 +42,7 @@ impl OracleCase {
         let Ok(stored) = storable(&said.exchange(), &rules) else { return OracleAnswer::Asked };
         match reuse(&stored, &request, said.received.plus(Duration::from_secs(self.later))) {
             Reuse::Fresh { .. } | Reuse::Stale { .. } => OracleAnswer::Stored,
-            // The other reading does not know it.
+            // The other implementation does not support it.
             Reuse::StaleWhileRevalidate { .. } | Reuse::Validate(_) | Reuse::Not(_) => OracleAnswer::Asked,
         }
     }
@@ -64,7 +63,7 @@ impl OracleCase {
         }
     }
 
-    /// Whether the rule of a disagreement plays a part.
+    /// Returns whether a recorded difference concerns the case.
     fn is_settled(&self) -> bool {
         let (request, response) = (head(&self.request), head(&self.response));
         SETTLED.iter().any(|settled| (settled.concerns)(self.status, &request, &response))
@@ -73,30 +72,30 @@ impl OracleCase {
 
 type OracleFields = &'static [(&'static str, &'static str)];
 
-/// A disagreement, and why it is one.
+/// A difference between the implementations, with its rule.
 struct SettledDifference {
     rule: &'static str,
-    /// Whether an exchange is one in which it may show.
+    /// Whether the difference may show in an exchange.
     concerns: fn(u16, &HeaderMap, &HeaderMap) -> bool,
-    /// An exchange in which it does.
+    /// An exchange that shows it.
     example: (OracleFields, u16, OracleFields, u64),
-    /// Our answer, with the RFC; theirs is the other.
+    /// The answer of CacheWarp, which follows the RFC; the other implementation differs.
     ours: OracleAnswer,
 }
 
-/// Whether a part of a `Cache-Control` begins so.
+/// Returns whether a directive in `Cache-Control` starts with `start`.
 fn says(headers: &HeaderMap, start: &str) -> bool {
     words(headers).any(|word| word.starts_with(start))
 }
 
-/// Whether a directive with a number stands there more than once.
+/// Returns whether a numeric directive is repeated.
 fn contradicts_itself(headers: &HeaderMap) -> bool {
     ["max-age", "s-maxage", "max-stale"]
         .iter()
         .any(|name| words(headers).filter(|word| word.starts_with(name)).count() > 1)
 }
 
-/// Whether a generated response comes fresh.
+/// Returns whether a generated response is fresh on arrival.
 fn has_lifetime(response: &HeaderMap) -> bool {
     let soon = response.get("expires").is_some_and(|line| line == "Sun, 06 Nov 1994 12:01:00 GMT");
     let explicit = words(response).any(|word| word.starts_with("max-age"));
@@ -337,9 +336,10 @@ proptest! {
 
     #[test]
     fn both_readings_agree_but_for_what_is_settled(case in case()) {
-        // At the last second of a client's limit, the RFC's "no more than" and theirs differ.
+        // At the last second of a client's limit, the other implementation does not follow the
+        // RFC's "no more than".
         let at_a_bound = [0, 10, 30, 40, 60, 100, 110, 120].contains(&case.later);
-        // Only one line of a field that must not be repeated.
+        // Fields that must not be repeated are not compared if they are.
         let repeated = ["expires", "vary"].iter().any(|name| head(&case.response).get_all(*name).iter().count() > 1);
         if !case.is_settled() && !at_a_bound && !repeated {
             prop_assert_eq!(case.ours(), case.theirs());

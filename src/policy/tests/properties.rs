@@ -1,4 +1,4 @@
-//! What holds for every head and every moment.
+//! Properties of the gates for all heads and times.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::policy::{
 };
 use crate::time::Timestamp;
 
-/// Fields of a request, the interesting ones often.
+/// Generates request fields, mostly meaningful ones.
 fn request() -> impl Strategy<Value = HeaderMap> {
     let field = prop::sample::select(
         &[
@@ -33,7 +33,7 @@ fn request() -> impl Strategy<Value = HeaderMap> {
     prop::collection::vec(field, 0..4).prop_map(|fields| head(&fields))
 }
 
-/// Fields of a response: words that mean something, in any mixture.
+/// Generates response fields: meaningful directives in any mixture.
 fn response() -> impl Strategy<Value = HeaderMap> {
     let directive = prop::sample::select(
         &[
@@ -165,7 +165,7 @@ proptest! {
         let now = stored.received.plus(millis(now));
         let beyond = now.plus(stored.keep_for(now)).plus(millis(1));
         let request = read(&fields);
-        // A client that takes anything is no reason to keep everything.
+        // A client that accepts any staleness is no reason to keep every entry.
         let takes_anything = request.max_stale().is_some() || request.stale_if_error().is_some();
         let capped = stored.keep_for(now) == LIFETIME_MAX;
         if !takes_anything && !capped {
@@ -176,7 +176,7 @@ proptest! {
         }
     }
 
-    /// A second reading of the privacy rules, by words in the text and not by the parser.
+    /// Checks the privacy rules a second time, by the text of the fields and without the parser.
     #[test]
     fn what_is_stored_was_allowed_by_its_words(headers in request(), response in response()) {
         let request = read(&headers);
@@ -220,7 +220,7 @@ proptest! {
         }
     }
 
-    /// Fields that a client or an origin can fill as it likes.
+    /// Any bytes in fields that clients and origins control.
     #[test]
     fn any_bytes_can_be_read(values in prop::collection::vec(prop::collection::vec(32..=255_u8, 0..48), 16)) {
         let names = [

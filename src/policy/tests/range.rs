@@ -1,4 +1,4 @@
-//! Ranges of a stored body, a row a rule.
+//! Tests of ranges of a stored body, one row per rule.
 
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
@@ -27,7 +27,7 @@ fn answer(
     ranges(&facts, &headers, status, &head(response), bytes)
 }
 
-/// What a `GET` with this `Range` gets of [`BODY`].
+/// Returns the selection for a `GET` of [`BODY`] with this `Range`.
 fn get(range: &str) -> RangeSelection {
     answer(&Method::GET, StatusCode::OK, &[("range", range)], &[], BODY.len())
 }

@@ -1,4 +1,4 @@
-//! The gate out of a store, a row a rule.
+//! Tests of the gate out of the store, one row per rule.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 type ReuseFields = &'static [(&'static str, &'static str)];
 
-/// Received at second 100, two seconds old, with a lifetime of a minute.
+/// A response received at second 100 with an age of two seconds and a lifetime of a minute.
 fn stored(obligations: Obligations) -> StoredFacts {
     StoredFacts {
         received: Timestamp::from_millis(100_000),
@@ -45,7 +45,7 @@ fn by_request() {
     const NONE: Obligations = Obligations::from_bits(0);
     const MIXED: Obligations =
         Obligations::from_bits(Obligations::SHARED.bits() | Obligations::HEURISTIC.bits());
-    // At second 110 it is 12 s old and has 48 s left.
+    // At second 110 its age is 12 s, and 48 s of its lifetime remain.
     let rows: &[(&str, Obligations, ReuseFields, Option<NotReusable>)] = &[
         ("rfc9111-4-fresh", NONE, &[], None),
         ("rfc9111-5.2.2.4", Obligations::NO_CACHE, &[], Some(NoCache)),
@@ -105,7 +105,7 @@ fn by_age() {
     assert_eq!(answer(157_999), fresh(59_999, 1));
     assert_eq!(answer(158_000), Reuse::Validate(Expired));
     assert_eq!(answer(u64::MAX), Reuse::Validate(Expired));
-    // A clock of the fleet that is behind.
+    // The clock of another node is behind.
     assert_eq!(answer(99_000), fresh(2_000, 58_000));
 }
 
@@ -116,7 +116,7 @@ fn what_can_be_validated_and_what_cannot() {
         reuse(&stored(obligations), &request, Timestamp::from_millis(110_000))
     };
     const NONE: Obligations = Obligations::from_bits(0);
-    // The origin can allow these to one who asks it, and it cannot allow those.
+    // The origin can allow the first group to a client with credentials, but not the second.
     assert_eq!(kind(Obligations::NO_CACHE, &Method::GET, &[]), Reuse::Validate(NoCache));
     for request in ["no-cache", "max-age=0", "min-fresh=90"] {
         let answer = kind(NONE, &Method::HEAD, &[("cache-control", request)]);

@@ -1,4 +1,4 @@
-//! Which clause each decision names. The words and clauses are shown to operators.
+//! Tests of the clause of each decision. Operators see the words and the clauses.
 
 use std::time::Duration;
 

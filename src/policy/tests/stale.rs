@@ -1,4 +1,4 @@
-//! What may be served stale, a row a rule.
+//! Tests of serving stale responses, one row per rule.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const NONE: Obligations = Obligations::from_bits(0);
 const FORBIDDING: [Obligations; 3] =
     [Obligations::MUST_REVALIDATE, Obligations::PROXY_REVALIDATE, Obligations::NO_CACHE];
 
-/// Fresh until second 60.
+/// A response that is fresh until second 60.
 fn stored(obligations: Obligations, stale_while_revalidate: u64, stale_if_error: u64) -> StoredFacts {
     StoredFacts {
         received: Timestamp::EPOCH,
@@ -37,8 +37,8 @@ fn second(seconds: u64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-/// Served with how many seconds of staleness, and whether the origin is asked meanwhile; or why
-/// not.
+/// The staleness with which a response is served and whether it is refreshed meanwhile, or the
+/// reason against serving it.
 #[derive(Debug, PartialEq)]
 enum StaleAnswer {
     Fresh,

@@ -1,4 +1,4 @@
-//! The gate into a store, a row a rule.
+//! Tests of the gate into the store, one row per rule.
 
 use std::time::Duration;
 
@@ -166,8 +166,8 @@ fn where_all_is_left_to_the_rfc() {
         ("rfc9111-5.2.2.7-private", 200, "private, max-age=60", Some(Private)),
     ];
     for (id, status, cache_control, want) in rows {
-        // The last change is a day before the epoch's noon, from which a tenth is guessed where
-        // that is allowed.
+        // The last change is a day before `Date`; where a heuristic is allowed, the lifetime is a
+        // tenth of that.
         let changed =
             [("last-modified", "Thu, 01 Jan 1970 12:00:00 GMT"), ("date", "Fri, 02 Jan 1970 12:00:00 GMT")];
         let said =

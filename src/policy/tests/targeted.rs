@@ -1,4 +1,4 @@
-//! Targeted fields, a row a rule.
+//! Tests of targeted fields, one row per rule.
 
 use super::{OwnedExchange, head, rules_of_the_rfc};
 use crate::policy::NotStorable::{Malformed, NoCache, NoFreshness, NoStore, Private};
@@ -15,7 +15,7 @@ fn what_is_stored() {
     const NO_STORE: (&str, &str) = ("cache-control", "no-store");
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const EXPIRES: (&str, &str) = ("expires", "Fri, 02 Jan 1970 00:00:00 GMT");
-    // Seconds of freshness, or the reason against storing it.
+    // The lifetime in seconds, or the reason against storing it.
     let rows: &[(&str, TargetedFields, Result<u64, NotStorable>)] = &[
         ("rfc9213-3.1", &[("cdn-cache-control", "max-age=9")], Ok(9)),
         (
@@ -106,8 +106,7 @@ fn which_fields_go_on() {
     );
     let stored = storable(&said.exchange(), &rules_of_the_rfc()).unwrap();
     assert!(stored.obligations.contains(Obligations::ADDRESSED));
-    // It stays in the store: a later 304 may leave it out, and it is still what the origin wants of
-    // us.
+    // The field stays in the store: a later 304 may omit it, and its directives still apply.
     let mut fields = stored_fields(&said.response, Timestamp::EPOCH);
     assert!(fields.contains_key("cachewarp-cache-control"));
     strip_addressed(&mut fields);

@@ -1,4 +1,4 @@
-//! Validation, a row a rule.
+//! Tests of validation, one row per rule.
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -42,7 +42,7 @@ fn our_own_conditions() {
         ("several-tags", &[TAG, ("etag", "\"b\"")], &[]),
     ];
     for (id, stored, want) in rows {
-        // The client's own conditions and range are not ours.
+        // The client's own conditions and range are removed.
         let mut request = head(&[
             ("accept", "x"),
             ("if-none-match", "\"theirs\""),
@@ -80,7 +80,7 @@ fn which_response_a_304_is_about() {
     }
 }
 
-/// The fields that are stored after a `304` with these, less those that every row has.
+/// Returns the stored fields after a `304` with these fields, without those that every row has.
 fn fields_after(stored: &[(&str, &str)], not_modified: &[(&str, &str)]) -> HeaderMap {
     let stored = head(&[&[JSON, ("date", NOON), ("cache-control", "max-age=60")], stored].concat());
     let said = OwnedExchange::response(304, not_modified).at(LATER_MILLIS, LATER_MILLIS);
@@ -92,7 +92,7 @@ fn fields_after(stored: &[(&str, &str)], not_modified: &[(&str, &str)]) -> Heade
 
 #[test]
 fn which_fields_a_304_replaces() {
-    // Rule, stored, in the 304, stored then.
+    // Rule, stored fields, fields of the 304, stored fields afterwards.
     let rows: &[(&str, ValidationFields, ValidationFields, ValidationFields)] = &[
         ("rfc9111-3.2-absent", &[("a", "1")], &[], &[("a", "1")]),
         ("rfc9111-3.2-replaced", &[("a", "1"), ("a", "2")], &[("a", "3")], &[("a", "3")]),
@@ -148,7 +148,7 @@ fn which_fields_a_304_replaces() {
     assert_eq!(fields_after(&[], &[("date", NOON), ("cache-control", "max-age=9999")])["date"], NOON);
 }
 
-/// The lifetime that is stored then, or what became of the response instead.
+/// The new stored lifetime, or the outcome and its reason.
 type ValidationOutcome = Result<u64, (&'static str, NotStorable)>;
 
 fn outcome(fate: FreshenOutcome) -> ValidationOutcome {
@@ -179,7 +179,7 @@ fn the_gate_is_asked_again() {
         ("rfc9111-4.1-more", &[], &[("vary", "accept")], Ok(60)),
         ("type", &[], &[("content-type", "text/html")], Err(("removed", ContentType))),
         ("shared", &[("cookie", "a=b")], &[], Ok(60)),
-        // About one request, and not about what is stored.
+        // These concern one request and not the stored response.
         ("rfc9111-5.2.1.5", &[("cache-control", "no-store")], &[], Err(("kept", RequestNoStore))),
         (
             "rfc9111-3.5",

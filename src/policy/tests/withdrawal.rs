@@ -1,5 +1,5 @@
-//! The fate of a stored response when the origin's whole answer may not be stored (RFC 9111
-//! §4.3.3).
+//! Tests of withdrawal: the outcome for a stored response if the origin's whole response may not be
+//! stored (RFC 9111 §4.3.3).
 
 use http::{Method, StatusCode};
 

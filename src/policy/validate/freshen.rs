@@ -1,13 +1,12 @@
-//! Validation: asking the origin whether what is stored is still right, and what its answer does to
-//! what is stored (RFC 9111 §4.3).
+//! Validation of a stored response with the origin (RFC 9111 §4.3).
 //!
 //! ```text
-//! stored head ── make_conditional ──► request ──► origin ──► 304 ── freshen ──► answer, and the fate of what is stored
-//!                                                       └──► 200: a response like any other
+//! stored head ── make_conditional ──► request ──► origin ──► 304 ── freshen ──► answer and FreshenOutcome
+//!                                                       └──► 200: an ordinary response
 //! ```
 //!
-//! **Invariant:** the gate into the store is asked again with every new head. A `304` that says
-//! `private` is an answer for the one who asked, and the end of what was stored for all.
+//! **Invariant:** every new head passes the gate into the store again. A `304` with `private`
+//! answers its own request, and invalidates the response that was stored for all.
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
@@ -31,53 +30,54 @@ use crate::policy::store::rules::CacheRules;
 use crate::policy::store::storable::storable;
 use crate::policy::store::stored::StoredFacts;
 
-/// A stored response as far as validating it goes.
+/// The parts of a stored response that validation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredHead<'a> {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its fields as they are stored.
+    /// The stored fields.
     pub fields: &'a HeaderMap,
-    /// The length of its body, in bytes.
+    /// The length of the body, in bytes.
     pub body_bytes: u64,
 }
 
-/// What becomes of a stored response.
+/// The outcome of a validation for the stored response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FreshenOutcome {
-    /// This takes the place of its facts and fields; the body stays.
+    /// These facts and fields replace the stored ones; the body stays.
     Replaced {
-        /// What [`storable`] said of the new head.
+        /// The facts that [`storable`] returns for the new head.
         facts: StoredFacts,
-        /// The fields to store, as [`stored_fields`] leaves them.
+        /// The fields to store, from [`stored_fields`].
         fields: HeaderMap,
     },
-    /// It stays as it was: what came was about one request, or says nothing about it.
+    /// The stored response stays as it is: the origin's response concerns one request only, or
+    /// gives no information about the stored one.
     Kept(NotStorable),
-    /// It must not be served any more.
+    /// The stored response must not be served any more.
     Removed(NotStorable),
 }
 
-/// What a `304` did.
+/// The result of applying a `304`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreshenedResponse {
-    /// The fields to answer the request with that was validated, and only that one: a cookie in the
-    /// `304` is in them, and so is its `Age`. The status and the body are the stored ones.
+    /// The fields for answering the validated request, and only that one: they include a
+    /// `Set-Cookie` and the `Age` of the `304`. The status and the body are the stored ones.
     pub answer: HeaderMap,
-    /// What becomes of what is stored.
+    /// The outcome for the stored response.
     pub fate: FreshenOutcome,
 }
 
-/// A `304` that is about another representation than the stored one: remove that one, and ask again
-/// without conditions.
+/// The error for a `304` that does not apply to the stored response. The caller removes that
+/// response and repeats the request without conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotSelectedError;
 
-/// Puts our conditions into a request, in place of the client's (§4.3.1). Without a validator there
-/// are none, and the whole response comes.
+/// Replaces the client's conditions in a request by those that validate the stored response
+/// (§4.3.1). Without a validator the request has none, and the origin sends the whole response.
 ///
-/// `Date` is not used where `Last-Modified` is missing: an origin that sends no validator was not
-/// asked to remember one.
+/// `Date` does not replace a missing `Last-Modified`: an origin that sends no validator need not
+/// know the time of the last change.
 pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     conditions::strip_conditions(request);
     let asked = [
@@ -91,7 +91,7 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     }
 }
 
-/// Applies a `304` to the stored response that we asked about (§4.3.4). `exchange` is the
+/// Applies a `304` to the stored response that the request validated (§4.3.4). `exchange` is the
 /// validating request, with the client's facts, and the `304`.
 pub fn freshen(
     stored: StoredHead<'_>,
@@ -101,19 +101,18 @@ pub fn freshen(
     if !selects(stored.fields, exchange.response) {
         return Err(NotSelectedError);
     }
-    // What a `HEAD` validated is validated for a `GET`.
+    // A validation by `HEAD` also holds for `GET`.
     let request = exchange.request.as_get();
     let answer = updated(stored.fields, exchange);
     let fate = fate(stored, &answer, &Exchange { request: &request, ..*exchange }, rules);
     Ok(FreshenedResponse { answer, fate })
 }
 
-/// Applies the `200` to a `HEAD` to the stored response that a `GET` would have been answered with
-/// (§4.3.5).
+/// Applies a `200` response to a `HEAD` to the stored `GET` response (§4.3.5).
 ///
-/// The RFC lets a response without any validator freshen a stored one. We want to see one that is
-/// the same, since what was stored may have changed without a sign; such a `HEAD` leaves everything
-/// as it was.
+/// The RFC lets a response without any validator freshen a stored one. CacheWarp requires a
+/// matching validator, since the representation may have changed unnoticed; a `HEAD` response
+/// without one changes nothing.
 pub fn freshen_by_head(
     stored: StoredHead<'_>,
     exchange: &Exchange<'_>,
@@ -130,7 +129,7 @@ pub fn freshen_by_head(
             let exchange = Exchange { request: &request, ..*exchange };
             let fields = updated(stored.fields, &exchange);
             match fate(stored, &fields, &exchange, rules) {
-                // It belongs under another key now, and a `HEAD` moves nothing there.
+                // The response now belongs to another key, and a `HEAD` moves no entry.
                 FreshenOutcome::Replaced { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
                     FreshenOutcome::Removed(NotStorable::Changed)
                 }
@@ -142,17 +141,17 @@ pub fn freshen_by_head(
     }
 }
 
-/// Whether a `304` is about the stored response (§4.3.4).
+/// Returns whether a `304` applies to the stored response (§4.3.4).
 ///
-/// Our request named one stored response, so a `304` without a validator is about that one. Tags
-/// are compared weakly, where the RFC wants a strong tag to find its like: a server that weakens
-/// the tags of what it compresses does not always weaken those of its `304`s, and that is the same
-/// representation. The stored tag then stays weak.
+/// The request named one stored response, so a `304` without a validator applies to that one. Tags
+/// are compared weakly, although the RFC requires a strong match for a strong tag: a server that
+/// weakens the tags of compressed responses does not always weaken those of its `304`s, and the
+/// representation is equivalent. The stored tag then stays weak.
 fn selects(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
     if let Some(new) = validators::entity_tag_line(not_modified) {
         same_tag(stored, new)
     } else if let Some(new) = date::of(not_modified, &LAST_MODIFIED) {
-        // A tag that the origin said is unmodified counts for more than a date that it repeats.
+        // The tag that the origin confirmed takes precedence over the date that it repeats.
         stored.contains_key(ETAG) || date::of(stored, &LAST_MODIFIED) == Some(new)
     } else {
         true
@@ -162,13 +161,13 @@ fn selects(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
 fn same_tag(stored: &HeaderMap, new: &HeaderValue) -> bool {
     match (EntityTag::of(stored), EntityTag::parse(new.as_bytes())) {
         (Some(stored), Some(new)) => stored.weak_eq(new),
-        // Malformed tags have no meaning but their bytes.
+        // Malformed tags are compared byte for byte.
         (None, None) => validators::entity_tag_line(stored) == Some(new),
         (Some(_), None) | (None, Some(_)) => false,
     }
 }
 
-/// The stored fields with those of a new head in their place (§3.2).
+/// Returns the stored fields, updated by those of a new head (§3.2).
 fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     let mut new = exchange.response.clone();
     hop::strip(&mut new);
@@ -178,8 +177,8 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     if EntityTag::of(stored).is_some_and(|tag| tag.strength == ValidatorStrength::Weak) {
         new.remove(ETAG);
     }
-    // Middleware often names its own field in a `304` and not those of the others: all of them
-    // select.
+    // Middleware often lists only its own field in the `Vary` of a `304`. The fields of both
+    // `Vary`s select.
     if let Vary::Fields(names) = Vary::of(stored).and(Vary::of(&new))
         && new.contains_key(VARY)
         && Vary::of(&new) != Vary::Fields(names.clone())
@@ -188,7 +187,8 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
         new.insert(VARY, line);
     }
     let mut fields = stored.clone();
-    // RFC 9110 §6.6.1: without one, it was made when it came; the stored one was made long ago.
+    // RFC 9110 §6.6.1: without `Date`, the new head was made on arrival. The stored date is that of
+    // the old one.
     fields.remove(DATE);
     for name in new.keys() {
         fields.remove(name);
@@ -197,19 +197,19 @@ fn updated(stored: &HeaderMap, exchange: &Exchange<'_>) -> HeaderMap {
     fields
 }
 
-/// Fields that describe the stored bytes, or the length of a message. A head without the bytes
-/// cannot change them.
+/// Fields that describe the stored bytes or the length of a message. A head without a body cannot
+/// change them.
 static NOT_UPDATED: [HeaderName; 4] =
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderName::from_static("content-md5")];
 
-/// What becomes of a stored response whose fields are now these.
+/// Returns the outcome for a stored response with these updated fields.
 fn fate(
     stored: StoredHead<'_>,
     fields: &HeaderMap,
     exchange: &Exchange<'_>,
     rules: &CacheRules,
 ) -> FreshenOutcome {
-    // A body that nobody has looked into must not become JSON by a word.
+    // A body that was not validated as JSON must not become JSON through a new `Content-Type`.
     if media::is_json(fields) != media::is_json(stored.fields) {
         return FreshenOutcome::Removed(NotStorable::ContentType);
     }
@@ -220,8 +220,8 @@ fn fate(
     }
 }
 
-/// Whether a response is not stored only because of who asked. Then another's stored response need
-/// not go: nobody can empty a cache by asking in a special way.
+/// Returns whether the response is refused only because of its own request. The stored response of
+/// other clients then stays, so that a client cannot empty the cache with special requests.
 fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
     request.forbids_storing() == Some(reason)
         || matches!(
@@ -233,17 +233,18 @@ fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
         )
 }
 
-/// What a `HEAD` shows of a stored response.
+/// The evidence that a `HEAD` response gives about a stored response.
 enum HeadEvidence {
-    /// It is the same representation.
+    /// It describes the stored representation.
     Same,
-    /// It is another.
+    /// It describes another representation.
     Other,
-    /// Nothing.
+    /// It has no validator.
     None,
 }
 
-/// §4.3.5: all validators and the length that came have to be the stored ones.
+/// Compares the `HEAD` response with the stored one (§4.3.5): every validator and the length that
+/// it contains must match.
 fn head_evidence(stored: StoredHead<'_>, head: &HeaderMap) -> HeadEvidence {
     let tag = validators::entity_tag_line(head).map(|new| same_tag(stored.fields, new));
     let modified =

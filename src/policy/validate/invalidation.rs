@@ -1,4 +1,4 @@
-//! Which stored responses an unsafe request makes wrong (RFC 9111 §4.4).
+//! The stored responses that an unsafe request invalidates (RFC 9111 §4.4).
 
 use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
@@ -7,17 +7,17 @@ use crate::key::{OriginBase, Target};
 
 use crate::policy::parse::reference;
 
-/// Where a response says what else its request has changed.
+/// The response fields that name other resources that the request has changed.
 static ELSEWHERE: [&HeaderName; 2] = [&LOCATION, &CONTENT_LOCATION];
 
-/// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). A
-/// method that nobody registered may change anything.
+/// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). An
+/// unregistered method may change anything.
 const SAFE: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"];
 
-/// The targets of which nothing that is stored, in any variant, may be served without asking the
-/// origin: that of the request, and those of the same origin that its response names, be it by the
-/// name that the client knows or by the origin's own. None after an error or a safe method; after
-/// an error that leaves the outcome open, that of the request.
+/// Returns the targets whose stored responses, in every variant, need validation: the target of the
+/// request, and the targets of the same origin that the response names, under the name that clients
+/// use or under the origin's own. Returns none after an error or a safe method. After an error that
+/// leaves the outcome unknown, it returns the target of the request alone.
 pub fn invalidated(
     method: &Method,
     target: &Target,
@@ -32,13 +32,13 @@ pub fn invalidated(
         return vec![target.clone()];
     }
     let mut targets = vec![target.clone()];
-    // Hardly any response has one: a look at the names costs less than two searches.
+    // Few responses have these fields, and a pass over the names costs less than two lookups.
     if !response.keys().any(|name| ELSEWHERE.contains(&name)) {
         return targets;
     }
     let named = ELSEWHERE.iter().flat_map(|name| response.get_all(*name));
     for named in named.flat_map(|line| reference::meant(target, origin, line.as_bytes())) {
-        // §4.4: nobody may empty the cache of others.
+        // §4.4: a response must not invalidate the entries of another origin.
         let same_origin = named.scheme == target.scheme && named.authority == target.authority;
         if same_origin && !targets.contains(&named) {
             targets.push(named);
@@ -47,19 +47,19 @@ pub fn invalidated(
     targets
 }
 
-/// Whether a request with this method may change something (RFC 9110 §9.2.1). An exchange of such a
-/// request whose outcome is unknown counts as one that succeeded.
+/// Returns whether a request with this method may change something (RFC 9110 §9.2.1). An unsafe
+/// request whose outcome is unknown counts as successful.
 pub fn is_unsafe(method: &Method) -> bool {
     !SAFE.contains(&method.as_str())
 }
 
-/// Whether a request with this method that was answered so may have changed something.
+/// Returns whether a request with this method and this response status may have changed something.
 pub(in crate::policy) fn changes(method: &Method, status: StatusCode) -> bool {
     is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_open(status))
 }
 
-/// Whether a status leaves open what became of the request: a gateway in front of the origin sent
-/// it on and did not get a valid answer, or none in time (RFC 9110 §15.6.3, §15.6.5).
+/// Returns whether a status leaves the outcome of the request unknown: a gateway forwarded it to
+/// the origin and received no valid response, or none in time (RFC 9110 §15.6.3, §15.6.5).
 fn leaves_open(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }

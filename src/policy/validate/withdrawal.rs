@@ -1,9 +1,9 @@
-//! Withdrawal: the fate of a stored response when the origin answers the question about it with a
-//! whole response that may not be stored.
+//! Withdrawal: the outcome for a stored response if the origin answers its validation with a whole
+//! response that may not be stored.
 //!
-//! RFC 9111 §4.3.3: a full response shows that the stored one is not suitable any more. Whether the
-//! new response may be stored in its turn makes no difference to that. A server error shows
-//! nothing, and a refusal of one request must not empty the cache of all others.
+//! RFC 9111 §4.3.3: a full response shows that the stored one is no longer suitable, whether or not
+//! the new response may be stored. A server error shows nothing, and the refusal of one request
+//! must not empty the cache for all others.
 
 use http::StatusCode;
 
@@ -11,22 +11,21 @@ use crate::policy::reuse::request::RequestFacts;
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::validate::freshen::FreshenOutcome;
 
-/// The party on whose behalf the origin was asked.
+/// The party that started the fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initiator {
-    /// A client: the origin saw fields that the client chose.
+    /// A client: the origin received fields that the client chose.
     Client,
-    /// The cache: the origin saw the target and the fields that select the variant.
+    /// The cache: the origin received the target and the fields that select the variant.
     Refresh,
 }
 
-/// Decides whether a response that is not stored for this `reason` withdraws the stored response
-/// that the origin was asked about. `status` and `request` are those of the exchange that brought
-/// it.
+/// Decides whether a response that is not stored for this `reason` withdraws the stored response.
+/// `status` and `request` are those of the fetch.
 ///
-/// [`FreshenOutcome::Removed`] comes only from a request without a credential. It never comes from
-/// a status by which an origin refuses the form of one request, unless the cache itself wrote that
-/// request.
+/// The result is [`FreshenOutcome::Invalidated`] only for a request without a credential. If the
+/// status refuses the form of one request, the result is `Invalidated` only if the cache itself
+/// wrote that request.
 pub fn withdrawn(
     initiator: Initiator,
     request: &RequestFacts,
@@ -43,9 +42,9 @@ pub fn withdrawn(
     if is_of_the_resource { FreshenOutcome::Removed(reason) } else { FreshenOutcome::Kept(reason) }
 }
 
-/// The thing that a status says something about.
+/// The subject of a status.
 enum StatusSubject {
-    /// The resource, for all who ask for it.
+    /// The resource, for every client.
     Resource,
     /// The form of the request.
     Request,
@@ -56,10 +55,10 @@ enum StatusSubject {
 impl StatusSubject {
     fn of(status: StatusCode) -> Self {
         match status.as_u16() {
-            // A request time-out, a misdirected or an early request, too many requests. §4.3.3: a
-            // cache may act on any 5xx as if the server had not answered.
+            // Request timeout, misdirected request, too early, too many requests. §4.3.3: a cache
+            // may treat any 5xx as if the server had not responded.
             408 | 421 | 425 | 429 | 500.. => Self::Moment,
-            // A part, or the answer to a condition or a range that the cache does not send.
+            // A part, or a response to a condition or a range that the cache does not send.
             206 | 304 | 412 | 416 => Self::Moment,
             // Malformed, of the wrong length, media type or protocol, too long, too many fields.
             400 | 406 | 407 | 411 | 413 | 414 | 415 | 417 | 426 | 428 | 431 => Self::Request,
@@ -69,8 +68,8 @@ impl StatusSubject {
 }
 
 impl NotStorable {
-    /// Whether the reason lies in a whole response, and not in the request, in a part or in this
-    /// process.
+    /// Returns whether the reason lies in a whole response, and not in the request, in a part or in
+    /// this process.
     const fn is_of_the_response(self) -> bool {
         match self {
             Self::NoStore
