@@ -84,7 +84,7 @@ fn hold_plain_members(response: &HeaderMap, read: &Directives) {
     let granted = last("public").is_some_and(|value| matches!(value.as_deref(), None | Some("?1")));
     assert_eq!(read.public, granted, "public in {text:?}");
     match last("max-age") {
-        None => assert_eq!(read.max_age, DirectiveSeconds::Unsaid, "max-age in {text:?}"),
+        None => assert_eq!(read.max_age, DirectiveSeconds::Absent, "max-age in {text:?}"),
         Some(value) => {
             let seconds = value.and_then(|value| value.parse::<u64>().ok());
             assert_eq!(

@@ -38,12 +38,12 @@ crate::labels! {
 }
 
 impl Ruling {
-    const fn yes(because: &'static str, clause: &'static str) -> Self {
+    const fn allowed(because: &'static str, clause: &'static str) -> Self {
         Self { verdict: RulingVerdict::Yes, because, clause }
     }
 
     /// Returns a refusal by a gate whose results are not labels.
-    const fn not(because: &'static str, clause: &'static str) -> Self {
+    const fn refused(because: &'static str, clause: &'static str) -> Self {
         Self { verdict: RulingVerdict::No, because, clause }
     }
 
@@ -53,11 +53,11 @@ impl Ruling {
     }
 
     /// Returns the decision of [`stale_on_error`](super::stale_on_error) on a failure.
-    pub fn on_failure(failure: OriginFailure, said: &Result<Duration, NotReusable>) -> Self {
-        match (said, failure) {
+    pub fn on_failure(failure: OriginFailure, decision: &Result<Duration, NotReusable>) -> Self {
+        match (decision, failure) {
             (Err(reason), _) => Self::no(*reason),
-            (Ok(_), OriginFailure::Disconnected) => Self::yes("disconnected", "RFC 9111 §4.2.4"),
-            (Ok(_), OriginFailure::ErrorResponse) => Self::yes("stale-if-error", "RFC 5861 §4"),
+            (Ok(_), OriginFailure::Disconnected) => Self::allowed("disconnected", "RFC 9111 §4.2.4"),
+            (Ok(_), OriginFailure::ErrorResponse) => Self::allowed("stale-if-error", "RFC 5861 §4"),
         }
     }
 }
@@ -65,9 +65,9 @@ impl Ruling {
 impl From<&Reuse> for Ruling {
     fn from(reuse: &Reuse) -> Self {
         match reuse {
-            Reuse::Fresh { .. } => Self::yes("fresh", "RFC 9111 §4.2"),
-            Reuse::StaleWhileRevalidate { .. } => Self::yes("stale-while-revalidate", "RFC 5861 §3"),
-            Reuse::Stale { .. } => Self::yes("max-stale", "RFC 9111 §5.2.1.2"),
+            Reuse::Fresh { .. } => Self::allowed("fresh", "RFC 9111 §4.2"),
+            Reuse::StaleWhileRevalidate { .. } => Self::allowed("stale-while-revalidate", "RFC 5861 §3"),
+            Reuse::Stale { .. } => Self::allowed("max-stale", "RFC 9111 §5.2.1.2"),
             Reuse::Validate(reason) | Reuse::Not(reason) => Self::no(*reason),
         }
     }
@@ -75,30 +75,30 @@ impl From<&Reuse> for Ruling {
 
 /// The decision of [`storable`](super::storable()).
 impl From<&Result<StoredFacts, NotStorable>> for Ruling {
-    fn from(said: &Result<StoredFacts, NotStorable>) -> Self {
-        match said {
-            Ok(_) => Self::yes("storable", "RFC 9111 §3"),
+    fn from(decision: &Result<StoredFacts, NotStorable>) -> Self {
+        match decision {
+            Ok(_) => Self::allowed("storable", "RFC 9111 §3"),
             Err(reason) => Self::no(*reason),
         }
     }
 }
 
 impl From<&FreshenOutcome> for Ruling {
-    fn from(fate: &FreshenOutcome) -> Self {
-        match fate {
-            FreshenOutcome::Replaced { .. } => Self::yes("freshened", "RFC 9111 §3.2"),
-            FreshenOutcome::Kept(reason) | FreshenOutcome::Removed(reason) => Self::no(*reason),
+    fn from(outcome: &FreshenOutcome) -> Self {
+        match outcome {
+            FreshenOutcome::Updated { .. } => Self::allowed("freshened", "RFC 9111 §3.2"),
+            FreshenOutcome::Unchanged(reason) | FreshenOutcome::Invalidated(reason) => Self::no(*reason),
         }
     }
 }
 
 /// The decision of [`freshen`](super::freshen): whether a `304` applies to the stored response.
 impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
-    fn from(said: &Result<FreshenedResponse, NotSelectedError>) -> Self {
+    fn from(decision: &Result<FreshenedResponse, NotSelectedError>) -> Self {
         const CLAUSE: &str = "RFC 9111 §4.3.4";
-        match said {
-            Ok(_) => Self::yes("not-modified", CLAUSE),
-            Err(NotSelectedError) => Self::not("not-selected", CLAUSE),
+        match decision {
+            Ok(_) => Self::allowed("not-modified", CLAUSE),
+            Err(NotSelectedError) => Self::refused("not-selected", CLAUSE),
         }
     }
 }
@@ -106,23 +106,23 @@ impl From<&Result<FreshenedResponse, NotSelectedError>> for Ruling {
 /// The decision of [`precondition`](super::precondition()): whether the client's conditions allow
 /// sending the response.
 impl From<Precondition> for Ruling {
-    fn from(said: Precondition) -> Self {
-        match said {
-            Precondition::Proceed => Self::yes("proceed", "RFC 9110 §13.2.2"),
-            Precondition::NotModified => Self::not("not-modified", "RFC 9110 §15.4.5"),
-            Precondition::Failed => Self::not("precondition-failed", "RFC 9110 §15.5.13"),
+    fn from(decision: Precondition) -> Self {
+        match decision {
+            Precondition::Proceed => Self::allowed("proceed", "RFC 9110 §13.2.2"),
+            Precondition::NotModified => Self::refused("not-modified", "RFC 9110 §15.4.5"),
+            Precondition::Failed => Self::refused("precondition-failed", "RFC 9110 §15.5.13"),
         }
     }
 }
 
 /// The decision of [`ranges`](super::ranges()): whether the client receives a part.
 impl From<&RangeSelection> for Ruling {
-    fn from(said: &RangeSelection) -> Self {
-        match said {
-            RangeSelection::One(_) => Self::yes("one-part", "RFC 9110 §15.3.7.1"),
-            RangeSelection::Several(_) => Self::yes("several-parts", "RFC 9110 §15.3.7.2"),
-            RangeSelection::Whole => Self::not("whole", "RFC 9110 §14.2"),
-            RangeSelection::Unsatisfiable => Self::not("unsatisfiable", "RFC 9110 §15.5.17"),
+    fn from(decision: &RangeSelection) -> Self {
+        match decision {
+            RangeSelection::One(_) => Self::allowed("one-part", "RFC 9110 §15.3.7.1"),
+            RangeSelection::Several(_) => Self::allowed("several-parts", "RFC 9110 §15.3.7.2"),
+            RangeSelection::Whole => Self::refused("whole", "RFC 9110 §14.2"),
+            RangeSelection::Unsatisfiable => Self::refused("unsatisfiable", "RFC 9110 §15.5.17"),
         }
     }
 }

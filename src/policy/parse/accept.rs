@@ -22,8 +22,8 @@ pub(in crate::policy) fn normalised(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if is_name(&value) && !value.iter().any(u8::is_ascii_uppercase) {
         return value;
     }
-    match syntax::members(&value).map(weighted).collect::<Option<Vec<WeightedMember>>>().and_then(ordered) {
-        Some(members) => Cow::Owned(spelt(&members).into_bytes()),
+    match syntax::members(&value).map(weighted).collect::<Option<Vec<WeightedMember>>>().and_then(sorted) {
+        Some(members) => Cow::Owned(format_members(&members).into_bytes()),
         None => value,
     }
 }
@@ -60,14 +60,14 @@ fn thousandths(weight: &[u8]) -> Option<u16> {
 }
 
 /// Sorts the members by name and removes duplicates. Returns none if one name has two weights.
-fn ordered(mut members: Vec<WeightedMember>) -> Option<Vec<WeightedMember>> {
+fn sorted(mut members: Vec<WeightedMember>) -> Option<Vec<WeightedMember>> {
     members.sort_unstable();
     members.dedup();
     let names = members.iter().map(|(name, _)| name);
     names.clone().zip(names.skip(1)).all(|(one, next)| one != next).then_some(members)
 }
 
-fn spelt(members: &[WeightedMember]) -> String {
+fn format_members(members: &[WeightedMember]) -> String {
     let mut text = String::new();
     for (name, weight) in members {
         let comma = if text.is_empty() { "" } else { "," };
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_mean_the_same() {
+    fn equivalent_values_have_one_normal_form() {
         for (want, alike) in [
             (
                 "de,en",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_do_not_follow_the_grammar_stay() {
+    fn malformed_values_stay_unchanged() {
         for value in [
             "en;q=1.5",
             "en;q=2",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_differ_stay_different() {
+    fn different_values_stay_different() {
         let values = ["en", "de", "en,de", "en;q=0.5", "en;q=0.500,de", "en;q=0", "", "*", "en-us", "en,*"];
         for (i, one) in values.iter().enumerate() {
             for other in values.iter().skip(i + 1) {
@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_spelling_is_final(value in "[a-c;q=01., *A-B]{0,24}") {
+        fn normalising_is_idempotent(value in "[a-c;q=01., *A-B]{0,24}") {
             prop_assert_eq!(text(&text(&value)), text(&value));
         }
     }

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_nothing_but_ordinary_cookies() {
+    fn a_cookie_line_is_ignored_if_all_its_cookies_are() {
         let cookies = listed(&["theme", "_ga*"]);
         for line in ["theme=dark", "_ga=1; _ga_X=2;theme=", " theme = a=b ;; _ga=\"x\"", ""] {
             assert!(cookies.cover(&line.parse().unwrap()), "{line}");
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_sets_one() {
+    fn a_set_cookie_line_is_matched_by_its_name() {
         let cookies = listed(&["theme"]);
         assert!(cookies.cover_set(&"theme=dark; Path=/; session=1".parse().unwrap()));
         for line in ["session=1; theme=dark", "theme; Path=/", "", "; theme=dark"] {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn all_or_none() {
+    fn lists_cover_all_cookies_or_none() {
         for line in ["", "a=b", "session"] {
             let line = line.parse().unwrap();
             assert!(IgnoredCookies::Any.cover(&line) && IgnoredCookies::Any.cover_set(&line));

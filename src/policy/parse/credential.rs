@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_of_credentials() {
+    fn a_set_returns_its_first_credential() {
         let mut credentials = CredentialSet::default();
         assert!(credentials.is_empty());
         assert_eq!(credentials.first(), None);

@@ -29,13 +29,13 @@ pub(in crate::policy) fn parse(value: &HeaderValue) -> Option<Timestamp> {
     let mut buffer = [0; DATE_BYTES_MAX];
     let text = buffer.get_mut(..value.len())?;
     text.copy_from_slice(value.as_bytes());
-    spell(text);
+    normalise_case(text);
     let text = std::str::from_utf8(text).ok()?;
-    httpdate::parse_http_date(text).ok().or_else(|| on_its_weekday(text)).map(Timestamp::from)
+    httpdate::parse_http_date(text).ok().or_else(|| parse_with_any_weekday(text)).map(Timestamp::from)
 }
 
 /// Reads a date whose weekday is wrong.
-fn on_its_weekday(text: &str) -> Option<SystemTime> {
+fn parse_with_any_weekday(text: &str) -> Option<SystemTime> {
     let (named, rest) = text.split_at(text.find(|letter: char| !letter.is_ascii_alphabetic())?);
     let short = |day: &'static str| day.get(..3).unwrap_or(day);
     let is_short = WEEKDAYS.iter().any(|day| short(day) == named);
@@ -51,7 +51,7 @@ fn on_its_weekday(text: &str) -> Option<SystemTime> {
 }
 
 /// Puts the letters into the case that the formats specify: `Sun`, `Nov`, and `GMT` at the end.
-fn spell(text: &mut [u8]) {
+fn normalise_case(text: &mut [u8]) {
     let mut in_word = false;
     for byte in text.iter_mut() {
         if in_word {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_and_their_near_misses() {
+    fn dates_are_read_strictly() {
         let noon = Some(Timestamp::from_millis(784_123_200_000));
         let rows = [
             ("rfc9110-5.6.7-imf", "Sun, 06 Nov 1994 12:00:00 GMT", noon),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn far_ahead() {
+    fn a_date_far_ahead_is_read() {
         let far = parse(&HeaderValue::from_static("Sun, 21 Nov 2286 04:46:39 GMT")).unwrap();
         assert_eq!(far, Timestamp::from_millis(10_000_039_599_000));
     }

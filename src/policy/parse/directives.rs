@@ -89,7 +89,7 @@ pub enum DirectiveScope {
 pub enum DirectiveSeconds {
     /// The directive is absent.
     #[default]
-    Unsaid,
+    Absent,
     /// One number, given once or repeated with equal values.
     Seconds(DeltaSeconds),
     /// Not a number, or several numbers that differ (RFC 9111 §4.2.1).
@@ -216,7 +216,7 @@ impl DirectiveSeconds {
     /// Returns the number, or `invalid` for a directive that could not be read.
     pub fn or(self, invalid: DeltaSeconds) -> Option<DeltaSeconds> {
         match self {
-            Self::Unsaid => None,
+            Self::Absent => None,
             Self::Seconds(seconds) => Some(seconds),
             Self::Invalid => Some(invalid),
         }
@@ -228,9 +228,9 @@ impl DirectiveSeconds {
 
     /// Adds another value. §4.2.1 lets a cache use the first one of several values or treat the
     /// response as stale; values that differ make it stale here.
-    fn join(&mut self, said: Option<DeltaSeconds>) {
-        let said = said.map_or(Self::Invalid, Self::Seconds);
-        *self = if *self == Self::Unsaid || *self == said { said } else { Self::Invalid };
+    fn join(&mut self, value: Option<DeltaSeconds>) {
+        let value = value.map_or(Self::Invalid, Self::Seconds);
+        *self = if *self == Self::Absent || *self == value { value } else { Self::Invalid };
     }
 }
 
@@ -249,7 +249,7 @@ pub(in crate::policy) fn named_fields(response: &HeaderMap) -> impl Iterator<Ite
 }
 
 /// Returns whether a `Pragma` field line lists `no-cache`.
-pub(in crate::policy) fn says_no_cache(pragma: &HeaderValue) -> bool {
+pub(in crate::policy) fn lists_no_cache(pragma: &HeaderValue) -> bool {
     syntax::members(pragma.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 

@@ -30,7 +30,7 @@ impl GroupNames {
     /// Returns the groups that the request of this response has changed. Returns none if the method
     /// is safe (RFC 9875 §3) or if the request failed and has changed nothing.
     pub fn invalidated(method: &Method, status: StatusCode, response: &HeaderMap) -> Self {
-        if invalidation::changes(method, status) {
+        if invalidation::may_have_changed(method, status) {
             Self::named_in(response, &INVALIDATION)
         } else {
             Self::default()
@@ -65,11 +65,11 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_strings() {
+    fn groups_are_read_from_lists_of_strings() {
         assert_eq!(names(&[]), [""; 0]);
         assert_eq!(names(&["\"scripts\""]), ["scripts"]);
         assert_eq!(names(&["\"a\", \"b, c\"", "\"A\""]), ["a", "b, c", "A"]);
-        assert_eq!(names(&["\"a\";x=1, \"a\""]), ["a"], "parameters mean nothing");
+        assert_eq!(names(&["\"a\";x=1, \"a\""]), ["a"], "parameters are ignored");
         for malformed in ["a", "\"a\", b", "1", "(\"a\")", "\"a", "\"a\" \"b\"", "\"\u{e4}\""] {
             assert_eq!(names(&[malformed]), [""; 0], "{malformed}");
         }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_unsafe_requests_that_succeed_invalidate() {
+    fn only_successful_unsafe_requests_invalidate() {
         let response = head(&[("cache-group-invalidation", "\"a\", \"b\""), ("cache-groups", "\"c\"")]);
         let both = GroupNames(vec!["a".into(), "b".into()]);
         for (method, status, want) in [

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_json() {
+    fn json_media_types_are_recognised() {
         for json in [
             "application/json",
             "Application/JSON",
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_lists() {
+    fn listed_media_types_are_admitted() {
         let listed = ContentTypes::Listed(vec!["text/csv".into(), "+xml".into()]);
         for (value, admitted) in [
             ("text/csv", true),

@@ -44,7 +44,7 @@ pub(in crate::policy) fn resolve(base: &Target, reference: &[u8]) -> Option<Targ
 /// `origin` is the origin's own scheme, authority and base path, which clients do not see. The
 /// origin may write its own name or the name that clients use. So the result contains both readings
 /// of the origin's own URL, and both readings of a path that begins with the origin's base path.
-pub(in crate::policy) fn meant<'a>(
+pub(in crate::policy) fn possible_targets<'a>(
     target: &'a Target,
     origin: &'a OriginBase,
     reference: &[u8],
@@ -56,12 +56,12 @@ pub(in crate::policy) fn meant<'a>(
             named
         }
     });
-    let below = named.as_ref().and_then(|named| below(origin, named));
-    named.into_iter().chain(below)
+    let behind_base = named.as_ref().and_then(|named| without_base_path(origin, named));
+    named.into_iter().chain(behind_base)
 }
 
 /// Returns a target without the origin's base path, if the target begins with it.
-fn below(origin: &OriginBase, named: &Target) -> Option<Target> {
+fn without_base_path(origin: &OriginBase, named: &Target) -> Option<Target> {
     let rest = named.path_and_query.as_str().strip_prefix(origin.path.as_str())?;
     if origin.path.is_empty() || !(rest.is_empty() || rest.starts_with(['/', '?'])) {
         return None;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc() {
+    fn relative_references_resolve_as_in_the_rfc() {
         // RFC 3986 §5.4, without fragments and with `/` for an empty path.
         for (reference, want) in [
             ("g", "http://a/b/c/g"),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_references() {
+    fn absolute_references_resolve() {
         for (reference, want) in [
             ("http://B/x", "http://b/x"),
             ("HTTP://b:80/x?y", "http://b/x?y"),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_client_would_ask_for() {
+    fn invalid_references_resolve_to_nothing() {
         let long = format!("/{}", "x".repeat(TARGET_BYTES_MAX));
         for reference in [
             "ftp://a/x",

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_or_a_date() {
+    fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::from_millis(784_111_777_000);
         let rows: [(&[&str], Option<u64>); 10] = [
             (&[], None),

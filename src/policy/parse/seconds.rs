@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_and_nothing_else() {
+    fn seconds_are_digits_only() {
         for (text, seconds) in [
             ("0", Some(0)),
             ("003600", Some(3600)),

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_with_gaps_and_white_space() {
+    fn empty_elements_and_white_space_are_skipped() {
         let want = vec![one("a", None), one("b", Some("1")), one("c", Some("x"))];
         for line in ["a,b=1,c=x", "a, b=1, c=x", " ,\ta ,, b=1\t,c=\"x\", ", "a,b=\"1\",c=\"\\x\""] {
             assert_eq!(cut(line), want, "{line:?}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_in_quotes_is_no_comma() {
+    fn a_comma_in_quotes_does_not_separate() {
         assert_eq!(cut(r#"a="b, no-store", c"#), [one("a", Some("b, no-store")), one("c", None)]);
         assert_eq!(cut(r#"a="\", no-store""#), [one("a", Some("\", no-store"))]);
         assert_eq!(cut(r#"a="\\", no-store"#), [one("a", Some("\\")), one("no-store", None)]);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_no_grammar_is_malformed() {
+    fn text_without_a_grammar_is_malformed() {
         for line in [
             "a b",
             "a;b",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_may_follow_no_grammar() {
+    fn an_argument_without_a_grammar_is_kept() {
         for argument in ["", " 1", "1 b", "b==", "b=c", "(b)", "b\"c\"", "b\"c, d\"", "b;c", "\u{e4}"] {
             let line = format!("a={argument}");
             let want = RawDirective { name: b"a", argument: DirectiveArgument::Other(argument.as_bytes()) };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_space_around_its_commas() {
+    fn space_around_commas_is_removed() {
         for (want, alike) in [
             ("a,b;q=\"x, y\",c", &["a,b;q=\"x, y\",c", "a , b;q=\"x, y\"\t,c", ",a,,b;q=\"x, y\", c ,"][..]),
             ("a b,c", &["a b, c"]),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_trimmed_and_never_empty() {
+    fn members_are_trimmed_and_not_empty() {
         let list = |text| -> Vec<&[u8]> { members(text).collect() };
         assert_eq!(list(b" a ,,\tb, "), [b"a", b"b"]);
         assert_eq!(list(b""), [] as [&[u8]; 0]);

@@ -47,7 +47,7 @@ mod tests {
     use crate::policy::tests::{head, rules};
 
     #[test]
-    fn commas_and_spaces_in_every_field() {
+    fn tags_are_separated_by_commas_and_spaces() {
         let rules = rules();
         let response = head(&[
             ("cache-tag", "a,b , a"),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_refused() {
+    fn too_many_or_invalid_tags_are_refused() {
         let rules = rules();
         let most = TAGS_MAX - GROUPS_MAX;
         let many = |count| (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_see_them_where_the_operator_says_so() {
+    fn tag_fields_are_removed_unless_they_are_visible() {
         let mut response = head(&[("cache-tag", "a"), ("etag", "\"1\"")]);
         strip_tags(&mut response, &CacheRules { tags_shown: TagVisibility::Yes, ..rules() });
         assert_eq!(response.len(), 2);

@@ -29,8 +29,8 @@ impl Directives {
     pub fn of(response: &HeaderMap) -> Self {
         match members(response) {
             Some(members) => {
-                let said = Self { source: DirectiveSource::Targeted, ..Self::default() };
-                members.iter().fold(said, read)
+                let directives = Self { source: DirectiveSource::Targeted, ..Self::default() };
+                members.iter().fold(directives, read)
             }
             None => Self::parse(response.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes)),
         }
@@ -87,24 +87,24 @@ fn members(response: &HeaderMap) -> Option<Vec<DictionaryMember>> {
 
 /// Adds one directive, which has its `Cache-Control` meaning. If the value has the wrong type, a
 /// restriction applies and a permission does not.
-fn read(said: Directives, DictionaryMember { key, value }: &DictionaryMember) -> Directives {
+fn read(directives: Directives, DictionaryMember { key, value }: &DictionaryMember) -> Directives {
     let on = *value != MemberValue::False;
     let granted = *value == MemberValue::True;
     match key.as_str() {
-        "no-store" => Directives { no_store: on, ..said },
-        "no-cache" => Directives { no_cache: scope(value), ..said },
-        "private" => Directives { private: scope(value), ..said },
-        "must-revalidate" => Directives { must_revalidate: on, ..said },
-        "proxy-revalidate" => Directives { proxy_revalidate: on, ..said },
-        "public" => Directives { public: granted, ..said },
-        "must-understand" => Directives { must_understand: granted, ..said },
-        "immutable" => Directives { immutable: granted, ..said },
-        "max-age" => Directives { max_age: limit(value), ..said },
-        "s-maxage" => Directives { s_maxage: limit(value), ..said },
-        "stale-while-revalidate" => Directives { stale_while_revalidate: limit(value), ..said },
-        "stale-if-error" => Directives { stale_if_error: limit(value), ..said },
+        "no-store" => Directives { no_store: on, ..directives },
+        "no-cache" => Directives { no_cache: scope(value), ..directives },
+        "private" => Directives { private: scope(value), ..directives },
+        "must-revalidate" => Directives { must_revalidate: on, ..directives },
+        "proxy-revalidate" => Directives { proxy_revalidate: on, ..directives },
+        "public" => Directives { public: granted, ..directives },
+        "must-understand" => Directives { must_understand: granted, ..directives },
+        "immutable" => Directives { immutable: granted, ..directives },
+        "max-age" => Directives { max_age: limit(value), ..directives },
+        "s-maxage" => Directives { s_maxage: limit(value), ..directives },
+        "stale-while-revalidate" => Directives { stale_while_revalidate: limit(value), ..directives },
+        "stale-if-error" => Directives { stale_if_error: limit(value), ..directives },
         // RFC 9213 §2.2: a cache ignores unknown directives.
-        _ => said,
+        _ => directives,
     }
 }
 

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn entity_tags() {
+    fn entity_tags_are_parsed() {
         use ValidatorStrength::{Strong, Weak};
         for (text, want) in [
             ("\"a\"", Some((Strong, &b"a"[..]))),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_entity_tags() {
+    fn lists_of_entity_tags_are_parsed() {
         for (line, count) in [
             ("\"a\"", 1),
             ("\"a\",W/\"b\"", 2),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn comparison_as_in_the_table_of_the_rfc() {
+    fn entity_tags_compare_as_in_the_rfc() {
         for (one, other, strong, weak) in [
             ("W/\"1\"", "W/\"1\"", false, true),
             ("W/\"1\"", "W/\"2\"", false, false),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn validators_of_a_head() {
+    fn a_head_has_validators_or_not() {
         let head = crate::policy::tests::head;
         const DAY: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
         assert!(has_any(&head(&[("etag", "\"a\"")])));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn last_modified_is_strong_after_a_second() {
+    fn last_modified_is_strong_after_one_second() {
         let head = crate::policy::tests::head;
         let strong = |date| {
             strong_last_modified(&head(&[("last-modified", "Sun, 06 Nov 1994 12:00:00 GMT"), ("date", date)]))

@@ -90,24 +90,27 @@ impl From<CredentialRefusal> for NotReusable {
 
 /// Decides whether a stored response may answer a request.
 pub fn reuse(stored: &StoredFacts, request: &RequestFacts, now: Timestamp) -> Reuse {
-    if let Err(reason) = admitted(stored, request) {
+    if let Err(reason) = check_request(stored, request) {
         return Reuse::Not(reason);
     }
-    if let Err(reason) = unasked(stored, request) {
+    if let Err(reason) = check_validation(stored, request) {
         return Reuse::Validate(reason);
     }
     let (age, ttl) = (stored.age(now), stored.ttl(now));
     if ttl.is_zero() {
-        return stale(stored, request, age);
+        return decide_stale(stored, request, age);
     }
-    match suits(request, age, ttl) {
+    match check_age(request, age, ttl) {
         Ok(()) => Reuse::Fresh { age, ttl },
         Err(reason) => Reuse::Validate(reason),
     }
 }
 
-/// Returns whether the response may answer a request with this method and these credentials.
-pub(in crate::policy) fn admitted(stored: &StoredFacts, request: &RequestFacts) -> Result<(), NotReusable> {
+/// Checks that the response may answer a request with this method and these credentials.
+pub(in crate::policy) fn check_request(
+    stored: &StoredFacts,
+    request: &RequestFacts,
+) -> Result<(), NotReusable> {
     match request.retrieval {
         RetrievalKind::Whole | RetrievalKind::Head => {}
         RetrievalKind::Post | RetrievalKind::Neither => return Err(NotReusable::Method),
@@ -118,8 +121,11 @@ pub(in crate::policy) fn admitted(stored: &StoredFacts, request: &RequestFacts) 
     }
 }
 
-/// Returns whether the origin and the client allow use without validation.
-pub(in crate::policy) fn unasked(stored: &StoredFacts, request: &RequestFacts) -> Result<(), NotReusable> {
+/// Checks that the origin and the client allow use without validation.
+pub(in crate::policy) fn check_validation(
+    stored: &StoredFacts,
+    request: &RequestFacts,
+) -> Result<(), NotReusable> {
     if stored.obligations.contains(Obligations::NO_CACHE) {
         return Err(NotReusable::NoCache);
     }
@@ -130,8 +136,8 @@ pub(in crate::policy) fn unasked(stored: &StoredFacts, request: &RequestFacts) -
     Ok(())
 }
 
-/// Returns whether the client accepts a response with this age and this remaining lifetime.
-pub(in crate::policy) fn suits(
+/// Checks that the client accepts a response with this age and this remaining lifetime.
+pub(in crate::policy) fn check_age(
     request: &RequestFacts,
     age: Duration,
     ttl: Duration,
@@ -146,8 +152,9 @@ pub(in crate::policy) fn suits(
     Ok(())
 }
 
-/// Returns the staleness, if the origin and the client allow serving the response stale.
-pub(in crate::policy) fn tolerated(
+/// Checks that the origin and the client allow serving the response stale, and returns the
+/// staleness.
+pub(in crate::policy) fn check_stale(
     stored: &StoredFacts,
     request: &RequestFacts,
     age: Duration,
@@ -155,23 +162,23 @@ pub(in crate::policy) fn tolerated(
     if stored.obligations.forbid_stale() {
         return Err(NotReusable::MustRevalidate);
     }
-    suits(request, age, Duration::ZERO)?;
+    check_age(request, age, Duration::ZERO)?;
     let stale_for = age.saturating_sub(stored.lifetime);
     match request.max_stale() {
         Some(max) if stale_for > max => Err(NotReusable::RequestMaxStale),
         // §5.2.1.1: a client that gives a greatest age does not accept a stale response, unless it
         // also gives `max-stale`.
-        None if request.directives.max_age != DirectiveSeconds::Unsaid => Err(NotReusable::RequestMaxAge),
+        None if request.directives.max_age != DirectiveSeconds::Absent => Err(NotReusable::RequestMaxAge),
         Some(_) | None => Ok(stale_for),
     }
 }
 
-fn stale(stored: &StoredFacts, request: &RequestFacts, age: Duration) -> Reuse {
+fn decide_stale(stored: &StoredFacts, request: &RequestFacts, age: Duration) -> Reuse {
     let window = stored.stale_while_revalidate;
     if window.is_zero() && request.max_stale().is_none() {
         return Reuse::Validate(NotReusable::Expired);
     }
-    match tolerated(stored, request, age) {
+    match check_stale(stored, request, age) {
         Ok(stale_for) if !window.is_zero() && stale_for <= window => {
             Reuse::StaleWhileRevalidate { age, stale_for }
         }

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_shortens_the_rest_of_a_lifetime() {
+    fn jitter_shortens_the_remaining_lifetime() {
         for (jitter, random, lifetime) in [
             (0.0, 1.0, 110),
             (0.1, 0.0, 110),
@@ -77,21 +77,21 @@ mod tests {
     }
 
     #[test]
-    fn early_refresh_grows_likelier_with_age() {
+    fn early_refresh_becomes_likelier_with_age() {
         let took = Duration::from_secs(1);
         let at = |seconds: u64, random| {
             refresh_early(&stored(110), Timestamp::from_millis(seconds * 1000), took, 1.0, random)
         };
         // The response expires at second 100; -ln(0.05) is about 3.
         assert!(!at(0, 0.05) && !at(96, 0.05) && at(98, 0.05) && at(99, 0.05));
-        assert!(!at(98, 0.9), "most requests do not");
+        assert!(!at(98, 0.9), "most requests do not refresh");
         assert!(!at(99, 1.0));
-        assert!(at(99, 0.0), "no chance is too small to have a logarithm");
-        assert!(!at(100, 0.0), "stale: not this rule's part");
+        assert!(at(99, 0.0), "a random number of zero has a logarithm");
+        assert!(!at(100, 0.0), "stale responses are not refreshed early");
     }
 
     #[test]
-    fn early_refresh_is_off_by_zero_and_for_what_does_not_change() {
+    fn zero_beta_and_immutable_disable_early_refresh() {
         let now = Timestamp::from_millis(99_999);
         let took = Duration::from_secs(60);
         assert!(refresh_early(&stored(110), now, took, 1.0, 0.1));

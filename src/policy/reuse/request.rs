@@ -59,7 +59,7 @@ impl RequestFacts {
                 has_cache_control = true;
                 directives.read_line(value.as_bytes());
             } else if name == PRAGMA {
-                pragma_no_cache |= directives::says_no_cache(value);
+                pragma_no_cache |= directives::lists_no_cache(value);
             } else if name == AUTHORIZATION {
                 credentials.add(Credential::Authorization);
             } else if name == COOKIE {

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::time::Timestamp;
 
-use crate::policy::reuse::decide::{NotReusable, admitted, suits, tolerated, unasked};
+use crate::policy::reuse::decide::{NotReusable, check_age, check_request, check_stale, check_validation};
 use crate::policy::reuse::request::RequestFacts;
 use crate::policy::store::stored::StoredFacts;
 
@@ -41,13 +41,13 @@ pub fn stale_on_error(
     failure: OriginFailure,
     now: Timestamp,
 ) -> Result<Duration, NotReusable> {
-    admitted(stored, request)?;
-    unasked(stored, request)?;
+    check_request(stored, request)?;
+    check_validation(stored, request)?;
     let (age, ttl) = (stored.age(now), stored.ttl(now));
     if !ttl.is_zero() {
-        return suits(request, age, ttl).map(|()| age);
+        return check_age(request, age, ttl).map(|()| age);
     }
-    let stale_for = tolerated(stored, request, age)?;
+    let stale_for = check_stale(stored, request, age)?;
     let windows = [
         Some(stored.stale_if_error),
         request.stale_if_error(),

@@ -100,7 +100,7 @@ impl Vary {
         match (self, other) {
             (Self::Star, _) | (_, Self::Star) => Self::Star,
             (Self::TooMany, _) | (_, Self::TooMany) => Self::TooMany,
-            (Self::None, said) | (said, Self::None) => said,
+            (Self::None, vary) | (vary, Self::None) => vary,
             (Self::Fields(one), Self::Fields(other)) if one == other => Self::Fields(one),
             (Self::Fields(VaryFields(mut names)), Self::Fields(VaryFields(more))) => {
                 names.extend(more);
@@ -140,28 +140,28 @@ impl VaryFields {
     /// A value is borrowed from the request if the field has one line and that line is in its
     /// normal form.
     pub fn values<'a>(&'a self, request: &'a HeaderMap) -> Vec<SelectingField<'a>> {
-        self.that_select(request)
-            .filter_map(|name| Some((name.as_str().as_bytes(), meaning(name, combined(name, request)?))))
+        self.selecting(request)
+            .filter_map(|name| Some((name.as_str().as_bytes(), normalised(name, combined(name, request)?))))
             .collect()
     }
 
     /// Returns the lines of these fields as the request carries them, for building another request
     /// for the variant.
     pub fn lines(&self, request: &HeaderMap) -> HeaderMap {
-        self.that_select(request)
+        self.selecting(request)
             .flat_map(|name| request.get_all(name).into_iter().map(|line| (name.clone(), line.clone())))
             .collect()
     }
 
-    fn that_select(&self, request: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
-        let ended: Vec<HeaderName> = hop::named_in_connection(request).collect();
-        self.0.iter().filter(move |name| !ended.contains(name))
+    fn selecting(&self, request: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+        let named_in_connection: Vec<HeaderName> = hop::named_in_connection(request).collect();
+        self.0.iter().filter(move |name| !named_in_connection.contains(name))
     }
 }
 
 /// Returns the normal form of a value, for the fields whose grammar is known. In any other field,
 /// even white space may have a meaning.
-fn meaning<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+fn normalised<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     if *name == ACCEPT_ENCODING || *name == ACCEPT_LANGUAGE {
         accept::normalised(value)
     } else if *name == ACCEPT || *name == ACCEPT_CHARSET {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_and_alike_ones_are_one() {
+    fn names_are_sorted_without_duplicates() {
         assert_eq!(vary(&[]), Vary::None);
         assert_eq!(vary(&["", " , "]), Vary::None);
         assert_eq!(vary(&["B, a", "A,x-c"]), fields(&["a", "b", "x-c"]));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn two_of_them_together() {
+    fn combining_two_varies_joins_their_fields() {
         let many: Vec<String> = (0..VARY_FIELDS_MAX).map(|i| format!("x-{i}")).collect();
         let many = vary(&[&many.join(",")]);
         for (one, other, both) in [
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_anywhere_is_a_star() {
+    fn any_star_makes_the_vary_a_star() {
         for lines in [
             &["*"][..],
             &["*, *"],
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn values_mean_the_same_or_differ() {
+    fn equivalent_values_are_equal_and_others_differ() {
         let Vary::Fields(fields) = vary(&["b, a"]) else { panic!("two names") };
         let alike = [
             headers(&[("a", "1, 2"), ("b", "x")]),

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_that_is_not_stored() {
+    fn connection_and_exchange_fields_are_not_stored() {
         let date = ("date", "Sun, 06 Nov 1994 00:00:00 GMT");
         let kept = ["date: Sun, 06 Nov 1994 00:00:00 GMT", "a: 1", "a: 2"];
         let rows: &[(&str, &[(&str, &str)])] = &[
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_what_a_stored_response_may_have() {
+    fn stored_fields_match_the_check_of_stored_responses() {
         let value = HeaderValue::from_static("bytes 0-1/2");
         for name in [
             "connection",
@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_no_client_reads_is_stored_like_any_other() {
+    fn obsolete_fields_are_stored() {
         let kept = ["date: x", "set-cookie2: a=b"];
-        assert_eq!(stored(&[("date", "x"), ("set-cookie2", "a=b")]), kept, "RFC 6265 made it obsolete");
+        assert_eq!(stored(&[("date", "x"), ("set-cookie2", "a=b")]), kept, "obsolete since RFC 6265");
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_without_date_gets_one() {
+    fn a_response_without_date_is_dated_on_arrival() {
         assert_eq!(stored(&[("a", "1")]), ["a: 1", "date: Sun, 06 Nov 1994 08:49:37 GMT"]);
         let late = stored_fields(&HeaderMap::new(), Timestamp::from_millis(u64::MAX));
         assert!(late.is_empty());

@@ -109,9 +109,9 @@ mod tests {
 
     type Fields = &'static [(&'static str, &'static str)];
 
-    fn lifetime(said: Fields, rules: &CacheRules) -> Lifetime {
-        let said = OwnedExchange::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
-        Lifetime::of(&said.exchange(), &Directives::of(&said.response), rules)
+    fn lifetime(fields: Fields, rules: &CacheRules) -> Lifetime {
+        let owned = OwnedExchange::response(200, fields).at(NOON_MILLIS, NOON_MILLIS + 400);
+        Lifetime::of(&owned.exchange(), &Directives::of(&owned.response), rules)
     }
 
     fn explicit(seconds: u64) -> Lifetime {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn freshness_lifetime() {
+    fn freshness_lifetime_follows_the_rfc() {
         let rows: &[(&str, Fields, Lifetime)] = &[
             (
                 "rfc9111-4.2.1-s-maxage",
@@ -180,13 +180,13 @@ mod tests {
                 Lifetime::Unknown,
             ),
         ];
-        for (id, said, want) in rows {
-            assert_eq!(lifetime(said, &rules()), *want, "{id}");
+        for (id, fields, want) in rows {
+            assert_eq!(lifetime(fields, &rules()), *want, "{id}");
         }
     }
 
     #[test]
-    fn corrected_initial_age() {
+    fn initial_age_follows_the_rfc() {
         let rows: &[(&str, Fields, u64)] = &[
             ("rfc9111-4.2.3-delay", &[], 400),
             ("rfc9111-4.2.3-age", &[("age", "7")], 7_400),
@@ -201,14 +201,14 @@ mod tests {
             ("rfc9111-5.1-fraction", &[("age", "7.0")], 400),
             ("rfc9111-5.1-overflow", &[("age", "99999999999")], (1 << 31) * 1000 + 400),
         ];
-        for (id, said, millis) in rows {
-            let said = OwnedExchange::response(200, said).at(NOON_MILLIS, NOON_MILLIS + 400);
-            assert_eq!(initial_age(&said.exchange()), Duration::from_millis(*millis), "{id}");
+        for (id, fields, millis) in rows {
+            let owned = OwnedExchange::response(200, fields).at(NOON_MILLIS, NOON_MILLIS + 400);
+            assert_eq!(initial_age(&owned.exchange()), Duration::from_millis(*millis), "{id}");
         }
     }
 
     #[test]
-    fn nothing_is_kept_for_longer_than_the_limit() {
+    fn lifetimes_end_at_the_limit() {
         let day = Duration::from_secs(24 * 3600);
         assert_eq!(capped(day, Duration::ZERO), day);
         assert_eq!(capped(365 * day, Duration::ZERO), LIFETIME_MAX);

@@ -35,7 +35,7 @@ pub(in crate::policy) fn heuristic_lifetime(
     // too.
     let unwanted = directives.no_store
         || directives.no_cache == DirectiveScope::Whole
-        || exchange.response.get_all(PRAGMA).iter().any(directives::says_no_cache);
+        || exchange.response.get_all(PRAGMA).iter().any(directives::lists_no_cache);
     if unwanted {
         return None;
     }
@@ -75,10 +75,10 @@ mod tests {
     const NOON_MILLIS: u64 = 784_123_200_000;
 
     #[test]
-    fn heuristics() {
-        let heuristic = |status: u16, said: &[(&str, &str)], rules: &CacheRules| {
-            let said = OwnedExchange::response(status, said).at(NOON_MILLIS, NOON_MILLIS);
-            heuristic_lifetime(&said.exchange(), &Directives::of(&said.response), rules)
+    fn heuristic_lifetimes_follow_the_rules() {
+        let heuristic = |status: u16, fields: &[(&str, &str)], rules: &CacheRules| {
+            let owned = OwnedExchange::response(status, fields).at(NOON_MILLIS, NOON_MILLIS);
+            heuristic_lifetime(&owned.exchange(), &Directives::of(&owned.response), rules)
                 .map(|lifetime| lifetime.as_secs())
         };
         let json = ("content-type", "application/json");
@@ -116,8 +116,8 @@ mod tests {
             ("negative-405", 405, &[], &negative, None),
             ("negative-off", 404, &[], &rules(), None),
         ];
-        for (id, status, said, rules, want) in rows {
-            assert_eq!(heuristic(status, said, rules), want, "{id}");
+        for (id, status, fields, rules, want) in rows {
+            assert_eq!(heuristic(status, fields, rules), want, "{id}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub fn storable_post(
     let (Some(location), None) = (locations.next(), locations.next()) else {
         return Err(NotStorable::ContentLocation);
     };
-    if !reference::meant(target, origin, location.as_bytes()).any(|meant| meant == *target) {
+    if !reference::possible_targets(target, origin, location.as_bytes()).any(|named| named == *target) {
         return Err(NotStorable::ContentLocation);
     }
     let request = exchange.request.as_get();

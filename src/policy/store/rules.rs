@@ -61,7 +61,7 @@ pub enum StorableStatuses {
     Listed(Vec<StatusCode>),
 }
 
-/// Whether clients see the tag fields.
+/// The visibility of the tag fields to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagVisibility {
     /// Clients see the fields as the origin sent them.

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_and_conditions_are_never_stored() {
+    fn partial_and_conditional_responses_are_never_stored() {
         for code in (100..1000).filter_map(|code| StatusCode::from_u16(code).ok()) {
             let refused = !(200..600).contains(&code.as_u16())
                 || [304, 412, 416, 428, 429, 431, 511].contains(&code.as_u16());

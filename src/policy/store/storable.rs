@@ -26,12 +26,12 @@ use crate::policy::store::stored::{Obligations, StoredFacts};
 /// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
     let directives = Directives::of(exchange.response);
-    let said = obligations(&directives);
+    let stated = stated_obligations(&directives);
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
-    origin_allows(exchange, &directives, said, rules)?;
+    origin_allows(exchange, &directives, stated, rules)?;
     content_allows(exchange.response, rules)?;
-    let stored = facts(exchange, &directives, said, rules)?;
+    let stored = facts(exchange, &directives, stated, rules)?;
     match stored.obligations.refused(exchange.request) {
         Some(refusal) => Err(refusal.into()),
         None => Ok(stored),
@@ -53,7 +53,7 @@ fn status_allows(status: StatusCode, rules: &CacheRules) -> Result<(), NotStorab
 fn origin_allows(
     exchange: &Exchange<'_>,
     directives: &Directives,
-    said: Obligations,
+    stated: Obligations,
     rules: &CacheRules,
 ) -> Result<(), NotStorable> {
     if directives.malformed {
@@ -70,8 +70,8 @@ fn origin_allows(
         return Err(NotStorable::Private);
     }
     let set = exchange.response.get_all(SET_COOKIE);
-    let is_for_one = set.iter().any(|cookie| !rules.ordinary_cookies.cover_set(cookie));
-    if is_for_one && !said.contains(Obligations::SHARED) {
+    let sets_credential = set.iter().any(|cookie| !rules.ordinary_cookies.cover_set(cookie));
+    if sets_credential && !stated.contains(Obligations::SHARED) {
         return Err(NotStorable::SetCookie);
     }
     Ok(())
@@ -95,14 +95,14 @@ fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotSto
 fn facts(
     exchange: &Exchange<'_>,
     directives: &Directives,
-    said: Obligations,
+    stated: Obligations,
     rules: &CacheRules,
 ) -> Result<StoredFacts, NotStorable> {
     let lifetime = Lifetime::of(exchange, directives, rules);
-    let obligations = said | found(exchange.response, said, lifetime);
+    let obligations = stated | found_obligations(exchange.response, stated, lifetime);
     let initial_age = freshness::initial_age(exchange);
     let comes_fresh = lifetime.duration() > initial_age;
-    let unsaid = |rule: Duration| {
+    let default_window = |rule: Duration| {
         if comes_fresh && !obligations.forbid_stale() { rule } else { Duration::ZERO }
     };
     let stored = StoredFacts {
@@ -111,23 +111,23 @@ fn facts(
         lifetime: freshness::capped(lifetime.duration(), initial_age),
         stale_while_revalidate: window(
             directives.stale_while_revalidate,
-            unsaid(rules.stale_while_revalidate),
+            default_window(rules.stale_while_revalidate),
         ),
-        stale_if_error: window(directives.stale_if_error, unsaid(rules.stale_if_error)),
+        stale_if_error: window(directives.stale_if_error, default_window(rules.stale_if_error)),
         obligations,
     };
     // §3: without any statement of freshness, the status has to be heuristically cacheable.
-    let unasked = lifetime == Lifetime::Unknown
+    let not_cacheable = lifetime == Lifetime::Unknown
         && !(directives.public || status::is_heuristically_cacheable(exchange.status));
-    if unasked || stored.keep_for(exchange.received).is_zero() {
-        Err(useless(directives, lifetime))
+    if not_cacheable || stored.keep_for(exchange.received).is_zero() {
+        Err(reason_unusable(directives, lifetime))
     } else {
         Ok(stored)
     }
 }
 
 /// Returns the reason against storing a response that is allowed but could never be served.
-fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
+fn reason_unusable(directives: &Directives, lifetime: Lifetime) -> NotStorable {
     match lifetime {
         _ if directives.no_cache == DirectiveScope::Whole => NotStorable::NoCache,
         Lifetime::Unknown => NotStorable::NoFreshness,
@@ -137,18 +137,18 @@ fn useless(directives: &Directives, lifetime: Lifetime) -> NotStorable {
 
 /// Returns the time past the lifetime in which a response may be served: `default` if the origin
 /// states none, and zero if its value is malformed.
-fn window(limit: DirectiveSeconds, unsaid: Duration) -> Duration {
-    limit.or(DeltaSeconds::ZERO).map_or(unsaid, DeltaSeconds::duration)
+fn window(limit: DirectiveSeconds, default: Duration) -> Duration {
+    limit.or(DeltaSeconds::ZERO).map_or(default, DeltaSeconds::duration)
 }
 
 /// Returns the obligations that follow from the response as a whole.
-fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligations {
+fn found_obligations(response: &HeaderMap, stated: Obligations, lifetime: Lifetime) -> Obligations {
     let guessed = match lifetime {
         Lifetime::Explicit(_) => false,
         Lifetime::Heuristic(_) => true,
         // A missing lifetime is heuristic too, unless the origin requires validation before each
         // use.
-        Lifetime::Unknown => !said.contains(Obligations::NO_CACHE),
+        Lifetime::Unknown => !stated.contains(Obligations::NO_CACHE),
     };
     set([
         (guessed, Obligations::HEURISTIC),
@@ -158,12 +158,12 @@ fn found(response: &HeaderMap, said: Obligations, lifetime: Lifetime) -> Obligat
 }
 
 /// Returns the obligations that the directives state.
-fn obligations(directives: &Directives) -> Obligations {
-    let in_so_many_words = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
+fn stated_obligations(directives: &Directives) -> Obligations {
+    let shared = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
     // §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
-    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Unsaid;
+    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Absent;
     set([
-        (in_so_many_words, Obligations::SHARED),
+        (shared, Obligations::SHARED),
         (directives.must_revalidate, Obligations::MUST_REVALIDATE),
         (proxy_revalidate, Obligations::PROXY_REVALIDATE),
         (directives.no_cache == DirectiveScope::Whole, Obligations::NO_CACHE),

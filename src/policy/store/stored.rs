@@ -48,7 +48,7 @@ impl StoredFacts {
 
     /// Returns the facts with a lifetime that ends at `at` at the latest.
     #[must_use]
-    pub fn outdated(self, at: Timestamp) -> Self {
+    pub fn stale_from(self, at: Timestamp) -> Self {
         Self { lifetime: self.lifetime.min(self.age(at)), ..self }
     }
 
@@ -233,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outdated_is_stale_from_then_on() {
+    fn a_response_marked_stale_is_stale_from_then_on() {
         let now = Timestamp::from_millis(4_000);
         for (at, stale_for) in [(0, 3_000), (1_000, 3_000), (3_000, 1_000), (4_000, 0), (60_000, 0)] {
-            let outdated = STORED.outdated(Timestamp::from_millis(at));
-            assert_eq!(outdated.stale_for(now), Duration::from_millis(stale_for), "{at}");
-            assert_eq!(outdated.ttl(now).is_zero(), at <= 4_000, "{at}");
+            let marked = STORED.stale_from(Timestamp::from_millis(at));
+            assert_eq!(marked.stale_for(now), Duration::from_millis(stale_for), "{at}");
+            assert_eq!(marked.ttl(now).is_zero(), at <= 4_000, "{at}");
         }
     }
 
     #[test]
-    fn whom_a_response_is_for() {
+    fn credentials_are_refused_by_obligation() {
         use Credential::{Authorization, Cookie, Header};
         const AUTHORIZATION: &str = "authorization";
         const COOKIE: &str = "cookie";
@@ -255,10 +255,10 @@ mod tests {
         let rows: &[(&str, Obligations, &[&str], Option<CredentialRefusal>)] = &[
             ("anonymous", none, &[], None),
             ("anonymous-heuristic", heuristic, &["accept", "traceparent", "range", "host"], None),
-            ("unsaid-authorization", none, &[AUTHORIZATION], credential(Authorization)),
-            ("unsaid-cookie", none, &[COOKIE], credential(Cookie)),
-            ("unsaid-header", none, &[HEADER], credential(Header)),
-            ("unsaid-identity", none, &["x-forwarded-user"], credential(Header)),
+            ("unstated-authorization", none, &[AUTHORIZATION], credential(Authorization)),
+            ("unstated-cookie", none, &[COOKIE], credential(Cookie)),
+            ("unstated-header", none, &[HEADER], credential(Header)),
+            ("unstated-identity", none, &["x-forwarded-user"], credential(Header)),
             ("shared", shared, &[AUTHORIZATION, COOKIE, HEADER, UNLISTED], None),
             ("must-revalidate", Obligations::MUST_REVALIDATE, &[AUTHORIZATION], None),
             ("must-revalidate-cookie", Obligations::MUST_REVALIDATE, &[COOKIE], credential(Cookie)),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_a_name_and_a_bit_of_its_own() {
+    fn each_obligation_has_its_own_name_and_bit() {
         assert_eq!(Obligations::default().names().count(), 0);
         for (bit, (one, name)) in Obligations::NAMED.into_iter().enumerate() {
             assert_eq!((one.bits(), one.names().collect::<Vec<_>>()), (1 << bit, vec![name]));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_survive_being_stored() {
+    fn obligations_keep_their_stored_bits() {
         for bits in [0, 1, 0b11_1111, u16::MAX] {
             assert_eq!(Obligations::from_bits(bits).bits(), bits);
         }

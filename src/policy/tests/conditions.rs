@@ -15,7 +15,7 @@ const AFTER: &str = "Sun, 06 Nov 1994 13:00:00 GMT";
 const NOON_MILLIS: u64 = 784_123_200_000;
 
 #[test]
-fn each_condition() {
+fn conditions_follow_the_rfc() {
     const TAGGED: ConditionFields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", AFTER)];
     const WEAK: ConditionFields = &[("etag", "W/\"a\""), ("last-modified", NOON)];
     const DATED: ConditionFields = &[("last-modified", NOON), ("date", AFTER)];
@@ -106,14 +106,14 @@ fn each_condition() {
 }
 
 #[test]
-fn tags_beyond_ascii() {
+fn tags_outside_ascii_match() {
     let response = head(&[("etag", "\"abcdef\u{fc}\"")]);
     let request = head(&[("if-none-match", "\"abcdef\u{fc}\"")]);
     assert_eq!(precondition(&request, StatusCode::OK, &response, Timestamp::EPOCH), NotModified);
 }
 
 #[test]
-fn only_success_is_conditional() {
+fn conditions_apply_only_to_success() {
     let request = head(&[("if-none-match", "*"), ("if-match", "\"b\"")]);
     for status in [301, 404, 410, 500] {
         let status = StatusCode::from_u16(status).unwrap();
@@ -123,7 +123,7 @@ fn only_success_is_conditional() {
 }
 
 #[test]
-fn what_a_304_carries() {
+fn a_304_omits_representation_metadata() {
     let left = |extra: &[(&str, &str)]| {
         let kept = [
             ("cache-control", "max-age=60"),
@@ -153,7 +153,7 @@ fn what_a_304_carries() {
 }
 
 #[test]
-fn a_fetch_of_the_whole_has_no_conditions() {
+fn a_fetch_of_the_whole_carries_no_conditions() {
     let mut request = head(&[
         ("if-match", "x"),
         ("if-none-match", "x"),

@@ -17,12 +17,12 @@ const NOTHING: Directives = Directives {
     must_understand: false,
     immutable: false,
     only_if_cached: false,
-    max_age: DirectiveSeconds::Unsaid,
-    s_maxage: DirectiveSeconds::Unsaid,
-    min_fresh: DirectiveSeconds::Unsaid,
-    max_stale: DirectiveSeconds::Unsaid,
-    stale_while_revalidate: DirectiveSeconds::Unsaid,
-    stale_if_error: DirectiveSeconds::Unsaid,
+    max_age: DirectiveSeconds::Absent,
+    s_maxage: DirectiveSeconds::Absent,
+    min_fresh: DirectiveSeconds::Absent,
+    max_stale: DirectiveSeconds::Absent,
+    stale_while_revalidate: DirectiveSeconds::Absent,
+    stale_if_error: DirectiveSeconds::Absent,
     malformed: false,
     source: DirectiveSource::CacheControl,
 };
@@ -36,7 +36,7 @@ fn seconds(text: &str) -> DirectiveSeconds {
 }
 
 #[test]
-fn each_rule_of_parsing() {
+fn directives_are_parsed_by_rule() {
     let max_age = |limit| Directives { max_age: limit, ..NOTHING };
     let rows: &[(&str, &[&str], Directives)] = &[
         ("rfc9111-5.2-none", &[], NOTHING),
@@ -149,7 +149,7 @@ fn each_rule_of_parsing() {
 }
 
 #[test]
-fn fields_are_named_across_lines() {
+fn named_fields_are_collected_from_all_lines() {
     let mut headers = HeaderMap::new();
     headers.append(CACHE_CONTROL, "max-age=1, No-Cache=\"A ,b\", foo=\"x\"".parse().unwrap());
     headers.append(CACHE_CONTROL, "private=c".parse().unwrap());
@@ -158,7 +158,7 @@ fn fields_are_named_across_lines() {
 }
 
 #[test]
-fn a_directive_that_is_known_has_to_be_readable() {
+fn a_malformed_known_directive_is_reported() {
     for name in [
         "no-store",
         "public",
@@ -182,8 +182,8 @@ fn a_directive_that_is_known_has_to_be_readable() {
 }
 
 #[test]
-fn an_invalid_limit_is_what_the_reader_calls_strict() {
-    assert_eq!(DirectiveSeconds::Unsaid.or(DeltaSeconds::ZERO), None);
+fn an_invalid_number_is_read_as_the_given_default() {
+    assert_eq!(DirectiveSeconds::Absent.or(DeltaSeconds::ZERO), None);
     assert_eq!(DirectiveSeconds::Invalid.or(DeltaSeconds::ZERO), Some(DeltaSeconds::ZERO));
     assert_eq!(DirectiveSeconds::Seconds(DeltaSeconds::MAX).or(DeltaSeconds::ZERO), Some(DeltaSeconds::MAX));
 }
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn case_and_white_space_and_lines_mean_nothing(pieces in prop::collection::vec(piece(), 0..6)) {
+    fn letter_case_white_space_and_lines_do_not_matter(pieces in prop::collection::vec(piece(), 0..6)) {
         // An open quote in one piece would swallow the separator that this test varies.
         prop_assume!(pieces.iter().all(|piece| piece.matches('"').count() % 2 == 0 && !piece.contains('\\')));
         let plain = parse(&[&pieces.join(",")]);
@@ -231,13 +231,13 @@ proptest! {
     }
 
     #[test]
-    fn more_is_never_more_permissive(pieces in prop::collection::vec(piece(), 0..6), more in piece()) {
+    fn adding_a_directive_never_removes_a_restriction(pieces in prop::collection::vec(piece(), 0..6), more in piece()) {
         let less = parse(&pieces.iter().map(String::as_str).collect::<Vec<_>>());
         let both = parse(&pieces.iter().chain([&more]).map(String::as_str).collect::<Vec<_>>());
         prop_assert!(both.no_store >= less.no_store);
         prop_assert!(both.malformed >= less.malformed);
         prop_assert!(both.no_cache >= less.no_cache);
         prop_assert!(both.private >= less.private);
-        prop_assert!(less.max_age == DirectiveSeconds::Unsaid || [less.max_age, DirectiveSeconds::Invalid].contains(&both.max_age));
+        prop_assert!(less.max_age == DirectiveSeconds::Absent || [less.max_age, DirectiveSeconds::Invalid].contains(&both.max_age));
     }
 }

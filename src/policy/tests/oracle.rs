@@ -1,8 +1,8 @@
 //! Comparison with `http-cache-semantics`, another implementation of the RFCs: may this response
 //! answer the same request some seconds later without validation?
 //!
-//! Where the two differ, the text of the RFC decided, and [`SETTLED`] records the rule with an
-//! example that tests both. Both must agree on every generated exchange that no such rule concerns.
+//! If the two differ, the text of the RFC decided, and [`SETTLED`] records the rule with an example
+//! that tests both. Both must agree on every generated exchange that no such rule concerns.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,21 +29,23 @@ struct OracleCase {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum OracleAnswer {
     Stored,
-    Asked,
+    Forwarded,
 }
 
 impl OracleCase {
     fn ours(&self) -> OracleAnswer {
         let rules = rules_of_the_rfc();
-        let said = OwnedExchange::response(self.status, &self.response)
+        let owned = OwnedExchange::response(self.status, &self.response)
             .to(&Method::GET, &self.request)
             .at(NOON_MILLIS, NOON_MILLIS);
         let request = RequestFacts::read(&Method::GET, &head(&self.request), &rules);
-        let Ok(stored) = storable(&said.exchange(), &rules) else { return OracleAnswer::Asked };
-        match reuse(&stored, &request, said.received.plus(Duration::from_secs(self.later))) {
+        let Ok(stored) = storable(&owned.exchange(), &rules) else { return OracleAnswer::Forwarded };
+        match reuse(&stored, &request, owned.received.plus(Duration::from_secs(self.later))) {
             Reuse::Fresh { .. } | Reuse::Stale { .. } => OracleAnswer::Stored,
             // The other implementation does not support it.
-            Reuse::StaleWhileRevalidate { .. } | Reuse::Validate(_) | Reuse::Not(_) => OracleAnswer::Asked,
+            Reuse::StaleWhileRevalidate { .. } | Reuse::Validate(_) | Reuse::Not(_) => {
+                OracleAnswer::Forwarded
+            }
         }
     }
 
@@ -59,7 +61,7 @@ impl OracleCase {
         let now = received + Duration::from_secs(self.later);
         match policy.before_request(&request, now) {
             BeforeRequest::Fresh(_) if policy.is_storable() => OracleAnswer::Stored,
-            BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => OracleAnswer::Asked,
+            BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => OracleAnswer::Forwarded,
         }
     }
 
@@ -84,7 +86,7 @@ struct SettledDifference {
 }
 
 /// Returns whether a directive in `Cache-Control` starts with `start`.
-fn says(headers: &HeaderMap, start: &str) -> bool {
+fn has_directive(headers: &HeaderMap, start: &str) -> bool {
     words(headers).any(|word| word.starts_with(start))
 }
 
@@ -116,26 +118,26 @@ static SETTLED: &[SettledDifference] = &[
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.4: a qualified no-cache is about its fields",
-        concerns: |_, _, response| says(response, "no-cache="),
+        rule: "RFC 9111 §5.2.2.4: a qualified no-cache applies to its fields alone",
+        concerns: |_, _, response| has_directive(response, "no-cache="),
         example: (&[], 200, &[("cache-control", "max-age=60, no-cache=\"x\"")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.7: a qualified private is about its fields",
-        concerns: |_, _, response| says(response, "private="),
+        rule: "RFC 9111 §5.2.2.7: a qualified private applies to its fields alone",
+        concerns: |_, _, response| has_directive(response, "private="),
         example: (&[], 200, &[("cache-control", "max-age=60, private=\"x\"")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.8: proxy-revalidate is about what is stale",
-        concerns: |_, _, response| says(response, "proxy-revalidate"),
+        rule: "RFC 9111 §5.2.2.8: proxy-revalidate applies to stale responses alone",
+        concerns: |_, _, response| has_directive(response, "proxy-revalidate"),
         example: (&[], 200, &[("cache-control", "max-age=60, proxy-revalidate")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.2.3: must-understand takes the place of no-store",
-        concerns: |_, _, response| says(response, "must-understand"),
+        rule: "RFC 9111 §5.2.2.3: must-understand overrides no-store",
+        concerns: |_, _, response| has_directive(response, "must-understand"),
         example: (&[], 200, &[("cache-control", "no-store, must-understand, max-age=60")], 1),
         ours: OracleAnswer::Stored,
     },
@@ -157,79 +159,80 @@ static SETTLED: &[SettledDifference] = &[
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 8246 §2: immutable gives no lifetime, and makes nothing public",
-        concerns: |_, _, response| says(response, "immutable"),
+        rule: "RFC 8246 §2: immutable gives no lifetime and does not allow sharing",
+        concerns: |_, _, response| has_directive(response, "immutable"),
         example: (&[], 200, &[("cache-control", "immutable")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §4.2.1: of values that differ, none counts",
+        rule: "RFC 9111 §4.2.1: values that differ are all invalid",
         concerns: |_, request, response| contradicts_itself(request) || contradicts_itself(response),
         example: (&[], 200, &[("cache-control", "max-age=60, max-age=90")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §4.2.1: a max-age without a number is invalid, and Expires does not count beside it",
+        rule: "RFC 9111 §4.2.1: a max-age without a number is invalid and still overrides Expires",
         concerns: |_, _, response| words(response).any(|word| word == "max-age"),
         example: (&[], 200, &[("cache-control", "max-age"), ("expires", "Sun, 06 Nov 1994 12:01:00 GMT")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §4.2.3: a Date that lies back makes the response older",
+        rule: "RFC 9111 §4.2.3: a Date in the past makes the response older",
         concerns: |_, _, response| response.contains_key("date"),
         example: (&[], 200, &[("cache-control", "max-age=60"), ("date", "Sun, 06 Nov 1994 11:58:00 GMT")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.1.2: what may not be served stale is not served stale for a client's max-stale",
+        rule: "RFC 9111 §5.2.1.2: max-stale does not override the origin's ban on stale responses",
         concerns: |_, request, response| {
-            says(request, "max-stale") && (says(response, "s-maxage") || says(response, "no-cache"))
+            has_directive(request, "max-stale")
+                && (has_directive(response, "s-maxage") || has_directive(response, "no-cache"))
         },
         example: (&[("cache-control", "max-stale")], 200, &[("cache-control", "s-maxage=1")], 9),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §3: what came stale need not be stored for a max-stale that may come",
-        concerns: |_, request, response| says(request, "max-stale") && !has_lifetime(response),
+        rule: "RFC 9111 §3: a response that is stale on arrival need not be stored for a later max-stale",
+        concerns: |_, request, response| has_directive(request, "max-stale") && !has_lifetime(response),
         example: (&[("cache-control", "max-stale")], 200, &[("cache-control", "max-age=0")], 9),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.1.1: beside a max-age that cannot be read, the strictest is meant",
-        concerns: |_, request, _| says(request, "max-age=x"),
+        rule: "RFC 9111 §5.2.1.1: a malformed max-age in a request counts as the strictest one",
+        concerns: |_, request, _| has_directive(request, "max-age=x"),
         example: (&[("cache-control", "max-age=x")], 200, &[("cache-control", "max-age=60")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §3: a Cache-Control that cannot be read might forbid anything",
-        concerns: |_, _, response| says(response, "a;"),
+        rule: "RFC 9111 §3: a malformed Cache-Control may contain any restriction",
+        concerns: |_, _, response| has_directive(response, "a;"),
         example: (&[], 200, &[("cache-control", "max-age=60, a;private")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "RFC 9111 §1.2.2: a number that is too large to count is 2^31",
-        concerns: |_, _, response| says(response, "max-age=99999999999999999999"),
+        rule: "RFC 9111 §1.2.2: a number above 2^31 counts as 2^31",
+        concerns: |_, _, response| has_directive(response, "max-age=99999999999999999999"),
         example: (&[], 200, &[("cache-control", "max-age=99999999999999999999")], 1),
         ours: OracleAnswer::Stored,
     },
     SettledDifference {
-        rule: "RFC 9111 §5.2.3: what is unknown is ignored, also where it is said twice; it is no must-revalidate",
-        concerns: |_, _, response| says(response, "x="),
+        rule: "RFC 9111 §5.2.3: an unknown directive is ignored even if it is repeated; it does not imply must-revalidate",
+        concerns: |_, _, response| has_directive(response, "x="),
         example: (&[("authorization", "x")], 200, &[("cache-control", "max-age=60, x=1, x=2")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "DESIGN, credentials: a response to a cookie is not stored for others unasked",
+        rule: "SECURITY.md, credentials: a response to a request with a cookie is not shared by default",
         concerns: |_, request, _| request.contains_key("cookie"),
         example: (&[("cookie", "a=b")], 200, &[("cache-control", "max-age=60")], 1),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "DESIGN, credentials: a guess admits nobody who has a name, and no-cache is not public",
+        rule: "SECURITY.md, credentials: a heuristic lifetime admits no credential, and no-cache does not allow sharing",
         concerns: |_, request, response| {
             request.contains_key("authorization")
                 && !response.contains_key("expires")
-                && !says(response, "max-age=")
+                && !has_directive(response, "max-age=")
         },
         example: (
             &[("authorization", "x")],
@@ -237,29 +240,31 @@ static SETTLED: &[SettledDifference] = &[
             &[("cache-control", "public"), ("last-modified", "Sun, 06 Nov 1994 11:00:00 GMT")],
             1,
         ),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "DESIGN, credentials: whoever takes what is stale does not get a response with a cookie",
-        concerns: |_, request, response| response.contains_key("set-cookie") && says(request, "max-stale"),
+        rule: "SECURITY.md, credentials: max-stale does not allow storing a response that sets a cookie",
+        concerns: |_, request, response| {
+            response.contains_key("set-cookie") && has_directive(request, "max-stale")
+        },
         example: (
             &[("cache-control", "max-stale")],
             200,
             &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
             1,
         ),
-        ours: OracleAnswer::Asked,
+        ours: OracleAnswer::Forwarded,
     },
     SettledDifference {
-        rule: "DESIGN, credentials: s-maxage allows storing without the cookie",
-        concerns: |_, _, response| response.contains_key("set-cookie") && says(response, "s-maxage"),
+        rule: "SECURITY.md, credentials: s-maxage allows storing the response without its cookie",
+        concerns: |_, _, response| response.contains_key("set-cookie") && has_directive(response, "s-maxage"),
         example: (&[], 200, &[("cache-control", "s-maxage=60"), ("set-cookie", "a=b")], 1),
         ours: OracleAnswer::Stored,
     },
 ];
 
 #[test]
-fn each_disagreement_is_one() {
+fn each_settled_difference_shows() {
     for SettledDifference { rule, concerns, example: (request, status, response, later), ours } in SETTLED {
         let case = OracleCase {
             request: request.to_vec(),
@@ -335,7 +340,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_readings_agree_but_for_what_is_settled(case in case()) {
+    fn both_implementations_agree_except_for_settled_rules(case in case()) {
         // At the last second of a client's limit, the other implementation does not follow the
         // RFC's "no more than".
         let at_a_bound = [0, 10, 30, 40, 60, 100, 110, 120].contains(&case.later);

@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn age_and_ttl_make_the_lifetime(stored in facts(), now in any::<u64>()) {
+    fn age_and_ttl_add_up_to_the_lifetime(stored in facts(), now in any::<u64>()) {
         if let Reuse::Fresh { age, ttl } = reuse(&stored, &read(&HeaderMap::new()), Timestamp::from_millis(now)) {
             prop_assert_eq!(age + ttl, stored.lifetime);
             prop_assert!(!ttl.is_zero());
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_credential_needs_the_word_of_the_origin(stored in facts(), headers in request(), now in any::<u64>()) {
+    fn a_credential_needs_the_permission_of_the_origin(stored in facts(), headers in request(), now in any::<u64>()) {
         let request = read(&headers);
         let fresh = is_fresh(reuse(&stored, &request, Timestamp::from_millis(now)));
         if fresh && request.credential().is_some() {
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_served_stale_against_the_word_of_the_origin(
+    fn nothing_is_served_stale_against_the_origin(
         stored in facts(), headers in request(), now in prop_oneof![0..400_000u64, any::<u64>()],
     ) {
         let (request, now) = (read(&headers), Timestamp::from_millis(now));
@@ -155,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_longer_kept_is_of_no_use(
+    fn an_entry_past_its_keeping_time_is_never_served(
         stored in facts(), fields in request(), windows in (0..99_000u64, 0..99_000u64), now in 0..900_000u64,
     ) {
         let millis = Duration::from_millis;
@@ -178,7 +178,7 @@ proptest! {
 
     /// Checks the privacy rules a second time, by the text of the fields and without the parser.
     #[test]
-    fn what_is_stored_was_allowed_by_its_words(headers in request(), response in response()) {
+    fn stored_responses_are_allowed_by_their_directives(headers in request(), response in response()) {
         let request = read(&headers);
         let exchange = Exchange {
             request: &request,
@@ -194,29 +194,29 @@ proptest! {
                 .into_iter()
                 .flat_map(|line| line.to_str().unwrap().split(", "))
                 .collect();
-            let says = |word: &str| words.contains(&word);
-            prop_assert!(!says("private") && !says("a;b"));
-            prop_assert!(!says("no-store") || says("must-understand"));
+            let has = |word: &str| words.contains(&word);
+            prop_assert!(!has("private") && !has("a;b"));
+            prop_assert!(!has("no-store") || has("must-understand"));
             prop_assert!(!headers.get_all("cache-control").into_iter().any(|line| line == "no-store"));
-            let shared = says("public") || says("s-maxage=60");
+            let shared = has("public") || has("s-maxage=60");
             let explicit = words.iter().any(|word| word.contains("max"))
                 || response.contains_key("expires")
-                || says("no-cache")
+                || has("no-cache")
                 || response.get_all("pragma").iter().next().is_some();
             let named = headers.contains_key("cookie") || headers.contains_key("x-api-key");
             let authorized = headers.contains_key("authorization");
             prop_assert!(!named || shared && explicit);
-            prop_assert!(!authorized || (shared || says("must-revalidate")) && explicit);
+            prop_assert!(!authorized || (shared || has("must-revalidate")) && explicit);
             prop_assert!(!response.contains_key("set-cookie") || shared);
             prop_assert!(Vary::of(&response) != Vary::Star);
             prop_assert!(!stored.keep_for(exchange.received).is_zero());
             let anyone = reuse(&stored, &read(&HeaderMap::new()), exchange.received);
-            prop_assert!(is_fresh(anyone) == (!says("no-cache") && !stored.ttl(exchange.received).is_zero()));
-            prop_assert!(!matches!(anyone, Reuse::Validate(_)) || response.contains_key("etag") || says("stale-if-error=9"));
+            prop_assert!(is_fresh(anyone) == (!has("no-cache") && !stored.ttl(exchange.received).is_zero()));
+            prop_assert!(!matches!(anyone, Reuse::Validate(_)) || response.contains_key("etag") || has("stale-if-error=9"));
             prop_assert!(!matches!(anyone, Reuse::Not(_)));
             let fields = stored_fields(&response, exchange.received);
             prop_assert!(!fields.contains_key("set-cookie") && !fields.contains_key("age"));
-            prop_assert!(!fields.contains_key("x") || !says("private=\"x\"") && !says("no-cache=\"x\""));
+            prop_assert!(!fields.contains_key("x") || !has("private=\"x\"") && !has("no-cache=\"x\""));
         }
     }
 

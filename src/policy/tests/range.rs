@@ -41,7 +41,7 @@ fn several(parts: &[(usize, usize)]) -> RangeSelection {
 }
 
 #[test]
-fn each_form() {
+fn each_range_form_selects_its_bytes() {
     for (range, want) in [
         ("bytes=0-1", one(0, 2)),
         ("bytes=1-", one(1, 10)),
@@ -83,7 +83,7 @@ fn each_form() {
 }
 
 #[test]
-fn many_are_the_whole() {
+fn too_many_or_overlapping_ranges_select_the_whole() {
     let list = |count: usize| (0..count).map(|_| "99-").collect::<Vec<_>>().join(",");
     assert_eq!(get(&format!("bytes={}", list(RANGES_MAX))), RangeSelection::Unsatisfiable);
     assert_eq!(get(&format!("bytes={}", list(RANGES_MAX + 1))), RangeSelection::Whole);
@@ -91,7 +91,7 @@ fn many_are_the_whole() {
 }
 
 #[test]
-fn where_ranges_do_not_apply() {
+fn ranges_apply_only_to_get_with_200() {
     let range = [("range", "bytes=0-1")];
     let answer = |method, status, request: &[_], bytes| answer(&method, status, request, &[], bytes);
     assert_eq!(answer(Method::GET, StatusCode::OK, &range, 11), one(0, 2));
@@ -103,7 +103,7 @@ fn where_ranges_do_not_apply() {
 }
 
 #[test]
-fn if_range() {
+fn if_range_follows_the_rfc() {
     const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
     const SECOND: &str = "Sun, 06 Nov 1994 12:00:01 GMT";
     const TAGGED: RangeFields = &[("etag", "\"a\""), ("last-modified", NOON), ("date", SECOND)];
@@ -139,7 +139,7 @@ fn if_range() {
 }
 
 #[test]
-fn content_ranges() {
+fn content_range_fields_are_written() {
     assert_eq!(content_range(ByteRange { start: 2, len: 3 }, 11), "bytes 2-4/11");
     assert_eq!(unsatisfied_range(11), "bytes */11");
     for (value, is) in [
@@ -171,7 +171,7 @@ fn sent(MultipartBody { content_type, bytes, pieces }: &MultipartBody) -> (Strin
 }
 
 #[test]
-fn several_parts_in_one_body() {
+fn several_parts_are_framed_in_one_body() {
     let parts = [ByteRange { start: 9, len: 2 }, ByteRange { start: 0, len: 1 }];
     let json = HeaderValue::from_static("application/json");
     let (content_type, body) = sent(&multipart(&parts, BODY.len(), Some(&json), 0xab));
@@ -191,7 +191,7 @@ fn several_parts_in_one_body() {
 
 proptest! {
     #[test]
-    fn parts_lie_in_the_body_and_never_exceed_it(range in "bytes=[0-9,-]{0,40}", bytes in 0..200_usize) {
+    fn parts_lie_within_the_body(range in "bytes=[0-9,-]{0,40}", bytes in 0..200_usize) {
         let parts = match answer(&Method::GET, StatusCode::OK, &[("range", &range)], &[], bytes) {
             RangeSelection::Whole | RangeSelection::Unsatisfiable => Vec::new(),
             RangeSelection::One(part) => vec![part],

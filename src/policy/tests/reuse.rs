@@ -41,7 +41,7 @@ fn refusal(stored: &StoredFacts, request: &RequestFacts, now: u64) -> Option<Not
 }
 
 #[test]
-fn by_request() {
+fn request_fields_decide_about_reuse() {
     const NONE: Obligations = Obligations::from_bits(0);
     const MIXED: Obligations =
         Obligations::from_bits(Obligations::SHARED.bits() | Obligations::HEURISTIC.bits());
@@ -85,7 +85,7 @@ fn by_request() {
 }
 
 #[test]
-fn by_method() {
+fn the_method_decides_about_reuse() {
     for (method, want) in [
         (Method::GET, None),
         (Method::HEAD, None),
@@ -98,7 +98,7 @@ fn by_method() {
 }
 
 #[test]
-fn by_age() {
+fn the_age_decides_about_reuse() {
     let answer = |now| reuse(&stored(Obligations::default()), &get(&[]), Timestamp::from_millis(now));
     let fresh = |age, ttl| Reuse::Fresh { age: Duration::from_millis(age), ttl: Duration::from_millis(ttl) };
     assert_eq!(answer(100_000), fresh(2_000, 58_000));
@@ -110,7 +110,7 @@ fn by_age() {
 }
 
 #[test]
-fn what_can_be_validated_and_what_cannot() {
+fn refusals_are_validated_or_forwarded() {
     let kind = |obligations, method: &Method, fields: &[(&str, &str)]| {
         let request = RequestFacts::read(method, &head(fields), &rules());
         reuse(&stored(obligations), &request, Timestamp::from_millis(110_000))
@@ -130,7 +130,7 @@ fn what_can_be_validated_and_what_cannot() {
 }
 
 #[test]
-fn what_a_request_says_of_itself() {
+fn request_facts_are_read() {
     let request = get(&[("cache-control", "only-if-cached, max-stale=5"), ("cookie", "a=b")]);
     assert!(request.only_if_cached());
     assert_eq!(request.max_stale(), Some(Duration::from_secs(5)));
@@ -143,7 +143,7 @@ fn what_a_request_says_of_itself() {
 }
 
 #[test]
-fn what_was_stored_for_one_is_for_others_like_it() {
+fn a_stored_response_serves_requests_with_the_permitted_credentials() {
     let json = ("content-type", "application/json");
     for (cache_control, credentialed) in [
         ("max-age=60", Some(Authorization)),
@@ -151,8 +151,8 @@ fn what_was_stored_for_one_is_for_others_like_it() {
         ("", Some(Authorization)),
         ("public", Some(Authorization)),
     ] {
-        let said = OwnedExchange::response(200, &[json, ("cache-control", cache_control)]);
-        let stored = storable(&said.exchange(), &rules()).unwrap();
+        let owned = OwnedExchange::response(200, &[json, ("cache-control", cache_control)]);
+        let stored = storable(&owned.exchange(), &rules()).unwrap();
         assert_eq!(refusal(&stored, &get(&[]), 0), None, "{cache_control}");
         assert_eq!(refusal(&stored, &get(&[("authorization", "x")]), 0), credentialed, "{cache_control}");
     }

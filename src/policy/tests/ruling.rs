@@ -92,7 +92,7 @@ fn every_decision_is_a_ruling() {
         .exchange(),
         &rules(),
     );
-    let replaced = FreshenOutcome::Replaced { facts: facts.unwrap(), fields: HeaderMap::new() };
+    let replaced = FreshenOutcome::Updated { facts: facts.unwrap(), fields: HeaderMap::new() };
     let (old, tag) = (NotReusable::Expired, NotStorable::Changed);
     for (ruling, verdict, because, clause) in [
         (Ruling::from(&Reuse::Fresh { age, ttl }), Yes, "fresh", "RFC 9111 §4.2"),
@@ -108,8 +108,8 @@ fn every_decision_is_a_ruling() {
         (Ruling::from(&facts), Yes, "storable", "RFC 9111 §3"),
         (Ruling::from(&Err(NotStorable::Private)), No, "private", "RFC 9111 §5.2.2.7"),
         (Ruling::from(&replaced), Yes, "freshened", "RFC 9111 §3.2"),
-        (Ruling::from(&FreshenOutcome::Kept(NotStorable::NoStore)), No, "no-store", "RFC 9111 §5.2.2.5"),
-        (Ruling::from(&FreshenOutcome::Removed(tag)), No, "changed", "RFC 9111 §4.3"),
+        (Ruling::from(&FreshenOutcome::Unchanged(NotStorable::NoStore)), No, "no-store", "RFC 9111 §5.2.2.5"),
+        (Ruling::from(&FreshenOutcome::Invalidated(tag)), No, "changed", "RFC 9111 §4.3"),
         (Ruling::from(&Err(NotSelectedError)), No, "not-selected", "RFC 9111 §4.3.4"),
         (Ruling::on_failure(OriginFailure::Disconnected, &Ok(age)), Yes, "disconnected", "RFC 9111 §4.2.4"),
         (Ruling::on_failure(OriginFailure::ErrorResponse, &Ok(age)), Yes, "stale-if-error", "RFC 5861 §4"),

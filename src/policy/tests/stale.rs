@@ -61,7 +61,7 @@ impl From<Reuse> for StaleAnswer {
 }
 
 #[test]
-fn without_an_error() {
+fn stale_windows_decide_without_an_error() {
     use StaleAnswer::{AsItIs, Fresh, Refreshing, Validated};
     let rows = [
         // Rule, stale-while-revalidate, request, second, answer.
@@ -91,7 +91,7 @@ fn without_an_error() {
 }
 
 #[test]
-fn what_forbids_it() {
+fn obligations_forbid_stale_responses() {
     for obligations in FORBIDDING {
         for request in ["", "max-stale", "stale-if-error=600"] {
             let stored = stored(obligations, 600, 600);
@@ -106,7 +106,7 @@ fn what_forbids_it() {
 }
 
 #[test]
-fn instead_of_an_error() {
+fn stale_windows_decide_on_an_error() {
     type Row = (&'static str, u64, &'static str, OriginFailure, u64, Result<u64, NotReusable>);
     let rows: &[Row] = &[
         // Rule, stale-if-error, request, failure, second, age or reason.
@@ -134,7 +134,7 @@ fn instead_of_an_error() {
 }
 
 #[test]
-fn what_came_stale_was_not_meant_to_be_served() {
+fn a_response_stale_on_arrival_is_not_served_when_disconnected() {
     let stale = StoredFacts { initial_age: Duration::from_secs(60), ..stored(NONE, 0, 0) };
     assert_eq!(stale_on_error(&stale, &get(""), Disconnected, second(1)), Err(Expired));
     let allowed = StoredFacts { stale_if_error: Duration::from_secs(9), ..stale };
@@ -142,7 +142,7 @@ fn what_came_stale_was_not_meant_to_be_served() {
 }
 
 #[test]
-fn an_error_makes_nobody_another() {
+fn an_error_does_not_admit_a_credential() {
     for (field, want) in [("authorization", Authorization), ("cookie", Cookie)] {
         let request = RequestFacts::read(&Method::GET, &head(&[(field, "x")]), &rules());
         for now in [1, 61] {
@@ -154,7 +154,7 @@ fn an_error_makes_nobody_another() {
 }
 
 #[test]
-fn which_statuses_are_failures() {
+fn server_error_statuses_are_failures() {
     for code in (100..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
         let want = [500, 502, 503, 504].contains(&code.as_u16()).then_some(ErrorResponse);
         assert_eq!(OriginFailure::of(code), want, "{code}");

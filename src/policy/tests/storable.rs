@@ -21,12 +21,12 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 /// storing it.
 type StorableRow = (&'static str, StorableFields, &'static str, Option<NotStorable>);
 
-fn refusal(said: &OwnedExchange) -> Option<NotStorable> {
-    storable(&said.exchange(), &rules()).err()
+fn refusal(owned: &OwnedExchange) -> Option<NotStorable> {
+    storable(&owned.exchange(), &rules()).err()
 }
 
 #[test]
-fn by_directives() {
+fn directives_decide_about_storing() {
     const BEARER: StorableFields = &[("authorization", "Bearer x")];
     const COOKIE: StorableFields = &[("cookie", "session=x")];
     const KEY: StorableFields = &[("x-api-key", "x")];
@@ -86,23 +86,23 @@ fn by_directives() {
         ("rfc9111-3.5-invalid-s-maxage", BEARER, "s-maxage=x, max-age=60", Some(Expired)),
     ];
     for (id, request, cache_control, want) in rows {
-        let said =
+        let owned =
             OwnedExchange::response(200, &[JSON, ("cache-control", cache_control)]).to(&Method::GET, request);
-        assert_eq!(refusal(&said), *want, "{id}");
+        assert_eq!(refusal(&owned), *want, "{id}");
     }
 }
 
 #[test]
-fn by_method() {
+fn the_method_decides_about_storing() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
-        let said =
+        let owned =
             OwnedExchange::response(200, &[JSON, ("cache-control", "public, max-age=60")]).to(&method, &[]);
-        assert_eq!(refusal(&said), Some(NotStorable::Method), "{method}");
+        assert_eq!(refusal(&owned), Some(NotStorable::Method), "{method}");
     }
 }
 
 #[test]
-fn by_status_and_fields() {
+fn status_and_fields_decide_about_storing() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const PUBLIC: (&str, &str) = ("cache-control", "public, max-age=60");
     let rows: &[(&str, u16, StorableFields, Option<NotStorable>)] = &[
@@ -136,7 +136,7 @@ fn by_status_and_fields() {
 }
 
 #[test]
-fn where_all_is_left_to_the_rfc() {
+fn the_rfc_alone_decides_about_storing() {
     let rows: &[(&str, u16, &str, Option<NotStorable>)] = &[
         ("rfc9110-15.1-200", 200, "", None),
         ("rfc9110-15.1-203", 203, "", None),
@@ -170,15 +170,15 @@ fn where_all_is_left_to_the_rfc() {
         // tenth of that.
         let changed =
             [("last-modified", "Thu, 01 Jan 1970 12:00:00 GMT"), ("date", "Fri, 02 Jan 1970 12:00:00 GMT")];
-        let said =
+        let owned =
             OwnedExchange::response(*status, &[&changed[..], &[("cache-control", cache_control)]].concat());
-        let said = said.at(129_600_000, 129_600_000);
-        assert_eq!(storable(&said.exchange(), &rules_of_the_rfc()).err(), *want, "{id}");
+        let owned = owned.at(129_600_000, 129_600_000);
+        assert_eq!(storable(&owned.exchange(), &rules_of_the_rfc()).err(), *want, "{id}");
     }
 }
 
 #[test]
-fn what_can_only_be_validated() {
+fn responses_with_validators_are_stored_for_validation() {
     const TAG: (&str, &str) = ("etag", "\"a\"");
     const CHANGED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 12:00:00 GMT");
     const BEARER: StorableFields = &[("authorization", "x")];
@@ -199,18 +199,24 @@ fn what_can_only_be_validated() {
         ("rfc9111-3.5-no-cache", BEARER, "no-cache", TAG, Some(Authorization)),
         ("rfc9111-3.5-zero", BEARER, "max-age=0", TAG, Some(Authorization)),
         ("rfc9111-3.5-public", BEARER, "public, no-cache", TAG, None),
-        ("rfc9111-3.5-public-unsaid", BEARER, "public, no-store, must-understand", TAG, Some(Authorization)),
-        ("rfc9111-5.2.2.3-unsaid", &[], "public, no-store, must-understand", TAG, None),
+        (
+            "rfc9111-3.5-public-unstated",
+            BEARER,
+            "public, no-store, must-understand",
+            TAG,
+            Some(Authorization),
+        ),
+        ("rfc9111-5.2.2.3-unstated", &[], "public, no-store, must-understand", TAG, None),
         ("rfc9111-3.5-s-maxage", BEARER, "s-maxage=0", TAG, None),
         ("rfc9111-3.5-must-revalidate", BEARER, "max-age=0, must-revalidate", TAG, None),
     ];
     for (id, request, cache_control, validator, want) in rows {
-        let said = OwnedExchange::response(200, &[JSON, *validator, ("cache-control", cache_control)]);
-        let said = said.to(&Method::GET, request);
-        assert_eq!(refusal(&said), *want, "{id}");
-        if let Ok(stored) = storable(&said.exchange(), &rules()) {
+        let owned = OwnedExchange::response(200, &[JSON, *validator, ("cache-control", cache_control)]);
+        let owned = owned.to(&Method::GET, request);
+        assert_eq!(refusal(&owned), *want, "{id}");
+        if let Ok(stored) = storable(&owned.exchange(), &rules()) {
             assert!(stored.obligations.contains(Obligations::VALIDATOR), "{id}");
-            let answer = reuse(&stored, &said.request, Timestamp::EPOCH);
+            let answer = reuse(&stored, &owned.request, Timestamp::EPOCH);
             assert!(matches!(answer, Reuse::Validate(_)), "{id}: {answer:?}");
         }
     }
@@ -221,10 +227,10 @@ fn what_can_only_be_validated() {
 }
 
 #[test]
-fn what_is_useful_for_a_while() {
+fn keeping_times_cover_serving_and_validation() {
     let kept = |fields: &[(&str, &str)]| {
-        let said = OwnedExchange::response(200, &[&[JSON], fields].concat());
-        storable(&said.exchange(), &rules()).map(|stored| stored.keep_for(Timestamp::EPOCH).as_secs())
+        let owned = OwnedExchange::response(200, &[&[JSON], fields].concat());
+        storable(&owned.exchange(), &rules()).map(|stored| stored.keep_for(Timestamp::EPOCH).as_secs())
     };
     let cache_control = |value| [("cache-control", value)];
     let tagged = |value| [("cache-control", value), ("etag", "\"a\"")];
@@ -253,7 +259,7 @@ fn what_is_useful_for_a_while() {
 }
 
 #[test]
-fn windows_that_the_operator_gives() {
+fn the_operator_gives_default_stale_windows() {
     let rules = CacheRules {
         stale_while_revalidate: Duration::from_secs(5),
         stale_if_error: Duration::from_secs(7),
@@ -271,15 +277,16 @@ fn windows_that_the_operator_gives() {
         ("max-age=60, no-cache", (0, 0)),
         ("max-age=0", (0, 0)),
     ] {
-        let said = OwnedExchange::response(200, &[JSON, ("etag", "\"a\""), ("cache-control", cache_control)]);
-        let stored = storable(&said.exchange(), &rules).unwrap();
+        let owned =
+            OwnedExchange::response(200, &[JSON, ("etag", "\"a\""), ("cache-control", cache_control)]);
+        let stored = storable(&owned.exchange(), &rules).unwrap();
         let windows = (stored.stale_while_revalidate.as_secs(), stored.stale_if_error.as_secs());
         assert_eq!(windows, want, "{cache_control}");
     }
 }
 
 #[test]
-fn what_is_not_there_by_setting() {
+fn negative_responses_are_stored_by_setting() {
     let negative = CacheRules { negative_ttl: Duration::from_secs(5), ..rules() };
     let rows: &[(&str, u16, StorableFields, Result<u64, NotStorable>)] = &[
         ("404", 404, &[JSON], Ok(5)),
@@ -293,18 +300,18 @@ fn what_is_not_there_by_setting() {
         let stored = storable(&OwnedExchange::response(*status, fields).exchange(), &negative);
         assert_eq!(stored.map(|stored| stored.lifetime.as_secs()), *want, "{id}");
     }
-    let said = OwnedExchange::response(404, &[JSON]);
-    assert_eq!(refusal(&said), Some(Status), "off by default");
-    let named = said.to(&Method::GET, &[("cookie", "a=b")]);
+    let owned = OwnedExchange::response(404, &[JSON]);
+    assert_eq!(refusal(&owned), Some(Status), "off by default");
+    let named = owned.to(&Method::GET, &[("cookie", "a=b")]);
     assert_eq!(storable(&named.exchange(), &negative), Err(Cookie));
 }
 
 #[test]
-fn what_is_remembered() {
+fn stored_facts_hold_age_lifetime_and_windows() {
     let facts = |cache_control: &str| {
-        let said = OwnedExchange::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)])
+        let owned = OwnedExchange::response(200, &[JSON, ("age", "2"), ("cache-control", cache_control)])
             .at(1_000, 1_500);
-        storable(&said.exchange(), &rules()).unwrap()
+        storable(&owned.exchange(), &rules()).unwrap()
     };
     let plain = StoredFacts {
         received: Timestamp::from_millis(1_500),

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 type TargetedFields = &'static [(&'static str, &'static str)];
 
 #[test]
-fn what_is_stored() {
+fn targeted_fields_decide_about_storing() {
     const NO_STORE: (&str, &str) = ("cache-control", "no-store");
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const EXPIRES: (&str, &str) = ("expires", "Fri, 02 Jan 1970 00:00:00 GMT");
@@ -59,7 +59,7 @@ fn what_is_stored() {
 }
 
 #[test]
-fn what_each_directive_means() {
+fn targeted_directives_have_their_meaning() {
     let nothing = Directives { source: DirectiveSource::Targeted, ..Directives::default() };
     let nine = DirectiveSeconds::Seconds(DeltaSeconds::of(9).unwrap());
     let rows = [
@@ -92,8 +92,8 @@ fn what_each_directive_means() {
 }
 
 #[test]
-fn which_fields_go_on() {
-    let said = OwnedExchange::response(
+fn named_fields_are_not_stored_and_addressed_fields_are_stripped() {
+    let owned = OwnedExchange::response(
         200,
         &[
             ("cachewarp-cache-control", "max-age=9, private=\"a\""),
@@ -104,10 +104,10 @@ fn which_fields_go_on() {
             ("c", "3"),
         ],
     );
-    let stored = storable(&said.exchange(), &rules_of_the_rfc()).unwrap();
+    let stored = storable(&owned.exchange(), &rules_of_the_rfc()).unwrap();
     assert!(stored.obligations.contains(Obligations::ADDRESSED));
     // The field stays in the store: a later 304 may omit it, and its directives still apply.
-    let mut fields = stored_fields(&said.response, Timestamp::EPOCH);
+    let mut fields = stored_fields(&owned.response, Timestamp::EPOCH);
     assert!(fields.contains_key("cachewarp-cache-control"));
     strip_addressed(&mut fields);
     let names: Vec<&str> = fields.keys().map(|name| name.as_str()).collect();

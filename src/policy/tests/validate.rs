@@ -26,7 +26,7 @@ fn stored_head(fields: &HeaderMap) -> StoredHead<'_> {
 }
 
 #[test]
-fn our_own_conditions() {
+fn validation_replaces_the_conditions_of_the_client() {
     let rows: &[(&str, ValidationFields, ValidationFields)] = &[
         ("rfc9111-4.3.1-tag", &[TAG], &[("if-none-match", "\"a\"")]),
         ("rfc9111-4.3.1-weak", &[("etag", "W/\"a\"")], &[("if-none-match", "W/\"a\"")]),
@@ -56,7 +56,7 @@ fn our_own_conditions() {
 }
 
 #[test]
-fn which_response_a_304_is_about() {
+fn a_304_selects_the_stored_response_by_validator() {
     const DATED: (&str, &str) = ("last-modified", NOON);
     let rows: &[(&str, ValidationFields, ValidationFields, bool)] = &[
         ("rfc9111-4.3.4-tag", &[TAG], &[TAG], true),
@@ -74,8 +74,8 @@ fn which_response_a_304_is_about() {
     ];
     for (id, stored, not_modified, want) in rows {
         let stored = head(&[&[JSON, ("cache-control", "max-age=60")], *stored].concat());
-        let said = OwnedExchange::response(304, not_modified);
-        let freshened = freshen(stored_head(&stored), &said.exchange(), &rules());
+        let owned = OwnedExchange::response(304, not_modified);
+        let freshened = freshen(stored_head(&stored), &owned.exchange(), &rules());
         assert_eq!(freshened != Err(NotSelectedError), *want, "{id}");
     }
 }
@@ -83,15 +83,19 @@ fn which_response_a_304_is_about() {
 /// Returns the stored fields after a `304` with these fields, without those that every row has.
 fn fields_after(stored: &[(&str, &str)], not_modified: &[(&str, &str)]) -> HeaderMap {
     let stored = head(&[&[JSON, ("date", NOON), ("cache-control", "max-age=60")], stored].concat());
-    let said = OwnedExchange::response(304, not_modified).at(LATER_MILLIS, LATER_MILLIS);
-    let Ok(freshened) = freshen(stored_head(&stored), &said.exchange(), &rules()) else { panic!("another") };
-    let FreshenOutcome::Replaced { facts, fields } = freshened.fate else { panic!("{:?}", freshened.fate) };
+    let owned = OwnedExchange::response(304, not_modified).at(LATER_MILLIS, LATER_MILLIS);
+    let Ok(freshened) = freshen(stored_head(&stored), &owned.exchange(), &rules()) else {
+        panic!("another response")
+    };
+    let FreshenOutcome::Updated { facts, fields } = freshened.outcome else {
+        panic!("{:?}", freshened.outcome)
+    };
     assert_eq!(facts.received.as_millis(), LATER_MILLIS);
     fields
 }
 
 #[test]
-fn which_fields_a_304_replaces() {
+fn a_304_updates_the_stored_fields() {
     // Rule, stored fields, fields of the 304, stored fields afterwards.
     let rows: &[(&str, ValidationFields, ValidationFields, ValidationFields)] = &[
         ("rfc9111-3.2-absent", &[("a", "1")], &[], &[("a", "1")]),
@@ -128,7 +132,7 @@ fn which_fields_a_304_replaces() {
             &[("vary", "b"), ("vary", "a")],
             &[("vary", "b"), ("vary", "a")],
         ),
-        ("rfc9111-4.1-unsaid", &[("vary", "A,b")], &[], &[("vary", "A,b")]),
+        ("rfc9111-4.1-unstated", &[("vary", "A,b")], &[], &[("vary", "A,b")]),
         ("rfc9110-8.8.1-stays-weak", &[("etag", "W/\"a\"")], &[("etag", "\"a\"")], &[("etag", "W/\"a\"")]),
         ("rfc9111-4.3.4-repeated", &[TAG], &[TAG], &[TAG]),
     ];
@@ -144,128 +148,128 @@ fn which_fields_a_304_replaces() {
         "application/json; a=b"
     );
     assert_eq!(fields_after(&[], &[("cache-control", "max-age=9")])["cache-control"], "max-age=9");
-    assert_eq!(fields_after(&[], &[])["date"], LATER, "rfc9110-6.6.1: made when it came");
+    assert_eq!(fields_after(&[], &[])["date"], LATER, "rfc9110-6.6.1: made on arrival");
     assert_eq!(fields_after(&[], &[("date", NOON), ("cache-control", "max-age=9999")])["date"], NOON);
 }
 
 /// The new stored lifetime, or the outcome and its reason.
 type ValidationOutcome = Result<u64, (&'static str, NotStorable)>;
 
-fn outcome(fate: FreshenOutcome) -> ValidationOutcome {
-    match fate {
-        FreshenOutcome::Replaced { facts, .. } => Ok(facts.ttl(facts.received).as_secs()),
-        FreshenOutcome::Kept(reason) => Err(("kept", reason)),
-        FreshenOutcome::Removed(reason) => Err(("removed", reason)),
+fn summary(outcome: FreshenOutcome) -> ValidationOutcome {
+    match outcome {
+        FreshenOutcome::Updated { facts, .. } => Ok(facts.ttl(facts.received).as_secs()),
+        FreshenOutcome::Unchanged(reason) => Err(("unchanged", reason)),
+        FreshenOutcome::Invalidated(reason) => Err(("invalidated", reason)),
     }
 }
 
 #[test]
-fn the_gate_is_asked_again() {
+fn an_updated_head_passes_the_gate_again() {
     let rows: &[(&str, ValidationFields, ValidationFields, ValidationOutcome)] = &[
         ("rfc9111-4.3.4-fresh-again", &[], &[], Ok(60)),
         ("rfc9111-4.3.4-new-lifetime", &[], &[("cache-control", "max-age=9")], Ok(9)),
         ("rfc9111-4.3.4-age", &[], &[("age", "20")], Ok(40)),
         ("rfc9111-4.3.4-date", &[], &[("date", "Sun, 06 Nov 1994 12:59:50 GMT")], Ok(50)),
         ("rfc9111-4.3.4-no-cache", &[], &[("cache-control", "no-cache, max-age=9")], Ok(9)),
-        ("rfc9111-5.2.2.7", &[], &[("cache-control", "private")], Err(("removed", Private))),
-        ("rfc9111-5.2.2.5", &[], &[("cache-control", "no-store")], Err(("removed", NoStore))),
-        ("rfc9111-4.1-star", &[], &[("vary", "*")], Err(("removed", VaryStar))),
+        ("rfc9111-5.2.2.7", &[], &[("cache-control", "private")], Err(("invalidated", Private))),
+        ("rfc9111-5.2.2.5", &[], &[("cache-control", "no-store")], Err(("invalidated", NoStore))),
+        ("rfc9111-4.1-star", &[], &[("vary", "*")], Err(("invalidated", VaryStar))),
         (
             "rfc9111-7.3",
             &[],
             &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
-            Err(("removed", SetCookie)),
+            Err(("invalidated", SetCookie)),
         ),
         ("rfc9111-4.1-more", &[], &[("vary", "accept")], Ok(60)),
-        ("type", &[], &[("content-type", "text/html")], Err(("removed", ContentType))),
+        ("type", &[], &[("content-type", "text/html")], Err(("invalidated", ContentType))),
         ("shared", &[("cookie", "a=b")], &[], Ok(60)),
         // These concern one request and not the stored response.
-        ("rfc9111-5.2.1.5", &[("cache-control", "no-store")], &[], Err(("kept", RequestNoStore))),
+        ("rfc9111-5.2.1.5", &[("cache-control", "no-store")], &[], Err(("unchanged", RequestNoStore))),
         (
             "rfc9111-3.5",
             &[("authorization", "x")],
             &[("cache-control", "max-age=9")],
-            Err(("kept", Authorization)),
+            Err(("unchanged", Authorization)),
         ),
-        ("cookie", &[("cookie", "a=b")], &[("cache-control", "max-age=9")], Err(("kept", Cookie))),
+        ("cookie", &[("cookie", "a=b")], &[("cache-control", "max-age=9")], Err(("unchanged", Cookie))),
         (
             "rfc9111-3.5-private",
             &[("authorization", "x")],
             &[("cache-control", "private")],
-            Err(("removed", Private)),
+            Err(("invalidated", Private)),
         ),
     ];
     for (id, request, not_modified, want) in rows {
         let stored = head(&[JSON, TAG, ("date", NOON), ("cache-control", "public, max-age=60")]);
         for method in [Method::GET, Method::HEAD] {
-            let said = OwnedExchange::response(304, not_modified)
+            let owned = OwnedExchange::response(304, not_modified)
                 .to(&method, request)
                 .at(LATER_MILLIS, LATER_MILLIS);
-            let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
-            assert_eq!(outcome(freshened.fate), *want, "{id} {method}");
+            let freshened = freshen(stored_head(&stored), &owned.exchange(), &rules()).unwrap();
+            assert_eq!(summary(freshened.outcome), *want, "{id} {method}");
         }
     }
 }
 
 #[test]
-fn who_asked_gets_what_the_304_says() {
+fn a_private_304_answers_its_own_request() {
     let stored = head(&[JSON, TAG, ("a", "1"), ("cache-control", "max-age=60")]);
-    let said =
+    let owned =
         OwnedExchange::response(304, &[("cache-control", "private"), ("set-cookie", "a=b"), ("a", "2")]);
-    let freshened = freshen(stored_head(&stored), &said.exchange(), &rules()).unwrap();
-    assert_eq!(freshened.fate, FreshenOutcome::Removed(Private));
+    let freshened = freshen(stored_head(&stored), &owned.exchange(), &rules()).unwrap();
+    assert_eq!(freshened.outcome, FreshenOutcome::Invalidated(Private));
     assert_eq!(freshened.answer["set-cookie"], "a=b");
     assert_eq!(freshened.answer["a"], "2");
     assert_eq!(freshened.answer["content-type"], "application/json");
     let public =
         OwnedExchange::response(304, &[("cache-control", "public, max-age=9"), ("set-cookie", "a=b")]);
     let freshened = freshen(stored_head(&stored), &public.exchange(), &rules()).unwrap();
-    let FreshenOutcome::Replaced { fields, .. } = freshened.fate else { panic!("{:?}", freshened.fate) };
-    assert!(!fields.contains_key("set-cookie"), "rfc9111-7.3: whose cookie it is");
+    let FreshenOutcome::Updated { fields, .. } = freshened.outcome else { panic!("{:?}", freshened.outcome) };
+    assert!(!fields.contains_key("set-cookie"), "rfc9111-7.3: the cookie of one client");
     assert!(freshened.answer.contains_key("set-cookie"));
 }
 
 #[test]
 fn an_unchecked_body_does_not_become_json() {
     let stored = head(&[("content-type", "text/plain"), ("cache-control", "max-age=60")]);
-    let said = OwnedExchange::response(304, &[JSON]);
-    let freshened = freshen(stored_head(&stored), &said.exchange(), &rules_of_the_rfc()).unwrap();
-    assert_eq!(freshened.fate, FreshenOutcome::Removed(ContentType));
+    let owned = OwnedExchange::response(304, &[JSON]);
+    let freshened = freshen(stored_head(&stored), &owned.exchange(), &rules_of_the_rfc()).unwrap();
+    assert_eq!(freshened.outcome, FreshenOutcome::Invalidated(ContentType));
 }
 
 #[test]
-fn a_head_updates_what_is_stored() {
+fn a_head_response_updates_the_stored_response() {
     let stored = head(&[JSON, TAG, ("last-modified", NOON), ("cache-control", "max-age=60")]);
-    let fate = |status: u16, response: &[(&str, &str)]| {
-        let said = OwnedExchange::response(status, &[&[JSON], response].concat()).to(&Method::HEAD, &[]);
-        outcome(freshen_by_head(stored_head(&stored), &said.exchange(), &rules()))
+    let outcome = |status: u16, response: &[(&str, &str)]| {
+        let owned = OwnedExchange::response(status, &[&[JSON], response].concat()).to(&Method::HEAD, &[]);
+        summary(freshen_by_head(stored_head(&stored), &owned.exchange(), &rules()))
     };
     const FRESH: (&str, &str) = ("cache-control", "max-age=9");
     let rows: &[(&str, u16, ValidationFields, ValidationOutcome)] = &[
         ("rfc9111-4.3.5-tag", 200, &[TAG, FRESH], Ok(9)),
         ("rfc9111-4.3.5-date", 200, &[("last-modified", NOON), FRESH], Ok(9)),
         ("rfc9111-4.3.5-length", 200, &[TAG, FRESH, ("content-length", "7")], Ok(9)),
-        ("rfc9111-4.3.5-other-length", 200, &[TAG, ("content-length", "8")], Err(("removed", Changed))),
-        ("rfc9111-4.3.5-other-tag", 200, &[("etag", "\"b\"")], Err(("removed", Changed))),
-        ("rfc9111-4.3.5-other-date", 200, &[TAG, ("last-modified", LATER)], Err(("removed", Changed))),
-        ("rfc9111-4.3.5-private", 200, &[TAG, ("cache-control", "private")], Err(("removed", Private))),
-        ("rfc9111-4.1-more", 200, &[TAG, FRESH, ("vary", "accept")], Err(("removed", Changed))),
-        ("no-validator", 200, &[FRESH], Err(("kept", NoValidator))),
-        ("no-validator-length", 200, &[FRESH, ("content-length", "7")], Err(("kept", NoValidator))),
-        ("rfc9111-4.3.5-404", 404, &[TAG, FRESH], Err(("kept", NotStorable::Method))),
+        ("rfc9111-4.3.5-other-length", 200, &[TAG, ("content-length", "8")], Err(("invalidated", Changed))),
+        ("rfc9111-4.3.5-other-tag", 200, &[("etag", "\"b\"")], Err(("invalidated", Changed))),
+        ("rfc9111-4.3.5-other-date", 200, &[TAG, ("last-modified", LATER)], Err(("invalidated", Changed))),
+        ("rfc9111-4.3.5-private", 200, &[TAG, ("cache-control", "private")], Err(("invalidated", Private))),
+        ("rfc9111-4.1-more", 200, &[TAG, FRESH, ("vary", "accept")], Err(("invalidated", Changed))),
+        ("no-validator", 200, &[FRESH], Err(("unchanged", NoValidator))),
+        ("no-validator-length", 200, &[FRESH, ("content-length", "7")], Err(("unchanged", NoValidator))),
+        ("rfc9111-4.3.5-404", 404, &[TAG, FRESH], Err(("unchanged", NotStorable::Method))),
     ];
     for (id, status, response, want) in rows {
-        assert_eq!(fate(*status, response), *want, "{id}");
+        assert_eq!(outcome(*status, response), *want, "{id}");
     }
 }
 
 #[test]
-fn a_post_that_says_it_is_the_get() {
+fn a_post_response_with_its_target_is_stored_for_get() {
     let target =
         Target::parse(Scheme::Http, &"/a?b".parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap();
     let stored = |method: &Method, request: &[(&str, &str)], response: &[(&str, &str)]| {
-        let said = OwnedExchange::response(200, &[&[JSON], response].concat()).to(method, request);
-        let exchange: Exchange<'_> = said.exchange();
+        let owned = OwnedExchange::response(200, &[&[JSON], response].concat()).to(method, request);
+        let exchange: Exchange<'_> = owned.exchange();
         storable_post(&exchange, &target, &backend(), &rules()).map(|stored| stored.lifetime.as_secs())
     };
     const HERE: (&str, &str) = ("content-location", "/a?b");

@@ -14,34 +14,34 @@ fn request(fields: &[(&str, &str)]) -> RequestFacts {
 fn removes(initiator: Initiator, fields: &[(&str, &str)], status: u16, reason: NotStorable) -> bool {
     let status = StatusCode::from_u16(status).unwrap();
     match withdrawn(initiator, &request(fields), status, reason) {
-        FreshenOutcome::Removed(because) => because == reason,
-        FreshenOutcome::Kept(because) => {
+        FreshenOutcome::Invalidated(because) => because == reason,
+        FreshenOutcome::Unchanged(because) => {
             assert_eq!(because, reason);
             false
         }
-        FreshenOutcome::Replaced { .. } => panic!("there is nothing to put in its place"),
+        FreshenOutcome::Updated { .. } => panic!("a withdrawal has no new fields"),
     }
 }
 
 #[test]
-fn statuses() {
+fn statuses_decide_about_withdrawal() {
     let both = [Initiator::Client, Initiator::Refresh];
     for status in [200, 203, 204, 300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 409, 410, 422, 451] {
-        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
-        assert_eq!(said, [true, true], "{status}");
+        let got = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(got, [true, true], "{status}");
     }
     for status in [206, 304, 408, 412, 416, 421, 425, 429, 500, 501, 502, 503, 504, 511, 530, 599] {
-        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
-        assert_eq!(said, [false, false], "{status}");
+        let got = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(got, [false, false], "{status}");
     }
     for status in [400, 406, 407, 411, 413, 414, 415, 417, 426, 428, 431] {
-        let said = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
-        assert_eq!(said, [false, true], "{status}: a client chooses the form of its request");
+        let got = both.map(|initiator| removes(initiator, &[], status, NotStorable::Status));
+        assert_eq!(got, [false, true], "{status}: a client chooses the form of its request");
     }
 }
 
 #[test]
-fn reasons() {
+fn reasons_decide_about_withdrawal() {
     let kept = [
         NotStorable::Method,
         NotStorable::RequestNoStore,

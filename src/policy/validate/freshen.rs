@@ -1,8 +1,8 @@
 //! Validation of a stored response with the origin (RFC 9111 §4.3).
 //!
 //! ```text
-//! stored head ── make_conditional ──► request ──► origin ──► 304 ── freshen ──► answer and FreshenOutcome
-//!                                                       └──► 200: an ordinary response
+//! stored head ─ make_conditional ─► request ─► origin ─► 304 ─ freshen ─► answer, FreshenOutcome
+//!                                                     └──► 200: an ordinary response
 //! ```
 //!
 //! **Invariant:** every new head passes the gate into the store again. A `304` with `private`
@@ -45,7 +45,7 @@ pub struct StoredHead<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FreshenOutcome {
     /// These facts and fields replace the stored ones; the body stays.
-    Replaced {
+    Updated {
         /// The facts that [`storable`] returns for the new head.
         facts: StoredFacts,
         /// The fields to store, from [`stored_fields`].
@@ -53,9 +53,9 @@ pub enum FreshenOutcome {
     },
     /// The stored response stays as it is: the origin's response concerns one request only, or
     /// gives no information about the stored one.
-    Kept(NotStorable),
+    Unchanged(NotStorable),
     /// The stored response must not be served any more.
-    Removed(NotStorable),
+    Invalidated(NotStorable),
 }
 
 /// The result of applying a `304`.
@@ -65,7 +65,7 @@ pub struct FreshenedResponse {
     /// `Set-Cookie` and the `Age` of the `304`. The status and the body are the stored ones.
     pub answer: HeaderMap,
     /// The outcome for the stored response.
-    pub fate: FreshenOutcome,
+    pub outcome: FreshenOutcome,
 }
 
 /// The error for a `304` that does not apply to the stored response. The caller removes that
@@ -80,11 +80,11 @@ pub struct NotSelectedError;
 /// know the time of the last change.
 pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     conditions::strip_conditions(request);
-    let asked = [
+    let conditions = [
         (IF_NONE_MATCH, validators::entity_tag_line(stored)),
         (IF_MODIFIED_SINCE, validators::last_modified_line(stored)),
     ];
-    for (name, value) in asked {
+    for (name, value) in conditions {
         if let Some(value) = value {
             request.insert(name, value.clone());
         }
@@ -104,8 +104,8 @@ pub fn freshen(
     // A validation by `HEAD` also holds for `GET`.
     let request = exchange.request.as_get();
     let answer = updated(stored.fields, exchange);
-    let fate = fate(stored, &answer, &Exchange { request: &request, ..*exchange }, rules);
-    Ok(FreshenedResponse { answer, fate })
+    let outcome = outcome_for(stored, &answer, &Exchange { request: &request, ..*exchange }, rules);
+    Ok(FreshenedResponse { answer, outcome })
 }
 
 /// Applies a `200` response to a `HEAD` to the stored `GET` response (§4.3.5).
@@ -119,23 +119,23 @@ pub fn freshen_by_head(
     rules: &CacheRules,
 ) -> FreshenOutcome {
     if exchange.status != StatusCode::OK || stored.status != StatusCode::OK {
-        return FreshenOutcome::Kept(NotStorable::Method);
+        return FreshenOutcome::Unchanged(NotStorable::Method);
     }
     match head_evidence(stored, exchange.response) {
-        HeadEvidence::Other => FreshenOutcome::Removed(NotStorable::Changed),
-        HeadEvidence::None => FreshenOutcome::Kept(NotStorable::NoValidator),
+        HeadEvidence::Other => FreshenOutcome::Invalidated(NotStorable::Changed),
+        HeadEvidence::None => FreshenOutcome::Unchanged(NotStorable::NoValidator),
         HeadEvidence::Same => {
             let request = exchange.request.as_get();
             let exchange = Exchange { request: &request, ..*exchange };
             let fields = updated(stored.fields, &exchange);
-            match fate(stored, &fields, &exchange, rules) {
+            match outcome_for(stored, &fields, &exchange, rules) {
                 // The response now belongs to another key, and a `HEAD` moves no entry.
-                FreshenOutcome::Replaced { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
-                    FreshenOutcome::Removed(NotStorable::Changed)
+                FreshenOutcome::Updated { .. } if Vary::of(&fields) != Vary::of(stored.fields) => {
+                    FreshenOutcome::Invalidated(NotStorable::Changed)
                 }
-                fate @ (FreshenOutcome::Replaced { .. }
-                | FreshenOutcome::Kept(_)
-                | FreshenOutcome::Removed(_)) => fate,
+                outcome @ (FreshenOutcome::Updated { .. }
+                | FreshenOutcome::Unchanged(_)
+                | FreshenOutcome::Invalidated(_)) => outcome,
             }
         }
     }
@@ -203,7 +203,7 @@ static NOT_UPDATED: [HeaderName; 4] =
     [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderName::from_static("content-md5")];
 
 /// Returns the outcome for a stored response with these updated fields.
-fn fate(
+fn outcome_for(
     stored: StoredHead<'_>,
     fields: &HeaderMap,
     exchange: &Exchange<'_>,
@@ -211,12 +211,12 @@ fn fate(
 ) -> FreshenOutcome {
     // A body that was not validated as JSON must not become JSON through a new `Content-Type`.
     if media::is_json(fields) != media::is_json(stored.fields) {
-        return FreshenOutcome::Removed(NotStorable::ContentType);
+        return FreshenOutcome::Invalidated(NotStorable::ContentType);
     }
     match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
-        Ok(facts) => FreshenOutcome::Replaced { facts, fields: stored_fields(fields, exchange.received) },
-        Err(reason) if is_about_the_request(reason, exchange.request) => FreshenOutcome::Kept(reason),
-        Err(reason) => FreshenOutcome::Removed(reason),
+        Ok(facts) => FreshenOutcome::Updated { facts, fields: stored_fields(fields, exchange.received) },
+        Err(reason) if is_about_the_request(reason, exchange.request) => FreshenOutcome::Unchanged(reason),
+        Err(reason) => FreshenOutcome::Invalidated(reason),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::key::{OriginBase, Target};
 use crate::policy::parse::reference;
 
 /// The response fields that name other resources that the request has changed.
-static ELSEWHERE: [&HeaderName; 2] = [&LOCATION, &CONTENT_LOCATION];
+static LOCATION_FIELDS: [&HeaderName; 2] = [&LOCATION, &CONTENT_LOCATION];
 
 /// The registered methods that change nothing (RFC 9110 §9.2.1 and the registry of methods). An
 /// unregistered method may change anything.
@@ -25,19 +25,19 @@ pub fn invalidated(
     status: StatusCode,
     response: &HeaderMap,
 ) -> Vec<Target> {
-    if !changes(method, status) {
+    if !may_have_changed(method, status) {
         return Vec::new();
     }
-    if leaves_open(status) {
+    if leaves_outcome_unknown(status) {
         return vec![target.clone()];
     }
     let mut targets = vec![target.clone()];
     // Few responses have these fields, and a pass over the names costs less than two lookups.
-    if !response.keys().any(|name| ELSEWHERE.contains(&name)) {
+    if !response.keys().any(|name| LOCATION_FIELDS.contains(&name)) {
         return targets;
     }
-    let named = ELSEWHERE.iter().flat_map(|name| response.get_all(*name));
-    for named in named.flat_map(|line| reference::meant(target, origin, line.as_bytes())) {
+    let named = LOCATION_FIELDS.iter().flat_map(|name| response.get_all(*name));
+    for named in named.flat_map(|line| reference::possible_targets(target, origin, line.as_bytes())) {
         // §4.4: a response must not invalidate the entries of another origin.
         let same_origin = named.scheme == target.scheme && named.authority == target.authority;
         if same_origin && !targets.contains(&named) {
@@ -54,13 +54,13 @@ pub fn is_unsafe(method: &Method) -> bool {
 }
 
 /// Returns whether a request with this method and this response status may have changed something.
-pub(in crate::policy) fn changes(method: &Method, status: StatusCode) -> bool {
-    is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_open(status))
+pub(in crate::policy) fn may_have_changed(method: &Method, status: StatusCode) -> bool {
+    is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_outcome_unknown(status))
 }
 
 /// Returns whether a status leaves the outcome of the request unknown: a gateway forwarded it to
 /// the origin and received no valid response, or none in time (RFC 9110 §15.6.3, §15.6.5).
-fn leaves_open(status: StatusCode) -> bool {
+fn leaves_outcome_unknown(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn by_method_and_status() {
+    fn method_and_status_decide_about_invalidation() {
         for method in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "PURGE", "get"] {
             for status in [200, 201, 204, 303, 304] {
                 assert_eq!(paths(method, status, &[]), ["/items/1"], "{method} {status}");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_response_names() {
+    fn targets_in_the_response_are_invalidated() {
         type Fields = &'static [(&'static str, &'static str)];
         let rows: &[(&str, Fields, &[&str])] = &[
             ("rfc9111-4.4-location", &[("location", "/items/2")], &["/items/1", "/items/2"]),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_origin_with_a_base_path_names() {
+    fn base_paths_are_read_both_ways() {
         for (location, want) in [
             ("http://backend:8080/v1/a?b", &["/items/1", "/v1/a?b", "/a?b"][..]),
             ("http://api.test/v1/a", &["/items/1", "/v1/a", "/a"]),

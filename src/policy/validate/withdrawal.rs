@@ -39,7 +39,7 @@ pub fn withdrawn(
             StatusSubject::Request => initiator == Initiator::Refresh,
             StatusSubject::Moment => false,
         };
-    if is_of_the_resource { FreshenOutcome::Removed(reason) } else { FreshenOutcome::Kept(reason) }
+    if is_of_the_resource { FreshenOutcome::Invalidated(reason) } else { FreshenOutcome::Unchanged(reason) }
 }
 
 /// The subject of a status.

@@ -394,11 +394,11 @@ async fn heed_head(
     let fate = if ask.inbound.may_change_the_store(proxy) {
         policy::freshen_by_head(head, exchange, &proxy.rules)
     } else {
-        FreshenOutcome::Kept(NotStorable::UnkeyedField)
+        FreshenOutcome::Unchanged(NotStorable::UnkeyedField)
     };
     ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
     match fate {
-        FreshenOutcome::Replaced { facts, fields } => {
+        FreshenOutcome::Updated { facts, fields } => {
             let entry = Entry { facts, head: fields, ..stored.clone() };
             let keep_for = facts.keep_for(exchange.received);
             let tags = fetch::names(&entry.head, &ask.inbound.target, &proxy.rules);
@@ -407,7 +407,7 @@ async fn heed_head(
                 proxy.metrics.not_stored(NotStorable::Changed);
             }
         }
-        FreshenOutcome::Kept(_) => {}
-        FreshenOutcome::Removed(_) => proxy.store.bury(&place.key, KeyGeneration::new()).await,
+        FreshenOutcome::Unchanged(_) => {}
+        FreshenOutcome::Invalidated(_) => proxy.store.bury(&place.key, KeyGeneration::new()).await,
     }
 }

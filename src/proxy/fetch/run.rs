@@ -235,7 +235,7 @@ impl ActiveFetch {
         let PriorKnowledge::Stored = self.sight else { return };
         let Self { ask, .. } = self;
         let fate = policy::withdrawn(ask.initiator, &ask.facts, status, reason);
-        if let FreshenOutcome::Removed(_) = fate {
+        if let FreshenOutcome::Invalidated(_) = fate {
             ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
             self.withdraw().await;
         }
@@ -269,9 +269,9 @@ impl ActiveFetch {
         policy::strip_addressed(&mut answer);
         let body = AnswerBody::Whole(stored.body.clone());
         let answer = Box::new(ProxyAnswer::new(Outcome::Validated, stored.status, answer, body));
-        self.ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.fate));
-        match freshened.fate {
-            FreshenOutcome::Replaced { facts, fields } => {
+        self.ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.outcome));
+        match freshened.outcome {
+            FreshenOutcome::Updated { facts, fields } => {
                 let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
                 let place =
                     ResponseToStore::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
@@ -285,12 +285,12 @@ impl ActiveFetch {
                 drop(to_client.send(FetchOutcome::Validated(answer, Ok(()))));
                 self.keep(&shared, stored.body.clone()).await;
             }
-            FreshenOutcome::Kept(reason) => {
+            FreshenOutcome::Unchanged(reason) => {
                 self.refuse(reason);
                 self.tell(FetchState::Alone);
                 drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
             }
-            FreshenOutcome::Removed(reason) => {
+            FreshenOutcome::Invalidated(reason) => {
                 self.refuse(reason);
                 self.withdraw().await;
                 self.tell(FetchState::Alone);

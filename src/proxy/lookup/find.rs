@@ -78,7 +78,7 @@ pub(in crate::proxy) async fn look_up_variant(
 pub(in crate::proxy) fn variant(place: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
     let FoundValue { stored: StoredValue::Response(mut entry), tier, lineage } = found else { return None };
     if lineage != place.lineage {
-        entry.facts = entry.facts.outdated(entry.facts.received);
+        entry.facts = entry.facts.stale_from(entry.facts.received);
     }
     Some((entry, tier))
 }

@@ -295,7 +295,7 @@ impl FoundValue {
         if let StoredValue::Response(entry) = &mut stored {
             let marked = standing.outdated.map_or(PurgeStatus::Stands, PurgeStatus::Outdated);
             if let PurgeStatus::Outdated(at) = fate.and(marked) {
-                entry.facts = entry.facts.outdated(at);
+                entry.facts = entry.facts.stale_from(at);
             }
         }
         Some(Self { stored, tier, lineage: standing.lineage })
