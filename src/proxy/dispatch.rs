@@ -1,4 +1,5 @@
-//! What a request is for. Pure: the head decides, and that there is content.
+//! The route of a request. It depends only on the request head and on whether the request has
+//! content.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -9,25 +10,25 @@ use crate::key::{Scheme, Target, TargetError};
 use crate::origin::{OutboundHeads, UpgradeProtocol};
 use crate::proxy::answer::failure::Failure;
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Debug, PartialEq)]
 pub(in crate::proxy) enum Dispatch {
-    /// Our own health.
+    /// The health check of the proxy.
     Health,
     /// Through the cache.
     Cached(Target),
-    /// Straight to the origin and back.
+    /// Directly to the origin and back.
     Pass(Target),
-    /// Nowhere: what is stored of it is purged.
+    /// A purge of the target's stored responses, without the origin.
     Purge(Target),
-    /// To the origin, and if that switches protocols, a tunnel.
+    /// To the origin, with a tunnel if the origin switches protocols.
     Upgrade(Target, UpgradeProtocol),
-    /// Nowhere.
+    /// A refusal.
     Refused(Failure),
 }
 
 impl Dispatch {
-    /// In one word.
+    /// Returns the name of the route.
     pub(in crate::proxy) fn word(&self) -> &'static str {
         match self {
             Self::Health => "health",
@@ -39,7 +40,7 @@ impl Dispatch {
         }
     }
 
-    /// The same way, unless it leads to a target that the origin does not have below its base path.
+    /// Returns the route, or a refusal if the origin does not have the target below its base path.
     pub(in crate::proxy) fn below(self, origin: &OutboundHeads) -> Self {
         let reached = match &self {
             Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
@@ -50,7 +51,7 @@ impl Dispatch {
         reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
     }
 
-    /// The way of a request whose method is `PURGE`, where that is for us.
+    /// Returns the route of a `PURGE` request that the proxy handles itself.
     pub(in crate::proxy) fn of_a_purge(self) -> Self {
         match self {
             Self::Pass(target) => Self::Purge(target),
@@ -62,9 +63,9 @@ impl Dispatch {
 /// Whether a request has content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum RequestContent {
-    /// None at all.
+    /// The request has no content.
     None,
-    /// Some, or there may be.
+    /// The request has content, or may have it.
     Some,
 }
 
@@ -74,12 +75,12 @@ impl RequestContent {
     }
 }
 
-/// Finds the way of a request that came over `scheme`.
+/// Returns the route of a request that arrived over `scheme`.
 pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestContent) -> Dispatch {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let asks_for_health = reads && head.uri.path() == "/health";
     if asks_for_health && head.version < Version::HTTP_11 {
-        // The probes of load balancers; before HTTP/1.1 a request need not name a host.
+        // Load balancers may probe with HTTP/1.0, which does not require a host.
         return Dispatch::Health;
     }
     let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
@@ -89,8 +90,8 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
         Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
     };
     if head.method == Method::CONNECT || head.method == Method::TRACE {
-        // A tunnel to anywhere, or an echo of what proxies added (RFC 9110 §9.3.8): neither is an
-        // API's business.
+        // `CONNECT` would open a tunnel to any host, and `TRACE` would reveal fields that proxies
+        // added (RFC 9110 §9.3.8). An API needs neither.
         return Dispatch::Refused(Failure::MethodNotAllowed);
     }
     let is_authority_form = head.uri.authority().is_some() && head.uri.scheme().is_none();
@@ -106,8 +107,8 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
     {
         return Dispatch::Upgrade(target, protocol);
     }
-    // Content on a GET has no meaning that a key could hold (RFC 9110 §9.3.1), but an origin may
-    // answer by it.
+    // Content on a `GET` has no defined semantics that a key could include (RFC 9110 §9.3.1), but
+    // an origin may respond to it.
     if reads && content == RequestContent::None { Dispatch::Cached(target) } else { Dispatch::Pass(target) }
 }
 

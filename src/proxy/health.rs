@@ -1,7 +1,7 @@
-//! `/health`: whether the proxy can serve, and whether Redis answers.
+//! `/health`: whether the proxy can serve, and whether Redis responds.
 //!
-//! `status` is `ok` while requests can be served, and without Redis they can. Always within 100 ms:
-//! the probe is bounded, and remembered for a second by the whole process.
+//! `status` is `ok` while requests can be served, which does not require Redis. The response takes
+//! at most 100 ms: the probe has a timeout, and the process caches its result for a second.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};

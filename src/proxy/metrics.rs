@@ -1,4 +1,4 @@
-//! What this path counts, and the access log.
+//! The metrics of the request path, and the access log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,21 @@ use crate::proxy::fetch::FetchTable;
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
 
 crate::labels! {
-    /// Why a request is not served, whatever is stored and whatever the origin says.
+    /// The reason for which a request is refused, independent of the store and the origin.
     pub(super) enum RequestRefusal {
-        /// No host, several, a malformed one, or a form that is not for the method.
+        /// The request has no host, several hosts, a malformed host, or a target form that its
+        /// method does not allow.
         BadTarget => "bad-target",
-        /// A path that leads out of the base path of `origin_url`.
+        /// The path leads out of the base path of `origin_url`.
         OutsideBase => "outside-base-path",
-        /// A target that is too long.
+        /// The target is too long.
         TargetTooLong => "target-too-long",
-        /// `CONNECT` or `TRACE`.
+        /// The method is `CONNECT` or `TRACE`.
         Method => "method-not-allowed",
     }
 }
 
-/// One worker's counters.
+/// The counters of one worker.
 pub(super) struct Metrics {
     requests: Counters<Outcome>,
     latency: Histograms<Outcome>,
@@ -103,8 +104,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that is refused for what it asks for; any other failure is counted where it
-    /// happens.
+    /// Counts a request that is refused for its target or method. Any other failure is counted at
+    /// its cause.
     pub(super) fn refused(&self, failure: Failure) {
         let refusal = match failure {
             Failure::BadTarget(TargetError::OutsideBase) => RequestRefusal::OutsideBase,
@@ -139,12 +140,12 @@ impl Metrics {
         self.refreshes.inc();
     }
 
-    /// The origin's answer has ended a stored response.
+    /// Counts a stored response that the origin's answer has ended.
     pub(super) fn withdrawn(&self) {
         self.withdrawals.inc();
     }
 
-    /// A client has left, and its unsafe request goes on.
+    /// Counts an unsafe request that continues after its client has left.
     pub(super) fn unabandoned(&self) {
         self.unabandoned.inc();
     }
@@ -154,14 +155,14 @@ impl Metrics {
     }
 }
 
-/// What the access log says of a request. The path without the query: queries carry tokens.
+/// The access log's fields of a request. The path excludes the query, because queries carry tokens.
 pub(super) struct AccessLogLine {
     method: Method,
     path: String,
 }
 
 impl AccessLogLine {
-    /// Kept only where there is an access log to write.
+    /// Returns the line of a request, if the access log is on.
     pub(super) fn of<B>(options: &Options, request: &Request<B>) -> Option<Self> {
         match options.access_log {
             AccessLog::Off => None,
@@ -172,7 +173,7 @@ impl AccessLogLine {
     }
 }
 
-/// Shows what was taken on.
+/// Registers the gauges of the load.
 pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
     let requests = load.clone();
     registry.sampled("cachewarp_requests_waiting", "Requests that wait for Redis or the origin", move || {
@@ -184,7 +185,7 @@ pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
     });
 }
 
-/// Shows how many fetches are shared.
+/// Registers the gauge of shared fetches.
 pub(super) fn watch_fills(fills: &Arc<FetchTable>, registry: &Registry) {
     let fills = Arc::clone(fills);
     registry.sampled("cachewarp_fills", "Fetches under way that others may join", move || fills.len() as f64);

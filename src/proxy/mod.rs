@@ -1,9 +1,10 @@
-//! The path of a request. Does not know that Redis exists.
+//! The proxy: routes a request, answers it from a store or from the origin, and counts it. This
+//! module does not depend on Redis.
 //!
-//! [`route`] says what a request is for; [`cached`] is the handler to read first; [`pass`] is for
-//! everything that is not cached; [`fill`] fetches once for everybody who asks. What the cache may
-//! do is never decided here: that is [`policy`]'s, and every answer from a store or from a shared
-//! fetch has been through its gates.
+//! [`dispatch`] chooses the route of a request. [`lookup::cached`] is the handler to read first.
+//! [`pass`] handles every request that bypasses the cache. [`fetch`] sends one request to the
+//! origin for all concurrent requests of a key. [`policy`] decides what the cache may do: every
+//! answer from a store or from a shared fetch passes its checks.
 
 mod admission;
 mod answer;
@@ -59,16 +60,16 @@ use popular::PopularPaths;
 pub use crate::proxy::answer::body::{AdmittedBody, AnswerBody, BodyError};
 pub use options::{AccessLog, FetchLease, Options};
 
-/// Who asks.
+/// The client of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// The address at the other end of the connection.
     pub peer: IpAddr,
-    /// How it reached us.
+    /// The scheme by which the client connected.
     pub scheme: Scheme,
 }
 
-/// What all workers of a process share on this path: who fetches what, and what cannot be shared.
+/// The state that all workers of a process share: fetches in progress, uncacheable keys, and load.
 #[derive(Clone)]
 pub struct ProxyShared {
     fills: Arc<FetchTable>,
@@ -81,7 +82,7 @@ pub struct ProxyShared {
 }
 
 impl ProxyShared {
-    /// Nothing is being fetched yet.
+    /// Creates the state of a process that has no fetch in progress.
     pub fn new(options: &Options, registry: &Registry) -> Self {
         let shared = Self {
             fills: FetchTable::new(),
@@ -102,23 +103,23 @@ impl ProxyShared {
     }
 }
 
-/// A response, or the work that leads to it.
+/// A response, or the future that produces it.
 pub enum PendingResponse {
-    /// Memory had it, or the request is refused.
+    /// A response from memory, or a refusal.
     AtOnce(Response<AdmittedBody>),
-    /// Somebody has to be asked. The work may be dropped: a fetch that it began goes on for those
-    /// who follow it, and for the store.
+    /// A response that needs Redis or the origin. Dropping the future does not stop a shared fetch:
+    /// its task continues for the followers and for the store.
     Later(Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>),
 }
 
-/// What is known of a request before anything is.
+/// The start of a request: its time, its access log line and its explanation.
 struct RequestStart {
     at: Instant,
     line: Option<metrics::AccessLogLine>,
     notes: ExplainNotes,
 }
 
-/// One worker's proxy.
+/// The proxy of one worker.
 pub struct Proxy {
     options: Options,
     rules: CacheRules,
@@ -128,12 +129,12 @@ pub struct Proxy {
     json: RefCell<JsonCheck>,
     tasks: BackgroundTasks,
     metrics: Metrics,
-    /// How long the origin takes of late: a moving mean.
+    /// The moving mean of recent fetch times.
     fetch_took: Cell<Duration>,
 }
 
 impl Proxy {
-    /// Puts the parts of one worker together.
+    /// Creates the proxy of one worker from its parts.
     pub fn new(
         options: Options,
         rules: CacheRules,
@@ -157,19 +158,20 @@ impl Proxy {
         })
     }
 
-    /// Lets fills end and be stored, for at most `patience`; then lets go of Redis.
+    /// Waits at most `timeout` for fetches to finish and be stored, then closes the store.
     pub async fn close(&self, patience: Duration) {
         self.tasks.finish(patience).await;
         self.store.close().await;
     }
 
-    /// The paths asked for most, at most so many, and how often about: counted while somebody asks
-    /// for them, by the whole process.
+    /// Returns the `count` most requested paths, with approximate request counts. The process
+    /// counts paths only while an operator reads them.
     pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
         self.shared.popular.top(count)
     }
 
-    /// Answers one request: from a store, from the origin, or with what went wrong. Never fails.
+    /// Answers one request from a store, from the origin, or with a failure. Every request gets a
+    /// response.
     pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> PendingResponse {
         let begun = RequestStart {
             at: time::instant(),
@@ -253,14 +255,13 @@ impl Proxy {
         }
     }
 
-    /// Tells whether a request for this target can be answered: what is stored of any other is not
-    /// looked for.
+    /// Checks whether the origin has this target below its base path. The cache looks up no other
+    /// target.
     pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
         self.origin.outbound().reaches(target)
     }
 
-    /// The client whose request this is, as far as trusted proxies vouch for it; else its
-    /// connection's other end.
+    /// Returns the client that trusted proxies vouch for, else the peer of the connection.
     fn client(&self, inbound: &InboundRequest) -> ClientNetwork {
         let peer = inbound.caller.peer;
         self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
@@ -280,7 +281,8 @@ impl Proxy {
         })
     }
 
-    /// An answer of memory. A large one holds memory until its client has it, and so a permit.
+    /// Returns an answer from memory. A large body holds memory until its client has read it, so it
+    /// takes an address permit.
     fn at_hand(&self, begun: RequestStart, ask: CacheRequest, answer: ProxyAnswer) -> PendingResponse {
         let is_large =
             matches!(answer.response.body(), AnswerBody::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
@@ -335,14 +337,14 @@ impl Proxy {
         answer.response.map(|body| AdmittedBody::new(body, of_address))
     }
 
-    /// Begins a pause in which the entry of `key` is served stale, where it may be, since its fetch
-    /// failed.
+    /// Starts a pause after a failed fetch. During the pause, the entry of `key` is served stale
+    /// where the policy allows it.
     fn pause_refresh(&self, key: &CacheKey, failure: policy::OriginFailure, retry_after: Option<Duration>) {
         self.shared.pauses.failed(key, failure, retry_after, time::instant(), fastrand::f64());
     }
 
-    /// Remembers how long a fetch took: a moving mean over about the last eight; and of which key,
-    /// if others shared it.
+    /// Updates the moving mean of fetch times (over about eight fetches) and, for a shared fetch,
+    /// the record of its key.
     fn note_fetch(&self, shared: Option<FetchKey>, took: Duration) {
         if let (FetchLease::Adaptive, Some(key)) = (self.options.fetch_lease, shared) {
             self.shared.slow.note(key, took);
@@ -351,7 +353,7 @@ impl Proxy {
         self.fetch_took.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
     }
 
-    /// Sends a request to the origin, with the head that is right for its purpose.
+    /// Sends a request to the origin, with the head for its purpose.
     async fn send(
         &self,
         inbound: &InboundRequest,

@@ -1,4 +1,4 @@
-//! What the path of a request can be told.
+//! The settings of the request path.
 
 use std::time::Duration;
 
@@ -6,52 +6,54 @@ use ipnet::IpNet;
 
 use crate::secret::Secret;
 
-/// How requests are answered.
+/// The settings by which requests are answered.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Requests that may wait for an answer at one time in the whole process; those that memory
-    /// answers are not counted.
+    /// The maximum number of requests that may wait for an answer at one time in the whole process.
+    /// Requests that memory answers are not counted.
     pub requests_max: usize,
-    /// Requests of one client address that may be under way at one time, their answers included;
-    /// those that memory answers are not counted.
+    /// The maximum number of requests of one client address in progress at one time, including
+    /// their responses. Requests that memory answers are not counted.
     pub requests_per_address_max: Option<usize>,
-    /// Bytes of bodies that fetches may hold at one time in the whole process; beyond it, bodies
-    /// are not kept.
+    /// The maximum number of body bytes that fetches may hold at one time in the whole process.
+    /// Above it, bodies are relayed and not stored.
     pub body_bytes_max: usize,
-    /// Bytes of bodies that are stored a minute though nobody had asked for them before.
+    /// The number of body bytes per minute that may be stored for keys that have not been requested
+    /// before.
     pub first_sight_bytes: usize,
-    /// How long a request waits for another's fetch of the same key before it goes on alone.
+    /// The time that a request waits for a shared fetch of its key before it fetches alone.
     pub coalesce_timeout: Duration,
-    /// Whether a fetch is one for all nodes.
+    /// Whether one node fetches for all nodes.
     pub fetch_lease: FetchLease,
-    /// How long a tunnel may stand still.
+    /// The time after which an idle tunnel is closed.
     pub tunnel_idle_timeout: Duration,
-    /// Whether each request is logged, at level `info`.
+    /// Whether each request is logged at level `info`.
     pub access_log: AccessLog,
-    /// Whoever sends this is told how an answer came about; nobody is where `None`.
+    /// The token that entitles a request to an explanation of its answer. `None` disables
+    /// explanations.
     pub explain_token: Option<Secret>,
-    /// From where `PURGE` is taken; where there is nothing in it, `PURGE` is passed on like any
-    /// other method.
+    /// The networks from which `PURGE` is accepted. If the list is empty, `PURGE` is passed to the
+    /// origin like any other method.
     pub purge_allow: Vec<IpNet>,
 }
 
-/// Whether a fetch is one for all nodes of a Redis.
+/// Whether one node fetches for all nodes that share a Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchLease {
     /// Each node fetches for itself.
     Off,
-    /// It always is, at the price of two round trips to Redis in front of it.
+    /// One node always fetches for all. The price: two round trips to Redis before each fetch.
     On,
-    /// It is where it takes long: then a second fetch costs more than the question whether there is
-    /// one.
+    /// One node fetches for all when the fetch is slow: a second slow fetch costs more than the
+    /// round trips to Redis.
     Adaptive,
 }
 
 /// Whether each request is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// One line a request.
+    /// Logs one line per request.
     On,
-    /// None.
+    /// Logs nothing.
     Off,
 }

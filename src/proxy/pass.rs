@@ -1,5 +1,5 @@
-//! Past the cache: every method but `GET` and `HEAD`, content on those, and upgrades. Streams both
-//! ways, holds nothing.
+//! Requests that bypass the cache: every method except `GET` and `HEAD`, `GET` and `HEAD` with
+//! content, and upgrades. Both directions are streamed and nothing is buffered.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,13 +28,13 @@ use crate::proxy::request::InboundRequest;
 use crate::proxy::unsafe_exchange::OriginReached;
 use crate::time::{self, Timestamp};
 
-/// Sends a request on as it comes and its answer back as it comes. `reached` is set once the origin
-/// may have the request.
+/// Sends a request to the origin and streams the response back. Sets `reached` once the origin may
+/// have the request.
 ///
-/// Dropping it cuts the exchange off. That of an unsafe request has to run to its end: see
-/// [`Unabandoned`].
+/// Dropping the future aborts the exchange. An unsafe request must run to completion: see
+/// [`UnsafeExchange`].
 ///
-/// [`Unabandoned`]: super::unabandoned::Unabandoned
+/// [`UnsafeExchange`]: crate::proxy::unsafe_exchange::UnsafeExchange
 pub(super) async fn answer(
     proxy: &Rc<Proxy>,
     inbound: InboundRequest,
@@ -43,7 +43,7 @@ pub(super) async fn answer(
     _place: RequestPermit,
 ) -> ProxyAnswer {
     let resource = CacheKey::of(&inbound.target);
-    // The answer to no other method is stored.
+    // Only the response to a `POST` can be stored.
     let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, KeyGeneration::NONE));
     let requested = time::now();
     let head = || {
@@ -56,7 +56,7 @@ pub(super) async fn answer(
                 .filter(|before| !before.is_overtaken())
                 .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
             let changed = outdate_what_changed(proxy, &inbound, resource, &response);
-            // From behind its own change, and before anybody else can make one.
+            // The permit follows the request's own invalidation and precedes any later one.
             let lineage = KeyGeneration::new();
             let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, lineage)));
             for key in changed {
@@ -70,8 +70,8 @@ pub(super) async fn answer(
         }
         Err(error) => {
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
-                // The origin may have done it: what is stored of the target counts as changed (RFC
-                // 9111 §4.4).
+                // The origin may have applied the request, so the stored response of the target
+                // counts as changed (RFC 9111 §4.4).
                 proxy.store.outdate(&resource);
                 proxy.store.bury(&resource, KeyGeneration::new()).await;
             }
@@ -86,8 +86,8 @@ fn failed(inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
     failure.into()
 }
 
-/// Whether the response to a `POST` says that it is what a `GET` would give, and for how long (RFC
-/// 9110 §9.3.3).
+/// Returns the facts to store if the response to a `POST` declares itself the representation for
+/// later `GET`s, and for how long (RFC 9110 §9.3.3).
 fn storable_for_gets(
     proxy: &Proxy,
     inbound: &InboundRequest,
@@ -113,8 +113,9 @@ fn storable_for_gets(
     said.ok()
 }
 
-/// Outdates the fetches of what an unsafe request has changed (RFC 9111 §4.4). What is stored of it
-/// has to be removed before the client learns that it has changed.
+/// Invalidates the fetches in progress of every target that an unsafe request changed (RFC 9111
+/// §4.4), and returns their keys. The caller removes the stored responses before the client learns
+/// of the change.
 fn outdate_what_changed(
     proxy: &Proxy,
     inbound: &InboundRequest,
@@ -132,8 +133,8 @@ fn outdate_what_changed(
     changed
 }
 
-/// The same for the cache groups that it says it has changed (RFC 9875 §3), which are of its own
-/// origin.
+/// Marks stale the cache groups that the response lists as changed (RFC 9875 §3). Groups belong to
+/// the target's origin.
 async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
     let InboundRequest { method, target, .. } = inbound;
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
@@ -143,7 +144,7 @@ async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Resp
     }
 }
 
-/// Sends an upgrade on; only if the origin switches protocols does a tunnel begin.
+/// Sends an upgrade request. A tunnel begins only if the origin switches protocols.
 pub(super) async fn upgrade(
     proxy: &Rc<Proxy>,
     inbound: InboundRequest,
@@ -156,14 +157,14 @@ pub(super) async fn upgrade(
         Ok(response) => response,
         Err(error) => return failed(&inbound, &error),
     };
-    // Only a 101 switches (a 200 taken for one is CVE-2024-23326); bytes that the client sent
-    // before it wait till then.
+    // Only a 101 switches protocols (CVE-2024-23326: a 200 was taken for a switch). Bytes that the
+    // client sent before the 101 wait until then.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
     if let Some(client) = client {
-        // The request's own permit ends with this head; the tunnel holds a connection to the origin
-        // for much longer.
+        // The request's permit ends with the response head. The tunnel holds an origin connection
+        // for much longer, so it takes an address permit of its own.
         let permit = match proxy.admit_of_address(proxy.client(&inbound)) {
             Ok(permit) => permit,
             Err(failure) => {
@@ -182,7 +183,7 @@ pub(super) async fn upgrade(
     ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel }
 }
 
-/// The 101, as the origin sent it.
+/// Returns the 101 with the origin's header fields.
 fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -190,7 +191,7 @@ fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
     response
 }
 
-/// Waits for both sides to have switched, and carries what they say.
+/// Waits until both sides have switched protocols, then copies bytes between them.
 async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration) {
     let (client, origin) = match tokio::try_join!(client, origin) {
         Ok(both) => both,

@@ -1,11 +1,11 @@
-//! Which paths are asked for most, while somebody looks.
+//! The most requested paths, counted only while an operator reads them.
 //!
-//! A path may tell whose account it is, so none is kept unless an operator wants to see them: the
-//! first question begins the counting, and a while after the last one everything is forgotten. A
-//! query is never looked at; it carries tokens.
+//! A path may identify an account, so no path is kept unless an operator asks: the first read
+//! starts the counting, and all counts are dropped some time after the last read. Queries are never
+//! recorded, because they carry tokens.
 //!
-//! While nobody looks, this costs a request one relaxed load; while somebody does, one request in
-//! [`TOP_SAMPLED`] takes a lock, and none waits for it.
+//! While counting is off, a request costs one relaxed load. While it is on, one request in
+//! [`TOP_SAMPLED`] tries to take a lock, and no request waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -15,11 +15,11 @@ use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_COUNTED, TOP_SAMPLED, TOP_WATC
 use crate::telemetry::HeavyHitters;
 use crate::time::{self, millis};
 
-/// The paths of one process.
+/// The path counts of one process.
 pub(super) struct PopularPaths {
-    /// What times are counted from.
+    /// The origin of `watched_until`.
     begun: Instant,
-    /// Until when paths are counted, in milliseconds; zero while nobody looks.
+    /// The end of counting, in milliseconds since `begun`; zero while counting is off.
     watched_until: AtomicU64,
     paths: Mutex<HeavyHitters<String>>,
 }
@@ -33,7 +33,7 @@ impl PopularPaths {
         }
     }
 
-    /// A request came for this path.
+    /// Counts a request for `path`, with sampling.
     pub(super) fn asked(&self, path: &str) {
         let until = self.watched_until.load(Ordering::Relaxed);
         if until != 0 && fastrand::u64(..TOP_SAMPLED) == 0 {
@@ -41,8 +41,8 @@ impl PopularPaths {
         }
     }
 
-    /// The paths asked for most since somebody began to look, with how often that about was. Goes
-    /// on counting.
+    /// Returns the most requested paths since counting began, with approximate counts, and extends
+    /// the counting.
     pub(super) fn top(&self, count: usize) -> Vec<(String, u64)> {
         let until = time::instant().duration_since(self.begun) + TOP_WATCHED;
         let mut paths = self.paths();
@@ -61,7 +61,7 @@ impl PopularPaths {
         };
         if self.is_over(now) {
             paths.clear();
-            // Unless somebody has begun to look again.
+            // A concurrent read may have extended the counting; the exchange then fails.
             let _ = self.watched_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
         } else {
             paths.see(shown(path), TOP_SAMPLED);
@@ -73,12 +73,12 @@ impl PopularPaths {
     }
 
     fn paths(&self) -> MutexGuard<'_, HeavyHitters<String>> {
-        // A panic between two of its changes leaves a count wrong, and nothing else.
+        // A panic between two changes leaves at most a wrong count.
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// As much of a path as is kept: its beginning, up to a letter's end.
+/// Returns the part of a path that is kept: a prefix that ends at a character boundary.
 fn shown(path: &str) -> &str {
     let end = (0..=TOP_PATH_BYTES_MAX.min(path.len())).rev().find(|&end| path.is_char_boundary(end));
     end.and_then(|end| path.get(..end)).unwrap_or_default()

@@ -1,10 +1,11 @@
-//! A purge: of what an operator names, and by the method `PURGE` of the resource that it addresses.
+//! Purges: by an operator's order, and by the method `PURGE` for the resource that the request
+//! addresses.
 //!
-//! `PURGE` is no method of HTTP's, and what it does is for few: where `purge_allow` names nobody it
-//! is passed on like any method that we do not know, for the origin may know it. Where it names
-//! somebody, it goes no further, and everybody else is refused.
+//! `PURGE` is not a standard HTTP method. If `purge_allow` is empty, `PURGE` passes to the origin
+//! like any unknown method, because the origin may support it. Otherwise the proxy handles `PURGE`
+//! itself and refuses every other client.
 //!
-//! **Always:** a fetch that began before a purge stores nothing of what was purged.
+//! **Always:** a fetch that began before a purge stores nothing that was purged.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -21,20 +22,20 @@ use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time;
 
 impl Proxy {
-    /// Purges what an order names, and returns when it is so.
+    /// Purges the responses that an order names, and returns once the purge is complete.
     ///
-    /// Dropping it leaves a part of it done; a purge can be repeated.
+    /// Dropping the future leaves the purge partly done. A purge can be repeated.
     pub async fn purge(&self, order: &PurgeOrder) -> Result<PurgeResult, PurgeError> {
         self.store.purge(&order.scopes(), order.strength).await
     }
 }
 
-/// Whether a request with this method is for us.
+/// Returns whether the proxy handles a request with this method as a purge.
 pub(super) fn is_asked(options: &Options, method: &Method) -> bool {
     !options.purge_allow.is_empty() && method.as_str() == "PURGE"
 }
 
-/// Purges what the request addresses, if its client may do that.
+/// Purges the response that the request addresses, if its client is allowed to.
 pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswer {
     if !is_allowed(proxy, &inbound) {
         inbound.notes.note(|explanation| explanation.failed(Failure::PurgeNotAllowed));
@@ -48,8 +49,9 @@ pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswe
     ProxyAnswer::new(Outcome::Purge, status, head(status), AnswerBody::Whole(Bytes::from(document)))
 }
 
-/// The client is the peer itself, unless that is a trusted proxy: then it is whom the trusted
-/// proxies vouch for, so that a load balancer among the allowed does not let everybody in.
+/// Checks the client against `purge_allow`. The client is the peer, or, if the peer is a trusted
+/// proxy, the address that the trusted proxies vouch for. An allowed load balancer therefore does
+/// not admit every client.
 fn is_allowed(proxy: &Proxy, inbound: &InboundRequest) -> bool {
     let client = proxy.origin.outbound().client(&inbound.headers, inbound.caller.peer);
     client.is_some_and(|client| proxy.options.purge_allow.iter().any(|network| network.contains(&client)))

@@ -1,4 +1,4 @@
-//! A request, as it came and as the cache sees it.
+//! A request as it arrived, and as the cache handles it.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
@@ -12,8 +12,8 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::{Caller, Proxy};
 use crate::time::Timestamp;
 
-/// Fields that ask for less than the whole, or for nothing at all if nothing is new (RFC 9110
-/// §13.1, §14.2).
+/// Fields that ask for a part of the response, or for none if it has not changed (RFC 9110 §13.1,
+/// §14.2).
 static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
     header::RANGE,
     header::IF_MATCH,
@@ -22,19 +22,19 @@ static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// A request as it came.
+/// A request as it arrived.
 pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) method: Method,
-    /// What it addresses: what the key is made of, and what the origin is told.
+    /// The target, from which the key and the origin's request are made.
     pub(in crate::proxy) target: Target,
     pub(in crate::proxy) headers: HeaderMap,
     pub(in crate::proxy) caller: Caller,
-    /// Of what is decided for it, where its client may know that.
+    /// The notes for an explanation, if its client may see one.
     pub(in crate::proxy) notes: ExplainNotes,
 }
 
 impl InboundRequest {
-    /// The question that its head for the origin is made from.
+    /// Returns the request from which the head for the origin is made.
     pub(in crate::proxy) fn asked<'a>(
         &'a self,
         purpose: &'a FetchPurpose,
@@ -44,47 +44,47 @@ impl InboundRequest {
         OutboundRequest { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
     }
 
-    /// Whether the response to this request, sent as it came, may store, freshen or remove what
-    /// others are answered with: only where a shared fetch would have sent the same fields. Shared
-    /// fetches need no such question.
+    /// Returns whether the response to this request, sent with the client's own fields, may store,
+    /// update or remove shared responses. It may if a shared fetch would have sent the same fields.
+    /// A shared fetch needs no such check.
     pub(in crate::proxy) fn may_change_the_store(&self, proxy: &Proxy) -> bool {
         let Proxy { rules, origin, .. } = proxy;
-        // A shared fetch is without these cookies.
+        // A shared fetch does not send these cookies.
         let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
         let has_ordinary_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
         !has_ordinary_cookies && origin.outbound().sends_as_shared(&self.asked(&FetchPurpose::Pass, rules))
     }
 }
 
-/// What a fetch is shared under.
+/// The key under which requests share a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::proxy) struct FetchKey {
-    /// The resource or the variant.
+    /// The key of the resource or of the variant.
     pub(in crate::proxy) key: CacheKey,
-    /// Whether those who share it sent a credential, or an unlisted field.
+    /// The class of the requesters that share the fetch.
     pub(in crate::proxy) asker: RequesterClass,
 }
 
 crate::labels! {
-    /// Who asks.
+    /// The class of a requester.
     pub(in crate::proxy) enum RequesterClass {
-        /// Somebody without a credential.
+        /// The request has no credential.
         Anonymous => "anonymous",
-        /// Somebody with one.
+        /// The request has a credential.
         Credentialed => "credentialed",
-        /// Somebody without one, with a field that nothing is known of.
+        /// The request has no credential, but a field that the settings do not list.
         Unlisted => "unlisted",
     }
 }
 
-/// A `GET` or `HEAD` on its way through the cache.
+/// A `GET` or `HEAD` that goes through the cache.
 pub(in crate::proxy) struct CacheRequest {
     pub(in crate::proxy) inbound: InboundRequest,
-    /// The key of the resource that it addresses.
+    /// The key of the addressed resource.
     pub(in crate::proxy) key: CacheKey,
-    /// What the policy needs to know of it.
+    /// The facts that the policy reads from the request.
     pub(in crate::proxy) facts: RequestFacts,
-    /// The party on whose behalf the origin is asked.
+    /// The initiator of the fetch.
     pub(in crate::proxy) initiator: Initiator,
     plain: bool,
 }
@@ -94,7 +94,7 @@ impl CacheRequest {
         let key = CacheKey::of(&inbound.target);
         let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
         if !rules.ordinary_cookies.is_none() && !facts.shows_cookies() {
-            // Its answer may be shared with those who have no such cookie, or another.
+            // The answer may be shared with requests that have other cookies, or none.
             inbound.headers.remove(header::COOKIE);
         }
         inbound.notes.note(|explanation| explanation.unlisted(&inbound.headers, rules));
@@ -102,9 +102,9 @@ impl CacheRequest {
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 
-    /// What a fetch on nobody's behalf asks: the whole of the same representation. Of the request
-    /// that set it off it has the target and the fields that select the variant, and nothing else:
-    /// no credential, no condition.
+    /// Returns the request of a background refresh: a `GET` for the whole representation. It keeps
+    /// the target and the fields that select the variant. It carries no credential and no
+    /// condition.
     pub(in crate::proxy) fn on_nobodys_behalf(
         &self,
         variants: Option<&Variants>,
@@ -117,14 +117,14 @@ impl CacheRequest {
         Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
     }
 
-    /// [`policy::reuse`] of what is stored, for this request.
+    /// Applies [`policy::reuse`] to a stored response for this request.
     pub(in crate::proxy) fn reuse(&self, stored: &StoredFacts, now: Timestamp) -> Reuse {
         let reuse = policy::reuse(stored, &self.facts, now);
         self.note(|explanation| explanation.rule(RuleQuestion::Reuse, &reuse));
         reuse
     }
 
-    /// [`policy::reuse`] of what another request has fetched, for this one.
+    /// Applies [`policy::reuse`] to a response that another request fetched.
     pub(in crate::proxy) fn share(&self, fetched: &StoredFacts, now: Timestamp) -> Reuse {
         let reuse = policy::reuse(fetched, &self.facts, now);
         self.note(|explanation| {
@@ -134,34 +134,34 @@ impl CacheRequest {
         reuse
     }
 
-    /// Notes down what was decided for it, if its client may know.
+    /// Notes a decision for the explanation, if the client may see one.
     pub(in crate::proxy) fn note(&self, note: impl FnOnce(&mut Explanation)) {
         self.inbound.notes.note(note);
     }
 
-    /// Notes down where its answer stands, or would stand.
+    /// Notes the location of the answer for the explanation.
     pub(in crate::proxy) fn note_place(&self, place: &CacheLocation, rules: &CacheRules) {
         self.note(|explanation| explanation.place(place, &self.inbound.headers, rules));
     }
 
-    /// Whether it asks for the whole, whatever the client has.
+    /// Returns whether the request has no range and no condition.
     pub(in crate::proxy) fn is_plain(&self) -> bool {
         self.plain
     }
 
-    /// Whether it asks for nothing, or for a failure, where the client has what there is.
+    /// Returns whether the request has a condition.
     pub(in crate::proxy) fn is_conditional(&self) -> bool {
         let [_, conditions @ ..] = &PARTIAL_OR_CONDITIONAL;
         !self.plain && conditions.iter().any(|name| self.inbound.headers.contains_key(name))
     }
 
-    /// Whether it asks for a part.
+    /// Returns whether the request asks for a range.
     pub(in crate::proxy) fn is_partial(&self) -> bool {
         !self.plain && self.inbound.headers.contains_key(header::RANGE)
     }
 
-    /// Under which a fetch for it is shared, or known not to be, whose answer would stand under
-    /// `key`.
+    /// Returns the key under which a fetch for this request is shared, or remembered as
+    /// uncacheable, if its response is stored under `key`.
     pub(in crate::proxy) fn fill_key(&self, key: CacheKey) -> FetchKey {
         let asker = if self.facts.credential().is_some() {
             RequesterClass::Credentialed

@@ -1,10 +1,10 @@
-//! A connection that has switched protocols: bytes both ways, until one side ends or both stand
-//! still.
+//! A tunnel: a connection that has switched protocols. Bytes flow both ways until one side ends or
+//! both are idle.
 //!
-//! What they say to each other is not ours to know, so the only limit is on silence: without one,
-//! whoever gets an origin to switch holds a connection of ours on either side for ever. What counts
-//! is bytes that have come, from either side: one that is merely slow to take them holds nobody up,
-//! since a piece at most is between the two.
+//! The proxy does not interpret the tunnel's bytes, so its only limit is an idle timeout. Without
+//! one, a client that gets an origin to switch protocols holds a connection on both sides forever.
+//! Bytes received from either side reset the timeout. A side that only reads slowly blocks little:
+//! at most one buffer is in flight between the two.
 
 use std::cell::Cell;
 use std::io;
@@ -17,17 +17,17 @@ use tokio::time::sleep_until;
 
 use crate::time::instant;
 
-/// How a tunnel ended.
+/// The end of a tunnel.
 #[derive(Debug)]
 pub(super) enum TunnelEnd {
-    /// Both sides have said their last, or one is gone.
+    /// Both sides have ended, or one broke.
     Closed(io::Result<()>),
-    /// Nothing came for too long.
+    /// No bytes arrived within the idle timeout.
     Idle,
 }
 
-/// Carries bytes until both sides have ended, one breaks, or nothing has come from either for
-/// `idle_timeout`. Dropping it closes both.
+/// Copies bytes until both sides have ended, one breaks, or neither has sent any for
+/// `idle_timeout`. Dropping the future closes both.
 pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -42,16 +42,17 @@ where
         tokio::select! {
             biased;
             closed = copied.as_mut() => return TunnelEnd::Closed(closed.map(drop)),
-            // One alarm, set anew when it rings: bytes cost a reading of the clock and no timer.
+            // One timer is re-armed when it fires, so that received bytes cost a clock read and no
+            // timer update.
             () = sleep_until(due.into()) => if last.get() + idle_timeout <= due { return TunnelEnd::Idle },
         }
     }
 }
 
-/// One end of a tunnel.
+/// One side of a tunnel.
 struct TunnelSide<'a, S> {
     stream: S,
-    /// When bytes came last, from either end.
+    /// The time of the last bytes received, from either side.
     last: &'a Cell<Instant>,
 }
 

@@ -1,11 +1,11 @@
-//! Unsafe requests run to their end, whether or not their clients stay.
+//! Unsafe requests run to completion even if their client leaves.
 //!
-//! A client that leaves drops its request's future, and a dropped exchange closes the connection to
-//! the origin. The origin may have done by then what it was asked, or may be about to: what is
-//! stored has to be invalidated in either case (RFC 9111 §4.4). So the future goes on in a task of
-//! its own. Its deadlines are those of any exchange: `origin_head_timeout` for the answer,
-//! `origin_body_timeout` for the client's own content, which ends at once for a client that has
-//! left.
+//! A client that leaves drops the future of its request, and a dropped exchange closes the
+//! connection to the origin. The origin may already have applied the request, or may be about to,
+//! and the stored responses must be invalidated in either case (RFC 9111 §4.4). The future
+//! therefore continues in a task of its own. Its timeouts are those of any exchange:
+//! `origin_head_timeout` for the response, and `origin_body_timeout` for the client's content,
+//! which ends at once after the client has left.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -21,22 +21,22 @@ use crate::proxy::answer::body::AdmittedBody;
 /// Whether the origin may have a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum OriginReached {
-    /// It waits for its turn.
+    /// The request waits for a connection.
     No,
-    /// It is being sent, or was.
+    /// The request is being sent, or has been sent.
     Perhaps,
 }
 
-/// The work of an unsafe request.
+/// The exchange of an unsafe request.
 pub(in crate::proxy) struct UnsafeExchange {
-    /// `None` once it has ended.
+    /// `None` once the exchange has ended.
     work: Option<Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>>,
     reached: Rc<Cell<OriginReached>>,
     proxy: Rc<Proxy>,
 }
 
 impl UnsafeExchange {
-    /// Goes on with `work` when it is dropped, if the origin may have been reached by then.
+    /// Creates an exchange that continues after a drop, if the origin may have the request by then.
     pub(in crate::proxy) fn new(
         proxy: Rc<Proxy>,
         reached: Rc<Cell<OriginReached>>,
@@ -51,7 +51,7 @@ impl Future for UnsafeExchange {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<AdmittedBody>> {
         let this = self.get_mut();
-        // Taken for the time of the poll: work that panics is not gone on with.
+        // The future is taken during the poll, so that a panicking future does not continue.
         let Some(mut work) = this.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {

@@ -1,19 +1,18 @@
-//! Who may be stored at first sight: a flood of addresses that nobody asks for again must not fill
-//! Redis, nor push what is asked for out of memory.
+//! Admission to the store: requests for many URLs that are never requested again must not fill
+//! Redis or evict useful responses from memory.
 //!
-//! In fair weather everything that may be stored is stored when it is first fetched. What is stored
-//! at first sight is paid for, byte by byte, out of a budget. The budget fills up again in a
-//! minute, and by as much as is stored of what had been asked for before: so beyond it, at most
-//! half of what is stored is new. When it is used up, or Redis has said that it has no room, the
-//! first miss of a key is only remembered, and its second one, a minute or two later at most, is
-//! stored.
+//! Under normal load, a storable response is stored at its first fetch. The first storage of a key
+//! is paid from a byte budget. The budget refills within a minute, and also by the size of every
+//! stored response whose key had been requested before. Beyond the budget, new keys are therefore
+//! at most half of the stored bytes. When the budget is spent, or Redis has reported that it is
+//! full, the first miss of a key is only remembered, and the second miss within one to two minutes
+//! is stored.
 //!
-//! A flood earns nothing, so it gets the budget a minute and no more. A cache that is cold earns as
-//! it goes, since its keys do come again; the price is a second fetch of some.
+//! A flood of new keys earns nothing, so it gets one budget per minute. A cold cache earns as its
+//! keys repeat. The price: some keys are fetched twice.
 //!
-//! What has been asked for is remembered as bits of digests, in two generations of which the older
-//! is let go. To be taken for another costs a place in the store (1 in 200 when both are full),
-//! never a wrong answer.
+//! Requested keys are remembered as digest bits in two generations; the older generation is
+//! dropped. A false positive (1 in 200 when both are full) costs storage, and never a wrong answer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -22,22 +21,23 @@ use crate::limits::{SIGHTS_BITS, SIGHTS_KEYS_MAX, SIGHTS_REMEMBERED};
 use crate::policy::NotStorable;
 use crate::store::StoreRoom;
 
-/// For all workers: what one has seen for the first time, another has seen before.
+/// The admission state of all workers: a key that one worker has seen counts as seen for every
+/// worker.
 pub(in crate::proxy) struct Doorkeeper(Mutex<DoorkeeperState>);
 
-/// Whether what is fetched may be stored.
+/// The admission of a fetched response to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Admission {
-    /// It has been asked for before.
+    /// Admitted: the key has been requested before.
     Again,
-    /// It has not, and is paid for.
+    /// Admitted: the key is new, and the budget pays for it.
     Paid,
-    /// Not this time.
+    /// Not admitted this time.
     Refused,
 }
 
 impl Admission {
-    /// Why it is not stored, if so.
+    /// Returns the reason for a refusal, if it is one.
     pub(in crate::proxy) fn refusal(self) -> Option<NotStorable> {
         match self {
             Self::Again | Self::Paid => None,
@@ -47,23 +47,23 @@ impl Admission {
 }
 
 impl Doorkeeper {
-    /// With a budget of so many bytes a minute, all of it unused.
+    /// Creates the state with an unspent budget of `budget` bytes per minute.
     pub(in crate::proxy) fn new(budget: usize) -> Self {
         Self(Mutex::new(DoorkeeperState::new(budget)))
     }
 
-    /// Whether what is fetched for `key` may be stored.
+    /// Decides whether the response fetched for `key` may be stored.
     pub(in crate::proxy) fn admit(&self, key: u128, room: StoreRoom, now: Instant) -> Admission {
         self.with(|door| door.admit(key, room, now))
     }
 
-    /// So many bytes have been stored.
+    /// Records that `bytes` have been stored under an admission.
     pub(in crate::proxy) fn stored(&self, admission: Admission, bytes: usize) {
         self.with(|door| door.budget.stored(admission, bytes));
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut DoorkeeperState) -> T) -> T {
-        // A panic cannot leave bits and numbers in a state that means nothing.
+        // A panic cannot leave the bits and counters in an invalid state.
         what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -88,23 +88,24 @@ impl DoorkeeperState {
     }
 }
 
-/// What may be stored at first sight.
+/// The byte budget for new keys.
 struct AdmissionBudget {
     most: usize,
-    /// More than there is, by the last bodies that were paid for: how large they are is known when
-    /// they are whole.
+    /// The spent bytes. They can exceed `most` by the last admitted bodies, because a body's size
+    /// is known only at its end.
     spent: usize,
-    /// Until when it has been refilled.
+    /// The time of the last refill.
     counted: Option<Instant>,
 }
 
 impl AdmissionBudget {
-    /// What has come since the last time: all of it in [`SIGHTS_REMEMBERED`].
+    /// Refills the budget for the time since the last refill; [`SIGHTS_REMEMBERED`] refills all of
+    /// it.
     fn refill(&mut self, now: Instant) {
         let since = self.counted.map_or(SIGHTS_REMEMBERED, |counted| now.saturating_duration_since(counted));
         let share = since.as_millis().min(SIGHTS_REMEMBERED.as_millis());
         let earned = self.most as u128 * share / SIGHTS_REMEMBERED.as_millis();
-        // Less than a byte is left for the next time.
+        // A refill of less than one byte waits for the next call.
         if earned > 0 || self.counted.is_none() {
             self.counted = Some(now);
             self.earn(usize::try_from(earned).unwrap_or(usize::MAX));
@@ -124,20 +125,20 @@ impl AdmissionBudget {
     }
 }
 
-/// How a key is seen.
+/// Whether a key has been seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SeenBefore {
     First,
     Again,
 }
 
-/// What has been asked for of late.
+/// The recently requested keys.
 struct SeenKeys {
     recent: BloomFilter,
     older: BloomFilter,
-    /// How many are in `recent`.
+    /// The number of keys in `recent`.
     count: usize,
-    /// When that was begun.
+    /// The time at which `recent` was started.
     begun: Option<Instant>,
 }
 
@@ -162,16 +163,17 @@ impl SeenKeys {
     }
 }
 
-/// A Bloom filter over digests: four bits a key.
+/// A Bloom filter over digests, with four bits per key.
 struct BloomFilter(Box<[u64]>);
 
 impl BloomFilter {
-    /// Zeroes, which the system has at no cost until they are written.
+    /// Creates an empty filter. The operating system provides zeroed pages lazily, so unused pages
+    /// cost nothing.
     fn new() -> Self {
         Self(vec![0; SIGHTS_BITS / u64::BITS as usize].into())
     }
 
-    /// The word and the bit of each quarter of the digest.
+    /// Returns the word index and the bit for each quarter of the digest.
     fn places(key: u128) -> impl Iterator<Item = (usize, u64)> {
         (0..4).map(move |quarter| {
             let bits = (key >> (quarter * 32)) & (SIGHTS_BITS as u128 - 1);
@@ -207,13 +209,13 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    /// A digest, as far as bits can tell.
+    /// Returns a digest of a number.
     fn key(number: u64) -> u128 {
         let hash = blake3::hash(&number.to_le_bytes());
         u128::from_be_bytes(*hash.as_bytes().first_chunk().unwrap())
     }
 
-    /// Asks for a key, and stores a KiB if it may be.
+    /// Requests a key, and records a stored KiB if it is admitted.
     fn ask(door: &Doorkeeper, number: u64, now: Instant) -> Admission {
         let admission = door.admit(key(number), StoreRoom::Some, now);
         door.stored(admission, KIB);
@@ -246,7 +248,7 @@ mod tests {
             |from: u64, now| (from..from + 100).filter(|n| ask(&door, *n, now) == Admission::Paid).count();
         assert_eq!(stored(100, half), 5);
         assert_eq!(stored(200, half + 5 * SIGHTS_REMEMBERED), 10);
-        // However often it is asked: what is less than a byte is not lost.
+        // Frequent refills do not lose fractions of a byte.
         let later = half + 6 * SIGHTS_REMEMBERED;
         let steps = (0..600).map(|step| later + Duration::from_millis(100 * step));
         let before = stored(300, later);

@@ -1,22 +1,21 @@
-//! How much this process has taken on: requests that wait for an answer, and bytes of bodies on
-//! their way.
+//! Load limits of this process: requests that wait for an answer, and body bytes of fetches in
+//! progress.
 //!
-//! A bound on each keeps memory flat and the admitted requests' tail short, however many ask: what
-//! is beyond is refused at once, or answered with something stale where the policy lets it, and a
-//! body streams through without being kept. An answer from memory takes no place here and pays
-//! nothing; everything else pays for two additions to a counter that all workers share.
+//! A limit on each bounds memory and keeps the latency of admitted requests short under overload. A
+//! request above its limit is refused at once, or answered stale where the policy allows it. A body
+//! above its limit is relayed without being kept. An answer from memory takes no permit and pays
+//! nothing. Every other request costs two additions to a counter that all workers share.
 //!
-//! **Always:** what was counted is counted back, when the place or the body is dropped.
+//! **Always:** dropping a permit or a body subtracts everything that it added.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client_address::{AddressLimiter, AddressPermit, ClientNetwork};
 
-/// What all workers have taken on. Clones are the same.
+/// The load counters of all workers. Clones share the counters.
 ///
-/// The counters order nothing: what they bound is memory that each thread has for itself, so
-/// relaxed accesses do.
+/// The counters order no other memory access, so relaxed accesses suffice.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct LoadLimiter {
     counts: Arc<LoadCounts>,
@@ -31,26 +30,26 @@ struct LoadCounts {
     body_bytes_max: usize,
 }
 
-/// The place and the permit of an admitted request.
+/// The permits of an admitted request.
 #[derive(Debug)]
 pub(in crate::proxy) struct AdmittedRequest {
-    /// Until the head of its answer.
+    /// Held until the response head.
     pub(in crate::proxy) place: RequestPermit,
-    /// Until the end of its answer.
+    /// Held until the end of the response.
     pub(in crate::proxy) of_address: AddressPermit,
 }
 
 crate::labels! {
     /// The reason for which a request is not admitted.
     pub(in crate::proxy) enum OverloadReason {
-        /// As many requests wait as may: `max_requests`.
+        /// `max_requests` requests are waiting.
         Full => "max-requests",
-        /// Its client address has as many as it may: `max_requests_per_address`.
+        /// The client address has `max_requests_per_address` requests in progress.
         PerAddress => "per-address-limit",
     }
 }
 
-/// One request's place. It ends with the head of the answer.
+/// A permit of one waiting request. It ends with the response head.
 #[derive(Debug)]
 pub(in crate::proxy) struct RequestPermit(Arc<LoadCounts>);
 
@@ -62,7 +61,7 @@ pub(in crate::proxy) struct HeldBytes {
 }
 
 impl LoadLimiter {
-    /// Nothing yet.
+    /// Creates counters at zero.
     pub(in crate::proxy) fn new(
         requests_max: usize,
         requests_per_address_max: Option<usize>,
@@ -77,11 +76,11 @@ impl LoadLimiter {
         Self { counts, addresses: AddressLimiter::new(requests_per_address_max) }
     }
 
-    /// Admits one more request of this client, if there is room.
+    /// Admits one more request of this client, if both limits allow it.
     pub(in crate::proxy) fn admit(&self, client: ClientNetwork) -> Result<AdmittedRequest, OverloadReason> {
         let of_address = self.admit_of_address(client)?;
         let before = self.counts.requests.fetch_add(1, Ordering::Relaxed);
-        // Made in any case, so that what was added is taken off again.
+        // The permit is created in either case, so that a drop reverses the addition.
         let place = RequestPermit(Arc::clone(&self.counts));
         if before < self.counts.requests_max {
             Ok(AdmittedRequest { place, of_address })
@@ -90,7 +89,7 @@ impl LoadLimiter {
         }
     }
 
-    /// Admits an answer or a tunnel, which waits for nothing and yet holds something.
+    /// Admits a response or a tunnel: it waits for nothing, but it holds memory or a connection.
     pub(in crate::proxy) fn admit_of_address(
         &self,
         client: ClientNetwork,
@@ -98,22 +97,22 @@ impl LoadLimiter {
         self.addresses.enter(client).ok_or(OverloadReason::PerAddress)
     }
 
-    /// Requests that have a place.
+    /// Returns the number of requests that hold a permit.
     pub(in crate::proxy) fn requests(&self) -> usize {
         self.counts.requests.load(Ordering::Relaxed)
     }
 
-    /// Bytes that bodies hold.
+    /// Returns the number of bytes that bodies hold.
     pub(in crate::proxy) fn body_bytes(&self) -> usize {
         self.counts.body_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether bodies hold as much as they may.
+    /// Returns whether bodies hold more bytes than the limit.
     pub(in crate::proxy) fn is_full_of_bodies(&self) -> bool {
         self.body_bytes() > self.counts.body_bytes_max
     }
 
-    /// A body that holds nothing yet.
+    /// Creates the count of a body that holds no bytes yet.
     pub(in crate::proxy) fn hold(&self) -> HeldBytes {
         HeldBytes { counts: Arc::clone(&self.counts), bytes: 0 }
     }
@@ -126,7 +125,7 @@ impl Drop for RequestPermit {
 }
 
 impl HeldBytes {
-    /// It holds so many now.
+    /// Sets the number of bytes that the body holds now.
     pub(in crate::proxy) fn set(&mut self, bytes: usize) {
         let counter = &self.counts.body_bytes;
         if bytes >= self.bytes {

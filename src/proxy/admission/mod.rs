@@ -1,4 +1,4 @@
-//! Admission: how many requests are served at a time, and which keys are stored.
+//! Admission: the limits on concurrent requests, and the choice of the keys that are stored.
 
 pub(super) mod doorkeeper;
 pub(super) mod load;

@@ -1,4 +1,4 @@
-//! `Cache-Status` (RFC 9211): what the cache did, and why.
+//! The `Cache-Status` field (RFC 9211): how the cache handled a request.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use crate::policy::{NotReusable, NotStorable};
 use crate::proxy::admission::doorkeeper::Admission;
 use crate::store::{Store, Tier};
 
-/// The field's name.
+/// The name of the field.
 pub(in crate::proxy) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 crate::labels! {
-    /// Why a request went forward (RFC 9211 §2.2).
+    /// The reason for which a request went forward (RFC 9211 §2.2).
     pub(in crate::proxy) enum ForwardReason {
         /// The method asks for something that is not stored.
         Method => "method",
         /// Nothing is stored for this target.
         UriMiss => "uri-miss",
-        /// Something is, but not for these request fields.
+        /// Something is stored, but not for these request fields.
         VaryMiss => "vary-miss",
-        /// Something is, but it is stale.
+        /// The stored response is stale.
         Stale => "stale",
-        /// Something is, but this request does not accept it.
+        /// This request does not accept the stored response.
         Request => "request",
-        /// Something is, but it may not be shown to this client.
+        /// The stored response may not be shown to this client.
         Bypass => "bypass",
     }
 }
 
 impl ForwardReason {
-    /// The word for what the policy said of a stored response.
+    /// Returns the reason for the policy's decision on a stored response.
     pub(in crate::proxy) fn because(reason: NotReusable) -> Self {
         match reason {
             NotReusable::Expired | NotReusable::NoCache | NotReusable::MustRevalidate => Self::Stale,
@@ -50,7 +50,7 @@ impl ForwardReason {
     }
 }
 
-/// Whole seconds for which a response is still fresh, or has been stale.
+/// The seconds for which a response is still fresh, or has been stale.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) enum TtlSeconds {
     Left(Duration),
@@ -58,35 +58,36 @@ pub(in crate::proxy) enum TtlSeconds {
 }
 
 impl TtlSeconds {
-    /// A sign, and the number behind it.
+    /// Returns a sign, and the number that follows it.
     fn seconds(self) -> (&'static str, u64) {
         match self {
             Self::Left(left) => ("", left.as_secs()),
-            // RFC 9211 §2.4: negative is stale. A part of a second is no less stale.
+            // RFC 9211 §2.4: a negative number means stale. A fraction of a second is rounded away
+            // from zero.
             Self::Past(past) => ("-", past.as_secs().saturating_add(1)),
         }
     }
 }
 
-/// What the cache did with a request.
+/// The cache's handling of a request.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) enum CacheStatus {
     /// Answered from a store.
     Hit { ttl: TtlSeconds, tier: Tier },
-    /// Fetched, and stored if the body keeps what the head promises.
+    /// Fetched, and stored if the body proves valid.
     Stored { forward: ForwardReason },
     /// Fetched and not stored.
     NotStored { forward: ForwardReason, reason: &'static str },
-    /// Validated, and what is stored brought up to date.
+    /// Validated, and the stored response updated.
     Validated { forward: ForwardReason },
-    /// Validated, and not stored after that.
+    /// Validated, and not stored afterwards.
     ValidatedOnly { forward: ForwardReason, reason: &'static str },
     /// Answered from another request's fetch.
     Collapsed { forward: ForwardReason },
 }
 
 impl CacheStatus {
-    /// What can be promised of a response that may be stored.
+    /// Returns the status of a storable response, before its body is complete.
     pub(in crate::proxy) fn storing(store: &Store, forward: ForwardReason, admission: Admission) -> Self {
         let no_tier = (!store.has_tier()).then_some(NotStorable::NoTier);
         match no_tier.or(admission.refusal()) {
@@ -95,16 +96,16 @@ impl CacheStatus {
         }
     }
 
-    /// Adds it to a head, behind what caches nearer to the origin have said (RFC 9211 §2).
+    /// Appends the field to a head, after the values of caches nearer to the origin (RFC 9211 §2).
     pub(in crate::proxy) fn append_to(self, head: &mut HeaderMap) {
-        // Every word of ours is a token.
+        // Every part of the text is a token.
         if let Ok(value) = HeaderValue::try_from(self.text()) {
             head.append(CACHE_STATUS, value);
         }
     }
 
-    /// Put together and not formatted, since a hit has one: in one allocation of its length, which
-    /// the value keeps.
+    /// Returns the text of the field. It is concatenated rather than formatted, because every hit
+    /// needs one: this takes one allocation of the exact length, which the value keeps.
     fn text(self) -> String {
         match self {
             Self::Hit { ttl, tier } => {
@@ -127,8 +128,8 @@ impl CacheStatus {
     }
 }
 
-/// Adds the name of the key (RFC 9211 §2.7) to what we have said in a head, if we have: ours is the
-/// last line.
+/// Appends the key (RFC 9211 §2.7) to the proxy's own value, if the head has one. The proxy's value
+/// is the last line.
 pub(in crate::proxy) fn add_key(head: &mut HeaderMap, key: &CacheKey) {
     let Entry::Occupied(mut lines) = head.entry(CACHE_STATUS) else { return };
     let Some(line) = lines.iter_mut().last().filter(|line| line.as_bytes().starts_with(b"CacheWarp;")) else {

@@ -1,8 +1,8 @@
-//! Failures become answers here, and nowhere else.
+//! Failures, and their conversion into answers.
 //!
-//! The body is a problem document (RFC 9457) that says whose fault it was and never what is behind
-//! us: no address, no operating-system text. A failure answer holds nothing of any response, so it
-//! may be given to all who wait for a fetch.
+//! The body is a problem document (RFC 9457) that names the responsible side and reveals nothing
+//! about the origin: no address and no operating-system error. A failure answer contains nothing of
+//! any response, so all followers of a fetch may receive it.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -15,39 +15,38 @@ use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 
-/// Why a request is not answered by the origin or from its answers.
+/// The reason for which a request gets neither a stored response nor the origin's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Failure {
     /// The request has no usable target.
     BadTarget(TargetError),
     /// The request target is too long.
     TargetTooLong,
-    /// `PURGE`, from somebody whom `purge_allow` does not name.
+    /// `PURGE` from a client that `purge_allow` does not include.
     PurgeNotAllowed,
-    /// `CONNECT` and `TRACE`.
+    /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
-    /// RFC 9111 §5.2.1.7: `only-if-cached`, and nothing usable is stored.
+    /// RFC 9111 §5.2.1.7: `only-if-cached`, and no usable response is stored.
     OnlyIfCached,
-    /// No connection to the origin.
+    /// The connection to the origin failed.
     Refused,
-    /// No connection to the origin in time.
+    /// The connection to the origin timed out.
     ConnectTimeout,
-    /// The origin did not answer in time.
+    /// The origin did not respond in time.
     HeadTimeout,
-    /// What the origin answered is not HTTP, or its head is out of bounds.
+    /// The origin's response is not valid HTTP, or its head exceeds a limit.
     BadAnswer,
-    /// The origin closed the connection in place of an answer.
+    /// The origin closed the connection without a response.
     Closed,
-    /// As many requests to the origin as there may be are under way, and the queue is full or was
-    /// too slow.
+    /// The limit of concurrent origin requests is reached, and the queue is full or timed out.
     Overloaded,
-    /// The origin has failed again and again, and is not asked for a moment.
+    /// The origin's circuit breaker is open after repeated failures.
     Resting,
-    /// As many requests wait as may.
+    /// The limit of waiting requests is reached.
     Shed,
-    /// As many requests of this client address are under way as may.
+    /// The limit of requests of this client address is reached.
     PerAddressLimit,
-    /// The client's own content broke off or went silent.
+    /// The client's own content ended early or timed out.
     ClientBody,
 }
 
@@ -67,8 +66,8 @@ impl Failure {
         }
     }
 
-    /// Whether it is the origin that could not answer, or nobody could ask it, so that something
-    /// stored may.
+    /// Returns whether the origin could not respond, or was not reached, so that a stale response
+    /// may answer.
     pub(in crate::proxy) fn is_of_the_origin(self) -> bool {
         match self {
             Self::Refused
@@ -89,8 +88,9 @@ impl Failure {
         }
     }
 
-    /// Whether the request itself can have made the origin fail: its fields may be more than the
-    /// origin takes, or come back in the answer. It says nothing of another request.
+    /// Returns whether the request itself may have caused the origin's failure: its fields may
+    /// exceed the origin's limits, or be reflected in the response. Such a failure says nothing
+    /// about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {
         match self {
             Self::Closed | Self::BadAnswer => true,
@@ -110,7 +110,7 @@ impl Failure {
         }
     }
 
-    /// The word for `Cache-Status` and the logs.
+    /// Returns the word for `Cache-Status` and the logs.
     pub(in crate::proxy) fn word(self) -> &'static str {
         match self {
             Self::BadTarget(TargetError::OutsideBase) => "outside-base-path",
@@ -157,7 +157,7 @@ impl Failure {
         if self.is_of_the_origin() { Outcome::Failed } else { Outcome::Refused }
     }
 
-    /// The answer to a request that went forward as `forward` says and met this failure.
+    /// Returns the answer for a request that went forward and met this failure.
     pub(in crate::proxy) fn of_fetch(self, forward: ForwardReason) -> ProxyAnswer {
         ProxyAnswer::from(self).with_status(CacheStatus::NotStored { forward, reason: self.word() })
     }
@@ -206,7 +206,7 @@ impl From<Failure> for ProxyAnswer {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             head.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        // Every text in it is ours and plain, so nothing needs escaping.
+        // The texts contain no character that JSON must escape.
         let title = status.canonical_reason().unwrap_or_default();
         let body =
             format!(r#"{{"title":"{title}","status":{},"detail":"{}"}}"#, status.as_u16(), failure.detail());

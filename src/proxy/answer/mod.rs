@@ -1,4 +1,4 @@
-//! The answer: a response with its `Cache-Status`, its body, and the failures that become answers.
+//! Answers: a response with its `Cache-Status`, its body, and the failures that become answers.
 
 pub(super) mod body;
 pub(super) mod cache_status;

@@ -1,8 +1,8 @@
-//! What of a whole response a request gets: all of it, a `304`, a part, several parts, or none (RFC
-//! 9110 §13, §14).
+//! Conditions and ranges: turns a whole response into the whole, a `304`, one range, several
+//! ranges, or a failed precondition (RFC 9110 §13, §14).
 //!
-//! The cache fetches and stores whole responses only. What the client asked for is cut from the
-//! whole at the end, in the same way whether it comes from a store or is just arriving.
+//! The cache fetches and stores whole responses only. The range that the client requested is cut
+//! from the whole at the end, in one way for stored and for arriving responses.
 
 use std::collections::VecDeque;
 
@@ -19,11 +19,11 @@ use crate::proxy::explain::RuleQuestion;
 use crate::proxy::request::CacheRequest;
 use crate::time::Timestamp;
 
-/// A whole response does not meet a condition of the client.
+/// A whole response that does not meet a precondition of the client.
 pub(in crate::proxy) struct PreconditionNotMet(pub(in crate::proxy) ProxyAnswer);
 
-/// Cuts `whole` to what `ask` asks for. A body of unknown length is never cut: a server may ignore
-/// `Range`.
+/// Applies the conditions and ranges of `request` to `whole`. A body of unknown length is never
+/// cut, because a server may ignore `Range`.
 pub(in crate::proxy) async fn present(
     ask: &CacheRequest,
     whole: ProxyAnswer,
@@ -56,8 +56,8 @@ pub(in crate::proxy) async fn present(
     }
 }
 
-/// RFC 9110 §13.1.1: the origin's own answer to this request, and it is not the one that the client
-/// knows.
+/// Returns the 412 for the origin's own response to this request, which does not match the client's
+/// condition (RFC 9110 §13.1.1).
 pub(in crate::proxy) fn failed(PreconditionNotMet(mut whole): PreconditionNotMet) -> ProxyAnswer {
     let head = whole.response.headers_mut();
     head.remove(CONTENT_LENGTH);
@@ -86,8 +86,8 @@ fn one_part(mut whole: ProxyAnswer, part: ByteRange, bytes: usize) -> ProxyAnswe
     with(whole, StatusCode::PARTIAL_CONTENT, body)
 }
 
-/// The parts may come in any order, so the whole has to be there; its length is known and within
-/// `cache_max_body`.
+/// Returns a multipart response. The ranges may come in any order, so the whole body is collected
+/// first. Its length is known and within `cache_max_body`.
 async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize) -> ProxyAnswer {
     let body = std::mem::replace(whole.response.body_mut(), AnswerBody::Whole(Bytes::new()));
     let runs = match collected(body).await {
@@ -110,7 +110,7 @@ async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize
     with(whole, StatusCode::PARTIAL_CONTENT, AnswerBody::Pieces(slices_and_framing))
 }
 
-/// The bytes of a part: slices of the runs that the body has come in.
+/// Returns the bytes of a range, as slices of the chunks of the body.
 fn slices(runs: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
     let mut behind = 0_usize;
     runs.iter().filter_map(move |run| {
@@ -122,7 +122,7 @@ fn slices(runs: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// All of a body, in the runs that it comes in.
+/// Collects a body in the chunks in which it arrives.
 async fn collected(mut body: AnswerBody) -> Result<Vec<Bytes>, BodyError> {
     let mut runs = Vec::new();
     while let Some(frame) = body.frame().await {

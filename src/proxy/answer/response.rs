@@ -1,4 +1,4 @@
-//! An answer to a client: the response, and the word by which it is counted.
+//! An answer to a client: the response, and the outcome by which it is counted.
 
 use std::time::Duration;
 
@@ -14,33 +14,33 @@ use crate::proxy::answer::cache_status::{CacheStatus, TtlSeconds};
 use crate::store::Tier;
 
 crate::labels! {
-    /// How a request was answered.
+    /// The outcome of a request.
     pub(in crate::proxy) enum Outcome {
-        /// From the memory tier.
+        /// Answered from the memory tier.
         HitMemory => "hit-memory",
-        /// From Redis.
+        /// Answered from Redis.
         HitRedis => "hit-redis",
-        /// From the origin, by a fetch of its own that could be stored.
+        /// Answered from the origin, by a fetch of its own whose response was storable.
         Miss => "miss",
-        /// From a store, after the origin said that it is still right.
+        /// Answered from a store, after the origin validated the entry.
         Validated => "validated",
-        /// From a store and stale, since the origin failed.
+        /// Answered stale from a store, because the origin failed.
         StaleOnError => "stale-on-error",
-        /// From another request's fetch.
+        /// Answered from another request's fetch.
         Collapsed => "collapsed",
-        /// From the origin, through the cache and not stored.
+        /// Answered from the origin through the cache, and not stored.
         Uncacheable => "uncacheable",
-        /// From the origin, past the cache.
+        /// Answered from the origin, bypassing the cache.
         Pass => "pass",
-        /// By a purge of what it addressed.
+        /// Answered by a purge of the target.
         Purge => "purge",
-        /// A tunnel.
+        /// Became a tunnel.
         Tunnel => "tunnel",
-        /// Our own health.
+        /// Answered by the health check.
         Health => "health",
-        /// By a failure of the origin, or of the way to it.
+        /// Answered with a failure of the origin, or of the connection to it.
         Failed => "failed",
-        /// By a refusal of the request.
+        /// Answered with a refusal of the request.
         Refused => "refused",
     }
 }
@@ -53,14 +53,14 @@ pub(in crate::proxy) struct CacheHit {
     pub(in crate::proxy) ttl: TtlSeconds,
 }
 
-/// A response and its word.
+/// A response and its outcome.
 pub(in crate::proxy) struct ProxyAnswer {
     pub(in crate::proxy) response: Response<AnswerBody>,
     pub(in crate::proxy) outcome: Outcome,
 }
 
 impl ProxyAnswer {
-    /// A stored response.
+    /// Creates an answer from a stored response.
     pub(in crate::proxy) fn from_store(method: &Method, hit: CacheHit) -> Self {
         let CacheHit { entry, tier, age, ttl } = hit;
         let outcome = match tier {
@@ -71,7 +71,7 @@ impl ProxyAnswer {
         if entry.facts.obligations.contains(Obligations::ADDRESSED) {
             policy::strip_addressed(&mut head);
         }
-        // One allocation; from a number, a value is made in two.
+        // This takes one allocation; `HeaderValue::from` a number takes two.
         if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
             head.insert(AGE, age);
         }
@@ -85,12 +85,12 @@ impl ProxyAnswer {
         Self::new(outcome, entry.status, head, AnswerBody::Whole(body))
     }
 
-    /// A stored response, stale, for the origin failed.
+    /// Creates a stale answer, because the origin failed.
     pub(in crate::proxy) fn stale_on_error(method: &Method, hit: CacheHit) -> Self {
         Self { outcome: Outcome::StaleOnError, ..Self::from_store(method, hit) }
     }
 
-    /// The origin's own answer, streamed.
+    /// Creates an answer that streams the origin's response.
     pub(in crate::proxy) fn from_origin(outcome: Outcome, response: Response<origin::OriginBody>) -> Self {
         let mut response = response.map(AnswerBody::Origin);
         policy::strip_addressed(response.headers_mut());
@@ -109,7 +109,7 @@ impl ProxyAnswer {
         Self { response, outcome }
     }
 
-    /// Says what the cache did.
+    /// Appends the `Cache-Status` field.
     pub(in crate::proxy) fn with_status(mut self, status: CacheStatus) -> Self {
         status.append_to(self.response.headers_mut());
         self

@@ -1,10 +1,10 @@
 //! A body that several clients read while it arrives.
 //!
-//! One writer (the fill's task) appends pieces; any number of readers, on any worker, take them in
-//! order at their own pace. While the body is *gathered* for storing, every piece is kept, and a
-//! reader may still join at the beginning; how much that can be is bounded by `cache_max_body`. A
-//! body that outgrows it is only *relayed*: pieces that every reader has taken are let go, and the
-//! writer waits while the slowest is more than [`FILL_LAG_BYTES_MAX`] behind.
+//! One writer (the task of the fetch) appends pieces. Any number of readers, on any worker, take
+//! them in order at their own pace. While the body is *gathered* for storing, every piece is kept,
+//! and a reader may still join at the beginning; `cache_max_body` bounds the kept bytes. A body
+//! that exceeds the bound is only *relayed*: pieces that every reader has taken are dropped, and
+//! the writer waits while the slowest reader is more than [`FILL_LAG_BYTES_MAX`] behind.
 //!
 //! ```text
 //!  first                          first + pieces.len()
@@ -12,9 +12,9 @@
 //!         ^ reader      ^ reader     ^ reader (waits)
 //! ```
 //!
-//! **Always:** a reader gets all pieces from the first, in order, or an error; never a gap, never
-//! an early clean end. The lock is held for a few moves of pointers, never while anything waits,
-//! and wakers run outside it.
+//! **Always:** a reader gets all pieces from the first, in order, or an error; never a gap, and
+//! never an early clean end. The lock is held for a few pointer moves, never during a wait, and
+//! wakers run outside it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -27,10 +27,10 @@ use http_body::{Body, Frame, SizeHint};
 use crate::limits::FILL_LAG_BYTES_MAX;
 use crate::proxy::admission::load::HeldBytes;
 
-/// Why a shared body has no clean end.
+/// The reason for which a shared body has no clean end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BrokenBody {
-    /// The origin cut it, or went silent.
+    /// The origin ended it early, or timed out.
     #[error("the origin did not send the whole body")]
     Cut,
     /// This reader held back the others for too long.
@@ -42,19 +42,19 @@ pub(crate) enum BrokenBody {
 pub(in crate::proxy) struct SharedBody(Mutex<SharedBodyState>);
 
 struct SharedBodyState {
-    /// Pieces that are kept, oldest first.
+    /// The kept pieces, oldest first.
     pieces: VecDeque<Bytes>,
-    /// The number of the first of them.
+    /// The number of the first kept piece.
     first: u64,
-    /// Their bytes.
+    /// The size of the kept pieces.
     kept_bytes: usize,
-    /// They, where all bodies are counted.
+    /// The share of the kept bytes in the process's total.
     held: HeldBytes,
     keep: Retention,
-    /// How long it will be, where the origin has said so; a body that turns out otherwise is cut.
+    /// The declared length, if the origin sent one. A body of another length is an error.
     length: Option<u64>,
     end: Option<Result<(), BrokenBody>>,
-    /// One place a reader; a free place is `None`.
+    /// One slot per reader; a free slot is `None`.
     readers: Vec<Option<ReadPosition>>,
     /// The writer, while it waits for room.
     writer: Option<Waker>,
@@ -62,24 +62,24 @@ struct SharedBodyState {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retention {
-    /// Everything, for the store.
+    /// Keeps every piece, for the store.
     All,
-    /// What some reader has not yet taken.
+    /// Keeps the pieces that some reader has not taken yet.
     Untaken,
 }
 
-/// How far a reader is.
+/// The position of a reader.
 struct ReadPosition {
-    /// The number of the piece that it takes next.
+    /// The number of the piece to take next.
     next: u64,
-    /// The bytes that it has taken.
+    /// The number of bytes taken.
     taken: u64,
     waker: Option<Waker>,
     cut_off: bool,
 }
 
 impl SharedBody {
-    /// An empty body that is being gathered; of this length in the end, if that is known.
+    /// Creates an empty body that is gathered, with its final length if it is known.
     pub(in crate::proxy) fn new(length: Option<u64>, held: HeldBytes) -> Self {
         Self(Mutex::new(SharedBodyState {
             pieces: VecDeque::new(),
@@ -94,7 +94,7 @@ impl SharedBody {
         }))
     }
 
-    /// A body that is here already.
+    /// Creates a body that is already complete.
     pub(in crate::proxy) fn whole_already(body: Bytes, held: HeldBytes) -> Self {
         let shared = Self::new(Some(body.len() as u64), held);
         shared.push(body);
@@ -102,7 +102,7 @@ impl SharedBody {
         shared
     }
 
-    /// Joins at the beginning; `None` once the beginning has been let go.
+    /// Adds a reader at the beginning; returns `None` once the beginning has been dropped.
     pub(in crate::proxy) fn reader(self: &Arc<Self>) -> Option<SharedBodyReader> {
         let mut state = self.state();
         if state.first > 0 || state.keep == Retention::Untaken {
@@ -125,7 +125,7 @@ impl SharedBody {
         Some(SharedBodyReader { body: Arc::clone(self), number })
     }
 
-    /// Appends a piece and wakes whoever waits for it.
+    /// Appends a piece and wakes the readers that wait for it.
     pub(in crate::proxy) fn push(&self, piece: Bytes) {
         self.change(|state| {
             state.kept_bytes += piece.len();
@@ -136,7 +136,7 @@ impl SharedBody {
         });
     }
 
-    /// The body will not be stored after all: from now on it is only relayed.
+    /// Stops gathering: the body will not be stored, and is only relayed from now on.
     pub(in crate::proxy) fn relay(&self) {
         self.change(|state| {
             state.keep = Retention::Untaken;
@@ -145,7 +145,7 @@ impl SharedBody {
         });
     }
 
-    /// No more pieces will come.
+    /// Ends the body.
     pub(in crate::proxy) fn end(&self, end: Result<(), BrokenBody>) {
         self.change(|state| {
             state.end.get_or_insert(end);
@@ -153,7 +153,7 @@ impl SharedBody {
         });
     }
 
-    /// Ready when the writer may go on.
+    /// Returns ready when the writer may continue.
     pub(in crate::proxy) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.keep == Retention::All || state.kept_bytes <= FILL_LAG_BYTES_MAX {
@@ -163,8 +163,8 @@ impl SharedBody {
         Poll::Pending
     }
 
-    /// Cuts off the readers that are furthest behind, if they hold others back; alone, a slow
-    /// reader is only slow.
+    /// Cuts off the readers that are furthest behind, if they hold others back. A single slow
+    /// reader is not cut off.
     pub(in crate::proxy) fn cut_off_the_slowest(&self) {
         self.change(|state| {
             let first = state.first;
@@ -180,12 +180,12 @@ impl SharedBody {
         });
     }
 
-    /// Whether anybody still wants the body.
+    /// Returns whether any reader remains.
     pub(in crate::proxy) fn has_readers(&self) -> bool {
         self.state().readers.iter().flatten().any(|place| !place.cut_off)
     }
 
-    /// The gathered body in one run of bytes.
+    /// Returns the gathered body as contiguous bytes.
     pub(in crate::proxy) fn whole(&self) -> Bytes {
         let state = self.state();
         if let (Some(only), 1) = (state.pieces.front(), state.pieces.len()) {
@@ -198,7 +198,7 @@ impl SharedBody {
         whole.into()
     }
 
-    /// Changes the state under the lock, then wakes those whom the change concerns, outside it.
+    /// Changes the state under the lock, then wakes the affected tasks outside it.
     fn change(&self, change: impl FnOnce(&mut SharedBodyState) -> Vec<Waker>) {
         let mut state = self.state();
         let readers = change(&mut state);
@@ -207,15 +207,14 @@ impl SharedBody {
         readers.into_iter().chain(writer).for_each(Waker::wake);
     }
 
-    /// A panic cannot leave the state half-changed in a way that breaks a promise: at worst a waker
-    /// is lost with it.
+    /// Locks the state. A panic cannot leave it inconsistent: at worst a waker is lost.
     fn state(&self) -> MutexGuard<'_, SharedBodyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SharedBodyState {
-    /// Lets go of the pieces that everybody has taken and nobody keeps.
+    /// Drops the pieces that every reader has taken, unless the body is gathered.
     fn let_go(&mut self) {
         if self.keep == Retention::All {
             return;
@@ -232,7 +231,7 @@ impl SharedBodyState {
         self.held.set(self.kept_bytes);
     }
 
-    /// What the origin has said, or what has come if all is here.
+    /// Returns the declared length, or the received length if the body is complete.
     fn whole_length(&self) -> Option<u64> {
         let all_here = self.end == Some(Ok(())) && self.keep == Retention::All;
         self.length.or_else(|| all_here.then_some(self.kept_bytes as u64))
@@ -255,9 +254,9 @@ impl SharedBodyState {
     }
 }
 
-/// One client's view of a shared body.
+/// A reader of a shared body.
 ///
-/// Dropping it gives up its place: the body goes on for the others, and for the store.
+/// Dropping it frees its slot: the body continues for the others, and for the store.
 pub(crate) struct SharedBodyReader {
     body: Arc<SharedBody>,
     number: usize,
@@ -309,7 +308,8 @@ impl Body for SharedBodyReader {
         state.end == Some(Ok(())) && place.is_none_or(|place| place.next == end && !place.cut_off)
     }
 
-    /// Exact where the length is known: then a client is told it, and parts can be cut.
+    /// Returns the exact size if the length is known, so that the client gets a `Content-Length`
+    /// and ranges can be cut.
     fn size_hint(&self) -> SizeHint {
         let state = self.body.state();
         let taken = state.readers.get(self.number).and_then(Option::as_ref).map_or(0, |place| place.taken);

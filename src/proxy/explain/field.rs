@@ -1,7 +1,7 @@
 //! An explanation as one header field: a JSON object in printable ASCII, of at most
 //! [`EXPLANATION_BYTES_MAX`](crate::limits::EXPLANATION_BYTES_MAX).
 //!
-//! Durations are seconds, and so is the moment at which a response was received, counted from the
+//! Durations are in seconds, and so is the time at which a response was received, counted from the
 //! Unix epoch.
 
 use std::time::Duration;
@@ -19,7 +19,8 @@ use crate::proxy::answer::response::Outcome;
 use crate::store::Namespace;
 
 impl Explanation {
-    /// The field's value. There always is one: what [`json`] writes is printable ASCII.
+    /// Returns the value of the field. A value always results, because [`json`] writes printable
+    /// ASCII only.
     pub(super) fn field(&self, outcome: Outcome) -> Option<HeaderValue> {
         HeaderValue::try_from(json::object(|object| self.write(object, outcome))).ok()
     }
@@ -30,7 +31,7 @@ impl Explanation {
         self.write_facts(object);
     }
 
-    /// What was found, and what the rules said of it.
+    /// Writes the entry that was found, and the decisions of the rules.
     pub(super) fn write_facts(&self, object: &mut JsonObject<'_>) {
         if let Some((target, namespace)) = &self.target {
             object.object("key", usize::MAX, |object| write_key(object, target, namespace));

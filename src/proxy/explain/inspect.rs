@@ -1,11 +1,12 @@
-//! What is stored of a resource, and what it would be to a request: for operators.
+//! Inspection for operators: the stored response of a resource, and the cache's decision for a
+//! request.
 //!
-//! Made of the values that a request is decided by, noted in the same [`ExplainNotes`] and written
-//! by the same hand as an explanation, so the two cannot disagree. Nothing is changed: no refresh
-//! begins, nothing moves between the tiers.
+//! An inspection uses the values by which a request is decided, notes them in the same
+//! [`ExplainNotes`], and writes them with the same code as an explanation, so the two cannot
+//! disagree. It changes nothing: it starts no refresh and moves no entry between the tiers.
 //!
-//! **Always:** of a stored response, facts, sizes and tags are shown; no other field, and not the
-//! body.
+//! **Always:** an inspection shows facts, sizes and tags of a stored response; no other field, and
+//! not the body.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -26,7 +27,8 @@ use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
 
 impl Proxy {
-    /// What is stored of a target, as a `GET` with these fields meets it: a JSON document.
+    /// Returns a JSON document of the stored response of a target, as a `GET` with these fields
+    /// finds it.
     pub async fn inspect(&self, target: Target, headers: HeaderMap) -> String {
         let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: target.scheme };
         let url = target.to_string();
@@ -40,7 +42,7 @@ impl Proxy {
             Some((entry, tier)) => {
                 let now = time::now();
                 ask.note(|explanation| explanation.found(tier, &entry.facts, now));
-                // What it says is noted.
+                // The decision is noted, and its value is not needed.
                 ask.reuse(&entry.facts, now);
                 Some(entry)
             }
@@ -68,8 +70,7 @@ impl Proxy {
         })
     }
 
-    /// Of a resource that varies, the variants that were stored last, whichever node and request
-    /// they came by.
+    /// Returns the most recently stored variants of a resource, from any node and request.
     async fn variants(&self, ask: &CacheRequest, place: &CacheLocation) -> Vec<ListedVariant> {
         let Some(varies) = &place.variants else { return Vec::new() };
         let mut listed = Vec::new();
@@ -97,7 +98,7 @@ impl Proxy {
     }
 }
 
-/// A variant that was stored some time, and what is there of it now.
+/// A variant that was listed as stored, and its present entry.
 struct ListedVariant {
     key: CacheKey,
     look: InspectedKey,
@@ -131,9 +132,9 @@ fn write_sighting(object: &mut JsonObject<'_>, sighting: &TierContent) {
     }
 }
 
-/// The names that a response can be purged by, each once.
+/// Returns the tags and groups by which a response can be purged, without duplicates.
 fn tags(entry: &Entry, rules: &CacheRules) -> Vec<String> {
-    // What is stored has none that cannot be followed.
+    // A stored response has no invalid tags.
     let mut tags = policy::tags(&entry.head, rules).unwrap_or_default();
     let groups = GroupNames::of(&entry.head);
     for group in groups.names() {

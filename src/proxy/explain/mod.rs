@@ -1,12 +1,12 @@
-//! Why an answer is what it is, for whoever may know it.
+//! Explanations: the decisions that led to an answer, for clients that may see them.
 //!
-//! A request that carries the operator's token has [`ExplainNotes`], and whoever decides something
-//! for it notes that down: the same value that it acts on, so an explanation cannot say what was
-//! not done. When there is an answer, the notes become a field of it. All other requests have none,
-//! which costs a branch where something would be noted, and nothing else.
+//! A request that carries the operator's token has [`ExplainNotes`]. Each part of the code that
+//! decides something for the request notes the value that it acts on, so an explanation cannot
+//! differ from the behaviour. The notes become a field of the answer. All other requests have no
+//! notes, which costs one branch at each note.
 //!
-//! **Always:** an explanation tells of decisions and of what its own asker sent. Of a stored
-//! response it shows facts and no field; of the request's fields, names, and for most of them a
+//! **Always:** an explanation shows decisions and the requester's own input. It shows facts but no
+//! field of a stored response; of the request's fields it shows names, and for most of them a
 //! digest of the value.
 
 mod field;
@@ -37,8 +37,8 @@ use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
 use shown::ShownSelection;
 
-/// RFC 9111 §5.2.2.7: a shared cache in front of us does not store the field. One that knows no
-/// field names here stores nothing of the answer.
+/// RFC 9111 §5.2.2.7: a shared cache in front of this proxy does not store the field. A cache that
+/// does not support field names here stores nothing of the answer.
 const FOR_ITS_ASKER: HeaderValue = HeaderValue::from_static("private=\"cachewarp-explain\"");
 
 /// The notes of one request, or none.
@@ -46,33 +46,33 @@ const FOR_ITS_ASKER: HeaderValue = HeaderValue::from_static("private=\"cachewarp
 pub(super) struct ExplainNotes(Option<Rc<RefCell<Explanation>>>);
 
 impl ExplainNotes {
-    /// Empty ones for a request that carries the token; none for any other.
+    /// Creates empty notes for a request that carries the token, and none for any other.
     pub(super) fn of(options: &Options, headers: &HeaderMap) -> Self {
         let Some(token) = &options.explain_token else { return Self::default() };
         let may_know = headers.get(EXPLAIN).is_some_and(|claim| token.is(claim.as_bytes()));
         Self(may_know.then(Rc::default))
     }
 
-    /// Empty ones, for an operator.
+    /// Creates empty notes, for an operator.
     pub(super) fn taken() -> Self {
         Self(Some(Rc::default()))
     }
 
-    /// Adds what was noted to a document.
+    /// Adds the notes to a document.
     pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         if let Some(explanation) = &self.0 {
             explanation.borrow().write_facts(object);
         }
     }
 
-    /// Notes something down, if there are notes.
+    /// Adds a note, if the request has notes.
     pub(super) fn note(&self, note: impl FnOnce(&mut Explanation)) {
         if let Some(explanation) = &self.0 {
             note(&mut explanation.borrow_mut());
         }
     }
 
-    /// Puts what was noted into the head of the answer.
+    /// Adds the notes to the head of the answer.
     pub(super) fn attach(&self, answer: &mut ProxyAnswer) {
         let Some(explanation) = &self.0 else { return };
         let explanation = explanation.borrow();
@@ -89,61 +89,60 @@ impl ExplainNotes {
 }
 
 crate::labels! {
-    /// What a request was to the fetch that answered it.
+    /// The role of a request in the fetch that answered it.
     pub(super) enum ExplainedRole {
-        /// It fetched for whoever asked meanwhile.
+        /// The request fetched for itself and for its followers.
         Leader => "leader",
-        /// It waited for another's fetch.
+        /// The request waited for another request's fetch.
         Follower => "follower",
-        /// It fetched for itself.
+        /// The request fetched for itself.
         Alone => "alone",
     }
 }
 
 crate::labels! {
-    /// What a rule was asked.
+    /// The question that a rule decides.
     pub(super) enum RuleQuestion {
         /// Whether a stored response answers the request.
         Reuse => "reuse",
-        /// Whether the request may wait for another's fetch.
+        /// Whether the request may wait for another request's fetch.
         Collapse => "collapse",
-        /// Whether what another fetched answers the request.
+        /// Whether another request's response answers the request.
         Share => "share",
-        /// Whether a `304` is about what is stored.
+        /// Whether a `304` applies to the stored response.
         Validate => "validate",
-        /// Whether what is stored is brought up to date.
+        /// Whether the stored response is updated.
         Freshen => "freshen",
         /// Whether a response may be stored.
         Store => "store",
-        /// Whether the client's conditions let it have the answer.
+        /// Whether the client's conditions allow the answer.
         Condition => "condition",
-        /// Whether the client gets a part of the whole.
+        /// Whether the client gets a range of the whole.
         Range => "range",
-        /// Whether what is stored may stand in for an origin that failed.
+        /// Whether the stored response may be served stale because the origin failed.
         StandIn => "stand-in",
     }
 }
 
 crate::labels! {
-    /// Whether a refresh goes on in the background.
+    /// The state of a background refresh.
     pub(super) enum BackgroundRefresh {
-        /// This request has set it off.
+        /// This request started it.
         Begun => "begun",
-        /// Another has.
+        /// Another request started it.
         UnderWay => "under-way",
-        /// The last one failed a moment ago.
+        /// The last refresh failed recently.
         Paused => "paused",
     }
 }
 
-/// What is known so far.
+/// The notes of a request.
 #[derive(Default)]
 pub(super) struct Explanation {
     route: &'static str,
-    /// With the namespace of its key.
+    /// The target, with the namespace of its key.
     target: Option<(Target, Namespace)>,
-    /// Of the request's own fields, those that nothing is known of: at most
-    /// [`EXPLAINED_UNLISTED_MAX`].
+    /// The request's fields that the settings do not list, at most [`EXPLAINED_UNLISTED_MAX`].
     unlisted: Vec<HeaderName>,
     place: Option<ExplainedLocation>,
     found: Option<ExplainedLookup>,
@@ -152,70 +151,70 @@ pub(super) struct Explanation {
     fetch: Option<(ExplainedRole, ForwardReason)>,
     refresh: Option<BackgroundRefresh>,
     failure: Option<Failure>,
-    /// In the order of asking, at most [`EXPLAINED_RULES_MAX`].
+    /// The decisions in order, at most [`EXPLAINED_RULES_MAX`].
     rules: Vec<(RuleQuestion, Ruling)>,
 }
 
-/// A place, as far as it can be shown.
+/// A location, in the form in which it is shown.
 struct ExplainedLocation {
     key: CacheKey,
-    /// What selects the variant; `None` where no variants are known.
+    /// The fields that select the variant; `None` if no variants are known.
     selecting: Option<ShownSelection>,
 }
 
-/// What a look-up gave.
+/// The result of a lookup.
 #[derive(Clone, Copy)]
 enum ExplainedLookup {
     Nothing,
     In(Tier),
 }
 
-/// The facts of a response, and when they were looked at.
+/// The facts of a response, and the time at which they were read.
 struct DatedFacts {
     facts: StoredFacts,
     now: Timestamp,
 }
 
 impl Explanation {
-    /// Which way the request goes.
+    /// Notes the route of the request.
     pub(super) fn route(&mut self, word: &'static str) {
         self.route = word;
     }
 
-    /// What it addresses.
+    /// Notes the target of the request.
     pub(super) fn target(&mut self, target: &Target, namespace: &Namespace) {
         self.target = Some((target.clone(), namespace.clone()));
     }
 
-    /// Which of its fields keep it from responses whose freshness the origin did not state.
+    /// Notes the fields that exclude the request from responses without explicit freshness.
     pub(super) fn unlisted(&mut self, request: &HeaderMap, rules: &CacheRules) {
         let unlisted = request.keys().filter(|name| rules.field_class(name) == FieldClass::Unlisted);
         self.unlisted = unlisted.take(EXPLAINED_UNLISTED_MAX).cloned().collect();
     }
 
-    /// Where its answer stands, or would stand.
+    /// Notes the location at which the answer is or would be stored.
     pub(super) fn place(&mut self, place: &CacheLocation, request: &HeaderMap, rules: &CacheRules) {
         let selecting = place.variants.as_ref().map(|list| ShownSelection::of(&list.fields, request, rules));
         self.place = Some(ExplainedLocation { key: place.key, selecting });
     }
 
-    /// That nothing was found there.
+    /// Notes that the lookup found nothing.
     pub(super) fn found_nothing(&mut self) {
         self.found = Some(ExplainedLookup::Nothing);
     }
 
-    /// What was found there.
+    /// Notes the entry that the lookup found.
     pub(super) fn found(&mut self, tier: Tier, facts: &StoredFacts, now: Timestamp) {
         self.found = Some(ExplainedLookup::In(tier));
         self.stored = Some(DatedFacts { facts: *facts, now });
     }
 
-    /// What a response says that came from the origin.
+    /// Notes the facts of a response from the origin.
     pub(super) fn fetched(&mut self, facts: &StoredFacts, now: Timestamp) {
         self.fetched = Some(DatedFacts { facts: *facts, now });
     }
 
-    /// Whether the response to it may be stored, with the facts if so.
+    /// Notes whether the response may be stored, and its facts if it may.
     pub(super) fn storable(&mut self, said: &Result<StoredFacts, NotStorable>) {
         self.rule(RuleQuestion::Store, said);
         if let Ok(facts) = said {
@@ -223,24 +222,24 @@ impl Explanation {
         }
     }
 
-    /// What a rule said.
+    /// Notes the decision of a rule.
     pub(super) fn rule(&mut self, question: RuleQuestion, ruling: impl Into<Ruling>) {
         if self.rules.len() < EXPLAINED_RULES_MAX {
             self.rules.push((question, ruling.into()));
         }
     }
 
-    /// That it goes to the origin, why, and as what.
+    /// Notes that the request goes to the origin, the reason, and its role.
     pub(super) fn goes_forward(&mut self, role: ExplainedRole, forward: ForwardReason) {
         self.fetch = Some((role, forward));
     }
 
-    /// That what it gets is refreshed.
+    /// Notes a background refresh of the answer.
     pub(super) fn refresh(&mut self, refresh: BackgroundRefresh) {
         self.refresh = Some(refresh);
     }
 
-    /// That there is no answer of the origin.
+    /// Notes that the origin gave no response.
     pub(super) fn failed(&mut self, failure: Failure) {
         self.failure = Some(failure);
     }

@@ -1,8 +1,8 @@
 //! The request fields that select a variant, as an explanation shows them.
 //!
-//! A value may be a secret, whatever its name: an API may vary on a session's field. So only those
-//! fields are shown as they are that say what a client can read, and every other value is a digest.
-//! Two requests can be compared by it.
+//! A value may be a secret, whatever the name of its field: an API may vary on a session field.
+//! Only the fields of content negotiation are therefore shown in clear, and every other value is
+//! shown as a digest, by which two requests can be compared.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName};
@@ -12,28 +12,28 @@ use crate::limits::EXPLAINED_FIELD_BYTES_MAX;
 use crate::policy::{CacheRules, VaryFields};
 use crate::request_fields::FieldClass;
 
-/// Content negotiation (RFC 9110 §12.5).
+/// The fields of content negotiation (RFC 9110 §12.5).
 static NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
 
-/// Hexadecimal digits of a digest that are shown.
+/// The number of hexadecimal digits shown of a digest.
 const DIGEST_DIGITS: usize = 16;
 
-/// Each field by name, in their order.
+/// The selecting fields by name, in order.
 pub(super) struct ShownSelection(Vec<(HeaderName, ShownField)>);
 
-/// What is shown of a request field.
+/// The shown form of a request field.
 #[derive(Debug, PartialEq, Eq)]
 enum ShownField {
-    /// The request does not have it.
+    /// The request does not have the field.
     Absent,
-    /// Its meaning, as it goes into the key.
+    /// The normalised value, as it goes into the key.
     Value(String),
-    /// A digest of that.
+    /// A digest of that value.
     Digest(String),
 }
 
 impl ShownSelection {
-    /// What `request` says in these fields.
+    /// Returns the shown form of these fields of `request`.
     pub(super) fn of(fields: &VaryFields, request: &HeaderMap, rules: &CacheRules) -> Self {
         let values = fields.values(request);
         let shown = |name: &HeaderName| {
@@ -43,7 +43,7 @@ impl ShownSelection {
         Self(fields.names().iter().map(|name| (name.clone(), shown(name))).collect())
     }
 
-    /// Writes them as members of an object.
+    /// Writes the fields as members of an object.
     pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         for (name, shown) in &self.0 {
             match shown {

@@ -1,4 +1,4 @@
-//! What an explanation shows, what it never shows, and how much at most.
+//! Tests: the content of an explanation, its omissions, and its maximum size.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -89,7 +89,7 @@ fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
     }
 }
 
-/// The field that an answer gets.
+/// Returns the field that an answer gets.
 fn attached(notes: &ExplainNotes) -> Option<String> {
     let mut answer =
         ProxyAnswer::new(Outcome::Miss, StatusCode::OK, HeaderMap::new(), AnswerBody::Broken(None))

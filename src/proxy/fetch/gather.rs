@@ -1,4 +1,4 @@
-//! An answer that may be stored: share it while its body arrives, gather that, check it, keep it.
+//! A storable response: shares the body while it arrives, gathers it, checks it and stores it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -32,29 +32,29 @@ use crate::proxy::request::{CacheRequest, FetchKey};
 use crate::store::StorePermit;
 use crate::{origin, time};
 
-/// A fetch under way.
+/// A fetch in progress.
 pub(in crate::proxy::fetch) struct ActiveFetch {
     pub(in crate::proxy::fetch) key: FetchKey,
     pub(in crate::proxy::fetch) proxy: Rc<Proxy>,
     pub(in crate::proxy::fetch) ask: Rc<CacheRequest>,
     pub(in crate::proxy::fetch) place: CacheLocation,
-    /// Held while others may join.
+    /// Held while other requests may join.
     pub(in crate::proxy::fetch) lead: Option<LeaderGuard>,
-    /// Since before the origin was asked.
+    /// Taken before the request was sent to the origin.
     pub(in crate::proxy::fetch) claim: StorePermit,
     pub(in crate::proxy::fetch) sight: PriorKnowledge,
 }
 
-/// What is known of a key before its answer has come.
+/// Whether something is stored for a key before its response arrives.
 pub(in crate::proxy::fetch) enum PriorKnowledge {
-    /// Something stands there.
+    /// An entry is stored.
     Stored,
-    /// Nothing does, or nothing that is of use.
+    /// No usable entry is known.
     Unknown,
 }
 
 impl ActiveFetch {
-    /// A response to `ask` that came in another way, and that nobody waits for but its client.
+    /// Creates the fetch of a response that arrived in another way. No request follows it.
     pub(in crate::proxy::fetch) fn adopting(
         proxy: Rc<Proxy>,
         ask: Rc<CacheRequest>,
@@ -72,7 +72,7 @@ impl ActiveFetch {
         }
     }
 
-    /// Gives the answer to all who wait, then gathers the body and stores it.
+    /// Publishes the response to the followers, then gathers the body and stores it.
     pub(in crate::proxy::fetch) async fn share(
         mut self,
         response: Response<origin::OriginBody>,
@@ -90,8 +90,7 @@ impl ActiveFetch {
             body: Arc::clone(&body),
         });
         self.ask.note_place(&shared.place, &self.proxy.rules);
-        // The client that asked sees the head as the origin meant it for this client, a cookie
-        // included.
+        // The client of this fetch gets the origin's own head, including cookies.
         policy::strip_addressed(&mut parts.headers);
         let own = ProxyAnswer::new(
             Outcome::Miss,
@@ -104,7 +103,7 @@ impl ActiveFetch {
         drop(to_client.send(FetchOutcome::Shared(Box::new(own), admission)));
 
         let gathered = match self.gather(&mut incoming, &body, shared.status).await {
-            // Whoever asked meanwhile had it from here, and that is all there is to gain.
+            // Without a tier, the followers have already received the body, and nothing is stored.
             Ok(_) if !self.proxy.store.has_tier() => {
                 return self.proxy.metrics.not_stored(NotStorable::NoTier);
             }
@@ -127,8 +126,8 @@ impl ActiveFetch {
         }
     }
 
-    /// Whether what may be stored is: not everything at first sight. What stood there before has
-    /// been seen.
+    /// Asks the doorkeeper whether a storable response may be stored. A key with a stored entry is
+    /// always admitted.
     fn admission(&self) -> Admission {
         let Proxy { shared, store, .. } = &*self.proxy;
         let admission = match self.sight {
@@ -144,7 +143,7 @@ impl ActiveFetch {
         admission
     }
 
-    /// Passes the body on to its readers while it comes, and keeps it while it may be stored.
+    /// Relays the body to its readers while it arrives, and keeps it while it may be stored.
     async fn gather(
         &mut self,
         incoming: &mut origin::OriginBody,
@@ -169,12 +168,12 @@ impl ActiveFetch {
                 total => Ok(total),
             });
             if fitted && let Err(reason) = gathered {
-                // Whoever has been told of this response joins now: it may have come all at once.
+                // The whole body may arrive at once; followers that have been notified join now.
                 yield_now().await;
-                // Nobody can join any more: the beginning is being let go.
+                // No further reader can join, because the beginning is dropped.
                 self.lead = None;
                 body.relay();
-                // The rest may take long, and what is stored has ended by now.
+                // The rest may take long, and the stored response is already invalid.
                 self.supersede(status, reason).await;
             }
             body.push(piece);
@@ -189,7 +188,7 @@ impl ActiveFetch {
         gathered.map(|_| body.whole())
     }
 
-    /// After the clients have their bytes: is this what it says it is?
+    /// Checks JSON and its coding, after the clients have received the bytes.
     fn checked(&self, whole: Bytes, status: StatusCode, head: &HeaderMap) -> Result<Bytes, NotStorable> {
         if !policy::is_json(head) || whole.is_empty() && !policy::means_content(status) {
             return Ok(whole);
@@ -218,7 +217,7 @@ impl ActiveFetch {
             Ok(()) => {
                 let uncacheable = &self.proxy.shared.uncacheable;
                 uncacheable.remove(&self.key);
-                // Nothing is gained by waiting for what has to be validated each time.
+                // Responses that need validation every time gain nothing from a shared fetch.
                 if shared.facts.ttl(time::now()).is_zero() {
                     uncacheable.add(self.key, NotStorable::Expired, time::instant());
                 }
@@ -231,7 +230,7 @@ impl ActiveFetch {
         refuse(&self.proxy, self.key, reason);
     }
 
-    /// The origin failed: what is stored, if anything is, stands in for a while.
+    /// Starts a pause after an origin failure, if an entry is stored that can be served stale.
     pub(in crate::proxy::fetch) fn pause(
         &self,
         failure: policy::OriginFailure,
@@ -243,7 +242,7 @@ impl ActiveFetch {
         }
     }
 
-    /// The origin did not fail.
+    /// Ends the pause after an origin success.
     pub(in crate::proxy::fetch) fn succeeded(&self) {
         match self.sight {
             PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
@@ -262,7 +261,7 @@ impl ActiveFetch {
     }
 }
 
-/// Waits for the slowest reader, and no longer than it may hold up the others.
+/// Waits for the slowest reader, for at most as long as it may delay the others.
 async fn wait_for_room(body: &SharedBody) {
     while tokio::time::timeout(FILL_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
         body.cut_off_the_slowest();

@@ -1,4 +1,4 @@
-//! To the origin: as the leader of a shared fetch, as a follower of one, or alone.
+//! Requests that go to the origin: as the leader of a shared fetch, as a follower, or alone.
 
 use std::rc::Rc;
 
@@ -29,8 +29,8 @@ use crate::proxy::request::CacheRequest;
 use crate::store::{StorePermit, Superseded};
 use crate::time;
 
-/// How often a request may find that the fetch it joined was for another variant, and look for its
-/// own.
+/// The maximum number of shared fetches that a request joins, if they turn out to be for other
+/// variants.
 const JOINS_MAX: usize = 2;
 
 /// A request that no store could answer.
@@ -39,11 +39,11 @@ pub(in crate::proxy) struct FetchRequest {
     pub(in crate::proxy) ask: Rc<CacheRequest>,
     pub(in crate::proxy) place: CacheLocation,
     pub(in crate::proxy) forward: ForwardReason,
-    /// What is stored and has to be validated. If the origin fails, it may stand in.
+    /// The stored entry to validate. It may be served stale if the origin fails.
     pub(in crate::proxy) stored: Option<Rc<Entry>>,
 }
 
-/// Answers from the origin, sharing one fetch with whoever asks for the same.
+/// Answers from the origin, and shares one fetch with concurrent requests for the key.
 pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest) -> ProxyAnswer {
     let pauses = &proxy.shared.pauses;
     if errand.stored.is_some()
@@ -55,8 +55,8 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest
     if let Some(reason) = errand.ask.facts.forbids_storing() {
         return unstored(proxy, &errand, reason).await;
     }
-    // A client that wants news since its own request cannot take an answer that was asked for
-    // before it.
+    // A client that requires a response newer than its own request cannot take one that was
+    // requested earlier.
     if errand.forward == ForwardReason::Request {
         return lead(proxy, errand, Leadership::Alone).await;
     }
@@ -71,7 +71,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest
             FetchRole::Alone => break,
             FetchRole::Follower(news) => news,
             FetchRole::Leader(leader, claim) => {
-                // Between the look-up and here another fetch may have ended.
+                // Another fetch may have ended since the lookup.
                 return match just_stored(proxy, &errand.ask, &errand.place) {
                     Some(hit) => stand(&errand.ask, hit).await,
                     None => lead(proxy, errand, Leadership::Shared(leader, claim)).await,
@@ -109,17 +109,17 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut errand: FetchRequest
     lead(proxy, errand, Leadership::Alone).await
 }
 
-/// What came of following another's fetch.
+/// The result of following another request's fetch.
 enum FollowOutcome {
-    /// Its answer is this request's as well.
+    /// The shared response answers this request too.
     Answered(Box<ProxyAnswer>),
-    /// Its answer is for other request fields; this request's own would stand here.
+    /// The shared response is for other request fields. This location is the request's own.
     OtherVariant(CacheLocation),
-    /// Another node has made it: what it brought is stored.
+    /// Another node has fetched and stored the response.
     Stored,
-    /// It failed.
+    /// The fetch failed.
     Failed(Failure),
-    /// It took too long, or its answer is not for sharing.
+    /// The fetch took too long, or its response is not sharable.
     InVain,
 }
 
@@ -154,7 +154,7 @@ async fn follow(
     }
 }
 
-/// Takes another's response, if the gate lets this request have it.
+/// Takes the shared response, if the policy lets it answer this request.
 async fn join(errand: &FetchRequest, response: &SharedResponse) -> FollowOutcome {
     let FetchRequest { ask, place, forward, .. } = errand;
     if let Some(variants) = &response.place.variants {
@@ -175,11 +175,11 @@ async fn join(errand: &FetchRequest, response: &SharedResponse) -> FollowOutcome
     FollowOutcome::Answered(Box::new(answer))
 }
 
-/// For whom a request fetches.
+/// The role of a request that fetches.
 enum Leadership {
-    /// For whoever asks meanwhile.
+    /// Fetches for itself and for its followers.
     Shared(LeaderGuard, StorePermit),
-    /// For itself.
+    /// Fetches for itself.
     Alone,
 }
 
@@ -189,7 +189,7 @@ impl FetchRequest {
     }
 }
 
-/// Fetches, for its followers too if it has any.
+/// Fetches, also for its followers if it leads.
 async fn lead(proxy: &Rc<Proxy>, errand: FetchRequest, leadership: Leadership) -> ProxyAnswer {
     let (lead, claim) = match leadership {
         Leadership::Shared(leader, claim) => (Some(leader), claim),
@@ -204,7 +204,7 @@ async fn lead(proxy: &Rc<Proxy>, errand: FetchRequest, leadership: Leadership) -
     came(proxy, &errand, fetched, None).await
 }
 
-/// Fetches for itself, as the last such answer could not be stored.
+/// Fetches alone, because the last response for this key was not storable.
 pub(in crate::proxy) async fn doubtful(
     proxy: &Rc<Proxy>,
     errand: &FetchRequest,
@@ -212,7 +212,7 @@ pub(in crate::proxy) async fn doubtful(
 ) -> ProxyAnswer {
     let FetchRequest { ask, place, stored, .. } = errand;
     ask.note(|explanation| explanation.rule(RuleQuestion::Collapse, Ruling::no(reason)));
-    // What cannot be stored need not be whole.
+    // A response that cannot be stored need not be whole.
     if stored.is_none() && !ask.is_plain() {
         return Box::pin(directly(proxy, ask, errand.forward, reason.word())).await;
     }
@@ -225,7 +225,7 @@ pub(in crate::proxy) async fn doubtful(
         }
     };
     match fetched {
-        // Nearly always so: what is left is to hand it on.
+        // This is the usual case: the response is passed to the client as it is.
         FetchOutcome::Direct(response, reason)
             if ask.is_plain() && policy::OriginFailure::of(response.status()).is_none() =>
         {
@@ -239,8 +239,8 @@ pub(in crate::proxy) async fn doubtful(
     }
 }
 
-/// The answer for the client, of what a fetch came to; `doubt` is why the last answer could not be
-/// stored.
+/// Turns the outcome of a fetch into the client's answer. `doubt` is the reason for which the last
+/// response was not storable.
 async fn came(
     proxy: &Rc<Proxy>,
     errand: &FetchRequest,
@@ -270,8 +270,8 @@ async fn came(
             {
                 return answer;
             }
-            // The whole was fetched for the store, which cannot have it: the client gets the part
-            // that it asked for.
+            // The whole was fetched for the store, which cannot keep it. The client gets the range
+            // that it requested.
             if errand.ask.is_partial() && response.status() == StatusCode::OK {
                 return directly(proxy, &errand.ask, forward, reason.word()).await;
             }
@@ -282,7 +282,7 @@ async fn came(
             errand.note_role(explain::ExplainedRole::Follower);
             match stored_meanwhile(proxy, &errand.ask).await {
                 Some(hit) => stand(&errand.ask, hit).await,
-                // Purged again, or not for this request after all.
+                // The response was purged again, or does not answer this request.
                 None => Box::pin(lead(proxy, errand.clone(), Leadership::Alone)).await,
             }
         }
@@ -290,7 +290,7 @@ async fn came(
     }
 }
 
-/// The origin's own answer, which is for this client alone.
+/// Returns the origin's response, for this client alone.
 fn unshared(
     errand: &FetchRequest,
     response: Response<origin::OriginBody>,
@@ -300,7 +300,7 @@ fn unshared(
     ProxyAnswer::from_origin(Outcome::Uncacheable, response).with_status(status)
 }
 
-/// In a task of its own, which goes on if the client leaves.
+/// Fetches in a task of its own, which continues if the client leaves.
 async fn in_a_task(proxy: &Rc<Proxy>, errand: &FetchRequest, right: fetch::FetchRights) -> FetchOutcome {
     let (to_client, fetched) = oneshot::channel();
     let FetchRequest { ask, place, stored, .. } = errand;
@@ -309,7 +309,7 @@ async fn in_a_task(proxy: &Rc<Proxy>, errand: &FetchRequest, right: fetch::Fetch
     fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
 }
 
-/// The part of the origin's answer that the client asked for.
+/// Applies the client's range and conditions to the origin's response.
 async fn cut(errand: &FetchRequest, whole: ProxyAnswer) -> ProxyAnswer {
     if errand.ask.is_plain() {
         return whole;
@@ -317,8 +317,8 @@ async fn cut(errand: &FetchRequest, whole: ProxyAnswer) -> ProxyAnswer {
     present(&errand.ask, whole, time::now()).await.unwrap_or_else(present::failed)
 }
 
-/// Sends the client's request on as it is, and its answer back: for a range or a condition that the
-/// store has no answer to.
+/// Sends the client's request unchanged and streams the response back, for a range or a condition
+/// that the store cannot answer.
 pub(in crate::proxy) async fn directly(
     proxy: &Proxy,
     ask: &CacheRequest,
@@ -337,8 +337,8 @@ pub(in crate::proxy) async fn directly(
     }
 }
 
-/// A fetch of which nothing is to be kept: of a `HEAD`, or with the client's `no-store`. What a
-/// `HEAD` says of the stored response to a `GET` is heeded all the same (RFC 9111 §4.3.5).
+/// Fetches a response that is not stored: for a `HEAD`, or for a request with `no-store`. A
+/// response to `HEAD` still updates the stored response to `GET` (RFC 9111 §4.3.5).
 async fn unstored(proxy: &Proxy, errand: &FetchRequest, reason: NotStorable) -> ProxyAnswer {
     let FetchRequest { ask, forward, stored, place } = errand;
     errand.note_role(explain::ExplainedRole::Alone);

@@ -1,5 +1,4 @@
-//! Where a response is kept, and how it gets there: under its resource's key, or as a variant
-//! behind the list of them.
+//! Storage of a response: under its resource's key, or as a variant together with the variant list.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,11 +12,11 @@ use crate::proxy::request::CacheRequest;
 use crate::store::{Store, StorePermit, Superseded};
 use crate::time;
 
-/// A response that is whole, and what has to be known to keep it.
+/// A complete response with the context to store it.
 pub(in crate::proxy::fetch) struct ResponseToStore<'a> {
     pub(in crate::proxy::fetch) store: &'a Store,
     pub(in crate::proxy::fetch) rules: &'a CacheRules,
-    /// Where it was looked for.
+    /// The location at which it was looked up.
     pub(in crate::proxy::fetch) asked: &'a CacheLocation,
     pub(in crate::proxy::fetch) ask: &'a CacheRequest,
     pub(in crate::proxy::fetch) claim: &'a StorePermit,
@@ -25,7 +24,7 @@ pub(in crate::proxy::fetch) struct ResponseToStore<'a> {
 }
 
 impl ResponseToStore<'_> {
-    /// Where a response will stand, now that its `Vary` is known.
+    /// Returns the location at which a response will be stored, now that its `Vary` is known.
     pub(in crate::proxy::fetch) fn place(
         asked: &CacheLocation,
         head: &HeaderMap,
@@ -40,8 +39,7 @@ impl ResponseToStore<'_> {
         let known = known.filter(|known| known.fields == fields);
         let expires = facts.received.plus(facts.keep_for(facts.received));
         let variants = Variants {
-            // A new list has a new nonce, so that no variant of an older one is ever taken for one
-            // of it.
+            // A new list gets a new nonce, so that it never selects a variant of an older list.
             nonce: known.as_ref().map_or_else(|| fastrand::u64(..), |known| known.nonce),
             expires: known.map_or(expires, |known| known.expires.max(expires)),
             fields,
@@ -49,24 +47,24 @@ impl ResponseToStore<'_> {
         CacheLocation::variant(asked.whole, asked.lineage, variants, &ask.inbound.headers)
     }
 
-    /// The fields that select among the responses of a resource, once this one is stored; `None` if
-    /// none do.
+    /// Returns the fields that select among the responses of a resource once this one is stored;
+    /// `None` if no field does.
     ///
-    /// An origin often says `Vary` only where it has used the field: `Vary: Origin` in the answer
-    /// to a request that has an `Origin`, and none in that to any other. So the fields that are
-    /// known go on to select (RFC 9111 §4.1): a response that names fewer is stored beside the
-    /// others and displaces none.
+    /// Origins often send `Vary` only when they used the field: `Vary: Origin` on the response to a
+    /// request with `Origin`, and no `Vary` on any other. The known fields therefore continue to
+    /// select (RFC 9111 §4.1): a response that names fewer fields is stored beside the others and
+    /// replaces none.
     fn selecting(known: Option<&Variants>, said: Vary) -> Option<VaryFields> {
         let own = if let Vary::Fields(own) = said.clone() { Some(own) } else { None };
         let Some(known) = known else { return own };
         match said.and(Vary::Fields(known.fields.clone())) {
             Vary::Fields(both) => Some(both),
-            // Together they are too many.
+            // The combined list has too many fields.
             Vary::None | Vary::Star | Vary::TooMany => own,
         }
     }
 
-    /// Stores it, for as long as anything can come of it.
+    /// Stores the response for as long as it can be of use.
     pub(in crate::proxy::fetch) async fn put(self, body: Bytes) -> Result<(), NotStorable> {
         let SharedResponse { facts, status, head, place, .. } = self.shared;
         let keep_for = facts.keep_for(time::now());
@@ -85,8 +83,8 @@ impl ResponseToStore<'_> {
         let list_kept_for = variants.expires.since(time::now());
         let nonce = variants.nonce;
         let list = StoredValue::Variants(variants);
-        // The variant before its list: whoever finds the list finds the variant, and until then
-        // joins this fetch.
+        // The variant list makes a variant reachable, so both are written together; until then,
+        // requests join this fetch.
         let kept = async {
             tokio::try_join!(
                 self.store.put(&place.key, &entry, &tags, keep_for, self.claim),
@@ -98,8 +96,8 @@ impl ResponseToStore<'_> {
         kept.map(drop).map_err(changed)
     }
 
-    /// The list that a variant goes into. The one that was known may have been removed while the
-    /// fetch went on, and all variants with it: then writing it again would bring them back.
+    /// Returns the list that the variant is added to. If the known list was removed during the
+    /// fetch, all its variants were removed too, and writing it again would bring them back.
     async fn listed(&self, variants: &Variants) -> Result<Variants, NotStorable> {
         let look = self.store.find(&self.asked.whole, &self.ask.inbound.target).await;
         if look.found.is_some() && look.lineage != self.claim.lineage() {
@@ -107,8 +105,8 @@ impl ResponseToStore<'_> {
         }
         let current = match look.found.map(|found| found.stored) {
             Some(StoredValue::Variants(current)) if current.fields == variants.fields => Some(current),
-            // Another has found that more fields select: its list stays, and the next look-up
-            // follows that one.
+            // Another request has found more selecting fields. Its list stays, and the next lookup
+            // uses it.
             Some(StoredValue::Variants(current)) if current.fields.cover(&variants.fields) => {
                 return Err(NotStorable::Changed);
             }

@@ -1,9 +1,10 @@
-//! One fetch for everybody who asks.
+//! Shared fetches: one request to the origin for all concurrent requests of a key.
 //!
-//! [`table`](Fills) knows who fetches what; [`run()`] is the fetch, in a task of its own that
-//! survives its client; a [`SharedBody`](crate::proxy::shared_body::SharedBody) is read by all of
-//! them while it arrives. The first byte from the origin goes to everyone at once; the body is
-//! gathered beside that, and checked and stored when it is whole.
+//! The [`FetchTable`] holds the fetches in progress. [`run()`] is the fetch, in a task that
+//! outlives its client. All requests read one
+//! [`SharedBody`](crate::proxy::answer::shared_body::SharedBody) while it arrives: each byte
+//! reaches every client at once, and the body is gathered in parallel, checked and stored when it
+//! is whole.
 
 mod gather;
 mod keep;
@@ -43,8 +44,8 @@ pub(super) use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
 pub(in crate::proxy) use crate::proxy::fetch::turn::run;
 pub(in crate::proxy) use crate::proxy::fetch::uncacheable::UncacheableKeys;
 
-/// Passes a response on that came in another way, and stores it for `GET`s of the same target,
-/// unless that is overtaken.
+/// Relays the response to a `POST`, and stores it for `GET`s of the same target, unless it has been
+/// superseded.
 pub(in crate::proxy) async fn adopt(
     proxy: &Rc<Proxy>,
     mut inbound: InboundRequest,

@@ -1,4 +1,4 @@
-//! The names that an answer may be purged by.
+//! The tags and groups by which a response can be purged.
 
 use http::HeaderMap;
 
@@ -7,8 +7,7 @@ use crate::key::Target;
 use crate::policy::{self, CacheRules, GroupNames};
 use crate::store::{CacheGroup, CacheTag};
 
-/// The digests of a response's tags, and of its groups, which are those of its own origin (RFC 9875
-/// §2).
+/// Returns the digests of a response's tags, and of its groups in its own origin (RFC 9875 §2).
 pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
     let tags = policy::tags(head, rules).unwrap_or_default();
     let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
@@ -16,7 +15,7 @@ pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRu
     tags.chain(groups.iter().map(CacheGroup::digest)).collect()
 }
 
-/// Groups as the store knows them: of the target's origin.
+/// Returns the groups in the target's origin.
 pub(in crate::proxy) fn groups(named: &GroupNames, target: &Target) -> Vec<CacheGroup> {
     let names = named.names().iter();
     names.filter_map(|name| CacheGroup::new(target.scheme, target.authority.clone(), name).ok()).collect()

@@ -1,21 +1,21 @@
-//! Stored responses whose origin failed: for a while the proxy serves them stale and does not ask
-//! again.
+//! Pauses after origin failures: for a while the proxy serves stored responses stale and does not
+//! send their fetch again.
 //!
-//! An origin that fails under load gets no better by being asked for the same entry by every
-//! request. So each failure of a fetch that had something stored to stand in begins a pause for its
-//! key: as long as the origin says in `Retry-After`, else [`REFRESH_PAUSE_MIN`], doubling with each
-//! failure up to [`REFRESH_PAUSE_MAX`]. A lot prolongs it, so that a fleet does not ask in step.
-//! When a pause is over, the next request has the entry refreshed in the background, without any
-//! client's fields: a client whose own fields make the origin fail keeps an entry stale for one
-//! pause and no longer. Until the outcome is known, all are served stale; after
-//! [`REFRESH_PAUSE_MIN`] another request tries again.
+//! An origin that fails under load does not recover if every request for an entry reaches it. Each
+//! failed fetch of a key with a stored entry therefore starts a pause of that key. The pause lasts
+//! as long as the origin's `Retry-After`, else [`REFRESH_PAUSE_MIN`], doubled with each failure up
+//! to [`REFRESH_PAUSE_MAX`]. Random jitter lengthens it, so that the nodes of a fleet do not retry
+//! in step. When a pause is over, the next request starts a background refresh that carries none of
+//! the client's fields: a client whose own fields make the origin fail keeps an entry stale for one
+//! pause at most. Until the outcome is known, all requests are served stale; after
+//! [`REFRESH_PAUSE_MIN`] another request retries.
 //!
-//! The policy decides for each request whether something stale may answer it. A pause only says
-//! that the origin is not worth asking: a request that may not have the stored response asks all
-//! the same.
+//! The policy decides for each request whether a stale response may answer it. A pause only records
+//! that the origin is failing: a request that may not have the stored response still goes to the
+//! origin.
 //!
-//! **Always:** a pause is no longer than [`RETRY_AFTER_MAX`] and its lot; and for one key, at most
-//! one refresh begins in [`REFRESH_PAUSE_MIN`].
+//! **Always:** a pause is no longer than [`RETRY_AFTER_MAX`] plus its jitter. For one key, at most
+//! one refresh begins in each [`REFRESH_PAUSE_MIN`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ use crate::limits::{REFRESH_PAUSE_MAX, REFRESH_PAUSE_MIN, REFRESH_PAUSES_MAX, RE
 use crate::policy::OriginFailure;
 use crate::time::millis;
 
-/// How much longer than its base a pause may be, as a fraction.
+/// The maximum jitter, as a fraction of the pause.
 const LOT: f64 = 0.25;
 
 /// The pauses of a process.
@@ -37,38 +37,37 @@ pub(in crate::proxy) struct RefreshPauses {
     pauses: Cache<CacheKey, Arc<RefreshPause>>,
 }
 
-/// The pause of one key. The counters order nothing: what depends on them is how often the origin
-/// is asked.
+/// The pause of one key. The counters order no other memory access: only the number of origin
+/// requests depends on them.
 struct RefreshPause {
-    /// In milliseconds since the table was made.
+    /// Milliseconds since the table was created.
     until: AtomicU64,
     failures: AtomicU32,
     failure: OriginFailure,
 }
 
-/// Whether the origin is to be asked again.
+/// Whether a refresh is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum RefreshProbe {
-    /// By this caller: the pause is over.
+    /// The pause is over, and this caller retries.
     Due,
-    /// Not now, or another caller does.
+    /// The pause continues, or another caller retries.
     NotDue,
 }
 
 impl RefreshPauses {
-    /// No pause.
+    /// Creates a table without pauses.
     pub(in crate::proxy) fn new(now: Instant) -> Self {
         Self { begun: now, pauses: Cache::new(REFRESH_PAUSES_MAX) }
     }
 
-    /// How the origin failed for `key`, if a pause goes on.
+    /// Returns the origin's last failure for `key` while its pause continues.
     pub(in crate::proxy) fn of(&self, key: &CacheKey, now: Instant) -> Option<OriginFailure> {
         let pause = self.pauses.get(key)?;
         (self.millis(now) < pause.until.load(Ordering::Relaxed)).then_some(pause.failure)
     }
 
-    /// How the origin failed for `key` when it was asked last, and whether this caller is the one
-    /// to have it asked again.
+    /// Returns the origin's last failure for `key`, and whether this caller should retry.
     pub(in crate::proxy) fn probe(
         &self,
         key: &CacheKey,
@@ -82,7 +81,7 @@ impl RefreshPauses {
         Some((pause.failure, if is_due { RefreshProbe::Due } else { RefreshProbe::NotDue }))
     }
 
-    /// A fetch of `key`, of which something is stored, failed. `lot` is from 0 to 1.
+    /// Records a failed fetch of `key`, which has a stored entry. `jitter` is between 0 and 1.
     pub(in crate::proxy) fn failed(
         &self,
         key: &CacheKey,
@@ -106,7 +105,7 @@ impl RefreshPauses {
         self.pauses.insert(*key, Arc::new(pause));
     }
 
-    /// A fetch of `key` succeeded.
+    /// Records a successful fetch of `key`.
     pub(in crate::proxy) fn succeeded(&self, key: &CacheKey) {
         self.pauses.remove(key);
     }

@@ -1,9 +1,9 @@
-//! Refreshing in the background: what is stale and may be served meanwhile, and by chance what soon
-//! will be.
+//! Background refreshes: of entries that are stale but may be served, and, by chance, of entries
+//! that expire soon.
 //!
-//! One refresh a key and process: it leads the same shared fetch that a miss would lead, so that it
-//! never runs beside one, and requests that cannot take a stale answer follow it. It asks on
-//! nobody's behalf.
+//! At most one refresh of a key runs in the process. It leads the same shared fetch as a miss
+//! would, so it never runs beside one, and requests that cannot take a stale response follow it. It
+//! carries no client's credential.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::time::{self, Timestamp};
 
-/// Begins to refresh `entry`, unless a fetch of it is under way or has just failed.
+/// Starts a refresh of `entry`, unless a fetch of it is in progress or has just failed.
 pub(in crate::proxy) fn begin(proxy: &Rc<Proxy>, of: &CacheRequest, place: &CacheLocation, entry: &Entry) {
     match proxy.shared.pauses.probe(&place.key, time::instant()) {
         Some((_, RefreshProbe::NotDue)) => {
@@ -33,7 +33,7 @@ pub(in crate::proxy) fn begin(proxy: &Rc<Proxy>, of: &CacheRequest, place: &Cach
     }
 }
 
-/// Begins to refresh `entry`, unless a fetch of it is under way.
+/// Starts a refresh of `entry`, unless a fetch of it is in progress.
 pub(in crate::proxy) fn begin_now(
     proxy: &Rc<Proxy>,
     of: &CacheRequest,
@@ -53,12 +53,12 @@ pub(in crate::proxy) fn begin_now(
     let fetch = fetch::run(Rc::clone(proxy), ask, place.clone(), stored, right, nobody);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
-        // The origin's own limits end a fetch that stands still; this ends one that trickles.
+        // The origin's timeouts end a stalled fetch; this timeout ends one that trickles.
         let _ = timeout(REFRESH_TIMEOUT, fetch).await;
     });
 }
 
-/// Begins to refresh what is still fresh, by a chance that grows as its end comes near.
+/// Starts a refresh of a fresh entry, with a probability that grows as its expiry comes closer.
 pub(in crate::proxy) fn early(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,

@@ -1,4 +1,4 @@
-//! What a fetch gives: to whoever waits for the same, and to the client that set it off.
+//! The outcome of a fetch, for its followers and for the client that started it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,19 @@ use crate::proxy::lookup::location::CacheLocation;
 
 /// A response that a shared cache may store, while its body arrives.
 pub(in crate::proxy) struct SharedResponse {
-    /// What the policy said of it: each follower's request is held against this.
+    /// The facts against which each follower's request is checked.
     pub(in crate::proxy) facts: StoredFacts,
-    /// Where it will stand.
+    /// The location at which it will be stored.
     pub(in crate::proxy) place: CacheLocation,
     pub(in crate::proxy::fetch) status: StatusCode,
-    /// The fields that may be stored: a follower sees what a later hit would show.
+    /// The fields that may be stored: a follower sees the same fields as a later hit.
     pub(in crate::proxy::fetch) head: HeaderMap,
     pub(in crate::proxy::fetch) body: Arc<SharedBody>,
 }
 
 impl SharedResponse {
-    /// An answer of this age that reads the body from its beginning; `None` if that is gone.
+    /// Returns an answer of this age that reads the body from its beginning; `None` if the
+    /// beginning has been dropped.
     pub(in crate::proxy) fn answer(&self, age: Duration) -> Option<ProxyAnswer> {
         let body = AnswerBody::Shared(SharedReader(self.body.reader()?));
         let mut head = self.head.clone();
@@ -40,19 +41,19 @@ impl SharedResponse {
     }
 }
 
-/// What the client that set off a fetch gets from it.
+/// The outcome of a fetch for the client that started it.
 pub(in crate::proxy) enum FetchOutcome {
-    /// An answer that may be stored, read from the shared body; and whether it is.
+    /// A storable response, read from the shared body, and its admission to the store.
     Shared(Box<ProxyAnswer>, Admission),
-    /// What was stored, since the origin said that it is still right.
+    /// The stored response, which the origin has validated.
     Validated(Box<ProxyAnswer>, KeptOutcome),
-    /// An answer for this client alone, and why.
+    /// A response for this client alone, and the reason.
     Direct(Response<origin::OriginBody>, NotStorable),
-    /// None: another node has fetched meanwhile, and it is stored.
+    /// No response: another node has fetched and stored it.
     Stored,
-    /// None.
+    /// No response: the fetch failed.
     Failed(Failure),
 }
 
-/// Whether what was validated is stored after it.
+/// Whether a validated response is stored afterwards.
 pub(in crate::proxy) type KeptOutcome = Result<(), NotStorable>;

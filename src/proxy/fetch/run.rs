@@ -1,5 +1,5 @@
-//! The fetch itself: ask the origin, and find out what its answer is to those who wait and to the
-//! store.
+//! The fetch: sends the request to the origin, and decides who gets the response and whether it is
+//! stored.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use crate::proxy::request::{CacheRequest, FetchKey, RequesterClass};
 use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
 
-/// Fetches for `ask`, and for its followers if it leads; with the validators of what is stored, if
-/// anything is.
+/// Fetches for `request`, and for its followers if it leads. Sends the validators of the stored
+/// entry, if there is one.
 ///
-/// Runs to the end whether or not the client stays: what can be stored is worth having.
+/// The fetch runs to completion even if the client leaves, because its response can be stored.
 pub(in crate::proxy::fetch) async fn run(
     proxy: Rc<Proxy>,
     ask: Rc<CacheRequest>,
@@ -56,17 +56,17 @@ pub(in crate::proxy::fetch) async fn run(
     }
 }
 
-/// What a fetch may do.
+/// The rights of a fetch.
 pub(in crate::proxy) struct FetchRights {
-    /// Have others follow it.
+    /// The right to have followers.
     pub(in crate::proxy) lead: Option<LeaderGuard>,
-    /// Store what it brings.
+    /// The right to store the response.
     pub(in crate::proxy) claim: StorePermit,
 }
 
-/// Fetches for `ask` what most likely cannot be stored: nobody follows, and nothing is lost if its
-/// client leaves before there is an answer. So this needs no task of its own, unless the answer can
-/// be stored after all.
+/// Fetches a response that is probably not storable. No request follows, and nothing is lost if the
+/// client leaves early. The fetch therefore needs no task of its own, unless the response turns out
+/// to be storable.
 pub(in crate::proxy) async fn run_alone(
     proxy: &Rc<Proxy>,
     ask: &Rc<CacheRequest>,
@@ -96,7 +96,7 @@ pub(in crate::proxy) async fn run_alone(
     }
 }
 
-/// Everything that can be said before the body is there.
+/// Decides whether a response is storable, as far as its head shows.
 fn storable(
     proxy: &Proxy,
     ask: &CacheRequest,
@@ -122,13 +122,14 @@ fn exchange<'a>(
     }
 }
 
-/// Whether the body will show that it is whole, and is not known to be too large.
+/// Checks that the body's framing proves its completeness, and that its known length is within the
+/// limit.
 pub(in crate::proxy::fetch) fn body_fits(
     proxy: &Proxy,
     response: &Response<origin::OriginBody>,
 ) -> Result<(), NotStorable> {
     if !response.body().framing().proves_whole() {
-        // The end of the connection is the end of the body, or a cut: nothing can tell.
+        // The end of the connection may be the end of the body or a truncation.
         return Err(NotStorable::Undelimited);
     }
     if response.body().size_hint().lower() > proxy.rules.body_bytes_max as u64 {
@@ -137,12 +138,13 @@ pub(in crate::proxy::fetch) fn body_fits(
     Ok(())
 }
 
-/// Counts why an answer is not stored, and sees to it that the next requests for it do not queue.
+/// Counts the reason for which a response is not stored, and remembers the key as uncacheable, so
+/// that its next requests do not wait for each other.
 pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
     proxy.metrics.not_stored(reason);
     debug!(reason = reason.word(), credentialed = key.asker == RequesterClass::Credentialed, "not stored");
     let uncacheable = &proxy.shared.uncacheable;
-    // The others say nothing of the next answer.
+    // The other reasons say nothing about the next response.
     if reason == NotStorable::Changed {
         uncacheable.changed(&key);
     } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::FirstSight) {
@@ -181,11 +183,11 @@ impl ActiveFetch {
         if let Some(lead) = self.lead.take() {
             lead.end(FetchState::Failed(failure));
         }
-        // The client may have left; then nobody needs to know.
+        // The send fails if the client has left.
         drop(to_client.send(FetchOutcome::Failed(failure)));
     }
 
-    /// A response of its own right.
+    /// Handles a full response.
     async fn answered(
         self,
         response: Response<origin::OriginBody>,
@@ -200,15 +202,15 @@ impl ActiveFetch {
         }
     }
 
-    /// The answer is for the client alone: it gets the origin's own stream, at the origin's own
-    /// pace.
+    /// Passes the origin's stream to the client alone, at the origin's own pace.
     async fn hand_over(
         mut self,
         response: Response<origin::OriginBody>,
         reason: NotStorable,
         to_client: oneshot::Sender<FetchOutcome>,
     ) {
-        // Before anyone learns of the answer: a follower must not find the response that it ends.
+        // The stored response is removed before the response is published: a follower must not find
+        // an entry that it invalidates.
         self.reject(response.status(), reason).await;
         match policy::OriginFailure::of(response.status()) {
             Some(failure) => {
@@ -223,14 +225,14 @@ impl ActiveFetch {
         drop(to_client.send(FetchOutcome::Direct(response, reason)));
     }
 
-    /// Counts why an answer is not stored, and removes the stored response if the answer ends it.
+    /// Counts the reason for which a response is not stored, and removes the stored response if
+    /// this response ends it.
     pub(in crate::proxy::fetch) async fn reject(&mut self, status: StatusCode, reason: NotStorable) {
         self.refuse(reason);
         self.supersede(status, reason).await;
     }
 
-    /// Removes the stored response that the origin was asked about, if this answer to the question
-    /// ends it.
+    /// Removes the stored response that was being validated, if this response ends it.
     pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
         let PriorKnowledge::Stored = self.sight else { return };
         let Self { ask, .. } = self;
@@ -241,14 +243,14 @@ impl ActiveFetch {
         }
     }
 
-    /// Removes the stored response from every node. Every withdrawal is carried out here.
+    /// Removes the stored response from every node. Every withdrawal goes through this function.
     async fn withdraw(&mut self) {
         self.proxy.metrics.withdrawn();
         self.proxy.store.withdraw(&self.place.whole, &self.place.key).await;
         self.sight = PriorKnowledge::Unknown;
     }
 
-    /// What is stored is still right, says the origin (RFC 9111 §4.3.4).
+    /// Handles a `304`: the stored response is still valid (RFC 9111 §4.3.4).
     async fn validated(
         mut self,
         stored: Rc<Entry>,
@@ -299,13 +301,13 @@ impl ActiveFetch {
         }
     }
 
-    /// The origin's `304` was about something else than what is stored: that goes, and the question
-    /// is put anew.
+    /// Handles a `304` that does not match the stored response: removes the entry and fetches again
+    /// without validators.
     async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
         let lineage = KeyGeneration::new();
         self.proxy.store.bury(&self.place.key, lineage).await;
         let Self { proxy, ask, mut place, lead, claim, .. } = self;
-        // Of a variant the list stays as it was.
+        // A variant's list keeps its generation.
         let claim = if place.key == place.whole && !claim.is_overtaken() {
             place.lineage = lineage;
             proxy.store.claim(&place.whole, lineage)

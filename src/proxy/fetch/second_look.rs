@@ -1,10 +1,10 @@
-//! A second look at a store that did not answer in time.
+//! A second lookup in a store that did not answer in time.
 //!
-//! A read of Redis is given up after milliseconds, since most often the origin is quick. Where the
-//! origin is not, or gives no answer at all, what stands in Redis would have been the better
-//! answer: so while the origin is asked Redis is asked once more, and again when the origin has
-//! failed. What is stale and may be served while it is refreshed is served: the fetch that goes on
-//! is its refresh. A Redis that its breaker keeps us from costs nothing here.
+//! A Redis read is abandoned after milliseconds, because the origin is usually fast. If the origin
+//! is slow or fails, the stored response would have been the better answer. The proxy therefore
+//! reads Redis again while the origin is working, and once more after the origin has failed. A
+//! stale response that may be served during revalidation is served, and the continuing fetch
+//! refreshes it. An open Redis circuit breaker makes this lookup free.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,9 +20,9 @@ use crate::proxy::request::CacheRequest;
 use crate::proxy::{Proxy, policy};
 use crate::store::Tier;
 
-/// Answers from the origin or from the store, whichever does first.
+/// Answers from the origin or from the store, whichever responds first.
 ///
-/// Cancel safe, as [`fetch::answer`] is: a fetch that was begun goes on.
+/// Cancel safe, like [`join::answer`]: a fetch that has started continues.
 pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, errand: FetchRequest) -> ProxyAnswer {
     let ask = Rc::clone(&errand.ask);
     let mut fetched = pin!(join::answer(proxy, errand));

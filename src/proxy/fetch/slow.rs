@@ -1,7 +1,7 @@
-//! Keys whose fetch was slow when it was last made: where other nodes are asked first.
+//! Keys whose last fetch was slow, for which the proxy checks other nodes first.
 //!
-//! Bounded, the least useful leaving first; what is forgotten costs a fetch that another node makes
-//! as well.
+//! The table is bounded and evicts the least useful key first. An evicted key costs at most a
+//! duplicate fetch.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use quick_cache::sync::Cache;
 use crate::limits::{FETCH_SLOW, SLOW_KEYS_MAX};
 use crate::proxy::request::FetchKey;
 
-/// The keys.
+/// The slow keys.
 pub(in crate::proxy) struct SlowKeys(Cache<FetchKey, ()>);
 
 impl SlowKeys {
-    /// None is known.
+    /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Self {
         Self(Cache::new(SLOW_KEYS_MAX))
     }
 
-    /// Whether the last fetch of `key` was slow.
+    /// Returns whether the last fetch of `key` was slow.
     pub(in crate::proxy) fn contains(&self, key: &FetchKey) -> bool {
         self.0.get(key).is_some()
     }
 
-    /// Remembers how long a fetch took until the origin answered.
+    /// Records the time that the origin took to respond.
     pub(in crate::proxy) fn note(&self, key: FetchKey, took: Duration) {
         if took >= FETCH_SLOW {
             self.0.insert(key, ());

@@ -1,4 +1,5 @@
-//! Stored responses that answer for an origin that failed, where the policy lets them.
+//! Stale answers on error: stored responses that are served when the origin fails, where the policy
+//! allows it.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::proxy::request::CacheRequest;
 use crate::store::Tier;
 use crate::time::{self, Timestamp};
 
-/// What is stored, if it may stand in for an origin that gave no answer; the failure otherwise.
+/// Returns the stored response if the policy allows a stale answer on this failure, else the
+/// failure.
 pub(in crate::proxy) async fn failed(proxy: &Proxy, errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
     errand.ask.note(|explanation| explanation.failed(failure));
     match stand_in_for(proxy, errand, failure).await {
@@ -25,7 +27,7 @@ pub(in crate::proxy) async fn failed(proxy: &Proxy, errand: &FetchRequest, failu
     }
 }
 
-/// What is stored, if it may stand in for an origin that failed in this way.
+/// Returns the stored response if the policy allows a stale answer on this failure.
 pub(in crate::proxy) async fn stand_in_for(
     proxy: &Proxy,
     errand: &FetchRequest,
@@ -37,7 +39,7 @@ pub(in crate::proxy) async fn stand_in_for(
     stand_in(proxy, errand, policy::OriginFailure::Disconnected).await
 }
 
-/// Answers a request that finds no place, from the look-up that it has just made.
+/// Answers a request that is not admitted, from the lookup that it has just made.
 pub(in crate::proxy) async fn shed(errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
     errand.ask.note(|explanation| explanation.failed(failure));
     let FetchRequest { ask, forward, stored, .. } = errand;
@@ -48,10 +50,10 @@ pub(in crate::proxy) async fn shed(errand: &FetchRequest, failure: Failure) -> P
     stale.unwrap_or_else(|| failure.of_fetch(*forward))
 }
 
-/// Serves the stored response stale, where the policy lets it stand in for an origin that failed.
+/// Serves the stored response stale, if the policy allows it on this failure.
 ///
-/// The response is looked up once more: it may have been withdrawn or purged while the origin was
-/// asked, here or at another node.
+/// The response is looked up again: it may have been withdrawn or purged during the fetch, on this
+/// node or on another.
 pub(in crate::proxy) async fn stand_in(
     proxy: &Proxy,
     errand: &FetchRequest,
@@ -62,7 +64,7 @@ pub(in crate::proxy) async fn stand_in(
     serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
 }
 
-/// Serves a stale entry, where the policy lets it stand in for an origin that failed.
+/// Serves a stale entry, if the policy allows it on this failure.
 pub(in crate::proxy) async fn serve_stale(
     ask: &CacheRequest,
     entry: &Entry,
@@ -73,8 +75,8 @@ pub(in crate::proxy) async fn serve_stale(
     Some(stand_stale(ask, hit).await)
 }
 
-/// Age and freshness of a stored response, where the policy lets it stand in for an origin that
-/// failed.
+/// Returns the age and the freshness of a stored response, if the policy allows a stale answer on
+/// this failure.
 pub(in crate::proxy) fn may_stand_in(
     ask: &CacheRequest,
     entry: &Entry,
@@ -90,15 +92,15 @@ pub(in crate::proxy) fn may_stand_in(
     Some((said.ok()?, ttl))
 }
 
-/// Serves what stands in for an origin that failed.
+/// Serves a stale answer for an origin that failed.
 pub(in crate::proxy) async fn stand_stale(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     ProxyAnswer { outcome: Outcome::StaleOnError, ..stand(ask, hit).await }
 }
 
-/// Serves what is stored, or the part of it that is asked for.
+/// Serves the stored response, or the range of it that the request asks for.
 pub(in crate::proxy) async fn stand(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
     let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
-    // A condition that only the origin could judge: the whole is a true answer to that, too.
+    // Only the origin could evaluate this condition. The whole response is a correct answer too.
     present(ask, whole, received).await.unwrap_or_else(|PreconditionNotMet(whole)| whole)
 }

@@ -1,13 +1,14 @@
-//! Who is fetching what: one fetch for each key in this process.
+//! The table of shared fetches: at most one fetch of each key in this process.
 //!
-//! The first to ask for a key [leads](Lead): it owns the fetch. Whoever asks while that goes on
-//! follows, and is woken by the event that concerns it, never by a timer. The table is in shards,
-//! so that workers seldom meet; it is bounded, and when it is full a request goes alone.
+//! The first request for a key [leads](FetchRole::Leader): it owns the fetch. Requests that arrive
+//! during the fetch follow it, and the event that concerns them wakes them, never a timer. The
+//! table is sharded, so that workers seldom contend. It is bounded; when it is full, a request
+//! fetches alone.
 //!
-//! Requests with a credential and requests without never share a place: what one may see decides
-//! nothing for the other.
+//! Requests with and without a credential never share a fetch: access of one proves nothing for the
+//! other.
 //!
-//! **Always:** a `LeaderGuard` that ends, in whatever way, takes its key out of the table and
+//! **Always:** the end of a `LeaderGuard`, for any reason, removes its key from the table and
 //! leaves no follower waiting.
 
 use std::collections::HashMap;
@@ -23,26 +24,26 @@ use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::request::FetchKey;
 use crate::store::{FetchStart, Lease, StorePermit};
 
-/// What followers are told.
+/// The state of a shared fetch, as its followers see it.
 #[derive(Clone)]
 pub(in crate::proxy) enum FetchState {
-    /// The origin has not answered yet.
+    /// The origin has not responded yet.
     Fetching,
-    /// The answer may be shared; the gate has still to be asked for each follower.
+    /// The response may be shared. The policy still checks each follower.
     Shared(Arc<SharedResponse>),
-    /// Another node has fetched meanwhile: it is stored.
+    /// Another node has fetched and stored the response.
     Stored,
-    /// The answer is an error: what is stored may stand in, or everybody fetches for himself.
+    /// The response is an error: each follower gets a stale answer, or fetches for itself.
     Errored,
-    /// The answer is for the leader alone: everybody fetches for himself.
+    /// The response is for the leader alone: each follower fetches for itself.
     Alone,
-    /// There is no answer, and asking again at once would find none either.
+    /// The fetch failed, and an immediate retry would fail as well.
     Failed(Failure),
 }
 
-/// The fetches under way.
+/// The shared fetches in progress.
 pub(in crate::proxy) struct FetchTable {
-    /// Those that others may join: where their followers get news.
+    /// The joinable fetches, by key.
     shards: Box<[FetchShard]>,
 }
 
@@ -53,28 +54,28 @@ type FetchShard = Mutex<FollowedFetch>;
 /// A fetch that may be joined.
 struct JoinableFetch {
     news: watch::Sender<FetchState>,
-    /// Nobody joins it any more once something has been purged that its answer might be of.
+    /// The start of the fetch. After a later purge that concerns its key, no request joins it.
     begun: FetchStart,
 }
 
-/// What a request is to a fetch.
+/// The role of a request in a fetch.
 pub(in crate::proxy) enum FetchRole {
-    /// It makes the fetch.
+    /// The request makes the fetch.
     Leader(LeaderGuard, StorePermit),
-    /// Another does; news come here.
+    /// The request waits for another's fetch, and receives its state here.
     Follower(watch::Receiver<FetchState>),
-    /// Too many fetches are shared already: it fetches for itself.
+    /// The table is full: the request fetches for itself.
     Alone,
 }
 
 impl FetchTable {
-    /// An empty table.
+    /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Arc<Self> {
         let shards = (0..FILL_SHARDS).map(|_| FetchShard::default()).collect();
         Arc::new(Self { shards })
     }
 
-    /// Joins the fetch of `key`, or begins it, with the right to store what it brings.
+    /// Joins the fetch of `key`, or starts it with a permit to store its response.
     pub(in crate::proxy) fn join(
         self: &Arc<Self>,
         key: FetchKey,
@@ -96,40 +97,39 @@ impl FetchTable {
         FetchRole::Leader(LeaderGuard { fills: Arc::clone(self), key, news, lease: None }, claim)
     }
 
-    /// Fetches that are shared now.
+    /// Returns the number of shared fetches.
     pub(in crate::proxy) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
     fn shard(&self, key: &FetchKey) -> Option<MutexGuard<'_, FollowedFetch>> {
         let index = usize::try_from(key.key.short() % self.shards.len() as u128).ok()?;
-        // One insertion or removal at a time: a panic between leaves nothing half done.
+        // The lock guards single insertions and removals, so a panic leaves nothing half done.
         Some(self.shards.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The right and the duty to fetch for everybody who asks for a key.
+/// The duty to fetch a key for all concurrent requests. Dropping it wakes the followers.
 pub(in crate::proxy) struct LeaderGuard {
     fills: Arc<FetchTable>,
     key: FetchKey,
     news: watch::Sender<FetchState>,
-    /// While the other nodes wait for it as well.
+    /// The lease that makes other nodes wait for this fetch.
     lease: Option<Lease>,
 }
 
 impl LeaderGuard {
-    /// The fetch is one for all nodes.
+    /// Holds the lease of a fetch for all nodes.
     pub(in crate::proxy) fn hold(&mut self, lease: Lease) {
         self.lease = Some(lease);
     }
 
-    /// Tells the followers, present and coming.
+    /// Publishes a state to present and future followers.
     pub(in crate::proxy) fn tell(&self, news: FetchState) {
         self.news.send_replace(news);
     }
 
-    /// Ends the fetch, and then tells its followers: a request that joins from now on makes a fetch
-    /// of its own.
+    /// Ends the fetch, and then publishes its state. A request that joins later starts a new fetch.
     pub(in crate::proxy) fn end(self, news: FetchState) {
         self.leave();
         self.tell(news);
@@ -138,7 +138,7 @@ impl LeaderGuard {
     fn leave(&self) {
         if let Some(mut shard) = self.fills.shard(&self.key)
             && let Entry::Occupied(place) = shard.entry(self.key)
-            // Outdated, its place may be another's by now.
+            // After an invalidation, the entry may belong to a newer fetch.
             && place.get().news.same_channel(&self.news)
         {
             place.remove();
@@ -149,7 +149,7 @@ impl LeaderGuard {
 impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.leave();
-        // Still fetching, and yet at its end: the task was stopped. The followers help themselves.
+        // A leader that ends while still fetching was aborted. Its followers fetch for themselves.
         self.news.send_if_modified(|news| {
             let silent = matches!(news, FetchState::Fetching);
             if silent {
@@ -187,7 +187,7 @@ mod tests {
         Store::open(store::StoreShared::new(options, &registry), None, &registry)
     }
 
-    /// Joins as a request does.
+    /// Joins the way a request does.
     fn join(fills: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
         fills.join(key, || store.claim(&key.key, KeyGeneration::NONE))
     }

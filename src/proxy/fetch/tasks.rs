@@ -1,4 +1,4 @@
-//! The tasks of this worker's fetches: owned here, bounded by their own deadlines, ended with the
+//! Background tasks of a worker: owned here, bounded by their own timeouts, and ended with the
 //! worker.
 
 use std::cell::RefCell;
@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-/// Tasks that outlive the request that began them.
+/// Tasks that outlive the request that started them.
 #[derive(Default)]
 pub(in crate::proxy) struct BackgroundTasks(RefCell<JoinSet<()>>);
 
 impl BackgroundTasks {
-    /// Runs `task` on this worker, to its end or the worker's.
+    /// Runs `task` on this worker until it completes or the worker ends.
     pub(in crate::proxy) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.0.borrow_mut();
         while tasks.try_join_next().is_some() {}
-        // Boxed here: on its way into a task a future is moved several times, and a fetch's is
-        // kilobytes.
+        // The future is boxed, because spawning moves it several times, and the future of a fetch
+        // takes kilobytes.
         tasks.spawn_local(Box::pin(task));
     }
 
-    /// Waits for all of them, for at most `patience`; what still runs then is stopped.
+    /// Waits at most `timeout` for all tasks, then aborts the remaining ones.
     pub(in crate::proxy) async fn finish(&self, patience: Duration) {
-        // Borrowed for each poll only: a task that ends may begin another.
+        // The set is borrowed only during a poll, because a task may spawn another.
         let all = poll_fn(|cx| {
             loop {
                 match self.0.borrow_mut().poll_join_next(cx) {

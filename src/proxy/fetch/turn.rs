@@ -1,8 +1,9 @@
-//! Whether this node fetches, or another does that already for all of them (`store/lease.rs`).
+//! The choice of the node that fetches: this one, or another that already fetches for all
+//! (`store/lease`).
 //!
-//! The wait is in the fetch's own task, so whoever follows the fetch waits with it, and a client
-//! that leaves takes nobody with it. It is over before those who follow lose their patience: if
-//! nothing has come of it they are still there.
+//! The wait runs in the task of the fetch. Followers therefore wait with it, and a client that
+//! leaves does not end it. The wait is shorter than the followers' timeout: if it brings no
+//! response, they are still waiting.
 
 use std::rc::Rc;
 
@@ -24,10 +25,11 @@ use crate::proxy::{FetchLease, Proxy};
 use crate::store::{LeaseTurn, StorePermit};
 use crate::time;
 
-/// Fetches for `ask`, and for its followers if it leads, with the validators of what is stored, if
-/// anything is; unless another node has done so by the time that it is this one's turn.
+/// Fetches for `request`, and for its followers if it leads. Sends the validators of the stored
+/// entry, if there is one. Does not fetch if another node has stored a newer response by the time
+/// that this node may fetch.
 ///
-/// Runs to the end whether or not the client stays: what can be stored is worth having.
+/// The fetch runs to completion even if the client leaves, because its response can be stored.
 pub(in crate::proxy) async fn run(
     proxy: Rc<Proxy>,
     ask: Rc<CacheRequest>,
@@ -42,15 +44,14 @@ pub(in crate::proxy) async fn run(
         && Box::pin(is_over(&proxy, &ask, &key, lead, &right.claim, stored.as_deref())).await
     {
         lead.tell(FetchState::Stored);
-        // The client may have left; then nobody needs to know.
+        // The send fails if the client has left.
         return drop(to_client.send(FetchOutcome::Stored));
     }
     run::run(proxy, ask, place, stored, right, to_client).await;
 }
 
-/// Whether another node has fetched what `lead` is about to fetch, and stored something that
-/// answers `ask` and is newer than what is stored. Otherwise it is to fetch, and holds the lease if
-/// it has got it.
+/// Returns whether another node has stored a response that answers `request` and is newer than
+/// `stored`. Otherwise this node fetches, and `lead` holds the lease if this node got it.
 async fn is_over(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,
@@ -66,19 +67,19 @@ async fn is_over(
         LeaseTurn::Ours(lease) => lead.hold(lease),
         LeaseTurn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
     }
-    // Between our look and our turn another's may have ended, too.
+    // Another node's fetch may have ended between the lookup and the lease.
     let hit = find::stored_meanwhile(proxy, ask).await;
     let is_newer =
         |hit: &CacheHit| stored.is_none_or(|stored| stored.facts.received < hit.entry.facts.received);
     hit.is_some_and(|hit| is_newer(&hit))
 }
 
-/// Whether other nodes may be fetching the same, and it is worth the time to ask.
+/// Returns whether it is worthwhile to check if another node is fetching the key.
 fn is_worth_a_question(proxy: &Proxy, key: &FetchKey) -> bool {
     match proxy.options.fetch_lease {
         FetchLease::Off => false,
         FetchLease::On => true,
-        // Of a key that nobody has fetched yet, what is known is how the origin does.
+        // For a key without a recorded fetch, the mean fetch time decides.
         FetchLease::Adaptive => proxy.fetch_took.get() >= FETCH_SLOW || proxy.shared.slow.contains(key),
     }
 }

@@ -1,11 +1,11 @@
-//! Keys whose answers could not be shared: for a while they do not queue behind one another
-//! (hit-for-miss), and where the store had nothing either, or the trace of a purge, it is not asked
-//! again for a while.
+//! Keys whose responses were not sharable. For a while their requests do not wait for each other
+//! (hit-for-miss). If the store had nothing for the key except a tombstone, lookups skip the store
+//! for a while.
 //!
-//! An answer that turns out to be storable after all is stored, unless there has been another
-//! purge, and its key forgotten here. Bounded, the least useful leaving first; what is forgotten
-//! too soon costs one wait. What another node stores meanwhile is found when the time is over:
-//! until then its requests go to the origin, which is never wrong.
+//! A response that turns out to be storable is stored, unless another purge has happened, and its
+//! key is removed from this table. The table is bounded and evicts the least useful key first; a
+//! key that is evicted too early costs one wait. A response that another node stores meanwhile is
+//! found after the entry expires. Until then requests go to the origin, which is always correct.
 
 use std::time::{Duration, Instant};
 
@@ -18,44 +18,44 @@ use crate::limits::{
 use crate::policy::NotStorable;
 use crate::proxy::request::FetchKey;
 
-/// The keys.
+/// The uncacheable keys.
 pub(in crate::proxy) struct UncacheableKeys(Cache<FetchKey, RememberedKey>);
 
-/// What is remembered of one key.
+/// The record of one key.
 #[derive(Clone, Copy)]
 struct RememberedKey {
-    /// Why its last answer could not be shared.
+    /// The reason for which its last response was not sharable.
     reason: NotStorable,
     until: Instant,
-    /// What the store said, if it had nothing when it was asked.
+    /// The store's answer, if the last lookup found nothing.
     absence: Option<KnownAbsence>,
 }
 
-/// The store had nothing.
+/// A lookup that found nothing.
 #[derive(Clone, Copy)]
 struct KnownAbsence {
-    /// Of the purge whose trace stood there.
+    /// The key generation of the tombstone that was found.
     lineage: KeyGeneration,
     until: Instant,
 }
 
-/// What holds of a key.
+/// The result of a check of this table.
 #[derive(Clone, Copy, Default)]
 pub(in crate::proxy) struct KeyDoubt {
-    /// Why its last answer could not be shared, if that was lately.
+    /// The reason for which the key's last response was not sharable, if it was recent.
     pub(in crate::proxy) reason: Option<NotStorable>,
-    /// The store need not be asked: it had nothing lately but this trace of a purge, and nothing
-    /// could be stored since.
+    /// The key generation of a recent lookup that found nothing. The lookup can be skipped, because
+    /// nothing could have been stored since.
     pub(in crate::proxy) absent: Option<KeyGeneration>,
 }
 
 impl UncacheableKeys {
-    /// Nothing is remembered yet.
+    /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Self {
         Self(Cache::new(UNCACHEABLE_KEYS_MAX))
     }
 
-    /// What is known of `key`.
+    /// Returns the record of `key` that is valid now.
     pub(in crate::proxy) fn known(&self, key: &FetchKey, now: Instant) -> KeyDoubt {
         let Some(known) = self.0.get(key) else { return KeyDoubt::default() };
         KeyDoubt {
@@ -64,8 +64,8 @@ impl UncacheableKeys {
         }
     }
 
-    /// The store has nothing for `key` but this trace of a purge, if there is one: remembered for
-    /// [`ABSENCE_REMEMBERED`], if the key is.
+    /// Records for [`ABSENCE_REMEMBERED`] that the store has nothing for `key` except, possibly, a
+    /// tombstone of this generation. Has no effect for a key that is not in the table.
     pub(in crate::proxy) fn absent(&self, key: &FetchKey, lineage: KeyGeneration, now: Instant) {
         if let Some(known) = self.0.get(key) {
             let absence = KnownAbsence { lineage, until: now + ABSENCE_REMEMBERED };
@@ -73,8 +73,7 @@ impl UncacheableKeys {
         }
     }
 
-    /// What is known of the store does not hold any more: something has been purged or stored
-    /// there.
+    /// Forgets that the store had nothing, because something has been purged or stored since.
     pub(in crate::proxy) fn changed(&self, key: &FetchKey) {
         if let Some(known) = self.0.get(key)
             && known.absence.is_some()
@@ -83,8 +82,8 @@ impl UncacheableKeys {
         }
     }
 
-    /// Remembers `key`, for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]; not anew for every
-    /// request, but when [`UNCACHEABLE_RENEWED`] is over.
+    /// Records `key` for [`UNCACHEABLE_REMEMBERED`] or [`STATUS_REMEMBERED`]. Renews the record
+    /// only after [`UNCACHEABLE_RENEWED`], to avoid a write per request.
     pub(in crate::proxy) fn add(&self, key: FetchKey, reason: NotStorable, now: Instant) {
         let known = self.0.get(&key);
         let until = now + remembered(reason);
@@ -96,13 +95,13 @@ impl UncacheableKeys {
         }
     }
 
-    /// Its answers can be shared after all.
+    /// Removes a key whose responses are sharable after all.
     pub(in crate::proxy) fn remove(&self, key: &FetchKey) {
         self.0.remove(key);
     }
 }
 
-/// For how long a key is remembered, by why its answer could not be shared.
+/// Returns the time for which a key is recorded, by the reason.
 fn remembered(reason: NotStorable) -> Duration {
     if reason == NotStorable::Status { STATUS_REMEMBERED } else { UNCACHEABLE_REMEMBERED }
 }

@@ -1,4 +1,4 @@
-//! A `GET` or `HEAD` through the cache: the handler to read first.
+//! The handler of a `GET` or `HEAD` through the cache: the handler to read first.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
@@ -24,17 +24,17 @@ use crate::proxy::request::CacheRequest;
 use crate::store::{Completeness, Tier};
 use crate::time::{self, Timestamp};
 
-/// What memory knows of an answer that it does not give by itself.
+/// The result of a memory lookup that does not answer the request by itself.
 pub(in crate::proxy) enum MemoryLookup {
-    /// It has what may not be served as it is.
+    /// Memory has an entry that may not be served as it is.
     Refused { place: Box<CacheLocation>, forward: ForwardReason, stored: Option<Rc<Entry>> },
-    /// It knows where the answer would stand, and does not have it.
+    /// Memory knows the location of the response, but does not have the response.
     Place(Box<CacheLocation>),
-    /// Nothing, or it was not asked: of the whole, a part is wanted.
+    /// Memory has nothing, or was not searched because the request has a range or a condition.
     Nothing,
 }
 
-/// The answer of memory, if the whole is asked for and nobody else has to be.
+/// Answers from memory, if the request has no range or condition and memory alone suffices.
 pub(in crate::proxy) fn at_hand(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,
@@ -56,7 +56,8 @@ pub(in crate::proxy) fn at_hand(
     }
 }
 
-/// Answers without asking anybody: what memory has stands in where the policy lets it.
+/// Answers without Redis or the origin: serves the entry from memory stale where the policy allows
+/// it, else the failure.
 pub(in crate::proxy) async fn shed(
     proxy: &Rc<Proxy>,
     ask: Rc<CacheRequest>,
@@ -84,14 +85,14 @@ pub(in crate::proxy) async fn shed(
     }
 }
 
-/// What there is to say of a place of which memory has nothing.
+/// Decides for a location for which memory has no entry.
 fn unheld(proxy: &Rc<Proxy>, ask: &CacheRequest, place: CacheLocation) -> (CacheLocation, Decision) {
     let judged = judge(proxy, ask, &place, None);
     (place, judged)
 }
 
-/// Answers from the store if the policy lets it, and otherwise from the origin. What memory has
-/// said already is not asked again.
+/// Answers from the store if the policy allows it, otherwise from the origin. `known` is the result
+/// of the memory lookup, which is not repeated.
 pub(in crate::proxy) async fn answer(
     proxy: &Rc<Proxy>,
     ask: Rc<CacheRequest>,
@@ -127,7 +128,7 @@ pub(in crate::proxy) async fn answer(
         Decision::Miss(forward, stored) => {
             let errand = FetchRequest { ask, place, forward, stored };
             match (said, doubt) {
-                // The usual way of what is private: it is not worth a future of its own.
+                // Most private responses take this path, so it avoids a boxed future.
                 (Completeness::All, Some(reason)) if errand.ask.facts.forbids_storing().is_none() => {
                     join::doubtful(proxy, &errand, reason).await
                 }
@@ -138,12 +139,12 @@ pub(in crate::proxy) async fn answer(
     }
 }
 
-/// What a look-up came to.
+/// A lookup and the decision on its result.
 struct LookupDecision {
     place: CacheLocation,
     judged: Decision,
     said: Completeness,
-    /// Why the last answer could not be shared, where that is known already.
+    /// The reason for which the last response was not sharable, if it is already known.
     doubt: Option<NotStorable>,
 }
 
@@ -155,17 +156,17 @@ impl LookupDecision {
     }
 }
 
-/// What the policy makes of what was found.
+/// The decision on the entry that a lookup found.
 enum Decision {
-    /// It is the answer.
+    /// The entry is the answer.
     Hit(CacheHit),
-    /// It is stale, and is the answer because the origin failed a moment ago.
+    /// The entry is stale, and is the answer because the origin failed recently.
     StandIn(CacheHit),
-    /// The origin has to be asked; about what is stored, if it can be.
+    /// The request goes to the origin, with the validators of the stored entry if it has any.
     Miss(ForwardReason, Option<Rc<Entry>>),
 }
 
-/// Asks the policy, and has refreshed in the background what it says should be.
+/// Applies the policy, and starts the background refresh that it asks for.
 fn judge(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,
@@ -199,9 +200,9 @@ fn judge(
     }
 }
 
-/// Age and freshness of an entry that has to be validated and answers all the same: the origin
-/// failed a moment ago, and the policy lets the entry stand in for that failure. When it is time,
-/// the entry is refreshed in the background.
+/// Returns the age and the freshness of an entry that requires validation but may be served,
+/// because the origin failed recently and the policy allows stale answers on that failure. Starts a
+/// background refresh once the pause is over.
 fn paused(
     proxy: &Rc<Proxy>,
     ask: &CacheRequest,
@@ -217,13 +218,13 @@ fn paused(
     Some(stands_in)
 }
 
-/// Serves the part of what is stored that is asked for, or says that the client has it.
+/// Applies the range and the conditions of the request to the stored response.
 async fn cut(proxy: &Proxy, ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
     let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
     match present::present(ask, whole, received).await {
         Ok(answer) => answer,
-        // RFC 9111 §4.3.2: what is merely stored cannot fail a request.
+        // A stored response alone cannot fail a precondition (RFC 9111 §4.3.2).
         Err(present::PreconditionNotMet(_)) => {
             join::directly(proxy, ask, ForwardReason::Request, "condition").await
         }

@@ -1,4 +1,4 @@
-//! Where the answer to a request stands, and what is stored there: in memory, or in Redis.
+//! Lookup of a stored response, in memory and in Redis.
 
 use crate::entry::{Entry, StoredValue};
 use crate::policy::{NotStorable, Reuse};
@@ -10,17 +10,17 @@ use crate::proxy::request::CacheRequest;
 use crate::store::{Completeness, FoundValue, Lookup, Tier};
 use crate::time;
 
-/// The stored response for a request, and where it stands or would stand.
+/// The stored response for a request, and its location.
 pub(in crate::proxy) struct KeyLookup {
     pub(in crate::proxy) place: CacheLocation,
     pub(in crate::proxy) found: Option<(Entry, Tier)>,
     pub(in crate::proxy) said: Completeness,
-    /// Why the last answer could not be shared, where that is known already.
+    /// The reason for which the last response was not sharable, if it is already known.
     pub(in crate::proxy) doubt: Option<NotStorable>,
 }
 
-/// Looks it up. One question in the common case: a resource that varies has its list of variants in
-/// memory. None where there was nothing lately and the origin lets nothing be stored.
+/// Looks a request up. A resource that varies usually needs one Redis read, because its variant
+/// list is in memory. A key that was recently absent and uncacheable needs none.
 pub(in crate::proxy) async fn look_up(proxy: &Proxy, ask: &CacheRequest) -> KeyLookup {
     let uncacheable = &proxy.shared.uncacheable;
     let key = ask.fill_key(ask.key);
@@ -52,8 +52,8 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, ask: &CacheRequest) -> KeyL
     }
 }
 
-/// Whether what stands under a resource's key selects by `key_headers`. What was stored under other
-/// settings does not, and is as good as absent.
+/// Checks that a value under a resource's key selects by `key_headers`. A value that was stored
+/// under other settings does not, and counts as absent.
 pub(in crate::proxy) fn is_keyed(proxy: &Proxy, stored: &StoredValue) -> bool {
     let key_headers = proxy.rules.fields.key_headers();
     key_headers.is_empty()
@@ -73,8 +73,8 @@ pub(in crate::proxy) async fn look_up_variant(
     KeyLookup { place, found, said: look.said, doubt: None }
 }
 
-/// What stands under a variant's key. It is stale if the resource has been purged softly since it
-/// was stored: the list of variants says so for all of them.
+/// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
+/// after the entry was stored: the variant list carries the key generation for all variants.
 pub(in crate::proxy) fn variant(place: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
     let FoundValue { stored: StoredValue::Response(mut entry), tier, lineage } = found else { return None };
     if lineage != place.lineage {
@@ -83,17 +83,17 @@ pub(in crate::proxy) fn variant(place: &CacheLocation, found: FoundValue) -> Opt
     Some((entry, tier))
 }
 
-/// What a look into memory alone gave.
+/// The result of a lookup in memory alone.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and gone at once")]
 pub(in crate::proxy) enum MemoryContent {
     Found(CacheLocation, Entry),
-    /// The list of variants, and not the one that stands here.
+    /// Memory has the variant list, but not the variant at this location.
     Variant(CacheLocation),
-    /// Nothing, or nothing that memory can answer for by itself.
+    /// Memory has nothing, or nothing that it can answer with by itself.
     Nothing,
 }
 
-/// The same without asking anybody but memory.
+/// Looks a request up in memory alone.
 pub(in crate::proxy) fn look_at_hand(proxy: &Proxy, ask: &CacheRequest) -> MemoryContent {
     let target = &ask.inbound.target;
     let Some(FoundValue { stored, lineage, .. }) = proxy.store.find_in_memory(&ask.key, target) else {
@@ -116,7 +116,7 @@ pub(in crate::proxy) fn look_at_hand(proxy: &Proxy, ask: &CacheRequest) -> Memor
     }
 }
 
-/// What memory has by now.
+/// Returns the fresh entry that memory has by now.
 pub(in crate::proxy) fn just_stored(
     proxy: &Proxy,
     ask: &CacheRequest,
@@ -127,18 +127,19 @@ pub(in crate::proxy) fn just_stored(
         return None;
     }
     let StoredValue::Response(entry) = found.stored else { return None };
-    // What is stale already has to be refreshed, and this request was about to.
+    // A stale entry needs a refresh, which this request is about to start.
     usable(ask, entry, found.tier).filter(is_fresh)
 }
 
-/// What another node has stored by now.
+/// Returns the fresh entry that another node has stored by now.
 pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, ask: &CacheRequest) -> Option<CacheHit> {
     let KeyLookup { place, found, .. } = look_up(proxy, ask).await;
     ask.note_place(&place, &proxy.rules);
     found.and_then(|(entry, tier)| usable(ask, entry, tier)).filter(is_fresh)
 }
 
-/// What the store has by now, fresh or stale; `None` if it does not answer.
+/// Returns the entry that the store has by now, fresh or stale; `None` if the store does not
+/// answer.
 pub(in crate::proxy) async fn still_stored(proxy: &Proxy, ask: &CacheRequest) -> Option<Option<Entry>> {
     let KeyLookup { found, said, .. } = look_up(proxy, ask).await;
     (found.is_some() || said == Completeness::All).then(|| found.map(|(entry, _)| entry))
@@ -148,8 +149,8 @@ fn is_fresh(hit: &CacheHit) -> bool {
     matches!(hit.ttl, TtlSeconds::Left(_))
 }
 
-/// What was found since, if it answers the request as it is: stale too, where it may be while it is
-/// refreshed.
+/// Returns a found entry as a hit if the policy lets it answer the request without validation. A
+/// stale entry qualifies while it is revalidated.
 pub(in crate::proxy) fn usable(ask: &CacheRequest, entry: Entry, tier: Tier) -> Option<CacheHit> {
     let now = time::now();
     ask.note(|explanation| explanation.found(tier, &entry.facts, now));

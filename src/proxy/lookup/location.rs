@@ -1,4 +1,4 @@
-//! Where a response stands: under its resource's key, or under that of a variant.
+//! The location of a stored response: the key of its resource, or the key of a variant.
 
 use http::HeaderMap;
 
@@ -6,31 +6,31 @@ use crate::entry::{KeyGeneration, Variants};
 use crate::key::CacheKey;
 use crate::proxy::answer::cache_status::ForwardReason;
 
-/// Where the response to one request stands, or would stand, as far as is known.
+/// The location at which the response to a request is or would be stored, as far as it is known.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct CacheLocation {
     /// The key of the resource.
     pub(in crate::proxy) whole: CacheKey,
-    /// The key to look under: the resource's, or a variant's.
+    /// The key to look up: the resource's, or a variant's.
     pub(in crate::proxy) key: CacheKey,
-    /// The purge behind which whatever was found under the resource's key was stored.
+    /// The key generation of the value that was found under the resource's key.
     pub(in crate::proxy) lineage: KeyGeneration,
-    /// How the resource varies.
+    /// The variant list of the resource, if it varies.
     pub(in crate::proxy) variants: Option<Variants>,
 }
 
 impl CacheLocation {
-    /// The place of a resource of which no variants are known.
+    /// Creates the location of a resource without known variants.
     pub(in crate::proxy) fn whole(key: CacheKey, lineage: KeyGeneration) -> Self {
         Self { whole: key, key, lineage, variants: None }
     }
 
-    /// Why a request goes forward if nothing stands here.
+    /// Returns the reason for which a request goes forward if nothing is stored at this location.
     pub(in crate::proxy) fn miss(&self) -> ForwardReason {
         if self.variants.is_some() { ForwardReason::VaryMiss } else { ForwardReason::UriMiss }
     }
 
-    /// The place of the variant that these request fields select (RFC 9111 §4.1).
+    /// Creates the location of the variant that these request fields select (RFC 9111 §4.1).
     pub(in crate::proxy) fn variant(
         whole: CacheKey,
         lineage: KeyGeneration,

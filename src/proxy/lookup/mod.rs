@@ -1,4 +1,4 @@
-//! The look-up: where a response is stored, and whether it answers the request.
+//! The lookup: finds a stored response and decides whether it answers the request.
 
 pub(super) mod cached;
 pub(super) mod find;
