@@ -52,7 +52,7 @@ impl Dispatch {
     }
 
     /// Returns the route of a `PURGE` request that the proxy handles itself.
-    pub(in crate::proxy) fn of_a_purge(self) -> Self {
+    pub(in crate::proxy) fn into_purge(self) -> Self {
         match self {
             Self::Pass(target) => Self::Purge(target),
             Self::Health | Self::Cached(_) | Self::Purge(_) | Self::Upgrade(..) | Self::Refused(_) => self,
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn way(method: &str, uri: &str, fields: &[(&str, &str)], content: RequestContent) -> &'static str {
+    fn route_name(method: &str, uri: &str, fields: &[(&str, &str)], content: RequestContent) -> &'static str {
         let mut request = Request::builder().method(method).uri(uri).header("host", "api.test");
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_of_http_1_0_need_not_name_a_host() {
+    fn an_http_1_0_health_probe_needs_no_host() {
         for (version, want) in [
             (Version::HTTP_10, Dispatch::Health),
             (Version::HTTP_11, Dispatch::Refused(Failure::BadTarget(TargetError::NoHost))),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_has_one_way() {
+    fn requests_are_routed_by_method_target_and_content() {
         let upgrade = &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")][..];
         type Row = (&'static str, &'static str, Fields, RequestContent, &'static str);
         type Fields = &'static [(&'static str, &'static str)];
@@ -167,7 +167,7 @@ mod tests {
             ("GET", "*", &[], RequestContent::None, "refused"),
         ];
         for (method, uri, fields, content, want) in rows {
-            assert_eq!(way(method, uri, fields, *content), *want, "{method} {uri} {fields:?}");
+            assert_eq!(route_name(method, uri, fields, *content), *want, "{method} {uri} {fields:?}");
         }
     }
 }

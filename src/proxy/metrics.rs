@@ -40,26 +40,22 @@ pub(super) struct Metrics {
     collapsed_wait: Histogram,
     refreshes: Counter,
     withdrawals: Counter,
-    unabandoned: Counter,
+    unsafe_continued: Counter,
     overloads: Counters<OverloadReason>,
 }
 
 impl Metrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
-            requests: registry.counters(
-                "cachewarp_requests",
-                "Requests, by how they were answered",
-                "outcome",
-            ),
+            requests: registry.counters("cachewarp_requests", "Requests, by outcome", "outcome"),
             latency: registry.histograms(
                 "cachewarp_request_duration_seconds",
-                "From a request's head to its response's head",
+                "Time from a request's head to its response's head",
                 "outcome",
             ),
             refused: registry.counters(
                 "cachewarp_requests_refused",
-                "Requests whose target or method is not served, by reason",
+                "Requests refused for their target or method, by reason",
                 "reason",
             ),
             not_stored: registry.counters(
@@ -69,20 +65,20 @@ impl Metrics {
             ),
             collapsed_wait: registry.histogram(
                 "cachewarp_collapsed_wait_seconds",
-                "How long requests waited for another request's fetch",
+                "Time that requests waited for another request's fetch",
             ),
-            refreshes: registry.counter("cachewarp_refreshes", "Refreshes begun in the background"),
+            refreshes: registry.counter("cachewarp_refreshes", "Background refreshes started"),
             withdrawals: registry.counter(
                 "cachewarp_withdrawals",
-                "Stored responses removed because the origin's answer showed that they hold no longer",
+                "Stored responses removed because the origin's answer invalidated them",
             ),
-            unabandoned: registry.counter(
+            unsafe_continued: registry.counter(
                 "cachewarp_writes_unabandoned",
-                "Unsafe requests that went on after their clients had left",
+                "Unsafe requests that continued after their client left",
             ),
             overloads: registry.counters(
                 "cachewarp_requests_not_admitted",
-                "Requests beyond a bound, which got something stale or 503, by bound",
+                "Requests over a load limit, answered stale or with 503, by limit",
                 "reason",
             ),
         }
@@ -120,7 +116,7 @@ impl Metrics {
             | Failure::BadAnswer
             | Failure::Closed
             | Failure::Overloaded
-            | Failure::Resting
+            | Failure::BreakerOpen
             | Failure::Shed
             | Failure::PerAddressLimit
             | Failure::ClientBody => return,
@@ -146,8 +142,8 @@ impl Metrics {
     }
 
     /// Counts an unsafe request that continues after its client has left.
-    pub(super) fn unabandoned(&self) {
-        self.unabandoned.inc();
+    pub(super) fn unsafe_continued(&self) {
+        self.unsafe_continued.inc();
     }
 
     pub(super) fn waited(&self, took: Duration) {
@@ -180,13 +176,15 @@ pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
         requests.requests() as f64
     });
     let bodies = load.clone();
-    registry.sampled("cachewarp_body_bytes", "Bytes that the bodies of fetches under way hold", move || {
+    registry.sampled("cachewarp_body_bytes", "Body bytes held by fetches in progress", move || {
         bodies.body_bytes() as f64
     });
 }
 
 /// Registers the gauge of shared fetches.
-pub(super) fn watch_fills(fills: &Arc<FetchTable>, registry: &Registry) {
-    let fills = Arc::clone(fills);
-    registry.sampled("cachewarp_fills", "Fetches under way that others may join", move || fills.len() as f64);
+pub(super) fn watch_fetches(fetches: &Arc<FetchTable>, registry: &Registry) {
+    let fetches = Arc::clone(fetches);
+    registry.sampled("cachewarp_fills", "Fetches in progress that other requests may join", move || {
+        fetches.len() as f64
+    });
 }

@@ -72,7 +72,7 @@ pub struct Caller {
 /// The state that all workers of a process share: fetches in progress, uncacheable keys, and load.
 #[derive(Clone)]
 pub struct ProxyShared {
-    fills: Arc<FetchTable>,
+    fetches: Arc<FetchTable>,
     uncacheable: Arc<UncacheableKeys>,
     slow: Arc<SlowKeys>,
     doorkeeper: Arc<Doorkeeper>,
@@ -85,7 +85,7 @@ impl ProxyShared {
     /// Creates the state of a process that has no fetch in progress.
     pub fn new(options: &Options, registry: &Registry) -> Self {
         let shared = Self {
-            fills: FetchTable::new(),
+            fetches: FetchTable::new(),
             uncacheable: Arc::new(UncacheableKeys::new()),
             slow: Arc::new(SlowKeys::new()),
             doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
@@ -97,7 +97,7 @@ impl ProxyShared {
                 options.body_bytes_max,
             ),
         };
-        metrics::watch_fills(&shared.fills, registry);
+        metrics::watch_fetches(&shared.fetches, registry);
         metrics::watch_load(&shared.load, registry);
         shared
     }
@@ -159,8 +159,8 @@ impl Proxy {
     }
 
     /// Waits at most `timeout` for fetches to finish and be stored, then closes the store.
-    pub async fn close(&self, patience: Duration) {
-        self.tasks.finish(patience).await;
+    pub async fn close(&self, timeout: Duration) {
+        self.tasks.finish(timeout).await;
         self.store.close().await;
     }
 
@@ -179,12 +179,12 @@ impl Proxy {
             notes: ExplainNotes::of(&self.options, request.headers()),
         };
         let notes = begun.notes.clone();
-        self.shared.popular.asked(request.uri().path());
+        self.shared.popular.record(request.uri().path());
         let (mut parts, body) = request.into_parts();
         let content = dispatch::RequestContent::of(&body);
         let mut route = dispatch::route(&parts, caller.scheme, content).below(self.origin.outbound());
-        if purge::is_asked(&self.options, &parts.method) {
-            route = route.of_a_purge();
+        if purge::is_purge_request(&self.options, &parts.method) {
+            route = route.into_purge();
         }
         notes.note(|explanation| explanation.route(route.word()));
         let client = parts.extensions.remove::<OnUpgrade>();
@@ -196,20 +196,21 @@ impl Proxy {
         match route {
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Dispatch::Cached(target) => {
-                let ask = CacheRequest::new(inbound(target), &self.rules);
-                let known = match lookup::cached::at_hand(&self, &ask) {
-                    ControlFlow::Break(answer) => return self.at_hand(begun, ask, answer),
+                let request = CacheRequest::new(inbound(target), &self.rules);
+                let known = match lookup::cached::answer_from_memory(&self, &request) {
+                    ControlFlow::Break(answer) => return self.respond_from_memory(begun, request, answer),
                     ControlFlow::Continue(known) => known,
                 };
-                let ask = Rc::new(ask);
-                match self.admit(&ask.inbound) {
-                    Ok(AdmittedRequest { place, of_address }) => {
-                        let answer = async |proxy: &_| lookup::cached::answer(proxy, ask, known, place).await;
-                        self.later(begun, Some(of_address), answer)
+                let request = Rc::new(request);
+                match self.admit(&request.inbound) {
+                    Ok(AdmittedRequest { permit, address_permit }) => {
+                        let answer =
+                            async |proxy: &_| lookup::cached::answer(proxy, request, known, permit).await;
+                        self.later(begun, Some(address_permit), answer)
                     }
                     Err(failure) => {
                         let answer =
-                            async move |proxy: &_| lookup::cached::shed(proxy, ask, known, failure).await;
+                            async move |proxy: &_| lookup::cached::shed(proxy, request, known, failure).await;
                         self.later(begun, None, answer)
                     }
                 }
@@ -220,15 +221,15 @@ impl Proxy {
             }
             Dispatch::Pass(target) => {
                 let inbound = inbound(target);
-                let AdmittedRequest { place, of_address } = match self.admit(&inbound) {
+                let AdmittedRequest { permit, address_permit } = match self.admit(&inbound) {
                     Ok(admission) => admission,
                     Err(failure) => return self.shed(begun, failure),
                 };
                 let reached = Rc::new(Cell::new(OriginReached::No));
                 let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
                 let goes_on = policy::is_unsafe(&inbound.method);
-                let work = self.work(begun, Some(of_address), async move |proxy| {
-                    pass::answer(proxy, inbound, body, &at_origin, place).await
+                let work = self.work(begun, Some(address_permit), async move |proxy| {
+                    pass::answer(proxy, inbound, body, &at_origin, permit).await
                 });
                 if goes_on {
                     PendingResponse::Later(Box::pin(UnsafeExchange::new(proxy, reached, work)))
@@ -239,10 +240,10 @@ impl Proxy {
             Dispatch::Upgrade(target, protocol) => {
                 let inbound = inbound(target);
                 match self.admit(&inbound) {
-                    Ok(AdmittedRequest { place, of_address }) => {
+                    Ok(AdmittedRequest { permit, address_permit }) => {
                         let answer =
-                            async |proxy: &_| pass::upgrade(proxy, inbound, protocol, client, place).await;
-                        self.later(begun, Some(of_address), answer)
+                            async |proxy: &_| pass::upgrade(proxy, inbound, protocol, client, permit).await;
+                        self.later(begun, Some(address_permit), answer)
                     }
                     Err(failure) => self.shed(begun, failure),
                 }
@@ -274,8 +275,8 @@ impl Proxy {
         })
     }
 
-    fn admit_of_address(&self, client: ClientNetwork) -> Result<AddressPermit, Failure> {
-        self.shared.load.admit_of_address(client).map_err(|overload| {
+    fn admit_address(&self, client: ClientNetwork) -> Result<AddressPermit, Failure> {
+        self.shared.load.admit_address(client).map_err(|overload| {
             self.metrics.not_admitted(overload);
             overload.into()
         })
@@ -283,13 +284,18 @@ impl Proxy {
 
     /// Returns an answer from memory. A large body holds memory until its client has read it, so it
     /// takes an address permit.
-    fn at_hand(&self, begun: RequestStart, ask: CacheRequest, answer: ProxyAnswer) -> PendingResponse {
+    fn respond_from_memory(
+        &self,
+        begun: RequestStart,
+        request: CacheRequest,
+        answer: ProxyAnswer,
+    ) -> PendingResponse {
         let is_large =
             matches!(answer.response.body(), AnswerBody::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
-        let of_address = is_large.then(|| self.admit_of_address(self.client(&ask.inbound))).transpose();
-        self.store.recycle(ask.inbound.headers);
-        match of_address {
-            Ok(of_address) => PendingResponse::AtOnce(self.answered(begun, answer, of_address)),
+        let address_permit = is_large.then(|| self.admit_address(self.client(&request.inbound))).transpose();
+        self.store.recycle(request.inbound.headers);
+        match address_permit {
+            Ok(address_permit) => PendingResponse::AtOnce(self.answered(begun, answer, address_permit)),
             Err(failure) => self.shed(begun, failure),
         }
     }
@@ -306,21 +312,21 @@ impl Proxy {
     fn later(
         self: Rc<Self>,
         begun: RequestStart,
-        of_address: Option<AddressPermit>,
+        address_permit: Option<AddressPermit>,
         work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
     ) -> PendingResponse {
-        PendingResponse::Later(self.work(begun, of_address, work))
+        PendingResponse::Later(self.work(begun, address_permit, work))
     }
 
     fn work(
         self: Rc<Self>,
         begun: RequestStart,
-        of_address: Option<AddressPermit>,
+        address_permit: Option<AddressPermit>,
         work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
     ) -> Pin<Box<dyn Future<Output = Response<AdmittedBody>>>> {
         Box::pin(async move {
             let answer = work(&self).await;
-            self.answered(begun, answer, of_address)
+            self.answered(begun, answer, address_permit)
         })
     }
 
@@ -328,13 +334,13 @@ impl Proxy {
         &self,
         begun: RequestStart,
         mut answer: ProxyAnswer,
-        of_address: Option<AddressPermit>,
+        address_permit: Option<AddressPermit>,
     ) -> Response<AdmittedBody> {
         policy::strip_tags(answer.response.headers_mut(), &self.rules);
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(&answer, took, begun.line);
-        answer.response.map(|body| AdmittedBody::new(body, of_address))
+        answer.response.map(|body| AdmittedBody::new(body, address_permit))
     }
 
     /// Starts a pause after a failed fetch. During the pause, the entry of `key` is served stale
@@ -360,7 +366,7 @@ impl Proxy {
         purpose: &FetchPurpose,
         body: RequestBody,
     ) -> Result<Response<origin::OriginBody>, FetchError> {
-        let head = || self.origin.outbound().head(&inbound.asked(purpose, &self.rules));
+        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose, &self.rules));
         self.origin.send(self.client(inbound), head, body).await
     }
 }

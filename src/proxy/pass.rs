@@ -40,7 +40,7 @@ pub(super) async fn answer(
     inbound: InboundRequest,
     body: Incoming,
     reached: &Cell<OriginReached>,
-    _place: RequestPermit,
+    _permit: RequestPermit,
 ) -> ProxyAnswer {
     let resource = CacheKey::of(&inbound.target);
     // Only the response to a `POST` can be stored.
@@ -48,7 +48,7 @@ pub(super) async fn answer(
     let requested = time::now();
     let head = || {
         reached.set(OriginReached::Perhaps);
-        proxy.origin.outbound().head(&inbound.asked(&FetchPurpose::Pass, &proxy.rules))
+        proxy.origin.outbound().head(&inbound.to_outbound(&FetchPurpose::Pass, &proxy.rules))
     };
     match proxy.origin.send(proxy.client(&inbound), head, RequestBody::Streaming(body)).await {
         Ok(response) => {
@@ -57,14 +57,14 @@ pub(super) async fn answer(
                 .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
             let changed = outdate_what_changed(proxy, &inbound, resource, &response);
             // The permit follows the request's own invalidation and precedes any later one.
-            let lineage = KeyGeneration::new();
-            let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, lineage)));
+            let generation = KeyGeneration::new();
+            let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, generation)));
             for key in changed {
-                proxy.store.bury(&key, lineage).await;
+                proxy.store.bury(&key, generation).await;
             }
             outdate_groups(proxy, &inbound, &response).await;
             match storable {
-                Some((facts, claim)) => fetch::adopt(proxy, inbound, response, facts, claim).await,
+                Some((facts, permit)) => fetch::store_post(proxy, inbound, response, facts, permit).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
             }
         }
@@ -104,13 +104,13 @@ fn storable_for_gets(
         requested,
         received: time::now(),
     };
-    let said =
+    let ruling =
         policy::storable_post(&exchange, &inbound.target, proxy.origin.outbound().base(), &proxy.rules);
-    let said = said.and_then(|facts| {
+    let ruling = ruling.and_then(|facts| {
         if inbound.may_change_the_store(proxy) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
     });
-    inbound.notes.note(|explanation| explanation.storable(&said));
-    said.ok()
+    inbound.notes.note(|explanation| explanation.storable(&ruling));
+    ruling.ok()
 }
 
 /// Invalidates the fetches in progress of every target that an unsafe request changed (RFC 9111
@@ -150,7 +150,7 @@ pub(super) async fn upgrade(
     inbound: InboundRequest,
     protocol: UpgradeProtocol,
     client: Option<OnUpgrade>,
-    _place: RequestPermit,
+    _permit: RequestPermit,
 ) -> ProxyAnswer {
     let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await
     {
@@ -165,7 +165,7 @@ pub(super) async fn upgrade(
     if let Some(client) = client {
         // The request's permit ends with the response head. The tunnel holds an origin connection
         // for much longer, so it takes an address permit of its own.
-        let permit = match proxy.admit_of_address(proxy.client(&inbound)) {
+        let permit = match proxy.admit_address(proxy.client(&inbound)) {
             Ok(permit) => permit,
             Err(failure) => {
                 inbound.notes.note(|explanation| explanation.failed(failure));
@@ -195,11 +195,11 @@ fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
 async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration) {
     let (client, origin) = match tokio::try_join!(client, origin) {
         Ok(both) => both,
-        Err(error) => return debug!(%error, "an upgrade was accepted and not taken"),
+        Err(error) => return debug!(%error, "upgrade failed after the 101"),
     };
     match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout).await {
         TunnelEnd::Closed(Ok(())) => {}
-        TunnelEnd::Closed(Err(error)) => debug!(%error, "a tunnel broke"),
-        TunnelEnd::Idle => debug!("a tunnel was idle for too long"),
+        TunnelEnd::Closed(Err(error)) => debug!(%error, "tunnel failed"),
+        TunnelEnd::Idle => debug!("tunnel timed out"),
     }
 }

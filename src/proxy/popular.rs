@@ -34,7 +34,7 @@ impl PopularPaths {
     }
 
     /// Counts a request for `path`, with sampling.
-    pub(super) fn asked(&self, path: &str) {
+    pub(super) fn record(&self, path: &str) {
         let until = self.watched_until.load(Ordering::Relaxed);
         if until != 0 && fastrand::u64(..TOP_SAMPLED) == 0 {
             self.count(path, until, time::instant());
@@ -89,17 +89,17 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn ask(popular: &PopularPaths, path: &str, times: u64) {
-        (0..times * TOP_SAMPLED).for_each(|_| popular.asked(path));
+    fn request(popular: &PopularPaths, path: &str, times: u64) {
+        (0..times * TOP_SAMPLED).for_each(|_| popular.record(path));
     }
 
     #[test]
-    fn nothing_is_kept_while_nobody_looks() {
+    fn no_path_is_counted_while_counting_is_off() {
         let popular = PopularPaths::new();
-        ask(&popular, "/secret", 100);
+        request(&popular, "/secret", 100);
         assert_eq!(popular.top(10), []);
-        ask(&popular, "/a", 500);
-        ask(&popular, "/b", 100);
+        request(&popular, "/a", 500);
+        request(&popular, "/b", 100);
         let top = popular.top(1);
         assert_eq!(top[0].0, "/a");
         assert!((2_000..6_000).contains(&top[0].1), "about 4,000: {}", top[0].1);
@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_forgotten_when_nobody_looks_any_more() {
+    fn counts_are_dropped_after_counting_ends() {
         let popular = PopularPaths::new();
         popular.top(1);
-        ask(&popular, "/a", 100);
+        request(&popular, "/a", 100);
         let until = popular.watched_until.load(Ordering::Relaxed);
         let later = popular.begun + Duration::from_millis(until + 1);
         popular.count("/b", until, later);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_is_cut_between_two_letters() {
+    fn long_paths_are_cut_at_a_character_boundary() {
         assert_eq!(shown("/a"), "/a");
         let long = "é".repeat(TOP_PATH_BYTES_MAX);
         assert_eq!(shown(&format!("/{long}")).len(), TOP_PATH_BYTES_MAX - 1);

@@ -31,7 +31,7 @@ impl Proxy {
 }
 
 /// Returns whether the proxy handles a request with this method as a purge.
-pub(super) fn is_asked(options: &Options, method: &Method) -> bool {
+pub(super) fn is_purge_request(options: &Options, method: &Method) -> bool {
     !options.purge_allow.is_empty() && method.as_str() == "PURGE"
 }
 
@@ -43,9 +43,9 @@ pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswe
     }
     let begun = time::instant();
     let order = PurgeOrder { named: vec![PurgeName::Url(inbound.target)], strength: PurgeStrength::Hard };
-    let said = proxy.purge(&order).await;
-    let document = purge::PurgeOutcome::document(&order, &said, time::instant().duration_since(begun));
-    let status = purge::PurgeOutcome::of(&said).status();
+    let result = proxy.purge(&order).await;
+    let document = purge::PurgeOutcome::document(&order, &result, time::instant().duration_since(begun));
+    let status = purge::PurgeOutcome::of(&result).status();
     ProxyAnswer::new(Outcome::Purge, status, head(status), AnswerBody::Whole(Bytes::from(document)))
 }
 

@@ -35,7 +35,7 @@ pub(in crate::proxy) struct InboundRequest {
 
 impl InboundRequest {
     /// Returns the request from which the head for the origin is made.
-    pub(in crate::proxy) fn asked<'a>(
+    pub(in crate::proxy) fn to_outbound<'a>(
         &'a self,
         purpose: &'a FetchPurpose,
         rules: &'a CacheRules,
@@ -52,7 +52,8 @@ impl InboundRequest {
         // A shared fetch does not send these cookies.
         let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
         let has_ordinary_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
-        !has_ordinary_cookies && origin.outbound().sends_as_shared(&self.asked(&FetchPurpose::Pass, rules))
+        !has_ordinary_cookies
+            && origin.outbound().sends_as_shared(&self.to_outbound(&FetchPurpose::Pass, rules))
     }
 }
 
@@ -62,7 +63,7 @@ pub(in crate::proxy) struct FetchKey {
     /// The key of the resource or of the variant.
     pub(in crate::proxy) key: CacheKey,
     /// The class of the requesters that share the fetch.
-    pub(in crate::proxy) asker: RequesterClass,
+    pub(in crate::proxy) requester: RequesterClass,
 }
 
 crate::labels! {
@@ -105,14 +106,10 @@ impl CacheRequest {
     /// Returns the request of a background refresh: a `GET` for the whole representation. It keeps
     /// the target and the fields that select the variant. It carries no credential and no
     /// condition.
-    pub(in crate::proxy) fn on_nobodys_behalf(
-        &self,
-        variants: Option<&Variants>,
-        rules: &CacheRules,
-    ) -> Self {
-        let of = &self.inbound;
-        let headers = variants.map(|variants| variants.fields.lines(&of.headers)).unwrap_or_default();
-        let (method, target, caller) = (Method::GET, of.target.clone(), of.caller);
+    pub(in crate::proxy) fn for_refresh(&self, variants: Option<&Variants>, rules: &CacheRules) -> Self {
+        let client = &self.inbound;
+        let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
+        let (method, target, caller) = (Method::GET, client.target.clone(), client.caller);
         let inbound = InboundRequest { method, target, headers, caller, notes: ExplainNotes::default() };
         Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
     }
@@ -140,8 +137,8 @@ impl CacheRequest {
     }
 
     /// Notes the location of the answer for the explanation.
-    pub(in crate::proxy) fn note_place(&self, place: &CacheLocation, rules: &CacheRules) {
-        self.note(|explanation| explanation.place(place, &self.inbound.headers, rules));
+    pub(in crate::proxy) fn note_location(&self, location: &CacheLocation, rules: &CacheRules) {
+        self.note(|explanation| explanation.location(location, &self.inbound.headers, rules));
     }
 
     /// Returns whether the request has no range and no condition.
@@ -162,14 +159,14 @@ impl CacheRequest {
 
     /// Returns the key under which a fetch for this request is shared, or remembered as
     /// uncacheable, if its response is stored under `key`.
-    pub(in crate::proxy) fn fill_key(&self, key: CacheKey) -> FetchKey {
-        let asker = if self.facts.credential().is_some() {
+    pub(in crate::proxy) fn fetch_key(&self, key: CacheKey) -> FetchKey {
+        let requester = if self.facts.credential().is_some() {
             RequesterClass::Credentialed
         } else if self.facts.has_unlisted() {
             RequesterClass::Unlisted
         } else {
             RequesterClass::Anonymous
         };
-        FetchKey { key, asker }
+        FetchKey { key, requester }
     }
 }

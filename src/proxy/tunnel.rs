@@ -92,17 +92,17 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn it_lives_as_long_as_either_side_has_something_to_say() {
+    async fn bytes_from_either_side_keep_a_tunnel_open() {
         let ((mut client, near), (far, mut origin)) = (duplex(64), duplex(64));
         let talk = async {
-            let mut heard = [0; 4];
+            let mut received = [0; 4];
             for _ in 0..3 {
                 sleep(IDLE * 3 / 4).await;
                 client.write_all(b"ping").await.unwrap();
-                origin.read_exact(&mut heard).await.unwrap();
+                origin.read_exact(&mut received).await.unwrap();
                 sleep(IDLE * 3 / 4).await;
                 origin.write_all(b"pong").await.unwrap();
-                client.read_exact(&mut heard).await.unwrap();
+                client.read_exact(&mut received).await.unwrap();
             }
             (instant(), client, origin)
         };
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_side_that_takes_nothing_ends_it_too() {
+    async fn a_side_that_reads_nothing_does_not_prevent_the_idle_timeout() {
         let ((mut client, near), (far, origin)) = (duplex(64), duplex(64));
         let flood = async { while client.write_all(&[0; 64]).await.is_ok() {} };
         let begun = instant();
@@ -124,19 +124,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_both_is_the_end() {
+    async fn a_tunnel_ends_when_both_sides_have_ended() {
         let ((client, near), (far, mut origin)) = (duplex(64), duplex(64));
         origin.write_all(b"bye").await.unwrap();
         drop(origin);
         let mut client = client;
         let listen = async {
-            let mut heard = Vec::new();
-            client.read_to_end(&mut heard).await.unwrap();
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
             drop(client);
-            heard
+            received
         };
-        let (ended, heard) = tokio::join!(carry(near, far, IDLE), listen);
+        let (ended, received) = tokio::join!(carry(near, far, IDLE), listen);
         assert!(matches!(ended, TunnelEnd::Closed(Ok(()))), "{ended:?}");
-        assert_eq!(heard, b"bye");
+        assert_eq!(received, b"bye");
     }
 }

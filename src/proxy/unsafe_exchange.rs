@@ -66,7 +66,7 @@ impl Drop for UnsafeExchange {
         if let Some(work) = self.work.take()
             && self.reached.get() == OriginReached::Perhaps
         {
-            self.proxy.metrics.unabandoned();
+            self.proxy.metrics.unsafe_continued();
             self.proxy.tasks.spawn(async move { drop(work.await) });
         }
     }

@@ -69,18 +69,18 @@ impl Doorkeeper {
 }
 
 struct DoorkeeperState {
-    sights: SeenKeys,
+    seen_keys: SeenKeys,
     budget: AdmissionBudget,
 }
 
 impl DoorkeeperState {
     fn new(budget: usize) -> Self {
-        Self { sights: SeenKeys::new(), budget: AdmissionBudget { most: budget, spent: 0, counted: None } }
+        Self { seen_keys: SeenKeys::new(), budget: AdmissionBudget { most: budget, spent: 0, counted: None } }
     }
 
     fn admit(&mut self, key: u128, room: StoreRoom, now: Instant) -> Admission {
         self.budget.refill(now);
-        match (self.sights.see(key, now), room) {
+        match (self.seen_keys.see(key, now), room) {
             (SeenBefore::Again, _) => Admission::Again,
             (SeenBefore::First, StoreRoom::Some) if self.budget.spent < self.budget.most => Admission::Paid,
             (SeenBefore::First, StoreRoom::Some | StoreRoom::None) => Admission::Refused,
@@ -174,7 +174,7 @@ impl BloomFilter {
     }
 
     /// Returns the word index and the bit for each quarter of the digest.
-    fn places(key: u128) -> impl Iterator<Item = (usize, u64)> {
+    fn word_bits(key: u128) -> impl Iterator<Item = (usize, u64)> {
         (0..4).map(move |quarter| {
             let bits = (key >> (quarter * 32)) & (SIGHTS_BITS as u128 - 1);
             let bit = usize::try_from(bits).unwrap_or(0);
@@ -183,20 +183,20 @@ impl BloomFilter {
     }
 
     fn has(&self, key: u128) -> bool {
-        Self::places(key).all(|(word, bit)| self.0.get(word).is_some_and(|bits| bits & bit != 0))
+        Self::word_bits(key).all(|(word, bit)| self.0.get(word).is_some_and(|bits| bits & bit != 0))
     }
 
     fn add(&mut self, key: u128) -> SeenBefore {
-        let mut sight = SeenBefore::Again;
-        for (word, bit) in Self::places(key) {
+        let mut seen = SeenBefore::Again;
+        for (word, bit) in Self::word_bits(key) {
             if let Some(bits) = self.0.get_mut(word) {
                 if *bits & bit == 0 {
-                    sight = SeenBefore::First;
+                    seen = SeenBefore::First;
                 }
                 *bits |= bit;
             }
         }
-        sight
+        seen
     }
 }
 
@@ -216,73 +216,71 @@ mod tests {
     }
 
     /// Requests a key, and records a stored KiB if it is admitted.
-    fn ask(door: &Doorkeeper, number: u64, now: Instant) -> Admission {
+    fn request(door: &Doorkeeper, number: u64, now: Instant) -> Admission {
         let admission = door.admit(key(number), StoreRoom::Some, now);
         door.stored(admission, KIB);
         admission
     }
 
     #[test]
-    fn first_sights_are_stored_until_the_budget_is_used_up_and_then_at_the_second() {
+    fn new_keys_are_stored_until_the_budget_is_spent_and_then_at_their_second_request() {
         let (door, now) = (Doorkeeper::new(10 * KIB), time::instant());
         for number in 0..10 {
-            assert_eq!(ask(&door, number, now), Admission::Paid);
+            assert_eq!(request(&door, number, now), Admission::Paid);
         }
-        assert_eq!(ask(&door, 10, now), Admission::Refused);
-        assert_eq!(ask(&door, 11, now), Admission::Refused);
-        assert_eq!(ask(&door, 10, now), Admission::Again);
-        assert_eq!(
-            ask(&door, 12, now),
-            Admission::Paid,
-            "one that came again has earned a place for a new one"
-        );
-        assert_eq!(ask(&door, 13, now), Admission::Refused);
+        assert_eq!(request(&door, 10, now), Admission::Refused);
+        assert_eq!(request(&door, 11, now), Admission::Refused);
+        assert_eq!(request(&door, 10, now), Admission::Again);
+        assert_eq!(request(&door, 12, now), Admission::Paid, "a repeated key earns budget for a new one");
+        assert_eq!(request(&door, 13, now), Admission::Refused);
     }
 
     #[test]
-    fn the_budget_fills_up_in_a_minute_and_not_beyond() {
+    fn the_budget_refills_in_a_minute_up_to_its_size() {
         let (door, now) = (Doorkeeper::new(10 * KIB), time::instant());
-        (0..10).for_each(|number| assert_eq!(ask(&door, number, now), Admission::Paid));
+        (0..10).for_each(|number| assert_eq!(request(&door, number, now), Admission::Paid));
         let half = now + SIGHTS_REMEMBERED / 2;
-        let stored =
-            |from: u64, now| (from..from + 100).filter(|n| ask(&door, *n, now) == Admission::Paid).count();
+        let stored = |from: u64, now| {
+            (from..from + 100).filter(|n| request(&door, *n, now) == Admission::Paid).count()
+        };
         assert_eq!(stored(100, half), 5);
         assert_eq!(stored(200, half + 5 * SIGHTS_REMEMBERED), 10);
         // Frequent refills do not lose fractions of a byte.
         let later = half + 6 * SIGHTS_REMEMBERED;
         let steps = (0..600).map(|step| later + Duration::from_millis(100 * step));
         let before = stored(300, later);
-        let paid = steps.zip(1_000..).filter(|(now, n)| ask(&door, *n, *now) == Admission::Paid).count();
+        let paid = steps.zip(1_000..).filter(|(now, n)| request(&door, *n, *now) == Admission::Paid).count();
         assert_eq!(before, 10);
         assert!((9..=11).contains(&paid), "{paid}");
     }
 
     #[test]
-    fn without_room_only_what_comes_again_is_stored() {
+    fn a_full_store_admits_repeated_keys_only() {
         let (door, now) = (Doorkeeper::new(10 * KIB), time::instant());
         assert_eq!(door.admit(key(1), StoreRoom::None, now), Admission::Refused);
         assert_eq!(door.admit(key(1), StoreRoom::None, now), Admission::Again);
         let none = Doorkeeper::new(0);
-        assert_eq!((ask(&none, 1, now), ask(&none, 1, now)), (Admission::Refused, Admission::Again));
-        assert_eq!(ask(&none, 2, now), Admission::Refused, "there is nothing to earn");
+        assert_eq!((request(&none, 1, now), request(&none, 1, now)), (Admission::Refused, Admission::Again));
+        assert_eq!(request(&none, 2, now), Admission::Refused, "an empty budget earns nothing");
     }
 
     #[test]
-    fn what_was_seen_is_remembered_for_a_generation_at_least_and_two_at_most() {
-        let (mut sights, now) = (SeenKeys::new(), time::instant());
-        assert_eq!(sights.see(key(1), now), SeenBefore::First);
-        assert_eq!(sights.see(key(2), now + SIGHTS_REMEMBERED), SeenBefore::First);
-        assert_eq!(sights.see(key(1), now + SIGHTS_REMEMBERED), SeenBefore::Again);
-        assert_eq!(sights.see(key(2), now + 3 * SIGHTS_REMEMBERED), SeenBefore::Again);
-        assert_eq!(sights.see(key(1), now + 4 * SIGHTS_REMEMBERED), SeenBefore::First);
+    fn keys_are_remembered_for_one_to_two_generations() {
+        let (mut seen_keys, now) = (SeenKeys::new(), time::instant());
+        assert_eq!(seen_keys.see(key(1), now), SeenBefore::First);
+        assert_eq!(seen_keys.see(key(2), now + SIGHTS_REMEMBERED), SeenBefore::First);
+        assert_eq!(seen_keys.see(key(1), now + SIGHTS_REMEMBERED), SeenBefore::Again);
+        assert_eq!(seen_keys.see(key(2), now + 3 * SIGHTS_REMEMBERED), SeenBefore::Again);
+        assert_eq!(seen_keys.see(key(1), now + 4 * SIGHTS_REMEMBERED), SeenBefore::First);
     }
 
     #[test]
-    fn however_many_are_seen_few_are_taken_for_others() {
-        let (mut sights, now) = (SeenKeys::new(), time::instant());
+    fn many_keys_cause_few_false_positives() {
+        let (mut seen_keys, now) = (SeenKeys::new(), time::instant());
         let many = 3 * SIGHTS_KEYS_MAX as u64;
-        let mistaken = (0..many).filter(|number| sights.see(key(*number), now) == SeenBefore::Again).count();
+        let mistaken =
+            (0..many).filter(|number| seen_keys.see(key(*number), now) == SeenBefore::Again).count();
         assert!(mistaken < SIGHTS_KEYS_MAX / 50, "{mistaken} of {many}");
-        assert_eq!(sights.see(key(many - 1), now), SeenBefore::Again);
+        assert_eq!(seen_keys.see(key(many - 1), now), SeenBefore::Again);
     }
 }

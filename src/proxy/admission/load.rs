@@ -34,9 +34,9 @@ struct LoadCounts {
 #[derive(Debug)]
 pub(in crate::proxy) struct AdmittedRequest {
     /// Held until the response head.
-    pub(in crate::proxy) place: RequestPermit,
+    pub(in crate::proxy) permit: RequestPermit,
     /// Held until the end of the response.
-    pub(in crate::proxy) of_address: AddressPermit,
+    pub(in crate::proxy) address_permit: AddressPermit,
 }
 
 crate::labels! {
@@ -78,19 +78,19 @@ impl LoadLimiter {
 
     /// Admits one more request of this client, if both limits allow it.
     pub(in crate::proxy) fn admit(&self, client: ClientNetwork) -> Result<AdmittedRequest, OverloadReason> {
-        let of_address = self.admit_of_address(client)?;
+        let address_permit = self.admit_address(client)?;
         let before = self.counts.requests.fetch_add(1, Ordering::Relaxed);
         // The permit is created in either case, so that a drop reverses the addition.
-        let place = RequestPermit(Arc::clone(&self.counts));
+        let permit = RequestPermit(Arc::clone(&self.counts));
         if before < self.counts.requests_max {
-            Ok(AdmittedRequest { place, of_address })
+            Ok(AdmittedRequest { permit, address_permit })
         } else {
             Err(OverloadReason::Full)
         }
     }
 
     /// Admits a response or a tunnel: it waits for nothing, but it holds memory or a connection.
-    pub(in crate::proxy) fn admit_of_address(
+    pub(in crate::proxy) fn admit_address(
         &self,
         client: ClientNetwork,
     ) -> Result<AddressPermit, OverloadReason> {
@@ -150,12 +150,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_come_back() {
+    fn request_permits_are_limited_and_returned() {
         let load = LoadLimiter::new(2, None, 0);
         let admit = || load.admit(client(1));
         let (first, second) = (admit().unwrap(), admit().unwrap());
         assert!(admit().is_err() && admit().is_err());
-        assert_eq!(load.requests(), 2, "those that were refused are not counted");
+        assert_eq!(load.requests(), 2, "refused requests are not counted");
         drop(first);
         assert!(admit().is_ok());
         drop(second);
@@ -167,22 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_its_permits_takes_no_place_of_others() {
+    fn the_address_limit_leaves_permits_to_other_addresses() {
         let load = LoadLimiter::new(3, Some(2), 0);
         let held = [load.admit(client(1)).unwrap(), load.admit(client(1)).unwrap()];
         assert_eq!(load.admit(client(1)).unwrap_err(), OverloadReason::PerAddress);
         let other = load.admit(client(2)).unwrap();
         assert_eq!(load.admit(client(2)).unwrap_err(), OverloadReason::Full);
-        let [AdmittedRequest { place, of_address }, _] = held;
-        drop(place);
-        assert_eq!(load.admit(client(1)).unwrap_err(), OverloadReason::PerAddress, "its answer is not read");
-        drop(of_address);
+        let [AdmittedRequest { permit, address_permit }, _] = held;
+        drop(permit);
+        assert_eq!(
+            load.admit(client(1)).unwrap_err(),
+            OverloadReason::PerAddress,
+            "its response is not read yet"
+        );
+        drop(address_permit);
         assert!(load.admit(client(1)).is_ok());
         drop(other);
     }
 
     #[test]
-    fn bytes_are_counted_up_and_down_and_back() {
+    fn body_bytes_follow_every_change_and_drop() {
         let load = LoadLimiter::new(0, None, 10);
         let (mut one, mut two) = (load.hold(), load.hold());
         one.set(8);

@@ -31,13 +31,13 @@ pub enum AnswerBody {
 /// The body of an answer, with the address permit that it holds until it is sent.
 pub struct AdmittedBody {
     body: AnswerBody,
-    _of_address: Option<AddressPermit>,
+    _address_permit: Option<AddressPermit>,
 }
 
 impl AdmittedBody {
     /// Attaches the permit to the body.
-    pub(in crate::proxy) fn new(body: AnswerBody, of_address: Option<AddressPermit>) -> Self {
-        Self { body, _of_address: of_address }
+    pub(in crate::proxy) fn new(body: AnswerBody, address_permit: Option<AddressPermit>) -> Self {
+        Self { body, _address_permit: address_permit }
     }
 }
 

@@ -146,7 +146,7 @@ mod tests {
     use crate::key::{Scheme, Target};
 
     #[test]
-    fn it_is_a_structured_field() {
+    fn every_status_is_a_structured_field() {
         let forward = ForwardReason::UriMiss;
         for (status, want) in [
             (
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_added_to_our_own_line() {
+    fn the_key_is_added_to_the_proxys_own_line() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
         let key = CacheKey::of(&target);
         let mut head = HeaderMap::new();

@@ -41,7 +41,7 @@ pub(in crate::proxy) enum Failure {
     /// The limit of concurrent origin requests is reached, and the queue is full or timed out.
     Overloaded,
     /// The origin's circuit breaker is open after repeated failures.
-    Resting,
+    BreakerOpen,
     /// The limit of waiting requests is reached.
     Shed,
     /// The limit of requests of this client address is reached.
@@ -60,7 +60,7 @@ impl Failure {
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
             Self::Refused | Self::BadAnswer | Self::Closed => StatusCode::BAD_GATEWAY,
             Self::OnlyIfCached | Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Overloaded | Self::Resting | Self::Shed | Self::PerAddressLimit => {
+            Self::Overloaded | Self::BreakerOpen | Self::Shed | Self::PerAddressLimit => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -76,7 +76,7 @@ impl Failure {
             | Self::BadAnswer
             | Self::Closed
             | Self::Overloaded
-            | Self::Resting
+            | Self::BreakerOpen
             | Self::Shed
             | Self::PerAddressLimit => true,
             Self::BadTarget(_)
@@ -98,7 +98,7 @@ impl Failure {
             | Self::ConnectTimeout
             | Self::HeadTimeout
             | Self::Overloaded
-            | Self::Resting
+            | Self::BreakerOpen
             | Self::Shed
             | Self::PerAddressLimit
             | Self::BadTarget(_)
@@ -125,7 +125,7 @@ impl Failure {
             Self::BadAnswer => "origin-bad-answer",
             Self::Closed => "origin-closed",
             Self::Overloaded => "origin-overloaded",
-            Self::Resting => "origin-resting",
+            Self::BreakerOpen => "origin-resting",
             Self::Shed => "overloaded",
             Self::PerAddressLimit => "per-address-limit",
             Self::ClientBody => "client-body",
@@ -136,18 +136,18 @@ impl Failure {
         match self {
             Self::BadTarget(bad) => return bad.to_string(),
             Self::TargetTooLong => return TargetError::TooLong.to_string(),
-            Self::PurgeNotAllowed => "nothing is purged for this address",
-            Self::MethodNotAllowed => "this method is not served here",
-            Self::OnlyIfCached => "nothing usable is stored, and the request asks not to go further",
+            Self::PurgeNotAllowed => "this client address may not purge",
+            Self::MethodNotAllowed => "this method is not supported",
+            Self::OnlyIfCached => "no usable response is stored, and the request has only-if-cached",
             Self::Refused => "the origin cannot be reached",
             Self::ConnectTimeout => "the origin did not accept a connection in time",
             Self::HeadTimeout => "the origin did not answer in time",
             Self::BadAnswer => "the origin's answer is malformed",
             Self::Closed => "the origin closed the connection without an answer",
-            Self::Overloaded => "too many requests to the origin are under way",
-            Self::Resting => "the origin has failed again and again, and is not asked for a moment",
-            Self::Shed => "more requests wait here than may",
-            Self::PerAddressLimit => "too many requests of this client address are under way",
+            Self::Overloaded => "too many requests to the origin are in progress",
+            Self::BreakerOpen => "the circuit breaker of the origin is open after repeated failures",
+            Self::Shed => "too many requests are waiting",
+            Self::PerAddressLimit => "too many requests of this client address are in progress",
             Self::ClientBody => "the request's content did not arrive",
         }
         .to_owned()
@@ -168,7 +168,7 @@ impl From<&FetchError> for Failure {
         match error {
             FetchError::BadTarget => Self::TargetTooLong,
             FetchError::Busy | FetchError::QueueFull | FetchError::QueueTimeout => Self::Overloaded,
-            FetchError::BreakerOpen => Self::Resting,
+            FetchError::BreakerOpen => Self::BreakerOpen,
             FetchError::Resolve(_) | FetchError::Connect(_) | FetchError::Tls(_) => Self::Refused,
             FetchError::ConnectTimeout | FetchError::TlsTimeout => Self::ConnectTimeout,
             FetchError::ClientCut | FetchError::ClientTimeout => Self::ClientBody,
@@ -220,7 +220,7 @@ mod tests {
     use crate::entry::JsonCheck;
 
     #[test]
-    fn every_failure_is_a_problem_document_that_nobody_stores() {
+    fn every_failure_is_an_uncacheable_problem_document() {
         let rows = [
             (Failure::BadTarget(TargetError::NoHost), 400),
             (Failure::BadTarget(TargetError::OutsideBase), 400),
@@ -233,7 +233,7 @@ mod tests {
             (Failure::BadAnswer, 502),
             (Failure::Closed, 502),
             (Failure::Overloaded, 503),
-            (Failure::Resting, 503),
+            (Failure::BreakerOpen, 503),
             (Failure::Shed, 503),
             (Failure::PerAddressLimit, 503),
             (Failure::ClientBody, 408),

@@ -25,18 +25,18 @@ pub(in crate::proxy) struct PreconditionNotMet(pub(in crate::proxy) ProxyAnswer)
 /// Applies the conditions and ranges of `request` to `whole`. A body of unknown length is never
 /// cut, because a server may ignore `Range`.
 pub(in crate::proxy) async fn present(
-    ask: &CacheRequest,
+    request: &CacheRequest,
     whole: ProxyAnswer,
     received: Timestamp,
 ) -> Result<ProxyAnswer, PreconditionNotMet> {
-    if ask.is_plain() {
+    if request.is_plain() {
         return Ok(whole);
     }
     let response = &whole.response;
-    let headers = &ask.inbound.headers;
+    let headers = &request.inbound.headers;
     let precondition = policy::precondition(headers, response.status(), response.headers(), received);
-    if ask.is_conditional() {
-        ask.note(|explanation| explanation.rule(RuleQuestion::Condition, precondition));
+    if request.is_conditional() {
+        request.note(|explanation| explanation.rule(RuleQuestion::Condition, precondition));
     }
     match precondition {
         Precondition::NotModified => return Ok(not_modified(whole)),
@@ -44,9 +44,9 @@ pub(in crate::proxy) async fn present(
         Precondition::Proceed => {}
     }
     let Some(bytes) = length(response) else { return Ok(whole) };
-    let ranges = policy::ranges(&ask.facts, headers, response.status(), response.headers(), bytes);
-    if ask.is_partial() {
-        ask.note(|explanation| explanation.rule(RuleQuestion::Range, &ranges));
+    let ranges = policy::ranges(&request.facts, headers, response.status(), response.headers(), bytes);
+    if request.is_partial() {
+        request.note(|explanation| explanation.rule(RuleQuestion::Range, &ranges));
     }
     match ranges {
         RangeSelection::Whole => Ok(whole),

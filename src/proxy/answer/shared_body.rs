@@ -95,7 +95,7 @@ impl SharedBody {
     }
 
     /// Creates a body that is already complete.
-    pub(in crate::proxy) fn whole_already(body: Bytes, held: HeldBytes) -> Self {
+    pub(in crate::proxy) fn from_whole(body: Bytes, held: HeldBytes) -> Self {
         let shared = Self::new(Some(body.len() as u64), held);
         shared.push(body);
         shared.end(Ok(()));
@@ -108,16 +108,16 @@ impl SharedBody {
         if state.first > 0 || state.keep == Retention::Untaken {
             return None;
         }
-        let place = Some(ReadPosition { next: 0, taken: 0, waker: None, cut_off: false });
+        let position = Some(ReadPosition { next: 0, taken: 0, waker: None, cut_off: false });
         let number = match state.readers.iter().position(Option::is_none) {
             Some(free) => {
                 if let Some(slot) = state.readers.get_mut(free) {
-                    *slot = place;
+                    *slot = position;
                 }
                 free
             }
             None => {
-                state.readers.push(place);
+                state.readers.push(position);
                 state.readers.len() - 1
             }
         };
@@ -131,7 +131,7 @@ impl SharedBody {
             state.kept_bytes += piece.len();
             state.pieces.push_back(piece);
             state.held.set(state.kept_bytes);
-            state.let_go();
+            state.drop_taken();
             state.waiting_readers()
         });
     }
@@ -140,7 +140,7 @@ impl SharedBody {
     pub(in crate::proxy) fn relay(&self) {
         self.change(|state| {
             state.keep = Retention::Untaken;
-            state.let_go();
+            state.drop_taken();
             Vec::new()
         });
     }
@@ -168,21 +168,21 @@ impl SharedBody {
     pub(in crate::proxy) fn cut_off_the_slowest(&self) {
         self.change(|state| {
             let first = state.first;
-            let is_last = |place: &ReadPosition| place.next <= first;
+            let is_last = |position: &ReadPosition| position.next <= first;
             if state.readers.iter().flatten().all(is_last) {
                 return Vec::new();
             }
-            for place in state.readers.iter_mut().flatten().filter(|place| is_last(place)) {
-                place.cut_off = true;
+            for position in state.readers.iter_mut().flatten().filter(|position| is_last(position)) {
+                position.cut_off = true;
             }
-            state.let_go();
+            state.drop_taken();
             state.waiting_readers()
         });
     }
 
     /// Returns whether any reader remains.
     pub(in crate::proxy) fn has_readers(&self) -> bool {
-        self.state().readers.iter().flatten().any(|place| !place.cut_off)
+        self.state().readers.iter().flatten().any(|position| !position.cut_off)
     }
 
     /// Returns the gathered body as contiguous bytes.
@@ -215,13 +215,18 @@ impl SharedBody {
 
 impl SharedBodyState {
     /// Drops the pieces that every reader has taken, unless the body is gathered.
-    fn let_go(&mut self) {
+    fn drop_taken(&mut self) {
         if self.keep == Retention::All {
             return;
         }
         let end = self.first + self.pieces.len() as u64;
-        let slowest =
-            self.readers.iter().flatten().filter(|place| !place.cut_off).map(|place| place.next).min();
+        let slowest = self
+            .readers
+            .iter()
+            .flatten()
+            .filter(|position| !position.cut_off)
+            .map(|position| position.next)
+            .min();
         while self.first < slowest.unwrap_or(end)
             && let Some(piece) = self.pieces.pop_front()
         {
@@ -243,7 +248,7 @@ impl SharedBodyState {
     }
 
     fn waiting_readers(&mut self) -> Vec<Waker> {
-        self.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).collect()
+        self.readers.iter_mut().flatten().filter_map(|position| position.waker.take()).collect()
     }
 
     fn writer_if_room(&mut self) -> Option<Waker> {
@@ -272,18 +277,18 @@ impl Body for SharedBodyReader {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let mut guard = self.body.state();
         let state = &mut *guard;
-        let Some(Some(place)) = state.readers.get(self.number) else {
+        let Some(Some(position)) = state.readers.get(self.number) else {
             return Poll::Ready(None);
         };
-        if place.cut_off {
+        if position.cut_off {
             return Poll::Ready(Some(Err(BrokenBody::TooSlow)));
         }
-        if let Some(piece) = state.piece(place.next) {
-            if let Some(Some(place)) = state.readers.get_mut(self.number) {
-                place.next += 1;
-                place.taken += piece.len() as u64;
+        if let Some(piece) = state.piece(position.next) {
+            if let Some(Some(position)) = state.readers.get_mut(self.number) {
+                position.next += 1;
+                position.taken += piece.len() as u64;
             }
-            state.let_go();
+            state.drop_taken();
             let writer = state.writer_if_room();
             drop(guard);
             writer.into_iter().for_each(Waker::wake);
@@ -293,8 +298,8 @@ impl Body for SharedBodyReader {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(broken)) => Poll::Ready(Some(Err(broken))),
             None => {
-                if let Some(Some(place)) = state.readers.get_mut(self.number) {
-                    place.waker = Some(cx.waker().clone());
+                if let Some(Some(position)) = state.readers.get_mut(self.number) {
+                    position.waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -304,15 +309,16 @@ impl Body for SharedBodyReader {
     fn is_end_stream(&self) -> bool {
         let state = self.body.state();
         let end = state.first + state.pieces.len() as u64;
-        let place = state.readers.get(self.number).and_then(Option::as_ref);
-        state.end == Some(Ok(())) && place.is_none_or(|place| place.next == end && !place.cut_off)
+        let position = state.readers.get(self.number).and_then(Option::as_ref);
+        state.end == Some(Ok(())) && position.is_none_or(|position| position.next == end && !position.cut_off)
     }
 
     /// Returns the exact size if the length is known, so that the client gets a `Content-Length`
     /// and ranges can be cut.
     fn size_hint(&self) -> SizeHint {
         let state = self.body.state();
-        let taken = state.readers.get(self.number).and_then(Option::as_ref).map_or(0, |place| place.taken);
+        let taken =
+            state.readers.get(self.number).and_then(Option::as_ref).map_or(0, |position| position.taken);
         match state.whole_length() {
             Some(length) => SizeHint::with_exact(length.saturating_sub(taken)),
             None => SizeHint::default(),
@@ -323,10 +329,10 @@ impl Body for SharedBodyReader {
 impl Drop for SharedBodyReader {
     fn drop(&mut self) {
         self.body.change(|state| {
-            if let Some(place) = state.readers.get_mut(self.number) {
-                *place = None;
+            if let Some(position) = state.readers.get_mut(self.number) {
+                *position = None;
             }
-            state.let_go();
+            state.drop_taken();
             Vec::new()
         });
     }
@@ -362,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reader_gets_everything_from_the_first() {
+    fn every_reader_gets_every_piece() {
         let body = Arc::new(SharedBody::new(None, held()));
         let mut early = body.reader().unwrap();
         assert_eq!(read(&mut early), Poll::Pending);
@@ -380,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_is_known_is_told_from_the_first() {
+    fn a_known_length_is_reported_from_the_start() {
         let body = Arc::new(SharedBody::new(Some(2 * PIECE_BYTES as u64), held()));
         let mut reader = body.reader().unwrap();
         assert_eq!(reader.size_hint().exact(), Some(2 * PIECE_BYTES as u64));
@@ -388,10 +394,7 @@ mod tests {
         body.relay();
         assert_eq!(read(&mut reader), got(1));
         assert_eq!(reader.size_hint().exact(), Some(PIECE_BYTES as u64));
-        assert_eq!(
-            SharedBody::whole_already(piece(1), held()).state().whole_length(),
-            Some(PIECE_BYTES as u64)
-        );
+        assert_eq!(SharedBody::from_whole(piece(1), held()).state().whole_length(), Some(PIECE_BYTES as u64));
     }
 
     #[test]
@@ -407,13 +410,13 @@ mod tests {
     }
 
     #[test]
-    fn a_relayed_body_keeps_a_window_and_no_more() {
+    fn a_relayed_body_keeps_a_bounded_window() {
         let body = Arc::new(SharedBody::new(None, held()));
         let mut reader = body.reader().unwrap();
         body.push(piece(1));
         assert_eq!(read(&mut reader), got(1));
         body.relay();
-        assert!(body.reader().is_none(), "the beginning is gone");
+        assert!(body.reader().is_none(), "the beginning has been dropped");
         for byte in 2..=6 {
             body.push(piece(byte));
         }
@@ -449,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_slow_reader_is_only_slow() {
+    fn a_single_slow_reader_is_not_cut_off() {
         let body = Arc::new(SharedBody::new(None, held()));
         let mut reader = body.reader().unwrap();
         body.relay();

@@ -40,11 +40,11 @@ impl Explanation {
             let names = self.unlisted.iter().map(|name| name.as_str());
             object.texts("unlisted_fields", names, EXPLAINED_FIELD_BYTES_MAX);
         }
-        if let Some(place) = &self.place
-            && let Some(selecting) = &place.selecting
+        if let Some(location) = &self.location
+            && let Some(selecting) = &location.selecting
         {
             object.object("variant", usize::MAX, |object| {
-                write_name(object, &place.key);
+                write_name(object, &location.key);
                 object.object("fields", usize::MAX, |object| selecting.write(object));
             });
         }

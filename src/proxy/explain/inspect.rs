@@ -35,64 +35,65 @@ impl Proxy {
         let notes = ExplainNotes::taken();
         notes.note(|explanation| explanation.target(&target, self.store.namespace()));
         let inbound = InboundRequest { method: Method::GET, target, headers, caller, notes };
-        let ask = CacheRequest::new(inbound, &self.rules);
-        let (place, look) = self.look_up(&ask).await;
-        ask.note_place(&place, &self.rules);
-        let entry = match look.found().and_then(|found| variant(&place, found)) {
+        let request = CacheRequest::new(inbound, &self.rules);
+        let (location, lookup) = self.look_up(&request).await;
+        request.note_location(&location, &self.rules);
+        let entry = match lookup.found().and_then(|found| variant(&location, found)) {
             Some((entry, tier)) => {
                 let now = time::now();
-                ask.note(|explanation| explanation.found(tier, &entry.facts, now));
+                request.note(|explanation| explanation.found(tier, &entry.facts, now));
                 // The decision is noted, and its value is not needed.
-                ask.reuse(&entry.facts, now);
+                request.reuse(&entry.facts, now);
                 Some(entry)
             }
             None => {
-                ask.note(Explanation::found_nothing);
+                request.note(Explanation::found_nothing);
                 None
             }
         };
-        let variants = self.variants(&ask, &place).await;
+        let variants = self.variants(&request, &location).await;
         json::object(|object| {
             object.text("url", &url, OPERATOR_SHOWN_BYTES_MAX);
-            if let Some(varies) = &place.variants {
+            if let Some(varies) = &location.variants {
                 object.texts("vary", varies.fields.names().iter().map(|name| name.as_str()), usize::MAX);
                 object.objects("variants", variants.into_iter(), |object, variant| variant.write(object));
             }
-            object.object("memory", usize::MAX, |object| write_sighting(object, &look.memory));
-            object.object("redis", usize::MAX, |object| write_sighting(object, &look.redis));
+            object.object("memory", usize::MAX, |object| write_tier_content(object, &lookup.memory));
+            object.object("redis", usize::MAX, |object| write_tier_content(object, &lookup.redis));
             if let Some(entry) = &entry {
                 object.number("status", entry.status.as_u16().into());
                 object.number("body_bytes", entry.body.len() as u64);
                 let tags = tags(entry, &self.rules);
                 object.texts("tags", tags.iter().map(String::as_str), OPERATOR_SHOWN_BYTES_MAX);
             }
-            ask.inbound.notes.write(object);
+            request.inbound.notes.write(object);
         })
     }
 
     /// Returns the most recently stored variants of a resource, from any node and request.
-    async fn variants(&self, ask: &CacheRequest, place: &CacheLocation) -> Vec<ListedVariant> {
-        let Some(varies) = &place.variants else { return Vec::new() };
+    async fn variants(&self, request: &CacheRequest, location: &CacheLocation) -> Vec<ListedVariant> {
+        let Some(varies) = &location.variants else { return Vec::new() };
         let mut listed = Vec::new();
-        for key in self.store.variants(&ask.key, varies.nonce).await {
-            let look = self.store.inspect(&key, &ask.inbound.target).await;
-            let entry = look.found().and_then(|found| variant(place, found)).map(|(entry, _)| entry);
-            listed.push(ListedVariant { key, look, entry });
+        for key in self.store.variants(&request.key, varies.nonce).await {
+            let lookup = self.store.inspect(&key, &request.inbound.target).await;
+            let entry = lookup.found().and_then(|found| variant(location, found)).map(|(entry, _)| entry);
+            listed.push(ListedVariant { key, lookup, entry });
         }
         listed
     }
 
-    async fn look_up(&self, ask: &CacheRequest) -> (CacheLocation, InspectedKey) {
-        let target = &ask.inbound.target;
-        let look = self.store.inspect(&ask.key, target).await;
-        match look.found() {
+    async fn look_up(&self, request: &CacheRequest) -> (CacheLocation, InspectedKey) {
+        let target = &request.inbound.target;
+        let lookup = self.store.inspect(&request.key, target).await;
+        match lookup.found() {
             Some(FoundValue { stored: StoredValue::Variants(variants), lineage, .. }) => {
-                let place = CacheLocation::variant(ask.key, lineage, variants, &ask.inbound.headers);
-                let look = self.store.inspect(&place.key, target).await;
-                (place, look)
+                let location =
+                    CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+                let lookup = self.store.inspect(&location.key, target).await;
+                (location, lookup)
             }
             Some(FoundValue { stored: StoredValue::Response(_), .. }) | None => {
-                (CacheLocation::whole(ask.key, look.lineage()), look)
+                (CacheLocation::whole(request.key, lookup.lineage()), lookup)
             }
         }
     }
@@ -101,15 +102,15 @@ impl Proxy {
 /// A variant that was listed as stored, and its present entry.
 struct ListedVariant {
     key: CacheKey,
-    look: InspectedKey,
+    lookup: InspectedKey,
     entry: Option<Entry>,
 }
 
 impl ListedVariant {
     fn write(&self, object: &mut JsonObject<'_>) {
         object.text("name", &String::from_utf8_lossy(&self.key.hex()), usize::MAX);
-        object.object("memory", usize::MAX, |object| write_sighting(object, &self.look.memory));
-        object.object("redis", usize::MAX, |object| write_sighting(object, &self.look.redis));
+        object.object("memory", usize::MAX, |object| write_tier_content(object, &self.lookup.memory));
+        object.object("redis", usize::MAX, |object| write_tier_content(object, &self.lookup.redis));
         if let Some(Entry { facts, status, body, .. }) = &self.entry {
             let now = time::now();
             object.number("status", status.as_u16().into());
@@ -120,9 +121,9 @@ impl ListedVariant {
     }
 }
 
-fn write_sighting(object: &mut JsonObject<'_>, sighting: &TierContent) {
-    object.word("state", sighting.word());
-    match sighting {
+fn write_tier_content(object: &mut JsonObject<'_>, content: &TierContent) {
+    object.word("state", content.word());
+    match content {
         TierContent::Held { bytes, confirmation, .. } => {
             object.number("bytes", *bytes as u64);
             object.word("confirmation", confirmation.word());

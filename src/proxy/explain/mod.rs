@@ -39,7 +39,7 @@ use shown::ShownSelection;
 
 /// RFC 9111 §5.2.2.7: a shared cache in front of this proxy does not store the field. A cache that
 /// does not support field names here stores nothing of the answer.
-const FOR_ITS_ASKER: HeaderValue = HeaderValue::from_static("private=\"cachewarp-explain\"");
+const PRIVATE_FIELD: HeaderValue = HeaderValue::from_static("private=\"cachewarp-explain\"");
 
 /// The notes of one request, or none.
 #[derive(Clone, Default)]
@@ -49,8 +49,8 @@ impl ExplainNotes {
     /// Creates empty notes for a request that carries the token, and none for any other.
     pub(super) fn of(options: &Options, headers: &HeaderMap) -> Self {
         let Some(token) = &options.explain_token else { return Self::default() };
-        let may_know = headers.get(EXPLAIN).is_some_and(|claim| token.is(claim.as_bytes()));
-        Self(may_know.then(Rc::default))
+        let is_authorized = headers.get(EXPLAIN).is_some_and(|value| token.is(value.as_bytes()));
+        Self(is_authorized.then(Rc::default))
     }
 
     /// Creates empty notes, for an operator.
@@ -78,12 +78,12 @@ impl ExplainNotes {
         let explanation = explanation.borrow();
         let outcome = answer.outcome;
         let head = answer.response.headers_mut();
-        if let Some(place) = &explanation.place {
-            cache_status::add_key(head, &place.key);
+        if let Some(location) = &explanation.location {
+            cache_status::add_key(head, &location.key);
         }
         if let Some(field) = explanation.field(outcome) {
             head.insert(EXPLAIN, field);
-            head.append(CACHE_CONTROL, FOR_ITS_ASKER);
+            head.append(CACHE_CONTROL, PRIVATE_FIELD);
         }
     }
 }
@@ -120,7 +120,7 @@ crate::labels! {
         /// Whether the client gets a range of the whole.
         Range => "range",
         /// Whether the stored response may be served stale because the origin failed.
-        StandIn => "stand-in",
+        StaleOnError => "stand-in",
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) struct Explanation {
     target: Option<(Target, Namespace)>,
     /// The request's fields that the settings do not list, at most [`EXPLAINED_UNLISTED_MAX`].
     unlisted: Vec<HeaderName>,
-    place: Option<ExplainedLocation>,
+    location: Option<ExplainedLocation>,
     found: Option<ExplainedLookup>,
     stored: Option<DatedFacts>,
     fetched: Option<DatedFacts>,
@@ -193,9 +193,10 @@ impl Explanation {
     }
 
     /// Notes the location at which the answer is or would be stored.
-    pub(super) fn place(&mut self, place: &CacheLocation, request: &HeaderMap, rules: &CacheRules) {
-        let selecting = place.variants.as_ref().map(|list| ShownSelection::of(&list.fields, request, rules));
-        self.place = Some(ExplainedLocation { key: place.key, selecting });
+    pub(super) fn location(&mut self, location: &CacheLocation, request: &HeaderMap, rules: &CacheRules) {
+        let selecting =
+            location.variants.as_ref().map(|list| ShownSelection::of(&list.fields, request, rules));
+        self.location = Some(ExplainedLocation { key: location.key, selecting });
     }
 
     /// Notes that the lookup found nothing.
@@ -215,9 +216,9 @@ impl Explanation {
     }
 
     /// Notes whether the response may be stored, and its facts if it may.
-    pub(super) fn storable(&mut self, said: &Result<StoredFacts, NotStorable>) {
-        self.rule(RuleQuestion::Store, said);
-        if let Ok(facts) = said {
+    pub(super) fn storable(&mut self, storable: &Result<StoredFacts, NotStorable>) {
+        self.rule(RuleQuestion::Store, storable);
+        if let Ok(facts) = storable {
             self.fetched(facts, facts.received);
         }
     }

@@ -61,7 +61,7 @@ fn target(host: &str, path: &str) -> Target {
     Target::parse(Scheme::Http, &path.parse().unwrap(), [host.as_bytes()].into_iter()).unwrap()
 }
 
-fn place(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> CacheLocation {
+fn location(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> CacheLocation {
     let whole = CacheKey::of(target);
     match Vary::from(vary.to_vec()) {
         Vary::Fields(fields) => variant(whole, fields, request),
@@ -99,10 +99,10 @@ fn attached(notes: &ExplainNotes) -> Option<String> {
     let status = head.get("cache-status").unwrap().to_str().unwrap();
     assert_eq!(
         status.contains("; key=\""),
-        notes.0.as_ref().is_some_and(|notes| notes.borrow().place.is_some())
+        notes.0.as_ref().is_some_and(|notes| notes.borrow().location.is_some())
     );
-    let for_its_asker = head.get("cache-control").is_some_and(|line| line == "private=\"cachewarp-explain\"");
-    assert_eq!(for_its_asker, head.contains_key(EXPLAIN));
+    let is_private = head.get("cache-control").is_some_and(|line| line == "private=\"cachewarp-explain\"");
+    assert_eq!(is_private, head.contains_key(EXPLAIN));
     head.get(EXPLAIN).map(|field| field.to_str().unwrap().to_owned())
 }
 
@@ -125,7 +125,7 @@ fn only_the_token_gets_an_explanation() {
 }
 
 #[test]
-fn everything_that_was_noted_is_told() {
+fn every_note_is_written() {
     let notes = notes();
     let request = head(&[
         ("accept-encoding", "GZIP, br;q=0.5"),
@@ -136,12 +136,12 @@ fn everything_that_was_noted_is_told() {
     let target = target("Api.test:80", "/a\"b?c");
     let vary = ["accept-encoding", "accept-charset", "authorization", "x-none", "x-user"]
         .map(HeaderName::from_static);
-    let place = place(&target, &vary, &request);
+    let location = location(&target, &vary, &request);
     let facts = facts(Duration::from_millis(2_500), Obligations::SHARED | Obligations::NO_CACHE);
     notes.note(|explanation| {
         explanation.route("cached");
         explanation.target(&target, &Namespace::named("cachewarp:", "api"));
-        explanation.place(&place, &request, &rules());
+        explanation.location(&location, &request, &rules());
         explanation.found(Tier::Redis, &facts, Timestamp::from_millis(2_000));
         explanation.goes_forward(ExplainedRole::Leader, ForwardReason::Stale);
         explanation.refresh(BackgroundRefresh::UnderWay);
@@ -151,7 +151,7 @@ fn everything_that_was_noted_is_told() {
     });
     let digest = |value: &[u8]| blake3::hash(value).to_hex().chars().take(16).collect::<String>();
     let (key, variant, secret, bearer) =
-        (CacheKey::of(&target), place.key, digest(b"hunter2"), digest(b"Bearer hunter2"));
+        (CacheKey::of(&target), location.key, digest(b"hunter2"), digest(b"Bearer hunter2"));
     let dated = |age: &str, stale_for: &str, keep_for: &str| {
         format!(
             r#"{{"received":1.500,"initial_age":2.500,"age":{age},"lifetime":2.500,"ttl":0.000,"stale_for":{stale_for},"stale_while_revalidate":2.500,"stale_if_error":2.500,"keep_for":{keep_for},"obligations":["shared","no-cache"]}}"#
@@ -166,7 +166,7 @@ fn everything_that_was_noted_is_told() {
 }
 
 #[test]
-fn an_explanation_has_a_bound_whatever_is_noted() {
+fn the_size_of_an_explanation_is_bounded() {
     let notes = notes();
     let long = "é".repeat(2000);
     let names: Vec<_> = (0..VARY_FIELDS_MAX - 4)
@@ -179,19 +179,19 @@ fn an_explanation_has_a_bound_whatever_is_noted() {
     let request: HeaderMap = names.iter().map(|name| (name.clone(), value.clone())).collect();
     let target = target(&"a".repeat(AUTHORITY_BYTES_MAX), &format!("/{}", "\"".repeat(TARGET_BYTES_MAX - 1)));
     let namespace = Namespace::named(&"\"".repeat(KEY_PREFIX_BYTES_MAX), &"a".repeat(NODE_NAME_BYTES_MAX));
-    let place = place(&target, &names, &request);
+    let location = location(&target, &names, &request);
     let facts = facts(Duration::MAX, Obligations::from_bits(u16::MAX));
     notes.note(|explanation| {
         explanation.route("refused");
         explanation.target(&target, &namespace);
-        explanation.place(&place, &request, &rules());
+        explanation.location(&location, &request, &rules());
         explanation.found(Tier::Memory, &facts, Timestamp::from_millis(u64::MAX));
         explanation.goes_forward(ExplainedRole::Follower, ForwardReason::VaryMiss);
         explanation.refresh(BackgroundRefresh::UnderWay);
         explanation.failed(Failure::Overloaded);
         explanation.storable(&Ok(facts));
         for _ in 0..50 {
-            explanation.rule(RuleQuestion::StandIn, Ruling::no(NotStorable::CredentialHeader));
+            explanation.rule(RuleQuestion::StaleOnError, Ruling::no(NotStorable::CredentialHeader));
         }
     });
     let field = attached(&notes).unwrap();
@@ -204,7 +204,7 @@ fn an_explanation_has_a_bound_whatever_is_noted() {
 }
 
 #[test]
-fn a_rule_takes_no_more_than_it_may() {
+fn a_rule_stays_within_its_size_limit() {
     use crate::label::{Label, RuleLabel};
     use crate::limits::EXPLAINED_RULE_BYTES_MAX;
     for ruling in NotStorable::ALL.iter().map(|reason| Ruling::no(*reason)) {
@@ -219,7 +219,7 @@ fn a_rule_takes_no_more_than_it_may() {
 }
 
 #[test]
-fn what_goes_on_nobodys_behalf_is_not_noted() {
+fn background_refreshes_are_not_noted() {
     let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http };
     let inbound = InboundRequest {
         method: Method::GET,
@@ -228,12 +228,12 @@ fn what_goes_on_nobodys_behalf_is_not_noted() {
         caller,
         notes: notes(),
     };
-    let ask = CacheRequest::new(inbound, &rules());
+    let request = CacheRequest::new(inbound, &rules());
     let now = Timestamp::from_millis(2_000);
     let facts = facts(Duration::from_secs(9), Obligations::default());
-    ask.on_nobodys_behalf(None, &rules()).reuse(&facts, now);
-    ask.reuse(&facts, now);
-    let Ok(JsonValue::Object(members)) = json::read(&attached(&ask.inbound.notes).unwrap()) else {
+    request.for_refresh(None, &rules()).reuse(&facts, now);
+    request.reuse(&facts, now);
+    let Ok(JsonValue::Object(members)) = json::read(&attached(&request.inbound.notes).unwrap()) else {
         panic!("no object")
     };
     let Some((_, JsonValue::List(rules))) = members.iter().find(|(name, _)| name == "rules") else {

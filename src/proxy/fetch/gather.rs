@@ -36,13 +36,13 @@ use crate::{origin, time};
 pub(in crate::proxy::fetch) struct ActiveFetch {
     pub(in crate::proxy::fetch) key: FetchKey,
     pub(in crate::proxy::fetch) proxy: Rc<Proxy>,
-    pub(in crate::proxy::fetch) ask: Rc<CacheRequest>,
-    pub(in crate::proxy::fetch) place: CacheLocation,
+    pub(in crate::proxy::fetch) request: Rc<CacheRequest>,
+    pub(in crate::proxy::fetch) location: CacheLocation,
     /// Held while other requests may join.
     pub(in crate::proxy::fetch) lead: Option<LeaderGuard>,
     /// Taken before the request was sent to the origin.
-    pub(in crate::proxy::fetch) claim: StorePermit,
-    pub(in crate::proxy::fetch) sight: PriorKnowledge,
+    pub(in crate::proxy::fetch) permit: StorePermit,
+    pub(in crate::proxy::fetch) prior: PriorKnowledge,
 }
 
 /// Whether something is stored for a key before its response arrives.
@@ -57,18 +57,18 @@ impl ActiveFetch {
     /// Creates the fetch of a response that arrived in another way. No request follows it.
     pub(in crate::proxy::fetch) fn adopting(
         proxy: Rc<Proxy>,
-        ask: Rc<CacheRequest>,
-        place: CacheLocation,
-        claim: StorePermit,
+        request: Rc<CacheRequest>,
+        location: CacheLocation,
+        permit: StorePermit,
     ) -> Self {
         Self {
-            key: ask.fill_key(place.key),
+            key: request.fetch_key(location.key),
             proxy,
-            ask,
-            place,
+            request,
+            location,
             lead: None,
-            claim,
-            sight: PriorKnowledge::Unknown,
+            permit,
+            prior: PriorKnowledge::Unknown,
         }
     }
 
@@ -83,13 +83,19 @@ impl ActiveFetch {
         let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
         let Some(reader) = body.reader() else { return };
         let shared = Arc::new(SharedResponse {
-            place: ResponseToStore::place(&self.place, &parts.headers, &facts, &self.ask, &self.proxy.rules),
+            location: ResponseToStore::location(
+                &self.location,
+                &parts.headers,
+                &facts,
+                &self.request,
+                &self.proxy.rules,
+            ),
             facts,
             status: parts.status,
             head: policy::stored_fields(&parts.headers, facts.received),
             body: Arc::clone(&body),
         });
-        self.ask.note_place(&shared.place, &self.proxy.rules);
+        self.request.note_location(&shared.location, &self.proxy.rules);
         // The client of this fetch gets the origin's own head, including cookies.
         policy::strip_addressed(&mut parts.headers);
         let own = ProxyAnswer::new(
@@ -98,7 +104,7 @@ impl ActiveFetch {
             parts.headers,
             AnswerBody::Shared(SharedReader(reader)),
         );
-        self.tell(FetchState::Shared(Arc::clone(&shared)));
+        self.publish(FetchState::Shared(Arc::clone(&shared)));
         let admission = self.admission();
         drop(to_client.send(FetchOutcome::Shared(Box::new(own), admission)));
 
@@ -130,7 +136,7 @@ impl ActiveFetch {
     /// always admitted.
     fn admission(&self) -> Admission {
         let Proxy { shared, store, .. } = &*self.proxy;
-        let admission = match self.sight {
+        let admission = match self.prior {
             PriorKnowledge::Stored => Admission::Again,
             PriorKnowledge::Unknown => {
                 let now = time::instant();
@@ -138,7 +144,7 @@ impl ActiveFetch {
             }
         };
         if let Some(reason) = admission.refusal() {
-            self.ask.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
+            self.request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
         }
         admission
     }
@@ -156,7 +162,7 @@ impl ActiveFetch {
                 Ok(Ok(piece)) => piece,
                 Ok(Err(_)) => continue,
                 Err(error) => {
-                    debug!(%error, "a body broke off");
+                    debug!(%error, "response body ended early");
                     body.end(Err(BrokenBody::Cut));
                     return Err(NotStorable::CutBody);
                 }
@@ -208,9 +214,9 @@ impl ActiveFetch {
         let kept = ResponseToStore {
             store: &self.proxy.store,
             rules: &self.proxy.rules,
-            asked: &self.place,
-            ask: &self.ask,
-            claim: &self.claim,
+            looked_up: &self.location,
+            request: &self.request,
+            permit: &self.permit,
             shared,
         };
         match kept.put(body).await {
@@ -236,23 +242,23 @@ impl ActiveFetch {
         failure: policy::OriginFailure,
         retry_after: Option<Duration>,
     ) {
-        match self.sight {
-            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.place.key, failure, retry_after),
+        match self.prior {
+            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.location.key, failure, retry_after),
             PriorKnowledge::Unknown => {}
         }
     }
 
     /// Ends the pause after an origin success.
     pub(in crate::proxy::fetch) fn succeeded(&self) {
-        match self.sight {
-            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.place.key),
+        match self.prior {
+            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.location.key),
             PriorKnowledge::Unknown => {}
         }
     }
 
-    pub(in crate::proxy::fetch) fn tell(&self, news: FetchState) {
+    pub(in crate::proxy::fetch) fn publish(&self, state: FetchState) {
         if let Some(lead) = &self.lead {
-            lead.tell(news);
+            lead.publish(state);
         }
     }
 

@@ -32,8 +32,8 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::store::StorePermit;
 
+pub(super) use crate::proxy::fetch::names::cache_tags;
 pub(in crate::proxy) use crate::proxy::fetch::names::groups;
-pub(super) use crate::proxy::fetch::names::names;
 pub(in crate::proxy) use crate::proxy::fetch::response::FetchOutcome;
 pub(super) use crate::proxy::fetch::response::SharedResponse;
 pub(in crate::proxy) use crate::proxy::fetch::run::FetchRights;
@@ -46,23 +46,23 @@ pub(in crate::proxy) use crate::proxy::fetch::uncacheable::UncacheableKeys;
 
 /// Relays the response to a `POST`, and stores it for `GET`s of the same target, unless it has been
 /// superseded.
-pub(in crate::proxy) async fn adopt(
+pub(in crate::proxy) async fn store_post(
     proxy: &Rc<Proxy>,
     mut inbound: InboundRequest,
     response: Response<origin::OriginBody>,
     facts: StoredFacts,
-    claim: StorePermit,
+    permit: StorePermit,
 ) -> ProxyAnswer {
-    let place = CacheLocation::whole(claim.resource(), claim.lineage());
+    let location = CacheLocation::whole(permit.resource(), permit.lineage());
     inbound.method = Method::GET;
-    let ask = Rc::new(CacheRequest::new(inbound, &proxy.rules));
+    let request = Rc::new(CacheRequest::new(inbound, &proxy.rules));
     if let Err(reason) = run::body_fits(proxy, &response) {
         proxy.metrics.not_stored(reason);
         return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
-    let fill = ActiveFetch::adopting(Rc::clone(proxy), ask, place, claim);
+    let fetch = ActiveFetch::adopting(Rc::clone(proxy), request, location, permit);
     let (to_client, fetched) = oneshot::channel();
-    proxy.tasks.spawn(fill.share(response, facts, to_client));
+    proxy.tasks.spawn(fetch.share(response, facts, to_client));
     match fetched.await {
         Ok(FetchOutcome::Shared(answer, admission)) => {
             answer.with_status(CacheStatus::storing(&proxy.store, ForwardReason::Method, admission))
@@ -74,5 +74,5 @@ pub(super) mod join;
 pub(super) mod pauses;
 pub(super) mod refresh;
 pub(super) mod second_look;
-pub(super) mod stand_in;
+pub(super) mod stale_on_error;
 pub(super) mod tasks;

@@ -8,7 +8,7 @@ use crate::policy::{self, CacheRules, GroupNames};
 use crate::store::{CacheGroup, CacheTag};
 
 /// Returns the digests of a response's tags, and of its groups in its own origin (RFC 9875 §2).
-pub(in crate::proxy) fn names(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
+pub(in crate::proxy) fn cache_tags(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
     let tags = policy::tags(head, rules).unwrap_or_default();
     let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
     let groups = groups(&GroupNames::of(head), target);

@@ -29,7 +29,7 @@ use crate::policy::OriginFailure;
 use crate::time::millis;
 
 /// The maximum jitter, as a fraction of the pause.
-const LOT: f64 = 0.25;
+const JITTER_MAX: f64 = 0.25;
 
 /// The pauses of a process.
 pub(in crate::proxy) struct RefreshPauses {
@@ -88,7 +88,7 @@ impl RefreshPauses {
         failure: OriginFailure,
         retry_after: Option<Duration>,
         now: Instant,
-        lot: f64,
+        jitter: f64,
     ) {
         let failures = self.pauses.get(key).map_or(0, |pause| pause.failures.load(Ordering::Relaxed));
         let doubled = REFRESH_PAUSE_MIN.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
@@ -96,7 +96,7 @@ impl RefreshPauses {
             Some(wanted) => wanted.clamp(REFRESH_PAUSE_MIN, RETRY_AFTER_MAX),
             None => doubled.min(REFRESH_PAUSE_MAX),
         };
-        let until = now + base.mul_f64(1.0 + LOT * lot.clamp(0.0, 1.0));
+        let until = now + base.mul_f64(1.0 + JITTER_MAX * jitter.clamp(0.0, 1.0));
         let pause = RefreshPause {
             until: AtomicU64::new(self.millis(until)),
             failures: AtomicU32::new(failures.saturating_add(1)),
@@ -130,7 +130,7 @@ mod tests {
     const MOMENT: Duration = Duration::from_millis(1);
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_an_answer_ends_them() {
+    fn pauses_double_up_to_a_limit_and_end_with_a_success() {
         let (key, mut now) = (key("/a"), time::instant());
         let pauses = RefreshPauses::new(now);
         assert_eq!(pauses.of(&key, now), None);
@@ -144,12 +144,16 @@ mod tests {
         pauses.succeeded(&key);
         assert_eq!(pauses.probe(&key, now), None);
         pauses.failed(&key, Disconnected, None, now, 1.0);
-        assert_eq!(pauses.of(&key, now + Duration::from_millis(1_249)), Some(Disconnected), "with its lot");
-        assert_eq!(pauses.of(&key, now + Duration::from_millis(1_250)), None, "and anew");
+        assert_eq!(
+            pauses.of(&key, now + Duration::from_millis(1_249)),
+            Some(Disconnected),
+            "jitter included"
+        );
+        assert_eq!(pauses.of(&key, now + Duration::from_millis(1_250)), None, "the doubling starts again");
     }
 
     #[test]
-    fn the_origin_says_when_within_bounds() {
+    fn retry_after_sets_the_pause_within_limits() {
         let (key, now) = (key("/a"), time::instant());
         let pauses = RefreshPauses::new(now);
         for (wanted, seconds) in [(0, 1), (5, 5), (30, 30), (86_400, 60)] {
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_one_asks_and_the_others_wait_for_what_comes_of_it() {
+    fn after_a_pause_one_caller_retries_and_the_others_wait() {
         let ((key, other), begun) = ((key("/a"), key("/b")), time::instant());
         let pauses = RefreshPauses::new(begun);
         pauses.failed(&key, ErrorResponse, None, begun, 0.0);
@@ -170,12 +174,12 @@ mod tests {
         assert_eq!(pauses.probe(&key, begun), not_due);
         let over = begun + REFRESH_PAUSE_MIN;
         assert_eq!(pauses.probe(&other, over), None);
-        assert_eq!(pauses.probe(&key, over), due, "the one that asks");
+        assert_eq!(pauses.probe(&key, over), due, "the caller that retries");
         for _ in 0..100 {
             assert_eq!(pauses.probe(&key, over), not_due);
         }
         let silent = over + REFRESH_PAUSE_MIN;
-        assert_eq!(pauses.probe(&key, silent), due, "it may have been lost");
+        assert_eq!(pauses.probe(&key, silent), due, "the retry may have been lost");
         assert_eq!(pauses.probe(&key, silent), not_due);
     }
 }

@@ -24,33 +24,38 @@ use crate::proxy::request::CacheRequest;
 use crate::time::{self, Timestamp};
 
 /// Starts a refresh of `entry`, unless a fetch of it is in progress or has just failed.
-pub(in crate::proxy) fn begin(proxy: &Rc<Proxy>, of: &CacheRequest, place: &CacheLocation, entry: &Entry) {
-    match proxy.shared.pauses.probe(&place.key, time::instant()) {
+pub(in crate::proxy) fn begin(
+    proxy: &Rc<Proxy>,
+    client_request: &CacheRequest,
+    location: &CacheLocation,
+    entry: &Entry,
+) {
+    match proxy.shared.pauses.probe(&location.key, time::instant()) {
         Some((_, RefreshProbe::NotDue)) => {
-            of.note(|explanation| explanation.refresh(BackgroundRefresh::Paused))
+            client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Paused))
         }
-        Some((_, RefreshProbe::Due)) | None => begin_now(proxy, of, place, entry),
+        Some((_, RefreshProbe::Due)) | None => begin_now(proxy, client_request, location, entry),
     }
 }
 
 /// Starts a refresh of `entry`, unless a fetch of it is in progress.
 pub(in crate::proxy) fn begin_now(
     proxy: &Rc<Proxy>,
-    of: &CacheRequest,
-    place: &CacheLocation,
+    client_request: &CacheRequest,
+    location: &CacheLocation,
     entry: &Entry,
 ) {
-    let ask = Rc::new(of.on_nobodys_behalf(place.variants.as_ref(), &proxy.rules));
-    let key = ask.fill_key(place.key);
-    let claim = || proxy.store.claim(&place.whole, place.lineage);
-    let FetchRole::Leader(lead, claim) = proxy.shared.fills.join(key, claim) else {
-        return of.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
+    let request = Rc::new(client_request.for_refresh(location.variants.as_ref(), &proxy.rules));
+    let key = request.fetch_key(location.key);
+    let permit = || proxy.store.claim(&location.whole, location.generation);
+    let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, permit) else {
+        return client_request.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
     };
-    of.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
-    let (nobody, _) = oneshot::channel();
+    client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
+    let (to_client, _) = oneshot::channel();
     let stored = Some(Rc::new(entry.clone()));
-    let right = fetch::FetchRights { lead: Some(lead), claim };
-    let fetch = fetch::run(Rc::clone(proxy), ask, place.clone(), stored, right, nobody);
+    let right = fetch::FetchRights { lead: Some(lead), permit };
+    let fetch = fetch::run(Rc::clone(proxy), request, location.clone(), stored, right, to_client);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
         // The origin's timeouts end a stalled fetch; this timeout ends one that trickles.
@@ -61,13 +66,13 @@ pub(in crate::proxy) fn begin_now(
 /// Starts a refresh of a fresh entry, with a probability that grows as its expiry comes closer.
 pub(in crate::proxy) fn early(
     proxy: &Rc<Proxy>,
-    ask: &CacheRequest,
-    place: &CacheLocation,
+    request: &CacheRequest,
+    location: &CacheLocation,
     entry: &Entry,
     now: Timestamp,
 ) {
     let beta = proxy.rules.early_refresh;
     if beta > 0.0 && policy::refresh_early(&entry.facts, now, proxy.fetch_took.get(), beta, fastrand::f64()) {
-        begin(proxy, ask, place, entry);
+        begin(proxy, request, location, entry);
     }
 }

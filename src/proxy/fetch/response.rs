@@ -20,7 +20,7 @@ pub(in crate::proxy) struct SharedResponse {
     /// The facts against which each follower's request is checked.
     pub(in crate::proxy) facts: StoredFacts,
     /// The location at which it will be stored.
-    pub(in crate::proxy) place: CacheLocation,
+    pub(in crate::proxy) location: CacheLocation,
     pub(in crate::proxy::fetch) status: StatusCode,
     /// The fields that may be stored: a follower sees the same fields as a later hit.
     pub(in crate::proxy::fetch) head: HeaderMap,

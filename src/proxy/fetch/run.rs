@@ -34,24 +34,24 @@ use crate::time::{self, Timestamp};
 /// The fetch runs to completion even if the client leaves, because its response can be stored.
 pub(in crate::proxy::fetch) async fn run(
     proxy: Rc<Proxy>,
-    ask: Rc<CacheRequest>,
-    place: CacheLocation,
+    request: Rc<CacheRequest>,
+    location: CacheLocation,
     stored: Option<Rc<Entry>>,
-    right: FetchRights,
+    rights: FetchRights,
     to_client: oneshot::Sender<FetchOutcome>,
 ) {
-    let key = ask.fill_key(place.key);
-    let FetchRights { lead, claim } = right;
-    let sight = if stored.is_some() { PriorKnowledge::Stored } else { PriorKnowledge::Unknown };
-    let fill = ActiveFetch { key, proxy, ask, place, lead, claim, sight };
+    let key = request.fetch_key(location.key);
+    let FetchRights { lead, permit } = rights;
+    let prior = if stored.is_some() { PriorKnowledge::Stored } else { PriorKnowledge::Unknown };
+    let fetch = ActiveFetch { key, proxy, request, location, lead, permit, prior };
     let requested = time::now();
-    match fill.ask_the_origin(stored.as_deref()).await {
-        Err(error) => fill.fail(&error, to_client),
+    match fetch.send_request(stored.as_deref()).await {
+        Err(error) => fetch.fail(&error, to_client),
         Ok(response) => match stored {
             Some(stored) if response.status() == StatusCode::NOT_MODIFIED => {
-                fill.validated(stored, response, requested, to_client).await;
+                fetch.validated(stored, response, requested, to_client).await;
             }
-            Some(_) | None => fill.answered(response, requested, to_client).await,
+            Some(_) | None => fetch.answered(response, requested, to_client).await,
         },
     }
 }
@@ -61,7 +61,7 @@ pub(in crate::proxy) struct FetchRights {
     /// The right to have followers.
     pub(in crate::proxy) lead: Option<LeaderGuard>,
     /// The right to store the response.
-    pub(in crate::proxy) claim: StorePermit,
+    pub(in crate::proxy) permit: StorePermit,
 }
 
 /// Fetches a response that is probably not storable. No request follows, and nothing is lost if the
@@ -69,28 +69,29 @@ pub(in crate::proxy) struct FetchRights {
 /// to be storable.
 pub(in crate::proxy) async fn run_alone(
     proxy: &Rc<Proxy>,
-    ask: &Rc<CacheRequest>,
-    place: &CacheLocation,
+    request: &Rc<CacheRequest>,
+    location: &CacheLocation,
 ) -> FetchOutcome {
-    let claim = proxy.store.claim(&place.whole, place.lineage);
+    let permit = proxy.store.claim(&location.whole, location.generation);
     let requested = time::now();
-    let head = || proxy.origin.outbound().head(&ask.inbound.asked(&FetchPurpose::Cacheable, &proxy.rules));
-    let response = match proxy.origin.send(proxy.client(&ask.inbound), head, RequestBody::Empty).await {
+    let head =
+        || proxy.origin.outbound().head(&request.inbound.to_outbound(&FetchPurpose::Cacheable, &proxy.rules));
+    let response = match proxy.origin.send(proxy.client(&request.inbound), head, RequestBody::Empty).await {
         Ok(response) => response,
         Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
     proxy.note_fetch(None, response.body().took());
-    let storable = storable(proxy, ask, &response, requested);
-    ask.note(|explanation| explanation.storable(&storable));
+    let storable = storable(proxy, request, &response, requested);
+    request.note(|explanation| explanation.storable(&storable));
     match storable {
         Ok(facts) => {
-            let fill = ActiveFetch::adopting(Rc::clone(proxy), Rc::clone(ask), place.clone(), claim);
+            let fetch = ActiveFetch::adopting(Rc::clone(proxy), Rc::clone(request), location.clone(), permit);
             let (to_client, fetched) = oneshot::channel();
-            proxy.tasks.spawn(fill.share(response, facts, to_client));
+            proxy.tasks.spawn(fetch.share(response, facts, to_client));
             fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
         }
         Err(reason) => {
-            refuse(proxy, ask.fill_key(place.key), reason);
+            refuse(proxy, request.fetch_key(location.key), reason);
             FetchOutcome::Direct(response, reason)
         }
     }
@@ -99,22 +100,22 @@ pub(in crate::proxy) async fn run_alone(
 /// Decides whether a response is storable, as far as its head shows.
 fn storable(
     proxy: &Proxy,
-    ask: &CacheRequest,
+    request: &CacheRequest,
     response: &Response<origin::OriginBody>,
     requested: Timestamp,
 ) -> Result<StoredFacts, NotStorable> {
-    let facts = policy::storable(&exchange(ask, response, requested), &proxy.rules)?;
+    let facts = policy::storable(&exchange(request, response, requested), &proxy.rules)?;
     body_fits(proxy, response)?;
     Ok(facts.jittered(proxy.rules.jitter, fastrand::f64()))
 }
 
 fn exchange<'a>(
-    ask: &'a CacheRequest,
+    request: &'a CacheRequest,
     response: &'a Response<origin::OriginBody>,
     requested: Timestamp,
 ) -> Exchange<'a> {
     Exchange {
-        request: &ask.facts,
+        request: &request.facts,
         status: response.status(),
         response: response.headers(),
         requested,
@@ -142,7 +143,11 @@ pub(in crate::proxy::fetch) fn body_fits(
 /// that its next requests do not wait for each other.
 pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
     proxy.metrics.not_stored(reason);
-    debug!(reason = reason.word(), credentialed = key.asker == RequesterClass::Credentialed, "not stored");
+    debug!(
+        reason = reason.word(),
+        credentialed = key.requester == RequesterClass::Credentialed,
+        "response not stored"
+    );
     let uncacheable = &proxy.shared.uncacheable;
     // The other reasons say nothing about the next response.
     if reason == NotStorable::Changed {
@@ -153,22 +158,19 @@ pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotS
 }
 
 impl ActiveFetch {
-    async fn ask_the_origin(
-        &self,
-        stored: Option<&Entry>,
-    ) -> Result<Response<origin::OriginBody>, FetchError> {
+    async fn send_request(&self, stored: Option<&Entry>) -> Result<Response<origin::OriginBody>, FetchError> {
         let origin = &self.proxy.origin;
         let head = || {
             let mut head = origin
                 .outbound()
-                .head(&self.ask.inbound.asked(&FetchPurpose::Cacheable, &self.proxy.rules))?;
+                .head(&self.request.inbound.to_outbound(&FetchPurpose::Cacheable, &self.proxy.rules))?;
             if let Some(stored) = stored {
                 policy::make_conditional(&mut head.headers, &stored.head);
             }
             Ok(head)
         };
-        let asker = self.proxy.client(&self.ask.inbound);
-        let response = origin.send(asker, head, RequestBody::Empty).await?;
+        let client = self.proxy.client(&self.request.inbound);
+        let response = origin.send(client, head, RequestBody::Empty).await?;
         let shared = self.lead.as_ref().map(|_| self.key);
         self.proxy.note_fetch(shared, response.body().took());
         Ok(response)
@@ -176,7 +178,7 @@ impl ActiveFetch {
 
     fn fail(mut self, error: &FetchError, to_client: oneshot::Sender<FetchOutcome>) {
         let failure = Failure::from(error);
-        debug!(%error, "a fetch failed");
+        debug!(%error, "fetch failed");
         if failure.is_of_the_origin() {
             self.pause(policy::OriginFailure::Disconnected, None);
         }
@@ -194,8 +196,8 @@ impl ActiveFetch {
         requested: Timestamp,
         to_client: oneshot::Sender<FetchOutcome>,
     ) {
-        let storable = storable(&self.proxy, &self.ask, &response, requested);
-        self.ask.note(|explanation| explanation.storable(&storable));
+        let storable = storable(&self.proxy, &self.request, &response, requested);
+        self.request.note(|explanation| explanation.storable(&storable));
         match storable {
             Ok(facts) => self.share(response, facts, to_client).await,
             Err(reason) => self.hand_over(response, reason, to_client).await,
@@ -215,11 +217,11 @@ impl ActiveFetch {
         match policy::OriginFailure::of(response.status()) {
             Some(failure) => {
                 self.pause(failure, policy::retry_after(response.headers(), time::now()));
-                self.tell(FetchState::Errored);
+                self.publish(FetchState::Errored);
             }
             None => {
                 self.succeeded();
-                self.tell(FetchState::Alone);
+                self.publish(FetchState::Alone);
             }
         }
         drop(to_client.send(FetchOutcome::Direct(response, reason)));
@@ -234,11 +236,11 @@ impl ActiveFetch {
 
     /// Removes the stored response that was being validated, if this response ends it.
     pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
-        let PriorKnowledge::Stored = self.sight else { return };
-        let Self { ask, .. } = self;
-        let fate = policy::withdrawn(ask.initiator, &ask.facts, status, reason);
-        if let FreshenOutcome::Invalidated(_) = fate {
-            ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &fate));
+        let PriorKnowledge::Stored = self.prior else { return };
+        let Self { request, .. } = self;
+        let outcome = policy::withdrawn(request.initiator, &request.facts, status, reason);
+        if let FreshenOutcome::Invalidated(_) = outcome {
+            request.note(|explanation| explanation.rule(RuleQuestion::Freshen, &outcome));
             self.withdraw().await;
         }
     }
@@ -246,8 +248,8 @@ impl ActiveFetch {
     /// Removes the stored response from every node. Every withdrawal goes through this function.
     async fn withdraw(&mut self) {
         self.proxy.metrics.withdrawn();
-        self.proxy.store.withdraw(&self.place.whole, &self.place.key).await;
-        self.sight = PriorKnowledge::Unknown;
+        self.proxy.store.withdraw(&self.location.whole, &self.location.key).await;
+        self.prior = PriorKnowledge::Unknown;
     }
 
     /// Handles a `304`: the stored response is still valid (RFC 9111 §4.3.4).
@@ -260,8 +262,9 @@ impl ActiveFetch {
     ) {
         let head =
             StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
-        let freshened = policy::freshen(head, &exchange(&self.ask, &response, requested), &self.proxy.rules);
-        self.ask.note(|explanation| explanation.rule(RuleQuestion::Validate, &freshened));
+        let freshened =
+            policy::freshen(head, &exchange(&self.request, &response, requested), &self.proxy.rules);
+        self.request.note(|explanation| explanation.rule(RuleQuestion::Validate, &freshened));
         let freshened = match freshened {
             Ok(freshened) => freshened,
             Err(NotSelectedError) => return Box::pin(self.start_over(to_client)).await,
@@ -271,31 +274,36 @@ impl ActiveFetch {
         policy::strip_addressed(&mut answer);
         let body = AnswerBody::Whole(stored.body.clone());
         let answer = Box::new(ProxyAnswer::new(Outcome::Validated, stored.status, answer, body));
-        self.ask.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.outcome));
+        self.request.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.outcome));
         match freshened.outcome {
             FreshenOutcome::Updated { facts, fields } => {
                 let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
-                let place =
-                    ResponseToStore::place(&self.place, &fields, &facts, &self.ask, &self.proxy.rules);
-                self.ask.note(|explanation| explanation.fetched(&facts, facts.received));
-                self.ask.note_place(&place, &self.proxy.rules);
+                let location = ResponseToStore::location(
+                    &self.location,
+                    &fields,
+                    &facts,
+                    &self.request,
+                    &self.proxy.rules,
+                );
+                self.request.note(|explanation| explanation.fetched(&facts, facts.received));
+                self.request.note_location(&location, &self.proxy.rules);
                 let body =
-                    Arc::new(SharedBody::whole_already(stored.body.clone(), self.proxy.shared.load.hold()));
+                    Arc::new(SharedBody::from_whole(stored.body.clone(), self.proxy.shared.load.hold()));
                 let (status, head) = (stored.status, fields);
-                let shared = Arc::new(SharedResponse { facts, place, status, head, body });
-                self.tell(FetchState::Shared(Arc::clone(&shared)));
+                let shared = Arc::new(SharedResponse { facts, location, status, head, body });
+                self.publish(FetchState::Shared(Arc::clone(&shared)));
                 drop(to_client.send(FetchOutcome::Validated(answer, Ok(()))));
                 self.keep(&shared, stored.body.clone()).await;
             }
             FreshenOutcome::Unchanged(reason) => {
                 self.refuse(reason);
-                self.tell(FetchState::Alone);
+                self.publish(FetchState::Alone);
                 drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
             }
             FreshenOutcome::Invalidated(reason) => {
                 self.refuse(reason);
                 self.withdraw().await;
-                self.tell(FetchState::Alone);
+                self.publish(FetchState::Alone);
                 drop(to_client.send(FetchOutcome::Validated(answer, Err(reason))));
             }
         }
@@ -304,16 +312,16 @@ impl ActiveFetch {
     /// Handles a `304` that does not match the stored response: removes the entry and fetches again
     /// without validators.
     async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
-        let lineage = KeyGeneration::new();
-        self.proxy.store.bury(&self.place.key, lineage).await;
-        let Self { proxy, ask, mut place, lead, claim, .. } = self;
+        let generation = KeyGeneration::new();
+        self.proxy.store.bury(&self.location.key, generation).await;
+        let Self { proxy, request, mut location, lead, permit, .. } = self;
         // A variant's list keeps its generation.
-        let claim = if place.key == place.whole && !claim.is_overtaken() {
-            place.lineage = lineage;
-            proxy.store.claim(&place.whole, lineage)
+        let permit = if location.key == location.whole && !permit.is_overtaken() {
+            location.generation = generation;
+            proxy.store.claim(&location.whole, generation)
         } else {
-            claim
+            permit
         };
-        run(proxy, ask, place, None, FetchRights { lead, claim }, to_client).await;
+        run(proxy, request, location, None, FetchRights { lead, permit }, to_client).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::join::{
     FetchRequest, {self},
 };
-use crate::proxy::fetch::stand_in;
+use crate::proxy::fetch::stale_on_error;
 use crate::proxy::lookup::find::{KeyLookup, look_up, usable};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::{Proxy, policy};
@@ -23,30 +23,31 @@ use crate::store::Tier;
 /// Answers from the origin or from the store, whichever responds first.
 ///
 /// Cancel safe, like [`join::answer`]: a fetch that has started continues.
-pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, errand: FetchRequest) -> ProxyAnswer {
-    let ask = Rc::clone(&errand.ask);
-    let mut fetched = pin!(join::answer(proxy, errand));
+pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, fetch_request: FetchRequest) -> ProxyAnswer {
+    let request = Rc::clone(&fetch_request.request);
+    let mut fetched = pin!(join::answer(proxy, fetch_request));
     let answer = tokio::select! {
         answer = &mut fetched => answer,
-        found = look(proxy, &ask) => match found.and_then(|(entry, tier)| usable(&ask, entry, tier)) {
-            Some(hit) => return stand_in::stand(&ask, hit).await,
+        found = look_up_again(proxy, &request) => match found.and_then(|(entry, tier)| usable(&request, entry, tier)) {
+            Some(hit) => return stale_on_error::serve_stored(&request, hit).await,
             None => fetched.await,
         },
     };
     if answer.outcome != Outcome::Failed {
         return answer;
     }
-    let Some((entry, tier)) = look(proxy, &ask).await else { return answer };
-    match usable(&ask, entry.clone(), tier) {
-        Some(hit) => stand_in::stand(&ask, hit).await,
+    let Some((entry, tier)) = look_up_again(proxy, &request).await else { return answer };
+    match usable(&request, entry.clone(), tier) {
+        Some(hit) => stale_on_error::serve_stored(&request, hit).await,
         None => {
-            let stale = stand_in::serve_stale(&ask, &entry, policy::OriginFailure::Disconnected).await;
+            let stale =
+                stale_on_error::serve_stale(&request, &entry, policy::OriginFailure::Disconnected).await;
             stale.unwrap_or(answer)
         }
     }
 }
 
-async fn look(proxy: &Proxy, ask: &CacheRequest) -> Option<(Entry, Tier)> {
-    let KeyLookup { found, .. } = look_up(proxy, ask).await;
+async fn look_up_again(proxy: &Proxy, request: &CacheRequest) -> Option<(Entry, Tier)> {
+    let KeyLookup { found, .. } = look_up(proxy, request).await;
     found
 }

@@ -41,14 +41,14 @@ mod tests {
     use crate::proxy::request::RequesterClass;
 
     #[test]
-    fn the_last_fetch_counts() {
+    fn the_last_fetch_decides() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Anonymous };
+        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Anonymous };
         let slow = SlowKeys::new();
         assert!(!slow.contains(&key));
         slow.note(key, FETCH_SLOW);
         assert!(slow.contains(&key));
-        assert!(!slow.contains(&FetchKey { asker: RequesterClass::Credentialed, ..key }));
+        assert!(!slow.contains(&FetchKey { requester: RequesterClass::Credentialed, ..key }));
         slow.note(key, FETCH_SLOW / 2);
         assert!(!slow.contains(&key));
     }

@@ -53,7 +53,7 @@ type FetchShard = Mutex<FollowedFetch>;
 
 /// A fetch that may be joined.
 struct JoinableFetch {
-    news: watch::Sender<FetchState>,
+    state: watch::Sender<FetchState>,
     /// The start of the fetch. After a later purge that concerns its key, no request joins it.
     begun: FetchStart,
 }
@@ -79,22 +79,22 @@ impl FetchTable {
     pub(in crate::proxy) fn join(
         self: &Arc<Self>,
         key: FetchKey,
-        claim: impl FnOnce() -> StorePermit,
+        permit: impl FnOnce() -> StorePermit,
     ) -> FetchRole {
         let Some(mut shard) = self.shard(&key) else { return FetchRole::Alone };
         if shard.len() >= FILLS_MAX / FILL_SHARDS && !shard.contains_key(&key) {
             return FetchRole::Alone;
         }
-        let place = shard.entry(key);
-        if let Entry::Occupied(place) = &place
-            && place.get().begun.is_current()
+        let slot = shard.entry(key);
+        if let Entry::Occupied(slot) = &slot
+            && slot.get().begun.is_current()
         {
-            return FetchRole::Follower(place.get().news.subscribe());
+            return FetchRole::Follower(slot.get().state.subscribe());
         }
-        let claim = claim();
-        let news = watch::Sender::new(FetchState::Fetching);
-        place.insert_entry(JoinableFetch { news: news.clone(), begun: claim.beginning() });
-        FetchRole::Leader(LeaderGuard { fills: Arc::clone(self), key, news, lease: None }, claim)
+        let permit = permit();
+        let state = watch::Sender::new(FetchState::Fetching);
+        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.beginning() });
+        FetchRole::Leader(LeaderGuard { fetches: Arc::clone(self), key, state, lease: None }, permit)
     }
 
     /// Returns the number of shared fetches.
@@ -111,9 +111,9 @@ impl FetchTable {
 
 /// The duty to fetch a key for all concurrent requests. Dropping it wakes the followers.
 pub(in crate::proxy) struct LeaderGuard {
-    fills: Arc<FetchTable>,
+    fetches: Arc<FetchTable>,
     key: FetchKey,
-    news: watch::Sender<FetchState>,
+    state: watch::Sender<FetchState>,
     /// The lease that makes other nodes wait for this fetch.
     lease: Option<Lease>,
 }
@@ -125,23 +125,23 @@ impl LeaderGuard {
     }
 
     /// Publishes a state to present and future followers.
-    pub(in crate::proxy) fn tell(&self, news: FetchState) {
-        self.news.send_replace(news);
+    pub(in crate::proxy) fn publish(&self, state: FetchState) {
+        self.state.send_replace(state);
     }
 
     /// Ends the fetch, and then publishes its state. A request that joins later starts a new fetch.
-    pub(in crate::proxy) fn end(self, news: FetchState) {
+    pub(in crate::proxy) fn end(self, state: FetchState) {
         self.leave();
-        self.tell(news);
+        self.publish(state);
     }
 
     fn leave(&self) {
-        if let Some(mut shard) = self.fills.shard(&self.key)
-            && let Entry::Occupied(place) = shard.entry(self.key)
+        if let Some(mut shard) = self.fetches.shard(&self.key)
+            && let Entry::Occupied(slot) = shard.entry(self.key)
             // After an invalidation, the entry may belong to a newer fetch.
-            && place.get().news.same_channel(&self.news)
+            && slot.get().state.same_channel(&self.state)
         {
-            place.remove();
+            slot.remove();
         }
     }
 }
@@ -150,10 +150,10 @@ impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.leave();
         // A leader that ends while still fetching was aborted. Its followers fetch for themselves.
-        self.news.send_if_modified(|news| {
-            let silent = matches!(news, FetchState::Fetching);
+        self.state.send_if_modified(|state| {
+            let silent = matches!(state, FetchState::Fetching);
             if silent {
-                *news = FetchState::Alone;
+                *state = FetchState::Alone;
             }
             silent
         });
@@ -169,9 +169,9 @@ mod tests {
     use crate::store::{self, Store};
     use crate::telemetry::Registry;
 
-    fn key(path: &'static str, asker: RequesterClass) -> FetchKey {
+    fn key(path: &'static str, requester: RequesterClass) -> FetchKey {
         let target = Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        FetchKey { key: CacheKey::of(&target), asker }
+        FetchKey { key: CacheKey::of(&target), requester }
     }
 
     fn store() -> Store {
@@ -188,108 +188,121 @@ mod tests {
     }
 
     /// Joins the way a request does.
-    fn join(fills: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
-        fills.join(key, || store.claim(&key.key, KeyGeneration::NONE))
+    fn join(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
+        fetches.join(key, || store.claim(&key.key, KeyGeneration::NONE))
     }
 
     #[test]
     fn the_first_leads_and_the_rest_follow() {
-        let (fills, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous))
+        let (fetches, store) = (FetchTable::new(), store());
+        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("first")
         };
-        let FetchRole::Follower(news) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
             panic!("second")
         };
-        assert!(matches!(*news.borrow(), FetchState::Fetching));
-        assert!(matches!(join(&fills, &store, key("/b", RequesterClass::Anonymous)), FetchRole::Leader(..)));
+        assert!(matches!(*state.borrow(), FetchState::Fetching));
         assert!(matches!(
-            join(&fills, &store, key("/a", RequesterClass::Credentialed)),
+            join(&fetches, &store, key("/b", RequesterClass::Anonymous)),
             FetchRole::Leader(..)
         ));
-        lead.tell(FetchState::Alone);
-        assert!(matches!(*news.borrow(), FetchState::Alone));
+        assert!(matches!(
+            join(&fetches, &store, key("/a", RequesterClass::Credentialed)),
+            FetchRole::Leader(..)
+        ));
+        lead.publish(FetchState::Alone);
+        assert!(matches!(*state.borrow(), FetchState::Alone));
     }
 
     #[test]
-    fn a_lead_that_ends_in_silence_leaves_nobody_waiting() {
-        let (fills, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous))
+    fn a_dropped_leader_releases_its_followers() {
+        let (fetches, store) = (FetchTable::new(), store());
+        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("first")
         };
-        let FetchRole::Follower(news) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
             panic!("second")
         };
         drop(lead);
-        assert!(matches!(*news.borrow(), FetchState::Alone));
-        assert_eq!(fills.len(), 0);
-        assert!(matches!(join(&fills, &store, key("/a", RequesterClass::Anonymous)), FetchRole::Leader(..)));
+        assert!(matches!(*state.borrow(), FetchState::Alone));
+        assert_eq!(fetches.len(), 0);
+        assert!(matches!(
+            join(&fetches, &store, key("/a", RequesterClass::Anonymous)),
+            FetchRole::Leader(..)
+        ));
     }
 
     #[test]
-    fn an_outdated_fetch_is_nobodys_to_join() {
-        let (fills, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(old, claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+    fn an_invalidated_fetch_is_not_joined() {
+        let (fetches, store) = (FetchTable::new(), store());
+        let FetchRole::Leader(old, permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
+        else {
             panic!("first")
         };
         store.outdate(&key("/a", RequesterClass::Anonymous).key);
-        assert!(claim.is_overtaken());
-        let FetchRole::Leader(new, _claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous))
+        assert!(permit.is_overtaken());
+        let FetchRole::Leader(new, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("anew")
         };
         drop(old);
-        let FetchRole::Follower(news) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
             panic!("still there")
         };
         drop(new);
-        assert!(matches!(*news.borrow(), FetchState::Alone), "it follows the new one");
+        assert!(matches!(*state.borrow(), FetchState::Alone), "it follows the new fetch");
     }
 
     #[test]
-    fn news_outlive_their_lead() {
-        let (fills, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous))
+    fn the_final_state_outlives_the_leader() {
+        let (fetches, store) = (FetchTable::new(), store());
+        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("first")
         };
-        let FetchRole::Follower(news) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
             panic!("second")
         };
-        lead.tell(FetchState::Failed(Failure::Refused));
+        lead.publish(FetchState::Failed(Failure::Refused));
         drop(lead);
-        assert!(matches!(*news.borrow(), FetchState::Failed(Failure::Refused)));
+        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Refused)));
     }
 
     #[test]
-    fn a_fetch_that_has_ended_is_not_joined() {
-        let (fills, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _claim) = join(&fills, &store, key("/a", RequesterClass::Anonymous))
+    fn an_ended_fetch_is_not_joined() {
+        let (fetches, store) = (FetchTable::new(), store());
+        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("first")
         };
-        let FetchRole::Follower(news) = join(&fills, &store, key("/a", RequesterClass::Anonymous)) else {
+        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
             panic!("second")
         };
         lead.end(FetchState::Failed(Failure::Closed));
-        assert!(matches!(*news.borrow(), FetchState::Failed(Failure::Closed)));
-        assert!(matches!(join(&fills, &store, key("/a", RequesterClass::Anonymous)), FetchRole::Leader(..)));
+        assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Closed)));
+        assert!(matches!(
+            join(&fetches, &store, key("/a", RequesterClass::Anonymous)),
+            FetchRole::Leader(..)
+        ));
     }
 
     #[test]
-    fn a_full_table_sends_requests_on_their_own() {
+    fn a_full_table_makes_requests_fetch_alone() {
         let store = store();
-        let fills = Arc::new(FetchTable { shards: [FetchShard::default()].into() });
+        let fetches = Arc::new(FetchTable { shards: [FetchShard::default()].into() });
         let leads: Vec<_> = (0..FILLS_MAX / FILL_SHARDS)
-            .map(|n| join(&fills, &store, key(format!("/{n}").leak(), RequesterClass::Anonymous)))
+            .map(|n| join(&fetches, &store, key(format!("/{n}").leak(), RequesterClass::Anonymous)))
             .collect();
-        assert!(matches!(join(&fills, &store, key("/more", RequesterClass::Anonymous)), FetchRole::Alone));
-        assert!(matches!(join(&fills, &store, key("/0", RequesterClass::Anonymous)), FetchRole::Follower(_)));
+        assert!(matches!(join(&fetches, &store, key("/more", RequesterClass::Anonymous)), FetchRole::Alone));
+        assert!(matches!(
+            join(&fetches, &store, key("/0", RequesterClass::Anonymous)),
+            FetchRole::Follower(_)
+        ));
         drop(leads);
         assert!(matches!(
-            join(&fills, &store, key("/more", RequesterClass::Anonymous)),
+            join(&fetches, &store, key("/more", RequesterClass::Anonymous)),
             FetchRole::Leader(..)
         ));
     }

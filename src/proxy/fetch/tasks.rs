@@ -23,7 +23,7 @@ impl BackgroundTasks {
     }
 
     /// Waits at most `timeout` for all tasks, then aborts the remaining ones.
-    pub(in crate::proxy) async fn finish(&self, patience: Duration) {
+    pub(in crate::proxy) async fn finish(&self, timeout: Duration) {
         // The set is borrowed only during a poll, because a task may spawn another.
         let all = poll_fn(|cx| {
             loop {
@@ -34,7 +34,7 @@ impl BackgroundTasks {
                 }
             }
         });
-        if tokio::time::timeout(patience, all).await.is_err() {
+        if tokio::time::timeout(timeout, all).await.is_err() {
             self.0.borrow_mut().abort_all();
         }
     }

@@ -32,50 +32,50 @@ use crate::time;
 /// The fetch runs to completion even if the client leaves, because its response can be stored.
 pub(in crate::proxy) async fn run(
     proxy: Rc<Proxy>,
-    ask: Rc<CacheRequest>,
-    place: CacheLocation,
+    request: Rc<CacheRequest>,
+    location: CacheLocation,
     stored: Option<Rc<Entry>>,
-    mut right: FetchRights,
+    mut rights: FetchRights,
     to_client: oneshot::Sender<FetchOutcome>,
 ) {
-    let key = ask.fill_key(place.key);
-    if let Some(lead) = &mut right.lead
-        && is_worth_a_question(&proxy, &key)
-        && Box::pin(is_over(&proxy, &ask, &key, lead, &right.claim, stored.as_deref())).await
+    let key = request.fetch_key(location.key);
+    if let Some(lead) = &mut rights.lead
+        && should_check_other_nodes(&proxy, &key)
+        && Box::pin(already_fetched(&proxy, &request, &key, lead, &rights.permit, stored.as_deref())).await
     {
-        lead.tell(FetchState::Stored);
+        lead.publish(FetchState::Stored);
         // The send fails if the client has left.
         return drop(to_client.send(FetchOutcome::Stored));
     }
-    run::run(proxy, ask, place, stored, right, to_client).await;
+    run::run(proxy, request, location, stored, rights, to_client).await;
 }
 
 /// Returns whether another node has stored a response that answers `request` and is newer than
 /// `stored`. Otherwise this node fetches, and `lead` holds the lease if this node got it.
-async fn is_over(
+async fn already_fetched(
     proxy: &Rc<Proxy>,
-    ask: &CacheRequest,
+    request: &CacheRequest,
     key: &FetchKey,
     lead: &mut LeaderGuard,
-    claim: &StorePermit,
+    permit: &StorePermit,
     stored: Option<&Entry>,
 ) -> bool {
     let begun = time::instant();
-    let patience = proxy.options.coalesce_timeout / 2;
-    match proxy.store.turn(&key.key, key.asker.word(), claim, patience).await {
+    let wait_max = proxy.options.coalesce_timeout / 2;
+    match proxy.store.turn(&key.key, key.requester.word(), permit, wait_max).await {
         LeaseTurn::Anybodys => return false,
         LeaseTurn::Ours(lease) => lead.hold(lease),
         LeaseTurn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
     }
     // Another node's fetch may have ended between the lookup and the lease.
-    let hit = find::stored_meanwhile(proxy, ask).await;
+    let hit = find::stored_meanwhile(proxy, request).await;
     let is_newer =
         |hit: &CacheHit| stored.is_none_or(|stored| stored.facts.received < hit.entry.facts.received);
     hit.is_some_and(|hit| is_newer(&hit))
 }
 
 /// Returns whether it is worthwhile to check if another node is fetching the key.
-fn is_worth_a_question(proxy: &Proxy, key: &FetchKey) -> bool {
+fn should_check_other_nodes(proxy: &Proxy, key: &FetchKey) -> bool {
     match proxy.options.fetch_lease {
         FetchLease::Off => false,
         FetchLease::On => true,

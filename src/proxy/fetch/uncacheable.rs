@@ -35,7 +35,7 @@ struct RememberedKey {
 #[derive(Clone, Copy)]
 struct KnownAbsence {
     /// The key generation of the tombstone that was found.
-    lineage: KeyGeneration,
+    generation: KeyGeneration,
     until: Instant,
 }
 
@@ -60,15 +60,15 @@ impl UncacheableKeys {
         let Some(known) = self.0.get(key) else { return KeyDoubt::default() };
         KeyDoubt {
             reason: (now < known.until).then_some(known.reason),
-            absent: known.absence.filter(|absence| now < absence.until).map(|absence| absence.lineage),
+            absent: known.absence.filter(|absence| now < absence.until).map(|absence| absence.generation),
         }
     }
 
     /// Records for [`ABSENCE_REMEMBERED`] that the store has nothing for `key` except, possibly, a
     /// tombstone of this generation. Has no effect for a key that is not in the table.
-    pub(in crate::proxy) fn absent(&self, key: &FetchKey, lineage: KeyGeneration, now: Instant) {
+    pub(in crate::proxy) fn absent(&self, key: &FetchKey, generation: KeyGeneration, now: Instant) {
         if let Some(known) = self.0.get(key) {
-            let absence = KnownAbsence { lineage, until: now + ABSENCE_REMEMBERED };
+            let absence = KnownAbsence { generation, until: now + ABSENCE_REMEMBERED };
             self.0.insert(*key, RememberedKey { absence: Some(absence), ..known });
         }
     }
@@ -87,9 +87,9 @@ impl UncacheableKeys {
     pub(in crate::proxy) fn add(&self, key: FetchKey, reason: NotStorable, now: Instant) {
         let known = self.0.get(&key);
         let until = now + remembered(reason);
-        let is_news =
+        let must_write =
             known.is_none_or(|known| known.reason != reason || known.until + UNCACHEABLE_RENEWED < until);
-        if is_news {
+        if must_write {
             let absence = known.and_then(|known| known.absence);
             self.0.insert(key, RememberedKey { reason, until, absence });
         }
@@ -114,10 +114,10 @@ mod tests {
     use crate::time;
 
     #[test]
-    fn remembered_for_a_while() {
+    fn uncacheable_keys_expire() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Anonymous };
-        let other = FetchKey { asker: RequesterClass::Credentialed, ..key };
+        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Anonymous };
+        let other = FetchKey { requester: RequesterClass::Credentialed, ..key };
         let (uncacheable, now) = (UncacheableKeys::new(), time::instant());
         assert_eq!(uncacheable.known(&key, now).reason, None);
         uncacheable.add(key, NotStorable::Private, now);
@@ -126,21 +126,25 @@ mod tests {
         assert_eq!(uncacheable.known(&key, now + UNCACHEABLE_REMEMBERED).reason, None);
         uncacheable.add(key, NotStorable::Status, now);
         assert_eq!(uncacheable.known(&key, now).reason, Some(NotStorable::Status));
-        assert_eq!(uncacheable.known(&key, now + STATUS_REMEMBERED).reason, None, "an error may pass");
+        assert_eq!(
+            uncacheable.known(&key, now + STATUS_REMEMBERED).reason,
+            None,
+            "an error may be temporary"
+        );
         uncacheable.remove(&key);
         assert_eq!(uncacheable.known(&key, now).reason, None);
     }
 
     #[test]
-    fn the_store_is_asked_again_after_a_while_however_often_the_origin_is() {
+    fn an_absence_expires_regardless_of_origin_responses() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), asker: RequesterClass::Credentialed };
+        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Credentialed };
         let (uncacheable, looked) = (UncacheableKeys::new(), time::instant());
         uncacheable.absent(&key, KeyGeneration::NONE, looked);
         assert_eq!(
             uncacheable.known(&key, looked).absent,
             None,
-            "of a key that may be cacheable, nothing is remembered"
+            "a key that may be cacheable is not recorded"
         );
 
         let trace = KeyGeneration::new();
@@ -153,13 +157,13 @@ mod tests {
         assert_eq!(
             uncacheable.known(&key, looked + ABSENCE_REMEMBERED).absent,
             None,
-            "an answer does not prolong it"
+            "a response does not extend it"
         );
         uncacheable.changed(&key);
-        assert_eq!(uncacheable.known(&key, later).absent, None, "there was another purge");
+        assert_eq!(uncacheable.known(&key, later).absent, None, "the key was purged again");
         assert_eq!(uncacheable.known(&key, later).reason, Some(NotStorable::Private));
         uncacheable.absent(&key, trace, looked);
         uncacheable.remove(&key);
-        assert_eq!(uncacheable.known(&key, later).absent, None, "it was stored");
+        assert_eq!(uncacheable.known(&key, later).absent, None, "a response was stored");
     }
 }

@@ -17,8 +17,8 @@ use crate::proxy::fetch::join::{
     FetchRequest, {self},
 };
 use crate::proxy::fetch::pauses::RefreshProbe;
-use crate::proxy::fetch::{refresh, second_look, stand_in};
-use crate::proxy::lookup::find::{KeyLookup, MemoryContent, look_at_hand, look_up, look_up_variant};
+use crate::proxy::fetch::{refresh, second_look, stale_on_error};
+use crate::proxy::lookup::find::{KeyLookup, MemoryContent, look_up, look_up_in_memory, look_up_variant};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::store::{Completeness, Tier};
@@ -27,31 +27,31 @@ use crate::time::{self, Timestamp};
 /// The result of a memory lookup that does not answer the request by itself.
 pub(in crate::proxy) enum MemoryLookup {
     /// Memory has an entry that may not be served as it is.
-    Refused { place: Box<CacheLocation>, forward: ForwardReason, stored: Option<Rc<Entry>> },
+    Refused { location: Box<CacheLocation>, forward: ForwardReason, stored: Option<Rc<Entry>> },
     /// Memory knows the location of the response, but does not have the response.
-    Place(Box<CacheLocation>),
+    Location(Box<CacheLocation>),
     /// Memory has nothing, or was not searched because the request has a range or a condition.
     Nothing,
 }
 
 /// Answers from memory, if the request has no range or condition and memory alone suffices.
-pub(in crate::proxy) fn at_hand(
+pub(in crate::proxy) fn answer_from_memory(
     proxy: &Rc<Proxy>,
-    ask: &CacheRequest,
+    request: &CacheRequest,
 ) -> ControlFlow<ProxyAnswer, MemoryLookup> {
-    if !ask.is_plain() {
+    if !request.is_plain() {
         return Continue(MemoryLookup::Nothing);
     }
-    let (place, entry) = match look_at_hand(proxy, ask) {
-        MemoryContent::Found(place, entry) => (place, entry),
-        MemoryContent::Variant(place) => return Continue(MemoryLookup::Place(Box::new(place))),
+    let (location, entry) = match look_up_in_memory(proxy, request) {
+        MemoryContent::Found(location, entry) => (location, entry),
+        MemoryContent::Variant(location) => return Continue(MemoryLookup::Location(Box::new(location))),
         MemoryContent::Nothing => return Continue(MemoryLookup::Nothing),
     };
-    match judge(proxy, ask, &place, Some((entry, Tier::Memory))) {
-        Decision::Hit(hit) => Break(ProxyAnswer::from_store(&ask.inbound.method, hit)),
-        Decision::StandIn(hit) => Break(ProxyAnswer::stale_on_error(&ask.inbound.method, hit)),
+    match decide(proxy, request, &location, Some((entry, Tier::Memory))) {
+        Decision::Hit(hit) => Break(ProxyAnswer::from_store(&request.inbound.method, hit)),
+        Decision::StaleOnError(hit) => Break(ProxyAnswer::stale_on_error(&request.inbound.method, hit)),
         Decision::Miss(forward, stored) => {
-            Continue(MemoryLookup::Refused { place: Box::new(place), forward, stored })
+            Continue(MemoryLookup::Refused { location: Box::new(location), forward, stored })
         }
     }
 }
@@ -60,80 +60,88 @@ pub(in crate::proxy) fn at_hand(
 /// it, else the failure.
 pub(in crate::proxy) async fn shed(
     proxy: &Rc<Proxy>,
-    ask: Rc<CacheRequest>,
+    request: Rc<CacheRequest>,
     known: MemoryLookup,
     failure: Failure,
 ) -> ProxyAnswer {
-    let (place, judged) = match known {
-        MemoryLookup::Refused { place, forward, stored } => (*place, Decision::Miss(forward, stored)),
-        MemoryLookup::Place(place) => unheld(proxy, &ask, *place),
-        MemoryLookup::Nothing => match look_at_hand(proxy, &ask) {
-            MemoryContent::Found(place, entry) => {
-                let judged = judge(proxy, &ask, &place, Some((entry, Tier::Memory)));
-                (place, judged)
+    let (location, decision) = match known {
+        MemoryLookup::Refused { location, forward, stored } => (*location, Decision::Miss(forward, stored)),
+        MemoryLookup::Location(location) => memory_miss(proxy, &request, *location),
+        MemoryLookup::Nothing => match look_up_in_memory(proxy, &request) {
+            MemoryContent::Found(location, entry) => {
+                let decision = decide(proxy, &request, &location, Some((entry, Tier::Memory)));
+                (location, decision)
             }
-            MemoryContent::Variant(place) => unheld(proxy, &ask, place),
-            MemoryContent::Nothing => unheld(proxy, &ask, CacheLocation::whole(ask.key, KeyGeneration::NONE)),
+            MemoryContent::Variant(location) => memory_miss(proxy, &request, location),
+            MemoryContent::Nothing => {
+                memory_miss(proxy, &request, CacheLocation::whole(request.key, KeyGeneration::NONE))
+            }
         },
     };
-    match judged {
-        Decision::Hit(hit) => cut(proxy, &ask, hit).await,
-        Decision::StandIn(hit) => stand_in::stand_stale(&ask, hit).await,
+    match decision {
+        Decision::Hit(hit) => apply_range_and_conditions(proxy, &request, hit).await,
+        Decision::StaleOnError(hit) => stale_on_error::serve_stale_hit(&request, hit).await,
         Decision::Miss(forward, stored) => {
-            stand_in::shed(&FetchRequest { ask, place, forward, stored }, failure).await
+            stale_on_error::shed(&FetchRequest { request, location, forward, stored }, failure).await
         }
     }
 }
 
 /// Decides for a location for which memory has no entry.
-fn unheld(proxy: &Rc<Proxy>, ask: &CacheRequest, place: CacheLocation) -> (CacheLocation, Decision) {
-    let judged = judge(proxy, ask, &place, None);
-    (place, judged)
+fn memory_miss(
+    proxy: &Rc<Proxy>,
+    request: &CacheRequest,
+    location: CacheLocation,
+) -> (CacheLocation, Decision) {
+    let decision = decide(proxy, request, &location, None);
+    (location, decision)
 }
 
 /// Answers from the store if the policy allows it, otherwise from the origin. `known` is the result
 /// of the memory lookup, which is not repeated.
 pub(in crate::proxy) async fn answer(
     proxy: &Rc<Proxy>,
-    ask: Rc<CacheRequest>,
+    request: Rc<CacheRequest>,
     known: MemoryLookup,
-    _place: load::RequestPermit,
+    _permit: load::RequestPermit,
 ) -> ProxyAnswer {
-    let LookupDecision { place, judged, said, doubt } = match known {
-        MemoryLookup::Refused { place, forward, stored } => LookupDecision {
-            place: *place,
-            judged: Decision::Miss(forward, stored),
-            said: Completeness::All,
-            doubt: None,
+    let LookupDecision { location, decision, completeness, not_sharable } = match known {
+        MemoryLookup::Refused { location, forward, stored } => LookupDecision {
+            location: *location,
+            decision: Decision::Miss(forward, stored),
+            completeness: Completeness::All,
+            not_sharable: None,
         },
-        MemoryLookup::Place(place) => {
-            LookupDecision::of(proxy, &ask, Box::pin(look_up_variant(proxy, &ask, *place)).await)
+        MemoryLookup::Location(location) => {
+            LookupDecision::of(proxy, &request, Box::pin(look_up_variant(proxy, &request, *location)).await)
         }
-        MemoryLookup::Nothing => LookupDecision::of(proxy, &ask, look_up(proxy, &ask).await),
+        MemoryLookup::Nothing => LookupDecision::of(proxy, &request, look_up(proxy, &request).await),
     };
-    match judged {
-        Decision::Hit(hit) if ask.is_plain() => {
-            let answer = ProxyAnswer::from_store(&ask.inbound.method, hit);
-            if let Some(ask) = Rc::into_inner(ask) {
-                proxy.store.recycle(ask.inbound.headers);
+    match decision {
+        Decision::Hit(hit) if request.is_plain() => {
+            let answer = ProxyAnswer::from_store(&request.inbound.method, hit);
+            if let Some(request) = Rc::into_inner(request) {
+                proxy.store.recycle(request.inbound.headers);
             }
             answer
         }
-        Decision::Hit(hit) => Box::pin(cut(proxy, &ask, hit)).await,
-        Decision::StandIn(hit) => Box::pin(stand_in::stand_stale(&ask, hit)).await,
-        Decision::Miss(..) if ask.facts.only_if_cached() => {
-            ask.note(|explanation| explanation.failed(Failure::OnlyIfCached));
+        Decision::Hit(hit) => Box::pin(apply_range_and_conditions(proxy, &request, hit)).await,
+        Decision::StaleOnError(hit) => Box::pin(stale_on_error::serve_stale_hit(&request, hit)).await,
+        Decision::Miss(..) if request.facts.only_if_cached() => {
+            request.note(|explanation| explanation.failed(Failure::OnlyIfCached));
             Failure::OnlyIfCached.into()
         }
         Decision::Miss(forward, stored) => {
-            let errand = FetchRequest { ask, place, forward, stored };
-            match (said, doubt) {
+            let fetch_request = FetchRequest { request, location, forward, stored };
+            match (completeness, not_sharable) {
                 // Most private responses take this path, so it avoids a boxed future.
-                (Completeness::All, Some(reason)) if errand.ask.facts.forbids_storing().is_none() => {
-                    join::doubtful(proxy, &errand, reason).await
+                (Completeness::All, Some(reason))
+                    if fetch_request.request.facts.forbids_storing().is_none() =>
+                {
+                    join::fetch_known_uncacheable(proxy, &fetch_request, reason).await
                 }
-                (Completeness::All, _) => Box::pin(join::answer(proxy, errand)).await,
-                (Completeness::Nothing, _) => Box::pin(second_look::answer(proxy, errand)).await,
+                (Completeness::All, _) => Box::pin(join::answer(proxy, fetch_request)).await,
+                (Completeness::Nothing, _) => Box::pin(second_look::answer(proxy, fetch_request)).await,
             }
         }
     }
@@ -141,18 +149,18 @@ pub(in crate::proxy) async fn answer(
 
 /// A lookup and the decision on its result.
 struct LookupDecision {
-    place: CacheLocation,
-    judged: Decision,
-    said: Completeness,
+    location: CacheLocation,
+    decision: Decision,
+    completeness: Completeness,
     /// The reason for which the last response was not sharable, if it is already known.
-    doubt: Option<NotStorable>,
+    not_sharable: Option<NotStorable>,
 }
 
 impl LookupDecision {
-    fn of(proxy: &Rc<Proxy>, ask: &CacheRequest, seen: KeyLookup) -> Self {
-        let KeyLookup { place, found, said, doubt } = seen;
-        let judged = judge(proxy, ask, &place, found);
-        Self { place, judged, said, doubt }
+    fn of(proxy: &Rc<Proxy>, request: &CacheRequest, lookup: KeyLookup) -> Self {
+        let KeyLookup { location, found, completeness, not_sharable } = lookup;
+        let decision = decide(proxy, request, &location, found);
+        Self { location, decision, completeness, not_sharable }
     }
 }
 
@@ -161,39 +169,39 @@ enum Decision {
     /// The entry is the answer.
     Hit(CacheHit),
     /// The entry is stale, and is the answer because the origin failed recently.
-    StandIn(CacheHit),
+    StaleOnError(CacheHit),
     /// The request goes to the origin, with the validators of the stored entry if it has any.
     Miss(ForwardReason, Option<Rc<Entry>>),
 }
 
 /// Applies the policy, and starts the background refresh that it asks for.
-fn judge(
+fn decide(
     proxy: &Rc<Proxy>,
-    ask: &CacheRequest,
-    place: &CacheLocation,
+    request: &CacheRequest,
+    location: &CacheLocation,
     found: Option<(Entry, Tier)>,
 ) -> Decision {
-    ask.note_place(place, &proxy.rules);
+    request.note_location(location, &proxy.rules);
     let Some((entry, tier)) = found else {
-        ask.note(Explanation::found_nothing);
-        return Decision::Miss(place.miss(), None);
+        request.note(Explanation::found_nothing);
+        return Decision::Miss(location.miss(), None);
     };
     let now = time::now();
-    ask.note(|explanation| explanation.found(tier, &entry.facts, now));
-    match ask.reuse(&entry.facts, now) {
+    request.note(|explanation| explanation.found(tier, &entry.facts, now));
+    match request.reuse(&entry.facts, now) {
         Reuse::Fresh { age, ttl } => {
-            refresh::early(proxy, ask, place, &entry, now);
+            refresh::early(proxy, request, location, &entry, now);
             Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Left(ttl) })
         }
         Reuse::StaleWhileRevalidate { age, stale_for } => {
-            refresh::begin(proxy, ask, place, &entry);
+            refresh::begin(proxy, request, location, &entry);
             Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })
         }
         Reuse::Stale { age, stale_for } => {
             Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })
         }
-        Reuse::Validate(reason) => match paused(proxy, ask, place, &entry, now) {
-            Some((age, ttl)) => Decision::StandIn(CacheHit { entry, tier, age, ttl }),
+        Reuse::Validate(reason) => match paused(proxy, request, location, &entry, now) {
+            Some((age, ttl)) => Decision::StaleOnError(CacheHit { entry, tier, age, ttl }),
             None => Decision::Miss(ForwardReason::because(reason), Some(Rc::new(entry))),
         },
         Reuse::Not(reason) => Decision::Miss(ForwardReason::because(reason), None),
@@ -205,28 +213,28 @@ fn judge(
 /// background refresh once the pause is over.
 fn paused(
     proxy: &Rc<Proxy>,
-    ask: &CacheRequest,
-    place: &CacheLocation,
+    request: &CacheRequest,
+    location: &CacheLocation,
     entry: &Entry,
     now: Timestamp,
 ) -> Option<(Duration, TtlSeconds)> {
-    let (failure, probe) = proxy.shared.pauses.probe(&place.key, time::instant())?;
-    let stands_in = stand_in::may_stand_in(ask, entry, failure, now)?;
+    let (failure, probe) = proxy.shared.pauses.probe(&location.key, time::instant())?;
+    let stale = stale_on_error::may_serve_stale(request, entry, failure, now)?;
     if probe == RefreshProbe::Due {
-        refresh::begin_now(proxy, ask, place, entry);
+        refresh::begin_now(proxy, request, location, entry);
     }
-    Some(stands_in)
+    Some(stale)
 }
 
 /// Applies the range and the conditions of the request to the stored response.
-async fn cut(proxy: &Proxy, ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+async fn apply_range_and_conditions(proxy: &Proxy, request: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
-    let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
-    match present::present(ask, whole, received).await {
+    let whole = ProxyAnswer::from_store(&request.inbound.method, hit);
+    match present::present(request, whole, received).await {
         Ok(answer) => answer,
         // A stored response alone cannot fail a precondition (RFC 9111 §4.3.2).
         Err(present::PreconditionNotMet(_)) => {
-            join::directly(proxy, ask, ForwardReason::Request, "condition").await
+            join::pass_through(proxy, request, ForwardReason::Request, "condition").await
         }
     }
 }

@@ -12,42 +12,53 @@ use crate::time;
 
 /// The stored response for a request, and its location.
 pub(in crate::proxy) struct KeyLookup {
-    pub(in crate::proxy) place: CacheLocation,
+    pub(in crate::proxy) location: CacheLocation,
     pub(in crate::proxy) found: Option<(Entry, Tier)>,
-    pub(in crate::proxy) said: Completeness,
+    pub(in crate::proxy) completeness: Completeness,
     /// The reason for which the last response was not sharable, if it is already known.
-    pub(in crate::proxy) doubt: Option<NotStorable>,
+    pub(in crate::proxy) not_sharable: Option<NotStorable>,
 }
 
 /// Looks a request up. A resource that varies usually needs one Redis read, because its variant
 /// list is in memory. A key that was recently absent and uncacheable needs none.
-pub(in crate::proxy) async fn look_up(proxy: &Proxy, ask: &CacheRequest) -> KeyLookup {
+pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> KeyLookup {
     let uncacheable = &proxy.shared.uncacheable;
-    let key = ask.fill_key(ask.key);
-    let doubt = uncacheable.known(&key, time::instant());
-    if let Some(lineage) = doubt.absent
-        && !ask.facts.only_if_cached()
+    let key = request.fetch_key(request.key);
+    let known = uncacheable.known(&key, time::instant());
+    if let Some(lineage) = known.absent
+        && !request.facts.only_if_cached()
     {
-        let place = CacheLocation::whole(ask.key, lineage);
-        return KeyLookup { place, found: None, said: Completeness::All, doubt: doubt.reason };
+        let location = CacheLocation::whole(request.key, lineage);
+        return KeyLookup {
+            location,
+            found: None,
+            completeness: Completeness::All,
+            not_sharable: known.reason,
+        };
     }
-    let Lookup { found, lineage, said } = proxy.store.find(&ask.key, &ask.inbound.target).await;
+    let Lookup { found, lineage, said: completeness } =
+        proxy.store.find(&request.key, &request.inbound.target).await;
     match found.filter(|found| is_keyed(proxy, &found.stored)) {
         None => {
-            if said == Completeness::All {
+            if completeness == Completeness::All {
                 uncacheable.absent(&key, lineage, time::instant());
             }
-            KeyLookup { place: CacheLocation::whole(ask.key, lineage), found: None, said, doubt: None }
+            KeyLookup {
+                location: CacheLocation::whole(request.key, lineage),
+                found: None,
+                completeness,
+                not_sharable: None,
+            }
         }
         Some(FoundValue { stored: StoredValue::Response(entry), tier, .. }) => KeyLookup {
-            place: CacheLocation::whole(ask.key, lineage),
+            location: CacheLocation::whole(request.key, lineage),
             found: Some((entry, tier)),
-            said,
-            doubt: None,
+            completeness,
+            not_sharable: None,
         },
         Some(FoundValue { stored: StoredValue::Variants(variants), .. }) => {
-            let place = CacheLocation::variant(ask.key, lineage, variants, &ask.inbound.headers);
-            Box::pin(look_up_variant(proxy, ask, place)).await
+            let location = CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+            Box::pin(look_up_variant(proxy, request, location)).await
         }
     }
 }
@@ -65,19 +76,19 @@ pub(in crate::proxy) fn is_keyed(proxy: &Proxy, stored: &StoredValue) -> bool {
 
 pub(in crate::proxy) async fn look_up_variant(
     proxy: &Proxy,
-    ask: &CacheRequest,
-    place: CacheLocation,
+    request: &CacheRequest,
+    location: CacheLocation,
 ) -> KeyLookup {
-    let look = proxy.store.find(&place.key, &ask.inbound.target).await;
-    let found = look.found.and_then(|found| variant(&place, found));
-    KeyLookup { place, found, said: look.said, doubt: None }
+    let look = proxy.store.find(&location.key, &request.inbound.target).await;
+    let found = look.found.and_then(|found| variant(&location, found));
+    KeyLookup { location, found, completeness: look.said, not_sharable: None }
 }
 
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
 /// after the entry was stored: the variant list carries the key generation for all variants.
-pub(in crate::proxy) fn variant(place: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
+pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
     let FoundValue { stored: StoredValue::Response(mut entry), tier, lineage } = found else { return None };
-    if lineage != place.lineage {
+    if lineage != location.generation {
         entry.facts = entry.facts.stale_from(entry.facts.received);
     }
     Some((entry, tier))
@@ -94,9 +105,9 @@ pub(in crate::proxy) enum MemoryContent {
 }
 
 /// Looks a request up in memory alone.
-pub(in crate::proxy) fn look_at_hand(proxy: &Proxy, ask: &CacheRequest) -> MemoryContent {
-    let target = &ask.inbound.target;
-    let Some(FoundValue { stored, lineage, .. }) = proxy.store.find_in_memory(&ask.key, target) else {
+pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> MemoryContent {
+    let target = &request.inbound.target;
+    let Some(FoundValue { stored, lineage, .. }) = proxy.store.find_in_memory(&request.key, target) else {
         return MemoryContent::Nothing;
     };
     if !is_keyed(proxy, &stored) {
@@ -104,45 +115,45 @@ pub(in crate::proxy) fn look_at_hand(proxy: &Proxy, ask: &CacheRequest) -> Memor
     }
     let variants = match stored {
         StoredValue::Response(entry) => {
-            return MemoryContent::Found(CacheLocation::whole(ask.key, lineage), entry);
+            return MemoryContent::Found(CacheLocation::whole(request.key, lineage), entry);
         }
         StoredValue::Variants(variants) => variants,
     };
-    let place = CacheLocation::variant(ask.key, lineage, variants, &ask.inbound.headers);
-    let found = proxy.store.find_in_memory(&place.key, target);
-    match found.and_then(|found| variant(&place, found)) {
-        Some((entry, _)) => MemoryContent::Found(place, entry),
-        None => MemoryContent::Variant(place),
+    let location = CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+    let found = proxy.store.find_in_memory(&location.key, target);
+    match found.and_then(|found| variant(&location, found)) {
+        Some((entry, _)) => MemoryContent::Found(location, entry),
+        None => MemoryContent::Variant(location),
     }
 }
 
 /// Returns the fresh entry that memory has by now.
 pub(in crate::proxy) fn just_stored(
     proxy: &Proxy,
-    ask: &CacheRequest,
-    place: &CacheLocation,
+    request: &CacheRequest,
+    location: &CacheLocation,
 ) -> Option<CacheHit> {
-    let found = proxy.store.find_in_memory(&place.key, &ask.inbound.target)?;
-    if place.variants.is_none() && !is_keyed(proxy, &found.stored) {
+    let found = proxy.store.find_in_memory(&location.key, &request.inbound.target)?;
+    if location.variants.is_none() && !is_keyed(proxy, &found.stored) {
         return None;
     }
     let StoredValue::Response(entry) = found.stored else { return None };
     // A stale entry needs a refresh, which this request is about to start.
-    usable(ask, entry, found.tier).filter(is_fresh)
+    usable(request, entry, found.tier).filter(is_fresh)
 }
 
 /// Returns the fresh entry that another node has stored by now.
-pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, ask: &CacheRequest) -> Option<CacheHit> {
-    let KeyLookup { place, found, .. } = look_up(proxy, ask).await;
-    ask.note_place(&place, &proxy.rules);
-    found.and_then(|(entry, tier)| usable(ask, entry, tier)).filter(is_fresh)
+pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheRequest) -> Option<CacheHit> {
+    let KeyLookup { location, found, .. } = look_up(proxy, request).await;
+    request.note_location(&location, &proxy.rules);
+    found.and_then(|(entry, tier)| usable(request, entry, tier)).filter(is_fresh)
 }
 
 /// Returns the entry that the store has by now, fresh or stale; `None` if the store does not
 /// answer.
-pub(in crate::proxy) async fn still_stored(proxy: &Proxy, ask: &CacheRequest) -> Option<Option<Entry>> {
-    let KeyLookup { found, said, .. } = look_up(proxy, ask).await;
-    (found.is_some() || said == Completeness::All).then(|| found.map(|(entry, _)| entry))
+pub(in crate::proxy) async fn still_stored(proxy: &Proxy, request: &CacheRequest) -> Option<Option<Entry>> {
+    let KeyLookup { found, completeness, .. } = look_up(proxy, request).await;
+    (found.is_some() || completeness == Completeness::All).then(|| found.map(|(entry, _)| entry))
 }
 
 fn is_fresh(hit: &CacheHit) -> bool {
@@ -151,10 +162,10 @@ fn is_fresh(hit: &CacheHit) -> bool {
 
 /// Returns a found entry as a hit if the policy lets it answer the request without validation. A
 /// stale entry qualifies while it is revalidated.
-pub(in crate::proxy) fn usable(ask: &CacheRequest, entry: Entry, tier: Tier) -> Option<CacheHit> {
+pub(in crate::proxy) fn usable(request: &CacheRequest, entry: Entry, tier: Tier) -> Option<CacheHit> {
     let now = time::now();
-    ask.note(|explanation| explanation.found(tier, &entry.facts, now));
-    match ask.reuse(&entry.facts, now) {
+    request.note(|explanation| explanation.found(tier, &entry.facts, now));
+    match request.reuse(&entry.facts, now) {
         Reuse::Fresh { age, ttl } => Some(CacheHit { entry, tier, age, ttl: TtlSeconds::Left(ttl) }),
         Reuse::StaleWhileRevalidate { age, stale_for } | Reuse::Stale { age, stale_for } => {
             Some(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })

@@ -14,15 +14,15 @@ pub(in crate::proxy) struct CacheLocation {
     /// The key to look up: the resource's, or a variant's.
     pub(in crate::proxy) key: CacheKey,
     /// The key generation of the value that was found under the resource's key.
-    pub(in crate::proxy) lineage: KeyGeneration,
+    pub(in crate::proxy) generation: KeyGeneration,
     /// The variant list of the resource, if it varies.
     pub(in crate::proxy) variants: Option<Variants>,
 }
 
 impl CacheLocation {
     /// Creates the location of a resource without known variants.
-    pub(in crate::proxy) fn whole(key: CacheKey, lineage: KeyGeneration) -> Self {
-        Self { whole: key, key, lineage, variants: None }
+    pub(in crate::proxy) fn whole(key: CacheKey, generation: KeyGeneration) -> Self {
+        Self { whole: key, key, generation, variants: None }
     }
 
     /// Returns the reason for which a request goes forward if nothing is stored at this location.
@@ -33,12 +33,12 @@ impl CacheLocation {
     /// Creates the location of the variant that these request fields select (RFC 9111 §4.1).
     pub(in crate::proxy) fn variant(
         whole: CacheKey,
-        lineage: KeyGeneration,
+        generation: KeyGeneration,
         variants: Variants,
         request: &HeaderMap,
     ) -> Self {
         let values = variants.fields.values(request);
         let key = whole.variant(variants.nonce, values.iter().map(|(name, value)| (*name, value.as_ref())));
-        Self { whole, key, lineage, variants: Some(variants) }
+        Self { whole, key, generation, variants: Some(variants) }
     }
 }

@@ -19,32 +19,36 @@ use crate::time::{self, Timestamp};
 
 /// Returns the stored response if the policy allows a stale answer on this failure, else the
 /// failure.
-pub(in crate::proxy) async fn failed(proxy: &Proxy, errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
-    errand.ask.note(|explanation| explanation.failed(failure));
-    match stand_in_for(proxy, errand, failure).await {
+pub(in crate::proxy) async fn stale_or_failure(
+    proxy: &Proxy,
+    fetch_request: &FetchRequest,
+    failure: Failure,
+) -> ProxyAnswer {
+    fetch_request.request.note(|explanation| explanation.failed(failure));
+    match serve_stale_for_failure(proxy, fetch_request, failure).await {
         Some(answer) => answer,
-        None => failure.of_fetch(errand.forward),
+        None => failure.of_fetch(fetch_request.forward),
     }
 }
 
 /// Returns the stored response if the policy allows a stale answer on this failure.
-pub(in crate::proxy) async fn stand_in_for(
+pub(in crate::proxy) async fn serve_stale_for_failure(
     proxy: &Proxy,
-    errand: &FetchRequest,
+    fetch_request: &FetchRequest,
     failure: Failure,
 ) -> Option<ProxyAnswer> {
     if !failure.is_of_the_origin() {
         return None;
     }
-    stand_in(proxy, errand, policy::OriginFailure::Disconnected).await
+    serve_stale_on_error(proxy, fetch_request, policy::OriginFailure::Disconnected).await
 }
 
 /// Answers a request that is not admitted, from the lookup that it has just made.
-pub(in crate::proxy) async fn shed(errand: &FetchRequest, failure: Failure) -> ProxyAnswer {
-    errand.ask.note(|explanation| explanation.failed(failure));
-    let FetchRequest { ask, forward, stored, .. } = errand;
+pub(in crate::proxy) async fn shed(fetch_request: &FetchRequest, failure: Failure) -> ProxyAnswer {
+    fetch_request.request.note(|explanation| explanation.failed(failure));
+    let FetchRequest { request, forward, stored, .. } = fetch_request;
     let stale = match stored.as_deref() {
-        Some(entry) => serve_stale(ask, entry, policy::OriginFailure::Disconnected).await,
+        Some(entry) => serve_stale(request, entry, policy::OriginFailure::Disconnected).await,
         None => None,
     };
     stale.unwrap_or_else(|| failure.of_fetch(*forward))
@@ -54,53 +58,55 @@ pub(in crate::proxy) async fn shed(errand: &FetchRequest, failure: Failure) -> P
 ///
 /// The response is looked up again: it may have been withdrawn or purged during the fetch, on this
 /// node or on another.
-pub(in crate::proxy) async fn stand_in(
+pub(in crate::proxy) async fn serve_stale_on_error(
     proxy: &Proxy,
-    errand: &FetchRequest,
+    fetch_request: &FetchRequest,
     failure: policy::OriginFailure,
 ) -> Option<ProxyAnswer> {
-    let stored = errand.stored.as_deref()?;
-    let found = Box::pin(still_stored(proxy, &errand.ask)).await;
-    serve_stale(&errand.ask, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
+    let stored = fetch_request.stored.as_deref()?;
+    let found = Box::pin(still_stored(proxy, &fetch_request.request)).await;
+    serve_stale(&fetch_request.request, found.as_ref().map_or(Some(stored), Option::as_ref)?, failure).await
 }
 
 /// Serves a stale entry, if the policy allows it on this failure.
 pub(in crate::proxy) async fn serve_stale(
-    ask: &CacheRequest,
+    request: &CacheRequest,
     entry: &Entry,
     failure: policy::OriginFailure,
 ) -> Option<ProxyAnswer> {
-    let (age, ttl) = may_stand_in(ask, entry, failure, time::now())?;
+    let (age, ttl) = may_serve_stale(request, entry, failure, time::now())?;
     let hit = CacheHit { entry: entry.clone(), tier: Tier::Memory, age, ttl };
-    Some(stand_stale(ask, hit).await)
+    Some(serve_stale_hit(request, hit).await)
 }
 
 /// Returns the age and the freshness of a stored response, if the policy allows a stale answer on
 /// this failure.
-pub(in crate::proxy) fn may_stand_in(
-    ask: &CacheRequest,
+pub(in crate::proxy) fn may_serve_stale(
+    request: &CacheRequest,
     entry: &Entry,
     failure: policy::OriginFailure,
     now: Timestamp,
 ) -> Option<(Duration, TtlSeconds)> {
-    let said = policy::stale_on_error(&entry.facts, &ask.facts, failure, now);
-    ask.note(|explanation| explanation.rule(RuleQuestion::StandIn, Ruling::on_failure(failure, &said)));
+    let allowed = policy::stale_on_error(&entry.facts, &request.facts, failure, now);
+    request.note(|explanation| {
+        explanation.rule(RuleQuestion::StaleOnError, Ruling::on_failure(failure, &allowed))
+    });
     let ttl = match entry.facts.stale_for(now) {
         past if past.is_zero() => TtlSeconds::Left(entry.facts.ttl(now)),
         past => TtlSeconds::Past(past),
     };
-    Some((said.ok()?, ttl))
+    Some((allowed.ok()?, ttl))
 }
 
 /// Serves a stale answer for an origin that failed.
-pub(in crate::proxy) async fn stand_stale(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
-    ProxyAnswer { outcome: Outcome::StaleOnError, ..stand(ask, hit).await }
+pub(in crate::proxy) async fn serve_stale_hit(request: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+    ProxyAnswer { outcome: Outcome::StaleOnError, ..serve_stored(request, hit).await }
 }
 
 /// Serves the stored response, or the range of it that the request asks for.
-pub(in crate::proxy) async fn stand(ask: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
+pub(in crate::proxy) async fn serve_stored(request: &CacheRequest, hit: CacheHit) -> ProxyAnswer {
     let received = hit.entry.facts.received;
-    let whole = ProxyAnswer::from_store(&ask.inbound.method, hit);
+    let whole = ProxyAnswer::from_store(&request.inbound.method, hit);
     // Only the origin could evaluate this condition. The whole response is a correct answer too.
-    present(ask, whole, received).await.unwrap_or_else(|PreconditionNotMet(whole)| whole)
+    present(request, whole, received).await.unwrap_or_else(|PreconditionNotMet(whole)| whole)
 }
