@@ -42,7 +42,7 @@ pub(in crate::proxy) struct AdmittedRequest {
 crate::labels! {
     /// The reason for which a request is not admitted.
     pub(in crate::proxy) enum OverloadReason {
-        /// `max_requests` requests are waiting.
+        /// `max_pending_requests` requests are waiting.
         Full => "max-requests",
         /// The client address has `max_requests_per_address` requests in progress.
         PerAddress => "per-address-limit",

@@ -69,9 +69,9 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             return Box::pin(fetch_known_uncacheable(proxy, &fetch_request, reason)).await;
         }
         let permit = || proxy.store.claim(&fetch_request.location.whole, fetch_request.location.generation);
-        let news = match proxy.shared.fetches.join(key, permit) {
+        let state = match proxy.shared.fetches.join(key, permit) {
             FetchRole::Alone => break,
-            FetchRole::Follower(news) => news,
+            FetchRole::Follower(state) => state,
             FetchRole::Leader(leader, permit) => {
                 // Another fetch may have ended since the lookup.
                 return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
@@ -80,7 +80,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 };
             }
         };
-        match follow(proxy, &fetch_request, news).await {
+        match follow(proxy, &fetch_request, state).await {
             FollowOutcome::Answered(answer) => return *answer,
             FollowOutcome::OtherVariant(own) => {
                 fetch_request.request.note_location(&own, &proxy.rules);
@@ -128,20 +128,20 @@ enum FollowOutcome {
 async fn follow(
     proxy: &Proxy,
     fetch_request: &FetchRequest,
-    mut news: watch::Receiver<FetchState>,
+    mut state: watch::Receiver<FetchState>,
 ) -> FollowOutcome {
     let begun = time::instant();
     fetch_request.note_role(explain::ExplainedRole::Follower);
     let waited = tokio::time::timeout(
         proxy.options.coalesce_timeout,
-        news.wait_for(|news| !matches!(news, FetchState::Fetching)),
+        state.wait_for(|state| !matches!(state, FetchState::Fetching)),
     );
-    let news = match waited.await {
-        Ok(Ok(news)) => news.clone(),
+    let state = match waited.await {
+        Ok(Ok(state)) => state.clone(),
         Ok(Err(_)) | Err(_) => FetchState::Alone,
     };
     proxy.metrics.waited(time::instant().duration_since(begun));
-    match news {
+    match state {
         FetchState::Shared(response) => {
             fetch_request.request.note_location(&response.location, &proxy.rules);
             join(fetch_request, &response).await

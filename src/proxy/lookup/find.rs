@@ -79,9 +79,9 @@ pub(in crate::proxy) async fn look_up_variant(
     request: &CacheRequest,
     location: CacheLocation,
 ) -> KeyLookup {
-    let look = proxy.store.find(&location.key, &request.inbound.target).await;
-    let found = look.found.and_then(|found| variant(&location, found));
-    KeyLookup { location, found, completeness: look.said, not_sharable: None }
+    let lookup = proxy.store.find(&location.key, &request.inbound.target).await;
+    let found = lookup.found.and_then(|found| variant(&location, found));
+    KeyLookup { location, found, completeness: lookup.said, not_sharable: None }
 }
 
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
