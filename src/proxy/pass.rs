@@ -55,14 +55,14 @@ pub(super) async fn answer(
             let storable = before
                 .filter(|before| !before.is_overtaken())
                 .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
-            let changed = outdate_what_changed(proxy, &inbound, resource, &response);
+            let changed = invalidate_changed(proxy, &inbound, resource, &response);
             // The permit follows the request's own invalidation and precedes any later one.
             let generation = KeyGeneration::new();
             let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, generation)));
             for key in changed {
                 proxy.store.bury(&key, generation).await;
             }
-            outdate_groups(proxy, &inbound, &response).await;
+            mark_groups_stale(proxy, &inbound, &response).await;
             match storable {
                 Some((facts, permit)) => fetch::store_post(proxy, inbound, response, facts, permit).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
@@ -116,7 +116,7 @@ fn storable_for_gets(
 /// Invalidates the fetches in progress of every target that an unsafe request changed (RFC 9111
 /// §4.4), and returns their keys. The caller removes the stored responses before the client learns
 /// of the change.
-fn outdate_what_changed(
+fn invalidate_changed(
     proxy: &Proxy,
     inbound: &InboundRequest,
     resource: CacheKey,
@@ -135,7 +135,7 @@ fn outdate_what_changed(
 
 /// Marks stale the cache groups that the response lists as changed (RFC 9875 §3). Groups belong to
 /// the target's origin.
-async fn outdate_groups(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
+async fn mark_groups_stale(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
     let InboundRequest { method, target, .. } = inbound;
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
     let groups = fetch::groups(&groups, target);

@@ -5,8 +5,8 @@ use http::HeaderMap;
 
 use crate::entry::{Entry, StoredValue, Variants};
 use crate::policy::{CacheRules, NotStorable, StoredFacts, Vary, VaryFields};
-use crate::proxy::fetch::names::cache_tags;
 use crate::proxy::fetch::response::SharedResponse;
+use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::store::{Store, StorePermit, Superseded};

@@ -8,12 +8,12 @@
 
 mod gather;
 mod keep;
-mod names;
+mod lease;
 mod response;
 mod run;
 mod slow;
 mod table;
-mod turn;
+mod tags;
 mod uncacheable;
 
 use std::rc::Rc;
@@ -32,8 +32,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::store::StorePermit;
 
-pub(super) use crate::proxy::fetch::names::cache_tags;
-pub(in crate::proxy) use crate::proxy::fetch::names::groups;
+pub(in crate::proxy) use crate::proxy::fetch::lease::run;
 pub(in crate::proxy) use crate::proxy::fetch::response::FetchOutcome;
 pub(super) use crate::proxy::fetch::response::SharedResponse;
 pub(in crate::proxy) use crate::proxy::fetch::run::FetchRights;
@@ -41,7 +40,8 @@ pub(super) use crate::proxy::fetch::run::run_alone;
 pub(in crate::proxy) use crate::proxy::fetch::slow::SlowKeys;
 pub(in crate::proxy) use crate::proxy::fetch::table::FetchTable;
 pub(super) use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
-pub(in crate::proxy) use crate::proxy::fetch::turn::run;
+pub(super) use crate::proxy::fetch::tags::cache_tags;
+pub(in crate::proxy) use crate::proxy::fetch::tags::groups;
 pub(in crate::proxy) use crate::proxy::fetch::uncacheable::UncacheableKeys;
 
 /// Relays the response to a `POST`, and stores it for `GET`s of the same target, unless it has been
