@@ -1,78 +1,78 @@
-//! What one connection is doing, as few words that its parts share.
+//! The state of one client connection, in a few shared words.
 //!
-//! Three parts look at a connection: the socket wrapper sees bytes, the service sees requests and
-//! the ends of their answers, and the watch asks what is being waited for. They meet here. One
-//! thread runs them all, so these atomics are never contended and never ordered (a relaxed access
-//! is a plain one); they are atomics because hyper hands the socket of an upgraded connection on as
-//! something `Send`.
+//! Three parts of the server observe a connection: the socket wrapper sees bytes, the service sees
+//! requests and the ends of their responses, and the watch needs to know which side is waiting.
+//! They share this state. One thread runs all three, so these atomics are never contended and need
+//! no ordering (a relaxed access compiles to a plain one). They are atomics because hyper requires
+//! the socket of an upgraded connection to be `Send`.
 //!
-//! What always holds: while an answer is in flight, or a byte of one has not left, it is not the
-//! client's turn; a request beyond the heads that framing vouched for is noticed; nobody here reads
-//! a clock.
+//! **Always:** while a response is in flight, or hyper has bytes of one left to write, no time
+//! limit of the client runs; a request beyond the heads that framing confirmed is detected; this
+//! module never reads a clock.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
 use super::framing::NextBytes;
 
-/// Everything that the parts of one connection tell each other.
+/// The state that the parts of one connection share.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
-    /// An [`NextBytes`].
+    /// A [`NextBytes`].
     inbound: AtomicU8,
-    /// Heads that framing vouched for.
+    /// Number of heads that framing confirmed.
     vouched: AtomicU64,
-    /// Requests that hyper gave to the service.
+    /// Number of requests that hyper passed to the service.
     requests: AtomicU64,
-    /// Requests of which the answer is not finished.
+    /// Number of requests whose response is not finished.
     in_flight: AtomicU64,
-    /// Whether hyper may have more to write than the socket took.
+    /// True while hyper may have more to write than the socket accepted.
     writing: AtomicBool,
-    /// Bytes that the socket took.
+    /// Number of bytes that the socket accepted.
     taken: AtomicU64,
-    /// The number of times that hyper had nothing left to write.
+    /// Number of times that hyper had nothing left to write.
     flushes: AtomicU64,
-    /// Whether something happened from which the client's time counts anew.
+    /// True if the client's time limit restarts, because of an event since the last check.
     moved: AtomicBool,
-    /// Whether the bytes are HTTP no more.
+    /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
 }
 
-/// What a connection waits for, when it is the client's turn.
+/// The event that the server awaits from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientWait {
-    /// The first request, of which there is no byte.
+    /// The first byte of the first request.
     Opening,
     /// The rest of a head.
     Head,
     /// The next request.
     Request,
-    /// The client, to take its answer.
+    /// Progress in reading a response.
     Reader,
 }
 
-/// One look at what hyper writes.
+/// A snapshot of hyper's output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Output {
-    /// Whether hyper may have more to write than the socket took.
+    /// True while hyper may have more to write than the socket accepted.
     pub(super) is_blocked: bool,
-    /// The number of times that hyper had nothing left to write.
+    /// Number of times that hyper had nothing left to write.
     pub(super) flushes: u64,
-    /// Bytes that the socket took.
+    /// Number of bytes that the socket accepted.
     pub(super) taken: u64,
 }
 
-/// Whether a request's head has one possible meaning.
+/// The result of checking a request's head: confirmed if it has one possible meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadReading {
-    /// It has.
+    /// Framing confirmed the head.
     Yes,
-    /// Nobody knows.
+    /// Framing did not confirm the head.
     No,
 }
 
 impl ConnectionActivity {
-    /// A connection on which nothing has happened.
+    /// Creates the state of a connection without any events.
     pub(super) fn new() -> Self {
         Self {
             inbound: AtomicU8::new(NextBytes::Between as u8),
@@ -87,10 +87,10 @@ impl ConnectionActivity {
         }
     }
 
-    /// Bytes came; this is how framing stands after them.
-    pub(super) fn heard(&self, vouched: u64, inbound: NextBytes) {
+    /// Records received bytes: the number of confirmed heads and the framing state after them.
+    pub(super) fn received(&self, vouched: u64, inbound: NextBytes) {
         let began = inbound == NextBytes::Head && self.inbound() != NextBytes::Head;
-        // The first head of a connection has been waited for since its acceptance.
+        // The limit on the first head of a connection runs since the connection was accepted.
         if began && vouched > 0 {
             self.moved.store(true, Relaxed);
         }
@@ -98,13 +98,13 @@ impl ConnectionActivity {
         self.vouched.store(vouched, Relaxed);
     }
 
-    /// Every head is vouched for: HTTP/2 frames leave no doubt.
+    /// Confirms every head: HTTP/2 frames are unambiguous.
     pub(super) fn vouch_for_all(&self) {
         self.vouched.store(u64::MAX, Relaxed);
     }
 
-    /// A request came. Whether somebody vouched for its head; its answer is in flight in either
-    /// case.
+    /// Counts a request as in flight. Returns whether framing confirmed its head; an unconfirmed
+    /// request is in flight too.
     pub(super) fn begin(&self) -> HeadReading {
         let number = self.requests.load(Relaxed) + 1;
         self.requests.store(number, Relaxed);
@@ -112,30 +112,30 @@ impl ConnectionActivity {
         if number <= self.vouched.load(Relaxed) { HeadReading::Yes } else { HeadReading::No }
     }
 
-    /// An answer is finished, or given up.
+    /// Counts a response as finished or dropped.
     pub(super) fn end(&self) {
         self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
         self.moved.store(true, Relaxed);
     }
 
-    /// hyper writes; it flushes when its own buffer is empty.
+    /// Records that hyper writes. hyper flushes once its own buffer is empty.
     pub(super) fn writes(&self) {
         self.writing.store(true, Relaxed);
         self.moved.store(true, Relaxed);
     }
 
-    /// The socket took some bytes.
+    /// Counts bytes that the socket accepted.
     pub(super) fn wrote(&self, bytes: usize) {
         self.taken.store(self.taken.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
     }
 
-    /// hyper has nothing left to write.
+    /// Records that hyper has nothing left to write.
     pub(super) fn flushes(&self) {
         self.writing.store(false, Relaxed);
         self.flushes.store(self.flushes.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Returns how the client takes what hyper writes.
+    /// Returns a snapshot of hyper's output.
     pub(super) fn output(&self) -> Output {
         Output {
             is_blocked: self.writing.load(Relaxed),
@@ -144,25 +144,26 @@ impl ConnectionActivity {
         }
     }
 
-    /// Whether hyper and framing count alike. Asked before a read: with nothing in flight and no
-    /// head begun, every head that framing has seen must have become a request.
+    /// Returns whether hyper and framing have counted the same heads. The socket checks this before
+    /// a read: with nothing in flight and no head begun, every head that framing saw must have
+    /// become a request.
     pub(super) fn in_step(&self) -> bool {
         self.in_flight.load(Relaxed) > 0
             || self.inbound() != NextBytes::Between
             || self.requests.load(Relaxed) == self.vouched.load(Relaxed)
     }
 
-    /// From now on the bytes belong to another protocol.
+    /// Marks the connection as a tunnel for another protocol.
     pub(super) fn become_tunnel(&self) {
         self.tunnel.store(true, Relaxed);
     }
 
-    /// Whether the bytes belong to another protocol.
+    /// Returns whether the connection is a tunnel for another protocol.
     pub(super) fn is_tunnel(&self) -> bool {
         self.tunnel.load(Relaxed)
     }
 
-    /// What comes next from the client.
+    /// Returns which part of a message the next byte from the client belongs to.
     pub(super) fn inbound(&self) -> NextBytes {
         match self.inbound.load(Relaxed) {
             between if between == NextBytes::Between as u8 => NextBytes::Between,
@@ -171,7 +172,8 @@ impl ConnectionActivity {
         }
     }
 
-    /// What is waited for; none while it is our turn.
+    /// Returns the event that the server awaits from the client, or `None` while the server itself
+    /// has work to do.
     pub(super) fn waiting(&self) -> Option<ClientWait> {
         if self.in_flight.load(Relaxed) > 0 || self.writing.load(Relaxed) {
             return None;
@@ -179,13 +181,13 @@ impl ConnectionActivity {
         Some(match self.inbound() {
             NextBytes::Head => ClientWait::Head,
             NextBytes::Between if self.requests.load(Relaxed) == 0 => ClientWait::Opening,
-            // The rest of a body that was answered before its end: hyper closes as soon as nobody
-            // wants it.
+            // The client still sends the rest of a body that was answered early. hyper closes the
+            // connection as soon as no reader needs that body.
             NextBytes::Between | NextBytes::Body => ClientWait::Request,
         })
     }
 
-    /// Whether the client's time counts anew since this was asked last.
+    /// Returns whether the client's time limit restarted since the last call.
     pub(super) fn take_moved(&self) -> bool {
         let moved = self.moved.load(Relaxed);
         self.moved.store(false, Relaxed);
@@ -198,34 +200,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_turns_of_an_ordinary_request() {
+    fn an_ordinary_request_alternates_between_client_and_server_waits() {
         let activity = ConnectionActivity::new();
         assert_eq!(activity.waiting(), Some(ClientWait::Opening));
-        activity.heard(0, NextBytes::Head);
+        activity.received(0, NextBytes::Head);
         assert_eq!(activity.waiting(), Some(ClientWait::Head));
-        assert!(!activity.take_moved(), "the first head counts from the acceptance");
-        activity.heard(1, NextBytes::Body);
+        assert!(!activity.take_moved(), "the limit of the first head starts when the connection is accepted");
+        activity.received(1, NextBytes::Body);
         assert_eq!(activity.begin(), HeadReading::Yes);
         assert_eq!(activity.waiting(), None);
-        activity.heard(1, NextBytes::Between);
+        activity.received(1, NextBytes::Between);
         activity.end();
         activity.writes();
-        assert_eq!(activity.waiting(), None, "the answer has not left");
+        assert_eq!(activity.waiting(), None, "the response is not fully written");
         activity.flushes();
         assert_eq!(activity.waiting(), Some(ClientWait::Request));
         assert!(activity.take_moved() && !activity.take_moved());
 
-        activity.heard(1, NextBytes::Head);
-        assert!(activity.take_moved(), "a later head counts from its first byte");
-        activity.heard(1, NextBytes::Head);
-        assert!(!activity.take_moved(), "and from that byte only");
+        activity.received(1, NextBytes::Head);
+        assert!(activity.take_moved(), "the limit of a later head starts at its first byte");
+        activity.received(1, NextBytes::Head);
+        assert!(!activity.take_moved(), "the limit of a later head starts only once");
     }
 
     #[test]
-    fn a_request_beyond_the_heads_that_were_vouched_for_is_noticed() {
+    fn a_request_beyond_the_confirmed_heads_is_detected() {
         let activity = ConnectionActivity::new();
-        activity.heard(1, NextBytes::Between);
-        assert!(!activity.in_step(), "a head that became no request");
+        activity.received(1, NextBytes::Between);
+        assert!(!activity.in_step(), "framing counts a head that hyper did not turn into a request");
         assert_eq!(activity.begin(), HeadReading::Yes);
         activity.end();
         assert!(activity.in_step());

@@ -1,8 +1,9 @@
-//! The last bytes of a connection that we end while its client may still be sending.
+//! Orderly closing of a connection whose client may still be sending.
 //!
-//! A socket that is closed with unread bytes in it answers with a reset, and a reset makes the
-//! client's kernel throw away what it had received: our explanation. So the writing half is closed
-//! first, and what still comes is read and dropped for a bounded while (RFC 9112 §9.6).
+//! The kernel answers the closing of a socket with unread bytes by a reset, and a reset makes the
+//! client's kernel discard bytes that it already received: the error response. The server therefore
+//! closes its sending side first and then reads and discards incoming bytes for a bounded time (RFC
+//! 9112 §9.6).
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -10,19 +11,19 @@ use tokio::time::timeout;
 
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 
-/// Writes a short answer where hyper will not, then [`linger`]s.
+/// Writes a short error response that hyper does not write itself, then [`linger`]s.
 pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, status: StatusCode) {
     let reason = status.canonical_reason().unwrap_or_default();
     let answer =
         format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status.as_u16());
-    // A client that is slow to send may be slow to receive; these few bytes fit the socket's buffer
-    // or are not worth a wait.
+    // A client that is slow to send may be slow to receive. These few bytes fit the socket's
+    // buffer; if they do not, the server does not wait.
     if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, stream.write_all(answer.as_bytes())).await {
         linger(stream).await;
     }
 }
 
-/// Ends the writing half and drops what still comes, for at most [`LINGER_TIMEOUT`] and
+/// Closes the sending side and discards incoming bytes, for at most [`LINGER_TIMEOUT`] and
 /// [`LINGER_BYTES_MAX`].
 pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     let _ = timeout(LINGER_TIMEOUT, async {

@@ -1,16 +1,16 @@
-//! One connection, from its first byte to its last.
+//! One client connection, from its first byte to its last.
 //!
 //! ```text
-//!  accepted ──► Opening ──► HTTP/1.1 ──┬─ the client has had enough ──────────────► closed
-//!                  │                   ├─ not HTTP, or too large: hyper answers ──► linger ──► closed
-//!                  │                   ├─ slow head: 408 ─────────────────────────► linger ──► closed
-//!                  │                   ├─ idle ───────────────────────────────────► closed
-//!                  │                   └─ 101 ──► whoever asked hyper for the upgrade has the socket
-//!                  └──────► HTTP/2 ────── the same with GOAWAY
+//! accepted ──► Opening ──► HTTP/1.1 ──┬─ client closes ───────────────────────────► closed
+//!                 │                   ├─ not HTTP, or too large: hyper answers ─► linger ─► closed
+//!                 │                   ├─ slow head: 408 ────────────────────────► linger ─► closed
+//!                 │                   ├─ idle ──────────────────────────────────► closed
+//!                 │                   └─ 101 ──► the upgrade's handler owns the socket
+//!                 └──────► HTTP/2 ────── as HTTP/1.1, with GOAWAY
 //! ```
 //!
-//! Which protocol a client speaks is read from its first bytes: HTTP/2 with prior knowledge begins
-//! with 24 bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
+//! The first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins with 24
+//! bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -29,10 +29,10 @@ use super::watch::{ClientTimeouts, ConnectionWatch};
 use super::{close, http1, http2};
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 
-/// RFC 9113 §3.4.
+/// The HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What all connections of one worker's listener have in common.
+/// The context that all connections of one worker's listener share.
 pub(super) struct WorkerContext<H> {
     pub(super) handler: Rc<H>,
     pub(super) limits: ClientTimeouts,
@@ -40,12 +40,12 @@ pub(super) struct WorkerContext<H> {
     pub(super) shutdown: Shutdown,
 }
 
-/// Serves one connection until it is closed. Dropping the future closes it at once.
+/// Serves one connection until it is closed. Dropping the future closes the connection at once.
 pub(super) async fn serve<S, H>(
     worker: Rc<WorkerContext<H>>,
     mut stream: S,
     peer: ConnectionPeer,
-    place: ConnectionGuard,
+    guard: ConnectionGuard,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
@@ -74,18 +74,18 @@ pub(super) async fn serve<S, H>(
         protocol,
     });
     match protocol {
-        HttpProtocol::Http1 => http1::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
-        HttpProtocol::Http2 => http2::serve(exchange, stream, replay, place, watch, &worker.shutdown).await,
+        HttpProtocol::Http1 => http1::serve(exchange, stream, replay, guard, watch, &worker.shutdown).await,
+        HttpProtocol::Http2 => http2::serve(exchange, stream, replay, guard, watch, &worker.shutdown).await,
     }
 }
 
-/// What became of the first bytes.
+/// The result of reading the first bytes of a connection.
 enum OpeningOutcome {
-    /// They tell the protocol; they have been read, and must be read again.
+    /// The client speaks this protocol. The bytes are consumed, and hyper must receive them again.
     Speaks(HttpProtocol, Bytes),
-    /// Too few came in time.
+    /// The client sent too few bytes within the time limit.
     Slow,
-    /// None came, and none will.
+    /// The client sent nothing and closed, or its time is over.
     Silent,
 }
 
@@ -111,7 +111,7 @@ async fn open<S: AsyncRead + Unpin>(
     }
 }
 
-/// What the first bytes of a connection say; none if they are too few.
+/// Returns the protocol that the first bytes of a connection show, or `None` if they are too few.
 fn opening(bytes: &[u8]) -> Option<HttpProtocol> {
     if bytes.starts_with(HTTP2_PREFACE) {
         Some(HttpProtocol::Http2)
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_preface_is_told_at_every_cut() {
+    fn the_preface_is_recognised_at_every_cut() {
         for cut in 0..HTTP2_PREFACE.len() {
             assert_eq!(opening(&HTTP2_PREFACE[..cut]), None);
         }

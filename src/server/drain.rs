@@ -1,46 +1,49 @@
-//! The one signal that everything of the process ends at.
+//! The signal that starts the shutdown of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// Says once, to everybody who holds a copy, that no new work is to be taken.
+/// A handle on the shutdown signal. Every copy sees the shutdown once it has begun.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<ShutdownSignal>);
 
 #[derive(Debug)]
 struct ShutdownSignal {
-    /// What is asked at every poll of every connection: a load of a line that nobody writes, not a
-    /// lock.
+    /// The flag that every poll of every connection reads. It costs a load of a cache line without
+    /// writers and no lock.
     begun: AtomicBool,
-    told: watch::Sender<()>,
+    waiters: watch::Sender<()>,
 }
 
 impl Shutdown {
-    /// A shutdown that nobody has asked for.
+    /// Creates a signal that has not been raised.
     pub fn new() -> Self {
-        Self(Arc::new(ShutdownSignal { begun: AtomicBool::new(false), told: watch::Sender::new(()) }))
+        Self(Arc::new(ShutdownSignal { begun: AtomicBool::new(false), waiters: watch::Sender::new(()) }))
     }
 
-    /// Asks for it. Again is the same as once.
+    /// Begins the shutdown. Later calls have no effect.
     pub fn begin(&self) {
         self.0.begun.store(true, Ordering::Release);
-        self.0.told.send_replace(());
+        self.0.waiters.send_replace(());
     }
 
-    /// Whether it has been asked for.
+    /// Returns whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
         self.0.begun.load(Ordering::Acquire)
     }
 
-    /// Ends when it is asked for; at once if it has been. Cancel safe: nothing is lost.
+    /// Waits until the shutdown begins, and returns at once if it has. Cancel safe: dropping the
+    /// future loses nothing.
     pub async fn begun(&self) {
-        let mut told = self.0.told.subscribe();
-        // In this order: between a look and a subscription nobody would be told.
+        let mut waiters = self.0.waiters.subscribe();
+        // The subscription comes before the check: a signal between a check and a later
+        // subscription would be lost.
         if !self.has_begun() {
-            // The sender is ours as well, so this cannot fail before it is told.
-            let _ = told.changed().await;
+            // `self` owns the sender, so the channel stays open and this cannot fail before the
+            // signal.
+            let _ = waiters.changed().await;
         }
     }
 }
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_wait_and_those_who_come_late_are_told() {
+    async fn early_and_late_waiters_see_the_shutdown() {
         let shutdown = Shutdown::new();
         assert!(!shutdown.has_begun());
         let waiter = shutdown.clone();

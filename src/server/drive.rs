@@ -1,4 +1,4 @@
-//! Driving one of hyper's connections, beside its time limits and the shutdown.
+//! Polling of one hyper connection together with its time limits and the shutdown.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,8 +12,8 @@ use super::drain::Shutdown;
 use super::watch::ConnectionWatch;
 use crate::limits::DRAIN_SPREAD;
 
-/// Ends so long after a shutdown has begun, and where that is a grace, not for all connections at
-/// once.
+/// Waits until `grace` has passed since the shutdown began. A grace other than zero gets a random
+/// addition, so that not all connections end at once.
 pub(super) async fn drain_begun(shutdown: &Shutdown, grace: Duration) {
     shutdown.begun().await;
     if !grace.is_zero() {
@@ -21,30 +21,29 @@ pub(super) async fn drain_begun(shutdown: &Shutdown, grace: Duration) {
     }
 }
 
-/// The two kinds of hyper's connections.
+/// A connection of hyper, HTTP/1.1 or HTTP/2, with a graceful shutdown.
 pub(super) trait DrivableConnection: Future<Output = hyper::Result<()>> + Unpin {
-    /// Answers what is in flight and takes no more.
+    /// Lets the requests in flight finish and accepts no more.
     fn finish(self: Pin<&mut Self>);
 }
 
-/// How driving a connection ended.
+/// The reason why driving a connection ended.
 pub(super) enum DriveEnd {
-    /// hyper has done with it.
+    /// hyper finished the connection.
     Done(hyper::Result<()>),
-    /// The client has used up its time.
+    /// The client exceeded a time limit.
     Overdue(ClientWait),
 }
 
-/// Drives a connection, beside its time limits and the shutdown.
+/// Drives a connection until hyper finishes it or the client exceeds a time limit, and starts its
+/// graceful shutdown when the process shuts down.
 ///
-/// Both are asked in a way that costs a load each, because hyper's future is polled at least once
-/// for every request.
+/// Checking the limits and the shutdown costs one load each, because hyper's future is polled at
+/// least once for every request.
 ///
-/// `unread` is called with the number of streams that were ended because their client did not take
-/// them.
+/// `unread` receives the number of streams that ended because their client did not read them.
 ///
-/// `grace` is how long after its beginning the connection hears of the shutdown, if nothing else
-/// tells it.
+/// `grace` is the delay between the begin of the shutdown and its notice to the connection.
 pub(super) async fn drive<C: DrivableConnection>(
     connection: &mut C,
     watch: &mut ConnectionWatch,
@@ -53,26 +52,27 @@ pub(super) async fn drive<C: DrivableConnection>(
     unread: impl Fn(usize),
 ) -> DriveEnd {
     let mut begun = pin!(drain_begun(shutdown, grace));
-    let mut notice = ShutdownNotice::Unasked;
+    let mut notice = ShutdownNotice::Unregistered;
     poll_fn(|cx| {
-        // First what has come already: it was sent by somebody who had not been told.
+        // hyper reads received bytes first: the client sent them before it could know of the
+        // shutdown.
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(DriveEnd::Done(result));
         }
-        let mut told = false;
+        let mut notified = false;
         notice.update(begun.as_mut(), shutdown, cx, || {
             Pin::new(&mut *connection).finish();
-            told = true;
+            notified = true;
         });
-        if told && let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+        if notified && let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(DriveEnd::Done(result));
         }
         let overdue = watch.poll_overdue(cx).map(DriveEnd::Overdue);
         let ended = watch.take_ended();
         if ended > 0 {
             unread(ended);
-            // What h2 holds of an ended stream it holds until the connection ends: the client gets
-            // no more of this one.
+            // h2 keeps the buffers of an ended stream until the connection ends, so this connection
+            // accepts no more streams.
             Pin::new(&mut *connection).finish();
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(DriveEnd::Done(result));
@@ -83,14 +83,14 @@ pub(super) async fn drive<C: DrivableConnection>(
     .await
 }
 
-/// Whether a connection has heard of the shutdown.
+/// The progress of notifying a connection of the shutdown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ShutdownNotice {
-    /// Nobody would wake this task.
-    Unasked,
-    /// This task is woken when it begins.
+    /// No poll has registered this task's waker yet.
+    Unregistered,
+    /// The signal wakes this task when the shutdown begins.
     Awaited,
-    /// The connection knows.
+    /// The connection has begun its graceful shutdown.
     Given,
 }
 
@@ -102,12 +102,12 @@ impl ShutdownNotice {
         cx: &mut Context<'_>,
         give: impl FnOnce(),
     ) {
-        let ask = match self {
-            Self::Unasked => true,
+        let is_due = match self {
+            Self::Unregistered => true,
             Self::Awaited => shutdown.has_begun(),
             Self::Given => false,
         };
-        if ask {
+        if is_due {
             *self = Self::Awaited;
             if begun.poll(cx).is_ready() {
                 *self = Self::Given;

@@ -1,32 +1,32 @@
-//! A second opinion about where requests begin and end.
+//! Request framing, checked independently of hyper: the bytes where requests begin and end.
 //!
-//! hyper 1.12 takes a request that has both `Content-Length` and `Transfer-Encoding`, removes the
-//! length without a word, and closes after the answer. RFC 9112 §6.3 allows that; but a front end
-//! that read the length instead has put the next client's request into what we take for this one's
-//! body, and then the damage is done. So [`RequestFraming`] reads along: it sees every byte that
-//! the client sends, before hyper does, and vouches for each head that has one possible meaning. A
-//! request that nobody vouched for is refused.
+//! hyper 1.12 accepts a request that has both `Content-Length` and `Transfer-Encoding`, removes the
+//! length silently, and closes the connection after the response. RFC 9112 §6.3 allows that. A
+//! front end that reads the length instead has by then put the next client's request into the bytes
+//! that hyper takes for this client's body. [`RequestFraming`] therefore reads every byte that the
+//! client sends, before hyper does, and confirms each head that has one possible meaning. The
+//! server refuses a request whose head is not confirmed.
 //!
 //! ```text
-//!            ┌──────────────── no body ────────────────┐
-//!            ▼                                         │
-//!  ┌──► Between ──first byte──► Head ──empty line──────┤
-//!  │                                                   ├──► Length(left) ──────────────────────┐
-//!  │                                                   └──► ChunkSize ──► ChunkData ─► ChunkEnd│
-//!  │                                                         │   ▲─────────────────────────┘   │
-//!  │                                                         └─ 0 ─► Trailers ─────────────────┤
-//!  └───────────────────────────────────────────────────────────────────────────────────────────┘
-//!                         anything ambiguous ──► Lost, for good
+//!           ┌──────────────── no body ────────────────┐
+//!           ▼                                         │
+//! ┌──► Between ──first byte──► Head ──empty line──────┤
+//! │                                                   ├──► Length(left) ──────────────────────┐
+//! │                                                   └──► ChunkSize ──► ChunkData ─► ChunkEnd│
+//! │                                                         │   ▲─────────────────────────┘   │
+//! │                                                         └─ 0 ─► Trailers ─────────────────┤
+//! └───────────────────────────────────────────────────────────────────────────────────────────┘
+//!                        anything ambiguous ──► Lost, for good
 //! ```
 //!
-//! It is stricter than hyper where two parsers are known to differ (bare LF, transfer codings
-//! beside `chunked`, a length said twice), and leaves to hyper what hyper refuses anyway (folded
-//! lines, a space before the colon, control bytes).
+//! Framing is stricter than hyper where parsers are known to differ (bare LF, transfer codings
+//! beside `chunked`, a repeated length). It leaves to hyper the syntax that hyper refuses anyway
+//! (folded lines, a space before the colon, control bytes).
 //!
-//! What always holds: hyper and it must count the same heads, and a connection on which they do not
-//! is not trusted any further (`Activity::in_step`); once lost, it vouches for nothing more; a line
-//! that comes in pieces costs at most [`FRAMING_LINE_BYTES_MAX`] bytes of memory; a body is
-//! skipped, not read.
+//! **Always:** hyper and framing count the same heads, and a connection on which they differ loses
+//! its trust (`ConnectionActivity::in_step`); after an error, framing confirms no further head; a
+//! line that arrives in pieces costs at most [`FRAMING_LINE_BYTES_MAX`] bytes of memory; framing
+//! skips bodies without reading them.
 
 mod line;
 
@@ -38,7 +38,7 @@ use self::line::{PartialLine, fits, number, value_of};
 use crate::limits::FRAMING_LINE_BYTES_MAX;
 
 crate::labels! {
-    /// Why a request has more than one possible extent.
+    /// The reason why a request has more than one possible extent.
     pub enum FramingError {
         /// RFC 9112 §6.3: both a length and a transfer coding.
         LengthAndCoding => "length-and-coding",
@@ -48,23 +48,23 @@ crate::labels! {
         Length => "length",
         /// RFC 9112 §6.1: a transfer coding that is not `chunked`, or not only.
         Coding => "coding",
-        /// RFC 9112 §2.2 lets a recipient take LF for CR LF; the parsers that do not are the other
-        /// half of an attack.
+        /// RFC 9112 §2.2 lets a recipient accept LF for CR LF. Parsers that do not are the other
+        /// half of a smuggling attack.
         BareLineFeed => "bare-line-feed",
-        /// RFC 9112 §3.2: no target has a fragment; some parsers cut it off, and others take it for
-        /// a part of the path.
+        /// RFC 9112 §3.2: no target has a fragment. Some parsers remove it, others treat it as a
+        /// part of the path.
         Fragment => "fragment",
-        /// RFC 9112 §7.1: a chunk that does not begin with its size or does not end with CR LF.
+        /// RFC 9112 §7.1: a chunk without a valid size or without CR LF at its end.
         Chunk => "chunk",
-        /// hyper counted fewer heads than we did.
+        /// hyper counted fewer heads than framing.
         OutOfStep => "out-of-step",
     }
 }
 
-/// What of a client's bytes comes next.
+/// The part of a message that the next byte from the client belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextBytes {
-    /// A message, of which nothing is here yet.
+    /// A new message.
     Between,
     /// The rest of a head.
     Head,
@@ -72,10 +72,10 @@ pub enum NextBytes {
     Body,
 }
 
-/// Follows one connection's bytes from the client.
+/// The framing state of one connection's bytes from the client.
 #[derive(Debug, Default)]
 pub struct RequestFraming {
-    place: FramingState,
+    state: FramingState,
     line: PartialLine,
     vouched: u64,
 }
@@ -86,17 +86,17 @@ enum FramingState {
     Between,
     RequestLine,
     Head(FramingFields),
-    /// Bytes of the body that are still to come; never zero.
+    /// Bytes of the body that have not arrived; never zero.
     Length(u64),
     ChunkSize,
-    /// Bytes of the chunk that are still to come; never zero.
+    /// Bytes of the chunk that have not arrived; never zero.
     ChunkData(u64),
     ChunkEnd,
     Trailers,
     Lost,
 }
 
-/// What the head has said so far of its body.
+/// The framing fields that the head has so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct FramingFields {
     length: Option<u64>,
@@ -107,26 +107,26 @@ struct FramingFields {
 struct ChunkedState;
 
 impl RequestFraming {
-    /// Takes note of bytes that the client sent. An error is told once; from then on, no head is
-    /// vouched for.
+    /// Reads bytes that the client sent. Returns an error once; after it, no head is confirmed.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
-        self.advance(bytes).inspect_err(|_| self.place = FramingState::Lost)
+        self.advance(bytes).inspect_err(|_| self.state = FramingState::Lost)
     }
 
-    /// Takes back every word: hyper and this do not read alike.
+    /// Withdraws every confirmation, because hyper and framing differ.
     pub fn give_up(&mut self) {
-        self.place = FramingState::Lost;
+        self.state = FramingState::Lost;
         self.vouched = 0;
     }
 
-    /// How many heads had one possible meaning; they were the first ones.
+    /// Returns the number of confirmed heads. They are the first heads of the connection.
     pub fn vouched(&self) -> u64 {
         self.vouched
     }
 
-    /// What comes next. A lost connection is in a head that will never be good.
+    /// Returns the part of a message that comes next. A connection with a framing error stays in a
+    /// head that never ends.
     pub fn inbound(&self) -> NextBytes {
-        match self.place {
+        match self.state {
             FramingState::Between => NextBytes::Between,
             FramingState::RequestLine | FramingState::Head(_) | FramingState::Lost => NextBytes::Head,
             FramingState::Length(_)
@@ -139,7 +139,7 @@ impl RequestFraming {
 
     fn advance(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
         while !bytes.is_empty() {
-            bytes = match self.place {
+            bytes = match self.state {
                 FramingState::Lost => return Ok(()),
                 FramingState::Between => self.begin(bytes),
                 FramingState::Length(left) => {
@@ -164,12 +164,12 @@ impl RequestFraming {
         Ok(())
     }
 
-    /// RFC 9112 §2.2: empty lines before a request line are passed over.
+    /// RFC 9112 §2.2: the server ignores empty lines before a request line.
     fn begin<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let rest = bytes.get(blank..).unwrap_or_default();
         if !rest.is_empty() {
-            self.place = FramingState::RequestLine;
+            self.state = FramingState::RequestLine;
         }
         rest
     }
@@ -184,11 +184,11 @@ impl RequestFraming {
         let here = bytes.len() as u64;
         match usize::try_from(left).ok().and_then(|left| bytes.get(left..)) {
             Some(rest) => {
-                self.place = after;
+                self.state = after;
                 rest
             }
             None => {
-                self.place = within(left - here);
+                self.state = within(left - here);
                 &[]
             }
         }
@@ -199,7 +199,7 @@ impl RequestFraming {
             self.line.keep(bytes);
             return Ok(&[]);
         };
-        // Nearly every line comes whole, and is read where it lies.
+        // Most lines arrive whole, so framing parses them without a copy.
         if self.line.is_empty() {
             let line = line.strip_suffix(b"\r").ok_or(FramingError::BareLineFeed)?;
             self.end_line(line)?;
@@ -212,7 +212,7 @@ impl RequestFraming {
     }
 
     fn end_line(&mut self, line: &[u8]) -> Result<(), FramingError> {
-        self.place = match self.place {
+        self.state = match self.state {
             FramingState::RequestLine => FramingState::Head(FramingFields::default()),
             FramingState::Head(fields) if line.is_empty() => {
                 let body = fields.body()?;
@@ -235,7 +235,7 @@ impl RequestFraming {
 }
 
 impl FramingFields {
-    /// With what one more line of the head says.
+    /// Adds one line of the head.
     fn with(mut self, line: &[u8]) -> Result<Self, FramingError> {
         match line.first() {
             Some(b'c' | b'C') => {
@@ -259,7 +259,7 @@ impl FramingFields {
         Ok(self)
     }
 
-    /// What follows a head that said this.
+    /// Returns the state after the end of the head.
     fn body(self) -> Result<FramingState, FramingError> {
         match (self.length, self.coding) {
             (None | Some(0), None) => Ok(FramingState::Between),
@@ -270,11 +270,11 @@ impl FramingFields {
     }
 }
 
-/// The longest text of a size, blanks included: no more than is kept of a line that comes in
-/// pieces, so that it means the same at any cut.
+/// Maximum length of a chunk size, blanks included. It fits the part that framing keeps of a line
+/// in pieces, so that the result does not depend on the cut.
 const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
 
-/// What follows a line that announces a chunk. Extensions have no meaning here (RFC 9112 §7.1.1).
+/// Returns the state after a chunk-size line. Framing ignores chunk extensions (RFC 9112 §7.1.1).
 fn chunk(line: &[u8]) -> Result<FramingState, FramingError> {
     let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
     match number(size.trim_ascii_end(), 16)

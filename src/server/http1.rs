@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection: hyper, and what it leaves to us.
+//! An HTTP/1.1 connection on hyper, and the refusals and limits that hyper does not provide.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,19 +23,19 @@ use super::service::{BodyFailure, ConnectionExchange, Handler};
 use super::watch::ConnectionWatch;
 use crate::limits::{CLIENT_HEAD_BYTES_MAX, DRAIN_GRACE};
 
-/// Serves a connection until it is closed or has become a tunnel.
+/// Serves a connection until it is closed or becomes a tunnel.
 pub(super) async fn serve<S, H>(
     exchange: Rc<ConnectionExchange<H>>,
     stream: S,
     replay: Bytes,
-    place: ConnectionGuard,
+    guard: ConnectionGuard,
     mut watch: ConnectionWatch,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(WatchedSocket::http1(stream, replay, Arc::clone(&exchange.activity), place));
+    let io = TokioIo::new(WatchedSocket::http1(stream, replay, Arc::clone(&exchange.activity), guard));
     let calls = Rc::clone(&exchange);
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder().serve_connection(io, service).with_upgrades();
@@ -48,8 +48,8 @@ pub(super) async fn serve<S, H>(
     match end {
         DriveEnd::Overdue(ClientWait::Head) => {
             exchange.metrics.refused(ConnectionRefusal::SlowHead);
-            // Never into the middle of an answer: a client whose answer has not left is not being
-            // waited for.
+            // The 408 never lands inside a response: no head limit runs while a response is in
+            // flight.
             close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
         }
         DriveEnd::Overdue(ClientWait::Reader) => exchange.metrics.unread(HttpProtocol::Http1, 1),
@@ -62,7 +62,7 @@ pub(super) async fn serve<S, H>(
             if let Err(error) = result {
                 tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
             }
-            // Answered before all of it was read: the rest may be on its way.
+            // The response came before the request's end; the rest of the request may still arrive.
             if refusal.is_some() || exchange.activity.inbound() != NextBytes::Between {
                 close::linger(&mut io).await;
             }
@@ -70,21 +70,22 @@ pub(super) async fn serve<S, H>(
     }
 }
 
-/// Time limits are ours (`watch.rs`), so hyper gets no timer. The number of fields is left at
-/// hyper's 100: to set it makes every request allocate.
+/// Returns hyper's settings. `watch.rs` enforces the time limits, so hyper gets no timer. The
+/// number of fields stays at hyper's default of 100: setting it makes every request allocate.
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .max_buf_size(CLIENT_HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        // A client that closes its half has gone: nobody is to fetch for it any longer.
+        // A client that closes its sending side has left, so its fetch ends.
         .half_close(false)
-        // It would let one slow reader hold whole bodies in memory.
+        // Flushing pipelined responses together would let one slow reader hold whole bodies in
+        // memory.
         .pipeline_flush(false);
     builder
 }
 
-/// What hyper has answered by itself.
+/// Returns the kind of refusal that hyper already sent for this error.
 fn refusal(error: &hyper::Error) -> Option<ConnectionRefusal> {
     if error.is_parse_too_large() {
         Some(ConnectionRefusal::HeadTooLarge)

@@ -1,16 +1,17 @@
-//! An HTTP/2 connection with prior knowledge (h2c): hyper, with bounds on what one client can pin.
+//! An HTTP/2 connection with prior knowledge (h2c) on hyper, with bounds on the memory of one
+//! client.
 //!
-//! A client can have in our memory at most [`CLIENT_H2_STREAMS_MAX`] heads
+//! One client can occupy at most [`CLIENT_H2_STREAMS_MAX`] heads
 //! ([`CLIENT_H2_HEADS_BYTES_MAX`](crate::limits::CLIENT_H2_HEADS_BYTES_MAX) together),
 //! [`CLIENT_H2_CONNECTION_BYTES_MAX`] of request bodies, and for each stream the piece of its
-//! answer that is being written, once it has asked for a first byte of it.
+//! response that hyper is writing, once the client's window has admitted a first byte of it.
 //!
-//! Floods are bounded by h2 (0.4), which is told how much where it asks: streams that a client
-//! opens and resets (CVE-2023-44487) or makes us reset (CVE-2025-8671) end the connection beyond a
-//! number, and so do CONTINUATION frames beyond what a head of the allowed size can need. Of
-//! SETTINGS and PING, one answer is owed at a time, and the next frame is not read before that is
-//! written: a flood of them costs its sender as much as us and holds nothing. h2 remembers at most
-//! 50 reset streams, for 1 s; hyper has no word for that.
+//! h2 (0.4) bounds floods by limits that this module sets: streams that a client opens and resets
+//! (CVE-2023-44487) or makes the server reset (CVE-2025-8671) end the connection beyond a number,
+//! and so do CONTINUATION frames beyond the need of a head of the allowed size. h2 owes one
+//! response to SETTINGS and PING at a time and does not read the next frame before it is written:
+//! such a flood costs its sender as much as the server and holds no memory. h2 remembers at most 50
+//! reset streams, for 1 s; hyper has no setting for that.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -46,28 +47,28 @@ pub(super) async fn serve<S, H>(
     exchange: Rc<ConnectionExchange<H>>,
     stream: S,
     replay: Bytes,
-    place: ConnectionGuard,
+    guard: ConnectionGuard,
     mut watch: ConnectionWatch,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(WatchedSocket::http2(stream, replay, Arc::clone(&exchange.activity), place));
+    let io = TokioIo::new(WatchedSocket::http2(stream, replay, Arc::clone(&exchange.activity), guard));
     let calls = Rc::clone(&exchange);
     let service = service_fn(move |request| calls.call(request));
     let mut connection = builder(watch.watch_streams()).serve_connection(io, service);
     let unread = |answers| exchange.metrics.unread(HttpProtocol::Http2, answers);
 
-    // GOAWAY tells a client which of its streams will be answered: there is nothing to wait for.
+    // GOAWAY names the last stream that gets a response, so the shutdown needs no grace.
     match drive(&mut connection, &mut watch, shutdown, Duration::ZERO, unread).await {
         DriveEnd::Done(Ok(())) => {}
         DriveEnd::Done(Err(error)) => {
             tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
         }
-        // It takes nothing: no word reaches it.
+        // The client reads nothing, so a GOAWAY would not reach it.
         DriveEnd::Overdue(ClientWait::Reader) => unread(1),
-        // GOAWAY, and a moment for the client to take note of it.
+        // hyper sends GOAWAY, and the client gets a moment to read it.
         DriveEnd::Overdue(ClientWait::Opening | ClientWait::Head | ClientWait::Request) => {
             Pin::new(&mut connection).finish();
             let _ = timeout(LINGER_TIMEOUT, connection).await;
@@ -90,11 +91,11 @@ fn builder(streams: Rc<UnfinishedStreams>) -> Builder<StreamTasks> {
     builder
 }
 
-/// Runs each stream as a task of the worker.
+/// An executor that runs each stream as a task of the worker.
 ///
-/// Their bound is [`CLIENT_H2_STREAMS_MAX`] a connection, and their end that of the stream: hyper's
-/// task polls its stream for a reset beside the handler, and a connection that is dropped resets
-/// all of its streams. A stream that its client does not take ends with its task.
+/// [`CLIENT_H2_STREAMS_MAX`] bounds the tasks of a connection, and a task ends with its stream:
+/// hyper's task polls its stream for a reset beside the handler, and dropping a connection resets
+/// all of its streams. The server ends the task of a stream whose client does not read.
 #[derive(Clone)]
 struct StreamTasks(Rc<UnfinishedStreams>);
 

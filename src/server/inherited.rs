@@ -1,32 +1,32 @@
-//! Listening sockets that somebody else has made: systemd, or a supervisor that does as it does
-//! (`sd_listen_fds(3)`).
+//! Listening sockets that a supervisor such as systemd passes to the process (`sd_listen_fds(3)`).
 //!
-//! Such a socket stays open while one process hands over to the next, and with it the queue of
-//! connections that nobody has accepted yet: a binary is swapped without one refused. `LISTEN_FDS`
-//! says how many there are, `LISTEN_FDNAMES` what each is for: `admin` is the operators', any other
-//! name the clients'. They are taken only where `LISTEN_PID` names this process.
+//! Such a socket stays open while one process replaces another, and keeps the queue of connections
+//! that no process has accepted yet: a binary is replaced without a refused connection.
+//! `LISTEN_FDS` holds the number of sockets, `LISTEN_FDNAMES` their names: `admin` is the admin
+//! listener's, any other name is a client listener's. The process takes them only if `LISTEN_PID`
+//! names it.
 
 use std::net::TcpListener;
 
 use listenfd::ListenFd;
 
-/// What the operators' socket is called.
+/// The name of the admin listener's socket.
 const ADMIN: &str = "admin";
 
-/// The sockets that this process was started with.
+/// The listening sockets that the process inherited.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// For clients.
+    /// Sockets for clients.
     pub clients: Vec<TcpListener>,
-    /// For operators.
+    /// Sockets for operators.
     pub admin: Vec<TcpListener>,
 }
 
 impl InheritedSockets {
-    /// Takes them. A second call finds none.
+    /// Takes the sockets of this process. A second call finds none.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a supervisor says it to the process and not to its settings"
+        reason = "a supervisor passes it to the process, not to its settings"
     )]
     pub fn of_this_process() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -39,7 +39,9 @@ impl InheritedSockets {
                 Ok(Some(socket)) if name == ADMIN => inherited.admin.push(socket),
                 Ok(Some(socket)) => inherited.clients.push(socket),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, name, "a socket was passed that is none to listen on"),
+                Err(error) => {
+                    tracing::warn!(%error, name, "the supervisor passed a socket that does not listen")
+                }
             }
         }
         inherited

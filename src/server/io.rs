@@ -1,9 +1,8 @@
-//! A client's socket as hyper sees it.
+//! The client's socket, wrapped for hyper.
 //!
-//! It gives back the bytes that were read to tell the protocol, tells [`RequestFraming`] and
-//! [`ConnectionActivity`] of every byte that the client sends, and holds the connection's place
-//! among those that may be open, so that a place is free when the socket is closed and not before:
-//! not at the end of HTTP, if the connection became a tunnel.
+//! The wrapper replays the bytes that were read to detect the protocol, passes every byte from the
+//! client to [`RequestFraming`] and [`ConnectionActivity`], and holds the connection's guard. The
+//! guard frees its permit when the socket closes, which for a tunnel is later than the end of HTTP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,52 +17,52 @@ use super::framing::{FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
 
-/// A socket that is read by hyper and watched by us.
+/// A socket that hyper reads and writes while the server observes it.
 pub(super) struct WatchedSocket<S> {
     stream: S,
-    /// Read already; comes before anything else. Empty but at the beginning.
+    /// Bytes that were already read and come before all others. Empty except at the beginning.
     replay: Bytes,
-    /// None where the protocol frames itself.
+    /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
     activity: Arc<ConnectionActivity>,
-    _place: ConnectionGuard,
+    _guard: ConnectionGuard,
 }
 
 impl<S> WatchedSocket<S> {
-    /// HTTP/1.1 on a stream, of which the first bytes have been read.
+    /// Wraps a stream of HTTP/1.1 whose first bytes are already read.
     pub(super) fn http1(
         stream: S,
         replay: Bytes,
         activity: Arc<ConnectionActivity>,
-        place: ConnectionGuard,
+        guard: ConnectionGuard,
     ) -> Self {
-        Self { stream, replay, framing: Some(RequestFraming::default()), activity, _place: place }
+        Self { stream, replay, framing: Some(RequestFraming::default()), activity, _guard: guard }
     }
 
-    /// HTTP/2 on a stream, of which the first bytes have been read.
+    /// Wraps a stream of HTTP/2 whose first bytes are already read.
     pub(super) fn http2(
         stream: S,
         replay: Bytes,
         activity: Arc<ConnectionActivity>,
-        place: ConnectionGuard,
+        guard: ConnectionGuard,
     ) -> Self {
         activity.vouch_for_all();
-        Self { stream, replay, framing: None, activity, _place: place }
+        Self { stream, replay, framing: None, activity, _guard: guard }
     }
 
-    /// Tells framing what came. It ends here for a tunnel.
+    /// Passes received bytes to framing. Framing ends once the connection is a tunnel.
     fn observe(&mut self, bytes: &[u8]) {
         if self.activity.is_tunnel() {
             self.framing = None;
         }
         let Some(framing) = &mut self.framing else { return };
         if let Err(ambiguity) = framing.read(bytes) {
-            tracing::debug!(%ambiguity, "a request has more than one meaning");
+            tracing::debug!(%ambiguity, "a request has ambiguous framing");
         }
-        self.activity.heard(framing.vouched(), framing.inbound());
+        self.activity.received(framing.vouched(), framing.inbound());
     }
 
-    /// Notes what the socket took.
+    /// Counts the bytes that the socket accepted.
     fn wrote(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = wrote {
             self.activity.wrote(bytes);
@@ -71,14 +70,14 @@ impl<S> WatchedSocket<S> {
         wrote
     }
 
-    /// Stops vouching if hyper has not made a request of every head that framing saw.
+    /// Withdraws framing's confirmations if hyper did not turn every head into a request.
     fn check_step(&mut self) {
         if let Some(framing) = &mut self.framing
             && !self.activity.in_step()
         {
-            tracing::debug!(ambiguity = %FramingError::OutOfStep, "a connection is not trusted any further");
+            tracing::debug!(ambiguity = %FramingError::OutOfStep, "hyper and framing differ; refusing further requests of the connection");
             framing.give_up();
-            self.activity.heard(framing.vouched(), framing.inbound());
+            self.activity.received(framing.vouched(), framing.inbound());
         }
     }
 }
@@ -138,11 +137,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
     }
 }
 
-/// Copies the pieces of a small answer, head and body, one behind the other; `None` if they do not
-/// fit.
+/// Copies the pieces of a small response, head and body, into one; `None` if they do not fit.
 ///
-/// One piece costs the kernel less than several, and the difference is more than the copy of so few
-/// bytes.
+/// One piece costs the kernel less than several, and the saving exceeds the cost of the copy.
 fn gather<'a>(pieces: &[IoSlice<'_>], together: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut filled = 0;
     for piece in pieces {
@@ -158,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_pieces_become_one_and_large_ones_do_not() {
+    fn small_pieces_are_joined_and_large_pieces_are_not() {
         let (head, body) = (IoSlice::new(b"head "), IoSlice::new(b"body"));
         assert_eq!(gather(&[head, body], &mut [0; 9]), Some(&b"head body"[..]));
         assert_eq!(gather(&[head, body], &mut [0; 8]), None);

@@ -1,17 +1,18 @@
-//! Sockets that listen.
+//! Listening sockets.
 //!
-//! Each worker has its own, on the same address (`SO_REUSEPORT`), so that the kernel spreads
-//! connections and no worker wakes for another's. That option has a trap: a second process of the
-//! same user that asks for it gets half of the connections without an error on either side. So the
-//! address is first bound without it, which fails if anybody listens there; unless this process is
-//! to take over from another (`listen_handover`).
+//! Each worker has its own socket on one address (`SO_REUSEPORT`), so that the kernel distributes
+//! connections and no worker wakes for another's. That option has a trap: a second process of one
+//! user that sets it gets half of the connections without an error on either side. The server
+//! therefore first binds the address without the option, which fails if another socket listens
+//! there; with `listen_handover` it skips that check, so that a new process can listen before the
+//! old one stops.
 //!
-//! A socket that is closed takes the connections with it that nobody has accepted. With
-//! [`Inherited`](super::Inherited) sockets that cannot happen; with our own, `serve.rs` accepts
-//! until there is none left before it closes.
+//! Closing a socket resets the connections that no process has accepted.
+//! [`InheritedSockets`](super::InheritedSockets) stay open in the supervisor; for its own sockets,
+//! `serve.rs` accepts the whole queue before it closes them.
 //!
-//! TCP options are set on the listening socket: Linux hands them on to each accepted one, which
-//! saves four system calls a connection.
+//! The server sets TCP options on the listening socket: Linux copies them to each accepted one,
+//! which saves four system calls per connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,32 +29,31 @@ use crate::limits::{
 #[derive(Debug)]
 pub struct WorkerListener {
     socket: TcpListener,
-    /// Who is connected to any of those that were bound together.
+    /// The open connections per client address, shared by all sockets that were bound together.
     addresses: AddressLimiter,
 }
 
-/// Why nothing listens.
+/// The reason why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another process has the address, or another listener of this one.
-    #[error("something else listens on {addr}")]
+    /// Another process, or another listener of this one, has the address.
+    #[error("{addr} is already in use")]
     Taken {
         /// The address.
         addr: SocketAddr,
     },
-    /// The address is not this machine's, or its port is reserved, or there are no descriptors
-    /// left.
+    /// The address is not local, its port is reserved, or no file descriptors are left.
     #[error("cannot listen on {addr}: {source}")]
     Failed {
         /// The address.
         addr: SocketAddr,
-        /// The system's word.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl WorkerListener {
-    /// One listener for each of `shares` workers, all on the same address. With port 0 the kernel
+    /// Binds one listener for each of `shares` workers, all on one address. With port 0 the kernel
     /// chooses one port for all.
     pub fn bind(options: &Options, shares: usize) -> Result<Vec<Self>, ListenError> {
         let failed = |source: io::Error| {
@@ -84,8 +84,8 @@ impl WorkerListener {
         Ok(listeners)
     }
 
-    /// One listener for each of `shares` workers, all on sockets that somebody else has made; none
-    /// if there are none.
+    /// Returns one listener for each of `shares` workers on inherited sockets; none if there are no
+    /// sockets.
     pub fn inherit(
         sockets: &[TcpListener],
         options: &Options,
@@ -107,18 +107,18 @@ impl WorkerListener {
             .map_err(failed)
     }
 
-    /// Where it listens; the port is the real one where 0 was asked for.
+    /// Returns the local address, with the real port if port 0 was configured.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Hands the socket to the runtime of the worker that calls this.
+    /// Passes the socket to the runtime of the calling worker.
     pub(super) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, AddressLimiter)> {
         Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses))
     }
 }
 
-/// Whether others may have the port as well.
+/// The choice whether other sockets may bind the port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PortSharing {
     Own,
@@ -127,7 +127,7 @@ enum PortSharing {
 
 fn bind(addr: SocketAddr, port: PortSharing) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of a predecessor that are still in TIME_WAIT do not hold up a restart.
+    // Connections of a previous process in TIME_WAIT do not delay a restart.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(port == PortSharing::Shared)?;
     if addr.is_ipv6() {
@@ -150,12 +150,12 @@ fn set_client_options(socket: &SockRef<'_>, options: &Options) -> io::Result<()>
         .with_time(CLIENT_KEEPALIVE_IDLE)
         .with_interval(CLIENT_KEEPALIVE_INTERVAL)
         .with_retries(CLIENT_KEEPALIVE_PROBES);
-    // An answer is written whole; to wait for more would only delay it.
+    // hyper writes a response in one piece, so waiting for more bytes would only delay it.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_notsent_lowat(CLIENT_UNSENT_BYTES_MAX)?;
-    // The kernel's own clock of a client that takes nothing: it sees what is acknowledged, and we
-    // only what is written.
+    // The kernel's own timer for a client that reads nothing: the kernel sees acknowledged bytes,
+    // and the server only written ones.
     socket.set_tcp_user_timeout(Some(options.body_timeout))
 }
 
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_listener_is_noticed_even_if_it_would_share() {
+    fn another_listener_is_detected_even_if_it_shares_its_port() {
         for foreign in [1, 2] {
             let foreign = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), foreign).unwrap();
             let addr = foreign[0].local_addr().unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_listens_beside_its_predecessor_if_both_say_so() {
+    fn a_new_process_listens_beside_the_old_one_if_both_allow_it() {
         let handover = |addr| Options { sharing: AddressSharing::Handover, ..options(addr) };
         let first = WorkerListener::bind(&handover((Ipv4Addr::LOCALHOST, 0).into()), 1).unwrap();
         let addr = first[0].local_addr().unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_another_are_shared_out() {
+    fn inherited_sockets_are_split_among_workers() {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = socket.local_addr().unwrap();
         let listeners = WorkerListener::inherit(&[socket], &options(addr), 3).unwrap();
@@ -220,13 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_an_error_with_its_reason() {
+    fn a_foreign_address_is_an_error_with_its_cause() {
         let error = WorkerListener::bind(&options(([192, 0, 2, 1], 0)), 1).unwrap_err();
         assert!(matches!(error, ListenError::Failed { .. }), "{error}");
     }
 
     #[test]
-    fn accepted_sockets_have_the_options() {
+    fn accepted_sockets_inherit_the_options() {
         let listener = WorkerListener::bind(&options((Ipv4Addr::LOCALHOST, 0)), 1).unwrap().remove(0);
         listener.socket.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -240,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn the_ipv6_wildcard_takes_ipv4_as_well() {
+    fn the_ipv6_wildcard_accepts_ipv4() {
         let Ok(listeners) = WorkerListener::bind(&options((Ipv6Addr::UNSPECIFIED, 0)), 1) else {
-            return; // a machine without IPv6
+            return; // The machine has no IPv6.
         };
         let port = listeners[0].local_addr().unwrap().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -1,6 +1,6 @@
-//! What the server counts.
+//! Metrics of the client side.
 //!
-//! Everything here is counted once for a connection or a mishap, nothing for an ordinary request.
+//! The server counts connections and failures here, and nothing for an ordinary request.
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -8,7 +8,7 @@ use crate::client_address::AddressPermit;
 use crate::telemetry::{Counter, Counters, Gauge, Registry};
 
 crate::labels! {
-    /// The version of HTTP that a connection speaks.
+    /// The version of HTTP that a connection uses.
     pub enum HttpProtocol {
         /// HTTP/1.0 or HTTP/1.1.
         Http1 => "http1",
@@ -18,22 +18,22 @@ crate::labels! {
 }
 
 crate::labels! {
-    /// Why a connection was closed by the server, most often with an answer of its own.
+    /// The reason why the server closed a connection, usually with a response of its own.
     pub enum ConnectionRefusal {
         /// 408: the head took longer than `client_head_timeout`.
         SlowHead => "slow-head",
         /// 400: not HTTP.
         Malformed => "malformed",
-        /// 400: a request that two parsers could end at two places.
+        /// 400: a request whose end two parsers could place differently.
         AmbiguousFraming => "ambiguous-framing",
-        /// Closed without an answer: `max_connections_per_address`.
+        /// Closed without a response: `max_connections_per_address`.
         ManyOfAddress => "many-of-address",
         /// 431 or 414: the head or its target is too long, or has too many fields.
         HeadTooLarge => "head-too-large",
     }
 }
 
-/// One worker's counters of one listener.
+/// One worker's metrics of one listener.
 #[derive(Clone)]
 pub(super) struct Metrics {
     open: Gauge,
@@ -47,7 +47,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
             open: registry.gauge("cachewarp_client_connections_open", "Client connections open now."),
@@ -55,78 +55,78 @@ impl Metrics {
                 .counter("cachewarp_client_connections_accepted", "Client connections accepted."),
             accept_failures: registry.counter(
                 "cachewarp_client_accept_failures",
-                "Client connections that could not be accepted.",
+                "Client connections that the server failed to accept.",
             ),
             spoken: registry.counters(
                 "cachewarp_client_connections",
-                "Client connections that sent something, by protocol.",
+                "Client connections that sent data, by protocol.",
                 "protocol",
             ),
             refused: registry.counters(
                 "cachewarp_client_refusals",
-                "Client connections closed with an answer of the server's own, by reason.",
+                "Client connections that the server refused and closed, by reason.",
                 "reason",
             ),
             panics: registry.counter("cachewarp_panics", "Requests and connections that ended in a panic."),
             cut: registry.counter(
                 "cachewarp_client_connections_cut",
-                "Client connections closed with work in them, at the end of a drain.",
+                "Client connections with unfinished work that the end of a drain closed.",
             ),
             unread: registry.counters(
                 "cachewarp_client_answers_cut",
-                "Answers cut because the client did not take them within client_body_timeout, by protocol.",
+                "Responses cut because the client did not read them within client_body_timeout, by protocol.",
                 "protocol",
             ),
         }
     }
 
-    /// A connection was accepted and has this permit; it is open as long as the place exists.
+    /// Counts an accepted connection. The connection counts as open until its guard is dropped.
     pub(super) fn accepted(
         &self,
         permit: OwnedSemaphorePermit,
-        of_address: AddressPermit,
+        address_permit: AddressPermit,
     ) -> ConnectionGuard {
         self.accepted.inc();
         self.open.add(1);
-        ConnectionGuard { open: self.open.clone(), _permit: permit, _of_address: of_address }
+        ConnectionGuard { open: self.open.clone(), _permit: permit, _address_permit: address_permit }
     }
 
-    /// A connection could not be accepted.
+    /// Counts a connection that the server could not accept.
     pub(super) fn accept_failed(&self) {
         self.accept_failures.inc();
     }
 
-    /// A connection turned out to speak this.
+    /// Counts a connection by its protocol.
     pub(super) fn speaks(&self, protocol: HttpProtocol) {
         self.spoken.inc(protocol);
     }
 
-    /// A connection was, or is about to be, closed with an answer of our own.
+    /// Counts a connection that the server closes with a response of its own.
     pub(super) fn refused(&self, refusal: ConnectionRefusal) {
         self.refused.inc(refusal);
     }
 
-    /// A request or a connection panicked.
+    /// Counts a request or a connection that panicked.
     pub(super) fn panicked(&self) {
         self.panics.inc();
     }
 
-    /// Counts answers that were cut because their client did not take them.
+    /// Counts responses that the server cut because their client did not read them.
     pub(super) fn unread(&self, protocol: HttpProtocol, answers: usize) {
         self.unread.add(protocol, answers as u64);
     }
 
-    /// So many connections were cut by the end of a drain.
+    /// Counts connections that the end of a drain cut.
     pub(super) fn cut(&self, connections: usize) {
         self.cut.add(connections as u64);
     }
 }
 
-/// One of the connections that may be open at one time.
+/// A guard that counts one connection as open and holds its permits.
 pub(super) struct ConnectionGuard {
     open: Gauge,
     _permit: OwnedSemaphorePermit,
-    _of_address: AddressPermit,
+    _address_permit: AddressPermit,
 }
 
 impl Drop for ConnectionGuard {

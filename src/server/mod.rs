@@ -1,4 +1,4 @@
-//! The client side: listeners, sockets, HTTP connections, drain. Does not know what it serves.
+//! The client side: listeners, sockets, HTTP connections, drain. Independent of the handler.
 //!
 //! ```text
 //! listener ──► serve ──► connection ──► http1 | http2 ──► service ──► Handler

@@ -1,39 +1,40 @@
-//! What a listener can be told.
+//! Options of a listener.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// One listener and its connections.
+/// The options of one listener and its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen. An IPv6 wildcard takes IPv4 as well.
+    /// Address to listen on. An IPv6 wildcard accepts IPv4 as well.
     pub addr: SocketAddr,
-    /// Whether another process may listen there as well.
+    /// Permission for another process to listen on the address.
     pub sharing: AddressSharing,
-    /// Connections that the kernel may hold complete and not yet accepted.
+    /// Maximum number of complete connections in the kernel's queue that are not accepted yet.
     pub backlog: u32,
-    /// Connections open at one time on this listener; beyond it, new ones wait in the backlog.
+    /// Maximum number of open connections of this listener; beyond it, new ones wait in the
+    /// kernel's queue.
     pub connections_max: usize,
-    /// Connections open at one time from one IPv4 address or one IPv6 network of 64 bits; more are
-    /// closed.
+    /// Maximum number of open connections from one IPv4 address or one IPv6 network of 64 bits; the
+    /// server closes further ones.
     pub connections_per_address_max: Option<usize>,
-    /// From the first byte of a request head to its last; for a new connection, from its
+    /// Time limit from the first byte of a request head to its last; for a new connection, from its
     /// acceptance.
     pub head_timeout: Duration,
-    /// How long a connection may stay without a request.
+    /// Time limit of a connection without a request.
     pub idle_timeout: Duration,
-    /// The longest that a client may take nothing of an answer, on any protocol; a client that
-    /// takes less than [`CLIENT_RATE_MIN`](crate::limits::CLIENT_RATE_MIN) uses it up too.
+    /// Time limit of a client that reads nothing of a response, on any protocol. A client that
+    /// reads less than [`CLIENT_RATE_MIN`](crate::limits::CLIENT_RATE_MIN) exhausts it too.
     pub body_timeout: Duration,
-    /// How long accepted work may go on after a shutdown was asked for.
+    /// Time limit of accepted work after a shutdown begins.
     pub drain_timeout: Duration,
 }
 
-/// Whether another process of the same user may listen on the same address.
+/// Permission for another process of one user to listen on one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressSharing {
-    /// It may not: whoever listens there is noticed at the start.
+    /// No other process may: the server detects at its start that another one listens.
     Alone,
-    /// It may, if it says so too: a successor listens before its predecessor has stopped.
+    /// Another process may, if it sets this too: a new process can listen before the old one stops.
     Handover,
 }

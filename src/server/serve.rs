@@ -1,12 +1,12 @@
-//! Accepting connections, and ending them.
+//! Acceptance of connections, and the drain.
 //!
-//! One task for each connection, owned here. A connection must have a permit before it is accepted;
-//! when there is none, nobody accepts, and new clients wait in the kernel's backlog, where they
-//! cost us nothing.
+//! The server runs one task per connection and owns all of them. A connection needs a permit before
+//! it is accepted. While there is none, the server does not accept, and new clients wait in the
+//! kernel's queue, which costs the process nothing.
 //!
-//! At a shutdown, what waits in the kernel's queue is accepted, and the listening socket is closed,
-//! so that a successor gets the new clients; then every connection finishes what is in flight; what
-//! is left at the end of `drain_timeout` is cut and counted.
+//! At a shutdown the server accepts the connections in the kernel's queue and closes the listening
+//! socket, so that a new process gets the new clients. Then every connection finishes its requests
+//! in flight; at the end of `drain_timeout` the server cuts and counts the rest.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,18 +30,18 @@ use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::telemetry::Registry;
 
-/// How a server ended.
+/// The outcome of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOutcome {
-    /// Connections, tunnels included, that were still at work when `drain_timeout` was over.
+    /// Connections, tunnels included, with unfinished work when `drain_timeout` ended.
     pub cut: usize,
 }
 
-/// Serves a listener from this thread until a shutdown has begun and all work is done, or
-/// `drain_timeout` is over.
+/// Serves a listener on this thread until a shutdown has begun and all work is done, or
+/// `drain_timeout` ends.
 ///
-/// Must run in a `LocalSet`. Fails only if the runtime cannot take the socket. Dropping the future
-/// closes every connection but the tunnels, which belong to whoever made them.
+/// Must run in a `LocalSet`. Fails only if the runtime cannot register the socket. Dropping the
+/// future closes every connection except the tunnels, which their handlers own.
 pub async fn serve<H: Handler>(
     listener: WorkerListener,
     options: &Options,
@@ -59,13 +59,13 @@ pub async fn serve<H: Handler>(
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {
         while let Some(ended) = tasks.try_join_next() {
-            note(ended, &worker.metrics);
+            log_panic(ended, &worker.metrics);
         }
         if let Some(connection) = admit(&worker, &addresses, stream, addr, permit) {
             tasks.spawn_local(connection);
         }
     }
-    for (stream, addr, permit) in last(listener.into_std()?, options.backlog, &permits) {
+    for (stream, addr, permit) in accept_queued(listener.into_std()?, options.backlog, &permits) {
         if let Some(connection) = admit(&worker, &addresses, stream, addr, permit) {
             tasks.spawn_local(connection);
         }
@@ -73,9 +73,9 @@ pub async fn serve<H: Handler>(
 
     let all = async {
         while let Some(ended) = tasks.join_next().await {
-            note(ended, &worker.metrics);
+            log_panic(ended, &worker.metrics);
         }
-        // Tunnels have left their tasks and still hold their permits.
+        // Tunnels no longer have a task here and still hold their permits.
         let _ = permits.acquire_many(connections_max).await;
     };
     let _ = timeout(options.drain_timeout, all).await;
@@ -84,7 +84,7 @@ pub async fn serve<H: Handler>(
     Ok(DrainOutcome { cut })
 }
 
-/// The next connection, when there is room for it; none after a shutdown has begun.
+/// Accepts the next connection once a permit is free; `None` after a shutdown has begun.
 async fn next<H>(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -96,11 +96,11 @@ async fn next<H>(
         loop {
             match listener.accept().await {
                 Ok((stream, addr)) => return Some((stream, addr, permit)),
-                Err(error) if is_of_one_connection(&error) => worker.metrics.accept_failed(),
+                Err(error) if affects_one_connection(&error) => worker.metrics.accept_failed(),
                 Err(error) => {
                     worker.metrics.accept_failed();
                     if pauses == 0 {
-                        tracing::warn!(%error, "cannot accept connections; trying again until it works");
+                        tracing::warn!(%error, "cannot accept connections; retrying");
                     }
                     pauses += 1;
                     sleep(ACCEPT_BACKOFF).await;
@@ -115,7 +115,7 @@ async fn next<H>(
     }
 }
 
-/// Serves a connection, unless its client has too many.
+/// Serves a connection, unless its address has too many.
 fn admit<H: Handler>(
     worker: &Rc<WorkerContext<H>>,
     addresses: &AddressLimiter,
@@ -123,22 +123,23 @@ fn admit<H: Handler>(
     addr: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) -> Option<impl Future<Output = ()> + 'static> {
-    // A client of a listener for both families is not to have two addresses.
+    // A client of a dual-stack listener must not count as two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let peer = ConnectionPeer { addr, scheme: Scheme::Http };
-    let Some(permit_of_address) = addresses.enter(addr.ip().into()) else {
-        // Without a word: whoever has so many connections is not to cost us a task more.
+    let Some(address_permit) = addresses.enter(addr.ip().into()) else {
+        // The server closes without a response: a client with too many connections must not cost
+        // another task.
         worker.metrics.refused(ConnectionRefusal::ManyOfAddress);
         return None;
     };
-    let place = worker.metrics.accepted(permit, permit_of_address);
-    Some(connection::serve(Rc::clone(worker), stream, peer, place))
+    let guard = worker.metrics.accepted(permit, address_permit);
+    Some(connection::serve(Rc::clone(worker), stream, peer, guard))
 }
 
-/// Those who wait in the kernel's queue when the socket is to be closed: they have been told that
-/// they are connected, and closing it would reset them. No more than the queue holds, or whoever
-/// connects on and on would keep it open.
-fn last(
+/// Accepts the connections in the kernel's queue before the socket closes: their clients see them
+/// as established, and closing the socket would reset them. The size of the queue bounds the
+/// number; otherwise a client that keeps connecting would keep the socket open.
+fn accept_queued(
     listener: std::net::TcpListener,
     backlog: u32,
     permits: &Arc<Semaphore>,
@@ -154,14 +155,14 @@ fn last(
 
 /// Whether only the connection that was to be accepted is lost. Else it is still there, and so is
 /// the reason (no descriptors, no memory): to try again at once would spin.
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn affects_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
 }
 
-fn note(ended: Result<(), JoinError>, metrics: &Metrics) {
+fn log_panic(ended: Result<(), JoinError>, metrics: &Metrics) {
     if let Err(error) = ended
         && let Ok(payload) = error.try_into_panic()
     {
@@ -175,12 +176,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_lost_connection_is_passed_over_at_once() {
+    fn only_a_lost_connection_is_retried_at_once() {
         // Linux: EINTR, ECONNABORTED, ECONNRESET; then ENOMEM, ENFILE, EMFILE, ENOBUFS.
-        for (errno, passed_over) in
+        for (errno, retried) in
             [(4, true), (103, true), (104, true), (12, false), (23, false), (24, false), (105, false)]
         {
-            assert_eq!(is_of_one_connection(&io::Error::from_raw_os_error(errno)), passed_over, "{errno}");
+            assert_eq!(affects_one_connection(&io::Error::from_raw_os_error(errno)), retried, "{errno}");
         }
     }
 }

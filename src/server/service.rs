@@ -1,10 +1,10 @@
-//! From hyper's requests to the handler's answers, and back.
+//! The bridge between hyper's requests and the handler's responses.
 //!
-//! Between the two: nobody vouched for the head → `400`; too many fields → `431`; a panic →
-//! counted, logged, and the connection closes (over HTTP/2, only the stream is reset: the others
-//! have done nothing wrong). A request costs two clones of an `Rc`, some plain stores and, when its
-//! answer is finished, one reading of the clock. Nothing is allocated, but for the work of an
-//! answer that is not at hand.
+//! The bridge refuses a request whose head framing did not confirm (`400`) and one with too many
+//! fields (`431`). It counts and logs a panic and closes the connection (over HTTP/2 it resets only
+//! the stream: the others are unaffected). A request costs two clones of an `Rc`, some plain stores
+//! and, when its response is finished, one reading of the clock. The bridge allocates only for the
+//! future of a response that is not ready at once.
 
 use std::any::Any;
 use std::error::Error;
@@ -28,51 +28,52 @@ use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::key::Scheme;
 use crate::limits::HEAD_FIELDS_MAX;
 
-/// What a listener serves.
+/// A service behind a listener.
 pub trait Handler: 'static {
-    /// The body of an answer. An error in it cuts the connection, so that the client cannot take
-    /// the part for the whole.
+    /// The body of a response. An error in it cuts the connection, so that the client cannot
+    /// mistake the part for the whole.
     type Body: Body<Data = Bytes, Error: Into<BodyFailure>> + Unpin + 'static;
 
     /// Answers one request.
     fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Self::Body>;
 }
 
-/// An answer, or the work that leads to it.
+/// A response, or the future that produces it.
 ///
-/// What needs no waiting is spared a future, which has its price: it is moved into the connection,
-/// and hyper reads on beside it, into a new buffer because the request still holds the old one.
+/// A response that needs no waiting avoids the price of a future: hyper moves it into the
+/// connection and reads on beside it, into a new buffer because the request still holds the old
+/// one.
 pub enum HandlerReply<B> {
-    /// The answer was at hand.
+    /// The response is ready.
     Ready(Response<B>),
-    /// It takes a while. Dropped when the client goes away or a drain ends; work that must outlive
-    /// the client belongs in a task of its own.
+    /// The response needs work. The server drops the future when the client leaves or a drain ends;
+    /// work that must outlive the client needs a task of its own.
     Working(ReplyFuture<B>),
 }
 
-/// What becomes an answer.
+/// A future that produces a response.
 pub type ReplyFuture<B> = Pin<Box<dyn Future<Output = Response<B>>>>;
 
 impl<B> HandlerReply<B> {
-    /// An answer that takes a while.
+    /// Wraps a future that produces a response.
     pub fn working(work: impl Future<Output = Response<B>> + 'static) -> Self {
         Self::Working(Box::pin(work))
     }
 }
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionPeer {
-    /// Its address; an IPv4 address stays one on a listener for both families.
+    /// The client's address; an IPv4 address stays IPv4 on a dual-stack listener.
     pub addr: SocketAddr,
-    /// How it reached us.
+    /// The scheme of the connection.
     pub scheme: Scheme,
 }
 
-/// What hyper takes for a reason to cut a connection.
+/// An error for which hyper cuts a connection.
 pub type BodyFailure = Box<dyn Error + Send + Sync>;
 
-/// One connection, as its requests see it.
+/// The part of a connection that its requests share.
 pub(super) struct ConnectionExchange<H> {
     pub(super) handler: Rc<H>,
     pub(super) peer: ConnectionPeer,
@@ -80,12 +81,13 @@ pub(super) struct ConnectionExchange<H> {
     pub(super) metrics: Metrics,
     pub(super) shutdown: Shutdown,
     pub(super) protocol: HttpProtocol,
-    /// Over HTTP/2, where its answers note how they are taken.
+    /// The streams of an HTTP/2 connection, which record how the client reads its responses.
     pub(super) streams: Option<Rc<UnfinishedStreams>>,
 }
 
 impl<H: Handler> ConnectionExchange<H> {
-    /// Called when hyper has a request. It counts as in flight from here, not from the first poll.
+    /// Handles a request from hyper. The request counts as in flight from here, not from the first
+    /// poll.
     pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> RequestCall<H> {
         let vouched = self.activity.begin();
         let stream = self.streams.as_ref().map(|streams| streams.begin());
@@ -94,7 +96,7 @@ impl<H: Handler> ConnectionExchange<H> {
             self.metrics.refused(refusal);
             return RequestCall::Ended(Some(Ok(refused(status, request.version(), in_flight))));
         }
-        match catch(|| Rc::clone(&self.handler).handle(self.peer, request)) {
+        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request)) {
             Ok(HandlerReply::Ready(response)) => RequestCall::Ended(Some(in_flight.end(Ok(response)))),
             Ok(HandlerReply::Working(work)) => RequestCall::Working(work, Some(in_flight)),
             Err(panicked) => RequestCall::Ended(Some(in_flight.end(Err(panicked)))),
@@ -103,7 +105,7 @@ impl<H: Handler> ConnectionExchange<H> {
 
     fn panicked(&self, panicked: &HandlerPanicError) {
         self.metrics.panicked();
-        tracing::error!(panic = %panicked.0, peer = %self.peer.addr, "a request panicked; its connection is closed");
+        tracing::error!(panic = %panicked.0, peer = %self.peer.addr, "a request panicked");
     }
 }
 
@@ -124,25 +126,25 @@ fn refused<H: Handler>(
 ) -> Response<TrackedBody<H>> {
     let mut response = Response::new(TrackedBody { body: None, in_flight });
     *response.status_mut() = status;
-    // RFC 9113 §8.2.2: there is no such field in HTTP/2.
+    // RFC 9113 §8.2.2: HTTP/2 has no such field.
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// A request of which the answer is not finished.
+/// A request whose response is not finished.
 pub(super) struct InFlightRequest<H> {
     exchange: Rc<ConnectionExchange<H>>,
     stream: Option<StreamNumber>,
 }
 
 impl<H: Handler> InFlightRequest<H> {
-    /// The head of the answer is there, or there will be none.
+    /// Ends the call with the head of its response, or with the panic.
     fn end(self, result: Result<Response<H::Body>, HandlerPanicError>) -> CallEnd<H> {
         match result {
             Ok(mut response) => {
-                // RFC 9112 §9.6: the last answer of a connection says so. Over HTTP/2, GOAWAY does.
+                // RFC 9112 §9.6: the last response of a connection says `close`. HTTP/2 has GOAWAY.
                 let exchange = &*self.exchange;
                 let is_last =
                     exchange.shutdown.has_begun() && matches!(exchange.protocol, HttpProtocol::Http1);
@@ -160,7 +162,7 @@ impl<H: Handler> InFlightRequest<H> {
 }
 
 impl<H> InFlightRequest<H> {
-    /// Over HTTP/2, the stream that the answer goes out on.
+    /// Returns the stream of the response, if the connection is HTTP/2.
     fn stream(&self) -> Option<(&UnfinishedStreams, StreamNumber)> {
         Some((self.exchange.streams.as_deref()?, self.stream?))
     }
@@ -175,14 +177,14 @@ impl<H> Drop for InFlightRequest<H> {
     }
 }
 
-/// How a call ends.
+/// The result of a call.
 type CallEnd<H> = Result<Response<TrackedBody<H>>, HandlerPanicError>;
 
-/// A request on its way to its answer.
+/// The future of a response.
 pub(super) enum RequestCall<H: Handler> {
-    /// It has ended; `None` once somebody knows.
+    /// The call has ended; `None` once its result is taken.
     Ended(Option<CallEnd<H>>),
-    /// The handler is at work; `None` when it has finished.
+    /// The handler is at work; `None` once it has finished.
     Working(ReplyFuture<H::Body>, Option<InFlightRequest<H>>),
 }
 
@@ -193,7 +195,7 @@ impl<H: Handler> Future for RequestCall<H> {
         let end = match self.get_mut() {
             Self::Ended(end) => end.take(),
             Self::Working(work, in_flight) => {
-                let result = match catch(|| work.as_mut().poll(cx)) {
+                let result = match catch_panic(|| work.as_mut().poll(cx)) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(response)) => Ok(response),
                     Err(panicked) => Err(panicked),
@@ -205,9 +207,9 @@ impl<H: Handler> Future for RequestCall<H> {
     }
 }
 
-/// The body of an answer. While it exists, its request is in flight.
+/// The body of a response. While it exists, its request is in flight.
 pub(super) struct TrackedBody<H: Handler> {
-    /// None where the server answered by itself.
+    /// `None` where the server itself answered.
     body: Option<H::Body>,
     in_flight: InFlightRequest<H>,
 }
@@ -228,10 +230,10 @@ impl<H: Handler> Body for TrackedBody<H> {
         {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        match catch(|| Pin::new(body).poll_frame(cx)) {
+        match catch_panic(|| Pin::new(body).poll_frame(cx)) {
             Ok(frame) => match stream {
                 None => frame.map_err(Into::into),
-                Some((streams, number)) => noted(streams, number, frame).map_err(Into::into),
+                Some((streams, number)) => track_frame(streams, number, frame).map_err(Into::into),
             },
             Err(panicked) => {
                 in_flight.exchange.panicked(&panicked);
@@ -251,8 +253,8 @@ impl<H: Handler> Body for TrackedBody<H> {
     }
 }
 
-/// Hands a frame to an HTTP/2 stream, noted for its pace.
-fn noted<E>(
+/// Passes a frame to an HTTP/2 stream and records it for the stream's pace.
+fn track_frame<E>(
     streams: &UnfinishedStreams,
     number: StreamNumber,
     frame: Poll<Option<Result<Frame<Bytes>, E>>>,
@@ -268,13 +270,13 @@ fn noted<E>(
     frame
 }
 
-/// A handler panicked.
+/// A panic of the handler.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked: {0}")]
 pub(super) struct HandlerPanicError(String);
 
 impl HandlerPanicError {
-    /// From what the panic threw.
+    /// Creates the error from the payload of a panic.
     pub(super) fn new(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -282,8 +284,8 @@ impl HandlerPanicError {
     }
 }
 
-/// Runs code that is not ours; a panic in it is an error, and whatever it broke is dropped by
-/// whoever gets that.
-fn catch<T>(work: impl FnOnce() -> T) -> Result<T, HandlerPanicError> {
+/// Runs a handler's code and turns a panic into an error. The caller drops the state that the panic
+/// may have broken.
+fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, HandlerPanicError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| HandlerPanicError::new(payload.as_ref()))
 }

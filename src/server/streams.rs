@@ -1,15 +1,14 @@
-//! The answers of one HTTP/2 connection, and how their client takes them.
+//! The responses of one HTTP/2 connection, and the pace of their client.
 //!
-//! hyper does not ask a body for more while its stream has no window, so nothing inside the body
-//! notices a client that takes nothing. Each stream therefore notes here when it is handed a piece
-//! and when it waits for its handler, and the connection's watch looks at all of them now and then.
-//! A stream that has used up its allowance ends with its task: the body is dropped, which frees
-//! whatever the body holds, and h2 resets the stream.
+//! hyper does not poll a body while its stream has no window, so the body itself cannot detect a
+//! client that reads nothing. Each stream therefore records here when it gets a piece and when it
+//! waits for its handler, and the connection's watch samples all of them periodically. When a
+//! stream exhausts its allowance, the server ends its task: that drops the body, which frees its
+//! memory, and h2 resets the stream.
 //!
-//! A large piece is handed over in small ones: what hyper has, it does not give back.
+//! The server hands a large piece over in small ones: hyper does not return a piece.
 //!
-//! **Always:** a stream is charged only for time in which its client was waited for and nothing
-//! else.
+//! **Always:** a stream pays only for time in which its client alone was awaited.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -20,14 +19,14 @@ use tokio::task::AbortHandle;
 use super::pace::{PaceAllowance, ReaderPace};
 use crate::limits::CLIENT_H2_PIECE_BYTES_MAX;
 
-/// All streams of a connection whose answers are not finished.
+/// All streams of a connection whose responses are not finished.
 #[derive(Debug)]
 pub(super) struct UnfinishedStreams {
     timeout: Duration,
     slots: RefCell<StreamSlots>,
 }
 
-/// The number of one of them.
+/// The number of an unfinished stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamNumber(usize);
 
@@ -35,18 +34,18 @@ pub(super) struct StreamNumber(usize);
 struct StreamSlots {
     streams: Vec<Option<StreamPace>>,
     free: Vec<usize>,
-    /// The stream that hyper has begun and not yet made a task of.
+    /// The stream that hyper has begun and not yet spawned.
     begun: Option<usize>,
 }
 
 #[derive(Debug)]
 struct StreamPace {
     awaited: Awaited,
-    /// The number of times that its body was asked.
+    /// Number of polls of the stream's body.
     polls: u64,
-    /// The same at the last sample.
+    /// Number of polls at the last sample.
     sampled: Option<u64>,
-    /// Bytes handed over since then.
+    /// Bytes handed over since the last sample.
     taken: u64,
     allowance: PaceAllowance,
     /// The rest of a large piece.
@@ -54,7 +53,7 @@ struct StreamPace {
     task: Option<AbortHandle>,
 }
 
-/// The party that is waited for.
+/// The side that the stream waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Handler,
@@ -62,12 +61,12 @@ enum Awaited {
 }
 
 impl UnfinishedStreams {
-    /// No stream yet.
+    /// Creates an empty set of streams.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, slots: RefCell::default() }
     }
 
-    /// Begins a stream, just before hyper makes a task of it.
+    /// Begins a stream, just before hyper spawns its task.
     pub(super) fn begin(&self) -> StreamNumber {
         let mut slots = self.slots.borrow_mut();
         let stream = Some(StreamPace {
@@ -95,7 +94,7 @@ impl UnfinishedStreams {
         StreamNumber(number)
     }
 
-    /// The task of the stream that was begun last.
+    /// Stores the task of the stream that was begun last.
     pub(super) fn runs(&self, task: AbortHandle) {
         let mut slots = self.slots.borrow_mut();
         if let Some(begun) = slots.begun.take()
@@ -115,7 +114,7 @@ impl UnfinishedStreams {
         }
     }
 
-    /// The next part of a piece that was handed over in part.
+    /// Returns the next part of a large piece.
     pub(super) fn next_part(&self, number: StreamNumber) -> Option<Bytes> {
         self.with(number, |stream| {
             let rest = std::mem::take(&mut stream.rest);
@@ -131,7 +130,7 @@ impl UnfinishedStreams {
         }
     }
 
-    /// The stream has nothing to hand over yet.
+    /// Records that the stream waits for its handler.
     pub(super) fn await_handler(&self, number: StreamNumber) {
         self.with(number, |stream| {
             stream.awaited = Awaited::Handler;
@@ -139,13 +138,13 @@ impl UnfinishedStreams {
         });
     }
 
-    /// Bytes of a piece that are still to be handed over.
+    /// Returns the bytes of a piece that are not handed over yet.
     pub(super) fn rest_bytes(&self, number: StreamNumber) -> usize {
         self.with(number, |stream| stream.rest.len()).unwrap_or_default()
     }
 
     /// Charges every stream that has waited for its client since the last sample, and ends those
-    /// that have nothing left. Returns how many.
+    /// without allowance. Returns the number of ended streams.
     pub(super) fn sample(&self, waited: Duration) -> usize {
         let mut slots = self.slots.borrow_mut();
         let exhausted: Vec<AbortHandle> = slots
@@ -180,7 +179,7 @@ impl StreamPace {
 
     fn sample(&mut self, waited: Duration, whole: Duration) -> ReaderPace {
         let is_new = self.sampled.is_none();
-        let stood_still = self.sampled.replace(self.polls) == Some(self.polls);
+        let is_stalled = self.sampled.replace(self.polls) == Some(self.polls);
         let taken = std::mem::take(&mut self.taken);
         match self.awaited {
             Awaited::Handler => {
@@ -188,7 +187,7 @@ impl StreamPace {
                 ReaderPace::Kept
             }
             Awaited::Client if is_new => ReaderPace::Kept,
-            Awaited::Client if stood_still => self.allowance.spend(waited, 0, whole),
+            Awaited::Client if is_stalled => self.allowance.spend(waited, 0, whole),
             Awaited::Client => self.allowance.spend(waited, taken, whole),
         }
     }
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
-    async fn only_a_stream_whose_client_is_waited_for_is_ended() {
+    async fn only_a_stream_with_a_stalled_client_is_ended() {
         let streams = UnfinishedStreams::new(WHOLE);
         let begin = || {
             let stream = streams.begin();

@@ -1,12 +1,12 @@
-//! The time limits of a client: one timer a connection, moved only when it fires.
+//! The time limits of a client: one timer per connection, reset only when it fires.
 //!
-//! hyper's own `header_read_timeout` makes a boxed timer for each request. Here a request makes
-//! none: [`ConnectionWatch`] keeps one alarm that is allowed to be early. When it goes off, the
-//! true deadline is worked out, and the alarm is set again unless the deadline has come. What an
-//! ordinary request costs is one reading of the clock, when its answer has left.
+//! hyper's own `header_read_timeout` allocates a timer for each request. [`ConnectionWatch`] keeps
+//! one timer that may fire early. When it fires, the watch computes the true deadline and sets the
+//! timer again unless the deadline has passed. An ordinary request costs one reading of the clock,
+//! after its response is written.
 //!
-//! What always holds: a limit runs only while it is the client's turn; while one runs, the alarm is
-//! never set later than its end.
+//! **Always:** a limit runs only while the server awaits the client; while one runs, the timer
+//! never fires later than its end.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,14 +21,14 @@ use super::pace::{PaceAllowance, ReaderPace};
 use super::streams::UnfinishedStreams;
 use crate::limits::CLIENT_PACE_SAMPLES;
 
-/// How long a client may take.
+/// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientTimeouts {
     /// From the first byte of a head to its last; for a new connection, from its acceptance.
     pub(super) head: Duration,
-    /// Between the last byte of an answer and the next request.
+    /// From the last byte of a response to the next request.
     pub(super) idle: Duration,
-    /// For an answer of which the client takes nothing.
+    /// For a response of which the client reads nothing.
     pub(super) body: Duration,
 }
 
@@ -41,29 +41,29 @@ impl ClientTimeouts {
         }
     }
 
-    /// Between two looks at whether answers are being taken.
+    /// Returns the time between two samples of the client's reading.
     fn sample(self) -> Duration {
         self.body / CLIENT_PACE_SAMPLES
     }
 }
 
-/// Watches one connection.
+/// The watch of one connection.
 pub(super) struct ConnectionWatch {
     activity: Arc<ConnectionActivity>,
     limits: ClientTimeouts,
-    /// When the client's turn began.
+    /// The time when the server began to await the client.
     since: Instant,
-    alarm: Pin<Box<Sleep>>,
-    /// Whether the alarm knows whom to wake. It remembers; asking it again at each poll would cost
-    /// a swap of wakers.
+    timer: Pin<Box<Sleep>>,
+    /// Whether the timer has the task's waker. Registering the waker at each poll would cost a swap
+    /// of wakers.
     armed: ArmedTimer,
-    /// The last look at what the client takes, and when that was.
+    /// The last sample of the client's reading, and its time.
     output: Output,
     sampled: Instant,
     allowance: PaceAllowance,
     /// The streams of an HTTP/2 connection.
     streams: Option<Rc<UnfinishedStreams>>,
-    /// Streams ended and not yet reported.
+    /// Number of ended streams that are not reported yet.
     ended: usize,
 }
 
@@ -74,15 +74,15 @@ enum ArmedTimer {
 }
 
 impl ConnectionWatch {
-    /// Watches a connection that was accepted now.
+    /// Creates the watch of a connection that was just accepted.
     pub(super) fn new(activity: Arc<ConnectionActivity>, limits: ClientTimeouts) -> Self {
         let since = Instant::now();
-        let alarm = Box::pin(sleep_until(since + limits.head));
+        let timer = Box::pin(sleep_until(since + limits.head));
         Self {
             activity,
             limits,
             since,
-            alarm,
+            timer,
             armed: ArmedTimer::No,
             output: Output::default(),
             sampled: since,
@@ -92,32 +92,33 @@ impl ConnectionWatch {
         }
     }
 
-    /// Watches the streams of the connection as well; returns where they note how they are taken.
+    /// Starts to watch the streams of the connection, and returns their record.
     pub(super) fn watch_streams(&mut self) -> Rc<UnfinishedStreams> {
         Rc::clone(self.streams.get_or_insert_with(|| Rc::new(UnfinishedStreams::new(self.limits.body))))
     }
 
-    /// Streams that were ended, because their client did not take them, since this was asked last.
+    /// Returns the number of streams that ended since the last call because their client did not
+    /// read them.
     pub(super) fn take_ended(&mut self) -> usize {
         std::mem::take(&mut self.ended)
     }
 
-    /// Ready when the client has used up its time, with what it was waited for.
+    /// Completes when the client exceeds a limit, with the event that it missed.
     ///
     /// All polls must come from one task.
     pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<ClientWait> {
         loop {
             let due = self.due();
             if let Some((_, at)) = due
-                && at < self.alarm.deadline()
+                && at < self.timer.deadline()
             {
                 self.set(at);
             }
-            if self.armed == ArmedTimer::Yes && !self.alarm.is_elapsed() {
+            if self.armed == ArmedTimer::Yes && !self.timer.is_elapsed() {
                 return Poll::Pending;
             }
             self.armed = ArmedTimer::Yes;
-            ready!(self.alarm.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
 
             let now = Instant::now();
             if self.sample(now) == ReaderPace::Lost {
@@ -127,7 +128,7 @@ impl ConnectionWatch {
             match due {
                 Some((waiting, at)) if at <= now => return Poll::Ready(waiting),
                 Some((_, at)) => self.set(at.min(next_sample)),
-                // It is our turn; a limit that begins meanwhile cannot end before this.
+                // The server is at work; a limit that begins meanwhile cannot end before this.
                 None => self.set(next_sample.min(now + self.limits.head.min(self.limits.idle))),
             }
         }
@@ -141,8 +142,8 @@ impl ConnectionWatch {
         Some((waiting, self.since + self.limits.of(waiting)))
     }
 
-    /// Looks whether the client takes what it asked for. While the socket is full, the whole
-    /// connection is charged; while it is not, each stream is.
+    /// Samples whether the client reads its responses. While the socket is full, the sample charges
+    /// the whole connection, otherwise each stream.
     fn sample(&mut self, now: Instant) -> ReaderPace {
         let waited = now.saturating_duration_since(std::mem::replace(&mut self.sampled, now));
         let output = self.activity.output();
@@ -159,7 +160,7 @@ impl ConnectionWatch {
     }
 
     fn set(&mut self, at: Instant) {
-        self.alarm.as_mut().reset(at);
+        self.timer.as_mut().reset(at);
         self.armed = ArmedTimer::No;
     }
 }
@@ -177,7 +178,7 @@ mod tests {
         body: Duration::from_secs(20),
     };
 
-    /// Seconds from now until the watch says something, and what.
+    /// Waits for the watch. Returns the seconds until then and the missed event.
     async fn overdue(watch: &mut ConnectionWatch) -> (u64, ClientWait) {
         let began = Instant::now();
         let waiting = poll_fn(|cx| watch.poll_overdue(cx)).await;
@@ -185,26 +186,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_wait_has_its_limit() {
+    async fn each_awaited_event_has_its_limit() {
         let activity = Arc::new(ConnectionActivity::new());
         let mut watch = ConnectionWatch::new(Arc::clone(&activity), LIMITS);
         assert_eq!(overdue(&mut watch).await, (2, ClientWait::Opening));
 
-        activity.heard(1, NextBytes::Between);
+        activity.received(1, NextBytes::Between);
         activity.begin();
         let busy = tokio::time::timeout(Duration::from_secs(60), overdue(&mut watch)).await;
-        assert!(busy.is_err(), "the handler may take its time");
+        assert!(busy.is_err(), "no limit runs while the handler works");
 
         activity.end();
         assert_eq!(overdue(&mut watch).await, (10, ClientWait::Request));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_has_its_limit_and_one_that_trickles_too() {
+    async fn stalled_and_slow_readers_exceed_their_limit() {
         for taken in [0, 100] {
             let activity = Arc::new(ConnectionActivity::new());
             let mut watch = ConnectionWatch::new(Arc::clone(&activity), LIMITS);
-            activity.heard(1, NextBytes::Between);
+            activity.received(1, NextBytes::Between);
             activity.begin();
             activity.writes();
             let trickle = async {
@@ -223,10 +224,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_all_there_is_is_not_waited_for() {
+    async fn a_client_that_has_read_everything_has_no_limit() {
         let activity = Arc::new(ConnectionActivity::new());
         let mut watch = ConnectionWatch::new(Arc::clone(&activity), LIMITS);
-        activity.heard(1, NextBytes::Between);
+        activity.received(1, NextBytes::Between);
         activity.begin();
         activity.writes();
         activity.flushes();
@@ -235,16 +236,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_begins_during_idleness_brings_the_alarm_forward() {
+    async fn a_head_after_idleness_resets_the_timer_to_its_limit() {
         let activity = Arc::new(ConnectionActivity::new());
         let mut watch = ConnectionWatch::new(Arc::clone(&activity), LIMITS);
-        activity.heard(1, NextBytes::Between);
+        activity.received(1, NextBytes::Between);
         activity.begin();
         activity.end();
         let idle = tokio::time::timeout(Duration::from_secs(5), overdue(&mut watch)).await;
         assert!(idle.is_err());
 
-        activity.heard(1, NextBytes::Head);
+        activity.received(1, NextBytes::Head);
         assert_eq!(overdue(&mut watch).await, (2, ClientWait::Head));
     }
 }

@@ -1,8 +1,8 @@
-//! Lines of a head or of a chunk: one that is still coming, and what is on one.
+//! Lines of a head or of a chunk: buffering of partial lines, and parsing.
 
 use crate::limits::FRAMING_LINE_BYTES_MAX;
 
-/// The beginning of a line of which the end has not come.
+/// The buffered beginning of a line whose end has not arrived.
 #[derive(Debug, Default)]
 pub(super) struct PartialLine {
     start: Vec<u8>,
@@ -10,13 +10,13 @@ pub(super) struct PartialLine {
 }
 
 impl PartialLine {
-    /// Whether no byte of it has come.
+    /// Returns whether no byte of the line has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.last.is_none()
     }
 
-    /// Keeps what fits. A line that does not fit gets a NUL at its cut: no length and no coding
-    /// ends with one.
+    /// Appends the part of the piece that fits. A line that does not fit gets a NUL at its cut, and
+    /// no valid length or coding ends with NUL.
     pub(super) fn keep(&mut self, piece: &[u8]) {
         let Some(&last) = piece.last() else { return };
         self.last = Some(last);
@@ -29,7 +29,7 @@ impl PartialLine {
         }
     }
 
-    /// The line without its CR; none if it does not end with one.
+    /// Returns the line without its CR, or `None` if it does not end with one.
     pub(super) fn whole(mut self) -> Option<Vec<u8>> {
         if self.last? != b'\r' {
             return None;
@@ -41,21 +41,21 @@ impl PartialLine {
     }
 }
 
-/// Whether all of a line is kept when it comes in pieces. One that frames a message has to, also
-/// where it comes whole: else what it says would depend on how it was cut.
+/// Returns whether the buffer holds all of a line that arrives in pieces. A framing field must fit
+/// even if it arrives whole: otherwise its meaning would depend on the cut.
 pub(super) fn fits(line: &[u8]) -> bool {
-    // Its CR is kept with it.
+    // The buffer also holds the line's CR.
     line.len() < FRAMING_LINE_BYTES_MAX
 }
 
-/// The value of a field line, if the field is the one named (in lower case).
+/// Returns the value of a field line if the field has this name (in lower case).
 pub(super) fn value_of<'a>(name: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
     let (found, rest) = line.split_at_checked(name.len())?;
     let value = rest.strip_prefix(b":")?;
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-/// Digits and nothing else: `from_str_radix` would take a sign.
+/// Parses a number of digits only: `from_str_radix` would accept a sign.
 pub(super) fn number(text: &[u8], radix: u32) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(|&byte| char::from(byte).is_digit(radix));
     digits.then(|| std::str::from_utf8(text).ok().and_then(|text| u64::from_str_radix(text, radix).ok()))?

@@ -1,19 +1,19 @@
-//! Every verdict, and that it does not depend on how the bytes were cut.
+//! Every framing result, and its independence of the cuts between pieces.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Feeds all, in pieces of `size` bytes; how many heads were vouched for, and what was found fault
-/// with.
+/// Reads all bytes in pieces of `size`. Returns the number of confirmed heads, the next part, and
+/// the error.
 fn read(wire: &[u8], size: usize) -> (u64, NextBytes, Option<FramingError>) {
     let mut framing = RequestFraming::default();
-    let faults: Vec<_> = wire.chunks(size).filter_map(|piece| framing.read(piece).err()).collect();
-    assert!(faults.len() <= 1, "a fault is told once");
-    (framing.vouched(), framing.inbound(), faults.first().copied())
+    let errors: Vec<_> = wire.chunks(size).filter_map(|piece| framing.read(piece).err()).collect();
+    assert!(errors.len() <= 1, "an error is returned once");
+    (framing.vouched(), framing.inbound(), errors.first().copied())
 }
 
-/// The same at every cut into equal pieces.
+/// Returns the result, which is equal at every cut into equal pieces.
 fn verdict(wire: &str) -> (u64, NextBytes, Option<FramingError>) {
     let whole = read(wire.as_bytes(), wire.len());
     for size in 1..wire.len() {
@@ -23,7 +23,7 @@ fn verdict(wire: &str) -> (u64, NextBytes, Option<FramingError>) {
 }
 
 #[test]
-fn messages_with_one_meaning_are_vouched_for() {
+fn messages_with_one_meaning_are_confirmed() {
     let table = [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1),
         ("\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\n", 1),
@@ -38,12 +38,12 @@ fn messages_with_one_meaning_are_vouched_for() {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA ;a=b\r\n0123456789\r\n00\r\nx: y\r\n\r\n",
             1,
         ),
-        // A body may say what it likes.
+        // A body may contain any bytes.
         (
             "POST / HTTP/1.1\r\nContent-Length: 39\r\n\r\nTransfer-Encoding: a\r\nContent-Length: 1\r\nGET / HTTP/1.1\r\n\r\n",
             2,
         ),
-        // Not the fields that they look like.
+        // These fields only resemble framing fields.
         (
             "GET / HTTP/1.1\r\nReferer: /#\r\nContent-Length-Hint: x\r\nTransfer-Encodings: x\r\nTe: x\r\nC:\r\n\r\n",
             1,
@@ -55,7 +55,7 @@ fn messages_with_one_meaning_are_vouched_for() {
 }
 
 #[test]
-fn messages_with_more_than_one_meaning_are_not() {
+fn messages_with_several_meanings_are_refused() {
     use FramingError::{BareLineFeed, Chunk, Coding, Fragment, Length, LengthAndCoding, SeveralLengths};
     let table = [
         ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 0, LengthAndCoding),
@@ -84,39 +84,39 @@ fn messages_with_more_than_one_meaning_are_not() {
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", 1, Chunk),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n", 1, BareLineFeed),
     ];
-    for (wire, heads, fault) in table {
+    for (wire, heads, error) in table {
         let wire = format!("{wire}GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(verdict(&wire), (heads, NextBytes::Head, Some(fault)), "{wire:?}");
+        assert_eq!(verdict(&wire), (heads, NextBytes::Head, Some(error)), "{wire:?}");
     }
 }
 
 #[test]
-fn a_line_too_long_to_keep_is_no_length_and_no_coding() {
+fn an_overlong_line_is_neither_a_length_nor_a_coding() {
     let padding = " ".repeat(FRAMING_LINE_BYTES_MAX);
-    for (field, fault) in [
+    for (field, error) in [
         (format!("Content-Length:{padding}5"), FramingError::Length),
         (format!("Transfer-Encoding:{padding}chunked"), FramingError::Coding),
     ] {
         let wire = format!("POST / HTTP/1.1\r\n{field}\r\n\r\n");
-        assert_eq!(verdict(&wire).2, Some(fault));
+        assert_eq!(verdict(&wire).2, Some(error));
     }
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for (line, fault) in [(format!("1{padding}"), Some(FramingError::Chunk)), (format!("1;{padding}"), None)]
+    for (line, error) in [(format!("1{padding}"), Some(FramingError::Chunk)), (format!("1;{padding}"), None)]
     {
-        assert_eq!(verdict(&format!("{chunked}{line}\r\na\r\n0\r\n\r\n")).2, fault, "{line:?}");
+        assert_eq!(verdict(&format!("{chunked}{line}\r\na\r\n0\r\n\r\n")).2, error, "{line:?}");
     }
-    // Whether it fits is not a matter of its CR.
+    // The CR does not count towards the limit.
     for room in [FRAMING_LINE_BYTES_MAX - 1, FRAMING_LINE_BYTES_MAX] {
         let length = format!("{:<width$}5", "Content-Length:", width = room - 1);
-        let fault = verdict(&format!("POST / HTTP/1.1\r\n{length}\r\n\r\nhello")).2;
-        assert_eq!(fault.is_some(), room == FRAMING_LINE_BYTES_MAX, "{room}");
+        let error = verdict(&format!("POST / HTTP/1.1\r\n{length}\r\n\r\nhello")).2;
+        assert_eq!(error.is_some(), room == FRAMING_LINE_BYTES_MAX, "{room}");
     }
     let cookie = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(10 * FRAMING_LINE_BYTES_MAX));
     assert_eq!(verdict(&cookie), (1, NextBytes::Between, None));
 }
 
 #[test]
-fn what_comes_next_is_known_after_every_byte() {
+fn the_next_part_is_known_after_every_byte() {
     let mut framing = RequestFraming::default();
     for (piece, next) in [
         ("\r\n", NextBytes::Between),
@@ -133,10 +133,10 @@ fn what_comes_next_is_known_after_every_byte() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever pieces: no panic, no more memory than one line, and the same
-    /// verdict.
+    /// Framing reads any bytes in any pieces without a panic, in the memory of one line, and with
+    /// an equal result.
     #[test]
-    fn any_bytes_at_any_cut(wire in "(GET|Content-Length|Transfer-Encoding|chunked|[:;\r\n 0-9a\u{0}]){0,40}", size in 1usize..9) {
+    fn framing_result_is_independent_of_cuts(wire in "(GET|Content-Length|Transfer-Encoding|chunked|[:;\r\n 0-9a\u{0}]){0,40}", size in 1usize..9) {
         let wire = wire.as_bytes();
         prop_assert_eq!(read(wire, size), read(wire, wire.len().max(1)));
     }

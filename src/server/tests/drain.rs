@@ -1,4 +1,4 @@
-//! The end of a server.
+//! The drain of a server.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::stage::{TestClient, TestServer, dialogue, options, take};
 use crate::server::{DrainOutcome, Options};
 
 #[test]
-fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
+fn a_drain_finishes_requests_in_flight_and_closes_idle_connections() {
     dialogue(async {
         let stage = TestServer::start(options());
         let mut silent = stage.connect().await;
         let mut idle = stage.connect().await;
         idle.get("/").await;
-        assert_eq!(idle.says().await.0, 200);
+        assert_eq!(idle.reply().await.0, 200);
         let mut busy = stage.connect().await;
         busy.get("/wait").await;
         take(&stage.app.arrived).await;
@@ -21,7 +21,7 @@ fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
         assert_eq!(idle.rest().await, "");
         assert_eq!(silent.rest().await, "");
         let refused = tokio::net::TcpStream::connect(stage.addr).await;
-        assert!(refused.is_err(), "nobody listens any more");
+        assert!(refused.is_err(), "the server still accepts connections");
 
         stage.app.released.add_permits(1);
         let (status, head, body) = busy.answer().await;
@@ -33,7 +33,7 @@ fn what_is_in_flight_is_finished_and_what_is_idle_is_closed() {
 }
 
 #[test]
-fn what_is_not_finished_in_time_is_cut_and_counted() {
+fn a_drain_cuts_and_counts_unfinished_requests_at_its_timeout() {
     dialogue(async {
         let stage = TestServer::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
         let mut clients: Vec<TestClient> = vec![stage.connect().await, stage.connect().await];
@@ -51,7 +51,7 @@ fn what_is_not_finished_in_time_is_cut_and_counted() {
 }
 
 #[test]
-fn a_tunnel_counts_as_work() {
+fn a_tunnel_counts_as_unfinished_work() {
     dialogue(async {
         let stage = TestServer::start(Options { drain_timeout: Duration::from_millis(50), ..options() });
         let mut client = stage.connect().await;

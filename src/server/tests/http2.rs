@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge, spoken by hyper's client.
+//! HTTP/2 with prior knowledge, with hyper as the client.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::stage::{TestServer, dialogue, options, take};
 use crate::server::DrainOutcome;
 
-/// Runs the client's own tasks where the test is.
+/// An executor that runs the client's tasks on the test's thread.
 #[derive(Clone)]
 struct LocalTasks;
 
@@ -33,7 +33,7 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
     Request::get(format!("http://a{path}")).body(Empty::new()).unwrap()
 }
 
-async fn says(
+async fn reply(
     requests: &mut SendRequest<Empty<Bytes>>,
     request: Request<Empty<Bytes>>,
 ) -> (StatusCode, Bytes) {
@@ -46,14 +46,14 @@ fn hello() -> (StatusCode, Bytes) {
 }
 
 #[test]
-fn streams_run_beside_each_other() {
+fn streams_run_concurrently() {
     dialogue(async {
         let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
         let mut slow = requests.clone();
-        let slow = spawn_local(async move { says(&mut slow, get("/wait")).await });
+        let slow = spawn_local(async move { reply(&mut slow, get("/wait")).await });
         take(&stage.app.arrived).await;
-        assert_eq!(says(&mut requests, get("/")).await, hello());
+        assert_eq!(reply(&mut requests, get("/")).await, hello());
         stage.app.released.add_permits(1);
         assert_eq!(slow.await.unwrap(), hello());
         assert_eq!(stage.metric("cachewarp_client_connections_total{protocol=\"http2\"}"), 1);
@@ -61,19 +61,19 @@ fn streams_run_beside_each_other() {
 }
 
 #[test]
-fn a_panic_resets_its_stream_only() {
+fn a_panic_resets_only_its_stream() {
     dialogue(async {
         let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
         assert!(requests.send_request(get("/panic")).await.is_err());
         assert!(requests.send_request(get("/panic-later")).await.is_err());
-        assert_eq!(says(&mut requests, get("/")).await, hello());
+        assert_eq!(reply(&mut requests, get("/")).await, hello());
         assert_eq!(stage.metric("cachewarp_panics_total"), 2);
     });
 }
 
 #[test]
-fn a_stream_that_is_given_up_takes_its_request_with_it() {
+fn a_reset_stream_cancels_its_request() {
     dialogue(async {
         let stage = TestServer::start(options());
         let (mut requests, _connection) = connect(&stage).await;
@@ -85,15 +85,15 @@ fn a_stream_that_is_given_up_takes_its_request_with_it() {
 }
 
 #[test]
-fn a_drain_finishes_what_is_in_flight() {
+fn a_drain_finishes_requests_in_flight() {
     dialogue(async {
         let stage = TestServer::start(options());
         let (mut requests, connection) = connect(&stage).await;
         let mut slow = requests.clone();
-        let slow = spawn_local(async move { says(&mut slow, get("/wait")).await });
+        let slow = spawn_local(async move { reply(&mut slow, get("/wait")).await });
         take(&stage.app.arrived).await;
         let (mut idle, idle_connection) = connect(&stage).await;
-        assert_eq!(says(&mut idle, get("/")).await, hello());
+        assert_eq!(reply(&mut idle, get("/")).await, hello());
         stage.shutdown.begin();
         idle_connection.await.unwrap().unwrap();
         stage.app.released.add_permits(1);
@@ -105,12 +105,12 @@ fn a_drain_finishes_what_is_in_flight() {
 }
 
 #[test]
-fn an_idle_connection_is_told_to_go_away() {
+fn an_idle_connection_gets_goaway() {
     dialogue(async {
         let limit = std::time::Duration::from_millis(50);
         let stage = TestServer::start(crate::server::Options { idle_timeout: limit, ..options() });
         let (mut requests, connection) = connect(&stage).await;
-        assert_eq!(says(&mut requests, get("/")).await, hello());
+        assert_eq!(reply(&mut requests, get("/")).await, hello());
         connection.await.unwrap().unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! Requests that get an answer from the server itself, and then the end of their connection.
+//! Requests that the server refuses itself before it closes the connection.
 
 use super::stage::{TestServer, dialogue, options};
 use crate::limits::CLIENT_HEAD_BYTES_MAX;
@@ -7,7 +7,7 @@ const LENGTH_FIRST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nT
 const CODING_FIRST: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn a_request_with_two_lengths_is_refused_and_the_connection_closes() {
+fn an_ambiguous_request_is_refused_and_its_connection_closes() {
     let others = [
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
@@ -30,7 +30,7 @@ fn a_request_with_two_lengths_is_refused_and_the_connection_closes() {
 }
 
 #[test]
-fn those_before_it_are_answered_first() {
+fn requests_before_an_ambiguous_one_are_answered_first() {
     for cut in 0..LENGTH_FIRST.len() {
         dialogue(async {
             let stage = TestServer::start(options());
@@ -39,9 +39,9 @@ fn those_before_it_are_answered_first() {
             client
                 .send(&format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst{now}"))
                 .await;
-            assert_eq!(client.says().await, (200, "first".to_owned()));
+            assert_eq!(client.reply().await, (200, "first".to_owned()));
             client.send(later).await;
-            assert_eq!(client.says().await.0, 400, "cut at {cut}");
+            assert_eq!(client.reply().await.0, 400, "cut at {cut}");
             client.finish().await;
             assert_eq!(client.rest().await, "");
             assert_eq!(stage.app.served.get(), 1);
@@ -50,7 +50,7 @@ fn those_before_it_are_answered_first() {
 }
 
 #[test]
-fn what_is_not_http_is_refused() {
+fn malformed_requests_are_refused() {
     for wire in [
         "\0\0\0\r\n\r\n",
         "GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\n",
@@ -61,7 +61,7 @@ fn what_is_not_http_is_refused() {
             let stage = TestServer::start(options());
             let mut client = stage.connect().await;
             client.send(wire).await;
-            assert_eq!(client.says().await.0, 400, "{wire:?}");
+            assert_eq!(client.reply().await.0, 400, "{wire:?}");
             client.finish().await;
             assert_eq!(client.rest().await, "");
             assert_eq!(stage.refusals("malformed"), 1);
@@ -71,7 +71,7 @@ fn what_is_not_http_is_refused() {
 }
 
 #[test]
-fn an_oversized_head_is_refused_and_its_client_can_read_so() {
+fn an_oversized_head_is_refused_and_its_client_receives_the_response() {
     let fields: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
     let long =
         format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", "x".repeat(2 * CLIENT_HEAD_BYTES_MAX));
@@ -81,7 +81,7 @@ fn an_oversized_head_is_refused_and_its_client_can_read_so() {
             let mut client = stage.connect().await;
             client.send(&wire).await;
             client.finish().await;
-            assert_eq!(client.says().await.0, 431);
+            assert_eq!(client.reply().await.0, 431);
             assert_eq!(client.rest().await, "");
             assert_eq!(stage.refusals("head-too-large"), 1);
         });

@@ -1,4 +1,4 @@
-//! A server with a handler that does what the path says, and a client that speaks in raw bytes.
+//! A test server whose handler acts by the path, and a client that sends raw bytes.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -24,25 +24,26 @@ use crate::server::{
 };
 use crate::telemetry::Registry;
 
-/// Runs a dialogue on a runtime like a worker's. No dialogue takes this long.
+/// Runs a dialogue on a runtime like a worker's, within a timeout far above any dialogue's
+/// duration.
 pub(super) fn dialogue(script: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
-        tokio::time::timeout(Duration::from_secs(20), script).await.expect("the dialogue came to a halt");
+        tokio::time::timeout(Duration::from_secs(20), script).await.expect("the dialogue is stuck");
     }));
 }
 
-/// Bytes of `/big`: more than any buffer on the way.
+/// Bytes of `/big`: more than all buffers on the path hold.
 pub(super) const BIG: usize = 8 << 20;
 
-/// The handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`,
-/// `/upgrade`; all others say `hello`.
+/// The test handler. Paths: `/wait`, `/panic`, `/panic-later`, `/panic-body`, `/echo`, `/big`,
+/// `/upgrade`; all others answer `hello`.
 pub(super) struct TestHandler {
-    /// A permit for each `/wait` that has come.
+    /// A permit for each `/wait` that has arrived.
     pub(super) arrived: Semaphore,
-    /// A permit for each `/wait` that may go on.
+    /// A permit for each `/wait` that may finish.
     pub(super) released: Semaphore,
-    /// A permit for each `/wait` that was dropped before it could go on.
+    /// A permit for each `/wait` that was dropped before it finished.
     pub(super) dropped: Semaphore,
     pub(super) served: Cell<u32>,
     pub(super) peer: Cell<Option<ConnectionPeer>>,
@@ -60,27 +61,27 @@ impl TestHandler {
     }
 
     async fn wait(&self) {
-        struct Bell<'a>(Option<&'a Semaphore>);
-        impl Drop for Bell<'_> {
+        struct DropSignal<'a>(Option<&'a Semaphore>);
+        impl Drop for DropSignal<'_> {
             fn drop(&mut self) {
                 if let Some(dropped) = self.0 {
                     dropped.add_permits(1);
                 }
             }
         }
-        let mut bell = Bell(Some(&self.dropped));
+        let mut signal = DropSignal(Some(&self.dropped));
         self.arrived.add_permits(1);
         take(&self.released).await;
-        bell.0 = None;
+        signal.0 = None;
     }
 }
 
-/// Waits for a permit and keeps it.
+/// Waits for a permit and consumes it.
 pub(super) async fn take(semaphore: &Semaphore) {
     semaphore.acquire().await.unwrap().forget();
 }
 
-/// Some bytes, or a panic.
+/// A body of some bytes, or of a panic.
 pub(super) enum TestBodyStep {
     Bytes(Bytes),
     Panic,
@@ -156,7 +157,7 @@ impl TestHandler {
     }
 }
 
-/// Switches to a protocol that says everything twice.
+/// Switches to a protocol that echoes everything twice.
 fn upgrade(mut request: Request<Incoming>) -> Response<TestBodyStep> {
     let upgraded = hyper::upgrade::on(&mut request);
     spawn_local(async move {
@@ -175,7 +176,7 @@ fn upgrade(mut request: Request<Incoming>) -> Response<TestBodyStep> {
     response
 }
 
-/// A server that runs.
+/// A running server.
 pub(super) struct TestServer {
     pub(super) addr: SocketAddr,
     pub(super) app: Rc<TestHandler>,
@@ -184,7 +185,7 @@ pub(super) struct TestServer {
     ended: JoinHandle<DrainOutcome>,
 }
 
-/// Generous where a dialogue does not wait for it.
+/// Returns options with limits that no dialogue reaches unless it sets them.
 pub(super) fn options() -> Options {
     Options {
         addr: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -215,7 +216,7 @@ impl TestServer {
         TestClient(TcpStream::connect(self.addr).await.unwrap())
     }
 
-    /// The value of a metric, by the beginning of its line.
+    /// Returns the value of a metric by the beginning of its line.
     pub(super) fn metric(&self, line: &str) -> u64 {
         let text = self.registry.render();
         let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
@@ -231,7 +232,7 @@ impl TestServer {
     }
 }
 
-/// A client that says what it is told to.
+/// A client that sends raw bytes.
 pub(super) struct TestClient(pub(super) TcpStream);
 
 impl TestClient {
@@ -243,31 +244,31 @@ impl TestClient {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
     }
 
-    /// Reads one answer with a `Content-Length`; its status, its head, its body.
+    /// Reads one response with a `Content-Length`: its status, head and body.
     pub(super) async fn answer(&mut self) -> (u16, String, String) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.expect("the head of an answer"));
+            head.push(self.0.read_u8().await.expect("the head of a response"));
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let mut body = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
-        self.0.read_exact(&mut body).await.expect("the body of an answer");
+        self.0.read_exact(&mut body).await.expect("the body of a response");
         (head.split(' ').nth(1).unwrap().parse().unwrap(), head, String::from_utf8(body).unwrap())
     }
 
-    /// Status and body.
-    pub(super) async fn says(&mut self) -> (u16, String) {
+    /// Reads one response: its status and body.
+    pub(super) async fn reply(&mut self) -> (u16, String) {
         let (status, _, body) = self.answer().await;
         (status, body)
     }
 
-    /// Says that no more will come.
+    /// Closes the sending side.
     pub(super) async fn finish(&mut self) {
         self.0.shutdown().await.unwrap();
     }
 
-    /// What is left until the server closes. A reset is a failure.
+    /// Reads the rest until the server closes. A reset fails the test.
     pub(super) async fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.0.read_to_string(&mut rest).await.expect("a clean end");

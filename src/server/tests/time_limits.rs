@@ -1,5 +1,5 @@
-//! Clients that take too long. The clock is paused and the wire in memory: what takes a minute here
-//! takes no time.
+//! Clients that exceed a time limit. The clock is paused and the wire is in memory, so a test of a
+//! minute takes no time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ const HEAD: u64 = 5;
 const IDLE: u64 = 60;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A connection through a wire that holds `wire` bytes.
+/// Connects through a wire that holds `wire` bytes.
 fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     let (client, server) = duplex(wire);
     let worker = WorkerContext {
@@ -38,16 +38,15 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
         shutdown: Shutdown::new(),
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let place = worker
+    let guard = worker
         .metrics
         .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
     let peer = ConnectionPeer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
-    spawn_local(serve(Rc::new(worker), server, peer, place));
+    spawn_local(serve(Rc::new(worker), server, peer, guard));
     client
 }
 
-/// Reads to the end; what was read, and after how many seconds the writing half of the server was
-/// closed.
+/// Reads to the end. Returns the text, and the seconds until the server closed its sending side.
 async fn end(client: &mut DuplexStream) -> (String, u64) {
     let began = Instant::now();
     let mut text = String::new();
@@ -63,7 +62,7 @@ async fn expect(client: &mut DuplexStream, end: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_head_gets_408() {
+async fn a_slow_head_gets_a_408() {
     LocalSet::new()
         .run_until(async {
             for (beginning, more) in [("GET / HTTP/1.1\r\nHost", ":"), ("G", "E"), ("PRI * HT", "T")] {
@@ -83,7 +82,7 @@ async fn a_slow_head_gets_408() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_closed_without_a_word() {
+async fn a_silent_client_is_closed_without_a_response() {
     LocalSet::new()
         .run_until(async {
             let mut client = connect(&TestHandler::new(), 1024);
@@ -99,7 +98,7 @@ async fn a_silent_client_is_closed_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_head_has_its_time_from_its_first_byte() {
+async fn the_limit_of_a_later_head_starts_at_its_first_byte() {
     LocalSet::new()
         .run_until(async {
             let mut client = connect(&TestHandler::new(), 1024);
@@ -115,7 +114,7 @@ async fn a_later_head_has_its_time_from_its_first_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_limit_runs_while_a_handler_works() {
+async fn no_limit_runs_while_the_handler_works() {
     LocalSet::new()
         .run_until(async {
             let app = TestHandler::new();
@@ -127,16 +126,13 @@ async fn no_limit_runs_while_a_handler_works() {
             expect(&mut client, "hello").await;
             let (text, seconds) = end(&mut client).await;
             assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
-            assert_eq!(
-                seconds, HEAD,
-                "the rest of the pipelined head has its time from the end of the answer"
-            );
+            assert_eq!(seconds, HEAD, "the limit of the pipelined head starts at the end of the response");
         })
         .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_may_leave_as_slowly_as_the_client_reads() {
+async fn no_head_limit_runs_while_the_client_reads_slowly() {
     LocalSet::new()
         .run_until(async {
             let mut client = connect(&TestHandler::new(), 1024);
@@ -145,7 +141,7 @@ async fn an_answer_may_leave_as_slowly_as_the_client_reads() {
             expect(&mut client, "\r\n\r\n").await;
             client.read_exact(&mut vec![0; BIG]).await.unwrap();
             let (text, seconds) = end(&mut client).await;
-            assert!(text.starts_with("HTTP/1.1 408 "), "behind the answer, not in it");
+            assert!(text.starts_with("HTTP/1.1 408 "), "the 408 follows the response");
             assert_eq!(seconds, HEAD);
         })
         .await;
