@@ -1,13 +1,13 @@
-//! What is asked and what is answered, drawn from dice.
+//! Random requests and responses.
 
 use fastrand::Rng;
 
-use crate::model::Seen;
+use crate::model::ReceivedResponse;
 
-/// Who did not ask: a refresh in the background.
-pub(crate) const NOBODY: usize = usize::MAX;
+/// The id of the cache's own requests (background refresh).
+pub(crate) const BACKGROUND: usize = usize::MAX;
 
-/// Where a credential stands.
+/// The field that carries a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
     Authorization,
@@ -21,11 +21,11 @@ pub(crate) const CREDENTIALS: [(Credential, &str); 3] = [
     (Credential::ApiKey, "x-api-key"),
 ];
 
-/// Fields that are in no key, and that no fetch for others has.
+/// Fields that are in no cache key and that no shared fetch sends.
 pub(crate) const UNKEYED: [&str; 6] =
     ["X-Host", "X-Original-User", "X-HTTP-Method-Override", "X-Request-Id", "traceparent", "X_Rewrite_URL"];
 
-/// Spellings of a language, and what each means.
+/// Spellings of a language preference, each with its meaning.
 pub(crate) const LANGUAGES: [(&str, usize); 8] = [
     ("en", 0),
     ("EN", 0),
@@ -37,24 +37,24 @@ pub(crate) const LANGUAGES: [(&str, usize); 8] = [
     ("en, de;q=0.50", 3),
 ];
 
-/// A request.
+/// A request of a client.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ClientRequest {
     pub(crate) id: usize,
     pub(crate) method: &'static str,
     pub(crate) path: String,
-    /// Whose credentials it carries.
-    pub(crate) who: &'static str,
+    /// The identity of the credentials.
+    pub(crate) identity: &'static str,
     pub(crate) carried: Vec<Credential>,
-    /// `X-Variant`, as far as it reaches the origin.
+    /// `X-Variant`, if it reaches the origin.
     pub(crate) variant: Option<String>,
-    /// What its `Accept-Language` means.
+    /// The meaning of `Accept-Language`.
     pub(crate) language: Option<usize>,
     pub(crate) no_store: bool,
     pub(crate) max_stale: bool,
-    /// Whether it has a field that nothing is known of.
+    /// True if the request has a field that no list of the cache contains.
     pub(crate) unlisted: bool,
-    /// All that is sent.
+    /// All fields that the client sends.
     pub(crate) fields: Vec<(&'static str, String)>,
 }
 
@@ -62,62 +62,67 @@ pub(crate) fn path(resource: usize) -> String {
     format!("/r{resource}")
 }
 
-impl Ask {
-    /// Somebody asks for a resource; maybe about what was seen before.
-    pub(crate) fn draw(dice: &mut Rng, id: usize, resource: usize, before: Option<&Seen>) -> Self {
-        let method = one(dice, &[("GET", 90), ("HEAD", 7), ("POST", 3)]);
-        let who = one(dice, &[("nobody", 40), ("alice", 30), ("bob", 30)]);
-        let mut ask = Self { id, method, path: path(resource), who, ..Self::nobody() };
-        ask.fields.push(("User-Agent", id.to_string()));
+impl ClientRequest {
+    /// Draws a request for a resource, possibly conditional on an earlier response.
+    pub(crate) fn draw(
+        dice: &mut Rng,
+        id: usize,
+        resource: usize,
+        before: Option<&ReceivedResponse>,
+    ) -> Self {
+        let method = choose(dice, &[("GET", 90), ("HEAD", 7), ("POST", 3)]);
+        let identity = choose(dice, &[("anonymous", 40), ("alice", 30), ("bob", 30)]);
+        let mut request = Self { id, method, path: path(resource), identity, ..Self::anonymous() };
+        request.fields.push(("User-Agent", id.to_string()));
         if method == "POST" {
-            ask.fields.push(("Content-Length", "0".to_owned()));
+            request.fields.push(("Content-Length", "0".to_owned()));
         }
-        if who != "nobody" {
+        if identity != "anonymous" {
             let first = dice.usize(..CREDENTIALS.len());
-            ask.carry(first);
+            request.carry(first);
             if dice.u8(..100) < 15 {
-                ask.carry((first + 1) % CREDENTIALS.len());
+                request.carry((first + 1) % CREDENTIALS.len());
             }
         }
         if dice.bool() {
-            let value = one(dice, &[("a", 1), ("b", 1)]).to_owned();
-            ask.fields.push(("X-Variant", value.clone()));
-            ask.variant = Some(value);
-            ask.unlisted = true;
+            let value = choose(dice, &[("a", 1), ("b", 1)]).to_owned();
+            request.fields.push(("X-Variant", value.clone()));
+            request.variant = Some(value);
+            request.unlisted = true;
         }
         if dice.u8(..100) < 15 {
-            let name = one(dice, &[("X-Auth-Token", 1), ("Remote-User", 1), ("X-Tenant-Id", 1)]);
-            ask.fields.push((name, format!("secret-of-{who}")));
-            ask.unlisted = true;
+            let name = choose(dice, &[("X-Auth-Token", 1), ("Remote-User", 1), ("X-Tenant-Id", 1)]);
+            request.fields.push((name, format!("secret-of-{identity}")));
+            request.unlisted = true;
         }
         if dice.u8(..100) < 15 {
-            ask.fields.push((UNKEYED[dice.usize(..UNKEYED.len())], id.to_string()));
+            request.fields.push((UNKEYED[dice.usize(..UNKEYED.len())], id.to_string()));
         }
         if dice.bool() {
             let (text, meaning) = LANGUAGES[dice.usize(..LANGUAGES.len())];
-            ask.fields.push(("Accept-Language", text.to_owned()));
-            ask.language = Some(meaning);
+            request.fields.push(("Accept-Language", text.to_owned()));
+            request.language = Some(meaning);
         }
-        // Taking a field away from the origin takes nothing away from us.
+        // `Connection` removes a field on the way to the origin. The cache must still consider it.
         match dice.u8(..100) {
             0..4 => {
-                ask.fields.push(("Connection", "x-variant".to_owned()));
-                ask.variant = None;
+                request.fields.push(("Connection", "x-variant".to_owned()));
+                request.variant = None;
             }
-            4..8 => ask.fields.push(("Connection", "authorization, cookie, x-api-key".to_owned())),
+            4..8 => request.fields.push(("Connection", "authorization, cookie, x-api-key".to_owned())),
             _ => {}
         }
-        ask.draw_conditions(dice, before);
-        ask
+        request.draw_conditions(dice, before);
+        request
     }
 
-    /// On nobody's behalf.
-    pub(crate) fn nobody() -> Self {
+    /// Returns an anonymous request of the cache itself.
+    pub(crate) fn anonymous() -> Self {
         Self {
-            id: NOBODY,
+            id: BACKGROUND,
             method: "GET",
             path: String::new(),
-            who: "nobody",
+            identity: "anonymous",
             carried: Vec::new(),
             variant: None,
             language: None,
@@ -131,11 +136,11 @@ impl Ask {
     fn carry(&mut self, number: usize) {
         let (credential, name) = CREDENTIALS[number];
         self.carried.push(credential);
-        self.fields.push((name, format!("secret-of-{}", self.who)));
+        self.fields.push((name, format!("secret-of-{}", self.identity)));
     }
 
-    fn draw_conditions(&mut self, dice: &mut Rng, before: Option<&Seen>) {
-        let control = one(
+    fn draw_conditions(&mut self, dice: &mut Rng, before: Option<&ReceivedResponse>) {
+        let control = choose(
             dice,
             &[
                 ("", 84),
@@ -152,7 +157,7 @@ impl Ask {
         self.no_store = control == "no-store";
         self.max_stale = control == "max-stale";
         if dice.u8(..100) < 8
-            && let Some(tag) = before.and_then(|seen| seen.response.field("etag"))
+            && let Some(tag) = before.and_then(|received| received.response.field("etag"))
         {
             self.fields.push(("If-None-Match", tag.to_owned()));
         } else if dice.u8(..100) < 6 {
@@ -161,15 +166,15 @@ impl Ask {
     }
 }
 
-/// Which field speaks to us.
+/// The field that controls the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Voice {
-    All,
+pub(crate) enum ControlField {
+    Standard,
     Cdn,
-    Ours,
+    CacheWarp,
 }
 
-/// What a response varies by.
+/// The `Vary` of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vary {
     Nothing,
@@ -193,7 +198,7 @@ impl Vary {
     }
 }
 
-/// What a field for caches says.
+/// The directives of a cache-control field.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Control {
     pub(crate) no_store: bool,
@@ -209,8 +214,8 @@ pub(crate) struct Control {
     pub(crate) s_maxage: Option<u64>,
     pub(crate) stale_while_revalidate: Option<u64>,
     pub(crate) stale_if_error: Option<u64>,
-    /// Cannot be read. Such a `Cache-Control` forbids everything; such a targeted field is not
-    /// there.
+    /// True if the field does not parse. A malformed `Cache-Control` forbids storing; a malformed
+    /// targeted field is ignored.
     pub(crate) malformed: bool,
 }
 
@@ -239,8 +244,9 @@ impl Control {
         control
     }
 
-    /// The field's text: directives in any order and, where case means nothing, in any case.
-    pub(crate) fn text(&self, voice: Voice, dice: &mut Rng) -> String {
+    /// Returns the field's text: directives in random order and, where case is insignificant, in
+    /// random case.
+    pub(crate) fn text(&self, control_field: ControlField, dice: &mut Rng) -> String {
         let flags = [
             (self.no_store, "no-store"),
             (self.no_cache, "no-cache"),
@@ -262,51 +268,53 @@ impl Control {
             numbers.iter().filter_map(|(number, name)| number.map(|number| format!("{name}={number}"))),
         );
         parts.extend(self.own.map(str::to_owned));
-        // An empty dictionary would let the next field speak.
-        if parts.is_empty() && voice != Voice::All {
+        // The cache would ignore an empty dictionary and read the next field.
+        if parts.is_empty() && control_field != ControlField::Standard {
             parts.push("x=1".to_owned());
         }
         dice.shuffle(&mut parts);
-        let text = parts.join(one(dice, &[(", ", 1), (",", 1)]));
-        match voice {
+        let text = parts.join(choose(dice, &[(", ", 1), (",", 1)]));
+        match control_field {
             _ if self.malformed => format!("{text}, max-age=\"1"),
-            Voice::All if dice.bool() && self.own.is_none() => text.to_uppercase(),
-            Voice::All | Voice::Cdn | Voice::Ours => text,
+            ControlField::Standard if dice.bool() && self.own.is_none() => text.to_uppercase(),
+            ControlField::Standard | ControlField::Cdn | ControlField::CacheWarp => text,
         }
     }
 }
 
-/// The head of a response, less its marks.
+/// The head of a response, without its marks.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) control: Control,
-    /// Whether there is no such field: the word that something is still right then leaves what was
-    /// said before.
-    pub(crate) silent: bool,
+    /// True if the field is absent. A 304 then leaves the stored directives unchanged.
+    pub(crate) lacks_control: bool,
     pub(crate) vary: Vary,
     pub(crate) age: Option<u64>,
     pub(crate) cookie: bool,
     pub(crate) own: bool,
 }
 
-/// How the origin answers for one path.
+/// The origin's behaviour for one path.
 #[derive(Clone, Debug)]
 pub(crate) struct Resource {
-    pub(crate) voice: Voice,
-    /// What `Cache-Control` says beside a targeted field.
-    pub(crate) beside: Control,
+    pub(crate) control_field: ControlField,
+    /// The `Cache-Control` that accompanies a targeted field.
+    pub(crate) fallback: Control,
     pub(crate) tagged: bool,
-    /// Of whole responses.
+    /// Heads of whole responses.
     pub(crate) heads: Vec<Head>,
-    /// Of those that say that something is still right.
-    pub(crate) later: Vec<Head>,
+    /// Heads of 304 responses.
+    pub(crate) validations: Vec<Head>,
 }
 
 impl Resource {
     pub(crate) fn draw(dice: &mut Rng) -> Self {
-        let voice = one(dice, &[(Voice::All, 70), (Voice::Cdn, 15), (Voice::Ours, 15)]);
-        let vary = one(
+        let control_field = choose(
+            dice,
+            &[(ControlField::Standard, 70), (ControlField::Cdn, 15), (ControlField::CacheWarp, 15)],
+        );
+        let vary = choose(
             dice,
             &[
                 (Vary::Nothing, 45),
@@ -317,50 +325,54 @@ impl Resource {
                 (Vary::Anything, 5),
             ],
         );
-        let heads = (0..dice.usize(1..3)).map(|_| Head::draw(dice, voice, vary)).collect();
-        let later = (0..dice.usize(1..3)).map(|_| Head::draw(dice, voice, vary)).collect();
-        let beside = if dice.bool() {
+        let heads = (0..dice.usize(1..3)).map(|_| Head::draw(dice, control_field, vary)).collect();
+        let validations = (0..dice.usize(1..3)).map(|_| Head::draw(dice, control_field, vary)).collect();
+        let fallback = if dice.bool() {
             Control { public: true, max_age: Some(600), ..Control::default() }
         } else {
             Control { no_store: true, ..Control::default() }
         };
-        Self { voice, beside, tagged: dice.u8(..100) < 70, heads, later }
+        Self { control_field, fallback, tagged: dice.u8(..100) < 70, heads, validations }
     }
 
     pub(crate) fn varies_by_authorization(&self) -> bool {
         self.heads.iter().any(|head| head.vary == Vary::Authorization)
     }
 
-    /// What a head of this resource says to us.
-    pub(crate) fn said<'a>(&'a self, head: &'a Head) -> &'a Control {
-        if head.control.malformed && self.voice != Voice::All { &self.beside } else { &head.control }
+    /// Returns the directives of a head that CacheWarp obeys.
+    pub(crate) fn control_of<'a>(&'a self, head: &'a Head) -> &'a Control {
+        if head.control.malformed && self.control_field != ControlField::Standard {
+            &self.fallback
+        } else {
+            &head.control
+        }
     }
 }
 
 impl Head {
-    fn draw(dice: &mut Rng, voice: Voice, vary: Vary) -> Self {
+    fn draw(dice: &mut Rng, control_field: ControlField, vary: Vary) -> Self {
         let own = dice.u8(..100) < 25;
-        let silent = voice == Voice::All && !own && dice.u8(..100) < 20;
-        let mut control = if silent { Control::default() } else { Control::draw(dice) };
+        let lacks_control = control_field == ControlField::Standard && !own && dice.u8(..100) < 20;
+        let mut control = if lacks_control { Control::default() } else { Control::draw(dice) };
         if own {
             // One dictionary cannot hold both forms of a directive.
             (control.no_cache, control.private, control.malformed) = (false, false, false);
-            control.own = Some(one(dice, &[("private=\"x-own\"", 1), ("no-cache=\"x-own\"", 1)]));
+            control.own = Some(choose(dice, &[("private=\"x-own\"", 1), ("no-cache=\"x-own\"", 1)]));
         }
         Self {
-            status: one(dice, &[(200, 94), (404, 3), (503, 3)]),
+            status: choose(dice, &[(200, 94), (404, 3), (503, 3)]),
             control,
-            silent,
+            lacks_control,
             vary: if dice.u8(..100) < 10 { Vary::Both } else { vary },
-            age: (dice.u8(..100) < 15).then(|| one(dice, &[(0, 1), (1, 1), (700, 1)])),
+            age: (dice.u8(..100) < 15).then(|| choose(dice, &[(0, 1), (1, 1), (700, 1)])),
             cookie: dice.u8(..100) < 12,
             own,
         }
     }
 }
 
-/// One of several, by weight.
-pub(crate) fn one<T: Copy>(dice: &mut Rng, choices: &[(T, u32)]) -> T {
+/// Draws one choice by weight.
+pub(crate) fn choose<T: Copy>(dice: &mut Rng, choices: &[(T, u32)]) -> T {
     let mut left = dice.u32(..choices.iter().map(|(_, weight)| weight).sum::<u32>());
     for (choice, weight) in choices {
         if left < *weight {

@@ -1,114 +1,118 @@
-//! When may one client see what was said to another? The rules of DESIGN and of RFC 9111 once more,
-//! in few words, over what was said and not over heads.
+//! A model of the sharing rules: when a client may receive another client's response. It restates
+//! the rules of DESIGN and of RFC 9111 over drawn directives, without parsing heads.
 //!
-//! The model does not follow what is stored when. It asks whether *any* history could have led to
-//! what was seen: a mark is a leak only if none could. What was said about one whole response,
-//! itself and every later word that it is still right, is taken together.
+//! The model does not simulate the store. It checks whether *any* history explains a received mark;
+//! a mark is a leak only if none does. It treats a whole response and all later 304s about it
+//! together.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::draw::{Ask, Control, Credential, Vary};
+use crate::draw::{ClientRequest, Control, Credential, Vary};
 use crate::harness::Response;
-use crate::world::Said;
+use crate::world::OriginAnswer;
 
-/// What a response is fresh for that says nothing of it: `cache_default_ttl`.
+/// The lifetime of a response without one of its own: `cache_default_ttl`.
 const DEFAULT_SECONDS: u64 = 30;
-/// What clocks and threads may be off by.
+/// Tolerance for clocks and threads.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// An answer that a client got.
-pub(crate) struct Seen {
-    pub(crate) ask: Ask,
-    /// When it began to ask.
+/// A response that a client received.
+pub(crate) struct ReceivedResponse {
+    pub(crate) request: ClientRequest,
+    /// The time when the client sent the request.
     pub(crate) at: Instant,
     pub(crate) response: Response,
 }
 
-/// What came of it.
+/// The result of the test.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct LeakReport {
     pub(crate) faults: Vec<String>,
-    /// Answers with another's bytes, as they may be.
+    /// Number of permitted responses with another client's bytes.
     pub(crate) shared: usize,
-    /// Of these, to a client with a name.
+    /// Number of those that went to a client with an identity.
     pub(crate) shared_by_name: usize,
     pub(crate) validated: usize,
     pub(crate) collapsed: usize,
 }
 
-/// Everything that was said, and what was said about what.
+/// All answers of the origin, and for each whole response the answers about it.
 struct Log<'a> {
-    said: &'a [Said],
+    answers: &'a [OriginAnswer],
     about: HashMap<usize, Vec<usize>>,
 }
 
-/// Holds everything that was seen against what was said.
-pub(crate) fn judge(said: &[Said], seen: &[Seen]) -> Verdict {
-    let mut log = Log { said, about: HashMap::new() };
-    for (serial, one) in said.iter().enumerate() {
+/// Checks every received response against the answers of the origin.
+pub(crate) fn judge(answers: &[OriginAnswer], received: &[ReceivedResponse]) -> LeakReport {
+    let mut log = Log { answers, about: HashMap::new() };
+    for (serial, one) in answers.iter().enumerate() {
         log.about.entry(one.entity).or_default().push(serial);
     }
-    let mut verdict = Verdict::default();
-    for seen in seen {
-        let status = seen.response.cache_status();
-        verdict.validated += usize::from(status.contains("fwd-status=304"));
-        verdict.collapsed += usize::from(status.contains("collapsed"));
-        match log.judge(seen) {
-            Ok(Whose::Own) => {}
-            Ok(Whose::Anothers) => {
-                verdict.shared += 1;
-                verdict.shared_by_name += usize::from(!seen.ask.carried.is_empty());
+    let mut report = LeakReport::default();
+    for received in received {
+        let status = received.response.cache_status();
+        report.validated += usize::from(status.contains("fwd-status=304"));
+        report.collapsed += usize::from(status.contains("collapsed"));
+        match log.judge(received) {
+            Ok(BytesOwner::Requester) => {}
+            Ok(BytesOwner::Other) => {
+                report.shared += 1;
+                report.shared_by_name += usize::from(!received.request.carried.is_empty());
             }
             Err(why) => {
-                let Seen { ask, response, .. } = seen;
-                verdict.faults.push(format!("{why}\nasked: {ask:?}\ngot: {:?}", response.head));
+                let ReceivedResponse { request, response, .. } = received;
+                report.faults.push(format!("{why}\nrequest: {request:?}\nresponse: {:?}", response.head));
             }
         }
     }
-    verdict
+    report
 }
 
-/// Whose bytes they are.
+/// The client for which the origin produced the bytes.
 #[derive(PartialEq)]
-enum Whose {
-    Own,
-    Anothers,
+enum BytesOwner {
+    Requester,
+    Other,
 }
 
 impl Log<'_> {
-    fn judge(&self, seen: &Seen) -> Result<Whose, String> {
+    fn judge(&self, received: &ReceivedResponse) -> Result<BytesOwner, String> {
         let mark = |name: &str| -> Option<usize> {
-            seen.response.field(name).map(|text| text.trim_start_matches("own=").parse().expect("a mark"))
+            received.response.field(name).map(|text| text.trim_start_matches("own=").parse().expect("a mark"))
         };
         for name in ["x-own", "set-cookie"] {
             if let Some(serial) = mark(name)
-                && self.said[serial].ask.id != seen.ask.id
+                && self.answers[serial].request.id != received.request.id
             {
-                return Err(format!("{name} of {:?}", self.said[serial]));
+                return Err(format!("{name} of {:?}", self.answers[serial]));
             }
         }
-        let mut whose = Whose::Own;
+        let mut owner = BytesOwner::Requester;
         for serial in [mark("x-serial"), mark("x-validated")].into_iter().flatten() {
-            let said = &self.said[serial];
-            if said.ask.id != seen.ask.id {
-                self.may_see(said, seen).map_err(|why| {
-                    let about: Vec<_> = self.about[&said.entity].iter().map(|one| &self.said[*one]).collect();
-                    format!("{why}: {said:?}\nall that was said of it: {about:#?}\nasked at {:?}", seen.at)
+            let answer = &self.answers[serial];
+            if answer.request.id != received.request.id {
+                self.may_see(answer, received).map_err(|why| {
+                    let about: Vec<_> =
+                        self.about[&answer.entity].iter().map(|one| &self.answers[*one]).collect();
+                    format!(
+                        "{why}: {answer:?}\nall answers about it: {about:#?}\nrequested at {:?}",
+                        received.at
+                    )
                 })?;
-                whose = Whose::Anothers;
+                owner = BytesOwner::Other;
             }
         }
-        self.body_is_whole(seen, mark("x-serial"))?;
-        Ok(whose)
+        self.body_is_whole(received, mark("x-serial"))?;
+        Ok(owner)
     }
 
-    /// Head and body are of one response.
-    fn body_is_whole(&self, seen: &Seen, serial: Option<usize>) -> Result<(), String> {
-        let Seen { ask, response, .. } = seen;
-        let body = serial.map_or_else(String::new, |serial| self.said[serial].body());
+    /// Checks that head and body belong to one response.
+    fn body_is_whole(&self, received: &ReceivedResponse, serial: Option<usize>) -> Result<(), String> {
+        let ReceivedResponse { request, response, .. } = received;
+        let body = serial.map_or_else(String::new, |serial| self.answers[serial].body());
         let wanted = match response.status {
-            _ if ask.method == "HEAD" => "",
+            _ if request.method == "HEAD" => "",
             304 | 416 => "",
             206 => {
                 let range = response.field("content-range").and_then(|text| text.strip_prefix("bytes "));
@@ -117,123 +121,124 @@ impl Log<'_> {
                 let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
                 body.get(first..=last).ok_or("a range beyond the body")?
             }
-            // Ours.
+            // CacheWarp itself answers without a mark.
             502 | 504 if serial.is_none() => return Ok(()),
             _ => &body,
         };
         if response.text() == wanted {
             Ok(())
         } else {
-            Err(format!("a body that nobody sent: {}", response.text()))
+            Err(format!("a body that the origin did not send: {}", response.text()))
         }
     }
 
-    /// Whether a client may see what was said to another.
-    fn may_see(&self, said: &Said, seen: &Seen) -> Result<(), &'static str> {
-        let whole = &self.said[said.entity];
-        if whole.ask.path != seen.ask.path {
+    /// Checks that a client may receive an answer to another client.
+    fn may_see(&self, answer: &OriginAnswer, received: &ReceivedResponse) -> Result<(), &'static str> {
+        let whole = &self.answers[answer.entity];
+        if whole.request.path != received.request.path {
             return Err("of another path");
         }
         if whole.head.status != 200 {
             return Err("of a status that is not stored");
         }
-        if !same_variant(whole.head.vary, &whole.ask, &seen.ask) {
+        if !same_variant(whole.head.vary, &whole.request, &received.request) {
             return Err("of another variant");
         }
-        if !self.controls(said).iter().any(|control| is_kept(said, control)) {
+        if !self.controls(answer).iter().any(|control| may_be_stored(answer, control)) {
             return Err("not to be stored");
         }
-        let about = || self.about[&said.entity].iter().map(|serial| &self.said[*serial]);
-        let asked = about().any(|one| one.ask.id == seen.ask.id);
+        let about = || self.about[&answer.entity].iter().map(|serial| &self.answers[*serial]);
+        let was_asked = about().any(|one| one.request.id == received.request.id);
         let mut why = "not for this client";
         for one in about() {
             for control in self.controls(one) {
-                if is_kept(one, control) && admits(control, &seen.ask) {
-                    if asked || goes_unasked(one, control, seen) {
+                if may_be_stored(one, control) && admits(control, &received.request) {
+                    if was_asked || may_be_reused(one, control, received) {
                         return Ok(());
                     }
-                    why = "not without asking the origin";
+                    why = "not without validation";
                 }
             }
         }
         Err(why)
     }
 
-    /// What may be in force after something was said: its own word, or where it has none any that
-    /// was there before.
-    fn controls(&self, said: &Said) -> Vec<&Control> {
-        let own = &self.said[said.serial];
-        if !own.is_later() || !own.head.silent {
+    /// Returns the directives that may apply after an answer: its own, or if it has none those of
+    /// any earlier answer.
+    fn controls(&self, answer: &OriginAnswer) -> Vec<&Control> {
+        let own = &self.answers[answer.serial];
+        if !own.is_validation() || !own.head.lacks_control {
             return vec![&own.control];
         }
-        let about = self.about[&said.entity].iter().map(|serial| &self.said[*serial]);
-        about.filter(|one| !one.is_later() || !one.head.silent).map(|one| &one.control).collect()
+        let about = self.about[&answer.entity].iter().map(|serial| &self.answers[*serial]);
+        about.filter(|one| !one.is_validation() || !one.head.lacks_control).map(|one| &one.control).collect()
     }
 }
 
-impl Said {
-    /// Whether it says of another response that it is still right.
-    fn is_later(&self) -> bool {
+impl OriginAnswer {
+    /// Returns whether the answer is a 304 about another response.
+    fn is_validation(&self) -> bool {
         self.serial != self.entity
     }
 }
 
-/// Whether what was said could be stored for others.
-fn is_kept(said: &Said, control: &Control) -> bool {
-    let status = said.is_later() || said.head.status == 200;
-    let method = match said.ask.method {
+/// Returns whether a shared store may keep the answer.
+fn may_be_stored(answer: &OriginAnswer, control: &Control) -> bool {
+    let status = answer.is_validation() || answer.head.status == 200;
+    let method = match answer.request.method {
         "GET" => true,
-        "HEAD" => said.is_later(),
-        // Only what says how long.
-        _ => explicit(control).is_some_and(|seconds| seconds > said.head.age.unwrap_or(0)),
+        "HEAD" => answer.is_validation(),
+        // The response to a POST needs an explicit lifetime.
+        _ => explicit_lifetime(control).is_some_and(|seconds| seconds > answer.head.age.unwrap_or(0)),
     };
     let forbidden = control.malformed || control.private || control.no_store && !control.must_understand;
-    let cookie = !said.head.cookie || in_so_many_words(control);
-    let permitted = status && method && !forbidden && cookie && !said.ask.no_store;
-    permitted && !said.unkeyed && admits(control, &said.ask)
+    let cookie = !answer.head.cookie || is_explicitly_shared(control);
+    let permitted = status && method && !forbidden && cookie && !answer.request.no_store;
+    permitted && !answer.unkeyed && admits(control, &answer.request)
 }
 
-fn in_so_many_words(control: &Control) -> bool {
+fn is_explicitly_shared(control: &Control) -> bool {
     control.public || control.s_maxage.is_some()
 }
 
-fn explicit(control: &Control) -> Option<u64> {
+fn explicit_lifetime(control: &Control) -> Option<u64> {
     control.s_maxage.or(control.max_age)
 }
 
-/// Whether it is for those who ask like this.
-fn admits(control: &Control, ask: &Ask) -> bool {
-    let guessed = explicit(control).is_none() && !control.no_cache;
-    match &ask.carried[..] {
-        [] => !(guessed && ask.unlisted),
+/// Returns whether the directives admit this kind of request.
+fn admits(control: &Control, request: &ClientRequest) -> bool {
+    let guessed = explicit_lifetime(control).is_none() && !control.no_cache;
+    match &request.carried[..] {
+        [] => !(guessed && request.unlisted),
         _ if guessed => false,
-        _ if in_so_many_words(control) => true,
+        _ if is_explicitly_shared(control) => true,
         [Credential::Authorization] => control.must_revalidate,
         _ => false,
     }
 }
 
-/// Whether it may be served, when it was, without a word of the origin to this client.
-fn goes_unasked(said: &Said, control: &Control, seen: &Seen) -> bool {
+/// Returns whether the cache may reuse the response at that time without validation for this
+/// client.
+fn may_be_reused(answer: &OriginAnswer, control: &Control, received: &ReceivedResponse) -> bool {
     if control.no_cache {
         return false;
     }
     let guess = if control.no_store { 0 } else { DEFAULT_SECONDS };
-    let lifetime = explicit(control).unwrap_or(guess);
+    let lifetime = explicit_lifetime(control).unwrap_or(guess);
     let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
     let window = if strict {
         0
-    } else if seen.ask.max_stale {
+    } else if received.request.max_stale {
         u64::from(u32::MAX)
     } else {
         control.stale_while_revalidate.max(control.stale_if_error).unwrap_or(0)
     };
-    let Some(left) = (lifetime + window).checked_sub(said.head.age.unwrap_or(0)) else { return false };
-    seen.at <= said.at + Duration::from_secs(left) + SLACK && left > 0
+    let Some(left) = (lifetime + window).checked_sub(answer.head.age.unwrap_or(0)) else { return false };
+    received.at <= answer.at + Duration::from_secs(left) + SLACK && left > 0
 }
 
-/// Whether two requests are alike in the fields that select.
-fn same_variant(vary: Vary, one: &Ask, other: &Ask) -> bool {
+/// Returns whether two requests have equal values of the selecting fields.
+fn same_variant(vary: Vary, one: &ClientRequest, other: &ClientRequest) -> bool {
     let (variant, language) = (one.variant == other.variant, one.language == other.language);
     match vary {
         Vary::Nothing => true,
@@ -245,6 +250,6 @@ fn same_variant(vary: Vary, one: &Ask, other: &Ask) -> bool {
     }
 }
 
-fn secret(ask: &Ask) -> Option<&str> {
-    ask.carried.contains(&Credential::Authorization).then_some(ask.who)
+fn secret(request: &ClientRequest) -> Option<&str> {
+    request.carried.contains(&Credential::Authorization).then_some(request.identity)
 }

@@ -1,4 +1,4 @@
-//! The origin, and the record of everything that was asked and said.
+//! The origin, and the record of all requests and answers.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,56 +9,57 @@ use std::time::{Duration, Instant};
 use cachewarp::time;
 use fastrand::Rng;
 
-use crate::draw::{Ask, CREDENTIALS, Control, Credential, Head, LANGUAGES, Resource, UNKEYED, Voice, path};
+use crate::draw::{
+    CREDENTIALS, ClientRequest, Control, ControlField, Credential, Head, LANGUAGES, Resource, UNKEYED, path,
+};
 use crate::harness::{Answer, Exchange, Origin, Then};
 
-/// What there is, and what has happened in it.
+/// The resources of the origin, and the record of the test.
 pub(crate) struct World {
     pub(crate) seed: u64,
-    turns: AtomicUsize,
+    sent: AtomicUsize,
     resources: Vec<Resource>,
-    asks: Mutex<Vec<Ask>>,
-    said: Mutex<Vec<Said>>,
+    requests: Mutex<Vec<ClientRequest>>,
+    answers: Mutex<Vec<OriginAnswer>>,
     pub(crate) faults: Mutex<Vec<String>>,
 }
 
-/// Something that the origin said.
+/// An answer of the origin.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
-    /// Its number, and its place in the log.
+pub(crate) struct OriginAnswer {
+    /// Its number, which is its index in the record.
     pub(crate) serial: usize,
-    /// To whom.
-    pub(crate) ask: Ask,
-    /// When, between request and response.
+    /// The request that it answers.
+    pub(crate) request: ClientRequest,
+    /// A time between request and response.
     pub(crate) at: Instant,
     pub(crate) head: Head,
-    /// The number of the whole response that it is about: its own, unless it says that another is
-    /// still right.
+    /// The number of the whole response that it concerns: its own, except for a 304.
     pub(crate) entity: usize,
-    /// Whether the request had a field, when it came here, that is in no key.
+    /// True if the request arrived with a field that is in no cache key.
     pub(crate) unkeyed: bool,
-    /// What it says to us about storing.
+    /// The directives that CacheWarp obeys.
     pub(crate) control: Control,
 }
 
-impl Said {
-    /// Its body: its mark, and whom it is for.
+impl OriginAnswer {
+    /// Returns the body: its mark, and the identity of the request.
     pub(crate) fn body(&self) -> String {
         let (serial, pad) = (self.serial, "x".repeat(self.serial % 7 * 300));
-        format!(r#"{{"serial":{serial},"for":"{}","pad":"{pad}"}}"#, self.ask.who)
+        format!(r#"{{"serial":{serial},"for":"{}","pad":"{pad}"}}"#, self.request.identity)
     }
 }
 
 impl World {
-    /// Draws resources, and lets the origin answer for them.
+    /// Draws resources, and answers for them at the origin.
     pub(crate) fn open(seed: u64, resources: usize, origin: &Origin) -> Arc<Self> {
         let mut dice = Rng::with_seed(seed);
         let world = Arc::new(Self {
             seed,
-            turns: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
             resources: (0..resources).map(|_| Resource::draw(&mut dice)).collect(),
-            asks: Mutex::default(),
-            said: Mutex::default(),
+            requests: Mutex::default(),
+            answers: Mutex::default(),
             faults: Mutex::default(),
         });
         for resource in 0..resources {
@@ -68,62 +69,62 @@ impl World {
         world
     }
 
-    /// The next of so many turns.
-    pub(crate) fn turn(&self, turns: usize) -> Option<usize> {
-        Some(self.turns.fetch_add(1, Ordering::Relaxed)).filter(|turn| *turn < turns)
+    /// Returns the number of the next request, up to the limit.
+    pub(crate) fn next_request(&self, limit: usize) -> Option<usize> {
+        Some(self.sent.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < limit)
     }
 
-    /// Notes down a request before it is sent.
-    pub(crate) fn register(&self, draw: impl FnOnce(usize) -> Ask) -> Ask {
-        let mut asks = self.asks.lock().unwrap();
-        let ask = draw(asks.len());
-        asks.push(ask.clone());
-        ask
+    /// Records a request before the client sends it.
+    pub(crate) fn register(&self, draw: impl FnOnce(usize) -> ClientRequest) -> ClientRequest {
+        let mut requests = self.requests.lock().unwrap();
+        let request = draw(requests.len());
+        requests.push(request.clone());
+        request
     }
 
-    /// All that was said.
-    pub(crate) fn log(&self) -> Vec<Said> {
-        self.said.lock().unwrap().clone()
+    /// Returns all answers.
+    pub(crate) fn log(&self) -> Vec<OriginAnswer> {
+        self.answers.lock().unwrap().clone()
     }
 
     fn answer(&self, number: usize, exchange: &mut Exchange) -> io::Result<Then> {
         exchange.body()?;
         let resource = &self.resources[number];
-        let ask = self.who_asks(exchange, resource);
+        let request = self.identify(exchange, resource);
         let condition =
             exchange.request.field("if-none-match").and_then(|tag| tag.trim_matches('"').parse().ok());
-        let mut said = self.said.lock().unwrap();
-        let serial = said.len();
+        let mut answers = self.answers.lock().unwrap();
+        let serial = answers.len();
         let mut dice = Rng::with_seed(self.seed ^ (serial as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // Long enough for others to come meanwhile.
+        // The pause lets other requests arrive meanwhile.
         let pause = Duration::from_micros(dice.u64(..8_000));
 
-        let own = |said: &[Said], entity: usize| {
-            said.get(entity).is_some_and(|one: &Said| one.ask.path == path(number))
+        let own = |answers: &[OriginAnswer], entity: usize| {
+            answers.get(entity).is_some_and(|one: &OriginAnswer| one.request.path == path(number))
         };
-        let entity = match (ask.method, condition) {
-            ("GET", Some(entity)) if dice.u8(..100) < 60 && own(&said, entity) => entity,
-            // Of the last that was said.
+        let entity = match (request.method, condition) {
+            ("GET", Some(entity)) if dice.u8(..100) < 60 && own(&answers, entity) => entity,
+            // A HEAD describes the last whole response.
             ("HEAD", _) if resource.tagged => {
-                let whole = |(at, one): (usize, &Said)| {
-                    (one.entity == at && one.ask.method == "GET" && own(&said, at)).then_some(at)
+                let whole = |(at, one): (usize, &OriginAnswer)| {
+                    (one.entity == at && one.request.method == "GET" && own(&answers, at)).then_some(at)
                 };
-                said.iter().enumerate().rev().find_map(whole).unwrap_or(serial)
+                answers.iter().enumerate().rev().find_map(whole).unwrap_or(serial)
             }
             _ => serial,
         };
         let whole = entity == serial;
-        let heads = if whole { &resource.heads } else { &resource.later };
+        let heads = if whole { &resource.heads } else { &resource.validations };
         let head = heads[dice.usize(..heads.len())].clone();
         let text = text(resource, &head, serial, entity, &mut dice);
-        let control = resource.said(&head).clone();
+        let control = resource.control_of(&head).clone();
         let unkeyed = UNKEYED.iter().any(|name| exchange.request.field(name).is_some());
-        let own = Said { serial, ask, at: time::instant(), head, entity, unkeyed, control };
-        said.push(own.clone());
-        drop(said);
+        let own = OriginAnswer { serial, request, at: time::instant(), head, entity, unkeyed, control };
+        answers.push(own.clone());
+        drop(answers);
         thread::sleep(pause);
         let fields: Vec<(&str, &str)> = text.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = match own.ask.method {
+        let answer = match own.request.method {
             "GET" if !whole => Answer::not_modified(&fields),
             "HEAD" => Answer::new(200, &fields, &own.body()),
             _ => Answer::new(own.head.status, &fields, &own.body()),
@@ -131,42 +132,46 @@ impl World {
         answer.give(exchange)
     }
 
-    /// Whose request the origin sees; and whether it sees nobody else's credentials.
-    fn who_asks(&self, exchange: &Exchange, resource: &Resource) -> Ask {
-        let request = &exchange.request;
-        let id = request.field("user-agent").and_then(|id| id.parse::<usize>().ok());
-        let mut ask = match id {
-            Some(id) => self.asks.lock().unwrap()[id].clone(),
-            None => Ask { path: request.path().to_owned(), ..Ask::nobody() },
+    /// Identifies the request that the origin received, and records a failure if it carries another
+    /// client's credentials.
+    fn identify(&self, exchange: &Exchange, resource: &Resource) -> ClientRequest {
+        let forwarded = &exchange.request;
+        let id = forwarded.field("user-agent").and_then(|id| id.parse::<usize>().ok());
+        let mut request = match id {
+            Some(id) => self.requests.lock().unwrap()[id].clone(),
+            None => ClientRequest { path: forwarded.path().to_owned(), ..ClientRequest::anonymous() },
         };
         let secrets =
-            CREDENTIALS.iter().filter_map(|(credential, name)| Some((*credential, request.field(name)?)));
+            CREDENTIALS.iter().filter_map(|(credential, name)| Some((*credential, forwarded.field(name)?)));
         for (credential, secret) in secrets {
             let may_carry = match id {
-                Some(_) => secret == format!("secret-of-{}", ask.who) && ask.carried.contains(&credential),
-                // Nobody's but what selects the variant.
+                Some(_) => {
+                    secret == format!("secret-of-{}", request.identity)
+                        && request.carried.contains(&credential)
+                }
+                // A request of the cache may carry only a credential that selects the variant.
                 None => credential == Credential::Authorization && resource.varies_by_authorization(),
             };
             if !may_carry {
-                self.faults.lock().unwrap().push(format!("{secret} went to the origin with {ask:?}"));
+                self.faults.lock().unwrap().push(format!("{secret} went to the origin with {request:?}"));
             }
             if id.is_none() {
-                ask.carried.push(credential);
-                ask.who = if secret.ends_with("alice") { "alice" } else { "bob" };
+                request.carried.push(credential);
+                request.identity = if secret.ends_with("alice") { "alice" } else { "bob" };
             }
         }
         if id.is_none() {
-            ask.variant = request.field("x-variant").map(str::to_owned);
-            ask.unlisted = ask.variant.is_some();
-            let language = request.field("accept-language");
-            ask.language =
+            request.variant = forwarded.field("x-variant").map(str::to_owned);
+            request.unlisted = request.variant.is_some();
+            let language = forwarded.field("accept-language");
+            request.language =
                 LANGUAGES.iter().find(|(text, _)| Some(*text) == language).map(|(_, meaning)| *meaning);
         }
-        ask
+        request
     }
 }
 
-/// The fields of a response, with its marks.
+/// Returns the fields of a response, with its marks.
 fn text(
     resource: &Resource,
     head: &Head,
@@ -177,24 +182,24 @@ fn text(
     let whole = entity == serial;
     let mut fields = vec![("Content-Type", "application/json".to_owned())];
     fields.push((if whole { "X-Serial" } else { "X-Validated" }, serial.to_string()));
-    if !head.silent {
-        let text = head.control.text(resource.voice, dice);
-        match resource.voice {
-            Voice::All => fields.push(("Cache-Control", text)),
-            Voice::Cdn => fields.push(("CDN-Cache-Control", text)),
-            Voice::Ours => fields.push(("CacheWarp-Cache-Control", text)),
+    if !head.lacks_control {
+        let text = head.control.text(resource.control_field, dice);
+        match resource.control_field {
+            ControlField::Standard => fields.push(("Cache-Control", text)),
+            ControlField::Cdn => fields.push(("CDN-Cache-Control", text)),
+            ControlField::CacheWarp => fields.push(("CacheWarp-Cache-Control", text)),
         }
     }
-    if resource.voice != Voice::All {
-        fields.push(("Cache-Control", resource.beside.text(Voice::All, dice)));
+    if resource.control_field != ControlField::Standard {
+        fields.push(("Cache-Control", resource.fallback.text(ControlField::Standard, dice)));
     }
     if resource.tagged {
         fields.push(("ETag", format!("\"{entity}\"")));
     }
     if whole {
         fields.extend(head.vary.text().map(|vary| ("Vary", vary.to_owned())));
-        // An empty reference is to the target itself: what a `POST` is answered with is what a
-        // `GET` would get.
+        // An empty reference names the target itself: the response to a `POST` is then a response
+        // to a `GET`.
         fields.push(("Content-Location", String::new()));
     }
     if head.own {
