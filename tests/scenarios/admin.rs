@@ -1,4 +1,4 @@
-//! The admin listener: who may do what there, what is stored, and how the whole is.
+//! The admin listener: access control, stored entries, and statistics.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ pub(crate) const TOKEN: &str = "open-sesame";
 pub(crate) const BEARER: (&str, &str) = ("Authorization", "Bearer open-sesame");
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// For a busy machine: Redis is waited for, and memory is not asked to confirm what it has.
+/// Settings for a busy machine: a long Redis timeout, and memory entries that need no confirmation.
 pub(crate) const PATIENT: [(&str, &str); 2] = [("redis_timeout", "10s"), ("cache_memory_ttl", "1h")];
 
-/// One request of an operator on this machine.
-pub(crate) fn ask(
+/// Sends one admin request from this machine.
+pub(crate) fn admin_request(
     admin: SocketAddr,
     method: &str,
     target: &str,
@@ -35,30 +35,30 @@ pub(crate) fn ask(
 }
 
 pub(crate) fn purge(proxy: &Proxy, body: &str) -> Response {
-    ask(proxy.admin_addr(), "POST", "/purge", &[JSON], body)
+    admin_request(proxy.admin_addr(), "POST", "/purge", &[JSON], body)
 }
 
 fn document(response: &Response) -> JsonValue {
     json::read(response.text()).unwrap_or_else(|bad| panic!("{bad}: {response:?}"))
 }
 
-/// A member by the way to it.
-fn at<'a>(document: &'a JsonValue, way: &str) -> &'a JsonValue {
-    way.split('.')
+/// Returns a member by its dotted path.
+fn at<'a>(document: &'a JsonValue, path: &str) -> &'a JsonValue {
+    path.split('.')
         .try_fold(document, JsonValue::member)
-        .unwrap_or_else(|| panic!("there is no {way} in {document:?}"))
+        .unwrap_or_else(|| panic!("there is no {path} in {document:?}"))
 }
 
-fn text<'a>(document: &'a JsonValue, way: &str) -> &'a str {
-    at(document, way).as_text().unwrap_or_else(|| panic!("{way} is no text in {document:?}"))
+fn text<'a>(document: &'a JsonValue, path: &str) -> &'a str {
+    at(document, path).as_text().unwrap_or_else(|| panic!("{path} is no text in {document:?}"))
 }
 
-fn number(document: &JsonValue, way: &str) -> f64 {
-    at(document, way).as_number().unwrap_or_else(|| panic!("{way} is no number in {document:?}"))
+fn number(document: &JsonValue, path: &str) -> f64 {
+    at(document, path).as_number().unwrap_or_else(|| panic!("{path} is no number in {document:?}"))
 }
 
 #[test]
-fn what_changes_or_reveals_is_for_operators_only() {
+fn purges_entries_and_stats_need_the_token() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("admin_token", TOKEN)]);
     let admin = proxy.admin_addr();
@@ -69,7 +69,7 @@ fn what_changes_or_reveals_is_for_operators_only() {
             (&[JSON, wrong], "Bearer realm=\"cachewarp\", error=\"invalid_token\""),
             (&[JSON, BEARER, BEARER], "Bearer realm=\"cachewarp\", error=\"invalid_token\""),
         ] {
-            let response = ask(admin, method, target, fields, "{\"all\":true}");
+            let response = admin_request(admin, method, target, fields, "{\"all\":true}");
             assert_eq!(
                 (response.status, response.field("www-authenticate")),
                 (401, Some(challenge)),
@@ -79,45 +79,46 @@ fn what_changes_or_reveals_is_for_operators_only() {
             assert_eq!(number(&document(&response), "status"), 401.0);
         }
     }
-    // Whoever has the token is not asked what he calls this machine.
-    let stats = ask(admin, "GET", "/stats", &[BEARER, ("Host", "cache.example")], "");
+    // With a token, any `Host` is accepted.
+    let stats = admin_request(admin, "GET", "/stats", &[BEARER, ("Host", "cache.example")], "");
     assert_eq!((stats.status, stats.field("cache-control")), (200, Some("no-store")));
-    // Supervisors and scrapers have none.
+    // Supervisors and scrapers have no token.
     for target in ["/health", "/metrics"] {
-        assert_eq!(ask(admin, "GET", target, &[], "").status, 200, "{target}");
+        assert_eq!(admin_request(admin, "GET", target, &[], "").status, 200, "{target}");
     }
-    assert!(!ask(admin, "GET", "/metrics", &[], "").text().contains(TOKEN));
+    assert!(!admin_request(admin, "GET", "/metrics", &[], "").text().contains(TOKEN));
 }
 
 #[test]
-fn without_a_token_a_page_in_a_browser_of_this_machine_is_not_let_in() {
+fn without_a_token_a_web_page_on_this_machine_is_refused() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let admin = proxy.admin_addr();
     for host in ["evil.test", "evil.test:8001", "localhost.evil.test"] {
         for (method, target) in [("POST", "/purge"), ("GET", "/entries?url=http://test/a"), ("GET", "/stats")]
         {
-            let response = ask(admin, method, target, &[JSON, ("Host", host)], "{\"url\":\"http://test/a\"}");
+            let response =
+                admin_request(admin, method, target, &[JSON, ("Host", host)], "{\"url\":\"http://test/a\"}");
             assert_eq!(response.status, 403, "{host} {target}");
             assert_eq!(text(&document(&response), "reason"), "foreign-host");
         }
     }
     for host in ["localhost", "127.0.0.1:1", "[::1]"] {
-        assert_eq!(ask(admin, "GET", "/stats", &[("Host", host)], "").status, 200, "{host}");
+        assert_eq!(admin_request(admin, "GET", "/stats", &[("Host", host)], "").status, 200, "{host}");
     }
-    // What a form or a script can send to another site without asking it first.
+    // Media types that a form or a script can send across sites without a preflight request.
     for media in
         ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"]
     {
-        let response = ask(admin, "POST", "/purge", &[("Content-Type", media)], "{\"all\":true}");
+        let response = admin_request(admin, "POST", "/purge", &[("Content-Type", media)], "{\"all\":true}");
         assert_eq!(response.status, 415, "{media}");
     }
-    assert_eq!(ask(admin, "POST", "/purge", &[], "{\"all\":true}").status, 415);
-    assert_eq!(ask(admin, "OPTIONS", "/purge", &[], "").field("allow"), Some("POST"));
+    assert_eq!(admin_request(admin, "POST", "/purge", &[], "{\"all\":true}").status, 415);
+    assert_eq!(admin_request(admin, "OPTIONS", "/purge", &[], "").field("allow"), Some("POST"));
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_told() {
+fn an_invalid_request_gets_the_reason() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let admin = proxy.admin_addr();
@@ -127,7 +128,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ("POST", "/entries", "GET, HEAD"),
         ("POST", "/stats", "GET, HEAD"),
     ] {
-        let response = ask(admin, method, target, &[], "");
+        let response = admin_request(admin, method, target, &[], "");
         assert_eq!((response.status, response.field("allow")), (405, Some(allow)), "{method} {target}");
     }
     for (target, detail) in [
@@ -136,7 +137,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ("/entries?url=http://a/&x=1", "there is no parameter \"x\", only url, header"),
         ("/stats?top=0", "top is not a number from 1 to 100"),
     ] {
-        let response = ask(admin, "GET", target, &[], "");
+        let response = admin_request(admin, "GET", target, &[], "");
         assert_eq!((response.status, text(&document(&response), "detail")), (400, detail), "{target}");
     }
     for (body, detail) in [
@@ -150,7 +151,7 @@ fn what_is_wrong_with_a_request_is_told() {
     }
     let long = format!("{{\"tag\":\"{}\"}}", "x".repeat(300 * 1024));
     assert_eq!(purge(&proxy, &long).status, 413);
-    // Its length is not told beforehand.
+    // The chunked body declares no length.
     let mut client = Client::connect(admin);
     client.send(format!(
         "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
@@ -160,7 +161,7 @@ fn what_is_wrong_with_a_request_is_told() {
 }
 
 #[test]
-fn an_entry_is_shown_as_a_request_would_meet_it() {
+fn an_entry_is_shown_with_the_decision_for_a_request() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let fields = [
         ("Content-Type", "application/json"),
@@ -172,15 +173,16 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
     ];
     origin.answer("/a", Answer::new(200, &fields, "{\"secret\":\"hunter2\"}"));
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
-    let entry =
-        |query: &str| document(&ask(proxy.admin_addr(), "GET", &format!("/entries?{query}"), &[], ""));
+    let entry = |query: &str| {
+        document(&admin_request(proxy.admin_addr(), "GET", &format!("/entries?{query}"), &[], ""))
+    };
 
     let nothing = entry("url=http://test/a");
     assert_eq!((text(&nothing, "memory.state"), text(&nothing, "redis.state")), ("nothing", "nothing"));
     assert_eq!((text(&nothing, "found"), at(&nothing, "rules").items().len()), ("nothing", 0));
 
     proxy.get("/a");
-    // The entry, and a counter for each name.
+    // Redis holds the entry and a counter for each tag.
     redis.await_keys(5);
     let lookups = proxy.metric(r#"cachewarp_store_lookups_total{result="memory"}"#);
     let held = entry("url=http://TEST:80/a");
@@ -200,7 +202,7 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
     let name = text(&held, "key.name");
     assert!(redis.await_keys(5).contains(&format!("{}{name}", text(&held, "key.namespace"))));
 
-    // The same rule, asked for another request.
+    // The reuse rule, applied to another request.
     for (header, because) in [
         ("Cache-Control: no-cache", "request-no-cache"),
         ("Cache-Control: min-fresh=100", "request-min-fresh"),
@@ -210,7 +212,7 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
         let rule = &at(&shown, "rules").items()[0];
         assert_eq!((text(rule, "says"), text(rule, "because")), ("no", because));
     }
-    let other = ask(
+    let other = admin_request(
         proxy.admin_addr(),
         "GET",
         "/entries?url=http://test/a&header=Authorization:Bearer%20hunter3",
@@ -221,13 +223,13 @@ fn an_entry_is_shown_as_a_request_would_meet_it() {
     assert_eq!(
         proxy.metric(r#"cachewarp_store_lookups_total{result="memory"}"#),
         lookups,
-        "a look is not counted"
+        "an inspection counts as a lookup"
     );
-    assert_eq!(origin.count("/a"), 1, "nor does it fetch");
+    assert_eq!(origin.count("/a"), 1, "an inspection fetches from the origin");
 }
 
 #[test]
-fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
+fn the_variant_of_a_request_is_shown_and_unavailable_redis_is_reported() {
     let (origin, mut redis) = (Origin::start(), Redis::start());
     let fields = [
         ("Content-Type", "application/json"),
@@ -239,7 +241,8 @@ fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
     proxy.get_with("/v", &[("Accept-Language", "de"), ("X-Session", "hunter2")]);
     redis.await_keys(2);
     let entry = |query: &str| {
-        let response = ask(proxy.admin_addr(), "GET", &format!("/entries?url=http://test/v{query}"), &[], "");
+        let response =
+            admin_request(proxy.admin_addr(), "GET", &format!("/entries?url=http://test/v{query}"), &[], "");
         assert!(!response.text().contains("hunter2"), "{}", response.text());
         document(&response)
     };
@@ -251,7 +254,7 @@ fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
     let none = entry("&header=Accept-Language:fr");
     assert_eq!((text(&none, "redis.state"), text(&none, "found")), ("nothing", "nothing"));
     assert_ne!(text(&none, "variant.name"), text(&held, "variant.name"));
-    // Whatever the request, what is stored of the resource is listed.
+    // The list holds every stored variant, whatever the request.
     proxy.get_with("/v", &[("Accept-Language", "en")]);
     redis.await_keys(3);
     until("both to be listed", || at(&entry(""), "variants").items().len() == 2);
@@ -267,18 +270,18 @@ fn the_variant_of_a_request_is_shown_and_what_cannot_be_asked_is_said() {
 }
 
 #[test]
-fn the_state_of_the_whole_is_shown() {
+fn stats_show_requests_stores_and_connections() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json("{}"));
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT);
     let stats = |query: &str| {
-        let response = ask(proxy.admin_addr(), "GET", &format!("/stats{query}"), &[], "");
+        let response = admin_request(proxy.admin_addr(), "GET", &format!("/stats{query}"), &[], "");
         assert_eq!(response.status, 200, "{response:?}");
         document(&response)
     };
     let empty = stats("?top=5");
     assert_eq!((text(&empty, "version"), number(&empty, "workers")), (env!("CARGO_PKG_VERSION"), 1.0));
-    assert_eq!(at(&empty, "hit_ratio.all").as_number(), None, "of nothing");
+    assert_eq!(at(&empty, "hit_ratio.all").as_number(), None, "no ratio of no requests");
     assert!(empty.member("latency").unwrap().members().is_empty());
 
     let mut client = proxy.connect();
@@ -310,7 +313,7 @@ fn the_state_of_the_whole_is_shown() {
     assert_eq!(buckets.iter().filter_map(JsonValue::as_number).sum::<f64>(), 399.0);
     assert_eq!(buckets.len(), at(&full, "latency_bounds_us").items().len() + 1);
 
-    // Asked for since somebody looked; without the query.
+    // The list counts requests since the first look, without the query.
     let top = at(&full, "top").items();
     assert_eq!((top.len(), text(&top[0], "path")), (1, "/a"));
     assert!(number(&top[0], "requests") > 0.0);
@@ -318,14 +321,14 @@ fn the_state_of_the_whole_is_shown() {
 }
 
 #[test]
-fn no_path_is_kept_while_nobody_looks() {
+fn no_path_is_recorded_before_the_first_look() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut client = proxy.connect();
     for _ in 0..100 {
         client.get("/accounts/1234");
     }
-    let stats = ask(proxy.admin_addr(), "GET", "/stats?top=5", &[], "");
+    let stats = admin_request(proxy.admin_addr(), "GET", "/stats?top=5", &[], "");
     assert_eq!(at(&document(&stats), "top").items(), []);
     assert!(!stats.text().contains("1234"));
 }

@@ -1,12 +1,12 @@
-//! The base path of the origin is a boundary, for whoever asks.
+//! The base path of the origin is a boundary for clients and operators.
 
-use crate::admin::{ask, purge};
+use crate::admin::{admin_request, purge};
 use crate::harness::{Answer, Origin, Proxy};
 
 const OUTSIDE: &str = r#"cachewarp_requests_refused_total{reason="outside-base-path"}"#;
 
 #[test]
-fn what_leads_out_of_the_base_path_is_refused_for_every_method_and_every_operator() {
+fn a_path_outside_the_base_path_is_refused_for_clients_and_operators() {
     let origin = Origin::start();
     for path in ["/admin", "/api/admin", "/api/public/../admin", "/api/public/%2e%2e/admin"] {
         origin.answer(path, Answer::json(r#""secret""#));
@@ -37,10 +37,11 @@ fn what_leads_out_of_the_base_path_is_refused_for_every_method_and_every_operato
 
     let order = purge(&proxy, r#"{"urls":["http://test/a","http://test/../admin"]}"#);
     assert_eq!(order.status, 400, "{}", order.text());
-    let look = ask(proxy.admin_addr(), "GET", "/entries?url=http://test/%252e%252e/admin", &[], "");
-    assert_eq!(look.status, 400, "{}", look.text());
+    let inspected =
+        admin_request(proxy.admin_addr(), "GET", "/entries?url=http://test/%252e%252e/admin", &[], "");
+    assert_eq!(inspected.status, 400, "{}", inspected.text());
 
     assert_eq!(client.get("/a").text(), r#""public""#);
     assert_eq!(purge(&proxy, r#"{"url":"http://test/a"}"#).status, 200);
-    assert_eq!(origin.connections(), 1, "nothing was asked but what is public");
+    assert_eq!(origin.connections(), 1, "the origin got a request for a path that is not public");
 }

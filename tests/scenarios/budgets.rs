@@ -1,5 +1,5 @@
-//! One client address takes what it can of the real binary and reads nothing: others lose nothing
-//! by it, and what it took comes back.
+//! The budget of one client address that uses all it may have and reads nothing: other clients are
+//! unaffected, and the budget is freed again.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,20 +9,19 @@ use crate::harness::frames::{
 };
 use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
 
-/// `max_requests_per_address` in these tests.
+/// The value of `max_requests_per_address` in these tests.
 const PERMITS: usize = 48;
-/// Three times what the address may have.
+/// Three times the budget of the address.
 const ASKED: usize = 3 * PERMITS;
-/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of
-/// it.
+/// Maximum memory of an unread response: a window of 256 KiB, and the buffers on both sides.
 const UNREAD_KIB: u64 = 512;
 
 const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// RFC 7541, appendix A: the first byte of a block that says `:status: 200`.
+/// RFC 7541, appendix A: the first byte of a header block with `:status: 200`.
 const OK: u8 = 0x88;
 
-/// More than all the sockets on the way hold.
+/// More pieces than all socket buffers on the path hold.
 const PIECES: usize = 1024;
 static PIECE: [u8; 0x10000] = [b' '; 0x10000];
 
@@ -39,8 +38,8 @@ fn bounded(origin: &Origin) -> Program {
     start(origin, &[&permits, "--origin-max-connections=64", "--client-body-timeout=2s"])
 }
 
-/// An origin of one resource without an end, which comes to the gate when nobody takes any more of
-/// it, and of one that cannot be stored.
+/// Starts an origin with an endless resource, which passes the gate once its client reads no more,
+/// and an uncacheable resource.
 fn origin_of_unread(gate: &Gate) -> Origin {
     let origin = Origin::start();
     let at_gate = gate.clone();
@@ -58,7 +57,7 @@ fn origin_of_unread(gate: &Gate) -> Origin {
     origin
 }
 
-/// The victim misses, and is answered each time.
+/// Checks that another address gets a response to each of its misses.
 fn assert_others_are_served(addr: SocketAddr) {
     let mut victim = Client::connect_from(VICTIM, addr);
     for _ in 0..20 {
@@ -66,8 +65,8 @@ fn assert_others_are_served(addr: SocketAddr) {
     }
 }
 
-/// While the address has all it may have, others are served and memory is bounded; and it gets no
-/// more itself.
+/// Checks that other clients are served and memory is bounded while the address has used its whole
+/// budget.
 fn assert_bounded(program: &Program, gate: &Gate, before: u64) {
     gate.await_arrivals(PERMITS);
     let addr = program.await_addr();
@@ -76,14 +75,14 @@ fn assert_bounded(program: &Program, gate: &Gate, before: u64) {
     assert!(grown < ASKED as u64 * UNREAD_KIB, "{grown} KiB");
 }
 
-/// What it had is free again, though it never read a byte.
+/// Checks that the budget is free again although the address never read a byte.
 fn assert_freed(addr: SocketAddr, gate: &Gate) {
     until("the unread answers to be cut", || Client::connect(addr).get("/private").status == 200);
     gate.open();
 }
 
 #[test]
-fn an_address_that_reads_nothing_over_http1_takes_no_miss_from_others() {
+fn an_address_that_reads_nothing_over_http1_blocks_no_misses_of_others() {
     let gate = Gate::new();
     let origin = origin_of_unread(&gate);
     let program = bounded(&origin);
@@ -99,8 +98,8 @@ fn an_address_that_reads_nothing_over_http1_takes_no_miss_from_others() {
 }
 
 #[test]
-fn an_address_that_reads_nothing_over_http2_takes_no_miss_from_others() {
-    /// Of each of two connections.
+fn an_address_that_reads_nothing_over_http2_blocks_no_misses_of_others() {
+    /// Number of streams on each of two connections.
     const STREAMS: u32 = 72;
     let gate = Gate::new();
     let origin = origin_of_unread(&gate);
@@ -110,7 +109,7 @@ fn an_address_that_reads_nothing_over_http2_takes_no_miss_from_others() {
     let before = program.resident_kib();
     let mut readers = [Http2::connect(addr), Http2::connect(addr)];
     for reader in &mut readers {
-        // A window of nothing for each stream.
+        // Each stream has an empty window.
         reader.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
         for stream in (1..2 * STREAMS).step_by(2) {
             reader.get(stream, "/large").unwrap();
@@ -141,7 +140,7 @@ fn an_address_that_reads_nothing_over_http2_takes_no_miss_from_others() {
 }
 
 #[test]
-fn a_slow_reader_of_one_stream_does_not_cost_the_others_of_its_connection() {
+fn a_slow_reader_of_one_stream_does_not_block_the_others_of_its_connection() {
     let gate = Gate::new();
     let origin = origin_of_unread(&gate);
     let program = bounded(&origin);
@@ -169,7 +168,7 @@ fn a_slow_reader_of_one_stream_does_not_cost_the_others_of_its_connection() {
 }
 
 #[test]
-fn several_parts_of_a_body_are_not_copied() {
+fn multiple_ranges_of_a_body_are_not_copied() {
     const CONNECTIONS: usize = 10;
     const STREAMS: u32 = 100;
     const BODY_BYTES: usize = 1_000_000;
@@ -182,9 +181,9 @@ fn several_parts_of_a_body_are_not_copied() {
     let addr = program.await_addr();
     let mut other = Client::connect(addr);
     assert_eq!(other.get("/stored").status, 200);
-    until("it to be stored", || other.get("/stored").cache_status().contains("hit"));
+    until("the response to be stored", || other.get("/stored").cache_status().contains("hit"));
     let before = program.resident_kib();
-    // The second is being fetched while most of them ask.
+    // Most requests for the second path arrive while its fetch is under way.
     for path in ["/stored", "/cold"] {
         let fields = [
             (":method", "GET"),

@@ -1,14 +1,14 @@
-//! The main job: a `GET` goes to the origin once, and is then answered from a store, byte for byte.
+//! The main flow: CacheWarp fetches a `GET` once from the origin, and then answers it from a store,
+//! byte for byte.
 
 use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Response, Start, TlsFront, until};
 
-/// A body that nobody would write the same way again: spaces, escapes, equal numbers in unequal
-/// digits.
+/// A body that a re-serialiser would change: spaces, escapes, equal numbers with different digits.
 const QUOTES: &str =
     "{ \"symbol\" : \"EUR\\u002FUSD\",\n\t\"bid\": 1.10, \"ask\": 1.100e0, \"\u{20ac}\": [ ] }\n\n";
 const TARGET: &str = "/api/v1/quotes?symbol=EURUSD&depth=%35";
 
-/// The `Cache-Status` of a hit, taken apart: how long it is still fresh, and where it was found.
+/// Parses the `Cache-Status` of a hit: its `ttl` and its location.
 fn hit(response: &Response) -> (u64, &str) {
     let status = response.cache_status();
     let parts = status.strip_prefix("CacheWarp; hit; ttl=").and_then(|rest| rest.split_once("; detail="));
@@ -32,7 +32,7 @@ fn test_caching_flow() {
     let digits = format!("{namespace}{name}");
     assert!(
         prefix == "cachewarp" && namespace.len() == 16 && name.len() == 32,
-        "a prefix, a namespace and a name: {keys:?}"
+        "a key has a prefix, a namespace and a name: {keys:?}"
     );
     assert!(digits.bytes().all(|digit| b"0123456789abcdef".contains(&digit)), "{keys:?}");
     let ttl = redis.command(&["PTTL", &keys[0]]).number();
@@ -49,7 +49,7 @@ fn test_caching_flow() {
     assert_eq!(origin.count("/api/v1/quotes"), 1);
     assert_eq!(origin.seen("/api/v1/quotes")[0].target, TARGET);
 
-    // The first answer probes; what follows within the second does not, on whatever worker.
+    // The first health request probes Redis; further ones within a second do not, on any worker.
     let commands = || proxy.metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#);
     let (flood, before) = (cachewarp::time::instant(), commands());
     for _ in 0..20 {
@@ -64,10 +64,10 @@ fn test_caching_flow() {
 }
 
 #[test]
-fn health_asks_again_after_a_second_however_many_ask() {
+fn health_probes_redis_at_most_once_a_second() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
-    // Nothing else is asked for: signs of life are not counted with commands.
+    // The test has no other commands: heartbeats are not counted as commands.
     let probes = || proxy.metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#);
     let begun = cachewarp::time::instant();
     let mut client = proxy.connect();
@@ -83,11 +83,11 @@ fn health_asks_again_after_a_second_however_many_ask() {
 }
 
 #[test]
-fn a_hit_in_redis_is_as_good_as_one_in_memory() {
+fn a_redis_hit_equals_a_memory_hit() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     for redis in [Redis::start(), Redis::start_on_unix_socket()] {
-        // What is stored while the machine is busy is stored late, and not lost.
+        // On a busy machine a long timeout makes the write late but not lost.
         let settings = [("cache_memory_size", "0"), ("redis_timeout", "10s")];
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
         assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; stored");
@@ -98,7 +98,7 @@ fn a_hit_in_redis_is_as_good_as_one_in_memory() {
 }
 
 #[test]
-fn what_one_node_stores_another_hits() {
+fn another_node_hits_a_stored_response() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json(QUOTES));
     let first = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
@@ -118,8 +118,8 @@ fn the_second_node_needs_the_password_and_the_database_of_the_first() {
     let url = redis.url().replace("redis://", "redis://:open%20sesame@") + "/3";
     let first = Proxy::start_with_redis(&origin.url(), &url, &[]);
     first.get("/a");
-    // The entry and the purge clock are read, the clock is begun and looked at, the entry is
-    // stored, and a look goes with each script.
+    // The client reads the entry and the purge state, creates and checks the purge state, and
+    // stores the entry; each script comes with a lookup.
     first.await_metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#, 9.0);
     let second = Proxy::start_with_redis(&origin.url(), &url, &[]);
     assert_eq!(hit(&second.get("/a")).1, "redis");
@@ -142,7 +142,7 @@ fn redis_may_be_behind_tls() {
             &origin_url,
             &redis_url,
         ],
-        // What rustls takes in the place of the system's authorities.
+        // rustls uses this file as its system authorities.
         environment: &[("SSL_CERT_FILE", tls.ca_file())],
         dotenv: None,
     });
@@ -155,19 +155,19 @@ fn redis_may_be_behind_tls() {
 }
 
 #[test]
-fn a_redis_that_knows_no_resp3_is_spoken_to_in_resp2() {
+fn a_redis_without_resp3_is_used_with_resp2() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     let redis = Redis::start_with(&["--rename-command", "HELLO", "", "--requirepass", "sesame"]);
     let url = redis.url().replace("redis://", "redis://:sesame@");
     let proxy = Proxy::start_with_redis(&origin.url(), &url, &[("cache_memory_size", "0")]);
     assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; stored");
-    until("it to be stored", || proxy.get("/a").cache_status().contains("hit"));
+    until("the response to be stored", || proxy.get("/a").cache_status().contains("hit"));
     assert_eq!(hit(&proxy.get("/a")).1, "redis");
 }
 
 #[test]
-fn a_user_of_redis_may_do_what_it_is_allowed_to() {
+fn a_restricted_redis_user_suffices() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json(QUOTES));
     let url = redis.url().replace("redis://", "redis://reader:se%20same@");
@@ -183,7 +183,7 @@ fn a_user_of_redis_may_do_what_it_is_allowed_to() {
 }
 
 #[test]
-fn the_largest_body_that_is_stored() {
+fn a_body_is_stored_up_to_the_size_limit() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "1KiB")]);
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
@@ -218,9 +218,9 @@ fn a_head_is_answered_from_a_stored_get() {
 }
 
 #[test]
-fn how_long_a_response_is_fresh() {
+fn a_response_has_its_stated_lifetime() {
     type Fields = &'static [(&'static str, &'static str)];
-    /// The least and the most of the `ttl` of a hit, or why there is none.
+    /// The bounds of a hit's `ttl`, or the reason why there is none.
     type Want = Result<(u64, u64), &'static str>;
     let rows: &[(Fields, Want)] = &[
         (&[], Ok((20, 30))),
@@ -266,12 +266,12 @@ fn how_long_a_response_is_fresh() {
 }
 
 #[test]
-fn the_default_lifetime_ends_and_can_be_off() {
+fn the_default_lifetime_expires_and_can_be_disabled() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     let proxy = Proxy::start(&origin.url(), &[("cache_default_ttl", "200ms")]);
     proxy.get("/a");
-    until("it to be stale", || {
+    until("the response to be stale", || {
         let response = proxy.get("/a");
         if response.cache_status().contains("hit") {
             return false;
@@ -285,7 +285,7 @@ fn the_default_lifetime_ends_and_can_be_off() {
 }
 
 #[test]
-fn another_target_is_another_entry() {
+fn each_target_has_its_own_entry() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -296,13 +296,13 @@ fn another_target_is_another_entry() {
     }
     client.send("GET /a HTTP/1.1\r\nHost: other.test\r\n\r\n");
     assert_eq!(client.response().cache_status(), "CacheWarp; fwd=uri-miss; stored");
-    // RFC 9112 §3.2.2: the whole URL in the request line says the same as a path and `Host`.
+    // RFC 9112 §3.2.2: an absolute URL in the request line equals a path with `Host`.
     client.send("GET http://OTHER.test:80/a HTTP/1.1\r\nHost: other.test:80\r\n\r\n");
     assert_eq!(hit(&client.response()).1, "memory");
 }
 
 #[test]
-fn a_client_can_ask_past_what_is_stored() {
+fn a_client_can_bypass_stored_responses() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json(QUOTES));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -311,7 +311,7 @@ fn a_client_can_ask_past_what_is_stored() {
         let response = proxy.get_with("/a", &[("Cache-Control", directive)]);
         assert_eq!(response.cache_status(), "CacheWarp; fwd=request; stored", "{directive}");
     }
-    // What is stored already is not stored for this request (RFC 9111 §5.2.1.5).
+    // A request with `no-store` gets a stored response (RFC 9111 §5.2.1.5).
     assert_eq!(hit(&proxy.get_with("/a", &[("Cache-Control", "no-store")])).1, "memory");
     let only = [("Cache-Control", "only-if-cached")];
     assert_eq!(proxy.get_with("/a", &only).status, 200);
@@ -320,7 +320,7 @@ fn a_client_can_ask_past_what_is_stored() {
 }
 
 #[test]
-fn nothing_is_said_to_be_stored_where_there_is_no_store() {
+fn no_response_is_reported_as_stored_without_a_store() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
     let proxy = Proxy::start(&origin.url(), &[("redis_url", "off"), ("cache_memory_size", "0")]);

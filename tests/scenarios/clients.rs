@@ -1,18 +1,18 @@
-//! Clients that are slow, rude, gone, or out for more than they are given.
+//! Clients that are slow, malformed, gone, or beyond their limits.
 
 use std::io::ErrorKind;
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response, Then, until};
 
-/// Sends raw bytes on a connection of its own, reads the answer, and sees that the connection is
-/// closed.
+/// Sends raw bytes on a new connection, reads the response, and checks that the server closes the
+/// connection.
 fn refused(proxy: &Proxy, request: impl AsRef<[u8]>) -> Response {
     let mut client = proxy.connect();
-    // Who refuses early may close before all of it is sent.
+    // The server may refuse and close before all bytes are sent.
     let _ = client.try_send(request);
     let response = client.response();
     assert_eq!(response.head.field("connection"), Some("close"), "{:?}", response.head);
-    assert_eq!(client.rest(), b"", "and nothing behind it is answered");
+    assert_eq!(client.rest(), b"", "the server answered a request after the refused one");
     response
 }
 
@@ -21,7 +21,7 @@ fn refusals(proxy: &Proxy, reason: &str) -> f64 {
 }
 
 #[test]
-fn one_that_leaves_in_the_middle_of_an_answer_takes_its_fetch_with_it() {
+fn a_client_that_leaves_during_a_response_cancels_its_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
@@ -42,16 +42,16 @@ fn one_that_leaves_in_the_middle_of_an_answer_takes_its_fetch_with_it() {
         gate.release_one();
     }
     proxy.await_metric(r#"cachewarp_origin_requests_total{result="abandoned"}"#, 2.0);
-    until("its place to be free", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    until("its connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
 }
 
 #[test]
-fn one_that_leaves_in_the_middle_of_its_request_takes_it_back() {
+fn a_client_that_leaves_during_its_request_cancels_it() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
         let cut = exchange.body().unwrap_err();
-        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof, "never a clean end");
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof, "the origin must not see a clean end");
         at_gate.pass();
         Ok(Then::Close)
     });
@@ -71,7 +71,7 @@ fn one_that_leaves_in_the_middle_of_its_request_takes_it_back() {
 }
 
 #[test]
-fn a_body_that_stops_coming_is_a_408() {
+fn a_stalled_request_body_gets_a_408() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let proxy = Proxy::start(&origin.url(), &[("origin_body_timeout", "100ms")]);
@@ -83,7 +83,7 @@ fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[test]
-fn a_head_that_is_too_large_is_a_431() {
+fn an_oversized_head_gets_a_431() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let long = format!("GET /a HTTP/1.1\r\nHost: test\r\nX-Long: {}\r\n\r\n", "x".repeat(70 * 1024));
@@ -93,24 +93,24 @@ fn a_head_that_is_too_large_is_a_431() {
     }
     assert_eq!(refusals(&proxy, "head-too-large"), 2.0);
     assert_eq!(origin.count("/a"), 0);
-    // Just within the bounds.
+    // A head just within the limits.
     origin.answer("/a", Answer::json("{}"));
     let long = "x".repeat(60 * 1024);
     assert_eq!(proxy.get_with("/a", &[("X-Long", &long)]).status, 200);
 }
 
 #[test]
-fn a_head_that_comes_too_slowly_is_a_408() {
+fn a_slow_head_gets_a_408() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("client_head_timeout", "100ms")]);
     let mut client = proxy.connect();
     client.send("GET /a HTTP/1.1\r\nHost: te");
     assert_eq!(client.response().status, 408);
     assert_eq!(client.rest(), b"");
-    // A byte now and then does not help.
+    // Sending a byte now and then does not extend the limit.
     let mut client = proxy.connect();
     let mut bytes = "GET /a HTTP/1.1\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'x'));
-    until("it to be given up", || {
+    until("the connection to be closed", || {
         let _ = client.try_send([bytes.next().unwrap()]);
         refusals(&proxy, "slow-head") == 2.0
     });
@@ -119,19 +119,19 @@ fn a_head_that_comes_too_slowly_is_a_408() {
 }
 
 #[test]
-fn one_that_says_nothing_is_let_go_without_a_word() {
+fn a_silent_client_is_closed_without_a_response() {
     let origin = Origin::start();
     let settings = [("client_head_timeout", "50ms"), ("client_idle_timeout", "50ms")];
     let proxy = Proxy::start(&origin.url(), &settings);
     assert_eq!(proxy.connect().rest(), b"");
     let mut client = proxy.connect();
     assert_eq!(client.get("/health").status, 200);
-    assert_eq!(client.rest(), b"", "nor after an answer");
+    assert_eq!(client.rest(), b"", "no response before the close of an idle connection");
     assert_eq!(refusals(&proxy, "slow-head"), 0.0);
 }
 
 #[test]
-fn a_request_with_two_possible_ends_is_a_400() {
+fn an_ambiguous_request_gets_a_400() {
     const LENGTH: &str = "Content-Length: 5\r\n";
     const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
     let origin = Origin::start();
@@ -154,7 +154,7 @@ fn a_request_with_two_possible_ends_is_a_400() {
         " Content-Length: 5\r\n".to_owned(),
     ];
     for framing in framings {
-        // What one parser takes for the body is to another the next request.
+        // One parser takes these bytes for a body, another for the next request.
         let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
         for method in ["POST", "GET"] {
             let response =
@@ -166,7 +166,7 @@ fn a_request_with_two_possible_ends_is_a_400() {
 }
 
 #[test]
-fn a_chunk_that_is_none_cuts_the_request() {
+fn an_invalid_chunk_cuts_the_request() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
@@ -195,7 +195,7 @@ fn a_chunk_that_is_none_cuts_the_request() {
 }
 
 #[test]
-fn a_request_without_one_good_host_is_a_400() {
+fn a_request_without_one_valid_host_gets_a_400() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for fields in [
@@ -219,12 +219,12 @@ fn a_request_without_one_good_host_is_a_400() {
     }
     let mut client = proxy.connect();
     client.send("GET http://a.test/a HTTP/1.1\r\nHost: b.test\r\n\r\n");
-    assert_eq!(client.response().status, 400, "the request line and `Host` name two places");
+    assert_eq!(client.response().status, 400, "the request line and `Host` name two hosts");
     assert_eq!(origin.count("/a"), 0);
 }
 
 #[test]
-fn tunnels_and_echoes_are_a_405() {
+fn connect_and_trace_get_a_405() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for request in ["CONNECT test:443 HTTP/1.1", "TRACE /a HTTP/1.1", "CONNECT test:80 HTTP/1.1"] {
@@ -245,7 +245,7 @@ fn tunnels_and_echoes_are_a_405() {
 }
 
 #[test]
-fn a_target_that_is_too_long_is_a_414() {
+fn an_overlong_target_gets_a_414() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let target = format!("/{}", "a".repeat(20 * 1024));
@@ -255,7 +255,7 @@ fn a_target_that_is_too_long_is_a_414() {
 }
 
 #[test]
-fn what_is_no_http_is_a_400() {
+fn a_malformed_request_gets_a_400() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for bytes in [
@@ -267,14 +267,14 @@ fn what_is_no_http_is_a_400() {
     ] {
         let mut client = proxy.connect();
         client.send(bytes);
-        let said = String::from_utf8(client.rest()).unwrap();
-        assert!(said.starts_with("HTTP/1.1 400 "), "{bytes:?}: {said}");
+        let response = String::from_utf8(client.rest()).unwrap();
+        assert!(response.starts_with("HTTP/1.1 400 "), "{bytes:?}: {response}");
     }
     assert!(refusals(&proxy, "malformed") >= 4.0);
 }
 
 #[test]
-fn requests_in_a_row_are_answered_in_a_row() {
+fn pipelined_requests_are_answered_in_order() {
     let origin = Origin::start();
     for path in ["/1", "/2", "/3"] {
         origin.answer(path, Answer::json(path.trim_start_matches('/')));
@@ -288,7 +288,7 @@ fn requests_in_a_row_are_answered_in_a_row() {
 }
 
 #[test]
-fn more_clients_than_there_is_room_for_wait_their_turn() {
+fn clients_beyond_the_connection_limit_wait() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("max_connections", "2")]);
     let mut clients: Vec<_> = (0..2).map(|_| proxy.connect()).collect();

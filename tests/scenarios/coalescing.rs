@@ -1,4 +1,5 @@
-//! One fetch for everybody who asks, and nobody worse off for it.
+//! Request collapsing: one fetch for all concurrent requests, without a disadvantage for any of
+//! them.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,19 +12,19 @@ use crate::harness::{
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// The fields of an answer that is for nobody else.
+/// The fields of a response that no other client may get.
 const NEVER_STORED: [(&str, &str); 2] = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
 
-/// A proxy over Redis alone, and an origin whose `/a` is for nobody else.
-fn of_what_is_never_stored() -> (Origin, Redis, Proxy) {
+/// Starts a proxy with Redis and without memory, and an origin whose `/a` is never stored.
+fn start_with_never_stored() -> (Origin, Redis, Proxy) {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::new(200, &NEVER_STORED, "1"));
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_size", "0")]);
     (origin, redis, proxy)
 }
 
-/// So many clients that have asked, and wait.
-fn askers(proxy: &Proxy, target: &str, count: usize) -> Vec<Client> {
+/// Returns connections with a waiting request on each.
+fn waiting_clients(proxy: &Proxy, target: &str, count: usize) -> Vec<Client> {
     let mut clients: Vec<_> = (0..count).map(|_| proxy.connect()).collect();
     clients.iter_mut().for_each(|client| client.send_head("GET", target, &[]));
     clients
@@ -33,17 +34,17 @@ fn responses(clients: &mut [Client]) -> Vec<Response> {
     clients.iter_mut().map(Client::response).collect()
 }
 
-/// Says so, which a client's thread cannot: how many of these have the status.
+/// Counts the responses with this `Cache-Status`.
 fn count(responses: &[Response], wanted: &str) -> usize {
     responses.iter().filter(|response| response.cache_status() == wanted).count()
 }
 
 #[test]
-fn many_ask_and_one_is_asked() {
+fn concurrent_misses_share_one_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 100);
+    let mut clients = waiting_clients(&proxy, "/a", 100);
     proxy.await_askers(100);
     assert_eq!(proxy.metric("cachewarp_fills"), 1.0);
     gate.open();
@@ -58,16 +59,16 @@ fn many_ask_and_one_is_asked() {
 }
 
 #[test]
-fn a_follower_is_told_how_old_its_answer_is() {
+fn a_follower_gets_the_age_of_its_response() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let head = CHUNKED.replace("\r\n\r\n", "\r\nCache-Control: max-age=60\r\nAge: 40\r\n\r\n");
     origin.answer("/a", Answer::silent().pass(&gate).send(head).send("2\r\n{}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 2);
+    let mut clients = waiting_clients(&proxy, "/a", 2);
     proxy.await_askers(2);
     gate.open();
     for response in responses(&mut clients) {
-        // Without it, a cache behind us would take it for new (RFC 9111 §4).
+        // Without `Age`, a cache behind this one would take the response for new (RFC 9111 §4).
         let age: u64 = response.field("age").unwrap().parse().unwrap();
         assert!((40..60).contains(&age), "{}: {age}", response.cache_status());
     }
@@ -78,18 +79,17 @@ fn workers_share_a_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[("worker_threads", "4")]);
-    let mut clients = askers(&proxy, "/a", 40);
+    let mut clients = waiting_clients(&proxy, "/a", 40);
     proxy.await_askers(40);
     gate.open();
     assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
     assert_eq!(origin.count("/a"), 1);
 }
 
-/// A Redis that has nothing but a purge clock. To the second question for an entry it says first
-/// that the clock has changed, which it has not: whoever looked for one before it was begun is told
-/// so.
-fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
-    let looks = AtomicUsize::new(0);
+/// Starts a Redis that has only the purge state. It answers the second lookup of an entry as if the
+/// state had changed: a client that misses before the state was created gets that reply.
+fn redis_with_created_purge_state() -> ScriptedRedis {
+    let lookups = AtomicUsize::new(0);
     ScriptedRedis::respond(move |command| {
         let name = command.get(1).map_or("", String::as_str);
         Some(match command[0].to_ascii_uppercase().as_str() {
@@ -97,7 +97,7 @@ fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
             "SUBSCRIBE" => b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n".to_vec(),
             "PING" => b"+PONG\r\n".to_vec(),
             "GET" if name.ends_with("clock") => b"$11\r\n1 ff 0 0 0\n\r\n".to_vec(),
-            "GET" if looks.fetch_add(1, Ordering::Relaxed) == 1 => {
+            "GET" if lookups.fetch_add(1, Ordering::Relaxed) == 1 => {
                 b">2\r\n$10\r\ninvalidate\r\n*1\r\n$17\r\ncachewarp:a:clock\r\n$-1\r\n".to_vec()
             }
             "GET" | "GETRANGE" => b"$-1\r\n".to_vec(),
@@ -108,15 +108,15 @@ fn redis_with_a_clock_that_was_begun() -> ScriptedRedis {
 }
 
 #[test]
-fn a_purge_clock_that_is_only_begun_splits_no_fetch() {
-    let (origin, gate, redis) = (Origin::start(), Gate::new(), redis_with_a_clock_that_was_begun());
+fn creating_the_purge_state_splits_no_fetch() {
+    let (origin, gate, redis) = (Origin::start(), Gate::new(), redis_with_created_purge_state());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
     let settings = [("redis_timeout", "5s"), ("cache_namespace", "a")];
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
-    let mut clients = askers(&proxy, "/a", 1);
+    let mut clients = waiting_clients(&proxy, "/a", 1);
     gate.await_arrivals(1);
-    clients.extend(askers(&proxy, "/a", 1));
-    // Then it has joined, or asked the origin.
+    clients.extend(waiting_clients(&proxy, "/a", 1));
+    // By then the second request has joined the fetch, or reached the origin.
     proxy.await_metric(r#"cachewarp_store_lookups_total{result="miss"}"#, 2.0);
     gate.open();
     let responses = responses(&mut clients);
@@ -125,7 +125,7 @@ fn a_purge_clock_that_is_only_begun_splits_no_fetch() {
 }
 
 #[test]
-fn everybody_gets_the_bytes_as_they_come() {
+fn all_followers_get_the_bytes_as_they_arrive() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let first = r#"{"first":1,"#;
     let rest = r#""rest":2}"#;
@@ -136,12 +136,16 @@ fn everybody_gets_the_bytes_as_they_come() {
     origin.answer("/a", answer);
     let proxy = Proxy::start(&origin.url(), &[]);
     let chunk = format!("{:X}\r\n{first}\r\n", first.len());
-    let mut clients = askers(&proxy, "/a", 3);
+    let mut clients = waiting_clients(&proxy, "/a", 3);
     for client in &mut clients {
         client.head();
-        assert_eq!(client.bytes(chunk.len()), chunk.as_bytes(), "before the origin has finished");
+        assert_eq!(
+            client.bytes(chunk.len()),
+            chunk.as_bytes(),
+            "the bytes must arrive before the origin has finished"
+        );
     }
-    // Whoever comes into the middle begins at the beginning.
+    // A late follower starts at the beginning of the body.
     let mut late = proxy.connect();
     late.send_head("GET", "/a", &[]);
     assert_eq!(late.head().field("cache-status"), Some("CacheWarp; fwd=uri-miss; collapsed"));
@@ -161,9 +165,9 @@ fn a_fetch_survives_the_client_that_began_it() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    let leader = askers(&proxy, "/a", 1);
+    let leader = waiting_clients(&proxy, "/a", 1);
     gate.await_arrivals(1);
-    let mut followers = askers(&proxy, "/a", 2);
+    let mut followers = waiting_clients(&proxy, "/a", 2);
     proxy.await_askers(3);
     drop(leader);
     until("the leader to be gone", || proxy.metric("cachewarp_client_connections_open") == 2.0);
@@ -176,11 +180,11 @@ fn a_fetch_survives_the_client_that_began_it() {
 }
 
 #[test]
-fn a_fetch_that_nobody_waits_for_any_more_is_stored() {
+fn an_abandoned_fetch_is_stored() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::raw(CHUNKED).send("1\r\n{\r\n").pass(&gate).send("1\r\n}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 2);
+    let mut clients = waiting_clients(&proxy, "/a", 2);
     clients.iter_mut().for_each(|client| drop(client.head()));
     drop(clients);
     until("both to be gone", || proxy.metric("cachewarp_client_connections_open") == 0.0);
@@ -191,18 +195,18 @@ fn a_fetch_that_nobody_waits_for_any_more_is_stored() {
 }
 
 #[test]
-fn what_cannot_be_shared_is_not_queued_for_twice() {
+fn an_unshareable_response_is_awaited_only_once() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n";
     origin.answer("/a", Answer::silent().pass(&gate).send(head).send("{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 8);
+    let mut clients = waiting_clients(&proxy, "/a", 8);
     proxy.await_askers(8);
     origin.await_count("/a", 1);
-    assert_eq!(origin.count("/a"), 1, "nobody knows yet");
+    assert_eq!(origin.count("/a"), 1, "the first response is not known yet");
     gate.release_one();
     gate.await_arrivals(8);
-    let mut later = askers(&proxy, "/a", 8);
+    let mut later = waiting_clients(&proxy, "/a", 8);
     gate.await_arrivals(16);
     gate.open();
     for response in responses(&mut clients).iter().chain(&responses(&mut later)) {
@@ -212,75 +216,77 @@ fn what_cannot_be_shared_is_not_queued_for_twice() {
 }
 
 #[test]
-fn what_can_be_shared_after_all_is_queued_for_again() {
+fn a_response_that_becomes_storable_is_stored() {
     let origin = Origin::start();
     origin.answer("/a", Answer::new(200, &NEVER_STORED, "1"));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
     origin.answer("/a", Answer::json("2"));
-    // It is not promised, since the last one was not stored; and yet it is.
+    // The proxy does not announce storing, since the last response was not storable. It stores this
+    // one all the same.
     assert_eq!(proxy.get("/a").text(), "2");
     proxy.await_metric("cachewarp_memory_entries", 1.0);
     assert!(proxy.get("/a").cache_status().contains("hit"));
 }
 
 #[test]
-fn what_is_never_stored_is_not_looked_for_again_and_again() {
-    let (origin, redis, proxy) = of_what_is_never_stored();
+fn a_never_stored_response_is_not_looked_up_each_time() {
+    let (origin, redis, proxy) = start_with_never_stored();
     for _ in 0..5 {
         assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; detail=no-store");
     }
-    // The first did not know yet that it cannot be stored, and the second that there is nothing.
+    // The first request did not know that the response is not storable, nor the second that Redis
+    // holds nothing.
     assert_eq!(proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#), 2.0);
 
-    // One that can be stored is stored, over what was not looked at, and found.
+    // A storable response is stored although the lookup was skipped, and found.
     origin.answer("/a", Answer::json("2"));
     assert_eq!(proxy.get("/a").text(), "2");
     redis.await_keys(1);
-    until("it to be found", || proxy.get("/a").cache_status().contains("hit"));
+    until("the response to be found", || proxy.get("/a").cache_status().contains("hit"));
 }
 
 #[test]
-fn the_trace_of_a_change_is_looked_at_once() {
-    let (origin, _redis, proxy) = of_what_is_never_stored();
+fn the_tombstone_of_a_change_is_read_only_once() {
+    let (origin, _redis, proxy) = start_with_never_stored();
     let change = || proxy.connect().request("POST", "/a", &[("Content-Length", "0")]);
-    let looked = || proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#);
+    let misses = || proxy.metric(r#"cachewarp_store_lookups_total{result="miss"}"#);
     proxy.get("/a");
     assert_eq!(change().status, 200);
     for _ in 0..5 {
         assert_eq!(proxy.get("/a").text(), "1");
     }
-    assert_eq!(looked(), 2.0, "once for what is stored, once for the trace");
+    assert_eq!(misses(), 2.0, "one lookup of the entry, one of the tombstone");
 
-    // Another change, of which what is remembered does not know: nothing is stored over its trace
-    // until somebody has seen that.
+    // After another change, the remembered state is outdated: nothing is stored over the tombstone
+    // until a lookup has seen it.
     assert_eq!(change().status, 200);
     origin.answer("/a", Answer::json("2"));
     assert_eq!(proxy.get("/a").text(), "2");
     proxy.await_metric(r#"cachewarp_not_stored_total{reason="changed"}"#, 1.0);
-    assert_eq!(looked(), 2.0);
+    assert_eq!(misses(), 2.0);
     assert_eq!(proxy.get("/a").text(), "2");
-    assert_eq!(looked(), 3.0);
-    until("it to be found", || proxy.get("/a").cache_status().contains("hit"));
+    assert_eq!(misses(), 3.0);
+    until("the response to be found", || proxy.get("/a").cache_status().contains("hit"));
 }
 
 #[test]
-fn a_follower_does_not_wait_for_ever() {
+fn a_follower_waits_for_a_bounded_time() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
     let proxy = Proxy::start(&origin.url(), &[("coalesce_timeout", "50ms")]);
-    let mut clients = askers(&proxy, "/a", 3);
+    let mut clients = waiting_clients(&proxy, "/a", 3);
     origin.await_count("/a", 3);
     gate.open();
     assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
 }
 
 #[test]
-fn a_failure_is_shared_too() {
+fn a_failed_fetch_is_shared() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).close());
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 20);
+    let mut clients = waiting_clients(&proxy, "/a", 20);
     proxy.await_askers(20);
     gate.open();
     for response in responses(&mut clients) {
@@ -290,17 +296,13 @@ fn a_failure_is_shared_too() {
         );
         assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=origin-closed");
     }
-    assert_eq!(
-        origin.count("/a"),
-        2,
-        "a fetch that fails for twenty is not made twenty times, but once anew"
-    );
+    assert_eq!(origin.count("/a"), 2, "after a shared failure, one follower fetches again");
     assert_eq!(proxy.get("/a").status, 502);
-    assert_eq!(origin.count("/a"), 3, "and a failure is not stored");
+    assert_eq!(origin.count("/a"), 3, "a failure must not be stored");
 }
 
 #[test]
-fn a_failure_that_the_leader_may_have_caused_is_its_own() {
+fn a_failure_that_the_leader_may_have_caused_is_not_shared() {
     let failures: [(&str, Act); 3] = [
         ("/unanswered", |_| Ok(())),
         ("/reset", |exchange| exchange.write("HTTP/1.1 200 OK\r\nX-")),
@@ -323,25 +325,25 @@ fn a_failure_that_the_leader_may_have_caused_is_its_own() {
         let mut leader = proxy.connect();
         leader.send_head("GET", path, &[("X-Junk", &"x".repeat(20_000))]);
         gate.await_arrivals(1);
-        let mut followers = askers(&proxy, path, 6);
+        let mut followers = waiting_clients(&proxy, path, 6);
         proxy.await_askers(7);
         gate.open();
         assert_eq!(leader.response().status, 502, "{path}");
         let answers: Vec<u16> = responses(&mut followers).iter().map(|response| response.status).collect();
         assert_eq!(answers, [200; 6], "{path}");
-        assert_eq!(origin.count(path), 2, "{path}: one of them leads anew");
+        assert_eq!(origin.count(path), 2, "{path}: one follower must lead a new fetch");
     }
 }
 
-/// A part of an exchange with the origin.
+/// A step of an exchange with the origin.
 type Act = fn(&mut Exchange) -> std::io::Result<()>;
 
 #[test]
-fn a_cut_body_is_cut_for_everybody() {
+fn a_cut_body_is_cut_for_all_followers() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::raw(CHUNKED).send("1\r\n{\r\n").pass(&gate).close());
     let proxy = Proxy::start(&origin.url(), &[]);
-    let mut clients = askers(&proxy, "/a", 3);
+    let mut clients = waiting_clients(&proxy, "/a", 3);
     let heads: Vec<_> = clients.iter_mut().map(Client::head).collect();
     proxy.await_askers(3);
     gate.open();
@@ -353,18 +355,18 @@ fn a_cut_body_is_cut_for_everybody() {
     assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0);
 }
 
-/// A body of unknown length, of so many pieces of 64 KiB.
+/// Returns a body of undeclared length, in pieces of 64 KiB.
 fn long(gate: &Gate, pieces: usize) -> Answer {
     let piece = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     Answer::silent().pass(gate).send(CHUNKED).repeat(piece, pieces).send("2\r\n{}\r\n0\r\n\r\n")
 }
 
 #[test]
-fn a_body_that_outgrows_the_bound_goes_on_to_all_who_read_it() {
+fn a_body_beyond_the_size_limit_still_reaches_all_its_readers() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", long(&gate, 64));
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "100KiB")]);
-    let mut clients = askers(&proxy, "/a", 4);
+    let mut clients = waiting_clients(&proxy, "/a", 4);
     proxy.await_askers(4);
     gate.open();
     let readers = clients.drain(..).map(|mut client| thread::spawn(move || client.response().body.len()));
@@ -373,30 +375,30 @@ fn a_body_that_outgrows_the_bound_goes_on_to_all_who_read_it() {
     }
     assert_eq!(proxy.metric(r#"cachewarp_not_stored_total{reason="body-too-large"}"#), 1.0);
     assert_eq!((origin.count("/a"), proxy.metric("cachewarp_memory_entries")), (1, 0.0));
-    // It is remembered; a declared length says it at once.
+    // The proxy remembers that the body is too large; a declared length shows it at once.
     assert_eq!(proxy.get("/a").cache_status(), "CacheWarp; fwd=uri-miss; detail=body-too-large");
 }
 
 #[test]
-fn a_body_that_is_gathered_waits_for_nobody() {
+fn a_buffered_body_does_not_wait_for_its_readers() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", long(&gate, 256));
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "32MiB")]);
-    let mut clients = askers(&proxy, "/a", 2);
+    let mut clients = waiting_clients(&proxy, "/a", 2);
     proxy.await_askers(2);
     gate.open();
     let (slow, fast) = clients.split_first_mut().unwrap();
     assert_eq!(fast[0].response().body.len(), 256 * 0x10000 + 2);
-    assert_eq!(proxy.metric("cachewarp_memory_entries"), 1.0, "nor does storing it");
+    assert_eq!(proxy.metric("cachewarp_memory_entries"), 1.0, "storing must not wait for a reader");
     assert_eq!(slow.response().body.len(), 256 * 0x10000 + 2);
 }
 
 #[test]
-fn one_that_reads_too_slowly_is_cut_off_and_the_others_are_not() {
+fn only_a_follower_that_reads_too_slowly_is_cut_off() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", long(&gate, 512));
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "64KiB")]);
-    let mut clients = askers(&proxy, "/a", 3);
+    let mut clients = waiting_clients(&proxy, "/a", 3);
     proxy.await_askers(3);
     gate.open();
     let slow = &mut clients.remove(1);
@@ -406,5 +408,5 @@ fn one_that_reads_too_slowly_is_cut_off_and_the_others_are_not() {
     }
     let head = slow.head();
     let (read, end) = slow.skip_body(&head);
-    assert!(end.is_err() && read < 512 * 0x10000, "a part is never taken for the whole: {read} bytes");
+    assert!(end.is_err() && read < 512 * 0x10000, "a cut body must not look complete: {read} bytes");
 }

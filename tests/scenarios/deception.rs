@@ -1,12 +1,12 @@
-//! Poisoning and deception: what one client sends never decides what another gets, and no address
-//! makes one's answer everybody's.
+//! Cache poisoning and cache deception: no request of one client decides another client's response,
+//! and no URL makes a private response public.
 
 use crate::harness::{Answer, Origin, Proxy};
 
 const STORABLE: (&str, &str) = ("Cache-Control", "max-age=60");
 
-/// Fields by which frameworks replace a part of the request, or that say where it came from: none
-/// goes on where the answer may be shared.
+/// Fields by which frameworks replace a part of the request, or that describe its source: a shared
+/// fetch sends none of them.
 const DROPPED: &[&str] = &[
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
@@ -41,23 +41,23 @@ const DROPPED: &[&str] = &[
     "Trailer",
 ];
 
-/// Fields that go on as they came: by RFC 9110 §12.5.5 an origin that answers by one of them says
-/// so in `Vary`.
+/// Fields that a shared fetch sends unchanged: by RFC 9110 §12.5.5 an origin that answers by one of
+/// them names it in `Vary`.
 const FORWARDED: &[&str] = &["User-Agent", "Accept", "Accept-Language", "Origin", "Referer", "X-Anything"];
 
-/// An origin that says everything that it was told.
+/// Starts an origin that echoes its requests.
 fn echo(origin: &Origin, path: &str, vary: Option<&'static str>) {
     origin.script(path, move |exchange| {
-        let told = exchange.request.head.fields.iter().map(|(name, value)| format!("{name}={value}"));
-        let told = told.collect::<Vec<_>>().join("; ").replace(['"', '\\'], "");
+        let echoed = exchange.request.head.fields.iter().map(|(name, value)| format!("{name}={value}"));
+        let echoed = echoed.collect::<Vec<_>>().join("; ").replace(['"', '\\'], "");
         let mut fields = vec![STORABLE];
         fields.extend(vary.map(|vary| ("Vary", vary)));
-        Answer::json_with(&fields, &format!("\"{told}\"")).give(exchange)
+        Answer::json_with(&fields, &format!("\"{echoed}\"")).give(exchange)
     });
 }
 
 #[test]
-fn what_is_not_in_the_key_and_could_change_the_answer_does_not_reach_the_origin() {
+fn unkeyed_fields_that_could_change_the_response_do_not_reach_the_origin() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, name) in DROPPED.iter().enumerate() {
@@ -71,13 +71,13 @@ fn what_is_not_in_the_key_and_could_change_the_answer_does_not_reach_the_origin(
 }
 
 #[test]
-fn an_origin_that_says_by_what_it_answers_is_not_poisoned() {
+fn an_origin_with_a_correct_vary_is_not_poisoned() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, name) in FORWARDED.iter().enumerate() {
         let path = format!("/{number}");
         echo(&origin, &path, Some(name));
-        assert!(proxy.get_with(&path, &[(name, "evil")]).text().contains("evil"), "{name} goes on");
+        assert!(proxy.get_with(&path, &[(name, "evil")]).text().contains("evil"), "{name} must be forwarded");
         let victim = proxy.get_with(&path, &[(name, "good")]);
         assert!(victim.text().contains("good") && !victim.text().contains("evil"), "{name}");
         assert!(!proxy.get(&path).text().contains("evil"), "{name}");
@@ -85,21 +85,21 @@ fn an_origin_that_says_by_what_it_answers_is_not_poisoned() {
 }
 
 #[test]
-fn a_field_that_connection_takes_away_selects_no_variant() {
+fn a_field_that_connection_removes_selects_no_variant() {
     let origin = Origin::start();
     echo(&origin, "/a", Some("Accept-Language"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    // The origin never sees the field; were the answer kept for those who send it, they would all
-    // get this one.
+    // The origin never sees the field. If the response were stored under the field's value, all
+    // clients that send it would get this response.
     let taken = [("Accept-Language", "de"), ("Connection", "keep-alive, accept-language")];
     assert!(!proxy.get_with("/a", &taken).text().contains("accept-language"));
     let german = proxy.get_with("/a", &[("Accept-Language", "de")]);
     assert!(german.text().contains("accept-language=de"), "{}", german.text());
     assert!(!proxy.get("/a").text().contains("accept-language"));
-    assert_eq!(origin.count("/a"), 2, "to say it in vain is to say nothing");
+    assert_eq!(origin.count("/a"), 2, "a removed field counts as absent");
 }
 
-/// Addresses by which other caches are led to store what is somebody's own.
+/// Paths that lead other caches to store a private response.
 const PATHS: &[&str] = &[
     "/account.json/x.css",
     "/account.json;x.css",
@@ -116,16 +116,15 @@ const PATHS: &[&str] = &[
 ];
 
 #[test]
-fn no_address_makes_the_answer_of_one_everybodys() {
+fn no_url_makes_a_private_response_public() {
     let origin = Origin::start();
     for path in PATHS {
         origin.script(path.split('?').next().unwrap(), |exchange| {
-            let whose = ["authorization", "cookie", "x-api-key", "x_api_key"]
+            let owner = ["authorization", "cookie", "x-api-key", "x_api_key"]
                 .map(|name| exchange.request.field(name));
-            let whose = whose.into_iter().flatten().next().unwrap_or("nobody");
-            // Not a word about caching: for those without a credential, the default lifetime
-            // applies.
-            Answer::json(&format!("\"of {whose}\"")).give(exchange)
+            let owner = owner.into_iter().flatten().next().unwrap_or("anonymous");
+            // The response has no cache control: anonymous requests get the default lifetime.
+            Answer::json(&format!("\"of {owner}\"")).give(exchange)
         });
     }
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -134,14 +133,14 @@ fn no_address_makes_the_answer_of_one_everybodys() {
             [("Authorization", "alice"), ("Cookie", "alice"), ("X-Api-Key", "alice"), ("X_Api_Key", "alice")]
         {
             assert_eq!(proxy.get_with(path, &[(name, value)]).text(), "\"of alice\"", "{path} {name}");
-            assert_eq!(proxy.get(path).text(), "\"of nobody\"", "{path} {name}");
+            assert_eq!(proxy.get(path).text(), "\"of anonymous\"", "{path} {name}");
             assert_eq!(proxy.get_with(path, &[(name, "bob")]).text(), "\"of bob\"", "{path} {name}");
         }
     }
 }
 
 #[test]
-fn requests_that_look_alike_are_not_the_same() {
+fn similar_requests_have_separate_entries() {
     let origin = Origin::start();
     let targets = [
         "/a?b=c",
@@ -175,12 +174,12 @@ fn requests_that_look_alike_are_not_the_same() {
             assert_eq!(proxy.get(target).text(), format!("\"{target}\""));
         }
     }
-    // Hosts: each has its own, but for what RFC 3986 §6.2 says is the same.
+    // Each host has its own entries, except for equal spellings by RFC 3986 §6.2.
     origin.script("/host", |exchange| {
         let host = exchange.request.field("x-forwarded-host").unwrap_or_default().to_owned();
         Answer::json_with(&[STORABLE], &format!("\"{host}\"")).give(exchange)
     });
-    for (host, said) in [
+    for (host, name) in [
         ("a.test", "a.test"),
         ("a.test.", "a.test."),
         ("A.TEST:80", "a.test"),
@@ -189,13 +188,13 @@ fn requests_that_look_alike_are_not_the_same() {
     ] {
         let mut client = proxy.connect();
         client.send(format!("GET /host HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        assert_eq!(client.response().text(), format!("\"{said}\""), "{host}");
+        assert_eq!(client.response().text(), format!("\"{name}\""), "{host}");
     }
     assert_eq!(origin.count("/host"), 4);
 }
 
 #[test]
-fn what_varies_without_end_does_not_grow_without_end() {
+fn the_number_of_variants_is_bounded() {
     let origin = Origin::start();
     echo(&origin, "/a", Some("X-Anything"));
     let proxy = Proxy::start(&origin.url(), &[("cache_memory_size", "1MiB"), ("cache_max_body", "16KiB")]);

@@ -1,4 +1,5 @@
-//! `cachewarp demo`, as a newcomer tries it: each of its three lines twice, and what it promised.
+//! `cachewarp demo`, as a newcomer runs it: each of its three commands twice, with the promised
+//! outcome.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -6,7 +7,7 @@ use crate::harness::{Client, Ended, Program, Response, Start};
 
 const FLAGS: [&str; 4] = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
 
-/// A curl line that was printed, as the request that it makes.
+/// A printed curl command, as the request that it sends.
 struct Line {
     addr: SocketAddr,
     path: String,
@@ -14,7 +15,7 @@ struct Line {
 }
 
 impl Line {
-    /// Understands `curl -i [-H 'name: value'] http://host:port/path`.
+    /// Parses `curl -i [-H 'name: value'] http://host:port/path`.
     fn read(line: &str) -> Self {
         let (flags, url) = line.trim().rsplit_once(" http://").unwrap();
         let (addr, path) = url.split_once('/').unwrap();
@@ -25,7 +26,7 @@ impl Line {
         Self { addr: addr.parse().unwrap(), path: format!("/{path}"), fields: fields.collect() }
     }
 
-    fn ask(&self) -> Response {
+    fn send(&self) -> Response {
         let fields: Vec<_> =
             self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Client::connect(self.addr).request("GET", &self.path, &fields)
@@ -33,36 +34,36 @@ impl Line {
 }
 
 #[test]
-fn each_line_shows_what_it_promises() {
+fn each_demo_command_has_the_printed_outcome() {
     let program = Program::start(&Start { arguments: &FLAGS, ..Start::default() });
     program.await_line("Ctrl-C stops the demo");
     let lines = ["/slow", "/quotes/", "/accounts/"].map(|path| program.await_line(path));
     let [slow, quotes, accounts] = lines.map(|line| Line::read(&line));
 
-    let (first, second) = (slow.ask(), slow.ask());
+    let (first, second) = (slow.send(), slow.send());
     assert_eq!((first.status, first.cache_status()), (200, "CacheWarp; fwd=uri-miss; stored"));
     assert!(second.cache_status().starts_with("CacheWarp; hit; ttl="), "{}", second.cache_status());
     assert_eq!(first.body, second.body);
 
-    let (first, second) = (quotes.ask(), quotes.ask());
+    let (first, second) = (quotes.send(), quotes.send());
     assert_eq!(first.cache_status(), "CacheWarp; fwd=uri-miss; stored");
     assert!(second.cache_status().starts_with("CacheWarp; hit; ttl="), "{}", second.cache_status());
-    assert!(first.text().contains("\"served\"") && first.body == second.body, "it stays as it is");
+    assert!(first.text().contains("\"served\"") && first.body == second.body, "a hit must not change");
 
-    let (first, second) = (accounts.ask(), accounts.ask());
+    let (first, second) = (accounts.send(), accounts.send());
     assert_eq!((first.status, first.cache_status()), (200, "CacheWarp; fwd=uri-miss; detail=authorization"));
     assert_eq!(second.cache_status(), "CacheWarp; fwd=uri-miss; detail=authorization");
-    assert_ne!(first.body, second.body, "it counts up");
+    assert_ne!(first.body, second.body, "the counter must increase");
 
-    // What else it names.
+    // The other paths that the demo names.
     for (path, want) in [("/private", "private"), ("/broken", "invalid-json")] {
         let line = Line { addr: slow.addr, path: path.to_owned(), fields: Vec::new() };
-        line.ask();
-        assert_eq!(line.ask().cache_status(), format!("CacheWarp; fwd=uri-miss; detail={want}"));
+        line.send();
+        assert_eq!(line.send().cache_status(), format!("CacheWarp; fwd=uri-miss; detail={want}"));
     }
     let metrics = program.await_line("Metrics: ");
     let url = metrics.split_whitespace().last().unwrap().trim_end_matches('.');
-    assert_eq!(Line::read(&format!("curl {url}")).ask().status, 200);
+    assert_eq!(Line::read(&format!("curl {url}")).send().status, 200);
 
     program.signal("INT");
     let Ended { code, stdout, stderr } = program.end();
@@ -71,7 +72,7 @@ fn each_line_shows_what_it_promises() {
 }
 
 #[test]
-fn where_its_ports_are_taken_free_ones_do() {
+fn the_demo_uses_free_ports_if_its_own_are_in_use() {
     let others = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let [listen, admin] = others.each_ref().map(|other| other.local_addr().unwrap());
     let flags = [format!("--listen-addr={listen}"), format!("--admin-addr={admin}")];
@@ -81,5 +82,5 @@ fn where_its_ports_are_taken_free_ones_do() {
     });
     let line = Line::read(&program.await_line("/quotes/"));
     assert_ne!(line.addr, listen);
-    assert_eq!(line.ask().status, 200);
+    assert_eq!(line.send().status, 200);
 }

@@ -1,4 +1,4 @@
-//! The commands of an operator: `purge`, `inspect`, `top`, and their exit codes.
+//! The operator's commands `purge`, `inspect` and `top`, and their exit codes.
 
 use crate::admin::TOKEN;
 use crate::harness::{Answer, Ended, Origin, Program, Proxy, Redis, Start};
@@ -15,7 +15,7 @@ fn cacheable() -> Answer {
 }
 
 #[test]
-fn a_url_is_purged_from_the_shell() {
+fn the_purge_command_purges_a_url() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", cacheable());
     let proxy = Proxy::start_with_redis(
@@ -24,7 +24,7 @@ fn a_url_is_purged_from_the_shell() {
         &[("admin_token", TOKEN), ("redis_timeout", "10s"), ("cache_namespace", "api")],
     );
     proxy.get("/a");
-    // The entry, and the counter of its tag.
+    // Redis holds the entry and the counter of its tag.
     redis.await_keys(2);
     let purge = ["purge", "--url", "http://test/a", "--url=http://test/b"];
 
@@ -37,7 +37,7 @@ fn a_url_is_purged_from_the_shell() {
     assert!(left.len() == 1 && left[0].starts_with("cachewarp:api:tag:"), "{left:?}");
     assert!(proxy.get("/a").cache_status().contains("fwd"));
 
-    for (environment, said) in [
+    for (environment, message) in [
         (
             &[][..],
             "the admin listener returned \"401 Unauthorized\": send the admin_token as Authorization: Bearer",
@@ -50,14 +50,14 @@ fn a_url_is_purged_from_the_shell() {
         let refused = run(&proxy, environment, &purge);
         assert_eq!(
             (refused.code, refused.stderr.as_str()),
-            (Some(1), format!("cachewarp: {said}\n").as_str())
+            (Some(1), format!("cachewarp: {message}\n").as_str())
         );
     }
 }
 
 #[test]
-fn what_cannot_be_purged_is_told_and_nothing_is_asked() {
-    for (arguments, said) in [
+fn an_invalid_purge_is_refused_without_a_request() {
+    for (arguments, message) in [
         (&["purge"][..], "nothing is named that is to be purged"),
         (&["purge", "--url=test/a"], "a URL cannot be read as an absolute URL"),
         (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so there is nobody to ask"),
@@ -65,16 +65,16 @@ fn what_cannot_be_purged_is_told_and_nothing_is_asked() {
     ] {
         let ended = Program::run(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}");
-        assert!(ended.stderr.contains(&format!("command line: {said}")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("command line: {message}")), "{}", ended.stderr);
     }
-    let nobody = Origin::start().stop().to_string();
-    let ended = Program::run(&["purge", "--all", "--admin-addr", &nobody]);
+    let unreachable = Origin::start().stop().to_string();
+    let ended = Program::run(&["purge", "--all", "--admin-addr", &unreachable]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.starts_with("cachewarp: no answer: "), "{}", ended.stderr);
 }
 
 #[test]
-fn an_entry_is_inspected_from_the_shell() {
+fn the_inspect_command_shows_an_entry() {
     let origin = Origin::start();
     origin.answer("/a", cacheable());
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -99,7 +99,7 @@ fn an_entry_is_inspected_from_the_shell() {
 }
 
 #[test]
-fn a_frame_of_top_is_text() {
+fn the_top_command_prints_a_frame_as_text() {
     let origin = Origin::start();
     origin.answer("/a", cacheable());
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -114,6 +114,6 @@ fn a_frame_of_top_is_text() {
     let live = run(&proxy, &[], &["top"]);
     assert_eq!(live.code, Some(1));
     assert!(live.stderr.contains("standard output is not a terminal"), "{}", live.stderr);
-    let nobody = Origin::start().stop().to_string();
-    assert_eq!(Program::run(&["top", "--once", "--admin-addr", &nobody]).code, Some(1));
+    let unreachable = Origin::start().stop().to_string();
+    assert_eq!(Program::run(&["top", "--once", "--admin-addr", &unreachable]).code, Some(1));
 }

@@ -1,4 +1,4 @@
-//! Why an answer is what it is: as a field of it, and on the terminal.
+//! The explanation of a response: as a response field, and on the terminal.
 
 use cachewarp::json::{self, JsonValue};
 
@@ -11,11 +11,11 @@ fn start(origin: &Origin) -> Proxy {
     Proxy::start(&origin.url(), &[("explain_token", TOKEN)])
 }
 
-/// A member of the explanation, by the way to it; empty if there is none.
-fn told(response: &Response, way: &str) -> String {
+/// Returns a member of the explanation by its dotted path; empty if there is none.
+fn member(response: &Response, path: &str) -> String {
     let field = response.field("cachewarp-explain").unwrap_or_else(|| panic!("unexplained: {response:?}"));
     let explanation = json::read(field).unwrap();
-    let member = way.split('.').try_fold(&explanation, |value, name| match value {
+    let member = path.split('.').try_fold(&explanation, |value, name| match value {
         JsonValue::Object(members) => {
             members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
         }
@@ -28,7 +28,7 @@ fn told(response: &Response, way: &str) -> String {
     }
 }
 
-/// Each rule that was asked: `rule: says, because (clause)`.
+/// Returns each applied rule as `rule: says, because (clause)`.
 fn rules(response: &Response) -> Vec<String> {
     let Ok(JsonValue::Object(members)) = json::read(response.field("cachewarp-explain").unwrap()) else {
         panic!()
@@ -36,7 +36,7 @@ fn rules(response: &Response) -> Vec<String> {
     let Some((_, JsonValue::List(rules))) = members.into_iter().find(|(name, _)| name == "rules") else {
         panic!()
     };
-    let told = |rule| {
+    let line = |rule| {
         let JsonValue::Object(members) = rule else { panic!("{rule:?}") };
         let words: Vec<_> = members
             .into_iter()
@@ -44,11 +44,11 @@ fn rules(response: &Response) -> Vec<String> {
             .collect();
         format!("{}: {}, {} ({})", words[0], words[1], words[2], words[3])
     };
-    rules.into_iter().map(told).collect()
+    rules.into_iter().map(line).collect()
 }
 
-fn seconds(response: &Response, way: &str) -> f64 {
-    told(response, way).parse().unwrap()
+fn seconds(response: &Response, path: &str) -> f64 {
+    member(response, path).parse().unwrap()
 }
 
 #[test]
@@ -62,22 +62,22 @@ fn a_miss_and_a_hit_explain_themselves() {
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
 
     let miss = proxy.get_with("/a?b=c", &[ASKED]);
-    assert_eq!((told(&miss, "route"), told(&miss, "outcome")), ("cached".into(), "miss".into()));
-    assert_eq!((told(&miss, "found"), told(&miss, "forward")), ("nothing".into(), "uri-miss".into()));
-    assert_eq!(told(&miss, "role"), "leader");
+    assert_eq!((member(&miss, "route"), member(&miss, "outcome")), ("cached".into(), "miss".into()));
+    assert_eq!((member(&miss, "found"), member(&miss, "forward")), ("nothing".into(), "uri-miss".into()));
+    assert_eq!(member(&miss, "role"), "leader");
     assert_eq!(rules(&miss), ["store: yes, storable (RFC 9111 §3)"]);
-    assert_eq!((told(&miss, "key.scheme"), told(&miss, "key.authority")), ("http".into(), "test".into()));
-    assert_eq!(told(&miss, "key.target"), "/a?b=c");
-    let name = told(&miss, "key.name");
-    assert_eq!(redis.await_keys(1), [told(&miss, "key.namespace") + &name]);
+    assert_eq!((member(&miss, "key.scheme"), member(&miss, "key.authority")), ("http".into(), "test".into()));
+    assert_eq!(member(&miss, "key.target"), "/a?b=c");
+    let name = member(&miss, "key.name");
+    assert_eq!(redis.await_keys(1), [member(&miss, "key.namespace") + &name]);
     assert_eq!(miss.cache_status(), format!("CacheWarp; fwd=uri-miss; stored; key=\"{name}\""));
-    assert_eq!((seconds(&miss, "fetched.lifetime"), told(&miss, "stored")), (60.0, String::new()));
+    assert_eq!((seconds(&miss, "fetched.lifetime"), member(&miss, "stored")), (60.0, String::new()));
 
-    until("it to be stored", || proxy.get("/a?b=c").cache_status().contains("hit"));
+    until("the response to be stored", || proxy.get("/a?b=c").cache_status().contains("hit"));
     let hit = proxy.get_with("/a?b=c", &[ASKED]);
-    assert_eq!((told(&hit, "outcome"), told(&hit, "found")), ("hit-redis".into(), "redis".into()));
+    assert_eq!((member(&hit, "outcome"), member(&hit, "found")), ("hit-redis".into(), "redis".into()));
     assert_eq!(rules(&hit), ["reuse: yes, fresh (RFC 9111 §4.2)"]);
-    assert_eq!((told(&hit, "role"), told(&hit, "fetched")), (String::new(), String::new()));
+    assert_eq!((member(&hit, "role"), member(&hit, "fetched")), (String::new(), String::new()));
     let (age, ttl) = (seconds(&hit, "stored.age"), seconds(&hit, "stored.ttl"));
     assert!((59.9..60.1).contains(&(age + ttl)) && seconds(&hit, "stored.received") > 1e9, "{age} {ttl}");
     assert_eq!((miss.text(), hit.text(), origin.count("/a")), ("{}", "{}", 1));
@@ -90,7 +90,7 @@ fn a_miss_and_a_hit_explain_themselves() {
 }
 
 #[test]
-fn whoever_has_no_token_is_told_nothing_and_the_origin_never_sees_one() {
+fn without_the_token_there_is_no_explanation_and_the_origin_never_sees_a_token() {
     let origin = Origin::start();
     let echo =
         [("Content-Type", "application/json"), ("CacheWarp-Explain", "{}"), ("Cache-Control", "max-age=9")];
@@ -118,7 +118,7 @@ fn whoever_has_no_token_is_told_nothing_and_the_origin_never_sees_one() {
 }
 
 #[test]
-fn a_variant_is_told_and_no_value_that_may_be_a_secret() {
+fn the_variant_is_explained_without_possible_secrets() {
     let origin = Origin::start();
     let fields = [
         ("Content-Type", "application/json"),
@@ -129,23 +129,23 @@ fn a_variant_is_told_and_no_value_that_may_be_a_secret() {
     let proxy = start(&origin);
     let asked = [ASKED, ("X-Session", "hunter2"), ("Cookie", "hunter2"), ("Accept-Language", "DE")];
     let (miss, hit) = (proxy.get_with("/a", &asked), proxy.get_with("/a", &asked));
-    assert_eq!((told(&miss, "outcome"), told(&hit, "outcome")), ("miss".into(), "hit-memory".into()));
+    assert_eq!((member(&miss, "outcome"), member(&hit, "outcome")), ("miss".into(), "hit-memory".into()));
     for response in [&miss, &hit] {
-        assert!(told(response, "variant.fields.accept-language").starts_with("de"));
-        assert_eq!(told(response, "variant.fields.cookie.digest").len(), 16);
-        assert_eq!(told(response, "variant.fields.x-session.digest").len(), 16);
-        assert_ne!(told(response, "variant.name"), told(response, "key.name"));
-        assert!(response.cache_status().ends_with(&format!("key=\"{}\"", told(response, "variant.name"))));
+        assert!(member(response, "variant.fields.accept-language").starts_with("de"));
+        assert_eq!(member(response, "variant.fields.cookie.digest").len(), 16);
+        assert_eq!(member(response, "variant.fields.x-session.digest").len(), 16);
+        assert_ne!(member(response, "variant.name"), member(response, "key.name"));
+        assert!(response.cache_status().ends_with(&format!("key=\"{}\"", member(response, "variant.name"))));
         assert!(!format!("{response:?}").contains("hunter2"));
     }
     let other = proxy.get_with("/a", &[ASKED]);
     assert_eq!(
-        (told(&other, "forward"), told(&other, "variant.fields.cookie")),
+        (member(&other, "forward"), member(&other, "variant.fields.cookie")),
         ("vary-miss".into(), "null".into())
     );
 }
 
-/// What is stored by an answer that is stale when it comes.
+/// Returns a response that is stale on arrival.
 fn stale(cache_control: &str, status: u16) -> Answer {
     let fields = [
         ("Content-Type", "application/json"),
@@ -157,7 +157,7 @@ fn stale(cache_control: &str, status: u16) -> Answer {
 }
 
 #[test]
-fn what_is_stale_tells_what_became_of_it() {
+fn a_stale_response_explains_its_reuse() {
     let origin = Origin::start();
     let proxy = start(&origin);
     for (path, cache_control, then, outcome, want) in [
@@ -197,16 +197,16 @@ fn what_is_stale_tells_what_became_of_it() {
         proxy.get(path);
         origin.answer(path, then);
         let answer = proxy.get_with(path, &[ASKED]);
-        assert_eq!((answer.status, told(&answer, "outcome").as_str()), (200, outcome), "{path}");
+        assert_eq!((answer.status, member(&answer, "outcome").as_str()), (200, outcome), "{path}");
         assert_eq!(rules(&answer), want, "{path}");
         assert!(seconds(&answer, "stored.stale_for") >= 1.0);
-        assert_eq!(told(&answer, "refresh"), if path == "/refreshed" { "begun" } else { "" });
-        assert_eq!(told(&answer, "role"), if path == "/refreshed" { "" } else { "alone" });
+        assert_eq!(member(&answer, "refresh"), if path == "/refreshed" { "begun" } else { "" });
+        assert_eq!(member(&answer, "role"), if path == "/refreshed" { "" } else { "alone" });
     }
 }
 
 #[test]
-fn what_is_not_stored_tells_why() {
+fn an_unstored_response_explains_the_reason() {
     let origin = Origin::start();
     let private = [("Content-Type", "application/json"), ("Cache-Control", "private")];
     origin.answer("/private", Answer::new(200, &private, "{}"));
@@ -221,14 +221,14 @@ fn what_is_not_stored_tells_why() {
     let forbidden = proxy.get_with("/private", &[ASKED, ("Cache-Control", "no-store")]);
     assert_eq!(rules(&forbidden), ["store: no, request-no-store (RFC 9111 §5.2.1.5)"]);
     let passed = proxy.connect().request("POST", "/private", &[ASKED]);
-    assert_eq!((told(&passed, "route"), told(&passed, "outcome")), ("pass".into(), "pass".into()));
+    assert_eq!((member(&passed, "route"), member(&passed, "outcome")), ("pass".into(), "pass".into()));
     let addr = origin.stop();
     let failed = proxy.get_with("/other", &[ASKED]);
-    assert_eq!((failed.status, told(&failed, "failure").as_str()), (502, "origin-unreachable"), "{addr}");
+    assert_eq!((failed.status, member(&failed, "failure").as_str()), (502, "origin-unreachable"), "{addr}");
 }
 
 #[test]
-fn a_follower_tells_whom_it_followed() {
+fn a_follower_explains_its_shared_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     origin.answer("/a", Answer::silent().pass(&gate).send(head));
@@ -240,7 +240,7 @@ fn a_follower_tells_whom_it_followed() {
     let mut roles: Vec<_> = clients
         .iter_mut()
         .map(Client::response)
-        .map(|response| (told(&response, "role"), told(&response, "outcome"), rules(&response)))
+        .map(|response| (member(&response, "role"), member(&response, "outcome"), rules(&response)))
         .collect();
     roles.sort();
     let [follower, leader] = &roles[..] else { panic!("{roles:?}") };
@@ -257,8 +257,8 @@ fn the_terminal_shows_a_line_for_each_fact_and_each_rule() {
     let url = format!("http://{}/a?b#c", proxy.addr());
     let run = |arguments: &[&str]| Program::run(&[&["explain", &url], arguments].concat());
 
-    let told = run(&["-H", "X-Api-Key: hunter2", "-H", "Host: api.test", "--token", TOKEN]);
-    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    let output = run(&["-H", "X-Api-Key: hunter2", "-H", "Host: api.test", "--token", TOKEN]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     for line in [
         "answer             200 Scripted",
         "route              cached",
@@ -269,12 +269,12 @@ fn the_terminal_shows_a_line_for_each_fact_and_each_rule() {
     ] {
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
-            told.stdout.lines().any(|said| squeezed(said) == squeezed(line)),
+            output.stdout.lines().any(|printed| squeezed(printed) == squeezed(line)),
             "{line} in\n{}",
-            told.stdout
+            output.stdout
         );
     }
-    assert!(!told.stdout.contains("hunter2"));
+    assert!(!output.stdout.contains("hunter2"));
     assert_eq!(origin.seen("/a")[0].field("x-api-key"), Some("hunter2"));
 
     let by_setting = run(&["--explain-token", TOKEN]);
@@ -283,16 +283,16 @@ fn the_terminal_shows_a_line_for_each_fact_and_each_rule() {
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains("explain_token"), "{}", refused.stderr);
     assert_eq!(run(&[]).code, Some(2));
-    let nobody = {
+    let unreachable = {
         let addr = Origin::start().stop();
         Program::run(&["explain", &format!("http://{addr}/"), "--token", TOKEN])
     };
-    assert_eq!(nobody.code, Some(1));
-    assert!(nobody.stderr.contains("no answer"), "{}", nobody.stderr);
+    assert_eq!(unreachable.code, Some(1));
+    assert!(unreachable.stderr.contains("no answer"), "{}", unreachable.stderr);
 }
 
 #[test]
-fn conditions_and_ranges_are_told() {
+fn conditions_and_ranges_are_explained() {
     let origin = Origin::start();
     let fields = [("Cache-Control", "max-age=60"), ("ETag", "\"a\"")];
     origin.answer("/a", Answer::json_with(&fields, "1234567890"));
@@ -317,14 +317,14 @@ fn conditions_and_ranges_are_told() {
         assert_eq!(response.status, status, "{asked:?}");
         assert_eq!(rules(&response), [&[hit], want].concat(), "{asked:?}");
     }
-    // What is merely stored fails nobody: the origin is asked, and it is told why.
+    // A stored response fails no condition: the origin decides, and the explanation shows it.
     let failed = proxy.get_with("/a", &[ASKED, ("If-Match", "\"b\"")]);
     assert_eq!(rules(&failed), [hit, "condition: no, precondition-failed (RFC 9110 §15.5.13)"]);
-    assert_eq!((told(&failed, "role"), origin.count("/a")), ("alone".into(), 2));
+    assert_eq!((member(&failed, "role"), origin.count("/a")), ("alone".into(), 2));
 }
 
 #[test]
-fn what_memory_may_not_serve_is_looked_at_once() {
+fn an_unusable_memory_entry_is_looked_up_once() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "no-cache"), ("ETag", "\"a\"")], "{}"));
     let varied = [("Cache-Control", "max-age=60"), ("Vary", "X-Kind")];
@@ -334,13 +334,13 @@ fn what_memory_may_not_serve_is_looked_at_once() {
     proxy.get("/a");
     let before = lookups();
     let again = proxy.get_with("/a", &[ASKED]);
-    assert_eq!((told(&again, "found"), lookups()), ("memory".into(), before + 1.0));
+    assert_eq!((member(&again, "found"), lookups()), ("memory".into(), before + 1.0));
     assert_eq!(rules(&again).iter().filter(|rule| rule.starts_with("reuse: no")).count(), 1);
 
     proxy.get_with("/varied", &[("X-Kind", "1")]);
     let before = lookups();
     let only_stored = ("Cache-Control", "only-if-cached");
     let other = proxy.get_with("/varied", &[("X-Kind", "2"), only_stored, ASKED]);
-    assert_eq!((other.status, told(&other, "found")), (504, "nothing".into()));
-    assert_eq!(lookups(), before + 1.0, "the list was found, once");
+    assert_eq!((other.status, member(&other, "found")), (504, "nothing".into()));
+    assert_eq!(lookups(), before + 1.0, "one lookup finds the list");
 }

@@ -1,5 +1,4 @@
-//! Clients that send more than they ask for: each flood ends its own connection, or holds nothing,
-//! and nobody else sees it.
+//! HTTP/2 floods: each ends its own connection or holds no memory, and no other client is affected.
 
 use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS,
@@ -7,7 +6,7 @@ use crate::harness::frames::{
 };
 use crate::harness::{Answer, Gate, Origin, Proxy};
 
-/// RFC 9113 §7.
+/// The error code of a flooding client (RFC 9113 §7).
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 const POST: [(&str, &str); 4] =
@@ -17,19 +16,19 @@ fn error_code(goaway: &Frame) -> u32 {
     u32::from_be_bytes(goaway.payload[4..8].try_into().unwrap())
 }
 
-/// Reads until the connection is given up; why.
-fn given_up(client: &mut Http2) -> Option<u32> {
-    let mut said = None;
+/// Reads until the connection ends. Returns the error code of its last GOAWAY.
+fn goaway_code(client: &mut Http2) -> Option<u32> {
+    let mut code = None;
     while let Some(frame) = client.next() {
         assert_ne!(frame.kind, DATA, "a flood has no answers");
         if frame.kind == GOAWAY {
-            said = Some(error_code(&frame));
+            code = Some(error_code(&frame));
         }
     }
-    said
+    code
 }
 
-/// Whoever else asks is answered.
+/// Checks that another client gets a response.
 fn others_are_served(proxy: &Proxy) {
     assert_eq!(proxy.get("/other").status, 200);
 }
@@ -47,7 +46,7 @@ fn streams_that_are_opened_and_reset_end_the_connection() {
     let gate = Gate::new();
     origin.answer("/slow", Answer::silent().pass(&gate));
     let mut client = Http2::connect(proxy.addr());
-    // In one write, so that they are reset before they are accepted: CVE-2023-44487.
+    // One write sends all resets before the streams are accepted: CVE-2023-44487.
     let mut flood = Vec::new();
     let head = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", "/slow")]);
     for stream in (1..2_000).step_by(2) {
@@ -57,19 +56,19 @@ fn streams_that_are_opened_and_reset_end_the_connection() {
         flood.extend(Frame { kind: RST_STREAM, flags: 0, stream, payload: cancel }.bytes());
     }
     let _ = client.write(&flood);
-    assert_eq!(given_up(&mut client), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway_code(&mut client), Some(ENHANCE_YOUR_CALM));
     others_are_served(&proxy);
     gate.open();
 }
 
 #[test]
-fn making_us_reset_streams_ends_the_connection() {
+fn provoking_stream_resets_ends_the_connection() {
     let (origin, proxy) = stage();
-    // A reset may come late, on a busy machine, and the origin's answer would be before it.
+    // On a busy machine a reset may arrive late; the gate keeps the origin's response behind it.
     let gate = Gate::new();
     origin.answer("/a", Answer::silent().pass(&gate));
     let mut client = Http2::connect(proxy.addr());
-    // A window beyond 31 bits is an error of the stream: CVE-2025-8671.
+    // A window beyond 31 bits is a stream error: CVE-2025-8671.
     for stream in (1..2_000).step_by(2) {
         let most = 0x7fff_ffff_u32.to_be_bytes();
         let sent = client
@@ -80,14 +79,14 @@ fn making_us_reset_streams_ends_the_connection() {
             break;
         }
     }
-    // Its bytes may be answered with a reset, which overtakes what was said.
-    assert!(given_up(&mut client).is_none_or(|code| code == ENHANCE_YOUR_CALM));
+    // The kernel may answer the remaining bytes with a reset, which discards the GOAWAY.
+    assert!(goaway_code(&mut client).is_none_or(|code| code == ENHANCE_YOUR_CALM));
     others_are_served(&proxy);
     gate.open();
 }
 
 #[test]
-fn a_head_that_never_ends_ends_the_connection() {
+fn an_endless_head_ends_the_connection() {
     let (_origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
     client.send(HEADERS, END_STREAM, 1, &block(&POST)).unwrap();
@@ -97,12 +96,12 @@ fn a_head_that_never_ends_ends_the_connection() {
             break;
         }
     }
-    assert!(given_up(&mut client).is_none_or(|code| code == ENHANCE_YOUR_CALM));
+    assert!(goaway_code(&mut client).is_none_or(|code| code == ENHANCE_YOUR_CALM));
     others_are_served(&proxy);
 }
 
 #[test]
-fn a_head_that_is_too_long_is_a_431() {
+fn an_overlong_head_gets_a_431() {
     let (origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
     let mut fields = POST.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -117,24 +116,24 @@ fn a_head_that_is_too_long_is_a_431() {
 }
 
 #[test]
-fn a_small_head_that_unpacks_to_a_large_one_ends_the_connection() {
+fn a_header_bomb_ends_the_connection() {
     let (origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
-    // One field of 4,000 bytes into the table (RFC 7541 §6.2.1), and a byte for each time that it
-    // is meant.
+    // One field of 4,000 bytes goes into the table (RFC 7541 §6.2.1), and one byte refers to it
+    // each time.
     let mut head = block(&POST);
     let field = block(&[("x", "x".repeat(4_000))]);
     head.push(0x40);
     head.extend(&field[1..]);
     head.extend([0xbe; 8_000]);
     client.send(HEADERS, END_STREAM | END_HEADERS, 1, &head).unwrap();
-    assert_eq!(given_up(&mut client), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway_code(&mut client), Some(ENHANCE_YOUR_CALM));
     assert_eq!(origin.count("/a"), 0);
     others_are_served(&proxy);
 }
 
 #[test]
-fn questions_that_need_an_answer_are_answered_one_by_one() {
+fn pings_and_settings_are_answered_one_at_a_time() {
     let (_origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
     let ping = Frame { kind: PING, flags: 0, stream: 0, payload: vec![0; 8] }.bytes();

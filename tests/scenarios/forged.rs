@@ -1,5 +1,5 @@
-//! Entries that somebody who can write to Redis has made: whole, with a checksum that fits, and not
-//! what CacheWarp writes.
+//! Forged entries: another party with write access to Redis stores complete entries with a valid
+//! checksum that CacheWarp would not write.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,10 +12,10 @@ use crate::harness::{Answer, Origin, Proxy, ScriptedRedis};
 
 const HOUR: u64 = 3_600_000;
 
-/// One entry under the key of `http://test/a`, fresh for a minute from `received` on.
+/// A forged entry under the key of `http://test/a`, fresh for a minute from its receipt on.
 struct Forged {
     status: u16,
-    /// How far ahead of the clock it was received.
+    /// Seconds between the clock and a receipt in the future.
     ahead: u64,
     obligations: u16,
     fields: &'static [(&'static str, &'static str)],
@@ -29,7 +29,7 @@ fn key() -> CacheKey {
 }
 
 impl Forged {
-    /// In the layout of `src/entry/codec.rs`.
+    /// Encodes the entry in the layout of `src/entry/codec.rs`.
     fn bytes(&self) -> Vec<u8> {
         let (mut head, body) = (BytesMut::new(), r#""forged""#);
         for (name, value) in [("content-type", "application/json")].iter().chain(self.fields) {
@@ -62,7 +62,7 @@ impl Forged {
     }
 }
 
-/// A Redis with a purge clock and one entry, which a test can change.
+/// Starts a Redis with the purge state and one entry, which a test can change.
 fn redis(stored: &Arc<Mutex<Vec<u8>>>) -> ScriptedRedis {
     let stored = Arc::clone(stored);
     let digits = String::from_utf8(key().hex().to_vec()).unwrap();
@@ -85,7 +85,7 @@ fn redis(stored: &Arc<Mutex<Vec<u8>>>) -> ScriptedRedis {
 }
 
 #[test]
-fn a_forged_entry_is_a_miss_and_harms_nobody_on_the_connection() {
+fn an_invalid_forged_entry_is_a_miss_and_leaves_the_connection_intact() {
     let stored = Arc::new(Mutex::new(PLAIN.bytes()));
     let (origin, redis) = (Origin::start(), redis(&stored));
     origin.answer("/a", Answer::json(r#""a""#));
@@ -93,7 +93,7 @@ fn a_forged_entry_is_a_miss_and_harms_nobody_on_the_connection() {
     let settings = [("cache_memory_size", "0"), ("redis_timeout", "10s"), ("fetch_lease", "off")];
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     let mut client = proxy.connect();
-    assert_eq!(client.get("/a").text(), r#""forged""#, "who can write to Redis can say what an origin could");
+    assert_eq!(client.get("/a").text(), r#""forged""#, "a well-formed forged entry is served");
 
     let field = |fields| Forged { fields, ..PLAIN };
     let mut asked = 0;

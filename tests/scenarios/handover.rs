@@ -1,4 +1,4 @@
-//! One process ends and another goes on: nobody who asks meanwhile is refused.
+//! Replacement of one process by another without a refused request.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,22 +9,22 @@ use std::thread;
 
 use crate::harness::{Answer, Client, Gate, Origin, PATIENCE, Program, Redis, Start, until};
 
-/// Requests on connections of their own, one after the other, until told to stop; how many were
-/// answered, and what went wrong.
+/// A thread that sends requests, one after another and each on a new connection, until it is
+/// stopped. It counts responses and failures.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
-    askers: Vec<thread::JoinHandle<Option<String>>>,
+    clients: Vec<thread::JoinHandle<Option<String>>>,
 }
 
 impl Load {
     fn begin(addr: SocketAddr) -> Self {
         let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let askers = (0..4).map(|_| {
+        let clients = (0..4).map(|_| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    match ask(addr) {
+                    match send_twice(addr) {
                         Ok(()) => answered.fetch_add(1, Ordering::Relaxed),
                         Err(error) => return Some(error),
                     };
@@ -32,8 +32,8 @@ impl Load {
                 None
             })
         });
-        let askers = askers.collect();
-        Self { stop, answered, askers }
+        let clients = clients.collect();
+        Self { stop, answered, clients }
     }
 
     fn await_more(&self, count: usize) {
@@ -41,20 +41,20 @@ impl Load {
         until("more answers", || {
             thread::yield_now();
             self.answered.load(Ordering::Relaxed) >= before + count
-                || self.askers.iter().all(thread::JoinHandle::is_finished)
+                || self.clients.iter().all(thread::JoinHandle::is_finished)
         });
     }
 
-    /// What went wrong for any of them.
+    /// Stops the load. Returns the first failure of each client.
     fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        self.askers.into_iter().filter_map(|asker| asker.join().unwrap()).collect()
+        self.clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
     }
 }
 
-/// Asks twice on a new connection, and takes the second answer too unless it is told that there is
-/// none.
-fn ask(addr: SocketAddr) -> Result<(), String> {
+/// Sends two requests on a new connection, and expects the second response unless the first one
+/// closes the connection.
+fn send_twice(addr: SocketAddr) -> Result<(), String> {
     let mut stream =
         TcpStream::connect_timeout(&addr, PATIENCE).map_err(|error| format!("to connect: {error}"))?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -77,7 +77,7 @@ fn ask(addr: SocketAddr) -> Result<(), String> {
     Ok(())
 }
 
-/// Starts the program as systemd would: with a socket to listen on, already there.
+/// Starts the program as systemd does: with an open listening socket.
 fn start_on(socket: &TcpListener, origin: &Origin) -> Program {
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=clients exec \"$0\" \"$@\" 3<&0 </dev/null";
     let origin = format!("--origin-url={}", origin.url());
@@ -86,7 +86,7 @@ fn start_on(socket: &TcpListener, origin: &Origin) -> Program {
 }
 
 #[test]
-fn a_successor_on_the_same_socket_takes_over_under_load() {
+fn a_new_process_on_the_inherited_socket_takes_over_under_load() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -108,7 +108,7 @@ fn a_successor_on_the_same_socket_takes_over_under_load() {
 }
 
 #[test]
-fn a_successor_may_listen_beside_its_predecessor_if_both_say_so() {
+fn a_new_process_listens_beside_the_old_one_if_both_allow_it() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let url = format!("--origin-url={}", origin.url());
@@ -134,7 +134,7 @@ fn a_successor_may_listen_beside_its_predecessor_if_both_say_so() {
 }
 
 #[test]
-fn what_is_in_flight_ends_and_connections_are_told() {
+fn a_drain_finishes_requests_in_flight_and_announces_the_close() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let slow = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n";
     origin.answer("/slow", Answer::silent().pass(&gate).send(slow).send("{}"));
@@ -150,7 +150,7 @@ fn what_is_in_flight_ends_and_connections_are_told() {
     gate.await_arrivals(1);
     program.signal("TERM");
     program.await_line("draining");
-    assert_eq!(kept.get("/a").field("connection"), Some("close"), "its last answer says so");
+    assert_eq!(kept.get("/a").field("connection"), Some("close"), "the last response must say close");
     assert_eq!(kept.rest(), b"");
     gate.open();
     let answer = busy.response();
@@ -159,7 +159,7 @@ fn what_is_in_flight_ends_and_connections_are_told() {
 }
 
 #[test]
-fn a_fetch_that_nobody_waits_for_any_more_is_stored_before_the_end() {
+fn an_abandoned_fetch_is_stored_before_the_process_ends() {
     let (origin, gate, redis) = (Origin::start(), Gate::new(), Redis::start());
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Length: 2\r\n\r\n";
     origin.answer("/slow", Answer::silent().pass(&gate).send(head).send("{}"));
@@ -167,7 +167,7 @@ fn a_fetch_that_nobody_waits_for_any_more_is_stored_before_the_end() {
     let flags = ["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--worker-threads=1", &url, &redis_url];
     let program = Program::start(&Start { arguments: &flags, ..Start::default() });
     let addr = program.await_addr();
-    until("Redis to be there", || {
+    until("Redis to be connected", || {
         crate::harness::client::get(addr, "/health").text().contains("\"connected")
     });
     let mut client = Client::connect(addr);

@@ -1,4 +1,4 @@
-//! The harness itself: what scenarios lean on must hold.
+//! Tests of the harness that the scenarios depend on.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 #[test]
-fn an_origin_answers_counts_and_remembers() {
+fn the_origin_answers_counts_and_records_requests() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let mut client = Client::connect(origin.addr());
@@ -22,11 +22,11 @@ fn an_origin_answers_counts_and_remembers() {
     assert_eq!((seen.method.as_str(), seen.target.as_str(), seen.field("x-y")), ("GET", "/a?b=c", Some("z")));
     assert!(origin.url().ends_with(&origin.addr().port().to_string()));
     let addr = origin.stop();
-    assert!(TcpStream::connect(addr).is_err(), "it refuses connections");
+    assert!(TcpStream::connect(addr).is_err(), "a stopped origin must refuse connections");
 }
 
 #[test]
-fn an_origin_holds_an_answer_at_a_gate() {
+fn the_origin_holds_a_response_at_a_gate() {
     let origin = Origin::start();
     let gate = Gate::new();
     origin.answer("/slow", Answer::silent().pass(&gate).send("HTTP/1.1 204 Done\r\n\r\n"));
@@ -41,7 +41,7 @@ fn an_origin_holds_an_answer_at_a_gate() {
 }
 
 #[test]
-fn an_origin_cuts_hangs_and_goes_on_and_on() {
+fn the_origin_cuts_hangs_and_streams_endlessly() {
     let origin = Origin::start();
     origin.answer("/cut", Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").close());
     origin.answer(
@@ -71,7 +71,7 @@ fn an_origin_cuts_hangs_and_goes_on_and_on() {
 }
 
 #[test]
-fn an_origin_hands_an_exchange_over() {
+fn the_origin_hands_an_exchange_over() {
     let origin = Origin::start();
     origin.script("/tunnel", |exchange: &mut Exchange| {
         let word = exchange.read_raw(3)?;
@@ -96,7 +96,7 @@ fn an_origin_hands_an_exchange_over() {
 }
 
 #[test]
-fn a_real_redis_is_killed_stalled_and_started_again() {
+fn a_real_redis_can_be_killed_stalled_and_restarted() {
     let mut redis = Redis::start();
     let url = redis.url();
     assert_eq!(redis.command(&["SET", "k", "v"]), Value::Simple("OK".into()));
@@ -121,7 +121,7 @@ fn a_real_redis_listens_on_a_unix_socket_and_takes_arguments() {
 }
 
 #[test]
-fn a_scripted_redis_keeps_to_its_script() {
+fn a_scripted_redis_follows_its_script() {
     let gate = Gate::new();
     let redis = ScriptedRedis::follow(vec![
         Script::new().expect(&["GET", "k"]).pass(&gate).send("$1\r\nv\r\n").expect(&["get"]).send("$1"),
@@ -146,17 +146,17 @@ fn a_scripted_redis_keeps_to_its_script() {
 }
 
 #[test]
-fn a_scripted_redis_notices_who_does_not() {
+fn a_scripted_redis_detects_a_deviation() {
     let redis = ScriptedRedis::follow(vec![Script::new().expect(&["GET"])]);
     let mut client = Client::connect(redis.url().strip_prefix("redis://").unwrap().parse().unwrap());
     client.send("*1\r\n$3\r\nDEL\r\n");
     assert_eq!(client.rest(), b"");
     assert_eq!(redis.faults(), [r#"["DEL"] instead of ["GET"] after ["DEL"]"#]);
-    assert!(thread::spawn(move || drop(redis)).join().is_err(), "and the test fails");
+    assert!(thread::spawn(move || drop(redis)).join().is_err(), "a deviation must fail the test");
 }
 
 #[test]
-fn a_redis_may_answer_everything_alike() {
+fn a_scripted_redis_can_answer_all_commands_alike() {
     let redis = ScriptedRedis::respond(|command| match command[0].as_str() {
         "QUIT" => None,
         _ => Some(b"-LOADING Redis is loading the dataset in memory\r\n".to_vec()),

@@ -1,6 +1,6 @@
-//! What an unsafe request changes is not served as it was: its target, and what of the same origin
-//! its answer names, in all variants and both tiers, also where a fetch that began before is still
-//! under way (RFC 9111 §4.4).
+//! Invalidation by unsafe requests (RFC 9111 §4.4): CacheWarp invalidates the target and the
+//! same-origin URLs that the response names, in all variants and both tiers, also against fetches
+//! that began before.
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
 
@@ -16,14 +16,14 @@ fn send(proxy: &Proxy, method: &str, target: &str) -> Response {
     proxy.connect().request(method, target, &[("Content-Length", "0")])
 }
 
-/// Whether a path is stored, without changing that.
+/// Returns whether a path is stored, without changing the store.
 fn is_stored(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
     let fields = [fields, &[("Cache-Control", "only-if-cached")]].concat();
     proxy.get_with(target, &fields).status == 200
 }
 
 #[test]
-fn by_method_and_by_status() {
+fn method_and_status_decide_invalidation() {
     let rows = [
         ("POST", 200, true),
         ("POST", 201, true),
@@ -52,7 +52,7 @@ fn by_method_and_by_status() {
         proxy.get(&path);
         redis.await_keys(1);
         let answered = send(&proxy, method, &path);
-        // What is stored answers a `HEAD`.
+        // A stored response answers a `HEAD`.
         assert_eq!((answered.status, is_hit(&answered)), (status, method == "HEAD"), "{method} {status}");
         assert_eq!(redis.keys().is_empty(), removed, "{method} {status}");
         assert_eq!(is_hit(&proxy.get(&path)), !removed, "{method} {status}");
@@ -62,7 +62,7 @@ fn by_method_and_by_status() {
 }
 
 #[test]
-fn what_the_answer_names_goes_too_if_it_is_of_the_same_origin() {
+fn same_origin_urls_in_the_response_are_invalidated() {
     let rows = [
         ("Location", "/b", true),
         ("Content-Location", "b", true),
@@ -89,16 +89,19 @@ fn what_the_answer_names_goes_too_if_it_is_of_the_same_origin() {
         origin.answer("/a", Answer::new(201, &[(name, value)], ""));
         assert_eq!(send(&proxy, "POST", "/a").status, 201);
         assert_eq!(is_stored(&proxy, "/b", &[]), !removed, "{name}: {value}");
-        assert!(is_hit(&elsewhere(&mut proxy.connect())), "nobody empties another's cache: {value}");
+        assert!(
+            is_hit(&elsewhere(&mut proxy.connect())),
+            "a response must not invalidate another origin's entries: {value}"
+        );
         origin.answer("/a", Answer::new(500, &[(name, value)], ""));
         proxy.get("/b");
         send(&proxy, "POST", "/a");
-        assert!(is_stored(&proxy, "/b", &[]), "an error changes nothing");
+        assert!(is_stored(&proxy, "/b", &[]), "an error must not invalidate");
     }
 }
 
 #[test]
-fn all_variants_go_at_once() {
+fn all_variants_are_invalidated_together() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.script("/a", |exchange| match exchange.request.method.as_str() {
         "GET" => Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], OLD).give(exchange),
@@ -108,21 +111,21 @@ fn all_variants_go_at_once() {
     let languages = ["en", "de", "fr"].map(|language| [("Accept-Language", language)]);
     for (stored, language) in languages.iter().enumerate() {
         proxy.get_with("/a", language);
-        // Each, and the list of them; two that come at once would make two lists, and one of them
-        // stays.
+        // Redis holds each variant and their list. Two concurrent variants would create two lists,
+        // of which one would remain, so the test stores them in sequence.
         redis.await_keys(stored + 2);
     }
     assert!(languages.iter().all(|language| is_stored(&proxy, "/a", language)));
     assert_eq!(send(&proxy, "PUT", "/a").status, 204);
     assert!(languages.iter().all(|language| !is_stored(&proxy, "/a", language)));
-    // A new list leads to what is stored from now on, and to nothing else.
+    // A new list refers only to variants that are stored from now on.
     proxy.get_with("/a", &languages[0]);
-    until("it to be stored", || is_stored(&proxy, "/a", &languages[0]));
+    until("the response to be stored", || is_stored(&proxy, "/a", &languages[0]));
     assert!(languages[1..].iter().all(|language| !is_stored(&proxy, "/a", language)));
 }
 
 #[test]
-fn no_node_serves_it_from_memory() {
+fn no_node_serves_an_invalidated_response_from_memory() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let node = |memory_ttl| {
         Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_ttl", memory_ttl)])
@@ -138,21 +141,23 @@ fn no_node_serves_it_from_memory() {
         origin.answer(path, Answer::new(204, &[], ""));
         assert_eq!(send(&writer, "DELETE", path).status, 204);
         assert!(!is_stored(&writer, path, &[]), "{path}");
-        until("the news to come", || !is_stored(&asking, path, &[]) && !is_stored(&remembering, path, &[]));
-        // A variant to which no list leads stays until it expires.
+        until("the invalidation to arrive", || {
+            !is_stored(&asking, path, &[]) && !is_stored(&remembering, path, &[])
+        });
+        // A variant that no list refers to remains until it expires.
         redis.await_keys(fields.len() - 1);
     }
 }
 
 #[test]
-fn memory_alone_forgets_as_well() {
+fn memory_is_invalidated_without_redis() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[FRESH], OLD));
     let mut redis = Redis::start();
     let alone = Proxy::start(&origin.url(), &[]);
-    let bereft = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
+    let disconnected = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
     redis.kill();
-    for proxy in [&alone, &bereft] {
+    for proxy in [&alone, &disconnected] {
         origin.answer("/a", Answer::json_with(&[FRESH], OLD));
         proxy.get("/a");
         assert!(is_hit(&proxy.get("/a")));
@@ -161,14 +166,14 @@ fn memory_alone_forgets_as_well() {
     }
 }
 
-/// A fetch that is held at the origin, with what it saw there before a change.
+/// A fetch that is held at the origin, with a response from before a change.
 struct Held {
     gate: Gate,
     client: Client,
 }
 
 impl Held {
-    /// Sends a request for `/a`, which the origin answers with `seen` when the gate is opened.
+    /// Sends a request for `/a`, which the origin answers with `seen` when the gate opens.
     fn begin(origin: &Origin, proxy: &Proxy, fields: &[(&str, &str)], seen: Answer) -> Self {
         let gate = Gate::new();
         let at_gate = gate.clone();
@@ -184,14 +189,14 @@ impl Held {
         Self { gate, client }
     }
 
-    /// Lets it end.
+    /// Opens the gate and reads the response.
     fn end(mut self) -> Response {
         self.gate.open();
         self.client.response()
     }
 }
 
-/// The origin changes `/a`.
+/// Changes `/a` at the origin.
 fn change(origin: &Origin, proxy: &Proxy, fields: &[(&str, &str)]) {
     origin.answer("/a", Answer::new(204, &[], ""));
     assert_eq!(send(proxy, "POST", "/a").status, 204);
@@ -199,24 +204,29 @@ fn change(origin: &Origin, proxy: &Proxy, fields: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_fetch_under_way_does_not_store_what_it_saw_before() {
+fn a_fetch_from_before_the_change_stores_nothing() {
     type Fields = &'static [(&'static str, &'static str)];
     const STALE: Fields = &[("Cache-Control", "max-age=60"), ("Age", "60"), ("ETag", "\"a\"")];
     const VARIED: Fields = &[FRESH, ("Vary", "X-Abc")];
     const ABC: (&str, &str) = ("X-Abc", "1");
-    // What the origin answers, what asks for it, and what was stored for before.
+    // The origin's fields, the request's fields, and the request that stored a response before.
     let rows: [(&str, Fields, Fields, Option<Fields>); 9] = [
-        ("a shared one", &[FRESH], &[], None),
-        ("one for itself", &[FRESH], &[("Cache-Control", "no-cache")], Some(&[])),
-        ("one with a credential", &[("Cache-Control", "public, max-age=600")], &[("Cookie", "a=b")], None),
-        ("the first of a variant", VARIED, &[ABC], None),
-        ("of a variant beside others", VARIED, &[ABC], Some(&[])),
-        ("of a variant, for itself", VARIED, &[ABC, ("Pragma", "no-cache")], Some(&[ABC])),
-        ("of what nobody queues for", STALE, &[], Some(&[])),
-        ("of what came stale", STALE, &[], None),
-        ("of a part", &[FRESH], &[("Range", "bytes=0-")], None),
+        ("a shared fetch", &[FRESH], &[], None),
+        ("an unshared fetch", &[FRESH], &[("Cache-Control", "no-cache")], Some(&[])),
+        (
+            "a fetch with a credential",
+            &[("Cache-Control", "public, max-age=600")],
+            &[("Cookie", "a=b")],
+            None,
+        ),
+        ("the first variant", VARIED, &[ABC], None),
+        ("a further variant", VARIED, &[ABC], Some(&[])),
+        ("an unshared fetch of a variant", VARIED, &[ABC, ("Pragma", "no-cache")], Some(&[ABC])),
+        ("the validation of a stale response", STALE, &[], Some(&[])),
+        ("a response that arrives stale", STALE, &[], None),
+        ("a range", &[FRESH], &[("Range", "bytes=0-")], None),
     ];
-    for (way, fields, request, before) in rows {
+    for (label, fields, request, before) in rows {
         let origin = Origin::start();
         let proxy = Proxy::start(&origin.url(), &[]);
         if let Some(before) = before {
@@ -225,19 +235,19 @@ fn a_fetch_under_way_does_not_store_what_it_saw_before() {
         }
         let held = Held::begin(&origin, &proxy, request, Answer::json_with(fields, OLD));
         change(&origin, &proxy, &[FRESH]);
-        assert_eq!(held.end().text(), OLD, "{way}: it asked before");
+        assert_eq!(held.end().text(), OLD, "{label}: it reached the origin before the change");
         proxy.await_metric(r#"cachewarp_not_stored_total{reason="changed"}"#, 1.0);
         let selecting: Vec<_> = request.iter().copied().filter(|field| *field == ABC).collect();
         assert!(
             !is_stored(&proxy, "/a", &[&selecting[..], &[("Cache-Control", "max-stale")]].concat()),
-            "{way}"
+            "{label}"
         );
-        assert_eq!(proxy.get_with("/a", &selecting).text(), NEW, "{way}");
+        assert_eq!(proxy.get_with("/a", &selecting).text(), NEW, "{label}");
     }
 }
 
 #[test]
-fn nobody_joins_a_fetch_that_began_before_the_change() {
+fn no_request_joins_a_fetch_from_before_the_change() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for fields in [&[FRESH][..], &[FRESH, ("Vary", "X-Abc")]] {
@@ -246,50 +256,50 @@ fn nobody_joins_a_fetch_that_began_before_the_change() {
         change(&origin, &proxy, fields);
         assert_eq!(proxy.get("/a").text(), NEW);
         assert_eq!(held.end().text(), OLD);
-        assert_eq!(proxy.get("/a").text(), NEW, "and it takes nothing's place");
+        assert_eq!(proxy.get("/a").text(), NEW, "the old fetch must not replace the new response");
         send(&proxy, "POST", "/a");
     }
 }
 
 #[test]
-fn a_validation_a_refresh_and_a_head_under_way_store_nothing_either() {
+fn validations_refreshes_and_heads_from_before_the_change_store_nothing() {
     const TAG: (&str, &str) = ("ETag", "\"a\"");
     let stale = [("Cache-Control", "max-age=60, stale-while-revalidate=600"), ("Age", "100"), TAG];
     let not_modified = || Answer::not_modified(&[FRESH]);
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nETag: \"a\"\r\n\r\n";
 
-    for way in ["validation", "refresh", "head"] {
+    for label in ["validation", "refresh", "head"] {
         let (origin, gate) = (Origin::start(), Gate::new());
         let proxy = Proxy::start(&origin.url(), &[]);
         origin.answer("/a", Answer::json_with(&stale, OLD));
         proxy.get("/a");
-        let answer = if way == "head" { Answer::raw(head) } else { not_modified() };
+        let answer = if label == "head" { Answer::raw(head) } else { not_modified() };
         let at_gate = gate.clone();
         origin.script("/a", move |exchange| {
             at_gate.pass();
             answer.give(exchange)
         });
         let mut client = proxy.connect();
-        let method = if way == "head" { "HEAD" } else { "GET" };
+        let method = if label == "head" { "HEAD" } else { "GET" };
         let strict = [("Cache-Control", "max-age=1000")];
-        client.send_head(method, "/a", if way == "refresh" { &[] } else { &strict });
+        client.send_head(method, "/a", if label == "refresh" { &[] } else { &strict });
         gate.await_arrivals(1);
         change(&origin, &proxy, &[FRESH]);
         gate.open();
         assert_eq!(client.response_to(method).status, 200);
         proxy.await_metric(r#"cachewarp_not_stored_total{reason="changed"}"#, 1.0);
-        assert!(!is_stored(&proxy, "/a", &[("Cache-Control", "max-stale")]), "{way}");
-        assert_eq!(proxy.get("/a").text(), NEW, "{way}");
+        assert!(!is_stored(&proxy, "/a", &[("Cache-Control", "max-stale")]), "{label}");
+        assert_eq!(proxy.get("/a").text(), NEW, "{label}");
     }
 }
 
 #[test]
-fn what_the_origin_calls_by_its_own_name() {
+fn urls_under_the_origins_own_name_are_invalidated() {
     let origin = Origin::start();
     for path in ["/v1/items", "/v1/items/1", "/v1/items/2", "/v1/items/3"] {
         origin.answer(path, Answer::json_with(&[FRESH], OLD));
     }
-    // Neither the client's host nor its paths: the origin knows of no proxy.
+    // The origin names itself, not the client's host and paths: it does not know of the proxy.
     let own = format!("{}/v1/items/1", origin.url());
     origin.script("/v1/items", move |exchange| match exchange.request.method.as_str() {
         "GET" => Answer::json_with(&[FRESH], OLD).give(exchange),
@@ -306,9 +316,9 @@ fn what_the_origin_calls_by_its_own_name() {
     }
 }
 
-/// RFC 9875 §3.
+/// RFC 9875 §3: a response that names a group invalidates its members.
 #[test]
-fn a_change_of_a_group_is_of_what_is_in_it() {
+fn a_group_invalidation_removes_its_members() {
     let (origin, redis) = (Origin::start(), Redis::start());
     for (path, groups) in [("/a", r#""g", "h""#), ("/b", r#""g""#), ("/c", r#""h""#), ("/d", "")] {
         origin.answer(path, Answer::json_with(&[FRESH, ("Cache-Groups", groups)], OLD));
@@ -332,7 +342,7 @@ fn a_change_of_a_group_is_of_what_is_in_it() {
             let paths = ["/a", "/b", "/c", "/d"];
             for path in paths {
                 proxy.get(path);
-                until("it to be stored", || is_stored(&proxy, path, &[]));
+                until("the response to be stored", || is_stored(&proxy, path, &[]));
             }
             origin.answer("/change", Answer::new(status, &[("Cache-Group-Invalidation", changed)], ""));
             assert_eq!(send(&proxy, method, "/change").status, status);
@@ -343,24 +353,25 @@ fn a_change_of_a_group_is_of_what_is_in_it() {
 }
 
 #[test]
-fn a_group_is_of_its_own_origin() {
+fn a_group_belongs_to_its_own_origin() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[FRESH, ("Cache-Groups", r#""g""#)], OLD));
     origin.answer("/change", Answer::new(200, &[("Cache-Group-Invalidation", r#""g""#)], ""));
     let proxy = Proxy::start(&origin.url(), &[("origin_preserve_host", "true")]);
     proxy.get("/a");
-    until("it to be stored", || is_stored(&proxy, "/a", &[]));
+    until("the response to be stored", || is_stored(&proxy, "/a", &[]));
     let mut other = proxy.connect();
     other.send("POST /change HTTP/1.1\r\nHost: other.test\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(other.response().status, 200);
-    assert!(is_stored(&proxy, "/a", &[]), "another host's group of the same name");
+    assert!(is_stored(&proxy, "/a", &[]), "a group of another host has the name");
     send(&proxy, "POST", "/change");
     assert!(!is_stored(&proxy, "/a", &[]));
 }
 
-/// What comes in a moment later is of before, and is not stored as if it were of after.
+/// A response that arrives after the change of its group predates it, and CacheWarp does not store
+/// it.
 #[test]
-fn a_fetch_under_way_is_of_before_the_change_of_its_group() {
+fn a_fetch_from_before_the_change_of_its_group_is_not_shared() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let answer = Answer::json_with(&[FRESH, ("Cache-Groups", r#""g""#)], OLD);
     origin.script("/a", {
@@ -384,7 +395,7 @@ fn a_fetch_under_way_is_of_before_the_change_of_its_group() {
         send(&proxy, "POST", "/change");
         let mut late = proxy.connect();
         late.send_head("GET", "/a", &[]);
-        // It does not share the fetch that began before the change.
+        // The late request does not share the fetch that began before the change.
         origin.await_count("/a", asked + 2);
         gate.release_one();
         gate.release_one();

@@ -1,6 +1,6 @@
 //! Whole scenarios: CacheWarp between clients, an origin and a Redis.
 //!
-//! One binary for all of them, so that they link once.
+//! All scenarios share one binary, so that they link once.
 
 #[cfg(test)]
 mod admin;
@@ -32,7 +32,7 @@ mod forged;
 mod handover;
 #[cfg(test)]
 #[path = "../harness/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "tests/topologies has parties that nobody else meets")]
+#[expect(dead_code, unused_imports, reason = "only tests/topologies uses the rest of the harness")]
 mod harness;
 #[cfg(test)]
 mod harness_holds;

@@ -1,4 +1,4 @@
-//! Several origins on one Redis: apart in every name, unless one namespace joins them.
+//! Several origins on one Redis: they share no name unless one namespace joins them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ const SETTINGS: [(&str, &str); 5] = [
     ("worker_threads", "2"),
 ];
 
-/// Everything that a Redis is asked to do, by whichever connection or script.
+/// A record of all commands that a Redis receives, on any connection and in any script.
 struct Monitor(JoinHandle<Vec<Vec<String>>>);
 
 /// The last command of a record.
@@ -38,14 +38,14 @@ impl Monitor {
         }))
     }
 
-    /// The names of all keys and channels that were used until now.
+    /// Returns the names of all keys and channels used so far.
     fn names(self, redis: &Redis) -> BTreeSet<String> {
         redis.command(&["ECHO", END]);
         self.0.join().unwrap().iter().flat_map(|command| names(command)).collect()
     }
 }
 
-/// The words of a command, as `MONITOR` quotes them.
+/// Splits a command into its words, as `MONITOR` quotes them.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut letters = line.chars();
@@ -59,14 +59,14 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The names in a command.
+/// Returns the names in a command.
 fn names(command: &[String]) -> Vec<String> {
     let [kind, arguments @ ..] = command else { panic!("a command without a word") };
     match kind.to_ascii_uppercase().as_str() {
         "HELLO" | "CLIENT" | "PING" | "AUTH" | "SELECT" | "INFO" | "ROLE" | "SCRIPT" | "COMMAND" | "ECHO" => {
             Vec::new()
         }
-        // The test's own.
+        // The test itself sends these commands.
         "PUBSUB" | "KEYS" | "FLUSHALL" => Vec::new(),
         "EVAL" | "EVALSHA" => arguments[2..][..arguments[1].parse().unwrap()].to_vec(),
         "SUBSCRIBE" | "DEL" | "UNLINK" | "EXISTS" => arguments.to_vec(),
@@ -85,7 +85,7 @@ fn namespace(origin: &Origin, path: &str) -> String {
     Namespace::of_origin("cachewarp:", &base).as_str().to_owned()
 }
 
-/// An API whose answers name it.
+/// Starts an API whose responses contain its name.
 fn api(name: &str) -> Origin {
     let origin = Origin::start();
     let fields = [("Content-Type", "application/json"), ("Cache-Control", "max-age=600")];
@@ -100,7 +100,7 @@ fn api(name: &str) -> Origin {
 }
 
 #[test]
-fn two_origins_on_one_redis_share_no_name_no_answer_and_no_purge() {
+fn two_origins_on_one_redis_share_no_key_response_or_purge() {
     let redis = Redis::start();
     let monitor = Monitor::of(&redis);
     let apis = [api("one"), api("two")];
@@ -116,7 +116,7 @@ fn two_origins_on_one_redis_share_no_name_no_answer_and_no_purge() {
                 (body, "CacheWarp; fwd=uri-miss; stored"),
                 "{path}"
             );
-            until("it to be stored", || proxy.get(path).cache_status().contains("hit"));
+            until("the response to be stored", || proxy.get(path).cache_status().contains("hit"));
             assert_eq!(proxy.get(path).text(), body, "{path}");
         }
     }
@@ -124,7 +124,7 @@ fn two_origins_on_one_redis_share_no_name_no_answer_and_no_purge() {
         let mut client = proxy.connect();
         (0..300).for_each(|_| drop(client.get("/d")));
     }
-    // Whatever one purges, the other keeps.
+    // Every purge of one API leaves the other's responses stored.
     for (order, path) in [
         (r#"{"url":"http://test/a"}"#, "/a"),
         (r#"{"url":"http://test/b","soft":true}"#, "/b"),
@@ -137,7 +137,7 @@ fn two_origins_on_one_redis_share_no_name_no_answer_and_no_purge() {
         assert!(!one.get(path).cache_status().contains("hit"), "{order}");
         let kept = two.get(path);
         assert!(kept.cache_status().contains("hit"), "{order}: {}", kept.cache_status());
-        until("it to be stored again", || one.get(path).cache_status().contains("hit"));
+        until("the response to be stored again", || one.get(path).cache_status().contains("hit"));
     }
     assert_eq!(one.connect().request("POST", "/write", &[("Content-Length", "0")]).status, 200);
     assert!(two.get("/d").cache_status().contains("hit"));
@@ -173,7 +173,7 @@ fn two_origins_on_one_redis_share_no_name_no_answer_and_no_purge() {
 }
 
 #[test]
-fn two_base_paths_of_one_origin_are_apart_and_two_nodes_of_one_are_together() {
+fn two_base_paths_of_one_origin_are_separate_and_two_nodes_of_one_share() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let json = |body: &str| Answer::json_with(&[("Cache-Control", "max-age=600")], body);
     origin.answer("/v1/a", json("1"));
@@ -182,7 +182,7 @@ fn two_base_paths_of_one_origin_are_apart_and_two_nodes_of_one_are_together() {
     let proxies = ["/v1", "/v2", "/v1/"].map(start);
     for (proxy, body) in proxies.iter().zip(["1", "2", "1"]) {
         assert_eq!(proxy.get("/a").text(), body);
-        until("it to be stored", || proxy.get("/a").cache_status().contains("hit"));
+        until("the response to be stored", || proxy.get("/a").cache_status().contains("hit"));
     }
     assert_eq!((origin.count("/v1/a"), origin.count("/v2/a")), (1, 1));
     let keys: BTreeSet<_> =
@@ -191,13 +191,13 @@ fn two_base_paths_of_one_origin_are_apart_and_two_nodes_of_one_are_together() {
 }
 
 #[test]
-fn a_named_namespace_joins_what_an_operator_says_is_one() {
+fn a_configured_namespace_joins_several_origins() {
     let (one, two, redis) = (api("one"), api("two"), Redis::start());
     let settings = [&SETTINGS[..], &[("cache_namespace", "payments")]].concat();
     let start = |api: &Origin| Proxy::start_with_redis(&api.url(), &redis.url(), &settings);
     let (first, second) = (start(&one), start(&two));
     assert_eq!(first.get("/a").text(), "\"one\"");
-    until("it to be stored", || first.get("/a").cache_status().contains("hit"));
+    until("the response to be stored", || first.get("/a").cache_status().contains("hit"));
     assert_eq!(second.get("/a").text(), "\"one\"");
     assert_eq!((one.count("/a"), two.count("/a")), (1, 0));
     assert!(redis.keys().iter().all(|key| key.starts_with("cachewarp:payments:")), "{:?}", redis.keys());

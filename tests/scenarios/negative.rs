@@ -1,4 +1,4 @@
-//! That there is nothing, remembered by setting: `cache_negative_ttl`.
+//! Negative caching by setting: `cache_negative_ttl`.
 
 use crate::harness::{Answer, Origin, Proxy, Redis};
 
@@ -6,10 +6,10 @@ const NOTHING: &str = r#"{"error":"nothing here"}"#;
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 #[test]
-fn what_is_not_there_is_remembered_by_setting() {
+fn a_missing_resource_is_stored_if_the_setting_allows_it() {
     type Fields = &'static [(&'static str, &'static str)];
-    // The status, what the origin says beside it, and whether it is stored without the setting and
-    // with it.
+    // The status, the origin's further fields, and whether the response is stored without and with
+    // the setting.
     let rows: [(u16, Fields, bool, bool); 9] = [
         (404, &[], false, true),
         (410, &[], false, true),
@@ -43,12 +43,12 @@ fn what_is_not_there_is_remembered_by_setting() {
     on.get("/page");
     assert!(
         on.get("/page").cache_status().ends_with("detail=content-type"),
-        "the setting is not about types"
+        "the setting must not extend the storable media types"
     );
 }
 
 #[test]
-fn it_has_its_own_lifetime_and_ends_when_something_is_there() {
+fn a_negative_response_has_its_own_lifetime_and_is_replaced() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("cache_negative_ttl", "5s"), ("cache_default_ttl", "1h")]);
     origin.answer("/a", Answer::new(404, &[JSON], NOTHING));
@@ -57,7 +57,7 @@ fn it_has_its_own_lifetime_and_ends_when_something_is_there() {
     let ttl =
         hit.cache_status().strip_prefix("CacheWarp; hit; ttl=").expect("a hit").split(';').next().unwrap();
     assert!(ttl.parse::<u64>().unwrap() <= 5, "{ttl}");
-    // Nobody has guessed it for those who have a name.
+    // The negative lifetime is a default, so it does not apply to requests with a credential.
     let named = proxy.get_with("/a", &[("Authorization", "Bearer alice")]);
     assert_eq!(named.cache_status(), "CacheWarp; fwd=bypass; detail=authorization");
     origin.answer("/a", Answer::new(201, &[JSON], "{}"));
@@ -67,7 +67,7 @@ fn it_has_its_own_lifetime_and_ends_when_something_is_there() {
 }
 
 #[test]
-fn an_answer_without_content_has_no_json_to_check() {
+fn a_response_without_content_needs_no_valid_json() {
     let origin = Origin::start();
     let statuses = ("cache_statuses", "200,203,204,301,308,404,405,410");
     let proxy = Proxy::start(&origin.url(), &[statuses]);
@@ -92,7 +92,7 @@ fn an_answer_without_content_has_no_json_to_check() {
         let status_says = again.cache_status();
         assert_eq!(status_says.starts_with("CacheWarp; hit"), stored, "{status}: {status_says}");
     }
-    // With content, it has to be what its type says.
+    // A response with content must match its type.
     origin.answer("/not-json", Answer::new(404, &fields, "nothing here"));
     proxy.get("/not-json");
     assert!(proxy.get("/not-json").cache_status().ends_with("detail=invalid-json"));

@@ -1,13 +1,13 @@
-//! What operators see: metrics, health, logs.
+//! The operator's view: metrics, health, logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Start, client, until};
 
-/// The public names: whoever changes this file changes somebody's dashboards.
+/// The public names of the metrics. Changing this file breaks operators' dashboards.
 const GOLDEN: &str = include_str!("../golden/metrics.txt");
 
-/// A little of everything: hits, misses, what is not stored, what is passed, what fails.
+/// Sends requests of every kind: hits, misses, unstorable, passed and failed ones.
 fn traffic(proxy: &Proxy, origin: &Origin) {
     origin.answer("/a", Answer::json("{}"));
     origin.answer("/private", Answer::new(200, &[("Cache-Control", "private")], "{}"));
@@ -35,8 +35,8 @@ fn every_metric_has_its_published_name_type_and_labels() {
     assert!(found == GOLDEN, "tests/golden/metrics.txt does not have what /metrics has, which is\n{found}");
 }
 
-/// A line for each family with its type, and below it its labels; without values and bounds of
-/// buckets.
+/// Returns a line for each family with its type, followed by its labels; without values and bucket
+/// bounds.
 fn families(page: &str) -> String {
     let mut families = BTreeMap::<&str, BTreeSet<&str>>::new();
     let mut family = "";
@@ -48,7 +48,7 @@ fn families(page: &str) -> String {
             && let Some((labels, _)) = rest.split_once('}')
             && !labels.contains("le=")
         {
-            // A server's address is another one in each run.
+            // The address of a server differs in each run.
             let labels = if labels.starts_with("server=") { "server" } else { labels };
             families.entry(family).or_default().insert(labels);
         }
@@ -60,11 +60,11 @@ fn families(page: &str) -> String {
 }
 
 #[test]
-fn the_metrics_that_the_readme_names_are_there() {
+fn every_metric_in_the_readme_exists() {
     let readme = include_str!("../../README.md");
     let mut named = 0;
     for word in readme.split('`').skip(1).step_by(2).filter(|word| word.starts_with("cachewarp_")) {
-        // A family with its suffix, some of them with `*`, or one with the names of its labels.
+        // The README names a family with its suffix, with `*`, or with its labels.
         let name = word.split(['*', '{']).next().unwrap().trim_end_matches("_total");
         assert!(GOLDEN.lines().any(|line| line.starts_with(name)), "{word}");
         named += 1;
@@ -73,7 +73,7 @@ fn the_metrics_that_the_readme_names_are_there() {
 }
 
 #[test]
-fn metrics_count_what_was_done() {
+fn metrics_count_requests_lookups_and_commands() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
     traffic(&proxy, &origin);
@@ -101,12 +101,12 @@ fn metrics_count_what_was_done() {
     // Three `GET`s, a `SET`, a `PING`.
     proxy.await_metric(r#"cachewarp_redis_commands_total{outcome="ok"}"#, 5.0);
     assert!(proxy.metric("cachewarp_memory_bytes") > 100.0);
-    // A connection is counted as closed when we have seen that it is.
-    until("nobody to be there", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    // The server counts a connection as closed once it has detected the close.
+    until("all connections to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
 }
 
 #[test]
-fn the_admin_listener_serves_operators_and_nobody_else() {
+fn the_admin_listener_is_separate_from_the_client_listener() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut operator = Client::connect(proxy.admin_addr());
@@ -126,18 +126,18 @@ fn the_admin_listener_serves_operators_and_nobody_else() {
             "{path}"
         );
     }
-    // Clients cannot see it, whatever they ask for.
+    // No client request reaches the admin listener.
     assert_eq!(proxy.get("/metrics").text(), "no such path");
     assert_eq!(origin.count("/metrics"), 1);
     assert_eq!(
         proxy.metric(r#"cachewarp_requests_total{outcome="health"}"#),
         0.0,
-        "nor are operators counted"
+        "admin requests are not counted as client requests"
     );
 }
 
 #[test]
-fn without_an_admin_listener_there_is_none() {
+fn the_admin_listener_can_be_disabled() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let url = origin.url();
@@ -156,7 +156,7 @@ fn without_an_admin_listener_there_is_none() {
 }
 
 #[test]
-fn redis_is_a_line_when_it_goes_and_one_when_it_comes() {
+fn loss_and_return_of_redis_are_logged_once_each() {
     let (origin, mut redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json("{}"));
     let urls = [format!("--origin-url={}", origin.url()), format!("--redis-url={}", redis.url())];
@@ -170,16 +170,16 @@ fn redis_is_a_line_when_it_goes_and_one_when_it_comes() {
         assert_eq!(client.get("/a").status, 200);
     }
     redis.restart();
-    until("it to be back", || client.get("/health").text().contains("\"connected\""));
+    until("Redis to be back", || client.get("/health").text().contains("\"connected\""));
     program.signal("TERM");
     let log = program.end().stderr;
     let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
     assert_eq!((lines("connected to Redis"), lines("lost the last connection to Redis")), (2, 1), "{log}");
-    // It says why it cannot be reached, once for each reason.
+    // The log names each cause of a failed connection once.
     assert!(lines("cannot connect to Redis") <= 2 && lines("cachewarp::redis") <= 5, "{log}");
 }
 
-/// Everything that a program wrote to its log while it answered three requests.
+/// Returns the log of a program that answered three requests.
 fn log_of_three_requests(flags: &[&str]) -> String {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
@@ -196,13 +196,13 @@ fn log_of_three_requests(flags: &[&str]) -> String {
     }
     program.signal("TERM");
     let ended = program.end();
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "standard output is not for logs");
-    assert!(!ended.stderr.contains("hunter2"), "nor are logs for secrets: {}", ended.stderr);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "the log must not go to standard output");
+    assert!(!ended.stderr.contains("hunter2"), "the log must not contain secrets: {}", ended.stderr);
     ended.stderr
 }
 
 #[test]
-fn a_request_has_a_line_where_it_was_asked_for() {
+fn the_access_log_has_a_line_per_request_if_enabled() {
     let off = log_of_three_requests(&["--redis-url=off"]);
     assert!(!off.contains("request"), "{off}");
     let on = log_of_three_requests(&["--redis-url=off", "--access-log=true"]);
@@ -223,8 +223,8 @@ fn a_request_has_a_line_where_it_was_asked_for() {
 }
 
 #[test]
-fn a_json_log_is_json() {
-    // Nobody is there: this has to be said once, and not for each request.
+fn every_line_of_a_json_log_is_json() {
+    // No server listens there: the log must say so once, not for each request.
     let redis = format!("--redis-url=redis://alice:hunter2@{}", Origin::start().stop());
     let log =
         log_of_three_requests(&[&redis, "--log-format=json", "--access-log=true", "--worker-threads=1"]);

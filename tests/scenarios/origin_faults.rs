@@ -1,5 +1,5 @@
-//! An origin that fails: the client is told what happened, never less than the truth, and nothing
-//! of it is stored.
+//! Failing origins: the client gets the reason and never a truncated body as complete, and
+//! CacheWarp stores nothing.
 
 use std::io::{ErrorKind, Write};
 
@@ -11,8 +11,7 @@ use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Response, Sta
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 
-/// A failure of ours to answer, as a problem document (RFC 9457) that says why and nothing of what
-/// is behind us.
+/// Checks for a problem document (RFC 9457) with the reason and without internals.
 fn assert_problem(response: &Response, code: u16, reason: &str, origin: &str) {
     assert_eq!((response.status, response.field("content-type")), (code, Some("application/problem+json")));
     assert_eq!(response.cache_status(), format!("CacheWarp; fwd=uri-miss; detail={reason}"));
@@ -25,7 +24,7 @@ fn not_stored(proxy: &Proxy, reason: &str) -> f64 {
     proxy.metric(&format!("cachewarp_not_stored_total{{reason=\"{reason}\"}}"))
 }
 
-/// That one cannot tell from the second answer that there was a first.
+/// Checks that a first request leaves no trace in the second response.
 fn assert_not_stored(proxy: &Proxy, origin: &Origin, path: &str) {
     let before = origin.count(path);
     let mut client = proxy.connect();
@@ -38,7 +37,7 @@ fn assert_not_stored(proxy: &Proxy, origin: &Origin, path: &str) {
 }
 
 #[test]
-fn one_that_refuses_is_a_502() {
+fn a_refused_connection_gets_a_502() {
     let origin = Origin::start();
     let url = origin.url();
     origin.stop();
@@ -51,7 +50,7 @@ fn one_that_refuses_is_a_502() {
 }
 
 #[test]
-fn one_that_comes_back_is_used_at_once() {
+fn an_origin_that_returns_is_used_at_once() {
     let origin = Origin::start();
     origin.answer("/a", Answer::silent().close());
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -61,7 +60,7 @@ fn one_that_comes_back_is_used_at_once() {
 }
 
 #[test]
-fn one_that_hangs_before_the_head_is_a_504() {
+fn a_timeout_before_the_head_gets_a_504() {
     let origin = Origin::start();
     origin.answer("/a", Answer::silent().hang());
     origin.answer("/b", Answer::raw("HTTP/1.1 200 OK\r\nContent-").hang());
@@ -74,7 +73,7 @@ fn one_that_hangs_before_the_head_is_a_504() {
 }
 
 #[test]
-fn more_than_it_may_be_asked_at_a_time_is_a_503() {
+fn a_request_beyond_the_pending_limit_gets_a_503() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(format!("{OK}Content-Length: 2\r\n\r\n{{}}")));
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "1")]);
@@ -86,11 +85,11 @@ fn more_than_it_may_be_asked_at_a_time_is_a_503() {
     assert_eq!(response.field("retry-after"), Some("1"));
     gate.open();
     assert_eq!(first.response().status, 200);
-    assert_eq!(proxy.get("/b").status, 404, "and then there is room again");
+    assert_eq!(proxy.get("/b").status, 404, "the limit must be free again");
 }
 
 #[test]
-fn an_answer_that_is_no_http_is_a_502() {
+fn a_malformed_response_gets_a_502() {
     let origin = Origin::start();
     let long = format!("{OK}X-Long: {}\r\n\r\n", "x".repeat(70 * 1024));
     let many = format!("{OK}{}\r\n", "X-Many: x\r\n".repeat(200));
@@ -114,7 +113,7 @@ fn an_answer_that_is_no_http_is_a_502() {
 }
 
 #[test]
-fn a_body_that_does_not_come_whole_is_cut_for_the_client_too() {
+fn a_truncated_body_is_cut_for_the_client() {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     let rows = [
         ("cut of its length", "Content-Length: 10\r\n\r\n", "{\"a\"", Answer::close as fn(Answer) -> Answer),
@@ -134,7 +133,7 @@ fn a_body_that_does_not_come_whole_is_cut_for_the_client_too() {
             let head = client.head();
             assert_eq!(head.word(1), "200");
             let (body, end) = client.body_of("GET", &head);
-            assert_eq!(body, b"{\"a\"", "{case}: all that there was");
+            assert_eq!(body, b"{\"a\"", "{case}: all bytes before the cut");
             let end = end.expect_err(case).kind();
             assert!(matches!(end, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{case}: {end:?}");
             assert_eq!(proxy.metric(r#"cachewarp_origin_failures_total{phase="body"}"#), 1.0, "{case}");
@@ -146,7 +145,7 @@ fn a_body_that_does_not_come_whole_is_cut_for_the_client_too() {
 }
 
 #[test]
-fn what_says_json_and_is_not_reaches_the_client_unchanged() {
+fn invalid_json_reaches_the_client_unchanged() {
     let bodies =
         ["{\"broken\": ", "", "{} {}", "{'a':1}", "[1,]", "NaN", "\u{feff}{}", "<html>", "\"\u{1}\""];
     let origin = Origin::start();
@@ -164,7 +163,7 @@ fn what_says_json_and_is_not_reaches_the_client_unchanged() {
 }
 
 #[test]
-fn what_is_not_json_passes_through() {
+fn other_media_types_pass_through() {
     let origin = Origin::start();
     type Fields = &'static [(&'static str, &'static str)];
     let rows: [(Fields, u16, &str); 5] = [
@@ -190,7 +189,7 @@ fn what_is_not_json_passes_through() {
 }
 
 #[test]
-fn what_may_be_stored_can_be_widened() {
+fn the_storable_media_types_can_be_extended() {
     let origin = Origin::start();
     origin.answer(
         "/a",
@@ -203,7 +202,7 @@ fn what_may_be_stored_can_be_widened() {
 }
 
 #[test]
-fn a_body_that_only_the_connection_ends_is_not_stored() {
+fn a_close_delimited_body_is_not_stored() {
     let origin = Origin::start();
     origin.answer("/a", Answer::raw(format!("{OK}\r\n{{}}")).close());
     origin.answer("/b", Answer::raw(OK.replace("1.1", "1.0") + "\r\n{}").close());
@@ -223,13 +222,13 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_coded_body_is_stored_as_it_came() {
+fn an_encoded_body_is_stored_unchanged() {
     let origin = Origin::start();
     let rows = [
         ("gzip", gzip("{\"a\": 1}"), Ok(())),
         ("gzip", gzip("not json"), Err("invalid-json")),
         ("gzip", b"not gzip".to_vec(), Err("content-encoding")),
-        // A small body that would be a large one: it is looked into up to a bound.
+        // A small body that decodes to a large one: the check decodes it up to a limit.
         ("gzip", gzip(&" ".repeat(10 << 20)), Err("content-encoding")),
         ("rot13", b"{}".to_vec(), Err("content-encoding")),
     ];
@@ -254,7 +253,7 @@ fn a_coded_body_is_stored_as_it_came() {
 }
 
 #[test]
-fn two_gibibytes_stream_through_and_are_held_nowhere() {
+fn a_body_of_two_gibibytes_streams_through_unbuffered() {
     const PIECE: usize = 0x10000;
     const PIECES: usize = (2 << 30) / PIECE;
     let origin = Origin::start();

@@ -1,9 +1,8 @@
-//! An origin that cannot be reached, as the log of the binary tells of it: one line when it begins,
-//! one when it ends.
+//! Outages of the origin in the log of the binary: one line at the beginning, one at the end.
 
 use crate::harness::{Answer, Client, Origin, Program, Start, TlsFront, until};
 
-/// A program in front of an origin, with several workers.
+/// Starts a program with several workers in front of an origin.
 fn in_front_of(origin_url: &str, more: &[&str]) -> Program {
     let mut arguments = vec![
         "--listen-addr=127.0.0.1:0",
@@ -18,12 +17,12 @@ fn in_front_of(origin_url: &str, more: &[&str]) -> Program {
     Program::start(&Start { arguments: &arguments, ..Start::default() })
 }
 
-/// Asks on connections of their own, so that every worker has some; the statuses.
-fn ask(program: &Program, count: usize) -> Vec<u16> {
+/// Sends requests on separate connections, so that every worker gets some. Returns the statuses.
+fn request_statuses(program: &Program, count: usize) -> Vec<u16> {
     (0..count).map(|number| Client::connect(program.await_addr()).get(&format!("/{number}")).status).collect()
 }
 
-/// Stops the program; the lines with these words.
+/// Stops the program. Returns the lines that contain these words.
 fn lines(program: Program, words: &str) -> Vec<String> {
     program.signal("TERM");
     let ended = program.end();
@@ -32,10 +31,10 @@ fn lines(program: Program, words: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_origin_that_refuses_is_logged_once_and_so_is_its_return() {
+fn a_refusing_origin_and_its_return_are_logged_once_each() {
     let addr = Origin::start().stop();
     let program = in_front_of(&format!("http://{addr}"), &[]);
-    assert!(ask(&program, 8).iter().all(|status| *status == 502));
+    assert!(request_statuses(&program, 8).iter().all(|status| *status == 502));
     let line = program.await_line("the origin fails");
     for part in [
         "WARN",
@@ -56,7 +55,7 @@ fn an_origin_that_refuses_is_logged_once_and_so_is_its_return() {
         assert!(line.contains(part), "{part} is not in {line}");
     }
     let lines = lines(program, "origin::outages");
-    assert_eq!(lines.len(), 2, "of all workers: {lines:#?}");
+    assert_eq!(lines.len(), 2, "one line for all workers: {lines:#?}");
 }
 
 #[test]
@@ -64,7 +63,7 @@ fn a_second_outage_is_logged_again() {
     let addr = Origin::start().stop();
     let program = in_front_of(&format!("http://{addr}"), &[]);
     for back in ["/back", "/back-again"] {
-        assert_eq!(ask(&program, 1), [502]);
+        assert_eq!(request_statuses(&program, 1), [502]);
         let origin = Origin::start_at(addr);
         origin.answer(back, Answer::json("{}"));
         until("the origin", || Client::connect(program.await_addr()).get(back).status == 200);
@@ -74,9 +73,9 @@ fn a_second_outage_is_logged_again() {
 }
 
 #[test]
-fn an_origin_without_an_address_is_logged_with_its_name() {
+fn an_unresolvable_origin_is_logged_with_its_name() {
     let program = in_front_of("http://origin.invalid:8080", &[]);
-    assert_eq!(ask(&program, 2), [502, 502]);
+    assert_eq!(request_statuses(&program, 2), [502, 502]);
     let lines = lines(program, "the origin fails");
     let [line] = &*lines else { panic!("{lines:?}") };
     for part in ["origin=\"origin.invalid:8080\"", "phase=\"resolve\"", "does not resolve: failed to lookup"]
@@ -86,12 +85,12 @@ fn an_origin_without_an_address_is_logged_with_its_name() {
 }
 
 #[test]
-fn an_origin_with_a_certificate_of_its_own_is_logged_with_the_reason() {
+fn an_untrusted_certificate_is_logged_with_the_reason() {
     let origin = Origin::start();
     let (front, other) = (TlsFront::before(origin.addr()), TlsFront::before(origin.addr()));
     let program =
         in_front_of(&format!("https://{}", front.authority()), &["--origin-ca-file", other.ca_file()]);
-    assert_eq!(ask(&program, 2), [502, 502]);
+    assert_eq!(request_statuses(&program, 2), [502, 502]);
     let lines = lines(program, "the origin fails");
     let [line] = &*lines else { panic!("{lines:?}") };
     for part in
@@ -102,15 +101,15 @@ fn an_origin_with_a_certificate_of_its_own_is_logged_with_the_reason() {
 }
 
 #[test]
-fn an_origin_that_hangs_or_breaks_off_is_logged_by_its_phase() {
+fn a_timeout_or_a_cut_is_logged_with_its_phase() {
     let origin = Origin::start();
     origin.answer("/0", Answer::silent().hang());
     let program = in_front_of(&origin.url(), &["--origin-head-timeout=500ms"]);
-    assert_eq!(ask(&program, 1), [504]);
+    assert_eq!(request_statuses(&program, 1), [504]);
     let line = program.await_line("the origin fails");
     assert!(line.contains("phase=\"head\"") && line.contains("the origin did not respond in time"), "{line}");
     origin.answer("/0", Answer::json("{}"));
-    assert_eq!(ask(&program, 1), [200]);
+    assert_eq!(request_statuses(&program, 1), [200]);
     program.await_line("the origin answers again");
     origin.answer("/0", Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{").close());
     let mut client = Client::connect(program.await_addr());

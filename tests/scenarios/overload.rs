@@ -1,18 +1,18 @@
-//! More than there is room for: what is admitted is served, the rest is told at once, and
-//! afterwards all is as before.
+//! Overload: CacheWarp serves admitted requests and refuses the rest at once, and afterwards
+//! everything is as before.
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, until};
 
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
 
-/// Answers when the gate lets it.
+/// Returns a response that waits for the gate.
 fn gated(gate: &Gate) -> Answer {
     let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n{}";
     Answer::silent().pass(gate).send(head)
 }
 
 #[test]
-fn requests_beyond_the_bound_are_told_at_once_and_hits_are_served() {
+fn requests_beyond_the_limit_are_refused_at_once_and_hits_are_served() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/slow", gated(&gate));
     origin.answer("/other", Answer::json_with(&[NO_STORE], "{}"));
@@ -34,19 +34,23 @@ fn requests_beyond_the_bound_are_told_at_once_and_hits_are_served() {
     assert_eq!(refused.field("content-type"), Some("application/problem+json"));
     assert_eq!(proxy.connect().request("POST", "/other", &[("Content-Length", "0")]).status, 503);
     assert_eq!(proxy.get("/hit").cache_status().split(';').nth(1), Some(" hit"));
-    assert_eq!((proxy.get("/stale").status, origin.count("/stale")), (200, 1), "the policy lets it stand in");
+    assert_eq!(
+        (proxy.get("/stale").status, origin.count("/stale")),
+        (200, 1),
+        "a stale response replaces the refusal"
+    );
     assert_eq!(proxy.get("/health").status, 200);
     assert_eq!(proxy.metric("cachewarp_requests_waiting"), 1.0);
 
     gate.open();
     assert_eq!(first.response().status, 200);
-    assert_eq!(proxy.get("/other").status, 200, "all is as before");
+    assert_eq!(proxy.get("/other").status, 200, "the queue must be free again");
     assert_eq!(proxy.metric("cachewarp_requests_waiting"), 0.0);
     assert_eq!(origin.count("/other"), 1);
 }
 
 #[test]
-fn one_address_does_not_get_all_connections() {
+fn one_address_gets_only_its_share_of_connections() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("max_connections_per_address", "2")]);
     let mut clients = [proxy.connect(), proxy.connect()];
@@ -56,12 +60,12 @@ fn one_address_does_not_get_all_connections() {
     assert_eq!(third.rest(), b"");
     assert_eq!(proxy.metric(r#"cachewarp_client_refusals_total{reason="many-of-address"}"#), 1.0);
     drop(clients);
-    until("the places to be free", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    until("the connections to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
     assert_eq!(proxy.get("/health").status, 200);
 }
 
 #[test]
-fn whoever_waits_too_long_for_the_origin_is_told_and_the_next_is_served() {
+fn a_request_that_waits_too_long_for_the_origin_is_refused_and_the_next_is_served() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/slow", gated(&gate));
     origin.answer("/other", Answer::json_with(&[NO_STORE], "{}"));
@@ -79,7 +83,7 @@ fn whoever_waits_too_long_for_the_origin_is_told_and_the_next_is_served() {
     assert_eq!(proxy.get("/other").status, 200);
 }
 
-/// Requests that the origin works on until the gate opens, so that a limit is in use.
+/// Sends requests that occupy the origin until the gate opens, so that its limit is in use.
 fn under_way(proxy: &Proxy, origin: &Origin, gate: &Gate, count: usize) -> Vec<Client> {
     let clients: Vec<Client> = (0..count)
         .map(|number| {
@@ -94,17 +98,17 @@ fn under_way(proxy: &Proxy, origin: &Origin, gate: &Gate, count: usize) -> Vec<C
 }
 
 #[test]
-fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_more() {
+fn an_overloaded_origin_gets_fewer_requests_and_later_more() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
     let limit = || proxy.metric("cachewarp_origin_limit");
-    assert_eq!(limit(), 64.0, "in fair weather it is no hindrance");
+    assert_eq!(limit(), 64.0, "the limit must start at its maximum");
     for target in ["/a", "/b", "/c"] {
         origin.answer(target, Answer::new(503, &[NO_STORE], "busy"));
     }
     for target in ["/a", "/b", "/c"].iter().cycle().take(20) {
         assert_eq!(proxy.get(target).status, 503);
-        assert_eq!(limit(), 64.0, "one at a time cannot be too many");
+        assert_eq!(limit(), 64.0, "refusals of sequential requests must not lower the limit");
     }
     let mut slow = under_way(&proxy, &origin, &gate, 7);
     until("three quarters of eight", || {
@@ -116,18 +120,18 @@ fn an_origin_that_says_it_is_overloaded_is_asked_for_less_and_then_again_for_mor
     for target in ["/a", "/b", "/c"] {
         origin.answer(target, Answer::json_with(&[NO_STORE], "{}"));
     }
-    // Some at a time, each of which finds the bound in use.
-    until("the bound to be what it was", || {
+    // A few concurrent requests at a time, each of which uses the limit.
+    until("the limit to be restored", || {
         let mut clients: Vec<Client> = (0..64).map(|_| proxy.connect()).collect();
         clients.iter_mut().for_each(|client| client.send_head("GET", "/a", &[]));
-        // On a busy machine the queue stands, and some are told at once.
+        // On a busy machine the queue stays full, and some requests are refused at once.
         clients.iter_mut().for_each(|client| assert!([200, 503].contains(&client.response().status)));
         limit() > 30.0
     });
 }
 
 #[test]
-fn an_origin_whose_usual_answers_become_refusals_is_asked_for_less() {
+fn an_origin_whose_successes_become_refusals_gets_fewer_requests() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
     let targets = ["/a", "/b", "/c"];
@@ -137,7 +141,11 @@ fn an_origin_whose_usual_answers_become_refusals_is_asked_for_less() {
     }
     let mut slow = under_way(&proxy, &origin, &gate, 7);
     for target in targets {
-        assert_eq!(proxy.metric("cachewarp_origin_limit"), 64.0, "of fewer than three resources");
+        assert_eq!(
+            proxy.metric("cachewarp_origin_limit"),
+            64.0,
+            "refusals of fewer than three resources must not lower the limit"
+        );
         origin.answer(target, Answer::new(503, &[NO_STORE], "busy"));
         assert_eq!(proxy.get(target).status, 503);
     }
@@ -151,7 +159,7 @@ fn an_origin_whose_usual_answers_become_refusals_is_asked_for_less() {
 }
 
 #[test]
-fn refusals_of_one_resource_or_of_made_up_ones_take_nothing_from_others() {
+fn refusals_of_single_or_invented_resources_do_not_lower_the_limit() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "64")]);
     origin.answer("/closed", Answer::new(503, &[NO_STORE, ("Retry-After", "60")], "closed"));
@@ -160,9 +168,9 @@ fn refusals_of_one_resource_or_of_made_up_ones_take_nothing_from_others() {
     let mut slow = under_way(&proxy, &origin, &gate, 7);
     for number in 0..100 {
         assert_eq!(proxy.get(&format!("/closed?{number}")).status, 503);
-        assert_eq!(limit(), 64.0, "one path, whatever the query");
+        assert_eq!(limit(), 64.0, "refusals of one path must not lower the limit, whatever the query");
     }
-    // Not even if there is nothing that answers well beside it.
+    // The limit holds even if no path beside the refused ones succeeds.
     for number in 0..100 {
         let made_up = format!("/x/{number}");
         origin.answer(&made_up, Answer::new(503, &[NO_STORE], "no such service"));
@@ -170,7 +178,7 @@ fn refusals_of_one_resource_or_of_made_up_ones_take_nothing_from_others() {
             assert_eq!(proxy.get("/open").status, 200);
         }
         assert_eq!(proxy.get(&made_up).status, 503);
-        assert_eq!(limit(), 64.0, "nothing below /x/ has ever answered well");
+        assert_eq!(limit(), 64.0, "refusals of paths without a success must not lower the limit");
     }
     gate.open();
     slow.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
@@ -192,7 +200,7 @@ fn a_resource_that_hangs_does_not_open_the_breaker() {
 }
 
 #[test]
-fn an_origin_that_is_gone_is_left_alone_and_found_again() {
+fn an_unreachable_origin_opens_the_breaker_and_its_return_closes_it() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=0, stale-if-error=600")], "{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -212,7 +220,7 @@ fn an_origin_that_is_gone_is_left_alone_and_found_again() {
 }
 
 #[test]
-fn bodies_beyond_the_memory_for_them_go_through_unstored() {
+fn bodies_beyond_the_buffer_memory_pass_through_unstored() {
     let origin = Origin::start();
     let body = format!("\"{}\"", "x".repeat(300_000));
     for path in ["/a", "/small"] {
@@ -222,10 +230,10 @@ fn bodies_beyond_the_memory_for_them_go_through_unstored() {
     let proxy = Proxy::start(&origin.url(), &[("max_body_memory", "10KiB")]);
     for count in 1..=2 {
         assert_eq!(proxy.get("/a").body.len(), body.len());
-        assert_eq!(origin.count("/a"), count, "it was not stored");
+        assert_eq!(origin.count("/a"), count, "the body must not be stored");
     }
     assert!(proxy.metric(r#"cachewarp_not_stored_total{reason="body-memory"}"#) >= 1.0);
     assert_eq!((proxy.get("/small").status, proxy.get("/small").status), (200, 200));
-    assert_eq!(origin.count("/small"), 1, "what fits is stored");
+    assert_eq!(origin.count("/small"), 1, "a body that fits must be stored");
     until("nothing to be held", || proxy.metric("cachewarp_body_bytes") == 0.0);
 }

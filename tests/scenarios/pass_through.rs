@@ -1,4 +1,4 @@
-//! What is not cached goes straight through, both ways, as it comes.
+//! Pass-through: CacheWarp streams uncacheable requests and responses unchanged in both directions.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Then, TlsFront, until};
 
-/// More than all the sockets on the way hold.
+/// More pieces than all socket buffers on the path hold.
 const PIECES: usize = 1024;
 static PIECE: [u8; 0x10000] = [b'x'; 0x10000];
 
@@ -24,7 +24,7 @@ fn echo(origin: &Origin, path: &str) {
 }
 
 #[test]
-fn every_method_but_get_and_head_is_passed_on() {
+fn every_method_but_get_and_head_is_passed_through() {
     let origin = Origin::start();
     echo(&origin, "/a");
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -43,7 +43,7 @@ fn every_method_but_get_and_head_is_passed_on() {
 }
 
 #[test]
-fn a_large_upload_is_held_back_by_the_origin() {
+fn a_slow_origin_slows_a_large_upload() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
@@ -57,7 +57,7 @@ fn a_large_upload_is_held_back_by_the_origin() {
     client.send_head("POST", "/a", &[("Content-Length", &total.to_string())]);
     gate.await_arrivals(1);
     let taken = client.send_until_full(&PIECE, PIECES);
-    assert!(taken < total, "all of it is somewhere, and not at the origin");
+    assert!(taken < total, "the proxy buffered the whole upload");
     gate.open();
     let rest = total - taken;
     (0..rest / PIECE.len()).for_each(|_| client.send(PIECE));
@@ -66,7 +66,7 @@ fn a_large_upload_is_held_back_by_the_origin() {
 }
 
 #[test]
-fn a_large_answer_is_held_back_by_the_client() {
+fn a_slow_client_slows_a_large_response() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let total = PIECES * PIECE.len();
     let taken = Arc::<Mutex<usize>>::default();
@@ -85,7 +85,7 @@ fn a_large_answer_is_held_back_by_the_client() {
     let mut client = proxy.connect();
     client.send_head("POST", "/a", &[("Content-Length", "0")]);
     gate.await_arrivals(1);
-    assert!(*taken.lock().unwrap() < total, "all of it is somewhere, and not at the client");
+    assert!(*taken.lock().unwrap() < total, "the proxy buffered the whole response");
     gate.open();
     let head = client.head();
     let (read, end) = client.skip_body(&head);
@@ -94,7 +94,7 @@ fn a_large_answer_is_held_back_by_the_client() {
 }
 
 #[test]
-fn both_directions_flow_at_one_time() {
+fn request_and_response_stream_concurrently() {
     let origin = Origin::start();
     origin.script("/a", |exchange| {
         exchange.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -123,12 +123,12 @@ const UPGRADE: &[(&str, &str)] = &[("Connection", "Upgrade"), ("Upgrade", "webso
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 #[test]
-fn a_tunnel_begins_with_a_101_and_not_before() {
+fn a_tunnel_begins_with_a_101() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/ws", move |exchange| {
         at_gate.pass();
-        assert!(exchange.is_quiet()?, "what the client sends early waits");
+        assert!(exchange.is_quiet()?, "early bytes must wait for the 101");
         exchange.write(SWITCH)?;
         assert_eq!(exchange.read_raw(5)?, b"early");
         exchange.write("hello")?;
@@ -152,7 +152,7 @@ fn a_tunnel_begins_with_a_101_and_not_before() {
 }
 
 #[test]
-fn a_tunnel_that_stands_still_is_closed_on_both_sides() {
+fn an_idle_tunnel_is_closed_on_both_sides() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/ws", move |exchange| {
@@ -168,7 +168,7 @@ fn a_tunnel_that_stands_still_is_closed_on_both_sides() {
     assert_eq!(client.rest(), b"");
     gate.await_arrivals(1);
     gate.open();
-    until("its place to be free", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+    until("its connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
 }
 
 #[test]
@@ -179,17 +179,17 @@ fn without_a_101_there_is_no_tunnel() {
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut client = proxy.connect();
     client.send_head("GET", "/ws", UPGRADE);
-    // Bytes for a tunnel that would be a request to the origin, if anybody took them there.
+    // Bytes for a tunnel that would be a request to the origin if the proxy forwarded them.
     client.send("GET /next HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n");
     assert_eq!(client.response().status, 200);
     assert_eq!(client.response().field("cache-status"), Some("CacheWarp; fwd=uri-miss; stored"));
     assert_eq!(origin.seen("/next")[0].field("x-forwarded-for"), Some("127.0.0.1"));
-    // A refusal of an upgrade is not a fetch that others may see.
+    // A refused upgrade is not a shared fetch.
     assert_eq!(proxy.get("/ws").field("cache-status"), Some("CacheWarp; fwd=uri-miss; stored"));
 }
 
 #[test]
-fn a_switch_that_nobody_asked_for_is_a_bad_answer() {
+fn an_unrequested_101_is_a_bad_response() {
     let origin = Origin::start();
     origin.answer("/a", Answer::raw(SWITCH));
     let other = SWITCH.replace("websocket", "other");
@@ -197,14 +197,15 @@ fn a_switch_that_nobody_asked_for_is_a_bad_answer() {
     let proxy = Proxy::start(&origin.url(), &[]);
     assert_eq!(proxy.get("/a").status, 502);
     assert_eq!(proxy.get_with("/ws", UPGRADE).status, 502);
-    // An upgrade of HTTP itself is not carried on, and the request is an ordinary one.
+    // The proxy does not forward an upgrade of HTTP itself, and treats the request as an ordinary
+    // one.
     origin.answer("/h2", Answer::json("{}"));
     assert_eq!(proxy.get_with("/h2", &[("Connection", "Upgrade"), ("Upgrade", "h2c")]).status, 200);
     assert_eq!(origin.seen("/h2")[0].field("upgrade"), None);
 }
 
 #[test]
-fn fields_of_a_connection_stay_on_it() {
+fn hop_by_hop_fields_are_not_forwarded() {
     let origin = Origin::start();
     let fields = [
         ("Connection", "X-Own, close"),
@@ -241,7 +242,7 @@ fn fields_of_a_connection_stay_on_it() {
 }
 
 #[test]
-fn whom_the_origin_is_told_of() {
+fn the_origin_gets_the_clients_address_in_forwarded_fields() {
     let origin = Origin::start();
     let claims =
         [("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Proto", "https")];
@@ -256,14 +257,14 @@ fn whom_the_origin_is_told_of() {
         for method in ["GET", "POST"] {
             proxy.connect().request(method, "/a", &claims);
             let seen = origin.seen("/a").pop().unwrap();
-            let told = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
-            assert_eq!(told.map(|name| seen.field(name).unwrap()), want, "{method} {settings:?}");
+            let names = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+            assert_eq!(names.map(|name| seen.field(name).unwrap()), want, "{method} {settings:?}");
         }
     }
 }
 
 #[test]
-fn the_origin_may_have_a_base_path() {
+fn an_origin_can_have_a_base_path() {
     let origin = Origin::start();
     origin.answer("/v2/a", Answer::json("{}"));
     let proxy = Proxy::start(&(origin.url() + "/v2"), &[]);
@@ -272,7 +273,7 @@ fn the_origin_may_have_a_base_path() {
 }
 
 #[test]
-fn a_client_may_speak_http2() {
+fn a_client_can_use_http2() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     echo(&origin, "/echo");
@@ -284,7 +285,7 @@ fn a_client_may_speak_http2() {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         spawn_local(connection);
-        let mut ask = async |method: &str, path: &str, body: &'static str| {
+        let mut exchange = async |method: &str, path: &str, body: &'static str| {
             let request = Request::builder().method(method).uri(format!("{authority}{path}"));
             let request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
             let response = sender.send_request(request).await.unwrap();
@@ -293,12 +294,13 @@ fn a_client_may_speak_http2() {
                 response.headers().get("cache-status").map(|value| value.to_str().unwrap().to_owned());
             (status.unwrap_or_default(), response.into_body().collect().await.unwrap().to_bytes())
         };
-        assert_eq!(ask("GET", "/a", "").await.0, "CacheWarp; fwd=uri-miss; stored");
-        assert!(ask("GET", "/a", "").await.0.starts_with("CacheWarp; hit"));
-        assert_eq!(ask("POST", "/echo", "hello").await.1, "hello");
+        assert_eq!(exchange("GET", "/a", "").await.0, "CacheWarp; fwd=uri-miss; stored");
+        assert!(exchange("GET", "/a", "").await.0.starts_with("CacheWarp; hit"));
+        assert_eq!(exchange("POST", "/echo", "hello").await.1, "hello");
     });
     assert_eq!(origin.count("/a"), 1);
-    // The version is the connection's, not the resource's: HTTP/1.1 hits what HTTP/2 stored.
+    // The version belongs to the connection, not to the resource: HTTP/1.1 hits a response that
+    // HTTP/2 stored.
     let mut client = proxy.connect();
     client.send(format!("GET /a HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr()));
     assert!(client.response().field("cache-status").unwrap().starts_with("CacheWarp; hit"));
@@ -306,7 +308,7 @@ fn a_client_may_speak_http2() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_gets_it_when_its_body_is_wanted() {
+fn a_client_gets_100_continue_when_the_origin_reads_its_body() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
@@ -321,11 +323,11 @@ fn a_client_that_waits_for_100_gets_it_when_its_body_is_wanted() {
     client.send("{}");
     gate.open();
     assert_eq!(client.response().text(), "{}");
-    assert_eq!(origin.seen("/a")[0].field("expect"), None, "it was for us");
+    assert_eq!(origin.seen("/a")[0].field("expect"), None, "the proxy handles `Expect` itself");
 }
 
 #[test]
-fn interim_answers_of_the_origin_are_not_the_answer() {
+fn interim_responses_of_the_origin_are_not_final() {
     let origin = Origin::start();
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
     let last = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
@@ -338,7 +340,7 @@ fn interim_answers_of_the_origin_are_not_the_answer() {
 }
 
 #[test]
-fn an_origin_behind_tls_is_held_to_its_certificate() {
+fn the_certificate_of_an_origin_is_verified() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     echo(&origin, "/echo");
@@ -352,7 +354,8 @@ fn an_origin_behind_tls_is_held_to_its_certificate() {
     client.send("hello");
     assert_eq!(client.response().text(), "hello");
 
-    // By its address it has another name, and another authority knows nothing of it.
+    // By its address the origin has another name, and another authority does not know its
+    // certificate.
     let by_address = url.replace("localhost", "127.0.0.1");
     let other = TlsFront::before(origin.addr());
     for (url, ca_file) in [(&by_address, tls.ca_file()), (&url, other.ca_file())] {
@@ -363,7 +366,7 @@ fn an_origin_behind_tls_is_held_to_its_certificate() {
 }
 
 #[test]
-fn an_idle_connection_that_the_origin_closed_is_not_the_client_s_trouble() {
+fn an_idle_connection_closed_by_the_origin_causes_no_client_error() {
     let origin = Origin::start();
     origin.answer("/a", Answer::new(200, &[("Cache-Control", "no-store")], "{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -375,7 +378,7 @@ fn an_idle_connection_that_the_origin_closed_is_not_the_client_s_trouble() {
 }
 
 #[test]
-fn an_answer_that_is_complete_before_its_request_reaches_the_client() {
+fn a_response_before_the_end_of_its_request_reaches_the_client() {
     let origin = Origin::start();
     origin.script("/a", |exchange| {
         exchange.write("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")?;
@@ -389,7 +392,7 @@ fn an_answer_that_is_complete_before_its_request_reaches_the_client() {
 }
 
 #[test]
-fn a_client_of_http_1_0_is_served() {
+fn an_http_1_0_client_is_served() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     origin.answer("/a", Answer::raw(chunked).send("1\r\n{\r\n").pass(&gate).send("1\r\n}\r\n0\r\n\r\n"));
@@ -397,7 +400,7 @@ fn a_client_of_http_1_0_is_served() {
     let mut clients: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
     for client in &mut clients {
         client.send("GET /a HTTP/1.0\r\nHost: test\r\n\r\n");
-        // It knows no chunks: the end of the connection is the end of the body.
+        // An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
         assert_eq!(client.head().field("transfer-encoding"), None);
     }
     gate.open();
@@ -408,9 +411,9 @@ fn a_client_of_http_1_0_is_served() {
     assert_eq!(client.get("/a").text(), "{}", "on the same connection");
 }
 
-/// Many at a time, so that answers would be mixed up if they could be.
+/// Many concurrent requests, so that mixed-up responses would show.
 #[test]
-fn everybody_gets_the_answer_to_what_he_asked() {
+fn every_client_gets_the_response_to_its_own_request() {
     let origin = Origin::start();
     echo(&origin, "/a");
     let proxy = Proxy::start(&origin.url(), &[("worker_threads", "2")]);

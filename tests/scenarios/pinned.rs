@@ -1,17 +1,16 @@
-//! What clients and origins can make the process hold. The bounds are one-sided: what SECURITY.md
-//! says, and room.
+//! The memory that clients and origins can make the process hold. The tests check upper bounds
+//! only: those of SECURITY.md, with a margin.
 
 use crate::harness::frames::{Http2, SETTINGS, WINDOW_UPDATE};
 use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then};
 
 const KIB: u64 = 1024;
 
-/// More than all the sockets on the way hold.
+/// More pieces than all socket buffers on the path hold.
 const PIECES: usize = 1024;
 static PIECE: [u8; 0x10000] = [b' '; 0x10000];
 
-/// What an answer that nobody reads may pin: a window of 256 KiB, and the buffers on both sides of
-/// it.
+/// Maximum memory of an unread response: a window of 256 KiB, and the buffers on both sides.
 const UNREAD_KIB: u64 = 512;
 
 fn start(origin: &Origin, flags: &[&str]) -> Program {
@@ -22,12 +21,12 @@ fn start(origin: &Origin, flags: &[&str]) -> Program {
     Program::start(&Start { arguments: &arguments, ..Start::default() })
 }
 
-/// What it has grown by since it had so much, in KiB.
+/// Returns the growth since `before`, in KiB.
 fn grown(program: &Program, before: u64) -> u64 {
     program.resident_kib().saturating_sub(before)
 }
 
-/// A process that others are to make hold something, beside a client that behaves.
+/// A process under test, with one well-behaved client.
 struct Watched {
     program: Program,
     path: &'static str,
@@ -36,7 +35,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// The client asks for `path`.
+    /// Starts the process, and requests `path` as the well-behaved client.
     fn start(origin: &Origin, path: &'static str) -> Self {
         let program = start(origin, &[]);
         let mut other = Client::connect(program.await_addr());
@@ -45,7 +44,8 @@ impl Watched {
         Self { program, path, other, before }
     }
 
-    /// So many who do not read hold a window each, and no more; and others are served.
+    /// Checks that `count` clients that read nothing hold at most a window each, and that other
+    /// clients are served.
     fn assert_held_by(&mut self, count: usize) {
         let grown = grown(&self.program, self.before);
         assert!(grown < count as u64 * UNREAD_KIB, "{grown} KiB for {count}");
@@ -53,7 +53,7 @@ impl Watched {
     }
 }
 
-/// An origin whose `/large` writes until nobody takes any more, and then comes to the gate.
+/// Starts an origin whose `/large` writes until its client reads no more, and then passes the gate.
 fn large(gate: &Gate) -> Origin {
     let origin = Origin::start();
     let at_gate = gate.clone();
@@ -71,7 +71,7 @@ fn large(gate: &Gate) -> Origin {
 }
 
 #[test]
-fn those_who_never_read_pin_a_window_each() {
+fn clients_that_never_read_hold_a_window_each() {
     const READERS: usize = 32;
     let gate = Gate::new();
     let origin = large(&gate);
@@ -84,13 +84,14 @@ fn those_who_never_read_pin_a_window_each() {
 }
 
 #[test]
-fn those_who_never_read_over_http2_pin_a_window_each() {
+fn http2_clients_that_never_read_hold_a_window_each() {
     const STREAMS: u32 = 100;
     let gate = Gate::new();
     let origin = large(&gate);
     let mut watched = Watched::start(&origin, "/health");
     let mut reader = Http2::connect(watched.program.await_addr());
-    // Windows of 2^31 - 1 for each stream and for all: only we say now how much is too much.
+    // The client's windows of 2^31 - 1 for each stream and for the connection leave only the
+    // server's own limits.
     reader.send(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]).unwrap();
     reader.send(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).unwrap();
     for stream in (1..2 * STREAMS).step_by(2) {
@@ -102,7 +103,7 @@ fn those_who_never_read_over_http2_pin_a_window_each() {
 }
 
 #[test]
-fn requests_whose_answers_nobody_reads_are_left_where_they_are() {
+fn requests_behind_unread_responses_stay_in_the_socket() {
     const CLIENTS: usize = 8;
     let origin = Origin::start();
     let body = format!("\"{}\"", "x".repeat(8 * 1024));
@@ -113,14 +114,14 @@ fn requests_whose_answers_nobody_reads_are_left_where_they_are() {
     for _ in 0..CLIENTS {
         let mut client = Client::connect(watched.program.await_addr());
         let taken = client.send_until_full(request.as_bytes(), 10_000);
-        assert!(taken < 10_000 * request.len(), "all of it is somewhere");
+        assert!(taken < 10_000 * request.len(), "the server read all requests");
         clients.push(client);
     }
     watched.assert_held_by(CLIENTS);
 }
 
 #[test]
-fn the_idle_cost_little_and_are_let_go() {
+fn idle_connections_cost_little_and_are_closed() {
     const IDLE: usize = 200;
     const EACH_KIB: u64 = 64;
     let origin = Origin::start();
@@ -129,8 +130,7 @@ fn the_idle_cost_little_and_are_let_go() {
     assert_eq!(Client::connect(addr).get("/health").status, 200);
     let before = program.resident_kib();
     let silent: Vec<_> = (0..IDLE).map(|_| Client::connect(addr)).collect();
-    // One by one: whoever has a connection and says nothing is let go too, however long the others
-    // take.
+    // One after another: an idle client is closed too, however long the others take.
     let mut asked = Vec::new();
     let mut streams = Vec::new();
     for _ in 0..IDLE {
@@ -151,7 +151,8 @@ fn the_idle_cost_little_and_are_let_go() {
     }
 }
 
-/// Zstandard (RFC 8878 §3.1.1): a frame of blocks that say one byte 128 KiB times, four bytes each.
+/// Returns a Zstandard frame (RFC 8878 §3.1.1) of blocks of four bytes, each of which repeats one
+/// byte 128 KiB times.
 fn bomb(blocks: usize) -> Vec<u8> {
     const BLOCK_BYTES: u32 = 128 * 1024;
     const REPEATED: u32 = 1 << 1;
@@ -165,7 +166,7 @@ fn bomb(blocks: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_body_that_unpacks_to_gibibytes_is_looked_into_up_to_a_bound() {
+fn a_compression_bomb_is_checked_up_to_a_limit() {
     let origin = Origin::start();
     let body = bomb(200_000);
     let head = format!(
@@ -180,16 +181,15 @@ fn a_body_that_unpacks_to_gibibytes_is_looked_into_up_to_a_bound() {
     for _ in 0..3 {
         assert_eq!(client.get("/bomb").body, body, "the bytes, unchanged");
     }
-    assert_eq!(origin.count("/bomb"), 3, "it was not stored");
+    assert_eq!(origin.count("/bomb"), 3, "the body must not be stored");
     let grown = program.peak_kib() - before;
-    // Eight times `cache_max_body`, a few times over: what the decoder remembers, and what grows
-    // has been smaller.
+    // Eight times `cache_max_body`, with a margin for the decoder's window and for growing buffers.
     assert!(grown < 96 * KIB, "{grown} KiB for a body of 25 GiB");
 }
 
 #[test]
-fn json_that_is_deep_or_long_is_checked_within_a_bound() {
-    // Deeper than `entry/json.rs` looks: it goes through and is not stored.
+fn deep_or_long_json_is_checked_in_bounded_memory() {
+    // Deeper than `entry/json.rs` checks: the body passes through and is not stored.
     const DEEP: usize = 1_000_000;
     let origin = Origin::start();
     let deep = "[".repeat(DEEP) + &"]".repeat(DEEP);

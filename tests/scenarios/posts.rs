@@ -1,4 +1,5 @@
-//! The answer to a `POST` that is, as it says, what a `GET` would give (RFC 9110 §9.3.3).
+//! A response to a `POST` that equals the response to a `GET`, as its `Content-Location` says (RFC
+//! 9110 §9.3.3).
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response};
 
@@ -19,9 +20,9 @@ fn is_stored(proxy: &Proxy) -> bool {
 }
 
 #[test]
-fn it_is_stored_where_it_says_so_and_for_how_long() {
+fn a_post_response_is_stored_with_content_location_and_lifetime() {
     type Fields = &'static [(&'static str, &'static str)];
-    // The answer, the request, and whether a `GET` then hits.
+    // The response fields, the request fields, and whether a later `GET` hits.
     let rows: [(Fields, Fields, bool); 12] = [
         (&[FRESH, ITSELF], &[], true),
         (&[FRESH, ("Content-Location", "http://test/a")], &[], true),
@@ -46,12 +47,12 @@ fn it_is_stored_where_it_says_so_and_for_how_long() {
         assert_eq!((own.status, own.text()), (200, NEW), "{answer:?}");
         assert_eq!(own.cache_status() == "CacheWarp; fwd=method; stored", stored, "{}", own.cache_status());
         assert_eq!(is_stored(&proxy), stored, "{answer:?} to {request:?}");
-        assert_eq!(proxy.get("/a").text(), NEW, "what was stored before has gone in any case");
+        assert_eq!(proxy.get("/a").text(), NEW, "the POST must invalidate the old entry");
     }
 }
 
 #[test]
-fn its_variants_are_variants() {
+fn a_varying_post_response_is_stored_as_a_variant() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     origin.script("/a", |exchange| {
@@ -68,12 +69,12 @@ fn its_variants_are_variants() {
 }
 
 #[test]
-fn what_was_overtaken_by_another_change_is_not_stored() {
+fn a_superseded_post_response_is_not_stored() {
     let (origin, before_head, before_body) = (Origin::start(), Gate::new(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[]);
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Location: /a\r\n";
     let answer = format!("{head}Content-Length: {}\r\n\r\n", OLD.len());
-    let mut overtaken: Vec<Client> = Vec::new();
+    let mut superseded: Vec<Client> = Vec::new();
     for (gate, steps) in [
         (&before_head, Answer::silent().pass(&before_head).send(answer.clone()).send(OLD)),
         (&before_body, Answer::raw(answer.clone()).pass(&before_body).send(OLD)),
@@ -82,16 +83,16 @@ fn what_was_overtaken_by_another_change_is_not_stored() {
         let mut client = proxy.connect();
         client.send_head("POST", "/a", &[("Content-Length", "0")]);
         gate.await_arrivals(1);
-        overtaken.push(client);
+        superseded.push(client);
     }
-    // The head of the second has to have come, or there would be only one case.
-    let second = overtaken[1].head();
+    // The head of the second response must arrive first, or the test would cover only one case.
+    let second = superseded[1].head();
     origin.answer("/a", Answer::new(204, &[], ""));
     assert_eq!(proxy.connect().request("DELETE", "/a", &[]).status, 204);
     before_body.open();
-    assert_eq!(overtaken[1].body_of("POST", &second).0, OLD.as_bytes());
+    assert_eq!(superseded[1].body_of("POST", &second).0, OLD.as_bytes());
     before_head.open();
-    assert_eq!(overtaken[0].response().text(), OLD);
+    assert_eq!(superseded[0].response().text(), OLD);
     assert!(!is_stored(&proxy));
     origin.answer("/a", Answer::json_with(&[FRESH], NEW));
     assert_eq!(proxy.get("/a").text(), NEW);

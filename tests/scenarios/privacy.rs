@@ -1,4 +1,4 @@
-//! Never the wrong bytes to the wrong client: not from a store, not from a shared fetch, not by a
+//! Privacy: no client gets another client's bytes from a store, from a shared fetch, or through a
 //! poisoned key.
 
 use std::io;
@@ -7,18 +7,18 @@ use crate::harness::{Answer, Client, Exchange, Gate, Origin, Proxy, Redis, Respo
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// Answers with the credential that it was shown.
-fn tell_who_asks(exchange: &mut Exchange, cache_control: &str) -> io::Result<Then> {
+/// Answers with the credential of the request.
+fn answer_with_credential(exchange: &mut Exchange, cache_control: &str) -> io::Result<Then> {
     let request = &exchange.request;
-    let who = ["authorization", "cookie", "x-api-key"].iter().find_map(|name| request.field(name));
-    let body = format!(r#"{{"for":"{}"}}"#, who.unwrap_or("anybody"));
+    let credential = ["authorization", "cookie", "x-api-key"].iter().find_map(|name| request.field(name));
+    let body = format!(r#"{{"for":"{}"}}"#, credential.unwrap_or("anybody"));
     let fields = [JSON, ("Cache-Control", cache_control)];
     let fields = if cache_control.is_empty() { &fields[..1] } else { &fields };
     Answer::new(200, fields, &body).give(exchange)
 }
 
 #[test]
-fn an_answer_to_a_credential_is_shared_only_where_it_says_so() {
+fn a_response_to_a_credential_is_shared_only_if_it_permits_that() {
     let credentials = [("Authorization", "Bearer alice"), ("Cookie", "id=alice"), ("X-Api-Key", "alice")];
     let reasons = ["authorization", "cookie", "credential-header"];
     let rows = [
@@ -26,7 +26,7 @@ fn an_answer_to_a_credential_is_shared_only_where_it_says_so() {
         ("max-age=60", [false; 3]),
         ("max-age=60, must-revalidate", [true, false, false]),
         ("public, max-age=60", [true; 3]),
-        // The default lifetime is never for these.
+        // The default lifetime never applies to requests with a credential.
         ("public", [false; 3]),
         ("s-maxage=60", [true; 3]),
         ("private, max-age=60", [false; 3]),
@@ -37,15 +37,15 @@ fn an_answer_to_a_credential_is_shared_only_where_it_says_so() {
     for (row, (cache_control, shared)) in rows.into_iter().enumerate() {
         for ((credential, reason), shared) in credentials.into_iter().zip(reasons).zip(shared) {
             let path = format!("/{row}/{reason}");
-            origin.script(&path, move |exchange| tell_who_asks(exchange, cache_control));
+            origin.script(&path, move |exchange| answer_with_credential(exchange, cache_control));
             let alice = proxy.get_with(&path, &[credential]);
             let bob = proxy.get_with(&path, &[(credential.0, "bob")]);
-            let nobody = proxy.get(&path);
+            let anonymous = proxy.get(&path);
             let case = format!("{cache_control} and {}", credential.0);
             assert_eq!(alice.text(), format!(r#"{{"for":"{}"}}"#, credential.1), "{case}");
             if shared {
                 assert_eq!(alice.cache_status(), "CacheWarp; fwd=uri-miss; stored", "{case}");
-                assert_eq!((bob.text(), nobody.text()), (alice.text(), alice.text()), "{case}");
+                assert_eq!((bob.text(), anonymous.text()), (alice.text(), alice.text()), "{case}");
                 assert_eq!(origin.count(&path), 1, "{case}");
                 stored_in_all += 1;
             } else {
@@ -57,11 +57,11 @@ fn an_answer_to_a_credential_is_shared_only_where_it_says_so() {
                     "{case}"
                 );
                 assert_eq!(
-                    (bob.text(), nobody.text()),
+                    (bob.text(), anonymous.text()),
                     (r#"{"for":"bob"}"#, r#"{"for":"anybody"}"#),
                     "{case}"
                 );
-                // What nobody asked for with a credential may be stored by itself.
+                // The response to the anonymous request is stored on its own.
                 stored_in_all += usize::from(!private);
             }
         }
@@ -70,9 +70,9 @@ fn an_answer_to_a_credential_is_shared_only_where_it_says_so() {
 }
 
 #[test]
-fn what_is_stored_for_anybody_does_not_answer_a_credential() {
+fn a_public_entry_does_not_answer_a_request_with_a_credential() {
     let origin = Origin::start();
-    origin.script("/a", |exchange| tell_who_asks(exchange, "max-age=60"));
+    origin.script("/a", |exchange| answer_with_credential(exchange, "max-age=60"));
     let proxy = Proxy::start(&origin.url(), &[("credential_headers", "x-api-key,x-session")]);
     proxy.get("/a");
     for name in ["Authorization", "Cookie", "X-Api-Key", "X-Session", "x-SESSION"] {
@@ -85,44 +85,45 @@ fn what_is_stored_for_anybody_does_not_answer_a_credential() {
     }
     assert!(
         proxy.get("/a").cache_status().starts_with("CacheWarp; hit"),
-        "and it is still there for the others"
+        "the entry must remain for anonymous requests"
     );
     assert_eq!(origin.count("/a"), 6);
 }
 
 #[test]
-fn an_ordinary_cookie_is_no_credential_and_stays_here() {
+fn an_ignored_cookie_is_no_credential_and_is_not_forwarded() {
     let origin = Origin::start();
     let set = ("Set-Cookie", "theme=dark; Path=/");
     let public = [JSON, ("Cache-Control", "max-age=60"), set];
     origin.answer("/themed", Answer::new(200, &public, "{}"));
-    origin.script("/a", |exchange| tell_who_asks(exchange, "max-age=60"));
+    origin.script("/a", |exchange| answer_with_credential(exchange, "max-age=60"));
     let proxy = Proxy::start(&origin.url(), &[("ordinary_cookies", "theme,_ga*")]);
 
     let first = proxy.get_with("/themed", &[("Cookie", "_ga=1; theme=light")]);
     assert_eq!(first.cache_status(), "CacheWarp; fwd=uri-miss; stored");
-    assert_eq!(first.field("set-cookie"), Some(set.1), "it is for the one who asked");
+    assert_eq!(first.field("set-cookie"), Some(set.1), "the first client gets the cookie");
     for cookie in ["_ga=2", "theme=light", "_gat=3;theme=dark"] {
         let other = proxy.get_with("/themed", &[("Cookie", cookie)]);
         assert!(other.cache_status().starts_with("CacheWarp; hit"), "{cookie}: {}", other.cache_status());
         assert_eq!(other.field("set-cookie"), None);
     }
-    assert_eq!(origin.seen("/themed")[0].field("cookie"), None, "what is shared was made without it");
+    assert_eq!(origin.seen("/themed")[0].field("cookie"), None, "a shared fetch must not send the cookie");
 
-    // One that is a credential makes the whole field one, and the origin sees all of it.
+    // One credential among the cookies makes the whole field a credential, and the origin gets all
+    // of it.
     let alice = proxy.get_with("/a", &[("Cookie", "_ga=1; session=alice")]);
     assert_eq!(alice.cache_status(), "CacheWarp; fwd=uri-miss; detail=cookie");
     assert_eq!(alice.text(), r#"{"for":"_ga=1; session=alice"}"#);
-    let nobody = proxy.get_with("/a", &[("Cookie", "_ga=1")]);
-    assert_eq!(nobody.text(), r#"{"for":"anybody"}"#);
+    let anonymous = proxy.get_with("/a", &[("Cookie", "_ga=1")]);
+    assert_eq!(anonymous.text(), r#"{"for":"anybody"}"#);
     assert_eq!(proxy.get_with("/a", &[("Cookie", "session=bob")]).text(), r#"{"for":"session=bob"}"#);
-    // What is not to be shared is sent as it is.
+    // An unshared request is forwarded unchanged.
     let post = proxy.connect().request("POST", "/a", &[("Cookie", "_ga=1"), ("Content-Length", "0")]);
     assert_eq!(post.text(), r#"{"for":"_ga=1"}"#);
 }
 
 #[test]
-fn a_cookie_that_is_set_goes_to_one_client() {
+fn a_set_cookie_goes_to_one_client() {
     let origin = Origin::start();
     let set = ("Set-Cookie", "session=alice");
     origin.answer("/own", Answer::new(200, &[JSON, ("Cache-Control", "max-age=60"), set], "{}"));
@@ -144,7 +145,7 @@ fn a_cookie_that_is_set_goes_to_one_client() {
 }
 
 #[test]
-fn a_cookie_is_not_shared_with_a_fetch() {
+fn a_shared_fetch_gives_its_set_cookie_to_one_client() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: public, max-age=60\r\n\
                 Set-Cookie: session=alice\r\nContent-Length: 2\r\n\r\n";
@@ -159,8 +160,8 @@ fn a_cookie_is_not_shared_with_a_fetch() {
     assert_eq!((cookies, origin.count("/a")), (1, 1));
 }
 
-/// Answers in the language that it was asked in.
-fn tell_the_language(exchange: &mut Exchange) -> io::Result<Then> {
+/// Answers in the requested language.
+fn answer_with_language(exchange: &mut Exchange) -> io::Result<Then> {
     let language = exchange.request.field("accept-language").unwrap_or("none").to_owned();
     let body = format!(r#"{{"language":"{language}"}}"#);
     Answer::new(200, &[JSON, ("Vary", "Accept-Language")], &body).give(exchange)
@@ -173,8 +174,8 @@ fn language(response: &Response) -> String {
 #[test]
 fn variants_do_not_cross() {
     let (origin, redis) = (Origin::start(), Redis::start());
-    origin.script("/a", tell_the_language);
-    // Both tiers, and a second node that has seen none of it.
+    origin.script("/a", answer_with_language);
+    // Both tiers, and a second node that stored none of the variants.
     let nodes = [(); 2].map(|()| {
         let settings = [("cache_memory_ttl", "0"), ("redis_timeout", "10s")];
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
@@ -186,8 +187,8 @@ fn variants_do_not_cross() {
                 assert_eq!(language(&response), wanted);
                 let first_of_all = round == 0 && std::ptr::eq(node, &nodes[0]);
                 if first_of_all {
-                    // It, and the list: two that come at once would make two lists, and one of them
-                    // stays.
+                    // Redis holds the variant and the list. Two concurrent variants would create
+                    // two lists, of which one would remain.
                     redis.await_keys(stored + 2);
                 }
                 assert_ne!(
@@ -200,7 +201,7 @@ fn variants_do_not_cross() {
             assert_eq!(language(&node.get("/a")), "none");
             redis.await_keys(6);
         }
-        // Five variants, and the list that leads to them.
+        // Redis holds five variants and their list.
         redis.await_keys(6);
     }
     assert_eq!(origin.count("/a"), 5);
@@ -212,7 +213,7 @@ fn variants_do_not_cross_in_a_shared_fetch() {
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
         at_gate.pass();
-        tell_the_language(exchange)
+        answer_with_language(exchange)
     });
     let proxy = Proxy::start(&origin.url(), &[]);
     let languages = ["en", "de", "fr", "en", "de", "fr", "en", "de", "fr"];
@@ -222,7 +223,7 @@ fn variants_do_not_cross_in_a_shared_fetch() {
     }
     proxy.await_askers(languages.len());
     origin.await_count("/a", 1);
-    assert_eq!(origin.count("/a"), 1, "that it varies is not known yet");
+    assert_eq!(origin.count("/a"), 1, "the variants are unknown before the first response");
     gate.open();
     for (client, wanted) in clients.iter_mut().zip(languages) {
         assert_eq!(language(&client.response()), wanted);
@@ -236,25 +237,25 @@ fn credentials_do_not_cross_in_a_shared_fetch() {
     let at_gate = gate.clone();
     origin.script("/a", move |exchange| {
         at_gate.pass();
-        tell_who_asks(exchange, "max-age=60")
+        answer_with_credential(exchange, "max-age=60")
     });
     let proxy = Proxy::start(&origin.url(), &[]);
-    let people: Vec<_> = (0..12).map(|number| format!("Bearer {}", number % 4)).collect();
-    let mut clients: Vec<_> = people.iter().map(|_| proxy.connect()).collect();
-    for (number, (client, person)) in clients.iter_mut().zip(&people).enumerate() {
-        let credential = [("Authorization", person.as_str())];
+    let credentials: Vec<_> = (0..12).map(|number| format!("Bearer {}", number % 4)).collect();
+    let mut clients: Vec<_> = credentials.iter().map(|_| proxy.connect()).collect();
+    for (number, (client, credential_of_client)) in clients.iter_mut().zip(&credentials).enumerate() {
+        let credential = [("Authorization", credential_of_client.as_str())];
         client.send_head("GET", "/a", if number % 3 == 0 { &[] } else { &credential });
     }
-    proxy.await_askers(people.len());
+    proxy.await_askers(credentials.len());
     gate.open();
-    for (number, (client, person)) in clients.iter_mut().zip(&people).enumerate() {
-        let who = if number % 3 == 0 { "anybody" } else { person };
-        assert_eq!(client.response().text(), format!(r#"{{"for":"{who}"}}"#));
+    for (number, (client, credential_of_client)) in clients.iter_mut().zip(&credentials).enumerate() {
+        let credential = if number % 3 == 0 { "anybody" } else { credential_of_client };
+        assert_eq!(client.response().text(), format!(r#"{{"for":"{credential}"}}"#));
     }
 }
 
 #[test]
-fn what_depends_on_everything_is_not_stored() {
+fn a_response_with_vary_star_is_not_stored() {
     let origin = Origin::start();
     origin.answer("/a", Answer::new(200, &[JSON, ("Vary", "Accept"), ("Vary", "*")], "{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -265,12 +266,12 @@ fn what_depends_on_everything_is_not_stored() {
 }
 
 #[test]
-fn fields_that_are_not_in_the_key_cannot_poison_an_entry() {
+fn unkeyed_fields_cannot_poison_an_entry() {
     let origin = Origin::start();
     origin.script("/a", |exchange| {
-        let told = exchange.request.head.fields.iter().map(|(name, value)| format!("{name}={value}"));
-        let told = told.collect::<Vec<_>>().join(" ").replace('"', "'");
-        Answer::json(&format!(r#"{{"told":"{told}"}}"#)).give(exchange)
+        let fields = exchange.request.head.fields.iter().map(|(name, value)| format!("{name}={value}"));
+        let fields = fields.collect::<Vec<_>>().join(" ").replace('"', "'");
+        Answer::json(&format!(r#"{{"fields":"{fields}"}}"#)).give(exchange)
     });
     let proxy = Proxy::start(&origin.url(), &[]);
     let names = [
@@ -309,11 +310,12 @@ fn fields_that_are_not_in_the_key_cannot_poison_an_entry() {
 }
 
 #[test]
-fn a_field_cannot_be_taken_away_by_naming_it_in_connection() {
+fn a_field_named_in_connection_still_counts_for_the_cache() {
     let origin = Origin::start();
-    origin.script("/a", |exchange| tell_who_asks(exchange, "max-age=60"));
+    origin.script("/a", |exchange| answer_with_credential(exchange, "max-age=60"));
     let proxy = Proxy::start(&origin.url(), &[]);
-    // To the origin this is anonymous; for us it is Alice's all the same.
+    // `Connection` makes the request anonymous for the origin; for the cache it still carries
+    // Alice's credential.
     let stripped = [("Authorization", "Bearer alice"), ("Connection", "authorization")];
     assert_eq!(
         proxy.get_with("/a", &stripped).cache_status(),
@@ -327,11 +329,11 @@ fn a_field_cannot_be_taken_away_by_naming_it_in_connection() {
 }
 
 #[test]
-fn a_part_is_never_taken_for_the_whole() {
+fn a_partial_response_never_answers_for_the_whole() {
     let origin = Origin::start();
     let partial = "HTTP/1.1 206 Partial\r\nContent-Type: application/json\r\nCache-Control: max-age=60\r\n\
                    Content-Range: bytes 0-1/4\r\nContent-Length: 2\r\n\r\n12";
-    // One origin that gives a part where it is asked for one, and one that gives it to everybody.
+    // One resource sends a part on request, the other sends it always.
     origin.script("/a", move |exchange| match exchange.request.field("range") {
         Some(_) => Answer::raw(partial).give(exchange),
         None => Answer::json("1234").give(exchange),

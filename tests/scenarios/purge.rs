@@ -1,6 +1,6 @@
-//! Purges: by an operator, and by the method.
+//! Purges by an operator and by the `PURGE` method.
 
-use crate::admin::{BEARER, JSON, PATIENT, TOKEN, ask, purge};
+use crate::admin::{BEARER, JSON, PATIENT, TOKEN, admin_request, purge};
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, ScriptedRedis};
 
 fn cacheable(body: &str) -> Answer {
@@ -8,7 +8,7 @@ fn cacheable(body: &str) -> Answer {
 }
 
 #[test]
-fn a_purged_url_is_fetched_again_with_all_its_variants() {
+fn a_purge_of_a_url_removes_all_its_variants() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let fields =
         [("Content-Type", "application/json"), ("Cache-Control", "max-age=600"), ("Vary", "Accept-Language")];
@@ -26,8 +26,8 @@ fn a_purged_url_is_fetched_again_with_all_its_variants() {
 
     let done = purge(&proxy, r#"{"url":"http://TEST:80/v"}"#);
     assert_eq!((done.status, done.field("content-type")), (200, Some("application/json")));
-    let told = r#"{"outcome":"everywhere","nodes":1,"confirmed":1,"took_ms":"#;
-    assert!(done.text().starts_with(told), "{}", done.text());
+    let summary = r#"{"outcome":"everywhere","nodes":1,"confirmed":1,"took_ms":"#;
+    assert!(done.text().starts_with(summary), "{}", done.text());
     assert!(
         done.text().ends_with(r#""strength":"hard","purged":[{"url":"http://test/v"}]}"#),
         "{}",
@@ -38,12 +38,12 @@ fn a_purged_url_is_fetched_again_with_all_its_variants() {
     }
     assert_eq!((origin.count("/v"), origin.count("/other")), (4, 1));
     assert!(proxy.get("/other").cache_status().contains("hit"));
-    // A purge can be repeated, and of what is not there.
+    // A purge can be repeated, and can name a URL that is not stored.
     assert_eq!(purge(&proxy, r#"{"urls":["http://test/v","http://test/none"]}"#).status, 200);
 }
 
 #[test]
-fn what_clients_call_https_is_purged_by_either_name() {
+fn a_purge_by_either_scheme_removes_both() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let proxy = Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1")]);
@@ -72,11 +72,14 @@ fn a_fetch_that_began_before_a_purge_stores_nothing() {
     assert_eq!(purge(&proxy, r#"{"url":"http://test/a"}"#).status, 200);
     gate.open();
     assert_eq!(client.response().status, 200);
-    assert!(proxy.get("/a").cache_status().contains("fwd"), "what was on its way then is not stored");
+    assert!(
+        proxy.get("/a").cache_status().contains("fwd"),
+        "a fetch from before the purge must not be stored"
+    );
 }
 
 #[test]
-fn without_redis_it_is_known_that_it_is_not_done() {
+fn a_purge_that_redis_refuses_is_reported_as_incomplete() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let redis = ScriptedRedis::respond(|command| match command[0].as_str() {
@@ -98,23 +101,23 @@ fn without_redis_it_is_known_that_it_is_not_done() {
     assert_eq!((failed.status, failed.field("retry-after")), (503, Some("1")), "{}", failed.text());
     assert_eq!(failed.field("content-type"), Some("application/problem+json"));
     assert!(failed.text().contains(r#""outcome":"unavailable""#), "{}", failed.text());
-    assert!(proxy.get("/a").cache_status().contains("fwd"), "here it is done all the same");
+    assert!(proxy.get("/a").cache_status().contains("fwd"), "this node must have purged its memory");
 }
 
 #[test]
-fn a_token_purges_from_anywhere_by_any_name() {
+fn a_token_permits_purges_from_any_host() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let proxy = Proxy::start(&origin.url(), &[("admin_token", TOKEN)]);
     proxy.get("/a");
     let fields = [JSON, BEARER, ("Host", "admin.example")];
-    let done = ask(proxy.admin_addr(), "POST", "/purge", &fields, r#"{"url":"http://test/a"}"#);
+    let done = admin_request(proxy.admin_addr(), "POST", "/purge", &fields, r#"{"url":"http://test/a"}"#);
     assert_eq!(done.status, 200);
     assert!(proxy.get("/a").cache_status().contains("fwd"));
 }
 
 #[test]
-fn the_method_is_the_origins_where_nobody_is_allowed_it() {
+fn the_purge_method_is_forwarded_if_no_address_may_purge() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -125,7 +128,7 @@ fn the_method_is_the_origins_where_nobody_is_allowed_it() {
 }
 
 #[test]
-fn the_method_purges_for_those_who_are_allowed_it_and_goes_no_further() {
+fn the_purge_method_purges_for_allowed_addresses_and_is_not_forwarded() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let proxy = Proxy::start(&origin.url(), &[("purge_allow", "127.0.0.0/8")]);
@@ -134,12 +137,12 @@ fn the_method_purges_for_those_who_are_allowed_it_and_goes_no_further() {
     assert_eq!((purged.status, purged.field("cache-control")), (200, Some("no-store")));
     assert!(purged.text().contains(r#""purged":[{"url":"http://test/a"}]"#), "{}", purged.text());
     assert!(proxy.get("/a").cache_status().contains("fwd"));
-    assert_eq!(origin.count("/a"), 2, "it saw the two GETs");
+    assert_eq!(origin.count("/a"), 2, "the origin gets only the two GETs");
     assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="purge"}"#), 1.0);
 }
 
 #[test]
-fn nobody_else_is_allowed_whatever_he_says_of_himself() {
+fn the_purge_method_ignores_untrusted_claims_of_an_address() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
     let claim = ("X-Forwarded-For", "192.0.2.1");
@@ -150,19 +153,19 @@ fn nobody_else_is_allowed_whatever_he_says_of_himself() {
         assert_eq!((refused.status, refused.field("content-type")), (403, Some("application/problem+json")));
     }
     assert!(proxy.get("/a").cache_status().contains("hit"));
-    assert_eq!(origin.count("/a"), 1, "nor is it passed on");
+    assert_eq!(origin.count("/a"), 1, "the origin must not get the request");
 
-    // A trusted proxy says who asks; being trusted with that is not being allowed to purge.
+    // A trusted proxy names the client; its trust does not include the right to purge.
     let settings = [("purge_allow", "192.0.2.1,127.0.0.1"), ("trusted_proxies", "127.0.0.1")];
     let proxy = Proxy::start(&origin.url(), &settings);
-    for (said, status) in [
+    for (forwarded_for, status) in [
         ("192.0.2.1", 200),
         ("192.0.2.2", 403),
         ("192.0.2.1, 192.0.2.2", 403),
         ("unknown", 403),
         ("192.0.2.1, x", 403),
     ] {
-        let answer = proxy.connect().request("PURGE", "/a", &[("X-Forwarded-For", said)]);
-        assert_eq!(answer.status, status, "{said}");
+        let answer = proxy.connect().request("PURGE", "/a", &[("X-Forwarded-For", forwarded_for)]);
+        assert_eq!(answer.status, status, "{forwarded_for}");
     }
 }

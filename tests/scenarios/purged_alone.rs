@@ -1,5 +1,5 @@
-//! A purge that Redis does not take holds at the node that was asked: for what it has in memory,
-//! for what it fetches meanwhile and for what Redis brings it later.
+//! A purge that Redis refuses still applies at the node that received it: to its memory, to its
+//! fetches under way, and to old entries that Redis later returns.
 
 use crate::admin::purge;
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
@@ -8,7 +8,7 @@ const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
 const FIELDS: [(&str, &str); 4] =
     [("Cache-Control", "max-age=600"), ("Cache-Tag", "t"), ("Cache-Groups", "\"g\""), ("ETag", "\"a\"")];
-/// Each names `/a`, and not `/b`, but for the first.
+/// Scopes that all include `/a`, and exclude `/b` except for the first.
 const SCOPES: [&str; 5] = [
     r#""all":true"#,
     r#""tag":"t""#,
@@ -17,7 +17,7 @@ const SCOPES: [&str; 5] = [
     r#""url":"http://test/a""#,
 ];
 
-/// All scopes, hard and soft.
+/// Returns all scopes, hard and soft.
 fn orders() -> impl Iterator<Item = (String, &'static str)> {
     ["", r#","soft":true"#]
         .into_iter()
@@ -34,33 +34,35 @@ fn answer(origin: &Origin, body: &str) {
     origin.answer("/b", Answer::json_with(&FIELDS[..1], body));
 }
 
-fn assert_not_taken(purged: &Response, order: &str) {
+fn assert_incomplete(purged: &Response, order: &str) {
     assert_eq!((purged.status, purged.field("retry-after")), (503, Some("1")), "{order}");
-    let told = r#""outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#;
-    assert!(purged.text().contains(told), "{order}: {}", purged.text());
+    let summary = r#""outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#;
+    assert!(purged.text().contains(summary), "{order}: {}", purged.text());
 }
 
 #[test]
-fn a_redis_that_was_killed() {
+fn a_purge_applies_to_memory_after_redis_was_killed() {
     for (order, scope) in orders() {
         let (origin, mut redis) = (Origin::start(), Redis::start());
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_ttl", "1h")]);
         answer(&origin, OLD);
         for path in ["/a", "/b"] {
             proxy.get(path);
-            until("it to be in memory", || proxy.get(path).cache_status().ends_with("detail=memory"));
+            until("the response to be in memory", || {
+                proxy.get(path).cache_status().ends_with("detail=memory")
+            });
         }
         redis.kill();
-        assert_not_taken(&purge(&proxy, &order), &order);
+        assert_incomplete(&purge(&proxy, &order), &order);
         answer(&origin, NEW);
         assert_eq!(proxy.get("/a").text(), NEW, "{order}");
-        let other_goes = scope == SCOPES[0];
-        until("memory to go on alone", || other_goes || is_hit(&proxy.get("/b")));
+        let other_is_purged = scope == SCOPES[0];
+        until("memory to serve without Redis", || other_is_purged || is_hit(&proxy.get("/b")));
     }
 }
 
 #[test]
-fn a_redis_that_takes_nothing_and_keeps_the_old() {
+fn a_purge_applies_to_old_entries_in_a_full_redis() {
     let origin = Origin::start();
     for memory in ["64MiB", "0"] {
         let redis = Redis::start();
@@ -71,25 +73,25 @@ fn a_redis_that_takes_nothing_and_keeps_the_old() {
             answer(&origin, OLD);
             for path in ["/a", "/b"] {
                 proxy.get(path);
-                until("it to be stored", || is_hit(&proxy.get(path)));
+                until("the response to be stored", || is_hit(&proxy.get(path)));
             }
             redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-            assert_not_taken(&purge(&proxy, &order), &order);
+            assert_incomplete(&purge(&proxy, &order), &order);
             answer(&origin, NEW);
             assert_eq!(proxy.get("/a").text(), NEW, "{order} {memory}");
             assert_eq!(is_hit(&proxy.get("/b")), scope != SCOPES[0], "{order} {memory}");
             redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-            assert_eq!(proxy.get("/a").text(), NEW, "{order} {memory}: Redis has the old one still");
-            // What is stored from then on is a hit.
-            until("it to be stored again", || is_hit(&proxy.get("/a")));
+            assert_eq!(proxy.get("/a").text(), NEW, "{order} {memory}: Redis still holds the old entry");
+            // A response that is stored after the purge is a hit.
+            until("the response to be stored again", || is_hit(&proxy.get("/a")));
             assert_eq!(proxy.get("/a").text(), NEW, "{order} {memory}");
-            assert_eq!(purge(&proxy, &order).status, 200, "it can be repeated");
+            assert_eq!(purge(&proxy, &order).status, 200, "the purge can be repeated");
         }
     }
 }
 
 #[test]
-fn variants_go_with_their_resource() {
+fn a_purge_applies_to_all_variants() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let fields = [&FIELDS[..], &[("Vary", "Accept-Language")]].concat();
     for (number, (order, _)) in orders().enumerate() {
@@ -100,10 +102,10 @@ fn variants_go_with_their_resource() {
         origin.answer("/a", Answer::json_with(&fields, &body));
         for language in ["de", "fr"] {
             get(language);
-            until("it to be stored", || is_hit(&get(language)));
+            until("the response to be stored", || is_hit(&get(language)));
         }
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-        assert_not_taken(&purge(&proxy, &order), &order);
+        assert_incomplete(&purge(&proxy, &order), &order);
         redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
         origin.answer("/a", Answer::json_with(&fields, NEW));
         for language in ["de", "fr"] {
@@ -113,7 +115,7 @@ fn variants_go_with_their_resource() {
 }
 
 #[test]
-fn a_fetch_under_way_stores_nothing() {
+fn a_fetch_from_before_the_purge_stores_nothing() {
     for (order, _) in orders() {
         let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
         let settings = [("redis_timeout", "10s"), ("cache_memory_ttl", "1h")];
@@ -125,9 +127,9 @@ fn a_fetch_under_way_stores_nothing() {
         client.send_head("GET", "/a", &[]);
         gate.await_arrivals(1);
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-        assert_not_taken(&purge(&proxy, &order), &order);
+        assert_incomplete(&purge(&proxy, &order), &order);
         answer(&origin, NEW);
-        // A request that begins now does not follow it.
+        // A request after the purge does not join the old fetch.
         assert_eq!(proxy.get("/a").text(), NEW, "{order}");
         gate.open();
         assert_eq!(client.response().text(), OLD);
@@ -136,12 +138,12 @@ fn a_fetch_under_way_stores_nothing() {
 }
 
 #[test]
-fn a_group_that_a_write_has_changed_is_purged_here() {
+fn a_group_invalidation_by_a_write_applies_without_redis() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
     answer(&origin, OLD);
     proxy.get("/a");
-    until("it to be stored", || is_hit(&proxy.get("/a")));
+    until("the response to be stored", || is_hit(&proxy.get("/a")));
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     origin.answer("/write", Answer::new(204, &[("Cache-Group-Invalidation", "\"g\"")], ""));
     proxy.connect().request("POST", "/write", &[("Content-Length", "0")]);
@@ -152,14 +154,14 @@ fn a_group_that_a_write_has_changed_is_purged_here() {
 }
 
 #[test]
-fn a_write_of_which_redis_is_not_told_is_not_undone_by_it() {
+fn a_write_that_redis_does_not_record_still_invalidates() {
     for memory in ["64MiB", "0"] {
         let (origin, redis) = (Origin::start(), Redis::start());
         let settings = [("redis_timeout", "10s"), ("cache_memory_size", memory)];
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
         answer(&origin, OLD);
         proxy.get("/a");
-        until("it to be stored", || is_hit(&proxy.get("/a")));
+        until("the response to be stored", || is_hit(&proxy.get("/a")));
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
         proxy.connect().request("POST", "/a", &[("Content-Length", "0")]);
         answer(&origin, NEW);

@@ -1,21 +1,21 @@
-//! Parts of a body: cut from the whole, whether it is stored or still arriving; asked of the origin
-//! only where the whole cannot be had (RFC 9110 §14).
+//! Range requests (RFC 9110 §14): CacheWarp cuts parts from the whole body, stored or still
+//! arriving, and forwards a range only if the whole is not available.
 
 use std::io::ErrorKind;
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response, until};
 
-/// Valid JSON, each byte of it its own number.
+/// Valid JSON whose bytes are all different.
 const BODY: &str = "1234567890";
 const TAG: (&str, &str) = ("ETag", "\"a\"");
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=100");
-/// An hour before [`ONE`], so that it is a strong validator.
+/// An hour before [`ONE`], which makes it a strong validator.
 const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
 const ONE: &str = "Sun, 06 Nov 1994 13:00:00 GMT";
 
 const STORED: &str = "CacheWarp; fwd=uri-miss; stored";
 
-/// A `Range`, and the status, `Content-Range` and body that it leads to.
+/// A `Range`, and the resulting status, `Content-Range` and body.
 const RANGES: [(&str, u16, Option<&str>, &str); 15] = [
     ("bytes=0-3", 206, Some("bytes 0-3/10"), "1234"),
     ("bytes=3-3", 206, Some("bytes 3-3/10"), "4"),
@@ -45,7 +45,7 @@ fn assert_is(response: &Response, status: u16, content_range: Option<&str>, body
 }
 
 #[test]
-fn a_part_of_what_is_stored() {
+fn a_range_of_a_stored_response_is_served() {
     let origin = Origin::start();
     origin.answer("/a", whole(&[]));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -60,13 +60,13 @@ fn a_part_of_what_is_stored() {
         let head = client.request("HEAD", "/a", &[("Range", range)]);
         assert_eq!((head.status, head.field("content-length")), (200, Some("10")), "{range}");
     }
-    // Two fields are no list of ranges.
+    // Two `Range` fields are not a list of ranges.
     assert_eq!(client.request("GET", "/a", &[("Range", "bytes=0-1"), ("Range", "bytes=3-4")]).status, 200);
     assert_eq!(origin.count("/a"), 1);
 }
 
 #[test]
-fn a_part_of_what_is_fetched_and_the_whole_is_stored() {
+fn a_range_of_a_fetched_response_is_served_and_the_whole_is_stored() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, (range, status, content_range, body)) in RANGES.into_iter().enumerate() {
@@ -76,14 +76,16 @@ fn a_part_of_what_is_fetched_and_the_whole_is_stored() {
         assert_is(&response, status, content_range, body, range);
         assert_eq!(response.cache_status(), STORED, "{range}");
         assert_eq!(origin.seen(&path)[0].field("range"), None);
-        until("it to be stored", || proxy.metric("cachewarp_memory_entries") == (number + 1) as f64);
+        until("the response to be stored", || {
+            proxy.metric("cachewarp_memory_entries") == (number + 1) as f64
+        });
         let plain = proxy.get(&path);
         assert!(plain.cache_status().starts_with("CacheWarp; hit"), "{}", plain.cache_status());
         assert_eq!((plain.status, plain.text(), origin.count(&path)), (200, BODY, 1));
     }
 }
 
-/// The parts of a `multipart/byteranges`: their `Content-Range` and bytes.
+/// Returns the parts of a `multipart/byteranges`: their `Content-Range` and bytes.
 fn parts(response: &Response) -> Vec<(String, String)> {
     let content_type = response.field("content-type").unwrap();
     let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").expect(content_type);
@@ -101,13 +103,13 @@ fn parts(response: &Response) -> Vec<(String, String)> {
 }
 
 #[test]
-fn several_parts_in_the_order_of_asking() {
+fn several_ranges_are_served_in_the_requested_order() {
     let origin = Origin::start();
     origin.answer("/a", whole(&[]));
     origin.answer("/b", whole(&[]));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
-    // From the store, and of what is just fetched.
+    // First from a fetch, then from the store.
     for (target, status) in [("/a", "CacheWarp; hit"), ("/b", STORED)] {
         let response = proxy.get_with(target, &[("Range", "bytes=-2, 0-1, 4-5,99-")]);
         assert!(response.cache_status().starts_with(status), "{}", response.cache_status());
@@ -120,7 +122,7 @@ fn several_parts_in_the_order_of_asking() {
 }
 
 #[test]
-fn a_part_only_of_what_the_client_has() {
+fn if_range_serves_a_range_only_of_the_clients_version() {
     let rows = [
         ("\"a\"", 206),
         ("W/\"a\"", 200),
@@ -148,24 +150,24 @@ fn a_part_only_of_what_the_client_has() {
             assert_eq!(response.text(), if status == 206 { "1234" } else { BODY });
         }
     }
-    // Who is to answer is who is asked.
+    // The origin that answers the request also evaluates `If-Range`.
     proxy.get_with("/uncacheable", &[("Range", "bytes=0-3"), ("If-Range", "\"a\"")]);
     let asked = origin.seen("/uncacheable").pop().unwrap();
     assert_eq!((asked.field("range"), asked.field("if-range")), (Some("bytes=0-3"), Some("\"a\"")));
 }
 
-/// The head and half of the body, then the rest behind a gate.
+/// Returns a response with its head and half of its body, and the rest behind a gate.
 fn in_two(gate: &Gate) -> Answer {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";
     Answer::raw(head).send(BODY.split_at(5).0).pass(gate).send(BODY.split_at(5).1)
 }
 
 #[test]
-fn a_part_is_sent_when_it_is_there() {
+fn a_range_is_sent_as_soon_as_its_bytes_arrive() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", in_two(&gate));
     let proxy = Proxy::start(&origin.url(), &[]);
-    // Complete, while the origin still holds the rest back.
+    // The first part is complete while the origin still holds back the rest.
     let first = proxy.get_with("/a", &[("Range", "bytes=1-3")]);
     assert_is(&first, 206, Some("bytes 1-3/10"), "234", "the leader");
     assert_eq!(first.cache_status(), STORED);
@@ -178,7 +180,7 @@ fn a_part_is_sent_when_it_is_there() {
         client
     });
     let head = later[0].head();
-    assert_eq!(later[0].bytes(1), b"5", "as far as it has come");
+    assert_eq!(later[0].bytes(1), b"5", "the client gets the bytes that have arrived");
     gate.open();
     assert_eq!((head.field("content-range"), later[0].bytes(2)), (Some("bytes 4-6/10"), b"67".to_vec()));
     assert_eq!(later[1].response().text(), "0");
@@ -188,7 +190,7 @@ fn a_part_is_sent_when_it_is_there() {
 }
 
 #[test]
-fn a_part_of_what_is_cut() {
+fn a_range_beyond_the_cut_of_a_body_is_cut_too() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let cut = |gate: &Gate| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";
@@ -206,7 +208,7 @@ fn a_part_of_what_is_cut() {
     gate.open();
     let (body, end) = clients[0].body_of("GET", &head);
     assert_eq!((body.as_slice(), end.unwrap_err().kind()), (&b"45"[..], ErrorKind::UnexpectedEof));
-    // Several parts wait for the whole: there is none, and so no answer that could be taken for
+    // Several parts need the whole body. It was cut, so there is no response that could pass for
     // one.
     let rest = clients[1].rest();
     assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1 206"), "{}", String::from_utf8_lossy(&rest));
@@ -214,7 +216,7 @@ fn a_part_of_what_is_cut() {
 }
 
 #[test]
-fn what_has_no_length_yet_comes_whole() {
+fn a_body_of_unknown_length_is_sent_whole() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     origin.answer("/a", Answer::raw(chunked).pass(&gate).send(format!("a\r\n{BODY}\r\n0\r\n\r\n")));
@@ -225,12 +227,16 @@ fn what_has_no_length_yet_comes_whole() {
     gate.open();
     assert_eq!((head.word(1), head.field("cache-status")), ("200", Some(STORED)));
     assert_eq!(client.body_of("GET", &head).0, BODY.as_bytes());
-    assert_eq!(proxy.get_with("/a", &[("Range", "bytes=0-3")]).text(), "1234", "known from then on");
+    assert_eq!(
+        proxy.get_with("/a", &[("Range", "bytes=0-3")]).text(),
+        "1234",
+        "the length is known once the body is stored"
+    );
     assert_eq!(origin.count("/a"), 1);
 }
 
 #[test]
-fn a_part_of_what_is_validated() {
+fn a_range_of_a_validated_response_is_served() {
     let origin = Origin::start();
     let stale = [("Cache-Control", "max-age=60"), ("Age", "60"), TAG];
     origin.answer("/a", Answer::json_with(&stale, BODY));
@@ -245,7 +251,7 @@ fn a_part_of_what_is_validated() {
 }
 
 #[test]
-fn a_part_of_what_cannot_be_stored_is_the_origin_s_to_give() {
+fn a_range_of_an_unstorable_response_comes_from_the_origin() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "8")]);
     for (path, cache_control) in [("/private", "private"), ("/too-large", "max-age=60")] {
@@ -260,7 +266,8 @@ fn a_part_of_what_cannot_be_stored_is_the_origin_s_to_give() {
             let part = proxy.get_with(path, &[("Range", "bytes=2-4")]);
             assert_is(&part, 206, Some("bytes 2-4/10"), "345", path);
             assert!(part.cache_status().starts_with("CacheWarp; fwd=uri-miss; detail="));
-            // The whole once, until it is known that it is of no use.
+            // The origin gets one request for the whole, until the proxy knows that the response is
+            // not storable.
             assert_eq!(origin.count(path), asked_of_the_origin, "{path}");
         }
         let seen = origin.seen(path);
@@ -272,7 +279,7 @@ fn a_part_of_what_cannot_be_stored_is_the_origin_s_to_give() {
 }
 
 #[test]
-fn a_part_of_another_variant_is_another_s() {
+fn a_range_comes_from_the_requested_variant() {
     let origin = Origin::start();
     origin.script("/a", |exchange| {
         let english = exchange.request.field("accept-language") == Some("en");

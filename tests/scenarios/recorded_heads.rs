@@ -1,5 +1,5 @@
 //! Heads of real clients (`tests/heads`), recorded or from documents: default freshness applies to
-//! all of them but those that say who asks, or that nothing is known of.
+//! all of them except those that identify the client or have an unlisted field.
 
 use std::fs;
 use std::path::Path;
@@ -10,14 +10,14 @@ use tempfile::NamedTempFile;
 
 use crate::harness::{Answer, Client, Ended, Origin, Program, Proxy, Response};
 
-/// Fixtures whose second request is answered by the origin all the same.
+/// Fixtures whose second request the origin answers all the same.
 const NOT_ANSWERED: &[(&str, Cause)] = &[
     ("apache-httpd", Cause::Forwarded),
     ("fastly", Cause::Forwarded),
     ("kong", Cause::Forwarded),
     ("nginx-ingress", Cause::Forwarded),
     ("traefik", Cause::Forwarded),
-    ("aws-alb-oidc", Cause::Field("x-amzn-oidc-data says who asks")),
+    ("aws-alb-oidc", Cause::Field("x-amzn-oidc-data identifies the caller")),
     ("aws-cloudfront-headers", Cause::Field("an origin answers by cloudfront-viewer-city and its like")),
     ("axios-bearer", Cause::Field("authorization")),
     ("azure-api-management", Cause::Field("ocp-apim-subscription-key is a secret")),
@@ -25,7 +25,7 @@ const NOT_ANSWERED: &[(&str, Cause)] = &[
     ("chromium-fetch-cookie", Cause::Field("cookie")),
     ("chromium-fetch-no-cache", Cause::Directive),
     ("chromium-fetch-reload", Cause::Directive),
-    ("cloudflare-access", Cause::Field("cf-access-* says who asks")),
+    ("cloudflare-access", Cause::Field("cf-access-* identifies the caller")),
     ("curl-api-key", Cause::Field("x-api-key is in credential_headers by default")),
     ("curl-basic", Cause::Field("authorization")),
     ("curl-cookie", Cause::Field("cookie")),
@@ -33,33 +33,34 @@ const NOT_ANSWERED: &[(&str, Cause)] = &[
     ("firefox-fetch-cookie", Cause::Field("cookie")),
     ("firefox-fetch-no-cache", Cause::Directive),
     ("firefox-fetch-reload", Cause::Directive),
-    ("gcp-api-gateway", Cause::Field("x-apigateway-api-userinfo says who asks")),
-    ("gcp-iap", Cause::Field("x-goog-* says who asks")),
+    ("gcp-api-gateway", Cause::Field("x-apigateway-api-userinfo identifies the caller")),
+    ("gcp-iap", Cause::Field("x-goog-* identifies the caller")),
     ("gcp-load-balancer-geo", Cause::Field("an origin answers by x-client-geo-location")),
     ("googlebot", Cause::Field("from is the address of a person (RFC 9110 §10.1.2)")),
-    ("istio-mtls", Cause::Field("x-forwarded-client-cert says who asks")),
-    ("kong-consumer", Cause::Field("x-consumer-* says who asks")),
-    ("oauth2-proxy", Cause::Field("x-forwarded-user says who asks")),
+    ("istio-mtls", Cause::Field("x-forwarded-client-cert identifies the caller")),
+    ("kong-consumer", Cause::Field("x-consumer-* identifies the caller")),
+    ("oauth2-proxy", Cause::Field("x-forwarded-user identifies the caller")),
     ("otel-w3c-baggage", Cause::Field("baggage carries what the application likes")),
     ("requests-basic", Cause::Field("authorization")),
     ("sentry", Cause::Field("baggage carries what the application likes")),
     ("sentry-node", Cause::Field("baggage carries what the application likes")),
 ];
 
-/// Why a stored response does not answer.
+/// The cause why a stored response does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// A field prevents that one is stored; the reason for its class.
+    /// A field of the request prevents storing; its class is the reason.
     Field(&'static str),
-    /// An `X-Forwarded-*` beside For, Proto, Host and Port: the settings of HEADERS.md help.
+    /// An `X-Forwarded-*` field other than For, Proto, Host and Port: the settings of HEADERS.md
+    /// help.
     Forwarded,
-    /// The request's `Cache-Control` asks for the origin.
+    /// The request's `Cache-Control` demands the origin.
     Directive,
 }
 
 struct Fixture {
     name: String,
-    /// The lines of the head, the request line first.
+    /// The lines of the head, beginning with the request line.
     lines: Vec<String>,
     text: String,
 }
@@ -73,7 +74,7 @@ impl Fixture {
         format!("/heads/{}", self.name)
     }
 
-    /// Sends the head as it was recorded, but for the target, on a connection of its own.
+    /// Sends the recorded head with another target, on a new connection.
     fn send(&self, proxy: &Proxy) -> Response {
         let mut head = format!("GET {} HTTP/1.1\r\n", self.target());
         for line in self.lines.iter().skip(1) {
@@ -85,7 +86,7 @@ impl Fixture {
     }
 }
 
-/// Every fixture.
+/// Returns every fixture.
 fn fixtures() -> Vec<Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/heads");
     let mut found = Vec::new();
@@ -102,7 +103,7 @@ fn fixtures() -> Vec<Fixture> {
             });
         }
     }
-    assert!(found.len() > 100, "the fixtures were found");
+    assert!(found.len() > 100, "there are fixtures");
     for (name, _) in NOT_ANSWERED {
         assert!(found.iter().any(|fixture| fixture.name == *name), "there is no fixture {name}");
     }
@@ -110,7 +111,7 @@ fn fixtures() -> Vec<Fixture> {
 }
 
 #[test]
-fn real_clients_keep_their_hits_where_the_origin_states_nothing() {
+fn real_clients_get_hits_by_default_freshness() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut wrong = Vec::new();
@@ -129,7 +130,7 @@ fn real_clients_keep_their_hits_where_the_origin_states_nothing() {
 }
 
 #[test]
-fn proxies_that_add_other_forwarded_fields_have_hits_by_the_documented_settings() {
+fn the_documented_settings_give_hits_behind_proxies_with_other_forwarded_fields() {
     let origin = Origin::start();
     let settings = [
         ("harmless_headers", "x-forwarded-server,x-forwarded-scheme,x-forwarded-path"),
@@ -150,7 +151,7 @@ fn proxies_that_add_other_forwarded_fields_have_hits_by_the_documented_settings(
 }
 
 #[test]
-fn the_survey_says_of_each_client_what_the_cache_does() {
+fn the_survey_matches_the_caches_behaviour_for_each_client() {
     for fixture in fixtures() {
         let fields = RequestFields::new(&["x-api-key".parse().unwrap()], &[], &[]);
         let report = survey(&fixture.name, fixture.text.as_bytes(), &fields).unwrap().to_string();
@@ -167,7 +168,7 @@ fn file(text: &str) -> NamedTempFile {
 }
 
 #[test]
-fn check_explains_the_headers_of_a_file_by_the_settings() {
+fn check_explains_the_fields_of_a_recorded_head() {
     let log = file("{\"headers\":{\"Accept\":\"a\",\"X-Tenant\":\"hunter2\"}}\n");
     let path = log.path().to_str().unwrap();
     let Ended { code, stdout, stderr } = Program::run(&["check", "--explain-headers", path]);
@@ -185,7 +186,7 @@ fn check_explains_the_headers_of_a_file_by_the_settings() {
 }
 
 #[test]
-fn check_refuses_heads_that_it_cannot_read() {
+fn check_refuses_invalid_heads() {
     let bad = file("GET /a HTTP/1.1\nHost: a\nhunter2\n");
     let empty = file("");
     for (path, words) in [

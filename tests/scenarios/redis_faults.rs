@@ -1,5 +1,5 @@
-//! Whatever Redis does is a miss, never an error: the client gets what it would get from an empty
-//! cache.
+//! Faults of Redis: each is a miss and never an error, so the client gets the response that it
+//! would get from an empty cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,11 @@ use crate::harness::{
     Answer, Client, Gate, Origin, Proxy, Redis, Response, Script, ScriptedRedis, Value, until,
 };
 
-/// Without memory, so that whatever is a hit was in Redis.
+/// No memory, so that every hit comes from Redis.
 const REDIS_ONLY: (&str, &str) = ("cache_memory_size", "0");
-/// A fetch that is slow on a busy machine would ask for its turn next time, and look once more.
+/// A slow fetch on a busy machine would take the lease for the next request, and look up once more.
 const ALONE: (&str, &str) = ("fetch_lease", "off");
-/// What is stored while the machine is busy is stored late, and not lost.
+/// On a busy machine a long timeout makes the write late but not lost.
 const PATIENT: (&str, &str) = ("redis_timeout", "10s");
 const MISS: &str = "CacheWarp; fwd=uri-miss; stored";
 
@@ -30,7 +30,7 @@ fn is_hit_in_redis(response: &Response) -> bool {
     response.cache_status().starts_with("CacheWarp; hit") && response.cache_status().ends_with("detail=redis")
 }
 
-/// That the client notices nothing but that it is a miss.
+/// Checks that the client sees an ordinary miss.
 fn assert_miss(proxy: &Proxy, path: &str) {
     let response = proxy.get(path);
     let body = format!("{{\"path\":\"{path}\"}}");
@@ -45,7 +45,7 @@ const CONNECTED: &str = r#"{"status":"ok","redis":"connected"}"#;
 const DISCONNECTED: &str = r#"{"status":"ok","redis":"disconnected"}"#;
 
 #[test]
-fn what_redis_has_is_found_by_a_second_look_when_the_origin_fails() {
+fn a_second_lookup_finds_the_entry_when_the_origin_fails() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=600")], "{}"));
     let settings = [REDIS_ONLY, ("redis_timeout", "500ms")];
@@ -56,7 +56,7 @@ fn what_redis_has_is_found_by_a_second_look_when_the_origin_fails() {
     redis.stall();
     let mut client = proxy.connect();
     client.send_head("GET", "/a", &[]);
-    // The first look is over: it was given up.
+    // By then the first lookup has been given up.
     gate.await_arrivals(1);
     redis.resume();
     gate.open();
@@ -65,13 +65,13 @@ fn what_redis_has_is_found_by_a_second_look_when_the_origin_fails() {
     assert!(is_hit_in_redis(&answer), "{}", answer.cache_status());
 }
 
-/// Has something in Redis that is fresh, or has been purged softly; what a request for it gets
-/// whose first look was in vain, while the origin is awaited.
-fn second_look(soft_purge: Option<&str>) -> Response {
+/// Stores a response in Redis that is fresh or softly purged. Returns the response to a request
+/// whose first lookup timed out, while the origin is still working.
+fn response_to_second_lookup(soft_purge: Option<&str>) -> Response {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     let control = ("Cache-Control", "max-age=600, stale-while-revalidate=600");
     origin.answer("/a", Answer::json_with(&[control], "{}"));
-    // The second look waits as long as the first one, and Redis goes on while it waits.
+    // The second lookup has the timeout of the first, and Redis resumes meanwhile.
     let settings = [REDIS_ONLY, ALONE, ("redis_timeout", "2s")];
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     assert_eq!(proxy.get("/a").cache_status(), MISS);
@@ -91,19 +91,19 @@ fn second_look(soft_purge: Option<&str>) -> Response {
 }
 
 #[test]
-fn what_redis_has_is_served_while_a_slow_origin_is_awaited() {
-    let answer = second_look(None);
+fn a_fresh_entry_is_served_during_a_slow_fetch() {
+    let answer = response_to_second_lookup(None);
     assert!(is_hit_in_redis(&answer), "{answer:?}");
 }
 
 #[test]
-fn what_redis_has_is_served_stale_while_a_slow_origin_is_awaited() {
-    let answer = second_look(Some(r#"{"url":"http://test/a","soft":true}"#));
+fn a_stale_entry_is_served_during_a_slow_fetch() {
+    let answer = response_to_second_lookup(Some(r#"{"url":"http://test/a","soft":true}"#));
     assert!(answer.cache_status().starts_with("CacheWarp; hit; ttl=-"), "{answer:?}");
 }
 
 #[test]
-fn a_redis_that_comes_later_is_used() {
+fn a_redis_that_starts_later_is_used() {
     let (origin, mut redis) = (origin(), Redis::start());
     redis.kill();
     let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), REDIS_ONLY]);
@@ -111,34 +111,34 @@ fn a_redis_that_comes_later_is_used() {
     assert_eq!(health(&proxy), DISCONNECTED);
     redis.restart();
     proxy.await_redis();
-    until("/health to say so", || health(&proxy) == CONNECTED);
+    until("/health to report it", || health(&proxy) == CONNECTED);
     assert_miss(&proxy, "/a");
     redis.await_keys(1);
     assert!(is_hit_in_redis(&proxy.get("/a")));
 }
 
 #[test]
-fn memory_goes_on_while_redis_is_away() {
+fn memory_serves_while_redis_is_disconnected() {
     let (origin, mut redis) = (origin(), Redis::start());
-    // What nobody tracks is good for no time at all: each hit asks Redis, if it is there.
+    // An untracked memory entry has no lifetime: each hit reads Redis if it is connected.
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("cache_memory_ttl", "0")]);
     assert_miss(&proxy, "/a");
     redis.await_keys(1);
-    until("memory to have it", || proxy.get("/a").cache_status().ends_with("detail=memory"));
+    until("the entry to be in memory", || proxy.get("/a").cache_status().ends_with("detail=memory"));
     redis.kill();
     until("the pool to notice", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) == 0.0);
-    // What was tracked is asked about first; what comes instead, or stays when Redis stays away, is
-    // served.
-    until("memory to go on", || proxy.get("/a").cache_status().ends_with("detail=memory"));
+    // An entry that was tracked is validated first; the reply of Redis, or without Redis the entry,
+    // is served.
+    until("memory to serve", || proxy.get("/a").cache_status().ends_with("detail=memory"));
     assert!(origin.count("/a") <= 2);
-    // What Redis has lost, it has lost for the whole fleet.
+    // An entry that Redis has lost is lost for all nodes.
     redis.restart();
     proxy.await_redis();
     assert_miss(&proxy, "/a");
 }
 
 #[test]
-fn killed_under_load_and_started_again_no_client_notices() {
+fn a_restart_of_redis_under_load_causes_no_client_error() {
     let (origin, mut redis) = (Origin::start(), Redis::start());
     for path in 0..20 {
         origin.answer(&format!("/{path}"), Answer::json(&path.to_string()));
@@ -178,7 +178,7 @@ fn killed_under_load_and_started_again_no_client_notices() {
 }
 
 #[test]
-fn a_stalled_redis_costs_its_time_limit_and_no_more() {
+fn a_stalled_redis_costs_at_most_its_timeout() {
     let (origin, redis) = (origin(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[REDIS_ONLY]);
     assert_miss(&proxy, "/a");
@@ -191,8 +191,8 @@ fn a_stalled_redis_costs_its_time_limit_and_no_more() {
     until("hits to come back", || is_hit_in_redis(&proxy.get("/a")));
 }
 
-/// A Redis that is greeted as always and says this to every `GET` and `SET`.
-fn redis_that_says(reply: &'static [u8]) -> ScriptedRedis {
+/// Starts a Redis with the usual handshake and this reply to every `GET` and `SET`.
+fn redis_with_reply(reply: &'static [u8]) -> ScriptedRedis {
     ScriptedRedis::respond(move |command| match command[0].to_ascii_uppercase().as_str() {
         "GET" | "SET" => Some(reply.to_vec()),
         "HELLO" => Some(b"%1\r\n$5\r\nproto\r\n:3\r\n".to_vec()),
@@ -202,7 +202,7 @@ fn redis_that_says(reply: &'static [u8]) -> ScriptedRedis {
 }
 
 #[test]
-fn each_error_reply_is_a_miss_that_is_counted() {
+fn each_error_reply_is_counted_as_a_miss() {
     let rows: [(&[u8], &str); 7] = [
         (b"-LOADING Redis is loading the dataset in memory\r\n", "loading"),
         (b"-READONLY You can't write against a read only replica.\r\n", "read-only"),
@@ -213,34 +213,34 @@ fn each_error_reply_is_a_miss_that_is_counted() {
         (b"-ERR something else\r\n", "other"),
     ];
     for (reply, kind) in rows {
-        let (origin, redis) = (origin(), redis_that_says(reply));
-        // Who loads serves nobody, so the write is not even sent.
+        let (origin, redis) = (origin(), redis_with_reply(reply));
+        // A loading Redis is not sent the write.
         let refused = if kind == "loading" { 1.0 } else { 2.0 };
-        // On a busy machine an error that is meant must not come after its deadline.
+        // On a busy machine the intended error reply must not miss its deadline.
         let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), ("redis_timeout", "5s")]);
         until("a connection", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0);
         assert_miss(&proxy, "/a");
         proxy.await_metric(&format!("cachewarp_redis_errors_total{{kind=\"{kind}\"}}"), refused);
         assert_eq!(proxy.metric("cachewarp_store_writes_lost_total"), 1.0, "{kind}");
-        // Memory has what Redis did not take.
+        // Memory holds the response that Redis refused.
         assert!(proxy.get("/a").cache_status().ends_with("detail=memory"), "{kind}");
         assert_eq!(origin.count("/a"), 1);
     }
 }
 
 #[test]
-fn what_is_no_reply_is_a_miss() {
+fn an_invalid_reply_is_a_miss() {
     let rows: [(&[u8], &str); 5] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "malformed"),
         (b"\x00\xff\x00\xff\r\n", "malformed"),
-        // Somebody else's reply on top of our own.
+        // A stray reply follows the expected one.
         (b"$-1\r\n+OK\r\n", "desynchronised"),
-        // A reply of a kind that no `GET` and no `SET` has.
+        // Neither `GET` nor `SET` has a reply of this type.
         (b":1\r\n", "desynchronised"),
         (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "desynchronised"),
     ];
     for (reply, why) in rows {
-        let (origin, redis) = (origin(), redis_that_says(reply));
+        let (origin, redis) = (origin(), redis_with_reply(reply));
         let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), REDIS_ONLY]);
         until("a connection", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0);
         assert_miss(&proxy, "/a");
@@ -251,8 +251,8 @@ fn what_is_no_reply_is_a_miss() {
 }
 
 #[test]
-fn half_a_reply_is_a_miss() {
-    let (origin, redis) = (origin(), redis_that_says(b"$100\r\nCW"));
+fn a_truncated_reply_is_a_miss() {
+    let (origin, redis) = (origin(), redis_with_reply(b"$100\r\nCW"));
     let proxy = Proxy::start(&origin.url(), &[("redis_url", &redis.url()), REDIS_ONLY]);
     until("a connection", || proxy.metric(r#"cachewarp_redis_connections{state="up"}"#) > 0.0);
     assert_miss(&proxy, "/a");
@@ -260,7 +260,7 @@ fn half_a_reply_is_a_miss() {
 }
 
 #[test]
-fn a_redis_that_ends_in_the_middle_of_a_reply_is_a_miss() {
+fn a_connection_closed_within_a_reply_is_a_miss() {
     let origin = origin();
     let redis = ScriptedRedis::follow(vec![Script::new().expect(&["GET"]).send("$100\r\nCW")]);
     let proxy =
@@ -271,9 +271,9 @@ fn a_redis_that_ends_in_the_middle_of_a_reply_is_a_miss() {
 }
 
 #[test]
-fn a_reply_that_comes_late_is_nobody_else_s() {
-    // The first `GET` waits for ever, and that of the purge clock beside it; the second gets its
-    // own reply behind the first's; none is taken for another.
+fn a_late_reply_answers_no_other_command() {
+    // The first `GET` and the purge state's beside it get no reply. The second one gets its own
+    // reply after the first's, and the client confuses none of them.
     let clock = "$11\r\n1 ff 0 0 0\n\r\n";
     let both = |script: Script| script.expect(&["GET"]).expect(&["GET", "cachewarp:a:clock"]);
     let late = both(both(Script::new())).send(format!("$3\r\nabc\r\n{clock}$-1\r\n{clock}"));
@@ -290,7 +290,7 @@ fn a_reply_that_comes_late_is_nobody_else_s() {
     assert_eq!(damaged, [0.0; 3]);
 }
 
-/// Two entries in Redis, and their names there.
+/// Stores two entries in Redis, and returns their names.
 fn stored() -> (Origin, Redis, Proxy, [String; 2]) {
     let (origin, redis) = (origin(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[REDIS_ONLY, ALONE, PATIENT]);
@@ -307,12 +307,12 @@ fn damaged(proxy: &Proxy, reason: &str) -> f64 {
 }
 
 #[test]
-fn another_key_s_entry_is_a_miss() {
+fn the_entry_of_another_key_is_a_miss() {
     let (origin, redis, proxy, [a, b]) = stored();
     assert_eq!(redis.command(&["COPY", &a, &b, "REPLACE"]), Value::Integer(1));
     assert_miss(&proxy, "/b");
     assert_eq!(damaged(&proxy, "other-key"), 1.0);
-    until("it to be replaced", || is_hit_in_redis(&proxy.get("/b")));
+    until("the entry to be replaced", || is_hit_in_redis(&proxy.get("/b")));
     assert!(is_hit_in_redis(&proxy.get("/a")));
     assert_eq!(origin.count("/a"), 1);
 }
@@ -320,7 +320,7 @@ fn another_key_s_entry_is_a_miss() {
 #[test]
 fn damaged_entries_are_misses() {
     let rows = [
-        // One bit of the body.
+        // Changes one bit of the body.
         ("redis.call('SETRANGE', k, #v - 1, '!')", "checksum"),
         ("redis.call('SETRANGE', k, 60, '!')", "checksum"),
         ("redis.call('SET', k, string.sub(v, 1, #v - 1))", "checksum"),
@@ -342,29 +342,29 @@ fn damaged_entries_are_misses() {
             counted.map(|(name, count)| (name, count > 0.0)),
             counted.map(|(name, _)| (name, name == reason))
         );
-        until("it to be replaced", || is_hit_in_redis(&proxy.get("/a")));
+        until("the entry to be replaced", || is_hit_in_redis(&proxy.get("/a")));
     }
 }
 
 #[test]
-fn a_key_that_holds_something_else_is_a_miss() {
+fn a_key_of_another_redis_type_is_a_miss() {
     let (_origin, redis, proxy, [a, _]) = stored();
     redis.command(&["DEL", &a]);
     redis.command(&["LPUSH", &a, "x"]);
     assert_miss(&proxy, "/a");
     assert_eq!(proxy.metric(r#"cachewarp_redis_errors_total{kind="wrong-type"}"#), 1.0);
-    until("it to be replaced", || is_hit_in_redis(&proxy.get("/a")));
+    until("the entry to be replaced", || is_hit_in_redis(&proxy.get("/a")));
 }
 
 #[test]
-fn a_wrong_password_is_as_good_as_no_redis() {
+fn a_wrong_password_disables_redis() {
     let (origin, redis) = (origin(), Redis::start_with(&["--requirepass", "secret"]));
     for url in [redis.url(), redis.url().replace("redis://", "redis://:wrong@")] {
         let proxy = Proxy::start(&origin.url(), &[("redis_url", &url)]);
         assert_miss(&proxy, "/a");
         assert_eq!(health(&proxy), DISCONNECTED);
         assert!(proxy.get("/a").cache_status().ends_with("detail=memory"));
-        // The first place in the pool rests, as all others do, after a try that failed.
+        // The first connection of the pool waits after a failed attempt, as all others do.
         proxy.await_metric(r#"cachewarp_redis_connections{state="disconnected"}"#, 20.0);
         assert_eq!(proxy.metric(r#"cachewarp_redis_connections{state="up"}"#), 0.0);
     }
@@ -372,7 +372,7 @@ fn a_wrong_password_is_as_good_as_no_redis() {
 }
 
 #[test]
-fn without_redis_memory_does_the_work() {
+fn without_redis_memory_caches() {
     let origin = origin();
     let proxy = Proxy::start(&origin.url(), &[("redis_url", "off")]);
     assert_miss(&proxy, "/a");

@@ -1,4 +1,4 @@
-//! Who Redis takes us for: certificates, users, and passwords that change while we run.
+//! Authentication to Redis: certificates, users, and passwords that change at run time.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn start(arguments: &[String]) -> Program {
 }
 
 #[test]
-fn a_redis_that_asks_for_our_certificate() {
+fn a_client_certificate_is_sent_if_redis_requires_it() {
     let (origin, authority) = (origin_of_one(), Authority::new());
     let ([cert, key], ca) = (authority.issue("localhost"), authority.ca_file());
     let redis = Redis::start_with_tls(&[
@@ -32,7 +32,7 @@ fn a_redis_that_asks_for_our_certificate() {
     known.push(format!("--redis-ca-file={ca}"));
     let stranger = start(&known);
     stranger.await_line("cannot connect to Redis");
-    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "nobody has stored it");
+    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "no node has stored it");
 
     known.push(format!("--redis-client-cert-file={own_cert}"));
     known.push(format!("--redis-client-key-file={own_key}"));
@@ -40,16 +40,16 @@ fn a_redis_that_asks_for_our_certificate() {
     program.await_line("connected to Redis");
     let addr = program.await_addr();
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
-    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "and whoever is not let in has nothing of it");
+    assert!(!hits_in_redis(stranger.await_addr(), "/a"), "a node without a valid certificate must not hit");
 }
 
 #[test]
-fn a_certificate_is_replaced_and_nothing_restarted() {
+fn a_client_certificate_is_replaced_without_a_restart() {
     let (origin, authority, other) = (origin_of_one(), Authority::new(), Authority::new());
     let ([cert, key], ca) = (authority.issue("localhost"), authority.ca_file());
     let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let redis = Redis::start_with_tls(&files);
-    // Of an authority that the server does not know.
+    // Issued by an authority that the server does not trust.
     let [own_cert, own_key] = other.issue("cachewarp");
     let url = format!("rediss://localhost:{}", redis.addr().port());
     let mut arguments = flags(&origin.url(), &url).to_vec();
@@ -68,7 +68,7 @@ fn a_certificate_is_replaced_and_nothing_restarted() {
 }
 
 #[test]
-fn a_password_is_rotated_and_nothing_restarted() {
+fn a_password_is_rotated_without_a_restart() {
     let passwords = ["hunter-one", "hunter-two", "hunter-three"];
     let origin = origin_of_one();
     let redis = Redis::start_with(&["--user", "app", "on", ">hunter-one", "~*", "+@all"]);
@@ -82,18 +82,18 @@ fn a_password_is_rotated_and_nothing_restarted() {
     let addr = program.await_addr();
     until("a hit in Redis", || hits_in_redis(addr, "/a"));
 
-    // Connections that are up go on.
+    // Open connections remain.
     let rotate =
         |password: &str| redis.command(&["ACL", "SETUSER", "app", "resetpass", &format!(">{password}")]);
     rotate(passwords[1]);
     until("hits to go on", || hits_in_redis(addr, "/a"));
-    // New ones take the new password.
+    // New connections use the new password.
     fs::write(file.path(), passwords[1]).unwrap();
     redis.command(&["CLIENT", "KILL", "USER", "app"]);
     program.await_line("lost the last connection to Redis");
     until("a hit with the new password", || hits_in_redis(addr, "/a"));
 
-    // First the server's, then the file's: it is tried until it is right.
+    // The server's password changes first, then the file's: the client retries until both match.
     rotate(passwords[2]);
     redis.command(&["CLIENT", "KILL", "USER", "app"]);
     program.await_line("wrong-pass");
@@ -108,7 +108,7 @@ fn a_password_is_rotated_and_nothing_restarted() {
 }
 
 #[test]
-fn servers_that_speak_resp2_only_are_found_and_used() {
+fn resp2_only_servers_are_discovered_and_used() {
     let origin = origin_of_one();
     let redis = Redis::start_with(&["--rename-command", "HELLO", "", "--requirepass", "hunter"]);
     let program = start(&flags(&origin.url(), &format!("redis://:hunter@{}", redis.addr())));

@@ -1,5 +1,4 @@
-//! A cluster of two scripted servers that send commands on to each other: what a real one does
-//! rarely, or never.
+//! A cluster of two scripted servers with redirects that a real one sends rarely or never.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -15,20 +14,20 @@ use crate::harness::{PATIENCE, ScriptedRedis};
 
 /// The slot of `foo`, as servers compute it.
 const SLOT: usize = 12_182;
-/// Connections of the client: all of them are up before anything is asked.
+/// The metric of a client whose connections are all open, before it sends a command.
 const CONNECTIONS: &str = "cachewarp_redis_connections{state=\"up\"} 6";
 
-/// What a server was told, setting up and questions for the map left out.
-type Told = Arc<Mutex<Vec<String>>>;
+/// The commands that a server received, except for the handshake and the topology.
+type CommandLog = Arc<Mutex<Vec<String>>>;
 
-/// The first has every slot, the second none.
+/// A cluster whose first server has every slot, and whose second has none.
 struct Pair {
     servers: [ScriptedRedis; 2],
-    told: [Told; 2],
+    received: [CommandLog; 2],
 }
 
-/// What a server says to a command. `{0}` and `{1}` stand for where the servers are.
-type Says = fn(&str) -> &'static str;
+/// A server's reply to a command. `{0}` and `{1}` are replaced by the addresses of the servers.
+type ScriptedReply = fn(&str) -> &'static str;
 
 #[derive(Clone, Copy)]
 enum Map {
@@ -37,11 +36,12 @@ enum Map {
 }
 
 impl Pair {
-    fn start(map: Map, says: [Says; 2]) -> Self {
+    fn start(map: Map, replies: [ScriptedReply; 2]) -> Self {
         let ports = Arc::new(OnceLock::new());
-        let told = [Told::default(), Told::default()];
+        let received = [CommandLog::default(), CommandLog::default()];
         let server = |number: usize| {
-            let (ports, told, says) = (Arc::clone(&ports), Arc::clone(&told[number]), says[number]);
+            let (ports, received, replies) =
+                (Arc::clone(&ports), Arc::clone(&received[number]), replies[number]);
             ScriptedRedis::respond(move |command| {
                 let [first, second]: [u16; 2] = *ports.wait();
                 let whole = command.join(" ");
@@ -54,9 +54,9 @@ impl Pair {
                     "CLUSTER SLOTS" => slots(first),
                     _ if command[0] == "CLIENT" => "+OK\r\n".to_owned(),
                     whole => {
-                        told.lock().unwrap().push(whole.to_owned());
-                        let place = |port| format!("127.0.0.1:{port}");
-                        says(whole).replace("{0}", &place(first)).replace("{1}", &place(second))
+                        received.lock().unwrap().push(whole.to_owned());
+                        let address = |port| format!("127.0.0.1:{port}");
+                        replies(whole).replace("{0}", &address(first)).replace("{1}", &address(second))
                     }
                 };
                 Some(reply.into_bytes())
@@ -64,11 +64,11 @@ impl Pair {
         };
         let servers = [server(0), server(1)];
         ports.set([servers[0].addr().port(), servers[1].addr().port()]).unwrap();
-        Self { servers, told }
+        Self { servers, received }
     }
 
-    fn told(&self, number: usize) -> Vec<String> {
-        self.told[number].lock().unwrap().clone()
+    fn received(&self, number: usize) -> Vec<String> {
+        self.received[number].lock().unwrap().clone()
     }
 }
 
@@ -112,7 +112,7 @@ fn redirects(registry: &Registry, kind: &str, count: u32) -> bool {
 }
 
 #[test]
-fn ask_is_followed_for_once_and_behind_asking() {
+fn ask_redirects_one_command_after_asking() {
     let pair = Pair::start(
         Map::Shards,
         [|_| "-ASK 12182 {1}\r\n", |command| if command == "ASKING" { "+OK\r\n" } else { "$1\r\nv\r\n" }],
@@ -123,12 +123,12 @@ fn ask_is_followed_for_once_and_behind_asking() {
         }
         assert!(redirects(registry, "ask", 2));
     });
-    assert_eq!(pair.told(0), ["GET foo", "GET foo"]);
-    assert_eq!(pair.told(1), ["ASKING", "GET foo", "ASKING", "GET foo"]);
+    assert_eq!(pair.received(0), ["GET foo", "GET foo"]);
+    assert_eq!(pair.received(1), ["ASKING", "GET foo", "ASKING", "GET foo"]);
 }
 
 #[test]
-fn moved_is_followed_and_remembered() {
+fn moved_redirects_and_updates_the_slot_map() {
     assert_eq!(cachewarp::resp::topology::HashSlot::of(b"foo").index(), SLOT);
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "$1\r\nv\r\n"]);
     with_client(&pair, async |client, registry| {
@@ -137,29 +137,29 @@ fn moved_is_followed_and_remembered() {
         }
         assert!(redirects(registry, "moved", 1));
     });
-    assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 3));
+    assert_eq!((pair.received(0).len(), pair.received(1).len()), (1, 3));
 }
 
 #[test]
-fn two_who_send_each_other_everything_are_each_asked_once() {
+fn two_servers_that_redirect_to_each_other_get_one_command_each() {
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| "-MOVED 12182 {0}\r\n"]);
     with_client(&pair, async |client, _| {
         assert_eq!(client.get(b"foo").await, Err(CommandError::Server(ErrorKind::Moved)));
     });
-    assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 1));
+    assert_eq!((pair.received(0).len(), pair.received(1).len()), (1, 1));
 }
 
 #[test]
-fn what_leads_nowhere_is_a_miss_and_a_doubt() {
-    let rows: [(Says, ErrorKind); 5] = [
+fn a_redirect_to_no_server_is_an_error_and_refreshes_the_topology() {
+    let rows: [(ScriptedReply, ErrorKind); 5] = [
         (|_| "-MOVED 12182 127.0.0.1:1\r\n", ErrorKind::Moved),
         (|_| "-MOVED nowhere\r\n", ErrorKind::Moved),
         (|_| "-CLUSTERDOWN Hash slot not served\r\n", ErrorKind::ClusterDown),
         (|_| "-TRYAGAIN Multiple keys request during rehashing of slot\r\n", ErrorKind::TryAgain),
         (|_| "-READONLY You can't write against a read only replica.\r\n", ErrorKind::ReadOnly),
     ];
-    for (says, kind) in rows {
-        let pair = Pair::start(Map::Shards, [says, |_| "$1\r\nv\r\n"]);
+    for (replies, kind) in rows {
+        let pair = Pair::start(Map::Shards, [replies, |_| "$1\r\nv\r\n"]);
         with_client(&pair, async |client, registry| {
             let inquiries = "cachewarp_redis_topology_inquiries_total{result=\"unchanged\"} 1\n";
             assert!(!registry.render().contains(inquiries));
@@ -168,12 +168,12 @@ fn what_leads_nowhere_is_a_miss_and_a_doubt() {
                 yield_now().await;
             }
         });
-        assert_eq!((pair.told(0).len(), pair.told(1).len()), (1, 0), "{kind}");
+        assert_eq!((pair.received(0).len(), pair.received(1).len()), (1, 0), "{kind}");
     }
 }
 
 #[test]
-fn both_together_have_the_time_of_one() {
+fn a_redirected_command_has_one_timeout() {
     let pair = Pair::start(Map::Shards, [|_| "-MOVED 12182 {1}\r\n", |_| ""]);
     with_client(&pair, async |client, _| {
         let begun = instant();
@@ -183,8 +183,8 @@ fn both_together_have_the_time_of_one() {
 }
 
 #[test]
-fn a_map_of_before_redis_7() {
+fn cluster_slots_replaces_cluster_shards_before_redis_7() {
     let pair = Pair::start(Map::Slots, [|_| "$1\r\nv\r\n", |_| ""]);
     with_client(&pair, async |client, _| assert_eq!(client.get(b"foo").await, value()));
-    assert_eq!(pair.told(1).len(), 0);
+    assert_eq!(pair.received(1).len(), 0);
 }

@@ -1,9 +1,9 @@
-//! Scripted sentinels, whose word is not taken for more than it is.
+//! Scripted sentinels: the client verifies the master that they name.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cachewarp::redis::{Client, CommandError, Credentials, Sentinels as Watchers, Topology};
+use cachewarp::redis::{Client, CommandError, Credentials, Sentinels, Topology};
 use cachewarp::resp::ErrorKind;
 use cachewarp::secret::Secret;
 use cachewarp::telemetry::Registry;
@@ -12,43 +12,43 @@ use tokio::task::{LocalSet, yield_now};
 use crate::harness::redis_load::{deployment, endpoint};
 use crate::harness::{PATIENCE, ScriptedRedis};
 
-/// What somebody was told.
-type Told = Arc<Mutex<Vec<String>>>;
+/// The commands that a server received.
+type CommandLog = Arc<Mutex<Vec<String>>>;
 
-struct Party {
+struct ScriptedServer {
     server: ScriptedRedis,
-    told: Told,
+    received: CommandLog,
 }
 
-impl Party {
-    fn start(says: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        let told = Told::default();
+impl ScriptedServer {
+    fn start(reply_to: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let received = CommandLog::default();
         let server = ScriptedRedis::respond({
-            let told = Arc::clone(&told);
+            let received = Arc::clone(&received);
             move |command| {
                 let whole = command.join(" ");
-                told.lock().unwrap().push(whole.clone());
+                received.lock().unwrap().push(whole.clone());
                 let reply = match command[0].as_str() {
                     "HELLO" => "%1\r\n$5\r\nproto\r\n:3\r\n".to_owned(),
                     "CLIENT" => "+OK\r\n".to_owned(),
                     "PING" => "+PONG\r\n".to_owned(),
-                    _ => says(&whole),
+                    _ => reply_to(&whole),
                 };
                 Some(reply.into_bytes())
             }
         });
-        Self { server, told }
+        Self { server, received }
     }
 
-    /// A server that takes itself for `role`, and says this to everything else.
-    fn server(role: &'static str, says: &'static str) -> Self {
+    /// Starts a server that reports `role`, and sends this reply to every other command.
+    fn server(role: &'static str, reply_to: &'static str) -> Self {
         Self::start(move |command| match command {
             "ROLE" => format!("*1\r\n${}\r\n{role}\r\n", role.len()),
-            _ => says.to_owned(),
+            _ => reply_to.to_owned(),
         })
     }
 
-    /// A sentinel that names whoever is at this port, and whose announcements nobody hears.
+    /// Starts a sentinel that names the server at this port as master, and publishes no event.
     fn sentinel(port: &Arc<AtomicU16>) -> Self {
         let port = Arc::clone(port);
         Self::start(move |command| match command {
@@ -64,14 +64,14 @@ impl Party {
         self.server.addr().port()
     }
 
-    fn was_told(&self, what: &str) -> bool {
-        self.told.lock().unwrap().iter().any(|told| told.starts_with(what))
+    fn has_received(&self, what: &str) -> bool {
+        self.received.lock().unwrap().iter().any(|received| received.starts_with(what))
     }
 }
 
-fn with_client(sentinels: &[&Party], work: impl AsyncFnOnce(&Client)) {
+fn with_client(sentinels: &[&ScriptedServer], work: impl AsyncFnOnce(&Client)) {
     let first = sentinels[0].server.addr();
-    let topology = Topology::Sentinel(Watchers {
+    let topology = Topology::Sentinel(Sentinels {
         seeds: sentinels.iter().map(|sentinel| endpoint(sentinel.server.addr())).collect(),
         master: "m".to_owned(),
         credentials: Some(Credentials { user: "watch".to_owned(), password: Secret::new("pass") }),
@@ -90,27 +90,29 @@ fn at(port: u16) -> Arc<AtomicU16> {
 }
 
 #[test]
-fn a_replica_is_no_master_whatever_a_sentinel_says() {
-    let (replica, master) = (Party::server("slave", "$1\r\nr\r\n"), Party::server("master", "$1\r\nm\r\n"));
-    let (behind, right) = (Party::sentinel(&at(replica.port())), Party::sentinel(&at(master.port())));
-    with_client(&[&behind, &right], async |client| {
+fn a_replica_that_a_sentinel_names_is_not_used_as_master() {
+    let (replica, master) =
+        (ScriptedServer::server("slave", "$1\r\nr\r\n"), ScriptedServer::server("master", "$1\r\nm\r\n"));
+    let (outdated, right) =
+        (ScriptedServer::sentinel(&at(replica.port())), ScriptedServer::sentinel(&at(master.port())));
+    with_client(&[&outdated, &right], async |client| {
         while !client.is_connected() {
             yield_now().await;
         }
         assert_eq!(client.get(b"k").await, Ok(Some("m".into())));
     });
-    assert!(replica.was_told("ROLE") && !replica.was_told("GET"));
-    // What the sentinels ask for is theirs, and what the servers ask for is not told to them.
-    assert!(behind.was_told("HELLO 3 AUTH watch pass") && !master.was_told("HELLO 3 AUTH"));
-    assert!(right.was_told("SUBSCRIBE +switch-master"));
+    assert!(replica.has_received("ROLE") && !replica.has_received("GET"));
+    // Sentinels and servers each get their own credentials and commands.
+    assert!(outdated.has_received("HELLO 3 AUTH watch pass") && !master.has_received("HELLO 3 AUTH"));
+    assert!(right.has_received("SUBSCRIBE +switch-master"));
 }
 
 #[test]
-fn a_master_that_is_demoted_unheard_is_left_when_it_refuses() {
-    let old = Party::server("master", "-READONLY You can't write against a read only replica.\r\n");
-    let new = Party::server("master", "+OK\r\n");
+fn a_demoted_master_is_left_when_it_refuses_a_write() {
+    let old = ScriptedServer::server("master", "-READONLY You can't write against a read only replica.\r\n");
+    let new = ScriptedServer::server("master", "+OK\r\n");
     let named = at(old.port());
-    let sentinel = Party::sentinel(&named);
+    let sentinel = ScriptedServer::sentinel(&named);
     with_client(&[&sentinel], async |client| {
         while !client.is_connected() {
             yield_now().await;
@@ -118,19 +120,19 @@ fn a_master_that_is_demoted_unheard_is_left_when_it_refuses() {
         named.store(new.port(), Ordering::Relaxed);
         let set = async || client.set(b"k", "v".into(), PATIENCE).await;
         assert_eq!(set().await, Err(CommandError::Server(ErrorKind::ReadOnly)));
-        // Nothing else tells it that there is another one.
+        // Only the refusal shows the client that the master changed.
         while set().await.is_err() {
             yield_now().await;
         }
     });
-    assert!(new.was_told("SET k v"));
+    assert!(new.has_received("SET k v"));
 }
 
 #[test]
-fn without_a_master_there_is_a_miss_at_once() {
-    let nobody = Party::start(|_| "*-1\r\n".to_owned());
-    with_client(&[&nobody], async |client| {
-        while !nobody.was_told("SENTINEL") {
+fn without_a_master_commands_fail_at_once() {
+    let sentinel = ScriptedServer::start(|_| "*-1\r\n".to_owned());
+    with_client(&[&sentinel], async |client| {
+        while !sentinel.has_received("SENTINEL") {
             assert_eq!(client.get(b"k").await, Err(CommandError::NotConnected));
             yield_now().await;
         }

@@ -1,5 +1,5 @@
-//! Request fields: which of them keep a request from answers that the origin did not mean for all
-//! callers, and which of them reach the origin with a shared fetch.
+//! Request fields: the classes that exclude a request from responses that the origin did not mean
+//! for all callers, and the fields that reach the origin with a shared fetch.
 
 use std::io;
 
@@ -8,13 +8,12 @@ use crate::harness::{Answer, Exchange, Gate, Origin, Proxy, Redis, Response, The
 
 const STATED: (&str, &str) = ("Cache-Control", "max-age=600");
 
-/// An origin that answers by the value of one request field, and says nothing about caching but in
-/// `fields`.
+/// Answers by the value of one request field, with no cache control except in `fields`.
 fn answer_by(origin: &Origin, path: &str, name: &'static str, fields: &'static [(&str, &str)]) {
-    origin.script(path, move |exchange| tell(exchange, name, fields));
+    origin.script(path, move |exchange| answer_with_field(exchange, name, fields));
 }
 
-fn tell(exchange: &mut Exchange, name: &str, fields: &[(&str, &str)]) -> io::Result<Then> {
+fn answer_with_field(exchange: &mut Exchange, name: &str, fields: &[(&str, &str)]) -> io::Result<Then> {
     let said = exchange.request.field(&name.to_ascii_lowercase()).unwrap_or("nothing").to_owned();
     exchange.body()?;
     Answer::json_with(fields, &format!("{said:?}")).give(exchange)
@@ -24,7 +23,7 @@ fn is_hit(response: &Response) -> bool {
     response.cache_status().starts_with("CacheWarp; hit")
 }
 
-/// Names by which the usual gateways, frameworks and clients say who asks.
+/// Names by which common gateways, frameworks and clients identify the caller.
 const WHO: [&str; 46] = [
     "X-Auth-Token",
     "apikey",
@@ -75,9 +74,9 @@ const WHO: [&str; 46] = [
 ];
 
 #[test]
-fn an_answer_to_whoever_asks_by_any_name_is_never_another_callers_by_default() {
+fn no_default_freshness_applies_to_an_identified_caller() {
     let origin = Origin::start();
-    // A trusted proxy's word of its user goes on.
+    // A trusted proxy's field with the user's identity is forwarded.
     let proxy = Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1")]);
     for name in WHO {
         let path = format!("/{name}");
@@ -88,9 +87,9 @@ fn an_answer_to_whoever_asks_by_any_name_is_never_another_callers_by_default() {
             assert!(!is_hit(&own), "{name}: {}", own.cache_status());
         }
         assert_eq!(proxy.get(&path).text(), r#""nothing""#, "{name}");
-        assert!(is_hit(&proxy.get(&path)), "{name}: the anonymous answer is stored");
+        assert!(is_hit(&proxy.get(&path)), "{name}: the anonymous response must be stored");
         let own = proxy.get_with(&path, &[(name, "carol")]);
-        assert_eq!(own.text(), r#""carol""#, "{name}: and is not carol's");
+        assert_eq!(own.text(), r#""carol""#, "{name}: carol must get her own response");
         let listed = ["unlisted-field", "credential-header"];
         assert!(
             listed
@@ -105,7 +104,7 @@ fn an_answer_to_whoever_asks_by_any_name_is_never_another_callers_by_default() {
 }
 
 #[test]
-fn an_unlisted_field_gets_nothing_stale_and_nothing_that_others_fetch() {
+fn an_unlisted_field_gets_neither_stale_responses_nor_shared_fetches() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("cache_default_ttl", "1s"), ("cache_stale_if_error", "1h")]);
     let at_gate = gate.clone();
@@ -113,13 +112,13 @@ fn an_unlisted_field_gets_nothing_stale_and_nothing_that_others_fetch() {
         if exchange.request.field("x-who").is_none() {
             at_gate.pass();
         }
-        tell(exchange, "x-who", &[])
+        answer_with_field(exchange, "x-who", &[])
     });
     let mut waiting: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
     waiting.iter_mut().for_each(|client| client.send_head("GET", "/a", &[]));
     gate.await_arrivals(1);
     let own = proxy.get_with("/a", &[("X-Who", "alice")]);
-    assert_eq!(own.text(), r#""alice""#, "while the others wait");
+    assert_eq!(own.text(), r#""alice""#, "the request must not wait for the shared fetch");
     gate.open();
     waiting.iter_mut().for_each(|client| assert_eq!(client.response().text(), r#""nothing""#));
 
@@ -131,7 +130,7 @@ fn an_unlisted_field_gets_nothing_stale_and_nothing_that_others_fetch() {
 }
 
 #[test]
-fn freshness_that_the_origin_states_is_for_unlisted_fields_too() {
+fn explicit_freshness_applies_to_unlisted_fields() {
     let origin = Origin::start();
     answer_by(&origin, "/a", "x-anything", &[STATED]);
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -291,7 +290,7 @@ const HEADS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 #[test]
-fn real_clients_keep_their_hits() {
+fn real_clients_get_hits() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -309,7 +308,7 @@ fn real_clients_keep_their_hits() {
 }
 
 #[test]
-fn what_is_withheld_reaches_the_origin_with_no_shared_fetch() {
+fn withheld_fields_reach_the_origin_with_no_shared_fetch() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json("{}"));
     let proxy = Proxy::start(&origin.url(), &[("harmless_headers", "x-app-version,x-forwarded-server")]);
@@ -342,7 +341,7 @@ fn what_is_withheld_reaches_the_origin_with_no_shared_fetch() {
     );
 }
 
-/// Fields that a shared fetch drops or withholds, or that are taken for what they are with `-`.
+/// Fields that a shared fetch drops or withholds, or that a `-` in the settings reclassifies.
 const UNKEYED: [&str; 14] = [
     "X-Host",
     "X-Original-URL",
@@ -361,7 +360,7 @@ const UNKEYED: [&str; 14] = [
 ];
 
 #[test]
-fn a_head_with_a_field_that_no_shared_fetch_sends_leaves_what_is_stored_as_it_is() {
+fn a_head_with_an_unshared_field_leaves_the_entry_unchanged() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1")]);
     for name in UNKEYED {
@@ -381,7 +380,11 @@ fn a_head_with_a_field_that_no_shared_fetch_sends_leaves_what_is_stored_as_it_is
             });
             let fields = [(name, "evil.test"), ("Cache-Control", "no-cache")];
             let own = proxy.connect().request("HEAD", &path, &fields);
-            assert_eq!(own.field("link"), Some("<https://evil.test/>"), "{name}: it is sent as it came");
+            assert_eq!(
+                own.field("link"),
+                Some("<https://evil.test/>"),
+                "{name}: the field is forwarded unchanged"
+            );
             let other = proxy.get(&path);
             assert!(is_hit(&other), "{name} {kind}: {}", other.cache_status());
             assert_eq!(other.field("link"), None, "{name} {kind}");
@@ -390,7 +393,7 @@ fn a_head_with_a_field_that_no_shared_fetch_sends_leaves_what_is_stored_as_it_is
 }
 
 #[test]
-fn a_post_with_a_field_that_no_shared_fetch_sends_stores_nothing() {
+fn a_post_with_an_unshared_field_stores_nothing() {
     let origin = Origin::start();
     let proxy =
         Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1"), ("ordinary_cookies", "theme")]);
@@ -404,18 +407,18 @@ fn a_post_with_a_field_that_no_shared_fetch_sends_stores_nothing() {
         let location = path.clone();
         origin.script(&path, move |exchange| {
             let shared = [("Content-Location", location.as_str()), ("Cache-Control", "public, max-age=600")];
-            tell(exchange, field.0, &shared)
+            answer_with_field(exchange, field.0, &shared)
         });
         let mut client = proxy.connect();
         client.send_head("POST", &path, &[field, ("Content-Length", "0")]);
-        assert!(client.response().text().contains("evil.test"), "{field:?} is sent as it came");
+        assert!(client.response().text().contains("evil.test"), "{field:?} is forwarded unchanged");
         let other = proxy.get(&path);
         assert!(!is_hit(&other) && !other.text().contains("evil.test"), "{field:?}: {}", other.text());
     }
 }
 
 #[test]
-fn a_trusted_proxys_other_claims_go_to_the_origin_and_into_no_store() {
+fn a_trusted_proxys_identity_fields_are_forwarded_and_prevent_storing() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1")]);
     for name in ["X-Forwarded-Prefix", "X-Forwarded-User", "X-Forwarded-Anything"] {
@@ -431,13 +434,13 @@ fn a_trusted_proxys_other_claims_go_to_the_origin_and_into_no_store() {
         assert_eq!(
             proxy.get_with(&path, &[(name, "/evil")]).text(),
             r#""nothing""#,
-            "what is for all is for this one"
+            "a public response must answer this request"
         );
     }
 }
 
 #[test]
-fn a_key_header_has_a_response_for_each_of_its_values() {
+fn each_value_of_a_key_header_has_its_own_entry() {
     let (origin, redis) = (Origin::start(), Redis::start());
     answer_by(&origin, "/a", "x-tenant", &[]);
     let settings = [&PATIENT[..], &[("key_headers", "x-tenant")]].concat();
@@ -452,17 +455,17 @@ fn a_key_header_has_a_response_for_each_of_its_values() {
         assert!(is_hit(&again), "{}", again.cache_status());
         assert_eq!(again.text(), format!("{tenant:?}"));
     }
-    // The twin with `_` is neither the key nor sent.
+    // The spelling with `_` is not part of the key, and is not forwarded.
     assert_eq!(proxy.get_with("/a", &[("X_Tenant", "evil")]).text(), r#""nothing""#);
     assert_eq!(origin.count("/a"), 3);
     assert_eq!(purge(&proxy, r#"{"url":"http://test/a"}"#).status, 200);
     for tenant in ["a", "b"] {
-        assert!(!is_hit(&get(tenant)), "a purge by URL is of all of them");
+        assert!(!is_hit(&get(tenant)), "a purge by URL must remove all of them");
     }
 }
 
 #[test]
-fn what_was_stored_before_a_header_became_a_part_of_the_key_answers_nobody() {
+fn an_entry_from_before_a_change_of_the_key_headers_is_not_used() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", Answer::json_with(&[STATED], r#""of all""#));
     origin.answer("/b", Answer::json_with(&[STATED, ("Vary", "Accept")], r#""of all""#));

@@ -1,10 +1,10 @@
-//! The binary as its operator meets it: what it says of its settings, and how it begins and ends.
+//! The binary from its operator's view: its output about settings, and its start and end.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::harness::{Answer, Client, Ended, Gate, Origin, Program, Redis, Start, until};
 
-/// Flags with which it serves on free ports and needs nothing.
+/// Flags with which the binary runs on free ports without Redis.
 const FREE: [&str; 3] = ["--listen-addr=127.0.0.1:0", "--admin-addr=off", "--redis-url=off"];
 
 fn line<'a>(text: &'a str, words: &str) -> &'a str {
@@ -12,7 +12,7 @@ fn line<'a>(text: &'a str, words: &str) -> &'a str {
 }
 
 #[test]
-fn check_prints_every_value_and_who_said_so() {
+fn check_prints_every_value_with_its_source() {
     let program = Program::start(&Start {
         arguments: &["check", "--cache-default-ttl", "5m"],
         environment: &[
@@ -39,7 +39,7 @@ fn check_prints_every_value_and_who_said_so() {
 }
 
 #[test]
-fn each_kind_of_nonsense_is_listed_and_nothing_starts() {
+fn every_invalid_setting_is_listed_and_the_server_does_not_start() {
     let nonsense = [
         ("listen_addr", "localhost"),
         ("admin_addr", "127.0.0.1:99999"),
@@ -73,12 +73,12 @@ fn each_kind_of_nonsense_is_listed_and_nothing_starts() {
             let flag = format!("(flag --{}): ", name.replace('_', "-"));
             assert!(line(&stderr, &format!("{name} = ")).contains(&flag), "{stderr}");
         }
-        assert!(!stderr.contains("hunter2"), "a secret in the wrong place is a secret");
+        assert!(!stderr.contains("hunter2"), "a misplaced secret must not be printed");
     }
 }
 
 #[test]
-fn nonsense_in_the_environment_and_the_file_is_nonsense_too() {
+fn invalid_settings_in_environment_and_file_are_refused() {
     let program = Program::start(&Start {
         arguments: &["--no-such-flag=1", "--redis-uri=off"],
         environment: &[("CACHE_DEFAULT_TTL", "banana"), ("Redis_URL", "off"), ("CACHE_MAX_BODDY", "1")],
@@ -100,7 +100,7 @@ fn nonsense_in_the_environment_and_the_file_is_nonsense_too() {
 }
 
 #[test]
-fn help_names_every_setting_and_version_the_version() {
+fn help_lists_every_setting_and_version_prints_the_version() {
     let Ended { code, stdout, .. } = Program::run(&["--help"]);
     assert_eq!(code, Some(0));
     for words in ["--cache-default-ttl", "[default: 30s]", "--redis-url", "check", "demo", "health"] {
@@ -112,16 +112,16 @@ fn help_names_every_setting_and_version_the_version() {
 }
 
 #[test]
-fn health_is_0_when_it_is_well_and_1_when_nobody_is_there() {
+fn health_exits_with_0_if_healthy_and_1_if_unreachable() {
     let program = Program::start(&Start { arguments: &FREE, ..Start::default() });
     let addr = program.await_addr();
     let by_url = format!("--url=http://{addr}/health");
     let by_setting = format!("--listen-addr={addr}");
-    for whom in [&by_url, &by_setting] {
-        let Ended { code, stdout, stderr } = Program::run(&["health", whom]);
+    for flag in [&by_url, &by_setting] {
+        let Ended { code, stdout, stderr } = Program::run(&["health", flag]);
         assert_eq!((code, stdout.trim(), stderr.as_str()), (Some(0), r#"{"status":"ok","redis":"off"}"#, ""));
     }
-    // Somebody else is there, or somebody who says nothing.
+    // Another server listens there, or one that never answers.
     let origin = Origin::start();
     origin.answer("/else", Answer::new(404, &[], "").close());
     origin.answer("/silent", Answer::silent().hang());
@@ -131,13 +131,13 @@ fn health_is_0_when_it_is_well_and_1_when_nobody_is_there() {
         assert_eq!(code, Some(1));
         line(&stderr, words);
     }
-    let nobody = origin.stop();
-    assert_eq!(Program::run(&["health", "--url", &format!("http://{nobody}/health")]).code, Some(1));
+    let unused = origin.stop();
+    assert_eq!(Program::run(&["health", "--url", &format!("http://{unused}/health")]).code, Some(1));
     assert_eq!(Program::run(&["health", "--url", "nonsense"]).code, Some(2));
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_so() {
+fn a_port_in_use_is_an_error() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     for (flag, threads) in [("--listen-addr", "1"), ("--listen-addr", "2"), ("--admin-addr", "1")] {
@@ -147,12 +147,12 @@ fn a_port_that_is_taken_is_said_so() {
         let Ended { code, stderr, .. } =
             Program::run(&[&flag, other, "--redis-url=off", "--worker-threads", threads]);
         assert_eq!(code, Some(1));
-        line(&stderr, &format!("something else listens on {taken}"));
+        line(&stderr, &format!("{taken} is already in use"));
     }
 }
 
 #[test]
-fn missing_files_are_said_so_all_at_once() {
+fn all_missing_files_are_reported_together() {
     let files = [
         "--origin-ca-file=/nowhere/ca.pem",
         "--redis-ca-file=/nowhere/redis.pem",
@@ -171,14 +171,14 @@ fn missing_files_are_said_so_all_at_once() {
     }
 }
 
-/// A program in front of an origin that holds its answers half-way.
+/// Starts a program in front of an origin that holds its responses halfway.
 fn half_way(origin: &Origin, gate: &Gate, settings: &[&str]) -> (Program, SocketAddr) {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n";
     origin.answer("/a", Answer::raw(head).send("[1,").pass(gate).send("2]"));
     let url = origin.url();
     let mut arguments = vec!["--origin-url", &url];
-    let is_said = |flag: &&str| settings.iter().any(|said| flag.starts_with(&format!("{said}=")));
-    arguments.extend(FREE.iter().filter(|flag| !is_said(flag)));
+    let is_listed = |flag: &&str| settings.iter().any(|listed| flag.starts_with(&format!("{listed}=")));
+    arguments.extend(FREE.iter().filter(|flag| !is_listed(flag)));
     arguments.extend(settings);
     let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
     let addr = program.await_addr();
@@ -194,14 +194,14 @@ fn sigterm_lets_accepted_work_finish() {
         let (idle, busy) = clients.split_at_mut(2);
         idle.iter_mut().for_each(|client| assert_eq!(client.get("/health").status, 200));
         for (number, client) in busy.iter_mut().enumerate() {
-            // Two that share a fetch, two on their own.
+            // Two clients share a fetch, two have their own.
             client.send_head(if number < 2 { "GET" } else { "POST" }, "/a", &[("Content-Length", "0")]);
         }
         let heads: Vec<_> = busy.iter_mut().map(Client::head).collect();
         program.signal(signal);
         program.await_line("draining");
         idle.iter_mut().for_each(|client| assert_eq!(client.rest(), b"", "one without work is closed"));
-        until("no new clients to be taken", || TcpStream::connect(addr).is_err());
+        until("the listener to be closed", || TcpStream::connect(addr).is_err());
         gate.open();
         for (client, head) in busy.iter_mut().zip(&heads) {
             let (body, end) = client.body_of("GET", head);
@@ -214,7 +214,7 @@ fn sigterm_lets_accepted_work_finish() {
 }
 
 #[test]
-fn sigterm_does_not_wait_for_ever() {
+fn sigterm_waits_for_a_bounded_time() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let (program, addr) = half_way(&origin, &gate, &["--drain-timeout=100ms"]);
     let mut client = Client::connect(addr);
@@ -224,11 +224,11 @@ fn sigterm_does_not_wait_for_ever() {
     let Ended { code, stderr, .. } = program.end();
     assert_eq!(code, Some(0));
     line(&stderr, "connections were cut at the end of drain_timeout");
-    assert!(client.body_of("GET", &head).1.is_err(), "a part is never taken for the whole");
+    assert!(client.body_of("GET", &head).1.is_err(), "a cut body must not look complete");
 }
 
 #[test]
-fn what_is_being_fetched_is_stored_before_the_end() {
+fn a_fetch_under_way_is_stored_before_the_process_ends() {
     let (origin, gate, redis) = (Origin::start(), Gate::new(), Redis::start());
     let redis_url = redis.url();
     let settings = ["--redis-url", &redis_url, "--worker-threads=1"];
@@ -240,7 +240,7 @@ fn what_is_being_fetched_is_stored_before_the_end() {
     drop(client);
     program.signal("TERM");
     program.await_line("draining");
-    until("no new clients to be taken", || TcpStream::connect(addr).is_err());
+    until("the listener to be closed", || TcpStream::connect(addr).is_err());
     gate.open();
     assert_eq!(program.end().code, Some(0));
     redis.await_keys(1);

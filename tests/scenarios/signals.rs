@@ -1,5 +1,5 @@
-//! Signals and closed pipes: nothing that a shell or a supervisor does by the way ends the process
-//! or cuts a request.
+//! Signals and closed pipes: common events of shells and supervisors end no process and cut no
+//! request.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Start};
 const IGNORED: [&str; 3] = ["HUP", "USR1", "USR2"];
 
 #[test]
-fn signals_that_mean_nothing_here_are_logged_and_cut_nothing() {
+fn unused_signals_are_logged_and_cut_no_request() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\n{}";
     origin.answer("/slow", Answer::silent().pass(&gate).send(head));
@@ -33,7 +33,7 @@ fn signals_that_mean_nothing_here_are_logged_and_cut_nothing() {
 }
 
 #[test]
-fn the_demo_survives_them_too() {
+fn the_demo_survives_unused_signals() {
     let arguments = ["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--redis-url=off"];
     let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
     program.await_line("Ctrl-C stops the demo");
@@ -46,7 +46,7 @@ fn the_demo_survives_them_too() {
 }
 
 #[test]
-fn a_command_whose_reader_has_gone_ends_quietly() {
+fn a_command_with_a_closed_output_pipe_ends_silently() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("explain_token", TOKEN)]);
     let admin = format!("--admin-addr={}", proxy.admin_addr());
@@ -80,7 +80,7 @@ fn a_command_whose_reader_has_gone_ends_quietly() {
 }
 
 #[test]
-fn an_error_that_cannot_be_said_keeps_its_exit_code() {
+fn an_unprintable_error_keeps_its_exit_code() {
     for (arguments, code) in
         [(&["check", "--no-such-flag"][..], 2), (&["health", "--url=http://127.0.0.1:1/"], 1)]
     {

@@ -1,5 +1,5 @@
-//! What is stale, and who gets it all the same: while it is refreshed, in place of an error, or
-//! because the client takes it (RFC 9111 §4.2.4 and §5.2.1, RFC 5861).
+//! Stale responses and the requests that get them: during a refresh, instead of an error, or
+//! because the client accepts them (RFC 9111 §4.2.4 and §5.2.1, RFC 5861).
 
 use std::thread;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
 const TAG: (&str, &str) = ("ETag", "\"a\"");
-/// Forty seconds past a lifetime of sixty when it comes.
+/// The age on arrival: forty seconds beyond a lifetime of sixty.
 const AGE: (&str, &str) = ("Age", "100");
-/// Tells fresh from stale, and sets nothing off: a client that gives an age takes nothing stale.
+/// Distinguishes fresh from stale and starts no refresh: a client that states a maximum age accepts
+/// nothing stale.
 const ONLY_IF_FRESH: (&str, &str) = ("Cache-Control", "only-if-cached, max-age=1000");
 
-/// Stale when it comes.
+/// Returns a response that is stale on arrival.
 fn stale(directives: &str) -> Answer {
     Answer::json_with(&[("Cache-Control", directives), AGE, TAG], OLD)
 }
@@ -26,10 +27,10 @@ fn error(status: u16) -> Answer {
 }
 
 fn await_stale(proxy: &Proxy, path: &str) {
-    until("it to be stale", || proxy.get_with(path, &[ONLY_IF_FRESH]).status == 504);
+    until("the response to be stale", || proxy.get_with(path, &[ONLY_IF_FRESH]).status == 504);
 }
 
-/// How many seconds past its lifetime a hit is, as `Cache-Status` says.
+/// Returns the seconds since the end of a hit's lifetime, by its `Cache-Status`.
 fn seconds_past(response: &Response) -> u64 {
     let status = response.cache_status();
     let past = status.strip_prefix("CacheWarp; hit; ttl=-").and_then(|rest| rest.split(';').next());
@@ -37,7 +38,7 @@ fn seconds_past(response: &Response) -> u64 {
 }
 
 #[test]
-fn what_may_be_refreshed_meanwhile_is_served_to_all_and_fetched_once() {
+fn a_stale_response_is_served_to_all_during_one_refresh() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     origin.answer("/a", stale("max-age=60, stale-while-revalidate=600"));
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("worker_threads", "2")]);
@@ -54,7 +55,11 @@ fn what_may_be_refreshed_meanwhile_is_served_to_all_and_fetched_once() {
         assert!((100..120).contains(&age), "{age}");
     }
     gate.await_arrivals(1);
-    assert_eq!((origin.count("/a"), proxy.metric("cachewarp_refreshes_total")), (2, 1.0), "one for all");
+    assert_eq!(
+        (origin.count("/a"), proxy.metric("cachewarp_refreshes_total")),
+        (2, 1.0),
+        "one refresh serves all requests"
+    );
     gate.open();
     until("the refresh to be stored", || proxy.get("/a").text() == NEW);
     assert!(proxy.get("/a").cache_status().starts_with("CacheWarp; hit; ttl=5"));
@@ -62,7 +67,7 @@ fn what_may_be_refreshed_meanwhile_is_served_to_all_and_fetched_once() {
 }
 
 #[test]
-fn a_refresh_asks_on_nobody_s_behalf() {
+fn a_refresh_sends_no_client_fields() {
     let origin = Origin::start();
     origin.answer("/a", {
         let fields = [
@@ -84,19 +89,19 @@ fn a_refresh_asks_on_nobody_s_behalf() {
         ("Range", "bytes=0-1"),
     ];
     proxy.get_with("/a", &own[..1]);
-    assert_eq!(proxy.get_with("/a", &own).text(), OLD.split_at(2).0, "a part of the stale one");
+    assert_eq!(proxy.get_with("/a", &own).text(), OLD.split_at(2).0, "a part of the stale response");
     origin.await_count("/a", 2);
     let asked = &origin.seen("/a")[1];
-    let said = own.map(|(name, _)| asked.field(&name.to_ascii_lowercase()));
+    let sent = own.map(|(name, _)| asked.field(&name.to_ascii_lowercase()));
     assert_eq!(
-        said,
+        sent,
         [Some("1"), None, None, None, None, Some("\"a\""), None],
-        "the variant's field, and our condition"
+        "a refresh must send only the variant's field and the cache's condition"
     );
 }
 
 #[test]
-fn a_refresh_is_of_the_variant_that_was_stale() {
+fn a_refresh_concerns_the_stale_variant() {
     let origin = Origin::start();
     let stale = |text: &str| {
         let control = ("Cache-Control", "max-age=60, stale-while-revalidate=600");
@@ -105,8 +110,9 @@ fn a_refresh_is_of_the_variant_that_was_stale() {
     origin.answer("/a", stale(OLD));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
-    // Who has no such field, as far as the origin is told, gets the variant without it; to ask for
-    // another in its name would have an origin's 304 make it that one.
+    // For the origin and the cache this request has no `X-Abc`, so the refresh concerns the variant
+    // without the field. A refresh with the field would let the origin's 304 confirm the other
+    // variant.
     origin.answer("/a", Answer::new(304, &[("Cache-Control", "max-age=60")], ""));
     assert_eq!(proxy.get_with("/a", &[("X-Abc", "1"), ("Connection", "x-abc")]).text(), OLD);
     origin.await_count("/a", 2);
@@ -117,7 +123,7 @@ fn a_refresh_is_of_the_variant_that_was_stale() {
 }
 
 #[test]
-fn who_takes_nothing_stale_asks_beside_the_refresh() {
+fn a_request_that_accepts_nothing_stale_validates_beside_the_refresh() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", stale("max-age=60, stale-while-revalidate=600"));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -140,7 +146,7 @@ fn who_takes_nothing_stale_asks_beside_the_refresh() {
 }
 
 #[test]
-fn an_operator_may_allow_what_the_origin_does_not_speak_of() {
+fn a_setting_allows_stale_responses_unless_the_origin_decides() {
     let origin = Origin::start();
     let settings = [("cache_default_ttl", "500ms"), ("cache_stale_while_revalidate", "1h")];
     let proxy = Proxy::start(&origin.url(), &settings);
@@ -171,13 +177,13 @@ fn an_operator_may_allow_what_the_origin_does_not_speak_of() {
 }
 
 #[test]
-fn a_refresh_that_fails_leaves_what_there_is() {
+fn a_failed_refresh_leaves_the_stored_response() {
     let origin = Origin::start();
     origin.answer("/a", stale("max-age=60, stale-while-revalidate=600"));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
     origin.answer("/a", error(503));
-    // The second refresh comes when the pause after the first is over.
+    // The second refresh starts after the pause that follows the first.
     for refreshes in 1..=2 {
         until("a refresh", || {
             assert_eq!(proxy.get("/a").text(), OLD);
@@ -190,7 +196,7 @@ fn a_refresh_that_fails_leaves_what_there_is() {
 }
 
 #[test]
-fn an_error_is_replaced_where_the_origin_allows_it() {
+fn a_stale_response_replaces_an_error_if_the_origin_allows_it() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let allowed = "max-age=60, stale-if-error=600";
@@ -224,11 +230,11 @@ fn an_error_is_replaced_where_the_origin_allows_it() {
             }
         }
         if status == 404 {
-            // That is no error of the server's: what was stored has ended (`withdrawn.rs`).
+            // A 404 is no server error: it ends the stored response (`withdrawn.rs`).
             continue;
         }
-        // An error does not end what is stored: a client that wants the origin asked about it gets
-        // its answer.
+        // A server error does not end the stored response: a client that demands validation still
+        // gets it.
         origin.answer(&path, Answer::not_modified(&[("Cache-Control", "max-age=60")]));
         assert_eq!(proxy.get_with(&path, &[("Cache-Control", "no-cache")]).text(), OLD);
     }
@@ -236,8 +242,8 @@ fn an_error_is_replaced_where_the_origin_allows_it() {
     assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="stale-on-error"}"#), 2.0 * replaced as f64);
 }
 
-/// Asks for a hot resource as fast as two clients can, for a while; how long that took, and how
-/// often the origin was asked.
+/// Requests a hot resource as fast as two clients can. Returns the duration, and the number of
+/// requests at the origin.
 fn storm(proxy: &Proxy, origin: &Origin, path: &str) -> (Duration, usize) {
     let script = path.split('?').next().unwrap();
     let (before, begun) = (origin.count(script), time::instant());
@@ -255,7 +261,7 @@ fn storm(proxy: &Proxy, origin: &Origin, path: &str) -> (Duration, usize) {
 }
 
 #[test]
-fn an_origin_that_fails_is_asked_once_a_second_while_something_stale_stands_in() {
+fn a_failing_origin_gets_one_request_a_second_while_stale_responses_are_served() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("origin_head_timeout", "500ms")]);
     let cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
@@ -276,7 +282,7 @@ fn an_origin_that_fails_is_asked_once_a_second_while_something_stale_stands_in()
             origin.answer(script, stale(&format!("max-age=60, {window}")));
             proxy.get(path);
             origin.answer(script, failure.clone());
-            // The first to ask the origin gets what that has: a cut body is cut.
+            // The first request gets the origin's response: a cut body is cut.
             let mut first = proxy.connect();
             first.send_head("GET", path, &[("Connection", "close")]);
             first.rest();
@@ -288,7 +294,7 @@ fn an_origin_that_fails_is_asked_once_a_second_while_something_stale_stands_in()
 }
 
 #[test]
-fn an_origin_that_says_when_is_not_asked_before() {
+fn an_origin_gets_no_request_before_its_retry_after() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     origin.answer("/a", stale("max-age=60, stale-if-error=600"));
@@ -297,15 +303,15 @@ fn an_origin_that_says_when_is_not_asked_before() {
     assert_eq!(proxy.get("/a").text(), OLD);
     let (_, asked) = storm(&proxy, &origin, "/a");
     assert_eq!(asked, 0);
-    // A request that may not have anything stale goes to the origin, and its success is one for
-    // all.
+    // A request that accepts nothing stale goes to the origin, and its success serves all later
+    // requests.
     origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], NEW));
     assert_eq!(proxy.get_with("/a", &[("Cache-Control", "no-cache")]).text(), NEW);
     until("the new one to be stored", || proxy.get("/a").text() == NEW);
 }
 
 #[test]
-fn a_head_is_told_what_a_get_would_be() {
+fn a_head_gets_the_status_of_a_get() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (path, directives, status) in
@@ -322,7 +328,7 @@ fn a_head_is_told_what_a_get_would_be() {
 }
 
 #[test]
-fn a_client_or_an_operator_may_allow_it_too() {
+fn a_client_or_a_setting_allows_a_stale_response_on_error() {
     let origin = Origin::start();
     let asked = [("Cache-Control", "stale-if-error=600")];
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -347,7 +353,7 @@ fn a_client_or_an_operator_may_allow_it_too() {
 }
 
 #[test]
-fn an_origin_that_gives_no_answer_is_stood_in_for() {
+fn a_stale_response_replaces_a_failed_fetch() {
     let settings = [("origin_head_timeout", "500ms"), ("origin_connect_timeout", "1s")];
     let failures: [(&str, Answer, u16); 3] = [
         ("silence", Answer::silent().hang(), 504),
@@ -357,7 +363,8 @@ fn an_origin_that_gives_no_answer_is_stood_in_for() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &settings);
     let allowed = stale("max-age=60, stale-if-error=600");
-    // What came stale was never meant to be served without asking, unless somebody says so.
+    // A response that arrived stale is served without validation only if the origin, the client or
+    // the operator allows it.
     let silent = stale("max-age=60");
     let forbidden = stale("max-age=60, stale-if-error=600, must-revalidate");
     for (failure, answer, status) in failures {
@@ -385,7 +392,7 @@ fn an_origin_that_gives_no_answer_is_stood_in_for() {
 }
 
 #[test]
-fn without_a_way_to_the_origin_what_was_fresh_lately_is_served() {
+fn a_recently_fresh_response_is_served_if_the_origin_is_unreachable() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("cache_default_ttl", "500ms")]);
     let strict = [("Cache-Control", "max-age=1, must-revalidate"), TAG];
@@ -396,7 +403,7 @@ fn without_a_way_to_the_origin_what_was_fresh_lately_is_served() {
     await_stale(&proxy, "/a");
     await_stale(&proxy, "/strict");
     origin.answer("/a", error(503));
-    assert_eq!(proxy.get("/a").status, 503, "an answer is an answer");
+    assert_eq!(proxy.get("/a").status, 503, "an error response must pass");
     origin.stop();
     let response = proxy.get("/a");
     assert_eq!((response.text(), seconds_past(&response) < 60), (OLD, true));
@@ -407,7 +414,7 @@ fn without_a_way_to_the_origin_what_was_fresh_lately_is_served() {
 }
 
 #[test]
-fn all_who_wait_for_an_origin_that_fails_get_what_is_stale() {
+fn all_followers_of_a_failed_fetch_get_the_stale_response() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy =
         Proxy::start(&origin.url(), &[("cache_default_ttl", "500ms"), ("cache_stale_if_error", "1h")]);
@@ -435,14 +442,14 @@ fn all_who_wait_for_an_origin_that_fails_get_what_is_stale() {
     assert_eq!((origin.count("/nonsense"), origin.count("/error")), (2, 2));
 }
 
-/// Client connections that have sent something.
+/// The metric of client connections that have sent data.
 const CONNECTIONS: &str = r#"cachewarp_client_connections_total{protocol="http1"}"#;
 
 #[test]
-fn what_a_client_takes() {
+fn the_clients_directives_bound_freshness_and_staleness() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
-    // What is stored, what is asked, and whether that is a hit.
+    // The stored directives, the requested directives, and whether the response is a hit.
     let half = "max-age=160";
     let rows = [
         ("max-age=60", "max-stale", true),
@@ -486,7 +493,7 @@ fn what_a_client_takes() {
 }
 
 #[test]
-fn lifetimes_of_what_comes_together_end_apart() {
+fn jitter_spreads_the_ends_of_lifetimes() {
     let origin = Origin::start();
     let ttls = |proxy: &Proxy| -> Vec<u64> {
         let ttl = |number: usize| {
@@ -503,22 +510,23 @@ fn lifetimes_of_what_comes_together_end_apart() {
     assert!(even.iter().all(|ttl| (950..=1000).contains(ttl)), "{even:?}");
     let uneven = ttls(&Proxy::start(&origin.url(), &[("cache_ttl_jitter", "50%")]));
     assert!(uneven.iter().all(|ttl| (450..=1000).contains(ttl)), "{uneven:?}");
-    // All within a tenth of one another, by chance: less than once in 10^20.
+    // The probability that all lie within a tenth of the range is below 1 in 10^20.
     let (least, most) = (uneven.iter().min().unwrap(), uneven.iter().max().unwrap());
     assert!(most - least > 100, "{uneven:?}");
 }
 
 #[test]
-fn what_is_dear_to_fetch_is_refreshed_before_it_ends() {
+fn an_expensive_response_is_refreshed_before_it_expires() {
     let origin = Origin::start();
-    // Less than a second left when it comes, after a tenth of a second of work.
+    // The response arrives after a fetch of a tenth of a second, with less than a second of
+    // lifetime left.
     origin.script("/a", |exchange| {
         thread::sleep(Duration::from_millis(100));
         Answer::json_with(&[("Cache-Control", "max-age=60"), ("Age", "59")], OLD).give(exchange)
     });
     let proxy = Proxy::start(&origin.url(), &[]);
     (0..20).for_each(|_| drop(proxy.get("/a")));
-    assert_eq!(proxy.metric("cachewarp_refreshes_total"), 0.0, "by default never");
+    assert_eq!(proxy.metric("cachewarp_refreshes_total"), 0.0, "no early refresh by default");
     let proxy = Proxy::start(&origin.url(), &[("cache_early_refresh", "1000%")]);
     until("an early refresh", || {
         assert_eq!(proxy.get("/a").text(), OLD);
@@ -527,17 +535,17 @@ fn what_is_dear_to_fetch_is_refreshed_before_it_ends() {
 }
 
 #[test]
-fn what_may_stand_in_for_a_lost_origin_is_kept_that_long_in_every_tier() {
+fn a_stale_response_for_an_unreachable_origin_is_kept_in_every_tier() {
     for memory in ["64MiB", "0"] {
         let (origin, redis) = (Origin::start(), Redis::start());
-        // Without a validator, nothing else keeps it.
+        // Without a validator, only its use as a stale answer on error keeps the response stored.
         origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=1")], OLD));
         origin.answer("/strict", Answer::json_with(&[("Cache-Control", "max-age=1, must-revalidate")], OLD));
         let settings = [("cache_memory_size", memory), ("redis_timeout", "10s")];
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
         for path in ["/a", "/strict"] {
             proxy.get(path);
-            until("it to be stored", || proxy.get_with(path, &[ONLY_IF_FRESH]).status == 200);
+            until("the response to be stored", || proxy.get_with(path, &[ONLY_IF_FRESH]).status == 200);
         }
         for path in ["/a", "/strict"] {
             await_stale(&proxy, path);

@@ -1,4 +1,5 @@
-//! Fields with tags: read for the store, taken out for clients where the operator says so.
+//! Response fields with tags: read by the cache, and removed for clients unless a setting keeps
+//! them.
 
 use crate::harness::{Answer, Origin, Proxy};
 
@@ -6,7 +7,7 @@ const TAGGED: [(&str, &str); 3] =
     [("Cache-Control", "max-age=60"), ("Cache-Tag", "a, b"), ("Surrogate-Key", "c")];
 
 #[test]
-fn clients_see_tags_only_by_setting() {
+fn tags_reach_clients_only_if_the_setting_allows_it() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&TAGGED, "{}"));
     for (settings, shown) in [(&[][..], false), (&[("tags_shown", "true")], true)] {
@@ -21,7 +22,7 @@ fn clients_see_tags_only_by_setting() {
 }
 
 #[test]
-fn what_has_more_tags_than_can_be_followed_is_not_stored() {
+fn a_response_with_too_many_tags_is_not_stored() {
     let origin = Origin::start();
     let many: Vec<_> = (0..1_000).map(|number| number.to_string()).collect();
     origin.answer("/many", Answer::json_with(&[("Cache-Tag", &many.join(","))], "{}"));

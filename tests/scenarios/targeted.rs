@@ -1,5 +1,5 @@
-//! Cache control for caches like us: it takes the place of `Cache-Control` where it can be read,
-//! and what is for us alone reaches nobody else (RFC 9213).
+//! Targeted cache control (RFC 9213): it replaces `Cache-Control` if it parses, and the field for
+//! CacheWarp alone reaches no client.
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response};
 
@@ -8,16 +8,16 @@ const OURS: &str = "CacheWarp-Cache-Control";
 const CDN: &str = "CDN-Cache-Control";
 const ALL: &str = "Cache-Control";
 
-/// How long a hit is still fresh; none if it is no hit.
+/// Returns the remaining lifetime of a hit, or `None` for a miss.
 fn ttl(response: &Response) -> Option<u64> {
     let rest = response.cache_status().strip_prefix("CacheWarp; hit; ttl=")?;
     rest.split(';').next()?.parse().ok()
 }
 
 #[test]
-fn which_field_speaks() {
+fn the_most_specific_valid_field_applies() {
     type Fields = &'static [(&'static str, &'static str)];
-    // What the response says, and its lifetime in seconds if it is stored.
+    // The response fields, and the lifetime in seconds if the response is stored.
     let rows: &[(Fields, Option<u64>)] = &[
         (&[(CDN, "max-age=600"), (ALL, "max-age=100")], Some(600)),
         (&[(OURS, "max-age=900"), (CDN, "max-age=600"), (ALL, "max-age=100")], Some(900)),
@@ -27,13 +27,14 @@ fn which_field_speaks() {
         (&[(CDN, "private"), (ALL, "public, max-age=100")], None),
         (&[(OURS, "no-store"), (CDN, "max-age=600"), (ALL, "max-age=100")], None),
         (&[(CDN, "max-age=600"), ("Expires", "0")], Some(600)),
-        // What is no structured field is not there; nor is an empty one.
+        // A malformed structured field and an empty one are ignored.
         (&[(CDN, "max-age=600, ,"), (ALL, "max-age=100")], Some(100)),
         (&[(CDN, "MAX-AGE=600"), (ALL, "max-age=100")], Some(100)),
         (&[(CDN, "max-age=\"600"), (ALL, "no-store")], None),
         (&[(CDN, ""), (ALL, "max-age=100")], Some(100)),
         (&[(OURS, "no store"), (CDN, "max-age=600"), (ALL, "max-age=100")], Some(600)),
-        // A directive of the wrong type permits nothing, and what is unknown says nothing.
+        // A directive with a value of the wrong type permits nothing, and an unknown directive has
+        // no effect.
         (&[(CDN, "max-age=\"600\""), (ALL, "max-age=100")], None),
         (&[(CDN, "max-age=6.5"), (ALL, "max-age=100")], None),
         (&[(CDN, "max-age=-1"), (ALL, "max-age=100")], None),
@@ -54,7 +55,8 @@ fn which_field_speaks() {
             (Some(want), Some(ttl)) => assert!((want - 50..=*want).contains(&ttl), "{fields:?}: {ttl}"),
             (want, got) => panic!("{fields:?}: {want:?} and not {got:?}: {}", again.cache_status()),
         }
-        // Whatever it says: `CDN-Cache-Control` is for the next one too, and ours is not.
+        // CacheWarp always forwards `CDN-Cache-Control` to the next cache, and always removes its
+        // own field.
         let passed_on = fields.iter().find(|(name, _)| *name == CDN).map(|(_, value)| *value);
         assert_eq!(
             (again.field("cdn-cache-control"), again.field("cachewarp-cache-control")),
@@ -64,7 +66,7 @@ fn which_field_speaks() {
 }
 
 #[test]
-fn credentials_heed_it_as_they_heed_cache_control() {
+fn targeted_fields_govern_requests_with_a_credential() {
     let rows = [
         (CDN, "public, max-age=600", "no-store", true),
         (CDN, "max-age=600", "public", false),
@@ -83,7 +85,7 @@ fn credentials_heed_it_as_they_heed_cache_control() {
 }
 
 #[test]
-fn what_is_for_us_alone_reaches_nobody() {
+fn the_field_for_cachewarp_reaches_no_client() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     let ours = (OURS, "max-age=600");
     let node =
@@ -126,8 +128,8 @@ fn what_is_for_us_alone_reaches_nobody() {
     gate.open();
     answers.extend(clients.iter_mut().map(|client| ("a shared fetch", client.response())));
 
-    for (how, response) in answers {
+    for (label, response) in answers {
         let named = response.head.fields.iter().any(|(name, _)| name == "cachewarp-cache-control");
-        assert!(!named, "{how}: {response:?}");
+        assert!(!named, "{label}: {response:?}");
     }
 }

@@ -1,12 +1,12 @@
-//! What is stored and may not be served as it is: the origin is asked whether it is still right,
-//! with the validators that are stored, and its word is heeded (RFC 9111 §4.3). A client's own
-//! conditions are judged at the end (RFC 9110 §13).
+//! Validation of stored responses with their validators (RFC 9111 §4.3). CacheWarp evaluates a
+//! client's own conditions against the result (RFC 9110 §13).
 
 use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, until};
 
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
-/// As old as its lifetime when it comes: stored, if it can be asked about, and stale at once.
+/// The age on arrival equals the lifetime: the response is stored if it has a validator, and stale
+/// at once.
 const STALE: [(&str, &str); 2] = [("Cache-Control", "max-age=60"), ("Age", "60")];
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=100");
 const TAG: (&str, &str) = ("ETag", "\"a\"");
@@ -20,9 +20,9 @@ fn stale(fields: &[(&str, &str)]) -> Answer {
 }
 
 #[test]
-fn what_is_stale_is_asked_about_with_its_own_validators() {
+fn a_stale_response_is_validated_with_its_own_validators() {
     type Fields = &'static [(&'static str, &'static str)];
-    // What is stored, and what the origin is asked: `If-None-Match` and `If-Modified-Since`.
+    // The stored validators, and the `If-None-Match` and `If-Modified-Since` that the origin gets.
     let rows: [(Fields, Option<&str>, Option<&str>); 5] = [
         (&[TAG], Some("\"a\""), None),
         (&[("ETag", "W/\"a,b\"")], Some("W/\"a,b\""), None),
@@ -57,7 +57,7 @@ fn what_is_stale_is_asked_about_with_its_own_validators() {
 }
 
 #[test]
-fn a_variant_is_asked_about_with_the_fields_that_select_it() {
+fn a_variant_is_validated_with_its_selecting_fields() {
     let origin = Origin::start();
     origin.answer("/a", stale(&[TAG, ("Vary", "X-Abc")]));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -68,7 +68,7 @@ fn a_variant_is_asked_about_with_the_fields_that_select_it() {
     let seen = &origin.seen("/a")[1];
     assert_eq!((seen.field("if-none-match"), seen.field("x-abc")), (Some("\"a\""), Some("1")));
     assert!(proxy.get_with("/a", &abc).cache_status().starts_with("CacheWarp; hit"));
-    // The other variant is none of its business.
+    // The other variant has no part in the validation.
     origin.answer("/a", Answer::json_with(&[FRESH, ("Vary", "X-Abc")], NEW));
     let other = proxy.get_with("/a", &[("X-Abc", "2")]);
     assert_eq!((other.cache_status(), other.text()), ("CacheWarp; fwd=vary-miss; stored", NEW));
@@ -76,7 +76,7 @@ fn a_variant_is_asked_about_with_the_fields_that_select_it() {
 }
 
 #[test]
-fn what_another_node_stored_can_be_validated() {
+fn a_response_stored_by_another_node_can_be_validated() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/a", stale(&[TAG]));
     let nodes =
@@ -85,11 +85,11 @@ fn what_another_node_stored_can_be_validated() {
     redis.await_keys(1);
     origin.answer("/a", Answer::not_modified(&[FRESH]));
     assert_eq!(nodes[1].get("/a").cache_status(), VALIDATED);
-    until("the first to see it", || nodes[0].get("/a").cache_status().starts_with("CacheWarp; hit"));
+    until("the first node to hit", || nodes[0].get("/a").cache_status().starts_with("CacheWarp; hit"));
 }
 
 #[test]
-fn a_304_that_forbids_storing_ends_what_was_stored() {
+fn a_304_that_forbids_storing_removes_the_response() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
     for (number, directive) in ["private", "no-store", "max-age=60, private"].into_iter().enumerate() {
@@ -105,13 +105,17 @@ fn a_304_that_forbids_storing_ends_what_was_stored() {
         let next = proxy.get(&path);
         assert!(next.cache_status().starts_with("CacheWarp; fwd=uri-miss"), "{}", next.cache_status());
         assert_eq!((next.text(), next.field("x-own")), (NEW, None));
-        assert_eq!(origin.seen(&path)[2].field("if-none-match"), None, "nothing to ask about");
+        assert_eq!(
+            origin.seen(&path)[2].field("if-none-match"),
+            None,
+            "the entry must be gone before the next request"
+        );
         redis.await_keys(number + 1);
     }
 }
 
 #[test]
-fn a_304_about_something_else_is_asked_again() {
+fn a_304_for_another_response_leads_to_an_unconditional_request() {
     let origin = Origin::start();
     origin.answer("/a", stale(&[TAG]));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -129,7 +133,7 @@ fn a_304_about_something_else_is_asked_again() {
 }
 
 #[test]
-fn a_200_takes_the_place_of_what_was_stored() {
+fn a_200_replaces_the_stored_response() {
     let origin = Origin::start();
     origin.answer("/a", stale(&[TAG, ("X-Old", "1")]));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -145,7 +149,7 @@ fn a_200_takes_the_place_of_what_was_stored() {
 }
 
 #[test]
-fn what_is_not_to_be_used_unasked_is_asked_about_each_time() {
+fn a_no_cache_response_is_validated_each_time() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, directives) in
@@ -162,19 +166,19 @@ fn what_is_not_to_be_used_unasked_is_asked_about_each_time() {
         let seen = origin.seen(&path);
         assert_eq!(seen.len(), 4);
         assert!(seen[1..].iter().all(|request| request.field("if-none-match") == Some("\"a\"")));
-        // It comes from the store each time, and nobody gets it from there alone.
+        // Each response comes from the store, and only after a validation.
         assert_eq!(proxy.get_with(&path, &[("Cache-Control", "only-if-cached")]).status, 504);
         assert_eq!(proxy.get_with(&path, &[("Cache-Control", "max-stale")]).cache_status(), VALIDATED);
     }
 }
 
 #[test]
-fn a_client_that_wants_it_asked_gets_it_validated() {
+fn a_client_can_demand_validation() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[FRESH, TAG], OLD));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
-    // A second old on arrival: what is no older than nothing would suit `max-age=0`.
+    // The 304 is one second old on arrival: an age of zero would satisfy `max-age=0`.
     origin.answer("/a", Answer::not_modified(&[("Age", "1")]));
     for field in [("Cache-Control", "no-cache"), ("Cache-Control", "max-age=0"), ("Pragma", "no-cache")] {
         let response = proxy.get_with("/a", &[field]);
@@ -186,11 +190,11 @@ fn a_client_that_wants_it_asked_gets_it_validated() {
 }
 
 #[test]
-fn a_head_brings_what_is_stored_up_to_date() {
+fn a_head_updates_the_stored_response() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let length = OLD.len().to_string();
-    // What the `HEAD` shows, and the next `GET`.
+    // The response to the `HEAD`, and to the next `GET`.
     let same = [TAG, FRESH, ("X-New", "1"), ("Content-Length", &length)];
     let other = [("ETag", "\"b\""), FRESH, ("Content-Length", &length)];
     let longer = [TAG, FRESH, ("Content-Length", "9999")];
@@ -229,10 +233,10 @@ fn a_head_brings_what_is_stored_up_to_date() {
     }
 }
 
-/// A condition and the status that it leads to.
+/// A condition and the resulting status.
 type Condition = (&'static str, &'static str, u16);
 
-/// For a response with `ETag: "a"` and `Last-Modified: NOON`.
+/// Conditions on a response with `ETag: "a"` and `Last-Modified: NOON`.
 const CONDITIONS: [Condition; 13] = [
     ("If-None-Match", "\"a\"", 304),
     ("If-None-Match", "W/\"a\"", 304),
@@ -250,7 +254,7 @@ const CONDITIONS: [Condition; 13] = [
 ];
 
 #[test]
-fn a_client_s_conditions_are_judged_on_what_is_stored() {
+fn a_clients_conditions_are_evaluated_on_the_stored_response() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&[FRESH, TAG, ("Last-Modified", NOON)], OLD));
     let proxy = Proxy::start(&origin.url(), &[]);
@@ -266,14 +270,14 @@ fn a_client_s_conditions_are_judged_on_what_is_stored() {
             assert_eq!(response.field("content-type").is_some(), status == 200);
         }
     }
-    // RFC 9110 §13.2.2: `If-Modified-Since` is not looked at beside `If-None-Match`.
+    // RFC 9110 §13.2.2: `If-None-Match` takes precedence over `If-Modified-Since`.
     let both = [("If-None-Match", "\"x\""), ("If-Modified-Since", NOON)];
     assert_eq!(proxy.get_with("/a", &both).status, 200);
     assert_eq!(origin.count("/a"), 1);
 }
 
 #[test]
-fn what_is_stored_fails_nobody() {
+fn a_stored_response_fails_no_precondition() {
     let origin = Origin::start();
     origin.script("/a", |exchange| match exchange.request.field("if-match") {
         Some("\"b\"") => Answer::new(412, &[], "").give(exchange),
@@ -288,13 +292,17 @@ fn what_is_stored_fails_nobody() {
             (response.status, response.cache_status()),
             (status, "CacheWarp; fwd=request; detail=condition")
         );
-        assert_eq!(origin.seen("/a").pop().unwrap().field("if-match"), Some(tag), "as the client sent it");
+        assert_eq!(
+            origin.seen("/a").pop().unwrap().field("if-match"),
+            Some(tag),
+            "the origin gets the client's condition"
+        );
     }
-    assert_eq!(proxy.get("/a").text(), OLD, "and it is still stored");
+    assert_eq!(proxy.get("/a").text(), OLD, "the response must remain stored");
 }
 
 #[test]
-fn a_condition_on_a_miss_is_judged_on_the_whole_that_is_fetched() {
+fn a_condition_on_a_miss_is_evaluated_on_the_fetched_response() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (number, (name, value, status)) in CONDITIONS.into_iter().enumerate() {
@@ -302,8 +310,14 @@ fn a_condition_on_a_miss_is_judged_on_the_whole_that_is_fetched() {
         origin.answer(&path, Answer::json_with(&[FRESH, TAG, ("Last-Modified", NOON)], OLD));
         let response = proxy.get_with(&path, &[(name, value)]);
         assert_eq!((response.status, response.cache_status()), (status, STORED), "{name}: {value}");
-        assert_eq!(origin.seen(&path)[0].field(&name.to_ascii_lowercase()), None, "nobody else's condition");
-        until("it to be stored", || proxy.metric("cachewarp_memory_entries") == (number + 1) as f64);
+        assert_eq!(
+            origin.seen(&path)[0].field(&name.to_ascii_lowercase()),
+            None,
+            "no other client's condition"
+        );
+        until("the response to be stored", || {
+            proxy.metric("cachewarp_memory_entries") == (number + 1) as f64
+        });
         let plain = proxy.get(&path);
         assert!(plain.cache_status().starts_with("CacheWarp; hit"), "{}", plain.cache_status());
         assert_eq!((plain.status, plain.text()), (200, OLD));
@@ -315,36 +329,36 @@ fn a_condition_on_a_miss_is_judged_on_the_whole_that_is_fetched() {
 }
 
 #[test]
-fn a_client_s_condition_is_its_own_also_where_we_ask() {
+fn a_clients_condition_is_independent_of_the_validation() {
     let origin = Origin::start();
     origin.answer("/a", stale(&[TAG]));
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
-    // Stays stale, so that each request is validated.
+    // The response stays stale, so that each request is validated.
     origin.answer("/a", Answer::not_modified(&STALE));
     for (tag, status, body) in [("\"a\"", 304, ""), ("\"x\"", 200, OLD)] {
         let response = proxy.get_with("/a", &[("If-None-Match", tag)]);
         assert_eq!((response.status, response.text(), response.cache_status()), (status, body, VALIDATED));
         assert_eq!(origin.seen("/a").pop().unwrap().field("if-none-match"), Some("\"a\""), "ours");
     }
-    // Another representation than we have, and the one that the client has.
+    // The origin has another representation than the cache, which is the one that the client has.
     origin.answer("/a", Answer::json_with(&[FRESH, ("ETag", "\"x\"")], NEW));
     assert_eq!(proxy.get_with("/a", &[("If-None-Match", "\"x\"")]).status, 304);
     assert_eq!(proxy.get("/a").text(), NEW);
 }
 
-/// Client connections that have sent something.
+/// The metric of client connections that have sent data.
 const CONNECTIONS: &str = r#"cachewarp_client_connections_total{protocol="http1"}"#;
 
 #[test]
-fn one_validation_is_everybody_s() {
+fn concurrent_requests_share_one_validation() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::json_with(&[TAG, ("X-Age", "old")], OLD));
     let proxy = Proxy::start(&origin.url(), &[("cache_default_ttl", "500ms")]);
     proxy.get("/a");
-    // Tells fresh from stale, and sets nothing off.
+    // Distinguishes fresh from stale and starts no refresh.
     let only_if_fresh = [("Cache-Control", "only-if-cached, max-age=1000")];
-    until("it to be stale", || proxy.get_with("/a", &only_if_fresh).status == 504);
+    until("the response to be stale", || proxy.get_with("/a", &only_if_fresh).status == 504);
     origin.answer("/a", Answer::silent().pass(&gate).send("HTTP/1.1 304 Not Modified\r\nX-Age: new\r\n\r\n"));
     let before = proxy.metric(r#"cachewarp_requests_total{outcome="validated"}"#);
     let others = proxy.metric(CONNECTIONS);
@@ -352,7 +366,7 @@ fn one_validation_is_everybody_s() {
     for (number, client) in clients.iter_mut().enumerate() {
         let own = [("If-None-Match", "\"a\"")];
         client.send_head("GET", "/a", if number % 2 == 0 { &own } else { &[] });
-        // The first leads, so that it is known who is asked for.
+        // The first client leads, so that the fetch has a known leader.
         if number == 0 {
             gate.await_arrivals(1);
         }

@@ -1,10 +1,10 @@
-//! The request fields that select among the responses of a resource (RFC 9111 §4.1), where an
-//! origin names some of them in one answer and others in the next, as middleware does.
+//! The request fields that select among a resource's responses (RFC 9111 §4.1), for origins whose
+//! responses name different fields, as middleware does.
 
 use crate::harness::{Answer, Origin, Proxy, Redis, Response, until};
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
-/// As old as its lifetime when it comes.
+/// The age on arrival equals the lifetime.
 const STALE: [(&str, &str); 2] = [("Cache-Control", "max-age=60"), ("Age", "60")];
 const TAG: (&str, &str) = ("ETag", "\"a\"");
 const ENGLISH: (&str, &str) = ("Accept-Language", "en");
@@ -14,21 +14,21 @@ fn is_hit(response: &Response) -> bool {
     response.cache_status().starts_with("CacheWarp; hit")
 }
 
-/// Whether it is stored, without changing that.
+/// Returns whether the response is stored, without changing the store.
 fn is_stored(proxy: &Proxy, path: &str, fields: &[(&str, &str)]) -> bool {
     proxy.get_with(path, &[fields, &[("Cache-Control", "only-if-cached")]].concat()).status == 200
 }
 
-/// Stores the answers to requests with these fields, one after the other.
+/// Stores the responses to requests with these fields, one after another.
 fn store(proxy: &Proxy, path: &str, requests: &[&[(&str, &str)]]) {
     for fields in requests {
         proxy.get_with(path, fields);
-        until("it to be stored", || is_stored(proxy, path, fields));
+        until("the response to be stored", || is_stored(proxy, path, fields));
     }
 }
 
-/// An origin as the `cors` and `compression` middlewares make it: each names its field only where
-/// it has used it.
+/// Starts an origin like the `cors` and `compression` middlewares: each names its field only in
+/// responses that depend on it.
 fn cors(origin: &Origin) {
     origin.script("/a", |exchange| {
         let Some(from) = exchange.request.field("origin").map(str::to_owned) else {
@@ -47,7 +47,7 @@ fn cors(origin: &Origin) {
 }
 
 #[test]
-fn an_answer_that_names_fewer_fields_displaces_no_variant() {
+fn a_response_with_fewer_vary_fields_displaces_no_variant() {
     let (origin, redis) = (Origin::start(), Redis::start());
     cors(&origin);
     let settings = [("redis_timeout", "10s")];
@@ -66,21 +66,21 @@ fn an_answer_that_names_fewer_fields_displaces_no_variant() {
             assert!(is_hit(&plain), "{path} {}", plain.cache_status());
             assert_eq!((plain.text(), plain.field("access-control-allow-origin")), ("\"plain\"", None));
         }
-        // A request without a variant of its own gets none of another's.
+        // A request without a stored variant gets no other request's variant.
         let third = node.get_with("/b", &[("Origin", "https://third.test")]);
         assert_eq!(third.cache_status(), "CacheWarp; fwd=vary-miss; stored");
     }
 }
 
 #[test]
-fn fields_that_are_named_later_select_as_well() {
+fn vary_fields_of_later_responses_select_as_well() {
     let origin = Origin::start();
     cors(&origin);
     let proxy = Proxy::start(&origin.url(), &[]);
     let one = ("Origin", "https://one.test");
-    // The plain answers name the language alone.
+    // The plain responses name only the language.
     store(&proxy, "/a", &[&[ENGLISH], &[GERMAN], &[one, ENGLISH]]);
-    // That list had other fields, so its variants are out of reach, once.
+    // The first list had other fields, so its variants are unreachable once.
     store(&proxy, "/a", &[&[ENGLISH], &[GERMAN], &[one, GERMAN]]);
     for fields in [&[ENGLISH][..], &[GERMAN], &[one, ENGLISH], &[one, GERMAN]] {
         assert!(is_stored(&proxy, "/a", fields), "{fields:?}");
@@ -88,10 +88,10 @@ fn fields_that_are_named_later_select_as_well() {
 }
 
 #[test]
-fn a_304_that_names_other_fields_keeps_the_response() {
+fn a_304_with_another_vary_keeps_the_response() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
-    // Stored, in the 304, and then.
+    // The `Vary` that is stored, the one of the 304, and the result.
     let rows = [
         (Some("Origin, Accept-Language"), Some("Origin"), "accept-language, origin"),
         (Some("Origin, Accept-Language"), Some(""), "accept-language, origin"),
@@ -99,49 +99,49 @@ fn a_304_that_names_other_fields_keeps_the_response() {
         (Some("Origin"), Some("Accept-Language"), "accept-language, origin"),
         (None, Some("Origin, Accept-Language"), "Origin, Accept-Language"),
     ];
-    for (number, (stored, later, both)) in rows.into_iter().enumerate() {
+    for (number, (stored, updated, both)) in rows.into_iter().enumerate() {
         let path = format!("/{number}");
-        let vary = |said: Option<&'static str>| said.map(|said| ("Vary", said)).into_iter();
+        let vary = |value: Option<&'static str>| value.map(|value| ("Vary", value)).into_iter();
         let fields: Vec<_> = STALE.into_iter().chain([TAG]).chain(vary(stored)).collect();
         origin.answer(&path, Answer::json_with(&fields, "1"));
         let request = [("Origin", "https://one.test"), ENGLISH];
         proxy.get_with(&path, &request);
-        // Stored, and stale.
-        until("it to be stored", || {
+        // The response is stored, and stale.
+        until("the response to be stored", || {
             let asked = proxy.get_with(&path, &request);
             asked.cache_status().starts_with("CacheWarp; fwd=stale")
         });
-        let fields: Vec<_> = [FRESH].into_iter().chain(vary(later)).collect();
+        let fields: Vec<_> = [FRESH].into_iter().chain(vary(updated)).collect();
         origin.answer(&path, Answer::not_modified(&fields));
         let validated = proxy.get_with(&path, &request);
         assert_eq!(validated.cache_status(), "CacheWarp; fwd=stale; fwd-status=304; stored", "{number}");
-        until("it to be stored", || is_stored(&proxy, &path, &request));
+        until("the response to be stored", || is_stored(&proxy, &path, &request));
         let hit = proxy.get_with(&path, &request);
         assert_eq!((is_hit(&hit), hit.text(), hit.field("vary")), (true, "1", Some(both)), "{number}");
-        // Both sets select.
+        // The fields of both responses select.
         for other in [[("Origin", "https://other.test"), ENGLISH], [request[0], GERMAN]] {
-            let is_alike = later.is_none() && stored.is_none();
+            let is_alike = updated.is_none() && stored.is_none();
             assert_eq!(is_stored(&proxy, &path, &other), is_alike, "{number} {other:?}");
         }
     }
 }
 
 #[test]
-fn stored_is_said_of_what_is_kept() {
+fn cache_status_reports_stored_only_for_stored_responses() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
-    for (said, field) in [
+    for (value, field) in [
         ("vary-star", ("Vary", "*")),
         ("private", ("Cache-Control", "private")),
         ("no-store", ("Cache-Control", "no-store")),
         ("content-type", ("Content-Type", "text/html")),
     ] {
-        let path = format!("/{said}");
+        let path = format!("/{value}");
         origin.answer(&path, Answer::json_with(&[STALE[0], STALE[1], TAG], "1"));
         proxy.get(&path);
         origin.answer(&path, Answer::not_modified(&[field]));
         let validated = proxy.get(&path);
-        assert_eq!(validated.cache_status(), format!("CacheWarp; fwd=stale; fwd-status=304; detail={said}"));
-        assert!(!is_stored(&proxy, &path, &[]), "{said}");
+        assert_eq!(validated.cache_status(), format!("CacheWarp; fwd=stale; fwd-status=304; detail={value}"));
+        assert!(!is_stored(&proxy, &path, &[]), "{value}");
     }
 }

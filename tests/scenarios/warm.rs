@@ -1,4 +1,4 @@
-//! Warm restarts: what was hot is in memory before the first request.
+//! Warm restarts: the hot entries of the last process are in memory before the first request.
 
 use crate::harness::{Answer, Origin, Proxy, Redis, Value, until};
 
@@ -11,8 +11,9 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 const LIST: &str = "cachewarp:api:warm:cache-1";
 
-/// Two that are hot, one of which varies, and one that is not. Leaves a list.
-fn before_the_restart(origin: &Origin, redis: &Redis) {
+/// Requests two hot resources, one of which varies, and a cold one, then stops the proxy, which
+/// leaves a list.
+fn run_before_restart(origin: &Origin, redis: &Redis) {
     let fields = [("Content-Type", "application/json"), ("Cache-Control", "max-age=600")];
     origin.answer("/hot", Answer::new(200, &fields, "{}"));
     origin.answer("/cold", Answer::new(200, &fields, "{}"));
@@ -28,10 +29,10 @@ fn before_the_restart(origin: &Origin, redis: &Redis) {
 }
 
 #[test]
-fn what_was_hot_is_in_memory_before_the_first_request() {
+fn hot_entries_are_in_memory_before_the_first_request() {
     let (origin, redis) = (Origin::start(), Redis::start());
-    before_the_restart(&origin, &redis);
-    assert!((1..=24 * 3600).contains(&redis.command(&["TTL", LIST]).number()), "it leaves by itself");
+    run_before_restart(&origin, &redis);
+    assert!((1..=24 * 3600).contains(&redis.command(&["TTL", LIST]).number()), "the list must expire");
 
     let proxy = Proxy::start(
         &origin.url(),
@@ -40,7 +41,7 @@ fn what_was_hot_is_in_memory_before_the_first_request() {
     assert_eq!(
         proxy.metric("cachewarp_memory_entries"),
         3.0,
-        "the hot one, the list of variants and the variant"
+        "memory holds the hot entry, the list of variants and the variant"
     );
     let mut client = proxy.connect();
     assert!(client.get("/hot").cache_status().contains("detail=memory"));
@@ -51,9 +52,9 @@ fn what_was_hot_is_in_memory_before_the_first_request() {
 }
 
 #[test]
-fn whatever_is_wrong_with_the_list_a_node_starts() {
+fn a_node_starts_with_any_invalid_list() {
     let (origin, redis) = (Origin::start(), Redis::start());
-    before_the_restart(&origin, &redis);
+    run_before_restart(&origin, &redis);
     let url = redis.url();
     let settings = [&SETTINGS[..], &[("redis_url", url.as_str()), ("redis_pool_size", "1")]].concat();
     for list in ["", "CWk", "garbage", "CWk\u{1}too short"] {
@@ -61,7 +62,7 @@ fn whatever_is_wrong_with_the_list_a_node_starts() {
         let proxy = Proxy::start(&origin.url(), &settings);
         assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0, "{list}");
     }
-    // Another kind of value, no list, no Redis.
+    // A list of another Redis type, a missing list, and a missing Redis.
     redis.command(&["DEL", LIST]);
     redis.command(&["LPUSH", LIST, "a"]);
     drop(Proxy::start(&origin.url(), &settings));
@@ -73,9 +74,9 @@ fn whatever_is_wrong_with_the_list_a_node_starts() {
 }
 
 #[test]
-fn several_workers_wait_for_the_one_that_reads() {
+fn all_workers_wait_for_the_worker_that_reads_the_list() {
     let (origin, redis) = (Origin::start(), Redis::start());
-    before_the_restart(&origin, &redis);
+    run_before_restart(&origin, &redis);
     let url = redis.url();
     let settings =
         [&SETTINGS[..], &[("redis_url", url.as_str()), ("redis_pool_size", "3"), ("worker_threads", "3")]]
@@ -87,7 +88,7 @@ fn several_workers_wait_for_the_one_that_reads() {
 }
 
 #[test]
-fn nothing_is_written_unless_it_is_wanted() {
+fn no_list_is_written_unless_the_setting_enables_it() {
     let (origin, redis) = (Origin::start(), Redis::start());
     origin.answer("/hot", Answer::json("{}"));
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[]);
@@ -95,6 +96,6 @@ fn nothing_is_written_unless_it_is_wanted() {
     (0..100).for_each(|_| drop(client.get("/hot")));
     drop(client);
     drop(proxy);
-    until("the entry to be there", || redis.keys().len() == 1);
+    until("the entry to be stored", || redis.keys().len() == 1);
     assert!(!redis.keys()[0].contains("warm"));
 }

@@ -1,6 +1,6 @@
-//! A stored response ends when the origin answers a question about it with a whole response that
-//! may not be stored (RFC 9111 §4.3.3): in memory, in Redis, on every node, and for requests that
-//! are under way. Errors end nothing.
+//! Withdrawal of stored responses (RFC 9111 §4.3.3): an unstorable whole response to a validation
+//! ends the stored one in memory, in Redis, on every node, and for requests under way. Errors end
+//! no response.
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 
@@ -8,13 +8,13 @@ const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
 const TAG: (&str, &str) = ("ETag", "\"a\"");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
-/// Forty seconds past a lifetime of sixty when it comes.
+/// The age on arrival: forty seconds beyond a lifetime of sixty.
 const AGE: (&str, &str) = ("Age", "100");
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
-/// Served while it is refreshed, and instead of an error.
+/// Directives of a response that is served during a refresh, and instead of an error.
 const REFRESHED: &str = "max-age=60, stale-while-revalidate=600, stale-if-error=600";
-/// Asked about first, and served instead of an error.
-const ASKED_ABOUT: &str = "max-age=60, stale-if-error=600";
+/// Directives of a response that is validated first, and served instead of an error.
+const VALIDATED: &str = "max-age=60, stale-if-error=600";
 const WITHDRAWALS: &str = "cachewarp_withdrawals_total";
 
 fn old(directives: &str) -> Answer {
@@ -25,7 +25,7 @@ fn error(status: u16) -> Answer {
     Answer::new(status, &[JSON], r#"{"error":true}"#)
 }
 
-/// Whole answers that may not be stored and that any anonymous request may get.
+/// Returns whole responses that are not storable and that any anonymous request may get.
 fn withdrawing() -> Vec<(&'static str, Answer)> {
     let control = |control: &str| Answer::json_with(&[("Cache-Control", control)], NEW);
     let status = |status: u16, fields: &[(&str, &str)]| Answer::new(status, fields, "");
@@ -66,55 +66,55 @@ fn is_hit(response: &Response) -> bool {
 }
 
 #[test]
-fn a_refresh_that_brings_it_removes_the_response_from_every_node() {
+fn an_unstorable_response_to_a_refresh_removes_the_stored_one_from_every_node() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let settings = [("cache_max_body", "1KiB"), ("redis_timeout", "10s")];
     let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
-    for (number, (what, answer)) in withdrawing().into_iter().enumerate() {
+    for (number, (case, answer)) in withdrawing().into_iter().enumerate() {
         let path = format!("/{number}");
         origin.answer(&path, old(REFRESHED));
-        assert_eq!(nodes[0].get(&path).text(), OLD, "{what}");
+        assert_eq!(nodes[0].get(&path).text(), OLD, "{case}");
         redis.await_keys(1);
         origin.answer(&path, answer);
         let before = nodes[1].metric(WITHDRAWALS);
         let stale = nodes[1].get(&path);
-        assert_eq!((stale.text(), is_hit(&stale)), (OLD, true), "{what}");
+        assert_eq!((stale.text(), is_hit(&stale)), (OLD, true), "{case}");
         nodes[1].await_metric(WITHDRAWALS, before + 1.0);
         redis.await_keys(0);
-        assert_ne!(nodes[1].get(&path).text(), OLD, "{what}");
-        until("the other node to know", || nodes[0].get(&path).text() != OLD);
-        // Nothing brings it back.
+        assert_ne!(nodes[1].get(&path).text(), OLD, "{case}");
+        until("the other node to drop the entry", || nodes[0].get(&path).text() != OLD);
+        // No later request brings the response back.
         origin.answer(&path, error(503));
         for node in &nodes {
-            assert_eq!(node.get(&path).status, 503, "{what}");
+            assert_eq!(node.get(&path).status, 503, "{case}");
         }
     }
 }
 
 #[test]
-fn a_validation_that_brings_it_removes_the_response() {
+fn an_unstorable_response_to_a_validation_removes_the_stored_one() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[("cache_max_body", "1KiB")]);
-    for (number, (what, answer)) in withdrawing().into_iter().enumerate() {
+    for (number, (case, answer)) in withdrawing().into_iter().enumerate() {
         let path = format!("/{number}");
-        origin.answer(&path, old(ASKED_ABOUT));
+        origin.answer(&path, old(VALIDATED));
         proxy.get(&path);
         origin.answer(&path, error(503));
-        assert_eq!(proxy.get(&path).text(), OLD, "{what}: it stands in for an error");
+        assert_eq!(proxy.get(&path).text(), OLD, "{case}: the stale response must replace an error");
         origin.answer(&path, answer);
         let before = proxy.metric(WITHDRAWALS);
         // The failure has paused the refresh, so this client wants the origin to be asked.
         let asked = proxy.get_with(&path, &[("Cache-Control", "no-cache")]);
-        assert_ne!(asked.text(), OLD, "{what}");
-        // What only the body shows is known a moment after the client has it.
+        assert_ne!(asked.text(), OLD, "{case}");
+        // The proxy learns the end of the body a moment after the client gets the response.
         proxy.await_metric(WITHDRAWALS, before + 1.0);
         origin.answer(&path, error(503));
-        assert_eq!(proxy.get(&path).status, 503, "{what}: it does not any more");
+        assert_eq!(proxy.get(&path).status, 503, "{case}: a withdrawn response must not replace an error");
     }
 }
 
 #[test]
-fn an_error_or_a_broken_answer_leaves_the_response() {
+fn an_error_or_a_broken_response_leaves_the_stored_one() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let cut = Answer::raw("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
@@ -124,14 +124,14 @@ fn an_error_or_a_broken_answer_leaves_the_response() {
     answers.push(("nothing".to_owned(), Answer::silent().close()));
     answers.push(("a part of a head".to_owned(), Answer::raw("HTTP/1.1 200 OK\r\nX-").close()));
     answers.push(("a part of a body".to_owned(), cut));
-    for (number, (what, answer)) in answers.into_iter().enumerate() {
+    for (number, (case, answer)) in answers.into_iter().enumerate() {
         let path = format!("/{number}");
         origin.answer(&path, old(REFRESHED));
         proxy.get(&path);
         origin.answer(&path, answer);
         let asked = origin.count(&path);
         for _ in 0..2 {
-            assert_eq!(proxy.get(&path).text(), OLD, "{what}");
+            assert_eq!(proxy.get(&path).text(), OLD, "{case}");
             origin.await_count(&path, asked + 1);
         }
     }
@@ -139,19 +139,19 @@ fn an_error_or_a_broken_answer_leaves_the_response() {
 }
 
 #[test]
-fn a_refusal_of_one_request_s_form_is_of_that_request() {
+fn a_refusal_of_a_requests_form_concerns_only_that_request() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for status in [400, 406, 414, 431] {
         let path = format!("/{status}");
-        origin.answer(&path, old(ASKED_ABOUT));
+        origin.answer(&path, old(VALIDATED));
         proxy.get(&path);
         origin.answer(&path, error(status));
         assert_eq!(proxy.get_with(&path, &[("Accept", "x/y")]).status, status);
         origin.answer(&path, error(503));
         assert_eq!(proxy.get(&path).text(), OLD, "{status}");
     }
-    // No client chose the form of the cache's own request.
+    // No client determined the form of the cache's own request.
     origin.answer("/own", old(REFRESHED));
     proxy.get("/own");
     origin.answer("/own", error(400));
@@ -161,7 +161,7 @@ fn a_refusal_of_one_request_s_form_is_of_that_request() {
 }
 
 #[test]
-fn an_answer_to_a_credential_withdraws_nothing_from_others() {
+fn a_response_to_a_credential_withdraws_no_shared_response() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     let fields = [("Authorization", "Bearer alice"), ("Cookie", "id=alice"), ("X-Api-Key", "alice")];
@@ -181,14 +181,14 @@ fn an_answer_to_a_credential_withdraws_nothing_from_others() {
 }
 
 #[test]
-fn only_the_variant_that_was_asked_about_goes() {
+fn only_the_validated_variant_is_withdrawn() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
     let old = |directives| {
         Answer::json_with(&[("Cache-Control", directives), AGE, TAG, ("Vary", "Accept-Language")], OLD)
     };
     let get = |language: &str| proxy.get_with("/a", &[("Accept-Language", language)]);
-    origin.answer("/a", old(ASKED_ABOUT));
+    origin.answer("/a", old(VALIDATED));
     get("de");
     redis.await_keys(2);
     get("fr");
@@ -202,11 +202,11 @@ fn only_the_variant_that_was_asked_about_goes() {
 }
 
 #[test]
-fn a_request_under_way_does_not_bring_it_back() {
+fn a_request_under_way_does_not_restore_a_withdrawn_response() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
     let node = || Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
     let nodes = [node(), node()];
-    origin.answer("/a", old(ASKED_ABOUT));
+    origin.answer("/a", old(VALIDATED));
     nodes[0].get("/a");
     redis.await_keys(1);
     let at_gate = gate.clone();
@@ -217,8 +217,8 @@ fn a_request_under_way_does_not_bring_it_back() {
         }
         error(404).give(exchange)
     });
-    // Each has found it, and is to fail: one as a leader, one that follows no other, one at another
-    // node.
+    // Each request has found the stored response and is about to fail: one as a leader, one alone,
+    // one at another node.
     let mut held: Vec<_> = [&nodes[0], &nodes[0], &nodes[1]].iter().map(|node| node.connect()).collect();
     for (number, (client, control)) in
         held.iter_mut().zip(["max-stale=1", "no-cache", "max-stale=1"]).enumerate()
@@ -235,7 +235,7 @@ fn a_request_under_way_does_not_bring_it_back() {
 }
 
 #[test]
-fn what_was_withdrawn_is_asked_for_as_anything_else() {
+fn a_withdrawn_resource_is_fetched_like_any_other() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     origin.answer("/a", old(REFRESHED));
@@ -246,26 +246,26 @@ fn what_was_withdrawn_is_asked_for_as_anything_else() {
     let asked = origin.count("/a");
     for number in 1..=5 {
         assert_eq!(proxy.get("/a").status, 404);
-        assert_eq!(origin.count("/a"), asked + number, "once for each request, and no refresh beside it");
+        assert_eq!(origin.count("/a"), asked + number, "one fetch per request and no refresh");
     }
     origin.answer("/a", Answer::json_with(&[FRESH], NEW));
-    until("it to be stored again", || is_hit(&proxy.get("/a")));
+    until("the response to be stored again", || is_hit(&proxy.get("/a")));
     assert_eq!(proxy.get("/a").text(), NEW);
 }
 
 #[test]
-fn a_redis_that_does_not_take_the_removal_brings_nothing_back() {
+fn a_redis_that_refuses_the_removal_restores_no_withdrawn_response() {
     for memory in ["0", "64MiB"] {
         let (origin, redis) = (Origin::start(), Redis::start());
         let settings = [("redis_timeout", "10s"), ("cache_memory_size", memory)];
         let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
-        origin.answer("/a", old(ASKED_ABOUT));
+        origin.answer("/a", old(VALIDATED));
         proxy.get("/a");
         redis.await_keys(1);
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
         origin.answer("/a", error(404));
         assert_eq!(proxy.get("/a").status, 404);
-        assert_eq!(redis.keys().len(), 1, "Redis has it still");
+        assert_eq!(redis.keys().len(), 1, "Redis must still hold the entry");
         redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
         origin.answer("/a", error(503));
         assert_eq!(proxy.get("/a").status, 503, "{memory}");

@@ -1,5 +1,5 @@
-//! An unsafe request runs to its end without its client, and counts as one that succeeded where its
-//! outcome is unknown: then what is stored of its target is not served any more (RFC 9111 §4.4).
+//! Unsafe requests: they complete without their client, and an unknown outcome counts as success.
+//! Either way the target's stored responses are no longer served (RFC 9111 §4.4).
 
 use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
 
@@ -12,7 +12,7 @@ fn is_hit(response: &Response) -> bool {
     response.cache_status().starts_with("CacheWarp; hit")
 }
 
-/// Whether it is stored, without changing that.
+/// Returns whether the response is stored, without changing the store.
 fn is_stored(proxy: &Proxy, path: &str) -> bool {
     proxy.get_with(path, &[("Cache-Control", "only-if-cached")]).status == 200
 }
@@ -36,7 +36,7 @@ fn an_unknown_outcome_counts_as_a_change() {
         ("a part of a head", Answer::raw("HTTP/1.1 200 OK\r\nX-").close(), 502),
         ("no HTTP", Answer::raw("+OK\r\n\r\n").close(), 502),
         (
-            "a framing of two meanings",
+            "an ambiguous framing",
             Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab").close(),
             502,
         ),
@@ -47,22 +47,22 @@ fn an_unknown_outcome_counts_as_a_change() {
     let settings = [("origin_head_timeout", "300ms"), ("redis_timeout", "10s")];
     let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
     for method in ["POST", "PUT", "PATCH", "DELETE", "FROBNICATE"] {
-        for (number, (what, write, status)) in answers.iter().enumerate() {
+        for (number, (case, write, status)) in answers.iter().enumerate() {
             let path = format!("/{method}/{number}");
             answer(&origin, &path, OLD, write.clone());
             nodes[0].get(&path);
-            until("it to be stored", || nodes.iter().all(|node| is_hit(&node.get(&path))));
+            until("the response to be stored", || nodes.iter().all(|node| is_hit(&node.get(&path))));
             let content = [("Content-Length", "0")];
             let written = nodes[0].connect().request(method, &path, &content);
-            assert_eq!(written.status, *status, "{method}: {what}");
-            assert!(!is_stored(&nodes[0], &path), "{method}: {what}");
-            until("the other node to know", || !is_stored(&nodes[1], &path));
+            assert_eq!(written.status, *status, "{method}: {case}");
+            assert!(!is_stored(&nodes[0], &path), "{method}: {case}");
+            until("the other node to drop the entry", || !is_stored(&nodes[1], &path));
         }
     }
 }
 
 #[test]
-fn a_safe_method_changes_nothing_whatever_becomes_of_it() {
+fn a_safe_method_invalidates_nothing_whatever_its_outcome() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     for method in ["OPTIONS", "PROPFIND", "REPORT"] {
@@ -75,13 +75,13 @@ fn a_safe_method_changes_nothing_whatever_becomes_of_it() {
 }
 
 #[test]
-fn a_write_that_the_origin_never_had_changes_nothing() {
+fn a_write_that_never_reached_the_origin_invalidates_nothing() {
     let origin = Origin::start();
     let proxy = Proxy::start(&origin.url(), &[]);
     answer(&origin, "/a", OLD, Answer::new(204, &[], ""));
     proxy.get("/a");
-    until("it to be stored", || is_stored(&proxy, "/a"));
-    // Nothing listens there any more, and no connection is open.
+    until("the response to be stored", || is_stored(&proxy, "/a"));
+    // No server listens there any more, and no connection is open.
     origin.close_connections();
     origin.stop();
     let content = [("Content-Length", "0")];
@@ -94,7 +94,7 @@ fn a_write_that_the_origin_never_had_changes_nothing() {
 }
 
 #[test]
-fn it_goes_on_when_its_client_has_left() {
+fn a_write_completes_after_its_client_has_left() {
     let (origin, redis) = (Origin::start(), Redis::start());
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &[("redis_timeout", "10s")]);
     let answers = [
@@ -117,18 +117,18 @@ fn it_goes_on_when_its_client_has_left() {
         });
         for path in [&path, "/named"] {
             proxy.get(path);
-            until("it to be stored", || is_stored(&proxy, path));
+            until("the response to be stored", || is_stored(&proxy, path));
         }
         let mut client = proxy.connect();
         client.send("POST ".to_owned() + &path + " HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc");
         gate.await_arrivals(1);
         drop(client);
         proxy.await_metric(UNABANDONED, number as f64 + 1.0);
-        assert!(is_stored(&proxy, &path), "the origin has not answered");
+        assert!(is_stored(&proxy, &path), "no invalidation before the origin's response");
         gate.open();
-        until("the change to be known", || !is_stored(&proxy, &path));
+        until("the invalidation", || !is_stored(&proxy, &path));
         if number == 1 || number == 2 {
-            until("what the answer names to go", || !is_stored(&proxy, "/named"));
+            until("the named URL to be invalidated", || !is_stored(&proxy, "/named"));
         }
         answer(&origin, &path, NEW, Answer::new(204, &[], ""));
         assert_eq!(proxy.get(&path).text(), NEW);
@@ -136,7 +136,7 @@ fn it_goes_on_when_its_client_has_left() {
 }
 
 #[test]
-fn a_client_that_leaves_within_its_content_has_perhaps_changed_something() {
+fn a_write_whose_client_leaves_within_its_content_counts_as_a_change() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[]);
     let at_gate = gate.clone();
@@ -149,18 +149,18 @@ fn a_client_that_leaves_within_its_content_has_perhaps_changed_something() {
         }
     });
     proxy.get("/a");
-    until("it to be stored", || is_stored(&proxy, "/a"));
+    until("the response to be stored", || is_stored(&proxy, "/a"));
     let mut client = proxy.connect();
     client.send("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
     gate.await_arrivals(1);
     assert!(is_stored(&proxy, "/a"));
     drop(client);
     gate.open();
-    until("the change to be known", || !is_stored(&proxy, "/a"));
+    until("the invalidation", || !is_stored(&proxy, "/a"));
 }
 
 #[test]
-fn a_write_that_waits_for_its_turn_leaves_with_its_client() {
+fn a_queued_write_ends_with_its_client() {
     let (origin, gate) = (Origin::start(), Gate::new());
     let proxy = Proxy::start(&origin.url(), &[("origin_max_connections", "1")]);
     origin.answer("/slow", Answer::silent().pass(&gate).send("HTTP/1.1 204 No Content\r\n\r\n"));
@@ -174,7 +174,7 @@ fn a_write_that_waits_for_its_turn_leaves_with_its_client() {
     waiting.send_head("POST", "/a", &content);
     proxy.await_metric("cachewarp_requests_waiting", 2.0);
     drop(waiting);
-    until("it to be gone", || proxy.metric("cachewarp_requests_waiting") <= 1.0);
+    until("the queued write to end", || proxy.metric("cachewarp_requests_waiting") <= 1.0);
     gate.open();
     assert_eq!(slow.response().status, 204);
     assert_eq!(proxy.connect().request("POST", "/b", &content).status, 204);
