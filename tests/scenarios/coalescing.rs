@@ -116,7 +116,7 @@ fn creating_the_purge_state_splits_no_fetch() {
     let mut clients = waiting_clients(&proxy, "/a", 1);
     gate.await_arrivals(1);
     clients.extend(waiting_clients(&proxy, "/a", 1));
-    // By then the second request has joined the fetch, or reached the origin.
+    // The second request has then joined the fetch, or reached the origin.
     proxy.await_metric(r#"cachewarp_store_lookups_total{result="miss"}"#, 2.0);
     gate.open();
     let responses = responses(&mut clients);

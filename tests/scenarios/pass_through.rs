@@ -354,7 +354,7 @@ fn the_certificate_of_an_origin_is_verified() {
     client.send("hello");
     assert_eq!(client.response().text(), "hello");
 
-    // By its address the origin has another name, and another authority does not know its
+    // The address is another name of the origin, and another authority does not know its
     // certificate.
     let by_address = url.replace("localhost", "127.0.0.1");
     let other = TlsFront::before(origin.addr());

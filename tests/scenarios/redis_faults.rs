@@ -56,7 +56,7 @@ fn a_second_lookup_finds_the_entry_when_the_origin_fails() {
     redis.stall();
     let mut client = proxy.connect();
     client.send_head("GET", "/a", &[]);
-    // By then the first lookup has been given up.
+    // The first lookup has timed out by then.
     gate.await_arrivals(1);
     redis.resume();
     gate.open();
