@@ -1,27 +1,28 @@
-//! The stored bytes. All numbers are big-endian.
+//! The encoding of an entry. All numbers are big-endian.
 //!
 //! ```text
 //!  at  bytes
-//!   0   20   magic, version, kind and what changes in place: `stamp.rs`
+//!   0   20   magic, version, kind, key generation, time of a soft purge: `stamp.rs`
 //!  20    8   checksum: XXH3-64 of everything from byte 28 to the end
 //!  28   32   digest of the key
 //!  60        a response                                   a list of variants
 //!            60  8  response time, ms since the epoch      60  8  nonce
 //!            68  8  age on arrival, ms                     68  8  expires, ms since the epoch
-//!            76  8  freshness lifetime, ms                 76     names of the selecting fields, each
+//!            76  8  freshness lifetime, ms                 76     names of selecting fields, each
 //!            84  8  stale-while-revalidate, ms                    behind its length (2 bytes)
 //!            92  8  stale-if-error, ms
-//!           100  8  epoch of the purge clock
-//!           108  8  its count, before the fetch
-//!           116  2  obligations, a bit each
+//!           100  8  purge generation: epoch
+//!           108  8  purge generation: count, read before the fetch
+//!           116  2  obligations, one bit each
 //!           118  2  status
-//!           120  4  bytes of the header block
-//!           124  4  bytes of the body
+//!           120  4  length of the header block
+//!           124  4  length of the body
 //!           128  2  number of tags
 //!           130     tags, 16 bytes each; header block (`fields.rs`), then body
 //! ```
 //!
-//! A new layout is a new version: entries of any other are misses and leave by their expiry.
+//! A new layout has a new version number. Entries of another version are misses and leave the store
+//! when they expire.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -41,19 +42,19 @@ use crate::time::{Timestamp, millis};
 
 /// Magic, version, kind.
 const PREFIX_BYTES: usize = 4;
-/// Where the checksummed part begins.
+/// Offset of the checksummed part.
 const CHECKED_FROM: usize = STAMP_BYTES;
-/// Where the part that depends on the kind begins.
+/// Offset of the part whose layout depends on the kind.
 const KIND_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
-/// The fixed part of a response.
+/// Length of the fixed part of a response.
 const RESPONSE_FIXED_BYTES: usize = 7 * 8 + 2 * 2 + 2 * 4 + 2;
-/// Where the purge clock stands.
-const TICK_FROM: usize = KIND_FROM + 5 * 8;
-/// Where the number of tags stands, and the tags behind it.
+/// Offset of the purge generation.
+const PURGE_GENERATION_FROM: usize = KIND_FROM + 5 * 8;
+/// Offset of the number of tags; the tags follow it.
 const TAGS_FROM: usize = KIND_FROM + RESPONSE_FIXED_BYTES - 2;
 /// Bytes of a tag's digest.
 const TAG_BYTES: usize = 16;
-/// The fixed part of a list of variants.
+/// Length of the fixed part of a list of variants.
 const VARIANTS_FIXED_BYTES: usize = 2 * 8;
 
 const _: () = assert!(KIND_FROM + RESPONSE_FIXED_BYTES + TAGS_MAX * TAG_BYTES <= ENTRY_FIXED_BYTES_MAX);
@@ -61,50 +62,52 @@ const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(ENTRY_HEAD_BYTES_MAX <= u32::MAX as usize);
 
 crate::labels! {
-    /// Why stored bytes are not what was asked for. Always a miss, never an error to the client.
+    /// The reason why stored bytes are refused. The caller treats each as a miss; the client sees
+    /// no error.
     pub enum EntryError {
-        /// Shorter than they say, or longer.
+        /// Shorter or longer than their length fields state.
         Length => "length",
-        /// Not ours at all.
+        /// Without CacheWarp's magic bytes.
         Foreign => "foreign",
-        /// Of another version of this layout.
+        /// Another version of this layout.
         Version => "version",
-        /// Of another key: a collision of names, a key injection, or a shifted pipeline.
+        /// The entry of another key: a collision of names, a key injection, or a desynchronised
+        /// pipeline.
         OtherKey => "other-key",
-        /// Changed since they were written.
+        /// Changed since the entry was written.
         Checksum => "checksum",
-        /// Well-framed, and yet not something that we write.
+        /// Well-framed, with content that [`encode`] never writes.
         Content => "content",
-        /// A status that is never stored, or one that has no content with some.
+        /// A status that is never stored, or a body with a status that has none.
         Status => "status",
-        /// A field that is never stored: of framing, of a connection, or for one client alone.
+        /// A field that is never stored: of framing, of a connection, or for one client.
         Field => "field",
         /// A `Vary` that matches no other request.
         Vary => "vary",
-        /// An obligation that this version does not know.
+        /// An obligation unknown to this version.
         Obligations => "obligations",
-        /// Times that no response has, or that are ahead of the clock.
+        /// Times that no response can have, or that are ahead of the clock.
         Time => "time",
     }
 }
 
-/// Where stored bytes come from, and so whether they are checked.
+/// The provenance of stored bytes, which decides whether [`decode`] checks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
-    /// From a store, at this moment: everything is checked.
+    /// Bytes from a store, read at this time: everything is checked.
     Store(Timestamp),
-    /// From this process: they have been checked, or [`encode`] made them.
+    /// Bytes from this process: already checked, or made by [`encode`].
     Process,
 }
 
-/// Why something is not encoded.
+/// The reason why [`encode`] refuses a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// A bound of the layout is exceeded.
+    /// The value exceeds a bound of the layout.
     #[error("too large")]
     TooLarge,
-    /// [`decode`] would refuse it.
-    #[error("never stored")]
+    /// [`decode`] would refuse the encoded value.
+    #[error("not storable: {0}")]
     Refused(EntryError),
 }
 
@@ -114,7 +117,7 @@ impl From<EntryError> for EncodeError {
     }
 }
 
-/// The bytes to store for `key`.
+/// Encodes `stored` for `key`.
 pub fn encode(key: &CacheKey, stored: &StoredValue, stamp: &EntryVersion) -> Result<Bytes, EncodeError> {
     let bytes = match stored {
         StoredValue::Response(entry) => {
@@ -129,14 +132,15 @@ pub fn encode(key: &CacheKey, stored: &StoredValue, stamp: &EntryVersion) -> Res
     bytes.and_then(with_checksum).ok_or(EncodeError::TooLarge)
 }
 
-/// Completes bytes in this layout by their checksum; `None` if there is no place for it.
+/// Writes the checksum into bytes of this layout; `None` if they are too short for it.
 pub fn with_checksum(mut bytes: BytesMut) -> Option<Bytes> {
     let checksum = xxh3_64(bytes.get(CHECKED_FROM..)?);
     bytes.get_mut(CHECKSUM_FROM..CHECKED_FROM)?.copy_from_slice(&checksum.to_be_bytes());
     Some(bytes.freeze())
 }
 
-/// In one allocation of exactly the entry's size: this is what the memory tier keeps.
+/// Encodes a response in one allocation of exactly the entry's size: the memory tier keeps this
+/// allocation.
 fn encode_response(key: &CacheKey, entry: &Entry, stamp: &EntryVersion) -> Option<BytesMut> {
     let Entry { facts, status, head, body } = entry;
     let block_bytes = fields::encoded_len(head)?;
@@ -145,7 +149,7 @@ fn encode_response(key: &CacheKey, entry: &Entry, stamp: &EntryVersion) -> Optio
     }
     let tags_bytes = stamp.tags.len() * TAG_BYTES;
     let more_bytes = RESPONSE_FIXED_BYTES + tags_bytes + block_bytes + body.len();
-    let mut bytes = start(key, KIND_RESPONSE, stamp, more_bytes);
+    let mut bytes = begin_value(key, KIND_RESPONSE, stamp, more_bytes);
     bytes.put_u64(facts.received.as_millis());
     for duration in [facts.initial_age, facts.lifetime, facts.stale_while_revalidate, facts.stale_if_error] {
         bytes.put_u64(millis(duration));
@@ -166,7 +170,7 @@ fn encode_response(key: &CacheKey, entry: &Entry, stamp: &EntryVersion) -> Optio
 fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) -> Option<BytesMut> {
     let names = variants.fields.names();
     let names_bytes: usize = names.iter().map(|name| 2 + name.as_str().len()).sum();
-    let mut bytes = start(key, KIND_VARIANTS, stamp, VARIANTS_FIXED_BYTES + names_bytes);
+    let mut bytes = begin_value(key, KIND_VARIANTS, stamp, VARIANTS_FIXED_BYTES + names_bytes);
     bytes.put_u64(variants.nonce);
     bytes.put_u64(variants.expires.as_millis());
     for name in names {
@@ -176,33 +180,36 @@ fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) ->
     Some(bytes)
 }
 
-fn start(key: &CacheKey, kind: u8, stamp: &EntryVersion, more_bytes: usize) -> BytesMut {
+fn begin_value(key: &CacheKey, kind: u8, stamp: &EntryVersion, more_bytes: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
     stamp::begin(kind, stamp.lineage, &mut bytes);
     bytes.put_slice(key.digest());
     bytes
 }
 
-/// Reads what was stored for `key`. The body is a slice of `bytes`, not a copy.
+/// Decodes the value stored for `key`. The body is a slice of `bytes`, not a copy.
 pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<StoredValue, EntryError> {
     EntryDecoder::default().decode(key, bytes, provenance)
 }
 
-/// When an entry that [`decode`] lets through was stored, by the purge clock, and its tags; `None`
-/// of a list of variants.
+/// Reads the purge generation at which an entry was stored, and its tags; `None` for a list of
+/// variants. The entry must have passed [`decode`].
 pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + '_)> {
     if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
         return None;
     }
-    let mut tick = bytes.get(TICK_FROM..)?;
-    let tick = PurgeGeneration { epoch: tick.try_get_u64().ok()?, count: tick.try_get_u64().ok()? };
+    let mut rest = bytes.get(PURGE_GENERATION_FROM..)?;
+    let generation = PurgeGeneration { epoch: rest.try_get_u64().ok()?, count: rest.try_get_u64().ok()? };
     let mut tags = bytes.get(TAGS_FROM..)?;
     let count = usize::from(tags.try_get_u16().ok()?);
     let tags = tags.get(..count * TAG_BYTES)?.chunks_exact(TAG_BYTES);
-    Some((tick, tags.filter_map(|tag| tag.first_chunk().map(|tag| TagDigest(u128::from_be_bytes(*tag))))))
+    Some((
+        generation,
+        tags.filter_map(|tag| tag.first_chunk().map(|tag| TagDigest(u128::from_be_bytes(*tag)))),
+    ))
 }
 
-/// Reads when the response was received that an entry holds; `None` of a list of variants.
+/// Reads the time at which the entry's response was received; `None` for a list of variants.
 pub fn received(bytes: &[u8]) -> Option<Timestamp> {
     if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
         return None;
@@ -215,19 +222,18 @@ pub fn key_name(bytes: &[u8]) -> Option<u128> {
     bytes.get(CHECKED_FROM..)?.try_get_u128().ok()
 }
 
-/// Reads what was stored, again and again: heads that are no longer needed lend their memory to
-/// those that are read.
+/// A decoder that reuses the header maps of finished responses.
 ///
-/// The map of a head is by far the largest allocation of a hit, and the request that it answers
-/// brings one of its kind.
+/// A header map is by far the largest allocation of a hit, and the request that the hit answers
+/// brings a map of its own.
 #[derive(Default)]
 pub struct EntryDecoder {
-    /// Empty, and perhaps with room.
+    /// An empty map, possibly with allocated capacity.
     spare: Cell<HeaderMap>,
 }
 
 impl EntryDecoder {
-    /// See [`decode`].
+    /// Decodes a value; see [`decode`].
     pub fn decode(
         &self,
         key: &CacheKey,
@@ -242,14 +248,15 @@ impl EntryDecoder {
         }
     }
 
-    /// Takes a head that nobody needs any longer; the next one that is read is put there.
+    /// Takes a head that is no longer used; the next decoded head reuses its memory.
     pub fn recycle(&self, mut head: HeaderMap) {
         head.clear();
         self.spare.set(head);
     }
 }
 
-/// Checks that all of it is what was stored for `key`. Gives the kind, and what depends on it.
+/// Checks that the bytes are an intact entry for `key`. Returns the kind, and the part that depends
+/// on it.
 fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, Bytes), EntryError> {
     let mut rest = bytes.clone();
     if rest.len() < KIND_FROM {
@@ -265,7 +272,8 @@ fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, By
     let kind = rest.get_u8();
     rest.advance(CHECKSUM_FROM - PREFIX_BYTES);
     let written = rest.get_u64();
-    // The key before the checksum: an intact entry of somebody else is the case to be told apart.
+    // The key is compared before the checksum, so that another key's intact entry gets an error of
+    // its own.
     if !rest.starts_with(key.digest()) {
         return Err(EntryError::OtherKey);
     }
@@ -326,7 +334,7 @@ fn decode_variants(mut rest: Bytes, provenance: Provenance) -> Result<Variants, 
         rest.advance(usize::from(length));
     }
     let Vary::Fields(fields) = Vary::from(names.clone()) else { return Err(EntryError::Vary) };
-    // In another order, or one twice.
+    // [`encode`] writes the names in order and without duplicates.
     if fields.names() != names {
         return Err(EntryError::Content);
     }

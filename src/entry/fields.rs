@@ -6,8 +6,8 @@
 //!         2  bytes of the value, then the value
 //! ```
 //!
-//! The table spares the common names their parsing on every hit. It is part of the layout: entries
-//! are appended, and any other change is a new version in `codec.rs`.
+//! The table saves parsing the common names on every hit. It is part of the layout: new names are
+//! appended, and any other change needs a new version in `codec.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -17,7 +17,7 @@ use super::codec::EntryError;
 use super::written;
 use crate::policy::Obligations;
 
-/// Names that a JSON API's answers carry often.
+/// Names that responses of JSON APIs often carry.
 static TABLE: [HeaderName; 24] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
@@ -45,10 +45,11 @@ static TABLE: [HeaderName; 24] = [
     header::ALLOW,
 ];
 
-/// Says that the name is spelt out.
+/// Marks a name that is written out.
 const LITERAL: u8 = 0;
 
-/// How many bytes [`encode`] writes; `None` if a name or a value is longer than its length can say.
+/// Returns the number of bytes that [`encode`] writes; `None` if a name or a value is too long for
+/// its length field.
 pub(super) fn encoded_len(head: &HeaderMap) -> Option<usize> {
     head.iter().try_fold(0, |total, (name, value)| {
         u16::try_from(value.len()).ok()?;
@@ -60,7 +61,7 @@ pub(super) fn encoded_len(head: &HeaderMap) -> Option<usize> {
     })
 }
 
-/// Writes the block of a head that [`encoded_len`] has measured.
+/// Writes the block of a head for which [`encoded_len`] returned a length.
 pub(super) fn encode(head: &HeaderMap, bytes: &mut BytesMut) {
     for (name, value) in head {
         match code(name) {
@@ -76,16 +77,16 @@ pub(super) fn encode(head: &HeaderMap, bytes: &mut BytesMut) {
     }
 }
 
-/// Which fields of a block are held against what may be stored.
+/// The check that [`decode`] applies to the fields of a block.
 #[derive(Clone, Copy)]
 pub(super) enum FieldAdmission {
-    /// All of them, in a response with these obligations: the block comes from a store.
+    /// Every field is checked, for a response with these obligations: the block comes from a store.
     Checked(Obligations),
-    /// None: the block has been checked.
+    /// No field is checked: the block has been checked before.
     Known,
 }
 
-/// Reads a block into `head`, which is empty; an error if it is not one that [`encode`] writes.
+/// Decodes a block into `head`, which is empty; an error if [`encode`] never writes such a block.
 /// Values are slices of the block.
 pub(super) fn decode(
     block: Bytes,
@@ -98,7 +99,8 @@ pub(super) fn decode(
         let (kind, name, value) = fields.next().ok_or(EntryError::Content)?;
         if let FieldAdmission::Checked(obligations) = admission {
             match kind {
-                // No other name of the table says something that is not stored, which a test holds.
+                // `Content-Length` is the only name of the table that is never stored; a test
+                // checks this.
                 NameKind::Coded if name == header::CONTENT_LENGTH => return Err(EntryError::Field),
                 NameKind::Coded => {}
                 NameKind::Literal if code(&name).is_some() => return Err(EntryError::Content),
@@ -110,19 +112,19 @@ pub(super) fn decode(
     Ok(head)
 }
 
-/// How a name is written.
+/// The encoding of a name.
 enum NameKind {
-    /// By its place in the table.
+    /// Its number in the table.
     Coded,
-    /// Letter by letter.
+    /// The name, written out.
     Literal,
 }
 
-/// The rest of a block.
+/// The undecoded rest of a block.
 struct Fields(Bytes);
 
 impl Fields {
-    /// Takes the next field; `None` if there is none that is whole.
+    /// Takes the next field; `None` if the rest holds no complete field.
     fn next(&mut self) -> Option<(NameKind, HeaderName, HeaderValue)> {
         let Self(block) = self;
         let (kind, name) = match block.try_get_u8().ok()? {
@@ -143,13 +145,13 @@ impl Fields {
     }
 }
 
-/// Fields that a head has room for before it grows: those of a usual answer, and the ones that we
-/// add.
+/// Fields for which a head has capacity at first: those of a usual response, and those that the
+/// proxy adds.
 const FIELDS_EXPECTED: usize = 16;
 
 fn code(name: &HeaderName) -> Option<u8> {
-    let place = TABLE.iter().position(|known| known == name)?;
-    u8::try_from(place + 1).ok()
+    let index = TABLE.iter().position(|known| known == name)?;
+    u8::try_from(index + 1).ok()
 }
 
 #[cfg(test)]
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_length_cannot_say_is_not_encoded() {
+    fn names_and_values_longer_than_their_length_field_are_not_encoded() {
         let name = HeaderName::try_from("x".repeat(256)).unwrap();
         let value = HeaderValue::try_from("x".repeat(1 << 16)).unwrap();
         for (name, value) in [(name, HeaderValue::from_static("")), (header::ETAG, value)] {
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_refused_or_shorter() {
+    fn every_truncated_block_is_refused_or_shorter() {
         let mut head = HeaderMap::new();
         head.append("etag", HeaderValue::from_static("\"a\""));
         head.append("x-a", HeaderValue::from_static("1"));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_never_write_is_refused() {
+    fn malformed_blocks_are_refused() {
         for block in [
             &b"\x00\x01A\x00\x00"[..],
             b"\x00\x00\x00\x00",
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_table_only_the_length_is_never_stored() {
+    fn content_length_is_the_only_name_of_the_table_that_is_never_stored() {
         let value = HeaderValue::from_static("x");
         for name in &TABLE {
             let stored = written::field(name.as_str(), &value, Obligations::default());

@@ -1,11 +1,12 @@
-//! Content codings, decoded with a bound (RFC 9110 §8.4.1), only to see what is inside.
+//! Decoders of content codings (RFC 9110 §8.4.1), each with a bound. Decoded bytes are only
+//! inspected.
 
 use std::io::{self, Read};
 
-/// What is decoded at a time.
+/// Bytes that one step decodes.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// A content coding that we can look into.
+/// A content coding that the JSON check can decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
     Identity,
@@ -16,8 +17,8 @@ pub(super) enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// Reads a `Content-Encoding` that names exactly one coding. Several in a row are nobody's
-    /// habit and twice the risk.
+    /// Reads a `Content-Encoding` that names exactly one coding. Several codings in a row are
+    /// unusual and add risk, so they are refused.
     pub(super) fn parse(field: &[u8]) -> Option<Self> {
         let named = |name: &str| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         match () {
@@ -31,8 +32,8 @@ impl ContentCoding {
     }
 }
 
-/// Appends the decoded `body` to `out`; an error if it is broken, goes on after its end, or decodes
-/// to more than `bytes_max`.
+/// Appends the decoded `body` to `out`; an error if the body is broken, continues after its end, or
+/// decodes to more than `bytes_max`.
 pub(super) fn inflate(
     coding: ContentCoding,
     body: &[u8],
@@ -41,7 +42,7 @@ pub(super) fn inflate(
 ) -> io::Result<()> {
     match coding {
         ContentCoding::Identity => read_bounded(body, bytes_max, out),
-        // A gzip field may hold several members; a reader that stopped after the first would judge
+        // A gzip body may hold several members; a decoder that stopped after the first would check
         // half the body.
         ContentCoding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(body), bytes_max, out),
         ContentCoding::Deflate => read_bounded(flate2::bufread::ZlibDecoder::new(body), bytes_max, out),
@@ -57,7 +58,7 @@ pub(super) fn inflate(
 
 fn read_bounded(mut decoder: impl Read, bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
     let end = out.len().saturating_add(bytes_max);
-    // Piece by piece: a decoder that is offered all the room there is fills as much of its own.
+    // The decoder gets a small buffer: with a large one, it fills as much memory of its own.
     let mut piece = [0; PIECE_BYTES];
     loop {
         let read = match decoder.read(&mut piece)? {
@@ -94,7 +95,7 @@ pub(super) mod tests {
         inflate(coding, body, 1000, &mut out).map(|()| out)
     }
 
-    /// `{"a":1}`, as the reference encoders of the two formats write it.
+    /// `{"a":1}`, encoded by the reference encoders of the two formats.
     const BROTLI: &[u8] = b"\x0b\x03\x80{\"a\":1}\x03";
     const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00{\"a\":1}";
 

@@ -1,9 +1,9 @@
-//! Is it JSON? The one place that names simd-json.
+//! The JSON check. Only this module names simd-json.
 //!
 //! simd-json rewrites the slice that it parses, and the stored body must stay as the origin sent
-//! it: it gets a scratch copy, which a worker reuses. A body with a `Content-Encoding` is decoded
-//! into that scratch, bounded, so a compression bomb is "not JSON" and not an outage. Nothing is
-//! ever re-serialised.
+//! it. The check therefore parses a copy in scratch memory, which a worker reuses. It decodes a
+//! body with a `Content-Encoding` into that scratch memory, up to a bound, so a compression bomb
+//! counts as invalid JSON and exhausts no memory. Nothing is ever re-serialised.
 
 use memchr::memchr_iter;
 use simd_json::Buffers;
@@ -11,24 +11,24 @@ use simd_json::Buffers;
 use super::inflate::{self, ContentCoding};
 use crate::limits::JSON_VALUE_BYTES_MIN;
 
-/// Scratch larger than this is given back after use, in bytes.
+/// Bytes of scratch memory that are kept after a check; a larger allocation is freed.
 const SCRATCH_KEPT_BYTES: usize = 4 << 20;
 
-/// Why a body that says it is JSON is not stored.
+/// The reason why a body with a JSON content type is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonCheckError {
-    /// RFC 8259 says otherwise, or it is nested more than a thousand deep.
+    /// The body is not JSON (RFC 8259), or is nested more than a thousand levels deep.
     #[error("the body is not valid JSON")]
     Invalid,
-    /// Its `Content-Encoding` is none that we can look into.
-    #[error("the content coding is unknown")]
+    /// The check cannot decode its `Content-Encoding`.
+    #[error("the content coding is not supported")]
     UnknownCoding,
-    /// It does not decode, or decodes to more bytes or values than it may.
-    #[error("the content coding is broken or expands beyond its bound")]
+    /// The body does not decode, or decodes to more bytes or values than allowed.
+    #[error("the encoded body is corrupt or decodes to more than the limit")]
     Undecodable,
 }
 
-/// A validator with its scratch memory; one for each worker.
+/// A JSON validator with its scratch memory, one for each worker.
 #[derive(Default)]
 pub struct JsonCheck {
     scratch: Vec<u8>,
@@ -36,12 +36,12 @@ pub struct JsonCheck {
 }
 
 impl JsonCheck {
-    /// A validator with empty scratch.
+    /// Returns a validator with empty scratch memory.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether `body`, decoded as `content_encoding` says, is one JSON text of at most
+    /// Checks that `body`, decoded by `content_encoding`, is one JSON text of at most
     /// `decoded_bytes_max` bytes.
     pub fn check(
         &mut self,
@@ -56,8 +56,8 @@ impl JsonCheck {
             Some(coding) => inflate::inflate(coding, body, decoded_bytes_max, &mut self.scratch)
                 .map_err(|_| JsonCheckError::Undecodable)?,
         }
-        // A value more is a comma more. One inside of a string is taken for another value: the body
-        // is not stored.
+        // Each further value needs a comma. A comma inside a string counts as a value too; a body
+        // with too many of them is not stored.
         if memchr_iter(b',', &self.scratch).count() > decoded_bytes_max / JSON_VALUE_BYTES_MIN {
             return Err(JsonCheckError::Undecodable);
         }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_does_not() {
+    fn invalid_json_is_refused() {
         let deep = "[".repeat(1_000_000);
         for text in [
             "",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn more_values_than_a_plain_body_can_have_are_not_looked_at() {
+    fn a_body_with_more_values_than_a_plain_body_can_have_is_not_parsed() {
         let most = 100;
         let check = |values: usize| {
             let text = format!("[{}1]", "1,".repeat(values));
@@ -130,21 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn deeper_than_simd_json_looks_is_not_json() {
+    fn json_nested_deeper_than_simd_json_parses_is_refused() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(check(nested(1_000).as_bytes()), Ok(()));
         assert_eq!(check(nested(1_000_000).as_bytes()), Err(JsonCheckError::Invalid));
     }
 
     #[test]
-    fn the_validator_survives_what_it_refused() {
+    fn the_validator_works_after_a_refused_body() {
         let mut json = JsonCheck::new();
         assert!(json.check(b"{\"a\":[1,2", None, 100).is_err());
         assert_eq!(json.check(b"{\"a\":[1,2]}", None, 100), Ok(()));
     }
 
     #[test]
-    fn encoded_bodies_are_looked_into() {
+    fn encoded_bodies_are_decoded_and_checked() {
         let mut json = JsonCheck::new();
         let gzip = inflate::tests::gzip(b"{\"a\":1}");
         assert_eq!(json.check(&gzip, Some(b"gzip"), 100), Ok(()));

@@ -1,10 +1,10 @@
-//! What is stored: one self-describing run of bytes, the same in memory and in Redis.
+//! Stored entries: self-describing bytes, with one layout for memory and for Redis.
 //!
-//! Bytes that come back from a store are foreign: they may be damaged, cut, of another version, of
-//! another key, or hostile. [`decode`] answers all of that with a [`EntryError`], which the caller
-//! counts and treats as a miss. What it lets through was made by [`encode`] for this very key, as
-//! far as the digest, the checksum and `written.rs` can say: who can write to a store can still say
-//! what an origin could have said.
+//! Bytes from a store are untrusted: they can be damaged, truncated, of another version, of another
+//! key, or hostile. [`decode`] returns an [`EntryError`] for each of these, and the caller counts
+//! the error and treats the entry as a miss. An accepted entry was made by [`encode`] for this key,
+//! as far as the digest, the checksum and `written.rs` can prove. The limit: a client that can
+//! write to the store can still store anything that an origin could have sent.
 
 mod codec;
 mod fields;
@@ -29,35 +29,37 @@ pub use stamp::{
     ValueKind, outdated, tombstone,
 };
 
-/// What stands under one key.
+/// A value stored under one key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredValue {
     /// A response.
     Response(Entry),
-    /// The resource varies; its responses stand under the keys of their variants.
+    /// A list of variants: the resource varies, and each response is stored under its variant's
+    /// key.
     Variants(Variants),
 }
 
 /// A stored response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// What the policy decided when it was stored.
+    /// The facts that the policy computed when the response was stored.
     pub facts: StoredFacts,
-    /// Its status.
+    /// The status code.
     pub status: StatusCode,
-    /// The fields that may be stored, in their order.
+    /// The header fields that a cache may store, in their order.
     pub head: HeaderMap,
     /// The body, byte for byte as the origin sent it.
     pub body: Bytes,
 }
 
-/// How a resource varies (RFC 9111 §4.1), and the way to its variants.
+/// The list of request fields by which a resource varies (RFC 9111 §4.1), with the nonce in its
+/// variants' keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variants {
-    /// Goes into the key of every variant: a new list with a new nonce puts all older variants out
-    /// of reach at once.
+    /// A nonce that is part of every variant's key: a new list with a new nonce makes all older
+    /// variants unreachable at once.
     pub nonce: u64,
-    /// When the last of the variants has expired.
+    /// The time at which the last variant expires.
     pub expires: Timestamp,
     /// The request fields that select a variant.
     pub fields: VaryFields,

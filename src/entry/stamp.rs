@@ -1,20 +1,22 @@
-//! What an entry says of its own history, for those who purge: none of it is about HTTP.
+//! The header of a stored value: its kind, its key generation and a soft purge. Purges read and
+//! write it; none of it concerns HTTP.
 //!
 //! ```text
 //!  at  bytes
 //!   0    2   "CW"
 //!   2    1   version: 2
 //!   3    1   kind: 1 response, 2 variants, 3 tombstone
-//!   4    8   lineage: the nonce of the purge behind which it was stored; 0 before any
-//!  12    8   outdated: when it was purged softly, ms since the epoch; 0 if it was not
+//!   4    8   key generation: nonce of the last purge of the key before the value was stored, or 0
+//!  12    8   time of a soft purge, ms since the epoch, or 0
 //!  20    8   checksum
 //! ```
 //!
-//! A purge of a key changes its lineage: a hard one leaves a *tombstone* with a new nonce, a soft
-//! one writes a new nonce into the entry that stands there. A fetch stores only where the lineage
-//! is the one that it saw before it began, so that nothing that was fetched before a purge is
-//! stored after it. That is why these fields stand in front of the checksum: they change in place.
-//! If they are damaged, a store is refused or an entry is stale, which costs a fetch and no more.
+//! A purge of a key changes the key's generation: a hard purge writes a *tombstone* with a new
+//! nonce, a soft purge writes a new nonce into the stored entry. A fetch stores its response only
+//! if the key's generation is the one that it read before it began, so a response that was fetched
+//! before a purge is never stored after it. These fields come before the checksum and outside it,
+//! because they change in place. If they are damaged, a response is not stored or an entry is
+//! stale: the price is one more fetch.
 
 use std::fmt;
 
@@ -23,54 +25,55 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::time::Timestamp;
 
 pub(super) const MAGIC: [u8; 2] = *b"CW";
-/// Entries of any other layout are misses and leave by their expiry.
+/// The version of the layout. Entries of another version are misses and leave the store when they
+/// expire.
 pub(super) const VERSION: u8 = 2;
 pub(super) const KIND_RESPONSE: u8 = 1;
 pub(super) const KIND_VARIANTS: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;
 
-/// Magic, version, kind, lineage: what decides whether an entry may take another's place.
+/// Length of magic, version, kind and key generation: the bytes that decide whether an entry may
+/// replace another.
 pub const LINEAGE_BYTES: usize = 4 + 8;
-/// These, and when it was outdated: where the checksum stands.
+/// Offset of the checksum, behind the time of a soft purge.
 pub(super) const CHECKSUM_FROM: usize = LINEAGE_BYTES + 8;
-/// All of the above with the checksum: enough to tell an entry from any other.
+/// Length of the whole header with the checksum: enough to tell an entry from any other.
 pub const STAMP_BYTES: usize = CHECKSUM_FROM + 8;
-/// A whole tombstone: the stamp, and when it was set.
+/// Length of a tombstone: the header, and the time of the purge.
 const TOMBSTONE_BYTES: usize = STAMP_BYTES + 8;
 
-/// Which purge of its key an entry was stored behind.
+/// The generation of a key: it changes with every purge of the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyGeneration(u64);
 
 impl KeyGeneration {
-    /// Behind none.
+    /// The generation of a key that was never purged.
     pub const NONE: Self = Self(0);
 
-    /// That of a new purge.
+    /// Draws the generation for a new purge.
     pub fn new() -> Self {
         Self(fastrand::u64(1..))
     }
 
-    /// As it stands in an entry.
+    /// Returns the generation as an entry encodes it.
     pub const fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
 }
 
-/// How many purges there had been: those that are not of one key, but of all entries with something
-/// in common.
+/// A count of the purges that concern more than one key.
 ///
-/// Counted in Redis for the whole fleet, from a random beginning: when the count is lost, another
-/// epoch begins, and what was stored in the old one does not count any more.
+/// Redis counts them for the whole fleet, in epochs that begin at random numbers: when the count is
+/// lost, another epoch begins, and entries stored in the old one are no longer used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PurgeGeneration {
-    /// Never zero in a count that is known.
+    /// The epoch; never zero in a known generation.
     pub epoch: u64,
-    /// Purges since the epoch began.
+    /// Number of purges since the epoch began.
     pub count: u64,
 }
 
-/// The digest of a name that an entry carries and that it may be purged by.
+/// The digest of a name by which an entry can be purged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagDigest(pub u128);
 
@@ -80,39 +83,39 @@ impl fmt::Debug for TagDigest {
     }
 }
 
-/// What is written of an entry's history.
+/// The version that an entry is stored with: key generation, purge generation and tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryVersion {
-    /// What stood under its key before its fetch began.
+    /// The key's generation before the fetch began.
     pub lineage: KeyGeneration,
-    /// How many purges there had been before its fetch began.
+    /// The purge generation before the fetch began.
     pub tick: PurgeGeneration,
-    /// What it may be purged by.
+    /// The tags by which the entry can be purged.
     pub tags: Vec<TagDigest>,
 }
 
-/// What the first bytes of a stored value say.
+/// The decoded header of a stored value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHeader {
-    /// What it is.
+    /// The kind of the value.
     pub kind: ValueKind,
-    /// The purge behind which it was stored; of a tombstone, its own.
+    /// The key generation of an entry, or of the purge that wrote a tombstone.
     pub lineage: KeyGeneration,
-    /// When it was purged softly.
+    /// The time of a soft purge.
     pub outdated: Option<Timestamp>,
 }
 
-/// What a stored value is.
+/// The kind of a stored value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
     /// An entry.
     Entry,
-    /// What a purge left, and when.
+    /// A tombstone, with the time of the purge.
     Tombstone(Timestamp),
 }
 
 impl EntryHeader {
-    /// Reads the beginning of a value; `None` if it is not one of ours, in this version.
+    /// Reads the header of a value; `None` if the value has another format or version.
     pub fn read(mut bytes: &[u8]) -> Option<Self> {
         if bytes.len() < STAMP_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], VERSION]) {
             return None;
@@ -130,7 +133,7 @@ impl EntryHeader {
     }
 }
 
-/// What a hard purge writes in an entry's place.
+/// Encodes the tombstone that a hard purge writes over an entry.
 pub fn tombstone(lineage: KeyGeneration, now: Timestamp) -> Bytes {
     let mut bytes = BytesMut::with_capacity(TOMBSTONE_BYTES);
     begin(KIND_TOMBSTONE, lineage, &mut bytes);
@@ -138,7 +141,8 @@ pub fn tombstone(lineage: KeyGeneration, now: Timestamp) -> Bytes {
     bytes.freeze()
 }
 
-/// The same entry, purged softly: what a script does in Redis, for a process that has none.
+/// Returns the entry with a soft purge at `now`. A script does this in Redis; this function does it
+/// for a process without Redis.
 pub fn outdated(bytes: &[u8], lineage: KeyGeneration, now: Timestamp) -> Option<Bytes> {
     let mut bytes = bytes.to_vec();
     bytes.get_mut(LINEAGE_BYTES - 8..LINEAGE_BYTES)?.copy_from_slice(&lineage.to_bytes());
@@ -146,7 +150,7 @@ pub fn outdated(bytes: &[u8], lineage: KeyGeneration, now: Timestamp) -> Option<
     Some(bytes.into())
 }
 
-/// Writes all of a stamp, the checksum as zero.
+/// Writes a whole header, with a checksum of zero.
 pub(super) fn begin(kind: u8, lineage: KeyGeneration, bytes: &mut BytesMut) {
     bytes.put_slice(&MAGIC);
     bytes.put_u8(VERSION);
@@ -161,12 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tombstone_says_what_it_is_and_when() {
+    fn a_tombstone_reads_back_with_its_time() {
         let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
         let bytes = tombstone(lineage, now);
         assert_eq!(bytes.len(), TOMBSTONE_BYTES);
-        let standing = EntryHeader { kind: ValueKind::Tombstone(now), lineage, outdated: None };
-        assert_eq!(EntryHeader::read(&bytes), Some(standing));
+        let header = EntryHeader { kind: ValueKind::Tombstone(now), lineage, outdated: None };
+        assert_eq!(EntryHeader::read(&bytes), Some(header));
         assert_eq!(bytes[4..LINEAGE_BYTES], lineage.to_bytes());
         for cut in 0..bytes.len() {
             assert_eq!(EntryHeader::read(&bytes[..cut]), None, "{cut}");
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outdated_entry_says_so() {
+    fn a_soft_purge_shows_in_the_header() {
         let mut bytes = BytesMut::new();
         begin(KIND_RESPONSE, KeyGeneration::NONE, &mut bytes);
         let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_purges_have_one_lineage_and_none_has_that_of_none() {
+    fn each_purge_draws_a_new_generation_that_is_not_none() {
         assert!((0..1_000).all(|_| KeyGeneration::new() != KeyGeneration::NONE));
         assert_ne!(KeyGeneration::new(), KeyGeneration::new());
     }

@@ -1,13 +1,12 @@
-//! What an entry never has: the one predicate behind [`encode`](super::encode) and
-//! [`decode`](super::decode).
+//! The checks that both [`encode`](super::encode) and [`decode`](super::decode) apply to an entry.
 //!
-//! A store is foreign, and who can write to it can write a whole entry with a checksum that fits.
-//! An entry that frames an answer in its own way, or that is not fresh yet, harms clients that
-//! never asked for it; so an entry is refused that this program would not have written, and it is
-//! not written where that is asked of [`encode`](super::encode).
+//! The store is untrusted: a client that can write to it can write a whole entry with a valid
+//! checksum. An entry with its own message framing, or with times in the future, harms clients that
+//! never requested it. [`decode`](super::decode) therefore refuses an entry that CacheWarp would
+//! not have written, and [`encode`](super::encode) does not write one.
 //!
-//! **Always:** what [`decode`](super::decode) accepts from a store, [`encode`](super::encode)
-//! accepts too.
+//! **Always:** [`encode`](super::encode) accepts every entry that [`decode`](super::decode) accepts
+//! from a store.
 
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
@@ -22,7 +21,7 @@ pub(super) fn field(name: &str, value: &HeaderValue, obligations: Obligations) -
     if policy::is_stored_field(name, value, obligations) { Ok(()) } else { Err(EntryError::Field) }
 }
 
-/// Checks a stored response, but for its fields one by one.
+/// Checks a stored response, except its single fields.
 pub(super) fn response(entry: &Entry) -> Result<(), EntryError> {
     let Entry { facts, status, head, body } = entry;
     let bodiless = *status == StatusCode::NO_CONTENT;
@@ -51,8 +50,8 @@ pub(super) fn received(facts: &StoredFacts, now: Timestamp) -> Result<(), EntryE
     if facts.received <= now.plus(CLOCK_AHEAD_MAX) { Ok(()) } else { Err(EntryError::Time) }
 }
 
-/// Checks the times of a list of variants against the clock: no variant lives longer than anything
-/// else.
+/// Checks the expiry of a list of variants against the clock: no variant lives longer than the
+/// longest lifetime.
 pub(super) fn expires(variants: &Variants, now: Timestamp) -> Result<(), EntryError> {
     let latest = now.plus(CLOCK_AHEAD_MAX).plus(LIFETIME_MAX);
     if variants.expires <= latest { Ok(()) } else { Err(EntryError::Time) }

@@ -5,9 +5,9 @@ use super::*;
 use crate::entry::KeyGeneration;
 use crate::key::{Scheme, Target};
 
-/// As old as the entries here.
+/// The time at which the entries of these tests are received.
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
-const FOREIGN: Provenance = Provenance::Store(NOW);
+const FROM_STORE: Provenance = Provenance::Store(NOW);
 
 fn key(path: &str) -> CacheKey {
     let uri = path.parse().unwrap();
@@ -48,8 +48,7 @@ fn both() -> [StoredValue; 2] {
     [StoredValue::Response(entry()), StoredValue::Variants(variants())]
 }
 
-/// `bytes` with one of them changed, and the checksum made to fit again: what a hostile store could
-/// do.
+/// Returns `bytes` with one byte changed and a valid checksum, as a hostile store could write them.
 fn forged(bytes: &Bytes, at: usize, byte: u8) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes[at] = byte;
@@ -59,10 +58,10 @@ fn forged(bytes: &Bytes, at: usize, byte: u8) -> Bytes {
 }
 
 #[test]
-fn what_is_stored_comes_back() {
+fn encoded_values_decode_unchanged() {
     for stored in both() {
         let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
-        assert_eq!(decode(&key("/a"), &bytes, FOREIGN).unwrap(), stored);
+        assert_eq!(decode(&key("/a"), &bytes, FROM_STORE).unwrap(), stored);
         assert_eq!(decode(&key("/a"), &bytes, Provenance::Process).unwrap(), stored);
     }
 }
@@ -70,34 +69,35 @@ fn what_is_stored_comes_back() {
 #[test]
 fn the_body_is_a_slice_and_the_allocation_is_exact() {
     let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp()).unwrap();
-    let Ok(StoredValue::Response(entry)) = decode(&key("/a"), &bytes, FOREIGN) else { panic!() };
+    let Ok(StoredValue::Response(entry)) = decode(&key("/a"), &bytes, FROM_STORE) else { panic!() };
     let end = bytes.as_ptr_range().end;
     assert_eq!(entry.body.as_ptr_range().end, end, "the body lies at the end of the entry");
     assert_eq!(bytes.try_into_mut().map(|bytes| bytes.capacity() - bytes.len()).unwrap_or(0), 0);
 }
 
 #[test]
-fn every_cut_is_damage() {
+fn every_truncated_value_is_refused() {
     for stored in both() {
         let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
         for cut in 0..bytes.len() {
-            assert!(decode(&key("/a"), &bytes.slice(..cut), FOREIGN).is_err(), "{cut}");
+            assert!(decode(&key("/a"), &bytes.slice(..cut), FROM_STORE).is_err(), "{cut}");
         }
         let longer = Bytes::from([&bytes[..], b"x"].concat());
-        assert!(decode(&key("/a"), &longer, FOREIGN).is_err());
+        assert!(decode(&key("/a"), &longer, FROM_STORE).is_err());
     }
 }
 
 #[test]
-fn every_flipped_bit_is_damage() {
+fn every_flipped_bit_outside_the_mutable_header_is_refused() {
     for stored in both() {
         let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut changed = bytes.to_vec();
                 changed[at] ^= 1 << bit;
-                let decoded = decode(&key("/a"), &Bytes::from(changed.clone()), FOREIGN);
-                // What changes in place is not under the checksum, and not what is decoded.
+                let decoded = decode(&key("/a"), &Bytes::from(changed.clone()), FROM_STORE);
+                // The checksum does not cover the fields that change in place, and decoding ignores
+                // them.
                 let in_place = (PREFIX_BYTES..CHECKSUM_FROM).contains(&at);
                 assert_eq!(decoded.is_ok(), in_place, "byte {at} bit {bit}: {decoded:?}");
             }
@@ -106,10 +106,10 @@ fn every_flipped_bit_is_damage() {
 }
 
 #[test]
-fn each_damage_has_its_name() {
+fn each_kind_of_damage_has_its_own_error() {
     let own = key("/a");
     let bytes = encode(&own, &StoredValue::Response(entry()), &stamp()).unwrap();
-    let damage = |bytes: &Bytes| decode(&own, bytes, FOREIGN).unwrap_err();
+    let damage = |bytes: &Bytes| decode(&own, bytes, FROM_STORE).unwrap_err();
     assert_eq!(damage(&Bytes::from_static(b"short")), EntryError::Length);
     assert_eq!(damage(&forged(&bytes, 0, b'X')), EntryError::Foreign);
     assert_eq!(damage(&forged(&bytes, 2, 99)), EntryError::Version);
@@ -122,11 +122,11 @@ fn each_damage_has_its_name() {
 }
 
 #[test]
-fn an_entry_tells_its_history() {
+fn an_entry_keeps_its_version() {
     let stamp = stamp();
     let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp).unwrap();
-    let standing = crate::entry::EntryHeader::read(&bytes).unwrap();
-    assert_eq!((standing.lineage, standing.outdated), (stamp.lineage, None));
+    let header = crate::entry::EntryHeader::read(&bytes).unwrap();
+    assert_eq!((header.lineage, header.outdated), (stamp.lineage, None));
     let (tick, tags) = history(&bytes).unwrap();
     assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags.clone()));
     let list = encode(&key("/a"), &StoredValue::Variants(variants()), &stamp).unwrap();
@@ -137,22 +137,22 @@ fn an_entry_tells_its_history() {
 }
 
 #[test]
-fn what_exceeds_a_bound_is_not_encoded() {
+fn a_head_beyond_its_bound_is_not_encoded() {
     let mut large = entry();
     large.head.append("x-large", HeaderValue::try_from("x".repeat(ENTRY_HEAD_BYTES_MAX)).unwrap());
     let encoded = encode(&key("/a"), &StoredValue::Response(large), &stamp());
     assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
 
-/// An entry that is encoded as it is, whatever may be stored, with a checksum that fits: what a
-/// hostile store could do.
+/// Returns any entry, storable or not, encoded with a valid checksum, as a hostile store could
+/// write it.
 fn forged_entry(entry: &Entry, tags: usize) -> Bytes {
     let stamp = EntryVersion { tags: vec![TagDigest(0); tags], ..stamp() };
     with_checksum(encode_response(&key("/a"), entry, &stamp).unwrap()).unwrap()
 }
 
 #[test]
-fn what_is_never_written_is_never_read() {
+fn entries_that_are_never_written_are_refused() {
     type Change = fn(&mut Entry);
     let field = |name: &'static str, value: &'static str| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
@@ -178,7 +178,7 @@ fn what_is_never_written_is_never_read() {
         let mut entry = entry();
         entry.head.append(name.clone(), value);
         let bytes = forged_entry(&entry, 1);
-        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(EntryError::Field), "{name}");
+        assert_eq!(decode(&key("/a"), &bytes, FROM_STORE), Err(EntryError::Field), "{name}");
         let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
         assert_eq!(encoded, Err(EncodeError::Refused(EntryError::Field)), "{name}");
     }
@@ -212,27 +212,27 @@ fn what_is_never_written_is_never_read() {
     for (what, damage, change) in changes {
         let mut entry = entry();
         change(&mut entry);
-        assert_eq!(decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN), Err(damage), "{what}");
+        assert_eq!(decode(&key("/a"), &forged_entry(&entry, 1), FROM_STORE), Err(damage), "{what}");
         let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
         assert_eq!(encoded, Err(EncodeError::Refused(damage)), "{what}");
     }
-    assert!(decode(&key("/a"), &forged_entry(&entry(), TAGS_MAX), FOREIGN).is_ok());
+    assert!(decode(&key("/a"), &forged_entry(&entry(), TAGS_MAX), FROM_STORE).is_ok());
     let mut one_more = forged_entry(&entry(), TAGS_MAX).to_vec();
     one_more[TAGS_FROM + 1] += 1;
     one_more.splice(TAGS_FROM + 2..TAGS_FROM + 2, [0; TAG_BYTES]);
     let one_more = with_checksum(BytesMut::from(&one_more[..])).unwrap();
-    assert_eq!(decode(&key("/a"), &one_more, FOREIGN), Err(EntryError::Length));
+    assert_eq!(decode(&key("/a"), &one_more, FROM_STORE), Err(EntryError::Length));
 }
 
 #[test]
-fn what_is_ahead_of_the_clock_is_refused() {
+fn times_ahead_of_the_clock_are_refused() {
     let of_now = NOW.as_millis();
     for (ahead, read) in
         [(0, true), (60_000, true), (60_001, false), (3_600_000, false), (u64::MAX - of_now, false)]
     {
         let mut entry = entry();
         entry.facts.received = Timestamp::from_millis(of_now + ahead);
-        let decoded = decode(&key("/a"), &forged_entry(&entry, 1), FOREIGN);
+        let decoded = decode(&key("/a"), &forged_entry(&entry, 1), FROM_STORE);
         assert_eq!(decoded.is_ok(), read, "{ahead}");
         assert!(read || decoded == Err(EntryError::Time));
     }
@@ -240,19 +240,19 @@ fn what_is_ahead_of_the_clock_is_refused() {
     for (expires, read) in [(9, true), (latest, true), (latest + 1, false)] {
         let list = Variants { expires: Timestamp::from_millis(expires), ..variants() };
         let bytes = encode(&key("/a"), &StoredValue::Variants(list), &stamp()).unwrap();
-        assert_eq!(decode(&key("/a"), &bytes, FOREIGN).is_ok(), read, "{expires}");
+        assert_eq!(decode(&key("/a"), &bytes, FROM_STORE).is_ok(), read, "{expires}");
     }
 }
 
 #[test]
-fn a_list_names_what_can_select_in_order_and_once() {
+fn a_list_of_variants_names_selecting_fields_in_order_and_once() {
     for (names, damage) in [
         (&["b", "a"][..], EntryError::Content),
         (&["a", "a"], EntryError::Content),
         (&["a", "x-forwarded-for"], EntryError::Vary),
         (&[], EntryError::Vary),
     ] {
-        let mut bytes = start(&key("/a"), KIND_VARIANTS, &stamp(), 100);
+        let mut bytes = begin_value(&key("/a"), KIND_VARIANTS, &stamp(), 100);
         bytes.put_u64(7);
         bytes.put_u64(9);
         for name in names {
@@ -260,7 +260,7 @@ fn a_list_names_what_can_select_in_order_and_once() {
             bytes.put_slice(name.as_bytes());
         }
         let bytes = with_checksum(bytes).unwrap();
-        assert_eq!(decode(&key("/a"), &bytes, FOREIGN), Err(damage), "{names:?}");
+        assert_eq!(decode(&key("/a"), &bytes, FROM_STORE), Err(damage), "{names:?}");
     }
 }
 
@@ -268,7 +268,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
-        let _ = decode(&key("/a"), &bytes, FOREIGN);
+        let _ = decode(&key("/a"), &bytes, FROM_STORE);
         let _ = decode(&key("/a"), &bytes, Provenance::Process);
     }
 
@@ -277,7 +277,7 @@ proptest! {
         for stored in both() {
             let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
             let at = CHECKED_FROM + at % (bytes.len() - CHECKED_FROM);
-            if let Ok(read) = decode(&key("/a"), &forged(&bytes, at, byte), FOREIGN) {
+            if let Ok(read) = decode(&key("/a"), &forged(&bytes, at, byte), FROM_STORE) {
                 prop_assert!(encode(&key("/a"), &read, &stamp()).is_ok(), "what is read can be written");
                 let StoredValue::Response(entry) = read else { continue };
                 prop_assert!(entry.body.len() <= bytes.len());
