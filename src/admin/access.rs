@@ -1,10 +1,12 @@
-//! Who may purge and look inside. Pure: an address, some fields, and what is configured.
+//! Access control of the admin listener: a pure decision from the peer's address, the request head
+//! and the settings.
 //!
-//! With a token, whoever sends it, from anywhere. Without one, only this machine, since what comes
-//! over loopback was let in by its owner. A browser on this machine is let in too, and does what
-//! any page tells it; so without a token the `Host` has to be one of this machine's names, which
-//! the page of another site cannot bring about (DNS rebinding), and what changes something has to
-//! be JSON, which it cannot send without asking first.
+//! With a token configured, every request that carries it is admitted, from any address. Without
+//! one, only requests over loopback are admitted, because only this machine's users can send them.
+//! A browser on this machine can send them too, on behalf of any web page. Two checks stop such
+//! pages: the `Host` must be a loopback name, which a page of another site cannot achieve (DNS
+//! rebinding), and a request that changes something must have a JSON body, which a page cannot send
+//! without a CORS preflight.
 
 use std::net::IpAddr;
 
@@ -13,23 +15,23 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::secret::Secret;
 
-/// What the admin listener can be told.
+/// The settings of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What an operator sends as `Authorization: Bearer`.
+    /// The token that an operator sends as `Authorization: Bearer`.
     pub token: Option<Secret>,
 }
 
 crate::labels! {
-    /// Why somebody may not.
+    /// The reason why a request is denied.
     pub(super) enum AccessError {
-        /// There is a token, and the request has none.
+        /// A token is configured, and the request has none.
         NoToken => "no-token",
-        /// It has another.
+        /// The request has a wrong token.
         WrongToken => "wrong-token",
-        /// There is no token, and the request is not from this machine.
+        /// No token is configured, and the request is not from this machine.
         Outsider => "outsider",
-        /// It is from this machine, and addressed to another.
+        /// The request is from this machine, and its `Host` names another one.
         ForeignHost => "foreign-host",
     }
 }
@@ -42,7 +44,7 @@ impl AccessError {
         }
     }
 
-    /// What goes with a `401` (RFC 6750 §3).
+    /// Returns the `WWW-Authenticate` value of a `401` (RFC 6750 §3).
     pub(super) fn challenge(self) -> Option<&'static str> {
         match self {
             Self::NoToken => Some("Bearer realm=\"cachewarp\""),
@@ -54,16 +56,16 @@ impl AccessError {
     pub(super) fn detail(self) -> &'static str {
         match self {
             Self::NoToken => "send the admin_token as Authorization: Bearer",
-            Self::WrongToken => "this is not the admin_token",
-            Self::Outsider => "without an admin_token this is for requests from this machine only",
+            Self::WrongToken => "the request has a wrong admin_token",
+            Self::Outsider => "without an admin_token, only requests from this machine are allowed",
             Self::ForeignHost => {
-                "without an admin_token the Host must be localhost or an address of the loopback interface"
+                "without an admin_token, Host must be localhost or an address of the loopback interface"
             }
         }
     }
 }
 
-/// Whether whoever sent this head from `peer` may.
+/// Admits or denies a request with this head from `peer`.
 pub(super) fn admit(
     options: &Options,
     peer: IpAddr,
@@ -71,27 +73,27 @@ pub(super) fn admit(
     headers: &HeaderMap,
 ) -> Result<(), AccessError> {
     match &options.token {
-        Some(token) => bears(token, headers),
+        Some(token) => check_token(token, headers),
         None if !peer.to_canonical().is_loopback() => Err(AccessError::Outsider),
         None if !is_addressed_to_loopback(uri, headers) => Err(AccessError::ForeignHost),
         None => Ok(()),
     }
 }
 
-/// One `Authorization`, and this token in it.
-fn bears(token: &Secret, headers: &HeaderMap) -> Result<(), AccessError> {
-    let mut claims = headers.get_all(AUTHORIZATION).iter();
-    let claim = claims.next().ok_or(AccessError::NoToken)?.as_bytes();
-    let (scheme, claim) = claim.split_at_checked(BEARER.len()).ok_or(AccessError::WrongToken)?;
-    let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && claims.next().is_none();
-    if is_bearer && token.is(claim.trim_ascii_start()) { Ok(()) } else { Err(AccessError::WrongToken) }
+/// Checks that the request has exactly one `Authorization`, with this token.
+fn check_token(token: &Secret, headers: &HeaderMap) -> Result<(), AccessError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(AccessError::NoToken)?.as_bytes();
+    let (scheme, value) = value.split_at_checked(BEARER.len()).ok_or(AccessError::WrongToken)?;
+    let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && values.next().is_none();
+    if is_bearer && token.is(value.trim_ascii_start()) { Ok(()) } else { Err(AccessError::WrongToken) }
 }
 
-/// RFC 9110 §11.1: the scheme in any case, and a space.
+/// The scheme, in any letter case, and a space (RFC 9110 §11.1).
 const BEARER: &[u8] = b"bearer ";
 
 fn is_addressed_to_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    // HTTP/2 has the authority in the target. Where there are both, both have to be ours.
+    // HTTP/2 has the authority in the target. If a request has both, both must be loopback names.
     let in_target = uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut named =
         in_target.into_iter().chain(headers.get_all(HOST).iter().map(|host| host.as_bytes())).peekable();
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_whoever_sends_it() {
+    fn with_a_token_only_requests_that_carry_it_are_admitted() {
         const FIELD: &str = "authorization";
         for (fields, want) in [
             (&[][..], Err(AccessError::NoToken)),
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_this_machine_by_its_own_name() {
+    fn without_a_token_only_loopback_requests_to_a_loopback_name_are_admitted() {
         for (peer, uri, hosts, want) in [
             ("127.0.0.1", "/purge", &["localhost:8001"][..], Ok(())),
             ("127.9.9.9", "/purge", &["LOCALHOST"], Ok(())),
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_how_to_be_let_in() {
+    fn a_denial_names_the_setting_that_grants_access() {
         use crate::label::Label;
         for denied in AccessError::ALL {
             assert_eq!(denied.status() == StatusCode::UNAUTHORIZED, denied.challenge().is_some(), "{denied}");

@@ -1,4 +1,4 @@
-//! The body of an operator's request: JSON, bounded in size and in time.
+//! The reader of an operator's request body: JSON, bounded in size and in time.
 
 use std::pin::pin;
 use std::str;
@@ -14,7 +14,7 @@ use super::problem::AdminProblem;
 use crate::limits::{OPERATOR_BODY_TIMEOUT, PURGE_BODY_BYTES_MAX};
 use crate::purge::PurgeOrderError;
 
-/// Reads the whole of it.
+/// Reads the whole body as text.
 pub(super) async fn text<B: Body<Data = Bytes>>(
     headers: &HeaderMap,
     body: B,
@@ -38,8 +38,8 @@ pub(super) async fn text<B: Body<Data = Bytes>>(
     }
 }
 
-/// One `Content-Type`, and `application/json` in it: what a page cannot have a browser send without
-/// asking.
+/// Returns whether the request has exactly one `Content-Type`, `application/json`. A web page
+/// cannot make a browser send it without a CORS preflight.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let media = lines.next().and_then(|line| line.to_str().ok()?.split(';').next());

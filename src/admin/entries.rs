@@ -1,5 +1,5 @@
-//! `GET /entries?url=…&header=Name:%20value…`: what is stored, and what it would be to such a
-//! request.
+//! `GET /entries?url=…&header=Name:%20value…`: the stored entries of a URL, and the decision for a
+//! request with these header fields.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
@@ -13,15 +13,15 @@ use crate::proxy::Proxy;
 
 const KNOWN: &str = "url, header";
 
-/// Looks, and tells.
+/// Inspects the store and returns a JSON document.
 pub(super) async fn answer(proxy: &Proxy, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
-    let (target, headers) = asked(uri.query())?;
+    let (target, headers) = described_request(uri.query())?;
     proxy.reaches(&target).map_err(|bad| QueryError::from(UrlError::from(bad)))?;
     Ok(json(StatusCode::OK, proxy.inspect(target, headers).await))
 }
 
-/// The request that is meant.
-fn asked(query: Option<&str>) -> Result<(Target, HeaderMap), QueryError> {
+/// Reads the request that the query describes.
+fn described_request(query: Option<&str>) -> Result<(Target, HeaderMap), QueryError> {
     let mut target = None;
     let mut headers = HeaderMap::new();
     for (name, value) in query::pairs(query)? {
@@ -49,10 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_and_fields() {
-        let (target, headers) =
-            asked(Some("url=http%3A%2F%2FA.test%2Fb%3Fc%3Dd%26e&header=Accept:+br&header=x%3Ay&header=X:z"))
-                .unwrap();
+    fn a_query_names_a_url_and_header_fields() {
+        let (target, headers) = described_request(Some(
+            "url=http%3A%2F%2FA.test%2Fb%3Fc%3Dd%26e&header=Accept:+br&header=x%3Ay&header=X:z",
+        ))
+        .unwrap();
         assert_eq!(target.to_string(), "http://a.test/b?c=d&e");
         let fields: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn each_bad_query_has_its_own_error() {
         let many = format!("url=http://a/{}", "&header=a:b".repeat(INSPECTED_FIELDS_MAX + 1));
         for (query, bad) in [
             (None, QueryError::Missing("url")),
@@ -73,7 +74,7 @@ mod tests {
             (Some(many.as_str()), QueryError::Header),
             (Some("uri=http://a/"), QueryError::Unknown { given: "uri".to_owned(), known: KNOWN }),
         ] {
-            assert_eq!(asked(query).unwrap_err(), bad, "{query:?}");
+            assert_eq!(described_request(query).unwrap_err(), bad, "{query:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The second listener, for operators. Never on the clients' own.
+//! The admin listener, for operators. It never shares a port with clients.
 //!
-//! `/health` and `/metrics` are for whoever can connect: a supervisor and a scraper have no token,
-//! and neither shows a URL, a key or anything stored. Everything that changes or reveals something
-//! is behind [`access`].
+//! `/health` and `/metrics` are open to every peer that can connect: a supervisor and a scraper
+//! have no token, and neither page shows a URL, a key or stored data. [`access`] guards every other
+//! resource.
 
 mod access;
 mod body;
@@ -31,21 +31,21 @@ use problem::AdminProblem;
 
 pub use access::Options;
 
-/// What operators are answered.
+/// A response to an operator.
 pub type AdminResponse = Response<Full<Bytes>>;
 
-/// What the admin listener serves.
+/// The service behind the admin listener.
 pub struct AdminService {
     options: Options,
     registry: Registry,
     store: Rc<Store>,
     proxy: Rc<Proxy>,
-    /// Of the whole process.
+    /// Number of workers of the process.
     workers: usize,
     begun: Instant,
 }
 
-/// What is served, and where.
+/// A resource of the admin listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdminResource {
     Health,
@@ -67,7 +67,7 @@ impl AdminResource {
         })
     }
 
-    /// The methods that it has.
+    /// Returns the methods that the resource allows.
     fn allow(self) -> &'static str {
         match self {
             Self::Purge => "POST",
@@ -79,14 +79,14 @@ impl AdminResource {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
     }
 
-    fn is_for_everybody(self) -> bool {
+    fn is_public(self) -> bool {
         matches!(self, Self::Health | Self::Metrics)
     }
 }
 
 impl AdminService {
-    /// Shows what `registry` counts, how `store` does and what `proxy` knows, in a process with so
-    /// many workers.
+    /// Returns a service that shows the metrics of `registry`, the health of `store` and the state
+    /// of `proxy`, in a process with this number of workers.
     pub fn new(
         options: Options,
         registry: Registry,
@@ -113,7 +113,7 @@ impl AdminService {
         if !resource.has(&head.method) {
             return Err(AdminProblem::Method { allow: resource.allow() });
         }
-        if !resource.is_for_everybody() {
+        if !resource.is_public() {
             access::admit(&self.options, peer, &head.uri, &head.headers)?;
         }
         match resource {

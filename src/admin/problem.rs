@@ -1,4 +1,4 @@
-//! What is wrong with an operator's request, as a problem document (RFC 9457): one table.
+//! The errors of operators' requests, each as a problem document (RFC 9457).
 
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -12,16 +12,16 @@ use crate::purge::PurgeOrderError;
 
 use super::query::QueryError;
 
-/// Why a request is not answered as it was meant.
+/// The reason why an operator's request fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminProblem {
     /// 404.
-    #[error("there are /health, /metrics, /purge, /entries and /stats")]
+    #[error("no such path; the paths are /health, /metrics, /purge, /entries and /stats")]
     NoSuchPath,
     /// 405.
-    #[error("this takes {allow}")]
+    #[error("method not allowed; use {allow}")]
     Method {
-        /// The methods that it takes.
+        /// The methods that the resource allows.
         allow: &'static str,
     },
     /// 401 or 403.
@@ -34,7 +34,7 @@ pub(super) enum AdminProblem {
     #[error("the body is longer than {PURGE_BODY_BYTES_MAX} bytes")]
     TooLarge,
     /// 408.
-    #[error("the body did not arrive")]
+    #[error("the body did not arrive completely")]
     NoBody,
     /// 400.
     #[error("{0}")]
@@ -76,7 +76,7 @@ impl AdminProblem {
         }
     }
 
-    /// The document, with the fields that belong to its status.
+    /// Returns the problem document, with the header fields that belong to its status.
     pub(super) fn answer(self) -> AdminResponse {
         let status = self.status();
         let body = json::object(|object| {
@@ -95,7 +95,8 @@ impl AdminProblem {
     }
 }
 
-/// For a `503`: a second is as long as Redis' connections take to come back when it does.
+/// Adds `Retry-After` to a `503`. Within a second, the connections to a recovered Redis are up
+/// again.
 pub(super) fn retry_after(mut answer: AdminResponse) -> AdminResponse {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer

@@ -1,5 +1,5 @@
-//! `POST /purge`: everything that its body names is not used any more, on no node. Answered when
-//! that is so.
+//! `POST /purge`: no node serves any entry that the body names. The answer is sent once every node
+//! has confirmed, or after a timeout.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -13,7 +13,7 @@ use crate::proxy::Proxy;
 use crate::purge::{self, PurgeOrderError, PurgeOutcome};
 use crate::time;
 
-/// Reads the order, carries it out, and tells what became of it.
+/// Reads the purge order, executes it and returns its outcome.
 pub(super) async fn answer<B: Body<Data = Bytes>>(
     proxy: &Proxy,
     headers: &HeaderMap,
@@ -25,14 +25,14 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
         .try_for_each(|target| proxy.reaches(target))
         .map_err(|bad| PurgeOrderError::from(UrlError::from(bad)))?;
     let begun = time::instant();
-    let said = proxy.purge(&order).await;
+    let result = proxy.purge(&order).await;
     let took = time::instant().duration_since(begun);
-    let outcome = PurgeOutcome::of(&said);
-    // Whoever wonders some day where everything has gone finds it in the log; names may be secrets,
-    // their number is not.
+    let outcome = PurgeOutcome::of(&result);
+    // The log shows when entries were purged. It has the number of names and not the names, which
+    // may be secrets.
     info!(%outcome, named = order.named.len(), strength = ?order.strength, "purged");
     let media = if outcome.status().is_success() { "application/json" } else { "application/problem+json" };
-    let answer = document(outcome.status(), media, PurgeOutcome::document(&order, &said, took));
+    let answer = document(outcome.status(), media, PurgeOutcome::document(&order, &result, took));
     Ok(if outcome.status() == StatusCode::SERVICE_UNAVAILABLE {
         problem::retry_after(answer)
     } else {

@@ -1,42 +1,41 @@
-//! The parameters of an operator's request, strictly: one that is not known, or not allowed twice,
-//! is an error.
+//! The query parameters of an operator's request. An unknown or repeated parameter is an error.
 
 use percent_encoding::percent_decode_str;
 
 use crate::limits::TOP_PATHS_SHOWN_MAX;
 
-/// What is wrong with a query.
+/// An error in a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueryError {
-    /// Nothing that we know.
-    #[error("there is no parameter {given:?}, only {known}")]
+    /// An unknown parameter.
+    #[error("unknown parameter {given:?}; the parameters are {known}")]
     Unknown {
-        /// As given.
+        /// The name in the query.
         given: String,
-        /// Those that there are.
+        /// The known names.
         known: &'static str,
     },
-    /// The same again.
-    #[error("the parameter {0} is there twice")]
+    /// A parameter that occurs twice.
+    #[error("the parameter {0} occurs twice")]
     Twice(&'static str),
-    /// Not there, and needed.
+    /// A missing required parameter.
     #[error("the parameter {0} is missing")]
     Missing(&'static str),
-    /// Bytes that are no text.
+    /// A query that is not UTF-8.
     #[error("the query is not UTF-8")]
     NotText,
-    /// Nothing can be stored under it.
+    /// A URL under which nothing can be stored.
     #[error("url {0}")]
     Url(#[from] crate::key::UrlError),
-    /// No field of a request.
+    /// A parameter that is no header field, or one header field too many.
     #[error("header is not `Name: value`, or there are too many")]
     Header,
-    /// Not a number within bounds.
+    /// A number out of bounds, or no number.
     #[error("top is not a number from 1 to {TOP_PATHS_SHOWN_MAX}")]
     Top,
 }
 
-/// Names and values, decoded, in their order.
+/// Returns the decoded names and values, in their order.
 pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, QueryError> {
     query
         .unwrap_or_default()
@@ -50,7 +49,7 @@ pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, QueryE
 }
 
 fn decoded(text: &str) -> Result<String, QueryError> {
-    // As forms and curl's --data-urlencode write a space.
+    // Forms and curl's `--data-urlencode` write a space as `+`.
     let text = text.replace('+', " ");
     Ok(percent_decode_str(&text).decode_utf8().map_err(|_| QueryError::NotText)?.into_owned())
 }
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_values() {
+    fn pairs_are_decoded_in_their_order() {
         let read = |query| {
             pairs(Some(query))
                 .map(|pairs| pairs.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join("|"))

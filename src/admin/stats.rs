@@ -1,9 +1,9 @@
-//! `GET /stats`: the whole state of this process, as a JSON document.
+//! `GET /stats`: the state of this process, as a JSON document.
 //!
-//! Everything in it is counted for `/metrics` too, so what is shown here is a choice among the
-//! published names. Counts are since the start; whoever wants rates asks twice, and the buckets are
-//! there so that percentiles can be had of the time between. With `?top=10` it has the paths asked
-//! for most, which are only counted while somebody asks for them.
+//! Every number is also a metric of `/metrics`; the document selects some of them. Counts begin at
+//! the start of the process: a client that wants rates reads twice, and computes the percentiles of
+//! the interval from the buckets. With `?top=10`, the document lists the most requested paths. They
+//! are counted only while clients request them.
 
 use http::{StatusCode, Uri};
 
@@ -17,17 +17,17 @@ use crate::store::{ConnectionState, ServerState};
 use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, percentile};
 use crate::time::{self, millis};
 
-/// The outcomes that are hits, with the tier that made them so.
+/// The outcomes that are hits, each with its tier.
 const HITS: [(&str, &str); 2] = [("hit-memory", "memory"), ("hit-redis", "redis")];
-/// The outcomes of all that might have been a hit.
+/// The outcomes of all requests that could have been hits.
 const CACHEABLE: [&str; 7] =
     ["hit-memory", "hit-redis", "miss", "validated", "stale-on-error", "collapsed", "uncacheable"];
-/// What is shown of a latency.
+/// The percentiles that are shown of a latency.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
-/// Escaped, a byte is six at most.
+/// An escaped byte takes at most six bytes.
 const PATH_ESCAPED_BYTES_MAX: usize = 6 * TOP_PATH_BYTES_MAX;
 
-/// Shows it.
+/// Returns the document.
 pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
     let top = top(uri.query())?;
     let health = admin.store.health().await;
@@ -75,7 +75,7 @@ pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminRespo
     Ok(json(StatusCode::OK, document))
 }
 
-/// One connection to Redis, as its worker last wrote it down.
+/// Writes the state of one connection to Redis, as its worker last published it.
 fn write_connection(object: &mut JsonObject<'_>, connection: &ConnectionState) {
     object.text("server", &connection.server, usize::MAX);
     object.word("lane", connection.lane.word());
@@ -92,7 +92,8 @@ fn write_connection(object: &mut JsonObject<'_>, connection: &ConnectionState) {
     object.number("sent_bytes", connection.sent);
 }
 
-/// What a server of Redis has done since the start, also one that is not spoken to any more.
+/// Writes the counts of one Redis server since the start, also of a server that the client no
+/// longer uses.
 fn write_server(object: &mut JsonObject<'_>, (server, state): &(String, ServerState)) {
     object.text("server", server, usize::MAX);
     object.number("replies", state.replies.count());
@@ -101,7 +102,7 @@ fn write_server(object: &mut JsonObject<'_>, (server, state): &(String, ServerSt
     object.number("sent_bytes", state.sent);
 }
 
-/// How many paths are asked for.
+/// Reads the number of paths that the query requests.
 fn top(query: Option<&str>) -> Result<Option<usize>, QueryError> {
     let mut top = None;
     for (name, value) in query::pairs(query)? {
@@ -147,7 +148,7 @@ fn write_latency(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     });
 }
 
-/// Percentiles, if anything was counted, and the buckets that they are of.
+/// Writes the buckets, and the percentiles if the buckets are not empty.
 fn write_times(object: &mut JsonObject<'_>, counts: &[u64]) {
     for (name, part) in PERCENTILES {
         if let Some(took) = percentile(counts, part) {
@@ -171,8 +172,8 @@ fn numbers(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot, name: &str, m
     });
 }
 
-/// Nothing that is shown has a part, and what is below zero is so for a moment, between two
-/// workers' counts.
+/// Rounds a metric to a whole number. Gauges can be negative for a moment, between the counts of
+/// two workers; then the result is 0.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
 fn whole(number: f64) -> u64 {
     number.round() as u64
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_many_paths_are_asked_for() {
+    fn top_is_a_number_within_bounds() {
         assert_eq!(top(None), Ok(None));
         assert_eq!(top(Some("top=10")), Ok(Some(10)));
         for query in ["top=0", "top", "top=101", "top=-1", "top=a"] {

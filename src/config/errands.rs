@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_before_anything_is_sent() {
         for (words, told) in [
-            (purge(), "nothing is named that is to be purged"),
-            (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "nothing is named that is to be purged"),
+            (purge(), "the order names nothing to purge"),
+            (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "the order names nothing to purge"),
             (PurgeArgs { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
             (PurgeArgs { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
         ] {

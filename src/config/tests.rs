@@ -636,7 +636,7 @@ fn errands_are_run_where_the_settings_say() {
         wrong(&["purge", "--admin-addr=off"], &[], ""),
         [
             "command line: admin_addr is off, so there is nobody to ask",
-            "command line: nothing is named that is to be purged",
+            "command line: the order names nothing to purge",
         ]
     );
 }

@@ -1,9 +1,9 @@
-//! A purge in words: what an operator asks for, and what is told of it.
+//! The JSON interface of purges: the order that an operator sends, and the outcome that the node
+//! returns.
 //!
-//! [`read`] turns the body of a `POST /purge` into an [`PurgeOrder`], strictly: whoever purges
-//! wants to know that just that was purged, so an unknown or repeated member is an error and not a
-//! guess. [`PurgeOutcome`] turns what became of it into a status and a document. How it is done is
-//! the store's.
+//! [`read`] parses the body of a `POST /purge` strictly: an unknown or repeated member is an error,
+//! so that exactly the named entries are purged. [`PurgeOutcome`] turns the result into a status
+//! and a document. The store executes the purge.
 
 mod order;
 mod outcome;

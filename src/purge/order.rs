@@ -1,91 +1,92 @@
-//! What to purge, as JSON says it.
+//! The JSON format of a purge order.
 //!
 //! ```json
-//! {"urls": ["http://api.test/a"], "tags": ["t"], "group": {"authority": "api.test", "name": "g"}, "soft": true}
+//! {"urls": ["http://api.test/a"], "tags": ["t"],
+//!  "group": {"authority": "api.test", "name": "g"}, "soft": true}
 //! ```
 //!
-//! Each of `url`, `tag`, `group` and `prefix` names one thing, and with an `s` a list of them;
-//! `all` is `true` or is not there. All that is named is purged.
+//! Each of `url`, `tag`, `group` and `prefix` names one item, and with an `s` a list of items;
+//! `all` is `true` or absent. The purge covers every named item.
 
 use crate::json::{self, JsonObject, JsonValue};
 use crate::key::{Authority, CacheKey, Scheme, Target, TargetError, UrlError};
 use crate::limits::{AUTHORITY_BYTES_MAX, OPERATOR_SHOWN_BYTES_MAX, PURGE_NAMES_MAX};
 use crate::store::{CacheGroup, CacheTag, PurgeNameError, PurgeScope, PurgeStrength, UrlPrefix};
 
-/// What to purge, and how. Names at least one thing and at most [`PURGE_NAMES_MAX`].
+/// A purge order: items and strength. It names at least one item and at most [`PURGE_NAMES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeOrder {
-    /// In the order of naming.
+    /// The items, in the order of the document.
     pub named: Vec<PurgeName>,
-    /// How.
+    /// Whether entries are removed or marked stale.
     pub strength: PurgeStrength,
 }
 
-/// One thing to purge.
+/// One item to purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurgeName {
-    /// A resource.
+    /// A resource, by its URL.
     Url(Target),
-    /// What has a tag.
+    /// All entries with a tag.
     Tag(CacheTag),
-    /// What is of a group: of one origin, by either scheme.
+    /// All entries of a cache group of one origin, under both schemes.
     Group {
-        /// Whose group.
+        /// The origin's host and port.
         authority: Authority,
-        /// What it is called.
+        /// The name of the group.
         name: Box<str>,
-        /// The same for the store.
+        /// The group under each scheme, for the store.
         scopes: [CacheGroup; 2],
     },
-    /// What begins so, by either scheme.
+    /// All URLs under a prefix, under both schemes.
     Prefix(UrlPrefix),
-    /// Everything.
+    /// All entries.
     All,
 }
 
-/// What is wrong with an order.
+/// An error in a purge order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeOrderError {
-    /// Not JSON.
+    /// A body that is not JSON.
     #[error("the body is not JSON, or is nested too deeply")]
     Malformed,
-    /// Some other value.
+    /// A JSON value that is not an object.
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// Nothing that we know.
+    /// An unknown member.
     #[error(
-        "there is no member {0:?}: an order has url, urls, tag, tags, group, groups, prefix, prefixes, all, soft, and \
+        "unknown member {0:?}: an order has url, urls, tag, tags, group, groups, prefix, prefixes, all, soft, and \
          a group has authority, name"
     )]
     Unknown(String),
-    /// The same again.
-    #[error("the member {0:?} is there twice")]
+    /// A member that occurs twice.
+    #[error("the member {0:?} occurs twice")]
     Twice(String),
-    /// A value of another kind.
+    /// A value of the wrong kind.
     #[error("the member {member:?} must be {want}")]
     Kind {
-        /// Whose.
+        /// The name of the member.
         member: &'static str,
-        /// What it must be.
+        /// The expected kind.
         want: &'static str,
     },
     /// A URL that nothing can be stored under.
     #[error("a URL {0}")]
     Url(#[from] UrlError),
-    /// No host and port.
-    #[error("the authority of a group cannot be one: {0}")]
+    /// An authority that is not `host[:port]`.
+    #[error("the authority of a group is invalid: {0}")]
     Authority(#[from] TargetError),
-    /// A name that nothing can be purged by.
+    /// A tag, group or prefix that no entry can have.
     #[error("{0}")]
     Scope(#[from] PurgeNameError),
-    /// Nothing.
+    /// An empty group name.
     #[error("the name of a group is empty")]
     GroupName,
-    /// Nothing.
-    #[error("nothing is named that is to be purged")]
+    /// An order without an item.
+    #[error("the order names nothing to purge")]
     Nothing,
-    /// Too much.
-    #[error("more than {PURGE_NAMES_MAX} things are named")]
+    /// An order with too many items.
+    #[error("the order names more than {PURGE_NAMES_MAX} items")]
     TooMany,
 }
 
@@ -94,7 +95,7 @@ pub fn read(text: &str) -> Result<PurgeOrder, PurgeOrderError> {
     let JsonValue::Object(members) = json::read(text).map_err(|_| PurgeOrderError::Malformed)? else {
         return Err(PurgeOrderError::NotAnObject);
     };
-    once_each(&members)?;
+    check_unique(&members)?;
     let mut order = PurgeOrder { named: Vec::new(), strength: PurgeStrength::Hard };
     for (member, value) in &members {
         order.add(member, value)?;
@@ -103,7 +104,7 @@ pub fn read(text: &str) -> Result<PurgeOrder, PurgeOrderError> {
 }
 
 impl PurgeOrder {
-    /// The URLs that it names.
+    /// Returns the URLs that the order names.
     pub fn urls(&self) -> impl Iterator<Item = &Target> {
         self.named.iter().filter_map(|named| match named {
             PurgeName::Url(target) => Some(target),
@@ -111,7 +112,7 @@ impl PurgeOrder {
         })
     }
 
-    /// What the store is to purge.
+    /// Returns the scopes that the store purges.
     pub fn scopes(&self) -> Vec<PurgeScope> {
         self.named.iter().flat_map(PurgeName::scopes).collect()
     }
@@ -127,7 +128,7 @@ impl PurgeOrder {
             "prefix" => self.name(prefix("prefix", value)?),
             "prefixes" => self.name_all("prefixes", value, |item| prefix("prefixes", item)),
             "all" if flag("all", value)? => self.name(PurgeName::All),
-            "all" => Err(PurgeOrderError::Kind { member: "all", want: "true, or not be there" }),
+            "all" => Err(PurgeOrderError::Kind { member: "all", want: "true or absent" }),
             "soft" => {
                 self.strength = if flag("soft", value)? { PurgeStrength::Soft } else { PurgeStrength::Hard };
                 Ok(())
@@ -158,9 +159,10 @@ impl PurgeOrder {
 }
 
 impl PurgeName {
-    /// A URL is purged by both schemes: by which one a client came is only known where a trusted
-    /// proxy tells, so a purge of what clients see as `https://` would otherwise do nothing behind
-    /// a proxy that does not, and say that it was done.
+    /// Returns the scopes of the item. A URL is purged under both schemes. Only a trusted proxy can
+    /// state the client's scheme, so behind a proxy that does not, the entries of `https://` URLs
+    /// are stored under `http://`: a purge of the named scheme alone would report success and
+    /// remove nothing.
     fn scopes(&self) -> Vec<PurgeScope> {
         match self {
             Self::Url(target) => {
@@ -173,7 +175,7 @@ impl PurgeName {
         }
     }
 
-    /// Repeats it in an answer.
+    /// Writes the item into an answer.
     pub(super) fn write(&self, object: &mut JsonObject<'_>) {
         match self {
             Self::Url(target) => object.text("url", &target.to_string(), OPERATOR_SHOWN_BYTES_MAX),
@@ -192,9 +194,9 @@ fn by_both_schemes(target: &Target) -> impl Iterator<Item = Target> + use<> {
     [Some(target.clone()), target.by_other_scheme().ok()].into_iter().flatten()
 }
 
-/// A name that comes twice is read in two ways by two parsers, and one of them purges something
-/// else.
-fn once_each(members: &[(String, JsonValue)]) -> Result<(), PurgeOrderError> {
+/// Refuses repeated members: two parsers can read them differently, and one of them would purge
+/// something else.
+fn check_unique(members: &[(String, JsonValue)]) -> Result<(), PurgeOrderError> {
     for (at, (member, _)) in members.iter().enumerate() {
         if members.iter().take(at).any(|(earlier, _)| earlier == member) {
             return Err(PurgeOrderError::Twice(member.clone()));
@@ -204,7 +206,7 @@ fn once_each(members: &[(String, JsonValue)]) -> Result<(), PurgeOrderError> {
 }
 
 fn text<'a>(member: &'static str, value: &'a JsonValue) -> Result<&'a str, PurgeOrderError> {
-    value.as_text().ok_or(PurgeOrderError::Kind { member, want: "a text" })
+    value.as_text().ok_or(PurgeOrderError::Kind { member, want: "a string" })
 }
 
 fn flag(member: &'static str, value: &JsonValue) -> Result<bool, PurgeOrderError> {
@@ -233,7 +235,7 @@ fn group(member: &'static str, value: &JsonValue) -> Result<PurgeName, PurgeOrde
     let JsonValue::Object(members) = value else {
         return Err(PurgeOrderError::Kind { member, want: "an object with authority and name" });
     };
-    once_each(members)?;
+    check_unique(members)?;
     let (mut authority, mut name) = (None, None);
     for (member, value) in members {
         match member.as_str() {
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_can_be_named() {
+    fn an_order_names_items_of_every_kind() {
         let order = read(
             r#" {"url": "http://A.test:80/a?b", "urls": ["https://a.test/c"], "tag": "t", "tags": ["u", "v"],
                  "group": {"name": "g, h", "authority": "A.test:8000"}, "groups": [],
@@ -303,29 +305,29 @@ mod tests {
         }
         let all = read(r#"{"all":true}"#).unwrap().scopes();
         assert_eq!(all, [PurgeScope::All]);
-        // Of which one is of both.
+        // A prefix covers both schemes.
         let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes();
         assert_eq!(scopes, [PurgeScope::Prefix(UrlPrefix::parse("https://a.test/b?c").unwrap())]);
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn each_bad_order_has_its_own_error() {
         let long = "x".repeat(TAG_BYTES_MAX + 1);
-        for (body, told) in [
+        for (body, expected) in [
             ("", "the body is not JSON, or is nested too deeply"),
             (r#"{"all":true"#, "the body is not JSON, or is nested too deeply"),
             ("[]", "the body is not a JSON object"),
-            ("{}", "nothing is named that is to be purged"),
-            (r#"{"soft":true}"#, "nothing is named that is to be purged"),
-            (r#"{"urls":[]}"#, "nothing is named that is to be purged"),
-            (r#"{"all":false}"#, "the member \"all\" must be true, or not be there"),
+            ("{}", "the order names nothing to purge"),
+            (r#"{"soft":true}"#, "the order names nothing to purge"),
+            (r#"{"urls":[]}"#, "the order names nothing to purge"),
+            (r#"{"all":false}"#, "the member \"all\" must be true or absent"),
             (r#"{"all":1}"#, "the member \"all\" must be true or false"),
             (r#"{"all":"true"}"#, "the member \"all\" must be true or false"),
             (r#"{"all":true,"soft":null}"#, "the member \"soft\" must be true or false"),
-            (r#"{"tag":"a","tag":"b"}"#, "the member \"tag\" is there twice"),
-            (r#"{"tag":["a"]}"#, "the member \"tag\" must be a text"),
+            (r#"{"tag":"a","tag":"b"}"#, "the member \"tag\" occurs twice"),
+            (r#"{"tag":["a"]}"#, "the member \"tag\" must be a string"),
             (r#"{"tags":"a"}"#, "the member \"tags\" must be a list"),
-            (r#"{"tags":["a",1]}"#, "the member \"tags\" must be a text"),
+            (r#"{"tags":["a",1]}"#, "the member \"tags\" must be a string"),
             (r#"{"tag":""}"#, "a tag is one to 256 visible characters without spaces and commas"),
             (r#"{"tag":"a b"}"#, "a tag is one to 256 visible characters without spaces and commas"),
             (
@@ -333,22 +335,22 @@ mod tests {
                 "a tag is one to 256 visible characters without spaces and commas",
             ),
             (r#"{"url":"/a"}"#, "a URL does not begin with http:// or https://"),
-            (r#"{"url":"http://u:p@a/"}"#, "a URL cannot be asked for: the host is malformed"),
-            (r#"{"urls":["http://a/ b"]}"#, "a URL cannot be read as an absolute URL"),
+            (r#"{"url":"http://u:p@a/"}"#, "a URL cannot be requested: the host is malformed"),
+            (r#"{"urls":["http://a/ b"]}"#, "a URL is not an absolute URL"),
             (r#"{"group":"g"}"#, "the member \"group\" must be an object with authority and name"),
             (r#"{"group":{"name":"g"}}"#, "the member \"group\" must be an object with authority and name"),
             (
                 r#"{"group":{"authority":"a/b","name":"g"}}"#,
-                "the authority of a group cannot be one: the host is malformed",
+                "the authority of a group is invalid: the host is malformed",
             ),
             (r#"{"group":{"authority":"a","name":""}}"#, "the name of a group is empty"),
             (
                 r#"{"prefix":"a.test/"}"#,
                 "a prefix is http:// or https://, a host, and the beginning of a path, 512 bytes at most",
             ),
-            (r#"{"groups":[{"authority":"a","name":"g","name":"h"}]}"#, "the member \"name\" is there twice"),
+            (r#"{"groups":[{"authority":"a","name":"g","name":"h"}]}"#, "the member \"name\" occurs twice"),
         ] {
-            assert_eq!(read(body).unwrap_err().to_string(), told, "{body}");
+            assert_eq!(read(body).unwrap_err().to_string(), expected, "{body}");
         }
         for unknown in [r#"{"Url":"http://a/"}"#, r#"{"group":{"authority":"a","name":"g","x":1}}"#] {
             assert!(matches!(read(unknown), Err(PurgeOrderError::Unknown(_))), "{unknown}");
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn one_order_names_so_much_and_no_more() {
+    fn an_order_names_at_most_the_limit() {
         let order = |count: usize| format!(r#"{{"tags":[{}]}}"#, vec![r#""t""#; count].join(","));
         assert_eq!(read(&order(PURGE_NAMES_MAX)).unwrap().named.len(), PURGE_NAMES_MAX);
         assert_eq!(read(&order(PURGE_NAMES_MAX + 1)), Err(PurgeOrderError::TooMany));

@@ -1,4 +1,4 @@
-//! What became of a purge, as a status and a document.
+//! The outcome of a purge, as a status and a document.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time::millis;
 
 crate::labels! {
-    /// How far a purge has come.
+    /// The extent to which a purge has taken effect.
     pub enum PurgeOutcome {
-        /// No node of the fleet uses any of it.
+        /// No node of the fleet serves any purged entry.
         Everywhere => "everywhere",
-        /// It holds in Redis, and not all nodes have said that they know.
+        /// The purge is written to Redis, and not all nodes have confirmed it.
         NotEverywhere => "not-everywhere",
-        /// Redis could not be asked. It holds in this node, for what is in memory and for what it
-        /// reads from Redis later.
+        /// Redis was unreachable. The purge holds in this node, for its memory and for entries that
+        /// it later reads from Redis.
         Unavailable => "unavailable",
-        /// It could not be done, and not for want of Redis.
+        /// The purge failed for another reason.
         Failed => "failed",
     }
 }
 
 impl PurgeOutcome {
-    /// What the store said.
-    pub fn of(said: &Result<PurgeResult, PurgeError>) -> Self {
-        match said {
+    /// Returns the outcome of the store's result.
+    pub fn of(result: &Result<PurgeResult, PurgeError>) -> Self {
+        match result {
             Ok(PurgeResult { nodes, confirmed }) if confirmed >= nodes => Self::Everywhere,
             Ok(_) => Self::NotEverywhere,
             Err(PurgeError::Redis(_)) => Self::Unavailable,
@@ -36,8 +36,8 @@ impl PurgeOutcome {
         }
     }
 
-    /// `202`: taken, and not known to be done; a purge that is repeated does no harm. `503`: to be
-    /// repeated.
+    /// Returns the status. `202`: accepted, without confirmation from every node; repeating a purge
+    /// does no harm. `503`: the client must repeat the purge.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Everywhere => StatusCode::OK,
@@ -47,11 +47,11 @@ impl PurgeOutcome {
         }
     }
 
-    /// What a client is told, that order and the time that it took.
-    pub fn document(order: &PurgeOrder, said: &Result<PurgeResult, PurgeError>, took: Duration) -> String {
-        let outcome = Self::of(said);
+    /// Returns the document for an order, with the time that the purge took.
+    pub fn document(order: &PurgeOrder, result: &Result<PurgeResult, PurgeError>, took: Duration) -> String {
+        let outcome = Self::of(result);
         json::object(|object| {
-            match said {
+            match result {
                 Ok(PurgeResult { nodes, confirmed }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
@@ -91,14 +91,14 @@ mod tests {
     use crate::redis::CommandError;
 
     #[test]
-    fn what_is_told() {
+    fn the_document_shows_the_order_and_its_outcome() {
         let order = read(
             r#"{"url":"http://a.test/\"","tag":"t","group":{"authority":"a","name":"g"},"prefix":"http://a.test/v1","all":true}"#,
         )
         .unwrap_or_else(|bad| panic!("{bad}"));
         let purged = r#"[{"url":"http://a.test/\""},{"tag":"t"},{"group":{"authority":"a","name":"g"}},{"prefix":"http://a.test/v1"},{"all":true}]"#;
         let took = Duration::from_micros(12_999);
-        for (said, status, told) in [
+        for (result, status, members) in [
             (
                 Ok(PurgeResult { nodes: 3, confirmed: 3 }),
                 200,
@@ -115,9 +115,9 @@ mod tests {
                 r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves nothing of it, Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
             ),
         ] {
-            assert_eq!(PurgeOutcome::of(&said).status().as_u16(), status);
-            let want = format!(r#"{{{told},"took_ms":12,"strength":"hard","purged":{purged}}}"#);
-            assert_eq!(PurgeOutcome::document(&order, &said, took), want);
+            assert_eq!(PurgeOutcome::of(&result).status().as_u16(), status);
+            let want = format!(r#"{{{members},"took_ms":12,"strength":"hard","purged":{purged}}}"#);
+            assert_eq!(PurgeOutcome::document(&order, &result, took), want);
         }
     }
 }

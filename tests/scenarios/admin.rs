@@ -134,7 +134,7 @@ fn an_invalid_request_gets_the_reason() {
     for (target, detail) in [
         ("/entries", "the parameter url is missing"),
         ("/entries?url=/a", "url does not begin with http:// or https://"),
-        ("/entries?url=http://a/&x=1", "there is no parameter \"x\", only url, header"),
+        ("/entries?url=http://a/&x=1", "unknown parameter \"x\"; the parameters are url, header"),
         ("/stats?top=0", "top is not a number from 1 to 100"),
     ] {
         let response = admin_request(admin, "GET", target, &[], "");
@@ -142,7 +142,7 @@ fn an_invalid_request_gets_the_reason() {
     }
     for (body, detail) in [
         ("{", "the body is not JSON, or is nested too deeply"),
-        ("{}", "nothing is named that is to be purged"),
+        ("{}", "the order names nothing to purge"),
         ("{\"urls\":\"http://a/\"}", "the member \"urls\" must be a list"),
         ("\u{0}\u{fffd}", "the body is not JSON, or is nested too deeply"),
     ] {

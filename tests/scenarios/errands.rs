@@ -44,7 +44,7 @@ fn the_purge_command_purges_a_url() {
         ),
         (
             &[("ADMIN_TOKEN", "wrong")],
-            "the admin listener returned \"401 Unauthorized\": this is not the admin_token",
+            "the admin listener returned \"401 Unauthorized\": the request has a wrong admin_token",
         ),
     ] {
         let refused = run(&proxy, environment, &purge);
@@ -58,8 +58,8 @@ fn the_purge_command_purges_a_url() {
 #[test]
 fn an_invalid_purge_is_refused_without_a_request() {
     for (arguments, message) in [
-        (&["purge"][..], "nothing is named that is to be purged"),
-        (&["purge", "--url=test/a"], "a URL cannot be read as an absolute URL"),
+        (&["purge"][..], "the order names nothing to purge"),
+        (&["purge", "--url=test/a"], "a URL is not an absolute URL"),
         (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so there is nobody to ask"),
         (&["inspect", "/a"], "the URL does not begin with http:// or https://"),
     ] {
