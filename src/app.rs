@@ -1,9 +1,8 @@
-//! The composition root: settings become parts, parts become workers.
+//! The composition root: it builds the parts from the settings and hands them to workers.
 //!
-//! One thread a worker, each with a runtime, a listener on the shared port, a share of the Redis
-//! connections and an origin pool of its own; a hit crosses no thread. The first worker also serves
-//! the admin listener. All of them stop by one signal, and none outlives another: a worker that
-//! dies ends the process.
+//! Each worker has a thread of its own, with a runtime, a listener on the shared port, a share of
+//! the Redis connections and an origin pool; a hit crosses no thread. The first worker also serves
+//! the admin listener. One signal stops all workers, and if one worker panics, the process ends.
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -33,24 +32,24 @@ use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::{admin, origin, policy, proxy, server, store, time};
 
-/// Why the proxy does not start.
+/// The reason why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// A listener cannot be bound to its address.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The way to the origin cannot be set up.
+    /// The origin client cannot be built.
     #[error(transparent)]
     Origin(#[from] origin::OriginOptionsError),
-    /// The system gives no thread, runtime or signal.
+    /// The system provides no thread, runtime or signal handler.
     #[error("cannot start a worker: {0}")]
     Worker(#[from] io::Error),
-    /// A worker ended before it served.
-    #[error("a worker ended before it served")]
+    /// A worker ended before it was ready.
+    #[error("a worker ended before it was ready")]
     WorkerLost,
 }
 
-/// A proxy that serves. Dropping it stops the proxy as a signal would, without waiting for it.
+/// A running proxy. Dropping it begins the same shutdown as a signal, without waiting for its end.
 pub struct RunningProxy {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
@@ -58,12 +57,13 @@ pub struct RunningProxy {
     workers: Vec<thread::JoinHandle<()>>,
 }
 
-/// Starts all workers on sockets of their own; when this returns, requests are served.
+/// Starts all workers on new sockets. When the function returns, they accept requests.
 pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
     start_on(settings, &InheritedSockets::default())
 }
 
-/// The same on sockets that this process was started with, where there are any.
+/// Starts all workers on the sockets that this process inherited, or on new ones for each listener
+/// without an inherited socket.
 pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
     let Settings { workers, admin, operators: access, rules, store, proxy, .. } = settings;
     let listeners = match workers.first() {
@@ -78,7 +78,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
 
     let registry = Registry::new();
-    // All workers write on the same board.
+    // All workers write to one statistics board.
     if let Some(redis) = workers.first().and_then(|worker| worker.redis.as_ref()) {
         redis.server.board.show(&registry);
     }
@@ -128,18 +128,18 @@ fn listen(
 }
 
 impl RunningProxy {
-    /// Where clients are served.
+    /// Returns the address of the clients' listener.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where the admin listener is.
+    /// Returns the address of the admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
     }
 
-    /// Serves until SIGTERM, SIGINT or the end of a worker, then drains; hands any other signal to
-    /// `ignore` by its name. `false` if a worker died.
+    /// Serves until SIGTERM, SIGINT or the end of a worker, then drains. Passes the name of any
+    /// other signal to `ignore`. Returns `false` if a worker panicked.
     pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
         let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } =
             signals;
@@ -159,13 +159,14 @@ impl RunningProxy {
         self.stop()
     }
 
-    /// Said when it is so: whoever reads the line may count on it.
+    /// Begins the drain, then logs it: a reader of the line can rely on it.
     fn drain(&self, signal: &str) {
         self.shutdown.begin();
         info!("{signal}: draining");
     }
 
-    /// Lets accepted work end, for at most `drain_timeout`. `false` if a worker died.
+    /// Waits until accepted work ends, for at most `drain_timeout`. Returns `false` if a worker
+    /// panicked.
     pub fn stop(mut self) -> bool {
         self.shutdown.begin();
         let ends: Vec<_> = self.workers.drain(..).map(thread::JoinHandle::join).collect();
@@ -179,9 +180,9 @@ impl Drop for RunningProxy {
     }
 }
 
-/// The signals that would end the process by themselves. It catches them before it serves anything,
-/// so that SIGTERM and SIGINT stop a process in order that has just begun, and SIGHUP, SIGUSR1 and
-/// SIGUSR2 never cut a request.
+/// The signals whose default action ends the process. The process catches them before it serves, so
+/// that SIGTERM and SIGINT drain a process that has just started, and SIGHUP, SIGUSR1 and SIGUSR2
+/// never cut off a request.
 pub struct ShutdownSignals {
     runtime: Runtime,
     terminate: Signal,
@@ -192,7 +193,7 @@ pub struct ShutdownSignals {
 }
 
 impl ShutdownSignals {
-    /// Catches all.
+    /// Catches all of the signals.
     pub fn catch() -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let within = runtime.enter();
@@ -204,7 +205,7 @@ impl ShutdownSignals {
     }
 }
 
-/// What all workers share.
+/// The parts that all workers share.
 #[derive(Clone)]
 struct ProcessShared {
     rules: policy::CacheRules,
@@ -214,30 +215,30 @@ struct ProcessShared {
     registry: Registry,
     store: store::StoreShared,
     fetches: proxy::ProxyShared,
-    /// Whether memory has what it had before the restart, or will not have it.
+    /// Whether the first worker has finished filling memory after a restart, successfully or not.
     warmed: watch::Sender<bool>,
     shutdown: Shutdown,
 }
 
-/// What one worker takes to its thread.
+/// The parts that one worker takes to its thread.
 struct WorkerParts {
-    /// Which of all.
+    /// The number of this worker, from 0.
     number: usize,
     shared: ProcessShared,
     options: config::WorkerSettings,
     listener: WorkerListener,
-    /// The first worker has the operators' listener.
+    /// The admin listener, which the first worker serves.
     operators: Option<(WorkerListener, server::Options)>,
     ready: SyncSender<Result<(), StartError>>,
 }
 
-/// Begins the shutdown when its worker ends, for whatever reason.
+/// A guard that begins the shutdown when its worker ends, for any reason.
 struct ShutdownOnDrop(Shutdown);
 
 impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         if thread::panicking() {
-            error!("a worker died; the process ends");
+            error!("a worker panicked; the process ends");
         }
         self.0.begin();
     }
@@ -250,15 +251,16 @@ impl WorkerParts {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let tasks = LocalSet::new();
-                // A task like the others: what is blocked on is polled whenever any of them is.
+                // The serving future is a task of its own: a future that is blocked on is polled
+                // whenever any task is.
                 let serving = tasks.spawn_local(self.serve());
                 let ended = tasks.block_on(&runtime, serving);
                 if let Some(Ok(panicked)) = ended.err().map(JoinError::try_into_panic) {
                     panic::resume_unwind(panicked);
                 }
             }
-            // Whoever waits for this worker has it from the channel; nobody waits if the start was
-            // given up.
+            // The starting thread receives the error from the channel. If the start was abandoned,
+            // no thread waits for it.
             Err(error) => drop(ready.send(Err(error.into()))),
         }
     }
@@ -285,13 +287,14 @@ impl WorkerParts {
                 Some((listener, options)) => {
                     let admin =
                         AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
-                    // What operators do is not counted with what clients do.
+                    // The metrics of client connections exclude those of operators.
                     server::serve(listener, &options, admin, shutdown, &Registry::new()).await.map(drop)
                 }
                 None => Ok(()),
             }
         };
-        // What is to be stored has what the clients have left of the time, not as much again.
+        // Pending writes to the store share `drain_timeout` with the clients: they get the time
+        // that the clients leave.
         let deadline = async {
             drain.begun().await;
             Ok(time::instant() + options.server.drain_timeout)
@@ -302,30 +305,33 @@ impl WorkerParts {
         });
         match ended {
             Ok((DrainOutcome { cut: 0 }, ..)) => {}
-            Ok((DrainOutcome { cut }, ..)) => warn!(cut, "connections were cut at the end of drain_timeout"),
-            Err(error) => error!(%error, "a listener was lost"),
+            Ok((DrainOutcome { cut }, ..)) => {
+                warn!(cut, "drain_timeout ended; closed the remaining connections")
+            }
+            Err(error) => error!(%error, "a listener failed"),
         }
         proxy.close(left).await;
     }
 }
 
-/// Before anything is served, the first worker fills memory, which is everybody's, and the others
-/// wait for that: for a time that is known beforehand.
+/// Fills memory before the process serves. The first worker reads the entries; the others wait, for
+/// a bounded time, because all workers share the memory tier.
 async fn warm(number: usize, store: &Rc<Store>, warmed: &watch::Sender<bool>) {
     if !store.keeps_warm() {
         return;
     }
     if number == 0 {
         let entries = store.warm().await;
-        info!(entries, "read into memory what was hot before");
+        info!(entries, "read the most requested entries into memory");
         warmed.send_replace(true);
     } else {
-        // It may have ended without a word.
+        // The first worker may have ended without sending anything.
         let _ = timeout(WARM_TAKES_MAX, warmed.subscribe().wait_for(|warmed| *warmed)).await;
     }
 }
 
-/// The first worker writes down what is hot, now and then, and when the end begins.
+/// Writes the list of the most requested keys, at an interval and when the shutdown begins. Only
+/// the first worker does so.
 async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> io::Result<()> {
     if number == 0 && store.keeps_warm() {
         while timeout(WARM_INTERVAL, shutdown.begun()).await.is_err() {
@@ -336,7 +342,7 @@ async fn keep_warm_list(number: usize, store: Rc<Store>, shutdown: Shutdown) -> 
     Ok(())
 }
 
-/// Clients are served by the proxy: the server knows nothing of it, nor it of the server.
+/// The proxy serves clients. The server and the proxy do not know each other's types.
 impl Handler for Proxy {
     type Body = proxy::AdmittedBody;
 
@@ -352,7 +358,7 @@ impl Handler for Proxy {
     }
 }
 
-/// Operators are served by the admin part.
+/// The admin service serves operators.
 impl Handler for AdminService {
     type Body = Full<Bytes>;
 

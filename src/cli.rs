@@ -1,5 +1,5 @@
-//! The commands, from their words to their exit codes: 0 done, 1 failed, 2 the settings, or the
-//! recorded heads, cannot be used.
+//! The commands and their exit codes: 0 for success, 1 for failure, 2 if the settings or the
+//! recorded heads are invalid.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -16,18 +16,18 @@ use crate::survey::{SurveyError, survey};
 use crate::telemetry::log;
 use crate::{demo, descriptors, probe, top};
 
-/// Does what this process was started for.
+/// Runs the command of this process.
 pub fn run() -> ExitCode {
     let CommandPlan { command, warnings } = match config::read(ConfigSources::of_this_process()) {
         Ok(order) => order,
-        Err(faults) => {
-            complain(&faults);
+        Err(errors) => {
+            complain(&errors);
             return ExitCode::from(2);
         }
     };
     match command {
         CliCommand::Serve(settings) => {
-            // One process, one log: only a second installation fails, and there is none.
+            // Only a second installation of the log fails, and a process installs one.
             log::install(&settings.log).unwrap_or_else(|bad| complain(&bad));
             warnings.iter().for_each(|warning| warn!("{warning}"));
             ended(serve(*settings))
@@ -44,24 +44,25 @@ pub fn run() -> ExitCode {
             warnings.iter().for_each(complain);
             explain_headers(&source, &fields)
         }
-        CliCommand::Health(target) => told(probe::health(&target)),
-        CliCommand::Explain(question) => {
+        CliCommand::Health(target) => exit_with(probe::health(&target)),
+        CliCommand::Explain(request) => {
             warnings.iter().for_each(complain);
-            told(probe::explain(&question))
+            exit_with(probe::explain(&request))
         }
-        CliCommand::Run(errand) => {
-            let (operator, errand) = *errand;
-            told(operator.run(&errand))
+        CliCommand::Run(command) => {
+            let (operator, command) = *command;
+            exit_with(operator.run(&command))
         }
-        CliCommand::Top(operator, TopOutput::Once) => told(top::once(&operator)),
+        CliCommand::Top(operator, TopOutput::Once) => exit_with(top::once(&operator)),
         CliCommand::Top(operator, TopOutput::Live) => {
-            top::live(&operator).map_or_else(|unseen| told(Err::<&str, _>(unseen)), |()| ExitCode::SUCCESS)
+            top::live(&operator).map_or_else(|error| exit_with(Err::<&str, _>(error)), |()| ExitCode::SUCCESS)
         }
         CliCommand::Print(text) => print(&text),
     }
 }
 
-/// Reads recorded heads and prints the report, or names the line that cannot be read.
+/// Reads recorded heads and prints the report, or an error with the number of the first invalid
+/// line.
 fn explain_headers(source: &HeadSource, fields: &RequestFields) -> ExitCode {
     let name = source.to_string();
     let report = match source {
@@ -81,7 +82,7 @@ fn explain_headers(source: &HeadSource, fields: &RequestFields) -> ExitCode {
 
 fn serve(settings: Settings) -> Result<bool, StartError> {
     let workers = settings.workers.len();
-    // Before there are other threads.
+    // The limit is raised before the process has other threads.
     descriptors::reserve(settings.connections_max()).unwrap_or_else(|too_few| warn!("{too_few}"));
     let signals = ShutdownSignals::catch()?;
     let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
@@ -96,9 +97,9 @@ fn show(settings: Settings) -> Result<bool, StartError> {
     Ok(demo.serve_until(signals, |signal| complain(&ignored(signal))))
 }
 
-/// The line about a signal that does nothing.
+/// Returns the line about an ignored signal.
 fn ignored(signal: &str) -> String {
-    format!("{signal} is ignored: settings are read at the start only")
+    format!("{signal} is ignored; restart to apply changed settings")
 }
 
 fn ended(end: Result<bool, StartError>) -> ExitCode {
@@ -112,18 +113,18 @@ fn ended(end: Result<bool, StartError>) -> ExitCode {
     }
 }
 
-/// What a running CacheWarp said, or why it said nothing.
-fn told(answer: Result<impl Display, impl Display>) -> ExitCode {
+/// Prints the answer of a running CacheWarp, or the error.
+fn exit_with(answer: Result<impl Display, impl Display>) -> ExitCode {
     match answer {
         Ok(answer) => print(&answer),
-        Err(unsaid) => {
-            complain(&unsaid);
+        Err(error) => {
+            complain(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints the result of a command. A reader that has closed the pipe has read enough.
+/// Prints the result of a command. A closed pipe is a success: its reader has read enough.
 fn print(text: &impl Display) -> ExitCode {
     let text = format!("{}\n", text.to_string().trim_end());
     let mut stdout = io::stdout().lock();
@@ -137,8 +138,8 @@ fn print(text: &impl Display) -> ExitCode {
     }
 }
 
-/// Says something to the operator at the terminal: there may be no log yet. Where standard error is
-/// closed, nothing can.
+/// Writes a line to standard error: the log may not be installed yet. A failure is ignored, since
+/// no channel is left to report it.
 fn complain(about: &impl Display) {
     let _ = io::stderr().write_all(format!("cachewarp: {about}\n").as_bytes());
 }

@@ -223,7 +223,7 @@ fn sigterm_waits_for_a_bounded_time() {
     program.signal("TERM");
     let Ended { code, stderr, .. } = program.end();
     assert_eq!(code, Some(0));
-    line(&stderr, "connections were cut at the end of drain_timeout");
+    line(&stderr, "drain_timeout ended; closed the remaining connections");
     assert!(client.body_of("GET", &head).1.is_err(), "a cut body must not look complete");
 }
 
