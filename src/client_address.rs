@@ -1,9 +1,9 @@
-//! The client's address: the trusted proxies that vouch for it, the network that counts as one
-//! client, and the bound on whatever one client may have at a time.
+//! The client's address: the trusted proxies that report it, the network that counts as one client,
+//! and the limit on concurrent permits of one client.
 //!
-//! A peer within `trusted_proxies` is believed about the address it forwards for; every other peer
-//! is the client itself. An IPv6 client has a network of 64 bits to itself, so the network counts
-//! as one client.
+//! The proxy believes a peer within `trusted_proxies` about the address for which it forwards;
+//! every other peer is the client itself. An IPv6 client usually has a 64-bit network to itself, so
+//! the network counts as one client.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::limits::ADDRESS_SHARDS;
 
-/// The addresses a request came along, the client's first.
+/// The field that lists the addresses on a request's path, the client's first.
 pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The peers whose `X-Forwarded-*` fields are believed.
@@ -29,15 +29,16 @@ impl TrustedProxies {
         Self(networks)
     }
 
-    /// Returns whether this address is a trusted proxy's. On a dual-stack socket an IPv4 peer looks
-    /// like an IPv6 one.
+    /// Returns whether this address belongs to a trusted proxy. On a dual-stack socket, an IPv4
+    /// peer has a mapped IPv6 address.
     pub fn covers(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.contains(&peer))
     }
 
-    /// Finds the nearest address that is no trusted proxy's, back from the peer; the last one where
-    /// all of them are. `None` where a trusted proxy forwards for something that is no address.
+    /// Finds the first address, counted back from the peer, that belongs to no trusted proxy, or
+    /// the last one if all are trusted proxies'. Returns `None` if a trusted proxy forwards for a
+    /// member that is no address.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
         let mut client = peer.to_canonical();
         if !self.covers(client) {
@@ -55,7 +56,7 @@ impl TrustedProxies {
 
 /// One client: an IPv4 address, or an IPv6 network of 64 bits.
 ///
-/// An IPv4 address takes the number of an IPv6 network that begins with 32 zero bits; no client has
+/// An IPv4 address uses the number of an IPv6 network that begins with 32 zero bits; no client has
 /// such a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(u64);
@@ -69,7 +70,7 @@ impl From<IpAddr> for ClientNetwork {
     }
 }
 
-/// A bound on the permits that one client network holds at a time. Clones share one table.
+/// A limiter of the permits that one client network holds at a time. Clones share one table.
 ///
 /// **Always:** the table holds a network only while the network has a permit, so the table is no
 /// larger than the number of permits.
@@ -87,14 +88,14 @@ struct AddressTable {
 pub struct AddressPermit(Option<(Arc<AddressTable>, ClientNetwork)>);
 
 impl AddressLimiter {
-    /// Grants each network `most` permits; without a bound, every permit is granted and none is
-    /// counted.
+    /// Returns a limiter with `most` permits for each network; without a limit, it grants every
+    /// permit and counts none.
     pub fn new(most: Option<usize>) -> Self {
         let shards = || (0..ADDRESS_SHARDS).map(|_| Mutex::default()).collect();
         Self(most.map(|most| Arc::new(AddressTable { shards: shards(), most })))
     }
 
-    /// Takes a permit; `None` if the network holds as many as it may.
+    /// Takes a permit; `None` if the network holds the maximum.
     pub fn enter(&self, client: ClientNetwork) -> Option<AddressPermit> {
         let Some(table) = &self.0 else { return Some(AddressPermit(None)) };
         let mut held = table.shard(client)?;
@@ -108,8 +109,7 @@ impl AddressLimiter {
 }
 
 impl AddressTable {
-    /// Locks the part of the table that has this network. A panic between two changes leaves
-    /// nothing half done.
+    /// Locks the shard of this network. A panic between two changes leaves the shard consistent.
     fn shard(&self, client: ClientNetwork) -> Option<MutexGuard<'_, HashMap<ClientNetwork, usize>>> {
         let mixed = client.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let number = usize::try_from(mixed).unwrap_or_default() % ADDRESS_SHARDS;

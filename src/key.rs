@@ -1,13 +1,12 @@
-//! The cache key: what makes two requests the same request.
+//! The cache key: it identifies a resource, or one variant of it.
 //!
-//! A key is made from scheme, authority and target, and nothing else makes one, so no two hosts can
-//! ever share an entry (Pingora's old default key and nginx's `$proxy_host` both let them). Each
-//! field goes into the hash behind its length: an encoding in which no crafted path can pretend to
-//! be another's host and path. The hash is BLAKE3, 256 bits. The first 128 name the value in Redis;
-//! all 256 stand in the value and are compared on every hit, so that even a collision of names is a
-//! miss.
+//! A key is computed from scheme, authority and target, always from all three, so two hosts never
+//! share an entry (Pingora's old default key and nginx's `$proxy_host` allow that). Each field
+//! enters the hash behind its length, so no crafted path can imitate another request's host and
+//! path. The hash is BLAKE3 with 256 bits. The first 128 bits name the value in Redis; the value
+//! contains all 256, and every hit compares them, so even a collision of names is a miss.
 //!
-//! The method is not part of it: a `HEAD` is answered from what a `GET` stored (RFC 9111 §4).
+//! The method is not part of the key: a stored `GET` response also answers a `HEAD` (RFC 9111 §4).
 //!
 //! ```text
 //! whole resource   H( "cw-key-1"  len scheme  len authority  len target )
@@ -32,7 +31,7 @@ pub const DIGEST_BYTES: usize = 32;
 /// Bytes of the digest that go into the name, in hexadecimal.
 const NAME_DIGEST_BYTES: usize = 16;
 
-/// How the client reached us.
+/// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Plain TCP.
@@ -42,7 +41,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -50,7 +49,7 @@ impl Scheme {
         }
     }
 
-    /// The one that is not this.
+    /// Returns the other scheme.
     pub const fn other(self) -> Self {
         match self {
             Self::Http => Self::Https,
@@ -66,9 +65,9 @@ impl Scheme {
     }
 }
 
-/// Whom a request is addressed to: a host in lower case, and a port unless it is the scheme's own.
+/// The authority of a request: a host in lower case, and a port unless it is the scheme's default.
 ///
-/// Holding one is proof that it is well-formed: no user information, no path, no control bytes.
+/// A value of this type is always well-formed: no user information, no path, no control bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authority(Box<str>);
 
@@ -83,34 +82,34 @@ impl Authority {
         if !is_host(host) || !(port.is_empty() || is_port(port)) {
             return Err(TargetError::Authority);
         }
-        // RFC 3986 §6.2.2.1 and §6.2.3: case of the host and an empty or default port carry no
-        // meaning.
+        // RFC 3986 §6.2.2.1 and §6.2.3: the letter case of the host and an empty or default port
+        // carry no meaning.
         let says_port = !port.is_empty() && port != scheme.default_port();
         let mut canonical: Box<str> = if says_port { text.into() } else { host.into() };
         canonical.make_ascii_lowercase();
         Ok(Self(canonical))
     }
 
-    /// `host` or `host:port`.
+    /// Returns `host` or `host:port`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Host and port text; the brackets of an IPv6 literal stay with the host.
+/// Splits an authority into host and port; the host keeps the brackets of an IPv6 literal.
 fn split_port(text: &str) -> Option<(&str, &str)> {
     if text.starts_with('[') {
         let (inside, after) = text.split_once(']')?;
         let host = text.get(..inside.len() + 1)?;
         return if after.is_empty() { Some((host, "")) } else { Some((host, after.strip_prefix(':')?)) };
     }
-    // Byte by byte: a host is too short for a search to pay.
+    // A host is too short for an optimised search to pay off.
     let end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
     let (host, port) = text.split_at_checked(end)?;
     Some((host, port.strip_prefix(':').unwrap_or(port)))
 }
 
-/// Digits, and within the range of ports.
+/// Returns whether the text is digits within the range of ports.
 fn is_port(port: &str) -> bool {
     let digit = |number: u16, byte: u8| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
@@ -119,8 +118,8 @@ fn is_port(port: &str) -> bool {
     port.bytes().try_fold(0, digit).is_some()
 }
 
-/// RFC 3986 §3.2.2, less percent-encoding and sub-delimiters: no name that resolves uses them, and
-/// parsers differ on them.
+/// Returns whether the text is a host by RFC 3986 §3.2.2, without percent-encoding and
+/// sub-delimiters: no name that resolves uses them, and parsers disagree on them.
 fn is_host(host: &str) -> bool {
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match host.strip_prefix('[') {
@@ -134,21 +133,21 @@ fn is_host(host: &str) -> bool {
 /// The effective request URI (RFC 9110 §7.1) of one request, canonicalised once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// How the client reached us.
+    /// The scheme of the request.
     pub scheme: Scheme,
-    /// Whom it asked for.
+    /// The host and port of the request.
     pub authority: Authority,
-    /// Path and query, byte for byte as the client sent them.
+    /// The path and query, byte for byte as the client sent them.
     pub path_and_query: PathAndQuery,
 }
 
 impl Target {
-    /// Finds the target of a request that came over `scheme`, from its request line and its `Host`
+    /// Determines the target of a request over `scheme` from its request line and its `Host`
     /// fields.
     ///
-    /// An absolute-form target's authority takes the place of `Host` (RFC 9112 §3.2.2), but a
-    /// `Host` that says otherwise is refused: two parsers that disagree about the host is how
-    /// caches are poisoned.
+    /// The authority of an absolute-form target overrides `Host` (RFC 9112 §3.2.2), but a request
+    /// in which both differ is refused: a disagreement of two parsers about the host lets attackers
+    /// poison caches.
     pub fn parse<'a>(
         scheme: Scheme,
         uri: &Uri,
@@ -165,8 +164,8 @@ impl Target {
             (Some(authority), _) | (None, Some(authority)) => authority,
             (None, None) => return Err(TargetError::NoHost),
         };
-        // In front of a fragment `http` keeps an empty path empty, shows it as `/`, and holds the
-        // two to be different.
+        // With a fragment behind it, the `http` crate keeps an empty path empty, displays it as
+        // `/`, and treats the two as different.
         let path_and_query = match uri.path_and_query() {
             Some(path_and_query) if path_and_query.as_str() != "/" => path_and_query.clone(),
             Some(_) | None => PathAndQuery::from_static("/"),
@@ -177,8 +176,8 @@ impl Target {
         Ok(Self { scheme, authority, path_and_query })
     }
 
-    /// The target of an absolute URL: the one that a client has which asks for that URL. A fragment
-    /// is no part of it.
+    /// Returns the target of an absolute URL: the target of a request for that URL. A fragment is
+    /// not part of it.
     pub fn of_url(url: &str) -> Result<Self, UrlError> {
         let uri: Uri = url.parse().map_err(|_| UrlError::Malformed)?;
         let scheme = match uri.scheme_str() {
@@ -196,50 +195,49 @@ impl Target {
         Ok(target)
     }
 
-    /// The same, asked for by the other scheme.
+    /// Returns the same target under the other scheme.
     pub fn by_other_scheme(&self) -> Result<Self, TargetError> {
         let scheme = self.scheme.other();
-        // The scheme decides which port is the default one, so the authority is read again.
+        // The scheme determines the default port, so the authority is parsed again.
         let authority = Authority::parse(scheme, self.authority.as_str().as_bytes())?;
         Ok(Self { scheme, authority, path_and_query: self.path_and_query.clone() })
     }
 }
 
 impl fmt::Display for Target {
-    /// As a URL.
+    /// Writes the target as a URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme.as_str(), self.authority.as_str(), self.path_and_query)
     }
 }
 
-/// Why text names no target. None of these repeats any of it.
+/// The reason why a text is not a usable URL. The messages never repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not a URL.
-    #[error("cannot be read as an absolute URL")]
+    /// The text is not a URL.
+    #[error("is not an absolute URL")]
     Malformed,
-    /// Relative, or of another scheme.
+    /// The URL is relative, or has another scheme.
     #[error("does not begin with http:// or https://")]
     Scheme,
-    /// No request could ask for it.
-    #[error("cannot be asked for: {0}")]
+    /// No request can have this URL as its target.
+    #[error("cannot be requested: {0}")]
     Target(#[from] TargetError),
 }
 
-/// Where the origin's own URLs begin, which clients do not see: how it names itself where it does
-/// not know better.
+/// The base URL of the origin, which clients do not see. The origin may use it in its own links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginBase {
-    /// How it is reached.
+    /// The scheme of the connections to the origin.
     pub scheme: Scheme,
-    /// What it is called.
+    /// The origin's host and port.
     pub authority: Authority,
-    /// Put before every path; empty, or begins with `/` and does not end with one.
+    /// The base path, put before every path: empty, or beginning with `/` and not ending with it.
     pub path: String,
 }
 
 impl OriginBase {
-    /// Returns 64 bits that tell this origin from others.
+    /// Returns a 64-bit digest that distinguishes this origin from others.
     pub fn digest(&self) -> u64 {
         let mut hash = FieldHasher::new(ORIGIN_DOMAIN);
         hash.field(self.scheme.as_str().as_bytes());
@@ -249,11 +247,11 @@ impl OriginBase {
     }
 }
 
-/// Why a request has no target.
+/// The reason why a request has no valid target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// RFC 9112 §3.2: a request without `Host` gets 400.
-    #[error("the request names no host")]
+    #[error("the request has no host")]
     NoHost,
     /// RFC 9112 §3.2: a request with more than one `Host` gets 400.
     #[error("the request has several Host fields")]
@@ -261,16 +259,17 @@ pub enum TargetError {
     /// The absolute-form target and `Host` differ.
     #[error("the request target and the Host field differ")]
     HostMismatch,
-    /// Not `host[:port]`.
+    /// The host is not `host[:port]`.
     #[error("the host is malformed")]
     Authority,
-    /// RFC 9112 §3.2: `host:port` is for `CONNECT` alone, and `*` for `OPTIONS`.
-    #[error("the request target is of a form that is not for this method")]
+    /// RFC 9112 §3.2: the form `host:port` is valid for `CONNECT` only, and `*` for `OPTIONS` only.
+    #[error("the request target has a form that is not valid for this method")]
     Form,
-    /// With dot segments that some servers resolve to a path beside the origin's base path.
+    /// The path has dot segments that some servers resolve to a path outside the origin's base
+    /// path.
     #[error("the path of the request target leads out of the API")]
     OutsideBase,
-    /// Longer than [`TARGET_BYTES_MAX`].
+    /// The target is longer than [`TARGET_BYTES_MAX`].
     #[error("the request target is longer than {TARGET_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -280,7 +279,7 @@ pub enum TargetError {
 pub struct CacheKey([u8; DIGEST_BYTES]);
 
 impl CacheKey {
-    /// The key of a whole resource.
+    /// Computes the key of a whole resource.
     pub fn of(target: &Target) -> Self {
         let mut hash = FieldHasher::new(KEY_DOMAIN);
         hash.field(target.scheme.as_str().as_bytes());
@@ -289,11 +288,11 @@ impl CacheKey {
         hash.finish()
     }
 
-    /// The key of one variant of this resource: the one for which the named request fields have
-    /// these values.
+    /// Computes the key of one variant of this resource: the variant for which the named request
+    /// fields have these values.
     ///
-    /// `nonce` is that of the resource's list of variants: with a new list, every old variant is
-    /// out of reach.
+    /// `nonce` belongs to the resource's list of variants: a new list makes every old variant
+    /// unreachable.
     pub fn variant<'a>(&self, nonce: u64, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut hash = FieldHasher::new(VARIANT_DOMAIN);
         hash.field(&self.0);
@@ -305,23 +304,23 @@ impl CacheKey {
         hash.finish()
     }
 
-    /// The key with this digest, for one that was written down: whether there is anything that has
-    /// it is not known.
+    /// Rebuilds a key from a stored digest. The key may not exist.
     pub const fn from_digest(digest: [u8; DIGEST_BYTES]) -> Self {
         Self(digest)
     }
 
-    /// All 256 bits, for comparing with what an entry says of itself.
+    /// Returns all 256 bits, for comparison with the digest in an entry.
     pub const fn digest(&self) -> &[u8; DIGEST_BYTES] {
         &self.0
     }
 
-    /// 128 bits as a number, for tables that are sharded by key.
+    /// Returns 128 bits as a number, for tables that are sharded by key.
     pub fn short(&self) -> u128 {
         self.0.first_chunk().map_or(0, |head| u128::from_be_bytes(*head))
     }
 
-    /// The 32 hexadecimal digits that name the value in a store, behind the store's own prefix.
+    /// Returns the 32 hexadecimal digits that name the value in Redis, after the prefix of the
+    /// store.
     pub fn hex(&self) -> [u8; 2 * NAME_DIGEST_BYTES] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 2 * NAME_DIGEST_BYTES];
@@ -342,18 +341,20 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Bytes that most keys are made of, and nearly all that are longer are not much so.
+/// Size of the gather buffer: most keys are computed from fewer bytes, and almost all others from a
+/// few more.
 const GATHERED_BYTES: usize = 256;
 
-/// A hash over length-prefixed fields.
+/// A hasher of length-prefixed fields.
 ///
-/// They are gathered and hashed at one go: a hasher that takes them piece by piece is two kilobytes
-/// of state, moved and kept for messages of a hundred bytes. It is there for those that are longer.
+/// It gathers the fields and hashes them in one call: an incremental hasher has two kilobytes of
+/// state, too much for messages of a hundred bytes. It is used only for longer messages.
 struct FieldHasher {
     gathered: [u8; GATHERED_BYTES],
-    /// How much of it is filled.
+    /// Number of gathered bytes.
     filled: usize,
-    /// Everything that did not fit; boxed, because it is large and rare.
+    /// The incremental hasher of a message that exceeds the buffer; boxed, because it is large and
+    /// rarely needed.
     hasher: Option<Box<blake3::Hasher>>,
 }
 
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn same_request_same_key() {
+    fn equivalent_requests_have_the_same_key() {
         let plain = key(Scheme::Http, "/a?b=c", "api.test").unwrap();
         for (uri, host) in [
             ("/a?b=c", "API.test"),
@@ -439,8 +440,8 @@ mod tests {
             ("http://[::1]:8000/%2F/../a//", Scheme::Http, "/%2F/../a//", "[::1]:8000"),
         ] {
             let target = Target::of_url(url).unwrap();
-            let asked = Target::parse(scheme, &uri.parse().unwrap(), [host.as_bytes()].into_iter());
-            assert_eq!(asked.as_ref(), Ok(&target), "{url}");
+            let requested = Target::parse(scheme, &uri.parse().unwrap(), [host.as_bytes()].into_iter());
+            assert_eq!(requested.as_ref(), Ok(&target), "{url}");
             assert_eq!(CacheKey::of(&target), key(scheme, uri, host).unwrap(), "{url}");
             assert_eq!(Target::of_url(&target.to_string()), Ok(target), "{url}");
         }
@@ -471,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_another_key() {
+    fn different_requests_have_different_keys() {
         let requests = [
             (Scheme::Http, "/a?b=c", "api.test"),
             (Scheme::Https, "/a?b=c", "api.test"),
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_and_only_one() {
+    fn a_request_has_exactly_one_host() {
         let relative: Uri = "/a".parse().unwrap();
         let absolute: Uri = "http://a.test/a".parse().unwrap();
         let parse = |uri: &Uri, hosts: &[&'static str]| {
@@ -524,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_do_not_run_together() {
+    fn different_variants_have_different_keys() {
         let whole = key(Scheme::Http, "/", "a").unwrap();
         let variant = |nonce, fields: &[(&'static str, &'static str)]| {
             whole.variant(nonce, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
@@ -538,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_hash_of_its_fields_one_behind_the_other() {
+    fn a_key_is_the_hash_of_its_length_prefixed_fields() {
         for length in (0..3 * GATHERED_BYTES).step_by(7) {
             let path = format!("/{}", "x".repeat(length));
             let mut message = KEY_DOMAIN.to_vec();
