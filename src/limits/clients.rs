@@ -6,8 +6,8 @@ use super::KIB;
 
 /// The longest request head. A longer one gets 431.
 pub const CLIENT_HEAD_BYTES_MAX: usize = 64 * KIB;
-/// The most header fields in one head, of a client or of the origin: as many as hyper parses
-/// without an allocation.
+/// The most header fields in one head, from a client or from the origin: the number that hyper
+/// parses without an allocation.
 pub const HEAD_FIELDS_MAX: usize = 100;
 /// The most open streams of one HTTP/2 client.
 pub const CLIENT_H2_STREAMS_MAX: u32 = 100;
@@ -67,17 +67,16 @@ pub const DESCRIPTORS_BESIDE: u64 = 256;
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Parts of a table of client addresses, each with a lock of its own.
 pub const ADDRESS_SHARDS: usize = 64;
-/// The slowest that a client may take an answer or send its content, in bytes a second; slower, it
-/// uses up `client_body_timeout`, or `origin_body_timeout` for its content.
+/// The slowest rate, in bytes a second, at which a client may take an answer or send its content.
+/// Below it, the client uses up `client_body_timeout` or, with its content, `origin_body_timeout`.
 pub const CLIENT_RATE_MIN: u32 = 256;
-/// How many times within `client_body_timeout` a connection looks whether its answers are being
-/// taken.
+/// Checks within one `client_body_timeout` of whether the client takes its answers.
 pub const CLIENT_PACE_SAMPLES: u32 = 4;
-/// Bytes of an HTTP/2 answer that are handed to the stream at a time, so that the rest of a body
-/// that the client does not take can be let go.
+/// Bytes of an HTTP/2 answer that the server hands to the stream at a time, so that it can drop the
+/// rest of a body that the client does not take.
 pub const CLIENT_H2_PIECE_BYTES_MAX: usize = 16 * KIB;
-/// Bytes that a client's socket may hold unsent before it counts as full. It also bounds how rarely
-/// a slow reader is seen to make progress.
+/// Bytes that a client's socket may hold unsent before it counts as full. The bound also limits the
+/// interval at which a slow reader's progress is visible.
 pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// The largest answer from memory that needs no permit of its client address.
 pub const UNCOUNTED_HIT_BYTES_MAX: usize = 16 * KIB;

@@ -15,22 +15,23 @@ pub const FILLS_MAX: usize = 16 * 1024;
 pub const FILL_SHARDS: usize = 64;
 /// The longest total duration of a background refresh.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the origin is not asked again for an entry whose fetch failed, where something stale
-/// answers meanwhile: the first time, and longer each time.
+/// The first pause after a failed fetch of an entry for which a stale answer is served. In the
+/// pause, the node does not fetch the entry again; each failure lengthens the pause.
 pub const REFRESH_PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest such time by our own count.
+/// The longest such pause, without a `Retry-After`.
 pub const REFRESH_PAUSE_MAX: Duration = Duration::from_secs(8);
-/// The longest by the origin's `Retry-After`: it may be back sooner than it expects.
+/// The longest such pause by the origin's `Retry-After`: the origin may recover sooner than it
+/// expects.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// How many keys are remembered whose fetch failed.
+/// Keys whose fetch failed that are remembered.
 pub const REFRESH_PAUSES_MAX: usize = 16 * 1024;
 /// Duration of the fleet's lease for one fetch without renewal: the delay that a node which dies
 /// costs the others.
 pub const FETCH_LEASE: Duration = Duration::from_secs(2);
 /// Interval at which a fetching node renews its lease.
 pub const FETCH_LEASE_RENEWED: Duration = Duration::from_millis(500);
-/// Duration from which a fetch is worth a lease in Redis: a hundred times the cost of the round
-/// trip.
+/// The duration from which the proxy takes a lease in Redis for a fetch: a hundred times the cost
+/// of the round trip.
 pub const FETCH_SLOW: Duration = Duration::from_millis(20);
 /// The most keys that are remembered for a slow fetch.
 pub const SLOW_KEYS_MAX: usize = 16 * 1024;
@@ -46,8 +47,8 @@ pub const SIGHTS_REMEMBERED: Duration = Duration::from_secs(60);
 pub const ROOM_DOUBTED: Duration = Duration::from_secs(10);
 /// The most keys that are remembered as uncacheable.
 pub const UNCACHEABLE_KEYS_MAX: usize = 64 * 1024;
-/// Time for which a key is remembered as uncacheable, as in Varnish. Once it is forgotten, the
-/// second of two concurrent requests waits for the first in vain.
+/// Time for which a key is remembered as uncacheable, as in Varnish. After it, the second of two
+/// concurrent requests waits for the first and then fetches too.
 pub const UNCACHEABLE_REMEMBERED: Duration = Duration::from_secs(120);
 /// Time for which a key is remembered as uncacheable because of the status of an answer, which may
 /// be a passing error.

@@ -22,13 +22,13 @@ pub const ORIGIN_IDLE_LOOK: Duration = Duration::from_secs(1);
 pub const ORIGIN_KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// Concurrent requests to the origin that one worker always allows, whatever limit it has learned.
 pub const ORIGIN_LIMIT_MIN: usize = 4;
-/// The part of the places at the origin, and in the queue in front of it, that no single client
-/// address takes: one in so many.
+/// The share of the permits for origin requests, and of the queue in front of them, that no single
+/// client address takes: one in this many.
 pub const ORIGIN_RESERVED_SHARE: usize = 4;
 /// Requests of one worker that may wait for the origin. Further ones are refused at once.
 pub const ORIGIN_QUEUE_MAX: usize = 1024;
-/// Time of uninterrupted waiting after which a queue counts as standing: a sign of overload, where
-/// a passing burst would have drained.
+/// Time of uninterrupted waiting after which a queue counts as a standing queue: a sign of
+/// overload, since a passing burst would have drained.
 pub const ORIGIN_QUEUE_STANDING: Duration = Duration::from_millis(100);
 /// Time after a standing queue in which a new queue counts as standing at once.
 pub const ORIGIN_QUEUE_RELAPSE: Duration = Duration::from_secs(1);
@@ -37,26 +37,28 @@ pub const ORIGIN_QUEUE_RELAPSE: Duration = Duration::from_secs(1);
 pub const ORIGIN_QUEUE_TURNS: u32 = 4;
 /// The wait that a standing queue allows in any case.
 pub const ORIGIN_QUEUE_WAIT_MIN: Duration = Duration::from_millis(5);
-/// Resources whose failures together say something of the origin; those of fewer are theirs alone.
+/// Resources that must fail before the failures count against the origin. Failures of fewer count
+/// against the resources.
 pub const ORIGIN_RESOURCES_SEVERAL: u32 = 3;
-/// Resources and collections that one worker remembers as having answered well, or not.
+/// Resources and collections whose recent results, good or bad, one worker remembers.
 pub const ORIGIN_RESOURCES_KNOWN: usize = 1024;
-/// How long a resource that has answered well counts as one that usually does.
+/// Time for which a resource that has answered well counts as working.
 pub const ORIGIN_RESOURCE_PROVEN: Duration = Duration::from_secs(10);
-/// One of the two windows of time in which resources with and without signs of overload are
-/// compared.
+/// Duration of each of the two windows in which resources with signs of overload are compared with
+/// resources without.
 pub const ORIGIN_SIGNS_WINDOW: Duration = Duration::from_millis(500);
-/// Failures in a row after which one worker does not ask the origin for a moment: of connects, or
-/// of answers of [`ORIGIN_RESOURCES_SEVERAL`] resources.
+/// Consecutive failures, of connects or of answers of [`ORIGIN_RESOURCES_SEVERAL`] resources, after
+/// which one worker opens its origin circuit breaker.
 pub const ORIGIN_BREAKER_FAILURES: u32 = 10;
 /// The shortest pause of an open breaker.
 pub const ORIGIN_BREAKER_PAUSE_MIN: Duration = Duration::from_millis(250);
-/// The longest pause of an open breaker: an origin that recovers has its traffic within a second.
+/// The longest pause of an open breaker: the traffic of an origin that recovers returns within a
+/// second.
 pub const ORIGIN_BREAKER_PAUSE_MAX: Duration = Duration::from_millis(750);
-/// How often the log reminds of an origin that goes on failing.
+/// Interval at which the log repeats that the origin still fails.
 pub const ORIGIN_OUTAGE_REMINDED: Duration = Duration::from_secs(60);
-/// Ends of outages that the log has in that time; an origin that fails and answers by turns has no
-/// more.
+/// Ends of outages that the log records in that interval, so that an origin that alternates between
+/// failing and answering does not flood it.
 pub const ORIGIN_OUTAGES_LOGGED_MAX: u32 = 3;
 /// Time for which bytes sent to the origin may stay unacknowledged before the kernel closes the
 /// connection.

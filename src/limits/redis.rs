@@ -44,7 +44,7 @@ pub const REDIS_BULK_BYTES_MIN: usize = 16 * KIB;
 /// ([`REDIS_STALL_MIN`], or [`REDIS_STALL_FACTOR`] command timeouts), bounds how long a node whose
 /// network fails silently serves from memory.
 pub const REDIS_HEARTBEAT: Duration = Duration::from_millis(500);
-/// Connections of a process that can deliver invalidations. Reads over further ones are not
+/// Connections of a process that can deliver invalidations. Reads over further connections are not
 /// tracked.
 pub const REDIS_SEATS_MAX: usize = 4096;
 /// Recent invalidations of a connection that are remembered by their key's digest. If more arrive

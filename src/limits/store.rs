@@ -8,7 +8,7 @@ use super::{KIB, MIB};
 
 /// The largest `cache_max_body`.
 pub const BODY_BYTES_MAX: usize = 64 * MIB;
-/// The largest block of stored header fields.
+/// The largest encoded block of stored header fields.
 pub const ENTRY_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of an entry besides its header block and its body.
 pub const ENTRY_FIXED_BYTES_MAX: usize = 2 * KIB;
@@ -58,8 +58,8 @@ pub const TAG_BYTES_MAX: usize = 256;
 pub const PREFIX_BYTES_MAX: usize = 512;
 /// Purges by prefix that are kept until the entries they concern have expired.
 pub const PREFIXES_MAX: usize = 64;
-/// How many purges that Redis has not taken are remembered one by one, and as many by prefix.
-/// Beyond it, everything that was stored before is a miss.
+/// Purges that Redis has not yet confirmed that a node remembers one by one, and the same number of
+/// prefix purges. Beyond it, every entry stored before counts as a miss.
 pub const LOCAL_PURGES_MAX: usize = 4096;
 /// Items of one purge.
 pub const PURGE_SCOPES_MAX: usize = 1000;
@@ -71,7 +71,7 @@ pub const PURGE_SYNCS_MAX: usize = 1024;
 /// The longest fetch whose response is stored. A key's tombstone lives as long, so that no fetch
 /// that began before a purge stores after it.
 pub const FETCH_STORED_MAX: Duration = Duration::from_secs(600);
-/// Time for which Redis keeps an unused purge log: longer than anything that was stored under it.
+/// Time for which Redis keeps an unused purge log: longer than any entry that was stored under it.
 pub const CLOCK_KEPT: Duration = Duration::from_secs(2 * LIFETIME_MAX.as_secs());
 /// Interval at which a worker that stores reads the purge log. The read extends its time to live,
 /// and counts as a use, so that a Redis that evicts the least recently used keys keeps it.

@@ -1,4 +1,4 @@
-//! The bounds of `cachewarp check --explain-headers`: files of any origin are read.
+//! Bounds of `cachewarp check --explain-headers`, which reads files of any origin.
 
 use super::{KIB, MIB};
 
