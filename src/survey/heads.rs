@@ -1,7 +1,7 @@
-//! Request heads from a file: plain heads, the output of `curl -v`, or JSON lines.
+//! A reader of request heads from a file: plain heads, the output of `curl -v`, or JSON lines.
 //!
-//! The first line that is neither blank nor a comment (`#`) decides which of the three the whole
-//! file is. Only methods and names are taken from it.
+//! The first line that is neither blank nor a comment (`#`) decides the form of the whole file. The
+//! reader takes only methods and names from it.
 
 use std::io::BufRead;
 
@@ -17,7 +17,7 @@ use super::{LineError, SurveyError};
 /// One recorded request: its method and the names of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedHead {
-    /// The method; `GET` where the record does not say.
+    /// The method; `GET` if the record has none.
     pub method: Method,
     /// The name of each field line, in its order.
     pub names: Vec<HeaderName>,
@@ -27,7 +27,7 @@ pub struct RecordedHead {
 pub struct HeadReader<R> {
     lines: SurveyLines<R>,
     form: HeadForm,
-    /// The head whose lines are being read.
+    /// The head that is being read.
     open: Option<RecordedHead>,
     left_out: u64,
 }
@@ -37,9 +37,9 @@ pub struct HeadReader<R> {
 enum HeadForm {
     /// No significant line was read yet.
     Unknown,
-    /// Heads as they are sent, a blank line between two.
+    /// Heads as clients send them, with a blank line between two.
     Plain,
-    /// `curl -v`: lines of a request begin with `>`.
+    /// The output of `curl -v`: lines of a request begin with `>`.
     Curl,
     /// One JSON object on each line.
     Json,
@@ -64,7 +64,7 @@ impl RecordedHead {
 }
 
 impl<R: BufRead> HeadReader<R> {
-    /// Reads heads from there.
+    /// Returns a reader of the heads in `input`.
     pub fn new(input: R) -> Self {
         Self { lines: SurveyLines::new(input), form: HeadForm::Unknown, open: None, left_out: 0 }
     }
@@ -96,7 +96,7 @@ impl<R: BufRead> HeadReader<R> {
         }
     }
 
-    /// The number of log lines without header names: other messages in the same log.
+    /// Returns the number of log lines without header names: other messages in the same log.
     pub fn lines_left_out(&self) -> u64 {
         self.left_out
     }
@@ -121,7 +121,7 @@ fn is_comment(line: &[u8]) -> bool {
     line.starts_with(b"#")
 }
 
-/// Reads a line of a plain head; a head that it ends.
+/// Reads a line of a plain head. Returns the head that the line ends, if any.
 fn plain(line: &[u8], open: &mut Option<RecordedHead>) -> Result<Option<RecordedHead>, LineError> {
     if is_comment(line) {
         return Ok(None);
@@ -135,7 +135,7 @@ fn plain(line: &[u8], open: &mut Option<RecordedHead>) -> Result<Option<Recorded
     if line.starts_with(b"HTTP/") {
         return Err(LineError::Response);
     }
-    // RFC 9112 §5.2: a line that begins with a space goes on with the value before it.
+    // RFC 9112 §5.2: a line that begins with a space or a tab continues the value before it.
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         let continues = open.as_ref().is_some_and(|head| !head.names.is_empty());
         return if continues { Ok(None) } else { Err(LineError::NotAField) };
@@ -154,7 +154,7 @@ fn plain(line: &[u8], open: &mut Option<RecordedHead>) -> Result<Option<Recorded
     }
 }
 
-/// The method of a request line: `GET /a HTTP/1.1`.
+/// Returns the method of a request line: `GET /a HTTP/1.1`.
 fn request_line(line: &[u8]) -> Option<Method> {
     let mut words = line.split(|&byte| byte == b' ');
     let (method, _, version) = (words.next()?, words.next()?, words.next_back()?);

@@ -1,9 +1,9 @@
-//! A request head from one JSON line of an access log.
+//! A parser of one JSON line of an access log as a request head.
 //!
-//! Logs disagree in how they name it, so the header names are looked for in a member called
-//! `headers`, `request_headers`, `header_names` or alike, on the line itself or in its `request`,
-//! `req` or `http`. They are an object's member names, a list of names, or a list of
-//! `[name, value]` or `{"name": …}`.
+//! Logs use different names, so the parser accepts header names in a member called `headers`,
+//! `request_headers`, `header_names` or similar, on the line itself or in its `request`, `req` or
+//! `http`. The member is an object, whose member names are the header names, a list of names, or a
+//! list of `[name, value]` or `{"name": …}`.
 
 use http::Method;
 
@@ -18,7 +18,7 @@ const METHOD: &[&str] = &["method", "requestmethod", "reqmethod", "verb", "httpm
 /// Members that are a request, or contain one.
 const REQUEST: &[&str] = &["request", "req", "http", "httprequest"];
 
-/// Reads a line; `None` if it has no header names.
+/// Parses a line; `None` if it has no header names.
 pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
     let text = std::str::from_utf8(line).map_err(|_| LineError::NotJson)?;
     let record = json::read(text).map_err(|_| LineError::NotJson)?;
@@ -28,8 +28,8 @@ pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
     Ok(found.then_some(head))
 }
 
-/// Fills a head from an object; whether the object has header names. The object that is nearest to
-/// them names the method.
+/// Fills a head from an object. Returns whether the object has header names. The method comes from
+/// the object nearest to them.
 fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
     if let Some(method) = member(record, METHOD).and_then(JsonValue::as_text) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
@@ -45,7 +45,7 @@ fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> 
     Ok(false)
 }
 
-/// Adds the names that a member holds; whether it can hold any.
+/// Adds the names that a member holds. Returns whether the member can hold any.
 fn add_names(headers: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
     match headers {
         JsonValue::Object(members) => {
@@ -82,8 +82,8 @@ fn member<'a>(record: &'a JsonValue, names: &[&str]) -> Option<&'a JsonValue> {
     record.members().iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
 }
 
-/// Whether a member has one of these names, however its words are joined: `request_headers`,
-/// `requestHeaders`.
+/// Returns whether a member has one of these names, however its words are joined:
+/// `request_headers`, `requestHeaders`.
 fn is_one_of(member: &str, names: &[&str]) -> bool {
     let letters =
         || member.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());

@@ -1,4 +1,4 @@
-//! Lines of a file, each within a bound.
+//! A reader of lines with a bounded length.
 
 use std::io::{BufRead, Read};
 
@@ -6,7 +6,7 @@ use crate::limits::{SURVEY_BYTES_MAX, SURVEY_LINE_BYTES_MAX};
 
 use super::{LineError, SurveyError};
 
-/// UTF-8 files of some editors begin with this.
+/// The mark with which some editors begin a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A reader of lines that counts them.
@@ -26,7 +26,8 @@ impl<R: BufRead> SurveyLines<R> {
     /// Reads the next line, without its end (LF or CR LF); `None` at the end of the input.
     pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, SurveyError> {
         self.line.clear();
-        // One byte more than may be, and the two of the line's end, show that a line is too long.
+        // The reader takes one byte more than a line may have, and two for the line's end, to
+        // detect a line that is too long.
         let bytes_max = u64::try_from(SURVEY_LINE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(3);
         let count = self.input.by_ref().take(bytes_max).read_until(b'\n', &mut self.line)?;
         if count == 0 {
@@ -46,12 +47,12 @@ impl<R: BufRead> SurveyLines<R> {
         Ok(Some(line.strip_prefix(mark).unwrap_or(line)))
     }
 
-    /// Names the current line in an error.
+    /// Returns an error that names the current line.
     pub(super) fn problem(&self, problem: LineError) -> SurveyError {
         SurveyError::Line { line: self.number, problem }
     }
 
-    /// Counts bytes as read that were not, so that a test meets the bound without reading up to it.
+    /// Counts bytes as read without reading them, so that a test reaches the bound.
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, bytes: u64) {
         self.bytes = bytes;

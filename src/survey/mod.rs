@@ -1,11 +1,11 @@
-//! Recorded request heads, and the fields in them that keep default freshness from applying.
+//! A survey of recorded request heads: the fields that keep default freshness from applying.
 //!
 //! `cachewarp check --explain-headers FILE` reads heads or an access log ([`heads`]), counts their
 //! fields by class ([`tally`]), and prints what an operator can set ([`report`]). It opens no
 //! connection.
 //!
-//! **Invariant:** values of fields are neither kept nor printed, and an error names a line without
-//! repeating it: both can be secrets.
+//! **Invariant:** the survey neither keeps nor prints the values of fields, and an error names a
+//! line without repeating it: both can be secrets.
 
 mod heads;
 mod json_log;
@@ -24,7 +24,7 @@ use crate::request_fields::RequestFields;
 pub use heads::{HeadReader, RecordedHead};
 pub use report::SurveyReport;
 
-/// Reads recorded heads to their end, and reports which of their fields keep default freshness from
+/// Reads recorded heads to their end and reports the fields that keep default freshness from
 /// applying.
 pub fn survey(
     source: &str,
@@ -42,26 +42,26 @@ pub fn survey(
     Ok(SurveyReport::new(source, tally, reader.lines_left_out()))
 }
 
-/// The cause why a file of recorded heads cannot be used.
+/// The reason why a file of recorded heads cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// A line is not what its place asks for.
+    /// A line is invalid.
     #[error("line {line}: {problem}")]
     Line {
-        /// Its number, counted from 1.
+        /// The number of the line, counted from 1.
         line: u64,
         /// The cause.
         problem: LineError,
     },
-    /// There is no request head in it, and no log line with header names.
-    #[error("no request head found: it takes heads, `curl -v` output, or JSON lines with a `headers` member")]
+    /// The input has no request head, and no log line with header names.
+    #[error("no request head found; expected heads, `curl -v` output, or JSON lines with a `headers` member")]
     NoHeads,
 }
 
-/// The cause why a line of recorded heads cannot be used.
+/// The reason why a line of recorded heads cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// The line is longer than its bound.
@@ -82,7 +82,7 @@ pub enum LineError {
     /// A response begins where a request was expected.
     #[error("the head of a response; only request heads are read")]
     Response,
-    /// The file began with JSON, and this line is none.
+    /// The file began with JSON, and this line is not JSON.
     #[error("not a JSON object, or nested too deeply")]
     NotJson,
     /// A log line has a name that no HTTP field can have.

@@ -1,4 +1,4 @@
-//! The report of a survey, as a person reads it on a terminal of 100 columns.
+//! The report of a survey, for a terminal of 100 columns.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -15,9 +15,9 @@ const NAME_COLUMNS_MAX: usize = 40;
 const SOURCE_COLUMNS_MAX: usize = 50;
 /// The width of a line with a list of names.
 const LIST_COLUMNS: usize = 92;
-/// The most names listed that do not prevent default freshness.
+/// The most names in the list of fields that allow default freshness.
 const HARMLESS_ROWS_MAX: usize = 40;
-/// The most names listed that do.
+/// The most names in the list of fields that prevent it.
 const PREVENTING_ROWS_MAX: usize = 60;
 
 /// The report of a survey.
@@ -35,14 +35,14 @@ impl SurveyReport {
     pub(super) fn new(source: &str, tally: FieldTally, lines_left_out: u64) -> Self {
         let source = source.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter });
         let mut source: Vec<char> = source.collect();
-        // The end of a path says more than its beginning.
+        // The end of a path identifies a file better than its beginning.
         if let Some(surplus) = source.len().checked_sub(SOURCE_COLUMNS_MAX) {
             source.splice(..=surplus, ['…']);
         }
         Self { source: source.into_iter().collect(), tally, lines_left_out }
     }
 
-    /// The names of fields with this effect, the most frequent first.
+    /// Returns the names of fields with this effect, the most frequent first.
     fn rows(&self, effect: FieldEffect) -> Vec<CountedName<'_>> {
         let counted = self.tally.names.iter().map(|(name, count)| (name.as_str(), *count));
         let mut rows: Vec<_> = counted.filter(|(_, count)| FieldEffect::of(count.class) == effect).collect();
@@ -104,7 +104,7 @@ impl fmt::Display for SurveyReport {
             advice(f, &preventing)?;
         }
         if !others.is_empty() {
-            writeln!(f, "\nFields that do not:\n")?;
+            writeln!(f, "\nFields that allow it:\n")?;
             self.table(f, &others, HARMLESS_ROWS_MAX)?;
         }
         writeln!(f, "\nHEADERS.md explains the classes, and lists the names of each with its reason.")?;
@@ -118,7 +118,7 @@ impl fmt::Display for SurveyReport {
     }
 }
 
-/// Writes the settings, and the words of the origin, that help against the fields that prevent.
+/// Writes the settings and the response fields that allow the requests to be cached.
 fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Result {
     let of = |class| {
         let rows = preventing.iter().filter(move |(_, count)| count.class == class);
@@ -127,18 +127,21 @@ fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Re
     let (unlisted, credentials) = (of(FieldClass::Unlisted), of(FieldClass::Credential));
     writeln!(f, "\nTo cache these requests:\n")?;
     if !unlisted.is_empty() {
-        writeln!(f, "  unlisted: CacheWarp does not know them, so each may say who asks.")?;
+        writeln!(f, "  unlisted: CacheWarp does not know these fields, so each may identify the caller.")?;
         writeln!(f, "    key_headers={}", listed(&unlisted))?;
-        writeln!(f, "      is always safe: every value of the field gets an answer of its own.")?;
+        writeln!(f, "      is always safe: CacheWarp stores an answer for every value of the field.")?;
         writeln!(f, "    harmless_headers=<names>")?;
-        writeln!(f, "      is for fields that never change an answer. The origin does not see them where")?;
+        writeln!(f, "      is for fields that never change an answer. The origin does not receive them if")?;
         writeln!(f, "      its answer can be shared.")?;
         writeln!(f, "    Or the origin states freshness (Cache-Control: max-age=60) and names in Vary the")?;
         writeln!(f, "      fields that its answer depends on.")?;
     }
     if !credentials.is_empty() {
-        writeln!(f, "  credential: they say who asks, so the answer may be for one caller.")?;
-        writeln!(f, "    If it is for all, the origin says so: Cache-Control: public, max-age=60.")?;
+        writeln!(f, "  credential: these fields identify the caller, so the answer may be for one caller.")?;
+        writeln!(
+            f,
+            "    If it is for all callers, the origin states it: Cache-Control: public, max-age=60."
+        )?;
     }
     let claims: Vec<_> = credentials.iter().copied().filter(|name| may_be_harmless(name)).collect();
     if !claims.is_empty() {
@@ -151,14 +154,14 @@ fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Re
     Ok(())
 }
 
-/// Whether `harmless_headers` may name a credential: fields that proxies and tracers add, and not
-/// always about a caller.
+/// Returns whether `harmless_headers` may name this credential: proxies and tracers add some of
+/// them without reference to a caller.
 fn may_be_harmless(name: &str) -> bool {
     let is_forwarded = name.starts_with("x-forwarded-") && name != "x-forwarded-client-cert";
     is_forwarded || ["baggage", "correlation-context"].contains(&name)
 }
 
-/// Names as a setting takes them, as many as fit on a line.
+/// Returns a comma-separated list of the names that fit on a line.
 fn listed(names: &[&str]) -> String {
     let mut list = String::new();
     for name in names {
@@ -174,7 +177,7 @@ fn listed(names: &[&str]) -> String {
     list
 }
 
-/// The beginning of a text that is wider than it may be.
+/// Cuts a text to a number of columns, with `…` at its end.
 fn cut(text: &str, columns_max: usize) -> String {
     match text.char_indices().nth(columns_max) {
         None => text.to_owned(),
@@ -182,7 +185,7 @@ fn cut(text: &str, columns_max: usize) -> String {
     }
 }
 
-/// A whole number with a comma between groups of three digits.
+/// Formats a whole number with a comma between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -195,7 +198,8 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// A part of a whole, to a tenth; only all of it is 100 %, and only nothing is 0 %.
+/// Formats a part of a whole in percent, with one decimal. Only the whole is 100 %, and only zero
+/// is 0 %.
 fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();

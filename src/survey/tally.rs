@@ -29,9 +29,9 @@ pub(super) struct FieldTally {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NameCount {
     pub(super) class: FieldClass,
-    /// Requests that have it.
+    /// Requests with the field.
     pub(super) requests: u64,
-    /// Requests in which no other field prevents what this one does.
+    /// Requests in which it is the only field that prevents default freshness.
     pub(super) alone: u64,
 }
 
@@ -47,7 +47,7 @@ impl FieldTally {
         }
     }
 
-    /// Whether no request was counted.
+    /// Returns whether no request was counted.
     pub(super) fn is_empty(&self) -> bool {
         self.requests == 0 && self.other_methods == 0
     }
@@ -85,9 +85,9 @@ impl FieldTally {
 /// The effect of a field on freshness that the origin does not state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldEffect {
-    /// Such freshness applies to no request with the field.
+    /// No request with the field gets default freshness.
     Prevents,
-    /// The field makes no difference.
+    /// The field has no effect.
     Allows,
 }
 

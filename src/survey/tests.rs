@@ -21,7 +21,7 @@ fn head(method: &str, names: &[&str]) -> (String, Vec<String>) {
 }
 
 #[test]
-fn plain_heads_of_every_spelling() {
+fn plain_heads_are_read_in_every_spelling() {
     for (text, expected) in [
         ("GET /a HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n", vec![head("GET", &["host", "x-a"])]),
         ("# curl\nGET /a HTTP/1.1\nHost: a", vec![head("GET", &["host"])]),
@@ -42,7 +42,7 @@ fn plain_heads_of_every_spelling() {
 }
 
 #[test]
-fn the_requests_in_the_output_of_curl() {
+fn requests_are_read_from_the_output_of_curl() {
     let text = "\
 *   Trying 127.0.0.1:80...
 * Connected to a (127.0.0.1) port 80 (#0)
@@ -70,7 +70,7 @@ fn the_requests_in_the_output_of_curl() {
 }
 
 #[test]
-fn header_names_in_json_lines() {
+fn header_names_are_read_from_json_lines() {
     let one = |line: &str, method: &str, names: &[&str]| {
         assert_eq!(heads(line), Ok(vec![head(method, names)]), "{line}");
     };
@@ -142,7 +142,7 @@ fn report(text: &str, fields: &RequestFields) -> String {
     survey("access.log", text.as_bytes(), fields).unwrap().to_string()
 }
 
-/// A log in which several requests meet each class.
+/// Returns a log in which several requests have a field of each class.
 fn log() -> String {
     let mut text = String::new();
     for (times, names) in [
@@ -161,9 +161,9 @@ fn log() -> String {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a golden file is written anew by a person's order, which is no setting"
+    reason = "the person who runs the test decides whether to rewrite a golden file"
 )]
-fn the_report_is_this_one() {
+fn the_report_equals_the_golden_file() {
     let fields = RequestFields::new(
         &[HeaderName::from_static("x-api-key")],
         &[HeaderName::from_static("x-api-version")],
@@ -179,7 +179,7 @@ fn the_report_is_this_one() {
 }
 
 #[test]
-fn a_report_fits_the_terminal_whatever_was_read() {
+fn a_report_of_any_input_fits_the_terminal() {
     let mut text = String::new();
     for number in 0..SURVEY_NAMES_MAX + 20 {
         let name = format!("x-{number}-{}", "long-".repeat(number % 50));
