@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# All fuzz targets, or those that are named, over so many inputs that follow from one seed: a slower machine tries the same,
-# and what fails here fails again. It begins with fuzz/seeds/ alone, so what earlier runs have left plays no part.
+# Runs all fuzz targets, or the named ones, over a fixed number of inputs derived from one seed:
+# every machine tries the same inputs, and a failure is reproducible. Each run begins with
+# fuzz/seeds/ alone, so earlier runs have no influence.
 #
-#   FUZZ_RUNS=1000000 FUZZ_SEED=7 tests/fuzz.sh entry_decode     more of them, and others
+#   FUZZ_RUNS=1000000 FUZZ_SEED=7 tests/fuzz.sh entry_decode     more inputs, from another seed
 #
-# Without -use_cmp=0 libFuzzer learns from what is compared, addresses among it, and those differ from run to run. What is
-# left to chance is where a target keeps a HashMap: the order of one is the process's own.
+# -use_cmp=0 keeps libFuzzer from learning from compared values, which include addresses and differ
+# between runs. One source of chance remains: the order of a HashMap in a target differs between
+# processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What takes three to five seconds on a machine that does nothing else.
+# Prints the number of inputs that take three to five seconds on an idle machine.
 inputs() {
     case $1 in
         outbound | targeted) echo 20000 ;;
@@ -21,9 +23,9 @@ inputs() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What was said of the first failure, and the input, which is to become a seed.
+# Prints the messages of the first failure, and the input, which becomes a seed.
 report() {
-    printf '\nfuzz %s has failed:\n' "$1"
+    printf '\nfuzz %s failed:\n' "$1"
     sed -n '/panicked at\|ERROR: \|error\(\[E[0-9]*\]\)\?: /,$p' "$work/log" | grep -av '^INFO:' | head -n 60
     for input in "$work"/found/*; do
         [ -e "$input" ] || continue
@@ -41,7 +43,7 @@ for target in "$@"; do
     printf 'fuzz %s: %s inputs\n' "$target" "$runs"
     rm -rf "$work"/*
     mkdir "$work/corpus" "$work/found"
-    # In one order, which a folder has not.
+    # Sorts the seeds, because the order of files in a folder varies.
     LC_ALL=C find "$PWD/fuzz/seeds/$target" -type f | LC_ALL=C sort | paste -sd, - > "$work/seeds"
     if ! cargo +nightly fuzz run "$target" "$work/corpus" -- -seed="${FUZZ_SEED:-1}" -runs="$runs" -max_len=4096 \
         -seed_inputs="@$work/seeds" -use_cmp=0 -reload=0 -artifact_prefix="$work/found/" -verbosity=0 > "$work/log" 2>&1; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All checks: format, lints, tests, benches that compile, fuzz targets for some seconds each, the public suite.
-# Installs what they need and the machine lacks: redis-server, node with npm, and for fuzzing cargo-fuzz.
+# Runs all checks: format, lints, tests, one run of each bench, the fuzz targets for some seconds
+# each, the public cache-tests suite. Installs missing tools: redis-server, node with npm, and
+# cargo-fuzz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,8 +35,9 @@ cargo clippy --quiet --all-targets --locked -- -D warnings
 
 say "tests"
 cargo test --quiet --locked --no-run
-# Much of the tests' time is waiting, for fail-overs above all; fuzz targets are built in it, one after the other by one
-# job, which leaves the tests a processor. Those that are left when it is their turn are built by all.
+# The tests spend much of their time waiting, above all for fail-overs. One job builds the fuzz
+# targets meanwhile, one after the other, which leaves a processor to the tests. All jobs build the
+# remaining targets before fuzzing begins.
 can_fuzz=
 if cargo +nightly --version >/dev/null 2>&1; then
     can_fuzz=yes
@@ -59,34 +61,37 @@ cargo clippy --quiet --manifest-path benches/faults/Cargo.toml --all-targets --l
 say "the documentation's links"
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --locked --no-deps --document-private-items
 
-# Building it takes minutes, so it is not installed here.
+# This script does not install cargo-deny, because its build takes minutes.
 if cargo deny --version >/dev/null 2>&1; then
     say "licences, bans and sources of the dependencies"
     cargo deny --offline --log-level error check licenses bans sources
 else
-    say "no cargo-deny: licences, bans and sources of the dependencies were not checked"
+    say "cargo-deny is missing: licences, bans and sources of the dependencies are not checked"
 fi
 
-say "benches compile and run once"
+say "one run of each bench"
 cargo bench --quiet --locked --profile dev -- --test
 
-# Of the build that the tests have made. Where there is no valgrind, tests/allocations.rs alone has watched.
+# The guard uses the build of the tests. Without valgrind, only tests/allocations.rs watches the
+# costs.
 if command -v valgrind >/dev/null && command -v python3 >/dev/null; then
     say "instructions per request"
     benches/guard/run.sh
 fi
 
-# Fuzzing needs a nightly compiler. Where there is none, the seeds have run above (tests/fuzz_seeds.rs).
+# Fuzzing needs a nightly compiler. Without one, only the seeds have run, above
+# (tests/fuzz_seeds.rs).
 if [ -n "$can_fuzz" ]; then
     say "fuzz"
     touch "$fuzz/is-wanted"
     { wait "$fuzz_build" && cargo +nightly fuzz build >> "$fuzz/log" 2>&1; } || { cat "$fuzz/log" >&2; exit 1; }
     tests/fuzz.sh
 else
-    say "no nightly toolchain: the fuzz targets were not run beyond their seeds"
+    say "no nightly toolchain: the fuzz targets ran on their seeds only"
 fi
 
-# The build that the tests have made: its verdicts are the release's, and a second build is saved.
+# The suite runs against the build of the tests: the verdicts are the same as for a release build,
+# and no second build is needed.
 say "the public cache-tests suite"
 CACHEWARP_BIN=${CARGO_TARGET_DIR:-target}/debug/cachewarp tests/conformance/run.sh
 

@@ -1,11 +1,11 @@
-// What each test is expected to result in: expected/PROFILE.json, test id → result.
+// The expected result of each test: expected/PROFILE.json maps test ids to results.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
 const file = profile => fileURLToPath(new URL(`expected/${profile}.json`, import.meta.url))
 
-// Tells what differs. Resolves to the number of tests that passed before and do not now.
+// Prints the differences. Resolves to the number of tests that passed before and do not pass now.
 export async function compare (profile, verdicts) {
   const expected = await read(profile)
   const now = byId(verdicts)
@@ -15,19 +15,19 @@ export async function compare (profile, verdicts) {
   const gained = differing.filter(id => now[id] === 'pass')
   const other = differing.filter(id => !lost.includes(id) && !gained.includes(id))
 
-  const tell = (title, tests) => {
+  const list = (title, tests) => {
     if (tests.length > 0) console.log(`\n${title}:`)
     for (const id of tests) console.log(`  ${id}: ${expected[id] ?? 'unknown'} → ${now[id] ?? 'gone'}`)
   }
-  tell('Passed before and does not now', lost)
-  tell('Passes for the first time', gained)
-  tell('Another result than before', other)
-  const advice = 'If this is how it should be, run again with --update.'
-  console.log(differing.length > 0 ? `\n${advice}` : '\nAs expected.')
+  list('Passed before and does not pass now', lost)
+  list('Passes for the first time', gained)
+  list('Different result', other)
+  const advice = 'If these results are correct, run again with --update.'
+  console.log(differing.length > 0 ? `\n${advice}` : '\nAll results are as expected.')
   return lost.length
 }
 
-// Makes these verdicts the expected ones.
+// Writes these verdicts as the expected ones.
 export async function update (profile, verdicts) {
   await mkdir(new URL('expected/', import.meta.url), { recursive: true })
   await writeFile(file(profile), `${JSON.stringify(byId(verdicts), null, 1)}\n`)
@@ -38,7 +38,7 @@ async function read (profile) {
   try {
     return JSON.parse(await readFile(file(profile), 'utf8'))
   } catch (error) {
-    throw new Error(`expected/${profile}.json cannot be read (${error.message}); --update makes it`)
+    throw new Error(`expected/${profile}.json cannot be read (${error.message}); --update creates it`)
   }
 }
 

@@ -1,7 +1,8 @@
 // The processes of a run: redis-server, the suite's origin, CacheWarp, the suite's client.
 //
-// Each listens on a port that the system chooses, or on a socket in the folder of the run, and says by itself
-// that it serves; nothing is polled. `end` stops those that were started here and no others.
+// Each process listens on a port that the system chooses, or on a socket in the folder of the run,
+// and prints a line when it serves, so nothing is polled. `end` stops only the processes that this
+// run started.
 
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -12,12 +13,12 @@ import { createInterface } from 'node:readline'
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 5_000
 
-// Of what a process says, the last lines are kept for the error that tells why it did not do its part.
+// The number of output lines that an error about a process shows.
 const LINES_KEPT = 20
 
 export class Parties {
   #children = []
-  // Resolves never; rejects when one that serves has ended.
+  // Never resolves; rejects when a serving process has ended.
   #lost = new Promise(() => {})
 
   static async gather () {
@@ -27,7 +28,7 @@ export class Parties {
     return parties
   }
 
-  // Starts a process and waits until `serving`, which is given each of its lines, finds what it looks for.
+  // Starts a process and waits until `serving`, called with each of its lines, returns a value.
   async serve (command, args, env, serving) {
     const child = this.#start(command, args, env)
     const found = new Promise(resolve => child.onLine(line => {
@@ -40,8 +41,8 @@ export class Parties {
     return within(START_TIMEOUT_MS, Promise.race([found, lost]), () => child.failed('does not serve'))
   }
 
-  // Runs a process to its end and returns what it wrote to its standard output. Fails as soon as one that
-  // serves has ended.
+  // Runs a process to its end and returns its standard output. Fails as soon as a serving process
+  // has ended.
   async finish (command, args, env, timeoutMs) {
     const child = this.#start(command, args, env)
     const pieces = []
@@ -61,11 +62,11 @@ export class Parties {
   #interrupted = () => this.end().then(() => process.exit(130))
 
   #start (command, args, env) {
-    // PATH alone is inherited: a setting in the caller's environment or folder must not change what is
-    // judged.
-    const surroundings = { cwd: this.folder, env: { PATH: process.env.PATH, ...env } }
+    // The process inherits only PATH: a setting in the caller's environment or folder must not
+    // change the verdicts.
+    const options = { cwd: this.folder, env: { PATH: process.env.PATH, ...env } }
     const stdio = ['ignore', 'pipe', 'pipe']
-    const child = new Child(command, spawn(command, args, { ...surroundings, stdio }))
+    const child = new Child(command, spawn(command, args, { ...options, stdio }))
     this.#children.push(child)
     return child
   }
@@ -79,13 +80,13 @@ class Child {
   constructor (name, process) {
     this.#name = name
     this.process = process
-    // Resolves to nothing if it ended well, otherwise to how it ended.
+    // Resolves to undefined after a successful end, otherwise to a description of the end.
     this.ended = new Promise(resolve => {
       process.on('error', error => resolve(error.message))
       process.on('close', (code, signal) => resolve(code === 0 ? undefined : `ended by ${signal ?? code}`))
     })
     for (const stream of [process.stdout, process.stderr]) {
-      createInterface({ input: stream }).on('line', line => this.#hear(line))
+      createInterface({ input: stream }).on('line', line => this.#addLine(line))
     }
   }
 
@@ -99,12 +100,12 @@ class Child {
 
   async stop () {
     this.process.kill('SIGTERM')
-    const patience = setTimeout(() => this.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
+    const killTimer = setTimeout(() => this.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
     await this.ended
-    clearTimeout(patience)
+    clearTimeout(killTimer)
   }
 
-  #hear (line) {
+  #addLine (line) {
     this.#lines.push(line)
     if (this.#lines.length > LINES_KEPT) this.#lines.shift()
     for (const listener of this.#listeners) listener(line)

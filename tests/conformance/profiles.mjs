@@ -1,11 +1,12 @@
-// The settings that CacheWarp is judged with. What is not named here has its default.
+// The settings of each profile. Every other setting has its default.
 
 export const profiles = {
-  // As it is installed: 200 and JSON alone are stored. The suite's bodies are text, so this shows what is
-  // never stored or shared, and nothing about hits.
+  // The defaults: CacheWarp stores only JSON with status 200. The suite's bodies are text, so this
+  // profile shows only that nothing is stored or shared that must not be.
   default: {},
-  // Everything that RFC 9111 lets a shared cache store. It knows no cookies (§7.3 leaves them to the origin), so none is
-  // taken for a credential here; they are kept from the origin and from the store all the same.
+  // CacheWarp stores everything that RFC 9111 lets a shared cache store. The suite gives cookies no
+  // meaning (§7.3 leaves them to the origin), so none counts as a credential here; CacheWarp still
+  // removes cookies from shared fetches and from stored responses.
   open: {
     CACHE_CONTENT_TYPES: '*',
     CACHE_STATUSES: '*',

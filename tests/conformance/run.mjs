@@ -1,6 +1,7 @@
-// Judges a binary: node run.mjs BINARY [--update] [--only TEST] [PROFILE...]
+// Tests a binary: node run.mjs BINARY [--update] [--only TEST] [PROFILE...]
 //
-// Ends with 0 if no test that passed before fails now, 1 if one does, 2 if the suite could not be run.
+// Exits with 0 if every test that passed before still passes, with 1 if one fails, with 2 if the
+// suite could not run.
 
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -27,10 +28,10 @@ async function main () {
     allowPositionals: true,
     options: { update: { type: 'boolean' }, only: { type: 'string' } }
   })
-  if (!binary) throw new Error('which binary?')
+  if (!binary) throw new Error('name the binary to test')
   const wanted = named.length > 0 ? named : Object.keys(profiles)
   const unknown = wanted.find(profile => !(profile in profiles))
-  if (unknown) throw new Error(`no profile ${unknown}; there are ${Object.keys(profiles).join(', ')}`)
+  if (unknown) throw new Error(`unknown profile ${unknown}; the profiles are ${Object.keys(profiles).join(', ')}`)
 
   let regressions = 0
   for (const profile of wanted) {
@@ -48,8 +49,8 @@ async function main () {
   return regressions > 0 ? 1 : 0
 }
 
-// Starts Redis, the origin and the binary with a profile's settings, and stops them whatever becomes of
-// `use`.
+// Starts Redis, the origin and the binary with a profile's settings, and stops them at the end of
+// `use`, also after an error.
 async function withProxy (binary, profile, use) {
   const parties = await Parties.gather()
   try {
@@ -61,7 +62,7 @@ async function withProxy (binary, profile, use) {
       ADMIN_ADDR: 'off',
       ORIGIN_URL: await suite.serveOrigin(parties),
       REDIS_URL: `unix://${socket}`,
-      // A Redis that a busy machine keeps waiting is a miss, and that is not what is judged here.
+      // On a busy machine a slow Redis would cause misses, and these tests do not judge that.
       REDIS_TIMEOUT: '5s',
       LOG_FORMAT: 'json',
       ...profiles[profile]
@@ -73,7 +74,7 @@ async function withProxy (binary, profile, use) {
   }
 }
 
-// The address in the line of the log that says "serving".
+// Returns the address in the log line "serving".
 function servingAddr (line) {
   return line.includes('"serving"') && /"addr":"([^"]+)"/.exec(line)?.[1]
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Judges CacheWarp by the public cache-tests suite: run.sh [--update] [--only TEST] [PROFILE...]
-# CACHEWARP_BIN names the binary to judge; without it, the release binary is built. See README.md.
+# Tests CacheWarp with the public cache-tests suite: run.sh [--update] [--only TEST] [PROFILE...]
+# CACHEWARP_BIN names the binary to test; without it, the script builds the release binary. See README.md.
 set -euo pipefail
 [ -z "${CACHEWARP_BIN:-}" ] || CACHEWARP_BIN=$(realpath -- "$CACHEWARP_BIN")
 cd "$(dirname "$0")"

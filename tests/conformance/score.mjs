@@ -1,6 +1,7 @@
-// Prints verdicts: what was passed, by group and kind; then each test that was not, with the suite's reason.
+// Prints verdicts: the number of passed tests by group and kind, then each other test with the
+// suite's reason.
 //
-// By itself it prints results that were kept: node score.mjs results/open.json
+// As a program, it prints saved results: node score.mjs results/open.json
 
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
@@ -9,20 +10,20 @@ import { fileURLToPath } from 'node:url'
 import { overruled } from './overruled.mjs'
 import { judge } from './suite.mjs'
 
-// A check is a question and not a demand: "yes" is no better than "no".
+// A check has no right answer: "yes" is no better than "no".
 const KINDS = { required: 'pass', optimal: 'pass', check: 'yes' }
 
 export function print (profile, { published, own }) {
   console.log(`\nProfile ${profile}\n`)
   printTable(published)
-  console.log('\nOur own tests\n')
+  console.log('\nCacheWarp\'s own tests\n')
   printTable(own)
   const verdicts = [...published, ...own]
   const unpassed = verdicts.filter(({ kind, result }) => kind !== 'check' && result !== 'pass')
   const open = unpassed.filter(({ id }) => !(id in overruled))
   const refused = unpassed.filter(({ id }) => id in overruled)
   printTests('Not passed', open, ({ reason }) => reason)
-  printTests('Not passed, and not to be', refused, ({ id }) => overruled[id])
+  printTests('Not passed, on purpose', refused, ({ id }) => overruled[id])
 }
 
 function printTable (verdicts) {

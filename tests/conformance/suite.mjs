@@ -1,5 +1,5 @@
-// The public suite, http-cache-tests: what it asks, how it is run, how it judges; and our own tests in its form. Nothing
-// else here knows its insides.
+// The adapter for the public suite, http-cache-tests, and for CacheWarp's own tests in its form: it
+// runs and judges them. Only this file depends on the suite's internals.
 
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -11,8 +11,8 @@ import own from './own/groups.mjs'
 
 const RUN_TIMEOUT_MS = 180_000
 
-// The signs that the suite judges with, as words. It has one sign for a required test that failed and another
-// for an optimal one; here the kind of a test is told apart from its result.
+// The suite's result symbols, as words. The suite has separate symbols for a failed required test
+// and a failed optimal one; here a test's kind and result are separate.
 const WORDS = {
   '✅': 'pass',
   '⛔️': 'fail',
@@ -41,23 +41,24 @@ export function serveOrigin (parties) {
   })
 }
 
-// Runs all tests against a cache. Each id has `true`, or the suite's `[kind of failure, reason]`.
+// Runs all tests against a cache. Returns, for each id, `true` or the suite's
+// `[kind of failure, reason]`.
 export async function runAll (parties, url) {
   const all = { base: url, id: '' }
   const results = await Promise.all([CLIENT, OWN_CLIENT].map(client => runClient(parties, client, all)))
   return Object.assign({}, ...results.map(result => JSON.parse(result)))
 }
 
-// Runs one test, and returns the suite's account of every head that was seen.
+// Runs one test and returns the suite's dump of all message heads.
 export function runOne (parties, url, id) {
   const has = groups => groups.some(group => group.tests.some(test => test.id === id))
   if (!has(published) && !has(own)) throw new Error(`no test ${id}`)
   return runClient(parties, has(own) ? OWN_CLIENT : CLIENT, { base: url, id })
 }
 
-// The verdict on every test that is for a shared cache, in the suite's order and by the suite's own judge: a
-// test is not judged if one that it depends on was not passed. Ours come apart, so that the published ones are counted
-// as everybody counts them.
+// Returns the verdict on every test for shared caches, in the suite's order and by the suite's own
+// judge: a test is not judged if a test that it depends on did not pass. The own tests are
+// separate, so that the counts of the published tests are comparable with other caches'.
 export function judge (results) {
   return { published: verdicts(published, results), own: verdicts(own, results) }
 }
@@ -77,9 +78,10 @@ function runClient (parties, client, options) {
   return parties.finish(process.execPath, client, environment(options), RUN_TIMEOUT_MS)
 }
 
-// The suite reads its options where `npm run` puts them, an empty one from the second place.
+// The suite reads its options from the variables that `npm run` sets; it reads an empty option from
+// the second prefix.
 function environment (options) {
-  const places = ['npm_config_', 'npm_package_config_']
-  return Object.fromEntries(places.flatMap(place =>
-    Object.entries(options).map(([name, value]) => [place + name, value])))
+  const prefixes = ['npm_config_', 'npm_package_config_']
+  return Object.fromEntries(prefixes.flatMap(prefix =>
+    Object.entries(options).map(([name, value]) => [prefix + name, value])))
 }

@@ -1,23 +1,25 @@
-// What our own tests are put together from. Their bodies are JSON, so that they are stored in every profile.
+// The building blocks of CacheWarp's own tests. Their bodies are JSON, so that every profile stores
+// them.
 
 const json = (...fields) => [['Content-Type', 'application/json'], ...fields]
 const BODY = '{"own":true}'
 
-// A test of two requests, or more.
+// Returns a test of two or more requests.
 export const test = (id, name, first, ...others) =>
   ({ id: `own-${id}`, name, requests: [{ ...first, setup: true }, ...others] })
 
-// A response with these fields. The third member of a field is `false` where the client does not get to see it.
+// Returns a request whose response has these fields. The third member of a field is `false` if the
+// client does not get the field.
 export const says = (...fields) => ({ response_headers: json(...fields), response_body: BODY })
 
-// A request that takes three seconds until the next.
+// Returns a request with a pause of three seconds after it.
 export const later = request => ({ ...request, pause_after: true })
 
-// What becomes of a request.
+// The expected result of a request, and the failures of the origin.
 export const cached = { expected_type: 'cached', expected_status: 200, expected_response_text: BODY }
 export const fetched = { expected_type: 'not_cached', ...says() }
 export const fails = { response_status: [503, 'Service Unavailable'], response_body: BODY }
 export const refuses = { disconnect: true }
 
-// That the answer is the one which the origin gave to its so-manieth request.
+// Expects the origin's response to its request with this number.
 export const from = number => ({ expected_response_headers: [['Server-Request-Count', String(number)]] })

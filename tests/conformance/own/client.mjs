@@ -1,6 +1,7 @@
-// Runs our own groups with the suite's engine: node client.mjs, told what to do as the suite's client is.
+// Runs CacheWarp's own groups with the suite's engine: node client.mjs, with the same options as
+// the suite's client.
 //
-// Prints the results as JSON; of one test alone, every head that was seen first.
+// Prints the results as JSON; for a single test, prints all message heads first.
 
 import fetch from 'node-fetch'
 import { getResults, runTests } from 'http-cache-tests/client/runner.mjs'

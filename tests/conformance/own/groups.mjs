@@ -1,4 +1,4 @@
-// Tests in the suite's form for what its release has none for.
+// CacheWarp's own tests, in the suite's form, for features that the suite's release does not cover.
 
 import staleness from './staleness.mjs'
 import targeted from './targeted.mjs'

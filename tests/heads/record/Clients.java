@@ -1,4 +1,4 @@
-// The clients of Java: one GET each. Prints `NAME TAB note`.
+// Clients of Java: each sends one GET. Prints `NAME TAB note`.
 import java.net.*;
 import java.net.http.*;
 

@@ -1,4 +1,4 @@
-// Go's net/http: one GET. Prints `NAME TAB note`.
+// A client with Go's net/http: sends one GET. Prints `NAME TAB note`.
 package main
 
 import (
@@ -10,10 +10,10 @@ import (
 )
 
 func main() {
-	answer, err := http.Get(os.Args[1] + "/go-net-http")
+	response, err := http.Get(os.Args[1] + "/go-net-http")
 	if err != nil {
 		panic(err)
 	}
-	io.Copy(io.Discard, answer.Body)
+	io.Copy(io.Discard, response.Body)
 	fmt.Printf("go-net-http\tGo %s, net/http; recorded: http.Get(url)\n", runtime.Version()[2:])
 }

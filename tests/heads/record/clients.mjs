@@ -1,5 +1,5 @@
-// The clients of Node, plain and with Sentry: one GET each, at URL/NAME. Prints `NAME TAB note`.
-// NODE_PATH does not hold for modules, so this file is run from a folder with the packages.
+// Clients of Node, plain and with Sentry: each sends one GET to URL/NAME. Prints `NAME TAB note`.
+// NODE_PATH does not apply to modules, so this file runs from the folder with the packages.
 import http from "node:http";
 import { createRequire } from "node:module";
 
@@ -18,7 +18,7 @@ await (await fetch(`${url}/node-fetch-builtin`)).text();
 note("node-fetch-builtin", `${node}, undici ${process.versions.undici}`, "fetch(url)");
 await (await fetch(`${url}/node-fetch-builtin-json`, { headers: { Accept: "application/json" } })).text();
 note("node-fetch-builtin-json", node, "fetch(url, { headers: { Accept } })");
-await new Promise((done) => http.get(`${url}/node-http`, (answer) => answer.resume().on("end", done)));
+await new Promise((done) => http.get(`${url}/node-http`, (response) => response.resume().on("end", done)));
 note("node-http", node, "http.get(url)");
 const axios = await load("axios");
 await axios.get(`${url}/axios`);

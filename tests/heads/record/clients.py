@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Python clients, plain and with tracing: one `GET` each, at URL/NAME. Prints `NAME TAB note`."""
+"""Python clients, plain and with tracing: each sends one `GET`. Prints `NAME TAB note`."""
 
 import asyncio
 import sys

@@ -1,14 +1,15 @@
 #!/bin/bash
-# Records the request heads of the real clients that this machine has, as tests/heads/NAME.head.
+# Records the request heads of the real clients on this machine as tests/heads/NAME.head.
 #
 #   DATA=/some/folder tests/heads/record/record.sh
 #
-# DATA has a Python environment `venv` (requests, httpx[http2], aiohttp, httpie, h2, sentry-sdk, ddtrace,
-# elastic-apm, aws-xray-sdk, opentelemetry-*), and `js` with the packages that clients.mjs names. Everything
-# else is of Debian 12: curl wget chromium firefox-esr golang-go openjdk-17-jdk libhttpclient-java
-# libokhttp-java ruby php-cli php-guzzlehttp-guzzle libwww-perl nginx haproxy trafficserver apache2 caddy
-# varnish. All traffic is on the loopback. A client that is missing is left out, with a line on stderr.
-# Heads that come from documents (first line: `from documentation`) are written by hand and left alone.
+# DATA holds a Python environment `venv` (requests, httpx[http2], aiohttp, httpie, h2, sentry-sdk,
+# ddtrace, elastic-apm, aws-xray-sdk, opentelemetry-*), and `js` with the packages of clients.mjs.
+# All other programs come from Debian 12: curl wget chromium firefox-esr golang-go openjdk-17-jdk
+# libhttpclient-java libokhttp-java ruby php-cli php-guzzlehttp-guzzle libwww-perl nginx haproxy
+# trafficserver apache2 caddy varnish. All traffic stays on loopback. The script skips a missing
+# client with a line on stderr. It leaves heads from documentation (first line:
+# `from documentation`) alone; they are written by hand.
 set -u
 HERE=$(cd "$(dirname "$0")" && pwd)
 OUT=$(mktemp -d)
@@ -21,9 +22,9 @@ trap 'kill "${STARTED[@]}" 2>/dev/null' EXIT
 
 note() { printf '%s\t%s\n' "$1" "$2" >>"$OUT/notes.tsv"; }
 start() { "$@" >>"$OUT/log" 2>&1 & STARTED+=($!); }
-# Waits until something listens there.
-await() { for _ in $(seq 100); do (echo >"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return; sleep 0.1; done; echo "nothing at port $1" >&2; }
-missing() { echo "left out: $*" >&2; }
+# Waits until a process listens on the port.
+await() { for _ in $(seq 100); do (echo >"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return; sleep 0.1; done; echo "no listener on port $1" >&2; }
+missing() { echo "skipped: $*" >&2; }
 
 start "$DATA/venv/bin/python" "$HERE/recorder.py" $PORT "$OUT"
 await $PORT
@@ -55,7 +56,7 @@ php -r "require '/usr/share/php/GuzzleHttp/autoload.php'; (new GuzzleHttp\\Clien
 perl -MLWP::UserAgent -e "LWP::UserAgent->new->get('$URL/perl-lwp')" && note perl-lwp "libwww-perl $(perl -MLWP -e 'print LWP->VERSION'); recorded: LWP::UserAgent->new->get(url)" || missing LWP
 
 # --- browsers ---------------------------------------------------------------------------------------
-# Waits until the page's last request has come.
+# Waits until the page's last request has arrived.
 page() { for _ in $(seq 300); do [ -e "$OUT/done.raw" ] && break; sleep 0.1; done; sleep 0.5; rm -f "$OUT/done.raw"; }
 browser() { # name, program and version
     for how in \

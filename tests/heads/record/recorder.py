@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes down the request heads of real clients, as fixtures for tests/heads.rs.
+"""Records the request heads of real clients as fixtures for tests/scenarios/recorded_heads.rs.
 
-It listens on 127.0.0.1:PORT and writes the head of `GET /NAME` to OUT/NAME.raw: an HTTP/1.1 head byte
-for byte, an HTTP/2 head (prior knowledge) as one line for each field. `/page.html` is a page whose
-script makes the requests of a browser. Every answer is `200`, JSON, open to every origin, `no-store`.
+The recorder listens on 127.0.0.1:PORT and writes the head of `GET /NAME` to OUT/NAME.raw: an
+HTTP/1.1 head byte for byte, an HTTP/2 head (prior knowledge) with one line for each field. The
+script of `/page.html` sends the requests of a browser. Every response is `200`, JSON, `no-store`,
+and allows every origin.
 
     python3 recorder.py PORT OUT
 """
@@ -20,7 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
 
 def keep(target, head):
-    """Writes the first head of a name; pages, preflights and icons are no fixtures."""
+    """Writes the first head of a name; skips pages, preflights and icons."""
     name = target.lstrip("/").split("?")[0]
     path = os.path.join(OUT, name + ".raw")
     if re.fullmatch(r"[a-z0-9-]+", name) and not os.path.exists(path):
@@ -28,8 +29,8 @@ def keep(target, head):
             file.write(head)
 
 
-def answer(target, fields):
-    """The fields and the body of an answer."""
+def respond(target, fields):
+    """Returns the fields and the body of a response."""
     if target.startswith("/page.html"):
         with open(os.path.join(HERE, "page.html"), "rb") as file:
             kind, body = "text/html", file.read()
@@ -65,7 +66,7 @@ def http1(stream, begun):
         fields = {name.lower(): value.strip() for name, value in pairs}
         if method == "GET":
             keep(target, head.replace(b"\r\n", b"\n") + b"\n")
-        about, body = answer(target, fields)
+        about, body = respond(target, fields)
         text = "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in about)
         stream.sendall(text.encode() + b"\r\n" + (b"" if method == "HEAD" else body))
 
@@ -87,7 +88,7 @@ def http2(stream, begun):
                 lines += [f"{name}: {value}" for name, value in event.headers if name[0] != ":"]
                 if fields[":method"] == "GET":
                     keep(fields[":path"], ("\n".join(lines) + "\n").encode("latin-1"))
-                about, body = answer(fields[":path"], fields)
+                about, body = respond(fields[":path"], fields)
                 peer.send_headers(event.stream_id, [(":status", "200"), *about])
                 peer.send_data(event.stream_id, body, end_stream=True)
         stream.sendall(peer.data_to_send())
