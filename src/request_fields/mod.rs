@@ -1,14 +1,14 @@
-//! Request fields by their names: which of them can change an answer for one caller, and which
-//! reach the origin.
+//! Classes of request fields: which fields can change an answer for one caller, and which are sent
+//! to the origin.
 //!
-//! A response whose freshness the origin did not state is shared only among requests all of whose
-//! fields are known to be harmless. [`table`] lists these names, each group with its treatment and
-//! the reason; the operator adds to it by `credential_headers`, `key_headers` and
-//! `harmless_headers`. A name that neither lists is [`FieldClass::Unlisted`].
+//! A response without freshness stated by the origin is shared only among requests whose fields are
+//! all known to be harmless. [`table`] lists the known names in groups, each with a class and a
+//! reason; the operator adds names with `credential_headers`, `key_headers` and `harmless_headers`.
+//! Every other name is [`FieldClass::Unlisted`].
 //!
-//! **Invariant:** the policy, the head for the origin and every explanation ask
-//! [`RequestFields::class`], so that a field which the policy takes for harmless is either in the
-//! origin's `Vary` contract or not sent with a shared fetch.
+//! **Invariant:** the policy, the head for the origin and every explanation use
+//! [`RequestFields::class`], so a field that the policy treats as harmless is either covered by the
+//! origin's `Vary` or not sent with a shared fetch.
 
 mod table;
 
@@ -19,24 +19,24 @@ use http::header::HeaderName;
 pub use table::{FieldGroup, PREFIXES, TABLE};
 
 crate::labels! {
-    /// How a request field is treated, by its name.
+    /// The class of a request field, by its name.
     pub enum FieldClass {
-        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` where its answer
+        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` if its answer
         /// depends on it.
         Sent => "sent",
-        /// Harmless, and not sent with a shared fetch. Requests that only their client gets the
-        /// answer to have it.
+        /// Harmless, and not sent with a shared fetch. A request whose answer is not shared keeps
+        /// it.
         Withheld => "withheld",
-        /// It replaces the request, or asks for less than the whole: not sent with a shared fetch.
+        /// A field that replaces the request or requests a part: not sent with a shared fetch.
         Dropped => "dropped",
-        /// It says who asks: only a response that is meant for all callers is shared with such a
-        /// request.
+        /// A field that identifies the caller: such a request shares only a response that the
+        /// origin marks as meant for all callers.
         Credential => "credential",
         /// Sent, and a part of the cache key (`key_headers`).
         Key => "key",
-        /// Nothing is known of it: sent, and no freshness but the origin's own applies.
+        /// An unknown field: sent to the origin, and only freshness that the origin states applies.
         Unlisted => "unlisted",
-        /// It belongs to the client's connection, or CacheWarp writes it anew.
+        /// A field of the client's connection, or one that CacheWarp writes itself.
         Connection => "connection",
     }
 }
@@ -46,28 +46,28 @@ const SLOTS: usize = 1024;
 
 /// The classes of all request fields: the listed names and the operator's.
 ///
-/// Cheap to clone: one table for the whole process.
+/// Clones share one table.
 #[derive(Clone, Debug)]
 pub struct RequestFields(Arc<ClassSet>);
 
 #[derive(Debug)]
 struct ClassSet {
     key_headers: Vec<HeaderName>,
-    /// Where each slot's names begin in `names`; one more than there are slots.
+    /// The index in `names` at which each slot's names begin, and the end of the last slot.
     starts: Vec<u16>,
     names: Vec<(Box<[u8]>, FieldClass)>,
 }
 
 impl Default for RequestFields {
-    /// The listed names alone.
+    /// Returns the classes of the listed names alone.
     fn default() -> Self {
         Self::new(&[], &[], &[])
     }
 }
 
 impl RequestFields {
-    /// The listed names, and before them the operator's: `credential_headers`, `key_headers` and
-    /// `harmless_headers`.
+    /// Returns the classes of the listed names and of the operator's names, which take precedence:
+    /// `credential_headers`, `key_headers` and `harmless_headers`.
     pub fn new(credential: &[HeaderName], key: &[HeaderName], harmless: &[HeaderName]) -> Self {
         let mut known: Vec<(Box<[u8]>, FieldClass)> = Vec::new();
         let mut add = |name: &[u8], class: FieldClass| {
@@ -82,7 +82,8 @@ impl RequestFields {
             add(name.as_str().as_bytes(), FieldClass::Key);
         }
         for name in key {
-            // To CGI and its heirs it is the same variable, and would go out beside the key.
+            // CGI treats both spellings as one variable. The other spelling would reach the origin
+            // beside the key.
             add(&dashed(name.as_str().as_bytes()), FieldClass::Dropped);
         }
         for name in harmless {
@@ -96,17 +97,17 @@ impl RequestFields {
         Self(Arc::new(ClassSet::new(key.to_vec(), known)))
     }
 
-    /// The class of a field.
+    /// Returns the class of a field.
     ///
-    /// A name with `_` is, to CGI and its heirs, the name with `-`. So it has the class of that
-    /// name where the class keeps it from the origin or from the store, and is
-    /// [`FieldClass::Dropped`] where that name is sent.
+    /// CGI and its successors treat a name with `_` as the name with `-`. Such a name therefore has
+    /// the class of the name with `-` if the class keeps the field from the origin or from the
+    /// store, and is [`FieldClass::Dropped`] if the class is sent.
     pub fn class(&self, name: &HeaderName) -> FieldClass {
         let name = name.as_str().as_bytes();
         self.0.find(name).unwrap_or_else(|| self.0.class_of_rare(name))
     }
 
-    /// The fields that are a part of every cache key.
+    /// Returns the fields that are part of every cache key.
     pub fn key_headers(&self) -> &[HeaderName] {
         &self.0.key_headers
     }
@@ -120,7 +121,7 @@ impl ClassSet {
         Self { key_headers, starts, names }
     }
 
-    /// The class of a name that is listed as it is written here.
+    /// Returns the class of a name that is listed in this spelling.
     fn find(&self, name: &[u8]) -> Option<FieldClass> {
         let slot = slot(name);
         let (start, end) = (*self.starts.get(slot)?, *self.starts.get(slot + 1)?);
@@ -128,8 +129,8 @@ impl ClassSet {
         names.iter().find(|(listed, _)| **listed == *name).map(|(_, class)| *class)
     }
 
-    /// The class of a name that is not listed as it is written: by its spelling with `-`, or by its
-    /// beginning.
+    /// Returns the class of a name that is not listed in this spelling: by its spelling with `-`,
+    /// or by its beginning.
     #[cold]
     fn class_of_rare(&self, name: &[u8]) -> FieldClass {
         if !name.contains(&b'_') {
@@ -144,8 +145,9 @@ impl ClassSet {
     }
 }
 
-/// Whether a field claims where a request came from. CacheWarp believes only trusted proxies in
-/// this, and never shares an answer that such a claim can have changed.
+/// Returns whether a field states the client's address or another property of the client's
+/// connection. CacheWarp believes only trusted proxies in this, and never shares an answer that
+/// such a field can have changed.
 pub fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |beginning: &[u8]| {
@@ -160,7 +162,7 @@ const fn dash(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }
 
-/// A name as CGI and its heirs compare it.
+/// Returns a name in the spelling that CGI compares.
 fn dashed(name: &[u8]) -> Vec<u8> {
     name.iter().copied().map(dash).collect()
 }
@@ -173,9 +175,10 @@ fn by_beginning(name: &[u8]) -> Option<FieldClass> {
     })
 }
 
-/// The slot of a name, by its length and four of its bytes. The factors spread the listed names.
+/// Computes the slot of a name from its length and four of its bytes. The factors spread the listed
+/// names evenly.
 fn slot(name: &[u8]) -> usize {
-    let at = |place: usize| name.get(place).map_or(0, |&byte| usize::from(byte));
+    let at = |index: usize| name.get(index).map_or(0, |&byte| usize::from(byte));
     let length = name.len();
     let end = at(length.saturating_sub(1)) * 916 + at(length.saturating_sub(4)) * 67;
     (length * 287 + end + at(length / 2) * 759 + at(2) * 357) % SLOTS

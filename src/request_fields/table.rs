@@ -1,24 +1,24 @@
-//! The listed request fields: each group of names with its treatment and the reason for it.
+//! The table of known request fields: groups of names, each with a class and its reason.
 //!
-//! `HEADERS.md` is made of this table, and a test compares the two.
+//! A test generates `HEADERS.md` from this table and compares the two.
 
 use super::FieldClass;
 
-/// Names that are treated alike, for one reason.
+/// A group of names with one class, for one reason.
 #[derive(Debug)]
 pub struct FieldGroup {
-    /// Which fields these are, for a person.
+    /// The heading of the group in `HEADERS.md`.
     pub title: &'static str,
-    /// How they are treated.
+    /// The class of the names.
     pub class: FieldClass,
-    /// Why.
+    /// The reason for the class.
     pub reason: &'static str,
     /// Exact names, in lower case.
     pub names: &'static [&'static str],
 }
 
-/// The beginnings of names that are treated alike. A harmless one needs a reason why every name
-/// that begins so is harmless.
+/// Prefixes of names, each with a class. A harmless class needs a reason why every name with the
+/// prefix is harmless.
 pub const PREFIXES: &[(&str, FieldClass)] = &[
     ("sec-fetch-", FieldClass::Sent),
     ("sec-ch-", FieldClass::Sent),
@@ -33,12 +33,12 @@ pub const PREFIXES: &[(&str, FieldClass)] = &[
     ("cf-access-", FieldClass::Credential),
 ];
 
-/// Every group.
+/// All groups.
 pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Content negotiation",
         class: FieldClass::Sent,
-        reason: "They say what a client can read. An origin that answers by them names them in `Vary` (RFC 9110 §12.5.5).",
+        reason: "They state the formats that a client accepts. An origin that uses them names them in `Vary` (RFC 9110 §12.5.5).",
         names: &[
             "accept",
             "accept-charset",
@@ -60,7 +60,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "The client's kind and context",
         class: FieldClass::Sent,
-        reason: "They name a program, a page or a reason to ask, and no person. Millions of clients send the same values.",
+        reason: "They identify a program, a page or a purpose, never a person. Millions of clients send the same values.",
         names: &[
             "user-agent",
             "origin",
@@ -92,13 +92,13 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Caching and delivery",
         class: FieldClass::Sent,
-        reason: "RFCs define them for every recipient on the way; they concern freshness, order and loops, and no caller.",
+        reason: "RFCs define them for every recipient on the path; they concern freshness, order and loops, not the caller.",
         names: &["cache-control", "pragma", "priority", "early-data", "max-forwards", "via", "cdn-loop"],
     },
     FieldGroup {
-        title: "Country and kind of device, as a CDN names them",
+        title: "Country and kind of device, as a CDN reports them",
         class: FieldClass::Sent,
-        reason: "Whole countries and kinds of devices have the same values; without them an origin could not choose, and \
+        reason: "A whole country, or a kind of device, shares one value; without them an origin could not choose, and \
                  could not name them in `Vary`.",
         names: &[
             "cf-ipcountry",
@@ -114,7 +114,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Tracing",
         class: FieldClass::Withheld,
-        reason: "They differ with every request. A response that is shared must not depend on one request's trace.",
+        reason: "They differ in every request. A shared response must not depend on one request's trace.",
         names: &[
             "traceparent",
             "tracestate",
@@ -158,7 +158,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Correlation",
         class: FieldClass::Withheld,
-        reason: "They name one request, or a chain of requests, for the logs.",
+        reason: "They identify one request, or a chain of requests, in logs.",
         names: &[
             "x-request-id",
             "request-id",
@@ -185,10 +185,10 @@ pub const TABLE: &[FieldGroup] = &[
         ],
     },
     FieldGroup {
-        title: "Where a request came from, as a load balancer tells it",
+        title: "The client's address and connection, as a load balancer reports them",
         class: FieldClass::Withheld,
-        reason: "A shared fetch gets `X-Forwarded-For`, `-Host` and `-Proto` of CacheWarp's own, and of host and scheme \
-                 both are in the cache key. Every other `X-Forwarded-*` is a credential.",
+        reason: "A shared fetch carries CacheWarp's own `X-Forwarded-For`, `-Host` and `-Proto`, and host and scheme are \
+                 in the cache key. Every other `X-Forwarded-*` is a credential.",
         names: &[
             "forwarded",
             "x-forwarded-for",
@@ -210,7 +210,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "AWS and CloudFront",
         class: FieldClass::Withheld,
-        reason: "The platform writes them about a connection or a hop.",
+        reason: "The platform adds them; they describe a connection or a hop.",
         names: &[
             "x-amz-cf-id",
             "x-amz-apigw-id",
@@ -227,7 +227,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Cloudflare, Fastly, Akamai and other CDNs",
         class: FieldClass::Withheld,
-        reason: "The CDN writes them about a connection or a hop.",
+        reason: "The CDN adds them; they describe a connection or a hop.",
         names: &[
             "cf-connecting-ip",
             "cf-connecting-ipv6",
@@ -264,7 +264,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Azure",
         class: FieldClass::Withheld,
-        reason: "Front Door, Application Gateway and App Service write them about a connection or a hop.",
+        reason: "Front Door, Application Gateway and App Service add them; they describe a connection or a hop.",
         names: &[
             "x-azure-clientip",
             "x-azure-fdid",
@@ -285,7 +285,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Envoy and Istio",
         class: FieldClass::Withheld,
-        reason: "The mesh writes them about a hop: attempts, time limits, the workload that sent the request on.",
+        reason: "The mesh adds them; they describe a hop: attempts, time limits, the workload that forwarded the request.",
         names: &[
             "x-envoy-attempt-count",
             "x-envoy-decorator-operation",
@@ -308,9 +308,9 @@ pub const TABLE: &[FieldGroup] = &[
         ],
     },
     FieldGroup {
-        title: "Replaces the request",
+        title: "Replacements of the request",
         class: FieldClass::Dropped,
-        reason: "Frameworks take the path, the host or the method of a request from them, and the cache key does not.",
+        reason: "Frameworks take the path, the host or the method of a request from them; the cache key does not cover them.",
         names: &[
             "x-backend-host",
             "x-host",
@@ -329,9 +329,9 @@ pub const TABLE: &[FieldGroup] = &[
         ],
     },
     FieldGroup {
-        title: "Asks for less",
+        title: "Ranges and preconditions",
         class: FieldClass::Dropped,
-        reason: "A shared fetch brings the whole, and CacheWarp answers ranges and preconditions from it.",
+        reason: "A shared fetch requests the whole response, and CacheWarp answers ranges and preconditions from it.",
         names: &[
             "range",
             "if-range",
@@ -342,7 +342,7 @@ pub const TABLE: &[FieldGroup] = &[
         ],
     },
     FieldGroup {
-        title: "Says who asks",
+        title: "Credentials",
         class: FieldClass::Credential,
         reason: "The value is a secret or an identity. A cookie in `ordinary_cookies` is an exception.",
         names: &[
@@ -356,9 +356,9 @@ pub const TABLE: &[FieldGroup] = &[
         ],
     },
     FieldGroup {
-        title: "The connection's",
+        title: "The client's connection",
         class: FieldClass::Connection,
-        reason: "CacheWarp ends the client's connection, and writes these anew for its own (RFC 9110 §7.6.1).",
+        reason: "CacheWarp terminates the client's connection, and writes its own values for the origin (RFC 9110 §7.6.1).",
         names: &[
             "host",
             "content-length",

@@ -1,4 +1,4 @@
-//! The classes of names, and the table as a document.
+//! Tests of the classes, and of the generated document.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,8 @@ fn names(texts: &[&str]) -> Vec<HeaderName> {
     texts.iter().map(|text| name(text)).collect()
 }
 
-/// By `credential_headers`, `key_headers` and `harmless_headers`.
+/// Returns the classes with operator's names in `credential_headers`, `key_headers` and
+/// `harmless_headers`.
 fn fields() -> RequestFields {
     RequestFields::new(
         &names(&["x-api-key", "my_token", "origin"]),
@@ -49,7 +50,7 @@ fn each_name_has_one_class() {
             "x_auth_token sec-ch sec-fetch x-b3 x-envoy-new x-amz-new cf-new x-azure-new x-http-override-x",
         ),
         (Connection, "host content-length connection te expect transfer_encoding http2-settings"),
-        // The operator's.
+        // The names that the operator configures.
         (Credential, "x-api-key x_api_key x-api_key my-token my_token origin"),
         (Key, "x-tenant my_key accept-language x-forwarded-prefix"),
         (Dropped, "x_tenant my-key accept_language x_forwarded_prefix"),
@@ -64,7 +65,7 @@ fn each_name_has_one_class() {
 }
 
 #[test]
-fn claims_of_where_a_request_came_from() {
+fn fields_that_state_the_clients_address_are_recognised() {
     for text in
         ["forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-user", "x_forwarded_user", "x_real_ip"]
     {
@@ -75,9 +76,9 @@ fn claims_of_where_a_request_came_from() {
     }
 }
 
-/// The gate and the head for the origin agree on what is of the connection.
+/// The cache admission and the head for the origin agree on the fields of the connection.
 #[test]
-fn hop_by_hop_fields_are_the_connections() {
+fn hop_by_hop_fields_belong_to_the_connection() {
     for group in TABLE {
         for text in group.names {
             let is_the_connections = group.class == FieldClass::Connection;
@@ -88,7 +89,7 @@ fn hop_by_hop_fields_are_the_connections() {
 }
 
 #[test]
-fn the_table_is_in_order() {
+fn the_table_lists_each_name_once_in_lower_case() {
     let listed: Vec<_> = TABLE.iter().flat_map(|group| group.names).collect();
     for (at, text) in listed.iter().enumerate() {
         assert_eq!(name(text).as_str(), **text, "in lower case");
@@ -103,7 +104,7 @@ fn the_table_is_in_order() {
     );
 }
 
-/// A slot holds few names: the class of a field costs a look at one of them.
+/// Each slot holds few names, so finding the class of a field costs one comparison.
 #[test]
 fn names_are_spread_over_the_slots() {
     let RequestFields(classes) = RequestFields::default();
@@ -119,13 +120,14 @@ fn names_are_spread_over_the_slots() {
     }
 }
 
-/// `UPDATE_GOLDEN=1 cargo test --lib request_fields` writes it.
+/// Compares `HEADERS.md` with the table; `UPDATE_GOLDEN=1 cargo test --lib request_fields` rewrites
+/// it.
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the person who runs the test says what to do with a golden file"
+    reason = "the person who runs the test decides whether to rewrite a golden file"
 )]
-fn the_document_is_made_of_the_table() {
+fn the_document_is_generated_from_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("HEADERS.md");
     let made = document();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -143,16 +145,16 @@ fn document() -> String {
         let reason = wrapped(&format!("**{}.** {}", group.class.word(), group.reason));
         write!(text, "\n## {}\n\n{reason}\n\n{lines}\n", group.title).unwrap();
     }
-    text.push_str("\n## Beginnings of names\n\n| every name that begins with | class |\n| --- | --- |\n");
+    text.push_str("\n## Prefixes of names\n\n| prefix of the name | class |\n| --- | --- |\n");
     for (beginning, class) in PREFIXES {
         writeln!(text, "| `{beginning}` | {} |", class.word()).unwrap();
     }
-    text.push_str("| `x-http-` and ends with `-override` | dropped |\n");
+    text.push_str("| `x-http-`, with the ending `-override` | dropped |\n");
     text.push_str(include_str!("clients.md"));
     text
 }
 
-/// Lines of at most 100 columns.
+/// Wraps text at 100 columns.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
