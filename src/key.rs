@@ -215,7 +215,7 @@ impl fmt::Display for Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// The text is not a URL.
-    #[error("is not an absolute URL")]
+    #[error("cannot be parsed as an absolute URL")]
     Malformed,
     /// The URL is relative, or has another scheme.
     #[error("does not begin with http:// or https://")]

@@ -336,7 +336,7 @@ mod tests {
             ),
             (r#"{"url":"/a"}"#, "a URL does not begin with http:// or https://"),
             (r#"{"url":"http://u:p@a/"}"#, "a URL cannot be requested: the host is malformed"),
-            (r#"{"urls":["http://a/ b"]}"#, "a URL is not an absolute URL"),
+            (r#"{"urls":["http://a/ b"]}"#, "a URL cannot be parsed as an absolute URL"),
             (r#"{"group":"g"}"#, "the member \"group\" must be an object with authority and name"),
             (r#"{"group":{"name":"g"}}"#, "the member \"group\" must be an object with authority and name"),
             (
