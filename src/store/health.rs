@@ -1,9 +1,9 @@
-//! Does Redis answer? Asked at most once a second by a whole process.
+//! The Redis part of `/health`: one probe a second for a whole process.
 //!
-//! A flood of health checks must not become a flood of PINGs, and no check may wait on another's
-//! probe. One atomic word holds the last answer and when it was asked for; whoever finds it old
-//! takes the turn by moving the time, asks, and writes the answer, while all others are told the
-//! answer that stands.
+//! A flood of health checks must not become a flood of PINGs, and no check waits for another's
+//! probe. One atomic word holds the last result and the time of the last probe. The caller that
+//! finds that time expired moves it, sends a PING and stores the result; meanwhile every other
+//! caller gets the last result.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +14,20 @@ use crate::redis::Client;
 use crate::time::millis;
 
 crate::labels! {
-    /// What `/health` says of Redis.
+    /// The state of Redis in the answer to `/health`.
     pub enum RedisHealth {
-        /// It answers.
+        /// Redis answers.
         Connected => "connected",
-        /// It does not; the proxy serves without it.
+        /// Redis does not answer; the proxy serves without it.
         Disconnected => "disconnected",
-        /// `redis_url=off`.
+        /// Redis is turned off: `redis_url=off`.
         Off => "off",
     }
 }
 
 impl RedisHealth {
-    /// What a health check is told. `status` is `ok` while requests can be served, and without
-    /// Redis they can.
+    /// Returns the body of the answer. `status` is `ok` while the proxy can serve requests, and it
+    /// can serve them without Redis.
     pub const fn document(self) -> &'static str {
         match self {
             Self::Connected => r#"{"status":"ok","redis":"connected"}"#,
@@ -37,26 +37,27 @@ impl RedisHealth {
     }
 }
 
-/// The last answer, for all workers.
+/// The result of the last probe, shared by all workers.
 #[derive(Default)]
 pub(super) struct CachedHealth {
-    /// What times are counted from.
+    /// The instant from which times are counted.
     begin: OnceLock<Instant>,
-    /// When the last probe was sent, in milliseconds above the three flags below; zero before the
-    /// first.
+    /// The time of the last probe in milliseconds, above the three flags below; zero before the
+    /// first probe.
     word: AtomicU64,
 }
 
-/// A probe has been sent.
+/// A worker has sent a probe.
 const ASKED: u64 = 0b001;
 /// A probe has ended.
 const KNOWN: u64 = 0b010;
-/// The last one that ended was answered.
+/// Redis answered the last probe that ended.
 const ANSWERED: u64 = 0b100;
 const TIME_SHIFT: u32 = 3;
 
 impl CachedHealth {
-    /// The remembered answer, or a fresh one if this caller's turn has come.
+    /// Sends a probe if the last one has expired and no other caller sends one, and returns its
+    /// result; otherwise returns the last result.
     pub(super) async fn probe(&self, redis: &Client, now: Instant) -> RedisHealth {
         if !self.take_turn(now) {
             return self.last(redis);
@@ -67,7 +68,8 @@ impl CachedHealth {
         Self::health(answered)
     }
 
-    /// Whether the last probe is old and this caller is the one to repeat it.
+    /// Reserves the next probe for this caller; returns `false` if the last probe is recent or
+    /// another caller was first.
     fn take_turn(&self, now: Instant) -> bool {
         let begin = *self.begin.get_or_init(|| now);
         let now = millis(now.saturating_duration_since(begin));
@@ -88,8 +90,8 @@ impl CachedHealth {
         self.word.fetch_or(if answered { KNOWN | ANSWERED } else { KNOWN }, Ordering::Relaxed);
     }
 
-    /// The answer that stands. While the very first probe is under way, what the pool knows of its
-    /// sockets.
+    /// Returns the last result. While the very first probe is under way, the pool's connection
+    /// state replaces it.
     fn last(&self, redis: &Client) -> RedisHealth {
         Self::health(self.known().unwrap_or_else(|| redis.is_connected()))
     }

@@ -1,4 +1,4 @@
-//! What the tiers count.
+//! The metrics of the tiers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,60 +8,61 @@ use crate::store::tiers::memory::MemoryTier;
 use crate::telemetry::{Counter, Counters, Histograms, Registry};
 
 crate::labels! {
-    /// How a lookup ended.
+    /// The result of a lookup.
     pub(super) enum LookupOutcome {
-        /// Found in this process.
+        /// Memory has the entry.
         Memory => "memory",
-        /// Found in Redis.
+        /// Redis has the entry.
         Redis => "redis",
-        /// Found, and purged since.
+        /// A purge covers the entry that was found.
         Purged => "purged",
-        /// Redis has nothing.
+        /// Redis has no entry.
         Miss => "miss",
-        /// Redis could not be asked.
+        /// Redis does not answer.
         Unavailable => "unavailable",
     }
 }
 
 crate::labels! {
-    /// What Redis' news of a change were about.
+    /// The effect of an invalidation from Redis.
     pub(super) enum InvalidationKind {
-        /// Something that was held in memory, and is not any more.
+        /// Memory held the entry and has dropped it.
         Held => "held",
-        /// Something that memory did not have, or had lost to an earlier one.
+        /// Memory did not hold the entry, or an earlier invalidation had removed it.
         NotHeld => "not-held",
     }
 }
 
 crate::labels! {
-    /// What changed in Redis.
+    /// The kind of a change in Redis.
     pub(super) enum ChangeKind {
-        /// Something was purged: from when the fleet was told, by the clock of the node that
-        /// purged, until this worker had heard everything that had changed until then.
+        /// A purge. Its time runs from the start of the purge, by the clock of the purging node,
+        /// until this worker has processed every invalidation sent until then.
         Purge => "purge",
-        /// Another node has stored something else: from when it had that from the origin, by its
-        /// clock, until memory here let go of the old. Known when the new is read from Redis.
+        /// A newer entry from another node. Its time runs from the receipt of that entry from the
+        /// origin, by the other node's clock, until memory here drops the old one. This node learns
+        /// both times when it reads the new entry from Redis.
         Write => "write",
     }
 }
 
 crate::labels! {
-    /// What came of a question for the lease of a key.
+    /// The result of a request for the lease of a key.
     pub(super) enum LeaseOutcome {
-        /// It was free, and is ours.
+        /// This node got the lease.
         Taken => "taken",
-        /// Another's, which has ended.
+        /// Another node's lease has ended.
         Awaited => "awaited",
-        /// Another's, which had not ended when we had waited long enough.
+        /// Another node's lease was still held when the wait timed out.
         TimedOut => "timed-out",
-        /// Ours, and ended by Redis before we were done: we were away for too long.
+        /// Redis expired this node's lease before the fetch ended: the node was away for too long.
         Lost => "lost",
-        /// Redis could not be asked, or cannot say when a lease ends.
+        /// Redis does not answer, or cannot push the end of a lease.
         Unavailable => "unavailable",
     }
 }
 
-/// One worker's counters.
+/// The counters of one worker.
 pub(super) struct Metrics {
     lookups: Counters<LookupOutcome>,
     damaged: Counters<EntryError>,
@@ -154,7 +155,7 @@ impl Metrics {
     }
 }
 
-/// Shows the size of the memory tier.
+/// Registers the gauges of the memory tier.
 pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
     let held = Arc::clone(memory);
     registry.sampled(

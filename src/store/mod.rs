@@ -1,14 +1,14 @@
-//! The tiers: memory, then Redis.
+//! The two tiers of the store: memory, then Redis.
 //!
-//! One question, [`Store::find`], one way in, [`Store::put`], and one way out for good,
-//! [`Store::purge`]. Redis speaks for the fleet, so what it says goes. What memory has is served
-//! without asking while Redis would say if it had changed (`trust.rs`), and while no purge has been
-//! heard of that it has not been held against (`clock.rs`). Only where Redis has been away for a
-//! while does memory go on alone, until the policy finds the entry stale.
+//! [`Store::find`] is the only lookup, [`Store::put`] the only write, and [`Store::purge`] the only
+//! purge. Redis decides for the fleet. Memory answers without Redis while two conditions hold:
+//! Redis would push an invalidation if the entry changed (`tiers/trust.rs`), and the entry has been
+//! checked against every purge that this process knows (`purge/state.rs`). Memory answers alone
+//! only after Redis has been away for a while, and then until the policy finds the entry stale.
 //!
-//! **Always:** a failure of Redis is a miss, never an error. Bytes that come from a store pass
-//! [`EntryDecoder::decode`] for the key that was asked for, or they are a miss. What was fetched
-//! before a purge is not stored after it (`claim.rs`).
+//! **Always:** a failure of Redis is a miss, never an error. Stored bytes pass
+//! [`EntryDecoder::decode`] for the requested key, or the lookup is a miss. An answer fetched
+//! before a purge is not stored after it (`purge/permit.rs`).
 
 mod fleet;
 mod health;
@@ -62,67 +62,68 @@ pub use options::Options;
 
 pub use crate::redis::{ConnectionState, ServerState};
 
-/// The name of the purge clock, behind the namespace.
+/// The name of the purge log, after the namespace.
 const CLOCK_NAME: &str = "clock";
-/// The beginning of the names of tags' counters, behind the namespace and before 32 digits.
+/// The prefix of the names of tag generations, after the namespace and before 32 digits.
 const TAG_PREFIX: &str = "tag:";
-/// The beginning of the names of leases, behind the namespace and before 32 digits.
+/// The prefix of the names of leases, after the namespace and before 32 digits.
 const LEASE_PREFIX: &str = "lease:";
-/// The beginning of the names of lists of variants, behind the namespace and before 32 digits.
+/// The prefix of the names of lists of variants, after the namespace and before 32 digits.
 const VARY_PREFIX: &str = "vary:";
 
 crate::labels! {
-    /// Where an entry was found.
+    /// The tier that holds an entry.
     pub enum Tier {
-        /// In this process.
+        /// The memory of this process.
         Memory => "memory",
-        /// In the fleet's Redis.
+        /// The Redis of the fleet.
         Redis => "redis",
     }
 }
 
-/// Whether more can be stored.
+/// The room in Redis for new entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreRoom {
-    /// As far as is known.
+    /// Redis has not refused a recent write for lack of memory.
     Some,
-    /// Redis has refused something for it (`OOM`).
+    /// Redis has refused a recent write for lack of memory (`OOM`).
     None,
 }
 
-/// What a look at a key has come to.
+/// The result of a lookup.
 #[derive(Debug)]
 pub struct Lookup {
-    /// What stands there, if it may be used.
+    /// The stored value, if it may be used.
     pub found: Option<FoundValue>,
-    /// The purge behind which whatever stands there was stored: what a fetch that begins now has to
-    /// have seen.
+    /// The key generation in the store. A fetch that begins now may store its answer only if the
+    /// generation is still this one.
     pub lineage: KeyGeneration,
-    /// Whether that is all there is to know.
+    /// Completeness of the lookup.
     pub said: Completeness,
 }
 
-/// Whether Redis has answered, where it had to be asked.
+/// Completeness of a lookup: Redis has answered, or it timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// What there is, that there is nothing, or that it will not say.
+    /// The lookup needed no Redis, or Redis has answered, if only with a refusal.
     All,
-    /// Nothing in time: more may stand there than was found.
+    /// Redis did not answer in time: it may hold more than the lookup found.
     Nothing,
 }
 
-/// What was found under a key.
+/// A value found under a key.
 #[derive(Debug)]
 pub struct FoundValue {
-    /// The decoded bytes; stale if they have been purged softly.
+    /// The decoded value; stale if a soft purge covers it.
     pub stored: StoredValue,
-    /// Where they were.
+    /// The tier that held it.
     pub tier: Tier,
-    /// The purge behind which they were stored.
+    /// The key generation under which it was stored.
     pub lineage: KeyGeneration,
 }
 
-/// What all workers of a process share: the memory tier, and what is known of Redis and of purges.
+/// The state that all workers of a process share: the memory tier, and the cached state of Redis
+/// and of purges.
 #[derive(Clone)]
 pub struct StoreShared {
     options: Arc<Options>,
@@ -132,14 +133,15 @@ pub struct StoreShared {
     seats: Arc<TrackingTable>,
     health: Arc<health::CachedHealth>,
     node: Arc<NodeIdentity>,
-    /// When memory let go of an entry of which Redis had news: of the last ones.
+    /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
+    /// the most recent ones.
     let_go: Arc<Cache<u128, Timestamp>>,
-    /// Counted where a list of them is kept.
+    /// The counts of hits, if this node keeps a warm list.
     hot: Option<Arc<HotKeys>>,
 }
 
 impl StoreShared {
-    /// Makes room for the memory tier.
+    /// Allocates the memory tier and the shared state.
     pub fn new(options: Options, registry: &Registry) -> Self {
         let memory = (options.memory_bytes > 0)
             .then(|| Arc::new(MemoryTier::new(options.memory_bytes, options.body_bytes_max)));
@@ -161,8 +163,7 @@ impl StoreShared {
         }
     }
 
-    /// What is under way for this resource is of before a change, and what memory has of it as
-    /// well.
+    /// Supersedes the fetches under way for this resource and drops its entry from memory.
     fn outdate(&self, name: u128) {
         self.watches.changed(name);
         if let Some(memory) = &self.memory {
@@ -171,30 +172,31 @@ impl StoreShared {
     }
 }
 
-/// One worker's way to the tiers.
+/// One worker's handle of the tiers.
 pub struct Store {
     shared: StoreShared,
     redis: Option<Client>,
-    /// Where the process' connections to Redis write down how they do.
+    /// The statistics of the process' connections to Redis.
     board: Option<StatsBoard>,
     fleet: Option<Rc<FleetListener>>,
     decoder: EntryDecoder,
     metrics: Rc<Metrics>,
-    /// When Redis last said to this worker that it has no room.
+    /// The time of the last `OOM` that this worker received.
     no_room: Cell<Option<Instant>>,
-    /// When this worker last saw to it that the purge clock lives on.
+    /// The time at which this worker last extended the life of the purge log.
     clock_renewed: Cell<Option<Instant>>,
-    /// Who keep up the leases of fetches under way: no more than those, and they end with them.
+    /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
+    /// fetch.
     keepers: RefCell<JoinSet<()>>,
-    /// Who answers the fleet's questions, and who follows its clock; they end with the store.
+    /// The tasks that acknowledge syncs and follow the purge log; they end with the store.
     _attending: JoinSet<()>,
 }
 
 impl Store {
-    /// The tiers as one worker sees them; `redis` is `None` where memory runs alone.
+    /// Opens the tiers for one worker; `redis` is `None` if memory runs alone.
     ///
-    /// With Redis it has to be called on a [`LocalSet`](tokio::task::LocalSet), where the
-    /// connections will live.
+    /// With Redis, the caller runs on a [`LocalSet`](tokio::task::LocalSet), which drives the
+    /// connections.
     pub fn open(shared: StoreShared, redis: Option<Deployment>, registry: &Registry) -> Self {
         let metrics = Rc::new(Metrics::new(registry));
         let mut attending = JoinSet::new();
@@ -228,22 +230,22 @@ impl Store {
         }
     }
 
-    /// Every connection of this process to Redis, whichever worker's it is.
+    /// Returns the state of every connection of this process to Redis, across all workers.
     pub fn connections(&self) -> Vec<ConnectionState> {
         self.board.as_ref().map(|board| board.snapshot(time::instant())).unwrap_or_default()
     }
 
-    /// What each server of Redis has done since the start, by its address.
+    /// Returns the statistics of each Redis server since the start, by its address.
     pub fn servers(&self) -> Vec<(String, ServerState)> {
         self.board.as_ref().map(StatsBoard::servers).unwrap_or_default()
     }
 
-    /// Whether there is any tier to store in.
+    /// Returns whether there is any tier to store in.
     pub fn has_tier(&self) -> bool {
         self.redis.is_some() || self.shared.memory.is_some()
     }
 
-    /// Whether there is room in Redis, as far as it has said.
+    /// Returns whether Redis has room, judged by its last `OOM`.
     pub fn room(&self, now: Instant) -> StoreRoom {
         match self.no_room.get() {
             Some(said) if now.saturating_duration_since(said) < ROOM_DOUBTED => StoreRoom::None,
@@ -251,7 +253,8 @@ impl Store {
         }
     }
 
-    /// The right to store what is fetched from now on for a resource of which this has been seen.
+    /// Returns a permit to store the answer of a fetch that begins now, for a resource whose lookup
+    /// returned this key generation.
     pub fn claim(&self, resource: &CacheKey, lineage: KeyGeneration) -> StorePermit {
         let StoreShared { watches, clock, .. } = &self.shared;
         StorePermit {
@@ -265,13 +268,14 @@ impl Store {
         }
     }
 
-    /// Takes the head of a request that has been answered: the next entry that is found uses its
-    /// memory.
+    /// Takes back the header map of an answered request: the decoder reuses its memory for the next
+    /// entry.
     pub fn recycle(&self, head: HeaderMap) {
         self.decoder.recycle(head);
     }
 
-    /// Whether Redis answers: asked at most once a second by the whole process, and never for long.
+    /// Returns the health of Redis. The whole process probes it at most once a second, and each
+    /// probe is short.
     pub async fn health(&self) -> RedisHealth {
         match &self.redis {
             None => RedisHealth::Off,
@@ -279,9 +283,9 @@ impl Store {
         }
     }
 
-    /// Lets the pool end what it has begun, then closes it.
+    /// Waits until the pool has finished its commands, then closes it.
     pub async fn close(&self) {
-        // Their fetches have ended; whoever waits for them elsewhere should hear of it.
+        // The fetches have ended; nodes that wait for these leases should see their end.
         let mut keepers = self.keepers.take();
         let _ = timeout(FETCH_LEASE, async { while keepers.join_next().await.is_some() {} }).await;
         if let Some(redis) = &self.redis {
@@ -289,18 +293,19 @@ impl Store {
         }
     }
 
-    /// Returns the beginning of every name of this store in Redis.
+    /// Returns the prefix of every name of this store in Redis.
     pub fn namespace(&self) -> &Namespace {
         &self.shared.options.namespace
     }
 
-    /// The namespace and 32 hexadecimal digits: never a URL, never a secret.
+    /// Returns the name of a key: the namespace and 32 hexadecimal digits, never a URL, never a
+    /// secret.
     fn name(&self, key: &CacheKey) -> Vec<u8> {
         self.namespace().name(&[&key.hex()])
     }
 }
 
-/// A number in decimal, for a script.
+/// Formats a number in decimal, as a script's argument.
 fn decimal(number: u64) -> Bytes {
     number.to_string().into()
 }

@@ -1,46 +1,46 @@
-//! The namespace: the beginning of every name in Redis.
+//! The namespace: the prefix of every name in Redis.
 //!
 //! ```text
-//! <redis_key_prefix><16 digits of the origin, or cache_namespace>:    and behind it
+//! <redis_key_prefix><16 digits of the origin, or cache_namespace>:    and after it
 //!
 //!   <32 digits>         an entry or a tombstone, by half of its key's digest
-//!   clock               the purge clock
-//!   tag:<32 digits>     the counter of a tag
+//!   clock               the purge log
+//!   tag:<32 digits>     the generation of a tag
 //!   lease:<32 digits>   the lease of a fetch
 //!   vary:<32 digits>    the variants of a resource, for operators
 //!   warm:<node_name>    the keys that a node hits most
 //!   sync  nodes  ack:<16 digits>    channels
 //! ```
 //!
-//! A cache key says which target a client asked for, and not which origin answers for it: two APIs
-//! behind the same host and path have the same keys. The namespace keeps them apart.
+//! A cache key names the target that a client requested, not the origin that answers: two APIs on
+//! the same host and path have the same keys. The namespace keeps them apart.
 //!
 //! **Always:** [`Namespace::name`] makes every name of a key and of a channel, so that no two
 //! origins of one Redis share an entry, a purge, a lease or a list.
 
 use crate::key::OriginBase;
 
-/// The beginning of the names of one origin.
+/// The prefix of all names of one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(Box<str>);
 
 impl Namespace {
-    /// Returns the namespace of an origin, as its scheme, authority and base path name it.
+    /// Returns the namespace of an origin, derived from its scheme, authority and base path.
     pub fn of_origin(key_prefix: &str, origin: &OriginBase) -> Self {
         Self::named(key_prefix, &format!("{:016x}", origin.digest()))
     }
 
-    /// Returns the namespace that an operator names.
+    /// Returns the namespace with a name that an operator chose.
     pub fn named(key_prefix: &str, name: &str) -> Self {
         Self(format!("{key_prefix}{name}:").into())
     }
 
-    /// Returns what every name begins with.
+    /// Returns the prefix as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Makes a name.
+    /// Builds a name in this namespace.
     pub(super) fn name(&self, parts: &[&[u8]]) -> Vec<u8> {
         let bytes = self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut name = Vec::with_capacity(bytes);
@@ -49,7 +49,7 @@ impl Namespace {
         name
     }
 
-    /// Returns what follows the namespace in a name; `None` if the name is not in it.
+    /// Returns the part of a name after the namespace; `None` if the name is not in it.
     pub(super) fn strip<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
         name.strip_prefix(self.0.as_bytes())
     }

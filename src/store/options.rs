@@ -1,23 +1,23 @@
-//! What the tiers can be told.
+//! The options of the tiers.
 
 use std::time::Duration;
 
 use super::Namespace;
 
-/// The memory tier, and how the tiers share the work.
+/// The options of the memory tier and of the store in Redis.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes that the memory tier may hold, everything counted; 0 turns it off.
+    /// The size of the memory tier in bytes, overhead included; 0 turns it off.
     pub memory_bytes: usize,
-    /// Bytes of the largest body that will be stored: the tier is divided so that each part holds
-    /// several such.
+    /// The size of the largest stored body in bytes: each shard of the tier has room for several of
+    /// them.
     pub body_bytes_max: usize,
-    /// How long an entry that was read from Redis is served from memory without asking again.
+    /// The time for which memory serves an entry read from Redis before it checks Redis again.
     pub memory_ttl: Duration,
-    /// The beginning of every name in Redis: two origins can share a database, and nothing else.
+    /// The prefix of every name in Redis, which lets two origins share a database.
     pub namespace: Namespace,
-    /// How many of the keys asked for most are remembered for a restart; 0 for none.
+    /// The number of hot keys that a node remembers for a restart; 0 for none.
     pub warm_keys: usize,
-    /// Under which name they are.
+    /// The name of this node, under which it stores its hot keys.
     pub node_name: String,
 }

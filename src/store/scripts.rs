@@ -1,21 +1,22 @@
-//! The scripts: changes of one key that depend on what stands there.
+//! The Lua scripts: changes of one key that depend on its stored value.
 //!
-//! Each touches one key, so that a cluster can carry it out, and each may be repeated. A server is
-//! asked by the digest of the text, and given the text where it does not know it.
+//! Each script touches one key, so that a cluster can run it, and each may be repeated. The client
+//! sends the digest of the text (`EVALSHA`), and the text only if the server does not know the
+//! digest.
 
 use bytes::Bytes;
 
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, ScriptName, TrackedVersion};
 
-/// A script and the digest that servers know it by.
+/// A script and the digest by which servers know it.
 pub(super) struct RedisScript {
     text: &'static str,
-    /// SHA-1, in hexadecimal.
+    /// The SHA-1 digest, in hexadecimal.
     digest: &'static str,
 }
 
-/// Stores what a fetch has brought, unless its key has been purged since the fetch began: 1, or 0
-/// if it has.
+/// Stores a fetched entry unless its key was purged after the fetch began: returns 1, or 0 if it
+/// was.
 pub(super) static STORE: RedisScript = RedisScript {
     text: include_str!("scripts/store.lua"),
     digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8",
@@ -25,39 +26,40 @@ pub(super) static OUTDATE: RedisScript = RedisScript {
     text: include_str!("scripts/outdate.lua"),
     digest: "d8e08c6a9fb54540f36eede7ae0d42e2071efda1",
 };
-/// Moves the purge clock, or makes sure that there is one: its value, or 0 if it has no room.
+/// Records a purge in the purge log, or creates the log if there is none: returns its value, or 0
+/// if it has no room.
 pub(super) static CLOCK: RedisScript = RedisScript {
     text: include_str!("scripts/clock.lua"),
     digest: "86c59ebf378c5e9df886f8b8e476b47e119e484d",
 };
-/// Purges a tag.
+/// Records the purge of a tag.
 pub(super) static TAG: RedisScript =
     RedisScript { text: include_str!("scripts/tag.lua"), digest: "c45edc155e0a2b9509e6f7418a3d1af64d4a82d2" };
-/// Makes sure that a tag has a counter: for how many milliseconds it has.
+/// Creates the generation of a tag if there is none: returns its remaining milliseconds.
 pub(super) static NAME: RedisScript = RedisScript {
     text: include_str!("scripts/name.lua"),
     digest: "dd7316914abb3e7c08727f8154ae7187ac351e5a",
 };
 
-/// Renews or ends the lease of a fetch: 1, or 0 if it is not ours any more.
+/// Renews or ends the lease of a fetch: returns 1, or 0 if this node has lost it.
 pub(super) static LEASE: RedisScript = RedisScript {
     text: include_str!("scripts/lease.lua"),
     digest: "84b0e9058a38dfeafdff647939f76fb1c9b52441",
 };
 
-/// Adds a variant to the list of a resource's.
+/// Adds a variant to the list of a resource's variants.
 pub(super) static LIST: RedisScript = RedisScript {
     text: include_str!("scripts/list.lua"),
     digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1",
 };
 
-/// Whether the server lets nobody, or not us, run scripts.
+/// Returns whether the server refuses scripts, to every client or to this user.
 pub(super) fn is_refused(error: CommandError) -> bool {
     matches!(error, CommandError::Server(ErrorKind::NoPerm | ErrorKind::UnknownCommand))
 }
 
 impl RedisScript {
-    /// Runs it.
+    /// Runs the script.
     pub(super) async fn run(
         &self,
         redis: &Client,
@@ -72,7 +74,7 @@ impl RedisScript {
         }
     }
 
-    /// Runs it, and reads what it made on the same connection.
+    /// Runs the script, and then a read of its result on the same connection.
     pub(super) async fn run_and_read(
         &self,
         redis: &Client,

@@ -1,15 +1,14 @@
-//! What the fleet's nodes tell each other: that something has changed, and that everybody has heard
-//! it.
+//! The messages between the fleet's nodes: invalidations, and syncs that confirm them.
 //!
-//! Redis tells each connection what has changed of what was read over it. A purge is answered when
-//! it is true everywhere, and that takes a question: whoever purges publishes a *sync*, and each
-//! worker that hears it waits until every connection of its own has brought the news that were on
-//! their way, and says so.
+//! Redis pushes to each connection the invalidations of the keys that it has read. A purge is
+//! confirmed only when it holds on every node: the purging node publishes a *sync*, and each worker
+//! that receives it waits until each of its connections has processed its pending invalidations,
+//! then sends an acknowledgement.
 //!
-//! How many heard the question is what `PUBLISH` returns. A worker that cannot hear it trusts
-//! nothing that it has read (`redis/tracking.rs`), so nobody has to wait for it. In a cluster it is
-//! asked at every server, on channels of that server's own, since a worker may hear some of them
-//! and not others ([`FleetChannel`]).
+//! `PUBLISH` returns the number of receivers. A worker that cannot receive syncs trusts no value
+//! that it has read (`redis/tracking.rs`), so no purge has to wait for it. In a cluster the node
+//! publishes the sync at every server, on that server's own channels, since a worker may be
+//! connected to some of them only ([`FleetChannel`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -31,31 +30,31 @@ use crate::store::tiers::together::together;
 use crate::store::{CLOCK_NAME, LEASE_PREFIX, StoreShared, TAG_PREFIX};
 use crate::time;
 
-/// One worker's ear.
+/// The listener of one worker for pushes and messages.
 pub(in crate::store) struct FleetListener {
     shared: StoreShared,
     metrics: Rc<Metrics>,
     sync_channel: Bytes,
     ack_channel: Box<str>,
-    /// Heard once in each node: by the worker that began first.
+    /// The channel that one worker of each node subscribes to: the first one that started.
     nodes_channel: Bytes,
     hears_for_node: bool,
-    /// Questions that have been heard; never more than [`PURGE_SYNCS_MAX`].
+    /// The queue of received syncs; never more than [`PURGE_SYNCS_MAX`].
     heard: mpsc::Sender<PublishedSync>,
-    /// Who has answered each question of this worker's; only while somebody waits.
+    /// The acknowledgements of each sync of this worker; only while a purge waits.
     answers: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
-    /// This worker has heard that the purge clock has moved.
+    /// The signal that Redis has pushed a change of the purge log.
     clock_moved: Notify,
-    /// Who reads it.
+    /// The shared read of the purge log.
     asking: PurgeStateQuery,
 }
 
-/// What the workers of one process are together.
+/// The identity of a node, shared by its workers.
 pub(in crate::store) struct NodeIdentity {
-    /// Drawn by lot.
+    /// The random name of this process.
     name: u64,
-    /// How many there are that answer.
+    /// The number of workers that acknowledge syncs.
     workers: AtomicU32,
 }
 
@@ -65,28 +64,28 @@ impl NodeIdentity {
     }
 }
 
-/// The questions that this worker hears.
+/// The queue of syncs that this worker receives.
 pub(in crate::store) type SyncRequests = mpsc::Receiver<PublishedSync>;
 
-/// What was said, and what the channel's name ends with: at which server.
+/// A received message, and the suffix of its channel, which identifies the server.
 pub(in crate::store) struct PublishedSync {
     suffix: Bytes,
     message: Bytes,
 }
 
 impl PublishedSync {
-    /// What cannot be read is not answered.
+    /// Parses the message; an invalid one gets no acknowledgement.
     fn read(&self) -> Option<(&Bytes, SyncRequest)> {
         Some((&self.suffix, SyncRequest::parse(&self.message)?))
     }
 }
 
-/// Who was to be asked, and who has answered.
+/// The number of nodes that a sync should reach, and of those that it reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct SyncOutcome {
-    /// How many nodes there are, as far as they can be counted.
+    /// The number of nodes, as far as they can be counted.
     pub(in crate::store) nodes: u32,
-    /// Those of them of which all workers have answered, at every server.
+    /// The number of nodes of which every worker has acknowledged at every server.
     pub(in crate::store) confirmed: u32,
 }
 
@@ -111,7 +110,7 @@ impl FleetListener {
         (Rc::new(fleet), questions)
     }
 
-    /// What to subscribe to.
+    /// Returns the channels to subscribe to.
     pub(in crate::store) fn channels(&self) -> Vec<Bytes> {
         let mut channels = vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()];
         if self.hears_for_node {
@@ -120,14 +119,14 @@ impl FleetListener {
         channels
     }
 
-    /// Whose ends somebody here waits for.
+    /// Returns the leases of other nodes for which this worker waits.
     pub(in crate::store) fn leases(&self) -> &LeaseWaiters {
         &self.leases
     }
 
     /// Asks all workers of the fleet to catch up, and waits until they have.
     ///
-    /// Cancel safe: answers that come later are dropped.
+    /// Cancel safe: later acknowledgements are dropped.
     pub(in crate::store) async fn sync(
         &self,
         redis: &Client,
@@ -152,17 +151,17 @@ impl FleetListener {
         if all_answered && unasked == 0 {
             return Ok(SyncOutcome { nodes: tally.nodes(), confirmed: tally.nodes() });
         }
-        // Of which node it is that has been silent, nobody knows.
+        // The missing acknowledgements do not name their node.
         let counted = self.tell(&fleet_channels, &self.nodes_channel, "").await;
         let most = counted.into_iter().flatten().max().unwrap_or(0);
         let nodes = most.max(tally.nodes()).max(1);
         Ok(SyncOutcome { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
     }
 
-    /// Answers the questions of others, and this worker's own, for as long as it lives.
+    /// Acknowledges the syncs of all nodes, this one included, for the life of the worker.
     pub(in crate::store) async fn attend(self: Rc<Self>, redis: Client, mut questions: SyncRequests) {
         while let Some(first) = questions.recv().await {
-            // All that wait are answered by one look at the connections.
+            // One flush of the connections serves all queued syncs.
             let mut heard = vec![first];
             while let Ok(more) = questions.try_recv() {
                 heard.push(more);
@@ -177,7 +176,7 @@ impl FleetListener {
         }
     }
 
-    /// Answers what was asked at one server.
+    /// Acknowledges the syncs received at one server.
     async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, SyncRequest)]) {
         let mut asked = questions.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
         if asked.peek().is_some() {
@@ -189,28 +188,27 @@ impl FleetListener {
         for (_, SyncRequest { id, answer_to, asked, .. }) in asked {
             self.metrics.caught_up(ChangeKind::Purge, now.since(*asked));
             let answer = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
-            // Who asks has given up by then, or asks again.
+            // If this is lost, the purging node has timed out by then, or it repeats the purge.
             let _ = channel.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
         }
     }
 
-    /// Reads the purge clock whenever it has moved, for as long as this worker lives: one question
-    /// however many moves there were, and most often answered before anybody needs it.
+    /// Reads the purge log whenever it has changed, for the life of the worker: one read for any
+    /// number of changes, usually done before a request needs it.
     pub(in crate::store) async fn follow_clock(self: Rc<Self>, redis: Client) {
         loop {
             self.clock_moved.notified().await;
-            // Without an answer it is soon not known any more, and whoever needs it asks.
+            // Without a result the log soon becomes unknown, and the next request reads it.
             let _ = self.learn_clock(&redis).await;
         }
     }
 
-    /// Reads the purge clock: however many requests want to know it, this worker asks one question
-    /// at a time.
+    /// Reads the purge log: a worker sends one read at a time, for any number of requests.
     pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         self.asking.ask(self.shared.learn_clock(redis)).await
     }
 
-    /// Publishes at every server: how many have heard it at each.
+    /// Publishes a message at every server; returns the number of receivers at each.
     async fn tell(
         &self,
         servers: &[FleetChannel],
@@ -221,7 +219,7 @@ impl FleetListener {
     }
 }
 
-/// Takes a question back, however the wait for its answers ends.
+/// A guard that removes a sync's tally, also when the caller is dropped.
 struct SyncWait<'a>(&'a FleetListener, u64);
 
 impl Drop for SyncWait<'_> {
@@ -258,9 +256,9 @@ impl TrackingListener for FleetListener {
 
     fn message(&self, channel: &[u8], message: &Bytes) {
         if let Some(suffix) = channel.strip_prefix(&self.sync_channel[..]) {
-            // Copies: these are slices of a read buffer.
+            // The bytes are copied: these are slices of a read buffer.
             let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
-            // One too many is not answered.
+            // A sync beyond the queue's limit gets no acknowledgement.
             let _ = self.heard.try_send(PublishedSync { suffix, message });
         } else if channel.starts_with(self.ack_channel.as_bytes())
             && let Some(answer) = SyncAck::parse(message)

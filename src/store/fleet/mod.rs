@@ -1,4 +1,4 @@
-//! The other nodes of the fleet: syncs, and who has acknowledged them.
+//! The other nodes of the fleet: syncs and their acknowledgements.
 
 pub(super) mod listener;
 pub(super) mod sync;

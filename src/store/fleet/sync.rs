@@ -1,45 +1,44 @@
-//! What nodes say to each other when something has been purged: a question to all, and an answer of
-//! each worker.
+//! The messages that confirm a purge: a sync to all nodes, and an acknowledgement from each worker.
 //!
 //! ```text
-//! <namespace>sync         <id> <where to answer> <when, ms> <name>*   the keys of which fetches under way are overtaken
-//! <namespace>ack:<nonce>  <id> <node> <workers>                       who answers, and how many of it there are to answer
-//! <namespace>nodes                                                    heard once in each node, so that nodes can be counted
+//! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*   the keys whose fetches under way are superseded
+//! <namespace>ack:<nonce>  <id> <node> <workers>                       the node, and the number of its workers
+//! <namespace>nodes                                                    one subscriber per node, so that nodes can be counted
 //! ```
 //!
-//! A node is a process. Each of its workers has connections of its own and answers for itself; so
-//! the node has answered when all of them have.
+//! A node is a process. Each of its workers has its own connections and acknowledges for itself, so
+//! a node has acknowledged when all its workers have.
 
 use std::fmt;
 
 use crate::time::Timestamp;
 
-/// What is asked: to catch up.
+/// A request to catch up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncRequest {
-    /// Whose answers are counted together.
+    /// The identifier that its acknowledgements repeat.
     pub id: u64,
-    /// The channel on which the answer is heard.
+    /// The channel for the acknowledgements.
     pub answer_to: Box<str>,
-    /// When it was asked, by the clock of the node that asks.
+    /// The time of the request, by the clock of the node that sends it.
     pub asked: Timestamp,
-    /// Of which keys the fetches under way are of before a change.
+    /// The keys whose fetches under way are superseded.
     pub names: Vec<u128>,
 }
 
-/// What one worker answers.
+/// One worker's acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncAck {
-    /// That of the question.
+    /// The identifier of the sync.
     pub id: u64,
-    /// Drawn by lot when a process begins.
+    /// The random name of the worker's process.
     pub node: u64,
-    /// How many workers that process has.
+    /// The number of workers of that process.
     pub workers: u32,
 }
 
 impl SyncRequest {
-    /// Reads one; what cannot be read is not answered.
+    /// Parses a sync; an invalid one gets no acknowledgement.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
         let id = hexadecimal::<16>(words.next()?)?;
@@ -58,7 +57,7 @@ impl fmt::Display for SyncRequest {
 }
 
 impl SyncAck {
-    /// Reads one.
+    /// Parses an acknowledgement.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
         let mut number = || u64::try_from(hexadecimal::<16>(words.next()?)?).ok();
@@ -74,19 +73,19 @@ impl fmt::Display for SyncAck {
     }
 }
 
-/// So many digits, all of them.
+/// Parses exactly `DIGITS` hexadecimal digits.
 pub(in crate::store) fn hexadecimal<const DIGITS: usize>(text: &str) -> Option<u128> {
     let digits = text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     digits.then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// The answers to one question.
+/// The acknowledgements of one sync.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct SyncTally {
-    /// How many have come.
+    /// The number of acknowledgements.
     pub(in crate::store) answered: u32,
-    /// Who has answered, how many of it there are, and how many of them have; no longer than there
-    /// are answers.
+    /// The name of each node, the number of its workers, and the number of its acknowledgements; no
+    /// longer than `answered`.
     nodes: Vec<(u64, u32, u32)>,
 }
 
@@ -99,12 +98,12 @@ impl SyncTally {
         }
     }
 
-    /// Of which something has been heard.
+    /// Returns the number of nodes with any acknowledgement.
     pub(in crate::store) fn nodes(&self) -> u32 {
         u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
     }
 
-    /// Of which all has been heard: of each worker as many answers as there were servers to ask at.
+    /// Returns the number of nodes with all acknowledgements: from each worker, one per server.
     pub(in crate::store) fn whole_nodes(&self, servers: usize) -> u32 {
         let is_whole =
             |(_, workers, answered): &&(u64, u32, u32)| *answered as usize >= *workers as usize * servers;

@@ -1,22 +1,22 @@
-//! One fetch for the fleet: whoever has the lease of a key fetches, and the others wait for what
-//! comes of it.
+//! One fetch for the fleet: the node that holds the lease of a key fetches, and the others wait for
+//! its result.
 //!
 //! ```text
-//! <namespace>lease:<32 digits>   <token>     there while somebody fetches; FETCH_LEASE long, renewed while that goes on
+//! <namespace>lease:<32 digits>   <token>     held during a fetch; expires after FETCH_LEASE, renewed until the fetch ends
 //! ```
 //!
-//! The lease is taken by `SET NX PX`. Who does not get it reads it, and so Redis tells him when it
-//! ends or is renewed: he waits for that and never asks by the clock. It ends when what was fetched
-//! is stored, or as soon as it is known that it will not be; then everybody looks, and fetches for
-//! himself if nothing is there. A node that dies takes its lease with it after [`FETCH_LEASE`].
-//! Only who knows the token renews or ends it, so nobody who was away for too long touches
-//! another's.
+//! `SET NX PX` takes the lease. A node that does not get the lease reads the lease key, which
+//! subscribes it to the invalidation, so Redis pushes each renewal and the end; the node never
+//! polls. The lease ends once the answer is stored, or as soon as the proxy knows that it will not
+//! be. Then every waiting node looks again, and fetches if nothing was stored. There is no queue.
+//! The lease of a node that dies expires after [`FETCH_LEASE`]. Renewing and ending require the
+//! token, so a node that was away for too long cannot touch another node's lease.
 //!
-//! The name is of the key, of who may share the answer, and of the purges that the fetch has seen:
-//! nobody waits for a fetch that began before a purge.
+//! The name of the lease covers the key, the requesters that may share the answer, and the purges
+//! that the fetch has seen: no request waits for a fetch that began before a purge.
 //!
-//! **Always:** a lease is a hint. Whoever cannot ask, cannot hear or has waited long enough fetches
-//! as if there were none; what may be stored is decided by the [`StorePermit`] alone.
+//! **Always:** a lease is a hint. A node that cannot take one, cannot receive its end or has waited
+//! long enough fetches without it; the [`StorePermit`] alone decides what may be stored.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -38,30 +38,30 @@ use crate::store::scripts::{
 use crate::store::{LEASE_PREFIX, Store, StorePermit, decimal};
 use crate::time::{self, millis};
 
-/// Whose turn it is to fetch.
+/// The result of a request for a lease.
 #[derive(Debug)]
 pub enum LeaseTurn {
-    /// Ours: the others wait until this is dropped.
+    /// This node holds the lease: the others wait until it is dropped.
     Ours(Lease),
-    /// It was another's, which has ended: whoever looks finds what came of it.
+    /// Another node's lease has ended: a lookup finds its result.
     Over,
-    /// Nobody can say, or it took too long.
+    /// The lease is unavailable, or the wait was too long: every node may fetch.
     Anybodys,
 }
 
-/// The right to fetch for all nodes; dropping it lets them look.
+/// A lease held by this node; dropping it ends the wait of the others.
 #[derive(Debug)]
 pub struct Lease {
-    /// Whoever keeps the lease up hears when this is gone.
+    /// The sender whose drop ends the task that renews the lease.
     _held: oneshot::Sender<Infallible>,
 }
 
 impl Store {
-    /// Asks whose turn it is to fetch what would stand under `key`, for those whom `sharers` names,
-    /// and waits no longer than `patience` while it is another node's. Nobody but other nodes is
-    /// meant: in one process only one asks for a key.
+    /// Requests the lease to fetch `key` for the requesters named by `sharers`, and waits at most
+    /// `wait_max` while another node holds it. Within one process, only one request per key gets
+    /// here.
     ///
-    /// Cancel safe: a lease that was just taken ends by itself.
+    /// Cancel safe: a lease that was just taken expires.
     pub async fn turn(
         &self,
         key: &CacheKey,
@@ -88,12 +88,12 @@ impl Store {
     ) -> (LeaseTurn, LeaseOutcome) {
         let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
         if !redis.is_tracking(&name) {
-            // Nobody tells when a lease ends.
+            // This connection would not receive the end of a lease.
             return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
         }
         let token = Bytes::from(format!("{:016x}", fastrand::u64(..)));
         match redis.command(&Command::SetNew { key: &name, value: &token, ttl: FETCH_LEASE }).await {
-            // Without an answer it may be ours: then it has to be given back.
+            // After a timeout this node may hold the lease, so it must end it too.
             Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
                 (LeaseTurn::Ours(self.keep_up(redis, name, token)), LeaseOutcome::Taken)
             }
@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    /// Keeps a lease up for as long as it is held, in a task that ends with it.
+    /// Renews a lease while it is held, in a task that ends with it.
     fn keep_up(&self, redis: &Client, name: Vec<u8>, token: Bytes) -> Lease {
         let (held, ends) = oneshot::channel();
         let mut keepers = self.keepers.borrow_mut();
@@ -112,7 +112,7 @@ impl Store {
     }
 }
 
-/// Waits for the end of another's lease, as Redis tells it.
+/// Waits for the end of another node's lease, which Redis pushes.
 async fn await_end(
     redis: &Client,
     fleet: &FleetListener,
@@ -129,8 +129,8 @@ async fn await_end(
             Ok(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
             Err(_) => return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         };
-        // The next one's: whose answer cannot be stored would have everybody wait, one after the
-        // other.
+        // The next holder's lease: the node does not wait again, since an answer that cannot be
+        // stored would make all nodes wait in turn.
         if *awaited.get_or_insert_with(|| token.clone()) != token {
             return (LeaseTurn::Over, LeaseOutcome::Awaited);
         }
@@ -140,16 +140,16 @@ async fn await_end(
         }
         let left = deadline.saturating_duration_since(time::instant());
         match timeout(left.min(FETCH_LEASE), waiting.news.changed()).await {
-            // Ended, renewed, or perhaps lost on the way: Redis knows.
+            // The lease has ended or was renewed, or the push was lost: the next read decides.
             Ok(_) => {}
             Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Anybodys, LeaseOutcome::TimedOut),
-            // Neither renewed nor ended by anybody: it has run out, or is about to be forgotten.
+            // The lease was neither renewed nor ended: it has expired, or is about to.
             Err(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
         }
     }
 }
 
-/// Renews a lease until it is not held any more, and ends it then.
+/// Renews a lease until its guard is dropped, and ends it then.
 async fn keep(
     redis: Client,
     name: Vec<u8>,
@@ -166,16 +166,16 @@ async fn keep(
     match LEASE.run(&redis, &name, &[token, decimal(0)]).await {
         Ok(Reply::Integer(0)) => metrics.leased(LeaseOutcome::Lost),
         Err(error) if scripts::is_refused(error) => {
-            // It was not renewed either, so it is rarely another's; and then one fetch more is
-            // made.
+            // Renewals were refused as well, so another node may hold the lease by now; rarely, and
+            // the price is one more fetch.
             let _ = redis.command(&Command::Unlink { key: &name }).await;
         }
-        // Or it ends by itself.
+        // The lease has ended, or it expires.
         Ok(_) | Err(_) => {}
     }
 }
 
-/// What the lease of a fetch is called.
+/// Returns the name of a fetch's lease.
 fn name(key: &CacheKey, sharers: &str, claim: &StorePermit) -> u128 {
     let numbers = [claim.tick.epoch.to_be_bytes(), claim.tick.count.to_be_bytes(), claim.lineage.to_bytes()];
     xxh3_128(&[&key.short().to_be_bytes()[..], &numbers.concat(), sharers.as_bytes()].concat())

@@ -1,23 +1,23 @@
-//! Who waits for the end of another node's lease.
+//! The waits of this worker for the end of other nodes' leases.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use tokio::sync::watch;
 
-/// The leases of others that somebody of this worker waits for.
+/// The leases of other nodes for which a request of this worker waits.
 #[derive(Default)]
 pub(in crate::store) struct LeaseWaiters(RefCell<HashMap<u128, watch::Sender<()>>>);
 
 impl LeaseWaiters {
-    /// There is news of one: it has ended, or is renewed.
+    /// Wakes the waits for one lease: it has ended or was renewed.
     pub(in crate::store) fn changed(&self, lease: u128) {
         if let Some(waiting) = self.0.borrow().get(&lease) {
             waiting.send_replace(());
         }
     }
 
-    /// There may be news that have not come.
+    /// Wakes all waits: an invalidation may have been lost.
     pub(in crate::store) fn forsaken(&self) {
         self.0.borrow().values().for_each(|waiting| waiting.send_replace(()));
     }
@@ -28,7 +28,7 @@ impl LeaseWaiters {
     }
 }
 
-/// Takes itself out of the table, however the wait ends.
+/// A wait for one lease; dropping it removes it from the table.
 pub(in crate::store) struct LeaseWait<'a> {
     leases: &'a LeaseWaiters,
     lease: u128,
@@ -38,7 +38,7 @@ pub(in crate::store) struct LeaseWait<'a> {
 impl Drop for LeaseWait<'_> {
     fn drop(&mut self) {
         let mut leases = self.leases.0.borrow_mut();
-        // This one is still counted.
+        // This receiver is still counted.
         if leases.get(&self.lease).is_some_and(|waiting| waiting.receiver_count() <= 1) {
             leases.remove(&self.lease);
         }

@@ -1,10 +1,11 @@
-//! Purges, and when they are true.
+//! Purges, and the point at which they are complete.
 //!
-//! First Redis is told, one key at a time: a tombstone for a resource, the clock and then a counter
-//! for whatever has many members. From then on no reader of Redis finds what was purged, and no
-//! fetch that began before stores it. Where another server may take over, a replica has to have it
-//! before it counts as done ([`Client::wait_replicated`]). Then the fleet is asked to catch up
-//! ([`Fleet::sync`](crate::store::fleet::Fleet::sync)); when it has, nobody's memory has it either.
+//! A purge first writes to Redis, one key at a time: a tombstone for a resource; the purge log, and
+//! then the tag generation, for a tag or a group. From then on no reader of Redis finds a purged
+//! entry, and no fetch that began before stores its answer. If another server may become master, a
+//! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
+//! the fleet to catch up ([`Fleet::sync`](crate::store::fleet::Fleet::sync)); after that, no node's
+//! memory holds a purged entry either.
 
 use bytes::Bytes;
 
@@ -26,10 +27,10 @@ use crate::store::{
 use crate::time::{self, Timestamp, millis};
 
 impl Store {
-    /// Purges, in the whole fleet. When it is answered and every node has confirmed, no request
-    /// that begins afterwards is answered with what was there before.
+    /// Purges in the whole fleet. Once it returns with every node confirmed, no request that begins
+    /// afterwards gets a purged response.
     ///
-    /// To repeat it does no harm. Dropping the future leaves it half done.
+    /// A repeated purge does no harm. Dropping the future leaves the purge half done.
     pub async fn purge(
         &self,
         scopes: &[PurgeScope],
@@ -51,7 +52,7 @@ impl Store {
             .as_ref()
             .is_some_and(|redis| !redis.disconnected_for(&self.shared.clock_name()).is_zero())
         {
-            // Nothing that Redis says is waited for.
+            // Redis is away: this process does not wait for its answer.
             self.purge_here(scopes, strength);
         }
         let purged = self.purge_everywhere(scopes, &keys, strength).await?;
@@ -59,7 +60,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Purges this process: what it has in memory, what it fetches now and what it reads from Redis
+    /// Purges in this process: entries in memory, fetches under way, and entries read from Redis
     /// later.
     fn purge_here(&self, scopes: &[PurgeScope], strength: PurgeStrength) {
         self.shared.clock.purge_locally(scopes, strength, time::now());
@@ -86,7 +87,8 @@ impl Store {
         if nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
             return Ok(PurgeResult { nodes, confirmed });
         }
-        // Not everything is tracked: what memory has anywhere is gone when its time is up.
+        // Not every connection is tracked: entries leave every node's memory only when their
+        // `memory_ttl` has passed.
         for key in keys {
             self.outdate(key);
         }
@@ -98,7 +100,7 @@ impl Store {
         Ok(PurgeResult { nodes: 1, confirmed: 1 })
     }
 
-    /// The same where there is no Redis.
+    /// Marks an entry as stale in a process without Redis.
     fn outdate_in_memory(&self, key: &CacheKey, lineage: KeyGeneration, now: Timestamp) {
         if let Some(memory) = &self.shared.memory
             && let Some(held) = memory.get(key.short())
@@ -108,24 +110,24 @@ impl Store {
         }
     }
 
-    /// What is under way for a resource, and what memory has of it, is of before a change. Done at
+    /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at
     /// once, in this process.
     pub fn outdate(&self, key: &CacheKey) {
         self.shared.outdate(key.short());
     }
 
-    /// Takes what stands under `key` away from everybody; `lineage` is what stands there then. No
-    /// fetch that began before stores under it.
+    /// Removes the value of `key` for every node and leaves a tombstone with the key generation
+    /// `lineage`. No fetch that began before stores under the key.
     pub async fn bury(&self, key: &CacheKey, lineage: KeyGeneration) {
         if self.buried(key, lineage).await.is_err() {
             self.metrics.removal_lost();
-            // When Redis is back it may still have it: this node does not serve it then.
+            // Redis may still have the entry when it is back: this node does not serve it then.
             self.shared.clock.remove_locally(key, time::now());
         }
     }
 
-    /// Removes the entry under `key` from every node, because the origin's answer shows that it
-    /// holds no longer. No fetch of the resource that began before is stored by this process.
+    /// Removes the entry of `key` from every node, because the origin's answer shows that it is no
+    /// longer valid. This process stores no answer of a fetch of the resource that began before.
     pub async fn withdraw(&self, resource: &CacheKey, key: &CacheKey) {
         self.shared.watches.changed(resource.short());
         self.bury(key, KeyGeneration::new()).await;
@@ -137,7 +139,7 @@ impl Store {
         let name = self.name(key);
         let value = entry::tombstone(lineage, time::now());
         let set = redis.command(&Command::Set { key: &name, value: &value, ttl: FETCH_STORED_MAX }).await;
-        // Somebody may have read it from Redis meanwhile.
+        // A lookup may have read it from Redis meanwhile.
         self.forget(key);
         set.map(drop)
     }
@@ -157,7 +159,7 @@ impl Store {
         }
     }
 
-    /// What is written for it in Redis.
+    /// Returns the names of the keys that a purge of this scope writes in Redis.
     fn written(&self, scope: &PurgeScope) -> Vec<Vec<u8>> {
         match scope {
             PurgeScope::Url(key) => vec![self.name(key)],
@@ -167,7 +169,7 @@ impl Store {
         }
     }
 
-    /// A soft purge of one resource.
+    /// Purges one resource softly.
     async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), CommandError> {
         let (lineage, now) = (KeyGeneration::new(), time::now());
         let Some(redis) = &self.redis else {
@@ -182,15 +184,14 @@ impl Store {
             decimal(millis(FETCH_STORED_MAX)),
         ];
         match OUTDATE.run(redis, &name, &arguments).await {
-            // Where nobody may run scripts, what cannot be marked goes.
+            // The server refuses scripts: a tombstone replaces the entry that cannot be marked.
             Err(error) if is_refused(error) => self.buried(key, lineage).await,
             done => done.map(drop),
         }
     }
 
-    /// Purges what an origin says has changed. What was stored of it is not used again in this
-    /// process when this returns; the other nodes are not waited for. Where Redis does not take it,
-    /// that is counted.
+    /// Purges the groups that an origin declares changed. This process uses none of their entries
+    /// once this returns; it does not wait for other nodes. A failure of Redis is counted.
     pub async fn outdate_groups(&self, groups: &[CacheGroup]) {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();
@@ -204,7 +205,8 @@ impl Store {
         let tags = groups.iter().map(CacheGroup::digest);
         let done = together(tags.clone().map(|tag| self.count_tag(tag, tick, PurgeStrength::Hard))).await;
         if self.redis.is_some() {
-            // Redis says so as well, and to this connection it may already have.
+            // Redis pushes these invalidations as well, and to this connection it may have done so
+            // already.
             tags.for_each(|tag| self.shared.clock.forget_counter(tag.0));
             self.shared.clock.forget();
         }
@@ -216,7 +218,7 @@ impl Store {
         self.count_tag(tag, tick, strength).await
     }
 
-    /// Writes down that a tag was purged when the clock stood there.
+    /// Stores the generation of a tag purged at this purge generation.
     async fn count_tag(
         &self,
         tag: TagDigest,
@@ -238,7 +240,7 @@ impl Store {
         Ok(())
     }
 
-    /// Moves the purge clock: to where it then stands.
+    /// Records a purge in the purge log and returns the new generation.
     async fn advance(&self, sweep: BulkPurge) -> Result<PurgeGeneration, PurgeError> {
         let Some(redis) = &self.redis else {
             return Ok(self.shared.clock.count(sweep, time::now())?);
@@ -268,7 +270,7 @@ impl Store {
     }
 }
 
-/// A purge under way. However it ends but well, it holds in this process.
+/// A purge that Redis has not confirmed. Unless it succeeds, it holds in this process.
 struct UnconfirmedPurge<'a> {
     store: &'a Store,
     scopes: &'a [PurgeScope],
@@ -277,7 +279,7 @@ struct UnconfirmedPurge<'a> {
 }
 
 impl UnconfirmedPurge<'_> {
-    /// Redis has taken it.
+    /// Ends the purge as a success.
     fn taken(self) {
         self.store.shared.clock.taken(self.scopes, self.strength, self.begun);
         std::mem::forget(self);

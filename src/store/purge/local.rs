@@ -1,11 +1,11 @@
-//! Purges that Redis has not taken. They hold in this process: for the entries that it has in
-//! memory, and for those that it reads from Redis later.
+//! Purges that Redis has not confirmed. They hold in this process, for its entries in memory and
+//! for the entries that it reads from Redis later.
 //!
-//! An entry is judged by the time at which its response was received, because the count of purges
-//! (`ledger.rs`) is Redis' and has not moved. An entry that another node received is judged by that
-//! node's clock. Each mark stays until the purge is repeated and Redis takes it. The marks are
-//! bounded: beyond the bound they become one mark on everything, which costs fetches and serves
-//! nothing old.
+//! The time of an entry's receipt decides, because only Redis counts purges (`log.rs`), and its
+//! count has not moved. For an entry that another node received, that node's clock decides. Each
+//! mark stays until the purge is repeated and Redis confirms it. The number of marks is bounded:
+//! beyond the bound, one mark on everything replaces them, which costs fetches and serves nothing
+//! old.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::time::{self, Timestamp};
 /// The purges that hold in this process alone.
 #[derive(Default)]
 pub(in crate::store) struct LocalPurges {
-    /// Read before the lock is taken: there are hardly ever any.
+    /// A flag read before the lock is taken: there are hardly ever any marks.
     has_any: AtomicBool,
     marks: Mutex<PurgeMarks>,
 }
@@ -31,14 +31,15 @@ pub(in crate::store) struct LocalPurges {
 #[derive(Default)]
 struct PurgeMarks {
     all: PurgeMark,
-    /// Keys of resources and of variants, and digests of tags and groups. All are halves of hashes.
+    /// The marks of resources and variants by key, and of tags and groups by digest; every name is
+    /// half of a hash.
     names: HashMap<u128, PurgeMark, SeededBuildHasher>,
     prefixes: Vec<(UrlPrefix, PurgeMark)>,
-    /// The last purge that is not of single keys.
+    /// The time of the last purge of more than single keys.
     swept: Option<Instant>,
 }
 
-/// The times of the last purges of one thing.
+/// The times of the last purges of one name.
 #[derive(Clone, Copy, Debug, Default)]
 struct PurgeMark {
     hard: Option<Timestamp>,
@@ -87,8 +88,8 @@ impl LocalPurges {
         self.has_any.store(true, Ordering::Release);
     }
 
-    /// Forgets the marks that these scopes had made when a purge of them began that Redis has
-    /// taken.
+    /// Removes the marks of these scopes that were set before `begun`, the start of a purge that
+    /// Redis has confirmed.
     pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         if !self.has_any() {
             return;
@@ -107,12 +108,12 @@ impl LocalPurges {
         }
     }
 
-    /// Decides what the marks mean for an entry of this target.
+    /// Returns the effect of the marks on an entry of this target.
     pub(in crate::store) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
         if !self.has_any() {
             return PurgeStatus::Stands;
         }
-        // Of a list of variants: they are judged themselves.
+        // A list of variants has no time of receipt; the marks apply to the variants themselves.
         let Some(received) = entry::received(bytes) else { return PurgeStatus::Stands };
         let marks = self.marks();
         let mut fate = marks.all.judge(received);
@@ -133,8 +134,8 @@ impl LocalPurges {
         fate
     }
 
-    /// Whether a purge that is not of single keys has been marked since: a fetch that began before
-    /// it stores nothing, and takes in no followers.
+    /// Returns whether a purge of more than single keys was marked since `begun`. A fetch that
+    /// began before it stores nothing and admits no followers.
     pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
         self.has_any() && self.marks().swept.is_some_and(|swept| swept >= begun)
     }
@@ -150,8 +151,8 @@ impl LocalPurges {
 }
 
 impl PurgeMark {
-    /// Forgets the purges that one of this strength covers, which began then; tells whether any is
-    /// left.
+    /// Removes the times until `begun` that a purge of this strength covers; returns whether none
+    /// is left.
     fn is_empty_without(&mut self, strength: PurgeStrength, begun: Timestamp) -> bool {
         if strength == PurgeStrength::Hard {
             self.hard = self.hard.filter(|at| *at > begun);
@@ -181,7 +182,7 @@ impl PurgeMarks {
         self.prefixes.push((prefix.clone(), mark));
     }
 
-    /// Covers all marks by one.
+    /// Replaces all marks by one on everything.
     fn mark_everything(&mut self, now: Timestamp) {
         let all = PurgeMark { hard: Some(now), soft: None };
         *self = Self { all, swept: Some(time::instant()), ..Self::default() };
@@ -217,7 +218,7 @@ mod tests {
         PurgeScope::Tag(CacheTag::parse(text).unwrap())
     }
 
-    /// What is stored under `key` with the tag `t` and in the group `g`, received then.
+    /// Encodes an entry under `key` with the tag `t` and the group `g`, received then.
     fn entry(key: &CacheKey, received: u64) -> Bytes {
         let facts = StoredFacts {
             received: Timestamp::from_millis(received),

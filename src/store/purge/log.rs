@@ -1,14 +1,13 @@
-//! The purge clock as it stands in Redis: how many purges there have been, and those that are of no
-//! single tag.
+//! The purge log in Redis: the number of purges, and the purges of everything or by prefix.
 //!
 //! ```text
-//! 1 <epoch> <count> <soft> <at>           the count at the last soft purge of everything, and when it was (ms)
+//! 1 <epoch> <count> <soft> <at>           the count at the last soft purge of everything, and its time (ms)
 //! <count> <h|s> <at> <scheme://authority/path>      one line for each purge by prefix, oldest first
 //! ```
 //!
-//! One value, changed by one script (`scripts.rs`), so that it is lost as a whole or not at all:
-//! and then a new epoch begins, which no entry belongs to. A purge of everything begins one as
-//! well.
+//! The log is one value, changed by one script (`scripts.rs`), so Redis loses it as a whole or not
+//! at all. A lost log starts a new epoch, to which no entry belongs. A purge of everything starts
+//! one as well.
 
 use std::fmt;
 
@@ -18,11 +17,11 @@ use crate::limits::{LIFETIME_MAX, PREFIXES_MAX};
 use crate::store::purge::names::{PrefixesFullError, PurgeStrength, UrlPrefix};
 use crate::time::Timestamp;
 
-/// The state of the purge clock.
+/// The purge log of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeLog {
     pub(in crate::store) tick: PurgeGeneration,
-    /// The count at the last soft purge of everything, and when it was.
+    /// The count at the last soft purge of everything, and its time.
     soft: (u64, Timestamp),
     prefixes: Vec<PrefixPurge>,
 }
@@ -36,19 +35,19 @@ struct PrefixPurge {
     prefix: UrlPrefix,
 }
 
-/// What purges mean for an entry.
+/// The effect of purges on an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum PurgeStatus {
-    /// Nothing.
+    /// No purge covers the entry.
     Stands,
-    /// It is stale, since then.
+    /// A soft purge at this time covers the entry: it is stale.
     Outdated(Timestamp),
-    /// It is gone.
+    /// A hard purge covers the entry: it must not be used.
     Gone,
 }
 
 impl PurgeStatus {
-    /// The worse of two.
+    /// Returns the stronger of two effects.
     pub(in crate::store) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Gone, _) | (_, Self::Gone) => Self::Gone,
@@ -59,17 +58,17 @@ impl PurgeStatus {
     }
 }
 
-/// A purge that is not of single keys.
+/// A purge of more than single keys.
 #[derive(Clone, Debug)]
 pub(in crate::store) enum BulkPurge {
-    /// Of something with a counter of its own: only the clock moves here.
+    /// A purge of a tag or a group, which has a generation of its own: the log only counts it.
     Counted,
     All(PurgeStrength),
     Prefix(UrlPrefix, PurgeStrength),
 }
 
 impl PurgeLog {
-    /// The beginning of an epoch.
+    /// Starts a new epoch.
     pub(in crate::store) fn new() -> Self {
         Self {
             tick: PurgeGeneration { epoch: fastrand::u64(1..), count: 0 },
@@ -78,7 +77,7 @@ impl PurgeLog {
         }
     }
 
-    /// Reads what stands in Redis; `None` if it is none of ours.
+    /// Parses the value in Redis; returns `None` if CacheWarp did not write it.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(bytes).ok()?.lines();
         let mut words = lines.next()?.split(' ');
@@ -96,8 +95,8 @@ impl PurgeLog {
         })
     }
 
-    /// What the purges since mean for an entry of this target that was fetched at `tick`; tags are
-    /// not looked at.
+    /// Returns the effect of later purges on an entry of this target that was fetched at `tick`.
+    /// The log does not cover tags.
     pub(in crate::store) fn judge(&self, tick: PurgeGeneration, target: &Target) -> PurgeStatus {
         if tick.epoch != self.tick.epoch {
             return PurgeStatus::Gone;
@@ -115,7 +114,7 @@ impl PurgeLog {
         fate
     }
 
-    /// Counts a purge: what the script does, for a process that has no Redis.
+    /// Records a purge as the script does, in a process without Redis.
     pub(in crate::store) fn count(
         &mut self,
         sweep: BulkPurge,
@@ -146,7 +145,7 @@ impl PurgeLog {
     }
 }
 
-/// As it stands in Redis.
+/// The stored form in Redis.
 impl fmt::Display for PurgeLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tick: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes } = self;
@@ -176,16 +175,16 @@ impl PrefixPurge {
     }
 }
 
-/// What stands of one tag: the counts at its last purges, in an epoch.
+/// The generation of one tag: the counts at its last purges, in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagGeneration {
     pub(in crate::store) epoch: u64,
     pub(in crate::store) hard: u64,
-    /// The count, and when it was.
+    /// The count at the last soft purge, and its time.
     pub(in crate::store) soft: (u64, Timestamp),
 }
 
-/// As it stands in Redis.
+/// The stored form in Redis.
 impl fmt::Display for TagGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, hard, soft: (soft, at) } = self;
@@ -194,12 +193,13 @@ impl fmt::Display for TagGeneration {
 }
 
 impl TagGeneration {
-    /// Of a tag that has been purged at this tick, or that nothing is known of before it.
+    /// Returns the generation of a tag purged at this purge generation, or with unknown purges
+    /// before it.
     pub(in crate::store) fn at(tick: PurgeGeneration) -> Self {
         Self { epoch: tick.epoch, hard: tick.count, soft: (0, Timestamp::EPOCH) }
     }
 
-    /// Reads `<epoch> <hard> <soft> <at>`; `None` if it is none of ours.
+    /// Parses `<epoch> <hard> <soft> <at>`; returns `None` if CacheWarp did not write it.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
         let epoch = u64::from_str_radix(words.next()?, 16).ok()?;
@@ -207,7 +207,7 @@ impl TagGeneration {
         Some(Self { epoch, hard: number()?, soft: (number()?, Timestamp::from_millis(number()?)) })
     }
 
-    /// What the tag's purges mean for an entry that was fetched at `tick`.
+    /// Returns the effect of the tag's purges on an entry that was fetched at `tick`.
     pub(in crate::store) fn judge(&self, tick: PurgeGeneration) -> PurgeStatus {
         if self.epoch != tick.epoch || self.hard > tick.count {
             PurgeStatus::Gone

@@ -1,4 +1,4 @@
-//! What can be purged, and how an operator names it.
+//! The scopes of a purge, and the names by which operators give them.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::key::{Authority, CacheKey, Scheme, Target, TargetError};
 use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PREFIXES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
 use crate::redis::CommandError;
 
-/// What a purge is of.
+/// The scope of a purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurgeScope {
     /// One resource, in all its variants.
@@ -19,78 +19,79 @@ pub enum PurgeScope {
     Tag(CacheTag),
     /// All responses of one origin that are in a group (RFC 9875).
     Group(CacheGroup),
-    /// All resources whose address begins so.
+    /// All resources under a URL prefix.
     Prefix(UrlPrefix),
     /// Everything.
     All,
 }
 
-/// What becomes of it.
+/// The strength of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurgeStrength {
-    /// It is not served again.
+    /// Entries are not served again.
     Hard,
-    /// It is stale: asked about before it is served, unless stale is allowed.
+    /// Entries are stale: the proxy validates them before it serves them, unless stale answers are
+    /// allowed.
     Soft,
 }
 
-/// What a purge has come to.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
-    /// How many nodes of the fleet had to be told, this process among them: processes, however many
-    /// workers each has.
+    /// The number of nodes that the purge must reach, this one included. A node is a process, with
+    /// any number of workers.
     pub nodes: u32,
-    /// Of how many of them all workers have said that they serve none of it any more.
+    /// The number of nodes of which every worker has confirmed that it serves no purged entry.
     pub confirmed: u32,
 }
 
-/// Why a purge has not been done, or not all of it. To repeat it does no harm.
+/// The reason why a purge failed, in whole or in part. A repeated purge does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeError {
-    /// Redis did not do its part. This process serves nothing of it any more.
+    /// Redis failed. This process serves no purged entry any more.
     #[error("{0}; this node serves nothing of it, Redis and other nodes may: repeat the purge")]
     Redis(#[from] CommandError),
-    /// More than one purge may be of.
+    /// The purge has more scopes than one purge may have.
     #[error("a purge may be of {PURGE_SCOPES_MAX} things at most")]
     TooMany,
-    /// Nothing has been purged by this prefix.
+    /// The log of purges by prefix is full: this prefix has not been purged.
     #[error("{0}")]
     Prefixes(#[from] PrefixesFullError),
-    /// What stands in Redis where purges are counted is none of ours.
+    /// CacheWarp did not write the value under the name of the purge log.
     #[error("what stands in Redis where purges are counted was not written by CacheWarp")]
     Foreign,
 }
 
-/// There are as many purges by prefix as are remembered.
+/// The log holds as many purges by prefix as it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there have been {PREFIXES_MAX} purges by prefix whose entries may still live")]
 pub struct PrefixesFullError;
 
-/// Why a name cannot be purged by.
+/// The reason why a name of a purge scope is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeNameError {
-    /// Empty, or with something else than visible characters.
+    /// The tag is empty, too long, or contains other than visible characters.
     #[error("a tag is one to {TAG_BYTES_MAX} visible characters without spaces and commas")]
     Tag,
-    /// Too long.
+    /// The group's name is too long.
     #[error("a group's name is {GROUP_BYTES_MAX} bytes at most")]
     Group,
-    /// Not `scheme://authority/path`.
+    /// The prefix is not of the form `scheme://authority/path`.
     #[error(
         "a prefix is http:// or https://, a host, and the beginning of a path, {PREFIX_BYTES_MAX} bytes at most"
     )]
     Prefix,
-    /// No address.
+    /// The URL is invalid.
     #[error("{0}")]
     Target(#[from] TargetError),
 }
 
-/// A tag, as a response names it.
+/// A cache tag, as a response names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheTag(Box<str>);
 
 impl CacheTag {
-    /// Visible ASCII without commas, [`TAG_BYTES_MAX`] bytes at most. Case counts.
+    /// Parses visible ASCII without commas, at most [`TAG_BYTES_MAX`] bytes. Case counts.
     pub fn parse(text: &str) -> Result<Self, PurgeNameError> {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         if text.is_empty() || text.len() > TAG_BYTES_MAX || !visible {
@@ -99,18 +100,18 @@ impl CacheTag {
         Ok(Self(text.into()))
     }
 
-    /// What entries carry.
+    /// Returns the digest that entries carry.
     pub fn digest(&self) -> TagDigest {
         digest(b"cw-tag-1", &[self.0.as_bytes()])
     }
 
-    /// As it was named.
+    /// Returns the tag's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A cache group of one origin (RFC 9875 §2): one that other hosts cannot purge.
+/// A cache group of one origin (RFC 9875 §2), which other hosts cannot purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheGroup {
     scheme: Scheme,
@@ -119,7 +120,7 @@ pub struct CacheGroup {
 }
 
 impl CacheGroup {
-    /// [`GROUP_BYTES_MAX`] bytes at most. Case counts.
+    /// Checks a name of at most [`GROUP_BYTES_MAX`] bytes. Case counts.
     pub fn new(scheme: Scheme, authority: Authority, name: &str) -> Result<Self, PurgeNameError> {
         if name.len() > GROUP_BYTES_MAX {
             return Err(PurgeNameError::Group);
@@ -127,7 +128,7 @@ impl CacheGroup {
         Ok(Self { scheme, authority, name: name.into() })
     }
 
-    /// What entries carry.
+    /// Returns the digest that entries carry.
     pub fn digest(&self) -> TagDigest {
         let Self { scheme, authority, name } = self;
         let fields = [scheme.as_str().as_bytes(), authority.as_str().as_bytes(), name.as_bytes()];
@@ -135,7 +136,7 @@ impl CacheGroup {
     }
 }
 
-/// Fields behind their lengths, hashed; half of it.
+/// Hashes fields, each after its length, and returns half of the hash.
 fn digest(domain: &[u8], fields: &[&[u8]]) -> TagDigest {
     let mut message = domain.to_vec();
     for field in fields {
@@ -145,20 +146,20 @@ fn digest(domain: &[u8], fields: &[&[u8]]) -> TagDigest {
     TagDigest(blake3::hash(&message).as_bytes().first_chunk().map_or(0, |half| u128::from_be_bytes(*half)))
 }
 
-/// How the addresses of resources begin, by either scheme: by which one a client came is known only
-/// where a trusted proxy says so.
+/// A prefix of resources' URLs. It covers both schemes, because the proxy knows the client's scheme
+/// only if a trusted proxy reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlPrefix {
-    /// By which it was named.
+    /// The scheme in the operator's text.
     scheme: Scheme,
     authority: Authority,
-    /// The same by the other scheme, which has another default port.
+    /// The authority under the other scheme, which has another default port.
     by_other_scheme: Authority,
     path: Box<str>,
 }
 
 impl UrlPrefix {
-    /// `scheme://authority/path`: the path may end anywhere, in its query too.
+    /// Parses `scheme://authority/path`; the path may end anywhere, in its query too.
     pub fn parse(text: &str) -> Result<Self, PurgeNameError> {
         let (scheme, rest) = if let Some(rest) = text.strip_prefix("http://") {
             (Scheme::Http, rest)
@@ -176,7 +177,7 @@ impl UrlPrefix {
         Ok(Self { scheme, authority, by_other_scheme, path: path.into() })
     }
 
-    /// Whether a resource is among them.
+    /// Returns whether the prefix covers a resource.
     pub(in crate::store) fn covers(&self, target: &Target) -> bool {
         let authority = if self.scheme == target.scheme { &self.authority } else { &self.by_other_scheme };
         *authority == target.authority && target.path_and_query.as_str().starts_with(&*self.path)
@@ -190,7 +191,7 @@ impl fmt::Display for UrlPrefix {
 }
 
 impl PurgeScope {
-    /// The resource at an absolute address: `scheme://authority/path?query`.
+    /// Returns the scope of the resource at an absolute URL: `scheme://authority/path?query`.
     pub fn url(text: &str) -> Result<Self, PurgeNameError> {
         let uri: Uri = text.parse().map_err(|_| TargetError::Authority)?;
         let scheme = match uri.scheme_str() {
@@ -203,7 +204,7 @@ impl PurgeScope {
 }
 
 impl PurgeStrength {
-    /// As it is written in Redis.
+    /// Returns the letter for it in Redis.
     pub(in crate::store) const fn letter(self) -> &'static str {
         match self {
             Self::Hard => "h",

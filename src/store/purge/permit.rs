@@ -1,8 +1,8 @@
-//! The right of a fetch to store what it brings.
+//! The permit of a fetch to store its answer.
 //!
-//! It is taken before the origin is asked, and it remembers what stood under the resource's key
-//! then. What has been purged since, by anybody in the fleet, is not stored over: Redis compares
-//! the [`KeyGeneration`], this process its [`InvalidationWatch`].
+//! The proxy takes the permit before it asks the origin, and the permit records the key generation
+//! of the resource at that time. An answer never overwrites a later purge, whichever node purged:
+//! Redis compares the [`KeyGeneration`], and this process checks its [`InvalidationWatch`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,40 +14,41 @@ use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::{InvalidationSigns, InvalidationWatch};
 use crate::time;
 
-/// Held from before a fetch begins until what it brought is stored.
+/// The permit to store an answer, held from before a fetch begins until its answer is stored.
 pub struct StorePermit {
     pub(in crate::store) watch: InvalidationWatch,
-    /// The resource; a variant of it is stored behind the list that stands there.
+    /// The resource; its variants are stored under the list of variants at its key.
     pub(in crate::store) resource: CacheKey,
-    /// What stood there.
+    /// The key generation of the resource when the permit was taken.
     pub(in crate::store) lineage: KeyGeneration,
-    /// How many purges there had been, as far as was known: fewer, never more.
+    /// The purge generation known when the permit was taken: perhaps behind Redis, never ahead.
     pub(in crate::store) tick: PurgeGeneration,
     pub(in crate::store) clock: Arc<PurgeState>,
-    /// How often the clock had moved.
+    /// The number of changes of the purge log that the process had seen.
     pub(in crate::store) moves: u64,
     pub(in crate::store) begun: Instant,
 }
 
 impl StorePermit {
-    /// Whether what is fetched is of before a change, or has taken so long that nobody would know.
+    /// Returns whether an invalidation has superseded the fetch, or whether the fetch has taken
+    /// longer than tombstones are kept.
     pub fn is_overtaken(&self) -> bool {
         self.watch.is_overtaken()
             || self.clock.swept_since(self.begun)
             || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
     }
 
-    /// Whose answers may be stored by it.
+    /// Returns the resource whose answers it permits to store.
     pub fn resource(&self) -> CacheKey {
         self.resource
     }
 
-    /// What stood there.
+    /// Returns the key generation of the resource when the permit was taken.
     pub fn lineage(&self) -> KeyGeneration {
         self.lineage
     }
 
-    /// For those who might wait for the same fetch.
+    /// Returns the start of the fetch, for requests that may join it.
     pub fn beginning(&self) -> FetchStart {
         FetchStart {
             signs: self.watch.signs(),
@@ -59,7 +60,7 @@ impl StorePermit {
     }
 }
 
-/// When a fetch began, for whoever comes later and would have its answer as well.
+/// The start of a fetch, for later requests that want to share its answer.
 #[derive(Clone)]
 pub struct FetchStart {
     signs: Arc<InvalidationSigns>,
@@ -70,8 +71,8 @@ pub struct FetchStart {
 }
 
 impl FetchStart {
-    /// Whether nothing has been purged since that its answer might be of: else a request that
-    /// begins now would get what was there before.
+    /// Returns whether no purge since the start can cover the fetch's answer. Otherwise a request
+    /// that begins now would get the state before the purge.
     pub fn is_current(&self) -> bool {
         !self.signs.is_overtaken()
             && self.clock.stands_since(self.moves, self.tick)

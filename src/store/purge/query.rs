@@ -1,52 +1,52 @@
-//! One question for all who have it: while it is under way nobody else asks it.
+//! Shared reads of the purge log: one read at a time for all requests of a worker.
 //!
-//! An answer is for those who came before its question was sent; whoever comes later might be told
-//! what was true before he came. He waits until that answer is there, and then for the next one,
-//! which is one for all who have come meanwhile. Only a failure is everybody's at once: nobody
-//! learns anything by it.
+//! A read serves only the requests that began before it was sent; a later request might get a state
+//! older than itself. A later request waits for the end of that read, and then for the next one,
+//! which all requests share that came meanwhile. A failure ends the wait of all requests at once,
+//! because it carries no state.
 //!
-//! **Always:** there is one question at a time, and whoever is dropped while he asks leaves it to
-//! the next.
+//! **Always:** one read is under way at a time, and a caller dropped during its read leaves the
+//! read to the next caller.
 
 use tokio::sync::watch;
 
 use crate::redis::CommandError;
 use crate::store::purge::log::PurgeLog;
 
-/// Where the purge clock stands, or why that cannot be said.
+/// The purge log, or the error of its read.
 pub(in crate::store) type PurgeStateAnswer = Result<PurgeLog, CommandError>;
 
-/// The question for the purge clock, of one worker.
+/// The shared read of the purge log, for one worker.
 pub(in crate::store) struct PurgeStateQuery(watch::Sender<QueryState>);
 
 #[derive(Default)]
 struct QueryState {
-    /// How often it has been asked.
+    /// The number of reads that have started.
     asked: u64,
     is_under_way: bool,
-    /// The last answer, and to which of them.
+    /// The last result, and the number of its read.
     answered: Option<(u64, PurgeStateAnswer)>,
 }
 
 impl QueryState {
-    /// What whoever came before this question takes for an answer.
+    /// Returns the result that serves a caller waiting for the read `number`.
     fn answer_to(&self, number: u64) -> Option<PurgeStateAnswer> {
         let (answered, answer) = self.answered.as_ref()?;
-        // That to the question before it, if it was in vain, came while he waited.
+        // A failed read just before it ended while the caller waited: its failure counts too.
         (*answered >= number || (*answered + 1 == number && answer.is_err())).then(|| answer.clone())
     }
 }
 
 impl PurgeStateQuery {
-    /// Nobody has asked yet.
+    /// Returns the state before the first read.
     pub(in crate::store) fn new() -> Self {
         Self(watch::Sender::new(QueryState::default()))
     }
 
-    /// The answer to `question`, asked by this caller or by one of those who wait with it, after it
-    /// has come.
+    /// Returns the result of `read`, run by this caller or by another one that waits for it, and
+    /// started after this call.
     ///
-    /// Cancel safe if the question is.
+    /// Cancel safe if `read` is.
     pub(in crate::store) async fn ask(
         &self,
         question: impl Future<Output = PurgeStateAnswer>,
@@ -73,7 +73,7 @@ impl PurgeStateQuery {
     }
 }
 
-/// Ends a question, however that comes.
+/// A guard that marks the read as ended, also when the caller is dropped.
 struct QueryGuard<'a>(&'a PurgeStateQuery);
 
 impl Drop for QueryGuard<'_> {
@@ -96,7 +96,7 @@ mod tests {
         asker.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// A question that is answered by hand, and counts how often it is sent.
+    /// Answers a read by hand, and counts the reads that start.
     async fn question(sent: &Cell<u32>, answer: oneshot::Receiver<PurgeStateAnswer>) -> PurgeStateAnswer {
         sent.set(sent.get() + 1);
         answer.await.unwrap()
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(sent.get(), 2);
         answers.next().unwrap().send(Ok(new.clone())).unwrap();
         assert_eq!(poll(&mut second), Poll::Ready(Ok(new.clone())));
-        // Before he looked, somebody has asked again.
+        // Another read starts before the third caller is polled again.
         let mut fourth = pin!(fourth);
         assert!(poll(&mut fourth).is_pending());
         assert_eq!(poll(&mut third), Poll::Ready(Ok(new)));

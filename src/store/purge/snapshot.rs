@@ -1,9 +1,9 @@
-//! What Redis is asked about purges, and what is made of its answers.
+//! Reads of the purge log and of tag generations from Redis, and the use of their results.
 //!
-//! An answer is two things. For the request that asked it is true whatever has changed since: its
-//! question came after the request began ([`PurgeSnapshot`]). For everybody else it is true for as
-//! long as Redis would say otherwise, and if it has said so before the answer could be kept, it is
-//! not kept.
+//! A result serves two purposes. It is valid for the request that sent the read, because the read
+//! began after the request ([`PurgeSnapshot`]). It is valid for other requests while Redis would
+//! push its invalidation; if that push arrives before the result is cached, the result is not
+//! cached.
 
 use bytes::Bytes;
 
@@ -19,16 +19,17 @@ use crate::store::tiers::trust::EntryTrust;
 use crate::store::{CLOCK_NAME, StoreShared, TAG_PREFIX, decimal};
 use crate::time::{self, millis};
 
-/// What one request was told of purges.
+/// The purge state read for one request.
 #[derive(Debug, Default)]
 pub(in crate::store) struct PurgeSnapshot {
     pub(in crate::store) ledger: Option<PurgeLog>,
-    /// As many as its entry has tags, at most.
+    /// The tag generations read, at most one for each tag of the request's entry.
     counters: Vec<(TagDigest, Option<TagGeneration>)>,
 }
 
 impl PurgeSnapshot {
-    /// What it was told of a tag: `None` if nothing, `Some(None)` if there is no counter.
+    /// Returns the generation read for a tag: `None` if it was not read, `Some(None)` if Redis has
+    /// none.
     pub(in crate::store) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         self.counters.iter().find(|(of, _)| *of == tag).map(|(_, counter)| *counter)
     }
@@ -39,7 +40,7 @@ impl PurgeSnapshot {
 }
 
 impl StoreShared {
-    /// Reads the purge clock, and begins one where there is none.
+    /// Reads the purge log, and creates it if there is none.
     pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         let name = self.clock_name();
         let get = Command::Get { key: &name };
@@ -47,8 +48,8 @@ impl StoreShared {
         if ledger(&reply).is_none() {
             let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
             let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
-                // Not at one go, so of two that begin an epoch the later one's counts; and nothing
-                // can be purged by tag.
+                // The server refuses scripts. Reading and setting are two steps, so of two new
+                // epochs the later one counts; and purges by tag are not possible.
                 (Err(error), _) if scripts::is_refused(error) => {
                     let value = PurgeLog::new().to_string().into();
                     redis
@@ -67,7 +68,7 @@ impl StoreShared {
         Ok(ledger)
     }
 
-    /// Reads the counter of a tag: `None` if there is none.
+    /// Reads the generation of a tag; `None` if Redis has none.
     pub(in crate::store) async fn learn_counter(
         &self,
         redis: &Client,
@@ -82,7 +83,8 @@ impl StoreShared {
         Ok(counter)
     }
 
-    /// For how long what was read may be believed by others than who read it; `None` if not at all.
+    /// Returns the trust with which other requests may use a value that was just read; `None` if
+    /// they may not.
     pub(in crate::store) fn remembered(
         &self,
         redis: &Client,
@@ -96,12 +98,12 @@ impl StoreShared {
         }
     }
 
-    /// Where the purge clock stands.
+    /// Returns the name of the purge log in Redis.
     pub(in crate::store) fn clock_name(&self) -> Vec<u8> {
         self.options.namespace.name(&[CLOCK_NAME.as_bytes()])
     }
 
-    /// Where the counter of a tag stands.
+    /// Returns the name of a tag's generation in Redis.
     pub(in crate::store) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
         let digits = format!("{tag:?}");
         self.options.namespace.name(&[TAG_PREFIX.as_bytes(), digits.as_bytes()])

@@ -1,19 +1,19 @@
-//! What this process knows of the fleet's purges, and whether an entry has been one of their
-//! victims.
+//! The fleet's purges as this process knows them, and their effect on entries.
 //!
-//! In the steady state a hit asks one thing: is the *view* still the one at which its entry was
-//! looked at? The view is a number of this process, and changes whenever anything that is known of
-//! purges changes, or ceases to be known. Only then are entries looked at again, each when it is
-//! next asked for: the purge clock first, and, where that has moved since the entry was fetched,
-//! the counters of its tags.
+//! In the steady state, a hit makes one comparison: is the *revision* of the purge state still the
+//! one at which its entry was checked? The revision is a number of this process. It changes
+//! whenever the known purges change, or cease to be known. Only then are entries checked again,
+//! each at its next lookup: against the purge log first, and against the generations of its tags if
+//! the log has moved since the entry was fetched.
 //!
-//! When news come that the clock has moved, it is read again at once (`fleet.rs: follow_clock`),
-//! and hits go on meanwhile by what was known: a purge is confirmed only when every worker has said
-//! that it has caught up, and none says so while it goes on like that ([`PurgeState::settled`]).
+//! When Redis pushes that the log has changed, a worker reads it again at once
+//! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed
+//! only when every worker has acknowledged it, and no worker acknowledges while it serves from the
+//! last state ([`PurgeState::end_revalidation`]).
 //!
-//! **Always:** what is not known is asked for, and a counter that is not there means that its
-//! entries are gone. What is forgotten keeps its last value for one use: when Redis cannot be
-//! reached, what was purged before stays purged.
+//! **Always:** unknown state is read from Redis, and a missing tag generation means that the tag's
+//! entries are purged. An invalidated value is kept for one use: while Redis is unreachable, an
+//! entry purged before stays purged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -32,57 +32,57 @@ use crate::store::purge::snapshot::PurgeSnapshot;
 use crate::store::tiers::trust::EntryTrust;
 use crate::time::Timestamp;
 
-/// The purges, as this process knows them.
+/// The purge state of this process.
 pub(in crate::store) struct PurgeState {
-    /// Changes with everything below; zero while the clock is not known. With [`PASSING`] in it, it
-    /// does not hold for ever. Written with the ledger's lock held.
+    /// The revision, which changes with every field below; zero while the log is unknown. With
+    /// [`EXPIRES`] set, it holds only as long as the log's trust. Written with the log's lock held.
     view: AtomicU64,
-    /// The last view that was given.
+    /// The last revision that was issued.
     views: AtomicU64,
-    /// How often the clock has moved, or may have.
+    /// The number of changes of the log, certain or possible.
     moves: AtomicU64,
     ledger: RwLock<Cached<PurgeLog>>,
     counters: Cache<u128, Cached<TagGeneration>>,
-    /// The purges that Redis has not taken.
+    /// The purges that Redis has not confirmed.
     local: LocalPurges,
     seats: Arc<TrackingTable>,
 }
 
-/// In a view: whether the ledger is still trusted has to be asked.
+/// A flag in the revision: the reader must check whether the log is still trusted.
 const PASSING: u64 = 1 << 63;
 
-/// What was last read, and whether it may be believed.
+/// A value read from Redis, and its validity.
 #[derive(Clone)]
 struct Cached<T> {
-    /// `None` if there is none.
+    /// The value; `None` if Redis has none.
     value: Option<T>,
     trust: Option<EntryTrust>,
-    /// Until when it is known to be kept.
+    /// The time until which Redis is known to keep the value.
     kept: Option<Instant>,
 }
 
-/// On what ground it is judged.
+/// The required consistency of a check.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum Consistency<'a> {
-    /// Only what holds counts, and what this request was told.
+    /// Only trusted state counts, and the state read for this request.
     Firm(&'a PurgeSnapshot),
-    /// Nobody can be asked: what was last known has to do.
+    /// Redis is unreachable: the last known state counts.
     LastKnown,
 }
 
-/// What is made of an entry.
+/// The result of a check of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) enum PurgeVerdict {
-    /// This, at this view.
+    /// The effect of the purges, at this revision.
     Fate(PurgeStatus, u64),
-    /// The clock has to be read first.
+    /// The purge log must be read first.
     NoClock,
-    /// The counters of these tags have to be read first.
+    /// The generations of these tags must be read first.
     NoCounters(Vec<TagDigest>),
 }
 
 impl PurgeState {
-    /// Nothing is known.
+    /// Returns the state before the first read.
     pub(in crate::store) fn new(seats: Arc<TrackingTable>) -> Arc<Self> {
         Arc::new(Self {
             view: AtomicU64::new(0),
@@ -95,31 +95,31 @@ impl PurgeState {
         })
     }
 
-    /// There is no Redis: nobody else purges.
+    /// Starts a log of this process, without Redis: no other node purges.
     pub(in crate::store) fn run_alone(&self) {
         if !self.is_known() {
             self.learn(PurgeLog::new(), EntryTrust::Always);
         }
     }
 
-    /// The view, or zero if it is not known whether anything has been purged.
+    /// Returns the revision, or zero if purges may have happened that are unknown here.
     pub(in crate::store) fn view(&self) -> u64 {
         let view = self.view.load(Ordering::Acquire);
         if view & PASSING == 0 {
             return view;
         }
-        // Both at one moment: what is trusted by now may be of another view.
+        // The lock makes both reads one: the trust may already belong to a later revision.
         let known = self.ledger();
         let holds = known.trust.is_some_and(|trust| trust.holds(&self.seats));
         if holds { self.view.load(Ordering::Acquire) & !PASSING } else { 0 }
     }
 
-    /// How often the clock has moved.
+    /// Returns the number of changes of the log.
     pub(in crate::store) fn moves(&self) -> u64 {
         self.moves.load(Ordering::Acquire)
     }
 
-    /// How many purges there had been when the clock was last read.
+    /// Returns the purge generation at the last read of the log.
     pub(in crate::store) fn tick(&self) -> PurgeGeneration {
         self.ledger().value.as_ref().map(|ledger| ledger.tick).unwrap_or_default()
     }
@@ -128,14 +128,14 @@ impl PurgeState {
         self.ledger().trust.is_some_and(|trust| trust.holds(&self.seats))
     }
 
-    /// What the purges mean for an entry of this target.
+    /// Returns the effect of the purges on an entry of this target.
     pub(in crate::store) fn judge(
         &self,
         bytes: &[u8],
         target: &Target,
         footing: Consistency<'_>,
     ) -> PurgeVerdict {
-        // Before anything is looked at: what changes meanwhile makes another view.
+        // The revision is read first: a change during the check makes another one.
         let view = self.view();
         let local = self.local.judge(bytes, target);
         if local == PurgeStatus::Gone {
@@ -167,12 +167,12 @@ impl PurgeState {
             (Consistency::LastKnown, None) => return PurgeVerdict::Fate(PurgeStatus::Stands, 0),
             (Consistency::Firm(_), None) => return PurgeVerdict::NoClock,
         };
-        // Stored while nobody could say how many purges there had been.
+        // The entry was stored while the purge generation was unknown.
         if matches!(footing, Consistency::LastKnown) && tick == PurgeGeneration::default() {
             return PurgeVerdict::Fate(PurgeStatus::Stands, 0);
         }
         let mut fate = known.judge(tick, target);
-        // No purge since it was fetched: then there was none of its tags either.
+        // No purge was recorded since the entry was fetched, so none of its tags either.
         if fate == PurgeStatus::Gone || tick.count >= known.tick.count {
             return PurgeVerdict::Fate(fate, view);
         }
@@ -181,7 +181,7 @@ impl PurgeState {
             let counter = match footing {
                 Consistency::LastKnown => self.last_counter(tag),
                 Consistency::Firm(told) => self.counter(tag).or_else(|| {
-                    // What only this request was told is no view of anybody else's.
+                    // A generation read for this request alone makes no revision for others.
                     view = 0;
                     told.counter(tag)
                 }),
@@ -200,25 +200,25 @@ impl PurgeState {
         PurgeVerdict::Fate(fate, view)
     }
 
-    /// The counter of a tag: `None` if it is not known, `Some(None)` if there is none.
+    /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.
     pub(in crate::store) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         let known = self.counters.get(&tag.0)?;
         known.trust.is_some_and(|trust| trust.holds(&self.seats)).then_some(known.value)
     }
 
-    /// The same, as it was when it was last known.
+    /// Returns the last known generation of a tag.
     fn last_counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
         self.counters.get(&tag.0).map(|known| known.value)
     }
 
-    /// What stands in Redis.
+    /// Stores the log read from Redis.
     pub(in crate::store) fn learn(&self, ledger: PurgeLog, trust: EntryTrust) {
         let mut known = self.ledger_mut();
         let before = known.value.as_ref().map(|known| known.tick);
         let is_older = before
             .is_some_and(|before| before.epoch == ledger.tick.epoch && before.count > ledger.tick.count);
         if is_older && known.trust.is_some_and(|trust| trust.holds(&self.seats)) {
-            // Read by somebody else, before what is known; Redis will tell him.
+            // Another worker read this log before the known one; Redis will push the change to it.
             return;
         }
         if before.is_some_and(|before| before != ledger.tick) {
@@ -229,7 +229,7 @@ impl PurgeState {
         self.view.store(self.next_view() | passing, Ordering::Release);
     }
 
-    /// What stands of a tag in Redis.
+    /// Stores the generation of a tag read from Redis.
     pub(in crate::store) fn learn_counter(
         &self,
         tag: TagDigest,
@@ -240,7 +240,8 @@ impl PurgeState {
         self.counters.insert(tag.0, Cached { value: counter, trust: Some(trust), kept });
     }
 
-    /// Whether a tag is known to have a counter of this epoch that will be there until `moment`.
+    /// Returns whether a tag is known to have a generation of this epoch that Redis keeps until
+    /// `moment`.
     pub(in crate::store) fn has_counter_until(&self, tag: TagDigest, epoch: u64, moment: Instant) -> bool {
         self.counters.get(&tag.0).is_some_and(|known| {
             known.value.is_some_and(|counter| counter.epoch == epoch)
@@ -249,7 +250,7 @@ impl PurgeState {
         })
     }
 
-    /// Counts the purge of a tag at this tick, where there is no Redis.
+    /// Records the purge of a tag at this purge generation, without Redis.
     pub(in crate::store) fn count_tag(
         &self,
         tag: TagDigest,
@@ -259,7 +260,7 @@ impl PurgeState {
     ) {
         let known = self.counter(tag).flatten().filter(|known| known.epoch == tick.epoch);
         let counter = match (known, strength) {
-            // What was purged before is not known any more: then everything was.
+            // Earlier purges of the tag are unknown: it counts as purged.
             (None, _) => TagGeneration::at(tick),
             (Some(known), PurgeStrength::Hard) => TagGeneration { hard: tick.count, ..known },
             (Some(known), PurgeStrength::Soft) => TagGeneration { soft: (tick.count, now), ..known },
@@ -268,7 +269,8 @@ impl PurgeState {
         self.renew();
     }
 
-    /// The clock has moved, says Redis, and it is being read: what is known goes on until then.
+    /// Continues with the known log for a short time: Redis has pushed that the log has changed,
+    /// and a worker reads it again.
     pub(in crate::store) fn outrun(&self, now: Instant) {
         let mut known = self.ledger_mut();
         match known.trust {
@@ -277,7 +279,7 @@ impl PurgeState {
                 self.view.fetch_or(PASSING, Ordering::AcqRel);
                 self.moves.fetch_add(1, Ordering::AcqRel);
             }
-            // For no longer than since the first news.
+            // The limit counts from the first push.
             Some(EntryTrust::Outrun(..)) => drop(self.moves.fetch_add(1, Ordering::AcqRel)),
             Some(EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_)) | None => {
                 drop(known);
@@ -286,8 +288,8 @@ impl PurgeState {
         }
     }
 
-    /// Every connection of a worker has brought the news that were on their way, and it is about to
-    /// say so: by what is not read again by now, nobody goes on.
+    /// Ends the use of a log that has not been read again. The caller is about to acknowledge a
+    /// sync: every connection of its worker has processed its pending invalidations.
     pub(in crate::store) fn settled(&self) {
         let is_outrun = matches!(self.ledger().trust, Some(EntryTrust::Outrun(..)));
         if is_outrun {
@@ -295,7 +297,7 @@ impl PurgeState {
         }
     }
 
-    /// The clock has moved, or may have.
+    /// Invalidates the log: it has changed, or may have.
     pub(in crate::store) fn forget(&self) {
         let mut known = self.ledger_mut();
         known.trust = None;
@@ -303,10 +305,10 @@ impl PurgeState {
         self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The counter of a tag has changed: what was looked at before has to be looked at again.
+    /// Invalidates the generation of a tag: every entry must be checked again.
     pub(in crate::store) fn forget_counter(&self, tag: u128) {
-        // Its last value stays, for when nobody can be asked. Where there is none, its place is
-        // given back at once.
+        // The last value stays, for use while Redis is unreachable. If there is none, the cache
+        // frees the slot at once.
         drop(self.counters.entry(&tag, Some(Duration::ZERO), |_, known| {
             known.trust = None;
             EntryAction::Retain(())
@@ -314,17 +316,17 @@ impl PurgeState {
         self.renew();
     }
 
-    /// Some of what was read over a connection is not known any more.
+    /// Invalidates the state that depended on a connection whose tracking was lost.
     pub(in crate::store) fn forsaken(&self) {
         if self.is_known() { self.renew() } else { self.forget() }
     }
 
-    /// Somebody has purged, whether that is seen here or not.
+    /// Counts a change: a node has purged, whether or not its invalidation arrives here.
     pub(in crate::store) fn moved(&self) {
         self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Counts a purge where there is no Redis.
+    /// Records a purge, without Redis.
     pub(in crate::store) fn count(
         &self,
         sweep: BulkPurge,
@@ -337,16 +339,16 @@ impl PurgeState {
         Ok(tick)
     }
 
-    /// Whether nothing has been purged since the clock had moved so often and stood there. It may
-    /// have moved for all that was heard, and not have: one that is begun is news for all who have
-    /// asked for it.
+    /// Returns whether no purge was recorded since the state had this number of changes and this
+    /// generation. A push may arrive without a purge: starting a log also invalidates it for every
+    /// connection that has read it.
     pub(in crate::store) fn stands_since(&self, moves: u64, tick: PurgeGeneration) -> bool {
         self.moves() == moves
             || (tick != PurgeGeneration::default() && self.view() != 0 && self.tick() == tick)
     }
 
-    /// Has a purge that Redis does not take hold in this process: for what is stored, for what is
-    /// under way, and for what is read from Redis later.
+    /// Records in this process a purge that Redis does not confirm: it holds for stored entries,
+    /// for fetches under way, and for later reads from Redis.
     pub(in crate::store) fn purge_locally(
         &self,
         scopes: &[PurgeScope],
@@ -354,27 +356,27 @@ impl PurgeState {
         now: Timestamp,
     ) {
         self.local.add(scopes, strength, now);
-        // Each entry is looked at again when it is next asked for.
+        // Each entry is checked again at its next lookup.
         self.renew();
     }
 
-    /// Has the removal of one resource or variant hold in this process.
+    /// Records in this process the removal of one resource or variant.
     pub(in crate::store) fn remove_locally(&self, key: &CacheKey, now: Timestamp) {
         self.local.add_key(key, now);
         self.renew();
     }
 
-    /// Redis has taken a purge that began then: it need not be remembered here.
+    /// Removes the local marks of a purge that began then, because Redis has confirmed it.
     pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         self.local.taken(scopes, strength, begun);
     }
 
-    /// Whether everything with something in common has been purged in this process since then.
+    /// Returns whether this process has marked a purge of more than single keys since then.
     pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
         self.local.swept_since(begun)
     }
 
-    /// Another view of the same.
+    /// Issues a new revision of the unchanged log.
     fn renew(&self) {
         let known = self.ledger_mut();
         let view = self.view.load(Ordering::Acquire);
@@ -389,7 +391,7 @@ impl PurgeState {
     }
 
     fn ledger(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
-        // One assignment at a time: a panic between leaves nothing half done.
+        // Each critical section makes one assignment: a panic leaves nothing half done.
         self.ledger.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -420,7 +422,7 @@ mod tests {
         CacheTag::parse("x").unwrap().digest()
     }
 
-    /// An entry with a tag that was fetched then.
+    /// Encodes an entry with a tag, fetched at this generation.
     fn entry(tick: PurgeGeneration) -> Bytes {
         let facts = StoredFacts {
             received: Timestamp::EPOCH,
@@ -444,7 +446,8 @@ mod tests {
         clock.judge(entry, &target(), Consistency::Firm(told))
     }
 
-    /// A clock that has been read, the entry that was fetched then, and whoever would bring news.
+    /// Returns a state that has been read, its log, an entry fetched then, and the guard of the
+    /// tracking slot.
     fn read() -> (Arc<PurgeState>, PurgeLog, Bytes, impl Sized) {
         let seats = TrackingTable::new();
         let (presence, witness) = seats.take();
@@ -454,7 +457,7 @@ mod tests {
         (clock, ledger, entry, presence)
     }
 
-    /// The same clock after one more purge, of what the entry is part of.
+    /// Returns the log after one more purge, which covers the entry.
     fn swept(ledger: &PurgeLog) -> PurgeLog {
         let mut swept = ledger.clone();
         let prefix = UrlPrefix::parse("http://api.test/a").unwrap();
@@ -493,7 +496,7 @@ mod tests {
         clock.outrun(instant() + HOUR);
         clock.settled();
         assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
-        // Late, and of before the move: nobody takes it for more than what he was told.
+        // A snapshot from before the purge serves its own request only.
         let mut told = PurgeSnapshot::default();
         told.ledger = Some(ledger);
         assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, 0));

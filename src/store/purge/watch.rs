@@ -1,14 +1,14 @@
-//! Which fetches under way a change has overtaken (RFC 9111 §4.4, and purges).
+//! The fetches under way that a change has superseded (RFC 9111 §4.4, and purges).
 //!
-//! Whoever asks the origin for what may be stored watches its resource from before it asks until it
-//! has stored. A change of the resource tells all who watch it, and what they saw before is not
-//! stored: neither by the leader of a shared fetch, nor by one that fetches for itself, validates,
-//! refreshes, or asks with `HEAD` or `POST`. Watched is the resource and not a variant: a change is
-//! of all variants.
+//! Each request that asks the origin for a storable answer watches its resource from before it asks
+//! until it has stored the answer. A change of the resource reaches all watches of it, and no
+//! answer from before the change is stored: neither by the leader of a shared fetch, nor by an
+//! unshared fetch, a validation, a background refresh, a `HEAD` or a `POST`. A watch covers the
+//! resource and not a variant, because a change covers all variants.
 //!
-//! **Always:** a resource is in the table only while somebody watches it; there are never more than
-//! requests under way. What [`InvalidationWatch::unless_overtaken`] does is done before the change
-//! or not at all.
+//! **Always:** a resource is in the table only while a watch of it exists, so there are never more
+//! than requests under way. [`InvalidationWatch::unless_superseded`] does its work before the
+//! change or not at all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,26 +18,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::hash::SeededBuildHasher;
 use crate::limits::FILL_SHARDS;
 
-/// The resources that are being watched, each by the half of its key's digest that names it.
+/// The watched resources, each by the half of its key's digest that names it.
 pub(in crate::store) struct InvalidationWatches(Box<[WatchShard]>);
 
 type WatchedResources = HashMap<u128, WatchedResource, SeededBuildHasher>;
 
 type WatchShard = Mutex<WatchedResources>;
 
-/// A resource, as those see it who began to watch since it last changed.
+/// A resource, shared by the watches that began since its last change.
 #[derive(Default)]
 struct WatchedResource {
     signs: Arc<InvalidationSigns>,
     watchers: usize,
 }
 
-/// What has become of a resource.
+/// The changes of a resource since a watch began.
 #[derive(Default)]
 pub(in crate::store) struct InvalidationSigns {
-    /// It has changed: what was fetched is of before.
+    /// The resource has changed: every answer fetched before is superseded.
     overtaken: AtomicBool,
-    /// Something else stands in Redis by now; perhaps only what somebody else has fetched.
+    /// Redis holds another value by now, perhaps only one that another node has fetched.
     disturbed: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl InvalidationSigns {
     }
 }
 
-/// One fetch's view of its resource. Dropping it ends that.
+/// One fetch's watch of its resource. Dropping it ends the watch.
 pub(in crate::store) struct InvalidationWatch {
     watches: Arc<InvalidationWatches>,
     resource: u128,
@@ -55,12 +55,12 @@ pub(in crate::store) struct InvalidationWatch {
 }
 
 impl InvalidationWatches {
-    /// Nothing is watched.
+    /// Returns an empty table.
     pub(in crate::store) fn new() -> Arc<Self> {
         Arc::new(Self((0..FILL_SHARDS).map(|_| WatchShard::default()).collect()))
     }
 
-    /// Begins to watch.
+    /// Starts a watch.
     pub(in crate::store) fn watch(self: &Arc<Self>, resource: u128) -> InvalidationWatch {
         let signs = self.shard(resource).map(|mut shard| {
             let watched = shard.entry(resource).or_default();
@@ -70,8 +70,8 @@ impl InvalidationWatches {
         InvalidationWatch { watches: Arc::clone(self), resource, signs: signs.unwrap_or_default() }
     }
 
-    /// Tells all who watch that the resource has changed. Who begins afterwards sees it as it is
-    /// now.
+    /// Marks all watches of the resource as superseded. A watch that starts afterwards sees the new
+    /// state.
     pub(in crate::store) fn changed(&self, resource: u128) {
         if let Some(mut shard) = self.shard(resource)
             && let Some(WatchedResource { signs, .. }) = shard.remove(&resource)
@@ -80,7 +80,7 @@ impl InvalidationWatches {
         }
     }
 
-    /// Tells all who watch that something else stands in Redis.
+    /// Marks all watches of the resource: Redis holds another value.
     pub(in crate::store) fn disturbed(&self, resource: u128) {
         if let Some(shard) = self.shard(resource)
             && let Some(WatchedResource { signs, .. }) = shard.get(&resource)
@@ -91,28 +91,28 @@ impl InvalidationWatches {
 
     fn shard(&self, resource: u128) -> Option<MutexGuard<'_, WatchedResources>> {
         let index = usize::try_from(resource % self.0.len() as u128).ok()?;
-        // One insertion or removal at a time: a panic between leaves nothing half done.
+        // Each critical section makes one insertion or removal: a panic leaves nothing half done.
         Some(self.0.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl InvalidationWatch {
-    /// Whether the resource has changed since.
+    /// Returns whether the resource has changed since the watch began.
     pub(in crate::store) fn is_overtaken(&self) -> bool {
         self.signs.is_overtaken()
     }
 
-    /// Whether what stands in Redis is known to be another than when this began.
+    /// Returns whether Redis has pushed an invalidation of the resource since the watch began.
     pub(in crate::store) fn is_disturbed(&self) -> bool {
         self.signs.disturbed.load(Ordering::Acquire)
     }
 
-    /// For whoever wants to know and does not fetch.
+    /// Returns the shared flags, for requests that join the fetch.
     pub(in crate::store) fn signs(&self) -> Arc<InvalidationSigns> {
         Arc::clone(&self.signs)
     }
 
-    /// Does something short, unless the resource has changed; a change waits for it.
+    /// Runs some short work unless the resource has changed; a change waits for the work to end.
     pub(in crate::store) fn unless_overtaken(&self, work: impl FnOnce()) {
         if let Some(_held) = self.watches.shard(self.resource)
             && !self.is_overtaken()
@@ -126,7 +126,7 @@ impl Drop for InvalidationWatch {
     fn drop(&mut self) {
         if let Some(mut shard) = self.watches.shard(self.resource)
             && let Entry::Occupied(mut place) = shard.entry(self.resource)
-            // After a change, the place may be others' by now.
+            // After a change, the entry may belong to later watches.
             && Arc::ptr_eq(&place.get().signs, &self.signs)
         {
             place.get_mut().watchers -= 1;

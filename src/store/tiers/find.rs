@@ -1,10 +1,10 @@
-//! The way out of the tiers.
+//! Lookups.
 //!
 //! ```text
-//! memory ── trusted? ── looked at since the last purge? ──► hit
-//!    │          │                    └─ no ─► held against the clock, and the counters if that has moved
+//! memory ── trusted? ── checked since the last purge? ──► hit
+//!    │          │                    └─ no ─► checked against the purge log, and the tags if the log has moved
 //!    │          └─ no ─┐
-//!    └─ nothing ───────┴─► Redis: the entry, and beside it the clock if it is not known
+//!    └─ nothing ───────┴─► Redis: the entry, and beside it the purge log if it is unknown
 //! ```
 
 use bytes::Bytes;
@@ -24,10 +24,10 @@ use crate::store::{Completeness, FoundValue, Lookup, Store, Tier};
 use crate::time;
 
 impl Store {
-    /// Looks `key` up in memory and, where that may not answer by itself, in Redis: one round trip,
-    /// and another one where there has been a purge of something that the entry may be part of.
+    /// Looks up `key` in memory and, unless memory may answer alone, in Redis. The lookup takes one
+    /// round trip, and a second one after a purge that may cover the entry.
     ///
-    /// Cancel safe: nothing is half done; a reply that comes late is dropped in order by the pool.
+    /// Cancel safe: nothing is half done; the pool drops a late reply in order.
     pub async fn find(&self, key: &CacheKey, target: &Target) -> Lookup {
         let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
         let Some(redis) = &self.redis else {
@@ -61,7 +61,7 @@ impl Store {
                     }
                     standing => standing.map_or(KeyGeneration::NONE, |standing| standing.lineage),
                 };
-                // Nothing of foreign bytes is asked about before they have been checked.
+                // The bytes are decoded first: foreign bytes cause no reads of tags.
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
                     return Lookup { found: None, lineage, said: Completeness::All };
                 };
@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    /// What memory alone has for `key`, and may say without asking.
+    /// Looks up `key` in memory only; returns an entry if memory may answer without Redis.
     pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<FoundValue> {
         let held = self.shared.memory.as_ref()?.get(key.short())?;
         if !held.trust.holds(&self.shared.seats) {
@@ -103,7 +103,7 @@ impl Store {
             return self.found(key, &held, PurgeStatus::Stands);
         }
         match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
-            // Counted where it is looked up again.
+            // The later full lookup counts it.
             PurgeVerdict::Fate(PurgeStatus::Gone, _)
             | PurgeVerdict::NoClock
             | PurgeVerdict::NoCounters(_) => None,
@@ -111,8 +111,8 @@ impl Store {
         }
     }
 
-    /// Reads an entry from Redis into memory, if it is there and whole; whether it is. What purges
-    /// mean for it is found out when somebody asks for it: here it is not known whose it is.
+    /// Reads an entry from Redis into memory; returns whether Redis has a valid one. Purges are
+    /// checked at the first lookup: the target is unknown here.
     pub(in crate::store) async fn read_into_memory(&self, key: &CacheKey) -> bool {
         let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
         let name = self.name(key);
@@ -127,7 +127,7 @@ impl Store {
         true
     }
 
-    /// Where there is no Redis, whatever is not known is not there.
+    /// Answers a lookup without Redis: unknown state counts as absent.
     fn find_alone(&self, key: &CacheKey, target: &Target, held: MemoryEntry) -> Lookup {
         match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
             PurgeVerdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
@@ -137,8 +137,9 @@ impl Store {
         }
     }
 
-    /// Redis cannot be asked. What it had before it went away may be served; while it is only a
-    /// connection that is lost, somebody else may reach it and purge.
+    /// Answers a lookup while Redis is unavailable. Memory may serve its entry if Redis has been
+    /// away for long enough: while only this node's connection is lost, another node may reach
+    /// Redis and purge.
     fn unasked(
         &self,
         redis: &Client,
@@ -160,8 +161,8 @@ impl Store {
         }
     }
 
-    /// What purges mean for an entry, at a view, for a request that was told so much of them; asks
-    /// for what else it needs.
+    /// Returns the effect of the purges on an entry, and its revision, for a request with this
+    /// snapshot; reads the missing state.
     pub(in crate::store) async fn judged(
         &self,
         redis: &Client,
@@ -172,7 +173,7 @@ impl Store {
         loop {
             match self.shared.clock.judge(bytes, target, Consistency::Firm(&told)) {
                 PurgeVerdict::Fate(fate, view) => return Ok((fate, view)),
-                // Boxed: it is rare, and every look-up would be as large.
+                // Boxed: the read is rare, and every lookup would be as large.
                 PurgeVerdict::NoClock => told.ledger = Some(Box::pin(self.learn_clock(redis)).await?),
                 PurgeVerdict::NoCounters(tags) => {
                     let asked = tags.iter().map(|tag| self.shared.learn_counter(redis, *tag));
@@ -233,7 +234,7 @@ impl Store {
                 && let Some(redis) = &self.redis
                 && let Some(trust) = self.shared.remembered(redis, name, reading)
             {
-                // A copy of its own: the reply is a slice that would keep the connection's whole
+                // The bytes are copied: the reply is a slice that would keep the connection's whole
                 // read buffer alive.
                 memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, view });
             }
@@ -241,19 +242,19 @@ impl Store {
         Lookup { found, lineage, said: Completeness::All }
     }
 
-    /// What was read has taken the place of something that memory had until Redis had news of it.
+    /// Observes the staleness of an entry that memory held until Redis pushed its invalidation.
     fn tell_staleness(&self, key: &CacheKey, found: &FoundValue) {
         if let Some((_, let_go)) = self.shared.let_go.remove(&key.short())
             && let StoredValue::Response(Entry { facts, .. }) = &found.stored
-            // Otherwise it was not this that had come: what memory had was removed, and somebody
-            // has fetched it since.
+            // A later receipt means another cause: memory's entry was removed, and a node has
+            // fetched this one since.
             && facts.received <= let_go
         {
             self.metrics.caught_up(ChangeKind::Write, let_go.since(facts.received));
         }
     }
 
-    /// Damaged bytes are a miss in this tier and must not be met again in memory.
+    /// Decodes stored bytes. Damaged bytes are a miss in this tier, and memory drops its entry.
     fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<StoredValue> {
         let decoded = self.decoder.decode(key, bytes, provenance).inspect_err(|damage| {
             self.metrics.damaged(*damage);
@@ -274,8 +275,8 @@ impl Store {
         }
     }
 
-    /// The same of what was seen there. What has come meanwhile stays: an answer that Redis gave
-    /// before it came says nothing of it, and if it has changed since, Redis says so.
+    /// Drops the entry with these bytes from memory. A later entry stays: Redis' reply is older
+    /// than it, and a change since will be pushed.
     pub(in crate::store) fn forget_this(&self, key: &CacheKey, bytes: &Bytes) {
         if let Some(memory) = &self.shared.memory {
             memory.remove_this(key.short(), bytes);
@@ -284,7 +285,7 @@ impl Store {
 }
 
 impl FoundValue {
-    /// What was decoded from these bytes, as it is after what has been purged.
+    /// Returns the decoded value with the effect of purges applied.
     pub(in crate::store) fn as_judged(
         mut stored: StoredValue,
         bytes: &[u8],
@@ -303,7 +304,8 @@ impl FoundValue {
 }
 
 impl Completeness {
-    /// Whoever refuses refuses again.
+    /// Returns the completeness of a lookup with this error: a server that refuses will refuse
+    /// again.
     fn by(why: CommandError) -> Self {
         if matches!(why, CommandError::Server(_)) { Self::All } else { Self::Nothing }
     }
@@ -315,7 +317,7 @@ impl Lookup {
     }
 }
 
-/// Whether memory may answer with this while Redis cannot be asked.
+/// Returns whether memory may serve this entry while Redis is unavailable.
 pub(in crate::store) fn may_be_alone(redis: &Client, name: &[u8], held: &MemoryEntry) -> bool {
     match held.trust {
         EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_) => true,
@@ -323,7 +325,7 @@ pub(in crate::store) fn may_be_alone(redis: &Client, name: &[u8], held: &MemoryE
     }
 }
 
-/// What a new epoch is called.
+/// Returns the name of a new epoch.
 pub(in crate::store) fn fresh_epoch() -> Bytes {
     format!("{:016x}", fastrand::u64(1..)).into()
 }

@@ -1,9 +1,9 @@
-//! A look into the tiers that leaves them as they are: nothing is counted, copied into memory or
-//! dropped.
+//! Lookups without side effects, for operators: they count nothing, copy nothing into memory and
+//! drop nothing.
 //!
-//! What purges mean for an entry is asked as for a request, so what is told to be usable is. That
-//! is all that a look may change: what this process knows of purges, and that there is a purge
-//! clock.
+//! An inspection checks purges like a request does, so it reports the entries that a request would
+//! use. It may change only two things: the purge state known to this process, and the existence of
+//! the purge log.
 
 use bytes::Bytes;
 
@@ -18,56 +18,56 @@ use crate::store::tiers::memory::MemoryEntry;
 use crate::store::{FoundValue, Store, Tier};
 use crate::time;
 
-/// What stands under one key.
+/// The content of both tiers for one key.
 #[derive(Debug)]
 pub struct InspectedKey {
-    /// In this process.
+    /// The memory of this process.
     pub memory: TierContent,
-    /// In the fleet's Redis.
+    /// The Redis of the fleet.
     pub redis: TierContent,
 }
 
-/// What one tier has.
+/// The content of one tier for one key.
 #[derive(Debug)]
 pub enum TierContent {
-    /// There is no such tier.
+    /// The tier is turned off.
     Off,
-    /// It could not be asked.
+    /// The tier does not answer.
     Unavailable,
-    /// Nothing.
+    /// The tier has nothing.
     Nothing,
-    /// What has been purged, or what a purge has left in its place.
+    /// The tier has a purged entry, or a purge's tombstone.
     Purged(KeyGeneration),
-    /// Bytes that are a miss.
+    /// The tier has bytes that are a miss.
     Damaged(EntryError),
-    /// An entry.
+    /// The tier has an entry.
     Held {
-        /// Decoded.
+        /// The decoded entry.
         stored: Box<StoredValue>,
-        /// The purge behind which it was stored.
+        /// The key generation under which it was stored.
         lineage: KeyGeneration,
-        /// Everything counted that is stored.
+        /// The size of the stored bytes.
         bytes: usize,
-        /// Whether this tier answers without asking another.
+        /// Confirmation of the entry: whether this tier answers without the other.
         confirmation: TierConfirmation,
     },
 }
 
 crate::labels! {
-    /// Whether what a tier has may be served as it is.
+    /// Confirmation of a tier's entry.
     pub enum TierConfirmation {
-        /// It may.
+        /// The tier may serve it.
         Confirmed => "confirmed",
-        /// Redis has to be asked first.
+        /// The tier must check Redis first.
         Unconfirmed => "unconfirmed",
-        /// Redis cannot be asked, and has not been away for long enough that nobody else could have
-        /// reached it.
+        /// Redis is unavailable, and not yet for long enough to rule out that another node reaches
+        /// it.
         Withheld => "withheld",
     }
 }
 
 impl TierContent {
-    /// What there is, in a word.
+    /// Returns the content's name in documents.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -81,7 +81,7 @@ impl TierContent {
 }
 
 impl Store {
-    /// What stands under `key`, which is the target's or that of a variant of it.
+    /// Inspects `key`, the key of the target or of one of its variants.
     ///
     /// Cancel safe.
     pub async fn inspect(&self, key: &CacheKey, target: &Target) -> InspectedKey {
@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    /// The same steps as of [`Store::find`].
+    /// Takes the steps of [`Store::find`] for memory.
     async fn sight_held(
         &self,
         key: &CacheKey,
@@ -175,8 +175,8 @@ fn sighted(
 }
 
 impl InspectedKey {
-    /// What [`Store::find`] would have found: memory answers by itself where it may, or where Redis
-    /// cannot be asked.
+    /// Returns the entry that [`Store::find`] would find: memory answers if it may answer alone, or
+    /// if Redis is unavailable.
     pub fn found(&self) -> Option<FoundValue> {
         let held = |sighting: &TierContent, tier| match sighting {
             TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,
@@ -196,7 +196,7 @@ impl InspectedKey {
         }
     }
 
-    /// The purge behind which whatever stands here was stored.
+    /// Returns the key generation of the content.
     pub fn lineage(&self) -> KeyGeneration {
         let of = |sighting: &TierContent| match sighting {
             TierContent::Held { lineage, .. } | TierContent::Purged(lineage) => Some(*lineage),

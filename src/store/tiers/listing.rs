@@ -1,14 +1,14 @@
-//! Which variants of a resource have been stored: for operators.
+//! The list of a resource's stored variants, for operators.
 //!
-//! A request finds its variant by what it says and never by a list; so there is one beside it,
-//! which nothing is decided by. It holds digests: what the requests said is in none of them.
+//! A request finds its variant by its own header fields and never by a list, so this list decides
+//! nothing. It holds digests, which reveal none of the requests' fields.
 //!
 //! ```text
 //! <namespace>vary:<32 digits>   "CWv" 1, nonce of the resource's list (8)  { digest of a variant's key (32) }*   newest last
 //! ```
 //!
-//! Written beside the variant, in one command, which may be lost: then the variant is not shown. A
-//! purge leaves it as it is, since each variant is looked at when it is shown.
+//! One command writes it beside the variant. A lost command only hides the variant from the list. A
+//! purge leaves the list as it is, because an inspection checks each variant.
 
 use std::time::Duration;
 
@@ -20,10 +20,11 @@ use crate::store::scripts::LIST;
 use crate::store::{Store, VARY_PREFIX, decimal};
 use crate::time::millis;
 
-/// What a list begins with: a name and a version.
+/// The magic number and version of the list.
 const MAGIC: &[u8] = b"CWv\x01";
 
-/// The variants in a list with this nonce, the newest last; `None` if it is none.
+/// Returns the variants in a list with this nonce, the newest last; `None` if the bytes are no such
+/// list.
 pub fn listed_variants(bytes: &[u8], nonce: u64) -> Option<Vec<CacheKey>> {
     let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(&nonce.to_be_bytes())?;
     let (digests, rest) = rest.as_chunks::<DIGEST_BYTES>();
@@ -32,10 +33,9 @@ pub fn listed_variants(bytes: &[u8], nonce: u64) -> Option<Vec<CacheKey>> {
 }
 
 impl Store {
-    /// Notes down that a variant of a resource is stored for so long, behind the list of variants
-    /// with this nonce.
+    /// Records that a variant of a resource is stored for `lifetime`, in the list with this nonce.
     ///
-    /// Dropping it may leave it undone.
+    /// Dropping the future may leave it undone.
     pub async fn list_variant(
         &self,
         resource: &CacheKey,
@@ -50,12 +50,12 @@ impl Store {
             decimal(millis(lifetime).max(1)),
             decimal(VARIANTS_LISTED_MAX as u64),
         ];
-        // Counted by the pool.
+        // The pool counts failures.
         let _ = LIST.run(redis, &self.listing_name(resource), &arguments).await;
     }
 
-    /// The variants of a resource that were stored last, the newest last; none where nobody can
-    /// say.
+    /// Returns the variants of a resource that were stored last, the newest last; none if Redis
+    /// does not answer.
     pub async fn variants(&self, resource: &CacheKey, nonce: u64) -> Vec<CacheKey> {
         let Some(redis) = &self.redis else { return Vec::new() };
         let listed = redis.get(&self.listing_name(resource)).await.ok().flatten();

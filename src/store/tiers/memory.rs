@@ -1,10 +1,11 @@
-//! The memory tier: the same bytes as in Redis, bounded by their number.
+//! The memory tier: the same bytes as in Redis, in a bounded number.
 //!
-//! quick_cache (Clock-PRO: a scan does not wash the hot entries out) holds the encoded entry in one
-//! exact allocation, so what is counted is what is resident, and nothing pins a read buffer. An
-//! entry stands under the half of its key's digest that is its name in Redis, so that news of that
-//! name find it; the whole digest is in the entry and compared when it is read. Shared by all
-//! workers; a lookup holds a shard's lock for the time of a reference count.
+//! quick_cache (Clock-PRO: a scan does not evict the hot entries) holds each encoded entry in one
+//! exact allocation, so the counted bytes are resident bytes, and no entry pins a read buffer. The
+//! key is the half of the cache key's digest that is the entry's name in Redis, so that the
+//! invalidations of that name find it; the entry contains the whole digest, and the decoder
+//! compares it. All workers share the tier; a lookup holds a shard's lock while it increments a
+//! reference count.
 
 use std::time::Duration;
 
@@ -22,19 +23,21 @@ use crate::store::tiers::trust::EntryTrust;
 /// One entry in memory.
 #[derive(Clone)]
 pub(in crate::store) struct MemoryEntry {
-    /// What [`crate::entry::encode`] made, in an allocation of its own.
+    /// The bytes from [`crate::entry::encode`], in an allocation of their own.
     pub(in crate::store) bytes: Bytes,
-    /// Why it is still so in Redis.
+    /// The trust that Redis still has these bytes.
     pub(in crate::store) trust: EntryTrust,
-    /// The view of the purges at which it was found to stand; zero if it has not been looked at.
+    /// The revision of the purge state at which the entry was found valid; zero if it has not been
+    /// checked.
     pub(in crate::store) view: u64,
 }
 
-/// The tier.
+/// The memory tier.
 pub(in crate::store) struct MemoryTier(Cache<u128, MemoryEntry, EntryWeight>);
 
 impl MemoryTier {
-    /// A tier of at most `bytes`, everything counted, for bodies of at most `body_bytes_max`.
+    /// Allocates a tier of at most `bytes`, overhead included, for bodies of at most
+    /// `body_bytes_max`.
     pub(in crate::store) fn new(bytes: usize, body_bytes_max: usize) -> Self {
         let entries = (bytes / MEMORY_ENTRY_TYPICAL_BYTES).clamp(1, MEMORY_ENTRIES_MAX);
         let weight = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -50,7 +53,7 @@ impl MemoryTier {
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
-            // Only where one of these is not said.
+            // Unreachable while every option above is set.
             Err(_) => Cache::with_weighter(entries, weight, EntryWeight),
         })
     }
@@ -63,9 +66,10 @@ impl MemoryTier {
         self.0.insert(name, held);
     }
 
-    /// Notes at which view an entry was found to stand, if it is still the one that was looked at.
+    /// Records the revision at which the entry `of` was found valid, unless another one has
+    /// replaced it.
     pub(in crate::store) fn looked_at(&self, name: u128, of: &MemoryEntry, view: u64) {
-        // Where there is none, its place is given back at once.
+        // If there is no entry, the cache frees the slot at once.
         drop(self.0.entry(&name, Some(Duration::ZERO), |_, held| {
             if held.bytes.as_ptr() == of.bytes.as_ptr() {
                 held.view = view;
@@ -74,49 +78,48 @@ impl MemoryTier {
         }));
     }
 
-    /// Tells whether there was one.
+    /// Removes an entry; returns whether there was one.
     pub(in crate::store) fn remove(&self, name: u128) -> bool {
         self.0.remove(&name).is_some()
     }
 
-    /// What somebody saw is not there any more; what has come in its place stays.
+    /// Removes the entry with these bytes; a later entry stays.
     pub(in crate::store) fn remove_this(&self, name: u128, bytes: &Bytes) {
         self.0.remove_if(&name, |held| held.bytes.as_ptr() == bytes.as_ptr());
     }
 
-    /// What was stored before this purge is not there any more, nor what was stored before another.
+    /// Removes an entry unless it was stored after this purge: its key generation differs.
     pub(in crate::store) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
         self.0.remove_if(&name, |held| {
             EntryHeader::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
         });
     }
 
-    /// The same as [`remove`](Self::remove) on news of a change in Redis, which are not of what has
-    /// yet to arrive there.
+    /// Removes an entry that Redis has invalidated; returns whether there was one. An entry still
+    /// on its way to Redis stays: the invalidation belongs to the value before it.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
         self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::Arriving(_))).is_some()
     }
 
-    /// Bytes held, everything counted.
+    /// Returns the bytes held, overhead included.
     pub(in crate::store) fn bytes(&self) -> u64 {
         self.0.weight()
     }
 
-    /// Entries held.
+    /// Returns the number of entries held.
     pub(in crate::store) fn entries(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Into how many parts the tier is divided: a power of two, so that quick_cache does not round it
-/// up.
+/// Returns the number of shards: a power of two, so that quick_cache does not round it up.
 fn shards(bytes: usize, body_bytes_max: usize) -> usize {
     let part_min = body_bytes_max.max(1).saturating_mul(MEMORY_SHARD_ENTRIES_MIN);
     let shards = (bytes / part_min).clamp(1, MEMORY_SHARDS_MAX);
     1 << shards.ilog2()
 }
 
-/// The weight of an entry is what it keeps resident.
+/// The weight of an entry: its resident bytes.
 #[derive(Clone)]
 struct EntryWeight;
 
@@ -150,8 +153,8 @@ mod tests {
         for n in hot.clone() {
             memory.insert(n, held(1_000));
         }
-        // Twenty times what the tier holds, of which nothing is asked for again; what is hot is,
-        // now and then.
+        // The scan inserts twenty times the tier's capacity and looks up none of it again; hot keys
+        // get a lookup now and then.
         for n in 0..20_000_u128 {
             memory.insert(1_000 + n, held(1_000));
             if n % 4 == 0 {

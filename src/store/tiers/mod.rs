@@ -1,4 +1,4 @@
-//! The tiers: memory in front of Redis, and how an entry gets in and out.
+//! The tiers: memory in front of Redis, and the lookups and writes of entries.
 
 pub(super) mod find;
 pub(super) mod inspect;

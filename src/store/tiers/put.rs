@@ -1,10 +1,10 @@
-//! The way into the tiers.
+//! Writes of fetched answers.
 //!
-//! A fetch's answer goes to Redis by a script that compares what stands there with what the fetch
-//! saw, and is read back on the same connection: the reply both proves that it is still ours and
-//! has Redis say when it is not. Until then memory has it as what is new, which is safe: a purge
-//! that anybody waits for names its keys to every worker (`fleet.rs`), and what is overtaken is
-//! taken out of memory, or does not come in.
+//! A script writes the answer to Redis after it has compared the stored key generation with the one
+//! that the fetch saw. The same connection then reads the entry back: the reply proves that Redis
+//! has this entry, and subscribes the connection to its invalidation. Until then memory holds the
+//! entry as in flight, which is safe: a purge that waits for confirmation sends its keys to every
+//! worker (`fleet/listener.rs`), and a superseded entry is removed from memory or does not get in.
 
 use std::time::Duration;
 
@@ -25,19 +25,19 @@ use crate::store::tiers::trust::EntryTrust;
 use crate::store::{Store, StorePermit, decimal};
 use crate::time::{self, millis};
 
-/// What a fetch has brought is of before a change, and has not been stored.
+/// The error of a put whose answer a change has superseded; it has not been stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("overtaken by a change")]
 pub struct Superseded;
 
 impl Store {
-    /// Stores in both tiers for `lifetime`, with the names that it may be purged by. What cannot be
-    /// kept is counted; the caller has nothing to do about it.
+    /// Stores a value in both tiers for `lifetime`, with the tags by which it may be purged. A
+    /// failed write is counted; the caller has nothing to do.
     ///
-    /// Under the key of the claim's resource, what was purged meanwhile is not stored over. Any
-    /// other key is a variant's, and is found through what stands there.
+    /// Under the key of the permit's resource, the answer does not overwrite a later purge. Any
+    /// other key belongs to a variant, which lookups find through the list at the resource's key.
     ///
-    /// Memory has it when this is first polled; dropping the future loses at most the copy in
+    /// Memory has the value after the first poll; dropping the future loses at most the copy in
     /// Redis.
     pub async fn put(
         &self,
@@ -66,7 +66,7 @@ impl Store {
             self.name_alone(tags, claim);
             return self.remember(key, bytes, EntryTrust::Always, claim);
         };
-        // Nobody could say of it whether it has been purged.
+        // The purge generation is unknown, so no lookup could check the entry against purges.
         if claim.tick.epoch == 0 {
             self.metrics.write_lost();
             return self.remember(key, bytes, self.passing(), claim);
@@ -104,7 +104,7 @@ impl Store {
                 if error == CommandError::Server(ErrorKind::Oom) {
                     self.no_room.set(Some(time::instant()));
                 }
-                // News that were not of this may have been of a purge.
+                // An invalidation that arrived meanwhile may have been a purge.
                 if claim.watch.is_disturbed() {
                     self.forget_this(key, &bytes);
                 }
@@ -138,8 +138,8 @@ impl Store {
         if let Err(error) = written
             && scripts::is_refused(error)
         {
-            // Not at one go, so a purge may come between: better than to store nothing, where
-            // nobody may run scripts.
+            // The server refuses scripts. A purge may come between these two steps; without them,
+            // nothing would be stored.
             let seen = redis.command(&look).await;
             let lineage = claim.lineage.to_bytes();
             let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
@@ -152,16 +152,17 @@ impl Store {
         Ok(if written? == Reply::Integer(0) { WriteOutcome::Refused } else { WriteOutcome::of(read) })
     }
 
-    /// Sees to it that the counters of an entry's tags are there for longer than the entry.
+    /// Ensures that Redis keeps the generations of an entry's tags for longer than the entry.
     async fn name_tags(&self, redis: &Client, tags: &[TagDigest], lifetime: Duration) {
         together(tags.iter().map(|tag| self.name_tag(redis, *tag, lifetime))).await;
     }
 
-    /// Without its counter an entry is gone, so a failure here needs no more than that.
+    /// Ensures it for one tag. A failure needs no handling: an entry without its tag generation
+    /// counts as purged.
     async fn name_tag(&self, redis: &Client, tag: TagDigest, lifetime: Duration) {
         let clock = &self.shared.clock;
-        // As the clock stands now: what was purged since the fetch began may have had a counter
-        // that has been lost.
+        // The current generation: a purge after the fetch began may have been recorded in a tag
+        // generation that Redis has lost.
         let tick = clock.tick();
         if clock.has_counter_until(tag, tick.epoch, time::instant() + lifetime) {
             return;
@@ -184,7 +185,7 @@ impl Store {
         }
     }
 
-    /// The same in a process that has no Redis.
+    /// Ensures the generations of an entry's tags, without Redis.
     fn name_alone(&self, tags: &[TagDigest], claim: &StorePermit) {
         let clock = &self.shared.clock;
         for tag in tags {
@@ -194,9 +195,9 @@ impl Store {
         }
     }
 
-    /// Now and then: what is stored now must not outlive the clock that it was stored by, and in
-    /// the steady state nobody else reads that, so a Redis that evicts what was not used for long
-    /// would take it first.
+    /// Extends the life of the purge log from time to time: the log must outlive the entries stored
+    /// by it. In the steady state no other command reads it, so a Redis with LRU eviction would
+    /// evict it first.
     async fn renew_clock(&self, redis: &Client) {
         let now = time::instant();
         if self.clock_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
@@ -226,8 +227,8 @@ impl Store {
         outcome
     }
 
-    /// The same once it is known to stand in Redis, unless something else has come into memory
-    /// meanwhile: that is newer, or Redis will say that it is not.
+    /// Updates the entry's trust once Redis is known to have it, unless memory has a later entry:
+    /// that one is newer, or Redis will push its invalidation.
     fn confirm(
         &self,
         key: &CacheKey,
@@ -243,19 +244,19 @@ impl Store {
         held.is_some_and(|held| held.bytes.as_ptr() != bytes.as_ptr())
     }
 
-    /// What is new is served for a while, whether Redis has it or not.
+    /// Returns the trust of an entry that Redis may not have: memory serves it for a while.
     fn passing(&self) -> EntryTrust {
         EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
     }
 }
 
-/// What became of a write.
+/// The result of a write.
 enum WriteOutcome {
-    /// Its key has been purged since.
+    /// The key was purged after the fetch began.
     Refused,
-    /// It stands there, and this was read behind it.
+    /// Redis has the entry, and this header was read back.
     As(Bytes, TrackedVersion),
-    /// It stands there.
+    /// Redis has the entry; its header was not read back.
     Unread,
 }
 

@@ -1,14 +1,14 @@
-//! Several questions at one time, and not all of them.
+//! Concurrent futures in a bounded number.
 
 use std::pin::Pin;
 use std::task::Poll;
 
 use crate::limits::STORE_TOGETHER_MAX;
 
-/// Waits for all, [`STORE_TOGETHER_MAX`] of them at a time, so that the windows of the connections
-/// have room for others; the answers come in the order of the questions.
+/// Runs all futures, at most [`STORE_TOGETHER_MAX`] at a time, which leaves room in the
+/// connections' windows for other commands. Returns the outputs in the order of the futures.
 ///
-/// Cancel safe if each of them is.
+/// Cancel safe if each future is.
 pub(in crate::store) async fn together<T>(
     mut questions: impl Iterator<Item = impl Future<Output = T>>,
 ) -> Vec<T> {

@@ -1,25 +1,25 @@
-//! For how long something that was read may be believed.
+//! The trust in a value that was read from Redis.
 
 use std::time::Instant;
 
 use crate::redis::{TrackingTable, TrackingToken};
 use crate::time;
 
-/// Why something that is remembered is still so.
+/// The reason to trust that a cached value is current.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum EntryTrust {
-    /// Nobody else could change it.
+    /// No other process could change it.
     Always,
-    /// Redis would have said otherwise.
+    /// Redis would have pushed its invalidation.
     Tracked(TrackingToken),
-    /// Redis has said otherwise, and is being asked what it is now: of the purge clock, until then,
-    /// and not for long. The connection that brought it is still there.
+    /// Redis has pushed its invalidation, and a worker reads it again. Only the purge log has this
+    /// trust, until this instant, and while the connection of the push lives.
     Outrun(TrackingToken, Instant),
-    /// It is not old.
+    /// The value is recent: trusted until this instant.
     Until(Instant),
-    /// It is ours and on its way to Redis, whose word on it the put waits for: news that are on
-    /// *their* way are of what was there before. If that word does not come, as
-    /// [`Until`](Self::Until).
+    /// The value is this process' own and on its way to Redis; the put waits for the reply.
+    /// Invalidations that arrive meanwhile belong to the value before it. Without a reply, the
+    /// value is trusted like [`Until`](Self::Until).
     Arriving(Instant),
 }
 

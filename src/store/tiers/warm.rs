@@ -1,17 +1,16 @@
-//! Warm restart: which keys are hit most is remembered in Redis, and a node that starts reads them
-//! into memory.
+//! Warm restart: a node stores its hottest keys in Redis, and reads their entries into memory when
+//! it starts.
 //!
-//! Only names are written: digests, under one key of the node's own, with an expiry. The entries
-//! come from Redis as they would for a request: what is gone or damaged is not read, and what was
-//! purged is found out when it is asked for.
+//! Redis stores only digests, under one key per node, with an expiry. The node reads the entries
+//! like a request does: missing or damaged entries are skipped, and the first lookup checks purges.
 //!
 //! ```text
-//! the list   "CWk" 1  { digest (32) }*    the key hit most first, at most WARM_KEYS_MAX
+//! the list   "CWk" 1  { digest (32) }*    the hottest key first, at most WARM_KEYS_MAX
 //! ```
 //!
-//! A start waits for this at most for [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] together, and
-//! whatever fails is ignored: a node that starts cold is slower for a while, and a node that does
-//! not start is not there.
+//! A start waits at most [`WARM_CONNECT_TIMEOUT`] and [`WARM_TIMEOUT`] for this and ignores every
+//! failure: a node that starts cold is slower for a while, and a node that does not start is
+//! missing.
 
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -30,24 +29,24 @@ use crate::redis::Client;
 use crate::store::Store;
 use crate::telemetry::HeavyHitters;
 
-/// What a list begins with: a name and a version.
+/// The magic number and version of the list.
 const MAGIC: &[u8] = b"CWk\x01";
 
-/// The keys that are hit most in one process.
+/// The keys with the most hits in one process.
 pub(in crate::store) struct HotKeys {
     wanted: usize,
     hits: Mutex<HeavyHitters<CacheKey>>,
 }
 
 impl HotKeys {
-    /// For so many; `None` for none.
+    /// Counts for a list of `wanted` keys; returns `None` if `wanted` is zero.
     pub(in crate::store) fn new(wanted: usize) -> Option<Self> {
         let hits = Mutex::new(HeavyHitters::new(wanted.saturating_mul(WARM_KEYS_COUNTED_FACTOR)));
         (wanted > 0).then_some(Self { wanted, hits })
     }
 
-    /// A key was hit. One in [`WARM_SAMPLED`] is counted, if nobody else is counting at this
-    /// moment.
+    /// Counts a hit of a key: one in [`WARM_SAMPLED`], and only if no other worker is counting at
+    /// this moment.
     pub(in crate::store) fn hit(&self, key: &CacheKey) {
         if fastrand::u64(..WARM_SAMPLED) != 0 {
             return;
@@ -59,11 +58,10 @@ impl HotKeys {
         }
     }
 
-    /// The list of now. What was hot weighs half in the next one.
+    /// Returns the current list, and halves the counts for the next one.
     fn list(&self) -> Option<Bytes> {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
-        // An empty list would take the place of a good one, at the end of a node that had nothing
-        // to do.
+        // A node without hits must not replace a good list by an empty one when it stops.
         if hits.is_empty() {
             return None;
         }
@@ -73,14 +71,14 @@ impl HotKeys {
         Some(list.into())
     }
 
-    /// What a list has is hot until something is hotter.
+    /// Counts each key of the last list once, so that it stays until hotter keys replace it.
     fn remember(&self, keys: &[CacheKey]) {
         let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
         keys.iter().rev().for_each(|key| hits.see(key, 1));
     }
 }
 
-/// The keys of a list that somebody wrote, the first the hottest; `None` if it is none.
+/// Parses a list; returns its keys, the hottest first, or `None` if the bytes are no list.
 pub fn warm_list(bytes: &[u8]) -> Option<Vec<CacheKey>> {
     let (digests, rest) = bytes.strip_prefix(MAGIC)?.as_chunks::<DIGEST_BYTES>();
     let fits = rest.is_empty() && digests.len() <= WARM_KEYS_MAX;
@@ -88,25 +86,25 @@ pub fn warm_list(bytes: &[u8]) -> Option<Vec<CacheKey>> {
 }
 
 impl Store {
-    /// Whether this node keeps a list.
+    /// Returns whether this node stores a list.
     pub fn keeps_warm(&self) -> bool {
         self.shared.hot.is_some() && self.redis.is_some()
     }
 
-    /// Writes the list of the keys hit most. What fails is left: the next one is soon.
+    /// Writes the list of the hottest keys. A failure is ignored: the next write comes soon.
     pub async fn write_warm_list(&self) {
         if let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot)
             && let Some(list) = hot.list()
         {
-            // Counted by the pool.
+            // The pool counts failures.
             let _ = redis.set(&self.warm_name(), list, WARM_KEPT).await;
         }
     }
 
-    /// Reads the entries of this node's last list into memory, as far as that can be done in time;
-    /// how many there were.
+    /// Reads the entries of this node's last list into memory, within the time limit; returns the
+    /// number of entries read.
     ///
-    /// Cancel safe: what has been read is in memory.
+    /// Cancel safe: entries read so far are in memory.
     pub async fn warm(self: &Rc<Self>) -> usize {
         let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot) else { return 0 };
         let Ok(Some(list)) = timeout(WARM_CONNECT_TIMEOUT, first_answer(redis, &self.warm_name())).await
@@ -117,14 +115,14 @@ impl Store {
         keys.truncate(hot.wanted);
         hot.remember(&keys);
         let mut found = 0;
-        // What is under way at the end is dropped with the set.
+        // The reads still under way are dropped with the set.
         let _ = timeout(WARM_TIMEOUT, self.read_all_into_memory(&keys, &mut found)).await;
         found
     }
 
     async fn read_all_into_memory(self: &Rc<Self>, keys: &[CacheKey], found: &mut usize) {
         let mut reads = JoinSet::new();
-        // The hottest last: where memory is too small for all, it is what stays.
+        // The hottest keys come last: if memory is too small for all, they stay.
         for key in keys.iter().rev() {
             if reads.len() >= WARM_AT_ONCE {
                 *found += count(reads.join_next().await);
@@ -146,7 +144,7 @@ fn count(end: Option<Result<bool, tokio::task::JoinError>>) -> usize {
     usize::from(matches!(end, Some(Ok(true))))
 }
 
-/// The value of a key, once there is a connection to ask on: at a start, there is none yet.
+/// Returns the value of a key once a connection is up: at a start, there is none yet.
 async fn first_answer(redis: &Client, name: &[u8]) -> Option<Bytes> {
     loop {
         match redis.get(name).await {
@@ -156,7 +154,7 @@ async fn first_answer(redis: &Client, name: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// The longest that [`Store::warm`] takes.
+/// The longest duration of [`Store::warm`].
 pub const WARM_TAKES_MAX: Duration = WARM_CONNECT_TIMEOUT.saturating_add(WARM_TIMEOUT);
 
 #[cfg(test)]
