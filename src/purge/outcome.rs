@@ -112,7 +112,7 @@ mod tests {
             (
                 Err(PurgeError::Redis(CommandError::Closed)),
                 503,
-                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves nothing of it, Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves no purged entry, but Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
             ),
         ] {
             assert_eq!(PurgeOutcome::of(&result).status().as_u16(), status);

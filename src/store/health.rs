@@ -44,13 +44,13 @@ pub(super) struct CachedHealth {
     begin: OnceLock<Instant>,
     /// The time of the last probe in milliseconds, above the three flags below; zero before the
     /// first probe.
-    word: AtomicU64,
+    packed: AtomicU64,
 }
 
 /// A worker has sent a probe.
-const ASKED: u64 = 0b001;
+const SENT: u64 = 0b001;
 /// A probe has ended.
-const KNOWN: u64 = 0b010;
+const ENDED: u64 = 0b010;
 /// Redis answered the last probe that ended.
 const ANSWERED: u64 = 0b100;
 const TIME_SHIFT: u32 = 3;
@@ -59,35 +59,35 @@ impl CachedHealth {
     /// Sends a probe if the last one has expired and no other caller sends one, and returns its
     /// result; otherwise returns the last result.
     pub(super) async fn probe(&self, redis: &Client, now: Instant) -> RedisHealth {
-        if !self.take_turn(now) {
+        if !self.start_probe(now) {
             return self.last(redis);
         }
-        let answer = tokio::time::timeout(HEALTH_TIMEOUT, redis.ping()).await;
-        let answered = matches!(answer, Ok(Ok(())));
-        self.answer(answered);
+        let reply = tokio::time::timeout(HEALTH_TIMEOUT, redis.ping()).await;
+        let answered = matches!(reply, Ok(Ok(())));
+        self.record(answered);
         Self::health(answered)
     }
 
     /// Reserves the next probe for this caller; returns `false` if the last probe is recent or
     /// another caller was first.
-    fn take_turn(&self, now: Instant) -> bool {
+    fn start_probe(&self, now: Instant) -> bool {
         let begin = *self.begin.get_or_init(|| now);
         let now = millis(now.saturating_duration_since(begin));
-        let word = self.word.load(Ordering::Relaxed);
-        let asked = word & ASKED != 0;
-        let age = now.saturating_sub(word >> TIME_SHIFT);
-        if asked && age < millis(HEALTH_REMEMBERED) {
+        let packed = self.packed.load(Ordering::Relaxed);
+        let sent = packed & SENT != 0;
+        let age = now.saturating_sub(packed >> TIME_SHIFT);
+        if sent && age < millis(HEALTH_REMEMBERED) {
             return false;
         }
-        let taken = (now << TIME_SHIFT) | ASKED | (word & (KNOWN | ANSWERED));
-        self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let taken = (now << TIME_SHIFT) | SENT | (packed & (ENDED | ANSWERED));
+        self.packed.compare_exchange(packed, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    fn answer(&self, answered: bool) {
+    fn record(&self, answered: bool) {
         if !answered {
-            self.word.fetch_and(!ANSWERED, Ordering::Relaxed);
+            self.packed.fetch_and(!ANSWERED, Ordering::Relaxed);
         }
-        self.word.fetch_or(if answered { KNOWN | ANSWERED } else { KNOWN }, Ordering::Relaxed);
+        self.packed.fetch_or(if answered { ENDED | ANSWERED } else { ENDED }, Ordering::Relaxed);
     }
 
     /// Returns the last result. While the very first probe is under way, the pool's connection
@@ -97,8 +97,8 @@ impl CachedHealth {
     }
 
     fn known(&self) -> Option<bool> {
-        let word = self.word.load(Ordering::Relaxed);
-        (word & KNOWN != 0).then_some(word & ANSWERED != 0)
+        let packed = self.packed.load(Ordering::Relaxed);
+        (packed & ENDED != 0).then_some(packed & ANSWERED != 0)
     }
 
     fn health(answered: bool) -> RedisHealth {
@@ -113,27 +113,27 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn one_probe_a_second() {
-        let remembered = CachedHealth::default();
+    fn sends_one_probe_a_second() {
+        let cached = CachedHealth::default();
         let start = time::instant();
-        assert!(remembered.take_turn(start));
-        assert!(!remembered.take_turn(start));
-        assert!(!remembered.take_turn(start + HEALTH_REMEMBERED - Duration::from_millis(1)));
-        assert!(remembered.take_turn(start + HEALTH_REMEMBERED));
-        assert!(!remembered.take_turn(start + HEALTH_REMEMBERED));
+        assert!(cached.start_probe(start));
+        assert!(!cached.start_probe(start));
+        assert!(!cached.start_probe(start + HEALTH_REMEMBERED - Duration::from_millis(1)));
+        assert!(cached.start_probe(start + HEALTH_REMEMBERED));
+        assert!(!cached.start_probe(start + HEALTH_REMEMBERED));
     }
 
     #[test]
-    fn the_last_answer_stands_until_the_next() {
-        let remembered = CachedHealth::default();
+    fn keeps_the_last_result_until_the_next() {
+        let cached = CachedHealth::default();
         let start = time::instant();
-        assert!(remembered.take_turn(start));
-        assert_eq!(remembered.known(), None);
-        remembered.answer(true);
-        assert_eq!(remembered.known(), Some(true));
-        assert!(remembered.take_turn(start + HEALTH_REMEMBERED));
-        assert_eq!(remembered.known(), Some(true));
-        remembered.answer(false);
-        assert_eq!(remembered.known(), Some(false));
+        assert!(cached.start_probe(start));
+        assert_eq!(cached.known(), None);
+        cached.record(true);
+        assert_eq!(cached.known(), Some(true));
+        assert!(cached.start_probe(start + HEALTH_REMEMBERED));
+        assert_eq!(cached.known(), Some(true));
+        cached.record(false);
+        assert_eq!(cached.known(), Some(false));
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Metrics {
     too_large: Counter,
     writes_lost: Counter,
     removals_lost: Counter,
-    overtaken: Counter,
+    superseded: Counter,
     invalidations: Counters<InvalidationKind>,
     leases: Counters<LeaseOutcome>,
     staleness: Histograms<ChangeKind>,
@@ -80,39 +80,39 @@ impl Metrics {
         Self {
             lookups: registry.counters(
                 "cachewarp_store_lookups",
-                "Lookups in the tiers, by where they ended",
+                "Lookups in the tiers, by result",
                 "result",
             ),
             damaged: registry.counters(
                 "cachewarp_entries_damaged",
-                "Stored bytes that were refused, by reason",
+                "Stored bytes that the decoder refused, by reason",
                 "reason",
             ),
             too_large: registry
-                .counter("cachewarp_entries_too_large", "Responses whose head exceeds the entry's bound"),
+                .counter("cachewarp_entries_too_large", "Responses whose head exceeds the limit of an entry"),
             writes_lost: registry
-                .counter("cachewarp_store_writes_lost", "Entries that memory has and Redis did not take"),
+                .counter("cachewarp_store_writes_lost", "Entries that memory holds and Redis did not store"),
             removals_lost: registry.counter(
                 "cachewarp_store_removals_lost",
-                "Entries that were to be removed and that Redis may still have",
+                "Removals that Redis did not confirm",
             ),
-            overtaken: registry.counter(
+            superseded: registry.counter(
                 "cachewarp_store_overtaken",
-                "Entries that Redis did not take, since their key was purged after their fetch began",
+                "Entries not stored in Redis because their key was purged after the fetch began",
             ),
             invalidations: registry.counters(
                 "cachewarp_memory_invalidations",
-                "News from Redis that an entry has changed, by whether memory had it",
+                "Invalidations of entries pushed by Redis, by whether memory held the entry",
                 "entry",
             ),
             staleness: registry.histograms(
                 "cachewarp_staleness_seconds",
-                "For how long after a change in Redis this node may have served what was there before, as well as clocks can tell",
+                "Time after a change in Redis during which this node may have served the previous entry, as far as clocks agree",
                 "change",
             ),
             leases: registry.counters(
                 "cachewarp_fetch_leases",
-                "Questions whether another node fetches the same already, by what came of them",
+                "Requests for the lease of a key, by result",
                 "result",
             ),
         }
@@ -134,15 +134,15 @@ impl Metrics {
         self.removals_lost.inc();
     }
 
-    pub(super) fn overtaken(&self) {
-        self.overtaken.inc();
+    pub(super) fn superseded(&self) {
+        self.superseded.inc();
     }
 
     pub(super) fn invalidated(&self, held: bool) {
         self.invalidations.inc(if held { InvalidationKind::Held } else { InvalidationKind::NotHeld });
     }
 
-    pub(super) fn caught_up(&self, change: ChangeKind, took: Duration) {
+    pub(super) fn observe_staleness(&self, change: ChangeKind, took: Duration) {
         self.staleness.observe(change, took);
     }
 
@@ -160,7 +160,7 @@ pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
     let held = Arc::clone(memory);
     registry.sampled(
         "cachewarp_memory_bytes",
-        "Bytes that the memory tier holds, everything counted",
+        "Bytes that the memory tier holds, overhead included",
         move || held.bytes() as f64,
     );
     let held = Arc::clone(memory);

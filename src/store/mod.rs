@@ -63,7 +63,7 @@ pub use options::Options;
 pub use crate::redis::{ConnectionState, ServerState};
 
 /// The name of the purge log, after the namespace.
-const CLOCK_NAME: &str = "clock";
+const LOG_NAME: &str = "clock";
 /// The prefix of the names of tag generations, after the namespace and before 32 digits.
 const TAG_PREFIX: &str = "tag:";
 /// The prefix of the names of leases, after the namespace and before 32 digits.
@@ -129,13 +129,13 @@ pub struct StoreShared {
     options: Arc<Options>,
     memory: Option<Arc<MemoryTier>>,
     watches: Arc<InvalidationWatches>,
-    clock: Arc<PurgeState>,
-    seats: Arc<TrackingTable>,
+    purges: Arc<PurgeState>,
+    tracking: Arc<TrackingTable>,
     health: Arc<health::CachedHealth>,
     node: Arc<NodeIdentity>,
     /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
     /// the most recent ones.
-    let_go: Arc<Cache<u128, Timestamp>>,
+    dropped_at: Arc<Cache<u128, Timestamp>>,
     /// The counts of hits, if this node keeps a warm list.
     hot: Option<Arc<HotKeys>>,
 }
@@ -148,17 +148,17 @@ impl StoreShared {
         if let Some(memory) = &memory {
             metrics::watch_memory(memory, registry);
         }
-        let seats = TrackingTable::new();
+        let tracking = TrackingTable::new();
         let hot = HotKeys::new(options.warm_keys).map(Arc::new);
         Self {
             options: Arc::new(options),
             memory,
             watches: InvalidationWatches::new(),
-            clock: PurgeState::new(Arc::clone(&seats)),
-            seats,
+            purges: PurgeState::new(Arc::clone(&tracking)),
+            tracking,
             health: Arc::default(),
             node: Arc::new(NodeIdentity::new()),
-            let_go: Arc::new(Cache::new(LET_GO_REMEMBERED)),
+            dropped_at: Arc::new(Cache::new(LET_GO_REMEMBERED)),
             hot,
         }
     }
@@ -184,12 +184,12 @@ pub struct Store {
     /// The time of the last `OOM` that this worker received.
     no_room: Cell<Option<Instant>>,
     /// The time at which this worker last extended the life of the purge log.
-    clock_renewed: Cell<Option<Instant>>,
+    log_renewed: Cell<Option<Instant>>,
     /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
     /// fetch.
-    keepers: RefCell<JoinSet<()>>,
+    lease_tasks: RefCell<JoinSet<()>>,
     /// The tasks that acknowledge syncs and follow the purge log; they end with the store.
-    _attending: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Store {
@@ -199,20 +199,20 @@ impl Store {
     /// connections.
     pub fn open(shared: StoreShared, redis: Option<Deployment>, registry: &Registry) -> Self {
         let metrics = Rc::new(Metrics::new(registry));
-        let mut attending = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let (redis, board, fleet) = match redis {
             None => {
-                shared.clock.run_alone();
+                shared.purges.run_without_redis();
                 (None, None, None)
             }
             Some(deployment) => {
-                let (fleet, questions) = FleetListener::new(shared.clone(), Rc::clone(&metrics));
+                let (fleet, requests) = FleetListener::new(shared.clone(), Rc::clone(&metrics));
                 let listener = Rc::clone(&fleet) as Rc<_>;
-                let tracking = TrackingOptions::new(Arc::clone(&shared.seats), listener, fleet.channels());
+                let tracking = TrackingOptions::new(Arc::clone(&shared.tracking), listener, fleet.channels());
                 let board = deployment.server.board.clone();
                 let client = Client::open_tracking(deployment, tracking, registry);
-                attending.spawn_local(Rc::clone(&fleet).attend(client.clone(), questions));
-                attending.spawn_local(Rc::clone(&fleet).follow_clock(client.clone()));
+                tasks.spawn_local(Rc::clone(&fleet).acknowledge_syncs(client.clone(), requests));
+                tasks.spawn_local(Rc::clone(&fleet).follow_log(client.clone()));
                 (Some(client), Some(board), Some(fleet))
             }
         };
@@ -224,9 +224,9 @@ impl Store {
             decoder: EntryDecoder::default(),
             metrics,
             no_room: Cell::new(None),
-            clock_renewed: Cell::new(None),
-            keepers: RefCell::default(),
-            _attending: attending,
+            log_renewed: Cell::new(None),
+            lease_tasks: RefCell::default(),
+            _tasks: tasks,
         }
     }
 
@@ -248,7 +248,7 @@ impl Store {
     /// Returns whether Redis has room, judged by its last `OOM`.
     pub fn room(&self, now: Instant) -> StoreRoom {
         match self.no_room.get() {
-            Some(said) if now.saturating_duration_since(said) < ROOM_DOUBTED => StoreRoom::None,
+            Some(refused) if now.saturating_duration_since(refused) < ROOM_DOUBTED => StoreRoom::None,
             Some(_) | None => StoreRoom::Some,
         }
     }
@@ -256,14 +256,14 @@ impl Store {
     /// Returns a permit to store the answer of a fetch that begins now, for a resource whose lookup
     /// returned this key generation.
     pub fn claim(&self, resource: &CacheKey, lineage: KeyGeneration) -> StorePermit {
-        let StoreShared { watches, clock, .. } = &self.shared;
+        let StoreShared { watches, purges, .. } = &self.shared;
         StorePermit {
             watch: watches.watch(resource.short()),
             resource: *resource,
             lineage,
-            moves: clock.moves(),
-            tick: clock.tick(),
-            clock: Arc::clone(clock),
+            changes: purges.changes(),
+            generation: purges.generation(),
+            purges: Arc::clone(purges),
             begun: time::instant(),
         }
     }
@@ -286,8 +286,8 @@ impl Store {
     /// Waits until the pool has finished its commands, then closes it.
     pub async fn close(&self) {
         // The fetches have ended; nodes that wait for these leases should see their end.
-        let mut keepers = self.keepers.take();
-        let _ = timeout(FETCH_LEASE, async { while keepers.join_next().await.is_some() {} }).await;
+        let mut lease_tasks = self.lease_tasks.take();
+        let _ = timeout(FETCH_LEASE, async { while lease_tasks.join_next().await.is_some() {} }).await;
         if let Some(redis) = &self.redis {
             redis.close().await;
         }

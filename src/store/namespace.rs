@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_between_origins_is_another_namespace() {
+    fn different_origins_have_different_namespaces() {
         let origins = [
             base(Scheme::Http, "api.test", ""),
             base(Scheme::Https, "api.test", ""),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_and_the_case_of_a_host_make_no_difference() {
+    fn default_port_and_host_case_are_ignored() {
         let of = |scheme, authority| Namespace::of_origin("x", &base(scheme, authority, "/v1"));
         assert_eq!(of(Scheme::Http, "API.test:80"), of(Scheme::Http, "api.test"));
         assert_eq!(of(Scheme::Https, "api.test:443"), of(Scheme::Https, "api.test"));

@@ -19,38 +19,40 @@ pub(super) struct RedisScript {
 /// was.
 pub(super) static STORE: RedisScript = RedisScript {
     text: include_str!("scripts/store.lua"),
-    digest: "3f0ff3e3f5895dbf1206a4a82543406fe53ebcd8",
+    digest: "e92e192f63cfcad3f332159fb93e787398a3e0ec",
 };
 /// Purges a key softly.
-pub(super) static OUTDATE: RedisScript = RedisScript {
-    text: include_str!("scripts/outdate.lua"),
-    digest: "d8e08c6a9fb54540f36eede7ae0d42e2071efda1",
+pub(super) static MARK_STALE: RedisScript = RedisScript {
+    text: include_str!("scripts/mark_stale.lua"),
+    digest: "96f430db1e8ec0ed9893e439d7f6d85a4a5d0cba",
 };
 /// Records a purge in the purge log, or creates the log if there is none: returns its value, or 0
 /// if it has no room.
-pub(super) static CLOCK: RedisScript = RedisScript {
-    text: include_str!("scripts/clock.lua"),
-    digest: "86c59ebf378c5e9df886f8b8e476b47e119e484d",
+pub(super) static PURGE_LOG: RedisScript = RedisScript {
+    text: include_str!("scripts/purge_log.lua"),
+    digest: "a4f7c214e7bfd7edf4054ca64ba05ec2c9bb6667",
 };
 /// Records the purge of a tag.
-pub(super) static TAG: RedisScript =
-    RedisScript { text: include_str!("scripts/tag.lua"), digest: "c45edc155e0a2b9509e6f7418a3d1af64d4a82d2" };
+pub(super) static PURGE_TAG: RedisScript = RedisScript {
+    text: include_str!("scripts/purge_tag.lua"),
+    digest: "8b6acd37824288c2ef28dbc11065f50c70588bbc",
+};
 /// Creates the generation of a tag if there is none: returns its remaining milliseconds.
-pub(super) static NAME: RedisScript = RedisScript {
-    text: include_str!("scripts/name.lua"),
-    digest: "dd7316914abb3e7c08727f8154ae7187ac351e5a",
+pub(super) static ENSURE_TAG: RedisScript = RedisScript {
+    text: include_str!("scripts/ensure_tag.lua"),
+    digest: "a2416a84ebabe3758b97003dc730548d3baac948",
 };
 
 /// Renews or ends the lease of a fetch: returns 1, or 0 if this node has lost it.
 pub(super) static LEASE: RedisScript = RedisScript {
     text: include_str!("scripts/lease.lua"),
-    digest: "84b0e9058a38dfeafdff647939f76fb1c9b52441",
+    digest: "5e5fe92e74e54876c62148f9c9c6820416e17bcd",
 };
 
 /// Adds a variant to the list of a resource's variants.
 pub(super) static LIST: RedisScript = RedisScript {
     text: include_str!("scripts/list.lua"),
-    digest: "663e90f518a94cd49f5025e7f48cd60d73ef38b1",
+    digest: "04355f7e672ad2abc5556e7b0ad7a52575452c51",
 };
 
 /// Returns whether the server refuses scripts, to every client or to this user.
@@ -137,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_those_of_the_texts() {
+    fn digests_match_the_texts() {
         assert_eq!(sha1(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
-        for script in [&STORE, &OUTDATE, &CLOCK, &TAG, &NAME, &LEASE, &LIST] {
+        for script in [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST] {
             assert_eq!(sha1(script.text.as_bytes()), script.digest, "{}", script.text);
         }
     }

@@ -27,7 +27,7 @@ use crate::store::metrics::{ChangeKind, Metrics};
 use crate::store::purge::log::PurgeLog;
 use crate::store::purge::query::PurgeStateQuery;
 use crate::store::tiers::together::together;
-use crate::store::{CLOCK_NAME, LEASE_PREFIX, StoreShared, TAG_PREFIX};
+use crate::store::{LEASE_PREFIX, LOG_NAME, StoreShared, TAG_PREFIX};
 use crate::time;
 
 /// The listener of one worker for pushes and messages.
@@ -38,16 +38,16 @@ pub(in crate::store) struct FleetListener {
     ack_channel: Box<str>,
     /// The channel that one worker of each node subscribes to: the first one that started.
     nodes_channel: Bytes,
-    hears_for_node: bool,
+    subscribes_for_node: bool,
     /// The queue of received syncs; never more than [`PURGE_SYNCS_MAX`].
-    heard: mpsc::Sender<PublishedSync>,
+    received: mpsc::Sender<PublishedSync>,
     /// The acknowledgements of each sync of this worker; only while a purge waits.
-    answers: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
+    tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
     /// The signal that Redis has pushed a change of the purge log.
-    clock_moved: Notify,
+    log_changed: Notify,
     /// The shared read of the purge log.
-    asking: PurgeStateQuery,
+    log_query: PurgeStateQuery,
 }
 
 /// The identity of a node, shared by its workers.
@@ -91,29 +91,29 @@ pub(in crate::store) struct SyncOutcome {
 
 impl FleetListener {
     pub(in crate::store) fn new(shared: StoreShared, metrics: Rc<Metrics>) -> (Rc<Self>, SyncRequests) {
-        let (heard, questions) = mpsc::channel(PURGE_SYNCS_MAX);
+        let (received, requests) = mpsc::channel(PURGE_SYNCS_MAX);
         let channel = |name: &str| Bytes::from(shared.options.namespace.name(&[name.as_bytes()]));
         let namespace = shared.options.namespace.as_str();
         let fleet = Self {
             sync_channel: channel("sync"),
             nodes_channel: channel("nodes"),
-            hears_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
+            subscribes_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
             ack_channel: format!("{namespace}ack:{:016x}", fastrand::u64(..)).into(),
             shared,
             metrics,
-            heard,
-            answers: RefCell::default(),
+            received,
+            tallies: RefCell::default(),
             leases: LeaseWaiters::default(),
-            clock_moved: Notify::new(),
-            asking: PurgeStateQuery::new(),
+            log_changed: Notify::new(),
+            log_query: PurgeStateQuery::new(),
         };
-        (Rc::new(fleet), questions)
+        (Rc::new(fleet), requests)
     }
 
     /// Returns the channels to subscribe to.
     pub(in crate::store) fn channels(&self) -> Vec<Bytes> {
         let mut channels = vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()];
-        if self.hears_for_node {
+        if self.subscribes_for_node {
             channels.push(self.nodes_channel.clone());
         }
         channels
@@ -131,85 +131,89 @@ impl FleetListener {
         &self,
         redis: &Client,
         names: Vec<u128>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<SyncOutcome, CommandError> {
         let id = fastrand::u64(..);
-        let (answered, mut answers) = watch::channel(SyncTally::default());
-        self.answers.borrow_mut().insert(id, answered);
+        let (answered, mut acks) = watch::channel(SyncTally::default());
+        self.tallies.borrow_mut().insert(id, answered);
         let _waiting = SyncWait(self, id);
-        let question = SyncRequest { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
+        let request = SyncRequest { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
         let fleet_channels = redis.fleet_channels();
-        let told = self.tell(&fleet_channels, &self.sync_channel, &question.to_string()).await;
-        let unasked = told.iter().filter(|told| told.is_err()).count();
-        if let Some(Err(why)) = told.first().filter(|_| unasked == told.len()) {
+        let published = self.publish(&fleet_channels, &self.sync_channel, &request.to_string()).await;
+        let failed = published.iter().filter(|published| published.is_err()).count();
+        if let Some(Err(why)) = published.first().filter(|_| failed == published.len()) {
             return Err(*why);
         }
-        let asked: u32 = told.iter().flatten().sum();
-        let all = answers.wait_for(|tally| tally.answered >= asked);
-        let all_answered = tokio::time::timeout(patience, all).await.is_ok();
-        let tally = answers.borrow().clone();
-        if all_answered && unasked == 0 {
+        let asked: u32 = published.iter().flatten().sum();
+        let all = acks.wait_for(|tally| tally.answered >= asked);
+        let all_answered = tokio::time::timeout(timeout, all).await.is_ok();
+        let tally = acks.borrow().clone();
+        if all_answered && failed == 0 {
             return Ok(SyncOutcome { nodes: tally.nodes(), confirmed: tally.nodes() });
         }
         // The missing acknowledgements do not name their node.
-        let counted = self.tell(&fleet_channels, &self.nodes_channel, "").await;
+        let counted = self.publish(&fleet_channels, &self.nodes_channel, "").await;
         let most = counted.into_iter().flatten().max().unwrap_or(0);
         let nodes = most.max(tally.nodes()).max(1);
         Ok(SyncOutcome { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
     }
 
     /// Acknowledges the syncs of all nodes, this one included, for the life of the worker.
-    pub(in crate::store) async fn attend(self: Rc<Self>, redis: Client, mut questions: SyncRequests) {
-        while let Some(first) = questions.recv().await {
+    pub(in crate::store) async fn acknowledge_syncs(
+        self: Rc<Self>,
+        redis: Client,
+        mut requests: SyncRequests,
+    ) {
+        while let Some(first) = requests.recv().await {
             // One flush of the connections serves all queued syncs.
-            let mut heard = vec![first];
-            while let Ok(more) = questions.try_recv() {
-                heard.push(more);
+            let mut received = vec![first];
+            while let Ok(more) = requests.try_recv() {
+                received.push(more);
             }
-            let questions: Vec<_> = heard.iter().filter_map(PublishedSync::read).collect();
-            for name in questions.iter().flat_map(|(_, question)| &question.names) {
+            let requests: Vec<_> = received.iter().filter_map(PublishedSync::read).collect();
+            for name in requests.iter().flat_map(|(_, request)| &request.names) {
                 self.shared.outdate(*name);
             }
-            self.shared.clock.moved();
+            self.shared.purges.note_change();
             let fleet_channels = redis.fleet_channels();
-            together(fleet_channels.iter().map(|channel| self.answer(channel, &questions))).await;
+            together(fleet_channels.iter().map(|channel| self.acknowledge(channel, &requests))).await;
         }
     }
 
     /// Acknowledges the syncs received at one server.
-    async fn answer(&self, channel: &FleetChannel, questions: &[(&Bytes, SyncRequest)]) {
-        let mut asked = questions.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
+    async fn acknowledge(&self, channel: &FleetChannel, requests: &[(&Bytes, SyncRequest)]) {
+        let mut asked = requests.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
         if asked.peek().is_some() {
             channel.flush_invalidations().await;
-            self.shared.clock.settled();
+            self.shared.purges.end_revalidation();
         }
         let now = time::now();
         let NodeIdentity { name: node, workers } = &*self.shared.node;
         for (_, SyncRequest { id, answer_to, asked, .. }) in asked {
-            self.metrics.caught_up(ChangeKind::Purge, now.since(*asked));
-            let answer = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
+            self.metrics.observe_staleness(ChangeKind::Purge, now.since(*asked));
+            let ack = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
-            let _ = channel.publish(answer_to.as_bytes(), answer.to_string().as_bytes()).await;
+            let _ = channel.publish(answer_to.as_bytes(), ack.to_string().as_bytes()).await;
         }
     }
 
     /// Reads the purge log whenever it has changed, for the life of the worker: one read for any
     /// number of changes, usually done before a request needs it.
-    pub(in crate::store) async fn follow_clock(self: Rc<Self>, redis: Client) {
+    pub(in crate::store) async fn follow_log(self: Rc<Self>, redis: Client) {
         loop {
-            self.clock_moved.notified().await;
+            self.log_changed.notified().await;
             // Without a result the log soon becomes unknown, and the next request reads it.
-            let _ = self.learn_clock(&redis).await;
+            let _ = self.read_log(&redis).await;
         }
     }
 
     /// Reads the purge log: a worker sends one read at a time, for any number of requests.
-    pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
-        self.asking.ask(self.shared.learn_clock(redis)).await
+    pub(in crate::store) async fn read_log(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
+        self.log_query.read_shared(self.shared.read_log(redis)).await
     }
 
     /// Publishes a message at every server; returns the number of receivers at each.
-    async fn tell(
+    async fn publish(
         &self,
         servers: &[FleetChannel],
         channel: &[u8],
@@ -224,7 +228,7 @@ struct SyncWait<'a>(&'a FleetListener, u64);
 
 impl Drop for SyncWait<'_> {
     fn drop(&mut self) {
-        self.0.answers.borrow_mut().remove(&self.1);
+        self.0.tallies.borrow_mut().remove(&self.1);
     }
 }
 
@@ -236,22 +240,22 @@ impl TrackingListener for FleetListener {
             let held = self.shared.memory.as_ref().is_some_and(|memory| memory.invalidate(entry));
             self.metrics.invalidated(held);
             if held {
-                self.shared.let_go.insert(entry, time::now());
+                self.shared.dropped_at.insert(entry, time::now());
             }
-            self.shared.watches.disturbed(entry);
-        } else if name == CLOCK_NAME {
-            self.shared.clock.outrun(time::instant());
-            self.clock_moved.notify_one();
+            self.shared.watches.overwritten(entry);
+        } else if name == LOG_NAME {
+            self.shared.purges.revalidate(time::instant());
+            self.log_changed.notify_one();
         } else if let Some(tag) = name.strip_prefix(TAG_PREFIX).and_then(hexadecimal::<32>) {
-            self.shared.clock.forget_counter(tag);
+            self.shared.purges.invalidate_tag(tag);
         } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {
             self.leases.changed(lease);
         }
     }
 
     fn tracking_lost(&self) {
-        self.shared.clock.forsaken();
-        self.leases.forsaken();
+        self.shared.purges.tracking_lost();
+        self.leases.tracking_lost();
     }
 
     fn message(&self, channel: &[u8], message: &Bytes) {
@@ -259,12 +263,12 @@ impl TrackingListener for FleetListener {
             // The bytes are copied: these are slices of a read buffer.
             let [suffix, message] = [suffix, &message[..]].map(Bytes::copy_from_slice);
             // A sync beyond the queue's limit gets no acknowledgement.
-            let _ = self.heard.try_send(PublishedSync { suffix, message });
+            let _ = self.received.try_send(PublishedSync { suffix, message });
         } else if channel.starts_with(self.ack_channel.as_bytes())
-            && let Some(answer) = SyncAck::parse(message)
-            && let Some(answers) = self.answers.borrow().get(&answer.id)
+            && let Some(ack) = SyncAck::parse(message)
+            && let Some(acks) = self.tallies.borrow().get(&ack.id)
         {
-            answers.send_modify(|tally| tally.count(answer));
+            acks.send_modify(|tally| tally.count(ack));
         }
     }
 }

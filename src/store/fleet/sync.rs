@@ -1,13 +1,14 @@
 //! The messages that confirm a purge: a sync to all nodes, and an acknowledgement from each worker.
 //!
 //! ```text
-//! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*   the keys whose fetches under way are superseded
-//! <namespace>ack:<nonce>  <id> <node> <workers>                       the node, and the number of its workers
-//! <namespace>nodes                                                    one subscriber per node, so that nodes can be counted
+//! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*
+//! <namespace>ack:<nonce>  <id> <node> <workers>
+//! <namespace>nodes        one subscriber per node, so that nodes can be counted
 //! ```
 //!
-//! A node is a process. Each of its workers has its own connections and acknowledges for itself, so
-//! a node has acknowledged when all its workers have.
+//! The names are the keys whose fetches under way are superseded; `workers` is the number of the
+//! node's workers. A node is a process. Each of its workers has its own connections and
+//! acknowledges for itself, so a node has acknowledged when all its workers have.
 
 use std::fmt;
 
@@ -118,7 +119,7 @@ mod tests {
     const NAME: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn questions_are_read_as_they_are_written() {
+    fn requests_round_trip() {
         let question = SyncRequest {
             id: 255,
             answer_to: "c:ack:1".into(),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_as_they_are_written() {
+    fn acknowledgements_round_trip() {
         let answer = SyncAck { id: 1, node: 255, workers: 4 };
         assert_eq!(answer.to_string(), "0000000000000001 00000000000000ff 4");
         assert_eq!(SyncAck::parse(answer.to_string().as_bytes()), Some(answer));
@@ -150,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_answered_when_all_its_workers_have() {
+    fn a_node_has_acknowledged_when_all_its_workers_have() {
         let mut tally = SyncTally::default();
         for (node, workers) in [(1, 2), (2, 1), (3, 2), (1, 2)] {
             tally.count(SyncAck { id: 0, node, workers });
         }
         assert_eq!((tally.answered, tally.nodes(), tally.whole_nodes(1)), (4, 3, 2));
-        assert_eq!(tally.whole_nodes(2), 0, "asked at two servers, and answered at one");
+        assert_eq!(tally.whole_nodes(2), 0, "published at two servers, acknowledged at one");
     }
 }

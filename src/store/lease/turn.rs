@@ -2,7 +2,7 @@
 //! its result.
 //!
 //! ```text
-//! <namespace>lease:<32 digits>   <token>     held during a fetch; expires after FETCH_LEASE, renewed until the fetch ends
+//! <namespace>lease:<32 digits>   <token>     during a fetch; expires after FETCH_LEASE, or is renewed
 //! ```
 //!
 //! `SET NX PX` takes the lease. A node that does not get the lease reads the lease key, which
@@ -32,9 +32,7 @@ use crate::limits::{FETCH_LEASE, FETCH_LEASE_RENEWED};
 use crate::redis::{Client, Command, CommandError, Reply};
 use crate::store::fleet::listener::FleetListener;
 use crate::store::metrics::{LeaseOutcome, Metrics};
-use crate::store::scripts::{
-    LEASE, {self},
-};
+use crate::store::scripts::{self, LEASE};
 use crate::store::{LEASE_PREFIX, Store, StorePermit, decimal};
 use crate::time::{self, millis};
 
@@ -66,12 +64,12 @@ impl Store {
         &self,
         key: &CacheKey,
         sharers: &'static str,
-        claim: &StorePermit,
-        patience: Duration,
+        permit: &StorePermit,
+        wait_max: Duration,
     ) -> LeaseTurn {
         let (turn, leased) = match (&self.redis, &self.fleet) {
             (Some(redis), Some(fleet)) => {
-                self.turn_in_fleet(redis, fleet, name(key, sharers, claim), patience).await
+                self.lease_in_fleet(redis, fleet, name(key, sharers, permit), wait_max).await
             }
             (Some(_), None) | (None, _) => return LeaseTurn::Anybodys,
         };
@@ -79,12 +77,12 @@ impl Store {
         turn
     }
 
-    async fn turn_in_fleet(
+    async fn lease_in_fleet(
         &self,
         redis: &Client,
         fleet: &FleetListener,
         lease: u128,
-        patience: Duration,
+        wait_max: Duration,
     ) -> (LeaseTurn, LeaseOutcome) {
         let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
         if !redis.is_tracking(&name) {
@@ -95,19 +93,19 @@ impl Store {
         match redis.command(&Command::SetNew { key: &name, value: &token, ttl: FETCH_LEASE }).await {
             // After a timeout this node may hold the lease, so it must end it too.
             Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
-                (LeaseTurn::Ours(self.keep_up(redis, name, token)), LeaseOutcome::Taken)
+                (LeaseTurn::Ours(self.renew_while_held(redis, name, token)), LeaseOutcome::Taken)
             }
-            Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + patience).await,
+            Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + wait_max).await,
             Err(_) => (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         }
     }
 
     /// Renews a lease while it is held, in a task that ends with it.
-    fn keep_up(&self, redis: &Client, name: Vec<u8>, token: Bytes) -> Lease {
+    fn renew_while_held(&self, redis: &Client, name: Vec<u8>, token: Bytes) -> Lease {
         let (held, ends) = oneshot::channel();
-        let mut keepers = self.keepers.borrow_mut();
-        while keepers.try_join_next().is_some() {}
-        keepers.spawn_local(keep(redis.clone(), name, token, ends, Rc::clone(&self.metrics)));
+        let mut lease_tasks = self.lease_tasks.borrow_mut();
+        while lease_tasks.try_join_next().is_some() {}
+        lease_tasks.spawn_local(hold(redis.clone(), name, token, ends, Rc::clone(&self.metrics)));
         Lease { _held: held }
     }
 }
@@ -123,9 +121,9 @@ async fn await_end(
     let mut waiting = fleet.leases().wait(lease);
     let mut awaited = None;
     loop {
-        waiting.news.mark_unchanged();
-        let (token, reading) = match redis.read(&Command::Get { key: name }).await {
-            Ok((Reply::Bulk(token), reading)) => (token, reading),
+        waiting.changes.mark_unchanged();
+        let (token, version) = match redis.read(&Command::Get { key: name }).await {
+            Ok((Reply::Bulk(token), version)) => (token, version),
             Ok(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
             Err(_) => return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
         };
@@ -134,12 +132,12 @@ async fn await_end(
         if *awaited.get_or_insert_with(|| token.clone()) != token {
             return (LeaseTurn::Over, LeaseOutcome::Awaited);
         }
-        let is_heard = reading.token(name).is_some();
-        if !is_heard && !waiting.news.has_changed().unwrap_or(false) {
+        let is_tracked = version.token(name).is_some();
+        if !is_tracked && !waiting.changes.has_changed().unwrap_or(false) {
             return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
         }
         let left = deadline.saturating_duration_since(time::instant());
-        match timeout(left.min(FETCH_LEASE), waiting.news.changed()).await {
+        match timeout(left.min(FETCH_LEASE), waiting.changes.changed()).await {
             // The lease has ended or was renewed, or the push was lost: the next read decides.
             Ok(_) => {}
             Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Anybodys, LeaseOutcome::TimedOut),
@@ -150,7 +148,7 @@ async fn await_end(
 }
 
 /// Renews a lease until its guard is dropped, and ends it then.
-async fn keep(
+async fn hold(
     redis: Client,
     name: Vec<u8>,
     token: Bytes,
@@ -176,7 +174,11 @@ async fn keep(
 }
 
 /// Returns the name of a fetch's lease.
-fn name(key: &CacheKey, sharers: &str, claim: &StorePermit) -> u128 {
-    let numbers = [claim.tick.epoch.to_be_bytes(), claim.tick.count.to_be_bytes(), claim.lineage.to_bytes()];
+fn name(key: &CacheKey, sharers: &str, permit: &StorePermit) -> u128 {
+    let numbers = [
+        permit.generation.epoch.to_be_bytes(),
+        permit.generation.count.to_be_bytes(),
+        permit.lineage.to_bytes(),
+    ];
     xxh3_128(&[&key.short().to_be_bytes()[..], &numbers.concat(), sharers.as_bytes()].concat())
 }

@@ -4,7 +4,7 @@
 //! then the tag generation, for a tag or a group. From then on no reader of Redis finds a purged
 //! entry, and no fetch that began before stores its answer. If another server may become master, a
 //! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
-//! the fleet to catch up ([`Fleet::sync`](crate::store::fleet::Fleet::sync)); after that, no node's
+//! the fleet to catch up ([`Fleet::sync`](crate::store::fleet::listener::FleetListener::sync)); after that, no node's
 //! memory holds a purged entry either.
 
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use crate::limits::{
 use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
 use crate::store::fleet::listener::SyncOutcome;
 use crate::store::purge::log::{BulkPurge, PurgeLog};
-use crate::store::scripts::{CLOCK, OUTDATE, TAG, is_refused};
-use crate::store::tiers::find::fresh_epoch;
+use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, is_refused};
+use crate::store::tiers::find::new_epoch;
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::tiers::together::together;
 use crate::store::{
@@ -46,24 +46,21 @@ impl Store {
         for key in &keys {
             self.shared.watches.changed(key.short());
         }
-        let local = UnconfirmedPurge { store: self, scopes, strength, begun: time::now() };
-        if self
-            .redis
-            .as_ref()
-            .is_some_and(|redis| !redis.disconnected_for(&self.shared.clock_name()).is_zero())
+        let unconfirmed = UnconfirmedPurge { store: self, scopes, strength, begun: time::now() };
+        if self.redis.as_ref().is_some_and(|redis| !redis.disconnected_for(&self.shared.log_name()).is_zero())
         {
             // Redis is away: this process does not wait for its answer.
-            self.purge_here(scopes, strength);
+            self.purge_in_process(scopes, strength);
         }
         let purged = self.purge_everywhere(scopes, &keys, strength).await?;
-        local.taken();
+        unconfirmed.confirmed();
         Ok(purged)
     }
 
     /// Purges in this process: entries in memory, fetches under way, and entries read from Redis
     /// later.
-    fn purge_here(&self, scopes: &[PurgeScope], strength: PurgeStrength) {
-        self.shared.clock.purge_locally(scopes, strength, time::now());
+    fn purge_in_process(&self, scopes: &[PurgeScope], strength: PurgeStrength) {
+        self.shared.purges.purge_locally(scopes, strength, time::now());
     }
 
     async fn purge_everywhere(
@@ -72,17 +69,18 @@ impl Store {
         keys: &[CacheKey],
         strength: PurgeStrength,
     ) -> Result<PurgeResult, PurgeError> {
-        let era = self.redis.as_ref().map(Client::topology_epoch);
+        let topology = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
-        let Some(((redis, fleet), era)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(era) else {
+        let Some(((redis, fleet), topology)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(topology)
+        else {
             done.into_iter().collect::<Result<(), _>>()?;
             return Ok(PurgeResult { nodes: 1, confirmed: 1 });
         };
         done.into_iter().collect::<Result<(), _>>()?;
         let names = keys.iter().map(CacheKey::short).collect();
         tokio::time::sleep(redis.failover_grace()).await;
-        let written: Vec<_> = scopes.iter().flat_map(|scope| self.written(scope)).collect();
-        redis.wait_replicated(era, &written).await?;
+        let written_names: Vec<_> = scopes.iter().flat_map(|scope| self.written_names(scope)).collect();
+        redis.wait_replicated(topology, &written_names).await?;
         let SyncOutcome { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
         if nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
             return Ok(PurgeResult { nodes, confirmed });
@@ -92,21 +90,21 @@ impl Store {
         for key in keys {
             self.outdate(key);
         }
-        let settles = self.shared.options.memory_ttl;
-        if settles > PURGE_ACK_TIMEOUT {
+        let memory_ttl = self.shared.options.memory_ttl;
+        if memory_ttl > PURGE_ACK_TIMEOUT {
             return Ok(PurgeResult { nodes: 1, confirmed: 0 });
         }
-        tokio::time::sleep(settles).await;
+        tokio::time::sleep(memory_ttl).await;
         Ok(PurgeResult { nodes: 1, confirmed: 1 })
     }
 
     /// Marks an entry as stale in a process without Redis.
-    fn outdate_in_memory(&self, key: &CacheKey, lineage: KeyGeneration, now: Timestamp) {
+    fn mark_stale_in_memory(&self, key: &CacheKey, lineage: KeyGeneration, now: Timestamp) {
         if let Some(memory) = &self.shared.memory
             && let Some(held) = memory.get(key.short())
             && let Some(bytes) = entry::outdated(&held.bytes, lineage, now)
         {
-            memory.insert(key.short(), MemoryEntry { bytes, view: 0, ..held });
+            memory.insert(key.short(), MemoryEntry { bytes, revision: 0, ..held });
         }
     }
 
@@ -119,10 +117,10 @@ impl Store {
     /// Removes the value of `key` for every node and leaves a tombstone with the key generation
     /// `lineage`. No fetch that began before stores under the key.
     pub async fn bury(&self, key: &CacheKey, lineage: KeyGeneration) {
-        if self.buried(key, lineage).await.is_err() {
+        if self.replace_by_tombstone(key, lineage).await.is_err() {
             self.metrics.removal_lost();
             // Redis may still have the entry when it is back: this node does not serve it then.
-            self.shared.clock.remove_locally(key, time::now());
+            self.shared.purges.remove_locally(key, time::now());
         }
     }
 
@@ -133,47 +131,47 @@ impl Store {
         self.bury(key, KeyGeneration::new()).await;
     }
 
-    async fn buried(&self, key: &CacheKey, lineage: KeyGeneration) -> Result<(), CommandError> {
-        self.forget(key);
+    async fn replace_by_tombstone(&self, key: &CacheKey, lineage: KeyGeneration) -> Result<(), CommandError> {
+        self.drop_from_memory(key);
         let Some(redis) = &self.redis else { return Ok(()) };
         let name = self.name(key);
         let value = entry::tombstone(lineage, time::now());
         let set = redis.command(&Command::Set { key: &name, value: &value, ttl: FETCH_STORED_MAX }).await;
         // A lookup may have read it from Redis meanwhile.
-        self.forget(key);
+        self.drop_from_memory(key);
         set.map(drop)
     }
 
     async fn purge_one(&self, scope: &PurgeScope, strength: PurgeStrength) -> Result<(), PurgeError> {
         match scope {
             PurgeScope::Url(key) if strength == PurgeStrength::Hard => {
-                Ok(self.buried(key, KeyGeneration::new()).await?)
+                Ok(self.replace_by_tombstone(key, KeyGeneration::new()).await?)
             }
-            PurgeScope::Url(key) => Ok(self.outdate_in_place(key).await?),
+            PurgeScope::Url(key) => Ok(self.mark_stale(key).await?),
             PurgeScope::Tag(tag) => self.purge_tag(tag.digest(), strength).await,
             PurgeScope::Group(group) => self.purge_tag(group.digest(), strength).await,
             PurgeScope::Prefix(prefix) => {
-                self.advance(BulkPurge::Prefix(prefix.clone(), strength)).await.map(drop)
+                self.record_purge(BulkPurge::Prefix(prefix.clone(), strength)).await.map(drop)
             }
-            PurgeScope::All => self.advance(BulkPurge::All(strength)).await.map(drop),
+            PurgeScope::All => self.record_purge(BulkPurge::All(strength)).await.map(drop),
         }
     }
 
     /// Returns the names of the keys that a purge of this scope writes in Redis.
-    fn written(&self, scope: &PurgeScope) -> Vec<Vec<u8>> {
+    fn written_names(&self, scope: &PurgeScope) -> Vec<Vec<u8>> {
         match scope {
             PurgeScope::Url(key) => vec![self.name(key)],
-            PurgeScope::Tag(tag) => vec![self.shared.clock_name(), self.shared.tag_name(tag.digest())],
-            PurgeScope::Group(group) => vec![self.shared.clock_name(), self.shared.tag_name(group.digest())],
-            PurgeScope::Prefix(_) | PurgeScope::All => vec![self.shared.clock_name()],
+            PurgeScope::Tag(tag) => vec![self.shared.log_name(), self.shared.tag_name(tag.digest())],
+            PurgeScope::Group(group) => vec![self.shared.log_name(), self.shared.tag_name(group.digest())],
+            PurgeScope::Prefix(_) | PurgeScope::All => vec![self.shared.log_name()],
         }
     }
 
     /// Purges one resource softly.
-    async fn outdate_in_place(&self, key: &CacheKey) -> Result<(), CommandError> {
+    async fn mark_stale(&self, key: &CacheKey) -> Result<(), CommandError> {
         let (lineage, now) = (KeyGeneration::new(), time::now());
         let Some(redis) = &self.redis else {
-            self.outdate_in_memory(key, lineage, now);
+            self.mark_stale_in_memory(key, lineage, now);
             return Ok(());
         };
         let name = self.name(key);
@@ -183,9 +181,9 @@ impl Store {
             entry::tombstone(lineage, now),
             decimal(millis(FETCH_STORED_MAX)),
         ];
-        match OUTDATE.run(redis, &name, &arguments).await {
+        match MARK_STALE.run(redis, &name, &arguments).await {
             // The server refuses scripts: a tombstone replaces the entry that cannot be marked.
-            Err(error) if is_refused(error) => self.buried(key, lineage).await,
+            Err(error) if is_refused(error) => self.replace_by_tombstone(key, lineage).await,
             done => done.map(drop),
         }
     }
@@ -196,63 +194,65 @@ impl Store {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();
             let scopes: Vec<_> = groups.iter().cloned().map(PurgeScope::Group).collect();
-            self.purge_here(&scopes, PurgeStrength::Hard);
+            self.purge_in_process(&scopes, PurgeStrength::Hard);
         }
     }
 
     async fn purge_groups(&self, groups: &[CacheGroup]) -> Result<(), PurgeError> {
-        let tick = self.advance(BulkPurge::Counted).await?;
+        let generation = self.record_purge(BulkPurge::Counted).await?;
         let tags = groups.iter().map(CacheGroup::digest);
-        let done = together(tags.clone().map(|tag| self.count_tag(tag, tick, PurgeStrength::Hard))).await;
+        let done =
+            together(tags.clone().map(|tag| self.record_tag_purge(tag, generation, PurgeStrength::Hard)))
+                .await;
         if self.redis.is_some() {
             // Redis pushes these invalidations as well, and to this connection it may have done so
             // already.
-            tags.for_each(|tag| self.shared.clock.forget_counter(tag.0));
-            self.shared.clock.forget();
+            tags.for_each(|tag| self.shared.purges.invalidate_tag(tag.0));
+            self.shared.purges.invalidate();
         }
         done.into_iter().collect()
     }
 
     async fn purge_tag(&self, tag: TagDigest, strength: PurgeStrength) -> Result<(), PurgeError> {
-        let tick = self.advance(BulkPurge::Counted).await?;
-        self.count_tag(tag, tick, strength).await
+        let generation = self.record_purge(BulkPurge::Counted).await?;
+        self.record_tag_purge(tag, generation, strength).await
     }
 
     /// Stores the generation of a tag purged at this purge generation.
-    async fn count_tag(
+    async fn record_tag_purge(
         &self,
         tag: TagDigest,
-        tick: PurgeGeneration,
+        generation: PurgeGeneration,
         strength: PurgeStrength,
     ) -> Result<(), PurgeError> {
         let Some(redis) = &self.redis else {
-            self.shared.clock.count_tag(tag, tick, strength, time::now());
+            self.shared.purges.record_tag_purge(tag, generation, strength, time::now());
             return Ok(());
         };
         let arguments = [
-            format!("{:016x}", tick.epoch).into(),
-            decimal(tick.count),
+            format!("{:016x}", generation.epoch).into(),
+            decimal(generation.count),
             strength.letter().into(),
             decimal(time::now().as_millis()),
             decimal(millis(FETCH_STORED_MAX)),
         ];
-        TAG.run(redis, &self.shared.tag_name(tag), &arguments).await?;
+        PURGE_TAG.run(redis, &self.shared.tag_name(tag), &arguments).await?;
         Ok(())
     }
 
     /// Records a purge in the purge log and returns the new generation.
-    async fn advance(&self, sweep: BulkPurge) -> Result<PurgeGeneration, PurgeError> {
+    async fn record_purge(&self, purge: BulkPurge) -> Result<PurgeGeneration, PurgeError> {
         let Some(redis) = &self.redis else {
-            return Ok(self.shared.clock.count(sweep, time::now())?);
+            return Ok(self.shared.purges.record(purge, time::now())?);
         };
         let now = time::now().as_millis();
-        let (what, strength, prefix) = match sweep {
+        let (what, strength, prefix) = match purge {
             BulkPurge::Counted => ("tag", PurgeStrength::Hard, String::new()),
             BulkPurge::All(strength) => ("all", strength, String::new()),
             BulkPurge::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
         };
         let arguments = [
-            fresh_epoch(),
+            new_epoch(),
             decimal(millis(CLOCK_KEPT)),
             Bytes::from_static(what.as_bytes()),
             strength.letter().into(),
@@ -261,12 +261,12 @@ impl Store {
             decimal(now.saturating_sub(millis(LIFETIME_MAX))),
             decimal(PREFIXES_MAX as u64),
         ];
-        let moved = CLOCK.run(redis, &self.shared.clock_name(), &arguments).await?;
+        let moved = PURGE_LOG.run(redis, &self.shared.log_name(), &arguments).await?;
         if moved == Reply::Integer(0) {
             return Err(PrefixesFullError.into());
         }
-        let ledger = if let Reply::Bulk(value) = &moved { PurgeLog::parse(value) } else { None };
-        Ok(ledger.ok_or(PurgeError::Foreign)?.tick)
+        let log = if let Reply::Bulk(value) = &moved { PurgeLog::parse(value) } else { None };
+        Ok(log.ok_or(PurgeError::Foreign)?.generation)
     }
 }
 
@@ -280,8 +280,8 @@ struct UnconfirmedPurge<'a> {
 
 impl UnconfirmedPurge<'_> {
     /// Ends the purge as a success.
-    fn taken(self) {
-        self.store.shared.clock.taken(self.scopes, self.strength, self.begun);
+    fn confirmed(self) {
+        self.store.shared.purges.clear_local(self.scopes, self.strength, self.begun);
         std::mem::forget(self);
     }
 }
@@ -289,7 +289,7 @@ impl UnconfirmedPurge<'_> {
 impl Drop for UnconfirmedPurge<'_> {
     fn drop(&mut self) {
         if self.store.redis.is_some() {
-            self.store.purge_here(self.scopes, self.strength);
+            self.store.purge_in_process(self.scopes, self.strength);
         }
     }
 }

@@ -36,7 +36,7 @@ struct PurgeMarks {
     names: HashMap<u128, PurgeMark, SeededBuildHasher>,
     prefixes: Vec<(UrlPrefix, PurgeMark)>,
     /// The time of the last purge of more than single keys.
-    swept: Option<Instant>,
+    last_bulk: Option<Instant>,
 }
 
 /// The times of the last purges of one name.
@@ -56,9 +56,9 @@ impl PurgeMark {
 
     fn judge(self, received: Timestamp) -> PurgeStatus {
         match self {
-            Self { hard: Some(at), .. } if received <= at => PurgeStatus::Gone,
-            Self { soft: Some(at), .. } if received <= at => PurgeStatus::Outdated(at),
-            Self { .. } => PurgeStatus::Stands,
+            Self { hard: Some(at), .. } if received <= at => PurgeStatus::Purged,
+            Self { soft: Some(at), .. } if received <= at => PurgeStatus::Stale(at),
+            Self { .. } => PurgeStatus::Valid,
         }
     }
 }
@@ -77,7 +77,7 @@ impl LocalPurges {
             }
         }
         if scopes.iter().any(|scope| !matches!(scope, PurgeScope::Url(_))) {
-            marks.swept = Some(time::instant());
+            marks.last_bulk = Some(time::instant());
         }
         self.has_any.store(true, Ordering::Release);
     }
@@ -90,7 +90,7 @@ impl LocalPurges {
 
     /// Removes the marks of these scopes that were set before `begun`, the start of a purge that
     /// Redis has confirmed.
-    pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
+    pub(in crate::store) fn clear(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
         if !self.has_any() {
             return;
         }
@@ -111,15 +111,15 @@ impl LocalPurges {
     /// Returns the effect of the marks on an entry of this target.
     pub(in crate::store) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
         if !self.has_any() {
-            return PurgeStatus::Stands;
+            return PurgeStatus::Valid;
         }
         // A list of variants has no time of receipt; the marks apply to the variants themselves.
-        let Some(received) = entry::received(bytes) else { return PurgeStatus::Stands };
+        let Some(received) = entry::received(bytes) else { return PurgeStatus::Valid };
         let marks = self.marks();
-        let mut fate = marks.all.judge(received);
+        let mut status = marks.all.judge(received);
         for (prefix, mark) in &marks.prefixes {
             if prefix.covers(target) {
-                fate = fate.and(mark.judge(received));
+                status = status.and(mark.judge(received));
             }
         }
         if !marks.names.is_empty() {
@@ -127,17 +127,17 @@ impl LocalPurges {
             let keys = [Some(CacheKey::of(target).short()), entry::key_name(bytes)];
             for name in keys.into_iter().flatten().chain(tags) {
                 if let Some(mark) = marks.names.get(&name) {
-                    fate = fate.and(mark.judge(received));
+                    status = status.and(mark.judge(received));
                 }
             }
         }
-        fate
+        status
     }
 
     /// Returns whether a purge of more than single keys was marked since `begun`. A fetch that
     /// began before it stores nothing and admits no followers.
-    pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
-        self.has_any() && self.marks().swept.is_some_and(|swept| swept >= begun)
+    pub(in crate::store) fn bulk_purged_since(&self, begun: Instant) -> bool {
+        self.has_any() && self.marks().last_bulk.is_some_and(|last_bulk| last_bulk >= begun)
     }
 
     fn has_any(&self) -> bool {
@@ -185,7 +185,7 @@ impl PurgeMarks {
     /// Replaces all marks by one on everything.
     fn mark_everything(&mut self, now: Timestamp) {
         let all = PurgeMark { hard: Some(now), soft: None };
-        *self = Self { all, swept: Some(time::instant()), ..Self::default() };
+        *self = Self { all, last_bulk: Some(time::instant()), ..Self::default() };
     }
 
     fn forget_name(&mut self, name: u128, strength: PurgeStrength, begun: Timestamp) {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scope_covers_what_was_received_until_then_and_nothing_else() {
+    fn each_scope_covers_entries_received_before_the_purge() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let prefix = |text| PurgeScope::Prefix(UrlPrefix::parse(text).unwrap());
         let rows = [
@@ -258,65 +258,73 @@ mod tests {
         ];
         let variant = key.variant(7, std::iter::empty());
         for (scope, covers) in rows {
-            for (strength, fate) in
-                [(PurgeStrength::Hard, PurgeStatus::Gone), (PurgeStrength::Soft, PurgeStatus::Outdated(AT))]
+            for (strength, status) in
+                [(PurgeStrength::Hard, PurgeStatus::Purged), (PurgeStrength::Soft, PurgeStatus::Stale(AT))]
             {
                 let purges = LocalPurges::default();
                 purges.add(std::slice::from_ref(&scope), strength, AT);
-                let want = if covers { fate } else { PurgeStatus::Stands };
+                let want = if covers { status } else { PurgeStatus::Valid };
                 for key in [key, variant] {
                     assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?} {strength:?}");
-                    assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands, "{scope:?}");
+                    assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Valid, "{scope:?}");
                 }
                 let earlier = Timestamp::from_millis(999);
-                purges.taken(std::slice::from_ref(&scope), strength, earlier);
-                assert_eq!(purges.judge(&entry(&key, 1_000), &a), want, "{scope:?}: another purge is taken");
-                purges.taken(std::slice::from_ref(&scope), strength, AT);
-                assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands, "{scope:?} is taken");
+                purges.clear(std::slice::from_ref(&scope), strength, earlier);
+                assert_eq!(
+                    purges.judge(&entry(&key, 1_000), &a),
+                    want,
+                    "{scope:?}: only an earlier purge is confirmed"
+                );
+                purges.clear(std::slice::from_ref(&scope), strength, AT);
+                assert_eq!(
+                    purges.judge(&entry(&key, 1_000), &a),
+                    PurgeStatus::Valid,
+                    "{scope:?} is confirmed"
+                );
             }
         }
     }
 
     #[test]
-    fn one_variant_is_marked_by_its_own_key() {
+    fn a_mark_on_a_variant_covers_only_that_variant() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let [one, other] = [1, 2].map(|nonce| key.variant(nonce, std::iter::empty()));
         let purges = LocalPurges::default();
         purges.add_key(&one, AT);
-        assert_eq!(purges.judge(&entry(&one, 1_000), &a), PurgeStatus::Gone);
-        assert_eq!(purges.judge(&entry(&other, 1_000), &a), PurgeStatus::Stands);
+        assert_eq!(purges.judge(&entry(&one, 1_000), &a), PurgeStatus::Purged);
+        assert_eq!(purges.judge(&entry(&other, 1_000), &a), PurgeStatus::Valid);
     }
 
     #[test]
-    fn a_soft_purge_that_is_taken_leaves_the_hard_one() {
+    fn a_confirmed_soft_purge_keeps_the_hard_mark() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let purges = LocalPurges::default();
         purges.add(&[tag("t")], PurgeStrength::Hard, AT);
         purges.add(&[tag("t")], PurgeStrength::Soft, AT);
-        purges.taken(&[tag("t")], PurgeStrength::Soft, AT);
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
+        purges.clear(&[tag("t")], PurgeStrength::Soft, AT);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Purged);
     }
 
     #[test]
-    fn beyond_the_bound_everything_is_marked() {
+    fn more_marks_than_the_bound_become_one_mark_on_everything() {
         let (a, key) = (target("/a"), CacheKey::of(&target("/a")));
         let purges = LocalPurges::default();
         for number in 0..LOCAL_PURGES_MAX {
             purges.add(&[tag(&number.to_string())], PurgeStrength::Hard, AT);
         }
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Stands);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Valid);
         purges.add(&[tag("more")], PurgeStrength::Soft, AT);
-        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Gone);
-        assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Stands);
+        assert_eq!(purges.judge(&entry(&key, 1_000), &a), PurgeStatus::Purged);
+        assert_eq!(purges.judge(&entry(&key, 1_001), &a), PurgeStatus::Valid);
     }
 
     #[test]
-    fn a_sweep_overtakes_the_fetches_under_way() {
+    fn a_bulk_purge_supersedes_fetches_under_way() {
         let purges = LocalPurges::default();
         let begun = time::instant();
         purges.add(&[PurgeScope::Url(CacheKey::of(&target("/a")))], PurgeStrength::Hard, AT);
-        assert!(!purges.swept_since(begun), "of one resource, the watches know");
+        assert!(!purges.bulk_purged_since(begun), "watches cover purges of one resource");
         purges.add(&[PurgeScope::All], PurgeStrength::Soft, AT);
-        assert!(purges.swept_since(begun));
+        assert!(purges.bulk_purged_since(begun));
     }
 }

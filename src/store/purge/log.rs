@@ -1,10 +1,11 @@
 //! The purge log in Redis: the number of purges, and the purges of everything or by prefix.
 //!
 //! ```text
-//! 1 <epoch> <count> <soft> <at>           the count at the last soft purge of everything, and its time (ms)
+//! 1 <epoch> <count> <soft> <at>
 //! <count> <h|s> <at> <scheme://authority/path>      one line for each purge by prefix, oldest first
 //! ```
 //!
+//! `soft` and the first `at` are the count at the last soft purge of everything, and its time (ms).
 //! The log is one value, changed by one script (`scripts.rs`), so Redis loses it as a whole or not
 //! at all. A lost log starts a new epoch, to which no entry belongs. A purge of everything starts
 //! one as well.
@@ -20,7 +21,7 @@ use crate::time::Timestamp;
 /// The purge log of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeLog {
-    pub(in crate::store) tick: PurgeGeneration,
+    pub(in crate::store) generation: PurgeGeneration,
     /// The count at the last soft purge of everything, and its time.
     soft: (u64, Timestamp),
     prefixes: Vec<PrefixPurge>,
@@ -39,21 +40,21 @@ struct PrefixPurge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum PurgeStatus {
     /// No purge covers the entry.
-    Stands,
+    Valid,
     /// A soft purge at this time covers the entry: it is stale.
-    Outdated(Timestamp),
+    Stale(Timestamp),
     /// A hard purge covers the entry: it must not be used.
-    Gone,
+    Purged,
 }
 
 impl PurgeStatus {
     /// Returns the stronger of two effects.
     pub(in crate::store) fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Gone, _) | (_, Self::Gone) => Self::Gone,
-            (Self::Outdated(one), Self::Outdated(other)) => Self::Outdated(one.min(other)),
-            (Self::Outdated(at), Self::Stands) | (Self::Stands, Self::Outdated(at)) => Self::Outdated(at),
-            (Self::Stands, Self::Stands) => Self::Stands,
+            (Self::Purged, _) | (_, Self::Purged) => Self::Purged,
+            (Self::Stale(one), Self::Stale(other)) => Self::Stale(one.min(other)),
+            (Self::Stale(at), Self::Valid) | (Self::Valid, Self::Stale(at)) => Self::Stale(at),
+            (Self::Valid, Self::Valid) => Self::Valid,
         }
     }
 }
@@ -71,7 +72,7 @@ impl PurgeLog {
     /// Starts a new epoch.
     pub(in crate::store) fn new() -> Self {
         Self {
-            tick: PurgeGeneration { epoch: fastrand::u64(1..), count: 0 },
+            generation: PurgeGeneration { epoch: fastrand::u64(1..), count: 0 },
             soft: (0, Timestamp::EPOCH),
             prefixes: Vec::new(),
         }
@@ -89,58 +90,58 @@ impl PurgeLog {
         let (count, soft, at) = (number()?, number()?, number()?);
         let prefixes = lines.take(PREFIXES_MAX).map(PrefixPurge::parse).collect::<Option<_>>()?;
         Some(Self {
-            tick: PurgeGeneration { epoch, count },
+            generation: PurgeGeneration { epoch, count },
             soft: (soft, Timestamp::from_millis(at)),
             prefixes,
         })
     }
 
-    /// Returns the effect of later purges on an entry of this target that was fetched at `tick`.
-    /// The log does not cover tags.
-    pub(in crate::store) fn judge(&self, tick: PurgeGeneration, target: &Target) -> PurgeStatus {
-        if tick.epoch != self.tick.epoch {
-            return PurgeStatus::Gone;
+    /// Returns the effect of later purges on an entry of this target that was fetched at
+    /// `generation`. The log does not cover tags.
+    pub(in crate::store) fn judge(&self, generation: PurgeGeneration, target: &Target) -> PurgeStatus {
+        if generation.epoch != self.generation.epoch {
+            return PurgeStatus::Purged;
         }
-        let mut fate =
-            if self.soft.0 > tick.count { PurgeStatus::Outdated(self.soft.1) } else { PurgeStatus::Stands };
-        for swept in self.prefixes.iter().filter(|swept| swept.count > tick.count) {
-            if swept.prefix.covers(target) {
-                fate = fate.and(match swept.strength {
-                    PurgeStrength::Hard => PurgeStatus::Gone,
-                    PurgeStrength::Soft => PurgeStatus::Outdated(swept.at),
+        let mut status =
+            if self.soft.0 > generation.count { PurgeStatus::Stale(self.soft.1) } else { PurgeStatus::Valid };
+        for purge in self.prefixes.iter().filter(|purge| purge.count > generation.count) {
+            if purge.prefix.covers(target) {
+                status = status.and(match purge.strength {
+                    PurgeStrength::Hard => PurgeStatus::Purged,
+                    PurgeStrength::Soft => PurgeStatus::Stale(purge.at),
                 });
             }
         }
-        fate
+        status
     }
 
     /// Records a purge as the script does, in a process without Redis.
-    pub(in crate::store) fn count(
+    pub(in crate::store) fn record(
         &mut self,
-        sweep: BulkPurge,
+        purge: BulkPurge,
         now: Timestamp,
     ) -> Result<PurgeGeneration, PrefixesFullError> {
-        let next = PurgeGeneration { count: self.tick.count + 1, ..self.tick };
-        match sweep {
+        let next = PurgeGeneration { count: self.generation.count + 1, ..self.generation };
+        match purge {
             BulkPurge::Counted => {}
             BulkPurge::All(PurgeStrength::Hard) => {
                 *self = Self::new();
-                return Ok(self.tick);
+                return Ok(self.generation);
             }
             BulkPurge::All(PurgeStrength::Soft) => self.soft = (next.count, now),
             BulkPurge::Prefix(prefix, strength) => {
-                let replaced = |swept: &PrefixPurge| {
-                    swept.prefix == prefix
-                        && (strength == PurgeStrength::Hard || swept.strength == PurgeStrength::Soft)
+                let replaced = |purge: &PrefixPurge| {
+                    purge.prefix == prefix
+                        && (strength == PurgeStrength::Hard || purge.strength == PurgeStrength::Soft)
                 };
-                self.prefixes.retain(|swept| now.since(swept.at) <= LIFETIME_MAX && !replaced(swept));
+                self.prefixes.retain(|purge| now.since(purge.at) <= LIFETIME_MAX && !replaced(purge));
                 if self.prefixes.len() >= PREFIXES_MAX {
                     return Err(PrefixesFullError);
                 }
                 self.prefixes.push(PrefixPurge { count: next.count, strength, at: now, prefix });
             }
         }
-        self.tick = next;
+        self.generation = next;
         Ok(next)
     }
 }
@@ -148,9 +149,9 @@ impl PurgeLog {
 /// The stored form in Redis.
 impl fmt::Display for PurgeLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tick: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes } = self;
+        let Self { generation: PurgeGeneration { epoch, count }, soft: (soft, at), prefixes } = self;
         writeln!(f, "1 {epoch:016x} {count} {soft} {}", at.as_millis())?;
-        prefixes.iter().try_for_each(|swept| writeln!(f, "{swept}"))
+        prefixes.iter().try_for_each(|purge| writeln!(f, "{purge}"))
     }
 }
 
@@ -195,8 +196,8 @@ impl fmt::Display for TagGeneration {
 impl TagGeneration {
     /// Returns the generation of a tag purged at this purge generation, or with unknown purges
     /// before it.
-    pub(in crate::store) fn at(tick: PurgeGeneration) -> Self {
-        Self { epoch: tick.epoch, hard: tick.count, soft: (0, Timestamp::EPOCH) }
+    pub(in crate::store) fn at(generation: PurgeGeneration) -> Self {
+        Self { epoch: generation.epoch, hard: generation.count, soft: (0, Timestamp::EPOCH) }
     }
 
     /// Parses `<epoch> <hard> <soft> <at>`; returns `None` if CacheWarp did not write it.
@@ -207,14 +208,14 @@ impl TagGeneration {
         Some(Self { epoch, hard: number()?, soft: (number()?, Timestamp::from_millis(number()?)) })
     }
 
-    /// Returns the effect of the tag's purges on an entry that was fetched at `tick`.
-    pub(in crate::store) fn judge(&self, tick: PurgeGeneration) -> PurgeStatus {
-        if self.epoch != tick.epoch || self.hard > tick.count {
-            PurgeStatus::Gone
-        } else if self.soft.0 > tick.count {
-            PurgeStatus::Outdated(self.soft.1)
+    /// Returns the effect of the tag's purges on an entry that was fetched at `generation`.
+    pub(in crate::store) fn judge(&self, generation: PurgeGeneration) -> PurgeStatus {
+        if self.epoch != generation.epoch || self.hard > generation.count {
+            PurgeStatus::Purged
+        } else if self.soft.0 > generation.count {
+            PurgeStatus::Stale(self.soft.1)
         } else {
-            PurgeStatus::Stands
+            PurgeStatus::Valid
         }
     }
 }
@@ -235,38 +236,38 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_read_as_the_script_writes_it() {
+    fn parses_the_log_as_the_script_writes_it() {
         let text = b"1 00000000000000ff 7 5 900\n6 h 800 http://a/x\n7 s 900 http://a/y?z=1\n";
-        let ledger = PurgeLog::parse(text).unwrap();
-        assert_eq!(ledger.tick, PurgeGeneration { epoch: 255, count: 7 });
+        let log = PurgeLog::parse(text).unwrap();
+        assert_eq!(log.generation, PurgeGeneration { epoch: 255, count: 7 });
         let at = |count| PurgeGeneration { epoch: 255, count };
-        for (path, count, fate) in [
-            ("/n", 5, PurgeStatus::Stands),
-            ("/n", 4, PurgeStatus::Outdated(Timestamp::from_millis(900))),
-            ("/x", 6, PurgeStatus::Stands),
-            ("/x1", 5, PurgeStatus::Gone),
-            ("/y?z=12", 6, PurgeStatus::Outdated(Timestamp::from_millis(900))),
-            ("/y?z=12", 7, PurgeStatus::Stands),
+        for (path, count, status) in [
+            ("/n", 5, PurgeStatus::Valid),
+            ("/n", 4, PurgeStatus::Stale(Timestamp::from_millis(900))),
+            ("/x", 6, PurgeStatus::Valid),
+            ("/x1", 5, PurgeStatus::Purged),
+            ("/y?z=12", 6, PurgeStatus::Stale(Timestamp::from_millis(900))),
+            ("/y?z=12", 7, PurgeStatus::Valid),
         ] {
-            assert_eq!(ledger.judge(at(count), &target(path)), fate, "{path} {count}");
+            assert_eq!(log.judge(at(count), &target(path)), status, "{path} {count}");
         }
-        assert_eq!(ledger.judge(PurgeGeneration { epoch: 254, count: 7 }, &target("/n")), PurgeStatus::Gone);
+        assert_eq!(log.judge(PurgeGeneration { epoch: 254, count: 7 }, &target("/n")), PurgeStatus::Purged);
     }
 
     #[test]
-    fn a_clock_and_a_counter_come_back() {
-        let mut ledger = PurgeLog::new();
-        assert_eq!(PurgeLog::parse(ledger.to_string().as_bytes()), Some(ledger.clone()));
-        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
-        ledger.count(BulkPurge::Prefix(prefix("https://a:8443/y?z"), PurgeStrength::Soft), NOW).unwrap();
-        assert_eq!(PurgeLog::parse(ledger.to_string().as_bytes()), Some(ledger));
-        let counter = TagGeneration { epoch: 255, hard: 4, soft: (6, NOW) };
-        assert_eq!(counter.to_string(), "00000000000000ff 4 6 1000");
-        assert_eq!(TagGeneration::parse(counter.to_string().as_bytes()), Some(counter));
+    fn log_and_tag_generation_round_trip() {
+        let mut log = PurgeLog::new();
+        assert_eq!(PurgeLog::parse(log.to_string().as_bytes()), Some(log.clone()));
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        log.record(BulkPurge::Prefix(prefix("https://a:8443/y?z"), PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(PurgeLog::parse(log.to_string().as_bytes()), Some(log));
+        let tag_generation = TagGeneration { epoch: 255, hard: 4, soft: (6, NOW) };
+        assert_eq!(tag_generation.to_string(), "00000000000000ff 4 6 1000");
+        assert_eq!(TagGeneration::parse(tag_generation.to_string().as_bytes()), Some(tag_generation));
     }
 
     #[test]
-    fn what_is_no_clock() {
+    fn foreign_values_are_refused() {
         for text in [
             &b""[..],
             b"2 ff 1 0 0\n",
@@ -285,53 +286,52 @@ mod tests {
     }
 
     #[test]
-    fn purges_of_all_and_by_prefix_are_counted() {
-        let mut ledger = PurgeLog::new();
-        let before = ledger.tick;
-        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/x")), PurgeStatus::Gone);
-        assert_eq!(ledger.judge(ledger.tick, &target("/x")), PurgeStatus::Stands);
-        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Stands);
-        ledger.count(BulkPurge::All(PurgeStrength::Soft), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Outdated(NOW));
-        ledger.count(BulkPurge::All(PurgeStrength::Hard), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/y")), PurgeStatus::Gone);
+    fn purges_of_all_and_by_prefix_are_recorded() {
+        let mut log = PurgeLog::new();
+        let before = log.generation;
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        assert_eq!(log.judge(before, &target("/x")), PurgeStatus::Purged);
+        assert_eq!(log.judge(log.generation, &target("/x")), PurgeStatus::Valid);
+        assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Valid);
+        log.record(BulkPurge::All(PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Stale(NOW));
+        log.record(BulkPurge::All(PurgeStrength::Hard), NOW).unwrap();
+        assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Purged);
     }
 
     #[test]
-    fn no_purge_by_prefix_is_forgotten_while_it_matters() {
-        let mut ledger = PurgeLog::new();
+    fn a_purge_by_prefix_is_kept_while_entries_may_live() {
+        let mut log = PurgeLog::new();
         for number in 0..PREFIXES_MAX {
-            ledger
-                .count(BulkPurge::Prefix(prefix(&format!("http://a/{number}")), PurgeStrength::Hard), NOW)
+            log.record(BulkPurge::Prefix(prefix(&format!("http://a/{number}")), PurgeStrength::Hard), NOW)
                 .unwrap();
         }
         let more = BulkPurge::Prefix(prefix("http://a/more"), PurgeStrength::Hard);
-        assert_eq!(ledger.count(more.clone(), NOW), Err(PrefixesFullError));
+        assert_eq!(log.record(more.clone(), NOW), Err(PrefixesFullError));
         assert!(
-            ledger.count(BulkPurge::Prefix(prefix("http://a/1"), PurgeStrength::Hard), NOW).is_ok(),
-            "known already"
+            log.record(BulkPurge::Prefix(prefix("http://a/1"), PurgeStrength::Hard), NOW).is_ok(),
+            "the prefix is in the log"
         );
-        assert!(ledger.count(more, NOW.plus(LIFETIME_MAX * 2)).is_ok(), "what it purged has expired");
+        assert!(log.record(more, NOW.plus(LIFETIME_MAX * 2)).is_ok(), "its entries have expired");
     }
 
     #[test]
-    fn a_soft_purge_does_not_take_a_hard_ones_place() {
-        let mut ledger = PurgeLog::new();
-        let before = ledger.tick;
-        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
-        ledger.count(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Soft), NOW).unwrap();
-        assert_eq!(ledger.judge(before, &target("/x")), PurgeStatus::Gone);
+    fn a_soft_purge_does_not_replace_a_hard_one() {
+        let mut log = PurgeLog::new();
+        let before = log.generation;
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Soft), NOW).unwrap();
+        assert_eq!(log.judge(before, &target("/x")), PurgeStatus::Purged);
     }
 
     #[test]
-    fn counters_are_compared_within_their_epoch() {
-        let counter = TagGeneration::parse(b"ff 4 6 900").unwrap();
+    fn tag_generations_compare_within_their_epoch() {
+        let tag_generation = TagGeneration::parse(b"ff 4 6 900").unwrap();
         let at = |count| PurgeGeneration { epoch: 255, count };
-        assert_eq!(counter.judge(at(3)), PurgeStatus::Gone);
-        assert_eq!(counter.judge(at(4)), PurgeStatus::Outdated(Timestamp::from_millis(900)));
-        assert_eq!(counter.judge(at(6)), PurgeStatus::Stands);
-        assert_eq!(counter.judge(PurgeGeneration { epoch: 1, count: 9 }), PurgeStatus::Gone);
-        assert_eq!(TagGeneration::at(at(4)).judge(at(4)), PurgeStatus::Stands);
+        assert_eq!(tag_generation.judge(at(3)), PurgeStatus::Purged);
+        assert_eq!(tag_generation.judge(at(4)), PurgeStatus::Stale(Timestamp::from_millis(900)));
+        assert_eq!(tag_generation.judge(at(6)), PurgeStatus::Valid);
+        assert_eq!(tag_generation.judge(PurgeGeneration { epoch: 1, count: 9 }), PurgeStatus::Purged);
+        assert_eq!(TagGeneration::at(at(4)).judge(at(4)), PurgeStatus::Valid);
     }
 }

@@ -49,22 +49,22 @@ pub struct PurgeResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeError {
     /// Redis failed. This process serves no purged entry any more.
-    #[error("{0}; this node serves nothing of it, Redis and other nodes may: repeat the purge")]
+    #[error("{0}; this node serves no purged entry, but Redis and other nodes may: repeat the purge")]
     Redis(#[from] CommandError),
     /// The purge has more scopes than one purge may have.
-    #[error("a purge may be of {PURGE_SCOPES_MAX} things at most")]
+    #[error("a purge has at most {PURGE_SCOPES_MAX} scopes")]
     TooMany,
     /// The log of purges by prefix is full: this prefix has not been purged.
     #[error("{0}")]
     Prefixes(#[from] PrefixesFullError),
     /// CacheWarp did not write the value under the name of the purge log.
-    #[error("what stands in Redis where purges are counted was not written by CacheWarp")]
+    #[error("the purge log in Redis was not written by CacheWarp")]
     Foreign,
 }
 
 /// The log holds as many purges by prefix as it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there have been {PREFIXES_MAX} purges by prefix whose entries may still live")]
+#[error("the purge log holds {PREFIXES_MAX} purges by prefix whose entries may still be stored")]
 pub struct PrefixesFullError;
 
 /// The reason why a name of a purge scope is invalid.
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_cover_what_begins_so() {
+    fn prefixes_cover_urls_that_begin_with_them() {
         let prefix = UrlPrefix::parse("http://API.test:80/items/1").unwrap();
         assert_eq!(prefix.to_string(), "http://api.test/items/1");
         assert_eq!(UrlPrefix::parse(&prefix.to_string()), Ok(prefix.clone()));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_prefix() {
+    fn invalid_prefixes_are_refused() {
         let long = format!("http://a/{}", "x".repeat(PREFIX_BYTES_MAX));
         for text in [
             "",
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_of_one_origin() {
+    fn groups_belong_to_one_origin() {
         let group = |scheme, host: &str, name| {
             CacheGroup::new(scheme, Authority::parse(scheme, host.as_bytes()).unwrap(), name)
                 .unwrap()

@@ -22,10 +22,10 @@ pub struct StorePermit {
     /// The key generation of the resource when the permit was taken.
     pub(in crate::store) lineage: KeyGeneration,
     /// The purge generation known when the permit was taken: perhaps behind Redis, never ahead.
-    pub(in crate::store) tick: PurgeGeneration,
-    pub(in crate::store) clock: Arc<PurgeState>,
+    pub(in crate::store) generation: PurgeGeneration,
+    pub(in crate::store) purges: Arc<PurgeState>,
     /// The number of changes of the purge log that the process had seen.
-    pub(in crate::store) moves: u64,
+    pub(in crate::store) changes: u64,
     pub(in crate::store) begun: Instant,
 }
 
@@ -33,8 +33,8 @@ impl StorePermit {
     /// Returns whether an invalidation has superseded the fetch, or whether the fetch has taken
     /// longer than tombstones are kept.
     pub fn is_overtaken(&self) -> bool {
-        self.watch.is_overtaken()
-            || self.clock.swept_since(self.begun)
+        self.watch.is_superseded()
+            || self.purges.bulk_purged_since(self.begun)
             || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
     }
 
@@ -52,9 +52,9 @@ impl StorePermit {
     pub fn beginning(&self) -> FetchStart {
         FetchStart {
             signs: self.watch.signs(),
-            clock: Arc::clone(&self.clock),
-            moves: self.moves,
-            tick: self.tick,
+            purges: Arc::clone(&self.purges),
+            changes: self.changes,
+            generation: self.generation,
             begun: self.begun,
         }
     }
@@ -64,9 +64,9 @@ impl StorePermit {
 #[derive(Clone)]
 pub struct FetchStart {
     signs: Arc<InvalidationSigns>,
-    clock: Arc<PurgeState>,
-    moves: u64,
-    tick: PurgeGeneration,
+    purges: Arc<PurgeState>,
+    changes: u64,
+    generation: PurgeGeneration,
     begun: Instant,
 }
 
@@ -74,8 +74,8 @@ impl FetchStart {
     /// Returns whether no purge since the start can cover the fetch's answer. Otherwise a request
     /// that begins now would get the state before the purge.
     pub fn is_current(&self) -> bool {
-        !self.signs.is_overtaken()
-            && self.clock.stands_since(self.moves, self.tick)
-            && !self.clock.swept_since(self.begun)
+        !self.signs.is_superseded()
+            && self.purges.unchanged_since(self.changes, self.generation)
+            && !self.purges.bulk_purged_since(self.begun)
     }
 }

@@ -22,18 +22,19 @@ pub(in crate::store) struct PurgeStateQuery(watch::Sender<QueryState>);
 #[derive(Default)]
 struct QueryState {
     /// The number of reads that have started.
-    asked: u64,
+    started: u64,
     is_under_way: bool,
     /// The last result, and the number of its read.
-    answered: Option<(u64, PurgeStateAnswer)>,
+    last: Option<(u64, PurgeStateAnswer)>,
 }
 
 impl QueryState {
     /// Returns the result that serves a caller waiting for the read `number`.
-    fn answer_to(&self, number: u64) -> Option<PurgeStateAnswer> {
-        let (answered, answer) = self.answered.as_ref()?;
+    fn result_for(&self, number: u64) -> Option<PurgeStateAnswer> {
+        let (number_of_last, result) = self.last.as_ref()?;
         // A failed read just before it ended while the caller waited: its failure counts too.
-        (*answered >= number || (*answered + 1 == number && answer.is_err())).then(|| answer.clone())
+        (*number_of_last >= number || (*number_of_last + 1 == number && result.is_err()))
+            .then(|| result.clone())
     }
 }
 
@@ -47,29 +48,29 @@ impl PurgeStateQuery {
     /// started after this call.
     ///
     /// Cancel safe if `read` is.
-    pub(in crate::store) async fn ask(
+    pub(in crate::store) async fn read_shared(
         &self,
-        question: impl Future<Output = PurgeStateAnswer>,
+        read: impl Future<Output = PurgeStateAnswer>,
     ) -> PurgeStateAnswer {
-        let next = self.0.borrow().asked + 1;
+        let next = self.0.borrow().started + 1;
         if self.0.borrow().is_under_way {
             let mut state = self.0.subscribe();
-            let ended = state.wait_for(|state| !state.is_under_way || state.answer_to(next).is_some()).await;
+            let ended = state.wait_for(|state| !state.is_under_way || state.result_for(next).is_some()).await;
             if let Ok(state) = ended
-                && let Some(answer) = state.answer_to(next)
+                && let Some(result) = state.result_for(next)
             {
-                return answer;
+                return result;
             }
         }
         self.0.send_modify(|state| {
-            state.asked += 1;
+            state.started += 1;
             state.is_under_way = true;
         });
         let under_way = QueryGuard(self);
-        let answer = question.await;
-        self.0.send_modify(|state| state.answered = Some((state.asked, answer.clone())));
+        let result = read.await;
+        self.0.send_modify(|state| state.last = Some((state.started, result.clone())));
         drop(under_way);
-        answer
+        result
     }
 }
 
@@ -92,35 +93,35 @@ mod tests {
 
     use super::*;
 
-    fn poll(asker: &mut Pin<&mut impl Future<Output = PurgeStateAnswer>>) -> Poll<PurgeStateAnswer> {
-        asker.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    fn poll(caller: &mut Pin<&mut impl Future<Output = PurgeStateAnswer>>) -> Poll<PurgeStateAnswer> {
+        caller.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Answers a read by hand, and counts the reads that start.
-    async fn question(sent: &Cell<u32>, answer: oneshot::Receiver<PurgeStateAnswer>) -> PurgeStateAnswer {
+    async fn read(sent: &Cell<u32>, result: oneshot::Receiver<PurgeStateAnswer>) -> PurgeStateAnswer {
         sent.set(sent.get() + 1);
-        answer.await.unwrap()
+        result.await.unwrap()
     }
 
     #[test]
-    fn who_comes_while_it_is_under_way_shares_the_next() {
-        let (asking, sent) = (PurgeStateQuery::new(), Cell::new(0));
-        let (answers, questions): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
+    fn callers_during_a_read_share_the_next_read() {
+        let (query, sent) = (PurgeStateQuery::new(), Cell::new(0));
+        let (results, reads): (Vec<_>, Vec<_>) = (0..4).map(|_| oneshot::channel()).unzip();
         let [first, second, third, fourth] =
-            <[_; 4]>::try_from(questions).unwrap().map(|answer| asking.ask(question(&sent, answer)));
+            <[_; 4]>::try_from(reads).unwrap().map(|result| query.read_shared(read(&sent, result)));
         let (mut first, mut second, mut third) = (pin!(first), pin!(second), pin!(third));
         assert!(
             poll(&mut first).is_pending() && poll(&mut second).is_pending() && poll(&mut third).is_pending()
         );
         assert_eq!(sent.get(), 1);
-        let mut answers = answers.into_iter();
+        let mut results = results.into_iter();
         let (old, new) = (PurgeLog::new(), PurgeLog::new());
-        answers.next().unwrap().send(Ok(old.clone())).unwrap();
+        results.next().unwrap().send(Ok(old.clone())).unwrap();
         assert_eq!(poll(&mut first), Poll::Ready(Ok(old)));
-        assert!(poll(&mut second).is_pending(), "that was asked before it came");
+        assert!(poll(&mut second).is_pending(), "that read began before this call");
         assert!(poll(&mut third).is_pending());
         assert_eq!(sent.get(), 2);
-        answers.next().unwrap().send(Ok(new.clone())).unwrap();
+        results.next().unwrap().send(Ok(new.clone())).unwrap();
         assert_eq!(poll(&mut second), Poll::Ready(Ok(new.clone())));
         // Another read starts before the third caller is polled again.
         let mut fourth = pin!(fourth);
@@ -130,18 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_everybodys_and_who_leaves_takes_nobody_with_him() {
-        let (asking, sent) = (PurgeStateQuery::new(), Cell::new(0));
-        let (answers, questions): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+    fn a_failure_ends_all_waits_and_a_dropped_caller_leaves_the_read() {
+        let (query, sent) = (PurgeStateQuery::new(), Cell::new(0));
+        let (results, reads): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
         let [first, second, third] =
-            <[_; 3]>::try_from(questions).unwrap().map(|answer| asking.ask(question(&sent, answer)));
+            <[_; 3]>::try_from(reads).unwrap().map(|result| query.read_shared(read(&sent, result)));
         let (mut first, mut second, mut third) = (Box::pin(first), pin!(second), pin!(third));
         assert!(poll(&mut first.as_mut()).is_pending() && poll(&mut second).is_pending());
         drop(first);
         assert!(poll(&mut second).is_pending());
-        assert_eq!(sent.get(), 2, "the next one asks");
+        assert_eq!(sent.get(), 2, "the next caller reads");
         assert!(poll(&mut third).is_pending());
-        answers.into_iter().nth(1).unwrap().send(Err(CommandError::Timeout)).unwrap();
+        results.into_iter().nth(1).unwrap().send(Err(CommandError::Timeout)).unwrap();
         assert_eq!(poll(&mut second), Poll::Ready(Err(CommandError::Timeout)));
         assert_eq!(poll(&mut third), Poll::Ready(Err(CommandError::Timeout)));
         assert_eq!(sent.get(), 2);

@@ -11,43 +11,41 @@ use crate::entry::TagDigest;
 use crate::limits::CLOCK_KEPT;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::store::purge::log::{PurgeLog, TagGeneration};
-use crate::store::scripts::{
-    CLOCK, {self},
-};
-use crate::store::tiers::find::fresh_epoch;
+use crate::store::scripts::{self, PURGE_LOG};
+use crate::store::tiers::find::new_epoch;
 use crate::store::tiers::trust::EntryTrust;
-use crate::store::{CLOCK_NAME, StoreShared, TAG_PREFIX, decimal};
+use crate::store::{LOG_NAME, StoreShared, TAG_PREFIX, decimal};
 use crate::time::{self, millis};
 
 /// The purge state read for one request.
 #[derive(Debug, Default)]
 pub(in crate::store) struct PurgeSnapshot {
-    pub(in crate::store) ledger: Option<PurgeLog>,
+    pub(in crate::store) log: Option<PurgeLog>,
     /// The tag generations read, at most one for each tag of the request's entry.
-    counters: Vec<(TagDigest, Option<TagGeneration>)>,
+    tags: Vec<(TagDigest, Option<TagGeneration>)>,
 }
 
 impl PurgeSnapshot {
     /// Returns the generation read for a tag: `None` if it was not read, `Some(None)` if Redis has
     /// none.
-    pub(in crate::store) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        self.counters.iter().find(|(of, _)| *of == tag).map(|(_, counter)| *counter)
+    pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
+        self.tags.iter().find(|(of, _)| *of == tag).map(|(_, generation)| *generation)
     }
 
-    pub(in crate::store) fn hear(&mut self, tag: TagDigest, counter: Option<TagGeneration>) {
-        self.counters.push((tag, counter));
+    pub(in crate::store) fn record(&mut self, tag: TagDigest, generation: Option<TagGeneration>) {
+        self.tags.push((tag, generation));
     }
 }
 
 impl StoreShared {
     /// Reads the purge log, and creates it if there is none.
-    pub(in crate::store) async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
-        let name = self.clock_name();
+    pub(in crate::store) async fn read_log(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
+        let name = self.log_name();
         let get = Command::Get { key: &name };
-        let (mut reply, mut reading) = redis.read(&get).await?;
-        if ledger(&reply).is_none() {
-            let begun = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
-            let (begun, read) = match CLOCK.run_and_read(redis, &name, &begun, &get).await {
+        let (mut reply, mut version) = redis.read(&get).await?;
+        if parse_log(&reply).is_none() {
+            let created = [new_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+            let (created, read) = match PURGE_LOG.run_and_read(redis, &name, &created, &get).await {
                 // The server refuses scripts. Reading and setting are two steps, so of two new
                 // epochs the later one counts; and purges by tag are not possible.
                 (Err(error), _) if scripts::is_refused(error) => {
@@ -58,49 +56,49 @@ impl StoreShared {
                 }
                 known => known,
             };
-            begun?;
-            (reply, reading) = read?;
+            created?;
+            (reply, version) = read?;
         }
-        let ledger = ledger(&reply).ok_or(CommandError::Malformed)?;
-        if let Some(trust) = self.remembered(redis, &name, &reading) {
-            self.clock.learn(ledger.clone(), trust);
+        let log = parse_log(&reply).ok_or(CommandError::Malformed)?;
+        if let Some(trust) = self.trust_of(redis, &name, &version) {
+            self.purges.set_log(log.clone(), trust);
         }
-        Ok(ledger)
+        Ok(log)
     }
 
     /// Reads the generation of a tag; `None` if Redis has none.
-    pub(in crate::store) async fn learn_counter(
+    pub(in crate::store) async fn read_tag(
         &self,
         redis: &Client,
         tag: TagDigest,
     ) -> Result<Option<TagGeneration>, CommandError> {
         let name = self.tag_name(tag);
-        let (reply, reading) = redis.read(&Command::Get { key: &name }).await?;
-        let counter = if let Reply::Bulk(bytes) = &reply { TagGeneration::parse(bytes) } else { None };
-        if let Some(trust) = self.remembered(redis, &name, &reading) {
-            self.clock.learn_counter(tag, counter, trust, None);
+        let (reply, version) = redis.read(&Command::Get { key: &name }).await?;
+        let generation = if let Reply::Bulk(bytes) = &reply { TagGeneration::parse(bytes) } else { None };
+        if let Some(trust) = self.trust_of(redis, &name, &version) {
+            self.purges.set_tag(tag, generation, trust, None);
         }
-        Ok(counter)
+        Ok(generation)
     }
 
     /// Returns the trust with which other requests may use a value that was just read; `None` if
     /// they may not.
-    pub(in crate::store) fn remembered(
+    pub(in crate::store) fn trust_of(
         &self,
         redis: &Client,
         name: &[u8],
-        reading: &TrackedVersion,
+        version: &TrackedVersion,
     ) -> Option<EntryTrust> {
-        match reading.token(name) {
-            Some(witness) => Some(EntryTrust::Tracked(witness)),
+        match version.token(name) {
+            Some(token) => Some(EntryTrust::Tracked(token)),
             None if redis.is_tracking(name) => None,
             None => Some(EntryTrust::Until(time::instant() + self.options.memory_ttl)),
         }
     }
 
     /// Returns the name of the purge log in Redis.
-    pub(in crate::store) fn clock_name(&self) -> Vec<u8> {
-        self.options.namespace.name(&[CLOCK_NAME.as_bytes()])
+    pub(in crate::store) fn log_name(&self) -> Vec<u8> {
+        self.options.namespace.name(&[LOG_NAME.as_bytes()])
     }
 
     /// Returns the name of a tag's generation in Redis.
@@ -110,6 +108,6 @@ impl StoreShared {
     }
 }
 
-fn ledger(reply: &Reply) -> Option<PurgeLog> {
+fn parse_log(reply: &Reply) -> Option<PurgeLog> {
     if let Reply::Bulk(bytes) = reply { PurgeLog::parse(bytes) } else { None }
 }

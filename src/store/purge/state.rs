@@ -36,20 +36,20 @@ use crate::time::Timestamp;
 pub(in crate::store) struct PurgeState {
     /// The revision, which changes with every field below; zero while the log is unknown. With
     /// [`EXPIRES`] set, it holds only as long as the log's trust. Written with the log's lock held.
-    view: AtomicU64,
+    revision: AtomicU64,
     /// The last revision that was issued.
-    views: AtomicU64,
+    last_revision: AtomicU64,
     /// The number of changes of the log, certain or possible.
-    moves: AtomicU64,
-    ledger: RwLock<Cached<PurgeLog>>,
-    counters: Cache<u128, Cached<TagGeneration>>,
+    changes: AtomicU64,
+    log: RwLock<Cached<PurgeLog>>,
+    tags: Cache<u128, Cached<TagGeneration>>,
     /// The purges that Redis has not confirmed.
     local: LocalPurges,
-    seats: Arc<TrackingTable>,
+    tracking: Arc<TrackingTable>,
 }
 
 /// A flag in the revision: the reader must check whether the log is still trusted.
-const PASSING: u64 = 1 << 63;
+const EXPIRES: u64 = 1 << 63;
 
 /// A value read from Redis, and its validity.
 #[derive(Clone)]
@@ -58,14 +58,14 @@ struct Cached<T> {
     value: Option<T>,
     trust: Option<EntryTrust>,
     /// The time until which Redis is known to keep the value.
-    kept: Option<Instant>,
+    kept_until: Option<Instant>,
 }
 
 /// The required consistency of a check.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) enum Consistency<'a> {
     /// Only trusted state counts, and the state read for this request.
-    Firm(&'a PurgeSnapshot),
+    Verified(&'a PurgeSnapshot),
     /// Redis is unreachable: the last known state counts.
     LastKnown,
 }
@@ -74,58 +74,58 @@ pub(in crate::store) enum Consistency<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) enum PurgeVerdict {
     /// The effect of the purges, at this revision.
-    Fate(PurgeStatus, u64),
+    Known(PurgeStatus, u64),
     /// The purge log must be read first.
-    NoClock,
+    LogUnknown,
     /// The generations of these tags must be read first.
-    NoCounters(Vec<TagDigest>),
+    TagsUnknown(Vec<TagDigest>),
 }
 
 impl PurgeState {
     /// Returns the state before the first read.
-    pub(in crate::store) fn new(seats: Arc<TrackingTable>) -> Arc<Self> {
+    pub(in crate::store) fn new(tracking: Arc<TrackingTable>) -> Arc<Self> {
         Arc::new(Self {
-            view: AtomicU64::new(0),
-            views: AtomicU64::new(0),
-            moves: AtomicU64::new(0),
-            ledger: RwLock::new(Cached { value: None, trust: None, kept: None }),
-            counters: Cache::new(COUNTERS_MAX),
+            revision: AtomicU64::new(0),
+            last_revision: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            log: RwLock::new(Cached { value: None, trust: None, kept_until: None }),
+            tags: Cache::new(COUNTERS_MAX),
             local: LocalPurges::default(),
-            seats,
+            tracking,
         })
     }
 
     /// Starts a log of this process, without Redis: no other node purges.
-    pub(in crate::store) fn run_alone(&self) {
+    pub(in crate::store) fn run_without_redis(&self) {
         if !self.is_known() {
-            self.learn(PurgeLog::new(), EntryTrust::Always);
+            self.set_log(PurgeLog::new(), EntryTrust::Always);
         }
     }
 
     /// Returns the revision, or zero if purges may have happened that are unknown here.
-    pub(in crate::store) fn view(&self) -> u64 {
-        let view = self.view.load(Ordering::Acquire);
-        if view & PASSING == 0 {
-            return view;
+    pub(in crate::store) fn revision(&self) -> u64 {
+        let revision = self.revision.load(Ordering::Acquire);
+        if revision & EXPIRES == 0 {
+            return revision;
         }
         // The lock makes both reads one: the trust may already belong to a later revision.
-        let known = self.ledger();
-        let holds = known.trust.is_some_and(|trust| trust.holds(&self.seats));
-        if holds { self.view.load(Ordering::Acquire) & !PASSING } else { 0 }
+        let known = self.log();
+        let holds = known.trust.is_some_and(|trust| trust.holds(&self.tracking));
+        if holds { self.revision.load(Ordering::Acquire) & !EXPIRES } else { 0 }
     }
 
     /// Returns the number of changes of the log.
-    pub(in crate::store) fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Acquire)
+    pub(in crate::store) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Returns the purge generation at the last read of the log.
-    pub(in crate::store) fn tick(&self) -> PurgeGeneration {
-        self.ledger().value.as_ref().map(|ledger| ledger.tick).unwrap_or_default()
+    pub(in crate::store) fn generation(&self) -> PurgeGeneration {
+        self.log().value.as_ref().map(|log| log.generation).unwrap_or_default()
     }
 
     pub(in crate::store) fn is_known(&self) -> bool {
-        self.ledger().trust.is_some_and(|trust| trust.holds(&self.seats))
+        self.log().trust.is_some_and(|trust| trust.holds(&self.tracking))
     }
 
     /// Returns the effect of the purges on an entry of this target.
@@ -133,218 +133,224 @@ impl PurgeState {
         &self,
         bytes: &[u8],
         target: &Target,
-        footing: Consistency<'_>,
+        consistency: Consistency<'_>,
     ) -> PurgeVerdict {
         // The revision is read first: a change during the check makes another one.
-        let view = self.view();
+        let revision = self.revision();
         let local = self.local.judge(bytes, target);
-        if local == PurgeStatus::Gone {
-            return PurgeVerdict::Fate(PurgeStatus::Gone, view);
+        if local == PurgeStatus::Purged {
+            return PurgeVerdict::Known(PurgeStatus::Purged, revision);
         }
-        match self.judge_by_the_count(bytes, target, footing, view) {
-            PurgeVerdict::Fate(fate, view) => PurgeVerdict::Fate(fate.and(local), view),
-            unknown @ (PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_)) => unknown,
+        match self.judge_by_log(bytes, target, consistency, revision) {
+            PurgeVerdict::Known(status, revision) => PurgeVerdict::Known(status.and(local), revision),
+            unknown @ (PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_)) => unknown,
         }
     }
 
-    fn judge_by_the_count(
+    fn judge_by_log(
         &self,
         bytes: &[u8],
         target: &Target,
-        footing: Consistency<'_>,
-        mut view: u64,
+        consistency: Consistency<'_>,
+        mut revision: u64,
     ) -> PurgeVerdict {
-        let Some((tick, tags)) = entry::history(bytes) else {
-            return PurgeVerdict::Fate(PurgeStatus::Stands, view);
+        let Some((generation, tags)) = entry::history(bytes) else {
+            return PurgeVerdict::Known(PurgeStatus::Valid, revision);
         };
-        let ledger = self.ledger();
-        let known = match footing {
-            Consistency::Firm(told) if view == 0 => told.ledger.as_ref(),
-            Consistency::Firm(_) | Consistency::LastKnown => ledger.value.as_ref(),
+        let log = self.log();
+        let known = match consistency {
+            Consistency::Verified(snapshot) if revision == 0 => snapshot.log.as_ref(),
+            Consistency::Verified(_) | Consistency::LastKnown => log.value.as_ref(),
         };
-        let known = match (footing, known) {
+        let known = match (consistency, known) {
             (_, Some(known)) => known,
-            (Consistency::LastKnown, None) => return PurgeVerdict::Fate(PurgeStatus::Stands, 0),
-            (Consistency::Firm(_), None) => return PurgeVerdict::NoClock,
+            (Consistency::LastKnown, None) => return PurgeVerdict::Known(PurgeStatus::Valid, 0),
+            (Consistency::Verified(_), None) => return PurgeVerdict::LogUnknown,
         };
         // The entry was stored while the purge generation was unknown.
-        if matches!(footing, Consistency::LastKnown) && tick == PurgeGeneration::default() {
-            return PurgeVerdict::Fate(PurgeStatus::Stands, 0);
+        if matches!(consistency, Consistency::LastKnown) && generation == PurgeGeneration::default() {
+            return PurgeVerdict::Known(PurgeStatus::Valid, 0);
         }
-        let mut fate = known.judge(tick, target);
+        let mut status = known.judge(generation, target);
         // No purge was recorded since the entry was fetched, so none of its tags either.
-        if fate == PurgeStatus::Gone || tick.count >= known.tick.count {
-            return PurgeVerdict::Fate(fate, view);
+        if status == PurgeStatus::Purged || generation.count >= known.generation.count {
+            return PurgeVerdict::Known(status, revision);
         }
         let mut unknown = Vec::new();
         for tag in tags {
-            let counter = match footing {
-                Consistency::LastKnown => self.last_counter(tag),
-                Consistency::Firm(told) => self.counter(tag).or_else(|| {
+            let tag_generation = match consistency {
+                Consistency::LastKnown => self.last_known_tag(tag),
+                Consistency::Verified(snapshot) => self.tag_generation(tag).or_else(|| {
                     // A generation read for this request alone makes no revision for others.
-                    view = 0;
-                    told.counter(tag)
+                    revision = 0;
+                    snapshot.tag_generation(tag)
                 }),
             };
-            match counter {
-                Some(counter) => {
-                    fate = fate.and(counter.map_or(PurgeStatus::Gone, |counter| counter.judge(tick)))
+            match tag_generation {
+                Some(tag_generation) => {
+                    status = status.and(
+                        tag_generation
+                            .map_or(PurgeStatus::Purged, |tag_generation| tag_generation.judge(generation)),
+                    )
                 }
-                None if matches!(footing, Consistency::LastKnown) => {}
+                None if matches!(consistency, Consistency::LastKnown) => {}
                 None => unknown.push(tag),
             }
         }
-        if fate != PurgeStatus::Gone && !unknown.is_empty() {
-            return PurgeVerdict::NoCounters(unknown);
+        if status != PurgeStatus::Purged && !unknown.is_empty() {
+            return PurgeVerdict::TagsUnknown(unknown);
         }
-        PurgeVerdict::Fate(fate, view)
+        PurgeVerdict::Known(status, revision)
     }
 
     /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.
-    pub(in crate::store) fn counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        let known = self.counters.get(&tag.0)?;
-        known.trust.is_some_and(|trust| trust.holds(&self.seats)).then_some(known.value)
+    pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
+        let known = self.tags.get(&tag.0)?;
+        known.trust.is_some_and(|trust| trust.holds(&self.tracking)).then_some(known.value)
     }
 
     /// Returns the last known generation of a tag.
-    fn last_counter(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        self.counters.get(&tag.0).map(|known| known.value)
+    fn last_known_tag(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
+        self.tags.get(&tag.0).map(|known| known.value)
     }
 
     /// Stores the log read from Redis.
-    pub(in crate::store) fn learn(&self, ledger: PurgeLog, trust: EntryTrust) {
-        let mut known = self.ledger_mut();
-        let before = known.value.as_ref().map(|known| known.tick);
-        let is_older = before
-            .is_some_and(|before| before.epoch == ledger.tick.epoch && before.count > ledger.tick.count);
-        if is_older && known.trust.is_some_and(|trust| trust.holds(&self.seats)) {
+    pub(in crate::store) fn set_log(&self, log: PurgeLog, trust: EntryTrust) {
+        let mut known = self.log_mut();
+        let before = known.value.as_ref().map(|known| known.generation);
+        let is_older = before.is_some_and(|before| {
+            before.epoch == log.generation.epoch && before.count > log.generation.count
+        });
+        if is_older && known.trust.is_some_and(|trust| trust.holds(&self.tracking)) {
             // Another worker read this log before the known one; Redis will push the change to it.
             return;
         }
-        if before.is_some_and(|before| before != ledger.tick) {
-            self.moves.fetch_add(1, Ordering::AcqRel);
+        if before.is_some_and(|before| before != log.generation) {
+            self.changes.fetch_add(1, Ordering::AcqRel);
         }
-        *known = Cached { value: Some(ledger), trust: Some(trust), kept: None };
-        let passing = if matches!(trust, EntryTrust::Until(_)) { PASSING } else { 0 };
-        self.view.store(self.next_view() | passing, Ordering::Release);
+        *known = Cached { value: Some(log), trust: Some(trust), kept_until: None };
+        let expires = if matches!(trust, EntryTrust::Until(_)) { EXPIRES } else { 0 };
+        self.revision.store(self.next_revision() | expires, Ordering::Release);
     }
 
     /// Stores the generation of a tag read from Redis.
-    pub(in crate::store) fn learn_counter(
+    pub(in crate::store) fn set_tag(
         &self,
         tag: TagDigest,
-        counter: Option<TagGeneration>,
+        tag_generation: Option<TagGeneration>,
         trust: EntryTrust,
-        kept: Option<Instant>,
+        kept_until: Option<Instant>,
     ) {
-        self.counters.insert(tag.0, Cached { value: counter, trust: Some(trust), kept });
+        self.tags.insert(tag.0, Cached { value: tag_generation, trust: Some(trust), kept_until });
     }
 
     /// Returns whether a tag is known to have a generation of this epoch that Redis keeps until
     /// `moment`.
-    pub(in crate::store) fn has_counter_until(&self, tag: TagDigest, epoch: u64, moment: Instant) -> bool {
-        self.counters.get(&tag.0).is_some_and(|known| {
-            known.value.is_some_and(|counter| counter.epoch == epoch)
-                && known.trust.is_some_and(|trust| trust.holds(&self.seats))
-                && known.kept.is_some_and(|kept| kept >= moment)
+    pub(in crate::store) fn has_tag_until(&self, tag: TagDigest, epoch: u64, moment: Instant) -> bool {
+        self.tags.get(&tag.0).is_some_and(|known| {
+            known.value.is_some_and(|tag_generation| tag_generation.epoch == epoch)
+                && known.trust.is_some_and(|trust| trust.holds(&self.tracking))
+                && known.kept_until.is_some_and(|kept_until| kept_until >= moment)
         })
     }
 
     /// Records the purge of a tag at this purge generation, without Redis.
-    pub(in crate::store) fn count_tag(
+    pub(in crate::store) fn record_tag_purge(
         &self,
         tag: TagDigest,
-        tick: PurgeGeneration,
+        generation: PurgeGeneration,
         strength: PurgeStrength,
         now: Timestamp,
     ) {
-        let known = self.counter(tag).flatten().filter(|known| known.epoch == tick.epoch);
-        let counter = match (known, strength) {
+        let known = self.tag_generation(tag).flatten().filter(|known| known.epoch == generation.epoch);
+        let tag_generation = match (known, strength) {
             // Earlier purges of the tag are unknown: it counts as purged.
-            (None, _) => TagGeneration::at(tick),
-            (Some(known), PurgeStrength::Hard) => TagGeneration { hard: tick.count, ..known },
-            (Some(known), PurgeStrength::Soft) => TagGeneration { soft: (tick.count, now), ..known },
+            (None, _) => TagGeneration::at(generation),
+            (Some(known), PurgeStrength::Hard) => TagGeneration { hard: generation.count, ..known },
+            (Some(known), PurgeStrength::Soft) => TagGeneration { soft: (generation.count, now), ..known },
         };
-        self.learn_counter(tag, Some(counter), EntryTrust::Always, None);
-        self.renew();
+        self.set_tag(tag, Some(tag_generation), EntryTrust::Always, None);
+        self.bump_revision();
     }
 
     /// Continues with the known log for a short time: Redis has pushed that the log has changed,
     /// and a worker reads it again.
-    pub(in crate::store) fn outrun(&self, now: Instant) {
-        let mut known = self.ledger_mut();
+    pub(in crate::store) fn revalidate(&self, now: Instant) {
+        let mut known = self.log_mut();
         match known.trust {
-            Some(EntryTrust::Tracked(witness)) => {
-                known.trust = Some(EntryTrust::Outrun(witness, now + CLOCK_OUTRUN_MAX));
-                self.view.fetch_or(PASSING, Ordering::AcqRel);
-                self.moves.fetch_add(1, Ordering::AcqRel);
+            Some(EntryTrust::Tracked(token)) => {
+                known.trust = Some(EntryTrust::Revalidating(token, now + CLOCK_OUTRUN_MAX));
+                self.revision.fetch_or(EXPIRES, Ordering::AcqRel);
+                self.changes.fetch_add(1, Ordering::AcqRel);
             }
             // The limit counts from the first push.
-            Some(EntryTrust::Outrun(..)) => drop(self.moves.fetch_add(1, Ordering::AcqRel)),
-            Some(EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_)) | None => {
+            Some(EntryTrust::Revalidating(..)) => drop(self.changes.fetch_add(1, Ordering::AcqRel)),
+            Some(EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::InFlight(_)) | None => {
                 drop(known);
-                self.forget();
+                self.invalidate();
             }
         }
     }
 
     /// Ends the use of a log that has not been read again. The caller is about to acknowledge a
     /// sync: every connection of its worker has processed its pending invalidations.
-    pub(in crate::store) fn settled(&self) {
-        let is_outrun = matches!(self.ledger().trust, Some(EntryTrust::Outrun(..)));
-        if is_outrun {
-            self.forget();
+    pub(in crate::store) fn end_revalidation(&self) {
+        let is_revalidating = matches!(self.log().trust, Some(EntryTrust::Revalidating(..)));
+        if is_revalidating {
+            self.invalidate();
         }
     }
 
     /// Invalidates the log: it has changed, or may have.
-    pub(in crate::store) fn forget(&self) {
-        let mut known = self.ledger_mut();
+    pub(in crate::store) fn invalidate(&self) {
+        let mut known = self.log_mut();
         known.trust = None;
-        self.view.store(0, Ordering::Release);
-        self.moves.fetch_add(1, Ordering::AcqRel);
+        self.revision.store(0, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Invalidates the generation of a tag: every entry must be checked again.
-    pub(in crate::store) fn forget_counter(&self, tag: u128) {
+    pub(in crate::store) fn invalidate_tag(&self, tag: u128) {
         // The last value stays, for use while Redis is unreachable. If there is none, the cache
         // frees the slot at once.
-        drop(self.counters.entry(&tag, Some(Duration::ZERO), |_, known| {
+        drop(self.tags.entry(&tag, Some(Duration::ZERO), |_, known| {
             known.trust = None;
             EntryAction::Retain(())
         }));
-        self.renew();
+        self.bump_revision();
     }
 
     /// Invalidates the state that depended on a connection whose tracking was lost.
-    pub(in crate::store) fn forsaken(&self) {
-        if self.is_known() { self.renew() } else { self.forget() }
+    pub(in crate::store) fn tracking_lost(&self) {
+        if self.is_known() { self.bump_revision() } else { self.invalidate() }
     }
 
     /// Counts a change: a node has purged, whether or not its invalidation arrives here.
-    pub(in crate::store) fn moved(&self) {
-        self.moves.fetch_add(1, Ordering::AcqRel);
+    pub(in crate::store) fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Records a purge, without Redis.
-    pub(in crate::store) fn count(
+    pub(in crate::store) fn record(
         &self,
-        sweep: BulkPurge,
+        purge: BulkPurge,
         now: Timestamp,
     ) -> Result<PurgeGeneration, PrefixesFullError> {
-        let mut known = self.ledger_mut();
-        let tick = known.value.get_or_insert_with(PurgeLog::new).count(sweep, now)?;
-        self.moves.fetch_add(1, Ordering::AcqRel);
-        self.view.store(self.next_view(), Ordering::Release);
-        Ok(tick)
+        let mut known = self.log_mut();
+        let generation = known.value.get_or_insert_with(PurgeLog::new).record(purge, now)?;
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.revision.store(self.next_revision(), Ordering::Release);
+        Ok(generation)
     }
 
     /// Returns whether no purge was recorded since the state had this number of changes and this
     /// generation. A push may arrive without a purge: starting a log also invalidates it for every
     /// connection that has read it.
-    pub(in crate::store) fn stands_since(&self, moves: u64, tick: PurgeGeneration) -> bool {
-        self.moves() == moves
-            || (tick != PurgeGeneration::default() && self.view() != 0 && self.tick() == tick)
+    pub(in crate::store) fn unchanged_since(&self, changes: u64, generation: PurgeGeneration) -> bool {
+        self.changes() == changes
+            || (generation != PurgeGeneration::default()
+                && self.revision() != 0
+                && self.generation() == generation)
     }
 
     /// Records in this process a purge that Redis does not confirm: it holds for stored entries,
@@ -357,46 +363,51 @@ impl PurgeState {
     ) {
         self.local.add(scopes, strength, now);
         // Each entry is checked again at its next lookup.
-        self.renew();
+        self.bump_revision();
     }
 
     /// Records in this process the removal of one resource or variant.
     pub(in crate::store) fn remove_locally(&self, key: &CacheKey, now: Timestamp) {
         self.local.add_key(key, now);
-        self.renew();
+        self.bump_revision();
     }
 
     /// Removes the local marks of a purge that began then, because Redis has confirmed it.
-    pub(in crate::store) fn taken(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
-        self.local.taken(scopes, strength, begun);
+    pub(in crate::store) fn clear_local(
+        &self,
+        scopes: &[PurgeScope],
+        strength: PurgeStrength,
+        begun: Timestamp,
+    ) {
+        self.local.clear(scopes, strength, begun);
     }
 
     /// Returns whether this process has marked a purge of more than single keys since then.
-    pub(in crate::store) fn swept_since(&self, begun: Instant) -> bool {
-        self.local.swept_since(begun)
+    pub(in crate::store) fn bulk_purged_since(&self, begun: Instant) -> bool {
+        self.local.bulk_purged_since(begun)
     }
 
     /// Issues a new revision of the unchanged log.
-    fn renew(&self) {
-        let known = self.ledger_mut();
-        let view = self.view.load(Ordering::Acquire);
-        if view != 0 {
-            self.view.store(self.next_view() | (view & PASSING), Ordering::Release);
+    fn bump_revision(&self) {
+        let known = self.log_mut();
+        let revision = self.revision.load(Ordering::Acquire);
+        if revision != 0 {
+            self.revision.store(self.next_revision() | (revision & EXPIRES), Ordering::Release);
         }
         drop(known);
     }
 
-    fn next_view(&self) -> u64 {
-        self.views.fetch_add(1, Ordering::Relaxed) + 1
+    fn next_revision(&self) -> u64 {
+        self.last_revision.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn ledger(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
+    fn log(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
         // Each critical section makes one assignment: a panic leaves nothing half done.
-        self.ledger.read().unwrap_or_else(PoisonError::into_inner)
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ledger_mut(&self) -> RwLockWriteGuard<'_, Cached<PurgeLog>> {
-        self.ledger.write().unwrap_or_else(PoisonError::into_inner)
+    fn log_mut(&self) -> RwLockWriteGuard<'_, Cached<PurgeLog>> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -423,7 +434,7 @@ mod tests {
     }
 
     /// Encodes an entry with a tag, fetched at this generation.
-    fn entry(tick: PurgeGeneration) -> Bytes {
+    fn entry(generation: PurgeGeneration) -> Bytes {
         let facts = StoredFacts {
             received: Timestamp::EPOCH,
             initial_age: Duration::ZERO,
@@ -438,111 +449,117 @@ mod tests {
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let stamp = EntryVersion { lineage: KeyGeneration::NONE, tick, tags: vec![tag()] };
+        let stamp = EntryVersion { lineage: KeyGeneration::NONE, tick: generation, tags: vec![tag()] };
         entry::encode(&CacheKey::of(&target()), &stored, &stamp).unwrap()
     }
 
-    fn judged(clock: &PurgeState, entry: &[u8], told: &PurgeSnapshot) -> PurgeVerdict {
-        clock.judge(entry, &target(), Consistency::Firm(told))
+    fn purge_status(purges: &PurgeState, entry: &[u8], snapshot: &PurgeSnapshot) -> PurgeVerdict {
+        purges.judge(entry, &target(), Consistency::Verified(snapshot))
     }
 
     /// Returns a state that has been read, its log, an entry fetched then, and the guard of the
     /// tracking slot.
     fn read() -> (Arc<PurgeState>, PurgeLog, Bytes, impl Sized) {
-        let seats = TrackingTable::new();
-        let (presence, witness) = seats.take();
-        let (clock, ledger) = (PurgeState::new(seats), PurgeLog::new());
-        clock.learn(ledger.clone(), EntryTrust::Tracked(witness.unwrap()));
-        let entry = entry(ledger.tick);
-        (clock, ledger, entry, presence)
+        let tracking = TrackingTable::new();
+        let (slot, token) = tracking.take();
+        let (purges, log) = (PurgeState::new(tracking), PurgeLog::new());
+        purges.set_log(log.clone(), EntryTrust::Tracked(token.unwrap()));
+        let entry = entry(log.generation);
+        (purges, log, entry, slot)
     }
 
     /// Returns the log after one more purge, which covers the entry.
-    fn swept(ledger: &PurgeLog) -> PurgeLog {
-        let mut swept = ledger.clone();
+    fn purged_log(log: &PurgeLog) -> PurgeLog {
+        let mut purged_log = log.clone();
         let prefix = UrlPrefix::parse("http://api.test/a").unwrap();
-        swept.count(BulkPurge::Prefix(prefix, PurgeStrength::Hard), Timestamp::EPOCH).unwrap();
-        swept
+        purged_log.record(BulkPurge::Prefix(prefix, PurgeStrength::Hard), Timestamp::EPOCH).unwrap();
+        purged_log
     }
 
     #[test]
-    fn while_it_is_read_again_hits_go_on_by_what_was_known() {
-        let (clock, ledger, entry, _presence) = read();
-        let before = clock.view();
+    fn hits_use_the_last_log_while_it_is_read_again() {
+        let (purges, log, entry, _slot) = read();
+        let before = purges.revision();
         assert_eq!(
-            judged(&clock, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Fate(PurgeStatus::Stands, before)
+            purge_status(&purges, &entry, &PurgeSnapshot::default()),
+            PurgeVerdict::Known(PurgeStatus::Valid, before)
         );
-        clock.outrun(instant() + HOUR);
-        assert_eq!(clock.view(), before, "whoever was looked at need not be again");
+        purges.revalidate(instant() + HOUR);
+        assert_eq!(purges.revision(), before, "checked entries stay checked");
         assert_eq!(
-            judged(&clock, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Fate(PurgeStatus::Stands, before)
+            purge_status(&purges, &entry, &PurgeSnapshot::default()),
+            PurgeVerdict::Known(PurgeStatus::Valid, before)
         );
-        let (_other, witness) = clock.seats.take();
-        clock.learn(swept(&ledger), EntryTrust::Tracked(witness.unwrap()));
-        assert_ne!(clock.view(), before);
+        let (_other, token) = purges.tracking.take();
+        purges.set_log(purged_log(&log), EntryTrust::Tracked(token.unwrap()));
+        assert_ne!(purges.revision(), before);
         assert_eq!(
-            judged(&clock, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Fate(PurgeStatus::Gone, clock.view())
+            purge_status(&purges, &entry, &PurgeSnapshot::default()),
+            PurgeVerdict::Known(PurgeStatus::Purged, purges.revision())
         );
     }
 
     #[test]
-    fn nobody_has_caught_up_who_goes_on_like_that() {
-        let (clock, ledger, entry, _presence) = read();
-        clock.settled();
-        assert_ne!(clock.view(), 0, "nothing has moved");
-        clock.outrun(instant() + HOUR);
-        clock.settled();
-        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
+    fn an_acknowledgement_ends_the_use_of_the_last_log() {
+        let (purges, log, entry, _slot) = read();
+        purges.end_revalidation();
+        assert_ne!(purges.revision(), 0, "the log has not changed");
+        purges.revalidate(instant() + HOUR);
+        purges.end_revalidation();
+        assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
         // A snapshot from before the purge serves its own request only.
-        let mut told = PurgeSnapshot::default();
-        told.ledger = Some(ledger);
-        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, 0));
-        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
+        let mut snapshot = PurgeSnapshot::default();
+        snapshot.log = Some(log);
+        assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::Known(PurgeStatus::Valid, 0));
+        assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
     }
 
     #[test]
-    fn nobody_goes_on_like_that_for_long() {
-        let (clock, _, entry, _presence) = read();
-        clock.outrun(instant().checked_sub(2 * CLOCK_OUTRUN_MAX).unwrap());
-        clock.outrun(instant());
+    fn the_use_of_the_last_log_is_limited() {
+        let (purges, _, entry, _slot) = read();
+        purges.revalidate(instant().checked_sub(2 * CLOCK_OUTRUN_MAX).unwrap());
+        purges.revalidate(instant());
         assert_eq!(
-            judged(&clock, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::NoClock,
-            "more news are no reprieve"
+            purge_status(&purges, &entry, &PurgeSnapshot::default()),
+            PurgeVerdict::LogUnknown,
+            "a second push does not extend the limit"
         );
     }
 
     #[test]
-    fn nobody_goes_on_like_that_without_whoever_brought_the_news() {
-        let (clock, _, entry, presence) = read();
-        clock.outrun(instant() + HOUR);
-        drop(presence);
-        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
-        clock.forsaken();
-        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoClock);
+    fn losing_the_connection_ends_the_use_of_the_last_log() {
+        let (purges, _, entry, slot) = read();
+        purges.revalidate(instant() + HOUR);
+        drop(slot);
+        assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
+        purges.tracking_lost();
+        assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
     }
 
     #[test]
-    fn a_counter_that_only_one_was_told_makes_no_view() {
-        let (clock, ledger, entry, _presence) = read();
-        let (_other, witness) = clock.seats.take();
-        let mut moved = ledger.clone();
-        moved.count(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
-        clock.learn(moved, EntryTrust::Tracked(witness.unwrap()));
-        let mut told = PurgeSnapshot::default();
-        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::NoCounters(vec![tag()]));
-        told.hear(tag(), Some(TagGeneration::at(ledger.tick)));
-        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, 0));
-        assert_eq!(judged(&clock, &entry, &PurgeSnapshot::default()), PurgeVerdict::NoCounters(vec![tag()]));
-        clock.learn_counter(
+    fn a_tag_generation_read_for_one_request_makes_no_revision() {
+        let (purges, log, entry, _slot) = read();
+        let (_other, token) = purges.tracking.take();
+        let mut moved = log.clone();
+        moved.record(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
+        purges.set_log(moved, EntryTrust::Tracked(token.unwrap()));
+        let mut snapshot = PurgeSnapshot::default();
+        assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::TagsUnknown(vec![tag()]));
+        snapshot.record(tag(), Some(TagGeneration::at(log.generation)));
+        assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::Known(PurgeStatus::Valid, 0));
+        assert_eq!(
+            purge_status(&purges, &entry, &PurgeSnapshot::default()),
+            PurgeVerdict::TagsUnknown(vec![tag()])
+        );
+        purges.set_tag(
             tag(),
-            Some(TagGeneration::at(ledger.tick)),
-            EntryTrust::Tracked(witness.unwrap()),
+            Some(TagGeneration::at(log.generation)),
+            EntryTrust::Tracked(token.unwrap()),
             None,
         );
-        assert_eq!(judged(&clock, &entry, &told), PurgeVerdict::Fate(PurgeStatus::Stands, clock.view()));
+        assert_eq!(
+            purge_status(&purges, &entry, &snapshot),
+            PurgeVerdict::Known(PurgeStatus::Valid, purges.revision())
+        );
     }
 }

@@ -36,14 +36,14 @@ struct WatchedResource {
 #[derive(Default)]
 pub(in crate::store) struct InvalidationSigns {
     /// The resource has changed: every answer fetched before is superseded.
-    overtaken: AtomicBool,
+    superseded: AtomicBool,
     /// Redis holds another value by now, perhaps only one that another node has fetched.
-    disturbed: AtomicBool,
+    overwritten: AtomicBool,
 }
 
 impl InvalidationSigns {
-    pub(in crate::store) fn is_overtaken(&self) -> bool {
-        self.overtaken.load(Ordering::Acquire)
+    pub(in crate::store) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
     }
 }
 
@@ -76,16 +76,16 @@ impl InvalidationWatches {
         if let Some(mut shard) = self.shard(resource)
             && let Some(WatchedResource { signs, .. }) = shard.remove(&resource)
         {
-            signs.overtaken.store(true, Ordering::Release);
+            signs.superseded.store(true, Ordering::Release);
         }
     }
 
     /// Marks all watches of the resource: Redis holds another value.
-    pub(in crate::store) fn disturbed(&self, resource: u128) {
+    pub(in crate::store) fn overwritten(&self, resource: u128) {
         if let Some(shard) = self.shard(resource)
             && let Some(WatchedResource { signs, .. }) = shard.get(&resource)
         {
-            signs.disturbed.store(true, Ordering::Release);
+            signs.overwritten.store(true, Ordering::Release);
         }
     }
 
@@ -98,13 +98,13 @@ impl InvalidationWatches {
 
 impl InvalidationWatch {
     /// Returns whether the resource has changed since the watch began.
-    pub(in crate::store) fn is_overtaken(&self) -> bool {
-        self.signs.is_overtaken()
+    pub(in crate::store) fn is_superseded(&self) -> bool {
+        self.signs.is_superseded()
     }
 
     /// Returns whether Redis has pushed an invalidation of the resource since the watch began.
-    pub(in crate::store) fn is_disturbed(&self) -> bool {
-        self.signs.disturbed.load(Ordering::Acquire)
+    pub(in crate::store) fn is_overwritten(&self) -> bool {
+        self.signs.overwritten.load(Ordering::Acquire)
     }
 
     /// Returns the shared flags, for requests that join the fetch.
@@ -113,9 +113,9 @@ impl InvalidationWatch {
     }
 
     /// Runs some short work unless the resource has changed; a change waits for the work to end.
-    pub(in crate::store) fn unless_overtaken(&self, work: impl FnOnce()) {
+    pub(in crate::store) fn unless_superseded(&self, work: impl FnOnce()) {
         if let Some(_held) = self.watches.shard(self.resource)
-            && !self.is_overtaken()
+            && !self.is_superseded()
         {
             work();
         }
@@ -125,13 +125,13 @@ impl InvalidationWatch {
 impl Drop for InvalidationWatch {
     fn drop(&mut self) {
         if let Some(mut shard) = self.watches.shard(self.resource)
-            && let Entry::Occupied(mut place) = shard.entry(self.resource)
+            && let Entry::Occupied(mut slot) = shard.entry(self.resource)
             // After a change, the entry may belong to later watches.
-            && Arc::ptr_eq(&place.get().signs, &self.signs)
+            && Arc::ptr_eq(&slot.get().signs, &self.signs)
         {
-            place.get_mut().watchers -= 1;
-            if place.get().watchers == 0 {
-                place.remove();
+            slot.get_mut().watchers -= 1;
+            if slot.get().watchers == 0 {
+                slot.remove();
             }
         }
     }
@@ -146,35 +146,35 @@ mod tests {
     }
 
     #[test]
-    fn a_change_overtakes_all_who_began_before_it() {
+    fn a_change_supersedes_earlier_watches() {
         let watches = InvalidationWatches::new();
         let before = [watches.watch(1), watches.watch(1)];
         let other = watches.watch(2);
         watches.changed(1);
         let after = watches.watch(1);
-        assert!(before.iter().all(InvalidationWatch::is_overtaken));
-        assert!(!other.is_overtaken() && !after.is_overtaken());
+        assert!(before.iter().all(InvalidationWatch::is_superseded));
+        assert!(!other.is_superseded() && !after.is_superseded());
         drop(before);
         watches.changed(1);
-        assert!(after.is_overtaken(), "those who left have not taken its place with them");
+        assert!(after.is_superseded(), "dropped watches keep its slot");
     }
 
     #[test]
-    fn what_is_overtaken_does_nothing_any_more() {
+    fn a_superseded_watch_runs_no_work() {
         let watches = InvalidationWatches::new();
         let watch = watches.watch(1);
         let mut done = 0;
-        watch.unless_overtaken(|| done += 1);
-        watches.disturbed(1);
-        assert!(watch.is_disturbed() && !watch.is_overtaken());
-        watch.unless_overtaken(|| done += 1);
+        watch.unless_superseded(|| done += 1);
+        watches.overwritten(1);
+        assert!(watch.is_overwritten() && !watch.is_superseded());
+        watch.unless_superseded(|| done += 1);
         watches.changed(1);
-        watch.unless_overtaken(|| done += 1);
+        watch.unless_superseded(|| done += 1);
         assert_eq!(done, 2);
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_have_gone() {
+    fn dropped_watches_leave_no_entry() {
         let watches = InvalidationWatches::new();
         let (one, two) = (watches.watch(1), watches.watch(1));
         drop(one);
@@ -182,7 +182,7 @@ mod tests {
         drop(two);
         assert_eq!(watched(&watches), 0);
         watches.changed(1);
-        watches.disturbed(1);
+        watches.overwritten(1);
         drop(watches.watch(1));
         assert_eq!(watched(&watches), 0);
     }

@@ -1,5 +1,6 @@
--- A variant of a resource has been stored: the list of them ends with it. See `listing.rs` for what stands there.
--- ARGV: how the list begins; the variant's digest; for how long; how many there may be.
+-- Appends a stored variant to the list of its resource; see `tiers/listing.rs` for the format.
+-- ARGV: the list's header; the variant's digest; the time to keep the list; the maximum number of
+-- digests.
 local list = redis.pcall('GET', KEYS[1])
 local kept = {}
 if type(list) == 'string' and string.sub(list, 1, #ARGV[1]) == ARGV[1] then

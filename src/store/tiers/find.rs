@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! memory ── trusted? ── checked since the last purge? ──► hit
-//!    │          │                    └─ no ─► checked against the purge log, and the tags if the log has moved
+//!    │          │                    └─ no ─► checked against the log, then the tags
 //!    │          └─ no ─┐
 //!    └─ nothing ───────┴─► Redis: the entry, and beside it the purge log if it is unknown
 //! ```
@@ -31,26 +31,26 @@ impl Store {
     pub async fn find(&self, key: &CacheKey, target: &Target) -> Lookup {
         let held = self.shared.memory.as_ref().and_then(|memory| memory.get(key.short()));
         let Some(redis) = &self.redis else {
-            return held.map_or(Lookup::nothing(), |held| self.find_alone(key, target, held));
+            return held.map_or(Lookup::nothing(), |held| self.find_memory_only(key, target, held));
         };
-        if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.seats)) {
-            match self.judged(redis, &held.bytes, target, PurgeSnapshot::default()).await {
-                Ok((fate, view)) => return self.out_of_memory(key, held, fate, view),
-                Err(why) => return self.unasked(redis, key, target, Some(held.clone()), why),
+        if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.tracking)) {
+            match self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default()).await {
+                Ok((status, revision)) => return self.memory_lookup(key, held, status, revision),
+                Err(why) => return self.find_unavailable(redis, key, target, Some(held.clone()), why),
             }
         }
         let name = self.name(key);
         let get = Command::Get { key: &name };
-        let mut told = PurgeSnapshot::default();
-        let read = if self.shared.clock.view() == 0 {
-            let (read, ledger) = tokio::join!(redis.read(&get), Box::pin(self.learn_clock(redis)));
-            told.ledger = ledger.ok();
+        let mut snapshot = PurgeSnapshot::default();
+        let read = if self.shared.purges.revision() == 0 {
+            let (read, log) = tokio::join!(redis.read(&get), Box::pin(self.read_log(redis)));
+            snapshot.log = log.ok();
             read
         } else {
             redis.read(&get).await
         };
         match read {
-            Ok((Reply::Bulk(bytes), reading)) => {
+            Ok((Reply::Bulk(bytes), version)) => {
                 let lineage = match EntryHeader::read(&bytes) {
                     Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) => {
                         self.metrics.lookup(LookupOutcome::Miss);
@@ -59,24 +59,24 @@ impl Store {
                         }
                         return Lookup { found: None, lineage, said: Completeness::All };
                     }
-                    standing => standing.map_or(KeyGeneration::NONE, |standing| standing.lineage),
+                    header => header.map_or(KeyGeneration::NONE, |header| header.lineage),
                 };
                 // The bytes are decoded first: foreign bytes cause no reads of tags.
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
                     return Lookup { found: None, lineage, said: Completeness::All };
                 };
-                match self.judged(redis, &bytes, target, told).await {
-                    Ok((PurgeStatus::Gone, _)) => {
+                match self.purge_status(redis, &bytes, target, snapshot).await {
+                    Ok((PurgeStatus::Purged, _)) => {
                         self.metrics.lookup(LookupOutcome::Purged);
                         if let Some(held) = held {
-                            self.forget_this(key, &held.bytes);
+                            self.drop_this_from_memory(key, &held.bytes);
                         }
                         Lookup { found: None, lineage, said: Completeness::All }
                     }
-                    Ok((fate, view)) => {
-                        let found = FoundValue::as_judged(stored, &bytes, fate, Tier::Redis);
-                        let view = if fate == PurgeStatus::Stands { view } else { 0 };
-                        self.out_of_redis(key, &name, &bytes, found, &reading, view)
+                    Ok((status, revision)) => {
+                        let found = FoundValue::with_status(stored, &bytes, status, Tier::Redis);
+                        let revision = if status == PurgeStatus::Valid { revision } else { 0 };
+                        self.redis_lookup(key, &name, &bytes, found, &version, revision)
                     }
                     Err(why) => Lookup { found: None, lineage, said: Completeness::by(why) },
                 }
@@ -84,30 +84,31 @@ impl Store {
             Ok(_) => {
                 self.metrics.lookup(LookupOutcome::Miss);
                 if let Some(held) = held {
-                    self.forget_this(key, &held.bytes);
+                    self.drop_this_from_memory(key, &held.bytes);
                 }
                 Lookup::nothing()
             }
-            Err(why) => self.unasked(redis, key, target, held, why),
+            Err(why) => self.find_unavailable(redis, key, target, held, why),
         }
     }
 
     /// Looks up `key` in memory only; returns an entry if memory may answer without Redis.
     pub fn find_in_memory(&self, key: &CacheKey, target: &Target) -> Option<FoundValue> {
         let held = self.shared.memory.as_ref()?.get(key.short())?;
-        if !held.trust.holds(&self.shared.seats) {
+        if !held.trust.holds(&self.shared.tracking) {
             return None;
         }
-        let view = self.shared.clock.view();
-        if view != 0 && view == held.view {
-            return self.found(key, &held, PurgeStatus::Stands);
+        let revision = self.shared.purges.revision();
+        if revision != 0 && revision == held.revision {
+            return self.found(key, &held, PurgeStatus::Valid);
         }
-        match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
+        match self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&PurgeSnapshot::default()))
+        {
             // The later full lookup counts it.
-            PurgeVerdict::Fate(PurgeStatus::Gone, _)
-            | PurgeVerdict::NoClock
-            | PurgeVerdict::NoCounters(_) => None,
-            PurgeVerdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view).found,
+            PurgeVerdict::Known(PurgeStatus::Purged, _)
+            | PurgeVerdict::LogUnknown
+            | PurgeVerdict::TagsUnknown(_) => None,
+            PurgeVerdict::Known(status, revision) => self.memory_lookup(key, &held, status, revision).found,
         }
     }
 
@@ -116,23 +117,24 @@ impl Store {
     pub(in crate::store) async fn read_into_memory(&self, key: &CacheKey) -> bool {
         let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
         let name = self.name(key);
-        let Ok((Reply::Bulk(bytes), reading)) = redis.read(&Command::Get { key: &name }).await else {
+        let Ok((Reply::Bulk(bytes), version)) = redis.read(&Command::Get { key: &name }).await else {
             return false;
         };
         if self.decoded(key, &bytes, Provenance::Store(time::now())).is_none() {
             return false;
         }
-        let Some(trust) = self.shared.remembered(redis, &name, &reading) else { return false };
-        memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, view: 0 });
+        let Some(trust) = self.shared.trust_of(redis, &name, &version) else { return false };
+        memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, revision: 0 });
         true
     }
 
     /// Answers a lookup without Redis: unknown state counts as absent.
-    fn find_alone(&self, key: &CacheKey, target: &Target, held: MemoryEntry) -> Lookup {
-        match self.shared.clock.judge(&held.bytes, target, Consistency::Firm(&PurgeSnapshot::default())) {
-            PurgeVerdict::Fate(fate, view) => self.out_of_memory(key, &held, fate, view),
-            PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => {
-                self.out_of_memory(key, &held, PurgeStatus::Gone, 0)
+    fn find_memory_only(&self, key: &CacheKey, target: &Target, held: MemoryEntry) -> Lookup {
+        match self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&PurgeSnapshot::default()))
+        {
+            PurgeVerdict::Known(status, revision) => self.memory_lookup(key, &held, status, revision),
+            PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
+                self.memory_lookup(key, &held, PurgeStatus::Purged, 0)
             }
         }
     }
@@ -140,7 +142,7 @@ impl Store {
     /// Answers a lookup while Redis is unavailable. Memory may serve its entry if Redis has been
     /// away for long enough: while only this node's connection is lost, another node may reach
     /// Redis and purge.
-    fn unasked(
+    fn find_unavailable(
         &self,
         redis: &Client,
         key: &CacheKey,
@@ -151,11 +153,11 @@ impl Store {
         self.metrics.lookup(LookupOutcome::Unavailable);
         let said = Completeness::by(why);
         let Some(held) = held else { return Lookup { said, ..Lookup::nothing() } };
-        match self.shared.clock.judge(&held.bytes, target, Consistency::LastKnown) {
-            PurgeVerdict::Fate(fate, _) if may_be_alone(redis, &self.name(key), &held) => {
-                self.out_of_memory(key, &held, fate, 0)
+        match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown) {
+            PurgeVerdict::Known(status, _) if may_serve_alone(redis, &self.name(key), &held) => {
+                self.memory_lookup(key, &held, status, 0)
             }
-            PurgeVerdict::Fate(..) | PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => {
+            PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
                 Lookup { found: None, lineage: lineage(&held.bytes), said }
             }
         }
@@ -163,94 +165,103 @@ impl Store {
 
     /// Returns the effect of the purges on an entry, and its revision, for a request with this
     /// snapshot; reads the missing state.
-    pub(in crate::store) async fn judged(
+    pub(in crate::store) async fn purge_status(
         &self,
         redis: &Client,
         bytes: &Bytes,
         target: &Target,
-        mut told: PurgeSnapshot,
+        mut snapshot: PurgeSnapshot,
     ) -> Result<(PurgeStatus, u64), CommandError> {
         loop {
-            match self.shared.clock.judge(bytes, target, Consistency::Firm(&told)) {
-                PurgeVerdict::Fate(fate, view) => return Ok((fate, view)),
+            match self.shared.purges.judge(bytes, target, Consistency::Verified(&snapshot)) {
+                PurgeVerdict::Known(status, revision) => return Ok((status, revision)),
                 // Boxed: the read is rare, and every lookup would be as large.
-                PurgeVerdict::NoClock => told.ledger = Some(Box::pin(self.learn_clock(redis)).await?),
-                PurgeVerdict::NoCounters(tags) => {
-                    let asked = tags.iter().map(|tag| self.shared.learn_counter(redis, *tag));
-                    for (tag, counter) in tags.iter().zip(together(asked).await) {
-                        told.hear(*tag, counter?);
+                PurgeVerdict::LogUnknown => snapshot.log = Some(Box::pin(self.read_log(redis)).await?),
+                PurgeVerdict::TagsUnknown(tags) => {
+                    let reads = tags.iter().map(|tag| self.shared.read_tag(redis, *tag));
+                    for (tag, generation) in tags.iter().zip(together(reads).await) {
+                        snapshot.record(*tag, generation?);
                     }
                 }
             }
         }
     }
 
-    async fn learn_clock(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
+    async fn read_log(&self, redis: &Client) -> Result<PurgeLog, CommandError> {
         match &self.fleet {
-            Some(fleet) => fleet.learn_clock(redis).await,
-            None => self.shared.learn_clock(redis).await,
+            Some(fleet) => fleet.read_log(redis).await,
+            None => self.shared.read_log(redis).await,
         }
     }
 
-    fn out_of_memory(&self, key: &CacheKey, held: &MemoryEntry, fate: PurgeStatus, view: u64) -> Lookup {
+    fn memory_lookup(
+        &self,
+        key: &CacheKey,
+        held: &MemoryEntry,
+        status: PurgeStatus,
+        revision: u64,
+    ) -> Lookup {
         let lineage = lineage(&held.bytes);
-        if fate == PurgeStatus::Gone {
+        if status == PurgeStatus::Purged {
             self.metrics.lookup(LookupOutcome::Purged);
-            self.forget_this(key, &held.bytes);
+            self.drop_this_from_memory(key, &held.bytes);
             return Lookup { found: None, lineage, said: Completeness::All };
         }
-        if fate == PurgeStatus::Stands
-            && view != 0
+        if status == PurgeStatus::Valid
+            && revision != 0
             && let Some(memory) = &self.shared.memory
         {
-            memory.looked_at(key.short(), held, view);
+            memory.set_revision(key.short(), held, revision);
         }
-        Lookup { found: self.found(key, held, fate), lineage, said: Completeness::All }
+        Lookup { found: self.found(key, held, status), lineage, said: Completeness::All }
     }
 
-    fn found(&self, key: &CacheKey, held: &MemoryEntry, fate: PurgeStatus) -> Option<FoundValue> {
+    fn found(&self, key: &CacheKey, held: &MemoryEntry, status: PurgeStatus) -> Option<FoundValue> {
         let stored = self.decoded(key, &held.bytes, Provenance::Process)?;
-        let found = FoundValue::as_judged(stored, &held.bytes, fate, Tier::Memory)?;
+        let found = FoundValue::with_status(stored, &held.bytes, status, Tier::Memory)?;
         self.metrics.lookup(LookupOutcome::Memory);
         self.count_hit(key);
         Some(found)
     }
 
-    fn out_of_redis(
+    fn redis_lookup(
         &self,
         key: &CacheKey,
         name: &[u8],
         bytes: &Bytes,
         found: Option<FoundValue>,
-        reading: &TrackedVersion,
-        view: u64,
+        version: &TrackedVersion,
+        revision: u64,
     ) -> Lookup {
         let lineage = lineage(bytes);
         if let Some(found) = &found {
             self.metrics.lookup(LookupOutcome::Redis);
-            self.tell_staleness(key, found);
+            self.observe_write_staleness(key, found);
             self.count_hit(key);
             if let Some(memory) = &self.shared.memory
                 && let Some(redis) = &self.redis
-                && let Some(trust) = self.shared.remembered(redis, name, reading)
+                && let Some(trust) = self.shared.trust_of(redis, name, version)
             {
                 // The bytes are copied: the reply is a slice that would keep the connection's whole
                 // read buffer alive.
-                memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, view });
+                memory.insert(
+                    key.short(),
+                    MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, revision },
+                );
             }
         }
         Lookup { found, lineage, said: Completeness::All }
     }
 
     /// Observes the staleness of an entry that memory held until Redis pushed its invalidation.
-    fn tell_staleness(&self, key: &CacheKey, found: &FoundValue) {
-        if let Some((_, let_go)) = self.shared.let_go.remove(&key.short())
+    fn observe_write_staleness(&self, key: &CacheKey, found: &FoundValue) {
+        if let Some((_, dropped_at)) = self.shared.dropped_at.remove(&key.short())
             && let StoredValue::Response(Entry { facts, .. }) = &found.stored
             // A later receipt means another cause: memory's entry was removed, and a node has
             // fetched this one since.
-            && facts.received <= let_go
+            && facts.received <= dropped_at
         {
-            self.metrics.caught_up(ChangeKind::Write, let_go.since(facts.received));
+            self.metrics.observe_staleness(ChangeKind::Write, dropped_at.since(facts.received));
         }
     }
 
@@ -258,7 +269,7 @@ impl Store {
     fn decoded(&self, key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Option<StoredValue> {
         let decoded = self.decoder.decode(key, bytes, provenance).inspect_err(|damage| {
             self.metrics.damaged(*damage);
-            self.forget(key);
+            self.drop_from_memory(key);
         });
         decoded.ok()
     }
@@ -269,7 +280,7 @@ impl Store {
         }
     }
 
-    pub(in crate::store) fn forget(&self, key: &CacheKey) {
+    pub(in crate::store) fn drop_from_memory(&self, key: &CacheKey) {
         if let Some(memory) = &self.shared.memory {
             memory.remove(key.short());
         }
@@ -277,7 +288,7 @@ impl Store {
 
     /// Drops the entry with these bytes from memory. A later entry stays: Redis' reply is older
     /// than it, and a change since will be pushed.
-    pub(in crate::store) fn forget_this(&self, key: &CacheKey, bytes: &Bytes) {
+    pub(in crate::store) fn drop_this_from_memory(&self, key: &CacheKey, bytes: &Bytes) {
         if let Some(memory) = &self.shared.memory {
             memory.remove_this(key.short(), bytes);
         }
@@ -286,20 +297,20 @@ impl Store {
 
 impl FoundValue {
     /// Returns the decoded value with the effect of purges applied.
-    pub(in crate::store) fn as_judged(
+    pub(in crate::store) fn with_status(
         mut stored: StoredValue,
         bytes: &[u8],
-        fate: PurgeStatus,
+        status: PurgeStatus,
         tier: Tier,
     ) -> Option<Self> {
-        let standing = EntryHeader::read(bytes)?;
+        let header = EntryHeader::read(bytes)?;
         if let StoredValue::Response(entry) = &mut stored {
-            let marked = standing.outdated.map_or(PurgeStatus::Stands, PurgeStatus::Outdated);
-            if let PurgeStatus::Outdated(at) = fate.and(marked) {
+            let marked = header.outdated.map_or(PurgeStatus::Valid, PurgeStatus::Stale);
+            if let PurgeStatus::Stale(at) = status.and(marked) {
                 entry.facts = entry.facts.stale_from(at);
             }
         }
-        Some(Self { stored, tier, lineage: standing.lineage })
+        Some(Self { stored, tier, lineage: header.lineage })
     }
 }
 
@@ -318,18 +329,20 @@ impl Lookup {
 }
 
 /// Returns whether memory may serve this entry while Redis is unavailable.
-pub(in crate::store) fn may_be_alone(redis: &Client, name: &[u8], held: &MemoryEntry) -> bool {
+pub(in crate::store) fn may_serve_alone(redis: &Client, name: &[u8], held: &MemoryEntry) -> bool {
     match held.trust {
-        EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::Arriving(_) => true,
-        EntryTrust::Tracked(_) | EntryTrust::Outrun(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
+        EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::InFlight(_) => true,
+        EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
+            redis.disconnected_for(name) >= MEMORY_ALONE_AFTER
+        }
     }
 }
 
 /// Returns the name of a new epoch.
-pub(in crate::store) fn fresh_epoch() -> Bytes {
+pub(in crate::store) fn new_epoch() -> Bytes {
     format!("{:016x}", fastrand::u64(1..)).into()
 }
 
 fn lineage(bytes: &[u8]) -> KeyGeneration {
-    EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |standing| standing.lineage)
+    EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.lineage)
 }

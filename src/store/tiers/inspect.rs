@@ -13,7 +13,7 @@ use crate::redis::{Command, CommandError, Reply};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::snapshot::PurgeSnapshot;
 use crate::store::purge::state::{Consistency, PurgeVerdict};
-use crate::store::tiers::find::may_be_alone;
+use crate::store::tiers::find::may_serve_alone;
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::{FoundValue, Store, Tier};
 use crate::time;
@@ -85,18 +85,18 @@ impl Store {
     ///
     /// Cancel safe.
     pub async fn inspect(&self, key: &CacheKey, target: &Target) -> InspectedKey {
-        let redis = self.sight_redis(key, target).await;
+        let redis = self.inspect_redis(key, target).await;
         let memory = match &self.shared.memory {
             None => TierContent::Off,
             Some(memory) => match memory.get(key.short()) {
                 None => TierContent::Nothing,
-                Some(held) => self.sight_held(key, target, &held, &redis).await,
+                Some(held) => self.inspect_memory(key, target, &held, &redis).await,
             },
         };
         InspectedKey { memory, redis }
     }
 
-    async fn sight_redis(&self, key: &CacheKey, target: &Target) -> TierContent {
+    async fn inspect_redis(&self, key: &CacheKey, target: &Target) -> TierContent {
         let Some(redis) = &self.redis else { return TierContent::Off };
         let name = self.name(key);
         let bytes = match redis.command(&Command::Get { key: &name }).await {
@@ -111,39 +111,39 @@ impl Store {
             Ok(stored) => stored,
             Err(damage) => return TierContent::Damaged(damage),
         };
-        match self.judged(redis, &bytes, target, PurgeSnapshot::default()).await {
-            Ok((fate, _)) => sighted(stored, &bytes, fate, Tier::Redis, TierConfirmation::Confirmed),
+        match self.purge_status(redis, &bytes, target, PurgeSnapshot::default()).await {
+            Ok((status, _)) => content(stored, &bytes, status, Tier::Redis, TierConfirmation::Confirmed),
             Err(_) => TierContent::Unavailable,
         }
     }
 
     /// Takes the steps of [`Store::find`] for memory.
-    async fn sight_held(
+    async fn inspect_memory(
         &self,
         key: &CacheKey,
         target: &Target,
         held: &MemoryEntry,
-        beside: &TierContent,
+        redis_content: &TierContent,
     ) -> TierContent {
-        let clock = &self.shared.clock;
-        let last_known = || match clock.judge(&held.bytes, target, Consistency::LastKnown) {
-            PurgeVerdict::Fate(fate, _) => fate,
-            PurgeVerdict::NoClock | PurgeVerdict::NoCounters(_) => PurgeStatus::Gone,
+        let purges = &self.shared.purges;
+        let last_known = || match purges.judge(&held.bytes, target, Consistency::LastKnown) {
+            PurgeVerdict::Known(status, _) => status,
+            PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => PurgeStatus::Purged,
         };
-        let (fate, confirmation) = match &self.redis {
+        let (status, confirmation) = match &self.redis {
             None => (last_known(), TierConfirmation::Confirmed),
             Some(redis) => {
-                let holds = held.trust.holds(&self.shared.seats);
-                let judged = if holds {
-                    self.judged(redis, &held.bytes, target, PurgeSnapshot::default()).await
+                let holds = held.trust.holds(&self.shared.tracking);
+                let purge_status = if holds {
+                    self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default()).await
                 } else {
                     Err(CommandError::NotConnected)
                 };
-                match judged {
-                    Ok((fate, _)) => (fate, TierConfirmation::Confirmed),
+                match purge_status {
+                    Ok((status, _)) => (status, TierConfirmation::Confirmed),
                     Err(_)
-                        if matches!(beside, TierContent::Unavailable)
-                            && !may_be_alone(redis, &self.name(key), held) =>
+                        if matches!(redis_content, TierContent::Unavailable)
+                            && !may_serve_alone(redis, &self.name(key), held) =>
                     {
                         (last_known(), TierConfirmation::Withheld)
                     }
@@ -152,22 +152,22 @@ impl Store {
             }
         };
         match self.decoder.decode(key, &held.bytes, Provenance::Process) {
-            Ok(stored) => sighted(stored, &held.bytes, fate, Tier::Memory, confirmation),
+            Ok(stored) => content(stored, &held.bytes, status, Tier::Memory, confirmation),
             Err(damage) => TierContent::Damaged(damage),
         }
     }
 }
 
-fn sighted(
+fn content(
     stored: StoredValue,
     bytes: &Bytes,
-    fate: PurgeStatus,
+    status: PurgeStatus,
     tier: Tier,
     confirmation: TierConfirmation,
 ) -> TierContent {
-    let lineage = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |standing| standing.lineage);
-    match FoundValue::as_judged(stored, bytes, fate, tier) {
-        Some(FoundValue { stored, lineage, .. }) if fate != PurgeStatus::Gone => {
+    let lineage = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.lineage);
+    match FoundValue::with_status(stored, bytes, status, tier) {
+        Some(FoundValue { stored, lineage, .. }) if status != PurgeStatus::Purged => {
             TierContent::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
         }
         Some(_) | None => TierContent::Purged(lineage),
@@ -178,7 +178,7 @@ impl InspectedKey {
     /// Returns the entry that [`Store::find`] would find: memory answers if it may answer alone, or
     /// if Redis is unavailable.
     pub fn found(&self) -> Option<FoundValue> {
-        let held = |sighting: &TierContent, tier| match sighting {
+        let held = |content: &TierContent, tier| match content {
             TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,
             TierContent::Held { stored, lineage, .. } => {
                 Some(FoundValue { stored: stored.as_ref().clone(), tier, lineage: *lineage })
@@ -198,7 +198,7 @@ impl InspectedKey {
 
     /// Returns the key generation of the content.
     pub fn lineage(&self) -> KeyGeneration {
-        let of = |sighting: &TierContent| match sighting {
+        let of = |content: &TierContent| match content {
             TierContent::Held { lineage, .. } | TierContent::Purged(lineage) => Some(*lineage),
             TierContent::Off | TierContent::Unavailable | TierContent::Nothing | TierContent::Damaged(_) => {
                 None
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_finds_what_a_request_would() {
+    fn an_inspection_finds_the_entry_that_a_request_would() {
         use TierConfirmation::{Confirmed, Unconfirmed, Withheld};
         for (memory, redis, want) in [
             (held(1, Confirmed), held(2, Confirmed), Some((1, Tier::Memory))),
@@ -252,7 +252,7 @@ mod tests {
             let look = InspectedKey { memory, redis };
             let found = look.found().map(|found| match found.stored {
                 StoredValue::Variants(variants) => (variants.nonce, found.tier),
-                StoredValue::Response(_) => panic!("a list was held"),
+                StoredValue::Response(_) => panic!("expected a list of variants"),
             });
             assert_eq!(found, want, "{look:?}");
         }

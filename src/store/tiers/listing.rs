@@ -4,7 +4,8 @@
 //! nothing. It holds digests, which reveal none of the requests' fields.
 //!
 //! ```text
-//! <namespace>vary:<32 digits>   "CWv" 1, nonce of the resource's list (8)  { digest of a variant's key (32) }*   newest last
+//! <namespace>vary:<32 digits>   "CWv" 1, nonce of the resource's list of variants (8)
+//!                               { digest of a variant's key (32) }*   newest last
 //! ```
 //!
 //! One command writes it beside the variant. A lost command only hides the variant from the list. A
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_as_the_script_writes_them() {
+    fn parses_lists_as_the_script_writes_them() {
         let digests: Vec<[u8; DIGEST_BYTES]> = (0..3).map(|number| [number; DIGEST_BYTES]).collect();
         let list = |count: usize| {
             let begun = [MAGIC, &7_u64.to_be_bytes()].concat();
@@ -81,7 +82,7 @@ mod tests {
         let keys: Vec<_> = digests.iter().copied().map(CacheKey::from_digest).collect();
         assert_eq!(listed_variants(&list(3), 7), Some(keys));
         assert_eq!(listed_variants(&list(0), 7), Some(Vec::new()));
-        assert_eq!(listed_variants(&list(3), 8), None, "of another list");
+        assert_eq!(listed_variants(&list(3), 8), None, "the nonce of another list");
         assert_eq!(listed_variants(&list(VARIANTS_LISTED_MAX + 1), 7), None);
         let whole = list(2);
         for cut in (0..whole.len()).filter(|cut| *cut != 12 && *cut != 12 + DIGEST_BYTES) {

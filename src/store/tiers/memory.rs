@@ -29,7 +29,7 @@ pub(in crate::store) struct MemoryEntry {
     pub(in crate::store) trust: EntryTrust,
     /// The revision of the purge state at which the entry was found valid; zero if it has not been
     /// checked.
-    pub(in crate::store) view: u64,
+    pub(in crate::store) revision: u64,
 }
 
 /// The memory tier.
@@ -68,11 +68,11 @@ impl MemoryTier {
 
     /// Records the revision at which the entry `of` was found valid, unless another one has
     /// replaced it.
-    pub(in crate::store) fn looked_at(&self, name: u128, of: &MemoryEntry, view: u64) {
+    pub(in crate::store) fn set_revision(&self, name: u128, of: &MemoryEntry, revision: u64) {
         // If there is no entry, the cache frees the slot at once.
         drop(self.0.entry(&name, Some(Duration::ZERO), |_, held| {
             if held.bytes.as_ptr() == of.bytes.as_ptr() {
-                held.view = view;
+                held.revision = revision;
             }
             EntryAction::Retain(())
         }));
@@ -91,14 +91,14 @@ impl MemoryTier {
     /// Removes an entry unless it was stored after this purge: its key generation differs.
     pub(in crate::store) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
         self.0.remove_if(&name, |held| {
-            EntryHeader::read(&held.bytes).is_none_or(|standing| standing.lineage != purge)
+            EntryHeader::read(&held.bytes).is_none_or(|header| header.lineage != purge)
         });
     }
 
     /// Removes an entry that Redis has invalidated; returns whether there was one. An entry still
     /// on its way to Redis stays: the invalidation belongs to the value before it.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
-        self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::Arriving(_))).is_some()
+        self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::InFlight(_))).is_some()
     }
 
     /// Returns the bytes held, overhead included.
@@ -133,21 +133,21 @@ impl Weighter<u128, MemoryEntry> for EntryWeight {
 mod tests {
     use super::*;
     fn held(bytes: usize) -> MemoryEntry {
-        MemoryEntry { bytes: Bytes::from(vec![0; bytes]), trust: EntryTrust::Always, view: 0 }
+        MemoryEntry { bytes: Bytes::from(vec![0; bytes]), trust: EntryTrust::Always, revision: 0 }
     }
 
     #[test]
-    fn it_never_grows_past_its_bound() {
+    fn the_tier_stays_within_its_bound() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         for n in 0..5_000 {
             memory.insert(n, held(1_000));
             assert!(memory.bytes() <= 1 << 20);
         }
-        assert!(memory.entries() > 500, "{} entries use the room there is", memory.entries());
+        assert!(memory.entries() > 500, "{} entries fill the tier", memory.entries());
     }
 
     #[test]
-    fn a_scan_does_not_wash_out_what_is_asked_for() {
+    fn a_scan_does_not_evict_hot_entries() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         let hot = 0..100_u128;
         for n in hot.clone() {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_body_finds_room_in_its_part() {
+    fn the_largest_body_fits_its_shard() {
         const MIB: usize = 1 << 20;
         for (bytes, body_bytes_max, want) in [
             (64 * MIB, MIB, 16),
@@ -195,20 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn what_took_anothers_place_has_not_been_looked_at() {
+    fn a_replacing_entry_has_not_been_checked() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         let (old, new) = (held(10), held(10));
         memory.insert(1, old.clone());
-        memory.looked_at(1, &old, 7);
-        assert_eq!(memory.get(1).unwrap().view, 7);
+        memory.set_revision(1, &old, 7);
+        assert_eq!(memory.get(1).unwrap().revision, 7);
         memory.insert(1, new);
-        memory.looked_at(1, &old, 8);
-        memory.looked_at(2, &old, 8);
-        assert_eq!(memory.get(1).unwrap().view, 0);
+        memory.set_revision(1, &old, 8);
+        memory.set_revision(2, &old, 8);
+        assert_eq!(memory.get(1).unwrap().revision, 0);
     }
 
     #[test]
-    fn what_took_anothers_place_is_not_removed_with_it() {
+    fn replacing_an_entry_does_not_remove_its_successor() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         let (old, new) = (held(10), held(10));
         memory.insert(1, new.clone());
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_gone() {
+    fn removed_entries_are_gone() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         memory.insert(1, held(10));
         assert_eq!(memory.get(1).unwrap().bytes.len(), 10);

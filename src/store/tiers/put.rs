@@ -15,10 +15,8 @@ use crate::key::CacheKey;
 use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
 use crate::store::purge::log::TagGeneration;
-use crate::store::scripts::{
-    CLOCK, NAME, STORE, {self},
-};
-use crate::store::tiers::find::fresh_epoch;
+use crate::store::scripts::{self, ENSURE_TAG, PURGE_LOG, STORE};
+use crate::store::tiers::find::new_epoch;
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::tiers::together::together;
 use crate::store::tiers::trust::EntryTrust;
@@ -27,7 +25,7 @@ use crate::time::{self, millis};
 
 /// The error of a put whose answer a change has superseded; it has not been stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("overtaken by a change")]
+#[error("superseded by a change")]
 pub struct Superseded;
 
 impl Store {
@@ -45,12 +43,12 @@ impl Store {
         stored: &StoredValue,
         tags: &[TagDigest],
         lifetime: Duration,
-        claim: &StorePermit,
+        permit: &StorePermit,
     ) -> Result<(), Superseded> {
-        if claim.is_overtaken() {
+        if permit.is_overtaken() {
             return Err(Superseded);
         }
-        let stamp = EntryVersion { lineage: claim.lineage, tick: claim.tick, tags: tags.to_vec() };
+        let stamp = EntryVersion { lineage: permit.lineage, tick: permit.generation, tags: tags.to_vec() };
         let bytes = match entry::encode(key, stored, &stamp) {
             Ok(bytes) => bytes,
             Err(EncodeError::TooLarge) => {
@@ -63,40 +61,40 @@ impl Store {
             }
         };
         let Some(redis) = &self.redis else {
-            self.name_alone(tags, claim);
-            return self.remember(key, bytes, EntryTrust::Always, claim);
+            self.ensure_tags_locally(tags, permit);
+            return self.insert_unless_superseded(key, bytes, EntryTrust::Always, permit);
         };
         // The purge generation is unknown, so no lookup could check the entry against purges.
-        if claim.tick.epoch == 0 {
+        if permit.generation.epoch == 0 {
             self.metrics.write_lost();
-            return self.remember(key, bytes, self.passing(), claim);
+            return self.insert_unless_superseded(key, bytes, self.untracked_trust(), permit);
         }
-        let arriving = EntryTrust::Arriving(time::instant() + self.shared.options.memory_ttl);
-        self.remember(key, bytes.clone(), arriving, claim)?;
-        self.renew_clock(redis).await;
+        let in_flight = EntryTrust::InFlight(time::instant() + self.shared.options.memory_ttl);
+        self.insert_unless_superseded(key, bytes.clone(), in_flight, permit)?;
+        self.renew_log(redis).await;
         let name = self.name(key);
         let (written, ()) = tokio::join!(
-            self.write(redis, key, &name, &bytes, lifetime, claim),
-            self.name_tags(redis, tags, lifetime),
+            self.write(redis, key, &name, &bytes, lifetime, permit),
+            self.ensure_tags(redis, tags, lifetime),
         );
         match written {
             Ok(WriteOutcome::Refused) => {
-                self.metrics.overtaken();
-                self.forget_this(key, &bytes);
+                self.metrics.superseded();
+                self.drop_this_from_memory(key, &bytes);
                 Err(Superseded)
             }
-            Ok(WriteOutcome::As(head, reading)) => {
+            Ok(WriteOutcome::ReadBack(head, version)) => {
                 let is_ours = bytes.starts_with(&head) && head.len() == STAMP_BYTES;
-                match self.shared.remembered(redis, &name, &reading).filter(|_| is_ours) {
-                    Some(trust) => self.confirm(key, bytes, trust, claim),
+                match self.shared.trust_of(redis, &name, &version).filter(|_| is_ours) {
+                    Some(trust) => self.confirm(key, bytes, trust, permit),
                     None => {
-                        self.forget_this(key, &bytes);
+                        self.drop_this_from_memory(key, &bytes);
                         Ok(())
                     }
                 }
             }
-            Ok(WriteOutcome::Unread) => {
-                self.forget_this(key, &bytes);
+            Ok(WriteOutcome::NotReadBack) => {
+                self.drop_this_from_memory(key, &bytes);
                 Ok(())
             }
             Err(error) => {
@@ -105,8 +103,8 @@ impl Store {
                     self.no_room.set(Some(time::instant()));
                 }
                 // An invalidation that arrived meanwhile may have been a purge.
-                if claim.watch.is_disturbed() {
-                    self.forget_this(key, &bytes);
+                if permit.watch.is_overwritten() {
+                    self.drop_this_from_memory(key, &bytes);
                 }
                 Ok(())
             }
@@ -120,77 +118,81 @@ impl Store {
         name: &[u8],
         bytes: &Bytes,
         lifetime: Duration,
-        claim: &StorePermit,
+        permit: &StorePermit,
     ) -> Result<WriteOutcome, CommandError> {
-        let look = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
+        let read_header = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
         let set = Command::Set { key: name, value: bytes, ttl: lifetime };
-        if *key != claim.resource {
-            let (written, read) = redis.change_and_read(&set, &look).await;
+        if *key != permit.resource {
+            let (written, read) = redis.change_and_read(&set, &read_header).await;
             return written.map(|_| WriteOutcome::of(read));
         }
         let arguments = [
-            Bytes::copy_from_slice(&claim.lineage.to_bytes()),
+            Bytes::copy_from_slice(&permit.lineage.to_bytes()),
             bytes.clone(),
             decimal(millis(lifetime).max(1)),
             decimal(millis(FETCH_STORED_MAX)),
         ];
-        let (mut written, mut read) = STORE.run_and_read(redis, name, &arguments, &look).await;
+        let (mut written, mut read) = STORE.run_and_read(redis, name, &arguments, &read_header).await;
         if let Err(error) = written
             && scripts::is_refused(error)
         {
             // The server refuses scripts. A purge may come between these two steps; without them,
             // nothing would be stored.
-            let seen = redis.command(&look).await;
-            let lineage = claim.lineage.to_bytes();
+            let seen = redis.command(&read_header).await;
+            let lineage = permit.lineage.to_bytes();
             let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
                 .is_some_and(|seen| seen != lineage));
-            if is_another || claim.watch.is_disturbed() {
+            if is_another || permit.watch.is_overwritten() {
                 return Ok(WriteOutcome::Refused);
             }
-            (written, read) = redis.change_and_read(&set, &look).await;
+            (written, read) = redis.change_and_read(&set, &read_header).await;
         }
         Ok(if written? == Reply::Integer(0) { WriteOutcome::Refused } else { WriteOutcome::of(read) })
     }
 
     /// Ensures that Redis keeps the generations of an entry's tags for longer than the entry.
-    async fn name_tags(&self, redis: &Client, tags: &[TagDigest], lifetime: Duration) {
-        together(tags.iter().map(|tag| self.name_tag(redis, *tag, lifetime))).await;
+    async fn ensure_tags(&self, redis: &Client, tags: &[TagDigest], lifetime: Duration) {
+        together(tags.iter().map(|tag| self.ensure_tag(redis, *tag, lifetime))).await;
     }
 
     /// Ensures it for one tag. A failure needs no handling: an entry without its tag generation
     /// counts as purged.
-    async fn name_tag(&self, redis: &Client, tag: TagDigest, lifetime: Duration) {
-        let clock = &self.shared.clock;
+    async fn ensure_tag(&self, redis: &Client, tag: TagDigest, lifetime: Duration) {
+        let purges = &self.shared.purges;
         // The current generation: a purge after the fetch began may have been recorded in a tag
         // generation that Redis has lost.
-        let tick = clock.tick();
-        if clock.has_counter_until(tag, tick.epoch, time::instant() + lifetime) {
+        let generation = purges.generation();
+        if purges.has_tag_until(tag, generation.epoch, time::instant() + lifetime) {
             return;
         }
         let kept = lifetime.saturating_mul(2).saturating_add(FETCH_STORED_MAX);
         let arguments = [
-            format!("{:016x}", tick.epoch).into(),
-            TagGeneration::at(tick).to_string().into(),
+            format!("{:016x}", generation.epoch).into(),
+            TagGeneration::at(generation).to_string().into(),
             decimal(millis(lifetime)),
             decimal(millis(kept)),
         ];
         let name = self.shared.tag_name(tag);
         let get = Command::Get { key: &name };
-        if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(counter), reading))) =
-            NAME.run_and_read(redis, &name, &arguments, &get).await
-            && let Some(trust) = self.shared.remembered(redis, &name, &reading)
+        if let (Ok(Reply::Integer(left)), Ok((Reply::Bulk(value), version))) =
+            ENSURE_TAG.run_and_read(redis, &name, &arguments, &get).await
+            && let Some(trust) = self.shared.trust_of(redis, &name, &version)
         {
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            clock.learn_counter(tag, TagGeneration::parse(&counter), trust, Some(time::instant() + left));
+            purges.set_tag(tag, TagGeneration::parse(&value), trust, Some(time::instant() + left));
         }
     }
 
     /// Ensures the generations of an entry's tags, without Redis.
-    fn name_alone(&self, tags: &[TagDigest], claim: &StorePermit) {
-        let clock = &self.shared.clock;
+    fn ensure_tags_locally(&self, tags: &[TagDigest], permit: &StorePermit) {
+        let purges = &self.shared.purges;
         for tag in tags {
-            if clock.counter(*tag).flatten().is_none_or(|known| known.epoch != claim.tick.epoch) {
-                clock.learn_counter(*tag, Some(TagGeneration::at(clock.tick())), EntryTrust::Always, None);
+            if purges
+                .tag_generation(*tag)
+                .flatten()
+                .is_none_or(|known| known.epoch != permit.generation.epoch)
+            {
+                purges.set_tag(*tag, Some(TagGeneration::at(purges.generation())), EntryTrust::Always, None);
             }
         }
     }
@@ -198,29 +200,29 @@ impl Store {
     /// Extends the life of the purge log from time to time: the log must outlive the entries stored
     /// by it. In the steady state no other command reads it, so a Redis with LRU eviction would
     /// evict it first.
-    async fn renew_clock(&self, redis: &Client) {
+    async fn renew_log(&self, redis: &Client) {
         let now = time::instant();
-        if self.clock_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
+        if self.log_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
             return;
         }
-        self.clock_renewed.set(Some(now));
-        let look = [fresh_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
-        if CLOCK.run(redis, &self.shared.clock_name(), &look).await.is_err() {
-            self.clock_renewed.set(None);
+        self.log_renewed.set(Some(now));
+        let arguments = [new_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+        if PURGE_LOG.run(redis, &self.shared.log_name(), &arguments).await.is_err() {
+            self.log_renewed.set(None);
         }
     }
 
-    fn remember(
+    fn insert_unless_superseded(
         &self,
         key: &CacheKey,
         bytes: Bytes,
         trust: EntryTrust,
-        claim: &StorePermit,
+        permit: &StorePermit,
     ) -> Result<(), Superseded> {
         let mut outcome = Err(Superseded);
-        claim.watch.unless_overtaken(|| {
+        permit.watch.unless_superseded(|| {
             if let Some(memory) = &self.shared.memory {
-                memory.insert(key.short(), MemoryEntry { bytes, trust, view: 0 });
+                memory.insert(key.short(), MemoryEntry { bytes, trust, revision: 0 });
             }
             outcome = Ok(());
         });
@@ -234,9 +236,13 @@ impl Store {
         key: &CacheKey,
         bytes: Bytes,
         trust: EntryTrust,
-        claim: &StorePermit,
+        permit: &StorePermit,
     ) -> Result<(), Superseded> {
-        if self.has_another(key, &bytes) { Ok(()) } else { self.remember(key, bytes, trust, claim) }
+        if self.has_another(key, &bytes) {
+            Ok(())
+        } else {
+            self.insert_unless_superseded(key, bytes, trust, permit)
+        }
     }
 
     fn has_another(&self, key: &CacheKey, bytes: &Bytes) -> bool {
@@ -245,7 +251,7 @@ impl Store {
     }
 
     /// Returns the trust of an entry that Redis may not have: memory serves it for a while.
-    fn passing(&self) -> EntryTrust {
+    fn untracked_trust(&self) -> EntryTrust {
         EntryTrust::Until(time::instant() + self.shared.options.memory_ttl)
     }
 }
@@ -255,16 +261,16 @@ enum WriteOutcome {
     /// The key was purged after the fetch began.
     Refused,
     /// Redis has the entry, and this header was read back.
-    As(Bytes, TrackedVersion),
+    ReadBack(Bytes, TrackedVersion),
     /// Redis has the entry; its header was not read back.
-    Unread,
+    NotReadBack,
 }
 
 impl WriteOutcome {
     fn of(read: Result<(Reply, TrackedVersion), CommandError>) -> Self {
         match read {
-            Ok((Reply::Bulk(head), reading)) => Self::As(head, reading),
-            Ok(_) | Err(_) => Self::Unread,
+            Ok((Reply::Bulk(head), version)) => Self::ReadBack(head, version),
+            Ok(_) | Err(_) => Self::NotReadBack,
         }
     }
 }

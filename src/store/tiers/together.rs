@@ -10,38 +10,38 @@ use crate::limits::STORE_TOGETHER_MAX;
 ///
 /// Cancel safe if each future is.
 pub(in crate::store) async fn together<T>(
-    mut questions: impl Iterator<Item = impl Future<Output = T>>,
+    mut futures: impl Iterator<Item = impl Future<Output = T>>,
 ) -> Vec<T> {
-    let mut answers: Vec<Option<T>> = Vec::new();
-    let mut waiting = Vec::new();
+    let mut outputs: Vec<Option<T>> = Vec::new();
+    let mut pending = Vec::new();
     std::future::poll_fn(|cx| {
         loop {
-            while waiting.len() < STORE_TOGETHER_MAX
-                && let Some(question) = questions.next()
+            while pending.len() < STORE_TOGETHER_MAX
+                && let Some(future) = futures.next()
             {
-                waiting.push((answers.len(), Box::pin(question)));
-                answers.push(None);
+                pending.push((outputs.len(), Box::pin(future)));
+                outputs.push(None);
             }
-            let before = waiting.len();
-            waiting.retain_mut(|(number, question)| match Pin::new(question).poll(cx) {
-                Poll::Ready(answer) => {
-                    if let Some(place) = answers.get_mut(*number) {
-                        *place = Some(answer);
+            let before = pending.len();
+            pending.retain_mut(|(number, future)| match Pin::new(future).poll(cx) {
+                Poll::Ready(output) => {
+                    if let Some(slot) = outputs.get_mut(*number) {
+                        *slot = Some(output);
                     }
                     false
                 }
                 Poll::Pending => true,
             });
-            if waiting.is_empty() && before == 0 {
+            if pending.is_empty() && before == 0 {
                 return Poll::Ready(());
             }
-            if waiting.len() == before {
+            if pending.len() == before {
                 return Poll::Pending;
             }
         }
     })
     .await;
-    answers.into_iter().flatten().collect()
+    outputs.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -51,29 +51,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn answers_come_in_the_order_of_the_questions() {
-        let question = |turns: usize| async move {
+    async fn outputs_keep_the_order_of_the_futures() {
+        let future = |turns: usize| async move {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
             turns
         };
-        assert_eq!(together([3, 0, 2].map(question).into_iter()).await, [3, 0, 2]);
+        assert_eq!(together([3, 0, 2].map(future).into_iter()).await, [3, 0, 2]);
         assert_eq!(together(std::iter::empty::<std::future::Ready<u8>>()).await, [0; 0]);
     }
 
     #[tokio::test]
-    async fn no_more_than_so_many_at_a_time() {
+    async fn at_most_the_limit_runs_at_a_time() {
         let (under_way, most) = (Cell::new(0), Cell::new(0));
-        let question = async |number: usize| {
+        let future = async |number: usize| {
             under_way.set(under_way.get() + 1);
             most.set(most.get().max(under_way.get()));
             tokio::task::yield_now().await;
             under_way.set(under_way.get() - 1);
             number
         };
-        let answers = together((0..100).map(&question)).await;
-        assert_eq!(answers, (0..100).collect::<Vec<_>>());
+        let outputs = together((0..100).map(&future)).await;
+        assert_eq!(outputs, (0..100).collect::<Vec<_>>());
         assert_eq!(most.get(), STORE_TOGETHER_MAX);
     }
 }

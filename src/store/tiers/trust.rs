@@ -14,22 +14,22 @@ pub(in crate::store) enum EntryTrust {
     Tracked(TrackingToken),
     /// Redis has pushed its invalidation, and a worker reads it again. Only the purge log has this
     /// trust, until this instant, and while the connection of the push lives.
-    Outrun(TrackingToken, Instant),
+    Revalidating(TrackingToken, Instant),
     /// The value is recent: trusted until this instant.
     Until(Instant),
     /// The value is this process' own and on its way to Redis; the put waits for the reply.
     /// Invalidations that arrive meanwhile belong to the value before it. Without a reply, the
     /// value is trusted like [`Until`](Self::Until).
-    Arriving(Instant),
+    InFlight(Instant),
 }
 
 impl EntryTrust {
-    pub(in crate::store) fn holds(self, seats: &TrackingTable) -> bool {
+    pub(in crate::store) fn holds(self, tracking: &TrackingTable) -> bool {
         match self {
             Self::Always => true,
-            Self::Tracked(witness) => seats.is_valid(witness),
-            Self::Outrun(witness, moment) => seats.is_valid(witness) && time::instant() <= moment,
-            Self::Until(moment) | Self::Arriving(moment) => time::instant() <= moment,
+            Self::Tracked(token) => tracking.is_valid(token),
+            Self::Revalidating(token, moment) => tracking.is_valid(token) && time::instant() <= moment,
+            Self::Until(moment) | Self::InFlight(moment) => time::instant() <= moment,
         }
     }
 }

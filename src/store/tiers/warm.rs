@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_the_hottest_first_and_comes_back() {
+    fn a_list_starts_with_the_hottest_key_and_round_trips() {
         let hot = HotKeys::new(2).unwrap();
         for (n, times) in [(1, 50), (2, 500), (3, 200)] {
             (0..times * WARM_SAMPLED).for_each(|_| hot.hit(&key(n)));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_had_nothing_to_do_writes_nothing_and_one_that_was_warmed_its_list() {
+    fn an_idle_node_writes_nothing_and_a_warmed_one_its_list() {
         assert!(HotKeys::new(0).is_none());
         let hot = HotKeys::new(2).unwrap();
         assert_eq!(hot.list(), None);

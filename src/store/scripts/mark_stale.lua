@@ -1,5 +1,6 @@
--- Purges a key softly: what stands there is stale from now on. If nothing does, a tombstone keeps off older fetches.
--- ARGV: the new lineage; when, in its eight bytes; a tombstone; for how long a purge has to be remembered.
+-- Purges a key softly: marks its entry as stale. Without an entry, it stores a tombstone, which keeps
+-- older fetches out.
+-- ARGV: the new key generation; the time, in its eight bytes; a tombstone; the time to keep a purge.
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 11)
 if type(head) == 'string' and #head == 12 and string.sub(head, 1, 3) == 'CW\2' and string.byte(head, 4) ~= 3 then
   redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. ARGV[2])

@@ -1,6 +1,7 @@
--- Moves the purge clock; see `ledger.rs` for what stands there.
--- ARGV: an epoch, in case one begins; for how long to keep it; what is purged (look, tag, all, prefix); how (h, s); when;
--- which prefix; purges by prefix from before this are forgotten; how many of them there may be.
+-- Records a purge in the purge log; see `purge/log.rs` for the format.
+-- ARGV: a new epoch, used if there is no log; the time to keep the log; the scope (look, tag, all,
+-- prefix); the strength (h, s); the time; the prefix; the time before which purges by prefix are
+-- dropped; the maximum number of purges by prefix.
 local value = redis.pcall('GET', KEYS[1])
 local epoch, count, soft, at, rest
 if type(value) == 'string' then

@@ -1,10 +1,11 @@
--- Purges a tag: its counter moves to where the purge clock has moved.
--- ARGV: epoch and count of the clock; how (h, s); when; for how long the counter has to be kept at least.
+-- Purges a tag: sets its generation to the count of the purge log.
+-- ARGV: the epoch and the count of the log; the strength (h, s); the time; the minimum time to keep
+-- the generation.
 local epoch, hard, soft, at
 local value = redis.pcall('GET', KEYS[1])
 if type(value) == 'string' then epoch, hard, soft, at = string.match(value, '^(%x+) (%d+) (%d+) (%d+)$') end
 if epoch ~= ARGV[1] then
-  -- What was purged before is not known any more: then everything was.
+  -- Earlier purges of the tag are unknown: all its entries count as purged.
   epoch, hard, soft, at = ARGV[1], ARGV[2], '0', '0'
 elseif ARGV[3] == 'h' then
   if tonumber(hard) < tonumber(ARGV[2]) then hard = ARGV[2] end

@@ -1,5 +1,7 @@
--- An entry names a tag: its counter has to be there for longer than the entry. Gives how long it will be.
--- ARGV: the clock's epoch; the counter, if there is none; for how long it is needed; for how long to keep it.
+-- Keeps the generation of a tag for longer than an entry that carries the tag, and creates it if
+-- there is none. Returns its remaining time.
+-- ARGV: the epoch of the purge log; the generation to create; the time for which it is needed; the
+-- time to keep it.
 if redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[4]) then return tonumber(ARGV[4]) end
 local value = redis.pcall('GET', KEYS[1])
 if type(value) ~= 'string' or string.match(value, '^%x+') ~= ARGV[1] then
