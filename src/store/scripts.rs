@@ -24,7 +24,7 @@ pub(super) static STORE: RedisScript = RedisScript {
 /// Purges a key softly.
 pub(super) static MARK_STALE: RedisScript = RedisScript {
     text: include_str!("scripts/mark_stale.lua"),
-    digest: "96f430db1e8ec0ed9893e439d7f6d85a4a5d0cba",
+    digest: "b2ad698c51d92c1dd1cd263aec12edcbda0f5694",
 };
 /// Records a purge in the purge log, or creates the log if there is none: returns its value, or 0
 /// if it has no room.

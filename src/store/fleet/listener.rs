@@ -137,15 +137,15 @@ impl FleetListener {
         let (answered, mut acks) = watch::channel(SyncTally::default());
         self.tallies.borrow_mut().insert(id, answered);
         let _waiting = SyncWait(self, id);
-        let request = SyncRequest { id, answer_to: self.ack_channel.clone(), asked: time::now(), names };
+        let request = SyncRequest { id, ack_channel: self.ack_channel.clone(), sent: time::now(), names };
         let fleet_channels = redis.fleet_channels();
         let published = self.publish(&fleet_channels, &self.sync_channel, &request.to_string()).await;
         let failed = published.iter().filter(|published| published.is_err()).count();
         if let Some(Err(why)) = published.first().filter(|_| failed == published.len()) {
             return Err(*why);
         }
-        let asked: u32 = published.iter().flatten().sum();
-        let all = acks.wait_for(|tally| tally.answered >= asked);
+        let receivers: u32 = published.iter().flatten().sum();
+        let all = acks.wait_for(|tally| tally.answered >= receivers);
         let all_answered = tokio::time::timeout(timeout, all).await.is_ok();
         let tally = acks.borrow().clone();
         if all_answered && failed == 0 {
@@ -182,18 +182,18 @@ impl FleetListener {
 
     /// Acknowledges the syncs received at one server.
     async fn acknowledge(&self, channel: &FleetChannel, requests: &[(&Bytes, SyncRequest)]) {
-        let mut asked = requests.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
-        if asked.peek().is_some() {
+        let mut here = requests.iter().filter(|(suffix, _)| *suffix == channel.suffix()).peekable();
+        if here.peek().is_some() {
             channel.flush_invalidations().await;
             self.shared.purges.end_revalidation();
         }
         let now = time::now();
         let NodeIdentity { name: node, workers } = &*self.shared.node;
-        for (_, SyncRequest { id, answer_to, asked, .. }) in asked {
-            self.metrics.observe_staleness(ChangeKind::Purge, now.since(*asked));
+        for (_, SyncRequest { id, ack_channel, sent, .. }) in here {
+            self.metrics.observe_staleness(ChangeKind::Purge, now.since(*sent));
             let ack = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
-            let _ = channel.publish(answer_to.as_bytes(), ack.to_string().as_bytes()).await;
+            let _ = channel.publish(ack_channel.as_bytes(), ack.to_string().as_bytes()).await;
         }
     }
 

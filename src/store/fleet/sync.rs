@@ -20,9 +20,9 @@ pub struct SyncRequest {
     /// The identifier that its acknowledgements repeat.
     pub id: u64,
     /// The channel for the acknowledgements.
-    pub answer_to: Box<str>,
+    pub ack_channel: Box<str>,
     /// The time of the request, by the clock of the node that sends it.
-    pub asked: Timestamp,
+    pub sent: Timestamp,
     /// The keys whose fetches under way are superseded.
     pub names: Vec<u128>,
 }
@@ -43,16 +43,16 @@ impl SyncRequest {
     pub fn parse(message: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
         let id = hexadecimal::<16>(words.next()?)?;
-        let answer_to = words.next().filter(|channel| !channel.is_empty())?;
-        let asked = Timestamp::from_millis(words.next()?.parse().ok()?);
+        let ack_channel = words.next().filter(|channel| !channel.is_empty())?;
+        let sent = Timestamp::from_millis(words.next()?.parse().ok()?);
         let names = words.map(hexadecimal::<32>).collect::<Option<_>>()?;
-        Some(Self { id: u64::try_from(id).ok()?, answer_to: answer_to.into(), asked, names })
+        Some(Self { id: u64::try_from(id).ok()?, ack_channel: ack_channel.into(), sent, names })
     }
 }
 
 impl fmt::Display for SyncRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x} {} {}", self.id, self.answer_to, self.asked.as_millis())?;
+        write!(f, "{:016x} {} {}", self.id, self.ack_channel, self.sent.as_millis())?;
         self.names.iter().try_for_each(|name| write!(f, " {name:032x}"))
     }
 }
@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn requests_round_trip() {
-        let question = SyncRequest {
+        let request = SyncRequest {
             id: 255,
-            answer_to: "c:ack:1".into(),
-            asked: Timestamp::from_millis(1_000),
+            ack_channel: "c:ack:1".into(),
+            sent: Timestamp::from_millis(1_000),
             names: vec![u128::from_str_radix(NAME, 16).unwrap()],
         };
         let message = format!("00000000000000ff c:ack:1 1000 {NAME}");
-        assert_eq!(question.to_string(), message);
-        assert_eq!(SyncRequest::parse(message.as_bytes()), Some(question));
+        assert_eq!(request.to_string(), message);
+        assert_eq!(SyncRequest::parse(message.as_bytes()), Some(request));
         assert!(SyncRequest::parse(b"00000000000000ff c 1").unwrap().names.is_empty());
         for message in ["", "1", "1 c", "00000000000000ff c", "00000000000000ff  1", "00000000000000ff c x"] {
             assert_eq!(SyncRequest::parse(message.as_bytes()), None, "{message:?}");
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn acknowledgements_round_trip() {
-        let answer = SyncAck { id: 1, node: 255, workers: 4 };
-        assert_eq!(answer.to_string(), "0000000000000001 00000000000000ff 4");
-        assert_eq!(SyncAck::parse(answer.to_string().as_bytes()), Some(answer));
+        let ack = SyncAck { id: 1, node: 255, workers: 4 };
+        assert_eq!(ack.to_string(), "0000000000000001 00000000000000ff 4");
+        assert_eq!(SyncAck::parse(ack.to_string().as_bytes()), Some(ack));
         for message in ["", "0000000000000001", "0000000000000001 00000000000000ff", "1 2 3"] {
             assert_eq!(SyncAck::parse(message.as_bytes()), None, "{message:?}");
         }

@@ -2,7 +2,7 @@
 //! its result.
 //!
 //! ```text
-//! <namespace>lease:<32 digits>   <token>     during a fetch; expires after FETCH_LEASE, or is renewed
+//! <namespace>lease:<32 digits>   <token>   during a fetch; expires after FETCH_LEASE, or is renewed
 //! ```
 //!
 //! `SET NX PX` takes the lease. A node that does not get the lease reads the lease key, which

@@ -4,8 +4,8 @@
 //! then the tag generation, for a tag or a group. From then on no reader of Redis finds a purged
 //! entry, and no fetch that began before stores its answer. If another server may become master, a
 //! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
-//! the fleet to catch up ([`Fleet::sync`](crate::store::fleet::listener::FleetListener::sync)); after that, no node's
-//! memory holds a purged entry either.
+//! the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry
+//! either.
 
 use bytes::Bytes;
 

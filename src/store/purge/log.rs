@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1 <epoch> <count> <soft> <at>
-//! <count> <h|s> <at> <scheme://authority/path>      one line for each purge by prefix, oldest first
+//! <count> <h|s> <at> <scheme://authority/path>   one line for each purge by prefix, oldest first
 //! ```
 //!
 //! `soft` and the first `at` are the count at the last soft purge of everything, and its time (ms).

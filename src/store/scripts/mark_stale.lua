@@ -1,6 +1,7 @@
--- Purges a key softly: marks its entry as stale. Without an entry, it stores a tombstone, which keeps
--- older fetches out.
--- ARGV: the new key generation; the time, in its eight bytes; a tombstone; the time to keep a purge.
+-- Purges a key softly: marks its entry as stale. Without an entry, it stores a tombstone, which
+-- keeps older fetches out.
+-- ARGV: the new key generation; the time, in its eight bytes; a tombstone; the time to keep a
+-- purge.
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 11)
 if type(head) == 'string' and #head == 12 and string.sub(head, 1, 3) == 'CW\2' and string.byte(head, 4) ~= 3 then
   redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. ARGV[2])

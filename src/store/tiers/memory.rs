@@ -158,9 +158,9 @@ mod tests {
         for n in 0..20_000_u128 {
             memory.insert(1_000 + n, held(1_000));
             if n % 4 == 0 {
-                let asked = n / 4 % 100;
-                if memory.get(asked).is_none() {
-                    memory.insert(asked, held(1_000));
+                let hot_key = n / 4 % 100;
+                if memory.get(hot_key).is_none() {
+                    memory.insert(hot_key, held(1_000));
                 }
             }
         }
