@@ -2,7 +2,7 @@
 //! its result.
 //!
 //! ```text
-//! <namespace>lease:<32 digits>   <token>   during a fetch; expires after FETCH_LEASE, or is renewed
+//! <namespace>lease:<32 digits>  <token>  during a fetch; expires after FETCH_LEASE unless renewed
 //! ```
 //!
 //! `SET NX PX` takes the lease. A node that does not get the lease reads the lease key, which
@@ -164,8 +164,8 @@ async fn hold(
     match LEASE.run(&redis, &name, &[token, decimal(0)]).await {
         Ok(Reply::Integer(0)) => metrics.leased(LeaseOutcome::Lost),
         Err(error) if scripts::is_refused(error) => {
-            // Renewals were refused as well, so another node may hold the lease by now; rarely, and
-            // the price is one more fetch.
+            // Renewals were refused as well, so another node may rarely hold the lease by now. The
+            // price: one more fetch.
             let _ = redis.command(&Command::Unlink { key: &name }).await;
         }
         // The lease has ended, or it expires.

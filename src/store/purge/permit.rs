@@ -38,7 +38,7 @@ impl StorePermit {
             || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
     }
 
-    /// Returns the resource whose answers it permits to store.
+    /// Returns the resource whose answers this permit covers.
     pub fn resource(&self) -> CacheKey {
         self.resource
     }
