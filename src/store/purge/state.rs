@@ -4,7 +4,7 @@
 //! one at which its entry was checked? The revision is a number of this process. It changes
 //! whenever the known purges change, or cease to be known. Only then are entries checked again,
 //! each at its next lookup: against the purge log first, and against the generations of its tags if
-//! the log has moved since the entry was fetched.
+//! the log has changed since the entry was fetched.
 //!
 //! When Redis pushes that the log has changed, a worker reads it again at once
 //! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed
