@@ -255,6 +255,7 @@ fn there_are_no_paths_of_a_machine_and_no_registries() {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "SECURITY.md",
+        "SETTINGS.md",
         "Cargo.toml",
         "tests/run.sh",
     ] {

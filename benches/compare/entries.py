@@ -46,7 +46,7 @@ def filled(started: Servers, name: str, entries: int) -> dict:
     """Runs one round of one subject."""
     origin = started.origin()
     if name == "CacheWarp":
-        server = started.cachewarp(origin, None, cache_memory_size=MEMORY[name], cache_first_sight_size=MEMORY[name])
+        server = started.cachewarp(origin, None, cache_memory_size=MEMORY[name], cache_admission_budget=MEMORY[name])
     else:
         server = started.varnish(origin, MEMORY[name])
     path = f"/cached/{{0..{entries}}}?bytes={BODY_BYTES}"

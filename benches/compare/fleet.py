@@ -24,7 +24,7 @@ from session import options, print_head, row, rule, servers, spread
 # The host of all requests.
 HOST = ["--header", "x-forwarded-host: api.test"]
 # A storage budget for a million new entries.
-SETTINGS = {"trusted_proxies": "127.0.0.1", "redis_key_prefix": "fleet:", "cache_first_sight_size": "8GiB"}
+SETTINGS = {"trusted_proxies": "127.0.0.1", "redis_key_prefix": "fleet:", "cache_admission_budget": "8GiB"}
 NODES = 10
 CLIENTS = 500
 DELAY_MILLIS = 100

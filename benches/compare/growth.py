@@ -72,7 +72,7 @@ def by_entries(started: Servers, most: int) -> list[Point]:
     points = []
     count = 1_000
     while count <= most:
-        server = started.cachewarp(origin, None, cache_memory_size=MEMORY, cache_first_sight_size=MEMORY)
+        server = started.cachewarp(origin, None, cache_memory_size=MEMORY, cache_admission_budget=MEMORY)
         path = f"/cached/{{0..{count}}}?bytes={SMALL_BYTES}"
         fill(server, path, count, started.cores)
         fields = fields_of_a_hit(server, f"/cached/0?bytes={SMALL_BYTES}")

@@ -64,7 +64,7 @@ fn canonical(scheme: Scheme, host: &str) -> String {
 fn rules_with_credentials() -> CacheRules {
     CacheRules {
         fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
-        ordinary_cookies: IgnoredCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
+        ignored_cookies: IgnoredCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
         ..rules(Duration::ZERO)
     }
 }

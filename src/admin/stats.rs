@@ -63,7 +63,7 @@ pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminRespo
             number(object, &snapshot, "open", "cachewarp_client_connections_open");
             number(object, &snapshot, "accepted", "cachewarp_client_connections_accepted");
         });
-        number(object, &snapshot, "fills", "cachewarp_fills");
+        number(object, &snapshot, "fills", "cachewarp_shared_fetches");
         if let Some(count) = top {
             let paths = admin.proxy.popular_paths(count);
             object.objects("top", paths.iter(), |object, (path, count)| {

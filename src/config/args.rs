@@ -1,7 +1,7 @@
-//! The command line, by clap, made from the table.
+//! The command line, read by clap and generated from the table.
 //!
-//! clap stops at the first flag that it does not know. An operator wants to hear of all of them, so
-//! an unknown flag is noted, taken away with its value, and the rest is read again.
+//! clap stops at the first unknown flag. An operator wants to see all of them, so the loop notes an
+//! unknown flag, removes it with its value, and reads the rest again.
 
 use std::ffi::OsString;
 
@@ -9,14 +9,14 @@ use clap::builder::{Arg, ArgAction, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
-use super::errands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
-use super::faults::{ErrorLocation, LocatedError};
-use super::questions::ExplainArgs;
+use super::commands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
+use super::error::ConfigError;
+use super::explain::ExplainArgs;
+use super::report::{ErrorLocation, LocatedError};
 use super::table::Name;
 use super::urls::{MASK, masked};
-use super::wrong::ConfigError;
 
-/// What can stand before the flags.
+/// All commands.
 pub(super) const COMMANDS: [&str; 7] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, TOP];
 const CHECK: &str = "check";
 const DEMO: &str = "demo";
@@ -29,7 +29,7 @@ const URL: &str = "url";
 const HEADER: &str = "header";
 const TOKEN: &str = "token";
 
-/// What was asked for.
+/// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
     Serve,
@@ -42,109 +42,121 @@ pub(super) enum Invocation {
     Inspect(InspectArgs),
     Purge(PurgeArgs),
     Top(TopArgs),
-    /// Help or version: the text itself.
+    /// The text of the help or the version.
     Print(String),
 }
 
-/// A command line, read.
+/// A parsed command line.
 #[derive(Debug)]
 pub(super) struct CommandLine {
-    pub(super) asked: Invocation,
-    /// In the order of the table.
+    pub(super) invocation: Invocation,
+    /// The flags of settings, in the order of the table.
     pub(super) flags: Vec<(Name, String)>,
-    /// Flags that there are not.
-    pub(super) faults: Vec<LocatedError>,
+    /// The errors about unknown flags.
+    pub(super) errors: Vec<LocatedError>,
 }
 
-/// Reads arguments, the program's name first. An error is what makes the rest unreadable.
+/// Reads arguments, with the program's name first. It fails if the rest cannot be parsed.
 pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Vec<LocatedError>> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     loop {
         let error = match command().try_get_matches_from(&args) {
-            Ok(matches) => return Ok(CommandLine { asked: asked(&matches), flags: flags(&matches), faults }),
+            Ok(matches) => {
+                return Ok(CommandLine { invocation: invocation(&matches), flags: flags(&matches), errors });
+            }
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let asked = Invocation::Print(error.render().to_string());
-            return Ok(CommandLine { asked, flags: Vec::new(), faults: Vec::new() });
+            let invocation = Invocation::Print(error.render().to_string());
+            return Ok(CommandLine { invocation, flags: Vec::new(), errors: Vec::new() });
         }
-        match unknown_flag(&error).filter(|flag| without(&mut args, flag)) {
+        match unknown_flag(&error).filter(|flag| remove_flag(&mut args, flag)) {
             Some(given) => {
-                let meant = context(&error, ContextKind::SuggestedArg);
-                let given = flag_shown(given);
-                faults.push(LocatedError {
-                    place: ErrorLocation::CommandLine,
-                    wrong: ConfigError::Flag { given, meant },
-                });
+                let error = match renamed(&given) {
+                    Some(name) => ConfigError::Renamed { given, name: format!("--{}", name.flag()) },
+                    None => ConfigError::Flag {
+                        given: flag_shown(given),
+                        suggestion: context(&error, ContextKind::SuggestedArg),
+                    },
+                };
+                errors.push(LocatedError { location: ErrorLocation::CommandLine, error });
             }
             None => {
-                let wrong =
-                    stray(&error).map_or_else(|| usage(&error), |word| ConfigError::Stray(masked(&word)));
-                faults.push(LocatedError { place: ErrorLocation::CommandLine, wrong });
-                return Err(faults);
+                let error = unexpected_word(&error)
+                    .map_or_else(|| usage(&error), |word| ConfigError::UnexpectedWord(masked(&word)));
+                errors.push(LocatedError { location: ErrorLocation::CommandLine, error });
+                return Err(errors);
             }
         }
     }
 }
 
-/// The whole grammar.
+/// Returns the grammar of the command line.
 fn command() -> Command {
     Command::new("cachewarp")
         .bin_name("cachewarp")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A caching reverse proxy for JSON APIs. Without a command, it serves.")
+        .about("A caching reverse proxy for JSON APIs. Serves if no command is given.")
         .after_help(SOURCES)
         .disable_help_subcommand(true)
         .max_term_width(110)
         .args(settings(SettingsInHelp::Yes))
         .subcommands([
-            subcommand(CHECK, "Print every setting with its source, or every fault, and start nothing")
+            subcommand(CHECK, "Prints every setting with its source, or every error. Starts nothing.")
                 .args(CheckArgs::args()),
-            subcommand(DEMO, "Start a sample API and CacheWarp in front of it, and say what to try"),
-            subcommand(EXPLAIN, "Ask a running CacheWarp for a URL, and tell how its answer came about")
-                .args([
-                    Arg::new(URL)
-                        .required(true)
-                        .value_name("URL")
-                        .help("What to ask for, where CacheWarp listens"),
-                    Arg::new(HEADER)
-                        .short('H')
-                        .long(HEADER)
-                        .value_name("NAME: VALUE")
-                        .help("A header to ask with; several are given one by one")
-                        .action(ArgAction::Append),
-                    Arg::new(TOKEN)
-                        .long(TOKEN)
-                        .value_name("SECRET")
-                        .help("What shows that you may know [default: explain_token]"),
-                ]),
-            subcommand(HEALTH, "Ask a running CacheWarp whether it is well: exit code 0 or 1").arg(
+            subcommand(
+                DEMO,
+                "Starts a sample API with CacheWarp in front of it, and prints requests to try.",
+            ),
+            subcommand(EXPLAIN, "Requests a URL of a running CacheWarp, and explains the response.").args([
+                Arg::new(URL).required(true).value_name("URL").help("URL to request, at CacheWarp's address"),
+                Arg::new(HEADER)
+                    .short('H')
+                    .long(HEADER)
+                    .value_name("NAME: VALUE")
+                    .help("Request header to send; may be repeated")
+                    .action(ArgAction::Append),
+                Arg::new(TOKEN)
+                    .long(TOKEN)
+                    .value_name("SECRET")
+                    .help("Token to send [default: explain_token]"),
+            ]),
+            subcommand(
+                HEALTH,
+                "Checks the health of a running CacheWarp. Exits with 0 if it is healthy, else with 1.",
+            )
+            .arg(
                 Arg::new(URL)
                     .long(URL)
                     .value_name("URL")
-                    .help("Whom to ask [default: /health at listen_addr]"),
+                    .help("URL to check [default: /health at listen_addr]"),
             ),
-            subcommand(INSPECT, "Show what is stored of a URL, and whether it answers such a request")
-                .args(InspectArgs::args()),
-            subcommand(PURGE, "Have what is stored used no more, on every node: exit code 0 when that is so")
-                .args(PurgeArgs::args()),
-            subcommand(TOP, "Watch rates, hit ratios, latencies and connections on the terminal")
+            subcommand(
+                INSPECT,
+                "Shows the stored responses of a URL, and whether one answers the given request.",
+            )
+            .args(InspectArgs::args()),
+            subcommand(
+                PURGE,
+                "Purges stored responses on every node. Exits with 0 once every node has confirmed.",
+            )
+            .args(PurgeArgs::args()),
+            subcommand(TOP, "Shows rates, hit ratios, latencies and connections on the terminal.")
                 .args(TopArgs::args()),
         ])
 }
 
-/// Where values come from, below the list of flags.
+/// The text below the list of flags: sources and units.
 const SOURCES: &str = "\
-Every setting has one name in three places: --cache-default-ttl as a flag, CACHE_DEFAULT_TTL (or cache_default_ttl) in \
-the environment and in the file .env of the working directory. A flag wins over the environment, the environment over \
-.env.
+A setting is a flag (--cache-default-ttl), or a variable (CACHE_DEFAULT_TTL or cache_default_ttl) of the environment \
+or of the file .env in the working directory. A flag wins over the environment, and the environment over .env.
 
-A DURATION is a whole number with a unit: 250ms, 30s, 5m, 1h; without one it is seconds. A SIZE too: 512KiB, 64MiB, \
-1GiB; without one it is bytes. A LIST has commas between its items.";
+A DURATION is a whole number with a unit: 250ms, 30s, 5m, 1h; without a unit it is in seconds. So is a SIZE: 512KiB, \
+64MiB, 1GiB; without a unit it is in bytes. Items of a LIST are separated by commas.";
 
-/// Whether `--help` shows them: the settings are the same for every command, and stand in the help
-/// of the program.
+/// A choice whether `--help` lists the settings. Only the help of the program does, since every
+/// command takes the same settings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SettingsInHelp {
     Yes,
@@ -154,7 +166,7 @@ enum SettingsInHelp {
 fn subcommand(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
-        .after_help("Takes the settings that `cachewarp --help` lists.")
+        .after_help("Accepts the settings that `cachewarp --help` lists.")
         .args(settings(SettingsInHelp::No))
 }
 
@@ -172,13 +184,13 @@ fn settings(shown: SettingsInHelp) -> impl Iterator<Item = Arg> {
             .next_line_help(true)
             .hide(shown == SettingsInHelp::No)
             .value_parser(value_parser!(String))
-            // clap would keep the last of several in silence, or end at the second; both are for us
-            // to report.
+            // clap would silently keep the last of several values, or stop at the second one. `raw`
+            // reports every repetition.
             .action(ArgAction::Append)
     })
 }
 
-fn asked(matches: &ArgMatches) -> Invocation {
+fn invocation(matches: &ArgMatches) -> Invocation {
     match matches.subcommand() {
         Some((CHECK, check)) => Invocation::Check(CheckArgs::read(check)),
         Some((DEMO, _)) => Invocation::Demo,
@@ -195,7 +207,7 @@ fn asked(matches: &ArgMatches) -> Invocation {
     }
 }
 
-/// The flags before and behind the command.
+/// Returns the flags before and behind the command.
 fn flags(matches: &ArgMatches) -> Vec<(Name, String)> {
     let levels = [Some(matches), matches.subcommand().map(|(_, behind)| behind)];
     let values = |name: Name| {
@@ -211,8 +223,12 @@ fn unknown_flag(error: &clap::Error) -> Option<String> {
     unknown(error).filter(|word| word.starts_with('-'))
 }
 
-/// Returns as much of an unknown flag as can be a name: what follows may be a URL in the wrong
-/// place.
+/// Returns the setting that had this flag under its old name.
+fn renamed(flag: &str) -> Option<Name> {
+    Name::renamed(&flag.strip_prefix("--")?.replace('-', "_"))
+}
+
+/// Returns the part of an unknown flag that can be a name. The rest may be a misplaced URL.
 fn flag_shown(given: String) -> String {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     match given.bytes().position(|byte| !is_name(byte)) {
@@ -221,8 +237,8 @@ fn flag_shown(given: String) -> String {
     }
 }
 
-/// A word that stands where none is expected.
-fn stray(error: &clap::Error) -> Option<String> {
+/// Returns an unexpected word.
+fn unexpected_word(error: &clap::Error) -> Option<String> {
     context(error, ContextKind::InvalidSubcommand).or_else(|| unknown(error))
 }
 
@@ -236,23 +252,23 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     if let ContextValue::String(text) = value { Some(text.clone()) } else { None }
 }
 
-/// clap's own words, in a line and without the usage that follows them.
+/// Returns clap's message in one line, without the usage behind it.
 fn usage(error: &clap::Error) -> ConfigError {
     let text = error.render().to_string();
-    let said = text.split("\n\n").next().unwrap_or_default();
-    // A word of it may be a URL in the wrong place.
-    let words = said.trim_start_matches("error: ").split_whitespace().map(masked);
+    let message = text.split("\n\n").next().unwrap_or_default();
+    // A word of it may be a misplaced URL.
+    let words = message.trim_start_matches("error: ").split_whitespace().map(masked);
     ConfigError::Usage(words.collect::<Vec<_>>().join(" "))
 }
 
-/// Takes a flag away, and the value behind it; whether there was one.
-fn without(args: &mut Vec<OsString>, flag: &str) -> bool {
+/// Removes a flag and its value, and tells whether it found the flag.
+fn remove_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
     let is_it = |arg: &OsString| {
         arg.to_str().is_some_and(|arg| {
             arg == flag || arg.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
         })
     };
-    // The program's name is no flag.
+    // The first argument is the program's name.
     let Some(at) = args.iter().skip(1).position(is_it).map(|at| at + 1) else { return false };
     let joined = args.remove(at).to_str().is_some_and(|arg| arg.contains('='));
     let is_value =
@@ -265,7 +281,7 @@ fn without(args: &mut Vec<OsString>, flag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::errands::HeadSource;
+    use super::super::commands::HeadSource;
     use super::*;
 
     fn line(args: &[&str]) -> Result<CommandLine, Vec<LocatedError>> {
@@ -273,13 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault_in_the_grammar() {
+    fn clap_accepts_the_grammar() {
         command().debug_assert();
     }
 
     #[test]
     fn commands() {
-        for (args, asked) in [
+        for (args, invocation) in [
             (&[][..], Invocation::Serve),
             (&["check"], Invocation::Check(CheckArgs::default())),
             (
@@ -299,12 +315,12 @@ mod tests {
             ),
             (&["health", "--url", "http://a/"], Invocation::Health { url: Some("http://a/".to_owned()) }),
         ] {
-            assert_eq!(line(args).unwrap().asked, asked, "{args:?}");
+            assert_eq!(line(args).unwrap().invocation, invocation, "{args:?}");
         }
     }
 
     #[test]
-    fn flags_stand_before_and_behind_the_command() {
+    fn flags_may_precede_or_follow_the_command() {
         let read = line(&["--redis-url", "off", "check", "--log-level=warn", "--redis-url=a=b"]).unwrap();
         assert_eq!(
             read.flags,
@@ -328,22 +344,22 @@ mod tests {
             "--x=y",
         ]);
         let read = read.unwrap();
-        let faults: Vec<_> = read.faults.iter().map(ToString::to_string).collect();
+        let errors: Vec<_> = read.errors.iter().map(ToString::to_string).collect();
         assert_eq!(
-            faults,
+            errors,
             [
-                "command line: there is no flag --redis-ulr; did you mean `--redis-url`?",
-                "command line: there is no flag --frobnicate",
-                "command line: there is no flag --x",
+                "command line: unknown flag --redis-ulr; did you mean `--redis-url`?",
+                "command line: unknown flag --frobnicate",
+                "command line: unknown flag --x",
             ]
         );
-        assert_eq!(read.asked, Invocation::Check(CheckArgs::default()));
+        assert_eq!(read.invocation, Invocation::Check(CheckArgs::default()));
         assert_eq!(read.flags, [(Name::LogLevel, "warn".to_owned())]);
     }
 
     #[test]
-    fn what_cannot_be_read_further() {
-        for (args, fault) in [
+    fn an_unparsable_command_line_is_an_error() {
+        for (args, error) in [
             (
                 &["chekc"][..],
                 "command line: \"chekc\" is neither a command nor the value of a flag; did you mean `check`?",
@@ -358,26 +374,26 @@ mod tests {
                 "command line: a value is required for '--redis-url <URL>' but none was supplied",
             ),
         ] {
-            let faults = line(args).unwrap_err();
-            assert_eq!(faults.iter().map(ToString::to_string).collect::<Vec<_>>(), [fault], "{args:?}");
+            let errors = line(args).unwrap_err();
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [error], "{args:?}");
         }
     }
 
     #[test]
-    fn help_names_every_setting_under_its_heading() {
-        let Invocation::Print(help) = line(&["--help"]).unwrap().asked else { panic!("no help") };
+    fn help_lists_every_setting_under_its_heading() {
+        let Invocation::Print(help) = line(&["--help"]).unwrap().invocation else { panic!("no help") };
         for name in Name::ALL {
             let setting = name.setting();
             assert!(help.contains(&format!("--{} <", name.flag())), "{name}");
             assert!(help.contains(&format!("{}:\n", setting.group)));
         }
         assert!(COMMANDS.iter().all(|command| help.contains(&format!("  {command}"))));
-        assert_eq!(line(&["-h"]).unwrap().asked, Invocation::Print(help));
+        assert_eq!(line(&["-h"]).unwrap().invocation, Invocation::Print(help));
     }
 
     #[test]
     fn version() {
         let want = format!("cachewarp {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(line(&["--version"]).unwrap().asked, Invocation::Print(want));
+        assert_eq!(line(&["--version"]).unwrap().invocation, Invocation::Print(want));
     }
 }

@@ -1,6 +1,6 @@
-//! `.env.example` and the table in the README, held against the table of settings.
+//! `.env.example`, SETTINGS.md and the table in the README, compared with the table of settings.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --lib config::docs` writes both anew.
+//! `UPDATE_GOLDEN=1 cargo test --lib config::docs` writes all three.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ const COLUMNS: usize = 100;
 
 fn env_example() -> String {
     let mut text = String::from(
-        "# The settings of CacheWarp, each with its default. Copy this file to `.env` and change what should differ.\n\
-         # A flag or a variable of the environment wins over this file. A value with spaces, `#` or `$` stands in\n\
-         # single quotes. This file is made from the table in src/config/table.rs.\n",
+        "# The settings of CacheWarp, each with its default. Copy this file to `.env` and uncomment what you change.\n\
+         # A flag or a variable of the environment wins over this file. Put a value with spaces, `#` or `$` into\n\
+         # single quotes. This file is generated from src/config/table.rs.\n",
     );
     let mut group = "";
     for name in Name::ALL {
@@ -35,15 +35,51 @@ fn env_example() -> String {
     text
 }
 
+/// Returns the table of the README: a row for each group, with names and defaults only.
 fn readme_table() -> String {
-    let row = |name: &Name| {
-        let setting = name.setting();
-        let default =
-            if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        format!("| `{name}` | {default} | {} |\n", setting.help)
-    };
-    let rows: String = Name::ALL.iter().map(row).collect();
-    format!("| setting | default | meaning |\n| --- | --- | --- |\n{rows}")
+    let mut text = String::from("| group | settings (defaults) |\n| --- | --- |\n");
+    for (group, names) in groups() {
+        let settings: Vec<_> = names
+            .iter()
+            .map(|name| match name.setting().default {
+                "" => format!("`{name}`"),
+                default => format!("`{name}` (`{default}`)"),
+            })
+            .collect();
+        text += &format!("| {group} | {} |\n", settings.join(", "));
+    }
+    text
+}
+
+/// Returns SETTINGS.md: a heading and a table for each group.
+fn settings_md() -> String {
+    let mut text = String::from(
+        "# Settings\n\n\
+         A setting is a flag (`--cache-default-ttl 1m`), a variable (`CACHE_DEFAULT_TTL`), or a line of `.env`\n\
+         in the working directory. A flag wins over the environment, and the environment over `.env`.\n\
+         Durations take a unit (`250ms`, `30s`, `5m`, `1h`; a bare number is seconds), and so do sizes\n\
+         (`512KiB`, `64MiB`, `1GiB`; a bare number is bytes). Items of a list have commas between them. This\n\
+         file is generated from `src/config/table.rs`.\n",
+    );
+    for (group, names) in groups() {
+        text += &format!("\n## {group}\n\n| setting | default | meaning |\n| --- | --- | --- |\n");
+        for name in names {
+            let setting = name.setting();
+            let default = match setting.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            text += &format!("| `{name}` | {default} | {} |\n", setting.help);
+        }
+    }
+    text
+}
+
+/// Returns the groups in the order of the table, each with its settings.
+fn groups() -> Vec<(&'static str, &'static [Name])> {
+    let same_group = |one: &Name, other: &Name| one.setting().group == other.setting().group;
+    let with_heading = |names: &'static [Name]| (names[0].setting().group, names);
+    Name::ALL.chunk_by(same_group).map(with_heading).collect()
 }
 
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
@@ -61,45 +97,50 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Compares a file with what it should be, or makes it so.
+/// Compares a file with the expected text, or writes that text to it.
 #[expect(
     clippy::disallowed_methods,
-    reason = "what to do with a golden file is asked of the person who runs the test"
+    reason = "the person who runs the test decides whether golden files are written"
 )]
-fn hold(name: &str, want: &str) {
+fn compare(name: &str, want: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(file(name), want).unwrap();
     }
     let is = fs::read_to_string(file(name)).unwrap_or_default();
-    assert!(is == want, "{name} is not what the table says: UPDATE_GOLDEN=1 cargo test --lib config::docs");
+    assert!(is == want, "{name} differs from the table: UPDATE_GOLDEN=1 cargo test --lib config::docs");
 }
 
 #[test]
-fn env_example_is_what_the_table_says() {
-    hold(".env.example", &env_example());
+fn env_example_follows_the_table() {
+    compare(".env.example", &env_example());
 }
 
 #[test]
-fn readme_is_what_the_table_says() {
+fn settings_md_follows_the_table() {
+    compare("SETTINGS.md", &settings_md());
+}
+
+#[test]
+fn readme_follows_the_table() {
     let readme = fs::read_to_string(file("README.md")).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README.md has the begin of the settings");
-    let (_, after) = rest.split_once(END).expect("README.md has the end of the settings");
-    hold("README.md", &format!("{before}{BEGIN}{}{END}{after}", readme_table()));
+    let (before, rest) = readme.split_once(BEGIN).expect("README.md marks the begin of the settings");
+    let (_, after) = rest.split_once(END).expect("README.md marks the end of the settings");
+    compare("README.md", &format!("{before}{BEGIN}{}{END}{after}", readme_table()));
 }
 
 #[test]
-fn env_example_says_nothing_but_defaults() {
-    let said: String = env_example()
+fn env_example_sets_every_default() {
+    let defaults: String = env_example()
         .lines()
         .filter_map(|line| {
             line.strip_prefix('#').filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()))
         })
         .map(|line| format!("{line}\n"))
         .collect();
-    assert_eq!(said.lines().count(), Name::ALL.len());
+    assert_eq!(defaults.lines().count(), Name::ALL.len());
     let settings = |dotenv: &str| {
         let args = vec!["cachewarp".into()];
-        let order = read(ConfigSources {
+        let plan = read(ConfigSources {
             args,
             environment: Vec::new(),
             dotenv: Ok(dotenv.into()),
@@ -107,8 +148,8 @@ fn env_example_says_nothing_but_defaults() {
             files: FileChecks::Unopened,
         })
         .unwrap();
-        let CliCommand::Serve(settings) = order.command else { panic!("not to serve") };
+        let CliCommand::Serve(settings) = plan.command else { panic!("not a command to serve") };
         format!("{settings:?}")
     };
-    assert_eq!(settings(&said), settings(""));
+    assert_eq!(settings(&defaults), settings(""));
 }

@@ -1,43 +1,43 @@
-//! The file `.env`: names, values, and the line of each, for the person who has to correct it.
+//! The file `.env`: names, values, and the line of each, so that error messages can name it.
 //!
-//! dotenvy parses; the process' own environment is not changed. Three of its ways are not for
-//! settings and are kept away from them. It counts no lines, so it is fed one line at a time. It
-//! takes spaces at the very end for an unfinished value, so the text is ended. It replaces `$NAME`
-//! outside of single quotes by whatever the environment holds, and a password by half of itself, so
-//! a value that would be so treated is marked.
+//! dotenvy parses the text; the process' own environment does not change. Three properties of
+//! dotenvy do not suit settings. It counts no lines, so it gets one line at a time. It takes
+//! trailing spaces at the end of the file for an unfinished value, so a line end is appended. It
+//! replaces `$NAME` outside single quotes by a variable of the environment, which would cut a
+//! password short, so such a value is marked.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 
-use super::faults::{ErrorLocation, LocatedError};
-use super::wrong::ConfigError;
+use super::error::ConfigError;
+use super::report::{ErrorLocation, LocatedError};
 
-/// What Windows' editors put before UTF-8.
+/// The mark that editors on Windows write before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What stands in the file.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(super) struct DotenvFile {
     pub(super) pairs: Vec<DotenvPair>,
-    pub(super) faults: Vec<LocatedError>,
+    pub(super) errors: Vec<LocatedError>,
 }
 
-/// `NAME=value`
+/// A line `NAME=value`.
 #[derive(Debug)]
 pub(super) struct DotenvPair {
     pub(super) name: String,
     pub(super) text: String,
-    /// Where it ends, counted from 1.
+    /// The line on which it ends, counted from 1.
     pub(super) line: usize,
-    /// Whether `text` depends on something else than the file.
+    /// True if dotenvy substitutes a variable in the value.
     pub(super) substitutes: bool,
 }
 
-/// Reads what reading the file gave. A file that does not exist says nothing.
+/// Parses the content of the file. A missing file counts as empty.
 pub(super) fn read(file: io::Result<Vec<u8>>) -> DotenvFile {
-    let whole = |wrong| DotenvFile {
+    let whole = |error| DotenvFile {
         pairs: Vec::new(),
-        faults: vec![LocatedError { place: ErrorLocation::Dotenv, wrong }],
+        errors: vec![LocatedError { location: ErrorLocation::Dotenv, error }],
     };
     let text = match file.map(String::from_utf8) {
         Ok(Ok(text)) => text,
@@ -64,21 +64,21 @@ fn parse(text: &str) -> DotenvFile {
                 });
             }
             Err(error) => {
-                // Only the number of the line is said: there may be a password in it.
+                // The error names the number of the line only: the line may hold a password.
                 let lines_before_last = if let dotenvy::Error::LineParse(parsed, _) = error {
                     parsed.strip_suffix('\n').unwrap_or(&parsed).matches('\n').count()
                 } else {
                     0
                 };
-                let place = ErrorLocation::DotenvLine(line.get().saturating_sub(lines_before_last));
-                read.faults.push(LocatedError { place, wrong: ConfigError::DotenvSyntax });
+                let location = ErrorLocation::DotenvLine(line.get().saturating_sub(lines_before_last));
+                read.errors.push(LocatedError { location, error: ConfigError::DotenvSyntax });
             }
         }
     }
     read
 }
 
-/// Gives out at most one line at each reading, and counts them.
+/// A reader that returns at most one line per call, and counts the lines.
 struct LineReader<'a> {
     rest: &'a [u8],
     line: &'a Cell<usize>,
@@ -97,7 +97,7 @@ impl Read for LineReader<'_> {
     }
 }
 
-/// Whether a `$` stands where it means something else than itself.
+/// Tells whether a line has a `$` that dotenvy substitutes.
 fn substitutes(line: &str) -> bool {
     let mut letters = line.chars();
     while let Some(letter) = letters.next() {
@@ -121,12 +121,12 @@ mod tests {
 
     fn pairs(text: &str) -> Vec<(String, String, usize)> {
         let file = read(Ok(text.into()));
-        assert!(file.faults.is_empty(), "{:?}", file.faults);
+        assert!(file.errors.is_empty(), "{:?}", file.errors);
         file.pairs.into_iter().map(|pair| (pair.name, pair.text, pair.line)).collect()
     }
 
     fn broken(text: &str) -> Vec<String> {
-        read(Ok(text.into())).faults.iter().map(ToString::to_string).collect()
+        read(Ok(text.into())).errors.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -147,8 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_line_is_a_fault_with_its_number() {
-        let hint = "is not `NAME=value`; a value with spaces, quotes or `#` stands between quotes, and a quote is closed";
+    fn every_malformed_line_is_an_error_with_its_number() {
+        let hint = "is not `NAME=value`; quote a value that has spaces, quotes or `#`, and close the quotes";
         for (text, lines) in [
             ("nonsense", &[1][..]),
             ("A=1\n1=2\nB=2\n=3\n", &[2, 4]),
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_text() {
+    fn a_file_that_is_not_utf8_is_an_error() {
         let file = read(Ok(vec![0xff, 0xfe, b'A', 0, b'=', 0]));
-        assert_eq!(file.faults[0].to_string(), ".env: is not UTF-8; save it as UTF-8");
+        assert_eq!(file.errors[0].to_string(), ".env: is not UTF-8; save it as UTF-8");
     }
 
     #[test]
-    fn where_a_dollar_substitutes() {
+    fn a_dollar_outside_single_quotes_substitutes() {
         for line in ["A=$B", "A=\"$B\"", "A=b$", "A=${B}", "A='x'$B", "A=\\\\$B"] {
             assert!(substitutes(line), "{line}");
         }

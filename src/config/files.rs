@@ -1,19 +1,19 @@
-//! The files that settings name, opened before anything depends on them.
+//! Checks of the files that settings name.
 //!
-//! A certificate that cannot be read is as wrong as a setting that cannot: it is said at once and
-//! with all other faults, not at the first connection.
+//! An unreadable certificate is an error of the settings. It is reported at the start with all
+//! other errors, and not at the first connection.
 
 use std::path::Path;
 
 use super::FileChecks;
-use super::reading::Resolver;
+use super::error::ConfigError;
+use super::resolver::Resolver;
 use super::table::Name;
-use super::wrong::ConfigError;
 use crate::tls::{self, TlsError};
 use crate::{origin, redis};
 
 impl Resolver<'_> {
-    /// Notes every file that is of no use. What is not named is not looked for.
+    /// Notes an error for each unusable file among those that the settings name.
     pub(super) fn check_files(&mut self, origin: &origin::Options, redis: Option<&redis::Deployment>) {
         if self.files == FileChecks::Unopened {
             return;
@@ -28,16 +28,16 @@ impl Resolver<'_> {
             self.check_tls(&tls::Options { identity: None, ..tls.clone() }, Name::RedisCaFile);
         }
         if let Some(identity) = &tls.identity
-            && !self.has_fault_in(&[Name::RedisCaFile])
+            && !self.has_error_in(&[Name::RedisCaFile])
         {
             let key = identity.key_file.clone();
             let name = move |path: &Path| {
                 if path == key { Name::RedisClientKeyFile } else { Name::RedisClientCertFile }
             };
-            if let Err(bad) = tls::connector(tls, &[]) {
+            if let Err(error) = tls::connector(tls, &[]) {
                 self.note(
-                    bad_file(&bad).map_or(Name::RedisClientKeyFile, name),
-                    ConfigError::File(bad.to_string()),
+                    bad_file(&error).map_or(Name::RedisClientKeyFile, name),
+                    ConfigError::File(error.to_string()),
                 );
             }
         }
@@ -49,15 +49,15 @@ impl Resolver<'_> {
     }
 
     fn check_tls(&mut self, options: &tls::Options, name: Name) {
-        if let Err(bad) = tls::connector(options, &[]) {
-            self.note(name, ConfigError::File(bad.to_string()));
+        if let Err(error) = tls::connector(options, &[]) {
+            self.note(name, ConfigError::File(error.to_string()));
         }
     }
 }
 
-/// The file that is to blame, if one is.
-fn bad_file(bad: &TlsError) -> Option<&Path> {
-    match bad {
+/// Returns the file that caused the error, if a file did.
+fn bad_file(error: &TlsError) -> Option<&Path> {
+    match error {
         TlsError::File { path, .. }
         | TlsError::NoCertificate(path)
         | TlsError::NotAnAuthority { path, .. } => Some(path),

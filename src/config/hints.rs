@@ -1,55 +1,53 @@
-//! What to write instead.
+//! Hints: corrections that follow an error.
 
 use super::args::COMMANDS;
-use super::nearest::nearest;
-use super::units::{duration_meant, size_meant};
+use super::error::ConfigError;
+use super::spelling::nearest;
+use super::units::{suggested_duration, suggested_size};
 use super::urls::{SettingUrlError, has_unencoded_password};
-use super::wrong::ConfigError;
 
 impl ConfigError {
-    /// What to do about it, if more can be said than what is wrong.
+    /// Returns a correction, if one is known.
     pub(super) fn hint(&self, text: &str) -> Option<String> {
-        let did_you_mean = |meant: &str| format!("did you mean `{meant}`?");
+        let did_you_mean = |suggestion: &str| format!("did you mean `{suggestion}`?");
         let fixed = |hint: &str| Some(hint.to_owned());
         match self {
-            Self::Empty => fixed("leave it out to have the default"),
-            Self::Twice => fixed("keep one"),
-            Self::Duration(_) => Some(match duration_meant(text) {
-                Some(meant) => did_you_mean(&meant),
-                None => "write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`".to_owned(),
+            Self::Empty => fixed("remove it to use the default"),
+            Self::Repeated => fixed("keep one of them"),
+            Self::Duration(_) => Some(match suggested_duration(text) {
+                Some(suggestion) => did_you_mean(&suggestion),
+                None => "use a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`".to_owned(),
             }),
-            Self::Size(_) => Some(match size_meant(text) {
-                Some(meant) => did_you_mean(&meant),
-                None => "write a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`".to_owned(),
+            Self::Size(_) => Some(match suggested_size(text) {
+                Some(suggestion) => did_you_mean(&suggestion),
+                None => "use a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`".to_owned(),
             }),
             Self::Choice(choices) => nearest(text, choices.iter().copied()).map(did_you_mean),
             Self::Address => Some(address_hint(text)),
-            Self::SameAddress(_) => fixed("give one of them another port"),
-            Self::OwnOrigin(_) => fixed("name the API itself"),
-            Self::Url(wrong) => url_hint(wrong, text).map(str::to_owned),
+            Self::SameAddress(_) => fixed("use another port for one of them"),
+            Self::OwnOrigin(_) => fixed("use the address of the API"),
+            Self::Url(error) => url_hint(error, text).map(str::to_owned),
             Self::NotTheNetwork { network, .. } => Some(did_you_mean(network)),
             Self::MediaType(item) if item == "*/*" => Some(did_you_mean("*")),
             Self::MediaType(item) => {
                 item.split_once(';').map(|(essence, _)| did_you_mean(essence.trim_end()))
             }
-            Self::Status(item) if item.contains("xx") => fixed("list them one by one, or `*` for all"),
-            Self::DotenvSyntax => {
-                fixed("a value with spaces, quotes or `#` stands between quotes, and a quote is closed")
-            }
-            Self::DotenvSubstitution => fixed("put the value in single quotes if it means itself"),
-            Self::NoToken => fixed("give --token, or set explain_token"),
+            Self::Status(item) if item.contains("xx") => fixed("list each status, or use `*` for all"),
+            Self::DotenvSyntax => fixed("quote a value that has spaces, quotes or `#`, and close the quotes"),
+            Self::DotenvSubstitution => fixed("put the value in single quotes to keep the `$`"),
+            Self::NoToken => fixed("use --token, or set explain_token"),
             Self::NotUtf8 => fixed("save it as UTF-8"),
-            Self::Flag { meant, .. } => meant.as_deref().map(did_you_mean),
-            Self::Stray(given) => {
+            Self::Flag { suggestion, .. } => suggestion.as_deref().map(did_you_mean),
+            Self::UnexpectedWord(given) => {
                 nearest(given, COMMANDS).filter(|command| command != given).map(did_you_mean)
             }
             Self::NamespaceNeeded => {
-                fixed("name the API, such as `cache_namespace=payments`, by one name on all of its nodes")
+                fixed("set one name on all nodes of the API, such as `cache_namespace=payments`")
             }
-            Self::OtherHalf(_) => fixed("set both, or neither"),
-            Self::SecondPassword => fixed("keep one"),
+            Self::Requires(_) => fixed("set both, or neither"),
+            Self::SecondPassword => fixed("keep one of them"),
             Self::InBoth { .. } => fixed("keep it in one of the two"),
-            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } => fixed("leave it out"),
+            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } => fixed("remove it"),
             Self::File(_)
             | Self::Number
             | Self::Below(_)
@@ -67,6 +65,7 @@ impl ConfigError {
             | Self::TokenFlag
             | Self::Log(_)
             | Self::DotenvUnreadable(_)
+            | Self::Renamed { .. }
             | Self::HealthUrl(_)
             | Self::ExplainUrl(_)
             | Self::InspectUrl(_)
@@ -85,38 +84,36 @@ fn address_hint(text: &str) -> String {
             format!("did you mean `127.0.0.1:{port}`, or `[::]:{port}` for every interface?")
         }
         Some(port) if text.starts_with("localhost") => format!("did you mean `127.0.0.1:{port}`?"),
-        Some(_) | None => {
-            "write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`".to_owned()
-        }
+        Some(_) | None => "use an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`".to_owned(),
     }
 }
 
-/// Behind a URL that was read wrongly because of its password.
+/// The hint for a URL whose password was not percent-encoded.
 const UNENCODED: &str =
-    "percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
+    "percent-encode special characters of the password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
 
-fn url_hint(wrong: &SettingUrlError, text: &str) -> Option<&'static str> {
-    match wrong {
+fn url_hint(error: &SettingUrlError, text: &str) -> Option<&'static str> {
+    match error {
         _ if has_unencoded_password(text) => Some(UNENCODED),
         SettingUrlError::Malformed(_) if text.contains('@') => Some(UNENCODED),
         SettingUrlError::Scheme { given, .. } if given == "valkey" => {
-            Some("it speaks Redis' protocol: write `redis://`")
+            Some("Valkey speaks the protocol of Redis: use `redis://`")
         }
         SettingUrlError::Scheme { given, .. } if given == "valkeys" => {
-            Some("it speaks Redis' protocol: write `rediss://`")
+            Some("Valkey speaks the protocol of Redis: use `rediss://`")
         }
         SettingUrlError::Scheme { given, .. } if given.contains("sentinel") => {
-            Some("write `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS")
+            Some("use `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS")
         }
         SettingUrlError::Scheme { given, .. } if given.contains("cluster") => {
-            Some("write `redis+cluster://host:port,host:port`, with `rediss` for TLS")
+            Some("use `redis+cluster://host:port,host:port`, with `rediss` for TLS")
         }
-        SettingUrlError::MasterName => {
-            Some("write it behind the hosts: `redis+sentinel://host:port/mymaster`")
+        SettingUrlError::MasterName => Some("append it to the hosts: `redis+sentinel://host:port/mymaster`"),
+        SettingUrlError::UserWithoutPassword => {
+            Some("for a password without a user use `redis://:password@host`")
         }
-        SettingUrlError::UserWithoutPassword => Some("for a password alone write `redis://:password@host`"),
-        SettingUrlError::SocketPath => Some("write `unix:///path/to/redis.sock`"),
-        SettingUrlError::Database => Some("write `/0` or `?db=0`"),
+        SettingUrlError::SocketPath => Some("use `unix:///path/to/redis.sock`"),
+        SettingUrlError::Database => Some("use `/0` or `?db=0`"),
         SettingUrlError::NoScheme
         | SettingUrlError::Malformed(_)
         | SettingUrlError::Scheme { .. }

@@ -1,37 +1,34 @@
-//! Settings: flags, environment, `.env` → each module's own options, checked, every fault reported
-//! at once.
+//! Settings: flags, environment and `.env` become the options of each module. Every error is
+//! reported at once.
 //!
-//! In two stages. `sayings` collects what was said and by whom; `settings` finds out what it means.
-//! One table (`table`) is behind both, and behind `--help`, `.env.example` and the README.
+//! There are two stages. `raw` collects the text of each setting with its source; `settings`
+//! resolves it. One table (`table`) defines the settings for both stages, for `--help`, and for the
+//! documents.
 //!
-//! **Invariant:** nothing here reads the process or the disk except
-//! [`ConfigSources::of_this_process`] and, where the surroundings say [`FileChecks::Opened`],
-//! `files`, so that a test can be anywhere; and nothing below the composition root imports this
-//! module.
+//! **Invariant:** only [`ConfigSources::of_this_process`] reads the process, and only `files` reads
+//! the disk, if [`FileChecks::Opened`] is given: a test chooses its own environment. No module
+//! below the composition root imports this one.
 
+mod addresses;
 mod args;
+mod commands;
 mod dotenv;
-mod errands;
-mod faults;
+mod error;
+mod explain;
 mod files;
 mod hints;
 mod namespace;
-mod nearest;
-mod places;
-mod questions;
-mod reading;
+mod raw;
 mod report;
-mod sayings;
+mod resolver;
 mod settings;
-mod share;
-mod source;
 mod spelling;
 mod table;
 mod units;
 mod urls;
 mod values;
 mod warnings;
-mod wrong;
+mod workers;
 
 #[cfg(test)]
 mod docs;
@@ -41,50 +38,50 @@ mod tests;
 use std::ffi::OsString;
 use std::io;
 
-pub use errands::{HeadSource, TopOutput};
-pub use faults::{ConfigErrors, ErrorLocation, LocatedError};
+pub use commands::{HeadSource, TopOutput};
+pub use error::{ConfigError, QuantityError, RequestFieldError};
+pub use raw::SettingSource;
 pub use report::SettingsReport;
+pub use report::{ConfigErrors, ErrorLocation, LocatedError};
 pub use settings::Settings;
-pub use share::WorkerSettings;
-pub use source::SettingSource;
 pub use table::Name;
 pub use urls::SettingUrlError;
 pub use warnings::ConfigWarning;
-pub use wrong::{ConfigError, QuantityError, RequestFieldError};
+pub use workers::WorkerSettings;
 
 use crate::probe;
 use crate::request_fields::RequestFields;
 use args::{CommandLine, Invocation};
-use errands::CheckArgs;
-use questions::ExplainArgs;
-use sayings::RawSettings;
+use commands::CheckArgs;
+use explain::ExplainArgs;
+use raw::RawSettings;
 
-/// All that settings are read from.
+/// All sources of settings.
 #[derive(Debug)]
 pub struct ConfigSources {
-    /// The arguments, the program's name first.
+    /// The arguments, with the program's name first.
     pub args: Vec<OsString>,
-    /// The variables.
+    /// The environment variables.
     pub environment: Vec<(OsString, OsString)>,
-    /// What reading `.env` gave.
+    /// The result of reading `.env`.
     pub dotenv: io::Result<Vec<u8>>,
-    /// How many threads run at one time.
+    /// The number of threads that run in parallel.
     pub cores: usize,
-    /// Whether the files that settings name are there to be opened.
+    /// The choice whether the files that settings name are opened.
     pub files: FileChecks,
 }
 
-/// Whether the files that settings name are opened, to see what is wrong with them.
+/// A choice whether the files that settings name are opened to find errors in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileChecks {
-    /// Each of them.
+    /// Each file is opened.
     Opened,
-    /// None.
+    /// No file is opened.
     Unopened,
 }
 
 impl ConfigSources {
-    /// Those of this process, and the `.env` of its working directory.
+    /// Returns the sources of this process, with the `.env` of its working directory.
     pub fn of_this_process() -> Self {
         Self {
             args: std::env::args_os().collect(),
@@ -96,55 +93,55 @@ impl ConfigSources {
     }
 }
 
-/// What to do, and what to say before it.
+/// A command to run, and the warnings to print before it.
 #[derive(Debug)]
 pub struct CommandPlan {
-    /// What to do.
+    /// The command.
     pub command: CliCommand,
-    /// What the operator should know.
+    /// Likely mistakes that do not prevent the start.
     pub warnings: Vec<ConfigWarning>,
 }
 
-/// What to do.
+/// A command of the program.
 #[derive(Debug)]
 pub enum CliCommand {
-    /// Serve.
+    /// Serves.
     Serve(Box<Settings>),
-    /// Start a sample API, and CacheWarp in front of it.
+    /// Starts a sample API, and CacheWarp in front of it.
     Demo(Box<Settings>),
-    /// Print the settings, which are good.
+    /// Prints the settings, which are valid.
     Check(SettingsReport),
-    /// Report which fields of recorded requests keep default freshness from applying.
+    /// Reports which fields of recorded requests keep default freshness from applying.
     ExplainHeaders(HeadSource, RequestFields),
-    /// Ask a running CacheWarp whether it is well.
+    /// Checks the health of a running CacheWarp.
     Health(probe::ProbeTarget),
-    /// Ask a running CacheWarp for something, and tell how its answer came about.
+    /// Requests a URL of a running CacheWarp and explains the response.
     Explain(Box<probe::ExplainRequest>),
-    /// Have an operator's errand run.
+    /// Sends a command to the admin listener.
     Run(Box<(probe::AdminClient, probe::AdminCommand)>),
-    /// Show how all is.
+    /// Shows live statistics.
     Top(probe::AdminClient, TopOutput),
-    /// Print this text: the help, or the version.
+    /// Prints this text: the help or the version.
     Print(String),
 }
 
-/// Reads everything, and says what to do or everything that is wrong.
-pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
-    let ConfigSources { args, environment, dotenv, cores, files } = surroundings;
-    let CommandLine { asked, flags, mut faults } =
-        args::read(args).map_err(|faults| ConfigErrors { faults, warnings: Vec::new() })?;
-    match asked {
+/// Reads all sources, and returns the command or every error.
+pub fn read(sources: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
+    let ConfigSources { args, environment, dotenv, cores, files } = sources;
+    let CommandLine { invocation, flags, mut errors } =
+        args::read(args).map_err(|errors| ConfigErrors { errors, warnings: Vec::new() })?;
+    match invocation {
         Invocation::Print(text) => {
             return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() });
         }
-        // Whoever names the place to ask needs no settings to find it.
+        // A command with its own URL needs no settings.
         Invocation::Health { url: Some(url) } => {
-            let target = urls::health(&url).map_err(|bad| vec![ConfigError::HealthUrl(bad)]);
-            return ask_there(target.map(CliCommand::Health), faults);
+            let target = urls::health(&url).map_err(|error| vec![ConfigError::HealthUrl(error)]);
+            return plan_of(target.map(CliCommand::Health), errors);
         }
         Invocation::Explain(explain @ ExplainArgs { token: Some(_), .. }) => {
-            let question = explain.question(None);
-            return ask_there(question.map(|question| CliCommand::Explain(Box::new(question))), faults);
+            let request = explain.request(None);
+            return plan_of(request.map(|request| CliCommand::Explain(Box::new(request))), errors);
         }
         Invocation::Health { url: None }
         | Invocation::Explain(_)
@@ -156,41 +153,41 @@ pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
         | Invocation::Demo => {}
     }
 
-    let mut sayings = RawSettings::default();
-    sayings.flags(flags);
-    sayings.environment(environment);
-    sayings.dotenv(dotenv);
-    faults.append(&mut sayings.faults);
-    let mut warnings = std::mem::take(&mut sayings.warnings);
+    let mut raw = RawSettings::default();
+    raw.flags(flags);
+    raw.environment(environment);
+    raw.dotenv(dotenv);
+    errors.append(&mut raw.errors);
+    let mut warnings = std::mem::take(&mut raw.warnings);
 
-    let meaning = settings::mean(&sayings, cores, files);
-    warnings.extend(meaning.warnings);
-    let settings = match meaning.settings {
-        Ok(settings) if faults.is_empty() => settings,
-        meant => {
-            faults.extend(meant.err().into_iter().flatten());
-            return Err(ConfigErrors { faults, warnings });
+    let resolved = settings::resolve(&raw, cores, files);
+    warnings.extend(resolved.warnings);
+    let settings = match resolved.settings {
+        Ok(settings) if errors.is_empty() => settings,
+        failed => {
+            errors.extend(failed.err().into_iter().flatten());
+            return Err(ConfigErrors { errors, warnings });
         }
     };
-    let command = match asked {
+    let command = match invocation {
         Invocation::Check(CheckArgs { heads: None }) => {
-            CliCommand::Check(SettingsReport::of(&sayings, &settings))
+            CliCommand::Check(SettingsReport::of(&raw, &settings))
         }
         Invocation::Check(CheckArgs { heads: Some(source) }) => {
             CliCommand::ExplainHeaders(source, settings.rules.fields)
         }
         Invocation::Demo => CliCommand::Demo(Box::new(settings)),
         Invocation::Explain(explain) => {
-            let question = explain.question(settings.proxy.explain_token.as_ref());
-            let asked = ask_there(question.map(|question| CliCommand::Explain(Box::new(question))), faults)?;
-            return Ok(CommandPlan { warnings, ..asked });
+            let request = explain.request(settings.proxy.explain_token.as_ref());
+            let plan = plan_of(request.map(|request| CliCommand::Explain(Box::new(request))), errors)?;
+            return Ok(CommandPlan { warnings, ..plan });
         }
-        // Whether the listener can be reached from elsewhere is no matter of who asks it.
-        Invocation::Inspect(inspect) => return run(&settings, inspect.errand(), faults),
-        Invocation::Purge(purge) => return run(&settings, purge.errand(), faults),
+        // Warnings about the listener do not concern the clients of it.
+        Invocation::Inspect(inspect) => return admin_plan(&settings, inspect.command(), errors),
+        Invocation::Purge(purge) => return admin_plan(&settings, purge.command(), errors),
         Invocation::Top(top) => {
-            let operator = errands::operator(&settings);
-            return ask_there(operator.map(|operator| CliCommand::Top(operator, top.watching())), faults);
+            let client = commands::admin_client(&settings);
+            return plan_of(client.map(|client| CliCommand::Top(client, top.output())), errors);
         }
         Invocation::Health { .. } => CliCommand::Health(probe::ProbeTarget::at(settings.listen_addr)),
         Invocation::Serve | Invocation::Print(_) => CliCommand::Serve(Box::new(settings)),
@@ -198,31 +195,32 @@ pub fn read(surroundings: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
     Ok(CommandPlan { command, warnings })
 }
 
-/// Everything that is wrong with the errand and with where it is to be run, at once.
-fn run(
+/// Returns a command for the admin listener, or the errors of both the command and the listener.
+fn admin_plan(
     settings: &Settings,
-    errand: Result<probe::AdminCommand, Vec<ConfigError>>,
-    faults: Vec<LocatedError>,
+    command: Result<probe::AdminCommand, Vec<ConfigError>>,
+    errors: Vec<LocatedError>,
 ) -> Result<CommandPlan, ConfigErrors> {
-    let asked = match (errands::operator(settings), errand) {
-        (Ok(operator), Ok(errand)) => Ok(CliCommand::Run(Box::new((operator, errand)))),
-        (operator, errand) => Err(operator.err().into_iter().chain(errand.err()).flatten().collect()),
+    let command = match (commands::admin_client(settings), command) {
+        (Ok(client), Ok(command)) => Ok(CliCommand::Run(Box::new((client, command)))),
+        (client, command) => Err(client.err().into_iter().chain(command.err()).flatten().collect()),
     };
-    ask_there(asked, faults)
+    plan_of(command, errors)
 }
 
-fn ask_there(
-    asked: Result<CliCommand, Vec<ConfigError>>,
-    mut faults: Vec<LocatedError>,
+/// Returns the plan of a command, unless the command or the command line has an error.
+fn plan_of(
+    command: Result<CliCommand, Vec<ConfigError>>,
+    mut errors: Vec<LocatedError>,
 ) -> Result<CommandPlan, ConfigErrors> {
-    match asked {
-        Ok(command) if faults.is_empty() => return Ok(CommandPlan { command, warnings: Vec::new() }),
+    match command {
+        Ok(command) if errors.is_empty() => return Ok(CommandPlan { command, warnings: Vec::new() }),
         Ok(_) => {}
-        Err(wrong) => {
-            faults.extend(
-                wrong.into_iter().map(|wrong| LocatedError { place: ErrorLocation::CommandLine, wrong }),
+        Err(error) => {
+            errors.extend(
+                error.into_iter().map(|error| LocatedError { location: ErrorLocation::CommandLine, error }),
             );
         }
     }
-    Err(ConfigErrors { faults, warnings: Vec::new() })
+    Err(ConfigErrors { errors, warnings: Vec::new() })
 }

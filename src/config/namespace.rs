@@ -1,15 +1,15 @@
-//! The namespace in Redis, and whether the origin's URL can stand for it.
+//! The namespace in Redis.
 //!
-//! A namespace follows from `origin_url`, since a cache key does not say which origin answers for
-//! it. A URL that means another API on another machine cannot do that where the machines share a
-//! Redis: there the operator has to name it.
+//! A namespace follows from `origin_url`, since a cache key does not name its origin. A URL such as
+//! `http://localhost` names a different API on each machine. If such machines share a Redis, the
+//! operator has to name the namespace.
 
 use std::net::IpAddr;
 
-use super::reading::Resolver;
+use super::error::ConfigError;
+use super::resolver::Resolver;
 use super::table::Name;
 use super::values;
-use super::wrong::ConfigError;
 use crate::key::OriginBase;
 use crate::origin;
 use crate::redis::{Deployment, RedisAddress, Topology};
@@ -28,7 +28,7 @@ impl Resolver<'_> {
         }
         let known = [Name::OriginUrl, Name::RedisUrl, Name::CacheNamespace];
         let shared = redis.is_some_and(|redis| !is_on_this_machine(redis));
-        if shared && is_of_this_machine(host(origin.authority.as_str())) && !self.has_fault_in(&known) {
+        if shared && is_of_this_machine(host(origin.authority.as_str())) && !self.has_error_in(&known) {
             self.note(Name::CacheNamespace, ConfigError::NamespaceNeeded);
         }
         let base = OriginBase {
@@ -40,7 +40,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Tells whether every server that is named is on this machine.
+/// Tells whether every named server is on this machine.
 fn is_on_this_machine(redis: &Deployment) -> bool {
     match (&redis.topology, &redis.server.address) {
         (Topology::Sentinel(sentinels), _) => {
@@ -54,7 +54,7 @@ fn is_on_this_machine(redis: &Deployment) -> bool {
     }
 }
 
-/// Names that mean another host on another machine, as `/etc/hosts` and container engines set them.
+/// Names that `/etc/hosts` and container engines resolve to a different host on each machine.
 const RELATIVE_NAMES: [&str; 6] = [
     "localhost",
     "localhost.localdomain",
@@ -64,7 +64,7 @@ const RELATIVE_NAMES: [&str; 6] = [
     "host.containers.internal",
 ];
 
-/// Tells whether a host means another one on another machine.
+/// Tells whether a host is a different one on each machine.
 fn is_of_this_machine(host: &str) -> bool {
     if let Ok(address) = host.parse::<IpAddr>() {
         return match address.to_canonical() {

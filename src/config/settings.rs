@@ -1,10 +1,10 @@
-//! What the settings mean: text in, each module's own options out, every fault noted on the way.
+//! Resolved settings: the options of each module, from the text of the settings.
 //!
-//! A value that is wrong is noted and read as its default, so that the values after it are looked
-//! at too. With one fault noted there are no settings, so the stand-in is never used.
+//! The resolver notes an invalid value and goes on with its default, so that it checks the values
+//! after it too. One error suffices that no settings are returned, so the default is never used.
 //!
-//! What is said for the whole process is shared out here: no worker ever has to ask how many others
-//! there are.
+//! Limits of the whole process are split over the workers here. No worker needs to know the number
+//! of workers.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
-use super::faults::LocatedError;
-use super::places::{is_at, meet};
-use super::reading::Resolver;
-use super::sayings::RawSettings;
-use super::share::{WorkerSettings, WorkerShare};
+use super::error::ConfigError;
+use super::raw::RawSettings;
+use super::report::LocatedError;
+use super::resolver::Resolver;
 use super::table::Name;
 use super::warnings::ConfigWarning;
-use super::wrong::ConfigError;
+use super::workers::{WorkerSettings, WorkerShare};
 use super::{FileChecks, units, urls, values};
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
@@ -35,30 +34,30 @@ use crate::telemetry::log;
 use crate::time::instant;
 use crate::{admin, origin, policy, proxy, redis, server, store, tls};
 
-/// Everything that the composition root fills the modules with.
+/// The options of every module, for the composition root.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where clients connect, the same for every worker.
+    /// The address for clients, one for all workers.
     pub listen_addr: SocketAddr,
-    /// One for each worker, with its share of what the process may have; at least one.
+    /// The settings of each worker, with its part of the process' limits; at least one.
     pub workers: Vec<WorkerSettings>,
-    /// The listener for operators, if there is one. It is one worker's, and is not shared out.
+    /// The listener for operators, if there is one. One worker runs it, so it is not split.
     pub admin: Option<server::Options>,
-    /// Who may do what there.
+    /// The rights of operators.
     pub operators: admin::Options,
-    /// What may be stored.
+    /// The rules for storing and reuse.
     pub rules: policy::CacheRules,
-    /// The tiers. The memory tier is one for all workers.
+    /// The tiers. All workers share the memory tier.
     pub store: store::Options,
-    /// How requests are answered.
+    /// The options of the proxy.
     pub proxy: proxy::Options,
-    /// Where log lines go.
+    /// The options of the log.
     pub log: log::Options,
 }
 
 impl Settings {
-    /// Connections that may be open at one time, to clients, operators, Redis and the origin. With
-    /// several servers of Redis there may be some more.
+    /// Returns the maximum number of open connections to clients, operators, Redis and the origin.
+    /// Several Redis servers may add some.
     pub fn connections_max(&self) -> usize {
         let of_worker = |worker: &WorkerSettings| {
             let redis = worker.redis.as_ref().map_or(0, |redis| redis.server.connections);
@@ -69,29 +68,28 @@ impl Settings {
     }
 }
 
-/// What was found in the sayings.
+/// The result of resolving the raw settings.
 pub(super) struct ResolvedSettings {
-    /// Without any fault.
+    /// The settings, or every error.
     pub(super) settings: Result<Settings, Vec<LocatedError>>,
     pub(super) warnings: Vec<ConfigWarning>,
 }
 
-/// Finds what the sayings mean on a machine with so many cores.
-pub(super) fn mean(sayings: &RawSettings, cores: usize, files: FileChecks) -> ResolvedSettings {
-    let mut reading = Resolver::of(sayings, files);
-    let settings = reading.settings(cores);
-    let Resolver { faults, warnings, .. } = reading;
-    let settings = settings.filter(|_| faults.is_empty()).ok_or(faults);
+/// Resolves the raw settings on a machine with `cores` cores.
+pub(super) fn resolve(raw: &RawSettings, cores: usize, files: FileChecks) -> ResolvedSettings {
+    let mut resolver = Resolver::of(raw, files);
+    let settings = resolver.settings(cores);
+    let Resolver { errors, warnings, .. } = resolver;
+    let settings = settings.filter(|_| errors.is_empty()).ok_or(errors);
     ResolvedSettings { settings, warnings }
 }
 
-/// Zero is one of them: it turns something off.
+/// The bounds of a time that zero disables.
 const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
-/// Of what must happen some time.
+/// The bounds of a time-out that cannot be disabled.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
-/// `None` is only where a default in the table is wrong itself, which is a fault, and which a test
-/// rules out.
+/// The methods return `None` only if a default in the table is invalid, which a test rules out.
 impl Resolver<'_> {
     fn settings(&mut self, cores: usize) -> Option<Settings> {
         let server = self.server()?;
@@ -103,7 +101,7 @@ impl Resolver<'_> {
         })?;
         let requests_per_address_max = self.bound(Name::MaxRequestsPerAddress)?;
         let origin = self.origin(requests_per_address_max)?;
-        self.check_places(&server, admin.as_ref(), &origin);
+        self.check_addresses(&server, admin.as_ref(), &origin);
         let redis = self.redis()?;
         self.check_files(&origin, redis.as_ref());
         let rules = self.rules()?;
@@ -139,7 +137,7 @@ impl Resolver<'_> {
     fn server(&mut self) -> Option<server::Options> {
         Some(server::Options {
             addr: self.take(Name::ListenAddr, values::address)?,
-            sharing: self.take(Name::ListenHandover, |text| {
+            sharing: self.take(Name::ListenReusePort, |text| {
                 values::switch(text, server::AddressSharing::Handover, server::AddressSharing::Alone)
             })?,
             backlog: u32::try_from(self.number(Name::ListenBacklog, 1..=BACKLOG_MAX)?).ok()?,
@@ -152,12 +150,12 @@ impl Resolver<'_> {
         })
     }
 
-    /// Zero is no bound.
+    /// Reads a limit that zero disables.
     fn bound(&mut self, name: Name) -> Option<Option<usize>> {
         self.number(name, 0..=CONNECTIONS_MAX).map(|most| (most > 0).then_some(most))
     }
 
-    /// As that of the clients, but smaller.
+    /// Returns the options of the admin listener: those of the client listener with lower limits.
     fn admin(&mut self, server: &server::Options) -> Option<Option<server::Options>> {
         let addr = self.take(Name::AdminAddr, values::address_or_off)?;
         Some(addr.map(|addr| server::Options {
@@ -168,8 +166,8 @@ impl Resolver<'_> {
         }))
     }
 
-    /// A listener that others can reach is no fault: `/health` and `/metrics` may be meant for
-    /// them.
+    /// Returns the rights of operators. An admin listener that other machines reach is no error:
+    /// they may need `/health` and `/metrics`.
     fn operators(&mut self, admin: Option<&server::Options>) -> Option<admin::Options> {
         let token = self.secret(Name::AdminToken)?;
         let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
@@ -208,7 +206,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// The rest is checked even where Redis is off: it will be on again.
+    /// Returns the servers. It checks the other settings even if Redis is `off`, since it may be
+    /// enabled later.
     fn redis(&mut self) -> Option<Option<redis::Deployment>> {
         let url = self.take(Name::RedisUrl, urls::redis)?;
         let readers = self.take(Name::RedisReadFromReplicas, |text| {
@@ -238,7 +237,7 @@ impl Resolver<'_> {
                 database: url.database,
                 access: redis::ConnectionAccess::ReadWrite,
                 connections,
-                // Of any entry, until the rules say how large a body may be.
+                // The caller lowers this to the size of an entry with the largest body.
                 value_bytes_max: ENTRY_BYTES_MAX,
                 command_timeout,
                 hedge_share,
@@ -248,14 +247,14 @@ impl Resolver<'_> {
         }))
     }
 
-    /// As whom, and with which password: that of the URL, or that of the file.
+    /// Returns the credentials of the URL, or the password file.
     fn redis_login(
         &mut self,
         login: &urls::UrlLogin,
         file: Option<PathBuf>,
     ) -> (Option<redis::Credentials>, Option<redis::PasswordFile>) {
         let Some(path) = file else {
-            let credentials = login.credentials().map_err(|bad| self.note(Name::RedisUrl, bad.into()));
+            let credentials = login.credentials().map_err(|error| self.note(Name::RedisUrl, error.into()));
             return (credentials.unwrap_or_default(), None);
         };
         if login.password.is_some() {
@@ -269,10 +268,10 @@ impl Resolver<'_> {
         let (cert, key) = (self.file(Name::RedisClientCertFile)?, self.file(Name::RedisClientKeyFile)?);
         match (&cert, &key) {
             (Some(_), None) => {
-                self.note(Name::RedisClientCertFile, ConfigError::OtherHalf(Name::RedisClientKeyFile));
+                self.note(Name::RedisClientCertFile, ConfigError::Requires(Name::RedisClientKeyFile));
             }
             (None, Some(_)) => {
-                self.note(Name::RedisClientKeyFile, ConfigError::OtherHalf(Name::RedisClientCertFile));
+                self.note(Name::RedisClientKeyFile, ConfigError::Requires(Name::RedisClientCertFile));
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
@@ -295,16 +294,15 @@ impl Resolver<'_> {
             content_types: self.take(Name::CacheContentTypes, values::content_types)?,
             statuses: self.take(Name::CacheStatuses, values::statuses)?,
             tag_headers: self.take(Name::TagHeaders, values::header_names)?,
-            tags_shown: self.take(Name::TagsShown, |text| {
+            tag_headers_visible: self.take(Name::TagHeadersVisible, |text| {
                 values::switch(text, policy::TagVisibility::Yes, policy::TagVisibility::No)
             })?,
             fields: self.request_fields()?,
-            ordinary_cookies: self.take(Name::OrdinaryCookies, values::cookies)?,
+            ignored_cookies: self.take(Name::IgnoredCookies, values::cookies)?,
         })
     }
 
-    /// The three settings that name request fields: none of them contradicts another, or what a
-    /// field is.
+    /// Resolves the three settings that name request fields. A field may be in one of them only.
     fn request_fields(&mut self) -> Option<RequestFields> {
         let credential = self.take(Name::CredentialHeaders, values::header_names)?;
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
@@ -337,11 +335,11 @@ impl Resolver<'_> {
 
     fn proxy(&mut self, requests_per_address_max: Option<usize>) -> Option<proxy::Options> {
         Some(proxy::Options {
-            requests_max: self.number(Name::MaxRequests, 1..=CONNECTIONS_MAX)?,
+            requests_max: self.number(Name::MaxPendingRequests, 1..=CONNECTIONS_MAX)?,
             requests_per_address_max,
             body_bytes_max: self.size(Name::MaxBodyMemory, 1..=MEMORY_BYTES_MAX)?,
-            first_sight_bytes: self.size(Name::CacheFirstSightSize, 0..=MEMORY_BYTES_MAX)?,
-            coalesce_timeout: self.duration(Name::CoalesceTimeout, FROM_ZERO)?,
+            first_sight_bytes: self.size(Name::CacheAdmissionBudget, 0..=MEMORY_BYTES_MAX)?,
+            collapse_timeout: self.duration(Name::CollapseTimeout, FROM_ZERO)?,
             fetch_lease: self.take(Name::FetchLease, |text| {
                 values::choice(
                     text,
@@ -363,36 +361,5 @@ impl Resolver<'_> {
             })?,
             filter: self.take(Name::LogLevel, values::log_filter)?,
         })
-    }
-
-    /// No two of the listeners, and not the origin, are in one place. What is wrong already is in
-    /// none.
-    fn check_places(
-        &mut self,
-        server: &server::Options,
-        admin: Option<&server::Options>,
-        origin: &origin::Options,
-    ) {
-        if self.has_fault_in(&[Name::ListenAddr, Name::AdminAddr, Name::OriginUrl]) {
-            return;
-        }
-        if admin.is_some_and(|admin| meet(admin.addr, server.addr)) {
-            self.note(Name::AdminAddr, ConfigError::SameAddress(Name::ListenAddr));
-        }
-        let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
-        for (name, listener) in listeners {
-            if listener.is_some_and(|listener| is_at(origin, listener.addr)) {
-                self.note(Name::OriginUrl, ConfigError::OwnOrigin(name));
-            }
-        }
-    }
-
-    fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
-        let few = totals.into_iter().filter(|(_, total)| *total < workers);
-        self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers {
-            name,
-            total,
-            workers,
-        }));
     }
 }

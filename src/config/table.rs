@@ -2,48 +2,48 @@
 //! the README.
 //!
 //! A row is a setting's name, the form of its value, its default as an operator would write it, and
-//! a sentence. What a value turns into stands in `settings.rs`.
+//! a help text. `settings.rs` resolves the values.
 
-/// One row.
+/// A row of the table.
 #[derive(Debug)]
 pub(super) struct Setting {
-    /// The name, in lower case with `_`: that of the flag and of the variable follow from it.
+    /// The name in lower case with `_`. The names of the flag and of the variable follow from it.
     pub(super) text: &'static str,
-    /// The heading under which it stands.
+    /// The heading of its group in `--help` and in the documents.
     pub(super) group: &'static str,
     pub(super) form: ValueForm,
-    /// What holds if nobody says anything.
+    /// The value that applies if no source sets one.
     pub(super) default: &'static str,
-    /// What it does, for a person.
+    /// The help text: one to four sentences for an operator.
     pub(super) help: &'static str,
 }
 
-/// What a value looks like.
+/// The form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueForm {
-    /// May carry a password, and is masked where it is shown.
+    /// A URL. It may carry a password, so output masks it.
     Url,
     Address,
     Duration,
     Size,
     Number,
-    /// Of a hundred, with or without the sign.
+    /// A percentage, with or without `%`.
     Percent,
     /// `true` or `false`.
     Switch,
-    /// Items between commas; may be empty.
+    /// Items separated by commas; may be empty.
     List,
     /// A path; may be empty.
     File,
     Text,
-    /// Not shown; may be empty.
+    /// A secret, which output masks; may be empty.
     Secret,
     /// One of a few words.
     Choice(&'static str),
 }
 
 impl ValueForm {
-    /// The word that stands for the value in `--help`.
+    /// Returns the placeholder of the value in `--help`.
     pub(super) const fn metavar(self) -> &'static str {
         match self {
             Self::Url => "URL",
@@ -64,15 +64,15 @@ impl ValueForm {
 
 macro_rules! settings {
     ($($group:literal { $($name:ident $text:literal $form:expr, $default:literal, $help:literal;)+ })+) => {
-        /// Every setting there is.
+        /// Every setting.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Name { $($(#[doc = concat!("`", $text, "`")] $name,)+)+ }
 
         impl Name {
-            /// Every setting, group by group.
+            /// Every setting in the order of the table, group by group.
             pub(super) const ALL: &'static [Self] = &[$($(Self::$name,)+)+];
 
-            /// Its row.
+            /// Returns its row.
             pub(super) const fn setting(self) -> &'static Setting {
                 match self {
                     $($(Self::$name => &Setting {
@@ -87,158 +87,173 @@ macro_rules! settings {
 settings! {
     "Listening" {
         ListenAddr "listen_addr" ValueForm::Address, "127.0.0.1:8000",
-            "Where clients connect. `[::]:8000` takes IPv6 and IPv4.";
+            "Address and port for clients. `[::]:8000` accepts IPv6 and IPv4.";
         ListenBacklog "listen_backlog" ValueForm::Number, "4096",
-            "Connections that the kernel may hold before they are accepted; no more than its `net.core.somaxconn`. Beyond it one waits a second and comes again.";
-        ListenHandover "listen_handover" ValueForm::Switch, "false",
-            "Whether another CacheWarp that says so too may listen on the same address: a successor, started before this one is stopped.";
+            "Connections that the kernel queues before they are accepted, at most `net.core.somaxconn`. When it is full, clients retry after about a second (SYN retransmission).";
+        ListenReusePort "listen_reuse_port" ValueForm::Switch, "false",
+            "Sets `SO_REUSEPORT`, so that a new process can listen before this one stops. Both must set it.";
         MaxConnections "max_connections" ValueForm::Number, "16384",
-            "Client connections open at one time; more wait in the backlog.";
+            "Maximum open client connections; further ones wait in the backlog.";
         MaxConnectionsPerAddress "max_connections_per_address" ValueForm::Number, "4096",
-            "Client connections open at one time from one IPv4 address or IPv6 /64; more are closed. `0` for no bound, as behind a load balancer with few addresses.";
-        MaxRequests "max_requests" ValueForm::Number, "8192",
-            "Requests that may wait for Redis or the origin at one time; more get something stale or 503. Those that memory answers are not counted.";
+            "Maximum open connections per IPv4 address or IPv6 /64; further ones are closed. `0` disables the limit, as needed behind a load balancer.";
+        MaxPendingRequests "max_pending_requests" ValueForm::Number, "8192",
+            "Maximum requests that wait for Redis or the origin. Further ones get a stale response or 503; memory hits are not counted.";
         MaxRequestsPerAddress "max_requests_per_address" ValueForm::Number, "1024",
-            "Requests of one IPv4 address or IPv6 /64 that may be under way at one time, with their answers and tunnels; more get something stale or 503. Behind `trusted_proxies`, the address is the client's. `0` for no bound, as behind any other load balancer.";
+            "Maximum concurrent requests per IPv4 address or IPv6 /64, tunnels included. Further ones get a stale response or 503. `0` disables the limit, as needed behind a load balancer that is not in `trusted_proxies`.";
         MaxBodyMemory "max_body_memory" ValueForm::Size, "256MiB",
-            "What the bodies of fetches under way may hold, all together; beyond it they stream through unstored.";
+            "Maximum memory for the bodies of all running fetches. Beyond it, bodies are streamed and not stored.";
         ClientHeadTimeout "client_head_timeout" ValueForm::Duration, "10s",
-            "How long a client may take to send the head of a request.";
+            "Maximum time for a client to send a request head.";
         ClientBodyTimeout "client_body_timeout" ValueForm::Duration, "60s",
-            "How long a client may take nothing of an answer; one that takes less than 256 bytes a second uses it up too. Then the answer is cut.";
+            "Maximum time for which a client may stall a response. Reading less than 256 bytes a second counts as stalling. The response is then cut.";
         ClientIdleTimeout "client_idle_timeout" ValueForm::Duration, "60s",
-            "How long a client's connection may stay without a request.";
+            "Maximum idle time of a client connection between requests.";
         TunnelIdleTimeout "tunnel_idle_timeout" ValueForm::Duration, "10m",
-            "How long a connection that has switched protocols, such as a WebSocket, may stand still in both directions.";
+            "Maximum time without data in either direction on an upgraded connection, such as a WebSocket.";
         DrainTimeout "drain_timeout" ValueForm::Duration, "30s",
-            "How long accepted work may go on after SIGTERM or SIGINT.";
+            "Maximum time to finish accepted requests after SIGTERM or SIGINT.";
         AdminAddr "admin_addr" ValueForm::Address, "127.0.0.1:8001",
-            "Where operators are served: metrics, health, purge, entries, stats; `off` for nowhere. Keep it away from clients.";
+            "Address and port for operators: metrics, health, purge, entries, stats. `off` disables it. Keep it unreachable for clients.";
         AdminToken "admin_token" ValueForm::Secret, "",
-            "Whoever sends it to `admin_addr` as `Authorization: Bearer` may purge and look inside; empty for this machine only.";
+            "Token for `admin_addr`, sent as `Authorization: Bearer`. Without it, only this machine may purge and inspect.";
         PurgeAllow "purge_allow" ValueForm::List, "",
-            "Addresses and networks from where the method `PURGE` is taken at `listen_addr`; where it is empty, that is passed to the origin.";
+            "Addresses and networks that may send the method `PURGE` to `listen_addr`. If empty, `PURGE` is passed to the origin.";
         WorkerThreads "worker_threads" ValueForm::Number, "auto",
-            "Threads that serve; `auto` for one a core.";
+            "Number of worker threads; `auto` starts one per core.";
     }
     "Origin" {
         OriginUrl "origin_url" ValueForm::Url, "http://localhost:8080",
-            "The API behind this proxy: `http://` or `https://`, with a base path if it has one.";
+            "URL of the API: `http://` or `https://`, optionally with a base path.";
         OriginPreserveHost "origin_preserve_host" ValueForm::Switch, "false",
-            "Whether the origin sees the `Host` that the client sent; otherwise it sees its own.";
+            "Sends the client's `Host` to the origin instead of the host of `origin_url`.";
         OriginCaFile "origin_ca_file" ValueForm::File, "",
-            "Certificate authorities for an `https://` origin, as PEM; empty for the system's.";
+            "PEM file of certificate authorities for an `https://` origin. If empty, the system's apply.";
         OriginConnectTimeout "origin_connect_timeout" ValueForm::Duration, "2s",
-            "How long finding the origin, connecting and TLS may take together.";
+            "Maximum time to resolve the origin, connect, and negotiate TLS.";
         OriginHeadTimeout "origin_head_timeout" ValueForm::Duration, "30s",
-            "How long the origin may take to begin its answer.";
+            "Maximum time until the origin begins its response.";
         OriginBodyTimeout "origin_body_timeout" ValueForm::Duration, "30s",
-            "How long a body may stand still, in either direction.";
+            "Maximum time without progress of a request or response body.";
         OriginIdleTimeout "origin_idle_timeout" ValueForm::Duration, "60s",
-            "How long an unused connection to the origin is kept; less where it says `Keep-Alive: timeout=…`.";
+            "Maximum idle time of a pooled origin connection. A shorter `Keep-Alive: timeout` of the origin wins.";
         OriginMaxConnections "origin_max_connections" ValueForm::Number, "4096",
-            "Connections to the origin open at one time, shared out over the workers; requests beyond what it has shown it can do wait their turn.";
+            "Maximum origin connections of all workers. An adaptive limit may lie below it; requests beyond either limit queue.";
         OriginQueueTimeout "origin_queue_timeout" ValueForm::Duration, "500ms",
-            "How long a request may wait for its turn at the origin before it is refused; `0` for not at all.";
+            "Maximum time in the queue for the origin before a request is refused; `0` disables the queue.";
         TrustedProxies "trusted_proxies" ValueForm::List, "",
-            "Addresses and networks whose `X-Forwarded-*` is believed, such as `10.0.0.0/8`; from all others it is dropped.";
+            "Addresses and networks whose `X-Forwarded-*` is trusted, such as `10.0.0.0/8`. From other clients it is dropped.";
     }
     "Redis" {
         RedisUrl "redis_url" ValueForm::Url, "redis://localhost:6379",
-            "`redis://[user:password@]host[:port][/database]`, `unix:///path?db=1`, `redis+sentinel://host:port,host:port/master`, `redis+cluster://host:port,host:port`; `rediss` in place of `redis` for TLS; `off` runs on memory alone.";
+            "`redis://[user:password@]host[:port][/database]`, `unix:///path?db=1`, `redis+sentinel://host:port,host:port/master` or `redis+cluster://host:port,host:port`. `rediss` selects TLS. `off` runs on memory alone.";
         RedisPasswordFile "redis_password_file" ValueForm::File, "",
-            "A file whose first line is the password, read anew for each connection; in place of one in `redis_url`.";
+            "File whose first line is the password, read again for each connection. Use it instead of a password in `redis_url`.";
         RedisCaFile "redis_ca_file" ValueForm::File, "",
-            "Certificate authorities for Redis by TLS, as PEM; empty for the system's.";
+            "PEM file of certificate authorities for Redis over TLS. If empty, the system's apply.";
         RedisClientCertFile "redis_client_cert_file" ValueForm::File, "",
-            "Our own certificate for Redis by TLS, as PEM, with those between it and its authority.";
+            "PEM file of the client certificate for Redis over TLS, with its intermediate certificates.";
         RedisClientKeyFile "redis_client_key_file" ValueForm::File, "",
-            "The private key of that certificate, as PEM.";
+            "PEM file of the private key of `redis_client_cert_file`.";
         RedisReadFromReplicas "redis_read_from_replicas" ValueForm::Switch, "false",
-            "Whether replicas of a cluster answer reads; they may be behind their master.";
+            "Reads from the replicas of a Cluster, which may lag behind their master.";
         RedisPoolSize "redis_pool_size" ValueForm::Number, "20",
-            "Connections to Redis, shared out over the workers, at least one each.";
+            "Redis connections of all workers, at least one per worker.";
         RedisTimeout "redis_timeout" ValueForm::Duration, "50ms",
-            "The most that a request waits for Redis before it goes on without; less where Redis is usually quicker.";
+            "Maximum time that a request waits for Redis before it proceeds without; shorter while Redis is usually faster.";
         RedisHedge "redis_hedge" ValueForm::Percent, "2%",
-            "How many of the reads may be sent again, on another connection, when their reply is late; `0` for none.";
+            "Share of reads that may be repeated on another connection when their reply is late; `0` disables it.";
         RedisConnectTimeout "redis_connect_timeout" ValueForm::Duration, "2s",
-            "How long connecting to Redis and logging in may take.";
+            "Maximum time to connect to Redis and log in.";
         RedisKeyPrefix "redis_key_prefix" ValueForm::Text, "cachewarp:",
-            "Put before every key and channel, so that CacheWarp can share a database with others.";
+            "Prefix of every Redis key and channel, for a database shared with other programs.";
         CacheNamespace "cache_namespace" ValueForm::Text, "auto",
-            "Put behind `redis_key_prefix`: nodes of one namespace share entries and purges. `auto` derives it from `origin_url`; all nodes of one API need one spelling of that, or a name of 1 to 64 letters, digits, `-`, `.` and `_` here. A name is required where the origin is at an address of this machine and Redis is not.";
+            "Namespace behind `redis_key_prefix`; its nodes share entries and purges. `auto` derives it from `origin_url`, spelled alike on all nodes. Otherwise a name of 1 to 64 letters, digits, `-`, `.` and `_`. Required if the origin is local and Redis is not.";
         NodeName "node_name" ValueForm::Text, "node",
-            "What this node is called in Redis, where it keeps its list for `cache_warm_keys`; nodes of one name share one list.";
+            "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list.";
     }
     "Cache" {
         CacheDefaultTtl "cache_default_ttl" ValueForm::Duration, "30s",
-            "How long a response is fresh if the origin says nothing about it; `0` turns this off.";
+            "Lifetime of a response whose freshness the origin does not state; `0` disables it.";
         CacheNegativeTtl "cache_negative_ttl" ValueForm::Duration, "0s",
-            "How long a `404` or `410` is fresh if the origin says nothing about it; `0` stores none.";
+            "Lifetime of a `404` or `410` whose freshness the origin does not state; `0` stores none.";
         CacheStaleWhileRevalidate "cache_stale_while_revalidate" ValueForm::Duration, "0s",
-            "How long past its lifetime a response is served while it is refreshed, where the origin says nothing about that (RFC 5861).";
+            "Default `stale-while-revalidate` (RFC 5861): time past its lifetime for which a response is served during a refresh.";
         CacheStaleIfError "cache_stale_if_error" ValueForm::Duration, "0s",
-            "How long past its lifetime a response is served in place of an error, where the origin says nothing about that (RFC 5861).";
+            "Default `stale-if-error` (RFC 5861): time past its lifetime for which a response replaces an error.";
         CacheTtlJitter "cache_ttl_jitter" ValueForm::Percent, "0%",
-            "By how much, at random, lifetimes are shortened, so that what was stored together does not expire together.";
+            "Maximum random reduction of a lifetime, so that responses stored together expire apart.";
         CacheEarlyRefresh "cache_early_refresh" ValueForm::Percent, "0%",
-            "How eagerly what is still fresh is refreshed in the background, by chance, before it expires (XFetch); `100%` is usual, `0` is never.";
+            "Strength of random background refreshes before expiry (XFetch); `100%` is usual, `0` disables them.";
         CacheMaxBody "cache_max_body" ValueForm::Size, "1MiB",
-            "Larger bodies stream through and are not stored.";
+            "Maximum size of a stored body. Larger bodies are streamed and not stored.";
         CacheContentTypes "cache_content_types" ValueForm::List, "application/json,+json",
-            "Media types and `+suffixes` that may be stored; `*` for all that HTTP allows.";
+            "Media types and `+suffixes` that may be stored; `*` allows all.";
         CacheStatuses "cache_statuses" ValueForm::List, "200",
-            "Statuses that may be stored; `*` for all that HTTP allows.";
+            "Statuses that may be stored; `*` allows all that HTTP permits.";
         TagHeaders "tag_headers" ValueForm::List, "cache-tag,surrogate-key",
-            "Response headers with tags that a response may be purged by, beside `Cache-Groups`; what has more than it may have is not stored.";
-        TagsShown "tags_shown" ValueForm::Switch, "false",
-            "Whether clients see the headers with tags.";
+            "Response headers that carry purge tags, beside `Cache-Groups`. A response with too many tags is not stored.";
+        TagHeadersVisible "tag_headers_visible" ValueForm::Switch, "false",
+            "Passes the headers with tags on to clients.";
         KeyHeaders "key_headers" ValueForm::List, "",
-            "Request headers that are a part of the cache key, such as `x-tenant-id`: each of their values has a response of its own, and they are sent to the origin.";
+            "Request headers in the cache key, such as `x-tenant-id`. Each value has its own response; the origin receives them.";
         HarmlessHeaders "harmless_headers" ValueForm::List, "",
-            "Request headers that change no answer, beside those of HEADERS.md: they keep no request from the cache, and are not sent where the answer may be shared.";
+            "Request headers that do not change the response, beside those in HEADERS.md. Requests with them use the cache; shared fetches omit them.";
         CredentialHeaders "credential_headers" ValueForm::List, "x-api-key",
             "Request headers that carry a credential, beside `Authorization` and `Cookie`.";
-        OrdinaryCookies "ordinary_cookies" ValueForm::List, "",
-            "Cookies that are no credentials, such as `theme,_ga*`; `*` for all. A `GET` with no others goes to the origin without them, and what sets no others is stored without them.";
+        IgnoredCookies "ignored_cookies" ValueForm::List, "",
+            "Cookies that are not credentials, such as `theme,_ga*`; `*` for all. If a request has no others, a shared fetch omits them. If a response sets no others, it is stored without them.";
         CacheMemorySize "cache_memory_size" ValueForm::Size, "64MiB",
-            "What the memory tier may hold; `0` turns it off.";
+            "Maximum size of the memory tier; `0` disables it.";
         CacheMemoryTtl "cache_memory_ttl" ValueForm::Duration, "1s",
-            "How long an entry is served from memory without asking Redis, where that cannot say when it changes.";
-        CacheFirstSightSize "cache_first_sight_size" ValueForm::Size, "64MiB",
-            "How much is stored a minute of what nobody had asked for before, beyond as much as is stored of what is asked for again; then the second miss is awaited. `0`: always.";
+            "Time for which memory serves an entry without Redis if Redis cannot send invalidations.";
+        CacheAdmissionBudget "cache_admission_budget" ValueForm::Size, "64MiB",
+            "Bytes per minute to store for keys requested for the first time. Beyond it, a response is stored at its second miss. `0`: always at the second miss.";
         CacheWarmKeys "cache_warm_keys" ValueForm::Number, "0",
-            "How many of the keys asked for most are remembered in Redis, to be read into memory before a restarted node accepts; `0` for none.";
-        CoalesceTimeout "coalesce_timeout" ValueForm::Duration, "5s",
-            "How long a request waits for another's fetch of the same resource before it fetches itself.";
+            "Number of popular keys that Redis remembers and a restarted node loads into memory before it accepts; `0` disables it.";
+        CollapseTimeout "collapse_timeout" ValueForm::Duration, "5s",
+            "Maximum time that a request waits for another request's fetch of one resource before it fetches itself.";
         FetchLease "fetch_lease" ValueForm::Choice("off|on|adaptive"), "adaptive",
-            "Whether nodes of one Redis fetch a resource once for all of them: `adaptive` where fetching it was slow.";
+            "Shares one fetch among the nodes of one Redis: never, always, or for resources that were slow to fetch.";
     }
     "Logs and explanations" {
         LogFormat "log_format" ValueForm::Choice("human|json"), "human",
-            "How log lines look, on standard error.";
+            "Format of log lines on standard error.";
         LogLevel "log_level" ValueForm::Text, "info",
-            "Which are written: `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,cachewarp::redis=debug`.";
+            "Level: `error`, `warn`, `info`, `debug`, `trace` or `off`; or a filter such as `info,cachewarp::redis=debug`.";
         AccessLog "access_log" ValueForm::Switch, "false",
-            "Whether every request gets a line, at level `info`.";
+            "Logs every request at level `info`.";
         ExplainToken "explain_token" ValueForm::Secret, "",
-            "Whoever sends it as `CacheWarp-Explain` is told why an answer is what it is, and so is `cachewarp explain`; empty for nobody.";
+            "Token that a client sends as `CacheWarp-Explain` to receive an explanation; `cachewarp explain` uses it. If empty, explanations are off.";
     }
 }
 
+/// The old names of settings, which are refused.
+pub(super) const RENAMED: [(&str, Name); 6] = [
+    ("listen_handover", Name::ListenReusePort),
+    ("max_requests", Name::MaxPendingRequests),
+    ("tags_shown", Name::TagHeadersVisible),
+    ("ordinary_cookies", Name::IgnoredCookies),
+    ("cache_first_sight_size", Name::CacheAdmissionBudget),
+    ("coalesce_timeout", Name::CollapseTimeout),
+];
+
 impl Name {
-    /// `redis_url`
+    /// Returns the setting that has this old name, in lower case.
+    pub(super) fn renamed(old: &str) -> Option<Self> {
+        RENAMED.iter().find(|(text, _)| *text == old).map(|(_, name)| *name)
+    }
+
+    /// Returns the name in lower case: `redis_url`.
     pub(super) const fn as_str(self) -> &'static str {
         self.setting().text
     }
 
-    /// `redis-url`, after `--`.
+    /// Returns the name of the flag without `--`: `redis-url`.
     pub(super) fn flag(self) -> String {
         self.as_str().replace('_', "-")
     }
 
-    /// `REDIS_URL`
+    /// Returns the name of the variable: `REDIS_URL`.
     pub(super) fn variable(self) -> String {
         self.as_str().to_ascii_uppercase()
     }
@@ -264,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_in_three_spellings() {
+    fn a_setting_has_three_spellings() {
         let name = Name::CacheDefaultTtl;
         assert_eq!(name.to_string(), "cache_default_ttl");
         assert_eq!(name.flag(), "cache-default-ttl");
@@ -272,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_says_what_it_does_in_a_sentence() {
+    fn every_row_has_a_help_sentence() {
         for name in Name::ALL {
             let help = name.setting().help;
             assert!(help.ends_with('.') && help.len() > 20 && !help.contains(['|', '\n']), "{name}: {help}");

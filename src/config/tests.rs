@@ -1,10 +1,11 @@
-//! Settings as an operator meets them: surroundings in, an order or a list of faults out.
+//! Settings end to end: sources in, a command or a list of errors out.
 
 use std::io;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::table::RENAMED;
 use super::*;
 use crate::key::{Authority, OriginBase, Scheme};
 use crate::label::{Label, RuleLabel};
@@ -18,7 +19,7 @@ use crate::store::Namespace;
 use crate::telemetry::log::LogFormat;
 use crate::tls::{self, TlsIdentity};
 
-/// Flags, variables and `.env`, on a machine with two cores.
+/// Reads flags, variables and `.env` on a machine with two cores.
 fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<CommandPlan, ConfigErrors> {
     read(ConfigSources {
         args: std::iter::once(&"cachewarp").chain(flags).map(OsString::from).collect(),
@@ -31,14 +32,14 @@ fn given(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Result<Com
 
 fn settings(variables: &[(&str, &str)]) -> Settings {
     let CliCommand::Serve(settings) = given(&[], variables, "").unwrap().command else {
-        panic!("not to serve")
+        panic!("not a command to serve")
     };
     *settings
 }
 
-/// The lines of what is wrong.
-fn wrong(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Vec<String> {
-    given(flags, variables, dotenv).unwrap_err().faults.iter().map(ToString::to_string).collect()
+/// Returns the lines of all errors.
+fn errors_of(flags: &[&str], variables: &[(&str, &str)], dotenv: &str) -> Vec<String> {
+    given(flags, variables, dotenv).unwrap_err().errors.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn defaults() {
         settings.rules.field_class(&http::header::HeaderName::from_static("x-api-key")),
         FieldClass::Credential
     );
-    assert!(settings.rules.ordinary_cookies.is_none());
+    assert!(settings.rules.ignored_cookies.is_none());
 
     assert_eq!((settings.store.memory_bytes, settings.store.memory_ttl), (64 * MIB, Duration::from_secs(1)));
     let local = OriginBase {
@@ -84,7 +85,7 @@ fn defaults() {
         path: String::new(),
     };
     assert_eq!(settings.store.namespace, Namespace::of_origin("cachewarp:", &local));
-    assert_eq!(settings.proxy.coalesce_timeout, Duration::from_secs(5));
+    assert_eq!(settings.proxy.collapse_timeout, Duration::from_secs(5));
     assert_eq!(settings.proxy.tunnel_idle_timeout, Duration::from_secs(600));
     assert_eq!(settings.proxy.access_log, AccessLog::Off);
     assert_eq!((settings.log.format, settings.log.filter.as_str()), (LogFormat::Human, "info"));
@@ -125,10 +126,10 @@ fn every_setting_reaches_its_module() {
         ("cache_content_types", "*"),
         ("cache_statuses", "200,404"),
         ("credential_headers", ""),
-        ("ordinary_cookies", "_ga*"),
+        ("ignored_cookies", "_ga*"),
         ("cache_memory_size", "0"),
         ("cache_memory_ttl", "0"),
-        ("coalesce_timeout", "0"),
+        ("collapse_timeout", "0"),
         ("log_format", "json"),
         ("log_level", "warn,cachewarp=debug"),
         ("access_log", "on"),
@@ -139,7 +140,7 @@ fn every_setting_reaches_its_module() {
 }
 
 #[test]
-fn whom_redis_takes_us_for() {
+fn redis_credentials_come_from_the_url_or_a_file() {
     let named = [("cache_namespace", "api")];
     let redis = |variables: &[(&str, &str)]| {
         settings(&[variables, &named[..]].concat()).workers[0].redis.clone().unwrap()
@@ -151,20 +152,20 @@ fn whom_redis_takes_us_for() {
         assert_eq!((server.credentials, server.password_file), (None, Some(expected)), "{url}");
     }
     assert_eq!(
-        wrong(&[], &[("redis_url", "redis://ann:pw@a"), file, named[0]], ""),
+        errors_of(&[], &[("redis_url", "redis://ann:pw@a"), file, named[0]], ""),
         [
-            "redis_password_file = \"/p\" (environment redis_password_file): is one password, and there is another in redis_url; keep one"
+            "redis_password_file = \"/p\" (environment redis_password_file): is set, but redis_url also has a password; keep one of them"
         ]
     );
-    let user_alone = wrong(&[], &[("redis_url", "redis://ann@a"), named[0]], "");
-    assert!(user_alone[0].contains("names a user and no password"), "{user_alone:?}");
+    let user_alone = errors_of(&[], &[("redis_url", "redis://ann@a"), named[0]], "");
+    assert!(user_alone[0].contains("has a user but no password"), "{user_alone:?}");
     let pair = [("redis_client_cert_file", "/c"), ("redis_client_key_file", "/k"), ("redis_ca_file", "/a")];
     let identity = Some(TlsIdentity { certificate_file: "/c".into(), key_file: "/k".into() });
     assert_eq!(redis(&pair).server.tls, tls::Options { ca_file: Some("/a".into()), identity });
 }
 
 #[test]
-fn who_answers_reads_in_a_cluster() {
+fn replicas_of_a_cluster_answer_reads_if_set() {
     for (on, readers) in [("true", ReadingNodes::Replicas), ("false", ReadingNodes::Masters)] {
         let origin = ("origin_url", "http://api.example");
         let variables = [origin, ("redis_url", "redis+cluster://a,b"), ("redis_read_from_replicas", on)];
@@ -185,7 +186,7 @@ fn files_that_settings_name_are_opened() {
     let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     let (cert, key) = (file("cert", &own.cert.pem()), file("key", &own.signing_key.serialize_pem()));
     let (empty, missing) = (file("empty", ""), folder.path().join("missing").to_str().unwrap().to_owned());
-    let faults = |variables: [(&str, &str); 5]| {
+    let errors = |variables: [(&str, &str); 5]| {
         let read = read(ConfigSources {
             args: ["cachewarp", "check"].map(OsString::from).to_vec(),
             environment: variables.map(|(name, text)| (name.into(), text.into())).to_vec(),
@@ -193,8 +194,8 @@ fn files_that_settings_name_are_opened() {
             cores: 1,
             files: FileChecks::Opened,
         });
-        let faults = read.err().map(|faults| faults.faults).unwrap_or_default();
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        let errors = read.err().map(|errors| errors.errors).unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let names = [
         "origin_ca_file",
@@ -203,21 +204,21 @@ fn files_that_settings_name_are_opened() {
         "redis_client_key_file",
         "redis_password_file",
     ];
-    let with = |texts: [&str; 5]| faults(std::array::from_fn(|index| (names[index], texts[index])));
+    let with = |texts: [&str; 5]| errors(std::array::from_fn(|index| (names[index], texts[index])));
     assert_eq!(with([&cert, &cert, &cert, &key, &key]), [""; 0]);
     assert_eq!(with([""; 5]), [""; 0]);
-    let wrong = with([&missing, &empty, "", "", &empty]);
-    assert_eq!(wrong.len(), 3, "{wrong:?}");
-    assert!(wrong[0].starts_with("origin_ca_file = ") && wrong[0].contains("cannot be read"), "{wrong:?}");
+    let error = with([&missing, &empty, "", "", &empty]);
+    assert_eq!(error.len(), 3, "{error:?}");
+    assert!(error[0].starts_with("origin_ca_file = ") && error[0].contains("cannot be read"), "{error:?}");
     assert!(
-        wrong[1].starts_with("redis_ca_file = ") && wrong[1].contains("holds no certificate"),
-        "{wrong:?}"
+        error[1].starts_with("redis_ca_file = ") && error[1].contains("holds no certificate"),
+        "{error:?}"
     );
-    assert!(wrong[2].starts_with("redis_password_file = "), "{wrong:?}");
-    let wrong = with(["", "", &cert, &missing, ""]);
-    assert!(wrong.len() == 1 && wrong[0].starts_with("redis_client_key_file = "), "{wrong:?}");
-    let wrong = with(["", "", &key, &key, ""]);
-    assert!(wrong.len() == 1, "{wrong:?}");
+    assert!(error[2].starts_with("redis_password_file = "), "{error:?}");
+    let error = with(["", "", &cert, &missing, ""]);
+    assert!(error.len() == 1 && error[0].starts_with("redis_client_key_file = "), "{error:?}");
+    let error = with(["", "", &key, &key, ""]);
+    assert!(error.len() == 1, "{error:?}");
 }
 
 #[test]
@@ -237,14 +238,14 @@ fn shares_add_up() {
     let warnings = given(&[], &[("redis_pool_size", "1")], "").unwrap().warnings;
     assert_eq!(
         warnings[0].to_string(),
-        "redis_pool_size is 1, fewer than the 2 workers: each has one all the same"
+        "redis_pool_size is 1, but there are 2 workers, and each gets at least one"
     );
     assert_eq!(given(&[], &[("redis_pool_size", "1"), ("redis_url", "off")], "").unwrap().warnings, []);
 }
 
 #[test]
-fn each_kind_of_nonsense() {
-    for (name, text, fault) in [
+fn each_kind_of_error_has_its_text() {
+    for (name, text, error) in [
         ("redis_pool_size", "0", "must be at least 1"),
         ("redis_pool_size", "1025", "must be at most 1024"),
         ("redis_pool_size", "many", "is not a whole number"),
@@ -257,7 +258,7 @@ fn each_kind_of_nonsense() {
         (
             "drain_timeout",
             "-1s",
-            "is not a whole number with a unit; write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
+            "is not a whole number with a unit; use a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
         ),
         ("cache_default_ttl", "30 s", "is not a whole number with a unit; did you mean `30s`?"),
         ("cache_default_ttl", "1d", "has the unknown unit \"d\"; did you mean `24h`?"),
@@ -265,64 +266,68 @@ fn each_kind_of_nonsense() {
         (
             "cache_default_ttl",
             "99999999999999999999",
-            "is too large a number; write a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
+            "is too large; use a whole number and a unit, such as `250ms`, `30s`, `5m`, `1h`",
         ),
         ("cache_max_body", "0", "must be at least 1B"),
         ("cache_max_body", "65MiB", "must be at most 64MiB"),
         ("cache_memory_size", "64MB", "has the unknown unit \"MB\"; did you mean `64MiB`?"),
-        ("cache_memory_size", "", "is empty; leave it out to have the default"),
+        ("cache_memory_size", "", "is empty; remove it to use the default"),
         (
             "listen_addr",
             "8000",
-            "is not an address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
+            "is not an IP address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
         ),
         (
             "listen_addr",
             ":8000",
-            "is not an address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
+            "is not an IP address with a port; did you mean `127.0.0.1:8000`, or `[::]:8000` for every interface?",
         ),
-        ("admin_addr", "localhost:1", "is not an address with a port; did you mean `127.0.0.1:1`?"),
+        ("admin_addr", "localhost:1", "is not an IP address with a port; did you mean `127.0.0.1:1`?"),
         (
             "admin_addr",
             "none",
-            "is not an address with a port; write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`",
+            "is not an IP address with a port; use an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`",
         ),
-        ("admin_addr", "127.0.0.1:8000", "is where listen_addr listens too; give one of them another port"),
-        ("admin_addr", "[::]:8000", "is where listen_addr listens too; give one of them another port"),
+        (
+            "admin_addr",
+            "127.0.0.1:8000",
+            "is also the address of listen_addr; use another port for one of them",
+        ),
+        ("admin_addr", "[::]:8000", "is also the address of listen_addr; use another port for one of them"),
         (
             "origin_url",
             "http://localhost:8000",
-            "is where listen_addr listens: CacheWarp would be its own origin; name the API itself",
+            "is the address of listen_addr: CacheWarp would be its own origin; use the address of the API",
         ),
         (
             "origin_url",
             "http://127.0.0.1:8001/",
-            "is where admin_addr listens: CacheWarp would be its own origin; name the API itself",
+            "is the address of admin_addr: CacheWarp would be its own origin; use the address of the API",
         ),
         ("origin_url", "api.example", "does not begin with a scheme and `://`"),
         ("origin_url", "localhost:8080", "does not begin with a scheme and `://`"),
         (
             "redis_url",
             "redis-sentinel://a/m",
-            "has the scheme \"redis-sentinel\", which is none of redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); write `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS",
+            "has the scheme \"redis-sentinel\"; expected redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); use `redis+sentinel://host:port,host:port/master`, with `rediss` for TLS",
         ),
         (
             "redis_url",
             "redis+sentinel://a",
-            "does not say which master the sentinels watch; write it behind the hosts: `redis+sentinel://host:port/mymaster`",
+            "does not name the master that the sentinels watch; append it to the hosts: `redis+sentinel://host:port/mymaster`",
         ),
-        ("redis_url", "redis+cluster://a/1", "names a database, and a cluster has none but 0"),
-        ("redis_client_cert_file", "c", "is of no use without redis_client_key_file; set both, or neither"),
-        ("redis_client_key_file", "k", "is of no use without redis_client_cert_file; set both, or neither"),
+        ("redis_url", "redis+cluster://a/1", "names a database, but a Cluster has only database 0"),
+        ("redis_client_cert_file", "c", "requires redis_client_key_file; set both, or neither"),
+        ("redis_client_key_file", "k", "requires redis_client_cert_file; set both, or neither"),
         (
             "redis_url",
             "valkey://a",
-            "has the scheme \"valkey\", which is none of redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); it speaks Redis' protocol: write `redis://`",
+            "has the scheme \"valkey\"; expected redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`); Valkey speaks the protocol of Redis: use `redis://`",
         ),
         (
             "trusted_proxies",
             "10.1.2.3/8",
-            "has \"10.1.2.3/8\", an address inside of the network 10.0.0.0/8; did you mean `10.0.0.0/8`?",
+            "has \"10.1.2.3/8\", which is an address inside the network 10.0.0.0/8; did you mean `10.0.0.0/8`?",
         ),
         (
             "cache_content_types",
@@ -337,88 +342,84 @@ fn each_kind_of_nonsense() {
         (
             "cache_statuses",
             "2xx",
-            "has \"2xx\", which is not a status from 200 to 599; list them one by one, or `*` for all",
+            "has \"2xx\", which is not a status from 200 to 599; list each status, or use `*` for all",
         ),
-        ("cache_statuses", "206", "has 206, which is never stored as a response of its own"),
-        ("credential_headers", "x api", "has \"x api\", which is not the name of a header"),
-        ("key_headers", "x api", "has \"x api\", which is not the name of a header"),
+        ("cache_statuses", "206", "has 206, which cannot be stored as a response"),
+        ("credential_headers", "x api", "has \"x api\", which is not a header name"),
+        ("key_headers", "x api", "has \"x api\", which is not a header name"),
         ("key_headers", "a,b,c,d,e,f,g,h,i", "has more than 8 headers"),
         (
             "key_headers",
             "x-tenant,Authorization",
-            "has \"authorization\", which cannot be a part of the cache key: it says who asks (RFC 9111 §3.5); leave it out",
+            "has \"authorization\", which cannot be part of the cache key: it identifies the client (RFC 9111 §3.5); remove it",
         ),
         (
             "key_headers",
             "if-none-match",
-            "has \"if-none-match\", which cannot be a part of the cache key: it asks for less than the whole; leave it out",
+            "has \"if-none-match\", which cannot be part of the cache key: it requests a part or a 304; remove it",
         ),
         (
             "key_headers",
             "x-forwarded-host",
-            "has \"x-forwarded-host\", which cannot be a part of the cache key: CacheWarp writes it, and host and scheme are in the key already; leave it out",
+            "has \"x-forwarded-host\", which cannot be part of the cache key: CacheWarp sets it, and the key already has host and scheme; remove it",
         ),
-        ("harmless_headers", "a b", "has \"a b\", which is not the name of a header"),
+        ("harmless_headers", "a b", "has \"a b\", which is not a header name"),
         (
             "harmless_headers",
             "Cookie",
-            "has \"cookie\", which cannot be harmless: it says who asks; leave it out",
+            "has \"cookie\", which cannot be harmless: it identifies the client; remove it",
         ),
         (
             "harmless_headers",
             "te",
-            "has \"te\", which cannot be harmless: it is the client's connection's; leave it out",
+            "has \"te\", which cannot be harmless: it belongs to the client's connection; remove it",
         ),
         (
             "harmless_headers",
             "X_Api_Key",
-            "has \"x_api_key\", which credential_headers has too; keep it in one of the two",
+            "has \"x_api_key\", which is also in credential_headers; keep it in one of the two",
         ),
         (
             "key_headers",
             "x-api-key",
-            "has \"x-api-key\", which credential_headers has too; keep it in one of the two",
+            "has \"x-api-key\", which is also in credential_headers; keep it in one of the two",
         ),
-        (
-            "ordinary_cookies",
-            "a=b",
-            "has \"a=b\", which is not the name of a cookie, nor the beginning of one with a `*` behind it",
-        ),
+        ("ignored_cookies", "a=b", "has \"a=b\", which is neither a cookie name nor a prefix with `*`"),
         ("redis_key_prefix", "a b", "must be 1 to 64 printable ASCII characters without spaces or braces"),
         ("log_format", "jsn", "is not one of human, json; did you mean `json`?"),
         ("log_level", "inof", "`inof` is not a level: one of off, error, warn, info, debug, trace"),
         ("access_log", "maybe", "is not one of true, false, on, off, yes, no, 1, 0"),
     ] {
         let variable = name.to_ascii_uppercase();
-        let want = format!("{name} = {text:?} (environment {variable}): {fault}");
-        assert_eq!(wrong(&[], &[(&variable, text)], ""), [want]);
+        let want = format!("{name} = {text:?} (environment {variable}): {error}");
+        assert_eq!(errors_of(&[], &[(&variable, text)], ""), [want]);
     }
 }
 
 #[test]
-fn every_fault_is_reported_at_once_with_its_source() {
+fn every_error_is_reported_at_once_with_its_source() {
     let flags = ["--redis-pool-size", "0", "--frobnicate", "--log-level=info", "--log-level=warn"];
     let variables = [("LISTEN_ADDR", "here"), ("cache_max_body", "big"), ("Log_Format", "json")];
     let dotenv = "origin_url=nowhere\nbroken\nREDIS_TIMEOUT=0\n";
-    let faults = given(&flags, &variables, dotenv).unwrap_err();
+    let errors = given(&flags, &variables, dotenv).unwrap_err();
     assert_eq!(
-        faults.to_string(),
-        r#"cachewarp does not start, because of its settings:
-  command line: there is no flag --frobnicate
-  log_level = "warn" (flag --log-level): is given twice; keep one
-  .env line 2: is not `NAME=value`; a value with spaces, quotes or `#` stands between quotes, and a quote is closed
-  listen_addr = "here" (environment LISTEN_ADDR): is not an address with a port; write an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`
+        errors.to_string(),
+        r#"cachewarp cannot start: invalid settings
+  command line: unknown flag --frobnicate
+  log_level = "warn" (flag --log-level): is given twice; keep one of them
+  .env line 2: is not `NAME=value`; quote a value that has spaces, quotes or `#`, and close the quotes
+  listen_addr = "here" (environment LISTEN_ADDR): is not an IP address with a port; use an IP address and a port, such as `127.0.0.1:8000` or `[::1]:8000`
   origin_url = "nowhere" (.env line 1): does not begin with a scheme and `://`
   redis_pool_size = "0" (flag --redis-pool-size): must be at least 1
   redis_timeout = "0" (.env line 3): must be at least 1ms
-  cache_max_body = "big" (environment cache_max_body): is not a whole number with a unit; write a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`
+  cache_max_body = "big" (environment cache_max_body): is not a whole number with a unit; use a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`
   (warning) Log_Format (environment Log_Format) is not read: names are case-sensitive, write LOG_FORMAT
-`cachewarp --help` lists every setting; `cachewarp check` checks them and starts nothing."#
+`cachewarp --help` lists all settings; `cachewarp check` checks them without starting."#
     );
 }
 
 #[test]
-fn no_fault_shows_a_password() {
+fn no_error_shows_a_password() {
     let secret = "hunter2";
     for text in [
         "redis://:hunter2@h:0",
@@ -434,26 +435,26 @@ fn no_fault_shows_a_password() {
         "redis://:a?hunter2@h",
     ] {
         for name in ["REDIS_URL", "ORIGIN_URL"] {
-            let faults = given(&[], &[(name, text)], "").unwrap_err();
-            assert!(!faults.to_string().contains(secret), "{faults}");
+            let errors = given(&[], &[(name, text)], "").unwrap_err();
+            assert!(!errors.to_string().contains(secret), "{errors}");
         }
         let token = format!("a token of {text}");
         assert_eq!(
-            wrong(&[], &[("EXPLAIN_TOKEN", &token)], ""),
+            errors_of(&[], &[("EXPLAIN_TOKEN", &token)], ""),
             [
                 r#"explain_token = "***" (environment EXPLAIN_TOKEN): must be 1 to 256 printable ASCII characters without spaces"#
             ]
         );
-        let faults = given(&[], &[], &format!("REDIS_URL={text} x\nREDIS_URL=\"{text}\n")).unwrap_err();
-        assert!(!faults.to_string().contains(secret), "{faults}");
+        let errors = given(&[], &[], &format!("REDIS_URL={text} x\nREDIS_URL=\"{text}\n")).unwrap_err();
+        assert!(!errors.to_string().contains(secret), "{errors}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A password of any bytes, percent-encoded or not, is printed by no command and is dialled as
-    /// no host.
+    /// No command prints a password or dials it as a host, whatever its bytes, percent-encoded or
+    /// not.
     #[test]
     fn no_password_leaves_its_url(
         scheme in "(redis|rediss|redis\\+sentinel|rediss\\+cluster|http|https|valkey|)",
@@ -475,7 +476,7 @@ proptest! {
                 let shown = match order {
                     Ok(CommandPlan { command: CliCommand::Check(report), warnings }) => format!("{report}{warnings:?}"),
                     Ok(order) => format!("{order:?}"),
-                    Err(faults) => faults.to_string(),
+                    Err(errors) => errors.to_string(),
                 };
                 prop_assert!(!shown.contains("hunter2"), "{text} is shown: {shown}");
             }
@@ -490,9 +491,9 @@ proptest! {
 }
 
 #[test]
-fn a_namespace_has_to_be_named_where_the_url_means_another_api_on_another_machine() {
-    const NEEDED: &str = "cache_namespace = \"auto\" (default): is required: the origin is at an address of this machine, \
-         and Redis is not; name the API, such as `cache_namespace=payments`, by one name on all of its nodes";
+fn a_local_origin_with_a_remote_redis_requires_a_namespace() {
+    const NEEDED: &str = "cache_namespace = \"auto\" (default): is required: the origin is on this machine, and \
+         Redis is not; set one name on all nodes of the API, such as `cache_namespace=payments`";
     for (origin, redis, needed) in [
         ("http://localhost:8080", "redis://localhost", false),
         ("http://localhost:8080", "redis://127.0.0.1", false),
@@ -513,8 +514,8 @@ fn a_namespace_has_to_be_named_where_the_url_means_another_api_on_another_machin
         assert_eq!(settings(&named).store.namespace, Namespace::named("cachewarp:", "payments"));
         match given(&[], &variables, "") {
             Ok(_) => assert!(!needed, "{origin} {redis}"),
-            Err(faults) => {
-                let lines: Vec<_> = faults.faults.iter().map(ToString::to_string).collect();
+            Err(errors) => {
+                let lines: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
                 assert!(needed && lines == [NEEDED], "{origin} {redis}: {lines:?}");
             }
         }
@@ -524,7 +525,7 @@ fn a_namespace_has_to_be_named_where_the_url_means_another_api_on_another_machin
 #[test]
 fn an_unencoded_password_has_a_hint() {
     const HINT: &str =
-        "; percent-encode what is special in a password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
+        "; percent-encode special characters of the password: `#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
     for (text, shown) in [
         ("redis://:p#w@h", "redis://***"),
         ("redis://app:12/w@h", "redis://***@h"),
@@ -532,12 +533,12 @@ fn an_unencoded_password_has_a_hint() {
         ("redis://:p/w@h", "redis://***@h"),
         ("redis+sentinel://app:12/w@a,b/m", "redis+sentinel://***@a,b/m"),
     ] {
-        let lines = wrong(&[], &[("redis_url", text)], "");
+        let lines = errors_of(&[], &[("redis_url", text)], "");
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert!(line.starts_with(&format!("redis_url = {shown:?} ")) && line.ends_with(HINT), "{line}");
     }
-    let lines = wrong(&[], &[("origin_url", "http://user:12/w@h")], "");
-    assert!(lines[0].ends_with(&format!("has an `@` behind its host{HINT}")), "{lines:?}");
+    let lines = errors_of(&[], &[("origin_url", "http://user:12/w@h")], "");
+    assert!(lines[0].ends_with(&format!("has an `@` behind the host{HINT}")), "{lines:?}");
 }
 
 #[test]
@@ -581,28 +582,28 @@ fn commands_carry_what_they_need() {
 
 #[test]
 fn explain_takes_its_token_from_the_settings_or_from_its_own_flag() {
-    let question = |flags: &[&str], variables: &[(&str, &str)]| {
+    let request = |flags: &[&str], variables: &[(&str, &str)]| {
         let command = given(flags, variables, "").unwrap().command;
-        let CliCommand::Explain(question) = command else { panic!("{command:?}") };
-        *question
+        let CliCommand::Explain(request) = command else { panic!("{command:?}") };
+        *request
     };
     let set = [("EXPLAIN_TOKEN", "set")];
-    assert!(question(&["explain", "http://a:1/b"], &set).token.is(b"set"));
-    let bad = [("EXPLAIN_TOKEN", "set"), ("REDIS_POOL_SIZE", "0")];
-    let asked = question(&["explain", "http://a:1/b", "--token", "given", "-H", "X: y"], &bad);
-    assert!(asked.token.is(b"given") && asked.fields.len() == 1);
+    assert!(request(&["explain", "http://a:1/b"], &set).token.is(b"set"));
+    let error = [("EXPLAIN_TOKEN", "set"), ("REDIS_POOL_SIZE", "0")];
+    let explain = request(&["explain", "http://a:1/b", "--token", "given", "-H", "X: y"], &error);
+    assert!(explain.token.is(b"given") && explain.fields.len() == 1);
     assert_eq!(
-        wrong(&["explain", "a", "-H", "x"], &[], ""),
+        errors_of(&["explain", "a", "-H", "x"], &[], ""),
         [
             "command line: the URL does not begin with a scheme and `://`",
-            "command line: -H gives something that is not `Name: value`",
-            "command line: there is no explain_token to ask with; give --token, or set explain_token",
+            "command line: -H is not of the form `Name: value`",
+            "command line: an explain token is required; use --token, or set explain_token",
         ]
     );
 }
 
 #[test]
-fn an_admin_listener_without_a_token_is_warned_about_where_others_reach_it() {
+fn a_reachable_admin_listener_without_a_token_causes_a_warning() {
     let warnings = |variables: &[(&str, &str)]| -> Vec<String> {
         given(&[], variables, "").unwrap().warnings.iter().map(ToString::to_string).collect()
     };
@@ -611,7 +612,7 @@ fn an_admin_listener_without_a_token_is_warned_about_where_others_reach_it() {
     }
     for addr in ["0.0.0.0:8001", "[::]:8001", "192.0.2.1:8001"] {
         let want = format!(
-            "admin_addr {addr} can be reached from elsewhere and there is no admin_token: purge, entries and stats are for this machine only"
+            "other machines can reach admin_addr {addr}, but admin_token is not set: only this machine may use purge, entries and stats"
         );
         assert_eq!(warnings(&[("ADMIN_ADDR", addr)]), [want]);
         assert_eq!(warnings(&[("ADMIN_ADDR", addr), ("ADMIN_TOKEN", "sesame")]), [""; 0]);
@@ -621,29 +622,53 @@ fn an_admin_listener_without_a_token_is_warned_about_where_others_reach_it() {
 }
 
 #[test]
-fn errands_are_run_where_the_settings_say() {
+fn admin_commands_use_the_listener_of_the_settings() {
     let command = |flags: &[&str]| given(flags, &[("ADMIN_TOKEN", "sesame")], "").unwrap().command;
-    let CliCommand::Run(errand) = command(&["purge", "--all", "--admin-addr", "0.0.0.0:9"]) else {
+    let CliCommand::Run(run) = command(&["purge", "--all", "--admin-addr", "0.0.0.0:9"]) else {
         panic!("no purge")
     };
-    let (operator, errand) = *errand;
-    assert_eq!(operator.authority, "127.0.0.1:9");
-    assert!(operator.token.is_some_and(|token| token.is(b"sesame")));
-    assert!(matches!(errand, probe::AdminCommand::Purge(order) if order.contains("\"all\":true")));
-    let CliCommand::Top(_, watching) = command(&["top", "--once"]) else { panic!("no top") };
-    assert_eq!(watching, TopOutput::Once);
+    let (client, order) = *run;
+    assert_eq!(client.authority, "127.0.0.1:9");
+    assert!(client.token.is_some_and(|token| token.is(b"sesame")));
+    assert!(matches!(order, probe::AdminCommand::Purge(order) if order.contains("\"all\":true")));
+    let CliCommand::Top(_, output) = command(&["top", "--once"]) else { panic!("no top") };
+    assert_eq!(output, TopOutput::Once);
     assert_eq!(
-        wrong(&["purge", "--admin-addr=off"], &[], ""),
+        errors_of(&["purge", "--admin-addr=off"], &[], ""),
         [
-            "command line: admin_addr is off, so there is nobody to ask",
+            "command line: admin_addr is off, so no listener accepts this command",
             "command line: the order names nothing to purge",
         ]
     );
 }
 
-/// What an explanation names is a section of an RFC, or something that an operator can set.
 #[test]
-fn clauses_name_settings_that_there_are() {
+fn the_old_name_of_a_setting_is_refused_in_every_source() {
+    for (old, name) in RENAMED {
+        let (upper, new, variable) = (old.to_ascii_uppercase(), name.as_str(), name.variable());
+        let flag = format!("--{}", old.replace('_', "-"));
+        let renamed_flag = format!("command line: {flag} is now called --{}", name.flag());
+        assert_eq!(errors_of(&[&flag, "1"], &[], ""), [renamed_flag.as_str()]);
+        assert_eq!(errors_of(&["check", &format!("{flag}=1")], &[], ""), [renamed_flag.as_str()]);
+        for (given, now) in [(old, new), (&upper, &variable)] {
+            assert_eq!(
+                errors_of(&[], &[(given, "1")], ""),
+                [format!("environment: {given} is now called {now}")]
+            );
+            assert_eq!(
+                errors_of(&[], &[], &format!("\n{given}=1\n")),
+                [format!(".env line 2: {given} is now called {now}")]
+            );
+        }
+        let both = [(old, "1"), (new, name.setting().default)];
+        assert_eq!(errors_of(&[], &both, "").len(), 1, "{old} beside {new}");
+        assert!(Name::ALL.iter().all(|name| name.as_str() != old), "{old} is a setting");
+    }
+}
+
+/// An explanation names a section of an RFC or a setting.
+#[test]
+fn clauses_name_sections_or_existing_settings() {
     let clauses = NotStorable::ALL.iter().map(|reason| reason.clause());
     for part in
         clauses.chain(NotReusable::ALL.iter().map(|reason| reason.clause())).flat_map(|all| all.split(", "))
@@ -657,19 +682,19 @@ fn clauses_name_settings_that_there_are() {
 }
 
 #[test]
-fn health_at_a_place_needs_no_settings() {
-    let bad = [("REDIS_POOL_SIZE", "0")];
-    let order = given(&["health", "--url", "http://a:1/health"], &bad, "broken").unwrap();
+fn health_with_a_url_needs_no_settings() {
+    let error = [("REDIS_POOL_SIZE", "0")];
+    let order = given(&["health", "--url", "http://a:1/health"], &error, "broken").unwrap();
     let CliCommand::Health(target) = order.command else { panic!("no health") };
     assert_eq!(target.authority, "a:1");
     assert_eq!(
-        wrong(&["health", "--url", "a"], &[], ""),
+        errors_of(&["health", "--url", "a"], &[], ""),
         ["command line: --url does not begin with a scheme and `://`"]
     );
 }
 
 #[test]
-fn help_is_given_whatever_is_wrong() {
+fn help_is_printed_despite_errors() {
     let order = read(ConfigSources {
         args: ["cachewarp", "--help"].map(OsString::from).to_vec(),
         environment: vec![("REDIS_POOL_SIZE".into(), "0".into())],

@@ -1,23 +1,23 @@
 //! Numbers with a unit.
 //!
-//! Strict, because a limit that is silently a thousand times another one is found in production:
-//! whole numbers only, no spaces, units in one spelling, and no `MB`, which is a million to some
-//! and 1024² to others.
+//! The grammar is strict, since a limit that is wrong by a factor of 1000 shows up in production
+//! only: whole numbers, no spaces, one spelling for each unit, and no `MB`, which may be 10⁶ or
+//! 1024².
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::wrong::{ConfigError, QuantityError};
+use super::error::{ConfigError, QuantityError};
 use crate::limits::{KIB, MIB};
 
-/// Milliseconds of each unit, largest first.
+/// The milliseconds of each unit, largest first.
 const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-/// Bytes of each unit, largest first.
+/// The bytes of each unit, largest first.
 const SIZES: [(&str, usize); 4] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 
-/// `250ms`, `30s`, `5m`, `1h`; a bare number is seconds.
+/// Reads a duration: `250ms`, `30s`, `5m`, `1h`; a bare number is in seconds.
 pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
     let (number, unit) = split::<u64>(text).map_err(ConfigError::Duration)?;
     let unit = if unit.is_empty() { "s" } else { unit };
@@ -25,7 +25,7 @@ pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<D
     within(Duration::from_millis(millis), bounds, |bound| show_duration(*bound))
 }
 
-/// `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is bytes.
+/// Reads a size: `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is in bytes.
 pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
     let (number, unit) = split::<usize>(text).map_err(ConfigError::Size)?;
     let unit = if unit.is_empty() { "B" } else { unit };
@@ -33,7 +33,7 @@ pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, C
     within(bytes, bounds, |bound| show_size(*bound))
 }
 
-/// A whole number of things.
+/// Reads a whole number.
 pub(super) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
     match split(text) {
         Ok((number, "")) => within(number, bounds, usize::to_string),
@@ -42,15 +42,15 @@ pub(super) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize,
     }
 }
 
-/// `10%` or `10`, as a part of one.
+/// Reads a percentage, `10%` or `10`, as a fraction.
 pub(super) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, ConfigError> {
     let bounds = usize::from(*bounds.start())..=usize::from(*bounds.end());
     let of_a_hundred = number(text.strip_suffix('%').unwrap_or(text), bounds)?;
     Ok(f64::from(u16::try_from(of_a_hundred).unwrap_or(u16::MAX)) / 100.0)
 }
 
-/// The duration that somebody who wrote `text` may have meant.
-pub(super) fn duration_meant(text: &str) -> Option<String> {
+/// Returns the duration that malformed text may mean.
+pub(super) fn suggested_duration(text: &str) -> Option<String> {
     let plain: String = text.to_lowercase().split_whitespace().collect();
     let (number, unit) = split::<u64>(&plain).ok()?;
     let unit = match unit {
@@ -64,8 +64,8 @@ pub(super) fn duration_meant(text: &str) -> Option<String> {
     Some(format!("{number}{unit}"))
 }
 
-/// The size that somebody who wrote `text` may have meant.
-pub(super) fn size_meant(text: &str) -> Option<String> {
+/// Returns the size that malformed text may mean.
+pub(super) fn suggested_size(text: &str) -> Option<String> {
     let plain: String = text.to_lowercase().split_whitespace().collect();
     let (number, unit) = split::<usize>(&plain).ok()?;
     let unit = match unit {
@@ -156,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn no_durations() {
+    fn malformed_durations_are_refused() {
         for text in
             ["", "s", "-1s", "+1s", "1.5s", "1,5s", " 1s", "1s ", "1 s", "1e3", "1s2", "٣s", "1m30s", "0x10"]
         {
-            let wrong = duration(text, ANY_TIME);
+            let error = duration(text, ANY_TIME);
             assert!(
-                matches!(wrong, Err(ConfigError::Duration(QuantityError::Shape | QuantityError::Unit(_)))),
+                matches!(error, Err(ConfigError::Duration(QuantityError::Shape | QuantityError::Unit(_)))),
                 "{text}"
             );
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_inclusive_and_shown_as_one_would_write_them() {
+    fn bounds_are_inclusive_and_shown_with_a_unit() {
         let bounds = Duration::from_millis(1)..=Duration::from_secs(3600);
         assert!(duration("1ms", bounds.clone()).is_ok() && duration("60m", bounds.clone()).is_ok());
         assert_eq!(duration("0", bounds.clone()), Err(ConfigError::Below("1ms".to_owned())));
@@ -232,16 +232,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant() {
-        for (text, meant) in
+    fn a_malformed_quantity_has_a_suggestion() {
+        for (text, suggestion) in
             [("30 s", "30s"), ("5min", "5m"), ("2D", "48h"), ("10 Seconds", "10s"), ("1MS", "1ms")]
         {
-            assert_eq!(duration_meant(text).as_deref(), Some(meant), "{text}");
+            assert_eq!(suggested_duration(text).as_deref(), Some(suggestion), "{text}");
         }
-        for (text, meant) in [("64MB", "64MiB"), ("1 k", "1KiB"), ("2gb", "2GiB"), ("3bytes", "3B")] {
-            assert_eq!(size_meant(text).as_deref(), Some(meant), "{text}");
+        for (text, suggestion) in [("64MB", "64MiB"), ("1 k", "1KiB"), ("2gb", "2GiB"), ("3bytes", "3B")] {
+            assert_eq!(suggested_size(text).as_deref(), Some(suggestion), "{text}");
         }
-        assert_eq!(duration_meant("1.5s"), None);
-        assert_eq!(size_meant("plenty"), None);
+        assert_eq!(suggested_duration("1.5s"), None);
+        assert_eq!(suggested_size("plenty"), None);
     }
 }

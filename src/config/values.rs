@@ -1,4 +1,4 @@
-//! Words, lists and addresses: what is neither a quantity nor a URL.
+//! Values that are words, lists or addresses.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,27 +8,28 @@ use http::header::{
 };
 use ipnet::IpNet;
 
-use super::wrong::ConfigError;
+use super::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
 use crate::request_fields::{FieldClass, RequestFields, is_claim};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
-/// All that HTTP allows.
+/// The item that allows everything.
 const ANY: &str = "*";
 
-/// No key tells a part, or a `304`, from the whole.
-static ASKS_FOR_LESS: [HeaderName; 6] =
+/// Fields that ask for a part or a `304`. A cache key does not distinguish these from a whole
+/// response.
+static PARTIAL_FIELDS: [HeaderName; 6] =
     [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
-/// One of a few words, each of which means something.
+/// Reads one of a few words as its value.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, ConfigError> {
-    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     chosen.ok_or_else(|| ConfigError::Choice(choices.iter().map(|(word, _)| *word).collect()))
 }
 
-/// `true` or `false`, for the one meaning or the other.
+/// Reads `true` or `false` as one of two values.
 pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigError> {
     choice(
         text,
@@ -45,17 +46,17 @@ pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigErro
     )
 }
 
-/// An address and a port; port 0 is one that the system chooses.
+/// Reads an IP address and a port. For port 0, the system chooses one.
 pub(super) fn address(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::Address)
 }
 
-/// An address and a port, or `off`.
+/// Reads an IP address and a port, or `off`.
 pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if text == "off" { Ok(None) } else { address(text).map(Some) }
 }
 
-/// Addresses and networks.
+/// Reads a list of addresses and networks.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
     let network = |item: &str| {
         if let Ok(address) = item.parse::<IpAddr>() {
@@ -71,7 +72,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
     items(text, network)
 }
 
-/// Media types and suffixes, in lower case; or `*`.
+/// Reads a list of media types and suffixes as lower case, or `*`.
 pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
     if text == ANY {
         return Ok(ContentTypes::Any);
@@ -84,10 +85,10 @@ pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
         };
         if well_formed { Ok(item.to_ascii_lowercase()) } else { Err(ConfigError::MediaType(item.to_owned())) }
     };
-    some(items(text, content_type)?).map(ContentTypes::Listed)
+    non_empty(items(text, content_type)?).map(ContentTypes::Listed)
 }
 
-/// Statuses; or `*`.
+/// Reads a list of statuses, or `*`.
 pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
     if text == ANY {
         return Ok(StorableStatuses::Any);
@@ -97,28 +98,28 @@ pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
         Ok(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| ConfigError::Status(item.to_owned())),
         Ok(_) | Err(_) => Err(ConfigError::Status(item.to_owned())),
     };
-    some(items(text, status)?).map(StorableStatuses::Listed)
+    non_empty(items(text, status)?).map(StorableStatuses::Listed)
 }
 
-/// Names of header fields, in lower case.
+/// Reads a list of header names as lower case.
 pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     items(text, |item| {
         HeaderName::from_bytes(item.as_bytes()).map_err(|_| ConfigError::HeaderName(item.to_owned()))
     })
 }
 
-/// Names of header fields that are to be a part of the cache key.
+/// Reads a list of header names for the cache key.
 pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     if names.len() > KEY_HEADERS_MAX {
         return Err(ConfigError::KeyHeaders);
     }
     let refused = |header: &HeaderName| match RequestFields::default().class(header) {
-        FieldClass::Connection => Some("it is the client's connection's"),
-        FieldClass::Credential if !is_claim(header) => Some("it says who asks (RFC 9111 §3.5)"),
-        FieldClass::Dropped if ASKS_FOR_LESS.contains(header) => Some("it asks for less than the whole"),
+        FieldClass::Connection => Some("it belongs to the client's connection"),
+        FieldClass::Credential if !is_claim(header) => Some("it identifies the client (RFC 9111 §3.5)"),
+        FieldClass::Dropped if PARTIAL_FIELDS.contains(header) => Some("it requests a part or a 304"),
         FieldClass::Withheld if is_claim(header) => {
-            Some("CacheWarp writes it, and host and scheme are in the key already")
+            Some("CacheWarp sets it, and the key already has host and scheme")
         }
         FieldClass::Sent
         | FieldClass::Withheld
@@ -133,17 +134,17 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     }
 }
 
-/// Names of header fields that are to be taken for harmless. No shared fetch sends them, so an
-/// `X-Forwarded-*` may be one of them, and so may `baggage`.
+/// Reads a list of header names that count as harmless. A shared fetch does not send them, so
+/// `X-Forwarded-*` and `baggage` may be among them.
 pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
-    let may_be = |header: &HeaderName| {
+    let is_allowed = |header: &HeaderName| {
         let is_identity = *header == "x-forwarded-client-cert";
         (is_claim(header) && !is_identity) || ["baggage", "correlation-context"].contains(&header.as_str())
     };
     let refused = |header: &HeaderName| match RequestFields::default().class(header) {
-        FieldClass::Connection => Some("it is the client's connection's"),
-        FieldClass::Credential if !may_be(header) => Some("it says who asks"),
+        FieldClass::Connection => Some("it belongs to the client's connection"),
+        FieldClass::Credential if !is_allowed(header) => Some("it identifies the client"),
         FieldClass::Sent
         | FieldClass::Withheld
         | FieldClass::Dropped
@@ -157,13 +158,13 @@ pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigErro
     }
 }
 
-/// Whether a name is among these, `_` and `-` being one.
+/// Tells whether a list contains a name; `_` and `-` are equal.
 pub(super) fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool {
     let spelling = |name: &HeaderName| name.as_str().replace('_', "-");
     names.iter().any(|other| spelling(other) == spelling(name))
 }
 
-/// Names of cookies, and beginnings of names with a `*` behind; or `*`.
+/// Reads a list of cookie names and of prefixes with `*`, or `*` alone.
 pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     if text == ANY {
         return Ok(IgnoredCookies::Any);
@@ -175,8 +176,8 @@ pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     items(text, cookie).map(IgnoredCookies::Listed)
 }
 
-/// What stands before every key in Redis. Braces would be a hash tag, and put all keys into one
-/// slot.
+/// Reads the prefix of every key in Redis. Braces are refused: they would be a hash tag and put all
+/// keys into one slot.
 pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
     if plain && (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) {
@@ -186,7 +187,7 @@ pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// What a node or a namespace is called: a part of a key in Redis.
+/// Reads the name of a node or a namespace, which is part of a key in Redis.
 pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if plain && (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) {
@@ -196,12 +197,12 @@ pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// The name of a namespace; `None` for the one that follows from the origin.
+/// Reads the name of a namespace. `None` derives it from the origin.
 pub(super) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
     if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
 }
 
-/// A secret that can be sent as the whole value of a field.
+/// Reads a secret that can be the value of a header field.
 pub(super) fn token(text: &str) -> Result<Secret, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && (1..=TOKEN_BYTES_MAX).contains(&text.len()) {
@@ -211,13 +212,13 @@ pub(super) fn token(text: &str) -> Result<Secret, ConfigError> {
     }
 }
 
-/// A filter of log lines.
+/// Reads a filter of log lines.
 pub(super) fn log_filter(text: &str) -> Result<String, ConfigError> {
     log::check(text)?;
     Ok(text.to_owned())
 }
 
-/// The items between commas; none in an empty text.
+/// Reads the items between commas; empty text has none.
 fn items<T>(text: &str, item: impl Fn(&str) -> Result<T, ConfigError>) -> Result<Vec<T>, ConfigError> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -228,11 +229,11 @@ fn items<T>(text: &str, item: impl Fn(&str) -> Result<T, ConfigError>) -> Result
         .collect()
 }
 
-fn some<T>(items: Vec<T>) -> Result<Vec<T>, ConfigError> {
+fn non_empty<T>(items: Vec<T>) -> Result<Vec<T>, ConfigError> {
     if items.is_empty() { Err(ConfigError::Empty) } else { Ok(items) }
 }
 
-/// RFC 9110 §5.6.2, less `*`, which would look like a pattern.
+/// Tells whether text is a token (RFC 9110 §5.6.2) without `*`, which would look like a pattern.
 fn is_token(text: &str) -> bool {
     let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(tchar)
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_single_addresses() {
+    fn networks_may_be_single_addresses() {
         let read = networks("10.0.0.0/8, 192.0.2.7,fd00::/8 ,::1").unwrap();
         assert_eq!(
             read.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -1,58 +1,58 @@
-//! What an operator should know, and what keeps nothing from starting.
+//! Warnings: likely mistakes that do not prevent the start.
 
 use std::net::SocketAddr;
 
-use super::source::SettingSource;
+use super::raw::SettingSource;
 use super::table::Name;
 
-/// Something that looks like a slip.
+/// A likely mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigWarning {
-    /// `Cache_Default_TTL`
+    /// A name in mixed case: `Cache_Default_TTL`.
     #[error("{spelling} ({at}) is not read: names are case-sensitive, write {}", .name.variable())]
     OtherCase {
-        /// As it stands there.
+        /// The name as given.
         spelling: String,
-        /// Where it stands.
+        /// The source.
         at: SettingSource,
-        /// What it would be.
+        /// The setting of that name.
         name: Name,
     },
-    /// `CACHE_DEFAULT_TLL`
+    /// A misspelt name: `CACHE_DEFAULT_TLL`.
     #[error("{spelling} ({at}) is not a setting: did you mean {}?", .name.variable())]
     Near {
-        /// As it stands there.
+        /// The name as given.
         spelling: String,
-        /// Where it stands.
+        /// The source.
         at: SettingSource,
-        /// What it may be.
+        /// The setting that may be meant.
         name: Name,
     },
-    /// Upper and lower case say different things.
+    /// Different values in upper and lower case.
     #[error("{} and {name} differ ({at}): upper case wins", .name.variable())]
     CasesDiffer {
         /// The setting.
         name: Name,
-        /// Where both stand.
+        /// The source of the value that applies.
         at: SettingSource,
     },
-    /// Others can reach the admin listener, and nobody there can show that he is an operator.
+    /// An admin listener that other machines reach, without a token that identifies operators.
     #[error(
-        "admin_addr {addr} can be reached from elsewhere and there is no admin_token: purge, entries and stats are for \
-         this machine only"
+        "other machines can reach admin_addr {addr}, but admin_token is not set: only this machine may use purge, \
+         entries and stats"
     )]
     AdminWithoutToken {
-        /// Where it listens.
+        /// The address of the listener.
         addr: SocketAddr,
     },
-    /// Every worker has one at least.
-    #[error("{name} is {total}, fewer than the {workers} workers: each has one all the same")]
+    /// A total below the number of workers. Every worker gets at least one.
+    #[error("{name} is {total}, but there are {workers} workers, and each gets at least one")]
     FewerThanWorkers {
         /// The setting.
         name: Name,
-        /// What it says.
+        /// The total.
         total: usize,
-        /// How many share it.
+        /// The number of workers.
         workers: usize,
     },
 }

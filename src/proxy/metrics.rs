@@ -184,7 +184,9 @@ pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
 /// Registers the gauge of shared fetches.
 pub(super) fn watch_fetches(fetches: &Arc<FetchTable>, registry: &Registry) {
     let fetches = Arc::clone(fetches);
-    registry.sampled("cachewarp_fills", "Fetches in progress that other requests may join", move || {
-        fetches.len() as f64
-    });
+    registry.sampled(
+        "cachewarp_shared_fetches",
+        "Fetches in progress that other requests may join",
+        move || fetches.len() as f64,
+    );
 }

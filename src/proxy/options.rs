@@ -22,7 +22,7 @@ pub struct Options {
     /// before.
     pub first_sight_bytes: usize,
     /// The time that a request waits for a shared fetch of its key before it fetches alone.
-    pub coalesce_timeout: Duration,
+    pub collapse_timeout: Duration,
     /// Whether one node fetches for all nodes.
     pub fetch_lease: FetchLease,
     /// The time after which an idle tunnel is closed.

@@ -51,8 +51,8 @@ impl InboundRequest {
         let Proxy { rules, origin, .. } = proxy;
         // A shared fetch does not send these cookies.
         let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
-        let has_ordinary_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
-        !has_ordinary_cookies
+        let has_ignored_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
+        !has_ignored_cookies
             && origin.outbound().sends_as_shared(&self.to_outbound(&FetchPurpose::Pass, rules))
     }
 }
@@ -94,7 +94,7 @@ impl CacheRequest {
     pub(in crate::proxy) fn new(mut inbound: InboundRequest, rules: &CacheRules) -> Self {
         let key = CacheKey::of(&inbound.target);
         let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
-        if !rules.ordinary_cookies.is_none() && !facts.shows_cookies() {
+        if !rules.ignored_cookies.is_none() && !facts.shows_cookies() {
             // The answer may be shared with requests that have other cookies, or none.
             inbound.headers.remove(header::COOKIE);
         }

@@ -344,7 +344,7 @@ pub const TABLE: &[FieldGroup] = &[
     FieldGroup {
         title: "Credentials",
         class: FieldClass::Credential,
-        reason: "The value is a secret or an identity. A cookie in `ordinary_cookies` is an exception.",
+        reason: "The value is a secret or an identity. A cookie in `ignored_cookies` is an exception.",
         names: &[
             "authorization",
             "cookie",

@@ -4,7 +4,7 @@
 //! connections and no worker wakes for another's. That option has a trap: a second process of one
 //! user that sets it gets half of the connections without an error on either side. The server
 //! therefore first binds the address without the option, which fails if another socket listens
-//! there; with `listen_handover` it skips that check, so that a new process can listen before the
+//! there; with `listen_reuse_port` it skips that check, so that a new process can listen before the
 //! old one stops.
 //!
 //! Closing a socket resets the connections that no process has accepted.

@@ -27,7 +27,7 @@ crate::labels! {
         /// 400: a request whose end two parsers could place differently.
         AmbiguousFraming => "ambiguous-framing",
         /// Closed without a response: `max_connections_per_address`.
-        ManyOfAddress => "many-of-address",
+        PerAddressLimit => "per-address-limit",
         /// 431 or 414: the head or its target is too long, or has too many fields.
         HeadTooLarge => "head-too-large",
     }

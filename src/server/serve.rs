@@ -129,7 +129,7 @@ fn admit<H: Handler>(
     let Some(address_permit) = addresses.enter(addr.ip().into()) else {
         // The server closes without a response: a client with too many connections must not cost
         // another task.
-        worker.metrics.refused(ConnectionRefusal::ManyOfAddress);
+        worker.metrics.refused(ConnectionRefusal::PerAddressLimit);
         return None;
     };
     let guard = worker.metrics.accepted(permit, address_permit);

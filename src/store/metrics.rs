@@ -97,7 +97,7 @@ impl Metrics {
                 "Removals that Redis did not confirm",
             ),
             superseded: registry.counter(
-                "cachewarp_store_overtaken",
+                "cachewarp_store_superseded",
                 "Entries not stored in Redis because their key was purged after the fetch began",
             ),
             invalidations: registry.counters(

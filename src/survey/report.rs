@@ -149,7 +149,7 @@ fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Re
         writeln!(f, "      if they change no answer: X-Forwarded-* of proxies, baggage of tracing.")?;
     }
     if credentials.contains(&"cookie") {
-        writeln!(f, "    Cookies that change no answer (analytics, consent) go into ordinary_cookies.")?;
+        writeln!(f, "    Cookies that change no answer (analytics, consent) go into ignored_cookies.")?;
     }
     Ok(())
 }

@@ -10,6 +10,6 @@ export const profiles = {
   open: {
     CACHE_CONTENT_TYPES: '*',
     CACHE_STATUSES: '*',
-    ORDINARY_COOKIES: '*'
+    IGNORED_COOKIES: '*'
   }
 }

@@ -8,7 +8,7 @@ use crate::harness::{Answer, Client, Gate, Origin, Redis, Response, Then, Value,
 use crate::process::Process;
 
 /// A lease for every fetch, with a timeout that suits a busy machine.
-const ALWAYS: [&str; 2] = ["--fetch-lease=on", "--coalesce-timeout=2m"];
+const ALWAYS: [&str; 2] = ["--fetch-lease=on", "--collapse-timeout=2m"];
 
 /// A long lifetime.
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");

@@ -46,7 +46,7 @@ fn concurrent_misses_share_one_fetch() {
     let proxy = Proxy::start(&origin.url(), &[]);
     let mut clients = waiting_clients(&proxy, "/a", 100);
     proxy.await_askers(100);
-    assert_eq!(proxy.metric("cachewarp_fills"), 1.0);
+    assert_eq!(proxy.metric("cachewarp_shared_fetches"), 1.0);
     gate.open();
     let responses = responses(&mut clients);
     assert!(responses.iter().all(|response| response.status == 200 && response.text() == "{}"));
@@ -55,7 +55,7 @@ fn concurrent_misses_share_one_fetch() {
     assert_eq!(origin.count("/a"), 1);
     assert_eq!(proxy.metric(r#"cachewarp_requests_total{outcome="collapsed"}"#), 99.0);
     assert_eq!(proxy.metric("cachewarp_collapsed_wait_seconds_count"), 99.0);
-    assert_eq!(proxy.metric("cachewarp_fills"), 0.0);
+    assert_eq!(proxy.metric("cachewarp_shared_fetches"), 0.0);
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn the_tombstone_of_a_change_is_read_only_once() {
 fn a_follower_waits_for_a_bounded_time() {
     let (origin, gate) = (Origin::start(), Gate::new());
     origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
-    let proxy = Proxy::start(&origin.url(), &[("coalesce_timeout", "50ms")]);
+    let proxy = Proxy::start(&origin.url(), &[("collapse_timeout", "50ms")]);
     let mut clients = waiting_clients(&proxy, "/a", 3);
     origin.await_count("/a", 3);
     gate.open();

@@ -23,7 +23,7 @@ fn first_requests(proxy: &Proxy) -> f64 {
 #[test]
 fn a_flood_of_unique_queries_fills_neither_redis_nor_memory() {
     let (origin, redis) = stage();
-    let settings = [("cache_first_sight_size", "2KiB"), ("cache_memory_size", "1MiB")];
+    let settings = [("cache_admission_budget", "2KiB"), ("cache_memory_size", "1MiB")];
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     assert_eq!(proxy.get("/hot").cache_status(), STORED, "without pressure the first miss is stored");
     let mut client = proxy.connect();
@@ -40,7 +40,7 @@ fn a_flood_of_unique_queries_fills_neither_redis_nor_memory() {
 #[test]
 fn a_repeated_request_is_stored_even_under_pressure() {
     let (origin, redis) = stage();
-    let settings = [("cache_first_sight_size", "0")];
+    let settings = [("cache_admission_budget", "0")];
     let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
     assert_eq!(proxy.get("/hot").cache_status(), FIRST_REQUEST);
     assert_eq!(proxy.get("/hot").cache_status(), STORED);

@@ -60,7 +60,7 @@ fn an_invalid_purge_is_refused_without_a_request() {
     for (arguments, message) in [
         (&["purge"][..], "the order names nothing to purge"),
         (&["purge", "--url=test/a"], "a URL cannot be parsed as an absolute URL"),
-        (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so there is nobody to ask"),
+        (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so no listener accepts this command"),
         (&["inspect", "/a"], "the URL does not begin with http:// or https://"),
     ] {
         let ended = Program::run(arguments);

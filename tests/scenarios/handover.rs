@@ -117,7 +117,7 @@ fn a_new_process_listens_beside_the_old_one_if_both_allow_it() {
         let flags = [
             &addr,
             &url,
-            "--listen-handover=true",
+            "--listen-reuse-port=true",
             "--redis-url=off",
             "--admin-addr=off",
             "--worker-threads=2",

@@ -21,7 +21,7 @@ fn requests_beyond_the_limit_are_refused_at_once_and_hits_are_served() {
         "/stale",
         Answer::json_with(&[("Cache-Control", "max-age=0, stale-if-error=60"), ("ETag", "\"1\"")], "{}"),
     );
-    let proxy = Proxy::start(&origin.url(), &[("max_requests", "1")]);
+    let proxy = Proxy::start(&origin.url(), &[("max_pending_requests", "1")]);
     for target in ["/hit", "/stale"] {
         assert_eq!(proxy.get(target).status, 200);
     }
@@ -58,7 +58,7 @@ fn one_address_gets_only_its_share_of_connections() {
     let mut third = proxy.connect();
     let _ = third.try_send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(third.rest(), b"");
-    assert_eq!(proxy.metric(r#"cachewarp_client_refusals_total{reason="many-of-address"}"#), 1.0);
+    assert_eq!(proxy.metric(r#"cachewarp_client_refusals_total{reason="per-address-limit"}"#), 1.0);
     drop(clients);
     until("the connections to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
     assert_eq!(proxy.get("/health").status, 200);

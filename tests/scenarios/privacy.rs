@@ -97,7 +97,7 @@ fn an_ignored_cookie_is_no_credential_and_is_not_forwarded() {
     let public = [JSON, ("Cache-Control", "max-age=60"), set];
     origin.answer("/themed", Answer::new(200, &public, "{}"));
     origin.script("/a", |exchange| answer_with_credential(exchange, "max-age=60"));
-    let proxy = Proxy::start(&origin.url(), &[("ordinary_cookies", "theme,_ga*")]);
+    let proxy = Proxy::start(&origin.url(), &[("ignored_cookies", "theme,_ga*")]);
 
     let first = proxy.get_with("/themed", &[("Cookie", "_ga=1; theme=light")]);
     assert_eq!(first.cache_status(), "CacheWarp; fwd=uri-miss; stored");

@@ -396,7 +396,7 @@ fn a_head_with_an_unshared_field_leaves_the_entry_unchanged() {
 fn a_post_with_an_unshared_field_stores_nothing() {
     let origin = Origin::start();
     let proxy =
-        Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1"), ("ordinary_cookies", "theme")]);
+        Proxy::start(&origin.url(), &[("trusted_proxies", "127.0.0.1"), ("ignored_cookies", "theme")]);
     let fields = UNKEYED.map(|name| (name, "evil.test")).into_iter().chain([
         ("Cookie", "theme=evil.test"),
         ("X-Forwarded-For", "evil.test, 192.0.2.1"),

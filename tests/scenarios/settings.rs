@@ -87,8 +87,8 @@ fn invalid_settings_in_environment_and_file_are_refused() {
     let Ended { code, stderr, .. } = program.end();
     assert_eq!(code, Some(2));
     for words in [
-        "command line: there is no flag --no-such-flag",
-        "command line: there is no flag --redis-uri",
+        "command line: unknown flag --no-such-flag",
+        "command line: unknown flag --redis-uri",
         "cache_default_ttl = \"banana\" (environment CACHE_DEFAULT_TTL): ",
         "worker_threads = \"0\" (.env line 1): ",
         ".env line 2: ",

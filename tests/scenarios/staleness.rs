@@ -189,7 +189,7 @@ fn a_failed_refresh_leaves_the_stored_response() {
             assert_eq!(proxy.get("/a").text(), OLD);
             origin.count("/a") == 1 + refreshes
         });
-        until("the refresh to end", || proxy.metric("cachewarp_fills") == 0.0);
+        until("the refresh to end", || proxy.metric("cachewarp_shared_fetches") == 0.0);
     }
     origin.stop();
     assert_eq!(proxy.get("/a").text(), OLD);
@@ -286,7 +286,7 @@ fn a_failing_origin_gets_one_request_a_second_while_stale_responses_are_served()
             let mut first = proxy.connect();
             first.send_head("GET", path, &[("Connection", "close")]);
             first.rest();
-            until("the failure to be known", || proxy.metric("cachewarp_fills") == 0.0);
+            until("the failure to be known", || proxy.metric("cachewarp_shared_fetches") == 0.0);
             let (took, asked) = storm(&proxy, &origin, path);
             assert!(asked as f64 <= 1.0 + took.as_secs_f64(), "{path}: {asked} times in {took:?}");
         }

@@ -10,7 +10,7 @@ const TAGGED: [(&str, &str); 3] =
 fn tags_reach_clients_only_if_the_setting_allows_it() {
     let origin = Origin::start();
     origin.answer("/a", Answer::json_with(&TAGGED, "{}"));
-    for (settings, shown) in [(&[][..], false), (&[("tags_shown", "true")], true)] {
+    for (settings, shown) in [(&[][..], false), (&[("tag_headers_visible", "true")], true)] {
         let proxy = Proxy::start(&origin.url(), settings);
         for outcome in ["stored", "hit"] {
             let response = proxy.get("/a");

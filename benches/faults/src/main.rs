@@ -32,7 +32,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// CacheWarp between failing servers.
 ///
-/// Starts two nodes of the program on one address (listen_handover), an origin, redis-server and
+/// Starts two nodes of the program on one address (listen_reuse_port), an origin, redis-server and
 /// sentinels, makes them fail, and stops them again. The exit code is 1 if a measurement fails or
 /// an aim is missed: memory that grows, a refusal without Retry-After.
 #[derive(Debug, Parser)]

@@ -58,7 +58,7 @@ impl World {
         let redis_url = sentinels.as_ref().map_or_else(|| format!("redis://{at_relay}"), Sentinels::url);
         let settings = vec![
             format!("--listen-addr={address}"),
-            "--listen-handover=true".to_owned(),
+            "--listen-reuse-port=true".to_owned(),
             format!("--origin-url=http://{at_origin}"),
             format!("--redis-url={redis_url}"),
             "--worker-threads=1".to_owned(),

@@ -1,5 +1,5 @@
-//! URLs with several hosts: `redis+sentinel://a:26379,b:26379/mymaster`. No standard has them, and
-//! many clients.
+//! URLs with several hosts: `redis+sentinel://a:26379,b:26379/mymaster`. No standard defines them,
+//! but many clients accept them.
 
 use url::Url;
 
@@ -7,16 +7,16 @@ use super::{SettingUrlError, host, port};
 use crate::limits::REDIS_SEEDS_MAX;
 use crate::redis::Endpoint;
 
-/// Text taken apart.
+/// The parts of a URL with several hosts.
 pub(super) struct HostList<'a> {
-    /// The same URL with the first host only, which is one that can be parsed.
+    /// The URL with the first host only, so that a parser accepts it.
     pub(super) single: String,
-    /// All hosts, with the commas between them.
+    /// All hosts, separated by commas.
     pub(super) listed: &'a str,
 }
 
 impl<'a> HostList<'a> {
-    /// Of a URL with `://`.
+    /// Splits a URL that contains `://`.
     pub(super) fn of(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -30,7 +30,7 @@ impl<'a> HostList<'a> {
         Some(Self { single: format!("{scheme}://{user}{first}{behind}"), listed })
     }
 
-    /// Each of them, with a port for those that name none.
+    /// Returns each host with its port or the default port.
     pub(super) fn endpoints(&self, default_port: u16) -> Result<Vec<Endpoint>, SettingUrlError> {
         let endpoint = |text: &str| {
             let url = Url::parse(&format!("redis://{text}"))?;

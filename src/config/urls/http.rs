@@ -1,13 +1,13 @@
-//! What is asked over HTTP: the origin, and another CacheWarp.
+//! HTTP URLs: of the origin, and of a running CacheWarp.
 
 use url::Url;
 
 use super::{SettingUrlError, parsed, parsed_with_login, port};
-use crate::config::wrong::ConfigError;
+use crate::config::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
 
-/// Which origin.
+/// The parts of the origin's URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct OriginUrl {
     pub(in crate::config) scheme: Scheme,
@@ -15,7 +15,7 @@ pub(in crate::config) struct OriginUrl {
     pub(in crate::config) base_path: String,
 }
 
-/// `http://` or `https://`, a host, perhaps a port and a base path.
+/// Reads the origin's URL: `http://` or `https://`, a host, and optionally a port and a base path.
 pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, ConfigError> {
     let url = parsed_with_login(text)?;
     let scheme = match url.scheme() {
@@ -38,20 +38,20 @@ pub(in crate::config) fn origin(text: &str) -> Result<OriginUrl, ConfigError> {
     Ok(OriginUrl { scheme, authority, base_path: url.path().trim_end_matches('/').to_owned() })
 }
 
-/// What `cachewarp health --url` asks.
+/// Reads the URL of `cachewarp health --url`.
 pub(in crate::config) fn health(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
     Ok(probe::ProbeTarget { authority: listener(&url)?, path: url.path().to_owned() })
 }
 
-/// What `cachewarp explain` asks. A fragment is not for a server.
+/// Reads the URL of `cachewarp explain`. A fragment is not sent.
 pub(in crate::config) fn explain(text: &str) -> Result<probe::ProbeTarget, SettingUrlError> {
     let url = parsed(text)?;
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(probe::ProbeTarget { authority: listener(&url)?, path: format!("{}{query}", url.path()) })
 }
 
-/// Where a CacheWarp listens: `host:port`.
+/// Returns the address of a CacheWarp: `host:port`.
 fn listener(url: &Url) -> Result<String, SettingUrlError> {
     if url.scheme() != "http" {
         return Err(SettingUrlError::Scheme { given: url.scheme().to_owned(), known: "http" });
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_the_origin_is() {
+    fn origin_urls() {
         for (text, scheme, authority, base_path) in [
             ("http://localhost:8080", Scheme::Http, "localhost:8080", ""),
             ("http://LocalHost:80/", Scheme::Http, "localhost", ""),
@@ -83,9 +83,9 @@ mod tests {
     }
 
     #[test]
-    fn where_the_origin_cannot_be() {
+    fn refused_origin_urls() {
         let scheme = |given: &str| SettingUrlError::Scheme { given: given.to_owned(), known: "http, https" };
-        for (text, wrong) in [
+        for (text, error) in [
             ("", SettingUrlError::NoScheme),
             ("/api", SettingUrlError::NoScheme),
             ("localhost:8080", SettingUrlError::NoScheme),
@@ -103,12 +103,12 @@ mod tests {
             ("http://a/?x=1", SettingUrlError::Trailer),
             ("http://a/#top", SettingUrlError::Trailer),
         ] {
-            assert_eq!(origin(text), Err(ConfigError::Url(wrong)), "{text}");
+            assert_eq!(origin(text), Err(ConfigError::Url(error)), "{text}");
         }
     }
 
     #[test]
-    fn what_health_asks() {
+    fn health_urls() {
         let target = health("http://127.0.0.1/health").unwrap();
         assert_eq!((target.authority.as_str(), target.path.as_str()), ("127.0.0.1:80", "/health"));
         assert_eq!(health("http://[::1]:8001").unwrap().authority, "[::1]:8001");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_explain_asks() {
+    fn explain_urls() {
         for (text, path) in [("http://a", "/"), ("http://a/b?c=d%20e#f", "/b?c=d%20e"), ("http://a?", "/?")] {
             let target = explain(text).unwrap();
             assert_eq!((target.authority.as_str(), target.path.as_str()), ("a:80", path));

@@ -1,17 +1,17 @@
-//! A URL without its secrets.
+//! Masking of the secrets in a URL.
 //!
-//! **Always:** the text is cut at its own delimiters and is not parsed as a URL first: a password
-//! that was not percent-encoded moves the parts of a parsed URL, and is then printed as a path, a
-//! port or a fragment.
+//! **Always:** the text is cut at its delimiters and is not parsed as a URL. A password that is not
+//! percent-encoded shifts the parts of a parsed URL, and would be printed as a path, a port or a
+//! fragment.
 
-/// Shown instead of a secret.
+/// The text that replaces a secret.
 pub(in crate::config) const MASK: &str = "***";
 
-/// Returns the URL without its secrets, for a person to read.
+/// Returns the URL with its secrets masked.
 ///
-/// Everything between the scheme and the last `@` is masked, a query and a fragment are masked, and
-/// so is a host that could be the beginning of a password. Text that is no URL is masked if it
-/// could hold a secret.
+/// It masks everything between the scheme and the last `@`, a query, a fragment, and a host that
+/// could be the beginning of a password. Text that is not a URL is masked if it could hold a
+/// secret.
 pub(in crate::config) fn masked(text: &str) -> String {
     let Some((scheme, rest)) = split_scheme(text) else {
         let may_be_secret = text.contains('@') || text.contains("://");
@@ -20,8 +20,8 @@ pub(in crate::config) fn masked(text: &str) -> String {
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (place, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
     let (login, place) = place.rsplit_once('@').map_or(("", place), |(_, place)| ("***@", place));
-    // An `@` in the query is part of a parameter, or the end of a password with a `?` in it: the
-    // text does not say which.
+    // An `@` in the query belongs to a parameter, or ends a password that contains a `?`. The text
+    // does not show which.
     if behind.contains('@') || !names_hosts(place) {
         return format!("{scheme}://{MASK}");
     }
@@ -58,7 +58,7 @@ fn names_hosts(place: &str) -> bool {
     })
 }
 
-/// Tells whether a query says nothing but the number of a database.
+/// Tells whether a query consists of the number of a database.
 fn is_database(query: &str) -> bool {
     let number = query.strip_prefix("?db=").unwrap_or_default();
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

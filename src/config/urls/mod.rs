@@ -1,6 +1,6 @@
-//! Where the origin and Redis are.
+//! The URLs of the origin, Redis, and a running CacheWarp.
 //!
-//! A URL may carry a password, so what is shown of one, right or wrong, goes through [`masked`].
+//! A URL may carry a password, so every output of one, valid or not, goes through [`masked`].
 
 mod hosts;
 mod http;
@@ -16,60 +16,59 @@ pub(super) use self::http::{explain, health, origin};
 pub(super) use self::mask::{MASK, has_unencoded_password, masked};
 pub(super) use self::redis::{UrlLogin, redis};
 
-/// Why text is no URL that we can use. None of these repeats a part of it that could be a secret in
-/// the wrong place.
+/// An error in a URL. None of these repeats a part of the URL that could be a misplaced secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingUrlError {
-    /// `localhost:8080`, which would be a URL of the scheme `localhost`.
+    /// A URL without a scheme: `localhost:8080` would have the scheme `localhost`.
     #[error("does not begin with a scheme and `://`")]
     NoScheme,
-    /// What the parser says.
+    /// A URL that the parser refuses.
     #[error("is not a URL: {0}")]
     Malformed(#[from] url::ParseError),
-    /// None of those that we speak.
-    #[error("has the scheme {given:?}, which is none of {known}")]
+    /// An unknown scheme.
+    #[error("has the scheme {given:?}; expected {known}")]
     Scheme {
-        /// What it has.
+        /// The scheme as given.
         given: String,
-        /// What it could have.
+        /// The accepted schemes.
         known: &'static str,
     },
-    /// `redis:///1`, `http://`
-    #[error("names no host, or one that is malformed")]
+    /// A missing or malformed host: `redis:///1`, `http://`.
+    #[error("has no host, or a malformed one")]
     Host,
-    /// More than anybody needs to find the others.
-    #[error("names more than {} hosts", crate::limits::REDIS_SEEDS_MAX)]
+    /// More hosts than needed to discover the others.
+    #[error("has more than {} hosts", crate::limits::REDIS_SEEDS_MAX)]
     TooManyHosts,
-    /// `redis+sentinel://a:26379`
-    #[error("does not say which master the sentinels watch")]
+    /// A missing master: `redis+sentinel://a:26379`.
+    #[error("does not name the master that the sentinels watch")]
     MasterName,
-    /// A cluster has one database.
-    #[error("names a database, and a cluster has none but 0")]
+    /// A database of a Cluster, which has only one.
+    #[error("names a database, but a Cluster has only database 0")]
     ClusterDatabase,
-    /// Nobody listens there.
+    /// Port 0, on which no server listens.
     #[error("names port 0")]
     PortZero,
-    /// For the origin: a password in there would stand in every log of it.
-    #[error("carries a user or a password")]
+    /// A user or password in an HTTP URL. Logs would show it.
+    #[error("has a user or a password")]
     UserInformation,
-    /// `redis://app:12/3@host`: a part of a password may look like a host, and would be dialled and
-    /// logged.
-    #[error("has an `@` behind its host")]
+    /// An `@` behind the host, `redis://app:12/3@host`: a part of the password looks like a host,
+    /// and would be dialled and logged.
+    #[error("has an `@` behind the host")]
     AtSignBehindHost,
-    /// A user alone logs in nobody.
-    #[error("names a user and no password")]
+    /// A user without a password, which cannot log in.
+    #[error("has a user but no password")]
     UserWithoutPassword,
-    /// It would be lost.
-    #[error("carries a query or a fragment")]
+    /// A query or fragment, which has no effect.
+    #[error("has a query or a fragment")]
     Trailer,
-    /// Not a whole number.
-    #[error("names a database that is not a whole number, or two")]
+    /// A malformed or second database number.
+    #[error("names a database that is not a whole number, or names two")]
     Database,
-    /// A query parameter that means nothing here, or one twice.
-    #[error("has other parameters than {0}, each once")]
+    /// An unknown or repeated query parameter.
+    #[error("may only have the parameters {0}, each once")]
     Parameter(&'static str),
-    /// `unix://tmp/redis.sock`
-    #[error("does not have three slashes before the path")]
+    /// A relative socket path: `unix://tmp/redis.sock`.
+    #[error("needs three slashes before the path")]
     SocketPath,
 }
 
@@ -77,8 +76,8 @@ fn parsed(text: &str) -> Result<Url, SettingUrlError> {
     if mask::split_scheme(text).is_some() { Ok(Url::parse(text)?) } else { Err(SettingUrlError::NoScheme) }
 }
 
-/// Reads a URL that may carry a password: one whose password was not percent-encoded is refused,
-/// even where it can be read as a URL.
+/// Parses a URL that may carry a password. A password that is not percent-encoded is refused, even
+/// if the text is a valid URL.
 fn parsed_with_login(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed(text)?;
     let is_path_of_a_socket = url.scheme() == "unix";
@@ -89,7 +88,7 @@ fn parsed_with_login(text: &str) -> Result<Url, SettingUrlError> {
     }
 }
 
-/// The host as one dials it: an IPv6 address without its brackets.
+/// Returns the host to dial: an IPv6 address has no brackets.
 fn host(url: &Url) -> Result<String, SettingUrlError> {
     match url.host() {
         Some(Host::Domain(name)) => match Authority::parse(Scheme::Http, name.as_bytes()) {

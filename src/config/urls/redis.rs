@@ -1,5 +1,5 @@
-//! Which Redis: `redis://`, `rediss://`, `unix://`, several with `+sentinel` or `+cluster`, or
-//! `off`.
+//! The URL of Redis: `redis://`, `rediss://` or `unix://`, several servers with `+sentinel` or
+//! `+cluster`, or `off`.
 
 use std::path::PathBuf;
 
@@ -7,27 +7,27 @@ use url::Url;
 
 use super::hosts::HostList;
 use super::{SettingUrlError, decoded, host, parsed_with_login, port};
-use crate::config::wrong::ConfigError;
+use crate::config::error::ConfigError;
 use crate::redis::{ClusterSeeds, Credentials, Endpoint, ReadingNodes, RedisAddress, Sentinels, Topology};
 use crate::secret::Secret;
 
-/// Where Redis listens if nobody says otherwise.
+/// The default port of Redis.
 const REDIS_PORT: u16 = 6379;
 
-/// Where sentinels listen if nobody says otherwise.
+/// The default port of sentinels.
 const SENTINEL_PORT: u16 = 26_379;
 
-/// Which Redis, as whom, and which of its databases.
+/// The parts of a URL of Redis.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct RedisUrl {
     pub(in crate::config) topology: Topology,
-    /// That of the one server, or the first of several seeds.
+    /// The address of the server, or of the first seed.
     pub(in crate::config) address: RedisAddress,
     pub(in crate::config) login: UrlLogin,
     pub(in crate::config) database: u32,
 }
 
-/// As whom; the password may come from elsewhere.
+/// A login. A file may hold its password.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::config) struct UrlLogin {
     pub(in crate::config) user: Option<String>,
@@ -40,17 +40,17 @@ impl UrlLogin {
         Self { user: user.filter(|user| !user.is_empty()), password: password.map(Secret::new) }
     }
 
-    /// What this says, and what it does not say the other.
+    /// Returns this login, with missing parts from the other.
     fn or(self, other: Self) -> Self {
         Self { user: self.user.or(other.user), password: self.password.or(other.password) }
     }
 
-    /// Whose password it is that comes from elsewhere.
+    /// Returns the user, or Redis' default user.
     pub(in crate::config) fn user_or_default(&self) -> String {
         self.user.clone().unwrap_or_else(|| Credentials::DEFAULT_USER.to_owned())
     }
 
-    /// What it says, if nothing comes from elsewhere.
+    /// Returns the credentials, if the URL alone provides them.
     pub(in crate::config) fn credentials(&self) -> Result<Option<Credentials>, SettingUrlError> {
         match (&self.user, &self.password) {
             (_, Some(password)) => {
@@ -62,7 +62,7 @@ impl UrlLogin {
     }
 }
 
-/// `redis://`, `rediss://`, `unix://`, and with `+sentinel` or `+cluster` several; `off` is `None`.
+/// Reads the URL of Redis; `off` is `None`.
 pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, ConfigError> {
     if text == "off" {
         return Ok(None);
@@ -70,13 +70,13 @@ pub(in crate::config) fn redis(text: &str) -> Result<Option<RedisUrl>, ConfigErr
     let read = match text.split_once("://") {
         Some(("redis+sentinel" | "rediss+sentinel", _)) => sentinels(text),
         Some(("redis+cluster" | "rediss+cluster", _)) => cluster(text),
-        Some(_) | None => one(text),
+        Some(_) | None => single(text),
     };
     Ok(Some(read?))
 }
 
-fn one(text: &str) -> Result<RedisUrl, SettingUrlError> {
-    let url = whole(text)?;
+fn single(text: &str) -> Result<RedisUrl, SettingUrlError> {
+    let url = without_fragment(text)?;
     match url.scheme() {
         "redis" | "rediss" => server(&url),
         "unix" => socket(&url),
@@ -87,12 +87,12 @@ fn one(text: &str) -> Result<RedisUrl, SettingUrlError> {
     }
 }
 
-/// `redis://[user:password@]host[:port][/database]`, or the database as `?db=`.
+/// Reads `redis://[user:password@]host[:port][/database]`, or the database as `?db=`.
 fn server(url: &Url) -> Result<RedisUrl, SettingUrlError> {
     let UrlParameters {
         user: None,
         password: None,
-        database: asked,
+        database: in_query,
         sentinel: UrlLogin { user: None, password: None },
     } = UrlParameters::of(url)?
     else {
@@ -102,7 +102,7 @@ fn server(url: &Url) -> Result<RedisUrl, SettingUrlError> {
         "" => None,
         database => Some(number(database)?),
     };
-    if in_path.is_some() && asked.is_some() {
+    if in_path.is_some() && in_query.is_some() {
         return Err(SettingUrlError::Database);
     }
     let endpoint = Endpoint { host: host(url)?, port: port(url)?.unwrap_or(REDIS_PORT) };
@@ -110,11 +110,11 @@ fn server(url: &Url) -> Result<RedisUrl, SettingUrlError> {
         topology: Topology::Single,
         address: address(url, &endpoint),
         login: login(url),
-        database: in_path.or(asked).unwrap_or(0),
+        database: in_path.or(in_query).unwrap_or(0),
     })
 }
 
-/// `unix:///path?db=1&user=name&password=secret`
+/// Reads `unix:///path?db=1&user=name&password=secret`.
 fn socket(url: &Url) -> Result<RedisUrl, SettingUrlError> {
     if url.has_host() || url.path() == "/" {
         return Err(SettingUrlError::SocketPath);
@@ -132,11 +132,12 @@ fn socket(url: &Url) -> Result<RedisUrl, SettingUrlError> {
     })
 }
 
-/// `redis+sentinel://[user:password@]host[:port],../master[/database][?sentinel_user=name&sentinel_password=secret]`:
-/// user, password and database are those of the servers.
+/// Reads `redis+sentinel://[user:password@]host[:port],../master[/database]`, optionally with
+/// `?sentinel_user=name&sentinel_password=secret`. User, password and database are those of the
+/// servers.
 fn sentinels(text: &str) -> Result<RedisUrl, SettingUrlError> {
     let hosts = HostList::of(text).ok_or(SettingUrlError::Host)?;
-    let url = whole(&hosts.single)?;
+    let url = without_fragment(&hosts.single)?;
     let UrlParameters { user: None, password: None, database: None, sentinel } = UrlParameters::of(&url)?
     else {
         return Err(SettingUrlError::Parameter("sentinel_user and sentinel_password"));
@@ -163,10 +164,10 @@ fn sentinels(text: &str) -> Result<RedisUrl, SettingUrlError> {
     })
 }
 
-/// `redis+cluster://[user:password@]host[:port],..`
+/// Reads `redis+cluster://[user:password@]host[:port],..`.
 fn cluster(text: &str) -> Result<RedisUrl, SettingUrlError> {
     let hosts = HostList::of(text).ok_or(SettingUrlError::Host)?;
-    let url = whole(&hosts.single)?;
+    let url = without_fragment(&hosts.single)?;
     if url.query().is_some() {
         return Err(SettingUrlError::Trailer);
     }
@@ -183,7 +184,7 @@ fn cluster(text: &str) -> Result<RedisUrl, SettingUrlError> {
     })
 }
 
-fn whole(text: &str) -> Result<Url, SettingUrlError> {
+fn without_fragment(text: &str) -> Result<Url, SettingUrlError> {
     let url = parsed_with_login(text)?;
     if url.fragment().is_some() { Err(SettingUrlError::Trailer) } else { Ok(url) }
 }
@@ -201,7 +202,7 @@ fn address(url: &Url, endpoint: &Endpoint) -> RedisAddress {
     }
 }
 
-/// What may follow a `?`.
+/// The parameters of a query.
 #[derive(Default)]
 struct UrlParameters {
     user: Option<String>,
@@ -214,7 +215,7 @@ impl UrlParameters {
     fn of(url: &Url) -> Result<Self, SettingUrlError> {
         let mut read = Self::default();
         for pair in url.query().into_iter().flat_map(|query| query.split('&')) {
-            // Not as a form: a `+` in a password is a `+`.
+            // The query is not a form: a `+` in a password is a `+`.
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "db" if read.database.is_none() => read.database = Some(number(value)?),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn where_redis_is() {
+    fn urls_of_one_server() {
         let tls = RedisAddress::Tls { host: "cache.example".to_owned(), port: 6380 };
         let socket = RedisAddress::Unix("/run/redis server.sock".into());
         for (text, address, credentials, database) in [
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn where_several_are() {
+    fn urls_of_several_servers() {
         let sentinel = |hosts: &[(&str, u16)], master: &str, credentials| {
             Topology::Sentinel(Sentinels { seeds: endpoints(hosts), master: master.to_owned(), credentials })
         };
@@ -324,9 +325,9 @@ mod tests {
     }
 
     #[test]
-    fn where_several_cannot_be() {
+    fn refused_urls_of_several_servers() {
         let many = format!("redis+cluster://{}", vec!["a"; 17].join(","));
-        for (text, wrong) in [
+        for (text, error) in [
             ("redis+sentinel://a:1", SettingUrlError::MasterName),
             ("redis+sentinel://a:1/", SettingUrlError::MasterName),
             ("redis+sentinel://a:1/m/x", SettingUrlError::Database),
@@ -347,17 +348,17 @@ mod tests {
             ("redis+cluster://", SettingUrlError::Host),
             (&many, SettingUrlError::TooManyHosts),
         ] {
-            assert_eq!(redis(text), Err(ConfigError::Url(wrong)), "{text}");
+            assert_eq!(redis(text), Err(ConfigError::Url(error)), "{text}");
         }
     }
 
     #[test]
-    fn where_redis_cannot_be() {
+    fn refused_urls_of_one_server() {
         let scheme = |given: &str| SettingUrlError::Scheme {
             given: given.to_owned(),
             known: "redis, rediss, unix, redis+sentinel, redis+cluster (or the word `off`)",
         };
-        for (text, wrong) in [
+        for (text, error) in [
             ("", SettingUrlError::NoScheme),
             ("OFF", SettingUrlError::NoScheme),
             ("localhost:6379", SettingUrlError::NoScheme),
@@ -392,7 +393,7 @@ mod tests {
         ] {
             let read =
                 redis(text).and_then(|read| Ok(read.map(|read| read.login.credentials()).transpose()?));
-            assert_eq!(read, Err(ConfigError::Url(wrong)), "{text}");
+            assert_eq!(read, Err(ConfigError::Url(error)), "{text}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn tags<'a>(response: &'a HeaderMap, rules: &CacheRules) -> Result<Vec<&'a s
 
 /// Removes the tag fields from a response, unless the operator shows them to clients.
 pub fn strip_tags(head: &mut HeaderMap, rules: &CacheRules) {
-    if rules.tags_shown == TagVisibility::Yes {
+    if rules.tag_headers_visible == TagVisibility::Yes {
         return;
     }
     // Most heads have none of these fields, and a pass over the names costs less than a lookup of
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn tag_fields_are_removed_unless_they_are_visible() {
         let mut response = head(&[("cache-tag", "a"), ("etag", "\"1\"")]);
-        strip_tags(&mut response, &CacheRules { tags_shown: TagVisibility::Yes, ..rules() });
+        strip_tags(&mut response, &CacheRules { tag_headers_visible: TagVisibility::Yes, ..rules() });
         assert_eq!(response.len(), 2);
         strip_tags(&mut response, &rules());
         assert_eq!(response.len(), 1);

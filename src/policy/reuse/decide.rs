@@ -54,7 +54,7 @@ crate::labels! {
         /// requests.
         Authorization => "authorization" in "RFC 9111 §3.5",
         /// The request carries `Cookie`, and the response does not allow reuse for such requests.
-        Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
+        Cookie => "cookie" in "RFC 9111 §3.5, ignored_cookies",
         /// The request carries a credential field that the operator listed, and the response does
         /// not allow reuse for such requests.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",

@@ -63,7 +63,7 @@ impl RequestFacts {
             } else if name == AUTHORIZATION {
                 credentials.add(Credential::Authorization);
             } else if name == COOKIE {
-                if !(retrieval.is_safe() && rules.ordinary_cookies.cover(value)) {
+                if !(retrieval.is_safe() && rules.ignored_cookies.cover(value)) {
                     credentials.add(Credential::Cookie);
                 }
             } else {

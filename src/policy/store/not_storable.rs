@@ -24,7 +24,7 @@ crate::labels! {
         /// The request carried `Authorization`, and the response does not allow sharing.
         Authorization => "authorization" in "RFC 9111 §3.5",
         /// The request carried `Cookie`, and the response does not allow sharing.
-        Cookie => "cookie" in "RFC 9111 §3.5, ordinary_cookies",
+        Cookie => "cookie" in "RFC 9111 §3.5, ignored_cookies",
         /// The request carried a credential field that the operator listed, and the response does
         /// not allow sharing.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
@@ -33,7 +33,7 @@ crate::labels! {
         /// The request reached the origin with a field that a shared fetch would not have sent.
         UnkeyedField => "unkeyed-field" in "RFC 9111 §2, harmless_headers",
         /// It sets a cookie and does not allow sharing.
-        SetCookie => "set-cookie" in "RFC 9111 §7.3, ordinary_cookies",
+        SetCookie => "set-cookie" in "RFC 9111 §7.3, ignored_cookies",
         /// The status is not storable.
         Status => "status" in "RFC 9111 §3, cache_statuses",
         /// It is a part of a representation.
@@ -74,7 +74,7 @@ crate::labels! {
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
         /// This is the first request for it, and the budget for new keys is spent or Redis has no
         /// room.
-        FirstSight => "first-sight" in "cache_first_sight_size",
+        FirstSight => "first-sight" in "cache_admission_budget",
         /// No tier is configured.
         NoTier => "no-tier" in "redis_url, cache_memory_size",
         /// The body claims to be JSON and is not.

@@ -36,11 +36,11 @@ pub struct CacheRules {
     /// The response fields that contain cache tags.
     pub tag_headers: Vec<HeaderName>,
     /// Whether clients see those fields.
-    pub tags_shown: TagVisibility,
+    pub tag_headers_visible: TagVisibility,
     /// The classes of request fields: credentials, fields of the cache key, harmless fields.
     pub fields: RequestFields,
     /// The cookies that are not credentials.
-    pub ordinary_cookies: IgnoredCookies,
+    pub ignored_cookies: IgnoredCookies,
 }
 
 /// The media types that may be stored.
@@ -85,9 +85,9 @@ impl Default for CacheRules {
             content_types: ContentTypes::Any,
             statuses: StorableStatuses::Any,
             tag_headers: Vec::new(),
-            tags_shown: TagVisibility::No,
+            tag_headers_visible: TagVisibility::No,
             fields: RequestFields::default(),
-            ordinary_cookies: IgnoredCookies::Listed(Vec::new()),
+            ignored_cookies: IgnoredCookies::Listed(Vec::new()),
         }
     }
 }

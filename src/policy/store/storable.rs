@@ -70,7 +70,7 @@ fn origin_allows(
         return Err(NotStorable::Private);
     }
     let set = exchange.response.get_all(SET_COOKIE);
-    let sets_credential = set.iter().any(|cookie| !rules.ordinary_cookies.cover_set(cookie));
+    let sets_credential = set.iter().any(|cookie| !rules.ignored_cookies.cover_set(cookie));
     if sets_credential && !stated.contains(Obligations::SHARED) {
         return Err(NotStorable::SetCookie);
     }

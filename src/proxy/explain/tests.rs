@@ -30,7 +30,7 @@ fn options(token: Option<&str>) -> Options {
         requests_per_address_max: None,
         body_bytes_max: 1,
         first_sight_bytes: 1,
-        coalesce_timeout: Duration::ZERO,
+        collapse_timeout: Duration::ZERO,
         fetch_lease: FetchLease::Off,
         tunnel_idle_timeout: Duration::ZERO,
         access_log: AccessLog::Off,

@@ -133,7 +133,7 @@ async fn follow(
     let begun = time::instant();
     fetch_request.note_role(explain::ExplainedRole::Follower);
     let waited = tokio::time::timeout(
-        proxy.options.coalesce_timeout,
+        proxy.options.collapse_timeout,
         state.wait_for(|state| !matches!(state, FetchState::Fetching)),
     );
     let state = match waited.await {

@@ -61,7 +61,7 @@ async fn already_fetched(
     stored: Option<&Entry>,
 ) -> bool {
     let begun = time::instant();
-    let wait_max = proxy.options.coalesce_timeout / 2;
+    let wait_max = proxy.options.collapse_timeout / 2;
     match proxy.store.turn(&key.key, key.requester.word(), permit, wait_max).await {
         LeaseTurn::Anybodys => return false,
         LeaseTurn::Ours(lease) => lead.hold(lease),

@@ -1,19 +1,22 @@
-//! What is said for the whole process, shared out over its workers.
+//! The split of the process' limits over its workers.
 
+use super::resolver::Resolver;
+use super::table::Name;
+use super::warnings::ConfigWarning;
 use crate::{origin, redis, server};
 
-/// What one worker is told.
+/// The settings of one worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// The listener for clients.
     pub server: server::Options,
-    /// The servers, unless Redis is `off`.
+    /// The Redis servers, unless Redis is `off`.
     pub redis: Option<redis::Deployment>,
-    /// The upstream.
+    /// The origin.
     pub origin: origin::Options,
 }
 
-/// Which of how many.
+/// The position of a worker among all workers.
 #[derive(Clone, Copy)]
 pub(super) struct WorkerShare {
     pub(super) workers: usize,
@@ -21,13 +24,13 @@ pub(super) struct WorkerShare {
 }
 
 impl WorkerShare {
-    /// This worker's part of a total, so that all parts together are the total; at least one.
+    /// Returns this worker's part of a total, at least one. All parts add up to the total.
     fn of(self, total: usize) -> usize {
         let Self { workers, index } = self;
         (total / workers + usize::from(index < total % workers)).max(1)
     }
 
-    /// What this worker is told, of what the process is told.
+    /// Returns this worker's settings from those of the process.
     pub(super) fn worker(
         self,
         server: &server::Options,
@@ -45,5 +48,17 @@ impl WorkerShare {
             }),
             origin: origin::Options { connections_max: self.of(origin.connections_max), ..origin.clone() },
         }
+    }
+}
+
+impl Resolver<'_> {
+    /// Warns about totals below the number of workers.
+    pub(super) fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
+        let few = totals.into_iter().filter(|(_, total)| *total < workers);
+        self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers {
+            name,
+            total,
+            workers,
+        }));
     }
 }

@@ -1,7 +1,7 @@
-//! What `cachewarp check`, `purge`, `inspect` and `top` are to do: from the words of the command
-//! line to an errand.
+//! The arguments of `cachewarp check`, `purge`, `inspect` and `top`, turned into commands for the
+//! admin listener.
 //!
-//! An order is checked here as the admin listener will check it, so that a slip is told before
+//! A purge is checked here as the admin listener checks it, so that a mistake is reported before
 //! anything is sent.
 
 use std::fmt;
@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use clap::builder::{Arg, ArgAction};
 use clap::{ArgMatches, value_parser};
 
+use super::error::ConfigError;
 use super::settings::Settings;
-use super::wrong::ConfigError;
 use crate::key::Target;
 use crate::probe::{AdminClient, AdminCommand};
 use crate::{json, purge};
 
-/// The words of `cachewarp check`.
+/// The arguments of `cachewarp check`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CheckArgs {
     pub(super) heads: Option<HeadSource>,
 }
 
-/// A place that recorded request heads are read from.
+/// The source of recorded request heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadSource {
     /// Standard input: `-`.
@@ -31,32 +31,32 @@ pub enum HeadSource {
     File(PathBuf),
 }
 
-/// The words of `cachewarp purge`, as they were given.
+/// The arguments of `cachewarp purge`, as given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PurgeArgs {
     urls: Vec<String>,
     tags: Vec<String>,
-    /// `authority/name`
+    /// Groups of the form `authority/name`.
     groups: Vec<String>,
     prefixes: Vec<String>,
     all: FlagSet,
     soft: FlagSet,
 }
 
-/// Those of `cachewarp inspect`.
+/// The arguments of `cachewarp inspect`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct InspectArgs {
     url: String,
     fields: Vec<String>,
 }
 
-/// Those of `cachewarp top`.
+/// The arguments of `cachewarp top`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TopArgs {
     once: FlagSet,
 }
 
-/// Whether a flag without a value is there.
+/// The presence of a flag that has no value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum FlagSet {
     Yes,
@@ -64,12 +64,12 @@ enum FlagSet {
     No,
 }
 
-/// How `cachewarp top` shows what it sees.
+/// The form of the output of `cachewarp top`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopOutput {
-    /// On the terminal, until somebody has seen enough.
+    /// Frames on the terminal, until the operator quits.
     Live,
-    /// Once, as text.
+    /// One frame, as text.
     Once,
 }
 
@@ -114,12 +114,12 @@ impl fmt::Display for HeadSource {
 impl PurgeArgs {
     pub(super) fn args() -> [Arg; 6] {
         [
-            several("url", "URL", "A URL as clients ask for it, with all its variants"),
-            several("tag", "TAG", "Everything that the origin gave this tag"),
-            several("group", "HOST/NAME", "Everything of a cache group of this host"),
-            several("prefix", "URL", "Everything whose URL begins so"),
-            switch("all", "Everything"),
-            switch("soft", "Make it stale, in place of gone"),
+            several("url", "URL", "URL as clients request it, with all its variants"),
+            several("tag", "TAG", "All responses with this tag"),
+            several("group", "HOST/NAME", "All responses of this cache group"),
+            several("prefix", "URL", "All URLs under this prefix"),
+            switch("all", "All stored responses"),
+            switch("soft", "Mark as stale instead of removing"),
         ]
     }
 
@@ -134,7 +134,7 @@ impl PurgeArgs {
         }
     }
 
-    pub(super) fn errand(&self) -> Result<AdminCommand, Vec<ConfigError>> {
+    pub(super) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
         let groups: Vec<_> =
             self.groups.iter().map(|group| group.split_once('/').unwrap_or((group, ""))).collect();
         let order = json::object(|order| {
@@ -145,26 +145,23 @@ impl PurgeArgs {
                 group.text("name", name, usize::MAX);
             });
             order.texts("prefixes", self.prefixes.iter().map(String::as_str), usize::MAX);
-            for (name, said) in [("all", self.all), ("soft", self.soft)] {
-                if said == FlagSet::Yes {
+            for (name, flag) in [("all", self.all), ("soft", self.soft)] {
+                if flag == FlagSet::Yes {
                     order.set(name);
                 }
             }
         });
-        purge::read(&order).map(|_| AdminCommand::Purge(order)).map_err(|bad| vec![ConfigError::Purge(bad)])
+        purge::read(&order)
+            .map(|_| AdminCommand::Purge(order))
+            .map_err(|error| vec![ConfigError::Purge(error)])
     }
 }
 
 impl InspectArgs {
     pub(super) fn args() -> [Arg; 2] {
         [
-            Arg::new("url").required(true).value_name("URL").help("A URL as clients ask for it"),
-            several(
-                "header",
-                "NAME: VALUE",
-                "A header of the request that is meant; several are given one by one",
-            )
-            .short('H'),
+            Arg::new("url").required(true).value_name("URL").help("URL as clients request it"),
+            several("header", "NAME: VALUE", "Header of the request to match; may be repeated").short('H'),
         ]
     }
 
@@ -173,22 +170,22 @@ impl InspectArgs {
         Self { url, fields: texts(matches, "header") }
     }
 
-    pub(super) fn errand(&self) -> Result<AdminCommand, Vec<ConfigError>> {
-        Target::of_url(&self.url).map_err(|bad| vec![ConfigError::InspectUrl(bad)])?;
+    pub(super) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
+        Target::of_url(&self.url).map_err(|error| vec![ConfigError::InspectUrl(error)])?;
         Ok(AdminCommand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
     }
 }
 
 impl TopArgs {
     pub(super) fn args() -> [Arg; 1] {
-        [switch("once", "Print one frame as text, of what happens within a second")]
+        [switch("once", "Print one frame as text, sampled over one second")]
     }
 
     pub(super) fn read(matches: &ArgMatches) -> Self {
         Self { once: FlagSet::of(matches, "once") }
     }
 
-    pub(super) fn watching(self) -> TopOutput {
+    pub(super) fn output(self) -> TopOutput {
         match self.once {
             FlagSet::Yes => TopOutput::Once,
             FlagSet::No => TopOutput::Live,
@@ -202,8 +199,8 @@ impl FlagSet {
     }
 }
 
-/// Where these settings say that operators are served.
-pub(super) fn operator(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
+/// Returns a client of the admin listener that the settings name.
+pub(super) fn admin_client(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
     match &settings.admin {
         Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.clone())),
         None => Err(vec![ConfigError::NoAdmin]),
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_everything() {
+    fn arguments_become_a_purge_order() {
         let all = PurgeArgs {
             urls: words(&["http://a/b"]),
             tags: words(&["t", "u"]),
@@ -244,7 +241,7 @@ mod tests {
             all: FlagSet::Yes,
             soft: FlagSet::Yes,
         };
-        let AdminCommand::Purge(order) = all.errand().unwrap() else { panic!("no purge") };
+        let AdminCommand::Purge(order) = all.command().unwrap() else { panic!("no purge") };
         assert_eq!(
             order,
             r#"{"urls":["http://a/b"],"tags":["t","u"],"groups":[{"authority":"a:8000","name":"g/h"}],"prefixes":["http://a/v1/"],"all":true,"soft":true}"#
@@ -252,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_before_anything_is_sent() {
-        for (words, told) in [
+    fn a_malformed_order_is_refused_before_it_is_sent() {
+        for (words, message) in [
             (purge(), "the order names nothing to purge"),
             (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "the order names nothing to purge"),
             (PurgeArgs { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
             (PurgeArgs { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
         ] {
-            let wrong = words.errand().unwrap_err();
-            assert_eq!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+            let error = words.command().unwrap_err();
+            assert_eq!(error.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);
         }
         let inspect = InspectArgs { url: "/a".to_owned(), fields: Vec::new() };
         assert_eq!(
-            inspect.errand().unwrap_err()[0].to_string(),
+            inspect.command().unwrap_err()[0].to_string(),
             "the URL does not begin with http:// or https://"
         );
     }

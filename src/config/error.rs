@@ -1,0 +1,220 @@
+//! The errors of settings and commands. A report prints each one behind its location.
+
+use std::io;
+
+use http::header::HeaderName;
+
+use super::table::Name;
+use super::urls::SettingUrlError;
+use crate::telemetry::log::LogError;
+
+/// An error in the settings or the command line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An empty value.
+    #[error("is empty")]
+    Empty,
+    /// Bytes that are not UTF-8.
+    #[error("is not UTF-8")]
+    NotUtf8,
+    /// A second value for one setting in one source.
+    #[error("is given twice")]
+    Repeated,
+    /// A malformed duration.
+    #[error("{0}")]
+    Duration(QuantityError),
+    /// A malformed size.
+    #[error("{0}")]
+    Size(QuantityError),
+    /// A malformed number.
+    #[error("is not a whole number")]
+    Number,
+    /// A value below its minimum.
+    #[error("must be at least {0}")]
+    Below(String),
+    /// A value above its maximum.
+    #[error("must be at most {0}")]
+    Above(String),
+    /// A word that is not one of the choices.
+    #[error("is not one of {}", .0.join(", "))]
+    Choice(Vec<&'static str>),
+    /// A malformed address.
+    #[error("is not an IP address with a port")]
+    Address,
+    /// Two listeners on one address.
+    #[error("is also the address of {0}")]
+    SameAddress(Name),
+    /// An origin that is this process, so that every request would loop.
+    #[error("is the address of {0}: CacheWarp would be its own origin")]
+    OwnOrigin(Name),
+    /// An unusable URL.
+    #[error("{0}")]
+    Url(#[from] SettingUrlError),
+    /// An empty item of a list: `a,,b`.
+    #[error("has an empty item")]
+    EmptyItem,
+    /// A malformed network.
+    #[error("has {0:?}, which is neither an address nor a network")]
+    Network(String),
+    /// A network with host bits, `10.0.0.1/8`: its address or its length is a mistake.
+    #[error("has {given:?}, which is an address inside the network {network}")]
+    NotTheNetwork {
+        /// The item as given.
+        given: String,
+        /// The network that contains the address.
+        network: String,
+    },
+    /// A malformed media type.
+    #[error("has {0:?}, which is neither `type/subtype` nor `+suffix`")]
+    MediaType(String),
+    /// A malformed or interim status.
+    #[error("has {0:?}, which is not a status from 200 to 599")]
+    Status(String),
+    /// A 206 or 304, which completes or confirms a stored response (RFC 9111 §3.3, §4.3.4).
+    #[error("has {0}, which cannot be stored as a response")]
+    PartStatus(u16),
+    /// A malformed field name.
+    #[error("has {0:?}, which is not a header name")]
+    HeaderName(String),
+    /// A header in two settings that exclude each other.
+    #[error("has {:?}, which is also in {other}", .header.as_str())]
+    InBoth {
+        /// The header.
+        header: HeaderName,
+        /// The other setting.
+        other: Name,
+    },
+    /// A field that cannot be part of the cache key.
+    #[error("has {:?}, which cannot be part of the cache key: {why}", .header.as_str())]
+    NoKeyHeader {
+        /// The header.
+        header: HeaderName,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A field that cannot be harmless.
+    #[error("has {:?}, which cannot be harmless: {why}", .header.as_str())]
+    NotHarmless {
+        /// The header.
+        header: HeaderName,
+        /// The reason.
+        why: &'static str,
+    },
+    /// More names than a cache key takes.
+    #[error("has more than {} headers", crate::limits::KEY_HEADERS_MAX)]
+    KeyHeaders,
+    /// A malformed cookie name.
+    #[error("has {0:?}, which is neither a cookie name nor a prefix with `*`")]
+    CookieName(String),
+    /// A key prefix that is unprintable or too long.
+    #[error(
+        "must be 1 to {} printable ASCII characters without spaces or braces",
+        crate::limits::KEY_PREFIX_BYTES_MAX
+    )]
+    KeyPrefix,
+    /// A name that could not be one part of a key.
+    #[error("must be 1 to {} letters, digits, `-`, `.` and `_`", crate::limits::NODE_NAME_BYTES_MAX)]
+    NodeName,
+    /// A missing namespace: `http://localhost:8080` is a different API on each machine that shares
+    /// the Redis.
+    #[error("is required: the origin is on this machine, and Redis is not")]
+    NamespaceNeeded,
+    /// A token that no header field can carry.
+    #[error("must be 1 to {} printable ASCII characters without spaces", crate::limits::TOKEN_BYTES_MAX)]
+    Token,
+    /// An unusable file.
+    #[error("{0}")]
+    File(String),
+    /// A certificate without a key, or a key without a certificate.
+    #[error("requires {0}")]
+    Requires(Name),
+    /// A password file beside a password in `redis_url`.
+    #[error("is set, but {} also has a password", Name::RedisUrl)]
+    SecondPassword,
+    /// A malformed log filter.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// A line other than `NAME=value`.
+    #[error("is not `NAME=value`")]
+    DotenvSyntax,
+    /// A value whose `$` would be substituted.
+    #[error("has a `$`, which .env would substitute")]
+    DotenvSubstitution,
+    /// An unreadable `.env`.
+    #[error("cannot be read: {0}")]
+    DotenvUnreadable(io::ErrorKind),
+    /// An unknown flag.
+    #[error("unknown flag {given}")]
+    Flag {
+        /// The flag as given.
+        given: String,
+        /// The flag that may be meant.
+        suggestion: Option<String>,
+    },
+    /// The old name of a setting.
+    #[error("{given} is now called {name}")]
+    Renamed {
+        /// The name as given.
+        given: String,
+        /// The new name, in the spelling of its source.
+        name: String,
+    },
+    /// An unknown command, or a second one.
+    #[error("{0:?} is neither a command nor the value of a flag")]
+    UnexpectedWord(String),
+    /// An unusable URL of `cachewarp health`.
+    #[error("--url {0}")]
+    HealthUrl(SettingUrlError),
+    /// An unusable URL of `cachewarp explain`.
+    #[error("the URL {0}")]
+    ExplainUrl(SettingUrlError),
+    /// A URL of `cachewarp inspect` that has no cache key.
+    #[error("the URL {0}")]
+    InspectUrl(crate::key::UrlError),
+    /// A malformed order of `cachewarp purge`.
+    #[error("{0}")]
+    Purge(#[from] crate::purge::PurgeOrderError),
+    /// A command for the admin listener, which is off.
+    #[error("admin_addr is off, so no listener accepts this command")]
+    NoAdmin,
+    /// An unusable field of `cachewarp explain -H`.
+    #[error("-H {0}")]
+    Field(#[from] RequestFieldError),
+    /// A token of `cachewarp explain --token` that no header field can carry.
+    #[error(
+        "--token must be 1 to {} printable ASCII characters without spaces",
+        crate::limits::TOKEN_BYTES_MAX
+    )]
+    TokenFlag,
+    /// A missing token of `cachewarp explain`.
+    #[error("an explain token is required")]
+    NoToken,
+    /// Another error of the command line, with clap's message.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// An error in a duration or size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// Text without digits, or with a sign, a point, or a space.
+    #[error("is not a whole number with a unit")]
+    Shape,
+    /// An unknown unit.
+    #[error("has the unknown unit {0:?}")]
+    Unit(String),
+    /// A number that overflows.
+    #[error("is too large")]
+    Overflow,
+}
+
+/// An error in a request field of `explain`. None of these repeats a value, which may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFieldError {
+    /// A field without a name or a colon, or with a forbidden byte.
+    #[error("is not of the form `Name: value`")]
+    Malformed,
+    /// A field that CacheWarp itself writes.
+    #[error("has {0}, which CacheWarp sets itself")]
+    Ours(HeaderName),
+}

@@ -1,0 +1,79 @@
+//! The resolver, which turns the text of one setting after the other into a value.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::raw::{RawSettings, RawValue};
+use super::report::{ErrorLocation, LocatedError};
+use super::table::{Name, ValueForm};
+use super::warnings::ConfigWarning;
+use super::{FileChecks, units};
+
+/// The raw settings, with the errors and warnings found so far.
+pub(super) struct Resolver<'a> {
+    raw: &'a RawSettings,
+    pub(super) files: FileChecks,
+    pub(super) errors: Vec<LocatedError>,
+    pub(super) warnings: Vec<ConfigWarning>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn of(raw: &'a RawSettings, files: FileChecks) -> Self {
+        Self { raw, files, errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(super) fn duration(&mut self, name: Name, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        self.take(name, |text| units::duration(text, bounds.clone()))
+    }
+
+    pub(super) fn size(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
+        self.take(name, |text| units::size(text, bounds.clone()))
+    }
+
+    pub(super) fn number(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
+        self.take(name, |text| units::number(text, bounds.clone()))
+    }
+
+    /// Reads a path; empty text is none.
+    pub(super) fn file(&mut self, name: Name) -> Option<Option<PathBuf>> {
+        self.take(name, |text| Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty())))
+    }
+
+    /// Returns the value of a setting. If the value is invalid, it notes the error and returns the
+    /// default.
+    pub(super) fn take<T>(
+        &mut self,
+        name: Name,
+        parse: impl Fn(&str) -> Result<T, ConfigError>,
+    ) -> Option<T> {
+        let text = self.raw.of(name).text;
+        let may_be_empty =
+            matches!(name.setting().form, ValueForm::List | ValueForm::File | ValueForm::Secret);
+        let read = if text.is_empty() && !may_be_empty { Err(ConfigError::Empty) } else { parse(&text) };
+        read.or_else(|error| {
+            self.note(name, error);
+            parse(name.setting().default)
+        })
+        .ok()
+    }
+
+    /// Tells whether one of these settings has an error.
+    pub(super) fn has_error_in(&self, names: &[Name]) -> bool {
+        let one_of_them = |error: &LocatedError| match &error.location {
+            ErrorLocation::Setting { name, .. } => names.contains(name),
+            ErrorLocation::DotenvLine(_)
+            | ErrorLocation::Dotenv
+            | ErrorLocation::Environment
+            | ErrorLocation::CommandLine => false,
+        };
+        self.errors.iter().any(one_of_them)
+    }
+
+    /// Notes an error of a setting.
+    pub(super) fn note(&mut self, name: Name, error: ConfigError) {
+        let RawValue { text, source } = self.raw.of(name);
+        self.errors.push(LocatedError { location: ErrorLocation::Setting { name, text, source }, error });
+    }
+}
