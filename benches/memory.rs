@@ -66,7 +66,7 @@ fn bench(c: &mut Criterion) {
     let keys: Vec<_> = (0..20_000).map(|n| CacheKey::of(&target(n))).collect();
     let target = target(0);
     let lifetime = Duration::from_secs(30);
-    now(store.put(&keys[0], &entry, &[], lifetime, &store.claim(&keys[0], KeyGeneration::NONE)))
+    now(store.put(&keys[0], &entry, &[], lifetime, &store.permit(&keys[0], KeyGeneration::NONE)))
         .expect("no purge supersedes the fetch");
 
     c.bench_function("memory/hit", |b| b.iter(|| now(store.find(black_box(&keys[0]), &target))));
@@ -75,7 +75,7 @@ fn bench(c: &mut Criterion) {
         let mut keys = keys.iter().cycle();
         b.iter(|| {
             let key = keys.next()?;
-            now(store.put(key, &entry, &[], lifetime, &store.claim(key, KeyGeneration::NONE))).ok()
+            now(store.put(key, &entry, &[], lifetime, &store.permit(key, KeyGeneration::NONE))).ok()
         });
     });
 }

@@ -182,7 +182,7 @@ fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) ->
 
 fn begin_value(key: &CacheKey, kind: u8, stamp: &EntryVersion, more_bytes: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
-    stamp::begin(kind, stamp.lineage, &mut bytes);
+    stamp::begin(kind, stamp.key_generation, &mut bytes);
     bytes.put_slice(key.digest());
     bytes
 }

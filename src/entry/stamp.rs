@@ -87,7 +87,7 @@ impl fmt::Debug for TagDigest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryVersion {
     /// The key's generation before the fetch began.
-    pub lineage: KeyGeneration,
+    pub key_generation: KeyGeneration,
     /// The purge generation before the fetch began.
     pub tick: PurgeGeneration,
     /// The tags by which the entry can be purged.
@@ -100,7 +100,7 @@ pub struct EntryHeader {
     /// The kind of the value.
     pub kind: ValueKind,
     /// The key generation of an entry, or of the purge that wrote a tombstone.
-    pub lineage: KeyGeneration,
+    pub key_generation: KeyGeneration,
     /// The time of a soft purge.
     pub outdated: Option<Timestamp>,
 }
@@ -122,40 +122,44 @@ impl EntryHeader {
         }
         bytes.advance(3);
         let kind = bytes.get_u8();
-        let lineage = KeyGeneration(bytes.get_u64());
+        let key_generation = KeyGeneration(bytes.get_u64());
         let outdated = bytes.get_u64();
         bytes.advance(8);
         let kind = match kind {
             KIND_TOMBSTONE => ValueKind::Tombstone(Timestamp::from_millis(bytes.try_get_u64().ok()?)),
             _ => ValueKind::Entry,
         };
-        Some(Self { kind, lineage, outdated: (outdated != 0).then(|| Timestamp::from_millis(outdated)) })
+        Some(Self {
+            kind,
+            key_generation,
+            outdated: (outdated != 0).then(|| Timestamp::from_millis(outdated)),
+        })
     }
 }
 
 /// Encodes the tombstone that a hard purge writes over an entry.
-pub fn tombstone(lineage: KeyGeneration, now: Timestamp) -> Bytes {
+pub fn tombstone(key_generation: KeyGeneration, now: Timestamp) -> Bytes {
     let mut bytes = BytesMut::with_capacity(TOMBSTONE_BYTES);
-    begin(KIND_TOMBSTONE, lineage, &mut bytes);
+    begin(KIND_TOMBSTONE, key_generation, &mut bytes);
     bytes.put_u64(now.as_millis());
     bytes.freeze()
 }
 
 /// Returns the entry with a soft purge at `now`. A script does this in Redis; this function does it
 /// for a process without Redis.
-pub fn outdated(bytes: &[u8], lineage: KeyGeneration, now: Timestamp) -> Option<Bytes> {
+pub fn outdated(bytes: &[u8], key_generation: KeyGeneration, now: Timestamp) -> Option<Bytes> {
     let mut bytes = bytes.to_vec();
-    bytes.get_mut(LINEAGE_BYTES - 8..LINEAGE_BYTES)?.copy_from_slice(&lineage.to_bytes());
+    bytes.get_mut(LINEAGE_BYTES - 8..LINEAGE_BYTES)?.copy_from_slice(&key_generation.to_bytes());
     bytes.get_mut(LINEAGE_BYTES..CHECKSUM_FROM)?.copy_from_slice(&now.as_millis().to_be_bytes());
     Some(bytes.into())
 }
 
 /// Writes a whole header, with a checksum of zero.
-pub(super) fn begin(kind: u8, lineage: KeyGeneration, bytes: &mut BytesMut) {
+pub(super) fn begin(kind: u8, key_generation: KeyGeneration, bytes: &mut BytesMut) {
     bytes.put_slice(&MAGIC);
     bytes.put_u8(VERSION);
     bytes.put_u8(kind);
-    bytes.put_u64(lineage.0);
+    bytes.put_u64(key_generation.0);
     bytes.put_u64(0);
     bytes.put_u64(0);
 }
@@ -166,12 +170,12 @@ mod tests {
 
     #[test]
     fn a_tombstone_reads_back_with_its_time() {
-        let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
-        let bytes = tombstone(lineage, now);
+        let (key_generation, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
+        let bytes = tombstone(key_generation, now);
         assert_eq!(bytes.len(), TOMBSTONE_BYTES);
-        let header = EntryHeader { kind: ValueKind::Tombstone(now), lineage, outdated: None };
+        let header = EntryHeader { kind: ValueKind::Tombstone(now), key_generation, outdated: None };
         assert_eq!(EntryHeader::read(&bytes), Some(header));
-        assert_eq!(bytes[4..LINEAGE_BYTES], lineage.to_bytes());
+        assert_eq!(bytes[4..LINEAGE_BYTES], key_generation.to_bytes());
         for cut in 0..bytes.len() {
             assert_eq!(EntryHeader::read(&bytes[..cut]), None, "{cut}");
         }
@@ -181,13 +185,13 @@ mod tests {
     fn a_soft_purge_shows_in_the_header() {
         let mut bytes = BytesMut::new();
         begin(KIND_RESPONSE, KeyGeneration::NONE, &mut bytes);
-        let (lineage, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
-        let outdated = outdated(&bytes, lineage, now).unwrap();
+        let (key_generation, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
+        let outdated = outdated(&bytes, key_generation, now).unwrap();
         assert_eq!(
             EntryHeader::read(&outdated),
-            Some(EntryHeader { kind: ValueKind::Entry, lineage, outdated: Some(now) })
+            Some(EntryHeader { kind: ValueKind::Entry, key_generation, outdated: Some(now) })
         );
-        assert!(super::outdated(b"CW", lineage, now).is_none());
+        assert!(super::outdated(b"CW", key_generation, now).is_none());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn answer(
 ) -> ProxyAnswer {
     let resource = CacheKey::of(&inbound.target);
     // Only the response to a `POST` can be stored.
-    let before = (inbound.method == Method::POST).then(|| proxy.store.claim(&resource, KeyGeneration::NONE));
+    let before = (inbound.method == Method::POST).then(|| proxy.store.permit(&resource, KeyGeneration::NONE));
     let requested = time::now();
     let head = || {
         reached.set(OriginReached::Perhaps);
@@ -53,14 +53,14 @@ pub(super) async fn answer(
     match proxy.origin.send(proxy.client(&inbound), head, RequestBody::Streaming(body)).await {
         Ok(response) => {
             let storable = before
-                .filter(|before| !before.is_overtaken())
+                .filter(|before| !before.is_superseded())
                 .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
             let changed = invalidate_changed(proxy, &inbound, resource, &response);
             // The permit follows the request's own invalidation and precedes any later one.
             let generation = KeyGeneration::new();
-            let storable = storable.map(|facts| (facts, proxy.store.claim(&resource, generation)));
+            let storable = storable.map(|facts| (facts, proxy.store.permit(&resource, generation)));
             for key in changed {
-                proxy.store.bury(&key, generation).await;
+                proxy.store.write_tombstone(&key, generation).await;
             }
             mark_groups_stale(proxy, &inbound, &response).await;
             match storable {
@@ -72,8 +72,8 @@ pub(super) async fn answer(
             if error.leaves_outcome_unknown() && policy::is_unsafe(&inbound.method) {
                 // The origin may have applied the request, so the stored response of the target
                 // counts as changed (RFC 9111 §4.4).
-                proxy.store.outdate(&resource);
-                proxy.store.bury(&resource, KeyGeneration::new()).await;
+                proxy.store.supersede(&resource);
+                proxy.store.write_tombstone(&resource, KeyGeneration::new()).await;
             }
             failed(&inbound, &error)
         }
@@ -128,7 +128,7 @@ fn invalidate_changed(
     let key = |target: &Target| if *target == inbound.target { resource } else { CacheKey::of(target) };
     let changed: Vec<CacheKey> = targets.iter().map(key).collect();
     for key in &changed {
-        proxy.store.outdate(key);
+        proxy.store.supersede(key);
     }
     changed
 }
@@ -140,7 +140,7 @@ async fn mark_groups_stale(proxy: &Proxy, inbound: &InboundRequest, response: &R
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
     let groups = fetch::groups(&groups, target);
     if !groups.is_empty() {
-        proxy.store.outdate_groups(&groups).await;
+        proxy.store.purge_changed_groups(&groups).await;
     }
 }
 

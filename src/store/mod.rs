@@ -97,7 +97,7 @@ pub struct Lookup {
     pub found: Option<FoundValue>,
     /// The key generation in the store. A fetch that begins now may store its answer only if the
     /// generation is still this one.
-    pub lineage: KeyGeneration,
+    pub key_generation: KeyGeneration,
     /// Completeness of the lookup.
     pub said: Completeness,
 }
@@ -106,9 +106,9 @@ pub struct Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// The lookup needed no Redis, or Redis has answered, if only with a refusal.
-    All,
+    Complete,
     /// Redis did not answer in time: it may hold more than the lookup found.
-    Nothing,
+    TimedOut,
 }
 
 /// A value found under a key.
@@ -119,7 +119,7 @@ pub struct FoundValue {
     /// The tier that held it.
     pub tier: Tier,
     /// The key generation under which it was stored.
-    pub lineage: KeyGeneration,
+    pub key_generation: KeyGeneration,
 }
 
 /// The state that all workers of a process share: the memory tier, and the cached state of Redis
@@ -164,7 +164,7 @@ impl StoreShared {
     }
 
     /// Supersedes the fetches under way for this resource and drops its entry from memory.
-    fn outdate(&self, name: u128) {
+    fn supersede(&self, name: u128) {
         self.watches.changed(name);
         if let Some(memory) = &self.memory {
             memory.remove(name);
@@ -255,12 +255,12 @@ impl Store {
 
     /// Returns a permit to store the answer of a fetch that begins now, for a resource whose lookup
     /// returned this key generation.
-    pub fn claim(&self, resource: &CacheKey, lineage: KeyGeneration) -> StorePermit {
+    pub fn permit(&self, resource: &CacheKey, key_generation: KeyGeneration) -> StorePermit {
         let StoreShared { watches, purges, .. } = &self.shared;
         StorePermit {
             watch: watches.watch(resource.short()),
             resource: *resource,
-            lineage,
+            key_generation,
             changes: purges.changes(),
             generation: purges.generation(),
             purges: Arc::clone(purges),

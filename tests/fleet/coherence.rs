@@ -77,7 +77,7 @@ fn a_fetch_that_creates_the_purge_log_can_be_joined() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
-        let begun = node.claim("/a").await.beginning();
+        let begun = node.claim("/a").await.fetch_start();
         let gets = redis.calls("get");
         let value = redis.command(&["GET", "t:clock"]);
         redis.command(&["SET", "t:clock", &value.text()]);
@@ -136,13 +136,13 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
             let [one, other] = warm(&redis).await;
             let before = [one.claim("/a").await, one.claim("/a").await, other.claim("/a").await];
             one.purge_all(&[url("/a")], strength, 2).await;
-            assert!(before.iter().all(cachewarp::store::StorePermit::is_overtaken));
+            assert!(before.iter().all(cachewarp::store::StorePermit::is_superseded));
             assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Superseded));
             // A claim of a node that missed the purge and knows an older state of the key.
-            let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
+            let outdated = other.store.permit(&key("/a"), NEVER_PURGED);
             assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded));
             other.store("/a", "new", &[]).await;
-            let outdated = other.store.claim(&key("/a"), NEVER_PURGED);
+            let outdated = other.store.permit(&key("/a"), NEVER_PURGED);
             assert_eq!(
                 other.put("/a", "old", &[], &outdated).await,
                 Err(Superseded),
@@ -240,7 +240,7 @@ fn workers_of_one_process_share_one_memory() {
         // Each worker stores and purges for both.
         let before = other.claim("/a").await;
         one.purge_all(&[url("/a")], PurgeStrength::Hard, 2).await;
-        assert!(before.is_overtaken());
+        assert!(before.is_superseded());
         assert_eq!(other.read("/a").await, None);
     });
 }

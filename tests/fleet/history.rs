@@ -45,14 +45,14 @@ impl World {
         let (resource, address) = (&self.resources[path], format!("/{}/{path}", self.seed));
         let floor = resource.floor.get();
         // The lookup follows the proxy's order: memory first, then Redis.
-        let (found, lineage) = match self.nodes[node].at_hand(&address) {
+        let (found, key_generation) = match self.nodes[node].at_hand(&address) {
             Some(found) => {
-                let lineage = found.lineage;
-                (Some(found), lineage)
+                let key_generation = found.key_generation;
+                (Some(found), key_generation)
             }
             None => {
                 let look = self.nodes[node].look(&address).await;
-                (look.found, look.lineage)
+                (look.found, look.key_generation)
             }
         };
         let version = match found {
@@ -73,7 +73,7 @@ impl World {
             );
             return;
         }
-        let claim = self.nodes[node].store.claim(&key(&address), lineage);
+        let claim = self.nodes[node].store.permit(&key(&address), key_generation);
         for _ in 0..random.usize(..40) {
             yield_now().await;
         }

@@ -141,7 +141,7 @@ impl Node {
         let mut look = self.look(path).await;
         // A late reply on a busy machine does not mean that the entry is absent.
         for _ in 0..LOOKUPS_REPEATED {
-            if look.found.is_none() && look.said == Completeness::Nothing {
+            if look.found.is_none() && look.said == Completeness::TimedOut {
                 look = self.look(path).await;
             }
         }
@@ -157,8 +157,8 @@ impl Node {
 
     /// Returns the permit of a fetch that begins now.
     pub(crate) async fn claim(&self, path: &str) -> StorePermit {
-        let Lookup { lineage, .. } = self.look(path).await;
-        self.store.claim(&key(path), lineage)
+        let Lookup { key_generation, .. } = self.look(path).await;
+        self.store.permit(&key(path), key_generation)
     }
 
     /// Stores the response of a fetch.

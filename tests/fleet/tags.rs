@@ -159,7 +159,7 @@ fn a_response_fetched_before_a_purge_is_not_served_after_it() {
             // The entry may be stored: it records the generation of its fetch.
             let _ = other.put("/a", "old", &[tag("x")], &claim).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None), "{scope:?}");
-            assert!(!claim.beginning().is_current(), "no request may join it");
+            assert!(!claim.fetch_start().is_current(), "no request may join it");
         }
     });
 }

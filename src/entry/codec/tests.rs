@@ -41,7 +41,7 @@ fn variants() -> Variants {
 
 fn stamp() -> EntryVersion {
     let tags = [7, u128::MAX].map(TagDigest).to_vec();
-    EntryVersion { lineage: KeyGeneration::new(), tick: PurgeGeneration { epoch: 3, count: 4 }, tags }
+    EntryVersion { key_generation: KeyGeneration::new(), tick: PurgeGeneration { epoch: 3, count: 4 }, tags }
 }
 
 fn both() -> [StoredValue; 2] {
@@ -126,7 +126,7 @@ fn an_entry_keeps_its_version() {
     let stamp = stamp();
     let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp).unwrap();
     let header = crate::entry::EntryHeader::read(&bytes).unwrap();
-    assert_eq!((header.lineage, header.outdated), (stamp.lineage, None));
+    assert_eq!((header.key_generation, header.outdated), (stamp.key_generation, None));
     let (tick, tags) = history(&bytes).unwrap();
     assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags.clone()));
     let list = encode(&key("/a"), &StoredValue::Variants(variants()), &stamp).unwrap();

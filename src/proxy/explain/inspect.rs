@@ -86,14 +86,14 @@ impl Proxy {
         let target = &request.inbound.target;
         let lookup = self.store.inspect(&request.key, target).await;
         match lookup.found() {
-            Some(FoundValue { stored: StoredValue::Variants(variants), lineage, .. }) => {
+            Some(FoundValue { stored: StoredValue::Variants(variants), key_generation, .. }) => {
                 let location =
-                    CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+                    CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
                 let lookup = self.store.inspect(&location.key, target).await;
                 (location, lookup)
             }
             Some(FoundValue { stored: StoredValue::Response(_), .. }) | None => {
-                (CacheLocation::whole(request.key, lookup.lineage()), lookup)
+                (CacheLocation::whole(request.key, lookup.key_generation()), lookup)
             }
         }
     }

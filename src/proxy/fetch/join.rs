@@ -68,7 +68,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         if let Some(reason) = proxy.shared.uncacheable.known(&key, time::instant()).reason {
             return Box::pin(fetch_known_uncacheable(proxy, &fetch_request, reason)).await;
         }
-        let permit = || proxy.store.claim(&fetch_request.location.whole, fetch_request.location.generation);
+        let permit = || proxy.store.permit(&fetch_request.location.whole, fetch_request.location.generation);
         let state = match proxy.shared.fetches.join(key, permit) {
             FetchRole::Alone => break,
             FetchRole::Follower(state) => state,
@@ -203,7 +203,7 @@ async fn lead(proxy: &Rc<Proxy>, fetch_request: FetchRequest, leadership: Leader
     let (lead, permit) = match leadership {
         Leadership::Shared(leader, permit) => (Some(leader), permit),
         Leadership::Alone => {
-            (None, proxy.store.claim(&fetch_request.location.whole, fetch_request.location.generation))
+            (None, proxy.store.permit(&fetch_request.location.whole, fetch_request.location.generation))
         }
     };
     fetch_request.note_role(if lead.is_some() {
@@ -231,7 +231,7 @@ pub(in crate::proxy) async fn fetch_known_uncacheable(
     let fetched = match stored {
         None => fetch::run_alone(proxy, request, location).await,
         Some(_) => {
-            let permit = proxy.store.claim(&location.whole, location.generation);
+            let permit = proxy.store.permit(&location.whole, location.generation);
             Box::pin(fetch_in_task(proxy, fetch_request, fetch::FetchRights { lead: None, permit })).await
         }
     };
@@ -359,7 +359,7 @@ async fn fetch_uncacheable(proxy: &Proxy, fetch_request: &FetchRequest, reason: 
     let FetchRequest { request, forward, stored, location } = fetch_request;
     fetch_request.note_role(explain::ExplainedRole::Alone);
     request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
-    let permit = proxy.store.claim(&location.whole, location.generation);
+    let permit = proxy.store.permit(&location.whole, location.generation);
     let requested = time::now();
     match proxy.send(&request.inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
         Ok(response) => {
@@ -424,6 +424,8 @@ async fn freshen_by_head(
             }
         }
         FreshenOutcome::Unchanged(_) => {}
-        FreshenOutcome::Invalidated(_) => proxy.store.bury(&location.key, KeyGeneration::new()).await,
+        FreshenOutcome::Invalidated(_) => {
+            proxy.store.write_tombstone(&location.key, KeyGeneration::new()).await
+        }
     }
 }

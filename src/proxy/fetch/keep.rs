@@ -81,7 +81,7 @@ impl ResponseToStore<'_> {
                 .map_err(changed);
         };
         let variants = self.listed(variants).await?;
-        let generation = self.permit.lineage();
+        let generation = self.permit.key_generation();
         let location = CacheLocation::variant(
             self.looked_up.whole,
             generation,
@@ -108,7 +108,7 @@ impl ResponseToStore<'_> {
     /// fetch, all its variants were removed too, and writing it again would bring them back.
     async fn listed(&self, variants: &Variants) -> Result<Variants, NotStorable> {
         let lookup = self.store.find(&self.looked_up.whole, &self.request.inbound.target).await;
-        if lookup.found.is_some() && lookup.lineage != self.permit.lineage() {
+        if lookup.found.is_some() && lookup.key_generation != self.permit.key_generation() {
             return Err(NotStorable::Changed);
         }
         let current = match lookup.found.map(|found| found.stored) {

@@ -62,10 +62,10 @@ async fn already_fetched(
 ) -> bool {
     let begun = time::instant();
     let wait_max = proxy.options.collapse_timeout / 2;
-    match proxy.store.turn(&key.key, key.requester.word(), permit, wait_max).await {
-        LeaseTurn::Anybodys => return false,
-        LeaseTurn::Ours(lease) => lead.hold(lease),
-        LeaseTurn::Over => proxy.metrics.waited(time::instant().duration_since(begun)),
+    match proxy.store.request_lease(&key.key, key.requester.word(), permit, wait_max).await {
+        LeaseTurn::Unavailable => return false,
+        LeaseTurn::Held(lease) => lead.hold(lease),
+        LeaseTurn::Ended => proxy.metrics.waited(time::instant().duration_since(begun)),
     }
     // Another node's fetch may have ended between the lookup and the lease.
     let hit = find::stored_meanwhile(proxy, request).await;

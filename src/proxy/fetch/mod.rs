@@ -53,7 +53,7 @@ pub(in crate::proxy) async fn store_post(
     facts: StoredFacts,
     permit: StorePermit,
 ) -> ProxyAnswer {
-    let location = CacheLocation::whole(permit.resource(), permit.lineage());
+    let location = CacheLocation::whole(permit.resource(), permit.key_generation());
     inbound.method = Method::GET;
     let request = Rc::new(CacheRequest::new(inbound, &proxy.rules));
     if let Err(reason) = run::body_fits(proxy, &response) {

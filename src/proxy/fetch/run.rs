@@ -72,7 +72,7 @@ pub(in crate::proxy) async fn run_alone(
     request: &Rc<CacheRequest>,
     location: &CacheLocation,
 ) -> FetchOutcome {
-    let permit = proxy.store.claim(&location.whole, location.generation);
+    let permit = proxy.store.permit(&location.whole, location.generation);
     let requested = time::now();
     let head =
         || proxy.origin.outbound().head(&request.inbound.to_outbound(&FetchPurpose::Cacheable, &proxy.rules));
@@ -248,7 +248,7 @@ impl ActiveFetch {
     /// Removes the stored response from every node. Every withdrawal goes through this function.
     async fn withdraw(&mut self) {
         self.proxy.metrics.withdrawn();
-        self.proxy.store.withdraw(&self.location.whole, &self.location.key).await;
+        self.proxy.store.remove(&self.location.whole, &self.location.key).await;
         self.prior = PriorKnowledge::Unknown;
     }
 
@@ -313,12 +313,12 @@ impl ActiveFetch {
     /// without validators.
     async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
         let generation = KeyGeneration::new();
-        self.proxy.store.bury(&self.location.key, generation).await;
+        self.proxy.store.write_tombstone(&self.location.key, generation).await;
         let Self { proxy, request, mut location, lead, permit, .. } = self;
         // A variant's list keeps its generation.
-        let permit = if location.key == location.whole && !permit.is_overtaken() {
+        let permit = if location.key == location.whole && !permit.is_superseded() {
             location.generation = generation;
-            proxy.store.claim(&location.whole, generation)
+            proxy.store.permit(&location.whole, generation)
         } else {
             permit
         };

@@ -93,7 +93,7 @@ impl FetchTable {
         }
         let permit = permit();
         let state = watch::Sender::new(FetchState::Fetching);
-        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.beginning() });
+        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start() });
         FetchRole::Leader(LeaderGuard { fetches: Arc::clone(self), key, state, lease: None }, permit)
     }
 
@@ -189,7 +189,7 @@ mod tests {
 
     /// Joins the way a request does.
     fn join(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
-        fetches.join(key, || store.claim(&key.key, KeyGeneration::NONE))
+        fetches.join(key, || store.permit(&key.key, KeyGeneration::NONE))
     }
 
     #[test]
@@ -241,8 +241,8 @@ mod tests {
         else {
             panic!("first")
         };
-        store.outdate(&key("/a", RequesterClass::Anonymous).key);
-        assert!(permit.is_overtaken());
+        store.supersede(&key("/a", RequesterClass::Anonymous).key);
+        assert!(permit.is_superseded());
         let FetchRole::Leader(new, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
         else {
             panic!("anew")

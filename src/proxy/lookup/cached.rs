@@ -109,7 +109,7 @@ pub(in crate::proxy) async fn answer(
         MemoryLookup::Refused { location, forward, stored } => LookupDecision {
             location: *location,
             decision: Decision::Miss(forward, stored),
-            completeness: Completeness::All,
+            completeness: Completeness::Complete,
             not_sharable: None,
         },
         MemoryLookup::Location(location) => {
@@ -135,13 +135,13 @@ pub(in crate::proxy) async fn answer(
             let fetch_request = FetchRequest { request, location, forward, stored };
             match (completeness, not_sharable) {
                 // Most private responses take this path, so it avoids a boxed future.
-                (Completeness::All, Some(reason))
+                (Completeness::Complete, Some(reason))
                     if fetch_request.request.facts.forbids_storing().is_none() =>
                 {
                     join::fetch_known_uncacheable(proxy, &fetch_request, reason).await
                 }
-                (Completeness::All, _) => Box::pin(join::answer(proxy, fetch_request)).await,
-                (Completeness::Nothing, _) => Box::pin(second_look::answer(proxy, fetch_request)).await,
+                (Completeness::Complete, _) => Box::pin(join::answer(proxy, fetch_request)).await,
+                (Completeness::TimedOut, _) => Box::pin(second_look::answer(proxy, fetch_request)).await,
             }
         }
     }

@@ -25,39 +25,40 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
     let uncacheable = &proxy.shared.uncacheable;
     let key = request.fetch_key(request.key);
     let known = uncacheable.known(&key, time::instant());
-    if let Some(lineage) = known.absent
+    if let Some(key_generation) = known.absent
         && !request.facts.only_if_cached()
     {
-        let location = CacheLocation::whole(request.key, lineage);
+        let location = CacheLocation::whole(request.key, key_generation);
         return KeyLookup {
             location,
             found: None,
-            completeness: Completeness::All,
+            completeness: Completeness::Complete,
             not_sharable: known.reason,
         };
     }
-    let Lookup { found, lineage, said: completeness } =
+    let Lookup { found, key_generation, said: completeness } =
         proxy.store.find(&request.key, &request.inbound.target).await;
     match found.filter(|found| is_keyed(proxy, &found.stored)) {
         None => {
-            if completeness == Completeness::All {
-                uncacheable.absent(&key, lineage, time::instant());
+            if completeness == Completeness::Complete {
+                uncacheable.absent(&key, key_generation, time::instant());
             }
             KeyLookup {
-                location: CacheLocation::whole(request.key, lineage),
+                location: CacheLocation::whole(request.key, key_generation),
                 found: None,
                 completeness,
                 not_sharable: None,
             }
         }
         Some(FoundValue { stored: StoredValue::Response(entry), tier, .. }) => KeyLookup {
-            location: CacheLocation::whole(request.key, lineage),
+            location: CacheLocation::whole(request.key, key_generation),
             found: Some((entry, tier)),
             completeness,
             not_sharable: None,
         },
         Some(FoundValue { stored: StoredValue::Variants(variants), .. }) => {
-            let location = CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+            let location =
+                CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
             Box::pin(look_up_variant(proxy, request, location)).await
         }
     }
@@ -87,8 +88,10 @@ pub(in crate::proxy) async fn look_up_variant(
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
 /// after the entry was stored: the variant list carries the key generation for all variants.
 pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> Option<(Entry, Tier)> {
-    let FoundValue { stored: StoredValue::Response(mut entry), tier, lineage } = found else { return None };
-    if lineage != location.generation {
+    let FoundValue { stored: StoredValue::Response(mut entry), tier, key_generation } = found else {
+        return None;
+    };
+    if key_generation != location.generation {
         entry.facts = entry.facts.stale_from(entry.facts.received);
     }
     Some((entry, tier))
@@ -107,7 +110,8 @@ pub(in crate::proxy) enum MemoryContent {
 /// Looks a request up in memory alone.
 pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> MemoryContent {
     let target = &request.inbound.target;
-    let Some(FoundValue { stored, lineage, .. }) = proxy.store.find_in_memory(&request.key, target) else {
+    let Some(FoundValue { stored, key_generation, .. }) = proxy.store.find_in_memory(&request.key, target)
+    else {
         return MemoryContent::Nothing;
     };
     if !is_keyed(proxy, &stored) {
@@ -115,11 +119,11 @@ pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest)
     }
     let variants = match stored {
         StoredValue::Response(entry) => {
-            return MemoryContent::Found(CacheLocation::whole(request.key, lineage), entry);
+            return MemoryContent::Found(CacheLocation::whole(request.key, key_generation), entry);
         }
         StoredValue::Variants(variants) => variants,
     };
-    let location = CacheLocation::variant(request.key, lineage, variants, &request.inbound.headers);
+    let location = CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
     let found = proxy.store.find_in_memory(&location.key, target);
     match found.and_then(|found| variant(&location, found)) {
         Some((entry, _)) => MemoryContent::Found(location, entry),
@@ -153,7 +157,7 @@ pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheReq
 /// answer.
 pub(in crate::proxy) async fn still_stored(proxy: &Proxy, request: &CacheRequest) -> Option<Option<Entry>> {
     let KeyLookup { found, completeness, .. } = look_up(proxy, request).await;
-    (found.is_some() || completeness == Completeness::All).then(|| found.map(|(entry, _)| entry))
+    (found.is_some() || completeness == Completeness::Complete).then(|| found.map(|(entry, _)| entry))
 }
 
 fn is_fresh(hit: &CacheHit) -> bool {

@@ -172,7 +172,7 @@ impl FleetListener {
             }
             let requests: Vec<_> = received.iter().filter_map(PublishedSync::read).collect();
             for name in requests.iter().flat_map(|(_, request)| &request.names) {
-                self.shared.outdate(*name);
+                self.shared.supersede(*name);
             }
             self.shared.purges.note_change();
             let fleet_channels = redis.fleet_channels();

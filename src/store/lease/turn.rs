@@ -40,11 +40,11 @@ use crate::time::{self, millis};
 #[derive(Debug)]
 pub enum LeaseTurn {
     /// This node holds the lease: the others wait until it is dropped.
-    Ours(Lease),
+    Held(Lease),
     /// Another node's lease has ended: a lookup finds its result.
-    Over,
+    Ended,
     /// The lease is unavailable, or the wait was too long: every node may fetch.
-    Anybodys,
+    Unavailable,
 }
 
 /// A lease held by this node; dropping it ends the wait of the others.
@@ -60,7 +60,7 @@ impl Store {
     /// here.
     ///
     /// Cancel safe: a lease that was just taken expires.
-    pub async fn turn(
+    pub async fn request_lease(
         &self,
         key: &CacheKey,
         sharers: &'static str,
@@ -71,7 +71,7 @@ impl Store {
             (Some(redis), Some(fleet)) => {
                 self.lease_in_fleet(redis, fleet, name(key, sharers, permit), wait_max).await
             }
-            (Some(_), None) | (None, _) => return LeaseTurn::Anybodys,
+            (Some(_), None) | (None, _) => return LeaseTurn::Unavailable,
         };
         self.metrics.leased(leased);
         turn
@@ -87,16 +87,16 @@ impl Store {
         let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
         if !redis.is_tracking(&name) {
             // This connection would not receive the end of a lease.
-            return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
+            return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
         }
         let token = Bytes::from(format!("{:016x}", fastrand::u64(..)));
         match redis.command(&Command::SetNew { key: &name, value: &token, ttl: FETCH_LEASE }).await {
             // After a timeout this node may hold the lease, so it must end it too.
             Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
-                (LeaseTurn::Ours(self.renew_while_held(redis, name, token)), LeaseOutcome::Taken)
+                (LeaseTurn::Held(self.renew_while_held(redis, name, token)), LeaseOutcome::Taken)
             }
             Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + wait_max).await,
-            Err(_) => (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
+            Err(_) => (LeaseTurn::Unavailable, LeaseOutcome::Unavailable),
         }
     }
 
@@ -124,25 +124,25 @@ async fn await_end(
         waiting.changes.mark_unchanged();
         let (token, version) = match redis.read(&Command::Get { key: name }).await {
             Ok((Reply::Bulk(token), version)) => (token, version),
-            Ok(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
-            Err(_) => return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable),
+            Ok(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
+            Err(_) => return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable),
         };
         // The next holder's lease: the node does not wait again, since an answer that cannot be
         // stored would make all nodes wait in turn.
         if *awaited.get_or_insert_with(|| token.clone()) != token {
-            return (LeaseTurn::Over, LeaseOutcome::Awaited);
+            return (LeaseTurn::Ended, LeaseOutcome::Awaited);
         }
         let is_tracked = version.token(name).is_some();
         if !is_tracked && !waiting.changes.has_changed().unwrap_or(false) {
-            return (LeaseTurn::Anybodys, LeaseOutcome::Unavailable);
+            return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
         }
         let left = deadline.saturating_duration_since(time::instant());
         match timeout(left.min(FETCH_LEASE), waiting.changes.changed()).await {
             // The lease has ended or was renewed, or the push was lost: the next read decides.
             Ok(_) => {}
-            Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Anybodys, LeaseOutcome::TimedOut),
+            Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Unavailable, LeaseOutcome::TimedOut),
             // The lease was neither renewed nor ended: it has expired, or is about to.
-            Err(_) => return (LeaseTurn::Over, LeaseOutcome::Awaited),
+            Err(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
         }
     }
 }
@@ -178,7 +178,7 @@ fn name(key: &CacheKey, sharers: &str, permit: &StorePermit) -> u128 {
     let numbers = [
         permit.generation.epoch.to_be_bytes(),
         permit.generation.count.to_be_bytes(),
-        permit.lineage.to_bytes(),
+        permit.key_generation.to_bytes(),
     ];
     xxh3_128(&[&key.short().to_be_bytes()[..], &numbers.concat(), sharers.as_bytes()].concat())
 }

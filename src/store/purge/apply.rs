@@ -88,7 +88,7 @@ impl Store {
         // Not every connection is tracked: entries leave every node's memory only when their
         // `memory_ttl` has passed.
         for key in keys {
-            self.outdate(key);
+            self.supersede(key);
         }
         let memory_ttl = self.shared.options.memory_ttl;
         if memory_ttl > PURGE_ACK_TIMEOUT {
@@ -99,10 +99,10 @@ impl Store {
     }
 
     /// Marks an entry as stale in a process without Redis.
-    fn mark_stale_in_memory(&self, key: &CacheKey, lineage: KeyGeneration, now: Timestamp) {
+    fn mark_stale_in_memory(&self, key: &CacheKey, key_generation: KeyGeneration, now: Timestamp) {
         if let Some(memory) = &self.shared.memory
             && let Some(held) = memory.get(key.short())
-            && let Some(bytes) = entry::outdated(&held.bytes, lineage, now)
+            && let Some(bytes) = entry::outdated(&held.bytes, key_generation, now)
         {
             memory.insert(key.short(), MemoryEntry { bytes, revision: 0, ..held });
         }
@@ -110,14 +110,14 @@ impl Store {
 
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at
     /// once, in this process.
-    pub fn outdate(&self, key: &CacheKey) {
-        self.shared.outdate(key.short());
+    pub fn supersede(&self, key: &CacheKey) {
+        self.shared.supersede(key.short());
     }
 
     /// Removes the value of `key` for every node and leaves a tombstone with the key generation
-    /// `lineage`. No fetch that began before stores under the key.
-    pub async fn bury(&self, key: &CacheKey, lineage: KeyGeneration) {
-        if self.replace_by_tombstone(key, lineage).await.is_err() {
+    /// `key_generation`. No fetch that began before stores under the key.
+    pub async fn write_tombstone(&self, key: &CacheKey, key_generation: KeyGeneration) {
+        if self.replace_by_tombstone(key, key_generation).await.is_err() {
             self.metrics.removal_lost();
             // Redis may still have the entry when it is back: this node does not serve it then.
             self.shared.purges.remove_locally(key, time::now());
@@ -126,16 +126,20 @@ impl Store {
 
     /// Removes the entry of `key` from every node, because the origin's answer shows that it is no
     /// longer valid. This process stores no answer of a fetch of the resource that began before.
-    pub async fn withdraw(&self, resource: &CacheKey, key: &CacheKey) {
+    pub async fn remove(&self, resource: &CacheKey, key: &CacheKey) {
         self.shared.watches.changed(resource.short());
-        self.bury(key, KeyGeneration::new()).await;
+        self.write_tombstone(key, KeyGeneration::new()).await;
     }
 
-    async fn replace_by_tombstone(&self, key: &CacheKey, lineage: KeyGeneration) -> Result<(), CommandError> {
+    async fn replace_by_tombstone(
+        &self,
+        key: &CacheKey,
+        key_generation: KeyGeneration,
+    ) -> Result<(), CommandError> {
         self.drop_from_memory(key);
         let Some(redis) = &self.redis else { return Ok(()) };
         let name = self.name(key);
-        let value = entry::tombstone(lineage, time::now());
+        let value = entry::tombstone(key_generation, time::now());
         let set = redis.command(&Command::Set { key: &name, value: &value, ttl: FETCH_STORED_MAX }).await;
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
@@ -169,28 +173,28 @@ impl Store {
 
     /// Purges one resource softly.
     async fn mark_stale(&self, key: &CacheKey) -> Result<(), CommandError> {
-        let (lineage, now) = (KeyGeneration::new(), time::now());
+        let (key_generation, now) = (KeyGeneration::new(), time::now());
         let Some(redis) = &self.redis else {
-            self.mark_stale_in_memory(key, lineage, now);
+            self.mark_stale_in_memory(key, key_generation, now);
             return Ok(());
         };
         let name = self.name(key);
         let arguments = [
-            Bytes::copy_from_slice(&lineage.to_bytes()),
+            Bytes::copy_from_slice(&key_generation.to_bytes()),
             Bytes::copy_from_slice(&now.as_millis().to_be_bytes()),
-            entry::tombstone(lineage, now),
+            entry::tombstone(key_generation, now),
             decimal(millis(FETCH_STORED_MAX)),
         ];
         match MARK_STALE.run(redis, &name, &arguments).await {
             // The server refuses scripts: a tombstone replaces the entry that cannot be marked.
-            Err(error) if is_refused(error) => self.replace_by_tombstone(key, lineage).await,
+            Err(error) if is_refused(error) => self.replace_by_tombstone(key, key_generation).await,
             done => done.map(drop),
         }
     }
 
     /// Purges the groups that an origin declares changed. This process uses none of their entries
     /// once this returns; it does not wait for other nodes. A failure of Redis is counted.
-    pub async fn outdate_groups(&self, groups: &[CacheGroup]) {
+    pub async fn purge_changed_groups(&self, groups: &[CacheGroup]) {
         if self.purge_groups(groups).await.is_err() {
             self.metrics.removal_lost();
             let scopes: Vec<_> = groups.iter().cloned().map(PurgeScope::Group).collect();

@@ -20,7 +20,7 @@ pub struct StorePermit {
     /// The resource; its variants are stored under the list of variants at its key.
     pub(in crate::store) resource: CacheKey,
     /// The key generation of the resource when the permit was taken.
-    pub(in crate::store) lineage: KeyGeneration,
+    pub(in crate::store) key_generation: KeyGeneration,
     /// The purge generation known when the permit was taken: perhaps behind Redis, never ahead.
     pub(in crate::store) generation: PurgeGeneration,
     pub(in crate::store) purges: Arc<PurgeState>,
@@ -32,7 +32,7 @@ pub struct StorePermit {
 impl StorePermit {
     /// Returns whether an invalidation has superseded the fetch, or whether the fetch has taken
     /// longer than tombstones are kept.
-    pub fn is_overtaken(&self) -> bool {
+    pub fn is_superseded(&self) -> bool {
         self.watch.is_superseded()
             || self.purges.bulk_purged_since(self.begun)
             || time::instant().saturating_duration_since(self.begun) > FETCH_STORED_MAX
@@ -44,12 +44,12 @@ impl StorePermit {
     }
 
     /// Returns the key generation of the resource when the permit was taken.
-    pub fn lineage(&self) -> KeyGeneration {
-        self.lineage
+    pub fn key_generation(&self) -> KeyGeneration {
+        self.key_generation
     }
 
     /// Returns the start of the fetch, for requests that may join it.
-    pub fn beginning(&self) -> FetchStart {
+    pub fn fetch_start(&self) -> FetchStart {
         FetchStart {
             signs: self.watch.signs(),
             purges: Arc::clone(&self.purges),

@@ -449,7 +449,7 @@ mod tests {
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let stamp = EntryVersion { lineage: KeyGeneration::NONE, tick: generation, tags: vec![tag()] };
+        let stamp = EntryVersion { key_generation: KeyGeneration::NONE, tick: generation, tags: vec![tag()] };
         entry::encode(&CacheKey::of(&target()), &stored, &stamp).unwrap()
     }
 

@@ -51,19 +51,19 @@ impl Store {
         };
         match read {
             Ok((Reply::Bulk(bytes), version)) => {
-                let lineage = match EntryHeader::read(&bytes) {
-                    Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) => {
+                let key_generation = match EntryHeader::read(&bytes) {
+                    Some(EntryHeader { kind: ValueKind::Tombstone(_), key_generation, .. }) => {
                         self.metrics.lookup(LookupOutcome::Miss);
                         if let Some(memory) = &self.shared.memory {
-                            memory.remove_unless_behind(key.short(), lineage);
+                            memory.remove_unless_behind(key.short(), key_generation);
                         }
-                        return Lookup { found: None, lineage, said: Completeness::All };
+                        return Lookup { found: None, key_generation, said: Completeness::Complete };
                     }
-                    header => header.map_or(KeyGeneration::NONE, |header| header.lineage),
+                    header => header.map_or(KeyGeneration::NONE, |header| header.key_generation),
                 };
                 // The bytes are decoded first: foreign bytes cause no reads of tags.
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
-                    return Lookup { found: None, lineage, said: Completeness::All };
+                    return Lookup { found: None, key_generation, said: Completeness::Complete };
                 };
                 match self.purge_status(redis, &bytes, target, snapshot).await {
                     Ok((PurgeStatus::Purged, _)) => {
@@ -71,14 +71,14 @@ impl Store {
                         if let Some(held) = held {
                             self.drop_this_from_memory(key, &held.bytes);
                         }
-                        Lookup { found: None, lineage, said: Completeness::All }
+                        Lookup { found: None, key_generation, said: Completeness::Complete }
                     }
                     Ok((status, revision)) => {
                         let found = FoundValue::with_status(stored, &bytes, status, Tier::Redis);
                         let revision = if status == PurgeStatus::Valid { revision } else { 0 };
                         self.redis_lookup(key, &name, &bytes, found, &version, revision)
                     }
-                    Err(why) => Lookup { found: None, lineage, said: Completeness::by(why) },
+                    Err(why) => Lookup { found: None, key_generation, said: Completeness::by(why) },
                 }
             }
             Ok(_) => {
@@ -158,7 +158,7 @@ impl Store {
                 self.memory_lookup(key, &held, status, 0)
             }
             PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
-                Lookup { found: None, lineage: lineage(&held.bytes), said }
+                Lookup { found: None, key_generation: key_generation(&held.bytes), said }
             }
         }
     }
@@ -201,11 +201,11 @@ impl Store {
         status: PurgeStatus,
         revision: u64,
     ) -> Lookup {
-        let lineage = lineage(&held.bytes);
+        let key_generation = key_generation(&held.bytes);
         if status == PurgeStatus::Purged {
             self.metrics.lookup(LookupOutcome::Purged);
             self.drop_this_from_memory(key, &held.bytes);
-            return Lookup { found: None, lineage, said: Completeness::All };
+            return Lookup { found: None, key_generation, said: Completeness::Complete };
         }
         if status == PurgeStatus::Valid
             && revision != 0
@@ -213,7 +213,7 @@ impl Store {
         {
             memory.set_revision(key.short(), held, revision);
         }
-        Lookup { found: self.found(key, held, status), lineage, said: Completeness::All }
+        Lookup { found: self.found(key, held, status), key_generation, said: Completeness::Complete }
     }
 
     fn found(&self, key: &CacheKey, held: &MemoryEntry, status: PurgeStatus) -> Option<FoundValue> {
@@ -233,7 +233,7 @@ impl Store {
         version: &TrackedVersion,
         revision: u64,
     ) -> Lookup {
-        let lineage = lineage(bytes);
+        let key_generation = key_generation(bytes);
         if let Some(found) = &found {
             self.metrics.lookup(LookupOutcome::Redis);
             self.observe_write_staleness(key, found);
@@ -250,7 +250,7 @@ impl Store {
                 );
             }
         }
-        Lookup { found, lineage, said: Completeness::All }
+        Lookup { found, key_generation, said: Completeness::Complete }
     }
 
     /// Observes the staleness of an entry that memory held until Redis pushed its invalidation.
@@ -310,7 +310,7 @@ impl FoundValue {
                 entry.facts = entry.facts.stale_from(at);
             }
         }
-        Some(Self { stored, tier, lineage: header.lineage })
+        Some(Self { stored, tier, key_generation: header.key_generation })
     }
 }
 
@@ -318,13 +318,13 @@ impl Completeness {
     /// Returns the completeness of a lookup with this error: a server that refuses will refuse
     /// again.
     fn by(why: CommandError) -> Self {
-        if matches!(why, CommandError::Server(_)) { Self::All } else { Self::Nothing }
+        if matches!(why, CommandError::Server(_)) { Self::Complete } else { Self::TimedOut }
     }
 }
 
 impl Lookup {
     fn nothing() -> Self {
-        Self { found: None, lineage: KeyGeneration::NONE, said: Completeness::All }
+        Self { found: None, key_generation: KeyGeneration::NONE, said: Completeness::Complete }
     }
 }
 
@@ -343,6 +343,6 @@ pub(in crate::store) fn new_epoch() -> Bytes {
     format!("{:016x}", fastrand::u64(1..)).into()
 }
 
-fn lineage(bytes: &[u8]) -> KeyGeneration {
-    EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.lineage)
+fn key_generation(bytes: &[u8]) -> KeyGeneration {
+    EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.key_generation)
 }

@@ -45,7 +45,7 @@ pub enum TierContent {
         /// The decoded entry.
         stored: Box<StoredValue>,
         /// The key generation under which it was stored.
-        lineage: KeyGeneration,
+        key_generation: KeyGeneration,
         /// The size of the stored bytes.
         bytes: usize,
         /// Confirmation of the entry: whether this tier answers without the other.
@@ -104,8 +104,10 @@ impl Store {
             Ok(_) => return TierContent::Nothing,
             Err(_) => return TierContent::Unavailable,
         };
-        if let Some(EntryHeader { kind: ValueKind::Tombstone(_), lineage, .. }) = EntryHeader::read(&bytes) {
-            return TierContent::Purged(lineage);
+        if let Some(EntryHeader { kind: ValueKind::Tombstone(_), key_generation, .. }) =
+            EntryHeader::read(&bytes)
+        {
+            return TierContent::Purged(key_generation);
         }
         let stored = match self.decoder.decode(key, &bytes, Provenance::Store(time::now())) {
             Ok(stored) => stored,
@@ -165,12 +167,12 @@ fn content(
     tier: Tier,
     confirmation: TierConfirmation,
 ) -> TierContent {
-    let lineage = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.lineage);
+    let key_generation = EntryHeader::read(bytes).map_or(KeyGeneration::NONE, |header| header.key_generation);
     match FoundValue::with_status(stored, bytes, status, tier) {
-        Some(FoundValue { stored, lineage, .. }) if status != PurgeStatus::Purged => {
-            TierContent::Held { stored: Box::new(stored), lineage, bytes: bytes.len(), confirmation }
+        Some(FoundValue { stored, key_generation, .. }) if status != PurgeStatus::Purged => {
+            TierContent::Held { stored: Box::new(stored), key_generation, bytes: bytes.len(), confirmation }
         }
-        Some(_) | None => TierContent::Purged(lineage),
+        Some(_) | None => TierContent::Purged(key_generation),
     }
 }
 
@@ -180,8 +182,8 @@ impl InspectedKey {
     pub fn found(&self) -> Option<FoundValue> {
         let held = |content: &TierContent, tier| match content {
             TierContent::Held { confirmation: TierConfirmation::Withheld, .. } => None,
-            TierContent::Held { stored, lineage, .. } => {
-                Some(FoundValue { stored: stored.as_ref().clone(), tier, lineage: *lineage })
+            TierContent::Held { stored, key_generation, .. } => {
+                Some(FoundValue { stored: stored.as_ref().clone(), tier, key_generation: *key_generation })
             }
             TierContent::Off
             | TierContent::Unavailable
@@ -197,14 +199,16 @@ impl InspectedKey {
     }
 
     /// Returns the key generation of the content.
-    pub fn lineage(&self) -> KeyGeneration {
+    pub fn key_generation(&self) -> KeyGeneration {
         let of = |content: &TierContent| match content {
-            TierContent::Held { lineage, .. } | TierContent::Purged(lineage) => Some(*lineage),
+            TierContent::Held { key_generation, .. } | TierContent::Purged(key_generation) => {
+                Some(*key_generation)
+            }
             TierContent::Off | TierContent::Unavailable | TierContent::Nothing | TierContent::Damaged(_) => {
                 None
             }
         };
-        let found = self.found().map(|found| found.lineage);
+        let found = self.found().map(|found| found.key_generation);
         found.or_else(|| of(&self.redis)).or_else(|| of(&self.memory)).unwrap_or(KeyGeneration::NONE)
     }
 }
@@ -226,7 +230,7 @@ mod tests {
                 expires: time::Timestamp::EPOCH,
                 fields,
             })),
-            lineage: KeyGeneration::NONE,
+            key_generation: KeyGeneration::NONE,
             bytes: 9,
             confirmation,
         }

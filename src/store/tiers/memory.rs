@@ -91,7 +91,7 @@ impl MemoryTier {
     /// Removes an entry unless it was stored after this purge: its key generation differs.
     pub(in crate::store) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
         self.0.remove_if(&name, |held| {
-            EntryHeader::read(&held.bytes).is_none_or(|header| header.lineage != purge)
+            EntryHeader::read(&held.bytes).is_none_or(|header| header.key_generation != purge)
         });
     }
 

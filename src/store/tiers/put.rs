@@ -45,10 +45,14 @@ impl Store {
         lifetime: Duration,
         permit: &StorePermit,
     ) -> Result<(), Superseded> {
-        if permit.is_overtaken() {
+        if permit.is_superseded() {
             return Err(Superseded);
         }
-        let stamp = EntryVersion { lineage: permit.lineage, tick: permit.generation, tags: tags.to_vec() };
+        let stamp = EntryVersion {
+            key_generation: permit.key_generation,
+            tick: permit.generation,
+            tags: tags.to_vec(),
+        };
         let bytes = match entry::encode(key, stored, &stamp) {
             Ok(bytes) => bytes,
             Err(EncodeError::TooLarge) => {
@@ -127,7 +131,7 @@ impl Store {
             return written.map(|_| WriteOutcome::of(read));
         }
         let arguments = [
-            Bytes::copy_from_slice(&permit.lineage.to_bytes()),
+            Bytes::copy_from_slice(&permit.key_generation.to_bytes()),
             bytes.clone(),
             decimal(millis(lifetime).max(1)),
             decimal(millis(FETCH_STORED_MAX)),
@@ -139,9 +143,9 @@ impl Store {
             // The server refuses scripts. A purge may come between these two steps; without them,
             // nothing would be stored.
             let seen = redis.command(&read_header).await;
-            let lineage = permit.lineage.to_bytes();
+            let key_generation = permit.key_generation.to_bytes();
             let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
-                .is_some_and(|seen| seen != lineage));
+                .is_some_and(|seen| seen != key_generation));
             if is_another || permit.watch.is_overwritten() {
                 return Ok(WriteOutcome::Refused);
             }
