@@ -13,12 +13,15 @@
 //! one variant      H( "cw-var-1"  whole (32)  nonce (8)  { len name  len value }* )
 //! ```
 
+mod hasher;
+
 use std::fmt;
 
 use http::Uri;
 use http::uri::PathAndQuery;
 
 use crate::limits::{AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
+use hasher::FieldHasher;
 
 /// Separates keys of this layout from any other use of the hash.
 const KEY_DOMAIN: &[u8] = b"cw-key-1";
@@ -243,7 +246,7 @@ impl OriginBase {
         hash.field(self.scheme.as_str().as_bytes());
         hash.field(self.authority.as_str().as_bytes());
         hash.field(self.path.as_bytes());
-        hash.finish().digest().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
+        hash.finish().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
     }
 }
 
@@ -285,7 +288,7 @@ impl CacheKey {
         hash.field(target.scheme.as_str().as_bytes());
         hash.field(target.authority.as_str().as_bytes());
         hash.field(target.path_and_query.as_str().as_bytes());
-        hash.finish()
+        Self(hash.finish())
     }
 
     /// Computes the key of one variant of this resource: the variant for which the named request
@@ -301,7 +304,7 @@ impl CacheKey {
             hash.field(name);
             hash.field(value);
         }
-        hash.finish()
+        Self(hash.finish())
     }
 
     /// Rebuilds a key from a stored digest. The key may not exist.
@@ -338,71 +341,6 @@ impl CacheKey {
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.hex()))
-    }
-}
-
-/// Size of the gather buffer: most keys are computed from fewer bytes, and almost all others from a
-/// few more.
-const GATHERED_BYTES: usize = 256;
-
-/// A hasher of length-prefixed fields.
-///
-/// It gathers the fields and hashes them in one call: an incremental hasher has two kilobytes of
-/// state, too much for messages of a hundred bytes. It is used only for longer messages.
-struct FieldHasher {
-    gathered: [u8; GATHERED_BYTES],
-    /// Number of gathered bytes.
-    filled: usize,
-    /// The incremental hasher of a message that exceeds the buffer; boxed, because it is large and
-    /// rarely needed.
-    hasher: Option<Box<blake3::Hasher>>,
-}
-
-impl FieldHasher {
-    fn new(domain: &[u8]) -> Self {
-        let mut fields = Self { gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
-        fields.add(domain);
-        fields
-    }
-
-    fn field(&mut self, bytes: &[u8]) {
-        let length = (bytes.len() as u64).to_be_bytes();
-        let end = self.filled + length.len() + bytes.len();
-        if let Some((head, rest)) =
-            self.gathered.get_mut(self.filled..end).and_then(<[u8]>::split_first_chunk_mut)
-        {
-            *head = length;
-            rest.copy_from_slice(bytes);
-            self.filled = end;
-        } else {
-            self.add(&length);
-            self.add(bytes);
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        if let Some(room) = self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.filled += bytes.len();
-            return;
-        }
-        let mut hasher = self.hasher.take().unwrap_or_default();
-        hasher.update(self.gathered());
-        hasher.update(bytes);
-        self.hasher = Some(hasher);
-        self.filled = 0;
-    }
-
-    fn gathered(&self) -> &[u8] {
-        self.gathered.get(..self.filled).unwrap_or_default()
-    }
-
-    fn finish(&mut self) -> CacheKey {
-        let digest = match self.hasher.take() {
-            None => blake3::hash(self.gathered()),
-            Some(mut hasher) => hasher.update(self.gathered()).finalize(),
-        };
-        CacheKey(*digest.as_bytes())
     }
 }
 
@@ -540,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_key_is_the_hash_of_its_length_prefixed_fields() {
-        for length in (0..3 * GATHERED_BYTES).step_by(7) {
+        for length in (0..3 * hasher::GATHERED_BYTES).step_by(7) {
             let path = format!("/{}", "x".repeat(length));
             let mut message = KEY_DOMAIN.to_vec();
             for field in ["http", "a.test", &path] {

@@ -57,7 +57,7 @@ const VERBS: &str = "\
     collapse collect compare compress compute confirm connect convert correct count cover \
     cross cut decide declare decode define delete demand deny derive describe detect \
     disconnect distinguish document draw drop emit encrypt end enforce ensure escape exclude \
-    expire explain export expose extend extract fail fetch fill fix flush follow forbid format \
+    expect expire explain export expose extend extract fail fetch fill fix flush follow forbid format \
     free freeze freshen gate generate give group grow guard handle harden hash heed hide hold \
     ignore import include index initialise inline interrupt introduce invalidate isolate join \
     judge keep key label land leave let lift limit link list load lock log lower make map mark \
@@ -65,14 +65,14 @@ const VERBS: &str = "\
     open order own pad pair parse pass pause permit pick pin place plan plant plot point poll \
     prefer prefix print probe promise protect prove publish pull purge push put quote raise \
     reach read rebuild receive record redirect redraw reduce reflow refresh refuse regenerate \
-    register reject release reload remember remove rename repair repeat rephrase replace \
-    report require reserve reset resolve respect restore resume retire retry return reuse \
+    register reject release reload remember remove rename repair repeat replay rephrase replace \
+    report require reserve reset resolve respect restore resume retire retry satisfy return reuse \
     revert reword rework rewrite rotate round run sample save say scale scan seal seed select \
     send separate serve set share shed shorten show shrink sign simplify simulate skip \
     snapshot sort speed spell split spread stamp standardise start state stop store straighten \
     stream strip supply support suppress survive swap switch take teach tell test throttle \
     tidy time tolerate touch trace track treat trim truncate trust try tune turn unify unpin \
-    update use validate verify wait wake warn widen wire withdraw withhold wrap write \
+    update use validate verify wait wake warn widen wire withdraw withhold word wrap write \
 ";
 
 /// One line of prose, and its place.

@@ -1,0 +1,68 @@
+//! The hash behind cache keys: BLAKE3 over length-prefixed fields.
+
+use super::DIGEST_BYTES;
+
+/// Size of the gather buffer: most keys are computed from fewer bytes, and almost all others from a
+/// few more.
+pub(super) const GATHERED_BYTES: usize = 256;
+
+/// A hasher of length-prefixed fields.
+///
+/// It gathers the fields and hashes them in one call: an incremental hasher has two kilobytes of
+/// state, too much for messages of a hundred bytes. It is used only for longer messages.
+pub(super) struct FieldHasher {
+    gathered: [u8; GATHERED_BYTES],
+    /// Number of gathered bytes.
+    filled: usize,
+    /// The incremental hasher of a message that exceeds the buffer; boxed, because it is large and
+    /// rarely needed.
+    hasher: Option<Box<blake3::Hasher>>,
+}
+
+impl FieldHasher {
+    pub(super) fn new(domain: &[u8]) -> Self {
+        let mut fields = Self { gathered: [0; GATHERED_BYTES], filled: 0, hasher: None };
+        fields.add(domain);
+        fields
+    }
+
+    pub(super) fn field(&mut self, bytes: &[u8]) {
+        let length = (bytes.len() as u64).to_be_bytes();
+        let end = self.filled + length.len() + bytes.len();
+        if let Some((head, rest)) =
+            self.gathered.get_mut(self.filled..end).and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *head = length;
+            rest.copy_from_slice(bytes);
+            self.filled = end;
+        } else {
+            self.add(&length);
+            self.add(bytes);
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.filled += bytes.len();
+            return;
+        }
+        let mut hasher = self.hasher.take().unwrap_or_default();
+        hasher.update(self.gathered());
+        hasher.update(bytes);
+        self.hasher = Some(hasher);
+        self.filled = 0;
+    }
+
+    fn gathered(&self) -> &[u8] {
+        self.gathered.get(..self.filled).unwrap_or_default()
+    }
+
+    pub(super) fn finish(&mut self) -> [u8; DIGEST_BYTES] {
+        let digest = match self.hasher.take() {
+            None => blake3::hash(self.gathered()),
+            Some(mut hasher) => hasher.update(self.gathered()).finalize(),
+        };
+        *digest.as_bytes()
+    }
+}
