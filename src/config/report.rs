@@ -29,7 +29,7 @@ impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "cachewarp cannot start: invalid settings")?;
+        writeln!(f, "invalid settings:")?;
         self.errors.iter().try_for_each(|error| writeln!(f, "  {error}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "  (warning) {warning}"))?;
         write!(f, "`cachewarp --help` lists all settings; `cachewarp check` checks them without starting.")

@@ -404,7 +404,7 @@ fn every_error_is_reported_at_once_with_its_source() {
     let errors = given(&flags, &variables, dotenv).unwrap_err();
     assert_eq!(
         errors.to_string(),
-        r#"cachewarp cannot start: invalid settings
+        r#"invalid settings:
   command line: unknown flag --frobnicate
   log_level = "warn" (flag --log-level): is given twice; keep one of them
   .env line 2: is not `NAME=value`; quote a value that has spaces, quotes or `#`, and close the quotes
