@@ -70,6 +70,7 @@ pub(in crate::proxy) async fn store_post(
         Ok(_) | Err(_) => Failure::Closed.into(),
     }
 }
+pub(super) mod direct;
 pub(super) mod join;
 pub(super) mod pauses;
 pub(super) mod refresh;

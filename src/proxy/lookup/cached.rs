@@ -13,6 +13,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::present;
 use crate::proxy::answer::response::{CacheHit, ProxyAnswer};
 use crate::proxy::explain::Explanation;
+use crate::proxy::fetch::direct;
 use crate::proxy::fetch::join::{
     FetchRequest, {self},
 };
@@ -234,7 +235,7 @@ async fn apply_range_and_conditions(proxy: &Proxy, request: &CacheRequest, hit: 
         Ok(answer) => answer,
         // A stored response alone cannot fail a precondition (RFC 9111 §4.3.2).
         Err(present::PreconditionNotMet(_)) => {
-            join::pass_through(proxy, request, ForwardReason::Request, "condition").await
+            direct::pass_through(proxy, request, ForwardReason::Request, "condition").await
         }
     }
 }
