@@ -27,11 +27,34 @@ TOLERANCE = 0.08
 PINNED = ["taskset", "--cpu-list", "0"]
 STORED = ["content-type: application/json", "cache-control: public, max-age=36000"]
 PRIVATE = ["content-type: application/json", "cache-control: no-store"]
+UNSTATED = ["content-type: application/json"]
 JSON = {"content-type": "application/json"}
+CURL = {"user-agent": "curl/8.5.0", "accept": "*/*"}
+# Chrome behind a load balancer.
+CHROME = {
+    "user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36",
+    "accept": "application/json, text/plain, */*",
+    "accept-language": "en-GB,en;q=0.9",
+    "sec-ch-ua": '"Chromium";v="140", "Not=A?Brand";v="24"',
+    "sec-ch-ua-mobile": "?0",
+    "sec-ch-ua-platform": '"Linux"',
+    "sec-fetch-dest": "empty",
+    "sec-fetch-mode": "cors",
+    "sec-fetch-site": "same-origin",
+    "referer": "https://app.example.test/quotes",
+    "origin": "https://app.example.test",
+    "priority": "u=1, i",
+    "x-forwarded-for": "192.0.2.7",
+    "x-forwarded-proto": "https",
+    "x-forwarded-port": "443",
+    "x-amzn-trace-id": "Root=1-67891233-abcdef012345678912345678",
+}
 # The name, the origin's fields, the request, and the settings of each case.
 CASES = [
     ("hit in memory", STORED, ("GET", None, {}), {}),
     ("hit in Redis", STORED, ("GET", None, {}), {"CACHE_MEMORY_SIZE": "0", "REDIS_TIMEOUT": "5s"}),
+    ("hit for curl", UNSTATED, ("GET", None, CURL), {"CACHE_DEFAULT_TTL": "1h"}),
+    ("hit for Chrome", UNSTATED, ("GET", None, CHROME), {"CACHE_DEFAULT_TTL": "1h"}),
     ("GET not stored", PRIVATE, ("GET", None, {}), {}),
     ("POST passed", PRIVATE, ("POST", "{}", JSON), {}),
 ]
