@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cachewarp::redis::{RedisAddress, Options, RedisPool};
+use cachewarp::redis::{Options, RedisAddress, RedisPool};
 use cachewarp::telemetry::Registry;
 use fred::clients::RedisPool as FredPool;
 use fred::interfaces::{ClientLike, KeysInterface};

@@ -20,8 +20,12 @@ const SLACK: f64 = 1.2;
 /// Descriptors by which the maximum may grow: pools fill up as far as the load needs.
 const DESCRIPTORS_SLACK: f64 = 64.0;
 /// Metrics of work in progress, which must be zero at the end of each fault.
-const IN_PROGRESS: [&str; 4] =
-    ["cachewarp_requests_waiting", "cachewarp_shared_fetches", "cachewarp_origin_waiting", "cachewarp_body_bytes"];
+const IN_PROGRESS: [&str; 4] = [
+    "cachewarp_requests_waiting",
+    "cachewarp_shared_fetches",
+    "cachewarp_origin_waiting",
+    "cachewarp_body_bytes",
+];
 
 /// The resources of a process.
 #[derive(Debug, Clone, Copy)]
