@@ -7,7 +7,8 @@ use crate::harness::frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
     status,
 };
-use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Start, until};
+use crate::pinned::large;
 
 /// The value of `max_requests_per_address` in these tests.
 const PERMITS: usize = 48;
@@ -20,10 +21,6 @@ const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// RFC 7541, appendix A: the first byte of a header block with `:status: 200`.
 const OK: u8 = 0x88;
-
-/// More pieces than all socket buffers on the path hold.
-const PIECES: usize = 1024;
-static PIECE: [u8; 0x10000] = [b' '; 0x10000];
 
 fn start(origin: &Origin, flags: &[&str]) -> Program {
     let url = format!("--origin-url={}", origin.url());
@@ -41,18 +38,7 @@ fn bounded(origin: &Origin) -> Program {
 /// Starts an origin with an endless resource, which passes the gate once its client reads no more,
 /// and an uncacheable resource.
 fn origin_of_unread(gate: &Gate) -> Origin {
-    let origin = Origin::start();
-    let at_gate = gate.clone();
-    origin.script("/large", move |exchange| {
-        exchange.body()?;
-        let length = PIECE.len() * PIECES;
-        exchange.write(format!(
-            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n"
-        ))?;
-        exchange.write_until_full(&PIECE, PIECES);
-        at_gate.pass();
-        Ok(Then::Close)
-    });
+    let origin = large(gate);
     origin.answer("/private", Answer::json_with(&[("Cache-Control", "no-store")], "{}"));
     origin
 }

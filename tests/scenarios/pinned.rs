@@ -54,7 +54,7 @@ impl Watched {
 }
 
 /// Starts an origin whose `/large` writes until its client reads no more, and then passes the gate.
-fn large(gate: &Gate) -> Origin {
+pub(crate) fn large(gate: &Gate) -> Origin {
     let origin = Origin::start();
     let at_gate = gate.clone();
     origin.script("/large", move |exchange| {

@@ -240,35 +240,10 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
+    use crate::redis::TrackingTable;
     use crate::redis::tracking::TrackedVersion;
-    use crate::redis::{TrackingListener, TrackingTable};
+    use crate::redis::tracking::recording::{RecordingListener, bulk, changed};
     use crate::resp::{Frame, Reply, ReplyFailure, Window};
-
-    #[derive(Default)]
-    struct RecordingListener(RefCell<Vec<String>>);
-
-    impl TrackingListener for RecordingListener {
-        fn invalidated(&self, key: &[u8]) {
-            self.0.borrow_mut().push(format!("changed {}", String::from_utf8_lossy(key)));
-        }
-
-        fn tracking_lost(&self) {
-            self.0.borrow_mut().push("tracking_lost".into());
-        }
-
-        fn message(&self, channel: &[u8], message: &Bytes) {
-            let words = [channel, message].map(|word| String::from_utf8_lossy(word).into_owned());
-            self.0.borrow_mut().push(words.join(": "));
-        }
-    }
-
-    fn bulk(text: &'static str) -> Reply {
-        Reply::Bulk(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn changed(key: &'static str) -> Vec<Reply> {
-        vec![bulk("invalidate"), Reply::Array(vec![bulk(key)])]
-    }
 
     fn supervisor() -> (Rc<TrackingSupervisor>, Rc<RecordingListener>) {
         let listener = Rc::<RecordingListener>::default();

@@ -187,40 +187,13 @@ impl std::fmt::Debug for TrackedVersion {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::redis::{TrackingListener, TrackingOptions, TrackingTable};
-
-    #[derive(Default)]
-    struct SetRecorder(RefCell<Vec<String>>);
-
-    impl TrackingListener for SetRecorder {
-        fn invalidated(&self, key: &[u8]) {
-            self.0.borrow_mut().push(format!("changed {}", String::from_utf8_lossy(key)));
-        }
-
-        fn tracking_lost(&self) {
-            self.0.borrow_mut().push("tracking_lost".into());
-        }
-
-        fn message(&self, channel: &[u8], message: &Bytes) {
-            let words = [channel, message].map(|word| String::from_utf8_lossy(word).into_owned());
-            self.0.borrow_mut().push(words.join(": "));
-        }
-    }
-
-    fn bulk(text: &'static str) -> Reply {
-        Reply::Bulk(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn changed(key: &'static str) -> Vec<Reply> {
-        vec![bulk("invalidate"), Reply::Array(vec![bulk(key)])]
-    }
+    use crate::redis::tracking::recording::{RecordingListener, bulk, changed};
+    use crate::redis::{TrackingOptions, TrackingTable};
 
     /// A pool that is subscribed.
-    fn subscribed() -> (Rc<TrackingState>, Rc<SetRecorder>) {
-        let listener = Rc::<SetRecorder>::default();
+    fn subscribed() -> (Rc<TrackingState>, Rc<RecordingListener>) {
+        let listener = Rc::<RecordingListener>::default();
         let received = Rc::clone(&listener);
         let state = TrackingState::new(TrackingOptions::new(TrackingTable::new(), listener, Vec::new()));
         state.subscribed.set(true);

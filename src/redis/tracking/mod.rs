@@ -2,6 +2,8 @@
 
 mod invalidations;
 mod options;
+#[cfg(test)]
+pub(in crate::redis) mod recording;
 mod state;
 mod table;
 

@@ -8,4 +8,5 @@ pub(super) mod permit;
 pub(super) mod query;
 pub(super) mod snapshot;
 pub(super) mod state;
+pub(super) mod verdict;
 pub(super) mod watch;

@@ -28,7 +28,7 @@ use crate::redis::TrackingTable;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
 use crate::store::purge::names::{PrefixesFullError, PurgeScope, PurgeStrength};
-use crate::store::purge::snapshot::PurgeSnapshot;
+use crate::store::purge::verdict::{Consistency, PurgeVerdict};
 use crate::store::tiers::trust::EntryTrust;
 use crate::time::Timestamp;
 
@@ -59,26 +59,6 @@ struct Cached<T> {
     trust: Option<EntryTrust>,
     /// The time until which Redis is known to keep the value.
     kept_until: Option<Instant>,
-}
-
-/// The required consistency of a check.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) enum Consistency<'a> {
-    /// Only trusted state counts, and the state read for this request.
-    Verified(&'a PurgeSnapshot),
-    /// Redis is unreachable: the last known state counts.
-    LastKnown,
-}
-
-/// The result of a check of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) enum PurgeVerdict {
-    /// The effect of the purges, at this revision.
-    Known(PurgeStatus, u64),
-    /// The purge log must be read first.
-    LogUnknown,
-    /// The generations of these tags must be read first.
-    TagsUnknown(Vec<TagDigest>),
 }
 
 impl PurgeState {
@@ -421,6 +401,7 @@ mod tests {
     use crate::key::{CacheKey, Scheme};
     use crate::policy::{Obligations, StoredFacts};
     use crate::store::purge::names::{CacheTag, UrlPrefix};
+    use crate::store::purge::snapshot::PurgeSnapshot;
     use crate::time::instant;
 
     const HOUR: Duration = Duration::from_secs(3600);

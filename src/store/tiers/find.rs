@@ -16,7 +16,7 @@ use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::store::metrics::{ChangeKind, LookupOutcome};
 use crate::store::purge::log::{PurgeLog, PurgeStatus};
 use crate::store::purge::snapshot::PurgeSnapshot;
-use crate::store::purge::state::{Consistency, PurgeVerdict};
+use crate::store::purge::verdict::{Consistency, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::tiers::together::together;
 use crate::store::tiers::trust::EntryTrust;

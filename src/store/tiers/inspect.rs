@@ -12,7 +12,7 @@ use crate::key::{CacheKey, Target};
 use crate::redis::{Command, CommandError, Reply};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::snapshot::PurgeSnapshot;
-use crate::store::purge::state::{Consistency, PurgeVerdict};
+use crate::store::purge::verdict::{Consistency, PurgeVerdict};
 use crate::store::tiers::find::may_serve_alone;
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::{FoundValue, Store, Tier};
