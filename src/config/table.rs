@@ -213,7 +213,7 @@ settings! {
         CollapseTimeout "collapse_timeout" ValueForm::Duration, "5s",
             "Maximum time that a request waits for another request's fetch of one resource before it fetches itself.";
         FetchLease "fetch_lease" ValueForm::Choice("off|on|adaptive"), "adaptive",
-            "Shares one fetch among the nodes of one Redis: never, always, or for resources that were slow to fetch.";
+            "Shares one fetch among the nodes of one Redis: `off`, `on`, or `adaptive` for resources that were slow to fetch.";
     }
     "Logs and explanations" {
         LogFormat "log_format" ValueForm::Choice("human|json"), "human",

@@ -58,6 +58,7 @@ impl Ruling {
             (Err(reason), _) => Self::no(*reason),
             (Ok(_), OriginFailure::Disconnected) => Self::allowed("disconnected", "RFC 9111 §4.2.4"),
             (Ok(_), OriginFailure::ErrorResponse) => Self::allowed("stale-if-error", "RFC 5861 §4"),
+            (Ok(_), OriginFailure::OtherError) => Self::allowed("fresh", "RFC 9111 §4.2"),
         }
     }
 }

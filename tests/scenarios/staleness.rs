@@ -293,6 +293,25 @@ fn a_failing_origin_gets_one_request_a_second_while_stale_responses_are_served()
     }
 }
 
+/// RFC 5861 §4 names neither of these statuses, and none ends the stored response.
+#[test]
+fn a_refresh_that_brings_another_error_is_not_repeated_at_once() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for status in [408, 421, 425, 429, 501, 507, 520, 599] {
+        let path = &format!("/{status}");
+        origin.answer(path, stale("max-age=60, stale-while-revalidate=600"));
+        proxy.get(path);
+        origin.answer(path, error(status));
+        assert_eq!(proxy.get(path).text(), OLD);
+        until("the failure to be known", || {
+            origin.count(path) == 2 && proxy.metric("cachewarp_shared_fetches") == 0.0
+        });
+        let (took, asked) = storm(&proxy, &origin, path);
+        assert!(asked as f64 <= 1.0 + took.as_secs_f64(), "{status}: {asked} times in {took:?}");
+    }
+}
+
 #[test]
 fn an_origin_gets_no_request_before_its_retry_after() {
     let origin = Origin::start();

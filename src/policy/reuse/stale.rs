@@ -19,12 +19,22 @@ pub enum OriginFailure {
     Disconnected,
     /// An error response arrived whose status RFC 5861 §4 names.
     ErrorResponse,
+    /// Another error response arrived, which neither ends the stored response nor may be replaced
+    /// by it.
+    OtherError,
 }
 
 impl OriginFailure {
     /// Returns the failure if a stored response may replace a response with this status.
     pub fn of(status: StatusCode) -> Option<Self> {
         matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(Self::ErrorResponse)
+    }
+
+    /// Returns the failure of a refresh that brought a response with this status and left the stored
+    /// response as it was.
+    pub fn of_refresh(status: StatusCode) -> Option<Self> {
+        let other = (status.is_client_error() || status.is_server_error()).then_some(Self::OtherError);
+        Self::of(status).or(other)
     }
 }
 
@@ -48,6 +58,9 @@ pub fn stale_on_error(
         return check_age(request, age, ttl).map(|()| age);
     }
     let stale_for = check_stale(stored, request, age)?;
+    if failure == OriginFailure::OtherError {
+        return Err(NotReusable::Expired);
+    }
     let windows = [
         Some(stored.stale_if_error),
         request.stale_if_error(),

@@ -74,3 +74,13 @@ fn a_request_with_a_credential_withdraws_nothing() {
         }
     }
 }
+
+#[test]
+fn a_request_with_an_unlisted_field_withdraws_nothing() {
+    for initiator in [Initiator::Client, Initiator::Refresh] {
+        for status in [200, 401, 403, 404] {
+            let fields = [("x-auth-token", "wrong")];
+            assert!(!removes(initiator, &fields, status, NotStorable::Status), "{status}");
+        }
+    }
+}

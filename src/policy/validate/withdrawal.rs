@@ -23,7 +23,9 @@ pub enum Initiator {
 /// Decides whether a response that is not stored for this `reason` withdraws the stored response.
 /// `status` and `request` are those of the fetch.
 ///
-/// The result is [`FreshenOutcome::Invalidated`] only for a request without a credential. If the
+/// The result is [`FreshenOutcome::Invalidated`] only for a request without a credential and
+/// without an unlisted field, which may be a credential: the origin's refusal of one token must not
+/// remove the response of all clients. If the
 /// status refuses the form of one request, the result is `Invalidated` only if the cache itself
 /// wrote that request.
 pub fn withdrawn(
@@ -33,6 +35,7 @@ pub fn withdrawn(
     reason: NotStorable,
 ) -> FreshenOutcome {
     let is_of_the_resource = request.credential().is_none()
+        && !request.has_unlisted
         && reason.is_of_the_response()
         && match StatusSubject::of(status) {
             StatusSubject::Resource => true,

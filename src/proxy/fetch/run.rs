@@ -12,7 +12,9 @@ use tracing::debug;
 use crate::entry::{Entry, KeyGeneration};
 use crate::label::Label;
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
-use crate::policy::{self, Exchange, FreshenOutcome, NotSelectedError, NotStorable, StoredFacts, StoredHead};
+use crate::policy::{
+    self, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts, StoredHead,
+};
 use crate::proxy::Proxy;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
@@ -220,7 +222,13 @@ impl ActiveFetch {
                 self.publish(FetchState::Errored);
             }
             None => {
-                self.succeeded();
+                // A refresh that brings another error would otherwise be repeated at once.
+                match policy::OriginFailure::of_refresh(response.status()) {
+                    Some(failure) if self.request.initiator == Initiator::Refresh => {
+                        self.pause(failure, policy::retry_after(response.headers(), time::now()));
+                    }
+                    Some(_) | None => self.succeeded(),
+                }
                 self.publish(FetchState::Alone);
             }
         }
