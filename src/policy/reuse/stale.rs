@@ -30,8 +30,8 @@ impl OriginFailure {
         matches!(status.as_u16(), 500 | 502 | 503 | 504).then_some(Self::ErrorResponse)
     }
 
-    /// Returns the failure of a refresh that brought a response with this status and left the stored
-    /// response as it was.
+    /// Returns the failure of a refresh that brought a response with this status and left the
+    /// stored response as it was.
     pub fn of_refresh(status: StatusCode) -> Option<Self> {
         let other = (status.is_client_error() || status.is_server_error()).then_some(Self::OtherError);
         Self::of(status).or(other)
