@@ -1,5 +1,5 @@
 //! Requests to a running CacheWarp from the command line: its [health](health()), the
-//! [explanation](explain()) of an answer, and the commands of its [operators](Operator).
+//! [explanation](explain()) of an answer, and the commands of its [operators](AdminClient).
 //!
 //! These commands run in their own process, started by an operator or a supervisor. So they block,
 //! need no runtime, and end within a known time.
