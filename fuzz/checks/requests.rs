@@ -76,12 +76,31 @@ pub(crate) fn credential(data: &[u8]) {
     for method in [Method::GET, Method::POST] {
         let facts = RequestFacts::read(&method, &headers, &rules);
         let carries = headers.iter().any(|(name, value)| match name.as_str() {
-            "authorization" | "x-api-key" | "x_api_key" | "x-api_key" | "x_api-key" => true,
             "cookie" => method == Method::POST || !is_ordinary(value),
-            _ => false,
+            name => is_credential(&name.replace('_', "-")),
         });
         assert_eq!(facts.credential().is_some(), carries, "{headers:?}");
     }
+}
+
+/// Returns whether a field other than `Cookie` is a credential by its name with `-`: the operator's
+/// `x-api-key`, or a name that HEADERS.md lists so.
+fn is_credential(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "authorization",
+        "baggage",
+        "cookie",
+        "cookie2",
+        "correlation-context",
+        "sec-token-binding",
+        "x-api-key",
+        "x-forwarded-client-cert",
+    ];
+    const PREFIXES: [&str; 4] = ["x-amzn-oidc-", "x-amzn-mtls-", "x-goog-", "cf-access-"];
+    const FORWARDED: [&str; 4] = ["for", "host", "port", "proto"];
+    NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name.strip_prefix("x-forwarded-").is_some_and(|rest| !FORWARDED.contains(&rest))
 }
 
 /// Returns whether a `Cookie` line has only pairs of the listed names.
