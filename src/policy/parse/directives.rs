@@ -15,9 +15,7 @@ use http::header::{
 };
 
 use crate::policy::parse::seconds::DeltaSeconds;
-use crate::policy::parse::syntax::{
-    DirectiveArgument, RawDirective, {self},
-};
+use crate::policy::parse::syntax::{self, DirectiveArgument, RawDirective};
 
 /// The directives of the `Cache-Control` fields of one head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,13 +7,9 @@
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 
-use crate::policy::parse::directives::{
-    DirectiveScope, DirectiveSeconds, DirectiveSource, Directives, {self},
-};
+use crate::policy::parse::directives::{self, DirectiveScope, DirectiveSeconds, DirectiveSource, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
-use crate::policy::parse::structured::{
-    DictionaryMember, MemberValue, {self},
-};
+use crate::policy::parse::structured::{self, DictionaryMember, MemberValue};
 use crate::policy::parse::syntax::DirectiveArgument;
 
 /// The field for CacheWarp alone.

@@ -9,9 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::limits::RANGES_MAX;
 
-use crate::policy::parse::validators::{
-    EntityTag, {self},
-};
+use crate::policy::parse::validators::{self, EntityTag};
 use crate::policy::parse::{date, syntax};
 use crate::policy::reuse::request::{RequestFacts, RetrievalKind};
 

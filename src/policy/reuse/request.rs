@@ -12,9 +12,7 @@ use http::{HeaderMap, Method};
 use crate::request_fields::{FieldClass, is_claim};
 
 use crate::policy::parse::credential::{Credential, CredentialSet};
-use crate::policy::parse::directives::{
-    DirectiveScope, Directives, {self},
-};
+use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::rules::CacheRules;

@@ -13,9 +13,7 @@ use http::header::{DATE, LAST_MODIFIED, PRAGMA};
 use crate::limits::HEURISTIC_LIFETIME_MAX;
 
 use crate::policy::exchange::Exchange;
-use crate::policy::parse::directives::{
-    DirectiveScope, Directives, {self},
-};
+use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::{date, media};
 use crate::policy::store::rules::{CacheRules, ContentTypes, StorableStatuses};
 use crate::policy::store::status;

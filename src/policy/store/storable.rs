@@ -15,9 +15,7 @@ use crate::policy::parse::{targeted, validators};
 use crate::policy::reuse::range;
 use crate::policy::reuse::request::RequestFacts;
 use crate::policy::reuse::vary::Vary;
-use crate::policy::store::freshness::{
-    Lifetime, {self},
-};
+use crate::policy::store::freshness::{self, Lifetime};
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::rules::CacheRules;
 use crate::policy::store::status;

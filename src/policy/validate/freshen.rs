@@ -17,9 +17,7 @@ use http::{HeaderMap, StatusCode};
 use crate::hop;
 
 use crate::policy::exchange::Exchange;
-use crate::policy::parse::validators::{
-    EntityTag, ValidatorStrength, {self},
-};
+use crate::policy::parse::validators::{self, EntityTag, ValidatorStrength};
 use crate::policy::parse::{date, media};
 use crate::policy::reuse::conditions;
 use crate::policy::reuse::request::RequestFacts;

@@ -26,9 +26,7 @@ use crate::json::JsonObject;
 use crate::key::{CacheKey, Target};
 use crate::limits::{EXPLAINED_RULES_MAX, EXPLAINED_UNLISTED_MAX};
 use crate::policy::{CacheRules, NotStorable, Ruling, StoredFacts};
-use crate::proxy::answer::cache_status::{
-    ForwardReason, {self},
-};
+use crate::proxy::answer::cache_status::{self, ForwardReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::lookup::location::CacheLocation;

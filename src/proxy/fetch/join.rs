@@ -12,20 +12,14 @@ use crate::policy::{self, NotStorable, Reuse, Ruling};
 use crate::proxy::Proxy;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::present::{
-    present, {self},
-};
+use crate::proxy::answer::present::{self, present};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::explain::{
-    RuleQuestion, {self},
-};
+use crate::proxy::explain::{self, RuleQuestion};
 use crate::proxy::fetch::direct::{fetch_uncacheable, pass_through};
 use crate::proxy::fetch::stale_on_error::{
     serve_stale_for_failure, serve_stale_on_error, serve_stored, stale_or_failure,
 };
-use crate::proxy::fetch::{
-    FetchOutcome, FetchRole, FetchState, LeaderGuard, SharedResponse, {self},
-};
+use crate::proxy::fetch::{self, FetchOutcome, FetchRole, FetchState, LeaderGuard, SharedResponse};
 use crate::proxy::lookup::find::{just_stored, stored_meanwhile};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;

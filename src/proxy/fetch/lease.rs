@@ -14,9 +14,7 @@ use crate::label::Label;
 use crate::limits::FETCH_SLOW;
 use crate::proxy::answer::response::CacheHit;
 use crate::proxy::fetch::response::FetchOutcome;
-use crate::proxy::fetch::run::{
-    FetchRights, {self},
-};
+use crate::proxy::fetch::run::{self, FetchRights};
 use crate::proxy::fetch::table::{FetchState, LeaderGuard};
 use crate::proxy::lookup::find;
 use crate::proxy::lookup::location::CacheLocation;

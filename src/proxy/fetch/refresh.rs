@@ -16,9 +16,7 @@ use crate::policy;
 use crate::proxy::Proxy;
 use crate::proxy::explain::BackgroundRefresh;
 use crate::proxy::fetch::pauses::RefreshProbe;
-use crate::proxy::fetch::{
-    FetchRole, {self},
-};
+use crate::proxy::fetch::{self, FetchRole};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::time::{self, Timestamp};

@@ -11,9 +11,7 @@ use std::rc::Rc;
 
 use crate::entry::Entry;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::fetch::join::{
-    FetchRequest, {self},
-};
+use crate::proxy::fetch::join::{self, FetchRequest};
 use crate::proxy::fetch::stale_on_error;
 use crate::proxy::lookup::find::{KeyLookup, look_up, usable};
 use crate::proxy::request::CacheRequest;

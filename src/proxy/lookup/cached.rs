@@ -14,9 +14,7 @@ use crate::proxy::answer::present;
 use crate::proxy::answer::response::{CacheHit, ProxyAnswer};
 use crate::proxy::explain::Explanation;
 use crate::proxy::fetch::direct;
-use crate::proxy::fetch::join::{
-    FetchRequest, {self},
-};
+use crate::proxy::fetch::join::{self, FetchRequest};
 use crate::proxy::fetch::pauses::RefreshProbe;
 use crate::proxy::fetch::{refresh, second_look, stale_on_error};
 use crate::proxy::lookup::find::{KeyLookup, MemoryContent, look_up, look_up_in_memory, look_up_variant};
