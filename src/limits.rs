@@ -4,7 +4,7 @@
 //! is a constant in this module. Assertions at the end relate dependent bounds at compile time.
 
 mod clients;
-mod fills;
+mod fetch;
 mod operators;
 mod origin;
 mod redis;
@@ -14,7 +14,7 @@ mod survey;
 use std::time::Duration;
 
 pub use clients::*;
-pub use fills::*;
+pub use fetch::*;
 pub use operators::*;
 pub use origin::*;
 pub use redis::*;
@@ -58,15 +58,15 @@ const _: () = assert!(REDIS_READ_ROOM_BYTES_MIN <= REDIS_READ_BYTES);
 const _: () = assert!(REPLY_LINE_BYTES_MAX <= REDIS_READ_BYTES);
 const _: () = assert!(REDIS_COPY_BYTES_MAX <= REDIS_BULK_BYTES_MIN);
 const _: () = assert!(REDIS_HEDGE_DELAY_MIN.as_millis() <= REDIS_SILENCE_MIN.as_millis());
-const _: () = assert!(REDIS_PACE_SAMPLES_MIN < REDIS_PACE_SAMPLES_MAX / 2);
+const _: () = assert!(REDIS_LATENCY_SAMPLES_MIN < REDIS_LATENCY_SAMPLES_MAX / 2);
 const _: () = assert!(REDIS_BREAKER_REST_MIN.as_millis() <= REDIS_BREAKER_REST_MAX.as_millis());
 const _: () = assert!(REDIS_WINDOW_VALUES >= 1 && REDIS_BULK_SHARE >= 2);
 const _: () = assert!(REDIS_WINDOW_COMMANDS <= REDIS_LANE_COMMANDS_MIN);
 const _: () = assert!(
-    REDIS_VOUCHED_FOR.as_millis() + 2 * REDIS_HEARTBEAT.as_millis() < REDIS_CHANGE_SETTLES.as_millis()
+    REDIS_MASTER_LEASE.as_millis() + 2 * REDIS_HEARTBEAT.as_millis() < REDIS_FAILOVER_GRACE.as_millis()
 );
 const _: () = assert!(REDIS_REPLICATION_TIMEOUT.as_millis() < REDIS_TOPOLOGY_TIMEOUT.as_millis());
-const _: () = assert!(2000 + 2 * REDIS_TOPOLOGY_TIMEOUT.as_millis() <= REDIS_CHANGE_SETTLES.as_millis());
+const _: () = assert!(2000 + 2 * REDIS_TOPOLOGY_TIMEOUT.as_millis() <= REDIS_FAILOVER_GRACE.as_millis());
 // Small commands without a value fill a lane by their number before they fill it by their bytes.
 const _: () = assert!(
     REDIS_LANE_COMMANDS_MIN * REDIS_COMMAND_OVERHEAD_BYTES <= REDIS_WINDOW_COMMANDS * REDIS_BULK_BYTES_MIN
@@ -76,8 +76,10 @@ const _: () = assert!(
 const _: () = assert!(KEY_PREFIX_BYTES_MAX + 32 + 128 <= REDIS_COMMAND_OVERHEAD_BYTES);
 const _: () = assert!(ORIGIN_HEAD_BYTES_MAX <= ENTRY_HEAD_BYTES_MAX);
 const _: () = assert!(HYPER_BUFFER_BYTES_MIN <= ORIGIN_HEAD_BYTES_MAX);
-const _: () = assert!(FILL_LAG_BYTES_MAX <= BODY_BYTES_MAX);
-const _: () = assert!(SIGHTS_BITS.is_power_of_two() && SIGHTS_BITS >= 16 * SIGHTS_KEYS_MAX);
+const _: () = assert!(FETCH_LAG_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(
+    ADMISSION_FILTER_BITS.is_power_of_two() && ADMISSION_FILTER_BITS >= 16 * ADMISSION_FILTER_KEYS_MAX
+);
 const _: () = assert!(HEURISTIC_LIFETIME_MAX.as_secs() <= LIFETIME_MAX.as_secs());
 const _: () = assert!(VALIDATION_KEPT.as_secs() <= LIFETIME_MAX.as_secs());
 const _: () = assert!(
@@ -93,7 +95,7 @@ const _: () = assert!(
 const _: () = assert!(2 * FETCH_LEASE_RENEWED.as_millis() < FETCH_LEASE.as_millis());
 const _: () = assert!(2 * STORE_TOGETHER_MAX <= REDIS_WINDOW_COMMANDS);
 const _: () = assert!(PREFIXES_MAX * (PREFIX_BYTES_MAX + 64) <= REDIS_READ_BYTES);
-const _: () = assert!(CLOCK_KEPT.as_secs() >= LIFETIME_MAX.as_secs() + 2 * CLOCK_RENEWED.as_secs());
+const _: () = assert!(PURGE_LOG_KEPT.as_secs() >= LIFETIME_MAX.as_secs() + 2 * PURGE_LOG_RENEWED.as_secs());
 const _: () = assert!(TOP_PATHS_ON_SCREEN <= TOP_PATHS_SHOWN_MAX);
 const _: () = assert!(TOP_PATHS_SHOWN_MAX <= TOP_PATHS_COUNTED);
 const _: () = assert!(WARM_KEYS_MAX * 32 + KIB <= ENTRY_BYTES_MAX);

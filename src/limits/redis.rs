@@ -46,24 +46,24 @@ pub const REDIS_BULK_BYTES_MIN: usize = 16 * KIB;
 pub const REDIS_HEARTBEAT: Duration = Duration::from_millis(500);
 /// Connections of a process that can deliver invalidations. Reads over further connections are not
 /// tracked.
-pub const REDIS_SEATS_MAX: usize = 4096;
+pub const REDIS_TRACKING_SLOTS_MAX: usize = 4096;
 /// Recent invalidations of a connection that are remembered by their key's digest. If more arrive
 /// between a reply and the moment at which it is stored in memory, the reply counts as invalidated,
 /// whatever their keys.
-pub const REDIS_NEWS_REMEMBERED: usize = 64;
+pub const REDIS_INVALIDATIONS_REMEMBERED: usize = 64;
 /// Time without progress, in command timeouts, after which a connection is closed.
 pub const REDIS_STALL_FACTOR: u32 = 20;
 /// The least time without progress after which a connection is closed, however short the command
 /// timeout.
 pub const REDIS_STALL_MIN: Duration = Duration::from_secs(1);
 /// Replies from which the latency estimate of a server is used.
-pub const REDIS_PACE_SAMPLES_MIN: u32 = 32;
+pub const REDIS_LATENCY_SAMPLES_MIN: u32 = 32;
 /// Replies that the latency estimate counts at most. Beyond it, the weight of all is halved.
-pub const REDIS_PACE_SAMPLES_MAX: u32 = 2048;
+pub const REDIS_LATENCY_SAMPLES_MAX: u32 = 2048;
 /// Time after which a reply's weight in the latency estimate is halved, if few replies arrive.
-pub const REDIS_PACE_HALF_LIFE: Duration = Duration::from_secs(30);
+pub const REDIS_LATENCY_HALF_LIFE: Duration = Duration::from_secs(30);
 /// The quantile of the reply times that counts as the usual latency.
-pub const REDIS_PACE_QUANTILE: (u32, u32) = (99, 100);
+pub const REDIS_LATENCY_QUANTILE: (u32, u32) = (99, 100);
 /// Silence of a server, in usual latencies, after which the client gives up a waiting read.
 pub const REDIS_SILENCE_FACTOR: u32 = 4;
 /// The least silence after which the client gives up a read: the pause that a busy machine, this
@@ -115,12 +115,12 @@ pub const REDIS_TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for which a purge waits for a replica to confirm it, so that a fail-over does not lose it.
 pub const REDIS_REPLICATION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time for which a cluster's master is trusted without a confirmation that it is still the master.
-pub const REDIS_VOUCHED_FOR: Duration = Duration::from_millis(1500);
+pub const REDIS_MASTER_LEASE: Duration = Duration::from_millis(1500);
 /// Grace after a fail-over in which a purge waits until all other nodes have noticed it. Sentinels
 /// exchange their state every two seconds and are declared unreachable after two more
 /// ([`REDIS_TOPOLOGY_TIMEOUT`] twice); a demoted master of a cluster is trusted for
-/// [`REDIS_VOUCHED_FOR`] plus a pause and an unanswered heartbeat ([`REDIS_HEARTBEAT`] twice).
-pub const REDIS_CHANGE_SETTLES: Duration = Duration::from_secs(4);
+/// [`REDIS_MASTER_LEASE`] plus a pause and an unanswered heartbeat ([`REDIS_HEARTBEAT`] twice).
+pub const REDIS_FAILOVER_GRACE: Duration = Duration::from_secs(4);
 /// The largest password file.
 pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 

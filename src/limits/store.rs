@@ -72,17 +72,17 @@ pub const PURGE_SYNCS_MAX: usize = 1024;
 /// that began before a purge stores after it.
 pub const FETCH_STORED_MAX: Duration = Duration::from_secs(600);
 /// Time for which Redis keeps an unused purge log: longer than any entry that was stored under it.
-pub const CLOCK_KEPT: Duration = Duration::from_secs(2 * LIFETIME_MAX.as_secs());
+pub const PURGE_LOG_KEPT: Duration = Duration::from_secs(2 * LIFETIME_MAX.as_secs());
 /// Interval at which a worker that stores reads the purge log. The read extends its time to live,
 /// and counts as a use, so that a Redis that evicts the least recently used keys keeps it.
-pub const CLOCK_RENEWED: Duration = Duration::from_secs(1);
+pub const PURGE_LOG_RENEWED: Duration = Duration::from_secs(1);
 /// Time for which entries are checked against the last known purge log after it has changed: the
 /// round trip of a read that no request waits for. Later, a request that needs the log reads it.
-pub const CLOCK_OUTRUN_MAX: Duration = Duration::from_millis(20);
+pub const PURGE_LOG_REVALIDATING_MAX: Duration = Duration::from_millis(20);
 /// Keys that one request or purge reads from Redis at once, so that other requests find room.
 pub const STORE_TOGETHER_MAX: usize = 8;
 /// Tag generations that a process caches. Others are read from Redis.
-pub const COUNTERS_MAX: usize = 64 * 1024;
+pub const TAG_GENERATIONS_MAX: usize = 64 * 1024;
 /// Time for which Redis must be unreachable before memory serves entries that it cannot verify. So
 /// a brief reconnect cannot undo a purge.
 pub const MEMORY_ALONE_AFTER: Duration = Duration::from_secs(1);
@@ -104,4 +104,4 @@ pub const MEMORY_SHARDS_MAX: usize = 64;
 pub const MEMORY_SHARD_ENTRIES_MIN: usize = 4;
 
 /// Entries evicted from memory that are remembered, to measure how long they had been stale.
-pub const LET_GO_REMEMBERED: usize = 1024;
+pub const DROPPED_REMEMBERED: usize = 1024;

@@ -10,7 +10,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::error::CommandError;
 use crate::labels;
-use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MAX, REDIS_TOPOLOGY_INTERVAL_MIN};
+use crate::limits::{REDIS_FAILOVER_GRACE, REDIS_TOPOLOGY_INTERVAL_MAX, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::resp::ErrorKind;
 use crate::resp::topology::RedirectKind;
 use crate::telemetry::{Counter, Counters, Registry};
@@ -171,7 +171,7 @@ pub(super) async fn at_once<T>(questions: impl Iterator<Item = impl Future<Outpu
 /// `changed`.
 pub(super) fn failover_grace(changed: Option<Instant>) -> Duration {
     changed.map_or(Duration::ZERO, |changed| {
-        REDIS_CHANGE_SETTLES.saturating_sub(instant().saturating_duration_since(changed))
+        REDIS_FAILOVER_GRACE.saturating_sub(instant().saturating_duration_since(changed))
     })
 }
 

@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 use crate::entry::{EntryDecoder, KeyGeneration, StoredValue};
 use crate::key::CacheKey;
-use crate::limits::{FETCH_LEASE, LET_GO_REMEMBERED, ROOM_DOUBTED};
+use crate::limits::{DROPPED_REMEMBERED, FETCH_LEASE, REDIS_FULL_REMEMBERED};
 use crate::redis::{Client, Deployment, StatsBoard, TrackingOptions, TrackingTable};
 use crate::store::fleet::listener::{FleetListener, NodeIdentity};
 use crate::store::purge::state::PurgeState;
@@ -158,7 +158,7 @@ impl StoreShared {
             tracking,
             health: Arc::default(),
             node: Arc::new(NodeIdentity::new()),
-            dropped_at: Arc::new(Cache::new(LET_GO_REMEMBERED)),
+            dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
             hot,
         }
     }
@@ -248,7 +248,9 @@ impl Store {
     /// Returns whether Redis has room, judged by its last `OOM`.
     pub fn room(&self, now: Instant) -> StoreRoom {
         match self.no_room.get() {
-            Some(refused) if now.saturating_duration_since(refused) < ROOM_DOUBTED => StoreRoom::None,
+            Some(refused) if now.saturating_duration_since(refused) < REDIS_FULL_REMEMBERED => {
+                StoreRoom::None
+            }
             Some(_) | None => StoreRoom::Some,
         }
     }

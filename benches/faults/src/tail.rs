@@ -14,7 +14,7 @@ const AFTERMATH: f64 = 0.5;
 /// The pause between two faults.
 const PAUSE: Duration = Duration::from_secs(3);
 /// The time for which a node admits no new keys after an out-of-memory error of Redis
-/// (`ROOM_DOUBTED`).
+/// (`REDIS_FULL_REMEMBERED`).
 const DOUBT: Duration = Duration::from_secs(11);
 
 /// Prints the table.

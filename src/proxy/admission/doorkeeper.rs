@@ -17,7 +17,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::limits::{SIGHTS_BITS, SIGHTS_KEYS_MAX, SIGHTS_REMEMBERED};
+use crate::limits::{ADMISSION_FILTER_BITS, ADMISSION_FILTER_KEYS_MAX, ADMISSION_PERIOD};
 use crate::policy::NotStorable;
 use crate::store::StoreRoom;
 
@@ -99,12 +99,12 @@ struct AdmissionBudget {
 }
 
 impl AdmissionBudget {
-    /// Refills the budget for the time since the last refill; [`SIGHTS_REMEMBERED`] refills all of
+    /// Refills the budget for the time since the last refill; [`ADMISSION_PERIOD`] refills all of
     /// it.
     fn refill(&mut self, now: Instant) {
-        let since = self.counted.map_or(SIGHTS_REMEMBERED, |counted| now.saturating_duration_since(counted));
-        let share = since.as_millis().min(SIGHTS_REMEMBERED.as_millis());
-        let earned = self.most as u128 * share / SIGHTS_REMEMBERED.as_millis();
+        let since = self.counted.map_or(ADMISSION_PERIOD, |counted| now.saturating_duration_since(counted));
+        let share = since.as_millis().min(ADMISSION_PERIOD.as_millis());
+        let earned = self.most as u128 * share / ADMISSION_PERIOD.as_millis();
         // A refill of less than one byte waits for the next call.
         if earned > 0 || self.counted.is_none() {
             self.counted = Some(now);
@@ -149,7 +149,8 @@ impl SeenKeys {
 
     fn see(&mut self, key: u128, now: Instant) -> SeenBefore {
         let begun = *self.begun.get_or_insert(now);
-        if self.count >= SIGHTS_KEYS_MAX || now.saturating_duration_since(begun) >= SIGHTS_REMEMBERED {
+        if self.count >= ADMISSION_FILTER_KEYS_MAX || now.saturating_duration_since(begun) >= ADMISSION_PERIOD
+        {
             std::mem::swap(&mut self.recent, &mut self.older);
             self.recent = BloomFilter::new();
             (self.count, self.begun) = (0, Some(now));
@@ -170,13 +171,13 @@ impl BloomFilter {
     /// Creates an empty filter. The operating system provides zeroed pages lazily, so unused pages
     /// cost nothing.
     fn new() -> Self {
-        Self(vec![0; SIGHTS_BITS / u64::BITS as usize].into())
+        Self(vec![0; ADMISSION_FILTER_BITS / u64::BITS as usize].into())
     }
 
     /// Returns the word index and the bit for each quarter of the digest.
     fn word_bits(key: u128) -> impl Iterator<Item = (usize, u64)> {
         (0..4).map(move |quarter| {
-            let bits = (key >> (quarter * 32)) & (SIGHTS_BITS as u128 - 1);
+            let bits = (key >> (quarter * 32)) & (ADMISSION_FILTER_BITS as u128 - 1);
             let bit = usize::try_from(bits).unwrap_or(0);
             (bit / u64::BITS as usize, 1 << (bit % u64::BITS as usize))
         })
@@ -239,14 +240,14 @@ mod tests {
     fn the_budget_refills_in_a_minute_up_to_its_size() {
         let (door, now) = (Doorkeeper::new(10 * KIB), time::instant());
         (0..10).for_each(|number| assert_eq!(request(&door, number, now), Admission::Paid));
-        let half = now + SIGHTS_REMEMBERED / 2;
+        let half = now + ADMISSION_PERIOD / 2;
         let stored = |from: u64, now| {
             (from..from + 100).filter(|n| request(&door, *n, now) == Admission::Paid).count()
         };
         assert_eq!(stored(100, half), 5);
-        assert_eq!(stored(200, half + 5 * SIGHTS_REMEMBERED), 10);
+        assert_eq!(stored(200, half + 5 * ADMISSION_PERIOD), 10);
         // Frequent refills do not lose fractions of a byte.
-        let later = half + 6 * SIGHTS_REMEMBERED;
+        let later = half + 6 * ADMISSION_PERIOD;
         let steps = (0..600).map(|step| later + Duration::from_millis(100 * step));
         let before = stored(300, later);
         let paid = steps.zip(1_000..).filter(|(now, n)| request(&door, *n, *now) == Admission::Paid).count();
@@ -268,19 +269,19 @@ mod tests {
     fn keys_are_remembered_for_one_to_two_generations() {
         let (mut seen_keys, now) = (SeenKeys::new(), time::instant());
         assert_eq!(seen_keys.see(key(1), now), SeenBefore::First);
-        assert_eq!(seen_keys.see(key(2), now + SIGHTS_REMEMBERED), SeenBefore::First);
-        assert_eq!(seen_keys.see(key(1), now + SIGHTS_REMEMBERED), SeenBefore::Again);
-        assert_eq!(seen_keys.see(key(2), now + 3 * SIGHTS_REMEMBERED), SeenBefore::Again);
-        assert_eq!(seen_keys.see(key(1), now + 4 * SIGHTS_REMEMBERED), SeenBefore::First);
+        assert_eq!(seen_keys.see(key(2), now + ADMISSION_PERIOD), SeenBefore::First);
+        assert_eq!(seen_keys.see(key(1), now + ADMISSION_PERIOD), SeenBefore::Again);
+        assert_eq!(seen_keys.see(key(2), now + 3 * ADMISSION_PERIOD), SeenBefore::Again);
+        assert_eq!(seen_keys.see(key(1), now + 4 * ADMISSION_PERIOD), SeenBefore::First);
     }
 
     #[test]
     fn many_keys_cause_few_false_positives() {
         let (mut seen_keys, now) = (SeenKeys::new(), time::instant());
-        let many = 3 * SIGHTS_KEYS_MAX as u64;
+        let many = 3 * ADMISSION_FILTER_KEYS_MAX as u64;
         let mistaken =
             (0..many).filter(|number| seen_keys.see(key(*number), now) == SeenBefore::Again).count();
-        assert!(mistaken < SIGHTS_KEYS_MAX / 50, "{mistaken} of {many}");
+        assert!(mistaken < ADMISSION_FILTER_KEYS_MAX / 50, "{mistaken} of {many}");
         assert_eq!(seen_keys.see(key(many - 1), now), SeenBefore::Again);
     }
 }

@@ -4,7 +4,7 @@
 //! them in order at their own pace. While the body is *gathered* for storing, every piece is kept,
 //! and a reader may still join at the beginning; `cache_max_body` bounds the kept bytes. A body
 //! that exceeds the bound is only *relayed*: pieces that every reader has taken are dropped, and
-//! the writer waits while the slowest reader is more than [`FILL_LAG_BYTES_MAX`] behind.
+//! the writer waits while the slowest reader is more than [`FETCH_LAG_BYTES_MAX`] behind.
 //!
 //! ```text
 //!  first                          first + pieces.len()
@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::limits::FILL_LAG_BYTES_MAX;
+use crate::limits::FETCH_LAG_BYTES_MAX;
 use crate::proxy::admission::load::HeldBytes;
 
 /// The reason for which a shared body has no clean end.
@@ -156,7 +156,7 @@ impl SharedBody {
     /// Returns ready when the writer may continue.
     pub(in crate::proxy) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.keep == Retention::All || state.kept_bytes <= FILL_LAG_BYTES_MAX {
+        if state.keep == Retention::All || state.kept_bytes <= FETCH_LAG_BYTES_MAX {
             return Poll::Ready(());
         }
         state.writer = Some(cx.waker().clone());
@@ -252,7 +252,7 @@ impl SharedBodyState {
     }
 
     fn writer_if_room(&mut self) -> Option<Waker> {
-        if self.kept_bytes > FILL_LAG_BYTES_MAX && self.keep == Retention::Untaken {
+        if self.kept_bytes > FETCH_LAG_BYTES_MAX && self.keep == Retention::Untaken {
             return None;
         }
         self.writer.take()
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
     use crate::proxy::admission::load::LoadLimiter;
 
-    const PIECE_BYTES: usize = FILL_LAG_BYTES_MAX / 4;
+    const PIECE_BYTES: usize = FETCH_LAG_BYTES_MAX / 4;
 
     fn held() -> HeldBytes {
         LoadLimiter::new(1, None, usize::MAX).hold()

@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tracing::debug;
 
 use crate::entry::JsonCheckError;
-use crate::limits::{FILL_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
+use crate::limits::{FETCH_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
 use crate::policy::{self, NotStorable, Ruling, StoredFacts};
 use crate::proxy::Proxy;
 use crate::proxy::admission::doorkeeper::Admission;
@@ -269,7 +269,7 @@ impl ActiveFetch {
 
 /// Waits for the slowest reader, for at most as long as it may delay the others.
 async fn wait_for_room(body: &SharedBody) {
-    while tokio::time::timeout(FILL_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
+    while tokio::time::timeout(FETCH_LAG_TIMEOUT, poll_fn(|cx| body.poll_room(cx))).await.is_err() {
         body.cut_off_the_slowest();
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::hash::SeededBuildHasher;
-use crate::limits::{FILL_SHARDS, FILLS_MAX};
+use crate::limits::{SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::request::FetchKey;
@@ -71,7 +71,7 @@ pub(in crate::proxy) enum FetchRole {
 impl FetchTable {
     /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Arc<Self> {
-        let shards = (0..FILL_SHARDS).map(|_| FetchShard::default()).collect();
+        let shards = (0..SHARED_FETCH_SHARDS).map(|_| FetchShard::default()).collect();
         Arc::new(Self { shards })
     }
 
@@ -82,7 +82,7 @@ impl FetchTable {
         permit: impl FnOnce() -> StorePermit,
     ) -> FetchRole {
         let Some(mut shard) = self.shard(&key) else { return FetchRole::Alone };
-        if shard.len() >= FILLS_MAX / FILL_SHARDS && !shard.contains_key(&key) {
+        if shard.len() >= SHARED_FETCHES_MAX / SHARED_FETCH_SHARDS && !shard.contains_key(&key) {
             return FetchRole::Alone;
         }
         let slot = shard.entry(key);
@@ -292,7 +292,7 @@ mod tests {
     fn a_full_table_makes_requests_fetch_alone() {
         let store = store();
         let fetches = Arc::new(FetchTable { shards: [FetchShard::default()].into() });
-        let leads: Vec<_> = (0..FILLS_MAX / FILL_SHARDS)
+        let leads: Vec<_> = (0..SHARED_FETCHES_MAX / SHARED_FETCH_SHARDS)
             .map(|n| join(&fetches, &store, key(format!("/{n}").leak(), RequesterClass::Anonymous)))
             .collect();
         assert!(matches!(join(&fetches, &store, key("/more", RequesterClass::Anonymous)), FetchRole::Alone));

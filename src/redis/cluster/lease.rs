@@ -3,7 +3,7 @@
 //! A demoted master, or one that is cut off from the cluster, announces nothing, and its
 //! connections stay up. Reads from it count as tracked only while it answers for a key of its own:
 //! a replica redirects, and a node that is cut off refuses. So a server that lost its role is not
-//! trusted for longer than [`REDIS_VOUCHED_FOR`] and the wait for one answer, however few commands
+//! trusted for longer than [`REDIS_MASTER_LEASE`] and the wait for one answer, however few commands
 //! it gets otherwise.
 
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::layout::ClusterNode;
 use super::servers::ClusterServers;
-use crate::limits::{REDIS_HEARTBEAT, REDIS_VOUCHED_FOR};
+use crate::limits::{REDIS_HEARTBEAT, REDIS_MASTER_LEASE};
 use crate::redis::error::CommandError;
 use crate::redis::topology::at_once;
 use crate::resp::{Command, ErrorKind};
@@ -67,7 +67,7 @@ impl ClusterServers {
                 self.refresh.fire();
             }
             MasterAnswer::NoAnswer => {
-                if instant().saturating_duration_since(node.confirmed.get()) >= REDIS_VOUCHED_FOR {
+                if instant().saturating_duration_since(node.confirmed.get()) >= REDIS_MASTER_LEASE {
                     node.pool.distrust();
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! A decaying histogram: each reply to a read counts in one of four buckets per octave, in time or
 //! late. Every half-life, and whenever it is full, all counts are halved. The deadlines follow from
-//! a high quantile ([`REDIS_PACE_QUANTILE`]):
+//! a high quantile ([`REDIS_LATENCY_QUANTILE`]):
 //!
 //! ```text
 //!           quantile          × REDIS_SILENCE_FACTOR
@@ -13,14 +13,14 @@
 //! A quantile has two advantages over mean and deviation. One slow reply does not move it. And it
 //! rises quickly and falls slowly: one slow reply in a hundred is enough, and late replies count
 //! too, so the deadline follows a slower server within a few dozen commands, and returns only after
-//! hundreds of quick ones. Below [`REDIS_PACE_SAMPLES_MIN`] samples every command has the whole
+//! hundreds of quick ones. Below [`REDIS_LATENCY_SAMPLES_MIN`] samples every command has the whole
 //! timeout.
 
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    REDIS_HEDGE_DELAY_MIN, REDIS_PACE_HALF_LIFE, REDIS_PACE_QUANTILE, REDIS_PACE_SAMPLES_MAX,
-    REDIS_PACE_SAMPLES_MIN, REDIS_SILENCE_FACTOR, REDIS_SILENCE_MIN,
+    REDIS_HEDGE_DELAY_MIN, REDIS_LATENCY_HALF_LIFE, REDIS_LATENCY_QUANTILE, REDIS_LATENCY_SAMPLES_MAX,
+    REDIS_LATENCY_SAMPLES_MIN, REDIS_SILENCE_FACTOR, REDIS_SILENCE_MIN,
 };
 use crate::resp::ReplyDeadlines;
 
@@ -38,7 +38,7 @@ const REVIEW_SAMPLES: u32 = 16;
 pub(in crate::redis) struct LatencyEstimator {
     /// Replies by duration.
     counts: [u32; BUCKETS],
-    /// The sum of the counts; at most [`REDIS_PACE_SAMPLES_MAX`].
+    /// The sum of the counts; at most [`REDIS_LATENCY_SAMPLES_MAX`].
     samples: u32,
     /// Samples since the last review.
     unreviewed: u32,
@@ -76,14 +76,14 @@ impl LatencyEstimator {
             self.unreviewed += 1;
         }
         // A reply later than the deadline is worth an immediate review.
-        let is_due = self.unreviewed >= REVIEW_SAMPLES || self.samples >= REDIS_PACE_SAMPLES_MAX;
+        let is_due = self.unreviewed >= REVIEW_SAMPLES || self.samples >= REDIS_LATENCY_SAMPLES_MAX;
         (is_due || took > self.deadlines.silence).then(|| self.review(now))
     }
 
     fn review(&mut self, now: Instant) -> ReplyDeadlines {
         self.unreviewed = 0;
-        let is_old = now.saturating_duration_since(self.halved) >= REDIS_PACE_HALF_LIFE;
-        if is_old || self.samples >= REDIS_PACE_SAMPLES_MAX {
+        let is_old = now.saturating_duration_since(self.halved) >= REDIS_LATENCY_HALF_LIFE;
+        if is_old || self.samples >= REDIS_LATENCY_SAMPLES_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.samples = self.counts.iter().sum();
             self.halved = now;
@@ -104,10 +104,10 @@ impl LatencyEstimator {
     /// Returns the latency quantile, rounded up to the end of its bucket; `None` with too few
     /// samples.
     pub(in crate::redis) fn quantile(&self) -> Option<Duration> {
-        if self.samples < REDIS_PACE_SAMPLES_MIN {
+        if self.samples < REDIS_LATENCY_SAMPLES_MIN {
             return None;
         }
-        let (of, all) = REDIS_PACE_QUANTILE;
+        let (of, all) = REDIS_LATENCY_QUANTILE;
         let mut beyond = self.samples - self.samples * of / all;
         for (bucket, &count) in self.counts.iter().enumerate().rev() {
             if count > 0 && count >= beyond {
@@ -166,7 +166,7 @@ mod tests {
     fn deadlines_follow_from_latencies() {
         let rows = [
             ("nothing is known", &[][..], TIMEOUT),
-            ("too little is known", &[(REDIS_PACE_SAMPLES_MIN - 1, micros(200))], TIMEOUT),
+            ("too little is known", &[(REDIS_LATENCY_SAMPLES_MIN - 1, micros(200))], TIMEOUT),
             ("a quick server", &[(100, micros(200))], REDIS_SILENCE_MIN),
             ("one over a slow network", &[(1000, micros(6000))], micros(4 * 6144)),
             ("a slow one", &[(1000, micros(30_000))], TIMEOUT),
@@ -206,7 +206,7 @@ mod tests {
         let mut pace = after(&[(1000, micros(200))]);
         let mut now = pace.halved;
         for _ in 0..40 {
-            now += REDIS_PACE_HALF_LIFE;
+            now += REDIS_LATENCY_HALF_LIFE;
             pace.review(now);
         }
         assert_eq!(pace.samples, 0);
@@ -242,7 +242,7 @@ mod tests {
                 let ReplyDeadlines { silence, late } = pace.deadlines();
                 prop_assert!((REDIS_SILENCE_MIN..=TIMEOUT).contains(&silence));
                 prop_assert!(late.is_none_or(|late| (REDIS_HEDGE_DELAY_MIN..TIMEOUT).contains(&late)));
-                prop_assert!(pace.samples <= REDIS_PACE_SAMPLES_MAX);
+                prop_assert!(pace.samples <= REDIS_LATENCY_SAMPLES_MAX);
                 prop_assert_eq!(pace.samples, pace.counts.iter().sum::<u32>());
             }
         }
@@ -255,7 +255,7 @@ mod tests {
                 pace.observe(micros(took), now);
             }
             replies.sort_unstable();
-            let (of, all) = REDIS_PACE_QUANTILE;
+            let (of, all) = REDIS_LATENCY_QUANTILE;
             let beyond = replies.len() - replies.len() * of as usize / all as usize;
             let exact = micros(replies[replies.len() - beyond]);
             let read = pace.quantile().unwrap();

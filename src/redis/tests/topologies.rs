@@ -6,7 +6,7 @@
 //!
 //! - a value is one that was written under the requested key;
 //! - no caller waits beyond its timeout, to the tick of the clock;
-//! - a cached value is never stale for longer than [`REDIS_CHANGE_SETTLES`]: a purge that has
+//! - a cached value is never stale for longer than [`REDIS_FAILOVER_GRACE`]: a purge that has
 //!   waited for that is a purge everywhere (an auditor checks all values twice a second, requested
 //!   or not);
 //! - after the recovery every key returns its owner's value, and cached values are equal to it.
@@ -30,7 +30,7 @@ use tokio::time::sleep;
 use super::model::{TICK, TIMEOUT, on_paused_clock};
 use super::simulation::{SeedReport, number};
 use super::world::{HOST, NAME, PARTS, World, endpoint};
-use crate::limits::{REDIS_CHANGE_SETTLES, REDIS_TOPOLOGY_INTERVAL_MIN};
+use crate::limits::{REDIS_FAILOVER_GRACE, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::redis::{
     Client, ClusterSeeds, Command, Deployment, Options, ReadingNodes, RedisAddress, Reply, Sentinels,
     Topology, TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
@@ -131,7 +131,7 @@ fn assert_recent(world: &World, key: &[u8], value: &Bytes) {
     let is_old = truth.as_deref() != Some(&value[..]);
     let age = since.map_or(Duration::ZERO, |since| instant() - since);
     assert!(
-        !is_old || age <= REDIS_CHANGE_SETTLES,
+        !is_old || age <= REDIS_FAILOVER_GRACE,
         "{}: {value:?} is remembered, {truth:?} for {age:?}",
         key.escape_ascii()
     );
@@ -246,7 +246,7 @@ async fn life(seed: u64) -> u64 {
     for caller in callers {
         caller.await.unwrap();
     }
-    sleep(RECOVERY.max(REDIS_CHANGE_SETTLES)).await;
+    sleep(RECOVERY.max(REDIS_FAILOVER_GRACE)).await;
     for node in &nodes {
         for key in (0..KEYS).map(|key| key.to_string()) {
             let (truth, _) = world.truth(key.as_bytes());

@@ -1,7 +1,7 @@
 //! The invalidations that one connection has received, and which earlier replies are still valid.
 //!
 //! A reply is kept with the number of invalidations that had arrived before it. To cache it, the
-//! caller checks that none of the later ones named its key: the last [`REDIS_NEWS_REMEMBERED`] are
+//! caller checks that none of the later ones named its key: the last [`REDIS_INVALIDATIONS_REMEMBERED`] are
 //! known by a digest, and if there were more the reply counts as invalidated.
 //!
 //! **Always:** invalidations are processed before any reply that arrived after them is delivered.
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::state::TrackingState;
 use super::table::{TrackingSlot, TrackingToken};
-use crate::limits::REDIS_NEWS_REMEMBERED;
+use crate::limits::REDIS_INVALIDATIONS_REMEMBERED;
 use crate::resp::Reply;
 
 /// The invalidations of one connection.
@@ -86,7 +86,7 @@ impl Invalidations {
     /// invalidated since.
     pub(in crate::redis) fn token(&self, key: &[u8], received: u64) -> Option<TrackingToken> {
         let unseen = usize::try_from(self.count.checked_sub(received)?).ok()?;
-        if received < self.valid_from || unseen > REDIS_NEWS_REMEMBERED.min(self.recent.len()) {
+        if received < self.valid_from || unseen > REDIS_INVALIDATIONS_REMEMBERED.min(self.recent.len()) {
             return None;
         }
         let digest = xxh3_64(key);
@@ -97,8 +97,8 @@ impl Invalidations {
 
     fn changed(&mut self, digest: u64) {
         // The ring is allocated with the first invalidation.
-        if self.recent.len() < REDIS_NEWS_REMEMBERED {
-            self.recent.resize(REDIS_NEWS_REMEMBERED, 0);
+        if self.recent.len() < REDIS_INVALIDATIONS_REMEMBERED {
+            self.recent.resize(REDIS_INVALIDATIONS_REMEMBERED, 0);
         }
         if let Some(ring_index) = self.recent.get_mut(ring_index(self.count)) {
             *ring_index = digest;
@@ -150,7 +150,7 @@ impl ConnectionInvalidations {
 
 /// Returns the index of an invalidation in the ring.
 fn ring_index(number: u64) -> usize {
-    usize::try_from(number % REDIS_NEWS_REMEMBERED as u64).unwrap_or_default()
+    usize::try_from(number % REDIS_INVALIDATIONS_REMEMBERED as u64).unwrap_or_default()
 }
 
 /// The version of a reply: the number of invalidations that had arrived before it.
@@ -219,7 +219,7 @@ mod tests {
     fn too_many_invalidations_invalidate_every_earlier_reply() {
         let (state, _) = subscribed();
         let mut invalidations = Invalidations::claim(&state).unwrap();
-        for _ in 0..REDIS_NEWS_REMEMBERED {
+        for _ in 0..REDIS_INVALIDATIONS_REMEMBERED {
             invalidations.receive(&changed("b"));
         }
         assert!(invalidations.token(b"a", 0).is_some());

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::limits::REDIS_SEATS_MAX;
+use crate::limits::REDIS_TRACKING_SLOTS_MAX;
 
 /// The table of tracked connections.
 pub struct TrackingTable {
@@ -29,7 +29,7 @@ pub struct TrackingToken {
 impl TrackingTable {
     /// Creates a table of free slots.
     pub fn new() -> Arc<Self> {
-        let count = u32::try_from(REDIS_SEATS_MAX).unwrap_or(u32::MAX);
+        let count = u32::try_from(REDIS_TRACKING_SLOTS_MAX).unwrap_or(u32::MAX);
         Arc::new(Self {
             live: (0..count).map(|_| AtomicU64::new(0)).collect(),
             free: Mutex::new((0..count).rev().collect()),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::entry::{self, KeyGeneration, PurgeGeneration, TagDigest};
 use crate::key::CacheKey;
 use crate::limits::{
-    CLOCK_KEPT, FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX,
+    FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_LOG_KEPT, PURGE_SCOPES_MAX,
 };
 use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
 use crate::store::fleet::listener::SyncOutcome;
@@ -257,7 +257,7 @@ impl Store {
         };
         let arguments = [
             new_epoch(),
-            decimal(millis(CLOCK_KEPT)),
+            decimal(millis(PURGE_LOG_KEPT)),
             Bytes::from_static(what.as_bytes()),
             strength.letter().into(),
             decimal(now),

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use crate::entry::TagDigest;
-use crate::limits::CLOCK_KEPT;
+use crate::limits::PURGE_LOG_KEPT;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::store::purge::log::{PurgeLog, TagGeneration};
 use crate::store::scripts::{self, PURGE_LOG};
@@ -44,14 +44,17 @@ impl StoreShared {
         let get = Command::Get { key: &name };
         let (mut reply, mut version) = redis.read(&get).await?;
         if parse_log(&reply).is_none() {
-            let created = [new_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+            let created = [new_epoch(), decimal(millis(PURGE_LOG_KEPT)), Bytes::from_static(b"look")];
             let (created, read) = match PURGE_LOG.run_and_read(redis, &name, &created, &get).await {
                 // The server refuses scripts. Reading and setting are two steps, so of two new
                 // epochs the later one counts; and purges by tag are not possible.
                 (Err(error), _) if scripts::is_refused(error) => {
                     let value = PurgeLog::new().to_string().into();
                     redis
-                        .change_and_read(&Command::Set { key: &name, value: &value, ttl: CLOCK_KEPT }, &get)
+                        .change_and_read(
+                            &Command::Set { key: &name, value: &value, ttl: PURGE_LOG_KEPT },
+                            &get,
+                        )
                         .await
                 }
                 known => known,

@@ -23,7 +23,7 @@ use quick_cache::sync::{Cache, EntryAction};
 
 use crate::entry::{self, PurgeGeneration, TagDigest};
 use crate::key::{CacheKey, Target};
-use crate::limits::{CLOCK_OUTRUN_MAX, COUNTERS_MAX};
+use crate::limits::{PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
 use crate::redis::TrackingTable;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
@@ -69,7 +69,7 @@ impl PurgeState {
             last_revision: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             log: RwLock::new(Cached { value: None, trust: None, kept_until: None }),
-            tags: Cache::new(COUNTERS_MAX),
+            tags: Cache::new(TAG_GENERATIONS_MAX),
             local: LocalPurges::default(),
             tracking,
         })
@@ -259,7 +259,7 @@ impl PurgeState {
         let mut known = self.log_mut();
         match known.trust {
             Some(EntryTrust::Tracked(token)) => {
-                known.trust = Some(EntryTrust::Revalidating(token, now + CLOCK_OUTRUN_MAX));
+                known.trust = Some(EntryTrust::Revalidating(token, now + PURGE_LOG_REVALIDATING_MAX));
                 self.revision.fetch_or(EXPIRES, Ordering::AcqRel);
                 self.changes.fetch_add(1, Ordering::AcqRel);
             }
@@ -498,7 +498,7 @@ mod tests {
     #[test]
     fn the_use_of_the_last_log_is_limited() {
         let (purges, _, entry, _slot) = read();
-        purges.revalidate(instant().checked_sub(2 * CLOCK_OUTRUN_MAX).unwrap());
+        purges.revalidate(instant().checked_sub(2 * PURGE_LOG_REVALIDATING_MAX).unwrap());
         purges.revalidate(instant());
         assert_eq!(
             purge_status(&purges, &entry, &PurgeSnapshot::default()),

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hash::SeededBuildHasher;
-use crate::limits::FILL_SHARDS;
+use crate::limits::SHARED_FETCH_SHARDS;
 
 /// The watched resources, each by the half of its key's digest that names it.
 pub(in crate::store) struct InvalidationWatches(Box<[WatchShard]>);
@@ -57,7 +57,7 @@ pub(in crate::store) struct InvalidationWatch {
 impl InvalidationWatches {
     /// Returns an empty table.
     pub(in crate::store) fn new() -> Arc<Self> {
-        Arc::new(Self((0..FILL_SHARDS).map(|_| WatchShard::default()).collect()))
+        Arc::new(Self((0..SHARED_FETCH_SHARDS).map(|_| WatchShard::default()).collect()))
     }
 
     /// Starts a watch.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::entry::{self, EncodeError, EntryVersion, LINEAGE_BYTES, STAMP_BYTES, StoredValue, TagDigest};
 use crate::key::CacheKey;
-use crate::limits::{CLOCK_KEPT, CLOCK_RENEWED, FETCH_STORED_MAX};
+use crate::limits::{FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
 use crate::store::purge::log::TagGeneration;
 use crate::store::scripts::{self, ENSURE_TAG, PURGE_LOG, STORE};
@@ -206,11 +206,12 @@ impl Store {
     /// evict it first.
     async fn renew_log(&self, redis: &Client) {
         let now = time::instant();
-        if self.log_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < CLOCK_RENEWED) {
+        if self.log_renewed.get().is_some_and(|last| now.saturating_duration_since(last) < PURGE_LOG_RENEWED)
+        {
             return;
         }
         self.log_renewed.set(Some(now));
-        let arguments = [new_epoch(), decimal(millis(CLOCK_KEPT)), Bytes::from_static(b"look")];
+        let arguments = [new_epoch(), decimal(millis(PURGE_LOG_KEPT)), Bytes::from_static(b"look")];
         if PURGE_LOG.run(redis, &self.shared.log_name(), &arguments).await.is_err() {
             self.log_renewed.set(None);
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::KIB;
 
 /// Bytes of a body too large to store that a shared fetch buffers for slower readers.
-pub const FILL_LAG_BYTES_MAX: usize = 256 * KIB;
+pub const FETCH_LAG_BYTES_MAX: usize = 256 * KIB;
 /// Time for which a reader may keep the buffer of a shared fetch full. Then it is cut off, so that
 /// one slow client does not hold back the others.
-pub const FILL_LAG_TIMEOUT: Duration = Duration::from_secs(5);
+pub const FETCH_LAG_TIMEOUT: Duration = Duration::from_secs(5);
 /// Concurrent shared fetches of one process. Beyond it, each request fetches alone.
-pub const FILLS_MAX: usize = 16 * 1024;
+pub const SHARED_FETCHES_MAX: usize = 16 * 1024;
 /// Parts of the table of shared fetches, each with its own lock.
-pub const FILL_SHARDS: usize = 64;
+pub const SHARED_FETCH_SHARDS: usize = 64;
 /// The longest total duration of a background refresh.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first pause after a failed fetch of an entry for which a stale answer is served. In the
@@ -36,15 +36,15 @@ pub const FETCH_SLOW: Duration = Duration::from_millis(20);
 /// The most keys that are remembered for a slow fetch.
 pub const SLOW_KEYS_MAX: usize = 16 * 1024;
 /// Bits of each of the two Bloom filters that remember recently requested keys: a power of two.
-pub const SIGHTS_BITS: usize = 1 << 21;
+pub const ADMISSION_FILTER_BITS: usize = 1 << 21;
 /// Keys of one filter's generation; then the next generation begins. At 16 bits a key, one key in
 /// 400 is mistaken for another.
-pub const SIGHTS_KEYS_MAX: usize = 128 * 1024;
+pub const ADMISSION_FILTER_KEYS_MAX: usize = 128 * 1024;
 /// The longest duration of a generation, and the time in which the storage budget for new keys
 /// refills.
-pub const SIGHTS_REMEMBERED: Duration = Duration::from_secs(60);
+pub const ADMISSION_PERIOD: Duration = Duration::from_secs(60);
 /// Time for which an out-of-memory error of Redis closes the admission of new keys.
-pub const ROOM_DOUBTED: Duration = Duration::from_secs(10);
+pub const REDIS_FULL_REMEMBERED: Duration = Duration::from_secs(10);
 /// The most keys that are remembered as uncacheable.
 pub const UNCACHEABLE_KEYS_MAX: usize = 64 * 1024;
 /// Time for which a key is remembered as uncacheable, as in Varnish. After it, the second of two
