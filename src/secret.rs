@@ -17,10 +17,10 @@ impl Secret {
         &self.0
     }
 
-    /// Returns whether `claim` is the text. The time does not depend on how much of it is right.
-    pub fn is(&self, claim: &[u8]) -> bool {
+    /// Returns whether `text` is the text. The time does not depend on how much of it is right.
+    pub fn is(&self, text: &[u8]) -> bool {
         // Digests have one length, and their comparison takes constant time.
-        blake3::hash(self.0.as_bytes()) == blake3::hash(claim)
+        blake3::hash(self.0.as_bytes()) == blake3::hash(text)
     }
 }
 
@@ -38,8 +38,8 @@ mod tests {
     fn a_secret_equals_its_text_and_is_never_printed() {
         let secret = Secret::new("open sesame");
         assert!(secret.is(b"open sesame"));
-        for claim in [&b""[..], b"open sesam", b"open sesame ", b"Open sesame"] {
-            assert!(!secret.is(claim), "{claim:?}");
+        for text in [&b""[..], b"open sesam", b"open sesame ", b"Open sesame"] {
+            assert!(!secret.is(text), "{text:?}");
         }
         assert_eq!(format!("{secret:?}"), "***");
     }

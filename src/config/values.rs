@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
-use crate::request_fields::{FieldClass, RequestFields, is_claim};
+use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
@@ -116,9 +116,11 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     }
     let refused = |header: &HeaderName| match RequestFields::default().class(header) {
         FieldClass::Connection => Some("it belongs to the client's connection"),
-        FieldClass::Credential if !is_claim(header) => Some("it identifies the client (RFC 9111 §3.5)"),
+        FieldClass::Credential if !is_forwarding_field(header) => {
+            Some("it identifies the client (RFC 9111 §3.5)")
+        }
         FieldClass::Dropped if PARTIAL_FIELDS.contains(header) => Some("it requests a part or a 304"),
-        FieldClass::Withheld if is_claim(header) => {
+        FieldClass::Withheld if is_forwarding_field(header) => {
             Some("CacheWarp sets it, and the key already has host and scheme")
         }
         FieldClass::Sent
@@ -140,7 +142,8 @@ pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigErro
     let names = header_names(text)?;
     let is_allowed = |header: &HeaderName| {
         let is_identity = *header == "x-forwarded-client-cert";
-        (is_claim(header) && !is_identity) || ["baggage", "correlation-context"].contains(&header.as_str())
+        (is_forwarding_field(header) && !is_identity)
+            || ["baggage", "correlation-context"].contains(&header.as_str())
     };
     let refused = |header: &HeaderName| match RequestFields::default().class(header) {
         FieldClass::Connection => Some("it belongs to the client's connection"),

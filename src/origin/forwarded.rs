@@ -1,6 +1,6 @@
 //! Fields about the client for the origin: `X-Forwarded-For`, `-Host` and `-Proto`.
 //!
-//! Most clients make such claims about themselves, and the proxy drops them. It trusts a peer
+//! Most clients make such statements about themselves, and the proxy drops them. It trusts a peer
 //! within `trusted_proxies`, but only for facts that the peer can know: these fields are not in the
 //! cache key, and a response that depends on them would reach every client.
 //!

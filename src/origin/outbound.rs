@@ -20,7 +20,7 @@ use super::{FetchError, HostField, Options, OriginOptionsError, UpgradeProtocol,
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
 use crate::key::{OriginBase, Target, TargetError};
-use crate::request_fields::{FieldClass, RequestFields, is_claim};
+use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
 
 /// RFC 9110 §7.6.3: protocol version and name of this proxy.
 const VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
@@ -161,7 +161,7 @@ impl OutboundHeads {
                 FieldClass::Withheld | FieldClass::Dropped => *request.purpose == FetchPurpose::Cacheable,
                 FieldClass::Sent | FieldClass::Credential | FieldClass::Key | FieldClass::Unlisted => false,
             };
-            removed || (is_claim(name) && !self.passes_claim(request, class))
+            removed || (is_forwarding_field(name) && !self.passes_forwarding_field(request, class))
         };
         // Capacity for the added fields: Host, Via, three X-Forwarded-*, Connection and Upgrade,
         // and the framing of the body.
@@ -176,9 +176,9 @@ impl OutboundHeads {
         Ok(headers)
     }
 
-    /// Returns whether a claim about the client is sent. A shared fetch sends only one that is in
-    /// the key.
-    fn passes_claim(&self, request: &OutboundRequest<'_>, class: FieldClass) -> bool {
+    /// Returns whether a forwarding field is sent. A shared fetch sends only one that is in the
+    /// key.
+    fn passes_forwarding_field(&self, request: &OutboundRequest<'_>, class: FieldClass) -> bool {
         self.forwarded.covers(request.peer)
             && (class == FieldClass::Key || *request.purpose != FetchPurpose::Cacheable)
     }

@@ -148,7 +148,7 @@ impl ClassSet {
 /// Returns whether a field states the client's address or another property of the client's
 /// connection. CacheWarp believes only trusted proxies in this, and never shares an answer that
 /// such a field can have changed.
-pub fn is_claim(name: &HeaderName) -> bool {
+pub fn is_forwarding_field(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |beginning: &[u8]| {
         name.len() >= beginning.len()

@@ -143,9 +143,9 @@ fn advice(f: &mut fmt::Formatter<'_>, preventing: &[CountedName<'_>]) -> fmt::Re
             "    If it is for all callers, the origin states it: Cache-Control: public, max-age=60."
         )?;
     }
-    let claims: Vec<_> = credentials.iter().copied().filter(|name| may_be_harmless(name)).collect();
-    if !claims.is_empty() {
-        writeln!(f, "    harmless_headers={}", listed(&claims))?;
+    let harmless: Vec<_> = credentials.iter().copied().filter(|name| may_be_harmless(name)).collect();
+    if !harmless.is_empty() {
+        writeln!(f, "    harmless_headers={}", listed(&harmless))?;
         writeln!(f, "      if they change no answer: X-Forwarded-* of proxies, baggage of tracing.")?;
     }
     if credentials.contains(&"cookie") {

@@ -244,7 +244,7 @@ fn hop_by_hop_fields_are_not_forwarded() {
 #[test]
 fn the_origin_gets_the_clients_address_in_forwarded_fields() {
     let origin = Origin::start();
-    let claims =
+    let statements =
         [("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Proto", "https")];
     let own = origin.addr().to_string();
     let rows = [
@@ -255,7 +255,7 @@ fn the_origin_gets_the_clients_address_in_forwarded_fields() {
     for (settings, want) in rows {
         let proxy = Proxy::start(&origin.url(), settings);
         for method in ["GET", "POST"] {
-            proxy.connect().request(method, "/a", &claims);
+            proxy.connect().request(method, "/a", &statements);
             let seen = origin.seen("/a").pop().unwrap();
             let names = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
             assert_eq!(names.map(|name| seen.field(name).unwrap()), want, "{method} {settings:?}");

@@ -142,13 +142,13 @@ fn the_purge_method_purges_for_allowed_addresses_and_is_not_forwarded() {
 }
 
 #[test]
-fn the_purge_method_ignores_untrusted_claims_of_an_address() {
+fn the_purge_method_ignores_untrusted_statements_of_an_address() {
     let origin = Origin::start();
     origin.answer("/a", cacheable("{}"));
-    let claim = ("X-Forwarded-For", "192.0.2.1");
+    let statement = ("X-Forwarded-For", "192.0.2.1");
     let proxy = Proxy::start(&origin.url(), &[("purge_allow", "192.0.2.1")]);
     proxy.get("/a");
-    for fields in [&[][..], &[claim], &[("Forwarded", "for=192.0.2.1"), ("X-Real-IP", "192.0.2.1")]] {
+    for fields in [&[][..], &[statement], &[("Forwarded", "for=192.0.2.1"), ("X-Real-IP", "192.0.2.1")]] {
         let refused = proxy.connect().request("PURGE", "/a", fields);
         assert_eq!((refused.status, refused.field("content-type")), (403, Some("application/problem+json")));
     }

@@ -118,7 +118,7 @@ fn hop_by_hop_fields_are_never_sent() {
 }
 
 #[test]
-fn claims_of_an_untrusted_client_are_dropped() {
+fn forwarding_fields_of_an_untrusted_client_are_dropped() {
     let fields = [
         ("forwarded", "for=127.0.0.1"),
         ("x-real-ip", "127.0.0.1"),
@@ -137,7 +137,7 @@ fn claims_of_an_untrusted_client_are_dropped() {
 }
 
 #[test]
-fn a_trusted_proxys_claims_are_passed() {
+fn a_trusted_proxys_forwarding_fields_are_passed() {
     let fields = [
         ("forwarded", "for=192.0.2.7"),
         ("x-forwarded-for", "198.51.100.1, 192.0.2.7"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, PRAGMA};
 use http::{HeaderMap, Method};
 
-use crate::request_fields::{FieldClass, is_claim};
+use crate::request_fields::{FieldClass, is_forwarding_field};
 
 use crate::policy::parse::credential::{Credential, CredentialSet};
 use crate::policy::parse::directives::{self, DirectiveScope, Directives};
@@ -27,7 +27,7 @@ pub struct RequestFacts {
     pub(in crate::policy) has_unlisted: bool,
     /// Whether the request carries forwarding information about its client that a shared fetch
     /// cannot repeat.
-    has_claim: bool,
+    has_forwarding_field: bool,
 }
 
 /// The kind of retrieval that a method requests.
@@ -51,7 +51,7 @@ impl RequestFacts {
         let mut directives = Directives::default();
         let mut has_cache_control = false;
         let mut pragma_no_cache = false;
-        let (mut has_unlisted, mut has_claim) = (false, false);
+        let (mut has_unlisted, mut has_forwarding_field) = (false, false);
         for (name, value) in headers {
             if name == CACHE_CONTROL {
                 has_cache_control = true;
@@ -69,7 +69,7 @@ impl RequestFacts {
                     FieldClass::Unlisted => has_unlisted = true,
                     FieldClass::Credential => {
                         credentials.add(Credential::Header);
-                        has_claim |= is_claim(name);
+                        has_forwarding_field |= is_forwarding_field(name);
                     }
                     FieldClass::Sent
                     | FieldClass::Withheld
@@ -83,7 +83,7 @@ impl RequestFacts {
         if pragma_no_cache && !has_cache_control {
             directives.no_cache = DirectiveScope::Whole;
         }
-        Self { retrieval, credentials, directives, has_unlisted, has_claim }
+        Self { retrieval, credentials, directives, has_unlisted, has_forwarding_field }
     }
 
     /// Returns the first credential of the request, if it carries any.
@@ -109,7 +109,7 @@ impl RequestFacts {
             Some(NotStorable::Method)
         } else if self.directives.no_store || self.directives.malformed {
             Some(NotStorable::RequestNoStore)
-        } else if self.has_claim {
+        } else if self.has_forwarding_field {
             // The proxy forwards this information only from trusted proxies, and never with a
             // shared fetch.
             Some(NotStorable::CredentialHeader)
