@@ -88,7 +88,7 @@ impl ProxyShared {
             fetches: FetchTable::new(),
             uncacheable: Arc::new(UncacheableKeys::new()),
             slow: Arc::new(SlowKeys::new()),
-            doorkeeper: Arc::new(Doorkeeper::new(options.first_sight_bytes)),
+            doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
             popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
             load: LoadLimiter::new(

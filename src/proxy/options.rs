@@ -20,7 +20,7 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// The number of body bytes per minute that may be stored for keys that have not been requested
     /// before.
-    pub first_sight_bytes: usize,
+    pub admission_budget: usize,
     /// The time that a request waits for a shared fetch of its key before it fetches alone.
     pub collapse_timeout: Duration,
     /// Whether one node fetches for all nodes.

@@ -4,7 +4,7 @@
 use crate::harness::{Answer, Origin, Proxy, Redis};
 
 const STORED: &str = "CacheWarp; fwd=uri-miss; stored";
-const FIRST_REQUEST: &str = "CacheWarp; fwd=uri-miss; detail=first-sight";
+const FIRST_REQUEST: &str = "CacheWarp; fwd=uri-miss; detail=not-admitted";
 
 /// Returns a stage whose bodies are 202 bytes of JSON.
 fn stage() -> (Origin, Redis) {
@@ -17,7 +17,7 @@ fn stage() -> (Origin, Redis) {
 }
 
 fn first_requests(proxy: &Proxy) -> f64 {
-    proxy.metric(r#"cachewarp_not_stored_total{reason="first-sight"}"#)
+    proxy.metric(r#"cachewarp_not_stored_total{reason="not-admitted"}"#)
 }
 
 #[test]

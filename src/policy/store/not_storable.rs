@@ -74,7 +74,7 @@ crate::labels! {
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
         /// This is the first request for it, and the budget for new keys is spent or Redis has no
         /// room.
-        FirstSight => "first-sight" in "cache_admission_budget",
+        NotAdmitted => "not-admitted" in "cache_admission_budget",
         /// No tier is configured.
         NoTier => "no-tier" in "redis_url, cache_memory_size",
         /// The body claims to be JSON and is not.

@@ -72,7 +72,7 @@ fn every_reason_not_to_store_has_its_clause() {
             ("undelimited", "RFC 9112 §8"),
             ("cut-body", "RFC 9111 §3.3"),
             ("content-encoding", "RFC 9110 §8.4"),
-            ("first-sight", "cache_admission_budget"),
+            ("not-admitted", "cache_admission_budget"),
             ("no-tier", "redis_url, cache_memory_size"),
             ("invalid-json", "RFC 8259 §2"),
         ]

@@ -56,7 +56,7 @@ fn reasons_decide_about_withdrawal() {
         NotStorable::ContentLocation,
         NotStorable::BodyMemory,
         NotStorable::CutBody,
-        NotStorable::FirstSight,
+        NotStorable::NotAdmitted,
         NotStorable::NoTier,
     ];
     for reason in NotStorable::ALL {

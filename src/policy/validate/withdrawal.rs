@@ -106,7 +106,7 @@ impl NotStorable {
             | Self::ContentLocation
             | Self::BodyMemory
             | Self::CutBody
-            | Self::FirstSight
+            | Self::NotAdmitted
             | Self::NoTier => false,
         }
     }

@@ -41,7 +41,7 @@ impl Admission {
     pub(in crate::proxy) fn refusal(self) -> Option<NotStorable> {
         match self {
             Self::Again | Self::Paid => None,
-            Self::Refused => Some(NotStorable::FirstSight),
+            Self::Refused => Some(NotStorable::NotAdmitted),
         }
     }
 }

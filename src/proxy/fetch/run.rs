@@ -154,7 +154,7 @@ pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotS
     // The other reasons say nothing about the next response.
     if reason == NotStorable::Changed {
         uncacheable.changed(&key);
-    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::FirstSight) {
+    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::NotAdmitted) {
         uncacheable.add(key, reason, time::instant());
     }
 }
