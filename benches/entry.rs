@@ -57,13 +57,13 @@ fn bench_key(c: &mut Criterion) {
 fn bench_codec(c: &mut Criterion) {
     let key = CacheKey::of(&target());
     let mut group = c.benchmark_group("entry");
-    let stamp = entry::EntryVersion::default();
+    let version = entry::EntryVersion::default();
     for size in [100, 1_100, 64 << 10] {
         let stored = response(json(size));
         let bytes = entry::encode(&key, &stored, &entry::EntryVersion::default()).expect("within bounds");
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_with_input(BenchmarkId::new("encode", size), &stored, |b, stored| {
-            b.iter(|| entry::encode(&key, black_box(stored), &stamp));
+            b.iter(|| entry::encode(&key, black_box(stored), &version));
         });
         let now = Timestamp::from_millis(1_700_000_000_000);
         for (name, provenance) in

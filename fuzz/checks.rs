@@ -94,9 +94,9 @@ pub(crate) fn entry_decode(data: &[u8]) {
             assert!(!entry.status.is_informational() && entry.facts.received.since(now).as_secs() <= 60);
             assert!(!entry.head.contains_key("content-length") && !entry.head.contains_key("connection"));
         }
-        let stamp = match entry::history(&fitting) {
-            Some((tick, tags)) => {
-                entry::EntryVersion { tick, tags: tags.collect(), ..entry::EntryVersion::default() }
+        let version = match entry::history(&fitting) {
+            Some((generation, tags)) => {
+                entry::EntryVersion { generation, tags: tags.collect(), ..entry::EntryVersion::default() }
             }
             None => entry::EntryVersion::default(),
         };
@@ -107,13 +107,13 @@ pub(crate) fn entry_decode(data: &[u8]) {
             is_response,
             "a response records its purge generation"
         );
-        let bytes = entry::encode(&key, &stored, &stamp).expect("a decoded entry encodes");
+        let bytes = entry::encode(&key, &stored, &version).expect("a decoded entry encodes");
         let read = entry::decode(&key, &bytes, Provenance::Store(now));
         assert_eq!(read, Ok(stored), "an encoded entry decodes to itself");
-        if let Some((tick, tags)) = entry::history(&bytes) {
+        if let Some((generation, tags)) = entry::history(&bytes) {
             assert_eq!(
-                (tick, tags.collect::<Vec<_>>()),
-                (stamp.tick, stamp.tags),
+                (generation, tags.collect::<Vec<_>>()),
+                (version.generation, version.tags),
                 "its history decodes to itself"
             );
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  at  bytes
-//!   0   20   magic, version, kind, key generation, time of a soft purge: `stamp.rs`
+//!   0   20   magic, version, kind, key generation, time of a soft purge: `header.rs`
 //!  20    8   checksum: XXH3-64 of everything from byte 28 to the end
 //!  28   32   digest of the key
 //!  60        a response                                   a list of variants
@@ -33,7 +33,7 @@ use http::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::FieldAdmission;
-use super::stamp::{self, CHECKSUM_FROM, KIND_RESPONSE, KIND_VARIANTS, MAGIC, STAMP_BYTES, VERSION};
+use super::header::{self, CHECKSUM_FROM, HEADER_BYTES, KIND_RESPONSE, KIND_VARIANTS, MAGIC, VERSION};
 use super::{Entry, EntryVersion, PurgeGeneration, StoredValue, TagDigest, Variants, fields, written};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
@@ -43,7 +43,7 @@ use crate::time::{Timestamp, millis};
 /// Magic, version, kind.
 const PREFIX_BYTES: usize = 4;
 /// Offset of the checksummed part.
-const CHECKED_FROM: usize = STAMP_BYTES;
+const CHECKED_FROM: usize = HEADER_BYTES;
 /// Offset of the part whose layout depends on the kind.
 const KIND_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
 /// Length of the fixed part of a response.
@@ -118,16 +118,16 @@ impl From<EntryError> for EncodeError {
 }
 
 /// Encodes `stored` for `key`.
-pub fn encode(key: &CacheKey, stored: &StoredValue, stamp: &EntryVersion) -> Result<Bytes, EncodeError> {
+pub fn encode(key: &CacheKey, stored: &StoredValue, version: &EntryVersion) -> Result<Bytes, EncodeError> {
     let bytes = match stored {
         StoredValue::Response(entry) => {
             written::response(entry)?;
             for (name, value) in &entry.head {
                 written::field(name.as_str(), value, entry.facts.obligations)?;
             }
-            encode_response(key, entry, stamp)
+            encode_response(key, entry, version)
         }
-        StoredValue::Variants(variants) => encode_variants(key, variants, stamp),
+        StoredValue::Variants(variants) => encode_variants(key, variants, version),
     };
     bytes.and_then(with_checksum).ok_or(EncodeError::TooLarge)
 }
@@ -141,36 +141,36 @@ pub fn with_checksum(mut bytes: BytesMut) -> Option<Bytes> {
 
 /// Encodes a response in one allocation of exactly the entry's size: the memory tier keeps this
 /// allocation.
-fn encode_response(key: &CacheKey, entry: &Entry, stamp: &EntryVersion) -> Option<BytesMut> {
+fn encode_response(key: &CacheKey, entry: &Entry, version: &EntryVersion) -> Option<BytesMut> {
     let Entry { facts, status, head, body } = entry;
     let block_bytes = fields::encoded_len(head)?;
-    if block_bytes > ENTRY_HEAD_BYTES_MAX || body.len() > BODY_BYTES_MAX || stamp.tags.len() > TAGS_MAX {
+    if block_bytes > ENTRY_HEAD_BYTES_MAX || body.len() > BODY_BYTES_MAX || version.tags.len() > TAGS_MAX {
         return None;
     }
-    let tags_bytes = stamp.tags.len() * TAG_BYTES;
+    let tags_bytes = version.tags.len() * TAG_BYTES;
     let more_bytes = RESPONSE_FIXED_BYTES + tags_bytes + block_bytes + body.len();
-    let mut bytes = begin_value(key, KIND_RESPONSE, stamp, more_bytes);
+    let mut bytes = begin_value(key, KIND_RESPONSE, version, more_bytes);
     bytes.put_u64(facts.received.as_millis());
     for duration in [facts.initial_age, facts.lifetime, facts.stale_while_revalidate, facts.stale_if_error] {
         bytes.put_u64(millis(duration));
     }
-    bytes.put_u64(stamp.tick.epoch);
-    bytes.put_u64(stamp.tick.count);
+    bytes.put_u64(version.generation.epoch);
+    bytes.put_u64(version.generation.count);
     bytes.put_u16(facts.obligations.bits());
     bytes.put_u16(status.as_u16());
     bytes.put_u32(u32::try_from(block_bytes).ok()?);
     bytes.put_u32(u32::try_from(body.len()).ok()?);
-    bytes.put_u16(u16::try_from(stamp.tags.len()).ok()?);
-    stamp.tags.iter().for_each(|tag| bytes.put_u128(tag.0));
+    bytes.put_u16(u16::try_from(version.tags.len()).ok()?);
+    version.tags.iter().for_each(|tag| bytes.put_u128(tag.0));
     fields::encode(head, &mut bytes);
     bytes.put_slice(body);
     Some(bytes)
 }
 
-fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) -> Option<BytesMut> {
+fn encode_variants(key: &CacheKey, variants: &Variants, version: &EntryVersion) -> Option<BytesMut> {
     let names = variants.fields.names();
     let names_bytes: usize = names.iter().map(|name| 2 + name.as_str().len()).sum();
-    let mut bytes = begin_value(key, KIND_VARIANTS, stamp, VARIANTS_FIXED_BYTES + names_bytes);
+    let mut bytes = begin_value(key, KIND_VARIANTS, version, VARIANTS_FIXED_BYTES + names_bytes);
     bytes.put_u64(variants.nonce);
     bytes.put_u64(variants.expires.as_millis());
     for name in names {
@@ -180,9 +180,9 @@ fn encode_variants(key: &CacheKey, variants: &Variants, stamp: &EntryVersion) ->
     Some(bytes)
 }
 
-fn begin_value(key: &CacheKey, kind: u8, stamp: &EntryVersion, more_bytes: usize) -> BytesMut {
+fn begin_value(key: &CacheKey, kind: u8, version: &EntryVersion, more_bytes: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(KIND_FROM + more_bytes);
-    stamp::begin(kind, stamp.key_generation, &mut bytes);
+    header::begin(kind, version.key_generation, &mut bytes);
     bytes.put_slice(key.digest());
     bytes
 }

@@ -8,9 +8,9 @@
 
 mod codec;
 mod fields;
+mod header;
 mod inflate;
 pub mod json;
-mod stamp;
 mod written;
 
 use bytes::Bytes;
@@ -23,11 +23,11 @@ pub use codec::{
     EncodeError, EntryDecoder, EntryError, Provenance, decode, encode, history, key_name, received,
     with_checksum,
 };
-pub use json::{JsonCheck, JsonCheckError};
-pub use stamp::{
-    EntryHeader, EntryVersion, KeyGeneration, LINEAGE_BYTES, PurgeGeneration, STAMP_BYTES, TagDigest,
-    ValueKind, outdated, tombstone,
+pub use header::{
+    EntryHeader, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, KeyGeneration, PurgeGeneration, TagDigest,
+    ValueKind, mark_stale, tombstone,
 };
+pub use json::{JsonCheck, JsonCheckError};
 
 /// A value stored under one key.
 #[derive(Clone, Debug, PartialEq)]

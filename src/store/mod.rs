@@ -99,7 +99,7 @@ pub struct Lookup {
     /// generation is still this one.
     pub key_generation: KeyGeneration,
     /// Completeness of the lookup.
-    pub said: Completeness,
+    pub completeness: Completeness,
 }
 
 /// Completeness of a lookup: Redis has answered, or it timed out.

@@ -77,7 +77,7 @@ fn a_fetch_that_creates_the_purge_log_can_be_joined() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
-        let begun = node.claim("/a").await.fetch_start();
+        let begun = node.permit("/a").await.fetch_start();
         let gets = redis.calls("get");
         let value = redis.command(&["GET", "t:clock"]);
         redis.command(&["SET", "t:clock", &value.text()]);
@@ -134,20 +134,16 @@ fn no_fetch_that_began_before_a_purge_stores_after_it() {
         let redis = Redis::start();
         for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
             let [one, other] = warm(&redis).await;
-            let before = [one.claim("/a").await, one.claim("/a").await, other.claim("/a").await];
+            let before = [one.permit("/a").await, one.permit("/a").await, other.permit("/a").await];
             one.purge_all(&[url("/a")], strength, 2).await;
             assert!(before.iter().all(cachewarp::store::StorePermit::is_superseded));
             assert_eq!(one.put("/a", "old", &[], &before[0]).await, Err(Superseded));
-            // A claim of a node that missed the purge and knows an older state of the key.
-            let outdated = other.store.permit(&key("/a"), NEVER_PURGED);
-            assert_eq!(other.put("/a", "old", &[], &outdated).await, Err(Superseded));
+            // The permit of a node that missed the purge and knows an older state of the key.
+            let late = other.store.permit(&key("/a"), NEVER_PURGED);
+            assert_eq!(other.put("/a", "old", &[], &late).await, Err(Superseded));
             other.store("/a", "new", &[]).await;
-            let outdated = other.store.permit(&key("/a"), NEVER_PURGED);
-            assert_eq!(
-                other.put("/a", "old", &[], &outdated).await,
-                Err(Superseded),
-                "over a newer response"
-            );
+            let late = other.store.permit(&key("/a"), NEVER_PURGED);
+            assert_eq!(other.put("/a", "old", &[], &late).await, Err(Superseded), "over a newer response");
             assert_eq!(one.read("/a").await.as_deref(), Some("new"));
             redis.command(&["FLUSHALL"]);
         }
@@ -176,7 +172,7 @@ fn a_node_without_redis_purges_its_memory() {
         let node = Node::alone();
         for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
             node.store("/a", "old", &[]).await;
-            let before = node.claim("/a").await;
+            let before = node.permit("/a").await;
             node.purge_all(&[url("/a")], strength, 1).await;
             assert_eq!(node.read("/a").await, None);
             assert_eq!(node.put("/a", "old", &[], &before).await, Err(Superseded));
@@ -238,7 +234,7 @@ fn workers_of_one_process_share_one_memory() {
             until("memory to hold the entry", async || one.tier("/a").await == Some(Tier::Memory)).await;
         }
         // Each worker stores and purges for both.
-        let before = other.claim("/a").await;
+        let before = other.permit("/a").await;
         one.purge_all(&[url("/a")], PurgeStrength::Hard, 2).await;
         assert!(before.is_superseded());
         assert_eq!(other.read("/a").await, None);

@@ -73,7 +73,7 @@ impl World {
             );
             return;
         }
-        let claim = self.nodes[node].store.permit(&key(&address), key_generation);
+        let permit = self.nodes[node].store.permit(&key(&address), key_generation);
         for _ in 0..random.usize(..40) {
             yield_now().await;
         }
@@ -81,7 +81,7 @@ impl World {
         for _ in 0..random.usize(..40) {
             yield_now().await;
         }
-        let stored = self.nodes[node].put(&address, &version.to_string(), &[tag("all-of-it")], &claim).await;
+        let stored = self.nodes[node].put(&address, &version.to_string(), &[tag("all-of-it")], &permit).await;
         self.note(format!("node {node} stored {address}: {version}: {stored:?}"));
     }
 

@@ -141,7 +141,7 @@ impl Node {
         let mut look = self.look(path).await;
         // A late reply on a busy machine does not mean that the entry is absent.
         for _ in 0..LOOKUPS_REPEATED {
-            if look.found.is_none() && look.said == Completeness::TimedOut {
+            if look.found.is_none() && look.completeness == Completeness::TimedOut {
                 look = self.look(path).await;
             }
         }
@@ -156,7 +156,7 @@ impl Node {
     }
 
     /// Returns the permit of a fetch that begins now.
-    pub(crate) async fn claim(&self, path: &str) -> StorePermit {
+    pub(crate) async fn permit(&self, path: &str) -> StorePermit {
         let Lookup { key_generation, .. } = self.look(path).await;
         self.store.permit(&key(path), key_generation)
     }
@@ -167,7 +167,7 @@ impl Node {
         path: &str,
         body: &str,
         tags: &[CacheTag],
-        claim: &StorePermit,
+        permit: &StorePermit,
     ) -> Result<(), Superseded> {
         let facts = StoredFacts {
             received: time::now(),
@@ -180,13 +180,13 @@ impl Node {
         let (status, head, body) = (StatusCode::OK, HeaderMap::new(), Bytes::from(body.to_owned()));
         let entry = StoredValue::Response(Entry { facts, status, head, body });
         let tags: Vec<TagDigest> = tags.iter().map(CacheTag::digest).collect();
-        self.store.put(&key(path), &entry, &tags, LIFETIME, claim).await
+        self.store.put(&key(path), &entry, &tags, LIFETIME, permit).await
     }
 
     /// Runs a whole fetch.
     pub(crate) async fn store(&self, path: &str, body: &str, tags: &[CacheTag]) {
-        let claim = self.claim(path).await;
-        self.put(path, body, tags, &claim).await.unwrap();
+        let permit = self.permit(path).await;
+        self.put(path, body, tags, &permit).await.unwrap();
     }
 
     pub(crate) async fn purge(

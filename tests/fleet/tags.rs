@@ -154,12 +154,12 @@ fn a_response_fetched_before_a_purge_is_not_served_after_it() {
         let redis = Redis::start();
         let (one, other) = (Node::start(&redis).await, Node::start(&redis).await);
         for scope in [tagged("x"), prefix("/a"), PurgeScope::All] {
-            let claim = other.claim("/a").await;
+            let permit = other.permit("/a").await;
             one.purge_all(std::slice::from_ref(&scope), PurgeStrength::Hard, 2).await;
             // The entry may be stored: it records the generation of its fetch.
-            let _ = other.put("/a", "old", &[tag("x")], &claim).await;
+            let _ = other.put("/a", "old", &[tag("x")], &permit).await;
             assert_eq!((one.read("/a").await, other.read("/a").await), (None, None), "{scope:?}");
-            assert!(!claim.fetch_start().is_current(), "no request may join it");
+            assert!(!permit.fetch_start().is_current(), "no request may join it");
         }
     });
 }
@@ -228,7 +228,7 @@ fn eviction_never_brings_back_a_purged_response() {
             for scope in [tagged("x"), prefix("/a"), PurgeScope::All] {
                 // A fetch that began before the purge and ends after it, when the records of the
                 // purge may be evicted.
-                let late = nodes[1].claim("/a").await;
+                let late = nodes[1].permit("/a").await;
                 nodes[0].store("/a", "old", &[tag("x")]).await;
                 nodes[0].purge_all(std::slice::from_ref(&scope), PurgeStrength::Hard, 2).await;
                 let _ = nodes[1].put("/a", "old", &[tag("x")], &late).await;

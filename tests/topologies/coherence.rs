@@ -45,8 +45,8 @@ fn nodes(topology: &Topology, seed: SocketAddr) -> [Node; 2] {
 /// Stores it through one node and reads it on all, into memory, where only tracked entries stay.
 async fn warm(nodes: &[Node; 2], path: &str) {
     until_agreed("Redis to take it", async || {
-        let claim = nodes[0].claim(path).await;
-        let stored = nodes[0].put(path, "old", &[], &claim).await;
+        let permit = nodes[0].permit(path).await;
+        let stored = nodes[0].put(path, "old", &[], &permit).await;
         stored.is_ok() && nodes[1].read(path).await.is_some()
     })
     .await;

@@ -39,9 +39,13 @@ fn variants() -> Variants {
     Variants { nonce: 7, expires: Timestamp::from_millis(9), fields }
 }
 
-fn stamp() -> EntryVersion {
+fn version() -> EntryVersion {
     let tags = [7, u128::MAX].map(TagDigest).to_vec();
-    EntryVersion { key_generation: KeyGeneration::new(), tick: PurgeGeneration { epoch: 3, count: 4 }, tags }
+    EntryVersion {
+        key_generation: KeyGeneration::new(),
+        generation: PurgeGeneration { epoch: 3, count: 4 },
+        tags,
+    }
 }
 
 fn both() -> [StoredValue; 2] {
@@ -60,7 +64,7 @@ fn forged(bytes: &Bytes, at: usize, byte: u8) -> Bytes {
 #[test]
 fn encoded_values_decode_unchanged() {
     for stored in both() {
-        let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
+        let bytes = encode(&key("/a"), &stored, &version()).unwrap();
         assert_eq!(decode(&key("/a"), &bytes, FROM_STORE).unwrap(), stored);
         assert_eq!(decode(&key("/a"), &bytes, Provenance::Process).unwrap(), stored);
     }
@@ -68,7 +72,7 @@ fn encoded_values_decode_unchanged() {
 
 #[test]
 fn the_body_is_a_slice_and_the_allocation_is_exact() {
-    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp()).unwrap();
+    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &version()).unwrap();
     let Ok(StoredValue::Response(entry)) = decode(&key("/a"), &bytes, FROM_STORE) else { panic!() };
     let end = bytes.as_ptr_range().end;
     assert_eq!(entry.body.as_ptr_range().end, end, "the body lies at the end of the entry");
@@ -78,7 +82,7 @@ fn the_body_is_a_slice_and_the_allocation_is_exact() {
 #[test]
 fn every_truncated_value_is_refused() {
     for stored in both() {
-        let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
+        let bytes = encode(&key("/a"), &stored, &version()).unwrap();
         for cut in 0..bytes.len() {
             assert!(decode(&key("/a"), &bytes.slice(..cut), FROM_STORE).is_err(), "{cut}");
         }
@@ -90,7 +94,7 @@ fn every_truncated_value_is_refused() {
 #[test]
 fn every_flipped_bit_outside_the_mutable_header_is_refused() {
     for stored in both() {
-        let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
+        let bytes = encode(&key("/a"), &stored, &version()).unwrap();
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut changed = bytes.to_vec();
@@ -108,7 +112,7 @@ fn every_flipped_bit_outside_the_mutable_header_is_refused() {
 #[test]
 fn each_kind_of_damage_has_its_own_error() {
     let own = key("/a");
-    let bytes = encode(&own, &StoredValue::Response(entry()), &stamp()).unwrap();
+    let bytes = encode(&own, &StoredValue::Response(entry()), &version()).unwrap();
     let damage = |bytes: &Bytes| decode(&own, bytes, FROM_STORE).unwrap_err();
     assert_eq!(damage(&Bytes::from_static(b"short")), EntryError::Length);
     assert_eq!(damage(&forged(&bytes, 0, b'X')), EntryError::Foreign);
@@ -117,21 +121,21 @@ fn each_kind_of_damage_has_its_own_error() {
     assert_eq!(damage(&forged(&bytes, KIND_FROM + 59, 0)), EntryError::Content, "status 0");
     assert_eq!(damage(&forged(&bytes, KIND_FROM + 64, 0xff)), EntryError::Length, "a body of 4 GiB");
     assert_eq!(damage(&Bytes::from([&bytes[..90], &[0xff], &bytes[91..]].concat())), EntryError::Checksum);
-    let other = encode(&key("/b"), &StoredValue::Response(entry()), &stamp()).unwrap();
+    let other = encode(&key("/b"), &StoredValue::Response(entry()), &version()).unwrap();
     assert_eq!(damage(&other), EntryError::OtherKey, "another key's entry, intact");
 }
 
 #[test]
 fn an_entry_keeps_its_version() {
-    let stamp = stamp();
-    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &stamp).unwrap();
+    let version = version();
+    let bytes = encode(&key("/a"), &StoredValue::Response(entry()), &version).unwrap();
     let header = crate::entry::EntryHeader::read(&bytes).unwrap();
-    assert_eq!((header.key_generation, header.outdated), (stamp.key_generation, None));
-    let (tick, tags) = history(&bytes).unwrap();
-    assert_eq!((tick, tags.collect::<Vec<_>>()), (stamp.tick, stamp.tags.clone()));
-    let list = encode(&key("/a"), &StoredValue::Variants(variants()), &stamp).unwrap();
+    assert_eq!((header.key_generation, header.stale_since), (version.key_generation, None));
+    let (generation, tags) = history(&bytes).unwrap();
+    assert_eq!((generation, tags.collect::<Vec<_>>()), (version.generation, version.tags.clone()));
+    let list = encode(&key("/a"), &StoredValue::Variants(variants()), &version).unwrap();
     assert!(history(&list).is_none());
-    let many = EntryVersion { tags: vec![TagDigest(0); TAGS_MAX + 1], ..stamp };
+    let many = EntryVersion { tags: vec![TagDigest(0); TAGS_MAX + 1], ..version };
     let encoded = encode(&key("/a"), &StoredValue::Response(entry()), &many);
     assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
@@ -140,15 +144,15 @@ fn an_entry_keeps_its_version() {
 fn a_head_beyond_its_bound_is_not_encoded() {
     let mut large = entry();
     large.head.append("x-large", HeaderValue::try_from("x".repeat(ENTRY_HEAD_BYTES_MAX)).unwrap());
-    let encoded = encode(&key("/a"), &StoredValue::Response(large), &stamp());
+    let encoded = encode(&key("/a"), &StoredValue::Response(large), &version());
     assert_eq!(encoded, Err(EncodeError::TooLarge));
 }
 
 /// Returns any entry, storable or not, encoded with a valid checksum, as a hostile store could
 /// write it.
 fn forged_entry(entry: &Entry, tags: usize) -> Bytes {
-    let stamp = EntryVersion { tags: vec![TagDigest(0); tags], ..stamp() };
-    with_checksum(encode_response(&key("/a"), entry, &stamp).unwrap()).unwrap()
+    let version = EntryVersion { tags: vec![TagDigest(0); tags], ..version() };
+    with_checksum(encode_response(&key("/a"), entry, &version).unwrap()).unwrap()
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn entries_that_are_never_written_are_refused() {
         entry.head.append(name.clone(), value);
         let bytes = forged_entry(&entry, 1);
         assert_eq!(decode(&key("/a"), &bytes, FROM_STORE), Err(EntryError::Field), "{name}");
-        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
+        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &version());
         assert_eq!(encoded, Err(EncodeError::Refused(EntryError::Field)), "{name}");
     }
     let changes: [(&str, EntryError, Change); 14] = [
@@ -213,7 +217,7 @@ fn entries_that_are_never_written_are_refused() {
         let mut entry = entry();
         change(&mut entry);
         assert_eq!(decode(&key("/a"), &forged_entry(&entry, 1), FROM_STORE), Err(damage), "{what}");
-        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &stamp());
+        let encoded = encode(&key("/a"), &StoredValue::Response(entry), &version());
         assert_eq!(encoded, Err(EncodeError::Refused(damage)), "{what}");
     }
     assert!(decode(&key("/a"), &forged_entry(&entry(), TAGS_MAX), FROM_STORE).is_ok());
@@ -239,7 +243,7 @@ fn times_ahead_of_the_clock_are_refused() {
     let latest = NOW.plus(crate::limits::LIFETIME_MAX).as_millis() + 60_000;
     for (expires, read) in [(9, true), (latest, true), (latest + 1, false)] {
         let list = Variants { expires: Timestamp::from_millis(expires), ..variants() };
-        let bytes = encode(&key("/a"), &StoredValue::Variants(list), &stamp()).unwrap();
+        let bytes = encode(&key("/a"), &StoredValue::Variants(list), &version()).unwrap();
         assert_eq!(decode(&key("/a"), &bytes, FROM_STORE).is_ok(), read, "{expires}");
     }
 }
@@ -252,7 +256,7 @@ fn a_list_of_variants_names_selecting_fields_in_order_and_once() {
         (&["a", "x-forwarded-for"], EntryError::Vary),
         (&[], EntryError::Vary),
     ] {
-        let mut bytes = begin_value(&key("/a"), KIND_VARIANTS, &stamp(), 100);
+        let mut bytes = begin_value(&key("/a"), KIND_VARIANTS, &version(), 100);
         bytes.put_u64(7);
         bytes.put_u64(9);
         for name in names {
@@ -275,10 +279,10 @@ proptest! {
     #[test]
     fn forged_bytes_never_panic_and_never_grow(at in 0usize..120, byte: u8) {
         for stored in both() {
-            let bytes = encode(&key("/a"), &stored, &stamp()).unwrap();
+            let bytes = encode(&key("/a"), &stored, &version()).unwrap();
             let at = CHECKED_FROM + at % (bytes.len() - CHECKED_FROM);
             if let Ok(read) = decode(&key("/a"), &forged(&bytes, at, byte), FROM_STORE) {
-                prop_assert!(encode(&key("/a"), &read, &stamp()).is_ok(), "what is read can be written");
+                prop_assert!(encode(&key("/a"), &read, &version()).is_ok(), "what is read can be written");
                 let StoredValue::Response(entry) = read else { continue };
                 prop_assert!(entry.body.len() <= bytes.len());
             }

@@ -36,7 +36,7 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
             not_sharable: known.reason,
         };
     }
-    let Lookup { found, key_generation, said: completeness } =
+    let Lookup { found, key_generation, completeness } =
         proxy.store.find(&request.key, &request.inbound.target).await;
     match found.filter(|found| is_keyed(proxy, &found.stored)) {
         None => {
@@ -82,7 +82,7 @@ pub(in crate::proxy) async fn look_up_variant(
 ) -> KeyLookup {
     let lookup = proxy.store.find(&location.key, &request.inbound.target).await;
     let found = lookup.found.and_then(|found| variant(&location, found));
-    KeyLookup { location, found, completeness: lookup.said, not_sharable: None }
+    KeyLookup { location, found, completeness: lookup.completeness, not_sharable: None }
 }
 
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale

@@ -102,7 +102,7 @@ impl Store {
     fn mark_stale_in_memory(&self, key: &CacheKey, key_generation: KeyGeneration, now: Timestamp) {
         if let Some(memory) = &self.shared.memory
             && let Some(held) = memory.get(key.short())
-            && let Some(bytes) = entry::outdated(&held.bytes, key_generation, now)
+            && let Some(bytes) = entry::mark_stale(&held.bytes, key_generation, now)
         {
             memory.insert(key.short(), MemoryEntry { bytes, revision: 0, ..held });
         }

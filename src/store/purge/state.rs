@@ -430,8 +430,8 @@ mod tests {
             head: HeaderMap::new(),
             body: Bytes::new(),
         });
-        let stamp = EntryVersion { key_generation: KeyGeneration::NONE, tick: generation, tags: vec![tag()] };
-        entry::encode(&CacheKey::of(&target()), &stored, &stamp).unwrap()
+        let version = EntryVersion { key_generation: KeyGeneration::NONE, generation, tags: vec![tag()] };
+        entry::encode(&CacheKey::of(&target()), &stored, &version).unwrap()
     }
 
     fn purge_status(purges: &PurgeState, entry: &[u8], snapshot: &PurgeSnapshot) -> PurgeVerdict {

@@ -57,13 +57,13 @@ impl Store {
                         if let Some(memory) = &self.shared.memory {
                             memory.remove_unless_behind(key.short(), key_generation);
                         }
-                        return Lookup { found: None, key_generation, said: Completeness::Complete };
+                        return Lookup { found: None, key_generation, completeness: Completeness::Complete };
                     }
                     header => header.map_or(KeyGeneration::NONE, |header| header.key_generation),
                 };
                 // The bytes are decoded first: foreign bytes cause no reads of tags.
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
-                    return Lookup { found: None, key_generation, said: Completeness::Complete };
+                    return Lookup { found: None, key_generation, completeness: Completeness::Complete };
                 };
                 match self.purge_status(redis, &bytes, target, snapshot).await {
                     Ok((PurgeStatus::Purged, _)) => {
@@ -71,14 +71,14 @@ impl Store {
                         if let Some(held) = held {
                             self.drop_this_from_memory(key, &held.bytes);
                         }
-                        Lookup { found: None, key_generation, said: Completeness::Complete }
+                        Lookup { found: None, key_generation, completeness: Completeness::Complete }
                     }
                     Ok((status, revision)) => {
                         let found = FoundValue::with_status(stored, &bytes, status, Tier::Redis);
                         let revision = if status == PurgeStatus::Valid { revision } else { 0 };
                         self.redis_lookup(key, &name, &bytes, found, &version, revision)
                     }
-                    Err(why) => Lookup { found: None, key_generation, said: Completeness::by(why) },
+                    Err(why) => Lookup { found: None, key_generation, completeness: Completeness::by(why) },
                 }
             }
             Ok(_) => {
@@ -151,14 +151,14 @@ impl Store {
         why: CommandError,
     ) -> Lookup {
         self.metrics.lookup(LookupOutcome::Unavailable);
-        let said = Completeness::by(why);
-        let Some(held) = held else { return Lookup { said, ..Lookup::nothing() } };
+        let completeness = Completeness::by(why);
+        let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
         match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown) {
             PurgeVerdict::Known(status, _) if may_serve_alone(redis, &self.name(key), &held) => {
                 self.memory_lookup(key, &held, status, 0)
             }
             PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
-                Lookup { found: None, key_generation: key_generation(&held.bytes), said }
+                Lookup { found: None, key_generation: key_generation(&held.bytes), completeness }
             }
         }
     }
@@ -205,7 +205,7 @@ impl Store {
         if status == PurgeStatus::Purged {
             self.metrics.lookup(LookupOutcome::Purged);
             self.drop_this_from_memory(key, &held.bytes);
-            return Lookup { found: None, key_generation, said: Completeness::Complete };
+            return Lookup { found: None, key_generation, completeness: Completeness::Complete };
         }
         if status == PurgeStatus::Valid
             && revision != 0
@@ -213,7 +213,7 @@ impl Store {
         {
             memory.set_revision(key.short(), held, revision);
         }
-        Lookup { found: self.found(key, held, status), key_generation, said: Completeness::Complete }
+        Lookup { found: self.found(key, held, status), key_generation, completeness: Completeness::Complete }
     }
 
     fn found(&self, key: &CacheKey, held: &MemoryEntry, status: PurgeStatus) -> Option<FoundValue> {
@@ -250,7 +250,7 @@ impl Store {
                 );
             }
         }
-        Lookup { found, key_generation, said: Completeness::Complete }
+        Lookup { found, key_generation, completeness: Completeness::Complete }
     }
 
     /// Observes the staleness of an entry that memory held until Redis pushed its invalidation.
@@ -305,7 +305,7 @@ impl FoundValue {
     ) -> Option<Self> {
         let header = EntryHeader::read(bytes)?;
         if let StoredValue::Response(entry) = &mut stored {
-            let marked = header.outdated.map_or(PurgeStatus::Valid, PurgeStatus::Stale);
+            let marked = header.stale_since.map_or(PurgeStatus::Valid, PurgeStatus::Stale);
             if let PurgeStatus::Stale(at) = status.and(marked) {
                 entry.facts = entry.facts.stale_from(at);
             }
@@ -324,7 +324,7 @@ impl Completeness {
 
 impl Lookup {
     fn nothing() -> Self {
-        Self { found: None, key_generation: KeyGeneration::NONE, said: Completeness::Complete }
+        Self { found: None, key_generation: KeyGeneration::NONE, completeness: Completeness::Complete }
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::entry::{self, EncodeError, EntryVersion, LINEAGE_BYTES, STAMP_BYTES, StoredValue, TagDigest};
+use crate::entry::{
+    self, EncodeError, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, StoredValue, TagDigest,
+};
 use crate::key::CacheKey;
 use crate::limits::{FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
@@ -48,12 +50,12 @@ impl Store {
         if permit.is_superseded() {
             return Err(Superseded);
         }
-        let stamp = EntryVersion {
+        let version = EntryVersion {
             key_generation: permit.key_generation,
-            tick: permit.generation,
+            generation: permit.generation,
             tags: tags.to_vec(),
         };
-        let bytes = match entry::encode(key, stored, &stamp) {
+        let bytes = match entry::encode(key, stored, &version) {
             Ok(bytes) => bytes,
             Err(EncodeError::TooLarge) => {
                 self.metrics.too_large();
@@ -88,7 +90,7 @@ impl Store {
                 Err(Superseded)
             }
             Ok(WriteOutcome::ReadBack(head, version)) => {
-                let is_ours = bytes.starts_with(&head) && head.len() == STAMP_BYTES;
+                let is_ours = bytes.starts_with(&head) && head.len() == HEADER_BYTES;
                 match self.shared.trust_of(redis, &name, &version).filter(|_| is_ours) {
                     Some(trust) => self.confirm(key, bytes, trust, permit),
                     None => {
@@ -124,7 +126,7 @@ impl Store {
         lifetime: Duration,
         permit: &StorePermit,
     ) -> Result<WriteOutcome, CommandError> {
-        let read_header = Command::Head { key: name, bytes: u32::try_from(STAMP_BYTES).unwrap_or(u32::MAX) };
+        let read_header = Command::Head { key: name, bytes: u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX) };
         let set = Command::Set { key: name, value: bytes, ttl: lifetime };
         if *key != permit.resource {
             let (written, read) = redis.change_and_read(&set, &read_header).await;
@@ -144,7 +146,7 @@ impl Store {
             // nothing would be stored.
             let seen = redis.command(&read_header).await;
             let key_generation = permit.key_generation.to_bytes();
-            let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(LINEAGE_BYTES - 8..LINEAGE_BYTES)
+            let is_another = matches!(&seen, Ok(Reply::Bulk(head)) if head.get(KEY_GENERATION_END - 8..KEY_GENERATION_END)
                 .is_some_and(|seen| seen != key_generation));
             if is_another || permit.watch.is_overwritten() {
                 return Ok(WriteOutcome::Refused);

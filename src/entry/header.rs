@@ -32,15 +32,14 @@ pub(super) const KIND_RESPONSE: u8 = 1;
 pub(super) const KIND_VARIANTS: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;
 
-/// Length of magic, version, kind and key generation: the bytes that decide whether an entry may
-/// replace another.
-pub const LINEAGE_BYTES: usize = 4 + 8;
+/// Offset behind the key generation, which decides whether an entry may replace another.
+pub const KEY_GENERATION_END: usize = 4 + 8;
 /// Offset of the checksum, behind the time of a soft purge.
-pub(super) const CHECKSUM_FROM: usize = LINEAGE_BYTES + 8;
+pub(super) const CHECKSUM_FROM: usize = KEY_GENERATION_END + 8;
 /// Length of the whole header with the checksum: enough to tell an entry from any other.
-pub const STAMP_BYTES: usize = CHECKSUM_FROM + 8;
+pub const HEADER_BYTES: usize = CHECKSUM_FROM + 8;
 /// Length of a tombstone: the header, and the time of the purge.
-const TOMBSTONE_BYTES: usize = STAMP_BYTES + 8;
+const TOMBSTONE_BYTES: usize = HEADER_BYTES + 8;
 
 /// The generation of a key: it changes with every purge of the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -89,7 +88,7 @@ pub struct EntryVersion {
     /// The key's generation before the fetch began.
     pub key_generation: KeyGeneration,
     /// The purge generation before the fetch began.
-    pub tick: PurgeGeneration,
+    pub generation: PurgeGeneration,
     /// The tags by which the entry can be purged.
     pub tags: Vec<TagDigest>,
 }
@@ -102,7 +101,7 @@ pub struct EntryHeader {
     /// The key generation of an entry, or of the purge that wrote a tombstone.
     pub key_generation: KeyGeneration,
     /// The time of a soft purge.
-    pub outdated: Option<Timestamp>,
+    pub stale_since: Option<Timestamp>,
 }
 
 /// The kind of a stored value.
@@ -117,13 +116,13 @@ pub enum ValueKind {
 impl EntryHeader {
     /// Reads the header of a value; `None` if the value has another format or version.
     pub fn read(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < STAMP_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], VERSION]) {
+        if bytes.len() < HEADER_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], VERSION]) {
             return None;
         }
         bytes.advance(3);
         let kind = bytes.get_u8();
         let key_generation = KeyGeneration(bytes.get_u64());
-        let outdated = bytes.get_u64();
+        let stale_since = bytes.get_u64();
         bytes.advance(8);
         let kind = match kind {
             KIND_TOMBSTONE => ValueKind::Tombstone(Timestamp::from_millis(bytes.try_get_u64().ok()?)),
@@ -132,7 +131,7 @@ impl EntryHeader {
         Some(Self {
             kind,
             key_generation,
-            outdated: (outdated != 0).then(|| Timestamp::from_millis(outdated)),
+            stale_since: (stale_since != 0).then(|| Timestamp::from_millis(stale_since)),
         })
     }
 }
@@ -147,10 +146,10 @@ pub fn tombstone(key_generation: KeyGeneration, now: Timestamp) -> Bytes {
 
 /// Returns the entry with a soft purge at `now`. A script does this in Redis; this function does it
 /// for a process without Redis.
-pub fn outdated(bytes: &[u8], key_generation: KeyGeneration, now: Timestamp) -> Option<Bytes> {
+pub fn mark_stale(bytes: &[u8], key_generation: KeyGeneration, now: Timestamp) -> Option<Bytes> {
     let mut bytes = bytes.to_vec();
-    bytes.get_mut(LINEAGE_BYTES - 8..LINEAGE_BYTES)?.copy_from_slice(&key_generation.to_bytes());
-    bytes.get_mut(LINEAGE_BYTES..CHECKSUM_FROM)?.copy_from_slice(&now.as_millis().to_be_bytes());
+    bytes.get_mut(KEY_GENERATION_END - 8..KEY_GENERATION_END)?.copy_from_slice(&key_generation.to_bytes());
+    bytes.get_mut(KEY_GENERATION_END..CHECKSUM_FROM)?.copy_from_slice(&now.as_millis().to_be_bytes());
     Some(bytes.into())
 }
 
@@ -173,9 +172,9 @@ mod tests {
         let (key_generation, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
         let bytes = tombstone(key_generation, now);
         assert_eq!(bytes.len(), TOMBSTONE_BYTES);
-        let header = EntryHeader { kind: ValueKind::Tombstone(now), key_generation, outdated: None };
+        let header = EntryHeader { kind: ValueKind::Tombstone(now), key_generation, stale_since: None };
         assert_eq!(EntryHeader::read(&bytes), Some(header));
-        assert_eq!(bytes[4..LINEAGE_BYTES], key_generation.to_bytes());
+        assert_eq!(bytes[4..KEY_GENERATION_END], key_generation.to_bytes());
         for cut in 0..bytes.len() {
             assert_eq!(EntryHeader::read(&bytes[..cut]), None, "{cut}");
         }
@@ -186,12 +185,12 @@ mod tests {
         let mut bytes = BytesMut::new();
         begin(KIND_RESPONSE, KeyGeneration::NONE, &mut bytes);
         let (key_generation, now) = (KeyGeneration::new(), Timestamp::from_millis(7));
-        let outdated = outdated(&bytes, key_generation, now).unwrap();
+        let marked = mark_stale(&bytes, key_generation, now).unwrap();
         assert_eq!(
-            EntryHeader::read(&outdated),
-            Some(EntryHeader { kind: ValueKind::Entry, key_generation, outdated: Some(now) })
+            EntryHeader::read(&marked),
+            Some(EntryHeader { kind: ValueKind::Entry, key_generation, stale_since: Some(now) })
         );
-        assert!(super::outdated(b"CW", key_generation, now).is_none());
+        assert!(mark_stale(b"CW", key_generation, now).is_none());
     }
 
     #[test]
