@@ -12,8 +12,8 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex, RwLock};
 use loom::thread;
 
-/// The flag of a view that must be checked against the clock, as in `store/clock.rs`.
-const PASSING: u64 = 1 << 63;
+/// The flag of a revision whose trust must be checked, as in `store/purge/state.rs`.
+const EXPIRES: u64 = 1 << 63;
 
 /// The reason why the purge log is trusted.
 #[derive(Clone, Copy, PartialEq)]
@@ -21,137 +21,137 @@ enum Trust {
     /// No invalidation has arrived.
     Tracked,
     /// The log is being read again, within its grace.
-    Outrun,
+    Revalidating,
     /// The grace is over.
     Expired,
     Nothing,
 }
 
-/// The purge state of `store/clock.rs`: the view is written while the ledger's lock is held, and
-/// read without it.
-struct Clock {
-    view: AtomicU64,
-    views: AtomicU64,
-    ledger: RwLock<(u64, Trust)>,
+/// The purge state of `store/purge/state.rs`: the revision is written while the log's lock is held,
+/// and read without it.
+struct PurgeState {
+    revision: AtomicU64,
+    last_revision: AtomicU64,
+    log: RwLock<(u64, Trust)>,
     /// The generation of one tag; `None` if it is unknown.
-    counter: Mutex<Option<u64>>,
+    tag_generation: Mutex<Option<u64>>,
 }
 
-impl Clock {
-    /// Returns a state at view 1, with one purge counted.
-    fn new(trust: Trust, passing: u64) -> Arc<Self> {
+impl PurgeState {
+    /// Returns a state at revision 1, with one purge counted.
+    fn new(trust: Trust, expires: u64) -> Arc<Self> {
         Arc::new(Self {
-            view: AtomicU64::new(1 | passing),
-            views: AtomicU64::new(1),
-            ledger: RwLock::new((1, trust)),
-            counter: Mutex::new(Some(1)),
+            revision: AtomicU64::new(1 | expires),
+            last_revision: AtomicU64::new(1),
+            log: RwLock::new((1, trust)),
+            tag_generation: Mutex::new(Some(1)),
         })
     }
 
-    fn view(&self) -> u64 {
-        let view = self.view.load(Ordering::Acquire);
-        if view & PASSING == 0 {
-            return view;
+    fn revision(&self) -> u64 {
+        let revision = self.revision.load(Ordering::Acquire);
+        if revision & EXPIRES == 0 {
+            return revision;
         }
-        let ledger = self.ledger.read().unwrap();
-        match ledger.1 {
-            Trust::Tracked | Trust::Outrun => self.view.load(Ordering::Acquire) & !PASSING,
+        let log = self.log.read().unwrap();
+        match log.1 {
+            Trust::Tracked | Trust::Revalidating => self.revision.load(Ordering::Acquire) & !EXPIRES,
             Trust::Expired | Trust::Nothing => 0,
         }
     }
 
-    fn next_view(&self) -> u64 {
-        self.views.fetch_add(1, Ordering::Relaxed) + 1
+    fn next_revision(&self) -> u64 {
+        self.last_revision.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn learn(&self, count: u64) {
-        let mut ledger = self.ledger.write().unwrap();
-        *ledger = (count, Trust::Tracked);
-        self.view.store(self.next_view(), Ordering::Release);
+    fn set_log(&self, count: u64) {
+        let mut log = self.log.write().unwrap();
+        *log = (count, Trust::Tracked);
+        self.revision.store(self.next_revision(), Ordering::Release);
     }
 
-    fn outrun(&self) {
-        let mut ledger = self.ledger.write().unwrap();
-        if ledger.1 == Trust::Tracked {
-            ledger.1 = Trust::Outrun;
-            self.view.fetch_or(PASSING, Ordering::AcqRel);
+    fn revalidate(&self) {
+        let mut log = self.log.write().unwrap();
+        if log.1 == Trust::Tracked {
+            log.1 = Trust::Revalidating;
+            self.revision.fetch_or(EXPIRES, Ordering::AcqRel);
         }
     }
 
-    fn settled(&self) {
-        let is_outrun = self.ledger.read().unwrap().1 == Trust::Outrun;
-        if is_outrun {
-            let mut ledger = self.ledger.write().unwrap();
-            ledger.1 = Trust::Nothing;
-            self.view.store(0, Ordering::Release);
+    fn end_revalidation(&self) {
+        let is_revalidating = self.log.read().unwrap().1 == Trust::Revalidating;
+        if is_revalidating {
+            let mut log = self.log.write().unwrap();
+            log.1 = Trust::Nothing;
+            self.revision.store(0, Ordering::Release);
         }
     }
 
-    fn forget_counter(&self) {
-        *self.counter.lock().unwrap() = None;
-        let ledger = self.ledger.write().unwrap();
-        let view = self.view.load(Ordering::Acquire);
-        if view != 0 {
-            self.view.store(self.next_view() | (view & PASSING), Ordering::Release);
+    fn invalidate_tag(&self) {
+        *self.tag_generation.lock().unwrap() = None;
+        let log = self.log.write().unwrap();
+        let revision = self.revision.load(Ordering::Acquire);
+        if revision != 0 {
+            self.revision.store(self.next_revision() | (revision & EXPIRES), Ordering::Release);
         }
-        drop(ledger);
+        drop(log);
     }
 }
 
 #[test]
 fn an_entry_checked_against_an_old_tag_generation_is_checked_again() {
     loom::model(|| {
-        let clock = Clock::new(Trust::Tracked, 0);
+        let state = PurgeState::new(Trust::Tracked, 0);
         let hit = thread::spawn({
-            let clock = Arc::clone(&clock);
+            let state = Arc::clone(&state);
             move || {
-                // Like `judge`, the reader takes the view before anything else.
-                let view = clock.view();
-                clock.counter.lock().unwrap().map(|_| view)
+                // Like `judge`, the reader takes the revision before anything else.
+                let revision = state.revision();
+                state.tag_generation.lock().unwrap().map(|_| revision)
             }
         });
-        clock.forget_counter();
-        if let Some(looked_at) = hit.join().unwrap() {
-            assert_ne!(looked_at, clock.view());
+        state.invalidate_tag();
+        if let Some(checked_at) = hit.join().unwrap() {
+            assert_ne!(checked_at, state.revision());
         }
     });
 }
 
 #[test]
-fn an_expired_view_is_never_returned() {
+fn an_expired_revision_is_never_returned() {
     loom::model(|| {
-        let clock = Clock::new(Trust::Expired, PASSING);
-        let learner = thread::spawn({
-            let clock = Arc::clone(&clock);
-            move || clock.learn(2)
+        let state = PurgeState::new(Trust::Expired, EXPIRES);
+        let setter = thread::spawn({
+            let state = Arc::clone(&state);
+            move || state.set_log(2)
         });
-        assert_ne!(clock.view(), 1, "a view that is trusted now is a new one");
-        learner.join().unwrap();
-        assert_eq!(clock.view(), 2);
+        assert_ne!(state.revision(), 1, "a revision that is trusted now is a new one");
+        setter.join().unwrap();
+        assert_eq!(state.revision(), 2);
     });
 }
 
 #[test]
-fn after_a_worker_confirms_a_purge_no_reader_uses_the_old_view() {
+fn after_a_worker_confirms_a_purge_no_reader_uses_the_old_revision() {
     loom::model(|| {
-        let (clock, confirmed) = (Clock::new(Trust::Tracked, 0), Arc::new(AtomicBool::new(false)));
+        let (state, confirmed) = (PurgeState::new(Trust::Tracked, 0), Arc::new(AtomicBool::new(false)));
         let worker = thread::spawn({
-            let (clock, confirmed) = (Arc::clone(&clock), Arc::clone(&confirmed));
+            let (state, confirmed) = (Arc::clone(&state), Arc::clone(&confirmed));
             move || {
-                clock.outrun();
-                clock.settled();
+                state.revalidate();
+                state.end_revalidation();
                 // The real answer goes through Redis, which orders at least as much.
                 confirmed.store(true, Ordering::Release);
             }
         });
         let reader = thread::spawn({
-            let clock = Arc::clone(&clock);
-            move || clock.learn(2)
+            let state = Arc::clone(&state);
+            move || state.set_log(2)
         });
         if confirmed.load(Ordering::Acquire) {
-            let view = clock.view();
-            let count = clock.ledger.read().unwrap().0;
-            assert!(view != 1 && (view == 0 || count == 2), "view {view} of {count}");
+            let revision = state.revision();
+            let count = state.log.read().unwrap().0;
+            assert!(revision != 1 && (revision == 0 || count == 2), "revision {revision} of {count}");
         }
         worker.join().unwrap();
         reader.join().unwrap();
@@ -161,22 +161,22 @@ fn after_a_worker_confirms_a_purge_no_reader_uses_the_old_view() {
 #[test]
 fn an_entry_put_during_an_invalidation_does_not_stay_in_memory() {
     loom::model(|| {
-        // In `store/watch.rs` and `Shared::outdate`, the flag is set under the lock, and memory is
-        // cleared after it.
-        let (shard, overtaken) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
+        // In `store/purge/watch.rs` and `StoreShared::supersede`, the flag is set under the lock,
+        // and memory is cleared after it.
+        let (shard, superseded) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
         let memory = Arc::new(Mutex::new(false));
         let put = thread::spawn({
-            let (shard, overtaken, memory) =
-                (Arc::clone(&shard), Arc::clone(&overtaken), Arc::clone(&memory));
+            let (shard, superseded, memory) =
+                (Arc::clone(&shard), Arc::clone(&superseded), Arc::clone(&memory));
             move || {
                 let _held = shard.lock().unwrap();
-                if !overtaken.load(Ordering::Acquire) {
+                if !superseded.load(Ordering::Acquire) {
                     *memory.lock().unwrap() = true;
                 }
             }
         });
         let held = shard.lock().unwrap();
-        overtaken.store(true, Ordering::Release);
+        superseded.store(true, Ordering::Release);
         drop(held);
         *memory.lock().unwrap() = false;
         put.join().unwrap();
@@ -203,8 +203,8 @@ fn an_entry_read_over_a_lost_connection_is_never_trusted_after_the_loss() {
             }
         });
         if reported.load(Ordering::Acquire) {
-            let witness = *kept.lock().unwrap();
-            assert_ne!(witness, Some(live.load(Ordering::Acquire)));
+            let token = *kept.lock().unwrap();
+            assert_ne!(token, Some(live.load(Ordering::Acquire)));
         }
         reader.join().unwrap();
         connection.join().unwrap();

@@ -61,8 +61,8 @@ pub enum AdminError {
 
 impl AdminClient {
     /// Runs a command, and returns its answer as a report.
-    pub fn run(&self, errand: &AdminCommand) -> Result<AdminReport, AdminError> {
-        let (path, content) = match errand {
+    pub fn run(&self, command: &AdminCommand) -> Result<AdminReport, AdminError> {
+        let (path, content) = match command {
             AdminCommand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
             AdminCommand::Inspect { url, fields } => (inspection(url, fields), None),
         };
@@ -137,10 +137,10 @@ mod tests {
     use super::super::get::tests::asked;
     use super::*;
 
-    fn run(answer: &[u8], token: Option<&str>, errand: &AdminCommand) -> (String, Result<String, String>) {
+    fn run(answer: &[u8], token: Option<&str>, command: &AdminCommand) -> (String, Result<String, String>) {
         let (request, outcome) = asked(answer, |target| {
             let operator = AdminClient { authority: target.authority, token: token.map(Secret::new) };
-            Ok(operator.run(errand)?.to_string())
+            Ok(operator.run(command)?.to_string())
         });
         (request, outcome.map_err(|error| error.to_string()))
     }
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn a_purge_is_sent_and_its_outcome_reported() {
         let answer = b"HTTP/1.1 200 OK\r\n\r\n{\"outcome\":\"everywhere\",\"nodes\":2,\"confirmed\":2,\"took_ms\":3,\"purged\":[{\"tag\":\"t\"},{\"all\":true}]}";
-        let errand = AdminCommand::Purge("{\"all\":true}".to_owned());
-        let (request, outcome) = run(answer, Some("sesame"), &errand);
+        let command = AdminCommand::Purge("{\"all\":true}".to_owned());
+        let (request, outcome) = run(answer, Some("sesame"), &command);
         assert!(request.starts_with("POST /purge HTTP/1.1\r\n"), "{request}");
         assert!(
             request.contains("\r\ncontent-type: application/json\r\nauthorization: Bearer sesame\r\n"),
@@ -172,9 +172,9 @@ purged.all  true
 
     #[test]
     fn an_entry_is_inspected_by_its_url() {
-        let errand =
+        let command =
             AdminCommand::Inspect { url: "http://a/b?c&d".to_owned(), fields: vec!["X: y z".to_owned()] };
-        let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &errand);
+        let (request, outcome) = run(b"HTTP/1.1 200 OK\r\n\r\n{\"found\":\"nothing\"}", None, &command);
         let line = "GET /entries?url=http%3A%2F%2Fa%2Fb%3Fc%26d&header=X%3A%20y%20z HTTP/1.1\r\n";
         assert!(request.starts_with(line) && !request.contains("authorization"), "{request}");
         assert_eq!(outcome.unwrap(), "answer  200 OK\nfound   nothing\n");
@@ -182,7 +182,7 @@ purged.all  true
 
     #[test]
     fn every_failure_is_reported_with_its_detail() {
-        let errand = AdminCommand::Purge("{}".to_owned());
+        let command = AdminCommand::Purge("{}".to_owned());
         for (answer, error) in [
             (
                 &b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"detail\":\"send \\u001b[2Jit\"}"[..],
@@ -199,7 +199,7 @@ purged.all  true
                 "purged, but not all nodes have confirmed:\nanswer  202 Accepted\nnodes   2\n",
             ),
         ] {
-            assert_eq!(run(answer, None, &errand).1.unwrap_err(), error);
+            assert_eq!(run(answer, None, &command).1.unwrap_err(), error);
         }
     }
 }

@@ -77,9 +77,9 @@ fn watch(terminal: &mut DefaultTerminal, operator: &AdminClient, first: StatsSam
 }
 
 /// Waits for this long, or until the user quits. Returns whether the user quits.
-fn wants_to_leave(patience: Duration) -> io::Result<bool> {
+fn wants_to_leave(timeout: Duration) -> io::Result<bool> {
     let begun = time::instant();
-    while let Some(left) = patience.checked_sub(begun.elapsed()) {
+    while let Some(left) = timeout.checked_sub(begun.elapsed()) {
         if !event::poll(left)? {
             break;
         }

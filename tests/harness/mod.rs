@@ -64,10 +64,10 @@ pub(crate) fn until_agreed(what: &str, is_so: impl FnMut() -> bool) {
     until_within(4 * PATIENCE, what, is_so);
 }
 
-fn until_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+fn until_within(timeout: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = time::instant();
     while !is_so() {
-        assert!(begun.elapsed() < patience, "timeout while waiting for {what}");
+        assert!(begun.elapsed() < timeout, "timeout while waiting for {what}");
         thread::yield_now();
     }
 }

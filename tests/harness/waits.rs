@@ -1,11 +1,11 @@
 //! The waits of callers, compared with their deadline, on a machine with other load.
 //!
 //! A caller is late because the client delayed it, or because its thread did not get the processor.
-//! A witness distinguishes the two: a task on the callers' runtime that wakes every [`TURN`] and
-//! records its delays. A caller may exceed its deadline by [`SLACK`] and by the witness's delay
+//! A monitor distinguishes the two: a task on the callers' runtime that wakes every [`TURN`] and
+//! records its delays. A caller may exceed its deadline by [`SLACK`] and by the monitor's delay
 //! since that deadline. So the bound is as tight as the machine allows at that moment.
 //!
-//! A client that blocks the thread goes unnoticed: the witness is then as late as the callers.
+//! A client that blocks the thread goes unnoticed: the monitor is then as late as the callers.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 /// Time by which a caller may exceed its deadline.
 const SLACK: Duration = Duration::from_millis(20);
-/// Interval at which the witness wakes. Timers have whole milliseconds, so the witness is on time
+/// Interval at which the monitor wakes. Timers have whole milliseconds, so the monitor is on time
 /// up to twice this interval.
 const TURN: Duration = Duration::from_millis(1);
 
@@ -29,16 +29,17 @@ pub(crate) struct Waits {
     deadline: Duration,
     /// The times from the deadline to the end of each wait that was too long.
     overdue: RefCell<Vec<Range<Instant>>>,
-    witness: Rc<Witness>,
+    delays: Rc<DelayMonitor>,
     watching: JoinHandle<()>,
 }
 
 impl Waits {
-    /// Starts a witness. Must run on the [`LocalSet`](tokio::task::LocalSet) of the callers.
+    /// Starts the measurement of delays. Must run on the [`LocalSet`](tokio::task::LocalSet) of the
+    /// callers.
     pub(crate) fn up_to(deadline: Duration) -> Rc<Self> {
-        let witness = Rc::new(Witness { seen: Cell::new(instant()), late: RefCell::default() });
-        let watching = spawn_local(Rc::clone(&witness).watch());
-        Rc::new(Self { deadline, overdue: RefCell::default(), witness, watching })
+        let delays = Rc::new(DelayMonitor { seen: Cell::new(instant()), late: RefCell::default() });
+        let watching = spawn_local(Rc::clone(&delays).watch());
+        Rc::new(Self { deadline, overdue: RefCell::default(), delays, watching })
     }
 
     /// Measures a caller's wait for one command.
@@ -60,11 +61,11 @@ impl Waits {
     /// Asserts that no caller has waited for too long.
     pub(crate) async fn assert_in_time(&self) {
         let now = instant();
-        while self.witness.seen.get() <= now {
+        while self.delays.seen.get() <= now {
             sleep(TURN).await;
         }
         for overdue in self.overdue.borrow().iter() {
-            let (elapsed, late) = (overdue.end - overdue.start, self.witness.late_within(overdue));
+            let (elapsed, late) = (overdue.end - overdue.start, self.delays.late_within(overdue));
             assert!(
                 elapsed <= SLACK + late,
                 "a caller waited for {elapsed:?} beyond its {:?}; the runtime was late for {late:?} of it",
@@ -81,14 +82,14 @@ impl Drop for Waits {
 }
 
 /// A task that wakes at short intervals, and records its delays.
-struct Witness {
+struct DelayMonitor {
     /// The time of the last wake.
     seen: Cell<Instant>,
     /// The delays, from the expected to the actual wake: in order, and without overlap.
     late: RefCell<Vec<Range<Instant>>>,
 }
 
-impl Witness {
+impl DelayMonitor {
     async fn watch(self: Rc<Self>) {
         loop {
             sleep(TURN).await;

@@ -12,8 +12,8 @@
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the faults of Redis need few of the parties")]
 mod harness;
-mod lateness;
 mod load;
+mod measured_waits;
 mod outages;
 mod stalls;
 mod wire;

@@ -129,8 +129,8 @@ fn an_unreachable_server_gets_few_attempts() {
         let start = instant();
         let mut attempts = 0_u32;
         while start.elapsed() < Duration::from_secs(1) {
-            let patience = tokio::time::timeout(Duration::from_millis(100), listener.accept());
-            attempts += u32::from(patience.await.is_ok());
+            let accepted = tokio::time::timeout(Duration::from_millis(100), listener.accept());
+            attempts += u32::from(accepted.await.is_ok());
         }
         // Back-offs of 25 ms and more, each twice the last.
         assert!((2..=8).contains(&attempts), "{attempts} attempts in a second");

@@ -21,8 +21,6 @@ mod demo;
 #[cfg(test)]
 mod doorkeeper;
 #[cfg(test)]
-mod errands;
-#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod floods;
@@ -42,6 +40,8 @@ mod invalidation;
 mod namespace;
 #[cfg(test)]
 mod negative;
+#[cfg(test)]
+mod operator_commands;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]

@@ -60,7 +60,7 @@ const VERBS: &str = "\
     expect expire explain export expose extend extract fail fetch fill fix flush follow forbid format \
     free freeze freshen gate generate give group grow guard handle harden hash heed hide hold \
     ignore import include index initialise inline interrupt introduce invalidate isolate join \
-    judge keep key label land leave let lift limit link list load lock log lower make map mark \
+    judge keep key know label land leave let lift limit link list load lock log lower make map mark \
     mask match measure merge move name narrow negotiate note notify number obey offer omit \
     open order own pad pair parse pass pause permit pick pin place plan plant plot point poll \
     prefer prefix print probe promise protect prove publish pull purge push put quote raise \

@@ -189,8 +189,8 @@ async fn call(pool: RedisPool, mut rng: Rng, outcomes: Rc<Cell<ReadOutcomes>>, e
                 let _ = pool.command(&Command::Unlink { key: key.as_bytes() }).await;
             }
             _ => {
-                let patience = Duration::from_millis(rng.u64(..4));
-                let _ = tokio::time::timeout(patience, read(&pool, &key)).await;
+                let limit = Duration::from_millis(rng.u64(..4));
+                let _ = tokio::time::timeout(limit, read(&pool, &key)).await;
             }
         }
         let took = instant() - start;

@@ -1,8 +1,9 @@
 //! The invalidations that one connection has received, and which earlier replies are still valid.
 //!
 //! A reply is kept with the number of invalidations that had arrived before it. To cache it, the
-//! caller checks that none of the later ones named its key: the last [`REDIS_INVALIDATIONS_REMEMBERED`] are
-//! known by a digest, and if there were more the reply counts as invalidated.
+//! caller checks that none of the later ones named its key: the last
+//! [`REDIS_INVALIDATIONS_REMEMBERED`] are known by a digest, and if there were more the reply
+//! counts as invalidated.
 //!
 //! **Always:** invalidations are processed before any reply that arrived after them is delivered.
 

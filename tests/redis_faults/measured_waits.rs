@@ -1,4 +1,4 @@
-//! The witness that measures the callers' waits tells a late client from a late machine.
+//! The measured waits tell a late caller from a late machine.
 
 use std::rc::Rc;
 use std::time::Duration;
