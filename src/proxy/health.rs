@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::Proxy;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::worker::Proxy;
 
 pub(super) async fn answer(proxy: &Proxy) -> ProxyAnswer {
     let document = proxy.store.health().await.document();

@@ -6,14 +6,14 @@ use std::time::Duration;
 use http::{Method, Request};
 use tracing::info;
 
-use super::options::{AccessLog, Options};
 use crate::key::TargetError;
 use crate::label::Label;
 use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::fetch::FetchTable;
+use crate::proxy::fetch::table::FetchTable;
+use crate::proxy::options::{AccessLog, Options};
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
 
 crate::labels! {

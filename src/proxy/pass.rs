@@ -13,8 +13,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
 
-use super::Proxy;
-use super::tunnel::{self, TunnelEnd};
 use crate::entry::KeyGeneration;
 use crate::key::{CacheKey, Target};
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
@@ -23,9 +21,11 @@ use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::fetch;
+use crate::proxy::fetch::{post, tags};
 use crate::proxy::request::InboundRequest;
+use crate::proxy::tunnel::{self, TunnelEnd};
 use crate::proxy::unsafe_exchange::OriginReached;
+use crate::proxy::worker::Proxy;
 use crate::time::{self, Timestamp};
 
 /// Sends a request to the origin and streams the response back. Sets `reached` once the origin may
@@ -64,7 +64,7 @@ pub(super) async fn answer(
             }
             mark_groups_stale(proxy, &inbound, &response).await;
             match storable {
-                Some((facts, permit)) => fetch::store_post(proxy, inbound, response, facts, permit).await,
+                Some((facts, permit)) => post::store_post(proxy, inbound, response, facts, permit).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
             }
         }
@@ -107,7 +107,7 @@ fn storable_for_gets(
     let ruling =
         policy::storable_post(&exchange, &inbound.target, proxy.origin.outbound().base(), &proxy.rules);
     let ruling = ruling.and_then(|facts| {
-        if inbound.may_change_the_store(proxy) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
+        if proxy.may_change_the_store(inbound) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
     });
     inbound.notes.note(|explanation| explanation.storable(&ruling));
     ruling.ok()
@@ -138,7 +138,7 @@ fn invalidate_changed(
 async fn mark_groups_stale(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
     let InboundRequest { method, target, .. } = inbound;
     let groups = GroupNames::invalidated(method, response.status(), response.headers());
-    let groups = fetch::groups(&groups, target);
+    let groups = tags::groups(&groups, target);
     if !groups.is_empty() {
         proxy.store.purge_changed_groups(&groups).await;
     }

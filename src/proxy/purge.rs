@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::Proxy;
-use super::options::Options;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::options::Options;
 use crate::proxy::request::InboundRequest;
+use crate::proxy::worker::Proxy;
 use crate::purge::{self, PurgeName, PurgeOrder};
 use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time;

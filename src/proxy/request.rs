@@ -1,15 +1,16 @@
 //! A request as it arrived, and as the cache handles it.
 
+use std::net::IpAddr;
+
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
 
 use crate::entry::Variants;
-use crate::key::{CacheKey, Target};
+use crate::key::{CacheKey, Scheme, Target};
 use crate::origin::{FetchPurpose, OutboundRequest};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, StoredFacts};
-use crate::proxy::explain::{ExplainNotes, Explanation, RuleQuestion};
+use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::{Caller, Proxy};
 use crate::time::Timestamp;
 
 /// Fields that ask for a part of the response, or for none if it has not changed (RFC 9110 §13.1,
@@ -21,6 +22,15 @@ static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
     header::IF_MODIFIED_SINCE,
     header::IF_UNMODIFIED_SINCE,
 ];
+
+/// The client of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The address at the other end of the connection.
+    pub peer: IpAddr,
+    /// The scheme by which the client connected.
+    pub scheme: Scheme,
+}
 
 /// A request as it arrived.
 pub(in crate::proxy) struct InboundRequest {
@@ -42,18 +52,6 @@ impl InboundRequest {
     ) -> OutboundRequest<'a> {
         let Self { method, target, headers, caller, .. } = self;
         OutboundRequest { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
-    }
-
-    /// Returns whether the response to this request, sent with the client's own fields, may store,
-    /// update or remove shared responses. It may if a shared fetch would have sent the same fields.
-    /// A shared fetch needs no such check.
-    pub(in crate::proxy) fn may_change_the_store(&self, proxy: &Proxy) -> bool {
-        let Proxy { rules, origin, .. } = proxy;
-        // A shared fetch does not send these cookies.
-        let as_get = RequestFacts::read(&Method::GET, &self.headers, rules);
-        let has_ignored_cookies = self.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
-        !has_ignored_cookies
-            && origin.outbound().sends_as_shared(&self.to_outbound(&FetchPurpose::Pass, rules))
     }
 }
 

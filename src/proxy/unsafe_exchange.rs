@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 
 use http::Response;
 
-use crate::proxy::Proxy;
 use crate::proxy::answer::body::AdmittedBody;
+use crate::proxy::worker::Proxy;
 
 /// Whether the origin may have a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

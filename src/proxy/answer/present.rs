@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use crate::policy::{self, ByteRange, MultipartBody, MultipartPiece, Precondition, RangeSelection};
 use crate::proxy::answer::body::{AnswerBody, BodyError};
 use crate::proxy::answer::response::ProxyAnswer;
-use crate::proxy::explain::RuleQuestion;
+use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::request::CacheRequest;
 use crate::time::Timestamp;
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{DatedFacts, ExplainedLookup, Explanation};
 use crate::json::{self, JsonObject};
 use crate::key::{CacheKey, Target};
 use crate::label::Label;
@@ -16,6 +15,7 @@ use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX, NAMESPACE_BYTES_MAX,
 };
 use crate::proxy::answer::response::Outcome;
+use crate::proxy::explain::notes::{DatedFacts, ExplainedLookup, Explanation};
 use crate::store::Namespace;
 
 impl Explanation {

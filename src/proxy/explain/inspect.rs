@@ -18,11 +18,12 @@ use crate::key::{CacheKey, Target};
 use crate::label::Label;
 use crate::limits::OPERATOR_SHOWN_BYTES_MAX;
 use crate::policy::{self, CacheRules, GroupNames};
-use crate::proxy::explain::{ExplainNotes, Explanation};
+use crate::proxy::explain::notes::{ExplainNotes, Explanation};
 use crate::proxy::lookup::find::variant;
 use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
-use crate::proxy::{Caller, Proxy};
+use crate::proxy::worker::Proxy;
 use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
 

@@ -6,23 +6,28 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::*;
 use crate::entry::{KeyGeneration, Variants};
+use crate::hop::EXPLAIN;
 use crate::json::{self, JsonValue};
-use crate::key::Scheme;
+use crate::key::{CacheKey, Scheme, Target};
 use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TARGET_BYTES_MAX,
     VARY_FIELDS_MAX,
 };
-use crate::policy::{NotStorable, Obligations, Vary, VaryFields};
+use crate::policy::{CacheRules, NotStorable, Obligations, Ruling, StoredFacts, Vary, VaryFields};
 use crate::proxy::answer::body::AnswerBody;
-use crate::proxy::answer::cache_status::CacheStatus;
-use crate::proxy::answer::response::Outcome;
+use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::explain::notes::{BackgroundRefresh, ExplainNotes, ExplainedRole, RuleQuestion};
+use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::options::{AccessLog, FetchLease, Options};
+use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
-use crate::proxy::{AccessLog, Caller, FetchLease};
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
-use crate::store::Namespace;
+use crate::store::{Namespace, Tier};
+use crate::time::Timestamp;
 
 fn options(token: Option<&str>) -> Options {
     Options {

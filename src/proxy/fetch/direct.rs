@@ -6,15 +6,15 @@ use crate::entry::{Entry, KeyGeneration, StoredValue};
 use crate::label::Label;
 use crate::origin::{FetchPurpose, RequestBody};
 use crate::policy::{self, Exchange, FreshenOutcome, NotStorable, Ruling, StoredHead};
-use crate::proxy::Proxy;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::explain::{self, RuleQuestion};
-use crate::proxy::fetch;
+use crate::proxy::explain::notes::{ExplainedRole, RuleQuestion};
 use crate::proxy::fetch::join::FetchRequest;
 use crate::proxy::fetch::stale_on_error::{serve_stale_on_error, stale_or_failure};
+use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::store::{StorePermit, Superseded};
 use crate::time;
 
@@ -26,7 +26,7 @@ pub(in crate::proxy) async fn pass_through(
     forward: ForwardReason,
     reason: &'static str,
 ) -> ProxyAnswer {
-    request.note(|explanation| explanation.goes_forward(explain::ExplainedRole::Alone, forward));
+    request.note(|explanation| explanation.goes_forward(ExplainedRole::Alone, forward));
     match proxy.send(&request.inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
         Ok(response) => ProxyAnswer::from_origin(Outcome::Uncacheable, response)
             .with_status(CacheStatus::NotStored { forward, reason }),
@@ -46,7 +46,7 @@ pub(in crate::proxy::fetch) async fn fetch_uncacheable(
     reason: NotStorable,
 ) -> ProxyAnswer {
     let FetchRequest { request, forward, stored, location } = fetch_request;
-    fetch_request.note_role(explain::ExplainedRole::Alone);
+    fetch_request.note_role(ExplainedRole::Alone);
     request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
     let permit = proxy.store.permit(&location.whole, location.generation);
     let requested = time::now();
@@ -96,7 +96,7 @@ async fn freshen_by_head(
     let FetchRequest { request, location, .. } = fetch_request;
     let head =
         StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
-    let outcome = if request.inbound.may_change_the_store(proxy) {
+    let outcome = if proxy.may_change_the_store(&request.inbound) {
         policy::freshen_by_head(head, exchange, &proxy.rules)
     } else {
         FreshenOutcome::Unchanged(NotStorable::UnkeyedField)
@@ -106,7 +106,7 @@ async fn freshen_by_head(
         FreshenOutcome::Updated { facts, fields } => {
             let entry = Entry { facts, head: fields, ..stored.clone() };
             let keep_for = facts.keep_for(exchange.received);
-            let tags = fetch::cache_tags(&entry.head, &request.inbound.target, &proxy.rules);
+            let tags = cache_tags(&entry.head, &request.inbound.target, &proxy.rules);
             let entry = StoredValue::Response(entry);
             if let Err(Superseded) = proxy.store.put(&location.key, &entry, &tags, keep_for, permit).await {
                 proxy.metrics.not_stored(NotStorable::Changed);

@@ -9,20 +9,23 @@ use crate::entry::Entry;
 use crate::label::Label;
 use crate::origin;
 use crate::policy::{self, NotStorable, Reuse, Ruling};
-use crate::proxy::Proxy;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::present::{self, present};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::explain::{self, RuleQuestion};
+use crate::proxy::explain::notes::{ExplainedRole, RuleQuestion};
 use crate::proxy::fetch::direct::{fetch_uncacheable, pass_through};
+use crate::proxy::fetch::lease;
+use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
+use crate::proxy::fetch::run::{self, FetchRights};
 use crate::proxy::fetch::stale_on_error::{
     serve_stale_for_failure, serve_stale_on_error, serve_stored, stale_or_failure,
 };
-use crate::proxy::fetch::{self, FetchOutcome, FetchRole, FetchState, LeaderGuard, SharedResponse};
+use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
 use crate::proxy::lookup::find::{just_stored, stored_meanwhile};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::store::StorePermit;
 use crate::time;
 
@@ -126,7 +129,7 @@ async fn follow(
     mut state: watch::Receiver<FetchState>,
 ) -> FollowOutcome {
     let begun = time::instant();
-    fetch_request.note_role(explain::ExplainedRole::Follower);
+    fetch_request.note_role(ExplainedRole::Follower);
     let waited = tokio::time::timeout(
         proxy.options.collapse_timeout,
         state.wait_for(|state| !matches!(state, FetchState::Fetching)),
@@ -188,7 +191,7 @@ enum Leadership {
 }
 
 impl FetchRequest {
-    pub(in crate::proxy::fetch) fn note_role(&self, role: explain::ExplainedRole) {
+    pub(in crate::proxy::fetch) fn note_role(&self, role: ExplainedRole) {
         self.request.note(|explanation| explanation.goes_forward(role, self.forward));
     }
 }
@@ -201,12 +204,8 @@ async fn lead(proxy: &Rc<Proxy>, fetch_request: FetchRequest, leadership: Leader
             (None, proxy.store.permit(&fetch_request.location.whole, fetch_request.location.generation))
         }
     };
-    fetch_request.note_role(if lead.is_some() {
-        explain::ExplainedRole::Leader
-    } else {
-        explain::ExplainedRole::Alone
-    });
-    let fetched = fetch_in_task(proxy, &fetch_request, fetch::FetchRights { lead, permit }).await;
+    fetch_request.note_role(if lead.is_some() { ExplainedRole::Leader } else { ExplainedRole::Alone });
+    let fetched = fetch_in_task(proxy, &fetch_request, FetchRights { lead, permit }).await;
     respond(proxy, &fetch_request, fetched, None).await
 }
 
@@ -222,12 +221,12 @@ pub(in crate::proxy) async fn fetch_known_uncacheable(
     if stored.is_none() && !request.is_plain() {
         return Box::pin(pass_through(proxy, request, fetch_request.forward, reason.word())).await;
     }
-    fetch_request.note_role(explain::ExplainedRole::Alone);
+    fetch_request.note_role(ExplainedRole::Alone);
     let fetched = match stored {
-        None => fetch::run_alone(proxy, request, location).await,
+        None => run::run_alone(proxy, request, location).await,
         Some(_) => {
             let permit = proxy.store.permit(&location.whole, location.generation);
-            Box::pin(fetch_in_task(proxy, fetch_request, fetch::FetchRights { lead: None, permit })).await
+            Box::pin(fetch_in_task(proxy, fetch_request, FetchRights { lead: None, permit })).await
         }
     };
     match fetched {
@@ -285,7 +284,7 @@ async fn respond(
             apply_range_and_conditions(fetch_request, whole).await
         }
         FetchOutcome::Stored => {
-            fetch_request.note_role(explain::ExplainedRole::Follower);
+            fetch_request.note_role(ExplainedRole::Follower);
             match stored_meanwhile(proxy, &fetch_request.request).await {
                 Some(hit) => serve_stored(&fetch_request.request, hit).await,
                 // The response was purged again, or does not answer this request.
@@ -307,15 +306,11 @@ fn respond_uncacheable(
 }
 
 /// Fetches in a task of its own, which continues if the client leaves.
-async fn fetch_in_task(
-    proxy: &Rc<Proxy>,
-    fetch_request: &FetchRequest,
-    rights: fetch::FetchRights,
-) -> FetchOutcome {
+async fn fetch_in_task(proxy: &Rc<Proxy>, fetch_request: &FetchRequest, rights: FetchRights) -> FetchOutcome {
     let (to_client, fetched) = oneshot::channel();
     let FetchRequest { request, location, stored, .. } = fetch_request;
     let fetch =
-        fetch::run(Rc::clone(proxy), Rc::clone(request), location.clone(), stored.clone(), rights, to_client);
+        lease::run(Rc::clone(proxy), Rc::clone(request), location.clone(), stored.clone(), rights, to_client);
     proxy.tasks.spawn(fetch);
     fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
 }

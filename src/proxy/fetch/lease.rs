@@ -18,8 +18,9 @@ use crate::proxy::fetch::run::{self, FetchRights};
 use crate::proxy::fetch::table::{FetchState, LeaderGuard};
 use crate::proxy::lookup::find;
 use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::options::FetchLease;
 use crate::proxy::request::{CacheRequest, FetchKey};
-use crate::proxy::{FetchLease, Proxy};
+use crate::proxy::worker::Proxy;
 use crate::store::{LeaseTurn, StorePermit};
 use crate::time;
 

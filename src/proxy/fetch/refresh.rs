@@ -13,12 +13,14 @@ use tokio::time::timeout;
 use crate::entry::Entry;
 use crate::limits::REFRESH_TIMEOUT;
 use crate::policy;
-use crate::proxy::Proxy;
-use crate::proxy::explain::BackgroundRefresh;
+use crate::proxy::explain::notes::BackgroundRefresh;
+use crate::proxy::fetch::lease;
 use crate::proxy::fetch::pauses::RefreshProbe;
-use crate::proxy::fetch::{self, FetchRole};
+use crate::proxy::fetch::run::FetchRights;
+use crate::proxy::fetch::table::FetchRole;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::time::{self, Timestamp};
 
 /// Starts a refresh of `entry`, unless a fetch of it is in progress or has just failed.
@@ -52,8 +54,8 @@ pub(in crate::proxy) fn begin_now(
     client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
     let (to_client, _) = oneshot::channel();
     let stored = Some(Rc::new(entry.clone()));
-    let right = fetch::FetchRights { lead: Some(lead), permit };
-    let fetch = fetch::run(Rc::clone(proxy), request, location.clone(), stored, right, to_client);
+    let right = FetchRights { lead: Some(lead), permit };
+    let fetch = lease::run(Rc::clone(proxy), request, location.clone(), stored, right, to_client);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
         // The origin's timeouts end a stalled fetch; this timeout ends one that trickles.

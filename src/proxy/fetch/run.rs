@@ -15,18 +15,18 @@ use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
 use crate::policy::{
     self, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts, StoredHead,
 };
-use crate::proxy::Proxy;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::SharedBody;
-use crate::proxy::explain::RuleQuestion;
+use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::gather::{ActiveFetch, PriorKnowledge};
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
 use crate::proxy::fetch::table::{FetchState, LeaderGuard};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::{CacheRequest, FetchKey, RequesterClass};
+use crate::proxy::worker::Proxy;
 use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
 

@@ -10,12 +10,13 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use crate::entry::Entry;
+use crate::policy;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::join::{self, FetchRequest};
 use crate::proxy::fetch::stale_on_error;
 use crate::proxy::lookup::find::{KeyLookup, look_up, usable};
 use crate::proxy::request::CacheRequest;
-use crate::proxy::{Proxy, policy};
+use crate::proxy::worker::Proxy;
 use crate::store::Tier;
 
 /// Answers from the origin or from the store, whichever responds first.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::policy::{self, Ruling};
-use crate::proxy::Proxy;
 use crate::proxy::answer::cache_status::TtlSeconds;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::present::{PreconditionNotMet, present};
 use crate::proxy::answer::response::{CacheHit, Outcome, ProxyAnswer};
-use crate::proxy::explain::RuleQuestion;
+use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::join::FetchRequest;
 use crate::proxy::lookup::find::still_stored;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::store::Tier;
 use crate::time::{self, Timestamp};
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use crate::entry::{Entry, KeyGeneration};
 use crate::policy::{NotStorable, Reuse};
-use crate::proxy::Proxy;
 use crate::proxy::admission::load;
 use crate::proxy::answer::cache_status::{ForwardReason, TtlSeconds};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::present;
 use crate::proxy::answer::response::{CacheHit, ProxyAnswer};
-use crate::proxy::explain::Explanation;
+use crate::proxy::explain::notes::Explanation;
 use crate::proxy::fetch::direct;
 use crate::proxy::fetch::join::{self, FetchRequest};
 use crate::proxy::fetch::pauses::RefreshProbe;
@@ -20,6 +19,7 @@ use crate::proxy::fetch::{refresh, second_look, stale_on_error};
 use crate::proxy::lookup::find::{KeyLookup, MemoryContent, look_up, look_up_in_memory, look_up_variant};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::store::{Completeness, Tier};
 use crate::time::{self, Timestamp};
 

@@ -2,11 +2,11 @@
 
 use crate::entry::{Entry, StoredValue};
 use crate::policy::{NotStorable, Reuse};
-use crate::proxy::Proxy;
 use crate::proxy::answer::cache_status::TtlSeconds;
 use crate::proxy::answer::response::CacheHit;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
 use crate::store::{Completeness, FoundValue, Lookup, Tier};
 use crate::time;
 

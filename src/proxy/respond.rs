@@ -1,0 +1,191 @@
+//! The way of a request: chooses its handler, and counts its answer.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::client_address::AddressPermit;
+use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
+use crate::policy;
+use crate::proxy::admission::load::AdmittedRequest;
+use crate::proxy::answer::body::{AdmittedBody, AnswerBody};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::answer::response::ProxyAnswer;
+use crate::proxy::dispatch::{self, Dispatch};
+use crate::proxy::explain::notes::ExplainNotes;
+use crate::proxy::request::{CacheRequest, Caller, InboundRequest};
+use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
+use crate::proxy::worker::Proxy;
+use crate::proxy::{health, lookup, metrics, pass, purge};
+use crate::time;
+
+/// A response, or the future that produces it.
+pub enum PendingResponse {
+    /// A response from memory, or a refusal.
+    AtOnce(Response<AdmittedBody>),
+    /// A response that needs Redis or the origin. Dropping the future does not stop a shared fetch:
+    /// its task continues for the followers and for the store.
+    Later(Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>),
+}
+
+/// The start of a request: its time, its access log line and its explanation.
+struct RequestStart {
+    at: Instant,
+    line: Option<metrics::AccessLogLine>,
+    notes: ExplainNotes,
+}
+
+impl Proxy {
+    /// Answers one request from a store, from the origin, or with a failure. Every request gets a
+    /// response.
+    pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> PendingResponse {
+        let begun = RequestStart {
+            at: time::instant(),
+            line: metrics::AccessLogLine::of(&self.options, &request),
+            notes: ExplainNotes::of(&self.options, request.headers()),
+        };
+        let notes = begun.notes.clone();
+        self.shared.popular.record(request.uri().path());
+        let (mut parts, body) = request.into_parts();
+        let content = dispatch::RequestContent::of(&body);
+        let mut route = dispatch::route(&parts, caller.scheme, content).below(self.origin.outbound());
+        if purge::is_purge_request(&self.options, &parts.method) {
+            route = route.into_purge();
+        }
+        notes.note(|explanation| explanation.route(route.word()));
+        let client = parts.extensions.remove::<OnUpgrade>();
+        let inbound = |target| {
+            let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
+            notes.note(|explanation| explanation.target(&target, self.store.namespace()));
+            InboundRequest { method: parts.method, target, headers: parts.headers, caller, notes }
+        };
+        match route {
+            Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
+            Dispatch::Cached(target) => {
+                let request = CacheRequest::new(inbound(target), &self.rules);
+                let known = match lookup::cached::answer_from_memory(&self, &request) {
+                    ControlFlow::Break(answer) => return self.respond_from_memory(begun, request, answer),
+                    ControlFlow::Continue(known) => known,
+                };
+                let request = Rc::new(request);
+                match self.admit(&request.inbound) {
+                    Ok(AdmittedRequest { permit, address_permit }) => {
+                        let answer =
+                            async |proxy: &_| lookup::cached::answer(proxy, request, known, permit).await;
+                        self.later(begun, Some(address_permit), answer)
+                    }
+                    Err(failure) => {
+                        let answer =
+                            async move |proxy: &_| lookup::cached::shed(proxy, request, known, failure).await;
+                        self.later(begun, None, answer)
+                    }
+                }
+            }
+            Dispatch::Purge(target) => {
+                let inbound = inbound(target);
+                self.later(begun, None, async |proxy| purge::answer(proxy, inbound).await)
+            }
+            Dispatch::Pass(target) => {
+                let inbound = inbound(target);
+                let AdmittedRequest { permit, address_permit } = match self.admit(&inbound) {
+                    Ok(admission) => admission,
+                    Err(failure) => return self.shed(begun, failure),
+                };
+                let reached = Rc::new(Cell::new(OriginReached::No));
+                let (proxy, at_origin) = (Rc::clone(&self), Rc::clone(&reached));
+                let goes_on = policy::is_unsafe(&inbound.method);
+                let work = self.work(begun, Some(address_permit), async move |proxy| {
+                    pass::answer(proxy, inbound, body, &at_origin, permit).await
+                });
+                if goes_on {
+                    PendingResponse::Later(Box::pin(UnsafeExchange::new(proxy, reached, work)))
+                } else {
+                    PendingResponse::Later(work)
+                }
+            }
+            Dispatch::Upgrade(target, protocol) => {
+                let inbound = inbound(target);
+                match self.admit(&inbound) {
+                    Ok(AdmittedRequest { permit, address_permit }) => {
+                        let answer =
+                            async |proxy: &_| pass::upgrade(proxy, inbound, protocol, client, permit).await;
+                        self.later(begun, Some(address_permit), answer)
+                    }
+                    Err(failure) => self.shed(begun, failure),
+                }
+            }
+            Dispatch::Refused(failure) => {
+                begun.notes.note(|explanation| explanation.failed(failure));
+                self.metrics.refused(failure);
+                self.at_once(begun, failure.into())
+            }
+        }
+    }
+
+    /// Returns an answer from memory. A large body holds memory until its client has read it, so it
+    /// takes an address permit.
+    fn respond_from_memory(
+        &self,
+        begun: RequestStart,
+        request: CacheRequest,
+        answer: ProxyAnswer,
+    ) -> PendingResponse {
+        let is_large =
+            matches!(answer.response.body(), AnswerBody::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
+        let address_permit = is_large.then(|| self.admit_address(self.client(&request.inbound))).transpose();
+        self.store.recycle(request.inbound.headers);
+        match address_permit {
+            Ok(address_permit) => PendingResponse::AtOnce(self.answered(begun, answer, address_permit)),
+            Err(failure) => self.shed(begun, failure),
+        }
+    }
+
+    fn shed(&self, begun: RequestStart, failure: Failure) -> PendingResponse {
+        begun.notes.note(|explanation| explanation.failed(failure));
+        self.at_once(begun, failure.into())
+    }
+
+    fn at_once(&self, begun: RequestStart, answer: ProxyAnswer) -> PendingResponse {
+        PendingResponse::AtOnce(self.answered(begun, answer, None))
+    }
+
+    fn later(
+        self: Rc<Self>,
+        begun: RequestStart,
+        address_permit: Option<AddressPermit>,
+        work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
+    ) -> PendingResponse {
+        PendingResponse::Later(self.work(begun, address_permit, work))
+    }
+
+    fn work(
+        self: Rc<Self>,
+        begun: RequestStart,
+        address_permit: Option<AddressPermit>,
+        work: impl AsyncFnOnce(&Rc<Self>) -> ProxyAnswer + 'static,
+    ) -> Pin<Box<dyn Future<Output = Response<AdmittedBody>>>> {
+        Box::pin(async move {
+            let answer = work(&self).await;
+            self.answered(begun, answer, address_permit)
+        })
+    }
+
+    fn answered(
+        &self,
+        begun: RequestStart,
+        mut answer: ProxyAnswer,
+        address_permit: Option<AddressPermit>,
+    ) -> Response<AdmittedBody> {
+        policy::strip_tags(answer.response.headers_mut(), &self.rules);
+        begun.notes.attach(&mut answer);
+        let took = time::instant().duration_since(begun.at);
+        self.metrics.answered(&answer, took, begun.line);
+        answer.response.map(|body| AdmittedBody::new(body, address_permit))
+    }
+}

@@ -1,0 +1,49 @@
+//! The state of a process that all its workers share.
+
+use std::sync::Arc;
+
+use crate::proxy::admission::doorkeeper::Doorkeeper;
+use crate::proxy::admission::load::LoadLimiter;
+use crate::proxy::fetch::pauses::RefreshPauses;
+use crate::proxy::fetch::slow::SlowKeys;
+use crate::proxy::fetch::table::FetchTable;
+use crate::proxy::fetch::uncacheable::UncacheableKeys;
+use crate::proxy::metrics;
+use crate::proxy::options::Options;
+use crate::proxy::popular::PopularPaths;
+use crate::telemetry::Registry;
+use crate::time;
+
+/// The state that all workers of a process share: fetches in progress, uncacheable keys, and load.
+#[derive(Clone)]
+pub struct ProxyShared {
+    pub(in crate::proxy) fetches: Arc<FetchTable>,
+    pub(in crate::proxy) uncacheable: Arc<UncacheableKeys>,
+    pub(in crate::proxy) slow: Arc<SlowKeys>,
+    pub(in crate::proxy) doorkeeper: Arc<Doorkeeper>,
+    pub(in crate::proxy) popular: Arc<PopularPaths>,
+    pub(in crate::proxy) pauses: Arc<RefreshPauses>,
+    pub(in crate::proxy) load: LoadLimiter,
+}
+
+impl ProxyShared {
+    /// Creates the state of a process that has no fetch in progress.
+    pub fn new(options: &Options, registry: &Registry) -> Self {
+        let shared = Self {
+            fetches: FetchTable::new(),
+            uncacheable: Arc::new(UncacheableKeys::new()),
+            slow: Arc::new(SlowKeys::new()),
+            doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
+            popular: Arc::new(PopularPaths::new()),
+            pauses: Arc::new(RefreshPauses::new(time::instant())),
+            load: LoadLimiter::new(
+                options.requests_max,
+                options.requests_per_address_max,
+                options.body_bytes_max,
+            ),
+        };
+        metrics::watch_fetches(&shared.fetches, registry);
+        metrics::watch_load(&shared.load, registry);
+        shared
+    }
+}

@@ -1,0 +1,145 @@
+//! The proxy of one worker: the parts that a request needs on its way, and the steps that several
+//! ways share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Response, header};
+
+use crate::client_address::{AddressPermit, ClientNetwork};
+use crate::entry::JsonCheck;
+use crate::key::{CacheKey, Target, TargetError};
+use crate::origin::{self, FetchError, FetchPurpose, OriginClient, RequestBody};
+use crate::policy::{self, CacheRules, RequestFacts};
+use crate::proxy::admission::load::AdmittedRequest;
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::fetch::tasks::BackgroundTasks;
+use crate::proxy::metrics::Metrics;
+use crate::proxy::options::{FetchLease, Options};
+use crate::proxy::request::{FetchKey, InboundRequest};
+use crate::proxy::shared::ProxyShared;
+use crate::store::Store;
+use crate::telemetry::Registry;
+use crate::time;
+
+/// The proxy of one worker.
+pub struct Proxy {
+    pub(in crate::proxy) options: Options,
+    pub(in crate::proxy) rules: CacheRules,
+    pub(in crate::proxy) shared: ProxyShared,
+    pub(in crate::proxy) store: Rc<Store>,
+    pub(in crate::proxy) origin: OriginClient,
+    pub(in crate::proxy) json: RefCell<JsonCheck>,
+    pub(in crate::proxy) tasks: BackgroundTasks,
+    pub(in crate::proxy) metrics: Metrics,
+    /// The moving mean of recent fetch times.
+    pub(in crate::proxy) fetch_took: Cell<Duration>,
+}
+
+impl Proxy {
+    /// Creates the proxy of one worker from its parts.
+    pub fn new(
+        options: Options,
+        rules: CacheRules,
+        shared: ProxyShared,
+        store: Rc<Store>,
+        origin: OriginClient,
+        registry: &Registry,
+    ) -> Rc<Self> {
+        let metrics = Metrics::new(registry);
+        let json = RefCell::new(JsonCheck::new());
+        Rc::new(Self {
+            options,
+            rules,
+            shared,
+            store,
+            origin,
+            json,
+            tasks: BackgroundTasks::default(),
+            metrics,
+            fetch_took: Cell::default(),
+        })
+    }
+
+    /// Waits at most `timeout` for fetches to finish and be stored, then closes the store.
+    pub async fn close(&self, timeout: Duration) {
+        self.tasks.finish(timeout).await;
+        self.store.close().await;
+    }
+
+    /// Returns the `count` most requested paths, with approximate request counts. The process
+    /// counts paths only while an operator reads them.
+    pub fn popular_paths(&self, count: usize) -> Vec<(String, u64)> {
+        self.shared.popular.top(count)
+    }
+
+    /// Checks whether the origin has this target below its base path. The cache looks up no other
+    /// target.
+    pub fn reaches(&self, target: &Target) -> Result<(), TargetError> {
+        self.origin.outbound().reaches(target)
+    }
+
+    /// Returns the client that trusted proxies vouch for, else the peer of the connection.
+    pub(in crate::proxy) fn client(&self, inbound: &InboundRequest) -> ClientNetwork {
+        let peer = inbound.caller.peer;
+        self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
+    }
+
+    pub(in crate::proxy) fn admit(&self, inbound: &InboundRequest) -> Result<AdmittedRequest, Failure> {
+        self.shared.load.admit(self.client(inbound)).map_err(|overload| {
+            self.metrics.not_admitted(overload);
+            overload.into()
+        })
+    }
+
+    pub(in crate::proxy) fn admit_address(&self, client: ClientNetwork) -> Result<AddressPermit, Failure> {
+        self.shared.load.admit_address(client).map_err(|overload| {
+            self.metrics.not_admitted(overload);
+            overload.into()
+        })
+    }
+
+    /// Starts a pause after a failed fetch. During the pause, the entry of `key` is served stale
+    /// where the policy allows it.
+    pub(in crate::proxy) fn pause_refresh(
+        &self,
+        key: &CacheKey,
+        failure: policy::OriginFailure,
+        retry_after: Option<Duration>,
+    ) {
+        self.shared.pauses.failed(key, failure, retry_after, time::instant(), fastrand::f64());
+    }
+
+    /// Updates the moving mean of fetch times (over about eight fetches) and, for a shared fetch,
+    /// the record of its key.
+    pub(in crate::proxy) fn note_fetch(&self, shared: Option<FetchKey>, took: Duration) {
+        if let (FetchLease::Adaptive, Some(key)) = (self.options.fetch_lease, shared) {
+            self.shared.slow.note(key, took);
+        }
+        let mean = self.fetch_took.get();
+        self.fetch_took.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
+    }
+
+    /// Sends a request to the origin, with the head for its purpose.
+    pub(in crate::proxy) async fn send(
+        &self,
+        inbound: &InboundRequest,
+        purpose: &FetchPurpose,
+        body: RequestBody,
+    ) -> Result<Response<origin::OriginBody>, FetchError> {
+        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose, &self.rules));
+        self.origin.send(self.client(inbound), head, body).await
+    }
+
+    /// Returns whether the response to this request, sent with the client's own fields, may store,
+    /// update or remove shared responses. It may if a shared fetch would have sent the same fields.
+    /// A shared fetch needs no such check.
+    pub(in crate::proxy) fn may_change_the_store(&self, inbound: &InboundRequest) -> bool {
+        // A shared fetch does not send these cookies.
+        let as_get = RequestFacts::read(&Method::GET, &inbound.headers, &self.rules);
+        let has_ignored_cookies = inbound.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
+        !has_ignored_cookies
+            && self.origin.outbound().sends_as_shared(&inbound.to_outbound(&FetchPurpose::Pass, &self.rules))
+    }
+}
