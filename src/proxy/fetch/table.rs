@@ -192,16 +192,25 @@ mod tests {
         fetches.join(key, || store.permit(&key.key, KeyGeneration::NONE))
     }
 
+    /// Joins as the leader.
+    fn lead(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> (LeaderGuard, StorePermit) {
+        let FetchRole::Leader(leader, permit) = join(fetches, store, key) else {
+            panic!("a fetch is in progress")
+        };
+        (leader, permit)
+    }
+
+    /// Joins as a follower.
+    fn follow(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> watch::Receiver<FetchState> {
+        let FetchRole::Follower(state) = join(fetches, store, key) else { panic!("no fetch is in progress") };
+        state
+    }
+
     #[test]
     fn the_first_leads_and_the_rest_follow() {
         let (fetches, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("first")
-        };
-        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
-            panic!("second")
-        };
+        let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
+        let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         assert!(matches!(*state.borrow(), FetchState::Fetching));
         assert!(matches!(
             join(&fetches, &store, key("/b", RequesterClass::Anonymous)),
@@ -218,13 +227,8 @@ mod tests {
     #[test]
     fn a_dropped_leader_releases_its_followers() {
         let (fetches, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("first")
-        };
-        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
-            panic!("second")
-        };
+        let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
+        let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         drop(lead);
         assert!(matches!(*state.borrow(), FetchState::Alone));
         assert_eq!(fetches.len(), 0);
@@ -237,20 +241,12 @@ mod tests {
     #[test]
     fn an_invalidated_fetch_is_not_joined() {
         let (fetches, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(old, permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("first")
-        };
+        let (old, permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         store.supersede(&key("/a", RequesterClass::Anonymous).key);
         assert!(permit.is_superseded());
-        let FetchRole::Leader(new, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("anew")
-        };
+        let (new, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         drop(old);
-        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
-            panic!("still there")
-        };
+        let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         drop(new);
         assert!(matches!(*state.borrow(), FetchState::Alone), "it follows the new fetch");
     }
@@ -258,13 +254,8 @@ mod tests {
     #[test]
     fn the_final_state_outlives_the_leader() {
         let (fetches, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("first")
-        };
-        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
-            panic!("second")
-        };
+        let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
+        let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         lead.publish(FetchState::Failed(Failure::Refused));
         drop(lead);
         assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Refused)));
@@ -273,13 +264,8 @@ mod tests {
     #[test]
     fn an_ended_fetch_is_not_joined() {
         let (fetches, store) = (FetchTable::new(), store());
-        let FetchRole::Leader(lead, _permit) = join(&fetches, &store, key("/a", RequesterClass::Anonymous))
-        else {
-            panic!("first")
-        };
-        let FetchRole::Follower(state) = join(&fetches, &store, key("/a", RequesterClass::Anonymous)) else {
-            panic!("second")
-        };
+        let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
+        let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         lead.end(FetchState::Failed(Failure::Closed));
         assert!(matches!(*state.borrow(), FetchState::Failed(Failure::Closed)));
         assert!(matches!(
