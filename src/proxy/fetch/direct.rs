@@ -10,7 +10,7 @@ use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::explain::notes::{ExplainedRole, RuleQuestion};
-use crate::proxy::fetch::join::FetchRequest;
+use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::stale_on_error::{serve_stale_on_error, stale_or_failure};
 use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::request::CacheRequest;

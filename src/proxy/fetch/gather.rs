@@ -2,9 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -22,56 +20,14 @@ use crate::proxy::answer::body::{AnswerBody, SharedReader};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::{BrokenBody, SharedBody};
 use crate::proxy::explain::notes::RuleQuestion;
+use crate::proxy::fetch::active::{ActiveFetch, PriorKnowledge};
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
-use crate::proxy::fetch::run::refuse;
-use crate::proxy::fetch::table::{FetchState, LeaderGuard};
-use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::request::{CacheRequest, FetchKey};
+use crate::proxy::fetch::table::FetchState;
 use crate::proxy::worker::Proxy;
-use crate::store::StorePermit;
 use crate::{origin, time};
 
-/// A fetch in progress.
-pub(in crate::proxy::fetch) struct ActiveFetch {
-    pub(in crate::proxy::fetch) key: FetchKey,
-    pub(in crate::proxy::fetch) proxy: Rc<Proxy>,
-    pub(in crate::proxy::fetch) request: Rc<CacheRequest>,
-    pub(in crate::proxy::fetch) location: CacheLocation,
-    /// Held while other requests may join.
-    pub(in crate::proxy::fetch) lead: Option<LeaderGuard>,
-    /// Taken before the request was sent to the origin.
-    pub(in crate::proxy::fetch) permit: StorePermit,
-    pub(in crate::proxy::fetch) prior: PriorKnowledge,
-}
-
-/// Whether something is stored for a key before its response arrives.
-pub(in crate::proxy::fetch) enum PriorKnowledge {
-    /// An entry is stored.
-    Stored,
-    /// No usable entry is known.
-    Unknown,
-}
-
 impl ActiveFetch {
-    /// Creates the fetch of a response that arrived in another way. No request follows it.
-    pub(in crate::proxy::fetch) fn adopting(
-        proxy: Rc<Proxy>,
-        request: Rc<CacheRequest>,
-        location: CacheLocation,
-        permit: StorePermit,
-    ) -> Self {
-        Self {
-            key: request.fetch_key(location.key),
-            proxy,
-            request,
-            location,
-            lead: None,
-            permit,
-            prior: PriorKnowledge::Unknown,
-        }
-    }
-
     /// Publishes the response to the followers, then gathers the body and stores it.
     pub(in crate::proxy::fetch) async fn share(
         mut self,
@@ -229,36 +185,6 @@ impl ActiveFetch {
                 }
             }
             Err(reason) => self.reject(shared.status, reason).await,
-        }
-    }
-
-    pub(in crate::proxy::fetch) fn refuse(&self, reason: NotStorable) {
-        refuse(&self.proxy, self.key, reason);
-    }
-
-    /// Starts a pause after an origin failure, if an entry is stored that can be served stale.
-    pub(in crate::proxy::fetch) fn pause(
-        &self,
-        failure: policy::OriginFailure,
-        retry_after: Option<Duration>,
-    ) {
-        match self.prior {
-            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.location.key, failure, retry_after),
-            PriorKnowledge::Unknown => {}
-        }
-    }
-
-    /// Ends the pause after an origin success.
-    pub(in crate::proxy::fetch) fn succeeded(&self) {
-        match self.prior {
-            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.location.key),
-            PriorKnowledge::Unknown => {}
-        }
-    }
-
-    pub(in crate::proxy::fetch) fn publish(&self, state: FetchState) {
-        if let Some(lead) = &self.lead {
-            lead.publish(state);
         }
     }
 

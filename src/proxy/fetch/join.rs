@@ -5,7 +5,6 @@ use std::rc::Rc;
 use http::{Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 
-use crate::entry::Entry;
 use crate::label::Label;
 use crate::origin;
 use crate::policy::{self, NotStorable, Reuse, Ruling};
@@ -16,6 +15,7 @@ use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::explain::notes::{ExplainedRole, RuleQuestion};
 use crate::proxy::fetch::direct::{fetch_uncacheable, pass_through};
 use crate::proxy::fetch::lease;
+use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
 use crate::proxy::fetch::run::{self, FetchRights};
 use crate::proxy::fetch::stale_on_error::{
@@ -24,7 +24,6 @@ use crate::proxy::fetch::stale_on_error::{
 use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
 use crate::proxy::lookup::find::{just_stored, stored_meanwhile};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::StorePermit;
 use crate::time;
@@ -32,16 +31,6 @@ use crate::time;
 /// The maximum number of shared fetches that a request joins, if they turn out to be for other
 /// variants.
 const JOINS_MAX: usize = 2;
-
-/// A request that no store could answer.
-#[derive(Clone)]
-pub(in crate::proxy) struct FetchRequest {
-    pub(in crate::proxy) request: Rc<CacheRequest>,
-    pub(in crate::proxy) location: CacheLocation,
-    pub(in crate::proxy) forward: ForwardReason,
-    /// The stored entry to validate. It may be served stale if the origin fails.
-    pub(in crate::proxy) stored: Option<Rc<Entry>>,
-}
 
 /// Answers from the origin, and shares one fetch with concurrent requests for the key.
 pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: FetchRequest) -> ProxyAnswer {
@@ -188,12 +177,6 @@ enum Leadership {
     Shared(LeaderGuard, StorePermit),
     /// Fetches for itself.
     Alone,
-}
-
-impl FetchRequest {
-    pub(in crate::proxy::fetch) fn note_role(&self, role: ExplainedRole) {
-        self.request.note(|explanation| explanation.goes_forward(role, self.forward));
-    }
 }
 
 /// Fetches, also for its followers if it leads.

@@ -6,6 +6,7 @@
 //! reaches every client at once, and the body is gathered in parallel, checked and stored when it
 //! is whole.
 
+mod active;
 pub(super) mod direct;
 mod gather;
 pub(super) mod join;
@@ -14,6 +15,7 @@ mod lease;
 pub(super) mod pauses;
 pub(super) mod post;
 pub(super) mod refresh;
+pub(super) mod request;
 mod response;
 mod run;
 pub(super) mod second_look;

@@ -10,7 +10,7 @@ use crate::policy::StoredFacts;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::fetch::gather::ActiveFetch;
+use crate::proxy::fetch::active::ActiveFetch;
 use crate::proxy::fetch::response::FetchOutcome;
 use crate::proxy::fetch::run;
 use crate::proxy::lookup::location::CacheLocation;

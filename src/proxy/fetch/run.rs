@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::entry::{Entry, KeyGeneration};
-use crate::label::Label;
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
 use crate::policy::{
     self, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts, StoredHead,
@@ -20,12 +19,12 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::explain::notes::RuleQuestion;
-use crate::proxy::fetch::gather::{ActiveFetch, PriorKnowledge};
+use crate::proxy::fetch::active::{ActiveFetch, PriorKnowledge, refuse};
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
 use crate::proxy::fetch::table::{FetchState, LeaderGuard};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::request::{CacheRequest, FetchKey, RequesterClass};
+use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
@@ -141,24 +140,6 @@ pub(in crate::proxy::fetch) fn body_fits(
     Ok(())
 }
 
-/// Counts the reason for which a response is not stored, and remembers the key as uncacheable, so
-/// that its next requests do not wait for each other.
-pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotStorable) {
-    proxy.metrics.not_stored(reason);
-    debug!(
-        reason = reason.word(),
-        credentialed = key.requester == RequesterClass::Credentialed,
-        "response not stored"
-    );
-    let uncacheable = &proxy.shared.uncacheable;
-    // The other reasons say nothing about the next response.
-    if reason == NotStorable::Changed {
-        uncacheable.changed(&key);
-    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::NotAdmitted) {
-        uncacheable.add(key, reason, time::instant());
-    }
-}
-
 impl ActiveFetch {
     async fn send_request(&self, stored: Option<&Entry>) -> Result<Response<origin::OriginBody>, FetchError> {
         let origin = &self.proxy.origin;
@@ -233,31 +214,6 @@ impl ActiveFetch {
             }
         }
         drop(to_client.send(FetchOutcome::Direct(response, reason)));
-    }
-
-    /// Counts the reason for which a response is not stored, and removes the stored response if
-    /// this response ends it.
-    pub(in crate::proxy::fetch) async fn reject(&mut self, status: StatusCode, reason: NotStorable) {
-        self.refuse(reason);
-        self.supersede(status, reason).await;
-    }
-
-    /// Removes the stored response that was being validated, if this response ends it.
-    pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
-        let PriorKnowledge::Stored = self.prior else { return };
-        let Self { request, .. } = self;
-        let outcome = policy::withdrawn(request.initiator, &request.facts, status, reason);
-        if let FreshenOutcome::Invalidated(_) = outcome {
-            request.note(|explanation| explanation.rule(RuleQuestion::Freshen, &outcome));
-            self.withdraw().await;
-        }
-    }
-
-    /// Removes the stored response from every node. Every withdrawal goes through this function.
-    async fn withdraw(&mut self) {
-        self.proxy.metrics.withdrawn();
-        self.proxy.store.remove(&self.location.whole, &self.location.key).await;
-        self.prior = PriorKnowledge::Unknown;
     }
 
     /// Handles a `304`: the stored response is still valid (RFC 9111 §4.3.4).

@@ -10,7 +10,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::present::{PreconditionNotMet, present};
 use crate::proxy::answer::response::{CacheHit, Outcome, ProxyAnswer};
 use crate::proxy::explain::notes::RuleQuestion;
-use crate::proxy::fetch::join::FetchRequest;
+use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::lookup::find::still_stored;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;

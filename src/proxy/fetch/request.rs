@@ -1,0 +1,25 @@
+//! A request for the origin, with the lookup that precedes it.
+
+use std::rc::Rc;
+
+use crate::entry::Entry;
+use crate::proxy::answer::cache_status::ForwardReason;
+use crate::proxy::explain::notes::ExplainedRole;
+use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::CacheRequest;
+
+/// A request that no store could answer.
+#[derive(Clone)]
+pub(in crate::proxy) struct FetchRequest {
+    pub(in crate::proxy) request: Rc<CacheRequest>,
+    pub(in crate::proxy) location: CacheLocation,
+    pub(in crate::proxy) forward: ForwardReason,
+    /// The stored entry to validate. It may be served stale if the origin fails.
+    pub(in crate::proxy) stored: Option<Rc<Entry>>,
+}
+
+impl FetchRequest {
+    pub(in crate::proxy::fetch) fn note_role(&self, role: ExplainedRole) {
+        self.request.note(|explanation| explanation.goes_forward(role, self.forward));
+    }
+}
