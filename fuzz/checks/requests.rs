@@ -1,6 +1,7 @@
 //! A client's head: its target, its credentials, and its forwarded form.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cachewarp::hop;
@@ -62,8 +63,10 @@ fn canonical(scheme: Scheme, host: &str) -> String {
 }
 
 fn rules_with_credentials() -> CacheRules {
+    static FIELDS: LazyLock<RequestFields> =
+        LazyLock::new(|| RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]));
     CacheRules {
-        fields: RequestFields::new(&[HeaderName::from_static("x-api-key")], &[], &[]),
+        fields: FIELDS.clone(),
         ignored_cookies: IgnoredCookies::Listed(vec!["theme".to_owned(), "_ga*".to_owned()]),
         ..rules(Duration::ZERO)
     }

@@ -12,7 +12,7 @@
 
 mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::header::HeaderName;
 
@@ -61,7 +61,8 @@ struct ClassSet {
 impl Default for RequestFields {
     /// Returns the classes of the listed names alone.
     fn default() -> Self {
-        Self::new(&[], &[], &[])
+        static LISTED: LazyLock<RequestFields> = LazyLock::new(|| RequestFields::new(&[], &[], &[]));
+        LISTED.clone()
     }
 }
 
