@@ -70,6 +70,11 @@ pub enum Command<'a> {
         /// Any bytes.
         key: &'a [u8],
     },
+    /// `PTTL key`
+    TimeToLive {
+        /// Any bytes.
+        key: &'a [u8],
+    },
     /// `PING`
     Ping,
     /// `HELLO 3 [AUTH user password]`
@@ -140,6 +145,7 @@ impl Command<'_> {
             Self::Subscribe { .. } => "SUBSCRIBE",
             Self::Track => "CLIENT",
             Self::Unlink { .. } => "UNLINK",
+            Self::TimeToLive { .. } => "PTTL",
             Self::Ping => "PING",
             Self::Hello { .. } => "HELLO",
             Self::Auth { .. } => "AUTH",
@@ -162,6 +168,7 @@ impl Command<'_> {
             | Self::SetNew { key, .. }
             | Self::Head { key, .. }
             | Self::Script { key, .. }
+            | Self::TimeToLive { key }
             | Self::Unlink { key } => Some(key),
             Self::Publish { .. }
             | Self::Subscribe { .. }
@@ -205,7 +212,7 @@ impl Command<'_> {
             | Self::Select { .. }
             | Self::ReadOnly
             | Self::Asking => ExpectedReply::Done,
-            Self::Unlink { .. } => ExpectedReply::Count,
+            Self::Unlink { .. } | Self::TimeToLive { .. } => ExpectedReply::Count,
             Self::Ping => ExpectedReply::Pong,
             Self::Hello { .. } => ExpectedReply::Greeting,
             Self::ClusterShards | Self::ClusterSlots | Self::Role | Self::MasterAddress { .. } => {
@@ -228,6 +235,7 @@ mod tests {
             Command::Get { key: b"k" },
             Command::Set { key: b"k", value: &value, ttl: Duration::ZERO },
             Command::Unlink { key: b"k" },
+            Command::TimeToLive { key: b"k" },
             Command::Head { key: b"k", bytes: 1 },
             Command::Script { script: ScriptName::Text("return"), key: b"k", arguments: &[] },
         ] {

@@ -70,6 +70,10 @@ impl Command<'_> {
                 outbox.text(b"*2\r\n$6\r\nUNLINK\r\n");
                 argument(outbox, key);
             }
+            Self::TimeToLive { key } => {
+                outbox.text(b"*2\r\n$4\r\nPTTL\r\n");
+                argument(outbox, key);
+            }
             Self::Ping => outbox.text(b"*1\r\n$4\r\nPING\r\n"),
             Self::Hello { credentials: None } => outbox.text(b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"),
             Self::Hello { credentials: Some(Credentials { user, password }) } => {
@@ -117,7 +121,10 @@ impl Command<'_> {
     pub fn bytes_max(&self) -> usize {
         ENVELOPE_BYTES_MAX
             + match self {
-                Self::Get { key } | Self::Unlink { key } | Self::Head { key, .. } => key.len(),
+                Self::Get { key }
+                | Self::Unlink { key }
+                | Self::TimeToLive { key }
+                | Self::Head { key, .. } => key.len(),
                 Self::Script { script, key, arguments } => {
                     let (ScriptName::Digest(text) | ScriptName::Text(text)) = script;
                     text.len() + key.len() + arguments.iter().map(argument_bytes_max).sum::<usize>()

@@ -9,8 +9,10 @@
 //! subscribes it to the invalidation, so Redis pushes each renewal and the end; the node never
 //! polls. The lease ends once the answer is stored, or as soon as the proxy knows that it will not
 //! be. Then every waiting node looks again, and fetches if nothing was stored. There is no queue.
-//! The lease of a node that dies expires after [`FETCH_LEASE`]. Renewing and ending require the
-//! token, so a node that was away for too long cannot touch another node's lease.
+//! The lease of a node that dies expires after [`FETCH_LEASE`]. A node believes a lease for as long
+//! as Redis keeps it, and no lease that Redis would keep for longer than [`FETCH_LEASE`]. Renewing
+//! and ending require the token, so a node that was away for too long cannot touch another node's
+//! lease.
 //!
 //! The name of the lease covers the key, the requesters that may share the answer, and the purges
 //! that the fetch has seen: no request waits for a fetch that began before a purge.
@@ -136,15 +138,33 @@ async fn await_end(
         if !is_tracked && !waiting.changes.has_changed().unwrap_or(false) {
             return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
         }
+        let Some(kept_for) = kept_for(redis, name).await else {
+            return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
+        };
         let left = deadline.saturating_duration_since(time::instant());
-        match timeout(left.min(FETCH_LEASE), waiting.changes.changed()).await {
+        match timeout(left.min(kept_for), waiting.changes.changed()).await {
             // The lease has ended or was renewed, or the push was lost: the next read decides.
             Ok(_) => {}
-            Err(_) if left <= FETCH_LEASE => return (LeaseTurn::Unavailable, LeaseOutcome::TimedOut),
+            Err(_) if left <= kept_for => return (LeaseTurn::Unavailable, LeaseOutcome::TimedOut),
             // The lease was neither renewed nor ended: it has expired, or is about to.
             Err(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
         }
     }
+}
+
+/// Returns the time for which Redis keeps a lease without renewal. `None` if Redis does not answer,
+/// or keeps the key for longer than any node takes a lease: its holder would never end it.
+async fn kept_for(redis: &Client, name: &[u8]) -> Option<Duration> {
+    let kept_for = match redis.command(&Command::TimeToLive { key: name }).await {
+        // The lease has ended since it was read.
+        Ok(Reply::Integer(-2)) => Some(Duration::ZERO),
+        // A key without expiry has -1.
+        Ok(Reply::Integer(millis)) => u64::try_from(millis).ok().map(Duration::from_millis),
+        // The user lacks the right.
+        Err(error) if scripts::is_refused(error) => Some(FETCH_LEASE),
+        Ok(_) | Err(_) => None,
+    };
+    kept_for.filter(|kept_for| *kept_for <= FETCH_LEASE)
 }
 
 /// Renews a lease until its guard is dropped, and ends it then.
