@@ -31,7 +31,7 @@ pub(crate) fn purge(data: &[u8]) {
     }
     assert!(scopes.len() >= order.named.len() && scopes.len() <= 2 * order.named.len());
     let purged = Ok(PurgeResult { nodes: 1, confirmed: 1 });
-    let text = PurgeOutcome::document(&order, &purged, Duration::ZERO);
+    let text = PurgeOutcome::document(&order, &purged, Some(0), Duration::ZERO);
     let Ok(document) = json::read(&text) else { panic!("not JSON: {text}") };
     assert_eq!(document.member("purged").map(|purged| purged.items().len()), Some(order.named.len()));
 }

@@ -25,6 +25,7 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
         .try_for_each(|target| proxy.reaches(target))
         .map_err(|bad| PurgeOrderError::from(UrlError::from(bad)))?;
     let begun = time::instant();
+    let found = proxy.count_named(&order).await;
     let result = proxy.purge(&order).await;
     let took = time::instant().duration_since(begun);
     let outcome = PurgeOutcome::of(&result);
@@ -32,7 +33,7 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
     // may be secrets.
     info!(%outcome, named = order.named.len(), strength = ?order.strength, "purged");
     let media = if outcome.status().is_success() { "application/json" } else { "application/problem+json" };
-    let answer = document(outcome.status(), media, PurgeOutcome::document(&order, &result, took));
+    let answer = document(outcome.status(), media, PurgeOutcome::document(&order, &result, found, took));
     Ok(if outcome.status() == StatusCode::SERVICE_UNAVAILABLE {
         problem::retry_after(answer)
     } else {

@@ -18,7 +18,7 @@ use crate::proxy::options::Options;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
 use crate::purge::{self, PurgeName, PurgeOrder};
-use crate::store::{PurgeError, PurgeResult, PurgeStrength};
+use crate::store::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
 use crate::time;
 
 impl Proxy {
@@ -27,6 +27,22 @@ impl Proxy {
     /// Dropping the future leaves the purge partly done. A purge can be repeated.
     pub async fn purge(&self, order: &PurgeOrder) -> Result<PurgeResult, PurgeError> {
         self.store.purge(&order.scopes(), order.strength).await
+    }
+}
+
+impl Proxy {
+    /// Counts the stored resources that an order names. `None` if the number is unknown: Redis does
+    /// not list the entries of a tag, a group or a prefix.
+    pub async fn count_named(&self, order: &PurgeOrder) -> Option<u64> {
+        let keys: Option<Vec<_>> = order
+            .scopes()
+            .iter()
+            .map(|scope| match scope {
+                PurgeScope::Url(key) => Some(*key),
+                PurgeScope::Tag(_) | PurgeScope::Group(_) | PurgeScope::Prefix(_) | PurgeScope::All => None,
+            })
+            .collect();
+        self.store.count_stored(&keys?).await
     }
 }
 
@@ -43,8 +59,10 @@ pub(super) async fn answer(proxy: &Proxy, inbound: InboundRequest) -> ProxyAnswe
     }
     let begun = time::instant();
     let order = PurgeOrder { named: vec![PurgeName::Url(inbound.target)], strength: PurgeStrength::Hard };
+    let found = proxy.count_named(&order).await;
     let result = proxy.purge(&order).await;
-    let document = purge::PurgeOutcome::document(&order, &result, time::instant().duration_since(begun));
+    let took = time::instant().duration_since(begun);
+    let document = purge::PurgeOutcome::document(&order, &result, found, took);
     let status = purge::PurgeOutcome::of(&result).status();
     ProxyAnswer::new(Outcome::Purge, status, head(status), AnswerBody::Whole(Bytes::from(document)))
 }

@@ -47,8 +47,14 @@ impl PurgeOutcome {
         }
     }
 
-    /// Returns the document for an order, with the time that the purge took.
-    pub fn document(order: &PurgeOrder, result: &Result<PurgeResult, PurgeError>, took: Duration) -> String {
+    /// Returns the document for an order, with the number of named resources that had an entry
+    /// before the purge, if it is known, and the time that the purge took.
+    pub fn document(
+        order: &PurgeOrder,
+        result: &Result<PurgeResult, PurgeError>,
+        found: Option<u64>,
+        took: Duration,
+    ) -> String {
         let outcome = Self::of(result);
         json::object(|object| {
             match result {
@@ -69,6 +75,10 @@ impl PurgeOutcome {
                         object.word("other_nodes", "unknown");
                     }
                 }
+            }
+            match found {
+                Some(found) => object.number("found", found),
+                None => object.word("found", "unknown"),
             }
             object.number("took_ms", millis(took));
             object.word("strength", strength(order.strength));
@@ -98,26 +108,29 @@ mod tests {
         .unwrap_or_else(|bad| panic!("{bad}"));
         let purged = r#"[{"url":"http://a.test/\""},{"tag":"t"},{"group":{"authority":"a","name":"g"}},{"prefix":"http://a.test/v1"},{"all":true}]"#;
         let took = Duration::from_micros(12_999);
-        for (result, status, members) in [
+        for (result, found, status, members) in [
             (
                 Ok(PurgeResult { nodes: 3, confirmed: 3 }),
+                Some(0),
                 200,
-                r#""outcome":"everywhere","nodes":3,"confirmed":3"#,
+                r#""outcome":"everywhere","nodes":3,"confirmed":3,"found":0"#,
             ),
             (
                 Ok(PurgeResult { nodes: 3, confirmed: 2 }),
+                Some(2),
                 202,
-                r#""outcome":"not-everywhere","nodes":3,"confirmed":2"#,
+                r#""outcome":"not-everywhere","nodes":3,"confirmed":2,"found":2"#,
             ),
             (
                 Err(PurgeError::Redis(CommandError::Closed)),
+                None,
                 503,
-                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves no purged entry, but Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown""#,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves no purged entry, but Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown","found":"unknown""#,
             ),
         ] {
             assert_eq!(PurgeOutcome::of(&result).status().as_u16(), status);
             let want = format!(r#"{{{members},"took_ms":12,"strength":"hard","purged":{purged}}}"#);
-            assert_eq!(PurgeOutcome::document(&order, &result, took), want);
+            assert_eq!(PurgeOutcome::document(&order, &result, found, took), want);
         }
     }
 }

@@ -26,7 +26,7 @@ fn a_purge_of_a_url_removes_all_its_variants() {
 
     let done = purge(&proxy, r#"{"url":"http://TEST:80/v"}"#);
     assert_eq!((done.status, done.field("content-type")), (200, Some("application/json")));
-    let summary = r#"{"outcome":"everywhere","nodes":1,"confirmed":1,"took_ms":"#;
+    let summary = r#"{"outcome":"everywhere","nodes":1,"confirmed":1,"found":1,"took_ms":"#;
     assert!(done.text().starts_with(summary), "{}", done.text());
     assert!(
         done.text().ends_with(r#""strength":"hard","purged":[{"url":"http://test/v"}]}"#),
@@ -38,8 +38,18 @@ fn a_purge_of_a_url_removes_all_its_variants() {
     }
     assert_eq!((origin.count("/v"), origin.count("/other")), (4, 1));
     assert!(proxy.get("/other").cache_status().contains("hit"));
-    // A purge can be repeated, and can name a URL that is not stored.
-    assert_eq!(purge(&proxy, r#"{"urls":["http://test/v","http://test/none"]}"#).status, 200);
+    // A purge can be repeated, and can name a URL that is not stored. The answer tells how many
+    // were.
+    for (body, found) in [
+        (r#"{"urls":["http://test/v","http://test/none"]}"#, r#""found":1,"#),
+        (r#"{"urls":["http://test/v","http://test/none"]}"#, r#""found":0,"#),
+        (r#"{"url":"http://test/none"}"#, r#""found":0,"#),
+        (r#"{"url":"http://test/none","tag":"a"}"#, r#""found":"unknown","#),
+        (r#"{"all":true}"#, r#""found":"unknown","#),
+    ] {
+        let done = purge(&proxy, body);
+        assert!(done.status == 200 && done.text().contains(found), "{body}: {}", done.text());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The tiers: memory in front of Redis, and the lookups and writes of entries.
 
+mod count;
 pub(super) mod find;
 pub(super) mod inspect;
 pub(super) mod listing;
