@@ -84,7 +84,7 @@ pub(super) mod tests {
         encoder.finish().unwrap()
     }
 
-    fn zlib(bytes: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn zlib(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
@@ -96,8 +96,8 @@ pub(super) mod tests {
     }
 
     /// `{"a":1}`, encoded by the reference encoders of the two formats.
-    const BROTLI: &[u8] = b"\x0b\x03\x80{\"a\":1}\x03";
-    const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00{\"a\":1}";
+    pub(in super::super) const BROTLI: &[u8] = b"\x0b\x03\x80{\"a\":1}\x03";
+    pub(in super::super) const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00{\"a\":1}";
 
     #[test]
     fn every_coding_decodes() {

@@ -27,7 +27,7 @@ pub use header::{
     EntryHeader, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, KeyGeneration, PurgeGeneration, TagDigest,
     ValueKind, mark_stale, tombstone,
 };
-pub use json::{JsonCheck, JsonCheckError};
+pub use json::{JsonCheck, JsonCheckError, JsonShape};
 
 /// A value stored under one key.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,9 +27,20 @@ pub const VARY_FIELDS_MAX: usize = 16;
 pub const KEY_HEADERS_MAX: usize = VARY_FIELDS_MAX / 2;
 /// Bytes of decoded JSON for each byte that `cache_max_body` allows.
 pub const INFLATE_FACTOR_MAX: usize = 8;
-/// Bytes of decoded size that one JSON value must have on average. The check takes some fifty bytes
-/// of memory for a value, and a body that was not compressed cannot have more values than this.
-pub const JSON_VALUE_BYTES_MIN: usize = 2 * INFLATE_FACTOR_MAX;
+/// The largest JSON text, decoded, that a worker checks itself. A blocking thread checks a larger
+/// one, so that no other request waits for it.
+pub const JSON_AT_ONCE_BYTES_MAX: usize = 100 * KIB;
+/// The largest JSON text that simd-json checks. A larger one is checked against the grammar alone,
+/// which takes no memory for its values.
+pub const JSON_TAPE_BYTES_MAX: usize = MIB;
+/// Levels of nesting of a stored JSON text (RFC 8259 §9).
+pub const JSON_NESTING_MAX: usize = 16 * 1024;
+/// Bodies that blocking threads of a process check at once.
+pub const JSON_CHECKS_MAX: usize = 2;
+/// Time for which a body waits for its check. Beyond it, the body is not stored.
+pub const JSON_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Invalid bodies that are remembered, so that they are not checked again.
+pub const INVALID_BODIES_MAX: usize = 1024;
 /// The longest lifetime of a stored response: RFC 9111 §1.2.2 lets a cache stop counting at 2^31 s,
 /// and a shared Redis should forget sooner.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -43,6 +54,9 @@ pub const VALIDATION_KEPT: Duration = Duration::from_secs(10 * 60);
 pub const DISCONNECTED_STALE_MAX: Duration = Duration::from_secs(60);
 /// Ranges of one body that a request may name. With more, the answer is the whole body.
 pub const RANGES_MAX: usize = 16;
+/// Bytes in front of a range that the proxy reads and drops, of a response that it cannot store.
+/// Beyond it, the client gets the whole body.
+pub const RANGE_SKIPPED_BYTES_MAX: usize = 256 * KIB;
 /// Tags and cache groups of one entry. A response with more tags is not stored.
 pub const TAGS_MAX: usize = 64;
 /// Cache groups of one response. Further ones are ignored.

@@ -12,6 +12,7 @@ use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::fetch::json_checks::JsonCheckKind;
 use crate::proxy::fetch::table::FetchTable;
 use crate::proxy::options::{AccessLog, Options};
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
@@ -37,6 +38,7 @@ pub(super) struct Metrics {
     latency: Histograms<Outcome>,
     refused: Counters<RequestRefusal>,
     not_stored: Counters<NotStorable>,
+    json_checks: Counters<JsonCheckKind>,
     collapsed_wait: Histogram,
     refreshes: Counter,
     withdrawals: Counter,
@@ -62,6 +64,11 @@ impl Metrics {
                 "cachewarp_not_stored",
                 "Responses to cacheable requests that were not stored, by reason",
                 "reason",
+            ),
+            json_checks: registry.counters(
+                "cachewarp_json_checks",
+                "JSON checks of bodies to be stored, by kind",
+                "kind",
             ),
             collapsed_wait: registry.histogram(
                 "cachewarp_collapsed_wait_seconds",
@@ -126,6 +133,10 @@ impl Metrics {
 
     pub(super) fn not_stored(&self, reason: NotStorable) {
         self.not_stored.inc(reason);
+    }
+
+    pub(super) fn json_checked(&self, kind: JsonCheckKind) {
+        self.json_checks.inc(kind);
     }
 
     pub(super) fn not_admitted(&self, overload: OverloadReason) {

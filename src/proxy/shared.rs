@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::proxy::admission::doorkeeper::Doorkeeper;
 use crate::proxy::admission::load::LoadLimiter;
+use crate::proxy::fetch::json_checks::JsonChecks;
 use crate::proxy::fetch::pauses::RefreshPauses;
 use crate::proxy::fetch::slow::SlowKeys;
 use crate::proxy::fetch::table::FetchTable;
@@ -23,6 +24,7 @@ pub struct ProxyShared {
     pub(in crate::proxy) doorkeeper: Arc<Doorkeeper>,
     pub(in crate::proxy) popular: Arc<PopularPaths>,
     pub(in crate::proxy) pauses: Arc<RefreshPauses>,
+    pub(in crate::proxy) json_checks: Arc<JsonChecks>,
     pub(in crate::proxy) load: LoadLimiter,
 }
 
@@ -36,6 +38,7 @@ impl ProxyShared {
             doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
             popular: Arc::new(PopularPaths::new()),
             pauses: Arc::new(RefreshPauses::new(time::instant())),
+            json_checks: Arc::new(JsonChecks::new()),
             load: LoadLimiter::new(
                 options.requests_max,
                 options.requests_per_address_max,

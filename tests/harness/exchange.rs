@@ -135,6 +135,12 @@ impl Answer {
         Self::raw(format!("{head}\r\n")).then(Step::Body(body.into()))
     }
 
+    /// Returns an answer whose body ends with the connection.
+    pub(crate) fn until_close(status: u16, fields: &[(&str, &str)], body: &str) -> Self {
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        Self::raw(format!("HTTP/1.1 {status} Scripted\r\n{fields}\r\n{body}")).close()
+    }
+
     /// Returns a `200` with `application/json` and this body.
     pub(crate) fn json(body: &str) -> Self {
         Self::new(200, &[("Content-Type", "application/json")], body)

@@ -293,6 +293,8 @@ pub(crate) struct Head {
     pub(crate) age: Option<u64>,
     pub(crate) cookie: bool,
     pub(crate) own: bool,
+    /// True if the end of the connection delimits the body.
+    pub(crate) until_close: bool,
 }
 
 /// The origin's behaviour for one path.
@@ -367,6 +369,7 @@ impl Head {
             age: (dice.u8(..100) < 15).then(|| choose(dice, &[(0, 1), (1, 1), (700, 1)])),
             cookie: dice.u8(..100) < 12,
             own,
+            until_close: dice.u8(..100) < 8,
         }
     }
 }

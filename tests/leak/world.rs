@@ -127,6 +127,7 @@ impl World {
         let answer = match own.request.method {
             "GET" if !whole => Answer::not_modified(&fields),
             "HEAD" => Answer::new(200, &fields, &own.body()),
+            "GET" if own.head.until_close => Answer::until_close(own.head.status, &fields, &own.body()),
             _ => Answer::new(own.head.status, &fields, &own.body()),
         };
         answer.give(exchange)

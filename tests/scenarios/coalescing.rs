@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::harness::{
-    Answer, Client, Exchange, Gate, Origin, Proxy, Redis, Response, ScriptedRedis, Then, until,
+    Answer, Client, Exchange, Gate, Origin, Proxy, Redis, Response, ScriptedRedis, Then, Value, until,
 };
 
 const CHUNKED: &str =
@@ -37,6 +37,33 @@ fn responses(clients: &mut [Client]) -> Vec<Response> {
 /// Counts the responses with this `Cache-Status`.
 fn count(responses: &[Response], wanted: &str) -> usize {
     responses.iter().filter(|response| response.cache_status() == wanted).count()
+}
+
+/// A lease that Redis would keep for longer than any node takes one has no holder that ends it.
+#[test]
+fn a_lease_that_does_not_expire_is_not_awaited() {
+    for expiry in [&[][..], &["PX", "600000"]] {
+        let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+        origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+        let nodes = [(); 2].map(|()| {
+            let settings = [("fetch_lease", "on"), ("collapse_timeout", "10m")];
+            Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
+        });
+        let mut clients: Vec<_> = nodes.iter().map(Proxy::connect).collect();
+        clients[0].send_head("GET", "/a", &[]);
+        gate.await_arrivals(1);
+        let leases = redis.command(&["KEYS", "*lease:*"]);
+        let Value::Array(names) = leases else { panic!("{leases:?}") };
+        let [Value::Bulk(name)] = &names[..] else { panic!("{names:?}") };
+        let name = std::str::from_utf8(name).unwrap();
+        redis.command(&[&["SET", name, "foreign"], expiry].concat());
+        clients[1].send_head("GET", "/a", &[]);
+        gate.await_arrivals(2);
+        gate.open();
+        assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+        let unavailable = nodes[1].metric(r#"cachewarp_fetch_leases_total{result="unavailable"}"#);
+        assert_eq!(unavailable, 1.0, "{expiry:?}");
+    }
 }
 
 #[test]
@@ -389,7 +416,8 @@ fn a_buffered_body_does_not_wait_for_its_readers() {
     gate.open();
     let (slow, fast) = clients.split_first_mut().unwrap();
     assert_eq!(fast[0].response().body.len(), 256 * 0x10000 + 2);
-    assert_eq!(proxy.metric("cachewarp_memory_entries"), 1.0, "storing must not wait for a reader");
+    // Storing does not wait for a reader.
+    proxy.await_metric("cachewarp_memory_entries", 1.0);
     assert_eq!(slow.response().body.len(), 256 * 0x10000 + 2);
 }
 

@@ -1,6 +1,7 @@
 //! Failing origins: the client gets the reason and never a truncated body as complete, and
 //! CacheWarp stores nothing.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 
 use flate2::Compression;
@@ -201,17 +202,107 @@ fn the_storable_media_types_can_be_extended() {
     assert_eq!((again.status, again.text(), again.cache_status().contains("hit")), (404, "<p>", true));
 }
 
+/// Each body ends with its connection. A JSON text is stored if no beginning of it is JSON.
 #[test]
-fn a_close_delimited_body_is_not_stored() {
+fn a_close_delimited_body_is_stored_if_its_content_shows_its_end() {
     let origin = Origin::start();
-    origin.answer("/a", Answer::raw(format!("{OK}\r\n{{}}")).close());
-    origin.answer("/b", Answer::raw(OK.replace("1.1", "1.0") + "\r\n{}").close());
+    let text = OK.replace("application/json", "text/plain\r\nCache-Control: max-age=60");
+    let gzipped =
+        |bytes: Vec<u8>| [format!("{OK}Content-Encoding: gzip\r\n\r\n").into_bytes(), bytes].concat();
+    let cut = gzip("{\"a\": 1}").split_last().unwrap().1.to_vec();
+    let bytes = |body: &str| format!("{OK}\r\n{body}").into_bytes();
+    let rows = [
+        (bytes("{\"a\": 1}"), Ok("{\"a\": 1}")),
+        (bytes(" [1]\n"), Ok(" [1]\n")),
+        (bytes("\"a\""), Ok("\"a\"")),
+        (format!("{}\r\n{{}}", OK.replace("1.1", "1.0")).into_bytes(), Ok("{}")),
+        (format!("{OK}Connection: close\r\n\r\n{{}}").into_bytes(), Ok("{}")),
+        (bytes("{\"a\": 1"), Err("cut-body")),
+        (bytes("12"), Err("undelimited")),
+        (bytes("null"), Err("undelimited")),
+        (bytes(""), Err("cut-body")),
+        (format!("{text}\r\n{{}}").into_bytes(), Err("undelimited")),
+        (gzipped(cut), Err("cut-body")),
+    ];
+    let proxy = Proxy::start(&origin.url(), &[("cache_content_types", "*")]);
+    let mut refused = HashMap::new();
+    for (number, (bytes, want)) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::raw(bytes.clone()).close());
+        // Requests join the fetch until its check ends.
+        let mut await_refusal = || {
+            let Err(reason) = want else { return };
+            let count = refused.entry(reason).or_insert(0.0);
+            *count += 1.0;
+            proxy.await_metric(&format!("cachewarp_not_stored_total{{reason=\"{reason}\"}}"), *count);
+        };
+        let first = proxy.get(&path);
+        await_refusal();
+        let second = proxy.get(&path);
+        await_refusal();
+        let case = String::from_utf8_lossy(&bytes).into_owned();
+        assert_eq!((first.status, &first.body), (200, &second.body), "{case}");
+        match want {
+            Ok(body) => {
+                assert_eq!(second.text(), body, "{case}");
+                assert!(second.cache_status().contains("hit"), "{case}: {}", second.cache_status());
+            }
+            Err(_) => assert!(!second.cache_status().contains("hit"), "{case}"),
+        }
+    }
+}
+
+/// A truncated response is no sign that the stored one has ended.
+#[test]
+fn a_truncated_close_delimited_body_replaces_nothing() {
+    let origin = Origin::start();
+    let head = format!("{OK}Cache-Control: max-age=0, stale-while-revalidate=60\r\nETag: \"a\"\r\n\r\n");
+    origin.answer("/a", Answer::raw(format!("{head}{{\"a\": 1}}")).close());
     let proxy = Proxy::start(&origin.url(), &[]);
-    for path in ["/a", "/b"] {
-        let response = proxy.get(path);
-        assert_eq!((response.status, response.text()), (200, "{}"));
-        assert_eq!(response.cache_status(), "CacheWarp; fwd=uri-miss; detail=undelimited");
-        assert_not_stored(&proxy, &origin, path);
+    proxy.get("/a");
+    origin.answer("/a", Answer::raw(format!("{head}{{\"a\":")).close());
+    assert_eq!(proxy.get("/a").text(), "{\"a\": 1}");
+    proxy.await_metric(r#"cachewarp_not_stored_total{reason="cut-body"}"#, 1.0);
+    assert_eq!(proxy.get("/a").text(), "{\"a\": 1}", "the stored response stays");
+}
+
+/// Bodies that are small on the wire and dense once decoded, and large ones.
+#[test]
+fn an_invalid_large_body_is_checked_apart_and_remembered() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, body) in
+        [gzip(&"[".repeat(8 << 20)), gzip(&"{\"\":".repeat(1 << 20))].into_iter().enumerate()
+    {
+        let head = format!("{OK}Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+        for suffix in ["a", "b"] {
+            let path = format!("/{number}{suffix}");
+            origin.answer(&path, Answer::raw(head.clone()).send(body.clone()));
+            assert_eq!(proxy.get(&path).body, body);
+            let count = 2.0 * number as f64 + if suffix == "a" { 1.0 } else { 2.0 };
+            proxy.await_metric(r#"cachewarp_not_stored_total{reason="invalid-json"}"#, count);
+        }
+        assert_eq!(proxy.metric("cachewarp_json_checks_total{kind=\"remembered\"}"), number as f64 + 1.0);
+    }
+    let large = format!("[\"{}\"]", "x".repeat(900 << 10));
+    origin.answer("/large", Answer::json(&large));
+    assert_eq!(proxy.get("/large").text(), large);
+    proxy.await_metric("cachewarp_memory_entries", 1.0);
+    assert!(proxy.get("/large").cache_status().contains("hit"));
+}
+
+#[test]
+fn json_values_beyond_every_number_type_are_stored() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let deep = format!("{}{}", "[".repeat(1_100), "]".repeat(1_100));
+    let rows = ["{\"wei\":123456789012345678901234567890}", "[1e400]", "\"\\ud83d\"", &deep];
+    for (number, body) in rows.into_iter().enumerate() {
+        let path = format!("/{number}");
+        origin.answer(&path, Answer::json(body));
+        assert_eq!(proxy.get(&path).text(), body);
+        let second = proxy.get(&path);
+        assert_eq!((second.text(), second.cache_status().contains("hit")), (body, true));
     }
 }
 
@@ -233,11 +324,22 @@ fn an_encoded_body_is_stored_unchanged() {
         ("rot13", b"{}".to_vec(), Err("content-encoding")),
     ];
     let proxy = Proxy::start(&origin.url(), &[]);
+    let mut refused = 0.0;
     for (number, (coding, body, want)) in rows.into_iter().enumerate() {
         let path = format!("/{number}");
         let head = format!("{OK}Content-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n", body.len());
         origin.answer(&path, Answer::raw(head).send(body.clone()));
-        let (first, second) = (proxy.get(&path), proxy.get(&path));
+        let first = proxy.get(&path);
+        if want == Err("content-encoding") {
+            refused += 1.0;
+            // Requests join the fetch until its check ends.
+            proxy.await_metric(r#"cachewarp_not_stored_total{reason="content-encoding"}"#, refused);
+        }
+        let second = proxy.get(&path);
+        if want == Err("content-encoding") {
+            refused += 1.0;
+            proxy.await_metric(r#"cachewarp_not_stored_total{reason="content-encoding"}"#, refused);
+        }
         assert_eq!((&first.body, &second.body), (&body, &body));
         assert_eq!(
             (first.field("content-encoding"), second.field("content-encoding")),

@@ -2,7 +2,7 @@
 //! only: those of SECURITY.md, with a margin.
 
 use crate::harness::frames::{Http2, SETTINGS, WINDOW_UPDATE};
-use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
 
 const KIB: u64 = 1024;
 
@@ -178,10 +178,11 @@ fn a_compression_bomb_is_checked_up_to_a_limit() {
     let mut client = Client::connect(program.await_addr());
     assert_eq!(client.get("/health").status, 200);
     let before = program.peak_kib();
-    for _ in 0..3 {
+    // Requests join the fetch until its check ends. A stored body would end the requests.
+    until("three fetches of a body that is not stored", || {
         assert_eq!(client.get("/bomb").body, body, "the bytes, unchanged");
-    }
-    assert_eq!(origin.count("/bomb"), 3, "the body must not be stored");
+        origin.count("/bomb") >= 3
+    });
     let grown = program.peak_kib() - before;
     // Eight times `cache_max_body`, with a margin for the decoder's window and for growing buffers.
     assert!(grown < 96 * KIB, "{grown} KiB for a body of 25 GiB");
@@ -202,11 +203,16 @@ fn deep_or_long_json_is_checked_in_bounded_memory() {
     let mut client = Client::connect(program.await_addr());
     assert_eq!(client.get("/health").status, 200);
     let before = program.peak_kib();
-    for (path, body, count) in [("/deep", &deep, 2), ("/long", &long, 1), ("/unclosed", &unclosed, 2)] {
-        assert_eq!(client.get(path).text(), body);
-        assert_eq!(client.get(path).text(), body);
-        assert_eq!(origin.count(path), count, "{path}");
+    for (path, body) in [("/deep", &deep), ("/unclosed", &unclosed)] {
+        until("two fetches of a body that is not stored", || {
+            assert_eq!(client.get(path).text(), body);
+            origin.count(path) >= 2
+        });
     }
+    for _ in 0..2 {
+        assert_eq!(client.get("/long").text(), long);
+    }
+    assert_eq!(origin.count("/long"), 1, "stored");
     let grown = program.peak_kib() - before;
     assert!(grown < 5 * 48 * KIB, "{grown} KiB for bodies of 4 MiB");
 }

@@ -66,9 +66,11 @@ crate::labels! {
         BodyTooLarge => "body-too-large" in "cache_max_body",
         /// The bodies in transit use all memory that they may use.
         BodyMemory => "body-memory" in "max_body_memory",
-        /// Only the end of the connection ends the body, so a truncated body looks complete.
+        /// Only the end of the connection ends the body, and its content does not show whether it
+        /// is complete.
         Undelimited => "undelimited" in "RFC 9112 §8",
-        /// The body ended before its stated length or without its end marker.
+        /// The body ended before its stated length or without its end marker, or its connection
+        /// ended it before its content was complete.
         CutBody => "cut-body" in "RFC 9111 §3.3",
         /// The body has a content coding that CacheWarp cannot decode.
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
@@ -79,6 +81,8 @@ crate::labels! {
         NoTier => "no-tier" in "redis_url, cache_memory_size",
         /// The body claims to be JSON and is not.
         InvalidJson => "invalid-json" in "RFC 8259 §2",
+        /// The check of its JSON did not begin in time, because other checks took too long.
+        CheckTimeout => "check-timeout" in "cache_max_body",
     }
 }
 

@@ -75,6 +75,7 @@ fn every_reason_not_to_store_has_its_clause() {
             ("not-admitted", "cache_admission_budget"),
             ("no-tier", "redis_url, cache_memory_size"),
             ("invalid-json", "RFC 8259 §2"),
+            ("check-timeout", "cache_max_body"),
         ]
     );
 }

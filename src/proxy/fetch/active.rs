@@ -125,7 +125,10 @@ pub(in crate::proxy::fetch) fn refuse(proxy: &Proxy, key: FetchKey, reason: NotS
     // The other reasons say nothing about the next response.
     if reason == NotStorable::Changed {
         uncacheable.changed(&key);
-    } else if !matches!(reason, NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::NotAdmitted) {
+    } else if !matches!(
+        reason,
+        NotStorable::CutBody | NotStorable::BodyMemory | NotStorable::NotAdmitted | NotStorable::CheckTimeout
+    ) {
         uncacheable.add(key, reason, time::instant());
     }
 }

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tracing::debug;
 
-use crate::entry::JsonCheckError;
 use crate::limits::{FETCH_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
 use crate::policy::{self, NotStorable, Ruling, StoredFacts};
 use crate::proxy::admission::doorkeeper::Admission;
@@ -21,6 +20,7 @@ use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::{BrokenBody, SharedBody};
 use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::active::{ActiveFetch, PriorKnowledge};
+use crate::proxy::fetch::json_checks::GatheredBody;
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
 use crate::proxy::fetch::table::FetchState;
@@ -36,6 +36,7 @@ impl ActiveFetch {
         to_client: oneshot::Sender<FetchOutcome>,
     ) {
         let (mut parts, mut incoming) = response.into_parts();
+        let framing = incoming.framing();
         let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
         let Some(reader) = body.reader() else { return };
         let shared = Arc::new(SharedResponse {
@@ -71,7 +72,7 @@ impl ActiveFetch {
             }
             Ok(whole) => match admission.refusal() {
                 Some(reason) => Err(reason),
-                None => self.checked(whole, shared.status, &shared.head),
+                None => self.checked(whole, framing, shared.status, &shared.head).await,
             },
             Err(reason) => Err(reason),
         };
@@ -150,20 +151,30 @@ impl ActiveFetch {
         gathered.map(|_| body.whole())
     }
 
-    /// Checks JSON and its coding, after the clients have received the bytes.
-    fn checked(&self, whole: Bytes, status: StatusCode, head: &HeaderMap) -> Result<Bytes, NotStorable> {
-        if !policy::is_json(head) || whole.is_empty() && !policy::means_content(status) {
+    /// Checks JSON and its coding, after the clients have received the bytes. A body that only the
+    /// end of its connection delimits is whole if it is a JSON text no beginning of which is one
+    /// (RFC 9112 §8).
+    async fn checked(
+        &self,
+        whole: Bytes,
+        framing: origin::BodyFraming,
+        status: StatusCode,
+        head: &HeaderMap,
+    ) -> Result<Bytes, NotStorable> {
+        let has_json = policy::is_json(head) && (policy::means_content(status) || !whole.is_empty());
+        if framing.proves_whole() && !has_json {
             return Ok(whole);
         }
-        let encoding = head.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
-        let decoded_max = self.body_bytes_max().saturating_mul(INFLATE_FACTOR_MAX);
-        match self.proxy.json.borrow_mut().check(&whole, encoding, decoded_max) {
-            Ok(()) => Ok(whole),
-            Err(JsonCheckError::Invalid) => Err(NotStorable::InvalidJson),
-            Err(JsonCheckError::UnknownCoding | JsonCheckError::Undecodable) => {
-                Err(NotStorable::ContentEncoding)
-            }
-        }
+        let decoded_bytes_max = self.body_bytes_max().saturating_mul(INFLATE_FACTOR_MAX);
+        let Proxy { shared, json, metrics, .. } = &*self.proxy;
+        let body = GatheredBody {
+            bytes: &whole,
+            content_encoding: head.get(CONTENT_ENCODING),
+            framing,
+            decoded_bytes_max,
+        };
+        shared.json_checks.check(json, metrics, &body).await?;
+        Ok(whole)
     }
 
     pub(in crate::proxy::fetch) async fn keep(&mut self, shared: &SharedResponse, body: Bytes) {

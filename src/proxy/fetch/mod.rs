@@ -10,6 +10,7 @@ mod active;
 pub(super) mod direct;
 mod gather;
 pub(super) mod join;
+pub(super) mod json_checks;
 mod keep;
 mod lease;
 pub(super) mod pauses;

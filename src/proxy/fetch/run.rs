@@ -124,14 +124,15 @@ fn exchange<'a>(
     }
 }
 
-/// Checks that the body's framing proves its completeness, and that its known length is within the
-/// limit.
+/// Checks that the body's framing proves its completeness, or that its content may, and that its
+/// known length is within the limit.
 pub(in crate::proxy::fetch) fn body_fits(
     proxy: &Proxy,
     response: &Response<origin::OriginBody>,
 ) -> Result<(), NotStorable> {
-    if !response.body().framing().proves_whole() {
-        // The end of the connection may be the end of the body or a truncation.
+    if !response.body().framing().proves_whole() && !policy::is_json(response.headers()) {
+        // The end of the connection may be the end of the body or a truncation. A JSON text shows
+        // the difference, once it is there.
         return Err(NotStorable::Undelimited);
     }
     if response.body().size_hint().lower() > proxy.rules.body_bytes_max as u64 {
