@@ -92,7 +92,7 @@ fn policy(criterion: &mut Criterion) {
         bencher.iter(|| storable(black_box(&exchange), &rules));
     });
     criterion.bench_function("policy/stored_fields", |bencher| {
-        bencher.iter(|| stored_fields(black_box(&response), received));
+        bencher.iter(|| stored_fields(black_box(&response), received, &rules));
     });
 }
 

@@ -100,6 +100,9 @@ pub enum ConfigError {
         /// The reason.
         why: &'static str,
     },
+    /// A field without which a stored response has another meaning.
+    #[error("has {:?}, without which a stored response has another meaning", .0.as_str())]
+    NeededHeader(HeaderName),
     /// More names than a cache key takes.
     #[error("has more than {} headers", crate::limits::KEY_HEADERS_MAX)]
     KeyHeaders,

@@ -47,7 +47,7 @@ impl ConfigError {
             Self::Requires(_) => fixed("set both, or neither"),
             Self::SecondPassword => fixed("keep one of them"),
             Self::InBoth { .. } => fixed("keep it in one of the two"),
-            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } => fixed("remove it"),
+            Self::NoKeyHeader { .. } | Self::NotHarmless { .. } | Self::NeededHeader(_) => fixed("remove it"),
             Self::File(_)
             | Self::Number
             | Self::Below(_)

@@ -282,7 +282,7 @@ impl Resolver<'_> {
     }
 
     fn rules(&mut self) -> Option<policy::CacheRules> {
-        Some(policy::CacheRules {
+        let rules = policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
             stale_while_revalidate: self
@@ -297,9 +297,22 @@ impl Resolver<'_> {
             tag_headers_visible: self.take(Name::TagHeadersVisible, |text| {
                 values::switch(text, policy::TagVisibility::Yes, policy::TagVisibility::No)
             })?,
+            client_cache_control: self.take(Name::IgnoreClientCacheControl, |text| {
+                values::switch(text, policy::ClientCacheControl::Ignored, policy::ClientCacheControl::Obeyed)
+            })?,
+            stale_despite_s_maxage: self.take(Name::StaleDespiteSMaxage, |text| {
+                values::switch(text, policy::StaleDespiteSMaxage::Yes, policy::StaleDespiteSMaxage::No)
+            })?,
+            unstored_headers: self.take(Name::UnstoredHeaders, values::header_names)?,
             fields: self.request_fields()?,
             ignored_cookies: self.take(Name::IgnoredCookies, values::cookies)?,
-        })
+        };
+        let needed = |header: &&HeaderName| policy::is_unstorable_without(header, &rules);
+        if let Some(header) = rules.unstored_headers.iter().find(needed).cloned() {
+            self.note(Name::UnstoredHeaders, ConfigError::NeededHeader(header));
+            return None;
+        }
+        Some(rules)
     }
 
     /// Resolves the three settings that name request fields. A field may be in one of them only.

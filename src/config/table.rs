@@ -180,6 +180,10 @@ settings! {
             "Default `stale-while-revalidate` (RFC 5861): time past its lifetime for which a response is served during a refresh.";
         CacheStaleIfError "cache_stale_if_error" ValueForm::Duration, "0s",
             "Default `stale-if-error` (RFC 5861): time past its lifetime for which a response replaces an error.";
+        StaleDespiteSMaxage "stale_despite_s_maxage" ValueForm::Switch, "false",
+            "Lets a response with `s-maxage` be served stale as one with `max-age` is: during its `stale-while-revalidate` and `stale-if-error`. RFC 9111 §5.2.2.10 forbids it, because `s-maxage` implies `proxy-revalidate`.";
+        IgnoreClientCacheControl "ignore_client_cache_control" ValueForm::Switch, "false",
+            "Ignores `no-cache`, `max-age`, `min-fresh` and `Pragma` of clients (RFC 9111 §5.2.1), so that no client forces a request to the origin.";
         CacheTtlJitter "cache_ttl_jitter" ValueForm::Percent, "0%",
             "Maximum random reduction of a lifetime, so that responses stored together expire apart.";
         CacheEarlyRefresh "cache_early_refresh" ValueForm::Percent, "0%",
@@ -187,9 +191,11 @@ settings! {
         CacheMaxBody "cache_max_body" ValueForm::Size, "1MiB",
             "Maximum size of a stored body. Larger bodies are streamed and not stored.";
         CacheContentTypes "cache_content_types" ValueForm::List, "application/json,+json",
-            "Media types and `+suffixes` that may be stored; `*` allows all.";
+            "Media types and `+suffixes` that may be stored; `*` allows all, and gives those that state no freshness a lifetime by `Last-Modified` (RFC 9111 §4.2.2).";
         CacheStatuses "cache_statuses" ValueForm::List, "200",
-            "Statuses that may be stored; `*` allows all that HTTP permits.";
+            "Statuses that may be stored; `*` allows all that HTTP permits, and gives those that state no freshness a lifetime by `Last-Modified` (RFC 9111 §4.2.2).";
+        UnstoredHeaders "unstored_headers" ValueForm::List, "",
+            "Response headers that describe one exchange, such as `x-request-id`. The client of the fetch gets them; a stored response does not have them. RFC 9111 §3.1 lets a cache omit none.";
         TagHeaders "tag_headers" ValueForm::List, "cache-tag,surrogate-key",
             "Response headers that carry purge tags, beside `Cache-Groups`. A response with too many tags is not stored.";
         TagHeadersVisible "tag_headers_visible" ValueForm::Switch, "false",

@@ -384,6 +384,16 @@ fn each_kind_of_error_has_its_text() {
             "x-api-key",
             "has \"x-api-key\", which is also in credential_headers; keep it in one of the two",
         ),
+        (
+            "unstored_headers",
+            "x-request-id,Vary",
+            "has \"vary\", without which a stored response has another meaning; remove it",
+        ),
+        (
+            "unstored_headers",
+            "surrogate-key",
+            "has \"surrogate-key\", without which a stored response has another meaning; remove it",
+        ),
         ("ignored_cookies", "a=b", "has \"a=b\", which is neither a cookie name nor a prefix with `*`"),
         ("redis_key_prefix", "a b", "must be 1 to 64 printable ASCII characters without spaces or braces"),
         ("log_format", "jsn", "is not one of human, json; did you mean `json`?"),

@@ -52,10 +52,12 @@ pub use crate::policy::reuse::refresh::refresh_early;
 pub use crate::policy::reuse::request::RequestFacts;
 pub use crate::policy::reuse::stale::{OriginFailure, stale_on_error};
 pub use crate::policy::reuse::vary::{SelectingField, Vary, VaryFields};
-pub use crate::policy::store::fields::{is_stored_field, stored_fields};
+pub use crate::policy::store::fields::{is_stored_field, is_unstorable_without, stored_fields};
 pub use crate::policy::store::not_storable::NotStorable;
 pub use crate::policy::store::post::storable_post;
-pub use crate::policy::store::rules::{CacheRules, ContentTypes, StorableStatuses, TagVisibility};
+pub use crate::policy::store::rules::{
+    CacheRules, ClientCacheControl, ContentTypes, StaleDespiteSMaxage, StorableStatuses, TagVisibility,
+};
 pub use crate::policy::store::status::{is_stored_status, means_content};
 pub use crate::policy::store::storable::storable;
 pub use crate::policy::store::stored::{Obligations, StoredFacts};

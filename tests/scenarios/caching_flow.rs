@@ -1,7 +1,7 @@
 //! The main flow: CacheWarp fetches a `GET` once from the origin, and then answers it from a store,
 //! byte for byte.
 
-use crate::harness::{Answer, Client, Origin, Program, Proxy, Redis, Response, Start, TlsFront, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, Start, TlsFront, until};
 
 /// A body that a re-serialiser would change: spaces, escapes, equal numbers with different digits.
 const QUOTES: &str =
@@ -317,6 +317,48 @@ fn a_client_can_bypass_stored_responses() {
     assert_eq!(proxy.get_with("/a", &only).status, 200);
     assert_eq!(proxy.get_with("/other", &only).status, 504);
     assert_eq!(origin.count("/other"), 0);
+}
+
+#[test]
+fn no_client_bypasses_stored_responses_by_setting() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json(QUOTES));
+    let proxy = Proxy::start(&origin.url(), &[("ignore_client_cache_control", "on")]);
+    proxy.get("/a");
+    for field in [
+        ("Cache-Control", "no-cache"),
+        ("Cache-Control", "max-age=0"),
+        ("Cache-Control", "min-fresh=3600"),
+        ("Pragma", "no-cache"),
+    ] {
+        assert_eq!(hit(&proxy.get_with("/a", &[field])).1, "memory", "{field:?}");
+    }
+    assert_eq!(origin.count("/a"), 1);
+}
+
+/// The fields are for the exchange that fetched, so neither a hit nor a follower gets them.
+#[test]
+fn fields_of_one_exchange_are_not_stored_by_setting() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let fields = "X-Request-Id: 1\r\nServer-Timing: db;dur=5\r\nX-Kept: 1\r\n";
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: 2\r\n\r\n");
+    origin.answer("/a", Answer::silent().pass(&gate).send(format!("{head}{{}}")));
+    let proxy = Proxy::start(&origin.url(), &[("unstored_headers", "X-Request-Id, server-timing")]);
+    let mut clients: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send_head("GET", "/a", &[]);
+    }
+    proxy.await_askers(2);
+    gate.open();
+    let mut responses: Vec<_> = clients.iter_mut().map(Client::response).collect();
+    responses.push(proxy.get("/a"));
+    for response in responses {
+        let is_own = response.cache_status() == "CacheWarp; fwd=uri-miss; stored";
+        let shown = ["x-request-id", "server-timing", "x-kept"].map(|name| response.field(name).is_some());
+        assert_eq!(shown, [is_own, is_own, true], "{}", response.cache_status());
+    }
+    assert_eq!(origin.count("/a"), 1);
 }
 
 #[test]

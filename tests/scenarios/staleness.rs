@@ -37,6 +37,19 @@ fn seconds_past(response: &Response) -> u64 {
     past.unwrap_or_else(|| panic!("{status} is no stale hit")).parse().unwrap()
 }
 
+/// RFC 9111 §5.2.2.10 forbids it, unless the operator states that the origin means something else.
+#[test]
+fn a_response_with_s_maxage_is_served_stale_by_setting() {
+    for (setting, is_served) in [("off", false), ("on", true)] {
+        let origin = Origin::start();
+        origin.answer("/a", stale("s-maxage=60, stale-while-revalidate=600"));
+        let proxy = Proxy::start(&origin.url(), &[("stale_despite_s_maxage", setting)]);
+        proxy.get("/a");
+        let status = proxy.get("/a").cache_status().to_owned();
+        assert_eq!(status.starts_with("CacheWarp; hit; ttl=-"), is_served, "{status}");
+    }
+}
+
 #[test]
 fn a_stale_response_is_served_to_all_during_one_refresh() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());

@@ -122,6 +122,19 @@ const KNOWN: [&[u8]; 15] = [
 const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
+    /// Returns the directives of a request without those by which a client refuses a fresh stored
+    /// response (§5.2.1.1, §5.2.1.3, §5.2.1.4). A part that could not be read may be one of these.
+    #[must_use]
+    pub(in crate::policy) fn without_client_limits(self) -> Self {
+        Self {
+            no_cache: DirectiveScope::Nothing,
+            max_age: DirectiveSeconds::Absent,
+            min_fresh: DirectiveSeconds::Absent,
+            malformed: false,
+            ..self
+        }
+    }
+
     /// Reads field lines, which may contain any bytes.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();

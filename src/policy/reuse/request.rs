@@ -15,7 +15,7 @@ use crate::policy::parse::credential::{Credential, CredentialSet};
 use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::not_storable::NotStorable;
-use crate::policy::store::rules::CacheRules;
+use crate::policy::store::rules::{CacheRules, ClientCacheControl};
 
 /// A request as the gates see it.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,10 @@ impl RequestFacts {
                     | FieldClass::Connection => {}
                 }
             }
+        }
+        if rules.client_cache_control == ClientCacheControl::Ignored {
+            directives = directives.without_client_limits();
+            pragma_no_cache = false;
         }
         // RFC 9111 §5.4: without `Cache-Control`, `Pragma: no-cache` has the meaning of `no-cache`.
         if pragma_no_cache && !has_cache_control {

@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 use crate::policy::parse::targeted;
 use crate::policy::reuse::range;
+use crate::policy::store::rules::CacheRules;
 use crate::policy::store::stored::Obligations;
 
 /// RFC 9111 §3.1: the prefix of fields between a proxy and its own client.
@@ -24,9 +25,15 @@ const DATES_END: Duration = Duration::from_secs(253_402_300_800);
 
 /// Returns the fields to store of a response that [`storable`](crate::policy::storable()) admits. A
 /// follower of a shared fetch receives only these fields.
-pub fn stored_fields(response: &HeaderMap, received: Timestamp) -> HeaderMap {
+///
+/// §3.1 requires a cache to store all other fields. The operator may name some that describe one
+/// exchange.
+pub fn stored_fields(response: &HeaderMap, received: Timestamp, rules: &CacheRules) -> HeaderMap {
     let mut fields = response.clone();
     hop::strip(&mut fields);
+    for name in &rules.unstored_headers {
+        fields.remove(name);
+    }
     // §5.2.2.4 and §5.2.2.7: with field names, these directives apply to the named fields alone.
     for name in targeted::named_fields(response) {
         fields.remove(name);
@@ -65,6 +72,17 @@ pub fn is_stored_field(name: &str, value: &HeaderValue, obligations: Obligations
     }
 }
 
+/// Returns whether a stored response would have another meaning without this field, so that the
+/// operator cannot omit it: the field describes the content, selects it, or controls its use.
+pub fn is_unstorable_without(name: &HeaderName, rules: &CacheRules) -> bool {
+    let name = name.as_str();
+    name.starts_with("content-")
+        || name.starts_with("access-control-")
+        || name.ends_with("cache-control")
+        || ["cache-groups", "date", "etag", "expires", "last-modified", "location", "vary"].contains(&name)
+        || rules.tag_headers.iter().any(|tag| *tag == name)
+}
+
 /// Adds the time of reception as `Date` if the response has none (RFC 9110 §6.6.1).
 fn add_date(fields: &mut HeaderMap, received: Timestamp) {
     let since_epoch = Duration::from_millis(received.as_millis());
@@ -85,7 +103,11 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        let stored = stored_fields(&response, Timestamp::from_millis(784_111_777_900));
+        let rules = CacheRules {
+            unstored_headers: ["x-request-id", "server-timing"].map(HeaderName::from_static).to_vec(),
+            ..CacheRules::default()
+        };
+        let stored = stored_fields(&response, Timestamp::from_millis(784_111_777_900), &rules);
         stored.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 
@@ -107,6 +129,7 @@ mod tests {
             ("rfc9111-7.3", &[("set-cookie", "a=b"), ("set-cookie", "c=d")]),
             ("rfc9111-5.1", &[("age", "5")]),
             ("length", &[("content-length", "5")]),
+            ("unstored-headers", &[("x-request-id", "1"), ("server-timing", "a"), ("server-timing", "b")]),
         ];
         for (id, extra) in rows {
             let fields: Vec<_> = [date, ("a", "1"), ("a", "2")].iter().chain(*extra).copied().collect();
@@ -168,7 +191,7 @@ mod tests {
     #[test]
     fn a_response_without_date_is_dated_on_arrival() {
         assert_eq!(stored(&[("a", "1")]), ["a: 1", "date: Sun, 06 Nov 1994 08:49:37 GMT"]);
-        let late = stored_fields(&HeaderMap::new(), Timestamp::from_millis(u64::MAX));
+        let late = stored_fields(&HeaderMap::new(), Timestamp::from_millis(u64::MAX), &CacheRules::default());
         assert!(late.is_empty());
     }
 }

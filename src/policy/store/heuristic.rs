@@ -1,9 +1,10 @@
 //! The heuristic lifetime of a response without an explicit one (RFC 9111 §4.2.2).
 //!
 //! The operator's lifetimes come first: one for a `200` with JSON, and one for `404` and `410`. The
-//! RFC's heuristic, which uses the time since the last change, applies only if the operator allows
-//! all statuses and media types. It does not apply if the operator lists some more of them, so that
-//! an error page is not unexpectedly served for half a minute.
+//! RFC's heuristic, which uses the time since the last change, applies to JSON and, if the operator
+//! allows all media types, to every type; and to a `200` and, if the operator allows all statuses,
+//! to every status. It does not apply to a type or status that the operator lists, so that an error
+//! page is not unexpectedly served for half a minute.
 
 use std::time::Duration;
 
@@ -53,9 +54,10 @@ fn lifetime_by_last_change(
     directives: &Directives,
     rules: &CacheRules,
 ) -> Option<Duration> {
-    let open = rules.statuses == StorableStatuses::Any && rules.content_types == ContentTypes::Any;
-    let by_status = status::is_heuristically_cacheable(exchange.status) || directives.public;
-    if !open || !by_status || rules.default_ttl.is_zero() {
+    let by_status = rules.statuses == StorableStatuses::Any || exchange.status == StatusCode::OK;
+    let by_type = rules.content_types == ContentTypes::Any || media::is_json(exchange.response);
+    let by_rfc = status::is_heuristically_cacheable(exchange.status) || directives.public;
+    if !by_status || !by_type || !by_rfc || rules.default_ttl.is_zero() {
         return None;
     }
     let changed = date::of(exchange.response, &LAST_MODIFIED)?;
@@ -90,6 +92,9 @@ mod tests {
             ..rules()
         };
         let open = rules_of_the_rfc();
+        let all_types = CacheRules { content_types: ContentTypes::Any, ..rules() };
+        let all_statuses = CacheRules { statuses: StorableStatuses::Any, ..rules() };
+        let html = ("content-type", "text/html");
         let off = CacheRules { default_ttl: Duration::ZERO, ..open.clone() };
         let negative = CacheRules { negative_ttl: Duration::from_secs(5), ..rules() };
         let rows = [
@@ -98,6 +103,12 @@ mod tests {
             ("json-off", 200, &[json, recent], &off, None),
             ("a-404-that-is-listed", 404, &[json, recent], &listed, None),
             ("a-type-that-is-listed", 200, &[("content-type", "text/html"), recent], &listed, None),
+            ("all-types", 200, &[html, recent], &all_types, Some(10)),
+            ("all-types-json", 200, &[json, recent], &all_types, Some(30)),
+            ("all-types-of-a-404", 404, &[html, recent], &all_types, None),
+            ("all-statuses", 404, &[json, recent], &all_statuses, Some(10)),
+            ("all-statuses-of-html", 200, &[html, recent], &all_statuses, None),
+            ("all-statuses-403", 403, &[json, recent], &all_statuses, None),
             ("rfc9111-4.2.2-tenth", 200, &[recent], &open, Some(10)),
             ("rfc9111-4.2.2-cap", 200, &[old], &open, Some(24 * 3600)),
             ("rfc9111-4.2.2-date", 200, &[recent, ("date", EARLIER)], &open, Some(9)),

@@ -37,6 +37,12 @@ pub struct CacheRules {
     pub tag_headers: Vec<HeaderName>,
     /// Whether clients see those fields.
     pub tag_headers_visible: TagVisibility,
+    /// The effect of clients' `no-cache` and age limits.
+    pub client_cache_control: ClientCacheControl,
+    /// The effect of `s-maxage` on stale responses.
+    pub stale_despite_s_maxage: StaleDespiteSMaxage,
+    /// The response fields that are not stored.
+    pub unstored_headers: Vec<HeaderName>,
     /// The classes of request fields: credentials, fields of the cache key, harmless fields.
     pub fields: RequestFields,
     /// The cookies that are not credentials.
@@ -70,6 +76,24 @@ pub enum TagVisibility {
     No,
 }
 
+/// The effect of a client's `Cache-Control` on stored responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCacheControl {
+    /// `no-cache`, `max-age`, `min-fresh` and `Pragma: no-cache` apply (RFC 9111 §5.2.1).
+    Obeyed,
+    /// These directives are ignored: no client forces a request to the origin.
+    Ignored,
+}
+
+/// The effect of `s-maxage` on stale responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleDespiteSMaxage {
+    /// `s-maxage` allows staleness as `max-age` does.
+    Yes,
+    /// RFC 9111 §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
+    No,
+}
+
 impl Default for CacheRules {
     /// Returns the rules of HTTP alone: everything that RFC 9111 lets a shared cache store, of any
     /// size, without heuristics.
@@ -86,6 +110,9 @@ impl Default for CacheRules {
             statuses: StorableStatuses::Any,
             tag_headers: Vec::new(),
             tag_headers_visible: TagVisibility::No,
+            client_cache_control: ClientCacheControl::Obeyed,
+            stale_despite_s_maxage: StaleDespiteSMaxage::No,
+            unstored_headers: Vec::new(),
             fields: RequestFields::default(),
             ignored_cookies: IgnoredCookies::Listed(Vec::new()),
         }

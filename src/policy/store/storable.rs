@@ -17,14 +17,14 @@ use crate::policy::reuse::request::RequestFacts;
 use crate::policy::reuse::vary::Vary;
 use crate::policy::store::freshness::{self, Lifetime};
 use crate::policy::store::not_storable::NotStorable;
-use crate::policy::store::rules::CacheRules;
+use crate::policy::store::rules::{CacheRules, StaleDespiteSMaxage};
 use crate::policy::store::status;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
 /// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
     let directives = Directives::of(exchange.response);
-    let stated = stated_obligations(&directives);
+    let stated = stated_obligations(&directives, rules);
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
     origin_allows(exchange, &directives, stated, rules)?;
@@ -156,10 +156,15 @@ fn found_obligations(response: &HeaderMap, stated: Obligations, lifetime: Lifeti
 }
 
 /// Returns the obligations that the directives state.
-fn stated_obligations(directives: &Directives) -> Obligations {
+fn stated_obligations(directives: &Directives, rules: &CacheRules) -> Obligations {
     let shared = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
-    // §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
-    let proxy_revalidate = directives.proxy_revalidate || directives.s_maxage != DirectiveSeconds::Absent;
+    // §5.2.2.10: `s-maxage` implies `proxy-revalidate`. The operator may state that the origin does
+    // not mean this.
+    let s_maxage_forbids_stale = match (directives.s_maxage, rules.stale_despite_s_maxage) {
+        (DirectiveSeconds::Absent, _) | (DirectiveSeconds::Seconds(_), StaleDespiteSMaxage::Yes) => false,
+        (DirectiveSeconds::Seconds(_), StaleDespiteSMaxage::No) | (DirectiveSeconds::Invalid, _) => true,
+    };
+    let proxy_revalidate = directives.proxy_revalidate || s_maxage_forbids_stale;
     set([
         (shared, Obligations::SHARED),
         (directives.must_revalidate, Obligations::MUST_REVALIDATE),

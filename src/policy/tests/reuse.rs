@@ -10,7 +10,7 @@ use crate::policy::NotReusable::{
     self, Authorization, Cookie, CredentialHeader, Expired, NoCache, RequestMaxAge, RequestMinFresh,
     RequestNoCache,
 };
-use crate::policy::{Credential, RequestFacts, Reuse, reuse, storable};
+use crate::policy::{CacheRules, ClientCacheControl, Credential, RequestFacts, Reuse, reuse, storable};
 use crate::policy::{Obligations, StoredFacts};
 use crate::time::Timestamp;
 
@@ -82,6 +82,27 @@ fn request_fields_decide_about_reuse() {
     for (id, obligations, fields, want) in rows {
         assert_eq!(refusal(&stored(*obligations), &get(fields), 110_000), *want, "{id}");
     }
+}
+
+#[test]
+fn directives_of_clients_are_ignored_by_setting() {
+    let ignoring = CacheRules { client_cache_control: ClientCacheControl::Ignored, ..rules() };
+    for (fields, obeyed, ignored) in [
+        (&[("cache-control", "no-cache")][..], Some(RequestNoCache), None),
+        (&[("cache-control", "max-age=0")], Some(RequestMaxAge), None),
+        (&[("cache-control", "min-fresh=99")], Some(RequestMinFresh), None),
+        (&[("pragma", "no-cache")], Some(RequestNoCache), None),
+        (&[("cache-control", "no-cache"), ("cookie", "a=b")], Some(Cookie), Some(Cookie)),
+    ] {
+        for (rules, want) in [(&rules(), obeyed), (&ignoring, ignored)] {
+            let request = RequestFacts::read(&Method::GET, &head(fields), rules);
+            assert_eq!(refusal(&stored(Obligations::default()), &request, 110_000), want, "{fields:?}");
+        }
+    }
+    let read = |control| RequestFacts::read(&Method::GET, &head(&[("cache-control", control)]), &ignoring);
+    assert_eq!(read("max-age=\"0").forbids_storing(), None, "malformed");
+    assert!(read("no-store").forbids_storing().is_some() && read("only-if-cached").only_if_cached());
+    assert_eq!(read("max-age=0, max-stale=5").max_stale(), Some(Duration::from_secs(5)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
     NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
 };
-use crate::policy::{CacheRules, Obligations, Reuse, StoredFacts, reuse, storable};
+use crate::policy::{CacheRules, Obligations, Reuse, StaleDespiteSMaxage, StoredFacts, reuse, storable};
 use crate::time::Timestamp;
 
 type StorableFields = &'static [(&'static str, &'static str)];
@@ -282,6 +282,27 @@ fn the_operator_gives_default_stale_windows() {
         let stored = storable(&owned.exchange(), &rules).unwrap();
         let windows = (stored.stale_while_revalidate.as_secs(), stored.stale_if_error.as_secs());
         assert_eq!(windows, want, "{cache_control}");
+    }
+}
+
+/// The commonest line for a CDN (RFC 9111 §5.2.2.10).
+#[test]
+fn s_maxage_allows_staleness_by_setting() {
+    let allowing = CacheRules { stale_despite_s_maxage: StaleDespiteSMaxage::Yes, ..rules() };
+    let both = [&rules(), &allowing];
+    for (cache_control, want) in [
+        ("s-maxage=1, stale-while-revalidate=59", [true, false]),
+        ("s-maxage=x, stale-while-revalidate=59", [true, true]),
+        ("s-maxage=1, proxy-revalidate", [true, true]),
+        ("max-age=1, stale-while-revalidate=59", [false, false]),
+    ] {
+        let owned =
+            OwnedExchange::response(200, &[JSON, ("etag", "\"a\""), ("cache-control", cache_control)]);
+        let forbid = both.map(|rules| {
+            let stored = storable(&owned.exchange(), rules).unwrap();
+            stored.obligations.contains(Obligations::PROXY_REVALIDATE)
+        });
+        assert_eq!(forbid, want, "{cache_control}");
     }
 }
 

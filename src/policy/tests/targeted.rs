@@ -107,7 +107,7 @@ fn named_fields_are_not_stored_and_addressed_fields_are_stripped() {
     let stored = storable(&owned.exchange(), &rules_of_the_rfc()).unwrap();
     assert!(stored.obligations.contains(Obligations::ADDRESSED));
     // The field stays in the store: a later 304 may omit it, and its directives still apply.
-    let mut fields = stored_fields(&owned.response, Timestamp::EPOCH);
+    let mut fields = stored_fields(&owned.response, Timestamp::EPOCH, &rules_of_the_rfc());
     assert!(fields.contains_key("cachewarp-cache-control"));
     strip_addressed(&mut fields);
     let names: Vec<&str> = fields.keys().map(|name| name.as_str()).collect();

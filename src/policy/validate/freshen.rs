@@ -212,7 +212,9 @@ fn outcome_for(
         return FreshenOutcome::Invalidated(NotStorable::ContentType);
     }
     match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
-        Ok(facts) => FreshenOutcome::Updated { facts, fields: stored_fields(fields, exchange.received) },
+        Ok(facts) => {
+            FreshenOutcome::Updated { facts, fields: stored_fields(fields, exchange.received, rules) }
+        }
         Err(reason) if is_about_the_request(reason, exchange.request) => FreshenOutcome::Unchanged(reason),
         Err(reason) => FreshenOutcome::Invalidated(reason),
     }

@@ -49,7 +49,7 @@ impl ActiveFetch {
             ),
             facts,
             status: parts.status,
-            head: policy::stored_fields(&parts.headers, facts.received),
+            head: policy::stored_fields(&parts.headers, facts.received, &self.proxy.rules),
             body: Arc::clone(&body),
         });
         self.request.note_location(&shared.location, &self.proxy.rules);
