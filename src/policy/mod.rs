@@ -43,7 +43,7 @@ pub use crate::policy::parse::seconds::DeltaSeconds;
 pub use crate::policy::parse::tags::{strip_tags, tags};
 pub use crate::policy::parse::targeted::strip_addressed;
 pub use crate::policy::reuse::conditions::{
-    Precondition, not_modified_fields, precondition, strip_conditions,
+    Precondition, not_modified_fields, precondition, refusal_fields, strip_conditions,
 };
 pub use crate::policy::reuse::decide::{NotReusable, Reuse, reuse};
 pub use crate::policy::reuse::multipart::{MultipartBody, MultipartPiece, multipart};

@@ -47,7 +47,10 @@ fn assert_is(response: &Response, status: u16, content_range: Option<&str>, body
 #[test]
 fn a_range_of_a_stored_response_is_served() {
     let origin = Origin::start();
-    origin.answer("/a", whole(&[]));
+    origin.answer(
+        "/a",
+        whole(&[("CDN-Cache-Control", "max-age=60"), ("Expires", "Sun, 06 Nov 2044 12:01:00 GMT")]),
+    );
     let proxy = Proxy::start(&origin.url(), &[]);
     proxy.get("/a");
     let mut client = proxy.connect();
@@ -56,6 +59,12 @@ fn a_range_of_a_stored_response_is_served() {
         assert_is(&response, status, content_range, body, range);
         assert!(response.cache_status().starts_with("CacheWarp; hit"), "{}", response.cache_status());
         assert_eq!(response.field("content-type").is_some(), status != 416);
+        // The lifetime of the whole does not apply to the refusal of one request.
+        let (control, targeted) = (response.field("cache-control"), response.field("cdn-cache-control"));
+        let want =
+            if status == 416 { (Some("no-store"), None) } else { (Some("max-age=100"), Some("max-age=60")) };
+        assert_eq!((control, targeted), want, "{range}");
+        assert_eq!(response.field("expires").is_some(), status != 416);
         // RFC 9110 §14.2: a `HEAD` has no range.
         let head = client.request("HEAD", "/a", &[("Range", range)]);
         assert_eq!((head.status, head.field("content-length")), (200, Some("10")), "{range}");
@@ -150,8 +159,11 @@ fn if_range_serves_a_range_only_of_the_clients_version() {
             assert_eq!(response.text(), if status == 206 { "1234" } else { BODY });
         }
     }
-    // The origin that answers the request also evaluates `If-Range`.
-    proxy.get_with("/uncacheable", &[("Range", "bytes=0-3"), ("If-Range", "\"a\"")]);
+    // The origin that answers the request also evaluates `If-Range`, once the proxy knows that it
+    // cannot store the response.
+    for _ in 0..2 {
+        proxy.get_with("/uncacheable", &[("Range", "bytes=0-3"), ("If-Range", "\"a\"")]);
+    }
     let asked = origin.seen("/uncacheable").pop().unwrap();
     assert_eq!((asked.field("range"), asked.field("if-range")), (Some("bytes=0-3"), Some("\"a\"")));
 }
@@ -262,20 +274,59 @@ fn a_range_of_an_unstorable_response_comes_from_the_origin() {
             }
             None => Answer::json_with(&[("Cache-Control", cache_control)], BODY).give(exchange),
         });
-        for asked_of_the_origin in [2, 3] {
+        for asked_of_the_origin in [1, 2] {
             let part = proxy.get_with(path, &[("Range", "bytes=2-4")]);
             assert_is(&part, 206, Some("bytes 2-4/10"), "345", path);
             assert!(part.cache_status().starts_with("CacheWarp; fwd=uri-miss; detail="));
-            // The origin gets one request for the whole, until the proxy knows that the response is
-            // not storable.
+            // The first request is for the whole. Then the proxy knows that the response is not
+            // storable, and sends the range.
             assert_eq!(origin.count(path), asked_of_the_origin, "{path}");
         }
         let seen = origin.seen(path);
         let ranges: Vec<_> = seen.iter().map(|request| request.field("range")).collect();
-        assert_eq!(ranges, [None, Some("bytes=2-4"), Some("bytes=2-4")]);
+        assert_eq!(ranges, [None, Some("bytes=2-4")]);
         assert_eq!(proxy.get(path).text(), BODY);
     }
     assert_eq!(proxy.metric("cachewarp_memory_entries"), 0.0);
+}
+
+/// Each request has a key of its own, so the proxy knows nothing about any of them.
+#[test]
+fn the_origin_is_asked_once_for_a_range_of_an_unknown_key() {
+    const LARGE: usize = 400 << 10;
+    let origin = Origin::start();
+    let large: String = (0..LARGE / 10).map(|number| format!("{number:09},")).collect();
+    let body = large.clone();
+    origin.script("/large", move |exchange| {
+        Answer::json_with(&[("Cache-Control", "no-store")], &body).give(exchange)
+    });
+    origin.script("/a", |exchange| Answer::json_with(&[("Cache-Control", "no-store")], BODY).give(exchange));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (number, (range, status, content_range, body)) in RANGES.into_iter().enumerate() {
+        let part = proxy.get_with(&format!("/a?{number}"), &[("Range", range)]);
+        assert_is(&part, status, content_range, body, range);
+    }
+    assert_eq!(origin.count("/a"), RANGES.len());
+    let total = large.len();
+    for (number, (range, status, content_range, body)) in [
+        ("bytes=1000-1019", 206, Some(format!("bytes 1000-1019/{total}")), large.get(1000..1020).unwrap()),
+        (
+            "bytes=200000-",
+            206,
+            Some(format!("bytes 200000-{}/{total}", total - 1)),
+            large.get(200_000..).unwrap(),
+        ),
+        // It would have to be read up to the range.
+        ("bytes=300000-300009", 200, None, large.as_str()),
+        ("bytes=0-1,5-6", 200, None, large.as_str()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let part = proxy.get_with(&format!("/large?{number}"), &[("Range", range)]);
+        assert_is(&part, status, content_range.as_deref(), body, range);
+        assert_eq!(origin.count("/large"), number + 1, "{range}");
+    }
 }
 
 #[test]

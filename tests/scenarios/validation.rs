@@ -325,7 +325,7 @@ fn a_condition_on_a_miss_is_evaluated_on_the_fetched_response() {
     }
     origin.answer("/unmet", Answer::json_with(&[FRESH, TAG], OLD));
     let unmet = proxy.get_with("/unmet", &[("If-Match", "\"b\"")]);
-    assert_eq!((unmet.status, unmet.text()), (412, ""));
+    assert_eq!((unmet.status, unmet.text(), unmet.field("cache-control")), (412, "", Some("no-store")));
 }
 
 #[test]

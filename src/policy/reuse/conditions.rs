@@ -6,8 +6,9 @@
 //! no client conditions. A request that bypasses the cache carries them unchanged.
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    DATE, ETAG, EXPIRES, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -41,6 +42,18 @@ static NOT_IN_NOT_MODIFIED: [HeaderName; 6] = [
     CONTENT_RANGE,
     CONTENT_TYPE,
     HeaderName::from_static("content-md5"),
+];
+
+/// Metadata of the content that a refusal does not have, and freshness that does not apply to it.
+static NOT_IN_REFUSAL: [HeaderName; 8] = [
+    AGE,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPIRES,
+    LAST_MODIFIED,
+    HeaderName::from_static("surrogate-control"),
 ];
 
 /// Evaluates the conditions of a `GET` or `HEAD` in their order of precedence (RFC 9110 §13.2.2). A
@@ -94,6 +107,17 @@ pub fn not_modified_fields(response: &mut HeaderMap) {
     if response.contains_key(ETAG) {
         response.remove(LAST_MODIFIED);
     }
+}
+
+/// Turns the fields of a whole response into those of a refusal (`412`, `416`). The refusal is for
+/// one request, so no cache may store it with the lifetime of the response (RFC 9111 §4.2.2).
+pub fn refusal_fields(response: &mut HeaderMap) {
+    let targeted: Vec<HeaderName> =
+        response.keys().filter(|name| name.as_str().ends_with("-cache-control")).cloned().collect();
+    for name in NOT_IN_REFUSAL.iter().chain(&targeted) {
+        response.remove(name);
+    }
+    response.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// Returns whether the field lists the response's tag or is `*`.

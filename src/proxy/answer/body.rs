@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 
 use crate::client_address::AddressPermit;
 use crate::origin::{self, FetchError};
@@ -24,6 +24,8 @@ pub enum AnswerBody {
     Pieces(VecDeque<Bytes>),
     /// A body streamed from the origin to this client alone.
     Origin(origin::OriginBody),
+    /// A range of such a body.
+    OriginPart(BodyPart<origin::OriginBody>),
     /// No body: its source failed.
     Broken(Option<BodyError>),
 }
@@ -41,7 +43,7 @@ impl AdmittedBody {
     }
 }
 
-impl http_body::Body for AdmittedBody {
+impl Body for AdmittedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -65,8 +67,11 @@ impl http_body::Body for AdmittedBody {
 pub struct SharedReader(pub(in crate::proxy) SharedBodyReader);
 
 /// A range of such a body.
-pub struct SharedPart {
-    reader: SharedBodyReader,
+pub struct SharedPart(BodyPart<SharedBodyReader>);
+
+/// A range of a body that is read from its beginning.
+pub struct BodyPart<B> {
+    body: B,
     /// The number of bytes to skip first.
     skip: usize,
     /// The number of bytes to send after that.
@@ -96,6 +101,12 @@ impl From<BrokenBody> for BodyError {
     }
 }
 
+impl From<FetchError> for BodyError {
+    fn from(error: FetchError) -> Self {
+        Self::Origin(error)
+    }
+}
+
 impl AnswerBody {
     /// Returns a range of a whole body that has not been read from yet.
     pub(in crate::proxy) fn part(self, part: ByteRange) -> Self {
@@ -104,22 +115,26 @@ impl AnswerBody {
                 let end = part.end().min(bytes.len());
                 Self::Whole(bytes.slice(part.start.min(end)..end))
             }
-            Self::Shared(SharedReader(reader)) => {
-                Self::Part(SharedPart { reader, skip: part.start, left: part.len })
+            Self::Shared(SharedReader(body)) => {
+                Self::Part(SharedPart(BodyPart { body, skip: part.start, left: part.len }))
             }
-            other @ (Self::Part(_) | Self::Pieces(_) | Self::Origin(_) | Self::Broken(_)) => other,
+            Self::Origin(body) => Self::OriginPart(BodyPart { body, skip: part.start, left: part.len }),
+            other @ (Self::Part(_) | Self::Pieces(_) | Self::OriginPart(_) | Self::Broken(_)) => other,
         }
     }
 }
 
-impl SharedPart {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+impl<B: Body<Data = Bytes> + Unpin> BodyPart<B>
+where
+    BodyError: From<B::Error>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         while self.left > 0 {
-            let piece = match Pin::new(&mut self.reader).poll_frame(cx) {
+            let piece = match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 // The body ended before its declared length, which is not a clean end.
-                Poll::Ready(None) => return Poll::Ready(Some(Err(BrokenBody::Cut))),
+                Poll::Ready(None) => return Poll::Ready(Some(Err(BrokenBody::Cut.into()))),
                 Poll::Pending => return Poll::Pending,
             };
             let from = self.skip.min(piece.len());
@@ -127,14 +142,14 @@ impl SharedPart {
             self.skip -= from;
             self.left -= to - from;
             if from < to {
-                return Poll::Ready(Some(Ok(piece.slice(from..to))));
+                return Poll::Ready(Some(Ok(Frame::data(piece.slice(from..to)))));
             }
         }
         Poll::Ready(None)
     }
 }
 
-impl http_body::Body for AnswerBody {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -146,7 +161,8 @@ impl http_body::Body for AnswerBody {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Shared(reader) => Pin::new(&mut reader.0).poll_frame(cx).map_err(BodyError::from),
-            Self::Part(part) => part.poll(cx).map_ok(Frame::data).map_err(BodyError::from),
+            Self::Part(SharedPart(part)) => part.poll(cx),
+            Self::OriginPart(part) => part.poll(cx),
             Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
             Self::Origin(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Origin),
             Self::Broken(error) => Poll::Ready(error.take().map(Err)),
@@ -157,7 +173,8 @@ impl http_body::Body for AnswerBody {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Shared(reader) => reader.0.is_end_stream(),
-            Self::Part(part) => part.left == 0,
+            Self::Part(SharedPart(part)) => part.left == 0,
+            Self::OriginPart(part) => part.left == 0,
             Self::Pieces(pieces) => pieces.is_empty(),
             Self::Origin(body) => body.is_end_stream(),
             Self::Broken(error) => error.is_none(),
@@ -168,7 +185,8 @@ impl http_body::Body for AnswerBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Shared(reader) => reader.0.size_hint(),
-            Self::Part(part) => SizeHint::with_exact(part.left as u64),
+            Self::Part(SharedPart(part)) => SizeHint::with_exact(part.left as u64),
+            Self::OriginPart(part) => SizeHint::with_exact(part.left as u64),
             Self::Pieces(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::Origin(body) => body.size_hint(),
             Self::Broken(_) => SizeHint::default(),

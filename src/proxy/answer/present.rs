@@ -12,6 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
+use crate::limits::RANGE_SKIPPED_BYTES_MAX;
 use crate::policy::{self, ByteRange, MultipartBody, MultipartPiece, Precondition, RangeSelection};
 use crate::proxy::answer::body::{AnswerBody, BodyError};
 use crate::proxy::answer::response::ProxyAnswer;
@@ -50,6 +51,10 @@ pub(in crate::proxy) async fn present(
     }
     match ranges {
         RangeSelection::Whole => Ok(whole),
+        // RFC 9110 §14.2: a server may ignore `Range`. To cut these, the proxy would have to read
+        // much that it drops, or to keep a body of any size.
+        RangeSelection::One(part) if is_streamed(&whole) && part.start > RANGE_SKIPPED_BYTES_MAX => Ok(whole),
+        RangeSelection::Several(_) if is_streamed(&whole) => Ok(whole),
         RangeSelection::One(part) => Ok(one_part(whole, part, bytes)),
         RangeSelection::Several(parts) => Ok(several_parts(whole, &parts, bytes).await),
         RangeSelection::Unsatisfiable => Ok(unsatisfiable(whole, bytes)),
@@ -59,17 +64,24 @@ pub(in crate::proxy) async fn present(
 /// Returns the 412 for the origin's own response to this request, which does not match the client's
 /// condition (RFC 9110 §13.1.1).
 pub(in crate::proxy) fn failed(PreconditionNotMet(mut whole): PreconditionNotMet) -> ProxyAnswer {
-    let head = whole.response.headers_mut();
-    head.remove(CONTENT_LENGTH);
-    head.remove(CONTENT_TYPE);
+    policy::refusal_fields(whole.response.headers_mut());
     with(whole, StatusCode::PRECONDITION_FAILED, AnswerBody::Whole(Bytes::new()))
+}
+
+/// Returns whether the body comes from the origin for this client alone.
+fn is_streamed(whole: &ProxyAnswer) -> bool {
+    matches!(whole.response.body(), AnswerBody::Origin(_))
 }
 
 fn length(response: &Response<AnswerBody>) -> Option<usize> {
     match response.body() {
         AnswerBody::Whole(bytes) => Some(bytes.len()),
-        whole @ AnswerBody::Shared(_) => usize::try_from(whole.size_hint().exact()?).ok(),
-        AnswerBody::Part(_) | AnswerBody::Pieces(_) | AnswerBody::Origin(_) | AnswerBody::Broken(_) => None,
+        whole @ (AnswerBody::Shared(_) | AnswerBody::Origin(_)) => {
+            usize::try_from(whole.size_hint().exact()?).ok()
+        }
+        AnswerBody::Part(_) | AnswerBody::Pieces(_) | AnswerBody::OriginPart(_) | AnswerBody::Broken(_) => {
+            None
+        }
     }
 }
 
@@ -133,9 +145,8 @@ async fn collected(mut body: AnswerBody) -> Result<Vec<Bytes>, BodyError> {
 
 fn unsatisfiable(mut whole: ProxyAnswer, bytes: usize) -> ProxyAnswer {
     let head = whole.response.headers_mut();
+    policy::refusal_fields(head);
     head.insert(CONTENT_RANGE, policy::unsatisfied_range(bytes));
-    head.remove(CONTENT_LENGTH);
-    head.remove(CONTENT_TYPE);
     with(whole, StatusCode::RANGE_NOT_SATISFIABLE, AnswerBody::Whole(Bytes::new()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::Response;
 use tokio::sync::{oneshot, watch};
 
 use crate::label::Label;
@@ -258,11 +258,8 @@ async fn respond(
             {
                 return answer;
             }
-            // The whole was fetched for the store, which cannot keep it. The client gets the range
-            // that it requested.
-            if fetch_request.request.is_partial() && response.status() == StatusCode::OK {
-                return pass_through(proxy, &fetch_request.request, forward, reason.word()).await;
-            }
+            // The whole was fetched for the store, which cannot keep it. The range that the client
+            // requested is cut from it, so that the origin answers once.
             let whole = respond_uncacheable(fetch_request, response, reason);
             apply_range_and_conditions(fetch_request, whole).await
         }
