@@ -105,6 +105,9 @@ pub(super) enum ConnectError {
     /// The socket failed during the handshake.
     #[error("the connection failed during the handshake: {0}")]
     Broken(io::Error),
+    /// The connection ended at `HELLO`: the server may know RESP2 only.
+    #[error("the connection ended at HELLO: {0}")]
+    EndedAtHello(io::Error),
     /// The server sent an invalid reply during the handshake.
     #[error("the server does not speak the Redis protocol (bad {0})")]
     Malformed(ProtocolError),

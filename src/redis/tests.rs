@@ -145,6 +145,9 @@ fn a_refused_login_is_retried() {
             client.says(refusal).await;
             if refusal.is_empty() {
                 drop(client);
+                // The next dial is one of RESP2.
+                let mut client = server.accept().await;
+                client.hears("CLIENT SETNAME cachewarp").await;
             } else {
                 client.is_left().await;
             }
@@ -436,7 +439,8 @@ fn an_unreachable_server_is_dialled_by_one_slot_with_back_off() {
         let server = place.listen();
         let start = instant();
         let pool = open(Options { connections: 20, ..place.options() });
-        for _ in 0..5 {
+        // Each attempt dials twice: with `HELLO`, and without.
+        for _ in 0..2 * 5 {
             drop(server.accept().await);
         }
         // Four back-offs, each at least half of its maximum: (1 + 2 + 4 + 8) / 2.

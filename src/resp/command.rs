@@ -116,6 +116,13 @@ pub enum Command<'a> {
         /// The longest wait.
         timeout: Duration,
     },
+    /// A command without effect, whose reply shows whether the user may send it.
+    Trial {
+        /// The command's name.
+        name: &'static str,
+        /// Any bytes each.
+        arguments: &'a [&'a [u8]],
+    },
     /// `SENTINEL GET-MASTER-ADDR-BY-NAME name`
     MasterAddress {
         /// The master's name at the sentinels.
@@ -156,6 +163,7 @@ impl Command<'_> {
             Self::ClusterShards | Self::ClusterSlots | Self::ClusterMyId => "CLUSTER",
             Self::Role => "ROLE",
             Self::Wait { .. } => "WAIT",
+            Self::Trial { name, .. } => name,
             Self::MasterAddress { .. } => "SENTINEL",
         }
     }
@@ -185,6 +193,7 @@ impl Command<'_> {
             | Self::ClusterMyId
             | Self::Role
             | Self::Wait { .. }
+            | Self::Trial { .. }
             | Self::MasterAddress { .. } => None,
         }
     }
@@ -202,7 +211,7 @@ impl Command<'_> {
     pub fn expected(&self) -> ExpectedReply {
         match self {
             Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId => ExpectedReply::Value,
-            Self::Script { .. } => ExpectedReply::Outcome,
+            Self::Script { .. } | Self::Trial { .. } => ExpectedReply::Outcome,
             Self::SetNew { .. } => ExpectedReply::DoneOrNot,
             Self::Publish { .. } | Self::Wait { .. } => ExpectedReply::Count,
             Self::Track

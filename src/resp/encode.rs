@@ -110,6 +110,13 @@ impl Command<'_> {
                 // Zero means no timeout.
                 number(outbox, millis(timeout).max(1));
             }
+            Self::Trial { name, arguments } => {
+                outbox.text(b"*");
+                outbox.text(Buffer::new().format(1 + arguments.len()).as_bytes());
+                outbox.text(b"\r\n");
+                argument(outbox, name.as_bytes());
+                arguments.iter().for_each(|word| argument(outbox, word));
+            }
             Self::MasterAddress { name } => {
                 outbox.text(b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nGET-MASTER-ADDR-BY-NAME\r\n");
                 argument(outbox, name.as_bytes());
@@ -130,6 +137,9 @@ impl Command<'_> {
                     text.len() + key.len() + arguments.iter().map(argument_bytes_max).sum::<usize>()
                 }
                 Self::Publish { channel, message } => channel.len() + message.len(),
+                Self::Trial { name, arguments } => {
+                    name.len() + arguments.iter().map(|word| word.len() + DIGITS_MAX + 5).sum::<usize>()
+                }
                 Self::Subscribe { channels } => channels.iter().map(argument_bytes_max).sum(),
                 Self::Set { key, value, .. } | Self::SetNew { key, value, .. } => key.len() + value.len(),
                 Self::Ping

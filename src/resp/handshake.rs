@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! Hello ──map──────────────────────────► Name ─► (Select) ─► (ReadOnly) ─► ready
-//!   └─unknown command, NOPROTO─► (Auth) ──┘
+//!   └─any other refusal──► (Auth) ─────────┘
 //! ```
 //!
-//! It asks for RESP3, and falls back to RESP2 on servers without `HELLO`. Each state owns the data
-//! that it still needs, and a step consumes it. A refusal is reported by its kind and not by its
-//! text: a server that does not know `HELLO` quotes its arguments, including the password.
+//! It asks for RESP3, and falls back to RESP2 if the server refuses `HELLO`: servers and proxies
+//! without it have no common words for the refusal. Only a refusal of the login itself, or of every
+//! command, ends the handshake ([`ErrorKind::WrongPass`], `Loading`, `Busy`, `MaxClients`, and
+//! `NoAuth` without a password). Each state owns the data that it still needs, and a step consumes
+//! it. A refusal is reported by its kind and not by its text: a server that does not know `HELLO`
+//! quotes its arguments, including the password.
 
 use super::command::Command;
 use super::credentials::Credentials;
@@ -103,6 +106,16 @@ impl Handshake {
         Self(HandshakeState::Hello(login))
     }
 
+    /// Returns the first state for a server that ends connections at `HELLO`: RESP2.
+    pub fn without_hello(login: RedisLogin) -> Self {
+        Self(resp2(login))
+    }
+
+    /// Returns whether the next command is `HELLO`.
+    pub fn is_hello(&self) -> bool {
+        matches!(self.0, HandshakeState::Hello(_))
+    }
+
     /// Returns the command to send.
     pub fn command(&self) -> Command<'_> {
         match &self.0 {
@@ -125,9 +138,7 @@ impl Handshake {
             (HandshakeState::Hello(login), None) => {
                 Ok(next(HandshakeState::Name(SessionSetup::of(&login, protocol(reply)))))
             }
-            (HandshakeState::Hello(login), Some(ErrorKind::UnknownCommand | ErrorKind::NoProto)) => {
-                Ok(without_hello(login))
-            }
+            (HandshakeState::Hello(login), Some(kind)) if !ends_login(kind, &login) => Ok(next(resp2(login))),
             (HandshakeState::Auth { then, .. }, None) => Ok(next(HandshakeState::Name(then))),
             // The name is optional; the user may not be allowed to set it.
             (HandshakeState::Name(setup), None | Some(_)) => Ok(setup.enter()),
@@ -167,12 +178,20 @@ fn next(state: HandshakeState) -> HandshakeStep {
     HandshakeStep::Next(Handshake(state))
 }
 
-/// RESP2, for servers before Redis 6.
-fn without_hello(login: RedisLogin) -> HandshakeStep {
+/// Returns whether this refusal of `HELLO` refuses the login, or every command.
+fn ends_login(kind: ErrorKind, login: &RedisLogin) -> bool {
+    // With a password, `AUTH` may still succeed.
+    let lacks_password = kind == ErrorKind::NoAuth && login.credentials.is_none();
+    let ends = [ErrorKind::WrongPass, ErrorKind::Loading, ErrorKind::Busy, ErrorKind::MaxClients];
+    lacks_password || ends.contains(&kind)
+}
+
+/// Returns the state after `HELLO` in RESP2.
+fn resp2(login: RedisLogin) -> HandshakeState {
     let then = SessionSetup::of(&login, RespVersion::Resp2);
     match login.credentials {
-        Some(credentials) => next(HandshakeState::Auth { credentials, then }),
-        None => next(HandshakeState::Name(then)),
+        Some(credentials) => HandshakeState::Auth { credentials, then },
+        None => HandshakeState::Name(then),
     }
 }
 

@@ -24,6 +24,7 @@ mod outbox;
 mod pipeline;
 mod protocol_error;
 mod reply;
+mod rights;
 mod scan;
 pub mod topology;
 
@@ -39,3 +40,4 @@ pub use pipeline::{
 };
 pub use protocol_error::ProtocolError;
 pub use reply::{ErrorKind, ErrorReply, Frame, Reply};
+pub use rights::{MissingRights, rights_trials};

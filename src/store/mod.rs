@@ -208,7 +208,9 @@ impl Store {
             Some(deployment) => {
                 let (fleet, requests) = FleetListener::new(shared.clone(), Rc::clone(&metrics));
                 let listener = Rc::clone(&fleet) as Rc<_>;
-                let tracking = TrackingOptions::new(Arc::clone(&shared.tracking), listener, fleet.channels());
+                let rights_name = shared.options.namespace.name(&[b"rights"]).into();
+                let tracking = TrackingOptions::new(Arc::clone(&shared.tracking), listener, fleet.channels())
+                    .trying_rights(rights_name);
                 let board = deployment.server.board.clone();
                 let client = Client::open_tracking(deployment, tracking, registry);
                 tasks.spawn_local(Rc::clone(&fleet).acknowledge_syncs(client.clone(), requests));

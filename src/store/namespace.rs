@@ -10,6 +10,7 @@
 //!   vary:<32 digits>    the variants of a resource, for operators
 //!   warm:<node_name>    the keys that a node hits most
 //!   sync  nodes  ack:<16 digits>    channels
+//!   rights              the trial of the Redis user's rights; never stored
 //! ```
 //!
 //! A cache key names the target that a client requested, not the origin that answers: two APIs on

@@ -73,6 +73,8 @@ mod redis_login;
 #[cfg(test)]
 mod redis_redirects;
 #[cfg(test)]
+mod redis_rights;
+#[cfg(test)]
 mod redis_watchers;
 #[cfg(test)]
 mod request_fields;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::dial::{Dialer, RedisSocket};
 use super::encryption::TlsSource;
-use super::handshake::{frame, greet, reply};
+use super::handshake::{GreetedSocket, frame, greet, reply};
 use super::login_source::LoginSource;
 use crate::limits::{REDIS_REPLICATION_TIMEOUT, REDIS_TOPOLOGY_TIMEOUT};
 use crate::redis::error::{CommandError, ConnectError};
@@ -105,9 +105,8 @@ impl ControlConnections {
     ) -> Result<ControlConnection, ConnectError> {
         let attempt = async {
             let login = self.login_source.login().await?;
-            let mut socket = Dialer::new(self.address(endpoint), self.tls.clone()).dial().await?;
-            let mut inbox = Inbox::new();
-            greet(&mut socket, &mut inbox, login).await?;
+            let dialler = Dialer::new(self.address(endpoint), self.tls.clone());
+            let GreetedSocket { socket, inbox, .. } = greet(&dialler, login).await?;
             Ok(ControlConnection { socket, inbox })
         };
         timeout(self.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))

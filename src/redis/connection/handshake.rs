@@ -5,29 +5,87 @@ use std::io;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::dial::RedisSocket;
+use super::dial::{Dialer, RedisSocket};
 use crate::redis::error::ConnectError;
-use crate::resp::{Command, Frame, Handshake, HandshakeStep, Inbox, Outbox, RedisLogin, Reply, RespVersion};
+use crate::resp::{
+    Command, Frame, Handshake, HandshakeStep, Inbox, MissingRights, Outbox, RedisLogin, Reply, RespVersion,
+    rights_trials,
+};
 
-/// Completes the handshake on a fresh socket, one round trip per step. Has no timeout of its own.
+/// A socket after its handshake.
+pub(in crate::redis) struct GreetedSocket {
+    pub(in crate::redis) socket: Box<dyn RedisSocket>,
+    /// May hold bytes behind the last reply.
+    pub(in crate::redis) inbox: Inbox,
+    pub(in crate::redis) protocol: RespVersion,
+}
+
+/// Dials and completes the handshake. A connection that ends at `HELLO` makes the next dial, which
+/// follows at once, one of RESP2. Has no timeout of its own.
 ///
-/// Not cancel safe: drop the socket if the future is dropped.
+/// Cancel safe: the socket is closed.
 pub(in crate::redis) async fn greet(
-    socket: &mut impl RedisSocket,
-    inbox: &mut Inbox,
+    dialler: &Dialer,
     login: RedisLogin,
-) -> Result<RespVersion, ConnectError> {
-    let mut handshake = Handshake::new(login);
-    let mut outbox = Outbox::new();
+) -> Result<GreetedSocket, ConnectError> {
+    match attempt(dialler, Handshake::new(login.clone())).await {
+        Err(ConnectError::EndedAtHello(_)) => attempt(dialler, Handshake::without_hello(login)).await,
+        result => result,
+    }
+}
+
+/// Dials and completes this handshake, one round trip per step.
+async fn attempt(dialler: &Dialer, mut handshake: Handshake) -> Result<GreetedSocket, ConnectError> {
+    let mut socket = dialler.dial().await?;
+    let mut inbox = Inbox::new();
     loop {
-        handshake.command().encode(&mut outbox);
-        socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
-        socket.flush().await.map_err(ConnectError::Broken)?;
-        match handshake.step(&reply(socket, inbox).await?)? {
+        let reply = match exchange(&mut socket, &mut inbox, &handshake).await {
+            Err(ConnectError::Broken(why)) if handshake.is_hello() => {
+                return Err(ConnectError::EndedAtHello(why));
+            }
+            reply => reply?,
+        };
+        match handshake.step(&reply)? {
             HandshakeStep::Next(next) => handshake = next,
-            HandshakeStep::Ready(protocol) => return Ok(protocol),
+            HandshakeStep::Ready(protocol) => return Ok(GreetedSocket { socket, inbox, protocol }),
         }
     }
+}
+
+async fn exchange(
+    socket: &mut impl RedisSocket,
+    inbox: &mut Inbox,
+    handshake: &Handshake,
+) -> Result<Reply, ConnectError> {
+    let mut outbox = Outbox::new();
+    handshake.command().encode(&mut outbox);
+    send(socket, outbox).await?;
+    reply(socket, inbox).await
+}
+
+async fn send(socket: &mut impl RedisSocket, mut outbox: Outbox) -> Result<(), ConnectError> {
+    socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
+    socket.flush().await.map_err(ConnectError::Broken)
+}
+
+/// Sends one harmless command for each right that CacheWarp needs, in one round trip. Returns the
+/// rights that the user lacks.
+pub(in crate::redis) async fn try_rights(
+    socket: &mut impl RedisSocket,
+    inbox: &mut Inbox,
+    name: &[u8],
+) -> Result<MissingRights, ConnectError> {
+    let mut outbox = Outbox::new();
+    let trials = rights_trials(name);
+    trials.iter().for_each(|(command, words)| {
+        Command::Trial { name: command, arguments: words }.encode(&mut outbox);
+    });
+    send(socket, outbox).await?;
+    let mut missing = MissingRights::default();
+    for (command, _) in trials {
+        missing.note(command, &reply(socket, inbox).await?);
+    }
+    Ok(missing)
 }
 
 /// The result of enabling tracking.
@@ -38,6 +96,8 @@ pub(in crate::redis) struct TrackingSetup {
     pub(in crate::redis) subscription: Subscription,
     /// Pushes that arrived before the result.
     pub(in crate::redis) early: Vec<Vec<Reply>>,
+    /// The rights that the user lacks, as far as they were tried.
+    pub(in crate::redis) missing: MissingRights,
 }
 
 /// The subscription of a connection to the channels.
@@ -54,7 +114,7 @@ pub(in crate::redis) enum Subscription {
 impl TrackingSetup {
     /// Tracking is off.
     pub(in crate::redis) fn none(subscription: Subscription) -> Self {
-        Self { tracked: false, subscription, early: Vec::new() }
+        Self { tracked: false, subscription, early: Vec::new(), missing: MissingRights::default() }
     }
 }
 
@@ -65,8 +125,7 @@ pub(in crate::redis) async fn node_id(
 ) -> Result<Option<Bytes>, ConnectError> {
     let mut outbox = Outbox::new();
     Command::ClusterMyId.encode(&mut outbox);
-    socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
-    socket.flush().await.map_err(ConnectError::Broken)?;
+    send(socket, outbox).await?;
     let reply = reply(socket, inbox).await?;
     // A copy, since it outlives the read buffer.
     Ok(if let Reply::Bulk(id) = reply { Some(Bytes::copy_from_slice(&id)) } else { None })
@@ -75,7 +134,9 @@ pub(in crate::redis) async fn node_id(
 /// Enables tracking on a RESP3 connection, and subscribes to `channels`, whose names end with
 /// `suffix`; one round trip. The server may refuse both.
 ///
-/// `SUBSCRIBE` is answered by a push, or by an error reply: the `PING` behind it shows which.
+/// Redis answers `SUBSCRIBE` by one push for each channel, or by one error reply: it subscribes to
+/// all channels or to none. No other command marks the end, since the user may lack the right to
+/// it.
 pub(in crate::redis) async fn enable_tracking(
     socket: &mut impl RedisSocket,
     inbox: &mut Inbox,
@@ -86,28 +147,44 @@ pub(in crate::redis) async fn enable_tracking(
     if !channels.is_empty() {
         Command::Subscribe { channels: &channels }.encode(&mut outbox);
     }
-    Command::Ping.encode(&mut outbox);
-    socket.write_all_buf(&mut outbox).await.map_err(ConnectError::Broken)?;
-    socket.flush().await.map_err(ConnectError::Broken)?;
+    send(socket, outbox).await?;
 
-    let mut early = Vec::new();
-    let is_refused = |reply: &Reply| matches!(reply, Reply::Error(_));
-    let tracked = !is_refused(&reply_beside(socket, inbox, &mut early).await?);
-    let mut subscribed = !channels.is_empty();
-    // The error, if there is one, and the `PONG`.
-    for _ in 0..2 {
-        let reply = reply_beside(socket, inbox, &mut early).await?;
-        if matches!(&reply, Reply::Simple(text) if text == "PONG") {
-            break;
-        }
-        subscribed &= !is_refused(&reply);
-    }
+    let (mut early, mut missing) = (Vec::new(), MissingRights::default());
+    let tracking = reply_beside(socket, inbox, &mut early).await?;
+    missing.note("CLIENT TRACKING", &tracking);
+    let tracked = !matches!(tracking, Reply::Error(_));
+    let subscribed = !channels.is_empty() && is_subscribed(socket, inbox, &mut early, &mut missing).await?;
     let subscription = match (channels.is_empty(), tracked && subscribed) {
         (true, _) => Subscription::NotRequested,
         (false, true) => Subscription::Active(suffix),
         (false, false) => Subscription::Refused,
     };
-    Ok(TrackingSetup { tracked, subscription, early })
+    Ok(TrackingSetup { tracked, subscription, early, missing })
+}
+
+/// Waits for the answer to `SUBSCRIBE`, and collects the pushes before it. Returns whether the
+/// connection is subscribed.
+async fn is_subscribed(
+    socket: &mut impl RedisSocket,
+    inbox: &mut Inbox,
+    early: &mut Vec<Vec<Reply>>,
+    missing: &mut MissingRights,
+) -> Result<bool, ConnectError> {
+    loop {
+        match frame(socket, inbox).await? {
+            Frame::Reply(reply) => {
+                missing.note("SUBSCRIBE", &reply);
+                return Ok(false);
+            }
+            Frame::Push(push) => {
+                let kind = push.first();
+                if matches!(kind, Some(Reply::Bulk(kind) | Reply::Simple(kind)) if kind == "subscribe") {
+                    return Ok(true);
+                }
+                early.push(push);
+            }
+        }
+    }
 }
 
 /// Returns the next reply, and drops pushes.

@@ -13,7 +13,9 @@ pub(super) use dial::Dialer;
 #[cfg(test)]
 pub(super) use dial::RedisSocket;
 pub(super) use encryption::TlsSource;
-pub(super) use handshake::{Subscription, TrackingSetup, enable_tracking, greet, node_id};
+pub(super) use handshake::{
+    GreetedSocket, Subscription, TrackingSetup, enable_tracking, greet, node_id, try_rights,
+};
 pub(super) use link::{Link, PendingReply};
 pub(super) use login_source::LoginSource;
 pub use login_source::check_password_file;

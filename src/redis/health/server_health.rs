@@ -165,6 +165,12 @@ impl ServerHealth {
         self.board.unreachable(&self.server, why)
     }
 
+    /// Records the rights that the user lacks, as text. `New` if another worker has not logged
+    /// them.
+    pub(in crate::redis) fn lacks_rights(&self, missing: &str) -> LogNovelty {
+        self.board.lacks_rights(&self.server, missing)
+    }
+
     /// Writes the server's state into the statistics of a connection.
     pub(in crate::redis) fn publish(&self, stats: &StatsWriter) {
         stats.set_server(self.breaker.borrow().state(), self.deadlines.get().silence);

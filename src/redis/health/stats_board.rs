@@ -82,6 +82,8 @@ struct LoggedState {
     open: usize,
     /// The reason for the last failed attempt to connect.
     why: Option<String>,
+    /// The rights that the user lacks, as text.
+    missing_rights: String,
 }
 
 /// Whether an event is new to the log.
@@ -160,6 +162,15 @@ impl StatsBoard {
         self.logged(server, |logged| {
             let is_new = logged.up == 0 && logged.why.as_deref() != Some(why);
             logged.why = Some(why.to_owned());
+            LogNovelty::if_first(is_new)
+        })
+    }
+
+    /// Records the rights that the user lacks; none is empty text.
+    pub(in crate::redis) fn lacks_rights(&self, server: &str, missing: &str) -> LogNovelty {
+        self.logged(server, |logged| {
+            let is_new = logged.missing_rights != missing;
+            missing.clone_into(&mut logged.missing_rights);
             LogNovelty::if_first(is_new)
         })
     }

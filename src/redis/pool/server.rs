@@ -4,8 +4,8 @@
 //! the process, for the loss of the last, and for every new reason for a failure. Everything else
 //! is debug output.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,13 +15,14 @@ use tokio::time::timeout;
 use super::lanes::window;
 use super::tracking_supervisor::TrackingSupervisor;
 use crate::redis::connection::{
-    Connection, Dialer, LoginSource, Subscription, TrackingSetup, enable_tracking, greet, node_id,
+    Connection, Dialer, GreetedSocket, Link, LoginSource, Subscription, TrackingSetup, enable_tracking,
+    greet, node_id, try_rights,
 };
 use crate::redis::error::{ConnectError, DisconnectReason};
 use crate::redis::health::{LogNovelty, ServerHealth, StatsWriter};
 use crate::redis::options::Options;
 use crate::redis::tracking::TrackingOptions;
-use crate::resp::{Inbox, RespVersion, Window};
+use crate::resp::{MissingRights, RespVersion, Window};
 use crate::time::instant;
 
 /// A connection after its handshake, and the results of it.
@@ -49,6 +50,8 @@ pub(in crate::redis) struct PoolServer {
     pub(in crate::redis) health: Rc<ServerHealth>,
     /// Present if the pool tracks.
     pub(in crate::redis) tracker: Option<Rc<TrackingSupervisor>>,
+    /// The connection of the first slot, if it speaks RESP2.
+    first_in_resp2: RefCell<Weak<Link>>,
     /// Since when no connection is up, if one was.
     disconnected_since: Cell<Option<Instant>>,
     closing: watch::Sender<bool>,
@@ -67,6 +70,7 @@ impl PoolServer {
             dialler,
             window: window(options.connections, options.value_bytes_max),
             connect_timeout: options.connect_timeout,
+            first_in_resp2: RefCell::default(),
             disconnected_since: Cell::new(None),
             health,
             closing: watch::Sender::new(false),
@@ -111,10 +115,16 @@ impl PoolServer {
     ) -> Result<NewConnection, ConnectError> {
         let attempt = async {
             let login = self.login_source.login().await?;
-            let mut socket = self.dialler.dial().await?;
-            let mut inbox = Inbox::new();
-            let protocol = greet(&mut socket, &mut inbox, login).await?;
-            let setup = match (&self.tracker, protocol, role) {
+            let is_authenticated = login.credentials.is_some();
+            let GreetedSocket { mut socket, mut inbox, protocol } = greet(&self.dialler, login).await?;
+            let rights = self.tracker.as_ref().and_then(|tracker| tracker.rights_name());
+            let missing = match (rights, role) {
+                (Some(name), DialRole::First) if is_authenticated => {
+                    try_rights(&mut socket, &mut inbox, name).await?
+                }
+                _ => MissingRights::default(),
+            };
+            let mut setup = match (&self.tracker, protocol, role) {
                 (None, _, _) | (_, RespVersion::Resp2, DialRole::Rest) => {
                     TrackingSetup::none(Subscription::NotRequested)
                 }
@@ -134,11 +144,45 @@ impl PoolServer {
                     enable_tracking(&mut socket, &mut inbox, tracker.channels(None)).await?
                 }
             };
+            setup.missing.add(missing);
             let (health, stats) = (Rc::clone(&self.health), Rc::clone(stats));
             let connection = Connection::new(socket, inbox, self.window, health, stats);
             Ok(NewConnection { connection, protocol, setup })
         };
         timeout(self.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    /// Records the protocol of a new connection. A server may end a connection at `HELLO` because
+    /// it restarts; once another connection speaks RESP3, the first slot dials again, to subscribe.
+    pub(in crate::redis) fn negotiated(&self, role: DialRole, link: &Rc<Link>, protocol: RespVersion) {
+        match (protocol, role) {
+            (RespVersion::Resp2, DialRole::First) => {
+                self.first_in_resp2.replace(Rc::downgrade(link));
+            }
+            (RespVersion::Resp3, _) => {
+                if let Some(first) = self.first_in_resp2.take().upgrade() {
+                    first.drain();
+                }
+            }
+            (RespVersion::Resp2, DialRole::Rest) => {}
+        }
+    }
+
+    /// Logs the rights that the user of Redis lacks, if they are other ones than before.
+    pub(in crate::redis) fn tried_rights(&self, missing: &MissingRights) {
+        let text = missing.to_string();
+        if self.health.lacks_rights(&text) == LogNovelty::Known {
+            return;
+        }
+        if missing.is_empty() {
+            tracing::info!(server = %self.dialler.address(), "the Redis user has all rights that it needs");
+        } else {
+            tracing::warn!(
+                server = %self.dialler.address(),
+                missing = text,
+                "the Redis user lacks rights; SECURITY.md, Rights in Redis, has the ACL line"
+            );
+        }
     }
 
     /// Logs the first connection of the process.

@@ -99,6 +99,10 @@ impl SlotSupervisor {
         }
         self.connections += 1;
         let since = instant();
+        if self.role == DialRole::First {
+            self.server.tried_rights(&setup.missing);
+        }
+        self.server.negotiated(self.role, &connection.link(), protocol);
         let mut occupied = OccupiedSlot::new(&self.slot, &self.server, connection.link(), setup);
         self.server.connected(protocol);
         occupied.end = connection.run().await;

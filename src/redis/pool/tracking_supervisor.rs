@@ -57,7 +57,7 @@ impl TrackingSupervisor {
         link: &Rc<Link>,
         setup: TrackingSetup,
     ) -> Option<SubscriptionGuard> {
-        let TrackingSetup { tracked, subscription, early } = setup;
+        let TrackingSetup { tracked, subscription, early, missing: _ } = setup;
         match &subscription {
             Subscription::NotRequested => {}
             Subscription::Refused => self.refused.set(true),
@@ -226,6 +226,11 @@ impl TrackingSupervisor {
         let suffix = name.map_or(Bytes::new(), |name| [&b":"[..], name].concat().into());
         let channels = self.state.options.channels.iter();
         (suffix.clone(), channels.map(|channel| [&channel[..], &suffix[..]].concat().into()).collect())
+    }
+
+    /// Returns the name under which the user's rights are tried, if they are.
+    pub(in crate::redis) fn rights_name(&self) -> Option<&[u8]> {
+        self.state.options.rights_name.as_deref()
     }
 
     /// Returns whether the channels need the server's node id.

@@ -32,6 +32,9 @@ pub struct TrackingOptions {
     /// The channels that the first connection subscribes to. Without the subscription no read
     /// counts as tracked.
     pub(in crate::redis) channels: Vec<Bytes>,
+    /// The key and channel with which the first connection tries the rights of its user; `None` if
+    /// it does not.
+    pub(in crate::redis) rights_name: Option<Bytes>,
     /// The reach of a message that is published at one server.
     pub(in crate::redis) publish_scope: PublishScope,
 }
@@ -49,7 +52,13 @@ impl TrackingOptions {
     /// Creates options: `table` is shared by all pools of the process, `listener` receives
     /// invalidations and messages, and `channels` are subscribed to.
     pub fn new(table: Arc<TrackingTable>, listener: Rc<dyn TrackingListener>, channels: Vec<Bytes>) -> Self {
-        Self { table, listener, channels, publish_scope: PublishScope::Server }
+        Self { table, listener, channels, rights_name: None, publish_scope: PublishScope::Server }
+    }
+
+    /// Returns the options with a name for the trial of the user's rights: a key that nothing
+    /// stores, and a channel without subscribers, which both begin like every other name.
+    pub fn trying_rights(self, name: Bytes) -> Self {
+        Self { rights_name: Some(name), ..self }
     }
 
     /// Returns the options for the servers of a cluster.

@@ -1,0 +1,177 @@
+//! Redis users with few rights: the ACL line of SECURITY.md, and users that lack a part of it.
+
+use std::net::SocketAddr;
+
+use crate::harness::{Answer, Client, Origin, Program, Redis, Response, ScriptedRedis, Start, client, until};
+
+const SECURITY: &str = include_str!("../../SECURITY.md");
+
+/// A node as a process, with its log.
+struct Node {
+    program: Program,
+    addr: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Node {
+    fn start(origin: &Origin, redis_url: &str) -> Self {
+        let origin_url = origin.url();
+        let arguments = [
+            "--listen-addr=127.0.0.1:0",
+            "--admin-addr=127.0.0.1:0",
+            "--worker-threads=2",
+            "--redis-pool-size=4",
+            "--redis-timeout=5s",
+            "--fetch-lease=on",
+            "--cache-warm-keys=4",
+            "--origin-url",
+            &origin_url,
+            "--redis-url",
+            redis_url,
+        ];
+        let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
+        let addr = program.await_addr();
+        let line = program.await_line("serving");
+        let admin = line.split("admin=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        Self { program, addr, admin: admin.parse().unwrap() }
+    }
+
+    fn cache_status(&self, target: &str) -> String {
+        client::get(self.addr, target).cache_status().to_owned()
+    }
+
+    fn hits(&self, target: &str) -> bool {
+        self.cache_status(target).contains("; hit")
+    }
+
+    fn purge(&self, order: &str) -> Response {
+        let mut client = Client::connect(self.admin);
+        client.send(format!(
+            "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{order}",
+            order.len()
+        ));
+        client.response()
+    }
+
+    fn log(self) -> String {
+        self.program.signal("TERM");
+        self.program.end().stderr
+    }
+}
+
+fn origin() -> Origin {
+    let origin = Origin::start();
+    let fields = [("Content-Type", "application/json"), ("Cache-Control", "public, max-age=600")];
+    for path in ["/a", "/b", "/c", "/d"] {
+        let tags = [("Cache-Tag", "t"), ("Cache-Groups", "\"g\"")];
+        origin.answer(path, Answer::new(200, &[&fields[..], &tags].concat(), "{}"));
+    }
+    let vary = [("Vary", "Accept-Language")];
+    origin.answer("/v", Answer::new(200, &[&fields[..], &vary].concat(), "{}"));
+    origin
+}
+
+/// Returns the words of the ACL line of SECURITY.md, with a password.
+fn acl_line() -> Vec<String> {
+    let line = SECURITY.lines().find(|line| line.starts_with("ACL SETUSER cachewarp ")).unwrap();
+    line.split(' ').map(|word| word.replace(">PASSWORD", ">secret")).collect()
+}
+
+/// Starts a server with this user and these further rules.
+fn redis_with(rules: &[&str]) -> (Redis, String) {
+    let redis = Redis::start();
+    let words = acl_line();
+    let words: Vec<_> = words.iter().map(String::as_str).chain(rules.iter().copied()).collect();
+    redis.command(&words);
+    let url = redis.url().replace("redis://", "redis://cachewarp:secret@");
+    (redis, url)
+}
+
+#[test]
+fn the_acl_line_of_the_documents_is_enough() {
+    let ((redis, url), origin) = (redis_with(&[]), origin());
+    let nodes = [Node::start(&origin, &url), Node::start(&origin, &url)];
+    until("both nodes to receive each other's messages", || {
+        nodes
+            .iter()
+            .all(|node| node.purge(r#"{"tag":"none"}"#).text().contains(r#""nodes":2,"confirmed":2,"#))
+    });
+    for (order, path) in [
+        (r#"{"url":"http://test/a"}"#, "/a"),
+        (r#"{"url":"http://test/a","soft":true}"#, "/a"),
+        (r#"{"tag":"t"}"#, "/b"),
+        (r#"{"tag":"t","soft":true}"#, "/b"),
+        (r#"{"group":{"authority":"test","name":"g"}}"#, "/c"),
+        (r#"{"prefix":"http://test/d"}"#, "/d"),
+        (r#"{"prefix":"http://test/v","soft":true}"#, "/v"),
+        (r#"{"all":true}"#, "/v"),
+    ] {
+        nodes.iter().for_each(|node| until("a hit", || node.hits(path)));
+        let purged = nodes[0].purge(order);
+        assert_eq!(purged.status, 200, "{order}: {}", purged.text());
+        assert!(purged.text().contains(r#""outcome":"everywhere""#), "{order}: {}", purged.text());
+        assert!(order.contains("soft") || !nodes[1].hits(path), "{order}");
+    }
+    let refused = format!("{:?}", redis.command(&["ACL", "LOG"]));
+    assert_eq!(refused.matches("reason").count(), 0, "{refused}");
+    for node in nodes {
+        let log = node.log();
+        assert!(!log.contains("lacks rights") && !log.contains("no-perm"), "{log}");
+    }
+}
+
+#[test]
+fn a_missing_right_is_named_at_connect() {
+    let rows: [(&[&str], &str); 6] = [
+        (&["-ping"], "missing=\"PING\""),
+        (&["-eval", "-setrange"], "missing=\"SETRANGE, EVAL\""),
+        (&["-publish"], "missing=\"PUBLISH\""),
+        (&["-client|tracking"], "missing=\"CLIENT TRACKING\""),
+        (&["resetchannels"], "missing=\"channels\""),
+        (&["resetkeys", "~other:*"], "missing=\"keys\""),
+    ];
+    let origin = origin();
+    for (rules, words) in rows {
+        let (_redis, url) = redis_with(rules);
+        let node = Node::start(&origin, &url);
+        let line = node.program.await_line("the Redis user lacks rights");
+        assert!(line.contains(words), "{rules:?}: {line}");
+        assert!(line.contains("Rights in Redis"), "{line}");
+        if rules != ["resetkeys", "~other:*"] {
+            node.program.await_line("connected to Redis");
+            until("a hit", || node.hits("/a"));
+        }
+    }
+}
+
+#[test]
+fn a_purge_without_channels_states_its_reason() {
+    let ((_redis, url), origin) = (redis_with(&["resetchannels"]), origin());
+    let node = Node::start(&origin, &url);
+    node.program.await_line("missing=\"channels\"");
+    until("a hit", || node.hits("/a"));
+    let purged = node.purge(r#"{"url":"http://test/a"}"#);
+    assert_eq!(purged.status, 503, "other nodes cannot be reached");
+    assert!(purged.text().contains("Redis refused the command (no-perm)"), "{}", purged.text());
+    let after = node.cache_status("/a");
+    assert!(!after.contains("; hit"), "{after}");
+}
+
+#[test]
+fn a_server_that_refuses_hello_in_any_words_or_ends_the_connection_is_used() {
+    for refusal in
+        [Some("-ERR unsupported command 'HELLO'\r\n"), Some("-NOPERM this user has no permissions\r\n"), None]
+    {
+        let redis = ScriptedRedis::respond(move |command| match command[0].as_str() {
+            "HELLO" => refusal.map(|refusal| refusal.as_bytes().to_vec()),
+            "CLIENT" => Some(b"+OK\r\n".to_vec()),
+            "GET" => Some(b"$-1\r\n".to_vec()),
+            "GETRANGE" => Some(b"$0\r\n\r\n".to_vec()),
+            "PING" => Some(b"+PONG\r\n".to_vec()),
+            _ => Some(b"-ERR no\r\n".to_vec()),
+        });
+        let node = Node::start(&origin(), &redis.url());
+        let line = node.program.await_line("connected to Redis");
+        assert!(line.contains("protocol=resp2"), "{line}");
+    }
+}
