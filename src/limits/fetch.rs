@@ -11,6 +11,10 @@ pub const FETCH_LAG_BYTES_MAX: usize = 256 * KIB;
 pub const FETCH_LAG_TIMEOUT: Duration = Duration::from_secs(5);
 /// Concurrent shared fetches of one process. Beyond it, each request fetches alone.
 pub const SHARED_FETCHES_MAX: usize = 16 * 1024;
+/// Fetches of one key in progress whose responses answer the followers of a later one.
+pub const EARLIER_FETCHES_MAX: usize = 8;
+/// The most times that a request waits for `collapse_timeout`. Then it fetches alone.
+pub const COLLAPSED_WAITS_MAX: usize = 8;
 /// Parts of the table of shared fetches, each with its own lock.
 pub const SHARED_FETCH_SHARDS: usize = 64;
 /// The longest total duration of a background refresh.

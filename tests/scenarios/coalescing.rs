@@ -66,6 +66,22 @@ fn a_lease_that_does_not_expire_is_not_awaited() {
     }
 }
 
+/// The origin answers neither fetch while the clients wait, and then one of the two.
+#[test]
+fn a_fetch_that_takes_too_long_is_followed_by_one_more() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(CHUNKED).send("2\r\n{}\r\n0\r\n\r\n"));
+    let proxy = Proxy::start(&origin.url(), &[("collapse_timeout", "2s")]);
+    let mut clients = waiting_clients(&proxy, "/a", 40);
+    gate.await_arrivals(2);
+    gate.release_one();
+    let responses = responses(&mut clients);
+    assert!(responses.iter().all(|response| response.status == 200 && response.text() == "{}"));
+    assert_eq!(origin.count("/a"), 2, "the other fetch has no response yet");
+    assert!(proxy.get("/a").cache_status().contains("hit"));
+    gate.open();
+}
+
 #[test]
 fn concurrent_misses_share_one_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());

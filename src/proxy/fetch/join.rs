@@ -6,6 +6,7 @@ use http::Response;
 use tokio::sync::{oneshot, watch};
 
 use crate::label::Label;
+use crate::limits::COLLAPSED_WAITS_MAX;
 use crate::origin;
 use crate::policy::{self, NotStorable, Reuse, Ruling};
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
@@ -50,24 +51,36 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         return lead(proxy, fetch_request, Leadership::Alone).await;
     }
     let mut may_lead_anew = true;
-    for _ in 0..JOINS_MAX {
+    // The last fetch for which this request has waited too long.
+    let mut waited = None;
+    let (mut joins, mut waits) = (0, 0);
+    while joins < JOINS_MAX {
         let key = fetch_request.request.fetch_key(fetch_request.location.key);
         if let Some(reason) = proxy.shared.uncacheable.known(&key, time::instant()).reason {
             return Box::pin(fetch_known_uncacheable(proxy, &fetch_request, reason)).await;
         }
         let permit = || proxy.store.permit(&fetch_request.location.whole, fetch_request.location.generation);
-        let state = match proxy.shared.fetches.join(key, permit) {
+        let mut state = match proxy.shared.fetches.join(key, waited.as_ref(), permit) {
             FetchRole::Alone => break,
             FetchRole::Follower(state) => state,
             FetchRole::Leader(leader, permit) => {
                 // Another fetch may have ended since the lookup.
                 return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
                     Some(hit) => serve_stored(&fetch_request.request, hit).await,
+                    None if waited.is_some() => {
+                        Box::pin(lead_anew(proxy, fetch_request, leader, permit)).await
+                    }
                     None => lead(proxy, fetch_request, Leadership::Shared(leader, permit)).await,
                 };
             }
         };
-        match follow(proxy, &fetch_request, state).await {
+        match follow(proxy, &fetch_request, &mut state).await {
+            FollowOutcome::TimedOut if waits < COLLAPSED_WAITS_MAX => {
+                waits += 1;
+                waited = Some(state);
+                continue;
+            }
+            FollowOutcome::TimedOut => break,
             FollowOutcome::Answered(answer) => return *answer,
             FollowOutcome::OtherVariant(own) => {
                 fetch_request.request.note_location(&own, &proxy.rules);
@@ -88,6 +101,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             }
             FollowOutcome::Unusable => break,
         }
+        joins += 1;
     }
     if fetch_request.stored.is_some()
         && let Some(failure) = pauses.of(&fetch_request.location.key, time::instant())
@@ -108,14 +122,16 @@ enum FollowOutcome {
     Stored,
     /// The fetch failed.
     Failed(Failure),
-    /// The fetch took too long, or its response is not sharable.
+    /// The fetch took too long.
+    TimedOut,
+    /// The response is not sharable.
     Unusable,
 }
 
 async fn follow(
     proxy: &Proxy,
     fetch_request: &FetchRequest,
-    mut state: watch::Receiver<FetchState>,
+    state: &mut watch::Receiver<FetchState>,
 ) -> FollowOutcome {
     let begun = time::instant();
     fetch_request.note_role(ExplainedRole::Follower);
@@ -123,11 +139,9 @@ async fn follow(
         proxy.options.collapse_timeout,
         state.wait_for(|state| !matches!(state, FetchState::Fetching)),
     );
-    let state = match waited.await {
-        Ok(Ok(state)) => state.clone(),
-        Ok(Err(_)) | Err(_) => FetchState::Alone,
-    };
+    let state = waited.await.map(|state| state.map_or(FetchState::Alone, |state| state.clone()));
     proxy.metrics.waited(time::instant().duration_since(begun));
+    let Ok(state) = state else { return FollowOutcome::TimedOut };
     match state {
         FetchState::Shared(response) => {
             fetch_request.request.note_location(&response.location, &proxy.rules);
@@ -190,6 +204,40 @@ async fn lead(proxy: &Rc<Proxy>, fetch_request: FetchRequest, leadership: Leader
     fetch_request.note_role(if lead.is_some() { ExplainedRole::Leader } else { ExplainedRole::Alone });
     let fetched = fetch_in_task(proxy, &fetch_request, FetchRights { lead, permit }).await;
     respond(proxy, &fetch_request, fetched, None).await
+}
+
+/// Fetches a key of which another fetch takes too long, and answers with the response that comes
+/// first. This fetch continues in any case.
+async fn lead_anew(
+    proxy: &Rc<Proxy>,
+    fetch_request: FetchRequest,
+    leader: LeaderGuard,
+    permit: StorePermit,
+) -> ProxyAnswer {
+    let mut state = leader.state();
+    let follower = fetch_request.clone();
+    tokio::select! {
+        biased;
+        answer = lead(proxy, fetch_request, Leadership::Shared(leader, permit)) => answer,
+        Some(answer) = response_of_another(&follower, &mut state) => answer,
+    }
+}
+
+/// Returns the answer from the first response that is published for the key.
+async fn response_of_another(
+    fetch_request: &FetchRequest,
+    state: &mut watch::Receiver<FetchState>,
+) -> Option<ProxyAnswer> {
+    let state = state.wait_for(|state| matches!(state, FetchState::Shared(_))).await.ok()?.clone();
+    let FetchState::Shared(response) = state else { return None };
+    match join(fetch_request, &response).await {
+        FollowOutcome::Answered(answer) => Some(*answer),
+        FollowOutcome::OtherVariant(_)
+        | FollowOutcome::Stored
+        | FollowOutcome::Failed(_)
+        | FollowOutcome::TimedOut
+        | FollowOutcome::Unusable => None,
+    }
 }
 
 /// Fetches alone, because the last response for this key was not storable.

@@ -48,7 +48,7 @@ pub(in crate::proxy) fn begin_now(
     let request = Rc::new(client_request.for_refresh(location.variants.as_ref(), &proxy.rules));
     let key = request.fetch_key(location.key);
     let permit = || proxy.store.permit(&location.whole, location.generation);
-    let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, permit) else {
+    let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, None, permit) else {
         return client_request.note(|explanation| explanation.refresh(BackgroundRefresh::UnderWay));
     };
     client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));

@@ -8,6 +8,9 @@
 //! Requests with and without a credential never share a fetch: access of one proves nothing for the
 //! other.
 //!
+//! A fetch may take longer than its followers wait. Then one of them leads a further fetch of the
+//! key, and the others follow both: the response that comes first answers them all.
+//!
 //! **Always:** the end of a `LeaderGuard`, for any reason, removes its key from the table and
 //! leaves no follower waiting.
 
@@ -18,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::hash::SeededBuildHasher;
-use crate::limits::{SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
+use crate::limits::{EARLIER_FETCHES_MAX, SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::request::FetchKey;
@@ -56,6 +59,9 @@ struct JoinableFetch {
     state: watch::Sender<FetchState>,
     /// The start of the fetch. After a later purge that concerns its key, no request joins it.
     begun: FetchStart,
+    /// The fetches in progress that began before, and whose followers have waited too long. Their
+    /// responses also answer the followers of this one.
+    earlier: Vec<watch::Sender<FetchState>>,
 }
 
 /// The role of a request in a fetch.
@@ -75,10 +81,12 @@ impl FetchTable {
         Arc::new(Self { shards })
     }
 
-    /// Joins the fetch of `key`, or starts it with a permit to store its response.
+    /// Joins the fetch of `key`, or starts it with a permit to store its response. Starts a further
+    /// fetch if the fetch in progress is the one for which the request has `waited` too long.
     pub(in crate::proxy) fn join(
         self: &Arc<Self>,
         key: FetchKey,
+        waited: Option<&watch::Receiver<FetchState>>,
         permit: impl FnOnce() -> StorePermit,
     ) -> FetchRole {
         let Some(mut shard) = self.shard(&key) else { return FetchRole::Alone };
@@ -86,14 +94,22 @@ impl FetchTable {
             return FetchRole::Alone;
         }
         let slot = shard.entry(key);
+        let mut earlier = Vec::new();
         if let Entry::Occupied(slot) = &slot
             && slot.get().begun.is_current()
         {
-            return FetchRole::Follower(slot.get().state.subscribe());
+            let JoinableFetch { state, earlier: before, .. } = slot.get();
+            let follower = state.subscribe();
+            if waited.is_none_or(|waited| !waited.same_channel(&follower)) {
+                return FetchRole::Follower(follower);
+            }
+            let before = before.iter().rev().filter(|earlier| is_fetching(earlier));
+            earlier.extend(before.take(EARLIER_FETCHES_MAX - 1).cloned());
+            earlier.push(state.clone());
         }
         let permit = permit();
         let state = watch::Sender::new(FetchState::Fetching);
-        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start() });
+        slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start(), earlier });
         FetchRole::Leader(LeaderGuard { fetches: Arc::clone(self), key, state, lease: None }, permit)
     }
 
@@ -107,6 +123,10 @@ impl FetchTable {
         // The lock guards single insertions and removals, so a panic leaves nothing half done.
         Some(self.shards.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn is_fetching(fetch: &watch::Sender<FetchState>) -> bool {
+    matches!(*fetch.borrow(), FetchState::Fetching)
 }
 
 /// The duty to fetch a key for all concurrent requests. Dropping it wakes the followers.
@@ -124,9 +144,37 @@ impl LeaderGuard {
         self.lease = Some(lease);
     }
 
+    /// Returns the state of the fetch, as a follower sees it.
+    pub(in crate::proxy) fn state(&self) -> watch::Receiver<FetchState> {
+        self.state.subscribe()
+    }
+
     /// Publishes a state to present and future followers.
     pub(in crate::proxy) fn publish(&self, state: FetchState) {
+        if matches!(state, FetchState::Shared(_) | FetchState::Alone) {
+            self.publish_to_others(&state);
+        }
         self.state.send_replace(state);
+    }
+
+    /// Publishes the state to the followers of the other fetches of the key that began before or
+    /// after this one and have no response yet, unless a purge came between.
+    fn publish_to_others(&self, state_of_this: &FetchState) {
+        let Some(shard) = self.fetches.shard(&self.key) else { return };
+        let Some(JoinableFetch { state, begun, earlier }) = shard.get(&self.key) else { return };
+        let is_one_of_them = earlier.iter().chain([state]).any(|one| one.same_channel(&self.state));
+        if earlier.is_empty() || !is_one_of_them || !begun.is_current() {
+            return;
+        }
+        for other in earlier.iter().chain([state]).filter(|other| !other.same_channel(&self.state)) {
+            other.send_if_modified(|state| {
+                let is_fetching = matches!(state, FetchState::Fetching);
+                if is_fetching {
+                    state.clone_from(state_of_this);
+                }
+                is_fetching
+            });
+        }
     }
 
     /// Ends the fetch, and then publishes its state. A request that joins later starts a new fetch.
@@ -189,7 +237,7 @@ mod tests {
 
     /// Joins the way a request does.
     fn join(fetches: &Arc<FetchTable>, store: &Store, key: FetchKey) -> FetchRole {
-        fetches.join(key, || store.permit(&key.key, KeyGeneration::NONE))
+        fetches.join(key, None, || store.permit(&key.key, KeyGeneration::NONE))
     }
 
     /// Joins as the leader.
@@ -291,5 +339,53 @@ mod tests {
             join(&fetches, &store, key("/more", RequesterClass::Anonymous)),
             FetchRole::Leader(..)
         ));
+    }
+
+    #[test]
+    fn one_follower_that_waited_too_long_leads_anew_and_the_others_follow_it() {
+        let (fetches, store) = (FetchTable::new(), store());
+        let key = key("/a", RequesterClass::Anonymous);
+        let (first, _permit) = lead(&fetches, &store, key);
+        let FetchRole::Follower(waited) = join(&fetches, &store, key) else { panic!("follows the first") };
+        let join_anew = |waited: &watch::Receiver<FetchState>| {
+            fetches.join(key, Some(waited), || store.permit(&key.key, KeyGeneration::NONE))
+        };
+        let FetchRole::Leader(second, _permit) = join_anew(&waited) else { panic!("leads") };
+        let FetchRole::Follower(other) = join_anew(&waited) else { panic!("follows the second") };
+        let FetchRole::Follower(new) = join(&fetches, &store, key) else { panic!("follows the second") };
+        assert!(other.same_channel(&second.state()) && new.same_channel(&other));
+        // The end of the first fetch leaves the second in the table.
+        first.publish(FetchState::Errored);
+        drop(first);
+        assert!(matches!(*other.borrow(), FetchState::Fetching), "only a response answers them");
+        assert!(matches!(join(&fetches, &store, key), FetchRole::Follower(_)));
+        drop(second);
+        assert!(matches!(*other.borrow(), FetchState::Alone));
+        assert_eq!(fetches.len(), 0);
+    }
+
+    #[test]
+    fn the_first_response_answers_the_followers_of_all_fetches_of_a_key() {
+        let key = key("/a", RequesterClass::Anonymous);
+        for (purged, is_published) in [(false, true), (true, false)] {
+            let (fetches, store) = (FetchTable::new(), store());
+            let (first, _permit) = lead(&fetches, &store, key);
+            let waited = first.state();
+            let permit = || store.permit(&key.key, KeyGeneration::NONE);
+            let FetchRole::Leader(second, _permit) = fetches.join(key, Some(&waited), permit) else {
+                panic!("leads")
+            };
+            let FetchRole::Leader(third, _permit) = fetches.join(key, Some(&second.state()), permit) else {
+                panic!("leads")
+            };
+            if purged {
+                store.supersede(&key.key);
+            }
+            // `Alone` stands for a response here: it is published alike.
+            second.publish(FetchState::Alone);
+            for state in [first.state(), third.state()] {
+                assert_eq!(matches!(*state.borrow(), FetchState::Alone), is_published, "{purged}");
+            }
+        }
     }
 }
