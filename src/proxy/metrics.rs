@@ -193,11 +193,11 @@ pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
 }
 
 /// Registers the gauge of shared fetches.
-pub(super) fn watch_fetches(fetches: &Arc<FetchTable>, registry: &Registry) {
-    let fetches = Arc::clone(fetches);
+pub(super) fn watch_fetches(tables: [&Arc<FetchTable>; 2], registry: &Registry) {
+    let tables = tables.map(Arc::clone);
     registry.sampled(
         "cachewarp_shared_fetches",
         "Fetches in progress that other requests may join",
-        move || fetches.len() as f64,
+        move || tables.iter().map(|table| table.len()).sum::<usize>() as f64,
     );
 }

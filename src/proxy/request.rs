@@ -64,6 +64,16 @@ pub(in crate::proxy) struct FetchKey {
     pub(in crate::proxy) requester: RequesterClass,
 }
 
+/// The requests that a table's fetches answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum FetchScope {
+    /// All that a stored response could answer.
+    Any,
+    /// Requests that forbid an older response: each is answered by a fetch that began after it
+    /// arrived.
+    Newer,
+}
+
 crate::labels! {
     /// The class of a requester.
     pub(in crate::proxy) enum RequesterClass {
@@ -119,9 +129,13 @@ impl CacheRequest {
         reuse
     }
 
-    /// Applies [`policy::reuse`] to a response that another request fetched.
-    pub(in crate::proxy) fn share(&self, fetched: &StoredFacts, now: Timestamp) -> Reuse {
-        let reuse = policy::reuse(fetched, &self.facts, now);
+    /// Applies [`policy::reuse`] to a response that another request fetched. A response that is
+    /// newer than this request meets the client's limits, as the response to its own fetch does.
+    pub(in crate::proxy) fn share(&self, fetched: &StoredFacts, scope: FetchScope, now: Timestamp) -> Reuse {
+        let reuse = match scope {
+            FetchScope::Any => policy::reuse(fetched, &self.facts, now),
+            FetchScope::Newer => policy::reuse(fetched, &self.facts.without_client_limits(), now),
+        };
         self.note(|explanation| {
             explanation.fetched(fetched, now);
             explanation.rule(RuleQuestion::Share, &reuse);

@@ -12,6 +12,7 @@ use crate::proxy::fetch::uncacheable::UncacheableKeys;
 use crate::proxy::metrics;
 use crate::proxy::options::Options;
 use crate::proxy::popular::PopularPaths;
+use crate::proxy::request::FetchScope;
 use crate::telemetry::Registry;
 use crate::time;
 
@@ -19,6 +20,8 @@ use crate::time;
 #[derive(Clone)]
 pub struct ProxyShared {
     pub(in crate::proxy) fetches: Arc<FetchTable>,
+    /// The fetches for requests that forbid an older response.
+    pub(in crate::proxy) newer_fetches: Arc<FetchTable>,
     pub(in crate::proxy) uncacheable: Arc<UncacheableKeys>,
     pub(in crate::proxy) slow: Arc<SlowKeys>,
     pub(in crate::proxy) doorkeeper: Arc<Doorkeeper>,
@@ -32,7 +35,8 @@ impl ProxyShared {
     /// Creates the state of a process that has no fetch in progress.
     pub fn new(options: &Options, registry: &Registry) -> Self {
         let shared = Self {
-            fetches: FetchTable::new(),
+            fetches: FetchTable::new(FetchScope::Any),
+            newer_fetches: FetchTable::new(FetchScope::Newer),
             uncacheable: Arc::new(UncacheableKeys::new()),
             slow: Arc::new(SlowKeys::new()),
             doorkeeper: Arc::new(Doorkeeper::new(options.admission_budget)),
@@ -45,7 +49,7 @@ impl ProxyShared {
                 options.body_bytes_max,
             ),
         };
-        metrics::watch_fetches(&shared.fetches, registry);
+        metrics::watch_fetches([&shared.fetches, &shared.newer_fetches], registry);
         metrics::watch_load(&shared.load, registry);
         shared
     }

@@ -82,6 +82,50 @@ fn a_fetch_that_takes_too_long_is_followed_by_one_more() {
     gate.open();
 }
 
+/// Requests that forbid an older response share the fetch that begins after they have arrived.
+#[test]
+fn concurrent_requests_with_no_cache_share_the_next_fetch() {
+    for (stored, field) in [
+        (true, ("Cache-Control", "no-cache")),
+        (true, ("Cache-Control", "max-age=0")),
+        (false, ("Cache-Control", "no-cache")),
+        (false, ("Pragma", "no-cache")),
+    ] {
+        let (origin, gate) = (Origin::start(), Gate::new());
+        let counted = AtomicUsize::new(0);
+        let head = CHUNKED.to_owned();
+        origin.script("/a", {
+            let gate = gate.clone();
+            move |exchange| {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                if number > 0 || !stored {
+                    gate.pass();
+                }
+                Answer::raw(head.clone()).send(format!("1\r\n{number}\r\n0\r\n\r\n")).give(exchange)
+            }
+        });
+        let proxy = Proxy::start(&origin.url(), &[("collapse_timeout", "2m")]);
+        let before = usize::from(stored);
+        if stored {
+            assert_eq!(proxy.get("/a").text(), "0");
+        }
+        let mut clients: Vec<_> = (0..20).map(|_| proxy.connect()).collect();
+        let (first, others) = clients.split_first_mut().unwrap();
+        first.send_head("GET", "/a", &[field]);
+        gate.await_arrivals(1);
+        others.iter_mut().for_each(|client| client.send_head("GET", "/a", &[field]));
+        proxy.await_askers(20 + before);
+        gate.release_one();
+        assert_eq!(first.response().text(), before.to_string());
+        gate.await_arrivals(2);
+        gate.open();
+        for other in others {
+            assert_eq!(other.response().text(), (before + 1).to_string(), "{field:?}");
+        }
+        assert_eq!(origin.count("/a"), before + 2, "{field:?}");
+    }
+}
+
 #[test]
 fn concurrent_misses_share_one_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());

@@ -133,6 +133,18 @@ impl RequestFacts {
         self.directives.stale_if_error.or(DeltaSeconds::ZERO).map(DeltaSeconds::duration)
     }
 
+    /// Returns whether the client accepts no response that was requested before its own request.
+    pub fn forbids_older(&self) -> bool {
+        self.directives.no_cache != DirectiveScope::Nothing
+            || self.directives.max_age.or(DeltaSeconds::ZERO) == Some(DeltaSeconds::ZERO)
+    }
+
+    /// Returns the facts without the directives by which a client refuses a fresh response.
+    #[must_use]
+    pub fn without_client_limits(&self) -> Self {
+        Self { directives: self.directives.without_client_limits(), ..*self }
+    }
+
     /// Returns the facts as if the method were `GET`.
     pub(in crate::policy) fn as_get(&self) -> Self {
         Self { retrieval: RetrievalKind::Whole, ..*self }

@@ -25,6 +25,7 @@ use crate::proxy::fetch::stale_on_error::{
 use crate::proxy::fetch::table::{FetchRole, FetchState, LeaderGuard};
 use crate::proxy::lookup::find::{just_stored, stored_meanwhile};
 use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::request::FetchScope;
 use crate::proxy::worker::Proxy;
 use crate::store::StorePermit;
 use crate::time;
@@ -46,12 +47,16 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         return fetch_uncacheable(proxy, &fetch_request, reason).await;
     }
     // A client that requires a response newer than its own request cannot take one that was
-    // requested earlier.
-    if fetch_request.forward == ForwardReason::Request {
-        return lead(proxy, fetch_request, Leadership::Alone).await;
-    }
+    // requested earlier. It waits for the end of such a fetch, and shares the next.
+    let is_newer =
+        fetch_request.forward == ForwardReason::Request || fetch_request.request.facts.forbids_older();
+    let (scope, fetches) = if is_newer {
+        (FetchScope::Newer, &proxy.shared.newer_fetches)
+    } else {
+        (FetchScope::Any, &proxy.shared.fetches)
+    };
     let mut may_lead_anew = true;
-    // The last fetch for which this request has waited too long.
+    // The last fetch that does not answer this request, because it takes too long or is too old.
     let mut waited = None;
     let (mut joins, mut waits) = (0, 0);
     while joins < JOINS_MAX {
@@ -60,21 +65,25 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             return Box::pin(fetch_known_uncacheable(proxy, &fetch_request, reason)).await;
         }
         let permit = || proxy.store.permit(&fetch_request.location.whole, fetch_request.location.generation);
-        let mut state = match proxy.shared.fetches.join(key, waited.as_ref(), permit) {
+        let mut state = match fetches.join(key, waited.as_ref(), permit) {
             FetchRole::Alone => break,
             FetchRole::Follower(state) => state,
             FetchRole::Leader(leader, permit) => {
                 // Another fetch may have ended since the lookup.
                 return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
                     Some(hit) => serve_stored(&fetch_request.request, hit).await,
-                    None if waited.is_some() => {
+                    None if waited.is_some() && scope == FetchScope::Any => {
                         Box::pin(lead_anew(proxy, fetch_request, leader, permit)).await
                     }
                     None => lead(proxy, fetch_request, Leadership::Shared(leader, permit)).await,
                 };
             }
         };
-        match follow(proxy, &fetch_request, &mut state).await {
+        if scope == FetchScope::Newer && waited.is_none() {
+            waited = Some(await_response(proxy, &fetch_request, state).await);
+            continue;
+        }
+        match follow(proxy, &fetch_request, scope, &mut state).await {
             FollowOutcome::TimedOut if waits < COLLAPSED_WAITS_MAX => {
                 waits += 1;
                 waited = Some(state);
@@ -85,6 +94,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             FollowOutcome::OtherVariant(own) => {
                 fetch_request.request.note_location(&own, &proxy.rules);
                 fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
+                waited = None;
             }
             FollowOutcome::Stored => match stored_meanwhile(proxy, &fetch_request.request).await {
                 Some(hit) => return serve_stored(&fetch_request.request, hit).await,
@@ -128,9 +138,26 @@ enum FollowOutcome {
     Unusable,
 }
 
+/// Waits until a fetch that is too old for the request has its response, or for as long as a
+/// follower waits. Returns the fetch.
+async fn await_response(
+    proxy: &Proxy,
+    fetch_request: &FetchRequest,
+    mut state: watch::Receiver<FetchState>,
+) -> watch::Receiver<FetchState> {
+    let begun = time::instant();
+    fetch_request.note_role(ExplainedRole::Follower);
+    let response = state.wait_for(|state| !matches!(state, FetchState::Fetching));
+    // The request goes on in any case.
+    drop(tokio::time::timeout(proxy.options.collapse_timeout, response).await);
+    proxy.metrics.waited(time::instant().duration_since(begun));
+    state
+}
+
 async fn follow(
     proxy: &Proxy,
     fetch_request: &FetchRequest,
+    scope: FetchScope,
     state: &mut watch::Receiver<FetchState>,
 ) -> FollowOutcome {
     let begun = time::instant();
@@ -145,7 +172,7 @@ async fn follow(
     match state {
         FetchState::Shared(response) => {
             fetch_request.request.note_location(&response.location, &proxy.rules);
-            join(fetch_request, &response).await
+            join(fetch_request, scope, &response).await
         }
         FetchState::Failed(failure) => FollowOutcome::Failed(failure),
         FetchState::Stored => FollowOutcome::Stored,
@@ -160,7 +187,7 @@ async fn follow(
 }
 
 /// Takes the shared response, if the policy lets it answer this request.
-async fn join(fetch_request: &FetchRequest, response: &SharedResponse) -> FollowOutcome {
+async fn join(fetch_request: &FetchRequest, scope: FetchScope, response: &SharedResponse) -> FollowOutcome {
     let FetchRequest { request, location, forward, .. } = fetch_request;
     if let Some(variants) = &response.location.variants {
         let own = CacheLocation::variant(
@@ -173,7 +200,7 @@ async fn join(fetch_request: &FetchRequest, response: &SharedResponse) -> Follow
             return FollowOutcome::OtherVariant(own);
         }
     }
-    let shared = match request.share(&response.facts, time::now()) {
+    let shared = match request.share(&response.facts, scope, time::now()) {
         Reuse::Fresh { age, .. } | Reuse::StaleWhileRevalidate { age, .. } | Reuse::Stale { age, .. } => {
             response.answer(age)
         }
@@ -230,7 +257,7 @@ async fn response_of_another(
 ) -> Option<ProxyAnswer> {
     let state = state.wait_for(|state| matches!(state, FetchState::Shared(_))).await.ok()?.clone();
     let FetchState::Shared(response) = state else { return None };
-    match join(fetch_request, &response).await {
+    match join(fetch_request, FetchScope::Any, &response).await {
         FollowOutcome::Answered(answer) => Some(*answer),
         FollowOutcome::OtherVariant(_)
         | FollowOutcome::Stored

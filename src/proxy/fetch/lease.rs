@@ -39,6 +39,7 @@ pub(in crate::proxy) async fn run(
 ) {
     let key = request.fetch_key(location.key);
     if let Some(lead) = &mut rights.lead
+        && lead.may_wait_for_other_nodes()
         && should_check_other_nodes(&proxy, &key)
         && Box::pin(already_fetched(&proxy, &request, &key, lead, &rights.permit, stored.as_deref())).await
     {

@@ -24,7 +24,7 @@ use crate::hash::SeededBuildHasher;
 use crate::limits::{EARLIER_FETCHES_MAX, SHARED_FETCH_SHARDS, SHARED_FETCHES_MAX};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::fetch::response::SharedResponse;
-use crate::proxy::request::FetchKey;
+use crate::proxy::request::{FetchKey, FetchScope};
 use crate::store::{FetchStart, Lease, StorePermit};
 
 /// The state of a shared fetch, as its followers see it.
@@ -46,6 +46,7 @@ pub(in crate::proxy) enum FetchState {
 
 /// The shared fetches in progress.
 pub(in crate::proxy) struct FetchTable {
+    scope: FetchScope,
     /// The joinable fetches, by key.
     shards: Box<[FetchShard]>,
 }
@@ -76,13 +77,14 @@ pub(in crate::proxy) enum FetchRole {
 
 impl FetchTable {
     /// Creates an empty table.
-    pub(in crate::proxy) fn new() -> Arc<Self> {
+    pub(in crate::proxy) fn new(scope: FetchScope) -> Arc<Self> {
         let shards = (0..SHARED_FETCH_SHARDS).map(|_| FetchShard::default()).collect();
-        Arc::new(Self { shards })
+        Arc::new(Self { scope, shards })
     }
 
     /// Joins the fetch of `key`, or starts it with a permit to store its response. Starts a further
-    /// fetch if the fetch in progress is the one for which the request has `waited` too long.
+    /// fetch if the fetch in progress is the one for which the request has `waited` too long, or
+    /// that is too old for it.
     pub(in crate::proxy) fn join(
         self: &Arc<Self>,
         key: FetchKey,
@@ -103,9 +105,11 @@ impl FetchTable {
             if waited.is_none_or(|waited| !waited.same_channel(&follower)) {
                 return FetchRole::Follower(follower);
             }
-            let before = before.iter().rev().filter(|earlier| is_fetching(earlier));
-            earlier.extend(before.take(EARLIER_FETCHES_MAX - 1).cloned());
-            earlier.push(state.clone());
+            if self.scope == FetchScope::Any {
+                let before = before.iter().rev().filter(|earlier| is_fetching(earlier));
+                earlier.extend(before.take(EARLIER_FETCHES_MAX - 1).cloned());
+                earlier.push(state.clone());
+            }
         }
         let permit = permit();
         let state = watch::Sender::new(FetchState::Fetching);
@@ -142,6 +146,11 @@ impl LeaderGuard {
     /// Holds the lease of a fetch for all nodes.
     pub(in crate::proxy) fn hold(&mut self, lease: Lease) {
         self.lease = Some(lease);
+    }
+
+    /// Returns whether another node's fetch may answer the followers.
+    pub(in crate::proxy) fn may_wait_for_other_nodes(&self) -> bool {
+        self.fetches.scope == FetchScope::Any
     }
 
     /// Returns the state of the fetch, as a follower sees it.
@@ -256,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_first_leads_and_the_rest_follow() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         assert!(matches!(*state.borrow(), FetchState::Fetching));
@@ -274,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_dropped_leader_releases_its_followers() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         drop(lead);
@@ -288,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_invalidated_fetch_is_not_joined() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (old, permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         store.supersede(&key("/a", RequesterClass::Anonymous).key);
         assert!(permit.is_superseded());
@@ -301,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_final_state_outlives_the_leader() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         lead.publish(FetchState::Failed(Failure::Refused));
@@ -311,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_ended_fetch_is_not_joined() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let (lead, _permit) = lead(&fetches, &store, key("/a", RequesterClass::Anonymous));
         let state = follow(&fetches, &store, key("/a", RequesterClass::Anonymous));
         lead.end(FetchState::Failed(Failure::Closed));
@@ -325,7 +334,7 @@ mod tests {
     #[test]
     fn a_full_table_makes_requests_fetch_alone() {
         let store = store();
-        let fetches = Arc::new(FetchTable { shards: [FetchShard::default()].into() });
+        let fetches = Arc::new(FetchTable { scope: FetchScope::Any, shards: [FetchShard::default()].into() });
         let leads: Vec<_> = (0..SHARED_FETCHES_MAX / SHARED_FETCH_SHARDS)
             .map(|n| join(&fetches, &store, key(format!("/{n}").leak(), RequesterClass::Anonymous)))
             .collect();
@@ -343,7 +352,7 @@ mod tests {
 
     #[test]
     fn one_follower_that_waited_too_long_leads_anew_and_the_others_follow_it() {
-        let (fetches, store) = (FetchTable::new(), store());
+        let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
         let key = key("/a", RequesterClass::Anonymous);
         let (first, _permit) = lead(&fetches, &store, key);
         let FetchRole::Follower(waited) = join(&fetches, &store, key) else { panic!("follows the first") };
@@ -368,7 +377,7 @@ mod tests {
     fn the_first_response_answers_the_followers_of_all_fetches_of_a_key() {
         let key = key("/a", RequesterClass::Anonymous);
         for (purged, is_published) in [(false, true), (true, false)] {
-            let (fetches, store) = (FetchTable::new(), store());
+            let (fetches, store) = (FetchTable::new(FetchScope::Any), store());
             let (first, _permit) = lead(&fetches, &store, key);
             let waited = first.state();
             let permit = || store.permit(&key.key, KeyGeneration::NONE);
