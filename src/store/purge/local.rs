@@ -8,9 +8,9 @@
 //! old.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::entry;
 use crate::hash::SeededBuildHasher;
@@ -21,11 +21,15 @@ use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
 use crate::time::{self, Timestamp};
 
 /// The purges that hold in this process alone.
-#[derive(Default)]
 pub(in crate::store) struct LocalPurges {
-    /// A flag read before the lock is taken: there are hardly ever any marks.
-    has_any: AtomicBool,
+    /// A flag read before the lock is taken: there are hardly ever any marks. Written with the lock
+    /// held.
+    has_marks: AtomicBool,
     marks: Mutex<PurgeMarks>,
+    begin: Instant,
+    /// The time of the last purge of more than single keys, in nanoseconds since `begin` plus one;
+    /// zero if there was none. It stays when marks are removed.
+    last_bulk: AtomicU64,
 }
 
 #[derive(Default)]
@@ -35,8 +39,6 @@ struct PurgeMarks {
     /// half of a hash.
     names: HashMap<u128, PurgeMark, SeededBuildHasher>,
     prefixes: Vec<(UrlPrefix, PurgeMark)>,
-    /// The time of the last purge of more than single keys.
-    last_bulk: Option<Instant>,
 }
 
 /// The times of the last purges of one name.
@@ -63,35 +65,58 @@ impl PurgeMark {
     }
 }
 
+impl Default for LocalPurges {
+    fn default() -> Self {
+        Self {
+            has_marks: AtomicBool::new(false),
+            marks: Mutex::default(),
+            begin: time::instant(),
+            last_bulk: AtomicU64::new(0),
+        }
+    }
+}
+
 impl LocalPurges {
     /// Marks everything that these scopes cover.
     pub(in crate::store) fn add(&self, scopes: &[PurgeScope], strength: PurgeStrength, now: Timestamp) {
         let mut marks = self.marks();
+        let mut is_bulk = false;
         for scope in scopes {
-            match scope {
+            is_bulk |= !matches!(scope, PurgeScope::Url(_));
+            is_bulk |= match scope {
                 PurgeScope::Url(key) => marks.mark_name(key.short(), strength, now),
                 PurgeScope::Tag(tag) => marks.mark_name(tag.digest().0, strength, now),
                 PurgeScope::Group(group) => marks.mark_name(group.digest().0, strength, now),
                 PurgeScope::Prefix(prefix) => marks.mark_prefix(prefix, strength, now),
-                PurgeScope::All => marks.all.set(strength, now),
-            }
+                PurgeScope::All => {
+                    marks.all.set(strength, now);
+                    true
+                }
+            };
         }
-        if scopes.iter().any(|scope| !matches!(scope, PurgeScope::Url(_))) {
-            marks.last_bulk = Some(time::instant());
-        }
-        self.has_any.store(true, Ordering::Release);
+        self.marked(is_bulk);
     }
 
     /// Marks the resource or the variant with this key.
     pub(in crate::store) fn add_key(&self, key: &CacheKey, now: Timestamp) {
-        self.marks().mark_name(key.short(), PurgeStrength::Hard, now);
-        self.has_any.store(true, Ordering::Release);
+        let mut marks = self.marks();
+        let is_bulk = marks.mark_name(key.short(), PurgeStrength::Hard, now);
+        self.marked(is_bulk);
+    }
+
+    /// Publishes a mark, with the lock held.
+    fn marked(&self, is_bulk: bool) {
+        if is_bulk {
+            let since = time::instant().saturating_duration_since(self.begin).as_nanos();
+            self.last_bulk.fetch_max(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::AcqRel);
+        }
+        self.has_marks.store(true, Ordering::Release);
     }
 
     /// Removes the marks of these scopes that were set before `begun`, the start of a purge that
     /// Redis has confirmed.
     pub(in crate::store) fn clear(&self, scopes: &[PurgeScope], strength: PurgeStrength, begun: Timestamp) {
-        if !self.has_any() {
+        if !self.has_marks() {
             return;
         }
         let mut marks = self.marks();
@@ -106,11 +131,14 @@ impl LocalPurges {
                 PurgeScope::All => drop(marks.all.is_empty_without(strength, begun)),
             }
         }
+        if marks.is_empty() {
+            self.has_marks.store(false, Ordering::Release);
+        }
     }
 
     /// Returns the effect of the marks on an entry of this target.
     pub(in crate::store) fn judge(&self, bytes: &[u8], target: &Target) -> PurgeStatus {
-        if !self.has_any() {
+        if !self.has_marks() {
             return PurgeStatus::Valid;
         }
         // A list of variants has no time of receipt; the marks apply to the variants themselves.
@@ -137,11 +165,12 @@ impl LocalPurges {
     /// Returns whether a purge of more than single keys was marked since `begun`. A fetch that
     /// began before it stores nothing and admits no followers.
     pub(in crate::store) fn bulk_purged_since(&self, begun: Instant) -> bool {
-        self.has_any() && self.marks().last_bulk.is_some_and(|last_bulk| last_bulk >= begun)
+        let last_bulk = self.last_bulk.load(Ordering::Acquire).checked_sub(1).map(Duration::from_nanos);
+        last_bulk.is_some_and(|since| self.begin + since >= begun)
     }
 
-    fn has_any(&self) -> bool {
-        self.has_any.load(Ordering::Acquire)
+    fn has_marks(&self) -> bool {
+        self.has_marks.load(Ordering::Acquire)
     }
 
     fn marks(&self) -> MutexGuard<'_, PurgeMarks> {
@@ -151,6 +180,10 @@ impl LocalPurges {
 }
 
 impl PurgeMark {
+    fn is_empty(self) -> bool {
+        self.hard.is_none() && self.soft.is_none()
+    }
+
     /// Removes the times until `begun` that a purge of this strength covers; returns whether none
     /// is left.
     fn is_empty_without(&mut self, strength: PurgeStrength, begun: Timestamp) -> bool {
@@ -158,34 +191,45 @@ impl PurgeMark {
             self.hard = self.hard.filter(|at| *at > begun);
         }
         self.soft = self.soft.filter(|at| *at > begun);
-        self.hard.is_none() && self.soft.is_none()
+        self.is_empty()
     }
 }
 
 impl PurgeMarks {
-    fn mark_name(&mut self, name: u128, strength: PurgeStrength, now: Timestamp) {
-        if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
-            return self.mark_everything(now);
-        }
-        self.names.entry(name).or_default().set(strength, now);
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.names.is_empty() && self.prefixes.is_empty()
     }
 
-    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) {
+    /// Marks one name; returns whether everything is marked because the names are too many.
+    fn mark_name(&mut self, name: u128, strength: PurgeStrength, now: Timestamp) -> bool {
+        if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
+            self.mark_everything(now);
+            return true;
+        }
+        self.names.entry(name).or_default().set(strength, now);
+        false
+    }
+
+    /// Marks a prefix; returns whether everything is marked because the prefixes are too many.
+    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) -> bool {
         if let Some((_, mark)) = self.prefixes.iter_mut().find(|(of, _)| of == prefix) {
-            return mark.set(strength, now);
+            mark.set(strength, now);
+            return false;
         }
         if self.prefixes.len() >= LOCAL_PURGES_MAX {
-            return self.mark_everything(now);
+            self.mark_everything(now);
+            return true;
         }
         let mut mark = PurgeMark::default();
         mark.set(strength, now);
         self.prefixes.push((prefix.clone(), mark));
+        false
     }
 
     /// Replaces all marks by one on everything.
     fn mark_everything(&mut self, now: Timestamp) {
         let all = PurgeMark { hard: Some(now), soft: None };
-        *self = Self { all, last_bulk: Some(time::instant()), ..Self::default() };
+        *self = Self { all, ..Self::default() };
     }
 
     fn forget_name(&mut self, name: u128, strength: PurgeStrength, begun: Timestamp) {
@@ -325,6 +369,40 @@ mod tests {
         purges.add(&[PurgeScope::Url(CacheKey::of(&target("/a")))], PurgeStrength::Hard, AT);
         assert!(!purges.bulk_purged_since(begun), "watches cover purges of one resource");
         purges.add(&[PurgeScope::All], PurgeStrength::Soft, AT);
+        assert!(purges.bulk_purged_since(begun));
+        let later = time::instant() + Duration::from_nanos(1);
+        assert!(!purges.bulk_purged_since(later), "it began after the purge");
+    }
+
+    #[test]
+    fn checks_take_no_lock_once_the_last_mark_is_cleared() {
+        let (url, all) = (PurgeScope::Url(CacheKey::of(&target("/a"))), PurgeScope::All);
+        let prefix = PurgeScope::Prefix(UrlPrefix::parse("http://api.test/a").unwrap());
+        for strength in [PurgeStrength::Hard, PurgeStrength::Soft] {
+            let purges = LocalPurges::default();
+            let begun = time::instant();
+            let scopes = [url.clone(), tag("t"), prefix.clone(), all.clone()];
+            purges.add(&scopes, strength, AT);
+            for scope in &scopes {
+                assert!(purges.has_marks(), "before {scope:?} is confirmed");
+                purges.clear(std::slice::from_ref(scope), strength, AT);
+            }
+            assert!(!purges.has_marks());
+            assert!(purges.bulk_purged_since(begun), "a fetch under way stays superseded");
+            purges.add_key(&CacheKey::of(&target("/a")), AT);
+            assert!(purges.has_marks());
+        }
+    }
+
+    #[test]
+    fn a_mark_on_everything_supersedes_fetches_under_way() {
+        let purges = LocalPurges::default();
+        for number in 0..LOCAL_PURGES_MAX {
+            purges.add_key(&CacheKey::of(&target(&format!("/{number}"))), AT);
+        }
+        let begun = time::instant();
+        assert!(!purges.bulk_purged_since(begun));
+        purges.add_key(&CacheKey::of(&target("/more")), AT);
         assert!(purges.bulk_purged_since(begun));
     }
 }
