@@ -33,9 +33,11 @@ use crate::key::CacheKey;
 use crate::limits::{FETCH_LEASE, FETCH_LEASE_RENEWED};
 use crate::redis::{Client, Command, CommandError, Reply};
 use crate::store::fleet::listener::FleetListener;
+use crate::store::handle::Store;
 use crate::store::metrics::{LeaseOutcome, Metrics};
-use crate::store::scripts::{self, LEASE};
-use crate::store::{LEASE_PREFIX, Store, StorePermit, decimal};
+use crate::store::namespace::LEASE_PREFIX;
+use crate::store::purge::permit::StorePermit;
+use crate::store::scripts::{self, LEASE, decimal};
 use crate::time::{self, millis};
 
 /// The result of a request for a lease.

@@ -21,6 +21,15 @@
 
 use crate::key::OriginBase;
 
+/// The name of the purge log, after the namespace.
+pub(super) const LOG_NAME: &str = "clock";
+/// The prefix of the names of tag generations, after the namespace and before 32 digits.
+pub(super) const TAG_PREFIX: &str = "tag:";
+/// The prefix of the names of leases, after the namespace and before 32 digits.
+pub(super) const LEASE_PREFIX: &str = "lease:";
+/// The prefix of the names of lists of variants, after the namespace and before 32 digits.
+pub(super) const VARY_PREFIX: &str = "vary:";
+
 /// The prefix of all names of one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(Box<str>);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Namespace;
+use crate::store::namespace::Namespace;
 
 /// The options of the memory tier and of the store in Redis.
 #[derive(Clone, Debug)]

@@ -55,6 +55,11 @@ pub(super) static LIST: RedisScript = RedisScript {
     digest: "04355f7e672ad2abc5556e7b0ad7a52575452c51",
 };
 
+/// Formats a number in decimal, as a script's argument.
+pub(super) fn decimal(number: u64) -> Bytes {
+    number.to_string().into()
+}
+
 /// Returns whether the server refuses scripts, to every client or to this user.
 pub(super) fn is_refused(error: CommandError) -> bool {
     matches!(error, CommandError::Server(ErrorKind::NoPerm | ErrorKind::UnknownCommand))

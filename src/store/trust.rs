@@ -1,8 +1,9 @@
 //! The trust in a value that was read from Redis.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::redis::{TrackingTable, TrackingToken};
+use crate::limits::MEMORY_ALONE_AFTER;
+use crate::redis::{Client, TrackedVersion, TrackingTable, TrackingToken};
 use crate::time;
 
 /// The reason to trust that a cached value is current.
@@ -24,12 +25,35 @@ pub(in crate::store) enum EntryTrust {
 }
 
 impl EntryTrust {
+    /// Returns the trust with which other requests may use a value that was just read; `None` if
+    /// they may not. Without tracking, the trust lasts for `ttl`.
+    pub(in crate::store) fn of_read(
+        redis: &Client,
+        name: &[u8],
+        version: &TrackedVersion,
+        ttl: Duration,
+    ) -> Option<Self> {
+        match version.token(name) {
+            Some(token) => Some(Self::Tracked(token)),
+            None if redis.is_tracking(name) => None,
+            None => Some(Self::Until(time::instant() + ttl)),
+        }
+    }
+
     pub(in crate::store) fn holds(self, tracking: &TrackingTable) -> bool {
         match self {
             Self::Always => true,
             Self::Tracked(token) => tracking.is_valid(token),
             Self::Revalidating(token, moment) => tracking.is_valid(token) && time::instant() <= moment,
             Self::Until(moment) | Self::InFlight(moment) => time::instant() <= moment,
+        }
+    }
+
+    /// Returns whether memory may serve an entry with this trust while Redis is unavailable.
+    pub(in crate::store) fn may_serve_alone(self, redis: &Client, name: &[u8]) -> bool {
+        match self {
+            Self::Always | Self::Until(_) | Self::InFlight(_) => true,
+            Self::Tracked(_) | Self::Revalidating(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
         }
     }
 }

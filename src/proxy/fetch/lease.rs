@@ -1,5 +1,5 @@
 //! The choice of the node that fetches: this one, or another that already fetches for all
-//! (`store/lease`).
+//! (`store/lease.rs`).
 //!
 //! The wait runs in the task of the fetch. Followers therefore wait with it, and a client that
 //! leaves does not end it. The wait is shorter than the followers' timeout: if it brings no

@@ -13,7 +13,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,13 +21,14 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::limits::PURGE_SYNCS_MAX;
 use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
-use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
-use crate::store::lease::waiters::LeaseWaiters;
+use crate::store::fleet::lease_waiters::LeaseWaiters;
+use crate::store::fleet::sync::{NodeIdentity, SyncAck, SyncRequest, SyncTally, hexadecimal};
 use crate::store::metrics::{ChangeKind, Metrics};
+use crate::store::namespace::{LEASE_PREFIX, LOG_NAME, TAG_PREFIX};
 use crate::store::purge::log::PurgeLog;
 use crate::store::purge::query::PurgeStateQuery;
-use crate::store::tiers::together::together;
-use crate::store::{LEASE_PREFIX, LOG_NAME, StoreShared, TAG_PREFIX};
+use crate::store::shared::StoreShared;
+use crate::store::together::together;
 use crate::time;
 
 /// The listener of one worker for pushes and messages.
@@ -48,20 +49,6 @@ pub(in crate::store) struct FleetListener {
     log_changed: Notify,
     /// The shared read of the purge log.
     log_query: PurgeStateQuery,
-}
-
-/// The identity of a node, shared by its workers.
-pub(in crate::store) struct NodeIdentity {
-    /// The random name of this process.
-    name: u64,
-    /// The number of workers that acknowledge syncs.
-    workers: AtomicU32,
-}
-
-impl NodeIdentity {
-    pub(in crate::store) fn new() -> Self {
-        Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
-    }
 }
 
 /// The queue of syncs that this worker receives.

@@ -11,8 +11,23 @@
 //! acknowledges for itself, so a node has acknowledged when all its workers have.
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 
 use crate::time::Timestamp;
+
+/// The identity of a node, shared by its workers.
+pub(in crate::store) struct NodeIdentity {
+    /// The random name of this process.
+    pub(in crate::store) name: u64,
+    /// The number of workers that acknowledge syncs.
+    pub(in crate::store) workers: AtomicU32,
+}
+
+impl NodeIdentity {
+    pub(in crate::store) fn new() -> Self {
+        Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
+    }
+}
 
 /// A request to catch up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,14 +16,13 @@ use crate::limits::{
 };
 use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
 use crate::store::fleet::listener::SyncOutcome;
-use crate::store::purge::log::{BulkPurge, PurgeLog};
-use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, is_refused};
-use crate::store::tiers::find::new_epoch;
-use crate::store::tiers::memory::MemoryEntry;
-use crate::store::tiers::together::together;
-use crate::store::{
-    CacheGroup, PrefixesFullError, PurgeError, PurgeResult, PurgeScope, PurgeStrength, Store, decimal,
+use crate::store::handle::Store;
+use crate::store::purge::log::{BulkPurge, PurgeLog, new_epoch};
+use crate::store::purge::names::{
+    CacheGroup, PrefixesFullError, PurgeError, PurgeResult, PurgeScope, PurgeStrength,
 };
+use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, decimal, is_refused};
+use crate::store::together::together;
 use crate::time::{self, Timestamp, millis};
 
 impl Store {
@@ -98,16 +97,6 @@ impl Store {
         Ok(PurgeResult { nodes: 1, confirmed: 1 })
     }
 
-    /// Marks an entry as stale in a process without Redis.
-    fn mark_stale_in_memory(&self, key: &CacheKey, key_generation: KeyGeneration, now: Timestamp) {
-        if let Some(memory) = &self.shared.memory
-            && let Some(held) = memory.get(key.short())
-            && let Some(bytes) = entry::mark_stale(&held.bytes, key_generation, now)
-        {
-            memory.insert(key.short(), MemoryEntry { bytes, revision: 0, ..held });
-        }
-    }
-
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at
     /// once, in this process.
     pub fn supersede(&self, key: &CacheKey) {
@@ -175,7 +164,9 @@ impl Store {
     async fn mark_stale(&self, key: &CacheKey) -> Result<(), CommandError> {
         let (key_generation, now) = (KeyGeneration::new(), time::now());
         let Some(redis) = &self.redis else {
-            self.mark_stale_in_memory(key, key_generation, now);
+            if let Some(memory) = &self.shared.memory {
+                memory.mark_stale(key.short(), key_generation, now);
+            }
             return Ok(());
         };
         let name = self.name(key);

@@ -12,6 +12,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::entry::PurgeGeneration;
 use crate::key::Target;
 use crate::limits::{LIFETIME_MAX, PREFIXES_MAX};
@@ -144,6 +146,11 @@ impl PurgeLog {
         self.generation = next;
         Ok(next)
     }
+}
+
+/// Returns the name of a new epoch.
+pub(in crate::store) fn new_epoch() -> Bytes {
+    format!("{:016x}", fastrand::u64(1..)).into()
 }
 
 /// The stored form in Redis.

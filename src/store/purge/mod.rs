@@ -6,7 +6,7 @@ pub(super) mod log;
 pub(super) mod names;
 pub(super) mod permit;
 pub(super) mod query;
-pub(super) mod snapshot;
+pub(super) mod read;
 pub(super) mod state;
 pub(super) mod verdict;
 pub(super) mod watch;

@@ -1,41 +1,18 @@
 //! Reads of the purge log and of tag generations from Redis, and the use of their results.
 //!
 //! A result serves two purposes. It is valid for the request that sent the read, because the read
-//! began after the request ([`PurgeSnapshot`]). It is valid for other requests while Redis would
-//! push its invalidation; if that push arrives before the result is cached, the result is not
-//! cached.
+//! began after the request (`PurgeSnapshot`). It is valid for other requests while Redis would push
+//! its invalidation; if that push arrives before the result is cached, the result is not cached.
 
 use bytes::Bytes;
 
 use crate::entry::TagDigest;
 use crate::limits::PURGE_LOG_KEPT;
-use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
-use crate::store::purge::log::{PurgeLog, TagGeneration};
-use crate::store::scripts::{self, PURGE_LOG};
-use crate::store::tiers::find::new_epoch;
-use crate::store::tiers::trust::EntryTrust;
-use crate::store::{LOG_NAME, StoreShared, TAG_PREFIX, decimal};
-use crate::time::{self, millis};
-
-/// The purge state read for one request.
-#[derive(Debug, Default)]
-pub(in crate::store) struct PurgeSnapshot {
-    pub(in crate::store) log: Option<PurgeLog>,
-    /// The tag generations read, at most one for each tag of the request's entry.
-    tags: Vec<(TagDigest, Option<TagGeneration>)>,
-}
-
-impl PurgeSnapshot {
-    /// Returns the generation read for a tag: `None` if it was not read, `Some(None)` if Redis has
-    /// none.
-    pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        self.tags.iter().find(|(of, _)| *of == tag).map(|(_, generation)| *generation)
-    }
-
-    pub(in crate::store) fn record(&mut self, tag: TagDigest, generation: Option<TagGeneration>) {
-        self.tags.push((tag, generation));
-    }
-}
+use crate::redis::{Client, Command, CommandError, Reply};
+use crate::store::purge::log::{PurgeLog, TagGeneration, new_epoch};
+use crate::store::scripts::{self, PURGE_LOG, decimal};
+use crate::store::shared::StoreShared;
+use crate::time::millis;
 
 impl StoreShared {
     /// Reads the purge log, and creates it if there is none.
@@ -82,32 +59,6 @@ impl StoreShared {
             self.purges.set_tag(tag, generation, trust, None);
         }
         Ok(generation)
-    }
-
-    /// Returns the trust with which other requests may use a value that was just read; `None` if
-    /// they may not.
-    pub(in crate::store) fn trust_of(
-        &self,
-        redis: &Client,
-        name: &[u8],
-        version: &TrackedVersion,
-    ) -> Option<EntryTrust> {
-        match version.token(name) {
-            Some(token) => Some(EntryTrust::Tracked(token)),
-            None if redis.is_tracking(name) => None,
-            None => Some(EntryTrust::Until(time::instant() + self.options.memory_ttl)),
-        }
-    }
-
-    /// Returns the name of the purge log in Redis.
-    pub(in crate::store) fn log_name(&self) -> Vec<u8> {
-        self.options.namespace.name(&[LOG_NAME.as_bytes()])
-    }
-
-    /// Returns the name of a tag's generation in Redis.
-    pub(in crate::store) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
-        let digits = format!("{tag:?}");
-        self.options.namespace.name(&[TAG_PREFIX.as_bytes(), digits.as_bytes()])
     }
 }
 

@@ -29,7 +29,7 @@ use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
 use crate::store::purge::names::{PrefixesFullError, PurgeScope, PurgeStrength};
 use crate::store::purge::verdict::{Consistency, PurgeVerdict};
-use crate::store::tiers::trust::EntryTrust;
+use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
 
 /// The purge state of this process.
@@ -401,7 +401,7 @@ mod tests {
     use crate::key::{CacheKey, Scheme};
     use crate::policy::{Obligations, StoredFacts};
     use crate::store::purge::names::{CacheTag, UrlPrefix};
-    use crate::store::purge::snapshot::PurgeSnapshot;
+    use crate::store::purge::verdict::PurgeSnapshot;
     use crate::time::instant;
 
     const HOUR: Duration = Duration::from_secs(3600);

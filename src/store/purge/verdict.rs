@@ -1,8 +1,7 @@
-//! A check of an entry against the purges: what it requires, and its result.
+//! A check of an entry against the purges: the state that it may use, and its result.
 
 use crate::entry::TagDigest;
-use crate::store::purge::log::PurgeStatus;
-use crate::store::purge::snapshot::PurgeSnapshot;
+use crate::store::purge::log::{PurgeLog, PurgeStatus, TagGeneration};
 
 /// The required consistency of a check.
 #[derive(Clone, Copy, Debug)]
@@ -22,4 +21,24 @@ pub(in crate::store) enum PurgeVerdict {
     LogUnknown,
     /// The generations of these tags must be read first.
     TagsUnknown(Vec<TagDigest>),
+}
+
+/// The purge state read for one request.
+#[derive(Debug, Default)]
+pub(in crate::store) struct PurgeSnapshot {
+    pub(in crate::store) log: Option<PurgeLog>,
+    /// The tag generations read, at most one for each tag of the request's entry.
+    tags: Vec<(TagDigest, Option<TagGeneration>)>,
+}
+
+impl PurgeSnapshot {
+    /// Returns the generation read for a tag: `None` if it was not read, `Some(None)` if Redis has
+    /// none.
+    pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
+        self.tags.iter().find(|(of, _)| *of == tag).map(|(_, generation)| *generation)
+    }
+
+    pub(in crate::store) fn record(&mut self, tag: TagDigest, generation: Option<TagGeneration>) {
+        self.tags.push((tag, generation));
+    }
 }

@@ -4,8 +4,8 @@ use crate::entry::{EntryHeader, HEADER_BYTES, ValueKind};
 use crate::key::CacheKey;
 use crate::limits::PURGE_SCOPES_MAX;
 use crate::redis::{Command, Reply};
-use crate::store::Store;
-use crate::store::tiers::together::together;
+use crate::store::handle::Store;
+use crate::store::together::together;
 
 impl Store {
     /// Counts the keys for which Redis or the memory of this process has an entry, or a list of

@@ -11,16 +11,14 @@ use bytes::Bytes;
 
 use crate::entry::{Entry, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
 use crate::key::{CacheKey, Target};
-use crate::limits::MEMORY_ALONE_AFTER;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
+use crate::store::handle::Store;
+use crate::store::lookup::{Completeness, FoundValue, Lookup, Tier};
 use crate::store::metrics::{ChangeKind, LookupOutcome};
 use crate::store::purge::log::{PurgeLog, PurgeStatus};
-use crate::store::purge::snapshot::PurgeSnapshot;
-use crate::store::purge::verdict::{Consistency, PurgeVerdict};
+use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
-use crate::store::tiers::together::together;
-use crate::store::tiers::trust::EntryTrust;
-use crate::store::{Completeness, FoundValue, Lookup, Store, Tier};
+use crate::store::together::together;
 use crate::time;
 
 impl Store {
@@ -154,7 +152,7 @@ impl Store {
         let completeness = Completeness::by(why);
         let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
         match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown) {
-            PurgeVerdict::Known(status, _) if may_serve_alone(redis, &self.name(key), &held) => {
+            PurgeVerdict::Known(status, _) if held.trust.may_serve_alone(redis, &self.name(key)) => {
                 self.memory_lookup(key, &held, status, 0)
             }
             PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
@@ -293,54 +291,6 @@ impl Store {
             memory.remove_this(key.short(), bytes);
         }
     }
-}
-
-impl FoundValue {
-    /// Returns the decoded value with the effect of purges applied.
-    pub(in crate::store) fn with_status(
-        mut stored: StoredValue,
-        bytes: &[u8],
-        status: PurgeStatus,
-        tier: Tier,
-    ) -> Option<Self> {
-        let header = EntryHeader::read(bytes)?;
-        if let StoredValue::Response(entry) = &mut stored {
-            let marked = header.stale_since.map_or(PurgeStatus::Valid, PurgeStatus::Stale);
-            if let PurgeStatus::Stale(at) = status.and(marked) {
-                entry.facts = entry.facts.stale_from(at);
-            }
-        }
-        Some(Self { stored, tier, key_generation: header.key_generation })
-    }
-}
-
-impl Completeness {
-    /// Returns the completeness of a lookup with this error: a server that refuses will refuse
-    /// again.
-    fn by(why: CommandError) -> Self {
-        if matches!(why, CommandError::Server(_)) { Self::Complete } else { Self::TimedOut }
-    }
-}
-
-impl Lookup {
-    fn nothing() -> Self {
-        Self { found: None, key_generation: KeyGeneration::NONE, completeness: Completeness::Complete }
-    }
-}
-
-/// Returns whether memory may serve this entry while Redis is unavailable.
-pub(in crate::store) fn may_serve_alone(redis: &Client, name: &[u8], held: &MemoryEntry) -> bool {
-    match held.trust {
-        EntryTrust::Always | EntryTrust::Until(_) | EntryTrust::InFlight(_) => true,
-        EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
-            redis.disconnected_for(name) >= MEMORY_ALONE_AFTER
-        }
-    }
-}
-
-/// Returns the name of a new epoch.
-pub(in crate::store) fn new_epoch() -> Bytes {
-    format!("{:016x}", fastrand::u64(1..)).into()
 }
 
 fn key_generation(bytes: &[u8]) -> KeyGeneration {

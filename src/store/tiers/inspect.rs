@@ -10,12 +10,11 @@ use bytes::Bytes;
 use crate::entry::{EntryError, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
 use crate::key::{CacheKey, Target};
 use crate::redis::{Command, CommandError, Reply};
+use crate::store::handle::Store;
+use crate::store::lookup::{FoundValue, Tier};
 use crate::store::purge::log::PurgeStatus;
-use crate::store::purge::snapshot::PurgeSnapshot;
-use crate::store::purge::verdict::{Consistency, PurgeVerdict};
-use crate::store::tiers::find::may_serve_alone;
+use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
-use crate::store::{FoundValue, Store, Tier};
 use crate::time;
 
 /// The content of both tiers for one key.
@@ -145,7 +144,7 @@ impl Store {
                     Ok((status, _)) => (status, TierConfirmation::Confirmed),
                     Err(_)
                         if matches!(redis_content, TierContent::Unavailable)
-                            && !may_serve_alone(redis, &self.name(key), held) =>
+                            && !held.trust.may_serve_alone(redis, &self.name(key)) =>
                     {
                         (last_known(), TierConfirmation::Withheld)
                     }

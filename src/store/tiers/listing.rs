@@ -17,8 +17,9 @@ use bytes::Bytes;
 
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::VARIANTS_LISTED_MAX;
-use crate::store::scripts::LIST;
-use crate::store::{Store, VARY_PREFIX, decimal};
+use crate::store::handle::Store;
+use crate::store::namespace::VARY_PREFIX;
+use crate::store::scripts::{LIST, decimal};
 use crate::time::millis;
 
 /// The magic number and version of the list.

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::entry::{EntryHeader, KeyGeneration};
+use crate::entry::{self, EntryHeader, KeyGeneration};
 use crate::limits::{
     MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
     MEMORY_SHARDS_MAX,
 };
-use crate::store::tiers::trust::EntryTrust;
+use crate::store::trust::EntryTrust;
+use crate::time::Timestamp;
 
 /// One entry in memory.
 #[derive(Clone)]
@@ -99,6 +100,15 @@ impl MemoryTier {
     /// on its way to Redis stays: the invalidation belongs to the value before it.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
         self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::InFlight(_))).is_some()
+    }
+
+    /// Marks an entry as stale, in a process without Redis.
+    pub(in crate::store) fn mark_stale(&self, name: u128, key_generation: KeyGeneration, now: Timestamp) {
+        if let Some(held) = self.get(name)
+            && let Some(bytes) = entry::mark_stale(&held.bytes, key_generation, now)
+        {
+            self.insert(name, MemoryEntry { bytes, revision: 0, ..held });
+        }
     }
 
     /// Returns the bytes held, overhead included.

@@ -2,10 +2,9 @@
 
 mod count;
 pub(super) mod find;
+pub(super) mod hot_keys;
 pub(super) mod inspect;
 pub(super) mod listing;
 pub(super) mod memory;
 pub(super) mod put;
-pub(super) mod together;
-pub(super) mod trust;
 pub(super) mod warm;

@@ -16,13 +16,13 @@ use crate::entry::{
 use crate::key::CacheKey;
 use crate::limits::{FETCH_STORED_MAX, PURGE_LOG_KEPT, PURGE_LOG_RENEWED};
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersion};
-use crate::store::purge::log::TagGeneration;
-use crate::store::scripts::{self, ENSURE_TAG, PURGE_LOG, STORE};
-use crate::store::tiers::find::new_epoch;
+use crate::store::handle::Store;
+use crate::store::purge::log::{TagGeneration, new_epoch};
+use crate::store::purge::permit::StorePermit;
+use crate::store::scripts::{self, ENSURE_TAG, PURGE_LOG, STORE, decimal};
 use crate::store::tiers::memory::MemoryEntry;
-use crate::store::tiers::together::together;
-use crate::store::tiers::trust::EntryTrust;
-use crate::store::{Store, StorePermit, decimal};
+use crate::store::together::together;
+use crate::store::trust::EntryTrust;
 use crate::time::{self, millis};
 
 /// The error of a put whose answer a change has superseded; it has not been stored.

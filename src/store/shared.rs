@@ -1,0 +1,93 @@
+//! The state of the store that all workers of a process share.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::entry::TagDigest;
+use crate::limits::DROPPED_REMEMBERED;
+use crate::redis::{Client, TrackedVersion, TrackingTable};
+use crate::store::fleet::sync::NodeIdentity;
+use crate::store::health::CachedHealth;
+use crate::store::metrics;
+use crate::store::namespace::{LOG_NAME, TAG_PREFIX};
+use crate::store::options::Options;
+use crate::store::purge::state::PurgeState;
+use crate::store::purge::watch::InvalidationWatches;
+use crate::store::tiers::hot_keys::HotKeys;
+use crate::store::tiers::memory::MemoryTier;
+use crate::store::trust::EntryTrust;
+use crate::telemetry::Registry;
+use crate::time::Timestamp;
+
+/// The state that all workers of a process share: the memory tier, and the cached state of Redis
+/// and of purges.
+#[derive(Clone)]
+pub struct StoreShared {
+    pub(super) options: Arc<Options>,
+    pub(super) memory: Option<Arc<MemoryTier>>,
+    pub(super) watches: Arc<InvalidationWatches>,
+    pub(super) purges: Arc<PurgeState>,
+    pub(super) tracking: Arc<TrackingTable>,
+    pub(super) health: Arc<CachedHealth>,
+    pub(super) node: Arc<NodeIdentity>,
+    /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
+    /// the most recent ones.
+    pub(super) dropped_at: Arc<Cache<u128, Timestamp>>,
+    /// The counts of hits, if this node keeps a warm list.
+    pub(super) hot: Option<Arc<HotKeys>>,
+}
+
+impl StoreShared {
+    /// Allocates the memory tier and the shared state.
+    pub fn new(options: Options, registry: &Registry) -> Self {
+        let memory = (options.memory_bytes > 0)
+            .then(|| Arc::new(MemoryTier::new(options.memory_bytes, options.body_bytes_max)));
+        if let Some(memory) = &memory {
+            metrics::watch_memory(memory, registry);
+        }
+        let tracking = TrackingTable::new();
+        let hot = HotKeys::new(options.warm_keys).map(Arc::new);
+        Self {
+            options: Arc::new(options),
+            memory,
+            watches: InvalidationWatches::new(),
+            purges: PurgeState::new(Arc::clone(&tracking)),
+            tracking,
+            health: Arc::default(),
+            node: Arc::new(NodeIdentity::new()),
+            dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
+            hot,
+        }
+    }
+
+    /// Supersedes the fetches under way for this resource and drops its entry from memory.
+    pub(super) fn supersede(&self, name: u128) {
+        self.watches.changed(name);
+        if let Some(memory) = &self.memory {
+            memory.remove(name);
+        }
+    }
+
+    /// Returns the trust with which other requests may use a value that was just read; `None` if
+    /// they may not.
+    pub(super) fn trust_of(
+        &self,
+        redis: &Client,
+        name: &[u8],
+        version: &TrackedVersion,
+    ) -> Option<EntryTrust> {
+        EntryTrust::of_read(redis, name, version, self.options.memory_ttl)
+    }
+
+    /// Returns the name of the purge log in Redis.
+    pub(super) fn log_name(&self) -> Vec<u8> {
+        self.options.namespace.name(&[LOG_NAME.as_bytes()])
+    }
+
+    /// Returns the name of a tag's generation in Redis.
+    pub(super) fn tag_name(&self, tag: TagDigest) -> Vec<u8> {
+        let digits = format!("{tag:?}");
+        self.options.namespace.name(&[TAG_PREFIX.as_bytes(), digits.as_bytes()])
+    }
+}
