@@ -21,7 +21,8 @@ use super::limiter::OriginPermit;
 use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
 use super::upload::UploadTracker;
-use super::{BodyFraming, FetchError};
+use crate::origin::error::FetchError;
+use crate::origin::framing::BodyFraming;
 
 /// Content of one response as a stream. It drops the trailers.
 ///

@@ -20,8 +20,12 @@ use super::limiter::{OriginLimiter, OriginPermit};
 use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
 use super::pool::OriginPool;
 use super::upload::UploadBody;
-use super::{FetchError, Options, OriginBody, OriginOptionsError, OutboundHeads, RequestBody};
 use crate::client_address::ClientNetwork;
+use crate::origin::body::OriginBody;
+use crate::origin::error::{FetchError, OriginOptionsError};
+use crate::origin::options::Options;
+use crate::origin::outbound::OutboundHeads;
+use crate::origin::upload::RequestBody;
 use crate::telemetry::Registry;
 
 /// Client of one worker for its origin. Clones share the connections.

@@ -25,11 +25,11 @@ use hyper_util::rt::TokioIo;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
-use super::FetchError;
 use super::idle::ReusedTimer;
 use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
 use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
+use crate::origin::error::FetchError;
 
 /// Connection that carries one exchange at a time. Dropping it closes it in any state.
 pub(super) struct OriginConnection {

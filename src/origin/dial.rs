@@ -17,11 +17,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::socket::OriginStream;
 use super::tls::OriginTls;
-use super::{FetchError, Options, OriginOptionsError, OutageLog};
 use crate::key::{Authority, Scheme};
 use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
 };
+use crate::origin::error::{FetchError, OriginOptionsError};
+use crate::origin::options::Options;
+use crate::origin::outages::OutageLog;
 
 /// Dialler of the origin, with its host, port and TLS.
 pub(super) struct OriginDialer {

@@ -9,9 +9,13 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use super::connection::OriginConnection;
+use super::keep_alive;
 use super::upload::{UploadBody, UploadTracker};
-use super::{BodyFraming, FetchError, RequestBody, UpgradeProtocol, keep_alive};
 use crate::hop;
+use crate::origin::error::FetchError;
+use crate::origin::framing::BodyFraming;
+use crate::origin::protocol::UpgradeProtocol;
+use crate::origin::upload::RequestBody;
 
 /// Deadlines of the parts of an exchange.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::FetchError;
+use crate::origin::error::FetchError;
 
 /// Framing of a response body: the sign of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

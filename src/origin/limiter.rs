@@ -29,9 +29,10 @@ use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
 use super::queue_timeout::QueueTimeout;
 use super::signs::{OverloadSigns, Resource};
-use super::{AddressShare, FaultParty, FetchError, FetchPhase, Options};
 use crate::client_address::ClientNetwork;
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
+use crate::origin::error::{FaultParty, FetchError, FetchPhase};
+use crate::origin::options::{AddressShare, Options};
 
 /// Concurrency limiter of one worker. Clones share its state.
 #[derive(Clone)]

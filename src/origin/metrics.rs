@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::outages::{AnswerProof, OutageLog};
-use super::{FetchError, FetchPhase, Options};
 use crate::labels;
+use crate::origin::error::{FetchError, FetchPhase};
+use crate::origin::options::Options;
 use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
 
 labels! {

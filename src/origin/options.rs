@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::OutageLog;
 use crate::key::{Authority, Scheme};
+use crate::origin::outages::OutageLog;
 
 /// Options of the origin and its connections.
 #[derive(Clone, Debug)]

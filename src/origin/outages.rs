@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{FaultParty, FetchError, FetchPhase};
 use crate::label::Label;
 use crate::limits::{ORIGIN_OUTAGE_REMINDED, ORIGIN_OUTAGES_LOGGED_MAX};
+use crate::origin::error::{FaultParty, FetchError, FetchPhase};
 use crate::time;
 
 /// Outage log of a process about its origin. Clones share its state.

@@ -15,11 +15,14 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
+use super::boundary;
 use super::forwarded::{ForwardedFields, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use super::{FetchError, HostField, Options, OriginOptionsError, UpgradeProtocol, boundary};
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
 use crate::key::{OriginBase, Target, TargetError};
+use crate::origin::error::{FetchError, OriginOptionsError};
+use crate::origin::options::{HostField, Options};
+use crate::origin::protocol::UpgradeProtocol;
 use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
 
 /// RFC 9110 §7.6.3: protocol version and name of this proxy.

@@ -19,8 +19,9 @@ use super::connection::{OriginConnection, OwnedTask};
 use super::dial::OriginDialer;
 use super::metrics::Metrics;
 use super::socket::{OriginSlots, OriginSocket};
-use super::{FetchError, Options, OriginOptionsError};
 use crate::limits::ORIGIN_IDLE_LOOK;
+use crate::origin::error::{FetchError, OriginOptionsError};
+use crate::origin::options::Options;
 
 /// Pool of connections. Clones share its state.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::FetchError;
+use crate::origin::error::FetchError;
 use crate::telemetry::Gauge;
 
 /// Limit on open connections, and their gauge.

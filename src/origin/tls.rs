@@ -3,7 +3,8 @@
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::{Options, OriginOptionsError};
+use crate::origin::error::OriginOptionsError;
+use crate::origin::options::Options;
 use crate::tls;
 
 /// TLS client configuration for one origin.

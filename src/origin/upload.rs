@@ -15,8 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::FetchError;
 use super::idle::IdleDeadline;
+use crate::origin::error::FetchError;
 
 /// Body of a client's request.
 #[derive(Debug)]

@@ -19,11 +19,11 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{AddressSharing, Options};
 use crate::client_address::AddressLimiter;
 use crate::limits::{
     CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNSENT_BYTES_MAX,
 };
+use crate::server::options::{AddressSharing, Options};
 
 /// One worker's listening socket.
 #[derive(Debug)]

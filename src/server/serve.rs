@@ -18,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::Options;
 use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
 use super::listener::WorkerListener;
@@ -28,6 +27,7 @@ use super::watch::ClientTimeouts;
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
+use crate::server::options::Options;
 use crate::telemetry::Registry;
 
 /// The outcome of a drain.

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, WorkerPart};
 use super::shard::CounterShard;
 use super::tally::DurationSummary;
-use super::{Counter, Counters, Gauge, Gauges, Histogram, Histograms};
 use crate::label::Label;
+use crate::telemetry::counters::{Counter, Counters};
+use crate::telemetry::gauges::{Gauge, Gauges};
+use crate::telemetry::histograms::{Histogram, Histograms};
 
 /// The declarations and values of all metrics. Clones share one registry.
 ///

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::TrackingListener;
+use crate::redis::tracking::options::TrackingListener;
 use crate::resp::Reply;
 
 /// A listener that records its calls as text.
