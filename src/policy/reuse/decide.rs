@@ -12,7 +12,8 @@ use crate::policy::parse::credential::Credential;
 use crate::policy::parse::directives::{DirectiveScope, DirectiveSeconds};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::{RequestFacts, RetrievalKind};
-use crate::policy::store::stored::{CredentialRefusal, Obligations, StoredFacts};
+use crate::policy::store::not_storable::CredentialRefusal;
+use crate::policy::store::stored::{Obligations, StoredFacts};
 
 /// The use of a stored response for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

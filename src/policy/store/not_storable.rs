@@ -4,7 +4,6 @@
 //! are one enum, so that one counter covers them.
 
 use crate::policy::parse::credential::Credential;
-use crate::policy::store::stored::CredentialRefusal;
 
 crate::labels! {
     /// The reason against storing a response.
@@ -84,6 +83,15 @@ crate::labels! {
         /// The check of its JSON did not begin in time, because other checks took too long.
         CheckTimeout => "check-timeout" in "cache_max_body",
     }
+}
+
+/// The part of a request that forbids a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::policy) enum CredentialRefusal {
+    /// A credential.
+    Credential(Credential),
+    /// An unlisted field.
+    UnlistedField,
 }
 
 impl From<CredentialRefusal> for NotStorable {

@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use crate::policy::parse::credential::Credential;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::RequestFacts;
+use crate::policy::store::not_storable::CredentialRefusal;
 
 /// The facts about a stored response that [`reuse`](crate::policy::reuse()) needs. They have a
 /// fixed size, so that an entry can store them before its fields.
@@ -186,15 +187,6 @@ impl Obligations {
         };
         credential.map(CredentialRefusal::Credential)
     }
-}
-
-/// The part of a request that forbids a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::policy) enum CredentialRefusal {
-    /// A credential.
-    Credential(Credential),
-    /// An unlisted field.
-    UnlistedField,
 }
 
 impl BitOr for Obligations {
