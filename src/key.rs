@@ -23,14 +23,14 @@ use http::uri::PathAndQuery;
 use crate::limits::{AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
 use hasher::FieldHasher;
 
+pub use hasher::DIGEST_BYTES;
+
 /// Separates keys of this layout from any other use of the hash.
 const KEY_DOMAIN: &[u8] = b"cw-key-1";
 const VARIANT_DOMAIN: &[u8] = b"cw-var-1";
 /// Separates the digests of origins from both.
 const ORIGIN_DOMAIN: &[u8] = b"cw-org-1";
 
-/// Bytes of a key's digest.
-pub const DIGEST_BYTES: usize = 32;
 /// Bytes of the digest that go into the name, in hexadecimal.
 const NAME_DIGEST_BYTES: usize = 16;
 

@@ -6,7 +6,7 @@ use http::{StatusCode, Uri};
 
 use super::problem::AdminProblem;
 use super::query::{self, QueryError};
-use super::{AdminResponse, json};
+use super::response::{AdminResponse, json};
 use crate::key::{Target, UrlError};
 use crate::limits::INSPECTED_FIELDS_MAX;
 use crate::proxy::Proxy;

@@ -4,7 +4,7 @@ use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::access::AccessError;
-use super::{AdminResponse, document};
+use super::response::{AdminResponse, document};
 use crate::json;
 use crate::label::Label;
 use crate::limits::{OPERATOR_SHOWN_BYTES_MAX, PURGE_BODY_BYTES_MAX};

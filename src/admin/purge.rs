@@ -6,8 +6,9 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use tracing::info;
 
+use super::body;
 use super::problem::{self, AdminProblem};
-use super::{AdminResponse, body, document};
+use super::response::{AdminResponse, document};
 use crate::key::UrlError;
 use crate::proxy::Proxy;
 use crate::purge::{self, PurgeOrderError, PurgeOutcome};

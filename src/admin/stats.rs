@@ -5,16 +5,20 @@
 //! the interval from the buckets. With `?top=10`, the document lists the most requested paths. They
 //! are counted only while clients request them.
 
+use std::rc::Rc;
+use std::time::Instant;
+
 use http::{StatusCode, Uri};
 
 use super::problem::AdminProblem;
 use super::query::{self, QueryError};
-use super::{AdminResponse, AdminService, json};
+use super::response::{AdminResponse, json};
 use crate::json::{JsonObject, object};
 use crate::label::Label;
 use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
-use crate::store::{ConnectionState, ServerState};
-use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, percentile};
+use crate::proxy::Proxy;
+use crate::store::{ConnectionState, ServerState, Store};
+use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, Registry, percentile};
 use crate::time::{self, millis};
 
 /// The outcomes that are hits, each with its tier.
@@ -27,17 +31,27 @@ const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)
 /// An escaped byte takes at most six bytes.
 const PATH_ESCAPED_BYTES_MAX: usize = 6 * TOP_PATH_BYTES_MAX;
 
+/// The parts of the process that the document describes.
+pub(super) struct StatsSource {
+    pub(super) registry: Registry,
+    pub(super) store: Rc<Store>,
+    pub(super) proxy: Rc<Proxy>,
+    /// Number of workers of the process.
+    pub(super) workers: usize,
+    pub(super) begun: Instant,
+}
+
 /// Returns the document.
-pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
+pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminResponse, AdminProblem> {
     let top = top(uri.query())?;
-    let health = admin.store.health().await;
-    let snapshot = admin.registry.snapshot();
+    let health = source.store.health().await;
+    let snapshot = source.registry.snapshot();
     let now = time::instant();
     let document = object(|object| {
         object.text("version", env!("CARGO_PKG_VERSION"), usize::MAX);
-        object.seconds("uptime", now.duration_since(admin.begun));
-        object.number("now_ms", millis(now.duration_since(admin.begun)));
-        object.number("workers", admin.workers as u64);
+        object.seconds("uptime", now.duration_since(source.begun));
+        object.number("now_ms", millis(now.duration_since(source.begun)));
+        object.number("workers", source.workers as u64);
         write_requests(object, &snapshot);
         write_latency(object, &snapshot);
         object.object("memory", usize::MAX, |object| {
@@ -50,8 +64,8 @@ pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminRespo
             number(object, &snapshot, "in_flight", "cachewarp_redis_commands_in_flight");
             numbers(object, &snapshot, "commands", "cachewarp_redis_commands");
             number(object, &snapshot, "reconnects", "cachewarp_redis_reconnects");
-            object.objects("servers", admin.store.servers().iter(), write_server);
-            object.objects("each", admin.store.connections().iter(), write_connection);
+            object.objects("servers", source.store.servers().iter(), write_server);
+            object.objects("each", source.store.connections().iter(), write_connection);
         });
         object.object("origin", usize::MAX, |object| {
             number(object, &snapshot, "open", "cachewarp_origin_connections_open");
@@ -65,7 +79,7 @@ pub(super) async fn answer(admin: &AdminService, uri: &Uri) -> Result<AdminRespo
         });
         number(object, &snapshot, "fills", "cachewarp_shared_fetches");
         if let Some(count) = top {
-            let paths = admin.proxy.popular_paths(count);
+            let paths = source.proxy.popular_paths(count);
             object.objects("top", paths.iter(), |object, (path, count)| {
                 object.text("path", path, PATH_ESCAPED_BYTES_MAX);
                 object.number("requests", *count);

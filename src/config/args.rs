@@ -12,7 +12,7 @@ use clap::{ArgMatches, value_parser};
 use super::commands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
 use super::error::ConfigError;
 use super::explain::ExplainArgs;
-use super::report::{ErrorLocation, LocatedError};
+use super::located::{ErrorLocation, LocatedError};
 use super::table::Name;
 use super::urls::{MASK, masked};
 

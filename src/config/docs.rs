@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::table::Name;
-use super::{CliCommand, ConfigSources, FileChecks, read};
+use super::{CliCommand, ConfigSources, read};
+use crate::config::resolver::FileChecks;
 
 const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->";

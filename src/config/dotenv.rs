@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 
 use super::error::ConfigError;
-use super::report::{ErrorLocation, LocatedError};
+use super::located::{ErrorLocation, LocatedError};
 
 /// The mark that editors on Windows write before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';

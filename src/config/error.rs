@@ -5,7 +5,7 @@ use std::io;
 use http::header::HeaderName;
 
 use super::table::Name;
-use super::urls::SettingUrlError;
+use super::urls::parts::SettingUrlError;
 use crate::telemetry::log::LogError;
 
 /// An error in the settings or the command line.

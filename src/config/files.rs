@@ -5,9 +5,8 @@
 
 use std::path::Path;
 
-use super::FileChecks;
 use super::error::ConfigError;
-use super::resolver::Resolver;
+use super::resolver::{FileChecks, Resolver};
 use super::table::Name;
 use crate::tls::{self, TlsError};
 use crate::{origin, redis};

@@ -17,6 +17,7 @@ mod error;
 mod explain;
 mod files;
 mod hints;
+mod located;
 mod namespace;
 mod raw;
 mod report;
@@ -40,9 +41,9 @@ use std::io;
 
 pub use commands::{HeadSource, TopOutput};
 pub use error::{ConfigError, QuantityError, RequestFieldError};
-pub use raw::SettingSource;
-pub use report::SettingsReport;
-pub use report::{ConfigErrors, ErrorLocation, LocatedError};
+pub use located::{ErrorLocation, LocatedError, SettingSource};
+pub use report::{ConfigErrors, SettingsReport};
+pub use resolver::FileChecks;
 pub use settings::Settings;
 pub use table::Name;
 pub use urls::SettingUrlError;
@@ -69,15 +70,6 @@ pub struct ConfigSources {
     pub cores: usize,
     /// The choice whether the files that settings name are opened.
     pub files: FileChecks,
-}
-
-/// A choice whether the files that settings name are opened to find errors in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileChecks {
-    /// Each file is opened.
-    Opened,
-    /// No file is opened.
-    Unopened,
 }
 
 impl ConfigSources {

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;
-use std::fmt;
 
 use super::dotenv;
 use super::error::ConfigError;
-use super::report::{ErrorLocation, LocatedError};
+use super::located::{ErrorLocation, LocatedError, SettingSource};
 use super::spelling::{NameCase, NameMatch};
 use super::table::Name;
 use super::warnings::ConfigWarning;
@@ -21,30 +20,6 @@ use super::warnings::ConfigWarning;
 pub(super) struct RawValue {
     pub(super) text: String,
     pub(super) source: SettingSource,
-}
-
-/// The source of a setting's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingSource {
-    /// A flag, such as `--redis-url`.
-    Flag(Name),
-    /// A variable of the environment, with its name as given.
-    Environment(String),
-    /// A line of `.env`, counted from 1.
-    Dotenv(usize),
-    /// The table of settings: no other source has a value.
-    Default,
-}
-
-impl fmt::Display for SettingSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(name) => write!(f, "flag --{}", name.flag()),
-            Self::Environment(variable) => write!(f, "environment {variable}"),
-            Self::Dotenv(line) => write!(f, ".env line {line}"),
-            Self::Default => f.write_str("default"),
-        }
-    }
 }
 
 /// The text of every setting that a source sets, with the errors and warnings of the sources.

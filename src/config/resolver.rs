@@ -5,11 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::located::{ErrorLocation, LocatedError};
 use super::raw::{RawSettings, RawValue};
-use super::report::{ErrorLocation, LocatedError};
 use super::table::{Name, ValueForm};
+use super::units;
 use super::warnings::ConfigWarning;
-use super::{FileChecks, units};
+
+/// A choice whether the files that settings name are opened to find errors in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileChecks {
+    /// Each file is opened.
+    Opened,
+    /// No file is opened.
+    Unopened,
+}
 
 /// The raw settings, with the errors and warnings found so far.
 pub(super) struct Resolver<'a> {

@@ -14,13 +14,13 @@ use std::time::Duration;
 use http::header::HeaderName;
 
 use super::error::ConfigError;
+use super::located::LocatedError;
 use super::raw::RawSettings;
-use super::report::LocatedError;
-use super::resolver::Resolver;
+use super::resolver::{FileChecks, Resolver};
 use super::table::Name;
 use super::warnings::ConfigWarning;
 use super::workers::{WorkerSettings, WorkerShare};
-use super::{FileChecks, units, urls, values};
+use super::{units, urls, values};
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
     MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,

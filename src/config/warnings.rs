@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::raw::SettingSource;
+use super::located::SettingSource;
 use super::table::Name;
 
 /// A likely mistake.

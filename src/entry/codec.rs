@@ -32,9 +32,12 @@ use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::error::{EncodeError, EntryError};
 use super::fields::FieldAdmission;
 use super::header::{self, CHECKSUM_FROM, HEADER_BYTES, KIND_RESPONSE, KIND_VARIANTS, MAGIC, VERSION};
-use super::{Entry, EntryVersion, PurgeGeneration, StoredValue, TagDigest, Variants, fields, written};
+use super::value::{Entry, StoredValue, Variants};
+use super::{fields, written};
+use crate::entry::header::{EntryVersion, PurgeGeneration, TagDigest};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
 use crate::policy::{Obligations, StoredFacts, Vary};
@@ -61,36 +64,6 @@ const _: () = assert!(KIND_FROM + RESPONSE_FIXED_BYTES + TAGS_MAX * TAG_BYTES <=
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(ENTRY_HEAD_BYTES_MAX <= u32::MAX as usize);
 
-crate::labels! {
-    /// The reason why stored bytes are refused. The caller treats each as a miss; the client sees
-    /// no error.
-    pub enum EntryError {
-        /// Shorter or longer than their length fields state.
-        Length => "length",
-        /// Without CacheWarp's magic bytes.
-        Foreign => "foreign",
-        /// Another version of this layout.
-        Version => "version",
-        /// The entry of another key: a collision of names, a key injection, or a desynchronised
-        /// pipeline.
-        OtherKey => "other-key",
-        /// Changed since the entry was written.
-        Checksum => "checksum",
-        /// Well-framed, with content that [`encode`] never writes.
-        Content => "content",
-        /// A status that is never stored, or a body with a status that has none.
-        Status => "status",
-        /// A field that is never stored: of framing, of a connection, or for one client.
-        Field => "field",
-        /// A `Vary` that matches no other request.
-        Vary => "vary",
-        /// An obligation unknown to this version.
-        Obligations => "obligations",
-        /// Times that no response can have, or that are ahead of the clock.
-        Time => "time",
-    }
-}
-
 /// The provenance of stored bytes, which decides whether [`decode`] checks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
@@ -98,17 +71,6 @@ pub enum Provenance {
     Store(Timestamp),
     /// Bytes from this process: already checked, or made by [`encode`].
     Process,
-}
-
-/// The reason why [`encode`] refuses a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
-    /// The value exceeds a bound of the layout.
-    #[error("too large")]
-    TooLarge,
-    /// [`decode`] would refuse the encoded value.
-    #[error("not storable: {0}")]
-    Refused(EntryError),
 }
 
 impl From<EntryError> for EncodeError {

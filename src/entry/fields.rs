@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
-use super::codec::EntryError;
+use super::error::EntryError;
 use super::written;
 use crate::policy::Obligations;
 

@@ -11,7 +11,8 @@
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 
-use super::{Entry, EntryError, Variants};
+use super::value::{Entry, Variants};
+use crate::entry::error::EntryError;
 use crate::limits::{BODY_BYTES_MAX, CLOCK_AHEAD_MAX, LIFETIME_MAX};
 use crate::policy::{self, Obligations, StoredFacts, Vary};
 use crate::time::Timestamp;

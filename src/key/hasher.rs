@@ -1,6 +1,7 @@
 //! The hash behind cache keys: BLAKE3 over length-prefixed fields.
 
-use super::DIGEST_BYTES;
+/// Bytes of a key's digest.
+pub const DIGEST_BYTES: usize = 32;
 
 /// Size of the gather buffer: most keys are computed from fewer bytes, and almost all others from a
 /// few more.

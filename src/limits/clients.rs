@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::KIB;
+use super::settings::KIB;
 
 /// The longest request head. A longer one gets 431.
 pub const CLIENT_HEAD_BYTES_MAX: usize = 64 * KIB;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::KIB;
+use super::settings::KIB;
 
 /// Bytes of a body too large to store that a shared fetch buffers for slower readers.
 pub const FETCH_LAG_BYTES_MAX: usize = 256 * KIB;

@@ -1,8 +1,10 @@
-//! Bounds of operators' requests: explanations, purges, inspection, statistics, warm keys.
+//! Bounds of operators' requests: explanations, purges, inspection, statistics, warm keys, surveys.
 
 use std::time::Duration;
 
-use super::{KEY_PREFIX_BYTES_MAX, KIB, MIB, ORIGIN_HEAD_BYTES_MAX, PURGE_SCOPES_MAX, VARY_FIELDS_MAX};
+use super::origin::ORIGIN_HEAD_BYTES_MAX;
+use super::settings::{KEY_PREFIX_BYTES_MAX, KIB, MIB};
+use super::store::{PURGE_SCOPES_MAX, VARY_FIELDS_MAX};
 
 // --- Explanations --------------------------------------------------------------------------------
 
@@ -92,3 +94,16 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// The longest namespace in Redis: a prefix, a name of as many bytes as that of a node, and a
 /// colon.
 pub const NAMESPACE_BYTES_MAX: usize = KEY_PREFIX_BYTES_MAX + NODE_NAME_BYTES_MAX + 1;
+
+// --- Surveys of recorded heads -------------------------------------------------------------------
+
+/// The longest file of recorded heads.
+pub const SURVEY_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;
+/// The longest line in it: one request of an access log with all of its fields.
+pub const SURVEY_LINE_BYTES_MAX: usize = 256 * KIB;
+/// The most fields of one recorded head.
+pub const SURVEY_FIELDS_MAX: usize = 1000;
+/// The longest name of a field in it.
+pub const SURVEY_NAME_BYTES_MAX: usize = 256;
+/// The most different names that are counted one by one.
+pub const SURVEY_NAMES_MAX: usize = 1000;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::KIB;
+use super::settings::KIB;
 
 /// The longest response head of the origin.
 pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;

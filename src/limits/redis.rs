@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ENTRY_BYTES_MAX, KIB};
+use super::settings::KIB;
+use super::store::ENTRY_BYTES_MAX;
 
 /// Bytes around an entry in a Redis reply: type, length, line ends.
 pub const REPLY_OVERHEAD_BYTES: usize = 64;

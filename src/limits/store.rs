@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{KIB, MIB};
+use super::settings::{KIB, MIB};
 
 // --- Entries -------------------------------------------------------------------------------------
 

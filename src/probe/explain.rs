@@ -5,10 +5,11 @@
 use http::header::{HeaderName, HeaderValue};
 
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
-use super::{AdminReport, ProbeTarget};
+use super::target::ProbeTarget;
 use crate::hop::EXPLAIN;
 use crate::json::JsonError;
 use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
+use crate::probe::report::AdminReport;
 use crate::secret::Secret;
 
 /// A request for an explanation.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, HeaderValue};
 use memchr::memmem;
 
-use super::ProbeTarget;
+use super::target::ProbeTarget;
 use crate::time;
 
 /// A request, and the bounds of its answer.

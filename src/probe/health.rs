@@ -1,7 +1,7 @@
 //! The request of `cachewarp health`, which a container runs every few seconds.
 
-use super::ProbeTarget;
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
+use super::target::ProbeTarget;
 use crate::limits::{HEALTH_PROBE_BYTES_MAX, HEALTH_PROBE_TIMEOUT};
 
 /// The reason why CacheWarp is not healthy.

@@ -2,13 +2,16 @@
 //!
 //! The error for a refused request carries the detail of its problem document.
 
+use std::net::SocketAddr;
+
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
-use super::{AdminReport, ProbeTarget};
 use crate::json::{self, JsonError, JsonValue};
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
+use crate::probe::report::AdminReport;
+use crate::probe::target::{ProbeTarget, authority};
 use crate::secret::Secret;
 
 /// Access to an admin listener.
@@ -18,6 +21,13 @@ pub struct AdminClient {
     pub authority: String,
     /// The token to send, if there is one.
     pub token: Option<Secret>,
+}
+
+impl AdminClient {
+    /// Returns the operator's access to the CacheWarp with this admin listener.
+    pub fn at(listener: SocketAddr, token: Option<Secret>) -> Self {
+        Self { authority: authority(listener), token }
+    }
 }
 
 /// An operator's command.

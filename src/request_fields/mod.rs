@@ -16,30 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::header::HeaderName;
 
-pub use table::{FieldGroup, PREFIXES, TABLE};
-
-crate::labels! {
-    /// The class of a request field, by its name.
-    pub enum FieldClass {
-        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` if its answer
-        /// depends on it.
-        Sent => "sent",
-        /// Harmless, and not sent with a shared fetch. A request whose answer is not shared keeps
-        /// it.
-        Withheld => "withheld",
-        /// A field that replaces the request or requests a part: not sent with a shared fetch.
-        Dropped => "dropped",
-        /// A field that identifies the caller: such a request shares only a response that the
-        /// origin marks as meant for all callers.
-        Credential => "credential",
-        /// Sent, and a part of the cache key (`key_headers`).
-        Key => "key",
-        /// An unknown field: sent to the origin, and only freshness that the origin states applies.
-        Unlisted => "unlisted",
-        /// A field of the client's connection, or one that CacheWarp writes itself.
-        Connection => "connection",
-    }
-}
+pub use table::{FieldClass, FieldGroup, PREFIXES, TABLE};
 
 /// Slots of the hash table: a power of two, several times the number of names.
 const SLOTS: usize = 1024;

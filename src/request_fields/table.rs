@@ -2,7 +2,28 @@
 //!
 //! A test generates `HEADERS.md` from this table and compares the two.
 
-use super::FieldClass;
+crate::labels! {
+    /// The class of a request field, by its name.
+    pub enum FieldClass {
+        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` if its answer
+        /// depends on it.
+        Sent => "sent",
+        /// Harmless, and not sent with a shared fetch. A request whose answer is not shared keeps
+        /// it.
+        Withheld => "withheld",
+        /// A field that replaces the request or requests a part: not sent with a shared fetch.
+        Dropped => "dropped",
+        /// A field that identifies the caller: such a request shares only a response that the
+        /// origin marks as meant for all callers.
+        Credential => "credential",
+        /// Sent, and a part of the cache key (`key_headers`).
+        Key => "key",
+        /// An unknown field: sent to the origin, and only freshness that the origin states applies.
+        Unlisted => "unlisted",
+        /// A field of the client's connection, or one that CacheWarp writes itself.
+        Connection => "connection",
+    }
+}
 
 /// A group of names with one class, for one reason.
 #[derive(Debug)]

@@ -6,22 +6,11 @@
 use std::io::BufRead;
 
 use http::Method;
-use http::header::HeaderName;
-
-use crate::limits::{SURVEY_FIELDS_MAX, SURVEY_NAME_BYTES_MAX};
 
 use super::json_log;
 use super::lines::SurveyLines;
-use super::{LineError, SurveyError};
-
-/// One recorded request: its method and the names of its fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecordedHead {
-    /// The method; `GET` if the record has none.
-    pub method: Method,
-    /// The name of each field line, in its order.
-    pub names: Vec<HeaderName>,
-}
+use super::recorded_head::RecordedHead;
+use crate::survey::error::{LineError, SurveyError};
 
 /// A reader of recorded heads.
 pub struct HeadReader<R> {
@@ -43,24 +32,6 @@ enum HeadForm {
     Curl,
     /// One JSON object on each line.
     Json,
-}
-
-impl RecordedHead {
-    pub(super) fn add(&mut self, name: &[u8]) -> Result<(), LineError> {
-        // HTTP/2 writes the request line as pseudo-fields.
-        if name.starts_with(b":") {
-            return Ok(());
-        }
-        if name.len() > SURVEY_NAME_BYTES_MAX {
-            return Err(LineError::NameLength);
-        }
-        let name = HeaderName::from_bytes(name).map_err(|_| LineError::NotAName)?;
-        if self.names.len() >= SURVEY_FIELDS_MAX {
-            return Err(LineError::FieldCount);
-        }
-        self.names.push(name);
-        Ok(())
-    }
 }
 
 impl<R: BufRead> HeadReader<R> {

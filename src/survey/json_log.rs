@@ -9,7 +9,8 @@ use http::Method;
 
 use crate::json::{self, JsonValue};
 
-use super::{LineError, RecordedHead};
+use crate::survey::error::LineError;
+use crate::survey::recorded_head::RecordedHead;
 
 /// Members that hold header names, in lower case without `_` and `-`.
 const HEADERS: &[&str] = &["headers", "requestheaders", "reqheaders", "headernames", "requestheadernames"];

@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 
 use crate::limits::{SURVEY_BYTES_MAX, SURVEY_LINE_BYTES_MAX};
 
-use super::{LineError, SurveyError};
+use crate::survey::error::{LineError, SurveyError};
 
 /// The mark with which some editors begin a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

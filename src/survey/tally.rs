@@ -7,7 +7,7 @@ use http::Method;
 use crate::limits::SURVEY_NAMES_MAX;
 use crate::request_fields::{FieldClass, RequestFields};
 
-use super::RecordedHead;
+use crate::survey::recorded_head::RecordedHead;
 
 /// Counts over all recorded requests.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::{SettingUrlError, host, port};
+use super::parts::{SettingUrlError, host, port};
 use crate::limits::REDIS_SEEDS_MAX;
 use crate::redis::Endpoint;
 

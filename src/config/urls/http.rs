@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{SettingUrlError, parsed, parsed_with_login, port};
+use super::parts::{SettingUrlError, parsed, parsed_with_login, port};
 use crate::config::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;

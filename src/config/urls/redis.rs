@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::hosts::HostList;
-use super::{SettingUrlError, decoded, host, parsed_with_login, port};
+use super::parts::{SettingUrlError, decoded, host, parsed_with_login, port};
 use crate::config::error::ConfigError;
 use crate::redis::{ClusterSeeds, Credentials, Endpoint, ReadingNodes, RedisAddress, Sentinels, Topology};
 use crate::secret::Secret;

@@ -1,8 +1,22 @@
-//! The endpoint of a server, as other servers name it.
+//! The endpoint of a server, as other servers name it, and the error of a reply that names none.
 
 use std::fmt;
 
-use crate::resp::Reply;
+use crate::resp::reply::Reply;
+
+/// A reply about the topology that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    /// The reply does not have the documented form.
+    #[error("the reply does not have the documented form")]
+    Form,
+    /// The reply names no usable server.
+    #[error("the reply names no server")]
+    NoServer,
+    /// The reply names more servers than the limit.
+    #[error("the cluster has more than {} servers", crate::limits::REDIS_NODES_MAX)]
+    TooManyServers,
+}
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

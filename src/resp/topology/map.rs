@@ -3,8 +3,8 @@
 //! A table of all slots: one lookup finds a key's server, and a single slot can be reassigned
 //! without reading the whole map again.
 
-use super::TopologyError;
 use super::endpoint::Endpoint;
+use super::endpoint::TopologyError;
 use super::shards::ClusterShard;
 use super::slot::HashSlot;
 use crate::limits::REDIS_NODES_MAX;

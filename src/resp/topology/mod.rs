@@ -18,24 +18,10 @@ mod shards;
 mod slot;
 mod slots;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, TopologyError};
 pub use map::SlotMap;
 pub use redirect::{Redirect, RedirectKind};
 pub use sentinel::{MasterSwitch, ServerRole, master_address, replicas, role, switch};
 pub use shards::{ClusterShard, Encryption, shards};
 pub use slot::HashSlot;
 pub use slots::slots;
-
-/// A reply about the topology that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TopologyError {
-    /// The reply does not have the documented form.
-    #[error("the reply does not have the documented form")]
-    Form,
-    /// The reply names no usable server.
-    #[error("the reply names no server")]
-    NoServer,
-    /// The reply names more servers than the limit.
-    #[error("the cluster has more than {} servers", crate::limits::REDIS_NODES_MAX)]
-    TooManyServers,
-}

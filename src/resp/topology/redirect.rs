@@ -4,7 +4,7 @@
 use super::endpoint::{Endpoint, number};
 use super::slot::HashSlot;
 use crate::labels;
-use crate::resp::{ErrorKind, ErrorReply};
+use crate::resp::reply::{ErrorKind, ErrorReply};
 
 labels! {
     /// The duration of a redirection.

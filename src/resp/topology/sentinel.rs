@@ -1,10 +1,10 @@
 //! The master's address, from sentinels and from the server itself.
 //! <https://redis.io/docs/latest/develop/reference/sentinel-clients/>
 
-use super::TopologyError;
+use super::endpoint::TopologyError;
 use super::endpoint::{Endpoint, number, text, whole};
 use crate::labels;
-use crate::resp::Reply;
+use crate::resp::reply::Reply;
 
 /// Parses the reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`: a host and a port, or nil for an unknown
 /// name.

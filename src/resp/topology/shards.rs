@@ -9,10 +9,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::TopologyError;
+use super::endpoint::TopologyError;
 use super::endpoint::{Endpoint, text, whole};
 use super::slot::HashSlot;
-use crate::resp::Reply;
+use crate::resp::reply::Reply;
 
 /// Some hash slots, and the servers that have them.
 #[derive(Clone, Debug, PartialEq, Eq)]

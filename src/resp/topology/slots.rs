@@ -7,10 +7,10 @@
 //!
 //! Ports are plain or TLS, like the connection itself.
 
-use super::TopologyError;
+use super::endpoint::TopologyError;
 use super::endpoint::{Endpoint, text, whole};
 use super::shards::{ClusterShard, range};
-use crate::resp::Reply;
+use crate::resp::reply::Reply;
 
 /// Parses the reply of the server `asked`. Ranges of one master form one shard; a range without a
 /// master is left out.

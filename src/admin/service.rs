@@ -1,0 +1,109 @@
+//! The service behind the admin listener: it finds the resource, checks the client, and answers.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use http_body::Body;
+
+use super::access::Options;
+use super::problem::AdminProblem;
+use super::response::{AdminResponse, document, json};
+use super::stats::StatsSource;
+use super::{access, entries, purge, stats};
+use crate::proxy::Proxy;
+use crate::store::Store;
+use crate::telemetry::{self, Registry};
+use crate::time;
+
+/// The service behind the admin listener.
+pub struct AdminService {
+    options: Options,
+    source: StatsSource,
+}
+
+/// A resource of the admin listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AdminResource {
+    Health,
+    Metrics,
+    Purge,
+    Entries,
+    Stats,
+}
+
+impl AdminResource {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/health" => Self::Health,
+            "/metrics" => Self::Metrics,
+            "/purge" => Self::Purge,
+            "/entries" => Self::Entries,
+            "/stats" => Self::Stats,
+            _ => return None,
+        })
+    }
+
+    /// Returns the methods that the resource allows.
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Purge => "POST",
+            Self::Health | Self::Metrics | Self::Entries | Self::Stats => "GET, HEAD",
+        }
+    }
+
+    fn has(self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    fn is_public(self) -> bool {
+        matches!(self, Self::Health | Self::Metrics)
+    }
+}
+
+impl AdminService {
+    /// Returns a service that shows the metrics of `registry`, the health of `store` and the state
+    /// of `proxy`, in a process with this number of workers.
+    pub fn new(
+        options: Options,
+        registry: Registry,
+        store: Rc<Store>,
+        proxy: Rc<Proxy>,
+        workers: usize,
+    ) -> Rc<Self> {
+        let source = StatsSource { registry, store, proxy, workers, begun: time::instant() };
+        Rc::new(Self { options, source })
+    }
+
+    /// Answers one request.
+    pub async fn respond<B: Body<Data = Bytes>>(&self, peer: IpAddr, request: Request<B>) -> AdminResponse {
+        let (head, body) = request.into_parts();
+        self.answer(peer, &head, body).await.unwrap_or_else(AdminProblem::answer)
+    }
+
+    async fn answer<B: Body<Data = Bytes>>(
+        &self,
+        peer: IpAddr,
+        head: &Parts,
+        body: B,
+    ) -> Result<AdminResponse, AdminProblem> {
+        let resource = AdminResource::at(head.uri.path()).ok_or(AdminProblem::NoSuchPath)?;
+        if !resource.has(&head.method) {
+            return Err(AdminProblem::Method { allow: resource.allow() });
+        }
+        if !resource.is_public() {
+            access::admit(&self.options, peer, &head.uri, &head.headers)?;
+        }
+        match resource {
+            AdminResource::Health => Ok(json(StatusCode::OK, self.source.store.health().await.document())),
+            AdminResource::Metrics => {
+                Ok(document(StatusCode::OK, telemetry::CONTENT_TYPE, self.source.registry.render()))
+            }
+            AdminResource::Purge => purge::answer(&self.source.proxy, &head.headers, body).await,
+            AdminResource::Entries => entries::answer(&self.source.proxy, &head.uri).await,
+            AdminResource::Stats => stats::answer(&self.source, &head.uri).await,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The address of a running CacheWarp.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The URL of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// The `host:port`, with the brackets of an IPv6 address.
+    pub authority: String,
+    /// The request target: `/health`.
+    pub path: String,
+}
+
+impl ProbeTarget {
+    /// Returns the health URL of the CacheWarp at this listener.
+    pub fn at(listener: SocketAddr) -> Self {
+        Self { authority: authority(listener), path: "/health".to_owned() }
+    }
+}
+
+/// Returns the address to dial for a listener.
+pub(super) fn authority(listener: SocketAddr) -> String {
+    // A wildcard address can be listened on but not dialled.
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, listener.port()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_address_is_dialled_as_loopback() {
+        for (listener, authority) in
+            [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("192.0.2.1:80", "192.0.2.1:80")]
+        {
+            assert_eq!(ProbeTarget::at(listener.parse().unwrap()).authority, authority);
+        }
+    }
+}
