@@ -12,7 +12,6 @@ use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-use crate::proxy::fetch::json_checks::JsonCheckKind;
 use crate::proxy::fetch::table::FetchTable;
 use crate::proxy::options::{AccessLog, Options};
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
@@ -29,6 +28,18 @@ crate::labels! {
         TargetTooLong => "target-too-long",
         /// The method is `CONNECT` or `TRACE`.
         Method => "method-not-allowed",
+    }
+}
+
+crate::labels! {
+    /// The kind of a check of a JSON body.
+    pub(in crate::proxy) enum JsonCheckKind {
+        /// The worker checked a small body.
+        AtOnce => "at-once",
+        /// A blocking thread checked a large body.
+        Apart => "apart",
+        /// The body is known to be invalid.
+        Remembered => "remembered",
     }
 }
 

@@ -19,19 +19,7 @@ use crate::entry::{JsonCheck, JsonCheckError, JsonShape};
 use crate::limits::{INVALID_BODIES_MAX, JSON_CHECK_TIMEOUT, JSON_CHECKS_MAX, MIB};
 use crate::origin::BodyFraming;
 use crate::policy::NotStorable;
-use crate::proxy::metrics::Metrics;
-
-crate::labels! {
-    /// The kind of a check.
-    pub(in crate::proxy) enum JsonCheckKind {
-        /// The worker checked a small body.
-        AtOnce => "at-once",
-        /// A blocking thread checked a large body.
-        Apart => "apart",
-        /// The body is known to be invalid.
-        Remembered => "remembered",
-    }
-}
+use crate::proxy::metrics::{JsonCheckKind, Metrics};
 
 /// A body whose end has arrived.
 pub(in crate::proxy::fetch) struct GatheredBody<'a> {
