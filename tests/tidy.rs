@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/words.rs"]
 mod words;
 
