@@ -1,9 +1,11 @@
-use std::io::Cursor;
+use std::io::{self, Cursor};
 
 use http::HeaderName;
 
 use super::*;
-use crate::limits::SURVEY_NAMES_MAX;
+use crate::limits::{
+    SURVEY_BYTES_MAX, SURVEY_FIELDS_MAX, SURVEY_LINE_BYTES_MAX, SURVEY_NAME_BYTES_MAX, SURVEY_NAMES_MAX,
+};
 use crate::request_fields::RequestFields;
 
 fn heads(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
