@@ -169,7 +169,8 @@ fn violations(graph: &ImportGraph) -> Vec<String> {
             found.push(format!("{} imports from {} above it", shown(module), shown(above)));
         }
     }
-    // A module stays while it imports one that stays: in the end, it is in a circle or leads to one.
+    // A module stays while it imports one that stays: in the end, it is in a circle or leads to
+    // one.
     let mut left = graph.clone();
     loop {
         let before = left.len();
