@@ -1,13 +1,15 @@
 //! A request as it arrived, and as the cache handles it.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};
 
+use crate::client_address::ClientNetwork;
 use crate::entry::Variants;
 use crate::key::{CacheKey, Scheme, Target};
-use crate::origin::{FetchPurpose, OutboundRequest};
+use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
@@ -41,9 +43,27 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) caller: Caller,
     /// The notes for an explanation, if its client may see one.
     pub(in crate::proxy) notes: ExplainNotes,
+    client: OnceCell<ClientNetwork>,
 }
 
 impl InboundRequest {
+    pub(in crate::proxy) fn new(
+        method: Method,
+        target: Target,
+        headers: HeaderMap,
+        caller: Caller,
+        notes: ExplainNotes,
+    ) -> Self {
+        Self { method, target, headers, caller, notes, client: OnceCell::new() }
+    }
+
+    /// Returns the client that trusted proxies vouch for, else the peer of the connection. The
+    /// first call resolves it, and the request carries the result.
+    pub(in crate::proxy) fn client(&self, origin: &OutboundHeads) -> ClientNetwork {
+        let peer = self.caller.peer;
+        *self.client.get_or_init(|| origin.client(&self.headers, peer).unwrap_or(peer).into())
+    }
+
     /// Returns the request from which the head for the origin is made.
     pub(in crate::proxy) fn to_outbound<'a>(
         &'a self,
@@ -118,7 +138,7 @@ impl CacheRequest {
         let client = &self.inbound;
         let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
         let (method, target, caller) = (Method::GET, client.target.clone(), client.caller);
-        let inbound = InboundRequest { method, target, headers, caller, notes: ExplainNotes::default() };
+        let inbound = InboundRequest::new(method, target, headers, caller, ExplainNotes::default());
         Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
     }
 

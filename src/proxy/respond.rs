@@ -63,7 +63,7 @@ impl Proxy {
         let inbound = |target| {
             let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
             notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-            InboundRequest { method: parts.method, target, headers: parts.headers, caller, notes }
+            InboundRequest::new(parts.method, target, parts.headers, caller, notes)
         };
         match route {
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),

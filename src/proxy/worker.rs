@@ -80,10 +80,9 @@ impl Proxy {
         self.origin.outbound().reaches(target)
     }
 
-    /// Returns the client that trusted proxies vouch for, else the peer of the connection.
+    /// Returns the client of a request.
     pub(in crate::proxy) fn client(&self, inbound: &InboundRequest) -> ClientNetwork {
-        let peer = inbound.caller.peer;
-        self.origin.outbound().client(&inbound.headers, peer).unwrap_or(peer).into()
+        inbound.client(self.origin.outbound())
     }
 
     pub(in crate::proxy) fn admit(&self, inbound: &InboundRequest) -> Result<AdmittedRequest, Failure> {

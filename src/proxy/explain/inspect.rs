@@ -35,7 +35,7 @@ impl Proxy {
         let url = target.to_string();
         let notes = ExplainNotes::taken();
         notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-        let inbound = InboundRequest { method: Method::GET, target, headers, caller, notes };
+        let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes);
         let request = CacheRequest::new(inbound, &self.rules);
         let (location, lookup) = self.look_up(&request).await;
         request.note_location(&location, &self.rules);

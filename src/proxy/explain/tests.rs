@@ -226,13 +226,13 @@ fn a_rule_stays_within_its_size_limit() {
 #[test]
 fn background_refreshes_are_not_noted() {
     let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http };
-    let inbound = InboundRequest {
-        method: Method::GET,
-        target: target("a", "/"),
-        headers: head(&[("cachewarp-explain", "sesame")]),
+    let inbound = InboundRequest::new(
+        Method::GET,
+        target("a", "/"),
+        head(&[("cachewarp-explain", "sesame")]),
         caller,
-        notes: notes(),
-    };
+        notes(),
+    );
     let request = CacheRequest::new(inbound, &rules());
     let now = Timestamp::from_millis(2_000);
     let facts = facts(Duration::from_secs(9), Obligations::default());
