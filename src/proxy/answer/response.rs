@@ -71,10 +71,7 @@ impl ProxyAnswer {
         if entry.facts.obligations.contains(Obligations::ADDRESSED) {
             policy::strip_addressed(&mut head);
         }
-        // This takes one allocation; `HeaderValue::from` a number takes two.
-        if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
-            head.insert(AGE, age);
-        }
+        set_age(&mut head, age);
         CacheStatus::Hit { ttl, tier }.append_to(&mut head);
         let body = if method == Method::HEAD {
             head.insert(CONTENT_LENGTH, HeaderValue::from(entry.body.len()));
@@ -113,5 +110,13 @@ impl ProxyAnswer {
     pub(in crate::proxy) fn with_status(mut self, status: CacheStatus) -> Self {
         status.append_to(self.response.headers_mut());
         self
+    }
+}
+
+/// Sets the `Age` field (RFC 9111 §5.1). Every `Age` that the proxy generates comes from here.
+pub(in crate::proxy) fn set_age(head: &mut HeaderMap, age: Duration) {
+    // This takes one allocation; `HeaderValue::from` a number takes two.
+    if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
+        head.insert(AGE, age);
     }
 }

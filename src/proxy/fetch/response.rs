@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AGE;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::origin;
 use crate::policy::{self, NotStorable, Obligations, StoredFacts};
 use crate::proxy::admission::doorkeeper::Admission;
 use crate::proxy::answer::body::{AnswerBody, SharedReader};
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::response::{Outcome, ProxyAnswer, set_age};
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::lookup::location::CacheLocation;
 
@@ -36,7 +35,7 @@ impl SharedResponse {
         if self.facts.obligations.contains(Obligations::ADDRESSED) {
             policy::strip_addressed(&mut head);
         }
-        head.insert(AGE, HeaderValue::from(age.as_secs()));
+        set_age(&mut head, age);
         Some(ProxyAnswer::new(Outcome::Collapsed, self.status, head, body))
     }
 }
@@ -45,8 +44,9 @@ impl SharedResponse {
 pub(in crate::proxy) enum FetchOutcome {
     /// A storable response, read from the shared body, and its admission to the store.
     Shared(Box<ProxyAnswer>, Admission),
-    /// The stored response, which the origin has validated.
-    Validated(Box<ProxyAnswer>, KeptOutcome),
+    /// The stored response, which the origin has validated, and the reason if it is not stored
+    /// afterwards.
+    Validated(Box<ProxyAnswer>, Result<(), NotStorable>),
     /// A response for this client alone, and the reason.
     Direct(Response<origin::OriginBody>, NotStorable),
     /// No response: another node has fetched and stored it.
@@ -54,6 +54,3 @@ pub(in crate::proxy) enum FetchOutcome {
     /// No response: the fetch failed.
     Failed(Failure),
 }
-
-/// Whether a validated response is stored afterwards.
-pub(in crate::proxy) type KeptOutcome = Result<(), NotStorable>;
