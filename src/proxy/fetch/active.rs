@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::debug;
 
+use crate::entry::Entry;
 use crate::label::Label;
 use crate::policy::{self, FreshenOutcome, NotStorable};
 use crate::proxy::explain::notes::RuleQuestion;
@@ -22,37 +23,32 @@ pub(in crate::proxy::fetch) struct ActiveFetch {
     pub(in crate::proxy::fetch) proxy: Rc<Proxy>,
     pub(in crate::proxy::fetch) request: Rc<CacheRequest>,
     pub(in crate::proxy::fetch) location: CacheLocation,
+    /// The stored entry that the fetch validates, until a response ends it.
+    pub(in crate::proxy::fetch) stored: Option<Rc<Entry>>,
     /// Held while other requests may join.
     pub(in crate::proxy::fetch) lead: Option<LeaderGuard>,
     /// Taken before the request was sent to the origin.
     pub(in crate::proxy::fetch) permit: StorePermit,
-    pub(in crate::proxy::fetch) prior: PriorKnowledge,
-}
-
-/// Whether something is stored for a key before its response arrives.
-pub(in crate::proxy::fetch) enum PriorKnowledge {
-    /// An entry is stored.
-    Stored,
-    /// No usable entry is known.
-    Unknown,
 }
 
 impl ActiveFetch {
-    /// Creates the fetch of a response that arrived in another way. No request follows it.
-    pub(in crate::proxy::fetch) fn adopting(
-        proxy: Rc<Proxy>,
-        request: Rc<CacheRequest>,
-        location: CacheLocation,
+    /// Creates the fetch of `request`. Other requests may join it if it has a leader's guard.
+    pub(in crate::proxy::fetch) fn new(
+        proxy: &Rc<Proxy>,
+        request: &Rc<CacheRequest>,
+        location: &CacheLocation,
+        stored: Option<Rc<Entry>>,
+        lead: Option<LeaderGuard>,
         permit: StorePermit,
     ) -> Self {
         Self {
             key: request.fetch_key(location.key),
-            proxy,
-            request,
-            location,
-            lead: None,
+            proxy: Rc::clone(proxy),
+            request: Rc::clone(request),
+            location: location.clone(),
+            stored,
+            lead,
             permit,
-            prior: PriorKnowledge::Unknown,
         }
     }
 
@@ -65,8 +61,7 @@ impl ActiveFetch {
 
     /// Removes the stored response that was being validated, if this response ends it.
     pub(in crate::proxy::fetch) async fn supersede(&mut self, status: StatusCode, reason: NotStorable) {
-        let PriorKnowledge::Stored = self.prior else { return };
-        let Self { request, .. } = self;
+        let Self { request, stored: Some(_), .. } = self else { return };
         let outcome = policy::withdrawn(request.initiator, &request.facts, status, reason);
         if let FreshenOutcome::Invalidated(_) = outcome {
             request.note(|explanation| explanation.rule(RuleQuestion::Freshen, &outcome));
@@ -78,7 +73,7 @@ impl ActiveFetch {
     pub(in crate::proxy::fetch) async fn withdraw(&mut self) {
         self.proxy.metrics.withdrawn();
         self.proxy.store.remove(&self.location.whole, &self.location.key).await;
-        self.prior = PriorKnowledge::Unknown;
+        self.stored = None;
     }
 
     pub(in crate::proxy::fetch) fn refuse(&self, reason: NotStorable) {
@@ -91,17 +86,15 @@ impl ActiveFetch {
         failure: policy::OriginFailure,
         retry_after: Option<Duration>,
     ) {
-        match self.prior {
-            PriorKnowledge::Stored => self.proxy.pause_refresh(&self.location.key, failure, retry_after),
-            PriorKnowledge::Unknown => {}
+        if self.stored.is_some() {
+            self.proxy.pause_refresh(&self.location.key, failure, retry_after);
         }
     }
 
     /// Ends the pause after an origin success.
     pub(in crate::proxy::fetch) fn succeeded(&self) {
-        match self.prior {
-            PriorKnowledge::Stored => self.proxy.shared.pauses.succeeded(&self.location.key),
-            PriorKnowledge::Unknown => {}
+        if self.stored.is_some() {
+            self.proxy.shared.pauses.succeeded(&self.location.key);
         }
     }
 

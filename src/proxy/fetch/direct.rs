@@ -48,7 +48,7 @@ pub(in crate::proxy::fetch) async fn fetch_uncacheable(
     let FetchRequest { request, forward, stored, location } = fetch_request;
     fetch_request.note_role(ExplainedRole::Alone);
     request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));
-    let permit = proxy.store.permit(&location.whole, location.generation);
+    let permit = fetch_request.permit(proxy);
     let requested = time::now();
     match proxy.send(&request.inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
         Ok(response) => {

@@ -19,7 +19,7 @@ use crate::proxy::answer::body::{AnswerBody, SharedReader};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::{BrokenBody, SharedBody};
 use crate::proxy::explain::notes::RuleQuestion;
-use crate::proxy::fetch::active::{ActiveFetch, PriorKnowledge};
+use crate::proxy::fetch::active::ActiveFetch;
 use crate::proxy::fetch::json_checks::GatheredBody;
 use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
@@ -93,12 +93,11 @@ impl ActiveFetch {
     /// always admitted.
     fn admission(&self) -> Admission {
         let Proxy { shared, store, .. } = &*self.proxy;
-        let admission = match self.prior {
-            PriorKnowledge::Stored => Admission::Again,
-            PriorKnowledge::Unknown => {
-                let now = time::instant();
-                shared.doorkeeper.admit(self.key.key.short(), store.room(now), now)
-            }
+        let admission = if self.stored.is_some() {
+            Admission::Again
+        } else {
+            let now = time::instant();
+            shared.doorkeeper.admit(self.key.key.short(), store.room(now), now)
         };
         if let Some(reason) = admission.refusal() {
             self.request.note(|explanation| explanation.rule(RuleQuestion::Store, Ruling::no(reason)));

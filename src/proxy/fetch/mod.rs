@@ -1,7 +1,8 @@
 //! Shared fetches: one request to the origin for all concurrent requests of a key.
 //!
-//! The [`FetchTable`](table::FetchTable) holds the fetches in progress. [`run`] is the fetch, in a
-//! task that outlives its client. All requests read one
+//! The [`FetchTable`](table::FetchTable) holds the fetches in progress. [`join`] gives each request
+//! its role, [`run`] is the fetch, in a task that outlives its client, and [`respond`] turns its
+//! outcome into an answer. All requests read one
 //! [`SharedBody`](crate::proxy::answer::shared_body::SharedBody) while it arrives: each byte
 //! reaches every client at once, and the body is gathered in parallel, checked and stored when it
 //! is whole.
@@ -17,6 +18,7 @@ pub(super) mod pauses;
 pub(super) mod post;
 pub(super) mod refresh;
 pub(super) mod request;
+pub(super) mod respond;
 mod response;
 mod run;
 pub(super) mod second_look;

@@ -34,7 +34,7 @@ pub(in crate::proxy) async fn store_post(
         proxy.metrics.not_stored(reason);
         return ProxyAnswer::from_origin(Outcome::Pass, response);
     }
-    let fetch = ActiveFetch::adopting(Rc::clone(proxy), request, location, permit);
+    let fetch = ActiveFetch::new(proxy, &request, &location, None, None, permit);
     let (to_client, fetched) = oneshot::channel();
     proxy.tasks.spawn(fetch.share(response, facts, to_client));
     match fetched.await {

@@ -14,9 +14,8 @@ use crate::entry::Entry;
 use crate::limits::REFRESH_TIMEOUT;
 use crate::policy;
 use crate::proxy::explain::notes::BackgroundRefresh;
-use crate::proxy::fetch::lease;
+use crate::proxy::fetch::active::ActiveFetch;
 use crate::proxy::fetch::pauses::RefreshProbe;
-use crate::proxy::fetch::run::FetchRights;
 use crate::proxy::fetch::table::FetchRole;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
@@ -54,12 +53,11 @@ pub(in crate::proxy) fn begin_now(
     client_request.note(|explanation| explanation.refresh(BackgroundRefresh::Begun));
     let (to_client, _) = oneshot::channel();
     let stored = Some(Rc::new(entry.clone()));
-    let right = FetchRights { lead: Some(lead), permit };
-    let fetch = lease::run(Rc::clone(proxy), request, location.clone(), stored, right, to_client);
+    let fetch = ActiveFetch::new(proxy, &request, location, stored, Some(lead), permit);
     proxy.metrics.refreshed();
     proxy.tasks.spawn(async move {
         // The origin's timeouts end a stalled fetch; this timeout ends one that trickles.
-        let _ = timeout(REFRESH_TIMEOUT, fetch).await;
+        let _ = timeout(REFRESH_TIMEOUT, fetch.run_in_turn(to_client)).await;
     });
 }
 

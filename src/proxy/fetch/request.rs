@@ -7,9 +7,10 @@ use crate::proxy::answer::cache_status::ForwardReason;
 use crate::proxy::explain::notes::ExplainedRole;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
+use crate::proxy::worker::Proxy;
+use crate::store::StorePermit;
 
 /// A request that no store could answer.
-#[derive(Clone)]
 pub(in crate::proxy) struct FetchRequest {
     pub(in crate::proxy) request: Rc<CacheRequest>,
     pub(in crate::proxy) location: CacheLocation,
@@ -19,6 +20,11 @@ pub(in crate::proxy) struct FetchRequest {
 }
 
 impl FetchRequest {
+    /// Takes the permit to store the response to this request.
+    pub(in crate::proxy::fetch) fn permit(&self, proxy: &Proxy) -> StorePermit {
+        proxy.store.permit(&self.location.whole, self.location.generation)
+    }
+
     pub(in crate::proxy::fetch) fn note_role(&self, role: ExplainedRole) {
         self.request.note(|explanation| explanation.goes_forward(role, self.forward));
     }

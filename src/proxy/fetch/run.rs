@@ -19,65 +19,26 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::explain::notes::RuleQuestion;
-use crate::proxy::fetch::active::{ActiveFetch, PriorKnowledge, refuse};
+use crate::proxy::fetch::active::{ActiveFetch, refuse};
 use crate::proxy::fetch::keep::ResponseToStore;
+use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
-use crate::proxy::fetch::table::{FetchState, LeaderGuard};
-use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::fetch::table::FetchState;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
-use crate::store::StorePermit;
 use crate::time::{self, Timestamp};
-
-/// Fetches for `request`, and for its followers if it leads. Sends the validators of the stored
-/// entry, if there is one.
-///
-/// The fetch runs to completion even if the client leaves, because its response can be stored.
-pub(in crate::proxy::fetch) async fn run(
-    proxy: Rc<Proxy>,
-    request: Rc<CacheRequest>,
-    location: CacheLocation,
-    stored: Option<Rc<Entry>>,
-    rights: FetchRights,
-    to_client: oneshot::Sender<FetchOutcome>,
-) {
-    let key = request.fetch_key(location.key);
-    let FetchRights { lead, permit } = rights;
-    let prior = if stored.is_some() { PriorKnowledge::Stored } else { PriorKnowledge::Unknown };
-    let fetch = ActiveFetch { key, proxy, request, location, lead, permit, prior };
-    let requested = time::now();
-    match fetch.send_request(stored.as_deref()).await {
-        Err(error) => fetch.fail(&error, to_client),
-        Ok(response) => match stored {
-            Some(stored) if response.status() == StatusCode::NOT_MODIFIED => {
-                fetch.validated(stored, response, requested, to_client).await;
-            }
-            Some(_) | None => fetch.answered(response, requested, to_client).await,
-        },
-    }
-}
-
-/// The rights of a fetch.
-pub(in crate::proxy) struct FetchRights {
-    /// The right to have followers.
-    pub(in crate::proxy) lead: Option<LeaderGuard>,
-    /// The right to store the response.
-    pub(in crate::proxy) permit: StorePermit,
-}
 
 /// Fetches a response that is probably not storable. No request follows, and nothing is lost if the
 /// client leaves early. The fetch therefore needs no task of its own, unless the response turns out
 /// to be storable.
-pub(in crate::proxy) async fn run_alone(
+pub(in crate::proxy::fetch) async fn run_alone(
     proxy: &Rc<Proxy>,
-    request: &Rc<CacheRequest>,
-    location: &CacheLocation,
+    fetch_request: &FetchRequest,
 ) -> FetchOutcome {
-    let permit = proxy.store.permit(&location.whole, location.generation);
+    let FetchRequest { request, location, .. } = fetch_request;
+    let permit = fetch_request.permit(proxy);
     let requested = time::now();
-    let head =
-        || proxy.origin.outbound().head(&request.inbound.to_outbound(&FetchPurpose::Cacheable, &proxy.rules));
-    let response = match proxy.origin.send(proxy.client(&request.inbound), head, RequestBody::Empty).await {
+    let response = match proxy.send(&request.inbound, &FetchPurpose::Cacheable, RequestBody::Empty).await {
         Ok(response) => response,
         Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
@@ -86,7 +47,7 @@ pub(in crate::proxy) async fn run_alone(
     request.note(|explanation| explanation.storable(&storable));
     match storable {
         Ok(facts) => {
-            let fetch = ActiveFetch::adopting(Rc::clone(proxy), Rc::clone(request), location.clone(), permit);
+            let fetch = ActiveFetch::new(proxy, request, location, None, None, permit);
             let (to_client, fetched) = oneshot::channel();
             proxy.tasks.spawn(fetch.share(response, facts, to_client));
             fetched.await.unwrap_or(FetchOutcome::Failed(Failure::Closed))
@@ -142,13 +103,30 @@ pub(in crate::proxy::fetch) fn body_fits(
 }
 
 impl ActiveFetch {
-    async fn send_request(&self, stored: Option<&Entry>) -> Result<Response<origin::OriginBody>, FetchError> {
+    /// Sends the request, with the validators of the stored entry if there is one, and handles the
+    /// response.
+    ///
+    /// The fetch runs to completion even if the client leaves, because its response can be stored.
+    pub(in crate::proxy::fetch) async fn run(self, to_client: oneshot::Sender<FetchOutcome>) {
+        let requested = time::now();
+        match self.send_request().await {
+            Err(error) => self.fail(&error, to_client),
+            Ok(response) => match self.stored.clone() {
+                Some(stored) if response.status() == StatusCode::NOT_MODIFIED => {
+                    self.validated(stored, response, requested, to_client).await;
+                }
+                Some(_) | None => self.answered(response, requested, to_client).await,
+            },
+        }
+    }
+
+    async fn send_request(&self) -> Result<Response<origin::OriginBody>, FetchError> {
         let origin = &self.proxy.origin;
         let head = || {
             let mut head = origin
                 .outbound()
                 .head(&self.request.inbound.to_outbound(&FetchPurpose::Cacheable, &self.proxy.rules))?;
-            if let Some(stored) = stored {
+            if let Some(stored) = &self.stored {
                 policy::make_conditional(&mut head.headers, &stored.head);
             }
             Ok(head)
@@ -276,17 +254,15 @@ impl ActiveFetch {
 
     /// Handles a `304` that does not match the stored response: removes the entry and fetches again
     /// without validators.
-    async fn start_over(self, to_client: oneshot::Sender<FetchOutcome>) {
+    async fn start_over(mut self, to_client: oneshot::Sender<FetchOutcome>) {
         let generation = KeyGeneration::new();
         self.proxy.store.write_tombstone(&self.location.key, generation).await;
-        let Self { proxy, request, mut location, lead, permit, .. } = self;
+        self.stored = None;
         // A variant's list keeps its generation.
-        let permit = if location.key == location.whole && !permit.is_superseded() {
-            location.generation = generation;
-            proxy.store.permit(&location.whole, generation)
-        } else {
-            permit
-        };
-        run(proxy, request, location, None, FetchRights { lead, permit }, to_client).await;
+        if self.location.key == self.location.whole && !self.permit.is_superseded() {
+            self.location.generation = generation;
+            self.permit = self.proxy.store.permit(&self.location.whole, generation);
+        }
+        self.run(to_client).await;
     }
 }

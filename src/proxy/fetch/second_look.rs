@@ -15,7 +15,7 @@ use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::join;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::stale_on_error;
-use crate::proxy::lookup::find::{KeyLookup, look_up, usable};
+use crate::proxy::lookup::find::{RequestLookup, look_up, usable};
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::Tier;
@@ -48,6 +48,6 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, fetch_request: FetchRequ
 }
 
 async fn look_up_again(proxy: &Proxy, request: &CacheRequest) -> Option<(Entry, Tier)> {
-    let KeyLookup { found, .. } = look_up(proxy, request).await;
+    let RequestLookup { found, .. } = look_up(proxy, request).await;
     found
 }

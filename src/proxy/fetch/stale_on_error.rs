@@ -54,6 +54,16 @@ pub(in crate::proxy) async fn shed(fetch_request: &FetchRequest, failure: Failur
     stale.unwrap_or_else(|| failure.of_fetch(*forward))
 }
 
+/// Serves the stored response stale while its fetch is paused, if the policy allows it.
+pub(in crate::proxy::fetch) async fn serve_stale_while_paused(
+    proxy: &Proxy,
+    fetch_request: &FetchRequest,
+) -> Option<ProxyAnswer> {
+    fetch_request.stored.as_ref()?;
+    let failure = proxy.shared.pauses.of(&fetch_request.location.key, time::instant())?;
+    serve_stale_on_error(proxy, fetch_request, failure).await
+}
+
 /// Serves the stored response stale, if the policy allows it on this failure.
 ///
 /// The response is looked up again: it may have been withdrawn or purged during the fetch, on this

@@ -16,22 +16,44 @@ use crate::proxy::fetch::direct;
 use crate::proxy::fetch::join;
 use crate::proxy::fetch::pauses::RefreshProbe;
 use crate::proxy::fetch::request::FetchRequest;
-use crate::proxy::fetch::{refresh, second_look, stale_on_error};
-use crate::proxy::lookup::find::{KeyLookup, MemoryContent, look_up, look_up_in_memory, look_up_variant};
+use crate::proxy::fetch::{refresh, respond, second_look, stale_on_error};
+use crate::proxy::lookup::find::{RequestLookup, look_up, look_up_in_memory, look_up_variant};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
-use crate::store::{Completeness, Tier};
+use crate::store::Completeness;
 use crate::time::{self, Timestamp};
 
-/// The result of a memory lookup that does not answer the request by itself.
+/// The progress of a lookup for which memory alone has no answer.
 pub(in crate::proxy) enum MemoryLookup {
     /// Memory has an entry that may not be served as it is.
-    Refused { location: Box<CacheLocation>, forward: ForwardReason, stored: Option<Rc<Entry>> },
+    Refused(Box<CacheMiss>),
     /// Memory knows the location of the response, but does not have the response.
     Location(Box<CacheLocation>),
     /// Memory has nothing, or was not searched because the request has a range or a condition.
     Nothing,
+}
+
+/// The decision on the entry that a lookup found.
+pub(in crate::proxy) enum Decision {
+    /// The entry is the answer.
+    Hit(CacheHit),
+    /// The entry is stale, and is the answer because the origin failed recently.
+    StaleOnError(CacheHit),
+    /// The request goes to the origin.
+    Miss(CacheMiss),
+}
+
+/// A lookup that did not answer its request.
+pub(in crate::proxy) struct CacheMiss {
+    location: CacheLocation,
+    /// The reason for which the request goes to the origin.
+    forward: ForwardReason,
+    /// The stored entry to validate.
+    stored: Option<Rc<Entry>>,
+    completeness: Completeness,
+    /// The reason for which the last response was not sharable, if it is already known.
+    not_sharable: Option<NotStorable>,
 }
 
 /// Answers from memory, if the request has no range or condition and memory alone suffices.
@@ -42,17 +64,15 @@ pub(in crate::proxy) fn answer_from_memory(
     if !request.is_plain() {
         return Continue(MemoryLookup::Nothing);
     }
-    let (location, entry) = match look_up_in_memory(proxy, request) {
-        MemoryContent::Found(location, entry) => (location, entry),
-        MemoryContent::Variant(location) => return Continue(MemoryLookup::Location(Box::new(location))),
-        MemoryContent::Nothing => return Continue(MemoryLookup::Nothing),
+    let lookup = match look_up_in_memory(proxy, request) {
+        Some(lookup) if lookup.found.is_some() => lookup,
+        Some(RequestLookup { location, .. }) => return Continue(MemoryLookup::Location(Box::new(location))),
+        None => return Continue(MemoryLookup::Nothing),
     };
-    match decide(proxy, request, &location, Some((entry, Tier::Memory))) {
+    match decide(proxy, request, lookup) {
         Decision::Hit(hit) => Break(ProxyAnswer::from_store(&request.inbound.method, hit)),
         Decision::StaleOnError(hit) => Break(ProxyAnswer::stale_on_error(&request.inbound.method, hit)),
-        Decision::Miss(forward, stored) => {
-            Continue(MemoryLookup::Refused { location: Box::new(location), forward, stored })
-        }
+        Decision::Miss(miss) => Continue(MemoryLookup::Refused(Box::new(miss))),
     }
 }
 
@@ -64,37 +84,21 @@ pub(in crate::proxy) async fn shed(
     known: MemoryLookup,
     failure: Failure,
 ) -> ProxyAnswer {
-    let (location, decision) = match known {
-        MemoryLookup::Refused { location, forward, stored } => (*location, Decision::Miss(forward, stored)),
-        MemoryLookup::Location(location) => memory_miss(proxy, &request, *location),
-        MemoryLookup::Nothing => match look_up_in_memory(proxy, &request) {
-            MemoryContent::Found(location, entry) => {
-                let decision = decide(proxy, &request, &location, Some((entry, Tier::Memory)));
-                (location, decision)
-            }
-            MemoryContent::Variant(location) => memory_miss(proxy, &request, location),
-            MemoryContent::Nothing => {
-                memory_miss(proxy, &request, CacheLocation::whole(request.key, KeyGeneration::NONE))
-            }
-        },
+    let decision = match known {
+        MemoryLookup::Refused(miss) => Decision::Miss(*miss),
+        MemoryLookup::Location(location) => decide(proxy, &request, RequestLookup::nothing(*location)),
+        MemoryLookup::Nothing => {
+            let nothing = || RequestLookup::nothing(CacheLocation::whole(request.key, KeyGeneration::NONE));
+            decide(proxy, &request, look_up_in_memory(proxy, &request).unwrap_or_else(nothing))
+        }
     };
     match decision {
         Decision::Hit(hit) => apply_range_and_conditions(proxy, &request, hit).await,
         Decision::StaleOnError(hit) => stale_on_error::serve_stale_hit(&request, hit).await,
-        Decision::Miss(forward, stored) => {
+        Decision::Miss(CacheMiss { location, forward, stored, .. }) => {
             stale_on_error::shed(&FetchRequest { request, location, forward, stored }, failure).await
         }
     }
-}
-
-/// Decides for a location for which memory has no entry.
-fn memory_miss(
-    proxy: &Rc<Proxy>,
-    request: &CacheRequest,
-    location: CacheLocation,
-) -> (CacheLocation, Decision) {
-    let decision = decide(proxy, request, &location, None);
-    (location, decision)
 }
 
 /// Answers from the store if the policy allows it, otherwise from the origin. `known` is the result
@@ -105,107 +109,72 @@ pub(in crate::proxy) async fn answer(
     known: MemoryLookup,
     _permit: load::RequestPermit,
 ) -> ProxyAnswer {
-    let LookupDecision { location, decision, completeness, not_sharable } = match known {
-        MemoryLookup::Refused { location, forward, stored } => LookupDecision {
-            location: *location,
-            decision: Decision::Miss(forward, stored),
-            completeness: Completeness::Complete,
-            not_sharable: None,
-        },
+    let decision = match known {
+        MemoryLookup::Refused(miss) => Decision::Miss(*miss),
         MemoryLookup::Location(location) => {
-            LookupDecision::of(proxy, &request, Box::pin(look_up_variant(proxy, &request, *location)).await)
+            decide(proxy, &request, Box::pin(look_up_variant(proxy, &request, *location)).await)
         }
-        MemoryLookup::Nothing => LookupDecision::of(proxy, &request, look_up(proxy, &request).await),
+        MemoryLookup::Nothing => decide(proxy, &request, look_up(proxy, &request).await),
     };
-    match decision {
+    let miss = match decision {
         Decision::Hit(hit) if request.is_plain() => {
             let answer = ProxyAnswer::from_store(&request.inbound.method, hit);
             if let Some(request) = Rc::into_inner(request) {
                 proxy.store.recycle(request.inbound.headers);
             }
-            answer
+            return answer;
         }
-        Decision::Hit(hit) => Box::pin(apply_range_and_conditions(proxy, &request, hit)).await,
-        Decision::StaleOnError(hit) => Box::pin(stale_on_error::serve_stale_hit(&request, hit)).await,
-        Decision::Miss(..) if request.facts.only_if_cached() => {
-            request.note(|explanation| explanation.failed(Failure::OnlyIfCached));
-            Failure::OnlyIfCached.into()
-        }
-        Decision::Miss(forward, stored) => {
-            let fetch_request = FetchRequest { request, location, forward, stored };
-            match (completeness, not_sharable) {
-                // Most private responses take this path, so it avoids a boxed future.
-                (Completeness::Complete, Some(reason))
-                    if fetch_request.request.facts.forbids_storing().is_none() =>
-                {
-                    join::fetch_known_uncacheable(proxy, &fetch_request, reason).await
-                }
-                (Completeness::Complete, _) => Box::pin(join::answer(proxy, fetch_request)).await,
-                (Completeness::TimedOut, _) => Box::pin(second_look::answer(proxy, fetch_request)).await,
-            }
-        }
+        Decision::Hit(hit) => return Box::pin(apply_range_and_conditions(proxy, &request, hit)).await,
+        Decision::StaleOnError(hit) => return Box::pin(stale_on_error::serve_stale_hit(&request, hit)).await,
+        Decision::Miss(miss) => miss,
+    };
+    if request.facts.only_if_cached() {
+        request.note(|explanation| explanation.failed(Failure::OnlyIfCached));
+        return Failure::OnlyIfCached.into();
     }
-}
-
-/// A lookup and the decision on its result.
-struct LookupDecision {
-    location: CacheLocation,
-    decision: Decision,
-    completeness: Completeness,
-    /// The reason for which the last response was not sharable, if it is already known.
-    not_sharable: Option<NotStorable>,
-}
-
-impl LookupDecision {
-    fn of(proxy: &Rc<Proxy>, request: &CacheRequest, lookup: KeyLookup) -> Self {
-        let KeyLookup { location, found, completeness, not_sharable } = lookup;
-        let decision = decide(proxy, request, &location, found);
-        Self { location, decision, completeness, not_sharable }
+    let CacheMiss { location, forward, stored, completeness, not_sharable } = miss;
+    let fetch_request = FetchRequest { request, location, forward, stored };
+    match (completeness, not_sharable) {
+        // Most private responses take this path, so it avoids a boxed future.
+        (Completeness::Complete, Some(reason)) if fetch_request.request.facts.forbids_storing().is_none() => {
+            respond::fetch_known_uncacheable(proxy, &fetch_request, reason).await
+        }
+        (Completeness::Complete, _) => Box::pin(join::answer(proxy, fetch_request)).await,
+        (Completeness::TimedOut, _) => Box::pin(second_look::answer(proxy, fetch_request)).await,
     }
-}
-
-/// The decision on the entry that a lookup found.
-enum Decision {
-    /// The entry is the answer.
-    Hit(CacheHit),
-    /// The entry is stale, and is the answer because the origin failed recently.
-    StaleOnError(CacheHit),
-    /// The request goes to the origin, with the validators of the stored entry if it has any.
-    Miss(ForwardReason, Option<Rc<Entry>>),
 }
 
 /// Applies the policy, and starts the background refresh that it asks for.
-fn decide(
-    proxy: &Rc<Proxy>,
-    request: &CacheRequest,
-    location: &CacheLocation,
-    found: Option<(Entry, Tier)>,
-) -> Decision {
-    request.note_location(location, &proxy.rules);
+fn decide(proxy: &Rc<Proxy>, request: &CacheRequest, lookup: RequestLookup) -> Decision {
+    let RequestLookup { location, found, completeness, not_sharable } = lookup;
+    request.note_location(&location, &proxy.rules);
     let Some((entry, tier)) = found else {
         request.note(Explanation::found_nothing);
-        return Decision::Miss(location.miss(), None);
+        let forward = location.miss();
+        return Decision::Miss(CacheMiss { location, forward, stored: None, completeness, not_sharable });
     };
     let now = time::now();
     request.note(|explanation| explanation.found(tier, &entry.facts, now));
-    match request.reuse(&entry.facts, now) {
+    let (reason, stored) = match request.reuse(&entry.facts, now) {
         Reuse::Fresh { age, ttl } => {
-            refresh::early(proxy, request, location, &entry, now);
-            Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Left(ttl) })
+            refresh::early(proxy, request, &location, &entry, now);
+            return Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Left(ttl) });
         }
         Reuse::StaleWhileRevalidate { age, stale_for } => {
-            refresh::begin(proxy, request, location, &entry);
-            Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })
+            refresh::begin(proxy, request, &location, &entry);
+            return Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) });
         }
         Reuse::Stale { age, stale_for } => {
-            Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) })
+            return Decision::Hit(CacheHit { entry, tier, age, ttl: TtlSeconds::Past(stale_for) });
         }
-        Reuse::Validate(reason) => match paused(proxy, request, location, &entry, now) {
-            Some((age, ttl)) => Decision::StaleOnError(CacheHit { entry, tier, age, ttl }),
-            None => Decision::Miss(ForwardReason::because(reason), Some(Rc::new(entry))),
+        Reuse::Validate(reason) => match paused(proxy, request, &location, &entry, now) {
+            Some((age, ttl)) => return Decision::StaleOnError(CacheHit { entry, tier, age, ttl }),
+            None => (reason, Some(Rc::new(entry))),
         },
-        Reuse::Not(reason) => Decision::Miss(ForwardReason::because(reason), None),
-    }
+        Reuse::Not(reason) => (reason, None),
+    };
+    let forward = ForwardReason::because(reason);
+    Decision::Miss(CacheMiss { location, forward, stored, completeness, not_sharable })
 }
 
 /// Returns the age and the freshness of an entry that requires validation but may be served,

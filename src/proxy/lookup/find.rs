@@ -10,8 +10,8 @@ use crate::proxy::worker::Proxy;
 use crate::store::{Completeness, FoundValue, Lookup, Tier};
 use crate::time;
 
-/// The stored response for a request, and its location.
-pub(in crate::proxy) struct KeyLookup {
+/// The lookup of a request: the stored response, and its location.
+pub(in crate::proxy) struct RequestLookup {
     pub(in crate::proxy) location: CacheLocation,
     pub(in crate::proxy) found: Option<(Entry, Tier)>,
     pub(in crate::proxy) completeness: Completeness,
@@ -19,49 +19,43 @@ pub(in crate::proxy) struct KeyLookup {
     pub(in crate::proxy) not_sharable: Option<NotStorable>,
 }
 
+impl RequestLookup {
+    /// Creates a complete lookup that found nothing.
+    pub(in crate::proxy) fn nothing(location: CacheLocation) -> Self {
+        Self { location, found: None, completeness: Completeness::Complete, not_sharable: None }
+    }
+}
+
 /// Looks a request up. A resource that varies usually needs one Redis read, because its variant
 /// list is in memory. A key that was recently absent and uncacheable needs none.
-pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> KeyLookup {
+pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> RequestLookup {
     let uncacheable = &proxy.shared.uncacheable;
     let key = request.fetch_key(request.key);
     let known = uncacheable.known(&key, time::instant());
     if let Some(key_generation) = known.absent
         && !request.facts.only_if_cached()
     {
-        let location = CacheLocation::whole(request.key, key_generation);
-        return KeyLookup {
-            location,
-            found: None,
-            completeness: Completeness::Complete,
-            not_sharable: known.reason,
-        };
+        let nothing = RequestLookup::nothing(CacheLocation::whole(request.key, key_generation));
+        return RequestLookup { not_sharable: known.reason, ..nothing };
     }
     let Lookup { found, key_generation, completeness } =
         proxy.store.find(&request.key, &request.inbound.target).await;
-    match found.filter(|found| is_keyed(proxy, &found.stored)) {
+    let found = match found.filter(|found| is_keyed(proxy, &found.stored)) {
         None => {
             if completeness == Completeness::Complete {
                 uncacheable.absent(&key, key_generation, time::instant());
             }
-            KeyLookup {
-                location: CacheLocation::whole(request.key, key_generation),
-                found: None,
-                completeness,
-                not_sharable: None,
-            }
+            None
         }
-        Some(FoundValue { stored: StoredValue::Response(entry), tier, .. }) => KeyLookup {
-            location: CacheLocation::whole(request.key, key_generation),
-            found: Some((entry, tier)),
-            completeness,
-            not_sharable: None,
-        },
+        Some(FoundValue { stored: StoredValue::Response(entry), tier, .. }) => Some((entry, tier)),
         Some(FoundValue { stored: StoredValue::Variants(variants), .. }) => {
             let location =
                 CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
-            Box::pin(look_up_variant(proxy, request, location)).await
+            return Box::pin(look_up_variant(proxy, request, location)).await;
         }
-    }
+    };
+    let location = CacheLocation::whole(request.key, key_generation);
+    RequestLookup { location, found, completeness, not_sharable: None }
 }
 
 /// Checks that a value under a resource's key selects by `key_headers`. A value that was stored
@@ -75,14 +69,15 @@ pub(in crate::proxy) fn is_keyed(proxy: &Proxy, stored: &StoredValue) -> bool {
         }
 }
 
+/// Looks up the variant at this location.
 pub(in crate::proxy) async fn look_up_variant(
     proxy: &Proxy,
     request: &CacheRequest,
     location: CacheLocation,
-) -> KeyLookup {
+) -> RequestLookup {
     let lookup = proxy.store.find(&location.key, &request.inbound.target).await;
     let found = lookup.found.and_then(|found| variant(&location, found));
-    KeyLookup { location, found, completeness: lookup.completeness, not_sharable: None }
+    RequestLookup { location, found, completeness: lookup.completeness, not_sharable: None }
 }
 
 /// Returns the entry under a variant's key. The entry is stale if the resource was marked stale
@@ -97,38 +92,25 @@ pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> 
     Some((entry, tier))
 }
 
-/// The result of a lookup in memory alone.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and gone at once")]
-pub(in crate::proxy) enum MemoryContent {
-    Found(CacheLocation, Entry),
-    /// Memory has the variant list, but not the variant at this location.
-    Variant(CacheLocation),
-    /// Memory has nothing, or nothing that it can answer with by itself.
-    Nothing,
-}
-
-/// Looks a request up in memory alone.
-pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> MemoryContent {
+/// Looks a request up in memory alone. Returns a lookup without an entry if memory has the variant
+/// list, but not the variant; `None` if it has nothing that it can answer with by itself.
+pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> Option<RequestLookup> {
     let target = &request.inbound.target;
-    let Some(FoundValue { stored, key_generation, .. }) = proxy.store.find_in_memory(&request.key, target)
-    else {
-        return MemoryContent::Nothing;
-    };
+    let FoundValue { stored, tier, key_generation } = proxy.store.find_in_memory(&request.key, target)?;
     if !is_keyed(proxy, &stored) {
-        return MemoryContent::Nothing;
+        return None;
     }
     let variants = match stored {
         StoredValue::Response(entry) => {
-            return MemoryContent::Found(CacheLocation::whole(request.key, key_generation), entry);
+            let location = CacheLocation::whole(request.key, key_generation);
+            return Some(RequestLookup { found: Some((entry, tier)), ..RequestLookup::nothing(location) });
         }
         StoredValue::Variants(variants) => variants,
     };
     let location = CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
     let found = proxy.store.find_in_memory(&location.key, target);
-    match found.and_then(|found| variant(&location, found)) {
-        Some((entry, _)) => MemoryContent::Found(location, entry),
-        None => MemoryContent::Variant(location),
-    }
+    let found = found.and_then(|found| variant(&location, found));
+    Some(RequestLookup { found, ..RequestLookup::nothing(location) })
 }
 
 /// Returns the fresh entry that memory has by now.
@@ -148,7 +130,7 @@ pub(in crate::proxy) fn just_stored(
 
 /// Returns the fresh entry that another node has stored by now.
 pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheRequest) -> Option<CacheHit> {
-    let KeyLookup { location, found, .. } = look_up(proxy, request).await;
+    let RequestLookup { location, found, .. } = look_up(proxy, request).await;
     request.note_location(&location, &proxy.rules);
     found.and_then(|(entry, tier)| usable(request, entry, tier)).filter(is_fresh)
 }
@@ -156,7 +138,7 @@ pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheReq
 /// Returns the entry that the store has by now, fresh or stale; `None` if the store does not
 /// answer.
 pub(in crate::proxy) async fn still_stored(proxy: &Proxy, request: &CacheRequest) -> Option<Option<Entry>> {
-    let KeyLookup { found, completeness, .. } = look_up(proxy, request).await;
+    let RequestLookup { found, completeness, .. } = look_up(proxy, request).await;
     (found.is_some() || completeness == Completeness::Complete).then(|| found.map(|(entry, _)| entry))
 }
 
