@@ -59,7 +59,7 @@ use std::task::Waker;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use cachewarp::entry::{self, Provenance, StoredValue};
-use cachewarp::json::{self, JsonValue};
+use cachewarp::json;
 use cachewarp::key::{CacheKey, Scheme, Target};
 use cachewarp::policy::Directives;
 use cachewarp::resp::{
@@ -243,21 +243,19 @@ pub(crate) fn cache_control(data: &[u8]) {
     }
 }
 
-/// Checks that any text parses without a panic, and that written text reads back, printable and
-/// within its bound.
+/// Checks that any text, once written, reads back, printable and within its bound.
 pub(crate) fn json(data: &[u8]) {
     const BYTES_MAX: usize = 64;
     let text = String::from_utf8_lossy(data);
-    let _ = json::read(&text);
     for bytes_max in [BYTES_MAX, usize::MAX] {
         let written = json::object(|object| object.text("a", &text, bytes_max));
         assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "unfit for a header field");
         assert!(bytes_max == usize::MAX || written.len() <= BYTES_MAX + r#"{"a":""}"#.len());
-        let Ok(JsonValue::Object(members)) = json::read(&written) else {
+        let document: Result<serde_json::Value, _> = serde_json::from_str(&written);
+        let Some(read) = document.as_ref().ok().and_then(|document| document.get("a")?.as_str()) else {
             panic!("written text does not read back")
         };
-        let [(_, JsonValue::Text(read))] = &members[..] else { panic!("one member") };
         let begins = read.strip_suffix('\u{2026}').is_some_and(|begin| text.starts_with(begin));
-        assert!(*read == text || (begins && bytes_max == BYTES_MAX), "neither the text nor its beginning");
+        assert!(read == text || (begins && bytes_max == BYTES_MAX), "neither the text nor its beginning");
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn text<B: Body<Data = Bytes>>(
     match timeout(OPERATOR_BODY_TIMEOUT, limited.collect()).await {
         Ok(Ok(whole)) => {
             let bytes = whole.to_bytes();
-            Ok(str::from_utf8(&bytes).map_err(|_| PurgeOrderError::Malformed)?.to_owned())
+            Ok(str::from_utf8(&bytes).map_err(|_| PurgeOrderError::NotText)?.to_owned())
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(AdminProblem::TooLarge),
         Ok(Err(_)) | Err(_) => Err(AdminProblem::NoBody),

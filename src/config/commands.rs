@@ -253,8 +253,11 @@ mod tests {
         for (words, message) in [
             (purge(), "the order names nothing to purge"),
             (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "the order names nothing to purge"),
-            (PurgeArgs { urls: words(&["a"]), ..purge() }, "a URL does not begin with http:// or https://"),
-            (PurgeArgs { groups: words(&["g"]), ..purge() }, "the name of a group is empty"),
+            (
+                PurgeArgs { urls: words(&["a"]), ..purge() },
+                "urls[0]: the URL does not begin with http:// or https://",
+            ),
+            (PurgeArgs { groups: words(&["g"]), ..purge() }, "groups[0]: the name of the group is empty"),
         ] {
             let error = words.command().unwrap_err();
             assert_eq!(error.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);

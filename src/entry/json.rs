@@ -12,7 +12,7 @@
 //! memory. Nothing is ever re-serialised.
 
 use memchr::memchr2_iter;
-use serde_core::de::IgnoredAny;
+use serde::de::IgnoredAny;
 use simd_json::Buffers;
 
 use super::inflate::{self, ContentCoding};

@@ -23,8 +23,6 @@ pub const EXPLAINED_UNLISTED_MAX: usize = 6;
 pub const EXPLAINED_RULE_BYTES_MAX: usize = 120;
 /// Bytes of everything else in an explanation: names, numbers, digests, quotes.
 pub const EXPLAINED_REST_BYTES_MAX: usize = KIB + VARY_FIELDS_MAX * 16;
-/// The deepest nesting of JSON that the command line reads.
-pub const JSON_DEPTH_MAX: usize = 8;
 /// The longest `explain_token`.
 pub const TOKEN_BYTES_MAX: usize = 256;
 /// Time for which `cachewarp explain` waits for the head of the answer: longer than an origin may

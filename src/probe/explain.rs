@@ -7,7 +7,6 @@ use http::header::{HeaderName, HeaderValue};
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
 use super::target::ProbeTarget;
 use crate::hop::EXPLAIN;
-use crate::json::JsonError;
 use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
 use crate::probe::report::AdminReport;
 use crate::secret::Secret;
@@ -40,7 +39,7 @@ pub enum ExplainError {
     NotAllowed(String),
     /// An explanation that is not JSON.
     #[error("cannot read the explanation: {0}")]
-    Malformed(#[from] JsonError),
+    Malformed(#[from] serde_json::Error),
 }
 
 /// Sends the request, and returns the explanation as a report.

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
-use crate::json::{self, JsonError, JsonValue};
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
 use crate::probe::report::AdminReport;
 use crate::probe::target::{ProbeTarget, authority};
@@ -66,7 +67,7 @@ pub enum AdminError {
     NotEverywhere(AdminReport),
     /// An answer that is not JSON.
     #[error("cannot read the answer: {0}")]
-    Malformed(#[from] JsonError),
+    Malformed(#[from] serde_json::Error),
 }
 
 impl AdminClient {
@@ -82,7 +83,7 @@ impl AdminClient {
     }
 
     /// Returns the statistics, with this many of the most requested paths.
-    pub fn stats(&self, top: usize) -> Result<JsonValue, AdminError> {
+    pub fn stats(&self, top: usize) -> Result<Value, AdminError> {
         Ok(self.ask(format!("/stats?top={top}"), None)?.document)
     }
 
@@ -107,10 +108,16 @@ impl AdminClient {
     }
 }
 
+/// A problem document (RFC 9457). Its other members are ignored (§3.2).
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+}
+
 /// A successful answer.
 struct AdminReply {
     status: String,
-    document: JsonValue,
+    document: Value,
 }
 
 impl AdminReply {
@@ -119,12 +126,12 @@ impl AdminReply {
         let status =
             head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(AdminError::NotHttp)?;
         if !status.starts_with('2') {
-            let problem = json::read(body).ok();
-            let detail = problem.as_ref().and_then(|problem| problem.member("detail")?.as_text());
-            let detail = detail.unwrap_or("no detail").chars().filter(|letter| !letter.is_control());
-            return Err(AdminError::Refused { status: status.to_owned(), detail: detail.collect() });
+            let detail =
+                serde_json::from_str(body).map_or_else(|_| "no detail".to_owned(), |Problem { detail }| detail);
+            let detail = detail.chars().filter(|letter| !letter.is_control()).collect();
+            return Err(AdminError::Refused { status: status.to_owned(), detail });
         }
-        Ok(Self { status: status.to_owned(), document: json::read(body)? })
+        Ok(Self { status: status.to_owned(), document: serde_json::from_str(body)? })
     }
 }
 
@@ -202,7 +209,7 @@ purged.all  true
                 b"HTTP/1.1 404 Not Found\r\n\r\n<html>",
                 "the admin listener returned \"404 Not Found\": no detail",
             ),
-            (b"HTTP/1.1 200 OK\r\n\r\n<html>", "cannot read the answer: malformed JSON"),
+            (b"HTTP/1.1 200 OK\r\n\r\n<html>", "cannot read the answer: expected value at line 1 column 1"),
             (b"SSH-2.0\r\n\r\n", "the service at this address does not speak HTTP/1.1"),
             (
                 b"HTTP/1.1 202 Accepted\r\n\r\n{\"nodes\":2}",

@@ -5,8 +5,10 @@
 //! so that exactly the named entries are purged. [`PurgeOutcome`] turns the result into a status
 //! and a document. The store executes the purge.
 
+mod document;
 mod order;
 mod outcome;
 
-pub use order::{PurgeName, PurgeOrder, PurgeOrderError, read};
+pub use document::{PurgeOrderError, read};
+pub use order::{PurgeName, PurgeOrder};
 pub use outcome::PurgeOutcome;

@@ -7,7 +7,7 @@
 
 use http::Method;
 
-use crate::json::{self, JsonValue};
+use serde_json::Value;
 
 use crate::survey::error::LineError;
 use crate::survey::recorded_head::RecordedHead;
@@ -21,9 +21,10 @@ const REQUEST: &[&str] = &["request", "req", "http", "httprequest"];
 
 /// Parses a line; `None` if it has no header names.
 pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
-    let text = std::str::from_utf8(line).map_err(|_| LineError::NotJson)?;
-    let record = json::read(text).map_err(|_| LineError::NotJson)?;
-    let JsonValue::Object(_) = record else { return Err(LineError::NotJson) };
+    let record: Value = serde_json::from_slice(line).map_err(|_| LineError::NotJson)?;
+    if !record.is_object() {
+        return Err(LineError::NotJson);
+    }
     let mut head = RecordedHead::default();
     let found = find(&record, &mut head)?;
     Ok(found.then_some(head))
@@ -31,14 +32,15 @@ pub(super) fn head(line: &[u8]) -> Result<Option<RecordedHead>, LineError> {
 
 /// Fills a head from an object. Returns whether the object has header names. The method comes from
 /// the object nearest to them.
-fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
-    if let Some(method) = member(record, METHOD).and_then(JsonValue::as_text) {
+fn find(record: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
+    if let Some(method) = member(record, METHOD).and_then(Value::as_str) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
     }
     if let Some(headers) = member(record, HEADERS) {
         return add_names(headers, head);
     }
-    for (_, inner) in record.members().iter().filter(|(name, _)| is_one_of(name, REQUEST)) {
+    let members = record.as_object().into_iter().flatten();
+    for (_, inner) in members.filter(|(name, _)| is_one_of(name, REQUEST)) {
         if find(inner, head)? {
             return Ok(true);
         }
@@ -47,40 +49,38 @@ fn find(record: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> 
 }
 
 /// Adds the names that a member holds. Returns whether the member can hold any.
-fn add_names(headers: &JsonValue, head: &mut RecordedHead) -> Result<bool, LineError> {
+fn add_names(headers: &Value, head: &mut RecordedHead) -> Result<bool, LineError> {
     match headers {
-        JsonValue::Object(members) => {
+        Value::Object(members) => {
             for (name, value) in members {
                 add(name, Some(value), head)?;
             }
         }
-        JsonValue::List(items) => {
+        Value::Array(items) => {
             for item in items {
                 let (name, value) = match item {
-                    JsonValue::Text(name) => (Some(name.as_str()), None),
-                    JsonValue::List(pair) => (pair.first().and_then(JsonValue::as_text), pair.get(1)),
-                    JsonValue::Object(_) => {
-                        (item.member("name").and_then(JsonValue::as_text), item.member("value"))
-                    }
-                    JsonValue::Plain(_) => (None, None),
+                    Value::String(name) => (Some(name.as_str()), None),
+                    Value::Array(pair) => (pair.first().and_then(Value::as_str), pair.get(1)),
+                    Value::Object(_) => (item.get("name").and_then(Value::as_str), item.get("value")),
+                    Value::Number(_) | Value::Bool(_) | Value::Null => (None, None),
                 };
                 add(name.ok_or(LineError::NotAName)?, value, head)?;
             }
         }
-        JsonValue::Text(_) | JsonValue::Plain(_) => return Ok(false),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => return Ok(false),
     }
     Ok(true)
 }
 
-fn add(name: &str, value: Option<&JsonValue>, head: &mut RecordedHead) -> Result<(), LineError> {
-    if let (":method", Some(method)) = (name, value.and_then(JsonValue::as_text)) {
+fn add(name: &str, value: Option<&Value>, head: &mut RecordedHead) -> Result<(), LineError> {
+    if let (":method", Some(method)) = (name, value.and_then(Value::as_str)) {
         head.method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
     }
     head.add(name.as_bytes())
 }
 
-fn member<'a>(record: &'a JsonValue, names: &[&str]) -> Option<&'a JsonValue> {
-    record.members().iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
+fn member<'a>(record: &'a Value, names: &[&str]) -> Option<&'a Value> {
+    record.as_object()?.iter().find(|(name, _)| is_one_of(name, names)).map(|(_, value)| value)
 }
 
 /// Returns whether a member has one of these names, however its words are joined:

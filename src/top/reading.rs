@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::json::JsonValue;
+use serde_json::{Map, Value};
+
 use crate::telemetry::{BUCKET_BOUNDS, percentile};
 
 /// Counts by name.
@@ -38,13 +39,9 @@ pub(super) struct StatsSample {
 }
 
 impl StatsSample {
-    pub(super) fn of(stats: &JsonValue) -> Self {
-        let buckets =
-            at(stats, "latency").map_or(&[][..], JsonValue::members).iter().map(|(outcome, latency)| {
-                let counts = latency.member("buckets").map_or(&[][..], JsonValue::items);
-                (outcome.clone(), counts.iter().map(whole).collect())
-            });
-        let top = at(stats, "top").map_or(&[][..], JsonValue::items).iter();
+    pub(super) fn of(stats: &Value) -> Self {
+        let buckets = members(stats, "latency")
+            .map(|(outcome, latency)| (outcome.clone(), items(latency, "buckets").map(whole).collect()));
         Self {
             version: text(stats, "version"),
             uptime: Duration::from_millis(number(stats, "now_ms")),
@@ -62,7 +59,7 @@ impl StatsSample {
             origin_requests: counts(stats, "origin.requests"),
             clients_open: number(stats, "clients.open"),
             fills: number(stats, "fills"),
-            top: top.map(|path| (text(path, "path"), number(path, "requests"))).collect(),
+            top: items(stats, "top").map(|path| (text(path, "path"), number(path, "requests"))).collect(),
         }
     }
 
@@ -97,11 +94,19 @@ pub(super) fn between(now: &CountsByName, before: &CountsByName) -> CountsByName
     now.iter().map(|(name, count)| (name.clone(), count.saturating_sub(earlier(name)))).collect()
 }
 
-fn at<'a>(stats: &'a JsonValue, way: &str) -> Option<&'a JsonValue> {
-    way.split('.').try_fold(stats, JsonValue::member)
+fn at<'a>(stats: &'a Value, way: &str) -> Option<&'a Value> {
+    way.split('.').try_fold(stats, |value, member| value.get(member))
 }
 
-fn number(stats: &JsonValue, way: &str) -> u64 {
+fn members<'a>(stats: &'a Value, way: &str) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
+    at(stats, way).and_then(Value::as_object).into_iter().flat_map(Map::iter)
+}
+
+fn items<'a>(stats: &'a Value, way: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    at(stats, way).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn number(stats: &Value, way: &str) -> u64 {
     at(stats, way).map(whole).unwrap_or_default()
 }
 
@@ -112,16 +117,14 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn text(stats: &JsonValue, way: &str) -> String {
-    at(stats, way).and_then(JsonValue::as_text).map(printable).unwrap_or_default()
+fn text(stats: &Value, way: &str) -> String {
+    at(stats, way).and_then(Value::as_str).map(printable).unwrap_or_default()
 }
 
-fn counts(stats: &JsonValue, way: &str) -> CountsByName {
-    let members = at(stats, way).map_or(&[][..], JsonValue::members);
-    members.iter().map(|(name, count)| (printable(name), whole(count))).collect()
+fn counts(stats: &Value, way: &str) -> CountsByName {
+    members(stats, way).map(|(name, count)| (printable(name), whole(count))).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to an integer saturates")]
-fn whole(value: &JsonValue) -> u64 {
-    value.as_number().unwrap_or_default() as u64
+fn whole(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
 }

@@ -1,7 +1,6 @@
 //! Frames, compared with their expected text.
 
 use super::*;
-use crate::json;
 
 /// Returns an answer of `/stats`, this many seconds after the start.
 fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
@@ -17,7 +16,7 @@ fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
             "clients":{{"open":64}},"fills":1,
             "top":[{{"path":"/quotes/EURUSD","requests":800}},{{"path":"/a\u001b[2J","requests":8}}]}}"#
     );
-    StatsSample::of(&json::read(&document).unwrap())
+    StatsSample::of(&serde_json::from_str(&document).unwrap())
 }
 
 fn frame(now: &StatsSample, before: Option<&StatsSample>, silent: Option<&str>) -> String {
@@ -75,7 +74,7 @@ fn malformed_answers_are_drawn_without_control_characters() {
         r#"{"requests":7,"latency":[],"top":{},"redis":"x"}"#,
         r#"{"requests":{"a\u0007":-1e300,"b":1e300},"latency":{"b":{"buckets":[1,2]}},"top":[1,{"path":"\u001b]0;x\u0007"}]}"#,
     ] {
-        let reading = StatsSample::of(&json::read(document).unwrap());
+        let reading = StatsSample::of(&serde_json::from_str(document).unwrap());
         let shown = frame(&reading, None, None);
         assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
     }

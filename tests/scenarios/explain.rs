@@ -1,6 +1,6 @@
 //! The explanation of a response: as a response field, and on the terminal.
 
-use cachewarp::json::{self, JsonValue};
+use serde_json::Value;
 
 use crate::harness::{Answer, Client, Gate, Origin, Program, Proxy, Redis, Response, until};
 
@@ -14,37 +14,22 @@ fn start(origin: &Origin) -> Proxy {
 /// Returns a member of the explanation by its dotted path; empty if there is none.
 fn member(response: &Response, path: &str) -> String {
     let field = response.field("cachewarp-explain").unwrap_or_else(|| panic!("unexplained: {response:?}"));
-    let explanation = json::read(field).unwrap();
-    let member = path.split('.').try_fold(&explanation, |value, name| match value {
-        JsonValue::Object(members) => {
-            members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
-        }
-        JsonValue::Text(_) | JsonValue::Plain(_) | JsonValue::List(_) => None,
-    });
-    match member {
-        Some(JsonValue::Text(text) | JsonValue::Plain(text)) => text.clone(),
-        Some(other) => format!("{other:?}"),
+    let explanation: Value = serde_json::from_str(field).unwrap();
+    match path.split('.').try_fold(&explanation, |value, name| value.get(name)) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
         None => String::new(),
     }
 }
 
 /// Returns each applied rule as `rule: says, because (clause)`.
 fn rules(response: &Response) -> Vec<String> {
-    let Ok(JsonValue::Object(members)) = json::read(response.field("cachewarp-explain").unwrap()) else {
-        panic!()
-    };
-    let Some((_, JsonValue::List(rules))) = members.into_iter().find(|(name, _)| name == "rules") else {
-        panic!()
-    };
-    let line = |rule| {
-        let JsonValue::Object(members) = rule else { panic!("{rule:?}") };
-        let words: Vec<_> = members
-            .into_iter()
-            .map(|(_, value)| if let JsonValue::Text(text) = value { text } else { panic!("{value:?}") })
-            .collect();
+    let explanation: Value = serde_json::from_str(response.field("cachewarp-explain").unwrap()).unwrap();
+    let line = |rule: &Value| {
+        let words: Vec<_> = rule.as_object().unwrap().values().map(|word| word.as_str().unwrap()).collect();
         format!("{}: {}, {} ({})", words[0], words[1], words[2], words[3])
     };
-    rules.into_iter().map(line).collect()
+    explanation["rules"].as_array().unwrap().iter().map(line).collect()
 }
 
 fn seconds(response: &Response, path: &str) -> f64 {

@@ -59,7 +59,7 @@ fn the_purge_command_purges_a_url() {
 fn an_invalid_purge_is_refused_without_a_request() {
     for (arguments, message) in [
         (&["purge"][..], "the order names nothing to purge"),
-        (&["purge", "--url=test/a"], "a URL cannot be parsed as an absolute URL"),
+        (&["purge", "--url=test/a"], "urls[0]: the URL cannot be parsed as an absolute URL"),
         (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so no listener accepts this command"),
         (&["inspect", "/a"], "the URL does not begin with http:// or https://"),
     ] {
