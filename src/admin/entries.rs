@@ -25,7 +25,7 @@ fn described_request(query: Option<&str>) -> Result<(Target, HeaderMap), QueryEr
     let mut target = None;
     let mut headers = HeaderMap::new();
     for (name, value) in query::pairs(query)? {
-        match name.as_str() {
+        match name.as_ref() {
             "url" if target.is_some() => return Err(QueryError::Twice("url")),
             "url" => target = Some(Target::of_url(&value)?),
             "header" if headers.len() < INSPECTED_FIELDS_MAX => {
@@ -33,7 +33,7 @@ fn described_request(query: Option<&str>) -> Result<(Target, HeaderMap), QueryEr
                 headers.append(name, value);
             }
             "header" => return Err(QueryError::Header),
-            _ => return Err(QueryError::Unknown { given: name, known: KNOWN }),
+            _ => return Err(QueryError::Unknown { given: name.into_owned(), known: KNOWN }),
         }
     }
     Ok((target.ok_or(QueryError::Missing("url"))?, headers))

@@ -120,13 +120,13 @@ fn write_server(object: &mut JsonObject<'_>, (server, state): &(String, ServerSt
 fn top(query: Option<&str>) -> Result<Option<usize>, QueryError> {
     let mut top = None;
     for (name, value) in query::pairs(query)? {
-        match name.as_str() {
+        match name.as_ref() {
             "top" if top.is_some() => return Err(QueryError::Twice("top")),
             "top" => {
                 let count = value.parse().ok().filter(|count| (1..=TOP_PATHS_SHOWN_MAX).contains(count));
                 top = Some(count.ok_or(QueryError::Top)?);
             }
-            _ => return Err(QueryError::Unknown { given: name, known: "top" }),
+            _ => return Err(QueryError::Unknown { given: name.into_owned(), known: "top" }),
         }
     }
     Ok(top)
