@@ -28,8 +28,8 @@ pub const TOKEN_BYTES_MAX: usize = 256;
 /// Time for which `cachewarp explain` waits for the head of the answer: longer than an origin may
 /// take.
 pub const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest head of an answer that `cachewarp explain` reads.
-pub const EXPLAIN_HEAD_BYTES_MAX: usize = ORIGIN_HEAD_BYTES_MAX + EXPLANATION_BYTES_MAX + 4 * KIB;
+/// The longest head of an answer that a command reads.
+pub const PROBE_HEAD_BYTES_MAX: usize = ORIGIN_HEAD_BYTES_MAX + EXPLANATION_BYTES_MAX + 4 * KIB;
 
 // --- Operators -----------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 //!
 //! The command does not read the body of the answer, so it ends with the head.
 
+use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
-use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
+use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeRequest, get};
+use super::report::AdminReport;
 use super::target::ProbeTarget;
 use crate::hop::EXPLAIN;
-use crate::limits::{EXPLAIN_HEAD_BYTES_MAX, EXPLAIN_TIMEOUT};
-use crate::probe::report::AdminReport;
+use crate::limits::EXPLAIN_TIMEOUT;
 use crate::secret::Secret;
 
 /// A request for an explanation.
@@ -28,15 +29,12 @@ pub enum ExplainError {
     /// No answer.
     #[error(transparent)]
     Unanswered(#[from] HttpError),
-    /// Another service listens at the address.
-    #[error("the service at this address does not speak HTTP/1.1")]
-    NotHttp,
     /// An answer without an explanation.
     #[error(
-        "the answer {0:?} carries no explanation: the service is not CacheWarp, its explain_token is not set, \
+        "the answer \"{0}\" carries no explanation: the service is not CacheWarp, its explain_token is not set, \
          or the token is wrong"
     )]
-    NotAllowed(String),
+    NotAllowed(StatusCode),
     /// An explanation that is not JSON.
     #[error("cannot read the explanation: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -46,7 +44,8 @@ pub enum ExplainError {
 pub fn explain(question: &ExplainRequest) -> Result<AdminReport, ExplainError> {
     let ExplainRequest { target, fields, token } = question;
     let mut fields = fields.clone();
-    let mut token = HeaderValue::from_str(token.expose()).map_err(|_| ExplainError::NotHttp)?;
+    let mut token =
+        HeaderValue::from_str(token.expose()).map_err(|error| HttpError::Request(error.into()))?;
     token.set_sensitive(true);
     fields.push((EXPLAIN, token));
     let answer = get(&ProbeRequest {
@@ -55,26 +54,18 @@ pub fn explain(question: &ExplainRequest) -> Result<AdminReport, ExplainError> {
         content: None,
         part: AwaitedPart::Head,
         timeout: EXPLAIN_TIMEOUT,
-        bytes_max: EXPLAIN_HEAD_BYTES_MAX,
+        bytes_max: 0,
     })?;
-    read(&String::from_utf8_lossy(&answer))
+    read(&answer)
 }
 
-fn read(answer: &str) -> Result<AdminReport, ExplainError> {
-    let (head, _) = answer.split_once("\r\n\r\n").ok_or(ExplainError::NotHttp)?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(ExplainError::NotHttp)?;
-    let mut report = AdminReport::new(status);
-    let mut explanation = None;
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        if name.eq_ignore_ascii_case(EXPLAIN.as_str()) {
-            explanation = Some(value);
-        } else if name.eq_ignore_ascii_case("cache-status") {
-            report.add_fact("cache-status", value.trim());
-        }
+fn read(answer: &ProbeAnswer) -> Result<AdminReport, ExplainError> {
+    let mut report = AdminReport::new(&answer.status.to_string());
+    for value in answer.headers.get_all("cache-status") {
+        report.add_fact("cache-status", &String::from_utf8_lossy(value.as_bytes()));
     }
-    let explanation = explanation.ok_or_else(|| ExplainError::NotAllowed(status.to_owned()))?;
-    report.explain(explanation)?;
+    let explanation = answer.headers.get(EXPLAIN).ok_or(ExplainError::NotAllowed(answer.status))?;
+    report.explain(&String::from_utf8_lossy(explanation.as_bytes()))?;
     Ok(report)
 }
 
@@ -101,13 +92,15 @@ mod tests {
 
     #[test]
     fn a_missing_explanation_has_a_reason() {
-        assert!(matches!(read("SSH-2.0\r\n\r\n"), Err(ExplainError::NotHttp)));
-        assert!(matches!(read("HTTP/1.1 200 OK\r\n"), Err(ExplainError::NotHttp)));
-        assert!(matches!(
-            read("HTTP/1.1 200 OK\r\nCacheWarp-Explain: {\r\n\r\n"),
-            Err(ExplainError::Malformed(_))
-        ));
-        let refused = read("HTTP/1.1 200 OK\r\nVia: x\r\n\r\n").unwrap_err().to_string();
+        let explained = |answer: &str| {
+            let (_, report) = asked(answer.as_bytes(), |target| {
+                Ok(explain(&ExplainRequest { target, fields: Vec::new(), token: Secret::new("sesame") })?)
+            });
+            report.unwrap_err().to_string()
+        };
+        let malformed = explained("HTTP/1.1 200 OK\r\nCacheWarp-Explain: {\r\n\r\n");
+        assert!(malformed.starts_with("cannot read the explanation: "), "{malformed}");
+        let refused = explained("HTTP/1.1 200 OK\r\nVia: x\r\n\r\n");
         assert!(refused.contains("\"200 OK\"") && refused.contains("explain_token"), "{refused}");
     }
 }

@@ -1,15 +1,23 @@
 //! One `GET`, or one `POST` if there is content, on its own connection, with bounds for the time
 //! and for the bytes of the answer.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::error::Error;
+use std::future::pending;
+use std::io;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderName, HeaderValue};
-use memchr::memmem;
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::time::timeout;
 
 use super::target::ProbeTarget;
-use crate::time;
+use crate::limits::{HEAD_FIELDS_MAX, PROBE_HEAD_BYTES_MAX};
 
 /// A request, and the bounds of its answer.
 pub(super) struct ProbeRequest<'a> {
@@ -21,7 +29,7 @@ pub(super) struct ProbeRequest<'a> {
     pub(super) part: AwaitedPart,
     /// The bound for the whole exchange.
     pub(super) timeout: Duration,
-    /// Bytes of the answer to read; the rest is ignored.
+    /// Bytes of the body to read; the rest is ignored.
     pub(super) bytes_max: usize,
 }
 
@@ -34,90 +42,114 @@ pub(super) enum AwaitedPart {
     Whole,
 }
 
+/// An answer: its head, and its body if the command waits for it.
+#[derive(Debug)]
+pub(super) struct ProbeAnswer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
 /// The reason for a missing answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The connection failed.
+    /// No request has this target or these fields.
+    #[error("the request is invalid: {0}")]
+    Request(#[from] http::Error),
+    /// No connection.
     #[error("no answer: {0}")]
-    Nobody(#[source] io::Error),
+    Connect(#[source] io::Error),
+    /// The connection ends before the answer is complete.
+    #[error("no answer: {0}{cause}", cause = cause(.0))]
+    Cut(#[source] hyper::Error),
     /// The answer is not complete in time.
     #[error("no whole answer within {0:?}")]
     TooLate(Duration),
+    /// Another service listens at the address.
+    #[error("the service at this address does not speak HTTP/1.1")]
+    NotHttp,
+    /// The head of the answer is too large.
+    #[error("the head of the answer is too large")]
+    HeadTooLarge,
 }
 
-/// Sends the request and returns the bytes of the answer.
-pub(super) fn get(get: &ProbeRequest<'_>) -> Result<Vec<u8>, HttpError> {
-    exchange(get).map_err(|error| {
-        // Some systems report a socket's timeout as `WouldBlock`.
-        if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
-            HttpError::TooLate(get.timeout)
+impl From<hyper::Error> for HttpError {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_parse_too_large() {
+            Self::HeadTooLarge
+        } else if error.is_parse() {
+            Self::NotHttp
         } else {
-            HttpError::Nobody(error)
+            Self::Cut(error)
         }
-    })
+    }
 }
 
-fn exchange(get: &ProbeRequest<'_>) -> io::Result<Vec<u8>> {
-    let start = time::instant();
-    let left = || {
-        get.timeout
-            .checked_sub(start.elapsed())
-            .filter(|left| !left.is_zero())
-            .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
-    };
-    let mut stream = connect(&get.target.authority, left)?;
-    stream.set_write_timeout(Some(left()?))?;
-    stream.write_all(&get.request())?;
+fn cause(error: &hyper::Error) -> String {
+    error.source().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
 
-    let mut answer = Vec::new();
-    let mut piece = [0; 1024];
-    loop {
-        stream.set_read_timeout(Some(left()?))?;
-        let read = stream.read(&mut piece)?;
-        let room = get.bytes_max - answer.len();
-        answer.extend(piece.iter().take(read.min(room)));
-        let has_head = || memmem::find(&answer, b"\r\n\r\n").is_some();
-        if read == 0 || read >= room || (get.part == AwaitedPart::Head && has_head()) {
-            return Ok(answer);
+/// Sends the request and returns the answer.
+pub(super) fn get(get: &ProbeRequest<'_>) -> Result<ProbeAnswer, HttpError> {
+    let request = get.request()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Connect)?;
+    let answer = runtime.block_on(async {
+        let exchange = exchange(&get.target.authority, request, get.part, get.bytes_max);
+        timeout(get.timeout, exchange).await.unwrap_or(Err(HttpError::TooLate(get.timeout)))
+    });
+    // A look-up of the host's name may still run on a thread of the runtime.
+    runtime.shutdown_background();
+    answer
+}
+
+async fn exchange(
+    authority: &str,
+    request: Request<Full<Bytes>>,
+    part: AwaitedPart,
+    bytes_max: usize,
+) -> Result<ProbeAnswer, HttpError> {
+    let stream = TcpStream::connect(authority).await.map_err(HttpError::Connect)?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(HEAD_FIELDS_MAX)
+        .max_buf_size(PROBE_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let answer = async {
+        let (head, mut content) = sender.send_request(request).await?.into_parts();
+        let mut body = Vec::new();
+        while part == AwaitedPart::Whole && body.len() < bytes_max {
+            let Some(frame) = content.frame().await else { break };
+            let room = bytes_max - body.len();
+            body.extend(frame?.into_data().unwrap_or_default().into_iter().take(room));
         }
+        Ok(ProbeAnswer { status: head.status, headers: head.headers, body })
+    };
+    tokio::select! {
+        answer = answer => answer,
+        // The answer reports an error of the connection.
+        ended = async { drop(connection.await); pending().await } => ended,
     }
 }
 
 impl ProbeRequest<'_> {
-    fn request(&self) -> Vec<u8> {
+    fn request(&self) -> Result<Request<Full<Bytes>>, http::Error> {
         let ProbeTarget { authority, path } = self.target;
-        let method = if self.content.is_some() { "POST" } else { "GET" };
-        let mut head = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
-        let mut field =
-            |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        let method = if self.content.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::builder().method(method).uri(path);
         if self.fields.iter().all(|(name, _)| *name != HOST) {
-            field("host", authority.as_bytes());
+            request = request.header(HOST, authority);
         }
-        self.fields.iter().for_each(|(name, value)| field(name.as_str(), value.as_bytes()));
-        if let Some(content) = self.content {
-            field("content-length", content.len().to_string().as_bytes());
+        for (name, value) in self.fields {
+            request = request.header(name, value);
         }
-        field("connection", b"close");
-        head.extend(b"\r\n");
-        head.extend(self.content.unwrap_or_default().as_bytes());
-        head
+        let content = Bytes::copy_from_slice(self.content.unwrap_or_default().as_bytes());
+        request.header(CONNECTION, "close").body(Full::new(content))
     }
-}
-
-/// Connects to the first address that accepts.
-fn connect(authority: &str, left: impl Fn() -> io::Result<Duration>) -> io::Result<TcpStream> {
-    let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in authority.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left()?) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 
@@ -128,8 +160,8 @@ pub(super) mod tests {
     /// the server received, and the result of `ask`.
     pub(in crate::probe) fn asked<T>(
         answer: &[u8],
-        ask: impl FnOnce(ProbeTarget) -> Result<T, Box<dyn std::error::Error>>,
-    ) -> (String, Result<T, Box<dyn std::error::Error>>) {
+        ask: impl FnOnce(ProbeTarget) -> Result<T, Box<dyn Error>>,
+    ) -> (String, Result<T, Box<dyn Error>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target =
             ProbeTarget { authority: listener.local_addr().unwrap().to_string(), path: "/a?b".to_owned() };
@@ -157,7 +189,7 @@ pub(super) mod tests {
         })
     }
 
-    fn got(target: &ProbeTarget, part: AwaitedPart) -> Result<Vec<u8>, HttpError> {
+    fn got(target: &ProbeTarget, part: AwaitedPart) -> Result<ProbeAnswer, HttpError> {
         get(&ProbeRequest {
             target,
             fields: &[],
@@ -170,35 +202,73 @@ pub(super) mod tests {
 
     #[test]
     fn a_request_has_one_host_and_ends_its_connection() {
-        let target = ProbeTarget { authority: "a.test:1".to_owned(), path: "/x?y".to_owned() };
         let fields = [(HOST, HeaderValue::from_static("b.test"))];
-        for (fields, host) in [(&[][..], "a.test:1"), (&fields, "b.test")] {
-            let get = ProbeRequest {
-                target: &target,
-                fields,
-                content: None,
-                part: AwaitedPart::Head,
-                timeout: Duration::ZERO,
-                bytes_max: 0,
-            };
-            let want = format!("GET /x?y HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-            assert_eq!(String::from_utf8(get.request()).unwrap(), want);
+        for fields in [&[][..], &fields] {
+            let mut authority = String::new();
+            let (request, _) = asked(b"HTTP/1.1 200 OK\r\n\r\n", |target| {
+                authority.clone_from(&target.authority);
+                let request = ProbeRequest {
+                    target: &target,
+                    fields,
+                    content: None,
+                    part: AwaitedPart::Head,
+                    timeout: Duration::from_secs(20),
+                    bytes_max: 0,
+                };
+                Ok(get(&request)?)
+            });
+            let host = if fields.is_empty() { &authority } else { "b.test" };
+            assert_eq!(request, format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
         }
     }
 
     #[test]
     fn a_request_for_the_head_does_not_wait_for_the_body() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
-        for part in [AwaitedPart::Head, AwaitedPart::Whole] {
-            let (_, read) = asked(answer, |target| Ok(got(&target, part)?));
-            assert_eq!(read.unwrap(), answer);
+        let (_, head) = asked(answer, |target| Ok(got(&target, AwaitedPart::Head)?));
+        assert_eq!(head.unwrap().status, StatusCode::OK);
+        let (_, whole) = asked(answer, |target| Ok(got(&target, AwaitedPart::Whole)?));
+        assert!(whole.unwrap_err().to_string().starts_with("no answer: "));
+    }
+
+    #[test]
+    fn a_whole_answer_has_its_head_and_its_body() {
+        for framing in [
+            "content-length: 3\r\n\r\nabc",
+            "\r\nabc",
+            "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            let answer = format!("HTTP/1.1 404 Gone\r\nx: y\r\n{framing}");
+            let (_, answer) = asked(answer.as_bytes(), |target| Ok(got(&target, AwaitedPart::Whole)?));
+            let ProbeAnswer { status, headers, body } = answer.unwrap();
+            assert_eq!(
+                (status, headers["x"].as_bytes(), &body[..]),
+                (StatusCode::NOT_FOUND, &b"y"[..], &b"abc"[..])
+            );
         }
     }
 
     #[test]
     fn an_endless_answer_is_cut_at_its_bound() {
-        let (_, read) = asked(&[b'x'; 64 * KIB], |target| Ok(got(&target, AwaitedPart::Whole)?));
-        assert_eq!(read.unwrap().len(), 8 * KIB);
+        let body = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 64 * KIB]].concat();
+        let (_, read) = asked(&body, |target| Ok(got(&target, AwaitedPart::Whole)?));
+        assert_eq!(read.unwrap().body.len(), 8 * KIB);
+        let head = [&b"HTTP/1.1 200 OK\r\nx: "[..], &[b'x'; 2 * PROBE_HEAD_BYTES_MAX]].concat();
+        let (_, read) = asked(&head, |target| Ok(got(&target, AwaitedPart::Whole)?));
+        assert!(read.unwrap_err().to_string().starts_with("the head of the answer is too large"));
+    }
+
+    #[test]
+    fn every_failure_has_its_reason() {
+        for (answer, error) in [
+            ("SSH-2.0\r\n\r\n", "the service at this address does not speak HTTP/1.1"),
+            ("HTTP/1.1 2000\r\n\r\n", "the service at this address does not speak HTTP/1.1"),
+            ("", "no answer: connection closed before message completed"),
+            ("HTTP/1.1 20", "no answer: connection closed before message completed"),
+        ] {
+            let (_, read) = asked(answer.as_bytes(), |target| Ok(got(&target, AwaitedPart::Whole)?));
+            assert_eq!(read.unwrap_err().to_string(), error, "{answer:?}");
+        }
     }
 
     #[test]
@@ -217,6 +287,6 @@ pub(super) mod tests {
         });
         assert!(matches!(silent, Err(HttpError::TooLate(_))), "{silent:?}");
         drop(listener);
-        assert!(matches!(got(&target, AwaitedPart::Head), Err(HttpError::Nobody(_))));
+        assert!(matches!(got(&target, AwaitedPart::Head), Err(HttpError::Connect(_))));
     }
 }

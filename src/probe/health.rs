@@ -1,5 +1,7 @@
 //! The request of `cachewarp health`, which a container runs every few seconds.
 
+use http::StatusCode;
+
 use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
 use super::target::ProbeTarget;
 use crate::limits::{HEALTH_PROBE_BYTES_MAX, HEALTH_PROBE_TIMEOUT};
@@ -11,8 +13,8 @@ pub enum HealthError {
     #[error(transparent)]
     Unanswered(#[from] HttpError),
     /// An answer other than 200, from CacheWarp or from another service.
-    #[error("the health check returned {0:?}")]
-    Status(String),
+    #[error("the health check returned \"{0}\"")]
+    Status(StatusCode),
 }
 
 /// Sends the request, and returns the body of a 200.
@@ -25,16 +27,9 @@ pub fn health(target: &ProbeTarget) -> Result<String, HealthError> {
         timeout: HEALTH_PROBE_TIMEOUT,
         bytes_max: HEALTH_PROBE_BYTES_MAX,
     })?;
-    judge(&String::from_utf8_lossy(&answer))
-}
-
-fn judge(answer: &str) -> Result<String, HealthError> {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-    let status = head.lines().next().unwrap_or_default();
-    if status == "HTTP/1.1 200" || status.starts_with("HTTP/1.1 200 ") {
-        Ok(body.to_owned())
-    } else {
-        Err(HealthError::Status(status.to_owned()))
+    match answer.status {
+        StatusCode::OK => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        status => Err(HealthError::Status(status)),
     }
 }
 
@@ -55,9 +50,10 @@ mod tests {
 
     #[test]
     fn any_other_answer_is_unhealthy() {
-        for answer in ["HTTP/1.1 503 Service Unavailable\r\n\r\n", "HTTP/1.1 2000\r\n\r\n", "", "SSH-2.0\r\n"]
-        {
-            assert!(matches!(judge(answer), Err(HealthError::Status(_))), "{answer:?}");
+        for status in ["503 Service Unavailable", "204 No Content", "404 Not Found"] {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            let (_, outcome) = asked(answer.as_bytes(), |target| Ok(health(&target)?));
+            assert_eq!(outcome.unwrap_err().to_string(), format!("the health check returned \"{status}\""));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! [explanation](explain()) of an answer, and the commands of its [operators](AdminClient).
 //!
 //! These commands run in their own process, started by an operator or a supervisor. So they block,
-//! need no runtime, and end within a known time.
+//! and end within a known time.
 
 mod explain;
 mod get;

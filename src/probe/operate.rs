@@ -2,16 +2,15 @@
 //!
 //! The error for a refused request carries the detail of its problem document.
 
-use std::net::SocketAddr;
-
+use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::get::{AwaitedPart, HttpError, ProbeRequest, get};
+use super::get::{AwaitedPart, HttpError, ProbeAnswer, ProbeRequest, get};
+use super::report::AdminReport;
 use crate::limits::{OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
-use crate::probe::report::AdminReport;
 use crate::probe::target::{ProbeTarget, authority};
 use crate::secret::Secret;
 
@@ -51,14 +50,11 @@ pub enum AdminError {
     /// No answer.
     #[error(transparent)]
     Unanswered(#[from] HttpError),
-    /// Another service listens at the address.
-    #[error("the service at this address does not speak HTTP/1.1")]
-    NotHttp,
     /// An answer with an error status.
-    #[error("the admin listener returned {status:?}: {detail}")]
+    #[error("the admin listener returned \"{status}\": {detail}")]
     Refused {
-        /// The status code and reason.
-        status: String,
+        /// The status code.
+        status: StatusCode,
         /// The detail of the problem document.
         detail: String,
     },
@@ -77,9 +73,9 @@ impl AdminClient {
             AdminCommand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
             AdminCommand::Inspect { url, fields } => (inspection(url, fields), None),
         };
-        let AdminReply { status, document, .. } = self.ask(path, content)?;
-        let report = AdminReport::of(&status, &document);
-        if status.starts_with("202") { Err(AdminError::NotEverywhere(report)) } else { Ok(report) }
+        let AdminReply { status, document } = self.ask(path, content)?;
+        let report = AdminReport::of(&status.to_string(), &document);
+        if status == StatusCode::ACCEPTED { Err(AdminError::NotEverywhere(report)) } else { Ok(report) }
     }
 
     /// Returns the statistics, with this many of the most requested paths.
@@ -93,7 +89,7 @@ impl AdminClient {
             fields.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         }
         if let Some(token) = &self.token {
-            fields.push((AUTHORIZATION, bearer(token).ok_or(AdminError::NotHttp)?));
+            fields.push((AUTHORIZATION, bearer(token)?));
         }
         let target = ProbeTarget { authority: self.authority.clone(), path };
         let answer = get(&ProbeRequest {
@@ -104,7 +100,7 @@ impl AdminClient {
             timeout: OPERATOR_TIMEOUT,
             bytes_max: OPERATOR_ANSWER_BYTES_MAX,
         })?;
-        AdminReply::read(&String::from_utf8_lossy(&answer))
+        AdminReply::read(&answer)
     }
 }
 
@@ -116,29 +112,29 @@ struct Problem {
 
 /// A successful answer.
 struct AdminReply {
-    status: String,
+    status: StatusCode,
     document: Value,
 }
 
 impl AdminReply {
-    fn read(answer: &str) -> Result<Self, AdminError> {
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or(AdminError::NotHttp)?;
-        let status =
-            head.lines().next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or(AdminError::NotHttp)?;
-        if !status.starts_with('2') {
-            let detail =
-                serde_json::from_str(body).map_or_else(|_| "no detail".to_owned(), |Problem { detail }| detail);
-            let detail = detail.chars().filter(|letter| !letter.is_control()).collect();
-            return Err(AdminError::Refused { status: status.to_owned(), detail });
+    fn read(answer: &ProbeAnswer) -> Result<Self, AdminError> {
+        let (status, body) = (answer.status, &answer.body);
+        if status.is_success() {
+            return Ok(Self { status, document: serde_json::from_slice(body)? });
         }
-        Ok(Self { status: status.to_owned(), document: serde_json::from_str(body)? })
+        let detail = match serde_json::from_slice(body) {
+            Ok(Problem { detail }) => detail.chars().filter(|letter| !letter.is_control()).collect(),
+            Err(_) => "no detail".to_owned(),
+        };
+        Err(AdminError::Refused { status, detail })
     }
 }
 
-fn bearer(token: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
+fn bearer(token: &Secret) -> Result<HeaderValue, HttpError> {
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|error| HttpError::Request(error.into()))?;
     value.set_sensitive(true);
-    Some(value)
+    Ok(value)
 }
 
 fn inspection(url: &str, fields: &[String]) -> String {

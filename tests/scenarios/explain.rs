@@ -245,7 +245,7 @@ fn the_terminal_shows_a_line_for_each_fact_and_each_rule() {
     let output = run(&["-H", "X-Api-Key: hunter2", "-H", "Host: api.test", "--token", TOKEN]);
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     for line in [
-        "answer             200 Scripted",
+        "answer             200 OK",
         "route              cached",
         "outcome            uncacheable",
         "key.authority      api.test",
