@@ -3,25 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::StatusCode;
-use http::header::{
-    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
-};
+use http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
-use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
+use crate::request_fields::{FieldClass, PARTIAL_FIELDS, RequestFields, is_forwarding_field};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
 /// The item that allows everything.
 const ANY: &str = "*";
-
-/// Fields that ask for a part or a `304`. A cache key does not distinguish these from a whole
-/// response.
-static PARTIAL_FIELDS: [HeaderName; 6] =
-    [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// Reads one of a few words as its value.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, ConfigError> {
@@ -110,15 +103,12 @@ pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
 
 /// Reads a list of header names for the cache key.
 pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
-    let names = header_names(text)?;
-    if names.len() > KEY_HEADERS_MAX {
-        return Err(ConfigError::KeyHeaders);
-    }
-    let refused = |header: &HeaderName| match RequestFields::default().class(header) {
+    let refused = |header: &HeaderName, class: FieldClass| match class {
         FieldClass::Connection => Some("it belongs to the client's connection"),
         FieldClass::Credential if !is_forwarding_field(header) => {
             Some("it identifies the client (RFC 9111 §3.5)")
         }
+        // A cache key does not distinguish a part or a 304 from a whole response.
         FieldClass::Dropped if PARTIAL_FIELDS.contains(header) => Some("it requests a part or a 304"),
         FieldClass::Withheld if is_forwarding_field(header) => {
             Some("CacheWarp sets it, and the key already has host and scheme")
@@ -130,8 +120,12 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
         | FieldClass::Key
         | FieldClass::Unlisted => None,
     };
-    match names.iter().find_map(|header| Some((header, refused(header)?))) {
-        Some((header, why)) => Err(ConfigError::NoKeyHeader { header: header.clone(), why }),
+    let names = header_names(text)?;
+    if names.len() > KEY_HEADERS_MAX {
+        return Err(ConfigError::KeyHeaders);
+    }
+    match first_refused(&names, refused) {
+        Some((header, why)) => Err(ConfigError::NoKeyHeader { header, why }),
         None => Ok(names),
     }
 }
@@ -139,13 +133,12 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
 /// Reads a list of header names that count as harmless. A shared fetch does not send them, so
 /// `X-Forwarded-*` and `baggage` may be among them.
 pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
-    let names = header_names(text)?;
     let is_allowed = |header: &HeaderName| {
         let is_identity = *header == "x-forwarded-client-cert";
         (is_forwarding_field(header) && !is_identity)
             || ["baggage", "correlation-context"].contains(&header.as_str())
     };
-    let refused = |header: &HeaderName| match RequestFields::default().class(header) {
+    let refused = |header: &HeaderName, class: FieldClass| match class {
         FieldClass::Connection => Some("it belongs to the client's connection"),
         FieldClass::Credential if !is_allowed(header) => Some("it identifies the client"),
         FieldClass::Sent
@@ -155,10 +148,20 @@ pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigErro
         | FieldClass::Key
         | FieldClass::Unlisted => None,
     };
-    match names.iter().find_map(|header| Some((header, refused(header)?))) {
-        Some((header, why)) => Err(ConfigError::NotHarmless { header: header.clone(), why }),
+    let names = header_names(text)?;
+    match first_refused(&names, refused) {
+        Some((header, why)) => Err(ConfigError::NotHarmless { header, why }),
         None => Ok(names),
     }
+}
+
+/// Returns the first name that is refused by its class, with the reason.
+fn first_refused(
+    names: &[HeaderName],
+    refused: impl Fn(&HeaderName, FieldClass) -> Option<&'static str>,
+) -> Option<(HeaderName, &'static str)> {
+    let listed = RequestFields::default();
+    names.iter().find_map(|header| Some((header.clone(), refused(header, listed.class(header))?)))
 }
 
 /// Tells whether a list contains a name; `_` and `-` are equal.

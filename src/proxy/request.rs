@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderMap, Method};
 
 use crate::client_address::ClientNetwork;
@@ -13,17 +13,8 @@ use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
+use crate::request_fields::PARTIAL_FIELDS;
 use crate::time::Timestamp;
-
-/// Fields that ask for a part of the response, or for none if it has not changed (RFC 9110 §13.1,
-/// §14.2).
-static PARTIAL_OR_CONDITIONAL: [HeaderName; 5] = [
-    header::RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-];
 
 /// The client of a request.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +118,7 @@ impl CacheRequest {
             inbound.headers.remove(header::COOKIE);
         }
         inbound.notes.note(|explanation| explanation.unlisted(&inbound.headers, rules));
-        let plain = !inbound.headers.keys().any(|name| PARTIAL_OR_CONDITIONAL.contains(name));
+        let plain = !inbound.headers.keys().any(|name| PARTIAL_FIELDS.contains(name));
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 
@@ -180,7 +171,7 @@ impl CacheRequest {
 
     /// Returns whether the request has a condition.
     pub(in crate::proxy) fn is_conditional(&self) -> bool {
-        let [_, conditions @ ..] = &PARTIAL_OR_CONDITIONAL;
+        let [_, _, conditions @ ..] = &PARTIAL_FIELDS;
         !self.plain && conditions.iter().any(|name| self.inbound.headers.contains_key(name))
     }
 

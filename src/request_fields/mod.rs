@@ -14,9 +14,16 @@ mod table;
 
 use std::sync::{Arc, LazyLock};
 
-use http::header::HeaderName;
+use http::header::{
+    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 
 pub use table::{FieldClass, FieldGroup, PREFIXES, TABLE};
+
+/// Fields that request a part of the response, or none of it if it has not changed: the range, its
+/// validator, then the conditions (RFC 9110 §14.2, §13.1).
+pub static PARTIAL_FIELDS: [HeaderName; 6] =
+    [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// Slots of the hash table: a power of two, several times the number of names.
 const SLOTS: usize = 1024;
