@@ -40,6 +40,12 @@ impl JsonObject<'_> {
         self.plain(name, format_args!("{}.{:03}", duration.as_secs(), duration.subsec_millis()));
     }
 
+    /// Adds milliseconds, with microseconds.
+    pub fn milliseconds(&mut self, name: &str, duration: Duration) {
+        let micros = duration.as_micros();
+        self.plain(name, format_args!("{}.{:03}", micros / 1_000, micros % 1_000));
+    }
+
     /// Adds a whole number.
     pub fn number(&mut self, name: &str, number: u64) {
         self.plain(name, number);
@@ -187,6 +193,7 @@ mod tests {
         let written = object(|object| {
             object.word("word", "yes");
             object.seconds("seconds", Duration::from_micros(12_034_900));
+            object.milliseconds("ms", Duration::from_nanos(1_414_364_999));
             object.null("none", 10);
             object.words("words", ["a", "b"].into_iter());
             object.object("empty", 10, |_| {});
@@ -201,10 +208,10 @@ mod tests {
         });
         assert_eq!(
             written,
-            r#"{"word":"yes","seconds":12.034,"none":null,"words":["a","b"],"empty":{},"number":7,"ratio":0.3333,"no_ratio":null,"set":true,"texts":["a","b\""],"numbers":[1,18446744073709551615],"list":[{"s":1.000},{"s":2.000}],"nothing":[]}"#
+            r#"{"word":"yes","seconds":12.034,"ms":1414.364,"none":null,"words":["a","b"],"empty":{},"number":7,"ratio":0.3333,"no_ratio":null,"set":true,"texts":["a","b\""],"numbers":[1,18446744073709551615],"list":[{"s":1.000},{"s":2.000}],"nothing":[]}"#
         );
         let Value::Object(members) = serde_json::from_str(&written).unwrap() else { panic!("no object") };
-        assert_eq!((members.len(), members.get("seconds")), (13, Some(&Value::from(12.034))));
+        assert_eq!((members.len(), members.get("seconds")), (14, Some(&Value::from(12.034))));
         assert_eq!(object(|_| {}), "{}");
     }
 

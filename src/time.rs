@@ -61,6 +61,13 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Returns a duration in milliseconds, cut to whole microseconds. The one division rounds to the
+/// nearest number, so a log line has at most three decimal digits.
+#[expect(clippy::cast_precision_loss, reason = "2^53 µs are 285 years")]
+pub fn logged_millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +80,16 @@ mod tests {
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(u64::MAX).plus(Duration::from_secs(1)).as_millis(), u64::MAX);
         assert_eq!(early.plus(Duration::MAX).as_millis(), u64::MAX);
+    }
+
+    #[test]
+    fn logged_milliseconds_have_three_decimal_digits() {
+        assert_eq!(logged_millis(Duration::from_nanos(1_414_365)).to_string(), "1.414");
+        for micros in (0..100_000_000).step_by(7_919) {
+            let text = logged_millis(Duration::from_nanos(micros * 1_000 + 999)).to_string();
+            let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+            assert!(digits <= 3, "{text}");
+        }
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn write_latency(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
 fn write_times(object: &mut JsonObject<'_>, counts: &[u64]) {
     for (name, part) in PERCENTILES {
         if let Some(took) = percentile(counts, part) {
-            object.ratio(&format!("{name}_ms"), took.as_secs_f64() * 1e3);
+            object.milliseconds(&format!("{name}_ms"), took);
         }
     }
     object.numbers("buckets", counts.iter().copied());

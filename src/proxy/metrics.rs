@@ -15,6 +15,7 @@ use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::table::FetchTable;
 use crate::proxy::options::{AccessLog, Options};
 use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
+use crate::time;
 
 crate::labels! {
     /// The reason for which a request is refused, independent of the store and the origin.
@@ -112,7 +113,7 @@ impl Metrics {
                 path,
                 status = answer.response.status().as_u16(),
                 outcome = answer.outcome.word(),
-                ms = took.as_secs_f64() * 1e3,
+                ms = time::logged_millis(took),
                 "request"
             );
         }

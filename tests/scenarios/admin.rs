@@ -143,10 +143,7 @@ fn an_invalid_request_gets_the_reason() {
     for (body, detail) in [
         ("{", "the body is not JSON: EOF while parsing an object at line 1 column 1"),
         ("{}", "the order names nothing to purge"),
-        (
-            "{\"urls\":\"http://a/\"}",
-            "urls: invalid type: string \"http://a/\", expected a sequence",
-        ),
+        ("{\"urls\":\"http://a/\"}", "urls: invalid type: string \"http://a/\", expected a sequence"),
         ("\u{0}\u{fffd}", "the body is not JSON: expected value at line 1 column 1"),
     ] {
         let response = purge(&proxy, body);
