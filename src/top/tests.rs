@@ -1,6 +1,7 @@
 //! Frames, compared with their expected text.
 
 use super::*;
+use crate::telemetry::BUCKET_BOUNDS;
 
 /// Returns an answer of `/stats`, this many seconds after the start.
 fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
@@ -29,18 +30,19 @@ fn a_frame_shows_the_last_second() {
     assert_eq!(
         frame(&now, Some(&before), None),
         "\
-\x20CacheWarp 1.2.3   up 1m 41s   2 workers   64 clients   9500 requests/s
+\x20CacheWarp 1.2.3  up 1m 41s  2 workers  64 clients  9500 requests/s
 ┌ requests ────────────────────────────────────────────────────────────────────────────────────────┐
 │outcome                                       requests/s    share        p50        p99      p99.9│
 │hit-memory                                          9000   94.7 %      25 µs      50 µs      50 µs│
 │miss                                                 500    5.3 %    7.50 ms    9.95 ms    9.99 ms│
 └──────────────────────────────────────────────────────────────────────────────────────────────────┘
-┌ hit ratio ───────────────┐┌ Redis ───────────────────────────┐┌ origin and memory ───────────────┐
-│memory              94.7 %││connected      1 connecting, 19 up││connections         4 open, 3 idle│
-│Redis                0.0 %││commands/s                     501││fetches/s                      500│
-│together            94.7 %││failed/s                       1.0││shared now                       1│
-│                          ││in flight                        3││in memory     1.5 MiB in 7 entries│
-└──────────────────────────┘└──────────────────────────────────┘└──────────────────────────────────┘
+┌ hit ratio ───────┐┌ Redis ───────────────────────────────┐┌ origin and memory ───────────────────┐
+│memory      94.7 %││health                       connected││connections                  4, 3 idle│
+│Redis        0.0 %││connections                19 of 20 up││fetches/s                          500│
+│together    94.7 %││commands/s                         501││shared now                           1│
+│                  ││failed/s                           1.0││memory                         1.5 MiB│
+│                  ││in flight                            3││entries                              7│
+└──────────────────┘└──────────────────────────────────────┘└──────────────────────────────────────┘
 ┌ most requested paths, counted while displayed; q to quit ────────────────────────────────────────┐
 │path                                                                                         about│
 │/quotes/EURUSD                                                                                 800│
@@ -77,6 +79,68 @@ fn malformed_answers_are_drawn_without_control_characters() {
         let reading = StatsSample::of(&serde_json::from_str(document).unwrap());
         let shown = frame(&reading, None, None);
         assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
+    }
+}
+
+/// Returns a frame of a busy node on a terminal of this size.
+fn busy_frame(columns: u16, lines: u16) -> String {
+    let outcomes = [
+        "hit-memory",
+        "hit-redis",
+        "miss",
+        "validated",
+        "stale-on-error",
+        "collapsed",
+        "uncacheable",
+        "pass",
+    ];
+    let counts = |count: u64| outcomes.map(|outcome| format!(r#""{outcome}":{count}"#)).join(",");
+    let latency = outcomes
+        .map(|outcome| format!(r#""{outcome}":{{"buckets":[{}9000000]}}"#, "0,".repeat(BUCKET_BOUNDS.len())))
+        .join(",");
+    let sample = |uptime: u64, count: u64| {
+        let document = format!(
+            r#"{{"version":"10.20.30","now_ms":{uptime},"workers":64,"requests":{{{}}},"latency":{{{latency}}},
+                "memory":{{"bytes":1098437885952,"entries":123456789}},
+                "redis":{{"health":"disconnected","connections":{{"disconnected":1,"connecting":2,"up":997}},
+                          "in_flight":31999,"commands":{{"ok":{count},"timeout":{count}}}}},
+                "origin":{{"open":16384,"idle":12345,"requests":{{"complete":{count}}}}},
+                "clients":{{"open":65535}},"fills":54321,
+                "top":[{{"path":"/{}","requests":987654321}}]}}"#,
+            counts(count),
+            "long/".repeat(40),
+        );
+        StatsSample::of(&serde_json::from_str(&document).unwrap())
+    };
+    let (before, now) = (sample(40_000_000_000, 0), sample(40_000_001_000, 1_234_567));
+    let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
+    let shown = TopFrame { now: &now, before: Some(&before), silent: None };
+    terminal.draw(|frame| view::draw(frame, &shown)).unwrap();
+    let cells = terminal.backend().buffer().content();
+    let line = |cells: &[ratatui::buffer::Cell]| cells.iter().map(ratatui::buffer::Cell::symbol).collect();
+    cells.chunks(usize::from(columns)).map(line).collect::<Vec<String>>().join("\n")
+}
+
+#[test]
+fn a_terminal_of_80_columns_and_24_lines_cuts_no_number() {
+    let frame = busy_frame(80, 24);
+    for words in [
+        "CacheWarp 10.20.30  up 462d 23h  64 workers  65535 clients  9876536 requests/s",
+        "1234567   12.5 %",
+        "disconnected",
+        "997 of 1000 up",
+        "2469134",
+        "31999",
+        "16384, 12345 idle",
+        "54321",
+        "1023.0 GiB",
+        "123456789",
+        "987654321│",
+    ] {
+        assert!(frame.contains(words), "{words} is not in\n{frame}");
+    }
+    for name in ["hit-memory", "stale-on-error", "pass", "connections", "commands/s", "entries", "together"] {
+        assert!(frame.contains(name), "{name} is not in\n{frame}");
     }
 }
 

@@ -42,12 +42,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &TopFrame<'_>) {
     .areas(frame.area());
     frame.render_widget(head(shown), title);
     draw_requests(frame, requests, outcomes);
-    let [hits, redis, rest] = Layout::horizontal([
-        Constraint::Percentage(28),
-        Constraint::Percentage(36),
-        Constraint::Percentage(36),
-    ])
-    .areas(state);
+    let [hits, redis, rest] =
+        Layout::horizontal([Constraint::Length(20), Constraint::Fill(1), Constraint::Fill(1)]).areas(state);
     frame.render_widget(block(" hit ratio ", hit_ratios(shown)), hits);
     frame.render_widget(block(" Redis ", redis_lines(shown)), redis);
     frame.render_widget(block(" origin and memory ", other_lines(shown)), rest);
@@ -61,13 +57,13 @@ pub(super) fn lines(shown: &TopFrame<'_>) -> u16 {
 }
 
 /// Lines of the three middle blocks, with their frames.
-const STATE_LINES: u16 = 6;
+const STATE_LINES: u16 = 7;
 
 fn head(shown: &TopFrame<'_>) -> Paragraph<'static> {
     let StatsSample { version, uptime, workers, clients_open, .. } = shown.now;
     let total: u64 = recent(shown, |reading| &reading.requests).iter().map(|(_, count)| count).sum();
     let text = format!(
-        " CacheWarp {version}   up {}   {workers} workers   {clients_open} clients   {} requests/s",
+        " CacheWarp {version}  up {}  {workers} workers  {clients_open} clients  {} requests/s",
         up(*uptime),
         rate(total, shown),
     );
@@ -134,17 +130,14 @@ fn hit_ratios(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
 
 fn redis_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let now = shown.now;
-    let connections: Vec<_> = now
-        .redis_connections
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
+    let connections: u64 = now.redis_connections.iter().map(|(_, count)| count).sum();
+    let up = now.redis_connections.iter().find(|(state, _)| state == "up").map_or(0, |(_, count)| *count);
     let commands = recent(shown, |reading| &reading.redis_commands);
     let failed: u64 = commands.iter().filter(|(outcome, _)| outcome != "ok").map(|(_, count)| count).sum();
     let all: u64 = commands.iter().map(|(_, count)| count).sum();
     vec![
-        [now.redis_health.clone(), connections.join(", ")],
+        ["health".to_owned(), now.redis_health.clone()],
+        ["connections".to_owned(), format!("{up} of {connections} up")],
         ["commands/s".to_owned(), rate(all, shown)],
         ["failed/s".to_owned(), rate(failed, shown)],
         ["in flight".to_owned(), now.redis_in_flight.to_string()],
@@ -155,15 +148,19 @@ fn other_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let now = shown.now;
     let fetched: u64 = recent(shown, |reading| &reading.origin_requests).iter().map(|(_, count)| count).sum();
     vec![
-        ["connections".to_owned(), format!("{} open, {} idle", now.origin_open, now.origin_idle)],
+        ["connections".to_owned(), format!("{}, {} idle", now.origin_open, now.origin_idle)],
         ["fetches/s".to_owned(), rate(fetched, shown)],
         ["shared now".to_owned(), now.fills.to_string()],
-        ["in memory".to_owned(), format!("{} in {} entries", bytes(now.memory_bytes), now.memory_entries)],
+        ["memory".to_owned(), bytes(now.memory_bytes)],
+        ["entries".to_owned(), now.memory_entries.to_string()],
     ]
 }
 
+/// Returns a block of names and values. If it is too narrow, the names are cut.
 fn block(title: &'static str, lines: Vec<[String; 2]>) -> Table<'static> {
-    Table::new(lines.into_iter().map(row), [Constraint::Length(12), Constraint::Min(8)])
+    let longest = lines.iter().map(|[_, value]| value.chars().count()).max().unwrap_or_default();
+    let longest = u16::try_from(longest).unwrap_or(u16::MAX);
+    Table::new(lines.into_iter().map(row), [Constraint::Fill(1), Constraint::Length(longest)])
         .block(Block::bordered().title(title))
 }
 
