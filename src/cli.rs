@@ -13,7 +13,7 @@ use crate::config::{self, CliCommand, CommandPlan, ConfigSources, HeadSource, Se
 use crate::request_fields::RequestFields;
 use crate::server::InheritedSockets;
 use crate::survey::{SurveyError, survey};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, LogFormat};
 use crate::{demo, descriptors, probe, top};
 
 /// Runs the command of this process.
@@ -21,7 +21,10 @@ pub fn run() -> ExitCode {
     let CommandPlan { command, warnings } = match config::read(ConfigSources::of_this_process()) {
         Ok(order) => order,
         Err(errors) => {
-            complain(&errors);
+            match errors.format {
+                LogFormat::Human => complain(&errors),
+                LogFormat::Json => errors.errors.iter().for_each(log::write_fatal),
+            }
             return ExitCode::from(2);
         }
     };
@@ -30,11 +33,12 @@ pub fn run() -> ExitCode {
             // Only a second installation of the log fails, and a process installs one.
             log::install(&settings.log).unwrap_or_else(|bad| complain(&bad));
             warnings.iter().for_each(|warning| warn!("{warning}"));
-            ended(serve(*settings))
+            let format = settings.log.format;
+            ended(serve(*settings), format)
         }
         CliCommand::Demo(settings) => {
             warnings.iter().for_each(complain);
-            ended(show(*settings))
+            ended(show(*settings), LogFormat::Human)
         }
         CliCommand::Check(report) => {
             warnings.iter().for_each(complain);
@@ -80,10 +84,12 @@ fn explain_headers(source: &HeadSource, fields: &RequestFields) -> ExitCode {
     }
 }
 
-fn serve(settings: Settings) -> Result<bool, StartError> {
+fn serve(mut settings: Settings) -> Result<bool, StartError> {
     let workers = settings.workers.len();
     // The limit is raised before the process has other threads.
-    descriptors::reserve(settings.connections_max()).unwrap_or_else(|too_few| warn!("{too_few}"));
+    if let Some(warning) = settings.fit(descriptors::reserve(settings.connections_max())) {
+        warn!("{warning}");
+    }
     let signals = ShutdownSignals::catch()?;
     let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
@@ -93,7 +99,8 @@ fn serve(settings: Settings) -> Result<bool, StartError> {
 fn show(settings: Settings) -> Result<bool, StartError> {
     let signals = ShutdownSignals::catch()?;
     let demo = demo::start(settings)?;
-    print(&demo.guide());
+    let program = std::env::args().next().unwrap_or_else(|| "cachewarp".to_owned());
+    print(&demo.guide(&program));
     Ok(demo.serve_until(signals, |signal| complain(&ignored(signal))))
 }
 
@@ -102,12 +109,15 @@ fn ignored(signal: &str) -> String {
     format!("{signal} is ignored; restart to apply changed settings")
 }
 
-fn ended(end: Result<bool, StartError>) -> ExitCode {
+fn ended(end: Result<bool, StartError>, format: LogFormat) -> ExitCode {
     match end {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            complain(&error);
+            match format {
+                LogFormat::Human => complain(&error),
+                LogFormat::Json => log::write_fatal(&error),
+            }
             ExitCode::FAILURE
         }
     }

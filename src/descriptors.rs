@@ -18,30 +18,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::DESCRIPTORS_BESIDE;
 
-/// A limit below the number that the settings allow.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "the settings allow {wanted} open connections and files, but the system only {allowed} \
-     (ulimit -n, LimitNOFILE): beyond that, clients wait in the backlog, and the origin and Redis are unreachable"
-)]
-pub struct DescriptorLimitError {
-    /// The number that the settings allow.
-    wanted: u64,
-    /// The number that the system allows.
-    allowed: u64,
-}
-
-/// Reserves room for this many connections, or as many as the system allows. Must run before other
-/// threads start.
-///
-/// # Errors
-/// [`DescriptorLimitError`], if the system allows fewer. Room for those is reserved.
-pub fn reserve(connections: usize) -> Result<(), DescriptorLimitError> {
+/// Reserves room for this many connections, or for as many as the system allows. Returns the number
+/// that has room. Must run before other threads start.
+pub fn reserve(connections: usize) -> usize {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS_BESIDE);
-    let allowed = raise(wanted);
+    let allowed = raise(wanted).min(wanted);
     // If this fails, the table grows on demand.
-    let _ = widen(wanted.min(allowed));
-    if allowed < wanted { Err(DescriptorLimitError { wanted, allowed }) } else { Ok(()) }
+    let _ = widen(allowed);
+    usize::try_from(allowed.saturating_sub(DESCRIPTORS_BESIDE)).unwrap_or(usize::MAX)
 }
 
 /// Raises the limit to `wanted`, if it is lower. Returns the new limit.
@@ -75,19 +59,17 @@ mod tests {
     #[test]
     fn reserving_grows_the_table_at_once_and_never_lowers_the_limit() {
         let before = raise(0);
-        assert_eq!(reserve(900), Ok(()));
+        assert_eq!(reserve(900), 900);
         assert!(status("FDSize:") >= 900 + DESCRIPTORS_BESIDE, "the table has its size, and nothing is open");
         assert!(raise(0) >= before);
     }
 
     #[test]
-    fn a_limit_below_the_settings_is_reported() {
+    fn a_limit_below_the_settings_leaves_room_for_fewer() {
         let most = getrlimit(Resource::Nofile).maximum;
         // In some containers the limit is a thousand million, and a table for those would not fit
         // into memory.
         let Some(most) = most.filter(|most| *most <= 1 << 20) else { return };
-        let error = reserve(usize::try_from(most).unwrap()).unwrap_err();
-        assert_eq!(error, DescriptorLimitError { wanted: most + DESCRIPTORS_BESIDE, allowed: most });
-        assert!(error.to_string().contains("LimitNOFILE"), "{error}");
+        assert_eq!(reserve(usize::try_from(most).unwrap()) as u64, most - DESCRIPTORS_BESIDE);
     }
 }

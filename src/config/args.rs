@@ -23,7 +23,7 @@ const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";
 const HEALTH: &str = "health";
 const INSPECT: &str = "inspect";
-const PURGE: &str = "purge";
+pub(super) const PURGE: &str = "purge";
 const TOP: &str = "top";
 const URL: &str = "url";
 const HEADER: &str = "header";
@@ -56,8 +56,32 @@ pub(super) struct CommandLine {
     pub(super) errors: Vec<LocatedError>,
 }
 
+/// A command line that cannot be parsed.
+#[derive(Debug)]
+pub(super) struct CommandLineError {
+    /// The command that the errors concern, if it is known.
+    pub(super) command: Option<&'static str>,
+    pub(super) errors: Vec<LocatedError>,
+}
+
+impl Invocation {
+    /// Returns the name of the command; `None` if the program serves.
+    pub(super) fn command(&self) -> Option<&'static str> {
+        match self {
+            Self::Serve | Self::Print(_) => None,
+            Self::Check(_) => Some(CHECK),
+            Self::Demo => Some(DEMO),
+            Self::Explain(_) => Some(EXPLAIN),
+            Self::Health { .. } => Some(HEALTH),
+            Self::Inspect(_) => Some(INSPECT),
+            Self::Purge(_) => Some(PURGE),
+            Self::Top(_) => Some(TOP),
+        }
+    }
+}
+
 /// Reads arguments, with the program's name first. It fails if the rest cannot be parsed.
-pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Vec<LocatedError>> {
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CommandLineError> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let mut errors = Vec::new();
     loop {
@@ -83,10 +107,16 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLi
                 errors.push(LocatedError { location: ErrorLocation::CommandLine, error });
             }
             None => {
-                let error = unexpected_word(&error)
-                    .map_or_else(|| usage(&error), |word| ConfigError::UnexpectedWord(masked(&word)));
+                let command = command_of(&error).or_else(|| command_among(&args));
+                let error = match (unexpected_word(&error), command) {
+                    (Some(word), Some(command)) => {
+                        ConfigError::UnexpectedArgument { command, given: masked(&word) }
+                    }
+                    (Some(word), None) => ConfigError::UnexpectedWord(masked(&word)),
+                    (None, _) => usage(&error),
+                };
                 errors.push(LocatedError { location: ErrorLocation::CommandLine, error });
-                return Err(errors);
+                return Err(CommandLineError { command, errors });
             }
         }
     }
@@ -107,7 +137,8 @@ fn command() -> Command {
                 .args(CheckArgs::args()),
             subcommand(
                 DEMO,
-                "Starts a sample API with CacheWarp in front of it, and prints requests to try.",
+                "Starts a sample API with CacheWarp in front of it, and prints commands to try. Uses Redis only if \
+                 redis_url is set.",
             ),
             subcommand(EXPLAIN, "Requests a URL of a running CacheWarp, and explains the response.").args([
                 Arg::new(URL).required(true).value_name("URL").help("URL to request, at CacheWarp's address"),
@@ -242,6 +273,23 @@ fn unexpected_word(error: &clap::Error) -> Option<String> {
     context(error, ContextKind::InvalidSubcommand).or_else(|| unknown(error))
 }
 
+/// Returns the command whose arguments have the error. clap's line of usage names it.
+fn command_of(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
+    let usage = usage.to_string();
+    let words: Vec<_> = usage.split_whitespace().collect();
+    let behind = words.windows(2).find_map(|pair| match pair {
+        ["cachewarp", command] => Some(*command),
+        _ => None,
+    })?;
+    COMMANDS.into_iter().find(|command| *command == behind)
+}
+
+/// Returns the first argument that is the name of a command. Not every error has a line of usage.
+fn command_among(args: &[OsString]) -> Option<&'static str> {
+    args.iter().skip(1).find_map(|arg| COMMANDS.into_iter().find(|command| *arg == **command))
+}
+
 fn unknown(error: &clap::Error) -> Option<String> {
     let word = context(error, ContextKind::InvalidArg);
     word.filter(|_| error.kind() == ErrorKind::UnknownArgument)
@@ -284,7 +332,7 @@ mod tests {
     use super::super::commands::HeadSource;
     use super::*;
 
-    fn line(args: &[&str]) -> Result<CommandLine, Vec<LocatedError>> {
+    fn line(args: &[&str]) -> Result<CommandLine, CommandLineError> {
         read(std::iter::once("cachewarp").chain(args.iter().copied()).map(OsString::from))
     }
 
@@ -359,23 +407,56 @@ mod tests {
 
     #[test]
     fn an_unparsable_command_line_is_an_error() {
-        for (args, error) in [
+        for (args, command, error) in [
             (
                 &["chekc"][..],
+                None,
                 "command line: \"chekc\" is neither a command nor the value of a flag; did you mean `check`?",
             ),
             (
                 &["redis://:secret@h"],
+                None,
                 "command line: \"redis://***@h\" is neither a command nor the value of a flag",
             ),
-            (&["check", "demo"], "command line: \"demo\" is neither a command nor the value of a flag"),
+            (
+                &["help"],
+                None,
+                "command line: \"help\" is neither a command nor the value of a flag; did you mean `--help`?",
+            ),
+            (&["check", "demo"], Some(CHECK), "command line: check does not take the argument \"demo\""),
+            (
+                &["--log-level=info", "purge", "--soft", "redis://:secret@h"],
+                Some(PURGE),
+                "command line: purge does not take the argument \"redis://***@h\"; use --url, --tag, --group, --prefix or --all",
+            ),
+            (
+                &["top", "--node-name", "purge", "x"],
+                Some(TOP),
+                "command line: top does not take the argument \"x\"",
+            ),
+            (
+                &["explain"],
+                Some(EXPLAIN),
+                "command line: the following required arguments were not provided: <URL>",
+            ),
+            (
+                &["inspect", "http://a/", "-H"],
+                Some(INSPECT),
+                "command line: a value is required for '--header <NAME: VALUE>' but none was supplied",
+            ),
             (
                 &["--redis-url"],
+                None,
                 "command line: a value is required for '--redis-url <URL>' but none was supplied",
             ),
         ] {
-            let errors = line(args).unwrap_err();
-            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [error], "{args:?}");
+            let refused = line(args).unwrap_err();
+            assert_eq!(
+                refused.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                [error],
+                "{args:?}"
+            );
+            assert_eq!(refused.command, command, "{args:?}");
         }
     }
 

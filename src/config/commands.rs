@@ -12,8 +12,10 @@ use clap::{ArgMatches, value_parser};
 
 use super::error::ConfigError;
 use super::settings::Settings;
+use super::urls::masked;
 use crate::key::Target;
 use crate::probe::{AdminClient, AdminCommand};
+use crate::purge::PurgeOrderError;
 use crate::{json, purge};
 
 /// The arguments of `cachewarp check`.
@@ -153,7 +155,23 @@ impl PurgeArgs {
         });
         purge::read(&order)
             .map(|_| AdminCommand::Purge(order))
-            .map_err(|error| vec![ConfigError::Purge(error)])
+            .map_err(|error| vec![self.located(&error).unwrap_or(ConfigError::Purge(error))])
+    }
+
+    /// Returns the error of one item, with its flag and value as given.
+    fn located(&self, error: &PurgeOrderError) -> Option<ConfigError> {
+        let PurgeOrderError::Member { path, reason } = error else { return None };
+        let (list, rest) = path.split_once('[')?;
+        let (index, _) = rest.split_once(']')?;
+        let lists = [
+            ("urls", "--url", &self.urls),
+            ("tags", "--tag", &self.tags),
+            ("groups", "--group", &self.groups),
+            ("prefixes", "--prefix", &self.prefixes),
+        ];
+        let (_, flag, values) = lists.into_iter().find(|(name, ..)| *name == list)?;
+        let given = masked(values.get(index.parse::<usize>().ok()?)?);
+        Some(ConfigError::PurgeItem { flag, given, reason: reason.clone() })
     }
 }
 
@@ -255,9 +273,9 @@ mod tests {
             (PurgeArgs { soft: FlagSet::Yes, ..purge() }, "the order names nothing to purge"),
             (
                 PurgeArgs { urls: words(&["a"]), ..purge() },
-                "urls[0]: the URL does not begin with http:// or https://",
+                "--url \"a\": the URL does not begin with http:// or https://",
             ),
-            (PurgeArgs { groups: words(&["g"]), ..purge() }, "groups[0]: the name of the group is empty"),
+            (PurgeArgs { groups: words(&["g"]), ..purge() }, "--group \"g\": the name of the group is empty"),
         ] {
             let error = words.command().unwrap_err();
             assert_eq!(error.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);

@@ -162,6 +162,32 @@ pub enum ConfigError {
         /// The new name, in the spelling of its source.
         name: String,
     },
+    /// An argument that the command does not take.
+    #[error("{command} does not take the argument {given:?}")]
+    UnexpectedArgument {
+        /// The command.
+        command: &'static str,
+        /// The argument as given, with its secrets masked.
+        given: String,
+    },
+    /// An item of `cachewarp purge` that cannot be purged.
+    #[error("{flag} {given:?}: {reason}")]
+    PurgeItem {
+        /// The flag.
+        flag: &'static str,
+        /// The value of the flag, with its secrets masked.
+        given: String,
+        /// The reason.
+        reason: String,
+    },
+    /// A name like that of a setting, which is not read.
+    #[error("{given} is not a setting")]
+    Misspelt {
+        /// The name as given.
+        given: String,
+        /// The name that is meant, in upper case.
+        meant: String,
+    },
     /// An unknown command, or a second one.
     #[error("{0:?} is neither a command nor the value of a flag")]
     UnexpectedWord(String),

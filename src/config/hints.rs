@@ -1,10 +1,14 @@
 //! Hints: corrections that follow an error.
 
-use super::args::COMMANDS;
+use super::args::{COMMANDS, PURGE};
 use super::error::ConfigError;
 use super::spelling::nearest;
 use super::units::{suggested_duration, suggested_size};
 use super::urls::{SettingUrlError, has_unencoded_password};
+use crate::purge::PurgeOrderError;
+
+/// The flags that name an item to purge.
+const PURGE_FLAGS: &str = "use --url, --tag, --group, --prefix or --all";
 
 impl ConfigError {
     /// Returns a correction, if one is known.
@@ -38,6 +42,10 @@ impl ConfigError {
             Self::NoToken => fixed("use --token, or set explain_token"),
             Self::NotUtf8 => fixed("save it as UTF-8"),
             Self::Flag { suggestion, .. } => suggestion.as_deref().map(did_you_mean),
+            Self::Misspelt { meant, .. } => Some(did_you_mean(meant)),
+            Self::UnexpectedArgument { command, .. } if *command == PURGE => fixed(PURGE_FLAGS),
+            Self::Purge(PurgeOrderError::Nothing) => fixed(PURGE_FLAGS),
+            Self::UnexpectedWord(given) if given == "help" => Some(did_you_mean("--help")),
             Self::UnexpectedWord(given) => {
                 nearest(given, COMMANDS).filter(|command| command != given).map(did_you_mean)
             }
@@ -70,6 +78,8 @@ impl ConfigError {
             | Self::ExplainUrl(_)
             | Self::InspectUrl(_)
             | Self::Purge(_)
+            | Self::PurgeItem { .. }
+            | Self::UnexpectedArgument { .. }
             | Self::NoAdmin
             | Self::Field(_)
             | Self::Usage(_) => None,

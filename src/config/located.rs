@@ -75,6 +75,29 @@ impl fmt::Display for LocatedError {
             ErrorLocation::Environment => write!(f, "environment: ")?,
             ErrorLocation::CommandLine => write!(f, "command line: ")?,
         }
+        self.write(f)
+    }
+}
+
+impl ErrorLocation {
+    /// Returns the location of a name that is not a setting's.
+    pub(super) fn of_name(source: &SettingSource) -> Self {
+        match source {
+            SettingSource::Dotenv(line) => Self::DotenvLine(*line),
+            SettingSource::Environment(_) => Self::Environment,
+            SettingSource::Flag(_) | SettingSource::Default => Self::CommandLine,
+        }
+    }
+}
+
+impl LocatedError {
+    /// Returns whether the command line is at fault, and not a setting.
+    pub(super) fn is_of_command_line(&self) -> bool {
+        matches!(self.location, ErrorLocation::CommandLine)
+    }
+
+    /// Writes the error and its hint, without the location.
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
         let hint = match &self.location {
             ErrorLocation::Setting { text, .. } => self.error.hint(text),

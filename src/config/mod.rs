@@ -52,10 +52,14 @@ pub use workers::WorkerSettings;
 
 use crate::probe;
 use crate::request_fields::RequestFields;
+use crate::telemetry::log::LogFormat;
 use args::{CommandLine, Invocation};
 use commands::CheckArgs;
 use explain::ExplainArgs;
 use raw::RawSettings;
+
+/// The `explain_token` of the demo, unless one is set.
+pub const DEMO_TOKEN: &str = "demo";
 
 /// All sources of settings.
 #[derive(Debug)]
@@ -120,8 +124,33 @@ pub enum CliCommand {
 /// Reads all sources, and returns the command or every error.
 pub fn read(sources: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
     let ConfigSources { args, environment, dotenv, cores, files } = sources;
-    let CommandLine { invocation, flags, mut errors } =
-        args::read(args).map_err(|errors| ConfigErrors { errors, warnings: Vec::new() })?;
+    let mut raw = RawSettings::default();
+    let mut line = args::read(args);
+    raw.flags(line.as_mut().map(|line| std::mem::take(&mut line.flags)).unwrap_or_default());
+    raw.environment(environment);
+    raw.dotenv(dotenv);
+    let command = match &line {
+        Ok(line) => line.invocation.command(),
+        Err(refused) => refused.command,
+    };
+    // A supervisor reads the errors of a server where it reads the log.
+    let is_json = command.is_none() && raw.of(Name::LogFormat).text == "json";
+    let format = if is_json { LogFormat::Json } else { LogFormat::Human };
+    let planned = match line {
+        Ok(line) => plan(line, raw, cores, files),
+        Err(refused) => Err(ConfigErrors::of(refused.errors, Vec::new())),
+    };
+    planned.map_err(|errors| ConfigErrors { command, format, ..errors })
+}
+
+/// Returns the command of a command line, with its settings, or every error.
+fn plan(
+    line: CommandLine,
+    mut raw: RawSettings,
+    cores: usize,
+    files: FileChecks,
+) -> Result<CommandPlan, ConfigErrors> {
+    let CommandLine { invocation, mut errors, .. } = line;
     match invocation {
         Invocation::Print(text) => {
             return Ok(CommandPlan { command: CliCommand::Print(text), warnings: Vec::new() });
@@ -145,12 +174,19 @@ pub fn read(sources: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
         | Invocation::Demo => {}
     }
 
-    let mut raw = RawSettings::default();
-    raw.flags(flags);
-    raw.environment(environment);
-    raw.dotenv(dotenv);
     errors.append(&mut raw.errors);
     let mut warnings = std::mem::take(&mut raw.warnings);
+    if matches!(invocation, Invocation::Check(_)) {
+        let misspellings = warnings.iter().filter_map(ConfigWarning::misspelling);
+        errors.extend(misspellings);
+        warnings.retain(|warning| warning.misspelling().is_none());
+    }
+
+    if invocation == Invocation::Demo {
+        // A demonstration needs no Redis, and no secret.
+        raw.set_default(Name::RedisUrl, "off");
+        raw.set_default(Name::ExplainToken, DEMO_TOKEN);
+    }
 
     let resolved = settings::resolve(&raw, cores, files);
     warnings.extend(resolved.warnings);
@@ -158,7 +194,7 @@ pub fn read(sources: ConfigSources) -> Result<CommandPlan, ConfigErrors> {
         Ok(settings) if errors.is_empty() => settings,
         failed => {
             errors.extend(failed.err().into_iter().flatten());
-            return Err(ConfigErrors { errors, warnings });
+            return Err(ConfigErrors::of(errors, warnings));
         }
     };
     let command = match invocation {
@@ -214,5 +250,5 @@ fn plan_of(
             );
         }
     }
-    Err(ConfigErrors { errors, warnings: Vec::new() })
+    Err(ConfigErrors::of(errors, Vec::new()))
 }

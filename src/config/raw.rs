@@ -37,6 +37,12 @@ impl RawSettings {
         self.values.get(&name).cloned().unwrap_or_else(default)
     }
 
+    /// Replaces the default of a setting.
+    pub(super) fn set_default(&mut self, name: Name, text: &str) {
+        let value = RawValue { text: text.to_owned(), source: SettingSource::Default };
+        self.values.entry(name).or_insert(value);
+    }
+
     /// Reads the flags. The caller calls this and the next two methods in the order of precedence.
     pub(super) fn flags(&mut self, flags: Vec<(Name, String)>) {
         let mut layer = SourceLayer::default();
@@ -53,7 +59,8 @@ impl RawSettings {
             // The names of all settings are ASCII.
             let Ok(variable) = variable.into_string() else { continue };
             let source = SettingSource::Environment(variable.clone());
-            let Some((case, name)) = self.find(variable, &source, &mut layer) else { continue };
+            let value = text.to_string_lossy();
+            let Some((case, name)) = self.find(variable, &value, &source, &mut layer) else { continue };
             match text.into_string() {
                 Ok(text) => self.put(&mut layer, case, name, RawValue { text, source }),
                 Err(bytes) => {
@@ -73,7 +80,7 @@ impl RawSettings {
         let mut layer = SourceLayer::default();
         for dotenv::DotenvPair { name: spelling, text, line, substitutes } in pairs {
             let source = SettingSource::Dotenv(line);
-            let Some((case, name)) = self.find(spelling, &source, &mut layer) else { continue };
+            let Some((case, name)) = self.find(spelling, &text, &source, &mut layer) else { continue };
             if substitutes {
                 let location = ErrorLocation::DotenvLine(line);
                 self.errors.push(LocatedError { location, error: ConfigError::DotenvSubstitution });
@@ -88,19 +95,16 @@ impl RawSettings {
     fn find(
         &mut self,
         spelling: String,
+        value: &str,
         source: &SettingSource,
         layer: &mut SourceLayer,
     ) -> Option<(NameCase, Name)> {
         let at = source.clone();
-        match NameMatch::of(&spelling) {
+        match NameMatch::of(&spelling, value) {
             NameMatch::Exact(case, name) => return Some((case, name)),
             NameMatch::OtherCase(name) => self.warnings.push(ConfigWarning::OtherCase { spelling, at, name }),
             NameMatch::Renamed(case, name) => {
-                let location = match at {
-                    SettingSource::Dotenv(line) => ErrorLocation::DotenvLine(line),
-                    SettingSource::Environment(_) => ErrorLocation::Environment,
-                    SettingSource::Flag(_) | SettingSource::Default => ErrorLocation::CommandLine,
-                };
+                let location = ErrorLocation::of_name(source);
                 let name = match case {
                     NameCase::Upper => name.variable(),
                     NameCase::Lower => name.to_string(),
@@ -109,6 +113,7 @@ impl RawSettings {
                     .push(LocatedError { location, error: ConfigError::Renamed { given: spelling, name } });
             }
             NameMatch::Near(name) => layer.near.push((name, ConfigWarning::Near { spelling, at, name })),
+            NameMatch::Unknown => self.warnings.push(ConfigWarning::Unknown { spelling, at }),
             NameMatch::Foreign => {}
         }
         None

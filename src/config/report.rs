@@ -10,10 +10,15 @@ use super::raw::{RawSettings, RawValue};
 use super::settings::Settings;
 use super::table::Name;
 use super::warnings::ConfigWarning;
+use crate::telemetry::log::LogFormat;
 
 /// All errors; at least one.
 #[derive(Debug)]
 pub struct ConfigErrors {
+    /// The command that does not run; `None` if the program does not serve.
+    pub command: Option<&'static str>,
+    /// The format of the report: that of the log, if the program was to serve.
+    pub format: LogFormat,
     /// The errors of the command line, the environment and `.env`, then those of values in the
     /// order of the table.
     pub errors: Vec<LocatedError>,
@@ -25,10 +30,36 @@ impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.errors.iter().all(LocatedError::is_of_command_line) {
+            return self.usage(f);
+        }
         writeln!(f, "invalid settings:")?;
         self.errors.iter().try_for_each(|error| writeln!(f, "  {error}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "  (warning) {warning}"))?;
         write!(f, "`cachewarp --help` lists all settings; `cachewarp check` checks them without starting.")
+    }
+}
+
+impl ConfigErrors {
+    pub(super) fn of(errors: Vec<LocatedError>, warnings: Vec<ConfigWarning>) -> Self {
+        Self { command: None, format: LogFormat::Human, errors, warnings }
+    }
+
+    /// Writes the errors of a command line. The settings are not at fault.
+    fn usage(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.command {
+            Some(command) => writeln!(f, "cannot run `cachewarp {command}`:")?,
+            None => writeln!(f, "cannot read the command line:")?,
+        }
+        for error in &self.errors {
+            write!(f, "  ")?;
+            error.write(f)?;
+            writeln!(f)?;
+        }
+        match self.command {
+            Some(command) => write!(f, "`cachewarp {command} --help` describes the command."),
+            None => write!(f, "`cachewarp --help` lists all commands and settings."),
+        }
     }
 }
 

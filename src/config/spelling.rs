@@ -22,13 +22,16 @@ pub(super) enum NameMatch {
     Near(Name),
     /// The old name of a setting, in either case: refused.
     Renamed(NameCase, Name),
-    /// The name of no setting.
+    /// The name of no setting, with the beginning of settings: not read.
+    Unknown,
+    /// The name of another program.
     Foreign,
 }
 
 impl NameMatch {
-    /// Compares the name of a variable.
-    pub(super) fn of(variable: &str) -> Self {
+    /// Compares the name of a variable. Its value tells apart the variables that Kubernetes sets
+    /// for each Service.
+    pub(super) fn of(variable: &str, value: &str) -> Self {
         let lower = variable.to_ascii_lowercase();
         let find = |text: &str| Name::ALL.iter().copied().find(|name| name.as_str() == text);
         if let Some(name) = find(variable) {
@@ -41,12 +44,47 @@ impl NameMatch {
                 Some(name) if variable == lower => Self::Renamed(NameCase::Lower, name),
                 Some(name) if variable == lower.to_ascii_uppercase() => Self::Renamed(NameCase::Upper, name),
                 Some(name) => Self::OtherCase(name),
-                None => nearest(&lower, Name::ALL.iter().map(|name| name.as_str()))
-                    .and_then(find)
-                    .map_or(Self::Foreign, Self::Near),
+                None if is_of_service(variable, value) => Self::Foreign,
+                None => {
+                    let bare = lower.strip_prefix(PROGRAM).unwrap_or(&lower);
+                    let near = nearest(bare, Name::ALL.iter().map(|name| name.as_str())).and_then(find);
+                    near.map_or_else(|| Self::unknown(&lower), Self::Near)
+                }
             },
         }
     }
+
+    fn unknown(lower: &str) -> Self {
+        let is_ours = BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning));
+        if is_ours { Self::Unknown } else { Self::Foreign }
+    }
+}
+
+/// The beginning of a name by which some programs distinguish their variables. CacheWarp does not.
+const PROGRAM: &str = "cachewarp_";
+
+/// The beginnings of names that an operator takes for settings.
+const BEGINNINGS: [&str; 4] = ["cache_", "redis_", "origin_", PROGRAM];
+
+/// Returns whether Kubernetes sets the variable, for a Service such as `redis` or `cache-db`:
+/// `REDIS_SERVICE_HOST`, `REDIS_SERVICE_PORT_TLS`, `REDIS_PORT=tcp://10.0.0.1:6379`,
+/// `REDIS_PORT_6379_TCP_ADDR`.
+fn is_of_service(variable: &str, value: &str) -> bool {
+    let is_url = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_port = |text: &str| {
+        let mut words = text.split('_');
+        words.next().is_some_and(|port| port.parse::<u16>().is_ok())
+            && words.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol))
+            && words.next().is_none_or(|part| ["PROTO", "PORT", "ADDR"].contains(&part))
+            && words.next().is_none()
+    };
+    variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_")
+        || (variable.ends_with("_PORT") && is_url())
+        || variable
+            .match_indices("_PORT_")
+            .any(|(at, word)| variable.get(at + word.len()..).is_some_and(is_port))
 }
 
 /// Typing errors that are forgiven: a letter missing, added, changed, or swapped with the next.
@@ -86,8 +124,41 @@ mod tests {
             ("PATH", NameMatch::Foreign),
             ("REDIS", NameMatch::Foreign),
             ("", NameMatch::Foreign),
+            ("CACHEWARP_REDIS_URL", NameMatch::Near(Name::RedisUrl)),
+            ("CACHEWARP_REDIS_ULR", NameMatch::Near(Name::RedisUrl)),
+            ("CACHEWARP_HOME", NameMatch::Unknown),
+            ("REDIS_HOST", NameMatch::Unknown),
+            ("REDIS_PORT", NameMatch::Unknown),
+            ("CACHE_EVERYTHING", NameMatch::Unknown),
+            ("origin_timeout_seconds", NameMatch::Unknown),
+            ("CACHED_VALUES", NameMatch::Foreign),
         ] {
-            assert_eq!(NameMatch::of(variable), spelling, "{variable}");
+            assert_eq!(NameMatch::of(variable, "6379"), spelling, "{variable}");
+        }
+    }
+
+    #[test]
+    fn variables_of_kubernetes_services_are_foreign() {
+        for (variable, value) in [
+            ("REDIS_SERVICE_HOST", "10.0.0.1"),
+            ("REDIS_SERVICE_PORT", "6379"),
+            ("REDIS_SERVICE_PORT_TCP_REDIS", "6379"),
+            ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+            ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+            ("REDIS_PORT_6379_TCP_PROTO", "tcp"),
+            ("REDIS_PORT_6379_TCP_PORT", "6379"),
+            ("REDIS_PORT_6379_TCP_ADDR", "10.0.0.1"),
+            ("REDIS_MASTER_PORT_6379_TCP_ADDR", "10.0.0.1"),
+            ("CACHE_DB_PORT", "udp://10.0.0.1:53"),
+            ("ORIGIN_PORT_80_SCTP", "sctp://10.0.0.1:80"),
+            ("CACHEWARP_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ] {
+            assert_eq!(NameMatch::of(variable, value), NameMatch::Foreign, "{variable}");
+        }
+        for variable in
+            ["REDIS_PORT_X_TCP", "REDIS_PORT_6379_HTTP", "REDIS_PORT_6379_TCP_HOST", "REDIS_PORT_6379"]
+        {
+            assert_eq!(NameMatch::of(variable, "6379"), NameMatch::Unknown, "{variable}");
         }
     }
 

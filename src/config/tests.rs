@@ -429,6 +429,141 @@ fn every_error_is_reported_at_once_with_its_source() {
 }
 
 #[test]
+fn a_misused_command_reports_its_own_errors() {
+    for (flags, report) in [
+        (
+            &["purge"][..],
+            "cannot run `cachewarp purge`:
+  the order names nothing to purge; use --url, --tag, --group, --prefix or --all
+`cachewarp purge --help` describes the command.",
+        ),
+        (
+            &["purge", "--all", "--frob"],
+            "cannot run `cachewarp purge`:
+  unknown flag --frob
+`cachewarp purge --help` describes the command.",
+        ),
+        (
+            &["purge", "--url=http://a/", "--url", "/b"],
+            "cannot run `cachewarp purge`:
+  --url \"/b\": the URL does not begin with http:// or https://
+`cachewarp purge --help` describes the command.",
+        ),
+        (
+            &["explain"],
+            "cannot run `cachewarp explain`:
+  the following required arguments were not provided: <URL>
+`cachewarp explain --help` describes the command.",
+        ),
+        (
+            &["explain", "http://a/"],
+            "cannot run `cachewarp explain`:
+  an explain token is required; use --token, or set explain_token
+`cachewarp explain --help` describes the command.",
+        ),
+        (
+            &["health", "--url", "a"],
+            "cannot run `cachewarp health`:
+  --url does not begin with a scheme and `://`
+`cachewarp health --help` describes the command.",
+        ),
+        (
+            &["inspect", "/a"],
+            "cannot run `cachewarp inspect`:
+  the URL does not begin with http:// or https://
+`cachewarp inspect --help` describes the command.",
+        ),
+        (
+            &["top", "--admin-addr=off"],
+            "cannot run `cachewarp top`:
+  admin_addr is off, so no listener accepts this command
+`cachewarp top --help` describes the command.",
+        ),
+        (
+            &["purg", "--all"],
+            "cannot read the command line:
+  unknown flag --all
+  \"purg\" is neither a command nor the value of a flag; did you mean `purge`?
+`cachewarp --help` lists all commands and settings.",
+        ),
+    ] {
+        // A setting of the environment is not at fault.
+        let errors = given(flags, &[("LOG_FORMAT", "json"), ("REDIS_URI", "off")], "").unwrap_err();
+        assert_eq!(errors.to_string(), report, "{flags:?}");
+    }
+}
+
+#[test]
+fn check_refuses_names_like_those_of_settings() {
+    let variables = [
+        ("CACHE_DEFAULT_TLL", "1s"),
+        ("Origin_URL", "http://a"),
+        ("CACHEWARP_LOG_LEVEL", "debug"),
+        ("REDIS_HOST", "a"),
+        ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+        ("REDIS_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let dotenv = "CACHE_SIZE=1\nREDIS_PASSWORD_FIEL=/a\n";
+    assert_eq!(
+        errors_of(&["check"], &variables, dotenv),
+        [
+            "environment: Origin_URL is not a setting; did you mean `ORIGIN_URL`?",
+            "environment: CACHE_DEFAULT_TLL is not a setting; did you mean `CACHE_DEFAULT_TTL`?",
+            "environment: CACHEWARP_LOG_LEVEL is not a setting; did you mean `LOG_LEVEL`?",
+            ".env line 2: REDIS_PASSWORD_FIEL is not a setting; did you mean `REDIS_PASSWORD_FILE`?",
+        ]
+    );
+    // The program starts: another program may own such a variable.
+    let warnings = given(&[], &variables, dotenv).unwrap().warnings;
+    assert_eq!(warnings.iter().filter(|warning| warning.misspelling().is_some()).count(), 4);
+    for flags in [&[][..], &["check"]] {
+        let warnings = match given(flags, &[("REDIS_HOST", "a"), ("REDIS_PORT", "6379")], "CACHE_SIZE=1") {
+            Ok(plan) => plan.warnings,
+            Err(errors) => panic!("{errors}"),
+        };
+        assert_eq!(
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "REDIS_HOST (environment REDIS_HOST) is not a setting, and is not read",
+                "REDIS_PORT (environment REDIS_PORT) is not a setting, and is not read",
+                "CACHE_SIZE (.env line 1) is not a setting, and is not read",
+            ]
+        );
+    }
+}
+
+#[test]
+fn connections_are_lowered_to_what_the_system_allows() {
+    let totals = |settings: &Settings| {
+        let workers = settings.workers.iter();
+        workers.fold((0, 0), |(clients, origin), worker| {
+            (clients + worker.server.connections_max, origin + worker.origin.connections_max)
+        })
+    };
+    for (variables, room, clients, origin, warns) in [
+        (&[][..], usize::MAX, 16_384, 4096, false),
+        (&[], 19_744, 15_564, 4096, false),
+        (&[], 12_000, 7820, 4096, true),
+        (&[], 1000, 458, 458, true),
+        (&[], 0, 2, 2, true),
+        (&[("MAX_CONNECTIONS", "50000")], 19_744, 15_564, 4096, true),
+        (&[("MAX_CONNECTIONS", "1000")], 19_744, 1000, 4096, false),
+    ] {
+        let mut settings = settings(variables);
+        let warning = settings.fit(room);
+        assert_eq!(
+            (totals(&settings), warning.is_some()),
+            ((clients, origin), warns),
+            "{variables:?} {room}"
+        );
+        assert!(settings.connections_max() <= room.max(88), "{variables:?} {room}");
+        if let Some(warning) = warning {
+            assert_eq!(warning.to_string().lines().count(), 1);
+        }
+    }
+}
+
+#[test]
 fn no_error_shows_a_password() {
     let secret = "hunter2";
     for text in [
@@ -647,7 +782,7 @@ fn admin_commands_use_the_listener_of_the_settings() {
         errors_of(&["purge", "--admin-addr=off"], &[], ""),
         [
             "command line: admin_addr is off, so no listener accepts this command",
-            "command line: the order names nothing to purge",
+            "command line: the order names nothing to purge; use --url, --tag, --group, --prefix or --all",
         ]
     );
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::located::SettingSource;
+use super::error::ConfigError;
+use super::located::{ErrorLocation, LocatedError, SettingSource};
 use super::table::Name;
 
 /// A likely mistake.
@@ -28,6 +29,14 @@ pub enum ConfigWarning {
         /// The setting that may be meant.
         name: Name,
     },
+    /// A name that begins as those of settings do: `CACHE_SIZE`.
+    #[error("{spelling} ({at}) is not a setting, and is not read")]
+    Unknown {
+        /// The name as given.
+        spelling: String,
+        /// The source.
+        at: SettingSource,
+    },
     /// Different values in upper and lower case.
     #[error("{} and {name} differ ({at}): upper case wins", .name.variable())]
     CasesDiffer {
@@ -45,6 +54,17 @@ pub enum ConfigWarning {
         /// The address of the listener.
         addr: SocketAddr,
     },
+    /// A system that allows fewer open files than the settings.
+    #[error(
+        "the system allows too few open files (ulimit -n, LimitNOFILE) for max_connections and \
+         origin_max_connections: they are lowered to {clients} and {origin}"
+    )]
+    FewerDescriptors {
+        /// The connections of clients that have room.
+        clients: usize,
+        /// The connections to the origin that have room.
+        origin: usize,
+    },
     /// A total below the number of workers. Every worker gets at least one.
     #[error("{name} is {total}, but there are {workers} workers, and each gets at least one")]
     FewerThanWorkers {
@@ -55,4 +75,21 @@ pub enum ConfigWarning {
         /// The number of workers.
         workers: usize,
     },
+}
+
+impl ConfigWarning {
+    /// Returns the warning as an error, if an operator meant a setting that is not read.
+    pub(super) fn misspelling(&self) -> Option<LocatedError> {
+        match self {
+            Self::OtherCase { spelling, at, name } | Self::Near { spelling, at, name } => {
+                let error = ConfigError::Misspelt { given: spelling.clone(), meant: name.variable() };
+                Some(LocatedError { location: ErrorLocation::of_name(at), error })
+            }
+            Self::Unknown { .. }
+            | Self::CasesDiffer { .. }
+            | Self::AdminWithoutToken { .. }
+            | Self::FewerThanWorkers { .. }
+            | Self::FewerDescriptors { .. } => None,
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! `cachewarp demo`: a first try of CacheWarp, with nothing else installed.
 //!
 //! The command starts a sample JSON API on a free loopback port and CacheWarp in front of it, and
-//! prints three curl lines with their expected effects. It runs the real proxy with the real
-//! settings; only the origin is a sample.
+//! prints commands with their expected effects. It runs the real proxy with the real settings; only
+//! the origin is a sample, and Redis is used only if `redis_url` is set.
 
 mod api;
 
@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tracing::error;
 
 use crate::app::{self, RunningProxy, ShutdownSignals, StartError};
-use crate::config::Settings;
+use crate::config::{DEMO_TOKEN, Settings};
 use crate::key::{Authority, OriginBase, Scheme};
 use crate::server::{self, Shutdown, WorkerListener};
 use crate::store::Namespace;
@@ -25,6 +25,8 @@ use api::SampleApi;
 pub struct RunningDemo {
     proxy: RunningProxy,
     api_addr: SocketAddr,
+    /// The flag of `cachewarp explain` for the demo's own token.
+    token_flag: &'static str,
     api: thread::JoinHandle<()>,
     shutdown: Shutdown,
 }
@@ -34,11 +36,15 @@ pub fn start(settings: Settings) -> Result<RunningDemo, StartError> {
     let shutdown = Shutdown::new();
     let (api_addr, api) = start_api(shutdown.clone())?;
     let settings = in_front_of(api_addr, settings);
+    let token = settings.proxy.explain_token.as_ref();
+    // An operator's own token is a secret, and `explain` reads it from the settings.
+    let is_own = token.is_some_and(|token| token.is(DEMO_TOKEN.as_bytes()));
+    let token_flag = if is_own { " --token demo" } else { "" };
     let proxy = match app::start(settings.clone()) {
         Err(StartError::Listen(_)) => app::start(with_free_ports(settings))?,
         other => other?,
     };
-    Ok(RunningDemo { proxy, api_addr, api, shutdown })
+    Ok(RunningDemo { proxy, api_addr, token_flag, api, shutdown })
 }
 
 fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
@@ -101,17 +107,29 @@ impl RunningDemo {
         self.api_addr
     }
 
-    /// Returns the lines to try, with the effect of each.
-    pub fn guide(&self) -> String {
+    /// Returns the lines to try, with the effect of each, for the program of this name.
+    pub fn guide(&self, program: &str) -> String {
         let proxy = self.addr();
         let api = self.api_addr;
-        let admin = match self.proxy.admin_addr() {
-            Some(admin) => format!("\n  Metrics: http://{admin}/metrics"),
-            None => String::new(),
+        let token = self.token_flag;
+        let (metrics, operators) = match self.proxy.admin_addr() {
+            Some(admin) => (
+                format!("\n  Metrics: http://{admin}/metrics"),
+                format!(
+                    "\
+\n  {program} purge --admin-addr {admin} --url http://{proxy}/quotes/EURUSD
+      Removes the stored response: the next request fetches, and \"served\" changes.
+
+  {program} top --admin-addr {admin}
+      Rates, hit ratios and latencies, second by second.
+"
+                ),
+            ),
+            None => (String::new(), String::new()),
         };
         format!(
             "\
-  CacheWarp listens on http://{proxy}, in front of a sample API on http://{api}.{admin}
+  CacheWarp listens on http://{proxy}, in front of a sample API on http://{api}.{metrics}
 
   Try each line twice, and read Cache-Status:
 
@@ -124,6 +142,9 @@ impl RunningDemo {
   curl -i -H 'Authorization: Bearer alice' http://{proxy}/accounts/42
       A response to a request with a credential is not stored (detail=authorization): \"served\" counts up.
 
+  {program} explain{token} http://{proxy}/quotes/EURUSD
+      The rules that decide about the request, each with its clause.
+{operators}
   There are also /private and /broken (invalid JSON). Ctrl-C stops the demo.
 "
         )

@@ -60,6 +60,9 @@ pub const DRAIN_SPREAD: Duration = Duration::from_millis(250);
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that the server reads at most in that time.
 pub const LINGER_BYTES_MAX: usize = 256 * KIB;
+/// Connections of clients to which the default of `max_connections` may be lowered without a
+/// warning, where the system allows few open files.
+pub const CONNECTIONS_USUAL: usize = 8192;
 /// Descriptors that may be open besides connections: listeners, runtimes, signals, files,
 /// connections to sentinels and for the topology.
 pub const DESCRIPTORS_BESIDE: u64 = 256;

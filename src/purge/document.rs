@@ -31,9 +31,14 @@ pub enum PurgeOrderError {
     /// A body that is not JSON, or is nested too deeply.
     #[error("the body is not JSON: {0}")]
     NotJson(String),
-    /// A document that is not an order. The text begins with the path of the wrong member.
-    #[error("{0}")]
-    Member(String),
+    /// A wrong member of the document.
+    #[error("{path}: {reason}")]
+    Member {
+        /// The path of the member: `urls[1]`.
+        path: String,
+        /// The reason.
+        reason: String,
+    },
     /// A URL that no client can request.
     #[error("a URL {0}")]
     Url(#[from] UrlError),
@@ -64,9 +69,9 @@ fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> PurgeOrderEr
         return PurgeOrderError::NotJson(text);
     }
     let position = format!(" at line {} column {}", error.line(), error.column());
-    let reason = text.strip_suffix(&position).unwrap_or(&text);
-    let place = if path == "." { "the body" } else { &path };
-    PurgeOrderError::Member(format!("{place}: {reason}"))
+    let reason = text.strip_suffix(&position).unwrap_or(&text).to_owned();
+    let path = if path == "." { "the body".to_owned() } else { path };
+    PurgeOrderError::Member { path, reason }
 }
 
 /// The members of an order.
@@ -289,7 +294,7 @@ mod tests {
             (r#"{"all":null}"#, "all: invalid type: null, expected a boolean"),
             (r#"{"all":"true"}"#, "all: invalid type: string \"true\", expected a boolean"),
             (r#"{"all":true,"soft":null}"#, "soft: invalid type: null, expected a boolean"),
-            (r#"{"tag":"a","tag":"b"}"#, "tag: duplicate field `tag`"),
+            (r#"{"tag":"a","tag":"b"}"#, "the body: duplicate field `tag`"),
             (r#"{"tag":["a"]}"#, "tag: invalid type: sequence, expected a string"),
             (r#"{"tag":null,"all":true}"#, "tag: invalid type: null, expected a string"),
             (r#"{"tags":"a"}"#, "tags: invalid type: string \"a\", expected a sequence"),
@@ -313,10 +318,7 @@ mod tests {
                 r#"{"prefix":"a.test/"}"#,
                 "prefix: a prefix is http:// or https://, a host, and the beginning of a path, 512 bytes at most",
             ),
-            (
-                r#"{"groups":[{"authority":"a","name":"g","name":"h"}]}"#,
-                "groups[0].name: duplicate field `name`",
-            ),
+            (r#"{"groups":[{"authority":"a","name":"g","name":"h"}]}"#, "groups[0]: duplicate field `name`"),
             (
                 r#"{"group":{"authority":"a","name":"g","x":1}}"#,
                 "group.x: unknown field `x`, expected `authority` or `name`",

@@ -3,6 +3,7 @@
 //! Log lines go to standard error, one line a record, as text for people or as JSON. Standard
 //! output belongs to the commands that print.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
@@ -46,6 +47,16 @@ pub enum LogError {
 pub fn install(options: &Options) -> Result<(), LogError> {
     let log = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
     tracing::subscriber::set_global_default(log).map_err(|_| LogError::Installed)
+}
+
+/// Writes the reason why the process ends as a line of the JSON log. The filter does not apply, and
+/// the log of the process need not be installed.
+pub fn write_fatal(reason: &impl Display) {
+    let options = Options { format: LogFormat::Json, filter: "error".to_owned() };
+    // The filter is valid.
+    if let Ok(log) = subscriber(&options, io::stderr, LogColour::Never) {
+        tracing::subscriber::with_default(log, || tracing::error!(target: "cachewarp", "{reason}"));
+    }
 }
 
 /// Checks that `filter` is valid.

@@ -64,6 +64,7 @@ mod purge;
 mod purged_alone;
 #[cfg(test)]
 mod ranges;
+mod readme;
 #[cfg(test)]
 mod recorded_heads;
 #[cfg(test)]

@@ -59,13 +59,14 @@ fn the_purge_command_purges_a_url() {
 fn an_invalid_purge_is_refused_without_a_request() {
     for (arguments, message) in [
         (&["purge"][..], "the order names nothing to purge"),
-        (&["purge", "--url=test/a"], "urls[0]: the URL cannot be parsed as an absolute URL"),
+        (&["purge", "--url=test/a"], "--url \"test/a\": the URL cannot be parsed as an absolute URL"),
         (&["purge", "--all", "--admin-addr=off"], "admin_addr is off, so no listener accepts this command"),
         (&["inspect", "/a"], "the URL does not begin with http:// or https://"),
     ] {
         let ended = Program::run(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}");
-        assert!(ended.stderr.contains(&format!("command line: {message}")), "{}", ended.stderr);
+        let head = format!("cachewarp: cannot run `cachewarp {}`:\n  {message}", arguments[0]);
+        assert!(ended.stderr.starts_with(&head), "{}", ended.stderr);
     }
     let unreachable = Origin::start().stop().to_string();
     let ended = Program::run(&["purge", "--all", "--admin-addr", &unreachable]);

@@ -1,6 +1,9 @@
 //! The binary from its operator's view: its output about settings, and its start and end.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use serde_json::Value;
 
 use crate::harness::{Answer, Client, Ended, Gate, Origin, Program, Redis, Start, until};
 
@@ -148,6 +151,60 @@ fn a_port_in_use_is_an_error() {
             Program::run(&[&flag, other, "--redis-url=off", "--worker-threads", threads]);
         assert_eq!(code, Some(1));
         line(&stderr, &format!("{taken} is already in use"));
+    }
+}
+
+#[test]
+fn a_fatal_error_is_json_in_a_json_log() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("--listen-addr={}", holder.local_addr().unwrap());
+    for (arguments, environment, code, messages) in [
+        (&[taken.as_str(), "--admin-addr=off", "--redis-url=off"][..], &[][..], 1, &["already in use"][..]),
+        (&["--log-level=off", &taken, "--admin-addr=off", "--redis-url=off"], &[], 1, &["already in use"]),
+        (
+            &["--redis-pool-size=0", "--no-such-flag"],
+            &[("ORIGIN_URL", "nowhere")],
+            2,
+            &["unknown flag --no-such-flag", "origin_url = ", "redis_pool_size = "],
+        ),
+        (&["serve"], &[], 2, &["\"serve\" is neither a command"]),
+    ] {
+        let environment: Vec<_> = environment.iter().copied().chain([("LOG_FORMAT", "json")]).collect();
+        let start = Start { arguments, environment: &environment, ..Start::default() };
+        let Ended { code: ended, stderr, .. } = Program::start(&start).end();
+        assert_eq!(ended, Some(code), "{arguments:?}");
+        let mut errors = Vec::new();
+        for line in stderr.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+            assert!(line["timestamp"].is_string(), "{line}");
+            if line["level"] == "ERROR" {
+                errors.push(line["message"].as_str().unwrap().to_owned());
+            }
+        }
+        assert_eq!(errors.len(), messages.len(), "{stderr}");
+        for (error, message) in errors.iter().zip(messages) {
+            assert!(error.contains(message), "{error}");
+        }
+    }
+    // The other commands are for people.
+    let environment = &[("LOG_FORMAT", "json")];
+    let purge = Program::start(&Start { arguments: &["purge"], environment, ..Start::default() }).end();
+    assert!(purge.stderr.starts_with("cachewarp: cannot run `cachewarp purge`:"), "{}", purge.stderr);
+}
+
+#[test]
+fn a_default_start_on_a_usual_system_logs_no_warning() {
+    for (descriptors, warns) in [(20_000, false), (1024, true)] {
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let input = File::open("/dev/null").unwrap().into();
+        let program = Program::start_by(&script, input, &FREE);
+        program.await_addr();
+        program.signal("TERM");
+        let Ended { code, stderr, .. } = program.end();
+        assert_eq!(code, Some(0), "{stderr}");
+        let warnings: Vec<_> = stderr.lines().filter(|line| line.contains(" WARN ")).collect();
+        assert_eq!(warnings.len(), usize::from(warns), "{stderr}");
+        assert!(warnings.iter().all(|line| line.contains("LimitNOFILE")), "{stderr}");
     }
 }
 
