@@ -3,12 +3,18 @@
 //! `Connection` names further ones, and the peer writes that list. A list that names
 //! `content-length`, `host` or `authorization` would make the proxy drop fields that the next
 //! parser needs (CVE-2022-45059). Such names are protected.
+//!
+//! The cost of a head is linear in its length: the proxy refuses a head whose `Connection` lists
+//! more than [`CONNECTION_OPTIONS_MAX`] options ([`lists_too_many`]), and no function here reads
+//! further ones.
 
 use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
     HeaderName, SET_COOKIE, VARY,
 };
+
+use crate::limits::CONNECTION_OPTIONS_MAX;
 
 /// The field that requests an explanation and carries its token, and in an answer the explanation.
 /// It concerns the client and CacheWarp only, so neither direction forwards it.
@@ -44,12 +50,20 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Returns whether `Connection` lists more than [`CONNECTION_OPTIONS_MAX`] options.
+pub fn lists_too_many(headers: &HeaderMap) -> bool {
+    options(headers).nth(CONNECTION_OPTIONS_MAX).is_some()
+}
+
+/// Returns the members of all `Connection` lines, empty ones included.
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(CONNECTION).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+}
+
 /// Returns the fields that `Connection` makes hop-by-hop, without the protected ones.
 pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+    options(headers)
+        .take(CONNECTION_OPTIONS_MAX)
         .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
         .filter(|name| !PROTECTED.contains(name))
 }
@@ -116,6 +130,25 @@ mod tests {
             ]),
             ["x-c"]
         );
+    }
+
+    #[test]
+    fn the_options_of_all_lines_are_counted() {
+        for (lines, each, too_many) in [
+            (1, "x-a,".repeat(CONNECTION_OPTIONS_MAX - 1) + "x-a", false),
+            (1, "x-a,".repeat(CONNECTION_OPTIONS_MAX), true),
+            (1, ",".repeat(CONNECTION_OPTIONS_MAX), true),
+            (CONNECTION_OPTIONS_MAX, "x-a".to_owned(), false),
+            (CONNECTION_OPTIONS_MAX + 1, "x-a".to_owned(), true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for _ in 0..lines {
+                headers.append(CONNECTION, each.parse().unwrap());
+            }
+            assert_eq!(lists_too_many(&headers), too_many, "{lines} lines of {each:?}");
+            assert!(named_in_connection(&headers).count() <= CONNECTION_OPTIONS_MAX);
+        }
+        assert!(!lists_too_many(&HeaderMap::new()));
     }
 
     #[test]

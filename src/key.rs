@@ -268,6 +268,13 @@ pub enum TargetError {
     /// RFC 9112 §3.2: the form `host:port` is valid for `CONNECT` only, and `*` for `OPTIONS` only.
     #[error("the request target has a form that is not valid for this method")]
     Form,
+    /// The scheme of an absolute-form target, or of an HTTP/2 request, is neither `http` nor
+    /// `https`.
+    #[error("the scheme of the request target is neither http nor https")]
+    Scheme,
+    /// RFC 9113 §8.3.1: a path with a byte that no URL has.
+    #[error("the path of the request target has bytes that are not ASCII")]
+    NotAscii,
     /// The path has dot segments that some servers resolve to a path outside the origin's base
     /// path.
     #[error("the path of the request target leads out of the API")]

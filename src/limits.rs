@@ -21,8 +21,8 @@ pub use store::*;
 
 // --- Relations between bounds --------------------------------------------------------------------
 
-const _: () = assert!(CLIENT_H2_HEAD_BYTES_MAX as usize <= CLIENT_HEAD_BYTES_MAX);
-const _: () = assert!(CLIENT_H2_HEADS_BYTES_MAX <= 2 * MIB);
+const _: () = assert!(CLIENT_H2_HEAD_BYTES_MAX as usize == CLIENT_HEAD_BYTES_MAX + 32 * HEAD_FIELDS_MAX);
+const _: () = assert!(CLIENT_H2_HEADS_BYTES_MAX <= 7 * MIB);
 const _: () = assert!(CLIENT_H2_STREAM_BYTES_MAX <= CLIENT_H2_CONNECTION_BYTES_MAX);
 const _: () = assert!(CLIENT_OPENING_BYTES_MAX <= CLIENT_HEAD_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX + REPLY_OVERHEAD_BYTES <= REPLY_BYTES_MAX);

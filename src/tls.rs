@@ -1,14 +1,21 @@
 //! TLS towards the origin and Redis: the trusted authorities, and the client certificate.
 //!
+//! A server may present a certificate of the configured file itself, as a self-signed one: TLS
+//! accepts it, although it may be the certificate of an authority, which webpki refuses as a
+//! server's.
+//!
 //! A configured file that cannot be used is an error. Certificates of the system's store that
 //! rustls does not understand are skipped, because old roots linger there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 /// The TLS settings of a connection.
@@ -65,14 +72,19 @@ pub enum TlsError {
 /// Returns a connector for these settings. It offers `protocols` by ALPN explicitly, so that a
 /// server that prefers another protocol cannot assume it.
 pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector, TlsError> {
-    let authorities = match &options.ca_file {
-        Some(path) => authorities_of(path)?,
-        None => system_authorities()?,
+    let (authorities, listed) = match &options.ca_file {
+        Some(path) => (authorities_of(path)?, chain_of(path)?),
+        None => (system_authorities()?, Vec::new()),
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider))
+        .build()
+        .map_err(|error| TlsError::Unavailable(rustls::Error::General(error.to_string())))?;
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Unavailable)?
-        .with_root_certificates(authorities);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier { chains, listed }));
     let mut config = match &options.identity {
         Some(identity) => {
             let (chain, key) = (chain_of(&identity.certificate_file)?, key_of(&identity.key_file)?);
@@ -82,6 +94,63 @@ pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector,
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A verifier of certificate chains that also accepts a listed certificate as the server's own.
+#[derive(Debug)]
+struct ServerVerifier {
+    chains: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerVerifier {
+    /// Returns whether webpki refuses a listed certificate only because it is an authority's.
+    /// webpki checks the dates first.
+    fn is_listed_authority(&self, certificate: &CertificateDer<'_>, error: &rustls::Error) -> bool {
+        let rustls::Error::InvalidCertificate(CertificateError::Other(cause)) = error else { return false };
+        cause.to_string() == "CaUsedAsEndEntity" && self.listed.iter().any(|listed| listed == certificate)
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(error) if self.is_listed_authority(end_entity, &error) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
 }
 
 /// Returns the certificate authorities of a PEM file; one at least.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
 use cachewarp::origin::{
-    AddressShare, FetchPurpose, HostField, Options, OutageLog, OutboundHeads, OutboundRequest,
+    AddressShare, FetchPurpose, HostField, LinkRewrite, Options, OutageLog, OutboundHeads, OutboundRequest,
+    ViaName,
 };
 use cachewarp::policy::{CacheRules, IgnoredCookies, RequestFacts};
 use cachewarp::request_fields::{FieldClass, RequestFields};
@@ -228,5 +229,7 @@ fn options(choice: u8) -> Options {
         queue_timeout: second,
         outages: OutageLog::default(),
         address_share: AddressShare::Whole,
+        via: ViaName::new(),
+        links: LinkRewrite::On,
     }
 }

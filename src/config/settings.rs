@@ -22,11 +22,11 @@ use super::warnings::ConfigWarning;
 use super::workers::{WorkerSettings, WorkerShare};
 use super::{units, urls, values};
 use crate::limits::{
-    ADMIN_CONNECTIONS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, ENTRY_BYTES_MAX, LIFETIME_MAX,
-    MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX,
-    WORKERS_MAX, entry_bytes_max,
+    ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX,
+    ENTRY_BYTES_MAX, LIFETIME_MAX, MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX,
+    TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
-use crate::origin::{AddressShare, HostField};
+use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::{AccessLog, FetchLease};
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
@@ -143,6 +143,7 @@ impl Resolver<'_> {
             backlog: u32::try_from(self.number(Name::ListenBacklog, 1..=BACKLOG_MAX)?).ok()?,
             connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
             connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
+            when_full: server::WhenFull::Wait,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::ClientBodyTimeout, TIMEOUT)?,
             idle_timeout: self.duration(Name::ClientIdleTimeout, TIMEOUT)?,
@@ -162,6 +163,7 @@ impl Resolver<'_> {
             addr,
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
+            when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
             ..server.clone()
         }))
     }
@@ -202,6 +204,12 @@ impl Resolver<'_> {
             connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
             queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
             outages: origin::OutageLog::default(),
+            links: self.take(Name::OriginRewriteLocation, |text| {
+                values::switch(text, LinkRewrite::On, LinkRewrite::Off)
+            })?,
+            via: self.take(Name::Via, |text| {
+                values::switch::<fn() -> ViaName>(text, ViaName::new, ViaName::off)
+            })?(),
             address_share: requests_per_address_max.map_or(AddressShare::Whole, |_| AddressShare::Bounded),
         })
     }

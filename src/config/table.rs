@@ -106,8 +106,8 @@ settings! {
             "Maximum time for a client to send a request head.";
         ClientBodyTimeout "client_body_timeout" ValueForm::Duration, "60s",
             "Maximum time for which a client may stall a response. Reading less than 256 bytes a second counts as stalling. The response is then cut.";
-        ClientIdleTimeout "client_idle_timeout" ValueForm::Duration, "60s",
-            "Maximum idle time of a client connection between requests.";
+        ClientIdleTimeout "client_idle_timeout" ValueForm::Duration, "75s",
+            "Maximum idle time of a client connection between requests. Set it longer than the idle time of a load balancer in front, which often is 60s.";
         TunnelIdleTimeout "tunnel_idle_timeout" ValueForm::Duration, "10m",
             "Maximum time without data in either direction on an upgraded connection, such as a WebSocket.";
         DrainTimeout "drain_timeout" ValueForm::Duration, "30s",
@@ -140,6 +140,10 @@ settings! {
             "Maximum origin connections of all workers. An adaptive limit may lie below it; requests beyond either limit queue.";
         OriginQueueTimeout "origin_queue_timeout" ValueForm::Duration, "500ms",
             "Maximum time in the queue for the origin before a request is refused; `0` disables the queue.";
+        OriginRewriteLocation "origin_rewrite_location" ValueForm::Switch, "true",
+            "Replaces the address of `origin_url` in `Location`, `Content-Location`, `Link` and `Refresh` by the one that the client asked by.";
+        Via "via" ValueForm::Switch, "true",
+            "Names this proxy in `Via`, with a part for each process, and refuses a request that has come back with 508. nginx compresses no response to a request with `Via` unless `gzip_proxied any` is set.";
         TrustedProxies "trusted_proxies" ValueForm::List, "",
             "Addresses and networks whose `X-Forwarded-*` is trusted, such as `10.0.0.0/8`. From other clients it is dropped.";
     }

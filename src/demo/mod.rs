@@ -73,6 +73,7 @@ fn with_free_ports(mut settings: Settings) -> Settings {
 /// Starts the API on its own thread, as a real origin has its own machine.
 fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>), StartError> {
     let options = server::Options {
+        when_full: server::WhenFull::Wait,
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         sharing: server::AddressSharing::Alone,
         backlog: 128,

@@ -6,9 +6,14 @@ use super::settings::KIB;
 
 /// The longest request head. A longer one gets 431.
 pub const CLIENT_HEAD_BYTES_MAX: usize = 64 * KIB;
-/// The most header fields in one head, from a client or from the origin: the number that hyper
-/// parses without an allocation.
+/// The most header fields in one head of a client: the number that hyper parses without an
+/// allocation.
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// The most options that all `Connection` lines of one head may list, empty ones included. Each
+/// option is compared with each field.
+pub const CONNECTION_OPTIONS_MAX: usize = 64;
+/// The most digits of a chunk size: those of a 64-bit number.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// The most open streams of one HTTP/2 client.
 pub const CLIENT_H2_STREAMS_MAX: u32 = 100;
 /// Bytes of one HTTP/2 request body that a client may send before the handler has read any.
@@ -18,9 +23,9 @@ pub const CLIENT_H2_STREAM_BYTES_MAX: u32 = 64 * 1024;
 pub const CLIENT_H2_CONNECTION_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes of one HTTP/2 response that may wait for the client to open its window.
 pub const CLIENT_H2_SEND_BYTES_MAX: usize = 64 * KIB;
-/// The longest HTTP/2 header list, counted as RFC 9113 §6.5.2 counts it. A longer one gets 431. The
-/// bound is below that of HTTP/1.1, since a connection has one head per stream.
-pub const CLIENT_H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// The longest HTTP/2 header list, counted as RFC 9113 §6.5.2 counts it: 32 bytes more for each
+/// field. A longer one gets 431. A head that HTTP/1.1 accepts fits.
+pub const CLIENT_H2_HEAD_BYTES_MAX: u32 = 64 * 1024 + 32 * 100;
 /// The most bytes of heads that one HTTP/2 client can hold in memory.
 pub const CLIENT_H2_HEADS_BYTES_MAX: usize =
     CLIENT_H2_STREAMS_MAX as usize * CLIENT_H2_HEAD_BYTES_MAX as usize;

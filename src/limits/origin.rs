@@ -6,6 +6,16 @@ use super::settings::KIB;
 
 /// The longest response head of the origin.
 pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// The most header fields in one response head of the origin.
+pub const ORIGIN_HEAD_FIELDS_MAX: usize = 256;
+/// The most interim responses (1xx) before one response of the origin.
+pub const ORIGIN_INTERIMS_MAX: usize = 64;
+/// The most bytes that the origin may send between a request and the end of its response head: the
+/// head, the interim responses, and the bytes that hyper reads ahead.
+pub const ORIGIN_HEAD_PHASE_BYTES_MAX: u64 = 512 * 1024;
+/// Time for which content waits for `100 Continue` of the origin. Then it is sent without (RFC 9110
+/// §10.1.1).
+pub const ORIGIN_CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The smallest bound that hyper accepts for its read buffer.
 pub const HYPER_BUFFER_BYTES_MIN: usize = 8 * KIB;
 /// Addresses of the origin's name that one dial tries.

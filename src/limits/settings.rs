@@ -21,6 +21,8 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 pub const BACKLOG_MAX: usize = 65_535;
 /// Connections that may be open on the admin listener at once, from scrapers and operators.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Connections of one address that may be open on the admin listener at once.
+pub const ADMIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 32;
 /// The largest size of the memory tier: the limit of the address space.
 pub const MEMORY_BYTES_MAX: usize = usize::MAX / 2;
 /// The longest prefix of the keys in Redis: every key carries it.

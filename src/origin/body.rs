@@ -83,6 +83,11 @@ impl OriginBody {
         Self(state)
     }
 
+    /// Returns the longest time without progress.
+    pub fn timeout(&self) -> Duration {
+        self.0.idle.timeout()
+    }
+
     /// Creates the body of a 101, whose connection no longer carries HTTP.
     pub(super) fn switched(incoming: Incoming) -> Self {
         let idle = IdleDeadline::new(Duration::ZERO);

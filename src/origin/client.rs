@@ -8,6 +8,7 @@
 
 use std::rc::Rc;
 
+use http::header::EXPECT;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -161,7 +162,11 @@ impl OriginClient {
     /// Returns the request with the framing of its body.
     fn with_framing(&self, mut head: Parts, body: RequestBody) -> Request<UploadBody> {
         set_framing(&mut head, &body);
-        Request::from_parts(head, UploadBody::new(body, self.0.deadlines.body))
+        let mut upload = UploadBody::new(body, self.0.deadlines.body);
+        if head.headers.contains_key(EXPECT) {
+            upload.await_continue();
+        }
+        Request::from_parts(head, upload)
     }
 
     fn response(

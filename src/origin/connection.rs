@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::idle::ReusedTimer;
 use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
-use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
+use crate::limits::{ORIGIN_HEAD_BYTES_MAX, ORIGIN_HEAD_FIELDS_MAX};
 use crate::origin::error::FetchError;
 
 /// Connection that carries one exchange at a time. Dropping it closes it in any state.
@@ -63,7 +63,7 @@ impl OriginConnection {
     pub(super) async fn establish(socket: OriginSocket) -> Result<Self, FetchError> {
         let received = socket.received();
         let (sender, connection) = Builder::new()
-            .max_headers(HEAD_FIELDS_MAX)
+            .max_headers(ORIGIN_HEAD_FIELDS_MAX)
             .max_header_size(ORIGIN_HEAD_BYTES_MAX)
             // Also the number of bytes that hyper may read ahead of the body's reader.
             .max_buf_size(ORIGIN_HEAD_BYTES_MAX)
@@ -86,11 +86,21 @@ impl OriginConnection {
         request: &mut Option<Request<UploadBody>>,
         due: impl Fn() -> Instant,
     ) -> Option<HyperOutcome> {
-        let Self { sender, driver, timer, .. } = self;
+        let Self { sender, driver, timer, received, .. } = self;
+        let interims = received.clone();
+        let outgoing = request.as_mut()?;
+        let gate = outgoing.body().gate();
+        hyper::ext::on_informational(outgoing, move |interim| {
+            interims.record_interim();
+            if let (StatusCode::CONTINUE, Some(gate)) = (interim.status(), &gate) {
+                gate.open();
+            }
+        });
+        received.await_head();
         // Taken as late as possible, because it is large.
         let mut response = pin!(sender.try_send_request(request.take()?));
         let mut is_started = false;
-        poll_fn(|cx| {
+        let outcome = poll_fn(|cx| {
             // There is no response to a request that is not yet written.
             let poll = if is_started { ConnectionDriver::poll } else { ConnectionDriver::poll_once };
             is_started = true;
@@ -99,7 +109,16 @@ impl OriginConnection {
             }
             timer.poll_expired(cx, due()).map(|()| None)
         })
-        .await
+        .await;
+        if matches!(outcome, Some(Ok(_))) {
+            received.end_head();
+        }
+        outcome
+    }
+
+    /// Returns whether the origin sent more before its response head than the proxy reads.
+    pub(super) fn exceeds_head(&self) -> bool {
+        self.received.is_exceeded()
     }
 
     /// Moves the connection to a task of its own.

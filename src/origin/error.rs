@@ -6,7 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::labels;
-use crate::limits::{HEAD_FIELDS_MAX, ORIGIN_HEAD_BYTES_MAX};
+use crate::limits::{
+    CONNECTION_OPTIONS_MAX, ORIGIN_HEAD_BYTES_MAX, ORIGIN_HEAD_FIELDS_MAX, ORIGIN_INTERIMS_MAX,
+};
 use crate::tls::TlsError;
 
 /// Reason why there is no response, or no complete one.
@@ -45,6 +47,9 @@ pub enum FetchError {
     /// The client broke off its request body.
     #[error("the client broke off its request")]
     ClientCut,
+    /// The chunked coding of the client's request body is invalid.
+    #[error("the client's request body is malformed")]
+    ClientMalformed,
     /// The client paused too long in its request body.
     #[error("the client stopped sending its request")]
     ClientTimeout,
@@ -58,7 +63,10 @@ pub enum FetchError {
     #[error("the origin closed the connection within the response head")]
     CutHead,
     /// The head exceeds the limits of this proxy.
-    #[error("the response head is longer than {ORIGIN_HEAD_BYTES_MAX} bytes or {HEAD_FIELDS_MAX} fields")]
+    #[error(
+        "the response head is larger than {ORIGIN_HEAD_BYTES_MAX} bytes, {ORIGIN_HEAD_FIELDS_MAX} fields, \
+         {CONNECTION_OPTIONS_MAX} options in Connection, or {ORIGIN_INTERIMS_MAX} interim responses before it"
+    )]
     HeadTooLarge,
     /// The head is not HTTP.
     #[error("the response head is malformed")]
@@ -127,7 +135,7 @@ impl FetchError {
             Self::Resolve(_) => FetchPhase::Resolve,
             Self::Connect(_) | Self::ConnectTimeout => FetchPhase::Connect,
             Self::Tls(_) | Self::TlsTimeout => FetchPhase::Tls,
-            Self::ClientCut | Self::ClientTimeout => FetchPhase::Request,
+            Self::ClientCut | Self::ClientMalformed | Self::ClientTimeout => FetchPhase::Request,
             Self::Unanswered
             | Self::HeadTimeout
             | Self::CutHead
@@ -142,7 +150,9 @@ impl FetchError {
     /// Returns the party that could have prevented it.
     pub fn fault(&self) -> FaultParty {
         match self {
-            Self::BadTarget | Self::ClientCut | Self::ClientTimeout => FaultParty::Client,
+            Self::BadTarget | Self::ClientCut | Self::ClientMalformed | Self::ClientTimeout => {
+                FaultParty::Client
+            }
             Self::Busy | Self::QueueFull | Self::QueueTimeout => FaultParty::Proxy,
             Self::BreakerOpen
             | Self::Resolve(_)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, StatusCode, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
@@ -83,6 +83,8 @@ pub(super) async fn exchange(
                 ExchangeError::Unwritten
             } else if let Some(client_error) = upload.failure() {
                 client_error.into()
+            } else if connection.exceeds_head() {
+                FetchError::HeadTooLarge.into()
             } else if connection.received() == received_before {
                 ExchangeError::Unanswered
             } else {
@@ -92,6 +94,9 @@ pub(super) async fn exchange(
     };
     let head_received = Instant::now();
 
+    if hop::lists_too_many(&head.headers) {
+        return Err(FetchError::HeadTooLarge.into());
+    }
     let framing = BodyFraming::from_head(&method, head.status, &mut head.headers)?;
     let connection = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let protocol = protocol.ok_or(FetchError::BadSwitch)?;
@@ -99,6 +104,7 @@ pub(super) async fn exchange(
         None
     } else {
         if !upload.is_sent() {
+            upload.refuse_unsent();
             connection.detach();
         }
         connection.usable_for = keep_alive::usable_for(&head.headers);
@@ -117,6 +123,7 @@ pub(super) fn set_framing(head: &mut request::Parts, body: &RequestBody) {
         head.headers.remove(TRANSFER_ENCODING);
     }
     if body.is_empty() {
+        head.headers.remove(EXPECT);
         // RFC 9110 §8.6: a method that usually has a body states the empty one.
         if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));

@@ -4,10 +4,11 @@
 //! piece would cost more than the deadline protects. This timer keeps running. If it expires during
 //! a wait that began after it was set, it is set again for the rest of that wait.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::limits::CLIENT_RATE_MIN;
@@ -21,7 +22,9 @@ impl ReusedTimer {
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
         loop {
-            ready!(timer.as_mut().poll(cx));
+            // A flood that hyper reads in this turn uses up the cooperative budget of the task, and
+            // a timer that depends on the budget would never fire.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
             if timer.deadline() >= due {
                 return Poll::Ready(());
             }
@@ -44,6 +47,11 @@ pub(super) struct IdleDeadline {
 impl IdleDeadline {
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, left: timeout, waiting_since: None, timer: ReusedTimer::default() }
+    }
+
+    /// Returns the longest wait.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Ends the current wait, if there is one, without consuming the timeout.

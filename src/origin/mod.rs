@@ -1,7 +1,7 @@
 //! Client of the upstream origin: a connection pool over hyper, its deadlines, and the request
 //! heads that the origin receives.
 //!
-//! The pure modules decide. `outbound`, `forwarded` and `protocol` write the request head;
+//! The pure modules decide. `outbound`, `forwarded`, `via` and `protocol` write the request head;
 //! `framing` and `keep_alive` read from a response head where the body ends and how long the
 //! connection stays usable; `limit`, `signs` and `breaker` bound the concurrent requests;
 //! `queue_timeout` bounds the wait in the queue. The other modules do I/O. Each worker has one pool
@@ -29,6 +29,8 @@ mod idle;
 mod keep_alive;
 mod limit;
 mod limiter;
+mod links;
+pub mod max_forwards;
 mod metrics;
 mod options;
 mod outages;
@@ -42,13 +44,15 @@ mod socket;
 mod tests;
 mod tls;
 mod upload;
+mod via;
 
 pub use body::OriginBody;
 pub use client::OriginClient;
 pub use error::{FaultParty, FetchError, FetchPhase, OriginOptionsError};
 pub use framing::BodyFraming;
-pub use options::{AddressShare, HostField, Options};
+pub use options::{AddressShare, HostField, LinkRewrite, Options};
 pub use outages::OutageLog;
 pub use outbound::{FetchPurpose, OutboundHeads, OutboundRequest};
 pub use protocol::UpgradeProtocol;
 pub use upload::RequestBody;
+pub use via::ViaName;

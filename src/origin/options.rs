@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::via::ViaName;
 use crate::key::{Authority, Scheme};
 use crate::origin::outages::OutageLog;
 
@@ -40,6 +41,10 @@ pub struct Options {
     pub outages: OutageLog,
     /// Whether a share of the permits is reserved for other client addresses.
     pub address_share: AddressShare,
+    /// Fate of links to the origin in its responses.
+    pub links: LinkRewrite,
+    /// Name in `Via`, shared by all workers.
+    pub via: ViaName,
 }
 
 /// Share of the permits that one client address may have.
@@ -49,6 +54,15 @@ pub enum AddressShare {
     Bounded,
     /// All: the clients have one address, that of a load balancer.
     Whole,
+}
+
+/// Fate of the origin's own URLs in `Location`, `Content-Location`, `Link` and `Refresh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkRewrite {
+    /// They get the scheme and the host that the client asked by.
+    On,
+    /// They stay.
+    Off,
 }
 
 /// `Host` that the origin receives.

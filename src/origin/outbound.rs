@@ -10,23 +10,22 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, COOKIE, Entry, HOST, HeaderName, HeaderValue, UPGRADE, VIA};
+use http::header::{CONNECTION, COOKIE, EXPECT, Entry, HOST, HeaderName, HeaderValue, UPGRADE, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
 
 use super::boundary;
 use super::forwarded::{ForwardedFields, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::via::ViaName;
+use super::{links, max_forwards};
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
 use crate::key::{OriginBase, Target, TargetError};
 use crate::origin::error::{FetchError, OriginOptionsError};
-use crate::origin::options::{HostField, Options};
+use crate::origin::options::{HostField, LinkRewrite, Options};
 use crate::origin::protocol::UpgradeProtocol;
 use crate::request_fields::{FieldClass, RequestFields, is_forwarding_field};
-
-/// RFC 9110 §7.6.3: protocol version and name of this proxy.
-const VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 cachewarp");
 
 /// Request of a client, as received.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +62,8 @@ pub struct OutboundHeads {
     origin: HeaderValue,
     base: OriginBase,
     forwarded: ForwardedFields,
+    via: ViaName,
+    links: LinkRewrite,
 }
 
 impl OutboundHeads {
@@ -80,6 +81,8 @@ impl OutboundHeads {
                 path: base_path(options)?,
             },
             forwarded: ForwardedFields::new(options.trusted_proxies.clone()),
+            via: options.via.clone(),
+            links: options.links,
         })
     }
 
@@ -109,6 +112,19 @@ impl OutboundHeads {
         if outside { Err(TargetError::OutsideBase) } else { Ok(()) }
     }
 
+    /// Returns whether this process has already forwarded the request.
+    pub fn has_come_back(&self, headers: &HeaderMap) -> bool {
+        self.via.is_in(headers)
+    }
+
+    /// Replaces the origin's own address in the links of a response to a request for `target`.
+    pub fn rewrite_links(&self, headers: &mut HeaderMap, target: &Target) {
+        match self.links {
+            LinkRewrite::On => links::rewrite(headers, &self.base, target),
+            LinkRewrite::Off => {}
+        }
+    }
+
     /// Returns the head for the origin, without the framing of a body.
     pub fn head(&self, request: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
         if request.method == Method::CONNECT {
@@ -129,6 +145,16 @@ impl OutboundHeads {
             }
         }
         Ok(parts)
+    }
+
+    /// Returns the head for the origin of a request that is passed with its content. It forwards
+    /// the expectation of `100 Continue`, which no shared fetch has.
+    pub fn passed_head(&self, request: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
+        let mut head = self.head(request)?;
+        if expects_continue(request.headers) {
+            head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        Ok(head)
     }
 
     /// Returns whether the origin receives equal fields for a passed request and for a shared
@@ -176,6 +202,9 @@ impl OutboundHeads {
             }
         }
         join_cookies(&mut headers);
+        if request.method == Method::OPTIONS {
+            max_forwards::decrement(&mut headers);
+        }
         Ok(headers)
     }
 
@@ -209,7 +238,9 @@ impl OutboundHeads {
         request: &OutboundRequest<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), FetchError> {
-        headers.append(VIA, VIA_VALUE);
+        if let Some(via) = self.via.value() {
+            headers.append(VIA, via);
+        }
         let chain = match request.purpose {
             FetchPurpose::Cacheable => self.forwarded.trusted_chain(request.headers, request.peer),
             FetchPurpose::Pass | FetchPurpose::Upgrade(_) => {
@@ -273,6 +304,14 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(cookie) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
         headers.insert(COOKIE, cookie);
     }
+}
+
+/// Returns whether the request asks to send its content (RFC 9110 §10.1.1). Two parsers may differ
+/// on any other spelling, so the proxy forwards none.
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(EXPECT).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    line.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Returns the requested authority, without a copy if `Host` has equal bytes.

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::limits::{ORIGIN_HEAD_PHASE_BYTES_MAX, ORIGIN_INTERIMS_MAX};
 use crate::origin::error::FetchError;
 use crate::telemetry::Gauge;
 
@@ -73,27 +74,71 @@ pub(super) enum OriginStream {
 #[derive(Debug)]
 pub(super) struct OriginSocket {
     stream: OriginStream,
-    received: Arc<AtomicU64>,
+    received: ReceivedBytes,
     _slot: OriginSlot,
 }
 
-/// Counter of the bytes received through a socket, readable from outside.
+/// Counter of the bytes received through a socket, and bound on the bytes and the interim responses
+/// before a response head. Readable from outside.
+///
+/// hyper reads and drops interim responses within one poll as long as they arrive, so the socket
+/// itself ends such a flood.
 #[derive(Clone, Debug)]
-pub(super) struct ReceivedBytes(Arc<AtomicU64>);
+pub(super) struct ReceivedBytes(Arc<ReceivedCounters>);
+
+#[derive(Debug)]
+struct ReceivedCounters {
+    bytes: AtomicU64,
+    /// The number of bytes from which the socket fails.
+    bytes_max: AtomicU64,
+    interims: AtomicU64,
+}
 
 impl ReceivedBytes {
+    fn new() -> Self {
+        let (bytes, interims) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(ReceivedCounters { bytes, bytes_max: AtomicU64::new(u64::MAX), interims }))
+    }
+
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bounds the bytes up to the next response head.
+    pub(super) fn await_head(&self) {
+        self.0.interims.store(0, Ordering::Relaxed);
+        self.0.bytes_max.store(self.bytes() + ORIGIN_HEAD_PHASE_BYTES_MAX, Ordering::Relaxed);
+    }
+
+    /// Ends the bound, because the response head has arrived.
+    pub(super) fn end_head(&self) {
+        self.0.bytes_max.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Counts an interim response.
+    pub(super) fn record_interim(&self) {
+        if self.0.interims.fetch_add(1, Ordering::Relaxed) >= ORIGIN_INTERIMS_MAX as u64 {
+            self.0.bytes_max.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the bytes or the interim responses before a head exceed a bound.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.bytes() >= self.0.bytes_max.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
 impl OriginSocket {
     pub(super) fn new(stream: OriginStream, slot: OriginSlot) -> Self {
-        Self { stream, received: Arc::new(AtomicU64::new(0)), _slot: slot }
+        Self { stream, received: ReceivedBytes::new(), _slot: slot }
     }
 
     pub(super) fn received(&self) -> ReceivedBytes {
-        ReceivedBytes(Arc::clone(&self.received))
+        self.received.clone()
     }
 }
 
@@ -104,12 +149,17 @@ impl AsyncRead for OriginSocket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.received.is_exceeded() {
+            return Poll::Ready(Err(io::Error::other(
+                "the bytes before the response head exceed their bound",
+            )));
+        }
         let before = buffer.filled().len();
         ready!(match &mut this.stream {
             OriginStream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             OriginStream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
-        this.received.fetch_add(buffer.filled().len().saturating_sub(before) as u64, Ordering::Relaxed);
+        this.received.add(buffer.filled().len().saturating_sub(before));
         Poll::Ready(Ok(()))
     }
 }

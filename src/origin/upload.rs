@@ -3,19 +3,28 @@
 //! hyper polls the body each time the socket has room, so the origin's reading slows the client's
 //! sending. [`UploadProgress`] records which party the exchange waits for, because each has its own
 //! deadline: the client's for the next piece, the origin's for everything else.
+//!
+//! The body of a request with `Expect: 100-continue` waits for the origin's permission. hyper sends
+//! `100 Continue` to an HTTP/1.1 client once the body is polled, so the client gets it when the
+//! origin has given it, and an origin's final response (401, 413) arrives before the upload.
 
 use std::cell::Cell;
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::idle::IdleDeadline;
+use crate::limits::ORIGIN_CONTINUE_TIMEOUT;
 use crate::origin::error::FetchError;
 
 /// Body of a client's request.
@@ -49,6 +58,10 @@ impl RequestBody {
 pub(super) enum UploadProgress {
     /// The request has no connection yet.
     NotStarted,
+    /// The request asked at this time whether to send its body, and the origin has not answered.
+    AwaitingContinue(Instant),
+    /// The origin responded before the body began, so the body is not sent.
+    Refused,
     /// The origin has not yet taken the piece that arrived at this time.
     Sending(Instant),
     /// The origin has taken every piece, and the client sends more.
@@ -57,6 +70,8 @@ pub(super) enum UploadProgress {
     Sent(Instant),
     /// The client broke off its request.
     Cut,
+    /// The chunked coding of the client's body is invalid.
+    Malformed,
     /// The client exceeded its deadline.
     TimedOut,
 }
@@ -64,8 +79,30 @@ pub(super) enum UploadProgress {
 /// Request body that hyper polls.
 pub(super) struct UploadBody {
     body: RequestBody,
+    /// Present until the body may be sent.
+    awaited: Option<AwaitedContinue>,
     idle: IdleDeadline,
     upload: UploadTracker,
+}
+
+/// Permission of the origin to send a body: `100 Continue` has arrived.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ContinueGate(Arc<AtomicBool>);
+
+impl ContinueGate {
+    pub(super) fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Permission that a body waits for, and the end of the wait.
+struct AwaitedContinue {
+    gate: ContinueGate,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// Progress of one upload, readable from outside.
@@ -76,15 +113,32 @@ impl UploadBody {
     pub(super) fn new(body: RequestBody, timeout: Duration) -> Self {
         Self {
             body,
+            awaited: None,
             idle: IdleDeadline::new(timeout),
             upload: UploadTracker(Rc::new(Cell::new(UploadProgress::NotStarted))),
         }
     }
 
+    /// Lets the body wait for `100 Continue`.
+    pub(super) fn await_continue(&mut self) {
+        let timer = Box::pin(sleep(ORIGIN_CONTINUE_TIMEOUT));
+        self.awaited = Some(AwaitedContinue { gate: ContinueGate::default(), timer });
+    }
+
+    /// Returns the permission that the body waits for.
+    pub(super) fn gate(&self) -> Option<ContinueGate> {
+        self.awaited.as_ref().map(|awaited| awaited.gate.clone())
+    }
+
     /// Marks the body as being sent.
     pub(super) fn begin(&self, now: Instant) -> UploadTracker {
-        let progress =
-            if self.body.is_empty() { UploadProgress::Sent(now) } else { UploadProgress::Sending(now) };
+        let progress = if self.body.is_empty() {
+            UploadProgress::Sent(now)
+        } else if self.awaited.is_some() {
+            UploadProgress::AwaitingContinue(now)
+        } else {
+            UploadProgress::Sending(now)
+        };
         self.upload.0.set(progress);
         self.upload.clone()
     }
@@ -96,12 +150,23 @@ impl UploadTracker {
         matches!(self.0.get(), UploadProgress::Sent(_))
     }
 
+    /// Ends the upload if it still waits for `100 Continue`: the origin has responded without it.
+    /// The body then stays pending, so that hyper reads the response.
+    pub(super) fn refuse_unsent(&self) {
+        if let UploadProgress::AwaitingContinue(_) = self.0.get() {
+            self.0.set(UploadProgress::Refused);
+        }
+    }
+
     /// Returns the client's failure, if the client ended the exchange.
     pub(super) fn failure(&self) -> Option<FetchError> {
         match self.0.get() {
             UploadProgress::Cut => Some(FetchError::ClientCut),
+            UploadProgress::Malformed => Some(FetchError::ClientMalformed),
             UploadProgress::TimedOut => Some(FetchError::ClientTimeout),
             UploadProgress::NotStarted
+            | UploadProgress::AwaitingContinue(_)
+            | UploadProgress::Refused
             | UploadProgress::Sending(_)
             | UploadProgress::AwaitingClient
             | UploadProgress::Sent(_) => None,
@@ -111,13 +176,23 @@ impl UploadTracker {
     /// Returns the time since which the exchange has waited for the origin without a break.
     pub(super) fn origin_awaited_since(&self) -> Instant {
         match self.0.get() {
-            UploadProgress::Sending(since) | UploadProgress::Sent(since) => since,
+            UploadProgress::AwaitingContinue(since)
+            | UploadProgress::Sending(since)
+            | UploadProgress::Sent(since) => since,
             UploadProgress::NotStarted
+            | UploadProgress::Refused
             | UploadProgress::AwaitingClient
             | UploadProgress::Cut
+            | UploadProgress::Malformed
             | UploadProgress::TimedOut => Instant::now(),
         }
     }
+}
+
+/// Returns whether the coding of a body is invalid, by hyper's decoder or by the client's socket.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    matches!(cause, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 impl Body for UploadBody {
@@ -130,6 +205,16 @@ impl Body for UploadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
         let RequestBody::Streaming(incoming) = &mut this.body else { return Poll::Ready(None) };
+        if let UploadProgress::Refused = this.upload.0.get() {
+            return Poll::Pending;
+        }
+        if let Some(awaited) = &mut this.awaited {
+            // hyper reads the origin's bytes before it polls the body, so the gate needs no waker.
+            if !awaited.gate.is_open() {
+                ready!(awaited.timer.as_mut().poll(cx));
+            }
+            this.awaited = None;
+        }
         loop {
             let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
                 this.upload.0.set(UploadProgress::AwaitingClient);
@@ -158,6 +243,9 @@ impl Body for UploadBody {
                 // A stream that is reset with NO_ERROR ends as if it were complete; its length
                 // shows that it is not.
                 None if incoming.size_hint().lower() == 0 => (UploadProgress::Sent(Instant::now()), None),
+                Some(Err(error)) if is_malformed(&error) => {
+                    (UploadProgress::Malformed, Some(Err(FetchError::ClientMalformed)))
+                }
                 None | Some(Err(_)) => (UploadProgress::Cut, Some(Err(FetchError::ClientCut))),
             };
             this.upload.0.set(progress);

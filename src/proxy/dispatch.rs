@@ -6,8 +6,8 @@ use http::request::Parts;
 use http::{Method, Version};
 use http_body::Body;
 
-use crate::key::{Scheme, Target, TargetError};
-use crate::origin::{OutboundHeads, UpgradeProtocol};
+use crate::key::{Authority, Scheme, Target, TargetError};
+use crate::origin::{OutboundHeads, UpgradeProtocol, max_forwards};
 use crate::proxy::answer::failure::Failure;
 
 /// The route of a request.
@@ -23,6 +23,8 @@ pub(in crate::proxy) enum Dispatch {
     Purge(Target),
     /// To the origin, with a tunnel if the origin switches protocols.
     Upgrade(Target, UpgradeProtocol),
+    /// An `OPTIONS` that no proxy may forward: the proxy is its final recipient.
+    Options,
     /// A refusal.
     Refused(Failure),
 }
@@ -36,6 +38,7 @@ impl Dispatch {
             Self::Pass(_) => "pass",
             Self::Purge(_) => "purge",
             Self::Upgrade(..) => "upgrade",
+            Self::Options => "options",
             Self::Refused(_) => "refused",
         }
     }
@@ -46,7 +49,7 @@ impl Dispatch {
             Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
                 origin.reaches(target)
             }
-            Self::Health | Self::Refused(_) => Ok(()),
+            Self::Health | Self::Options | Self::Refused(_) => Ok(()),
         };
         reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
     }
@@ -55,7 +58,12 @@ impl Dispatch {
     pub(in crate::proxy) fn into_purge(self) -> Self {
         match self {
             Self::Pass(target) => Self::Purge(target),
-            Self::Health | Self::Cached(_) | Self::Purge(_) | Self::Upgrade(..) | Self::Refused(_) => self,
+            Self::Health
+            | Self::Cached(_)
+            | Self::Purge(_)
+            | Self::Upgrade(..)
+            | Self::Options
+            | Self::Refused(_) => self,
         }
     }
 }
@@ -75,20 +83,44 @@ impl RequestContent {
     }
 }
 
-/// Returns the route of a request that arrived over `scheme`.
-pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestContent) -> Dispatch {
+/// Returns the route of a request that arrived over `scheme`. An HTTP/1.0 request without a host is
+/// addressed to `origin`, and bypasses the cache: no other request has its key.
+pub(in crate::proxy) fn route(
+    head: &Parts,
+    scheme: Scheme,
+    content: RequestContent,
+    origin: &Authority,
+) -> Dispatch {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let asks_for_health = reads && head.uri.path() == "/health";
     if asks_for_health && head.version < Version::HTTP_11 {
         // Load balancers may probe with HTTP/1.0, which does not require a host.
         return Dispatch::Health;
     }
+    let has_host = head.headers.contains_key(HOST);
     let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
     let target = match Target::parse(scheme, &head.uri, hosts) {
+        // RFC 9112 §3.2: the authority of an absolute-form target does not excuse the missing
+        // field.
+        Ok(_) if head.version == Version::HTTP_11 && !has_host => {
+            return Dispatch::Refused(Failure::BadTarget(TargetError::NoHost));
+        }
         Ok(target) => target,
+        Err(TargetError::NoHost) if head.version < Version::HTTP_11 => {
+            match Target::parse(scheme, &head.uri, [origin.as_str().as_bytes()].into_iter()) {
+                Ok(target) => target,
+                Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
+            }
+        }
         Err(TargetError::TooLong) => return Dispatch::Refused(Failure::TargetTooLong),
         Err(bad) => return Dispatch::Refused(Failure::BadTarget(bad)),
     };
+    if !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
+        return Dispatch::Refused(Failure::BadTarget(TargetError::Scheme));
+    }
+    if head.version == Version::HTTP_2 && !target.path_and_query.as_str().is_ascii() {
+        return Dispatch::Refused(Failure::BadTarget(TargetError::NotAscii));
+    }
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         // `CONNECT` would open a tunnel to any host, and `TRACE` would reveal fields that proxies
         // added (RFC 9110 §9.3.8). An API needs neither.
@@ -101,6 +133,9 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
     if asks_for_health {
         return Dispatch::Health;
     }
+    if head.method == Method::OPTIONS && max_forwards::is_exhausted(&head.headers) {
+        return Dispatch::Options;
+    }
     if content == RequestContent::None
         && head.version == Version::HTTP_11
         && let Some(protocol) = UpgradeProtocol::asked(&head.method, &head.headers)
@@ -109,7 +144,12 @@ pub(in crate::proxy) fn route(head: &Parts, scheme: Scheme, content: RequestCont
     }
     // Content on a `GET` has no defined semantics that a key could include (RFC 9110 §9.3.1), but
     // an origin may respond to it.
-    if reads && content == RequestContent::None { Dispatch::Cached(target) } else { Dispatch::Pass(target) }
+    let is_addressed = has_host || head.version >= Version::HTTP_11;
+    if reads && content == RequestContent::None && is_addressed {
+        Dispatch::Cached(target)
+    } else {
+        Dispatch::Pass(target)
+    }
 }
 
 #[cfg(test)]
@@ -117,12 +157,43 @@ mod tests {
     use super::*;
     use http::Request;
 
+    fn origin() -> Authority {
+        Authority::parse(Scheme::Http, b"origin.test:8080").unwrap()
+    }
+
+    #[test]
+    fn only_http_1_0_needs_no_host() {
+        let no_host = Dispatch::Refused(Failure::BadTarget(TargetError::NoHost));
+        let of = |version: Version, uri: &str| {
+            let request = Request::builder().version(version).uri(uri).body(()).unwrap();
+            route(&request.into_parts().0, Scheme::Http, RequestContent::None, &origin())
+        };
+        let target = |url: &str| Dispatch::Pass(Target::of_url(url).unwrap());
+        for (version, uri, want) in [
+            (Version::HTTP_10, "/a", target("http://origin.test:8080/a")),
+            (Version::HTTP_10, "http://api.test/a", target("http://api.test/a")),
+            (Version::HTTP_11, "/a", no_host),
+            (
+                Version::HTTP_11,
+                "http://api.test/a",
+                Dispatch::Refused(Failure::BadTarget(TargetError::NoHost)),
+            ),
+            (
+                Version::HTTP_2,
+                "http://api.test/a",
+                Dispatch::Cached(Target::of_url("http://api.test/a").unwrap()),
+            ),
+        ] {
+            assert_eq!(of(version, uri), want, "{version:?} {uri}");
+        }
+    }
+
     fn route_name(method: &str, uri: &str, fields: &[(&str, &str)], content: RequestContent) -> &'static str {
         let mut request = Request::builder().method(method).uri(uri).header("host", "api.test");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content).word()
+        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content, &origin()).word()
     }
 
     #[test]
@@ -132,7 +203,11 @@ mod tests {
             (Version::HTTP_11, Dispatch::Refused(Failure::BadTarget(TargetError::NoHost))),
         ] {
             let probe = Request::builder().version(version).uri("/health").body(()).unwrap();
-            assert_eq!(route(&probe.into_parts().0, Scheme::Http, RequestContent::None), want, "{version:?}");
+            assert_eq!(
+                route(&probe.into_parts().0, Scheme::Http, RequestContent::None, &origin()),
+                want,
+                "{version:?}"
+            );
         }
     }
 
@@ -153,6 +228,10 @@ mod tests {
             ("POST", "/a", &[], RequestContent::None, "pass"),
             ("DELETE", "/a", &[], RequestContent::None, "pass"),
             ("OPTIONS", "*", &[], RequestContent::None, "pass"),
+            ("OPTIONS", "*", &[("max-forwards", "0")], RequestContent::None, "options"),
+            ("OPTIONS", "/a", &[("max-forwards", "0")], RequestContent::Some, "options"),
+            ("OPTIONS", "/a", &[("max-forwards", "1")], RequestContent::None, "pass"),
+            ("GET", "/a", &[("max-forwards", "0")], RequestContent::None, "cached"),
             ("QUERY", "/a", &[], RequestContent::Some, "pass"),
             ("GET", "/a", upgrade, RequestContent::None, "upgrade"),
             ("GET", "/a", &[("upgrade", "websocket")], RequestContent::None, "cached"),

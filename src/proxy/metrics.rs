@@ -29,6 +29,12 @@ crate::labels! {
         TargetTooLong => "target-too-long",
         /// The method is `CONNECT` or `TRACE`.
         Method => "method-not-allowed",
+        /// This process has already forwarded the request.
+        Loop => "loop",
+        /// `Connection` lists too many options.
+        ConnectionOptions => "connection-options",
+        /// The chunked coding of the request's content is invalid.
+        MalformedBody => "client-body-malformed",
     }
 }
 
@@ -127,12 +133,16 @@ impl Metrics {
             Failure::BadTarget(_) => RequestRefusal::BadTarget,
             Failure::TargetTooLong => RequestRefusal::TargetTooLong,
             Failure::MethodNotAllowed => RequestRefusal::Method,
+            Failure::Loop => RequestRefusal::Loop,
+            Failure::ConnectionOptions => RequestRefusal::ConnectionOptions,
+            Failure::MalformedBody => RequestRefusal::MalformedBody,
             Failure::PurgeNotAllowed
             | Failure::OnlyIfCached
             | Failure::Refused
             | Failure::ConnectTimeout
             | Failure::HeadTimeout
             | Failure::BadAnswer
+            | Failure::HeadTooLarge
             | Failure::Closed
             | Failure::Overloaded
             | Failure::BreakerOpen

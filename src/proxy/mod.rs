@@ -12,6 +12,7 @@ mod answer;
 mod dispatch;
 mod explain;
 mod fetch;
+mod forward;
 mod health;
 mod lookup;
 mod metrics;

@@ -48,9 +48,9 @@ pub(super) async fn answer(
     let requested = time::now();
     let head = || {
         reached.set(OriginReached::Perhaps);
-        proxy.origin.outbound().head(&inbound.to_outbound(&FetchPurpose::Pass, &proxy.rules))
+        proxy.origin.outbound().passed_head(&inbound.to_outbound(&FetchPurpose::Pass, &proxy.rules))
     };
-    match proxy.origin.send(proxy.client(&inbound), head, RequestBody::Streaming(body)).await {
+    match proxy.exchange(&inbound, head, RequestBody::Streaming(body)).await {
         Ok(response) => {
             let storable = before
                 .filter(|before| !before.is_superseded())
@@ -75,13 +75,16 @@ pub(super) async fn answer(
                 proxy.store.supersede(&resource);
                 proxy.store.write_tombstone(&resource, KeyGeneration::new()).await;
             }
-            failed(&inbound, &error)
+            failed(proxy, &inbound, &error)
         }
     }
 }
 
-fn failed(inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
+fn failed(proxy: &Proxy, inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
     let failure = Failure::from(error);
+    if failure == Failure::MalformedBody {
+        proxy.metrics.refused(failure);
+    }
     inbound.notes.note(|explanation| explanation.failed(failure));
     failure.into()
 }
@@ -155,7 +158,7 @@ pub(super) async fn upgrade(
     let mut response = match proxy.send(&inbound, &FetchPurpose::Upgrade(protocol), RequestBody::Empty).await
     {
         Ok(response) => response,
-        Err(error) => return failed(&inbound, &error),
+        Err(error) => return failed(proxy, &inbound, &error),
     };
     // Only a 101 switches protocols (CVE-2024-23326: a 200 was taken for a switch). Bytes that the
     // client sent before the 101 wait until then.

@@ -54,7 +54,9 @@ impl Proxy {
         self.shared.popular.record(request.uri().path());
         let (mut parts, body) = request.into_parts();
         let content = dispatch::RequestContent::of(&body);
-        let mut route = dispatch::route(&parts, caller.scheme, content).below(self.origin.outbound());
+        let outbound = self.origin.outbound();
+        let mut route =
+            dispatch::route(&parts, caller.scheme, content, &outbound.base().authority).below(outbound);
         if purge::is_purge_request(&self.options, &parts.method) {
             route = route.into_purge();
         }
@@ -73,6 +75,9 @@ impl Proxy {
                     ControlFlow::Break(answer) => return self.respond_from_memory(begun, request, answer),
                     ControlFlow::Continue(known) => known,
                 };
+                if let Err(failure) = self.forwardable(&request.inbound) {
+                    return self.refuse(begun, failure);
+                }
                 let request = Rc::new(request);
                 match self.admit(&request.inbound) {
                     Ok(AdmittedRequest { permit, address_permit }) => {
@@ -93,6 +98,9 @@ impl Proxy {
             }
             Dispatch::Pass(target) => {
                 let inbound = inbound(target);
+                if let Err(failure) = self.forwardable(&inbound) {
+                    return self.refuse(begun, failure);
+                }
                 let AdmittedRequest { permit, address_permit } = match self.admit(&inbound) {
                     Ok(admission) => admission,
                     Err(failure) => return self.shed(begun, failure),
@@ -111,6 +119,9 @@ impl Proxy {
             }
             Dispatch::Upgrade(target, protocol) => {
                 let inbound = inbound(target);
+                if let Err(failure) = self.forwardable(&inbound) {
+                    return self.refuse(begun, failure);
+                }
                 match self.admit(&inbound) {
                     Ok(AdmittedRequest { permit, address_permit }) => {
                         let answer =
@@ -120,11 +131,8 @@ impl Proxy {
                     Err(failure) => self.shed(begun, failure),
                 }
             }
-            Dispatch::Refused(failure) => {
-                begun.notes.note(|explanation| explanation.failed(failure));
-                self.metrics.refused(failure);
-                self.at_once(begun, failure.into())
-            }
+            Dispatch::Options => self.at_once(begun, ProxyAnswer::options()),
+            Dispatch::Refused(failure) => self.refuse(begun, failure),
         }
     }
 
@@ -144,6 +152,12 @@ impl Proxy {
             Ok(address_permit) => PendingResponse::AtOnce(self.answered(begun, answer, address_permit)),
             Err(failure) => self.shed(begun, failure),
         }
+    }
+
+    fn refuse(&self, begun: RequestStart, failure: Failure) -> PendingResponse {
+        begun.notes.note(|explanation| explanation.failed(failure));
+        self.metrics.refused(failure);
+        self.at_once(begun, failure.into())
     }
 
     fn shed(&self, begun: RequestStart, failure: Failure) -> PendingResponse {

@@ -5,12 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Response, header};
+use http::{Method, header};
 
 use crate::client_address::{AddressPermit, ClientNetwork};
 use crate::entry::JsonCheck;
 use crate::key::{CacheKey, Target, TargetError};
-use crate::origin::{self, FetchError, FetchPurpose, OriginClient, RequestBody};
+use crate::origin::{FetchPurpose, OriginClient};
 use crate::policy::{self, CacheRules, RequestFacts};
 use crate::proxy::admission::load::AdmittedRequest;
 use crate::proxy::answer::failure::Failure;
@@ -118,17 +118,6 @@ impl Proxy {
         }
         let mean = self.fetch_took.get();
         self.fetch_took.set(if mean.is_zero() { took } else { (mean * 7 + took) / 8 });
-    }
-
-    /// Sends a request to the origin, with the head for its purpose.
-    pub(in crate::proxy) async fn send(
-        &self,
-        inbound: &InboundRequest,
-        purpose: &FetchPurpose,
-        body: RequestBody,
-    ) -> Result<Response<origin::OriginBody>, FetchError> {
-        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose, &self.rules));
-        self.origin.send(self.client(inbound), head, body).await
     }
 
     /// Returns whether the response to this request, sent with the client's own fields, may store,

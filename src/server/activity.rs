@@ -34,6 +34,8 @@ pub(super) struct ConnectionActivity {
     flushes: AtomicU64,
     /// True if the client's time limit restarts, because of an event since the last check.
     moved: AtomicBool,
+    /// True once a byte was written since the current request was complete.
+    begun: AtomicBool,
     /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl ConnectionActivity {
             taken: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             moved: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
         }
     }
@@ -93,6 +96,9 @@ impl ConnectionActivity {
         // The limit on the first head of a connection runs since the connection was accepted.
         if began && vouched > 0 {
             self.moved.store(true, Relaxed);
+        }
+        if inbound == NextBytes::Between && self.inbound() != inbound {
+            self.begun.store(false, Relaxed);
         }
         self.inbound.store(inbound as u8, Relaxed);
         self.vouched.store(vouched, Relaxed);
@@ -109,6 +115,7 @@ impl ConnectionActivity {
         let number = self.requests.load(Relaxed) + 1;
         self.requests.store(number, Relaxed);
         self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        self.begun.store(false, Relaxed);
         if number <= self.vouched.load(Relaxed) { HeadReading::Yes } else { HeadReading::No }
     }
 
@@ -121,6 +128,7 @@ impl ConnectionActivity {
     /// Records that hyper writes. hyper flushes once its own buffer is empty.
     pub(super) fn writes(&self) {
         self.writing.store(true, Relaxed);
+        self.begun.store(true, Relaxed);
         self.moved.store(true, Relaxed);
     }
 
@@ -151,6 +159,24 @@ impl ConnectionActivity {
         self.in_flight.load(Relaxed) > 0
             || self.inbound() != NextBytes::Between
             || self.requests.load(Relaxed) == self.vouched.load(Relaxed)
+    }
+
+    /// Returns whether a complete request is in flight whose response has not begun.
+    pub(super) fn owes_response(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+            && self.inbound() == NextBytes::Between
+            && !self.begun.load(Relaxed)
+            && !self.is_tunnel()
+    }
+
+    /// Returns whether a response is in flight, or not completely written.
+    pub(super) fn is_answering(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0 || self.writing.load(Relaxed)
+    }
+
+    /// Returns the number of requests that hyper passed to the service.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
     }
 
     /// Marks the connection as a tunnel for another protocol.

@@ -46,11 +46,11 @@ pub(super) async fn serve<S, H>(
     mut stream: S,
     peer: ConnectionPeer,
     guard: ConnectionGuard,
+    activity: Arc<ConnectionActivity>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let activity = Arc::new(ConnectionActivity::new());
     let mut watch = ConnectionWatch::new(Arc::clone(&activity), worker.limits);
     let (protocol, replay) = match open(&mut stream, &mut watch, &worker.shutdown).await {
         OpeningOutcome::Speaks(protocol, replay) => (protocol, replay),

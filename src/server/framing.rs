@@ -23,19 +23,26 @@
 //! beside `chunked`, a repeated length). It leaves to hyper the syntax that hyper refuses anyway
 //! (folded lines, a space before the colon, control bytes).
 //!
+//! Framing also finds the bytes of a request line that hyper refuses and other servers accept
+//! ([`ByteRepair`]). The socket replaces them before hyper reads them.
+//!
 //! **Always:** hyper and framing count the same heads, and a connection on which they differ loses
 //! its trust (`ConnectionActivity::in_step`); after an error, framing confirms no further head; a
 //! line that arrives in pieces costs at most [`FRAMING_LINE_BYTES_MAX`] bytes of memory; framing
 //! skips bodies without reading them.
 
 mod line;
+mod repair;
 
 use std::mem;
 
 use memchr::memchr;
 
 use self::line::{PartialLine, fits, number, value_of};
-use crate::limits::FRAMING_LINE_BYTES_MAX;
+use self::repair::RequestLineReader;
+use crate::limits::{CHUNK_SIZE_DIGITS_MAX, FRAMING_LINE_BYTES_MAX};
+
+pub use self::repair::ByteRepair;
 
 crate::labels! {
     /// The reason why a request has more than one possible extent.
@@ -77,7 +84,10 @@ pub enum NextBytes {
 pub struct RequestFraming {
     state: FramingState,
     line: PartialLine,
+    request_line: RequestLineReader,
     vouched: u64,
+    /// The part of a message in which an error occurred.
+    broken_in: Option<NextBytes>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,8 +118,31 @@ struct ChunkedState;
 
 impl RequestFraming {
     /// Reads bytes that the client sent. Returns an error once; after it, no head is confirmed.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
-        self.advance(bytes).inspect_err(|_| self.state = FramingState::Lost)
+    pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
+        while let Some(repair) = self.read_to_repair(bytes)? {
+            self.read_to_repair(repair.text)?;
+            bytes = bytes.get(repair.at + 1..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads bytes that the client sent up to the first that needs a repair. The caller passes the
+    /// replacement next, and then the bytes behind it.
+    pub fn read_to_repair(&mut self, bytes: &[u8]) -> Result<Option<ByteRepair>, FramingError> {
+        self.advance(bytes).inspect_err(|_| {
+            self.broken_in = Some(self.inbound());
+            self.state = FramingState::Lost;
+        })
+    }
+
+    /// Returns whether an error occurred within the body of the last confirmed head.
+    pub fn broke_in_body(&self) -> bool {
+        self.broken_in == Some(NextBytes::Body)
+    }
+
+    /// Withdraws the confirmation of the last head.
+    pub fn withdraw_last(&mut self) {
+        self.vouched = self.vouched.saturating_sub(1);
     }
 
     /// Withdraws every confirmation, because hyper and framing differ.
@@ -137,10 +170,11 @@ impl RequestFraming {
         }
     }
 
-    fn advance(&mut self, mut bytes: &[u8]) -> Result<(), FramingError> {
+    fn advance(&mut self, all: &[u8]) -> Result<Option<ByteRepair>, FramingError> {
+        let mut bytes = all;
         while !bytes.is_empty() {
             bytes = match self.state {
-                FramingState::Lost => return Ok(()),
+                FramingState::Lost => return Ok(None),
                 FramingState::Between => self.begin(bytes),
                 FramingState::Length(left) => {
                     self.skip(bytes, left, FramingState::Length, FramingState::Between)
@@ -153,6 +187,10 @@ impl RequestFraming {
                     if memchr(b'#', here).is_some() {
                         return Err(FramingError::Fragment);
                     }
+                    if let Some((at, text)) = self.request_line.find_repair(here) {
+                        self.line.keep(here.get(..at).unwrap_or_default());
+                        return Ok(Some(ByteRepair { at: all.len() - bytes.len() + at, text }));
+                    }
                     self.read_line(bytes)?
                 }
                 FramingState::Head(_)
@@ -161,7 +199,7 @@ impl RequestFraming {
                 | FramingState::Trailers => self.read_line(bytes)?,
             };
         }
-        Ok(())
+        Ok(None)
     }
 
     /// RFC 9112 §2.2: the server ignores empty lines before a request line.
@@ -170,6 +208,7 @@ impl RequestFraming {
         let rest = bytes.get(blank..).unwrap_or_default();
         if !rest.is_empty() {
             self.state = FramingState::RequestLine;
+            self.request_line = RequestLineReader::default();
         }
         rest
     }
@@ -197,6 +236,9 @@ impl RequestFraming {
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], FramingError> {
         let Some((line, rest)) = memchr(b'\n', bytes).and_then(|end| bytes.split_at_checked(end)) else {
             self.line.keep(bytes);
+            if self.state == FramingState::ChunkSize && exceeds_chunk_size(self.line.start()) {
+                return Err(FramingError::Chunk);
+            }
             return Ok(&[]);
         };
         // Most lines arrive whole, so framing parses them without a copy.
@@ -270,6 +312,15 @@ impl FramingFields {
     }
 }
 
+/// Returns whether the beginning of a line has more digits or blanks than a chunk size may have, so
+/// that a size without an end is noticed.
+fn exceeds_chunk_size(start: &[u8]) -> bool {
+    let size = start.split(|&byte| byte == b';').next().unwrap_or_default();
+    let digits = size.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    // The buffer may also hold the line's CR.
+    digits > CHUNK_SIZE_DIGITS_MAX || size.len() > CHUNK_SIZE_BYTES_MAX + 1
+}
+
 /// Maximum length of a chunk size, blanks included. It fits the part that framing keeps of a line
 /// in pieces, so that the result does not depend on the cut.
 const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
@@ -277,8 +328,9 @@ const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
 /// Returns the state after a chunk-size line. Framing ignores chunk extensions (RFC 9112 §7.1.1).
 fn chunk(line: &[u8]) -> Result<FramingState, FramingError> {
     let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
-    match number(size.trim_ascii_end(), 16)
-        .filter(|_| size.len() <= CHUNK_SIZE_BYTES_MAX)
+    let digits = size.trim_ascii_end();
+    match number(digits, 16)
+        .filter(|_| digits.len() <= CHUNK_SIZE_DIGITS_MAX && size.len() <= CHUNK_SIZE_BYTES_MAX)
         .ok_or(FramingError::Chunk)?
     {
         0 => Ok(FramingState::Trailers),

@@ -77,7 +77,8 @@ fn builder() -> Builder {
     builder
         .max_buf_size(CLIENT_HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        // A client that closes its sending side has left, so its fetch ends.
+        // A client that closes its connection within a response has left, so its fetch ends. The
+        // socket hides the end of a client that closes its sending side before its response begins.
         .half_close(false)
         // Flushing pipelined responses together would let one slow reader hold whole bodies in
         // memory.

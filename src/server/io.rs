@@ -1,19 +1,23 @@
 //! The client's socket, wrapped for hyper.
 //!
 //! The wrapper replays the bytes that were read to detect the protocol, passes every byte from the
-//! client to [`RequestFraming`] and [`ConnectionActivity`], and holds the connection's guard. The
-//! guard frees its permit when the socket closes, which for a tunnel is later than the end of HTTP.
+//! client to [`RequestFraming`] and [`ConnectionActivity`], repairs the bytes that framing names,
+//! and holds the connection's guard. The guard frees its permit when the socket closes, which for a
+//! tunnel is later than the end of HTTP.
+//!
+//! The wrapper hides the end of the client's bytes from hyper while a complete request has no
+//! response: such a client may have closed only its sending side, and hyper would drop its request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::ConnectionActivity;
-use super::framing::{FramingError, RequestFraming};
+use super::framing::{ByteRepair, FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
 
@@ -22,6 +26,10 @@ pub(super) struct WatchedSocket<S> {
     stream: S,
     /// Bytes that were already read and come before all others. Empty except at the beginning.
     replay: Bytes,
+    /// The replacement of one byte, which comes before the replay.
+    repair: &'static [u8],
+    /// Whether the client closed its sending side before the response of its request began.
+    half_closed: bool,
     /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
     activity: Arc<ConnectionActivity>,
@@ -36,7 +44,15 @@ impl<S> WatchedSocket<S> {
         activity: Arc<ConnectionActivity>,
         guard: ConnectionGuard,
     ) -> Self {
-        Self { stream, replay, framing: Some(RequestFraming::default()), activity, _guard: guard }
+        Self {
+            stream,
+            replay,
+            repair: &[],
+            half_closed: false,
+            framing: Some(RequestFraming::default()),
+            activity,
+            _guard: guard,
+        }
     }
 
     /// Wraps a stream of HTTP/2 whose first bytes are already read.
@@ -47,19 +63,63 @@ impl<S> WatchedSocket<S> {
         guard: ConnectionGuard,
     ) -> Self {
         activity.vouch_for_all();
-        Self { stream, replay, framing: None, activity, _guard: guard }
+        Self { stream, replay, repair: &[], half_closed: false, framing: None, activity, _guard: guard }
     }
 
-    /// Passes received bytes to framing. Framing ends once the connection is a tunnel.
-    fn observe(&mut self, bytes: &[u8]) {
+    /// Passes received bytes to framing, up to the first that needs a repair. Framing ends once the
+    /// connection is a tunnel.
+    ///
+    /// Fails if the body of a request that hyper already has is malformed. A request that hyper
+    /// does not have yet loses its confirmation.
+    fn observe(&mut self, bytes: &[u8]) -> io::Result<Option<ByteRepair>> {
         if self.activity.is_tunnel() {
             self.framing = None;
         }
-        let Some(framing) = &mut self.framing else { return };
-        if let Err(ambiguity) = framing.read(bytes) {
+        let Some(framing) = &mut self.framing else { return Ok(None) };
+        let read = framing.read_to_repair(bytes);
+        let mut broken = Ok(());
+        if let Err(ambiguity) = read {
             tracing::debug!(%ambiguity, "a request has ambiguous framing");
+            if framing.broke_in_body() {
+                if self.activity.requests() < framing.vouched() {
+                    framing.withdraw_last();
+                } else {
+                    broken = Err(io::Error::new(io::ErrorKind::InvalidData, ambiguity.to_string()));
+                }
+            }
         }
         self.activity.received(framing.vouched(), framing.inbound());
+        broken.map(|()| read.unwrap_or_default())
+    }
+
+    /// Passes the repair and the replay to hyper, as far as its buffer has room.
+    fn pass_replay(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        while buf.remaining() > 0 {
+            if let Some((part, rest)) = self.repair.split_at_checked(self.repair.len().min(buf.remaining()))
+                && !part.is_empty()
+            {
+                self.observe(part)?;
+                buf.put_slice(part);
+                self.repair = rest;
+                continue;
+            }
+            let part = self.replay.slice(..self.replay.len().min(buf.remaining()));
+            if part.is_empty() {
+                break;
+            }
+            match self.observe(&part)? {
+                None => {
+                    buf.put_slice(&part);
+                    self.replay.advance(part.len());
+                }
+                Some(ByteRepair { at, text }) => {
+                    buf.put_slice(&part.slice(..at));
+                    self.replay.advance(at + 1);
+                    self.repair = text;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Counts the bytes that the socket accepted.
@@ -90,15 +150,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.check_step();
-        let before = buf.filled().len();
-        if this.replay.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        } else {
-            let piece = this.replay.len().min(buf.remaining());
-            buf.put_slice(&this.replay.split_to(piece));
+        if !this.replay.is_empty() || !this.repair.is_empty() {
+            return Poll::Ready(this.pass_replay(buf));
         }
-        this.observe(buf.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if read.is_empty() && this.framing.is_some() {
+            this.half_closed |= this.activity.owes_response();
+            // hyper reads again once it has written the response.
+            if this.half_closed && this.activity.is_answering() {
+                return Poll::Pending;
+            }
+        }
+        match this.observe(read) {
+            Ok(None) => Poll::Ready(Ok(())),
+            Ok(Some(ByteRepair { at, text })) => {
+                this.replay = Bytes::copy_from_slice(read.get(at + 1..).unwrap_or_default());
+                this.repair = text;
+                buf.set_filled(before + at);
+                Poll::Ready(this.pass_replay(buf))
+            }
+            Err(broken) => {
+                buf.set_filled(before);
+                Poll::Ready(Err(broken))
+            }
+        }
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
             backlog: 16,
             connections_max: 16,
             connections_per_address_max: None,
+            when_full: crate::server::WhenFull::Wait,
             head_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),

@@ -24,6 +24,7 @@ mod options;
 mod pace;
 mod serve;
 mod service;
+mod silent;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,6 @@ pub use drain::Shutdown;
 pub use inherited::InheritedSockets;
 pub use listener::{ListenError, WorkerListener};
 pub use metrics::{ConnectionRefusal, HttpProtocol};
-pub use options::{AddressSharing, Options};
+pub use options::{AddressSharing, Options, WhenFull};
 pub use serve::{DrainOutcome, serve};
 pub use service::{BodyFailure, ConnectionPeer, Handler, HandlerReply, ReplyFuture};

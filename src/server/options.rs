@@ -18,6 +18,8 @@ pub struct Options {
     /// Maximum number of open connections from one IPv4 address or one IPv6 network of 64 bits; the
     /// server closes further ones.
     pub connections_per_address_max: Option<usize>,
+    /// Action when no further connection is allowed.
+    pub when_full: WhenFull,
     /// Time limit from the first byte of a request head to its last; for a new connection, from its
     /// acceptance.
     pub head_timeout: Duration,
@@ -28,6 +30,19 @@ pub struct Options {
     pub body_timeout: Duration,
     /// Time limit of accepted work after a shutdown begins.
     pub drain_timeout: Duration,
+}
+
+/// Action of a listener that has as many connections as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// New connections wait in the kernel's queue.
+    Wait,
+    /// The longest silent connection is closed for a new one: of the same address if the address
+    /// has this many connections, else of all.
+    CloseSilent {
+        /// Maximum number of open connections of one address.
+        per_address: usize,
+    },
 }
 
 /// Permission for another process of one user to listen on one address.

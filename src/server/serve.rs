@@ -18,12 +18,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::activity::ConnectionActivity;
 use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
 use super::listener::WorkerListener;
 use super::metrics::{ConnectionRefusal, Metrics};
 use super::service::{ConnectionPeer, Handler, HandlerPanicError};
+use super::silent::{ConnectionPlace, SilentConnections};
 use super::watch::ClientTimeouts;
+use super::{Options, WhenFull};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
@@ -50,7 +53,13 @@ pub async fn serve<H: Handler>(
     registry: &Registry,
 ) -> io::Result<DrainOutcome> {
     let (listener, addresses) = listener.into_tokio()?;
-    let connections_max = u32::try_from(options.connections_max).unwrap_or(u32::MAX);
+    // A listener that closes silent connections accepts one more, to know its address.
+    let spare = match options.when_full {
+        WhenFull::Wait => 0,
+        WhenFull::CloseSilent { .. } => 1,
+    };
+    let connections_max = u32::try_from(options.connections_max + spare).unwrap_or(u32::MAX);
+    let mut silent = SilentConnections::default();
     let permits = Arc::new(Semaphore::new(connections_max as usize));
     let limits =
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
@@ -61,12 +70,24 @@ pub async fn serve<H: Handler>(
         while let Some(ended) = tasks.try_join_next() {
             log_panic(ended, &worker.metrics);
         }
-        if let Some(connection) = admit(&worker, &addresses, stream, addr, permit) {
-            tasks.spawn_local(connection);
+        let client = addr.ip().into();
+        if let WhenFull::CloseSilent { per_address } = options.when_full
+            && silent.make_place(client, per_address, options.connections_max) == ConnectionPlace::None
+        {
+            worker.metrics.refused(ConnectionRefusal::PerAddressLimit);
+            continue;
+        }
+        let activity = Arc::new(ConnectionActivity::new());
+        if let Some(connection) = admit(&worker, &addresses, stream, addr, permit, Arc::clone(&activity)) {
+            let task = tasks.spawn_local(connection);
+            if options.when_full != WhenFull::Wait {
+                silent.add(client, activity, task);
+            }
         }
     }
     for (stream, addr, permit) in accept_queued(listener.into_std()?, options.backlog, &permits) {
-        if let Some(connection) = admit(&worker, &addresses, stream, addr, permit) {
+        let activity = Arc::new(ConnectionActivity::new());
+        if let Some(connection) = admit(&worker, &addresses, stream, addr, permit, activity) {
             tasks.spawn_local(connection);
         }
     }
@@ -122,6 +143,7 @@ fn admit<H: Handler>(
     stream: TcpStream,
     addr: SocketAddr,
     permit: OwnedSemaphorePermit,
+    activity: Arc<ConnectionActivity>,
 ) -> Option<impl Future<Output = ()> + 'static> {
     // A client of a dual-stack listener must not count as two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
@@ -133,7 +155,7 @@ fn admit<H: Handler>(
         return None;
     };
     let guard = worker.metrics.accepted(permit, address_permit);
-    Some(connection::serve(Rc::clone(worker), stream, peer, guard))
+    Some(connection::serve(Rc::clone(worker), stream, peer, guard, activity))
 }
 
 /// Accepts the connections in the kernel's queue before the socket closes: their clients see them

@@ -8,12 +8,13 @@
 //! **Always:** a limit runs only while the server awaits the client; while one runs, the timer
 //! never fires later than its end.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::activity::{ClientWait, ConnectionActivity, Output};
@@ -118,7 +119,9 @@ impl ConnectionWatch {
                 return Poll::Pending;
             }
             self.armed = ArmedTimer::Yes;
-            ready!(self.timer.as_mut().poll(cx));
+            // A flood that hyper reads in this turn uses up the cooperative budget of the task, and
+            // a timer that depends on the budget would never fire.
+            ready!(pin!(unconstrained(self.timer.as_mut())).poll(cx));
 
             let now = Instant::now();
             if self.sample(now) == ReaderPace::Lost {

@@ -146,8 +146,14 @@ pub(crate) fn hold(case: &mut Case) {
 pub(crate) fn plain(request: &[u8], origin: &Origin) -> Vec<u8> {
     let host = format!("host: {}\r\n", origin.authority());
     let replaced = replace(request, host.as_bytes(), b"host: {origin}\r\n");
-    let ours = b"via: 1.1 cachewarp\r\nx-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: test\r\n";
-    replace(&replaced, ours, b"{ours}\r\n")
+    let prefix = b"via: 1.1 cachewarp-";
+    // The name has 16 digits of its own for each process.
+    let digits =
+        replaced.windows(prefix.len()).position(|window| window == prefix).map(|at| at + prefix.len());
+    let digits = digits.and_then(|from| replaced.get(from..from + 16)).unwrap_or_default().to_vec();
+    let mut ours = [&prefix[..], &digits, b"\r\n"].concat();
+    ours.extend(b"x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: test\r\n");
+    replace(&replaced, &ours, b"{ours}\r\n")
 }
 
 pub(crate) fn replace(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {

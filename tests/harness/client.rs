@@ -2,8 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::wire::{self, Extent, Head};
 use super::{FULL_AFTER, PATIENCE};
@@ -150,6 +151,11 @@ impl Client {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).expect("more bytes");
         bytes
+    }
+
+    /// Closes the connection with a reset, which the peer notices at once.
+    pub(crate) fn reset(self) {
+        SockRef::from(self.0.get_ref()).set_linger(Some(Duration::ZERO)).expect("an open connection");
     }
 
     /// Closes the sending direction; answers can still be read.

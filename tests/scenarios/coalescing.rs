@@ -256,7 +256,7 @@ fn a_fetch_survives_the_client_that_began_it() {
     gate.await_arrivals(1);
     let mut followers = waiting_clients(&proxy, "/a", 2);
     proxy.await_askers(3);
-    drop(leader);
+    leader.into_iter().for_each(Client::reset);
     until("the leader to be gone", || proxy.metric("cachewarp_client_connections_open") == 2.0);
     gate.open();
     for response in responses(&mut followers) {

@@ -105,11 +105,14 @@ fn an_overlong_head_gets_a_431() {
     let (origin, proxy) = stage();
     let mut client = Http2::connect(proxy.addr());
     let mut fields = POST.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    fields.extend((0..17).map(|number| (format!("x-{number}"), "x".repeat(1_000))));
+    fields.extend((0..70).map(|number| (format!("x-{number}"), "x".repeat(1_000))));
     let whole = block(&fields);
-    let (first, rest) = whole.split_at(16 * 1024);
-    client.send(HEADERS, END_STREAM, 1, first).unwrap();
-    client.send(CONTINUATION, END_HEADERS, 1, rest).unwrap();
+    let mut pieces = whole.chunks(16 * 1024).peekable();
+    client.send(HEADERS, END_STREAM, 1, pieces.next().unwrap()).unwrap();
+    while let Some(piece) = pieces.next() {
+        let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        client.send(CONTINUATION, end, 1, piece).unwrap();
+    }
     let answer = std::iter::from_fn(|| client.next()).find(|frame| frame.kind == HEADERS).unwrap();
     assert_eq!((answer.stream, status(&answer.payload)), (1, 431));
     assert_eq!(origin.count("/a"), 0);

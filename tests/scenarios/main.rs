@@ -35,6 +35,8 @@ mod harness;
 #[cfg(test)]
 mod harness_holds;
 #[cfg(test)]
+mod http_edges;
+#[cfg(test)]
 mod invalidation;
 #[cfg(test)]
 mod namespace;

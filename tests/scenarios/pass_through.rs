@@ -237,7 +237,9 @@ fn hop_by_hop_fields_are_not_forwarded() {
         assert_eq!(seen.field("x-end"), Some("2"));
         let via: Vec<_> =
             seen.head.fields.iter().filter(|(name, _)| name == "via").map(|(_, via)| via.as_str()).collect();
-        assert_eq!(via, ["1.0 before", "1.1 cachewarp"]);
+        let [before, own] = via[..] else { panic!("{via:?}") };
+        assert_eq!(before, "1.0 before");
+        assert!(own.starts_with("1.1 cachewarp-"), "{own}");
     }
 }
 
@@ -323,7 +325,7 @@ fn a_client_gets_100_continue_when_the_origin_reads_its_body() {
     client.send("{}");
     gate.open();
     assert_eq!(client.response().text(), "{}");
-    assert_eq!(origin.seen("/a")[0].field("expect"), None, "the proxy handles `Expect` itself");
+    assert_eq!(origin.seen("/a")[0].field("expect"), Some("100-continue"));
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_write_completes_after_its_client_has_left() {
         let mut client = proxy.connect();
         client.send("POST ".to_owned() + &path + " HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc");
         gate.await_arrivals(1);
-        drop(client);
+        client.reset();
         proxy.await_metric(UNABANDONED, number as f64 + 1.0);
         assert!(is_stored(&proxy, &path), "no invalidation before the origin's response");
         gate.open();

@@ -26,6 +26,8 @@ fn options() -> Options {
         queue_timeout: Duration::from_secs(1),
         outages: OutageLog::default(),
         address_share: AddressShare::Bounded,
+        via: ViaName::named("cachewarp"),
+        links: LinkRewrite::On,
     }
 }
 

@@ -21,7 +21,8 @@ use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
 use crate::origin::{
-    AddressShare, FetchError, HostField, Options, OriginBody, OriginClient, OutageLog, RequestBody,
+    AddressShare, FetchError, HostField, LinkRewrite, Options, OriginBody, OriginClient, OutageLog,
+    RequestBody, ViaName,
 };
 use crate::telemetry::Registry;
 
@@ -57,6 +58,8 @@ impl ScriptedOrigin {
             queue_timeout: Duration::from_secs(5),
             outages: OutageLog::default(),
             address_share: AddressShare::Bounded,
+            via: ViaName::new(),
+            links: LinkRewrite::On,
         }
     }
 

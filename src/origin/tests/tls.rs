@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::NamedTempFile;
@@ -37,15 +37,20 @@ impl TestAuthority {
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(&certificate, &key)
     }
+}
+
+/// Returns an acceptor with this certificate.
+fn acceptor(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn file(text: &str) -> NamedTempFile {
@@ -69,6 +74,42 @@ async fn answer(stream: &mut TlsStream<TcpStream>, bytes: &str) {
 }
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+/// Returns the result of a handshake with a self-signed certificate of an authority.
+async fn handshake(name: &str, is_listed: bool, is_valid: bool) -> Result<(), FetchError> {
+    let origin = ScriptedOrigin::listen().await;
+    let certificate = |name: &str| {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        if !is_valid {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap(), key)
+    };
+    let ((own, key), (other, _)) = (certificate(name), certificate(name));
+    let listed = file(&if is_listed { own.pem() } else { other.pem() });
+    let client = OriginClient::new(options(&origin, &listed), &origin.registry).unwrap();
+    let acceptor = acceptor(&own, &key);
+    let served = async {
+        if let Ok(mut stream) = acceptor.accept(origin.accept().await.into_stream()).await {
+            answer(&mut stream, HELLO).await;
+        }
+    };
+    let (response, ()) = tokio::join!(send(&client, get("/")), served);
+    response.map(drop)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_listed_self_signed_certificate_is_accepted_though_it_is_an_authoritys() {
+    assert!(handshake("127.0.0.1", true, true).await.is_ok());
+    for (name, is_listed, is_valid) in
+        [("127.0.0.2", true, true), ("127.0.0.1", false, true), ("127.0.0.1", true, false)]
+    {
+        let refused = handshake(name, is_listed, is_valid).await;
+        assert!(matches!(refused, Err(FetchError::Tls(_))), "{name} {is_listed} {is_valid}: {refused:?}");
+    }
+}
 
 #[tokio::test(flavor = "local")]
 async fn a_trusted_origin_is_accepted() {

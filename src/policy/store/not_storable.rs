@@ -71,6 +71,9 @@ crate::labels! {
         /// The body ended before its stated length or without its end marker, or its connection
         /// ended it before its content was complete.
         CutBody => "cut-body" in "RFC 9111 §3.3",
+        /// The body went on without a reader for longer than the response is fresh, or for
+        /// `origin_body_timeout`.
+        Unread => "unread" in "origin_body_timeout",
         /// The body has a content coding that CacheWarp cannot decode.
         ContentEncoding => "content-encoding" in "RFC 9110 §8.4",
         /// This is the first request for it, and the budget for new keys is spent or Redis has no

@@ -71,6 +71,7 @@ fn every_reason_not_to_store_has_its_clause() {
             ("body-memory", "max_body_memory"),
             ("undelimited", "RFC 9112 §8"),
             ("cut-body", "RFC 9111 §3.3"),
+            ("unread", "origin_body_timeout"),
             ("content-encoding", "RFC 9110 §8.4"),
             ("not-admitted", "cache_admission_budget"),
             ("no-tier", "redis_url, cache_memory_size"),

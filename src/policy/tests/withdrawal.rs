@@ -56,6 +56,7 @@ fn reasons_decide_about_withdrawal() {
         NotStorable::ContentLocation,
         NotStorable::BodyMemory,
         NotStorable::CutBody,
+        NotStorable::Unread,
         NotStorable::CheckTimeout,
         NotStorable::NotAdmitted,
         NotStorable::NoTier,

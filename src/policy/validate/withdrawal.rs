@@ -106,6 +106,7 @@ impl NotStorable {
             | Self::ContentLocation
             | Self::BodyMemory
             | Self::CutBody
+            | Self::Unread
             | Self::CheckTimeout
             | Self::NotAdmitted
             | Self::NoTier => false,

@@ -15,6 +15,10 @@ use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 
+/// The methods that the proxy forwards; an origin may know others.
+pub(in crate::proxy) const ALLOWED_METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// The reason for which a request gets neither a stored response nor the origin's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Failure {
@@ -26,6 +30,10 @@ pub(in crate::proxy) enum Failure {
     PurgeNotAllowed,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
+    /// This process has already forwarded the request: its `Via` names it.
+    Loop,
+    /// `Connection` lists more options than the proxy compares.
+    ConnectionOptions,
     /// RFC 9111 §5.2.1.7: `only-if-cached`, and no usable response is stored.
     OnlyIfCached,
     /// The connection to the origin failed.
@@ -34,8 +42,10 @@ pub(in crate::proxy) enum Failure {
     ConnectTimeout,
     /// The origin did not respond in time.
     HeadTimeout,
-    /// The origin's response is not valid HTTP, or its head exceeds a limit.
+    /// The origin's response is not valid HTTP.
     BadAnswer,
+    /// The head of the origin's response, or the interim responses before it, exceed a limit.
+    HeadTooLarge,
     /// The origin closed the connection without a response.
     Closed,
     /// The limit of concurrent origin requests is reached, and the queue is full or timed out.
@@ -48,17 +58,20 @@ pub(in crate::proxy) enum Failure {
     PerAddressLimit,
     /// The client's own content ended early or timed out.
     ClientBody,
+    /// The chunked coding of the client's own content is invalid.
+    MalformedBody,
 }
 
 impl Failure {
     fn status(self) -> StatusCode {
         match self {
-            Self::BadTarget(_) => StatusCode::BAD_REQUEST,
+            Self::BadTarget(_) | Self::ConnectionOptions | Self::MalformedBody => StatusCode::BAD_REQUEST,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::PurgeNotAllowed => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ClientBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Refused | Self::BadAnswer | Self::Closed => StatusCode::BAD_GATEWAY,
+            Self::Refused | Self::BadAnswer | Self::HeadTooLarge | Self::Closed => StatusCode::BAD_GATEWAY,
             Self::OnlyIfCached | Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Overloaded | Self::BreakerOpen | Self::Shed | Self::PerAddressLimit => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -74,6 +87,7 @@ impl Failure {
             | Self::ConnectTimeout
             | Self::HeadTimeout
             | Self::BadAnswer
+            | Self::HeadTooLarge
             | Self::Closed
             | Self::Overloaded
             | Self::BreakerOpen
@@ -83,8 +97,11 @@ impl Failure {
             | Self::TargetTooLong
             | Self::PurgeNotAllowed
             | Self::MethodNotAllowed
+            | Self::Loop
+            | Self::ConnectionOptions
             | Self::OnlyIfCached
-            | Self::ClientBody => false,
+            | Self::ClientBody
+            | Self::MalformedBody => false,
         }
     }
 
@@ -93,7 +110,7 @@ impl Failure {
     /// about other requests.
     pub(in crate::proxy) fn may_be_of_the_request(self) -> bool {
         match self {
-            Self::Closed | Self::BadAnswer => true,
+            Self::Closed | Self::BadAnswer | Self::HeadTooLarge => true,
             Self::Refused
             | Self::ConnectTimeout
             | Self::HeadTimeout
@@ -105,8 +122,11 @@ impl Failure {
             | Self::TargetTooLong
             | Self::PurgeNotAllowed
             | Self::MethodNotAllowed
+            | Self::Loop
+            | Self::ConnectionOptions
             | Self::OnlyIfCached
-            | Self::ClientBody => false,
+            | Self::ClientBody
+            | Self::MalformedBody => false,
         }
     }
 
@@ -118,17 +138,21 @@ impl Failure {
             Self::TargetTooLong => "target-too-long",
             Self::PurgeNotAllowed => "purge-not-allowed",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::Loop => "loop",
+            Self::ConnectionOptions => "connection-options",
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused => "origin-unreachable",
             Self::ConnectTimeout => "origin-connect-timeout",
             Self::HeadTimeout => "origin-head-timeout",
             Self::BadAnswer => "origin-bad-answer",
+            Self::HeadTooLarge => "origin-head-too-large",
             Self::Closed => "origin-closed",
             Self::Overloaded => "origin-overloaded",
             Self::BreakerOpen => "origin-resting",
             Self::Shed => "overloaded",
             Self::PerAddressLimit => "per-address-limit",
             Self::ClientBody => "client-body",
+            Self::MalformedBody => "client-body-malformed",
         }
     }
 
@@ -138,17 +162,21 @@ impl Failure {
             Self::TargetTooLong => return TargetError::TooLong.to_string(),
             Self::PurgeNotAllowed => "this client address may not purge",
             Self::MethodNotAllowed => "this method is not supported",
+            Self::Loop => "this proxy has already forwarded the request: the origin forwards to this proxy",
+            Self::ConnectionOptions => "the Connection field lists too many options",
             Self::OnlyIfCached => "no usable response is stored, and the request has only-if-cached",
             Self::Refused => "the origin cannot be reached",
             Self::ConnectTimeout => "the origin did not accept a connection in time",
             Self::HeadTimeout => "the origin did not answer in time",
             Self::BadAnswer => "the origin's answer is malformed",
+            Self::HeadTooLarge => "the head of the origin's answer is too large",
             Self::Closed => "the origin closed the connection without an answer",
             Self::Overloaded => "too many requests to the origin are in progress",
             Self::BreakerOpen => "the circuit breaker of the origin is open after repeated failures",
             Self::Shed => "too many requests are waiting",
             Self::PerAddressLimit => "too many requests of this client address are in progress",
             Self::ClientBody => "the request's content did not arrive",
+            Self::MalformedBody => "the chunked coding of the request's content is malformed",
         }
         .to_owned()
     }
@@ -172,10 +200,11 @@ impl From<&FetchError> for Failure {
             FetchError::Resolve(_) | FetchError::Connect(_) | FetchError::Tls(_) => Self::Refused,
             FetchError::ConnectTimeout | FetchError::TlsTimeout => Self::ConnectTimeout,
             FetchError::ClientCut | FetchError::ClientTimeout => Self::ClientBody,
+            FetchError::ClientMalformed => Self::MalformedBody,
             FetchError::Unanswered | FetchError::CutHead => Self::Closed,
             FetchError::HeadTimeout => Self::HeadTimeout,
-            FetchError::HeadTooLarge
-            | FetchError::BadHead(_)
+            FetchError::HeadTooLarge => Self::HeadTooLarge,
+            FetchError::BadHead(_)
             | FetchError::AmbiguousFraming
             | FetchError::BadSwitch
             | FetchError::CutBody { .. }
@@ -201,7 +230,7 @@ impl From<Failure> for ProxyAnswer {
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         head.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            head.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            head.insert(ALLOW, ALLOWED_METHODS);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             head.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -226,17 +255,21 @@ mod tests {
             (Failure::BadTarget(TargetError::OutsideBase), 400),
             (Failure::TargetTooLong, 414),
             (Failure::MethodNotAllowed, 405),
+            (Failure::Loop, 508),
+            (Failure::ConnectionOptions, 400),
             (Failure::OnlyIfCached, 504),
             (Failure::Refused, 502),
             (Failure::ConnectTimeout, 504),
             (Failure::HeadTimeout, 504),
             (Failure::BadAnswer, 502),
+            (Failure::HeadTooLarge, 502),
             (Failure::Closed, 502),
             (Failure::Overloaded, 503),
             (Failure::BreakerOpen, 503),
             (Failure::Shed, 503),
             (Failure::PerAddressLimit, 503),
             (Failure::ClientBody, 408),
+            (Failure::MalformedBody, 400),
         ];
         for (failure, status) in rows {
             let ProxyAnswer { response, .. } = failure.into();

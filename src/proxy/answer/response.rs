@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH};
+use http::header::{AGE, ALLOW, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::entry::Entry;
@@ -11,6 +11,7 @@ use crate::origin;
 use crate::policy::{self, Obligations};
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, TtlSeconds};
+use crate::proxy::answer::failure::ALLOWED_METHODS;
 use crate::store::Tier;
 
 crate::labels! {
@@ -36,6 +37,8 @@ crate::labels! {
         Purge => "purge",
         /// Became a tunnel.
         Tunnel => "tunnel",
+        /// Answered by the proxy itself, to `OPTIONS` with `Max-Forwards: 0`.
+        Options => "options",
         /// Answered by the health check.
         Health => "health",
         /// Answered with a failure of the origin, or of the connection to it.
@@ -104,6 +107,12 @@ impl ProxyAnswer {
         *response.status_mut() = status;
         *response.headers_mut() = head;
         Self { response, outcome }
+    }
+
+    /// Creates the answer to an `OPTIONS` whose final recipient is this proxy.
+    pub(in crate::proxy) fn options() -> Self {
+        let head = [(ALLOW, ALLOWED_METHODS)].into_iter().collect();
+        Self::new(Outcome::Options, StatusCode::NO_CONTENT, head, AnswerBody::Whole(Bytes::new()))
     }
 
     /// Appends the `Cache-Status` field.

@@ -1,8 +1,10 @@
 //! A storable response: shares the body while it arrives, gathers it, checks it and stores it.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -10,6 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 use tracing::debug;
 
 use crate::limits::{FETCH_LAG_TIMEOUT, INFLATE_FACTOR_MAX};
@@ -65,7 +68,7 @@ impl ActiveFetch {
         let admission = self.admission();
         drop(to_client.send(FetchOutcome::Shared(Box::new(own), admission)));
 
-        let gathered = match self.gather(&mut incoming, &body, shared.status).await {
+        let gathered = match self.gather(&mut incoming, &body, &shared).await {
             // Without a tier, the followers have already received the body, and nothing is stored.
             Ok(_) if !self.proxy.store.has_tier() => {
                 return self.proxy.metrics.not_stored(NotStorable::NoTier);
@@ -105,15 +108,41 @@ impl ActiveFetch {
         admission
     }
 
-    /// Relays the body to its readers while it arrives, and keeps it while it may be stored.
+    /// Relays the body to its readers while it arrives, and keeps it while it may be stored. A body
+    /// without readers has a deadline: it may never end, and each client could start another one.
     async fn gather(
         &mut self,
         incoming: &mut origin::OriginBody,
         body: &SharedBody,
-        status: StatusCode,
+        shared: &SharedResponse,
     ) -> Result<Bytes, NotStorable> {
+        let status = shared.status;
         let mut gathered = Ok(0);
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+        let mut unread = pin!(sleep(unread_timeout(&shared.facts, incoming.timeout())));
+        loop {
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+                    return Poll::Ready(Ok(frame));
+                }
+                let is_over = unread.is_elapsed() || unread.as_mut().poll(cx).is_ready();
+                if is_over && !body.has_readers() {
+                    return Poll::Ready(Err(NotStorable::Unread));
+                }
+                Poll::Pending
+            });
+            let frame = match next.await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(reason) => {
+                    // No request joins from here on; one that has joined is read for.
+                    self.lead = None;
+                    if body.has_readers() {
+                        continue;
+                    }
+                    body.end(Err(BrokenBody::Cut));
+                    return Err(reason);
+                }
+            };
             let piece = match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(piece)) => piece,
                 Ok(Err(_)) => continue,
@@ -200,6 +229,16 @@ impl ActiveFetch {
 
     pub(in crate::proxy::fetch) fn body_bytes_max(&self) -> usize {
         self.proxy.rules.body_bytes_max
+    }
+}
+
+/// Returns the time for which a body may go on without a reader: while the response can be fresh,
+/// and at most for the time-out of a body.
+fn unread_timeout(facts: &StoredFacts, body_timeout: Duration) -> Duration {
+    match facts.ttl(time::now()) {
+        // A response that needs validation every time.
+        Duration::ZERO => body_timeout,
+        ttl => ttl.min(body_timeout),
     }
 }
 

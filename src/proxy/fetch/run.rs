@@ -131,8 +131,7 @@ impl ActiveFetch {
             }
             Ok(head)
         };
-        let client = self.proxy.client(&self.request.inbound);
-        let response = origin.send(client, head, RequestBody::Empty).await?;
+        let response = self.proxy.exchange(&self.request.inbound, head, RequestBody::Empty).await?;
         let shared = self.lead.as_ref().map(|_| self.key);
         self.proxy.note_fetch(shared, response.body().took());
         Ok(response)

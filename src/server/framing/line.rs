@@ -15,6 +15,11 @@ impl PartialLine {
         self.last.is_none()
     }
 
+    /// Returns the buffered beginning.
+    pub(super) fn start(&self) -> &[u8] {
+        &self.start
+    }
+
     /// Appends the part of the piece that fits. A line that does not fit gets a NUL at its cut, and
     /// no valid length or coding ends with NUL.
     pub(super) fn keep(&mut self, piece: &[u8]) {

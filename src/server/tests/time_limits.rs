@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::stage::{BIG, TestHandler, take};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
+use crate::server::activity::ConnectionActivity;
 use crate::server::connection::{WorkerContext, serve};
 use crate::server::metrics::Metrics;
 use crate::server::watch::ClientTimeouts;
@@ -42,7 +43,8 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
         .metrics
         .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
     let peer = ConnectionPeer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
-    spawn_local(serve(Rc::new(worker), server, peer, guard));
+    let activity = Arc::new(ConnectionActivity::new());
+    spawn_local(serve(Rc::new(worker), server, peer, guard, activity));
     client
 }
 

@@ -1,0 +1,178 @@
+//! Links of the origin to itself: `Location`, `Content-Location`, `Link` and `Refresh`.
+//!
+//! An origin that builds absolute URLs writes its own address, which clients cannot reach and need
+//! not know. The proxy writes the address that the client asked by instead, without the origin's
+//! base path. Host and scheme of the client are in the key, so a stored response has the address of
+//! every request that it answers. Links outside the base path stay: no client can ask for them
+//! here.
+
+use http::HeaderMap;
+use http::header::{CONTENT_LOCATION, HeaderName, HeaderValue, LINK, LOCATION, REFRESH};
+
+use crate::key::{Authority, OriginBase, Scheme, Target};
+
+/// The fields that contain links.
+static LINKING: [HeaderName; 4] = [LOCATION, CONTENT_LOCATION, LINK, REFRESH];
+
+/// Replaces the origin's own address in the links of a response to a request for `target`.
+pub(super) fn rewrite(headers: &mut HeaderMap, origin: &OriginBase, target: &Target) {
+    // Most heads have none: one look at each name costs less than four searches.
+    if !headers.keys().any(|name| LINKING.contains(name)) {
+        return;
+    }
+    for name in &LINKING {
+        if let http::header::Entry::Occupied(mut lines) = headers.entry(name) {
+            for line in lines.iter_mut() {
+                let rewritten = line.to_str().ok().and_then(|text| rewritten(name, text, origin, target));
+                if let Some(value) = rewritten.and_then(|text| HeaderValue::try_from(text).ok()) {
+                    *line = value;
+                }
+            }
+        }
+    }
+}
+
+/// Returns a line with other links, or `None` if no link changes.
+fn rewritten(name: &HeaderName, text: &str, origin: &OriginBase, target: &Target) -> Option<String> {
+    if *name == LINK {
+        return rewritten_list(text, origin, target);
+    }
+    let begin = if *name == REFRESH { refresh_url(text)? } else { text.len() - text.trim_start().len() };
+    let (before, url) = text.split_at_checked(begin)?;
+    Some(format!("{before}{}", rewritten_url(url, origin, target)?))
+}
+
+/// Returns the position of the URL in a `Refresh` (HTML §4.2.4.3), behind `url=` and a quote.
+fn refresh_url(text: &str) -> Option<usize> {
+    let at = text.to_ascii_lowercase().find("url=")? + "url=".len();
+    let rest = text.get(at..)?;
+    Some(at + rest.len() - rest.trim_start_matches([' ', '"', '\'']).len())
+}
+
+/// Rewrites the targets of a `Link` list: the texts in `<` and `>` outside quoted strings (RFC 8288
+/// §3).
+fn rewritten_list(text: &str, origin: &OriginBase, target: &Target) -> Option<String> {
+    let (mut list, mut rest) = (String::with_capacity(text.len()), text);
+    let mut has_changed = false;
+    while let Some(at) = rest.find(['<', '"']) {
+        let (before, from) = rest.split_at_checked(at)?;
+        list.push_str(before);
+        let end = if from.starts_with('<') { from.find('>') } else { quoted_end(from) };
+        let Some((part, after)) = end.and_then(|end| from.split_at_checked(end)) else {
+            rest = from;
+            break;
+        };
+        match part.strip_prefix('<').and_then(|url| rewritten_url(url, origin, target)) {
+            Some(url) => {
+                list.push('<');
+                list.push_str(&url);
+                has_changed = true;
+            }
+            None => list.push_str(part),
+        }
+        rest = after;
+    }
+    list.push_str(rest);
+    has_changed.then_some(list)
+}
+
+/// Returns the end of the quoted string that the text begins with.
+fn quoted_end(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns the client's spelling of a URL, if it is the origin's own and below its base path. The
+/// origin's scheme does not count: behind a proxy, it may write the scheme of the client.
+fn rewritten_url(url: &str, origin: &OriginBase, target: &Target) -> Option<String> {
+    let (scheme, rest) = match url.split_once("//")? {
+        ("", rest) => (None, rest),
+        (scheme, rest) => {
+            let scheme = scheme.strip_suffix(':')?;
+            let known = [Scheme::Http, Scheme::Https];
+            (Some(known.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_str()))?), rest)
+        }
+    };
+    let end = rest.find(['/', '?', '#', '"', '\'']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end)?;
+    let named = Authority::parse(scheme.unwrap_or(origin.scheme), authority.as_bytes()).ok()?;
+    if named != origin.authority {
+        return None;
+    }
+    let rest = rest.strip_prefix(origin.path.as_str())?;
+    let is_boundary = rest.is_empty() || rest.starts_with(['/', '?', '#', '"', '\'']);
+    if !origin.path.is_empty() && !is_boundary {
+        return None;
+    }
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    let scheme = scheme.map_or_else(String::new, |_| format!("{}:", target.scheme.as_str()));
+    Some(format!("{scheme}//{}{slash}{rest}", target.authority.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten_line(base: &str, name: &HeaderName, line: &str) -> String {
+        let origin = OriginBase {
+            scheme: Scheme::Http,
+            authority: Authority::parse(Scheme::Http, b"origin.test:8080").unwrap(),
+            path: base.to_owned(),
+        };
+        let target = Target::of_url("https://api.test/a").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(name, line.parse().unwrap());
+        rewrite(&mut headers, &origin, &target);
+        headers.get(name).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_origins_own_links_become_the_clients() {
+        for (base, name, line, expected) in [
+            ("", LOCATION, "http://origin.test:8080/b?c#d", "https://api.test/b?c#d"),
+            ("", LOCATION, "https://ORIGIN.test:8080/b", "https://api.test/b"),
+            ("", LOCATION, "//origin.test:8080/b", "//api.test/b"),
+            ("", LOCATION, "http://origin.test:8080", "https://api.test/"),
+            ("", LOCATION, "http://origin.test:8080?b", "https://api.test/?b"),
+            ("/v1", CONTENT_LOCATION, "http://origin.test:8080/v1/b", "https://api.test/b"),
+            ("/v1", CONTENT_LOCATION, "http://origin.test:8080/v1", "https://api.test/"),
+            ("", REFRESH, "5; url=http://origin.test:8080/b", "5; url=https://api.test/b"),
+            ("", REFRESH, "0;URL='http://origin.test:8080/b'", "0;URL='https://api.test/b'"),
+            (
+                "/v1",
+                LINK,
+                "<http://origin.test:8080/v1/b>; rel=\"next\"; title=\"<http://origin.test:8080/v1/b>\", </c>, <//origin.test:8080/v1/d>",
+                "<https://api.test/b>; rel=\"next\"; title=\"<http://origin.test:8080/v1/b>\", </c>, <//api.test/d>",
+            ),
+        ] {
+            assert_eq!(rewritten_line(base, &name, line), expected, "{name}: {line}");
+        }
+    }
+
+    #[test]
+    fn other_links_stay() {
+        for (base, name, line) in [
+            ("", LOCATION, "/b"),
+            ("", LOCATION, "b//origin.test:8080/"),
+            ("", LOCATION, "http://origin.test/b"),
+            ("", LOCATION, "http://origin.test:8081/b"),
+            ("", LOCATION, "http://origin.test:8080.evil.test/b"),
+            ("", LOCATION, "http://user@origin.test:8080/b"),
+            ("", LOCATION, "ftp://origin.test:8080/b"),
+            ("/v1", LOCATION, "http://origin.test:8080/v10/b"),
+            ("/v1", LOCATION, "http://origin.test:8080/b"),
+            ("", REFRESH, "5"),
+            ("", LINK, "<http://origin.test:8080/b"),
+            ("", LINK, "</b>; title=\"http://origin.test:8080/b"),
+        ] {
+            assert_eq!(rewritten_line(base, &name, line), line, "{name}");
+        }
+    }
+}

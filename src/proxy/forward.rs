@@ -1,0 +1,47 @@
+//! The way to the origin: the requests that may take it, and the response that comes back.
+
+use http::Response;
+use http::request::Parts;
+
+use crate::hop;
+use crate::origin::{FetchError, FetchPurpose, OriginBody, RequestBody};
+use crate::proxy::answer::failure::Failure;
+use crate::proxy::request::InboundRequest;
+use crate::proxy::worker::Proxy;
+
+impl Proxy {
+    /// Checks whether a request that memory does not answer may go on to the origin.
+    pub(in crate::proxy) fn forwardable(&self, inbound: &InboundRequest) -> Result<(), Failure> {
+        if self.origin.outbound().has_come_back(&inbound.headers) {
+            Err(Failure::Loop)
+        } else if hop::lists_too_many(&inbound.headers) {
+            Err(Failure::ConnectionOptions)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends a request to the origin, with the head for its purpose.
+    pub(in crate::proxy) async fn send(
+        &self,
+        inbound: &InboundRequest,
+        purpose: &FetchPurpose,
+        body: RequestBody,
+    ) -> Result<Response<OriginBody>, FetchError> {
+        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose, &self.rules));
+        self.exchange(inbound, head, body).await
+    }
+
+    /// Sends a request to the origin with this head. Every response of the origin passes this
+    /// function: its links to the origin become links to this proxy.
+    pub(in crate::proxy) async fn exchange(
+        &self,
+        inbound: &InboundRequest,
+        head: impl Fn() -> Result<Parts, FetchError>,
+        body: RequestBody,
+    ) -> Result<Response<OriginBody>, FetchError> {
+        let mut response = self.origin.send(self.client(inbound), head, body).await?;
+        self.origin.outbound().rewrite_links(response.headers_mut(), &inbound.target);
+        Ok(response)
+    }
+}

@@ -1,0 +1,453 @@
+//! Requests and responses at the edges of HTTP: loops, floods of interim responses, missing hosts,
+//! odd targets, half-closed clients, silent operators.
+
+use std::net::TcpStream;
+
+use crate::harness::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, RST_STREAM, block, status,
+};
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Then, client, until};
+
+fn refusals(proxy: &Proxy, reason: &str) -> f64 {
+    proxy.metric(&format!("cachewarp_requests_refused_total{{reason=\"{reason}\"}}"))
+}
+
+/// Sends raw bytes on a new connection and returns the status of the first answer.
+fn status_of(proxy: &Proxy, bytes: impl AsRef<[u8]>) -> u16 {
+    let mut client = proxy.connect();
+    client.send(bytes);
+    client.response().status
+}
+
+#[test]
+fn a_connection_field_with_too_many_options_is_refused_in_both_directions() {
+    let origin = Origin::start();
+    let few = vec!["x-a"; 64].join(",");
+    let many = format!("{few},x-a");
+    origin.answer("/a", Answer::json("{}"));
+    origin.answer("/many", Answer::json_with(&[("Connection", &many)], "{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for method in ["GET", "POST"] {
+        let passed = proxy.connect().request(method, "/a", &[("Connection", &few)]);
+        assert_eq!(passed.status, 200, "{method}");
+    }
+    for (method, target) in [("GET", "/b"), ("POST", "/a")] {
+        let refused = proxy.connect().request(method, target, &[("Connection", &many)]);
+        assert_eq!((refused.status, refused.field("content-type")), (400, Some("application/problem+json")));
+    }
+    let spread: Vec<_> = (0..65).map(|_| ("Connection", "x-a")).collect();
+    assert_eq!(proxy.get_with("/b", &spread).status, 400);
+    assert_eq!(refusals(&proxy, "connection-options"), 3.0);
+    assert_eq!(origin.count("/b"), 0);
+    assert_eq!(proxy.get("/many").status, 502);
+}
+
+#[test]
+fn a_request_that_comes_back_gets_a_508_at_once() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let addr = proxy.addr();
+    // The origin forwards to the proxy.
+    origin.script("/loop", move |exchange| {
+        exchange.body()?;
+        let via = exchange.request.field("via").unwrap().to_owned();
+        let method = exchange.request.method.clone();
+        let answer = Client::connect(addr).request(&method, "/loop", &[("Via", &via)]);
+        exchange.write(format!("HTTP/1.1 {} Loop\r\nContent-Length: 0\r\n\r\n", answer.status))?;
+        Ok(Then::KeepAlive)
+    });
+    for method in ["GET", "POST", "HEAD", "DELETE"] {
+        assert_eq!(proxy.connect().request(method, "/loop", &[]).status, 508, "{method}");
+    }
+    assert_eq!(origin.count("/loop"), 4, "each request is forwarded once");
+    assert_eq!(refusals(&proxy, "loop"), 4.0);
+
+    // Another CacheWarp in the chain is no loop, and neither is this one behind it.
+    let second = Proxy::start(&format!("http://{addr}"), &[]);
+    assert_eq!(second.get("/a").status, 200);
+    let via: Vec<_> =
+        origin.seen("/a")[0].head.fields.iter().filter(|(name, _)| name == "via").cloned().collect();
+    assert_eq!(via.len(), 2);
+    assert_ne!(via[0], via[1]);
+
+    let unnamed = Proxy::start(&origin.url(), &[("via", "off")]);
+    assert_eq!(unnamed.get("/a").status, 200);
+    assert_eq!(origin.seen("/a")[1].field("via"), None);
+}
+
+#[test]
+fn options_that_no_proxy_may_forward_is_answered_here() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let last = proxy.connect().request("OPTIONS", "/a", &[("Max-Forwards", "0")]);
+    assert_eq!(last.status, 204);
+    assert!(last.field("allow").is_some_and(|allow| allow.contains("GET")));
+    assert_eq!(origin.count("/a"), 0);
+    for (given, sent) in [("7", "6"), ("soon", "soon")] {
+        assert_eq!(proxy.connect().request("OPTIONS", "/a", &[("Max-Forwards", given)]).status, 200);
+        assert_eq!(origin.seen("/a").pop().unwrap().field("max-forwards"), Some(sent));
+    }
+    // For other methods the field has no meaning.
+    assert_eq!(proxy.get_with("/a", &[("Max-Forwards", "0")]).status, 200);
+}
+
+#[test]
+fn a_malformed_body_gets_a_400() {
+    let origin = Origin::start();
+    origin.script("/a", |exchange| {
+        let _ = exchange.body();
+        Ok(Then::Close)
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let zeros = "0".repeat(100);
+    for (number, body) in
+        ["zz\r\n", "5\r\nhelloX\r\n", &zeros, &format!("{zeros}5\r\n"), &format!("5{}", " ".repeat(100))]
+            .into_iter()
+            .enumerate()
+    {
+        // The body arrives after its head has been forwarded.
+        let mut client = proxy.connect();
+        client.send_head("POST", "/a", &[("Transfer-Encoding", "chunked")]);
+        origin.await_count("/a", number + 1);
+        client.send(body);
+        let answer = client.response();
+        assert_eq!(
+            (answer.status, answer.field("content-type")),
+            (400, Some("application/problem+json")),
+            "{body:?}"
+        );
+        assert_eq!(client.rest(), b"", "{body:?}");
+        // The body arrives with its head.
+        let together =
+            format!("POST /b HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n\r\n");
+        assert_eq!(status_of(&proxy, together), 400, "{body:?}");
+    }
+    assert_eq!(origin.count("/b"), 0);
+    assert_eq!(refusals(&proxy, "client-body-malformed"), 5.0);
+}
+
+#[test]
+fn a_flood_of_interim_responses_ends_at_a_bound() {
+    let origin = Origin::start();
+    let (few, many) =
+        ("HTTP/1.1 100 Continue\r\n\r\n".repeat(64), "HTTP/1.1 100 Continue\r\n\r\n".repeat(4096));
+    origin.answer("/few", Answer::raw(few).send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
+    origin.script("/number", move |exchange| {
+        exchange.write_until_full(many.as_bytes(), 1000);
+        Ok(Then::Close)
+    });
+    let large = format!("HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n", "x".repeat(32 * 1024));
+    origin.script("/bytes", move |exchange| {
+        exchange.write_until_full(large.as_bytes(), 1000);
+        Ok(Then::Close)
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_eq!(proxy.get("/few").status, 200);
+    for path in ["/number", "/bytes"] {
+        let answer = proxy.get(path);
+        assert_eq!(answer.status, 502, "{path}");
+        assert!(answer.text().contains("too large"), "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_large_head_of_the_origin_passes_up_to_its_bounds() {
+    let origin = Origin::start();
+    let fields = |count: usize| "X-Many: x\r\n".repeat(count);
+    let head = |fields: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\n{{}}");
+    origin.answer("/110", Answer::raw(head(&fields(110))));
+    origin.answer("/255", Answer::raw(head(&fields(255))));
+    origin.answer("/257", Answer::raw(head(&fields(257))).close());
+    origin.answer("/long", Answer::raw(head(&format!("X-Long: {}\r\n", "x".repeat(70 * 1024)))).close());
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for path in ["/110", "/255"] {
+        let answer = proxy.get(path);
+        assert_eq!(answer.status, 200);
+        let many = answer.head.fields.iter().filter(|(name, _)| name == "x-many").count();
+        assert_eq!(format!("/{many}"), path);
+    }
+    for path in ["/257", "/long"] {
+        let answer = proxy.get(path);
+        assert_eq!(answer.status, 502);
+        assert!(answer.text().contains("too large"), "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn http_1_0_without_a_host_passes_under_the_origins_name() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    let proxy = Proxy::start(&origin.url(), &[("origin_preserve_host", "true")]);
+    for request in ["GET /a HTTP/1.0\r\n\r\n", "OPTIONS /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.0\r\n\r\n"] {
+        assert_eq!(status_of(&proxy, request), 200, "{request:?}");
+    }
+    assert_eq!(origin.count("/a"), 3, "nothing is stored");
+    assert_eq!(origin.seen("/a")[0].field("host"), Some(origin.addr().to_string().as_str()));
+    for request in ["GET /a HTTP/1.1\r\n\r\n", "GET http://test/a HTTP/1.1\r\n\r\n"] {
+        assert_eq!(status_of(&proxy, request), 400, "{request:?}");
+    }
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[test]
+fn bytes_that_no_url_has_are_forwarded_encoded() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    origin.answer("/a", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    let mut client = proxy.connect();
+    client.send("GET /a?b={\"c\":1}&d=<e>`f` HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(origin.seen("/a")[0].target, "/a?b={%22c%22:1}&d=%3Ce%3E%60f%60");
+    // The other spelling has the same key, and the connection goes on.
+    let again = client.get("/a?b={%22c%22:1}&d=%3Ce%3E%60f%60");
+    assert!(again.cache_status().contains("hit"), "{}", again.cache_status());
+    // A piece of a head at a time.
+    let mut client = proxy.connect();
+    for piece in ["GET /a?b=", "\"\"", "\" HTT", "P/1", ".", "7\r", "\nHost: test\r\n\r\n"] {
+        client.send(piece);
+    }
+    assert_eq!(client.response().status, 200);
+    assert_eq!(origin.seen("/a")[1].target, "/a?b=%22%22%22");
+}
+
+#[test]
+fn a_later_minor_version_is_handled_as_http_1_1() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_eq!(status_of(&proxy, "GET /a HTTP/1.2\r\nHost: test\r\n\r\n"), 200);
+    assert_eq!(status_of(&proxy, "GET /a HTTP/1.2\r\n\r\n"), 400, "it needs a host as HTTP/1.1 does");
+}
+
+#[test]
+fn a_target_that_is_no_http_url_is_refused() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_eq!(status_of(&proxy, "GET ftp://test/a HTTP/1.1\r\nHost: test\r\n\r\n"), 400);
+    let mut client = Http2::connect(proxy.addr());
+    for (stream, scheme, path) in [(1, "ftp", "/a"), (3, "http", "/\u{e4}")] {
+        let fields = [(":method", "GET"), (":scheme", scheme), (":authority", "test"), (":path", path)];
+        client.send(HEADERS, END_STREAM | END_HEADERS, stream, &block(&fields)).unwrap();
+        assert_eq!(answer_on(&mut client, stream), 400, "{scheme} {path}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+/// Returns the status of the answer on a stream.
+fn answer_on(client: &mut Http2, on: u32) -> u16 {
+    loop {
+        match client.next().expect("an answer") {
+            Frame { kind: HEADERS, stream, payload, .. } if stream == on => return status(&payload),
+            Frame { kind: RST_STREAM, stream, .. } => panic!("stream {stream} was reset"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn one_head_size_holds_for_both_protocols() {
+    let origin = Origin::start();
+    origin.answer("/a", Answer::json("{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for (bytes, expected) in [(20 * 1024, 200), (60 * 1024, 200), (80 * 1024, 431)] {
+        let cookie = format!("a={}", "x".repeat(bytes));
+        let http1 = format!("GET /a HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\n\r\n");
+        let mut first = proxy.connect();
+        let _ = first.try_send(http1);
+        assert_eq!(first.response().status, expected, "{bytes} bytes over HTTP/1.1");
+
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "test"),
+            (":path", "/a"),
+            ("cookie", &cookie),
+        ];
+        let block = block(&fields);
+        let mut pieces = block.chunks(16 * 1024).peekable();
+        let mut second = Http2::connect(proxy.addr());
+        second.send(HEADERS, END_STREAM, 1, pieces.next().unwrap()).unwrap();
+        while let Some(piece) = pieces.next() {
+            let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+            let _ = second.send(CONTINUATION, end, 1, piece);
+        }
+        assert_eq!(answer_on(&mut second, 1), expected, "{bytes} bytes over HTTP/2");
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_is_answered() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.answer("/hit", Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
+    origin.answer("/slow", Answer::json_with(&[("Cache-Control", "no-store")], "{\"slow\":1}").pass(&gate));
+    origin
+        .answer("/wait", Answer::silent().pass(&gate).send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for _ in 0..2 {
+        let mut client = proxy.connect();
+        client.send("GET /hit HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.finish();
+        assert_eq!(client.response().status, 200);
+        assert_eq!(client.rest(), b"");
+    }
+    for (number, head) in [
+        "GET /wait HTTP/1.1\r\nHost: test\r\n\r\n",
+        "POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = proxy.connect();
+        client.send(head);
+        client.finish();
+        gate.await_arrivals(number + 1);
+        gate.release_one();
+        assert_eq!(client.response().status, 200, "{head:?}");
+        assert_eq!(client.rest(), b"");
+    }
+    // Two requests at once.
+    let mut client = proxy.connect();
+    client.send("GET /hit HTTP/1.1\r\nHost: test\r\n\r\n".repeat(2));
+    client.finish();
+    assert_eq!([(); 2].map(|()| client.response().status), [200, 200]);
+    // A client that closes within its request has left.
+    let mut client = proxy.connect();
+    client.send("POST /hit HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n{}");
+    client.finish();
+    let rest = client.rest();
+    assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+    until("every connection to be closed", || proxy.metric("cachewarp_client_connections_open") == 0.0);
+}
+
+#[test]
+fn silent_connections_do_not_keep_operators_out() {
+    let origin = Origin::start();
+    let proxy = Proxy::start(&origin.url(), &[("client_head_timeout", "1h"), ("client_idle_timeout", "1h")]);
+    let addr = proxy.admin_addr();
+    let mut idle = Client::connect(addr);
+    assert_eq!(idle.get("/health").status, 200);
+    let mut silent: Vec<_> = (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let half = silent.iter_mut().take(100);
+    half.for_each(|stream| {
+        // The server may have closed it.
+        let _ = std::io::Write::write_all(stream, b"GET /he");
+    });
+    for path in ["/health", "/metrics"] {
+        assert_eq!(client::get(addr, path).status, 200, "{path}");
+    }
+    assert_eq!(idle.get("/health").status, 200, "a connection that has sent a request stays");
+}
+
+#[test]
+fn a_fetch_that_no_client_reads_ends() {
+    let origin = Origin::start();
+    let trickle = |fields: &str| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n{fields}\r\n"
+        );
+        let ended = Gate::new();
+        let at_end = ended.clone();
+        origin.script(if fields.contains("=1\r") { "/short" } else { "/long" }, move |exchange| {
+            exchange.write(&head)?;
+            // The trickle goes on until the proxy closes the connection.
+            while exchange.write("1\r\n[\r\n").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            at_end.pass();
+            Ok(Then::Close)
+        });
+        ended
+    };
+    let ends = [trickle("Cache-Control: max-age=1\r\n"), trickle("Cache-Control: max-age=600\r\n")];
+    let proxy = Proxy::start(&origin.url(), &[("origin_body_timeout", "2s")]);
+    for (path, ended) in ["/short", "/long"].into_iter().zip(ends) {
+        let mut client = proxy.connect();
+        client.send_head("GET", path, &[]);
+        client.head();
+        drop(client);
+        ended.await_arrivals(1);
+        ended.release_one();
+    }
+    until("both reasons to be counted", || {
+        proxy.metric(r#"cachewarp_not_stored_total{reason="unread"}"#) == 2.0
+    });
+}
+
+#[test]
+fn a_final_response_comes_before_the_upload_that_expects_continue() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    origin.script("/refused", |exchange| {
+        // The origin answers without reading a byte of the content.
+        let body = if exchange.is_quiet()? { "quiet" } else { "sent!" };
+        exchange.write(format!(
+            "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 5\r\n\r\n{body}"
+        ))?;
+        Ok(Then::Close)
+    });
+    let at_gate = gate.clone();
+    origin.script("/granted", move |exchange| {
+        at_gate.pass();
+        exchange.write("HTTP/1.1 100 Continue\r\n\r\n")?;
+        let body = exchange.body()?;
+        exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))?;
+        exchange.write(body)?;
+        Ok(Then::KeepAlive)
+    });
+    origin.script("/unaware", |exchange| {
+        let body = exchange.body()?;
+        exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))?;
+        exchange.write(body)?;
+        Ok(Then::KeepAlive)
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let expecting = |target: &str| {
+        let mut client = proxy.connect();
+        client.send_head("POST", target, &[("Expect", "100-continue"), ("Content-Length", "5")]);
+        client
+    };
+    let mut client = expecting("/refused");
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text()), (401, "quiet"), "no 100 before it");
+    assert_eq!(origin.seen("/refused")[0].field("expect"), Some("100-continue"));
+    // A client that sends its content unasked gets the answer too, and the origin gets no content.
+    let mut client = proxy.connect();
+    client.send(
+        "POST /refused HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    assert_eq!(client.response().text(), "quiet");
+
+    let mut client = expecting("/granted");
+    gate.await_arrivals(1);
+    gate.release_one();
+    assert_eq!(client.response().status, 100);
+    client.send("hello");
+    assert_eq!(client.response().text(), "hello");
+    // An origin that sends no 100 gets the content after a moment.
+    let mut client = expecting("/unaware");
+    assert_eq!(client.response().status, 100);
+    client.send("hello");
+    assert_eq!(client.response().text(), "hello");
+}
+
+#[test]
+fn the_origins_own_links_lead_to_the_proxy() {
+    let origin = Origin::start();
+    let own = origin.addr();
+    let created = format!("http://{own}/v1/b");
+    let link = format!("<http://{own}/v1/c>; rel=\"next\"");
+    origin.answer("/v1/a", Answer::json_with(&[("Cache-Control", "max-age=60"), ("Link", &link)], "{}"));
+    let proxy = Proxy::start(&format!("{}/v1", origin.url()), &[]);
+    for _ in 0..2 {
+        assert_eq!(
+            proxy.get("/a").field("link"),
+            Some("<http://test/c>; rel=\"next\""),
+            "fetched and stored"
+        );
+    }
+    origin.answer("/v1/a", Answer::new(201, &[("Location", &created)], ""));
+    assert_eq!(proxy.connect().request("POST", "/a", &[]).field("location"), Some("http://test/b"));
+    let off = Proxy::start(&format!("{}/v1", origin.url()), &[("origin_rewrite_location", "off")]);
+    assert_eq!(off.connect().request("POST", "/a", &[]).field("location"), Some(created.as_str()));
+}
