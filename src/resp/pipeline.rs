@@ -60,6 +60,8 @@ labels! {
         Interactive => "interactive",
         /// No request waits.
         Background => "background",
+        /// No caller waits: the reply shows that the server is alive.
+        Heartbeat => "heartbeat",
     }
 }
 

@@ -14,7 +14,9 @@ use crate::redis::error::CommandError;
 use crate::redis::health::SilentGuard;
 use crate::redis::submission::{QueueDepth, Submission};
 use crate::redis::tracking::{ConnectionInvalidations, TrackedVersion};
-use crate::resp::{Command, CommandSpec, Outbox, Pipeline, Reply, ReplyFailure, Ticket, Window};
+use crate::resp::{
+    Command, CommandSpec, CommandUrgency, Outbox, Pipeline, Reply, ReplyFailure, Ticket, Window,
+};
 
 /// The shared state of one connection.
 pub(in crate::redis) struct Link {
@@ -35,6 +37,8 @@ pub(in crate::redis) struct LinkState {
     pub(in crate::redis) silence: Option<SilentGuard>,
     /// Whether a command was sent here that Redis tracks.
     pub(in crate::redis) has_read: bool,
+    /// Whether the connection receives the fleet's messages.
+    pub(in crate::redis) is_subscribed: bool,
     /// The task's waker, unless it has been woken.
     waker: Option<Waker>,
 }
@@ -57,6 +61,7 @@ impl Link {
                 intake: LinkIntake::Open,
                 silence: None,
                 has_read: false,
+                is_subscribed: false,
                 waker: None,
             }),
             invalidations: ConnectionInvalidations::default(),
@@ -105,7 +110,8 @@ impl Link {
     pub(in crate::redis) fn send_heartbeat(&self, now: Instant) {
         self.with(|state| {
             let ping = Command::Ping;
-            let (expected, bytes, urgency) = (ping.expected(), ping.bytes_max(), ping.urgency());
+            let (expected, bytes) = (ping.expected(), ping.bytes_max());
+            let urgency = CommandUrgency::Heartbeat;
             let spec = CommandSpec { expected, bytes, urgency, submitted: now, due: now };
             if let Ok(ticket) = state.pipeline.submit(spec) {
                 ping.encode(&mut state.outbox);

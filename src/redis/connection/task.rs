@@ -23,10 +23,10 @@ use tokio::time::Sleep;
 
 use super::dial::RedisSocket;
 use super::link::Link;
-use crate::limits::REDIS_HEARTBEAT;
+use crate::limits::{REDIS_HEARTBEAT, REDIS_IDLE_HEARTBEAT};
 use crate::redis::error::DisconnectReason;
 use crate::redis::health::{ServerHealth, StatsWriter};
-use crate::resp::{DesyncError, Frame, FrameMeaning, Inbox, ProtocolError, Reply, Window};
+use crate::resp::{CommandUrgency, DesyncError, Frame, FrameMeaning, Inbox, ProtocolError, Reply, Window};
 use crate::time::instant;
 
 /// A connection that is up.
@@ -151,7 +151,9 @@ impl Connection {
                         timing
                     }
                     FrameMeaning::Late(timing) => {
-                        health.metrics.late();
+                        if timing.urgency != CommandUrgency::Heartbeat {
+                            health.metrics.late();
+                        }
                         timing
                     }
                     FrameMeaning::Push(push) => {
@@ -235,14 +237,20 @@ impl Connection {
         }
     }
 
-    /// Sends a heartbeat on an idle connection that tracks, since silence may mean a dead peer.
-    /// Ready once it is queued.
+    /// Sends a heartbeat on an idle connection that delivers invalidations or messages, since
+    /// silence may mean a dead peer. Ready once it is queued. Without a read no invalidation comes:
+    /// only the subscribed connection gets heartbeats then, and fewer.
     fn listen(link: &Link, timer: &mut Timer, progress: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if link.invalidations.is_empty() {
             return Poll::Pending;
         }
-        ready!(timer.poll(progress + REDIS_HEARTBEAT, cx));
-        if instant() >= progress + REDIS_HEARTBEAT {
+        let heartbeat = match link.with(|state| (state.has_read, state.is_subscribed)) {
+            (true, _) => REDIS_HEARTBEAT,
+            (false, true) => REDIS_IDLE_HEARTBEAT,
+            (false, false) => return Poll::Pending,
+        };
+        ready!(timer.poll(progress + heartbeat, cx));
+        if instant() >= progress + heartbeat {
             link.send_heartbeat(instant());
         }
         // The next turn writes it, or checks again.

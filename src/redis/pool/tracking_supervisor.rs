@@ -72,6 +72,7 @@ impl TrackingSupervisor {
         self.register(link);
         let subscription_guard = matches!(subscription, Subscription::Active(_)).then(|| {
             self.state.subscribed.set(true);
+            link.with(|state| state.is_subscribed = true);
             self.resume_all();
             SubscriptionGuard(Rc::clone(self))
         });
