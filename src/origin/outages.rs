@@ -99,7 +99,8 @@ impl OutageLog {
         }
     }
 
-    /// Records that a worker's circuit breaker opened, and logs it once per outage.
+    /// Records that a worker's circuit breaker opened. Warns once if no line about a failing phase
+    /// did: an outage has one warning.
     pub(super) fn breaker_opened(&self, origin: &str) {
         self.0.is_failing.store(true, Ordering::Relaxed);
         if self.state().outages.breaker_opened() {
@@ -107,6 +108,8 @@ impl OutageLog {
                 origin,
                 "origin circuit breaker open after repeated failures; sending probes only"
             );
+        } else {
+            tracing::debug!(origin, "origin circuit breaker open; sending probes only");
         }
     }
 
@@ -176,12 +179,13 @@ impl PhaseOutages {
         OutageLine::Reminder { since: now.saturating_duration_since(outage.since), failures: outage.failures }
     }
 
-    /// Returns whether to log the opened breaker.
+    /// Returns whether to warn of the opened breaker: no failing phase is logged.
     fn breaker_opened(&mut self) -> bool {
-        !std::mem::replace(&mut self.breaker_is_logged, true)
+        self.phases.is_empty() && !std::mem::replace(&mut self.breaker_is_logged, true)
     }
 
     fn succeeded(&mut self, proof: AnswerProof, now: Instant) -> Option<OutageEnd> {
+        self.breaker_is_logged = false;
         let refuted = self.phases.iter().filter(|(phase, _)| proof.refutes(*phase));
         let (since, failures) = refuted
             .map(|(_, outage)| (outage.since, outage.failures))
@@ -195,7 +199,6 @@ impl PhaseOutages {
         }
         self.minute = Some((minute, ended + 1));
         self.phases.retain(|(phase, _)| !proof.refutes(*phase));
-        self.breaker_is_logged &= !self.phases.is_empty();
         Some(OutageEnd { after: now.saturating_duration_since(since), failures })
     }
 
@@ -300,14 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn an_opened_breaker_is_logged_once_an_outage() {
+    fn an_outage_has_one_warning() {
         let now = time::instant();
         let mut outages = PhaseOutages::default();
         for _ in 0..2 {
-            outages.failed(FetchPhase::Connect, now);
-            assert!(outages.breaker_opened());
-            assert!(!outages.breaker_opened(), "of another worker");
+            assert_eq!(outages.failed(FetchPhase::Connect, now), OutageLine::Begins);
+            assert!(!outages.breaker_opened(), "the phase has a line");
             outages.succeeded(AnswerProof::Connection, now);
+            assert!(outages.breaker_opened(), "no phase fails");
+            assert!(!outages.breaker_opened(), "of another worker");
+            outages.succeeded(AnswerProof::Head, now);
         }
     }
 
