@@ -126,6 +126,29 @@ fn concurrent_requests_with_no_cache_share_the_next_fetch() {
     }
 }
 
+/// The first fetch never gets a response. Its own client does not wait for it longer than the
+/// others.
+#[test]
+fn a_fetch_without_a_response_delays_its_client_no_longer_than_the_others() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let asked = AtomicUsize::new(0);
+    origin.script("/a", {
+        let gate = gate.clone();
+        move |exchange| {
+            if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                gate.pass();
+            }
+            Answer::json("{}").give(exchange)
+        }
+    });
+    let proxy = Proxy::start(&origin.url(), &[("collapse_timeout", "2s")]);
+    let mut clients = waiting_clients(&proxy, "/a", 5);
+    gate.await_arrivals(1);
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    assert_eq!(origin.count("/a"), 2);
+    gate.open();
+}
+
 #[test]
 fn concurrent_misses_share_one_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());

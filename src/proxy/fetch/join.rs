@@ -62,8 +62,8 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 // Another fetch may have ended since the lookup.
                 return match just_stored(proxy, &fetch_request.request, &fetch_request.location) {
                     Some(hit) => serve_stored(&fetch_request.request, hit).await,
-                    None if waited.is_some() && scope == FetchScope::Any => {
-                        Box::pin(lead_anew(proxy, &fetch_request, lead, permit)).await
+                    None if scope == FetchScope::Any => {
+                        Box::pin(lead_or_follow(proxy, &fetch_request, lead, permit)).await
                     }
                     None => fetch_as_leader(proxy, &fetch_request, lead, permit).await,
                 };
@@ -159,9 +159,9 @@ async fn follow(
     Some(state)
 }
 
-/// Fetches a key of which another fetch takes too long, and answers with the response that comes
-/// first. This fetch continues in any case.
-async fn lead_anew(
+/// Fetches, and answers with the response that comes first: of this fetch, or of another one of the
+/// key, if one of the two takes too long. This fetch continues in any case.
+async fn lead_or_follow(
     proxy: &Rc<Proxy>,
     fetch_request: &FetchRequest,
     lead: LeaderGuard,
