@@ -1,7 +1,7 @@
 //! Purges by an operator and by the `PURGE` method.
 
 use crate::admin::{BEARER, JSON, PATIENT, TOKEN, admin_request, purge};
-use crate::harness::{Answer, Gate, Origin, Proxy, Redis, ScriptedRedis};
+use crate::harness::{Answer, Gate, Origin, Proxy, Redis, ScriptedRedis, until};
 
 fn cacheable(body: &str) -> Answer {
     Answer::new(200, &[("Content-Type", "application/json"), ("Cache-Control", "max-age=600")], body)
@@ -49,6 +49,39 @@ fn a_purge_of_a_url_removes_all_its_variants() {
     ] {
         let done = purge(&proxy, body);
         assert!(done.status == 200 && done.text().contains(found), "{body}: {}", done.text());
+    }
+}
+
+#[test]
+fn a_soft_purge_of_a_url_makes_all_its_variants_stale() {
+    let (origin, redis) = (Origin::start(), Redis::start());
+    let fields = [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "max-age=600"),
+        ("Vary", "Accept-Language"),
+        ("ETag", "\"a\""),
+    ];
+    origin.answer("/v", Answer::new(200, &fields, "{}"));
+    origin.answer("/w", cacheable("{}"));
+    for proxy in
+        [Proxy::start(&origin.url(), &[]), Proxy::start_with_redis(&origin.url(), &redis.url(), &PATIENT)]
+    {
+        let get = |path: &str, language: &str| {
+            proxy.get_with(path, &[("Accept-Language", language)]).cache_status().to_owned()
+        };
+        let requests = [("/v", "de"), ("/v", "fr"), ("/w", "de")];
+        for (path, language) in requests {
+            get(path, language);
+            until("the response to be stored", || get(path, language).starts_with("CacheWarp; hit"));
+        }
+        assert_eq!(purge(&proxy, r#"{"urls":["http://test/v","http://test/w"],"soft":true}"#).status, 200);
+        for (path, language) in requests {
+            let status = get(path, language);
+            assert!(status.starts_with("CacheWarp; fwd=stale"), "{path} {language}: {status}");
+        }
+        for (path, language) in requests {
+            until("the response to be stored again", || get(path, language).starts_with("CacheWarp; hit"));
+        }
     }
 }
 

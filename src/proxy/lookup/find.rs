@@ -120,12 +120,17 @@ pub(in crate::proxy) fn just_stored(
     location: &CacheLocation,
 ) -> Option<CacheHit> {
     let found = proxy.store.find_in_memory(&location.key, &request.inbound.target)?;
-    if location.variants.is_none() && !is_keyed(proxy, &found.stored) {
-        return None;
-    }
-    let StoredValue::Response(entry) = found.stored else { return None };
+    let (entry, tier) = if location.variants.is_some() {
+        variant(location, found)?
+    } else {
+        let FoundValue { stored, tier, .. } = found;
+        let StoredValue::Response(entry) = Some(stored).filter(|stored| is_keyed(proxy, stored))? else {
+            return None;
+        };
+        (entry, tier)
+    };
     // A stale entry needs a refresh, which this request is about to start.
-    usable(request, entry, found.tier).filter(is_fresh)
+    usable(request, entry, tier).filter(is_fresh)
 }
 
 /// Returns the fresh entry that another node has stored by now.
