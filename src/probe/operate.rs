@@ -2,6 +2,8 @@
 //!
 //! The error for a refused request carries the detail of its problem document.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -26,11 +26,10 @@ use super::metrics::{ConnectionRefusal, Metrics};
 use super::service::{ConnectionPeer, Handler, HandlerPanicError};
 use super::silent::{ConnectionPlace, SilentConnections};
 use super::watch::ClientTimeouts;
-use super::{Options, WhenFull};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
-use crate::server::options::Options;
+use crate::server::options::{Options, WhenFull};
 use crate::telemetry::Registry;
 
 /// The outcome of a drain.
