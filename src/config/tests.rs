@@ -482,7 +482,6 @@ fn a_misused_command_reports_its_own_errors() {
         (
             &["purg", "--all"],
             "cannot read the command line:
-  unknown flag --all
   \"purg\" is neither a command nor the value of a flag; did you mean `purge`?
 `cachewarp --help` lists all commands and settings.",
         ),

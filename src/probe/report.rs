@@ -45,9 +45,9 @@ impl AdminReport {
 
     fn add(&mut self, members: &Map<String, Value>) {
         for (name, value) in members {
-            match value {
-                Value::Array(rules) if name == "rules" => self.rules.extend(rules.iter().map(rule)),
-                _ => self.facts_of(name, value),
+            match value.as_array() {
+                Some(rules) if name == "rules" => self.rules.extend(rules.iter().map(rule)),
+                Some(_) | None => self.facts_of(name, value),
             }
         }
     }

@@ -17,7 +17,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{PurgeName, PurgeOrder};
+use super::order::{PurgeName, PurgeOrder};
 use crate::key::{Authority, Scheme, Target, UrlError};
 use crate::limits::PURGE_NAMES_MAX;
 use crate::store::{CacheGroup, CacheTag, PurgeStrength, UrlPrefix};

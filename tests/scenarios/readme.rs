@@ -12,12 +12,15 @@ const NGINX: &str = include_str!("../../docker/origin/default.conf");
 
 /// Returns the paths of the curl lines, at the default address of the proxy.
 fn curl_paths(text: &str) -> Vec<&str> {
-    let urls = text
-        .split("curl -i http://")
-        .skip(1)
-        .map(|rest| rest.split(|letter: char| letter.is_whitespace() || letter == '`').next().unwrap());
-    urls.map(|url| url.strip_prefix("127.0.0.1:8000").or(url.strip_prefix("localhost:8000")).unwrap())
-        .collect()
+    let urls = text.split("curl -i http://").skip(1).map(|rest| {
+        rest.split(|letter: char| letter.is_whitespace() || letter == '`').next().expect("a word")
+    });
+    urls.map(|url| {
+        url.strip_prefix("127.0.0.1:8000")
+            .or(url.strip_prefix("localhost:8000"))
+            .expect("the default address")
+    })
+    .collect()
 }
 
 fn assert_stored(first: &Response, second: &Response, path: &str) {
@@ -38,12 +41,12 @@ impl Demo {
         let program = Program::start(&Start { arguments, ..Start::default() });
         program.await_line("Ctrl-C stops the demo");
         let line = program.await_line("/slow");
-        let addr = line.split('/').nth(2).unwrap().to_owned();
+        let addr = line.split('/').nth(2).expect("an authority").to_owned();
         Self { program, addr }
     }
 
     fn get(&self, path: &str) -> Response {
-        Client::connect(self.addr.parse().unwrap()).get(path)
+        Client::connect(self.addr.parse().expect("an address")).get(path)
     }
 }
 
@@ -70,14 +73,16 @@ fn the_curl_lines_of_the_readme_have_their_outcome() {
 /// Returns the answer of the Compose file's origin.
 fn answer_of_nginx(path: &str) -> Answer {
     let location = format!("location = {path} {{");
-    let (_, block) = NGINX.split_once(&location).unwrap_or_else(|| panic!("the origin has no {path}"));
-    let (block, _) = block.split_once('}').unwrap();
-    let word =
-        |directive: &str| block.split_once(directive).map(|(_, rest)| rest.split([' ', ';']).next().unwrap());
-    let file = word("try_files /").unwrap();
+    let (_, block) = NGINX.split_once(&location).expect("a location of the path");
+    let (block, _) = block.split_once('}').expect("the end of the block");
+    let word = |directive: &str| {
+        block.split_once(directive).map(|(_, rest)| rest.split([' ', ';']).next().expect("a word"))
+    };
+    let file = word("try_files /").expect("a file");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/origin/api").join(file);
-    let body = fs::read_to_string(file).unwrap();
-    let cache_control = block.split_once("Cache-Control \"").map(|(_, rest)| rest.split('"').next().unwrap());
+    let body = fs::read_to_string(file).expect("the file of the answer");
+    let cache_control =
+        block.split_once("Cache-Control \"").map(|(_, rest)| rest.split('"').next().expect("a value"));
     let fields: Vec<_> = cache_control.map(|value| ("Cache-Control", value)).into_iter().collect();
     Answer::json_with(&fields, &body)
 }

@@ -1,4 +1,5 @@
-//! Requests that join a fetch: the role of each in the fetch of its key, and the wait of a follower.
+//! Requests that join a fetch: the role of each in the fetch of its key, and the wait of a
+//! follower.
 
 use std::rc::Rc;
 
