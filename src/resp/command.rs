@@ -4,9 +4,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::credentials::Credentials;
 use super::expected::ExpectedReply;
 use super::pipeline::CommandUrgency;
+use crate::secret::Secret;
+
+/// The arguments of `AUTH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// An ACL user; [`Credentials::DEFAULT_USER`] if the URL names none.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+impl Credentials {
+    /// The user of a connection without a login.
+    pub const DEFAULT_USER: &'static str = "default";
+}
 
 /// A command and its arguments. <https://redis.io/docs/latest/commands/> has a page for each.
 #[derive(Clone, Debug)]
@@ -235,7 +249,6 @@ impl Command<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     #[test]
     fn commands_about_a_key_name_it() {

@@ -11,8 +11,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::{resp2, resp3};
 
-use super::protocol_error::ProtocolError;
-use super::reply::{ErrorReply, Frame, Reply};
+use super::reply::{ErrorReply, Frame, ProtocolError, Reply};
 use super::scan::{FrameScan, FrameShape, ScannedFrame};
 
 /// Takes frames off the front of a buffer.

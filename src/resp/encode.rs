@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use itoa::Buffer;
 
-use super::command::{Command, ScriptName};
-use super::credentials::Credentials;
+use super::command::{Command, Credentials, ScriptName};
 use super::length::DIGITS_MAX;
 use super::outbox::Outbox;
 use crate::time::millis;

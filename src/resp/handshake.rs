@@ -12,8 +12,7 @@
 //! it. A refusal is reported by its kind and not by its text: a server that does not know `HELLO`
 //! quotes its arguments, including the password.
 
-use super::command::Command;
-use super::credentials::Credentials;
+use super::command::{Command, Credentials};
 use super::reply::{ErrorKind, Reply};
 use crate::labels;
 

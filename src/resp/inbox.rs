@@ -8,8 +8,7 @@
 use bytes::BytesMut;
 
 use super::decode::ReplyDecoder;
-use super::protocol_error::ProtocolError;
-use super::reply::Frame;
+use super::reply::{Frame, ProtocolError};
 use crate::limits::{REDIS_READ_BYTES, REDIS_READ_ROOM_BYTES_MIN};
 
 /// The receiving end of a connection.

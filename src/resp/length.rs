@@ -3,7 +3,7 @@
 //! Plain decimal digits only: no sign, no space. So redis-protocol reads the same number later, and
 //! input that it would accept and this parser would not is refused here.
 
-use super::protocol_error::ProtocolError;
+use super::reply::ProtocolError;
 
 /// Digits of 2^64.
 pub(super) const DIGITS_MAX: usize = 20;

@@ -13,7 +13,6 @@
 //! unexpected input the stream is not read any further.
 
 mod command;
-mod credentials;
 mod decode;
 mod encode;
 mod expected;
@@ -22,14 +21,12 @@ mod inbox;
 mod length;
 mod outbox;
 mod pipeline;
-mod protocol_error;
 mod reply;
 mod rights;
 mod scan;
 pub mod topology;
 
-pub use command::{Command, ScriptName};
-pub use credentials::Credentials;
+pub use command::{Command, Credentials, ScriptName};
 pub use expected::ExpectedReply;
 pub use handshake::{ConnectionAccess, Handshake, HandshakeError, HandshakeStep, RedisLogin, RespVersion};
 pub use inbox::Inbox;
@@ -38,6 +35,5 @@ pub use pipeline::{
     CommandSpec, CommandUrgency, DesyncError, FrameMeaning, Pipeline, ReplyDeadlines, ReplyFailure,
     ReplyTiming, Ticket, Window, WindowFullError,
 };
-pub use protocol_error::ProtocolError;
-pub use reply::{ErrorKind, ErrorReply, Frame, Reply};
+pub use reply::{ErrorKind, ErrorReply, Frame, ProtocolError, Reply};
 pub use rights::{MissingRights, rights_trials};

@@ -18,7 +18,7 @@
 use std::ops::Range;
 
 use super::length::{self, FrameLength, Header};
-use super::protocol_error::ProtocolError;
+use super::reply::ProtocolError;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, REPLY_LINE_BYTES_MAX};
 
 /// A complete frame.

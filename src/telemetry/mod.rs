@@ -6,7 +6,6 @@
 
 mod counters;
 mod family;
-mod gauges;
 mod heavy;
 mod histograms;
 pub mod log;
@@ -17,8 +16,7 @@ mod shard;
 mod snapshot;
 mod tally;
 
-pub use counters::{Counter, Counters};
-pub use gauges::{Gauge, Gauges};
+pub use counters::{Counter, Counters, Gauge, Gauges};
 pub use heavy::HeavyHitters;
 pub use histograms::{BUCKET_BOUNDS, Histogram, Histograms};
 pub use percentiles::percentile;

@@ -9,8 +9,7 @@ use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, WorkerPa
 use super::shard::CounterShard;
 use super::tally::DurationSummary;
 use crate::label::Label;
-use crate::telemetry::counters::{Counter, Counters};
-use crate::telemetry::gauges::{Gauge, Gauges};
+use crate::telemetry::counters::{Counter, Counters, Gauge, Gauges};
 use crate::telemetry::histograms::{Histogram, Histograms};
 
 /// The declarations and values of all metrics. Clones share one registry.

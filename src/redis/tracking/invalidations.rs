@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::state::TrackingState;
+use super::options::TrackingState;
 use super::table::{TrackingSlot, TrackingToken};
 use crate::limits::REDIS_INVALIDATIONS_REMEMBERED;
 use crate::resp::Reply;

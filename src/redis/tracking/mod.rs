@@ -4,12 +4,10 @@ mod invalidations;
 mod options;
 #[cfg(test)]
 pub(in crate::redis) mod recording;
-mod state;
 mod table;
 
 pub use invalidations::TrackedVersion;
 pub(super) use invalidations::{ConnectionInvalidations, Invalidations};
-pub(super) use options::PublishScope;
+pub(super) use options::{PublishScope, TrackingState};
 pub use options::{TrackingListener, TrackingOptions};
-pub(super) use state::TrackingState;
 pub use table::{TrackingTable, TrackingToken};

@@ -15,6 +15,7 @@
 //! token sees it with one load. **Always:** no incarnation is used twice, and invalidations are
 //! processed before any reply that arrived after them is delivered.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -85,4 +86,24 @@ pub trait TrackingListener {
     /// Handles a message on one of the channels; in a cluster the channel's name ends with the
     /// suffix of the [fleet channel](crate::redis::FleetChannel).
     fn message(&self, channel: &[u8], message: &Bytes);
+}
+
+/// The tracking state that all connections of one pool share.
+pub(in crate::redis) struct TrackingState {
+    pub(in crate::redis) options: TrackingOptions,
+    /// Whether the first connection is subscribed to the channels.
+    pub(in crate::redis) subscribed: Cell<bool>,
+    /// Whether this server is known to be the master.
+    pub(in crate::redis) trusted: Cell<bool>,
+}
+
+impl TrackingState {
+    pub(in crate::redis) fn new(options: TrackingOptions) -> Rc<Self> {
+        Rc::new(Self { options, subscribed: Cell::new(false), trusted: Cell::new(true) })
+    }
+
+    /// Returns whether the pool is subscribed, to a trusted server.
+    pub(in crate::redis) fn is_active(&self) -> bool {
+        self.subscribed.get() && self.trusted.get()
+    }
 }
