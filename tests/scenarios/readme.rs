@@ -11,16 +11,13 @@ const COMPOSE: &str = include_str!("../../docker/docker-compose.yml");
 const NGINX: &str = include_str!("../../docker/origin/default.conf");
 
 /// Returns the paths of the curl lines, at the default address of the proxy.
-fn curl_paths(text: &str) -> Vec<&str> {
-    let urls = text.split("curl -i http://").skip(1).map(|rest| {
-        rest.split(|letter: char| letter.is_whitespace() || letter == '`').next().expect("a word")
-    });
-    urls.map(|url| {
-        url.strip_prefix("127.0.0.1:8000")
-            .or(url.strip_prefix("localhost:8000"))
-            .expect("the default address")
+fn curl_paths(text: &str) -> Option<Vec<&str>> {
+    let ends = |letter: char| letter.is_whitespace() || letter == '`';
+    let mut urls = text.split("curl -i http://").skip(1).filter_map(|rest| rest.split(ends).next());
+    urls.try_fold(Vec::new(), |mut paths, url| {
+        paths.push(url.strip_prefix("127.0.0.1:8000").or(url.strip_prefix("localhost:8000"))?);
+        Some(paths)
     })
-    .collect()
 }
 
 fn assert_stored(first: &Response, second: &Response, path: &str) {
@@ -36,60 +33,57 @@ struct Demo {
 }
 
 impl Demo {
-    fn start() -> Self {
+    fn start() -> Option<Self> {
         let arguments = &["demo", "--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"];
         let program = Program::start(&Start { arguments, ..Start::default() });
         program.await_line("Ctrl-C stops the demo");
         let line = program.await_line("/slow");
-        let addr = line.split('/').nth(2).expect("an authority").to_owned();
-        Self { program, addr }
+        let addr = line.split('/').nth(2)?.to_owned();
+        Some(Self { program, addr })
     }
 
-    fn get(&self, path: &str) -> Response {
-        Client::connect(self.addr.parse().expect("an address")).get(path)
+    fn get(&self, path: &str) -> Option<Response> {
+        Some(Client::connect(self.addr.parse().ok()?).get(path))
     }
 }
 
 #[test]
 fn the_curl_lines_of_the_readme_have_their_outcome() {
     let (of_demo, of_compose) = README.split_once("docker compose").unwrap();
-    let paths = curl_paths(of_demo);
+    let paths = curl_paths(of_demo).unwrap();
     assert!(!paths.is_empty());
-    let demo = Demo::start();
+    let demo = Demo::start().unwrap();
     for path in paths {
-        assert_stored(&demo.get(path), &demo.get(path), path);
+        assert_stored(&demo.get(path).unwrap(), &demo.get(path).unwrap(), path);
     }
 
-    let paths = [curl_paths(of_compose), curl_paths(COMPOSE)].concat();
+    let paths = [curl_paths(of_compose).unwrap(), curl_paths(COMPOSE).unwrap()].concat();
     assert!(paths.len() >= 2, "{paths:?}");
     for path in paths {
         let origin = Origin::start();
-        origin.answer(path, answer_of_nginx(path));
+        origin.answer(path, answer_of_nginx(path).unwrap());
         let proxy = Proxy::start(&origin.url(), &[]);
         assert_stored(&proxy.get(path), &proxy.get(path), path);
     }
 }
 
 /// Returns the answer of the Compose file's origin.
-fn answer_of_nginx(path: &str) -> Answer {
+fn answer_of_nginx(path: &str) -> Option<Answer> {
     let location = format!("location = {path} {{");
-    let (_, block) = NGINX.split_once(&location).expect("a location of the path");
-    let (block, _) = block.split_once('}').expect("the end of the block");
-    let word = |directive: &str| {
-        block.split_once(directive).map(|(_, rest)| rest.split([' ', ';']).next().expect("a word"))
-    };
-    let file = word("try_files /").expect("a file");
+    let (_, block) = NGINX.split_once(&location)?;
+    let (block, _) = block.split_once('}')?;
+    let (_, file) = block.split_once("try_files /")?;
+    let file = file.split([' ', ';']).next()?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/origin/api").join(file);
-    let body = fs::read_to_string(file).expect("the file of the answer");
-    let cache_control =
-        block.split_once("Cache-Control \"").map(|(_, rest)| rest.split('"').next().expect("a value"));
+    let body = fs::read_to_string(file).ok()?;
+    let cache_control = block.split_once("Cache-Control \"").and_then(|(_, rest)| rest.split('"').next());
     let fields: Vec<_> = cache_control.map(|value| ("Cache-Control", value)).into_iter().collect();
-    Answer::json_with(&fields, &body)
+    Some(Answer::json_with(&fields, &body))
 }
 
 #[test]
 fn every_command_of_the_readme_works_in_the_demo() {
-    let demo = Demo::start();
+    let demo = Demo::start().unwrap();
     let url = format!("http://{}/quotes/EURUSD", demo.addr);
     let metrics = demo.program.await_line("Metrics: ");
     let admin = metrics.split('/').nth(2).unwrap();
@@ -134,7 +128,7 @@ fn every_command_of_the_readme_works_in_the_demo() {
 
 #[test]
 fn the_commands_that_the_demo_prints_run_as_printed() {
-    let demo = Demo::start();
+    let demo = Demo::start().unwrap();
     for (command, words) in [("explain", "fwd=uri-miss; stored"), ("purge", "everywhere")] {
         let line = demo.program.await_line(&format!("cachewarp {command} "));
         let arguments: Vec<_> = line.split_whitespace().skip(1).collect();
