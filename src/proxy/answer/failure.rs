@@ -13,11 +13,7 @@ use crate::origin::FetchError;
 use crate::proxy::admission::load::OverloadReason;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
-
-/// The methods that the proxy forwards; an origin may know others.
-pub(in crate::proxy) const ALLOWED_METHODS: HeaderValue =
-    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+use crate::proxy::answer::response::{ALLOWED_METHODS, Outcome, ProxyAnswer};
 
 /// The reason for which a request gets neither a stored response nor the origin's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,11 @@ use crate::origin;
 use crate::policy::{self, Obligations};
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, TtlSeconds};
-use crate::proxy::answer::failure::ALLOWED_METHODS;
 use crate::store::Tier;
+
+/// The methods that the proxy forwards; an origin may know others.
+pub(in crate::proxy) const ALLOWED_METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 crate::labels! {
     /// The outcome of a request.
