@@ -16,6 +16,7 @@ mod dotenv;
 mod error;
 mod explain;
 mod files;
+mod fit;
 mod hints;
 mod located;
 mod namespace;
