@@ -3,6 +3,7 @@
 use crate::entry::{EntryHeader, KeyGeneration, StoredValue};
 use crate::redis::CommandError;
 use crate::store::purge::log::PurgeStatus;
+use crate::time;
 
 crate::labels! {
     /// The tier that holds an entry.
@@ -58,7 +59,8 @@ impl FoundValue {
         if let StoredValue::Response(entry) = &mut stored {
             let marked = header.stale_since.map_or(PurgeStatus::Valid, PurgeStatus::Stale);
             if let PurgeStatus::Stale(at) = status.and(marked) {
-                entry.facts = entry.facts.stale_from(at);
+                // The clock of the purging node may be ahead: its purge holds from now on.
+                entry.facts = entry.facts.stale_from(at.min(time::now()));
             }
         }
         Some(Self { stored, tier, key_generation: header.key_generation })

@@ -61,6 +61,34 @@ fn a_purge_applies_to_memory_after_redis_was_killed() {
     }
 }
 
+/// A purge that every node has confirmed is not undone by the loss of Redis.
+#[test]
+fn a_confirmed_purge_holds_after_redis_was_killed() {
+    for (order, scope) in orders() {
+        let (origin, mut redis) = (Origin::start(), Redis::start());
+        let settings = [("redis_timeout", "10s"), ("worker_threads", "2")];
+        let nodes: [Proxy; 2] =
+            std::array::from_fn(|_| Proxy::start_with_redis(&origin.url(), &redis.url(), &settings));
+        answer(&origin, OLD);
+        for node in &nodes {
+            for path in ["/a", "/b"] {
+                until("the response to be in memory", || {
+                    node.get(path).cache_status().ends_with("detail=memory")
+                });
+            }
+        }
+        let purged = purge(&nodes[0], &order);
+        assert_eq!(purged.status, 200, "{order}: {}", purged.text());
+        redis.kill();
+        answer(&origin, NEW);
+        let other_is_purged = scope == SCOPES[0];
+        for node in &nodes {
+            until("memory to serve without Redis", || other_is_purged || is_hit(&node.get("/b")));
+            assert_eq!(node.get("/a").text(), NEW, "{order}");
+        }
+    }
+}
+
 #[test]
 fn a_purge_applies_to_old_entries_in_a_full_redis() {
     let origin = Origin::start();

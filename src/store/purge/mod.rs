@@ -1,6 +1,7 @@
 //! Purges: their names, the fleet's log of them, and their effect on entries and fetches.
 
 pub(super) mod apply;
+mod cached;
 pub(super) mod local;
 pub(super) mod log;
 pub(super) mod names;

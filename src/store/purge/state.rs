@@ -12,19 +12,21 @@
 //! last state ([`PurgeState::end_revalidation`]).
 //!
 //! **Always:** unknown state is read from Redis, and a missing tag generation means that the tag's
-//! entries are purged. An invalidated value is kept for one use: while Redis is unreachable, an
-//! entry purged before stays purged.
+//! entries are purged. While Redis is unreachable, an entry is valid only if Redis has pushed no
+//! change of the last log, and if the generations of its tags were read since the log's last
+//! change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use quick_cache::sync::{Cache, EntryAction};
+use quick_cache::sync::Cache;
 
 use crate::entry::{self, PurgeGeneration, TagDigest};
 use crate::key::{CacheKey, Target};
 use crate::limits::{PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
 use crate::redis::TrackingTable;
+use crate::store::purge::cached::Cached;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
 use crate::store::purge::names::{PrefixesFullError, PurgeScope, PurgeStrength};
@@ -51,16 +53,6 @@ pub(in crate::store) struct PurgeState {
 /// A flag in the revision: the reader must check whether the log is still trusted.
 const EXPIRES: u64 = 1 << 63;
 
-/// A value read from Redis, and its validity.
-#[derive(Clone)]
-struct Cached<T> {
-    /// The value; `None` if Redis has none.
-    value: Option<T>,
-    trust: Option<EntryTrust>,
-    /// The time until which Redis is known to keep the value.
-    kept_until: Option<Instant>,
-}
-
 impl PurgeState {
     /// Returns the state before the first read.
     pub(in crate::store) fn new(tracking: Arc<TrackingTable>) -> Arc<Self> {
@@ -68,7 +60,12 @@ impl PurgeState {
             revision: AtomicU64::new(0),
             last_revision: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            log: RwLock::new(Cached { value: None, trust: None, kept_until: None }),
+            log: RwLock::new(Cached {
+                value: None,
+                trust: None,
+                kept_until: None,
+                log: PurgeGeneration::default(),
+            }),
             tags: Cache::new(TAG_GENERATIONS_MAX),
             local: LocalPurges::default(),
             tracking,
@@ -137,20 +134,17 @@ impl PurgeState {
         let Some((generation, tags)) = entry::history(bytes) else {
             return PurgeVerdict::Known(PurgeStatus::Valid, revision);
         };
-        let log = self.log();
-        let known = match consistency {
-            Consistency::Verified(snapshot) if revision == 0 => snapshot.log.as_ref(),
-            Consistency::Verified(_) | Consistency::LastKnown => log.value.as_ref(),
-        };
-        let known = match (consistency, known) {
-            (_, Some(known)) => known,
-            (Consistency::LastKnown, None) => return PurgeVerdict::Known(PurgeStatus::Valid, 0),
-            (Consistency::Verified(_), None) => return PurgeVerdict::LogUnknown,
-        };
         // The entry was stored while the purge generation was unknown.
         if matches!(consistency, Consistency::LastKnown) && generation == PurgeGeneration::default() {
             return PurgeVerdict::Known(PurgeStatus::Valid, 0);
         }
+        let log = self.log();
+        let known = match consistency {
+            Consistency::Verified(snapshot) if revision == 0 => snapshot.log.as_ref(),
+            Consistency::Verified(_) => log.value.as_ref(),
+            Consistency::LastKnown => log.value.as_ref().filter(|_| log.is_last_known()),
+        };
+        let Some(known) = known else { return PurgeVerdict::LogUnknown };
         let mut status = known.judge(generation, target);
         // No purge was recorded since the entry was fetched, so none of its tags either.
         if status == PurgeStatus::Purged || generation.count >= known.generation.count {
@@ -159,7 +153,7 @@ impl PurgeState {
         let mut unknown = Vec::new();
         for tag in tags {
             let tag_generation = match consistency {
-                Consistency::LastKnown => self.last_known_tag(tag),
+                Consistency::LastKnown => self.last_known_tag(tag, known.generation),
                 Consistency::Verified(snapshot) => self.tag_generation(tag).or_else(|| {
                     // A generation read for this request alone makes no revision for others.
                     revision = 0;
@@ -173,7 +167,6 @@ impl PurgeState {
                             .map_or(PurgeStatus::Purged, |tag_generation| tag_generation.judge(generation)),
                     )
                 }
-                None if matches!(consistency, Consistency::LastKnown) => {}
                 None => unknown.push(tag),
             }
         }
@@ -189,9 +182,11 @@ impl PurgeState {
         known.trust.is_some_and(|trust| trust.holds(&self.tracking)).then_some(known.value)
     }
 
-    /// Returns the last known generation of a tag.
-    fn last_known_tag(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        self.tags.get(&tag.0).map(|known| known.value)
+    /// Returns the last known generation of a tag: `None` if a purge that the log has counted may
+    /// have changed it since.
+    fn last_known_tag(&self, tag: TagDigest, log: PurgeGeneration) -> Option<Option<TagGeneration>> {
+        let known = self.tags.get(&tag.0)?;
+        (known.is_last_known() && known.log == log).then_some(known.value)
     }
 
     /// Stores the log read from Redis.
@@ -208,7 +203,8 @@ impl PurgeState {
         if before.is_some_and(|before| before != log.generation) {
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
-        *known = Cached { value: Some(log), trust: Some(trust), kept_until: None };
+        let generation = log.generation;
+        *known = Cached { value: Some(log), trust: Some(trust), kept_until: None, log: generation };
         let expires = if matches!(trust, EntryTrust::Until(_)) { EXPIRES } else { 0 };
         self.revision.store(self.next_revision() | expires, Ordering::Release);
     }
@@ -221,7 +217,8 @@ impl PurgeState {
         trust: EntryTrust,
         kept_until: Option<Instant>,
     ) {
-        self.tags.insert(tag.0, Cached { value: tag_generation, trust: Some(trust), kept_until });
+        let log = self.generation();
+        self.tags.insert(tag.0, Cached { value: tag_generation, trust: Some(trust), kept_until, log });
     }
 
     /// Returns whether a tag is known to have a generation of this epoch that Redis keeps until
@@ -272,11 +269,15 @@ impl PurgeState {
         }
     }
 
-    /// Ends the use of a log that has not been read again. The caller is about to acknowledge a
-    /// sync: every connection of its worker has processed its pending invalidations.
+    /// Ends the use of a log that has not been read again, or whose connection has ended. The
+    /// caller is about to acknowledge a sync: every connection of its worker has processed its
+    /// pending invalidations, and the purge may be one that only this log lacks.
     pub(in crate::store) fn end_revalidation(&self) {
-        let is_revalidating = matches!(self.log().trust, Some(EntryTrust::Revalidating(..)));
-        if is_revalidating {
+        let log = self.log();
+        let is_revalidating = matches!(log.trust, Some(EntryTrust::Revalidating(..)));
+        let is_trusted = log.trust.is_some_and(|trust| trust.holds(&self.tracking));
+        drop(log);
+        if is_revalidating || !is_trusted {
             self.invalidate();
         }
     }
@@ -291,18 +292,22 @@ impl PurgeState {
 
     /// Invalidates the generation of a tag: every entry must be checked again.
     pub(in crate::store) fn invalidate_tag(&self, tag: u128) {
-        // The last value stays, for use while Redis is unreachable. If there is none, the cache
-        // frees the slot at once.
-        drop(self.tags.entry(&tag, Some(Duration::ZERO), |_, known| {
-            known.trust = None;
-            EntryAction::Retain(())
-        }));
+        self.tags.remove(&tag);
         self.bump_revision();
     }
 
     /// Invalidates the state that depended on a connection whose tracking was lost.
     pub(in crate::store) fn tracking_lost(&self) {
-        if self.is_known() { self.bump_revision() } else { self.invalidate() }
+        if self.is_known() {
+            return self.bump_revision();
+        }
+        let mut known = self.log_mut();
+        // A log without a pushed change stays the last known one.
+        if !known.is_last_known() {
+            known.trust = None;
+        }
+        self.revision.store(0, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Counts a change: a node has purged, whether or not its invalidation arrives here.
@@ -393,6 +398,8 @@ impl PurgeState {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
@@ -515,6 +522,53 @@ mod tests {
         assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
         purges.tracking_lost();
         assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
+    }
+
+    #[test]
+    fn alone_an_entry_is_valid_if_its_tags_are_known_since_the_last_purge() {
+        let (purges, log, entry, slot) = read();
+        let (_other, token) = purges.tracking.take();
+        let mut moved = log.clone();
+        moved.record(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
+        let alone = || purges.judge(&entry, &target(), Consistency::LastKnown);
+        let read_tag = || {
+            let generation = TagGeneration::at(log.generation);
+            purges.set_tag(tag(), Some(generation), EntryTrust::Tracked(token.unwrap()), None);
+        };
+        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        read_tag();
+        purges.set_log(moved, EntryTrust::Tracked(token.unwrap()));
+        assert_eq!(alone(), PurgeVerdict::TagsUnknown(vec![tag()]), "the tag was read before the purge");
+        read_tag();
+        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        purges.invalidate_tag(tag().0);
+        assert_eq!(alone(), PurgeVerdict::TagsUnknown(vec![tag()]), "Redis has pushed a change of the tag");
+        drop(slot);
+    }
+
+    #[test]
+    fn alone_no_entry_is_valid_after_a_pushed_change_of_the_log() {
+        let (purges, log, entry, slot) = read();
+        let alone = || purges.judge(&entry, &target(), Consistency::LastKnown);
+        drop(slot);
+        purges.tracking_lost();
+        assert_eq!(purges.revision(), 0);
+        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, 0), "the last known log");
+        // A sync arrives while the log is not tracked: the purge may be one that it lacks.
+        purges.end_revalidation();
+        assert_eq!(alone(), PurgeVerdict::LogUnknown);
+
+        let (slot, token) = purges.tracking.take();
+        purges.set_log(log.clone(), EntryTrust::Tracked(token.unwrap()));
+        purges.revalidate(instant());
+        drop(slot);
+        purges.tracking_lost();
+        assert_eq!(alone(), PurgeVerdict::LogUnknown);
+
+        purges.set_log(log.clone(), EntryTrust::Until(instant() + HOUR));
+        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        purges.set_log(log, EntryTrust::Until(instant().checked_sub(HOUR).unwrap()));
+        assert_eq!(alone(), PurgeVerdict::LogUnknown, "no push would have come");
     }
 
     #[test]
