@@ -87,15 +87,14 @@ impl OriginConnection {
         due: impl Fn() -> Instant,
     ) -> Option<HyperOutcome> {
         let Self { sender, driver, timer, received, .. } = self;
-        let interims = received.clone();
         let outgoing = request.as_mut()?;
-        let gate = outgoing.body().gate();
-        hyper::ext::on_informational(outgoing, move |interim| {
-            interims.record_interim();
-            if let (StatusCode::CONTINUE, Some(gate)) = (interim.status(), &gate) {
-                gate.open();
-            }
-        });
+        if let Some(gate) = outgoing.body().gate() {
+            hyper::ext::on_informational(outgoing, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+        }
         received.await_head();
         // Taken as late as possible, because it is large.
         let mut response = pin!(sender.try_send_request(request.take()?));

@@ -26,6 +26,7 @@ mod exchange;
 mod forwarded;
 mod framing;
 mod idle;
+mod interims;
 mod keep_alive;
 mod limit;
 mod limiter;

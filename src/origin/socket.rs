@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::limits::{ORIGIN_HEAD_PHASE_BYTES_MAX, ORIGIN_INTERIMS_MAX};
 use crate::origin::error::FetchError;
+use crate::origin::interims::InterimReader;
 use crate::telemetry::Gauge;
 
 /// Limit on open connections, and their gauge.
@@ -75,6 +76,8 @@ pub(super) enum OriginStream {
 pub(super) struct OriginSocket {
     stream: OriginStream,
     received: ReceivedBytes,
+    /// The number of the response head whose interim responses are counted, and their reader.
+    interims: (u64, InterimReader),
     _slot: OriginSlot,
 }
 
@@ -91,13 +94,14 @@ struct ReceivedCounters {
     bytes: AtomicU64,
     /// The number of bytes from which the socket fails.
     bytes_max: AtomicU64,
-    interims: AtomicU64,
+    /// The number of response heads that were awaited.
+    heads: AtomicU64,
 }
 
 impl ReceivedBytes {
     fn new() -> Self {
-        let (bytes, interims) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(ReceivedCounters { bytes, bytes_max: AtomicU64::new(u64::MAX), interims }))
+        let (bytes, heads) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(ReceivedCounters { bytes, bytes_max: AtomicU64::new(u64::MAX), heads }))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -106,20 +110,13 @@ impl ReceivedBytes {
 
     /// Bounds the bytes up to the next response head.
     pub(super) fn await_head(&self) {
-        self.0.interims.store(0, Ordering::Relaxed);
+        self.0.heads.fetch_add(1, Ordering::Relaxed);
         self.0.bytes_max.store(self.bytes() + ORIGIN_HEAD_PHASE_BYTES_MAX, Ordering::Relaxed);
     }
 
     /// Ends the bound, because the response head has arrived.
     pub(super) fn end_head(&self) {
         self.0.bytes_max.store(u64::MAX, Ordering::Relaxed);
-    }
-
-    /// Counts an interim response.
-    pub(super) fn record_interim(&self) {
-        if self.0.interims.fetch_add(1, Ordering::Relaxed) >= ORIGIN_INTERIMS_MAX as u64 {
-            self.0.bytes_max.store(0, Ordering::Relaxed);
-        }
     }
 
     /// Returns whether the bytes or the interim responses before a head exceed a bound.
@@ -130,15 +127,38 @@ impl ReceivedBytes {
     fn add(&self, bytes: usize) {
         self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
+
+    /// Returns the number of the response head that is awaited, if one is.
+    fn awaited_head(&self) -> Option<u64> {
+        let is_awaited = self.0.bytes_max.load(Ordering::Relaxed) != u64::MAX;
+        is_awaited.then(|| self.0.heads.load(Ordering::Relaxed))
+    }
+
+    /// Makes the socket fail: too many interim responses precede the head.
+    fn exceed(&self) {
+        self.0.bytes_max.store(0, Ordering::Relaxed);
+    }
 }
 
 impl OriginSocket {
     pub(super) fn new(stream: OriginStream, slot: OriginSlot) -> Self {
-        Self { stream, received: ReceivedBytes::new(), _slot: slot }
+        Self { stream, received: ReceivedBytes::new(), interims: (0, InterimReader::default()), _slot: slot }
     }
 
     pub(super) fn received(&self) -> ReceivedBytes {
         self.received.clone()
+    }
+
+    /// Counts bytes that have arrived, and the interim responses among them.
+    fn record(&mut self, bytes: &[u8]) {
+        self.received.add(bytes.len());
+        let Some(head) = self.received.awaited_head() else { return };
+        if self.interims.0 != head {
+            self.interims = (head, InterimReader::default());
+        }
+        if self.interims.1.read(bytes) > ORIGIN_INTERIMS_MAX {
+            self.received.exceed();
+        }
     }
 }
 
@@ -159,7 +179,7 @@ impl AsyncRead for OriginSocket {
             OriginStream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             OriginStream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
-        this.received.add(buffer.filled().len().saturating_sub(before));
+        this.record(buffer.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
