@@ -1,5 +1,6 @@
 //! Dials a server: from an address to a socket.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use rustls::pki_types::ServerName;
@@ -22,6 +23,8 @@ pub(in crate::redis) struct Dialer {
     address: RedisAddress,
     /// Present if the address uses TLS.
     tls: Option<Rc<TlsSource>>,
+    /// Whether the last connection ended at `HELLO`: the next one uses RESP2.
+    pub(super) ended_at_hello: Cell<bool>,
     /// An in-process server that replaces the one at the address.
     #[cfg(test)]
     model: Option<crate::redis::tests::RedisModel>,
@@ -32,6 +35,7 @@ impl Dialer {
         Self {
             address,
             tls,
+            ended_at_hello: Cell::new(false),
             #[cfg(test)]
             model: None,
         }

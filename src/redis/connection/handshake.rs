@@ -20,18 +20,21 @@ pub(in crate::redis) struct GreetedSocket {
     pub(in crate::redis) protocol: RespVersion,
 }
 
-/// Dials and completes the handshake. A connection that ends at `HELLO` makes the next dial, which
-/// follows at once, one of RESP2. Has no timeout of its own.
+/// Dials and completes the handshake. After a connection that ended at `HELLO`, the next one uses
+/// RESP2, and the one after it `HELLO` again: a server that closes each connection gets no more of
+/// them. Has no timeout of its own.
 ///
 /// Cancel safe: the socket is closed.
 pub(in crate::redis) async fn greet(
     dialler: &Dialer,
     login: RedisLogin,
 ) -> Result<GreetedSocket, ConnectError> {
-    match attempt(dialler, Handshake::new(login.clone())).await {
-        Err(ConnectError::EndedAtHello(_)) => attempt(dialler, Handshake::without_hello(login)).await,
-        result => result,
+    if dialler.ended_at_hello.replace(false) {
+        return attempt(dialler, Handshake::without_hello(login)).await;
     }
+    let greeted = attempt(dialler, Handshake::new(login)).await;
+    dialler.ended_at_hello.set(matches!(greeted, Err(ConnectError::EndedAtHello(_))));
+    greeted
 }
 
 /// Dials and completes this handshake, one round trip per step.
