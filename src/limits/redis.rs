@@ -45,8 +45,8 @@ pub const REDIS_BULK_BYTES_MIN: usize = 16 * KIB;
 /// ([`REDIS_STALL_MIN`], or [`REDIS_STALL_FACTOR`] command timeouts), bounds how long a node whose
 /// network fails silently serves from memory.
 pub const REDIS_HEARTBEAT: Duration = Duration::from_millis(500);
-/// The same time for the subscribed connection of a worker if nothing was read over it: no entry in
-/// memory depends on it yet.
+/// Time for which the subscribed connection of a worker may be silent before a heartbeat, if
+/// nothing was read over it: no entry in memory depends on it yet.
 pub const REDIS_IDLE_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Connections of a process that can deliver invalidations. Reads over further connections are not
 /// tracked.
