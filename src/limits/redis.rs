@@ -128,6 +128,9 @@ pub const REDIS_FAILOVER_GRACE: Duration = Duration::from_secs(4);
 /// The largest password file.
 pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 
+/// Time without a refusal of a command after which a success ends the state *refusing*: a full Redis
+/// accepts some writes between refusals.
+pub const REDIS_REFUSAL_CALM: Duration = Duration::from_secs(5);
 /// Time for which the result of a health probe is cached.
 pub const HEALTH_REMEMBERED: Duration = Duration::from_secs(1);
 /// Time for which a health check waits for Redis.

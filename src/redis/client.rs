@@ -87,12 +87,16 @@ impl Client {
 
     /// Returns the fleet channel of every known server.
     pub fn fleet_channels(&self) -> Vec<FleetChannel> {
-        let pools = match &self.0 {
+        self.pools().into_iter().filter_map(FleetChannel::at).collect()
+    }
+
+    /// Returns the pool of every known master.
+    fn pools(&self) -> Vec<RedisPool> {
+        match &self.0 {
             Backend::Single(pool) => vec![pool.clone()],
             Backend::Sentinel(sentinel) => sentinel.pool().into_iter().collect(),
             Backend::Cluster(cluster) => cluster.pools(),
-        };
-        pools.into_iter().filter_map(FleetChannel::at).collect()
+        }
     }
 
     /// Returns the current topology epoch.
@@ -185,6 +189,11 @@ impl Client {
             Backend::Sentinel(sentinel) => sentinel.is_connected(),
             Backend::Cluster(cluster) => cluster.is_connected(),
         }
+    }
+
+    /// Returns whether a connected server refuses any command about keys or channels.
+    pub fn is_refusing(&self) -> bool {
+        self.pools().iter().any(RedisPool::is_refusing)
     }
 
     /// Refuses new commands, waits for the callers of the pending ones (at most the command

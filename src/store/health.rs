@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::limits::{HEALTH_REMEMBERED, HEALTH_TIMEOUT};
-use crate::redis::Client;
+use crate::redis::{Client, CommandError, ErrorKind};
 use crate::time::millis;
 
 crate::labels! {
@@ -18,6 +18,8 @@ crate::labels! {
     pub enum RedisHealth {
         /// Redis answers.
         Connected => "connected",
+        /// Redis answers, and refuses some of the work; the log has the command and the reason.
+        Refusing => "refusing",
         /// Redis does not answer; the proxy serves without it.
         Disconnected => "disconnected",
         /// Redis is turned off: `redis_url=off`.
@@ -31,6 +33,7 @@ impl RedisHealth {
     pub const fn document(self) -> &'static str {
         match self {
             Self::Connected => r#"{"status":"ok","redis":"connected"}"#,
+            Self::Refusing => r#"{"status":"ok","redis":"refusing"}"#,
             Self::Disconnected => r#"{"status":"ok","redis":"disconnected"}"#,
             Self::Off => r#"{"status":"ok","redis":"off"}"#,
         }
@@ -63,9 +66,9 @@ impl CachedHealth {
             return self.last(redis);
         }
         let reply = tokio::time::timeout(HEALTH_TIMEOUT, redis.ping()).await;
-        let answered = matches!(reply, Ok(Ok(())));
+        let answered = reply.is_ok_and(is_answer);
         self.record(answered);
-        Self::health(answered)
+        Self::health(answered, redis)
     }
 
     /// Reserves the next probe for this caller; returns `false` if the last probe is recent or
@@ -93,7 +96,7 @@ impl CachedHealth {
     /// Returns the last result. While the very first probe is under way, the pool's connection
     /// state replaces it.
     fn last(&self, redis: &Client) -> RedisHealth {
-        Self::health(self.known().unwrap_or_else(|| redis.is_connected()))
+        Self::health(self.known().unwrap_or_else(|| redis.is_connected()), redis)
     }
 
     fn known(&self) -> Option<bool> {
@@ -101,9 +104,20 @@ impl CachedHealth {
         (packed & ENDED != 0).then_some(packed & ANSWERED != 0)
     }
 
-    fn health(answered: bool) -> RedisHealth {
-        if answered { RedisHealth::Connected } else { RedisHealth::Disconnected }
+    fn health(answered: bool, redis: &Client) -> RedisHealth {
+        match answered {
+            true if redis.is_refusing() => RedisHealth::Refusing,
+            true => RedisHealth::Connected,
+            false => RedisHealth::Disconnected,
+        }
     }
+}
+
+/// Returns whether this result of a `PING` shows that the server works. A user may lack the right to
+/// send it.
+fn is_answer(result: Result<(), CommandError>) -> bool {
+    use ErrorKind::{NoPerm, UnknownCommand};
+    matches!(result, Ok(()) | Err(CommandError::Server(NoPerm | UnknownCommand)))
 }
 
 #[cfg(test)]

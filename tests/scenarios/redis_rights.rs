@@ -9,6 +9,8 @@ use crate::harness::{
     Answer, Client, Origin, Program, Proxy, Redis, Response, ScriptedRedis, Start, client, until,
 };
 
+const CONNECTED: &str = r#"{"status":"ok","redis":"connected"}"#;
+const REFUSING: &str = r#"{"status":"ok","redis":"refusing"}"#;
 const SECURITY: &str = include_str!("../../SECURITY.md");
 
 /// A node as a process, with its log.
@@ -43,6 +45,10 @@ impl Node {
 
     fn cache_status(&self, target: &str) -> String {
         client::get(self.addr, target).cache_status().to_owned()
+    }
+
+    fn health(&self) -> String {
+        client::get(self.addr, "/health").text().to_owned()
     }
 
     fn hits(&self, target: &str) -> bool {
@@ -146,6 +152,53 @@ fn a_missing_right_is_named_at_connect() {
             node.program.await_line("connected to Redis");
             until("a hit", || node.hits("/a"));
         }
+        if rules == ["-ping"] {
+            assert_eq!(node.health(), CONNECTED, "a refused PING shows that the server works");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_the_work_is_refusing() {
+    for (refuse, accept, log_fields) in [
+        (
+            &["CONFIG", "SET", "maxmemory", "1"][..],
+            &["CONFIG", "SET", "maxmemory", "0"][..],
+            ["kind=oom", "maxmemory-policy"],
+        ),
+        (
+            &["ACL", "SETUSER", "cachewarp", "-set", "-eval", "-evalsha"],
+            &["ACL", "SETUSER", "cachewarp", "+set", "+eval", "+evalsha"],
+            ["kind=no-perm", "the ACL line"],
+        ),
+    ] {
+        let ((redis, url), origin) = (redis_with(&[]), origin());
+        let node = Node::start(&origin, &url);
+        node.program.await_line("connected to Redis");
+        until("a hit", || node.hits("/a"));
+        assert_eq!(node.health(), CONNECTED);
+        redis.command(refuse);
+        let write = || {
+            // A purge writes a tombstone, and the next response an entry.
+            node.purge(r#"{"url":"http://test/a"}"#);
+            node.cache_status("/a");
+        };
+        until("a refusal", || {
+            write();
+            node.health() == REFUSING
+        });
+        let line = node.program.await_line("Redis refuses a command");
+        assert!(log_fields.iter().all(|field| line.contains(field)), "{line}");
+        redis.command(accept);
+        until("the end of the refusals", || {
+            write();
+            node.health() == CONNECTED
+        });
+        let log = node.log();
+        let count = |text| log.lines().filter(|line| line.contains(text)).count();
+        let refused = count("Redis refuses a command");
+        assert!((1..=3).contains(&refused), "one line for each command and change: {log}");
+        assert_eq!(count("Redis accepts a command again"), refused, "{log}");
     }
 }
 

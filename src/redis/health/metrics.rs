@@ -4,7 +4,7 @@
 use super::breaker::{BreakerState, OpenCause};
 use crate::labels;
 use crate::redis::error::{CommandError, DisconnectReason};
-use crate::resp::{ErrorKind, Reply};
+use crate::resp::ErrorKind;
 use crate::telemetry::{Counter, Counters, Gauge, Gauges, Registry};
 
 labels! {
@@ -128,15 +128,6 @@ impl PoolMetrics {
             }
         };
         self.commands.inc(outcome);
-    }
-
-    /// Counts the outcome of a command whose reply may be an error.
-    pub(in crate::redis) fn reply(&self, result: Result<&Reply, CommandError>) {
-        self.command(&match result {
-            Ok(Reply::Error(error)) => Err(CommandError::Server(error.kind)),
-            Ok(_) => Ok(()),
-            Err(why) => Err(why),
-        });
     }
 
     /// Adds to the gauge of unanswered commands; negative to subtract.

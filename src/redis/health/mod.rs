@@ -3,6 +3,7 @@
 mod breaker;
 mod latency;
 mod metrics;
+mod refusals;
 mod server_health;
 mod server_stats;
 mod stats_board;

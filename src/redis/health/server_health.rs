@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -15,10 +16,12 @@ use tokio::time::sleep_until;
 use super::breaker::{BreakerChange, BreakerState, ConnectionCounts, OpenCause, ProbeResult, RedisBreaker};
 use super::latency::LatencyEstimator;
 use super::metrics::PoolMetrics;
+use super::refusals::{RefusalChange, ServerRefusals};
 use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
-use crate::resp::{CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
+use crate::redis::error::CommandError;
+use crate::resp::{Command, CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
 use crate::time::instant;
 
 /// The health of one server.
@@ -26,6 +29,7 @@ pub(in crate::redis) struct ServerHealth {
     pub(in crate::redis) metrics: PoolMetrics,
     pub(in crate::redis) server_stats: ServerStats,
     board: StatsBoard,
+    refusals: Arc<ServerRefusals>,
     /// The server's address, without credentials.
     server: String,
     /// The longest wait for a reply.
@@ -72,6 +76,7 @@ impl ServerHealth {
         Self {
             metrics,
             server_stats: board.server_stats(&server),
+            refusals: board.refusals(&server),
             board,
             server,
             command_timeout,
@@ -138,6 +143,32 @@ impl ServerHealth {
         if let Some(cause) = OpenCause::of(kind) {
             self.update_breaker(|breaker, jitter| breaker.refused(cause, now, jitter));
         }
+    }
+
+    /// Counts the result of a command, and records whether the server refuses its kind of work.
+    pub(in crate::redis) fn finished<T>(&self, command: &Command<'_>, result: &Result<T, CommandError>) {
+        self.metrics.command(result);
+        let change = match result {
+            Ok(_) => self.refusals.accept(command, || self.board.elapsed(instant())),
+            Err(CommandError::Server(kind)) => {
+                self.refusals.refuse(command, *kind, self.board.elapsed(instant()))
+            }
+            Err(_) => None,
+        };
+        match change {
+            Some(RefusalChange::Refused(command, kind, advice)) => {
+                tracing::warn!(server = self.server, %command, %kind, advice, "Redis refuses a command");
+            }
+            Some(RefusalChange::Accepted(command)) => {
+                tracing::info!(server = self.server, %command, "Redis accepts a command again");
+            }
+            None => {}
+        }
+    }
+
+    /// Returns whether the server refuses any command about keys or channels.
+    pub(in crate::redis) fn is_refusing(&self) -> bool {
+        self.refusals.any()
     }
 
     /// Counts one more silent connection until the guard is dropped.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::breaker::BreakerState;
 use super::metrics::ConnectionStatus;
+use super::refusals::ServerRefusals;
 use super::server_stats::{ServerState, ServerStats, ServerStatsTable};
 use crate::label::Label;
 use crate::redis::submission::Lane;
@@ -84,6 +85,8 @@ struct LoggedState {
     why: Option<String>,
     /// The rights that the user lacks, as text.
     missing_rights: String,
+    /// The commands that the server refuses.
+    refusals: Arc<ServerRefusals>,
 }
 
 /// Whether an event is new to the log.
@@ -173,6 +176,16 @@ impl StatsBoard {
             missing.clone_into(&mut logged.missing_rights);
             LogNovelty::if_first(is_new)
         })
+    }
+
+    /// Returns the refused commands of the server.
+    pub(in crate::redis) fn refusals(&self, server: &str) -> Arc<ServerRefusals> {
+        self.logged(server, |logged| Arc::clone(&logged.refusals))
+    }
+
+    /// Returns the time since the start of the process.
+    pub(in crate::redis) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.0.begin)
     }
 
     /// Records a breaker that opened.

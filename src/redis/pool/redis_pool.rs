@@ -115,6 +115,11 @@ impl RedisPool {
         self.0.health.is_up()
     }
 
+    /// Returns whether the server refuses any command about keys or channels.
+    pub(in crate::redis) fn is_refusing(&self) -> bool {
+        self.0.health.is_refusing()
+    }
+
     /// Refuses new commands, waits for the callers of the pending ones (at most the command
     /// timeout), and closes the connections.
     ///
@@ -147,7 +152,7 @@ impl RedisPool {
         command: &Command<'_>,
     ) -> Result<(Reply, TrackedVersion), CommandError> {
         let result = self.send(command).await;
-        self.0.health.metrics.reply(result.as_ref().map(|(reply, _)| reply).map_err(|why| *why));
+        self.0.health.finished(command, &error_reply_as_error(result.as_ref().map(|(reply, _)| reply)));
         result
     }
 
@@ -156,7 +161,7 @@ impl RedisPool {
     /// Cancel safe, as all commands are.
     pub async fn read(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
         let result = self.send(command).await.and_then(unless_refused_version);
-        self.0.health.metrics.command(&result);
+        self.0.health.finished(command, &result);
         result
     }
 
@@ -182,26 +187,26 @@ impl RedisPool {
         change: &Command<'_>,
         read: &Command<'_>,
     ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
-        let ServerHealth { metrics, .. } = &*self.0.health;
-        let changing = Submission::of(change, instant(), self.0.health.command_timeout());
+        let health = &self.0.health;
+        let changing = Submission::of(change, instant(), health.command_timeout());
         let version = Submission { command: read, ..changing };
         let changing = match self.submit(&changing) {
             Ok(pending) => pending,
             Err(refusal) => {
                 let refused = Err(refusal);
-                metrics.command(&refused);
+                health.finished(change, &refused);
                 return (refused, Err(refusal));
             }
         };
         let version = changing.link().submit(&version, QueueDepth::ANY);
         let changed = changing.await.and_then(unless_refused);
-        metrics.command(&changed);
-        let read = match version {
+        health.finished(change, &changed);
+        let read_result = match version {
             Ok(pending) => pending.version().await.and_then(unless_refused_version),
             Err(refusal) => Err(refusal),
         };
-        metrics.command(&read);
-        (changed, read)
+        health.finished(read, &read_result);
+        (changed, read_result)
     }
 
     /// Waits until every tracked connection has received all invalidations that the server sent
@@ -266,7 +271,7 @@ impl RedisPool {
             },
             Err(refusal) => Err(refusal),
         };
-        health.metrics.reply(result.as_ref().map_err(|why| *why));
+        health.finished(command, &error_reply_as_error(result.as_ref()));
         result.and_then(unless_refused)
     }
 }
@@ -286,6 +291,15 @@ impl Drop for PoolInner {
 /// Turns an error reply into an error.
 fn unless_refused(reply: Reply) -> Result<Reply, CommandError> {
     if let Reply::Error(error) = reply { Err(CommandError::Server(error.kind)) } else { Ok(reply) }
+}
+
+/// Returns the result without the reply; an error reply is an error.
+fn error_reply_as_error(result: Result<&Reply, &CommandError>) -> Result<(), CommandError> {
+    match result {
+        Ok(Reply::Error(error)) => Err(CommandError::Server(error.kind)),
+        Ok(_) => Ok(()),
+        Err(why) => Err(*why),
+    }
 }
 
 /// Turns an error reply into an error, and keeps the version otherwise.
