@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::labels;
-use crate::limits::REDIS_BULK_BYTES_MIN;
+use crate::limits::{REDIS_BULK_BYTES_MIN, REDIS_WAIT_MAX};
 use crate::resp::Command;
 
 labels! {
@@ -34,9 +34,14 @@ pub(super) struct Submission<'a> {
 
 impl<'a> Submission<'a> {
     /// Creates the submission of a command with this timeout.
-    pub(super) fn of(command: &'a Command<'a>, now: Instant, ceiling: Duration) -> Self {
-        Self { command, submitted: now, due: now + ceiling }
+    pub(super) fn of(command: &'a Command<'a>, now: Instant, command_timeout: Duration) -> Self {
+        Self { command, submitted: now, due: wait_deadline(now, command_timeout) }
     }
+}
+
+/// Returns the time at which a caller stops waiting for Redis.
+pub(super) fn wait_deadline(now: Instant, command_timeout: Duration) -> Instant {
+    now + command_timeout.min(REDIS_WAIT_MAX)
 }
 
 /// The queue length up to which a connection takes another command.

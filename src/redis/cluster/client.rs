@@ -15,6 +15,7 @@ use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
 use crate::redis::options::{ClusterSeeds, Options, ReadingNodes};
 use crate::redis::pool::{DrainingPools, RedisPool};
+use crate::redis::submission::wait_deadline;
 use crate::redis::topology::{RefreshTrigger, TopologyEpoch, TopologyMetrics, at_once, failover_grace};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::topology::{Endpoint, HashSlot};
@@ -158,7 +159,7 @@ impl ClusterClient {
             servers.refresh.fire();
             return Err(refusal);
         };
-        let deadline = instant() + servers.options.command_timeout;
+        let deadline = wait_deadline(instant(), servers.options.command_timeout);
         match node.pool.reply_and_version(command).await {
             // Separate and boxed: it is rare, and would enlarge every caller's future.
             Ok((Reply::Error(error), _)) => Box::pin(servers.refused(&node, command, &error, deadline)).await,

@@ -21,6 +21,7 @@ use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
 use crate::redis::error::CommandError;
+use crate::redis::submission::Submission;
 use crate::resp::{Command, CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
 use crate::time::instant;
 
@@ -101,6 +102,11 @@ impl ServerHealth {
     /// Returns the longest wait for a reply.
     pub(in crate::redis) fn command_timeout(&self) -> Duration {
         self.command_timeout
+    }
+
+    /// Creates the submission of a command that begins now.
+    pub(in crate::redis) fn submission<'a>(&self, command: &'a Command<'a>) -> Submission<'a> {
+        Submission::of(command, instant(), self.command_timeout)
     }
 
     /// Returns how long a connection may make no progress before it is closed.

@@ -7,9 +7,7 @@ use super::lanes::Lanes;
 use super::server::PoolServer;
 use crate::redis::error::CommandError;
 use crate::redis::health::{OpenCause, ProbeResult, ServerHealth};
-use crate::redis::submission::Submission;
 use crate::resp::{Command, Reply};
-use crate::time::instant;
 
 /// Sends one `PING` at a time whenever the breaker is due. Ends when the pool is closed.
 pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<PoolServer>) {
@@ -25,7 +23,7 @@ pub(in crate::redis) async fn run(lanes: Rc<Lanes>, server: Rc<PoolServer>) {
 /// Sends one probe, once it is due.
 async fn probe(lanes: &Lanes, health: &ServerHealth) -> ProbeResult {
     health.probe_due().await;
-    let submission = Submission::of(&Command::Ping, instant(), health.command_timeout());
+    let submission = health.submission(&Command::Ping);
     judge(match lanes.submit(&submission) {
         Ok(pending) => pending.await,
         Err(refusal) => Err(refusal),

@@ -24,7 +24,6 @@ use crate::redis::submission::{QueueDepth, Submission};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::{Command, Reply};
 use crate::telemetry::Registry;
-use crate::time::instant;
 
 /// One worker's connections to a Redis server. Clones are the same pool; when the last is dropped
 /// the connections end.
@@ -168,7 +167,7 @@ impl RedisPool {
     /// Sends a command on any connection, and hedges it.
     async fn send(&self, command: &Command<'_>) -> Result<(Reply, TrackedVersion), CommandError> {
         let PoolInner { lanes, health, budget, .. } = &*self.0;
-        let submission = Submission::of(command, instant(), health.command_timeout());
+        let submission = health.submission(command);
         let first = self.submit(&submission)?;
         HedgedReply::new(HedgeContext { lanes, budget, metrics: &health.metrics }, &submission, first).await
     }
@@ -188,7 +187,7 @@ impl RedisPool {
         read: &Command<'_>,
     ) -> (Result<Reply, CommandError>, Result<(Reply, TrackedVersion), CommandError>) {
         let health = &self.0.health;
-        let changing = Submission::of(change, instant(), health.command_timeout());
+        let changing = health.submission(change);
         let version = Submission { command: read, ..changing };
         let changing = match self.submit(&changing) {
             Ok(pending) => pending,
@@ -257,7 +256,7 @@ impl RedisPool {
     /// Sends a command behind `ASKING`, on the same connection and with nothing between them.
     pub(in crate::redis) async fn asking(&self, command: &Command<'_>) -> Result<Reply, CommandError> {
         let PoolInner { lanes, health, .. } = &*self.0;
-        let submission = Submission::of(command, instant(), health.command_timeout());
+        let submission = health.submission(command);
         let asking = Submission { command: &Command::Asking, ..submission };
         let submitted = if health.admits() {
             lanes.submit_both(&asking, &submission)
