@@ -24,6 +24,8 @@ mod purges;
 mod ranges;
 #[path = "checks/requests.rs"]
 mod requests;
+#[path = "checks/scrapes.rs"]
+mod scrapes;
 #[path = "checks/survey.rs"]
 mod survey;
 #[path = "checks/tags.rs"]
@@ -47,6 +49,7 @@ pub(crate) use location::location;
 pub(crate) use purges::purge;
 pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
+pub(crate) use scrapes::metrics_accept;
 pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
 pub(crate) use targeted::targeted;

@@ -78,6 +78,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
 
     let registry = Registry::new();
+    registry.watch_process();
     // All workers write to one statistics board.
     if let Some(redis) = workers.first().and_then(|worker| worker.redis.as_ref()) {
         redis.server.board.show(&registry);

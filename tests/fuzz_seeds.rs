@@ -162,3 +162,8 @@ fn handshake() {
 fn recorded_heads() {
     run("recorded_heads", checks::recorded_heads);
 }
+
+#[test]
+fn metrics_accept() {
+    run("metrics_accept", checks::metrics_accept);
+}

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::header::VARY;
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
 
 use super::access::Options;
@@ -15,7 +16,7 @@ use super::stats::StatsSource;
 use super::{access, entries, purge, stats};
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::telemetry::{self, Registry};
+use crate::telemetry::{MetricsFormat, Registry};
 use crate::time;
 
 /// The service behind the admin listener.
@@ -99,7 +100,11 @@ impl AdminService {
         match resource {
             AdminResource::Health => Ok(json(StatusCode::OK, self.source.store.health().await.document())),
             AdminResource::Metrics => {
-                Ok(document(StatusCode::OK, telemetry::CONTENT_TYPE, self.source.registry.render()))
+                let format = MetricsFormat::preferred(&head.headers);
+                let page = self.source.registry.render_as(format);
+                let mut response = document(StatusCode::OK, format.content_type(), page);
+                response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+                Ok(response)
             }
             AdminResource::Purge => purge::answer(&self.source.proxy, &head.headers, body).await,
             AdminResource::Entries => entries::answer(&self.source.proxy, &head.uri).await,

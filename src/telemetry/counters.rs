@@ -46,6 +46,22 @@ impl<L: Label> Counters<L> {
     }
 }
 
+/// A count of events for each combination of three labels of closed sets. A scrape shows the
+/// combinations that have counted.
+#[derive(Clone, Debug)]
+pub struct CounterGrid<A, B, C>(CounterShard, PhantomData<fn(A, B, C)>);
+
+impl<A: Label, B: Label, C: Label> CounterGrid<A, B, C> {
+    pub(super) fn on(shard: CounterShard) -> Self {
+        Self(shard, PhantomData)
+    }
+
+    /// Counts one event.
+    pub fn inc(&self, first: A, second: B, third: C) {
+        self.0.add((first.index() * B::ALL.len() + second.index()) * C::ALL.len() + third.index(), 1);
+    }
+}
+
 /// A current quantity.
 #[derive(Clone, Debug)]
 pub struct Gauge(CounterShard);

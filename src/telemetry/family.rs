@@ -30,6 +30,11 @@ pub(super) enum SeriesLabels {
     None,
     /// A label with a closed set of values, each of which is a series.
     Closed(&'static str, Vec<&'static str>),
+    /// Several labels with closed sets of values. Their combinations are many, so a series is shown
+    /// once it has counted.
+    Grid(Vec<(&'static str, Vec<&'static str>)>),
+    /// Labels whose values are constant in a process: one series.
+    Constant(Vec<(&'static str, String)>),
     /// A label whose values are listed at each scrape. The module that lists them bounds their
     /// number.
     Open(&'static str),
@@ -40,12 +45,14 @@ pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
+    /// Facts of the process as labels; the value is always 1.
+    Info,
 }
 
 /// The contribution of one worker.
 pub(super) enum WorkerPart {
     Counted(CounterShard),
-    /// A gauge whose value another module holds.
+    /// A gauge or a counter whose value another module holds.
     Sampled(Box<dyn Fn() -> f64 + Send + Sync>),
     /// The series of an open label, whose values another module holds.
     Listed(Box<dyn Fn() -> Vec<(String, Sample)> + Send + Sync>),
@@ -64,7 +71,10 @@ impl MetricFamily {
     /// Returns the sum of a series' parts.
     pub(super) fn read(&self, series: usize) -> Sample {
         match self.descriptor.kind {
-            MetricKind::Counter => Sample::Count(self.sum(series)),
+            MetricKind::Info => Sample::Level(1),
+            MetricKind::Counter => {
+                self.sampled().map_or_else(|| Sample::Count(self.sum(series)), Sample::Sampled)
+            }
             // A negative gauge wraps around in each cell, and the sum of the cells wraps back.
             MetricKind::Gauge => {
                 self.sampled().map_or_else(|| Sample::Level(self.sum(series).cast_signed()), Sample::Sampled)
@@ -113,8 +123,24 @@ impl MetricDescriptor {
         help: &'static str,
         label: &'static str,
     ) -> Self {
-        let words = L::ALL.iter().map(|variant| variant.word()).collect();
-        Self { labels: SeriesLabels::Closed(label, words), ..Self::plain(kind, name, help) }
+        Self { labels: SeriesLabels::Closed(label, words::<L>()), ..Self::plain(kind, name, help) }
+    }
+
+    /// Returns the descriptor of a counter with several labels.
+    pub(super) fn grid(
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, Vec<&'static str>)>,
+    ) -> Self {
+        Self { labels: SeriesLabels::Grid(labels), ..Self::plain(MetricKind::Counter, name, help) }
+    }
+
+    pub(super) fn constant(
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self { labels: SeriesLabels::Constant(labels), ..Self::plain(MetricKind::Info, name, help) }
     }
 
     pub(super) fn listed(
@@ -130,13 +156,19 @@ impl MetricDescriptor {
         let series = match &self.labels {
             SeriesLabels::None => 1,
             SeriesLabels::Closed(_, words) => words.len(),
-            SeriesLabels::Open(_) => 0,
+            SeriesLabels::Grid(labels) => labels.iter().map(|(_, words)| words.len()).product(),
+            SeriesLabels::Open(_) | SeriesLabels::Constant(_) => 0,
         };
         match self.kind {
-            MetricKind::Counter | MetricKind::Gauge => series,
+            MetricKind::Counter | MetricKind::Gauge | MetricKind::Info => series,
             MetricKind::Histogram => series * SERIES_CELLS,
         }
     }
+}
+
+/// Returns the words of a label, in the order of their indices.
+pub(super) fn words<L: Label>() -> Vec<&'static str> {
+    L::ALL.iter().map(|variant| variant.word()).collect()
 }
 
 impl MetricKind {
@@ -146,6 +178,7 @@ impl MetricKind {
             Self::Counter => "_total",
             Self::Gauge => "",
             Self::Histogram => "_seconds",
+            Self::Info => "_info",
         };
         name.strip_suffix(suffix).unwrap_or(name)
     }

@@ -6,21 +6,23 @@
 
 mod counters;
 mod family;
+mod format;
 mod heavy;
 mod histograms;
 pub mod log;
 mod percentiles;
+mod process;
 mod registry;
 mod scrape;
 mod shard;
 mod snapshot;
 mod tally;
 
-pub use counters::{Counter, Counters, Gauge, Gauges};
+pub use counters::{Counter, CounterGrid, Counters, Gauge, Gauges};
+pub use format::MetricsFormat;
 pub use heavy::HeavyHitters;
 pub use histograms::{BUCKET_BOUNDS, Histogram, Histograms};
 pub use percentiles::percentile;
 pub use registry::Registry;
-pub use scrape::CONTENT_TYPE;
 pub use snapshot::{MetricSnapshot, SnapshotSeries, SnapshotValue};
 pub use tally::{DurationSummary, DurationTally};

@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, WorkerPart};
+use super::family::{MetricDescriptor, MetricFamily, MetricKind, Sample, WorkerPart, words};
 use super::shard::CounterShard;
 use super::tally::DurationSummary;
 use crate::label::Label;
-use crate::telemetry::counters::{Counter, Counters, Gauge, Gauges};
+use crate::telemetry::counters::{Counter, CounterGrid, Counters, Gauge, Gauges};
 use crate::telemetry::histograms::{Histogram, Histograms};
 
 /// The declarations and values of all metrics. Clones share one registry.
@@ -38,6 +38,17 @@ impl Registry {
     /// Declares one counter.
     pub fn counter(&self, name: &'static str, help: &'static str) -> Counter {
         Counter::on(self.shard(MetricDescriptor::plain(MetricKind::Counter, name, help)))
+    }
+
+    /// Declares a counter for each combination of values of three labels.
+    pub fn counter_grid<A: Label, B: Label, C: Label>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        [first, second, third]: [&'static str; 3],
+    ) -> CounterGrid<A, B, C> {
+        let labels = vec![(first, words::<A>()), (second, words::<B>()), (third, words::<C>())];
+        CounterGrid::on(self.shard(MetricDescriptor::grid(name, help, labels)))
     }
 
     /// Declares a gauge for each value of `L`.
@@ -76,6 +87,24 @@ impl Registry {
             MetricDescriptor::plain(MetricKind::Gauge, name, help),
             WorkerPart::Sampled(Box::new(read)),
         );
+    }
+
+    /// Declares a counter that each scrape reads, under the conditions of [`Registry::sampled`].
+    pub fn sampled_counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        self.join(
+            MetricDescriptor::plain(MetricKind::Counter, name, help),
+            WorkerPart::Sampled(Box::new(read)),
+        );
+    }
+
+    /// Declares facts of the process, which are the labels of one series with the value 1.
+    pub fn info(&self, name: &'static str, help: &'static str, labels: Vec<(&'static str, String)>) {
+        self.shard(MetricDescriptor::constant(name, help, labels));
     }
 
     /// Declares a counter for each item that `list` returns at a scrape. `list` returns each name

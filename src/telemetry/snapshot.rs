@@ -1,5 +1,5 @@
 //! The sums as values, for documents that show a few of them. They do not include the series of
-//! open labels: the modules that hold these show them.
+//! open labels, which the modules that hold them show, and of several labels.
 
 use super::family::{MetricFamily, Sample, SeriesLabels};
 use super::registry::Registry;
@@ -82,7 +82,7 @@ fn series(family: &MetricFamily) -> Vec<SnapshotSeries> {
     let labels = match &family.descriptor.labels {
         SeriesLabels::None => vec![""],
         SeriesLabels::Closed(_, words) => words.clone(),
-        SeriesLabels::Open(_) => Vec::new(),
+        SeriesLabels::Grid(_) | SeriesLabels::Constant(_) | SeriesLabels::Open(_) => Vec::new(),
     };
     let one = |(index, label)| SnapshotSeries { label, value: family.read(index).into() };
     labels.into_iter().enumerate().map(one).collect()

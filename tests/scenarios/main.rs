@@ -39,6 +39,8 @@ mod http_edges;
 #[cfg(test)]
 mod invalidation;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod namespace;
 #[cfg(test)]
 mod negative;
