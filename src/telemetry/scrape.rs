@@ -34,8 +34,8 @@ impl Registry {
                 MetricsFormat::Text => Ok(()),
             }
         };
-        // Writing to a String cannot fail; an incomplete page would lack its `# EOF`, and the reader
-        // would refuse it.
+        // Writing to a String cannot fail; an incomplete page would lack its `# EOF`, and the
+        // reader would refuse it.
         match write() {
             Ok(()) | Err(fmt::Error) => page.text,
         }
