@@ -23,6 +23,7 @@ pub mod policy;
 pub mod probe;
 pub mod proxy;
 pub mod purge;
+pub mod quantity;
 pub mod redis;
 pub mod request_fields;
 pub mod resp;

@@ -24,6 +24,7 @@ const BASE: &[&str] = &[
     "key",
     "label",
     "limits",
+    "quantity",
     "request_fields",
     "secret",
     "time",
@@ -39,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("key", &[]),
     ("label", &[]),
     ("limits", &[]),
+    ("quantity", &[]),
     ("request_fields", &[]),
     ("secret", &[]),
     ("time", &[]),
@@ -68,7 +70,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide: no socket, no clock, no task, no log.
-const PURE: &[&str] = &["hash", "hop", "json", "key", "label", "request_fields", "policy", "entry", "resp"];
+const PURE: &[&str] = &[
+    "hash",
+    "hop",
+    "json",
+    "key",
+    "label",
+    "quantity",
+    "request_fields",
+    "policy",
+    "entry",
+    "resp",
+];
 
 /// Dependencies whose face we do not control, each named in one file, or below one folder, only.
 const WRAPPED: &[(&str, &str)] = &[

@@ -6,6 +6,7 @@ use http::header::HeaderName;
 
 use super::table::Name;
 use super::urls::parts::SettingUrlError;
+use crate::quantity::QuantityError;
 use crate::telemetry::log::LogError;
 
 /// An error in the settings or the command line.
@@ -221,20 +222,6 @@ pub enum ConfigError {
     /// Another error of the command line, with clap's message.
     #[error("{0}")]
     Usage(String),
-}
-
-/// An error in a duration or size.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuantityError {
-    /// Text without digits, or with a sign, a point, or a space.
-    #[error("is not a whole number with a unit")]
-    Shape,
-    /// An unknown unit.
-    #[error("has the unknown unit {0:?}")]
-    Unit(String),
-    /// A number that overflows.
-    #[error("is too large")]
-    Overflow,
 }
 
 /// An error in a request field of `explain`. None of these repeats a value, which may be a secret.

@@ -3,9 +3,9 @@
 use super::args::{COMMANDS, PURGE};
 use super::error::ConfigError;
 use super::spelling::nearest;
-use super::units::{suggested_duration, suggested_size};
 use super::urls::{SettingUrlError, has_unencoded_password};
 use crate::purge::PurgeOrderError;
+use crate::quantity::{suggested_duration, suggested_size};
 
 /// The flags that name an item to purge.
 const PURGE_FLAGS: &str = "use --url, --tag, --group, --prefix or --all";

@@ -41,7 +41,7 @@ use std::ffi::OsString;
 use std::io;
 
 pub use commands::{HeadSource, TopOutput};
-pub use error::{ConfigError, QuantityError, RequestFieldError};
+pub use error::{ConfigError, RequestFieldError};
 pub use located::{ErrorLocation, LocatedError, SettingSource};
 pub use report::{ConfigErrors, SettingsReport};
 pub use resolver::FileChecks;

@@ -28,7 +28,7 @@ use crate::limits::{
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::{AccessLog, FetchLease};
-use crate::request_fields::RequestFields;
+use crate::request_fields::{RequestFields, contain_spelling};
 use crate::secret::Secret;
 use crate::telemetry::log;
 use crate::time::instant;
@@ -329,7 +329,7 @@ impl Resolver<'_> {
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
         let harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
         let in_both = |names: &[HeaderName], others: &[HeaderName]| {
-            names.iter().find(|name| values::contain_spelling(others, name)).cloned()
+            names.iter().find(|name| contain_spelling(others, name)).cloned()
         };
         for (name, names, other, others) in [
             (Name::KeyHeaders, &key, Name::CredentialHeaders, &credential),

@@ -1,36 +1,22 @@
-//! Numbers with a unit.
-//!
-//! The grammar is strict, since a limit that is wrong by a factor of 1000 shows up in production
-//! only: whole numbers, no spaces, one spelling for each unit, and no `MB`, which may be 10⁶ or
-//! 1024².
+//! Numbers within the bounds of a setting. `quantity` has the grammar of those with a unit.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::{ConfigError, QuantityError};
-use crate::limits::{KIB, MIB};
-
-/// The milliseconds of each unit, largest first.
-const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-/// The bytes of each unit, largest first.
-const SIZES: [(&str, usize); 4] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+use super::error::ConfigError;
+use crate::quantity::{self, QuantityError, show_duration, show_size, split};
 
 /// Reads a duration: `250ms`, `30s`, `5m`, `1h`; a bare number is in seconds.
 pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
-    let (number, unit) = split::<u64>(text).map_err(ConfigError::Duration)?;
-    let unit = if unit.is_empty() { "s" } else { unit };
-    let millis = times(number, unit, &DURATIONS, u64::checked_mul).map_err(ConfigError::Duration)?;
-    within(Duration::from_millis(millis), bounds, |bound| show_duration(*bound))
+    let duration = quantity::duration(text).map_err(ConfigError::Duration)?;
+    within(duration, bounds, |bound| show_duration(*bound))
 }
 
 /// Reads a size: `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is in bytes.
 pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
-    let (number, unit) = split::<usize>(text).map_err(ConfigError::Size)?;
-    let unit = if unit.is_empty() { "B" } else { unit };
-    let bytes = times(number, unit, &SIZES, usize::checked_mul).map_err(ConfigError::Size)?;
-    within(bytes, bounds, |bound| show_size(*bound))
+    let size = quantity::size(text).map_err(ConfigError::Size)?;
+    within(size, bounds, |bound| show_size(*bound))
 }
 
 /// Reads a whole number.
@@ -49,55 +35,6 @@ pub(super) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, Co
     Ok(f64::from(u16::try_from(of_a_hundred).unwrap_or(u16::MAX)) / 100.0)
 }
 
-/// Returns the duration that malformed text may mean.
-pub(super) fn suggested_duration(text: &str) -> Option<String> {
-    let plain: String = text.to_lowercase().split_whitespace().collect();
-    let (number, unit) = split::<u64>(&plain).ok()?;
-    let unit = match unit {
-        "" | "s" | "sec" | "secs" | "second" | "seconds" => "s",
-        "ms" | "msec" | "millis" | "milliseconds" => "ms",
-        "m" | "min" | "mins" | "minute" | "minutes" => "m",
-        "h" | "hr" | "hour" | "hours" => "h",
-        "d" | "day" | "days" => return Some(format!("{}h", number.checked_mul(24)?)),
-        _ => return None,
-    };
-    Some(format!("{number}{unit}"))
-}
-
-/// Returns the size that malformed text may mean.
-pub(super) fn suggested_size(text: &str) -> Option<String> {
-    let plain: String = text.to_lowercase().split_whitespace().collect();
-    let (number, unit) = split::<usize>(&plain).ok()?;
-    let unit = match unit {
-        "" | "b" | "byte" | "bytes" => "B",
-        "k" | "kb" | "ki" | "kib" => "KiB",
-        "m" | "mb" | "mi" | "mib" => "MiB",
-        "g" | "gb" | "gi" | "gib" => "GiB",
-        _ => return None,
-    };
-    Some(format!("{number}{unit}"))
-}
-
-fn split<N: FromStr>(text: &str) -> Result<(N, &str), QuantityError> {
-    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    let digits = text.strip_suffix(unit).unwrap_or_default();
-    if digits.is_empty() || !unit.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(QuantityError::Shape);
-    }
-    Ok((digits.parse().map_err(|_| QuantityError::Overflow)?, unit))
-}
-
-fn times<N: Copy>(
-    number: N,
-    unit: &str,
-    units: &[(&str, N)],
-    multiply: fn(N, N) -> Option<N>,
-) -> Result<N, QuantityError> {
-    let (_, factor) =
-        units.iter().find(|(name, _)| *name == unit).ok_or_else(|| QuantityError::Unit(unit.to_owned()))?;
-    multiply(number, *factor).ok_or(QuantityError::Overflow)
-}
-
 fn within<T: PartialOrd, S: Display>(
     value: T,
     bounds: RangeInclusive<T>,
@@ -112,20 +49,11 @@ fn within<T: PartialOrd, S: Display>(
     }
 }
 
-fn show_duration(duration: Duration) -> String {
-    let millis = crate::time::millis(duration);
-    let whole = DURATIONS.iter().find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor));
-    whole.map_or("0s".to_owned(), |(unit, factor)| format!("{}{unit}", millis / factor))
-}
-
-fn show_size(bytes: usize) -> String {
-    let whole = SIZES.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
-    whole.map_or("0".to_owned(), |(unit, factor)| format!("{}{unit}", bytes / factor))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MIB;
+    use crate::quantity::{suggested_duration, suggested_size};
 
     const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
     const ANY_SIZE: RangeInclusive<usize> = 0..=usize::MAX;

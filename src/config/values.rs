@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::StatusCode;
 use http::header::HeaderName;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
-use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
-use crate::request_fields::{FieldClass, PARTIAL_FIELDS, RequestFields, is_forwarding_field};
+use crate::policy::{ContentTypes, IgnoredCookies, StatusError, StorableStatuses};
+use crate::request_fields::{refused_as_harmless, refused_as_key};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
@@ -70,14 +69,8 @@ pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
     if text == ANY {
         return Ok(ContentTypes::Any);
     }
-    let content_type = |item: &str| {
-        let well_formed = match (item.strip_prefix('+'), item.split_once('/')) {
-            (Some(suffix), _) => is_token(suffix),
-            (None, Some((kind, subtype))) => is_token(kind) && is_token(subtype),
-            (None, None) => false,
-        };
-        if well_formed { Ok(item.to_ascii_lowercase()) } else { Err(ConfigError::MediaType(item.to_owned())) }
-    };
+    let content_type =
+        |item: &str| ContentTypes::item(item).ok_or_else(|| ConfigError::MediaType(item.to_owned()));
     non_empty(items(text, content_type)?).map(ContentTypes::Listed)
 }
 
@@ -86,10 +79,10 @@ pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
     if text == ANY {
         return Ok(StorableStatuses::Any);
     }
-    let status = |item: &str| match item.parse::<u16>() {
-        Ok(part @ (206 | 304)) => Err(ConfigError::PartStatus(part)),
-        Ok(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| ConfigError::Status(item.to_owned())),
-        Ok(_) | Err(_) => Err(ConfigError::Status(item.to_owned())),
+    let status = |item: &str| match item.parse::<u16>().map(StorableStatuses::item) {
+        Ok(Ok(status)) => Ok(status),
+        Ok(Err(StatusError::Part(part))) => Err(ConfigError::PartStatus(part)),
+        Ok(Err(StatusError::Unknown)) | Err(_) => Err(ConfigError::Status(item.to_owned())),
     };
     non_empty(items(text, status)?).map(StorableStatuses::Listed)
 }
@@ -103,71 +96,31 @@ pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
 
 /// Reads a list of header names for the cache key.
 pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
-    let refused = |header: &HeaderName, class: FieldClass| match class {
-        FieldClass::Connection => Some("it belongs to the client's connection"),
-        FieldClass::Credential if !is_forwarding_field(header) => {
-            Some("it identifies the client (RFC 9111 §3.5)")
-        }
-        // A cache key does not distinguish a part or a 304 from a whole response.
-        FieldClass::Dropped if PARTIAL_FIELDS.contains(header) => Some("it requests a part or a 304"),
-        FieldClass::Withheld if is_forwarding_field(header) => {
-            Some("CacheWarp sets it, and the key already has host and scheme")
-        }
-        FieldClass::Sent
-        | FieldClass::Withheld
-        | FieldClass::Dropped
-        | FieldClass::Credential
-        | FieldClass::Key
-        | FieldClass::Unlisted => None,
-    };
     let names = header_names(text)?;
     if names.len() > KEY_HEADERS_MAX {
         return Err(ConfigError::KeyHeaders);
     }
-    match first_refused(&names, refused) {
+    match first_refused(&names, refused_as_key) {
         Some((header, why)) => Err(ConfigError::NoKeyHeader { header, why }),
         None => Ok(names),
     }
 }
 
-/// Reads a list of header names that count as harmless. A shared fetch does not send them, so
-/// `X-Forwarded-*` and `baggage` may be among them.
+/// Reads a list of header names that count as harmless.
 pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
-    let is_allowed = |header: &HeaderName| {
-        let is_identity = *header == "x-forwarded-client-cert";
-        (is_forwarding_field(header) && !is_identity)
-            || ["baggage", "correlation-context"].contains(&header.as_str())
-    };
-    let refused = |header: &HeaderName, class: FieldClass| match class {
-        FieldClass::Connection => Some("it belongs to the client's connection"),
-        FieldClass::Credential if !is_allowed(header) => Some("it identifies the client"),
-        FieldClass::Sent
-        | FieldClass::Withheld
-        | FieldClass::Dropped
-        | FieldClass::Credential
-        | FieldClass::Key
-        | FieldClass::Unlisted => None,
-    };
     let names = header_names(text)?;
-    match first_refused(&names, refused) {
+    match first_refused(&names, refused_as_harmless) {
         Some((header, why)) => Err(ConfigError::NotHarmless { header, why }),
         None => Ok(names),
     }
 }
 
-/// Returns the first name that is refused by its class, with the reason.
+/// Returns the first name that is refused, with the reason.
 fn first_refused(
     names: &[HeaderName],
-    refused: impl Fn(&HeaderName, FieldClass) -> Option<&'static str>,
+    refused: impl Fn(&HeaderName) -> Option<&'static str>,
 ) -> Option<(HeaderName, &'static str)> {
-    let listed = RequestFields::default();
-    names.iter().find_map(|header| Some((header.clone(), refused(header, listed.class(header))?)))
-}
-
-/// Tells whether a list contains a name; `_` and `-` are equal.
-pub(super) fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool {
-    let spelling = |name: &HeaderName| name.as_str().replace('_', "-");
-    names.iter().any(|other| spelling(other) == spelling(name))
+    names.iter().find_map(|header| Some((header.clone(), refused(header)?)))
 }
 
 /// Reads a list of cookie names and of prefixes with `*`, or `*` alone.
@@ -175,10 +128,8 @@ pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     if text == ANY {
         return Ok(IgnoredCookies::Any);
     }
-    let cookie = |item: &str| {
-        let well_formed = is_token(item.strip_suffix('*').unwrap_or(item));
-        if well_formed { Ok(item.to_owned()) } else { Err(ConfigError::CookieName(item.to_owned())) }
-    };
+    let cookie =
+        |item: &str| IgnoredCookies::item(item).ok_or_else(|| ConfigError::CookieName(item.to_owned()));
     items(text, cookie).map(IgnoredCookies::Listed)
 }
 
@@ -239,14 +190,10 @@ fn non_empty<T>(items: Vec<T>) -> Result<Vec<T>, ConfigError> {
     if items.is_empty() { Err(ConfigError::Empty) } else { Ok(items) }
 }
 
-/// Tells whether text is a token (RFC 9110 §5.6.2) without `*`, which would look like a pattern.
-fn is_token(text: &str) -> bool {
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(tchar)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]

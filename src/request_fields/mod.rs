@@ -143,6 +143,51 @@ pub fn is_forwarding_field(name: &HeaderName) -> bool {
     begins(b"x-forwarded-") || is(b"forwarded") || is(b"x-real-ip")
 }
 
+/// Returns the reason why a field cannot be part of the cache key, if there is one.
+pub fn refused_as_key(header: &HeaderName) -> Option<&'static str> {
+    match RequestFields::default().class(header) {
+        FieldClass::Connection => Some("it belongs to the client's connection"),
+        FieldClass::Credential if !is_forwarding_field(header) => {
+            Some("it identifies the client (RFC 9111 §3.5)")
+        }
+        // A cache key does not distinguish a part or a 304 from a whole response.
+        FieldClass::Dropped if PARTIAL_FIELDS.contains(header) => Some("it requests a part or a 304"),
+        FieldClass::Withheld if is_forwarding_field(header) => {
+            Some("CacheWarp sets it, and the key already has host and scheme")
+        }
+        FieldClass::Sent
+        | FieldClass::Withheld
+        | FieldClass::Dropped
+        | FieldClass::Credential
+        | FieldClass::Key
+        | FieldClass::Unlisted => None,
+    }
+}
+
+/// Returns the reason why a field cannot be harmless, if there is one. A shared fetch does not send
+/// harmless fields, so `X-Forwarded-*` and `baggage` may be among them.
+pub fn refused_as_harmless(header: &HeaderName) -> Option<&'static str> {
+    let is_identity = *header == "x-forwarded-client-cert";
+    let is_allowed = (is_forwarding_field(header) && !is_identity)
+        || ["baggage", "correlation-context"].contains(&header.as_str());
+    match RequestFields::default().class(header) {
+        FieldClass::Connection => Some("it belongs to the client's connection"),
+        FieldClass::Credential if !is_allowed => Some("it identifies the client"),
+        FieldClass::Sent
+        | FieldClass::Withheld
+        | FieldClass::Dropped
+        | FieldClass::Credential
+        | FieldClass::Key
+        | FieldClass::Unlisted => None,
+    }
+}
+
+/// Tells whether a list contains a name; `_` and `-` are equal.
+pub fn contain_spelling(names: &[HeaderName], name: &HeaderName) -> bool {
+    let spelling = dashed(name.as_str().as_bytes());
+    names.iter().any(|other| dashed(other.as_str().as_bytes()) == spelling)
+}
+
 const fn dash(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }

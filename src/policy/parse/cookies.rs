@@ -24,6 +24,11 @@ pub enum IgnoredCookies {
 }
 
 impl IgnoredCookies {
+    /// Reads one name of a list, or a prefix with `*`.
+    pub fn item(text: &str) -> Option<String> {
+        syntax::is_plain_token(text.strip_suffix('*').unwrap_or(text)).then(|| text.to_owned())
+    }
+
     /// Returns whether every cookie is a credential.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::Listed(names) if names.is_empty())

@@ -149,6 +149,11 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || MARKS.contains(byte))
 }
 
+/// Returns whether `text` is a token without `*`, which would look like a pattern.
+pub(in crate::policy) fn is_plain_token(text: &str) -> bool {
+    !text.contains('*') && is_token(text.as_bytes())
+}
+
 /// Removes optional white space from both ends: spaces and tabs (RFC 9110 §5.6.3).
 pub(in crate::policy) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {

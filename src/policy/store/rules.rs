@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use crate::request_fields::{FieldClass, RequestFields};
 
 use crate::policy::parse::cookies::IgnoredCookies;
+use crate::policy::parse::syntax::is_plain_token;
 use crate::policy::reuse::vary::Vary;
 
 /// The part of the policy that no RFC defines.
@@ -67,6 +68,15 @@ pub enum StorableStatuses {
     Listed(Vec<StatusCode>),
 }
 
+/// The reason why a response with a status cannot be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusError {
+    /// A number that is not a status from 200 to 599.
+    Unknown,
+    /// A 206 or 304, which completes or confirms a stored response (RFC 9111 §3.3, §4.3.4).
+    Part(u16),
+}
+
 /// The visibility of the tag fields to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagVisibility {
@@ -92,6 +102,29 @@ pub enum StaleDespiteSMaxage {
     Yes,
     /// RFC 9111 §5.2.2.10: `s-maxage` implies `proxy-revalidate`.
     No,
+}
+
+impl ContentTypes {
+    /// Reads one name of a list as lower case: `type/subtype` or `+suffix`.
+    pub fn item(text: &str) -> Option<String> {
+        let well_formed = match (text.strip_prefix('+'), text.split_once('/')) {
+            (Some(suffix), _) => is_plain_token(suffix),
+            (None, Some((kind, subtype))) => is_plain_token(kind) && is_plain_token(subtype),
+            (None, None) => false,
+        };
+        well_formed.then(|| text.to_ascii_lowercase())
+    }
+}
+
+impl StorableStatuses {
+    /// Reads one status of a list.
+    pub fn item(code: u16) -> Result<StatusCode, StatusError> {
+        match code {
+            206 | 304 => Err(StatusError::Part(code)),
+            200..=599 => StatusCode::from_u16(code).map_err(|_| StatusError::Unknown),
+            _ => Err(StatusError::Unknown),
+        }
+    }
 }
 
 impl Default for CacheRules {
