@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod redis;
 pub mod request_fields;
 pub mod resp;
+pub mod routes;
 pub mod secret;
 pub mod server;
 pub mod store;

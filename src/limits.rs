@@ -8,6 +8,7 @@ mod fetch;
 mod operators;
 mod origin;
 mod redis;
+mod routes;
 mod settings;
 mod store;
 
@@ -16,6 +17,7 @@ pub use fetch::*;
 pub use operators::*;
 pub use origin::*;
 pub use redis::*;
+pub use routes::*;
 pub use settings::*;
 pub use store::*;
 

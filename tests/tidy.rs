@@ -47,6 +47,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("policy", &[]),
     ("entry", &["policy"]),
+    ("routes", &["policy"]),
     ("resp", &[]),
     ("survey", &[]),
     ("telemetry", &[]),
@@ -81,6 +82,7 @@ const PURE: &[&str] = &[
     "policy",
     "entry",
     "resp",
+    "routes",
 ];
 
 /// Dependencies whose face we do not control, each named in one file, or below one folder, only.
