@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use cachewarp::key::Target;
 use cachewarp::policy::{
     CacheRules, ContentTypes, Exchange, RequestFacts, StorableStatuses, reuse, storable, stored_fields,
 };
@@ -65,8 +66,10 @@ fn policy(criterion: &mut Criterion) {
     let received = Timestamp::from_millis(784_111_777_100);
     let response = head(RESPONSE);
     let request = RequestFacts::read(&Method::GET, &head(BROWSER), &rules);
+    let Ok(target) = Target::of_url("http://api.example.com/v1/items?page=2") else { return };
     let exchange = Exchange {
         request: &request,
+        target: &target,
         status: StatusCode::OK,
         response: &response,
         requested: received,

@@ -7,7 +7,7 @@ use cachewarp::policy::{Obligations, Reuse, reuse, storable};
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, Method};
 
-use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
+use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules, target};
 
 /// Two bytes give the transfer time of the response; then lines: `Date`, `Expires`, `Age`,
 /// `Last-Modified`, `Cache-Control`.
@@ -24,7 +24,7 @@ pub(crate) fn dates(data: &[u8]) {
     let received = requested.plus(delay);
     let request = facts(&Method::GET, &HeaderMap::new());
     let Ok(stored) =
-        storable(&exchange(&request, &response, requested, received), &rules(Duration::from_secs(5)))
+        storable(&exchange(&request, &target("/a"), &response, requested, received), &rules(Duration::from_secs(5)))
     else {
         return;
     };

@@ -13,7 +13,7 @@ use cachewarp::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 
-use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
+use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules, target};
 
 /// The first byte gives the seconds until the second request, the second whether the request has
 /// `Authorization`; then the lines of a response's `Cache-Control`.
@@ -60,7 +60,7 @@ fn contradicts_itself(text: &[u8]) -> bool {
 fn ours(request: &HeaderMap, response: &HeaderMap, later: Duration) -> bool {
     let facts = facts(&Method::GET, request);
     let received = Timestamp::from_millis(NOON_MILLIS);
-    let stored = storable(&exchange(&facts, response, received, received), &rules(Duration::ZERO));
+    let stored = storable(&exchange(&facts, &target("/a"), response, received, received), &rules(Duration::ZERO));
     stored.is_ok_and(|stored| matches!(reuse(&stored, &facts, received.plus(later)), Reuse::Fresh { .. }))
 }
 

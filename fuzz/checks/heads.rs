@@ -50,11 +50,12 @@ pub(super) fn facts(method: &Method, headers: &HeaderMap) -> RequestFacts {
 /// Returns the exchange of a `200`, requested and received at these moments.
 pub(super) fn exchange<'a>(
     request: &'a RequestFacts,
+    target: &'a Target,
     response: &'a HeaderMap,
     requested: Timestamp,
     received: Timestamp,
 ) -> Exchange<'a> {
-    Exchange { request, status: StatusCode::OK, response, requested, received }
+    Exchange { request, target, status: StatusCode::OK, response, requested, received }
 }
 
 /// Returns the target of `http://api.test` with this path.

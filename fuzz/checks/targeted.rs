@@ -8,7 +8,7 @@ use cachewarp::policy::{
 use cachewarp::time::Timestamp;
 use http::{HeaderMap, Method};
 
-use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules};
+use super::heads::{NOON_MILLIS, exchange, facts, head, lines, rules, target};
 
 const OURS: &str = "cachewarp-cache-control";
 const CDN: &str = "cdn-cache-control";
@@ -50,7 +50,7 @@ pub(crate) fn targeted(data: &[u8]) {
     let mut response = with(OURS, &[]);
     let request = facts(&Method::GET, &HeaderMap::new());
     let now = Timestamp::from_millis(NOON_MILLIS);
-    if let Ok(stored) = storable(&exchange(&request, &response, now, now), &rules(Duration::ZERO)) {
+    if let Ok(stored) = storable(&exchange(&request, &target("/a"), &response, now, now), &rules(Duration::ZERO)) {
         assert!(
             (!alone.no_store || alone.must_understand) && alone.private != DirectiveScope::Whole,
             "{alone:?}: {stored:?}"

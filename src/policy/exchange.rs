@@ -1,8 +1,9 @@
-//! The input of the gate into the store: a request, the head of the origin's response, and both
-//! times.
+//! The input of the gate into the store: a request and its target, the head of the origin's
+//! response, and both times.
 
 use http::{HeaderMap, StatusCode};
 
+use crate::key::Target;
 use crate::time::Timestamp;
 
 use crate::policy::reuse::request::RequestFacts;
@@ -12,6 +13,8 @@ use crate::policy::reuse::request::RequestFacts;
 pub struct Exchange<'a> {
     /// The request.
     pub request: &'a RequestFacts,
+    /// The target of the request.
+    pub target: &'a Target,
     /// The status of the final response.
     pub status: StatusCode,
     /// The fields of the response as the origin sent them.

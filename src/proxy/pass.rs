@@ -102,13 +102,13 @@ fn storable_for_gets(
     }
     let exchange = Exchange {
         request: &RequestFacts::read(&inbound.method, &inbound.headers, &proxy.rules),
+        target: &inbound.target,
         status: response.status(),
         response: response.headers(),
         requested,
         received: time::now(),
     };
-    let ruling =
-        policy::storable_post(&exchange, &inbound.target, proxy.origin.outbound().base(), &proxy.rules);
+    let ruling = policy::storable_post(&exchange, proxy.origin.outbound().base(), &proxy.rules);
     let ruling = ruling.and_then(|facts| {
         if proxy.may_change_the_store(inbound) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
     });

@@ -2,7 +2,7 @@
 
 use http::header::CONTENT_LOCATION;
 
-use crate::key::{OriginBase, Target};
+use crate::key::OriginBase;
 
 use crate::policy::exchange::Exchange;
 use crate::policy::parse::reference;
@@ -17,7 +17,6 @@ use crate::policy::store::stored::{Obligations, StoredFacts};
 /// itself, and that the origin states the freshness explicitly.
 pub fn storable_post(
     exchange: &Exchange<'_>,
-    target: &Target,
     origin: &OriginBase,
     rules: &CacheRules,
 ) -> Result<StoredFacts, NotStorable> {
@@ -28,6 +27,7 @@ pub fn storable_post(
     let (Some(location), None) = (locations.next(), locations.next()) else {
         return Err(NotStorable::ContentLocation);
     };
+    let target = exchange.target;
     if !reference::possible_targets(target, origin, location.as_bytes()).any(|named| named == *target) {
         return Err(NotStorable::ContentLocation);
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 
-use crate::key::{Authority, OriginBase, Scheme};
+use crate::key::{Authority, OriginBase, Scheme, Target};
 use crate::request_fields::RequestFields;
 use crate::time::Timestamp;
 
@@ -56,10 +56,16 @@ pub(super) fn backend() -> OriginBase {
     OriginBase { scheme: Scheme::Http, authority, path: String::new() }
 }
 
+/// The target at this URL.
+pub(super) fn target(url: &str) -> Target {
+    Target::of_url(url).unwrap()
+}
+
 /// An [`Exchange`] that owns its parts.
 #[derive(Debug)]
 pub(super) struct OwnedExchange {
     pub(super) request: RequestFacts,
+    pub(super) target: Target,
     pub(super) status: StatusCode,
     pub(super) response: HeaderMap,
     pub(super) requested: Timestamp,
@@ -71,6 +77,7 @@ impl OwnedExchange {
     pub(super) fn response(status: u16, fields: &[(&str, &str)]) -> Self {
         Self {
             request: RequestFacts::read(&Method::GET, &HeaderMap::new(), &rules()),
+            target: target("http://api.test/a"),
             status: StatusCode::from_u16(status).unwrap(),
             response: head(fields),
             requested: Timestamp::EPOCH,
@@ -93,6 +100,7 @@ impl OwnedExchange {
     pub(super) fn exchange(&self) -> Exchange<'_> {
         Exchange {
             request: &self.request,
+            target: &self.target,
             status: self.status,
             response: &self.response,
             requested: self.requested,

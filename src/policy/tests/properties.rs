@@ -6,7 +6,7 @@ use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use proptest::prelude::*;
 
-use super::{backend, head, rules, rules_of_the_rfc};
+use super::{backend, head, rules, rules_of_the_rfc, target};
 use crate::key::{Scheme, Target};
 use crate::limits::LIFETIME_MAX;
 use crate::policy::{
@@ -182,6 +182,7 @@ proptest! {
         let request = read(&headers);
         let exchange = Exchange {
             request: &request,
+            target: &target("http://api.test/a"),
             status: StatusCode::OK,
             response: &response,
             requested: Timestamp::EPOCH,

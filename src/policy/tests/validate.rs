@@ -2,8 +2,7 @@
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{OwnedExchange, backend, head, rules, rules_of_the_rfc};
-use crate::key::{Scheme, Target};
+use super::{OwnedExchange, backend, head, rules, rules_of_the_rfc, target};
 use crate::policy::NotStorable::{
     self, Authorization, Changed, ContentLocation, ContentType, Cookie, NoFreshness, NoStore, NoValidator,
     Private, RequestNoStore, SetCookie, VaryStar,
@@ -265,12 +264,11 @@ fn a_head_response_updates_the_stored_response() {
 
 #[test]
 fn a_post_response_with_its_target_is_stored_for_get() {
-    let target =
-        Target::parse(Scheme::Http, &"/a?b".parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap();
     let stored = |method: &Method, request: &[(&str, &str)], response: &[(&str, &str)]| {
         let owned = OwnedExchange::response(200, &[&[JSON], response].concat()).to(method, request);
-        let exchange: Exchange<'_> = owned.exchange();
-        storable_post(&exchange, &target, &backend(), &rules()).map(|stored| stored.lifetime.as_secs())
+        let target = target("http://api.test/a?b");
+        let exchange = Exchange { target: &target, ..owned.exchange() };
+        storable_post(&exchange, &backend(), &rules()).map(|stored| stored.lifetime.as_secs())
     };
     const HERE: (&str, &str) = ("content-location", "/a?b");
     const FRESH: (&str, &str) = ("cache-control", "max-age=9");

@@ -57,6 +57,7 @@ pub(in crate::proxy::fetch) async fn fetch_uncacheable(
             {
                 let exchange = Exchange {
                     request: &request.facts,
+                    target: &request.inbound.target,
                     status: response.status(),
                     response: response.headers(),
                     requested,

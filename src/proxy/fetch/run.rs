@@ -78,6 +78,7 @@ fn exchange<'a>(
 ) -> Exchange<'a> {
     Exchange {
         request: &request.facts,
+        target: &request.inbound.target,
         status: response.status(),
         response: response.headers(),
         requested,
