@@ -16,6 +16,7 @@
 mod cache_key;
 mod hasher;
 mod origin;
+mod rules;
 mod target;
 
 #[cfg(test)]
@@ -24,4 +25,5 @@ mod tests;
 pub use cache_key::CacheKey;
 pub use hasher::DIGEST_BYTES;
 pub use origin::OriginBase;
+pub use rules::KeyRules;
 pub use target::{Authority, Scheme, Target, TargetError, UrlError};

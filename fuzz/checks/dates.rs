@@ -23,9 +23,10 @@ pub(crate) fn dates(data: &[u8]) {
     let delay = Duration::from_millis(u16::from_be_bytes([*high, *low]).into());
     let received = requested.plus(delay);
     let request = facts(&Method::GET, &HeaderMap::new());
-    let Ok(stored) =
-        storable(&exchange(&request, &target("/a"), &response, requested, received), &rules(Duration::from_secs(5)))
-    else {
+    let Ok(stored) = storable(
+        &exchange(&request, &target("/a"), &response, requested, received),
+        &rules(Duration::from_secs(5)),
+    ) else {
         return;
     };
     assert!(stored.initial_age >= delay, "{stored:?}");

@@ -60,7 +60,8 @@ fn contradicts_itself(text: &[u8]) -> bool {
 fn ours(request: &HeaderMap, response: &HeaderMap, later: Duration) -> bool {
     let facts = facts(&Method::GET, request);
     let received = Timestamp::from_millis(NOON_MILLIS);
-    let stored = storable(&exchange(&facts, &target("/a"), response, received, received), &rules(Duration::ZERO));
+    let stored =
+        storable(&exchange(&facts, &target("/a"), response, received, received), &rules(Duration::ZERO));
     stored.is_ok_and(|stored| matches!(reuse(&stored, &facts, received.plus(later)), Reuse::Fresh { .. }))
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn purge(data: &[u8]) {
     };
     assert!((1..=PURGE_NAMES_MAX).contains(&order.named.len()));
     assert!(matches!(serde_json::from_str(&text), Ok(Value::Object(_))), "an order is an object");
-    let scopes = order.scopes();
+    let scopes = order.scopes(CacheKey::of);
     for named in &order.named {
         if let PurgeName::Url(target) = named {
             assert_eq!(

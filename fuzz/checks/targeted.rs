@@ -50,7 +50,9 @@ pub(crate) fn targeted(data: &[u8]) {
     let mut response = with(OURS, &[]);
     let request = facts(&Method::GET, &HeaderMap::new());
     let now = Timestamp::from_millis(NOON_MILLIS);
-    if let Ok(stored) = storable(&exchange(&request, &target("/a"), &response, now, now), &rules(Duration::ZERO)) {
+    if let Ok(stored) =
+        storable(&exchange(&request, &target("/a"), &response, now, now), &rules(Duration::ZERO))
+    {
         assert!(
             (!alone.no_store || alone.must_understand) && alone.private != DirectiveScope::Whole,
             "{alone:?}: {stored:?}"

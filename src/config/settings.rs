@@ -21,6 +21,7 @@ use super::table::Name;
 use super::warnings::ConfigWarning;
 use super::workers::{WorkerSettings, WorkerShare};
 use super::{units, urls, values};
+use crate::key::KeyRules;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX,
     ENTRY_BYTES_MAX, LIFETIME_MAX, MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX,
@@ -290,6 +291,7 @@ impl Resolver<'_> {
     }
 
     fn rules(&mut self) -> Option<policy::CacheRules> {
+        let (keys, fields) = self.request_fields()?;
         let rules = policy::CacheRules {
             default_ttl: self.duration(Name::CacheDefaultTtl, Duration::ZERO..=LIFETIME_MAX)?,
             negative_ttl: self.duration(Name::CacheNegativeTtl, Duration::ZERO..=LIFETIME_MAX)?,
@@ -312,7 +314,8 @@ impl Resolver<'_> {
                 values::switch(text, policy::StaleDespiteSMaxage::Yes, policy::StaleDespiteSMaxage::No)
             })?,
             unstored_headers: self.take(Name::UnstoredHeaders, values::header_names)?,
-            fields: self.request_fields()?,
+            keys,
+            fields,
             ignored_cookies: self.take(Name::IgnoredCookies, values::cookies)?,
         };
         let needed = |header: &&HeaderName| policy::is_unstorable_without(header, &rules);
@@ -324,7 +327,7 @@ impl Resolver<'_> {
     }
 
     /// Resolves the three settings that name request fields. A field may be in one of them only.
-    fn request_fields(&mut self) -> Option<RequestFields> {
+    fn request_fields(&mut self) -> Option<(KeyRules, RequestFields)> {
         let credential = self.take(Name::CredentialHeaders, values::header_names)?;
         let key = self.take(Name::KeyHeaders, values::key_headers)?;
         let harmless = self.take(Name::HarmlessHeaders, values::harmless_headers)?;
@@ -340,7 +343,8 @@ impl Resolver<'_> {
                 self.note(name, ConfigError::InBoth { header, other });
             }
         }
-        Some(RequestFields::new(&credential, &key, &harmless))
+        let fields = RequestFields::new(&credential, &key, &harmless);
+        Some((KeyRules::new(key), fields))
     }
 
     fn store(&mut self, rules: &policy::CacheRules, namespace: store::Namespace) -> Option<store::Options> {

@@ -28,7 +28,7 @@ impl Proxy {
         purpose: &FetchPurpose,
         body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
-        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose, &self.rules));
+        let head = || self.origin.outbound().head(&inbound.to_outbound(purpose));
         self.exchange(inbound, head, body).await
     }
 

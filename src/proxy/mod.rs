@@ -22,6 +22,7 @@ mod popular;
 mod purge;
 mod request;
 mod respond;
+mod rules;
 mod shared;
 mod tunnel;
 mod unsafe_exchange;

@@ -42,13 +42,13 @@ pub(super) async fn answer(
     reached: &Cell<OriginReached>,
     _permit: RequestPermit,
 ) -> ProxyAnswer {
-    let resource = CacheKey::of(&inbound.target);
+    let resource = proxy.rules.resource_key(&inbound.target);
     // Only the response to a `POST` can be stored.
     let before = (inbound.method == Method::POST).then(|| proxy.store.permit(&resource, KeyGeneration::NONE));
     let requested = time::now();
     let head = || {
         reached.set(OriginReached::Perhaps);
-        proxy.origin.outbound().passed_head(&inbound.to_outbound(&FetchPurpose::Pass, &proxy.rules))
+        proxy.origin.outbound().passed_head(&inbound.to_outbound(&FetchPurpose::Pass))
     };
     match proxy.exchange(&inbound, head, RequestBody::Streaming(body)).await {
         Ok(response) => {
@@ -100,15 +100,16 @@ fn storable_for_gets(
     if inbound.method != Method::POST || !response.headers().contains_key(CONTENT_LOCATION) {
         return None;
     }
+    let rules = &proxy.rules.of_get(&inbound.target).cache;
     let exchange = Exchange {
-        request: &RequestFacts::read(&inbound.method, &inbound.headers, &proxy.rules),
+        request: &RequestFacts::read(&inbound.method, &inbound.headers, rules),
         target: &inbound.target,
         status: response.status(),
         response: response.headers(),
         requested,
         received: time::now(),
     };
-    let ruling = policy::storable_post(&exchange, proxy.origin.outbound().base(), &proxy.rules);
+    let ruling = policy::storable_post(&exchange, proxy.origin.outbound().base(), rules);
     let ruling = ruling.and_then(|facts| {
         if proxy.may_change_the_store(inbound) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
     });
@@ -128,7 +129,8 @@ fn invalidate_changed(
     let origin = proxy.origin.outbound().base();
     let targets =
         policy::invalidated(&inbound.method, &inbound.target, origin, response.status(), response.headers());
-    let key = |target: &Target| if *target == inbound.target { resource } else { CacheKey::of(target) };
+    let key =
+        |target: &Target| if *target == inbound.target { resource } else { proxy.rules.resource_key(target) };
     let changed: Vec<CacheKey> = targets.iter().map(key).collect();
     for key in &changed {
         proxy.store.supersede(key);

@@ -26,7 +26,7 @@ impl Proxy {
     ///
     /// Dropping the future leaves the purge partly done. A purge can be repeated.
     pub async fn purge(&self, order: &PurgeOrder) -> Result<PurgeResult, PurgeError> {
-        self.store.purge(&order.scopes(), order.strength).await
+        self.store.purge(&self.scopes(order), order.strength).await
     }
 }
 
@@ -34,8 +34,8 @@ impl Proxy {
     /// Counts the stored resources that an order names. `None` if the number is unknown: Redis does
     /// not list the entries of a tag, a group or a prefix.
     pub async fn count_named(&self, order: &PurgeOrder) -> Option<u64> {
-        let keys: Option<Vec<_>> = order
-            .scopes()
+        let keys: Option<Vec<_>> = self
+            .scopes(order)
             .iter()
             .map(|scope| match scope {
                 PurgeScope::Url(key) => Some(*key),
@@ -43,6 +43,10 @@ impl Proxy {
             })
             .collect();
         self.store.count_stored(&keys?).await
+    }
+
+    fn scopes(&self, order: &PurgeOrder) -> Vec<PurgeScope> {
+        order.scopes(|target| self.rules.resource_key(target))
     }
 }
 

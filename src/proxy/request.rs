@@ -2,17 +2,19 @@
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::header;
 use http::{HeaderMap, Method};
 
 use crate::client_address::ClientNetwork;
-use crate::entry::Variants;
+use crate::entry::{KeyGeneration, Variants};
 use crate::key::{CacheKey, Scheme, Target};
 use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
 use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
+use crate::proxy::rules::RequestRules;
 use crate::request_fields::PARTIAL_FIELDS;
 use crate::time::Timestamp;
 
@@ -34,6 +36,8 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) caller: Caller,
     /// The notes for an explanation, if its client may see one.
     pub(in crate::proxy) notes: ExplainNotes,
+    /// The rules of the request.
+    pub(in crate::proxy) rules: Rc<RequestRules>,
     client: OnceCell<ClientNetwork>,
 }
 
@@ -44,8 +48,9 @@ impl InboundRequest {
         headers: HeaderMap,
         caller: Caller,
         notes: ExplainNotes,
+        rules: Rc<RequestRules>,
     ) -> Self {
-        Self { method, target, headers, caller, notes, client: OnceCell::new() }
+        Self { method, target, headers, caller, notes, rules, client: OnceCell::new() }
     }
 
     /// Returns the client that trusted proxies vouch for, else the peer of the connection. The
@@ -56,13 +61,9 @@ impl InboundRequest {
     }
 
     /// Returns the request from which the head for the origin is made.
-    pub(in crate::proxy) fn to_outbound<'a>(
-        &'a self,
-        purpose: &'a FetchPurpose,
-        rules: &'a CacheRules,
-    ) -> OutboundRequest<'a> {
-        let Self { method, target, headers, caller, .. } = self;
-        OutboundRequest { method, target, headers, fields: &rules.fields, peer: caller.peer, purpose }
+    pub(in crate::proxy) fn to_outbound<'a>(&'a self, purpose: &'a FetchPurpose) -> OutboundRequest<'a> {
+        let Self { method, target, headers, caller, rules, .. } = self;
+        OutboundRequest { method, target, headers, fields: &rules.cache.fields, peer: caller.peer, purpose }
     }
 }
 
@@ -110,8 +111,9 @@ pub(in crate::proxy) struct CacheRequest {
 }
 
 impl CacheRequest {
-    pub(in crate::proxy) fn new(mut inbound: InboundRequest, rules: &CacheRules) -> Self {
-        let key = CacheKey::of(&inbound.target);
+    pub(in crate::proxy) fn new(mut inbound: InboundRequest) -> Self {
+        let rules = &inbound.rules.cache;
+        let key = rules.keys.resource(&inbound.target);
         let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
         if !rules.ignored_cookies.is_none() && !facts.shows_cookies() {
             // The answer may be shared with requests that have other cookies, or none.
@@ -125,12 +127,13 @@ impl CacheRequest {
     /// Returns the request of a background refresh: a `GET` for the whole representation. It keeps
     /// the target and the fields that select the variant. It carries no credential and no
     /// condition.
-    pub(in crate::proxy) fn for_refresh(&self, variants: Option<&Variants>, rules: &CacheRules) -> Self {
+    pub(in crate::proxy) fn for_refresh(&self, variants: Option<&Variants>) -> Self {
         let client = &self.inbound;
         let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
         let (method, target, caller) = (Method::GET, client.target.clone(), client.caller);
-        let inbound = InboundRequest::new(method, target, headers, caller, ExplainNotes::default());
-        Self { initiator: Initiator::Refresh, ..Self::new(inbound, rules) }
+        let (notes, rules) = (ExplainNotes::default(), Rc::clone(&client.rules));
+        let inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
+        Self { initiator: Initiator::Refresh, ..Self::new(inbound) }
     }
 
     /// Applies [`policy::reuse`] to a stored response for this request.
@@ -160,8 +163,18 @@ impl CacheRequest {
     }
 
     /// Notes the location of the answer for the explanation.
-    pub(in crate::proxy) fn note_location(&self, location: &CacheLocation, rules: &CacheRules) {
-        self.note(|explanation| explanation.location(location, &self.inbound.headers, rules));
+    pub(in crate::proxy) fn note_location(&self, location: &CacheLocation) {
+        self.note(|explanation| explanation.location(location, &self.inbound.headers, self.rules()));
+    }
+
+    /// Returns the rules of the policy for this request.
+    pub(in crate::proxy) fn rules(&self) -> &CacheRules {
+        &self.inbound.rules.cache
+    }
+
+    /// Returns the location of the variant that the request selects from a list.
+    pub(in crate::proxy) fn variant(&self, generation: KeyGeneration, variants: Variants) -> CacheLocation {
+        CacheLocation::variant(&self.rules().keys, self.key, generation, variants, &self.inbound.headers)
     }
 
     /// Returns whether the request has no range and no condition.

@@ -64,13 +64,17 @@ impl Proxy {
         let client = parts.extensions.remove::<OnUpgrade>();
         let inbound = |target| {
             let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
-            notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-            InboundRequest::new(parts.method, target, parts.headers, caller, notes)
+            notes.note(|explanation| {
+                let key = self.rules.resource_key(&target);
+                explanation.target(&target, key, self.store.namespace());
+            });
+            let rules = Rc::clone(self.rules.settings());
+            InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules)
         };
         match route {
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Dispatch::Cached(target) => {
-                let request = CacheRequest::new(inbound(target), &self.rules);
+                let request = CacheRequest::new(inbound(target));
                 let known = match lookup::cached::answer_from_memory(&self, &request) {
                     ControlFlow::Break(answer) => return self.respond_from_memory(begun, request, answer),
                     ControlFlow::Continue(known) => known,
@@ -196,7 +200,7 @@ impl Proxy {
         mut answer: ProxyAnswer,
         address_permit: Option<AddressPermit>,
     ) -> Response<AdmittedBody> {
-        policy::strip_tags(answer.response.headers_mut(), &self.rules);
+        policy::strip_tags(answer.response.headers_mut(), &self.rules.settings().cache);
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(&answer, took, begun.line);

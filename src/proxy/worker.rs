@@ -18,6 +18,7 @@ use crate::proxy::fetch::tasks::BackgroundTasks;
 use crate::proxy::metrics::Metrics;
 use crate::proxy::options::{FetchLease, Options};
 use crate::proxy::request::{FetchKey, InboundRequest};
+use crate::proxy::rules::RuleSet;
 use crate::proxy::shared::ProxyShared;
 use crate::store::Store;
 use crate::telemetry::Registry;
@@ -26,7 +27,7 @@ use crate::time;
 /// The proxy of one worker.
 pub struct Proxy {
     pub(in crate::proxy) options: Options,
-    pub(in crate::proxy) rules: CacheRules,
+    pub(in crate::proxy) rules: RuleSet,
     pub(in crate::proxy) shared: ProxyShared,
     pub(in crate::proxy) store: Rc<Store>,
     pub(in crate::proxy) origin: OriginClient,
@@ -48,6 +49,7 @@ impl Proxy {
         registry: &Registry,
     ) -> Rc<Self> {
         let metrics = Metrics::new(registry);
+        let rules = RuleSet::new(rules, &options);
         let json = RefCell::new(JsonCheck::new());
         Rc::new(Self {
             options,
@@ -125,9 +127,9 @@ impl Proxy {
     /// A shared fetch needs no such check.
     pub(in crate::proxy) fn may_change_the_store(&self, inbound: &InboundRequest) -> bool {
         // A shared fetch does not send these cookies.
-        let as_get = RequestFacts::read(&Method::GET, &inbound.headers, &self.rules);
+        let as_get = RequestFacts::read(&Method::GET, &inbound.headers, &inbound.rules.cache);
         let has_ignored_cookies = inbound.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
         !has_ignored_cookies
-            && self.origin.outbound().sends_as_shared(&inbound.to_outbound(&FetchPurpose::Pass, &self.rules))
+            && self.origin.outbound().sends_as_shared(&inbound.to_outbound(&FetchPurpose::Pass))
     }
 }

@@ -46,9 +46,9 @@ impl PurgeOrder {
         })
     }
 
-    /// Returns the scopes that the store purges.
-    pub fn scopes(&self) -> Vec<PurgeScope> {
-        self.named.iter().flat_map(PurgeName::scopes).collect()
+    /// Returns the scopes that the store purges. `key` returns the key of a resource.
+    pub fn scopes(&self, key: impl Fn(&Target) -> CacheKey) -> Vec<PurgeScope> {
+        self.named.iter().flat_map(|named| named.scopes(&key)).collect()
     }
 }
 
@@ -57,10 +57,10 @@ impl PurgeName {
     /// state the client's scheme, so behind a proxy that does not, the entries of `https://` URLs
     /// are stored under `http://`: a purge of the named scheme alone would report success and
     /// remove nothing.
-    fn scopes(&self) -> Vec<PurgeScope> {
+    fn scopes(&self, key: impl Fn(&Target) -> CacheKey) -> Vec<PurgeScope> {
         match self {
             Self::Url(target) => {
-                by_both_schemes(target).map(|target| PurgeScope::Url(CacheKey::of(&target))).collect()
+                by_both_schemes(target).map(|target| PurgeScope::Url(key(&target))).collect()
             }
             Self::Prefix(prefix) => vec![PurgeScope::Prefix(prefix.clone())],
             Self::Tag(tag) => vec![PurgeScope::Tag(tag.clone())],
@@ -101,14 +101,14 @@ mod tests {
     fn a_url_is_purged_by_both_schemes() {
         let key = |url| PurgeScope::Url(CacheKey::of(&target(url)));
         for url in ["http://a.test/b", "https://a.test:443/b"] {
-            let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes();
+            let scopes = read(&format!(r#"{{"url":"{url}"}}"#)).unwrap().scopes(CacheKey::of);
             assert_eq!(scopes.len(), 2);
             assert!(scopes.contains(&key("http://a.test/b")) && scopes.contains(&key("https://a.test/b")));
         }
-        let all = read(r#"{"all":true}"#).unwrap().scopes();
+        let all = read(r#"{"all":true}"#).unwrap().scopes(CacheKey::of);
         assert_eq!(all, [PurgeScope::All]);
         // A prefix covers both schemes.
-        let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes();
+        let scopes = read(r#"{"prefix":"https://A.test:443/b?c"}"#).unwrap().scopes(CacheKey::of);
         assert_eq!(scopes, [PurgeScope::Prefix(UrlPrefix::parse("https://a.test/b?c").unwrap())]);
     }
 }

@@ -36,7 +36,6 @@ pub struct RequestFields(Arc<ClassSet>);
 
 #[derive(Debug)]
 struct ClassSet {
-    key_headers: Vec<HeaderName>,
     /// The index in `names` at which each slot's names begin, and the end of the last slot.
     starts: Vec<u16>,
     names: Vec<(Box<[u8]>, FieldClass)>,
@@ -79,7 +78,7 @@ impl RequestFields {
                 add(name.as_bytes(), group.class);
             }
         }
-        Self(Arc::new(ClassSet::new(key.to_vec(), known)))
+        Self(Arc::new(ClassSet::new(known)))
     }
 
     /// Returns the class of a field.
@@ -91,19 +90,14 @@ impl RequestFields {
         let name = name.as_str().as_bytes();
         self.0.find(name).unwrap_or_else(|| self.0.class_of_rare(name))
     }
-
-    /// Returns the fields that are part of every cache key.
-    pub fn key_headers(&self) -> &[HeaderName] {
-        &self.0.key_headers
-    }
 }
 
 impl ClassSet {
-    fn new(key_headers: Vec<HeaderName>, mut names: Vec<(Box<[u8]>, FieldClass)>) -> Self {
+    fn new(mut names: Vec<(Box<[u8]>, FieldClass)>) -> Self {
         names.sort_by_key(|(name, _)| slot(name));
         let start = |at: usize| names.partition_point(|(name, _)| slot(name) < at);
         let starts = (0..=SLOTS).map(|at| u16::try_from(start(at)).unwrap_or(u16::MAX)).collect();
-        Self { key_headers, starts, names }
+        Self { starts, names }
     }
 
     /// Returns the class of a name that is listed in this spelling.

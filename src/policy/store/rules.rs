@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
 
+use crate::key::KeyRules;
 use crate::request_fields::{FieldClass, RequestFields};
 
 use crate::policy::parse::cookies::IgnoredCookies;
@@ -44,6 +45,8 @@ pub struct CacheRules {
     pub stale_despite_s_maxage: StaleDespiteSMaxage,
     /// The response fields that are not stored.
     pub unstored_headers: Vec<HeaderName>,
+    /// The rules by which requests become cache keys.
+    pub keys: KeyRules,
     /// The classes of request fields: credentials, fields of the cache key, harmless fields.
     pub fields: RequestFields,
     /// The cookies that are not credentials.
@@ -146,6 +149,7 @@ impl Default for CacheRules {
             client_cache_control: ClientCacheControl::Obeyed,
             stale_despite_s_maxage: StaleDespiteSMaxage::No,
             unstored_headers: Vec::new(),
+            keys: KeyRules::default(),
             fields: RequestFields::default(),
             ignored_cookies: IgnoredCookies::Listed(Vec::new()),
         }
@@ -159,9 +163,9 @@ impl CacheRules {
     }
 
     /// Returns the request fields that select among the responses of a resource: those in the
-    /// response's `Vary`, and `key_headers`.
+    /// response's `Vary`, and the fields of every key.
     pub fn vary(&self, response: &HeaderMap) -> Vary {
-        Vary::of(response).with(self.fields.key_headers())
+        Vary::of(response).with(self.keys.headers())
     }
 
     /// Returns whether a response with this status may be stored.

@@ -33,8 +33,8 @@ impl Explanation {
 
     /// Writes the entry that was found, and the decisions of the rules.
     pub(super) fn write_facts(&self, object: &mut JsonObject<'_>) {
-        if let Some((target, namespace)) = &self.target {
-            object.object("key", usize::MAX, |object| write_key(object, target, namespace));
+        if let Some((target, key, namespace)) = &self.target {
+            object.object("key", usize::MAX, |object| write_key(object, target, key, namespace));
         }
         if !self.unlisted.is_empty() {
             let names = self.unlisted.iter().map(|name| name.as_str());
@@ -77,12 +77,12 @@ impl Explanation {
     }
 }
 
-fn write_key(object: &mut JsonObject<'_>, target: &Target, namespace: &Namespace) {
+fn write_key(object: &mut JsonObject<'_>, target: &Target, key: &CacheKey, namespace: &Namespace) {
     object.word("scheme", target.scheme.as_str());
     object.text("authority", target.authority.as_str(), AUTHORITY_BYTES_MAX);
     object.text("target", target.path_and_query.as_str(), EXPLAINED_TARGET_BYTES_MAX);
     object.text("namespace", namespace.as_str(), NAMESPACE_BYTES_MAX);
-    write_name(object, &CacheKey::of(target));
+    write_name(object, key);
 }
 
 fn write_name(object: &mut JsonObject<'_>, key: &CacheKey) {

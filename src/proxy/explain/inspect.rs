@@ -9,6 +9,7 @@
 //! not the body.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
 use http::{HeaderMap, Method};
 
@@ -34,11 +35,13 @@ impl Proxy {
         let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: target.scheme };
         let url = target.to_string();
         let notes = ExplainNotes::taken();
-        notes.note(|explanation| explanation.target(&target, self.store.namespace()));
-        let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes);
-        let request = CacheRequest::new(inbound, &self.rules);
+        let key = self.rules.resource_key(&target);
+        notes.note(|explanation| explanation.target(&target, key, self.store.namespace()));
+        let rules = Rc::clone(self.rules.of_get(&target));
+        let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes, rules);
+        let request = CacheRequest::new(inbound);
         let (location, lookup) = self.look_up(&request).await;
-        request.note_location(&location, &self.rules);
+        request.note_location(&location);
         let entry = match lookup.found().and_then(|found| variant(&location, found)) {
             Some((entry, tier)) => {
                 let now = time::now();
@@ -64,7 +67,7 @@ impl Proxy {
             if let Some(entry) = &entry {
                 object.number("status", entry.status.as_u16().into());
                 object.number("body_bytes", entry.body.len() as u64);
-                let tags = tags(entry, &self.rules);
+                let tags = tags(entry, request.rules());
                 object.texts("tags", tags.iter().map(String::as_str), OPERATOR_SHOWN_BYTES_MAX);
             }
             request.inbound.notes.write(object);
@@ -88,8 +91,7 @@ impl Proxy {
         let lookup = self.store.inspect(&request.key, target).await;
         match lookup.found() {
             Some(FoundValue { stored: StoredValue::Variants(variants), key_generation, .. }) => {
-                let location =
-                    CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
+                let location = request.variant(key_generation, variants);
                 let lookup = self.store.inspect(&location.key, target).await;
                 (location, lookup)
             }

@@ -133,8 +133,8 @@ crate::labels! {
 #[derive(Default)]
 pub(in crate::proxy) struct Explanation {
     pub(in crate::proxy::explain) route: &'static str,
-    /// The target, with the namespace of its key.
-    pub(in crate::proxy::explain) target: Option<(Target, Namespace)>,
+    /// The target, with its key and the namespace of the key.
+    pub(in crate::proxy::explain) target: Option<(Target, CacheKey, Namespace)>,
     /// The request's fields that the settings do not list, at most [`EXPLAINED_UNLISTED_MAX`].
     pub(in crate::proxy::explain) unlisted: Vec<HeaderName>,
     pub(in crate::proxy::explain) location: Option<ExplainedLocation>,
@@ -174,9 +174,9 @@ impl Explanation {
         self.route = word;
     }
 
-    /// Notes the target of the request.
-    pub(in crate::proxy) fn target(&mut self, target: &Target, namespace: &Namespace) {
-        self.target = Some((target.clone(), namespace.clone()));
+    /// Notes the target of the request, and its key.
+    pub(in crate::proxy) fn target(&mut self, target: &Target, key: CacheKey, namespace: &Namespace) {
+        self.target = Some((target.clone(), key, namespace.clone()));
     }
 
     /// Notes the fields that exclude the request from responses without explicit freshness.

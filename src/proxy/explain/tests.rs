@@ -1,6 +1,7 @@
 //! Tests: the content of an explanation, its omissions, and its maximum size.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::entry::{KeyGeneration, Variants};
 use crate::hop::EXPLAIN;
-use crate::key::{CacheKey, Scheme, Target};
+use crate::key::{CacheKey, KeyRules, Scheme, Target};
 use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TARGET_BYTES_MAX,
     VARY_FIELDS_MAX,
@@ -24,6 +25,7 @@ use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::options::{AccessLog, FetchLease, Options};
 use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
+use crate::proxy::rules::RuleSet;
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::store::{Namespace, Tier};
@@ -76,6 +78,7 @@ fn location(target: &Target, vary: &[HeaderName], request: &HeaderMap) -> CacheL
 
 fn variant(whole: CacheKey, fields: VaryFields, request: &HeaderMap) -> CacheLocation {
     CacheLocation::variant(
+        &KeyRules::default(),
         whole,
         KeyGeneration::NONE,
         Variants { nonce: 7, expires: Timestamp::EPOCH, fields },
@@ -145,7 +148,7 @@ fn every_note_is_written() {
     let facts = facts(Duration::from_millis(2_500), Obligations::SHARED | Obligations::NO_CACHE);
     notes.note(|explanation| {
         explanation.route("cached");
-        explanation.target(&target, &Namespace::named("cachewarp:", "api"));
+        explanation.target(&target, CacheKey::of(&target), &Namespace::named("cachewarp:", "api"));
         explanation.location(&location, &request, &rules());
         explanation.found(Tier::Redis, &facts, Timestamp::from_millis(2_000));
         explanation.goes_forward(ExplainedRole::Leader, ForwardReason::Stale);
@@ -188,7 +191,7 @@ fn the_size_of_an_explanation_is_bounded() {
     let facts = facts(Duration::MAX, Obligations::from_bits(u16::MAX));
     notes.note(|explanation| {
         explanation.route("refused");
-        explanation.target(&target, &namespace);
+        explanation.target(&target, CacheKey::of(&target), &namespace);
         explanation.location(&location, &request, &rules());
         explanation.found(Tier::Memory, &facts, Timestamp::from_millis(u64::MAX));
         explanation.goes_forward(ExplainedRole::Follower, ForwardReason::VaryMiss);
@@ -232,11 +235,12 @@ fn background_refreshes_are_not_noted() {
         head(&[("cachewarp-explain", "sesame")]),
         caller,
         notes(),
+        Rc::clone(RuleSet::new(rules(), &options(None)).settings()),
     );
-    let request = CacheRequest::new(inbound, &rules());
+    let request = CacheRequest::new(inbound);
     let now = Timestamp::from_millis(2_000);
     let facts = facts(Duration::from_secs(9), Obligations::default());
-    request.for_refresh(None, &rules()).reuse(&facts, now);
+    request.for_refresh(None).reuse(&facts, now);
     request.reuse(&facts, now);
     let explanation: Value = serde_json::from_str(&attached(&request.inbound.notes).unwrap()).unwrap();
     assert_eq!(explanation["rules"].as_array().map(Vec::len), Some(1));

@@ -98,7 +98,7 @@ async fn freshen_by_head(
     let head =
         StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
     let outcome = if proxy.may_change_the_store(&request.inbound) {
-        policy::freshen_by_head(head, exchange, &proxy.rules)
+        policy::freshen_by_head(head, exchange, request.rules())
     } else {
         FreshenOutcome::Unchanged(NotStorable::UnkeyedField)
     };
@@ -107,7 +107,7 @@ async fn freshen_by_head(
         FreshenOutcome::Updated { facts, fields } => {
             let entry = Entry { facts, head: fields, ..stored.clone() };
             let keep_for = facts.keep_for(exchange.received);
-            let tags = cache_tags(&entry.head, &request.inbound.target, &proxy.rules);
+            let tags = cache_tags(&entry.head, &request.inbound);
             let entry = StoredValue::Response(entry);
             if let Err(Superseded) = proxy.store.put(&location.key, &entry, &tags, keep_for, permit).await {
                 proxy.metrics.not_stored(NotStorable::Changed);

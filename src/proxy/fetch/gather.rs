@@ -43,19 +43,13 @@ impl ActiveFetch {
         let body = Arc::new(SharedBody::new(incoming.size_hint().exact(), self.proxy.shared.load.hold()));
         let Some(reader) = body.reader() else { return };
         let shared = Arc::new(SharedResponse {
-            location: ResponseToStore::location(
-                &self.location,
-                &parts.headers,
-                &facts,
-                &self.request,
-                &self.proxy.rules,
-            ),
+            location: ResponseToStore::location(&self.location, &parts.headers, &facts, &self.request),
             facts,
             status: parts.status,
-            head: policy::stored_fields(&parts.headers, facts.received, &self.proxy.rules),
+            head: policy::stored_fields(&parts.headers, facts.received, self.request.rules()),
             body: Arc::clone(&body),
         });
-        self.request.note_location(&shared.location, &self.proxy.rules);
+        self.request.note_location(&shared.location);
         // The client of this fetch gets the origin's own head, including cookies.
         policy::strip_addressed(&mut parts.headers);
         let own = ProxyAnswer::new(
@@ -208,7 +202,6 @@ impl ActiveFetch {
     pub(in crate::proxy::fetch) async fn keep(&mut self, shared: &SharedResponse, body: Bytes) {
         let kept = ResponseToStore {
             store: &self.proxy.store,
-            rules: &self.proxy.rules,
             looked_up: &self.location,
             request: &self.request,
             permit: &self.permit,
@@ -228,7 +221,7 @@ impl ActiveFetch {
     }
 
     pub(in crate::proxy::fetch) fn body_bytes_max(&self) -> usize {
-        self.proxy.rules.body_bytes_max
+        self.request.rules().body_bytes_max
     }
 }
 

@@ -85,7 +85,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
         match shared_fetch {
             FetchState::Shared(response) => match own_location(&fetch_request, &response) {
                 Some(own) => {
-                    fetch_request.request.note_location(&own, &proxy.rules);
+                    fetch_request.request.note_location(&own);
                     fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
                     waited = None;
                 }
@@ -134,7 +134,7 @@ async fn await_response(
     fetch_request.note_role(ExplainedRole::Follower);
     let response = state.wait_for(|state| !matches!(state, FetchState::Fetching));
     // The request goes on in any case.
-    drop(tokio::time::timeout(proxy.options.collapse_timeout, response).await);
+    drop(tokio::time::timeout(fetch_request.request.inbound.rules.collapse_timeout, response).await);
     proxy.metrics.waited(time::instant().duration_since(begun));
     state
 }
@@ -148,14 +148,14 @@ async fn follow(
     let begun = time::instant();
     fetch_request.note_role(ExplainedRole::Follower);
     let waited = tokio::time::timeout(
-        proxy.options.collapse_timeout,
+        fetch_request.request.inbound.rules.collapse_timeout,
         state.wait_for(|state| !matches!(state, FetchState::Fetching)),
     );
     let state = waited.await.map(|state| state.map_or(FetchState::Alone, |state| state.clone()));
     proxy.metrics.waited(time::instant().duration_since(begun));
     let state = state.ok()?;
     if let FetchState::Shared(response) = &state {
-        fetch_request.request.note_location(&response.location, &proxy.rules);
+        fetch_request.request.note_location(&response.location);
     }
     Some(state)
 }
@@ -193,7 +193,7 @@ async fn response_of_another(
 fn own_location(fetch_request: &FetchRequest, response: &SharedResponse) -> Option<CacheLocation> {
     let FetchRequest { request, location, .. } = fetch_request;
     let variants = response.location.variants.clone()?;
-    let own = CacheLocation::variant(location.whole, location.generation, variants, &request.inbound.headers);
+    let own = request.variant(location.generation, variants);
     (own.key != response.location.key).then_some(own)
 }
 

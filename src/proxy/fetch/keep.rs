@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::entry::{Entry, StoredValue, Variants};
-use crate::policy::{CacheRules, NotStorable, StoredFacts, Vary, VaryFields};
+use crate::policy::{NotStorable, StoredFacts, Vary, VaryFields};
 use crate::proxy::fetch::response::SharedResponse;
 use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::lookup::location::CacheLocation;
@@ -15,7 +15,6 @@ use crate::time;
 /// A complete response with the context to store it.
 pub(in crate::proxy::fetch) struct ResponseToStore<'a> {
     pub(in crate::proxy::fetch) store: &'a Store,
-    pub(in crate::proxy::fetch) rules: &'a CacheRules,
     /// The location at which it was looked up.
     pub(in crate::proxy::fetch) looked_up: &'a CacheLocation,
     pub(in crate::proxy::fetch) request: &'a CacheRequest,
@@ -30,10 +29,9 @@ impl ResponseToStore<'_> {
         head: &HeaderMap,
         facts: &StoredFacts,
         request: &CacheRequest,
-        rules: &CacheRules,
     ) -> CacheLocation {
         let known = looked_up.variants.as_ref();
-        let Some(fields) = Self::selecting(known, rules.vary(head)) else {
+        let Some(fields) = Self::selecting(known, request.rules().vary(head)) else {
             return CacheLocation::whole(looked_up.whole, looked_up.generation);
         };
         let known = known.filter(|known| known.fields == fields);
@@ -44,7 +42,7 @@ impl ResponseToStore<'_> {
             expires: known.map_or(expires, |known| known.expires.max(expires)),
             fields,
         };
-        CacheLocation::variant(looked_up.whole, looked_up.generation, variants, &request.inbound.headers)
+        request.variant(looked_up.generation, variants)
     }
 
     /// Returns the fields that select among the responses of a resource once this one is stored;
@@ -71,7 +69,7 @@ impl ResponseToStore<'_> {
         if keep_for.is_zero() {
             return Err(NotStorable::Expired);
         }
-        let tags = cache_tags(head, &self.request.inbound.target, self.rules);
+        let tags = cache_tags(head, &self.request.inbound);
         let entry = StoredValue::Response(Entry { facts: *facts, status: *status, head: head.clone(), body });
         let Some(variants) = &location.variants else {
             return self
@@ -82,12 +80,7 @@ impl ResponseToStore<'_> {
         };
         let variants = self.listed(variants).await?;
         let generation = self.permit.key_generation();
-        let location = CacheLocation::variant(
-            self.looked_up.whole,
-            generation,
-            variants.clone(),
-            &self.request.inbound.headers,
-        );
+        let location = self.request.variant(generation, variants.clone());
         let list_kept_for = variants.expires.since(time::now());
         let nonce = variants.nonce;
         let list = StoredValue::Variants(variants);

@@ -43,7 +43,7 @@ impl ActiveFetch {
     async fn is_fetched_elsewhere(&mut self) -> bool {
         let Self { key, proxy, request, stored, lead, permit, .. } = self;
         let begun = time::instant();
-        let wait_max = proxy.options.collapse_timeout / 2;
+        let wait_max = request.inbound.rules.collapse_timeout / 2;
         match proxy.store.request_lease(&key.key, key.requester.word(), permit, wait_max).await {
             LeaseTurn::Unavailable => return false,
             LeaseTurn::Held(lease) => {

@@ -29,8 +29,9 @@ pub(in crate::proxy) async fn store_post(
 ) -> ProxyAnswer {
     let location = CacheLocation::whole(permit.resource(), permit.key_generation());
     inbound.method = Method::GET;
-    let request = Rc::new(CacheRequest::new(inbound, &proxy.rules));
-    if let Err(reason) = run::body_fits(proxy, &response) {
+    inbound.rules = Rc::clone(proxy.rules.of_get(&inbound.target));
+    let request = Rc::new(CacheRequest::new(inbound));
+    if let Err(reason) = run::body_fits(request.rules(), &response) {
         proxy.metrics.not_stored(reason);
         return ProxyAnswer::from_origin(Outcome::Pass, response);
     }

@@ -44,7 +44,7 @@ pub(in crate::proxy) fn begin_now(
     location: &CacheLocation,
     entry: &Entry,
 ) {
-    let request = Rc::new(client_request.for_refresh(location.variants.as_ref(), &proxy.rules));
+    let request = Rc::new(client_request.for_refresh(location.variants.as_ref()));
     let key = request.fetch_key(location.key);
     let permit = || proxy.store.permit(&location.whole, location.generation);
     let FetchRole::Leader(lead, permit) = proxy.shared.fetches.join(key, None, permit) else {
@@ -69,7 +69,7 @@ pub(in crate::proxy) fn early(
     entry: &Entry,
     now: Timestamp,
 ) {
-    let beta = proxy.rules.early_refresh;
+    let beta = request.rules().early_refresh;
     if beta > 0.0 && policy::refresh_early(&entry.facts, now, proxy.fetch_took.get(), beta, fastrand::f64()) {
         begin(proxy, request, location, entry);
     }

@@ -12,7 +12,8 @@ use tracing::debug;
 use crate::entry::{Entry, KeyGeneration};
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody};
 use crate::policy::{
-    self, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts, StoredHead,
+    self, CacheRules, Exchange, FreshenOutcome, Initiator, NotSelectedError, NotStorable, StoredFacts,
+    StoredHead,
 };
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
@@ -43,7 +44,7 @@ pub(in crate::proxy::fetch) async fn run_alone(
         Err(error) => return FetchOutcome::Failed(Failure::from(&error)),
     };
     proxy.note_fetch(None, response.body().took());
-    let storable = storable(proxy, request, &response, requested);
+    let storable = storable(request, &response, requested);
     request.note(|explanation| explanation.storable(&storable));
     match storable {
         Ok(facts) => {
@@ -61,14 +62,14 @@ pub(in crate::proxy::fetch) async fn run_alone(
 
 /// Decides whether a response is storable, as far as its head shows.
 fn storable(
-    proxy: &Proxy,
     request: &CacheRequest,
     response: &Response<origin::OriginBody>,
     requested: Timestamp,
 ) -> Result<StoredFacts, NotStorable> {
-    let facts = policy::storable(&exchange(request, response, requested), &proxy.rules)?;
-    body_fits(proxy, response)?;
-    Ok(facts.jittered(proxy.rules.jitter, fastrand::f64()))
+    let rules = request.rules();
+    let facts = policy::storable(&exchange(request, response, requested), rules)?;
+    body_fits(rules, response)?;
+    Ok(facts.jittered(rules.jitter, fastrand::f64()))
 }
 
 fn exchange<'a>(
@@ -89,7 +90,7 @@ fn exchange<'a>(
 /// Checks that the body's framing proves its completeness, or that its content may, and that its
 /// known length is within the limit.
 pub(in crate::proxy::fetch) fn body_fits(
-    proxy: &Proxy,
+    rules: &CacheRules,
     response: &Response<origin::OriginBody>,
 ) -> Result<(), NotStorable> {
     if !response.body().framing().proves_whole() && !policy::is_json(response.headers()) {
@@ -97,7 +98,7 @@ pub(in crate::proxy::fetch) fn body_fits(
         // the difference, once it is there.
         return Err(NotStorable::Undelimited);
     }
-    if response.body().size_hint().lower() > proxy.rules.body_bytes_max as u64 {
+    if response.body().size_hint().lower() > rules.body_bytes_max as u64 {
         return Err(NotStorable::BodyTooLarge);
     }
     Ok(())
@@ -124,9 +125,8 @@ impl ActiveFetch {
     async fn send_request(&self) -> Result<Response<origin::OriginBody>, FetchError> {
         let origin = &self.proxy.origin;
         let head = || {
-            let mut head = origin
-                .outbound()
-                .head(&self.request.inbound.to_outbound(&FetchPurpose::Cacheable, &self.proxy.rules))?;
+            let mut head =
+                origin.outbound().head(&self.request.inbound.to_outbound(&FetchPurpose::Cacheable))?;
             if let Some(stored) = &self.stored {
                 policy::make_conditional(&mut head.headers, &stored.head);
             }
@@ -158,7 +158,7 @@ impl ActiveFetch {
         requested: Timestamp,
         to_client: oneshot::Sender<FetchOutcome>,
     ) {
-        let storable = storable(&self.proxy, &self.request, &response, requested);
+        let storable = storable(&self.request, &response, requested);
         self.request.note(|explanation| explanation.storable(&storable));
         match storable {
             Ok(facts) => self.share(response, facts, to_client).await,
@@ -206,7 +206,7 @@ impl ActiveFetch {
         let head =
             StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
         let freshened =
-            policy::freshen(head, &exchange(&self.request, &response, requested), &self.proxy.rules);
+            policy::freshen(head, &exchange(&self.request, &response, requested), self.request.rules());
         self.request.note(|explanation| explanation.rule(RuleQuestion::Validate, &freshened));
         let freshened = match freshened {
             Ok(freshened) => freshened,
@@ -220,16 +220,10 @@ impl ActiveFetch {
         self.request.note(|explanation| explanation.rule(RuleQuestion::Freshen, &freshened.outcome));
         match freshened.outcome {
             FreshenOutcome::Updated { facts, fields } => {
-                let facts = facts.jittered(self.proxy.rules.jitter, fastrand::f64());
-                let location = ResponseToStore::location(
-                    &self.location,
-                    &fields,
-                    &facts,
-                    &self.request,
-                    &self.proxy.rules,
-                );
+                let facts = facts.jittered(self.request.rules().jitter, fastrand::f64());
+                let location = ResponseToStore::location(&self.location, &fields, &facts, &self.request);
                 self.request.note(|explanation| explanation.fetched(&facts, facts.received));
-                self.request.note_location(&location, &self.proxy.rules);
+                self.request.note_location(&location);
                 let body =
                     Arc::new(SharedBody::from_whole(stored.body.clone(), self.proxy.shared.load.hold()));
                 let (status, head) = (stored.status, fields);

@@ -4,14 +4,15 @@ use http::HeaderMap;
 
 use crate::entry::TagDigest;
 use crate::key::Target;
-use crate::policy::{self, CacheRules, GroupNames};
+use crate::policy::{self, GroupNames};
+use crate::proxy::request::InboundRequest;
 use crate::store::{CacheGroup, CacheTag};
 
 /// Returns the digests of a response's tags, and of its groups in its own origin (RFC 9875 §2).
-pub(in crate::proxy) fn cache_tags(head: &HeaderMap, target: &Target, rules: &CacheRules) -> Vec<TagDigest> {
-    let tags = policy::tags(head, rules).unwrap_or_default();
+pub(in crate::proxy) fn cache_tags(head: &HeaderMap, inbound: &InboundRequest) -> Vec<TagDigest> {
+    let tags = policy::tags(head, &inbound.rules.cache).unwrap_or_default();
     let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
-    let groups = groups(&GroupNames::of(head), target);
+    let groups = groups(&GroupNames::of(head), &inbound.target);
     tags.chain(groups.iter().map(CacheGroup::digest)).collect()
 }
 

@@ -147,7 +147,7 @@ pub(in crate::proxy) async fn answer(
 /// Applies the policy, and starts the background refresh that it asks for.
 fn decide(proxy: &Rc<Proxy>, request: &CacheRequest, lookup: RequestLookup) -> Decision {
     let RequestLookup { location, found, completeness, not_sharable } = lookup;
-    request.note_location(&location, &proxy.rules);
+    request.note_location(&location);
     let Some((entry, tier)) = found else {
         request.note(Explanation::found_nothing);
         let forward = location.miss();

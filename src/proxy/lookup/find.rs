@@ -40,7 +40,7 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
     }
     let Lookup { found, key_generation, completeness } =
         proxy.store.find(&request.key, &request.inbound.target).await;
-    let found = match found.filter(|found| is_keyed(proxy, &found.stored)) {
+    let found = match found.filter(|found| is_keyed(request, &found.stored)) {
         None => {
             if completeness == Completeness::Complete {
                 uncacheable.absent(&key, key_generation, time::instant());
@@ -49,8 +49,7 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
         }
         Some(FoundValue { stored: StoredValue::Response(entry), tier, .. }) => Some((entry, tier)),
         Some(FoundValue { stored: StoredValue::Variants(variants), .. }) => {
-            let location =
-                CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
+            let location = request.variant(key_generation, variants);
             return Box::pin(look_up_variant(proxy, request, location)).await;
         }
     };
@@ -60,8 +59,8 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
 
 /// Checks that a value under a resource's key selects by `key_headers`. A value that was stored
 /// under other settings does not, and counts as absent.
-pub(in crate::proxy) fn is_keyed(proxy: &Proxy, stored: &StoredValue) -> bool {
-    let key_headers = proxy.rules.fields.key_headers();
+pub(in crate::proxy) fn is_keyed(request: &CacheRequest, stored: &StoredValue) -> bool {
+    let key_headers = request.rules().keys.headers();
     key_headers.is_empty()
         || match stored {
             StoredValue::Response(_) => false,
@@ -97,7 +96,7 @@ pub(in crate::proxy) fn variant(location: &CacheLocation, found: FoundValue) -> 
 pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest) -> Option<RequestLookup> {
     let target = &request.inbound.target;
     let FoundValue { stored, tier, key_generation } = proxy.store.find_in_memory(&request.key, target)?;
-    if !is_keyed(proxy, &stored) {
+    if !is_keyed(request, &stored) {
         return None;
     }
     let variants = match stored {
@@ -107,7 +106,7 @@ pub(in crate::proxy) fn look_up_in_memory(proxy: &Proxy, request: &CacheRequest)
         }
         StoredValue::Variants(variants) => variants,
     };
-    let location = CacheLocation::variant(request.key, key_generation, variants, &request.inbound.headers);
+    let location = request.variant(key_generation, variants);
     let found = proxy.store.find_in_memory(&location.key, target);
     let found = found.and_then(|found| variant(&location, found));
     Some(RequestLookup { found, ..RequestLookup::nothing(location) })
@@ -124,7 +123,7 @@ pub(in crate::proxy) fn just_stored(
         variant(location, found)?
     } else {
         let FoundValue { stored, tier, .. } = found;
-        let StoredValue::Response(entry) = Some(stored).filter(|stored| is_keyed(proxy, stored))? else {
+        let StoredValue::Response(entry) = Some(stored).filter(|stored| is_keyed(request, stored))? else {
             return None;
         };
         (entry, tier)
@@ -136,7 +135,7 @@ pub(in crate::proxy) fn just_stored(
 /// Returns the fresh entry that another node has stored by now.
 pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheRequest) -> Option<CacheHit> {
     let RequestLookup { location, found, .. } = look_up(proxy, request).await;
-    request.note_location(&location, &proxy.rules);
+    request.note_location(&location);
     found.and_then(|(entry, tier)| usable(request, entry, tier)).filter(is_fresh)
 }
 

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use crate::entry::{KeyGeneration, Variants};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyRules};
 use crate::proxy::answer::cache_status::ForwardReason;
 
 /// The location at which the response to a request is or would be stored, as far as it is known.
@@ -32,13 +32,15 @@ impl CacheLocation {
 
     /// Creates the location of the variant that these request fields select (RFC 9111 §4.1).
     pub(in crate::proxy) fn variant(
+        keys: &KeyRules,
         whole: CacheKey,
         generation: KeyGeneration,
         variants: Variants,
         request: &HeaderMap,
     ) -> Self {
         let values = variants.fields.values(request);
-        let key = whole.variant(variants.nonce, values.iter().map(|(name, value)| (*name, value.as_ref())));
+        let key =
+            keys.variant(&whole, variants.nonce, values.iter().map(|(name, value)| (*name, value.as_ref())));
         Self { whole, key, generation, variants: Some(variants) }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use http::Uri;
 use http::uri::PathAndQuery;
 
 use crate::entry::TagDigest;
@@ -190,19 +189,6 @@ impl fmt::Display for UrlPrefix {
     }
 }
 
-impl PurgeScope {
-    /// Returns the scope of the resource at an absolute URL: `scheme://authority/path?query`.
-    pub fn url(text: &str) -> Result<Self, PurgeNameError> {
-        let uri: Uri = text.parse().map_err(|_| TargetError::Authority)?;
-        let scheme = match uri.scheme_str() {
-            Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
-            Some(_) | None => return Err(TargetError::Authority.into()),
-        };
-        Ok(Self::Url(CacheKey::of(&Target::parse(scheme, &uri, std::iter::empty())?)))
-    }
-}
-
 impl PurgeStrength {
     /// Returns the letter for it in Redis.
     pub(in crate::store) const fn letter(self) -> &'static str {
@@ -215,6 +201,8 @@ impl PurgeStrength {
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
+
     use super::*;
 
     fn target(uri: &str) -> Target {
@@ -287,14 +275,5 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_ne!(one, CacheTag::parse("g").unwrap().digest());
-    }
-
-    #[test]
-    fn a_url_is_the_key_of_its_resource() {
-        let uri = "http://api.test/a?b=c";
-        assert_eq!(PurgeScope::url(uri), Ok(PurgeScope::Url(CacheKey::of(&target(uri)))));
-        for text in ["/a", "api.test/a", "ftp://a/", "http://a b/", ""] {
-            assert!(PurgeScope::url(text).is_err(), "{text:?}");
-        }
     }
 }
