@@ -1,6 +1,6 @@
 //! Properties of arbitrary bytes: the bodies of the fuzz targets. `tests/fuzz_seeds.rs` runs them
 //! over the seeds on a stable toolchain.
-#![allow(dead_code, unused_imports, reason = "each target is its own binary and uses one of these")]
+#![allow(dead_code, unused_imports, reason = "the binary of a target uses one of these")]
 
 #[path = "checks/body.rs"]
 mod body;
@@ -69,6 +69,37 @@ use cachewarp::resp::{
     CommandSpec, CommandUrgency, ExpectedReply, Frame, FrameMeaning, Inbox, Pipeline, Reply, Ticket, Window,
 };
 use cachewarp::time;
+
+/// Every check, by the name of its fuzz target.
+pub(crate) const CHECKS: &[(&str, fn(&[u8]))] = &[
+    ("answer_framing", answer_framing),
+    ("body", body),
+    ("cache_control", cache_control),
+    ("cluster_map", cluster_map),
+    ("credential", credential),
+    ("dates", dates),
+    ("differential", differential),
+    ("entry_decode", entry_decode),
+    ("fleet_words", fleet_words),
+    ("framing", framing),
+    ("handshake", handshake),
+    ("json", json),
+    ("location", location),
+    ("metrics_accept", metrics_accept),
+    ("outbound", outbound),
+    ("pipeline", pipeline),
+    ("purge", purge),
+    ("range", range),
+    ("recorded_heads", recorded_heads),
+    ("redirect", redirect),
+    ("resp_decode", resp_decode),
+    ("sentinel", sentinel),
+    ("tags", tags),
+    ("target", target),
+    ("targeted", targeted),
+    ("vary", vary),
+    ("warm_list", warm_list),
+];
 
 fn key() -> CacheKey {
     let target = Target::parse(Scheme::Http, &http::Uri::from_static("/a"), [&b"api.test"[..]].into_iter());

@@ -5,6 +5,9 @@
 #
 #   FUZZ_RUNS=1000000 FUZZ_SEED=7 tests/fuzz.sh entry_decode     more inputs, from another seed
 #
+# One binary contains all targets. To run one target with other options of libFuzzer, for instance on
+# one input: cargo +nightly fuzz run TARGET INPUT.
+#
 # -use_cmp=0 keeps libFuzzer from learning from compared values, which include addresses and differ
 # between runs. One source of chance remains: the order of a HashMap in a target differs between
 # processes.
@@ -14,8 +17,10 @@ cd "$(dirname "$0")/.."
 # Prints the number of inputs that take three to five seconds on an idle machine.
 inputs() {
     case $1 in
+        body) echo 3000 ;;
+        recorded_heads) echo 8000 ;;
         outbound | targeted) echo 20000 ;;
-        body | cache_control | cluster_map | location | range | tags) echo 30000 ;;
+        cache_control | cluster_map | location | range | tags) echo 30000 ;;
         *) echo 60000 ;;
     esac
 }
@@ -36,7 +41,9 @@ report() {
 }
 
 if [ $# = 0 ]; then
-    for target in fuzz/fuzz_targets/*.rs; do set -- "$@" "$(basename "$target" .rs)"; done
+    for target in fuzz/fuzz_targets/*.rs; do
+        [ "$target" = fuzz/fuzz_targets/all_targets.rs ] || set -- "$@" "$(basename "$target" .rs)"
+    done
 fi
 for target in "$@"; do
     runs=${FUZZ_RUNS:-$(inputs "$target")}
@@ -45,7 +52,7 @@ for target in "$@"; do
     mkdir "$work/corpus" "$work/found"
     # Sorts the seeds, because the order of files in a folder varies.
     LC_ALL=C find "$PWD/fuzz/seeds/$target" -type f | LC_ALL=C sort | paste -sd, - > "$work/seeds"
-    if ! cargo +nightly fuzz run "$target" "$work/corpus" -- -seed="${FUZZ_SEED:-1}" -runs="$runs" -max_len=4096 \
+    if ! FUZZ_TARGET=$target cargo +nightly fuzz run all_targets "$work/corpus" -- -seed="${FUZZ_SEED:-1}" -runs="$runs" -max_len=4096 \
         -seed_inputs="@$work/seeds" -use_cmp=0 -reload=0 -artifact_prefix="$work/found/" -verbosity=0 > "$work/log" 2>&1; then
         report "$target"
         exit 1

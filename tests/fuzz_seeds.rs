@@ -33,137 +33,66 @@ fn run(target: &str, check: fn(&[u8])) {
     assert!(seeds >= 3, "{} has {seeds} seeds", folder.display());
 }
 
-#[test]
-fn entry_decode() {
-    run("entry_decode", checks::entry_decode);
+/// Declares a test for each target.
+macro_rules! targets {
+    ($($name:ident)+) => {
+        const TESTED: &[&str] = &[$(stringify!($name),)+];
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name), checks::$name);
+            }
+        )+
+    };
+}
+
+targets! {
+    answer_framing
+    body
+    cache_control
+    cluster_map
+    credential
+    dates
+    differential
+    entry_decode
+    fleet_words
+    framing
+    handshake
+    json
+    location
+    metrics_accept
+    outbound
+    pipeline
+    purge
+    range
+    recorded_heads
+    redirect
+    resp_decode
+    sentinel
+    tags
+    target
+    targeted
+    vary
+    warm_list
 }
 
 #[test]
-fn resp_decode() {
-    run("resp_decode", checks::resp_decode);
-}
-
-#[test]
-fn pipeline() {
-    run("pipeline", checks::pipeline);
-}
-
-#[test]
-fn cache_control() {
-    run("cache_control", checks::cache_control);
-}
-
-#[test]
-fn json() {
-    run("json", checks::json);
-}
-
-#[test]
-fn purge() {
-    run("purge", checks::purge);
-}
-
-#[test]
-fn range() {
-    run("range", checks::range);
-}
-
-#[test]
-fn vary() {
-    run("vary", checks::vary);
-}
-
-#[test]
-fn targeted() {
-    run("targeted", checks::targeted);
-}
-
-#[test]
-fn dates() {
-    run("dates", checks::dates);
-}
-
-#[test]
-fn location() {
-    run("location", checks::location);
-}
-
-#[test]
-fn differential() {
-    run("differential", checks::differential);
-}
-
-#[test]
-fn redirect() {
-    run("redirect", checks::redirect);
-}
-
-#[test]
-fn cluster_map() {
-    run("cluster_map", checks::cluster_map);
-}
-
-#[test]
-fn sentinel() {
-    run("sentinel", checks::sentinel);
-}
-
-#[test]
-fn warm_list() {
-    run("warm_list", checks::warm_list);
-}
-
-#[test]
-fn fleet_words() {
-    run("fleet_words", checks::fleet_words);
-}
-
-#[test]
-fn framing() {
-    run("framing", checks::framing);
-}
-
-#[test]
-fn answer_framing() {
-    run("answer_framing", checks::answer_framing);
-}
-
-#[test]
-fn body() {
-    run("body", checks::body);
-}
-
-#[test]
-fn target() {
-    run("target", checks::target);
-}
-
-#[test]
-fn credential() {
-    run("credential", checks::credential);
-}
-
-#[test]
-fn outbound() {
-    run("outbound", checks::outbound);
-}
-
-#[test]
-fn tags() {
-    run("tags", checks::tags);
-}
-
-#[test]
-fn handshake() {
-    run("handshake", checks::handshake);
-}
-
-#[test]
-fn recorded_heads() {
-    run("recorded_heads", checks::recorded_heads);
-}
-
-#[test]
-fn metrics_accept() {
-    run("metrics_accept", checks::metrics_accept);
+fn every_target_is_in_each_list() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let mut targets = Vec::new();
+    for entry in fs::read_dir(folder.join("fuzz_targets")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} has no binary");
+        if name != "all_targets" {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&format!("checks::{name}(data)")), "{name} runs another check:\n{text}");
+            targets.push(name);
+        }
+    }
+    targets.sort_unstable();
+    assert_eq!(targets, TESTED);
+    let checks: Vec<_> = checks::CHECKS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(targets, checks);
 }

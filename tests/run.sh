@@ -36,17 +36,14 @@ cargo clippy --quiet --all-targets --locked -- -D warnings
 say "tests"
 cargo test --quiet --locked --no-run
 # The tests spend much of their time waiting, above all for fail-overs. One job builds the fuzz
-# targets meanwhile, one after the other, which leaves a processor to the tests. All jobs build the
-# remaining targets before fuzzing begins.
+# targets meanwhile, in one binary, which leaves a processor to the tests.
 can_fuzz=
 if cargo +nightly --version >/dev/null 2>&1; then
     can_fuzz=yes
     fuzz=$(mktemp -d)
     {
         cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --jobs 1 cargo-fuzz
-        for target in $(cargo +nightly fuzz list); do
-            [ -e "$fuzz/is-wanted" ] || CARGO_BUILD_JOBS=1 cargo +nightly fuzz build "$target"
-        done
+        CARGO_BUILD_JOBS=1 cargo +nightly fuzz build all_targets
     } > "$fuzz/log" 2>&1 &
     fuzz_build=$!
     trap 'kill "$fuzz_build" 2>/dev/null || true; rm -rf "$fuzz"' EXIT
@@ -83,8 +80,7 @@ fi
 # (tests/fuzz_seeds.rs).
 if [ -n "$can_fuzz" ]; then
     say "fuzz"
-    touch "$fuzz/is-wanted"
-    { wait "$fuzz_build" && cargo +nightly fuzz build >> "$fuzz/log" 2>&1; } || { cat "$fuzz/log" >&2; exit 1; }
+    wait "$fuzz_build" || { cat "$fuzz/log" >&2; exit 1; }
     tests/fuzz.sh
 else
     say "no nightly toolchain: the fuzz targets ran on their seeds only"
