@@ -57,9 +57,11 @@ fn bench(c: &mut Criterion) {
         memory_bytes: 16 << 20,
         body_bytes_max: 1 << 20,
         memory_ttl: Duration::from_secs(1),
+        memory_alone_max: Duration::from_secs(300),
         namespace: Namespace::named("", "bench"),
         warm_keys: 0,
         node_name: "node".to_owned(),
+        registered_name: "node".to_owned(),
     };
     let store = Store::open(StoreShared::new(options, &registry), None, &registry);
     let entry = entry();

@@ -85,7 +85,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     }
     let shutdown = Shutdown::new();
     let shared = ProcessShared {
-        store: store::StoreShared::new(store, &registry),
+        store: store::StoreShared::new(store.registered_at(addr.port()), &registry),
         fetches: proxy::ProxyShared::new(&proxy, &registry),
         proxy,
         rules,

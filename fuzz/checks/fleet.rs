@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use cachewarp::limits::VARIANTS_LISTED_MAX;
-use cachewarp::store::{PurgeLog, SyncAck, SyncRequest, TagGeneration, listed_variants};
+use cachewarp::store::{NodeRegistry, PurgeLog, SyncAck, SyncRequest, TagGeneration, listed_variants};
 
 /// Checks that bytes which parse are written as bytes that parse to an equal value.
 pub(crate) fn fleet_words(data: &[u8]) {
@@ -11,6 +11,7 @@ pub(crate) fn fleet_words(data: &[u8]) {
     comes_back(data, TagGeneration::parse);
     comes_back(data, SyncRequest::parse);
     comes_back(data, SyncAck::parse);
+    comes_back(data, NodeRegistry::parse);
     if let Some(nonce) = data.get(4..12).and_then(|nonce| nonce.first_chunk())
         && let Some(keys) = listed_variants(data, u64::from_be_bytes(*nonce))
     {

@@ -30,7 +30,7 @@ pub(crate) fn purge(data: &[u8]) {
         }
     }
     assert!(scopes.len() >= order.named.len() && scopes.len() <= 2 * order.named.len());
-    let purged = Ok(PurgeResult { nodes: 1, confirmed: 1 });
+    let purged = Ok(PurgeResult::counted(1, 1));
     let text = PurgeOutcome::document(&order, &purged, Some(0), Duration::ZERO);
     let Ok(document) = serde_json::from_str::<Value>(&text) else { panic!("not JSON: {text}") };
     let purged = document.get("purged").and_then(Value::as_array);

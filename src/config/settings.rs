@@ -352,8 +352,10 @@ impl Resolver<'_> {
             memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
             body_bytes_max: rules.body_bytes_max,
             memory_ttl: self.duration(Name::CacheMemoryTtl, FROM_ZERO)?,
+            memory_alone_max: self.duration(Name::MemoryAloneMax, FROM_ZERO)?,
             namespace,
             warm_keys: self.number(Name::CacheWarmKeys, 0..=WARM_KEYS_MAX)?,
+            registered_name: String::new(),
             node_name: self.take(Name::NodeName, values::node_name)?,
         })
     }

@@ -173,7 +173,7 @@ settings! {
         CacheNamespace "cache_namespace" ValueForm::Text, "auto",
             "Namespace behind `redis_key_prefix`; its nodes share entries and purges. `auto` derives it from `origin_url`, spelled alike on all nodes. Otherwise a name of 1 to 64 letters, digits, `-`, `.` and `_`. Required if the origin is local and Redis is not.";
         NodeName "node_name" ValueForm::Text, "node",
-            "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list.";
+            "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list. The answer to a purge shows it, or, with the default, the host name and port.";
     }
     "Cache" {
         CacheDefaultTtl "cache_default_ttl" ValueForm::Duration, "30s",
@@ -216,6 +216,8 @@ settings! {
             "Maximum size of the memory tier; `0` disables it.";
         CacheMemoryTtl "cache_memory_ttl" ValueForm::Duration, "1s",
             "Time for which memory serves an entry without Redis if Redis cannot send invalidations.";
+        MemoryAloneMax "memory_alone_max" ValueForm::Duration, "5m",
+            "Time for which memory serves an entry while Redis is unreachable, after the last contact or the receipt of the entry; `0` serves none. A node that crashes is missing in the confirmation of purges for as long.";
         CacheAdmissionBudget "cache_admission_budget" ValueForm::Size, "64MiB",
             "Bytes per minute to store for keys requested for the first time. Beyond it, a response is stored at its second miss. `0`: always at the second miss.";
         CacheWarmKeys "cache_warm_keys" ValueForm::Number, "0",

@@ -101,6 +101,30 @@ pub const TAG_GENERATIONS_MAX: usize = 64 * 1024;
 /// a brief reconnect cannot undo a purge.
 pub const MEMORY_ALONE_AFTER: Duration = Duration::from_secs(1);
 
+// --- The registry of nodes -----------------------------------------------------------------------
+
+/// Nodes that the registry lists, expired ones included.
+pub const REGISTERED_NODES_MAX: usize = 1024;
+/// The longest name in the registry: a host name or a `node_name`, and a port.
+pub const REGISTERED_NAME_BYTES_MAX: usize = 80;
+/// Time by which a registration outlives the memory of its node: the wait of a purge, and more than
+/// that again for clocks that run apart.
+pub const REGISTRATION_EXTRA: Duration = Duration::from_secs(5);
+/// The longest pause between two renewals of a registration.
+pub const REGISTRATION_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// The shortest pause between two renewals of a registration.
+pub const REGISTRATION_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// The longest pause after a failed renewal.
+pub const REGISTRATION_RETRY: Duration = Duration::from_secs(1);
+/// Time for which an expired registration is listed: a server may count the connections of a dead
+/// host as receivers until its keep-alive probes fail.
+pub const NODE_LISTED: Duration = Duration::from_secs(15 * 60);
+/// Syncs that a node leaves unanswered before purges do not wait for it any more.
+pub const SILENT_SYNCS_MAX: u32 = 3;
+/// Time after which an unconfirmed sync is repeated, if Redis has lost the registry: nodes are
+/// connecting again.
+pub const SYNC_REPEATED: Duration = Duration::from_millis(500);
+
 // --- Memory tier ---------------------------------------------------------------------------------
 
 /// Bytes of memory that an entry takes besides its encoding: key, links, index, the allocator's

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::order::PurgeOrder;
 use crate::json;
 use crate::label::Label;
+use crate::limits::REGISTERED_NAME_BYTES_MAX;
 use crate::store::{PurgeError, PurgeResult, PurgeStrength};
 use crate::time::millis;
 
@@ -29,7 +30,7 @@ impl PurgeOutcome {
     /// Returns the outcome of the store's result.
     pub fn of(result: &Result<PurgeResult, PurgeError>) -> Self {
         match result {
-            Ok(PurgeResult { nodes, confirmed }) if confirmed >= nodes => Self::Everywhere,
+            Ok(PurgeResult { nodes, confirmed, .. }) if confirmed >= nodes => Self::Everywhere,
             Ok(_) => Self::NotEverywhere,
             Err(PurgeError::Redis(_)) => Self::Unavailable,
             Err(_) => Self::Failed,
@@ -58,10 +59,15 @@ impl PurgeOutcome {
         let outcome = Self::of(result);
         json::object(|object| {
             match result {
-                Ok(PurgeResult { nodes, confirmed }) => {
+                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
                     object.number("confirmed", (*confirmed).into());
+                    for (name, nodes) in [("unconfirmed", unconfirmed), ("dropped", dropped)] {
+                        if !nodes.is_empty() {
+                            object.texts(name, nodes.iter().map(String::as_str), REGISTERED_NAME_BYTES_MAX);
+                        }
+                    }
                 }
                 // RFC 9457.
                 Err(failed) => {
@@ -110,16 +116,26 @@ mod tests {
         let took = Duration::from_micros(12_999);
         for (result, found, status, members) in [
             (
-                Ok(PurgeResult { nodes: 3, confirmed: 3 }),
+                Ok(PurgeResult::counted(3, 3)),
                 Some(0),
                 200,
                 r#""outcome":"everywhere","nodes":3,"confirmed":3,"found":0"#,
             ),
             (
-                Ok(PurgeResult { nodes: 3, confirmed: 2 }),
+                Ok(PurgeResult::counted(3, 2)),
                 Some(2),
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":2,"found":2"#,
+            ),
+            (
+                Ok(PurgeResult {
+                    unconfirmed: vec!["cache-1:8000".to_owned(), "b".to_owned()],
+                    dropped: vec!["b".to_owned()],
+                    ..PurgeResult::counted(3, 1)
+                }),
+                Some(2),
+                202,
+                r#""outcome":"not-everywhere","nodes":3,"confirmed":1,"unconfirmed":["cache-1:8000","b"],"dropped":["b"],"found":2"#,
             ),
             (
                 Err(PurgeError::Redis(CommandError::Closed)),

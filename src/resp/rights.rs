@@ -28,6 +28,7 @@ const TRIALS: &[(&str, &[&[u8]])] = &[
     ("EVAL", &[b"return 0", b"1", NAME]),
     ("EVALSHA", &[b"0000000000000000000000000000000000000000", b"1", NAME]),
     ("PUBLISH", &[NAME, b"0"]),
+    ("TIME", &[]),
 ];
 
 /// Returns the trials with this name as key and channel.

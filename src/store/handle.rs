@@ -47,7 +47,8 @@ pub struct Store {
     /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
     /// fetch.
     pub(super) lease_tasks: RefCell<JoinSet<()>>,
-    /// The tasks that acknowledge syncs and follow the purge log; they end with the store.
+    /// The tasks that acknowledge syncs, follow the purge log and keep the node registered; they end
+    /// with the store.
     _tasks: JoinSet<()>,
 }
 
@@ -74,6 +75,9 @@ impl Store {
                 let client = Client::open_tracking(deployment, tracking, registry);
                 tasks.spawn_local(Rc::clone(&fleet).acknowledge_syncs(client.clone(), requests));
                 tasks.spawn_local(Rc::clone(&fleet).follow_log(client.clone()));
+                if fleet.registers {
+                    tasks.spawn_local(Rc::clone(&fleet).keep_registered(client.clone()));
+                }
                 (Some(client), Some(board), Some(fleet))
             }
         };
@@ -151,7 +155,8 @@ impl Store {
         // The fetches have ended; nodes that wait for these leases should see their end.
         let mut lease_tasks = self.lease_tasks.take();
         let _ = timeout(FETCH_LEASE, async { while lease_tasks.join_next().await.is_some() {} }).await;
-        if let Some(redis) = &self.redis {
+        if let Some((redis, fleet)) = self.redis.as_ref().zip(self.fleet.as_ref()) {
+            fleet.leave(redis).await;
             redis.close().await;
         }
     }

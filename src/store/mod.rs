@@ -25,6 +25,7 @@ mod tiers;
 mod together;
 mod trust;
 
+pub use fleet::registry::NodeRegistry;
 pub use fleet::sync::{SyncAck, SyncRequest};
 pub use handle::{Store, StoreRoom};
 pub use health::RedisHealth;

@@ -9,7 +9,8 @@
 //!   lease:<32 digits>   the lease of a fetch
 //!   vary:<32 digits>    the variants of a resource, for operators
 //!   warm:<node_name>    the keys that a node hits most
-//!   sync  nodes  ack:<16 digits>    channels
+//!   nodes               the registry of nodes
+//!   sync  ack:<16 digits>    channels
 //!   rights              the trial of the Redis user's rights; never stored
 //! ```
 //!
@@ -23,6 +24,8 @@ use crate::key::OriginBase;
 
 /// The name of the purge log, after the namespace.
 pub(super) const LOG_NAME: &str = "clock";
+/// The name of the registry of nodes, after the namespace.
+pub(super) const REGISTRY_NAME: &str = "nodes";
 /// The prefix of the names of tag generations, after the namespace and before 32 digits.
 pub(super) const TAG_PREFIX: &str = "tag:";
 /// The prefix of the names of leases, after the namespace and before 32 digits.

@@ -55,6 +55,12 @@ pub(super) static LIST: RedisScript = RedisScript {
     digest: "04355f7e672ad2abc5556e7b0ad7a52575452c51",
 };
 
+/// Reads or changes the registry of nodes: returns it, or 0 if it has no room.
+pub(super) static REGISTER: RedisScript = RedisScript {
+    text: include_str!("scripts/register.lua"),
+    digest: "c1118e924315f839d705665cb20cfa0fa32ededa",
+};
+
 /// Formats a number in decimal, as a script's argument.
 pub(super) fn decimal(number: u64) -> Bytes {
     number.to_string().into()
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn digests_match_the_texts() {
         assert_eq!(sha1(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
-        for script in [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST] {
+        for script in [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST, &REGISTER] {
             assert_eq!(sha1(script.text.as_bytes()), script.digest, "{}", script.text);
         }
     }

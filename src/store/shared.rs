@@ -5,12 +5,12 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::entry::TagDigest;
-use crate::limits::DROPPED_REMEMBERED;
+use crate::limits::{DROPPED_REMEMBERED, MEMORY_ALONE_AFTER};
 use crate::redis::{Client, TrackedVersion, TrackingTable};
-use crate::store::fleet::sync::NodeIdentity;
+use crate::store::fleet::membership::FleetMembership;
 use crate::store::health::CachedHealth;
 use crate::store::metrics;
-use crate::store::namespace::{LOG_NAME, TAG_PREFIX};
+use crate::store::namespace::{LOG_NAME, REGISTRY_NAME, TAG_PREFIX};
 use crate::store::options::Options;
 use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
@@ -18,7 +18,7 @@ use crate::store::tiers::hot_keys::HotKeys;
 use crate::store::tiers::memory::MemoryTier;
 use crate::store::trust::EntryTrust;
 use crate::telemetry::Registry;
-use crate::time::Timestamp;
+use crate::time::{self, Timestamp};
 
 /// The state that all workers of a process share: the memory tier, and the cached state of Redis
 /// and of purges.
@@ -30,7 +30,7 @@ pub struct StoreShared {
     pub(super) purges: Arc<PurgeState>,
     pub(super) tracking: Arc<TrackingTable>,
     pub(super) health: Arc<CachedHealth>,
-    pub(super) node: Arc<NodeIdentity>,
+    pub(super) fleet: Arc<FleetMembership>,
     /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
     /// the most recent ones.
     pub(super) dropped_at: Arc<Cache<u128, Timestamp>>,
@@ -47,6 +47,7 @@ impl StoreShared {
             metrics::watch_memory(memory, registry);
         }
         let tracking = TrackingTable::new();
+        let fleet = Arc::new(FleetMembership::new(&options.registered_name, options.memory_alone_max));
         let hot = HotKeys::new(options.warm_keys).map(Arc::new);
         Self {
             options: Arc::new(options),
@@ -55,7 +56,7 @@ impl StoreShared {
             purges: PurgeState::new(Arc::clone(&tracking)),
             tracking,
             health: Arc::default(),
-            node: Arc::new(NodeIdentity::new()),
+            fleet,
             dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
             hot,
         }
@@ -83,6 +84,27 @@ impl StoreShared {
     /// Returns the name of the purge log in Redis.
     pub(super) fn log_name(&self) -> Vec<u8> {
         self.options.namespace.name(&[LOG_NAME.as_bytes()])
+    }
+
+    /// Returns the name of the registry of nodes in Redis.
+    pub(super) fn registry_name(&self) -> Vec<u8> {
+        self.options.namespace.name(&[REGISTRY_NAME.as_bytes()])
+    }
+
+    /// Returns whether memory may serve an entry with this trust while Redis is unavailable.
+    pub(super) fn may_serve_alone(&self, trust: EntryTrust, redis: &Client, name: &[u8]) -> bool {
+        let now = time::instant();
+        match trust {
+            EntryTrust::Always => true,
+            // The node may have fetched the entry after it lost Redis: its own time counts.
+            EntryTrust::Until(moment) | EntryTrust::InFlight(moment) => {
+                now.saturating_duration_since(moment) < self.fleet.alone_max()
+            }
+            EntryTrust::Tracked(_) | EntryTrust::Revalidating(..) => {
+                let disconnected_for = redis.disconnected_for(name);
+                disconnected_for >= MEMORY_ALONE_AFTER && self.fleet.may_serve_alone(now, disconnected_for)
+            }
+        }
     }
 
     /// Returns the name of a tag's generation in Redis.

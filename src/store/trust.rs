@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::MEMORY_ALONE_AFTER;
 use crate::redis::{Client, TrackedVersion, TrackingTable, TrackingToken};
 use crate::time;
 
@@ -46,14 +45,6 @@ impl EntryTrust {
             Self::Tracked(token) => tracking.is_valid(token),
             Self::Revalidating(token, moment) => tracking.is_valid(token) && time::instant() <= moment,
             Self::Until(moment) | Self::InFlight(moment) => time::instant() <= moment,
-        }
-    }
-
-    /// Returns whether memory may serve an entry with this trust while Redis is unavailable.
-    pub(in crate::store) fn may_serve_alone(self, redis: &Client, name: &[u8]) -> bool {
-        match self {
-            Self::Always | Self::Until(_) | Self::InFlight(_) => true,
-            Self::Tracked(_) | Self::Revalidating(..) => redis.disconnected_for(name) >= MEMORY_ALONE_AFTER,
         }
     }
 }

@@ -102,7 +102,7 @@ impl World {
         // On a busy machine a server may seem unreachable; a caller would repeat the purge.
         until("a purge to be confirmed", async || {
             let purged = self.nodes[node].purge(std::slice::from_ref(&scope), strength).await;
-            purged == Ok(PurgeResult { nodes: 2, confirmed: 2 })
+            purged == Ok(PurgeResult::counted(2, 2))
         })
         .await;
         resource.floor.set(resource.floor.get().max(version));

@@ -15,8 +15,12 @@ mod history;
 #[cfg(test)]
 mod lease;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod tags;

@@ -120,6 +120,8 @@ impl Node {
             memory_bytes: 16 << 20,
             body_bytes_max: 1 << 20,
             memory_ttl,
+            memory_alone_max: Duration::from_secs(300),
+            registered_name: "node".to_owned(),
             namespace: Namespace::named("", "t"),
             warm_keys: 0,
             node_name: String::new(),
@@ -199,7 +201,7 @@ impl Node {
 
     /// Purges, and asserts that all of `nodes` nodes confirm.
     pub(crate) async fn purge_all(&self, scopes: &[PurgeScope], strength: PurgeStrength, nodes: u32) {
-        assert_eq!(self.purge(scopes, strength).await, Ok(PurgeResult { nodes, confirmed: nodes }));
+        assert_eq!(self.purge(scopes, strength).await, Ok(PurgeResult::counted(nodes, nodes)));
     }
 
     /// Returns the value of one series.

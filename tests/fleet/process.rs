@@ -26,10 +26,15 @@ impl Process {
     }
 
     fn start(origin: &Origin, redis: &Redis, flags: &[&str]) -> Self {
-        let (origin, redis) = (origin.url(), redis.url());
+        Self::start_at(origin, &redis.url(), &[&["--redis-timeout=5s"], flags].concat())
+    }
+
+    /// Starts a node with two workers on this Redis.
+    pub(crate) fn start_at(origin: &Origin, redis_url: &str, flags: &[&str]) -> Self {
+        let origin = origin.url();
         let mut arguments = vec!["--listen-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"];
-        arguments.extend(["--worker-threads=2", "--redis-pool-size=4", "--redis-timeout=5s"]);
-        arguments.extend(["--origin-url", &origin, "--redis-url", &redis]);
+        arguments.extend(["--worker-threads=2", "--redis-pool-size=4"]);
+        arguments.extend(["--origin-url", &origin, "--redis-url", redis_url]);
         arguments.extend(flags);
         let program = Program::start(&Start { arguments: &arguments, ..Start::default() });
         let addr = program.await_addr();

@@ -60,7 +60,7 @@ async fn purge(nodes: &[Node; 2], path: &str) {
     until_agreed("the purge to be confirmed", async || {
         let purged = nodes[0].purge(&[PurgeScope::Url(key(path))], PurgeStrength::Hard).await;
         let served = [nodes[0].read(path).await, nodes[1].read(path).await];
-        let is_everywhere = purged == Ok(PurgeResult { nodes: 2, confirmed: 2 });
+        let is_everywhere = purged == Ok(PurgeResult::counted(2, 2));
         assert!(!is_everywhere || served == [None, None], "{purged:?}, and served: {served:?}");
         is_everywhere
     })

@@ -236,9 +236,11 @@ mod tests {
             memory_bytes: 0,
             body_bytes_max: 1,
             memory_ttl: std::time::Duration::ZERO,
+            memory_alone_max: std::time::Duration::ZERO,
             namespace: store::Namespace::named("", "test"),
             warm_keys: 0,
             node_name: String::new(),
+            registered_name: String::new(),
         };
         let registry = Registry::new();
         Store::open(store::StoreShared::new(options, &registry), None, &registry)

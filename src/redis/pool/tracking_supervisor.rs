@@ -74,6 +74,7 @@ impl TrackingSupervisor {
             self.state.subscribed.set(true);
             link.with(|state| state.is_subscribed = true);
             self.resume_all();
+            self.state.options.listener.subscribed();
             SubscriptionGuard(Rc::clone(self))
         });
         link.with(|state| {

@@ -69,6 +69,8 @@ impl TrackingListener for TrackedMemory {
         self.held.borrow_mut().remove(key);
     }
 
+    fn subscribed(&self) {}
+
     fn tracking_lost(&self) {}
 
     fn message(&self, _: &[u8], _: &Bytes) {}

@@ -80,6 +80,9 @@ pub trait TrackingListener {
     /// Handles a change of this key.
     fn invalidated(&self, key: &[u8]);
 
+    /// Handles a new subscription to the channels at a server.
+    fn subscribed(&self);
+
     /// Handles the loss of some tokens.
     fn tracking_lost(&self);
 

@@ -16,6 +16,10 @@ impl TrackingListener for RecordingListener {
         self.0.borrow_mut().push(format!("changed {}", String::from_utf8_lossy(key)));
     }
 
+    fn subscribed(&self) {
+        self.0.borrow_mut().push("subscribed".into());
+    }
+
     fn tracking_lost(&self) {
         self.0.borrow_mut().push("tracking_lost".into());
     }

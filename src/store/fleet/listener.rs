@@ -6,23 +6,22 @@
 //! then sends an acknowledgement.
 //!
 //! `PUBLISH` returns the number of receivers. A worker that cannot receive syncs trusts no value
-//! that it has read (`redis/tracking.rs`), so no purge has to wait for it. In a cluster the node
-//! publishes the sync at every server, on that server's own channels, since a worker may be
-//! connected to some of them only ([`FleetChannel`]).
+//! that it has read (`redis/tracking.rs`); it may serve from memory alone, and `confirm.rs` waits
+//! for its node if that is registered. In a cluster the node publishes the sync at every server, on
+//! that server's own channels, since a worker may be connected to some of them only
+//! ([`FleetChannel`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use crate::limits::PURGE_SYNCS_MAX;
 use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
 use crate::store::fleet::lease_waiters::LeaseWaiters;
-use crate::store::fleet::sync::{NodeIdentity, SyncAck, SyncRequest, SyncTally, hexadecimal};
+use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
 use crate::store::metrics::{ChangeKind, Metrics};
 use crate::store::namespace::{LEASE_PREFIX, LOG_NAME, TAG_PREFIX};
 use crate::store::purge::log::PurgeLog;
@@ -33,17 +32,20 @@ use crate::time;
 
 /// The listener of one worker for pushes and messages.
 pub(in crate::store) struct FleetListener {
-    shared: StoreShared,
+    pub(super) shared: StoreShared,
     metrics: Rc<Metrics>,
-    sync_channel: Bytes,
-    ack_channel: Box<str>,
-    /// The channel that one worker of each node subscribes to: the first one that started.
-    nodes_channel: Bytes,
-    subscribes_for_node: bool,
+    pub(super) sync_channel: Bytes,
+    pub(super) ack_channel: Box<str>,
+    /// Whether this worker registers its node: the first one that started does.
+    pub(in crate::store) registers: bool,
+    /// Held during a change of this node's registration.
+    pub(super) registering: Mutex<()>,
+    /// Whether this worker was subscribed before.
+    was_subscribed: Cell<bool>,
     /// The queue of received syncs; never more than [`PURGE_SYNCS_MAX`].
     received: mpsc::Sender<PublishedSync>,
     /// The acknowledgements of each sync of this worker; only while a purge waits.
-    tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
+    pub(super) tallies: RefCell<HashMap<u64, watch::Sender<SyncTally>>>,
     leases: LeaseWaiters,
     /// The signal that Redis has pushed a change of the purge log.
     log_changed: Notify,
@@ -67,15 +69,6 @@ impl PublishedSync {
     }
 }
 
-/// The number of nodes that a sync should reach, and of those that it reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct SyncOutcome {
-    /// The number of nodes, as far as they can be counted.
-    pub(in crate::store) nodes: u32,
-    /// The number of nodes of which every worker has acknowledged at every server.
-    pub(in crate::store) confirmed: u32,
-}
-
 impl FleetListener {
     pub(in crate::store) fn new(shared: StoreShared, metrics: Rc<Metrics>) -> (Rc<Self>, SyncRequests) {
         let (received, requests) = mpsc::channel(PURGE_SYNCS_MAX);
@@ -83,8 +76,9 @@ impl FleetListener {
         let namespace = shared.options.namespace.as_str();
         let fleet = Self {
             sync_channel: channel("sync"),
-            nodes_channel: channel("nodes"),
-            subscribes_for_node: shared.node.workers.fetch_add(1, Ordering::Relaxed) == 0,
+            registers: shared.fleet.worker_opened(),
+            registering: Mutex::new(()),
+            was_subscribed: Cell::new(false),
             ack_channel: format!("{namespace}ack:{:016x}", fastrand::u64(..)).into(),
             shared,
             metrics,
@@ -99,50 +93,12 @@ impl FleetListener {
 
     /// Returns the channels to subscribe to.
     pub(in crate::store) fn channels(&self) -> Vec<Bytes> {
-        let mut channels = vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()];
-        if self.subscribes_for_node {
-            channels.push(self.nodes_channel.clone());
-        }
-        channels
+        vec![self.sync_channel.clone(), self.ack_channel.as_bytes().to_vec().into()]
     }
 
     /// Returns the leases of other nodes for which this worker waits.
     pub(in crate::store) fn leases(&self) -> &LeaseWaiters {
         &self.leases
-    }
-
-    /// Asks all workers of the fleet to catch up, and waits until they have.
-    ///
-    /// Cancel safe: later acknowledgements are dropped.
-    pub(in crate::store) async fn sync(
-        &self,
-        redis: &Client,
-        names: Vec<u128>,
-        timeout: Duration,
-    ) -> Result<SyncOutcome, CommandError> {
-        let id = fastrand::u64(..);
-        let (answered, mut acks) = watch::channel(SyncTally::default());
-        self.tallies.borrow_mut().insert(id, answered);
-        let _waiting = SyncWait(self, id);
-        let request = SyncRequest { id, ack_channel: self.ack_channel.clone(), sent: time::now(), names };
-        let fleet_channels = redis.fleet_channels();
-        let published = self.publish(&fleet_channels, &self.sync_channel, &request.to_string()).await;
-        let failed = published.iter().filter(|published| published.is_err()).count();
-        if let Some(Err(why)) = published.first().filter(|_| failed == published.len()) {
-            return Err(*why);
-        }
-        let receivers: u32 = published.iter().flatten().sum();
-        let all = acks.wait_for(|tally| tally.answered >= receivers);
-        let all_answered = tokio::time::timeout(timeout, all).await.is_ok();
-        let tally = acks.borrow().clone();
-        if all_answered && failed == 0 {
-            return Ok(SyncOutcome { nodes: tally.nodes(), confirmed: tally.nodes() });
-        }
-        // The missing acknowledgements do not name their node.
-        let counted = self.publish(&fleet_channels, &self.nodes_channel, "").await;
-        let most = counted.into_iter().flatten().max().unwrap_or(0);
-        let nodes = most.max(tally.nodes()).max(1);
-        Ok(SyncOutcome { nodes, confirmed: tally.whole_nodes(fleet_channels.len()).min(nodes - 1) })
     }
 
     /// Acknowledges the syncs of all nodes, this one included, for the life of the worker.
@@ -175,10 +131,10 @@ impl FleetListener {
             self.shared.purges.end_revalidation();
         }
         let now = time::now();
-        let NodeIdentity { name: node, workers } = &*self.shared.node;
+        let (node, workers) = (self.shared.fleet.id, self.shared.fleet.workers());
         for (_, SyncRequest { id, ack_channel, sent, .. }) in here {
             self.metrics.observe_staleness(ChangeKind::Purge, now.since(*sent));
-            let ack = SyncAck { id: *id, node: *node, workers: workers.load(Ordering::Relaxed) };
+            let ack = SyncAck { id: *id, node, workers };
             // If this is lost, the purging node has timed out by then, or it repeats the purge.
             let _ = channel.publish(ack_channel.as_bytes(), ack.to_string().as_bytes()).await;
         }
@@ -200,22 +156,13 @@ impl FleetListener {
     }
 
     /// Publishes a message at every server; returns the number of receivers at each.
-    async fn publish(
+    pub(super) async fn publish(
         &self,
         servers: &[FleetChannel],
         channel: &[u8],
         message: &str,
     ) -> Vec<Result<u32, CommandError>> {
         together(servers.iter().map(|server| server.publish(channel, message.as_bytes()))).await
-    }
-}
-
-/// A guard that removes a sync's tally, also when the caller is dropped.
-struct SyncWait<'a>(&'a FleetListener, u64);
-
-impl Drop for SyncWait<'_> {
-    fn drop(&mut self) {
-        self.0.tallies.borrow_mut().remove(&self.1);
     }
 }
 
@@ -238,6 +185,13 @@ impl TrackingListener for FleetListener {
         } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {
             self.leases.changed(lease);
         }
+    }
+
+    fn subscribed(&self) {
+        if !self.was_subscribed.replace(true) {
+            self.shared.fleet.worker_subscribed();
+        }
+        self.shared.fleet.due.notify_one();
     }
 
     fn tracking_lost(&self) {

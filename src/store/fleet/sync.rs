@@ -3,7 +3,6 @@
 //! ```text
 //! <namespace>sync         <id> <channel for acknowledgements> <time, ms> <name>*
 //! <namespace>ack:<nonce>  <id> <node> <workers>
-//! <namespace>nodes        one subscriber per node, so that nodes can be counted
 //! ```
 //!
 //! The names are the keys whose fetches under way are superseded; `workers` is the number of the
@@ -11,23 +10,8 @@
 //! acknowledges for itself, so a node has acknowledged when all its workers have.
 
 use std::fmt;
-use std::sync::atomic::AtomicU32;
 
 use crate::time::Timestamp;
-
-/// The identity of a node, shared by its workers.
-pub(in crate::store) struct NodeIdentity {
-    /// The random name of this process.
-    pub(in crate::store) name: u64,
-    /// The number of workers that acknowledge syncs.
-    pub(in crate::store) workers: AtomicU32,
-}
-
-impl NodeIdentity {
-    pub(in crate::store) fn new() -> Self {
-        Self { name: fastrand::u64(..), workers: AtomicU32::new(0) }
-    }
-}
 
 /// A request to catch up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,21 +93,31 @@ impl SyncTally {
     pub(in crate::store) fn count(&mut self, SyncAck { node, workers, .. }: SyncAck) {
         self.answered += 1;
         match self.nodes.iter_mut().find(|(known, ..)| *known == node) {
-            Some((_, _, answered)) => *answered += 1,
+            Some((_, known, answered)) => {
+                *known = workers.max(*known);
+                *answered += 1;
+            }
             None => self.nodes.push((node, workers, 1)),
         }
     }
 
-    /// Returns the number of nodes with any acknowledgement.
-    pub(in crate::store) fn nodes(&self) -> u32 {
-        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    /// Returns the nodes with any acknowledgement.
+    pub(in crate::store) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.nodes.iter().map(|(id, ..)| *id)
     }
 
-    /// Returns the number of nodes with all acknowledgements: from each worker, one per server.
-    pub(in crate::store) fn whole_nodes(&self, servers: usize) -> u32 {
-        let is_whole =
-            |(_, workers, answered): &&(u64, u32, u32)| *answered as usize >= *workers as usize * servers;
-        u32::try_from(self.nodes.iter().filter(is_whole).count()).unwrap_or(u32::MAX)
+    /// Returns the number of a node's workers, as far as it has acknowledged, and the number of its
+    /// acknowledgements.
+    pub(in crate::store) fn of_node(&self, id: u64) -> (u32, u32) {
+        let node = self.nodes.iter().find(|(known, ..)| *known == id);
+        node.map_or((0, 0), |(_, workers, answered)| (*workers, *answered))
+    }
+
+    /// Returns the nodes that have acknowledged in part: each worker acknowledges at each server.
+    pub(in crate::store) fn partial(&self, servers: u32) -> impl Iterator<Item = u64> {
+        let is_partial =
+            move |(_, workers, answered): &&(u64, u32, u32)| *answered < workers.saturating_mul(servers);
+        self.nodes.iter().filter(is_partial).map(|(id, ..)| *id)
     }
 }
 
@@ -171,7 +165,9 @@ mod tests {
         for (node, workers) in [(1, 2), (2, 1), (3, 2), (1, 2)] {
             tally.count(SyncAck { id: 0, node, workers });
         }
-        assert_eq!((tally.answered, tally.nodes(), tally.whole_nodes(1)), (4, 3, 2));
-        assert_eq!(tally.whole_nodes(2), 0, "published at two servers, acknowledged at one");
+        assert_eq!((tally.answered, tally.ids().count()), (4, 3));
+        assert_eq!(tally.partial(1).collect::<Vec<_>>(), [3]);
+        assert_eq!(tally.partial(2).count(), 3, "published at two servers, acknowledged at one");
+        assert_eq!((tally.of_node(1), tally.of_node(4)), ((2, 2), (0, 0)));
     }
 }

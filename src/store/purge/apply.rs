@@ -15,7 +15,6 @@ use crate::limits::{
     FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_LOG_KEPT, PURGE_SCOPES_MAX,
 };
 use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
-use crate::store::fleet::listener::SyncOutcome;
 use crate::store::handle::Store;
 use crate::store::purge::log::{BulkPurge, PurgeLog, new_epoch};
 use crate::store::purge::names::{
@@ -73,16 +72,16 @@ impl Store {
         let Some(((redis, fleet), topology)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(topology)
         else {
             done.into_iter().collect::<Result<(), _>>()?;
-            return Ok(PurgeResult { nodes: 1, confirmed: 1 });
+            return Ok(PurgeResult::counted(1, 1));
         };
         done.into_iter().collect::<Result<(), _>>()?;
-        let names = keys.iter().map(CacheKey::short).collect();
+        let names: Vec<_> = keys.iter().map(CacheKey::short).collect();
         tokio::time::sleep(redis.failover_grace()).await;
         let written_names: Vec<_> = scopes.iter().flat_map(|scope| self.written_names(scope)).collect();
         redis.wait_replicated(topology, &written_names).await?;
-        let SyncOutcome { nodes, confirmed } = fleet.sync(redis, names, PURGE_ACK_TIMEOUT).await?;
-        if nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
-            return Ok(PurgeResult { nodes, confirmed });
+        let result = fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await?;
+        if result.nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
+            return Ok(result);
         }
         // Not every connection is tracked: entries leave every node's memory only when their
         // `memory_ttl` has passed.
@@ -91,10 +90,10 @@ impl Store {
         }
         let memory_ttl = self.shared.options.memory_ttl;
         if memory_ttl > PURGE_ACK_TIMEOUT {
-            return Ok(PurgeResult { nodes: 1, confirmed: 0 });
+            return Ok(PurgeResult::counted(1, 0));
         }
         tokio::time::sleep(memory_ttl).await;
-        Ok(PurgeResult { nodes: 1, confirmed: 1 })
+        Ok(PurgeResult::counted(1, 1))
     }
 
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at

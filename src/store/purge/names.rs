@@ -35,13 +35,25 @@ pub enum PurgeStrength {
 }
 
 /// The result of a purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
     /// The number of nodes that the purge must reach, this one included. A node is a process, with
     /// any number of workers.
     pub nodes: u32,
     /// The number of nodes of which every worker has confirmed that it serves no purged entry.
     pub confirmed: u32,
+    /// The names of the registered nodes that have not confirmed.
+    pub unconfirmed: Vec<String>,
+    /// The names of those that were not waited for, because they have left several purges
+    /// unanswered.
+    pub dropped: Vec<String>,
+}
+
+impl PurgeResult {
+    /// Returns the result for these numbers of nodes, without names.
+    pub fn counted(nodes: u32, confirmed: u32) -> Self {
+        Self { nodes, confirmed, unconfirmed: Vec::new(), dropped: Vec::new() }
+    }
 }
 
 /// The reason why a purge failed, in whole or in part. A repeated purge does no harm.

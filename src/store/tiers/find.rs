@@ -152,7 +152,9 @@ impl Store {
         let completeness = Completeness::by(why);
         let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
         match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown) {
-            PurgeVerdict::Known(status, _) if held.trust.may_serve_alone(redis, &self.name(key)) => {
+            PurgeVerdict::Known(status, _)
+                if self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
+            {
                 self.memory_lookup(key, &held, status, 0)
             }
             PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {

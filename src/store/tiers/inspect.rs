@@ -144,7 +144,7 @@ impl Store {
                     Ok((status, _)) => (status, TierConfirmation::Confirmed),
                     Err(_)
                         if matches!(redis_content, TierContent::Unavailable)
-                            && !held.trust.may_serve_alone(redis, &self.name(key)) =>
+                            && !self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
                     {
                         (last_known(), TierConfirmation::Withheld)
                     }
