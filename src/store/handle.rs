@@ -47,8 +47,8 @@ pub struct Store {
     /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
     /// fetch.
     pub(super) lease_tasks: RefCell<JoinSet<()>>,
-    /// The tasks that acknowledge syncs, follow the purge log and keep the node registered; they end
-    /// with the store.
+    /// The tasks that acknowledge syncs, follow the purge log and keep the node registered; they
+    /// end with the store.
     _tasks: JoinSet<()>,
 }
 

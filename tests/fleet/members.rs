@@ -1,6 +1,8 @@
 //! The nodes that a purge waits for: those that are cut off, killed, gone, or connecting again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use cachewarp::time::instant;
 
 use crate::harness::{Answer, Origin, Redis, Response, until};
 use crate::process::Process;
@@ -45,7 +47,7 @@ fn start(origin: &Origin, redis_url: &str, name: &str, flags: &[&str]) -> Proces
     Process::start_at(origin, redis_url, &[&[name.as_str()], flags].concat())
 }
 
-/// Waits until a purge at this node has been confirmed by so many nodes.
+/// Waits until a purge at this node has been confirmed by this number of nodes.
 fn await_fleet(node: &Process, nodes: u32) {
     let whole = format!(r#""nodes":{nodes},"confirmed":{nodes},"found""#);
     until("all nodes to confirm", || node.purge(r#"{"tag":"nothing"}"#).text().contains(&whole));
@@ -53,7 +55,7 @@ fn await_fleet(node: &Process, nodes: u32) {
 
 /// Purges; returns the status, the answer, and the time that it took.
 fn purge(node: &Process, order: &str) -> (u16, String, Duration) {
-    let begun = Instant::now();
+    let begun = instant();
     let answer = node.purge(order);
     (answer.status, answer.text().to_owned(), begun.elapsed())
 }
@@ -73,10 +75,10 @@ fn a_purge_names_a_node_that_is_cut_off_until_its_memory_is_over() {
         if redis_closes {
             relay.hang_up();
         }
-        let cut = Instant::now();
+        let cut = instant();
         answer(&origin, NEW);
-        for attempt in 0..4 {
-            let (status, text, took) = purge(&near, ORDERS[attempt]);
+        for (attempt, order) in ORDERS.into_iter().enumerate() {
+            let (status, text, took) = purge(&near, order);
             assert_eq!(status, 202, "{text}");
             assert!(text.contains(r#""nodes":2,"confirmed":1,"unconfirmed":["far"],"#), "{text}");
             assert_eq!(text.contains(r#""dropped":["far"]"#), attempt == 3, "{text}");
@@ -145,7 +147,7 @@ fn memory_serves_nothing_alone_if_it_must_not() {
     warm(&[&node]);
     redis.kill();
     answer(&origin, NEW);
-    let begun = Instant::now();
+    let begun = instant();
     while begun.elapsed() < Duration::from_millis(1_500) {
         assert_eq!(get(&node).text(), NEW);
     }

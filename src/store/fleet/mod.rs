@@ -1,5 +1,5 @@
-//! The fleet: the registration of its nodes, syncs and their acknowledgements, and the ends of other
-//! nodes' leases.
+//! The fleet: the registration of its nodes, syncs and their acknowledgements, and the ends of
+//! other nodes' leases.
 
 pub(super) mod confirm;
 pub(super) mod lease_waiters;
