@@ -70,11 +70,20 @@ pub const GROUP_BYTES_MAX: usize = 128;
 pub const TAG_BYTES_MAX: usize = 256;
 /// The longest prefix of a purge.
 pub const PREFIX_BYTES_MAX: usize = 512;
-/// Purges by prefix that are kept until the entries they concern have expired.
+/// Purges by prefix that are kept until the entries they concern have expired. Beyond it, coarser
+/// purges replace them.
 pub const PREFIXES_MAX: usize = 64;
-/// Purges that Redis has not yet confirmed that a node remembers one by one, and the same number of
-/// prefix purges. Beyond it, every entry stored before counts as a miss.
+/// Purges of one resource, tag or group that Redis has not yet accepted and that a node remembers
+/// and repeats one by one. Beyond it, a purge of everything replaces them.
 pub const LOCAL_PURGES_MAX: usize = 4096;
+/// Pending purges that a node repeats in one round.
+pub const PURGES_REPEATED_TOGETHER: usize = 64;
+
+/// Pause after a first repetition that Redis has not accepted. It doubles each time.
+pub const PURGE_REPEAT_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two repetitions.
+pub const PURGE_REPEAT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Items of one purge.
 pub const PURGE_SCOPES_MAX: usize = 1000;
 /// Time for which a purge waits until every node has confirmed it.

@@ -7,8 +7,8 @@ use http::StatusCode;
 use super::order::PurgeOrder;
 use crate::json;
 use crate::label::Label;
-use crate::limits::REGISTERED_NAME_BYTES_MAX;
-use crate::store::{PurgeError, PurgeResult, PurgeStrength};
+use crate::limits::{OPERATOR_SHOWN_BYTES_MAX, REGISTERED_NAME_BYTES_MAX};
+use crate::store::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
 use crate::time::millis;
 
 crate::labels! {
@@ -38,7 +38,8 @@ impl PurgeOutcome {
     }
 
     /// Returns the status. `202`: accepted, without confirmation from every node; repeating a purge
-    /// does no harm. `503`: the client must repeat the purge.
+    /// does no harm. `503`: this node repeats the purge, and the client does not learn when it holds
+    /// everywhere unless it repeats the purge too.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Everywhere => StatusCode::OK,
@@ -59,7 +60,7 @@ impl PurgeOutcome {
         let outcome = Self::of(result);
         json::object(|object| {
             match result {
-                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped }) => {
+                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped, coarser }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
                     object.number("confirmed", (*confirmed).into());
@@ -67,6 +68,17 @@ impl PurgeOutcome {
                         if !nodes.is_empty() {
                             object.texts(name, nodes.iter().map(String::as_str), REGISTERED_NAME_BYTES_MAX);
                         }
+                    }
+                    if !coarser.is_empty() {
+                        object.objects("coarser", coarser.iter(), |object, scope| match scope {
+                            PurgeScope::Prefix(prefix) => {
+                                object.text("prefix", &prefix.to_string(), OPERATOR_SHOWN_BYTES_MAX);
+                            }
+                            PurgeScope::Url(_)
+                            | PurgeScope::Tag(_)
+                            | PurgeScope::Group(_)
+                            | PurgeScope::All => object.set("all"),
+                        });
                     }
                 }
                 // RFC 9457.
@@ -105,6 +117,7 @@ mod tests {
     use super::*;
     use crate::purge::read;
     use crate::redis::CommandError;
+    use crate::store::UrlPrefix;
 
     #[test]
     fn the_document_shows_the_order_and_its_outcome() {
@@ -120,6 +133,18 @@ mod tests {
                 Some(0),
                 200,
                 r#""outcome":"everywhere","nodes":3,"confirmed":3,"found":0"#,
+            ),
+            (
+                Ok(PurgeResult {
+                    coarser: vec![
+                        PurgeScope::Prefix(UrlPrefix::parse("http://a.test/v").unwrap()),
+                        PurgeScope::All,
+                    ],
+                    ..PurgeResult::counted(1, 1)
+                }),
+                None,
+                200,
+                r#""outcome":"everywhere","nodes":1,"confirmed":1,"coarser":[{"prefix":"http://a.test/v"},{"all":true}],"found":"unknown""#,
             ),
             (
                 Ok(PurgeResult::counted(3, 2)),
@@ -141,7 +166,7 @@ mod tests {
                 Err(PurgeError::Redis(CommandError::Closed)),
                 None,
                 503,
-                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves no purged entry, but Redis and other nodes may: repeat the purge","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown","found":"unknown""#,
+                r#""title":"Service Unavailable","status":503,"detail":"the connection to Redis ended; this node serves no purged entry, but Redis and other nodes may until a repetition succeeds","outcome":"unavailable","this_node":"purged","redis":"unknown","other_nodes":"unknown","found":"unknown""#,
             ),
         ] {
             assert_eq!(PurgeOutcome::of(&result).status().as_u16(), status);

@@ -37,6 +37,13 @@ pub enum CommandError {
     Server(ErrorKind),
 }
 
+impl CommandError {
+    /// Returns whether Redis has answered, with a refusal.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+}
+
 impl From<ReplyFailure> for CommandError {
     fn from(failure: ReplyFailure) -> Self {
         match failure {

@@ -18,6 +18,7 @@ use crate::store::health::RedisHealth;
 use crate::store::metrics::Metrics;
 use crate::store::namespace::Namespace;
 use crate::store::purge::permit::StorePermit;
+use crate::store::purge::repeat::PurgeRepeater;
 use crate::store::shared::StoreShared;
 use crate::telemetry::Registry;
 use crate::time;
@@ -47,8 +48,8 @@ pub struct Store {
     /// The tasks that renew the leases of fetches under way, one per fetch; each ends with its
     /// fetch.
     pub(super) lease_tasks: RefCell<JoinSet<()>>,
-    /// The tasks that acknowledge syncs, follow the purge log and keep the node registered; they
-    /// end with the store.
+    /// The tasks that acknowledge syncs, follow the purge log, keep the node registered and repeat
+    /// purges; they end with the store.
     _tasks: JoinSet<()>,
 }
 
@@ -77,6 +78,9 @@ impl Store {
                 tasks.spawn_local(Rc::clone(&fleet).follow_log(client.clone()));
                 if fleet.registers {
                     tasks.spawn_local(Rc::clone(&fleet).keep_registered(client.clone()));
+                    let (fleet, metrics) = (Rc::clone(&fleet), Rc::clone(&metrics));
+                    let repeater = PurgeRepeater::new(shared.clone(), client.clone(), fleet, metrics);
+                    tasks.spawn_local(repeater.run());
                 }
                 (Some(client), Some(board), Some(fleet))
             }
@@ -166,9 +170,8 @@ impl Store {
         &self.shared.options.namespace
     }
 
-    /// Returns the name of a key: the namespace and 32 hexadecimal digits, never a URL, never a
-    /// secret.
+    /// Returns the name of a key in Redis.
     pub(super) fn name(&self, key: &CacheKey) -> Vec<u8> {
-        self.namespace().name(&[&key.hex()])
+        self.shared.entry_name(key)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::EntryError;
+use crate::store::purge::state::PurgeState;
 use crate::store::tiers::memory::MemoryTier;
 use crate::telemetry::{Counter, Counters, Histograms, Registry};
 
@@ -62,6 +63,16 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// The result of the repetition of a pending purge.
+    pub(super) enum RepeatOutcome {
+        /// Redis has the purge.
+        Accepted => "accepted",
+        /// Redis has refused it again, or has not answered.
+        Refused => "refused",
+    }
+}
+
 /// The counters of one worker.
 pub(super) struct Metrics {
     lookups: Counters<LookupOutcome>,
@@ -72,6 +83,8 @@ pub(super) struct Metrics {
     superseded: Counter,
     invalidations: Counters<InvalidationKind>,
     leases: Counters<LeaseOutcome>,
+    repeated: Counters<RepeatOutcome>,
+    coarsened: Counter,
     staleness: Histograms<ChangeKind>,
 }
 
@@ -115,7 +128,25 @@ impl Metrics {
                 "Requests for the lease of a key, by result",
                 "result",
             ),
+            repeated: registry.counters(
+                "cachewarp_purges_repeated",
+                "Repetitions of purges that Redis had not accepted, by result",
+                "result",
+            ),
+            coarsened: registry.counter(
+                "cachewarp_purges_coarsened",
+                "Pending purges that a coarser one has replaced because they were too many",
+            ),
         }
+    }
+
+    pub(super) fn purges_repeated(&self, accepted: usize, refused: usize) {
+        self.repeated.add(RepeatOutcome::Accepted, accepted as u64);
+        self.repeated.add(RepeatOutcome::Refused, refused as u64);
+    }
+
+    pub(super) fn purges_coarsened(&self, times: u64) {
+        self.coarsened.add(times);
     }
 
     pub(super) fn lookup(&self, result: LookupOutcome) {
@@ -167,4 +198,14 @@ pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
     registry.sampled("cachewarp_memory_entries", "Entries that the memory tier holds", move || {
         held.entries() as f64
     });
+}
+
+/// Registers the gauge of the purges that Redis has not accepted.
+pub(super) fn watch_pending_purges(purges: &Arc<PurgeState>, registry: &Registry) {
+    let purges = Arc::clone(purges);
+    registry.sampled(
+        "cachewarp_purges_pending",
+        "Purges that Redis has not accepted, and that this node repeats",
+        move || purges.local().count() as f64,
+    );
 }

@@ -35,8 +35,7 @@ pub use namespace::Namespace;
 pub use options::Options;
 pub use purge::log::{PurgeLog, TagGeneration};
 pub use purge::names::{
-    CacheGroup, CacheTag, PrefixesFullError, PurgeError, PurgeNameError, PurgeResult, PurgeScope,
-    PurgeStrength, UrlPrefix,
+    CacheGroup, CacheTag, PurgeError, PurgeNameError, PurgeResult, PurgeScope, PurgeStrength, UrlPrefix,
 };
 pub use purge::permit::{FetchStart, StorePermit};
 pub use shared::StoreShared;

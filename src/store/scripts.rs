@@ -26,11 +26,10 @@ pub(super) static MARK_STALE: RedisScript = RedisScript {
     text: include_str!("scripts/mark_stale.lua"),
     digest: "b2ad698c51d92c1dd1cd263aec12edcbda0f5694",
 };
-/// Records a purge in the purge log, or creates the log if there is none: returns its value, or 0
-/// if it has no room.
+/// Records a purge in the purge log, or creates the log if there is none: returns its value.
 pub(super) static PURGE_LOG: RedisScript = RedisScript {
     text: include_str!("scripts/purge_log.lua"),
-    digest: "a4f7c214e7bfd7edf4054ca64ba05ec2c9bb6667",
+    digest: "3102376fe08441c2e3e9ae9b02dd7e7bbf4dcaeb",
 };
 /// Records the purge of a tag.
 pub(super) static PURGE_TAG: RedisScript = RedisScript {

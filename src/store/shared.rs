@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::entry::TagDigest;
+use crate::key::CacheKey;
 use crate::limits::{DROPPED_REMEMBERED, MEMORY_ALONE_AFTER};
 use crate::redis::{Client, TrackedVersion, TrackingTable};
 use crate::store::fleet::membership::FleetMembership;
@@ -48,12 +49,14 @@ impl StoreShared {
         }
         let tracking = TrackingTable::new();
         let fleet = Arc::new(FleetMembership::new(&options.registered_name, options.memory_alone_max));
+        let purges = PurgeState::new(Arc::clone(&tracking));
+        metrics::watch_pending_purges(&purges, registry);
         let hot = HotKeys::new(options.warm_keys).map(Arc::new);
         Self {
             options: Arc::new(options),
             memory,
             watches: InvalidationWatches::new(),
-            purges: PurgeState::new(Arc::clone(&tracking)),
+            purges,
             tracking,
             health: Arc::default(),
             fleet,
@@ -79,6 +82,12 @@ impl StoreShared {
         version: &TrackedVersion,
     ) -> Option<EntryTrust> {
         EntryTrust::of_read(redis, name, version, self.options.memory_ttl)
+    }
+
+    /// Returns the name of a key: the namespace and 32 hexadecimal digits, never a URL, never a
+    /// secret.
+    pub(super) fn entry_name(&self, key: &CacheKey) -> Vec<u8> {
+        self.options.namespace.name(&[&key.hex()])
     }
 
     /// Returns the name of the purge log in Redis.

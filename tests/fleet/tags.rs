@@ -2,9 +2,7 @@
 
 use cachewarp::key::{Authority, Scheme};
 use cachewarp::limits::{PREFIXES_MAX, TAGS_MAX};
-use cachewarp::store::{
-    CacheGroup, PrefixesFullError, PurgeError, PurgeScope, PurgeStrength, Tier, UrlPrefix,
-};
+use cachewarp::store::{CacheGroup, PurgeScope, PurgeStrength, Tier, UrlPrefix};
 use cachewarp::time::instant;
 
 use crate::harness::Redis;
@@ -165,18 +163,27 @@ fn a_response_fetched_before_a_purge_is_not_served_after_it() {
 }
 
 #[test]
-fn a_full_list_of_prefixes_refuses_further_ones() {
+fn a_full_list_of_prefixes_gets_coarser_ones() {
     on_one_thread(async {
         let redis = Redis::start();
         let node = Node::start(&redis).await;
-        for number in 0..PREFIXES_MAX {
-            node.purge_all(&[prefix(&format!("/{number}"))], PurgeStrength::Hard, 1).await;
+        for path in ["/11/a", "/22/a", "/more", "/x"] {
+            node.store(path, "old", &[]).await;
         }
-        let full = Err(PurgeError::Prefixes(PrefixesFullError));
-        assert_eq!(node.purge(&[prefix("/more")], PurgeStrength::Hard).await, full);
-        node.purge_all(&[prefix("/1")], PurgeStrength::Hard, 1).await;
-        node.purge_all(&[PurgeScope::All], PurgeStrength::Hard, 1).await;
-        node.purge_all(&[prefix("/more")], PurgeStrength::Hard, 1).await;
+        for number in 0..PREFIXES_MAX {
+            node.purge_all(&[prefix(&format!("/{number:02}"))], PurgeStrength::Soft, 1).await;
+        }
+        let purged = node.purge(&[prefix("/more")], PurgeStrength::Hard).await.unwrap();
+        let [PurgeScope::Prefix(coarser)] = &purged.coarser[..] else { panic!("{purged:?}") };
+        assert_eq!(coarser.to_string().len(), "http://api.test/1".len(), "two neighbours share a digit");
+        for path in ["/11/a", "/22/a", "/more"] {
+            assert_eq!(node.read(path).await, None, "{path}");
+        }
+        assert_eq!(node.read("/x").await.as_deref(), Some("old"));
+        // A purge that contains others replaces them, so that there is room again.
+        node.purge_all(&[prefix("/")], PurgeStrength::Hard, 1).await;
+        assert_eq!(node.read("/x").await, None);
+        node.purge_all(&[prefix("/room")], PurgeStrength::Hard, 1).await;
     });
 }
 

@@ -82,6 +82,7 @@ mod redis_rights;
 #[cfg(test)]
 mod redis_watchers;
 #[cfg(test)]
+mod repeated_purges;
 mod request_fields;
 #[cfg(test)]
 mod settings;

@@ -1,28 +1,21 @@
 //! Purges, and the point at which they are complete.
 //!
-//! A purge first writes to Redis, one key at a time: a tombstone for a resource; the purge log, and
-//! then the tag generation, for a tag or a group. From then on no reader of Redis finds a purged
-//! entry, and no fetch that began before stores its answer. If another server may become master, a
-//! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
-//! the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry
-//! either.
+//! A purge first writes to Redis (`write.rs`). From then on no reader of Redis finds a purged entry,
+//! and no fetch that began before stores its answer. If another server may become master, a replica
+//! must have the write before it counts ([`Client::wait_replicated`]). Then the node asks the fleet
+//! to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry either. A
+//! purge that fails holds in this process, which repeats it (`repeat.rs`).
 
-use bytes::Bytes;
-
-use crate::entry::{self, KeyGeneration, PurgeGeneration, TagDigest};
+use crate::entry::KeyGeneration;
 use crate::key::CacheKey;
-use crate::limits::{
-    FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_ACK_TIMEOUT, PURGE_LOG_KEPT, PURGE_SCOPES_MAX,
-};
-use crate::redis::{Client, Command, CommandError, FleetChannel, Reply};
+use crate::limits::{PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX};
+use crate::redis::{Client, CommandError, FleetChannel};
 use crate::store::handle::Store;
-use crate::store::purge::log::{BulkPurge, PurgeLog, new_epoch};
-use crate::store::purge::names::{
-    CacheGroup, PrefixesFullError, PurgeError, PurgeResult, PurgeScope, PurgeStrength,
-};
-use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, decimal, is_refused};
+use crate::store::purge::log::BulkPurge;
+use crate::store::purge::names::{CacheGroup, PurgeError, PurgeResult, PurgeScope, PurgeStrength};
+use crate::store::purge::write::PurgeWriter;
 use crate::store::together::together;
-use crate::time::{self, Timestamp, millis};
+use crate::time::{self, Timestamp};
 
 impl Store {
     /// Purges in the whole fleet. Once it returns with every node confirmed, no request that begins
@@ -69,19 +62,21 @@ impl Store {
     ) -> Result<PurgeResult, PurgeError> {
         let topology = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
-        let Some(((redis, fleet), topology)) = self.redis.as_ref().zip(self.fleet.as_ref()).zip(topology)
-        else {
-            done.into_iter().collect::<Result<(), _>>()?;
-            return Ok(PurgeResult::counted(1, 1));
+        let coarser = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        let result = |nodes, confirmed, coarser| {
+            Ok(PurgeResult { coarser, ..PurgeResult::counted(nodes, confirmed) })
         };
-        done.into_iter().collect::<Result<(), _>>()?;
+        let Some(((writer, fleet), topology)) = self.writer().zip(self.fleet.as_ref()).zip(topology) else {
+            return result(1, 1, coarser);
+        };
+        let redis = writer.redis;
         let names: Vec<_> = keys.iter().map(CacheKey::short).collect();
         tokio::time::sleep(redis.failover_grace()).await;
-        let written_names: Vec<_> = scopes.iter().flat_map(|scope| self.written_names(scope)).collect();
+        let written_names: Vec<_> = scopes.iter().flat_map(|scope| writer.written_names(scope)).collect();
         redis.wait_replicated(topology, &written_names).await?;
-        let result = fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await?;
-        if result.nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
-            return Ok(result);
+        let synced = fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await?;
+        if synced.nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
+            return Ok(PurgeResult { coarser, ..synced });
         }
         // Not every connection is tracked: entries leave every node's memory only when their
         // `memory_ttl` has passed.
@@ -90,10 +85,10 @@ impl Store {
         }
         let memory_ttl = self.shared.options.memory_ttl;
         if memory_ttl > PURGE_ACK_TIMEOUT {
-            return Ok(PurgeResult::counted(1, 0));
+            return result(1, 0, coarser);
         }
         tokio::time::sleep(memory_ttl).await;
-        Ok(PurgeResult::counted(1, 1))
+        result(1, 1, coarser)
     }
 
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at
@@ -107,7 +102,8 @@ impl Store {
     pub async fn write_tombstone(&self, key: &CacheKey, key_generation: KeyGeneration) {
         if self.replace_by_tombstone(key, key_generation).await.is_err() {
             self.metrics.removal_lost();
-            // Redis may still have the entry when it is back: this node does not serve it then.
+            // Redis may still have the entry when it is back: this node does not serve it then, and
+            // repeats the tombstone.
             self.shared.purges.remove_locally(key, time::now());
         }
     }
@@ -124,62 +120,49 @@ impl Store {
         key: &CacheKey,
         key_generation: KeyGeneration,
     ) -> Result<(), CommandError> {
-        self.drop_from_memory(key);
-        let Some(redis) = &self.redis else { return Ok(()) };
-        let name = self.name(key);
-        let value = entry::tombstone(key_generation, time::now());
-        let set = redis.command(&Command::Set { key: &name, value: &value, ttl: FETCH_STORED_MAX }).await;
-        // A lookup may have read it from Redis meanwhile.
-        self.drop_from_memory(key);
-        set.map(drop)
+        match self.writer() {
+            Some(writer) => writer.write_tombstone(key, key_generation).await,
+            None => {
+                self.drop_from_memory(key);
+                Ok(())
+            }
+        }
     }
 
-    async fn purge_one(&self, scope: &PurgeScope, strength: PurgeStrength) -> Result<(), PurgeError> {
+    /// Returns the writer of purges; `None` if memory runs alone.
+    fn writer(&self) -> Option<PurgeWriter<'_>> {
+        self.redis.as_ref().map(|redis| PurgeWriter { shared: &self.shared, redis })
+    }
+
+    async fn purge_one(
+        &self,
+        scope: &PurgeScope,
+        strength: PurgeStrength,
+    ) -> Result<Vec<PurgeScope>, PurgeError> {
+        match self.writer() {
+            Some(writer) => writer.purge(scope, strength).await,
+            None => Ok(self.purge_alone(scope, strength)),
+        }
+    }
+
+    /// Purges in a process without Redis; returns the coarser purges that were recorded instead.
+    fn purge_alone(&self, scope: &PurgeScope, strength: PurgeStrength) -> Vec<PurgeScope> {
+        let (now, purges) = (time::now(), &self.shared.purges);
         match scope {
-            PurgeScope::Url(key) if strength == PurgeStrength::Hard => {
-                Ok(self.replace_by_tombstone(key, KeyGeneration::new()).await?)
+            PurgeScope::Url(key) if strength == PurgeStrength::Hard => self.drop_from_memory(key),
+            PurgeScope::Url(key) => {
+                if let Some(memory) = &self.shared.memory {
+                    memory.mark_stale(key.short(), KeyGeneration::new(), now);
+                }
             }
-            PurgeScope::Url(key) => Ok(self.mark_stale(key).await?),
-            PurgeScope::Tag(tag) => self.purge_tag(tag.digest(), strength).await,
-            PurgeScope::Group(group) => self.purge_tag(group.digest(), strength).await,
+            PurgeScope::Tag(tag) => purges.purge_tag(tag.digest(), strength, now),
+            PurgeScope::Group(group) => purges.purge_tag(group.digest(), strength, now),
             PurgeScope::Prefix(prefix) => {
-                self.record_purge(BulkPurge::Prefix(prefix.clone(), strength)).await.map(drop)
+                return purges.record(BulkPurge::Prefix(prefix.clone(), strength), now).coarser(prefix);
             }
-            PurgeScope::All => self.record_purge(BulkPurge::All(strength)).await.map(drop),
+            PurgeScope::All => drop(purges.record(BulkPurge::All(strength), now)),
         }
-    }
-
-    /// Returns the names of the keys that a purge of this scope writes in Redis.
-    fn written_names(&self, scope: &PurgeScope) -> Vec<Vec<u8>> {
-        match scope {
-            PurgeScope::Url(key) => vec![self.name(key)],
-            PurgeScope::Tag(tag) => vec![self.shared.log_name(), self.shared.tag_name(tag.digest())],
-            PurgeScope::Group(group) => vec![self.shared.log_name(), self.shared.tag_name(group.digest())],
-            PurgeScope::Prefix(_) | PurgeScope::All => vec![self.shared.log_name()],
-        }
-    }
-
-    /// Purges one resource softly.
-    async fn mark_stale(&self, key: &CacheKey) -> Result<(), CommandError> {
-        let (key_generation, now) = (KeyGeneration::new(), time::now());
-        let Some(redis) = &self.redis else {
-            if let Some(memory) = &self.shared.memory {
-                memory.mark_stale(key.short(), key_generation, now);
-            }
-            return Ok(());
-        };
-        let name = self.name(key);
-        let arguments = [
-            Bytes::copy_from_slice(&key_generation.to_bytes()),
-            Bytes::copy_from_slice(&now.as_millis().to_be_bytes()),
-            entry::tombstone(key_generation, now),
-            decimal(millis(FETCH_STORED_MAX)),
-        ];
-        match MARK_STALE.run(redis, &name, &arguments).await {
-            // The server refuses scripts: a tombstone replaces the entry that cannot be marked.
-            Err(error) if is_refused(error) => self.replace_by_tombstone(key, key_generation).await,
-            done => done.map(drop),
-        }
+        Vec::new()
     }
 
     /// Purges the groups that an origin declares changed. This process uses none of their entries
@@ -193,74 +176,19 @@ impl Store {
     }
 
     async fn purge_groups(&self, groups: &[CacheGroup]) -> Result<(), PurgeError> {
-        let generation = self.record_purge(BulkPurge::Counted).await?;
         let tags = groups.iter().map(CacheGroup::digest);
-        let done =
-            together(tags.clone().map(|tag| self.record_tag_purge(tag, generation, PurgeStrength::Hard)))
-                .await;
-        if self.redis.is_some() {
-            // Redis pushes these invalidations as well, and to this connection it may have done so
-            // already.
-            tags.for_each(|tag| self.shared.purges.invalidate_tag(tag.0));
-            self.shared.purges.invalidate();
-        }
-        done.into_iter().collect()
-    }
-
-    async fn purge_tag(&self, tag: TagDigest, strength: PurgeStrength) -> Result<(), PurgeError> {
-        let generation = self.record_purge(BulkPurge::Counted).await?;
-        self.record_tag_purge(tag, generation, strength).await
-    }
-
-    /// Stores the generation of a tag purged at this purge generation.
-    async fn record_tag_purge(
-        &self,
-        tag: TagDigest,
-        generation: PurgeGeneration,
-        strength: PurgeStrength,
-    ) -> Result<(), PurgeError> {
-        let Some(redis) = &self.redis else {
-            self.shared.purges.record_tag_purge(tag, generation, strength, time::now());
+        let Some(writer) = self.writer() else {
+            tags.for_each(|tag| self.shared.purges.purge_tag(tag, PurgeStrength::Hard, time::now()));
             return Ok(());
         };
-        let arguments = [
-            format!("{:016x}", generation.epoch).into(),
-            decimal(generation.count),
-            strength.letter().into(),
-            decimal(time::now().as_millis()),
-            decimal(millis(FETCH_STORED_MAX)),
-        ];
-        PURGE_TAG.run(redis, &self.shared.tag_name(tag), &arguments).await?;
-        Ok(())
-    }
-
-    /// Records a purge in the purge log and returns the new generation.
-    async fn record_purge(&self, purge: BulkPurge) -> Result<PurgeGeneration, PurgeError> {
-        let Some(redis) = &self.redis else {
-            return Ok(self.shared.purges.record(purge, time::now())?);
-        };
-        let now = time::now().as_millis();
-        let (what, strength, prefix) = match purge {
-            BulkPurge::Counted => ("tag", PurgeStrength::Hard, String::new()),
-            BulkPurge::All(strength) => ("all", strength, String::new()),
-            BulkPurge::Prefix(prefix, strength) => ("prefix", strength, prefix.to_string()),
-        };
-        let arguments = [
-            new_epoch(),
-            decimal(millis(PURGE_LOG_KEPT)),
-            Bytes::from_static(what.as_bytes()),
-            strength.letter().into(),
-            decimal(now),
-            prefix.into(),
-            decimal(now.saturating_sub(millis(LIFETIME_MAX))),
-            decimal(PREFIXES_MAX as u64),
-        ];
-        let moved = PURGE_LOG.run(redis, &self.shared.log_name(), &arguments).await?;
-        if moved == Reply::Integer(0) {
-            return Err(PrefixesFullError.into());
-        }
-        let log = if let Reply::Bulk(value) = &moved { PurgeLog::parse(value) } else { None };
-        Ok(log.ok_or(PurgeError::Foreign)?.generation)
+        let generation = writer.record(BulkPurge::Counted).await?.generation;
+        let done =
+            together(tags.clone().map(|tag| writer.write_tag(tag, generation, PurgeStrength::Hard))).await;
+        // Redis pushes these invalidations as well, and to this connection it may have done so
+        // already.
+        tags.for_each(|tag| self.shared.purges.invalidate_tag(tag.0));
+        self.shared.purges.invalidate();
+        done.into_iter().collect()
     }
 }
 

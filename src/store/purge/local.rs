@@ -1,23 +1,30 @@
 //! Purges that Redis has not confirmed. They hold in this process, for its entries in memory and
-//! for the entries that it reads from Redis later.
+//! for the entries that it reads from Redis later; and they are the queue from which the node
+//! repeats them (`repeat.rs`).
 //!
 //! The time of an entry's receipt decides, because only Redis counts purges (`log.rs`), and its
 //! count has not moved. For an entry that another node received, that node's clock decides. Each
-//! mark stays until the purge is repeated and Redis confirms it. The number of marks is bounded:
-//! beyond the bound, one mark on everything replaces them, which costs fetches and serves nothing
-//! old.
+//! mark stays until Redis accepts a repetition of its purge. The number of marks is bounded: beyond
+//! the bound, coarser marks replace them (a common prefix, or everything), which costs fetches and
+//! serves nothing old.
+//!
+//! **Always:** a mark leaves only if Redis has accepted its purge, or a coarser one, after the mark
+//! was last set: each setting draws a new number, and [`LocalPurges::accepted`] compares it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::entry;
 use crate::hash::SeededBuildHasher;
 use crate::key::{CacheKey, Target};
-use crate::limits::LOCAL_PURGES_MAX;
+use crate::limits::{LOCAL_PURGES_MAX, PREFIXES_MAX};
 use crate::store::purge::log::PurgeStatus;
 use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
+use crate::store::purge::prefixes::closest;
 use crate::time::{self, Timestamp};
 
 /// The purges that hold in this process alone.
@@ -30,6 +37,10 @@ pub(in crate::store) struct LocalPurges {
     /// The time of the last purge of more than single keys, in nanoseconds since `begin` plus one;
     /// zero if there was none. It stays when marks are removed.
     last_bulk: AtomicU64,
+    /// The number of times that coarser marks have replaced marks.
+    coarsened: AtomicU64,
+    /// The signal that a mark was set.
+    added: Notify,
 }
 
 #[derive(Default)]
@@ -37,8 +48,10 @@ struct PurgeMarks {
     all: PurgeMark,
     /// The marks of resources and variants by key, and of tags and groups by digest; every name is
     /// half of a hash.
-    names: HashMap<u128, PurgeMark, SeededBuildHasher>,
+    names: HashMap<u128, (PurgeScope, PurgeMark), SeededBuildHasher>,
     prefixes: Vec<(UrlPrefix, PurgeMark)>,
+    /// The number of the last mark.
+    last_number: u64,
 }
 
 /// The times of the last purges of one name.
@@ -46,14 +59,36 @@ struct PurgeMarks {
 struct PurgeMark {
     hard: Option<Timestamp>,
     soft: Option<Timestamp>,
+    /// A number that grows with each setting of any mark.
+    number: u64,
+}
+
+/// A purge that Redis has not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct PendingPurge {
+    pub(in crate::store) scope: PurgeScope,
+    pub(in crate::store) strength: PurgeStrength,
+    /// The number of its mark.
+    pub(in crate::store) number: u64,
+}
+
+/// The replacement of marks by a coarser one, because they were too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coarsening {
+    None,
+    /// Two prefixes became their common prefix.
+    Prefix,
+    /// One mark on everything replaces all others.
+    Everything,
 }
 
 impl PurgeMark {
-    fn set(&mut self, strength: PurgeStrength, now: Timestamp) {
+    fn set(&mut self, strength: PurgeStrength, now: Timestamp, number: u64) {
         match strength {
             PurgeStrength::Hard => self.hard = Some(now),
             PurgeStrength::Soft => self.soft = Some(now),
         }
+        self.number = number;
     }
 
     fn judge(self, received: Timestamp) -> PurgeStatus {
@@ -61,6 +96,21 @@ impl PurgeMark {
             Self { hard: Some(at), .. } if received <= at => PurgeStatus::Purged,
             Self { soft: Some(at), .. } if received <= at => PurgeStatus::Stale(at),
             Self { .. } => PurgeStatus::Valid,
+        }
+    }
+
+    /// Returns the pending purge of this mark; the hard one covers the soft one.
+    fn pending(self, scope: &PurgeScope) -> PendingPurge {
+        let strength = if self.hard.is_some() { PurgeStrength::Hard } else { PurgeStrength::Soft };
+        PendingPurge { scope: scope.clone(), strength, number: self.number }
+    }
+
+    /// Returns a mark that holds for everything that both marks cover.
+    fn or(self, other: Self) -> Self {
+        Self {
+            hard: self.hard.max(other.hard),
+            soft: self.soft.max(other.soft),
+            number: self.number.max(other.number),
         }
     }
 }
@@ -72,6 +122,8 @@ impl Default for LocalPurges {
             marks: Mutex::default(),
             begin: time::instant(),
             last_bulk: AtomicU64::new(0),
+            coarsened: AtomicU64::new(0),
+            added: Notify::new(),
         }
     }
 }
@@ -82,26 +134,18 @@ impl LocalPurges {
         let mut marks = self.marks();
         let mut is_bulk = false;
         for scope in scopes {
-            is_bulk |= !matches!(scope, PurgeScope::Url(_));
-            is_bulk |= match scope {
-                PurgeScope::Url(key) => marks.mark_name(key.short(), strength, now),
-                PurgeScope::Tag(tag) => marks.mark_name(tag.digest().0, strength, now),
-                PurgeScope::Group(group) => marks.mark_name(group.digest().0, strength, now),
-                PurgeScope::Prefix(prefix) => marks.mark_prefix(prefix, strength, now),
-                PurgeScope::All => {
-                    marks.all.set(strength, now);
-                    true
-                }
-            };
+            let coarsening = marks.mark(scope, strength, now);
+            is_bulk |= !matches!(scope, PurgeScope::Url(_)) || coarsening != Coarsening::None;
+            if coarsening != Coarsening::None {
+                self.coarsened.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.marked(is_bulk);
     }
 
     /// Marks the resource or the variant with this key.
     pub(in crate::store) fn add_key(&self, key: &CacheKey, now: Timestamp) {
-        let mut marks = self.marks();
-        let is_bulk = marks.mark_name(key.short(), PurgeStrength::Hard, now);
-        self.marked(is_bulk);
+        self.add(&[PurgeScope::Url(*key)], PurgeStrength::Hard, now);
     }
 
     /// Publishes a mark, with the lock held.
@@ -111,6 +155,68 @@ impl LocalPurges {
             self.last_bulk.fetch_max(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Ordering::AcqRel);
         }
         self.has_marks.store(true, Ordering::Release);
+        self.added.notify_one();
+    }
+
+    /// Waits until a mark is set. One task may wait.
+    ///
+    /// Cancel safe: a mark set meanwhile ends the next wait.
+    pub(in crate::store) async fn wait_for_mark(&self) {
+        self.added.notified().await;
+    }
+
+    /// Returns at most `max` pending purges in the order of their marks, those with a number above
+    /// `after` first: a purge that is refused again and again delays no other one.
+    pub(in crate::store) fn pending(&self, after: u64, max: usize) -> Vec<PendingPurge> {
+        if !self.has_marks() {
+            return Vec::new();
+        }
+        let marks = self.marks();
+        let prefixes = marks.prefixes.iter().map(|(of, mark)| (PurgeScope::Prefix(of.clone()), *mark));
+        let all = Some((PurgeScope::All, marks.all)).filter(|(_, mark)| !mark.is_empty());
+        let others: Vec<_> = prefixes.chain(all).collect();
+        let names = marks.names.values().map(|(scope, mark)| (scope, *mark));
+        let mut sorted: Vec<_> = names.chain(others.iter().map(|(scope, mark)| (scope, *mark))).collect();
+        sorted.sort_unstable_by_key(|(_, mark)| (mark.number <= after, mark.number));
+        sorted.into_iter().take(max).map(|(scope, mark)| mark.pending(scope)).collect()
+    }
+
+    /// Removes the mark of a purge that Redis has accepted, unless it was set again meanwhile.
+    pub(in crate::store) fn accepted(&self, purge: &PendingPurge) {
+        let mut marks = self.marks();
+        let is_old = |mark: &PurgeMark| mark.number <= purge.number;
+        match &purge.scope {
+            PurgeScope::Prefix(prefix) => {
+                marks.prefixes.retain(|(of, mark)| of != prefix || !is_old(mark));
+            }
+            PurgeScope::All => {
+                if is_old(&marks.all) {
+                    marks.all = PurgeMark::default();
+                }
+            }
+            PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
+                if let Some(name) = purge.scope.half_hash()
+                    && marks.names.get(&name).is_some_and(|(_, mark)| is_old(mark))
+                {
+                    marks.names.remove(&name);
+                }
+            }
+        }
+        self.publish_empty(&marks);
+    }
+
+    /// Returns the number of marks.
+    pub(in crate::store) fn count(&self) -> usize {
+        if !self.has_marks() {
+            return 0;
+        }
+        let marks = self.marks();
+        marks.names.len() + marks.prefixes.len() + usize::from(!marks.all.is_empty())
+    }
+
+    /// Returns the number of times that coarser marks have replaced marks.
+    pub(in crate::store) fn coarsened(&self) -> u64 {
+        self.coarsened.load(Ordering::Relaxed)
     }
 
     /// Removes the marks of these scopes that were set before `begun`, the start of a purge that
@@ -122,15 +228,21 @@ impl LocalPurges {
         let mut marks = self.marks();
         for scope in scopes {
             match scope {
-                PurgeScope::Url(key) => marks.forget_name(key.short(), strength, begun),
-                PurgeScope::Tag(tag) => marks.forget_name(tag.digest().0, strength, begun),
-                PurgeScope::Group(group) => marks.forget_name(group.digest().0, strength, begun),
+                PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
+                    if let Some(name) = scope.half_hash() {
+                        marks.forget_name(name, strength, begun);
+                    }
+                }
                 PurgeScope::Prefix(prefix) => marks
                     .prefixes
                     .retain_mut(|(of, mark)| of != prefix || !mark.is_empty_without(strength, begun)),
                 PurgeScope::All => drop(marks.all.is_empty_without(strength, begun)),
             }
         }
+        self.publish_empty(&marks);
+    }
+
+    fn publish_empty(&self, marks: &PurgeMarks) {
         if marks.is_empty() {
             self.has_marks.store(false, Ordering::Release);
         }
@@ -154,7 +266,7 @@ impl LocalPurges {
             let tags = entry::history(bytes).into_iter().flat_map(|(_, tags)| tags.map(|tag| tag.0));
             let keys = [Some(CacheKey::of(target).short()), entry::key_name(bytes)];
             for name in keys.into_iter().flatten().chain(tags) {
-                if let Some(mark) = marks.names.get(&name) {
+                if let Some((_, mark)) = marks.names.get(&name) {
                     status = status.and(mark.judge(received));
                 }
             }
@@ -200,40 +312,68 @@ impl PurgeMarks {
         self.all.is_empty() && self.names.is_empty() && self.prefixes.is_empty()
     }
 
-    /// Marks one name; returns whether everything is marked because the names are too many.
-    fn mark_name(&mut self, name: u128, strength: PurgeStrength, now: Timestamp) -> bool {
-        if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
-            self.mark_everything(now);
-            return true;
+    fn mark(&mut self, scope: &PurgeScope, strength: PurgeStrength, now: Timestamp) -> Coarsening {
+        self.last_number += 1;
+        let number = self.last_number;
+        match scope {
+            PurgeScope::Url(_) | PurgeScope::Tag(_) | PurgeScope::Group(_) => {
+                let Some(name) = scope.half_hash() else { return Coarsening::None };
+                if self.names.len() >= LOCAL_PURGES_MAX && !self.names.contains_key(&name) {
+                    return self.mark_everything(now);
+                }
+                let (_, mark) =
+                    self.names.entry(name).or_insert_with(|| (scope.clone(), PurgeMark::default()));
+                mark.set(strength, now, number);
+                Coarsening::None
+            }
+            PurgeScope::Prefix(prefix) => self.mark_prefix(prefix, strength, now),
+            PurgeScope::All => {
+                self.all.set(strength, now, number);
+                Coarsening::None
+            }
         }
-        self.names.entry(name).or_default().set(strength, now);
-        false
     }
 
-    /// Marks a prefix; returns whether everything is marked because the prefixes are too many.
-    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) -> bool {
+    /// Marks a prefix. Beyond the bound, the two prefixes with the longest common prefix become
+    /// that one.
+    fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) -> Coarsening {
         if let Some((_, mark)) = self.prefixes.iter_mut().find(|(of, _)| of == prefix) {
-            mark.set(strength, now);
-            return false;
-        }
-        if self.prefixes.len() >= LOCAL_PURGES_MAX {
-            self.mark_everything(now);
-            return true;
+            mark.set(strength, now, self.last_number);
+            return Coarsening::None;
         }
         let mut mark = PurgeMark::default();
-        mark.set(strength, now);
+        mark.set(strength, now, self.last_number);
         self.prefixes.push((prefix.clone(), mark));
-        false
+        if self.prefixes.len() <= PREFIXES_MAX {
+            return Coarsening::None;
+        }
+        let Some(common) = closest(self.prefixes.iter().map(|(of, _)| of)) else {
+            return self.mark_everything(now);
+        };
+        let mut merged = PurgeMark::default();
+        self.prefixes.retain(|(of, mark)| {
+            let is_covered = common.contains(of);
+            if is_covered {
+                merged = merged.or(*mark);
+            }
+            !is_covered
+        });
+        // The purge of the common prefix is still to be accepted, even if each of the others was
+        // about to be.
+        merged.number = self.last_number;
+        self.prefixes.push((common, merged));
+        Coarsening::Prefix
     }
 
     /// Replaces all marks by one on everything.
-    fn mark_everything(&mut self, now: Timestamp) {
-        let all = PurgeMark { hard: Some(now), soft: None };
-        *self = Self { all, ..Self::default() };
+    fn mark_everything(&mut self, now: Timestamp) -> Coarsening {
+        let all = PurgeMark { hard: Some(now), soft: None, number: self.last_number };
+        *self = Self { all, last_number: self.last_number, ..Self::default() };
+        Coarsening::Everything
     }
 
     fn forget_name(&mut self, name: u128, strength: PurgeStrength, begun: Timestamp) {
-        if self.names.get_mut(&name).is_some_and(|mark| mark.is_empty_without(strength, begun)) {
+        if self.names.get_mut(&name).is_some_and(|(_, mark)| mark.is_empty_without(strength, begun)) {
             self.names.remove(&name);
         }
     }
@@ -392,6 +532,73 @@ mod tests {
             purges.add_key(&CacheKey::of(&target("/a")), AT);
             assert!(purges.has_marks());
         }
+    }
+
+    #[test]
+    fn pending_purges_leave_once_redis_has_accepted_them() {
+        let purges = LocalPurges::default();
+        let url = PurgeScope::Url(CacheKey::of(&target("/a")));
+        purges.add(&[url.clone(), tag("t"), PurgeScope::All], PurgeStrength::Soft, AT);
+        purges.add(&[tag("t")], PurgeStrength::Hard, AT);
+        let pending = purges.pending(0, 9);
+        let expected = [
+            (url.clone(), PurgeStrength::Soft),
+            (PurgeScope::All, PurgeStrength::Soft),
+            (tag("t"), PurgeStrength::Hard),
+        ];
+        assert_eq!(
+            pending.iter().map(|purge| (purge.scope.clone(), purge.strength)).collect::<Vec<_>>(),
+            expected
+        );
+        assert_eq!(
+            purges.pending(pending[0].number, 2)[..],
+            pending[1..],
+            "a refused purge is behind the others"
+        );
+        assert_eq!(purges.count(), 3);
+        // The mark was set again during the repetition.
+        purges.add(&[tag("t")], PurgeStrength::Soft, AT);
+        pending.iter().for_each(|purge| purges.accepted(purge));
+        let left = purges.pending(0, 9);
+        assert!(
+            matches!(&left[..], [PendingPurge { scope, strength: PurgeStrength::Hard, .. }] if *scope == tag("t"))
+        );
+        assert_eq!(
+            purges.judge(&entry(&CacheKey::of(&target("/a")), 1_000), &target("/a")),
+            PurgeStatus::Purged
+        );
+        purges.accepted(&left[0]);
+        assert_eq!((purges.count(), purges.has_marks()), (0, false));
+    }
+
+    #[test]
+    fn more_prefixes_than_the_bound_become_a_common_prefix() {
+        let purges = LocalPurges::default();
+        let prefix = |text: &str| PurgeScope::Prefix(UrlPrefix::parse(text).unwrap());
+        for number in 0..PREFIXES_MAX {
+            purges.add(&[prefix(&format!("http://api.test/accounts/{number:02}"))], PurgeStrength::Hard, AT);
+        }
+        assert_eq!(purges.coarsened(), 0);
+        let before = purges.pending(0, PREFIXES_MAX);
+        let judge = |path: &str| purges.judge(&entry(&CacheKey::of(&target(path)), 1_000), &target(path));
+        purges.add(&[prefix("http://b.test/")], PurgeStrength::Soft, AT);
+        assert_eq!((purges.coarsened(), judge("/other")), (1, PurgeStatus::Valid));
+        assert!(purges.count() <= PREFIXES_MAX);
+        assert!(
+            (0..PREFIXES_MAX).all(|number| judge(&format!("/accounts/{number:02}")) == PurgeStatus::Purged)
+        );
+        // The common prefix is a purge of its own: Redis has not accepted it with the others.
+        before.iter().for_each(|purge| purges.accepted(purge));
+        assert_eq!(purges.count(), 2);
+        let hosts = LocalPurges::default();
+        for number in 0..=PREFIXES_MAX {
+            hosts.add(&[prefix(&format!("http://host{number}/"))], PurgeStrength::Soft, AT);
+        }
+        let pending = hosts.pending(0, 9);
+        assert!(matches!(
+            &pending[..],
+            [PendingPurge { scope: PurgeScope::All, strength: PurgeStrength::Hard, .. }]
+        ));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1 <epoch> <count> <soft> <at>
-//! <count> <h|s> <at> <scheme://authority/path>   one line for each purge by prefix, oldest first
+//! <count> <h|s> <at> <scheme://authority/path>   one line for each purge by prefix
 //! ```
 //!
 //! `soft` and the first `at` are the count at the last soft purge of everything, and its time (ms).
@@ -17,7 +17,8 @@ use bytes::Bytes;
 use crate::entry::PurgeGeneration;
 use crate::key::Target;
 use crate::limits::{LIFETIME_MAX, PREFIXES_MAX};
-use crate::store::purge::names::{PrefixesFullError, PurgeStrength, UrlPrefix};
+use crate::store::purge::names::{PurgeScope, PurgeStrength, UrlPrefix};
+use crate::store::purge::prefixes::closest;
 use crate::time::Timestamp;
 
 /// The purge log of the fleet.
@@ -118,33 +119,57 @@ impl PurgeLog {
     }
 
     /// Records a purge as the script does, in a process without Redis.
-    pub(in crate::store) fn record(
-        &mut self,
-        purge: BulkPurge,
-        now: Timestamp,
-    ) -> Result<PurgeGeneration, PrefixesFullError> {
-        let next = PurgeGeneration { count: self.generation.count + 1, ..self.generation };
+    pub(in crate::store) fn record(&mut self, purge: BulkPurge, now: Timestamp) -> PurgeGeneration {
+        self.generation.count += 1;
         match purge {
             BulkPurge::Counted => {}
-            BulkPurge::All(PurgeStrength::Hard) => {
-                *self = Self::new();
-                return Ok(self.generation);
-            }
-            BulkPurge::All(PurgeStrength::Soft) => self.soft = (next.count, now),
-            BulkPurge::Prefix(prefix, strength) => {
-                let replaced = |purge: &PrefixPurge| {
-                    purge.prefix == prefix
-                        && (strength == PurgeStrength::Hard || purge.strength == PurgeStrength::Soft)
-                };
-                self.prefixes.retain(|purge| now.since(purge.at) <= LIFETIME_MAX && !replaced(purge));
-                if self.prefixes.len() >= PREFIXES_MAX {
-                    return Err(PrefixesFullError);
-                }
-                self.prefixes.push(PrefixPurge { count: next.count, strength, at: now, prefix });
-            }
+            BulkPurge::All(strength) => self.record_all(strength, now),
+            BulkPurge::Prefix(prefix, strength) => self.record_prefix(prefix, strength, now),
         }
-        self.generation = next;
-        Ok(next)
+        self.generation
+    }
+
+    fn record_all(&mut self, strength: PurgeStrength, now: Timestamp) {
+        match strength {
+            PurgeStrength::Hard => *self = Self::new(),
+            PurgeStrength::Soft => self.soft = (self.generation.count, now),
+        }
+    }
+
+    /// Records a purge by prefix. Beyond the bound, a purge of the longest common prefix of any two
+    /// replaces all purges under it, or a purge of everything replaces the new one.
+    fn record_prefix(&mut self, prefix: UrlPrefix, strength: PurgeStrength, now: Timestamp) {
+        let count = self.generation.count;
+        let is_replaced = |purge: &PrefixPurge| {
+            prefix.contains(&purge.prefix)
+                && (strength == PurgeStrength::Hard || purge.strength == PurgeStrength::Soft)
+        };
+        self.prefixes.retain(|purge| now.since(purge.at) <= LIFETIME_MAX && !is_replaced(purge));
+        self.prefixes.push(PrefixPurge { count, strength, at: now, prefix });
+        if self.prefixes.len() <= PREFIXES_MAX {
+            return;
+        }
+        let Some(common) = closest(self.prefixes.iter().map(|purge| &purge.prefix)) else {
+            self.prefixes.pop();
+            return self.record_all(strength, now);
+        };
+        let is_hard =
+            |purge: &PrefixPurge| common.contains(&purge.prefix) && purge.strength == PurgeStrength::Hard;
+        let strength =
+            if self.prefixes.iter().any(is_hard) { PurgeStrength::Hard } else { PurgeStrength::Soft };
+        self.prefixes.retain(|purge| !common.contains(&purge.prefix));
+        self.prefixes.push(PrefixPurge { count, strength, at: now, prefix: common });
+    }
+
+    /// Returns the coarser purges that this log, the result of a purge by `prefix`, records because
+    /// that purge exceeded the bound.
+    pub(in crate::store) fn coarser(&self, prefix: &UrlPrefix) -> Vec<PurgeScope> {
+        let latest = self.prefixes.iter().filter(|purge| purge.count == self.generation.count);
+        let mut latest = latest.map(|purge| &purge.prefix).peekable();
+        if latest.peek().is_none() {
+            return vec![PurgeScope::All];
+        }
+        latest.filter(|latest| *latest != prefix).cloned().map(PurgeScope::Prefix).collect()
     }
 }
 
@@ -265,8 +290,8 @@ mod tests {
     fn log_and_tag_generation_round_trip() {
         let mut log = PurgeLog::new();
         assert_eq!(PurgeLog::parse(log.to_string().as_bytes()), Some(log.clone()));
-        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
-        log.record(BulkPurge::Prefix(prefix("https://a:8443/y?z"), PurgeStrength::Soft), NOW).unwrap();
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW);
+        log.record(BulkPurge::Prefix(prefix("https://a:8443/y?z"), PurgeStrength::Soft), NOW);
         assert_eq!(PurgeLog::parse(log.to_string().as_bytes()), Some(log));
         let tag_generation = TagGeneration { epoch: 255, hard: 4, soft: (6, NOW) };
         assert_eq!(tag_generation.to_string(), "00000000000000ff 4 6 1000");
@@ -296,38 +321,131 @@ mod tests {
     fn purges_of_all_and_by_prefix_are_recorded() {
         let mut log = PurgeLog::new();
         let before = log.generation;
-        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW);
         assert_eq!(log.judge(before, &target("/x")), PurgeStatus::Purged);
         assert_eq!(log.judge(log.generation, &target("/x")), PurgeStatus::Valid);
         assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Valid);
-        log.record(BulkPurge::All(PurgeStrength::Soft), NOW).unwrap();
+        log.record(BulkPurge::All(PurgeStrength::Soft), NOW);
         assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Stale(NOW));
-        log.record(BulkPurge::All(PurgeStrength::Hard), NOW).unwrap();
+        log.record(BulkPurge::All(PurgeStrength::Hard), NOW);
         assert_eq!(log.judge(before, &target("/y")), PurgeStatus::Purged);
     }
 
     #[test]
     fn a_purge_by_prefix_is_kept_while_entries_may_live() {
         let mut log = PurgeLog::new();
+        let purge =
+            |number: usize| BulkPurge::Prefix(prefix(&format!("http://a/{number:02}/")), PurgeStrength::Hard);
         for number in 0..PREFIXES_MAX {
-            log.record(BulkPurge::Prefix(prefix(&format!("http://a/{number}")), PurgeStrength::Hard), NOW)
-                .unwrap();
+            log.record(purge(number), NOW);
+            assert_eq!(log.coarser(&prefix(&format!("http://a/{number:02}/"))), []);
         }
-        let more = BulkPurge::Prefix(prefix("http://a/more"), PurgeStrength::Hard);
-        assert_eq!(log.record(more.clone(), NOW), Err(PrefixesFullError));
-        assert!(
-            log.record(BulkPurge::Prefix(prefix("http://a/1"), PurgeStrength::Hard), NOW).is_ok(),
-            "the prefix is in the log"
-        );
-        assert!(log.record(more, NOW.plus(LIFETIME_MAX * 2)).is_ok(), "its entries have expired");
+        let before = log.generation;
+        log.record(purge(1), NOW);
+        assert_eq!(log.coarser(&prefix("http://a/01/")), [], "the prefix is in the log");
+        log.record(purge(PREFIXES_MAX), NOW.plus(LIFETIME_MAX * 2));
+        assert_eq!(log.coarser(&prefix("http://a/64/")), [], "the entries of the others have expired");
+        assert_eq!(log.judge(before, &target("/01/x")), PurgeStatus::Valid);
+    }
+
+    #[test]
+    fn more_purges_by_prefix_than_the_bound_become_coarser_ones() {
+        let purge =
+            |text: &str, strength| (BulkPurge::Prefix(prefix(text), strength), prefix(text), strength);
+        let full = |texts: &dyn Fn(usize) -> String| {
+            let mut log = PurgeLog::new();
+            let before = log.generation;
+            for number in 0..PREFIXES_MAX {
+                log.record(purge(&texts(number), PurgeStrength::Soft).0, NOW);
+            }
+            (before, log)
+        };
+        // The closest two are merged, whether or not the new one is among them.
+        let accounts = |number| format!("http://a/accounts/{number:02}");
+        for (new, strength, coarser, purged) in [
+            ("http://b/", PurgeStrength::Soft, "http://a/accounts/", PurgeStatus::Stale(NOW)),
+            ("http://a/accounts/00/cards", PurgeStrength::Hard, "http://a/accounts/00", PurgeStatus::Purged),
+            ("http://a/accounts/001", PurgeStrength::Soft, "http://a/accounts/", PurgeStatus::Stale(NOW)),
+        ] {
+            let (before, mut log) = full(&accounts);
+            let (new, prefix, _) = purge(new, strength);
+            log.record(new, NOW);
+            assert!(log.prefixes.len() <= PREFIXES_MAX);
+            let recorded = log.coarser(&prefix);
+            assert_eq!(log.judge(before, &target("/accounts/00")), purged, "{recorded:?}");
+            assert_eq!(log.judge(before, &target("/other")), PurgeStatus::Valid, "{recorded:?}");
+            let [PurgeScope::Prefix(recorded)] = &recorded[..] else { panic!("{recorded:?}") };
+            assert!(recorded.to_string().starts_with(coarser), "{recorded}");
+        }
+        // No two name the same origin.
+        let hosts = |number| format!("http://host{number}/");
+        for (strength, status) in
+            [(PurgeStrength::Soft, PurgeStatus::Stale(NOW)), (PurgeStrength::Hard, PurgeStatus::Purged)]
+        {
+            let (before, mut log) = full(&hosts);
+            let (new, prefix, _) = purge("http://b/", strength);
+            log.record(new, NOW);
+            assert_eq!(log.coarser(&prefix), [PurgeScope::All]);
+            assert_eq!(log.judge(before, &target("/")), status);
+        }
+    }
+
+    /// Compares the log with a list of all purges: the log covers at least as much.
+    #[test]
+    fn a_bounded_log_purges_whatever_an_unbounded_one_does() {
+        let strictness = |status| match status {
+            PurgeStatus::Valid => 0,
+            PurgeStatus::Stale(_) => 1,
+            PurgeStatus::Purged => 2,
+        };
+        for seed in 0..60 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut log = PurgeLog::new();
+            let hosts = ["http://a", "https://a", "http://b:81", "http://ü"];
+            let hosts = &hosts[..rng.usize(1..3)];
+            let draw = |rng: &mut fastrand::Rng| {
+                let host = hosts[rng.usize(..hosts.len())];
+                let path: String =
+                    (0..rng.usize(0..5)).map(|_| ["a", "b", "/", "é", "è"][rng.usize(..5)]).collect();
+                format!("{host}/{path}")
+            };
+            let mut all: Vec<(PurgeGeneration, UrlPrefix, PurgeStrength)> = Vec::new();
+            for _ in 0..200 {
+                let Ok(prefix) = UrlPrefix::parse(&draw(&mut rng)) else { continue };
+                let strength = if rng.bool() { PurgeStrength::Hard } else { PurgeStrength::Soft };
+                all.push((log.generation, prefix.clone(), strength));
+                log.record(BulkPurge::Prefix(prefix, strength), NOW);
+                assert!(log.prefixes.len() <= PREFIXES_MAX, "seed {seed}");
+                assert_eq!(PurgeLog::parse(log.to_string().as_bytes()).as_ref(), Some(&log), "seed {seed}");
+            }
+            for _ in 0..200 {
+                let Ok(target) = Target::of_url(&draw(&mut rng)) else { continue };
+                let (stored, ..) = all[rng.usize(..all.len())];
+                let later = all.iter().rev().take_while(|(before, ..)| *before != stored);
+                let first = all.iter().find(|(before, ..)| *before == stored);
+                let wanted = later.chain(first).filter(|(_, prefix, _)| prefix.covers(&target)).map(
+                    |(_, _, strength)| match strength {
+                        PurgeStrength::Hard => PurgeStatus::Purged,
+                        PurgeStrength::Soft => PurgeStatus::Stale(NOW),
+                    },
+                );
+                let wanted = wanted.fold(PurgeStatus::Valid, PurgeStatus::and);
+                let status = log.judge(stored, &target);
+                assert!(
+                    strictness(status) >= strictness(wanted),
+                    "seed {seed}: {target} {status:?} {wanted:?}"
+                );
+                assert_eq!(log.judge(log.generation, &target), PurgeStatus::Valid, "seed {seed}");
+            }
+        }
     }
 
     #[test]
     fn a_soft_purge_does_not_replace_a_hard_one() {
         let mut log = PurgeLog::new();
         let before = log.generation;
-        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW).unwrap();
-        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Soft), NOW).unwrap();
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Hard), NOW);
+        log.record(BulkPurge::Prefix(prefix("http://a/x"), PurgeStrength::Soft), NOW);
         assert_eq!(log.judge(before, &target("/x")), PurgeStatus::Purged);
     }
 

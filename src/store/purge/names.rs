@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 
 use crate::entry::TagDigest;
 use crate::key::{Authority, CacheKey, Scheme, Target, TargetError};
-use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PREFIXES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
+use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
 use crate::redis::CommandError;
 
 /// The scope of a purge.
@@ -47,12 +47,15 @@ pub struct PurgeResult {
     /// The names of those that were not waited for, because they have left several purges
     /// unanswered.
     pub dropped: Vec<String>,
+    /// The coarser purges, by prefix or of everything, that were carried out because the log holds
+    /// as many purges by prefix as it may.
+    pub coarser: Vec<PurgeScope>,
 }
 
 impl PurgeResult {
     /// Returns the result for these numbers of nodes, without names.
     pub fn counted(nodes: u32, confirmed: u32) -> Self {
-        Self { nodes, confirmed, unconfirmed: Vec::new(), dropped: Vec::new() }
+        Self { nodes, confirmed, unconfirmed: Vec::new(), dropped: Vec::new(), coarser: Vec::new() }
     }
 }
 
@@ -60,23 +63,17 @@ impl PurgeResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurgeError {
     /// Redis failed. This process serves no purged entry any more.
-    #[error("{0}; this node serves no purged entry, but Redis and other nodes may: repeat the purge")]
+    #[error(
+        "{0}; this node serves no purged entry, but Redis and other nodes may until a repetition succeeds"
+    )]
     Redis(#[from] CommandError),
     /// The purge has more scopes than one purge may have.
     #[error("a purge has at most {PURGE_SCOPES_MAX} scopes")]
     TooMany,
-    /// The log of purges by prefix is full: this prefix has not been purged.
-    #[error("{0}")]
-    Prefixes(#[from] PrefixesFullError),
     /// CacheWarp did not write the value under the name of the purge log.
     #[error("the purge log in Redis was not written by CacheWarp")]
     Foreign,
 }
-
-/// The log holds as many purges by prefix as it can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the purge log holds {PREFIXES_MAX} purges by prefix whose entries may still be stored")]
-pub struct PrefixesFullError;
 
 /// The reason why a name of a purge scope is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -188,6 +185,28 @@ impl UrlPrefix {
         Ok(Self { scheme, authority, by_other_scheme, path: path.into() })
     }
 
+    /// Returns whether every resource under `other` is under this prefix.
+    pub(in crate::store) fn contains(&self, other: &Self) -> bool {
+        self.scheme == other.scheme
+            && self.authority == other.authority
+            && other.path.starts_with(&*self.path)
+    }
+
+    /// Returns the longest prefix that contains both; `None` if they name different origins.
+    pub(in crate::store) fn common(&self, other: &Self) -> Option<Self> {
+        if self.scheme != other.scheme || self.authority != other.authority {
+            return None;
+        }
+        let differ = self.path.char_indices().zip(other.path.chars()).find(|((_, one), other)| one != other);
+        let shared = differ.map_or(self.path.len().min(other.path.len()), |((at, _), _)| at);
+        Some(Self { path: self.path.get(..shared)?.into(), ..self.clone() })
+    }
+
+    /// Returns the length of the text.
+    pub(in crate::store) fn bytes(&self) -> usize {
+        self.scheme.as_str().len() + "://".len() + self.authority.as_str().len() + self.path.len()
+    }
+
     /// Returns whether the prefix covers a resource.
     pub(in crate::store) fn covers(&self, target: &Target) -> bool {
         let authority = if self.scheme == target.scheme { &self.authority } else { &self.by_other_scheme };
@@ -198,6 +217,19 @@ impl UrlPrefix {
 impl fmt::Display for UrlPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme.as_str(), self.authority.as_str(), self.path)
+    }
+}
+
+impl PurgeScope {
+    /// Returns half of the hash that names the scope's key, tag or group; `None` for a prefix and
+    /// for everything.
+    pub(in crate::store) fn half_hash(&self) -> Option<u128> {
+        match self {
+            Self::Url(key) => Some(key.short()),
+            Self::Tag(tag) => Some(tag.digest().0),
+            Self::Group(group) => Some(group.digest().0),
+            Self::Prefix(_) | Self::All => None,
+        }
     }
 }
 

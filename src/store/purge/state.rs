@@ -29,7 +29,7 @@ use crate::redis::TrackingTable;
 use crate::store::purge::cached::Cached;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
-use crate::store::purge::names::{PrefixesFullError, PurgeScope, PurgeStrength};
+use crate::store::purge::names::{PurgeScope, PurgeStrength};
 use crate::store::purge::verdict::{Consistency, PurgeVerdict};
 use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
@@ -231,14 +231,9 @@ impl PurgeState {
         })
     }
 
-    /// Records the purge of a tag at this purge generation, without Redis.
-    pub(in crate::store) fn record_tag_purge(
-        &self,
-        tag: TagDigest,
-        generation: PurgeGeneration,
-        strength: PurgeStrength,
-        now: Timestamp,
-    ) {
+    /// Purges a tag, without Redis.
+    pub(in crate::store) fn purge_tag(&self, tag: TagDigest, strength: PurgeStrength, now: Timestamp) {
+        let generation = self.record(BulkPurge::Counted, now).generation;
         let known = self.tag_generation(tag).flatten().filter(|known| known.epoch == generation.epoch);
         let tag_generation = match (known, strength) {
             // Earlier purges of the tag are unknown: it counts as purged.
@@ -315,17 +310,15 @@ impl PurgeState {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Records a purge, without Redis.
-    pub(in crate::store) fn record(
-        &self,
-        purge: BulkPurge,
-        now: Timestamp,
-    ) -> Result<PurgeGeneration, PrefixesFullError> {
+    /// Records a purge, without Redis; returns the new log.
+    pub(in crate::store) fn record(&self, purge: BulkPurge, now: Timestamp) -> PurgeLog {
         let mut known = self.log_mut();
-        let generation = known.value.get_or_insert_with(PurgeLog::new).record(purge, now)?;
+        let log = known.value.get_or_insert_with(PurgeLog::new);
+        log.record(purge, now);
+        let log = log.clone();
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.revision.store(self.next_revision(), Ordering::Release);
-        Ok(generation)
+        log
     }
 
     /// Returns whether no purge was recorded since the state had this number of changes and this
@@ -336,6 +329,11 @@ impl PurgeState {
             || (generation != PurgeGeneration::default()
                 && self.revision() != 0
                 && self.generation() == generation)
+    }
+
+    /// Returns the purges that Redis has not confirmed.
+    pub(in crate::store) fn local(&self) -> &LocalPurges {
+        &self.local
     }
 
     /// Records in this process a purge that Redis does not confirm: it holds for stored entries,
@@ -460,7 +458,7 @@ mod tests {
     fn purged_log(log: &PurgeLog) -> PurgeLog {
         let mut purged_log = log.clone();
         let prefix = UrlPrefix::parse("http://api.test/a").unwrap();
-        purged_log.record(BulkPurge::Prefix(prefix, PurgeStrength::Hard), Timestamp::EPOCH).unwrap();
+        purged_log.record(BulkPurge::Prefix(prefix, PurgeStrength::Hard), Timestamp::EPOCH);
         purged_log
     }
 
@@ -529,7 +527,7 @@ mod tests {
         let (purges, log, entry, slot) = read();
         let (_other, token) = purges.tracking.take();
         let mut moved = log.clone();
-        moved.record(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
+        moved.record(BulkPurge::Counted, Timestamp::EPOCH);
         let alone = || purges.judge(&entry, &target(), Consistency::LastKnown);
         let read_tag = || {
             let generation = TagGeneration::at(log.generation);
@@ -576,7 +574,7 @@ mod tests {
         let (purges, log, entry, _slot) = read();
         let (_other, token) = purges.tracking.take();
         let mut moved = log.clone();
-        moved.record(BulkPurge::Counted, Timestamp::EPOCH).unwrap();
+        moved.record(BulkPurge::Counted, Timestamp::EPOCH);
         purges.set_log(moved, EntryTrust::Tracked(token.unwrap()));
         let mut snapshot = PurgeSnapshot::default();
         assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::TagsUnknown(vec![tag()]));
