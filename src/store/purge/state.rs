@@ -154,11 +154,21 @@ impl PurgeState {
         for tag in tags {
             let tag_generation = match consistency {
                 Consistency::LastKnown => self.last_known_tag(tag, known.generation),
-                Consistency::Verified(snapshot) => self.tag_generation(tag).or_else(|| {
-                    // A generation read for this request alone makes no revision for others.
-                    revision = 0;
-                    snapshot.tag_generation(tag)
-                }),
+                Consistency::Verified(snapshot) => match self.cached_tag(tag) {
+                    Some(known) => {
+                        // Without tracking, the judgement ends with the generation: the entry is
+                        // checked again at each lookup.
+                        if matches!(known.trust, Some(EntryTrust::Until(_))) {
+                            revision = 0;
+                        }
+                        Some(known.value)
+                    }
+                    None => {
+                        // A generation read for this request alone makes no revision for others.
+                        revision = 0;
+                        snapshot.tag_generation(tag)
+                    }
+                },
             };
             match tag_generation {
                 Some(tag_generation) => {
@@ -178,8 +188,12 @@ impl PurgeState {
 
     /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.
     pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        let known = self.tags.get(&tag.0)?;
-        known.trust.is_some_and(|trust| trust.holds(&self.tracking)).then_some(known.value)
+        Some(self.cached_tag(tag)?.value)
+    }
+
+    /// Returns the trusted generation of a tag.
+    fn cached_tag(&self, tag: TagDigest) -> Option<Cached<TagGeneration>> {
+        self.tags.get(&tag.0).filter(|known| known.trust.is_some_and(|trust| trust.holds(&self.tracking)))
     }
 
     /// Returns the last known generation of a tag: `None` if a purge that the log has counted may
@@ -520,6 +534,25 @@ mod tests {
         assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
         purges.tracking_lost();
         assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
+    }
+
+    #[test]
+    fn an_untracked_tag_generation_makes_no_revision() {
+        let (purges, log, entry, _slot) = read();
+        let mut moved = log.clone();
+        moved.record(BulkPurge::Counted, Timestamp::EPOCH);
+        let (fresh, past) = (instant() + HOUR, instant().checked_sub(HOUR).unwrap());
+        purges.set_log(moved, EntryTrust::Until(fresh));
+        let read_tag = |until| {
+            purges.set_tag(tag(), Some(TagGeneration::at(log.generation)), EntryTrust::Until(until), None);
+            purge_status(&purges, &entry, &PurgeSnapshot::default())
+        };
+        assert_eq!(
+            read_tag(fresh),
+            PurgeVerdict::Known(PurgeStatus::Valid, 0),
+            "the log is trusted for longer than the tag generation may be"
+        );
+        assert_eq!(read_tag(past), PurgeVerdict::TagsUnknown(vec![tag()]));
     }
 
     #[test]
