@@ -80,3 +80,49 @@ impl Lookup {
         Self { found: None, key_generation: KeyGeneration::NONE, completeness: Completeness::Complete }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::entry::{self, Entry, EntryVersion};
+    use crate::key::{CacheKey, Scheme, Target};
+    use crate::policy::{Obligations, StoredFacts};
+
+    /// The purging node's clock may be ahead, and its mark counts from now on.
+    #[test]
+    fn a_soft_purge_of_the_future_holds_at_once() {
+        let target =
+            Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"api.test"[..]].into_iter()).unwrap();
+        let (key, now) = (CacheKey::of(&target), time::now());
+        let facts = StoredFacts {
+            received: now,
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(600),
+            obligations: Obligations::default(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        let (head, body) = (HeaderMap::new(), Bytes::new());
+        let stored = StoredValue::Response(Entry { facts, status: StatusCode::OK, head, body });
+        let bytes = entry::encode(&key, &stored, &EntryVersion::default()).unwrap();
+        let future = now.plus(Duration::from_secs(60));
+        let marked = entry::mark_stale(&bytes, KeyGeneration::new(), future).unwrap();
+        for (bytes, status) in [
+            (&bytes, PurgeStatus::Stale(future)),
+            (&marked, PurgeStatus::Valid),
+            (&marked, PurgeStatus::Stale(future)),
+        ] {
+            let found = FoundValue::with_status(stored.clone(), bytes, status, Tier::Redis).unwrap();
+            let StoredValue::Response(entry) = found.stored else { panic!("a response") };
+            assert_eq!(entry.facts.age(time::now()).max(entry.facts.lifetime), entry.facts.age(time::now()));
+        }
+        let fresh = FoundValue::with_status(stored, &bytes, PurgeStatus::Valid, Tier::Redis).unwrap();
+        let StoredValue::Response(entry) = fresh.stored else { panic!("a response") };
+        assert_eq!(entry.facts.lifetime, Duration::from_secs(600));
+    }
+}
