@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use tokio::task::JoinSet;
@@ -36,6 +36,8 @@ pub enum StoreRoom {
 pub struct Store {
     pub(super) shared: StoreShared,
     pub(super) redis: Option<Client>,
+    /// The most that a command waits for Redis.
+    pub(super) redis_timeout: Duration,
     /// The statistics of the process' connections to Redis.
     pub(super) board: Option<StatsBoard>,
     pub(super) fleet: Option<Rc<FleetListener>>,
@@ -61,6 +63,8 @@ impl Store {
     pub fn open(shared: StoreShared, redis: Option<Deployment>, registry: &Registry) -> Self {
         let metrics = Rc::new(Metrics::new(registry));
         let mut tasks = JoinSet::new();
+        let redis_timeout =
+            redis.as_ref().map_or(Duration::ZERO, |deployment| deployment.server.command_timeout);
         let (redis, board, fleet) = match redis {
             None => {
                 shared.purges.run_without_redis();
@@ -88,6 +92,7 @@ impl Store {
         Self {
             shared,
             redis,
+            redis_timeout,
             board,
             fleet,
             decoder: EntryDecoder::default(),

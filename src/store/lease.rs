@@ -10,7 +10,8 @@
 //! polls. The lease ends once the answer is stored, or as soon as the proxy knows that it will not
 //! be. Then every waiting node looks again, and fetches if nothing was stored. There is no queue.
 //! The lease of a node that dies expires after [`FETCH_LEASE`]. A node believes a lease for as long
-//! as Redis keeps it, and no lease that Redis would keep for longer than [`FETCH_LEASE`]. Renewing
+//! as Redis keeps it, and no lease that Redis would keep for longer than [`FETCH_LEASE`]. A waiting
+//! node checks that Redis still answers, and silence ends its wait within `redis_timeout`. Renewing
 //! and ending require the token, so a node that was away for too long cannot touch another node's
 //! lease.
 //!
@@ -47,9 +48,15 @@ pub enum LeaseTurn {
     Held(Lease),
     /// Another node's lease has ended: a lookup finds its result.
     Ended,
-    /// The lease is unavailable, or the wait was too long: every node may fetch.
+    /// The wait was too long, and another node still holds the lease: this node may fetch.
+    StillHeld(LeaseName),
+    /// The lease is unavailable: every node may fetch.
     Unavailable,
 }
+
+/// The name of another node's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseName(u128);
 
 /// A lease held by this node; dropping it ends the wait of the others.
 #[derive(Debug)]
@@ -81,6 +88,20 @@ impl Store {
         turn
     }
 
+    /// Waits at most `wait_max` for the end of another node's lease; returns whether it has ended.
+    ///
+    /// Cancel safe.
+    pub async fn lease_has_ended(&self, LeaseName(lease): LeaseName, wait_max: Duration) -> bool {
+        let (Some(redis), Some(fleet)) = (&self.redis, &self.fleet) else { return false };
+        let deadline = time::instant() + wait_max;
+        let (turn, _) = self.await_end(redis, fleet, lease, &self.lease_name(lease), deadline).await;
+        matches!(turn, LeaseTurn::Ended)
+    }
+
+    fn lease_name(&self, lease: u128) -> Vec<u8> {
+        self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()])
+    }
+
     async fn lease_in_fleet(
         &self,
         redis: &Client,
@@ -88,7 +109,7 @@ impl Store {
         lease: u128,
         wait_max: Duration,
     ) -> (LeaseTurn, LeaseOutcome) {
-        let name = self.namespace().name(&[LEASE_PREFIX.as_bytes(), format!("{lease:032x}").as_bytes()]);
+        let name = self.lease_name(lease);
         if !redis.is_tracking(&name) {
             // This connection would not receive the end of a lease.
             return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
@@ -99,7 +120,7 @@ impl Store {
             Ok(Reply::Simple(_)) | Err(CommandError::Timeout) => {
                 (LeaseTurn::Held(self.renew_while_held(redis, name, token)), LeaseOutcome::Taken)
             }
-            Ok(_) => await_end(redis, fleet, lease, &name, time::instant() + wait_max).await,
+            Ok(_) => self.await_end(redis, fleet, lease, &name, time::instant() + wait_max).await,
             Err(_) => (LeaseTurn::Unavailable, LeaseOutcome::Unavailable),
         }
     }
@@ -112,45 +133,60 @@ impl Store {
         lease_tasks.spawn_local(hold(redis.clone(), name, token, ends, Rc::clone(&self.metrics)));
         Lease { _held: held }
     }
-}
 
-/// Waits for the end of another node's lease, which Redis pushes.
-async fn await_end(
-    redis: &Client,
-    fleet: &FleetListener,
-    lease: u128,
-    name: &[u8],
-    deadline: Instant,
-) -> (LeaseTurn, LeaseOutcome) {
-    let mut waiting = fleet.leases().wait(lease);
-    let mut awaited = None;
-    loop {
-        waiting.changes.mark_unchanged();
-        let (token, version) = match redis.read(&Command::Get { key: name }).await {
-            Ok((Reply::Bulk(token), version)) => (token, version),
-            Ok(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
-            Err(_) => return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable),
-        };
-        // The next holder's lease: the node does not wait again, since an answer that cannot be
-        // stored would make all nodes wait in turn.
-        if *awaited.get_or_insert_with(|| token.clone()) != token {
-            return (LeaseTurn::Ended, LeaseOutcome::Awaited);
+    /// Waits for the end of another node's lease, which Redis pushes.
+    async fn await_end(
+        &self,
+        redis: &Client,
+        fleet: &FleetListener,
+        lease: u128,
+        name: &[u8],
+        deadline: Instant,
+    ) -> (LeaseTurn, LeaseOutcome) {
+        let unavailable = (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
+        let mut waiting = fleet.leases().wait(lease);
+        let mut awaited = None;
+        loop {
+            waiting.changes.mark_unchanged();
+            let (token, version) = match redis.read(&Command::Get { key: name }).await {
+                Ok((Reply::Bulk(token), version)) => (token, version),
+                Ok(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
+                Err(_) => return unavailable,
+            };
+            // The next holder's lease: the node does not wait again, since an answer that cannot be
+            // stored would make all nodes wait in turn.
+            if *awaited.get_or_insert_with(|| token.clone()) != token {
+                return (LeaseTurn::Ended, LeaseOutcome::Awaited);
+            }
+            let is_tracked = version.token(name).is_some();
+            if !is_tracked && !waiting.changes.has_changed().unwrap_or(false) {
+                return unavailable;
+            }
+            let Some(left) = kept_for(redis, name).await else { return unavailable };
+            let kept_until = time::instant() + left;
+            // Ends when the lease has ended or was renewed, or the push was lost: the next read
+            // decides.
+            while timeout(self.probe_in(deadline.min(kept_until)), waiting.changes.changed()).await.is_err() {
+                let now = time::instant();
+                if now >= deadline {
+                    return (LeaseTurn::StillHeld(LeaseName(lease)), LeaseOutcome::TimedOut);
+                }
+                if now >= kept_until {
+                    // The lease was neither renewed nor ended: it has expired, or is about to.
+                    return (LeaseTurn::Ended, LeaseOutcome::Awaited);
+                }
+                // A silent Redis would push no end.
+                match timeout(self.redis_timeout * 2 / 3, kept_for(redis, name)).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return unavailable,
+                }
+            }
         }
-        let is_tracked = version.token(name).is_some();
-        if !is_tracked && !waiting.changes.has_changed().unwrap_or(false) {
-            return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
-        }
-        let Some(kept_for) = kept_for(redis, name).await else {
-            return (LeaseTurn::Unavailable, LeaseOutcome::Unavailable);
-        };
-        let left = deadline.saturating_duration_since(time::instant());
-        match timeout(left.min(kept_for), waiting.changes.changed()).await {
-            // The lease has ended or was renewed, or the push was lost: the next read decides.
-            Ok(_) => {}
-            Err(_) if left <= kept_for => return (LeaseTurn::Unavailable, LeaseOutcome::TimedOut),
-            // The lease was neither renewed nor ended: it has expired, or is about to.
-            Err(_) => return (LeaseTurn::Ended, LeaseOutcome::Awaited),
-        }
+    }
+
+    /// Returns the time until a waiting node checks that Redis still answers, at most until `end`.
+    fn probe_in(&self, end: Instant) -> Duration {
+        end.saturating_duration_since(time::instant()).min(self.redis_timeout / 3)
     }
 }
 

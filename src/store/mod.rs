@@ -29,7 +29,7 @@ pub use fleet::registry::NodeRegistry;
 pub use fleet::sync::{SyncAck, SyncRequest};
 pub use handle::{Store, StoreRoom};
 pub use health::RedisHealth;
-pub use lease::{Lease, LeaseTurn};
+pub use lease::{Lease, LeaseName, LeaseTurn};
 pub use lookup::{Completeness, FoundValue, Lookup, Tier};
 pub use namespace::Namespace;
 pub use options::Options;

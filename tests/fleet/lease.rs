@@ -176,6 +176,76 @@ fn each_client_gets_its_variant() {
     assert!((2..=3).contains(&origin.count("/a")), "{}", origin.count("/a"));
 }
 
+/// A response of a node that was first helps the readers of nodes that no longer wait for it.
+#[test]
+fn a_fetch_longer_than_the_wait_for_a_lease_costs_no_more_than_without_one() {
+    let (origin, redis, first, others) = (Origin::start(), Redis::start(), Gate::new(), Gate::new());
+    let asked = AtomicUsize::new(0);
+    origin.script("/a", {
+        let (first, others) = (first.clone(), others.clone());
+        move |exchange| {
+            let gate = if asked.fetch_add(1, Ordering::SeqCst) == 0 { &first } else { &others };
+            gate.pass();
+            Answer::json_with(&[FRESH], "{}").give(exchange)
+        }
+    });
+    let nodes = Process::fleet(3, &origin, &redis, &["--fetch-lease=on", "--collapse-timeout=5s"]);
+    let mut clients = askers(&nodes, &redis, "/a", 8);
+    // The other two nodes wait for half of the timeout, and then fetch.
+    others.await_arrivals(2);
+    first.open();
+    for response in responses(&mut clients) {
+        assert_eq!((response.status, response.text()), (200, "{}"));
+    }
+    others.open();
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[test]
+fn two_variants_of_a_cold_key_cost_no_more_than_without_leases() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.script("/a", {
+        let gate = gate.clone();
+        move |exchange| {
+            let language = exchange.request.field("accept-language").unwrap_or_default().to_owned();
+            gate.pass();
+            Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], &format!("\"{language}\""))
+                .give(exchange)
+        }
+    });
+    let nodes = Process::fleet(3, &origin, &redis, &ALWAYS);
+    let before = redis.calls("set");
+    let mut clients: Vec<_> = nodes
+        .iter()
+        .flat_map(|node| ["de", "en"].repeat(4).into_iter().map(move |language| (language, node)))
+        .map(|(language, node)| (language, node.ask("/a", &[("Accept-Language", language)])))
+        .collect();
+    until("all nodes to try to take the lease", || redis.calls("set") - before >= 3);
+    gate.open();
+    for (language, client) in &mut clients {
+        assert_eq!(client.response().text(), format!("\"{language}\""));
+    }
+    // Without leases, each node fetches each variant once.
+    assert!((2..=6).contains(&origin.count("/a")), "{}", origin.count("/a"));
+}
+
+#[test]
+fn a_silent_redis_ends_the_wait_for_a_lease() {
+    let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
+    origin.answer("/a", Answer::silent().pass(&gate).send(one_fetch()));
+    let flags = [&ALWAYS[..], &["--redis-timeout=300ms"]].concat();
+    let nodes = Process::fleet(2, &origin, &redis, &flags);
+    let mut clients = askers(&nodes, &redis, "/a", 1);
+    gate.await_arrivals(1);
+    redis.stall();
+    // The other node fetches, before the lease could have expired.
+    gate.await_arrivals(2);
+    assert_eq!(sum(&nodes, r#"cachewarp_fetch_leases_total{result="unavailable"}"#), 1.0);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    redis.resume();
+}
+
 #[test]
 fn without_redis_every_node_fetches() {
     let (origin, mut redis) = (Origin::start(), Redis::start());

@@ -26,7 +26,9 @@ impl Process {
     }
 
     fn start(origin: &Origin, redis: &Redis, flags: &[&str]) -> Self {
-        Self::start_at(origin, &redis.url(), &[&["--redis-timeout=5s"], flags].concat())
+        let is_given = flags.iter().any(|flag| flag.starts_with("--redis-timeout"));
+        let patient: &[&str] = if is_given { &[] } else { &["--redis-timeout=5s"] };
+        Self::start_at(origin, &redis.url(), &[patient, flags].concat())
     }
 
     /// Starts a node with two workers on this Redis.

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::limits::COLLAPSED_WAITS_MAX;
 use crate::policy::{OriginFailure, Reuse};
@@ -95,8 +96,13 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 },
             },
             FetchState::Stored => match stored_meanwhile(proxy, &fetch_request.request).await {
-                Some(hit) => return serve_stored(&fetch_request.request, hit).await,
-                None => break,
+                Ok(hit) => return serve_stored(&fetch_request.request, hit).await,
+                // The other node has stored another variant.
+                Err(own) if own.key != fetch_request.location.key => {
+                    fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
+                    waited = None;
+                }
+                Err(_) => break,
             },
             FetchState::Errored => {
                 match serve_stale_on_error(proxy, &fetch_request, OriginFailure::ErrorResponse).await {
@@ -113,7 +119,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                 }
                 may_lead_anew = false;
             }
-            FetchState::Alone | FetchState::Fetching => break,
+            FetchState::Alone | FetchState::Fetching | FetchState::Waiting => break,
         }
         joins += 1;
     }
@@ -132,14 +138,16 @@ async fn await_response(
 ) -> watch::Receiver<FetchState> {
     let begun = time::instant();
     fetch_request.note_role(ExplainedRole::Follower);
-    let response = state.wait_for(|state| !matches!(state, FetchState::Fetching));
+    let response = state.wait_for(|state| !state.is_pending());
     // The request goes on in any case.
-    drop(tokio::time::timeout(fetch_request.request.inbound.rules.collapse_timeout, response).await);
+    let waits_max = fetch_request.request.inbound.rules.collapse_timeout;
+    drop(timeout(waits_max, response).await);
     proxy.metrics.waited(time::instant().duration_since(begun));
     state
 }
 
-/// Waits for the state that ends another request's fetch; `None` if the fetch takes too long.
+/// Waits for the state that ends another request's fetch; `None` if the fetch takes too long. The
+/// time of the fetch runs from the moment at which this node no longer waits for another one.
 async fn follow(
     proxy: &Proxy,
     fetch_request: &FetchRequest,
@@ -147,13 +155,18 @@ async fn follow(
 ) -> Option<FetchState> {
     let begun = time::instant();
     fetch_request.note_role(ExplainedRole::Follower);
-    let waited = tokio::time::timeout(
-        fetch_request.request.inbound.rules.collapse_timeout,
-        state.wait_for(|state| !matches!(state, FetchState::Fetching)),
-    );
-    let state = waited.await.map(|state| state.map_or(FetchState::Alone, |state| state.clone()));
+    let waits_max = fetch_request.request.inbound.rules.collapse_timeout;
+    let turn = timeout(waits_max, state.wait_for(|state| !matches!(state, FetchState::Waiting))).await;
+    let has_turn = turn.is_ok();
+    drop(turn);
+    let state = if has_turn {
+        let response = timeout(waits_max, state.wait_for(|state| !state.is_pending())).await;
+        response.map(|state| state.map_or(FetchState::Alone, |state| state.clone())).ok()
+    } else {
+        None
+    };
     proxy.metrics.waited(time::instant().duration_since(begun));
-    let state = state.ok()?;
+    let state = state?;
     if let FetchState::Shared(response) = &state {
         fetch_request.request.note_location(&response.location);
     }
@@ -172,17 +185,23 @@ async fn lead_or_follow(
     tokio::select! {
         biased;
         answer = fetch_as_leader(proxy, fetch_request, lead, permit) => answer,
-        Some(answer) = response_of_another(fetch_request, &mut state) => answer,
+        Some(answer) = response_of_another(proxy, fetch_request, &mut state) => answer,
     }
 }
 
-/// Returns the answer from the first response that is published for the key.
+/// Returns the answer from the first response that is published for the key, or that another node
+/// has stored.
 async fn response_of_another(
+    proxy: &Proxy,
     fetch_request: &FetchRequest,
     state: &mut watch::Receiver<FetchState>,
 ) -> Option<ProxyAnswer> {
-    let state = state.wait_for(|state| matches!(state, FetchState::Shared(_))).await.ok()?.clone();
-    let FetchState::Shared(response) = state else { return None };
+    let is_response = |state: &FetchState| matches!(state, FetchState::Shared(_) | FetchState::Stored);
+    let state = state.wait_for(is_response).await.ok()?.clone();
+    let FetchState::Shared(response) = state else {
+        let hit = stored_meanwhile(proxy, &fetch_request.request).await.ok()?;
+        return Some(serve_stored(&fetch_request.request, hit).await);
+    };
     match own_location(fetch_request, &response) {
         Some(_) => None,
         None => share(fetch_request, FetchScope::Any, &response).await,

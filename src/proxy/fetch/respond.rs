@@ -137,9 +137,9 @@ async fn respond(
         FetchOutcome::Stored => {
             fetch_request.note_role(ExplainedRole::Follower);
             match stored_meanwhile(proxy, &fetch_request.request).await {
-                Some(hit) => serve_stored(&fetch_request.request, hit).await,
+                Ok(hit) => serve_stored(&fetch_request.request, hit).await,
                 // The response was purged again, or does not answer this request.
-                None => Box::pin(fetch_alone(proxy, fetch_request)).await,
+                Err(_) => Box::pin(fetch_alone(proxy, fetch_request)).await,
             }
         }
         FetchOutcome::Failed(failure) => stale_or_failure(proxy, fetch_request, failure).await,

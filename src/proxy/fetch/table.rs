@@ -30,6 +30,8 @@ use crate::store::{FetchStart, Lease, StorePermit};
 /// The state of a shared fetch, as its followers see it.
 #[derive(Clone)]
 pub(in crate::proxy) enum FetchState {
+    /// Another node fetches the response, and this node waits for its lease.
+    Waiting,
     /// The origin has not responded yet.
     Fetching,
     /// The response may be shared. The policy still checks each follower.
@@ -42,6 +44,13 @@ pub(in crate::proxy) enum FetchState {
     Alone,
     /// The fetch failed, and an immediate retry would fail as well.
     Failed(Failure),
+}
+
+impl FetchState {
+    /// Returns whether there is no response yet.
+    pub(in crate::proxy) fn is_pending(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Fetching)
+    }
 }
 
 /// The shared fetches in progress.
@@ -106,15 +115,17 @@ impl FetchTable {
                 return FetchRole::Follower(follower);
             }
             if self.scope == FetchScope::Any {
-                let before = before.iter().rev().filter(|earlier| is_fetching(earlier));
+                let before = before.iter().rev().filter(|earlier| is_pending(earlier));
                 earlier.extend(before.take(EARLIER_FETCHES_MAX - 1).cloned());
                 earlier.push(state.clone());
             }
         }
         let permit = permit();
+        let is_further = !earlier.is_empty();
         let state = watch::Sender::new(FetchState::Fetching);
         slot.insert_entry(JoinableFetch { state: state.clone(), begun: permit.fetch_start(), earlier });
-        FetchRole::Leader(LeaderGuard { fetches: Arc::clone(self), key, state, lease: None }, permit)
+        let lead = LeaderGuard { fetches: Arc::clone(self), key, state, is_further, lease: None };
+        FetchRole::Leader(lead, permit)
     }
 
     /// Returns the number of shared fetches.
@@ -129,8 +140,19 @@ impl FetchTable {
     }
 }
 
-fn is_fetching(fetch: &watch::Sender<FetchState>) -> bool {
-    matches!(*fetch.borrow(), FetchState::Fetching)
+fn is_pending(fetch: &watch::Sender<FetchState>) -> bool {
+    fetch.borrow().is_pending()
+}
+
+/// Replaces the state of a fetch without a response.
+fn replace_pending(fetch: &watch::Sender<FetchState>, by: &FetchState) {
+    fetch.send_if_modified(|state| {
+        let is_pending = state.is_pending();
+        if is_pending {
+            state.clone_from(by);
+        }
+        is_pending
+    });
 }
 
 /// The duty to fetch a key for all concurrent requests. Dropping it wakes the followers.
@@ -138,6 +160,8 @@ pub(in crate::proxy) struct LeaderGuard {
     fetches: Arc<FetchTable>,
     key: FetchKey,
     state: watch::Sender<FetchState>,
+    /// Whether this process has an earlier fetch of the key in progress.
+    is_further: bool,
     /// The lease that makes other nodes wait for this fetch.
     lease: Option<Lease>,
 }
@@ -148,9 +172,20 @@ impl LeaderGuard {
         self.lease = Some(lease);
     }
 
-    /// Returns whether another node's fetch may answer the followers.
+    /// Returns whether another node's fetch may answer the followers. They have waited long enough
+    /// if this process has an earlier fetch in progress, which may even hold the lease.
     pub(in crate::proxy) fn may_wait_for_other_nodes(&self) -> bool {
-        self.fetches.scope == FetchScope::Any
+        self.fetches.scope == FetchScope::Any && !self.is_further
+    }
+
+    /// Publishes a state, unless there is a response already.
+    pub(in crate::proxy) fn publish_pending(&self, state: &FetchState) {
+        replace_pending(&self.state, state);
+    }
+
+    /// Returns the publisher of a response that another node stores during this fetch.
+    pub(in crate::proxy) fn stored_elsewhere(&self) -> StoredElsewhere {
+        StoredElsewhere(self.state.clone())
     }
 
     /// Returns the state of the fetch, as a follower sees it.
@@ -176,13 +211,7 @@ impl LeaderGuard {
             return;
         }
         for other in earlier.iter().chain([state]).filter(|other| !other.same_channel(&self.state)) {
-            other.send_if_modified(|state| {
-                let is_fetching = matches!(state, FetchState::Fetching);
-                if is_fetching {
-                    state.clone_from(state_of_this);
-                }
-                is_fetching
-            });
+            replace_pending(other, state_of_this);
         }
     }
 
@@ -206,14 +235,24 @@ impl LeaderGuard {
 impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.leave();
-        // A leader that ends while still fetching was aborted. Its followers fetch for themselves.
-        self.state.send_if_modified(|state| {
-            let silent = matches!(state, FetchState::Fetching);
-            if silent {
-                *state = FetchState::Alone;
-            }
-            silent
-        });
+        // A leader that ends without a response was aborted. Its followers fetch for themselves.
+        replace_pending(&self.state, &FetchState::Alone);
+    }
+}
+
+/// The publisher of a response that another node stores during a fetch of this process.
+pub(in crate::proxy) struct StoredElsewhere(watch::Sender<FetchState>);
+
+impl StoredElsewhere {
+    /// Publishes that the response is stored, unless the fetch has a response.
+    pub(in crate::proxy) fn publish(&self) {
+        replace_pending(&self.0, &FetchState::Stored);
+    }
+
+    /// Waits until the fetch has a response.
+    pub(in crate::proxy) async fn response(&self) {
+        // This sender keeps the channel open.
+        drop(self.0.subscribe().wait_for(|state| !state.is_pending()).await);
     }
 }
 

@@ -132,11 +132,16 @@ pub(in crate::proxy) fn just_stored(
     usable(request, entry, tier).filter(is_fresh)
 }
 
-/// Returns the fresh entry that another node has stored by now.
-pub(in crate::proxy) async fn stored_meanwhile(proxy: &Proxy, request: &CacheRequest) -> Option<CacheHit> {
+/// Returns the fresh entry that another node has stored by now, or the location at which the store
+/// has none.
+pub(in crate::proxy) async fn stored_meanwhile(
+    proxy: &Proxy,
+    request: &CacheRequest,
+) -> Result<CacheHit, CacheLocation> {
     let RequestLookup { location, found, .. } = look_up(proxy, request).await;
     request.note_location(&location);
-    found.and_then(|(entry, tier)| usable(request, entry, tier)).filter(is_fresh)
+    let hit = found.and_then(|(entry, tier)| usable(request, entry, tier)).filter(is_fresh);
+    hit.ok_or(location)
 }
 
 /// Returns the entry that the store has by now, fresh or stale; `None` if the store does not
