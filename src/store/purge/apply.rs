@@ -1,10 +1,10 @@
 //! Purges, and the point at which they are complete.
 //!
-//! A purge first writes to Redis (`write.rs`). From then on no reader of Redis finds a purged entry,
-//! and no fetch that began before stores its answer. If another server may become master, a replica
-//! must have the write before it counts ([`Client::wait_replicated`]). Then the node asks the fleet
-//! to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry either. A
-//! purge that fails holds in this process, which repeats it (`repeat.rs`).
+//! A purge first writes to Redis (`write.rs`). From then on no reader of Redis finds a purged
+//! entry, and no fetch that began before stores its answer. If another server may become master, a
+//! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
+//! the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry
+//! either. A purge that fails holds in this process, which repeats it (`repeat.rs`).
 
 use crate::entry::KeyGeneration;
 use crate::key::CacheKey;
@@ -63,9 +63,8 @@ impl Store {
         let topology = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let coarser = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        let result = |nodes, confirmed, coarser| {
-            Ok(PurgeResult { coarser, ..PurgeResult::counted(nodes, confirmed) })
-        };
+        let result =
+            |nodes, confirmed, coarser| Ok(PurgeResult { coarser, ..PurgeResult::counted(nodes, confirmed) });
         let Some(((writer, fleet), topology)) = self.writer().zip(self.fleet.as_ref()).zip(topology) else {
             return result(1, 1, coarser);
         };

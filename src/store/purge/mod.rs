@@ -2,6 +2,7 @@
 
 pub(super) mod apply;
 mod cached;
+mod judge;
 pub(super) mod local;
 pub(super) mod log;
 pub(super) mod names;

@@ -9,12 +9,7 @@
 //! When Redis pushes that the log has changed, a worker reads it again at once
 //! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed
 //! only when every worker has acknowledged it, and no worker acknowledges while it serves from the
-//! last state ([`PurgeState::end_revalidation`]).
-//!
-//! **Always:** unknown state is read from Redis, and a missing tag generation means that the tag's
-//! entries are purged. While Redis is unreachable, an entry is valid only if Redis has pushed no
-//! change of the last log, and if the generations of its tags were read since the log's last
-//! change.
+//! last state ([`PurgeState::end_revalidation`]). `judge.rs` checks the entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,15 +17,14 @@ use std::time::Instant;
 
 use quick_cache::sync::Cache;
 
-use crate::entry::{self, PurgeGeneration, TagDigest};
-use crate::key::{CacheKey, Target};
+use crate::entry::{PurgeGeneration, TagDigest};
+use crate::key::CacheKey;
 use crate::limits::{PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
 use crate::redis::TrackingTable;
 use crate::store::purge::cached::Cached;
 use crate::store::purge::local::LocalPurges;
-use crate::store::purge::log::{BulkPurge, PurgeLog, PurgeStatus, TagGeneration};
+use crate::store::purge::log::{BulkPurge, PurgeLog, TagGeneration};
 use crate::store::purge::names::{PurgeScope, PurgeStrength};
-use crate::store::purge::verdict::{Consistency, PurgeVerdict};
 use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
 
@@ -44,10 +38,10 @@ pub(in crate::store) struct PurgeState {
     /// The number of changes of the log, certain or possible.
     changes: AtomicU64,
     log: RwLock<Cached<PurgeLog>>,
-    tags: Cache<u128, Cached<TagGeneration>>,
+    pub(in crate::store::purge) tags: Cache<u128, Cached<TagGeneration>>,
     /// The purges that Redis has not confirmed.
     local: LocalPurges,
-    tracking: Arc<TrackingTable>,
+    pub(in crate::store::purge) tracking: Arc<TrackingTable>,
 }
 
 /// A flag in the revision: the reader must check whether the log is still trusted.
@@ -103,104 +97,6 @@ impl PurgeState {
 
     pub(in crate::store) fn is_known(&self) -> bool {
         self.log().trust.is_some_and(|trust| trust.holds(&self.tracking))
-    }
-
-    /// Returns the effect of the purges on an entry of this target.
-    pub(in crate::store) fn judge(
-        &self,
-        bytes: &[u8],
-        target: &Target,
-        consistency: Consistency<'_>,
-    ) -> PurgeVerdict {
-        // The revision is read first: a change during the check makes another one.
-        let revision = self.revision();
-        let local = self.local.judge(bytes, target);
-        if local == PurgeStatus::Purged {
-            return PurgeVerdict::Known(PurgeStatus::Purged, revision);
-        }
-        match self.judge_by_log(bytes, target, consistency, revision) {
-            PurgeVerdict::Known(status, revision) => PurgeVerdict::Known(status.and(local), revision),
-            unknown @ (PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_)) => unknown,
-        }
-    }
-
-    fn judge_by_log(
-        &self,
-        bytes: &[u8],
-        target: &Target,
-        consistency: Consistency<'_>,
-        mut revision: u64,
-    ) -> PurgeVerdict {
-        let Some((generation, tags)) = entry::history(bytes) else {
-            return PurgeVerdict::Known(PurgeStatus::Valid, revision);
-        };
-        // The entry was stored while the purge generation was unknown.
-        if matches!(consistency, Consistency::LastKnown) && generation == PurgeGeneration::default() {
-            return PurgeVerdict::Known(PurgeStatus::Valid, 0);
-        }
-        let log = self.log();
-        let known = match consistency {
-            Consistency::Verified(snapshot) if revision == 0 => snapshot.log.as_ref(),
-            Consistency::Verified(_) => log.value.as_ref(),
-            Consistency::LastKnown => log.value.as_ref().filter(|_| log.is_last_known()),
-        };
-        let Some(known) = known else { return PurgeVerdict::LogUnknown };
-        let mut status = known.judge(generation, target);
-        // No purge was recorded since the entry was fetched, so none of its tags either.
-        if status == PurgeStatus::Purged || generation.count >= known.generation.count {
-            return PurgeVerdict::Known(status, revision);
-        }
-        let mut unknown = Vec::new();
-        for tag in tags {
-            let tag_generation = match consistency {
-                Consistency::LastKnown => self.last_known_tag(tag, known.generation),
-                Consistency::Verified(snapshot) => match self.cached_tag(tag) {
-                    Some(known) => {
-                        // Without tracking, the judgement ends with the generation: the entry is
-                        // checked again at each lookup.
-                        if matches!(known.trust, Some(EntryTrust::Until(_))) {
-                            revision = 0;
-                        }
-                        Some(known.value)
-                    }
-                    None => {
-                        // A generation read for this request alone makes no revision for others.
-                        revision = 0;
-                        snapshot.tag_generation(tag)
-                    }
-                },
-            };
-            match tag_generation {
-                Some(tag_generation) => {
-                    status = status.and(
-                        tag_generation
-                            .map_or(PurgeStatus::Purged, |tag_generation| tag_generation.judge(generation)),
-                    )
-                }
-                None => unknown.push(tag),
-            }
-        }
-        if status != PurgeStatus::Purged && !unknown.is_empty() {
-            return PurgeVerdict::TagsUnknown(unknown);
-        }
-        PurgeVerdict::Known(status, revision)
-    }
-
-    /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.
-    pub(in crate::store) fn tag_generation(&self, tag: TagDigest) -> Option<Option<TagGeneration>> {
-        Some(self.cached_tag(tag)?.value)
-    }
-
-    /// Returns the trusted generation of a tag.
-    fn cached_tag(&self, tag: TagDigest) -> Option<Cached<TagGeneration>> {
-        self.tags.get(&tag.0).filter(|known| known.trust.is_some_and(|trust| trust.holds(&self.tracking)))
-    }
-
-    /// Returns the last known generation of a tag: `None` if a purge that the log has counted may
-    /// have changed it since.
-    fn last_known_tag(&self, tag: TagDigest, log: PurgeGeneration) -> Option<Option<TagGeneration>> {
-        let known = self.tags.get(&tag.0)?;
-        (known.is_last_known() && known.log == log).then_some(known.value)
     }
 
     /// Stores the log read from Redis.
@@ -398,7 +294,7 @@ impl PurgeState {
         self.last_revision.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn log(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
+    pub(in crate::store::purge) fn log(&self) -> RwLockReadGuard<'_, Cached<PurgeLog>> {
         // Each critical section makes one assignment: a panic leaves nothing half done.
         self.log.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -416,11 +312,12 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::*;
-    use crate::entry::{Entry, EntryVersion, KeyGeneration, StoredValue};
-    use crate::key::{CacheKey, Scheme};
+    use crate::entry::{self, Entry, EntryVersion, KeyGeneration, StoredValue};
+    use crate::key::{CacheKey, Scheme, Target};
     use crate::policy::{Obligations, StoredFacts};
+    use crate::store::purge::log::PurgeStatus;
     use crate::store::purge::names::{CacheTag, UrlPrefix};
-    use crate::store::purge::verdict::PurgeSnapshot;
+    use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
     use crate::time::instant;
 
     const HOUR: Duration = Duration::from_secs(3600);
