@@ -1,9 +1,13 @@
-// The expected result of each test: expected/PROFILE.json maps test ids to results.
+// The expected result of each test: expected/PROFILE.json maps test ids to results, and
+// expected/checkout/PROFILE.json those of the newest source.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
-const file = profile => fileURLToPath(new URL(`expected/${profile}.json`, import.meta.url))
+import { checkout } from './suite.mjs'
+
+const FOLDER = checkout ? 'expected/checkout' : 'expected'
+const file = profile => fileURLToPath(new URL(`${FOLDER}/${profile}.json`, import.meta.url))
 
 // Prints the differences. Resolves to the number of tests that passed before and do not pass now.
 export async function compare (profile, verdicts) {
@@ -29,16 +33,16 @@ export async function compare (profile, verdicts) {
 
 // Writes these verdicts as the expected ones.
 export async function update (profile, verdicts) {
-  await mkdir(new URL('expected/', import.meta.url), { recursive: true })
+  await mkdir(new URL(`${FOLDER}/`, import.meta.url), { recursive: true })
   await writeFile(file(profile), `${JSON.stringify(byId(verdicts), null, 1)}\n`)
-  console.log(`\nexpected/${profile}.json is up to date.`)
+  console.log(`\n${FOLDER}/${profile}.json is up to date.`)
 }
 
 async function read (profile) {
   try {
     return JSON.parse(await readFile(file(profile), 'utf8'))
   } catch (error) {
-    throw new Error(`expected/${profile}.json cannot be read (${error.message}); --update creates it`)
+    throw new Error(`${FOLDER}/${profile}.json cannot be read (${error.message}); --update creates it`)
   }
 }
 

@@ -7,8 +7,8 @@ import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-import { overruled } from './overruled.mjs'
-import { judge } from './suite.mjs'
+import { overruled, reversed } from './overruled.mjs'
+import { checkout, judge } from './suite.mjs'
 
 // A check has no right answer: "yes" is no better than "no".
 const KINDS = { required: 'pass', optimal: 'pass', check: 'yes' }
@@ -20,9 +20,11 @@ export function print (profile, { published, own }) {
   printTable(own)
   const verdicts = [...published, ...own]
   const unpassed = verdicts.filter(({ kind, result }) => kind !== 'check' && result !== 'pass')
-  const open = unpassed.filter(({ id }) => !(id in overruled))
+  const outdated = checkout ? [] : unpassed.filter(({ id }) => reversed.includes(id))
+  const open = unpassed.filter(test => !(test.id in overruled) && !outdated.includes(test))
   const refused = unpassed.filter(({ id }) => id in overruled)
   printTests('Not passed', open, ({ reason }) => reason)
+  printTests('Not passed, reversed in the newest source', outdated, ({ reason }) => reason)
   printTests('Not passed, on purpose', refused, ({ id }) => overruled[id])
 }
 

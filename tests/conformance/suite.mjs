@@ -1,11 +1,9 @@
 // The adapter for the public suite, http-cache-tests, and for CacheWarp's own tests in its form: it
-// runs and judges them. Only this file depends on the suite's internals.
+// runs and judges them. Only this file and `own/client.mjs` depend on the suite's internals.
 
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-
-import published from 'http-cache-tests/tests/index.mjs'
-import { determineTestResult } from 'http-cache-tests/lib/display.mjs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 import own from './own/groups.mjs'
 
@@ -26,10 +24,22 @@ const WORDS = {
   '-': 'untested'
 }
 
-const path = createRequire(import.meta.url).resolve
+// The checkout of the suite's source whose tests run. Without one, the tests of the npm release run.
+export const checkout = process.env.CACHE_TESTS_DIR
+
+// The paths in the npm release, and in a checkout, which has the engine in a folder of its own.
+const FILES = checkout
+  ? { tests: 'tests/index.mjs', judge: 'test-engine/lib/results.mjs', server: 'test-engine/server/server.mjs', client: 'test-engine/cli.mjs' }
+  : { tests: 'tests/index.mjs', judge: 'lib/display.mjs', server: 'server/server.mjs', client: 'cli.mjs' }
+
+const release = createRequire(import.meta.url).resolve
+const path = file => checkout ? join(checkout, FILES[file]) : release(`http-cache-tests/${FILES[file]}`)
+const { default: published } = await import(pathToFileURL(path('tests')))
+const { determineTestResult } = await import(pathToFileURL(path('judge')))
+
 const LISTED = ['--no-warnings', '--import', new URL('listed.mjs', import.meta.url).href]
-const SERVER = [...LISTED, path('http-cache-tests/server/server.mjs')]
-const CLIENT = [...LISTED, path('http-cache-tests/cli.mjs')]
+const SERVER = [...LISTED, path('server')]
+const CLIENT = [...LISTED, path('client')]
 const OWN_CLIENT = [...LISTED, fileURLToPath(new URL('own/client.mjs', import.meta.url))]
 
 // Starts the suite's origin and returns its URL.
