@@ -343,36 +343,36 @@ fn silent_connections_do_not_keep_operators_out() {
 #[test]
 fn a_fetch_that_no_client_reads_ends() {
     let origin = Origin::start();
-    let trickle = |fields: &str| {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n{fields}\r\n"
-        );
-        let ended = Gate::new();
-        let at_end = ended.clone();
-        origin.script(if fields.contains("=1\r") { "/short" } else { "/long" }, move |exchange| {
-            exchange.write(&head)?;
+    let (piece, ended) = (Gate::new(), Gate::new());
+    let rows = [("/short", "max-age=1"), ("/long", "max-age=600")];
+    for (path, directives) in rows {
+        let (piece, ended) = (piece.clone(), ended.clone());
+        origin.script(path, move |exchange| {
+            exchange.write(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\
+                 Cache-Control: {directives}\r\n\r\n"
+            ))?;
             // The trickle goes on until the proxy closes the connection.
             while exchange.write("1\r\n[\r\n").is_ok() {
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                piece.pass();
             }
-            at_end.pass();
+            ended.pass();
             Ok(Then::Close)
         });
-        ended
-    };
-    let ends = [trickle("Cache-Control: max-age=1\r\n"), trickle("Cache-Control: max-age=600\r\n")];
+    }
     let proxy = Proxy::start(&origin.url(), &[("origin_body_timeout", "2s")]);
-    for (path, ended) in ["/short", "/long"].into_iter().zip(ends) {
+    for (path, _) in rows {
         let mut client = proxy.connect();
         client.send_head("GET", path, &[]);
         client.head();
-        drop(client);
-        ended.await_arrivals(1);
-        ended.release_one();
     }
     until("both reasons to be counted", || {
+        rows.iter().for_each(|_| piece.release_one());
         proxy.metric(r#"cachewarp_not_stored_total{reason="unread"}"#) == 2.0
     });
+    piece.open();
+    ended.await_arrivals(rows.len());
+    ended.open();
 }
 
 #[test]
