@@ -1,12 +1,13 @@
 //! Stale responses and the requests that get them: during a refresh, instead of an error, or
 //! because the client accepts them (RFC 9111 §4.2.4 and §5.2.1, RFC 5861).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use cachewarp::time;
 
-use crate::harness::{Answer, Gate, Origin, Proxy, Redis, Response, until};
+use crate::harness::{Answer, Gate, Origin, PATIENCE, Proxy, Redis, Response, until};
 
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
@@ -206,6 +207,36 @@ fn a_failed_refresh_leaves_the_stored_response() {
     }
     origin.stop();
     assert_eq!(proxy.get("/a").text(), OLD);
+}
+
+#[test]
+fn a_hot_key_costs_a_failing_origin_few_requests() {
+    /// Requests at the origin after which the test ends: one, and one after each of two pauses.
+    const FAILED: usize = 3;
+    const CLIENTS: usize = 4;
+    const RATE_MAX: f64 = 5.0;
+    let origin = Origin::start();
+    origin.answer("/a", stale("max-age=60, stale-if-error=600"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    proxy.get("/a");
+    origin.answer("/a", error(503));
+    let (begun, served) = (time::instant(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = proxy.connect();
+                while origin.count("/a") < 1 + FAILED && begun.elapsed() < PATIENCE {
+                    assert_eq!(client.get("/a").text(), OLD);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (asked, seconds) = (origin.count("/a") - 1, begun.elapsed().as_secs_f64());
+    assert!(asked >= FAILED, "{asked} requests in {seconds} s: a pause does not end");
+    assert!(asked as f64 <= 1.0 + RATE_MAX * seconds, "{asked} requests in {seconds} s");
+    let served = served.into_inner();
+    assert!(served > 100 * asked, "{served} responses are no load");
 }
 
 #[test]
