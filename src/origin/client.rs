@@ -151,7 +151,8 @@ impl OriginClient {
         let response = exchange(connection, request, *deadlines, began).await;
         match &response {
             Ok(response) => {
-                metrics.record_head(choice, response.head_received.saturating_duration_since(began))
+                let took = response.head_received.saturating_duration_since(began);
+                metrics.record_head(choice, response.head.status, took);
             }
             Err(ExchangeError::Unwritten) => sent.cancel(),
             Err(ExchangeError::Unanswered | ExchangeError::Final(_)) => {}

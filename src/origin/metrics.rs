@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::outages::{AnswerProof, OutageLog};
 use crate::labels;
 use crate::origin::error::{FetchError, FetchPhase};
 use crate::origin::options::Options;
-use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry};
+use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry, StatusClass};
 
 labels! {
     /// Outcome of an exchange. Each exchange has exactly one.
@@ -71,6 +73,7 @@ pub(super) struct Metrics {
     failures: Counters<FetchPhase>,
     timeouts: Counter,
     sends: Counters<ConnectionChoice>,
+    responses: Counters<StatusClass>,
     open: Gauge,
     idle: Gauge,
     limit: Gauge,
@@ -102,6 +105,11 @@ impl Metrics {
                 "cachewarp_origin_sends",
                 "Requests written to the origin, by kind of connection",
                 "connection",
+            ),
+            responses: registry.counters(
+                "cachewarp_origin_responses",
+                "Responses of the origin, by status class",
+                "status",
             ),
             open: registry.gauge(
                 "cachewarp_origin_connections_open",
@@ -168,8 +176,9 @@ impl Metrics {
         self.connect.observe(took);
     }
 
-    pub(super) fn record_head(&self, choice: ConnectionChoice, took: Duration) {
+    pub(super) fn record_head(&self, choice: ConnectionChoice, status: StatusCode, took: Duration) {
         self.head.observe(took);
+        self.responses.inc(StatusClass::of(status));
         let proof = match choice {
             ConnectionChoice::Fresh | ConnectionChoice::Retried => AnswerProof::Connection,
             ConnectionChoice::Reused => AnswerProof::Head,

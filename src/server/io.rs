@@ -33,7 +33,7 @@ pub(super) struct WatchedSocket<S> {
     /// `None` where the protocol frames itself.
     framing: Option<RequestFraming>,
     activity: Arc<ConnectionActivity>,
-    _guard: ConnectionGuard,
+    guard: ConnectionGuard,
 }
 
 impl<S> WatchedSocket<S> {
@@ -44,6 +44,7 @@ impl<S> WatchedSocket<S> {
         activity: Arc<ConnectionActivity>,
         guard: ConnectionGuard,
     ) -> Self {
+        guard.received(replay.len());
         Self {
             stream,
             replay,
@@ -51,7 +52,7 @@ impl<S> WatchedSocket<S> {
             half_closed: false,
             framing: Some(RequestFraming::default()),
             activity,
-            _guard: guard,
+            guard,
         }
     }
 
@@ -63,7 +64,8 @@ impl<S> WatchedSocket<S> {
         guard: ConnectionGuard,
     ) -> Self {
         activity.vouch_for_all();
-        Self { stream, replay, repair: &[], half_closed: false, framing: None, activity, _guard: guard }
+        guard.received(replay.len());
+        Self { stream, replay, repair: &[], half_closed: false, framing: None, activity, guard }
     }
 
     /// Passes received bytes to framing, up to the first that needs a repair. Framing ends once the
@@ -126,6 +128,7 @@ impl<S> WatchedSocket<S> {
     fn wrote(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = wrote {
             self.activity.wrote(bytes);
+            self.guard.sent(bytes);
         }
         wrote
     }
@@ -156,6 +159,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedSocket<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
+        this.guard.received(read.len());
         if read.is_empty() && this.framing.is_some() {
             this.half_closed |= this.activity.owes_response();
             // hyper reads again once it has written the response.

@@ -41,6 +41,8 @@ pub(super) struct Metrics {
     accept_failures: Counter,
     spoken: Counters<HttpProtocol>,
     refused: Counters<ConnectionRefusal>,
+    received: Counter,
+    sent: Counter,
     panics: Counter,
     cut: Counter,
     unread: Counters<HttpProtocol>,
@@ -67,6 +69,12 @@ impl Metrics {
                 "Client connections that the server refused and closed, by reason.",
                 "reason",
             ),
+            received: registry.counter(
+                "cachewarp_client_received_bytes",
+                "Bytes of HTTP read from clients, heads included.",
+            ),
+            sent: registry
+                .counter("cachewarp_client_sent_bytes", "Bytes of HTTP written to clients, heads included."),
             panics: registry.counter("cachewarp_panics", "Requests and connections that ended in a panic."),
             cut: registry.counter(
                 "cachewarp_client_connections_cut",
@@ -88,7 +96,13 @@ impl Metrics {
     ) -> ConnectionGuard {
         self.accepted.inc();
         self.open.add(1);
-        ConnectionGuard { open: self.open.clone(), _permit: permit, _address_permit: address_permit }
+        ConnectionGuard {
+            open: self.open.clone(),
+            received: self.received.clone(),
+            sent: self.sent.clone(),
+            _permit: permit,
+            _address_permit: address_permit,
+        }
     }
 
     /// Counts a connection that the server could not accept.
@@ -122,11 +136,25 @@ impl Metrics {
     }
 }
 
-/// A guard that counts one connection as open and holds its permits.
+/// A guard that counts one connection as open, counts its bytes, and holds its permits.
 pub(super) struct ConnectionGuard {
     open: Gauge,
+    received: Counter,
+    sent: Counter,
     _permit: OwnedSemaphorePermit,
     _address_permit: AddressPermit,
+}
+
+impl ConnectionGuard {
+    /// Counts bytes from the client.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.add(bytes as u64);
+    }
+
+    /// Counts bytes to the client.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.sent.add(bytes as u64);
+    }
 }
 
 impl Drop for ConnectionGuard {

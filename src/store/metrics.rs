@@ -198,6 +198,12 @@ pub(super) fn watch_memory(memory: &Arc<MemoryTier>, registry: &Registry) {
     registry.sampled("cachewarp_memory_entries", "Entries that the memory tier holds", move || {
         held.entries() as f64
     });
+    let held = Arc::clone(memory);
+    registry.sampled_counter(
+        "cachewarp_memory_evictions",
+        "Entries that the memory tier removed to make room",
+        move || held.evictions() as f64,
+    );
 }
 
 /// Registers the gauge of the purges that Redis has not accepted.

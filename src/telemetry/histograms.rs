@@ -8,10 +8,11 @@
 //! requires. The number of observations is the sum of the buckets, so the two never disagree.
 
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::shard::CounterShard;
 use crate::label::Label;
+use crate::time;
 
 /// The upper bounds of the buckets, in microseconds: from a hit in memory to the longest acceptable
 /// wait. 90 ms is the objective of the slowest answer.
@@ -51,6 +52,25 @@ impl<L: Label> Histograms<L> {
     /// Counts one observation.
     pub fn observe(&self, label: L, took: Duration) {
         observe(&self.0, label.index(), took);
+    }
+
+    /// Returns a measurement that began at `begun` and ends when it is dropped.
+    pub fn timer(&self, label: L, begun: Instant) -> DurationTimer {
+        DurationTimer { shard: self.0.clone(), series: label.index(), begun }
+    }
+}
+
+/// A running measurement. Dropping it counts the duration.
+#[derive(Debug)]
+pub struct DurationTimer {
+    shard: CounterShard,
+    series: usize,
+    begun: Instant,
+}
+
+impl Drop for DurationTimer {
+    fn drop(&mut self) {
+        observe(&self.shard, self.series, time::instant().saturating_duration_since(self.begun));
     }
 }
 

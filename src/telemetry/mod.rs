@@ -16,13 +16,15 @@ mod registry;
 mod scrape;
 mod shard;
 mod snapshot;
+mod status;
 mod tally;
 
 pub use counters::{Counter, CounterGrid, Counters, Gauge, Gauges};
 pub use format::MetricsFormat;
 pub use heavy::HeavyHitters;
-pub use histograms::{BUCKET_BOUNDS, Histogram, Histograms};
+pub use histograms::{BUCKET_BOUNDS, DurationTimer, Histogram, Histograms};
 pub use percentiles::percentile;
 pub use registry::Registry;
 pub use snapshot::{MetricSnapshot, SnapshotSeries, SnapshotValue};
+pub use status::StatusClass;
 pub use tally::{DurationSummary, DurationTally};

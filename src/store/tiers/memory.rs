@@ -7,11 +7,13 @@
 //! compares it. All workers share the tier; a lookup holds a shard's lock while it increments a
 //! reference count.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::entry::{self, EntryHeader, KeyGeneration};
 use crate::limits::{
@@ -34,7 +36,12 @@ pub(in crate::store) struct MemoryEntry {
 }
 
 /// The memory tier.
-pub(in crate::store) struct MemoryTier(Cache<u128, MemoryEntry, EntryWeight>);
+pub(in crate::store) struct MemoryTier {
+    cache: MemoryCache,
+    evictions: Arc<AtomicU64>,
+}
+
+type MemoryCache = Cache<u128, MemoryEntry, EntryWeight, DefaultHashBuilder, CountedEvictions>;
 
 impl MemoryTier {
     /// Allocates a tier of at most `bytes`, overhead included, for bodies of at most
@@ -47,31 +54,30 @@ impl MemoryTier {
             .estimated_items_capacity(entries)
             .weight_capacity(weight)
             .build();
-        Self(match options {
-            Ok(options) => Cache::with_options(
-                options,
-                EntryWeight,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
+        let evictions = Arc::new(AtomicU64::new(0));
+        let counted = CountedEvictions { count: Arc::clone(&evictions), inner: DefaultLifecycle::default() };
+        let hash = DefaultHashBuilder::default();
+        let cache = match options {
+            Ok(options) => Cache::with_options(options, EntryWeight, hash, counted),
             // Unreachable while every option above is set.
-            Err(_) => Cache::with_weighter(entries, weight, EntryWeight),
-        })
+            Err(_) => Cache::with(entries, weight, EntryWeight, hash, counted),
+        };
+        Self { cache, evictions }
     }
 
     pub(in crate::store) fn get(&self, name: u128) -> Option<MemoryEntry> {
-        self.0.get(&name)
+        self.cache.get(&name)
     }
 
     pub(in crate::store) fn insert(&self, name: u128, held: MemoryEntry) {
-        self.0.insert(name, held);
+        self.cache.insert(name, held);
     }
 
     /// Records the revision at which the entry `of` was found valid, unless another one has
     /// replaced it.
     pub(in crate::store) fn set_revision(&self, name: u128, of: &MemoryEntry, revision: u64) {
         // If there is no entry, the cache frees the slot at once.
-        drop(self.0.entry(&name, Some(Duration::ZERO), |_, held| {
+        drop(self.cache.entry(&name, Some(Duration::ZERO), |_, held| {
             if held.bytes.as_ptr() == of.bytes.as_ptr() {
                 held.revision = revision;
             }
@@ -81,17 +87,17 @@ impl MemoryTier {
 
     /// Removes an entry; returns whether there was one.
     pub(in crate::store) fn remove(&self, name: u128) -> bool {
-        self.0.remove(&name).is_some()
+        self.cache.remove(&name).is_some()
     }
 
     /// Removes the entry with these bytes; a later entry stays.
     pub(in crate::store) fn remove_this(&self, name: u128, bytes: &Bytes) {
-        self.0.remove_if(&name, |held| held.bytes.as_ptr() == bytes.as_ptr());
+        self.cache.remove_if(&name, |held| held.bytes.as_ptr() == bytes.as_ptr());
     }
 
     /// Removes an entry unless it was stored after this purge: its key generation differs.
     pub(in crate::store) fn remove_unless_behind(&self, name: u128, purge: KeyGeneration) {
-        self.0.remove_if(&name, |held| {
+        self.cache.remove_if(&name, |held| {
             EntryHeader::read(&held.bytes).is_none_or(|header| header.key_generation != purge)
         });
     }
@@ -99,7 +105,7 @@ impl MemoryTier {
     /// Removes an entry that Redis has invalidated; returns whether there was one. An entry still
     /// on its way to Redis stays: the invalidation belongs to the value before it.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
-        self.0.remove_if(&name, |held| !matches!(held.trust, EntryTrust::InFlight(_))).is_some()
+        self.cache.remove_if(&name, |held| !matches!(held.trust, EntryTrust::InFlight(_))).is_some()
     }
 
     /// Marks an entry as stale, in a process without Redis.
@@ -113,12 +119,17 @@ impl MemoryTier {
 
     /// Returns the bytes held, overhead included.
     pub(in crate::store) fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.cache.weight()
+    }
+
+    /// Returns the number of entries that were removed to make room.
+    pub(in crate::store) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
     }
 
     /// Returns the number of entries held.
     pub(in crate::store) fn entries(&self) -> usize {
-        self.0.len()
+        self.cache.len()
     }
 }
 
@@ -127,6 +138,25 @@ fn shards(bytes: usize, body_bytes_max: usize) -> usize {
     let part_min = body_bytes_max.max(1).saturating_mul(MEMORY_SHARD_ENTRIES_MIN);
     let shards = (bytes / part_min).clamp(1, MEMORY_SHARDS_MAX);
     1 << shards.ilog2()
+}
+
+/// The cache's own treatment of evicted entries, and their count. A replacement is no eviction.
+#[derive(Clone)]
+struct CountedEvictions {
+    count: Arc<AtomicU64>,
+    inner: DefaultLifecycle<u128, MemoryEntry>,
+}
+
+impl Lifecycle<u128, MemoryEntry> for CountedEvictions {
+    type RequestState = <DefaultLifecycle<u128, MemoryEntry> as Lifecycle<u128, MemoryEntry>>::RequestState;
+
+    fn before_evict(&self, _: &mut Self::RequestState, _: &u128, _: &mut MemoryEntry) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_evict(&self, state: &mut Self::RequestState, name: u128, held: MemoryEntry) {
+        self.inner.on_evict(state, name, held);
+    }
 }
 
 /// The weight of an entry: its resident bytes.
@@ -154,6 +184,10 @@ mod tests {
             assert!(memory.bytes() <= 1 << 20);
         }
         assert!(memory.entries() > 500, "{} entries fill the tier", memory.entries());
+        assert_eq!(memory.evictions(), 5_000 - memory.entries() as u64);
+        let (name, _) = (0..5_000).filter_map(|n| Some((n, memory.get(n)?))).next().unwrap();
+        memory.insert(name, held(1_000));
+        assert_eq!(memory.evictions(), 5_000 - memory.entries() as u64, "a replacement is no eviction");
     }
 
     #[test]
