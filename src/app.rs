@@ -30,6 +30,7 @@ use crate::server::{
 };
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
+use crate::telemetry::access::{AccessLog, AccessLogWriter, RequestRecord};
 use crate::{admin, origin, policy, proxy, server, store, time};
 
 /// The reason why the proxy does not start.
@@ -55,6 +56,8 @@ pub struct RunningProxy {
     admin_addr: Option<SocketAddr>,
     shutdown: Shutdown,
     workers: Vec<thread::JoinHandle<()>>,
+    /// `None` once the proxy has stopped.
+    log_writer: Option<AccessLogWriter>,
 }
 
 /// Starts all workers on new sockets. When the function returns, they accept requests.
@@ -65,7 +68,7 @@ pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
 /// Starts all workers on the sockets that this process inherited, or on new ones for each listener
 /// without an inherited socket.
 pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
-    let Settings { workers, admin, operators: access, rules, store, proxy, .. } = settings;
+    let Settings { workers, admin, operators: access, rules, store, proxy, access_log, .. } = settings;
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
         None => return Err(StartError::WorkerLost),
@@ -83,6 +86,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     if let Some(redis) = workers.first().and_then(|worker| worker.redis.as_ref()) {
         redis.server.board.show(&registry);
     }
+    let (access_log, log_writer) = AccessLog::start(access_log, workers.len(), &registry)?;
     let shutdown = Shutdown::new();
     let shared = ProcessShared {
         store: store::StoreShared::new(store.registered_at(addr.port()), &registry),
@@ -91,12 +95,18 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         rules,
         access,
         workers: workers.len(),
+        access_log,
         registry,
         warmed: watch::Sender::new(false),
         shutdown: shutdown.clone(),
     };
-    let mut running =
-        RunningProxy { addr, admin_addr, shutdown, workers: Vec::with_capacity(listeners.len()) };
+    let mut running = RunningProxy {
+        addr,
+        admin_addr,
+        shutdown,
+        workers: Vec::with_capacity(listeners.len()),
+        log_writer: Some(log_writer),
+    };
     let (ready, begun) = sync_channel(listeners.len());
     for (number, (listener, options)) in listeners.into_iter().zip(workers).enumerate() {
         let worker = WorkerParts {
@@ -171,6 +181,9 @@ impl RunningProxy {
     pub fn stop(mut self) -> bool {
         self.shutdown.begin();
         let ends: Vec<_> = self.workers.drain(..).map(thread::JoinHandle::join).collect();
+        if let Some(writer) = self.log_writer.take() {
+            writer.close();
+        }
         ends.iter().all(Result::is_ok)
     }
 }
@@ -213,6 +226,7 @@ struct ProcessShared {
     proxy: proxy::Options,
     access: admin::Options,
     workers: usize,
+    access_log: AccessLog,
     registry: Registry,
     store: store::StoreShared,
     fetches: proxy::ProxyShared,
@@ -268,7 +282,8 @@ impl WorkerParts {
 
     async fn serve(self) {
         let Self { number, shared, options, listener, operators, ready } = self;
-        let ProcessShared { registry, shutdown, access, workers, warmed, .. } = shared;
+        let ProcessShared { registry, shutdown, access, workers, warmed, access_log, .. } = shared;
+        let recorder = access_log.recorder(number, &registry);
         let origin = match origin::OriginClient::new(options.origin, &registry) {
             Ok(origin) => origin,
             Err(bad) => return drop(ready.send(Err(bad.into()))),
@@ -280,8 +295,14 @@ impl WorkerParts {
         drop(ready.send(Ok(())));
 
         let drain = shutdown.clone();
-        let clients =
-            server::serve(listener, &options.server, Rc::clone(&proxy), shutdown.clone(), &registry);
+        let clients = server::serve(
+            listener,
+            &options.server,
+            Rc::clone(&proxy),
+            shutdown.clone(),
+            &registry,
+            recorder,
+        );
         let list = keep_warm_list(number, Rc::clone(&store), shutdown.clone());
         let operators = async {
             match operators {
@@ -289,7 +310,7 @@ impl WorkerParts {
                     let admin =
                         AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
                     // The metrics of client connections exclude those of operators.
-                    server::serve(listener, &options, admin, shutdown, &Registry::new()).await.map(drop)
+                    server::serve(listener, &options, admin, shutdown, &Registry::new(), None).await.map(drop)
                 }
                 None => Ok(()),
             }
@@ -351,8 +372,9 @@ impl Handler for Proxy {
         self: Rc<Self>,
         peer: ConnectionPeer,
         request: Request<Incoming>,
+        record: RequestRecord,
     ) -> HandlerReply<proxy::AdmittedBody> {
-        match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request) {
+        match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request, record) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),
         }
@@ -363,7 +385,12 @@ impl Handler for Proxy {
 impl Handler for AdminService {
     type Body = Full<Bytes>;
 
-    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Full<Bytes>> {
+    fn handle(
+        self: Rc<Self>,
+        peer: ConnectionPeer,
+        request: Request<Incoming>,
+        _: RequestRecord,
+    ) -> HandlerReply<Full<Bytes>> {
         HandlerReply::working(async move { self.respond(peer.addr.ip(), request).await })
     }
 }

@@ -28,9 +28,10 @@ use crate::limits::{
     TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
-use crate::proxy::{AccessLog, FetchLease};
+use crate::proxy::FetchLease;
 use crate::request_fields::{RequestFields, contain_spelling};
 use crate::secret::Secret;
+use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
 use crate::time::instant;
 use crate::{admin, origin, policy, proxy, redis, server, store, tls};
@@ -54,6 +55,8 @@ pub struct Settings {
     pub proxy: proxy::Options,
     /// The options of the log.
     pub log: log::Options,
+    /// The options of the access log.
+    pub access_log: AccessLogOptions,
 }
 
 impl Settings {
@@ -120,6 +123,7 @@ impl Resolver<'_> {
             rules,
             proxy: self.proxy(requests_per_address_max)?,
             log: self.log()?,
+            access_log: self.access_log()?,
             workers: (0..workers)
                 .map(|index| WorkerShare { workers, index }.worker(&server, redis.as_ref(), &origin))
                 .collect(),
@@ -374,10 +378,23 @@ impl Resolver<'_> {
                 )
             })?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
-            access_log: self
-                .take(Name::AccessLog, |text| values::switch(text, AccessLog::On, AccessLog::Off))?,
             explain_token: self.secret(Name::ExplainToken)?,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,
+        })
+    }
+
+    fn access_log(&mut self) -> Option<AccessLogOptions> {
+        Some(AccessLogOptions {
+            format: self.take(Name::AccessLog, |text| {
+                let (json, text_lines) = (Some(AccessFormat::Json), Some(AccessFormat::Text));
+                values::choice(text, &[("off", None), ("json", json), ("text", text_lines)])
+            })?,
+            path: self.take(Name::AccessLogPath, |text| {
+                let (route, path) = (LoggedPath::Route, LoggedPath::Path);
+                values::choice(text, &[("route", route), ("path", path), ("full", LoggedPath::Full)])
+            })?,
+            slow_threshold: Some(self.duration(Name::SlowLogThreshold, FROM_ZERO)?)
+                .filter(|threshold| !threshold.is_zero()),
         })
     }
 

@@ -232,8 +232,12 @@ settings! {
             "Format of log lines on standard error.";
         LogLevel "log_level" ValueForm::Text, "info",
             "Level: `error`, `warn`, `info`, `debug`, `trace` or `off`; or a filter such as `info,cachewarp::redis=debug`.";
-        AccessLog "access_log" ValueForm::Switch, "false",
-            "Logs every request at level `info`.";
+        AccessLog "access_log" ValueForm::Choice("off|json|text"), "off",
+            "Writes one line for each request to standard output: `json` with OpenTelemetry's attribute names, or `text` for people. A slow reader delays no request; lines that it leaves are dropped and counted.";
+        AccessLogPath "access_log_path" ValueForm::Choice("route|path|full"), "route",
+            "Part of the target in a line: the `route` that matched (the path if none did), the `path`, or `full` with the query, which may carry tokens.";
+        SlowLogThreshold "slow_log_threshold" ValueForm::Duration, "0",
+            "Duration up to the last byte from which a request causes a warning with its timings, at most ten a second for each worker; `0` disables it.";
         ExplainToken "explain_token" ValueForm::Secret, "",
             "Token that a client sends as `CacheWarp-Explain` to receive an explanation; `cachewarp explain` uses it. If empty, explanations are off.";
     }

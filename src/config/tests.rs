@@ -12,10 +12,10 @@ use crate::label::{Label, RuleLabel};
 use crate::limits::{KIB, MIB};
 use crate::origin::HostField;
 use crate::policy::{ContentTypes, NotReusable, NotStorable, StorableStatuses};
-use crate::proxy::AccessLog;
 use crate::redis::{PasswordFile, ReadingNodes, RedisAddress, Topology};
 use crate::request_fields::FieldClass;
 use crate::store::Namespace;
+use crate::telemetry::access::LoggedPath;
 use crate::telemetry::log::LogFormat;
 use crate::tls::{self, TlsIdentity};
 
@@ -87,7 +87,8 @@ fn defaults() {
     assert_eq!(settings.store.namespace, Namespace::of_origin("cachewarp:", &local));
     assert_eq!(settings.proxy.collapse_timeout, Duration::from_secs(5));
     assert_eq!(settings.proxy.tunnel_idle_timeout, Duration::from_secs(600));
-    assert_eq!(settings.proxy.access_log, AccessLog::Off);
+    assert_eq!((settings.access_log.format, settings.access_log.path), (None, LoggedPath::Route));
+    assert_eq!(settings.access_log.slow_threshold, None);
     assert_eq!((settings.log.format, settings.log.filter.as_str()), (LogFormat::Human, "info"));
 }
 
@@ -132,7 +133,9 @@ fn every_setting_reaches_its_module() {
         ("collapse_timeout", "0"),
         ("log_format", "json"),
         ("log_level", "warn,cachewarp=debug"),
-        ("access_log", "on"),
+        ("access_log", "json"),
+        ("access_log_path", "full"),
+        ("slow_log_threshold", "1s"),
         ("explain_token", "x"),
     ] {
         assert_ne!(format!("{:?}", settings(&[(name, text)])), plain, "{name}");
@@ -398,7 +401,7 @@ fn each_kind_of_error_has_its_text() {
         ("redis_key_prefix", "a b", "must be 1 to 64 printable ASCII characters without spaces or braces"),
         ("log_format", "jsn", "is not one of human, json; did you mean `json`?"),
         ("log_level", "inof", "`inof` is not a level: one of off, error, warn, info, debug, trace"),
-        ("access_log", "maybe", "is not one of true, false, on, off, yes, no, 1, 0"),
+        ("access_log", "true", "is not one of off, json, text"),
     ] {
         let variable = name.to_ascii_uppercase();
         let want = format!("{name} = {text:?} (environment {variable}): {error}");

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::server::{ConnectionPeer, Handler, HandlerReply};
+use crate::telemetry::access::RequestRecord;
 
 /// The duration of `/slow`.
 const SLOW: Duration = Duration::from_secs(1);
@@ -66,7 +67,12 @@ impl SampleApi {
 impl Handler for SampleApi {
     type Body = Full<Bytes>;
 
-    fn handle(self: Rc<Self>, _: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Full<Bytes>> {
+    fn handle(
+        self: Rc<Self>,
+        _: ConnectionPeer,
+        request: Request<Incoming>,
+        _: RequestRecord,
+    ) -> HandlerReply<Full<Bytes>> {
         HandlerReply::working(async move { self.answer(request.uri().path(), request.headers()).await })
     }
 }

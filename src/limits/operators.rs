@@ -93,6 +93,27 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// colon.
 pub const NAMESPACE_BYTES_MAX: usize = KEY_PREFIX_BYTES_MAX + NODE_NAME_BYTES_MAX + 1;
 
+// --- The access log ------------------------------------------------------------------------------
+
+/// Bytes of one text of a request that a line of the access log holds.
+pub const ACCESS_TEXT_BYTES_MAX: usize = 2 * KIB;
+/// Lines of one worker that wait for the thread that writes them.
+pub const ACCESS_QUEUE_LINES_MAX: usize = 4096;
+/// Bytes of the texts of these lines.
+pub const ACCESS_QUEUE_TEXT_BYTES_MAX: usize = MIB;
+/// Cells of finished requests that a worker keeps for later ones.
+pub const ACCESS_CELLS_KEPT_MAX: usize = 256;
+/// Time for which the writing thread waits for further lines behind the first.
+pub const ACCESS_GATHER_TIME: Duration = Duration::from_millis(10);
+/// Bytes that the writing thread writes at once; one line may exceed it.
+pub const ACCESS_WRITE_BYTES: usize = 64 * KIB;
+/// Time for which the end of the process waits for the lines to be written.
+pub const ACCESS_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval in which the warnings about slow requests are counted.
+pub const SLOW_WINDOW: Duration = Duration::from_secs(1);
+/// Warnings about slow requests of one worker in such an interval.
+pub const SLOW_LINES_PER_WINDOW: usize = 10;
+
 // --- Surveys of recorded heads -------------------------------------------------------------------
 
 /// The longest file of recorded heads.

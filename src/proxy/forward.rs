@@ -8,6 +8,7 @@ use crate::origin::{FetchError, FetchPurpose, OriginBody, RequestBody};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;
+use crate::time;
 
 impl Proxy {
     /// Checks whether a request that memory does not answer may go on to the origin.
@@ -40,7 +41,14 @@ impl Proxy {
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
-        let mut response = self.origin.send(self.client(inbound), head, body).await?;
+        let begun = inbound.record.is_logged().then(time::instant);
+        let answered = self.origin.send(self.client(inbound), head, body).await;
+        if let Some(begun) = begun {
+            let took = time::instant().saturating_duration_since(begun);
+            // A request may be sent again, after a response that does not answer it.
+            inbound.record.note(|facts| *facts.origin_time.get_or_insert_default() += took);
+        }
+        let mut response = answered?;
         self.origin.outbound().rewrite_links(response.headers_mut(), &inbound.target);
         Ok(response)
     }

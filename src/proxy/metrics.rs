@@ -1,21 +1,19 @@
-//! The metrics of the request path, and the access log.
+//! The metrics of the request path.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{Method, Request};
-use tracing::info;
+use http::Method;
 
 use crate::key::TargetError;
-use crate::label::Label;
 use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::table::FetchTable;
-use crate::proxy::options::{AccessLog, Options};
-use crate::telemetry::{Counter, Counters, Histogram, Histograms, Registry};
-use crate::time;
+use crate::telemetry::{
+    Counter, CounterGrid, Counters, DurationTimer, Histogram, Histograms, Registry, StatusClass,
+};
 
 crate::labels! {
     /// The reason for which a request is refused, independent of the store and the origin.
@@ -50,10 +48,55 @@ crate::labels! {
     }
 }
 
+crate::labels! {
+    /// The method of a request.
+    pub(super) enum RequestMethod {
+        /// RFC 9110 §9.3.1.
+        Get => "GET",
+        /// RFC 9110 §9.3.2.
+        Head => "HEAD",
+        /// RFC 9110 §9.3.3.
+        Post => "POST",
+        /// RFC 9110 §9.3.4.
+        Put => "PUT",
+        /// RFC 9110 §9.3.5.
+        Delete => "DELETE",
+        /// RFC 9110 §9.3.6.
+        Connect => "CONNECT",
+        /// RFC 9110 §9.3.7.
+        Options => "OPTIONS",
+        /// RFC 9110 §9.3.8.
+        Trace => "TRACE",
+        /// RFC 5789: as frequent in an API as the methods of RFC 9110.
+        Patch => "PATCH",
+        /// Any other method. Clients choose its name, so it is no label.
+        Other => "other",
+    }
+}
+
+impl From<&Method> for RequestMethod {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::Get,
+            Method::HEAD => Self::Head,
+            Method::POST => Self::Post,
+            Method::PUT => Self::Put,
+            Method::DELETE => Self::Delete,
+            Method::CONNECT => Self::Connect,
+            Method::OPTIONS => Self::Options,
+            Method::TRACE => Self::Trace,
+            Method::PATCH => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The counters of one worker.
 pub(super) struct Metrics {
     requests: Counters<Outcome>,
     latency: Histograms<Outcome>,
+    durations: Histograms<Outcome>,
+    responses: CounterGrid<RequestMethod, StatusClass, Outcome>,
     refused: Counters<RequestRefusal>,
     not_stored: Counters<NotStorable>,
     json_checks: Counters<JsonCheckKind>,
@@ -72,6 +115,16 @@ impl Metrics {
                 "cachewarp_request_duration_seconds",
                 "Time from a request's head to its response's head",
                 "outcome",
+            ),
+            durations: registry.histograms(
+                "cachewarp_response_duration_seconds",
+                "Time from a request's head to its response's last byte",
+                "outcome",
+            ),
+            responses: registry.counter_grid(
+                "cachewarp_responses",
+                "Responses, by method, status class and outcome",
+                ["method", "status", "outcome"],
             ),
             refused: registry.counters(
                 "cachewarp_requests_refused",
@@ -109,20 +162,16 @@ impl Metrics {
         }
     }
 
-    pub(super) fn answered(&self, answer: &ProxyAnswer, took: Duration, line: Option<AccessLogLine>) {
+    /// Counts an answer whose head took this long.
+    pub(super) fn answered(&self, method: RequestMethod, answer: &ProxyAnswer, took: Duration) {
         self.requests.inc(answer.outcome);
         self.latency.observe(answer.outcome, took);
-        if let Some(AccessLogLine { method, path }) = line {
-            info!(
-                target: "cachewarp::access",
-                %method,
-                path,
-                status = answer.response.status().as_u16(),
-                outcome = answer.outcome.word(),
-                ms = time::logged_millis(took),
-                "request"
-            );
-        }
+        self.responses.inc(method, StatusClass::of(answer.response.status()), answer.outcome);
+    }
+
+    /// Returns the measurement of a response up to its last byte.
+    pub(super) fn time_response(&self, outcome: Outcome, begun: Instant) -> DurationTimer {
+        self.durations.timer(outcome, begun)
     }
 
     /// Counts a request that is refused for its target or method. Any other failure is counted at
@@ -181,24 +230,6 @@ impl Metrics {
 
     pub(super) fn waited(&self, took: Duration) {
         self.collapsed_wait.observe(took);
-    }
-}
-
-/// The access log's fields of a request. The path excludes the query, because queries carry tokens.
-pub(super) struct AccessLogLine {
-    method: Method,
-    path: String,
-}
-
-impl AccessLogLine {
-    /// Returns the line of a request, if the access log is on.
-    pub(super) fn of<B>(options: &Options, request: &Request<B>) -> Option<Self> {
-        match options.access_log {
-            AccessLog::Off => None,
-            AccessLog::On => {
-                Some(Self { method: request.method().clone(), path: request.uri().path().to_owned() })
-            }
-        }
     }
 }
 

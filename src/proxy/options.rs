@@ -27,8 +27,6 @@ pub struct Options {
     pub fetch_lease: FetchLease,
     /// The time after which an idle tunnel is closed.
     pub tunnel_idle_timeout: Duration,
-    /// Whether each request is logged at level `info`.
-    pub access_log: AccessLog,
     /// The token that entitles a request to an explanation of its answer. `None` disables
     /// explanations.
     pub explain_token: Option<Secret>,
@@ -47,13 +45,4 @@ pub enum FetchLease {
     /// One node fetches for all when the fetch is slow: a second slow fetch costs more than the
     /// round trips to Redis.
     Adaptive,
-}
-
-/// Whether each request is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Logs one line per request.
-    On,
-    /// Logs nothing.
-    Off,
 }

@@ -19,6 +19,7 @@ use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol
 use crate::policy::{self, Exchange, GroupNames, NotStorable, RequestFacts, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
+use crate::proxy::answer::cache_status::AnswerReasons;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::{post, tags};
@@ -26,6 +27,7 @@ use crate::proxy::request::InboundRequest;
 use crate::proxy::tunnel::{self, TunnelEnd};
 use crate::proxy::unsafe_exchange::OriginReached;
 use crate::proxy::worker::Proxy;
+use crate::telemetry::access::{AnswerEnd, TunnelRecord};
 use crate::time::{self, Timestamp};
 
 /// Sends a request to the origin and streams the response back. Sets `reached` once the origin may
@@ -178,14 +180,16 @@ pub(super) async fn upgrade(
             }
         };
         let origin = hyper::upgrade::on(&mut response);
-        let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout);
+        let record = inbound.record.take_for_tunnel();
+        let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout, record);
         proxy.tasks.spawn(async move {
             tunnel.await;
             drop(permit);
         });
     }
     let head = std::mem::take(response.headers_mut());
-    ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel }
+    let reasons = AnswerReasons::default();
+    ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel, reasons }
 }
 
 /// Returns the 101 with the origin's header fields.
@@ -197,14 +201,17 @@ fn switched(head: http::HeaderMap) -> Response<AnswerBody> {
 }
 
 /// Waits until both sides have switched protocols, then copies bytes between them.
-async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration) {
+async fn tunnel(client: OnUpgrade, origin: OnUpgrade, idle_timeout: Duration, record: TunnelRecord) {
     let (client, origin) = match tokio::try_join!(client, origin) {
         Ok(both) => both,
         Err(error) => return debug!(%error, "upgrade failed after the 101"),
     };
-    match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout).await {
-        TunnelEnd::Closed(Ok(())) => {}
+    match tunnel::carry(TokioIo::new(client), TokioIo::new(origin), idle_timeout, &record.bytes).await {
+        TunnelEnd::Closed(Ok(())) => record.ended(AnswerEnd::TunnelClosed),
         TunnelEnd::Closed(Err(error)) => debug!(%error, "tunnel failed"),
-        TunnelEnd::Idle => debug!("tunnel timed out"),
+        TunnelEnd::Idle => {
+            debug!("tunnel timed out");
+            record.ended(AnswerEnd::TunnelIdle);
+        }
     }
 }

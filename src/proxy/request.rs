@@ -16,6 +16,7 @@ use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::rules::RequestRules;
 use crate::request_fields::PARTIAL_FIELDS;
+use crate::telemetry::access::RequestRecord;
 use crate::time::Timestamp;
 
 /// The client of a request.
@@ -38,6 +39,8 @@ pub(in crate::proxy) struct InboundRequest {
     pub(in crate::proxy) notes: ExplainNotes,
     /// The rules of the request.
     pub(in crate::proxy) rules: Rc<RequestRules>,
+    /// The line of the access log, if the request has one.
+    pub(in crate::proxy) record: RequestRecord,
     client: OnceCell<ClientNetwork>,
 }
 
@@ -50,7 +53,13 @@ impl InboundRequest {
         notes: ExplainNotes,
         rules: Rc<RequestRules>,
     ) -> Self {
-        Self { method, target, headers, caller, notes, rules, client: OnceCell::new() }
+        let record = RequestRecord::default();
+        Self { method, target, headers, caller, notes, rules, record, client: OnceCell::new() }
+    }
+
+    /// Sets the line of the access log.
+    pub(in crate::proxy) fn recorded(self, record: RequestRecord) -> Self {
+        Self { record, ..self }
     }
 
     /// Returns the client that trusted proxies vouch for, else the peer of the connection. The

@@ -6,23 +6,28 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::header::AGE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::client_address::AddressPermit;
+use crate::label::Label;
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
 use crate::policy;
 use crate::proxy::admission::load::AdmittedRequest;
 use crate::proxy::answer::body::{AdmittedBody, AnswerBody};
+use crate::proxy::answer::cache_status::AnswerReasons;
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::dispatch::{self, Dispatch};
 use crate::proxy::explain::notes::ExplainNotes;
+use crate::proxy::metrics::RequestMethod;
 use crate::proxy::request::{CacheRequest, Caller, InboundRequest};
 use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::proxy::worker::Proxy;
-use crate::proxy::{health, lookup, metrics, pass, purge};
+use crate::proxy::{health, lookup, pass, purge};
+use crate::telemetry::access::{AnswerFacts, RequestRecord};
 use crate::time;
 
 /// A response, or the future that produces it.
@@ -34,27 +39,37 @@ pub enum PendingResponse {
     Later(Pin<Box<dyn Future<Output = Response<AdmittedBody>>>>),
 }
 
-/// The start of a request: its time, its access log line and its explanation.
+/// The start of a request: its time, its method, its access log line and its explanation.
 struct RequestStart {
     at: Instant,
-    line: Option<metrics::AccessLogLine>,
+    method: RequestMethod,
+    record: RequestRecord,
     notes: ExplainNotes,
 }
 
 impl Proxy {
     /// Answers one request from a store, from the origin, or with a failure. Every request gets a
     /// response.
-    pub fn respond(self: Rc<Self>, caller: Caller, request: Request<Incoming>) -> PendingResponse {
+    ///
+    /// The proxy notes in `record` the facts of the access log.
+    pub fn respond(
+        self: Rc<Self>,
+        caller: Caller,
+        request: Request<Incoming>,
+        record: RequestRecord,
+    ) -> PendingResponse {
         let begun = RequestStart {
             at: time::instant(),
-            line: metrics::AccessLogLine::of(&self.options, &request),
+            method: RequestMethod::from(request.method()),
             notes: ExplainNotes::of(&self.options, request.headers()),
+            record: record.clone(),
         };
         let notes = begun.notes.clone();
         self.shared.popular.record(request.uri().path());
         let (mut parts, body) = request.into_parts();
         let content = dispatch::RequestContent::of(&body);
         let outbound = self.origin.outbound();
+        record.note(|facts| facts.client = outbound.client(&parts.headers, caller.peer));
         let mut route =
             dispatch::route(&parts, caller.scheme, content, &outbound.base().authority).below(outbound);
         if purge::is_purge_request(&self.options, &parts.method) {
@@ -69,7 +84,7 @@ impl Proxy {
                 explanation.target(&target, key, self.store.namespace());
             });
             let rules = Rc::clone(self.rules.settings());
-            InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules)
+            InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules).recorded(record)
         };
         match route {
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
@@ -203,7 +218,20 @@ impl Proxy {
         policy::strip_tags(answer.response.headers_mut(), &self.rules.settings().cache);
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
-        self.metrics.answered(&answer, took, begun.line);
-        answer.response.map(|body| AdmittedBody::new(body, address_permit))
+        self.metrics.answered(begun.method, &answer, took);
+        begun.record.note(|facts| note_answer(facts, &answer));
+        let timer = self.metrics.time_response(answer.outcome, begun.at);
+        answer.response.map(|body| AdmittedBody::new(body, address_permit, timer))
     }
+}
+
+/// Notes an answer for the access log.
+fn note_answer(facts: &mut AnswerFacts, answer: &ProxyAnswer) {
+    let AnswerReasons { tier, forward, detail } = answer.reasons;
+    facts.outcome = Some(answer.outcome.word());
+    facts.tier = tier.map(Label::word);
+    facts.forward = forward.map(Label::word);
+    facts.detail = detail;
+    let age = answer.response.headers().get(AGE).and_then(|age| age.to_str().ok());
+    facts.age = age.and_then(|age| age.parse().ok());
 }

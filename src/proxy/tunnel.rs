@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::sleep_until;
 
+use crate::telemetry::access::TunnelBytes;
 use crate::time::instant;
 
 /// The end of a tunnel.
@@ -27,15 +28,22 @@ pub(super) enum TunnelEnd {
 }
 
 /// Copies bytes until both sides have ended, one breaks, or neither has sent any for
-/// `idle_timeout`. Dropping the future closes both.
-pub(super) async fn carry<C, O>(client: C, origin: O, idle_timeout: Duration) -> TunnelEnd
+/// `idle_timeout`. Counts them in `bytes`. Dropping the future closes both.
+pub(super) async fn carry<C, O>(
+    client: C,
+    origin: O,
+    idle_timeout: Duration,
+    bytes: &TunnelBytes,
+) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
     let last = Cell::new(instant());
-    let (mut client, mut origin) =
-        (TunnelSide { stream: client, last: &last }, TunnelSide { stream: origin, last: &last });
+    let (mut client, mut origin) = (
+        TunnelSide { stream: client, last: &last, read: &bytes.from_client },
+        TunnelSide { stream: origin, last: &last, read: &bytes.to_client },
+    );
     let mut copied = pin!(copy_bidirectional(&mut client, &mut origin));
     loop {
         let due = last.get() + idle_timeout;
@@ -54,6 +62,8 @@ struct TunnelSide<'a, S> {
     stream: S,
     /// The time of the last bytes received, from either side.
     last: &'a Cell<Instant>,
+    /// The number of bytes received from this side.
+    read: &'a Cell<u64>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, S> {
@@ -62,7 +72,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for TunnelSide<'_, S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.read.set(self.read.get() + (buf.filled().len() - before) as u64);
         self.last.set(instant());
         Poll::Ready(Ok(()))
     }
@@ -106,8 +118,10 @@ mod tests {
             }
             (instant(), client, origin)
         };
-        let (ended, (last, ..)) = tokio::join!(carry(near, far, IDLE), talk);
+        let bytes = TunnelBytes::default();
+        let (ended, (last, ..)) = tokio::join!(carry(near, far, IDLE, &bytes), talk);
         assert!(matches!(ended, TunnelEnd::Idle), "{ended:?}");
+        assert_eq!((bytes.from_client.get(), bytes.to_client.get()), (12, 12));
         assert_eq!(instant() - last, IDLE);
     }
 
@@ -116,8 +130,9 @@ mod tests {
         let ((mut client, near), (far, origin)) = (duplex(64), duplex(64));
         let flood = async { while client.write_all(&[0; 64]).await.is_ok() {} };
         let begun = instant();
+        let bytes = TunnelBytes::default();
         let (ended, ()) =
-            tokio::join!(async { matches!(carry(near, far, IDLE).await, TunnelEnd::Idle) }, flood);
+            tokio::join!(async { matches!(carry(near, far, IDLE, &bytes).await, TunnelEnd::Idle) }, flood);
         assert!(ended);
         assert_eq!(instant() - begun, IDLE);
         drop(origin);
@@ -135,8 +150,9 @@ mod tests {
             drop(client);
             received
         };
-        let (ended, received) = tokio::join!(carry(near, far, IDLE), listen);
+        let bytes = TunnelBytes::default();
+        let (ended, received) = tokio::join!(carry(near, far, IDLE, &bytes), listen);
         assert!(matches!(ended, TunnelEnd::Closed(Ok(()))), "{ended:?}");
-        assert_eq!(received, b"bye");
+        assert_eq!((received.as_slice(), bytes.to_client.get()), (&b"bye"[..], 3));
     }
 }

@@ -27,7 +27,9 @@ use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol, Metrics};
 use super::service::{ConnectionExchange, ConnectionPeer, Handler};
 use super::watch::{ClientTimeouts, ConnectionWatch};
 use super::{close, http1, http2};
+use crate::label::Label;
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
+use crate::telemetry::access::RequestRecorder;
 
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,6 +39,8 @@ pub(super) struct WorkerContext<H> {
     pub(super) handler: Rc<H>,
     pub(super) limits: ClientTimeouts,
     pub(super) metrics: Metrics,
+    /// The access log, if there is one.
+    pub(super) recorder: Option<Rc<RequestRecorder>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -55,8 +59,12 @@ pub(super) async fn serve<S, H>(
     let (protocol, replay) = match open(&mut stream, &mut watch, &worker.shutdown).await {
         OpeningOutcome::Speaks(protocol, replay) => (protocol, replay),
         OpeningOutcome::Slow => {
-            worker.metrics.refused(ConnectionRefusal::SlowHead);
-            return close::refuse(&mut stream, StatusCode::REQUEST_TIMEOUT).await;
+            let (refusal, status) = (ConnectionRefusal::SlowHead, StatusCode::REQUEST_TIMEOUT);
+            worker.metrics.refused(refusal);
+            if let Some(recorder) = &worker.recorder {
+                recorder.refused(peer.addr.ip(), peer.scheme, status, refusal.word());
+            }
+            return close::refuse(&mut stream, status).await;
         }
         OpeningOutcome::Silent => return,
     };
@@ -66,6 +74,7 @@ pub(super) async fn serve<S, H>(
         peer,
         activity,
         metrics: worker.metrics.clone(),
+        recorder: worker.recorder.clone(),
         shutdown: worker.shutdown.clone(),
         streams: match protocol {
             HttpProtocol::Http1 => None,

@@ -47,7 +47,7 @@ pub(super) async fn serve<S, H>(
     let mut io = parts.io.into_inner();
     match end {
         DriveEnd::Overdue(ClientWait::Head) => {
-            exchange.metrics.refused(ConnectionRefusal::SlowHead);
+            exchange.refused(ConnectionRefusal::SlowHead, StatusCode::REQUEST_TIMEOUT);
             // The 408 never lands inside a response: no head limit runs while a response is in
             // flight.
             close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
@@ -56,8 +56,8 @@ pub(super) async fn serve<S, H>(
         DriveEnd::Overdue(ClientWait::Opening | ClientWait::Request) => {}
         DriveEnd::Done(result) => {
             let refusal = result.as_ref().err().and_then(refusal);
-            if let Some(refusal) = refusal {
-                exchange.metrics.refused(refusal);
+            if let Some((refusal, status)) = refusal {
+                exchange.refused(refusal, status);
             }
             if let Err(error) = result {
                 tracing::debug!(%error, peer = %exchange.peer.addr, "a client connection ended early");
@@ -86,12 +86,13 @@ fn builder() -> Builder {
     builder
 }
 
-/// Returns the kind of refusal that hyper already sent for this error.
-fn refusal(error: &hyper::Error) -> Option<ConnectionRefusal> {
+/// Returns the kind and the status of the refusal that hyper already sent for this error.
+fn refusal(error: &hyper::Error) -> Option<(ConnectionRefusal, StatusCode)> {
     if error.is_parse_too_large() {
-        Some(ConnectionRefusal::HeadTooLarge)
+        // A target that exceeds the bound of a head is no special case: it never becomes complete.
+        Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
     } else if error.is_parse() {
-        Some(ConnectionRefusal::Malformed)
+        Some((ConnectionRefusal::Malformed, StatusCode::BAD_REQUEST))
     } else {
         None
     }

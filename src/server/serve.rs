@@ -31,6 +31,7 @@ use crate::key::Scheme;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::server::options::{Options, WhenFull};
 use crate::telemetry::Registry;
+use crate::telemetry::access::RequestRecorder;
 
 /// The outcome of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub async fn serve<H: Handler>(
     handler: Rc<H>,
     shutdown: Shutdown,
     registry: &Registry,
+    recorder: Option<Rc<RequestRecorder>>,
 ) -> io::Result<DrainOutcome> {
     let (listener, addresses) = listener.into_tokio()?;
     // A listener that closes silent connections accepts one more, to know its address.
@@ -62,7 +64,8 @@ pub async fn serve<H: Handler>(
     let permits = Arc::new(Semaphore::new(connections_max as usize));
     let limits =
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
-    let worker = Rc::new(WorkerContext { handler, limits, metrics: Metrics::new(registry), shutdown });
+    let metrics = Metrics::new(registry);
+    let worker = Rc::new(WorkerContext { handler, limits, metrics, recorder, shutdown });
     let mut tasks = JoinSet::new();
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {

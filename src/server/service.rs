@@ -26,7 +26,9 @@ use super::drain::Shutdown;
 use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
 use super::streams::{StreamNumber, UnfinishedStreams};
 use crate::key::Scheme;
+use crate::label::Label;
 use crate::limits::HEAD_FIELDS_MAX;
+use crate::telemetry::access::{AnswerEnd, LoggedRequest, REFUSED_OUTCOME, RequestRecord, RequestRecorder};
 
 /// A service behind a listener.
 pub trait Handler: 'static {
@@ -35,7 +37,14 @@ pub trait Handler: 'static {
     type Body: Body<Data = Bytes, Error: Into<BodyFailure>> + Unpin + 'static;
 
     /// Answers one request.
-    fn handle(self: Rc<Self>, peer: ConnectionPeer, request: Request<Incoming>) -> HandlerReply<Self::Body>;
+    ///
+    /// The handler notes in `record` what only it knows about the answer, for the access log.
+    fn handle(
+        self: Rc<Self>,
+        peer: ConnectionPeer,
+        request: Request<Incoming>,
+        record: RequestRecord,
+    ) -> HandlerReply<Self::Body>;
 }
 
 /// A response, or the future that produces it.
@@ -79,6 +88,8 @@ pub(super) struct ConnectionExchange<H> {
     pub(super) peer: ConnectionPeer,
     pub(super) activity: Arc<ConnectionActivity>,
     pub(super) metrics: Metrics,
+    /// The access log, if there is one.
+    pub(super) recorder: Option<Rc<RequestRecorder>>,
     pub(super) shutdown: Shutdown,
     pub(super) protocol: HttpProtocol,
     /// The streams of an HTTP/2 connection, which record how the client reads its responses.
@@ -91,15 +102,31 @@ impl<H: Handler> ConnectionExchange<H> {
     pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> RequestCall<H> {
         let vouched = self.activity.begin();
         let stream = self.streams.as_ref().map(|streams| streams.begin());
-        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream };
+        let ConnectionPeer { addr, scheme } = self.peer;
+        let begin = |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request);
+        let logged = self.recorder.as_ref().map(begin);
+        let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default();
+        let in_flight = InFlightRequest { exchange: Rc::clone(self), stream, logged };
         if let Some((refusal, status)) = refuse(vouched, &request) {
             self.metrics.refused(refusal);
+            record.note(|facts| {
+                facts.outcome = Some(REFUSED_OUTCOME);
+                facts.detail = Some(refusal.word());
+            });
             return RequestCall::Ended(Some(Ok(refused(status, request.version(), in_flight))));
         }
-        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request)) {
+        match catch_panic(|| Rc::clone(&self.handler).handle(self.peer, request, record)) {
             Ok(HandlerReply::Ready(response)) => RequestCall::Ended(Some(in_flight.end(Ok(response)))),
             Ok(HandlerReply::Working(work)) => RequestCall::Working(work, Some(in_flight)),
             Err(panicked) => RequestCall::Ended(Some(in_flight.end(Err(panicked)))),
+        }
+    }
+
+    /// Counts and logs a request that the server refused before it was read.
+    pub(super) fn refused(&self, refusal: ConnectionRefusal, status: StatusCode) {
+        self.metrics.refused(refusal);
+        if let Some(recorder) = &self.recorder {
+            recorder.refused(self.peer.addr.ip(), self.peer.scheme, status, refusal.word());
         }
     }
 
@@ -124,6 +151,7 @@ fn refused<H: Handler>(
     version: Version,
     in_flight: InFlightRequest<H>,
 ) -> Response<TrackedBody<H>> {
+    in_flight.head(status);
     let mut response = Response::new(TrackedBody { body: None, in_flight });
     *response.status_mut() = status;
     // RFC 9113 §8.2.2: HTTP/2 has no such field.
@@ -137,13 +165,16 @@ fn refused<H: Handler>(
 pub(super) struct InFlightRequest<H> {
     exchange: Rc<ConnectionExchange<H>>,
     stream: Option<StreamNumber>,
+    /// The line of the access log, which ends with the request.
+    logged: Option<LoggedRequest>,
 }
 
 impl<H: Handler> InFlightRequest<H> {
     /// Ends the call with the head of its response, or with the panic.
-    fn end(self, result: Result<Response<H::Body>, HandlerPanicError>) -> CallEnd<H> {
+    fn end(mut self, result: Result<Response<H::Body>, HandlerPanicError>) -> CallEnd<H> {
         match result {
             Ok(mut response) => {
+                self.head(response.status());
                 // RFC 9112 §9.6: the last response of a connection says `close`. HTTP/2 has GOAWAY.
                 let exchange = &*self.exchange;
                 let is_last =
@@ -155,6 +186,7 @@ impl<H: Handler> InFlightRequest<H> {
             }
             Err(panicked) => {
                 self.exchange.panicked(&panicked);
+                self.ended(AnswerEnd::Panicked);
                 Err(panicked)
             }
         }
@@ -162,6 +194,20 @@ impl<H: Handler> InFlightRequest<H> {
 }
 
 impl<H> InFlightRequest<H> {
+    /// Records the head of the response for the access log.
+    fn head(&self, status: StatusCode) {
+        if let Some(logged) = &self.logged {
+            logged.head(status);
+        }
+    }
+
+    /// Records the end of the response for the access log, unless an earlier one is recorded.
+    fn ended(&mut self, end: AnswerEnd) {
+        if let Some(logged) = &mut self.logged {
+            logged.ended(end);
+        }
+    }
+
     /// Returns the stream of the response, if the connection is HTTP/2.
     fn stream(&self) -> Option<(&UnfinishedStreams, StreamNumber)> {
         Some((self.exchange.streams.as_deref()?, self.stream?))
@@ -214,15 +260,10 @@ pub(super) struct TrackedBody<H: Handler> {
     in_flight: InFlightRequest<H>,
 }
 
-impl<H: Handler> Body for TrackedBody<H> {
-    type Data = Bytes;
-    type Error = BodyFailure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let Self { body, in_flight } = &mut *self;
+impl<H: Handler> TrackedBody<H> {
+    /// Polls the handler's body, or the rest of its last frame.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        let Self { body, in_flight } = self;
         let Some(body) = body else { return Poll::Ready(None) };
         let stream = in_flight.stream();
         if let Some((streams, number)) = stream
@@ -237,9 +278,31 @@ impl<H: Handler> Body for TrackedBody<H> {
             },
             Err(panicked) => {
                 in_flight.exchange.panicked(&panicked);
+                in_flight.ended(AnswerEnd::Panicked);
                 Poll::Ready(Some(Err(panicked.into())))
             }
         }
+    }
+}
+
+impl<H: Handler> Body for TrackedBody<H> {
+    type Data = Bytes;
+    type Error = BodyFailure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        let part = self.poll_part(cx);
+        if let Some(logged) = &mut self.in_flight.logged {
+            match &part {
+                Poll::Ready(Some(Ok(frame))) => logged.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(Some(Err(_))) => logged.ended(AnswerEnd::BodyFailed),
+                Poll::Ready(None) => logged.ended(AnswerEnd::Complete),
+                Poll::Pending => {}
+            }
+        }
+        part
     }
 
     fn is_end_stream(&self) -> bool {
@@ -250,6 +313,15 @@ impl<H: Handler> Body for TrackedBody<H> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<H: Handler> Drop for TrackedBody<H> {
+    /// hyper drops a body of known length behind its last byte, without a further poll.
+    fn drop(&mut self) {
+        if self.in_flight.logged.is_some() && self.is_end_stream() {
+            self.in_flight.ended(AnswerEnd::Complete);
+        }
     }
 }
 

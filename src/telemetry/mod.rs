@@ -4,6 +4,7 @@
 //! uncontended atomic add. The module that counts declares the name, the label and the help of its
 //! metric.
 
+pub mod access;
 mod counters;
 mod family;
 mod format;

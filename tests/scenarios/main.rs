@@ -3,6 +3,8 @@
 //! All scenarios share one binary, so that they link once.
 
 #[cfg(test)]
+mod access_log;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod base_path;
@@ -38,6 +40,8 @@ mod harness_holds;
 mod http_edges;
 #[cfg(test)]
 mod invalidation;
+#[cfg(test)]
+mod metric_table;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::client_address::AddressPermit;
 use crate::origin::{self, FetchError};
 use crate::policy::ByteRange;
 use crate::proxy::answer::shared_body::{BrokenBody, SharedBodyReader};
+use crate::telemetry::DurationTimer;
 
 /// The body of an answer.
 pub enum AnswerBody {
@@ -30,16 +31,22 @@ pub enum AnswerBody {
     Broken(Option<BodyError>),
 }
 
-/// The body of an answer, with the address permit that it holds until it is sent.
+/// The body of an answer, with the address permit that it holds until it is sent, and the
+/// measurement of its end.
 pub struct AdmittedBody {
     body: AnswerBody,
     _address_permit: Option<AddressPermit>,
+    _timer: DurationTimer,
 }
 
 impl AdmittedBody {
-    /// Attaches the permit to the body.
-    pub(in crate::proxy) fn new(body: AnswerBody, address_permit: Option<AddressPermit>) -> Self {
-        Self { body, _address_permit: address_permit }
+    /// Attaches the permit and the measurement to the body.
+    pub(in crate::proxy) fn new(
+        body: AnswerBody,
+        address_permit: Option<AddressPermit>,
+        timer: DurationTimer,
+    ) -> Self {
+        Self { body, _address_permit: address_permit, _timer: timer }
     }
 }
 

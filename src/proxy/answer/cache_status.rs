@@ -69,6 +69,16 @@ impl TtlSeconds {
     }
 }
 
+/// The reasons behind an answer, for the access log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::proxy) struct AnswerReasons {
+    /// The tier that had the response.
+    pub(in crate::proxy) tier: Option<Tier>,
+    pub(in crate::proxy) forward: Option<ForwardReason>,
+    /// The reason of a failure, or why the response is not stored.
+    pub(in crate::proxy) detail: Option<&'static str>,
+}
+
 /// The cache's handling of a request.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) enum CacheStatus {
@@ -93,6 +103,20 @@ impl CacheStatus {
         match no_tier.or(admission.refusal()) {
             None => Self::Stored { forward },
             Some(reason) => Self::NotStored { forward, reason: reason.word() },
+        }
+    }
+
+    /// Returns the facts of the status that the access log shows.
+    pub(in crate::proxy) fn reasons(self) -> AnswerReasons {
+        let none = AnswerReasons::default();
+        match self {
+            Self::Hit { tier, .. } => AnswerReasons { tier: Some(tier), ..none },
+            Self::Stored { forward } | Self::Validated { forward } | Self::Collapsed { forward } => {
+                AnswerReasons { forward: Some(forward), ..none }
+            }
+            Self::NotStored { forward, reason } | Self::ValidatedOnly { forward, reason } => {
+                AnswerReasons { forward: Some(forward), detail: Some(reason), ..none }
+            }
         }
     }
 

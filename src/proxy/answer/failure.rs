@@ -12,7 +12,7 @@ use crate::key::TargetError;
 use crate::origin::FetchError;
 use crate::proxy::admission::load::OverloadReason;
 use crate::proxy::answer::body::AnswerBody;
-use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
+use crate::proxy::answer::cache_status::{AnswerReasons, CacheStatus, ForwardReason};
 use crate::proxy::answer::response::{ALLOWED_METHODS, Outcome, ProxyAnswer};
 
 /// The reason for which a request gets neither a stored response nor the origin's response.
@@ -235,7 +235,9 @@ impl From<Failure> for ProxyAnswer {
         let title = status.canonical_reason().unwrap_or_default();
         let body =
             format!(r#"{{"title":"{title}","status":{},"detail":"{}"}}"#, status.as_u16(), failure.detail());
-        ProxyAnswer::new(failure.outcome(), status, head, AnswerBody::Whole(Bytes::from(body)))
+        let answer = ProxyAnswer::new(failure.outcome(), status, head, AnswerBody::Whole(Bytes::from(body)));
+        let reasons = AnswerReasons { detail: Some(failure.word()), ..AnswerReasons::default() };
+        ProxyAnswer { reasons, ..answer }
     }
 }
 

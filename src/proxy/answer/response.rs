@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::origin;
 use crate::policy::{self, Obligations};
 use crate::proxy::answer::body::AnswerBody;
-use crate::proxy::answer::cache_status::{CacheStatus, TtlSeconds};
+use crate::proxy::answer::cache_status::{AnswerReasons, CacheStatus, TtlSeconds};
 use crate::store::Tier;
 
 /// The methods that the proxy forwards; an origin may know others.
@@ -63,6 +63,7 @@ pub(in crate::proxy) struct CacheHit {
 pub(in crate::proxy) struct ProxyAnswer {
     pub(in crate::proxy) response: Response<AnswerBody>,
     pub(in crate::proxy) outcome: Outcome,
+    pub(in crate::proxy) reasons: AnswerReasons,
 }
 
 impl ProxyAnswer {
@@ -78,14 +79,16 @@ impl ProxyAnswer {
             policy::strip_addressed(&mut head);
         }
         set_age(&mut head, age);
-        CacheStatus::Hit { ttl, tier }.append_to(&mut head);
+        let status = CacheStatus::Hit { ttl, tier };
+        status.append_to(&mut head);
         let body = if method == Method::HEAD {
             head.insert(CONTENT_LENGTH, HeaderValue::from(entry.body.len()));
             Bytes::new()
         } else {
             entry.body
         };
-        Self::new(outcome, entry.status, head, AnswerBody::Whole(body))
+        let answer = Self::new(outcome, entry.status, head, AnswerBody::Whole(body));
+        Self { reasons: status.reasons(), ..answer }
     }
 
     /// Creates a stale answer, because the origin failed.
@@ -97,7 +100,7 @@ impl ProxyAnswer {
     pub(in crate::proxy) fn from_origin(outcome: Outcome, response: Response<origin::OriginBody>) -> Self {
         let mut response = response.map(AnswerBody::Origin);
         policy::strip_addressed(response.headers_mut());
-        Self { response, outcome }
+        Self { response, outcome, reasons: AnswerReasons::default() }
     }
 
     pub(in crate::proxy) fn new(
@@ -109,7 +112,7 @@ impl ProxyAnswer {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;
-        Self { response, outcome }
+        Self { response, outcome, reasons: AnswerReasons::default() }
     }
 
     /// Creates the answer to an `OPTIONS` whose final recipient is this proxy.
@@ -121,6 +124,7 @@ impl ProxyAnswer {
     /// Appends the `Cache-Status` field.
     pub(in crate::proxy) fn with_status(mut self, status: CacheStatus) -> Self {
         status.append_to(self.response.headers_mut());
+        self.reasons = status.reasons();
         self
     }
 }

@@ -22,7 +22,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::explain::notes::{BackgroundRefresh, ExplainNotes, ExplainedRole, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::options::{AccessLog, FetchLease, Options};
+use crate::proxy::options::{FetchLease, Options};
 use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::proxy::rules::RuleSet;
@@ -40,7 +40,6 @@ fn options(token: Option<&str>) -> Options {
         collapse_timeout: Duration::ZERO,
         fetch_lease: FetchLease::Off,
         tunnel_idle_timeout: Duration::ZERO,
-        access_log: AccessLog::Off,
         explain_token: token.map(Secret::new),
         purge_allow: Vec::new(),
     }

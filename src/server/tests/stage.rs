@@ -23,6 +23,7 @@ use crate::server::{
     serve,
 };
 use crate::telemetry::Registry;
+use crate::telemetry::access::RequestRecord;
 
 /// Runs a dialogue on a runtime like a worker's, within a timeout far above any dialogue's
 /// duration.
@@ -121,6 +122,7 @@ impl Handler for TestHandler {
         self: Rc<Self>,
         peer: ConnectionPeer,
         request: Request<Incoming>,
+        _: RequestRecord,
     ) -> HandlerReply<TestBodyStep> {
         self.served.set(self.served.get() + 1);
         self.peer.set(Some(peer));
@@ -208,7 +210,7 @@ impl TestServer {
         let (app, shutdown, registry) = (TestHandler::new(), Shutdown::new(), Registry::new());
         let ended = spawn_local({
             let (app, shutdown, registry) = (Rc::clone(&app), shutdown.clone(), registry.clone());
-            async move { serve(listener, &options, app, shutdown, &registry).await.unwrap() }
+            async move { serve(listener, &options, app, shutdown, &registry, None).await.unwrap() }
         });
         Self { addr, app, shutdown, registry, ended }
     }

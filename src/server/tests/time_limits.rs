@@ -36,6 +36,7 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
             body: Duration::from_secs(100 * IDLE),
         },
         metrics: Metrics::new(&Registry::new()),
+        recorder: None,
         shutdown: Shutdown::new(),
     };
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();

@@ -1,0 +1,518 @@
+//! The text of a line.
+//!
+//! Every text that a client chose is escaped, so that it can neither end its line or its string nor
+//! reach a terminal as a control sequence: a line is ASCII without control characters.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::Version;
+
+use super::line::{AccessLine, LineTexts};
+use super::options::{AccessFormat, LoggedPath};
+use crate::label::Label;
+use crate::time::Timestamp;
+
+/// A renderer of lines.
+#[derive(Debug)]
+pub(super) struct LineRenderer {
+    format: AccessFormat,
+    path: LoggedPath,
+    /// The second of the last line, and its text: most lines share their second with the last one.
+    second: (u64, Vec<u8>),
+}
+
+impl LineRenderer {
+    pub(super) fn new(format: AccessFormat, path: LoggedPath) -> Self {
+        let mut second = Vec::new();
+        put_second(&mut second, 0);
+        Self { format, path, second: (0, second) }
+    }
+
+    /// Appends a line.
+    pub(super) fn put(&mut self, out: &mut Vec<u8>, line: &AccessLine, texts: &LineTexts<'_>) {
+        match self.format {
+            AccessFormat::Json => self.put_json(out, line, texts),
+            AccessFormat::Text => self.put_text(out, line, texts),
+        }
+    }
+
+    fn put_json(&mut self, out: &mut Vec<u8>, line: &AccessLine, texts: &LineTexts<'_>) {
+        let facts = &line.facts;
+        out.extend_from_slice(b"{\"timestamp\":\"");
+        self.put_time(out, line.at);
+        out.push(b'"');
+        if let Some(method) = &line.method {
+            put_string(out, b",\"http.request.method\":\"", method.as_str().as_bytes());
+            put_string(out, b",\"url.scheme\":\"", line.scheme.as_str().as_bytes());
+            let (host, port) = host_and_port(texts.host);
+            put_string(out, b",\"server.address\":\"", host);
+            if !port.is_empty() {
+                out.extend_from_slice(b",\"server.port\":");
+                out.extend_from_slice(port);
+            }
+            if let Some(route) = &facts.route {
+                put_string(out, b",\"http.route\":\"", route.as_bytes());
+            }
+            if self.shows_path(line) {
+                put_string(out, b",\"url.path\":\"", texts.path);
+            }
+            if !texts.query.is_empty() {
+                put_string(out, b",\"url.query\":\"", texts.query);
+            }
+            put_string(out, b",\"network.protocol.version\":\"", version(line.version).as_bytes());
+        }
+        out.extend_from_slice(b",\"client.address\":\"");
+        put_address(out, facts.client.unwrap_or(line.peer));
+        out.push(b'"');
+        if facts.client.is_some_and(|client| client != line.peer) {
+            out.extend_from_slice(b",\"network.peer.address\":\"");
+            put_address(out, line.peer);
+            out.push(b'"');
+        }
+        if !texts.agent.is_empty() {
+            put_string(out, b",\"user_agent.original\":\"", texts.agent);
+        }
+        put_optional(out, b",\"http.request.body.size\":", line.request_bytes);
+        put_optional(out, b",\"http.response.status_code\":", line.status.map(u64::from));
+        put_optional(out, b",\"http.response.body.size\":", Some(line.response_bytes));
+        put_optional(out, b",\"cachewarp.tunnel.received.size\":", line.tunnel_bytes);
+        for (name, word) in [
+            (&b",\"cachewarp.outcome\":\""[..], facts.outcome),
+            (b",\"cachewarp.tier\":\"", facts.tier),
+            (b",\"cachewarp.forward\":\"", facts.forward),
+            (b",\"cachewarp.detail\":\"", facts.detail),
+            (b",\"cachewarp.end\":\"", Some(line.end.word())),
+        ] {
+            if let Some(word) = word {
+                out.extend_from_slice(name);
+                out.extend_from_slice(word.as_bytes());
+                out.push(b'"');
+            }
+        }
+        put_optional(out, b",\"cachewarp.age\":", facts.age);
+        for (name, duration) in [
+            (&b",\"cachewarp.time_to_head\":"[..], line.time_to_head),
+            (b",\"cachewarp.duration\":", Some(line.duration)),
+            (b",\"cachewarp.origin_time\":", facts.origin_time),
+        ] {
+            if let Some(duration) = duration {
+                out.extend_from_slice(name);
+                put_seconds(out, duration);
+            }
+        }
+        if !texts.request_id.is_empty() {
+            put_string(out, b",\"cachewarp.request_id\":\"", texts.request_id);
+        }
+        if !texts.trace_id.is_empty() {
+            put_string(out, b",\"trace_id\":\"", texts.trace_id);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn put_text(&mut self, out: &mut Vec<u8>, line: &AccessLine, texts: &LineTexts<'_>) {
+        let facts = &line.facts;
+        self.put_time(out, line.at);
+        out.push(b' ');
+        put_address(out, facts.client.unwrap_or(line.peer));
+        out.extend_from_slice(b" \"");
+        if let Some(method) = &line.method {
+            put_escaped(out, method.as_str().as_bytes());
+            out.push(b' ');
+            put_escaped(out, texts.host);
+            if self.shows_path(line) {
+                put_escaped(out, texts.path);
+            } else if let Some(route) = &facts.route {
+                out.push(b' ');
+                put_escaped(out, route.as_bytes());
+            }
+            if !texts.query.is_empty() {
+                out.push(b'?');
+                put_escaped(out, texts.query);
+            }
+            out.extend_from_slice(b" HTTP/");
+            out.extend_from_slice(version(line.version).as_bytes());
+        }
+        out.extend_from_slice(b"\" ");
+        match line.status {
+            Some(status) => put_number(out, u64::from(status)),
+            None => out.push(b'-'),
+        }
+        out.push(b' ');
+        put_number(out, line.response_bytes);
+        out.push(b' ');
+        out.extend_from_slice(facts.outcome.unwrap_or("-").as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(line.end.word().as_bytes());
+        for (name, duration) in [
+            (&b" head="[..], line.time_to_head),
+            (b" end=", Some(line.duration)),
+            (b" origin=", facts.origin_time),
+        ] {
+            if let Some(duration) = duration {
+                out.extend_from_slice(name);
+                put_millis(out, duration);
+            }
+        }
+        for (name, word) in
+            [(&b" tier="[..], facts.tier), (b" forward=", facts.forward), (b" detail=", facts.detail)]
+        {
+            if let Some(word) = word {
+                out.extend_from_slice(name);
+                out.extend_from_slice(word.as_bytes());
+            }
+        }
+        put_optional(out, b" age=", facts.age);
+        put_optional(out, b" received=", line.tunnel_bytes);
+        for (name, text) in [
+            (&b" agent=\""[..], texts.agent),
+            (b" request_id=\"", texts.request_id),
+            (b" trace_id=\"", texts.trace_id),
+        ] {
+            if !text.is_empty() {
+                put_string(out, name, text);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// Returns whether the line has the path: always if it has no route.
+    fn shows_path(&self, line: &AccessLine) -> bool {
+        line.facts.route.is_none() || self.path != LoggedPath::Route
+    }
+
+    /// Appends a time in the form of RFC 3339, with milliseconds.
+    fn put_time(&mut self, out: &mut Vec<u8>, at: Timestamp) {
+        let second = at.as_millis() / 1000;
+        if self.second.0 != second {
+            self.second.0 = second;
+            self.second.1.clear();
+            put_second(&mut self.second.1, second);
+        }
+        out.extend_from_slice(&self.second.1);
+        out.push(b'.');
+        put_padded(out, at.as_millis() % 1000, 3);
+        out.push(b'Z');
+    }
+}
+
+/// Appends the date and the time of day of a second since the Unix epoch: `1970-01-01T00:00:00`.
+fn put_second(out: &mut Vec<u8>, second: u64) {
+    let (day, time) = (second / 86_400, second % 86_400);
+    // The civil calendar in eras of 400 years that begin on 1 March 0000 (Hinnant, `civil_from_days`).
+    let day = day + 719_468;
+    let (era, day_of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    for (separator, number, digits) in [
+        (None, year, 4),
+        (Some(b'-'), month, 2),
+        (Some(b'-'), day_of_month, 2),
+        (Some(b'T'), time / 3600, 2),
+        (Some(b':'), time / 60 % 60, 2),
+        (Some(b':'), time % 60, 2),
+    ] {
+        out.extend(separator);
+        put_padded(out, number, digits);
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a number with at least this many digits, six at most.
+fn put_padded(out: &mut Vec<u8>, number: u64, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number).as_bytes();
+    out.extend_from_slice(b"000000".get(..digits.saturating_sub(text.len())).unwrap_or_default());
+    out.extend_from_slice(text);
+}
+
+fn put_optional(out: &mut Vec<u8>, name: &[u8], number: Option<u64>) {
+    if let Some(number) = number {
+        out.extend_from_slice(name);
+        put_number(out, number);
+    }
+}
+
+/// Appends seconds with microseconds.
+fn put_seconds(out: &mut Vec<u8>, duration: Duration) {
+    put_number(out, duration.as_secs());
+    out.push(b'.');
+    put_padded(out, u64::from(duration.subsec_micros()), 6);
+}
+
+/// Appends milliseconds with microseconds, and their unit.
+fn put_millis(out: &mut Vec<u8>, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    put_number(out, micros / 1000);
+    out.push(b'.');
+    put_padded(out, micros % 1000, 3);
+    out.extend_from_slice(b"ms");
+}
+
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                put_number(out, u64::from(octet));
+            }
+        }
+        // Writing to a vector cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}
+
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+/// Splits an authority. The port is empty if there is none.
+fn host_and_port(authority: &[u8]) -> (&[u8], &[u8]) {
+    let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let split = authority.len() - digits;
+    let is_number = (1..=5).contains(&digits) && authority.get(split) != Some(&b'0');
+    match authority.split_at_checked(split) {
+        Some((host, port)) if is_number => match host.strip_suffix(b":") {
+            Some(host) => (host, port),
+            None => (authority, &[]),
+        },
+        _ => (authority, &[]),
+    }
+}
+
+/// Appends the beginning of a member, which ends with a quotation mark, and a text in it.
+fn put_string(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
+    out.extend_from_slice(name);
+    put_escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends a text with the escapes of JSON (RFC 8259 §7) for all but printable ASCII. Bytes that
+/// are not UTF-8 become U+FFFD.
+fn put_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.iter().all(is_plain) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => out.extend([b'\\', u8::try_from(letter).unwrap_or_default()]),
+                ' '..='~' => out.push(u8::try_from(letter).unwrap_or_default()),
+                other => {
+                    for unit in other.encode_utf16(&mut [0; 2]) {
+                        // Writing to a vector cannot fail.
+                        drop(write!(out, "\\u{unit:04x}"));
+                    }
+                }
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice(b"\\ufffd");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::key::Scheme;
+    use crate::telemetry::access::line::AnswerEnd;
+
+    /// A hit in memory.
+    fn hit() -> AccessLine {
+        let mut line =
+            AccessLine::begun(Timestamp::from_millis(1_795_946_449_007), [192, 0, 2, 7].into(), Scheme::Http);
+        line.method = Some(Method::GET);
+        line.status = Some(200);
+        line.request_bytes = Some(0);
+        line.response_bytes = 32;
+        line.time_to_head = Some(Duration::from_nanos(41_999));
+        line.duration = Duration::from_micros(1_000_052);
+        line.end = AnswerEnd::Complete;
+        line.facts.outcome = Some("hit-memory");
+        line.facts.tier = Some("memory");
+        line.facts.age = Some(3);
+        line
+    }
+
+    fn rendered(format: AccessFormat, path: LoggedPath, line: &AccessLine, texts: &LineTexts<'_>) -> String {
+        let mut out = Vec::new();
+        LineRenderer::new(format, path).put(&mut out, line, texts);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn json_of(path: LoggedPath, line: &AccessLine, texts: &LineTexts<'_>) -> Value {
+        serde_json::from_str(&rendered(AccessFormat::Json, path, line, texts)).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_has_the_names_of_opentelemetry() {
+        let texts =
+            LineTexts { host: b"api.test:8000", path: b"/a", agent: b"curl/8.5.0", ..LineTexts::default() };
+        assert_eq!(
+            json_of(LoggedPath::Route, &hit(), &texts),
+            json!({
+                "timestamp": "2026-11-29T10:00:49.007Z",
+                "http.request.method": "GET",
+                "url.scheme": "http",
+                "server.address": "api.test",
+                "server.port": 8000,
+                "url.path": "/a",
+                "network.protocol.version": "1.1",
+                "client.address": "192.0.2.7",
+                "user_agent.original": "curl/8.5.0",
+                "http.request.body.size": 0,
+                "http.response.status_code": 200,
+                "http.response.body.size": 32,
+                "cachewarp.outcome": "hit-memory",
+                "cachewarp.tier": "memory",
+                "cachewarp.end": "complete",
+                "cachewarp.age": 3,
+                "cachewarp.time_to_head": 0.000041,
+                "cachewarp.duration": 1.000052,
+            })
+        );
+    }
+
+    #[test]
+    fn a_text_line_is_for_people() {
+        let texts = LineTexts { host: b"api.test", path: b"/a", agent: b"a \"b\"", ..LineTexts::default() };
+        assert_eq!(
+            rendered(AccessFormat::Text, LoggedPath::Route, &hit(), &texts),
+            "2026-11-29T10:00:49.007Z 192.0.2.7 \"GET api.test/a HTTP/1.1\" 200 32 hit-memory complete \
+             head=0.041ms end=1000.052ms tier=memory age=3 agent=\"a \\\"b\\\"\"\n"
+        );
+    }
+
+    #[test]
+    fn optional_facts_appear_when_they_are_known() {
+        let mut line = hit();
+        line.facts.client = Some("2001:db8::1".parse().unwrap());
+        line.facts.forward = Some("uri-miss");
+        line.facts.detail = Some("no-store");
+        line.facts.origin_time = Some(Duration::from_millis(12));
+        line.facts.route = Some("quotes".into());
+        line.tunnel_bytes = Some(9);
+        line.version = Version::HTTP_2;
+        let texts = LineTexts {
+            path: b"/a",
+            query: b"b=c",
+            request_id: b"7",
+            trace_id: b"0a",
+            ..LineTexts::default()
+        };
+        let shown = json_of(LoggedPath::Full, &line, &texts);
+        for (name, value) in [
+            ("client.address", json!("2001:db8::1")),
+            ("network.peer.address", json!("192.0.2.7")),
+            ("network.protocol.version", json!("2")),
+            ("http.route", json!("quotes")),
+            ("url.path", json!("/a")),
+            ("url.query", json!("b=c")),
+            ("cachewarp.forward", json!("uri-miss")),
+            ("cachewarp.detail", json!("no-store")),
+            ("cachewarp.origin_time", json!(0.012)),
+            ("cachewarp.tunnel.received.size", json!(9)),
+            ("cachewarp.request_id", json!("7")),
+            ("trace_id", json!("0a")),
+        ] {
+            assert_eq!(shown.get(name), Some(&value), "{name}");
+        }
+        let by_route = LineTexts { query: b"", ..texts };
+        assert_eq!(json_of(LoggedPath::Route, &line, &by_route).get("url.path"), None);
+        let text = rendered(AccessFormat::Text, LoggedPath::Route, &line, &by_route);
+        assert!(text.contains("\"GET  quotes HTTP/2\"") && text.contains(" origin=12.000ms"), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_was_not_read_has_no_method_and_no_path() {
+        let mut line = AccessLine::begun(Timestamp::EPOCH, [127, 0, 0, 1].into(), Scheme::Http);
+        line.status = Some(408);
+        let shown = json_of(LoggedPath::Route, &line, &LineTexts::default());
+        assert_eq!((shown.get("http.request.method"), shown.get("url.path")), (None, None));
+        assert_eq!(shown["timestamp"], "1970-01-01T00:00:00.000Z");
+        let text = rendered(AccessFormat::Text, LoggedPath::Route, &line, &LineTexts::default());
+        assert!(text.starts_with("1970-01-01T00:00:00.000Z 127.0.0.1 \"\" 408 0 - client-left"), "{text}");
+    }
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        for (second, text) in [
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_799, "2000-02-29T23:59:59"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (1_709_164_800, "2024-02-29T00:00:00"),
+            (1_735_689_599, "2024-12-31T23:59:59"),
+            (1_735_689_600, "2025-01-01T00:00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+        ] {
+            let mut out = Vec::new();
+            put_second(&mut out, second);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn an_authority_has_a_port_only_behind_a_colon() {
+        for (authority, host, port) in [
+            ("a.test:80", "a.test", "80"),
+            ("[::1]:8000", "[::1]", "8000"),
+            ("[::1]", "[::1]", ""),
+            ("a.test", "a.test", ""),
+            ("a1", "a1", ""),
+            ("80", "80", ""),
+            (":80", "", "80"),
+            ("a:080", "a:080", ""),
+            ("a:123456", "a:123456", ""),
+            ("", "", ""),
+        ] {
+            let split = host_and_port(authority.as_bytes());
+            assert_eq!(split, (host.as_bytes(), port.as_bytes()), "{authority}");
+        }
+    }
+
+    proptest! {
+        /// A client cannot end its line, its string or its member, whatever it sends.
+        #[test]
+        fn no_text_escapes_from_its_string(
+            texts in proptest::array::uniform6(proptest::collection::vec(any::<u8>(), 0..40)),
+            full in any::<bool>(),
+        ) {
+            let [host, path, query, agent, request_id, trace_id] = &texts;
+            let texts = LineTexts { host, path, query, agent, request_id, trace_id };
+            let shown = if full { LoggedPath::Full } else { LoggedPath::Path };
+            let line = rendered(AccessFormat::Json, shown, &hit(), &texts);
+            let value: Value = serde_json::from_str(&line).unwrap();
+            let lossy = |text: &[u8]| Value::from(String::from_utf8_lossy(text));
+            prop_assert_eq!(&value["url.path"], &lossy(path));
+            if !agent.is_empty() {
+                prop_assert_eq!(&value["user_agent.original"], &lossy(agent));
+            }
+            for line in [line, rendered(AccessFormat::Text, shown, &hit(), &texts)] {
+                let (last, printed) = line.as_bytes().split_last().unwrap();
+                prop_assert!(*last == b'\n' && printed.iter().all(|byte| matches!(byte, b' '..=b'~')));
+            }
+        }
+    }
+}
