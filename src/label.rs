@@ -9,7 +9,8 @@ pub trait Label: Copy + 'static {
     /// Every variant, in the order of [`Label::index`].
     const ALL: &'static [Self];
 
-    /// Returns the word: lower case, digits and `-`, or a name of HTTP. It never changes once published.
+    /// Returns the word: lower case, digits and `-`, or a name of HTTP. It never changes once
+    /// published.
     fn word(self) -> &'static str;
 
     /// Returns the position of this variant in [`Label::ALL`].

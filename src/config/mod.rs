@@ -19,6 +19,7 @@ mod files;
 mod fit;
 mod hints;
 mod located;
+mod logs;
 mod namespace;
 mod raw;
 mod report;

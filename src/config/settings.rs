@@ -31,7 +31,7 @@ use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
 use crate::request_fields::{RequestFields, contain_spelling};
 use crate::secret::Secret;
-use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
+use crate::telemetry::access::AccessLogOptions;
 use crate::telemetry::log;
 use crate::time::instant;
 use crate::{admin, origin, policy, proxy, redis, server, store, tls};
@@ -380,30 +380,6 @@ impl Resolver<'_> {
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
             explain_token: self.secret(Name::ExplainToken)?,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,
-        })
-    }
-
-    fn access_log(&mut self) -> Option<AccessLogOptions> {
-        Some(AccessLogOptions {
-            format: self.take(Name::AccessLog, |text| {
-                let (json, text_lines) = (Some(AccessFormat::Json), Some(AccessFormat::Text));
-                values::choice(text, &[("off", None), ("json", json), ("text", text_lines)])
-            })?,
-            path: self.take(Name::AccessLogPath, |text| {
-                let (route, path) = (LoggedPath::Route, LoggedPath::Path);
-                values::choice(text, &[("route", route), ("path", path), ("full", LoggedPath::Full)])
-            })?,
-            slow_threshold: Some(self.duration(Name::SlowLogThreshold, FROM_ZERO)?)
-                .filter(|threshold| !threshold.is_zero()),
-        })
-    }
-
-    fn log(&mut self) -> Option<log::Options> {
-        Some(log::Options {
-            format: self.take(Name::LogFormat, |text| {
-                values::choice(text, &[("human", log::LogFormat::Human), ("json", log::LogFormat::Json)])
-            })?,
-            filter: self.take(Name::LogLevel, values::log_filter)?,
         })
     }
 }

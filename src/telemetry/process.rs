@@ -5,7 +5,6 @@
 
 use std::fs;
 
-use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use super::registry::Registry;
@@ -34,7 +33,7 @@ impl Registry {
             "Processor time, of the program and of the kernel for it",
             || sampled(|status| status.cpu),
         );
-        self.sampled("process_resident_memory_bytes", "Memory in use", || sampled(|status| status.resident));
+        self.sampled("process_resident_memory_bytes", "Memory in use", || number(resident_bytes()));
         self.sampled("process_virtual_memory_bytes", "Address space in use", || {
             sampled(|status| status.virtual_memory)
         });
@@ -46,6 +45,11 @@ impl Registry {
     }
 }
 
+/// Clock ticks per second in `/proc`: the kernel's constant for programs (`USER_HZ`), the same on
+/// every architecture that Rust supports. To ask the system for it would need the auxiliary vector,
+/// which valgrind hides.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// The numbers of `/proc/self/stat` that metrics show.
 struct ProcessStatus {
     /// Processor time in seconds.
@@ -54,7 +58,6 @@ struct ProcessStatus {
     /// The start in clock ticks since the system's boot.
     started: f64,
     virtual_memory: f64,
-    resident: f64,
 }
 
 impl ProcessStatus {
@@ -69,13 +72,11 @@ impl ProcessStatus {
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
         // The first field after the name is the third.
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-        let ticks = number(Some(clock_ticks_per_second()));
         Some(Self {
-            cpu: (field(14)? + field(15)?) / ticks,
+            cpu: (field(14)? + field(15)?) / TICKS_PER_SECOND,
             threads: field(20)?,
             started: field(22)?,
             virtual_memory: field(23)?,
-            resident: field(24)? * number(u64::try_from(page_size()).ok()),
         })
     }
 
@@ -83,7 +84,7 @@ impl ProcessStatus {
     fn start(&self) -> Option<f64> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let boot = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
-        Some(boot + self.started / number(Some(clock_ticks_per_second())))
+        Some(boot + self.started / TICKS_PER_SECOND)
     }
 }
 
@@ -91,6 +92,14 @@ impl ProcessStatus {
 /// not provide it.
 fn sampled(read: impl FnOnce(&ProcessStatus) -> f64) -> f64 {
     ProcessStatus::read().as_ref().map_or(f64::NAN, read)
+}
+
+/// Returns the resident memory. `/proc/self/status` has it in KiB, and `/proc/self/stat` in pages
+/// of unknown size.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// Returns the number of open descriptors. Linux 6.2 and later have it as the size of the folder;
@@ -117,9 +126,8 @@ mod tests {
         let line = "7 (a) b (c)) S 1 7 7 0 -1 4194560 9 8 7 6 250 150 3 2 20 0 5 0 123400 8192 3 \
                     18446744073709551615 1 1 0";
         let status = ProcessStatus::parse(line).unwrap();
-        let ticks = number(Some(clock_ticks_per_second()));
-        assert_eq!([status.cpu, status.threads, status.started], [400.0 / ticks, 5.0, 123_400.0]);
-        assert_eq!([status.virtual_memory, status.resident], [8192.0, 3.0 * page_size() as f64]);
+        assert_eq!([status.cpu, status.threads, status.started], [4.0, 5.0, 123_400.0]);
+        assert_eq!(status.virtual_memory, 8192.0);
         for cut in ["", "7 (a", "7 (a) S 1 7", "7 (a) S x"] {
             assert!(ProcessStatus::parse(cut).is_none(), "{cut}");
         }

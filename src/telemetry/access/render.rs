@@ -200,7 +200,8 @@ impl LineRenderer {
 /// Appends the date and the time of day of a second since the Unix epoch: `1970-01-01T00:00:00`.
 fn put_second(out: &mut Vec<u8>, second: u64) {
     let (day, time) = (second / 86_400, second % 86_400);
-    // The civil calendar in eras of 400 years that begin on 1 March 0000 (Hinnant, `civil_from_days`).
+    // The civil calendar in eras of 400 years that begin on 1 March 0000 (Hinnant,
+    // `civil_from_days`).
     let day = day + 719_468;
     let (era, day_of_era) = (day / 146_097, day % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
