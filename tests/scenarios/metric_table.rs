@@ -133,6 +133,15 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_store_writes_lost",
                 "Redis refuses or loses writes: look at its memory and at `cachewarp_redis_errors_total`.",
             ),
+            (
+                "cachewarp_purges_pending",
+                "Redis has not accepted purges of this node, so other nodes may serve what they cover: look at Redis.",
+            ),
+            ("cachewarp_purges_repeated", "`refused`: Redis still does not accept writes."),
+            (
+                "cachewarp_purges_coarsened",
+                "Too many purges wait for Redis, so broader ones replace them: expect more misses.",
+            ),
             ("cachewarp_store_superseded", "Purges meet fetches in progress; no action."),
         ],
     ),
