@@ -52,6 +52,7 @@ CHROME = {
 # The name, the origin's fields, the request, and the settings of each case.
 CASES = [
     ("hit in memory", STORED, ("GET", None, {}), {}),
+    ("hit, logged", STORED, ("GET", None, {}), {"ACCESS_LOG": "json"}),
     ("hit in Redis", STORED, ("GET", None, {}), {"CACHE_MEMORY_SIZE": "0", "REDIS_TIMEOUT": "5s"}),
     ("hit for curl", UNSTATED, ("GET", None, CURL), {"CACHE_DEFAULT_TTL": "1h"}),
     ("hit for Chrome", UNSTATED, ("GET", None, CHROME), {"CACHE_DEFAULT_TTL": "1h"}),
@@ -74,6 +75,8 @@ def main():
             print(f"{name:16} {counts[name]:>9,} instructions, expected {before:>9,} ({change:+.1%})", flush=True)
             if change > TOLERANCE:
                 dearer.append(name)
+        logged = counts["hit, logged"] / counts["hit in memory"]
+        print(f"a hit with the access log costs {logged:.3f} of one without", flush=True)
     if "--update" in sys.argv:
         expected[profile] = counts
         with open(EXPECTED, "w", encoding="utf-8") as file:

@@ -44,8 +44,9 @@ impl LineRenderer {
         self.put_time(out, line.at);
         out.push(b'"');
         if let Some(method) = &line.method {
-            put_string(out, b",\"http.request.method\":\"", method.as_str().as_bytes());
-            put_string(out, b",\"url.scheme\":\"", line.scheme.as_str().as_bytes());
+            // A method is a token (RFC 9110 §9.1), which needs no escape.
+            put_word(out, b",\"http.request.method\":\"", method.as_str());
+            put_word(out, b",\"url.scheme\":\"", line.scheme.as_str());
             let (host, port) = host_and_port(texts.host);
             put_string(out, b",\"server.address\":\"", host);
             if !port.is_empty() {
@@ -61,7 +62,7 @@ impl LineRenderer {
             if !texts.query.is_empty() {
                 put_string(out, b",\"url.query\":\"", texts.query);
             }
-            put_string(out, b",\"network.protocol.version\":\"", version(line.version).as_bytes());
+            put_word(out, b",\"network.protocol.version\":\"", version(line.version));
         }
         out.extend_from_slice(b",\"client.address\":\"");
         put_address(out, facts.client.unwrap_or(line.peer));
@@ -86,9 +87,7 @@ impl LineRenderer {
             (b",\"cachewarp.end\":\"", Some(line.end.word())),
         ] {
             if let Some(word) = word {
-                out.extend_from_slice(name);
-                out.extend_from_slice(word.as_bytes());
-                out.push(b'"');
+                put_word(out, name, word);
             }
         }
         put_optional(out, b",\"cachewarp.age\":", facts.age);
@@ -295,6 +294,13 @@ fn host_and_port(authority: &[u8]) -> (&[u8], &[u8]) {
         },
         _ => (authority, &[]),
     }
+}
+
+/// Appends the beginning of a member, which ends with a quotation mark, and a word without escapes.
+fn put_word(out: &mut Vec<u8>, name: &[u8], word: &str) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
 }
 
 /// Appends the beginning of a member, which ends with a quotation mark, and a text in it.
