@@ -31,6 +31,7 @@ use crate::server::{
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
 use crate::telemetry::access::{AccessLog, AccessLogWriter, RequestRecord};
+use crate::tls::TlsError;
 use crate::{admin, origin, policy, proxy, server, store, time};
 
 /// The reason why the proxy does not start.
@@ -39,6 +40,9 @@ pub enum StartError {
     /// A listener cannot be bound to its address.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The files of the listener's certificates changed since the settings were read.
+    #[error("cannot serve TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The origin client cannot be built.
     #[error(transparent)]
     Origin(#[from] origin::OriginOptionsError),
@@ -77,6 +81,9 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         Some(options) => listen(&inherited.admin, &options, 1)?.pop().map(|listener| (listener, options)),
         None => None,
     };
+    let tls =
+        workers.first().and_then(|worker| worker.server.tls.as_ref()).map(server::open_tls).transpose()?;
+    let listeners: Vec<_> = listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect();
     let addr = listeners.first().map_or(Err(StartError::WorkerLost), |first| Ok(first.local_addr()?))?;
     let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
 
@@ -374,7 +381,9 @@ impl Handler for Proxy {
         request: Request<Incoming>,
         record: RequestRecord,
     ) -> HandlerReply<proxy::AdmittedBody> {
-        match self.respond(Caller { peer: peer.addr.ip(), scheme: peer.scheme }, request, record) {
+        let caller =
+            Caller { peer: peer.addr.ip(), scheme: peer.scheme, certificate: peer.certificate };
+        match self.respond(caller, request, record) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),
         }

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::{Arg, ArgAction};
 use clap::{ArgMatches, value_parser};
 
+use super::CliCommand;
 use super::error::ConfigError;
 use super::settings::Settings;
 use super::urls::masked;
 use crate::key::Target;
-use crate::probe::{AdminClient, AdminCommand};
+use crate::probe::{AdminClient, AdminCommand, ProbeTarget};
 use crate::purge::PurgeOrderError;
 use crate::{json, purge};
 
@@ -215,6 +216,18 @@ impl FlagSet {
     fn of(matches: &ArgMatches, name: &str) -> Self {
         if matches.get_flag(name) { Self::Yes } else { Self::No }
     }
+}
+
+/// Returns the command for the health of the CacheWarp at these addresses. It asks the admin
+/// listener if the listener for clients speaks TLS, whose certificate may be for any name.
+pub(super) fn health(settings: &Settings) -> Result<CliCommand, Vec<ConfigError>> {
+    let speaks_tls = settings.workers.first().is_some_and(|worker| worker.server.tls.is_some());
+    let addr = match &settings.admin {
+        Some(admin) if speaks_tls => admin.addr,
+        None if speaks_tls => return Err(vec![ConfigError::HealthNeedsAdmin]),
+        Some(_) | None => settings.listen_addr,
+    };
+    Ok(CliCommand::Health(ProbeTarget::at(addr)))
 }
 
 /// Returns a client of the admin listener that the settings name.

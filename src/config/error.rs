@@ -132,6 +132,19 @@ pub enum ConfigError {
     /// A certificate without a key, or a key without a certificate.
     #[error("requires {0}")]
     Requires(Name),
+    /// A name that no certificate can have.
+    #[error("is neither a host name nor an IP address")]
+    ServerName,
+    /// Two lists whose items form pairs, of different lengths.
+    #[error("has {own} items, but {name} has {other}")]
+    UnequalLists {
+        /// The number of items.
+        own: usize,
+        /// The number of items of the other list.
+        other: usize,
+        /// The other list.
+        name: Name,
+    },
     /// A password file beside a password in `redis_url`.
     #[error("is set, but {} also has a password", Name::RedisUrl)]
     SecondPassword,
@@ -207,6 +220,9 @@ pub enum ConfigError {
     /// A command for the admin listener, which is off.
     #[error("admin_addr is off, so no listener accepts this command")]
     NoAdmin,
+    /// A health check of a listener with TLS, without the admin listener.
+    #[error("admin_addr is off and listen_addr speaks TLS, so no listener answers a plain check")]
+    HealthNeedsAdmin,
     /// An unusable field of `cachewarp explain -H`.
     #[error("-H {0}")]
     Field(#[from] RequestFieldError),

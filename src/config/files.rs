@@ -3,47 +3,61 @@
 //! An unreadable certificate is an error of the settings. It is reported at the start with all
 //! other errors, and not at the first connection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::resolver::{FileChecks, Resolver};
 use super::table::Name;
-use crate::tls::{self, TlsError};
-use crate::{origin, redis};
+use crate::tls;
+use crate::{origin, redis, server};
 
 impl Resolver<'_> {
     /// Notes an error for each unusable file among those that the settings name.
-    pub(super) fn check_files(&mut self, origin: &origin::Options, redis: Option<&redis::Deployment>) {
+    pub(super) fn check_files(
+        &mut self,
+        server: &server::Options,
+        origin: &origin::Options,
+        redis: Option<&redis::Deployment>,
+    ) {
         if self.files == FileChecks::Unopened {
             return;
         }
-        if origin.ca_file.is_some() {
-            let trust = tls::Options { ca_file: origin.ca_file.clone(), identity: None };
-            self.check_tls(&trust, Name::OriginCaFile);
-        }
-        let Some(redis) = redis.map(|redis| &redis.server) else { return };
-        let tls = &redis.tls;
-        if tls.ca_file.is_some() {
-            self.check_tls(&tls::Options { identity: None, ..tls.clone() }, Name::RedisCaFile);
-        }
-        if let Some(identity) = &tls.identity
-            && !self.has_error_in(&[Name::RedisCaFile])
+        if let Some(tls) = &server.tls
+            && let Err(error) = server::open_tls(tls)
         {
-            let key = identity.key_file.clone();
-            let name = move |path: &Path| {
-                if path == key { Name::RedisClientKeyFile } else { Name::RedisClientCertFile }
-            };
-            if let Err(error) = tls::connector(tls, &[]) {
-                self.note(
-                    bad_file(&error).map_or(Name::RedisClientKeyFile, name),
-                    ConfigError::File(error.to_string()),
-                );
-            }
+            self.note(setting_of(tls, error.path()), ConfigError::File(error.to_string()));
         }
+        let (ca_file, identity) = (origin.ca_file.clone(), origin.identity.clone());
+        let names = [Name::OriginCaFile, Name::OriginClientCertFile, Name::OriginClientKeyFile];
+        self.check_client(&tls::Options { ca_file, identity }, names);
+        let Some(redis) = redis.map(|redis| &redis.server) else { return };
+        let names = [Name::RedisCaFile, Name::RedisClientCertFile, Name::RedisClientKeyFile];
+        self.check_client(&redis.tls, names);
         if let Some(file) = &redis.password_file
             && let Err(error) = redis::check_password_file(&file.path)
         {
             self.note(Name::RedisPasswordFile, ConfigError::File(format!("cannot be read: {error}")));
+        }
+    }
+
+    /// Notes an error for each unusable file of a client's settings: the authorities, the
+    /// certificate and the key, under these names.
+    fn check_client(&mut self, tls: &tls::Options, names: [Name; 3]) {
+        let [authorities, certificate, key] = names;
+        if tls.ca_file.is_some() {
+            self.check_tls(&tls::Options { identity: None, ..tls.clone() }, authorities);
+        }
+        if let Some(identity) = &tls.identity
+            && !self.has_error_in(&[authorities])
+            && let Err(error) = tls::connector(tls, &[])
+        {
+            let is_of_certificate = error
+                .path()
+                .is_some_and(|path| path != identity.key_file && path == identity.certificate_file);
+            self.note(
+                if is_of_certificate { certificate } else { key },
+                ConfigError::File(error.to_string()),
+            );
         }
     }
 
@@ -54,12 +68,14 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the file that caused the error, if a file did.
-fn bad_file(error: &TlsError) -> Option<&Path> {
-    match error {
-        TlsError::File { path, .. }
-        | TlsError::NoCertificate(path)
-        | TlsError::NotAnAuthority { path, .. } => Some(path),
-        TlsError::Identity(_) | TlsError::NoAuthorities | TlsError::Unavailable(_) => None,
+/// Returns the setting that names this file of the listener.
+fn setting_of(tls: &tls::ListenerOptions, path: Option<&Path>) -> Name {
+    let is_key = |identity: &tls::TlsIdentity| path == Some(identity.key_file.as_path());
+    if tls.identities.iter().any(is_key) {
+        Name::TlsKeyFile
+    } else if path.is_some() && path == tls.client_auth.ca_file().map(PathBuf::as_path) {
+        Name::TlsClientCaFile
+    } else {
+        Name::TlsCertFile
     }
 }

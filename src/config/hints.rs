@@ -27,6 +27,7 @@ impl ConfigError {
                 None => "use a whole number and a unit, such as `512KiB`, `64MiB`, `1GiB`".to_owned(),
             }),
             Self::Choice(choices) => nearest(text, choices.iter().copied()).map(did_you_mean),
+            Self::UnequalLists { .. } => fixed("give one file for each certificate, in the same order"),
             Self::Address => Some(address_hint(text)),
             Self::SameAddress(_) => fixed("use another port for one of them"),
             Self::OwnOrigin(_) => fixed("use the address of the API"),
@@ -81,6 +82,8 @@ impl ConfigError {
             | Self::PurgeItem { .. }
             | Self::UnexpectedArgument { .. }
             | Self::NoAdmin
+            | Self::HealthNeedsAdmin
+            | Self::ServerName
             | Self::Field(_)
             | Self::Usage(_) => None,
         }

@@ -27,6 +27,7 @@ mod resolver;
 mod settings;
 mod spelling;
 mod table;
+mod tls;
 mod units;
 mod urls;
 mod values;
@@ -219,7 +220,7 @@ fn plan(
             let client = commands::admin_client(&settings);
             return plan_of(client.map(|client| CliCommand::Top(client, top.output())), errors);
         }
-        Invocation::Health { .. } => CliCommand::Health(probe::ProbeTarget::at(settings.listen_addr)),
+        Invocation::Health { .. } => return plan_of(commands::health(&settings), errors),
         Invocation::Serve | Invocation::Print(_) => CliCommand::Serve(Box::new(settings)),
     };
     Ok(CommandPlan { command, warnings })

@@ -107,7 +107,7 @@ impl Resolver<'_> {
         let origin = self.origin(requests_per_address_max)?;
         self.check_addresses(&server, admin.as_ref(), &origin);
         let redis = self.redis()?;
-        self.check_files(&origin, redis.as_ref());
+        self.check_files(&server, &origin, redis.as_ref());
         let rules = self.rules()?;
         let value_bytes_max = entry_bytes_max(rules.body_bytes_max);
         let redis = redis.map(|deployment| redis::Deployment {
@@ -149,6 +149,7 @@ impl Resolver<'_> {
             connections_max: self.number(Name::MaxConnections, 1..=CONNECTIONS_MAX)?,
             connections_per_address_max: self.bound(Name::MaxConnectionsPerAddress)?,
             when_full: server::WhenFull::Wait,
+            tls: self.listener_tls()?,
             head_timeout: self.duration(Name::ClientHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::ClientBodyTimeout, TIMEOUT)?,
             idle_timeout: self.duration(Name::ClientIdleTimeout, TIMEOUT)?,
@@ -168,6 +169,7 @@ impl Resolver<'_> {
             addr,
             connections_max: ADMIN_CONNECTIONS_MAX,
             connections_per_address_max: None,
+            tls: None,
             when_full: server::WhenFull::CloseSilent { per_address: ADMIN_CONNECTIONS_PER_ADDRESS_MAX },
             ..server.clone()
         }))
@@ -201,6 +203,8 @@ impl Resolver<'_> {
                 values::switch(text, HostField::Client, HostField::Origin)
             })?,
             ca_file: self.file(Name::OriginCaFile)?,
+            identity: self.identity(Name::OriginClientCertFile, Name::OriginClientKeyFile)?,
+            server_name: self.take(Name::OriginServerName, values::server_name)?,
             trusted_proxies: self.take(Name::TrustedProxies, values::networks)?,
             connect_timeout: self.duration(Name::OriginConnectTimeout, TIMEOUT)?,
             head_timeout: self.duration(Name::OriginHeadTimeout, TIMEOUT)?,
@@ -278,19 +282,7 @@ impl Resolver<'_> {
 
     fn redis_tls(&mut self) -> Option<tls::Options> {
         let ca_file = self.file(Name::RedisCaFile)?;
-        let (cert, key) = (self.file(Name::RedisClientCertFile)?, self.file(Name::RedisClientKeyFile)?);
-        match (&cert, &key) {
-            (Some(_), None) => {
-                self.note(Name::RedisClientCertFile, ConfigError::Requires(Name::RedisClientKeyFile));
-            }
-            (None, Some(_)) => {
-                self.note(Name::RedisClientKeyFile, ConfigError::Requires(Name::RedisClientCertFile));
-            }
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-        let identity = cert.zip(key);
-        let identity =
-            identity.map(|(certificate_file, key_file)| tls::TlsIdentity { certificate_file, key_file });
+        let identity = self.identity(Name::RedisClientCertFile, Name::RedisClientKeyFile)?;
         Some(tls::Options { ca_file, identity })
     }
 
@@ -313,6 +305,13 @@ impl Resolver<'_> {
             })?,
             client_cache_control: self.take(Name::IgnoreClientCacheControl, |text| {
                 values::switch(text, policy::ClientCacheControl::Ignored, policy::ClientCacheControl::Obeyed)
+            })?,
+            client_certificates: self.take(Name::TlsClientCredential, |text| {
+                values::switch(
+                    text,
+                    policy::ClientCertificates::Credentials,
+                    policy::ClientCertificates::Ignored,
+                )
             })?,
             stale_despite_s_maxage: self.take(Name::StaleDespiteSMaxage, |text| {
                 values::switch(text, policy::StaleDespiteSMaxage::Yes, policy::StaleDespiteSMaxage::No)

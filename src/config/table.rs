@@ -120,6 +120,18 @@ settings! {
             "Addresses and networks that may send the method `PURGE` to `listen_addr`. If empty, `PURGE` is passed to the origin.";
         WorkerThreads "worker_threads" ValueForm::Number, "auto",
             "Number of worker threads; `auto` starts one per core.";
+        TlsCertFile "tls_cert_file" ValueForm::List, "",
+            "PEM files of certificates, each with its intermediate certificates. With one, `listen_addr` speaks TLS 1.2 and 1.3 only. The client's server name selects among several; the first is the default.";
+        TlsKeyFile "tls_key_file" ValueForm::List, "",
+            "PEM files of the private keys of `tls_cert_file`, in the same order, without passphrase.";
+        TlsClientAuth "tls_client_auth" ValueForm::Choice("off|request|require"), "off",
+            "Requests a client certificate (`request`), or refuses a client without one (`require`). A certificate of other authorities is refused. With either word, no TLS session is resumed.";
+        TlsClientCaFile "tls_client_ca_file" ValueForm::File, "",
+            "PEM file of the certificate authorities of clients.";
+        TlsClientCredential "tls_client_credential" ValueForm::Switch, "true",
+            "Treats a client certificate as a credential, like `Authorization`: a response is shared only if it explicitly allows it. `false` fits where the certificate admits a client and selects no response.";
+        TlsHandshakeTimeout "tls_handshake_timeout" ValueForm::Duration, "10s",
+            "Maximum time for a client to complete the TLS handshake.";
     }
     "Origin" {
         OriginUrl "origin_url" ValueForm::Url, "http://localhost:8080",
@@ -128,6 +140,12 @@ settings! {
             "Sends the client's `Host` to the origin instead of the host of `origin_url`.";
         OriginCaFile "origin_ca_file" ValueForm::File, "",
             "PEM file of certificate authorities for an `https://` origin. If empty, the system's apply.";
+        OriginClientCertFile "origin_client_cert_file" ValueForm::File, "",
+            "PEM file of the client certificate for an `https://` origin, with its intermediate certificates.";
+        OriginClientKeyFile "origin_client_key_file" ValueForm::File, "",
+            "PEM file of the private key of `origin_client_cert_file`.";
+        OriginServerName "origin_server_name" ValueForm::Text, "auto",
+            "Name in the certificate of an `https://` origin, also sent as the TLS server name. `auto` is the host of `origin_url`.";
         OriginConnectTimeout "origin_connect_timeout" ValueForm::Duration, "2s",
             "Maximum time to resolve the origin, connect, and negotiate TLS.";
         OriginHeadTimeout "origin_head_timeout" ValueForm::Duration, "30s",

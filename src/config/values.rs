@@ -1,9 +1,11 @@
 //! Values that are words, lists or addresses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use http::header::HeaderName;
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 
 use super::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -87,6 +89,11 @@ pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
     non_empty(items(text, status)?).map(StorableStatuses::Listed)
 }
 
+/// Reads a list of paths.
+pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
+    items(text, |item| Ok(PathBuf::from(item)))
+}
+
 /// Reads a list of header names as lower case.
 pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     items(text, |item| {
@@ -157,6 +164,14 @@ pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
 /// Reads the name of a namespace. `None` derives it from the origin.
 pub(super) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
     if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
+}
+
+/// Reads the name in a server's certificate. `None` is the host of its URL.
+pub(super) fn server_name(text: &str) -> Result<Option<ServerName<'static>>, ConfigError> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    ServerName::try_from(text.to_owned()).map(Some).map_err(|_| ConfigError::ServerName)
 }
 
 /// Reads a secret that can be the value of a header field.

@@ -74,6 +74,7 @@ fn with_free_ports(mut settings: Settings) -> Settings {
 fn start_api(shutdown: Shutdown) -> Result<(SocketAddr, thread::JoinHandle<()>), StartError> {
     let options = server::Options {
         when_full: server::WhenFull::Wait,
+        tls: None,
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         sharing: server::AddressSharing::Alone,
         backlog: 128,

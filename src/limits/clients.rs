@@ -46,6 +46,10 @@ pub const CLIENT_GATHERED_BYTES_MAX: usize = 2 * KIB;
 /// Bytes of an incomplete line that the framing check keeps: a framing field with its value, and
 /// some room.
 pub const FRAMING_LINE_BYTES_MAX: usize = 64;
+/// Bytes of a response that TLS encrypts at most before the client's socket takes them: two records.
+pub const CLIENT_TLS_BUFFER_BYTES_MAX: usize = 32 * KIB;
+/// Unfinished TLS handshakes of one worker. Beyond it, a new one ends the oldest.
+pub const TLS_HANDSHAKES_MAX: usize = 1024;
 /// Idle time on a client connection before the kernel sends a keep-alive probe.
 pub const CLIENT_KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Interval between two keep-alive probes to a client.

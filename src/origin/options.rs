@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 
 use super::via::ViaName;
 use crate::key::{Authority, Scheme};
 use crate::origin::outages::OutageLog;
+use crate::tls::TlsIdentity;
 
 /// Options of the origin and its connections.
 #[derive(Clone, Debug)]
@@ -22,6 +24,11 @@ pub struct Options {
     pub host: HostField,
     /// Certificate authorities for TLS, as PEM; `None` for the system's.
     pub ca_file: Option<PathBuf>,
+    /// Client certificate for an origin that requests one.
+    pub identity: Option<TlsIdentity>,
+    /// Name that the origin's certificate must match and that TLS sends, instead of the host of
+    /// `authority`.
+    pub server_name: Option<ServerName<'static>>,
     /// Clients whose `X-Forwarded-*` is trusted and extended; it is dropped from all others.
     pub trusted_proxies: Vec<IpNet>,
     /// Time-out of name resolution, connect and TLS handshake together.

@@ -1,4 +1,4 @@
-//! TLS to the origin, with the trusted authorities.
+//! TLS to the origin, with the trusted authorities and the client certificate.
 
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -17,9 +17,12 @@ pub(super) struct OriginTls {
 
 impl OriginTls {
     pub(super) fn new(options: &Options, host: &str) -> Result<Self, OriginOptionsError> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| OriginOptionsError::Authority(options.authority.as_str().to_owned()))?;
-        let trust = tls::Options { ca_file: options.ca_file.clone(), identity: None };
+        let name = match &options.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned())
+                .map_err(|_| OriginOptionsError::Authority(options.authority.as_str().to_owned()))?,
+        };
+        let trust = tls::Options { ca_file: options.ca_file.clone(), identity: options.identity.clone() };
         Ok(Self { connector: tls::connector(&trust, &[b"http/1.1"])?, name })
     }
 }

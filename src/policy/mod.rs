@@ -56,7 +56,7 @@ pub use crate::policy::store::fields::{is_stored_field, is_unstorable_without, s
 pub use crate::policy::store::not_storable::NotStorable;
 pub use crate::policy::store::post::storable_post;
 pub use crate::policy::store::rules::{
-    CacheRules, ClientCacheControl, ContentTypes, StaleDespiteSMaxage, StatusError, StorableStatuses,
+    CacheRules, ClientCacheControl, ClientCertificates, ContentTypes, StaleDespiteSMaxage, StatusError, StorableStatuses,
     TagVisibility,
 };
 pub use crate::policy::store::status::{is_stored_status, means_content};

@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::entry::KeyGeneration;
 use crate::key::{CacheKey, Target};
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
-use crate::policy::{self, Exchange, GroupNames, NotStorable, RequestFacts, StoredFacts};
+use crate::policy::{self, Exchange, GroupNames, NotStorable, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::AnswerReasons;
@@ -104,7 +104,7 @@ fn storable_for_gets(
     }
     let rules = &proxy.rules.of_get(&inbound.target).cache;
     let exchange = Exchange {
-        request: &RequestFacts::read(&inbound.method, &inbound.headers, rules),
+        request: &inbound.facts(rules),
         target: &inbound.target,
         status: response.status(),
         response: response.headers(),

@@ -18,6 +18,7 @@ use crate::proxy::rules::RequestRules;
 use crate::request_fields::PARTIAL_FIELDS;
 use crate::telemetry::access::RequestRecord;
 use crate::time::Timestamp;
+use crate::tls::ClientCertificate;
 
 /// The client of a request.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub struct Caller {
     pub peer: IpAddr,
     /// The scheme by which the client connected.
     pub scheme: Scheme,
+    /// The client's certificate.
+    pub certificate: ClientCertificate,
 }
 
 /// A request as it arrived.
@@ -67,6 +70,15 @@ impl InboundRequest {
     pub(in crate::proxy) fn client(&self, origin: &OutboundHeads) -> ClientNetwork {
         let peer = self.caller.peer;
         *self.client.get_or_init(|| origin.client(&self.headers, peer).unwrap_or(peer).into())
+    }
+
+    /// Returns the facts that the policy reads from the request.
+    pub(in crate::proxy) fn facts(&self, rules: &CacheRules) -> RequestFacts {
+        let facts = RequestFacts::read(&self.method, &self.headers, rules);
+        match self.caller.certificate {
+            ClientCertificate::Verified => facts.with_client_certificate(rules),
+            ClientCertificate::None => facts,
+        }
     }
 
     /// Returns the request from which the head for the origin is made.
@@ -123,7 +135,7 @@ impl CacheRequest {
     pub(in crate::proxy) fn new(mut inbound: InboundRequest) -> Self {
         let rules = &inbound.rules.cache;
         let key = rules.keys.resource(&inbound.target);
-        let facts = RequestFacts::read(&inbound.method, &inbound.headers, rules);
+        let facts = inbound.facts(rules);
         if !rules.ignored_cookies.is_none() && !facts.shows_cookies() {
             // The answer may be shared with requests that have other cookies, or none.
             inbound.headers.remove(header::COOKIE);
@@ -139,7 +151,8 @@ impl CacheRequest {
     pub(in crate::proxy) fn for_refresh(&self, variants: Option<&Variants>) -> Self {
         let client = &self.inbound;
         let headers = variants.map(|variants| variants.fields.lines(&client.headers)).unwrap_or_default();
-        let (method, target, caller) = (Method::GET, client.target.clone(), client.caller);
+        let caller = Caller { certificate: ClientCertificate::None, ..client.caller };
+        let (method, target) = (Method::GET, client.target.clone());
         let (notes, rules) = (ExplainNotes::default(), Rc::clone(&client.rules));
         let inbound = InboundRequest::new(method, target, headers, caller, notes, rules);
         Self { initiator: Initiator::Refresh, ..Self::new(inbound) }

@@ -124,7 +124,7 @@ impl ClassSet {
     }
 }
 
-/// Returns whether a field states the client's address or another property of the client's
+/// Returns whether a field states the client's address, its certificate or another property of the client's
 /// connection. CacheWarp believes only trusted proxies in this, and never shares an answer that
 /// such a field can have changed.
 pub fn is_forwarding_field(name: &HeaderName) -> bool {
@@ -134,7 +134,12 @@ pub fn is_forwarding_field(name: &HeaderName) -> bool {
             && name.iter().copied().map(dash).zip(beginning).all(|(one, other)| one == *other)
     };
     let is = |whole: &[u8]| name.len() == whole.len() && begins(whole);
-    begins(b"x-forwarded-") || is(b"forwarded") || is(b"x-real-ip")
+    begins(b"x-forwarded-")
+        || is(b"forwarded")
+        || is(b"x-real-ip")
+        // RFC 9440 §4: only the party that ends TLS may state the client's certificate.
+        || is(b"client-cert")
+        || is(b"client-cert-chain")
 }
 
 /// Returns the reason why a field cannot be part of the cache key, if there is one.

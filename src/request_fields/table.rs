@@ -374,6 +374,8 @@ pub const TABLE: &[FieldGroup] = &[
             "correlation-context",
             "sec-token-binding",
             "x-forwarded-client-cert",
+            "client-cert",
+            "client-cert-chain",
         ],
     },
     FieldGroup {

@@ -42,9 +42,12 @@ fn each_name_has_one_class() {
             Credential,
             "authorization cookie baggage sec-token-binding sec_token_binding x_goog_iap_jwt_assertion",
         ),
-        (Credential, "x-forwarded-user x-forwarded-access-token x-forwarded-client-cert x_forwarded_user"),
+        (
+            Credential,
+            "x-forwarded-user x-forwarded-access-token x-forwarded-client-cert x_forwarded_user client-cert client_cert client-cert-chain",
+        ),
         (Credential, "x-amzn-oidc-data x-goog-authenticated-user-email cf-access-jwt-assertion"),
-        (Unlisted, "x-auth-token apikey private-token x-session-id x-tenant-id remote-user client-cert dpop"),
+        (Unlisted, "x-auth-token apikey private-token x-session-id x-tenant-id remote-user dpop"),
         (
             Unlisted,
             "x_auth_token sec-ch sec-fetch x-b3 x-envoy-new x-amz-new cf-new x-azure-new x-http-override-x",
@@ -66,9 +69,16 @@ fn each_name_has_one_class() {
 
 #[test]
 fn fields_that_state_the_clients_address_are_recognised() {
-    for text in
-        ["forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-user", "x_forwarded_user", "x_real_ip"]
-    {
+    for text in [
+        "forwarded",
+        "x-real-ip",
+        "x-forwarded-for",
+        "x-forwarded-user",
+        "x_forwarded_user",
+        "x_real_ip",
+        "client-cert",
+        "client_cert_chain",
+    ] {
         assert!(is_forwarding_field(&name(text)), "{text}");
     }
     for text in ["forward", "x-forwarded", "x-real-ips", "x-request-id", "f", "x"] {

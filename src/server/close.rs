@@ -12,13 +12,26 @@ use tokio::time::timeout;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 
 /// Writes a short error response that hyper does not write itself, then [`linger`]s.
-pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, status: StatusCode) {
+pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: StatusCode,
+    text: &str,
+) {
     let reason = status.canonical_reason().unwrap_or_default();
-    let answer =
-        format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status.as_u16());
+    let (code, length) = (status.as_u16(), text.len());
+    send(
+        stream,
+        format!("HTTP/1.1 {code} {reason}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{text}")
+            .as_bytes(),
+    )
+    .await;
+}
+
+/// Writes a few bytes, then [`linger`]s.
+pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
     // A client that is slow to send may be slow to receive. These few bytes fit the socket's
     // buffer; if they do not, the server does not wait.
-    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, stream.write_all(answer.as_bytes())).await {
+    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, stream.write_all(bytes)).await {
         linger(stream).await;
     }
 }

@@ -9,7 +9,8 @@
 //!                 └──────► HTTP/2 ────── as HTTP/1.1, with GOAWAY
 //! ```
 //!
-//! The first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins with 24
+//! On a listener with TLS, a handshake precedes the opening, and ALPN decides the protocol.
+//! Elsewhere, the first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins with 24
 //! bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
 
 use std::future::poll_fn;
@@ -19,14 +20,18 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::activity::ConnectionActivity;
+use super::client_socket::ClientSocket;
 use super::drain::Shutdown;
 use super::drive::drain_begun;
+use super::handshake::{EncryptedConnection, HANDSHAKE_FAILURE, HANDSHAKE_RECORD, Handshakes};
 use super::metrics::{ConnectionGuard, ConnectionRefusal, HttpProtocol, Metrics};
 use super::service::{ConnectionExchange, ConnectionPeer, Handler};
 use super::watch::{ClientTimeouts, ConnectionWatch};
 use super::{close, http1, http2};
+use crate::key::Scheme;
 use crate::label::Label;
 use crate::limits::{CLIENT_OPENING_BYTES_MAX, DRAIN_GRACE};
 use crate::telemetry::access::RequestRecorder;
@@ -38,6 +43,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct WorkerContext<H> {
     pub(super) handler: Rc<H>,
     pub(super) limits: ClientTimeouts,
+    /// The handshakes of a listener that speaks TLS.
+    pub(super) handshakes: Option<Handshakes>,
     pub(super) metrics: Metrics,
     /// The access log, if there is one.
     pub(super) recorder: Option<Rc<RequestRecorder>>,
@@ -45,26 +52,59 @@ pub(super) struct WorkerContext<H> {
 }
 
 /// Serves one connection until it is closed. Dropping the future closes the connection at once.
+pub(super) async fn begin<H: Handler>(
+    worker: Rc<WorkerContext<H>>,
+    stream: TcpStream,
+    peer: ConnectionPeer,
+    guard: ConnectionGuard,
+    activity: Arc<ConnectionActivity>,
+) {
+    let Some(handshakes) = &worker.handshakes else {
+        let client = ConnectedClient { peer, guard, negotiated: None };
+        return serve(worker, ClientSocket::Plain(stream), client, activity).await;
+    };
+    // The box keeps the state of a handshake out of every later state of the connection.
+    let handshake = Box::pin(handshakes.perform(stream, &worker.shutdown)).await;
+    if let Some(EncryptedConnection { stream, protocol, certificate }) = handshake {
+        let peer = ConnectionPeer { scheme: Scheme::Https, certificate, ..peer };
+        let client = ConnectedClient { peer, guard, negotiated: Some(protocol) };
+        serve(worker, ClientSocket::Tls(stream), client, activity).await;
+    }
+}
+
+/// The client of a connection on which HTTP begins.
+pub(super) struct ConnectedClient {
+    pub(super) peer: ConnectionPeer,
+    pub(super) guard: ConnectionGuard,
+    /// The protocol that TLS negotiated.
+    pub(super) negotiated: Option<HttpProtocol>,
+}
+
+/// Serves HTTP until the connection is closed.
 pub(super) async fn serve<S, H>(
     worker: Rc<WorkerContext<H>>,
     mut stream: S,
-    peer: ConnectionPeer,
-    guard: ConnectionGuard,
+    client: ConnectedClient,
     activity: Arc<ConnectionActivity>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
+    let ConnectedClient { peer, guard, negotiated } = client;
     let mut watch = ConnectionWatch::new(Arc::clone(&activity), worker.limits);
     let (protocol, replay) = match open(&mut stream, &mut watch, &worker.shutdown).await {
-        OpeningOutcome::Speaks(protocol, replay) => (protocol, replay),
+        OpeningOutcome::Speaks(protocol, replay) => (negotiated.unwrap_or(protocol), replay),
+        OpeningOutcome::Tls => {
+            worker.metrics.refused(ConnectionRefusal::Tls);
+            return close::send(&mut stream, &HANDSHAKE_FAILURE).await;
+        }
         OpeningOutcome::Slow => {
             let (refusal, status) = (ConnectionRefusal::SlowHead, StatusCode::REQUEST_TIMEOUT);
             worker.metrics.refused(refusal);
             if let Some(recorder) = &worker.recorder {
                 recorder.refused(peer.addr.ip(), peer.scheme, status, refusal.word());
             }
-            return close::refuse(&mut stream, status).await;
+            return close::refuse(&mut stream, status, "").await;
         }
         OpeningOutcome::Silent => return,
     };
@@ -92,6 +132,8 @@ pub(super) async fn serve<S, H>(
 enum OpeningOutcome {
     /// The client speaks this protocol. The bytes are consumed, and hyper must receive them again.
     Speaks(HttpProtocol, Bytes),
+    /// The client begins a TLS handshake on a connection without TLS.
+    Tls,
     /// The client sent too few bytes within the time limit.
     Slow,
     /// The client sent nothing and closed, or its time is over.
@@ -108,6 +150,7 @@ async fn open<S: AsyncRead + Unpin>(
         tokio::select! {
             biased;
             count = stream.read_buf(&mut read) => match (count, opening(&read)) {
+                (Ok(1..), _) if read.first() == Some(&HANDSHAKE_RECORD) => return OpeningOutcome::Tls,
                 (Ok(1..), Some(protocol)) => return OpeningOutcome::Speaks(protocol, read.freeze()),
                 (Ok(1..), None) => {}
                 (Ok(0) | Err(_), _) => return OpeningOutcome::Silent,

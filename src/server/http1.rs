@@ -50,7 +50,7 @@ pub(super) async fn serve<S, H>(
             exchange.refused(ConnectionRefusal::SlowHead, StatusCode::REQUEST_TIMEOUT);
             // The 408 never lands inside a response: no head limit runs while a response is in
             // flight.
-            close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT).await;
+            close::refuse(&mut io, StatusCode::REQUEST_TIMEOUT, "").await;
         }
         DriveEnd::Overdue(ClientWait::Reader) => exchange.metrics.unread(HttpProtocol::Http1, 1),
         DriveEnd::Overdue(ClientWait::Opening | ClientWait::Request) => {}

@@ -24,6 +24,7 @@ use crate::limits::{
     CLIENT_KEEPALIVE_IDLE, CLIENT_KEEPALIVE_INTERVAL, CLIENT_KEEPALIVE_PROBES, CLIENT_UNSENT_BYTES_MAX,
 };
 use crate::server::options::{AddressSharing, Options};
+use crate::tls::ListenerTls;
 
 /// One worker's listening socket.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct WorkerListener {
     socket: TcpListener,
     /// The open connections per client address, shared by all sockets that were bound together.
     addresses: AddressLimiter,
+    /// The TLS configuration, shared by all sockets that were bound together.
+    tls: Option<ListenerTls>,
 }
 
 /// The reason why the server cannot listen.
@@ -68,6 +71,7 @@ impl WorkerListener {
             return Ok(vec![Self {
                 socket,
                 addresses: AddressLimiter::new(options.connections_per_address_max),
+                tls: None,
             }]);
         }
         let addresses = AddressLimiter::new(options.connections_per_address_max);
@@ -79,7 +83,7 @@ impl WorkerListener {
         for _ in 0..shares {
             let socket = listen(options, addr, PortSharing::Shared).map_err(failed)?;
             addr = socket.local_addr().map_err(failed)?;
-            listeners.push(Self { socket, addresses: addresses.clone() });
+            listeners.push(Self { socket, addresses: addresses.clone(), tls: None });
         }
         Ok(listeners)
     }
@@ -96,7 +100,7 @@ impl WorkerListener {
         let clone = |socket: &TcpListener| {
             set_client_options(&SockRef::from(socket), options)?;
             socket.set_nonblocking(true)?;
-            Ok(Self { socket: socket.try_clone()?, addresses: addresses.clone() })
+            Ok(Self { socket: socket.try_clone()?, addresses: addresses.clone(), tls: None })
         };
         sockets
             .iter()
@@ -112,9 +116,17 @@ impl WorkerListener {
         self.socket.local_addr()
     }
 
+    /// Returns the listener with TLS, if there is a configuration.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ListenerTls>) -> Self {
+        Self { tls, ..self }
+    }
+
     /// Passes the socket to the runtime of the calling worker.
-    pub(super) fn into_tokio(self) -> io::Result<(tokio::net::TcpListener, AddressLimiter)> {
-        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses))
+    pub(super) fn into_tokio(
+        self,
+    ) -> io::Result<(tokio::net::TcpListener, AddressLimiter, Option<ListenerTls>)> {
+        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.addresses, self.tls))
     }
 }
 
@@ -174,6 +186,7 @@ mod tests {
             connections_max: 16,
             connections_per_address_max: None,
             when_full: crate::server::WhenFull::Wait,
+            tls: None,
             head_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),

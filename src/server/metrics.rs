@@ -28,6 +28,8 @@ crate::labels! {
         AmbiguousFraming => "ambiguous-framing",
         /// Closed without a response: `max_connections_per_address`.
         PerAddressLimit => "per-address-limit",
+        /// TLS on a listener for plain HTTP: a fatal alert.
+        Tls => "tls",
         /// 431 or 414: the head or its target is too long, or has too many fields.
         HeadTooLarge => "head-too-large",
     }

@@ -1,7 +1,7 @@
 //! The client side: listeners, sockets, HTTP connections, drain. Independent of the handler.
 //!
 //! ```text
-//! listener ──► serve ──► connection ──► http1 | http2 ──► service ──► Handler
+//! listener ──► serve ──► connection ──► (handshake) ──► http1 | http2 ──► service ──► Handler
 //!                            │              │                │
 //!                          watch ◄────── activity ◄──────────┤
 //!                            ▲              ▲                ▼
@@ -9,11 +9,13 @@
 //! ```
 
 mod activity;
+mod client_socket;
 mod close;
 mod connection;
 mod drain;
 mod drive;
 pub mod framing;
+mod handshake;
 mod http1;
 mod http2;
 mod inherited;
@@ -31,6 +33,7 @@ mod tests;
 mod watch;
 
 pub use drain::Shutdown;
+pub use handshake::open_tls;
 pub use inherited::InheritedSockets;
 pub use listener::{ListenError, WorkerListener};
 pub use metrics::{ConnectionRefusal, HttpProtocol};

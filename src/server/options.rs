@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::tls::ListenerOptions;
+
 /// The options of one listener and its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -20,6 +22,8 @@ pub struct Options {
     pub connections_per_address_max: Option<usize>,
     /// Action when no further connection is allowed.
     pub when_full: WhenFull,
+    /// The certificates of a listener that speaks TLS.
+    pub tls: Option<ListenerOptions>,
     /// Time limit from the first byte of a request head to its last; for a new connection, from its
     /// acceptance.
     pub head_timeout: Duration,

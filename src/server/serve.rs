@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::activity::ConnectionActivity;
 use super::connection::{self, WorkerContext};
 use super::drain::Shutdown;
+use super::handshake::Handshakes;
 use super::listener::WorkerListener;
 use super::metrics::{ConnectionRefusal, Metrics};
 use super::service::{ConnectionPeer, Handler, HandlerPanicError};
@@ -32,6 +33,7 @@ use crate::limits::ACCEPT_BACKOFF;
 use crate::server::options::{Options, WhenFull};
 use crate::telemetry::Registry;
 use crate::telemetry::access::RequestRecorder;
+use crate::tls::ClientCertificate;
 
 /// The outcome of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub async fn serve<H: Handler>(
     registry: &Registry,
     recorder: Option<Rc<RequestRecorder>>,
 ) -> io::Result<DrainOutcome> {
-    let (listener, addresses) = listener.into_tokio()?;
+    let (listener, addresses, tls) = listener.into_tokio()?;
     // A listener that closes silent connections accepts one more, to know its address.
     let spare = match options.when_full {
         WhenFull::Wait => 0,
@@ -64,8 +66,9 @@ pub async fn serve<H: Handler>(
     let permits = Arc::new(Semaphore::new(connections_max as usize));
     let limits =
         ClientTimeouts { head: options.head_timeout, idle: options.idle_timeout, body: options.body_timeout };
+    let handshakes = tls.map(|tls| Handshakes::new(tls, registry));
     let metrics = Metrics::new(registry);
-    let worker = Rc::new(WorkerContext { handler, limits, metrics, recorder, shutdown });
+    let worker = Rc::new(WorkerContext { handler, limits, handshakes, metrics, recorder, shutdown });
     let mut tasks = JoinSet::new();
 
     while let Some((stream, addr, permit)) = next(&listener, &permits, &worker).await {
@@ -149,7 +152,7 @@ fn admit<H: Handler>(
 ) -> Option<impl Future<Output = ()> + 'static> {
     // A client of a dual-stack listener must not count as two addresses.
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-    let peer = ConnectionPeer { addr, scheme: Scheme::Http };
+    let peer = ConnectionPeer { addr, scheme: Scheme::Http, certificate: ClientCertificate::None };
     let Some(address_permit) = addresses.enter(addr.ip().into()) else {
         // The server closes without a response: a client with too many connections must not cost
         // another task.
@@ -157,7 +160,7 @@ fn admit<H: Handler>(
         return None;
     };
     let guard = worker.metrics.accepted(permit, address_permit);
-    Some(connection::serve(Rc::clone(worker), stream, peer, guard, activity))
+    Some(connection::begin(Rc::clone(worker), stream, peer, guard, activity))
 }
 
 /// Accepts the connections in the kernel's queue before the socket closes: their clients see them

@@ -29,6 +29,7 @@ use crate::key::Scheme;
 use crate::label::Label;
 use crate::limits::HEAD_FIELDS_MAX;
 use crate::telemetry::access::{AnswerEnd, LoggedRequest, REFUSED_OUTCOME, RequestRecord, RequestRecorder};
+use crate::tls::ClientCertificate;
 
 /// A service behind a listener.
 pub trait Handler: 'static {
@@ -77,6 +78,8 @@ pub struct ConnectionPeer {
     pub addr: SocketAddr,
     /// The scheme of the connection.
     pub scheme: Scheme,
+    /// The client's certificate.
+    pub certificate: ClientCertificate,
 }
 
 /// An error for which hyper cuts a connection.
@@ -102,7 +105,7 @@ impl<H: Handler> ConnectionExchange<H> {
     pub(super) fn call(self: &Rc<Self>, request: Request<Incoming>) -> RequestCall<H> {
         let vouched = self.activity.begin();
         let stream = self.streams.as_ref().map(|streams| streams.begin());
-        let ConnectionPeer { addr, scheme } = self.peer;
+        let ConnectionPeer { addr, scheme, .. } = self.peer;
         let begin = |recorder: &Rc<RequestRecorder>| recorder.begin(addr.ip(), scheme, &request);
         let logged = self.recorder.as_ref().map(begin);
         let record = logged.as_ref().map(LoggedRequest::record).unwrap_or_default();

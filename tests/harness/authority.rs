@@ -1,8 +1,13 @@
 //! A certificate authority, and certificates in files.
 
 use std::fs;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// An authority with its own folder.
@@ -38,6 +43,36 @@ impl Authority {
         self.write(&files[0], &certificate.pem());
         self.write(&files[1], &key.serialize_pem());
         files.map(|file| self.path(&file))
+    }
+
+    /// Returns the settings of a client that trusts the authority, and presents the certificate of
+    /// these files if there are any.
+    pub(crate) fn client(&self, identity: Option<&[String; 2]>, protocols: &[&str]) -> Arc<ClientConfig> {
+        self.client_of(&[&rustls::version::TLS13, &rustls::version::TLS12], identity, protocols)
+    }
+
+    /// Returns the settings of a client with these versions.
+    pub(crate) fn client_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        identity: Option<&[String; 2]>,
+        protocols: &[&str],
+    ) -> Arc<ClientConfig> {
+        let mut authorities = RootCertStore::empty();
+        authorities.add(self.issuer.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(authorities);
+        let mut config = match identity {
+            Some([certificate, key]) => {
+                let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
+                config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
     }
 
     fn write(&self, name: &str, text: &str) {

@@ -65,7 +65,8 @@ impl Client {
         Self::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// Takes an open connection.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -177,6 +178,6 @@ impl Client {
     }
 }
 
-fn status(head: &Head) -> u16 {
+pub(super) fn status(head: &Head) -> u16 {
     head.word(1).parse().unwrap_or_else(|_| panic!("no status in {:?}", head.start))
 }

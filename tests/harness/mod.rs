@@ -25,6 +25,7 @@ pub(crate) mod redis_load;
 mod resp;
 mod scripted_redis;
 mod sentinels;
+mod tls_client;
 mod tls_front;
 mod waits;
 mod wire;
@@ -43,6 +44,7 @@ pub(crate) use redis_load::RedisLoad;
 pub(crate) use resp::Value;
 pub(crate) use scripted_redis::{Script, ScriptedRedis};
 pub(crate) use sentinels::Sentinels;
+pub(crate) use tls_client::TlsClient;
 pub(crate) use tls_front::TlsFront;
 pub(crate) use waits::Waits;
 

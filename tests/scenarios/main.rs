@@ -99,6 +99,8 @@ mod tagged;
 #[cfg(test)]
 mod targeted;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod validation;
 #[cfg(test)]
 mod varying;

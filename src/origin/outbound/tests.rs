@@ -17,6 +17,8 @@ fn options() -> Options {
         base_path: String::new(),
         host: HostField::Origin,
         ca_file: None,
+        identity: None,
+        server_name: None,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         connect_timeout: Duration::from_secs(1),
         head_timeout: Duration::from_secs(1),

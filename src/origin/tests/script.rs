@@ -49,6 +49,8 @@ impl ScriptedOrigin {
             base_path: String::new(),
             host: HostField::Origin,
             ca_file: None,
+            identity: None,
+            server_name: None,
             trusted_proxies: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(10),

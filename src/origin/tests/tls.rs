@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::script::{ScriptedOrigin, get, read, send};
 use crate::key::Scheme;
 use crate::origin::{FetchError, FetchPhase, Options, OriginClient, OriginOptionsError};
-use crate::tls::TlsError;
+use crate::tls::{TlsError, TlsIdentity};
 
 /// Certificate authority of this test.
 struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
@@ -34,10 +36,15 @@ impl TestAuthority {
 
     /// Returns an acceptor with a certificate for `name`.
     fn server(&self, name: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let (certificate, key) = self.issue(name);
         acceptor(&certificate, &key)
+    }
+
+    fn issue(&self, name: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params.signed_by(&key, &self.0).unwrap(), key)
     }
 }
 
@@ -138,6 +145,51 @@ async fn a_trusted_origin_is_accepted() {
     };
     let (third, _stream) = tokio::join!(send(&client, get("/")), again);
     assert_eq!(read(third).await.unwrap(), "hello");
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_client_certificate_and_the_server_name_reach_the_origin() {
+    let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
+    let (certificate, key) = authority.issue("api.test");
+    let mut clients = rustls::RootCertStore::empty();
+    clients.add(authority.0.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), Arc::clone(&provider));
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_client_cert_verifier(clients.build().unwrap()).with_single_cert(
+        vec![certificate.der().clone()],
+        PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+    );
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+
+    let (own, own_key) = authority.issue("proxy.test");
+    let (own, own_key) = (file(&own.pem()), file(&own_key.serialize_pem()));
+    let identity = TlsIdentity {
+        certificate_file: own.path().to_owned(),
+        key_file: own_key.path().to_owned(),
+    };
+    let named = Options {
+        identity: Some(identity),
+        server_name: Some("api.test".try_into().unwrap()),
+        ..options(&origin, &authority.file())
+    };
+    let anonymous = Options { identity: None, ..named.clone() };
+    for (options, expected) in [(named, Some("api.test")), (anonymous, None)] {
+        let client = OriginClient::new(options, &origin.registry).unwrap();
+        let served = async {
+            let mut stream = acceptor.accept(origin.accept().await.into_stream()).await.ok()?;
+            answer(&mut stream, HELLO).await;
+            let (_, session) = stream.get_ref();
+            let peer = session.peer_certificates().unwrap()[0].clone();
+            let peer = rustls::server::ParsedCertificate::try_from(&peer).is_ok_and(|peer| {
+                verify_server_name(&peer, &"proxy.test".try_into().unwrap()).is_ok()
+            });
+            Some((session.server_name().unwrap().to_owned(), peer))
+        };
+        let (response, seen) = tokio::join!(send(&client, get("/")), served);
+        assert_eq!(seen, expected.map(|name| (name.to_owned(), true)));
+        assert_eq!(response.is_ok(), expected.is_some());
+    }
 }
 
 #[tokio::test(flavor = "local")]

@@ -11,6 +11,8 @@ crate::labels! {
         Cookie => "cookie",
         /// A field that the operator lists as a credential.
         Header => "credential-header",
+        /// A certificate of the client's connection.
+        ClientCertificate => "client-certificate",
     }
 }
 

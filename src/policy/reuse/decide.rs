@@ -59,6 +59,8 @@ crate::labels! {
         /// The request carries a credential field that the operator listed, and the response does
         /// not allow reuse for such requests.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
+        /// The client has a certificate, and the response does not allow reuse for such requests.
+        ClientCertificate => "client-certificate" in "RFC 9111 §3.5, tls_client_credential",
         /// The request carries an unlisted field, and the origin did not state the freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
         /// The origin requires validation before each use.
@@ -84,6 +86,7 @@ impl From<CredentialRefusal> for NotReusable {
             CredentialRefusal::Credential(Credential::Authorization) => Self::Authorization,
             CredentialRefusal::Credential(Credential::Cookie) => Self::Cookie,
             CredentialRefusal::Credential(Credential::Header) => Self::CredentialHeader,
+            CredentialRefusal::Credential(Credential::ClientCertificate) => Self::ClientCertificate,
             CredentialRefusal::UnlistedField => Self::UnlistedField,
         }
     }

@@ -15,7 +15,7 @@ use crate::policy::parse::credential::{Credential, CredentialSet};
 use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::not_storable::NotStorable;
-use crate::policy::store::rules::{CacheRules, ClientCacheControl};
+use crate::policy::store::rules::{CacheRules, ClientCacheControl, ClientCertificates};
 
 /// A request as the gates see it.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,16 @@ impl RequestFacts {
             directives.no_cache = DirectiveScope::Whole;
         }
         Self { retrieval, credentials, directives, has_unlisted, has_forwarding_field }
+    }
+
+    /// Returns the facts of a request whose client presented a certificate.
+    #[must_use]
+    pub fn with_client_certificate(mut self, rules: &CacheRules) -> Self {
+        match rules.client_certificates {
+            ClientCertificates::Credentials => self.credentials.add(Credential::ClientCertificate),
+            ClientCertificates::Ignored => {}
+        }
+        self
     }
 
     /// Returns the first credential of the request, if it carries any.

@@ -27,6 +27,8 @@ crate::labels! {
         /// The request carried a credential field that the operator listed, and the response does
         /// not allow sharing.
         CredentialHeader => "credential-header" in "RFC 9111 §3.5, credential_headers",
+        /// The client has a certificate, and the response does not allow sharing.
+        ClientCertificate => "client-certificate" in "RFC 9111 §3.5, tls_client_credential",
         /// The request carried an unlisted field, and the response does not state its freshness.
         UnlistedField => "unlisted-field" in "key_headers, harmless_headers",
         /// The request reached the origin with a field that a shared fetch would not have sent.
@@ -103,6 +105,7 @@ impl From<CredentialRefusal> for NotStorable {
             CredentialRefusal::Credential(Credential::Authorization) => Self::Authorization,
             CredentialRefusal::Credential(Credential::Cookie) => Self::Cookie,
             CredentialRefusal::Credential(Credential::Header) => Self::CredentialHeader,
+            CredentialRefusal::Credential(Credential::ClientCertificate) => Self::ClientCertificate,
             CredentialRefusal::UnlistedField => Self::UnlistedField,
         }
     }

@@ -43,6 +43,8 @@ pub struct CacheRules {
     pub client_cache_control: ClientCacheControl,
     /// The effect of `s-maxage` on stale responses.
     pub stale_despite_s_maxage: StaleDespiteSMaxage,
+    /// The meaning of clients' certificates.
+    pub client_certificates: ClientCertificates,
     /// The response fields that are not stored.
     pub unstored_headers: Vec<HeaderName>,
     /// The rules by which requests become cache keys.
@@ -98,6 +100,15 @@ pub enum ClientCacheControl {
     Ignored,
 }
 
+/// The meaning of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// A certificate is a credential.
+    Credentials,
+    /// A certificate admits a client and selects no response.
+    Ignored,
+}
+
 /// The effect of `s-maxage` on stale responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleDespiteSMaxage {
@@ -147,6 +158,7 @@ impl Default for CacheRules {
             tag_headers: Vec::new(),
             tag_headers_visible: TagVisibility::No,
             client_cache_control: ClientCacheControl::Obeyed,
+            client_certificates: ClientCertificates::Credentials,
             stale_despite_s_maxage: StaleDespiteSMaxage::No,
             unstored_headers: Vec::new(),
             keys: KeyRules::default(),

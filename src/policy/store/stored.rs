@@ -272,6 +272,17 @@ mod tests {
             ),
             ("unlisted-and-credential", heuristic, &[UNLISTED, HEADER], credential(Header)),
         ];
+        let certified = |obligations: Obligations, carried: &[&'static str]| {
+            let fields: Vec<_> = carried.iter().map(|name| (*name, "1")).collect();
+            let rules = rules();
+            let request = RequestFacts::read(&http::Method::GET, &head(&fields), &rules);
+            obligations.refused(&request.with_client_certificate(&rules))
+        };
+        let by_certificate = credential(Credential::ClientCertificate);
+        assert_eq!(certified(none, &[]), by_certificate);
+        assert_eq!(certified(heuristic, &[]), by_certificate);
+        assert_eq!(certified(Obligations::MUST_REVALIDATE, &[AUTHORIZATION]), by_certificate);
+        assert_eq!(certified(shared, &[]), None);
         for (id, obligations, carried, refused) in rows {
             let fields: Vec<_> = carried.iter().map(|name| (*name, "1")).collect();
             let request = RequestFacts::read(&http::Method::GET, &head(&fields), &rules());

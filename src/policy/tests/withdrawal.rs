@@ -48,6 +48,7 @@ fn reasons_decide_about_withdrawal() {
         NotStorable::Authorization,
         NotStorable::Cookie,
         NotStorable::CredentialHeader,
+        NotStorable::ClientCertificate,
         NotStorable::UnlistedField,
         NotStorable::UnkeyedField,
         NotStorable::PartialContent,

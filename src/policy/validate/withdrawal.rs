@@ -98,6 +98,7 @@ impl NotStorable {
             | Self::Authorization
             | Self::Cookie
             | Self::CredentialHeader
+            | Self::ClientCertificate
             | Self::UnlistedField
             | Self::UnkeyedField
             | Self::PartialContent

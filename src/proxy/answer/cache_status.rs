@@ -45,6 +45,7 @@ impl ForwardReason {
             NotReusable::Authorization
             | NotReusable::Cookie
             | NotReusable::CredentialHeader
+            | NotReusable::ClientCertificate
             | NotReusable::UnlistedField => Self::Bypass,
         }
     }

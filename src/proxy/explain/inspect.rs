@@ -27,12 +27,17 @@ use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::proxy::worker::Proxy;
 use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
+use crate::tls::ClientCertificate;
 
 impl Proxy {
     /// Returns a JSON document of the stored response of a target, as a `GET` with these fields
     /// finds it.
     pub async fn inspect(&self, target: Target, headers: HeaderMap) -> String {
-        let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: target.scheme };
+        let caller = Caller {
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            scheme: target.scheme,
+            certificate: ClientCertificate::None,
+        };
         let url = target.to_string();
         let notes = ExplainNotes::taken();
         let key = self.rules.resource_key(&target);

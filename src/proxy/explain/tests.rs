@@ -30,6 +30,7 @@ use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
+use crate::tls::ClientCertificate;
 
 fn options(token: Option<&str>) -> Options {
     Options {
@@ -227,7 +228,11 @@ fn a_rule_stays_within_its_size_limit() {
 
 #[test]
 fn background_refreshes_are_not_noted() {
-    let caller = Caller { peer: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http };
+    let caller = Caller {
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        scheme: Scheme::Http,
+        certificate: ClientCertificate::None,
+    };
     let inbound = InboundRequest::new(
         Method::GET,
         target("a", "/"),

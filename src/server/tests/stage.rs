@@ -195,6 +195,7 @@ pub(super) fn options() -> Options {
         backlog: 16,
         connections_max: 8,
         when_full: crate::server::WhenFull::Wait,
+        tls: None,
         connections_per_address_max: None,
         head_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(30),

@@ -15,11 +15,12 @@ use super::stage::{BIG, TestHandler, take};
 use crate::client_address::AddressLimiter;
 use crate::key::Scheme;
 use crate::server::activity::ConnectionActivity;
-use crate::server::connection::{WorkerContext, serve};
+use crate::server::connection::{ConnectedClient, WorkerContext, serve};
 use crate::server::metrics::Metrics;
 use crate::server::watch::ClientTimeouts;
 use crate::server::{ConnectionPeer, Shutdown};
 use crate::telemetry::Registry;
+use crate::tls::ClientCertificate;
 
 const HEAD: u64 = 5;
 const IDLE: u64 = 60;
@@ -35,6 +36,7 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
             idle: Duration::from_secs(IDLE),
             body: Duration::from_secs(100 * IDLE),
         },
+        handshakes: None,
         metrics: Metrics::new(&Registry::new()),
         recorder: None,
         shutdown: Shutdown::new(),
@@ -43,9 +45,14 @@ fn connect(app: &Rc<TestHandler>, wire: usize) -> DuplexStream {
     let guard = worker
         .metrics
         .accepted(permit, AddressLimiter::new(None).enter(IpAddr::V4(Ipv4Addr::LOCALHOST).into()).unwrap());
-    let peer = ConnectionPeer { addr: (Ipv4Addr::LOCALHOST, 1).into(), scheme: Scheme::Http };
+    let peer = ConnectionPeer {
+        addr: (Ipv4Addr::LOCALHOST, 1).into(),
+        scheme: Scheme::Http,
+        certificate: ClientCertificate::None,
+    };
     let activity = Arc::new(ConnectionActivity::new());
-    spawn_local(serve(Rc::new(worker), server, peer, guard, activity));
+    let peer = ConnectedClient { peer, guard, negotiated: None };
+    spawn_local(serve(Rc::new(worker), server, peer, activity));
     client
 }
 

@@ -3,20 +3,19 @@
 //! A server may present a certificate of the configured file itself, as a self-signed one: TLS
 //! accepts it, although it may be the certificate of an authority, which webpki refuses as a
 //! server's.
-//!
-//! A configured file that cannot be used is an error. Certificates of the system's store that
-//! rustls does not understand are skipped, because old roots linger there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
+
+use super::files::{TlsError, authorities_of, chain_of, key_of};
+use super::provider::provider;
 
 /// The TLS settings of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,39 +35,6 @@ pub struct TlsIdentity {
     pub key_file: PathBuf,
 }
 
-/// The reason why TLS is not possible.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file that cannot be read, or whose PEM is invalid.
-    #[error("{path:?} cannot be read: {source}")]
-    File {
-        /// The path of the file.
-        path: PathBuf,
-        /// The cause.
-        source: pem::Error,
-    },
-    /// A file that contains no certificate.
-    #[error("{0:?} holds no certificate")]
-    NoCertificate(PathBuf),
-    /// A certificate that cannot be an authority.
-    #[error("{path:?} holds a certificate that cannot be an authority: {source}")]
-    NotAnAuthority {
-        /// The path of the file.
-        path: PathBuf,
-        /// The cause.
-        source: rustls::Error,
-    },
-    /// A certificate and a key that do not match, or that rustls does not support.
-    #[error("cannot use the client certificate and its key: {0}")]
-    Identity(rustls::Error),
-    /// A system without certificate authorities, so that no certificate could be trusted.
-    #[error("the system has no certificate authority")]
-    NoAuthorities,
-    /// A TLS library that refuses its own defaults.
-    #[error("TLS is not available: {0}")]
-    Unavailable(rustls::Error),
-}
-
 /// Returns a connector for these settings. It offers `protocols` by ALPN explicitly, so that a
 /// server that prefers another protocol cannot assume it.
 pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector, TlsError> {
@@ -76,7 +42,7 @@ pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector,
         Some(path) => (authorities_of(path)?, chain_of(path)?),
         None => (system_authorities()?, Vec::new()),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = provider();
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider))
         .build()
         .map_err(|error| TlsError::Unavailable(rustls::Error::General(error.to_string())))?;
@@ -153,32 +119,10 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Returns the certificate authorities of a PEM file; one at least.
-fn authorities_of(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut authorities = RootCertStore::empty();
-    for certificate in chain_of(path)? {
-        let bad = |source| TlsError::NotAnAuthority { path: path.to_owned(), source };
-        authorities.add(certificate).map_err(bad)?;
-    }
-    Ok(authorities)
-}
-
 fn system_authorities() -> Result<RootCertStore, TlsError> {
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if authorities.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(authorities) }
-}
-
-/// Returns all certificates of a PEM file; one at least.
-fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = |source| TlsError::File { path: path.to_owned(), source };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(bad)?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(bad)?;
-    if certificates.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
-}
-
-fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -222,9 +166,7 @@ mod tests {
         assert!(matches!(refused(&trusting(&missing)), TlsError::File { path, .. } if path == missing));
         assert!(matches!(refused(&trusting(&empty)), TlsError::NoCertificate(path) if path == empty));
         assert!(matches!(refused(&trusting(&broken)), TlsError::File { path, .. } if path == broken));
-        assert!(
-            matches!(refused(&known_as(&certificate, &empty)), TlsError::File { path, .. } if path == empty)
-        );
+        assert!(matches!(refused(&known_as(&certificate, &empty)), TlsError::NoKey(path) if path == empty));
         assert!(matches!(refused(&known_as(&key, &key)), TlsError::NoCertificate(path) if path == key));
         assert!(matches!(refused(&known_as(&certificate, &other_key)), TlsError::Identity(_)));
     }
