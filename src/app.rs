@@ -4,26 +4,34 @@
 //! the Redis connections and an origin pool; a hit crosses no thread. The first worker also serves
 //! the admin listener. One signal stops all workers, and if one worker panics, the process ends.
 
+mod liveness;
+mod operators;
+mod reload;
+mod supervise;
+
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 use std::{io, panic, thread};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinError, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::admin::AdminService;
+use self::liveness::Liveness;
+use self::operators::{OperatorsShutdown, ServingWorker};
+use self::reload::{ReloadableParts, ReloadableTls};
+use crate::admin::{AdminService, ReloadQueue};
 use crate::config::{self, Settings};
-use crate::limits::WARM_INTERVAL;
+use crate::limits::{ADMIN_DRAIN_TIMEOUT, WARM_INTERVAL};
 use crate::proxy::{Caller, PendingResponse, Proxy};
+use crate::readiness::{ProcessPhase, Readiness};
 use crate::server::{
     ConnectionPeer, DrainOutcome, Handler, HandlerReply, InheritedSockets, ListenError, Shutdown,
     WorkerListener,
@@ -33,6 +41,9 @@ use crate::telemetry::Registry;
 use crate::telemetry::access::{AccessLog, AccessLogWriter, RequestRecord};
 use crate::tls::TlsError;
 use crate::{admin, origin, policy, proxy, server, store, time};
+
+pub use self::reload::SettingsSource;
+pub use self::supervise::{ProcessControl, ShutdownSignals};
 
 /// The reason why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +70,10 @@ pub struct RunningProxy {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     shutdown: Shutdown,
+    readiness: Readiness,
+    drain_delay: Duration,
+    parts: ReloadableParts,
+    liveness: Liveness,
     workers: Vec<thread::JoinHandle<()>>,
     /// `None` once the proxy has stopped.
     log_writer: Option<AccessLogWriter>,
@@ -73,6 +88,7 @@ pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
 /// without an inherited socket.
 pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
     let Settings { workers, admin, operators: access, rules, store, proxy, access_log, .. } = settings;
+    let (drain_delay, redis_start_timeout) = (settings.drain_delay, settings.redis_start_timeout);
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
         None => return Err(StartError::WorkerLost),
@@ -81,8 +97,8 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         Some(options) => listen(&inherited.admin, &options, 1)?.pop().map(|listener| (listener, options)),
         None => None,
     };
-    let tls =
-        workers.first().and_then(|worker| worker.server.tls.as_ref()).map(server::open_tls).transpose()?;
+    let tls_options = workers.first().and_then(|worker| worker.server.tls.clone());
+    let tls = tls_options.as_ref().map(server::open_tls).transpose()?;
     let listeners: Vec<_> = listeners.into_iter().map(|listener| listener.with_tls(tls.clone())).collect();
     let addr = listeners.first().map_or(Err(StartError::WorkerLost), |first| Ok(first.local_addr()?))?;
     let admin_addr = operators.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
@@ -94,23 +110,43 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         redis.server.board.show(&registry);
     }
     let (access_log, log_writer) = AccessLog::start(access_log, workers.len(), &registry)?;
-    let shutdown = Shutdown::new();
+    let (shutdown, readiness) = (Shutdown::new(), access.readiness.clone());
+    let (reloads, requests) = ReloadQueue::new();
+    if let Some(tls) = tls.clone() {
+        registry.sampled(
+            "cachewarp_tls_certificate_expiry_seconds",
+            "Unix time at which the first of the listener's certificates expires.",
+            move || tls.expiry().as_secs_f64(),
+        );
+    }
+    let tls = tls.zip(tls_options).map(|(listener, options)| ReloadableTls::new(listener, options));
+    let parts = ReloadableParts::new(tls, access.token.clone(), requests);
+    let liveness = Liveness::of(workers.len());
     let shared = ProcessShared {
         store: store::StoreShared::new(store.registered_at(addr.port()), &registry),
         fetches: proxy::ProxyShared::new(&proxy, &registry),
         proxy,
         rules,
         access,
+        reloads,
+        redis_start_timeout,
+        readiness: readiness.clone(),
+        liveness: liveness.clone(),
         workers: workers.len(),
         access_log,
         registry,
         warmed: watch::Sender::new(false),
         shutdown: shutdown.clone(),
+        operators: OperatorsShutdown::after(workers.len()),
     };
     let mut running = RunningProxy {
         addr,
         admin_addr,
         shutdown,
+        readiness,
+        drain_delay,
+        parts,
+        liveness,
         workers: Vec::with_capacity(listeners.len()),
         log_writer: Some(log_writer),
     };
@@ -131,6 +167,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
     for _ in &running.workers {
         begun.recv().map_err(|_| StartError::WorkerLost)??;
     }
+    running.readiness.enter(ProcessPhase::Ready);
     Ok(running)
 }
 
@@ -156,33 +193,6 @@ impl RunningProxy {
         self.admin_addr
     }
 
-    /// Serves until SIGTERM, SIGINT or the end of a worker, then drains. Passes the name of any
-    /// other signal to `ignore`. Returns `false` if a worker panicked.
-    pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
-        let ShutdownSignals { runtime, mut terminate, mut interrupt, mut hangup, mut user_1, mut user_2 } =
-            signals;
-        runtime.block_on(async {
-            loop {
-                let ignored = tokio::select! {
-                    _ = terminate.recv() => return self.drain("SIGTERM"),
-                    _ = interrupt.recv() => return self.drain("SIGINT"),
-                    () = self.shutdown.begun() => return,
-                    Some(()) = hangup.recv() => "SIGHUP",
-                    Some(()) = user_1.recv() => "SIGUSR1",
-                    Some(()) = user_2.recv() => "SIGUSR2",
-                };
-                ignore(ignored);
-            }
-        });
-        self.stop()
-    }
-
-    /// Begins the drain, then logs it: a reader of the line can rely on it.
-    fn drain(&self, signal: &str) {
-        self.shutdown.begin();
-        info!("{signal}: draining");
-    }
-
     /// Waits until accepted work ends, for at most `drain_timeout`. Returns `false` if a worker
     /// panicked.
     pub fn stop(mut self) -> bool {
@@ -201,37 +211,16 @@ impl Drop for RunningProxy {
     }
 }
 
-/// The signals whose default action ends the process. The process catches them before it serves, so
-/// that SIGTERM and SIGINT drain a process that has just started, and SIGHUP, SIGUSR1 and SIGUSR2
-/// never cut off a request.
-pub struct ShutdownSignals {
-    runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl ShutdownSignals {
-    /// Catches all of the signals.
-    pub fn catch() -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let within = runtime.enter();
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let hangup = signal(SignalKind::hangup())?;
-        let (user_1, user_2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-        drop(within);
-        Ok(Self { runtime, terminate, interrupt, hangup, user_1, user_2 })
-    }
-}
-
 /// The parts that all workers share.
 #[derive(Clone)]
 struct ProcessShared {
     rules: policy::CacheRules,
     proxy: proxy::Options,
     access: admin::Options,
+    reloads: ReloadQueue,
+    redis_start_timeout: Duration,
+    readiness: Readiness,
+    liveness: Liveness,
     workers: usize,
     access_log: AccessLog,
     registry: Registry,
@@ -240,6 +229,8 @@ struct ProcessShared {
     /// Whether the first worker has finished filling memory after a restart, successfully or not.
     warmed: watch::Sender<bool>,
     shutdown: Shutdown,
+    /// The shutdown of the admin listener, which follows that of all workers.
+    operators: OperatorsShutdown,
 }
 
 /// The parts that one worker takes to its thread.
@@ -289,8 +280,11 @@ impl WorkerParts {
 
     async fn serve(self) {
         let Self { number, shared, options, listener, operators, ready } = self;
-        let ProcessShared { registry, shutdown, access, workers, warmed, access_log, .. } = shared;
+        let ProcessShared {
+            registry, shutdown, access, workers, warmed, reloads, readiness, access_log, ..
+        } = shared;
         let recorder = access_log.recorder(number, &registry);
+        let serving = ServingWorker::of(shared.operators.clone());
         let origin = match origin::OriginClient::new(options.origin, &registry) {
             Ok(origin) => origin,
             Err(bad) => return drop(ready.send(Err(bad.into()))),
@@ -298,24 +292,34 @@ impl WorkerParts {
         let store = Rc::new(Store::open(shared.store, options.redis, &registry));
         let proxy =
             Proxy::new(shared.proxy, shared.rules, shared.fetches, Rc::clone(&store), origin, &registry);
-        warm(number, &store, &warmed).await;
-        drop(ready.send(Ok(())));
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(shared.liveness.answer(number));
 
         let drain = shutdown.clone();
-        let clients = server::serve(
-            listener,
-            &options.server,
-            Rc::clone(&proxy),
-            shutdown.clone(),
-            &registry,
-            recorder,
-        );
         let list = keep_warm_list(number, Rc::clone(&store), shutdown.clone());
+        let clients = async {
+            let serving = serving;
+            store.await_redis(shared.redis_start_timeout).await;
+            readiness.enter(ProcessPhase::Warming);
+            warm(number, &store, &warmed).await;
+            drop(ready.send(Ok(())));
+            let ended =
+                server::serve(listener, &options.server, Rc::clone(&proxy), shutdown, &registry, recorder)
+                    .await;
+            drop(serving);
+            ended
+        };
+        // Operators see the start and the drain.
         let operators = async {
             match operators {
                 Some((listener, options)) => {
-                    let admin =
-                        AdminService::new(access, registry.clone(), store, Rc::clone(&proxy), workers);
+                    let options = server::Options {
+                        drain_timeout: options.drain_timeout.min(ADMIN_DRAIN_TIMEOUT),
+                        ..options
+                    };
+                    let (store, proxy) = (Rc::clone(&store), Rc::clone(&proxy));
+                    let admin = AdminService::new(access, reloads, registry.clone(), store, proxy, workers);
+                    let shutdown = shared.operators.shutdown();
                     // The metrics of client connections exclude those of operators.
                     server::serve(listener, &options, admin, shutdown, &Registry::new(), None).await.map(drop)
                 }

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use crate::app::{self, ShutdownSignals, StartError};
+use crate::app::{self, ProcessControl, SettingsSource, ShutdownSignals, StartError};
 use crate::config::{self, CliCommand, CommandPlan, ConfigSources, HeadSource, Settings, TopOutput};
 use crate::request_fields::RequestFields;
 use crate::server::InheritedSockets;
+use crate::supervisor::Supervisor;
 use crate::survey::{SurveyError, survey};
-use crate::telemetry::log::{self, LogFormat};
+use crate::telemetry::log::{self, LogFilter, LogFormat};
 use crate::{demo, descriptors, probe, top};
 
 /// Runs the command of this process.
@@ -31,10 +32,13 @@ pub fn run() -> ExitCode {
     match command {
         CliCommand::Serve(settings) => {
             // Only a second installation of the log fails, and a process installs one.
-            log::install(&settings.log).unwrap_or_else(|bad| complain(&bad));
+            let filter = match log::install(&settings.log) {
+                Ok(filter) => filter,
+                Err(bad) => return exit_with(Err::<&str, _>(bad)),
+            };
             warnings.iter().for_each(|warning| warn!("{warning}"));
             let format = settings.log.format;
-            ended(serve(*settings), format)
+            ended(serve(*settings, filter), format)
         }
         CliCommand::Demo(settings) => {
             warnings.iter().for_each(complain);
@@ -84,16 +88,37 @@ fn explain_headers(source: &HeadSource, fields: &RequestFields) -> ExitCode {
     }
 }
 
-fn serve(mut settings: Settings) -> Result<bool, StartError> {
+/// Reads the settings of this process again, for a reload.
+fn read_again() -> Result<Settings, String> {
+    let plan = config::read(ConfigSources::of_this_process()).map_err(|errors| {
+        let errors: Vec<_> = errors.errors.iter().map(ToString::to_string).collect();
+        errors.join("; ")
+    })?;
+    match plan.command {
+        CliCommand::Serve(settings) => Ok(*settings),
+        CliCommand::Demo(_)
+        | CliCommand::Check(_)
+        | CliCommand::ExplainHeaders(..)
+        | CliCommand::Health(_)
+        | CliCommand::Explain(_)
+        | CliCommand::Run(_)
+        | CliCommand::Top(..)
+        | CliCommand::Print(_) => Err("the process does not serve".to_owned()),
+    }
+}
+
+fn serve(mut settings: Settings, filter: LogFilter) -> Result<bool, StartError> {
     let workers = settings.workers.len();
     // The limit is raised before the process has other threads.
     if let Some(warning) = settings.fit(descriptors::reserve(settings.connections_max())) {
         warn!("{warning}");
     }
     let signals = ShutdownSignals::catch()?;
+    let supervisor = Supervisor::of_this_process();
     let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
-    Ok(running.serve_until(signals, |signal| warn!("{}", ignored(signal))))
+    let control = ProcessControl { settings: Some(SettingsSource::new(read_again, filter)), supervisor };
+    Ok(running.serve_until(signals, &control, |signal| warn!("{}", ignored(signal))))
 }
 
 fn show(settings: Settings) -> Result<bool, StartError> {
@@ -106,7 +131,7 @@ fn show(settings: Settings) -> Result<bool, StartError> {
 
 /// Returns the line about an ignored signal.
 fn ignored(signal: &str) -> String {
-    format!("{signal} is ignored; restart to apply changed settings")
+    format!("{signal} is ignored")
 }
 
 fn ended(end: Result<bool, StartError>, format: LogFormat) -> ExitCode {

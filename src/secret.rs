@@ -1,6 +1,7 @@
 //! Text that must never be printed.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A password or token: readable by the code that sends it, masked everywhere else.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,6 +22,27 @@ impl Secret {
     pub fn is(&self, text: &[u8]) -> bool {
         // Digests have one length, and their comparison takes constant time.
         blake3::hash(self.0.as_bytes()) == blake3::hash(text)
+    }
+}
+
+/// A secret that a reload may replace; clones share it. `None` is no secret.
+#[derive(Clone, Debug, Default)]
+pub struct SharedSecret(Arc<RwLock<Option<Secret>>>);
+
+impl SharedSecret {
+    /// Creates the secret of a process.
+    pub fn new(secret: Option<Secret>) -> Self {
+        Self(Arc::new(RwLock::new(secret)))
+    }
+
+    /// Returns the current secret.
+    pub fn get(&self) -> Option<Secret> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the secret for every clone.
+    pub fn set(&self, secret: Option<Secret>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secret;
     }
 }
 

@@ -13,13 +13,16 @@ use std::net::IpAddr;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, StatusCode, Uri};
 
-use crate::secret::Secret;
+use crate::readiness::Readiness;
+use crate::secret::{Secret, SharedSecret};
 
 /// The settings of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The token that an operator sends as `Authorization: Bearer`.
-    pub token: Option<Secret>,
+    pub token: SharedSecret,
+    /// The phase of the process.
+    pub readiness: Readiness,
 }
 
 crate::labels! {
@@ -72,8 +75,8 @@ pub(super) fn admit(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(), AccessError> {
-    match &options.token {
-        Some(token) => check_token(token, headers),
+    match options.token.get() {
+        Some(token) => check_token(&token, headers),
         None if !peer.to_canonical().is_loopback() => Err(AccessError::Outsider),
         None if !is_addressed_to_loopback(uri, headers) => Err(AccessError::ForeignHost),
         None => Ok(()),
@@ -127,7 +130,7 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
         admit(
-            &Options { token: token.map(Secret::new) },
+            &Options { token: SharedSecret::new(token.map(Secret::new)), readiness: Readiness::default() },
             peer.parse().unwrap(),
             &uri.parse().unwrap(),
             &headers,

@@ -1,7 +1,7 @@
 //! The admin listener, for operators. It never shares a port with clients.
 //!
-//! `/health` and `/metrics` are open to every peer that can connect: a supervisor and a scraper
-//! have no token, and neither page shows a URL, a key or stored data. [`access`] guards every other
+//! `/health`, `/ready` and `/metrics` are open to every peer that can connect: a supervisor and a scraper
+//! have no token, and none of them shows a URL, a key or stored data. [`access`] guards every other
 //! resource.
 
 mod access;
@@ -10,10 +10,12 @@ mod entries;
 mod problem;
 mod purge;
 mod query;
+mod reload;
 mod response;
 mod service;
 mod stats;
 
 pub use access::Options;
+pub use reload::{ReloadOutcome, ReloadQueue, ReloadRequest};
 pub use response::AdminResponse;
 pub use service::AdminService;

@@ -16,7 +16,7 @@ use super::query::QueryError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminProblem {
     /// 404.
-    #[error("no such path; the paths are /health, /metrics, /purge, /entries and /stats")]
+    #[error("no such path; the paths are /health, /ready, /metrics, /purge, /entries, /stats and /reload")]
     NoSuchPath,
     /// 405.
     #[error("method not allowed; use {allow}")]
@@ -40,6 +40,15 @@ pub(super) enum AdminProblem {
     #[error("{0}")]
     Order(#[from] PurgeOrderError),
     /// 400.
+    #[error("the body must be {{}}")]
+    NotEmpty,
+    /// 422.
+    #[error("nothing was reloaded: {0}")]
+    ReloadRefused(String),
+    /// 503.
+    #[error("the process is busy with other reloads, or has none")]
+    NoReload,
+    /// 400.
     #[error("{0}")]
     Query(#[from] QueryError),
 }
@@ -59,7 +68,9 @@ impl AdminProblem {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Order(_) | Self::Query(_) => StatusCode::BAD_REQUEST,
+            Self::Order(_) | Self::Query(_) | Self::NotEmpty => StatusCode::BAD_REQUEST,
+            Self::ReloadRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoReload => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -71,6 +82,9 @@ impl AdminProblem {
             | Self::NotJson
             | Self::TooLarge
             | Self::NoBody
+            | Self::NotEmpty
+            | Self::ReloadRefused(_)
+            | Self::NoReload
             | Self::Order(_)
             | Self::Query(_) => None,
         }

@@ -11,10 +11,12 @@ use http_body::Body;
 
 use super::access::Options;
 use super::problem::AdminProblem;
+use super::reload::ReloadQueue;
 use super::response::{AdminResponse, document, json};
 use super::stats::StatsSource;
-use super::{access, entries, purge, stats};
+use super::{access, entries, purge, reload, stats};
 use crate::proxy::Proxy;
+use crate::readiness::Readiness;
 use crate::store::Store;
 use crate::telemetry::{MetricsFormat, Registry};
 use crate::time;
@@ -22,6 +24,7 @@ use crate::time;
 /// The service behind the admin listener.
 pub struct AdminService {
     options: Options,
+    reloads: ReloadQueue,
     source: StatsSource,
 }
 
@@ -29,20 +32,24 @@ pub struct AdminService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdminResource {
     Health,
+    Ready,
     Metrics,
     Purge,
     Entries,
     Stats,
+    Reload,
 }
 
 impl AdminResource {
     fn at(path: &str) -> Option<Self> {
         Some(match path {
             "/health" => Self::Health,
+            "/ready" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/purge" => Self::Purge,
             "/entries" => Self::Entries,
             "/stats" => Self::Stats,
+            "/reload" => Self::Reload,
             _ => return None,
         })
     }
@@ -50,8 +57,8 @@ impl AdminResource {
     /// Returns the methods that the resource allows.
     fn allow(self) -> &'static str {
         match self {
-            Self::Purge => "POST",
-            Self::Health | Self::Metrics | Self::Entries | Self::Stats => "GET, HEAD",
+            Self::Purge | Self::Reload => "POST",
+            Self::Health | Self::Ready | Self::Metrics | Self::Entries | Self::Stats => "GET, HEAD",
         }
     }
 
@@ -60,7 +67,7 @@ impl AdminResource {
     }
 
     fn is_public(self) -> bool {
-        matches!(self, Self::Health | Self::Metrics)
+        matches!(self, Self::Health | Self::Ready | Self::Metrics)
     }
 }
 
@@ -69,13 +76,14 @@ impl AdminService {
     /// of `proxy`, in a process with this number of workers.
     pub fn new(
         options: Options,
+        reloads: ReloadQueue,
         registry: Registry,
         store: Rc<Store>,
         proxy: Rc<Proxy>,
         workers: usize,
     ) -> Rc<Self> {
         let source = StatsSource { registry, store, proxy, workers, begun: time::instant() };
-        Rc::new(Self { options, source })
+        Rc::new(Self { options, reloads, source })
     }
 
     /// Answers one request.
@@ -99,6 +107,8 @@ impl AdminService {
         }
         match resource {
             AdminResource::Health => Ok(json(StatusCode::OK, self.source.store.health().await.document())),
+            AdminResource::Ready => Ok(ready(&self.options.readiness)),
+            AdminResource::Reload => reload::answer(&self.reloads, &head.headers, body).await,
             AdminResource::Metrics => {
                 let format = MetricsFormat::preferred(&head.headers);
                 let page = self.source.registry.render_as(format);
@@ -111,4 +121,10 @@ impl AdminService {
             AdminResource::Stats => stats::answer(&self.source, &head.uri).await,
         }
     }
+}
+
+/// Answers a readiness check: `200` if the process should get requests, else `503`.
+fn ready(readiness: &Readiness) -> AdminResponse {
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, readiness.phase().document())
 }

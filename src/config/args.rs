@@ -17,13 +17,14 @@ use super::table::Name;
 use super::urls::{MASK, masked};
 
 /// All commands.
-pub(super) const COMMANDS: [&str; 7] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, TOP];
+pub(super) const COMMANDS: [&str; 8] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, TOP];
 const CHECK: &str = "check";
 const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";
 const HEALTH: &str = "health";
 const INSPECT: &str = "inspect";
 pub(super) const PURGE: &str = "purge";
+const RELOAD: &str = "reload";
 const TOP: &str = "top";
 const URL: &str = "url";
 const HEADER: &str = "header";
@@ -41,6 +42,7 @@ pub(super) enum Invocation {
     },
     Inspect(InspectArgs),
     Purge(PurgeArgs),
+    Reload,
     Top(TopArgs),
     /// The text of the help or the version.
     Print(String),
@@ -75,6 +77,7 @@ impl Invocation {
             Self::Health { .. } => Some(HEALTH),
             Self::Inspect(_) => Some(INSPECT),
             Self::Purge(_) => Some(PURGE),
+            Self::Reload => Some(RELOAD),
             Self::Top(_) => Some(TOP),
         }
     }
@@ -161,7 +164,7 @@ fn command() -> Command {
                 Arg::new(URL)
                     .long(URL)
                     .value_name("URL")
-                    .help("URL to check [default: /health at listen_addr]"),
+                    .help("URL to check [default: health_path at listen_addr, or /health at admin_addr]"),
             ),
             subcommand(
                 INSPECT,
@@ -173,6 +176,11 @@ fn command() -> Command {
                 "Purges stored responses on every node. Exits with 0 once every node has confirmed.",
             )
             .args(PurgeArgs::args()),
+            subcommand(
+                RELOAD,
+                "Makes a running CacheWarp read its certificates, tokens and log level again. Exits with 0 once all \
+                 workers use them.",
+            ),
             subcommand(TOP, "Shows rates, hit ratios, latencies and connections on the terminal.")
                 .args(TopArgs::args()),
         ])
@@ -232,6 +240,7 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         }),
         Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
         Some((PURGE, purge)) => Invocation::Purge(PurgeArgs::read(purge)),
+        Some((RELOAD, _)) => Invocation::Reload,
         Some((TOP, top)) => Invocation::Top(TopArgs::read(top)),
         Some((HEALTH, health)) => Invocation::Health { url: health.get_one::<String>(URL).cloned() },
         Some(_) | None => Invocation::Serve,

@@ -219,21 +219,22 @@ impl FlagSet {
 }
 
 /// Returns the command for the health of the CacheWarp at these addresses. It asks the admin
-/// listener if the listener for clients speaks TLS, whose certificate may be for any name.
+/// listener if the listener for clients has no health check, or speaks TLS, whose certificate may be
+/// for any name.
 pub(super) fn health(settings: &Settings) -> Result<CliCommand, Vec<ConfigError>> {
     let speaks_tls = settings.workers.first().is_some_and(|worker| worker.server.tls.is_some());
-    let addr = match &settings.admin {
-        Some(admin) if speaks_tls => admin.addr,
-        None if speaks_tls => return Err(vec![ConfigError::HealthNeedsAdmin]),
-        Some(_) | None => settings.listen_addr,
+    let target = match (&settings.proxy.probes.health, &settings.admin) {
+        (Some(path), _) if !speaks_tls => ProbeTarget::at(settings.listen_addr, path),
+        (_, Some(admin)) => ProbeTarget::at(admin.addr, "/health"),
+        (_, None) => return Err(vec![ConfigError::HealthNeedsAdmin]),
     };
-    Ok(CliCommand::Health(ProbeTarget::at(addr)))
+    Ok(CliCommand::Health(target))
 }
 
 /// Returns a client of the admin listener that the settings name.
 pub(super) fn admin_client(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
     match &settings.admin {
-        Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.clone())),
+        Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.get())),
         None => Err(vec![ConfigError::NoAdmin]),
     }
 }

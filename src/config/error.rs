@@ -132,6 +132,12 @@ pub enum ConfigError {
     /// A certificate without a key, or a key without a certificate.
     #[error("requires {0}")]
     Requires(Name),
+    /// A text that is no path of a URL.
+    #[error("is not a path that begins with `/`")]
+    ProbePath,
+    /// One path for two checks.
+    #[error("is also the path of {0}")]
+    SamePath(Name),
     /// A name that no certificate can have.
     #[error("is neither a host name nor an IP address")]
     ServerName,
@@ -220,8 +226,8 @@ pub enum ConfigError {
     /// A command for the admin listener, which is off.
     #[error("admin_addr is off, so no listener accepts this command")]
     NoAdmin,
-    /// A health check of a listener with TLS, without the admin listener.
-    #[error("admin_addr is off and listen_addr speaks TLS, so no listener answers a plain check")]
+    /// A health check of a listener with TLS or without `health_path`, and no admin listener.
+    #[error("admin_addr is off, and listen_addr answers no plain health check")]
     HealthNeedsAdmin,
     /// An unusable field of `cachewarp explain -H`.
     #[error("-H {0}")]

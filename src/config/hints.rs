@@ -83,6 +83,8 @@ impl ConfigError {
             | Self::UnexpectedArgument { .. }
             | Self::NoAdmin
             | Self::HealthNeedsAdmin
+            | Self::ProbePath
+            | Self::SamePath(_)
             | Self::ServerName
             | Self::Field(_)
             | Self::Usage(_) => None,

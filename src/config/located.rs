@@ -123,6 +123,7 @@ pub(super) fn shown(name: Name, text: &str) -> String {
         | ValueForm::Switch
         | ValueForm::List
         | ValueForm::File
+        | ValueForm::Path
         | ValueForm::Text
         | ValueForm::Secret
         | ValueForm::Choice(_) => text.to_owned(),

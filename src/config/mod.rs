@@ -171,6 +171,7 @@ fn plan(
         | Invocation::Explain(_)
         | Invocation::Inspect(_)
         | Invocation::Purge(_)
+        | Invocation::Reload
         | Invocation::Top(_)
         | Invocation::Serve
         | Invocation::Check(_)
@@ -215,6 +216,7 @@ fn plan(
         }
         // Warnings about the listener do not concern the clients of it.
         Invocation::Inspect(inspect) => return admin_plan(&settings, inspect.command(), errors),
+        Invocation::Reload => return admin_plan(&settings, Ok(probe::AdminCommand::Reload), errors),
         Invocation::Purge(purge) => return admin_plan(&settings, purge.command(), errors),
         Invocation::Top(top) => {
             let client = commands::admin_client(&settings);

@@ -58,8 +58,10 @@ impl<'a> Resolver<'a> {
         parse: impl Fn(&str) -> Result<T, ConfigError>,
     ) -> Option<T> {
         let text = self.raw.of(name).text;
-        let may_be_empty =
-            matches!(name.setting().form, ValueForm::List | ValueForm::File | ValueForm::Secret);
+        let may_be_empty = matches!(
+            name.setting().form,
+            ValueForm::List | ValueForm::File | ValueForm::Path | ValueForm::Secret
+        );
         let read = if text.is_empty() && !may_be_empty { Err(ConfigError::Empty) } else { parse(&text) };
         read.or_else(|error| {
             self.note(name, error);

@@ -28,9 +28,10 @@ use crate::limits::{
     TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
-use crate::proxy::FetchLease;
+use crate::proxy::{FetchLease, ProbePaths};
+use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
-use crate::secret::Secret;
+use crate::secret::{Secret, SharedSecret};
 use crate::telemetry::access::AccessLogOptions;
 use crate::telemetry::log;
 use crate::time::instant;
@@ -53,6 +54,10 @@ pub struct Settings {
     pub store: store::Options,
     /// The options of the proxy.
     pub proxy: proxy::Options,
+    /// The time between the signal and the drain.
+    pub drain_delay: Duration,
+    /// The time for which a start waits for the first connection to Redis.
+    pub redis_start_timeout: Duration,
     /// The options of the log.
     pub log: log::Options,
     /// The options of the access log.
@@ -98,7 +103,8 @@ impl Resolver<'_> {
     fn settings(&mut self, cores: usize) -> Option<Settings> {
         let server = self.server()?;
         let admin = self.admin(&server)?;
-        let operators = self.operators(admin.as_ref())?;
+        let readiness = Readiness::default();
+        let operators = self.operators(admin.as_ref(), readiness.clone())?;
         let workers = self.take(Name::WorkerThreads, |text| match text {
             "auto" => Ok(cores.clamp(1, WORKERS_MAX)),
             number => units::number(number, 1..=WORKERS_MAX),
@@ -121,7 +127,9 @@ impl Resolver<'_> {
             operators,
             store: self.store(&rules, namespace)?,
             rules,
-            proxy: self.proxy(requests_per_address_max)?,
+            proxy: self.proxy(requests_per_address_max, readiness)?,
+            drain_delay: self.duration(Name::DrainDelay, FROM_ZERO)?,
+            redis_start_timeout: self.duration(Name::RedisStartTimeout, FROM_ZERO)?,
             log: self.log()?,
             access_log: self.access_log()?,
             workers: (0..workers)
@@ -177,13 +185,13 @@ impl Resolver<'_> {
 
     /// Returns the rights of operators. An admin listener that other machines reach is no error:
     /// they may need `/health` and `/metrics`.
-    fn operators(&mut self, admin: Option<&server::Options>) -> Option<admin::Options> {
+    fn operators(&mut self, admin: Option<&server::Options>, readiness: Readiness) -> Option<admin::Options> {
         let token = self.secret(Name::AdminToken)?;
         let addr = admin.map(|admin| admin.addr).filter(|addr| !addr.ip().to_canonical().is_loopback());
         if let (Some(addr), None) = (addr, &token) {
             self.warnings.push(ConfigWarning::AdminWithoutToken { addr });
         }
-        Some(admin::Options { token })
+        Some(admin::Options { token: SharedSecret::new(token), readiness })
     }
 
     fn secret(&mut self, name: Name) -> Option<Option<Secret>> {
@@ -363,7 +371,18 @@ impl Resolver<'_> {
         })
     }
 
-    fn proxy(&mut self, requests_per_address_max: Option<usize>) -> Option<proxy::Options> {
+    fn proxy(
+        &mut self,
+        requests_per_address_max: Option<usize>,
+        readiness: Readiness,
+    ) -> Option<proxy::Options> {
+        let probes = ProbePaths {
+            health: self.take(Name::HealthPath, values::probe_path)?,
+            ready: self.take(Name::ReadyPath, values::probe_path)?,
+        };
+        if probes.health.is_some() && probes.health == probes.ready {
+            self.note(Name::ReadyPath, ConfigError::SamePath(Name::HealthPath));
+        }
         Some(proxy::Options {
             requests_max: self.number(Name::MaxPendingRequests, 1..=CONNECTIONS_MAX)?,
             requests_per_address_max,
@@ -378,6 +397,8 @@ impl Resolver<'_> {
             })?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
             explain_token: self.secret(Name::ExplainToken)?,
+            probes,
+            readiness,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,
         })
     }

@@ -35,6 +35,8 @@ pub(super) enum ValueForm {
     List,
     /// A path; may be empty.
     File,
+    /// The path of a URL; may be empty.
+    Path,
     Text,
     /// A secret, which output masks; may be empty.
     Secret,
@@ -55,6 +57,7 @@ impl ValueForm {
             Self::Switch => "true|false",
             Self::List => "LIST",
             Self::File => "FILE",
+            Self::Path => "PATH",
             Self::Text => "TEXT",
             Self::Secret => "SECRET",
             Self::Choice(words) => words,
@@ -112,6 +115,12 @@ settings! {
             "Maximum time without data in either direction on an upgraded connection, such as a WebSocket.";
         DrainTimeout "drain_timeout" ValueForm::Duration, "30s",
             "Maximum time to finish accepted requests after SIGTERM or SIGINT.";
+        DrainDelay "drain_delay" ValueForm::Duration, "0s",
+            "Time after SIGTERM or SIGINT for which `ready_path` answers 503 while the process still accepts connections, so that load balancers turn away first. A second signal ends it.";
+        HealthPath "health_path" ValueForm::Path, "/health",
+            "Path of the health check on `listen_addr`. Empty passes the path to the API.";
+        ReadyPath "ready_path" ValueForm::Path, "/ready",
+            "Path on `listen_addr` that answers 200 while the process should get requests, and 503 during its start and its drain. Empty passes the path to the API.";
         AdminAddr "admin_addr" ValueForm::Address, "127.0.0.1:8001",
             "Address and port for operators: metrics, health, purge, entries, stats. `off` disables it. Keep it unreachable for clients.";
         AdminToken "admin_token" ValueForm::Secret, "",
@@ -186,6 +195,8 @@ settings! {
             "Share of reads that may be repeated on another connection when their reply is late; `0` disables it.";
         RedisConnectTimeout "redis_connect_timeout" ValueForm::Duration, "2s",
             "Maximum time to connect to Redis and log in.";
+        RedisStartTimeout "redis_start_timeout" ValueForm::Duration, "1s",
+            "Maximum time for which a start waits for the first connection to Redis, because responses before it are not stored. `0` waits for none.";
         RedisKeyPrefix "redis_key_prefix" ValueForm::Text, "cachewarp:",
             "Prefix of every Redis key and channel, for a database shared with other programs.";
         CacheNamespace "cache_namespace" ValueForm::Text, "auto",

@@ -225,6 +225,33 @@ fn files_that_settings_name_are_opened() {
 }
 
 #[test]
+fn the_listener_speaks_tls_with_pairs_of_files() {
+    let pair = [("tls_cert_file", "/a.pem, /b.pem"), ("tls_key_file", "/a.key,/b.key")];
+    let tls = settings(&pair).workers[0].server.tls.clone().unwrap();
+    let files: Vec<_> = tls.files().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(files, ["/a.pem", "/a.key", "/b.pem", "/b.key"]);
+    assert_eq!(tls.client_auth, tls::ClientAuth::Off);
+    let clients = [pair[0], pair[1], ("tls_client_auth", "require"), ("tls_client_ca_file", "/ca.pem")];
+    let tls = settings(&clients).workers[0].server.tls.clone().unwrap();
+    assert_eq!(tls.client_auth, tls::ClientAuth::Require("/ca.pem".into()));
+    assert_eq!(settings(&[]).workers[0].server.tls, None);
+    assert_eq!(settings(&pair).admin.unwrap().tls, None);
+
+    for (variables, error) in [
+        (&[("tls_cert_file", "/a.pem")][..], "requires tls_key_file"),
+        (&[("tls_key_file", "/a.key")], "requires tls_cert_file"),
+        (&[pair[0], ("tls_key_file", "/a.key")], "has 1 items, but tls_cert_file has 2"),
+        (&[pair[0], pair[1], ("tls_client_auth", "request")], "requires tls_client_ca_file"),
+        (&[("tls_client_auth", "request"), ("tls_client_ca_file", "/ca.pem")], "requires tls_cert_file"),
+        (&[("health_path", "/a"), ("ready_path", "/a")], "is also the path of health_path"),
+        (&[("origin_client_cert_file", "/a.pem")], "requires origin_client_key_file"),
+    ] {
+        let errors = errors_of(&[], variables, "");
+        assert!(errors.len() == 1 && errors[0].contains(error), "{error}: {errors:?}");
+    }
+}
+
+#[test]
 fn shares_add_up() {
     for (total, workers, shares) in [
         ("20", "8", &[3, 3, 3, 3, 2, 2, 2, 2][..]),
@@ -253,6 +280,11 @@ fn each_kind_of_error_has_its_text() {
         ("redis_pool_size", "1025", "must be at most 1024"),
         ("redis_pool_size", "many", "is not a whole number"),
         ("worker_threads", "0", "must be at least 1"),
+        ("health_path", "health", "is not a path that begins with `/`"),
+        ("ready_path", "/a?b", "is not a path that begins with `/`"),
+        ("origin_server_name", "a b", "is neither a host name nor an IP address"),
+        ("tls_client_auth", "maybe", "is not one of off, request, require"),
+        ("tls_handshake_timeout", "0", "must be at least 1ms"),
         ("worker_threads", "257", "must be at most 256"),
         ("worker_threads", "AUTO", "is not a whole number"),
         ("redis_timeout", "0", "must be at least 1ms"),
@@ -765,7 +797,7 @@ fn a_reachable_admin_listener_without_a_token_causes_a_warning() {
         assert_eq!(warnings(&[("ADMIN_ADDR", addr), ("ADMIN_TOKEN", "sesame")]), [""; 0]);
     }
     let operators = settings(&[("ADMIN_TOKEN", "sesame")]).operators;
-    assert!(operators.token.is_some_and(|token| token.is(b"sesame")));
+    assert!(operators.token.get().is_some_and(|token| token.is(b"sesame")));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use http::header::HeaderName;
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
@@ -92,6 +93,18 @@ pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
 /// Reads a list of paths.
 pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
     items(text, |item| Ok(PathBuf::from(item)))
+}
+
+/// Reads the path of a check; empty text is none.
+pub(super) fn probe_path(text: &str) -> Result<Option<String>, ConfigError> {
+    let is_path = text.starts_with('/')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+        && PathAndQuery::try_from(text).is_ok();
+    match text {
+        "" => Ok(None),
+        path if is_path => Ok(Some(path.to_owned())),
+        _ => Err(ConfigError::ProbePath),
+    }
 }
 
 /// Reads a list of header names as lower case.

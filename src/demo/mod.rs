@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 use tracing::error;
 
-use crate::app::{self, RunningProxy, ShutdownSignals, StartError};
+use crate::app::{self, ProcessControl, RunningProxy, ShutdownSignals, StartError};
 use crate::config::{DEMO_TOKEN, Settings};
 use crate::key::{Authority, OriginBase, Scheme};
 use crate::server::{self, Shutdown, WorkerListener};
@@ -50,6 +50,8 @@ pub fn start(settings: Settings) -> Result<RunningDemo, StartError> {
 fn in_front_of(api: SocketAddr, mut settings: Settings) -> Settings {
     let Ok(authority) = Authority::parse(Scheme::Http, api.to_string().as_bytes()) else { return settings };
     for worker in &mut settings.workers {
+        // The printed commands request plain HTTP.
+        worker.server.tls = None;
         worker.origin.scheme = Scheme::Http;
         worker.origin.base_path = String::new();
         worker.origin.authority = authority.clone();
@@ -156,7 +158,7 @@ impl RunningDemo {
     /// Serves until SIGTERM or SIGINT; hands any other signal to `ignore` by its name. Returns
     /// `false` if a worker died.
     pub fn serve_until(self, signals: ShutdownSignals, ignore: impl Fn(&str)) -> bool {
-        let well = self.proxy.serve_until(signals, ignore);
+        let well = self.proxy.serve_until(signals, &ProcessControl::default(), ignore);
         self.shutdown.begin();
         self.api.join().is_ok() && well
     }

@@ -33,6 +33,16 @@ pub const PROBE_HEAD_BYTES_MAX: usize = ORIGIN_HEAD_BYTES_MAX + EXPLANATION_BYTE
 
 // --- Operators -----------------------------------------------------------------------------------
 
+/// Operators that may wait for a reload at one time.
+pub const RELOADS_QUEUED_MAX: usize = 16;
+/// Time for which `POST /reload` waits for the end of the reload.
+pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between the begins of two reloads. Signals and requests meanwhile share the next one.
+pub const RELOAD_SPACING: Duration = Duration::from_millis(200);
+/// Interval between two looks at the files of certificates.
+pub const TLS_FILES_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for which a drained process keeps the admin listener for answers in progress.
+pub const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest body of a `POST /purge`.
 pub const PURGE_BODY_BYTES_MAX: usize = 256 * KIB;
 /// Items that one purge may name: each may be purged under two schemes.

@@ -6,6 +6,8 @@ use super::settings::{KIB, MIB};
 
 // --- Entries -------------------------------------------------------------------------------------
 
+/// Interval between two looks for the first connection to Redis at a start.
+pub const REDIS_START_POLL: Duration = Duration::from_millis(2);
 /// The largest `cache_max_body`.
 pub const BODY_BYTES_MAX: usize = 64 * MIB;
 /// The largest encoded block of stored header fields.

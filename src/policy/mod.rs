@@ -56,8 +56,8 @@ pub use crate::policy::store::fields::{is_stored_field, is_unstorable_without, s
 pub use crate::policy::store::not_storable::NotStorable;
 pub use crate::policy::store::post::storable_post;
 pub use crate::policy::store::rules::{
-    CacheRules, ClientCacheControl, ClientCertificates, ContentTypes, StaleDespiteSMaxage, StatusError, StorableStatuses,
-    TagVisibility,
+    CacheRules, ClientCacheControl, ClientCertificates, ContentTypes, StaleDespiteSMaxage, StatusError,
+    StorableStatuses, TagVisibility,
 };
 pub use crate::policy::store::status::{is_stored_status, means_content};
 pub use crate::policy::store::storable::storable;

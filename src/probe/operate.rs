@@ -1,4 +1,4 @@
-//! Requests to the admin listener from the command line: purge, inspect, statistics.
+//! Requests to the admin listener from the command line: purge, reload, inspect, statistics.
 //!
 //! The error for a refused request carries the detail of its problem document.
 
@@ -37,6 +37,8 @@ impl AdminClient {
 pub enum AdminCommand {
     /// Carries out a purge order: the body of a `POST /purge`.
     Purge(String),
+    /// Reads the settings again.
+    Reload,
     /// Shows the stored responses of a URL, for a request with these fields.
     Inspect {
         /// The URL, as a client requests it.
@@ -73,6 +75,7 @@ impl AdminClient {
     pub fn run(&self, command: &AdminCommand) -> Result<AdminReport, AdminError> {
         let (path, content) = match command {
             AdminCommand::Purge(order) => ("/purge".to_owned(), Some(order.as_str())),
+            AdminCommand::Reload => ("/reload".to_owned(), Some("{}")),
             AdminCommand::Inspect { url, fields } => (inspection(url, fields), None),
         };
         let AdminReply { status, document } = self.ask(path, content)?;

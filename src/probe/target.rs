@@ -12,9 +12,9 @@ pub struct ProbeTarget {
 }
 
 impl ProbeTarget {
-    /// Returns the health URL of the CacheWarp at this listener.
-    pub fn at(listener: SocketAddr) -> Self {
-        Self { authority: authority(listener), path: "/health".to_owned() }
+    /// Returns the URL of this path of the CacheWarp at this listener.
+    pub fn at(listener: SocketAddr, path: &str) -> Self {
+        Self { authority: authority(listener), path: path.to_owned() }
     }
 }
 
@@ -38,7 +38,7 @@ mod tests {
         for (listener, authority) in
             [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("192.0.2.1:80", "192.0.2.1:80")]
         {
-            assert_eq!(ProbeTarget::at(listener.parse().unwrap()).authority, authority);
+            assert_eq!(ProbeTarget::at(listener.parse().unwrap(), "/").authority, authority);
         }
     }
 }

@@ -9,12 +9,15 @@ use http_body::Body;
 use crate::key::{Authority, Scheme, Target, TargetError};
 use crate::origin::{OutboundHeads, UpgradeProtocol, max_forwards};
 use crate::proxy::answer::failure::Failure;
+use crate::proxy::options::ProbePaths;
 
 /// The route of a request.
 #[derive(Debug, PartialEq)]
 pub(in crate::proxy) enum Dispatch {
     /// The health check of the proxy.
     Health,
+    /// The readiness check of the proxy.
+    Ready,
     /// Through the cache.
     Cached(Target),
     /// Directly to the origin and back.
@@ -34,6 +37,7 @@ impl Dispatch {
     pub(in crate::proxy) fn word(&self) -> &'static str {
         match self {
             Self::Health => "health",
+            Self::Ready => "ready",
             Self::Cached(_) => "cached",
             Self::Pass(_) => "pass",
             Self::Purge(_) => "purge",
@@ -49,7 +53,7 @@ impl Dispatch {
             Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
                 origin.reaches(target)
             }
-            Self::Health | Self::Options | Self::Refused(_) => Ok(()),
+            Self::Health | Self::Ready | Self::Options | Self::Refused(_) => Ok(()),
         };
         reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
     }
@@ -59,6 +63,7 @@ impl Dispatch {
         match self {
             Self::Pass(target) => Self::Purge(target),
             Self::Health
+            | Self::Ready
             | Self::Cached(_)
             | Self::Purge(_)
             | Self::Upgrade(..)
@@ -90,12 +95,15 @@ pub(in crate::proxy) fn route(
     scheme: Scheme,
     content: RequestContent,
     origin: &Authority,
+    probes: &ProbePaths,
 ) -> Dispatch {
     let reads = head.method == Method::GET || head.method == Method::HEAD;
-    let asks_for_health = reads && head.uri.path() == "/health";
-    if asks_for_health && head.version < Version::HTTP_11 {
+    let probe = if reads { probed(head.uri.path(), probes) } else { None };
+    if head.version < Version::HTTP_11
+        && let Some(probe) = probe
+    {
         // Load balancers may probe with HTTP/1.0, which does not require a host.
-        return Dispatch::Health;
+        return probe;
     }
     let has_host = head.headers.contains_key(HOST);
     let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
@@ -130,8 +138,8 @@ pub(in crate::proxy) fn route(
     if is_authority_form || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
         return Dispatch::Refused(Failure::BadTarget(TargetError::Form));
     }
-    if asks_for_health {
-        return Dispatch::Health;
+    if let Some(probe) = probe {
+        return probe;
     }
     if head.method == Method::OPTIONS && max_forwards::is_exhausted(&head.headers) {
         return Dispatch::Options;
@@ -152,10 +160,25 @@ pub(in crate::proxy) fn route(
     }
 }
 
+/// Returns the route of a check at this path.
+fn probed(path: &str, probes: &ProbePaths) -> Option<Dispatch> {
+    if probes.health.as_deref() == Some(path) {
+        Some(Dispatch::Health)
+    } else if probes.ready.as_deref() == Some(path) {
+        Some(Dispatch::Ready)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::Request;
+
+    fn probes() -> ProbePaths {
+        ProbePaths { health: Some("/health".to_owned()), ready: Some("/ready".to_owned()) }
+    }
 
     fn origin() -> Authority {
         Authority::parse(Scheme::Http, b"origin.test:8080").unwrap()
@@ -166,7 +189,7 @@ mod tests {
         let no_host = Dispatch::Refused(Failure::BadTarget(TargetError::NoHost));
         let of = |version: Version, uri: &str| {
             let request = Request::builder().version(version).uri(uri).body(()).unwrap();
-            route(&request.into_parts().0, Scheme::Http, RequestContent::None, &origin())
+            route(&request.into_parts().0, Scheme::Http, RequestContent::None, &origin(), &probes())
         };
         let target = |url: &str| Dispatch::Pass(Target::of_url(url).unwrap());
         for (version, uri, want) in [
@@ -193,7 +216,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content, &origin()).word()
+        route(&request.body(()).unwrap().into_parts().0, Scheme::Http, content, &origin(), &probes()).word()
     }
 
     #[test]
@@ -204,7 +227,7 @@ mod tests {
         ] {
             let probe = Request::builder().version(version).uri("/health").body(()).unwrap();
             assert_eq!(
-                route(&probe.into_parts().0, Scheme::Http, RequestContent::None, &origin()),
+                route(&probe.into_parts().0, Scheme::Http, RequestContent::None, &origin(), &probes()),
                 want,
                 "{version:?}"
             );

@@ -29,7 +29,7 @@ mod unsafe_exchange;
 mod worker;
 
 pub use answer::body::{AdmittedBody, AnswerBody, BodyError};
-pub use options::{FetchLease, Options};
+pub use options::{FetchLease, Options, ProbePaths};
 pub use request::Caller;
 pub use respond::PendingResponse;
 pub use shared::ProxyShared;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::readiness::Readiness;
 use crate::secret::Secret;
 
 /// The settings by which requests are answered.
@@ -30,9 +31,22 @@ pub struct Options {
     /// The token that entitles a request to an explanation of its answer. `None` disables
     /// explanations.
     pub explain_token: Option<Secret>,
+    /// The paths at which the proxy answers itself.
+    pub probes: ProbePaths,
+    /// The phase of the process.
+    pub readiness: Readiness,
     /// The networks from which `PURGE` is accepted. If the list is empty, `PURGE` is passed to the
     /// origin like any other method.
     pub purge_allow: Vec<IpNet>,
+}
+
+/// The paths at which the proxy answers itself, and not the API. `None` disables one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbePaths {
+    /// The path of the health check.
+    pub health: Option<String>,
+    /// The path of the readiness check.
+    pub ready: Option<String>,
 }
 
 /// Whether one node fetches for all nodes that share a Redis.

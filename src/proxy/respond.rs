@@ -71,7 +71,8 @@ impl Proxy {
         let outbound = self.origin.outbound();
         record.note(|facts| facts.client = outbound.client(&parts.headers, caller.peer));
         let mut route =
-            dispatch::route(&parts, caller.scheme, content, &outbound.base().authority).below(outbound);
+            dispatch::route(&parts, caller.scheme, content, &outbound.base().authority, &self.options.probes)
+                .below(outbound);
         if purge::is_purge_request(&self.options, &parts.method) {
             route = route.into_purge();
         }
@@ -87,6 +88,7 @@ impl Proxy {
             InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules).recorded(record)
         };
         match route {
+            Dispatch::Ready => self.at_once(begun, health::ready(&self.options.readiness)),
             Dispatch::Health => self.later(begun, None, async |proxy| health::answer(proxy).await),
             Dispatch::Cached(target) => {
                 let request = CacheRequest::new(inbound(target));

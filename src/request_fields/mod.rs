@@ -166,7 +166,8 @@ pub fn refused_as_key(header: &HeaderName) -> Option<&'static str> {
 /// Returns the reason why a field cannot be harmless, if there is one. A shared fetch does not send
 /// harmless fields, so `X-Forwarded-*` and `baggage` may be among them.
 pub fn refused_as_harmless(header: &HeaderName) -> Option<&'static str> {
-    let is_identity = *header == "x-forwarded-client-cert";
+    let is_identity =
+        ["x-forwarded-client-cert", "client-cert", "client-cert-chain"].contains(&header.as_str());
     let is_allowed = (is_forwarding_field(header) && !is_identity)
         || ["baggage", "correlation-context"].contains(&header.as_str());
     match RequestFields::default().class(header) {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::entry::{EntryDecoder, KeyGeneration};
 use crate::key::CacheKey;
-use crate::limits::{FETCH_LEASE, REDIS_FULL_REMEMBERED};
+use crate::limits::{FETCH_LEASE, REDIS_FULL_REMEMBERED, REDIS_START_POLL};
 use crate::redis::{Client, ConnectionState, Deployment, ServerState, StatsBoard, TrackingOptions};
 use crate::store::fleet::listener::FleetListener;
 use crate::store::health::RedisHealth;
@@ -157,6 +157,19 @@ impl Store {
             None => RedisHealth::Off,
             Some(redis) => self.shared.health.probe(redis, time::instant()).await,
         }
+    }
+
+    /// Waits for the first connection to Redis, for this long at most. Without it, the first
+    /// responses of a process would not be stored.
+    pub async fn await_redis(&self, at_most: Duration) {
+        let Some(redis) = &self.redis else { return };
+        let connected = async {
+            while !redis.is_connected() {
+                sleep(REDIS_START_POLL).await;
+            }
+        };
+        // A process serves without Redis too.
+        let _ = timeout(at_most, connected).await;
     }
 
     /// Waits until the pool has finished its commands, then closes it.

@@ -10,6 +10,7 @@ use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload::Handle;
 
 /// The format and the filter of log lines.
 #[derive(Clone, Debug)]
@@ -43,10 +44,21 @@ pub enum LogError {
     Installed,
 }
 
+/// The filter of an installed log.
+pub struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), String>>);
+
+impl LogFilter {
+    /// Replaces the filter.
+    pub fn set(&self, text: &str) -> Result<(), LogError> {
+        (self.0)(filter(text)?).map_err(LogError::Filter)
+    }
+}
+
 /// Sends the log lines of the whole process to standard error. Works once in a process.
-pub fn install(options: &Options) -> Result<(), LogError> {
-    let log = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
-    tracing::subscriber::set_global_default(log).map_err(|_| LogError::Installed)
+pub fn install(options: &Options) -> Result<LogFilter, LogError> {
+    let (log, filter) = subscriber(options, io::stderr, io::stderr().is_terminal().into())?;
+    tracing::subscriber::set_global_default(log).map_err(|_| LogError::Installed)?;
+    Ok(filter)
 }
 
 /// Writes the reason why the process ends as a line of the JSON log. The filter does not apply, and
@@ -54,7 +66,7 @@ pub fn install(options: &Options) -> Result<(), LogError> {
 pub fn write_fatal(reason: &impl Display) {
     let options = Options { format: LogFormat::Json, filter: "error".to_owned() };
     // The filter is valid.
-    if let Ok(log) = subscriber(&options, io::stderr, LogColour::Never) {
+    if let Ok((log, _)) = subscriber(&options, io::stderr, LogColour::Never) {
         tracing::subscriber::with_default(log, || tracing::error!(target: "cachewarp", "{reason}"));
     }
 }
@@ -82,7 +94,7 @@ fn subscriber<W>(
     options: &Options,
     writer: W,
     colour: LogColour,
-) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogFilter), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -97,9 +109,21 @@ where
         LogColour::Never => builder.with_ansi(false),
     };
     Ok(match options.format {
-        LogFormat::Human => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Human => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), filter_of(handle))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), filter_of(handle))
+        }
     })
+}
+
+fn filter_of<S: 'static>(handle: Handle<EnvFilter, S>) -> LogFilter {
+    LogFilter(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, LogError> {
@@ -122,7 +146,7 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = LogSink(written.clone());
         let options = Options { format, filter: filter.to_owned() };
-        let log = subscriber(&options, move || sink.clone(), LogColour::Never).unwrap();
+        let (log, _) = subscriber(&options, move || sink.clone(), LogColour::Never).unwrap();
         tracing::subscriber::with_default(log, || {
             tracing::info!(kind = "refused", "Redis is unreachable");
             tracing::debug!("a detail");

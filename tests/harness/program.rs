@@ -27,7 +27,7 @@ pub(crate) struct Start<'a> {
 pub(crate) struct Program {
     child: Child,
     output: Arc<Said>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The exit code and the output of a process.
@@ -87,7 +87,7 @@ impl Program {
         let output = Arc::<Said>::default();
         listen(child.stdout.take().unwrap(), &output, |state| &mut state.stdout);
         listen(child.stderr.take().unwrap(), &output, |state| &mut state.stderr);
-        Self { child, output, _folder: folder }
+        Self { child, output, folder }
     }
 
     /// Starts the program with these arguments and waits for its end.
@@ -107,10 +107,24 @@ impl Program {
         found.unwrap()
     }
 
+    /// Writes a file in the program's working folder.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
     /// Waits until the program serves. Returns the address for clients.
     pub(crate) fn await_addr(&self) -> SocketAddr {
+        self.await_field("addr=")
+    }
+
+    /// Waits until the program serves. Returns the address for operators.
+    pub(crate) fn await_admin_addr(&self) -> SocketAddr {
+        self.await_field("admin=")
+    }
+
+    fn await_field(&self, name: &str) -> SocketAddr {
         let line = self.await_line("serving");
-        let addr = line.split("addr=").nth(1).and_then(|rest| rest.split(' ').next());
+        let addr = line.split(name).nth(1).and_then(|rest| rest.split(' ').next());
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 

@@ -87,6 +87,8 @@ mod redis_rights;
 mod redis_watchers;
 #[cfg(test)]
 mod repeated_purges;
+mod reload;
+#[cfg(test)]
 mod request_fields;
 #[cfg(test)]
 mod settings;

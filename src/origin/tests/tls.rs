@@ -150,7 +150,7 @@ async fn a_trusted_origin_is_accepted() {
 #[tokio::test(flavor = "local")]
 async fn the_client_certificate_and_the_server_name_reach_the_origin() {
     let (origin, authority) = (ScriptedOrigin::listen().await, TestAuthority::new());
-    let (certificate, key) = authority.issue("api.test");
+    let ((certificate, key), trusted) = (authority.issue("api.test"), authority.file());
     let mut clients = rustls::RootCertStore::empty();
     clients.add(authority.0.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -164,14 +164,12 @@ async fn the_client_certificate_and_the_server_name_reach_the_origin() {
 
     let (own, own_key) = authority.issue("proxy.test");
     let (own, own_key) = (file(&own.pem()), file(&own_key.serialize_pem()));
-    let identity = TlsIdentity {
-        certificate_file: own.path().to_owned(),
-        key_file: own_key.path().to_owned(),
-    };
+    let identity =
+        TlsIdentity { certificate_file: own.path().to_owned(), key_file: own_key.path().to_owned() };
     let named = Options {
         identity: Some(identity),
         server_name: Some("api.test".try_into().unwrap()),
-        ..options(&origin, &authority.file())
+        ..options(&origin, &trusted)
     };
     let anonymous = Options { identity: None, ..named.clone() };
     for (options, expected) in [(named, Some("api.test")), (anonymous, None)] {
@@ -181,9 +179,8 @@ async fn the_client_certificate_and_the_server_name_reach_the_origin() {
             answer(&mut stream, HELLO).await;
             let (_, session) = stream.get_ref();
             let peer = session.peer_certificates().unwrap()[0].clone();
-            let peer = rustls::server::ParsedCertificate::try_from(&peer).is_ok_and(|peer| {
-                verify_server_name(&peer, &"proxy.test".try_into().unwrap()).is_ok()
-            });
+            let peer = rustls::server::ParsedCertificate::try_from(&peer)
+                .is_ok_and(|peer| verify_server_name(&peer, &"proxy.test".try_into().unwrap()).is_ok());
             Some((session.server_name().unwrap().to_owned(), peer))
         };
         let (response, seen) = tokio::join!(send(&client, get("/")), served);

@@ -22,10 +22,11 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::explain::notes::{BackgroundRefresh, ExplainNotes, ExplainedRole, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
-use crate::proxy::options::{FetchLease, Options};
+use crate::proxy::options::{FetchLease, Options, ProbePaths};
 use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
 use crate::proxy::rules::RuleSet;
+use crate::readiness::Readiness;
 use crate::request_fields::RequestFields;
 use crate::secret::Secret;
 use crate::store::{Namespace, Tier};
@@ -43,6 +44,8 @@ fn options(token: Option<&str>) -> Options {
         tunnel_idle_timeout: Duration::ZERO,
         explain_token: token.map(Secret::new),
         purge_allow: Vec::new(),
+        probes: ProbePaths::default(),
+        readiness: Readiness::default(),
     }
 }
 

@@ -1,0 +1,82 @@
+//! Signs of life of the workers, for a supervisor with a watchdog.
+//!
+//! The main thread asks each worker, and tells the supervisor that the process is alive only once
+//! all workers have answered: a worker whose thread is stuck answers nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+/// The questions to all workers, and their answers.
+#[derive(Clone, Debug)]
+pub(super) struct Liveness {
+    asked: watch::Sender<u64>,
+    answered: Arc<[AtomicU64]>,
+}
+
+impl Liveness {
+    pub(super) fn of(workers: usize) -> Self {
+        Self { asked: watch::Sender::new(0), answered: (0..workers).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Answers for the worker with this number, for as long as its runtime polls the future.
+    pub(super) async fn answer(self, number: usize) {
+        let mut asked = self.asked.subscribe();
+        // `self` owns the sender, so the channel stays open.
+        while asked.changed().await.is_ok() {
+            if let Some(answered) = self.answered.get(number) {
+                answered.store(*asked.borrow_and_update(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns whether every worker has answered the last question, and asks the next one.
+    pub(super) fn check(&self) -> LivenessState {
+        let asked = *self.asked.borrow();
+        let all = self.answered.iter().all(|answered| answered.load(Ordering::Relaxed) == asked);
+        if all {
+            self.asked.send_replace(asked + 1);
+            LivenessState::Alive
+        } else {
+            LivenessState::Stuck
+        }
+    }
+}
+
+/// The state of all workers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LivenessState {
+    /// Every worker has answered.
+    Alive,
+    /// A worker has not answered.
+    Stuck,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_worker_is_noticed() {
+        let liveness = Liveness::of(2);
+        let mut first = tokio::task::JoinSet::new();
+        first.spawn(liveness.clone().answer(0));
+        let mut second = tokio::task::JoinSet::new();
+        second.spawn(liveness.clone().answer(1));
+        let settled = || async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        settled().await;
+        assert_eq!(liveness.check(), LivenessState::Alive, "no question was asked yet");
+        settled().await;
+        assert_eq!(liveness.check(), LivenessState::Alive);
+        second.abort_all();
+        settled().await;
+        assert_eq!(liveness.check(), LivenessState::Stuck);
+        settled().await;
+        assert_eq!(liveness.check(), LivenessState::Stuck);
+    }
+}

@@ -1,0 +1,156 @@
+//! The reload: the settings that change without a restart, read again and applied at once.
+//!
+//! A reload first reads everything (settings, certificates) and then replaces everything, so a
+//! wrong file changes nothing. Workers read the shared parts at each use: once a reload returns,
+//! all of them use the new ones.
+//!
+//! To add a part: keep its handle in [`ReloadableParts`], prepare it in [`ReloadableParts::reload`]
+//! where it may fail, and install it behind all preparations.
+
+use std::fs;
+use std::future::pending;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tracing::{error, info};
+
+use crate::admin::{ReloadOutcome, ReloadRequest};
+use crate::config::Settings;
+use crate::secret::SharedSecret;
+use crate::telemetry::log::LogFilter;
+use crate::tls::{ListenerOptions, ListenerTls};
+
+/// The source of the settings of a running process.
+pub struct SettingsSource {
+    read: Box<dyn Fn() -> Result<Settings, String>>,
+    log: LogFilter,
+}
+
+impl SettingsSource {
+    /// Returns a source that calls `read` for each reload, and changes the filter of this log.
+    pub fn new(read: impl Fn() -> Result<Settings, String> + 'static, log: LogFilter) -> Self {
+        Self { read: Box::new(read), log }
+    }
+}
+
+/// The parts of a running process that a reload replaces.
+pub(super) struct ReloadableParts {
+    pub(super) tls: Option<ReloadableTls>,
+    pub(super) token: SharedSecret,
+    /// The operators that wait for a reload.
+    requests: mpsc::Receiver<ReloadRequest>,
+    /// The operators that the next reload answers.
+    waiting: Vec<ReloadRequest>,
+}
+
+/// The TLS of the listener for clients, with the files that it was read from.
+pub(super) struct ReloadableTls {
+    listener: ListenerTls,
+    options: ListenerOptions,
+    files: Vec<FileStamp>,
+}
+
+impl ReloadableTls {
+    pub(super) fn new(listener: ListenerTls, options: ListenerOptions) -> Self {
+        let files = stamps(&options);
+        Self { listener, options, files }
+    }
+}
+
+impl ReloadableParts {
+    pub(super) fn new(
+        tls: Option<ReloadableTls>,
+        token: SharedSecret,
+        requests: mpsc::Receiver<ReloadRequest>,
+    ) -> Self {
+        Self { tls, token, requests, waiting: Vec::new() }
+    }
+
+    /// Waits until an operator requests a reload. Cancel safe.
+    pub(super) async fn awaited(&mut self) {
+        match self.requests.recv().await {
+            Some(request) => self.waiting.push(request),
+            // The admin listener is off, or has ended.
+            None => pending().await,
+        }
+    }
+
+    /// Reads the settings and replaces the parts; answers the operators that wait by now.
+    pub(super) fn reload(&mut self, source: &SettingsSource) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.waiting.push(request);
+        }
+        let outcome = self.replace(source);
+        match &outcome {
+            Ok(parts) => info!(parts = parts.join(", "), "reloaded"),
+            Err(reason) => error!(reason, "nothing was reloaded; the previous settings stay"),
+        }
+        for request in self.waiting.drain(..) {
+            request.answer(outcome.clone());
+        }
+    }
+
+    fn replace(&mut self, source: &SettingsSource) -> ReloadOutcome {
+        let settings = (source.read)()?;
+        let mut parts = Vec::new();
+        // A listener does not change between plain HTTP and TLS.
+        let options = settings.workers.first().and_then(|worker| worker.server.tls.clone());
+        let prepared = match (&self.tls, options) {
+            (Some(tls), Some(options)) => {
+                let files = stamps(&options);
+                let prepared = tls.listener.prepare(&options).map_err(|error| error.to_string())?;
+                Some((prepared, options, files))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                return Err("tls_cert_file was added or removed, which needs a restart".to_owned());
+            }
+            (None, None) => None,
+        };
+        // The settings were checked, so this is the last step that can fail, and it never does.
+        source.log.set(&settings.log.filter).map_err(|error| error.to_string())?;
+        parts.push("log_level");
+        self.token.set(settings.operators.token.get());
+        parts.push("admin_token");
+        if let (Some(tls), Some((prepared, options, files))) = (&mut self.tls, prepared) {
+            tls.listener.install(prepared);
+            (tls.options, tls.files) = (options, files);
+            parts.push("certificates");
+        }
+        Ok(parts)
+    }
+
+    /// Reads the certificates again if one of their files changed since the last look.
+    pub(super) fn watch_files(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        let files = stamps(&tls.options);
+        if files == tls.files {
+            return;
+        }
+        // An error is logged once: the next look compares with these files.
+        tls.files = files;
+        match tls.listener.prepare(&tls.options) {
+            Ok(prepared) => {
+                tls.listener.install(prepared);
+                info!("reloaded certificates, because a file changed");
+            }
+            Err(error) => error!(%error, "a changed certificate cannot be used; the previous one stays"),
+        }
+    }
+
+    /// Returns whether there is a file to watch.
+    pub(super) fn has_files(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+/// The signs by which a change of a file shows; `None` for a file that cannot be read.
+type FileStamp = (PathBuf, Option<(SystemTime, u64)>);
+
+fn stamps(options: &ListenerOptions) -> Vec<FileStamp> {
+    let stamp = |path: &PathBuf| {
+        let known = fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len())));
+        (path.clone(), known.ok())
+    };
+    options.files().map(stamp).collect()
+}
