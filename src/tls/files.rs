@@ -131,13 +131,16 @@ pub(super) fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsE
 pub(super) fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let bad = |source| TlsError::File { path: path.to_owned(), source };
     let text = fs::read(path).map_err(|error| bad(pem::Error::Io(error)))?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|source| match source {
-        // The marks of PKCS #8 and of the older OpenSSL format.
-        _ if contains(&text, b"ENCRYPTED PRIVATE KEY") || contains(&text, b"4,ENCRYPTED") => {
+    // The marks of PKCS #8 and of the older OpenSSL format.
+    let is_encrypted = contains(&text, b"ENCRYPTED PRIVATE KEY") || contains(&text, b"4,ENCRYPTED");
+    PrivateKeyDer::from_pem_slice(&text).map_err(|source| {
+        if is_encrypted {
             TlsError::EncryptedKey(path.to_owned())
+        } else if matches!(source, pem::Error::NoItemsFound) {
+            TlsError::NoKey(path.to_owned())
+        } else {
+            bad(source)
         }
-        pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
-        source => bad(source),
     })
 }
 
