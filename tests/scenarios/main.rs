@@ -86,8 +86,9 @@ mod redis_rights;
 #[cfg(test)]
 mod redis_watchers;
 #[cfg(test)]
-mod repeated_purges;
 mod reload;
+#[cfg(test)]
+mod repeated_purges;
 #[cfg(test)]
 mod request_fields;
 #[cfg(test)]
