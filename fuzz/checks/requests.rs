@@ -90,7 +90,7 @@ pub(crate) fn credential(data: &[u8]) {
 /// Returns whether a field other than `Cookie` is a credential by its name with `-`: the operator's
 /// `x-api-key`, or a name that HEADERS.md lists so.
 fn is_credential(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 10] = [
         "authorization",
         "baggage",
         "cookie",
@@ -99,6 +99,8 @@ fn is_credential(name: &str) -> bool {
         "sec-token-binding",
         "x-api-key",
         "x-forwarded-client-cert",
+        "client-cert",
+        "client-cert-chain",
     ];
     const PREFIXES: [&str; 4] = ["x-amzn-oidc-", "x-amzn-mtls-", "x-goog-", "cf-access-"];
     const FORWARDED: [&str; 4] = ["for", "host", "port", "proto"];
@@ -220,6 +222,8 @@ fn options(choice: u8) -> Options {
         base_path: String::new(),
         host: if choice & 4 == 0 { HostField::Origin } else { HostField::Client },
         ca_file: None,
+        identity: None,
+        server_name: None,
         trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
         connect_timeout: second,
         head_timeout: second,
