@@ -52,6 +52,7 @@ pub fn run() -> ExitCode {
             warnings.iter().for_each(complain);
             explain_headers(&source, &fields)
         }
+        CliCommand::Routes(report) => print(&report),
         CliCommand::Health(target) => exit_with(probe::health(&target)),
         CliCommand::Explain(request) => {
             warnings.iter().for_each(complain);
@@ -99,6 +100,7 @@ fn read_again() -> Result<Settings, String> {
         CliCommand::Demo(_)
         | CliCommand::Check(_)
         | CliCommand::ExplainHeaders(..)
+        | CliCommand::Routes(_)
         | CliCommand::Health(_)
         | CliCommand::Explain(_)
         | CliCommand::Run(_)
@@ -113,9 +115,13 @@ fn serve(mut settings: Settings, filter: LogFilter) -> Result<bool, StartError> 
     if let Some(warning) = settings.fit(descriptors::reserve(settings.connections_max())) {
         warn!("{warning}");
     }
+    let overrides = settings.routes.as_ref().map(|routes| routes.overrides()).unwrap_or_default();
     let signals = ShutdownSignals::catch()?;
     let supervisor = Supervisor::of_this_process();
     let running = app::start_on(settings, &InheritedSockets::of_this_process())?;
+    for line in overrides {
+        warn!("{line}");
+    }
     info!(addr = %running.addr(), admin = running.admin_addr().map(tracing::field::display), workers, "serving");
     let control = ProcessControl { settings: Some(SettingsSource::new(read_again, filter)), supervisor };
     Ok(running.serve_until(signals, &control, |signal| warn!("{}", ignored(signal))))

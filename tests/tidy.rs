@@ -64,7 +64,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("server", &["telemetry"]),
     (
         "config",
-        &["admin", "origin", "policy", "probe", "proxy", "purge", "redis", "server", "store", "telemetry"],
+        &[
+            "admin",
+            "origin",
+            "policy",
+            "probe",
+            "proxy",
+            "purge",
+            "redis",
+            "routes",
+            "server",
+            "store",
+            "telemetry",
+        ],
     ),
     ("supervisor", &[]),
     (

@@ -13,11 +13,13 @@ use super::commands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
 use super::error::ConfigError;
 use super::explain::ExplainArgs;
 use super::located::{ErrorLocation, LocatedError};
+use super::routes::RoutesArgs;
 use super::table::Name;
 use super::urls::{MASK, masked};
 
 /// All commands.
-pub(super) const COMMANDS: [&str; 8] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, TOP];
+pub(super) const COMMANDS: [&str; 9] =
+    [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
 const CHECK: &str = "check";
 const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";
@@ -25,6 +27,7 @@ const HEALTH: &str = "health";
 const INSPECT: &str = "inspect";
 pub(super) const PURGE: &str = "purge";
 const RELOAD: &str = "reload";
+const ROUTES: &str = "routes";
 const TOP: &str = "top";
 const URL: &str = "url";
 const HEADER: &str = "header";
@@ -43,6 +46,7 @@ pub(super) enum Invocation {
     Inspect(InspectArgs),
     Purge(PurgeArgs),
     Reload,
+    Routes(RoutesArgs),
     Top(TopArgs),
     /// The text of the help or the version.
     Print(String),
@@ -78,6 +82,7 @@ impl Invocation {
             Self::Inspect(_) => Some(INSPECT),
             Self::Purge(_) => Some(PURGE),
             Self::Reload => Some(RELOAD),
+            Self::Routes(_) => Some(ROUTES),
             Self::Top(_) => Some(TOP),
         }
     }
@@ -181,6 +186,8 @@ fn command() -> Command {
                 "Makes a running CacheWarp read its certificates, tokens and log level again. Exits with 0 once all \
                  workers use them.",
             ),
+            subcommand(ROUTES, "Shows the route of `routes_file` that a request matches, and why others do not.")
+                .args(RoutesArgs::args()),
             subcommand(TOP, "Shows rates, hit ratios, latencies and connections on the terminal.")
                 .args(TopArgs::args()),
         ])
@@ -241,6 +248,7 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         Some((INSPECT, inspect)) => Invocation::Inspect(InspectArgs::read(inspect)),
         Some((PURGE, purge)) => Invocation::Purge(PurgeArgs::read(purge)),
         Some((RELOAD, _)) => Invocation::Reload,
+        Some((ROUTES, routes)) => Invocation::Routes(RoutesArgs::read(routes)),
         Some((TOP, top)) => Invocation::Top(TopArgs::read(top)),
         Some((HEALTH, health)) => Invocation::Health { url: health.get_one::<String>(URL).cloned() },
         Some(_) | None => Invocation::Serve,

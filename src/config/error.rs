@@ -129,6 +129,12 @@ pub enum ConfigError {
     /// An unusable file.
     #[error("{0}")]
     File(String),
+    /// An error of the routes file.
+    #[error("{0}")]
+    Route(#[from] crate::routes::RouteError),
+    /// More errors of the routes file than a report lists.
+    #[error("{0} further errors")]
+    FurtherRouteErrors(usize),
     /// A certificate without a key, or a key without a certificate.
     #[error("requires {0}")]
     Requires(Name),
@@ -220,6 +226,12 @@ pub enum ConfigError {
     /// A URL of `cachewarp inspect` that has no cache key.
     #[error("the URL {0}")]
     InspectUrl(crate::key::UrlError),
+    /// A malformed method of `cachewarp routes`.
+    #[error("{0:?} is not a method")]
+    Method(String),
+    /// A request for a route without a routes file.
+    #[error("routes_file is not set")]
+    NoRoutes,
     /// A malformed order of `cachewarp purge`.
     #[error("{0}")]
     Purge(#[from] crate::purge::PurgeOrderError),

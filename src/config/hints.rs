@@ -86,6 +86,10 @@ impl ConfigError {
             | Self::ProbePath
             | Self::SamePath(_)
             | Self::ServerName
+            | Self::Route(_)
+            | Self::FurtherRouteErrors(_)
+            | Self::Method(_)
+            | Self::NoRoutes
             | Self::Field(_)
             | Self::Usage(_) => None,
         }

@@ -24,6 +24,7 @@ mod namespace;
 mod raw;
 mod report;
 mod resolver;
+mod routes;
 mod settings;
 mod spelling;
 mod table;
@@ -110,6 +111,8 @@ pub enum CliCommand {
     Demo(Box<Settings>),
     /// Prints the settings, which are valid.
     Check(SettingsReport),
+    /// Prints the route of a request.
+    Routes(String),
     /// Reports which fields of recorded requests keep default freshness from applying.
     ExplainHeaders(HeadSource, RequestFields),
     /// Checks the health of a running CacheWarp.
@@ -172,6 +175,7 @@ fn plan(
         | Invocation::Inspect(_)
         | Invocation::Purge(_)
         | Invocation::Reload
+        | Invocation::Routes(_)
         | Invocation::Top(_)
         | Invocation::Serve
         | Invocation::Check(_)
@@ -218,6 +222,9 @@ fn plan(
         Invocation::Inspect(inspect) => return admin_plan(&settings, inspect.command(), errors),
         Invocation::Reload => return admin_plan(&settings, Ok(probe::AdminCommand::Reload), errors),
         Invocation::Purge(purge) => return admin_plan(&settings, purge.command(), errors),
+        Invocation::Routes(routes) => {
+            return plan_of(routes.report(&settings).map(CliCommand::Routes), errors);
+        }
         Invocation::Top(top) => {
             let client = commands::admin_client(&settings);
             return plan_of(client.map(|client| CliCommand::Top(client, top.output())), errors);

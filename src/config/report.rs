@@ -63,9 +63,12 @@ impl ConfigErrors {
     }
 }
 
-/// A report of every setting with its value and its source, with secrets masked.
+/// A report of every setting with its value and its source, with secrets masked, and of the routes.
 #[derive(Debug)]
-pub struct SettingsReport(Vec<[String; 3]>);
+pub struct SettingsReport {
+    rows: Vec<[String; 3]>,
+    routes: Option<String>,
+}
 
 impl SettingsReport {
     pub(super) fn of(raw: &RawSettings, settings: &Settings) -> Self {
@@ -79,19 +82,20 @@ impl SettingsReport {
             };
             [name.to_string(), value, source.to_string()]
         };
-        Self(Name::ALL.iter().map(row).collect())
+        let routes = settings.routes.as_ref().map(|routes| routes.listing());
+        Self { rows: Name::ALL.iter().map(row).collect(), routes }
     }
 }
 
 impl fmt::Display for SettingsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = |column: fn(&[String; 3]) -> &String| {
-            self.0.iter().map(|row| column(row).chars().count()).max().unwrap_or_default()
+            self.rows.iter().map(|row| column(row).chars().count()).max().unwrap_or_default()
         };
         let (names, values) = (longest(|[name, ..]| name), longest(|[_, value, _]| value));
-        for [name, value, source] in &self.0 {
+        for [name, value, source] in &self.rows {
             writeln!(f, "{name:names$}  {value:values$}  {source}")?;
         }
-        Ok(())
+        self.routes.as_ref().map_or(Ok(()), |routes| write!(f, "\n{routes}"))
     }
 }

@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -31,6 +32,7 @@ use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::{FetchLease, ProbePaths};
 use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
+use crate::routes::RouteTable;
 use crate::secret::{Secret, SharedSecret};
 use crate::telemetry::access::AccessLogOptions;
 use crate::telemetry::log;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub operators: admin::Options,
     /// The rules for storing and reuse.
     pub rules: policy::CacheRules,
+    /// The rules for paths, if there is a routes file.
+    pub routes: Option<Arc<RouteTable>>,
     /// The tiers. All workers share the memory tier.
     pub store: store::Options,
     /// The options of the proxy.
@@ -127,6 +131,7 @@ impl Resolver<'_> {
             operators,
             store: self.store(&rules, namespace)?,
             rules,
+            routes: self.routes()?,
             proxy: self.proxy(requests_per_address_max, readiness)?,
             drain_delay: self.duration(Name::DrainDelay, FROM_ZERO)?,
             redis_start_timeout: self.duration(Name::RedisStartTimeout, FROM_ZERO)?,

@@ -205,6 +205,8 @@ settings! {
             "Name of this node in Redis for the list of `cache_warm_keys`. Nodes with one name share a list. The answer to a purge shows it, or, with the default, the host name and port.";
     }
     "Cache" {
+        RoutesFile "routes_file" ValueForm::File, "",
+            "TOML file with caching rules per host, method and path; `examples/routes.toml` shows every member. `cachewarp check` lists the routes, and `cachewarp routes METHOD URL` the one of a request.";
         CacheDefaultTtl "cache_default_ttl" ValueForm::Duration, "30s",
             "Lifetime of a response whose freshness the origin does not state; `0` disables it.";
         CacheNegativeTtl "cache_negative_ttl" ValueForm::Duration, "0s",

@@ -34,3 +34,5 @@ pub const ROUTE_READINGS_MAX: usize = 32;
 pub const ROUTE_READING_BYTES_MAX: usize = 512;
 /// Bytes of a plain path with percent-encoding that are decoded without an allocation.
 pub const ROUTE_DECODED_BYTES_MAX: usize = KIB;
+/// Routes that `cachewarp routes` names with the reason why they do not match.
+pub const ROUTES_EXPLAINED_MAX: usize = 10;

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_FILE_BYTES_MAX, ROUTES_MAX};
 
 use crate::routes::digest::rules_digest;
+use crate::routes::draft::DraftRoute;
 use crate::routes::error::{RouteError, RouteFault};
 use crate::routes::member::MEMBERS;
 use crate::routes::pattern::{HostPattern, PathPattern, PatternError};
@@ -20,30 +21,6 @@ use crate::routes::value::{FileReader, Item, Member};
 
 /// The members of `on_write`.
 const WRITE_MEMBERS: [&str; 4] = ["purge", "purge_tags", "wait", "hold"];
-
-/// A route that was read, and the places that checks across routes need.
-pub(super) struct DraftRoute<'d> {
-    pub(super) route: Route,
-    /// The place of the route.
-    pub(super) span: Range<usize>,
-    /// The names in `on_write.purge`, with their places.
-    pub(super) purged: Vec<Item<'d>>,
-    /// The members that the route has, with their places.
-    pub(super) members: Vec<(&'static str, Range<usize>)>,
-}
-
-impl DraftRoute<'_> {
-    /// Returns the place of a member, or of the route if it lacks the member.
-    pub(super) fn place(&self, name: &str) -> Range<usize> {
-        let found = self.members.iter().find(|(known, _)| *known == name);
-        found.map_or(self.span.clone(), |(_, span)| span.clone())
-    }
-
-    /// Returns whether the route has a member.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(known, _)| *known == name)
-    }
-}
 
 impl RouteTable {
     /// Reads a routes file, and returns its routes or every error.

@@ -12,12 +12,14 @@
 
 mod bytes;
 mod digest;
+mod draft;
 mod error;
 mod file;
 mod member;
 mod pattern;
 mod readings;
 mod references;
+mod report;
 mod route;
 mod split;
 mod table;

@@ -8,8 +8,8 @@ use crate::limits::ROUTE_TAGS_MAX;
 use crate::policy::is_unsafe;
 use crate::request_fields::contain_spelling;
 
+use crate::routes::draft::DraftRoute;
 use crate::routes::error::RouteFault;
-use crate::routes::file::DraftRoute;
 use crate::routes::pattern::PatternSegment;
 use crate::routes::route::{Route, RouteCaching};
 use crate::routes::tags::TagTemplate;

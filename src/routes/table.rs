@@ -187,7 +187,7 @@ impl RouteTable {
     }
 
     /// Returns the route that a reading matches, without regard to letter case.
-    fn find_reading(&self, method: &Method, host: &str, reading: &[u8]) -> Option<usize> {
+    pub(super) fn find_reading(&self, method: &Method, host: &str, reading: &[u8]) -> Option<usize> {
         let accept = |index: usize| self.routes.get(index).is_some_and(|route| route.takes(method, host));
         self.tree.find(&SplitPath::of(reading), PathEnd::OptionalSlash, &accept)
     }

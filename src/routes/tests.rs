@@ -1,5 +1,6 @@
 //! Tests of the routes module through its public face.
 
+mod example;
 mod faults;
 mod matching;
 
