@@ -24,6 +24,8 @@ mod purges;
 mod ranges;
 #[path = "checks/requests.rs"]
 mod requests;
+#[path = "checks/routes.rs"]
+mod routes;
 #[path = "checks/scrapes.rs"]
 mod scrapes;
 #[path = "checks/survey.rs"]
@@ -49,6 +51,7 @@ pub(crate) use location::location;
 pub(crate) use purges::purge;
 pub(crate) use ranges::range;
 pub(crate) use requests::{credential, outbound, target};
+pub(crate) use routes::{route_match, routes_file};
 pub(crate) use scrapes::metrics_accept;
 pub(crate) use survey::recorded_heads;
 pub(crate) use tags::tags;
@@ -93,6 +96,8 @@ pub(crate) const CHECKS: &[(&str, fn(&[u8]))] = &[
     ("recorded_heads", recorded_heads),
     ("redirect", redirect),
     ("resp_decode", resp_decode),
+    ("route_match", route_match),
+    ("routes_file", routes_file),
     ("sentinel", sentinel),
     ("tags", tags),
     ("target", target),

@@ -68,6 +68,8 @@ targets! {
     recorded_heads
     redirect
     resp_decode
+    route_match
+    routes_file
     sentinel
     tags
     target

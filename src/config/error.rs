@@ -131,7 +131,7 @@ pub enum ConfigError {
     File(String),
     /// An error of the routes file.
     #[error("{0}")]
-    Route(#[from] crate::routes::RouteError),
+    Route(Box<crate::routes::RouteError>),
     /// More errors of the routes file than a report lists.
     #[error("{0} further errors")]
     FurtherRouteErrors(usize),

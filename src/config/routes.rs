@@ -43,7 +43,7 @@ impl Resolver<'_> {
             Err(errors) => {
                 let further = errors.len().saturating_sub(ROUTE_ERRORS_SHOWN_MAX);
                 for error in errors.into_iter().take(ROUTE_ERRORS_SHOWN_MAX) {
-                    self.note(Name::RoutesFile, error.into());
+                    self.note(Name::RoutesFile, ConfigError::Route(Box::new(error)));
                 }
                 if further > 0 {
                     self.note(Name::RoutesFile, ConfigError::FurtherRouteErrors(further));

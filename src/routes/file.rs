@@ -17,7 +17,7 @@ use crate::routes::pattern::{HostPattern, PathPattern, PatternError};
 use crate::routes::references::check_references;
 use crate::routes::route::{OnWrite, Route, RouteMembers, WriteWait};
 use crate::routes::table::RouteTable;
-use crate::routes::value::{FileReader, Item, Member};
+use crate::routes::value::{FileReader, Item, Member, shortened};
 
 /// The members of `on_write`.
 const WRITE_MEMBERS: [&str; 4] = ["purge", "purge_tags", "wait", "hold"];
@@ -159,7 +159,7 @@ impl FileReader<'_> {
     fn path(&mut self, member: Member<'_>) -> Option<PathPattern> {
         let text = self.string(member)?;
         let hint = |error: &PatternError| match error {
-            PatternError::NoSlash => Some(format!("did you mean `/{text}`?")),
+            PatternError::NoSlash => Some(format!("did you mean `/{}`?", shortened(text))),
             PatternError::CaptureName => Some("use `{id}`, or `{*rest}` for the remainder".to_owned()),
             PatternError::NotInPaths('?' | '#') => {
                 Some("a route matches the path without its query".to_owned())

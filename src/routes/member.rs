@@ -344,8 +344,8 @@ impl FileReader<'_> {
                 Ok(method) if is_upper && method != Method::CONNECT => methods.push(method),
                 Ok(_) | Err(_) => {
                     let hint = Some(item.1.to_ascii_uppercase()).filter(|upper| upper != item.1);
-                    let hint = hint.map(|upper| format!("did you mean `{upper}`?"));
-                    self.note_with(&item.0, RouteFault::Method(item.1.to_owned()), hint);
+                    let hint = hint.map(|upper| format!("did you mean `{}`?", shortened(&upper)));
+                    self.note_with(&item.0, RouteFault::Method(shortened(item.1)), hint);
                 }
             }
         }

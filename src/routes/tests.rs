@@ -3,6 +3,7 @@
 mod example;
 mod faults;
 mod matching;
+mod properties;
 
 use crate::routes::{RouteError, RouteTable};
 
