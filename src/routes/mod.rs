@@ -15,12 +15,14 @@ mod digest;
 mod draft;
 mod error;
 mod file;
+mod literals;
 mod member;
 mod pattern;
 mod readings;
 mod references;
 mod report;
 mod route;
+mod route_match;
 mod split;
 mod table;
 mod tags;
@@ -36,5 +38,6 @@ pub use route::{
     OnWrite, QueryFilter, QueryNames, QueryOrder, QueryRules, Route, RouteCaching, RouteFreshness,
     RouteMembers, RouteMode, RouteOverride, StaleUse, WriteWait,
 };
-pub use table::{PathForm, RouteMatch, RouteTable, WriteMatch};
+pub use route_match::{PathForm, RouteMatch};
+pub use table::{RouteTable, WriteMatch};
 pub use tags::{TagPart, TagTemplate};

@@ -16,6 +16,8 @@ pub type CaptureName = Box<str>;
 pub struct PathPattern {
     text: Box<str>,
     segments: Box<[PatternSegment]>,
+    /// A plain path can match.
+    is_plain: bool,
 }
 
 /// A segment of a path pattern.
@@ -105,7 +107,8 @@ impl PathPattern {
             }
             segments.push(segment);
         }
-        let pattern = Self { text: text.into(), segments: segments.into() };
+        let is_plain = segments.iter().all(PatternSegment::matches_plain_segments);
+        let pattern = Self { text: text.into(), segments: segments.into(), is_plain };
         let names: Vec<_> = pattern.captures().collect();
         if names.len() > ROUTE_CAPTURES_MAX {
             return Err(PatternError::Captures);
@@ -139,8 +142,8 @@ impl PathPattern {
     }
 
     /// Returns whether a plain path can match the pattern. Permissive members need one.
-    pub(super) fn matches_plain_paths(&self) -> bool {
-        self.segments.iter().all(PatternSegment::matches_plain_segments)
+    pub(super) const fn matches_plain_paths(&self) -> bool {
+        self.is_plain
     }
 }
 

@@ -77,6 +77,11 @@ impl PathReadings {
     }
 }
 
+/// Returns whether a path has no reading but itself. Such a path is decoded already.
+pub(super) fn has_single_reading(path: &[u8]) -> bool {
+    STEPS.iter().all(|step| *step(path) == *path)
+}
+
 /// Drops `;` and the rest of the segment behind it.
 fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
     if !path.contains(&b';') {

@@ -12,12 +12,13 @@ use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 use crate::quantity::{show_duration, show_size};
 
 use crate::routes::bytes::canonical;
-use crate::routes::pattern::{PathPattern, PatternSegment, host_of};
+use crate::routes::pattern::{PathPattern, PatternSegment};
 use crate::routes::route::{
     OnWrite, QueryFilter, QueryOrder, QueryRules, Route, RouteCaching, RouteMembers, WriteWait, listed,
 };
+use crate::routes::route_match::{PathForm, RouteMatch};
 use crate::routes::split::SplitPath;
-use crate::routes::table::{PathForm, RouteMatch, RouteTable};
+use crate::routes::table::RouteTable;
 
 /// A segment that no literal of a routes file is likely to be.
 const SAMPLE: &str = "cachewarp-sample";
@@ -119,7 +120,7 @@ impl RouteTable {
             };
         };
         let matches_other = |reading: &String| {
-            let index = self.find_reading(method, host_of(authority), reading.as_bytes());
+            let index = self.find_reading(method, authority, reading.as_bytes());
             index.and_then(|index| self.routes().get(index)).is_some_and(|route| route.name == other.name)
         };
         // The path itself is shown only if it is the reading that matches the other route.
@@ -142,9 +143,7 @@ impl RouteTable {
                 None if !route.methods.contains(method) => {
                     (usize::MAX, format!("{method} is not a method of it"))
                 }
-                None if !route.takes(method, host_of(authority)) => {
-                    (usize::MAX, "its host differs".to_owned())
-                }
+                None if !route.takes(method, authority) => (usize::MAX, "its host differs".to_owned()),
                 None => (usize::MAX, "it is less specific".to_owned()),
             };
             reasons.push((equal, format!("  not route {}: {reason}\n", route.name)));

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
 
-use crate::routes::pattern::{HostPattern, PathPattern};
+use crate::routes::pattern::{HostPattern, PathPattern, host_of};
 use crate::routes::tags::TagTemplate;
 
 /// A route: the requests that it matches, and its rules for them.
@@ -215,8 +215,10 @@ impl Route {
         self.members.permissive()
     }
 
-    pub(super) fn takes(&self, method: &Method, host: &str) -> bool {
-        self.methods.contains(method) && self.host.as_ref().is_none_or(|pattern| pattern.matches(host))
+    /// Returns whether the route is for a method and an authority.
+    pub(super) fn takes(&self, method: &Method, authority: &str) -> bool {
+        self.methods.contains(method)
+            && self.host.as_ref().is_none_or(|pattern| pattern.matches(host_of(authority)))
     }
 }
 

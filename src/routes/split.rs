@@ -7,6 +7,13 @@ use crate::routes::bytes::is_unreserved;
 /// The most segments whose beginnings are noted: those of a pattern, and one behind.
 const STARTS: usize = ROUTE_SEGMENTS_MAX + 1;
 
+/// The bytes that are compared with `/` at once.
+const WORD: usize = size_of::<u64>();
+/// A `/` in each byte.
+const SLASHES: u64 = 0x2f2f_2f2f_2f2f_2f2f;
+/// All bits but the highest of each byte.
+const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
 /// A path that begins with `/`, and its segments.
 pub(super) struct SplitPath<'p> {
     path: &'p [u8],
@@ -14,34 +21,33 @@ pub(super) struct SplitPath<'p> {
     starts: [u32; STARTS],
     /// The number of segments, also of those beyond the array.
     count: usize,
-    /// The path consists of unreserved bytes, and has no empty or dot segment but an empty last
-    /// one.
-    is_unreserved: bool,
 }
 
 impl<'p> SplitPath<'p> {
     /// Splits a path. A path without `/` at its beginning has no segments.
     pub(super) fn of(path: &'p [u8]) -> Self {
-        let mut split = Self { path, starts: [0; STARTS], count: 0, is_unreserved: false };
-        let Some((b'/', segments)) = path.split_first() else { return split };
-        let mut is_plain = true;
-        // Bytes of the segment, and whether all of them are dots.
-        let (mut length, mut only_dots) = (0_u32, true);
-        let mut at = 1_u32;
-        split.push(at);
-        for &byte in segments {
+        let mut split = Self { path, starts: [0; STARTS], count: 0 };
+        if path.first() != Some(&b'/') {
+            return split;
+        }
+        let mut at = 0_u32;
+        let (words, rest) = path.as_chunks::<WORD>();
+        for word in words {
+            let other = u64::from_le_bytes(*word) ^ SLASHES;
+            // The highest bit of each byte that is zero.
+            let mut found = !(((other & LOW_BITS) + LOW_BITS) | other | LOW_BITS);
+            while found != 0 {
+                split.push(at + found.trailing_zeros() / 8 + 1);
+                found &= found - 1;
+            }
+            at += 8;
+        }
+        for &byte in rest {
             at += 1;
             if byte == b'/' {
-                is_plain &= !(only_dots && length <= 2);
-                (length, only_dots) = (0, true);
                 split.push(at);
-            } else {
-                length += 1;
-                only_dots &= byte == b'.';
-                is_plain &= is_unreserved(byte);
             }
         }
-        split.is_unreserved = is_plain && !(only_dots && (1..=2).contains(&length));
         split
     }
 
@@ -59,8 +65,10 @@ impl<'p> SplitPath<'p> {
 
     /// Returns whether the path consists of unreserved bytes, and has no empty or dot segment but
     /// an empty last one.
-    pub(super) const fn is_unreserved(&self) -> bool {
-        self.is_unreserved
+    pub(super) fn is_unreserved(&self) -> bool {
+        let Some((b'/', segments)) = self.path.split_first() else { return false };
+        let segments = segments.strip_suffix(b"/").unwrap_or(segments);
+        self.path == b"/" || segments.split(|byte| *byte == b'/').all(is_plain_segment)
     }
 
     /// Returns whether the path ends with an empty segment. The path `/` does not.
@@ -69,6 +77,7 @@ impl<'p> SplitPath<'p> {
     }
 
     /// Returns a segment. Those beyond the longest pattern are not found.
+    #[inline]
     pub(super) fn segment(&self, at: usize) -> Option<&'p [u8]> {
         let start = self.start(at)?;
         let end = if at + 1 == self.count { self.path.len() } else { self.start(at + 1)?.checked_sub(1)? };
@@ -86,6 +95,11 @@ impl<'p> SplitPath<'p> {
         }
         usize::try_from(*self.starts.get(at)?).ok()
     }
+}
+
+/// Returns whether a segment consists of unreserved bytes, and is neither empty nor a dot segment.
+pub(super) fn is_plain_segment(segment: &[u8]) -> bool {
+    !matches!(segment, b"" | b"." | b"..") && segment.iter().all(|byte| is_unreserved(*byte))
 }
 
 #[cfg(test)]

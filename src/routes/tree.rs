@@ -25,6 +25,23 @@ pub(super) enum PathEnd {
     OptionalSlash,
 }
 
+/// A choice how a walk compares literals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LiteralCheck {
+    /// The bytes are compared, without regard to letter case.
+    Bytes,
+    /// Only the keys are compared. The caller compares the bytes of the route that is found.
+    Key,
+}
+
+/// A walk through the tree.
+pub(super) struct TreeWalk<'w, P, A> {
+    pub(super) path: &'w P,
+    pub(super) end: PathEnd,
+    pub(super) check: LiteralCheck,
+    pub(super) accept: A,
+}
+
 /// The patterns of a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PatternTree {
@@ -34,7 +51,9 @@ pub(super) struct PatternTree {
 /// The patterns with a common beginning.
 #[derive(Clone, Debug, Default)]
 struct PatternNode {
-    /// The literals that may follow, sorted by their key.
+    /// The keys of the literals that may follow, sorted.
+    keys: Vec<u64>,
+    /// The literals, in the order of their keys.
     literals: Vec<LiteralBranch>,
     /// The patterns with a capture of one segment here.
     one: Option<Box<PatternNode>>,
@@ -46,7 +65,6 @@ struct PatternNode {
 
 #[derive(Clone, Debug)]
 struct LiteralBranch {
-    key: u64,
     literal: Box<[u8]>,
     node: PatternNode,
 }
@@ -67,13 +85,11 @@ impl PatternTree {
     }
 
     /// Returns the most specific route that the path reaches and that is accepted.
-    pub(super) fn find(
+    pub(super) fn find<P: PathSegments, A: Fn(usize) -> bool>(
         &self,
-        path: &impl PathSegments,
-        end: PathEnd,
-        accept: &impl Fn(usize) -> bool,
+        walk: &TreeWalk<'_, P, A>,
     ) -> Option<usize> {
-        if path.number() == 0 { None } else { self.root.find(path, 0, end, accept) }
+        if walk.path.number() == 0 { None } else { self.root.find(walk, 0) }
     }
 }
 
@@ -99,9 +115,9 @@ impl PatternNode {
         let found = self.literals.iter().position(|branch| branch.literal.eq_ignore_ascii_case(literal));
         let at = found.unwrap_or_else(|| {
             let key = key_of(literal);
-            let at = self.literals.partition_point(|branch| branch.key < key);
-            let branch = LiteralBranch { key, literal: literal.into(), node: Self::default() };
-            self.literals.insert(at, branch);
+            let at = self.keys.partition_point(|known| *known < key);
+            self.keys.insert(at, key);
+            self.literals.insert(at, LiteralBranch { literal: literal.into(), node: Self::default() });
             at
         });
         match self.literals.get_mut(at) {
@@ -123,42 +139,52 @@ impl PatternNode {
         self.one.iter_mut().for_each(|node| node.sort(routes));
     }
 
-    fn find(
+    fn find<P: PathSegments, A: Fn(usize) -> bool>(
         &self,
-        path: &impl PathSegments,
+        walk: &TreeWalk<'_, P, A>,
         at: usize,
-        end: PathEnd,
-        accept: &impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let first = |routes: &[usize]| routes.iter().copied().find(|index| accept(*index));
-        if at == path.number() {
-            let here = first(&self.ends);
-            return match end {
-                PathEnd::Exact => here,
-                PathEnd::OptionalSlash => here
-                    .or_else(|| self.behind(b"").and_then(|node| first(&node.ends)))
-                    .or_else(|| first(&self.rests)),
-            };
+        if at == walk.path.number() {
+            return self.end(walk);
         }
         // A segment that is not found is beyond the longest pattern; a remainder covers it.
-        let Some(segment) = path.at(at) else { return first(&self.rests) };
-        let literal = self.behind(segment).and_then(|node| node.find(path, at + 1, end, accept));
-        let one = || {
-            let node = self.one.as_ref().filter(|_| !segment.is_empty())?;
-            node.find(path, at + 1, end, accept)
-        };
-        literal.or_else(one).or_else(|| first(&self.rests))
+        if let Some(segment) = walk.path.at(at) {
+            for branch in self.branches(segment) {
+                if (walk.check == LiteralCheck::Key || branch.literal.eq_ignore_ascii_case(segment))
+                    && let Some(found) = branch.node.find(walk, at + 1)
+                {
+                    return Some(found);
+                }
+            }
+            if let Some(node) = &self.one
+                && !segment.is_empty()
+                && let Some(found) = node.find(walk, at + 1)
+            {
+                return Some(found);
+            }
+        }
+        self.rests.iter().copied().find(|index| (walk.accept)(*index))
     }
 
-    /// Returns the node behind a literal.
-    fn behind(&self, segment: &[u8]) -> Option<&Self> {
-        let key = key_of(segment);
-        let start = self.literals.partition_point(|branch| branch.key < key);
-        let equal = self.literals.get(start..)?.iter().take_while(|branch| branch.key == key);
-        equal
-            .into_iter()
-            .find(|branch| branch.literal.eq_ignore_ascii_case(segment))
-            .map(|branch| &branch.node)
+    /// Returns the route whose pattern ends where the path ends.
+    fn end<P: PathSegments, A: Fn(usize) -> bool>(&self, walk: &TreeWalk<'_, P, A>) -> Option<usize> {
+        let first = |routes: &[usize]| routes.iter().copied().find(|index| (walk.accept)(*index));
+        let here = first(&self.ends);
+        match walk.end {
+            PathEnd::Exact => here,
+            PathEnd::OptionalSlash => here
+                .or_else(|| self.branches(b"").find_map(|branch| first(&branch.node.ends)))
+                .or_else(|| first(&self.rests)),
+        }
+    }
+
+    /// Returns the literals with the key of a segment; usually one at most.
+    #[inline]
+    fn branches(&self, segment: &[u8]) -> impl Iterator<Item = &LiteralBranch> {
+        let key = if self.keys.is_empty() { 0 } else { key_of(segment) };
+        let start = self.keys.partition_point(|known| *known < key);
+        let equal = self.keys.get(start..).unwrap_or_default().iter().take_while(move |known| **known == key);
+        equal.zip(self.literals.get(start..).unwrap_or_default()).map(|(_, branch)| branch)
     }
 }
 
@@ -169,6 +195,7 @@ fn key_of(segment: &[u8]) -> u64 {
     const CASE: u64 = 0x2020_2020_2020_2020;
     let (head, tail) = match (segment.first_chunk(), segment.last_chunk()) {
         (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        // Fewer than eight bytes do not lose one.
         _ => (segment.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
     };
     (head | CASE) ^ (tail | CASE).rotate_left(29) ^ (segment.len() as u64).rotate_left(58)
