@@ -31,7 +31,10 @@ impl PathPattern {
         let has = |(at, segment): (usize, &PatternSegment)| {
             let Some(given) = path.segment(at) else { return false };
             match segment {
-                PatternSegment::Literal { canonical, .. } => *given == **canonical,
+                // A literal without percent-encoding: decoding shortens every other one.
+                PatternSegment::Literal { canonical, decoded } => {
+                    *given == **canonical && canonical.len() == decoded.len()
+                }
                 PatternSegment::One(_) => is_plain_segment(given),
                 PatternSegment::Rest(_) => {
                     (at..path.count()).all(|at| path.segment(at).is_some_and(is_plain_segment))
