@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cachewarp::entry::{self, Entry, JsonCheck, Provenance, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
-use cachewarp::policy::{Obligations, StoredFacts};
+use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
 use cachewarp::time::Timestamp;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -43,6 +43,7 @@ fn response(body: Bytes) -> StoredValue {
         initial_age: Duration::ZERO,
         lifetime: Duration::from_secs(30),
         obligations: Obligations::SHARED,
+        rules: RulesDigest::NONE,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
     };

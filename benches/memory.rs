@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cachewarp::entry::{Entry, KeyGeneration, StoredValue};
 use cachewarp::key::{CacheKey, Scheme, Target};
-use cachewarp::policy::{Obligations, StoredFacts};
+use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
 use cachewarp::store::{Namespace, Options, Store, StoreShared};
 use cachewarp::telemetry::Registry;
 use cachewarp::time::Timestamp;
@@ -45,6 +45,7 @@ fn entry() -> StoredValue {
         initial_age: Duration::ZERO,
         lifetime: Duration::from_secs(30),
         obligations: Obligations::default(),
+        rules: RulesDigest::NONE,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
     };

@@ -333,6 +333,9 @@ impl Resolver<'_> {
             keys,
             fields,
             ignored_cookies: self.take(Name::IgnoredCookies, values::cookies)?,
+            freshness: None,
+            overrides: policy::OverrideSet::default(),
+            digest: policy::RulesDigest::NONE,
         };
         let needed = |header: &&HeaderName| policy::is_unstorable_without(header, &rules);
         if let Some(header) = rules.unstored_headers.iter().find(needed).cloned() {

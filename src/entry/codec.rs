@@ -13,12 +13,13 @@
 //!            92  8  stale-if-error, ms
 //!           100  8  purge generation: epoch
 //!           108  8  purge generation: count, read before the fetch
-//!           116  2  obligations, one bit each
-//!           118  2  status
-//!           120  4  length of the header block
-//!           124  4  length of the body
-//!           128  2  number of tags
-//!           130     tags, 16 bytes each; header block (`fields.rs`), then body
+//!           116  8  digest of the route's rules, 0 without a route
+//!           124  2  obligations, one bit each
+//!           126  2  status
+//!           128  4  length of the header block
+//!           132  4  length of the body
+//!           136  2  number of tags
+//!           138     tags, 16 bytes each; header block (`fields.rs`), then body
 //! ```
 //!
 //! A new layout has a new version number. Entries of another version are misses and leave the store
@@ -40,7 +41,7 @@ use super::{fields, written};
 use crate::entry::header::{EntryVersion, PurgeGeneration, TagDigest};
 use crate::key::{CacheKey, DIGEST_BYTES};
 use crate::limits::{BODY_BYTES_MAX, ENTRY_FIXED_BYTES_MAX, ENTRY_HEAD_BYTES_MAX, TAGS_MAX};
-use crate::policy::{Obligations, StoredFacts, Vary};
+use crate::policy::{Obligations, RulesDigest, StoredFacts, Vary};
 use crate::time::{Timestamp, millis};
 
 /// Magic, version, kind.
@@ -49,8 +50,10 @@ const PREFIX_BYTES: usize = 4;
 const CHECKED_FROM: usize = HEADER_BYTES;
 /// Offset of the part whose layout depends on the kind.
 const KIND_FROM: usize = CHECKED_FROM + DIGEST_BYTES;
+/// Bytes of the digest of a route's rules.
+const RULES_BYTES: usize = 8;
 /// Length of the fixed part of a response.
-const RESPONSE_FIXED_BYTES: usize = 7 * 8 + 2 * 2 + 2 * 4 + 2;
+const RESPONSE_FIXED_BYTES: usize = 7 * 8 + RULES_BYTES + 2 * 2 + 2 * 4 + 2;
 /// Offset of the purge generation.
 const PURGE_GENERATION_FROM: usize = KIND_FROM + 5 * 8;
 /// Offset of the number of tags; the tags follow it.
@@ -118,6 +121,7 @@ fn encode_response(key: &CacheKey, entry: &Entry, version: &EntryVersion) -> Opt
     }
     bytes.put_u64(version.generation.epoch);
     bytes.put_u64(version.generation.count);
+    bytes.put_slice(&facts.rules.0);
     bytes.put_u16(facts.obligations.bits());
     bytes.put_u16(status.as_u16());
     bytes.put_u32(u32::try_from(block_bytes).ok()?);
@@ -254,6 +258,7 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) ->
     let [initial_age, lifetime, stale_while_revalidate, stale_if_error] =
         std::array::from_fn(|_| Duration::from_millis(rest.get_u64()));
     rest.advance(2 * 8);
+    let rules = RulesDigest(rest.get_u64().to_be_bytes());
     let obligations = Obligations::from_bits(rest.get_u16());
     let status = StatusCode::from_u16(rest.get_u16()).map_err(|_| EntryError::Content)?;
     let block_bytes = usize::try_from(rest.get_u32()).map_err(|_| EntryError::Length)?;
@@ -272,8 +277,15 @@ fn decode_response(mut rest: Bytes, spare: HeaderMap, provenance: Provenance) ->
         Provenance::Process => FieldAdmission::Known,
     };
     let head = fields::decode(rest.split_to(block_bytes), spare, admission)?;
-    let facts =
-        StoredFacts { received, initial_age, lifetime, obligations, stale_while_revalidate, stale_if_error };
+    let facts = StoredFacts {
+        received,
+        initial_age,
+        lifetime,
+        stale_while_revalidate,
+        stale_if_error,
+        obligations,
+        rules,
+    };
     let entry = Entry { facts, status, head, body: rest };
     if let Provenance::Store(now) = provenance {
         written::response(&entry)?;

@@ -4,7 +4,7 @@
 //! ```text
 //!  at  bytes
 //!   0    2   "CW"
-//!   2    1   version: 2
+//!   2    1   version: 3
 //!   3    1   kind: 1 response, 2 variants, 3 tombstone
 //!   4    8   key generation: nonce of the last purge of the key before the value was stored, or 0
 //!  12    8   time of a soft purge, ms since the epoch, or 0
@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 pub(super) const MAGIC: [u8; 2] = *b"CW";
 /// The version of the layout. Entries of another version are misses and leave the store when they
 /// expire.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 pub(super) const KIND_RESPONSE: u8 = 1;
 pub(super) const KIND_VARIANTS: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;

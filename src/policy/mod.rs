@@ -54,6 +54,7 @@ pub use crate::policy::reuse::stale::{OriginFailure, stale_on_error};
 pub use crate::policy::reuse::vary::{SelectingField, Vary, VaryFields};
 pub use crate::policy::store::fields::{is_stored_field, is_unstorable_without, stored_fields};
 pub use crate::policy::store::not_storable::NotStorable;
+pub use crate::policy::store::overrides::{OverrideSet, RulesDigest, StaleResponses, StatedFreshness};
 pub use crate::policy::store::post::storable_post;
 pub use crate::policy::store::rules::{
     CacheRules, ClientCacheControl, ClientCertificates, ContentTypes, StaleDespiteSMaxage, StatusError,

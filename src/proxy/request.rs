@@ -11,7 +11,7 @@ use crate::client_address::ClientNetwork;
 use crate::entry::{KeyGeneration, Variants};
 use crate::key::{CacheKey, Scheme, Target};
 use crate::origin::{FetchPurpose, OutboundHeads, OutboundRequest};
-use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, StoredFacts};
+use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, RulesDigest, StoredFacts};
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::rules::RequestRules;
@@ -95,6 +95,8 @@ pub(in crate::proxy) struct FetchKey {
     pub(in crate::proxy) key: CacheKey,
     /// The class of the requesters that share the fetch.
     pub(in crate::proxy) requester: RequesterClass,
+    /// The rules that decide on its response.
+    pub(in crate::proxy) rules: RulesDigest,
 }
 
 /// The requests that a table's fetches answer.
@@ -225,6 +227,6 @@ impl CacheRequest {
         } else {
             RequesterClass::Anonymous
         };
-        FetchKey { key, requester }
+        FetchKey { key, requester, rules: self.facts.rules() }
     }
 }

@@ -104,6 +104,7 @@ mod tests {
             initial_age: Duration::ZERO,
             lifetime: Duration::from_secs(600),
             obligations: Obligations::default(),
+            rules: crate::policy::RulesDigest::NONE,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cachewarp::entry::{Entry, KeyGeneration, StoredValue, TagDigest};
 use cachewarp::key::{CacheKey, Scheme, Target};
-use cachewarp::policy::{Obligations, StoredFacts};
+use cachewarp::policy::{Obligations, RulesDigest, StoredFacts};
 use cachewarp::redis::{Deployment, Options as RedisOptions, RedisAddress, Topology};
 use cachewarp::store::{
     CacheTag, Completeness, FoundValue, Lookup, Namespace, Options, PurgeResult, PurgeScope, PurgeStrength,
@@ -176,6 +176,7 @@ impl Node {
             initial_age: Duration::ZERO,
             lifetime: LIFETIME,
             obligations: Obligations::default(),
+            rules: RulesDigest::NONE,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };

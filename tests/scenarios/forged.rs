@@ -45,12 +45,13 @@ impl Forged {
             head.put_slice(value.as_bytes());
         }
         let mut entry = BytesMut::new();
-        entry.put_slice(b"CW\x02\x01");
+        entry.put_slice(b"CW\x03\x01");
         entry.put_slice(&[0; 24]);
         entry.put_slice(key().digest());
         for number in [time::now().as_millis() + self.ahead, 0, 60_000, 0, 0, 0xff, 0] {
             entry.put_u64(number);
         }
+        entry.put_u64(0);
         entry.put_u16(self.obligations);
         entry.put_u16(self.status);
         entry.put_u32(u32::try_from(head.len()).unwrap());

@@ -24,6 +24,7 @@ fn entry() -> Entry {
             initial_age: Duration::from_secs(3),
             lifetime: Duration::from_secs(30),
             obligations: Obligations::default(),
+            rules: RulesDigest(*b"rules678"),
             stale_while_revalidate: Duration::from_secs(1),
             stale_if_error: Duration::from_secs(2),
         },
@@ -118,8 +119,8 @@ fn each_kind_of_damage_has_its_own_error() {
     assert_eq!(damage(&forged(&bytes, 0, b'X')), EntryError::Foreign);
     assert_eq!(damage(&forged(&bytes, 2, 99)), EntryError::Version);
     assert_eq!(damage(&forged(&bytes, 3, 99)), EntryError::Content);
-    assert_eq!(damage(&forged(&bytes, KIND_FROM + 59, 0)), EntryError::Content, "status 0");
-    assert_eq!(damage(&forged(&bytes, KIND_FROM + 64, 0xff)), EntryError::Length, "a body of 4 GiB");
+    assert_eq!(damage(&forged(&bytes, KIND_FROM + 67, 0)), EntryError::Content, "status 0");
+    assert_eq!(damage(&forged(&bytes, KIND_FROM + 72, 0xff)), EntryError::Length, "a body of 4 GiB");
     assert_eq!(damage(&Bytes::from([&bytes[..90], &[0xff], &bytes[91..]].concat())), EntryError::Checksum);
     let other = encode(&key("/b"), &StoredValue::Response(entry()), &version()).unwrap();
     assert_eq!(damage(&other), EntryError::OtherKey, "another key's entry, intact");

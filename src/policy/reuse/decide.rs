@@ -51,6 +51,8 @@ crate::labels! {
     pub enum NotReusable {
         /// The method does not retrieve the representation.
         Method => "method" in "RFC 9111 §4",
+        /// It was stored under other rules of the route.
+        OtherRules => "other-rules" in "routes_file",
         /// The request carries `Authorization`, and the response does not allow reuse for such
         /// requests.
         Authorization => "authorization" in "RFC 9111 §3.5",
@@ -110,7 +112,8 @@ pub fn reuse(stored: &StoredFacts, request: &RequestFacts, now: Timestamp) -> Re
     }
 }
 
-/// Checks that the response may answer a request with this method and these credentials.
+/// Checks that the response may answer a request with this method, these rules and these
+/// credentials.
 pub(in crate::policy) fn check_request(
     stored: &StoredFacts,
     request: &RequestFacts,
@@ -118,6 +121,9 @@ pub(in crate::policy) fn check_request(
     match request.retrieval {
         RetrievalKind::Whole | RetrievalKind::Head => {}
         RetrievalKind::Post | RetrievalKind::Neither => return Err(NotReusable::Method),
+    }
+    if stored.rules != request.rules {
+        return Err(NotReusable::OtherRules);
     }
     match stored.obligations.refused(request) {
         Some(refusal) => Err(refusal.into()),

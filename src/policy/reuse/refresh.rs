@@ -46,6 +46,7 @@ pub fn refresh_early(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::RulesDigest;
 
     fn stored(lifetime: u64) -> StoredFacts {
         StoredFacts {
@@ -55,6 +56,7 @@ mod tests {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             obligations: Obligations::default(),
+            rules: RulesDigest::NONE,
         }
     }
 

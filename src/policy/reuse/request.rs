@@ -15,6 +15,7 @@ use crate::policy::parse::credential::{Credential, CredentialSet};
 use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::not_storable::NotStorable;
+use crate::policy::store::overrides::RulesDigest;
 use crate::policy::store::rules::{CacheRules, ClientCacheControl, ClientCertificates};
 
 /// A request as the gates see it.
@@ -25,6 +26,8 @@ pub struct RequestFacts {
     pub(in crate::policy) directives: Directives,
     /// Whether the request carries an unlisted field.
     pub(in crate::policy) has_unlisted: bool,
+    /// The digest of the rules of the request.
+    pub(in crate::policy) rules: RulesDigest,
     /// Whether the request carries forwarding information about its client that a shared fetch
     /// cannot repeat.
     has_forwarding_field: bool,
@@ -87,7 +90,7 @@ impl RequestFacts {
         if pragma_no_cache && !has_cache_control {
             directives.no_cache = DirectiveScope::Whole;
         }
-        Self { retrieval, credentials, directives, has_unlisted, has_forwarding_field }
+        Self { retrieval, credentials, directives, has_unlisted, rules: rules.digest, has_forwarding_field }
     }
 
     /// Returns the facts of a request whose client presented a certificate.
@@ -103,6 +106,11 @@ impl RequestFacts {
     /// Returns the first credential of the request, if it carries any.
     pub fn credential(&self) -> Option<Credential> {
         self.credentials.first()
+    }
+
+    /// Returns the digest of the rules of the request.
+    pub fn rules(&self) -> RulesDigest {
+        self.rules
     }
 
     /// Returns whether the request carries an unlisted field.

@@ -36,16 +36,22 @@ impl Lifetime {
         directives: &Directives,
         rules: &CacheRules,
     ) -> Self {
+        match Self::stated(exchange, directives) {
+            Some(lifetime) => Self::Explicit(lifetime),
+            None => heuristic_lifetime(exchange, directives, rules).map_or(Self::Unknown, Self::Heuristic),
+        }
+    }
+
+    /// Returns the lifetime that the origin states; zero if it is invalid.
+    pub(in crate::policy) fn stated(exchange: &Exchange<'_>, directives: &Directives) -> Option<Duration> {
         if let Some(seconds) =
             directives.s_maxage.or(DeltaSeconds::ZERO).or(directives.max_age.or(DeltaSeconds::ZERO))
         {
-            Self::Explicit(seconds.duration())
-        } else if directives.source == DirectiveSource::CacheControl
-            && exchange.response.contains_key(EXPIRES)
-        {
-            Self::Explicit(until_expires(exchange))
+            Some(seconds.duration())
         } else {
-            heuristic_lifetime(exchange, directives, rules).map_or(Self::Unknown, Self::Heuristic)
+            let expires =
+                directives.source == DirectiveSource::CacheControl && exchange.response.contains_key(EXPIRES);
+            expires.then(|| until_expires(exchange))
         }
     }
 

@@ -4,6 +4,7 @@ pub(super) mod fields;
 pub(super) mod freshness;
 pub(super) mod heuristic;
 pub(super) mod not_storable;
+pub(super) mod overrides;
 pub(super) mod post;
 pub(super) mod rules;
 pub(super) mod status;

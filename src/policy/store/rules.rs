@@ -11,6 +11,7 @@ use crate::request_fields::{FieldClass, RequestFields};
 use crate::policy::parse::cookies::IgnoredCookies;
 use crate::policy::parse::syntax::is_plain_token;
 use crate::policy::reuse::vary::Vary;
+use crate::policy::store::overrides::{OverrideSet, RulesDigest, StatedFreshness};
 
 /// The part of the policy that no RFC defines.
 #[derive(Clone, Debug)]
@@ -53,6 +54,12 @@ pub struct CacheRules {
     pub fields: RequestFields,
     /// The cookies that are not credentials.
     pub ignored_cookies: IgnoredCookies,
+    /// The freshness that replaces the origin's.
+    pub freshness: Option<StatedFreshness>,
+    /// The prohibitions of the origin that do not apply.
+    pub overrides: OverrideSet,
+    /// The digest of the rules of the route; entries with another digest are not used.
+    pub digest: RulesDigest,
 }
 
 /// The media types that may be stored.
@@ -164,6 +171,9 @@ impl Default for CacheRules {
             keys: KeyRules::default(),
             fields: RequestFields::default(),
             ignored_cookies: IgnoredCookies::Listed(Vec::new()),
+            freshness: None,
+            overrides: OverrideSet::default(),
+            digest: RulesDigest::NONE,
         }
     }
 }

@@ -17,19 +17,22 @@ use crate::policy::reuse::request::RequestFacts;
 use crate::policy::reuse::vary::Vary;
 use crate::policy::store::freshness::{self, Lifetime};
 use crate::policy::store::not_storable::NotStorable;
-use crate::policy::store::rules::{CacheRules, StaleDespiteSMaxage};
+use crate::policy::store::overrides::{AppliedDirectives, OverrideSet, StatedFreshness};
+use crate::policy::store::rules::{CacheRules, StaleDespiteSMaxage, StorableStatuses};
 use crate::policy::store::status;
 use crate::policy::store::stored::{Obligations, StoredFacts};
 
 /// Decides whether a response may be stored. Returns the facts to store with it if so.
 pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFacts, NotStorable> {
+    let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
     let directives = Directives::of(exchange.response);
-    let stated = stated_obligations(&directives, rules);
+    let mut applied = AppliedDirectives::of(directives, rules.overrides, freshness);
+    let stated = stated_obligations(&applied.directives, rules, freshness);
     client_allows(exchange.request)?;
     status_allows(exchange.status, rules)?;
-    origin_allows(exchange, &directives, stated, rules)?;
+    origin_allows(exchange, &mut applied, stated, rules)?;
     content_allows(exchange.response, rules)?;
-    let stored = facts(exchange, &directives, stated, rules)?;
+    let stored = facts(exchange, &applied, stated, rules, freshness)?;
     match stored.obligations.refused(exchange.request) {
         Some(refusal) => Err(refusal.into()),
         None => Ok(stored),
@@ -50,10 +53,11 @@ fn status_allows(status: StatusCode, rules: &CacheRules) -> Result<(), NotStorab
 
 fn origin_allows(
     exchange: &Exchange<'_>,
-    directives: &Directives,
+    applied: &mut AppliedDirectives,
     stated: Obligations,
     rules: &CacheRules,
 ) -> Result<(), NotStorable> {
+    let directives = &applied.directives;
     if directives.malformed {
         return Err(NotStorable::Malformed);
     }
@@ -69,7 +73,7 @@ fn origin_allows(
     }
     let set = exchange.response.get_all(SET_COOKIE);
     let sets_credential = set.iter().any(|cookie| !rules.ignored_cookies.cover_set(cookie));
-    if sets_credential && !stated.contains(Obligations::SHARED) {
+    if sets_credential && !stated.contains(Obligations::SHARED) && !applied.lift(OverrideSet::SET_COOKIE) {
         return Err(NotStorable::SetCookie);
     }
     Ok(())
@@ -90,15 +94,55 @@ fn content_allows(response: &HeaderMap, rules: &CacheRules) -> Result<(), NotSto
     }
 }
 
+/// Returns whether the freshness that a route states applies to responses with this status. It does
+/// not make an error cacheable that the operator did not list, and `negative_ttl` precedes it.
+fn replaces_freshness(status: StatusCode, rules: &CacheRules) -> bool {
+    let is_meant = match &rules.statuses {
+        StorableStatuses::Any => status::is_heuristically_cacheable(status),
+        StorableStatuses::Listed(statuses) => statuses.contains(&status),
+    };
+    is_meant && rules.negative(status).is_none()
+}
+
+/// Returns the lifetime of a response. One that the route states, or that belongs to a response
+/// whose prohibition it lifts, is not a statement of the origin.
+fn lifetime(
+    exchange: &Exchange<'_>,
+    applied: &AppliedDirectives,
+    rules: &CacheRules,
+    freshness: Option<&StatedFreshness>,
+    initial_age: Duration,
+) -> Lifetime {
+    let lifetime = match freshness {
+        Some(freshness) => {
+            let stated = Lifetime::stated(exchange, &applied.stated);
+            let is_fresh = stated.is_some_and(|stated| stated > initial_age)
+                && applied.stated.no_cache != DirectiveScope::Whole;
+            if is_fresh {
+                Lifetime::Explicit(freshness.lifetime)
+            } else {
+                Lifetime::Heuristic(freshness.lifetime)
+            }
+        }
+        None => Lifetime::of(exchange, &applied.directives, rules),
+    };
+    match lifetime {
+        Lifetime::Explicit(lifetime) if !applied.lifted.is_empty() => Lifetime::Heuristic(lifetime),
+        lifetime @ (Lifetime::Explicit(_) | Lifetime::Heuristic(_) | Lifetime::Unknown) => lifetime,
+    }
+}
+
 fn facts(
     exchange: &Exchange<'_>,
-    directives: &Directives,
+    applied: &AppliedDirectives,
     stated: Obligations,
     rules: &CacheRules,
+    freshness: Option<&StatedFreshness>,
 ) -> Result<StoredFacts, NotStorable> {
-    let lifetime = Lifetime::of(exchange, directives, rules);
-    let obligations = stated | found_obligations(exchange.response, stated, lifetime);
+    let directives = &applied.directives;
     let initial_age = freshness::initial_age(exchange);
+    let lifetime = lifetime(exchange, applied, rules, freshness, initial_age);
+    let obligations = stated | found_obligations(exchange.response, stated, lifetime, applied.lifted);
     let comes_fresh = lifetime.duration() > initial_age;
     let default_window = |rule: Duration| {
         if comes_fresh && !obligations.forbid_stale() { rule } else { Duration::ZERO }
@@ -109,10 +153,20 @@ fn facts(
         lifetime: freshness::capped(lifetime.duration(), initial_age),
         stale_while_revalidate: window(
             directives.stale_while_revalidate,
-            default_window(rules.stale_while_revalidate),
+            default_window(
+                freshness
+                    .and_then(|freshness| freshness.stale_while_revalidate)
+                    .unwrap_or(rules.stale_while_revalidate),
+            ),
         ),
-        stale_if_error: window(directives.stale_if_error, default_window(rules.stale_if_error)),
+        stale_if_error: window(
+            directives.stale_if_error,
+            default_window(
+                freshness.and_then(|freshness| freshness.stale_if_error).unwrap_or(rules.stale_if_error),
+            ),
+        ),
         obligations,
+        rules: rules.digest,
     };
     // §3: without any statement of freshness, the status has to be heuristically cacheable.
     let not_cacheable = lifetime == Lifetime::Unknown
@@ -140,13 +194,18 @@ fn window(limit: DirectiveSeconds, default: Duration) -> Duration {
 }
 
 /// Returns the obligations that follow from the response as a whole.
-fn found_obligations(response: &HeaderMap, stated: Obligations, lifetime: Lifetime) -> Obligations {
+fn found_obligations(
+    response: &HeaderMap,
+    stated: Obligations,
+    lifetime: Lifetime,
+    lifted: OverrideSet,
+) -> Obligations {
     let guessed = match lifetime {
         Lifetime::Explicit(_) => false,
         Lifetime::Heuristic(_) => true,
         // A missing lifetime is heuristic too, unless the origin requires validation before each
         // use.
-        Lifetime::Unknown => !stated.contains(Obligations::NO_CACHE),
+        Lifetime::Unknown => !stated.contains(Obligations::NO_CACHE) || !lifted.is_empty(),
     };
     set([
         (guessed, Obligations::HEURISTIC),
@@ -156,11 +215,16 @@ fn found_obligations(response: &HeaderMap, stated: Obligations, lifetime: Lifeti
 }
 
 /// Returns the obligations that the directives state.
-fn stated_obligations(directives: &Directives, rules: &CacheRules) -> Obligations {
+fn stated_obligations(
+    directives: &Directives,
+    rules: &CacheRules,
+    freshness: Option<&StatedFreshness>,
+) -> Obligations {
     let shared = directives.public || matches!(directives.s_maxage, DirectiveSeconds::Seconds(_));
     // §5.2.2.10: `s-maxage` implies `proxy-revalidate`. The operator may state that the origin does
-    // not mean this.
-    let s_maxage_forbids_stale = match (directives.s_maxage, rules.stale_despite_s_maxage) {
+    // not mean this, or replace the lifetime.
+    let despite = if freshness.is_some() { StaleDespiteSMaxage::Yes } else { rules.stale_despite_s_maxage };
+    let s_maxage_forbids_stale = match (directives.s_maxage, despite) {
         (DirectiveSeconds::Absent, _) | (DirectiveSeconds::Seconds(_), StaleDespiteSMaxage::Yes) => false,
         (DirectiveSeconds::Seconds(_), StaleDespiteSMaxage::No) | (DirectiveSeconds::Invalid, _) => true,
     };

@@ -10,6 +10,7 @@ use crate::policy::parse::credential::Credential;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::RequestFacts;
 use crate::policy::store::not_storable::CredentialRefusal;
+use crate::policy::store::overrides::RulesDigest;
 
 /// The facts about a stored response that [`reuse`](crate::policy::reuse()) needs. They have a
 /// fixed size, so that an entry can store them before its fields.
@@ -27,6 +28,8 @@ pub struct StoredFacts {
     pub stale_if_error: Duration,
     /// The permissions and restrictions on its use.
     pub obligations: Obligations,
+    /// The digest of the rules by which it was stored.
+    pub rules: RulesDigest,
 }
 
 impl StoredFacts {
@@ -209,6 +212,7 @@ mod tests {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         obligations: Obligations(0),
+        rules: RulesDigest::NONE,
     };
 
     #[test]

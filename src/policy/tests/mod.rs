@@ -3,6 +3,7 @@
 mod conditions;
 mod directives;
 mod oracle;
+mod overrides;
 mod properties;
 mod range;
 mod reuse;

@@ -10,8 +10,9 @@ use super::{backend, head, rules, rules_of_the_rfc, target};
 use crate::key::{Scheme, Target};
 use crate::limits::LIFETIME_MAX;
 use crate::policy::{
-    Directives, Exchange, GroupNames, Obligations, OriginFailure, RequestFacts, Reuse, StoredFacts, Vary,
-    invalidated, make_conditional, precondition, ranges, reuse, stale_on_error, storable, stored_fields,
+    Directives, Exchange, GroupNames, Obligations, OriginFailure, RequestFacts, Reuse, RulesDigest,
+    StoredFacts, Vary, invalidated, make_conditional, precondition, ranges, reuse, stale_on_error, storable,
+    stored_fields,
 };
 use crate::time::Timestamp;
 
@@ -90,6 +91,7 @@ fn facts() -> impl Strategy<Value = StoredFacts> {
             stale_while_revalidate: Duration::MAX,
             stale_if_error: Duration::MAX,
             obligations: Obligations::from_bits(bits),
+            rules: RulesDigest::NONE,
         }
     })
 }

@@ -11,7 +11,7 @@ use crate::policy::NotReusable::{
     RequestNoCache,
 };
 use crate::policy::{CacheRules, ClientCacheControl, Credential, RequestFacts, Reuse, reuse, storable};
-use crate::policy::{Obligations, StoredFacts};
+use crate::policy::{Obligations, RulesDigest, StoredFacts};
 use crate::time::Timestamp;
 
 type ReuseFields = &'static [(&'static str, &'static str)];
@@ -25,6 +25,7 @@ fn stored(obligations: Obligations) -> StoredFacts {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         obligations,
+        rules: RulesDigest::NONE,
     }
 }
 

@@ -22,6 +22,7 @@ fn every_reason_not_to_reuse_has_its_clause() {
         listed::<NotReusable>(),
         [
             ("method", "RFC 9111 §4"),
+            ("other-rules", "routes_file"),
             ("authorization", "RFC 9111 §3.5"),
             ("cookie", "RFC 9111 §3.5, ignored_cookies"),
             ("credential-header", "RFC 9111 §3.5, credential_headers"),

@@ -10,7 +10,9 @@ use crate::policy::NotReusable::{
     RequestMinFresh, RequestNoCache,
 };
 use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
-use crate::policy::{Obligations, OriginFailure, RequestFacts, Reuse, StoredFacts, reuse, stale_on_error};
+use crate::policy::{
+    Obligations, OriginFailure, RequestFacts, Reuse, RulesDigest, StoredFacts, reuse, stale_on_error,
+};
 use crate::time::Timestamp;
 
 const NONE: Obligations = Obligations::from_bits(0);
@@ -26,6 +28,7 @@ fn stored(obligations: Obligations, stale_while_revalidate: u64, stale_if_error:
         stale_while_revalidate: Duration::from_secs(stale_while_revalidate),
         stale_if_error: Duration::from_secs(stale_if_error),
         obligations,
+        rules: RulesDigest::NONE,
     }
 }
 

@@ -10,7 +10,9 @@ use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
     NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
 };
-use crate::policy::{CacheRules, Obligations, Reuse, StaleDespiteSMaxage, StoredFacts, reuse, storable};
+use crate::policy::{
+    CacheRules, Obligations, Reuse, RulesDigest, StaleDespiteSMaxage, StoredFacts, reuse, storable,
+};
 use crate::time::Timestamp;
 
 type StorableFields = &'static [(&'static str, &'static str)];
@@ -341,6 +343,7 @@ fn stored_facts_hold_age_lifetime_and_windows() {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         obligations: Obligations::default(),
+        rules: RulesDigest::NONE,
     };
     let with = |obligations| StoredFacts { obligations, ..plain };
     let rows = [

@@ -47,6 +47,7 @@ impl ForwardReason {
             | NotReusable::CredentialHeader
             | NotReusable::ClientCertificate
             | NotReusable::UnlistedField => Self::Bypass,
+            NotReusable::OtherRules => Self::UriMiss,
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLANATION_BYTES_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TARGET_BYTES_MAX,
     VARY_FIELDS_MAX,
 };
-use crate::policy::{CacheRules, NotStorable, Obligations, Ruling, StoredFacts, Vary, VaryFields};
+use crate::policy::{
+    CacheRules, NotStorable, Obligations, RulesDigest, Ruling, StoredFacts, Vary, VaryFields,
+};
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
@@ -97,6 +99,7 @@ fn facts(duration: Duration, obligations: Obligations) -> StoredFacts {
         stale_while_revalidate: duration,
         stale_if_error: duration,
         obligations,
+        rules: RulesDigest::NONE,
     }
 }
 

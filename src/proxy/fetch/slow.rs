@@ -38,12 +38,17 @@ impl SlowKeys {
 mod tests {
     use super::*;
     use crate::key::{CacheKey, Scheme, Target};
+    use crate::policy::RulesDigest;
     use crate::proxy::request::RequesterClass;
 
     #[test]
     fn the_last_fetch_decides() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Anonymous };
+        let key = FetchKey {
+            key: CacheKey::of(&target),
+            requester: RequesterClass::Anonymous,
+            rules: RulesDigest::NONE,
+        };
         let slow = SlowKeys::new();
         assert!(!slow.contains(&key));
         slow.note(key, FETCH_SLOW);

@@ -261,13 +261,14 @@ mod tests {
     use super::*;
     use crate::entry::KeyGeneration;
     use crate::key::{CacheKey, Scheme, Target};
+    use crate::policy::RulesDigest;
     use crate::proxy::request::RequesterClass;
     use crate::store::{self, Store};
     use crate::telemetry::Registry;
 
     fn key(path: &'static str, requester: RequesterClass) -> FetchKey {
         let target = Target::parse(Scheme::Http, &path.parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        FetchKey { key: CacheKey::of(&target), requester }
+        FetchKey { key: CacheKey::of(&target), requester, rules: RulesDigest::NONE }
     }
 
     fn store() -> Store {

@@ -110,13 +110,18 @@ fn remembered(reason: NotStorable) -> Duration {
 mod tests {
     use super::*;
     use crate::key::{CacheKey, Scheme, Target};
+    use crate::policy::RulesDigest;
     use crate::proxy::request::RequesterClass;
     use crate::time;
 
     #[test]
     fn uncacheable_keys_expire() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Anonymous };
+        let key = FetchKey {
+            key: CacheKey::of(&target),
+            requester: RequesterClass::Anonymous,
+            rules: RulesDigest::NONE,
+        };
         let other = FetchKey { requester: RequesterClass::Credentialed, ..key };
         let (uncacheable, now) = (UncacheableKeys::new(), time::instant());
         assert_eq!(uncacheable.known(&key, now).reason, None);
@@ -138,7 +143,11 @@ mod tests {
     #[test]
     fn an_absence_expires_regardless_of_origin_responses() {
         let target = Target::parse(Scheme::Http, &"/a".parse().unwrap(), [&b"a"[..]].into_iter()).unwrap();
-        let key = FetchKey { key: CacheKey::of(&target), requester: RequesterClass::Credentialed };
+        let key = FetchKey {
+            key: CacheKey::of(&target),
+            requester: RequesterClass::Credentialed,
+            rules: RulesDigest::NONE,
+        };
         let (uncacheable, looked) = (UncacheableKeys::new(), time::instant());
         uncacheable.absent(&key, KeyGeneration::NONE, looked);
         assert_eq!(

@@ -389,7 +389,7 @@ mod tests {
     use super::*;
     use crate::entry::{Entry, EntryVersion, StoredValue};
     use crate::key::Scheme;
-    use crate::policy::{Obligations, StoredFacts};
+    use crate::policy::{Obligations, RulesDigest, StoredFacts};
     use crate::store::purge::names::{CacheGroup, CacheTag};
 
     const AT: Timestamp = Timestamp::from_millis(1_000);
@@ -409,6 +409,7 @@ mod tests {
             initial_age: Duration::ZERO,
             lifetime: Duration::from_secs(60),
             obligations: Obligations::default(),
+            rules: RulesDigest::NONE,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
     use crate::entry::{self, Entry, EntryVersion, KeyGeneration, StoredValue};
     use crate::key::{CacheKey, Scheme, Target};
-    use crate::policy::{Obligations, StoredFacts};
+    use crate::policy::{Obligations, RulesDigest, StoredFacts};
     use crate::store::purge::log::PurgeStatus;
     use crate::store::purge::names::{CacheTag, UrlPrefix};
     use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
@@ -337,6 +337,7 @@ mod tests {
             initial_age: Duration::ZERO,
             lifetime: HOUR,
             obligations: Obligations::default(),
+            rules: RulesDigest::NONE,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };
