@@ -16,6 +16,7 @@
 mod cache_key;
 mod hasher;
 mod origin;
+mod query;
 mod rules;
 mod target;
 
@@ -25,5 +26,6 @@ mod tests;
 pub use cache_key::CacheKey;
 pub use hasher::DIGEST_BYTES;
 pub use origin::OriginBase;
+pub use query::{QueryFilter, QueryNames, QueryOrder, QueryRules};
 pub use rules::KeyRules;
 pub use target::{Authority, Scheme, Target, TargetError, UrlError};

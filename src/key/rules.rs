@@ -1,8 +1,10 @@
 //! The rules by which requests become cache keys.
 
 use http::header::HeaderName;
+use http::uri::PathAndQuery;
 
 use crate::key::cache_key::CacheKey;
+use crate::key::query::QueryRules;
 use crate::key::target::Target;
 
 /// The rules by which requests become cache keys. The proxy, purges and explanations make every key
@@ -10,12 +12,21 @@ use crate::key::target::Target;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRules {
     headers: Vec<HeaderName>,
+    query: Option<QueryRules>,
 }
 
 impl KeyRules {
     /// Returns the rules with these request fields in every key.
     pub fn new(headers: Vec<HeaderName>) -> Self {
-        Self { headers }
+        Self { headers, query: None }
+    }
+
+    /// Returns the rules with more request fields in every key, and with rules for the query.
+    #[must_use]
+    pub fn with(&self, headers: &[HeaderName], query: Option<QueryRules>) -> Self {
+        let mut all = self.headers.clone();
+        all.extend(headers.iter().filter(|name| !self.headers.contains(name)).cloned());
+        Self { headers: all, query }
     }
 
     /// Returns the request fields that are part of every key.
@@ -23,9 +34,24 @@ impl KeyRules {
         &self.headers
     }
 
+    /// Returns the target that the origin is asked for, and whose key is looked up.
+    pub fn asked(&self, target: Target) -> Target {
+        match self.normal_query(&target) {
+            Some(path_and_query) => Target { path_and_query, ..target },
+            None => target,
+        }
+    }
+
     /// Computes the key of a whole resource.
     pub fn resource(&self, target: &Target) -> CacheKey {
-        CacheKey::of(target)
+        match self.normal_query(target) {
+            Some(path_and_query) => CacheKey::of(&Target { path_and_query, ..target.clone() }),
+            None => CacheKey::of(target),
+        }
+    }
+
+    fn normal_query(&self, target: &Target) -> Option<PathAndQuery> {
+        self.query.as_ref()?.normal_form(&target.path_and_query)
     }
 
     /// Computes the key of one variant of a resource: see [`CacheKey::variant`].

@@ -36,9 +36,19 @@ pub struct RequestFields(Arc<ClassSet>);
 
 #[derive(Debug)]
 struct ClassSet {
+    /// The operator's names of each class.
+    operator: OperatorFields,
     /// The index in `names` at which each slot's names begin, and the end of the last slot.
     starts: Vec<u16>,
     names: Vec<(Box<[u8]>, FieldClass)>,
+}
+
+/// The names that the operator lists.
+#[derive(Debug)]
+struct OperatorFields {
+    credential: Vec<HeaderName>,
+    key: Vec<HeaderName>,
+    harmless: Vec<HeaderName>,
 }
 
 impl Default for RequestFields {
@@ -53,6 +63,28 @@ impl RequestFields {
     /// Returns the classes of the listed names and of the operator's names, which take precedence:
     /// `credential_headers`, `key_headers` and `harmless_headers`.
     pub fn new(credential: &[HeaderName], key: &[HeaderName], harmless: &[HeaderName]) -> Self {
+        let [credential, key, harmless] = [credential, key, harmless].map(<[HeaderName]>::to_vec);
+        Self::of(OperatorFields { credential, key, harmless })
+    }
+
+    /// Returns the classes with more of the operator's names. A name keeps its stricter class: a
+    /// credential stays one, and a field of the key stays in it.
+    #[must_use]
+    pub fn with(&self, credential: &[HeaderName], key: &[HeaderName], harmless: &[HeaderName]) -> Self {
+        if credential.is_empty() && key.is_empty() && harmless.is_empty() {
+            return self.clone();
+        }
+        let OperatorFields { credential: credentials, key: keys, harmless: harmless_names } =
+            &self.0.operator;
+        Self::of(OperatorFields {
+            credential: [credentials, credential].concat(),
+            key: [keys, key].concat(),
+            harmless: [harmless_names, harmless].concat(),
+        })
+    }
+
+    fn of(operator: OperatorFields) -> Self {
+        let OperatorFields { credential, key, harmless } = &operator;
         let mut known: Vec<(Box<[u8]>, FieldClass)> = Vec::new();
         let mut add = |name: &[u8], class: FieldClass| {
             if !known.iter().any(|(known, _)| **known == *name) {
@@ -78,7 +110,7 @@ impl RequestFields {
                 add(name.as_bytes(), group.class);
             }
         }
-        Self(Arc::new(ClassSet::new(known)))
+        Self(Arc::new(ClassSet::new(operator, known)))
     }
 
     /// Returns the class of a field.
@@ -93,11 +125,11 @@ impl RequestFields {
 }
 
 impl ClassSet {
-    fn new(mut names: Vec<(Box<[u8]>, FieldClass)>) -> Self {
+    fn new(operator: OperatorFields, mut names: Vec<(Box<[u8]>, FieldClass)>) -> Self {
         names.sort_by_key(|(name, _)| slot(name));
         let start = |at: usize| names.partition_point(|(name, _)| slot(name) < at);
         let starts = (0..=SLOTS).map(|at| u16::try_from(start(at)).unwrap_or(u16::MAX)).collect();
-        Self { starts, names }
+        Self { operator, starts, names }
     }
 
     /// Returns the class of a name that is listed in this spelling.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use http::header::HeaderName;
 
 use crate::label::Label;
+use crate::key::{QueryFilter, QueryOrder};
 use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 
-use crate::routes::route::{QueryFilter, QueryOrder, Route, RouteCaching, RouteMembers, StaleUse, listed};
+use crate::routes::route::{Route, RouteCaching, RouteMembers, StaleUse, listed};
 
 /// Separates the digests of this layout from other uses of the hash.
 const RULES_DOMAIN: &[u8] = b"cw-rules-1";

@@ -8,6 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use toml::de::DeTable;
 
 use crate::label::Label;
+use crate::key::{QueryFilter, QueryNames, QueryOrder, QueryRules};
 use crate::limits::{BODY_BYTES_MAX, LIFETIME_MAX, ROUTE_HOLD_MAX, ROUTE_TAGS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::policy::{
     ClientCacheControl, ContentTypes, DirectiveSeconds, Directives, IgnoredCookies, StorableStatuses,
@@ -16,7 +17,7 @@ use crate::request_fields::{contain_spelling, refused_as_harmless, refused_as_ke
 
 use crate::routes::error::RouteFault;
 use crate::routes::route::{
-    QueryFilter, QueryNames, QueryOrder, QueryRules, RouteCaching, RouteFreshness, RouteMembers, RouteMode,
+    RouteCaching, RouteFreshness, RouteMembers, RouteMode,
     RouteOverride, StaleUse,
 };
 use crate::routes::tags::TagTemplate;

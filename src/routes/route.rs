@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use crate::key::QueryRules;
 use crate::policy::{ContentTypes, IgnoredCookies, StorableStatuses};
 
 use crate::routes::pattern::{HostPattern, PathPattern, host_of};
@@ -131,49 +132,6 @@ pub enum StaleUse {
     AsUsual,
     /// A stale response is validated first: `must-revalidate`.
     Forbidden,
-}
-
-/// The rules for the query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueryRules {
-    /// The parameters that are kept.
-    pub filter: QueryFilter,
-    /// The order of the parameters.
-    pub order: QueryOrder,
-}
-
-/// The parameters of a query that are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueryFilter {
-    /// All parameters.
-    All,
-    /// All parameters except these.
-    Ignore(QueryNames),
-    /// These parameters.
-    Only(QueryNames),
-}
-
-/// Decoded names of parameters. A `*` at the end matches every name with the beginning before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueryNames(pub Vec<Box<str>>);
-
-impl QueryNames {
-    /// Returns whether a decoded name is in the list.
-    pub fn contain(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|listed| match listed.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning.as_bytes()),
-            None => name == listed.as_bytes(),
-        })
-    }
-}
-
-/// The order of the parameters of a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryOrder {
-    /// The order of the request.
-    AsSent,
-    /// Sorted by the decoded name; parameters of one name keep their order.
-    Sorted,
 }
 
 /// The purge after a write.
