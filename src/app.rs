@@ -290,8 +290,15 @@ impl WorkerParts {
             Err(bad) => return drop(ready.send(Err(bad.into()))),
         };
         let store = Rc::new(Store::open(shared.store, options.redis, &registry));
-        let proxy =
-            Proxy::new(shared.proxy, shared.rules, shared.fetches, Rc::clone(&store), origin, &registry);
+        let proxy = Proxy::new(
+            shared.proxy,
+            shared.rules,
+            None,
+            shared.fetches,
+            Rc::clone(&store),
+            origin,
+            &registry,
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn_local(shared.liveness.answer(number));
 

@@ -72,6 +72,22 @@ impl OriginClient {
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
+        self.send_within(self.0.deadlines, client, head, body).await
+    }
+
+    /// Returns the deadlines of the settings.
+    pub fn deadlines(&self) -> ExchangeDeadlines {
+        self.0.deadlines
+    }
+
+    /// Sends a request as [`send`](Self::send) does, within other deadlines.
+    pub async fn send_within(
+        &self,
+        deadlines: ExchangeDeadlines,
+        client: ClientNetwork,
+        head: impl Fn() -> Result<Parts, FetchError>,
+        body: RequestBody,
+    ) -> Result<Response<OriginBody>, FetchError> {
         let tally = self.0.metrics.begin();
         let started = Instant::now();
         let mut permit = match self.0.limiter.acquire(client, started).await {
@@ -81,10 +97,10 @@ impl OriginClient {
                 return Err(error);
             }
         };
-        match self.exchange_head(head, body, &mut permit).await {
+        match self.exchange_head(deadlines, head, body, &mut permit).await {
             Ok(response) => {
                 permit.record_response(response.head.status, response.head_received);
-                Ok(self.response(response, started, tally, permit))
+                Ok(self.response(response, deadlines, started, tally, permit))
             }
             Err(error) => {
                 permit.record_failure(&error);
@@ -98,6 +114,7 @@ impl OriginClient {
     /// idle ones have closed unnoticed.
     async fn exchange_head(
         &self,
+        deadlines: ExchangeDeadlines,
         head: impl Fn() -> Result<Parts, FetchError>,
         body: RequestBody,
         permit: &mut OriginPermit,
@@ -105,50 +122,53 @@ impl OriginClient {
         let head_of_first = head()?;
         permit.set_path(head_of_first.uri.path());
         let began = permit.began();
-        let mut request = Some(self.with_framing(head_of_first, body));
+        let mut request = Some(with_framing(head_of_first, body, deadlines));
         let is_repeatable = request
             .as_ref()
             .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());
         while let Some(connection) = self.0.pool.reuse(began) {
-            match self.send_on(connection, &mut request, ConnectionChoice::Reused, began).await {
+            match self.send_on(deadlines, connection, &mut request, ConnectionChoice::Reused, began).await {
                 Ok(response) => return Ok(response),
                 Err(ExchangeError::Final(error)) => return Err(error),
                 // This connection had closed already; the next may be open.
                 Err(ExchangeError::Unwritten) => {}
                 Err(ExchangeError::Unanswered) if is_repeatable => {
-                    let second = self.with_framing(head()?, RequestBody::Empty);
-                    return Box::pin(self.send_on_new(Some(second), ConnectionChoice::Retried)).await;
+                    let second = with_framing(head()?, RequestBody::Empty, deadlines);
+                    return Box::pin(self.send_on_new(deadlines, Some(second), ConnectionChoice::Retried))
+                        .await;
                 }
                 Err(ExchangeError::Unanswered) => return Err(FetchError::Unanswered),
             }
         }
-        Box::pin(self.send_on_new(request, ConnectionChoice::Fresh)).await
+        Box::pin(self.send_on_new(deadlines, request, ConnectionChoice::Fresh)).await
     }
 
     async fn send_on_new(
         &self,
+        deadlines: ExchangeDeadlines,
         mut request: Option<Request<UploadBody>>,
         choice: ConnectionChoice,
     ) -> Result<Box<OriginResponse>, FetchError> {
         let connection = self.0.pool.open().await?;
-        self.send_on(connection, &mut request, choice, Instant::now()).await.map_err(
-            |failure| match failure {
+        self.send_on(deadlines, connection, &mut request, choice, Instant::now()).await.map_err(|failure| {
+            match failure {
                 ExchangeError::Unwritten | ExchangeError::Unanswered => FetchError::Unanswered,
                 ExchangeError::Final(error) => error,
-            },
-        )
+            }
+        })
     }
 
     async fn send_on(
         &self,
+        deadlines: ExchangeDeadlines,
         connection: OriginConnection,
         request: &mut Option<Request<UploadBody>>,
         choice: ConnectionChoice,
         began: Instant,
     ) -> Result<Box<OriginResponse>, ExchangeError> {
-        let ClientParts { deadlines, metrics, .. } = &*self.0;
+        let ClientParts { metrics, .. } = &*self.0;
         let sent = metrics.begin_send(choice);
-        let response = exchange(connection, request, *deadlines, began).await;
+        let response = exchange(connection, request, deadlines, began).await;
         match &response {
             Ok(response) => {
                 let took = response.head_received.saturating_duration_since(began);
@@ -160,19 +180,10 @@ impl OriginClient {
         response
     }
 
-    /// Returns the request with the framing of its body.
-    fn with_framing(&self, mut head: Parts, body: RequestBody) -> Request<UploadBody> {
-        set_framing(&mut head, &body);
-        let mut upload = UploadBody::new(body, self.0.deadlines.body);
-        if head.headers.contains_key(EXPECT) {
-            upload.await_continue();
-        }
-        Request::from_parts(head, upload)
-    }
-
     fn response(
         &self,
         response: Box<OriginResponse>,
+        deadlines: ExchangeDeadlines,
         started: Instant,
         tally: ExchangeTally,
         permit: OriginPermit,
@@ -191,6 +202,16 @@ impl OriginClient {
             permit,
         };
         let took = head_received.saturating_duration_since(started);
-        Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, self.0.deadlines.body))
+        Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, deadlines.body))
     }
+}
+
+/// Returns the request with the framing of its body.
+fn with_framing(mut head: Parts, body: RequestBody, deadlines: ExchangeDeadlines) -> Request<UploadBody> {
+    set_framing(&mut head, &body);
+    let mut upload = UploadBody::new(body, deadlines.body);
+    if head.headers.contains_key(EXPECT) {
+        upload.await_continue();
+    }
+    Request::from_parts(head, upload)
 }

@@ -19,11 +19,11 @@ use crate::origin::upload::RequestBody;
 
 /// Deadlines of the parts of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ExchangeDeadlines {
+pub struct ExchangeDeadlines {
     /// From the last piece of the request sent to the response head.
-    pub(super) head: Duration,
+    pub head: Duration,
     /// Between two pieces of a body, in either direction.
-    pub(super) body: Duration,
+    pub body: Duration,
 }
 
 /// Response head, with the state that its body needs.

@@ -50,6 +50,7 @@ mod via;
 pub use body::OriginBody;
 pub use client::OriginClient;
 pub use error::{FaultParty, FetchError, FetchPhase, OriginOptionsError};
+pub use exchange::ExchangeDeadlines;
 pub use framing::BodyFraming;
 pub use options::{AddressShare, HostField, LinkRewrite, Options};
 pub use outages::OutageLog;

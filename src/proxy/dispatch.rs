@@ -10,6 +10,7 @@ use crate::key::{Authority, Scheme, Target, TargetError};
 use crate::origin::{OutboundHeads, UpgradeProtocol, max_forwards};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::options::ProbePaths;
+use crate::proxy::rules::PassReason;
 
 /// The route of a request.
 #[derive(Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub(in crate::proxy) enum Dispatch {
     Cached(Target),
     /// Directly to the origin and back.
     Pass(Target),
+    /// Directly to the origin and back, by the rules of a route.
+    Uncached(Target, PassReason),
     /// A purge of the target's stored responses, without the origin.
     Purge(Target),
     /// To the origin, with a tunnel if the origin switches protocols.
@@ -39,7 +42,7 @@ impl Dispatch {
             Self::Health => "health",
             Self::Ready => "ready",
             Self::Cached(_) => "cached",
-            Self::Pass(_) => "pass",
+            Self::Pass(_) | Self::Uncached(..) => "pass",
             Self::Purge(_) => "purge",
             Self::Upgrade(..) => "upgrade",
             Self::Options => "options",
@@ -50,12 +53,52 @@ impl Dispatch {
     /// Returns the route, or a refusal if the origin does not have the target below its base path.
     pub(in crate::proxy) fn below(self, origin: &OutboundHeads) -> Self {
         let reached = match &self {
-            Self::Cached(target) | Self::Pass(target) | Self::Purge(target) | Self::Upgrade(target, _) => {
-                origin.reaches(target)
-            }
+            Self::Cached(target)
+            | Self::Pass(target)
+            | Self::Uncached(target, _)
+            | Self::Purge(target)
+            | Self::Upgrade(target, _) => origin.reaches(target),
             Self::Health | Self::Ready | Self::Options | Self::Refused(_) => Ok(()),
         };
         reached.map_or_else(|bad| Self::Refused(Failure::BadTarget(bad)), |()| self)
+    }
+
+    /// Returns the same route for the target that `map` returns.
+    pub(in crate::proxy) fn map_target(self, map: impl FnOnce(Target) -> Target) -> Self {
+        match self {
+            Self::Cached(target) => Self::Cached(map(target)),
+            Self::Pass(target) => Self::Pass(map(target)),
+            Self::Uncached(target, reason) => Self::Uncached(map(target), reason),
+            Self::Purge(target) => Self::Purge(map(target)),
+            Self::Upgrade(target, protocol) => Self::Upgrade(map(target), protocol),
+            other @ (Self::Health | Self::Options | Self::Refused(_)) => other,
+        }
+    }
+
+    /// Returns the target of a request that goes to the cache or to the origin.
+    pub(in crate::proxy) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Cached(target)
+            | Self::Pass(target)
+            | Self::Uncached(target, _)
+            | Self::Purge(target)
+            | Self::Upgrade(target, _) => Some(target),
+            Self::Health | Self::Options | Self::Refused(_) => None,
+        }
+    }
+
+    /// Returns the route of a request that passes the cache for this reason.
+    pub(in crate::proxy) fn into_uncached(self, reason: PassReason) -> Self {
+        match self {
+            Self::Cached(target) => Self::Uncached(target, reason),
+            other @ (Self::Health
+            | Self::Pass(_)
+            | Self::Uncached(..)
+            | Self::Purge(_)
+            | Self::Upgrade(..)
+            | Self::Options
+            | Self::Refused(_)) => other,
+        }
     }
 
     /// Returns the route of a `PURGE` request that the proxy handles itself.
@@ -65,6 +108,7 @@ impl Dispatch {
             Self::Health
             | Self::Ready
             | Self::Cached(_)
+            | Self::Uncached(..)
             | Self::Purge(_)
             | Self::Upgrade(..)
             | Self::Options

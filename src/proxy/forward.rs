@@ -42,7 +42,8 @@ impl Proxy {
         body: RequestBody,
     ) -> Result<Response<OriginBody>, FetchError> {
         let begun = inbound.record.is_logged().then(time::instant);
-        let answered = self.origin.send(self.client(inbound), head, body).await;
+        let deadlines = inbound.rules.deadlines(&self.origin);
+        let answered = self.origin.send_within(deadlines, self.client(inbound), head, body).await;
         if let Some(begun) = begun {
             let took = time::instant().saturating_duration_since(begun);
             // A request may be sent again, after a response that does not answer it.

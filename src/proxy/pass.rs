@@ -19,11 +19,12 @@ use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol
 use crate::policy::{self, Exchange, GroupNames, NotStorable, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
-use crate::proxy::answer::cache_status::AnswerReasons;
+use crate::proxy::answer::cache_status::{self, AnswerReasons};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::response::{Outcome, ProxyAnswer};
 use crate::proxy::fetch::{post, tags};
 use crate::proxy::request::InboundRequest;
+use crate::proxy::rules::{PassReason, RuledRequest};
 use crate::proxy::tunnel::{self, TunnelEnd};
 use crate::proxy::unsafe_exchange::OriginReached;
 use crate::proxy::worker::Proxy;
@@ -82,6 +83,25 @@ pub(super) async fn answer(
     }
 }
 
+/// Sends a request without content to the origin and streams the response back, because the rules
+/// of a route keep it from the cache.
+pub(super) async fn uncached(
+    proxy: &Proxy,
+    inbound: InboundRequest,
+    reason: PassReason,
+    _permit: RequestPermit,
+) -> ProxyAnswer {
+    match proxy.send(&inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
+        Ok(response) => {
+            let mut answer = ProxyAnswer::from_origin(Outcome::Pass, response);
+            let route = inbound.rules.route.as_ref().map(|route| &*route.name);
+            cache_status::append_pass(answer.response.headers_mut(), reason, route);
+            answer
+        }
+        Err(error) => failed(proxy, &inbound, &error),
+    }
+}
+
 fn failed(proxy: &Proxy, inbound: &InboundRequest, error: &FetchError) -> ProxyAnswer {
     let failure = Failure::from(error);
     if failure == Failure::MalformedBody {
@@ -102,18 +122,18 @@ fn storable_for_gets(
     if inbound.method != Method::POST || !response.headers().contains_key(CONTENT_LOCATION) {
         return None;
     }
-    let rules = &proxy.rules.of_get(&inbound.target).cache;
+    let RuledRequest { rules, passes: None } = proxy.rules.of_get(&inbound.target) else { return None };
     let exchange = Exchange {
-        request: &inbound.facts(rules),
+        request: &inbound.facts(&rules.cache),
         target: &inbound.target,
         status: response.status(),
         response: response.headers(),
         requested,
         received: time::now(),
     };
-    let ruling = policy::storable_post(&exchange, proxy.origin.outbound().base(), rules);
+    let ruling = policy::storable_post(&exchange, proxy.origin.outbound().base(), &rules.cache);
     let ruling = ruling.and_then(|facts| {
-        if proxy.may_change_the_store(inbound) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
+        if proxy.may_change_the_store(inbound, &rules) { Ok(facts) } else { Err(NotStorable::UnkeyedField) }
     });
     inbound.notes.note(|explanation| explanation.storable(&ruling));
     ruling.ok()

@@ -83,7 +83,16 @@ impl InboundRequest {
 
     /// Returns the request from which the head for the origin is made.
     pub(in crate::proxy) fn to_outbound<'a>(&'a self, purpose: &'a FetchPurpose) -> OutboundRequest<'a> {
-        let Self { method, target, headers, caller, rules, .. } = self;
+        self.outbound_by(&self.rules, purpose)
+    }
+
+    /// Returns the request from which the head for the origin is made by these rules.
+    pub(in crate::proxy) fn outbound_by<'a>(
+        &'a self,
+        rules: &'a RequestRules,
+        purpose: &'a FetchPurpose,
+    ) -> OutboundRequest<'a> {
+        let Self { method, target, headers, caller, .. } = self;
         OutboundRequest { method, target, headers, fields: &rules.cache.fields, peer: caller.peer, purpose }
     }
 }
@@ -136,6 +145,7 @@ pub(in crate::proxy) struct CacheRequest {
 impl CacheRequest {
     pub(in crate::proxy) fn new(mut inbound: InboundRequest) -> Self {
         let rules = &inbound.rules.cache;
+        inbound.target = rules.keys.asked(inbound.target);
         let key = rules.keys.resource(&inbound.target);
         let facts = inbound.facts(rules);
         if !rules.ignored_cookies.is_none() && !facts.shows_cookies() {

@@ -24,6 +24,7 @@ use crate::proxy::dispatch::{self, Dispatch};
 use crate::proxy::explain::notes::ExplainNotes;
 use crate::proxy::metrics::RequestMethod;
 use crate::proxy::request::{CacheRequest, Caller, InboundRequest};
+use crate::proxy::rules::RuledRequest;
 use crate::proxy::unsafe_exchange::{OriginReached, UnsafeExchange};
 use crate::proxy::worker::Proxy;
 use crate::proxy::{health, lookup, pass, purge};
@@ -76,15 +77,24 @@ impl Proxy {
         if purge::is_purge_request(&self.options, &parts.method) {
             route = route.into_purge();
         }
+        // The host of the key is the host that the client addressed.
+        let mut route = route.map_target(|target| outbound.addressed(target, &parts.headers, caller.peer));
+        let ruled = match route.target() {
+            Some(target) => self.rules.of(&parts.method, target),
+            None => RuledRequest::of(self.rules.settings()),
+        };
+        if let Some(reason) = ruled.passes {
+            route = route.into_uncached(reason);
+        }
         notes.note(|explanation| explanation.route(route.word()));
         let client = parts.extensions.remove::<OnUpgrade>();
         let inbound = |target| {
-            let target = self.origin.outbound().addressed(target, &parts.headers, caller.peer);
             notes.note(|explanation| {
                 let key = self.rules.resource_key(&target);
                 explanation.target(&target, key, self.store.namespace());
+                explanation.ruled(&ruled);
             });
-            let rules = Rc::clone(self.rules.settings());
+            let RuledRequest { rules, .. } = ruled;
             InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules).recorded(record)
         };
         match route {
@@ -136,6 +146,21 @@ impl Proxy {
                     PendingResponse::Later(Box::pin(UnsafeExchange::new(proxy, reached, work)))
                 } else {
                     PendingResponse::Later(work)
+                }
+            }
+            Dispatch::Uncached(target, reason) => {
+                let inbound = inbound(target);
+                if let Err(failure) = self.forwardable(&inbound) {
+                    return self.refuse(begun, failure);
+                }
+                match self.admit(&inbound) {
+                    Ok(AdmittedRequest { permit, address_permit }) => {
+                        let answer = async move |proxy: &Rc<Self>| {
+                            pass::uncached(proxy, inbound, reason, permit).await
+                        };
+                        self.later(begun, Some(address_permit), answer)
+                    }
+                    Err(failure) => self.shed(begun, failure),
                 }
             }
             Dispatch::Upgrade(target, protocol) => {

@@ -1,30 +1,109 @@
-//! The rules of requests: the settings that a request is decided by.
+//! The rules of requests: the settings, and the members of the route that a request matches.
+//!
+//! Every set of rules is made when the process starts, so a request takes one of them and a hit
+//! decides nothing anew. Without a routes file, all requests have the rules of the settings.
+//!
+//! **Invariant:** members that allow storing are part of the rules of a plain path only.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::key::{CacheKey, KeyRules, Target};
-use crate::policy::CacheRules;
+use http::Method;
+
+use crate::key::{CacheKey, Target};
+use crate::origin::{ExchangeDeadlines, OriginClient};
+use crate::policy::{CacheRules, OverrideSet, RulesDigest, StaleResponses, StatedFreshness};
 use crate::proxy::options::Options;
+use crate::routes::{
+    PathForm, Route, RouteFreshness, RouteMatch, RouteMembers, RouteOverride, RouteTable, StaleUse,
+};
 
 /// The rules of a request.
+#[derive(Clone, Debug)]
 pub(in crate::proxy) struct RequestRules {
     /// The rules of the policy.
     pub(in crate::proxy) cache: CacheRules,
     /// The time that a request waits for a shared fetch of its key before it fetches alone.
     pub(in crate::proxy) collapse_timeout: Duration,
+    /// The time that the origin may take for the response head; the setting if it is `None`.
+    pub(in crate::proxy) origin_head_timeout: Option<Duration>,
+    /// The time between two pieces of the origin's response; the setting if it is `None`.
+    pub(in crate::proxy) origin_body_timeout: Option<Duration>,
+    /// The route that the rules belong to.
+    pub(in crate::proxy) route: Option<RouteOfRules>,
+}
+
+/// The route that a set of rules belongs to.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct RouteOfRules {
+    /// The name of the route.
+    pub(in crate::proxy) name: Box<str>,
+    table: Arc<RouteTable>,
+}
+
+crate::labels! {
+    /// The reason for which a request passes the cache.
+    pub(in crate::proxy) enum PassReason {
+        /// Its route does not cache.
+        Route => "route",
+        /// Its path has several readings, and one of them belongs to another route.
+        AmbiguousPath => "ambiguous-path",
+    }
+}
+
+/// The rules of one request, and the reason for which it passes the cache, if it does.
+pub(in crate::proxy) struct RuledRequest {
+    pub(in crate::proxy) rules: Rc<RequestRules>,
+    pub(in crate::proxy) passes: Option<PassReason>,
+}
+
+impl RuledRequest {
+    /// Returns a request with these rules that does not pass the cache.
+    pub(in crate::proxy) fn of(rules: &Rc<RequestRules>) -> Self {
+        Self { rules: Rc::clone(rules), passes: None }
+    }
 }
 
 /// The rules of all requests of a worker.
 pub(in crate::proxy) struct RuleSet {
     settings: Rc<RequestRules>,
+    routes: Option<RulesByRoute>,
+}
+
+/// The rules of each route.
+struct RulesByRoute {
+    table: Arc<RouteTable>,
+    each: Vec<RulesByForm>,
+}
+
+/// The rules of a route.
+struct RulesByForm {
+    /// The rules for paths to which all members apply.
+    plain: Rc<RequestRules>,
+    /// The rules for other paths: without the members that allow storing.
+    other: Rc<RequestRules>,
 }
 
 impl RuleSet {
-    /// Creates the set in which every request has the rules of the settings.
-    pub(in crate::proxy) fn new(cache: CacheRules, options: &Options) -> Self {
-        let settings = RequestRules { cache, collapse_timeout: options.collapse_timeout };
-        Self { settings: Rc::new(settings) }
+    /// Creates the rules of the settings and of each route.
+    pub(in crate::proxy) fn new(
+        cache: CacheRules,
+        options: &Options,
+        routes: Option<Arc<RouteTable>>,
+    ) -> Self {
+        let settings = RequestRules {
+            cache,
+            collapse_timeout: options.collapse_timeout,
+            origin_head_timeout: None,
+            origin_body_timeout: None,
+            route: None,
+        };
+        let routes = routes.map(|table| {
+            let each = table.routes().iter().map(|route| RulesByForm::of(&settings, route, &table)).collect();
+            RulesByRoute { table, each }
+        });
+        Self { settings: Rc::new(settings), routes }
     }
 
     /// Returns the rules of the settings.
@@ -32,17 +111,139 @@ impl RuleSet {
         &self.settings
     }
 
-    /// Returns the rules of a `GET` of the target.
-    pub(in crate::proxy) fn of_get(&self, _target: &Target) -> &Rc<RequestRules> {
-        &self.settings
+    /// Returns the routes, if there is a file of them.
+    pub(in crate::proxy) fn routes(&self) -> Option<&RouteTable> {
+        self.routes.as_ref().map(|routes| &*routes.table)
+    }
+
+    /// Finds the rules of a request.
+    pub(in crate::proxy) fn of(&self, method: &Method, target: &Target) -> RuledRequest {
+        match &self.routes {
+            None => RuledRequest::of(&self.settings),
+            Some(routes) => routes.of(method, target, &self.settings),
+        }
+    }
+
+    /// Finds the rules of a `GET` of the target.
+    pub(in crate::proxy) fn of_get(&self, target: &Target) -> RuledRequest {
+        self.of(&Method::GET, target)
     }
 
     /// Returns the key under which a `GET` of the target is stored.
     pub(in crate::proxy) fn resource_key(&self, target: &Target) -> CacheKey {
-        self.keys(target).resource(target)
+        self.of_get(target).rules.cache.keys.resource(target)
+    }
+}
+
+impl RulesByRoute {
+    fn of(&self, method: &Method, target: &Target, settings: &Rc<RequestRules>) -> RuledRequest {
+        let found = self.table.find(method, target.authority.as_str(), target.path_and_query.path());
+        let rules = found.index().and_then(|index| self.each.get(index));
+        let rules = rules.map_or(settings, |rules| if found.permits() { &rules.plain } else { &rules.other });
+        RuledRequest { rules: Rc::clone(rules), passes: PassReason::of(&found) }
+    }
+}
+
+impl PassReason {
+    fn of(found: &RouteMatch<'_, '_>) -> Option<Self> {
+        if found.is_ambiguous() {
+            Some(Self::AmbiguousPath)
+        } else {
+            found.passes_through().then_some(Self::Route)
+        }
+    }
+}
+
+impl RulesByForm {
+    fn of(settings: &RequestRules, route: &Route, table: &Arc<RouteTable>) -> Self {
+        let other = settings.with(route, PathForm::NotPlain, table);
+        let plain = settings.with(route, PathForm::Plain, table);
+        Self { plain: Rc::new(plain), other: Rc::new(other) }
+    }
+}
+
+impl RequestRules {
+    /// Returns the rules of a route for paths of this form.
+    fn with(&self, route: &Route, form: PathForm, table: &Arc<RouteTable>) -> Self {
+        let members = &route.members;
+        let mut cache = self.cache.clone();
+        cache.digest = RulesDigest(route.rules_digest());
+        restrict(&mut cache, members);
+        match form {
+            PathForm::Plain => permit(&mut cache, members),
+            // A route that lowers the default lifetime lowers it for every path.
+            PathForm::NotPlain => {
+                cache.default_ttl = cache.default_ttl.min(members.default_ttl.unwrap_or(Duration::MAX));
+            }
+        }
+        Self {
+            cache,
+            collapse_timeout: members.collapse_timeout.unwrap_or(self.collapse_timeout),
+            origin_head_timeout: members.origin_head_timeout,
+            origin_body_timeout: members.origin_body_timeout,
+            route: Some(RouteOfRules { name: route.name.clone(), table: Arc::clone(table) }),
+        }
     }
 
-    fn keys(&self, target: &Target) -> &KeyRules {
-        &self.of_get(target).cache.keys
+    /// Returns the deadlines of an exchange with the origin.
+    pub(in crate::proxy) fn deadlines(&self, origin: &OriginClient) -> ExchangeDeadlines {
+        let ExchangeDeadlines { head, body } = origin.deadlines();
+        ExchangeDeadlines {
+            head: self.origin_head_timeout.unwrap_or(head),
+            body: self.origin_body_timeout.unwrap_or(body),
+        }
+    }
+
+    /// Returns the tags that the route gives to the response to a `GET` of the target; `None` if
+    /// one is too long, so that a purge would miss the response.
+    pub(in crate::proxy) fn route_tags(&self, target: &Target) -> Option<Vec<String>> {
+        let Some(RouteOfRules { table, .. }) = &self.route else { return Some(Vec::new()) };
+        table.find(&Method::GET, target.authority.as_str(), target.path_and_query.path()).stored_tags()
+    }
+}
+
+/// Applies the members that need no plain path.
+fn restrict(cache: &mut CacheRules, members: &RouteMembers) {
+    let RouteMembers { key_headers, harmless_headers, credential_headers, .. } = members;
+    cache.negative_ttl = members.negative_ttl.unwrap_or(cache.negative_ttl);
+    cache.stale_while_revalidate = members.stale_while_revalidate.unwrap_or(cache.stale_while_revalidate);
+    cache.stale_if_error = members.stale_if_error.unwrap_or(cache.stale_if_error);
+    cache.body_bytes_max = members.max_body.unwrap_or(cache.body_bytes_max);
+    if let Some(types) = &members.content_types {
+        cache.content_types = types.clone();
+    }
+    if let Some(statuses) = &members.statuses {
+        cache.statuses = statuses.clone();
+    }
+    cache.client_cache_control = members.client_cache_control.unwrap_or(cache.client_cache_control);
+    cache.keys = cache.keys.with(key_headers, members.query.clone());
+    cache.fields = cache.fields.with(credential_headers, key_headers, harmless_headers);
+    if let Some(cookies) = &members.ignored_cookies {
+        cache.ignored_cookies = cache.ignored_cookies.with(cookies);
+    }
+}
+
+/// Applies the members that need a plain path.
+fn permit(cache: &mut CacheRules, members: &RouteMembers) {
+    cache.default_ttl = members.default_ttl.unwrap_or(cache.default_ttl);
+    cache.freshness = members.cache_control.as_ref().map(stated_freshness);
+    cache.overrides = members.overrides.iter().fold(OverrideSet::NONE, |all, word| {
+        all | match word {
+            RouteOverride::Private => OverrideSet::PRIVATE,
+            RouteOverride::NoStore => OverrideSet::NO_STORE,
+            RouteOverride::SetCookie => OverrideSet::SET_COOKIE,
+        }
+    });
+}
+
+fn stated_freshness(stated: &RouteFreshness) -> StatedFreshness {
+    StatedFreshness {
+        lifetime: stated.max_age,
+        stale_while_revalidate: stated.stale_while_revalidate,
+        stale_if_error: stated.stale_if_error,
+        stale_responses: match stated.stale_use {
+            StaleUse::AsUsual => StaleResponses::Allowed,
+            StaleUse::Forbidden => StaleResponses::Forbidden,
+        },
     }
 }

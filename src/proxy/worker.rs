@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, header};
@@ -18,8 +19,9 @@ use crate::proxy::fetch::tasks::BackgroundTasks;
 use crate::proxy::metrics::Metrics;
 use crate::proxy::options::{FetchLease, Options};
 use crate::proxy::request::{FetchKey, InboundRequest};
-use crate::proxy::rules::RuleSet;
+use crate::proxy::rules::{RequestRules, RuleSet};
 use crate::proxy::shared::ProxyShared;
+use crate::routes::RouteTable;
 use crate::store::Store;
 use crate::telemetry::Registry;
 use crate::time;
@@ -43,13 +45,14 @@ impl Proxy {
     pub fn new(
         options: Options,
         rules: CacheRules,
+        routes: Option<Arc<RouteTable>>,
         shared: ProxyShared,
         store: Rc<Store>,
         origin: OriginClient,
         registry: &Registry,
     ) -> Rc<Self> {
         let metrics = Metrics::new(registry);
-        let rules = RuleSet::new(rules, &options);
+        let rules = RuleSet::new(rules, &options, routes);
         let json = RefCell::new(JsonCheck::new());
         Rc::new(Self {
             options,
@@ -124,12 +127,16 @@ impl Proxy {
 
     /// Returns whether the response to this request, sent with the client's own fields, may store,
     /// update or remove shared responses. It may if a shared fetch would have sent the same fields.
-    /// A shared fetch needs no such check.
-    pub(in crate::proxy) fn may_change_the_store(&self, inbound: &InboundRequest) -> bool {
+    /// A shared fetch needs no such check. `rules` are those of a `GET` of the target.
+    pub(in crate::proxy) fn may_change_the_store(
+        &self,
+        inbound: &InboundRequest,
+        rules: &RequestRules,
+    ) -> bool {
         // A shared fetch does not send these cookies.
-        let as_get = RequestFacts::read(&Method::GET, &inbound.headers, &inbound.rules.cache);
+        let as_get = RequestFacts::read(&Method::GET, &inbound.headers, &rules.cache);
         let has_ignored_cookies = inbound.headers.contains_key(header::COOKIE) && !as_get.shows_cookies();
         !has_ignored_cookies
-            && self.origin.outbound().sends_as_shared(&inbound.to_outbound(&FetchPurpose::Pass))
+            && self.origin.outbound().sends_as_shared(&inbound.outbound_by(rules, &FetchPurpose::Pass))
     }
 }

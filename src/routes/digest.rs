@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
-use crate::label::Label;
 use crate::key::{QueryFilter, QueryOrder};
+use crate::label::Label;
 use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 
 use crate::routes::route::{Route, RouteCaching, RouteMembers, StaleUse, listed};

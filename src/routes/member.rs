@@ -7,8 +7,8 @@ use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use toml::de::DeTable;
 
-use crate::label::Label;
 use crate::key::{QueryFilter, QueryNames, QueryOrder, QueryRules};
+use crate::label::Label;
 use crate::limits::{BODY_BYTES_MAX, LIFETIME_MAX, ROUTE_HOLD_MAX, ROUTE_TAGS_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::policy::{
     ClientCacheControl, ContentTypes, DirectiveSeconds, Directives, IgnoredCookies, StorableStatuses,
@@ -16,10 +16,7 @@ use crate::policy::{
 use crate::request_fields::{contain_spelling, refused_as_harmless, refused_as_key};
 
 use crate::routes::error::RouteFault;
-use crate::routes::route::{
-    RouteCaching, RouteFreshness, RouteMembers, RouteMode,
-    RouteOverride, StaleUse,
-};
+use crate::routes::route::{RouteCaching, RouteFreshness, RouteMembers, RouteMode, RouteOverride, StaleUse};
 use crate::routes::tags::TagTemplate;
 use crate::routes::value::{FileReader, Item, Member, nearest, shortened};
 

@@ -35,8 +35,7 @@ mod tests;
 pub use error::{RouteError, RouteFault};
 pub use pattern::{CaptureName, HostPattern, PathPattern, PatternError, PatternSegment};
 pub use route::{
-    OnWrite, Route, RouteCaching, RouteFreshness,
-    RouteMembers, RouteMode, RouteOverride, StaleUse, WriteWait,
+    OnWrite, Route, RouteCaching, RouteFreshness, RouteMembers, RouteMode, RouteOverride, StaleUse, WriteWait,
 };
 pub use route_match::{PathForm, RouteMatch};
 pub use table::{RouteTable, WriteMatch};

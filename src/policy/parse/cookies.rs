@@ -34,6 +34,17 @@ impl IgnoredCookies {
         matches!(self, Self::Listed(names) if names.is_empty())
     }
 
+    /// Returns the cookies of both lists.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        match (self, more) {
+            (Self::Listed(names), Self::Listed(more)) => {
+                Self::Listed(names.iter().chain(more).cloned().collect())
+            }
+            (Self::Any, _) | (_, Self::Any) => Self::Any,
+        }
+    }
+
     /// Returns whether all cookies in a `Cookie` line (RFC 6265 §4.2.1) are ignored.
     pub(in crate::policy) fn cover(&self, line: &HeaderValue) -> bool {
         let crumbs = line.as_bytes().split(|&byte| byte == b';').map(syntax::trim);

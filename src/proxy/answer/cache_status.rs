@@ -9,6 +9,7 @@ use crate::key::CacheKey;
 use crate::label::Label;
 use crate::policy::{NotReusable, NotStorable};
 use crate::proxy::admission::doorkeeper::Admission;
+use crate::proxy::rules::PassReason;
 use crate::store::{Store, Tier};
 
 /// The name of the field.
@@ -151,6 +152,19 @@ impl CacheStatus {
             }
             Self::Collapsed { forward } => ["CacheWarp; fwd=", forward.word(), "; collapsed"].concat(),
         }
+    }
+}
+
+/// Appends the field of a request that passes the cache, with the reason and the route that passes
+/// it.
+pub(in crate::proxy) fn append_pass(head: &mut HeaderMap, reason: PassReason, route: Option<&str>) {
+    let route = match (reason, route) {
+        (PassReason::Route, Some(route)) => ["/", route],
+        (PassReason::Route | PassReason::AmbiguousPath, _) => ["", ""],
+    };
+    let text = ["CacheWarp; fwd=bypass; detail=", reason.word(), &route.concat()].concat();
+    if let Ok(value) = HeaderValue::try_from(text) {
+        head.append(CACHE_STATUS, value);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::key::{CacheKey, Target};
 use crate::label::Label;
 use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX, NAMESPACE_BYTES_MAX,
+    ROUTE_NAME_BYTES_MAX,
 };
 use crate::proxy::answer::response::Outcome;
 use crate::proxy::explain::notes::{DatedFacts, ExplainedLookup, Explanation};
@@ -33,6 +34,12 @@ impl Explanation {
 
     /// Writes the entry that was found, and the decisions of the rules.
     pub(super) fn write_facts(&self, object: &mut JsonObject<'_>) {
+        if let Some(name) = &self.matched {
+            object.text("matched_route", name, ROUTE_NAME_BYTES_MAX);
+        }
+        if let Some(reason) = self.passes {
+            object.word("passes", reason.word());
+        }
         if let Some((target, key, namespace)) = &self.target {
             object.object("key", usize::MAX, |object| write_key(object, target, key, namespace));
         }

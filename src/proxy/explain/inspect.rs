@@ -9,7 +9,6 @@
 //! not the body.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::rc::Rc;
 
 use http::{HeaderMap, Method};
 
@@ -24,6 +23,7 @@ use crate::proxy::lookup::find::variant;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::request::Caller;
 use crate::proxy::request::{CacheRequest, InboundRequest};
+use crate::proxy::rules::RuledRequest;
 use crate::proxy::worker::Proxy;
 use crate::store::{FoundValue, InspectedKey, TierContent};
 use crate::time;
@@ -42,7 +42,9 @@ impl Proxy {
         let notes = ExplainNotes::taken();
         let key = self.rules.resource_key(&target);
         notes.note(|explanation| explanation.target(&target, key, self.store.namespace()));
-        let rules = Rc::clone(self.rules.of_get(&target));
+        let ruled = self.rules.of_get(&target);
+        notes.note(|explanation| explanation.ruled(&ruled));
+        let RuledRequest { rules, .. } = ruled;
         let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes, rules);
         let request = CacheRequest::new(inbound);
         let (location, lookup) = self.look_up(&request).await;

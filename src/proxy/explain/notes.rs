@@ -26,6 +26,7 @@ use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::explain::shown::ShownSelection;
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::options::Options;
+use crate::proxy::rules::{PassReason, RuledRequest};
 use crate::request_fields::FieldClass;
 use crate::store::{Namespace, Tier};
 use crate::time::Timestamp;
@@ -133,6 +134,10 @@ crate::labels! {
 #[derive(Default)]
 pub(in crate::proxy) struct Explanation {
     pub(in crate::proxy::explain) route: &'static str,
+    /// The route that the request matches.
+    pub(in crate::proxy::explain) matched: Option<Box<str>>,
+    /// The reason for which the request passes the cache.
+    pub(in crate::proxy::explain) passes: Option<PassReason>,
     /// The target, with its key and the namespace of the key.
     pub(in crate::proxy::explain) target: Option<(Target, CacheKey, Namespace)>,
     /// The request's fields that the settings do not list, at most [`EXPLAINED_UNLISTED_MAX`].
@@ -172,6 +177,12 @@ impl Explanation {
     /// Notes the route of the request.
     pub(in crate::proxy) fn route(&mut self, word: &'static str) {
         self.route = word;
+    }
+
+    /// Notes the route whose rules the request has.
+    pub(in crate::proxy) fn ruled(&mut self, ruled: &RuledRequest) {
+        self.matched = ruled.rules.route.as_ref().map(|route| route.name.clone());
+        self.passes = ruled.passes;
     }
 
     /// Notes the target of the request, and its key.

@@ -245,7 +245,7 @@ fn background_refreshes_are_not_noted() {
         head(&[("cachewarp-explain", "sesame")]),
         caller,
         notes(),
-        Rc::clone(RuleSet::new(rules(), &options(None)).settings()),
+        Rc::clone(RuleSet::new(rules(), &options(None), None).settings()),
     );
     let request = CacheRequest::new(inbound);
     let now = Timestamp::from_millis(2_000);

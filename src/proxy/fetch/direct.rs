@@ -97,7 +97,7 @@ async fn freshen_by_head(
     let FetchRequest { request, location, .. } = fetch_request;
     let head =
         StoredHead { status: stored.status, fields: &stored.head, body_bytes: stored.body.len() as u64 };
-    let outcome = if proxy.may_change_the_store(&request.inbound) {
+    let outcome = if proxy.may_change_the_store(&request.inbound, &request.inbound.rules) {
         policy::freshen_by_head(head, exchange, request.rules())
     } else {
         FreshenOutcome::Unchanged(NotStorable::UnkeyedField)
@@ -107,7 +107,10 @@ async fn freshen_by_head(
         FreshenOutcome::Updated { facts, fields } => {
             let entry = Entry { facts, head: fields, ..stored.clone() };
             let keep_for = facts.keep_for(exchange.received);
-            let tags = cache_tags(&entry.head, &request.inbound);
+            let Ok(tags) = cache_tags(&entry.head, &request.inbound) else {
+                // A purge of its present tags would miss the entry.
+                return proxy.store.write_tombstone(&location.key, KeyGeneration::new()).await;
+            };
             let entry = StoredValue::Response(entry);
             if let Err(Superseded) = proxy.store.put(&location.key, &entry, &tags, keep_for, permit).await {
                 proxy.metrics.not_stored(NotStorable::Changed);

@@ -69,7 +69,7 @@ impl ResponseToStore<'_> {
         if keep_for.is_zero() {
             return Err(NotStorable::Expired);
         }
-        let tags = cache_tags(head, &self.request.inbound);
+        let tags = cache_tags(head, &self.request.inbound)?;
         let entry = StoredValue::Response(Entry { facts: *facts, status: *status, head: head.clone(), body });
         let Some(variants) = &location.variants else {
             return self

@@ -25,6 +25,7 @@ use crate::proxy::fetch::keep::ResponseToStore;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::response::{FetchOutcome, SharedResponse};
 use crate::proxy::fetch::table::FetchState;
+use crate::proxy::fetch::tags::cache_tags;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::worker::Proxy;
 use crate::time::{self, Timestamp};
@@ -69,6 +70,9 @@ fn storable(
     let rules = request.rules();
     let facts = policy::storable(&exchange(request, response, requested), rules)?;
     body_fits(rules, response)?;
+    if request.inbound.rules.route.is_some() {
+        cache_tags(response.headers(), &request.inbound)?;
+    }
     Ok(facts.jittered(rules.jitter, fastrand::f64()))
 }
 

@@ -4,16 +4,34 @@ use http::HeaderMap;
 
 use crate::entry::TagDigest;
 use crate::key::Target;
-use crate::policy::{self, GroupNames};
+use crate::limits::{GROUPS_MAX, TAGS_MAX};
+use crate::policy::{self, GroupNames, NotStorable};
 use crate::proxy::request::InboundRequest;
 use crate::store::{CacheGroup, CacheTag};
 
-/// Returns the digests of a response's tags, and of its groups in its own origin (RFC 9875 §2).
-pub(in crate::proxy) fn cache_tags(head: &HeaderMap, inbound: &InboundRequest) -> Vec<TagDigest> {
-    let tags = policy::tags(head, &inbound.rules.cache).unwrap_or_default();
-    let tags = tags.into_iter().filter_map(|tag| CacheTag::parse(tag).ok()).map(|tag| tag.digest());
-    let groups = groups(&GroupNames::of(head), &inbound.target);
-    tags.chain(groups.iter().map(CacheGroup::digest)).collect()
+/// Returns the digests of a response's tags, of the tags that its route gives it, and of its groups
+/// in its own origin (RFC 9875 §2). A response with too many tags is not stored, since a purge would
+/// miss it.
+pub(in crate::proxy) fn cache_tags(
+    head: &HeaderMap,
+    inbound: &InboundRequest,
+) -> Result<Vec<TagDigest>, NotStorable> {
+    let InboundRequest { target, rules, .. } = inbound;
+    let own = policy::tags(head, &rules.cache)?;
+    let of_route = rules.route_tags(target).ok_or(NotStorable::Tags)?;
+    let tags = own.into_iter().chain(of_route.iter().map(String::as_str));
+    let mut digests: Vec<TagDigest> = Vec::new();
+    for tag in tags {
+        let digest = CacheTag::parse(tag).map_err(|_| NotStorable::Tags)?.digest();
+        if !digests.contains(&digest) {
+            digests.push(digest);
+        }
+    }
+    if digests.len() > TAGS_MAX - GROUPS_MAX {
+        return Err(NotStorable::Tags);
+    }
+    digests.extend(groups(&GroupNames::of(head), target).iter().map(CacheGroup::digest));
+    Ok(digests)
 }
 
 /// Returns the groups in the target's origin.
