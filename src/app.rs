@@ -11,6 +11,7 @@ mod supervise;
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use std::{io, panic, thread};
@@ -32,6 +33,7 @@ use crate::config::{self, Settings};
 use crate::limits::{ADMIN_DRAIN_TIMEOUT, WARM_INTERVAL};
 use crate::proxy::{Caller, PendingResponse, Proxy};
 use crate::readiness::{ProcessPhase, Readiness};
+use crate::routes::RouteTable;
 use crate::server::{
     ConnectionPeer, DrainOutcome, Handler, HandlerReply, InheritedSockets, ListenError, Shutdown,
     WorkerListener,
@@ -87,7 +89,7 @@ pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
 /// Starts all workers on the sockets that this process inherited, or on new ones for each listener
 /// without an inherited socket.
 pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
-    let Settings { workers, admin, operators: access, rules, store, proxy, access_log, .. } = settings;
+    let Settings { workers, admin, operators: access, rules, routes, store, proxy, access_log, .. } = settings;
     let (drain_delay, redis_start_timeout) = (settings.drain_delay, settings.redis_start_timeout);
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,
@@ -127,6 +129,7 @@ pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<Runn
         fetches: proxy::ProxyShared::new(&proxy, &registry),
         proxy,
         rules,
+        routes,
         access,
         reloads,
         redis_start_timeout,
@@ -215,6 +218,7 @@ impl Drop for RunningProxy {
 #[derive(Clone)]
 struct ProcessShared {
     rules: policy::CacheRules,
+    routes: Option<Arc<RouteTable>>,
     proxy: proxy::Options,
     access: admin::Options,
     reloads: ReloadQueue,
@@ -293,7 +297,7 @@ impl WorkerParts {
         let proxy = Proxy::new(
             shared.proxy,
             shared.rules,
-            None,
+            shared.routes,
             shared.fetches,
             Rc::clone(&store),
             origin,

@@ -119,7 +119,12 @@ impl Resolver<'_> {
         let redis = self.redis()?;
         self.check_files(&server, &origin, redis.as_ref());
         let rules = self.rules()?;
-        let value_bytes_max = entry_bytes_max(rules.body_bytes_max);
+        let routes = self.routes()?;
+        // Every tier holds the largest body that any route stores.
+        let of_routes = routes.iter().flat_map(|table| table.routes());
+        let body_bytes_max =
+            of_routes.filter_map(|route| route.members.max_body).fold(rules.body_bytes_max, usize::max);
+        let value_bytes_max = entry_bytes_max(body_bytes_max);
         let redis = redis.map(|deployment| redis::Deployment {
             server: redis::Options { value_bytes_max, ..deployment.server },
             ..deployment
@@ -129,9 +134,9 @@ impl Resolver<'_> {
             listen_addr: server.addr,
             admin,
             operators,
-            store: self.store(&rules, namespace)?,
+            store: self.store(body_bytes_max, namespace)?,
             rules,
-            routes: self.routes()?,
+            routes,
             proxy: self.proxy(requests_per_address_max, readiness)?,
             drain_delay: self.duration(Name::DrainDelay, FROM_ZERO)?,
             redis_start_timeout: self.duration(Name::RedisStartTimeout, FROM_ZERO)?,
@@ -366,10 +371,10 @@ impl Resolver<'_> {
         Some((KeyRules::new(key), fields))
     }
 
-    fn store(&mut self, rules: &policy::CacheRules, namespace: store::Namespace) -> Option<store::Options> {
+    fn store(&mut self, body_bytes_max: usize, namespace: store::Namespace) -> Option<store::Options> {
         Some(store::Options {
             memory_bytes: self.size(Name::CacheMemorySize, 0..=MEMORY_BYTES_MAX)?,
-            body_bytes_max: rules.body_bytes_max,
+            body_bytes_max,
             memory_ttl: self.duration(Name::CacheMemoryTtl, FROM_ZERO)?,
             memory_alone_max: self.duration(Name::MemoryAloneMax, FROM_ZERO)?,
             namespace,

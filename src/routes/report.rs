@@ -6,15 +6,16 @@ use std::time::Duration;
 use http::Method;
 use http::header::HeaderName;
 
+use crate::key::{QueryFilter, QueryOrder, QueryRules};
 use crate::label::Label;
 use crate::limits::ROUTES_EXPLAINED_MAX;
 use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 use crate::quantity::{show_duration, show_size};
 
 use crate::routes::bytes::canonical;
-use crate::routes::pattern::{PathPattern, PatternSegment};
+use crate::routes::pattern::{PathPattern, PatternSegment, host_of};
 use crate::routes::route::{
-    OnWrite, QueryFilter, QueryOrder, QueryRules, Route, RouteCaching, RouteMembers, WriteWait, listed,
+    OnWrite, Route, RouteCaching, RouteMembers, WriteWait, listed,
 };
 use crate::routes::route_match::{PathForm, RouteMatch};
 use crate::routes::split::SplitPath;
