@@ -111,11 +111,6 @@ impl RuleSet {
         &self.settings
     }
 
-    /// Returns the routes, if there is a file of them.
-    pub(in crate::proxy) fn routes(&self) -> Option<&RouteTable> {
-        self.routes.as_ref().map(|routes| &*routes.table)
-    }
-
     /// Finds the rules of a request.
     pub(in crate::proxy) fn of(&self, method: &Method, target: &Target) -> RuledRequest {
         match &self.routes {

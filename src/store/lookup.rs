@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::entry::{self, Entry, EntryVersion};
     use crate::key::{CacheKey, Scheme, Target};
-    use crate::policy::{Obligations, StoredFacts};
+    use crate::policy::{Obligations, RulesDigest, StoredFacts};
 
     /// The purging node's clock may be ahead, and its mark counts from now on.
     #[test]
@@ -104,7 +104,7 @@ mod tests {
             initial_age: Duration::ZERO,
             lifetime: Duration::from_secs(600),
             obligations: Obligations::default(),
-            rules: crate::policy::RulesDigest::NONE,
+            rules: RulesDigest::NONE,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         };

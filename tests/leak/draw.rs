@@ -58,8 +58,44 @@ pub(crate) struct ClientRequest {
     pub(crate) fields: Vec<(&'static str, String)>,
 }
 
+/// The routes of the proxies. Both state a lifetime; the first also lifts every prohibition.
+pub(crate) const ROUTES: &str = r#"
+[[route]]
+name = "lifted"
+path = "/lifted/{resource}"
+cache_control = "max-age=600"
+override = ["private", "no-store", "set-cookie"]
+
+[[route]]
+name = "stated"
+path = "/stated/{resource}"
+cache_control = "max-age=600"
+"#;
+
+/// The rules of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathRules {
+    Settings,
+    Stated,
+    Lifted,
+}
+
+impl PathRules {
+    pub(crate) fn of(path: &str) -> Self {
+        match path.split('/').nth(1) {
+            Some("lifted") => Self::Lifted,
+            Some("stated") => Self::Stated,
+            Some(_) | None => Self::Settings,
+        }
+    }
+}
+
 pub(crate) fn path(resource: usize) -> String {
-    format!("/r{resource}")
+    match resource % 5 {
+        1 => format!("/lifted/r{resource}"),
+        2 => format!("/stated/r{resource}"),
+        _ => format!("/r{resource}"),
+    }
 }
 
 impl ClientRequest {

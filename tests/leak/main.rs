@@ -20,6 +20,7 @@ mod harness;
 mod model;
 mod world;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use cachewarp::time;
 
-use draw::{ClientRequest, path};
+use draw::{ClientRequest, ROUTES, path};
 use harness::{Answer, Client, Origin, Proxy, Redis};
 use model::ReceivedResponse;
 use world::World;
@@ -51,8 +52,11 @@ fn no_byte_of_one_client_leaks_to_another() {
     };
     let (origin, redis) = (Origin::start(), Redis::start());
     let world = World::open(seed, REQUESTS / REQUESTS_A_RESOURCE + RESOURCES_AT_A_TIME, &origin);
+    let mut routes = tempfile::NamedTempFile::new().expect("a file");
+    routes.write_all(ROUTES.as_bytes()).expect("a file");
+    let routes_file = routes.path().to_str().expect("a path");
     let proxies: [Proxy; 2] = ["64MiB", "0"].map(|memory| {
-        let settings = [("cache_memory_size", memory), ("redis_timeout", "5s")];
+        let settings = [("cache_memory_size", memory), ("redis_timeout", "5s"), ("routes_file", routes_file)];
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
     let addrs = proxies.each_ref().map(Proxy::addr);
@@ -87,6 +91,8 @@ fn no_byte_of_one_client_leaks_to_another() {
     let enough = [
         (report.shared, 500),
         (report.shared_by_name, 50),
+        (report.shared_stated, 50),
+        (report.shared_lifted, 50),
         (report.validated, 50),
         (report.collapsed, 20),
         (neighbour_requests, 100),

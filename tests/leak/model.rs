@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::draw::{ClientRequest, Control, Credential, Vary};
+use crate::draw::{ClientRequest, Control, Credential, PathRules, Vary};
 use crate::harness::Response;
 use crate::world::OriginAnswer;
 
@@ -33,6 +33,10 @@ pub(crate) struct LeakReport {
     pub(crate) shared: usize,
     /// Number of those that went to a client with an identity.
     pub(crate) shared_by_name: usize,
+    /// Number of those under a route that states a lifetime.
+    pub(crate) shared_stated: usize,
+    /// Number of those under a route that also lifts prohibitions.
+    pub(crate) shared_lifted: usize,
     pub(crate) validated: usize,
     pub(crate) collapsed: usize,
 }
@@ -58,6 +62,9 @@ pub(crate) fn judge(answers: &[OriginAnswer], received: &[ReceivedResponse]) -> 
             Ok(BytesOwner::Requester) => {}
             Ok(BytesOwner::Other) => {
                 report.shared += 1;
+                let rules = PathRules::of(&received.request.path);
+                report.shared_stated += usize::from(rules == PathRules::Stated);
+                report.shared_lifted += usize::from(rules == PathRules::Lifted);
                 report.shared_by_name += usize::from(!received.request.carried.is_empty());
             }
             Err(why) => {
@@ -152,7 +159,7 @@ impl Log<'_> {
         let mut why = "not for this client";
         for one in about() {
             for control in self.controls(one) {
-                if may_be_stored(one, control) && admits(control, &received.request) {
+                if may_be_stored(one, control) && admits(one, control, &received.request) {
                     if was_asked || may_be_reused(one, control, received) {
                         return Ok(());
                     }
@@ -191,10 +198,15 @@ fn may_be_stored(answer: &OriginAnswer, control: &Control) -> bool {
         // The response to a POST needs an explicit lifetime.
         _ => explicit_lifetime(control).is_some_and(|seconds| seconds > answer.head.age.unwrap_or(0)),
     };
-    let forbidden = control.malformed || control.private || control.no_store && !control.must_understand;
-    let cookie = !answer.head.cookie || is_explicitly_shared(control);
+    let is_lifted = PathRules::of(&answer.request.path) == PathRules::Lifted;
+    let forbidden = control.malformed || !is_lifted && (control.private || forbids_storing(control));
+    let cookie = !answer.head.cookie || is_explicitly_shared(control) || is_lifted;
     let permitted = status && method && !forbidden && cookie && !answer.request.no_store;
-    permitted && !answer.unkeyed && admits(control, &answer.request)
+    permitted && !answer.unkeyed && admits(answer, control, &answer.request)
+}
+
+fn forbids_storing(control: &Control) -> bool {
+    control.no_store && !control.must_understand
 }
 
 fn is_explicitly_shared(control: &Control) -> bool {
@@ -205,9 +217,18 @@ fn explicit_lifetime(control: &Control) -> Option<u64> {
     control.s_maxage.or(control.max_age)
 }
 
-/// Returns whether the directives admit this kind of request.
-fn admits(control: &Control, request: &ClientRequest) -> bool {
-    let guessed = explicit_lifetime(control).is_none() && !control.no_cache;
+/// Returns whether the directives of an answer admit this kind of request. A lifetime that the route
+/// replaces, or a prohibition that it lifts, is not the origin's permission.
+fn admits(answer: &OriginAnswer, control: &Control, request: &ClientRequest) -> bool {
+    let is_lifted =
+        control.private || forbids_storing(control) || answer.head.cookie && !is_explicitly_shared(control);
+    let is_stated = !control.no_cache
+        && explicit_lifetime(control).is_some_and(|seconds| seconds > answer.head.age.unwrap_or(0));
+    let guessed = match PathRules::of(&request.path) {
+        PathRules::Settings => explicit_lifetime(control).is_none() && !control.no_cache,
+        PathRules::Stated => !is_stated,
+        PathRules::Lifted => !is_stated || is_lifted,
+    };
     match &request.carried[..] {
         [] => !(guessed && request.unlisted),
         _ if guessed => false,
@@ -220,16 +241,21 @@ fn admits(control: &Control, request: &ClientRequest) -> bool {
 /// Returns whether the cache may reuse the response at that time without validation for this
 /// client.
 fn may_be_reused(answer: &OriginAnswer, control: &Control, received: &ReceivedResponse) -> bool {
-    if control.no_cache {
+    let is_routed = PathRules::of(&received.request.path) != PathRules::Settings;
+    if control.no_cache && !is_routed {
         return false;
     }
     let guess = if control.no_store { 0 } else { DEFAULT_SECONDS };
-    let lifetime = explicit_lifetime(control).unwrap_or(guess);
-    let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
+    // Both routes state 600 s.
+    let lifetime = if is_routed { 600 } else { explicit_lifetime(control).unwrap_or(guess) };
+    let is_s_maxage_strict = control.s_maxage.is_some() && !is_routed;
+    let strict = control.must_revalidate || control.proxy_revalidate || is_s_maxage_strict;
     let window = if strict {
         0
     } else if received.request.max_stale {
         u64::from(u32::MAX)
+    } else if is_routed {
+        0
     } else {
         control.stale_while_revalidate.max(control.stale_if_error).unwrap_or(0)
     };

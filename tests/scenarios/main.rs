@@ -92,6 +92,8 @@ mod repeated_purges;
 #[cfg(test)]
 mod request_fields;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod signals;

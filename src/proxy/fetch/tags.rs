@@ -19,10 +19,10 @@ pub(in crate::proxy) fn cache_tags(
     let InboundRequest { target, rules, .. } = inbound;
     let own = policy::tags(head, &rules.cache)?;
     let of_route = rules.route_tags(target).ok_or(NotStorable::Tags)?;
-    let tags = own.into_iter().chain(of_route.iter().map(String::as_str));
+    let own = own.into_iter().map(CacheTag::parse);
     let mut digests: Vec<TagDigest> = Vec::new();
-    for tag in tags {
-        let digest = CacheTag::parse(tag).map_err(|_| NotStorable::Tags)?.digest();
+    for tag in own.chain(of_route.iter().map(|tag| CacheTag::of_route(tag))) {
+        let digest = tag.map_err(|_| NotStorable::Tags)?.digest();
         if !digests.contains(&digest) {
             digests.push(digest);
         }

@@ -108,6 +108,16 @@ impl CacheTag {
         Ok(Self(text.into()))
     }
 
+    /// Checks a tag that a route gives: visible ASCII and spaces, at most [`TAG_BYTES_MAX`] bytes. No
+    /// response and no order can name a tag with a space, so neither can imitate the tag of a route.
+    pub fn of_route(text: &str) -> Result<Self, PurgeNameError> {
+        let shown = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        if text.is_empty() || text.len() > TAG_BYTES_MAX || !shown {
+            return Err(PurgeNameError::Tag);
+        }
+        Ok(Self(text.into()))
+    }
+
     /// Returns the digest that entries carry.
     pub fn digest(&self) -> TagDigest {
         digest(b"cw-tag-1", &[self.0.as_bytes()])
@@ -297,6 +307,10 @@ mod tests {
         let long = "x".repeat(TAG_BYTES_MAX + 1);
         for text in ["", "a b", "a,b", "a\n", "\u{e4}", &long] {
             assert_eq!(CacheTag::parse(text), Err(PurgeNameError::Tag), "{text:?}");
+        }
+        assert!(CacheTag::of_route("route a id=1").is_ok());
+        for text in ["", "a\n", "\u{e4}", &long] {
+            assert_eq!(CacheTag::of_route(text), Err(PurgeNameError::Tag), "{text:?}");
         }
         let digests = ["a", "A", "product:12/x"].map(|text| CacheTag::parse(text).unwrap().digest());
         assert!(digests[0] != digests[1] && digests[1] != digests[2]);
