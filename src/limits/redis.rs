@@ -125,6 +125,8 @@ pub const REDIS_MASTER_LEASE: Duration = Duration::from_millis(1500);
 /// ([`REDIS_TOPOLOGY_TIMEOUT`] twice); a demoted master of a cluster is trusted for
 /// [`REDIS_MASTER_LEASE`] plus a pause and an unanswered heartbeat ([`REDIS_HEARTBEAT`] twice).
 pub const REDIS_FAILOVER_GRACE: Duration = Duration::from_secs(4);
+/// The longest identifier of a server's run.
+pub const REDIS_RUN_BYTES_MAX: usize = 64;
 /// The largest password file.
 pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 

@@ -104,6 +104,9 @@ pub const PURGE_LOG_RENEWED: Duration = Duration::from_secs(1);
 /// Time for which entries are checked against the last known purge log after it has changed: the
 /// round trip of a read that no request waits for. Later, a request that needs the log reads it.
 pub const PURGE_LOG_REVALIDATING_MAX: Duration = Duration::from_millis(20);
+/// Earlier epochs of the purge log that a process remembers, to recognise one that Redis brings
+/// back.
+pub const PURGE_EPOCHS_REMEMBERED: usize = 16;
 /// Keys that one request or purge reads from Redis at once, so that other requests find room.
 pub const STORE_TOGETHER_MAX: usize = 8;
 /// Tag generations that a process caches. Others are read from Redis.

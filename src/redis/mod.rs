@@ -29,7 +29,7 @@ mod topology;
 mod tracking;
 
 pub use crate::resp::topology::Endpoint;
-pub use crate::resp::{Command, ConnectionAccess, Credentials, ErrorKind, Reply, ScriptName};
+pub use crate::resp::{Command, ConnectionAccess, Credentials, ErrorKind, Reply, ScriptName, ServerRun};
 pub use client::Client;
 pub use connection::check_password_file;
 pub use error::{CommandError, DisconnectReason};
@@ -40,7 +40,10 @@ pub use options::{
 pub use pool::{FleetChannel, RedisPool};
 pub use submission::Lane;
 pub use topology::TopologyEpoch;
-pub use tracking::{TrackedVersion, TrackingListener, TrackingOptions, TrackingTable, TrackingToken};
+pub use tracking::{
+    ConnectedServer, KeyShare, TrackedVersion, TrackingListener, TrackingOptions, TrackingTable,
+    TrackingToken,
+};
 
 #[cfg(test)]
 mod tests;

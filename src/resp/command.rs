@@ -121,6 +121,8 @@ pub enum Command<'a> {
     ClusterSlots,
     /// `CLUSTER MYID`
     ClusterMyId,
+    /// `INFO server`
+    ServerInfo,
     /// `ROLE`
     Role,
     /// `WAIT replicas milliseconds`. It blocks the connection.
@@ -175,6 +177,7 @@ impl Command<'_> {
             Self::ReadOnly => "READONLY",
             Self::Asking => "ASKING",
             Self::ClusterShards | Self::ClusterSlots | Self::ClusterMyId => "CLUSTER",
+            Self::ServerInfo => "INFO",
             Self::Role => "ROLE",
             Self::Wait { .. } => "WAIT",
             Self::Trial { name, .. } => name,
@@ -205,6 +208,7 @@ impl Command<'_> {
             | Self::ClusterShards
             | Self::ClusterSlots
             | Self::ClusterMyId
+            | Self::ServerInfo
             | Self::Role
             | Self::Wait { .. }
             | Self::Trial { .. }
@@ -224,7 +228,9 @@ impl Command<'_> {
     /// Returns the kind of its reply, unless the server refuses it.
     pub fn expected(&self) -> ExpectedReply {
         match self {
-            Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId => ExpectedReply::Value,
+            Self::Get { .. } | Self::Head { .. } | Self::ClusterMyId | Self::ServerInfo => {
+                ExpectedReply::Value
+            }
             Self::Script { .. } | Self::Trial { .. } => ExpectedReply::Outcome,
             Self::SetNew { .. } => ExpectedReply::DoneOrNot,
             Self::Publish { .. } | Self::Wait { .. } => ExpectedReply::Count,

@@ -102,6 +102,7 @@ impl Command<'_> {
             Self::ClusterShards => outbox.text(b"*2\r\n$7\r\nCLUSTER\r\n$6\r\nSHARDS\r\n"),
             Self::ClusterSlots => outbox.text(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"),
             Self::ClusterMyId => outbox.text(b"*2\r\n$7\r\nCLUSTER\r\n$4\r\nMYID\r\n"),
+            Self::ServerInfo => outbox.text(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"),
             Self::Role => outbox.text(b"*1\r\n$4\r\nROLE\r\n"),
             Self::Wait { replicas, timeout } => {
                 outbox.text(b"*3\r\n$4\r\nWAIT\r\n");
@@ -150,6 +151,7 @@ impl Command<'_> {
                 | Self::ClusterShards
                 | Self::ClusterSlots
                 | Self::ClusterMyId
+                | Self::ServerInfo
                 | Self::Wait { .. }
                 | Self::Role => 0,
                 Self::Hello { credentials: Some(Credentials { user, password }) }

@@ -23,6 +23,7 @@ mod outbox;
 mod pipeline;
 mod reply;
 mod rights;
+mod run;
 mod scan;
 pub mod topology;
 
@@ -37,3 +38,4 @@ pub use pipeline::{
 };
 pub use reply::{ErrorKind, ErrorReply, Frame, ProtocolError, Reply};
 pub use rights::{MissingRights, rights_trials};
+pub use run::ServerRun;

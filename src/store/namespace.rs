@@ -9,6 +9,7 @@
 //!   lease:<32 digits>   the lease of a fetch
 //!   vary:<32 digits>    the variants of a resource, for operators
 //!   warm:<node_name>    the keys that a node hits most
+//!   server              the run of the server with all keys
 //!   nodes               the registry of nodes
 //!   sync  ack:<16 digits>    channels
 //!   rights              the trial of the Redis user's rights; never stored
@@ -26,6 +27,8 @@ use crate::key::OriginBase;
 pub(super) const LOG_NAME: &str = "clock";
 /// The name of the registry of nodes, after the namespace.
 pub(super) const REGISTRY_NAME: &str = "nodes";
+/// The name of the server's run, after the namespace.
+pub(super) const RUN_NAME: &str = "server";
 /// The prefix of the names of tag generations, after the namespace and before 32 digits.
 pub(super) const TAG_PREFIX: &str = "tag:";
 /// The prefix of the names of leases, after the namespace and before 32 digits.

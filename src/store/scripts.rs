@@ -60,6 +60,13 @@ pub(super) static REGISTER: RedisScript = RedisScript {
     digest: "c1118e924315f839d705665cb20cfa0fa32ededa",
 };
 
+/// Compares the run of the server with the last known one: returns 1 if the server has kept its
+/// data, or the last known run.
+pub(super) static SERVER_RUN: RedisScript = RedisScript {
+    text: include_str!("scripts/server.lua"),
+    digest: "87f8eeace1b5be6f7723deb7f4b59d8e6cd8b6cc",
+};
+
 /// Formats a number in decimal, as a script's argument.
 pub(super) fn decimal(number: u64) -> Bytes {
     number.to_string().into()
@@ -151,7 +158,9 @@ mod tests {
     #[test]
     fn digests_match_the_texts() {
         assert_eq!(sha1(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
-        for script in [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST, &REGISTER] {
+        for script in
+            [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST, &REGISTER, &SERVER_RUN]
+        {
             assert_eq!(sha1(script.text.as_bytes()), script.digest, "{}", script.text);
         }
     }

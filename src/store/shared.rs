@@ -11,8 +11,9 @@ use crate::redis::{Client, TrackedVersion, TrackingTable};
 use crate::store::fleet::membership::FleetMembership;
 use crate::store::health::CachedHealth;
 use crate::store::metrics;
-use crate::store::namespace::{LOG_NAME, REGISTRY_NAME, TAG_PREFIX};
+use crate::store::namespace::{LOG_NAME, REGISTRY_NAME, RUN_NAME, TAG_PREFIX};
 use crate::store::options::Options;
+use crate::store::purge::runs::ServerRuns;
 use crate::store::purge::state::PurgeState;
 use crate::store::purge::watch::InvalidationWatches;
 use crate::store::tiers::hot_keys::HotKeys;
@@ -32,6 +33,7 @@ pub struct StoreShared {
     pub(super) tracking: Arc<TrackingTable>,
     pub(super) health: Arc<CachedHealth>,
     pub(super) fleet: Arc<FleetMembership>,
+    pub(super) runs: Arc<ServerRuns>,
     /// The times at which memory dropped an entry because Redis had pushed its invalidation; only
     /// the most recent ones.
     pub(super) dropped_at: Arc<Cache<u128, Timestamp>>,
@@ -60,6 +62,7 @@ impl StoreShared {
             tracking,
             health: Arc::default(),
             fleet,
+            runs: Arc::default(),
             dropped_at: Arc::new(Cache::new(DROPPED_REMEMBERED)),
             hot,
         }
@@ -98,6 +101,11 @@ impl StoreShared {
     /// Returns the name of the registry of nodes in Redis.
     pub(super) fn registry_name(&self) -> Vec<u8> {
         self.options.namespace.name(&[REGISTRY_NAME.as_bytes()])
+    }
+
+    /// Returns the name of the server's run in Redis.
+    pub(super) fn run_name(&self) -> Vec<u8> {
+        self.options.namespace.name(&[RUN_NAME.as_bytes()])
     }
 
     /// Returns whether memory may serve an entry with this trust while Redis is unavailable.

@@ -23,4 +23,6 @@ mod process;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod tags;

@@ -143,13 +143,13 @@ impl Redis {
         }
     }
 
-    /// Returns the names of all keys except for the purge log, the registry of nodes, tombstones,
-    /// leases, and the keys that only operators read.
+    /// Returns the names of all keys except for the purge log, the registry of nodes, the run of
+    /// the server, tombstones, leases, and the keys that only operators read.
     pub(crate) fn keys(&self) -> Vec<String> {
         const SCRIPT: &str = "local names = {} \
             for _, name in ipairs(redis.call('KEYS', '*')) do \
                 local head = redis.pcall('GETRANGE', name, 0, 3) \
-                local is_beside = string.find(name, 'clock$') or string.find(name, 'nodes$') or string.find(name, 'lease:') or string.find(name, 'vary:') \
+                local is_beside = string.find(name, 'clock$') or string.find(name, 'nodes$') or string.find(name, 'server$') or string.find(name, 'lease:') or string.find(name, 'vary:') \
                 if head ~= 'CW\\2\\3' and not is_beside then names[#names + 1] = name end \
             end \
             return names";

@@ -1,8 +1,8 @@
 //! A scripted Redis server, which can do what a real one would not.
 //!
 //! The server answers the commands of a connection setup (`HELLO`, `AUTH`, `SELECT`, `CLIENT`,
-//! `SUBSCRIBE`, `PING`) like Redis, unless the next step of the script expects such a command.
-//! Every other command must be the one that the script expects next.
+//! `INFO`, `SUBSCRIBE`, `PING`) like Redis, unless the next step of the script expects such a
+//! command. Every other command must be the one that the script expects next.
 
 use std::io::{self, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -281,9 +281,14 @@ fn set_up(command: &[String]) -> Option<&'static [u8]> {
         "AUTH" | "SELECT" | "CLIENT" => Some(b"+OK\r\n"),
         // The purge log, which a client reads before anything else.
         "GET" if command.get(1)?.ends_with(":clock") => Some(b"$11\r\n1 ff 0 0 0\n\r\n"),
-        // The registration of the node, which it repeats when it likes.
-        "EVALSHA" if command.get(3)?.ends_with(":nodes") => Some(b":1\r\n"),
+        // The registration of the node and the run of the server, which it repeats when it likes.
+        "EVALSHA"
+            if [":nodes", ":server"].iter().any(|key| command.get(3).is_some_and(|of| of.ends_with(key))) =>
+        {
+            Some(b":1\r\n")
+        }
         "SUBSCRIBE" => Some(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"),
+        "INFO" => Some(b"$0\r\n\r\n"),
         "PING" => Some(b"+PONG\r\n"),
         _ => None,
     }

@@ -166,7 +166,8 @@ fn two_origins_on_one_redis_share_no_key_response_or_purge() {
             })
             .map(|name| name.split_inclusive(':').next().unwrap_or("an entry").to_owned())
             .collect();
-        let every = ["ack:", "an entry", "clock", "lease:", "nodes", "sync", "tag:", "vary:", "warm:"];
+        let every =
+            ["ack:", "an entry", "clock", "lease:", "nodes", "server", "sync", "tag:", "vary:", "warm:"];
         assert_eq!(kinds, BTreeSet::from(every.map(str::to_owned)));
     }
 }

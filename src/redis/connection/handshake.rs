@@ -9,7 +9,7 @@ use super::dial::{Dialer, RedisSocket};
 use crate::redis::error::ConnectError;
 use crate::resp::{
     Command, Frame, Handshake, HandshakeStep, Inbox, MissingRights, Outbox, RedisLogin, Reply, RespVersion,
-    rights_trials,
+    ServerRun, rights_trials,
 };
 
 /// A socket after its handshake.
@@ -99,6 +99,8 @@ pub(in crate::redis) struct TrackingSetup {
     pub(in crate::redis) subscription: Subscription,
     /// Pushes that arrived before the result.
     pub(in crate::redis) early: Vec<Vec<Reply>>,
+    /// The run of the server, if tracking was requested and the server names it.
+    pub(in crate::redis) run: Option<ServerRun>,
     /// The rights that the user lacks, as far as they were tried.
     pub(in crate::redis) missing: MissingRights,
 }
@@ -117,7 +119,7 @@ pub(in crate::redis) enum Subscription {
 impl TrackingSetup {
     /// Tracking is off.
     pub(in crate::redis) fn none(subscription: Subscription) -> Self {
-        Self { tracked: false, subscription, early: Vec::new(), missing: MissingRights::default() }
+        Self { tracked: false, subscription, early: Vec::new(), run: None, missing: MissingRights::default() }
     }
 }
 
@@ -134,8 +136,8 @@ pub(in crate::redis) async fn node_id(
     Ok(if let Reply::Bulk(id) = reply { Some(Bytes::copy_from_slice(&id)) } else { None })
 }
 
-/// Enables tracking on a RESP3 connection, and subscribes to `channels`, whose names end with
-/// `suffix`; one round trip. The server may refuse both.
+/// Enables tracking on a RESP3 connection, asks for the server's run, and subscribes to `channels`,
+/// whose names end with `suffix`; one round trip. The server may refuse each.
 ///
 /// Redis answers `SUBSCRIBE` by one push for each channel, or by one error reply: it subscribes to
 /// all channels or to none. No other command marks the end, since the user may lack the right to
@@ -147,6 +149,7 @@ pub(in crate::redis) async fn enable_tracking(
 ) -> Result<TrackingSetup, ConnectError> {
     let mut outbox = Outbox::new();
     Command::Track.encode(&mut outbox);
+    Command::ServerInfo.encode(&mut outbox);
     if !channels.is_empty() {
         Command::Subscribe { channels: &channels }.encode(&mut outbox);
     }
@@ -155,6 +158,9 @@ pub(in crate::redis) async fn enable_tracking(
     let (mut early, mut missing) = (Vec::new(), MissingRights::default());
     let tracking = reply_beside(socket, inbox, &mut early).await?;
     missing.note("CLIENT TRACKING", &tracking);
+    let info = reply_beside(socket, inbox, &mut early).await?;
+    missing.note(Command::ServerInfo.name(), &info);
+    let run = ServerRun::parse(&info);
     let tracked = !matches!(tracking, Reply::Error(_));
     let subscribed = !channels.is_empty() && is_subscribed(socket, inbox, &mut early, &mut missing).await?;
     let subscription = match (channels.is_empty(), tracked && subscribed) {
@@ -162,7 +168,7 @@ pub(in crate::redis) async fn enable_tracking(
         (false, true) => Subscription::Active(suffix),
         (false, false) => Subscription::Refused,
     };
-    Ok(TrackingSetup { tracked, subscription, early, missing })
+    Ok(TrackingSetup { tracked, subscription, early, run, missing })
 }
 
 /// Waits for the answer to `SUBSCRIBE`, and collects the pushes before it. Returns whether the

@@ -35,7 +35,7 @@ pub(in crate::redis) struct LinkState {
     intake: LinkIntake,
     /// Present while the connection is silent although a reply is overdue.
     pub(in crate::redis) silence: Option<SilentGuard>,
-    /// Whether a command was sent here that Redis tracks.
+    /// Whether a read was sent here, whose reply a caller may keep while Redis tracks it.
     pub(in crate::redis) has_read: bool,
     /// Whether the connection receives the fleet's messages.
     pub(in crate::redis) is_subscribed: bool,
@@ -87,7 +87,7 @@ impl Link {
         let spec = CommandSpec { expected, bytes, urgency, submitted, due };
         let ticket = state.pipeline.submit(spec).map_err(|_| CommandError::Full)?;
         command.encode(&mut state.outbox);
-        state.has_read |= !matches!(command, Command::Ping | Command::Publish { .. });
+        state.has_read |= matches!(command, Command::Get { .. } | Command::Head { .. });
         state.wake();
         Ok(PendingReply { link: Rc::clone(self), ticket: Some(ticket) })
     }

@@ -20,7 +20,7 @@ use crate::redis::connection::{
 };
 use crate::redis::error::{ConnectError, DisconnectReason};
 use crate::redis::health::{LogNovelty, ServerHealth, StatsWriter};
-use crate::redis::options::Options;
+use crate::redis::options::{Options, RedisAddress};
 use crate::redis::tracking::TrackingOptions;
 use crate::resp::{MissingRights, RespVersion, Window};
 use crate::time::instant;
@@ -83,6 +83,11 @@ impl PoolServer {
         self.disconnected_since
             .get()
             .map_or(Duration::ZERO, |since| instant().saturating_duration_since(since))
+    }
+
+    /// Returns the address of the server.
+    pub(in crate::redis) fn address(&self) -> &RedisAddress {
+        self.dialler.address()
     }
 
     /// Sets how long the replaced server has been unreachable.

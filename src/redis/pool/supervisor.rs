@@ -127,7 +127,8 @@ struct OccupiedSlot<'a> {
 impl<'a> OccupiedSlot<'a> {
     /// Followed by [`PoolServer::connected`], as its end is by [`PoolServer::lost`].
     fn new(slot: &'a ConnectionSlot, server: &'a PoolServer, link: Rc<Link>, setup: TrackingSetup) -> Self {
-        let subscription = server.tracker.as_ref().and_then(|tracker| tracker.connection_up(&link, setup));
+        let subscription =
+            server.tracker.as_ref().and_then(|tracker| tracker.connection_up(&link, setup, server.address()));
         slot.link.replace(Some(link));
         Self { slot, server, subscription, end: DisconnectReason::PanicError }
     }

@@ -11,8 +11,11 @@ use tokio::task::JoinSet;
 use crate::limits::REDIS_HEARTBEAT;
 use crate::redis::connection::{Link, PendingReply, Subscription, TrackingSetup};
 use crate::redis::error::CommandError;
+use crate::redis::options::RedisAddress;
 use crate::redis::submission::{QueueDepth, Submission};
-use crate::redis::tracking::{Invalidations, PublishScope, TrackingOptions, TrackingState};
+use crate::redis::tracking::{
+    ConnectedServer, Invalidations, KeyShare, PublishScope, TrackingOptions, TrackingState,
+};
 use crate::resp::Command;
 use crate::time::instant;
 
@@ -56,8 +59,14 @@ impl TrackingSupervisor {
         self: &Rc<Self>,
         link: &Rc<Link>,
         setup: TrackingSetup,
+        address: &RedisAddress,
     ) -> Option<SubscriptionGuard> {
-        let TrackingSetup { tracked, subscription, early, missing: _ } = setup;
+        let TrackingSetup { tracked, subscription, early, run, missing: _ } = setup;
+        if let Some(run) = run {
+            let share = if self.needs_node_id() { KeyShare::Part } else { KeyShare::All };
+            let address = address.to_string().into();
+            self.state.options.listener.connected(&ConnectedServer { address, run, share });
+        }
         match &subscription {
             Subscription::NotRequested => {}
             Subscription::Refused => self.refused.set(true),

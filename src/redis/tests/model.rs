@@ -244,6 +244,7 @@ impl RedisModel {
         match name.as_str() {
             "HELLO" => b"%1\r\n+proto\r\n:3\r\n".to_vec(),
             "CLIENT" => b"+OK\r\n".to_vec(),
+            "INFO" => b"$-1\r\n".to_vec(),
             _ if self.0.behaviour.borrow().loading => b"-LOADING Redis is loading\r\n".to_vec(),
             "PING" => b"+PONG\r\n".to_vec(),
             "SET" => {

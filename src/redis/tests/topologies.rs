@@ -32,8 +32,8 @@ use super::simulation::{SeedReport, number};
 use super::world::{HOST, NAME, PARTS, World, endpoint};
 use crate::limits::{REDIS_FAILOVER_GRACE, REDIS_TOPOLOGY_INTERVAL_MIN};
 use crate::redis::{
-    Client, ClusterSeeds, Command, Deployment, Options, ReadingNodes, RedisAddress, Reply, Sentinels,
-    Topology, TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
+    Client, ClusterSeeds, Command, ConnectedServer, Deployment, Options, ReadingNodes, RedisAddress, Reply,
+    Sentinels, Topology, TrackingListener, TrackingOptions, TrackingTable, TrackingToken,
 };
 use crate::telemetry::Registry;
 use crate::time::instant;
@@ -68,6 +68,8 @@ impl TrackingListener for TrackedMemory {
     fn invalidated(&self, key: &[u8]) {
         self.held.borrow_mut().remove(key);
     }
+
+    fn connected(&self, _: &ConnectedServer) {}
 
     fn subscribed(&self) {}
 

@@ -444,6 +444,7 @@ impl World {
         let asking = connection.asking.replace(name == "ASKING");
         match (name.as_str(), self.0.servers.get(connection.port - 1)) {
             ("HELLO", _) => connection.say(b"%1\r\n+proto\r\n:3\r\n"),
+            ("INFO", _) => connection.say(b"_\r\n"),
             ("PING", _) => connection.say(b"+PONG\r\n"),
             ("CLIENT" | "ASKING", _) => {
                 if words[1..].first().is_some_and(|word| word == b"TRACKING") {

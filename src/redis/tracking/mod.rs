@@ -8,6 +8,6 @@ mod table;
 
 pub use invalidations::TrackedVersion;
 pub(super) use invalidations::{ConnectionInvalidations, Invalidations};
+pub use options::{ConnectedServer, KeyShare, TrackingListener, TrackingOptions};
 pub(super) use options::{PublishScope, TrackingState};
-pub use options::{TrackingListener, TrackingOptions};
 pub use table::{TrackingTable, TrackingToken};

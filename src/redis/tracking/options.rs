@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::table::TrackingTable;
+use crate::resp::ServerRun;
 
 /// The tracking options of a pool.
 #[derive(Clone)]
@@ -74,11 +75,35 @@ impl std::fmt::Debug for TrackingOptions {
     }
 }
 
+/// A server to which a connection is up.
+#[derive(Clone, Debug)]
+pub struct ConnectedServer {
+    /// The host and port, or path.
+    pub address: Box<str>,
+    /// The run of the server.
+    pub run: ServerRun,
+    /// The part of the keys that it stores.
+    pub share: KeyShare,
+}
+
+/// The part of the keys that a server stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyShare {
+    /// All keys.
+    All,
+    /// The keys of some hash slots of a cluster.
+    Part,
+}
+
 /// Receives invalidations and messages, in the middle of a connection's turn: it must neither wait
 /// nor call the pool.
 pub trait TrackingListener {
     /// Handles a change of this key.
     fn invalidated(&self, key: &[u8]);
+
+    /// Handles a new connection to a server that names its run, before the connection carries a
+    /// command.
+    fn connected(&self, server: &ConnectedServer);
 
     /// Handles a new subscription to the channels at a server.
     fn subscribed(&self);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use crate::redis::tracking::options::TrackingListener;
+use crate::redis::tracking::options::{ConnectedServer, TrackingListener};
 use crate::resp::Reply;
 
 /// A listener that records its calls as text.
@@ -14,6 +14,10 @@ pub(in crate::redis) struct RecordingListener(pub(in crate::redis) RefCell<Vec<S
 impl TrackingListener for RecordingListener {
     fn invalidated(&self, key: &[u8]) {
         self.0.borrow_mut().push(format!("changed {}", String::from_utf8_lossy(key)));
+    }
+
+    fn connected(&self, server: &ConnectedServer) {
+        self.0.borrow_mut().push(format!("connected {}", server.address));
     }
 
     fn subscribed(&self) {

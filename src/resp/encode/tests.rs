@@ -65,6 +65,7 @@ fn commands_are_arrays_of_bulk_strings() {
         (Command::ClusterShards, "*2 $7 CLUSTER $6 SHARDS "),
         (Command::ClusterSlots, "*2 $7 CLUSTER $5 SLOTS "),
         (Command::ClusterMyId, "*2 $7 CLUSTER $4 MYID "),
+        (Command::ServerInfo, "*2 $4 INFO $6 server "),
         (Command::Role, "*1 $4 ROLE "),
         (Command::Wait { replicas: 1, timeout: Duration::from_millis(1500) }, "*3 $4 WAIT $1 1 $4 1500 "),
         (Command::Wait { replicas: 2, timeout: Duration::ZERO }, "*3 $4 WAIT $1 2 $1 1 "),

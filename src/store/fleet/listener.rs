@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use crate::limits::PURGE_SYNCS_MAX;
-use crate::redis::{Client, CommandError, FleetChannel, TrackingListener};
+use crate::redis::{Client, CommandError, ConnectedServer, FleetChannel, TrackingListener};
 use crate::store::fleet::lease_waiters::LeaseWaiters;
 use crate::store::fleet::sync::{SyncAck, SyncRequest, SyncTally, hexadecimal};
 use crate::store::metrics::{ChangeKind, Metrics};
@@ -184,6 +184,14 @@ impl TrackingListener for FleetListener {
             self.shared.purges.invalidate_tag(tag);
         } else if let Some(lease) = name.strip_prefix(LEASE_PREFIX).and_then(hexadecimal::<32>) {
             self.leases.changed(lease);
+        }
+    }
+
+    fn connected(&self, server: &ConnectedServer) {
+        if self.shared.runs.connected(server) {
+            // The server may have lost purges: no state judges its entries until the run is
+            // settled.
+            self.shared.purges.invalidate();
         }
     }
 

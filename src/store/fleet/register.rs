@@ -38,6 +38,10 @@ impl FleetListener {
         if fleet.has_left() {
             return fleet.lifetime();
         }
+        // A restart of the server is noticed before a request needs the purge log.
+        if let Err(why) = self.shared.renew_run(redis).await {
+            tracing::debug!(%why, "the run of the Redis server is not known");
+        }
         let (sent, version) = (time::instant(), fleet.version());
         let renewal = RegistryChange::Renew {
             id: fleet.id,

@@ -2,6 +2,7 @@
 
 pub(super) mod apply;
 mod cached;
+mod history;
 mod judge;
 pub(super) mod local;
 pub(super) mod log;
@@ -11,6 +12,7 @@ mod prefixes;
 pub(super) mod query;
 pub(super) mod read;
 pub(super) mod repeat;
+pub(super) mod runs;
 pub(super) mod state;
 pub(super) mod verdict;
 pub(super) mod watch;

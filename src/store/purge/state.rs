@@ -11,17 +11,19 @@
 //! only when every worker has acknowledged it, and no worker acknowledges while it serves from the
 //! last state ([`PurgeState::end_revalidation`]). `judge.rs` checks the entries.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use quick_cache::sync::Cache;
 
 use crate::entry::{PurgeGeneration, TagDigest};
 use crate::key::CacheKey;
-use crate::limits::{PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
+use crate::limits::{PURGE_EPOCHS_REMEMBERED, PURGE_LOG_REVALIDATING_MAX, TAG_GENERATIONS_MAX};
 use crate::redis::TrackingTable;
 use crate::store::purge::cached::Cached;
+use crate::store::purge::history::LogHistory;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, TagGeneration};
 use crate::store::purge::names::{PurgeScope, PurgeStrength};
@@ -38,6 +40,8 @@ pub(in crate::store) struct PurgeState {
     /// The number of changes of the log, certain or possible.
     changes: AtomicU64,
     log: RwLock<Cached<PurgeLog>>,
+    /// The last epochs before that of the log.
+    ended_epochs: Mutex<VecDeque<u64>>,
     pub(in crate::store::purge) tags: Cache<u128, Cached<TagGeneration>>,
     /// The purges that Redis has not confirmed.
     local: LocalPurges,
@@ -60,6 +64,7 @@ impl PurgeState {
                 kept_until: None,
                 log: PurgeGeneration::default(),
             }),
+            ended_epochs: Mutex::default(),
             tags: Cache::new(TAG_GENERATIONS_MAX),
             local: LocalPurges::default(),
             tracking,
@@ -99,9 +104,29 @@ impl PurgeState {
         self.log().trust.is_some_and(|trust| trust.holds(&self.tracking))
     }
 
+    /// Returns the purge generation at the last read of the log, and the epochs that have ended.
+    pub(in crate::store) fn history(&self) -> LogHistory {
+        let ended = self.ended_epochs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        LogHistory { generation: self.generation(), ended }
+    }
+
     /// Stores the log read from Redis.
     pub(in crate::store) fn set_log(&self, log: PurgeLog, trust: EntryTrust) {
+        self.set_log_if(log, trust, || true);
+    }
+
+    /// Stores the log read from Redis, unless `is_valid` says no with the log's lock held: an
+    /// invalidation that follows the cause of its answer finds the log stored, or it is not stored.
+    pub(in crate::store) fn set_log_if(
+        &self,
+        log: PurgeLog,
+        trust: EntryTrust,
+        is_valid: impl FnOnce() -> bool,
+    ) {
         let mut known = self.log_mut();
+        if !is_valid() {
+            return;
+        }
         let before = known.value.as_ref().map(|known| known.generation);
         let is_older = before.is_some_and(|before| {
             before.epoch == log.generation.epoch && before.count > log.generation.count
@@ -114,6 +139,11 @@ impl PurgeState {
             self.changes.fetch_add(1, Ordering::AcqRel);
         }
         let generation = log.generation;
+        if let Some(before) = before.filter(|before| before.epoch != generation.epoch) {
+            let mut ended = self.ended_epochs.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.truncate(PURGE_EPOCHS_REMEMBERED - 1);
+            ended.push_front(before.epoch);
+        }
         *known = Cached { value: Some(log), trust: Some(trust), kept_until: None, log: generation };
         let expires = if matches!(trust, EntryTrust::Until(_)) { EXPIRES } else { 0 };
         self.revision.store(self.next_revision() | expires, Ordering::Release);
