@@ -118,6 +118,9 @@ pub const REDIS_TOPOLOGY_INTERVAL_MAX: Duration = Duration::from_secs(30);
 pub const REDIS_TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for which a purge waits for a replica to confirm it, so that a fail-over does not lose it.
 pub const REDIS_REPLICATION_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for which a master has to have its writes acknowledged by replicas that it no longer lists.
+/// It exceeds the interval at which each worker counts them.
+pub const REDIS_REPLICAS_REMEMBERED: Duration = Duration::from_secs(60);
 /// Time for which a cluster's master is trusted without a confirmation that it is still the master.
 pub const REDIS_MASTER_LEASE: Duration = Duration::from_millis(1500);
 /// Grace after a fail-over in which a purge waits until all other nodes have noticed it. Sentinels

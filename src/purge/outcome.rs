@@ -8,7 +8,7 @@ use super::order::PurgeOrder;
 use crate::json;
 use crate::label::Label;
 use crate::limits::{OPERATOR_SHOWN_BYTES_MAX, REGISTERED_NAME_BYTES_MAX};
-use crate::store::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
+use crate::store::{PurgeError, PurgeResult, PurgeScope, PurgeStrength, Replication};
 use crate::time::millis;
 
 crate::labels! {
@@ -30,7 +30,9 @@ impl PurgeOutcome {
     /// Returns the outcome of the store's result.
     pub fn of(result: &Result<PurgeResult, PurgeError>) -> Self {
         match result {
-            Ok(PurgeResult { nodes, confirmed, .. }) if confirmed >= nodes => Self::Everywhere,
+            Ok(PurgeResult { nodes, confirmed, replication: Replication::All, .. }) if confirmed >= nodes => {
+                Self::Everywhere
+            }
             Ok(_) => Self::NotEverywhere,
             Err(PurgeError::Redis(_)) => Self::Unavailable,
             Err(_) => Self::Failed,
@@ -60,7 +62,7 @@ impl PurgeOutcome {
         let outcome = Self::of(result);
         json::object(|object| {
             match result {
-                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped, coarser }) => {
+                Ok(PurgeResult { nodes, confirmed, unconfirmed, dropped, coarser, replication }) => {
                     object.word("outcome", outcome.word());
                     object.number("nodes", (*nodes).into());
                     object.number("confirmed", (*confirmed).into());
@@ -68,6 +70,9 @@ impl PurgeOutcome {
                         if !nodes.is_empty() {
                             object.texts(name, nodes.iter().map(String::as_str), REGISTERED_NAME_BYTES_MAX);
                         }
+                    }
+                    if *replication == Replication::Some {
+                        object.word("replicas", "unconfirmed");
                     }
                     if !coarser.is_empty() {
                         object.objects("coarser", coarser.iter(), |object, scope| match scope {
@@ -161,6 +166,12 @@ mod tests {
                 Some(2),
                 202,
                 r#""outcome":"not-everywhere","nodes":3,"confirmed":1,"unconfirmed":["cache-1:8000","b"],"dropped":["b"],"found":2"#,
+            ),
+            (
+                Ok(PurgeResult { replication: Replication::Some, ..PurgeResult::counted(3, 3) }),
+                None,
+                202,
+                r#""outcome":"not-everywhere","nodes":3,"confirmed":3,"replicas":"unconfirmed","found":"unknown""#,
             ),
             (
                 Err(PurgeError::Redis(CommandError::Closed)),

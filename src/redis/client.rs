@@ -12,6 +12,7 @@ use super::error::CommandError;
 use super::options::{Deployment, Topology};
 use super::sentinel::SentinelClient;
 use super::topology::{TopologyEpoch, TopologyMetrics};
+use crate::redis::connection::Replication;
 use crate::redis::pool::{FleetChannel, RedisPool};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::{Command, Reply};
@@ -109,12 +110,16 @@ impl Client {
     }
 
     /// Waits until the writes of this epoch under these keys survive the loss of their master, as
-    /// far as Redis can tell: a replica has them, and the server is still the master.
+    /// far as Redis can tell: the replicas have them, and the server is still the master.
     ///
     /// Dials a connection of its own, so it is not for frequent use.
-    pub async fn wait_replicated(&self, epoch: TopologyEpoch, keys: &[Vec<u8>]) -> Result<(), CommandError> {
+    pub async fn wait_replicated(
+        &self,
+        epoch: TopologyEpoch,
+        keys: &[Vec<u8>],
+    ) -> Result<Replication, CommandError> {
         match &self.0 {
-            Backend::Single(_) => Ok(()),
+            Backend::Single(_) => Ok(Replication::All),
             Backend::Sentinel(sentinel) => sentinel.wait_replicated(epoch).await,
             Backend::Cluster(cluster) => cluster.wait_replicated(epoch, keys).await,
         }

@@ -45,4 +45,4 @@ pub use tiers::listing::listed_variants;
 pub use tiers::put::Superseded;
 pub use tiers::warm::WARM_TAKES_MAX;
 
-pub use crate::redis::{ConnectionState, ServerState};
+pub use crate::redis::{ConnectionState, Replication, ServerState};

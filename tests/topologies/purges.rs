@@ -2,19 +2,23 @@
 //! keeps tracked entries.
 
 use crate::alone;
-use crate::harness::{Answer, Client, Origin, Proxy, RedisCluster, Sentinels, until};
+use crate::harness::{Answer, Client, Origin, Proxy, RedisCluster, Response, Sentinels, until};
 
-/// Sends a purge to a node's admin listener, which must hold everywhere once it is confirmed;
-/// repeats it while it fails, as it may with servers that have just started.
+/// Sends a purge to a node's admin listener.
+fn purge_once(node: &Proxy, order: &str) -> Response {
+    let (admin, length) = (node.admin_addr(), order.len());
+    let mut client = Client::connect(admin);
+    client.send(format!(
+        "POST /purge HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{order}"
+    ));
+    client.response_to("POST")
+}
+
+/// Sends a purge, which must hold everywhere once it is confirmed; repeats it while it fails, as it
+/// may with servers that have just started.
 fn purge(node: &Proxy, order: &str) {
-    let admin = node.admin_addr();
-    let length = order.len();
     until("the purge to be done", || {
-        let mut client = Client::connect(admin);
-        client.send(format!(
-            "POST /purge HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{order}"
-        ));
-        let answer = client.response_to("POST");
+        let answer = purge_once(node, order);
         assert!(matches!(answer.status, 200 | 202 | 503), "{order}: {}", answer.text());
         answer.status == 200
     });
@@ -61,4 +65,31 @@ fn hold_in_a_cluster() {
 fn hold_behind_sentinels() {
     let (servers, _alone) = alone(Sentinels::start);
     hold_on_every_node(&servers.url());
+}
+
+/// Any replica may be the next master, so each has to have the purge.
+#[test]
+fn a_purge_counts_once_every_replica_has_it() {
+    let (servers, _alone) = alone(Sentinels::start);
+    let origin = Origin::start();
+    let node = Proxy::start(&origin.url(), &[("redis_url", &servers.url()), ("redis_timeout", "5s")]);
+    node.await_redis();
+    let order = r#"{"url":"http://test/a"}"#;
+    purge(&node, order);
+    let stalled = &servers.servers[2];
+    stalled.stall();
+    let answer = purge_once(&node, order);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains(r#""replicas":"unconfirmed""#), "{}", answer.text());
+    stalled.resume();
+    purge(&node, order);
+    // As at the beginning of a planned fail-over: the master does not list the new one any more.
+    servers.servers[1].command(&["REPLICAOF", "NO", "ONE"]);
+    until("the master to lose the replica", || {
+        let answer = servers.servers[0].command(&["INFO", "replication"]).text();
+        answer.contains("connected_slaves:1")
+    });
+    let answer = purge_once(&node, order);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains(r#""replicas":"unconfirmed""#), "{}", answer.text());
 }

@@ -10,7 +10,7 @@ use super::layout::ClusterLayout;
 use super::lease;
 use super::refresh::MapRefresher;
 use super::servers::ClusterServers;
-use crate::redis::connection::{ControlConnections, TlsSource};
+use crate::redis::connection::{ControlConnections, Replication, TlsSource};
 use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
 use crate::redis::options::{ClusterSeeds, Options, ReadingNodes};
@@ -118,12 +118,12 @@ impl ClusterClient {
         TopologyEpoch(self.0.servers.topology_epoch.get())
     }
 
-    /// Waits until a replica has the writes of this epoch under these keys.
+    /// Waits until the replicas have the writes of this epoch under these keys.
     pub(in crate::redis) async fn wait_replicated(
         &self,
         topology_epoch: TopologyEpoch,
         keys: &[Vec<u8>],
-    ) -> Result<(), CommandError> {
+    ) -> Result<Replication, CommandError> {
         let servers = &self.0.servers;
         let mut masters: Vec<Endpoint> = {
             let layout = servers.layout.borrow();
@@ -132,15 +132,12 @@ impl ClusterClient {
         };
         masters.sort();
         masters.dedup();
-        for wait_replicated in
-            at_once(masters.iter().map(|master| servers.control.wait_replicated(master))).await
-        {
-            if let Err(why) = wait_replicated {
-                servers.refresh.fire();
-                return Err(why.into());
-            }
+        let mut replication = Replication::All;
+        for waited in at_once(masters.iter().map(|master| servers.control.wait_replicated(master))).await {
+            let waited = waited.inspect_err(|_| servers.refresh.fire())?;
+            replication = replication.and(waited);
         }
-        if self.topology_epoch() == topology_epoch { Ok(()) } else { Err(CommandError::Closed) }
+        if self.topology_epoch() == topology_epoch { Ok(replication) } else { Err(CommandError::Closed) }
     }
 
     /// Returns how long other clients may still need to notice the last change of masters.

@@ -14,11 +14,13 @@ use super::dial::{Dialer, RedisSocket};
 use super::encryption::TlsSource;
 use super::handshake::{GreetedSocket, frame, greet, reply};
 use super::login_source::LoginSource;
+use super::replicas::ReplicaCounts;
 use crate::limits::{REDIS_REPLICATION_TIMEOUT, REDIS_TOPOLOGY_TIMEOUT};
 use crate::redis::error::{CommandError, ConnectError};
 use crate::redis::options::{Options, RedisAddress};
 use crate::resp::topology::{Encryption, Endpoint, ServerRole, TopologyError, replicas, role};
 use crate::resp::{Command, ErrorKind, ErrorReply, Frame, Inbox, Outbox, Reply};
+use crate::time::instant;
 
 /// Opens control connections to the servers of one deployment.
 pub(in crate::redis) struct ControlConnections {
@@ -26,6 +28,8 @@ pub(in crate::redis) struct ControlConnections {
     tls: Option<Rc<TlsSource>>,
     login_source: LoginSource,
     timeout: Duration,
+    /// The replicas of the masters that were asked.
+    replicas: ReplicaCounts,
 }
 
 /// A control connection, after its handshake.
@@ -59,6 +63,22 @@ pub(in crate::redis) enum ControlError {
     Unreplicated,
 }
 
+/// The replicas that have acknowledged a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// Every replica that the master lately had, or there is none.
+    All,
+    /// A replica, and not every one.
+    Some,
+}
+
+impl Replication {
+    /// Returns the weaker of two.
+    pub fn and(self, other: Self) -> Self {
+        if other == Self::Some { other } else { self }
+    }
+}
+
 impl From<ControlError> for CommandError {
     /// Maps to the error of a command that needed this answer.
     fn from(why: ControlError) -> Self {
@@ -80,6 +100,7 @@ impl ControlConnections {
             tls,
             login_source: LoginSource::of(options),
             timeout: options.connect_timeout.min(REDIS_TOPOLOGY_TIMEOUT),
+            replicas: ReplicaCounts::default(),
         })
     }
 
@@ -123,16 +144,32 @@ impl ControlConnections {
 }
 
 impl ControlConnections {
-    /// Waits until a replica, if there is one, has all writes of a master so far: the best replica
-    /// is promoted, so it has them too. A server that forbids the commands is believed.
-    pub(in crate::redis) async fn wait_replicated(&self, master: &Endpoint) -> Result<(), ControlError> {
+    /// Records the replicas that a master lists in its reply to `ROLE`; returns the largest number
+    /// that it lately had.
+    pub(in crate::redis) fn count_replicas(
+        &self,
+        master: &Endpoint,
+        role: &Reply,
+    ) -> Result<u32, TopologyError> {
+        let now = instant();
+        let listed = u32::try_from(replicas(role)?).unwrap_or(u32::MAX);
+        self.replicas.record(master, listed, now);
+        Ok(self.replicas.most(master, now))
+    }
+
+    /// Waits until all replicas that a master lately had, if there are any, have all of its writes
+    /// so far: each of them may be promoted. A server that forbids the commands is believed.
+    pub(in crate::redis) async fn wait_replicated(
+        &self,
+        master: &Endpoint,
+    ) -> Result<Replication, ControlError> {
         let mut control = self.connect(master).await?;
         let is_unsupported = |why: &ControlError| {
             matches!(why, ControlError::Refused { error, .. }
                 if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::UnknownCommand))
         };
         let reply = match control.ask(&Command::Role).await {
-            Err(why) if is_unsupported(&why) => return Ok(()),
+            Err(why) if is_unsupported(&why) => return Ok(Replication::All),
             reply => reply?,
         };
         match role(&reply)? {
@@ -141,14 +178,16 @@ impl ControlConnections {
                 return Err(ControlError::NoMaster(other));
             }
         }
-        if replicas(&reply)? == 0 {
-            return Ok(());
+        let replicas = self.count_replicas(master, &reply)?;
+        if replicas == 0 {
+            return Ok(Replication::All);
         }
-        match control.ask(&Command::Wait { replicas: 1, timeout: REDIS_REPLICATION_TIMEOUT }).await {
-            Err(why) if is_unsupported(&why) => Ok(()),
+        match control.ask(&Command::Wait { replicas, timeout: REDIS_REPLICATION_TIMEOUT }).await {
+            Err(why) if is_unsupported(&why) => Ok(Replication::All),
             Err(why) => Err(why),
             Ok(Reply::Integer(0)) => Err(ControlError::Unreplicated),
-            Ok(_) => Ok(()),
+            Ok(Reply::Integer(acknowledged)) if acknowledged < i64::from(replicas) => Ok(Replication::Some),
+            Ok(_) => Ok(Replication::All),
         }
     }
 }

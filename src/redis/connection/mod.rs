@@ -6,8 +6,10 @@ mod encryption;
 mod handshake;
 mod link;
 mod login_source;
+mod replicas;
 mod task;
 
+pub use control::Replication;
 pub(super) use control::{ControlConnection, ControlConnections, ControlError};
 pub(super) use dial::Dialer;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::lease::MasterLease;
 use super::master::{CurrentMaster, MasterState};
 use super::resolver::MasterResolver;
 use super::subscriber::SentinelSubscriber;
-use crate::redis::connection::{ControlConnections, TlsSource};
+use crate::redis::connection::{ControlConnections, Replication, TlsSource};
 use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
 use crate::redis::options::{Options, Sentinels};
@@ -133,20 +133,21 @@ impl SentinelClient {
         TopologyEpoch(self.0.master.number().map_or(0, |number| number + 1))
     }
 
-    /// Waits until a replica has the writes of this epoch, and a majority of the sentinels has
+    /// Waits until the replicas have the writes of this epoch, and a majority of the sentinels has
     /// confirmed since that they went to the master.
     pub(in crate::redis) async fn wait_replicated(
         &self,
         topology_epoch: TopologyEpoch,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Replication, CommandError> {
         let SentinelInner { master, sentinel_control, sentinels, name, .. } = &*self.0;
         let Some(endpoint) = master.current.borrow().as_ref().map(|current| current.endpoint.clone()) else {
             return Err(master.refresh.metrics.unrouted());
         };
-        if let Err(why) = master.server_control.wait_replicated(&endpoint).await {
+        let replication = master.server_control.wait_replicated(&endpoint).await;
+        if replication.as_ref().map_or(true, |replication| *replication == Replication::Some) {
             master.refresh.fire();
-            return Err(why.into());
         }
+        let replication = replication?;
         let agrees = async |sentinel: &Endpoint| {
             let named = sentinel_control.ask(sentinel, &Command::MasterAddress { name }).await;
             named.is_ok_and(|named| master_address(&named).is_ok_and(|named| named == endpoint))
@@ -157,7 +158,7 @@ impl SentinelClient {
             master.refresh.fire();
         }
         if master.lease.is_majority(agreeing) && self.topology_epoch() == topology_epoch {
-            Ok(())
+            Ok(replication)
         } else {
             Err(CommandError::Closed)
         }

@@ -105,9 +105,13 @@ impl MasterResolver {
         }
         doubtful.push(master.clone());
         let asked = self.master.server_control.ask(&master, &Command::Role).await;
-        match asked.and_then(|reply| Ok(role(&reply)?)) {
-            Ok(ServerRole::Master) => Ok(Some(master)),
-            Ok(role) => Err(ResolveError::NoMaster { sentinel: sentinel.clone(), master, role }),
+        match asked.and_then(|reply| Ok((role(&reply)?, reply))) {
+            Ok((ServerRole::Master, reply)) => {
+                // A server may name its role only.
+                let _ = self.master.server_control.count_replicas(&master, &reply);
+                Ok(Some(master))
+            }
+            Ok((role, _)) => Err(ResolveError::NoMaster { sentinel: sentinel.clone(), master, role }),
             // The server forbids `ROLE`; the sentinel's answer has to do.
             Err(ControlError::Refused { error, .. })
                 if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::UnknownCommand) =>

@@ -1,10 +1,10 @@
 //! Purges, and the point at which they are complete.
 //!
 //! A purge first writes to Redis (`write.rs`). From then on no reader of Redis finds a purged
-//! entry, and no fetch that began before stores its answer. If another server may become master, a
-//! replica must have the write before it counts ([`Client::wait_replicated`]). Then the node asks
-//! the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged entry
-//! either. A purge that fails holds in this process, which repeats it (`repeat.rs`).
+//! entry, and no fetch that began before stores its answer. If another server may become master,
+//! the replicas must have the write before it counts ([`Client::wait_replicated`]). Then the node
+//! asks the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged
+//! entry either. A purge that fails holds in this process, which repeats it (`repeat.rs`).
 
 use crate::entry::KeyGeneration;
 use crate::key::CacheKey;
@@ -63,19 +63,17 @@ impl Store {
         let topology = self.redis.as_ref().map(Client::topology_epoch);
         let done = together(scopes.iter().map(|scope| self.purge_one(scope, strength))).await;
         let coarser = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        let result =
-            |nodes, confirmed, coarser| Ok(PurgeResult { coarser, ..PurgeResult::counted(nodes, confirmed) });
         let Some(((writer, fleet), topology)) = self.writer().zip(self.fleet.as_ref()).zip(topology) else {
-            return result(1, 1, coarser);
+            return Ok(PurgeResult { coarser, ..PurgeResult::counted(1, 1) });
         };
         let redis = writer.redis;
         let names: Vec<_> = keys.iter().map(CacheKey::short).collect();
         tokio::time::sleep(redis.failover_grace()).await;
         let written_names: Vec<_> = scopes.iter().flat_map(|scope| writer.written_names(scope)).collect();
-        redis.wait_replicated(topology, &written_names).await?;
+        let replication = redis.wait_replicated(topology, &written_names).await?;
         let synced = fleet.sync(redis, &names, PURGE_ACK_TIMEOUT).await?;
         if synced.nodes > 0 && redis.fleet_channels().iter().all(FleetChannel::is_tracking) {
-            return Ok(PurgeResult { coarser, ..synced });
+            return Ok(PurgeResult { coarser, replication, ..synced });
         }
         // Not every connection is tracked: entries leave every node's memory only when their
         // `memory_ttl` has passed.
@@ -84,10 +82,10 @@ impl Store {
         }
         let memory_ttl = self.shared.options.memory_ttl;
         if memory_ttl > PURGE_ACK_TIMEOUT {
-            return result(1, 0, coarser);
+            return Ok(PurgeResult { coarser, replication, ..PurgeResult::counted(1, 0) });
         }
         tokio::time::sleep(memory_ttl).await;
-        result(1, 1, coarser)
+        Ok(PurgeResult { coarser, replication, ..PurgeResult::counted(1, 1) })
     }
 
     /// Supersedes the fetches under way for a resource and drops its entry from memory. Acts at

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use crate::entry::TagDigest;
 use crate::key::{Authority, CacheKey, Scheme, Target, TargetError};
 use crate::limits::{GROUP_BYTES_MAX, PREFIX_BYTES_MAX, PURGE_SCOPES_MAX, TAG_BYTES_MAX};
-use crate::redis::CommandError;
+use crate::redis::{CommandError, Replication};
 
 /// The scope of a purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +50,21 @@ pub struct PurgeResult {
     /// The coarser purges, by prefix or of everything, that were carried out because the log holds
     /// as many purges by prefix as it may.
     pub coarser: Vec<PurgeScope>,
+    /// The replicas of Redis that have the purge.
+    pub replication: Replication,
 }
 
 impl PurgeResult {
     /// Returns the result for these numbers of nodes, without names.
     pub fn counted(nodes: u32, confirmed: u32) -> Self {
-        Self { nodes, confirmed, unconfirmed: Vec::new(), dropped: Vec::new(), coarser: Vec::new() }
+        Self {
+            nodes,
+            confirmed,
+            unconfirmed: Vec::new(),
+            dropped: Vec::new(),
+            coarser: Vec::new(),
+            replication: Replication::All,
+        }
     }
 }
 
