@@ -160,7 +160,7 @@ pub fn decode(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<S
 
 /// Reads the purge generation at which an entry was stored, and its tags; `None` for a list of
 /// variants. The entry must have passed [`decode`].
-pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + '_)> {
+pub fn history(bytes: &[u8]) -> Option<(PurgeGeneration, impl Iterator<Item = TagDigest> + Clone + '_)> {
     if bytes.get(PREFIX_BYTES - 1) != Some(&KIND_RESPONSE) {
         return None;
     }

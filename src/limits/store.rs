@@ -109,6 +109,10 @@ pub const PURGE_LOG_REVALIDATING_MAX: Duration = Duration::from_millis(20);
 pub const PURGE_EPOCHS_REMEMBERED: usize = 16;
 /// Keys that one request or purge reads from Redis at once, so that other requests find room.
 pub const STORE_TOGETHER_MAX: usize = 8;
+/// Counters of tags' changes in a process. Tags share a counter by their digest; a change of one
+/// makes the entries of the others be checked again.
+pub const TAG_CHANGE_COUNTERS: usize = 64 * 1024;
+
 /// Tag generations that a process caches. Others are read from Redis.
 pub const TAG_GENERATIONS_MAX: usize = 64 * 1024;
 /// Time for which Redis must be unreachable before memory serves entries that it cannot verify. So

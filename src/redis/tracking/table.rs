@@ -17,6 +17,8 @@ pub struct TrackingTable {
     free: Mutex<Vec<u32>>,
     /// The last incarnation used.
     incarnations: AtomicU64,
+    /// The number of incarnations that have ended.
+    losses: AtomicU64,
 }
 
 /// The proof that a reply was read over a tracked connection.
@@ -34,12 +36,19 @@ impl TrackingTable {
             live: (0..count).map(|_| AtomicU64::new(0)).collect(),
             free: Mutex::new((0..count).rev().collect()),
             incarnations: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         })
     }
 
     /// Returns whether invalidations of the reply would still arrive.
     pub fn is_valid(&self, token: TrackingToken) -> bool {
         self.at(token.slot).is_some_and(|live| live.load(Ordering::Acquire) == token.incarnation)
+    }
+
+    /// Returns a number that grows before any token becomes invalid: while it is the same, every
+    /// token that was valid still is.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Returns a token that is valid while the other value is kept, for tests.
@@ -86,7 +95,9 @@ impl TrackingSlot {
     }
 
     fn put(&self, incarnation: u64) {
-        self.incarnation.set(incarnation);
+        if self.incarnation.replace(incarnation) != 0 {
+            self.table.losses.fetch_add(1, Ordering::AcqRel);
+        }
         if let Some(live) = self.table.at(self.slot) {
             live.store(incarnation, Ordering::Release);
         }

@@ -10,25 +10,28 @@ use crate::key::Target;
 use crate::store::purge::cached::Cached;
 use crate::store::purge::log::{PurgeStatus, TagGeneration};
 use crate::store::purge::state::PurgeState;
-use crate::store::purge::verdict::{Consistency, PurgeVerdict};
+use crate::store::purge::tag_changes::TagStamp;
+use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeVerdict};
 use crate::store::trust::EntryTrust;
 
 impl PurgeState {
-    /// Returns the effect of the purges on an entry of this target.
+    /// Returns the effect of the purges on an entry of this target that was found valid at
+    /// `checked`.
     pub(in crate::store) fn judge(
         &self,
         bytes: &[u8],
         target: &Target,
         consistency: Consistency<'_>,
+        checked: CheckedAt,
     ) -> PurgeVerdict {
         // The revision is read first: a change during the check makes another one.
         let revision = self.revision();
         let local = self.local().judge(bytes, target);
         if local == PurgeStatus::Purged {
-            return PurgeVerdict::Known(PurgeStatus::Purged, revision);
+            return PurgeVerdict::Known(PurgeStatus::Purged, CheckedAt::NEVER);
         }
-        match self.judge_by_log(bytes, target, consistency, revision) {
-            PurgeVerdict::Known(status, revision) => PurgeVerdict::Known(status.and(local), revision),
+        match self.judge_by_log(bytes, target, consistency, CheckedAt { revision, ..checked }) {
+            PurgeVerdict::Known(status, checked) => PurgeVerdict::Known(status.and(local), checked),
             unknown @ (PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_)) => unknown,
         }
     }
@@ -38,14 +41,15 @@ impl PurgeState {
         bytes: &[u8],
         target: &Target,
         consistency: Consistency<'_>,
-        mut revision: u64,
+        checked: CheckedAt,
     ) -> PurgeVerdict {
+        let CheckedAt { mut revision, .. } = checked;
         let Some((generation, tags)) = entry::history(bytes) else {
-            return PurgeVerdict::Known(PurgeStatus::Valid, revision);
+            return PurgeVerdict::Known(PurgeStatus::Valid, checked);
         };
         // The entry was stored while the purge generation was unknown.
         if matches!(consistency, Consistency::LastKnown) && generation == PurgeGeneration::default() {
-            return PurgeVerdict::Known(PurgeStatus::Valid, 0);
+            return PurgeVerdict::Known(PurgeStatus::Valid, CheckedAt::NEVER);
         }
         let log = self.log();
         let known = match consistency {
@@ -57,7 +61,12 @@ impl PurgeState {
         let mut status = known.judge(generation, target);
         // No purge was recorded since the entry was fetched, so none of its tags either.
         if status == PurgeStatus::Purged || generation.count >= known.generation.count {
-            return PurgeVerdict::Known(status, revision);
+            return PurgeVerdict::Known(status, checked);
+        }
+        // The stamp is read before the generations.
+        let mut stamp = self.tag_changes.stamp(tags.clone());
+        if matches!(consistency, Consistency::Verified(_)) && stamp == checked.tags {
+            return PurgeVerdict::Known(status, checked);
         }
         let mut unknown = Vec::new();
         for tag in tags {
@@ -68,13 +77,13 @@ impl PurgeState {
                         // Without tracking, the judgement ends with the generation: the entry is
                         // checked again at each lookup.
                         if matches!(known.trust, Some(EntryTrust::Until(_))) {
-                            revision = 0;
+                            (revision, stamp) = (0, TagStamp::UNKNOWN);
                         }
                         Some(known.value)
                     }
                     None => {
                         // A generation read for this request alone makes no revision for others.
-                        revision = 0;
+                        (revision, stamp) = (0, TagStamp::UNKNOWN);
                         snapshot.tag_generation(tag)
                     }
                 },
@@ -92,7 +101,7 @@ impl PurgeState {
         if status != PurgeStatus::Purged && !unknown.is_empty() {
             return PurgeVerdict::TagsUnknown(unknown);
         }
-        PurgeVerdict::Known(status, revision)
+        PurgeVerdict::Known(status, CheckedAt { revision, tags: stamp })
     }
 
     /// Returns the generation of a tag: `None` if it is unknown, `Some(None)` if Redis has none.

@@ -14,6 +14,7 @@ pub(super) mod read;
 pub(super) mod repeat;
 pub(super) mod runs;
 pub(super) mod state;
+pub(super) mod tag_changes;
 pub(super) mod verdict;
 pub(super) mod watch;
 mod write;

@@ -4,7 +4,8 @@
 //! one at which its entry was checked? The revision is a number of this process. It changes
 //! whenever the known purges change, or cease to be known. Only then are entries checked again,
 //! each at its next lookup: against the purge log first, and against the generations of its tags if
-//! the log has changed since the entry was fetched.
+//! the log has changed since the entry was fetched, and if one of its tags may have changed since the
+//! last check (`tag_changes.rs`).
 //!
 //! When Redis pushes that the log has changed, a worker reads it again at once
 //! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed
@@ -27,6 +28,7 @@ use crate::store::purge::history::LogHistory;
 use crate::store::purge::local::LocalPurges;
 use crate::store::purge::log::{BulkPurge, PurgeLog, TagGeneration};
 use crate::store::purge::names::{PurgeScope, PurgeStrength};
+use crate::store::purge::tag_changes::TagChanges;
 use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
 
@@ -43,6 +45,7 @@ pub(in crate::store) struct PurgeState {
     /// The last epochs before that of the log.
     ended_epochs: Mutex<VecDeque<u64>>,
     pub(in crate::store::purge) tags: Cache<u128, Cached<TagGeneration>>,
+    pub(in crate::store::purge) tag_changes: TagChanges,
     /// The purges that Redis has not confirmed.
     local: LocalPurges,
     pub(in crate::store::purge) tracking: Arc<TrackingTable>,
@@ -66,6 +69,7 @@ impl PurgeState {
             }),
             ended_epochs: Mutex::default(),
             tags: Cache::new(TAG_GENERATIONS_MAX),
+            tag_changes: TagChanges::new(Arc::clone(&tracking)),
             local: LocalPurges::default(),
             tracking,
         })
@@ -182,6 +186,7 @@ impl PurgeState {
             (Some(known), PurgeStrength::Soft) => TagGeneration { soft: (generation.count, now), ..known },
         };
         self.set_tag(tag, Some(tag_generation), EntryTrust::Always, None);
+        self.tag_changes.changed(tag.0);
         self.bump_revision();
     }
 
@@ -225,9 +230,11 @@ impl PurgeState {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Invalidates the generation of a tag: every entry must be checked again.
+    /// Invalidates the generation of a tag: every entry is checked again, and the tags of those that
+    /// may carry it.
     pub(in crate::store) fn invalidate_tag(&self, tag: u128) {
         self.tags.remove(&tag);
+        self.tag_changes.changed(tag);
         self.bump_revision();
     }
 
@@ -347,7 +354,8 @@ mod tests {
     use crate::policy::{Obligations, RulesDigest, StoredFacts};
     use crate::store::purge::log::PurgeStatus;
     use crate::store::purge::names::{CacheTag, UrlPrefix};
-    use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
+    use crate::store::purge::tag_changes::TagStamp;
+    use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
     use crate::time::instant;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -381,8 +389,20 @@ mod tests {
         entry::encode(&CacheKey::of(&target()), &stored, &version).unwrap()
     }
 
+    fn known(status: PurgeStatus, revision: u64) -> PurgeVerdict {
+        PurgeVerdict::Known(status, CheckedAt { revision, tags: TagStamp::UNKNOWN })
+    }
+
+    /// Drops the stamp of the tags, for tests of the revision.
+    fn untagged(verdict: PurgeVerdict) -> PurgeVerdict {
+        match verdict {
+            PurgeVerdict::Known(status, CheckedAt { revision, .. }) => known(status, revision),
+            PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => verdict,
+        }
+    }
+
     fn purge_status(purges: &PurgeState, entry: &[u8], snapshot: &PurgeSnapshot) -> PurgeVerdict {
-        purges.judge(entry, &target(), Consistency::Verified(snapshot))
+        untagged(purges.judge(entry, &target(), Consistency::Verified(snapshot), CheckedAt::NEVER))
     }
 
     /// Returns a state that has been read, its log, an entry fetched then, and the guard of the
@@ -410,20 +430,20 @@ mod tests {
         let before = purges.revision();
         assert_eq!(
             purge_status(&purges, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Known(PurgeStatus::Valid, before)
+            known(PurgeStatus::Valid, before)
         );
         purges.revalidate(instant() + HOUR);
         assert_eq!(purges.revision(), before, "checked entries stay checked");
         assert_eq!(
             purge_status(&purges, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Known(PurgeStatus::Valid, before)
+            known(PurgeStatus::Valid, before)
         );
         let (_other, token) = purges.tracking.take();
         purges.set_log(purged_log(&log), EntryTrust::Tracked(token.unwrap()));
         assert_ne!(purges.revision(), before);
         assert_eq!(
             purge_status(&purges, &entry, &PurgeSnapshot::default()),
-            PurgeVerdict::Known(PurgeStatus::Purged, purges.revision())
+            known(PurgeStatus::Purged, purges.revision())
         );
     }
 
@@ -438,7 +458,7 @@ mod tests {
         // A snapshot from before the purge serves its own request only.
         let mut snapshot = PurgeSnapshot::default();
         snapshot.log = Some(log);
-        assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::Known(PurgeStatus::Valid, 0));
+        assert_eq!(purge_status(&purges, &entry, &snapshot), known(PurgeStatus::Valid, 0));
         assert_eq!(purge_status(&purges, &entry, &PurgeSnapshot::default()), PurgeVerdict::LogUnknown);
     }
 
@@ -465,6 +485,53 @@ mod tests {
     }
 
     #[test]
+    fn purges_of_other_tags_look_up_no_tag_of_a_checked_entry() {
+        let (purges, log, entry, _slot) = read();
+        let (other_slot, token) = purges.tracking.take();
+        let mut moved = log.clone();
+        let mut purge_another = || {
+            moved.record(BulkPurge::Counted, Timestamp::EPOCH);
+            purges.invalidate_tag(tag().0 ^ 1);
+            purges.set_log(moved.clone(), EntryTrust::Tracked(token.unwrap()));
+        };
+        let judge = |checked| {
+            let snapshot = PurgeSnapshot::default();
+            purges.judge(&entry, &target(), Consistency::Verified(&snapshot), checked)
+        };
+        let read_tag = || {
+            let generation = TagGeneration::at(log.generation);
+            purges.set_tag(tag(), Some(generation), EntryTrust::Tracked(token.unwrap()), None);
+        };
+        let unknown = PurgeVerdict::TagsUnknown(vec![tag()]);
+        purge_another();
+        assert_eq!(judge(CheckedAt::NEVER), unknown);
+        read_tag();
+        let PurgeVerdict::Known(PurgeStatus::Valid, checked) = judge(CheckedAt::NEVER) else {
+            panic!("the tag is known")
+        };
+        assert_eq!(checked.revision, purges.revision());
+        // The process has forgotten the generation, and other tags are purged.
+        purges.tags.clear();
+        purge_another();
+        let later = CheckedAt { revision: purges.revision(), ..checked };
+        assert_eq!(judge(checked), PurgeVerdict::Known(PurgeStatus::Valid, later));
+        assert_eq!(judge(CheckedAt::NEVER), unknown, "another entry of the tag");
+        let alone = purges.judge(&entry, &target(), Consistency::LastKnown, checked);
+        assert_eq!(alone, unknown, "without Redis, no push would have come");
+        // Redis pushes a change of the tag.
+        purges.invalidate_tag(tag().0);
+        assert_eq!(judge(checked), unknown);
+        // A lost connection may have been the one that would get the push.
+        read_tag();
+        let PurgeVerdict::Known(_, checked) = judge(CheckedAt::NEVER) else { panic!("the tag is known") };
+        assert!(matches!(judge(checked), PurgeVerdict::Known(..)));
+        let (_third, third) = purges.tracking.take();
+        drop(other_slot);
+        purges.set_log(moved, EntryTrust::Tracked(third.unwrap()));
+        assert_eq!(judge(checked), unknown);
+    }
+
+    #[test]
     fn an_untracked_tag_generation_makes_no_revision() {
         let (purges, log, entry, _slot) = read();
         let mut moved = log.clone();
@@ -477,7 +544,7 @@ mod tests {
         };
         assert_eq!(
             read_tag(fresh),
-            PurgeVerdict::Known(PurgeStatus::Valid, 0),
+            known(PurgeStatus::Valid, 0),
             "the log is trusted for longer than the tag generation may be"
         );
         assert_eq!(read_tag(past), PurgeVerdict::TagsUnknown(vec![tag()]));
@@ -489,17 +556,17 @@ mod tests {
         let (_other, token) = purges.tracking.take();
         let mut moved = log.clone();
         moved.record(BulkPurge::Counted, Timestamp::EPOCH);
-        let alone = || purges.judge(&entry, &target(), Consistency::LastKnown);
+        let alone = || untagged(purges.judge(&entry, &target(), Consistency::LastKnown, CheckedAt::NEVER));
         let read_tag = || {
             let generation = TagGeneration::at(log.generation);
             purges.set_tag(tag(), Some(generation), EntryTrust::Tracked(token.unwrap()), None);
         };
-        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        assert_eq!(alone(), known(PurgeStatus::Valid, purges.revision()));
         read_tag();
         purges.set_log(moved, EntryTrust::Tracked(token.unwrap()));
         assert_eq!(alone(), PurgeVerdict::TagsUnknown(vec![tag()]), "the tag was read before the purge");
         read_tag();
-        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        assert_eq!(alone(), known(PurgeStatus::Valid, purges.revision()));
         purges.invalidate_tag(tag().0);
         assert_eq!(alone(), PurgeVerdict::TagsUnknown(vec![tag()]), "Redis has pushed a change of the tag");
         drop(slot);
@@ -508,11 +575,11 @@ mod tests {
     #[test]
     fn alone_no_entry_is_valid_after_a_pushed_change_of_the_log() {
         let (purges, log, entry, slot) = read();
-        let alone = || purges.judge(&entry, &target(), Consistency::LastKnown);
+        let alone = || untagged(purges.judge(&entry, &target(), Consistency::LastKnown, CheckedAt::NEVER));
         drop(slot);
         purges.tracking_lost();
         assert_eq!(purges.revision(), 0);
-        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, 0), "the last known log");
+        assert_eq!(alone(), known(PurgeStatus::Valid, 0), "the last known log");
         // A sync arrives while the log is not tracked: the purge may be one that it lacks.
         purges.end_revalidation();
         assert_eq!(alone(), PurgeVerdict::LogUnknown);
@@ -525,7 +592,7 @@ mod tests {
         assert_eq!(alone(), PurgeVerdict::LogUnknown);
 
         purges.set_log(log.clone(), EntryTrust::Until(instant() + HOUR));
-        assert_eq!(alone(), PurgeVerdict::Known(PurgeStatus::Valid, purges.revision()));
+        assert_eq!(alone(), known(PurgeStatus::Valid, purges.revision()));
         purges.set_log(log, EntryTrust::Until(instant().checked_sub(HOUR).unwrap()));
         assert_eq!(alone(), PurgeVerdict::LogUnknown, "no push would have come");
     }
@@ -540,7 +607,7 @@ mod tests {
         let mut snapshot = PurgeSnapshot::default();
         assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::TagsUnknown(vec![tag()]));
         snapshot.record(tag(), Some(TagGeneration::at(log.generation)));
-        assert_eq!(purge_status(&purges, &entry, &snapshot), PurgeVerdict::Known(PurgeStatus::Valid, 0));
+        assert_eq!(purge_status(&purges, &entry, &snapshot), known(PurgeStatus::Valid, 0));
         assert_eq!(
             purge_status(&purges, &entry, &PurgeSnapshot::default()),
             PurgeVerdict::TagsUnknown(vec![tag()])
@@ -551,9 +618,6 @@ mod tests {
             EntryTrust::Tracked(token.unwrap()),
             None,
         );
-        assert_eq!(
-            purge_status(&purges, &entry, &snapshot),
-            PurgeVerdict::Known(PurgeStatus::Valid, purges.revision())
-        );
+        assert_eq!(purge_status(&purges, &entry, &snapshot), known(PurgeStatus::Valid, purges.revision()));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::entry::TagDigest;
 use crate::store::purge::log::{PurgeLog, PurgeStatus, TagGeneration};
+use crate::store::purge::tag_changes::TagStamp;
 
 /// The required consistency of a check.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +13,25 @@ pub(in crate::store) enum Consistency<'a> {
     LastKnown,
 }
 
+/// The purge state at which an entry was found valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct CheckedAt {
+    /// The revision of the purge state; zero if the entry has not been checked.
+    pub(in crate::store) revision: u64,
+    /// The stamp of the entry's tags.
+    pub(in crate::store) tags: TagStamp,
+}
+
+impl CheckedAt {
+    /// The state of an entry that has not been checked.
+    pub(in crate::store) const NEVER: Self = Self { revision: 0, tags: TagStamp::UNKNOWN };
+}
+
 /// The result of a check of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) enum PurgeVerdict {
-    /// The effect of the purges, at this revision.
-    Known(PurgeStatus, u64),
+    /// The effect of the purges, at this state.
+    Known(PurgeStatus, CheckedAt),
     /// The purge log must be read first.
     LogUnknown,
     /// The generations of these tags must be read first.

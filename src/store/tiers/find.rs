@@ -16,7 +16,7 @@ use crate::store::handle::Store;
 use crate::store::lookup::{Completeness, FoundValue, Lookup, Tier};
 use crate::store::metrics::{ChangeKind, LookupOutcome};
 use crate::store::purge::log::{PurgeLog, PurgeStatus};
-use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
+use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::together::together;
 use crate::time;
@@ -32,8 +32,9 @@ impl Store {
             return held.map_or(Lookup::nothing(), |held| self.find_memory_only(key, target, held));
         };
         if let Some(held) = held.as_ref().filter(|held| held.trust.holds(&self.shared.tracking)) {
-            match self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default()).await {
-                Ok((status, revision)) => return self.memory_lookup(key, held, status, revision),
+            match self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default(), held.checked).await
+            {
+                Ok((status, checked)) => return self.memory_lookup(key, held, status, checked),
                 Err(why) => return self.find_unavailable(redis, key, target, Some(held.clone()), why),
             }
         }
@@ -63,7 +64,7 @@ impl Store {
                 let Some(stored) = self.decoded(key, &bytes, Provenance::Store(time::now())) else {
                     return Lookup { found: None, key_generation, completeness: Completeness::Complete };
                 };
-                match self.purge_status(redis, &bytes, target, snapshot).await {
+                match self.purge_status(redis, &bytes, target, snapshot, CheckedAt::NEVER).await {
                     Ok((PurgeStatus::Purged, _)) => {
                         self.metrics.lookup(LookupOutcome::Purged);
                         if let Some(held) = held {
@@ -71,10 +72,10 @@ impl Store {
                         }
                         Lookup { found: None, key_generation, completeness: Completeness::Complete }
                     }
-                    Ok((status, revision)) => {
+                    Ok((status, checked)) => {
                         let found = FoundValue::with_status(stored, &bytes, status, Tier::Redis);
-                        let revision = if status == PurgeStatus::Valid { revision } else { 0 };
-                        self.redis_lookup(key, &name, &bytes, found, &version, revision)
+                        let checked = if status == PurgeStatus::Valid { checked } else { CheckedAt::NEVER };
+                        self.redis_lookup(key, &name, &bytes, found, &version, checked)
                     }
                     Err(why) => Lookup { found: None, key_generation, completeness: Completeness::by(why) },
                 }
@@ -97,16 +98,15 @@ impl Store {
             return None;
         }
         let revision = self.shared.purges.revision();
-        if revision != 0 && revision == held.revision {
+        if revision != 0 && revision == held.checked.revision {
             return self.found(key, &held, PurgeStatus::Valid);
         }
-        match self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&PurgeSnapshot::default()))
-        {
+        match self.judge_memory(target, &held) {
             // The later full lookup counts it.
             PurgeVerdict::Known(PurgeStatus::Purged, _)
             | PurgeVerdict::LogUnknown
             | PurgeVerdict::TagsUnknown(_) => None,
-            PurgeVerdict::Known(status, revision) => self.memory_lookup(key, &held, status, revision).found,
+            PurgeVerdict::Known(status, checked) => self.memory_lookup(key, &held, status, checked).found,
         }
     }
 
@@ -122,17 +122,19 @@ impl Store {
             return false;
         }
         let Some(trust) = self.shared.trust_of(redis, &name, &version) else { return false };
-        memory.insert(key.short(), MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, revision: 0 });
+        memory.insert(
+            key.short(),
+            MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, checked: CheckedAt::NEVER },
+        );
         true
     }
 
     /// Answers a lookup without Redis: unknown state counts as absent.
     fn find_memory_only(&self, key: &CacheKey, target: &Target, held: MemoryEntry) -> Lookup {
-        match self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&PurgeSnapshot::default()))
-        {
-            PurgeVerdict::Known(status, revision) => self.memory_lookup(key, &held, status, revision),
+        match self.judge_memory(target, &held) {
+            PurgeVerdict::Known(status, checked) => self.memory_lookup(key, &held, status, checked),
             PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
-                self.memory_lookup(key, &held, PurgeStatus::Purged, 0)
+                self.memory_lookup(key, &held, PurgeStatus::Purged, CheckedAt::NEVER)
             }
         }
     }
@@ -151,11 +153,11 @@ impl Store {
         self.metrics.lookup(LookupOutcome::Unavailable);
         let completeness = Completeness::by(why);
         let Some(held) = held else { return Lookup { completeness, ..Lookup::nothing() } };
-        match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown) {
+        match self.shared.purges.judge(&held.bytes, target, Consistency::LastKnown, held.checked) {
             PurgeVerdict::Known(status, _)
                 if self.shared.may_serve_alone(held.trust, redis, &self.name(key)) =>
             {
-                self.memory_lookup(key, &held, status, 0)
+                self.memory_lookup(key, &held, status, CheckedAt::NEVER)
             }
             PurgeVerdict::Known(..) | PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => {
                 Lookup { found: None, key_generation: key_generation(&held.bytes), completeness }
@@ -163,18 +165,25 @@ impl Store {
         }
     }
 
-    /// Returns the effect of the purges on an entry, and its revision, for a request with this
-    /// snapshot; reads the missing state.
+    /// Returns the effect of the purges on an entry of memory, as far as this process knows it.
+    fn judge_memory(&self, target: &Target, held: &MemoryEntry) -> PurgeVerdict {
+        let snapshot = PurgeSnapshot::default();
+        self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&snapshot), held.checked)
+    }
+
+    /// Returns the effect of the purges on an entry that was found valid at `checked`, and the state
+    /// at which it is valid now, for a request with this snapshot; reads the missing state.
     pub(in crate::store) async fn purge_status(
         &self,
         redis: &Client,
         bytes: &Bytes,
         target: &Target,
         mut snapshot: PurgeSnapshot,
-    ) -> Result<(PurgeStatus, u64), CommandError> {
+        checked: CheckedAt,
+    ) -> Result<(PurgeStatus, CheckedAt), CommandError> {
         loop {
-            match self.shared.purges.judge(bytes, target, Consistency::Verified(&snapshot)) {
-                PurgeVerdict::Known(status, revision) => return Ok((status, revision)),
+            match self.shared.purges.judge(bytes, target, Consistency::Verified(&snapshot), checked) {
+                PurgeVerdict::Known(status, checked) => return Ok((status, checked)),
                 // Boxed: the read is rare, and every lookup would be as large.
                 PurgeVerdict::LogUnknown => snapshot.log = Some(Box::pin(self.read_log(redis)).await?),
                 PurgeVerdict::TagsUnknown(tags) => {
@@ -199,7 +208,7 @@ impl Store {
         key: &CacheKey,
         held: &MemoryEntry,
         status: PurgeStatus,
-        revision: u64,
+        checked: CheckedAt,
     ) -> Lookup {
         let key_generation = key_generation(&held.bytes);
         if status == PurgeStatus::Purged {
@@ -208,10 +217,10 @@ impl Store {
             return Lookup { found: None, key_generation, completeness: Completeness::Complete };
         }
         if status == PurgeStatus::Valid
-            && revision != 0
+            && checked.revision != 0
             && let Some(memory) = &self.shared.memory
         {
-            memory.set_revision(key.short(), held, revision);
+            memory.set_checked(key.short(), held, checked);
         }
         Lookup { found: self.found(key, held, status), key_generation, completeness: Completeness::Complete }
     }
@@ -231,7 +240,7 @@ impl Store {
         bytes: &Bytes,
         found: Option<FoundValue>,
         version: &TrackedVersion,
-        revision: u64,
+        checked: CheckedAt,
     ) -> Lookup {
         let key_generation = key_generation(bytes);
         if let Some(found) = &found {
@@ -246,7 +255,7 @@ impl Store {
                 // read buffer alive.
                 memory.insert(
                     key.short(),
-                    MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, revision },
+                    MemoryEntry { bytes: Bytes::copy_from_slice(bytes), trust, checked },
                 );
             }
         }

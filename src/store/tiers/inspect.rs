@@ -13,7 +13,7 @@ use crate::redis::{Command, CommandError, Reply};
 use crate::store::handle::Store;
 use crate::store::lookup::{FoundValue, Tier};
 use crate::store::purge::log::PurgeStatus;
-use crate::store::purge::verdict::{Consistency, PurgeSnapshot, PurgeVerdict};
+use crate::store::purge::verdict::{CheckedAt, Consistency, PurgeSnapshot, PurgeVerdict};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::time;
 
@@ -112,7 +112,7 @@ impl Store {
             Ok(stored) => stored,
             Err(damage) => return TierContent::Damaged(damage),
         };
-        match self.purge_status(redis, &bytes, target, PurgeSnapshot::default()).await {
+        match self.purge_status(redis, &bytes, target, PurgeSnapshot::default(), CheckedAt::NEVER).await {
             Ok((status, _)) => content(stored, &bytes, status, Tier::Redis, TierConfirmation::Confirmed),
             Err(_) => TierContent::Unavailable,
         }
@@ -127,7 +127,7 @@ impl Store {
         redis_content: &TierContent,
     ) -> TierContent {
         let purges = &self.shared.purges;
-        let last_known = || match purges.judge(&held.bytes, target, Consistency::LastKnown) {
+        let last_known = || match purges.judge(&held.bytes, target, Consistency::LastKnown, held.checked) {
             PurgeVerdict::Known(status, _) => status,
             PurgeVerdict::LogUnknown | PurgeVerdict::TagsUnknown(_) => PurgeStatus::Purged,
         };
@@ -136,7 +136,8 @@ impl Store {
             Some(redis) => {
                 let holds = held.trust.holds(&self.shared.tracking);
                 let purge_status = if holds {
-                    self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default()).await
+                    self.purge_status(redis, &held.bytes, target, PurgeSnapshot::default(), held.checked)
+                        .await
                 } else {
                     Err(CommandError::NotConnected)
                 };

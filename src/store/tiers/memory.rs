@@ -20,6 +20,7 @@ use crate::limits::{
     MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
     MEMORY_SHARDS_MAX,
 };
+use crate::store::purge::verdict::CheckedAt;
 use crate::store::trust::EntryTrust;
 use crate::time::Timestamp;
 
@@ -30,9 +31,8 @@ pub(in crate::store) struct MemoryEntry {
     pub(in crate::store) bytes: Bytes,
     /// The trust that Redis still has these bytes.
     pub(in crate::store) trust: EntryTrust,
-    /// The revision of the purge state at which the entry was found valid; zero if it has not been
-    /// checked.
-    pub(in crate::store) revision: u64,
+    /// The purge state at which the entry was found valid.
+    pub(in crate::store) checked: CheckedAt,
 }
 
 /// The memory tier.
@@ -73,13 +73,13 @@ impl MemoryTier {
         self.cache.insert(name, held);
     }
 
-    /// Records the revision at which the entry `of` was found valid, unless another one has
+    /// Records the purge state at which the entry `of` was found valid, unless another one has
     /// replaced it.
-    pub(in crate::store) fn set_revision(&self, name: u128, of: &MemoryEntry, revision: u64) {
+    pub(in crate::store) fn set_checked(&self, name: u128, of: &MemoryEntry, checked: CheckedAt) {
         // If there is no entry, the cache frees the slot at once.
         drop(self.cache.entry(&name, Some(Duration::ZERO), |_, held| {
             if held.bytes.as_ptr() == of.bytes.as_ptr() {
-                held.revision = revision;
+                held.checked = checked;
             }
             EntryAction::Retain(())
         }));
@@ -113,7 +113,7 @@ impl MemoryTier {
         if let Some(held) = self.get(name)
             && let Some(bytes) = entry::mark_stale(&held.bytes, key_generation, now)
         {
-            self.insert(name, MemoryEntry { bytes, revision: 0, ..held });
+            self.insert(name, MemoryEntry { bytes, checked: CheckedAt::NEVER, ..held });
         }
     }
 
@@ -173,7 +173,11 @@ impl Weighter<u128, MemoryEntry> for EntryWeight {
 mod tests {
     use super::*;
     fn held(bytes: usize) -> MemoryEntry {
-        MemoryEntry { bytes: Bytes::from(vec![0; bytes]), trust: EntryTrust::Always, revision: 0 }
+        MemoryEntry {
+            bytes: Bytes::from(vec![0; bytes]),
+            trust: EntryTrust::Always,
+            checked: CheckedAt::NEVER,
+        }
     }
 
     #[test]
@@ -242,13 +246,14 @@ mod tests {
     fn a_replacing_entry_has_not_been_checked() {
         let memory = MemoryTier::new(1 << 20, 4 << 10);
         let (old, new) = (held(10), held(10));
+        let at = |revision| CheckedAt { revision, ..CheckedAt::NEVER };
         memory.insert(1, old.clone());
-        memory.set_revision(1, &old, 7);
-        assert_eq!(memory.get(1).unwrap().revision, 7);
+        memory.set_checked(1, &old, at(7));
+        assert_eq!(memory.get(1).unwrap().checked, at(7));
         memory.insert(1, new);
-        memory.set_revision(1, &old, 8);
-        memory.set_revision(2, &old, 8);
-        assert_eq!(memory.get(1).unwrap().revision, 0);
+        memory.set_checked(1, &old, at(8));
+        memory.set_checked(2, &old, at(8));
+        assert_eq!(memory.get(1).unwrap().checked, CheckedAt::NEVER);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::redis::{Client, Command, CommandError, ErrorKind, Reply, TrackedVersi
 use crate::store::handle::Store;
 use crate::store::purge::log::{TagGeneration, new_epoch};
 use crate::store::purge::permit::StorePermit;
+use crate::store::purge::verdict::CheckedAt;
 use crate::store::scripts::{self, ENSURE_TAG, PURGE_LOG, STORE, decimal};
 use crate::store::tiers::memory::MemoryEntry;
 use crate::store::together::together;
@@ -229,7 +230,7 @@ impl Store {
         let mut outcome = Err(Superseded);
         permit.watch.unless_superseded(|| {
             if let Some(memory) = &self.shared.memory {
-                memory.insert(key.short(), MemoryEntry { bytes, trust, revision: 0 });
+                memory.insert(key.short(), MemoryEntry { bytes, trust, checked: CheckedAt::NEVER });
             }
             outcome = Ok(());
         });
