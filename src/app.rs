@@ -89,7 +89,8 @@ pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
 /// Starts all workers on the sockets that this process inherited, or on new ones for each listener
 /// without an inherited socket.
 pub fn start_on(settings: Settings, inherited: &InheritedSockets) -> Result<RunningProxy, StartError> {
-    let Settings { workers, admin, operators: access, rules, routes, store, proxy, access_log, .. } = settings;
+    let Settings { workers, admin, operators: access, rules, routes, store, proxy, access_log, .. } =
+        settings;
     let (drain_delay, redis_start_timeout) = (settings.drain_delay, settings.redis_start_timeout);
     let listeners = match workers.first() {
         Some(worker) => listen(&inherited.clients, &worker.server, workers.len())?,

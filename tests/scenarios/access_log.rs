@@ -1,6 +1,6 @@
 //! The access log of the program: one line for each request, up to its last byte.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
@@ -261,6 +261,27 @@ fn a_client_behind_a_trusted_proxy_is_named() {
         (&lines[1]["client.address"], lines[1].get("network.peer.address")),
         (&json!("127.0.0.1"), None)
     );
+}
+
+#[test]
+fn a_route_hides_the_paths_that_it_matches() {
+    let origin = Origin::start();
+    for path in ["/accounts/7", "/other"] {
+        origin.answer(path, Answer::json("{}"));
+    }
+    let mut routes = tempfile::NamedTempFile::new().unwrap();
+    routes.write_all(b"[[route]]\nname = \"accounts\"\npath = \"/accounts/{id}\"\n").unwrap();
+    let file = format!("--routes-file={}", routes.path().display());
+    for (shown, path) in [("route", Value::Null), ("path", json!("/accounts/7"))] {
+        let program = start(&origin, &["--access-log=json", &file, &format!("--access-log-path={shown}")]);
+        let mut client = Client::connect(program.await_addr());
+        for target in ["/accounts/7?a=b", "/other?a=b"] {
+            assert_eq!(client.get(target).status, 200);
+        }
+        let (lines, _) = lines(program);
+        assert_eq!((&lines[0]["http.route"], &lines[0]["url.path"]), (&json!("accounts"), &path));
+        assert_eq!((lines[1].get("http.route"), &lines[1]["url.path"]), (None, &json!("/other")));
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! a right.
 //!
 //! The breaker does not open for them, because other commands of the same server succeed, and a
-//! refusal costs no more than a reply. So this state is apart from the breaker: the log has one line
-//! per change, and `/health` says `refusing`.
+//! refusal costs no more than a reply. So this state is apart from the breaker: the log has one
+//! line per change, and `/health` says `refusing`.
 //!
 //! Every worker reads a server's state for each reply. It lies in atomics that change only when the
 //! state does, so that a reply costs one load.
@@ -41,7 +41,22 @@ impl WorkCommand {
             Command::Unlink { .. } => Some(Self::Unlink),
             Command::Script { .. } => Some(Self::Script),
             Command::Publish { .. } => Some(Self::Publish),
-            _ => None,
+            Command::Subscribe { .. }
+            | Command::Track
+            | Command::Ping
+            | Command::Hello { .. }
+            | Command::Auth { .. }
+            | Command::SetName { .. }
+            | Command::Select { .. }
+            | Command::ReadOnly
+            | Command::Asking
+            | Command::ClusterShards
+            | Command::ClusterSlots
+            | Command::ClusterMyId
+            | Command::Role
+            | Command::Wait { .. }
+            | Command::Trial { .. }
+            | Command::MasterAddress { .. } => None,
         }
     }
 }
