@@ -397,8 +397,7 @@ impl Handler for Proxy {
         request: Request<Incoming>,
         record: RequestRecord,
     ) -> HandlerReply<proxy::AdmittedBody> {
-        let caller =
-            Caller { peer: peer.addr.ip(), scheme: peer.scheme, certificate: peer.certificate };
+        let caller = Caller { peer: peer.addr.ip(), scheme: peer.scheme, certificate: peer.certificate };
         match self.respond(caller, request, record) {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),

@@ -18,8 +18,7 @@ use super::table::Name;
 use super::urls::{MASK, masked};
 
 /// All commands.
-pub(super) const COMMANDS: [&str; 9] =
-    [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
+pub(super) const COMMANDS: [&str; 9] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
 const CHECK: &str = "check";
 const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";

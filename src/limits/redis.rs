@@ -133,8 +133,8 @@ pub const REDIS_RUN_BYTES_MAX: usize = 64;
 /// The largest password file.
 pub const PASSWORD_FILE_BYTES_MAX: usize = 4 * KIB;
 
-/// Time without a refusal of a command after which a success ends the state *refusing*: a full Redis
-/// accepts some writes between refusals.
+/// Time without a refusal of a command after which a success ends the state *refusing*: a full
+/// Redis accepts some writes between refusals.
 pub const REDIS_REFUSAL_CALM: Duration = Duration::from_secs(5);
 /// Time for which the result of a health probe is cached.
 pub const HEALTH_REMEMBERED: Duration = Duration::from_secs(1);

@@ -71,7 +71,7 @@ impl Dispatch {
             Self::Uncached(target, reason) => Self::Uncached(map(target), reason),
             Self::Purge(target) => Self::Purge(map(target)),
             Self::Upgrade(target, protocol) => Self::Upgrade(map(target), protocol),
-            other @ (Self::Health | Self::Options | Self::Refused(_)) => other,
+            other @ (Self::Health | Self::Ready | Self::Options | Self::Refused(_)) => other,
         }
     }
 
@@ -83,7 +83,7 @@ impl Dispatch {
             | Self::Uncached(target, _)
             | Self::Purge(target)
             | Self::Upgrade(target, _) => Some(target),
-            Self::Health | Self::Options | Self::Refused(_) => None,
+            Self::Health | Self::Ready | Self::Options | Self::Refused(_) => None,
         }
     }
 
@@ -92,6 +92,7 @@ impl Dispatch {
         match self {
             Self::Cached(target) => Self::Uncached(target, reason),
             other @ (Self::Health
+            | Self::Ready
             | Self::Pass(_)
             | Self::Uncached(..)
             | Self::Purge(_)

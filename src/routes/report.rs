@@ -13,10 +13,8 @@ use crate::policy::{ClientCacheControl, ContentTypes, IgnoredCookies};
 use crate::quantity::{show_duration, show_size};
 
 use crate::routes::bytes::canonical;
-use crate::routes::pattern::{PathPattern, PatternSegment, host_of};
-use crate::routes::route::{
-    OnWrite, Route, RouteCaching, RouteMembers, WriteWait, listed,
-};
+use crate::routes::pattern::{PathPattern, PatternSegment};
+use crate::routes::route::{OnWrite, Route, RouteCaching, RouteMembers, WriteWait, listed};
 use crate::routes::route_match::{PathForm, RouteMatch};
 use crate::routes::split::SplitPath;
 use crate::routes::table::RouteTable;

@@ -113,8 +113,8 @@ impl CachedHealth {
     }
 }
 
-/// Returns whether this result of a `PING` shows that the server works. A user may lack the right to
-/// send it.
+/// Returns whether this result of a `PING` shows that the server works. A user may lack the right
+/// to send it.
 fn is_answer(result: Result<(), CommandError>) -> bool {
     use ErrorKind::{NoPerm, UnknownCommand};
     matches!(result, Ok(()) | Err(CommandError::Server(NoPerm | UnknownCommand)))

@@ -54,6 +54,7 @@ impl WorkCommand {
             | Command::ClusterSlots
             | Command::ClusterMyId
             | Command::Role
+            | Command::ServerInfo
             | Command::Wait { .. }
             | Command::Trial { .. }
             | Command::MasterAddress { .. } => None,
