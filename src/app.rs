@@ -7,6 +7,7 @@
 mod liveness;
 mod operators;
 mod reload;
+mod running;
 mod supervise;
 
 use std::net::{SocketAddr, TcpListener};
@@ -40,46 +41,12 @@ use crate::server::{
 };
 use crate::store::{Store, WARM_TAKES_MAX};
 use crate::telemetry::Registry;
-use crate::telemetry::access::{AccessLog, AccessLogWriter, RequestRecord};
-use crate::tls::TlsError;
+use crate::telemetry::access::{AccessLog, RequestRecord};
 use crate::{admin, origin, policy, proxy, server, store, time};
 
 pub use self::reload::SettingsSource;
+pub use self::running::{RunningProxy, StartError};
 pub use self::supervise::{ProcessControl, ShutdownSignals};
-
-/// The reason why the proxy does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener cannot be bound to its address.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The files of the listener's certificates changed since the settings were read.
-    #[error("cannot serve TLS: {0}")]
-    Tls(#[from] TlsError),
-    /// The origin client cannot be built.
-    #[error(transparent)]
-    Origin(#[from] origin::OriginOptionsError),
-    /// The system provides no thread, runtime or signal handler.
-    #[error("cannot start a worker: {0}")]
-    Worker(#[from] io::Error),
-    /// A worker ended before it was ready.
-    #[error("a worker ended before it was ready")]
-    WorkerLost,
-}
-
-/// A running proxy. Dropping it begins the same shutdown as a signal, without waiting for its end.
-pub struct RunningProxy {
-    addr: SocketAddr,
-    admin_addr: Option<SocketAddr>,
-    shutdown: Shutdown,
-    readiness: Readiness,
-    drain_delay: Duration,
-    parts: ReloadableParts,
-    liveness: Liveness,
-    workers: Vec<thread::JoinHandle<()>>,
-    /// `None` once the proxy has stopped.
-    log_writer: Option<AccessLogWriter>,
-}
 
 /// Starts all workers on new sockets. When the function returns, they accept requests.
 pub fn start(settings: Settings) -> Result<RunningProxy, StartError> {
@@ -183,35 +150,6 @@ fn listen(
     match WorkerListener::inherit(inherited, options, shares)? {
         none if none.is_empty() => WorkerListener::bind(options, shares),
         listeners => Ok(listeners),
-    }
-}
-
-impl RunningProxy {
-    /// Returns the address of the clients' listener.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Returns the address of the admin listener.
-    pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin_addr
-    }
-
-    /// Waits until accepted work ends, for at most `drain_timeout`. Returns `false` if a worker
-    /// panicked.
-    pub fn stop(mut self) -> bool {
-        self.shutdown.begin();
-        let ends: Vec<_> = self.workers.drain(..).map(thread::JoinHandle::join).collect();
-        if let Some(writer) = self.log_writer.take() {
-            writer.close();
-        }
-        ends.iter().all(Result::is_ok)
-    }
-}
-
-impl Drop for RunningProxy {
-    fn drop(&mut self) {
-        self.shutdown.begin();
     }
 }
 

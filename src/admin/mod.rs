@@ -1,8 +1,8 @@
 //! The admin listener, for operators. It never shares a port with clients.
 //!
-//! `/health`, `/ready` and `/metrics` are open to every peer that can connect: a supervisor and a scraper
-//! have no token, and none of them shows a URL, a key or stored data. [`access`] guards every other
-//! resource.
+//! `/health`, `/ready` and `/metrics` are open to every peer that can connect: a supervisor and a
+//! scraper have no token, and none of them shows a URL, a key or stored data. [`access`] guards
+//! every other resource.
 
 mod access;
 mod body;

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::liveness::LivenessState;
 use super::reload::SettingsSource;
-use super::{RunningProxy, StartError};
+use super::running::{RunningProxy, StartError};
 use crate::limits::{RELOAD_SPACING, TLS_FILES_INTERVAL};
 use crate::readiness::ProcessPhase;
 use crate::supervisor::{ServiceState, Supervisor};

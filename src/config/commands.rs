@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use clap::builder::{Arg, ArgAction};
 use clap::{ArgMatches, value_parser};
 
-use super::CliCommand;
 use super::error::ConfigError;
 use super::settings::Settings;
 use super::urls::masked;
@@ -218,17 +217,16 @@ impl FlagSet {
     }
 }
 
-/// Returns the command for the health of the CacheWarp at these addresses. It asks the admin
-/// listener if the listener for clients has no health check, or speaks TLS, whose certificate may be
-/// for any name.
-pub(super) fn health(settings: &Settings) -> Result<CliCommand, Vec<ConfigError>> {
+/// Returns the health URL of the CacheWarp at these addresses. It is that of the admin
+/// listener if the listener for clients has no health check, or speaks TLS, whose certificate may
+/// be for any name.
+pub(super) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<ConfigError>> {
     let speaks_tls = settings.workers.first().is_some_and(|worker| worker.server.tls.is_some());
-    let target = match (&settings.proxy.probes.health, &settings.admin) {
-        (Some(path), _) if !speaks_tls => ProbeTarget::at(settings.listen_addr, path),
-        (_, Some(admin)) => ProbeTarget::at(admin.addr, "/health"),
-        (_, None) => return Err(vec![ConfigError::HealthNeedsAdmin]),
-    };
-    Ok(CliCommand::Health(target))
+    match (&settings.proxy.probes.health, &settings.admin) {
+        (Some(path), _) if !speaks_tls => Ok(ProbeTarget::at(settings.listen_addr, path)),
+        (_, Some(admin)) => Ok(ProbeTarget::at(admin.addr, "/health")),
+        (_, None) => Err(vec![ConfigError::HealthNeedsAdmin]),
+    }
 }
 
 /// Returns a client of the admin listener that the settings name.

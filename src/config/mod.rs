@@ -21,6 +21,7 @@ mod hints;
 mod located;
 mod logs;
 mod namespace;
+mod probes;
 mod raw;
 mod report;
 mod resolver;
@@ -229,7 +230,9 @@ fn plan(
             let client = commands::admin_client(&settings);
             return plan_of(client.map(|client| CliCommand::Top(client, top.output())), errors);
         }
-        Invocation::Health { .. } => return plan_of(commands::health(&settings), errors),
+        Invocation::Health { .. } => {
+            return plan_of(commands::health(&settings).map(CliCommand::Health), errors);
+        }
         Invocation::Serve | Invocation::Print(_) => CliCommand::Serve(Box::new(settings)),
     };
     Ok(CommandPlan { command, warnings })

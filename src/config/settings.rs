@@ -29,7 +29,7 @@ use crate::limits::{
     TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
-use crate::proxy::{FetchLease, ProbePaths};
+use crate::proxy::FetchLease;
 use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
 use crate::routes::RouteTable;
@@ -324,13 +324,7 @@ impl Resolver<'_> {
             client_cache_control: self.take(Name::IgnoreClientCacheControl, |text| {
                 values::switch(text, policy::ClientCacheControl::Ignored, policy::ClientCacheControl::Obeyed)
             })?,
-            client_certificates: self.take(Name::TlsClientCredential, |text| {
-                values::switch(
-                    text,
-                    policy::ClientCertificates::Credentials,
-                    policy::ClientCertificates::Ignored,
-                )
-            })?,
+            client_certificates: self.client_certificates()?,
             stale_despite_s_maxage: self.take(Name::StaleDespiteSMaxage, |text| {
                 values::switch(text, policy::StaleDespiteSMaxage::Yes, policy::StaleDespiteSMaxage::No)
             })?,
@@ -389,13 +383,6 @@ impl Resolver<'_> {
         requests_per_address_max: Option<usize>,
         readiness: Readiness,
     ) -> Option<proxy::Options> {
-        let probes = ProbePaths {
-            health: self.take(Name::HealthPath, values::probe_path)?,
-            ready: self.take(Name::ReadyPath, values::probe_path)?,
-        };
-        if probes.health.is_some() && probes.health == probes.ready {
-            self.note(Name::ReadyPath, ConfigError::SamePath(Name::HealthPath));
-        }
         Some(proxy::Options {
             requests_max: self.number(Name::MaxPendingRequests, 1..=CONNECTIONS_MAX)?,
             requests_per_address_max,
@@ -410,7 +397,7 @@ impl Resolver<'_> {
             })?,
             tunnel_idle_timeout: self.duration(Name::TunnelIdleTimeout, TIMEOUT)?,
             explain_token: self.secret(Name::ExplainToken)?,
-            probes,
+            probes: self.probe_paths()?,
             readiness,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,
         })

@@ -9,6 +9,7 @@ use super::resolver::Resolver;
 use super::table::Name;
 use super::values;
 use crate::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
+use crate::policy::ClientCertificates;
 use crate::tls::{ClientAuth, ListenerOptions, TlsIdentity};
 
 /// The bounds of a handshake's time limit.
@@ -72,5 +73,12 @@ impl Resolver<'_> {
             client_auth,
             handshake_timeout,
         }))
+    }
+
+    /// Reads the meaning of a client certificate.
+    pub(super) fn client_certificates(&mut self) -> Option<ClientCertificates> {
+        self.take(Name::TlsClientCredential, |text| {
+            values::switch(text, ClientCertificates::Credentials, ClientCertificates::Ignored)
+        })
     }
 }

@@ -46,7 +46,8 @@ pub const CLIENT_GATHERED_BYTES_MAX: usize = 2 * KIB;
 /// Bytes of an incomplete line that the framing check keeps: a framing field with its value, and
 /// some room.
 pub const FRAMING_LINE_BYTES_MAX: usize = 64;
-/// Bytes of a response that TLS encrypts at most before the client's socket takes them: two records.
+/// Bytes of a response that TLS encrypts at most before the client's socket takes them: two
+/// records.
 pub const CLIENT_TLS_BUFFER_BYTES_MAX: usize = 32 * KIB;
 /// Unfinished TLS handshakes of one worker. Beyond it, a new one ends the oldest.
 pub const TLS_HANDSHAKES_MAX: usize = 1024;

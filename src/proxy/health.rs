@@ -1,5 +1,5 @@
-//! The checks of the client listener: `/health`, whether the proxy can serve and Redis responds, and
-//! `/ready`, whether the process should get requests.
+//! The checks of the client listener: `/health`, whether the proxy can serve and Redis responds,
+//! and `/ready`, whether the process should get requests.
 //!
 //! `status` is `ok` while requests can be served, which does not require Redis. The response takes
 //! at most 100 ms: the probe has a timeout, and the process caches its result for a second.

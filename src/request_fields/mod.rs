@@ -156,9 +156,9 @@ impl ClassSet {
     }
 }
 
-/// Returns whether a field states the client's address, its certificate or another property of the client's
-/// connection. CacheWarp believes only trusted proxies in this, and never shares an answer that
-/// such a field can have changed.
+/// Returns whether a field states the client's address, its certificate or another property of the
+/// client's connection. CacheWarp believes only trusted proxies in this, and never shares an answer
+/// that such a field can have changed.
 pub fn is_forwarding_field(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |beginning: &[u8]| {

@@ -5,11 +5,9 @@
 crate::labels! {
     /// The class of a request field, by its name.
     pub enum FieldClass {
-        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` if its answer
-        /// depends on it.
+        /// Harmless, and sent with a shared fetch: the origin names it in `Vary` if it matters.
         Sent => "sent",
-        /// Harmless, and not sent with a shared fetch. A request whose answer is not shared keeps
-        /// it.
+        /// Harmless, and sent only with a request whose answer is not shared.
         Withheld => "withheld",
         /// A field that replaces the request or requests a part: not sent with a shared fetch.
         Dropped => "dropped",

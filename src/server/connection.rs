@@ -10,8 +10,8 @@
 //! ```
 //!
 //! On a listener with TLS, a handshake precedes the opening, and ALPN decides the protocol.
-//! Elsewhere, the first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins with 24
-//! bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
+//! Elsewhere, the first bytes of a connection show its protocol: HTTP/2 with prior knowledge begins
+//! with 24 bytes that no HTTP/1.1 request begins with (RFC 9113 §3.4).
 
 use std::future::poll_fn;
 use std::rc::Rc;
