@@ -10,7 +10,7 @@ mod reload;
 mod running;
 mod supervise;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};

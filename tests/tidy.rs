@@ -59,7 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("origin", &["telemetry"]),
     ("store", &["entry", "redis", "telemetry"]),
     ("purge", &["store"]),
-    ("proxy", &["policy", "entry", "store", "purge", "origin", "telemetry"]),
+    ("proxy", &["policy", "entry", "store", "purge", "origin", "routes", "telemetry"]),
     ("admin", &["proxy", "purge", "store", "telemetry"]),
     ("server", &["telemetry"]),
     (
@@ -88,6 +88,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "policy",
             "proxy",
             "redis",
+            "routes",
             "server",
             "store",
             "supervisor",

@@ -120,10 +120,7 @@ impl Resolver<'_> {
         self.check_files(&server, &origin, redis.as_ref());
         let rules = self.rules()?;
         let routes = self.routes()?;
-        // Every tier holds the largest body that any route stores.
-        let of_routes = routes.iter().flat_map(|table| table.routes());
-        let body_bytes_max =
-            of_routes.filter_map(|route| route.members.max_body).fold(rules.body_bytes_max, usize::max);
+        let body_bytes_max = RouteTable::largest_body(routes.as_deref(), rules.body_bytes_max);
         let value_bytes_max = entry_bytes_max(body_bytes_max);
         let redis = redis.map(|deployment| redis::Deployment {
             server: redis::Options { value_bytes_max, ..deployment.server },
@@ -332,9 +329,7 @@ impl Resolver<'_> {
             keys,
             fields,
             ignored_cookies: self.take(Name::IgnoredCookies, values::cookies)?,
-            freshness: None,
-            overrides: policy::OverrideSet::default(),
-            digest: policy::RulesDigest::NONE,
+            ..policy::CacheRules::default()
         };
         let needed = |header: &&HeaderName| policy::is_unstorable_without(header, &rules);
         if let Some(header) = rules.unstored_headers.iter().find(needed).cloned() {

@@ -63,6 +63,12 @@ impl RouteTable {
         Self { routes, tree }
     }
 
+    /// Returns the largest body that the setting or any route stores. Every tier holds it.
+    pub fn largest_body(table: Option<&Self>, of_setting: usize) -> usize {
+        let routes = table.map(Self::routes).unwrap_or_default();
+        routes.iter().filter_map(|route| route.members.max_body).fold(of_setting, usize::max)
+    }
+
     /// Returns the routes in the order of the file.
     pub fn routes(&self) -> &[Route] {
         &self.routes

@@ -217,8 +217,8 @@ fn explicit_lifetime(control: &Control) -> Option<u64> {
     control.s_maxage.or(control.max_age)
 }
 
-/// Returns whether the directives of an answer admit this kind of request. A lifetime that the route
-/// replaces, or a prohibition that it lifts, is not the origin's permission.
+/// Returns whether the directives of an answer admit this kind of request. A lifetime that the
+/// route replaces, or a prohibition that it lifts, is not the origin's permission.
 fn admits(answer: &OriginAnswer, control: &Control, request: &ClientRequest) -> bool {
     let is_lifted =
         control.private || forbids_storing(control) || answer.head.cookie && !is_explicitly_shared(control);

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response};
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response, until};
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=600");
 const TOKEN: &str = "sesame";
@@ -55,7 +55,7 @@ fn explained(response: &Response, path: &str) -> Value {
 fn purge(proxy: &Proxy, order: &str) {
     let mut admin = Client::connect(proxy.admin_addr());
     let length = order.len();
-    admin.send(format!("POST /purge HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n{order}"));
+    admin.send(format!("POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{order}"));
     let answer = admin.response_to("POST");
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
@@ -176,12 +176,17 @@ fn limits_of_stored_responses_are_those_of_the_route() {
         ("/a/body", 203, "text/plain", &long, false),
         ("/other", 200, "application/json", "1", true),
         ("/other-type", 200, "text/plain", "x", false),
-        ("/large", 200, "application/json", &format!("\"{}\"", "x".repeat(2 << 20)), true),
-        ("/small", 200, "application/json", &format!("\"{}\"", "x".repeat(2 << 20)), false),
     ] {
         origin.answer(path, Answer::new(status, &[("Content-Type", media), FRESH], body));
         assert_eq!(hits(&proxy, path, &[]), stored, "{path}");
     }
+    let large = format!("\"{}\"", "x".repeat(2 << 20));
+    for path in ["/small", "/large"] {
+        origin.answer(path, Answer::json_with(&[FRESH], &large));
+    }
+    assert!(!hits(&proxy, "/small", &[]));
+    // The JSON of a large body is checked after the answer.
+    until("the large response to be stored", || is_hit(&proxy.get("/large")));
 }
 
 #[test]
@@ -355,8 +360,11 @@ fn an_entry_under_other_rules_is_a_miss() {
     for path in ["/a", "/b"] {
         first.get(path);
     }
-    redis.await_keys(2);
     let same = node(&lifting);
+    let only_if_cached = [("Cache-Control", "only-if-cached")];
+    for path in ["/a", "/b"] {
+        until("the response to be stored", || same.get_with(path, &only_if_cached).status == 200);
+    }
     assert!(is_hit(&same.get("/a")) && is_hit(&same.get("/b")));
     for (number, routes) in ["", &route("a", "/{x}", "default_ttl = \"1s\"")].into_iter().enumerate() {
         let other = node(routes);

@@ -10,8 +10,8 @@ use crate::proxy::request::InboundRequest;
 use crate::store::{CacheGroup, CacheTag};
 
 /// Returns the digests of a response's tags, of the tags that its route gives it, and of its groups
-/// in its own origin (RFC 9875 §2). A response with too many tags is not stored, since a purge would
-/// miss it.
+/// in its own origin (RFC 9875 §2). A response with too many tags is not stored, since a purge
+/// would miss it.
 pub(in crate::proxy) fn cache_tags(
     head: &HeaderMap,
     inbound: &InboundRequest,

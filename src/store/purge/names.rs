@@ -117,8 +117,9 @@ impl CacheTag {
         Ok(Self(text.into()))
     }
 
-    /// Checks a tag that a route gives: visible ASCII and spaces, at most [`TAG_BYTES_MAX`] bytes. No
-    /// response and no order can name a tag with a space, so neither can imitate the tag of a route.
+    /// Checks a tag that a route gives: visible ASCII and spaces, at most [`TAG_BYTES_MAX`] bytes.
+    /// No response and no order can name a tag with a space, so neither can imitate the tag of a
+    /// route.
     pub fn of_route(text: &str) -> Result<Self, PurgeNameError> {
         let shown = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
         if text.is_empty() || text.len() > TAG_BYTES_MAX || !shown {
