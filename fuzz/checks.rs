@@ -73,8 +73,11 @@ use cachewarp::resp::{
 };
 use cachewarp::time;
 
+/// A fuzz target's name and its check.
+pub(crate) type FuzzCheck = (&'static str, fn(&[u8]));
+
 /// Every check, by the name of its fuzz target.
-pub(crate) const CHECKS: &[(&str, fn(&[u8]))] = &[
+pub(crate) const CHECKS: &[FuzzCheck] = &[
     ("answer_framing", answer_framing),
     ("body", body),
     ("cache_control", cache_control),
