@@ -8,8 +8,8 @@ fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
     let document = format!(
         r#"{{"version":"1.2.3","uptime":{seconds}.000,"now_ms":{seconds}000,"workers":2,
             "requests":{{"hit-memory":{hits},"hit-redis":0,"miss":{misses},"failed":0}},
-            "latency":{{"hit-memory":{{"buckets":[{hits},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}},
-                       "miss":{{"buckets":[0,0,0,0,0,0,0,{misses},0,0,0,0,0,0,0,0,0,0]}}}},
+            "latency":{{"hit-memory":{{"buckets":[{hits},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}},
+                       "miss":{{"buckets":[0,0,0,0,0,0,0,{misses},0,0,0,0,0,0,0,0,0,0,0]}}}},
             "memory":{{"bytes":1572864,"entries":7}},
             "redis":{{"health":"connected","connections":{{"disconnected":0,"connecting":1,"up":19}},"in_flight":3,
                      "commands":{{"ok":{misses},"timeout":{seconds}}}}},

@@ -249,7 +249,7 @@ mod tests {
             r#"cachewarp_redis_received_bytes_total{server="[::1]:6379"} 5"#,
             r#"cachewarp_redis_sent_bytes_total{server="[::1]:6379"} 6"#,
             r#"cachewarp_redis_reply_seconds_count{server="[::1]:6379"} 1"#,
-            r#"cachewarp_redis_reply_seconds_bucket{le="0.0001",server="[::1]:6379"} 1"#,
+            r#"cachewarp_redis_reply_seconds_bucket{server="[::1]:6379",le="0.0001"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }

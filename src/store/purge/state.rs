@@ -4,8 +4,8 @@
 //! one at which its entry was checked? The revision is a number of this process. It changes
 //! whenever the known purges change, or cease to be known. Only then are entries checked again,
 //! each at its next lookup: against the purge log first, and against the generations of its tags if
-//! the log has changed since the entry was fetched, and if one of its tags may have changed since the
-//! last check (`tag_changes.rs`).
+//! the log has changed since the entry was fetched, and if one of its tags may have changed since
+//! the last check (`tag_changes.rs`).
 //!
 //! When Redis pushes that the log has changed, a worker reads it again at once
 //! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed
@@ -230,8 +230,8 @@ impl PurgeState {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Invalidates the generation of a tag: every entry is checked again, and the tags of those that
-    /// may carry it.
+    /// Invalidates the generation of a tag: every entry is checked again, and the tags of those
+    /// that may carry it.
     pub(in crate::store) fn invalidate_tag(&self, tag: u128) {
         self.tags.remove(&tag);
         self.tag_changes.changed(tag);
