@@ -95,6 +95,7 @@ impl Proxy {
                 explanation.ruled(&ruled);
             });
             let RuledRequest { rules, .. } = ruled;
+            record.note(|facts| facts.route = rules.logged_route());
             InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules).recorded(record)
         };
         match route {
