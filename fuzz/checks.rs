@@ -125,7 +125,7 @@ pub(crate) fn entry_decode(data: &[u8]) {
     let _ = entry::decode(&key, &Bytes::copy_from_slice(data), Provenance::Store(now));
     let Some((&kind, content)) = data.split_first() else { return };
     let mut fitting = BytesMut::new();
-    fitting.put_slice(&[b'C', b'W', 2, kind]);
+    fitting.put_slice(&[b'C', b'W', entry::ENTRY_VERSION, kind]);
     fitting.put_slice(&[0; 24]);
     fitting.put_slice(key.digest());
     fitting.put_slice(content);

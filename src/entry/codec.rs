@@ -35,7 +35,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{EncodeError, EntryError};
 use super::fields::FieldAdmission;
-use super::header::{self, CHECKSUM_FROM, HEADER_BYTES, KIND_RESPONSE, KIND_VARIANTS, MAGIC, VERSION};
+use super::header::{self, CHECKSUM_FROM, ENTRY_VERSION, HEADER_BYTES, KIND_RESPONSE, KIND_VARIANTS, MAGIC};
 use super::value::{Entry, StoredValue, Variants};
 use super::{fields, written};
 use crate::entry::header::{EntryVersion, PurgeGeneration, TagDigest};
@@ -232,7 +232,7 @@ fn open(key: &CacheKey, bytes: &Bytes, provenance: Provenance) -> Result<(u8, By
     if [high, low] != MAGIC {
         return Err(EntryError::Foreign);
     }
-    if rest.get_u8() != VERSION {
+    if rest.get_u8() != ENTRY_VERSION {
         return Err(EntryError::Version);
     }
     let kind = rest.get_u8();

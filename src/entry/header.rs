@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 pub(super) const MAGIC: [u8; 2] = *b"CW";
 /// The version of the layout. Entries of another version are misses and leave the store when they
 /// expire.
-pub(super) const VERSION: u8 = 3;
+pub const ENTRY_VERSION: u8 = 3;
 pub(super) const KIND_RESPONSE: u8 = 1;
 pub(super) const KIND_VARIANTS: u8 = 2;
 pub(super) const KIND_TOMBSTONE: u8 = 3;
@@ -116,7 +116,7 @@ pub enum ValueKind {
 impl EntryHeader {
     /// Reads the header of a value; `None` if the value has another format or version.
     pub fn read(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < HEADER_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], VERSION]) {
+        if bytes.len() < HEADER_BYTES || !bytes.starts_with(&[MAGIC[0], MAGIC[1], ENTRY_VERSION]) {
             return None;
         }
         bytes.advance(3);
@@ -156,7 +156,7 @@ pub fn mark_stale(bytes: &[u8], key_generation: KeyGeneration, now: Timestamp) -
 /// Writes a whole header, with a checksum of zero.
 pub(super) fn begin(kind: u8, key_generation: KeyGeneration, bytes: &mut BytesMut) {
     bytes.put_slice(&MAGIC);
-    bytes.put_u8(VERSION);
+    bytes.put_u8(ENTRY_VERSION);
     bytes.put_u8(kind);
     bytes.put_u64(key_generation.0);
     bytes.put_u64(0);

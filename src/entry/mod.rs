@@ -18,8 +18,8 @@ mod written;
 pub use codec::{EntryDecoder, Provenance, decode, encode, history, key_name, received, with_checksum};
 pub use error::{EncodeError, EntryError};
 pub use header::{
-    EntryHeader, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, KeyGeneration, PurgeGeneration, TagDigest,
-    ValueKind, mark_stale, tombstone,
+    ENTRY_VERSION, EntryHeader, EntryVersion, HEADER_BYTES, KEY_GENERATION_END, KeyGeneration,
+    PurgeGeneration, TagDigest, ValueKind, mark_stale, tombstone,
 };
 pub use json::{JsonCheck, JsonCheckError, JsonShape};
 pub use value::{Entry, StoredValue, Variants};

@@ -19,12 +19,12 @@ pub(super) struct RedisScript {
 /// was.
 pub(super) static STORE: RedisScript = RedisScript {
     text: include_str!("scripts/store.lua"),
-    digest: "e92e192f63cfcad3f332159fb93e787398a3e0ec",
+    digest: "925e188bd038c88dec34d5e4c7db49af3c0aa2ff",
 };
 /// Purges a key softly.
 pub(super) static MARK_STALE: RedisScript = RedisScript {
     text: include_str!("scripts/mark_stale.lua"),
-    digest: "b2ad698c51d92c1dd1cd263aec12edcbda0f5694",
+    digest: "8868553afa36fe88b6198fe1cc60e0af851b66c1",
 };
 /// Records a purge in the purge log, or creates the log if there is none: returns its value.
 pub(super) static PURGE_LOG: RedisScript = RedisScript {
@@ -118,6 +118,7 @@ impl RedisScript {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::ENTRY_VERSION;
 
     /// FIPS 180-4 §6.1.
     fn sha1(text: &[u8]) -> String {
@@ -153,6 +154,14 @@ mod tests {
             }
         }
         hash.iter().map(|part| format!("{part:08x}")).collect()
+    }
+
+    #[test]
+    fn scripts_know_the_version_of_entries() {
+        for script in [&STORE, &MARK_STALE] {
+            let magic = format!("'CW\\{ENTRY_VERSION}'");
+            assert!(script.text.contains(&magic), "no {magic} in {}", script.text);
+        }
     }
 
     #[test]

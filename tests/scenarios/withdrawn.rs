@@ -257,16 +257,19 @@ fn a_withdrawn_resource_is_fetched_like_any_other() {
 fn a_redis_that_refuses_the_removal_restores_no_withdrawn_response() {
     for memory in ["0", "64MiB"] {
         let (origin, redis) = (Origin::start(), Redis::start());
+        // A full Redis still removes keys; a user without the right does not.
+        redis.command(&["ACL", "SETUSER", "cachewarp", "on", ">secret", "~*", "&*", "+@all"]);
+        let url = redis.url().replace("redis://", "redis://cachewarp:secret@");
         let settings = [("redis_timeout", "10s"), ("cache_memory_size", memory)];
-        let proxy = Proxy::start_with_redis(&origin.url(), &redis.url(), &settings);
+        let proxy = Proxy::start_with_redis(&origin.url(), &url, &settings);
         origin.answer("/a", old(VALIDATED));
         proxy.get("/a");
         redis.await_keys(1);
-        redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        redis.command(&["ACL", "SETUSER", "cachewarp", "-set", "-unlink", "-del", "-eval", "-evalsha"]);
         origin.answer("/a", error(404));
         assert_eq!(proxy.get("/a").status, 404);
         assert_eq!(redis.keys().len(), 1, "Redis must still hold the entry");
-        redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+        redis.command(&["ACL", "SETUSER", "cachewarp", "+@all"]);
         origin.answer("/a", error(503));
         assert_eq!(proxy.get("/a").status, 503, "{memory}");
     }
