@@ -80,6 +80,8 @@ impl Client {
 fn outcome(got: &Got) -> String {
     match got {
         Got::Closed(rest) if rest.is_empty() => "closed".to_owned(),
+        // RFC 8446 §6: a record of type 21.
+        Got::Closed(rest) if rest.starts_with(&[21, 3]) => "tls alert".to_owned(),
         Got::Closed(rest) => format!("cut {rest:?}"),
         Got::Answer { status, bytes } => {
             let text = String::from_utf8_lossy(bytes);
