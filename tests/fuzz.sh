@@ -17,11 +17,11 @@ cd "$(dirname "$0")/.."
 # Prints the number of inputs that take three to five seconds on an idle machine.
 inputs() {
     case $1 in
-        body) echo 3000 ;;
-        recorded_heads) echo 8000 ;;
-        outbound | targeted) echo 20000 ;;
-        cache_control | cluster_map | location | range | tags) echo 30000 ;;
-        *) echo 60000 ;;
+        body) echo 2000 ;;
+        recorded_heads) echo 4000 ;;
+        outbound | targeted) echo 10000 ;;
+        cache_control | cluster_map | location | range | tags) echo 15000 ;;
+        *) echo 25000 ;;
     esac
 }
 
