@@ -44,7 +44,9 @@ impl NameMatch {
                 Some(name) if variable == lower => Self::Renamed(NameCase::Lower, name),
                 Some(name) if variable == lower.to_ascii_uppercase() => Self::Renamed(NameCase::Upper, name),
                 Some(name) => Self::OtherCase(name),
-                None if is_of_service(variable, value) => Self::Foreign,
+                None if OF_TLS_LIBRARIES.contains(&variable) || is_of_service(variable, value) => {
+                    Self::Foreign
+                }
                 None => {
                     let bare = lower.strip_prefix(PROGRAM).unwrap_or(&lower);
                     let near = nearest(bare, Name::ALL.iter().map(|name| name.as_str())).and_then(find);
@@ -65,6 +67,10 @@ const PROGRAM: &str = "cachewarp_";
 
 /// The beginnings of names that an operator takes for settings.
 const BEGINNINGS: [&str; 4] = ["cache_", "redis_", "origin_", PROGRAM];
+
+/// Names of OpenSSL, which other TLS libraries read too, among them the one that reads the system's
+/// certificate authorities here.
+const OF_TLS_LIBRARIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Returns whether Kubernetes sets the variable, for a Service such as `redis` or `cache-db`:
 /// `REDIS_SERVICE_HOST`, `REDIS_SERVICE_PORT_TLS`, `REDIS_PORT=tcp://10.0.0.1:6379`,
@@ -134,6 +140,13 @@ mod tests {
             ("CACHED_VALUES", NameMatch::Foreign),
         ] {
             assert_eq!(NameMatch::of(variable, "6379"), spelling, "{variable}");
+        }
+    }
+
+    #[test]
+    fn variables_of_tls_libraries_are_foreign() {
+        for variable in OF_TLS_LIBRARIES {
+            assert_eq!(NameMatch::of(variable, "/etc/ssl"), NameMatch::Foreign, "{variable}");
         }
     }
 
