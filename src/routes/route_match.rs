@@ -41,6 +41,11 @@ pub(super) enum OtherReading<'t> {
 }
 
 impl<'t, 'p> RouteMatch<'t, 'p> {
+    /// Returns the match of a plain path whose readings all match this route.
+    pub(super) const fn plain(path: &'p str, matched: Option<(usize, &'t Route)>) -> Self {
+        Self { path, matched, form: PathForm::Plain, other: OtherReading::None }
+    }
+
     /// Returns the route that the path matches by RFC 3986.
     pub fn route(&self) -> Option<&'t Route> {
         self.matched.map(|(_, route)| route)

@@ -86,12 +86,7 @@ impl RouteTable {
             && let Some(route) = self.routes.get(index)
             && route.path.has_plainly(&split)
         {
-            return RouteMatch {
-                path,
-                matched: Some((index, route)),
-                form: PathForm::Plain,
-                other: OtherReading::None,
-            };
+            return RouteMatch::plain(path, Some((index, route)));
         }
         self.find_slowly(method, authority, path, &split)
     }
@@ -111,6 +106,12 @@ impl RouteTable {
         }
     }
 
+    /// Returns the route at this index, with the index.
+    fn indexed(&self, found: Option<usize>) -> Option<(usize, &Route)> {
+        let index = found?;
+        Some((index, self.routes.get(index)?))
+    }
+
     /// Finds the route of a plain path, from its decoded segments.
     fn find_plain<'t, 'p>(
         &'t self,
@@ -124,16 +125,13 @@ impl RouteTable {
         let is_exact = |route: &Route| {
             route.path.has_literals(decoded.number(), |at, literal| decoded.at(at) == Some(literal.decoded))
         };
-        let found = self.walk(decoded, PathEnd::OptionalSlash, accept);
-        let found = found.and_then(|index| Some((index, self.routes.get(index)?)));
-        let mut matched =
-            RouteMatch { path, matched: found, form: PathForm::Plain, other: OtherReading::None };
+        let found = self.indexed(self.walk(decoded, PathEnd::OptionalSlash, accept));
+        let mut matched = RouteMatch::plain(path, found);
         if let Some((_, route)) = found
             && !is_exact(route)
         {
             let accept = |index: usize| accept(index) && self.routes.get(index).is_some_and(is_exact);
-            let found = self.walk(decoded, PathEnd::Exact, accept);
-            matched.matched = found.and_then(|index| Some((index, self.routes.get(index)?)));
+            matched.matched = self.indexed(self.walk(decoded, PathEnd::Exact, accept));
             matched.other = OtherReading::Route(route);
         }
         matched
@@ -159,7 +157,7 @@ impl RouteTable {
             return matched;
         }
         let found = self.find_canonical(method, authority, split);
-        let matched = found.and_then(|index| Some((index, self.routes.get(index)?)));
+        let matched = self.indexed(found);
         let readings = PathReadings::of(path.as_bytes());
         let find = |reading: &Vec<u8>| self.find_reading(method, authority, reading);
         let mut others =
