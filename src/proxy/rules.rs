@@ -37,10 +37,8 @@ pub(in crate::proxy) struct RequestRules {
 /// The route that a set of rules belongs to.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct RouteOfRules {
-    /// The name of the route.
-    pub(in crate::proxy) name: Box<str>,
-    /// The name for lines of the access log, which share it.
-    logged: Arc<str>,
+    /// The name of the route, shared with lines of the access log.
+    pub(in crate::proxy) name: Arc<str>,
     table: Arc<RouteTable>,
 }
 
@@ -178,17 +176,13 @@ impl RequestRules {
             collapse_timeout: members.collapse_timeout.unwrap_or(self.collapse_timeout),
             origin_head_timeout: members.origin_head_timeout,
             origin_body_timeout: members.origin_body_timeout,
-            route: Some(RouteOfRules {
-                name: route.name.clone(),
-                logged: route.name.as_ref().into(),
-                table: Arc::clone(table),
-            }),
+            route: Some(RouteOfRules { name: route.name.as_ref().into(), table: Arc::clone(table) }),
         }
     }
 
     /// Returns the name of the route for the access log.
     pub(in crate::proxy) fn logged_route(&self) -> Option<Arc<str>> {
-        self.route.as_ref().map(|route| Arc::clone(&route.logged))
+        self.route.as_ref().map(|route| Arc::clone(&route.name))
     }
 
     /// Returns the deadlines of an exchange with the origin.

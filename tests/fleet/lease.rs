@@ -149,18 +149,20 @@ fn a_response_to_a_credential_goes_to_its_client_only() {
     assert_eq!(anonymous.response().text(), "\"anonymous\"");
 }
 
+/// Answers `/a` with a variant for each language, behind the gate.
+fn answer_in_languages(origin: &Origin, gate: &Gate) {
+    let gate = gate.clone();
+    origin.script("/a", move |exchange| {
+        let language = exchange.request.field("accept-language").unwrap_or_default().to_owned();
+        gate.pass();
+        Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], &format!("\"{language}\"")).give(exchange)
+    });
+}
+
 #[test]
 fn each_client_gets_its_variant() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
-    origin.script("/a", {
-        let gate = gate.clone();
-        move |exchange| {
-            let language = exchange.request.field("accept-language").unwrap_or_default().to_owned();
-            gate.pass();
-            Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], &format!("\"{language}\""))
-                .give(exchange)
-        }
-    });
+    answer_in_languages(&origin, &gate);
     let nodes = Process::fleet(3, &origin, &redis, &ALWAYS);
     let before = redis.calls("set");
     let mut clients: Vec<_> = nodes
@@ -204,15 +206,7 @@ fn a_fetch_longer_than_the_wait_for_a_lease_costs_no_more_than_without_one() {
 #[test]
 fn two_variants_of_a_cold_key_cost_no_more_than_without_leases() {
     let (origin, redis, gate) = (Origin::start(), Redis::start(), Gate::new());
-    origin.script("/a", {
-        let gate = gate.clone();
-        move |exchange| {
-            let language = exchange.request.field("accept-language").unwrap_or_default().to_owned();
-            gate.pass();
-            Answer::json_with(&[FRESH, ("Vary", "Accept-Language")], &format!("\"{language}\""))
-                .give(exchange)
-        }
-    });
+    answer_in_languages(&origin, &gate);
     let nodes = Process::fleet(3, &origin, &redis, &ALWAYS);
     let before = redis.calls("set");
     let mut clients: Vec<_> = nodes

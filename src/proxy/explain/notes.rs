@@ -11,6 +11,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -135,7 +136,7 @@ crate::labels! {
 pub(in crate::proxy) struct Explanation {
     pub(in crate::proxy::explain) route: &'static str,
     /// The route that the request matches.
-    pub(in crate::proxy::explain) matched: Option<Box<str>>,
+    pub(in crate::proxy::explain) matched: Option<Arc<str>>,
     /// The reason for which the request passes the cache.
     pub(in crate::proxy::explain) passes: Option<PassReason>,
     /// The target, with its key and the namespace of the key.

@@ -68,7 +68,7 @@ impl ServerRuns {
             KeyShare::All => match &known.settled {
                 Some(settled) if settled.address == *address && settled.run == *run => return false,
                 settled => {
-                    // The same address with another run is a restart.
+                    // Another run at an unchanged address is a restart.
                     let before = settled.as_ref().filter(|settled| settled.address != *address);
                     let before = before.map(|settled| settled.run.clone());
                     let (address, run) = (address.clone(), run.clone());
