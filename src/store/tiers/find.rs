@@ -8,9 +8,11 @@
 //! ```
 
 use bytes::Bytes;
+use tokio::time::sleep;
 
 use crate::entry::{Entry, EntryHeader, KeyGeneration, Provenance, StoredValue, ValueKind};
 use crate::key::{CacheKey, Target};
+use crate::limits::WARM_CONNECT_RETRY;
 use crate::redis::{Client, Command, CommandError, Reply, TrackedVersion};
 use crate::store::handle::Store;
 use crate::store::lookup::{Completeness, FoundValue, Lookup, Tier};
@@ -111,17 +113,23 @@ impl Store {
     }
 
     /// Reads an entry from Redis into memory; returns whether Redis has a valid one. Purges are
-    /// checked at the first lookup: the target is unknown here.
+    /// checked at the first lookup: the target is unknown here. The caller limits the time.
     pub(in crate::store) async fn read_into_memory(&self, key: &CacheKey) -> bool {
         let (Some(redis), Some(memory)) = (&self.redis, &self.shared.memory) else { return false };
         let name = self.name(key);
-        let Ok((Reply::Bulk(bytes), version)) = redis.read(&Command::Get { key: &name }).await else {
-            return false;
+        let (bytes, trust) = loop {
+            let Ok((Reply::Bulk(bytes), version)) = redis.read(&Command::Get { key: &name }).await else {
+                return false;
+            };
+            if self.decoded(key, &bytes, Provenance::Store(time::now())).is_none() {
+                return false;
+            }
+            match self.shared.trust_of(redis, &name, &version) {
+                Some(trust) => break (bytes, trust),
+                // The connection does not track yet, or the value changed after the read.
+                None => sleep(WARM_CONNECT_RETRY).await,
+            }
         };
-        if self.decoded(key, &bytes, Provenance::Store(time::now())).is_none() {
-            return false;
-        }
-        let Some(trust) = self.shared.trust_of(redis, &name, &version) else { return false };
         memory.insert(
             key.short(),
             MemoryEntry { bytes: Bytes::copy_from_slice(&bytes), trust, checked: CheckedAt::NEVER },

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::key::CacheKey;
 use crate::limits::{WARM_AT_ONCE, WARM_CONNECT_RETRY, WARM_CONNECT_TIMEOUT, WARM_KEPT, WARM_TIMEOUT};
-use crate::redis::Client;
+use crate::redis::{Client, Command, Reply};
 use crate::store::handle::Store;
 use crate::store::tiers::hot_keys::warm_list;
 
@@ -43,8 +43,7 @@ impl Store {
     /// Cancel safe: entries read so far are in memory.
     pub async fn warm(self: &Rc<Self>) -> usize {
         let (Some(redis), Some(hot)) = (&self.redis, &self.shared.hot) else { return 0 };
-        let Ok(Some(list)) = timeout(WARM_CONNECT_TIMEOUT, first_answer(redis, &self.warm_name())).await
-        else {
+        let Ok(Some(list)) = timeout(WARM_CONNECT_TIMEOUT, self.read_warm_list(redis)).await else {
             return 0;
         };
         let mut keys = warm_list(&list).unwrap_or_default();
@@ -71,6 +70,20 @@ impl Store {
         }
     }
 
+    /// Reads the list once its connection is up and tracks invalidations: at a start it does not
+    /// yet, and memory keeps no entry that is read before.
+    async fn read_warm_list(&self, redis: &Client) -> Option<Bytes> {
+        let name = self.warm_name();
+        loop {
+            if let Ok((reply, version)) = redis.read(&Command::Get { key: &name }).await
+                && self.shared.trust_of(redis, &name, &version).is_some()
+            {
+                return if let Reply::Bulk(list) = reply { Some(list) } else { None };
+            }
+            sleep(WARM_CONNECT_RETRY).await;
+        }
+    }
+
     fn warm_name(&self) -> Vec<u8> {
         self.namespace().name(&[b"warm:", self.shared.options.node_name.as_bytes()])
     }
@@ -78,16 +91,6 @@ impl Store {
 
 fn count(end: Option<Result<bool, tokio::task::JoinError>>) -> usize {
     usize::from(matches!(end, Some(Ok(true))))
-}
-
-/// Returns the value of a key once a connection is up: at a start, there is none yet.
-async fn first_answer(redis: &Client, name: &[u8]) -> Option<Bytes> {
-    loop {
-        match redis.get(name).await {
-            Ok(value) => return value,
-            Err(_) => sleep(WARM_CONNECT_RETRY).await,
-        }
-    }
 }
 
 /// The longest duration of [`Store::warm`].
