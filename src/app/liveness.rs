@@ -22,11 +22,15 @@ impl Liveness {
 
     /// Answers for the worker with this number, for as long as its runtime polls the future.
     pub(super) async fn answer(self, number: usize) {
+        let Some(answered) = self.answered.get(number) else { return };
+        // The receiver counts the current question as seen, and the first one may have come before
+        // it: the worker answers before it waits.
         let mut asked = self.asked.subscribe();
-        // `self` owns the sender, so the channel stays open.
-        while asked.changed().await.is_ok() {
-            if let Some(answered) = self.answered.get(number) {
-                answered.store(*asked.borrow_and_update(), Ordering::Relaxed);
+        loop {
+            answered.store(*asked.borrow_and_update(), Ordering::Relaxed);
+            // `self` owns the sender, so the channel stays open.
+            if asked.changed().await.is_err() {
+                return;
             }
         }
     }
@@ -78,5 +82,16 @@ mod tests {
         assert_eq!(liveness.check(), LivenessState::Stuck);
         settled().await;
         assert_eq!(liveness.check(), LivenessState::Stuck);
+    }
+
+    #[tokio::test]
+    async fn a_worker_answers_a_question_from_before_its_start() {
+        let liveness = Liveness::of(1);
+        assert_eq!(liveness.check(), LivenessState::Alive, "no question was asked yet");
+        assert_eq!(liveness.check(), LivenessState::Stuck);
+        let mut worker = tokio::task::JoinSet::new();
+        worker.spawn(liveness.clone().answer(0));
+        tokio::task::yield_now().await;
+        assert_eq!(liveness.check(), LivenessState::Alive);
     }
 }
