@@ -106,10 +106,13 @@ impl ClientRequest {
         resource: usize,
         before: Option<&ReceivedResponse>,
     ) -> Self {
-        let method = choose(dice, &[("GET", 90), ("HEAD", 7), ("POST", 3)]);
+        let method = choose(dice, &[("GET", 86), ("HEAD", 7), ("POST", 7)]);
         let identity = choose(dice, &[("anonymous", 40), ("alice", 30), ("bob", 30)]);
         let mut request = Self { id, method, path: path(resource), identity, ..Self::anonymous() };
         request.fields.push(("User-Agent", id.to_string()));
+        if method == "GET" && identity == "anonymous" && dice.bool() {
+            return request;
+        }
         if method == "POST" {
             request.fields.push(("Content-Length", "0".to_owned()));
         }
@@ -150,6 +153,11 @@ impl ClientRequest {
         }
         request.draw_conditions(dice, before);
         request
+    }
+
+    /// Returns whether the request has no field that could keep it from changing the store.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.fields.iter().all(|(name, _)| ["User-Agent", "Accept-Language"].contains(name))
     }
 
     /// Returns an anonymous request of the cache itself.
@@ -344,6 +352,8 @@ pub(crate) struct Resource {
     pub(crate) heads: Vec<Head>,
     /// Heads of 304 responses.
     pub(crate) validations: Vec<Head>,
+    /// Number of answers after which the origin withdraws the resource.
+    pub(crate) withdrawn_after: Option<usize>,
 }
 
 impl Resource {
@@ -363,14 +373,30 @@ impl Resource {
                 (Vary::Anything, 5),
             ],
         );
-        let heads = (0..dice.usize(1..3)).map(|_| Head::draw(dice, control_field, vary)).collect();
+        let heads = (0..dice.usize(1..4)).map(|_| Head::draw(dice, control_field, vary)).collect();
         let validations = (0..dice.usize(1..3)).map(|_| Head::draw(dice, control_field, vary)).collect();
         let fallback = if dice.bool() {
             Control { public: true, max_age: Some(600), ..Control::default() }
         } else {
             Control { no_store: true, ..Control::default() }
         };
-        Self { control_field, fallback, tagged: dice.u8(..100) < 70, heads, validations }
+        let tagged = dice.u8(..100) < 70;
+        let drawn = Self { control_field, fallback, tagged, heads, validations, withdrawn_after: None };
+        if dice.u8(..100) < 20 { drawn.into_withdrawn(dice.usize(2..8)) } else { drawn }
+    }
+
+    /// Returns a resource whose responses need validation, and which the origin then withdraws.
+    fn into_withdrawn(self, after: usize) -> Self {
+        let control = Control { public: true, max_age: Some(600), ..Control::default() };
+        let head = Head { control, age: Some(700), ..Head::private() };
+        Self {
+            control_field: ControlField::Standard,
+            tagged: true,
+            heads: vec![head.clone()],
+            validations: vec![head],
+            withdrawn_after: Some(after),
+            ..self
+        }
     }
 
     pub(crate) fn varies_by_authorization(&self) -> bool {
@@ -388,6 +414,20 @@ impl Resource {
 }
 
 impl Head {
+    /// Returns the head of a response for its own client.
+    pub(crate) fn private() -> Self {
+        Self {
+            status: 200,
+            control: Control { private: true, ..Control::default() },
+            lacks_control: false,
+            vary: Vary::Nothing,
+            age: None,
+            cookie: false,
+            own: false,
+            until_close: false,
+        }
+    }
+
     fn draw(dice: &mut Rng, control_field: ControlField, vary: Vary) -> Self {
         let own = dice.u8(..100) < 25;
         let lacks_control = control_field == ControlField::Standard && !own && dice.u8(..100) < 20;
@@ -402,7 +442,7 @@ impl Head {
             control,
             lacks_control,
             vary: if dice.u8(..100) < 10 { Vary::Both } else { vary },
-            age: (dice.u8(..100) < 15).then(|| choose(dice, &[(0, 1), (1, 1), (700, 1)])),
+            age: (dice.u8(..100) < 15).then(|| choose(dice, &[(0, 1), (1, 1), (700, 3)])),
             cookie: dice.u8(..100) < 12,
             own,
             until_close: dice.u8(..100) < 8,

@@ -7,6 +7,10 @@
 //! the number of its exchange. Afterwards a small [`model`] of the rules, which shares no line with
 //! the code, checks every mark that any client received.
 //!
+//! Writes end without a response or after its first byte, clients leave before it, operators purge,
+//! another party damages and exchanges entries in Redis, and Redis is down for a while and comes back
+//! empty. After each removal, the node must not serve what the origin sent before it.
+//!
 //! One seed determines all requests and responses; a failure names it, and
 //! `LEAK_SEED=<seed> cargo test --test leak` repeats it. The scheduler still decides which requests
 //! overlap. Another API with equal paths shares the Redis: no mark crosses between the two APIs.
@@ -21,50 +25,74 @@ mod model;
 mod world;
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cachewarp::time;
 
 use draw::{ClientRequest, ROUTES, path};
-use harness::{Answer, Client, Origin, Proxy, Redis};
-use model::ReceivedResponse;
+use harness::{Answer, Client, Origin, Proxy, Redis, Value};
+use model::{LeakReport, ReceivedResponse, Removal, RemovalReason};
 use world::World;
 
-/// Maximum number of requests.
-const REQUESTS: usize = 9_000;
-/// Time limit of the test.
-const TIME: Duration = Duration::from_secs(12);
+/// Maximum number of requests of a run.
+const REQUESTS: usize = 6_000;
+/// Time limit of a run, for a machine that does not make progress.
+const TIME: Duration = Duration::from_secs(120);
 /// Number of concurrent clients.
 const CLIENTS: usize = 8;
 /// Approximate number of requests between a resource's first and last request.
 const REQUESTS_A_RESOURCE: usize = 30;
 const RESOURCES_AT_A_TIME: usize = 4;
+/// Redis is killed at this request, and started again after as many requests as the second number.
+const REDIS_OUTAGE: (usize, usize) = (1_000, 300);
 
+/// Runs once, or until `LEAK_EXCHANGES` requests have been judged.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it is no setting of the product")]
 fn no_byte_of_one_client_leaks_to_another() {
-    let seed = match std::env::var("LEAK_SEED") {
-        Ok(seed) => seed.parse().expect("a number"),
-        Err(_) => fastrand::u64(..),
-    };
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let first = number("LEAK_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let exchanges = number("LEAK_EXCHANGES").unwrap_or(1);
+    let (mut sum, mut requests, mut seed) = (LeakReport::default(), 0, first);
+    while requests < exchanges {
+        let (report, count) = run(seed);
+        (requests, seed) = (requests + count as u64, seed.wrapping_add(1));
+        sum.add(report);
+        println!("{requests} requests: {sum:?}");
+    }
+}
+
+/// Draws and judges one run. Returns its result, and the number of its requests.
+fn run(seed: u64) -> (LeakReport, usize) {
     let (origin, redis) = (Origin::start(), Redis::start());
     let world = World::open(seed, REQUESTS / REQUESTS_A_RESOURCE + RESOURCES_AT_A_TIME, &origin);
     let mut routes = tempfile::NamedTempFile::new().expect("a file");
     routes.write_all(ROUTES.as_bytes()).expect("a file");
     let routes_file = routes.path().to_str().expect("a path");
     let proxies: [Proxy; 2] = ["64MiB", "0"].map(|memory| {
-        let settings = [("cache_memory_size", memory), ("redis_timeout", "5s"), ("routes_file", routes_file)];
+        let settings = [
+            ("cache_memory_size", memory),
+            ("redis_timeout", "5s"),
+            ("origin_head_timeout", "1s"),
+            ("routes_file", routes_file),
+        ];
         Proxy::start_with_redis(&origin.url(), &redis.url(), &settings)
     });
-    let addrs = proxies.each_ref().map(Proxy::addr);
     let neighbour = Neighbour::start(&redis, seed);
+    let party = Arc::new(Party {
+        world,
+        proxies,
+        redis: Mutex::new(redis),
+        purges: Mutex::default(),
+        forged: AtomicUsize::default(),
+    });
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let (world, addr) = (Arc::clone(&world), addrs[number % addrs.len()]);
-            thread::spawn(move || send_requests(&world, Client::connect(addr), number as u64))
+            let party = Arc::clone(&party);
+            thread::spawn(move || party.send_requests(number))
         })
         .collect();
     let received: Vec<ReceivedResponse> =
@@ -73,13 +101,14 @@ fn no_byte_of_one_client_leaks_to_another() {
     // The model knows no mark of the neighbour, and the neighbour's client checks its own
     // responses.
     let neighbour_requests = neighbour.stop();
-    let mut report = model::judge(&world.log(), &received);
+    let purges = party.purges.lock().unwrap().drain(..).collect();
+    let mut report = model::judge(&party.world.log(), &received, purges);
     let foreign = received
         .iter()
         .filter(|received| String::from_utf8_lossy(&received.response.body).contains(NEIGHBOUR))
         .count();
     assert_eq!(foreign, 0, "LEAK_SEED={seed}: answers of another origin on the same Redis");
-    report.faults.extend(world.faults.lock().unwrap().drain(..));
+    report.faults.extend(party.world.faults.lock().unwrap().drain(..));
     let some = &report.faults[..report.faults.len().min(5)];
     assert!(
         some.is_empty(),
@@ -88,6 +117,7 @@ fn no_byte_of_one_client_leaks_to_another() {
         some.join("\n\n")
     );
     // A run with too few shared responses has tested nothing.
+    let removals = |reason: RemovalReason| report.removals.get(&reason).copied().unwrap_or_default();
     let enough = [
         (report.shared, 500),
         (report.shared_by_name, 50),
@@ -96,8 +126,15 @@ fn no_byte_of_one_client_leaks_to_another() {
         (report.validated, 50),
         (report.collapsed, 20),
         (neighbour_requests, 100),
+        (removals(RemovalReason::Write), 20),
+        (removals(RemovalReason::WriteOfUnknownOutcome), 10),
+        (removals(RemovalReason::Withdrawal), 3),
+        (removals(RemovalReason::Purge), 10),
+        (removals(RemovalReason::PurgeWithoutRedis), 1),
+        (party.forged.load(Ordering::Relaxed), 20),
     ];
-    assert!(enough.iter().all(|(count, least)| count >= least), "LEAK_SEED={seed}: {report:?}");
+    assert!(enough.iter().all(|(count, least)| count >= least), "LEAK_SEED={seed}: {enough:?}");
+    (report, received.len())
 }
 
 /// The body of every response of the neighbour.
@@ -143,21 +180,104 @@ impl Neighbour {
     }
 }
 
-/// Sends requests on one connection, each with another identity.
-fn send_requests(world: &World, mut client: Client, number: u64) -> Vec<ReceivedResponse> {
-    let mut dice = fastrand::Rng::with_seed(world.seed.wrapping_add(number));
-    let begun = time::instant();
-    let mut received = Vec::new();
-    while begun.elapsed() < TIME
-        && let Some(sent) = world.next_request(REQUESTS)
-    {
-        let resource = sent / REQUESTS_A_RESOURCE + dice.usize(0..RESOURCES_AT_A_TIME);
-        let request = world.register(|id| ClientRequest::draw(&mut dice, id, resource, received.last()));
-        let at = time::instant();
-        let fields: Vec<(&str, &str)> =
-            request.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let response = client.request(request.method, &request.path, &fields);
-        received.push(ReceivedResponse { request, at, response });
+/// The clients, and the operators and other parties whose roles they take in turn.
+struct Party {
+    world: Arc<World>,
+    proxies: [Proxy; 2],
+    redis: Mutex<Redis>,
+    purges: Mutex<Vec<Removal>>,
+    /// Number of forged entries in Redis.
+    forged: AtomicUsize,
+}
+
+impl Party {
+    /// Sends requests on one connection, each with another identity.
+    fn send_requests(&self, number: usize) -> Vec<ReceivedResponse> {
+        let mut dice = fastrand::Rng::with_seed(self.world.seed.wrapping_add(number as u64));
+        let node = number % self.proxies.len();
+        let mut client = self.proxies[node].connect();
+        let begun = time::instant();
+        let mut received = Vec::new();
+        while begun.elapsed() < TIME
+            && let Some(sent) = self.world.next_request(REQUESTS)
+        {
+            let resource = sent / REQUESTS_A_RESOURCE + dice.usize(0..RESOURCES_AT_A_TIME);
+            self.disturb(sent, node, resource, &mut dice);
+            let request =
+                self.world.register(|id| ClientRequest::draw(&mut dice, id, resource, received.last()));
+            let at = time::instant();
+            let fields: Vec<(&str, &str)> =
+                request.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            if request.method == "POST" && dice.u8(..100) < 15 {
+                // The client leaves before it knows the outcome.
+                client.send_head("POST", &request.path, &fields);
+                client = self.proxies[node].connect();
+                continue;
+            }
+            let response = client.request(request.method, &request.path, &fields);
+            received.push(ReceivedResponse { request, at, ended: time::instant(), node, response });
+        }
+        received
     }
-    received
+
+    /// Sometimes purges, forges an entry, or kills or starts Redis.
+    fn disturb(&self, sent: usize, node: usize, resource: usize, dice: &mut fastrand::Rng) {
+        let (kill, outage) = REDIS_OUTAGE;
+        match sent {
+            sent if sent == kill => self.redis.lock().unwrap().kill(),
+            sent if sent == kill + outage => self.redis.lock().unwrap().restart(),
+            _ => {}
+        }
+        match dice.u8(..100) {
+            0..2 => self.purge(node, resource),
+            2..6 => self.forge(dice),
+            _ => {}
+        }
+    }
+
+    /// Purges a path at one node.
+    fn purge(&self, node: usize, resource: usize) {
+        let (begun, path) = (time::instant(), path(resource));
+        let admin = self.proxies[node].admin_addr();
+        let order = format!(r#"{{"url":"http://test{path}"}}"#);
+        let mut client = Client::connect(admin);
+        client.send(format!(
+            "POST /purge HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{order}",
+            order.len()
+        ));
+        let status = client.response().status;
+        let (reason, node) = match status {
+            200 => (RemovalReason::Purge, None),
+            503 => (RemovalReason::PurgeWithoutRedis, Some(node)),
+            _ => (RemovalReason::Purge, Some(node)),
+        };
+        let removal = Removal { reason, path, node, begun, ended: time::instant() };
+        self.purges.lock().unwrap().push(removal);
+    }
+
+    /// Puts the entry of one key under another key of the same namespace, or damages an entry.
+    fn forge(&self, dice: &mut fastrand::Rng) {
+        const SCRIPT: &str = r"
+            local one, other = redis.call('RANDOMKEY'), redis.call('RANDOMKEY')
+            local entry = ':' .. string.rep('%x', 32) .. '$'
+            local namespace = function (name) return name and string.find(name, entry) and string.sub(name, 1, -33) end
+            if not namespace(one) or namespace(one) ~= namespace(other) or string.find(one, 'tag:') or string.find(one, 'lease:') then return 0 end
+            local bytes = redis.call('GET', one)
+            local at = math.min(tonumber(ARGV[2]), #bytes - 1)
+            if ARGV[1] == '0' then
+                if one == other then return 0 end
+                redis.call('SET', other, bytes, 'PX', redis.call('PTTL', one))
+            elseif ARGV[1] == '1' then
+                redis.call('SETRANGE', one, at, '!')
+            else
+                redis.call('SET', one, string.sub(bytes, 1, at), 'KEEPTTL')
+            end
+            return 1";
+        let (kind, at) = (dice.u8(..3).to_string(), dice.usize(..400).to_string());
+        let redis = self.redis.lock().unwrap();
+        if let Ok(Value::Integer(forged)) = redis.try_command(&["EVAL", SCRIPT, "0", &kind, &at]) {
+            self.forged.fetch_add(usize::try_from(forged).unwrap_or_default(), Ordering::Relaxed);
+        }
+    }
 }

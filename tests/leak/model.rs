@@ -4,8 +4,12 @@
 //! The model does not simulate the store. It checks whether *any* history explains a received mark;
 //! a mark is a leak only if none does. It treats a whole response and all later 304s about it
 //! together.
+//!
+//! A [`Removal`] ends all responses of a path that the origin gave before it: no later request to a
+//! node that took part may receive one of them. The model derives the removals by writes and by
+//! withdrawals from the responses; an operator states those by purges.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::draw::{ClientRequest, Control, Credential, PathRules, Vary};
@@ -22,7 +26,38 @@ pub(crate) struct ReceivedResponse {
     pub(crate) request: ClientRequest,
     /// The time when the client sent the request.
     pub(crate) at: Instant,
+    /// The time when the client had the response.
+    pub(crate) ended: Instant,
+    /// The proxy that responded.
+    pub(crate) node: usize,
     pub(crate) response: Response,
+}
+
+/// The end of all stored responses of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Removal {
+    pub(crate) reason: RemovalReason,
+    pub(crate) path: String,
+    /// The proxy that removed them, or all.
+    pub(crate) node: Option<usize>,
+    /// Responses that the origin gave before this time are removed.
+    pub(crate) begun: Instant,
+    /// Requests that a client sends after this time receive none of them.
+    pub(crate) ended: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum RemovalReason {
+    /// A successful unsafe request.
+    Write,
+    /// An unsafe request without a complete response.
+    WriteOfUnknownOutcome,
+    /// A whole response to a validation that may not be stored.
+    Withdrawal,
+    /// A purge that every node confirmed.
+    Purge,
+    /// A purge that Redis did not confirm.
+    PurgeWithoutRedis,
 }
 
 /// The result of the test.
@@ -39,21 +74,59 @@ pub(crate) struct LeakReport {
     pub(crate) shared_lifted: usize,
     pub(crate) validated: usize,
     pub(crate) collapsed: usize,
+    /// Number of removals after which the model judged responses, for each reason.
+    pub(crate) removals: BTreeMap<RemovalReason, usize>,
+}
+
+impl LeakReport {
+    /// Adds the result of another run.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.faults.extend(other.faults);
+        self.shared += other.shared;
+        self.shared_by_name += other.shared_by_name;
+        self.validated += other.validated;
+        self.collapsed += other.collapsed;
+        for (reason, count) in other.removals {
+            *self.removals.entry(reason).or_default() += count;
+        }
+    }
 }
 
 /// All answers of the origin, and for each whole response the answers about it.
 struct Log<'a> {
     answers: &'a [OriginAnswer],
     about: HashMap<usize, Vec<usize>>,
+    /// The last answer to each request.
+    by_request: HashMap<usize, usize>,
+    /// The response to each request whose client waited for it.
+    received: HashMap<usize, &'a ReceivedResponse>,
+    removals: HashMap<String, Vec<Removal>>,
 }
 
 /// Checks every received response against the answers of the origin.
-pub(crate) fn judge(answers: &[OriginAnswer], received: &[ReceivedResponse]) -> LeakReport {
-    let mut log = Log { answers, about: HashMap::new() };
+pub(crate) fn judge(
+    answers: &[OriginAnswer],
+    received: &[ReceivedResponse],
+    purges: Vec<Removal>,
+) -> LeakReport {
+    let mut log = Log {
+        answers,
+        about: HashMap::new(),
+        by_request: HashMap::new(),
+        received: received.iter().map(|received| (received.request.id, received)).collect(),
+        removals: HashMap::new(),
+    };
     for (serial, one) in answers.iter().enumerate() {
         log.about.entry(one.entity).or_default().push(serial);
+        log.by_request.insert(one.request.id, serial);
     }
     let mut report = LeakReport::default();
+    let removals: Vec<Removal> =
+        received.iter().filter_map(|received| log.removal(received)).chain(purges).collect();
+    for removal in removals {
+        *report.removals.entry(removal.reason).or_default() += 1;
+        log.removals.entry(removal.path.clone()).or_default().push(removal);
+    }
     for received in received {
         let status = received.response.cache_status();
         report.validated += usize::from(status.contains("fwd-status=304"));
@@ -110,8 +183,66 @@ impl Log<'_> {
                 owner = BytesOwner::Other;
             }
         }
+        if let Some(serial) = mark("x-serial") {
+            self.is_not_removed(&self.answers[serial], received)?;
+        }
         self.body_is_whole(received, mark("x-serial"))?;
         Ok(owner)
+    }
+
+    /// Returns the removal of which a response tells.
+    fn removal(&self, received: &ReceivedResponse) -> Option<Removal> {
+        let ReceivedResponse { request, response, ended, node, .. } = received;
+        let answer = &self.answers[*self.by_request.get(&request.id)?];
+        let is_own = response.field("x-serial") == Some(&answer.serial.to_string());
+        let reason = match (request.method, response.status) {
+            ("POST", 200) => RemovalReason::Write,
+            ("POST", 502 | 504) if response.field("x-serial").is_none() => {
+                RemovalReason::WriteOfUnknownOutcome
+            }
+            ("GET", 200) if is_own && request.is_plain() && ends_stored(&answer.control) => {
+                // Otherwise the proxy did not know a stored response.
+                response.cache_status().contains("fwd=stale").then_some(RemovalReason::Withdrawal)?
+            }
+            _ => return None,
+        };
+        let path = request.path.clone();
+        Some(Removal { reason, path, node: Some(*node), begun: answer.at, ended: *ended })
+    }
+
+    /// Checks that no removal precedes a request for a response of another client.
+    fn is_not_removed(&self, answer: &OriginAnswer, received: &ReceivedResponse) -> Result<(), String> {
+        let removals = self.removals.get(&received.request.path).into_iter().flatten();
+        let mut missed = removals.filter(|removal| {
+            // A withdrawal concerns one variant.
+            let all = removal.reason != RemovalReason::Withdrawal || answer.head.vary == Vary::Nothing;
+            let took_part = removal.node.is_none_or(|node| node == received.node);
+            let about = || self.about[&answer.entity].iter().map(|serial| &self.answers[*serial]);
+            all && took_part
+                && about().all(|one| one.at < removal.begun)
+                && removal.ended < received.at
+                && !self.is_overlapping(answer, removal)
+        });
+        match missed.next() {
+            Some(removal) if answer.request.id != received.request.id => {
+                let first = self.received.get(&answer.request.id);
+                let first = first.map(|first| (first.node, first.at, first.ended));
+                let (node, at) = (received.node, received.at);
+                Err(format!(
+                    "{answer:?} after {removal:?}, requested of {node} at {at:?}; first by {first:?}"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether another node was fetching the answer when the removal began. The nodes cannot
+    /// order the two: the answer may be stored after the removal.
+    fn is_overlapping(&self, answer: &OriginAnswer, removal: &Removal) -> bool {
+        let first = self.received.get(&answer.request.id);
+        removal
+            .node
+            .is_some_and(|node| first.is_none_or(|first| first.node != node && first.ended > removal.begun))
     }
 
     /// Checks that head and body belong to one response.
@@ -207,6 +338,11 @@ fn may_be_stored(answer: &OriginAnswer, control: &Control) -> bool {
 
 fn forbids_storing(control: &Control) -> bool {
     control.no_store && !control.must_understand
+}
+
+/// Returns whether a whole response with these directives ends the stored one.
+fn ends_stored(control: &Control) -> bool {
+    control.malformed || control.private || control.no_store && !control.must_understand
 }
 
 fn is_explicitly_shared(control: &Control) -> bool {

@@ -10,7 +10,8 @@ use cachewarp::time;
 use fastrand::Rng;
 
 use crate::draw::{
-    CREDENTIALS, ClientRequest, Control, ControlField, Credential, Head, LANGUAGES, Resource, UNKEYED, path,
+    CREDENTIALS, ClientRequest, Control, ControlField, Credential, Head, LANGUAGES, Resource, UNKEYED,
+    choose, path,
 };
 use crate::harness::{Answer, Exchange, Origin, Then};
 
@@ -19,9 +20,23 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     sent: AtomicUsize,
     resources: Vec<Resource>,
+    /// Number of answers of each resource.
+    served: Vec<AtomicUsize>,
     requests: Mutex<Vec<ClientRequest>>,
     answers: Mutex<Vec<OriginAnswer>>,
     pub(crate) faults: Mutex<Vec<String>>,
+}
+
+/// The end of an unsafe request at the origin, which has applied it.
+#[derive(Clone, Copy)]
+enum WriteEnd {
+    Answered,
+    /// The connection ends without a byte.
+    Closed,
+    /// The connection ends after the first byte.
+    Cut,
+    /// No byte arrives before the timeout.
+    Silent,
 }
 
 /// An answer of the origin.
@@ -58,6 +73,7 @@ impl World {
             seed,
             sent: AtomicUsize::new(0),
             resources: (0..resources).map(|_| Resource::draw(&mut dice)).collect(),
+            served: (0..resources).map(|_| AtomicUsize::default()).collect(),
             requests: Mutex::default(),
             answers: Mutex::default(),
             faults: Mutex::default(),
@@ -102,7 +118,10 @@ impl World {
         let own = |answers: &[OriginAnswer], entity: usize| {
             answers.get(entity).is_some_and(|one: &OriginAnswer| one.request.path == path(number))
         };
+        let earlier = self.served[number].fetch_add(1, Ordering::Relaxed);
+        let is_withdrawn = resource.withdrawn_after.is_some_and(|after| earlier >= after);
         let entity = match (request.method, condition) {
+            _ if is_withdrawn => serial,
             ("GET", Some(entity)) if dice.u8(..100) < 60 && own(&answers, entity) => entity,
             // A HEAD describes the last whole response.
             ("HEAD", _) if resource.tagged => {
@@ -115,7 +134,8 @@ impl World {
         };
         let whole = entity == serial;
         let heads = if whole { &resource.heads } else { &resource.validations };
-        let head = heads[dice.usize(..heads.len())].clone();
+        let drawn = heads[dice.usize(..heads.len())].clone();
+        let head = if is_withdrawn { Head::private() } else { drawn };
         let text = text(resource, &head, serial, entity, &mut dice);
         let control = resource.control_of(&head).clone();
         let unkeyed = UNKEYED.iter().any(|name| exchange.request.field(name).is_some());
@@ -123,6 +143,17 @@ impl World {
         answers.push(own.clone());
         drop(answers);
         thread::sleep(pause);
+        if own.request.method == "POST" {
+            match choose(
+                &mut dice,
+                &[(WriteEnd::Answered, 82), (WriteEnd::Closed, 8), (WriteEnd::Cut, 8), (WriteEnd::Silent, 2)],
+            ) {
+                WriteEnd::Answered => {}
+                WriteEnd::Closed => return Ok(Then::Close),
+                WriteEnd::Cut => return Answer::raw("H").close().give(exchange),
+                WriteEnd::Silent => return Answer::silent().hang().give(exchange),
+            }
+        }
         let fields: Vec<(&str, &str)> = text.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = match own.request.method {
             "GET" if !whole => Answer::not_modified(&fields),
