@@ -123,7 +123,7 @@ fn run(seed: u64) -> (LeakReport, usize) {
         (report.shared_by_name, 50),
         (report.shared_stated, 50),
         (report.shared_lifted, 50),
-        (report.validated, 50),
+        (report.validated, 20),
         (report.collapsed, 20),
         (neighbour_requests, 100),
         (removals(RemovalReason::Write), 20),

@@ -84,6 +84,8 @@ impl LeakReport {
         self.faults.extend(other.faults);
         self.shared += other.shared;
         self.shared_by_name += other.shared_by_name;
+        self.shared_stated += other.shared_stated;
+        self.shared_lifted += other.shared_lifted;
         self.validated += other.validated;
         self.collapsed += other.collapsed;
         for (reason, count) in other.removals {
@@ -200,7 +202,7 @@ impl Log<'_> {
             ("POST", 502 | 504) if response.field("x-serial").is_none() => {
                 RemovalReason::WriteOfUnknownOutcome
             }
-            ("GET", 200) if is_own && request.is_plain() && ends_stored(&answer.control) => {
+            ("GET", 200) if is_own && request.is_plain() && ends_stored(&request.path, &answer.control) => {
                 // Otherwise the proxy did not know a stored response.
                 response.cache_status().contains("fwd=stale").then_some(RemovalReason::Withdrawal)?
             }
@@ -236,13 +238,14 @@ impl Log<'_> {
         }
     }
 
-    /// Returns whether another node was fetching the answer when the removal began. The nodes cannot
-    /// order the two: the answer may be stored after the removal.
+    /// Returns whether the answer to a write declared itself storable, and overlapped a write at
+    /// another node. SECURITY.md names this case: the write that ends last determines what is stored.
     fn is_overlapping(&self, answer: &OriginAnswer, removal: &Removal) -> bool {
         let first = self.received.get(&answer.request.id);
-        removal
-            .node
-            .is_some_and(|node| first.is_none_or(|first| first.node != node && first.ended > removal.begun))
+        answer.request.method == "POST"
+            && removal.node.is_some_and(|node| {
+                first.is_none_or(|first| first.node != node && first.ended > removal.begun)
+            })
     }
 
     /// Checks that head and body belong to one response.
@@ -341,7 +344,10 @@ fn forbids_storing(control: &Control) -> bool {
 }
 
 /// Returns whether a whole response with these directives ends the stored one.
-fn ends_stored(control: &Control) -> bool {
+fn ends_stored(path: &str, control: &Control) -> bool {
+    if PathRules::of(path) == PathRules::Lifted {
+        return control.malformed;
+    }
     control.malformed || control.private || control.no_store && !control.must_understand
 }
 
