@@ -8,8 +8,8 @@
 //! the code, checks every mark that any client received.
 //!
 //! Writes end without a response or after its first byte, clients leave before it, operators purge,
-//! another party damages and exchanges entries in Redis, and Redis is down for a while and comes back
-//! empty. After each removal, the node must not serve what the origin sent before it.
+//! another party damages and exchanges entries in Redis, and Redis is down for a while and comes
+//! back empty. After each removal, the node must not serve what the origin sent before it.
 //!
 //! One seed determines all requests and responses; a failure names it, and
 //! `LEAK_SEED=<seed> cargo test --test leak` repeats it. The scheduler still decides which requests

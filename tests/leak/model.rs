@@ -239,7 +239,8 @@ impl Log<'_> {
     }
 
     /// Returns whether the answer to a write declared itself storable, and overlapped a write at
-    /// another node. SECURITY.md names this case: the write that ends last determines what is stored.
+    /// another node. SECURITY.md names this case: the write that ends last determines what is
+    /// stored.
     fn is_overlapping(&self, answer: &OriginAnswer, removal: &Removal) -> bool {
         let first = self.received.get(&answer.request.id);
         answer.request.method == "POST"
