@@ -55,16 +55,25 @@ pub(super) async fn answer(
     };
     match proxy.exchange(&inbound, head, RequestBody::Streaming(body)).await {
         Ok(response) => {
-            let storable = before
-                .filter(|before| !before.is_superseded())
-                .and_then(|_| storable_for_gets(proxy, &inbound, &response, requested));
-            let changed = invalidate_changed(proxy, &inbound, resource, &response);
+            let storable = before.filter(|before| !before.is_superseded()).and_then(|before| {
+                let facts = storable_for_gets(proxy, &inbound, &response, requested)?;
+                Some((facts, before))
+            });
+            let mut changed = invalidate_changed(proxy, &inbound, resource, &response);
             // The permit follows the request's own invalidation and precedes any later one.
-            let generation = KeyGeneration::new();
-            let storable = storable.map(|facts| (facts, proxy.store.permit(&resource, generation)));
-            for key in changed {
-                proxy.store.write_tombstone(&key, generation).await;
+            let storable = storable.map(|(facts, before)| (facts, proxy.store.renew(before)));
+            if storable.is_some() {
+                changed.retain(|key| *key != resource);
             }
+            for key in changed {
+                proxy.store.write_tombstone(&key, KeyGeneration::new()).await;
+            }
+            let storable = match storable {
+                Some((facts, permit)) => {
+                    proxy.store.replace_by_own(permit).await.map(|permit| (facts, permit))
+                }
+                None => None,
+            };
             mark_groups_stale(proxy, &inbound, &response).await;
             match storable {
                 Some((facts, permit)) => post::store_post(proxy, inbound, response, facts, permit).await,

@@ -144,6 +144,14 @@ impl Store {
         }
     }
 
+    /// Returns a permit for the response to a request that has itself changed its resource: it
+    /// outlasts that change and no later one. Purges of more than one key count from the start of
+    /// the request.
+    pub fn renew(&self, before: StorePermit) -> StorePermit {
+        let watch = self.shared.watches.watch(before.resource.short());
+        StorePermit { watch, key_generation: KeyGeneration::new(), ..before }
+    }
+
     /// Takes back the header map of an answered request: the decoder reuses its memory for the next
     /// entry.
     pub fn recycle(&self, head: HeaderMap) {

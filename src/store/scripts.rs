@@ -26,6 +26,12 @@ pub(super) static MARK_STALE: RedisScript = RedisScript {
     text: include_str!("scripts/mark_stale.lua"),
     digest: "8868553afa36fe88b6198fe1cc60e0af851b66c1",
 };
+/// Replaces the value of a key by a tombstone: returns 1 if no other purge of the key can have come
+/// in the last [`FETCH_STORED_MAX`](crate::limits::FETCH_STORED_MAX).
+pub(super) static REPLACE: RedisScript = RedisScript {
+    text: include_str!("scripts/replace.lua"),
+    digest: "36fdc76d28297aa38022b16736b1410f376d667c",
+};
 /// Records a purge in the purge log, or creates the log if there is none: returns its value.
 pub(super) static PURGE_LOG: RedisScript = RedisScript {
     text: include_str!("scripts/purge_log.lua"),
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn scripts_know_the_version_of_entries() {
-        for script in [&STORE, &MARK_STALE] {
+        for script in [&STORE, &MARK_STALE, &REPLACE] {
             let magic = format!("'CW\\{ENTRY_VERSION}'");
             assert!(script.text.contains(&magic), "no {magic} in {}", script.text);
         }
@@ -167,9 +173,18 @@ mod tests {
     #[test]
     fn digests_match_the_texts() {
         assert_eq!(sha1(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
-        for script in
-            [&STORE, &MARK_STALE, &PURGE_LOG, &PURGE_TAG, &ENSURE_TAG, &LEASE, &LIST, &REGISTER, &SERVER_RUN]
-        {
+        for script in [
+            &STORE,
+            &MARK_STALE,
+            &REPLACE,
+            &PURGE_LOG,
+            &PURGE_TAG,
+            &ENSURE_TAG,
+            &LEASE,
+            &LIST,
+            &REGISTER,
+            &SERVER_RUN,
+        ] {
             assert_eq!(sha1(script.text.as_bytes()), script.digest, "{}", script.text);
         }
     }

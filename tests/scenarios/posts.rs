@@ -1,7 +1,8 @@
 //! A response to a `POST` that equals the response to a `GET`, as its `Content-Location` says (RFC
 //! 9110 §9.3.3).
 
-use crate::harness::{Answer, Client, Gate, Origin, Proxy, Response};
+use super::admin::purge;
+use crate::harness::{Answer, Client, Gate, Origin, Proxy, Redis, Response};
 
 const OLD: &str = r#"{"state":"old"}"#;
 const NEW: &str = r#"{"state":"new"}"#;
@@ -96,4 +97,56 @@ fn a_superseded_post_response_is_not_stored() {
     assert!(!is_stored(&proxy));
     origin.answer("/a", Answer::json_with(&[FRESH], NEW));
     assert_eq!(proxy.get("/a").text(), NEW);
+}
+
+/// Returns whether nodes serve the response to a `POST` after a change by another node, which came
+/// while the response was on its way.
+fn is_old_after(change: impl Fn(&Proxy, &Origin)) -> bool {
+    let (origin, redis, before_head) = (Origin::start(), Redis::start(), Gate::new());
+    let nodes = [(); 2].map(|()| Proxy::start_with_redis(&origin.url(), &redis.url(), &[]));
+    origin.answer("/other", Answer::json_with(&[FRESH], NEW));
+    // A first lookup reads the purge log, without which nothing is stored.
+    nodes.iter().for_each(|node| drop(node.get("/other")));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=600\r\nContent-Location: /a\r\n";
+    let posted = format!("{head}Content-Length: {}\r\n\r\n{OLD}", OLD.len());
+    origin.answer("/a", Answer::silent().pass(&before_head).send(posted));
+    let mut client = nodes[1].connect();
+    client.send_head("POST", "/a", &[("Content-Length", "0")]);
+    before_head.await_arrivals(1);
+    change(&nodes[0], &origin);
+    before_head.open();
+    let own = client.response();
+    assert_eq!(own.text(), OLD);
+    if own.cache_status().contains("stored") {
+        // The entry may count as purged for every reader.
+        redis.await_keys(2);
+    }
+    let is_old = |node: &Proxy| node.get_with("/a", &[("Cache-Control", "only-if-cached")]).text() == OLD;
+    let [first, second] = nodes.each_ref().map(is_old);
+    assert_eq!(first, second);
+    first
+}
+
+#[test]
+fn a_post_response_does_not_outlast_a_change_by_another_node() {
+    assert!(is_old_after(|_, _| {}));
+    let fetched = |node: &Proxy, origin: &Origin| {
+        origin.answer("/a", Answer::json_with(&[FRESH], NEW));
+        assert_eq!(node.get("/a").text(), NEW);
+    };
+    let deleted = |node: &Proxy, origin: &Origin| {
+        origin.answer("/a", Answer::new(204, &[], ""));
+        assert_eq!(node.connect().request("DELETE", "/a", &[]).status, 204);
+    };
+    let purged =
+        |order: &'static str| move |node: &Proxy, _: &Origin| assert_eq!(purge(node, order).status, 200);
+    assert!(is_old_after(fetched), "the response is as new as that to the GET");
+    assert!(!is_old_after(deleted));
+    assert!(!is_old_after(|node, origin| {
+        deleted(node, origin);
+        fetched(node, origin);
+    }));
+    for order in [r#"{"url":"http://test/a"}"#, r#"{"prefix":"http://test/"}"#, r#"{"all":true}"#] {
+        assert!(!is_old_after(purged(order)), "{order}");
+    }
 }

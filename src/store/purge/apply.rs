@@ -13,6 +13,7 @@ use crate::redis::{Client, CommandError, FleetChannel};
 use crate::store::handle::Store;
 use crate::store::purge::log::BulkPurge;
 use crate::store::purge::names::{CacheGroup, PurgeError, PurgeResult, PurgeScope, PurgeStrength};
+use crate::store::purge::permit::StorePermit;
 use crate::store::purge::write::PurgeWriter;
 use crate::store::together::together;
 use crate::time::{self, Timestamp};
@@ -102,6 +103,26 @@ impl Store {
             // Redis may still have the entry when it is back: this node does not serve it then, and
             // repeats the tombstone.
             self.shared.purges.remove_locally(key, time::now());
+        }
+    }
+
+    /// Removes the value of the permit's resource for every node, because the request that took the
+    /// permit has changed it. Returns the permit to store the response to the request; `None` if
+    /// another purge may have come since the request began: the origin may have sent the response
+    /// before it.
+    pub async fn replace_by_own(&self, permit: StorePermit) -> Option<StorePermit> {
+        let (key, key_generation) = (permit.resource, permit.key_generation);
+        let Some(writer) = self.writer() else {
+            self.drop_from_memory(&key);
+            return Some(permit);
+        };
+        match writer.replace(&key, key_generation).await {
+            Ok(is_unpurged) => is_unpurged.then_some(permit),
+            Err(_) => {
+                // The server may refuse scripts, or be full.
+                self.write_tombstone(&key, key_generation).await;
+                None
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::limits::{FETCH_STORED_MAX, LIFETIME_MAX, PREFIXES_MAX, PURGE_LOG_KEPT
 use crate::redis::{Client, Command, CommandError, ErrorKind, Reply};
 use crate::store::purge::log::{BulkPurge, PurgeLog, new_epoch};
 use crate::store::purge::names::{PurgeError, PurgeScope, PurgeStrength};
-use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, decimal, is_refused};
+use crate::store::scripts::{MARK_STALE, PURGE_LOG, PURGE_TAG, REPLACE, decimal, is_refused};
 use crate::store::shared::StoreShared;
 use crate::time::{self, millis};
 
@@ -72,6 +72,21 @@ impl PurgeWriter<'_> {
         // A lookup may have read it from Redis meanwhile.
         self.drop_from_memory(key);
         set.map(drop)
+    }
+
+    /// Replaces the value of a key by a tombstone, and returns whether no other purge of the key can
+    /// have come within [`FETCH_STORED_MAX`].
+    pub(in crate::store) async fn replace(
+        self,
+        key: &CacheKey,
+        key_generation: KeyGeneration,
+    ) -> Result<bool, CommandError> {
+        self.drop_from_memory(key);
+        let value = entry::tombstone(key_generation, time::now());
+        let arguments = [value, decimal(millis(FETCH_STORED_MAX))];
+        let replaced = REPLACE.run(self.redis, &self.shared.entry_name(key), &arguments).await;
+        self.drop_from_memory(key);
+        Ok(replaced? == Reply::Integer(1))
     }
 
     /// Purges one resource softly.
