@@ -68,6 +68,19 @@ pub fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderNa
         .filter(|name| !PROTECTED.contains(name))
 }
 
+/// Returns whether these names from [`named_in_connection`] include a field, in either spelling: CGI
+/// and its successors treat `_` and `-` as equal.
+pub fn is_connection_option(name: &HeaderName, named: &[HeaderName]) -> bool {
+    if named.is_empty() {
+        return false;
+    }
+    let is_same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
+    named.iter().map(|named| named.as_str()).any(|named| {
+        let name = name.as_str();
+        named.len() == name.len() && name.bytes().zip(named.bytes()).all(|(one, other)| is_same(one, other))
+    })
+}
+
 /// Returns whether a field, in lower case, is hop-by-hop by its own name. `trailer` and `te` are:
 /// the proxy drops trailers, so no field may announce them.
 pub fn is_hop_by_hop(name: &str) -> bool {

@@ -42,6 +42,11 @@ impl KeyRules {
         }
     }
 
+    /// Returns whether a `GET` of the target asks the origin for the target itself.
+    pub fn is_asked(&self, target: &Target) -> bool {
+        self.normal_query(target).is_none()
+    }
+
     /// Computes the key of a whole resource.
     pub fn resource(&self, target: &Target) -> CacheKey {
         match self.normal_query(target) {

@@ -21,7 +21,7 @@ use super::via::ViaName;
 use super::{links, max_forwards};
 use crate::client_address::X_FORWARDED_FOR;
 use crate::hop;
-use crate::key::{OriginBase, Target, TargetError};
+use crate::key::{KeyRules, OriginBase, Target, TargetError};
 use crate::origin::error::{FetchError, OriginOptionsError};
 use crate::origin::options::{HostField, LinkRewrite, Options};
 use crate::origin::protocol::UpgradeProtocol;
@@ -157,6 +157,16 @@ impl OutboundHeads {
         Ok(head)
     }
 
+    /// Removes the key fields that the origin would not receive from this peer: it is no trusted
+    /// proxy, and they state something about its client. The key must not contain them.
+    pub fn strip_unvouched(&self, headers: &mut HeaderMap, keys: &KeyRules, peer: IpAddr) {
+        let forwarding = keys.headers().iter().filter(|name| is_forwarding_field(name));
+        if keys.headers().is_empty() || self.forwarded.covers(peer) {
+            return;
+        }
+        forwarding.for_each(|name| drop(headers.remove(name)));
+    }
+
     /// Returns whether the origin receives equal fields for a passed request and for a shared
     /// fetch.
     pub fn sends_as_shared(&self, request: &OutboundRequest<'_>) -> bool {
@@ -197,7 +207,7 @@ impl OutboundHeads {
         let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
         headers.append(HOST, self.host(request)?);
         for (name, value) in request.headers {
-            if !is_removed(name) && !is_connection_option(name, &named) {
+            if !is_removed(name) && !hop::is_connection_option(name, &named) {
                 headers.append(name, value.clone());
             }
         }
@@ -279,19 +289,6 @@ fn base_path(options: &Options) -> Result<String, OriginOptionsError> {
     } else {
         Err(OriginOptionsError::BasePath(path.clone()))
     }
-}
-
-/// Returns whether `Connection` names this field, in either spelling: CGI and its successors treat
-/// `_` and `-` as equal.
-fn is_connection_option(name: &HeaderName, named: &[HeaderName]) -> bool {
-    if named.is_empty() {
-        return false;
-    }
-    let is_same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
-    named.iter().map(|named| named.as_str()).any(|named| {
-        let name = name.as_str();
-        named.len() == name.len() && name.bytes().zip(named.bytes()).all(|(one, other)| is_same(one, other))
-    })
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may split `Cookie` into several lines, HTTP/1.1 may not.

@@ -132,6 +132,10 @@ fn storable_for_gets(
         return None;
     }
     let RuledRequest { rules, passes: None } = proxy.rules.of_get(&inbound.target) else { return None };
+    if !rules.cache.keys.is_asked(&inbound.target) {
+        // The origin answered for parameters that the key lacks.
+        return None;
+    }
     let exchange = Exchange {
         request: &inbound.facts(&rules.cache),
         target: &inbound.target,

@@ -96,7 +96,9 @@ impl Proxy {
             });
             let RuledRequest { rules, .. } = ruled;
             record.note(|facts| facts.route = rules.logged_route());
-            InboundRequest::new(parts.method, target, parts.headers, caller, notes, rules).recorded(record)
+            let mut headers = parts.headers;
+            self.origin.outbound().strip_unvouched(&mut headers, &rules.cache.keys, caller.peer);
+            InboundRequest::new(parts.method, target, headers, caller, notes, rules).recorded(record)
         };
         match route {
             Dispatch::Ready => self.at_once(begun, health::ready(&self.options.readiness)),

@@ -306,10 +306,11 @@ impl Log<'_> {
     }
 
     /// Returns the directives that may apply after an answer: its own, or if it has none those of
-    /// any earlier answer.
+    /// any earlier answer. An answer to a client that other clients are not has only its own.
     fn controls(&self, answer: &OriginAnswer) -> Vec<&Control> {
         let own = &self.answers[answer.serial];
-        if !own.is_validation() || !own.head.lacks_control {
+        let is_for_one = !own.request.carried.is_empty() || own.request.unlisted;
+        if !own.is_validation() || !own.head.lacks_control || is_for_one {
             return vec![&own.control];
         }
         let about = self.about[&answer.entity].iter().map(|serial| &self.answers[*serial]);
@@ -368,7 +369,11 @@ fn admits(answer: &OriginAnswer, control: &Control, request: &ClientRequest) -> 
     let is_stated = !control.no_cache
         && explicit_lifetime(control).is_some_and(|seconds| seconds > answer.head.age.unwrap_or(0));
     let guessed = match PathRules::of(&request.path) {
-        PathRules::Settings => explicit_lifetime(control).is_none() && !control.no_cache,
+        PathRules::Settings => {
+            (explicit_lifetime(control).is_none_or(|seconds| seconds == 0) || control.no_cache)
+                && !(is_explicitly_shared(control)
+                    && (explicit_lifetime(control).is_some() || control.no_cache))
+        }
         PathRules::Stated => !is_stated,
         PathRules::Lifted => !is_stated || is_lifted,
     };

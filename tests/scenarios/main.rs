@@ -55,6 +55,8 @@ mod operators;
 #[cfg(test)]
 mod origin_faults;
 #[cfg(test)]
+mod other_clients;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod overload;

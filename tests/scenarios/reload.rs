@@ -283,7 +283,12 @@ fn the_first_response_of_a_process_is_stored_in_redis() {
     for number in 0..4 {
         let path = format!("/{number}");
         origin.answer(&path, Answer::json_with(&[("Cache-Control", "max-age=60")], "{}"));
-        let settings = [("redis_url", redis.url()), ("cache_memory_size", "0".to_owned())];
+        // The timeout of a lookup would leave its response unstored.
+        let settings = [
+            ("redis_url", redis.url()),
+            ("cache_memory_size", "0".to_owned()),
+            ("redis_timeout", "10s".to_owned()),
+        ];
         let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
         let proxy = Proxy::start(&origin.url(), &settings);
         assert_eq!(proxy.get(&path).cache_status(), "CacheWarp; fwd=uri-miss; stored");

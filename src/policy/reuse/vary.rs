@@ -10,7 +10,8 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, FORWARDED, HeaderName, HeaderValue, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, FORWARDED, HeaderName, HeaderValue,
+    VARY,
 };
 
 use crate::hop;
@@ -155,7 +156,7 @@ impl VaryFields {
 
     fn selecting(&self, request: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
         let named_in_connection: Vec<HeaderName> = hop::named_in_connection(request).collect();
-        self.0.iter().filter(move |name| !named_in_connection.contains(name))
+        self.0.iter().filter(move |name| !hop::is_connection_option(name, &named_in_connection))
     }
 }
 
@@ -171,13 +172,15 @@ fn normalised<'a>(name: &HeaderName, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     }
 }
 
-/// Joins all lines of a field into one value (RFC 9110 §5.3), without white space around the lines.
+/// Joins all lines of a field into one value (RFC 9110 §5.3; cookies by RFC 9113 §8.2.3, as the
+/// origin receives them), without white space around the lines.
 fn combined<'a>(name: &HeaderName, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
     let mut lines = request.get_all(name).into_iter().map(|line: &HeaderValue| syntax::trim(line.as_bytes()));
     let mut value = Cow::Borrowed(lines.next()?);
+    let separator: &[u8] = if *name == COOKIE { b"; " } else { b", " };
     for line in lines {
         let value = value.to_mut();
-        value.extend_from_slice(b", ");
+        value.extend_from_slice(separator);
         value.extend_from_slice(line);
     }
     Some(value)

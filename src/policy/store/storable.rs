@@ -39,6 +39,18 @@ pub fn storable(exchange: &Exchange<'_>, rules: &CacheRules) -> Result<StoredFac
     }
 }
 
+/// Returns the reason why the statements of this head alone do not let other requests share what it
+/// says: the request has a credential or an unlisted field, and the head was made for it.
+pub fn refused_to_others(exchange: &Exchange<'_>, rules: &CacheRules) -> Option<NotStorable> {
+    let freshness = rules.freshness.as_ref().filter(|_| replaces_freshness(exchange.status, rules));
+    let directives = Directives::of(exchange.response);
+    let applied = AppliedDirectives::of(directives, rules.overrides, freshness);
+    let stated = stated_obligations(&applied.directives, rules, freshness);
+    let lifetime = lifetime(exchange, &applied, rules, freshness, freshness::initial_age(exchange));
+    let obligations = stated | found_obligations(exchange.response, stated, lifetime, applied.lifted);
+    obligations.refused(exchange.request).map(NotStorable::from)
+}
+
 fn client_allows(request: &RequestFacts) -> Result<(), NotStorable> {
     request.forbids_storing().map_or(Ok(()), Err)
 }
@@ -200,12 +212,15 @@ fn found_obligations(
     lifetime: Lifetime,
     lifted: OverrideSet,
 ) -> Obligations {
+    // The origin states that requests share the response by a time in which they may, or by
+    // `public`. A response that each request has to validate first says nothing of the kind: its
+    // validator may be that of another client's response (a version, a time of change).
+    let validated_each_time = stated.contains(Obligations::NO_CACHE);
+    let stated_shared = stated.contains(Obligations::SHARED);
     let guessed = match lifetime {
-        Lifetime::Explicit(_) => false,
+        Lifetime::Explicit(lifetime) => (lifetime.is_zero() || validated_each_time) && !stated_shared,
         Lifetime::Heuristic(_) => true,
-        // A missing lifetime is heuristic too, unless the origin requires validation before each
-        // use.
-        Lifetime::Unknown => !stated.contains(Obligations::NO_CACHE) || !lifted.is_empty(),
+        Lifetime::Unknown => !(validated_each_time && stated_shared) || !lifted.is_empty(),
     };
     set([
         (guessed, Obligations::HEURISTIC),

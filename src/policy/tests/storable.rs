@@ -8,7 +8,8 @@ use super::{OwnedExchange, rules, rules_of_the_rfc};
 use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::policy::NotStorable::{
     self, Authorization, ContentRange, ContentType, Cookie, CredentialHeader, Expired, Malformed, NoCache,
-    NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, VaryFields, VaryStar,
+    NoFreshness, NoStore, PartialContent, Private, RequestNoStore, SetCookie, Status, UnlistedField,
+    VaryFields, VaryStar,
 };
 use crate::policy::{
     CacheRules, Obligations, Reuse, RulesDigest, StaleDespiteSMaxage, StoredFacts, reuse, storable,
@@ -184,6 +185,7 @@ fn responses_with_validators_are_stored_for_validation() {
     const TAG: (&str, &str) = ("etag", "\"a\"");
     const CHANGED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 12:00:00 GMT");
     const BEARER: StorableFields = &[("authorization", "x")];
+    const TOKEN: StorableFields = &[("x-auth-token", "x")];
     // Rule, request, `Cache-Control`, validator, reason against storing it.
     type StorableRow =
         (&'static str, StorableFields, &'static str, (&'static str, &'static str), Option<NotStorable>);
@@ -210,7 +212,14 @@ fn responses_with_validators_are_stored_for_validation() {
         ),
         ("rfc9111-5.2.2.3-unstated", &[], "public, no-store, must-understand", TAG, None),
         ("rfc9111-3.5-s-maxage", BEARER, "s-maxage=0", TAG, None),
-        ("rfc9111-3.5-must-revalidate", BEARER, "max-age=0, must-revalidate", TAG, None),
+        // Stricter than the RFC: the tag may be the version of another client's representation.
+        ("rfc9111-3.5-must-revalidate", BEARER, "max-age=0, must-revalidate", TAG, Some(Authorization)),
+        ("unlisted-no-cache", TOKEN, "no-cache", TAG, Some(UnlistedField)),
+        ("unlisted-no-cache-lifetime", TOKEN, "no-cache, max-age=60", CHANGED, Some(UnlistedField)),
+        ("unlisted-zero", TOKEN, "max-age=0", CHANGED, Some(UnlistedField)),
+        ("unlisted-invalid", TOKEN, "max-age=x", TAG, Some(UnlistedField)),
+        ("unlisted-public", TOKEN, "public, no-cache", TAG, None),
+        ("unlisted-s-maxage", TOKEN, "s-maxage=0", TAG, None),
     ];
     for (id, request, cache_control, validator, want) in rows {
         let owned = OwnedExchange::response(200, &[JSON, *validator, ("cache-control", cache_control)]);

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::{OwnedExchange, backend, head, rules, rules_of_the_rfc, target};
 use crate::policy::NotStorable::{
     self, Authorization, Changed, ContentLocation, ContentType, Cookie, NoFreshness, NoStore, NoValidator,
-    Private, RequestNoStore, SetCookie, VaryStar,
+    Private, RequestNoStore, SetCookie, UnlistedField, VaryStar,
 };
 use crate::policy::{
     Exchange, FreshenOutcome, NotSelectedError, StoredHead, freshen, freshen_by_head, make_conditional,
@@ -181,8 +181,11 @@ fn an_updated_head_passes_the_gate_again() {
         ),
         ("rfc9111-4.1-more", &[], &[("vary", "accept")], Ok(60)),
         ("type", &[], &[("content-type", "text/html")], Err(("invalidated", ContentType))),
-        ("shared", &[("cookie", "a=b")], &[], Ok(60)),
+        ("shared", &[("cookie", "a=b")], &[("cache-control", "public, max-age=9")], Ok(9)),
+        ("shared-unlisted", &[("x-auth-token", "a")], &[("cache-control", "max-age=9")], Ok(9)),
         // These concern one request and not the stored response.
+        ("unstated", &[("cookie", "a=b")], &[], Err(("unchanged", Cookie))),
+        ("unstated-unlisted", &[("x-auth-token", "a")], &[], Err(("unchanged", UnlistedField))),
         ("rfc9111-5.2.1.5", &[("cache-control", "no-store")], &[], Err(("unchanged", RequestNoStore))),
         (
             "rfc9111-3.5",

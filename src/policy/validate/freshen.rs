@@ -25,7 +25,7 @@ use crate::policy::reuse::vary::Vary;
 use crate::policy::store::fields::stored_fields;
 use crate::policy::store::not_storable::NotStorable;
 use crate::policy::store::rules::CacheRules;
-use crate::policy::store::storable::storable;
+use crate::policy::store::storable::{refused_to_others, storable};
 use crate::policy::store::stored::StoredFacts;
 
 /// The parts of a stored response that validation needs.
@@ -120,7 +120,12 @@ pub fn freshen_by_head(
         return FreshenOutcome::Unchanged(NotStorable::Method);
     }
     match head_evidence(stored, exchange.response) {
-        HeadEvidence::Other => FreshenOutcome::Invalidated(NotStorable::Changed),
+        HeadEvidence::Other => {
+            let request = exchange.request.as_get();
+            // The origin may have another representation for this client.
+            refused_to_others(&Exchange { request: &request, ..*exchange }, rules)
+                .map_or(FreshenOutcome::Invalidated(NotStorable::Changed), FreshenOutcome::Unchanged)
+        }
         HeadEvidence::None => FreshenOutcome::Unchanged(NotStorable::NoValidator),
         HeadEvidence::Same => {
             let request = exchange.request.as_get();
@@ -212,9 +217,14 @@ fn outcome_for(
         return FreshenOutcome::Invalidated(NotStorable::ContentType);
     }
     match storable(&Exchange { status: stored.status, response: fields, ..*exchange }, rules) {
-        Ok(facts) => {
-            FreshenOutcome::Updated { facts, fields: stored_fields(fields, exchange.received, rules) }
-        }
+        // The stored statements let others share the stored fields, not those of a new head that
+        // the origin made for this client.
+        Ok(facts) => match refused_to_others(&Exchange { status: stored.status, ..*exchange }, rules) {
+            Some(reason) => FreshenOutcome::Unchanged(reason),
+            None => {
+                FreshenOutcome::Updated { facts, fields: stored_fields(fields, exchange.received, rules) }
+            }
+        },
         Err(reason) if is_about_the_request(reason, exchange.request) => FreshenOutcome::Unchanged(reason),
         Err(reason) => FreshenOutcome::Invalidated(reason),
     }
@@ -229,6 +239,7 @@ fn is_about_the_request(reason: NotStorable, request: &RequestFacts) -> bool {
             NotStorable::Authorization
                 | NotStorable::Cookie
                 | NotStorable::CredentialHeader
+                | NotStorable::ClientCertificate
                 | NotStorable::UnlistedField
         )
 }

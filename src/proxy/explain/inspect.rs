@@ -32,7 +32,7 @@ use crate::tls::ClientCertificate;
 impl Proxy {
     /// Returns a JSON document of the stored response of a target, as a `GET` with these fields
     /// finds it.
-    pub async fn inspect(&self, target: Target, headers: HeaderMap) -> String {
+    pub async fn inspect(&self, target: Target, mut headers: HeaderMap) -> String {
         let caller = Caller {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: target.scheme,
@@ -45,6 +45,7 @@ impl Proxy {
         let ruled = self.rules.of_get(&target);
         notes.note(|explanation| explanation.ruled(&ruled));
         let RuledRequest { rules, .. } = ruled;
+        self.origin.outbound().strip_unvouched(&mut headers, &rules.cache.keys, caller.peer);
         let inbound = InboundRequest::new(Method::GET, target, headers, caller, notes, rules);
         let request = CacheRequest::new(inbound);
         let (location, lookup) = self.look_up(&request).await;
