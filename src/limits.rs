@@ -1,7 +1,7 @@
-//! Every fixed bound, with its unit and its reason.
+//! Every fixed limit, with its unit and its reason.
 //!
-//! A bound that an operator may want to change is a setting; a bound that only protects the process
-//! is a constant in this module. Assertions at the end relate dependent bounds at compile time.
+//! A limit that an operator may want to change is a setting; one that only protects the process is
+//! a constant in this module. Assertions at the end relate dependent limits at compile time.
 
 mod clients;
 mod fetch;

@@ -1,4 +1,4 @@
-//! The reader of an operator's request body: JSON, bounded in size and in time.
+//! The reader of an operator's request body: JSON, with a limit on its size and its time.
 
 use std::pin::pin;
 use std::str;

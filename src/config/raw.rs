@@ -1,8 +1,8 @@
 //! Raw settings: the text of every setting with its source, before it is resolved.
 //!
-//! A flag wins over the environment, then `.env`, then the default. Two spellings of a name are
-//! read, `redis_url` and `REDIS_URL`. Another spelling is not read and causes a warning: an
-//! operator could take it for a setting for months.
+//! A flag wins over the environment, the environment over `.env`, and `.env` over the default. A
+//! variable counts in two spellings, `redis_url` and `REDIS_URL`. Any other spelling has no effect
+//! and causes a warning: an operator could believe in it for months.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,7 +1,7 @@
 //! Resolved settings: the options of each module, from the text of the settings.
 //!
-//! The resolver notes an invalid value and goes on with its default, so that it checks the values
-//! after it too. One error suffices that no settings are returned, so the default is never used.
+//! The resolver notes an invalid value and goes on with its default, so that one report has all
+//! errors. After any error no settings are returned, so that default is never used.
 //!
 //! Limits of the whole process are split over the workers here. No worker needs to know the number
 //! of workers.

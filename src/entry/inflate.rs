@@ -1,5 +1,5 @@
-//! Decoders of content codings (RFC 9110 §8.4.1), each with a bound. Decoded bytes are only
-//! inspected.
+//! Decoders of content codings (RFC 9110 §8.4.1), each with a limit on the decoded bytes, which are
+//! only inspected.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! Bounds on memory and waiting that clients can cause.
+//! Limits on the memory and the waiting that clients can cause.
 
 use std::time::Duration;
 

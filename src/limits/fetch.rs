@@ -1,4 +1,4 @@
-//! Bounds of shared fetches, and of the records that the proxy keeps about keys.
+//! Limits of shared fetches, and of the records that the proxy keeps about keys.
 
 use std::time::Duration;
 

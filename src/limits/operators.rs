@@ -1,4 +1,4 @@
-//! Bounds of operators' requests: explanations, purges, inspection, statistics, warm keys, surveys.
+//! Limits of operators' requests: explanations, purges, inspection, statistics, warm keys, surveys.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bounds of requests to the origin, and of memory that the origin can cause.
+//! Limits of requests to the origin, and of the memory that the origin can cause.
 
 use std::time::Duration;
 

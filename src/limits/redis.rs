@@ -1,4 +1,4 @@
-//! Bounds of the Redis client: replies, windows, deadlines, topologies, probes.
+//! Limits of the Redis client: replies, windows, deadlines, topologies, probes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bounds of the routes file and of matching.
+//! Limits of the routes file and of matching.
 
 use std::time::Duration;
 

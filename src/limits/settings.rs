@@ -1,4 +1,4 @@
-//! Bounds of settings, and the units of all bounds.
+//! Limits of settings, and the units of all limits.
 
 use std::time::Duration;
 

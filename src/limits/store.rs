@@ -1,4 +1,4 @@
-//! Bounds of stored data: entries, purges, the memory tier.
+//! Limits of stored data: entries, purges, the memory tier.
 
 use std::time::Duration;
 

@@ -9,11 +9,11 @@
 //! ```
 //!
 //! A failure is a connection that is refused or not made in time, or a response that does not begin
-//! in time: each makes requests wait for nothing. A response of any status, also a truncated or
-//! malformed one, shows that the origin is there. A failed connect concerns the origin. A late
-//! response concerns its resource, so late responses count only if they come from at least
-//! [`ORIGIN_RESOURCES_SEVERAL`] resources. The pause is short and random, so that the nodes do not
-//! probe in step and a recovered origin gets its traffic back within a second.
+//! in time. Any response, also a truncated or malformed one, shows that the origin is there. A
+//! failed connect concerns the origin; a late response concerns its resource. So late responses
+//! count only if they come from at least [`ORIGIN_RESOURCES_SEVERAL`] resources. The pause is short
+//! and random, so that the nodes do not probe in step and a recovered origin gets its traffic back
+//! within a second.
 
 use std::time::Duration;
 

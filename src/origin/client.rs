@@ -1,10 +1,10 @@
 //! Client of the origin: sends a request, returns the response head and a body.
 //!
-//! The client sends a request twice only if that is equivalent to sending it once. This holds if
-//! hyper returns the request unwritten. It also holds (RFC 9110 §9.2.2) if the method is
-//! idempotent, the request has no body, and a reused connection closed without one byte of a
-//! response: then the origin's close of an idle connection crossed the request. The second attempt
-//! is the last, on a new connection.
+//! The client repeats a request only if that is as safe as sending it once: if hyper returns the
+//! request unwritten, or (RFC 9110 §9.2.2) if the method is idempotent, the request has no body,
+//! and a reused connection closed before the first byte of a response. The origin then probably
+//! closed the idle connection while the client was sending. The client repeats once, on a new
+//! connection.
 
 use std::rc::Rc;
 

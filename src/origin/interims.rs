@@ -1,7 +1,7 @@
 //! The interim responses (1xx) before a response head, counted in the bytes of a connection.
 //!
-//! hyper reports an interim response only through a callback that costs allocations for each
-//! request, so the socket counts them: a request without any costs a look at ten bytes.
+//! hyper reports an interim response only through a callback that allocates for each request, so
+//! the socket counts them. If there is none, this costs a look at ten bytes.
 
 /// The offset of the first digit of the status: `HTTP/1.1 1`.
 const STATUS_AT: usize = 9;

@@ -2,16 +2,16 @@
 //!
 //! An overloaded origin becomes slower for every request. So the limit follows the capacity that
 //! the origin shows, as TCP's congestion window does. A sign of overload (a time-out, a `503`)
-//! lowers it to [`KEPT`] of the requests in flight, once for all requests that were sent before. A
-//! response while the limit is in use raises it: by one a round, and after [`CALM`] without a
-//! decrease by one a response, which doubles it each round trip. So a second after a fault the
-//! limit no longer constrains.
+//! lowers it to [`KEPT`] of the requests in flight. This begins a new round: signs of requests sent
+//! before it are ignored. Responses while the limit is in use raise it, by one after as many as the
+//! limit, and after [`CALM`] without a decrease by one each, which doubles it each round trip. So a
+//! second after a fault the limit no longer constrains.
 //!
 //! One sign concerns one resource; `signs.rs` decides which signs prove overload. With no more
 //! requests in flight than the floor, a sign lowers nothing, because so few cannot be the cause.
 //!
 //! Latency is not a sign: an API has fast and slow resources, and a change in their mixture is no
-//! overload. The queue in front (`limiter.rs`) bounds the wait.
+//! overload. The queue in front (`limiter.rs`) limits the wait.
 //!
 //! **Always:** the limit stays between its floor and its ceiling, and equals its ceiling while the
 //! origin shows no overload.

@@ -1,12 +1,11 @@
 //! Concurrency limiter of the origin client: the limit ([`ConcurrencyLimit`]), a queue in front of
 //! it, and the [`OriginBreaker`].
 //!
-//! A request acquires a permit before it looks for a connection and keeps the permit until its
-//! response is complete. If no permit is free, the request waits in a first-in, first-out queue, at
-//! most for the time that [`QueueTimeout`] returns and with at most [`ORIGIN_QUEUE_MAX`] requests
-//! queued. The limiter refuses a request beyond that at once, while its client still waits. Each
-//! worker has its own limiter: no lock, and neither a wait nor an allocation while a permit is
-//! free.
+//! A request acquires a permit before it takes a connection and keeps it until its response is
+//! complete. If no permit is free, the request waits in a first-in, first-out queue of at most
+//! [`ORIGIN_QUEUE_MAX`] requests, at most for the time that [`QueueTimeout`] returns. If the queue
+//! is full, the limiter refuses the request at once. Each worker has its own limiter: no lock, and
+//! neither a wait nor an allocation while a permit is free.
 //!
 //! One client address gets at most all but one in [`ORIGIN_RESERVED_SHARE`] of the permits and of
 //! the queue. A permit that is released goes to the waiting address with the fewest permits, and

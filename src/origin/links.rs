@@ -1,10 +1,9 @@
 //! Links of the origin to itself: `Location`, `Content-Location`, `Link` and `Refresh`.
 //!
-//! An origin that builds absolute URLs writes its own address, which clients cannot reach and need
-//! not know. The proxy writes the address that the client asked by instead, without the origin's
-//! base path. Host and scheme of the client are in the key, so a stored response has the address of
-//! every request that it answers. Links outside the base path stay: no client can ask for them
-//! here.
+//! An origin that builds absolute URLs writes its own address, which clients cannot reach. The
+//! proxy replaces it by the address that the client requested, without the origin's base path. Host
+//! and scheme of the client are in the key, so a stored response has the address of every request
+//! that it answers. Links outside the base path stay as they are: no client can request them here.
 
 use http::HeaderMap;
 use http::header::{CONTENT_LOCATION, HeaderName, HeaderValue, LINK, LOCATION, REFRESH};

@@ -1,7 +1,7 @@
 //! Decisions of the gates for display: the verdict, the reason in one word, and the clause.
 //!
 //! A gate returns a value that its caller acts on; a [`Ruling`] is the form that an operator reads.
-//! A refusal has the word and clause of its [reason](crate::label::RuleLabel). This module defines
+//! A refusal takes its word and clause from its [reason](crate::label::RuleLabel). This module has
 //! the words and clauses of permissions.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The route of a request. It depends only on the request head and on whether the request has
-//! content.
+//! The choice of a handler for a request. It depends only on the head, and on whether the request
+//! has content.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -12,7 +12,7 @@ use crate::proxy::answer::failure::Failure;
 use crate::proxy::options::ProbePaths;
 use crate::proxy::rules::PassReason;
 
-/// The route of a request.
+/// The handler of a request.
 #[derive(Debug, PartialEq)]
 pub(in crate::proxy) enum Dispatch {
     /// The health check of the proxy.

@@ -1,7 +1,7 @@
-//! The proxy: routes a request, answers it from a store or from the origin, and counts it. This
-//! module does not depend on Redis.
+//! The proxy: chooses the handler of a request, answers it from a store or from the origin, and
+//! counts it. This module does not depend on Redis.
 //!
-//! [`respond`] begins the way of a request, and [`dispatch`] chooses its route.
+//! [`respond`] begins the way of a request, and [`dispatch`] chooses its handler.
 //! [`lookup::cached`] is the handler to read first. [`pass`] handles every request that bypasses
 //! the cache. [`fetch`] sends one request to the origin for all concurrent requests of a key.
 //! [`policy`](crate::policy) decides what the cache may do: every answer from a store or from a

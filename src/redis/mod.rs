@@ -13,7 +13,7 @@
 //! pool belongs to one thread and is shared by `Rc`, without a lock; only the [`TrackingTable`] and
 //! the [`StatsBoard`] are shared by all workers.
 //!
-//! **Always:** every wait ends by the command timeout, every queue has a bound, and a reply is
+//! **Always:** every wait ends by the command timeout, every queue has a limit, and a reply is
 //! delivered to its own caller or dropped.
 
 mod client;

@@ -115,9 +115,9 @@ impl RequestFields {
 
     /// Returns the class of a field.
     ///
-    /// CGI and its successors treat a name with `_` as the name with `-`. Such a name therefore has
-    /// the class of the name with `-` if the class keeps the field from the origin or from the
-    /// store, and is [`FieldClass::Dropped`] if the class is sent.
+    /// CGI and its successors read `_` in a name as `-`. So a name with `_` takes the class of the
+    /// name with `-` if that class hides the field from the origin or from the store. If that class
+    /// would send the field, it is [`FieldClass::Dropped`].
     pub fn class(&self, name: &HeaderName) -> FieldClass {
         let name = name.as_str().as_bytes();
         self.0.find(name).unwrap_or_else(|| self.0.class_of_rare(name))

@@ -1,7 +1,7 @@
 //! The header line of a frame that announces a length: `3\r\n`, or `-1\r\n` for nil.
 //!
-//! Plain decimal digits only: no sign, no space. So redis-protocol reads the same number later, and
-//! input that it would accept and this parser would not is refused here.
+//! Plain decimal digits only: no sign, no space. So redis-protocol, which would accept more, reads
+//! the number that this parser read.
 
 use super::reply::ProtocolError;
 

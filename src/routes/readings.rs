@@ -154,9 +154,9 @@ fn without_final_slash(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Borrowed(path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path))
 }
 
-/// Returns the decoded form of a plain path, if the path is plain: every segment consists of
-/// unreserved bytes and percent-encoded bytes that are not reserved, decodes to UTF-8, and is
-/// neither empty nor a dot segment. The path `/` is plain.
+/// Returns the decoded form of a plain path, else nothing. `/` is plain. Another path is plain if
+/// no segment is empty or a dot segment, and each decodes to UTF-8 and has only unreserved bytes
+/// and encodings of bytes that are not reserved.
 ///
 /// Some decoders read bytes that are not UTF-8 as `/`.
 pub(super) fn decoded_if_plain<'b>(path: &[u8], buffer: &'b mut [u8]) -> Option<Cow<'b, [u8]>> {

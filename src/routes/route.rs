@@ -109,8 +109,8 @@ crate::labels! {
     }
 }
 
-/// The freshness that a route states. It contains no directive by which RFC 9111 §3.5 lets a cache
-/// share the response to a request with a credential.
+/// The freshness that a route states. The policy treats it as heuristic: whatever it contains, no
+/// response to a request with a credential becomes shareable (RFC 9111 §3.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteFreshness {
     /// The value as the file has it.

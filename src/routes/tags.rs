@@ -2,8 +2,8 @@
 //!
 //! Every response stored under a route has an implied tag of the route's name and its captures. A
 //! write that purges the route computes the tag from the captures of its own path. Captures are in
-//! normal form, and the implied tag ignores their letter case: an origin may ignore it too, and a
-//! purge of two resources is better than of none.
+//! normal form, and the implied tag ignores their letter case, since an origin may ignore it too: a
+//! write then purges one resource too many, and never one too few.
 
 use std::borrow::Cow;
 

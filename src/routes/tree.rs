@@ -1,9 +1,9 @@
 //! The tree of path patterns: one level for each segment, one tree for all hosts and methods.
 //!
 //! A walk takes the most specific branch first and returns to the next one if no route of it takes
-//! the host and the method. It visits each node at most once, so its cost has a bound that the file
-//! sets and no request. Literals are found without regard to letter case; the caller decides
-//! whether it accepts the route that a walk reaches.
+//! the host and the method. It visits each node at most once, so the file alone limits its cost,
+//! and no request can. Literals are found without regard to letter case; the caller decides whether
+//! it accepts the route that a walk reaches.
 
 use crate::routes::pattern::PatternSegment;
 use crate::routes::route::Route;

@@ -77,8 +77,9 @@ fn builder() -> Builder {
     builder
         .max_buf_size(CLIENT_HEAD_BYTES_MAX)
         .header_read_timeout(None)
-        // A client that closes its connection within a response has left, so its fetch ends. The
-        // socket hides the end of a client that closes its sending side before its response begins.
+        // If a client closes its connection within a response, its fetch ends. If it closes only
+        // its sending side before the response begins, `io.rs` conceals that from hyper, so that
+        // the client still gets the response.
         .half_close(false)
         // Flushing pipelined responses together would let one slow reader hold whole bodies in
         // memory.
@@ -89,7 +90,8 @@ fn builder() -> Builder {
 /// Returns the kind and the status of the refusal that hyper already sent for this error.
 fn refusal(error: &hyper::Error) -> Option<(ConnectionRefusal, StatusCode)> {
     if error.is_parse_too_large() {
-        // A target that exceeds the bound of a head is no special case: it never becomes complete.
+        // A target that is longer than a head may be is no special case: it never
+        // becomes complete.
         Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
     } else if error.is_parse() {
         Some((ConnectionRefusal::Malformed, StatusCode::BAD_REQUEST))

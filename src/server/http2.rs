@@ -1,17 +1,16 @@
-//! An HTTP/2 connection with prior knowledge (h2c) on hyper, with bounds on the memory of one
-//! client.
+//! An HTTP/2 connection on hyper, with limits on the memory of one client.
 //!
 //! One client can occupy at most [`CLIENT_H2_STREAMS_MAX`] heads
 //! ([`CLIENT_H2_HEADS_BYTES_MAX`](crate::limits::CLIENT_H2_HEADS_BYTES_MAX) together),
 //! [`CLIENT_H2_CONNECTION_BYTES_MAX`] of request bodies, and for each stream the piece of its
 //! response that hyper is writing, once the client's window has admitted a first byte of it.
 //!
-//! h2 (0.4) bounds floods by limits that this module sets: streams that a client opens and resets
-//! (CVE-2023-44487) or makes the server reset (CVE-2025-8671) end the connection beyond a number,
-//! and so do CONTINUATION frames beyond the need of a head of the allowed size. h2 owes one
-//! response to SETTINGS and PING at a time and does not read the next frame before it is written:
-//! such a flood costs its sender as much as the server and holds no memory. h2 remembers at most 50
-//! reset streams, for 1 s; hyper has no setting for that.
+//! h2 (0.4) ends a connection beyond limits that this module sets: streams that the client opens
+//! and resets (CVE-2023-44487) or makes the server reset (CVE-2025-8671), and CONTINUATION frames
+//! beyond a head of the allowed size. h2 owes one response to SETTINGS and PING at a time and does
+//! not read the next frame before it is written, so such a flood costs its sender as much as the
+//! server and occupies no memory. h2 remembers at most 50 reset streams, for 1 s; hyper has no
+//! setting for that.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -93,9 +92,9 @@ fn builder(streams: Rc<UnfinishedStreams>) -> Builder<StreamTasks> {
 
 /// An executor that runs each stream as a task of the worker.
 ///
-/// [`CLIENT_H2_STREAMS_MAX`] bounds the tasks of a connection, and a task ends with its stream:
-/// hyper's task polls its stream for a reset beside the handler, and dropping a connection resets
-/// all of its streams. The server ends the task of a stream whose client does not read.
+/// [`CLIENT_H2_STREAMS_MAX`] limits the tasks of a connection, because each task ends with its
+/// stream: hyper drops the handler when the client resets the stream or the connection ends. The
+/// server itself ends the task of a stream whose client does not read.
 #[derive(Clone)]
 struct StreamTasks(Rc<UnfinishedStreams>);
 

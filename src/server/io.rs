@@ -5,8 +5,9 @@
 //! and holds the connection's guard. The guard frees its permit when the socket closes, which for a
 //! tunnel is later than the end of HTTP.
 //!
-//! The wrapper hides the end of the client's bytes from hyper while a complete request has no
-//! response: such a client may have closed only its sending side, and hyper would drop its request.
+//! While a complete request has no response, the wrapper conceals from hyper that the client's
+//! bytes have ended: the client may have closed only its sending side, and hyper would drop its
+//! request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -30,8 +30,8 @@ impl PaceAllowance {
         Self { left: whole }
     }
 
-    /// Charges time in which only the client was awaited, and credits the bytes that it read
-    /// meanwhile.
+    /// Subtracts a time in which only the client was awaited, and adds the time that the bytes read
+    /// in it earn.
     pub(super) fn spend(&mut self, waited: Duration, taken: u64, whole: Duration) -> ReaderPace {
         let earned = u32::try_from(taken).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;
         let left = self.left.saturating_add(Duration::from_secs(u64::from(earned)));

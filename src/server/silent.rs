@@ -1,8 +1,9 @@
 //! The open connections of a listener that closes silent ones when it is full.
 //!
 //! A connection is silent while the server awaits its client: the first byte, the rest of a head,
-//! or the next request. A client that holds silent connections cannot keep others out: the longest
-//! silent one ends when a new one needs its place. Connections with a request in flight stay.
+//! or the next request. If the listener is full, a new connection ends the one that has been silent
+//! longest, so silent clients keep no other client out. A connection with a request in flight
+//! stays.
 
 use std::sync::Arc;
 

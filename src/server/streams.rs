@@ -8,7 +8,7 @@
 //!
 //! The server hands a large piece over in small ones: hyper does not return a piece.
 //!
-//! **Always:** a stream pays only for time in which its client alone was awaited.
+//! **Always:** a stream's allowance is used up only by time in which its client alone was awaited.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -143,8 +143,8 @@ impl UnfinishedStreams {
         self.with(number, |stream| stream.rest.len()).unwrap_or_default()
     }
 
-    /// Charges every stream that has waited for its client since the last sample, and ends those
-    /// without allowance. Returns the number of ended streams.
+    /// Reduces the time left to every stream that has waited for its client since the last sample,
+    /// and ends the streams with none left. Returns the number of ended streams.
     pub(super) fn sample(&self, waited: Duration) -> usize {
         let mut slots = self.slots.borrow_mut();
         let exhausted: Vec<AbortHandle> = slots

@@ -1,4 +1,4 @@
-//! Concurrent futures in a bounded number.
+//! Runs futures concurrently, at most a given number at a time.
 
 use std::pin::Pin;
 use std::task::Poll;

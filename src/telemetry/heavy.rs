@@ -1,5 +1,5 @@
-//! The most frequent keys of very many: Space-Saving (Metwally, Agrawal and El Abbadi, 2005), in
-//! bounded memory.
+//! The most frequent keys of a large set, in a fixed amount of memory: Space-Saving (Metwally,
+//! Agrawal and El Abbadi, 2005).
 //!
 //! There is room for `capacity` counts. A further key replaces the one with the smallest count and
 //! continues from that count. So a count is never too low, and too high by the smallest count at

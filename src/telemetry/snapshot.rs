@@ -1,5 +1,6 @@
-//! The sums as values, for documents that show a few of them. They do not include the series of
-//! open labels, which the modules that hold them show, and of several labels.
+//! The sums as values, for documents that show a few of them. Metrics with several labels, or with
+//! a label whose values are not known in advance, are missing: the modules that count them show
+//! them.
 
 use super::family::{MetricFamily, Sample, SeriesLabels};
 use super::registry::Registry;

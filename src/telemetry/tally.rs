@@ -1,5 +1,6 @@
-//! Distributions of durations for open labels: one thread counts, the owner keeps the cells, and
-//! the reader sums them. The buckets are those of [`Histogram`](super::Histogram).
+//! Duration histograms for labels that are not known in advance: one thread records, the owner
+//! stores the counters, and the reader adds them. The buckets are those of
+//! [`Histogram`](super::Histogram).
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};

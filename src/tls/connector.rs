@@ -1,8 +1,7 @@
 //! TLS towards the origin and Redis: the trusted authorities, and the client certificate.
 //!
-//! A server may present a certificate of the configured file itself, as a self-signed one: TLS
-//! accepts it, although it may be the certificate of an authority, which webpki refuses as a
-//! server's.
+//! If the certificate of a server is itself in the configured file, as a self-signed one is, TLS
+//! accepts it. webpki alone would refuse one that is marked as the certificate of an authority.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -123,7 +123,8 @@ const NAME_BYTES_MAX: usize = 22;
 
 impl Directives {
     /// Returns the directives of a request without those by which a client refuses a fresh stored
-    /// response (§5.2.1.1, §5.2.1.3, §5.2.1.4). A part that could not be read may be one of these.
+    /// response (§5.2.1.1, §5.2.1.3, §5.2.1.4). An unreadable part may be one of these, so it
+    /// counts no more.
     #[must_use]
     pub(in crate::policy) fn without_client_limits(self) -> Self {
         Self {

@@ -1,8 +1,8 @@
 //! URI references, resolved against the target of a request (RFC 3986 §5.2).
 //!
 //! The result is a [`Target`], which other modules treat as the target of a request. So a reference
-//! that no client would request in exactly these bytes (user information, a scheme other than HTTP,
-//! bytes that need encoding) resolves to nothing.
+//! resolves to nothing if no client would request exactly these bytes: user information, a scheme
+//! other than HTTP, or bytes that need encoding.
 
 use http::uri::PathAndQuery;
 

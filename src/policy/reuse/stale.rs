@@ -41,10 +41,10 @@ impl OriginFailure {
 /// Decides whether a stored response that had to be [validated](crate::policy::Reuse::Validate) may
 /// answer a request because the origin failed. Returns its age if so.
 ///
-/// `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid it, and so do the
-/// client's age limits. An error response is forwarded unless the origin, the operator or the
-/// client allows a stale response instead. If the origin sends no response at all, RFC 9111 lets a
-/// disconnected cache serve stale responses, and CacheWarp does so for a short time.
+/// `no-cache`, `must-revalidate`, `proxy-revalidate`, `s-maxage` and the client's age limits forbid
+/// a stale response. An error of the origin goes to the client unless the origin, the operator or
+/// the client allows a stale response instead. If the origin does not answer, a stale response is
+/// allowed for a short time, as RFC 9111 lets a disconnected cache serve it.
 pub fn stale_on_error(
     stored: &StoredFacts,
     request: &RequestFacts,

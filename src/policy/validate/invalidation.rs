@@ -47,8 +47,8 @@ pub fn invalidated(
     targets
 }
 
-/// Returns whether a request with this method may change something (RFC 9110 §9.2.1). An unsafe
-/// request whose outcome is unknown counts as successful.
+/// Returns whether this method may change something (RFC 9110 §9.2.1). If the outcome of such a
+/// request is unknown, the cache invalidates as after a success.
 pub fn is_unsafe(method: &Method) -> bool {
     !SAFE.contains(&method.as_str())
 }

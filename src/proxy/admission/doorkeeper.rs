@@ -1,14 +1,14 @@
 //! Admission to the store: requests for many URLs that are never requested again must not fill
 //! Redis or evict useful responses from memory.
 //!
-//! Under normal load, a storable response is stored at its first fetch. The first storage of a key
-//! is paid from a byte budget. The budget refills within a minute, and also by the size of every
-//! stored response whose key had been requested before. Beyond the budget, new keys are therefore
-//! at most half of the stored bytes. When the budget is spent, or Redis has reported that it is
-//! full, the first miss of a key is only remembered, and the second miss within one to two minutes
-//! is stored.
+//! Under normal load, a storable response is stored at its first fetch. A response of a new key
+//! uses up a budget of bytes, which refills within a minute. A stored response of a key that was
+//! requested before adds its size to the budget. So new keys get the refill, and beyond it at most
+//! as many bytes as returning keys. While the budget is empty, or Redis has reported that it is
+//! full, the first miss of a key is only remembered; a second miss within one to two minutes is
+//! stored.
 //!
-//! A flood of new keys earns nothing, so it gets one budget per minute. A cold cache earns as its
+//! A flood of new keys adds nothing, so it gets one budget per minute. A cold cache adds as its
 //! keys repeat. The price: some keys are fetched twice.
 //!
 //! Requested keys are remembered as digest bits in two generations; the older generation is

@@ -2,9 +2,9 @@
 //!
 //! One writer (the task of the fetch) appends pieces. Any number of readers, on any worker, take
 //! them in order at their own pace. While the body is *gathered* for storing, every piece is kept,
-//! and a reader may still join at the beginning; `cache_max_body` bounds the kept bytes. A body
-//! that exceeds the bound is only *relayed*: pieces that every reader has taken are dropped, and
-//! the writer waits while the slowest reader is more than [`FETCH_LAG_BYTES_MAX`] behind.
+//! and a reader may still join at the beginning. Beyond `cache_max_body` the body is only
+//! *relayed*: pieces that every reader has taken are dropped, and the writer waits while the
+//! slowest reader is more than [`FETCH_LAG_BYTES_MAX`] behind.
 //!
 //! ```text
 //!  first                          first + pieces.len()

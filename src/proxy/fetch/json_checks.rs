@@ -1,8 +1,8 @@
 //! JSON checks of gathered bodies. A worker checks small bodies itself. Blocking threads check
 //! large ones, a few at once, so that no hit of the worker waits for a check.
 //!
-//! An invalid body is remembered by its digest, so that an origin that sends it again and again
-//! costs one check. The table is bounded, and an evicted digest costs another check.
+//! An invalid body is remembered by its digest, so that an origin that sends it repeatedly costs
+//! one check. The table of digests has a fixed size; an evicted digest costs another check.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -4,11 +4,11 @@
 //! An origin that fails under load does not recover if every request for an entry reaches it. Each
 //! failed fetch of a key with a stored entry therefore starts a pause of that key. The pause lasts
 //! as long as the origin's `Retry-After`, else [`REFRESH_PAUSE_MIN`], doubled with each failure up
-//! to [`REFRESH_PAUSE_MAX`]. Random jitter lengthens it, so that the nodes of a fleet do not retry
-//! in step. When a pause is over, the next request starts a background refresh that carries none of
-//! the client's fields: a client whose own fields make the origin fail keeps an entry stale for one
-//! pause at most. Until the outcome is known, all requests are served stale; after
-//! [`REFRESH_PAUSE_MIN`] another request retries.
+//! to [`REFRESH_PAUSE_MAX`]; random jitter lengthens it, so that the nodes of a fleet do not retry
+//! in step. The next request after the pause starts a background refresh with none of the client's
+//! fields, so a client whose own fields make the origin fail cannot prolong the pauses. Until the
+//! outcome is known, all requests are served stale; if it takes longer than [`REFRESH_PAUSE_MIN`],
+//! a further request starts another refresh.
 //!
 //! The policy decides for each request whether a stale response may answer it. A pause only records
 //! that the origin is failing: a request that may not have the stored response still goes to the

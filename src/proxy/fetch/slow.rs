@@ -1,6 +1,6 @@
 //! Keys whose last fetch was slow, for which the proxy checks other nodes first.
 //!
-//! The table is bounded and evicts the least useful key first. An evicted key costs at most a
+//! The table has a fixed size and evicts the least useful key first. An evicted key costs at most a
 //! duplicate fetch.
 
 use std::time::Duration;

@@ -1,9 +1,8 @@
 //! The table of shared fetches: at most one fetch of each key in this process.
 //!
 //! The first request for a key [leads](FetchRole::Leader): it owns the fetch. Requests that arrive
-//! during the fetch follow it, and the event that concerns them wakes them, never a timer. The
-//! table is sharded, so that workers seldom contend. It is bounded; when it is full, a request
-//! fetches alone.
+//! during the fetch follow it: each change of its state wakes them, and no timer. The table is
+//! sharded, so that workers seldom contend. If it is full, a request fetches alone.
 //!
 //! Requests with and without a credential never share a fetch: access of one proves nothing for the
 //! other.

@@ -3,9 +3,10 @@
 //! for a while.
 //!
 //! A response that turns out to be storable is stored, unless another purge has happened, and its
-//! key is removed from this table. The table is bounded and evicts the least useful key first; a
-//! key that is evicted too early costs one wait. A response that another node stores meanwhile is
-//! found after the entry expires. Until then requests go to the origin, which is always correct.
+//! key is removed from this table. The table has a fixed size and evicts the least useful key
+//! first; a key that is evicted too early costs one wait. If another node stores a response
+//! meanwhile, this node finds it once the key's time in this table is over. Until then its requests
+//! go to the origin, which is always correct.
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
 //! Confirms at every heartbeat that each master still is one.
 //!
 //! A demoted master, or one that is cut off from the cluster, announces nothing, and its
-//! connections stay up. Reads from it count as tracked only while it answers for a key of its own:
-//! a replica redirects, and a node that is cut off refuses. So a server that lost its role is not
-//! trusted for longer than [`REDIS_MASTER_LEASE`] and the wait for one answer, however few commands
-//! it gets otherwise.
+//! connections stay up. But it stops answering for keys of its slots: a replica redirects, and a
+//! node that is cut off refuses. So reads from a server count as tracked only while it answers a
+//! read of such a key at each heartbeat. A server that lost its role is trusted for at most
+//! [`REDIS_MASTER_LEASE`] and the wait for one answer.
 
 use std::rc::Rc;
 

@@ -6,9 +6,10 @@
 //! the sum of its workers' statistics and of its past.
 //!
 //! Prometheus treats a falling counter as a restart. So a worker that drops a server adds its
-//! counts to the server's past, which outlives the connections: after a fail-over the old master
-//! may come back. The past is bounded, since changing addresses would fill it: beyond
-//! [`REDIS_SERVERS_REMEMBERED`] the server that was dropped longest ago is removed.
+//! counts to the *past* of the server, which outlives the connections: after a fail-over the old
+//! master may come back. Addresses may change without end, so the pasts of at most
+//! [`REDIS_SERVERS_REMEMBERED`] servers are kept; the server that was dropped longest ago leaves
+//! first.
 //!
 //! **Always:** a server in use is never removed, and the lock is held for one walk over the servers
 //! at most, never to count.

@@ -1,9 +1,9 @@
 //! The pub/sub channels of the fleet at one server.
 //!
-//! A message published at one node of a cluster reaches subscribers at every node, but `PUBLISH`
-//! counts only those at that node. So each node has channels of its own, whose names end with its
-//! node id, and the fleet meets at each of them. **Always:** a node of the fleet that trusts what
-//! it read from a server is subscribed there.
+//! A message published at one server of a cluster reaches the subscribers at every server, but
+//! `PUBLISH` counts only those at that server. So each server has channels of its own, whose names
+//! end with its id, and a sync goes to the channels of each. **Always:** a node that trusts its
+//! reads from a server is subscribed to that server's channels there.
 
 use bytes::Bytes;
 

@@ -108,9 +108,10 @@ impl TrackingSupervisor {
         self.links.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Waits until each connection has received the invalidations that were under way; a connection
-    /// that does not answer no longer counts as tracked. Connections without reads are skipped:
-    /// most have none, since a command goes to the first connection with room.
+    /// Waits until each connection has received the invalidations that Redis has already sent to
+    /// it. A connection that does not answer stops counting as tracked. Connections that have
+    /// carried no read are skipped, which are most, because a command takes the first connection
+    /// with room.
     pub(in crate::redis) async fn flush_invalidations(self: &Rc<Self>) {
         let flushes: Vec<_> = self
             .links()

@@ -1,9 +1,9 @@
 //! The lease of the master: valid while a majority of the sentinels is reachable.
 //!
 //! A client that is cut off from the sentinels misses a fail-over, and keeps using a master that
-//! the others have left. So reads from the master count as tracked only while a majority of the
-//! sentinels is reachable, which need a majority of their own to agree on another master, and have
-//! confirmed the master since.
+//! the others have left. So reads from the master count as tracked only under two conditions: a
+//! majority of the sentinels is reachable, without which the others cannot agree on another master,
+//! and this majority has confirmed the master since it became reachable.
 
 use std::cell::Cell;
 

@@ -1,8 +1,8 @@
 //! Short runs of two clients behind sentinels or of a cluster, each drawn from a seed.
 //!
-//! Each client caches what it may, as the memory tier does: while its token is valid and no
-//! invalidation has arrived. Servers are killed, stalled, cut off, replaced while alive, and lose
-//! slots; sentinels are down, or learn of each other's decisions late. In every run:
+//! Each client caches as the memory tier does: while its tracking token is valid and no
+//! invalidation has arrived. The tests kill, stall, cut off and replace servers and take slots from
+//! them; sentinels are down, or learn late of each other's decisions. In every run:
 //!
 //! - a value is one that was written under the requested key;
 //! - no caller waits beyond its timeout, to the tick of the clock;

@@ -1,9 +1,8 @@
 //! The messages between the fleet's nodes: invalidations, and syncs that confirm them.
 //!
-//! Redis pushes to each connection the invalidations of the keys that it has read. A purge is
-//! confirmed only when it holds on every node: the purging node publishes a *sync*, and each worker
-//! that receives it waits until each of its connections has processed its pending invalidations,
-//! then sends an acknowledgement.
+//! Redis pushes to each connection the invalidations of the keys that it has read. To confirm a
+//! purge, the purging node publishes a *sync*. Each worker that receives it waits until each of its
+//! connections has processed its pending invalidations, then sends an acknowledgement.
 //!
 //! `PUBLISH` returns the number of receivers. A worker that cannot receive syncs trusts no value
 //! that it has read (`redis/tracking.rs`); it may serve from memory alone, and `confirm.rs` waits

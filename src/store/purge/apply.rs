@@ -3,8 +3,9 @@
 //! A purge first writes to Redis (`write.rs`). From then on no reader of Redis finds a purged
 //! entry, and no fetch that began before stores its answer. If another server may become master,
 //! the replicas must have the write before it counts ([`Client::wait_replicated`]). Then the node
-//! asks the fleet to catch up (`FleetListener::sync`); after that, no node's memory holds a purged
-//! entry either. A purge that fails holds in this process, which repeats it (`repeat.rs`).
+//! publishes a sync (`FleetListener::sync`); once all workers of the fleet have acknowledged it, no
+//! node's memory has a purged entry either. A purge that fails applies in this process, which
+//! repeats it (`repeat.rs`).
 
 use crate::entry::KeyGeneration;
 use crate::key::CacheKey;

@@ -1,12 +1,11 @@
-//! Purges that Redis has not confirmed. They hold in this process, for its entries in memory and
-//! for the entries that it reads from Redis later; and they are the queue from which the node
-//! repeats them (`repeat.rs`).
+//! Purges that Redis has not confirmed. They apply in this process, to its entries in memory and to
+//! the entries that it reads from Redis later; and they are the queue from which the node repeats
+//! them (`repeat.rs`).
 //!
-//! The time of an entry's receipt decides, because only Redis counts purges (`log.rs`), and its
-//! count has not moved. For an entry that another node received, that node's clock decides. Each
-//! mark stays until Redis accepts a repetition of its purge. The number of marks is bounded: beyond
-//! the bound, coarser marks replace them (a common prefix, or everything), which costs fetches and
-//! serves nothing old.
+//! A mark covers the entries received before it, by the clock of the node that received them,
+//! because Redis, which counts purges (`log.rs`), has not counted this one. Each mark stays until
+//! Redis accepts a repetition of its purge. If there are too many marks, coarser marks replace them
+//! (a common prefix, or everything), which costs fetches and serves no purged entry.
 //!
 //! **Always:** a mark leaves only if Redis has accepted its purge, or a coarser one, after the mark
 //! was last set: each setting draws a new number, and [`LocalPurges::accepted`] compares it.

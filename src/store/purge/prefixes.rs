@@ -1,7 +1,7 @@
-//! The choice of a coarser purge, when the purges by prefix are more than their bound.
+//! The choice of a coarser purge, if there are more purges by prefix than the log may have.
 //!
-//! A purge never fails because the bound is reached: a coarser purge holds as well, and costs
-//! fetches. `scripts/purge_log.lua` makes the same choice in Redis.
+//! A purge never fails because the log is full: a coarser purge covers it, and costs fetches.
+//! `scripts/purge_log.lua` makes the same choice in Redis.
 
 use crate::store::purge::names::UrlPrefix;
 

@@ -1,9 +1,8 @@
 //! Shared reads of the purge log: one read at a time for all requests of a worker.
 //!
-//! A read serves only the requests that began before it was sent; a later request might get a state
-//! older than itself. A later request waits for the end of that read, and then for the next one,
-//! which all requests share that came meanwhile. A failure ends the wait of all requests at once,
-//! because it carries no state.
+//! A read serves only the requests that began before it was sent: a later request might get a state
+//! older than itself. The requests that come during a read wait for its end, and then share the
+//! next read. A failure ends the wait of all requests at once, because it carries no state.
 //!
 //! **Always:** one read is under way at a time, and a caller dropped during its read leaves the
 //! read to the next caller.

@@ -1,17 +1,17 @@
 //! The repetition of purges that Redis did not accept.
 //!
-//! A purge or a removal that Redis refuses (`OOM`, `READONLY`), does not answer, or cannot be sent
-//! holds at once in the own process and stays in its [`LocalPurges`]. One task of the process
-//! writes it again until Redis accepts it: after a pause that doubles, in the order of the marks.
+//! A purge or a removal that Redis refuses (`OOM`, `READONLY`), does not answer, or cannot receive
+//! applies at once in this process and stays in its [`LocalPurges`]. One task of the process writes
+//! it again until Redis accepts it: after a pause that doubles, in the order of the marks.
 //! `write.rs` argues why a repetition may come late and in any order.
 //!
-//! An accepted purge holds in Redis for all nodes, whose memory Redis then invalidates. In the own
-//! process the mark stays until every worker has processed these invalidations: the task asks the
-//! fleet to catch up, as a purge does. Without an acknowledgement the mark stays for
-//! [`PURGE_ACK_TIMEOUT`], after which no connection holds an older reply.
+//! Once Redis has accepted a purge, it invalidates the entries in every node's memory. In the own
+//! process the mark stays until every worker has processed these invalidations: the task publishes
+//! a sync, as a purge does. Without an acknowledgement the mark stays for [`PURGE_ACK_TIMEOUT`],
+//! after which no connection can deliver an older reply.
 //!
-//! **Always:** the queue is bounded, and nothing leaves it unaccepted; beyond the bound, coarser
-//! purges replace the purges. A process that ends loses its queue.
+//! **Always:** the queue has a limit, beyond which coarser purges replace its purges, and no purge
+//! leaves it before Redis has accepted it. A process that ends loses its queue.
 //!
 //! [`LocalPurges`]: crate::store::purge::local::LocalPurges
 

@@ -1,10 +1,10 @@
 //! The runs of the Redis servers: a server that starts again may have lost purges.
 //!
 //! A server that starts from a snapshot has the entries of the snapshot, and not the purges after
-//! it. So each connection learns the run of its server before it carries a command, and if that is
-//! not the known one, the purge log counts as unknown until this file has settled the run: the run
-//! is compared with the one that Redis stores beside the purge log, and unless they are equal, or a
-//! fail-over lies between them, a new epoch begins, to which no older entry belongs.
+//! it. So each connection learns the run of its server before it carries a command. If this is not
+//! the known run, the purge log counts as unknown until this file has settled the run: it compares
+//! the run with the one that Redis stores beside the log. Unless they are equal, or a fail-over
+//! explains the difference, a new epoch begins, to which no older entry belongs.
 //!
 //! After a fail-over the replica has each confirmed purge, because it has acknowledged it. In a
 //! cluster each server stores a part of the keys, and only a change of its run that this process

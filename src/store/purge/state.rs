@@ -1,11 +1,11 @@
 //! The fleet's purges as this process knows them, and their effect on entries.
 //!
 //! In the steady state, a hit makes one comparison: is the *revision* of the purge state still the
-//! one at which its entry was checked? The revision is a number of this process. It changes
-//! whenever the known purges change, or cease to be known. Only then are entries checked again,
-//! each at its next lookup: against the purge log first, and against the generations of its tags if
-//! the log has changed since the entry was fetched, and if one of its tags may have changed since
-//! the last check (`tag_changes.rs`).
+//! one at which its entry was checked? The revision is a number of this process that changes with
+//! the purges that the process knows, and when it cannot know them any more. Only then are entries
+//! checked again, each at its next lookup: against the purge log, and, if the log has changed since
+//! the entry was fetched and one of the entry's tags may have changed since the last check
+//! (`tag_changes.rs`), against the generations of its tags.
 //!
 //! When Redis pushes that the log has changed, a worker reads it again at once
 //! (`fleet/listener.rs: follow_log`), and hits meanwhile use the last state. A purge is confirmed

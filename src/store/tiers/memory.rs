@@ -1,4 +1,4 @@
-//! The memory tier: the same bytes as in Redis, in a bounded number.
+//! The memory tier: the same bytes as in Redis, up to `cache_memory_size`.
 //!
 //! quick_cache (Clock-PRO: a scan does not evict the hot entries) holds each encoded entry in one
 //! exact allocation, so the counted bytes are resident bytes, and no entry pins a read buffer. The

@@ -1,4 +1,4 @@
-//! Warnings about slow requests, at a bounded rate.
+//! Warnings about slow requests, a limited number of them per second.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
