@@ -23,6 +23,7 @@
 //! **Invariant:** the parsers read ambiguous input in its strictest meaning. A response is shared
 //! because every rule allows it, never because no rule matches.
 
+mod credential_set;
 mod exchange;
 mod parse;
 mod reuse;
@@ -33,8 +34,8 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use crate::policy::credential_set::{Credential, CredentialSet};
 pub use crate::policy::parse::cookies::IgnoredCookies;
-pub use crate::policy::parse::credential::{Credential, CredentialSet};
 pub use crate::policy::parse::directives::{DirectiveScope, DirectiveSeconds, DirectiveSource, Directives};
 pub use crate::policy::parse::groups::GroupNames;
 pub use crate::policy::parse::media::is_json;

@@ -2,7 +2,6 @@
 
 pub(super) mod accept;
 pub(super) mod cookies;
-pub(super) mod credential;
 pub(super) mod date;
 pub(super) mod directives;
 pub(super) mod groups;

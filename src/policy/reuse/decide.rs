@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-use crate::policy::parse::credential::Credential;
+use crate::policy::credential_set::Credential;
 use crate::policy::parse::directives::{DirectiveScope, DirectiveSeconds};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::{RequestFacts, RetrievalKind};

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 
 use crate::request_fields::{FieldClass, is_forwarding_field};
 
-use crate::policy::parse::credential::{Credential, CredentialSet};
+use crate::policy::credential_set::{Credential, CredentialSet};
 use crate::policy::parse::directives::{self, DirectiveScope, Directives};
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::store::not_storable::NotStorable;

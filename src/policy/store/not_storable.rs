@@ -3,7 +3,7 @@
 //! The policy finds the reasons in the head; another module finds those in the body. All reasons
 //! are one enum, so that one counter covers them.
 
-use crate::policy::parse::credential::Credential;
+use crate::policy::credential_set::Credential;
 
 crate::labels! {
     /// The reason against storing a response.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::limits::{DISCONNECTED_STALE_MAX, LIFETIME_MAX, VALIDATION_KEPT};
 use crate::time::Timestamp;
 
-use crate::policy::parse::credential::Credential;
+use crate::policy::credential_set::Credential;
 use crate::policy::parse::seconds::DeltaSeconds;
 use crate::policy::reuse::request::RequestFacts;
 use crate::policy::store::not_storable::CredentialRefusal;

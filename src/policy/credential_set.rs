@@ -1,4 +1,4 @@
-//! The parts of a request that identify the client.
+//! The credentials of a request: the parts that identify the client.
 
 use crate::label::Label;
 
