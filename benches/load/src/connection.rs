@@ -37,12 +37,12 @@ pub enum State {
     /// Free for a request, since this moment.
     Idle(TcpStream, Instant),
     /// Waiting for an answer.
-    Busy(TcpStream, Errand),
+    Busy(TcpStream, RequestInFlight),
 }
 
 /// A request in flight.
 #[derive(Debug, Clone, Copy)]
-pub struct Errand {
+pub struct RequestInFlight {
     /// The phase of the request.
     pub phase: usize,
     /// The time at which it was due.
@@ -57,11 +57,11 @@ pub enum Step {
     /// No event of a request: too little was read, or an idle connection has ended.
     Nothing,
     /// This many bytes of the answer to this request, but not its end.
-    More(Errand, usize),
+    More(RequestInFlight, usize),
     /// The end of the answer to this request, after this many bytes.
-    Answered(Errand, Answer, usize),
+    Answered(RequestInFlight, Answer, usize),
     /// A failure of this request.
-    Failed(Errand, Failure),
+    Failed(RequestInFlight, Failure),
 }
 
 impl Connection {
@@ -102,7 +102,7 @@ impl Connection {
 
     /// Sends a request if the connection is idle. Returns the moment since when it was, or `None`
     /// if it was not, or has ended meanwhile.
-    pub fn send(&mut self, bytes: &[u8], errand: Errand) -> Option<Instant> {
+    pub fn send(&mut self, bytes: &[u8], request: RequestInFlight) -> Option<Instant> {
         let State::Idle(stream, free) = &mut self.state else { return None };
         // The buffer of an idle socket has room for any request.
         if !matches!(stream.write(bytes), Ok(written) if written == bytes.len()) {
@@ -111,7 +111,7 @@ impl Connection {
         }
         let free = *free;
         if let State::Idle(stream, _) = std::mem::replace(&mut self.state, State::Closed) {
-            self.state = State::Busy(stream, errand);
+            self.state = State::Busy(stream, request);
         }
         Some(free)
     }
@@ -129,40 +129,40 @@ impl Connection {
             }
             Err(_) => 0,
         };
-        let (stream, errand) = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Busy(stream, errand) => (stream, errand),
+        let (stream, request) = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Busy(stream, request) => (stream, request),
             // An idle connection has ended, or the server sent bytes without a request.
             State::Idle(..) | State::Closed | State::Opening(_) => return Step::Nothing,
         };
         if length == 0 {
             let is_within = self.reader.is_within();
             return match self.reader.end() {
-                Some(answer) => Step::Answered(errand, answer, 0),
-                None if is_within => Step::Failed(errand, Failure::Cut),
-                None => Step::Failed(errand, Failure::Closed),
+                Some(answer) => Step::Answered(request, answer, 0),
+                None if is_within => Step::Failed(request, Failure::Cut),
+                None => Step::Failed(request, Failure::Closed),
             };
         }
         match self.reader.read(buffer.get(..length).unwrap_or_default()) {
-            Err(_) => Step::Failed(errand, Failure::Malformed),
+            Err(_) => Step::Failed(request, Failure::Malformed),
             Ok(None) => {
-                self.state = State::Busy(stream, errand);
-                Step::More(errand, length)
+                self.state = State::Busy(stream, request);
+                Step::More(request, length)
             }
             Ok(Some(answer)) => {
                 if answer.after == After::Kept {
                     self.state = State::Idle(stream, now());
                 }
-                Step::Answered(errand, answer, length)
+                Step::Answered(request, answer, length)
             }
         }
     }
 
     /// Closes the connection if its request was due before `limit`. Returns that request.
-    pub fn expire(&mut self, limit: Instant) -> Option<Errand> {
+    pub fn expire(&mut self, limit: Instant) -> Option<RequestInFlight> {
         match self.state {
-            State::Busy(_, errand) if errand.due < limit => {
+            State::Busy(_, request) if request.due < limit => {
                 self.state = State::Closed;
-                Some(errand)
+                Some(request)
             }
             State::Busy(..) | State::Closed | State::Opening(_) | State::Idle(..) => None,
         }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use crate::connection::{Connection, Errand, State, Step};
+use crate::connection::{Connection, RequestInFlight, State, Step};
 
 /// Connections of one pool that may be opening at once: fewer than a listener's backlog.
 const OPENING_MAX: usize = 256;
@@ -102,13 +102,13 @@ impl Pool {
 
     /// Sends on the connection that has been idle longest, and returns since when. Returns `None`
     /// if none is idle.
-    pub fn send(&mut self, bytes: &[u8], errand: Errand) -> Option<Instant> {
+    pub fn send(&mut self, bytes: &[u8], request: RequestInFlight) -> Option<Instant> {
         while let Some(index) = self.free.pop_front() {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             if !matches!(connection.state, State::Idle(..)) {
                 continue;
             }
-            if let Some(free) = connection.send(bytes, errand) {
+            if let Some(free) = connection.send(bytes, request) {
                 return Some(free);
             }
             self.closed.push(index);
@@ -146,11 +146,11 @@ impl Pool {
 
     /// Closes every connection whose request was due before `limit`, and passes those requests to
     /// `expired`.
-    pub fn expire(&mut self, limit: Instant, mut expired: impl FnMut(Errand)) {
+    pub fn expire(&mut self, limit: Instant, mut expired: impl FnMut(RequestInFlight)) {
         for (index, connection) in self.connections.iter_mut().enumerate() {
-            if let Some(errand) = connection.expire(limit) {
+            if let Some(request) = connection.expire(limit) {
                 self.closed.push(index);
-                expired(errand);
+                expired(request);
             }
         }
     }

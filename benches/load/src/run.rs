@@ -10,14 +10,14 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use crate::clock;
-use crate::connection::{Errand, Step};
+use crate::connection::{RequestInFlight, Step};
 use crate::plan::{Idle, Order, Plan};
 use crate::pool::{Job, Pool};
 use crate::schedule::{Next, Schedule};
 use crate::tally::{Failure, Tally};
 
 /// Interval at which the loop checks for timeouts and opens closed connections.
-const SWEEP: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// Time in which all connections must open before the first request.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const EVENTS_MAX: usize = 1024;
@@ -125,24 +125,24 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
                 return Err(Fault::NoServer(closed.address()));
             }
             self.pools.iter_mut().for_each(|pool| pool.open_closed(&self.epoll));
-            self.wait(clock::now() + SWEEP)?;
+            self.wait(clock::now() + CHECK_INTERVAL)?;
         }
         Ok(())
     }
 
     fn go(&mut self) -> Result<(), Fault> {
         self.schedule = Schedule::new(self.plan.phases.clone(), clock::now());
-        let mut sweep = clock::now() + SWEEP;
+        let mut next_check = clock::now() + CHECK_INTERVAL;
         loop {
             let until = self.send_due();
-            if clock::now() >= sweep {
-                self.sweep();
-                sweep = clock::now() + SWEEP;
+            if clock::now() >= next_check {
+                self.check();
+                next_check = clock::now() + CHECK_INTERVAL;
             }
             match until {
                 Until::Over if self.in_flight == 0 && self.waiting == 0 => break,
-                Until::Over | Until::Event => self.wait(sweep)?,
-                Until::Time(due) => self.wait(due.min(sweep))?,
+                Until::Over | Until::Event => self.wait(next_check)?,
+                Until::Time(due) => self.wait(due.min(next_check))?,
             }
         }
         self.charge();
@@ -239,9 +239,9 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         let Some(request) = self.plan.requests.get(job.request) else { return false };
         request.write(job.draw, &mut self.request);
         let sent = clock::now();
-        let errand = Errand { phase: job.phase, due: job.due, sent };
+        let request = RequestInFlight { phase: job.phase, due: job.due, sent };
         let pool = self.pool_of.get(job.request).and_then(|&pool| self.pools.get_mut(pool));
-        let Some(free) = pool.and_then(|pool| pool.send(&self.request, errand)) else { return false };
+        let Some(free) = pool.and_then(|pool| pool.send(&self.request, request)) else { return false };
         self.in_flight += 1;
         if let Some(tally) = self.tallies.get_mut(job.phase) {
             tally.sent(job.due, free, sent);
@@ -279,21 +279,21 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         let Some(pool) = self.pools.get_mut(place) else { return };
         let step = pool.handle(token, &self.epoll, &mut self.buffer, clock::now);
         match step {
-            Some(Step::Answered(errand, answer, bytes)) => {
+            Some(Step::Answered(request, answer, bytes)) => {
                 self.in_flight -= 1;
-                if let Some(tally) = self.tallies.get_mut(errand.phase) {
+                if let Some(tally) = self.tallies.get_mut(request.phase) {
                     tally.bytes += bytes as u64;
-                    tally.answered(errand.due, errand.sent, clock::now(), answer.status);
+                    tally.answered(request.due, request.sent, clock::now(), answer.status);
                 }
             }
-            Some(Step::Failed(errand, failure)) => {
+            Some(Step::Failed(request, failure)) => {
                 self.in_flight -= 1;
-                if let Some(tally) = self.tallies.get_mut(errand.phase) {
+                if let Some(tally) = self.tallies.get_mut(request.phase) {
                     tally.failed(failure);
                 }
             }
-            Some(Step::More(errand, bytes)) => {
-                if let Some(tally) = self.tallies.get_mut(errand.phase) {
+            Some(Step::More(request, bytes)) => {
+                if let Some(tally) = self.tallies.get_mut(request.phase) {
                     tally.bytes += bytes as u64;
                 }
             }
@@ -316,9 +316,9 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
     }
 
     /// Gives up requests after their timeout, and opens closed connections.
-    fn sweep(&mut self) {
+    fn check(&mut self) {
         let now = clock::now();
-        // Without a server, a closed loop would continue slowly, so each sweep takes one request.
+        // Without a server, a closed loop would continue slowly, so each check takes one request.
         if let Some(job) = self.held
             && self.pool(job).is_some_and(|pool| pool.is_down())
         {
@@ -330,9 +330,9 @@ impl<'a, F: FnMut(usize)> Run<'a, F> {
         }
         for pool in &mut self.pools {
             if let Some(limit) = now.checked_sub(self.plan.timeout) {
-                pool.expire(limit, |errand| {
+                pool.expire(limit, |request| {
                     self.in_flight -= 1;
-                    if let Some(tally) = self.tallies.get_mut(errand.phase) {
+                    if let Some(tally) = self.tallies.get_mut(request.phase) {
                         tally.failed(Failure::Timeout);
                     }
                 });

@@ -40,9 +40,9 @@ struct KnownAbsence {
     until: Instant,
 }
 
-/// The result of a check of this table.
+/// The recent past of a key, as far as this table knows it.
 #[derive(Clone, Copy, Default)]
-pub(in crate::proxy) struct KeyDoubt {
+pub(in crate::proxy) struct KeyHistory {
     /// The reason for which the key's last response was not sharable, if it was recent.
     pub(in crate::proxy) reason: Option<NotStorable>,
     /// The key generation of a recent lookup that found nothing. The lookup can be skipped, because
@@ -57,9 +57,9 @@ impl UncacheableKeys {
     }
 
     /// Returns the record of `key` that is valid now.
-    pub(in crate::proxy) fn known(&self, key: &FetchKey, now: Instant) -> KeyDoubt {
-        let Some(known) = self.0.get(key) else { return KeyDoubt::default() };
-        KeyDoubt {
+    pub(in crate::proxy) fn known(&self, key: &FetchKey, now: Instant) -> KeyHistory {
+        let Some(known) = self.0.get(key) else { return KeyHistory::default() };
+        KeyHistory {
             reason: (now < known.until).then_some(known.reason),
             absent: known.absence.filter(|absence| now < absence.until).map(|absence| absence.generation),
         }

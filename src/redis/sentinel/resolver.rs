@@ -66,10 +66,10 @@ impl MasterResolver {
     /// Returns the first master that a sentinel names and that confirms its role.
     async fn find(&mut self) -> Result<Endpoint, ResolveError> {
         let mut why = ResolveError::NoSentinel;
-        let mut doubtful = Vec::new();
+        let mut tried = Vec::new();
         for turn in 0..self.sentinels.len() {
             let Some(sentinel) = self.sentinels.get(turn) else { break };
-            match self.ask_sentinel(sentinel, &mut doubtful).await {
+            match self.ask_sentinel(sentinel, &mut tried).await {
                 Ok(Some(master)) => {
                     // The next query begins with this sentinel.
                     self.sentinels.rotate_left(turn);
@@ -87,7 +87,7 @@ impl MasterResolver {
     async fn ask_sentinel(
         &self,
         sentinel: &Endpoint,
-        doubtful: &mut Vec<Endpoint>,
+        tried: &mut Vec<Endpoint>,
     ) -> Result<Option<Endpoint>, ResolveError> {
         let name = &self.name;
         let asked = self.sentinel_control.ask(sentinel, &Command::MasterAddress { name }).await;
@@ -100,10 +100,10 @@ impl MasterResolver {
             }
         });
         let master = named?;
-        if doubtful.contains(&master) {
+        if tried.contains(&master) {
             return Ok(None);
         }
-        doubtful.push(master.clone());
+        tried.push(master.clone());
         let asked = self.master.server_control.ask(&master, &Command::Role).await;
         match asked.and_then(|reply| Ok((role(&reply)?, reply))) {
             Ok((ServerRole::Master, reply)) => {
