@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::certificates::ListenerCertificates;
 use super::connector::TlsIdentity;
 use super::files::{TlsError, authorities_of};
-use super::provider::{provider, ticketer};
+use super::provider::{TLS_VERSIONS, provider, ticketer};
 use crate::time;
 
 /// The TLS settings of a listener.
@@ -155,7 +155,7 @@ fn prepare(
         }
     };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&TLS_VERSIONS)
         .map_err(TlsError::Unavailable)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(certificates));

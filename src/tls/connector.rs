@@ -14,7 +14,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use tokio_rustls::TlsConnector;
 
 use super::files::{TlsError, authorities_of, chain_of, key_of};
-use super::provider::provider;
+use super::provider::{TLS_VERSIONS, provider};
 
 /// The TLS settings of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn connector(options: &Options, protocols: &[&[u8]]) -> Result<TlsConnector,
         .build()
         .map_err(|error| TlsError::Unavailable(rustls::Error::General(error.to_string())))?;
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&TLS_VERSIONS)
         .map_err(TlsError::Unavailable)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerVerifier { chains, listed }));

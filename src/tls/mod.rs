@@ -14,3 +14,4 @@ mod tests;
 pub use acceptor::{ClientAuth, ClientCertificate, ListenerOptions, ListenerTls, PreparedTls};
 pub use connector::{Options, TlsIdentity, connector};
 pub use files::TlsError;
+pub use provider::TLS_VERSIONS;

@@ -1,9 +1,15 @@
-//! The cryptography of every TLS connection.
+//! The cryptography and the versions of every TLS connection.
 
 use std::sync::Arc;
 
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::ProducesTickets;
+use rustls::version::{TLS12, TLS13};
+
+/// The versions of TLS towards clients, the origin and Redis. The help text of `tls_cert_file`
+/// names them.
+pub static TLS_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 /// Returns the algorithms for both sides.
 pub(super) fn provider() -> Arc<CryptoProvider> {
