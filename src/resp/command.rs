@@ -216,13 +216,10 @@ impl Command<'_> {
         }
     }
 
-    /// Returns whether a request waits for the reply. Writes run beside the request.
+    /// Returns whether the deadline follows the server's latency, as that of a `GET` does. Every
+    /// other command has all of its own timeout.
     pub fn urgency(&self) -> CommandUrgency {
-        if matches!(self, Self::Get { .. }) {
-            CommandUrgency::Interactive
-        } else {
-            CommandUrgency::Background
-        }
+        if matches!(self, Self::Get { .. }) { CommandUrgency::Interactive } else { CommandUrgency::Ordinary }
     }
 
     /// Returns the kind of its reply, unless the server refuses it.

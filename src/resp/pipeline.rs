@@ -29,7 +29,7 @@ use super::expected::ExpectedReply;
 use super::reply::{Frame, Reply};
 use crate::labels;
 
-/// The bounds on unanswered commands.
+/// The limits on unanswered commands.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Commands without a reply.
@@ -45,7 +45,7 @@ pub struct CommandSpec {
     pub expected: ExpectedReply,
     /// Its size in bytes.
     pub bytes: usize,
-    /// Whether a request waits for it.
+    /// Its deadlines, besides its own.
     pub urgency: CommandUrgency,
     /// The time of submission.
     pub submitted: Instant,
@@ -56,10 +56,10 @@ pub struct CommandSpec {
 labels! {
     /// The urgency of a command.
     pub enum CommandUrgency {
-        /// A request waits: no reply is better than a late one.
+        /// A request waits for this read: no reply is better than a late one.
         Interactive => "interactive",
-        /// No request waits.
-        Background => "background",
+        /// Any other command: it waits until its own deadline.
+        Ordinary => "ordinary",
         /// No caller waits: the reply shows that the server is alive.
         Heartbeat => "heartbeat",
     }

@@ -15,7 +15,6 @@ use crate::redis::error::CommandError;
 use crate::redis::health::PoolMetrics;
 use crate::redis::options::{ClusterSeeds, Options, ReadingNodes};
 use crate::redis::pool::{DrainingPools, RedisPool};
-use crate::redis::submission::wait_deadline;
 use crate::redis::topology::{RefreshTrigger, TopologyEpoch, TopologyMetrics, at_once, failover_grace};
 use crate::redis::tracking::{TrackedVersion, TrackingOptions};
 use crate::resp::topology::{Endpoint, HashSlot};
@@ -156,7 +155,7 @@ impl ClusterClient {
             servers.refresh.fire();
             return Err(refusal);
         };
-        let deadline = wait_deadline(instant(), servers.options.command_timeout);
+        let deadline = node.pool.deadline(instant());
         match node.pool.reply_and_version(command).await {
             // Separate and boxed: it is rare, and would enlarge every caller's future.
             Ok((Reply::Error(error), _)) => Box::pin(servers.refused(&node, command, &error, deadline)).await,

@@ -21,7 +21,7 @@ use super::server_stats::ServerStats;
 use super::stats_board::{LogNovelty, StatsBoard, StatsWriter};
 use crate::limits::{REDIS_STALL_FACTOR, REDIS_STALL_MIN, REDIS_WAIT_MAX};
 use crate::redis::error::CommandError;
-use crate::redis::submission::Submission;
+use crate::redis::submission::{Submission, wait_deadline};
 use crate::resp::{Command, CommandUrgency, ErrorKind, ReplyDeadlines, ReplyTiming};
 use crate::time::instant;
 
@@ -106,7 +106,14 @@ impl ServerHealth {
 
     /// Creates the submission of a command that begins now.
     pub(in crate::redis) fn submission<'a>(&self, command: &'a Command<'a>) -> Submission<'a> {
-        Submission::of(command, instant(), self.command_timeout)
+        let now = instant();
+        Submission { command, submitted: now, due: self.deadline(now) }
+    }
+
+    /// Returns the time at which the caller of a command that begins now stops waiting, also if a
+    /// cluster redirects the command meanwhile.
+    pub(in crate::redis) fn deadline(&self, now: Instant) -> Instant {
+        wait_deadline(now, self.command_timeout)
     }
 
     /// Returns how long a connection may make no progress before it is closed.

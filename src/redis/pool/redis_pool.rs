@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_local};
@@ -112,6 +112,11 @@ impl RedisPool {
     /// Returns whether any connection is up.
     pub fn is_connected(&self) -> bool {
         self.0.health.is_up()
+    }
+
+    /// Returns the time at which the caller of a command that begins now stops waiting.
+    pub(in crate::redis) fn deadline(&self, now: Instant) -> Instant {
+        self.0.health.deadline(now)
     }
 
     /// Returns whether the server refuses any command about keys or channels.

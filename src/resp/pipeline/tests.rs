@@ -15,7 +15,7 @@ fn value(number: u64) -> Frame {
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn spec(expected: ExpectedReply, bytes: usize, now: Instant) -> CommandSpec {
-    CommandSpec { expected, bytes, urgency: CommandUrgency::Background, submitted: now, due: now + TIMEOUT }
+    CommandSpec { expected, bytes, urgency: CommandUrgency::Ordinary, submitted: now, due: now + TIMEOUT }
 }
 
 fn submit(pipeline: &mut Pipeline) -> Result<Ticket, WindowFullError> {
@@ -178,7 +178,7 @@ fn a_timeout_ends_the_wait_and_keeps_the_command_queued() {
         let FrameMeaning::Late(timing) = pipeline.accept(value(1)).unwrap() else {
             panic!("the caller has given up")
         };
-        assert_eq!(timing.urgency, CommandUrgency::Background);
+        assert_eq!(timing.urgency, CommandUrgency::Ordinary);
     }
     let FrameMeaning::Answered(timing, _) = pipeline.accept(value(3)).unwrap() else {
         panic!("the caller waits")
