@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use super::table::Name;
 use super::{CliCommand, ConfigSources, read};
 use crate::config::resolver::FileChecks;
+use crate::routes::MEMBERS;
+use crate::tls::TLS_VERSIONS;
 
 const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->";
@@ -60,8 +62,17 @@ fn settings_md() -> String {
          in the working directory. A flag wins over the environment, and the environment over `.env`.\n\
          Durations take a unit (`250ms`, `30s`, `5m`, `1h`; a bare number is seconds), and so do sizes\n\
          (`512KiB`, `64MiB`, `1GiB`; a bare number is bytes). Items of a list have commas between them. This\n\
-         file is generated from `src/config/table.rs`.\n",
+         file is generated from `src/config/table.rs`.\n\n",
     );
+    let of_routes: Vec<_> = MEMBERS.iter().filter_map(|member| setting_of(member)).collect();
+    let sentence = format!(
+        "A route of `routes_file` may state these settings for its requests, without `cache_`: {}. The lists \
+         of fields and of cookies are added to those of the setting; each other value replaces it.",
+        of_routes.join(", ")
+    );
+    for line in wrapped(&sentence, COLUMNS) {
+        text += &format!("{line}\n");
+    }
     for (group, names) in groups() {
         text += &format!("\n## {group}\n\n| setting | default | meaning |\n| --- | --- | --- |\n");
         for name in names {
@@ -74,6 +85,13 @@ fn settings_md() -> String {
         }
     }
     text
+}
+
+/// Returns the setting that a member of a route replaces or extends, if there is one.
+fn setting_of(member: &str) -> Option<String> {
+    let names = [member.to_owned(), format!("cache_{member}")];
+    let setting = Name::ALL.iter().find(|name| names.iter().any(|text| text == name.setting().text))?;
+    Some(format!("`{setting}`"))
 }
 
 /// Returns the groups in the order of the table, each with its settings.
@@ -119,6 +137,16 @@ fn env_example_follows_the_table() {
 #[test]
 fn settings_md_follows_the_table() {
     compare("SETTINGS.md", &settings_md());
+}
+
+#[test]
+fn the_help_of_the_certificate_names_the_versions_of_tls() {
+    let version = |version: &&rustls::SupportedProtocolVersion| {
+        format!("{:?}", version.version).replace("TLSv", "").replace('_', ".")
+    };
+    let versions: Vec<_> = TLS_VERSIONS.iter().map(version).collect();
+    let words = format!("speaks TLS {} only", versions.join(" and "));
+    assert!(Name::TlsCertFile.setting().help.contains(&words), "{words}");
 }
 
 #[test]

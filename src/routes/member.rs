@@ -21,7 +21,7 @@ use crate::routes::tags::TagTemplate;
 use crate::routes::value::{FileReader, Item, Member, nearest, shortened};
 
 /// The names of a route's members, in the order of the documentation.
-pub(super) const MEMBERS: [&str; 26] = [
+pub const MEMBERS: [&str; 26] = [
     "name",
     "path",
     "methods",

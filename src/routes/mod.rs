@@ -33,6 +33,7 @@ mod value;
 mod tests;
 
 pub use error::{RouteError, RouteFault};
+pub use member::MEMBERS;
 pub use pattern::{CaptureName, HostPattern, PathPattern, PatternError, PatternSegment};
 pub use route::{
     OnWrite, Route, RouteCaching, RouteFreshness, RouteMembers, RouteMode, RouteOverride, StaleUse, WriteWait,
