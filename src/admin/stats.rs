@@ -16,16 +16,13 @@ use super::response::{AdminResponse, json};
 use crate::json::{JsonObject, object};
 use crate::label::Label;
 use crate::limits::{TOP_PATH_BYTES_MAX, TOP_PATHS_SHOWN_MAX};
-use crate::proxy::Proxy;
+use crate::proxy::{self, Proxy};
 use crate::store::{ConnectionState, ServerState, Store};
 use crate::telemetry::{BUCKET_BOUNDS, MetricSnapshot, Registry, percentile};
 use crate::time::{self, millis};
 
 /// The outcomes that are hits, each with its tier.
 const HITS: [(&str, &str); 2] = [("hit-memory", "memory"), ("hit-redis", "redis")];
-/// The outcomes of all requests that could have been hits.
-const CACHEABLE: [&str; 7] =
-    ["hit-memory", "hit-redis", "miss", "validated", "stale-on-error", "collapsed", "uncacheable"];
 /// The percentiles that are shown of a latency.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 /// An escaped byte takes at most six bytes.
@@ -77,7 +74,7 @@ pub(super) async fn answer(source: &StatsSource, uri: &Uri) -> Result<AdminRespo
             number(object, &snapshot, "open", "cachewarp_client_connections_open");
             number(object, &snapshot, "accepted", "cachewarp_client_connections_accepted");
         });
-        number(object, &snapshot, "fills", "cachewarp_shared_fetches");
+        number(object, &snapshot, "shared_fetches", "cachewarp_shared_fetches");
         if let Some(count) = top {
             let paths = source.proxy.popular_paths(count);
             object.objects("top", paths.iter(), |object, (path, count)| {
@@ -137,7 +134,8 @@ fn write_requests(object: &mut JsonObject<'_>, snapshot: &MetricSnapshot) {
     let of = |outcomes: &mut dyn FnMut(&str) -> bool| -> f64 {
         snapshot.numbers(REQUESTS).filter(|(outcome, _)| outcomes(outcome)).map(|(_, count)| count).sum()
     };
-    let cacheable = of(&mut |outcome| CACHEABLE.contains(&outcome));
+    let cacheable = of(&mut |outcome| proxy::cacheable_outcomes().any(|cacheable| cacheable == outcome));
+    object.number("cacheable", whole(cacheable));
     object.object("hit_ratio", usize::MAX, |object| {
         for (hit, tier) in HITS {
             object.ratio(tier, of(&mut |outcome| outcome == hit) / cacheable);

@@ -9,7 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::proxy::answer::body::AnswerBody;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::worker::Proxy;
 use crate::readiness::Readiness;
 

@@ -9,7 +9,8 @@ use crate::key::TargetError;
 use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::fetch::table::FetchTable;
 use crate::telemetry::{
     Counter, CounterGrid, Counters, DurationTimer, Histogram, Histograms, Registry, StatusClass,

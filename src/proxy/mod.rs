@@ -29,6 +29,7 @@ mod unsafe_exchange;
 mod worker;
 
 pub use answer::body::{AdmittedBody, AnswerBody, BodyError};
+pub use answer::outcome::cacheable_outcomes;
 pub use options::{FetchLease, Options, ProbePaths};
 pub use request::Caller;
 pub use respond::PendingResponse;

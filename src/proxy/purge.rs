@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::options::Options;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::worker::Proxy;

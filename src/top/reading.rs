@@ -21,6 +21,8 @@ pub(super) struct StatsSample {
     pub(super) workers: u64,
     /// Requests by outcome.
     pub(super) requests: CountsByName,
+    /// Requests that could have been hits.
+    pub(super) cacheable: u64,
     /// Histogram buckets by outcome.
     buckets: Vec<(String, Vec<u64>)>,
     pub(super) memory_bytes: u64,
@@ -33,7 +35,7 @@ pub(super) struct StatsSample {
     pub(super) origin_idle: u64,
     pub(super) origin_requests: CountsByName,
     pub(super) clients_open: u64,
-    pub(super) fills: u64,
+    pub(super) shared_fetches: u64,
     /// Requests by path.
     pub(super) top: CountsByName,
 }
@@ -47,6 +49,7 @@ impl StatsSample {
             uptime: Duration::from_millis(number(stats, "now_ms")),
             workers: number(stats, "workers"),
             requests: counts(stats, "requests"),
+            cacheable: number(stats, "cacheable"),
             buckets: buckets.collect(),
             memory_bytes: number(stats, "memory.bytes"),
             memory_entries: number(stats, "memory.entries"),
@@ -58,7 +61,7 @@ impl StatsSample {
             origin_idle: number(stats, "origin.idle"),
             origin_requests: counts(stats, "origin.requests"),
             clients_open: number(stats, "clients.open"),
-            fills: number(stats, "fills"),
+            shared_fetches: number(stats, "shared_fetches"),
             top: items(stats, "top").map(|path| (text(path, "path"), number(path, "requests"))).collect(),
         }
     }

@@ -5,16 +5,17 @@ use crate::telemetry::BUCKET_BOUNDS;
 
 /// Returns an answer of `/stats`, this many seconds after the start.
 fn stats(seconds: u64, hits: u64, misses: u64) -> StatsSample {
+    let cacheable = hits + misses;
     let document = format!(
         r#"{{"version":"1.2.3","uptime":{seconds}.000,"now_ms":{seconds}000,"workers":2,
-            "requests":{{"hit-memory":{hits},"hit-redis":0,"miss":{misses},"failed":0}},
+            "requests":{{"hit-memory":{hits},"hit-redis":0,"miss":{misses},"failed":0}},"cacheable":{cacheable},
             "latency":{{"hit-memory":{{"buckets":[{hits},0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}},
                        "miss":{{"buckets":[0,0,0,0,0,0,0,{misses},0,0,0,0,0,0,0,0,0,0,0]}}}},
             "memory":{{"bytes":1572864,"entries":7}},
             "redis":{{"health":"connected","connections":{{"disconnected":0,"connecting":1,"up":19}},"in_flight":3,
                      "commands":{{"ok":{misses},"timeout":{seconds}}}}},
             "origin":{{"open":4,"idle":3,"requests":{{"complete":{misses}}}}},
-            "clients":{{"open":64}},"fills":1,
+            "clients":{{"open":64}},"shared_fetches":1,
             "top":[{{"path":"/quotes/EURUSD","requests":800}},{{"path":"/a\u001b[2J","requests":8}}]}}"#
     );
     StatsSample::of(&serde_json::from_str(&document).unwrap())
@@ -105,7 +106,7 @@ fn busy_frame(columns: u16, lines: u16) -> String {
                 "redis":{{"health":"disconnected","connections":{{"disconnected":1,"connecting":2,"up":997}},
                           "in_flight":31999,"commands":{{"ok":{count},"timeout":{count}}}}},
                 "origin":{{"open":16384,"idle":12345,"requests":{{"complete":{count}}}}},
-                "clients":{{"open":65535}},"fills":54321,
+                "clients":{{"open":65535}},"shared_fetches":54321,
                 "top":[{{"path":"/{}","requests":987654321}}]}}"#,
             counts(count),
             "long/".repeat(40),

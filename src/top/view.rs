@@ -21,9 +21,6 @@ pub(super) struct TopFrame<'a> {
 
 /// The tiers, with the outcome that is a hit in each.
 const TIERS: [(&str, &str); 2] = [("memory", "hit-memory"), ("Redis", "hit-redis")];
-/// The outcomes of cacheable requests.
-const CACHEABLE: [&str; 7] =
-    ["hit-memory", "hit-redis", "miss", "validated", "stale-on-error", "collapsed", "uncacheable"];
 /// The percentiles of the latencies that a frame shows.
 const PERCENTILES: [f64; 3] = [0.5, 0.99, 0.999];
 /// Lines of a block's frame and of its heading.
@@ -122,7 +119,8 @@ fn hit_ratios(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     let count = |wanted: &[&str]| -> u64 {
         recent.iter().filter(|(outcome, _)| wanted.contains(&outcome.as_str())).map(|(_, count)| count).sum()
     };
-    let cacheable = count(&CACHEABLE);
+    let earlier = of_this_process(shown).map_or(0, |before| before.cacheable);
+    let cacheable = shown.now.cacheable.saturating_sub(earlier);
     let tiers = TIERS.iter().map(|(tier, hit)| [(*tier).to_owned(), percent(count(&[hit]), cacheable)]);
     let all = count(&TIERS.map(|(_, hit)| hit));
     tiers.chain([["together".to_owned(), percent(all, cacheable)]]).collect()
@@ -150,7 +148,7 @@ fn other_lines(shown: &TopFrame<'_>) -> Vec<[String; 2]> {
     vec![
         ["connections".to_owned(), format!("{}, {} idle", now.origin_open, now.origin_idle)],
         ["fetches/s".to_owned(), rate(fetched, shown)],
-        ["shared now".to_owned(), now.fills.to_string()],
+        ["shared now".to_owned(), now.shared_fetches.to_string()],
         ["memory".to_owned(), bytes(now.memory_bytes)],
         ["entries".to_owned(), now.memory_entries.to_string()],
     ]

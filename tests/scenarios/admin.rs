@@ -305,7 +305,7 @@ fn stats_show_requests_stores_and_connections() {
     let received = |of: &[Value]| of.iter().map(|one| number(one, "received_bytes")).sum::<f64>();
     assert_eq!(received(servers), received(each));
     assert_eq!((number(&full, "memory.entries"), number(&full, "origin.requests.complete")), (1.0, 1.0));
-    assert_eq!((number(&full, "clients.open"), number(&full, "fills")), (1.0, 0.0));
+    assert_eq!((number(&full, "clients.open"), number(&full, "shared_fetches")), (1.0, 0.0));
     assert!(number(&full, "uptime") > 0.0);
     let p99 = number(&full, "latency.hit-memory.p99_ms");
     assert!(p99 >= number(&full, "latency.hit-memory.p50_ms") && p99 > 0.0);

@@ -13,7 +13,8 @@ use crate::origin::FetchError;
 use crate::proxy::admission::load::OverloadReason;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{AnswerReasons, CacheStatus, ForwardReason};
-use crate::proxy::answer::response::{ALLOWED_METHODS, Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::{ALLOWED_METHODS, ProxyAnswer};
 
 /// The reason for which a request gets neither a stored response nor the origin's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 pub(super) mod body;
 pub(super) mod cache_status;
 pub(super) mod failure;
+pub(super) mod outcome;
 pub(super) mod present;
 pub(super) mod response;
 pub(super) mod shared_body;

@@ -11,45 +11,12 @@ use crate::origin;
 use crate::policy::{self, Obligations};
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{AnswerReasons, CacheStatus, TtlSeconds};
+use crate::proxy::answer::outcome::Outcome;
 use crate::store::Tier;
 
 /// The methods that the proxy forwards; an origin may know others.
 pub(in crate::proxy) const ALLOWED_METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-
-crate::labels! {
-    /// The outcome of a request.
-    pub(in crate::proxy) enum Outcome {
-        /// Answered from the memory tier.
-        HitMemory => "hit-memory",
-        /// Answered from Redis.
-        HitRedis => "hit-redis",
-        /// Answered from the origin, by a fetch of its own whose response was storable.
-        Miss => "miss",
-        /// Answered from a store, after the origin validated the entry.
-        Validated => "validated",
-        /// Answered stale from a store, because the origin failed.
-        StaleOnError => "stale-on-error",
-        /// Answered from another request's fetch.
-        Collapsed => "collapsed",
-        /// Answered from the origin through the cache, and not stored.
-        Uncacheable => "uncacheable",
-        /// Answered from the origin, bypassing the cache.
-        Pass => "pass",
-        /// Answered by a purge of the target.
-        Purge => "purge",
-        /// Became a tunnel.
-        Tunnel => "tunnel",
-        /// Answered by the proxy itself, to `OPTIONS` with `Max-Forwards: 0`.
-        Options => "options",
-        /// Answered by the health check.
-        Health => "health",
-        /// Answered with a failure of the origin, or of the connection to it.
-        Failed => "failed",
-        /// Answered with a refusal of the request.
-        Refused => "refused",
-    }
-}
 
 /// A stored response that may be served.
 pub(in crate::proxy) struct CacheHit {

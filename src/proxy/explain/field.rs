@@ -15,7 +15,7 @@ use crate::limits::{
     AUTHORITY_BYTES_MAX, EXPLAINED_FIELD_BYTES_MAX, EXPLAINED_TARGET_BYTES_MAX, NAMESPACE_BYTES_MAX,
     ROUTE_NAME_BYTES_MAX,
 };
-use crate::proxy::answer::response::Outcome;
+use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::explain::notes::{DatedFacts, ExplainedLookup, Explanation};
 use crate::store::Namespace;
 

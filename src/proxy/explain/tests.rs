@@ -21,7 +21,8 @@ use crate::policy::{
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{CacheStatus, ForwardReason};
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::explain::notes::{BackgroundRefresh, ExplainNotes, ExplainedRole, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::options::{FetchLease, Options, ProbePaths};

@@ -10,7 +10,8 @@ use crate::policy::{self, NotStorable, Obligations, StoredFacts};
 use crate::proxy::admission::doorkeeper::Admission;
 use crate::proxy::answer::body::{AnswerBody, SharedReader};
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer, set_age};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::{ProxyAnswer, set_age};
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::lookup::location::CacheLocation;
 

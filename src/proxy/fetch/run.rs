@@ -17,7 +17,8 @@ use crate::policy::{
 };
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::failure::Failure;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::answer::shared_body::SharedBody;
 use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::fetch::active::{ActiveFetch, refuse};

@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use crate::entry::Entry;
 use crate::policy;
-use crate::proxy::answer::response::{Outcome, ProxyAnswer};
+use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::fetch::join;
 use crate::proxy::fetch::request::FetchRequest;
 use crate::proxy::fetch::stale_on_error;
