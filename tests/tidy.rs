@@ -307,6 +307,45 @@ fn the_table_in_the_architecture_is_this_one() {
     }
 }
 
+/// Every file below `folder`, by its path from there.
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn files_that_the_architecture_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let files = files_below(&root.join("src"));
+    let is_file = |name: &str| {
+        let end = format!("/{name}");
+        root.join(name).is_file() || files.iter().any(|file| file == name || file.ends_with(&end))
+    };
+    // In code spans, which may also name a function: `origin/pool.rs: open`.
+    let names: Vec<_> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|span| span.split(':').next().unwrap())
+        .filter(|name| [".rs", ".lua"].iter().any(|end| name.ends_with(end)))
+        .collect();
+    assert!(names.len() > 50, "the walk found the names");
+    let absent: Vec<_> = names.into_iter().filter(|name| !is_file(name)).collect();
+    assert!(absent.is_empty(), "{absent:?}");
+}
+
 #[test]
 fn there_are_no_paths_of_a_machine_and_no_registries() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
