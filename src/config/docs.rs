@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::Name;
 use super::{CliCommand, ConfigSources, read};
-use crate::config::resolver::FileChecks;
+use crate::config::resolve::resolver::FileChecks;
 use crate::routes::MEMBERS;
 use crate::tls::TLS_VERSIONS;
 

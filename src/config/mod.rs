@@ -1,40 +1,20 @@
 //! Settings: flags, environment and `.env` become the options of each module. Every error is
 //! reported at once.
 //!
-//! There are two stages. `raw` collects the text of each setting with its source; `settings`
-//! resolves it. One table (`table`) defines the settings for both stages, for `--help`, and for the
-//! documents.
+//! There are two stages: `sources` collects the text of each setting with its source, and `resolve`
+//! turns it into options. One table (`table`) defines the settings for both stages, for `--help`,
+//! and for the documents.
 //!
-//! **Invariant:** only [`ConfigSources::of_this_process`] reads the process, and only `files` reads
-//! the disk, if [`FileChecks::Opened`] is given: a test chooses its own environment. No module
-//! below the composition root imports this one.
+//! **Invariant:** only [`ConfigSources::of_this_process`] reads the process, and only `resolve`
+//! reads the disk, if [`FileChecks::Opened`] is given: a test chooses its own environment. No
+//! module below the composition root imports this one.
 
-mod addresses;
-mod args;
 mod commands;
-mod dotenv;
-mod error;
-mod explain;
-mod files;
-mod fit;
-mod hints;
-mod located;
-mod logs;
-mod namespace;
-mod probes;
-mod raw;
-mod report;
-mod resolver;
-mod routes;
-mod settings;
-mod spelling;
+mod reporting;
+mod resolve;
+mod sources;
 mod table;
-mod tls;
-mod units;
 mod urls;
-mod values;
-mod warnings;
-mod workers;
 
 #[cfg(test)]
 mod docs;
@@ -44,24 +24,25 @@ mod tests;
 use std::ffi::OsString;
 use std::io;
 
-pub use commands::{HeadSource, TopOutput};
-pub use error::{ConfigError, RequestFieldError};
-pub use located::{ErrorLocation, LocatedError, SettingSource};
-pub use report::{ConfigErrors, SettingsReport};
-pub use resolver::FileChecks;
-pub use settings::Settings;
+pub use commands::operate::{HeadSource, TopOutput};
+pub use reporting::error::{ConfigError, RequestFieldError};
+pub use reporting::located::{ErrorLocation, LocatedError, SettingSource};
+pub use reporting::report::{ConfigErrors, SettingsReport};
+pub use reporting::warnings::ConfigWarning;
+pub use resolve::resolver::FileChecks;
+pub use resolve::settings::Settings;
+pub use resolve::workers::WorkerSettings;
 pub use table::Name;
 pub use urls::SettingUrlError;
-pub use warnings::ConfigWarning;
-pub use workers::WorkerSettings;
 
 use crate::probe;
 use crate::request_fields::RequestFields;
 use crate::telemetry::log::LogFormat;
-use args::{CommandLine, Invocation};
-use commands::CheckArgs;
-use explain::ExplainArgs;
-use raw::RawSettings;
+use commands::explain::ExplainArgs;
+use commands::operate::{self, CheckArgs};
+use resolve::settings;
+use sources::args::{self, CommandLine, Invocation};
+use sources::raw::RawSettings;
 
 /// The `explain_token` of the demo, unless one is set.
 pub const DEMO_TOKEN: &str = "demo";
@@ -227,11 +208,11 @@ fn plan(
             return plan_of(routes.report(&settings).map(CliCommand::Routes), errors);
         }
         Invocation::Top(top) => {
-            let client = commands::admin_client(&settings);
+            let client = operate::admin_client(&settings);
             return plan_of(client.map(|client| CliCommand::Top(client, top.output())), errors);
         }
         Invocation::Health { .. } => {
-            return plan_of(commands::health(&settings).map(CliCommand::Health), errors);
+            return plan_of(operate::health(&settings).map(CliCommand::Health), errors);
         }
         Invocation::Serve | Invocation::Print(_) => CliCommand::Serve(Box::new(settings)),
     };
@@ -244,7 +225,7 @@ fn admin_plan(
     command: Result<probe::AdminCommand, Vec<ConfigError>>,
     errors: Vec<LocatedError>,
 ) -> Result<CommandPlan, ConfigErrors> {
-    let command = match (commands::admin_client(settings), command) {
+    let command = match (operate::admin_client(settings), command) {
         (Ok(client), Ok(command)) => Ok(CliCommand::Run(Box::new((client, command)))),
         (client, command) => Err(client.err().into_iter().chain(command.err()).flatten().collect()),
     };

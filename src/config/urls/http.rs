@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::parts::{SettingUrlError, parsed, parsed_with_login, port};
-use crate::config::error::ConfigError;
+use crate::config::reporting::error::ConfigError;
 use crate::key::{Authority, Scheme};
 use crate::probe;
 

@@ -2,7 +2,6 @@
 //!
 //! A URL may carry a password, so every output of one, valid or not, goes through [`masked`].
 
-mod hosts;
 mod http;
 mod mask;
 pub(super) mod parts;

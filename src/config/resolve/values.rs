@@ -1,16 +1,21 @@
-//! Values that are words, lists or addresses.
+//! Values that are words, lists, addresses or numbers. `quantity` has the grammar of numbers with a
+//! unit.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
-use super::error::ConfigError;
+use crate::config::reporting::error::ConfigError;
 use crate::limits::{KEY_HEADERS_MAX, KEY_PREFIX_BYTES_MAX, NODE_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{ContentTypes, IgnoredCookies, StatusError, StorableStatuses};
+use crate::quantity::{self, QuantityError, show_duration, show_size, split};
 use crate::request_fields::{refused_as_harmless, refused_as_key};
 use crate::secret::Secret;
 use crate::telemetry::log;
@@ -19,13 +24,16 @@ use crate::telemetry::log;
 const ANY: &str = "*";
 
 /// Reads one of a few words as its value.
-pub(super) fn choice<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, ConfigError> {
+pub(in crate::config) fn choice<T: Copy>(
+    text: &str,
+    choices: &[(&'static str, T)],
+) -> Result<T, ConfigError> {
     let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     chosen.ok_or_else(|| ConfigError::Choice(choices.iter().map(|(word, _)| *word).collect()))
 }
 
 /// Reads `true` or `false` as one of two values.
-pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigError> {
+pub(in crate::config) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigError> {
     choice(
         text,
         &[
@@ -42,17 +50,17 @@ pub(super) fn switch<T: Copy>(text: &str, on: T, off: T) -> Result<T, ConfigErro
 }
 
 /// Reads an IP address and a port. For port 0, the system chooses one.
-pub(super) fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::Address)
 }
 
 /// Reads an IP address and a port, or `off`.
-pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
+pub(in crate::config) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if text == "off" { Ok(None) } else { address(text).map(Some) }
 }
 
 /// Reads a list of addresses and networks.
-pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
+pub(in crate::config) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
     let network = |item: &str| {
         if let Ok(address) = item.parse::<IpAddr>() {
             return Ok(IpNet::from(address));
@@ -68,7 +76,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, ConfigError> {
 }
 
 /// Reads a list of media types and suffixes as lower case, or `*`.
-pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
+pub(in crate::config) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
     if text == ANY {
         return Ok(ContentTypes::Any);
     }
@@ -78,7 +86,7 @@ pub(super) fn content_types(text: &str) -> Result<ContentTypes, ConfigError> {
 }
 
 /// Reads a list of statuses, or `*`.
-pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
+pub(in crate::config) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
     if text == ANY {
         return Ok(StorableStatuses::Any);
     }
@@ -91,12 +99,12 @@ pub(super) fn statuses(text: &str) -> Result<StorableStatuses, ConfigError> {
 }
 
 /// Reads a list of paths.
-pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
+pub(in crate::config) fn paths(text: &str) -> Result<Vec<PathBuf>, ConfigError> {
     items(text, |item| Ok(PathBuf::from(item)))
 }
 
 /// Reads the path of a check; empty text is none.
-pub(super) fn probe_path(text: &str) -> Result<Option<String>, ConfigError> {
+pub(in crate::config) fn probe_path(text: &str) -> Result<Option<String>, ConfigError> {
     let is_path = text.starts_with('/')
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
         && PathAndQuery::try_from(text).is_ok();
@@ -108,14 +116,14 @@ pub(super) fn probe_path(text: &str) -> Result<Option<String>, ConfigError> {
 }
 
 /// Reads a list of header names as lower case.
-pub(super) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
+pub(in crate::config) fn header_names(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     items(text, |item| {
         HeaderName::from_bytes(item.as_bytes()).map_err(|_| ConfigError::HeaderName(item.to_owned()))
     })
 }
 
 /// Reads a list of header names for the cache key.
-pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
+pub(in crate::config) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     if names.len() > KEY_HEADERS_MAX {
         return Err(ConfigError::KeyHeaders);
@@ -127,7 +135,7 @@ pub(super) fn key_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
 }
 
 /// Reads a list of header names that count as harmless.
-pub(super) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
+pub(in crate::config) fn harmless_headers(text: &str) -> Result<Vec<HeaderName>, ConfigError> {
     let names = header_names(text)?;
     match first_refused(&names, refused_as_harmless) {
         Some((header, why)) => Err(ConfigError::NotHarmless { header, why }),
@@ -144,7 +152,7 @@ fn first_refused(
 }
 
 /// Reads a list of cookie names and of prefixes with `*`, or `*` alone.
-pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
+pub(in crate::config) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
     if text == ANY {
         return Ok(IgnoredCookies::Any);
     }
@@ -155,7 +163,7 @@ pub(super) fn cookies(text: &str) -> Result<IgnoredCookies, ConfigError> {
 
 /// Reads the prefix of every key in Redis. Braces are refused: they would be a hash tag and put all
 /// keys into one slot.
-pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
+pub(in crate::config) fn key_prefix(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}'));
     if plain && (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len()) {
         Ok(text.to_owned())
@@ -165,7 +173,7 @@ pub(super) fn key_prefix(text: &str) -> Result<String, ConfigError> {
 }
 
 /// Reads the name of a node or a namespace, which is part of a key in Redis.
-pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
+pub(in crate::config) fn node_name(text: &str) -> Result<String, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if plain && (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) {
         Ok(text.to_owned())
@@ -175,12 +183,12 @@ pub(super) fn node_name(text: &str) -> Result<String, ConfigError> {
 }
 
 /// Reads the name of a namespace. `None` derives it from the origin.
-pub(super) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
+pub(in crate::config) fn namespace(text: &str) -> Result<Option<String>, ConfigError> {
     if text == "auto" { Ok(None) } else { node_name(text).map(Some) }
 }
 
 /// Reads the name in a server's certificate. `None` is the host of its URL.
-pub(super) fn server_name(text: &str) -> Result<Option<ServerName<'static>>, ConfigError> {
+pub(in crate::config) fn server_name(text: &str) -> Result<Option<ServerName<'static>>, ConfigError> {
     if text == "auto" {
         return Ok(None);
     }
@@ -188,7 +196,7 @@ pub(super) fn server_name(text: &str) -> Result<Option<ServerName<'static>>, Con
 }
 
 /// Reads a secret that can be the value of a header field.
-pub(super) fn token(text: &str) -> Result<Secret, ConfigError> {
+pub(in crate::config) fn token(text: &str) -> Result<Secret, ConfigError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     if plain && (1..=TOKEN_BYTES_MAX).contains(&text.len()) {
         Ok(Secret::new(text))
@@ -198,7 +206,7 @@ pub(super) fn token(text: &str) -> Result<Secret, ConfigError> {
 }
 
 /// Reads a filter of log lines.
-pub(super) fn log_filter(text: &str) -> Result<String, ConfigError> {
+pub(in crate::config) fn log_filter(text: &str) -> Result<String, ConfigError> {
     log::check(text)?;
     Ok(text.to_owned())
 }
@@ -218,11 +226,58 @@ fn non_empty<T>(items: Vec<T>) -> Result<Vec<T>, ConfigError> {
     if items.is_empty() { Err(ConfigError::Empty) } else { Ok(items) }
 }
 
+/// Reads a duration: `250ms`, `30s`, `5m`, `1h`; a bare number is in seconds.
+pub(in crate::config) fn duration(
+    text: &str,
+    bounds: RangeInclusive<Duration>,
+) -> Result<Duration, ConfigError> {
+    let duration = quantity::duration(text).map_err(ConfigError::Duration)?;
+    within(duration, bounds, |bound| show_duration(*bound))
+}
+
+/// Reads a size: `512B`, `64KiB`, `1MiB`, `2GiB`; a bare number is in bytes.
+pub(in crate::config) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+    let size = quantity::size(text).map_err(ConfigError::Size)?;
+    within(size, bounds, |bound| show_size(*bound))
+}
+
+/// Reads a whole number.
+pub(in crate::config) fn number(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+    match split(text) {
+        Ok((number, "")) => within(number, bounds, usize::to_string),
+        Err(QuantityError::Overflow) => Err(ConfigError::Above(bounds.end().to_string())),
+        Ok(_) | Err(_) => Err(ConfigError::Number),
+    }
+}
+
+/// Reads a percentage, `10%` or `10`, as a fraction.
+pub(in crate::config) fn percent(text: &str, bounds: RangeInclusive<u16>) -> Result<f64, ConfigError> {
+    let bounds = usize::from(*bounds.start())..=usize::from(*bounds.end());
+    let of_a_hundred = number(text.strip_suffix('%').unwrap_or(text), bounds)?;
+    Ok(f64::from(u16::try_from(of_a_hundred).unwrap_or(u16::MAX)) / 100.0)
+}
+
+fn within<T: PartialOrd, S: Display>(
+    value: T,
+    bounds: RangeInclusive<T>,
+    show: impl Fn(&T) -> S,
+) -> Result<T, ConfigError> {
+    if value < *bounds.start() {
+        Err(ConfigError::Below(show(bounds.start()).to_string()))
+    } else if value > *bounds.end() {
+        Err(ConfigError::Above(show(bounds.end()).to_string()))
+    } else {
+        Ok(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::limits::MIB;
+    use crate::quantity::{suggested_duration, suggested_size};
 
     #[test]
     fn switches() {
@@ -362,5 +417,123 @@ mod tests {
         for text in ["", "a b", "a\n", "ü:", "{tag}", &"x".repeat(KEY_PREFIX_BYTES_MAX + 1)] {
             assert_eq!(key_prefix(text), Err(ConfigError::KeyPrefix), "{text}");
         }
+    }
+
+    const ANY_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
+    const ANY_SIZE: RangeInclusive<usize> = 0..=usize::MAX;
+
+    #[test]
+    fn percents() {
+        for (text, part) in [("0", 0.0), ("0%", 0.0), ("10%", 0.1), ("100", 1.0)] {
+            assert_eq!(percent(text, 0..=100), Ok(part), "{text}");
+        }
+        for text in ["", "%", "101", "-1%", "1.5%", "10 %", "ten"] {
+            assert!(percent(text, 0..=100).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("7", 7000),
+            ("0", 0),
+            ("007s", 7000),
+        ] {
+            assert_eq!(duration(text, ANY_TIME), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_durations_are_refused() {
+        for text in
+            ["", "s", "-1s", "+1s", "1.5s", "1,5s", " 1s", "1s ", "1 s", "1e3", "1s2", "٣s", "1m30s", "0x10"]
+        {
+            let error = duration(text, ANY_TIME);
+            assert!(
+                matches!(error, Err(ConfigError::Duration(QuantityError::Shape | QuantityError::Unit(_)))),
+                "{text}"
+            );
+        }
+        for text in ["1S", "1MS", "1d", "1sec", "1us", "1ns"] {
+            assert!(
+                matches!(duration(text, ANY_TIME), Err(ConfigError::Duration(QuantityError::Unit(_)))),
+                "{text}"
+            );
+        }
+        for text in ["18446744073709551616", "18446744073709551615h"] {
+            assert_eq!(
+                duration(text, ANY_TIME),
+                Err(ConfigError::Duration(QuantityError::Overflow)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in
+            [("0", 0), ("1", 1), ("9B", 9), ("1KiB", 1024), ("64MiB", 64 << 20), ("2GiB", 2 << 30)]
+        {
+            assert_eq!(size(text, ANY_SIZE), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "1 MiB",
+            "1MB",
+            "1mb",
+            "1kib",
+            "1K",
+            "1TiB",
+            "1b",
+            "99999999999999999999",
+        ] {
+            assert!(matches!(size(text, ANY_SIZE), Err(ConfigError::Size(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("20", 1..=1024), Ok(20));
+        assert_eq!(number("0", 1..=1024), Err(ConfigError::Below("1".to_owned())));
+        assert_eq!(number("1025", 1..=1024), Err(ConfigError::Above("1024".to_owned())));
+        assert_eq!(number("99999999999999999999", 1..=9), Err(ConfigError::Above("9".to_owned())));
+        for text in ["", "a", "-1", "+1", "1.0", "1k", "1 ", "0x1", "½"] {
+            assert_eq!(number(text, ANY_SIZE), Err(ConfigError::Number), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_shown_with_a_unit() {
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(3600);
+        assert!(duration("1ms", bounds.clone()).is_ok() && duration("60m", bounds.clone()).is_ok());
+        assert_eq!(duration("0", bounds.clone()), Err(ConfigError::Below("1ms".to_owned())));
+        assert_eq!(duration("3601s", bounds), Err(ConfigError::Above("1h".to_owned())));
+        assert_eq!(size("65MiB", 0..=64 * MIB), Err(ConfigError::Above("64MiB".to_owned())));
+        assert_eq!(
+            (show_duration(Duration::ZERO), show_duration(Duration::from_millis(1500))),
+            ("0s".into(), "1500ms".into())
+        );
+        assert_eq!((show_size(0), show_size(1025)), ("0".to_owned(), "1025B".to_owned()));
+    }
+
+    #[test]
+    fn a_malformed_quantity_has_a_suggestion() {
+        for (text, suggestion) in
+            [("30 s", "30s"), ("5min", "5m"), ("2D", "48h"), ("10 Seconds", "10s"), ("1MS", "1ms")]
+        {
+            assert_eq!(suggested_duration(text).as_deref(), Some(suggestion), "{text}");
+        }
+        for (text, suggestion) in [("64MB", "64MiB"), ("1 k", "1KiB"), ("2gb", "2GiB"), ("3bytes", "3B")] {
+            assert_eq!(suggested_size(text).as_deref(), Some(suggestion), "{text}");
+        }
+        assert_eq!(suggested_duration("1.5s"), None);
+        assert_eq!(suggested_size("plenty"), None);
     }
 }

@@ -1,8 +1,8 @@
 //! The split of the process' limits over its workers.
 
-use super::resolver::Resolver;
-use super::table::Name;
-use super::warnings::ConfigWarning;
+use crate::config::reporting::warnings::ConfigWarning;
+use crate::config::resolve::resolver::Resolver;
+use crate::config::table::Name;
 use crate::{origin, redis, server};
 
 /// The settings of one worker.
@@ -18,20 +18,20 @@ pub struct WorkerSettings {
 
 /// The position of a worker among all workers.
 #[derive(Clone, Copy)]
-pub(super) struct WorkerShare {
-    pub(super) workers: usize,
-    pub(super) index: usize,
+pub(in crate::config) struct WorkerShare {
+    pub(in crate::config) workers: usize,
+    pub(in crate::config) index: usize,
 }
 
 impl WorkerShare {
     /// Returns this worker's part of a total, at least one. All parts add up to the total.
-    pub(super) fn of(self, total: usize) -> usize {
+    pub(in crate::config) fn of(self, total: usize) -> usize {
         let Self { workers, index } = self;
         (total / workers + usize::from(index < total % workers)).max(1)
     }
 
     /// Returns this worker's settings from those of the process.
-    pub(super) fn worker(
+    pub(in crate::config) fn worker(
         self,
         server: &server::Options,
         redis: Option<&redis::Deployment>,
@@ -53,7 +53,7 @@ impl WorkerShare {
 
 impl Resolver<'_> {
     /// Warns about totals below the number of workers.
-    pub(super) fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
+    pub(in crate::config) fn check_shares(&mut self, workers: usize, totals: [(Name, usize); 3]) {
         let few = totals.into_iter().filter(|(_, total)| *total < workers);
         self.warnings.extend(few.map(|(name, total)| ConfigWarning::FewerThanWorkers {
             name,

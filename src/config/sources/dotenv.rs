@@ -9,32 +9,32 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 
-use super::error::ConfigError;
-use super::located::{ErrorLocation, LocatedError};
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::{ErrorLocation, LocatedError};
 
 /// The mark that editors on Windows write before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The content of the file.
 #[derive(Debug, Default)]
-pub(super) struct DotenvFile {
-    pub(super) pairs: Vec<DotenvPair>,
-    pub(super) errors: Vec<LocatedError>,
+pub(in crate::config) struct DotenvFile {
+    pub(in crate::config) pairs: Vec<DotenvPair>,
+    pub(in crate::config) errors: Vec<LocatedError>,
 }
 
 /// A line `NAME=value`.
 #[derive(Debug)]
-pub(super) struct DotenvPair {
-    pub(super) name: String,
-    pub(super) text: String,
+pub(in crate::config) struct DotenvPair {
+    pub(in crate::config) name: String,
+    pub(in crate::config) text: String,
     /// The line on which it ends, counted from 1.
-    pub(super) line: usize,
+    pub(in crate::config) line: usize,
     /// True if dotenvy substitutes a variable in the value.
-    pub(super) substitutes: bool,
+    pub(in crate::config) substitutes: bool,
 }
 
 /// Parses the content of the file. A missing file counts as empty.
-pub(super) fn read(file: io::Result<Vec<u8>>) -> DotenvFile {
+pub(in crate::config) fn read(file: io::Result<Vec<u8>>) -> DotenvFile {
     let whole = |error| DotenvFile {
         pairs: Vec::new(),
         errors: vec![LocatedError { location: ErrorLocation::Dotenv, error }],

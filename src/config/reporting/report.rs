@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use super::located::{LocatedError, shown};
-use super::raw::{RawSettings, RawValue};
-use super::settings::Settings;
-use super::table::Name;
-use super::warnings::ConfigWarning;
+use crate::config::reporting::located::{LocatedError, shown};
+use crate::config::reporting::warnings::ConfigWarning;
+use crate::config::resolve::settings::Settings;
+use crate::config::sources::raw::{RawSettings, RawValue};
+use crate::config::table::Name;
 use crate::telemetry::log::LogFormat;
 
 /// All errors; at least one.
@@ -41,7 +41,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn of(errors: Vec<LocatedError>, warnings: Vec<ConfigWarning>) -> Self {
+    pub(in crate::config) fn of(errors: Vec<LocatedError>, warnings: Vec<ConfigWarning>) -> Self {
         Self { command: None, format: LogFormat::Human, errors, warnings }
     }
 
@@ -71,7 +71,7 @@ pub struct SettingsReport {
 }
 
 impl SettingsReport {
-    pub(super) fn of(raw: &RawSettings, settings: &Settings) -> Self {
+    pub(in crate::config) fn of(raw: &RawSettings, settings: &Settings) -> Self {
         let row = |&name: &Name| {
             let RawValue { text, source } = raw.of(name);
             let value = match (name, text.as_str()) {

@@ -9,22 +9,23 @@ use clap::builder::{Arg, ArgAction, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, value_parser};
 
-use super::commands::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
-use super::error::ConfigError;
-use super::explain::ExplainArgs;
-use super::located::{ErrorLocation, LocatedError};
-use super::routes::RoutesArgs;
-use super::table::Name;
-use super::urls::{MASK, masked};
+use crate::config::commands::explain::ExplainArgs;
+use crate::config::commands::operate::{CheckArgs, InspectArgs, PurgeArgs, TopArgs};
+use crate::config::commands::routes::RoutesArgs;
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::{ErrorLocation, LocatedError};
+use crate::config::table::Name;
+use crate::config::urls::{MASK, masked};
 
 /// All commands.
-pub(super) const COMMANDS: [&str; 9] = [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
+pub(in crate::config) const COMMANDS: [&str; 9] =
+    [CHECK, DEMO, EXPLAIN, HEALTH, INSPECT, PURGE, RELOAD, ROUTES, TOP];
 const CHECK: &str = "check";
 const DEMO: &str = "demo";
 const EXPLAIN: &str = "explain";
 const HEALTH: &str = "health";
 const INSPECT: &str = "inspect";
-pub(super) const PURGE: &str = "purge";
+pub(in crate::config) const PURGE: &str = "purge";
 const RELOAD: &str = "reload";
 const ROUTES: &str = "routes";
 const TOP: &str = "top";
@@ -34,7 +35,7 @@ const TOKEN: &str = "token";
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Invocation {
+pub(in crate::config) enum Invocation {
     Serve,
     Check(CheckArgs),
     Demo,
@@ -53,25 +54,25 @@ pub(super) enum Invocation {
 
 /// A parsed command line.
 #[derive(Debug)]
-pub(super) struct CommandLine {
-    pub(super) invocation: Invocation,
+pub(in crate::config) struct CommandLine {
+    pub(in crate::config) invocation: Invocation,
     /// The flags of settings, in the order of the table.
-    pub(super) flags: Vec<(Name, String)>,
+    pub(in crate::config) flags: Vec<(Name, String)>,
     /// The errors about unknown flags.
-    pub(super) errors: Vec<LocatedError>,
+    pub(in crate::config) errors: Vec<LocatedError>,
 }
 
 /// A command line that cannot be parsed.
 #[derive(Debug)]
-pub(super) struct CommandLineError {
+pub(in crate::config) struct CommandLineError {
     /// The command that the errors concern, if it is known.
-    pub(super) command: Option<&'static str>,
-    pub(super) errors: Vec<LocatedError>,
+    pub(in crate::config) command: Option<&'static str>,
+    pub(in crate::config) errors: Vec<LocatedError>,
 }
 
 impl Invocation {
     /// Returns the name of the command; `None` if the program serves.
-    pub(super) fn command(&self) -> Option<&'static str> {
+    pub(in crate::config) fn command(&self) -> Option<&'static str> {
         match self {
             Self::Serve | Self::Print(_) => None,
             Self::Check(_) => Some(CHECK),
@@ -88,7 +89,9 @@ impl Invocation {
 }
 
 /// Reads arguments, with the program's name first. It fails if the rest cannot be parsed.
-pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CommandLineError> {
+pub(in crate::config) fn read(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<CommandLine, CommandLineError> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let mut errors = Vec::new();
     loop {
@@ -345,8 +348,8 @@ fn remove_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::commands::HeadSource;
     use super::*;
+    use crate::config::commands::operate::HeadSource;
 
     fn line(args: &[&str]) -> Result<CommandLine, CommandLineError> {
         read(std::iter::once("cachewarp").chain(args.iter().copied()).map(OsString::from))

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::error::ConfigError;
-use super::located::{ErrorLocation, LocatedError, SettingSource};
-use super::table::Name;
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::{ErrorLocation, LocatedError, SettingSource};
+use crate::config::table::Name;
 
 /// A likely mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +79,7 @@ pub enum ConfigWarning {
 
 impl ConfigWarning {
     /// Returns the warning as an error, if an operator meant a setting that is not read.
-    pub(super) fn misspelling(&self) -> Option<LocatedError> {
+    pub(in crate::config) fn misspelling(&self) -> Option<LocatedError> {
         match self {
             Self::OtherCase { spelling, at, name } | Self::Near { spelling, at, name } => {
                 let error = ConfigError::Misspelt { given: spelling.clone(), meant: name.variable() };

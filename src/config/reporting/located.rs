@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::error::ConfigError;
-use super::table::{Name, ValueForm};
-use super::urls::{MASK, masked};
+use crate::config::reporting::error::ConfigError;
+use crate::config::table::{Name, ValueForm};
+use crate::config::urls::{MASK, masked};
 
 /// The number of characters of a value that a report shows.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -81,7 +81,7 @@ impl fmt::Display for LocatedError {
 
 impl ErrorLocation {
     /// Returns the location of a name that is not a setting's.
-    pub(super) fn of_name(source: &SettingSource) -> Self {
+    pub(in crate::config) fn of_name(source: &SettingSource) -> Self {
         match source {
             SettingSource::Dotenv(line) => Self::DotenvLine(*line),
             SettingSource::Environment(_) => Self::Environment,
@@ -92,12 +92,12 @@ impl ErrorLocation {
 
 impl LocatedError {
     /// Returns whether the command line is at fault, and not a setting.
-    pub(super) fn is_of_command_line(&self) -> bool {
+    pub(in crate::config) fn is_of_command_line(&self) -> bool {
         matches!(self.location, ErrorLocation::CommandLine)
     }
 
     /// Writes the error and its hint, without the location.
-    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(in crate::config) fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
         let hint = match &self.location {
             ErrorLocation::Setting { text, .. } => self.error.hint(text),
@@ -111,7 +111,7 @@ impl LocatedError {
 }
 
 /// Returns a value with its secrets masked.
-pub(super) fn shown(name: Name, text: &str) -> String {
+pub(in crate::config) fn shown(name: Name, text: &str) -> String {
     match name.setting().form {
         ValueForm::Url => masked(text),
         ValueForm::Secret if !text.is_empty() => MASK.to_owned(),

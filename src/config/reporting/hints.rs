@@ -1,9 +1,9 @@
 //! Hints: corrections that follow an error.
 
-use super::args::{COMMANDS, PURGE};
-use super::error::ConfigError;
-use super::spelling::nearest;
-use super::urls::{SettingUrlError, has_unencoded_password};
+use crate::config::reporting::error::ConfigError;
+use crate::config::sources::args::{COMMANDS, PURGE};
+use crate::config::sources::spelling::nearest;
+use crate::config::urls::{SettingUrlError, has_unencoded_password};
 use crate::purge::PurgeOrderError;
 use crate::quantity::{suggested_duration, suggested_size};
 
@@ -12,7 +12,7 @@ const PURGE_FLAGS: &str = "use --url, --tag, --group, --prefix or --all";
 
 impl ConfigError {
     /// Returns a correction, if one is known.
-    pub(super) fn hint(&self, text: &str) -> Option<String> {
+    pub(in crate::config) fn hint(&self, text: &str) -> Option<String> {
         let did_you_mean = |suggestion: &str| format!("did you mean `{suggestion}`?");
         let fixed = |hint: &str| Some(hint.to_owned());
         match self {

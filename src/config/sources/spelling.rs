@@ -1,10 +1,10 @@
 //! Variables' names, compared with the names of the settings.
 
-use super::table::Name;
+use crate::config::table::Name;
 
 /// The case of a name. Both are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NameCase {
+pub(in crate::config) enum NameCase {
     /// `REDIS_URL`.
     Upper,
     /// `redis_url`.
@@ -13,7 +13,7 @@ pub(super) enum NameCase {
 
 /// The result of comparing a variable's name with the settings' names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NameMatch {
+pub(in crate::config) enum NameMatch {
     /// The name of a setting: read.
     Exact(NameCase, Name),
     /// The name of a setting in mixed case: not read.
@@ -31,7 +31,7 @@ pub(super) enum NameMatch {
 impl NameMatch {
     /// Compares the name of a variable. Its value tells apart the variables that Kubernetes sets
     /// for each Service.
-    pub(super) fn of(variable: &str, value: &str) -> Self {
+    pub(in crate::config) fn of(variable: &str, value: &str) -> Self {
         let lower = variable.to_ascii_lowercase();
         let find = |text: &str| Name::ALL.iter().copied().find(|name| name.as_str() == text);
         if let Some(name) = find(variable) {
@@ -97,7 +97,10 @@ fn is_of_service(variable: &str, value: &str) -> bool {
 const TYPING_ERRORS_MAX: usize = 2;
 
 /// Returns the candidate with the fewest typing errors, if it has few enough for the word's length.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::config) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let near_enough = TYPING_ERRORS_MAX.min(word.chars().count() / 3);
     candidates
         .into_iter()

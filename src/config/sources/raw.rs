@@ -8,43 +8,43 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 
-use super::dotenv;
-use super::error::ConfigError;
-use super::located::{ErrorLocation, LocatedError, SettingSource};
-use super::spelling::{NameCase, NameMatch};
-use super::table::Name;
-use super::warnings::ConfigWarning;
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::{ErrorLocation, LocatedError, SettingSource};
+use crate::config::reporting::warnings::ConfigWarning;
+use crate::config::sources::dotenv;
+use crate::config::sources::spelling::{NameCase, NameMatch};
+use crate::config::table::Name;
 
 /// The text of one setting with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RawValue {
-    pub(super) text: String,
-    pub(super) source: SettingSource,
+pub(in crate::config) struct RawValue {
+    pub(in crate::config) text: String,
+    pub(in crate::config) source: SettingSource,
 }
 
 /// The text of every setting that a source sets, with the errors and warnings of the sources.
 #[derive(Debug, Default)]
-pub(super) struct RawSettings {
+pub(in crate::config) struct RawSettings {
     values: BTreeMap<Name, RawValue>,
-    pub(super) errors: Vec<LocatedError>,
-    pub(super) warnings: Vec<ConfigWarning>,
+    pub(in crate::config) errors: Vec<LocatedError>,
+    pub(in crate::config) warnings: Vec<ConfigWarning>,
 }
 
 impl RawSettings {
     /// Returns the effective text of a setting.
-    pub(super) fn of(&self, name: Name) -> RawValue {
+    pub(in crate::config) fn of(&self, name: Name) -> RawValue {
         let default = || RawValue { text: name.setting().default.to_owned(), source: SettingSource::Default };
         self.values.get(&name).cloned().unwrap_or_else(default)
     }
 
     /// Replaces the default of a setting.
-    pub(super) fn set_default(&mut self, name: Name, text: &str) {
+    pub(in crate::config) fn set_default(&mut self, name: Name, text: &str) {
         let value = RawValue { text: text.to_owned(), source: SettingSource::Default };
         self.values.entry(name).or_insert(value);
     }
 
     /// Reads the flags. The caller calls this and the next two methods in the order of precedence.
-    pub(super) fn flags(&mut self, flags: Vec<(Name, String)>) {
+    pub(in crate::config) fn flags(&mut self, flags: Vec<(Name, String)>) {
         let mut layer = SourceLayer::default();
         for (name, text) in flags {
             self.put(&mut layer, NameCase::Lower, name, RawValue { text, source: SettingSource::Flag(name) });
@@ -53,7 +53,10 @@ impl RawSettings {
     }
 
     /// Reads the environment.
-    pub(super) fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    pub(in crate::config) fn environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) {
         let mut layer = SourceLayer::default();
         for (variable, text) in variables {
             // The names of all settings are ASCII.
@@ -74,7 +77,7 @@ impl RawSettings {
     }
 
     /// Reads `.env`.
-    pub(super) fn dotenv(&mut self, file: std::io::Result<Vec<u8>>) {
+    pub(in crate::config) fn dotenv(&mut self, file: std::io::Result<Vec<u8>>) {
         let dotenv::DotenvFile { pairs, errors } = dotenv::read(file);
         self.errors.extend(errors);
         let mut layer = SourceLayer::default();

@@ -2,25 +2,26 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use super::error::{ConfigError, RequestFieldError};
-use super::{urls, values};
+use crate::config::reporting::error::{ConfigError, RequestFieldError};
+use crate::config::resolve::values;
+use crate::config::urls;
 use crate::hop::EXPLAIN;
 use crate::probe;
 use crate::secret::Secret;
 
 /// The arguments as given.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ExplainArgs {
-    pub(super) url: String,
+pub(in crate::config) struct ExplainArgs {
+    pub(in crate::config) url: String,
     /// Fields of the form `Name: value`.
-    pub(super) fields: Vec<String>,
+    pub(in crate::config) fields: Vec<String>,
     /// A token that replaces `explain_token`.
-    pub(super) token: Option<String>,
+    pub(in crate::config) token: Option<String>,
 }
 
 impl ExplainArgs {
     /// Returns the request, or every error in the arguments.
-    pub(super) fn request(
+    pub(in crate::config) fn request(
         &self,
         token_set: Option<&Secret>,
     ) -> Result<probe::ExplainRequest, Vec<ConfigError>> {

@@ -1,68 +1,22 @@
-//! The setting `routes_file`, and the arguments of `cachewarp routes`.
-
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
+//! The arguments of `cachewarp routes`.
 
 use clap::ArgMatches;
 use clap::builder::Arg;
 use http::Method;
 
-use super::error::ConfigError;
-use super::resolver::{FileChecks, Resolver};
-use super::settings::Settings;
-use super::table::Name;
+use crate::config::reporting::error::ConfigError;
+use crate::config::resolve::settings::Settings;
 use crate::key::Target;
-use crate::limits::{ROUTE_ERRORS_SHOWN_MAX, ROUTES_FILE_BYTES_MAX};
-use crate::routes::RouteTable;
 
 /// The arguments of `cachewarp routes`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct RoutesArgs {
+pub(in crate::config) struct RoutesArgs {
     method: String,
     url: String,
 }
 
-impl Resolver<'_> {
-    /// Reads the routes file, if there is one, and notes all of its errors.
-    pub(super) fn routes(&mut self) -> Option<Option<Arc<RouteTable>>> {
-        let Some(path) = self.file(Name::RoutesFile)? else { return Some(None) };
-        if self.files == FileChecks::Unopened {
-            return Some(None);
-        }
-        let bytes = match read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.note(Name::RoutesFile, ConfigError::File(format!("cannot be read: {error}")));
-                return Some(None);
-            }
-        };
-        match RouteTable::parse(&bytes) {
-            Ok(table) => Some(Some(Arc::new(table))),
-            Err(errors) => {
-                let further = errors.len().saturating_sub(ROUTE_ERRORS_SHOWN_MAX);
-                for error in errors.into_iter().take(ROUTE_ERRORS_SHOWN_MAX) {
-                    self.note(Name::RoutesFile, ConfigError::Route(Box::new(error)));
-                }
-                if further > 0 {
-                    self.note(Name::RoutesFile, ConfigError::FurtherRouteErrors(further));
-                }
-                Some(None)
-            }
-        }
-    }
-}
-
-/// Reads a file as far as the parser takes it, and one byte beyond.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(ROUTES_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 impl RoutesArgs {
-    pub(super) fn args() -> [Arg; 2] {
+    pub(in crate::config) fn args() -> [Arg; 2] {
         [
             Arg::new("method").required(true).value_name("METHOD").help("Method, such as GET"),
             Arg::new("url")
@@ -72,13 +26,13 @@ impl RoutesArgs {
         ]
     }
 
-    pub(super) fn read(matches: &ArgMatches) -> Self {
+    pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
         Self { method: text("method"), url: text("url") }
     }
 
     /// Returns the report on the route of the request, or every error.
-    pub(super) fn report(&self, settings: &Settings) -> Result<String, Vec<ConfigError>> {
+    pub(in crate::config) fn report(&self, settings: &Settings) -> Result<String, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| errors.push(ConfigError::Method(self.method.clone())));

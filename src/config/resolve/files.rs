@@ -1,19 +1,24 @@
-//! Checks of the files that settings name.
+//! The files that settings name: the checks of certificates and passwords, and the routes file.
 //!
 //! An unreadable certificate is an error of the settings. It is reported at the start with all
 //! other errors, and not at the first connection.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::error::ConfigError;
-use super::resolver::{FileChecks, Resolver};
-use super::table::Name;
+use crate::config::reporting::error::ConfigError;
+use crate::config::resolve::resolver::{FileChecks, Resolver};
+use crate::config::table::Name;
+use crate::limits::{ROUTE_ERRORS_SHOWN_MAX, ROUTES_FILE_BYTES_MAX};
+use crate::routes::RouteTable;
 use crate::tls;
 use crate::{origin, redis, server};
 
 impl Resolver<'_> {
     /// Notes an error for each unusable file among those that the settings name.
-    pub(super) fn check_files(
+    pub(in crate::config) fn check_files(
         &mut self,
         server: &server::Options,
         origin: &origin::Options,
@@ -66,6 +71,34 @@ impl Resolver<'_> {
             self.note(name, ConfigError::File(error.to_string()));
         }
     }
+
+    /// Reads the routes file, if there is one, and notes all of its errors.
+    pub(in crate::config) fn routes(&mut self) -> Option<Option<Arc<RouteTable>>> {
+        let Some(path) = self.file(Name::RoutesFile)? else { return Some(None) };
+        if self.files == FileChecks::Unopened {
+            return Some(None);
+        }
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.note(Name::RoutesFile, ConfigError::File(format!("cannot be read: {error}")));
+                return Some(None);
+            }
+        };
+        match RouteTable::parse(&bytes) {
+            Ok(table) => Some(Some(Arc::new(table))),
+            Err(errors) => {
+                let further = errors.len().saturating_sub(ROUTE_ERRORS_SHOWN_MAX);
+                for error in errors.into_iter().take(ROUTE_ERRORS_SHOWN_MAX) {
+                    self.note(Name::RoutesFile, ConfigError::Route(Box::new(error)));
+                }
+                if further > 0 {
+                    self.note(Name::RoutesFile, ConfigError::FurtherRouteErrors(further));
+                }
+                Some(None)
+            }
+        }
+    }
 }
 
 /// Returns the setting that names this file of the listener.
@@ -78,4 +111,11 @@ fn setting_of(tls: &tls::ListenerOptions, path: Option<&Path>) -> Name {
     } else {
         Name::TlsCertFile
     }
+}
+
+/// Reads a file as far as the parser takes it, and one byte beyond.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(ROUTES_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -1,23 +1,31 @@
-//! The TLS settings of the listener for clients, and the client certificates of this process.
+//! The TLS settings of the listener for clients, the client certificates of this process, the paths
+//! of checks, and the comparison of addresses.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::ConfigError;
-use super::resolver::Resolver;
-use super::table::Name;
-use super::values;
+use crate::config::reporting::error::ConfigError;
+use crate::config::resolve::resolver::Resolver;
+use crate::config::resolve::values;
+use crate::config::table::Name;
 use crate::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::policy::ClientCertificates;
+use crate::proxy::ProbePaths;
 use crate::tls::{ClientAuth, ListenerOptions, TlsIdentity};
+use crate::{origin, server};
 
-/// The bounds of a handshake's time limit.
+/// The limits of a handshake's time-out.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
 impl Resolver<'_> {
     /// Reads the two files of a client certificate; the inner `None` is no certificate.
-    pub(super) fn identity(&mut self, certificate: Name, key: Name) -> Option<Option<TlsIdentity>> {
+    pub(in crate::config) fn identity(
+        &mut self,
+        certificate: Name,
+        key: Name,
+    ) -> Option<Option<TlsIdentity>> {
         let (certificate_file, key_file) = (self.file(certificate)?, self.file(key)?);
         match (&certificate_file, &key_file) {
             (Some(_), None) => self.note(certificate, ConfigError::Requires(key)),
@@ -29,7 +37,7 @@ impl Resolver<'_> {
     }
 
     /// Resolves the TLS settings; the inner `None` is a listener for plain HTTP.
-    pub(super) fn listener_tls(&mut self) -> Option<Option<ListenerOptions>> {
+    pub(in crate::config) fn listener_tls(&mut self) -> Option<Option<ListenerOptions>> {
         let certificates = self.take(Name::TlsCertFile, values::paths)?;
         let keys = self.take(Name::TlsKeyFile, values::paths)?;
         let client_ca_file = self.file(Name::TlsClientCaFile)?;
@@ -76,9 +84,59 @@ impl Resolver<'_> {
     }
 
     /// Reads the meaning of a client certificate.
-    pub(super) fn client_certificates(&mut self) -> Option<ClientCertificates> {
+    pub(in crate::config) fn client_certificates(&mut self) -> Option<ClientCertificates> {
         self.take(Name::TlsClientCredential, |text| {
             values::switch(text, ClientCertificates::Credentials, ClientCertificates::Ignored)
         })
     }
+
+    /// Reads the two paths, which have to differ.
+    pub(in crate::config) fn probe_paths(&mut self) -> Option<ProbePaths> {
+        let probes = ProbePaths {
+            health: self.take(Name::HealthPath, values::probe_path)?,
+            ready: self.take(Name::ReadyPath, values::probe_path)?,
+        };
+        if probes.health.is_some() && probes.health == probes.ready {
+            self.note(Name::ReadyPath, ConfigError::SamePath(Name::HealthPath));
+        }
+        Some(probes)
+    }
+
+    /// Notes an error if two listeners, or a listener and the origin, have one address. It skips
+    /// the check if an address is invalid.
+    pub(in crate::config) fn check_addresses(
+        &mut self,
+        server: &server::Options,
+        admin: Option<&server::Options>,
+        origin: &origin::Options,
+    ) {
+        if self.has_error_in(&[Name::ListenAddr, Name::AdminAddr, Name::OriginUrl]) {
+            return;
+        }
+        if admin.is_some_and(|admin| overlap(admin.addr, server.addr)) {
+            self.note(Name::AdminAddr, ConfigError::SameAddress(Name::ListenAddr));
+        }
+        let listeners = [(Name::ListenAddr, Some(server)), (Name::AdminAddr, admin)];
+        for (name, listener) in listeners {
+            if listener.is_some_and(|listener| is_at(origin, listener.addr)) {
+                self.note(Name::OriginUrl, ConfigError::OwnOrigin(name));
+            }
+        }
+    }
+}
+
+/// Tells whether two listeners want one port of one address. Port 0 is a new port each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_ip
+}
+
+/// Tells whether the origin's address is that of a listener. It does not resolve names.
+fn is_at(origin: &origin::Options, listener: SocketAddr) -> bool {
+    let authority = origin.authority.as_str().replace("localhost", "127.0.0.1");
+    let address: Option<SocketAddr> = authority.parse().ok();
+    address.is_some_and(|address| {
+        let wildcard = listener.ip().is_unspecified() && address.ip().is_loopback();
+        address.port() == listener.port() && (address.ip() == listener.ip() || wildcard)
+    })
 }

@@ -4,8 +4,8 @@ use std::io;
 
 use http::header::HeaderName;
 
-use super::table::Name;
-use super::urls::parts::SettingUrlError;
+use crate::config::table::Name;
+use crate::config::urls::parts::SettingUrlError;
 use crate::quantity::QuantityError;
 use crate::telemetry::log::LogError;
 

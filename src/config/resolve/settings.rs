@@ -8,25 +8,25 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
 
-use super::error::ConfigError;
-use super::located::LocatedError;
-use super::raw::RawSettings;
-use super::resolver::{FileChecks, Resolver};
-use super::table::Name;
-use super::warnings::ConfigWarning;
-use super::workers::{WorkerSettings, WorkerShare};
-use super::{units, urls, values};
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::LocatedError;
+use crate::config::reporting::warnings::ConfigWarning;
+use crate::config::resolve::resolver::{FileChecks, Resolver};
+use crate::config::resolve::values;
+use crate::config::resolve::workers::{WorkerSettings, WorkerShare};
+use crate::config::sources::raw::RawSettings;
+use crate::config::table::Name;
+use crate::config::urls;
 use crate::key::KeyRules;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_PER_ADDRESS_MAX, BACKLOG_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX,
-    ENTRY_BYTES_MAX, LIFETIME_MAX, MEMORY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX,
-    TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX, entry_bytes_max,
+    CONNECTIONS_USUAL, LIFETIME_MAX, MEMORY_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WARM_KEYS_MAX, WORKERS_MAX,
+    entry_bytes_max,
 };
 use crate::origin::{AddressShare, HostField, LinkRewrite, ViaName};
 use crate::proxy::FetchLease;
@@ -34,10 +34,9 @@ use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
 use crate::routes::RouteTable;
 use crate::secret::{Secret, SharedSecret};
-use crate::telemetry::access::AccessLogOptions;
+use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
-use crate::time::instant;
-use crate::{admin, origin, policy, proxy, redis, server, store, tls};
+use crate::{admin, origin, policy, proxy, redis, server, store};
 
 /// The options of every module, for the composition root.
 #[derive(Clone, Debug)]
@@ -79,17 +78,43 @@ impl Settings {
         let operators = self.admin.as_ref().map_or(0, |admin| admin.connections_max);
         self.workers.iter().map(of_worker).sum::<usize>() + operators
     }
+
+    /// Lowers the connections to clients and to the origin until all connections fit into this
+    /// many. Redis and operators keep theirs, and the origin at least a half of the rest, so that a
+    /// process full of clients still reaches them. Returns a warning, unless only the default of
+    /// `max_connections` is lowered, and not far.
+    pub fn fit(&mut self, connections: usize) -> Option<ConfigWarning> {
+        let sum = |of: fn(&WorkerSettings) -> usize| self.workers.iter().map(of).sum::<usize>();
+        let clients = sum(|worker| worker.server.connections_max);
+        let origin = sum(|worker| worker.origin.connections_max);
+        let others = self.connections_max() - clients - origin;
+        let room = connections.saturating_sub(others);
+        if clients + origin <= room {
+            return None;
+        }
+        let to_origin = origin.min(room / 2);
+        let of_clients = clients.min(room - to_origin);
+        let workers = self.workers.len();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            let share = WorkerShare { workers, index };
+            worker.server.connections_max = share.of(of_clients);
+            worker.origin.connections_max = share.of(to_origin);
+        }
+        let is_default = Name::MaxConnections.setting().default.parse() == Ok(clients);
+        let is_usual = is_default && to_origin == origin && of_clients >= CONNECTIONS_USUAL;
+        (!is_usual).then_some(ConfigWarning::FewerDescriptors { clients: of_clients, origin: to_origin })
+    }
 }
 
 /// The result of resolving the raw settings.
-pub(super) struct ResolvedSettings {
+pub(in crate::config) struct ResolvedSettings {
     /// The settings, or every error.
-    pub(super) settings: Result<Settings, Vec<LocatedError>>,
-    pub(super) warnings: Vec<ConfigWarning>,
+    pub(in crate::config) settings: Result<Settings, Vec<LocatedError>>,
+    pub(in crate::config) warnings: Vec<ConfigWarning>,
 }
 
 /// Resolves the raw settings on a machine with `cores` cores.
-pub(super) fn resolve(raw: &RawSettings, cores: usize, files: FileChecks) -> ResolvedSettings {
+pub(in crate::config) fn resolve(raw: &RawSettings, cores: usize, files: FileChecks) -> ResolvedSettings {
     let mut resolver = Resolver::of(raw, files);
     let settings = resolver.settings(cores);
     let Resolver { errors, warnings, .. } = resolver;
@@ -97,9 +122,9 @@ pub(super) fn resolve(raw: &RawSettings, cores: usize, files: FileChecks) -> Res
     ResolvedSettings { settings, warnings }
 }
 
-/// The bounds of a time that zero disables.
+/// The limits of a time that zero disables.
 const FROM_ZERO: RangeInclusive<Duration> = Duration::ZERO..=TIMEOUT_MAX;
-/// The bounds of a time-out that cannot be disabled.
+/// The limits of a time-out that cannot be disabled.
 const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
 /// The methods return `None` only if a default in the table is invalid, which a test rules out.
@@ -111,7 +136,7 @@ impl Resolver<'_> {
         let operators = self.operators(admin.as_ref(), readiness.clone())?;
         let workers = self.take(Name::WorkerThreads, |text| match text {
             "auto" => Ok(cores.clamp(1, WORKERS_MAX)),
-            number => units::number(number, 1..=WORKERS_MAX),
+            number => values::number(number, 1..=WORKERS_MAX),
         })?;
         let requests_per_address_max = self.bound(Name::MaxRequestsPerAddress)?;
         let origin = self.origin(requests_per_address_max)?;
@@ -238,69 +263,6 @@ impl Resolver<'_> {
         })
     }
 
-    /// Returns the servers. It checks the other settings even if Redis is `off`, since it may be
-    /// enabled later.
-    fn redis(&mut self) -> Option<Option<redis::Deployment>> {
-        let url = self.take(Name::RedisUrl, urls::redis)?;
-        let readers = self.take(Name::RedisReadFromReplicas, |text| {
-            values::switch(text, redis::ReadingNodes::Replicas, redis::ReadingNodes::Masters)
-        })?;
-        let tls = self.redis_tls()?;
-        let password_file = self.file(Name::RedisPasswordFile)?;
-        let connections = self.number(Name::RedisPoolSize, 1..=REDIS_CONNECTIONS_MAX)?;
-        let command_timeout = self.duration(Name::RedisTimeout, TIMEOUT_MIN..=REDIS_TIMEOUT_MAX)?;
-        let hedge_share = self.take(Name::RedisHedge, |text| units::percent(text, 0..=100))?;
-        let connect_timeout = self.duration(Name::RedisConnectTimeout, TIMEOUT)?;
-        let Some(url) = url else { return Some(None) };
-        let (credentials, password_file) = self.redis_login(&url.login, password_file);
-        let topology = match url.topology {
-            redis::Topology::Cluster(seeds) => {
-                redis::Topology::Cluster(redis::ClusterSeeds { readers, ..seeds })
-            }
-            topology @ (redis::Topology::Single | redis::Topology::Sentinel(_)) => topology,
-        };
-        Some(Some(redis::Deployment {
-            topology,
-            server: redis::Options {
-                address: url.address,
-                tls,
-                credentials,
-                password_file,
-                database: url.database,
-                access: redis::ConnectionAccess::ReadWrite,
-                connections,
-                // The caller lowers this to the size of an entry with the largest body.
-                value_bytes_max: ENTRY_BYTES_MAX,
-                command_timeout,
-                hedge_share,
-                board: redis::StatsBoard::new(instant()),
-                connect_timeout,
-            },
-        }))
-    }
-
-    /// Returns the credentials of the URL, or the password file.
-    fn redis_login(
-        &mut self,
-        login: &urls::UrlLogin,
-        file: Option<PathBuf>,
-    ) -> (Option<redis::Credentials>, Option<redis::PasswordFile>) {
-        let Some(path) = file else {
-            let credentials = login.credentials().map_err(|error| self.note(Name::RedisUrl, error.into()));
-            return (credentials.unwrap_or_default(), None);
-        };
-        if login.password.is_some() {
-            self.note(Name::RedisPasswordFile, ConfigError::SecondPassword);
-        }
-        (None, Some(redis::PasswordFile { user: login.user_or_default(), path }))
-    }
-
-    fn redis_tls(&mut self) -> Option<tls::Options> {
-        let ca_file = self.file(Name::RedisCaFile)?;
-        let identity = self.identity(Name::RedisClientCertFile, Name::RedisClientKeyFile)?;
-        Some(tls::Options { ca_file, identity })
-    }
-
     fn rules(&mut self) -> Option<policy::CacheRules> {
         let (keys, fields) = self.request_fields()?;
         let rules = policy::CacheRules {
@@ -309,8 +271,8 @@ impl Resolver<'_> {
             stale_while_revalidate: self
                 .duration(Name::CacheStaleWhileRevalidate, Duration::ZERO..=LIFETIME_MAX)?,
             stale_if_error: self.duration(Name::CacheStaleIfError, Duration::ZERO..=LIFETIME_MAX)?,
-            jitter: self.take(Name::CacheTtlJitter, |text| units::percent(text, 0..=100))?,
-            early_refresh: self.take(Name::CacheEarlyRefresh, |text| units::percent(text, 0..=1000))?,
+            jitter: self.take(Name::CacheTtlJitter, |text| values::percent(text, 0..=100))?,
+            early_refresh: self.take(Name::CacheEarlyRefresh, |text| values::percent(text, 0..=1000))?,
             body_bytes_max: self.size(Name::CacheMaxBody, 1..=BODY_BYTES_MAX)?,
             content_types: self.take(Name::CacheContentTypes, values::content_types)?,
             statuses: self.take(Name::CacheStatuses, values::statuses)?,
@@ -395,6 +357,32 @@ impl Resolver<'_> {
             probes: self.probe_paths()?,
             readiness,
             purge_allow: self.take(Name::PurgeAllow, values::networks)?,
+        })
+    }
+
+    /// Resolves the options of the access log.
+    fn access_log(&mut self) -> Option<AccessLogOptions> {
+        Some(AccessLogOptions {
+            format: self.take(Name::AccessLog, |text| {
+                let (json, text_lines) = (Some(AccessFormat::Json), Some(AccessFormat::Text));
+                values::choice(text, &[("off", None), ("json", json), ("text", text_lines)])
+            })?,
+            path: self.take(Name::AccessLogPath, |text| {
+                let (route, path) = (LoggedPath::Route, LoggedPath::Path);
+                values::choice(text, &[("route", route), ("path", path), ("full", LoggedPath::Full)])
+            })?,
+            slow_threshold: Some(self.duration(Name::SlowLogThreshold, FROM_ZERO)?)
+                .filter(|threshold| !threshold.is_zero()),
+        })
+    }
+
+    /// Resolves the options of the log.
+    fn log(&mut self) -> Option<log::Options> {
+        Some(log::Options {
+            format: self.take(Name::LogFormat, |text| {
+                values::choice(text, &[("human", log::LogFormat::Human), ("json", log::LogFormat::Json)])
+            })?,
+            filter: self.take(Name::LogLevel, values::log_filter)?,
         })
     }
 }

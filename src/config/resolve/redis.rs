@@ -1,23 +1,94 @@
-//! The namespace in Redis.
+//! The settings of Redis, and the namespace in it.
 //!
 //! A namespace follows from `origin_url`, since a cache key does not name its origin. A URL such as
 //! `http://localhost` names a different API on each machine. If such machines share a Redis, the
 //! operator has to name the namespace.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::error::ConfigError;
-use super::resolver::Resolver;
-use super::table::Name;
-use super::values;
+use crate::config::reporting::error::ConfigError;
+use crate::config::resolve::resolver::Resolver;
+use crate::config::resolve::values;
+use crate::config::table::Name;
+use crate::config::urls;
 use crate::key::OriginBase;
+use crate::limits::{ENTRY_BYTES_MAX, REDIS_CONNECTIONS_MAX, REDIS_TIMEOUT_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::origin;
-use crate::redis::{Deployment, RedisAddress, Topology};
+use crate::redis::{self, Deployment, RedisAddress, Topology};
 use crate::store::Namespace;
+use crate::time::instant;
+use crate::tls;
+
+/// The limits of a time-out that cannot be disabled.
+const TIMEOUT: RangeInclusive<Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
 impl Resolver<'_> {
+    /// Returns the servers. It checks the other settings even if Redis is `off`, since it may be
+    /// enabled later.
+    pub(in crate::config) fn redis(&mut self) -> Option<Option<Deployment>> {
+        let url = self.take(Name::RedisUrl, urls::redis)?;
+        let readers = self.take(Name::RedisReadFromReplicas, |text| {
+            values::switch(text, redis::ReadingNodes::Replicas, redis::ReadingNodes::Masters)
+        })?;
+        let tls = self.redis_tls()?;
+        let password_file = self.file(Name::RedisPasswordFile)?;
+        let connections = self.number(Name::RedisPoolSize, 1..=REDIS_CONNECTIONS_MAX)?;
+        let command_timeout = self.duration(Name::RedisTimeout, TIMEOUT_MIN..=REDIS_TIMEOUT_MAX)?;
+        let hedge_share = self.take(Name::RedisHedge, |text| values::percent(text, 0..=100))?;
+        let connect_timeout = self.duration(Name::RedisConnectTimeout, TIMEOUT)?;
+        let Some(url) = url else { return Some(None) };
+        let (credentials, password_file) = self.redis_login(&url.login, password_file);
+        let topology = match url.topology {
+            Topology::Cluster(seeds) => Topology::Cluster(redis::ClusterSeeds { readers, ..seeds }),
+            topology @ (Topology::Single | Topology::Sentinel(_)) => topology,
+        };
+        Some(Some(Deployment {
+            topology,
+            server: redis::Options {
+                address: url.address,
+                tls,
+                credentials,
+                password_file,
+                database: url.database,
+                access: redis::ConnectionAccess::ReadWrite,
+                connections,
+                // The caller lowers this to the size of an entry with the largest body.
+                value_bytes_max: ENTRY_BYTES_MAX,
+                command_timeout,
+                hedge_share,
+                board: redis::StatsBoard::new(instant()),
+                connect_timeout,
+            },
+        }))
+    }
+
+    /// Returns the credentials of the URL, or the password file.
+    fn redis_login(
+        &mut self,
+        login: &urls::UrlLogin,
+        file: Option<PathBuf>,
+    ) -> (Option<redis::Credentials>, Option<redis::PasswordFile>) {
+        let Some(path) = file else {
+            let credentials = login.credentials().map_err(|error| self.note(Name::RedisUrl, error.into()));
+            return (credentials.unwrap_or_default(), None);
+        };
+        if login.password.is_some() {
+            self.note(Name::RedisPasswordFile, ConfigError::SecondPassword);
+        }
+        (None, Some(redis::PasswordFile { user: login.user_or_default(), path }))
+    }
+
+    fn redis_tls(&mut self) -> Option<tls::Options> {
+        let ca_file = self.file(Name::RedisCaFile)?;
+        let identity = self.identity(Name::RedisClientCertFile, Name::RedisClientKeyFile)?;
+        Some(tls::Options { ca_file, identity })
+    }
+
     /// Returns the namespace that the settings name, or that of the origin.
-    pub(super) fn namespace(
+    pub(in crate::config) fn namespace(
         &mut self,
         origin: &origin::Options,
         redis: Option<&Deployment>,

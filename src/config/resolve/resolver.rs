@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::ConfigError;
-use super::located::{ErrorLocation, LocatedError};
-use super::raw::{RawSettings, RawValue};
-use super::table::{Name, ValueForm};
-use super::units;
-use super::warnings::ConfigWarning;
+use crate::config::reporting::error::ConfigError;
+use crate::config::reporting::located::{ErrorLocation, LocatedError};
+use crate::config::reporting::warnings::ConfigWarning;
+use crate::config::resolve::values;
+use crate::config::sources::raw::{RawSettings, RawValue};
+use crate::config::table::{Name, ValueForm};
 
 /// A choice whether the files that settings name are opened to find errors in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,38 +21,42 @@ pub enum FileChecks {
 }
 
 /// The raw settings, with the errors and warnings found so far.
-pub(super) struct Resolver<'a> {
+pub(in crate::config) struct Resolver<'a> {
     raw: &'a RawSettings,
-    pub(super) files: FileChecks,
-    pub(super) errors: Vec<LocatedError>,
-    pub(super) warnings: Vec<ConfigWarning>,
+    pub(in crate::config) files: FileChecks,
+    pub(in crate::config) errors: Vec<LocatedError>,
+    pub(in crate::config) warnings: Vec<ConfigWarning>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn of(raw: &'a RawSettings, files: FileChecks) -> Self {
+    pub(in crate::config) fn of(raw: &'a RawSettings, files: FileChecks) -> Self {
         Self { raw, files, errors: Vec::new(), warnings: Vec::new() }
     }
 
-    pub(super) fn duration(&mut self, name: Name, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        self.take(name, |text| units::duration(text, bounds.clone()))
+    pub(in crate::config) fn duration(
+        &mut self,
+        name: Name,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        self.take(name, |text| values::duration(text, bounds.clone()))
     }
 
-    pub(super) fn size(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
-        self.take(name, |text| units::size(text, bounds.clone()))
+    pub(in crate::config) fn size(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
+        self.take(name, |text| values::size(text, bounds.clone()))
     }
 
-    pub(super) fn number(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
-        self.take(name, |text| units::number(text, bounds.clone()))
+    pub(in crate::config) fn number(&mut self, name: Name, bounds: RangeInclusive<usize>) -> Option<usize> {
+        self.take(name, |text| values::number(text, bounds.clone()))
     }
 
     /// Reads a path; empty text is none.
-    pub(super) fn file(&mut self, name: Name) -> Option<Option<PathBuf>> {
+    pub(in crate::config) fn file(&mut self, name: Name) -> Option<Option<PathBuf>> {
         self.take(name, |text| Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty())))
     }
 
     /// Returns the value of a setting. If the value is invalid, it notes the error and returns the
     /// default.
-    pub(super) fn take<T>(
+    pub(in crate::config) fn take<T>(
         &mut self,
         name: Name,
         parse: impl Fn(&str) -> Result<T, ConfigError>,
@@ -71,7 +75,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Tells whether one of these settings has an error.
-    pub(super) fn has_error_in(&self, names: &[Name]) -> bool {
+    pub(in crate::config) fn has_error_in(&self, names: &[Name]) -> bool {
         let one_of_them = |error: &LocatedError| match &error.location {
             ErrorLocation::Setting { name, .. } => names.contains(name),
             ErrorLocation::DotenvLine(_)
@@ -83,7 +87,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Notes an error of a setting.
-    pub(super) fn note(&mut self, name: Name, error: ConfigError) {
+    pub(in crate::config) fn note(&mut self, name: Name, error: ConfigError) {
         let RawValue { text, source } = self.raw.of(name);
         self.errors.push(LocatedError { location: ErrorLocation::Setting { name, text, source }, error });
     }

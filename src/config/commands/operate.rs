@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::{Arg, ArgAction};
 use clap::{ArgMatches, value_parser};
 
-use super::error::ConfigError;
-use super::settings::Settings;
-use super::urls::masked;
+use crate::config::reporting::error::ConfigError;
+use crate::config::resolve::settings::Settings;
+use crate::config::urls::masked;
 use crate::key::Target;
 use crate::probe::{AdminClient, AdminCommand, ProbeTarget};
 use crate::purge::PurgeOrderError;
@@ -20,8 +20,8 @@ use crate::{json, purge};
 
 /// The arguments of `cachewarp check`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct CheckArgs {
-    pub(super) heads: Option<HeadSource>,
+pub(in crate::config) struct CheckArgs {
+    pub(in crate::config) heads: Option<HeadSource>,
 }
 
 /// The source of recorded request heads.
@@ -35,7 +35,7 @@ pub enum HeadSource {
 
 /// The arguments of `cachewarp purge`, as given.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PurgeArgs {
+pub(in crate::config) struct PurgeArgs {
     urls: Vec<String>,
     tags: Vec<String>,
     /// Groups of the form `authority/name`.
@@ -47,14 +47,14 @@ pub(super) struct PurgeArgs {
 
 /// The arguments of `cachewarp inspect`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct InspectArgs {
+pub(in crate::config) struct InspectArgs {
     url: String,
     fields: Vec<String>,
 }
 
 /// The arguments of `cachewarp top`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct TopArgs {
+pub(in crate::config) struct TopArgs {
     once: FlagSet,
 }
 
@@ -76,7 +76,7 @@ pub enum TopOutput {
 }
 
 impl CheckArgs {
-    pub(super) fn args() -> [Arg; 1] {
+    pub(in crate::config) fn args() -> [Arg; 1] {
         [Arg::new("explain-headers")
             .long("explain-headers")
             .value_name("FILE")
@@ -88,12 +88,12 @@ impl CheckArgs {
             )]
     }
 
-    pub(super) fn read(matches: &ArgMatches) -> Self {
+    pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         Self { heads: matches.get_one::<PathBuf>("explain-headers").map(|path| HeadSource::of(path)) }
     }
 
     #[cfg(test)]
-    pub(super) fn of(heads: HeadSource) -> Self {
+    pub(in crate::config) fn of(heads: HeadSource) -> Self {
         Self { heads: Some(heads) }
     }
 }
@@ -114,7 +114,7 @@ impl fmt::Display for HeadSource {
 }
 
 impl PurgeArgs {
-    pub(super) fn args() -> [Arg; 6] {
+    pub(in crate::config) fn args() -> [Arg; 6] {
         [
             several("url", "URL", "URL as clients request it, with all its variants"),
             several("tag", "TAG", "All responses with this tag"),
@@ -125,7 +125,7 @@ impl PurgeArgs {
         ]
     }
 
-    pub(super) fn read(matches: &ArgMatches) -> Self {
+    pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         Self {
             urls: texts(matches, "url"),
             tags: texts(matches, "tag"),
@@ -136,7 +136,7 @@ impl PurgeArgs {
         }
     }
 
-    pub(super) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
+    pub(in crate::config) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
         let groups: Vec<_> =
             self.groups.iter().map(|group| group.split_once('/').unwrap_or((group, ""))).collect();
         let order = json::object(|order| {
@@ -176,34 +176,34 @@ impl PurgeArgs {
 }
 
 impl InspectArgs {
-    pub(super) fn args() -> [Arg; 2] {
+    pub(in crate::config) fn args() -> [Arg; 2] {
         [
             Arg::new("url").required(true).value_name("URL").help("URL as clients request it"),
             several("header", "NAME: VALUE", "Header of the request to match; may be repeated").short('H'),
         ]
     }
 
-    pub(super) fn read(matches: &ArgMatches) -> Self {
+    pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         let url = matches.get_one::<String>("url").cloned().unwrap_or_default();
         Self { url, fields: texts(matches, "header") }
     }
 
-    pub(super) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
+    pub(in crate::config) fn command(&self) -> Result<AdminCommand, Vec<ConfigError>> {
         Target::of_url(&self.url).map_err(|error| vec![ConfigError::InspectUrl(error)])?;
         Ok(AdminCommand::Inspect { url: self.url.clone(), fields: self.fields.clone() })
     }
 }
 
 impl TopArgs {
-    pub(super) fn args() -> [Arg; 1] {
+    pub(in crate::config) fn args() -> [Arg; 1] {
         [switch("once", "Print one frame as text, sampled over one second")]
     }
 
-    pub(super) fn read(matches: &ArgMatches) -> Self {
+    pub(in crate::config) fn read(matches: &ArgMatches) -> Self {
         Self { once: FlagSet::of(matches, "once") }
     }
 
-    pub(super) fn output(self) -> TopOutput {
+    pub(in crate::config) fn output(self) -> TopOutput {
         match self.once {
             FlagSet::Yes => TopOutput::Once,
             FlagSet::No => TopOutput::Live,
@@ -220,7 +220,7 @@ impl FlagSet {
 /// Returns the health URL of the CacheWarp at these addresses. It is that of the admin
 /// listener if the listener for clients has no health check, or speaks TLS, whose certificate may
 /// be for any name.
-pub(super) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<ConfigError>> {
+pub(in crate::config) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<ConfigError>> {
     let speaks_tls = settings.workers.first().is_some_and(|worker| worker.server.tls.is_some());
     match (&settings.proxy.probes.health, &settings.admin) {
         (Some(path), _) if !speaks_tls => Ok(ProbeTarget::at(settings.listen_addr, path)),
@@ -230,7 +230,7 @@ pub(super) fn health(settings: &Settings) -> Result<ProbeTarget, Vec<ConfigError
 }
 
 /// Returns a client of the admin listener that the settings name.
-pub(super) fn admin_client(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
+pub(in crate::config) fn admin_client(settings: &Settings) -> Result<AdminClient, Vec<ConfigError>> {
     match &settings.admin {
         Some(listener) => Ok(AdminClient::at(listener.addr, settings.operators.token.get())),
         None => Err(vec![ConfigError::NoAdmin]),

@@ -1,0 +1,9 @@
+//! The resolution of settings: from text to the options of each module.
+
+pub(super) mod files;
+pub(super) mod listeners;
+pub(super) mod redis;
+pub(super) mod resolver;
+pub(super) mod settings;
+pub(super) mod values;
+pub(super) mod workers;
