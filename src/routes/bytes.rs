@@ -97,8 +97,8 @@ pub(super) fn encode_normal(decoded: &[u8]) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// Returns the spelling of a segment in which two spellings are equal by RFC 3986 §6.2.2: only
-/// unreserved bytes are decoded, and hexadecimal digits are in upper case.
+/// Returns the canonical spelling of a segment, which is one for all that RFC 3986 §6.2.2 calls
+/// equivalent: only unreserved bytes are decoded, and hexadecimal digits are in upper case.
 pub(super) fn canonical(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);

@@ -10,10 +10,10 @@ use toml::de::{DeTable, DeValue};
 use crate::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_FILE_BYTES_MAX, ROUTES_MAX};
 
 use crate::routes::digest::rules_digest;
-use crate::routes::draft::DraftRoute;
 use crate::routes::error::{RouteError, RouteFault};
 use crate::routes::member::MEMBERS;
 use crate::routes::pattern::{HostPattern, PathPattern, PatternError};
+use crate::routes::references::DraftRoute;
 use crate::routes::references::check_references;
 use crate::routes::route::{OnWrite, Route, RouteMembers, WriteWait};
 use crate::routes::table::RouteTable;

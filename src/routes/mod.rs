@@ -12,7 +12,6 @@
 
 mod bytes;
 mod digest;
-mod draft;
 mod error;
 mod file;
 mod literals;

@@ -1,6 +1,7 @@
 //! Checks of a route as a whole, and of routes against each other.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use http::Method;
 
@@ -8,12 +9,35 @@ use crate::limits::ROUTE_TAGS_MAX;
 use crate::policy::is_unsafe;
 use crate::request_fields::contain_spelling;
 
-use crate::routes::draft::DraftRoute;
 use crate::routes::error::RouteFault;
 use crate::routes::pattern::PatternSegment;
 use crate::routes::route::{Route, RouteCaching};
 use crate::routes::tags::TagTemplate;
-use crate::routes::value::{FileReader, nearest, shortened};
+use crate::routes::value::{FileReader, Item, nearest, shortened};
+
+/// A route that was read, and the places that checks across routes need.
+pub(super) struct DraftRoute<'d> {
+    pub(super) route: Route,
+    /// The place of the route.
+    pub(super) span: Range<usize>,
+    /// The names in `on_write.purge`, with their places.
+    pub(super) purged: Vec<Item<'d>>,
+    /// The members that the route has, with their places.
+    pub(super) members: Vec<(&'static str, Range<usize>)>,
+}
+
+impl DraftRoute<'_> {
+    /// Returns the place of a member, or of the route if it lacks the member.
+    pub(super) fn place(&self, name: &str) -> Range<usize> {
+        let found = self.members.iter().find(|(known, _)| *known == name);
+        found.map_or(self.span.clone(), |(_, span)| span.clone())
+    }
+
+    /// Returns whether the route has a member.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(known, _)| *known == name)
+    }
+}
 
 /// The members that have no effect unless a response is stored.
 const OF_STORED: [&str; 16] = [

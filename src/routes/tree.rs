@@ -188,8 +188,8 @@ impl PatternNode {
     }
 }
 
-/// Returns a number that is equal for equal segments of any letter case, and rarely for others:
-/// the first and the last eight bytes, and the length.
+/// Returns a hash of a segment that ignores letter case: of its first and last eight bytes, and its
+/// length.
 fn key_of(segment: &[u8]) -> u64 {
     // The bit that tells the cases of a letter apart, in each byte.
     const CASE: u64 = 0x2020_2020_2020_2020;
