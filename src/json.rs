@@ -1,7 +1,7 @@
 //! A writer of JSON objects.
 //!
 //! The text is ASCII without control characters, so that a header field can carry it, and each
-//! string has a bound. serde_json reads foreign JSON; `entry` checks that bodies are JSON.
+//! string has a maximum length. serde_json reads foreign JSON; `entry` checks that bodies are JSON.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;

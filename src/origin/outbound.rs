@@ -303,8 +303,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether the request asks to send its content (RFC 9110 §10.1.1). Two parsers may differ
-/// on any other spelling, so the proxy forwards none.
+/// Returns whether the request has exactly `Expect: 100-continue` (RFC 9110 §10.1.1). Two parsers
+/// may read any other value differently, so the proxy forwards no other.
 fn expects_continue(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(EXPECT).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };

@@ -81,8 +81,8 @@ pub(super) struct OriginSocket {
     _slot: OriginSlot,
 }
 
-/// Counter of the bytes received through a socket, and bound on the bytes and the interim responses
-/// before a response head. Readable from outside.
+/// Counter of the bytes received through a socket. It also limits the bytes and the interim
+/// responses before a response head. Readable from outside.
 ///
 /// hyper reads and drops interim responses within one poll as long as they arrive, so the socket
 /// itself ends such a flood.
@@ -108,18 +108,18 @@ impl ReceivedBytes {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bounds the bytes up to the next response head.
+    /// Limits the bytes up to the next response head.
     pub(super) fn await_head(&self) {
         self.0.heads.fetch_add(1, Ordering::Relaxed);
         self.0.bytes_max.store(self.bytes() + ORIGIN_HEAD_PHASE_BYTES_MAX, Ordering::Relaxed);
     }
 
-    /// Ends the bound, because the response head has arrived.
+    /// Ends this limit, because the response head has arrived.
     pub(super) fn end_head(&self) {
         self.0.bytes_max.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Returns whether the bytes or the interim responses before a head exceed a bound.
+    /// Returns whether the bytes or the interim responses before a head exceed a limit.
     pub(super) fn is_exceeded(&self) -> bool {
         self.bytes() >= self.0.bytes_max.load(Ordering::Relaxed)
     }

@@ -321,8 +321,8 @@ fn exceeds_chunk_size(start: &[u8]) -> bool {
     digits > CHUNK_SIZE_DIGITS_MAX || size.len() > CHUNK_SIZE_BYTES_MAX + 1
 }
 
-/// Maximum length of a chunk size, blanks included. It fits the part that framing keeps of a line
-/// in pieces, so that the result does not depend on the cut.
+/// Maximum length of a chunk size, blanks included. Framing buffers more than this of a line that
+/// arrives in pieces, so the pieces do not change the result.
 const CHUNK_SIZE_BYTES_MAX: usize = FRAMING_LINE_BYTES_MAX / 2;
 
 /// Returns the state after a chunk-size line. Framing ignores chunk extensions (RFC 9112 §7.1.1).

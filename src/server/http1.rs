@@ -90,8 +90,7 @@ fn builder() -> Builder {
 /// Returns the kind and the status of the refusal that hyper already sent for this error.
 fn refusal(error: &hyper::Error) -> Option<(ConnectionRefusal, StatusCode)> {
     if error.is_parse_too_large() {
-        // A target that is longer than a head may be is no special case: it never
-        // becomes complete.
+        // A target that is longer than a head may be is no special case: it never becomes complete.
         Some((ConnectionRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
     } else if error.is_parse() {
         Some((ConnectionRefusal::Malformed, StatusCode::BAD_REQUEST))

@@ -1,9 +1,9 @@
 //! The Redis part of `/health`: one probe a second for a whole process.
 //!
 //! A flood of health checks must not become a flood of PINGs, and no check waits for another's
-//! probe. One atomic word holds the last result and the time of the last probe. The caller that
-//! finds that time expired moves it, sends a PING and stores the result; meanwhile every other
-//! caller gets the last result.
+//! probe. One atomic word has the last result and the time of the last probe. If that time is too
+//! long ago, the caller that finds it so sets it to now, sends a PING and stores the result.
+//! Meanwhile every other caller gets the last result.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

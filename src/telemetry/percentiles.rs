@@ -1,7 +1,8 @@
 //! Percentiles from the counts of a histogram's buckets.
 //!
 //! Within a bucket the observations are assumed to be evenly distributed, so a percentile is off by
-//! at most the width of a bucket. For observations beyond the last bound, the result is that bound.
+//! at most the width of a bucket. The result for an observation beyond the last bound is that
+//! bound.
 
 use std::time::Duration;
 

@@ -57,8 +57,8 @@ pub(in crate::proxy) async fn look_up(proxy: &Proxy, request: &CacheRequest) -> 
     RequestLookup { location, found, completeness, not_sharable: None }
 }
 
-/// Checks that a value under a resource's key selects by `key_headers`. A value that was stored
-/// under other settings does not, and counts as absent.
+/// Returns whether the value under a resource's key was stored under the current `key_headers`. A
+/// value stored under other settings counts as absent.
 pub(in crate::proxy) fn is_keyed(request: &CacheRequest, stored: &StoredValue) -> bool {
     let key_headers = request.rules().keys.headers();
     key_headers.is_empty()

@@ -20,9 +20,9 @@ pub(in crate::redis) struct GreetedSocket {
     pub(in crate::redis) protocol: RespVersion,
 }
 
-/// Dials and completes the handshake. After a connection that ended at `HELLO`, the next one uses
-/// RESP2, and the one after it `HELLO` again: a server that closes each connection gets no more of
-/// them. Has no timeout of its own.
+/// Dials and completes the handshake. If a connection ends at `HELLO`, the next one uses RESP2, and
+/// the one after it `HELLO` again, so a server that closes each connection gets one for each call.
+/// Has no timeout of its own.
 ///
 /// Cancel safe: the socket is closed.
 pub(in crate::redis) async fn greet(

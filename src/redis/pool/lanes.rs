@@ -154,9 +154,9 @@ fn bulk_connections(connections: usize) -> usize {
 
 /// Returns the window of each connection, for a pool with values of up to `value_bytes_max`.
 ///
-/// With few connections each takes more commands, so that a worker with one connection is no worse
-/// off. The bytes allow two of the largest values, one in transfer and one behind it, and a usual
-/// window of small ones: a stalled server holds no more than that per connection.
+/// A pool with few connections gives each of them more commands, so that a single connection is no
+/// bottleneck. A window has room for two of the largest values, one in transfer and one behind it,
+/// and for its commands if they are small; a stalled server occupies no more memory per connection.
 pub(in crate::redis) fn window(connections: usize, value_bytes_max: usize) -> Window {
     let reads = (connections - bulk_connections(connections)).max(1);
     let with_overhead = |bytes: usize| bytes.saturating_add(REDIS_COMMAND_OVERHEAD_BYTES);

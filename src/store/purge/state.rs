@@ -119,8 +119,9 @@ impl PurgeState {
         self.set_log_if(log, trust, || true);
     }
 
-    /// Stores the log read from Redis, unless `is_valid` says no with the log's lock held: an
-    /// invalidation that follows the cause of its answer finds the log stored, or it is not stored.
+    /// Stores the log read from Redis, unless `is_valid` returns `false`, which runs with the log's
+    /// lock held: an invalidation of this log either comes before the check or finds the log
+    /// stored.
     pub(in crate::store) fn set_log_if(
         &self,
         log: PurgeLog,
@@ -283,8 +284,8 @@ impl PurgeState {
         &self.local
     }
 
-    /// Records in this process a purge that Redis does not confirm: it holds for stored entries,
-    /// for fetches under way, and for later reads from Redis.
+    /// Records in this process a purge that Redis does not confirm: it applies to stored entries,
+    /// to fetches under way, and to later reads from Redis.
     pub(in crate::store) fn purge_locally(
         &self,
         scopes: &[PurgeScope],

@@ -102,8 +102,9 @@ impl MemoryTier {
         });
     }
 
-    /// Removes an entry that Redis has invalidated; returns whether there was one. An entry still
-    /// on its way to Redis stays: the invalidation belongs to the value before it.
+    /// Removes an entry that Redis has invalidated; returns whether there was one. An entry whose
+    /// write to Redis has no reply yet stays, because the invalidation concerns the value before
+    /// it.
     pub(in crate::store) fn invalidate(&self, name: u128) -> bool {
         self.cache.remove_if(&name, |held| !matches!(held.trust, EntryTrust::InFlight(_))).is_some()
     }
