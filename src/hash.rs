@@ -2,7 +2,7 @@
 //!
 //! Every request to the origin looks into these tables a few times, and their keys are digests
 //! already. So an unpredictable hash is enough here, and the library's hash, which withstands
-//! chosen keys, is dearer than needed. Each word is multiplied into a seed that only this process
+//! chosen keys, costs more than needed. Each word is multiplied into a seed that only this process
 //! knows.
 
 use std::hash::{BuildHasher, Hasher};

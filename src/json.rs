@@ -82,7 +82,7 @@ impl JsonObject<'_> {
         self.list(name, words, |text, word| put_text(text, word, usize::MAX));
     }
 
-    /// Adds a list of texts, each with the bound of [`JsonObject::text`].
+    /// Adds a list of texts, each with the maximum length of [`JsonObject::text`].
     pub fn texts<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>, bytes_max: usize) {
         self.list(name, texts, |text, item| put_text(text, item, bytes_max));
     }

@@ -33,7 +33,7 @@ crate::labels! {
 /// The reason why [`encode`](super::encode) refuses a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The value exceeds a bound of the layout.
+    /// The value is larger than the layout allows.
     #[error("too large")]
     TooLarge,
     /// [`decode`](super::decode) would refuse the encoded value.

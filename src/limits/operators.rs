@@ -59,8 +59,8 @@ pub const VARIANTS_LISTED_MAX: usize = 64;
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer that these commands read.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 2 * MIB;
-/// Paths that are counted at once to find the most requested ones. A path with more than one in
-/// this many of all requests is certainly among them.
+/// Paths that are counted at once, to find the most requested ones. A path with more than one
+/// request in this many is certainly among them.
 pub const TOP_PATHS_COUNTED: usize = 512;
 /// Paths that `/stats` lists at most.
 pub const TOP_PATHS_SHOWN_MAX: usize = 100;

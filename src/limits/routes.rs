@@ -20,8 +20,8 @@ pub const ROUTE_SEGMENTS_MAX: usize = 32;
 pub const ROUTE_CAPTURES_MAX: usize = 8;
 /// Items of a list in a route: names of headers, cookies, query parameters, statuses, types.
 pub const ROUTE_LIST_ITEMS_MAX: usize = 64;
-/// Tags that a route gives to a stored response, and tags or routes that a write purges. The
-/// response's own tags share the bound of an entry with them.
+/// Tags that a route gives to a stored response, and tags or routes that a write purges. The tags
+/// that the origin gives count against the same limit of an entry.
 pub const ROUTE_TAGS_MAX: usize = 8;
 /// The longest tag template of a route.
 pub const ROUTE_TAG_BYTES_MAX: usize = 128;

@@ -109,8 +109,8 @@ pub const PURGE_LOG_REVALIDATING_MAX: Duration = Duration::from_millis(20);
 pub const PURGE_EPOCHS_REMEMBERED: usize = 16;
 /// Keys that one request or purge reads from Redis at once, so that other requests find room.
 pub const STORE_TOGETHER_MAX: usize = 8;
-/// Counters of tags' changes in a process. Tags share a counter by their digest; a change of one
-/// makes the entries of the others be checked again.
+/// Counters of tags' changes in a process. Tags whose digests are equal here share a counter; a
+/// change of one causes a further check of the entries of the others.
 pub const TAG_CHANGE_COUNTERS: usize = 64 * 1024;
 
 /// Tag generations that a process caches. Others are read from Redis.

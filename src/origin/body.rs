@@ -159,9 +159,9 @@ impl BodyState {
 impl ExchangeGuard {
     /// Returns whether the connection can carry another exchange.
     ///
-    /// A response that is complete before its request leaves the origin in the middle of that
-    /// request. After an HTTP/1.0 response hyper keeps to HTTP/1.0 on the connection, and would
-    /// send a chunked body as none.
+    /// If a response is complete before its request is sent, the origin still waits for the rest of
+    /// that request. After an HTTP/1.0 response hyper uses HTTP/1.0 on the connection, and would
+    /// send a request without its chunked body.
     fn is_reusable(&self, framing: BodyFraming) -> bool {
         self.upload.is_sent() && self.version == Version::HTTP_11 && framing.proves_whole()
     }

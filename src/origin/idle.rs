@@ -59,9 +59,9 @@ impl IdleDeadline {
         self.waiting_since = None;
     }
 
-    /// Ends the current wait of a party that owes a minimum rate. The wait consumes the timeout and
-    /// the received bytes restore it: short waits exhaust it too if too little arrives between
-    /// them.
+    /// Ends the current wait of a party that has to reach a minimum rate. The wait consumes the
+    /// timeout and the received bytes restore it, so short waits exhaust it too if too little
+    /// arrives between them.
     pub(super) fn end_wait_with(&mut self, bytes: usize) {
         let waited = self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
         let earned = u32::try_from(bytes).unwrap_or(u32::MAX) / CLIENT_RATE_MIN;

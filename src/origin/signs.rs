@@ -15,7 +15,7 @@
 //! - Signs of unproven resources count only while no resource responds well. The limit reverts such
 //!   a decrease at the next good response (`limit.rs`).
 //!
-//! **Always:** one path, with any queries, never shows overload, and the memory is bounded.
+//! **Always:** one path, with any queries, never shows overload, and the memory is fixed.
 
 use std::hash::BuildHasher;
 

@@ -27,7 +27,7 @@ pub(super) struct ProbeRequest<'a> {
     /// The body of a `POST`.
     pub(super) content: Option<&'a str>,
     pub(super) part: AwaitedPart,
-    /// The bound for the whole exchange.
+    /// The time-out of the whole exchange.
     pub(super) timeout: Duration,
     /// Bytes of the body to read; the rest is ignored.
     pub(super) bytes_max: usize,

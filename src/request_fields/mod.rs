@@ -157,8 +157,8 @@ impl ClassSet {
 }
 
 /// Returns whether a field states the client's address, its certificate or another property of the
-/// client's connection. CacheWarp believes only trusted proxies in this, and never shares an answer
-/// that such a field can have changed.
+/// client's connection. CacheWarp trusts such a field only from trusted proxies, and never shares
+/// an answer that it can have changed.
 pub fn is_forwarding_field(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let begins = |beginning: &[u8]| {

@@ -164,8 +164,8 @@ fn admit<H: Handler>(
 }
 
 /// Accepts the connections in the kernel's queue before the socket closes: their clients see them
-/// as established, and closing the socket would reset them. The size of the queue bounds the
-/// number; otherwise a client that keeps connecting would keep the socket open.
+/// as established, and closing the socket would reset them. It accepts at most as many as the queue
+/// has room for; otherwise a client that keeps connecting would keep the socket open.
 fn accept_queued(
     listener: std::net::TcpListener,
     backlog: u32,

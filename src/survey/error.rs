@@ -26,16 +26,16 @@ pub enum SurveyError {
 /// The reason why a line of recorded heads cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// The line is longer than its bound.
+    /// The line is too long.
     #[error("longer than {SURVEY_LINE_BYTES_MAX} bytes")]
     LineLength,
-    /// The input is longer than its bound.
+    /// The input is too long.
     #[error("the input is longer than {SURVEY_BYTES_MAX} bytes")]
     InputLength,
-    /// One head has more fields than its bound.
+    /// One head has too many fields.
     #[error("more than {SURVEY_FIELDS_MAX} fields in one head")]
     FieldCount,
-    /// A name is longer than its bound.
+    /// A name is too long.
     #[error("a field name longer than {SURVEY_NAME_BYTES_MAX} bytes")]
     NameLength,
     /// Neither a request line nor a field.

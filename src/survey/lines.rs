@@ -1,4 +1,4 @@
-//! A reader of lines with a bounded length.
+//! A reader of lines with a maximum length.
 
 use std::io::{BufRead, Read};
 
@@ -52,7 +52,7 @@ impl<R: BufRead> SurveyLines<R> {
         SurveyError::Line { line: self.number, problem }
     }
 
-    /// Counts bytes as read without reading them, so that a test reaches the bound.
+    /// Counts bytes as read without reading them, so that a test reaches the limit.
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, bytes: u64) {
         self.bytes = bytes;

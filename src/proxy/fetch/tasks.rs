@@ -1,4 +1,4 @@
-//! Background tasks of a worker: owned here, bounded by their own timeouts, and ended with the
+//! Background tasks of a worker: owned here, each with a timeout of its own, and ended with the
 //! worker.
 
 use std::cell::RefCell;

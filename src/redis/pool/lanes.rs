@@ -12,8 +12,9 @@
 //!
 //! Few busy connections make large batches, and a batch costs one system call however many commands
 //! it has. The other connections take over when the first is full or down. A lane that is full
-//! returns an error at once: a request never waits for room. If no connection of a lane is up the
-//! other lane takes its commands, large writes then on the last connection that reads would use.
+//! returns an error at once: a request never waits for room. If no connection of a lane is up, the
+//! other lane takes its commands; large writes then go to the last connection of the reads, which
+//! reads use least.
 
 use std::cell::RefCell;
 use std::rc::Rc;

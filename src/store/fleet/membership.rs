@@ -152,8 +152,9 @@ impl FleetMembership {
         self.left.load(Ordering::Acquire)
     }
 
-    /// Returns whether this node may serve from memory alone what it had when it lost Redis. A node
-    /// that Redis refuses to register counts from the loss of its connections.
+    /// Returns whether this node may serve from memory alone the entries that it had when it lost
+    /// Redis. If Redis refuses to register the node, the time counts from the loss of its
+    /// connections.
     pub(in crate::store) fn may_serve_alone(&self, now: Instant, disconnected_for: Duration) -> bool {
         if self.refused.load(Ordering::Acquire) {
             return disconnected_for < self.alone_max;

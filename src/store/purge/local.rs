@@ -333,8 +333,8 @@ impl PurgeMarks {
         }
     }
 
-    /// Marks a prefix. Beyond the bound, the two prefixes with the longest common prefix become
-    /// that one.
+    /// Marks a prefix. If there are too many, the two prefixes with the longest common prefix
+    /// become that one.
     fn mark_prefix(&mut self, prefix: &UrlPrefix, strength: PurgeStrength, now: Timestamp) -> Coarsening {
         if let Some((_, mark)) = self.prefixes.iter_mut().find(|(of, _)| of == prefix) {
             mark.set(strength, now, self.last_number);

@@ -136,8 +136,9 @@ impl PurgeLog {
         }
     }
 
-    /// Records a purge by prefix. Beyond the bound, a purge of the longest common prefix of any two
-    /// replaces all purges under it, or a purge of everything replaces the new one.
+    /// Records a purge by prefix. If the log has too many, a purge of the longest common prefix of
+    /// any two replaces all purges under it; if no two have one, a purge of everything replaces the
+    /// new one.
     fn record_prefix(&mut self, prefix: UrlPrefix, strength: PurgeStrength, now: Timestamp) {
         let count = self.generation.count;
         let is_replaced = |purge: &PrefixPurge| {
@@ -162,7 +163,7 @@ impl PurgeLog {
     }
 
     /// Returns the coarser purges that this log, the result of a purge by `prefix`, records because
-    /// that purge exceeded the bound.
+    /// it had no room for that purge.
     pub(in crate::store) fn coarser(&self, prefix: &UrlPrefix) -> Vec<PurgeScope> {
         let latest = self.prefixes.iter().filter(|purge| purge.count == self.generation.count);
         let mut latest = latest.map(|purge| &purge.prefix).peekable();

@@ -1,8 +1,8 @@
 //! The repetition of purges that Redis did not accept.
 //!
-//! A purge or a removal that Redis refuses (`OOM`, `READONLY`), does not answer, or cannot receive
-//! applies at once in this process and stays in its [`LocalPurges`]. One task of the process writes
-//! it again until Redis accepts it: after a pause that doubles, in the order of the marks.
+//! A purge or a removal applies at once in this process, and stays in its [`LocalPurges`] if Redis
+//! refuses it (`OOM`, `READONLY`), does not answer, or is not connected. One task of the process
+//! writes it again until Redis accepts it: after a pause that doubles, in the order of the marks.
 //! `write.rs` argues why a repetition may come late and in any order.
 //!
 //! Once Redis has accepted a purge, it invalidates the entries in every node's memory. In the own

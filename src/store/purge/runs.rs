@@ -124,8 +124,8 @@ impl ServerRuns {
 }
 
 impl ExpectedRun {
-    /// Compares the run with the one that Redis stores, and stores it if it may follow that one, or
-    /// if a new epoch has begun after `ended`. Returns the stored run that it may not follow.
+    /// Compares the run with the one that Redis stores. Replaces the stored run if this one may
+    /// follow it, or if a new epoch has begun after `ended`; otherwise returns the stored run.
     pub(in crate::store) async fn compare(
         &self,
         redis: &Client,
