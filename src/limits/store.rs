@@ -101,8 +101,9 @@ pub const PURGE_LOG_KEPT: Duration = Duration::from_secs(2 * LIFETIME_MAX.as_sec
 /// Interval at which a worker that stores reads the purge log. The read extends its time to live,
 /// and counts as a use, so that a Redis that evicts the least recently used keys keeps it.
 pub const PURGE_LOG_RENEWED: Duration = Duration::from_secs(1);
-/// Time for which entries are checked against the last known purge log after it has changed: the
-/// round trip of a read that no request waits for. Later, a request that needs the log reads it.
+/// Time after a change of the purge log in which entries are still checked against the last known
+/// log: one round trip, in which a worker reads the new one. After it, each request reads the log
+/// itself.
 pub const PURGE_LOG_REVALIDATING_MAX: Duration = Duration::from_millis(20);
 /// Earlier epochs of the purge log that a process remembers, to recognise one that Redis brings
 /// back.

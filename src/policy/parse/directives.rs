@@ -94,8 +94,8 @@ pub enum DirectiveSeconds {
     Invalid,
 }
 
-/// Fields that a cache needs to interpret or select a stored body. A directive that removes one of
-/// them from the store applies to the whole response.
+/// Fields without which a cache cannot interpret or select a stored body. If `no-cache` or
+/// `private` names one of them, it counts for the whole response.
 static ESSENTIAL: [HeaderName; 6] =
     [CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY];
 

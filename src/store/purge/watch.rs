@@ -6,9 +6,9 @@
 //! unshared fetch, a validation, a background refresh, a `HEAD` or a `POST`. A watch covers the
 //! resource and not a variant, because a change covers all variants.
 //!
-//! **Always:** a resource is in the table only while a watch of it exists, so there are never more
-//! than requests under way. [`InvalidationWatch::unless_superseded`] does its work before the
-//! change or not at all.
+//! **Always:** a resource is in the table only while a watch of it exists, so the table has at most
+//! one resource for each request under way. [`InvalidationWatch::unless_superseded`] does its work
+//! before the change or not at all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -179,8 +179,9 @@ impl Store {
         self.shared.purges.judge(&held.bytes, target, Consistency::Verified(&snapshot), held.checked)
     }
 
-    /// Returns the effect of the purges on an entry that was found valid at `checked`, and the
-    /// state at which it is valid now, for a request with this snapshot; reads the missing state.
+    /// Returns the effect of the purges on an entry that was last found valid at `checked`, and the
+    /// state at which it is valid now. `snapshot` has the purge state that the request has read;
+    /// this function reads from Redis the parts that are missing.
     pub(in crate::store) async fn purge_status(
         &self,
         redis: &Client,
