@@ -147,8 +147,8 @@ impl OutboundHeads {
         Ok(parts)
     }
 
-    /// Returns the head for the origin of a request that is passed with its content. It forwards
-    /// the expectation of `100 Continue`, which no shared fetch has.
+    /// Returns the head for the origin of a request that is passed with its content. Unlike that of
+    /// a shared fetch, it forwards `Expect: 100-continue`.
     pub fn passed_head(&self, request: &OutboundRequest<'_>) -> Result<Parts, FetchError> {
         let mut head = self.head(request)?;
         if expects_continue(request.headers) {

@@ -58,8 +58,8 @@ impl OriginPool {
         })))
     }
 
-    /// Returns the most recently used connection that is usable as far as is known.
-    /// [`OriginConnection::send`] notices a close or unsolicited bytes since, before it writes.
+    /// Returns the most recently used connection that is not known to be unusable. If it has closed
+    /// or received unsolicited bytes since, [`OriginConnection::send`] notices before it writes.
     pub(super) fn reuse(&self, now: Instant) -> Option<OriginConnection> {
         let mut idle = self.0.idle.borrow_mut();
         let found = loop {

@@ -40,8 +40,8 @@ impl PurgeOutcome {
     }
 
     /// Returns the status. `202`: accepted, without confirmation from every node; repeating a purge
-    /// does no harm. `503`: this node repeats the purge. A client that must know when it holds
-    /// everywhere repeats it too.
+    /// does no harm. `503`: this node repeats the purge. A client that has to know when it applies
+    /// on every node repeats it too.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Everywhere => StatusCode::OK,

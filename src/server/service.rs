@@ -50,9 +50,8 @@ pub trait Handler: 'static {
 
 /// A response, or the future that produces it.
 ///
-/// A response that needs no waiting avoids the price of a future: hyper moves it into the
-/// connection and reads on beside it, into a new buffer because the request still holds the old
-/// one.
+/// A response that is ready at once avoids the cost of a future: hyper would move it into the
+/// connection and read on beside it, into a new buffer because the request still holds the old one.
 pub enum HandlerReply<B> {
     /// The response is ready.
     Ready(Response<B>),

@@ -100,8 +100,8 @@ impl JsonChecks {
     }
 }
 
-/// Returns the reason against storing a body that failed its check. If only the end of its
-/// connection delimits it, the connection may have been lost.
+/// Returns the reason against storing a body that failed its check. If only the end of the
+/// connection delimits the body, it may be truncated.
 fn refusal(error: JsonCheckError, framing: BodyFraming) -> NotStorable {
     match error {
         JsonCheckError::UnknownCoding => NotStorable::ContentEncoding,
