@@ -70,11 +70,11 @@ pub const REDIS_LATENCY_HALF_LIFE: Duration = Duration::from_secs(30);
 pub const REDIS_LATENCY_QUANTILE: (u32, u32) = (99, 100);
 /// Silence of a server, in usual latencies, after which the client gives up a waiting read.
 pub const REDIS_SILENCE_FACTOR: u32 = 4;
-/// The least silence after which the client gives up a read: the pause that a busy machine, this
-/// one or that of Redis, may cause. A missed turn of the scheduler, or a fork for a snapshot, takes
-/// 4 to 20 ms, and a read that is given up costs a fetch from the origin, which takes longer: with
-/// 5 ms one hiccup cost 512 callers 1,413 reads. If the server has really stalled, each caller
-/// waits for this time once, and then the breaker is open.
+/// The shortest silence after which the client gives up a read: the longest pause that a busy
+/// machine, this one or that of Redis, usually causes. A missed turn of the scheduler, or a fork
+/// for a snapshot, takes 4 to 20 ms, and a read that is given up costs a fetch from the origin,
+/// which takes longer: with 5 ms, one pause cost 512 callers 1,413 reads. If the server has really
+/// stalled, each caller waits for this time once, and then the breaker is open.
 pub const REDIS_SILENCE_MIN: Duration = Duration::from_millis(20);
 /// The least age of a read at which the client sends a hedge.
 pub const REDIS_HEDGE_DELAY_MIN: Duration = Duration::from_millis(2);

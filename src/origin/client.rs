@@ -62,8 +62,8 @@ impl OriginClient {
     /// Sends a request for `client` and waits for the response head. `head` writes the request
     /// head, as [`OutboundHeads::head`] does; a second attempt calls it again.
     ///
-    /// The response head has none of the connection's fields. A 101 has `Connection` and `Upgrade`,
-    /// and [`hyper::upgrade::on`] gives its tunnel at once.
+    /// The response head has no field of the connection, except `Connection` and `Upgrade` of a
+    /// 101, whose tunnel [`hyper::upgrade::on`] returns at once.
     ///
     /// Needs a `LocalSet`. Cancel safe: dropping the future closes the connection.
     pub async fn send(

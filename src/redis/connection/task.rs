@@ -5,11 +5,11 @@
 //! buffers. Commands that are submitted while the task sleeps leave in one write, so more callers
 //! cost fewer system calls each.
 //!
-//! Replies prove health, not TCP: if the oldest command makes no progress for too long, the
-//! connection is closed. Callers give up long before that: their deadlines follow the server's
-//! latency, and a slower server is no reason to reconnect. One timer serves the stall, the callers'
-//! deadlines and the late notices. It is set to the earliest, and kept when that command is
-//! answered, since the next one cannot be due earlier.
+//! Replies show that a connection works, and TCP does not: if the oldest command makes no progress
+//! for too long, the connection is closed. Callers give up long before that: their deadlines follow
+//! the server's latency, and a slower server is no reason to reconnect. One timer serves the stall,
+//! the callers' deadlines and the late notices. It is set to the earliest of them, and is not set
+//! again when that command is answered, since the next one cannot be due earlier.
 
 use std::io;
 use std::pin::{Pin, pin};
