@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::socket::OriginStream;
+use super::tls::OriginTls;
 use crate::key::{Authority, Scheme};
 use crate::limits::{
     ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
@@ -25,7 +24,6 @@ use crate::limits::{
 use crate::origin::error::{FetchError, OriginOptionsError};
 use crate::origin::options::Options;
 use crate::origin::outages::OutageLog;
-use crate::tls;
 
 /// Dialler of the origin, with its host, port and TLS.
 pub(super) struct OriginDialer {
@@ -144,26 +142,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(ORIGIN_UNACKNOWLEDGED_MAX))?;
     Ok(stream)
-}
-
-/// TLS client configuration for one origin.
-#[derive(Clone)]
-struct OriginTls {
-    connector: TlsConnector,
-    /// Name or address that the certificate must match.
-    name: ServerName<'static>,
-}
-
-impl OriginTls {
-    fn new(options: &Options, host: &str) -> Result<Self, OriginOptionsError> {
-        let name = match &options.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(host.to_owned())
-                .map_err(|_| OriginOptionsError::Authority(options.authority.as_str().to_owned()))?,
-        };
-        let trust = tls::Options { ca_file: options.ca_file.clone(), identity: options.identity.clone() };
-        Ok(Self { connector: tls::connector(&trust, &[b"http/1.1"])?, name })
-    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod signs;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upload;
 mod via;
 
