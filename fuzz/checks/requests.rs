@@ -7,8 +7,8 @@ use std::time::Duration;
 use cachewarp::hop;
 use cachewarp::key::{Authority, CacheKey, Scheme, Target};
 use cachewarp::origin::{
-    AddressShare, FetchPurpose, HostField, LinkRewrite, Options, OutageLog, OutboundHeads, OutboundRequest,
-    ViaName,
+    AddressShare, FetchPurpose, HostField, LinkRewrite, Options, OriginAddresses, OutageLog, OutboundHeads,
+    OutboundRequest, ViaName,
 };
 use cachewarp::policy::{CacheRules, IgnoredCookies, RequestFacts};
 use cachewarp::request_fields::{FieldClass, RequestFields};
@@ -229,6 +229,8 @@ fn options(choice: u8) -> Options {
         head_timeout: second,
         body_timeout: second,
         idle_timeout: second,
+        connection_max_age: None,
+        addresses: OriginAddresses::default(),
         connections_max: 1,
         queue_timeout: second,
         outages: OutageLog::default(),

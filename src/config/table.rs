@@ -163,6 +163,8 @@ settings! {
             "Maximum time without progress of a request or response body.";
         OriginIdleTimeout "origin_idle_timeout" ValueForm::Duration, "60s",
             "Maximum idle time of a pooled origin connection. A shorter `Keep-Alive: timeout` of the origin wins.";
+        OriginConnectionMaxAge "origin_connection_max_age" ValueForm::Duration, "5m",
+            "Maximum age of a pooled origin connection, less a random part of up to a quarter; `0` for no bound.";
         OriginMaxConnections "origin_max_connections" ValueForm::Number, "4096",
             "Maximum origin connections of all workers. An adaptive limit may lie below it; requests beyond either limit queue.";
         OriginQueueTimeout "origin_queue_timeout" ValueForm::Duration, "500ms",

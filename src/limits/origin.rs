@@ -18,8 +18,28 @@ pub const ORIGIN_HEAD_PHASE_BYTES_MAX: u64 = 512 * 1024;
 pub const ORIGIN_CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The smallest bound that hyper accepts for its read buffer.
 pub const HYPER_BUFFER_BYTES_MIN: usize = 8 * KIB;
+/// Addresses of the origin's name that are used.
+pub const ORIGIN_ADDRESSES_MAX: usize = 64;
 /// Addresses of the origin's name that one dial tries.
-pub const ORIGIN_ADDRESSES_MAX: usize = 8;
+pub const ORIGIN_ADDRESS_ATTEMPTS_MAX: usize = 8;
+/// Time between two resolutions of the origin's name while requests use it. The system's resolver
+/// states no TTL.
+pub const ORIGIN_RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for which a dial uses the resolved addresses without resolving the name again first.
+pub const ORIGIN_RESOLVED_FRESH: Duration = Duration::from_secs(10);
+/// Time for which the idle connections of an address are used after the name stopped resolving to
+/// it.
+pub const ORIGIN_ADDRESS_KEPT: Duration = Duration::from_secs(60);
+/// Consecutive failures of one address, connects or answers of as many resources, that eject it.
+pub const ORIGIN_ADDRESS_FAILURES: u32 = 3;
+/// The first pause of an ejected address. It doubles with each failure after it.
+pub const ORIGIN_EJECTION_MIN: Duration = Duration::from_secs(1);
+/// The longest pause of an ejected address.
+pub const ORIGIN_EJECTION_MAX: Duration = Duration::from_secs(30);
+/// Time in use after which an address that fails again begins with the first pause.
+pub const ORIGIN_EJECTION_REMEMBERED: Duration = Duration::from_secs(60);
+/// Largest share by which the age of one connection stays below `origin_connection_max_age`.
+pub const ORIGIN_CONNECTION_AGE_JITTER: f64 = 0.25;
 /// Time for which an address is tried alone before the next one is tried as well (RFC 8305 §5).
 pub const ORIGIN_ATTEMPT_HEAD_START: Duration = Duration::from_millis(250);
 /// Idle time on a connection to the origin before the kernel sends a keep-alive probe, and the

@@ -4,9 +4,11 @@
 //! request unwritten, or (RFC 9110 §9.2.2) if the method is idempotent, the request has no body,
 //! and a reused connection closed before the first byte of a response. The origin then probably
 //! closed the idle connection while the client was sending. The client repeats once, on a new
-//! connection.
+//! connection, and to another address if the origin has one. A failed connect writes nothing, so
+//! the dialler tries the other addresses for every request.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::EXPECT;
 use http::request::Parts;
@@ -14,12 +16,15 @@ use http::{Request, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use super::address::OriginAddress;
 use super::body::ExchangeGuard;
 use super::connection::OriginConnection;
+use super::ejection::AddressFailure;
 use super::exchange::{ExchangeDeadlines, ExchangeError, OriginResponse, exchange, set_framing};
 use super::limiter::{OriginLimiter, OriginPermit};
 use super::metrics::{ConnectionChoice, ExchangeTally, Metrics};
 use super::pool::OriginPool;
+use super::signs::Resource;
 use super::upload::UploadBody;
 use crate::client_address::ClientNetwork;
 use crate::origin::body::OriginBody;
@@ -110,8 +115,8 @@ impl OriginClient {
         }
     }
 
-    /// Sends on the most recently used idle connection; on a new one if there is none, or if the
-    /// idle ones have closed unnoticed.
+    /// Chooses an address, and sends on its most recently used idle connection; on a new one if
+    /// there is none, or if the idle ones have closed unnoticed.
     async fn exchange_head(
         &self,
         deadlines: ExchangeDeadlines,
@@ -121,40 +126,44 @@ impl OriginClient {
     ) -> Result<Box<OriginResponse>, FetchError> {
         let head_of_first = head()?;
         permit.set_path(head_of_first.uri.path());
-        let began = permit.began();
+        let (began, resource) = (permit.began(), permit.resource());
+        let address = self.0.pool.choose(None);
         let mut request = Some(with_framing(head_of_first, body, deadlines));
         let is_repeatable = request
             .as_ref()
             .is_some_and(|request| request.method().is_idempotent() && request.body().is_end_stream());
-        while let Some(connection) = self.0.pool.reuse(began) {
-            match self.send_on(deadlines, connection, &mut request, ConnectionChoice::Reused, began).await {
+        while let Some(connection) = address.as_ref().and_then(|address| self.0.pool.reuse(address, began)) {
+            let choice = ConnectionChoice::Reused;
+            match self.send_on(deadlines, connection, &mut request, choice, resource, began).await {
                 Ok(response) => return Ok(response),
                 Err(ExchangeError::Final(error)) => return Err(error),
                 // This connection had closed already; the next may be open.
                 Err(ExchangeError::Unwritten) => {}
                 Err(ExchangeError::Unanswered) if is_repeatable => {
                     let second = with_framing(head()?, RequestBody::Empty, deadlines);
-                    return Box::pin(self.send_on_new(deadlines, Some(second), ConnectionChoice::Retried))
+                    let (other, choice) = (self.0.pool.choose(address.as_ref()), ConnectionChoice::Retried);
+                    return Box::pin(self.send_on_new(deadlines, other, Some(second), choice, resource))
                         .await;
                 }
                 Err(ExchangeError::Unanswered) => return Err(FetchError::Unanswered),
             }
         }
-        Box::pin(self.send_on_new(deadlines, request, ConnectionChoice::Fresh)).await
+        Box::pin(self.send_on_new(deadlines, address, request, ConnectionChoice::Fresh, resource)).await
     }
 
     async fn send_on_new(
         &self,
         deadlines: ExchangeDeadlines,
+        address: Option<Arc<OriginAddress>>,
         mut request: Option<Request<UploadBody>>,
         choice: ConnectionChoice,
+        resource: Resource,
     ) -> Result<Box<OriginResponse>, FetchError> {
-        let connection = self.0.pool.open().await?;
-        self.send_on(deadlines, connection, &mut request, choice, Instant::now()).await.map_err(|failure| {
-            match failure {
-                ExchangeError::Unwritten | ExchangeError::Unanswered => FetchError::Unanswered,
-                ExchangeError::Final(error) => error,
-            }
+        let connection = self.0.pool.open(address.as_ref()).await?;
+        let sent = self.send_on(deadlines, connection, &mut request, choice, resource, Instant::now());
+        sent.await.map_err(|failure| match failure {
+            ExchangeError::Unwritten | ExchangeError::Unanswered => FetchError::Unanswered,
+            ExchangeError::Final(error) => error,
         })
     }
 
@@ -164,18 +173,29 @@ impl OriginClient {
         connection: OriginConnection,
         request: &mut Option<Request<UploadBody>>,
         choice: ConnectionChoice,
+        resource: Resource,
         began: Instant,
     ) -> Result<Box<OriginResponse>, ExchangeError> {
-        let ClientParts { metrics, .. } = &*self.0;
+        let ClientParts { metrics, pool, .. } = &*self.0;
+        let address = Arc::clone(connection.usage.address());
         let sent = metrics.begin_send(choice);
         let response = exchange(connection, request, deadlines, began).await;
         match &response {
             Ok(response) => {
                 let took = response.head_received.saturating_duration_since(began);
                 metrics.record_head(choice, response.head.status, took);
+                pool.selector().record_response(&address);
             }
             Err(ExchangeError::Unwritten) => sent.cancel(),
-            Err(ExchangeError::Unanswered | ExchangeError::Final(_)) => {}
+            // The close of an idle connection says nothing about its address.
+            Err(ExchangeError::Unanswered) if choice == ConnectionChoice::Reused => {}
+            Err(ExchangeError::Unanswered) => {
+                pool.selector().record_failure(&address, AddressFailure::Unanswered, Some(resource));
+            }
+            Err(ExchangeError::Final(FetchError::HeadTimeout)) => {
+                pool.selector().record_failure(&address, AddressFailure::HeadTimeout, Some(resource));
+            }
+            Err(ExchangeError::Final(_)) => {}
         }
         response
     }

@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
+use super::address::AddressUse;
 use super::idle::ReusedTimer;
 use super::socket::{OriginSocket, ReceivedBytes};
 use super::upload::UploadBody;
@@ -38,6 +39,9 @@ pub(super) struct OriginConnection {
     received: ReceivedBytes,
     /// Time for which the origin keeps the connection idle, as far as its head states it.
     pub(super) usable_for: Option<Duration>,
+    /// Time from which it carries no other exchange, because of its age.
+    pub(super) expires: Option<Instant>,
+    pub(super) usage: Arc<AddressUse>,
     /// Timer of the head deadline; one for all exchanges, because it rarely expires.
     timer: ReusedTimer,
 }
@@ -61,7 +65,7 @@ type HyperOutcome = Result<Response<Incoming>, TrySendError<Request<UploadBody>>
 impl OriginConnection {
     /// Creates a connection on the socket. Completes at once: HTTP/1.1 has no handshake.
     pub(super) async fn establish(socket: OriginSocket) -> Result<Self, FetchError> {
-        let received = socket.received();
+        let (received, usage) = (socket.received(), socket.usage());
         let (sender, connection) = Builder::new()
             .max_headers(ORIGIN_HEAD_FIELDS_MAX)
             .max_header_size(ORIGIN_HEAD_BYTES_MAX)
@@ -71,8 +75,8 @@ impl OriginConnection {
             .await
             .map_err(|error| FetchError::Connect(Arc::new(io::Error::other(error))))?;
         let driver = ConnectionDriver::User(Box::pin(connection.with_upgrades()));
-        let mut connection =
-            Self { sender, driver, received, usable_for: None, timer: ReusedTimer::default() };
+        let timer = ReusedTimer::default();
+        let mut connection = Self { sender, driver, received, usable_for: None, expires: None, usage, timer };
         connection.check();
         Ok(connection)
     }

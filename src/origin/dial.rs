@@ -1,70 +1,151 @@
 //! Dialler: from the origin's name to a connection, under one deadline.
 //!
-//! A name may have several addresses, some of them dead. Each attempt gets a head start, then the
-//! next address is tried beside it. The first connection wins, and the other attempts are dropped
-//! ("happy eyeballs", a small part of RFC 8305). IPv6 and IPv4 alternate, so that a broken IPv6
-//! costs one head start and not several.
+//! A name may have several addresses, some of them dead. The chosen address is tried first. Each
+//! attempt gets a head start, then the next address is tried beside it. The first connection wins,
+//! and the other attempts are dropped ("happy eyeballs", a small part of RFC 8305). With TLS, the
+//! handshake is part of the attempt.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::address::{AddressUse, OriginAddress};
+use super::ejection::AddressFailure;
+use super::metrics::Metrics;
+use super::selector::AddressSelector;
 use super::socket::OriginStream;
 use super::tls::OriginTls;
 use crate::key::{Authority, Scheme};
-use crate::limits::{
-    ORIGIN_ADDRESSES_MAX, ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX,
-};
-use crate::origin::error::{FetchError, OriginOptionsError};
+use crate::limits::{ORIGIN_ATTEMPT_HEAD_START, ORIGIN_KEEPALIVE, ORIGIN_UNACKNOWLEDGED_MAX};
+use crate::origin::error::{FetchError, FetchPhase, OriginOptionsError};
 use crate::origin::options::Options;
-use crate::origin::outages::OutageLog;
 
-/// Dialler of the origin, with its host, port and TLS.
+/// Dialler of the origin, with its TLS.
 pub(super) struct OriginDialer {
-    host: String,
-    port: u16,
+    selector: Rc<AddressSelector>,
     tls: Option<OriginTls>,
     timeout: Duration,
-    outages: OutageLog,
+}
+
+/// Connection that is ready for a request, and its address.
+pub(super) struct DialledStream {
+    pub(super) stream: OriginStream,
+    pub(super) usage: Arc<AddressUse>,
+}
+
+/// Failure to connect to one address.
+struct FailedAttempt {
+    address: Arc<OriginAddress>,
+    error: FetchError,
 }
 
 impl OriginDialer {
-    pub(super) fn new(options: &Options) -> Result<Self, OriginOptionsError> {
+    pub(super) fn new(options: &Options, metrics: Rc<Metrics>) -> Result<Self, OriginOptionsError> {
         let (host, port) = host_and_port(options.scheme, &options.authority)?;
         let tls = match options.scheme {
             Scheme::Http => None,
             Scheme::Https => Some(OriginTls::new(options, &host)?),
         };
-        Ok(Self { host, port, tls, timeout: options.connect_timeout, outages: options.outages.clone() })
+        let selector = Rc::new(AddressSelector::new(options, (host, port), metrics));
+        Ok(Self { selector, tls, timeout: options.connect_timeout })
     }
 
-    /// Opens a connection that is ready for a request.
+    /// Returns the choice between the addresses.
+    pub(super) fn selector(&self) -> &Rc<AddressSelector> {
+        &self.selector
+    }
+
+    /// Opens a connection that is ready for a request, to the chosen address if it accepts one.
     ///
     /// Cancel safe: dropping the future closes every attempt.
-    pub(super) async fn dial(&self) -> Result<OriginStream, FetchError> {
+    pub(super) async fn dial(
+        &self,
+        chosen: Option<&Arc<OriginAddress>>,
+    ) -> Result<DialledStream, FetchError> {
         let deadline = Instant::now() + self.timeout;
-        let tcp = timeout_at(deadline, self.tcp()).await.map_err(|_| FetchError::ConnectTimeout)??;
-        let Some(tls) = &self.tls else { return Ok(OriginStream::Plain(tcp)) };
-        let handshake = tls.connector.connect(tls.name.clone(), tcp);
-        let stream = timeout_at(deadline, handshake).await.map_err(|_| FetchError::TlsTimeout)?;
-        Ok(OriginStream::Tls(Box::new(stream.map_err(|error| FetchError::Tls(Arc::new(error)))?)))
+        let addresses = self.selector.attempts(chosen, deadline).await?;
+        self.first_to_connect(addresses, deadline).await
     }
 
-    async fn tcp(&self) -> Result<TcpStream, FetchError> {
-        let resolved = lookup_host((self.host.as_str(), self.port)).await;
-        let addresses =
-            alternate_families(resolved.map_err(|error| FetchError::Resolve(Arc::new(error)))?.collect());
-        if addresses.is_empty() {
-            return Err(FetchError::Resolve(Arc::new(io::ErrorKind::NotFound.into())));
+    /// Opens a connection to one address, and records the outcome of this probe.
+    pub(super) async fn probe(&self, address: Arc<OriginAddress>) -> Option<DialledStream> {
+        let is_connected = Rc::new(Cell::new(false));
+        let attempt = attempt(Arc::clone(&address), self.tls.clone(), is_connected);
+        let Ok(Ok(dialled)) = timeout(self.timeout, attempt).await else {
+            self.selector.record_failed_probe(&address);
+            return None;
+        };
+        self.selector.record_connected(&address);
+        Some(dialled)
+    }
+
+    /// Resolves the name in the background.
+    pub(super) async fn refresh(&self) {
+        // A failure is logged, and the known addresses stay.
+        drop(self.selector.resolve(Instant::now() + self.timeout).await);
+    }
+
+    /// Tries the addresses one after the other, without waiting for a slow one. Each address that
+    /// is slower than a later one has failed.
+    async fn first_to_connect(
+        &self,
+        addresses: Vec<Arc<OriginAddress>>,
+        deadline: Instant,
+    ) -> Result<DialledStream, FetchError> {
+        let is_connected = Rc::new(Cell::new(false));
+        let mut rest = addresses.into_iter();
+        let mut attempts = JoinSet::new();
+        let mut pending: Vec<Arc<OriginAddress>> = Vec::new();
+        let mut failure = FetchError::Connect(Arc::new(io::ErrorKind::AddrNotAvailable.into()));
+        loop {
+            if let Some(address) = rest.next() {
+                pending.push(Arc::clone(&address));
+                attempts.spawn_local(attempt(address, self.tls.clone(), Rc::clone(&is_connected)));
+            }
+            let now = Instant::now();
+            let due = if rest.len() == 0 { deadline } else { deadline.min(now + ORIGIN_ATTEMPT_HEAD_START) };
+            match timeout_at(due, attempts.join_next()).await {
+                Err(_) if due == deadline => {
+                    for slow in &pending {
+                        self.selector.record_failure(slow, AddressFailure::ConnectTimeout, None);
+                    }
+                    let is_in_handshake = is_connected.get();
+                    return Err(if is_in_handshake {
+                        FetchError::TlsTimeout
+                    } else {
+                        FetchError::ConnectTimeout
+                    });
+                }
+                Err(_head_start_is_over) => {}
+                Ok(None) => return Err(failure),
+                Ok(Some(Ok(Ok(dialled)))) => {
+                    let address = dialled.usage.address();
+                    for slow in pending.iter().take_while(|pending| !Arc::ptr_eq(pending, address)) {
+                        self.selector.record_failure(slow, AddressFailure::ConnectTimeout, None);
+                    }
+                    self.selector.record_connected(address);
+                    return Ok(dialled);
+                }
+                Ok(Some(Ok(Err(FailedAttempt { address, error })))) => {
+                    pending.retain(|pending| !Arc::ptr_eq(pending, &address));
+                    let is_tls = error.phase() == FetchPhase::Tls;
+                    let kind = if is_tls { AddressFailure::Tls } else { AddressFailure::Connect };
+                    self.selector.record_failure(&address, kind, None);
+                    failure = error;
+                }
+                Ok(Some(Err(panicked))) => {
+                    failure = FetchError::Connect(Arc::new(io::Error::other(panicked)))
+                }
+            }
         }
-        self.outages.resolved(&addresses);
-        first_to_connect(addresses).await.map_err(|error| FetchError::Connect(Arc::new(error)))
     }
 }
 
@@ -86,44 +167,24 @@ fn host_and_port(scheme: Scheme, authority: &Authority) -> Result<(String, u16),
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
-/// Returns the first addresses, alternating IPv6 and IPv4, beginning with the resolver's first
-/// family.
-fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_ipv6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    std::iter::from_fn(|| Some([first.next(), second.next()]))
-        .take_while(|pair| pair.iter().any(Option::is_some))
-        .flatten()
-        .flatten()
-        .take(ORIGIN_ADDRESSES_MAX)
-        .collect()
-}
-
-/// Tries the addresses one after the other, without waiting for a slow one.
-async fn first_to_connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut rest = addresses.into_iter();
-    let mut attempts = JoinSet::new();
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    loop {
-        if let Some(address) = rest.next() {
-            attempts.spawn_local(connect(address));
-        }
-        let ended = if rest.len() == 0 {
-            attempts.join_next().await
-        } else {
-            match timeout(ORIGIN_ATTEMPT_HEAD_START, attempts.join_next()).await {
-                Ok(ended) => ended,
-                Err(_head_start_is_over) => continue,
-            }
-        };
-        match ended {
-            None => return Err(failure),
-            Some(Ok(Ok(stream))) => return Ok(stream),
-            Some(Ok(Err(error))) => failure = error,
-            Some(Err(panicked)) => failure = io::Error::other(panicked),
-        }
+/// Connects to one address. Sets `is_connected` before the TLS handshake.
+async fn attempt(
+    address: Arc<OriginAddress>,
+    tls: Option<OriginTls>,
+    is_connected: Rc<Cell<bool>>,
+) -> Result<DialledStream, FailedAttempt> {
+    let usage = AddressUse::begin(Arc::clone(&address));
+    let stream = async {
+        let tcp =
+            connect(address.socket_addr()).await.map_err(|error| FetchError::Connect(Arc::new(error)))?;
+        let Some(tls) = tls else { return Ok(OriginStream::Plain(tcp)) };
+        is_connected.set(true);
+        let handshake = tls.connector.connect(tls.name, tcp).await;
+        Ok(OriginStream::Tls(Box::new(handshake.map_err(|error| FetchError::Tls(Arc::new(error)))?)))
+    };
+    match stream.await {
+        Ok(stream) => Ok(DialledStream { stream, usage }),
+        Err(error) => Err(FailedAttempt { address, error }),
     }
 }
 
@@ -148,10 +209,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
 
-    fn addresses(text: &str) -> Vec<SocketAddr> {
-        text.split(' ').filter(|text| !text.is_empty()).map(|text| text.parse().unwrap()).collect()
-    }
-
     #[test]
     fn the_authority_gives_host_and_port() {
         for (scheme, authority, expected) in [
@@ -166,32 +223,5 @@ mod tests {
             let dialled = host_and_port(scheme, &authority).ok();
             assert_eq!(dialled.as_ref().map(|(host, port)| (host.as_str(), *port)), expected);
         }
-    }
-
-    #[test]
-    fn address_families_alternate() {
-        for (resolved, tried) in [
-            ("", ""),
-            ("1.1.1.1:1", "1.1.1.1:1"),
-            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
-            ("1.1.1.1:1 [::1]:1 [::2]:1 1.1.1.2:1", "1.1.1.1:1 [::1]:1 1.1.1.2:1 [::2]:1"),
-        ] {
-            assert_eq!(alternate_families(addresses(resolved)), addresses(tried));
-        }
-        assert_eq!(alternate_families(vec!["1.1.1.1:1".parse().unwrap(); 100]).len(), ORIGIN_ADDRESSES_MAX);
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn the_first_connection_wins() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let refused = {
-            let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            closed.local_addr().unwrap()
-        };
-        let stream = first_to_connect(vec![refused, good]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
-        let error = first_to_connect(vec![refused]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

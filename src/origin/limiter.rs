@@ -257,6 +257,11 @@ impl OriginPermit {
         self.resource = self.slot.state.signs.borrow().resource(path);
     }
 
+    /// Returns the resource of the request.
+    pub(super) fn resource(&self) -> Resource {
+        self.resource
+    }
+
     /// Records the response head.
     pub(super) fn record_response(&mut self, status: StatusCode, now: Instant) {
         self.reported = Reported::Yes;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::ejection::{AddressFailure, AddressState};
 use super::outages::{AnswerProof, OutageLog};
 use crate::labels;
 use crate::origin::error::{FetchError, FetchPhase};
 use crate::origin::options::Options;
-use crate::telemetry::{Counter, Counters, Gauge, Histogram, Registry, StatusClass};
+use crate::telemetry::{Counter, Counters, Gauge, Gauges, Histogram, Registry, StatusClass};
 
 labels! {
     /// Outcome of an exchange. Each exchange has exactly one.
@@ -80,6 +81,8 @@ pub(super) struct Metrics {
     waiting: Gauge,
     refused: Counters<OriginRefusal>,
     breaker_opened: Counter,
+    addresses: Gauges<AddressState>,
+    address_failures: Counters<AddressFailure>,
     connect: Histogram,
     head: Histogram,
 }
@@ -129,6 +132,16 @@ impl Metrics {
                 "cachewarp_origin_breaker_opened",
                 "Times a circuit breaker opened after repeated failures of the origin",
             ),
+            addresses: registry.gauges(
+                "cachewarp_origin_addresses",
+                "Addresses that the origin's name resolves to, by state",
+                "state",
+            ),
+            address_failures: registry.counters(
+                "cachewarp_origin_address_failures",
+                "Failures counted against one address of the origin, by reason",
+                "reason",
+            ),
             connect: registry.histogram(
                 "cachewarp_origin_connect",
                 "Time of name resolution, connect and TLS handshake of a successful connection",
@@ -170,6 +183,16 @@ impl Metrics {
     pub(super) fn breaker_opened(&self) {
         self.breaker_opened.inc();
         self.outages.breaker_opened(&self.origin);
+    }
+
+    /// Changes the number of addresses in this state. The workers share the addresses, and each
+    /// counts the changes that it makes.
+    pub(super) fn add_addresses(&self, state: AddressState, change: i64) {
+        self.addresses.add(state, change);
+    }
+
+    pub(super) fn record_address_failure(&self, failure: AddressFailure) {
+        self.address_failures.inc(failure);
     }
 
     pub(super) fn record_connect(&self, took: Duration) {

@@ -7,6 +7,8 @@
 //! `queue_timeout` the wait in the queue. The other modules do I/O. Each worker has one pool of
 //! HTTP/1.1 connections (`dial`, `pool`) with a limiter and its queue in front (`limiter`). A
 //! connection carries one exchange at a time (`exchange`) with its two bodies (`upload`, `body`).
+//! The workers share the addresses of the origin's name (`addresses`); `address_book` decides which
+//! of them a request uses, `ejection` which of them has failed, and `selector` records how it went.
 //!
 //! **Invariants:**
 //!
@@ -15,12 +17,16 @@
 //! - The pool reuses a connection only if its last exchange was complete in both directions. After
 //!   any anomaly the connection is closed; dropping its owner closes it too.
 
+mod address;
+mod address_book;
+mod addresses;
 mod body;
 mod boundary;
 mod breaker;
 mod client;
 mod connection;
 mod dial;
+mod ejection;
 mod error;
 mod exchange;
 mod forwarded;
@@ -39,6 +45,7 @@ mod outbound;
 mod pool;
 mod protocol;
 mod queue_timeout;
+mod selector;
 mod signs;
 mod socket;
 #[cfg(test)]
@@ -47,6 +54,7 @@ mod tls;
 mod upload;
 mod via;
 
+pub use addresses::{NameResolver, OriginAddresses, ResolvedName};
 pub use body::OriginBody;
 pub use client::OriginClient;
 pub use error::{FaultParty, FetchError, FetchPhase, OriginOptionsError};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
+use super::addresses::OriginAddresses;
 use super::via::ViaName;
 use crate::key::{Authority, Scheme};
 use crate::origin::outages::OutageLog;
@@ -40,6 +41,10 @@ pub struct Options {
     pub body_timeout: Duration,
     /// Time for which an idle connection is kept.
     pub idle_timeout: Duration,
+    /// The greatest age of a connection that begins another exchange; `None` for no bound.
+    pub connection_max_age: Option<Duration>,
+    /// Addresses of the authority, shared by all workers.
+    pub addresses: OriginAddresses,
     /// Maximum of open connections, and so of concurrent requests, per worker.
     pub connections_max: usize,
     /// Maximum wait for a permit while the limit is reached; zero to refuse at once.

@@ -233,7 +233,8 @@ impl fmt::Display for AddressList {
     }
 }
 
-struct Seconds(Duration);
+/// Duration in a log line.
+pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use super::address::AddressUse;
 use crate::limits::{ORIGIN_HEAD_PHASE_BYTES_MAX, ORIGIN_INTERIMS_MAX};
 use crate::origin::error::FetchError;
 use crate::origin::interims::InterimReader;
@@ -39,6 +40,11 @@ pub(super) struct OriginSlot {
 impl OriginSlots {
     pub(super) fn new(connections_max: usize, open: Gauge) -> Self {
         Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), open }
+    }
+
+    /// Returns whether no slot is free.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.free.available_permits() == 0
     }
 
     /// Acquires a free slot. The caller holds a permit of the limiter (`limiter.rs`), so a slot is
@@ -78,6 +84,7 @@ pub(super) struct OriginSocket {
     received: ReceivedBytes,
     /// The number of the response head whose interim responses are counted, and their reader.
     interims: (u64, InterimReader),
+    usage: Arc<AddressUse>,
     _slot: OriginSlot,
 }
 
@@ -141,8 +148,14 @@ impl ReceivedBytes {
 }
 
 impl OriginSocket {
-    pub(super) fn new(stream: OriginStream, slot: OriginSlot) -> Self {
-        Self { stream, received: ReceivedBytes::new(), interims: (0, InterimReader::default()), _slot: slot }
+    pub(super) fn new(stream: OriginStream, slot: OriginSlot, usage: Arc<AddressUse>) -> Self {
+        let (received, interims) = (ReceivedBytes::new(), (0, InterimReader::default()));
+        Self { stream, received, interims, usage, _slot: slot }
+    }
+
+    /// Returns the use of the address by this connection.
+    pub(super) fn usage(&self) -> Arc<AddressUse> {
+        Arc::clone(&self.usage)
     }
 
     pub(super) fn received(&self) -> ReceivedBytes {

@@ -1,5 +1,6 @@
 //! Tests against an origin that sends scripted bytes.
 
+mod addresses;
 mod answers;
 mod bodies;
 mod limiter;

@@ -179,6 +179,14 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "Requests queue for the origin: it is slow, or `origin_limit` has fallen.",
             ),
             ("cachewarp_origin_refusals", "Clients got stale responses or 503: relieve or scale the origin."),
+            (
+                "cachewarp_origin_addresses",
+                "Alert on `ejected`: an address of the origin fails, and the log names it.",
+            ),
+            (
+                "cachewarp_origin_address_failures",
+                "Attempts at one address that failed, also if another address then answered.",
+            ),
             ("cachewarp_origin_breaker_opened", "The origin was down; the log has the outage."),
             ("cachewarp_origin_connect_seconds", "Grows with a slow name service, network or TLS."),
             ("cachewarp_origin_head_seconds", "The API's own latency, without the queue."),

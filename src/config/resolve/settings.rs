@@ -33,7 +33,7 @@ use crate::proxy::FetchLease;
 use crate::readiness::Readiness;
 use crate::request_fields::{RequestFields, contain_spelling};
 use crate::routes::RouteTable;
-use crate::secret::{Secret, SharedSecret};
+use crate::secret::SharedSecret;
 use crate::telemetry::access::{AccessFormat, AccessLogOptions, LoggedPath};
 use crate::telemetry::log;
 use crate::{admin, origin, policy, proxy, redis, server, store};
@@ -226,13 +226,6 @@ impl Resolver<'_> {
         Some(admin::Options { token: SharedSecret::new(token), readiness })
     }
 
-    fn secret(&mut self, name: Name) -> Option<Option<Secret>> {
-        self.take(name, |text| match text {
-            "" => Ok(None),
-            token => values::token(token).map(Some),
-        })
-    }
-
     fn origin(&mut self, requests_per_address_max: Option<usize>) -> Option<origin::Options> {
         let url = self.take(Name::OriginUrl, urls::origin)?;
         Some(origin::Options {
@@ -250,6 +243,9 @@ impl Resolver<'_> {
             head_timeout: self.duration(Name::OriginHeadTimeout, TIMEOUT)?,
             body_timeout: self.duration(Name::OriginBodyTimeout, TIMEOUT)?,
             idle_timeout: self.duration(Name::OriginIdleTimeout, TIMEOUT)?,
+            connection_max_age: Some(self.duration(Name::OriginConnectionMaxAge, FROM_ZERO)?)
+                .filter(|age| !age.is_zero()),
+            addresses: origin::OriginAddresses::default(),
             connections_max: self.number(Name::OriginMaxConnections, 1..=CONNECTIONS_MAX)?,
             queue_timeout: self.duration(Name::OriginQueueTimeout, FROM_ZERO)?,
             outages: origin::OutageLog::default(),

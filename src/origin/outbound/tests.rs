@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::key::{Authority, Scheme};
 use crate::origin::AddressShare;
+use crate::origin::OriginAddresses;
 use crate::origin::OutageLog;
 
 const CLIENT: &str = "192.0.2.9";
@@ -27,6 +28,8 @@ fn options() -> Options {
         connections_max: 1,
         queue_timeout: Duration::from_secs(1),
         outages: OutageLog::default(),
+        connection_max_age: None,
+        addresses: OriginAddresses::default(),
         address_share: AddressShare::Bounded,
         via: ViaName::named("cachewarp"),
         links: LinkRewrite::On,

@@ -21,8 +21,8 @@ use tokio::time::timeout;
 
 use crate::key::{Authority, Scheme};
 use crate::origin::{
-    AddressShare, FetchError, HostField, LinkRewrite, Options, OriginBody, OriginClient, OutageLog,
-    RequestBody, ViaName,
+    AddressShare, FetchError, HostField, LinkRewrite, Options, OriginAddresses, OriginBody, OriginClient,
+    OutageLog, RequestBody, ViaName,
 };
 use crate::telemetry::Registry;
 
@@ -59,6 +59,8 @@ impl ScriptedOrigin {
             connections_max: 8,
             queue_timeout: Duration::from_secs(5),
             outages: OutageLog::default(),
+            connection_max_age: None,
+            addresses: OriginAddresses::default(),
             address_share: AddressShare::Bounded,
             via: ViaName::new(),
             links: LinkRewrite::On,
