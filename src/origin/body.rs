@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 
 use super::connection::OriginConnection;
 use super::idle::IdleDeadline;
-use super::limiter::OriginPermit;
+use super::limiter::{OriginPermit, TunnelPermit};
 use super::metrics::ExchangeTally;
 use super::pool::OriginPool;
 use super::upload::UploadTracker;
@@ -47,6 +47,8 @@ struct BodyState {
     error: Option<FetchError>,
     /// Present until the body has ended or failed.
     exchange: Option<ExchangeGuard>,
+    /// Permit of the tunnel that follows a 101.
+    _tunnel: Option<TunnelPermit>,
 }
 
 /// Resources held until both directions are complete.
@@ -76,6 +78,7 @@ impl OriginBody {
             idle: IdleDeadline::new(timeout),
             error: None,
             exchange: Some(exchange),
+            _tunnel: None,
         });
         if state.incoming.is_end_stream() {
             state.complete();
@@ -88,8 +91,9 @@ impl OriginBody {
         self.0.idle.timeout()
     }
 
-    /// Creates the body of a 101, whose connection no longer carries HTTP.
-    pub(super) fn switched(incoming: Incoming) -> Self {
+    /// Creates the body of a 101, whose connection no longer carries HTTP. It holds the permit of
+    /// the tunnel, so its owner keeps it until the tunnel ends.
+    pub(super) fn switched(incoming: Incoming, tunnel: TunnelPermit) -> Self {
         let idle = IdleDeadline::new(Duration::ZERO);
         let (framing, head_time) = (BodyFraming::None, Duration::ZERO);
         Self(Box::new(BodyState {
@@ -100,6 +104,7 @@ impl OriginBody {
             idle,
             error: None,
             exchange: None,
+            _tunnel: Some(tunnel),
         }))
     }
 

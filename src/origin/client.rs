@@ -31,6 +31,7 @@ use crate::origin::body::OriginBody;
 use crate::origin::error::{FetchError, OriginOptionsError};
 use crate::origin::options::Options;
 use crate::origin::outbound::OutboundHeads;
+use crate::origin::protocol::UpgradeProtocol;
 use crate::origin::upload::RequestBody;
 use crate::telemetry::Registry;
 
@@ -105,7 +106,7 @@ impl OriginClient {
         match self.exchange_head(deadlines, head, body, &mut permit).await {
             Ok(response) => {
                 permit.record_response(response.head.status, response.head_received);
-                Ok(self.response(response, deadlines, started, tally, permit))
+                self.response(response, deadlines, started, tally, permit)
             }
             Err(error) => {
                 permit.record_failure(&error);
@@ -126,6 +127,11 @@ impl OriginClient {
     ) -> Result<Box<OriginResponse>, FetchError> {
         let head_of_first = head()?;
         permit.set_path(head_of_first.uri.path());
+        if !permit.admits_tunnel()
+            && UpgradeProtocol::asked(&head_of_first.method, &head_of_first.headers).is_some()
+        {
+            return Err(FetchError::Busy);
+        }
         let (began, resource) = (permit.began(), permit.resource());
         let address = self.0.pool.choose(None);
         let mut request = Some(with_framing(head_of_first, body, deadlines));
@@ -207,11 +213,19 @@ impl OriginClient {
         started: Instant,
         tally: ExchangeTally,
         permit: OriginPermit,
-    ) -> Response<OriginBody> {
+    ) -> Result<Response<OriginBody>, FetchError> {
         let OriginResponse { head, incoming, framing, connection, upload, head_received } = *response;
         let Some(connection) = connection else {
-            tally.switched();
-            return Response::from_parts(head, OriginBody::switched(incoming));
+            return match permit.into_tunnel() {
+                Ok(tunnel) => {
+                    tally.switched();
+                    Ok(Response::from_parts(head, OriginBody::switched(incoming, tunnel)))
+                }
+                Err(error) => {
+                    tally.failed(&error);
+                    Err(error)
+                }
+            };
         };
         let exchanged = ExchangeGuard {
             connection,
@@ -222,7 +236,7 @@ impl OriginClient {
             permit,
         };
         let took = head_received.saturating_duration_since(started);
-        Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, deadlines.body))
+        Ok(Response::from_parts(head, OriginBody::new(incoming, framing, took, exchanged, deadlines.body)))
     }
 }
 

@@ -11,6 +11,9 @@
 //! the queue. A permit that is released goes to the waiting address with the fewest permits, and
 //! within that address to its first request.
 //!
+//! A tunnel leaves the requests in flight and takes a connection away from them; `tunnel_counts.rs`
+//! bounds the tunnels.
+//!
 //! **Always:** each permit that ends, for whatever reason, passes to a waiting request or becomes
 //! free. While one is free, every waiting request belongs to an address that has its full share.
 
@@ -28,6 +31,7 @@ use super::limit::{ConcurrencyLimit, LimitLowered};
 use super::metrics::Metrics;
 use super::queue_timeout::QueueTimeout;
 use super::signs::{OverloadSigns, Resource};
+use super::tunnel_counts::TunnelCounts;
 use crate::client_address::ClientNetwork;
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 use crate::origin::error::{FaultParty, FetchError, FetchPhase};
@@ -47,12 +51,20 @@ struct LimiterState {
     /// Permits held per client address, without zero entries.
     held: RefCell<HashMap<ClientNetwork, usize>>,
     address_share: AddressShare,
+    tunnels: RefCell<TunnelCounts>,
+    connections_max: usize,
     queue_timeout: Cell<QueueTimeout>,
     metrics: Rc<Metrics>,
 }
 
 /// Occupied permit of the limiter. Dropping it passes the permit to the next waiting request.
 struct PermitSlot {
+    state: Rc<LimiterState>,
+    client: ClientNetwork,
+}
+
+/// Permit of an open tunnel. Its connection is not available to requests.
+pub(super) struct TunnelPermit {
     state: Rc<LimiterState>,
     client: ClientNetwork,
 }
@@ -92,6 +104,8 @@ impl OriginLimiter {
             waiting: RefCell::default(),
             held: RefCell::default(),
             address_share: options.address_share,
+            tunnels: RefCell::new(TunnelCounts::new(options.connections_max, options.address_share)),
+            connections_max: options.connections_max,
             queue_timeout: Cell::new(QueueTimeout::new(options.queue_timeout)),
             metrics,
         }))
@@ -145,7 +159,7 @@ impl OriginLimiter {
             waiting.push_back(WaitingRequest { client, sender });
             self.0.metrics.set_waiting(waiting.len());
         }
-        let permits = self.0.limit.get().allows();
+        let permits = self.0.allows();
         let longest = self.0.update_queue_timeout(|timeout| timeout.for_next(permits, now));
         match timeout(longest, granted).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -158,10 +172,16 @@ impl OriginLimiter {
 }
 
 impl LimiterState {
+    /// Returns the number of requests that may be in flight beside the tunnels.
+    fn allows(&self) -> usize {
+        let connections = self.connections_max.saturating_sub(self.tunnels.borrow().open());
+        self.limit.get().allows().min(connections)
+    }
+
     /// Returns a permit if one is free and the client has less than its share. While one is free,
     /// every client in the queue has its full share.
     fn try_acquire(self: &Rc<Self>, client: ClientNetwork) -> Option<PermitSlot> {
-        let allowed = self.limit.get().allows();
+        let allowed = self.allows();
         let free = self.in_flight.get() < allowed;
         (free && self.permits_of(client) < self.share_of(allowed)).then(|| self.grant(client))
     }
@@ -186,7 +206,7 @@ impl LimiterState {
 
     /// Grants free permits to waiting requests.
     fn grant_waiting(self: &Rc<Self>) {
-        while self.in_flight.get() < self.limit.get().allows() {
+        while self.in_flight.get() < self.allows() {
             let Some(next) = self.take_next_waiting() else { break };
             // A request that gave up needs no permit.
             if !next.sender.is_closed() {
@@ -204,7 +224,7 @@ impl LimiterState {
     /// address has its full share.
     fn take_next_waiting(&self) -> Option<WaitingRequest> {
         let mut waiting = self.waiting.borrow_mut();
-        let share = self.share_of(self.limit.get().allows());
+        let share = self.share_of(self.allows());
         let mut next: Option<(usize, usize)> = None;
         // Neighbours in the queue mostly have one address, so the count is kept.
         let mut last: Option<(ClientNetwork, usize)> = None;
@@ -246,7 +266,31 @@ impl Drop for PermitSlot {
     }
 }
 
+impl Drop for TunnelPermit {
+    fn drop(&mut self) {
+        self.state.tunnels.borrow_mut().remove(self.client);
+        self.state.metrics.add_tunnels(-1);
+        self.state.grant_waiting();
+    }
+}
+
 impl OriginPermit {
+    /// Returns whether the client may open another tunnel.
+    pub(super) fn admits_tunnel(&self) -> bool {
+        self.slot.state.tunnels.borrow().admits(self.slot.client)
+    }
+
+    /// Turns the permit into that of a tunnel, if the client may open another one.
+    pub(super) fn into_tunnel(self) -> Result<TunnelPermit, FetchError> {
+        let (state, client) = (Rc::clone(&self.slot.state), self.slot.client);
+        if !self.admits_tunnel() {
+            return Err(FetchError::Busy);
+        }
+        state.tunnels.borrow_mut().add(client);
+        state.metrics.add_tunnels(1);
+        Ok(TunnelPermit { state, client })
+    }
+
     /// Returns the time at which the permit was granted.
     pub(super) fn began(&self) -> Instant {
         self.began

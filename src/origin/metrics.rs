@@ -79,6 +79,7 @@ pub(super) struct Metrics {
     idle: Gauge,
     limit: Gauge,
     waiting: Gauge,
+    tunnels: Gauge,
     refused: Counters<OriginRefusal>,
     breaker_opened: Counter,
     addresses: Gauges<AddressState>,
@@ -123,6 +124,7 @@ impl Metrics {
                 .gauge("cachewarp_origin_limit", "Current limit on concurrent requests to the origin"),
             waiting: registry
                 .gauge("cachewarp_origin_waiting", "Requests waiting in the queue for the origin"),
+            tunnels: registry.gauge("cachewarp_origin_tunnels", "Open tunnels to the origin"),
             refused: registry.counters(
                 "cachewarp_origin_refusals",
                 "Requests not sent to the origin, by reason",
@@ -173,6 +175,11 @@ impl Metrics {
     /// Sets the current limit on concurrent requests.
     pub(super) fn set_limit(&self, requests: usize) {
         self.limit.set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// Changes the number of open tunnels.
+    pub(super) fn add_tunnels(&self, change: i64) {
+        self.tunnels.add(change);
     }
 
     /// Sets the number of waiting requests.

@@ -3,12 +3,13 @@
 //!
 //! The pure modules decide. `outbound`, `forwarded`, `via` and `protocol` write the request head;
 //! `framing` and `keep_alive` read from a response head where the body ends and how long the
-//! connection stays usable; `limit`, `signs` and `breaker` limit the concurrent requests, and
-//! `queue_timeout` the wait in the queue. The other modules do I/O. Each worker has one pool of
-//! HTTP/1.1 connections (`dial`, `pool`) with a limiter and its queue in front (`limiter`). A
-//! connection carries one exchange at a time (`exchange`) with its two bodies (`upload`, `body`).
-//! The workers share the addresses of the origin's name (`addresses`); `address_book` decides which
-//! of them a request uses, `ejection` which of them has failed, and `selector` records how it went.
+//! connection stays usable; `limit`, `signs` and `breaker` bound the concurrent requests;
+//! `queue_timeout` bounds the wait in the queue, and `tunnel_counts` the tunnels. The other modules
+//! do I/O. Each worker has one pool of HTTP/1.1 connections (`dial`, `pool`) with a limiter and its
+//! queue in front (`limiter`). A connection carries one exchange at a time (`exchange`) with its
+//! two bodies (`upload`, `body`). The workers share the addresses of the origin's name
+//! (`addresses`); `address_book` decides which of them a request uses, `ejection` which of them has
+//! failed, and `selector` records how it went.
 //!
 //! **Invariants:**
 //!
@@ -51,6 +52,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel_counts;
 mod upload;
 mod via;
 

@@ -205,7 +205,8 @@ pub(super) async fn upgrade(
     }
     if let Some(client) = client {
         // The request's permit ends with the response head. The tunnel holds an origin connection
-        // for much longer, so it takes an address permit of its own.
+        // for much longer, so it takes an address permit of its own; the body of the 101 holds its
+        // permit at the origin.
         let permit = match proxy.admit_address(proxy.client(&inbound)) {
             Ok(permit) => permit,
             Err(failure) => {
@@ -216,10 +217,14 @@ pub(super) async fn upgrade(
         let origin = hyper::upgrade::on(&mut response);
         let record = inbound.record.take_for_tunnel();
         let tunnel = tunnel(client, origin, proxy.options.tunnel_idle_timeout, record);
+        let head = std::mem::take(response.headers_mut());
+        let body = response.into_body();
         proxy.tasks.spawn(async move {
             tunnel.await;
-            drop(permit);
+            drop((permit, body));
         });
+        let reasons = AnswerReasons::default();
+        return ProxyAnswer { response: switched(head), outcome: Outcome::Tunnel, reasons };
     }
     let head = std::mem::take(response.headers_mut());
     let reasons = AnswerReasons::default();

@@ -7,7 +7,7 @@ use crate::harness::frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
     status,
 };
-use crate::harness::{Answer, Client, Gate, Origin, Program, Start, until};
+use crate::harness::{Answer, Client, Gate, Origin, Program, Start, Then, until};
 use crate::pinned::large;
 
 /// The value of `max_requests_per_address` in these tests.
@@ -199,4 +199,38 @@ fn multiple_ranges_of_a_body_are_not_copied() {
         let copied = (CONNECTIONS * STREAMS as usize * BODY_BYTES) as u64 / 1024;
         assert!(grown < copied / 10, "{path}: {grown} KiB; copies would be {copied} KiB");
     }
+}
+
+#[test]
+fn the_tunnels_of_one_address_leave_origin_connections_to_others() {
+    /// Connections to the origin, and the share of one address in the tunnels.
+    const CONNECTIONS: usize = 16;
+    const TUNNELS: usize = 9;
+    let origin = Origin::start();
+    origin.answer("/private", Answer::json_with(&[("Cache-Control", "no-store")], "{}"));
+    origin.script("/ws", |exchange| {
+        exchange
+            .write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+        exchange.await_close()?;
+        Ok(Then::Close)
+    });
+    let connections = format!("--origin-max-connections={CONNECTIONS}");
+    let program = start(&origin, &[&connections, "--origin-queue-timeout=100ms"]);
+    let addr = program.await_addr();
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let open = |from: IpAddr| {
+        let mut client = Client::connect_from(from, addr);
+        client.send_head("GET", "/ws", &upgrade);
+        (client.head().word(1).to_owned(), client)
+    };
+    let mut held: Vec<_> = (0..2 * CONNECTIONS).map(|_| open(Ipv4Addr::LOCALHOST.into())).collect();
+    held.retain(|(status, _)| status == "101");
+    assert_eq!(held.len(), TUNNELS);
+    let refusal = Client::connect(addr).request("GET", "/ws", &upgrade);
+    assert_eq!((refusal.status, refusal.field("retry-after")), (503, Some("1")));
+    assert_others_are_served(addr);
+    let (status, tunnel) = open(VICTIM);
+    assert_eq!(status, "101", "another address has tunnels too");
+    drop((tunnel, held));
+    until("the tunnels to end", || open(Ipv4Addr::LOCALHOST.into()).0 == "101");
 }

@@ -178,6 +178,10 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_origin_waiting",
                 "Requests queue for the origin: it is slow, or `origin_limit` has fallen.",
             ),
+            (
+                "cachewarp_origin_tunnels",
+                "At three quarters of `origin_max_connections`, further upgrades get 503.",
+            ),
             ("cachewarp_origin_refusals", "Clients got stale responses or 503: relieve or scale the origin."),
             (
                 "cachewarp_origin_addresses",

@@ -1,5 +1,7 @@
 //! Upgrades: a tunnel follows only a 101 that was requested.
 
+use std::net::IpAddr;
+
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method};
 use hyper_util::rt::TokioIo;
@@ -7,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::request_fields::RequestFields;
 
-use super::script::{ScriptedOrigin, get, read, send};
+use super::script::{ScriptedOrigin, get, read, send, send_from};
 use crate::key::{Authority, Scheme, Target};
 use crate::origin::{FetchError, FetchPurpose, OutboundRequest, RequestBody, UpgradeProtocol};
 
@@ -63,6 +65,48 @@ async fn a_tunnel_carries_bytes_both_ways() {
     peer.closed().await;
     assert_eq!(origin.metric("cachewarp_origin_connections_open"), 0);
     assert_eq!(origin.metric("cachewarp_origin_requests_total{result=\"switched\"}"), 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn tunnels_leave_connections_to_requests_and_end_with_their_body() {
+    const SWITCH: &str =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    let [greedy, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+    let origin = ScriptedOrigin::listen().await;
+    let client = origin.client();
+    let open = async |address| {
+        let (response, peer) =
+            tokio::join!(send_from(&client, address, handshake(&origin)), origin.answer(SWITCH));
+        (response.unwrap(), peer)
+    };
+    let mut tunnels = Vec::new();
+    for address in [greedy, greedy, greedy, greedy, greedy, other] {
+        if tunnels.len() == 5 {
+            let refused = send_from(&client, greedy, handshake(&origin)).await.map(drop).unwrap_err();
+            assert!(matches!(refused, FetchError::Busy), "its share: {refused:?}");
+        }
+        tunnels.push(open(address).await);
+    }
+    assert_eq!(origin.metric("cachewarp_origin_tunnels"), 6);
+    let refused = send_from(&client, other, handshake(&origin)).await.map(drop).unwrap_err();
+    assert!(matches!(refused, FetchError::Busy), "all tunnels: {refused:?}");
+    assert_eq!(origin.metric("cachewarp_origin_refusals_total{reason=\"connections\"}"), 2);
+    // Two connections are left to requests, and a third request waits for one of them.
+    let held = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+    let (first, _peer) = tokio::join!(send_from(&client, other, get("/1")), origin.answer(held));
+    let (second, _peer) = tokio::join!(send_from(&client, greedy, get("/2")), origin.answer(held));
+    let third = async { read(send_from(&client, greedy, get("/3")).await).await.unwrap() };
+    let end_tunnel = async {
+        while origin.metric("cachewarp_origin_waiting") == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(tunnels.pop());
+        origin.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nthird").await
+    };
+    let (third, _peer) = tokio::join!(third, end_tunnel);
+    assert_eq!(third, "third");
+    assert_eq!(origin.metric("cachewarp_origin_tunnels"), 5);
+    drop((first, second));
 }
 
 #[tokio::test(flavor = "local")]
