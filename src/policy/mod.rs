@@ -46,7 +46,7 @@ pub use crate::policy::parse::targeted::strip_addressed;
 pub use crate::policy::reuse::conditions::{
     Precondition, not_modified_fields, precondition, refusal_fields, strip_conditions,
 };
-pub use crate::policy::reuse::decide::{NotReusable, Reuse, reuse};
+pub use crate::policy::reuse::decide::{NotReusable, Reuse, is_shared_on_arrival, reuse, reuse_on_arrival};
 pub use crate::policy::reuse::multipart::{MultipartBody, MultipartPiece, multipart};
 pub use crate::policy::reuse::range::{ByteRange, RangeSelection, content_range, ranges, unsatisfied_range};
 pub use crate::policy::reuse::refresh::refresh_early;

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header;
 use http::{HeaderMap, Method};
@@ -189,6 +190,21 @@ impl CacheRequest {
             explanation.rule(RuleQuestion::Share, &reuse);
         });
         reuse
+    }
+
+    /// Applies [`policy::reuse_on_arrival`] to a response for which this request waited. Returns
+    /// the response's age if it may answer the request.
+    pub(in crate::proxy) fn share_on_arrival(
+        &self,
+        fetched: &StoredFacts,
+        scope: FetchScope,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        match scope {
+            FetchScope::Any => policy::reuse_on_arrival(fetched, &self.facts, now),
+            FetchScope::Newer => policy::reuse_on_arrival(fetched, &self.facts.without_client_limits(), now),
+        }
+        .ok()
     }
 
     /// Notes a decision for the explanation, if the client may see one.

@@ -184,6 +184,50 @@ fn a_follower_gets_the_age_of_its_response() {
     }
 }
 
+/// A cache in front of the origin sends stale responses. The requests that waited for one share it,
+/// and after it the failure of the origin.
+#[test]
+fn requests_that_wait_for_a_response_that_is_stale_on_arrival_share_it() {
+    const CLIENTS: usize = 20;
+    for (directives, fetches) in
+        [("max-age=60, stale-if-error=600", 1), ("max-age=60, stale-if-error=600, must-revalidate", CLIENTS)]
+    {
+        let (origin, gate) = (Origin::start(), Gate::new());
+        let fields = format!("\r\nCache-Control: {directives}\r\nAge: 100\r\nETag: \"1\"\r\n\r\n");
+        let head = CHUNKED.replace("\r\n\r\n", &fields);
+        origin.answer("/a", Answer::silent().pass(&gate).send(head).send("2\r\n{}\r\n0\r\n\r\n"));
+        let proxy = Proxy::start(&origin.url(), &[]);
+        let mut clients = waiting_clients(&proxy, "/a", CLIENTS);
+        proxy.await_askers(CLIENTS);
+        gate.open();
+        for response in responses(&mut clients) {
+            assert_eq!((response.status, response.text()), (200, "{}"), "{directives}");
+            let age: u64 = response.field("age").unwrap().parse().unwrap();
+            assert!(age >= 100, "{}: {age}", response.cache_status());
+        }
+        assert_eq!(origin.count("/a"), fetches, "{directives}");
+        assert!(proxy.get("/a").cache_status().contains("fwd=stale"), "a later request asks again");
+        assert_eq!(origin.count("/a"), fetches + 1, "{directives}");
+    }
+}
+
+/// Each concurrent request for an entry that was stale on arrival shares the failed fetch.
+#[test]
+fn a_failing_origin_is_asked_once_for_a_response_that_was_stale_on_arrival() {
+    const CLIENTS: usize = 20;
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let fields = [("Cache-Control", "max-age=60, stale-if-error=600"), ("Age", "100")];
+    origin.answer("/a", Answer::json_with(&fields, "{}"));
+    let proxy = Proxy::start(&origin.url(), &[]);
+    assert_eq!(proxy.get("/a").status, 200);
+    origin.answer("/a", Answer::silent().pass(&gate).send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
+    let mut clients = waiting_clients(&proxy, "/a", CLIENTS);
+    proxy.await_askers(CLIENTS);
+    gate.open();
+    assert!(responses(&mut clients).iter().all(|response| response.text() == "{}"));
+    assert_eq!(origin.count("/a"), 2);
+}
+
 #[test]
 fn workers_share_a_fetch() {
     let (origin, gate) = (Origin::start(), Gate::new());

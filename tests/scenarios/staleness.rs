@@ -216,7 +216,6 @@ fn a_hot_key_costs_a_failing_origin_few_requests() {
     const CLIENTS: usize = 4;
     const RATE_MAX: f64 = 5.0;
     let origin = Origin::start();
-    // Requests for a response that is stale on arrival do not share a fetch.
     let fields = [("Cache-Control", "max-age=1, stale-if-error=600"), TAG];
     origin.answer("/a", Answer::json_with(&fields, OLD));
     let proxy = Proxy::start(&origin.url(), &[]);

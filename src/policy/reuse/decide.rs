@@ -112,6 +112,33 @@ pub fn reuse(stored: &StoredFacts, request: &RequestFacts, now: Timestamp) -> Re
     }
 }
 
+/// Returns whether a response was stale when it arrived, because its age exceeds its lifetime, and
+/// may answer the requests that waited for it. A lifetime of zero asks for a request each time.
+pub fn is_shared_on_arrival(stored: &StoredFacts) -> bool {
+    !stored.lifetime.is_zero()
+        && stored.ttl(stored.received).is_zero()
+        && !stored.obligations.forbid_stale()
+        && !stored.obligations.contains(Obligations::NO_CACHE)
+}
+
+/// Decides whether a response that was stale when it arrived may answer a request that waited for
+/// it. Returns its age if so.
+///
+/// A fetch of its own would bring the request the same stale response of a cache in front of the
+/// origin, so the shared one is no older (RFC 9111 §4). A response that must not be used stale
+/// answers the request that fetched it alone.
+pub fn reuse_on_arrival(
+    stored: &StoredFacts,
+    request: &RequestFacts,
+    now: Timestamp,
+) -> Result<Duration, NotReusable> {
+    check_request(stored, request)?;
+    check_validation(stored, request)?;
+    let age = stored.age(now);
+    check_stale(stored, request, age)?;
+    if is_shared_on_arrival(stored) { Ok(age) } else { Err(NotReusable::Expired) }
+}
+
 /// Checks that the response may answer a request with this method, these rules and these
 /// credentials.
 pub(in crate::policy) fn check_request(

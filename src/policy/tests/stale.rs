@@ -11,7 +11,8 @@ use crate::policy::NotReusable::{
 };
 use crate::policy::OriginFailure::{Disconnected, ErrorResponse};
 use crate::policy::{
-    Obligations, OriginFailure, RequestFacts, Reuse, RulesDigest, StoredFacts, reuse, stale_on_error,
+    Obligations, OriginFailure, RequestFacts, Reuse, RulesDigest, StoredFacts, reuse, reuse_on_arrival,
+    stale_on_error,
 };
 use crate::time::Timestamp;
 
@@ -162,4 +163,31 @@ fn server_error_statuses_are_failures() {
         let want = [500, 502, 503, 504].contains(&code.as_u16()).then_some(ErrorResponse);
         assert_eq!(OriginFailure::of(code), want, "{code}");
     }
+}
+
+#[test]
+fn a_response_that_is_stale_on_arrival_answers_only_requests_that_may_have_it() {
+    let on_arrival = |obligations, initial_age, request: &RequestFacts| {
+        let initial_age = Duration::from_secs(initial_age);
+        let stored = StoredFacts { initial_age, ..stored(obligations, 0, 600) };
+        reuse_on_arrival(&stored, request, second(1)).map(|age| age.as_secs())
+    };
+    assert_eq!(on_arrival(NONE, 100, &get("")), Ok(101));
+    assert_eq!(on_arrival(NONE, 59, &get("")), Err(Expired), "it was fresh on arrival");
+    let zero = StoredFacts { lifetime: Duration::ZERO, ..stored(NONE, 0, 600) };
+    assert_eq!(reuse_on_arrival(&zero, &get(""), second(1)), Err(Expired), "one request each time");
+    for (obligation, reason) in FORBIDDING.into_iter().zip([MustRevalidate, MustRevalidate, NoCache]) {
+        assert_eq!(on_arrival(obligation, 100, &get("")), Err(reason));
+    }
+    for (directives, reason) in [
+        ("no-cache", RequestNoCache),
+        ("max-age=200", RequestMaxAge),
+        ("max-age=50", RequestMaxAge),
+        ("min-fresh=1", RequestMinFresh),
+        ("max-stale=10", RequestMaxStale),
+    ] {
+        assert_eq!(on_arrival(NONE, 100, &get(directives)), Err(reason), "{directives}");
+    }
+    let credential = RequestFacts::read(&Method::GET, &head(&[("authorization", "Basic a")]), &rules());
+    assert_eq!(on_arrival(NONE, 100, &credential), Err(Authorization));
 }

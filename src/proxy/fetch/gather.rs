@@ -213,7 +213,7 @@ impl ActiveFetch {
                 let uncacheable = &self.proxy.shared.uncacheable;
                 uncacheable.remove(&self.key);
                 // Responses that need validation every time gain nothing from a shared fetch.
-                if shared.facts.ttl(time::now()).is_zero() {
+                if shared.facts.ttl(time::now()).is_zero() && !policy::is_shared_on_arrival(&shared.facts) {
                     uncacheable.add(self.key, NotStorable::Expired, time::instant());
                 }
             }

@@ -31,6 +31,15 @@ use crate::time;
 /// variants.
 const JOINS_MAX: usize = 2;
 
+/// Whether a request joined a fetch before its response arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JoinTime {
+    /// It waited for the response.
+    BeforeResponse,
+    /// The response had arrived, and its body was under way.
+    AfterResponse,
+}
+
 /// Answers from the origin, and shares one fetch with concurrent requests for the key.
 pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: FetchRequest) -> ProxyAnswer {
     if let Some(answer) = serve_stale_while_paused(proxy, &fetch_request).await {
@@ -75,6 +84,8 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
             waited = Some(await_response(proxy, &fetch_request, state).await);
             continue;
         }
+        let is_pending = state.borrow().is_pending();
+        let joined = if is_pending { JoinTime::BeforeResponse } else { JoinTime::AfterResponse };
         let Some(shared_fetch) = follow(proxy, &fetch_request, &mut state).await else {
             if waits == COLLAPSED_WAITS_MAX {
                 break;
@@ -90,7 +101,7 @@ pub(in crate::proxy) async fn answer(proxy: &Rc<Proxy>, mut fetch_request: Fetch
                     fetch_request = FetchRequest { location: own, stored: None, ..fetch_request };
                     waited = None;
                 }
-                None => match share(&fetch_request, scope, &response).await {
+                None => match share(&fetch_request, scope, joined, &response).await {
                     Some(answer) => return answer,
                     None => break,
                 },
@@ -204,7 +215,7 @@ async fn response_of_another(
     };
     match own_location(fetch_request, &response) {
         Some(_) => None,
-        None => share(fetch_request, FetchScope::Any, &response).await,
+        None => share(fetch_request, FetchScope::Any, JoinTime::BeforeResponse, &response).await,
     }
 }
 
@@ -220,15 +231,18 @@ fn own_location(fetch_request: &FetchRequest, response: &SharedResponse) -> Opti
 async fn share(
     fetch_request: &FetchRequest,
     scope: FetchScope,
+    joined: JoinTime,
     response: &SharedResponse,
 ) -> Option<ProxyAnswer> {
     let FetchRequest { request, forward, .. } = fetch_request;
-    let answer = match request.share(&response.facts, scope, time::now()) {
-        Reuse::Fresh { age, .. } | Reuse::StaleWhileRevalidate { age, .. } | Reuse::Stale { age, .. } => {
-            response.answer(age)?
+    let now = time::now();
+    let age = match request.share(&response.facts, scope, now) {
+        Reuse::Fresh { age, .. } | Reuse::StaleWhileRevalidate { age, .. } | Reuse::Stale { age, .. } => age,
+        Reuse::Validate(_) if joined == JoinTime::BeforeResponse => {
+            request.share_on_arrival(&response.facts, scope, now)?
         }
         Reuse::Validate(_) | Reuse::Not(_) => return None,
     };
-    let answer = answer.with_status(CacheStatus::Collapsed { forward: *forward });
+    let answer = response.answer(age)?.with_status(CacheStatus::Collapsed { forward: *forward });
     Some(present(request, answer, response.facts.received).await.unwrap_or_else(present::failed))
 }
