@@ -30,6 +30,7 @@ use self::liveness::Liveness;
 use self::operators::{OperatorsShutdown, ServingWorker};
 use self::reload::{ReloadableParts, ReloadableTls};
 use crate::admin::{AdminService, ReloadQueue};
+use crate::answer_budget::AnswerHold;
 use crate::config::{self, Settings};
 use crate::limits::{ADMIN_DRAIN_TIMEOUT, WARM_INTERVAL};
 use crate::proxy::{Caller, PendingResponse, Proxy};
@@ -340,6 +341,10 @@ impl Handler for Proxy {
             PendingResponse::AtOnce(response) => HandlerReply::Ready(response),
             PendingResponse::Later(work) => HandlerReply::Working(work),
         }
+    }
+
+    fn take_hold(body: &mut proxy::AdmittedBody) -> Option<AnswerHold> {
+        body.take_hold()
     }
 }
 

@@ -85,7 +85,17 @@ struct AddressTable {
 
 /// One permit of a client network; dropping it gives it back.
 #[derive(Debug)]
-pub struct AddressPermit(Option<(Arc<AddressTable>, ClientNetwork)>);
+pub struct AddressPermit {
+    client: ClientNetwork,
+    table: Option<Arc<AddressTable>>,
+}
+
+impl AddressPermit {
+    /// Returns the client network.
+    pub fn client(&self) -> ClientNetwork {
+        self.client
+    }
+}
 
 impl AddressLimiter {
     /// Returns a limiter with `most` permits for each network; without a limit, it grants every
@@ -97,14 +107,14 @@ impl AddressLimiter {
 
     /// Takes a permit; `None` if the network holds the maximum.
     pub fn enter(&self, client: ClientNetwork) -> Option<AddressPermit> {
-        let Some(table) = &self.0 else { return Some(AddressPermit(None)) };
+        let Some(table) = &self.0 else { return Some(AddressPermit { client, table: None }) };
         let mut held = table.shard(client)?;
         let count = held.entry(client).or_insert(0);
         if *count >= table.most {
             return None;
         }
         *count += 1;
-        Some(AddressPermit(Some((Arc::clone(table), client))))
+        Some(AddressPermit { client, table: Some(Arc::clone(table)) })
     }
 }
 
@@ -119,9 +129,9 @@ impl AddressTable {
 
 impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let Some((table, client)) = self.0.take() else { return };
-        if let Some(mut held) = table.shard(client)
-            && let Entry::Occupied(mut count) = held.entry(client)
+        let Some(table) = self.table.take() else { return };
+        if let Some(mut held) = table.shard(self.client)
+            && let Entry::Occupied(mut count) = held.entry(self.client)
         {
             *count.get_mut() -= 1;
             if *count.get() == 0 {

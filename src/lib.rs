@@ -5,6 +5,7 @@
 //! `tests/tidy.rs` holds the direction of imports.
 
 pub mod admin;
+pub mod answer_budget;
 pub mod app;
 pub mod cli;
 pub mod client_address;

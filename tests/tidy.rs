@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Known to everything: bounds, the clock, keys, names.
 const BASE: &[&str] = &[
+    "answer_budget",
     "client_address",
     "hash",
     "hop",
@@ -34,6 +35,7 @@ const BASE: &[&str] = &[
 
 /// What each module may import beside [`BASE`] and itself, from the pure to the I/O.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("answer_budget", &[]),
     ("client_address", &[]),
     ("hash", &[]),
     ("hop", &[]),

@@ -103,6 +103,8 @@ settings! {
             "Maximum requests that wait for Redis or the origin. Further ones get a stale response or 503; memory hits are not counted.";
         MaxRequestsPerAddress "max_requests_per_address" ValueForm::Number, "1024",
             "Maximum concurrent requests per IPv4 address or IPv6 /64, tunnels included. Further ones get a stale response or 503. `0` disables the limit, as needed behind a load balancer that is not in `trusted_proxies`.";
+        MaxAnswerMemory "max_answer_memory" ValueForm::Size, "512MiB",
+            "Maximum bytes of stored responses above 16 KiB that clients have not read. Beyond it, the oldest answers of the client address that holds the most are cut.";
         MaxBodyMemory "max_body_memory" ValueForm::Size, "256MiB",
             "Maximum memory for the bodies of all running fetches. Beyond it, bodies are streamed and not stored.";
         ClientHeadTimeout "client_head_timeout" ValueForm::Duration, "10s",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 
+use crate::answer_budget::AnswerBudget;
 use crate::key::TargetError;
 use crate::policy::NotStorable;
 use crate::proxy::admission::load::{LoadLimiter, OverloadReason};
@@ -244,6 +245,22 @@ pub(super) fn watch_load(load: &LoadLimiter, registry: &Registry) {
     registry.sampled("cachewarp_body_bytes", "Body bytes held by fetches in progress", move || {
         bodies.body_bytes() as f64
     });
+}
+
+/// Registers the metrics of the answers' budget.
+pub(super) fn watch_answers(answers: &AnswerBudget, registry: &Registry) {
+    let held = answers.clone();
+    registry.sampled(
+        "cachewarp_answer_bytes",
+        "Bytes of stored responses that clients have not read yet",
+        move || held.bytes() as f64,
+    );
+    let cut = answers.clone();
+    registry.sampled_counter(
+        "cachewarp_answers_over_budget",
+        "Answers cut because unread answers exceeded max_answer_memory",
+        move || cut.answers_cut() as f64,
+    );
 }
 
 /// Registers the gauge of shared fetches.

@@ -19,6 +19,9 @@ pub struct Options {
     /// The maximum number of body bytes that fetches may hold at one time in the whole process.
     /// Above it, bodies are relayed and not stored.
     pub body_bytes_max: usize,
+    /// Bytes of stored responses above
+    /// [`UNCOUNTED_HIT_BYTES_MAX`](crate::limits::UNCOUNTED_HIT_BYTES_MAX) that answers may hold.
+    pub answer_bytes_max: usize,
     /// The number of body bytes per minute that may be stored for keys that have not been requested
     /// before.
     pub admission_budget: usize,

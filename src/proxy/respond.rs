@@ -11,6 +11,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::answer_budget::AnswerHold;
 use crate::client_address::AddressPermit;
 use crate::label::Label;
 use crate::limits::UNCOUNTED_HIT_BYTES_MAX;
@@ -193,8 +194,7 @@ impl Proxy {
         request: CacheRequest,
         answer: ProxyAnswer,
     ) -> PendingResponse {
-        let is_large =
-            matches!(answer.response.body(), AnswerBody::Whole(body) if body.len() > UNCOUNTED_HIT_BYTES_MAX);
+        let is_large = answer.response.body().buffer().0 > UNCOUNTED_HIT_BYTES_MAX;
         let address_permit = is_large.then(|| self.admit_address(self.client(&request.inbound))).transpose();
         self.store.recycle(request.inbound.headers);
         match address_permit {
@@ -239,6 +239,16 @@ impl Proxy {
         })
     }
 
+    /// Returns the resources that an answer holds until its client has read it.
+    fn hold(&self, body: &AnswerBody, permit: AddressPermit) -> AnswerHold {
+        let (bytes, address) = body.buffer();
+        if bytes > UNCOUNTED_HIT_BYTES_MAX {
+            self.shared.answers.hold(permit.client(), address, bytes, Some(permit))
+        } else {
+            AnswerHold::permit(permit)
+        }
+    }
+
     fn answered(
         &self,
         begun: RequestStart,
@@ -251,7 +261,8 @@ impl Proxy {
         self.metrics.answered(begun.method, &answer, took);
         begun.record.note(|facts| note_answer(facts, &answer));
         let timer = self.metrics.time_response(answer.outcome, begun.at);
-        answer.response.map(|body| AdmittedBody::new(body, address_permit, timer))
+        let hold = address_permit.map(|permit| self.hold(answer.response.body(), permit));
+        answer.response.map(|body| AdmittedBody::new(body, hold, timer))
     }
 }
 

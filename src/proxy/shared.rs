@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::answer_budget::AnswerBudget;
 use crate::proxy::admission::doorkeeper::Doorkeeper;
 use crate::proxy::admission::load::LoadLimiter;
 use crate::proxy::fetch::json_checks::JsonChecks;
@@ -29,6 +30,7 @@ pub struct ProxyShared {
     pub(in crate::proxy) pauses: Arc<RefreshPauses>,
     pub(in crate::proxy) json_checks: Arc<JsonChecks>,
     pub(in crate::proxy) load: LoadLimiter,
+    pub(in crate::proxy) answers: AnswerBudget,
 }
 
 impl ProxyShared {
@@ -48,9 +50,11 @@ impl ProxyShared {
                 options.requests_per_address_max,
                 options.body_bytes_max,
             ),
+            answers: AnswerBudget::new(options.answer_bytes_max),
         };
         metrics::watch_fetches([&shared.fetches, &shared.newer_fetches], registry);
         metrics::watch_load(&shared.load, registry);
+        metrics::watch_answers(&shared.answers, registry);
         shared
     }
 }

@@ -4,7 +4,8 @@
 //! requests and the ends of their responses, and the watch needs to know which side is waiting.
 //! They share this state. One thread runs all three, so these atomics are never contended and need
 //! no ordering (a relaxed access compiles to a plain one). They are atomics because hyper requires
-//! the socket of an upgraded connection to be `Send`.
+//! the socket of an upgraded connection to be `Send`. Only [`AnswerHolds`] is reached by other
+//! threads: they cut answers.
 //!
 //! **Always:** while a response is in flight, or hyper has bytes of one left to write, no time
 //! limit of the client runs; a request beyond the heads that framing confirmed is detected; this
@@ -13,7 +14,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
+use super::answer_holds::AnswerHolds;
 use super::framing::NextBytes;
+use crate::answer_budget::CutReader;
 
 /// The state that the parts of one connection share.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub(super) struct ConnectionActivity {
     begun: AtomicBool,
     /// True once the connection carries another protocol than HTTP.
     tunnel: AtomicBool,
+    answers: AnswerHolds,
 }
 
 /// The event that the server awaits from the client.
@@ -73,6 +77,12 @@ pub(super) enum HeadReading {
     No,
 }
 
+impl CutReader for ConnectionActivity {
+    fn cut(&self) {
+        self.answers.cut();
+    }
+}
+
 impl ConnectionActivity {
     /// Creates the state of a connection without any events.
     pub(super) fn new() -> Self {
@@ -87,6 +97,7 @@ impl ConnectionActivity {
             moved: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            answers: AnswerHolds::default(),
         }
     }
 
@@ -141,6 +152,12 @@ impl ConnectionActivity {
     pub(super) fn flushes(&self) {
         self.writing.store(false, Relaxed);
         self.flushes.store(self.flushes.load(Relaxed).wrapping_add(1), Relaxed);
+        self.answers.written();
+    }
+
+    /// Returns the answers whose bytes count.
+    pub(super) fn answers(&self) -> &AnswerHolds {
+        &self.answers
     }
 
     /// Returns a snapshot of hyper's output.

@@ -9,6 +9,7 @@
 //! ```
 
 mod activity;
+mod answer_holds;
 mod client_socket;
 mod close;
 mod connection;

@@ -25,6 +25,7 @@ use super::activity::{ConnectionActivity, HeadReading};
 use super::drain::Shutdown;
 use super::metrics::{ConnectionRefusal, HttpProtocol, Metrics};
 use super::streams::{StreamNumber, UnfinishedStreams};
+use crate::answer_budget::AnswerHold;
 use crate::key::Scheme;
 use crate::label::Label;
 use crate::limits::HEAD_FIELDS_MAX;
@@ -46,6 +47,11 @@ pub trait Handler: 'static {
         request: Request<Incoming>,
         record: RequestRecord,
     ) -> HandlerReply<Self::Body>;
+
+    /// Takes the resources that the answer holds until its client has read it.
+    fn take_hold(_body: &mut Self::Body) -> Option<AnswerHold> {
+        None
+    }
 }
 
 /// A response, or the future that produces it.
@@ -154,7 +160,7 @@ fn refused<H: Handler>(
     in_flight: InFlightRequest<H>,
 ) -> Response<TrackedBody<H>> {
     in_flight.head(status);
-    let mut response = Response::new(TrackedBody { body: None, in_flight });
+    let mut response = Response::new(TrackedBody { body: None, hold: None, in_flight });
     *response.status_mut() = status;
     // RFC 9113 §8.2.2: HTTP/2 has no such field.
     if version <= Version::HTTP_11 {
@@ -184,7 +190,12 @@ impl<H: Handler> InFlightRequest<H> {
                 if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok(response.map(|body| TrackedBody { body: Some(body), in_flight: self }))
+                let hold = H::take_hold(response.body_mut());
+                if let Some(hold) = hold.as_ref().filter(|hold| hold.is_counted()) {
+                    exchange.activity.answers().set_counted();
+                    hold.attach(&exchange.activity);
+                }
+                Ok(response.map(|body| TrackedBody { body: Some(body), hold, in_flight: self }))
             }
             Err(panicked) => {
                 self.exchange.panicked(&panicked);
@@ -259,13 +270,14 @@ impl<H: Handler> Future for RequestCall<H> {
 pub(super) struct TrackedBody<H: Handler> {
     /// `None` where the server itself answered.
     body: Option<H::Body>,
+    hold: Option<AnswerHold>,
     in_flight: InFlightRequest<H>,
 }
 
 impl<H: Handler> TrackedBody<H> {
     /// Polls the handler's body, or the rest of its last frame.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let Self { body, in_flight } = self;
+        let Self { body, in_flight, .. } = self;
         let Some(body) = body else { return Poll::Ready(None) };
         let stream = in_flight.stream();
         if let Some((streams, number)) = stream
@@ -321,6 +333,12 @@ impl<H: Handler> Body for TrackedBody<H> {
 impl<H: Handler> Drop for TrackedBody<H> {
     /// hyper drops a body of known length behind its last byte, without a further poll.
     fn drop(&mut self) {
+        // An HTTP/2 stream ends with its last small piece; hyper holds a whole HTTP/1.1 body.
+        if let Some(hold) = self.hold.take()
+            && self.in_flight.stream.is_none()
+        {
+            self.in_flight.exchange.activity.answers().keep(hold);
+        }
         if self.in_flight.logged.is_some() && self.is_end_stream() {
             self.in_flight.ended(AnswerEnd::Complete);
         }

@@ -104,10 +104,14 @@ impl ConnectionWatch {
         std::mem::take(&mut self.ended)
     }
 
-    /// Completes when the client exceeds a limit, with the event that it missed.
+    /// Completes when the client exceeds a limit, with the event that it missed, or when one of its
+    /// answers is cut.
     ///
     /// All polls must come from one task.
     pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<ClientWait> {
+        if self.activity.answers().poll_cut(cx) {
+            return Poll::Ready(ClientWait::Reader);
+        }
         loop {
             let due = self.due();
             if let Some((_, at)) = due

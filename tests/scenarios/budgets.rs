@@ -234,3 +234,61 @@ fn the_tunnels_of_one_address_leave_origin_connections_to_others() {
     drop((tunnel, held));
     until("the tunnels to end", || open(Ipv4Addr::LOCALHOST.into()).0 == "101");
 }
+
+/// Two addresses behind a trusted proxy hold stored answers that they do not read. The budget of
+/// all answers has room for four.
+#[test]
+fn unread_stored_answers_have_a_budget_and_the_greedy_address_is_cut_first() {
+    const BODY_BYTES: usize = 1_000_000;
+    const GREEDY: usize = 12;
+    /// The greedy answers that fit the budget beside the one of the other address.
+    const KEPT: usize = 3;
+    let origin = Origin::start();
+    let paths: Vec<_> = (0..=GREEDY).map(|number| format!("/{number}")).collect();
+    let body = format!("\"{}\"", "x".repeat(BODY_BYTES - 2));
+    for path in &paths {
+        origin.answer(path, Answer::json_with(&[("Cache-Control", "max-age=600")], &body));
+    }
+    // Memory has room for all of them in any of its shards.
+    let flags = ["--max-answer-memory=4500000", "--trusted-proxies=127.0.0.1", "--cache-memory-size=1GiB"];
+    let program = start(&origin, &flags);
+    let addr = program.await_addr();
+    for path in &paths {
+        until("the response to be stored", || Client::connect(addr).get(path).cache_status().contains("hit"));
+    }
+    let open = |client: &str, path: &str| {
+        let mut reader = Http2::connect(addr);
+        reader.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).unwrap();
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "test"),
+            (":path", path),
+            ("x-forwarded-for", client),
+        ];
+        reader.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(&fields)).unwrap();
+        while reader.next().expect("an answer").kind != HEADERS {}
+        reader
+    };
+    // A connection of a cut answer ends; any other gives its whole body once its client reads.
+    let read = |mut reader: Http2| {
+        let _ = reader.send(WINDOW_UPDATE, 0, 0, &2_000_000_u32.to_be_bytes());
+        let _ = reader.send(WINDOW_UPDATE, 0, 1, &2_000_000_u32.to_be_bytes());
+        let mut bytes = 0;
+        while bytes < BODY_BYTES
+            && let Some(frame) = reader.next()
+        {
+            bytes += if frame.kind == DATA { frame.payload.len() } else { 0 };
+        }
+        bytes
+    };
+    let other = open("192.0.2.2", "/0");
+    let greedy: Vec<_> = paths.iter().skip(1).map(|path| open("192.0.2.1", path)).collect();
+    assert_eq!(read(other), BODY_BYTES, "the other address loses nothing");
+    let read: Vec<_> = greedy.into_iter().map(read).collect();
+    let (cut, kept) = read.split_at(GREEDY - KEPT);
+    assert!(cut.iter().all(|bytes| *bytes == 0), "the oldest answers: {read:?}");
+    assert!(kept.iter().all(|bytes| *bytes == BODY_BYTES), "the newest answers: {read:?}");
+    let range = Client::connect(addr).request("GET", "/1", &[("Range", "bytes=0-9")]);
+    assert_eq!((range.status, range.body.len()), (206, 10));
+}

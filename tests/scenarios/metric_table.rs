@@ -115,6 +115,14 @@ pub(crate) const GROUPS: &[(&str, &[(&str, &str)])] = &[
                 "cachewarp_fetch_leases",
                 "`timed-out` and `lost`: a node fetches for others and is too slow, or was away.",
             ),
+            (
+                "cachewarp_answer_bytes",
+                "Near `max_answer_memory`, clients read slowly and the oldest answers are cut.",
+            ),
+            (
+                "cachewarp_answers_over_budget",
+                "Clients do not read; raise `max_answer_memory` if they should.",
+            ),
             ("cachewarp_body_bytes", "Near `max_body_memory`, bodies are relayed and not stored."),
             (
                 "cachewarp_json_checks",

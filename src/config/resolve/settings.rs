@@ -340,6 +340,7 @@ impl Resolver<'_> {
             requests_max: self.number(Name::MaxPendingRequests, 1..=CONNECTIONS_MAX)?,
             requests_per_address_max,
             body_bytes_max: self.size(Name::MaxBodyMemory, 1..=MEMORY_BYTES_MAX)?,
+            answer_bytes_max: self.size(Name::MaxAnswerMemory, 1..=MEMORY_BYTES_MAX)?,
             admission_budget: self.size(Name::CacheAdmissionBudget, 0..=MEMORY_BYTES_MAX)?,
             collapse_timeout: self.duration(Name::CollapseTimeout, FROM_ZERO)?,
             fetch_lease: self.take(Name::FetchLease, |text| {

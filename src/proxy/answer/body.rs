@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::client_address::AddressPermit;
+use crate::answer_budget::AnswerHold;
 use crate::origin::{self, FetchError};
 use crate::policy::ByteRange;
 use crate::proxy::answer::shared_body::{BrokenBody, SharedBodyReader};
@@ -31,22 +31,23 @@ pub enum AnswerBody {
     Broken(Option<BodyError>),
 }
 
-/// The body of an answer, with the address permit that it holds until it is sent, and the
+/// The body of an answer, with the resources that it holds until its client has read it, and the
 /// measurement of its end.
 pub struct AdmittedBody {
     body: AnswerBody,
-    _address_permit: Option<AddressPermit>,
+    hold: Option<AnswerHold>,
     _timer: DurationTimer,
 }
 
 impl AdmittedBody {
-    /// Attaches the permit and the measurement to the body.
-    pub(in crate::proxy) fn new(
-        body: AnswerBody,
-        address_permit: Option<AddressPermit>,
-        timer: DurationTimer,
-    ) -> Self {
-        Self { body, _address_permit: address_permit, _timer: timer }
+    /// Attaches the resources and the measurement to the body.
+    pub(in crate::proxy) fn new(body: AnswerBody, hold: Option<AnswerHold>, timer: DurationTimer) -> Self {
+        Self { body, hold, _timer: timer }
+    }
+
+    /// Takes the resources, for the server: it holds them until the body is written.
+    pub fn take_hold(&mut self) -> Option<AnswerHold> {
+        self.hold.take()
     }
 }
 
@@ -115,12 +116,27 @@ impl From<FetchError> for BodyError {
 }
 
 impl AnswerBody {
+    /// Returns the bytes of a complete body, and the address of its largest part.
+    pub(in crate::proxy) fn buffer(&self) -> (usize, *const u8) {
+        match self {
+            Self::Whole(bytes) => (bytes.len(), bytes.as_ptr()),
+            Self::Pieces(pieces) => {
+                let largest = pieces.iter().max_by_key(|piece| piece.len());
+                let bytes = pieces.iter().map(Bytes::len).sum();
+                (bytes, largest.map_or(std::ptr::null(), |piece| piece.as_ptr()))
+            }
+            Self::Shared(_) | Self::Part(_) | Self::Origin(_) | Self::OriginPart(_) | Self::Broken(_) => {
+                (0, std::ptr::null())
+            }
+        }
+    }
+
     /// Returns a range of a whole body that has not been read from yet.
     pub(in crate::proxy) fn part(self, part: ByteRange) -> Self {
         match self {
             Self::Whole(bytes) => {
                 let end = part.end().min(bytes.len());
-                Self::Whole(bytes.slice(part.start.min(end)..end))
+                Self::Whole(unpinned(bytes.slice(part.start.min(end)..end), bytes.len()))
             }
             Self::Shared(SharedReader(body)) => {
                 Self::Part(SharedPart(BodyPart { body, skip: part.start, left: part.len }))
@@ -129,6 +145,12 @@ impl AnswerBody {
             other @ (Self::Part(_) | Self::Pieces(_) | Self::OriginPart(_) | Self::Broken(_)) => other,
         }
     }
+}
+
+/// Copies a part of a larger buffer. A slice of a few bytes would keep the whole buffer in memory
+/// while its client reads nothing; copies hold no more bytes than the budget counts for them.
+pub(in crate::proxy) fn unpinned(part: Bytes, buffer_bytes: usize) -> Bytes {
+    if part.len() <= buffer_bytes / 2 { Bytes::copy_from_slice(&part) } else { part }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> BodyPart<B>

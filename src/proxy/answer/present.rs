@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 
 use crate::limits::RANGE_SKIPPED_BYTES_MAX;
 use crate::policy::{self, ByteRange, MultipartBody, MultipartPiece, Precondition, RangeSelection};
-use crate::proxy::answer::body::{AnswerBody, BodyError};
+use crate::proxy::answer::body::{AnswerBody, BodyError, unpinned};
 use crate::proxy::answer::response::ProxyAnswer;
 use crate::proxy::explain::notes::RuleQuestion;
 use crate::proxy::request::CacheRequest;
@@ -107,6 +107,7 @@ async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize
         Err(error) => return with(whole, StatusCode::OK, AnswerBody::Broken(Some(error))),
     };
     let head = whole.response.headers_mut();
+    let whole_bytes = bytes;
     let MultipartBody { content_type, bytes, pieces } =
         policy::multipart(parts, bytes, head.get(CONTENT_TYPE), fastrand::u128(..));
     head.remove(CONTENT_RANGE);
@@ -118,6 +119,10 @@ async fn several_parts(mut whole: ProxyAnswer, parts: &[ByteRange], bytes: usize
             MultipartPiece::Framing(framing) => slices_and_framing.push_back(framing),
             MultipartPiece::Body(part) => slices_and_framing.extend(slices(&runs, part)),
         }
+    }
+    if bytes <= whole_bytes / 2 {
+        slices_and_framing =
+            slices_and_framing.into_iter().map(|piece| unpinned(piece, whole_bytes)).collect();
     }
     with(whole, StatusCode::PARTIAL_CONTENT, AnswerBody::Pieces(slices_and_framing))
 }

@@ -41,6 +41,7 @@ fn options(token: Option<&str>) -> Options {
         requests_max: 1,
         requests_per_address_max: None,
         body_bytes_max: 1,
+        answer_bytes_max: 1,
         admission_budget: 1,
         collapse_timeout: Duration::ZERO,
         fetch_lease: FetchLease::Off,
