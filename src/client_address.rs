@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use ipnet::IpNet;
 
+use crate::hash::SeededBuildHasher;
 use crate::limits::ADDRESS_SHARDS;
 
 /// The field that lists the addresses on a request's path, the client's first.
@@ -70,6 +71,9 @@ impl From<IpAddr> for ClientNetwork {
     }
 }
 
+/// The permits of each client network.
+pub type NetworkCounts = HashMap<ClientNetwork, usize, SeededBuildHasher>;
+
 /// A limiter of the permits that one client network holds at a time. Clones share one table.
 ///
 /// **Always:** the table holds a network only while the network has a permit, so the table is no
@@ -79,7 +83,7 @@ pub struct AddressLimiter(Option<Arc<AddressTable>>);
 
 #[derive(Debug)]
 struct AddressTable {
-    shards: Vec<Mutex<HashMap<ClientNetwork, usize>>>,
+    shards: Vec<Mutex<NetworkCounts>>,
     most: usize,
 }
 
@@ -120,7 +124,7 @@ impl AddressLimiter {
 
 impl AddressTable {
     /// Locks the shard of this network. A panic between two changes leaves the shard consistent.
-    fn shard(&self, client: ClientNetwork) -> Option<MutexGuard<'_, HashMap<ClientNetwork, usize>>> {
+    fn shard(&self, client: ClientNetwork) -> Option<MutexGuard<'_, NetworkCounts>> {
         let mixed = client.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let number = usize::try_from(mixed).unwrap_or_default() % ADDRESS_SHARDS;
         self.shards.get(number).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))

@@ -32,16 +32,26 @@ impl BuildHasher for SeededBuildHasher {
     }
 }
 
+impl MixingHasher {
+    fn mix(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
+        let folded = (product >> u64::BITS) ^ (product & u128::from(u64::MAX));
+        self.0 = u64::try_from(folded).unwrap_or_default();
+    }
+}
+
 impl Hasher for MixingHasher {
+    fn write_u64(&mut self, word: u64) {
+        self.mix(word);
+    }
+
     fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(size_of::<u64>()) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
             let mut padded = [0; size_of::<u64>()];
-            for (to, from) in padded.iter_mut().zip(word) {
-                *to = *from;
-            }
-            let product = u128::from(self.0 ^ u64::from_le_bytes(padded)) * u128::from(MULTIPLIER);
-            let folded = (product >> u64::BITS) ^ (product & u128::from(u64::MAX));
-            self.0 = u64::try_from(folded).unwrap_or_default();
+            padded.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            self.mix(u64::from_le_bytes(padded));
         }
     }
 

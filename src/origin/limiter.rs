@@ -18,8 +18,8 @@
 //! free. While one is free, every waiting request belongs to an address that has its full share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use http::StatusCode;
@@ -32,7 +32,7 @@ use super::metrics::Metrics;
 use super::queue_timeout::QueueTimeout;
 use super::signs::{OverloadSigns, Resource};
 use super::tunnel_counts::TunnelCounts;
-use crate::client_address::ClientNetwork;
+use crate::client_address::{ClientNetwork, NetworkCounts};
 use crate::limits::{ORIGIN_QUEUE_MAX, ORIGIN_RESERVED_SHARE};
 use crate::origin::error::{FaultParty, FetchError, FetchPhase};
 use crate::origin::options::{AddressShare, Options};
@@ -49,7 +49,7 @@ struct LimiterState {
     /// Waiting requests, oldest first; the limiter skips those whose receiver is gone.
     waiting: RefCell<VecDeque<WaitingRequest>>,
     /// Permits held per client address, without zero entries.
-    held: RefCell<HashMap<ClientNetwork, usize>>,
+    held: RefCell<NetworkCounts>,
     address_share: AddressShare,
     tunnels: RefCell<TunnelCounts>,
     connections_max: usize,

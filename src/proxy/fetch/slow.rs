@@ -5,18 +5,21 @@
 
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use crate::hash::SeededBuildHasher;
 use crate::limits::{FETCH_SLOW, SLOW_KEYS_MAX};
 use crate::proxy::request::FetchKey;
 
 /// The slow keys.
-pub(in crate::proxy) struct SlowKeys(Cache<FetchKey, ()>);
+pub(in crate::proxy) struct SlowKeys(Cache<FetchKey, (), UnitWeighter, SeededBuildHasher>);
 
 impl SlowKeys {
     /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Self {
-        Self(Cache::new(SLOW_KEYS_MAX))
+        let (keys, hash) = (SLOW_KEYS_MAX, SeededBuildHasher::default());
+        Self(Cache::with(keys, keys as u64, UnitWeighter, hash, DefaultLifecycle::default()))
     }
 
     /// Returns whether the last fetch of `key` was slow.

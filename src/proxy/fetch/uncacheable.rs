@@ -10,9 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::entry::KeyGeneration;
+use crate::hash::SeededBuildHasher;
 use crate::limits::{
     ABSENCE_REMEMBERED, STATUS_REMEMBERED, UNCACHEABLE_KEYS_MAX, UNCACHEABLE_REMEMBERED, UNCACHEABLE_RENEWED,
 };
@@ -20,7 +22,7 @@ use crate::policy::NotStorable;
 use crate::proxy::request::FetchKey;
 
 /// The uncacheable keys.
-pub(in crate::proxy) struct UncacheableKeys(Cache<FetchKey, RememberedKey>);
+pub(in crate::proxy) struct UncacheableKeys(Cache<FetchKey, RememberedKey, UnitWeighter, SeededBuildHasher>);
 
 /// The record of one key.
 #[derive(Clone, Copy)]
@@ -53,7 +55,8 @@ pub(in crate::proxy) struct KeyHistory {
 impl UncacheableKeys {
     /// Creates an empty table.
     pub(in crate::proxy) fn new() -> Self {
-        Self(Cache::new(UNCACHEABLE_KEYS_MAX))
+        let (keys, hash) = (UNCACHEABLE_KEYS_MAX, SeededBuildHasher::default());
+        Self(Cache::with(keys, keys as u64, UnitWeighter, hash, DefaultLifecycle::default()))
     }
 
     /// Returns the record of `key` that is valid now.

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction};
-use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::entry::{self, EntryHeader, KeyGeneration};
+use crate::hash::SeededBuildHasher;
 use crate::limits::{
     MEMORY_ENTRIES_MAX, MEMORY_ENTRY_OVERHEAD_BYTES, MEMORY_ENTRY_TYPICAL_BYTES, MEMORY_SHARD_ENTRIES_MIN,
     MEMORY_SHARDS_MAX,
@@ -41,7 +42,7 @@ pub(in crate::store) struct MemoryTier {
     evictions: Arc<AtomicU64>,
 }
 
-type MemoryCache = Cache<u128, MemoryEntry, EntryWeight, DefaultHashBuilder, CountedEvictions>;
+type MemoryCache = Cache<u128, MemoryEntry, EntryWeight, SeededBuildHasher, CountedEvictions>;
 
 impl MemoryTier {
     /// Allocates a tier of at most `bytes`, overhead included, for bodies of at most
@@ -56,7 +57,7 @@ impl MemoryTier {
             .build();
         let evictions = Arc::new(AtomicU64::new(0));
         let counted = CountedEvictions { count: Arc::clone(&evictions), inner: DefaultLifecycle::default() };
-        let hash = DefaultHashBuilder::default();
+        let hash = SeededBuildHasher::default();
         let cache = match options {
             Ok(options) => Cache::with_options(options, EntryWeight, hash, counted),
             // Unreachable while every option above is set.
