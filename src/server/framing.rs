@@ -36,10 +36,10 @@ mod repair;
 
 use std::mem;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use self::line::{PartialLine, fits, number, value_of};
-use self::repair::RequestLineReader;
+use self::repair::{RequestLineReader, is_ordinary};
 use crate::limits::{CHUNK_SIZE_DIGITS_MAX, FRAMING_LINE_BYTES_MAX};
 
 pub use self::repair::ByteRepair;
@@ -183,7 +183,16 @@ impl RequestFraming {
                     self.skip(bytes, left, FramingState::ChunkData, FramingState::ChunkEnd)
                 }
                 FramingState::RequestLine => {
-                    let here = memchr(b'\n', bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+                    let end = memchr(b'\n', bytes);
+                    let here = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+                    if let Some(end) = end
+                        && self.line.is_empty()
+                        && is_ordinary(here)
+                    {
+                        self.state = FramingState::Head(FramingFields::default());
+                        bytes = bytes.get(end + 1..).unwrap_or_default();
+                        continue;
+                    }
                     if memchr(b'#', here).is_some() {
                         return Err(FramingError::Fragment);
                     }
@@ -193,6 +202,7 @@ impl RequestFraming {
                     }
                     self.read_line(bytes)?
                 }
+                FramingState::Head(fields) if self.line.is_empty() => self.read_head(bytes, fields)?,
                 FramingState::Head(_)
                 | FramingState::ChunkSize
                 | FramingState::ChunkEnd
@@ -231,6 +241,35 @@ impl RequestFraming {
                 &[]
             }
         }
+    }
+
+    /// Reads the lines of a head that have arrived whole, in one pass and without a copy.
+    fn read_head<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        mut fields: FramingFields,
+    ) -> Result<&'a [u8], FramingError> {
+        let mut rest = bytes;
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let line = bytes.get(start..end).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").ok_or(FramingError::BareLineFeed)?;
+            start = end + 1;
+            rest = bytes.get(start..).unwrap_or_default();
+            match line.first() {
+                None => {
+                    self.state = fields.body()?;
+                    self.vouched += 1;
+                    return Ok(rest);
+                }
+                // Only these letters begin the name of a framing field.
+                Some(b'c' | b'C' | b't' | b'T') => fields = fields.with(line)?,
+                Some(_) => {}
+            }
+        }
+        self.state = FramingState::Head(fields);
+        self.line.keep(rest);
+        Ok(&[])
     }
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], FramingError> {

@@ -9,6 +9,7 @@
 //! bytes have ended: the client may have closed only its sending side, and hyper would drop its
 //! request.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,12 @@ use super::activity::ConnectionActivity;
 use super::framing::{ByteRepair, FramingError, RequestFraming};
 use super::metrics::ConnectionGuard;
 use crate::limits::CLIENT_GATHERED_BYTES_MAX;
+
+thread_local! {
+    /// The pieces of one response, which the connections of a worker use in turn: a buffer of its
+    /// own would be filled with zeros for each response, or be idle memory of each connection.
+    static GATHERED: RefCell<[u8; CLIENT_GATHERED_BYTES_MAX]> = const { RefCell::new([0; CLIENT_GATHERED_BYTES_MAX]) };
+}
 
 /// A socket that hyper reads and writes while the server observes it.
 pub(super) struct WatchedSocket<S> {
@@ -197,11 +204,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedSocket<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.activity.writes();
-        let mut together = [0; CLIENT_GATHERED_BYTES_MAX];
-        let wrote = match gather(bufs, &mut together) {
+        let wrote = GATHERED.with_borrow_mut(|together| match gather(bufs, together) {
             Some(all) => Pin::new(&mut self.stream).poll_write(cx, all),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        };
+        });
         self.wrote(wrote)
     }
 

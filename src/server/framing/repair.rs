@@ -19,6 +19,33 @@ pub struct ByteRepair {
 
 /// The bytes before the minor version.
 const VERSION: &[u8] = b" HTTP/1.";
+/// The bytes that are compared at once.
+const LANES: usize = 16;
+
+/// Returns whether a whole request line, without its LF, needs neither a repair nor a refusal.
+/// Almost every line is such a line. A line for which this is false may be one too.
+pub(super) fn is_ordinary(line: &[u8]) -> bool {
+    let (chunks, rest) = line.as_chunks();
+    line.ends_with(b" HTTP/1.1\r") && chunks.iter().all(are_ordinary) && {
+        // The last bytes of a line that has more are compared again with those in front of them.
+        let mut last = [0; LANES];
+        match line.last_chunk() {
+            Some(last) => rest.is_empty() || are_ordinary(last),
+            None => {
+                last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                are_ordinary(&last)
+            }
+        }
+    }
+}
+
+/// Returns whether none of these bytes is a `#` or needs a repair. The loop has a fixed length and
+/// no branch, so the compiler makes vectors of it.
+fn are_ordinary(bytes: &[u8; LANES]) -> bool {
+    bytes.iter().fold(true, |all, &byte| {
+        all & !((byte == b'#') | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'`'))
+    })
+}
 
 /// The state of one request line, which may arrive in pieces.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +135,26 @@ mod tests {
             read.extend(piece);
         }
         String::from_utf8(read).unwrap()
+    }
+
+    #[test]
+    fn an_ordinary_line_has_no_odd_byte_at_any_position() {
+        for length in 1..70 {
+            let mut line = b"GET /".to_vec();
+            line.resize(line.len() + length, b'a');
+            line.extend_from_slice(b" HTTP/1.1\r");
+            assert!(is_ordinary(&line));
+            for at in 0..line.len() {
+                for byte in *b"#\"<>`" {
+                    let mut odd = line.clone();
+                    odd[at] = byte;
+                    assert!(!is_ordinary(&odd), "{}", String::from_utf8_lossy(&odd));
+                }
+            }
+        }
+        for line in ["GET / HTTP/1.1", "GET / HTTP/1.0\r", "GET / HTTP/1.2\r", "GET /HTTP/1.1\r", ""] {
+            assert!(!is_ordinary(line.as_bytes()), "{line:?}");
+        }
     }
 
     #[test]
