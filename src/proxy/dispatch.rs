@@ -150,9 +150,9 @@ pub(in crate::proxy) fn route(
         // Load balancers may probe with HTTP/1.0, which does not require a host.
         return probe;
     }
-    let has_host = head.headers.contains_key(HOST);
-    let hosts = head.headers.get_all(HOST).into_iter().map(|host| host.as_bytes());
-    let target = match Target::parse(scheme, &head.uri, hosts) {
+    let hosts = head.headers.get_all(HOST);
+    let has_host = hosts.iter().next().is_some();
+    let target = match Target::parse(scheme, &head.uri, hosts.iter().map(|host| host.as_bytes())) {
         // RFC 9112 §3.2: the authority of an absolute-form target does not excuse the missing
         // field.
         Ok(_) if head.version == Version::HTTP_11 && !has_host => {

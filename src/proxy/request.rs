@@ -16,7 +16,7 @@ use crate::policy::{self, CacheRules, Initiator, RequestFacts, Reuse, RulesDiges
 use crate::proxy::explain::notes::{ExplainNotes, Explanation, RuleQuestion};
 use crate::proxy::lookup::location::CacheLocation;
 use crate::proxy::rules::RequestRules;
-use crate::request_fields::PARTIAL_FIELDS;
+use crate::request_fields::{PARTIAL_FIELDS, is_partial_field};
 use crate::telemetry::access::RequestRecord;
 use crate::time::Timestamp;
 use crate::tls::ClientCertificate;
@@ -62,8 +62,9 @@ impl InboundRequest {
     }
 
     /// Sets the line of the access log.
-    pub(in crate::proxy) fn recorded(self, record: RequestRecord) -> Self {
-        Self { record, ..self }
+    pub(in crate::proxy) fn recorded(mut self, record: RequestRecord) -> Self {
+        self.record = record;
+        self
     }
 
     /// Returns the client that trusted proxies vouch for, else the peer of the connection. The
@@ -154,7 +155,7 @@ impl CacheRequest {
             inbound.headers.remove(header::COOKIE);
         }
         inbound.notes.note(|explanation| explanation.unlisted(&inbound.headers, rules));
-        let plain = !inbound.headers.keys().any(|name| PARTIAL_FIELDS.contains(name));
+        let plain = !inbound.headers.keys().any(is_partial_field);
         Self { inbound, key, facts, initiator: Initiator::Client, plain }
     }
 

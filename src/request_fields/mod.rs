@@ -25,6 +25,13 @@ pub use table::{FieldClass, FieldGroup, PREFIXES, TABLE};
 pub static PARTIAL_FIELDS: [HeaderName; 6] =
     [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
+/// Returns whether a field requests a part of the response, or none of it if it has not changed.
+pub fn is_partial_field(name: &HeaderName) -> bool {
+    // The beginning excludes most names for less than six comparisons.
+    let text = name.as_str().as_bytes();
+    (text.starts_with(b"if-") || text.starts_with(b"range")) && PARTIAL_FIELDS.contains(name)
+}
+
 /// Slots of the hash table: a power of two, several times the number of names.
 const SLOTS: usize = 1024;
 
