@@ -1,11 +1,12 @@
 //! The target of a request, canonicalised once.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use crate::limits::{AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{AUTHORITIES_REMEMBERED, AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
 
 /// The scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +48,45 @@ impl Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authority(Box<str>);
 
+/// A text, and the authority that it states for a scheme.
+struct ReadAuthority {
+    scheme: Scheme,
+    text: Box<[u8]>,
+    authority: Authority,
+}
+
+/// The authorities that a thread read last, each in the slot of its text.
+type ReadAuthorities = [Option<ReadAuthority>; AUTHORITIES_REMEMBERED];
+
+thread_local! {
+    static READ: RefCell<ReadAuthorities> = const { RefCell::new([const { None }; AUTHORITIES_REMEMBERED]) };
+}
+
 impl Authority {
     /// Reads a `Host` field or the authority of an absolute-form target.
     pub fn parse(scheme: Scheme, text: &[u8]) -> Result<Self, TargetError> {
+        // Nearly all requests of a node have one of a few hosts, and a comparison with the last of
+        // them costs a tenth of the checks.
+        let known = READ.try_with(|read| Self::remembered(&mut read.borrow_mut(), scheme, text));
+        known.unwrap_or_else(|_| Self::read(scheme, text))
+    }
+
+    fn remembered(read: &mut ReadAuthorities, scheme: Scheme, text: &[u8]) -> Result<Self, TargetError> {
+        let ends = [text.first(), text.last()].map(|byte| byte.copied().map_or(0, usize::from));
+        let slot = (text.len() + ends.iter().sum::<usize>()) % AUTHORITIES_REMEMBERED;
+        let Some(slot) = read.get_mut(slot) else { return Self::read(scheme, text) };
+        if let Some(known) = slot
+            && known.scheme == scheme
+            && *known.text == *text
+        {
+            return Ok(known.authority.clone());
+        }
+        let authority = Self::read(scheme, text)?;
+        *slot = Some(ReadAuthority { scheme, text: text.into(), authority: authority.clone() });
+        Ok(authority)
+    }
+
+    fn read(scheme: Scheme, text: &[u8]) -> Result<Self, TargetError> {
         let text = std::str::from_utf8(text).map_err(|_| TargetError::Authority)?;
         if text.is_empty() || text.len() > AUTHORITY_BYTES_MAX {
             return Err(TargetError::Authority);

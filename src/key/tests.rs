@@ -2,12 +2,28 @@
 
 use http::Uri;
 
-use crate::key::{CacheKey, Scheme, Target, TargetError, UrlError};
+use crate::key::{Authority, CacheKey, Scheme, Target, TargetError, UrlError};
 use crate::limits::{AUTHORITY_BYTES_MAX, TARGET_BYTES_MAX};
 
 fn key(scheme: Scheme, uri: &str, host: &str) -> Result<CacheKey, TargetError> {
     let uri: Uri = uri.parse().unwrap();
     Target::parse(scheme, &uri, [host.as_bytes()].into_iter()).map(|target| CacheKey::of(&target))
+}
+
+#[test]
+fn an_authority_that_was_read_before_is_read_alike() {
+    for _ in 0..3 {
+        for (scheme, text, authority) in [
+            (Scheme::Http, "A.test:80", Ok("a.test")),
+            (Scheme::Https, "A.test:80", Ok("a.test:80")),
+            (Scheme::Http, "A.tesT:80", Ok("a.test")),
+            (Scheme::Http, "A.txst:80", Ok("a.txst")),
+            (Scheme::Http, "A.te/t:80", Err(TargetError::Authority)),
+        ] {
+            let read = Authority::parse(scheme, text.as_bytes());
+            assert_eq!(read.as_ref().map(Authority::as_str), authority.as_ref().copied(), "{text}");
+        }
+    }
 }
 
 #[test]

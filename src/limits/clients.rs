@@ -97,3 +97,5 @@ pub const UNCOUNTED_HIT_BYTES_MAX: usize = 16 * KIB;
 pub const TARGET_BYTES_MAX: usize = 16 * KIB;
 /// The longest authority: a DNS name and a port.
 pub const AUTHORITY_BYTES_MAX: usize = 261;
+/// Authorities that a thread remembers with their text, so that it reads each of them once.
+pub const AUTHORITIES_REMEMBERED: usize = 16;
