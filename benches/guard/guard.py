@@ -1,4 +1,4 @@
-"""Counts instructions per request and compares them with expected.json. Started by run.sh.
+"""Counts instructions per request and per route match, and compares them with expected.json. Started by run.sh.
 
 One client sends one request after the other, so that the number of events in a turn of the loop
 does not depend on the machine. Work that depends on the clock (a date, a sweep, the heartbeat of
@@ -59,6 +59,9 @@ CASES = [
     ("GET not stored", PRIVATE, ("GET", None, {}), {}),
     ("POST passed", PRIVATE, ("POST", "{}", JSON), {}),
 ]
+# The cases of examples/find_routes.rs: one match among 200 routes.
+ROUTES = ["two-segments", "capture", "four-segments", "uuid", "encoded", "no-route", "not-plain"]
+MATCHES = 1000
 
 
 def main():
@@ -68,13 +71,19 @@ def main():
         expected = json.load(file)
     with tempfile.TemporaryDirectory(prefix="guard-") as folder:
         counts, dearer = {}, []
-        for name, *case in CASES:
-            counts[name] = count(folder, target, *case)
-            before = expected.get(profile, {}).get(name, counts[name])
-            change = counts[name] / before - 1
-            print(f"{name:16} {counts[name]:>9,} instructions, expected {before:>9,} ({change:+.1%})", flush=True)
+
+        def compare(name: str, counted: int):
+            counts[name] = counted
+            before = expected.get(profile, {}).get(name, counted)
+            change = counted / before - 1
+            print(f"{name:20} {counted:>9,} instructions, expected {before:>9,} ({change:+.1%})", flush=True)
             if change > TOLERANCE:
                 dearer.append(name)
+
+        for name, *case in CASES:
+            compare(name, count(folder, target, *case))
+        for name in ROUTES:
+            compare(f"route, {name}", count_match(folder, target, name))
         logged = counts["hit, logged"] / counts["hit in memory"]
         print(f"a hit with the access log costs {logged:.3f} of one without", flush=True)
     if "--update" in sys.argv:
@@ -122,12 +131,28 @@ def count(folder: str, target: str, fields: list[str], request, settings: dict[s
         control(proxy, "off")
         client.close()
         proxy.stop()
-        with open(counts, encoding="utf-8") as file:
-            total = re.findall(r"^(?:summary|totals): (\d+)", file.read(), re.MULTILINE)[-1]
-        return int(total) // REQUESTS
+        return total_of(counts) // REQUESTS
     finally:
         for process in reversed(started):
             process.stop()
+
+
+def count_match(folder: str, target: str, case: str) -> int:
+    """Returns the instructions of one match: the difference between processes with and without matches."""
+
+    def total(times: int) -> int:
+        counts = os.path.join(folder, f"counts-{case}-{times}")
+        callgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={counts}"]
+        subprocess.run([*callgrind, os.path.join(target, "examples", "find_routes"), case, str(times)], check=True)
+        return total_of(counts)
+
+    return (total(2 * MATCHES) - total(MATCHES)) // MATCHES
+
+
+def total_of(counts: str) -> int:
+    """Returns the sum of a file of callgrind."""
+    with open(counts, encoding="utf-8") as file:
+        return int(re.findall(r"^(?:summary|totals): (\d+)", file.read(), re.MULTILINE)[-1])
 
 
 def await_redis(client: http.client.HTTPConnection):

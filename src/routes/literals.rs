@@ -1,7 +1,7 @@
 //! The literals and captures of a pattern, in a path that is split.
 
 use crate::routes::pattern::{PathPattern, PatternSegment};
-use crate::routes::split::{SplitPath, is_plain_segment};
+use crate::routes::split::SplitPath;
 
 /// The text of a literal segment.
 #[derive(Clone, Copy)]
@@ -23,29 +23,6 @@ impl PathPattern {
                 PatternSegment::Literal { canonical, decoded } => has(at, LiteralText { canonical, decoded }),
                 PatternSegment::One(_) | PatternSegment::Rest(_) => true,
             })
-    }
-
-    /// Returns whether a path is plain, does not end with `/`, and matches byte for byte.
-    pub(super) fn has_plainly(&self, path: &SplitPath<'_>) -> bool {
-        let segments = self.segments();
-        let has = |(at, segment): (usize, &PatternSegment)| {
-            let Some(given) = path.segment(at) else { return false };
-            match segment {
-                // A literal without percent-encoding: decoding shortens every other one.
-                PatternSegment::Literal { canonical, decoded } => {
-                    *given == **canonical && canonical.len() == decoded.len()
-                }
-                PatternSegment::One(_) => is_plain_segment(given),
-                PatternSegment::Rest(_) => {
-                    (at..path.count()).all(|at| path.segment(at).is_some_and(is_plain_segment))
-                }
-            }
-        };
-        let has_rest = matches!(segments.last(), Some(PatternSegment::Rest(_)));
-        self.matches_plain_paths()
-            && (path.count() == segments.len() || has_rest)
-            && !path.ends_with_slash()
-            && segments.iter().enumerate().all(has)
     }
 
     /// Returns the captures of a path that matches.

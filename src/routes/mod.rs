@@ -11,6 +11,7 @@
 //! reading.
 
 mod bytes;
+mod descent;
 mod digest;
 mod error;
 mod file;
@@ -22,6 +23,7 @@ mod references;
 mod report;
 mod route;
 mod route_match;
+mod segment;
 mod split;
 mod table;
 mod tags;

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use crate::limits::{ROUTE_READING_BYTES_MAX, ROUTE_READINGS_MAX};
 
-use crate::routes::bytes::{decode, is_plain_when_encoded};
+use crate::routes::bytes::{decode, encoded, is_plain_when_encoded};
+use crate::routes::descent::has_odd_segment;
+use crate::routes::segment::is_plain_text;
 
 /// The readings of one path.
 #[derive(Debug)]
@@ -167,23 +169,22 @@ pub(super) fn decoded_if_plain<'b>(path: &[u8], buffer: &'b mut [u8]) -> Option<
     }
     let room: &mut [u8] = if heap.is_empty() { &mut *buffer } else { &mut heap };
     let mut filled = 0;
-    let mut push = |byte: u8| {
-        if let Some(slot) = room.get_mut(filled) {
-            *slot = byte;
-        }
-        filled += 1;
+    let mut push = |text: &[u8]| {
+        room.get_mut(filled..filled + text.len())?.copy_from_slice(text);
+        filled += text.len();
+        Some(())
     };
-    push(b'/');
-    while let Some(&first) = rest.first() {
-        let (byte, taken, is_plain) = match crate::routes::bytes::encoded(rest) {
-            Some(byte) => (byte, 3, is_plain_when_encoded(byte)),
-            None => (first, 1, first == b'/' || crate::routes::bytes::is_unreserved(first)),
-        };
-        if !is_plain {
-            return None;
+    push(b"/")?;
+    loop {
+        let next = rest.iter().position(|byte| *byte == b'%').unwrap_or(rest.len());
+        let (text, behind) = rest.split_at_checked(next).filter(|(text, _)| is_plain_text(text))?;
+        push(text)?;
+        if behind.is_empty() {
+            break;
         }
-        push(byte);
-        rest = rest.get(taken..)?;
+        let byte = encoded(behind).filter(|byte| is_plain_when_encoded(*byte))?;
+        push(&[byte])?;
+        rest = behind.get(3..)?;
     }
     let decoded = if heap.is_empty() {
         Cow::Borrowed(buffer.get(..filled)?)
@@ -192,9 +193,7 @@ pub(super) fn decoded_if_plain<'b>(path: &[u8], buffer: &'b mut [u8]) -> Option<
         Cow::Owned(heap)
     };
     let is_text = std::str::from_utf8(&decoded).is_ok();
-    let mut segments = decoded.get(1..)?.split(|byte| *byte == b'/');
-    let has_odd_segment = segments.any(|segment| matches!(segment, b"" | b"." | b".."));
-    (is_text && (!has_odd_segment || &*decoded == b"/")).then_some(decoded)
+    (is_text && (!has_odd_segment(decoded.get(1..)?) || &*decoded == b"/")).then_some(decoded)
 }
 
 #[cfg(test)]

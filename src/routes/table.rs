@@ -7,18 +7,20 @@ use http::Method;
 use crate::limits::{ROUTE_DECODED_BYTES_MAX, TAG_BYTES_MAX};
 
 use crate::routes::bytes::{canonical, decode, encode_normal};
+use crate::routes::descent::{Descent, PathBytes, PlainTree};
 use crate::routes::readings::{PathReadings, ReadingCoverage, decoded_if_plain, has_single_reading};
 use crate::routes::route::Route;
 use crate::routes::route_match::{OtherReading, PathForm, RouteMatch};
 use crate::routes::split::SplitPath;
 use crate::routes::tags::implied;
-use crate::routes::tree::{LiteralCheck, PathEnd, PathSegments, PatternTree, TreeWalk};
+use crate::routes::tree::{PathEnd, PathSegments, PatternTree, TreeWalk};
 
 /// The routes of a file.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     tree: PatternTree,
+    plain: PlainTree,
 }
 
 /// A route with `on_write` that a reading of a path matches.
@@ -60,7 +62,8 @@ impl PathSegments for DecodedSegments<'_> {
 impl RouteTable {
     pub(super) fn of(routes: Vec<Route>) -> Self {
         let tree = PatternTree::of(&routes);
-        Self { routes, tree }
+        let plain = PlainTree::of(&tree);
+        Self { routes, tree, plain }
     }
 
     /// Returns the largest body that the setting or any route stores. Every tier holds it.
@@ -76,33 +79,36 @@ impl RouteTable {
 
     /// Finds the route of a request, from its authority in lower case and its path without query.
     pub fn find<'t, 'p>(&'t self, method: &Method, authority: &str, path: &'p str) -> RouteMatch<'t, 'p> {
-        let split = SplitPath::of(path.as_bytes());
-        let accept =
-            |index: usize| self.routes.get(index).is_some_and(|route| route.takes(method, authority));
-        let walk = TreeWalk { path: &split, end: PathEnd::OptionalSlash, check: LiteralCheck::Key, accept };
-        // Usually a path has the literals of the route, and its captures are unreserved. Then it is
-        // plain, and every reading matches the route.
-        if let Some(index) = self.tree.find(&walk)
-            && let Some(route) = self.routes.get(index)
-            && route.path.has_plainly(&split)
-        {
-            return RouteMatch::plain(path, Some((index, route)));
-        }
-        self.find_slowly(method, authority, path, &split)
+        let matched = self.find_at_once(method, authority, path, path.as_bytes(), PathBytes::Raw);
+        matched.unwrap_or_else(|| self.find_slowly(method, authority, path))
     }
 
-    #[cold]
-    fn find_slowly<'t, 'p>(
+    /// Finds the route of a plain path if a descent suffices. Then every
+    /// reading matches the route.
+    fn find_at_once<'t, 'p>(
         &'t self,
         method: &Method,
         authority: &str,
         path: &'p str,
-        split: &SplitPath<'_>,
-    ) -> RouteMatch<'t, 'p> {
+        bytes: &[u8],
+        form: PathBytes,
+    ) -> Option<RouteMatch<'t, 'p>> {
+        let accept =
+            |index: usize| self.routes.get(index).is_some_and(|route| route.takes(method, authority));
+        match self.plain.find(bytes, form, accept) {
+            Descent::Found(index) => Some(RouteMatch::plain(path, self.indexed(Some(index)))),
+            Descent::Nothing => Some(RouteMatch::plain(path, None)),
+            Descent::Unsure => None,
+        }
+    }
+
+    #[cold]
+    fn find_slowly<'t, 'p>(&'t self, method: &Method, authority: &str, path: &'p str) -> RouteMatch<'t, 'p> {
+        let split = SplitPath::of(path.as_bytes());
         if split.is_unreserved() && !split.ends_with_slash() {
-            self.find_plain(method, authority, path, split)
+            self.find_plain(method, authority, path, &split)
         } else {
-            self.find_rare(method, authority, path, split)
+            self.find_rare(method, authority, path, &split)
         }
     }
 
@@ -147,7 +153,9 @@ impl RouteTable {
     ) -> RouteMatch<'t, 'p> {
         let mut buffer = [0; ROUTE_DECODED_BYTES_MAX];
         if let Some(decoded) = decoded_if_plain(path.as_bytes(), &mut buffer) {
-            return self.find_plain(method, authority, path, &SplitPath::of(&decoded));
+            let matched = self.find_at_once(method, authority, path, &decoded, PathBytes::Decoded);
+            return matched
+                .unwrap_or_else(|| self.find_plain(method, authority, path, &SplitPath::of(&decoded)));
         }
         if has_single_reading(path.as_bytes()) {
             let matched = self.find_plain(method, authority, path, split);
@@ -191,7 +199,7 @@ impl RouteTable {
 
     /// Returns the most specific route that a path reaches, by its bytes without letter case.
     fn walk<P: PathSegments>(&self, path: &P, end: PathEnd, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        self.tree.find(&TreeWalk { path, end, check: LiteralCheck::Bytes, accept })
+        self.tree.find(&TreeWalk { path, end, accept })
     }
 
     /// Returns the route that a path matches by RFC 3986 alone.

@@ -7,6 +7,7 @@
 
 use crate::routes::pattern::PatternSegment;
 use crate::routes::route::Route;
+use crate::routes::segment::SegmentWords;
 
 /// The segments of a path or of one of its readings.
 pub(super) trait PathSegments {
@@ -25,20 +26,10 @@ pub(super) enum PathEnd {
     OptionalSlash,
 }
 
-/// A choice how a walk compares literals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LiteralCheck {
-    /// The bytes are compared, without regard to letter case.
-    Bytes,
-    /// Only the keys are compared. The caller compares the bytes of the route that is found.
-    Key,
-}
-
 /// A walk through the tree.
 pub(super) struct TreeWalk<'w, P, A> {
     pub(super) path: &'w P,
     pub(super) end: PathEnd,
-    pub(super) check: LiteralCheck,
     pub(super) accept: A,
 }
 
@@ -50,7 +41,7 @@ pub(super) struct PatternTree {
 
 /// The patterns with a common beginning.
 #[derive(Clone, Debug, Default)]
-struct PatternNode {
+pub(super) struct PatternNode {
     /// The keys of the literals that may follow, sorted.
     keys: Vec<u64>,
     /// The literals, in the order of their keys.
@@ -63,10 +54,13 @@ struct PatternNode {
     rests: Vec<usize>,
 }
 
+/// The patterns behind a literal.
 #[derive(Clone, Debug)]
-struct LiteralBranch {
-    literal: Box<[u8]>,
-    node: PatternNode,
+pub(super) struct LiteralBranch {
+    pub(super) literal: Box<[u8]>,
+    /// Patterns write the literal in different letter case.
+    pub(super) is_mixed: bool,
+    pub(super) node: PatternNode,
 }
 
 impl PatternTree {
@@ -82,6 +76,11 @@ impl PatternTree {
         }
         tree.root.sort(routes);
         tree
+    }
+
+    /// Returns the node of all patterns.
+    pub(super) const fn root(&self) -> &PatternNode {
+        &self.root
     }
 
     /// Returns the most specific route that the path reaches and that is accepted.
@@ -100,6 +99,26 @@ enum PatternEnd {
 }
 
 impl PatternNode {
+    /// Returns the literals that may follow.
+    pub(super) fn literals(&self) -> &[LiteralBranch] {
+        &self.literals
+    }
+
+    /// Returns the node behind a capture of one segment.
+    pub(super) fn one(&self) -> Option<&Self> {
+        self.one.as_deref()
+    }
+
+    /// Returns the routes whose pattern ends here, the preferred one first.
+    pub(super) fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
+    /// Returns the routes whose pattern ends with a remainder here, the preferred one first.
+    pub(super) fn rests(&self) -> &[usize] {
+        &self.rests
+    }
+
     /// Returns the node at which a pattern ends, with the nodes on the way.
     fn place(&mut self, segments: &[PatternSegment]) -> (&mut Self, PatternEnd) {
         let Some((segment, behind)) = segments.split_first() else { return (self, PatternEnd::Here) };
@@ -117,11 +136,15 @@ impl PatternNode {
             let key = key_of(literal);
             let at = self.keys.partition_point(|known| *known < key);
             self.keys.insert(at, key);
-            self.literals.insert(at, LiteralBranch { literal: literal.into(), node: Self::default() });
+            let branch = LiteralBranch { literal: literal.into(), is_mixed: false, node: Self::default() };
+            self.literals.insert(at, branch);
             at
         });
         match self.literals.get_mut(at) {
-            Some(branch) => &mut branch.node,
+            Some(branch) => {
+                branch.is_mixed |= *branch.literal != *literal;
+                &mut branch.node
+            }
             // The index was found or inserted a moment ago.
             None => self.one.get_or_insert_default(),
         }
@@ -150,7 +173,7 @@ impl PatternNode {
         // A segment that is not found is beyond the longest pattern; a remainder covers it.
         if let Some(segment) = walk.path.at(at) {
             for branch in self.branches(segment) {
-                if (walk.check == LiteralCheck::Key || branch.literal.eq_ignore_ascii_case(segment))
+                if branch.literal.eq_ignore_ascii_case(segment)
                     && let Some(found) = branch.node.find(walk, at + 1)
                 {
                     return Some(found);
@@ -188,15 +211,7 @@ impl PatternNode {
     }
 }
 
-/// Returns a hash of a segment that ignores letter case: of its first and last eight bytes, and its
-/// length.
+/// Returns a hash of a segment that ignores letter case.
 fn key_of(segment: &[u8]) -> u64 {
-    // The bit that tells the cases of a letter apart, in each byte.
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let (head, tail) = match (segment.first_chunk(), segment.last_chunk()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        // Fewer than eight bytes do not lose one.
-        _ => (segment.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
-    };
-    (head | CASE) ^ (tail | CASE).rotate_left(29) ^ (segment.len() as u64).rotate_left(58)
+    SegmentWords::of(segment).key()
 }

@@ -69,6 +69,40 @@ fn a_segment_capture_is_not_empty() {
 }
 
 #[test]
+fn a_literal_of_two_spellings_matches_as_each_pattern_writes_it() {
+    let table = of_paths(&["/V3/{x}", "/v3/{x}/y"]);
+    for (path, index, is_ambiguous) in [
+        ("/V3/q", Some(0), false),
+        ("/v3/q", None, true),
+        ("/v3/q/y", Some(1), false),
+        ("/V3/q/y", None, true),
+    ] {
+        let found = get(&table, path);
+        assert_eq!((found.index(), found.is_ambiguous()), (index, is_ambiguous), "{path}");
+    }
+}
+
+#[test]
+fn a_literal_that_leads_nowhere_gives_way_to_a_capture_and_a_remainder() {
+    let long = "a-literal-of-more-than-two-words";
+    let table = of_paths(&["/a/{x}/c", "/a/b/d", "/{*rest}", &format!("/{long}/{{x}}"), "/users:batch"]);
+    for (path, index, permits) in [
+        ("/a/b/c", 0, true),
+        ("/a/b/d", 1, true),
+        ("/a/b/e", 2, true),
+        ("/a/b", 2, true),
+        ("/a/;", 2, false),
+        (&format!("/{long}/7"), 3, true),
+        (&format!("/{long}/7/8"), 2, true),
+        ("/a-literal-of-more-THAN-two-wordz/7", 2, true),
+        ("/users:batch", 4, false),
+    ] {
+        let found = get(&table, path);
+        assert_eq!((found.index(), found.permits()), (Some(index), permits), "{path}");
+    }
+}
+
+#[test]
 fn methods_and_hosts_are_compared_after_the_path() {
     let table = table(
         r#"
