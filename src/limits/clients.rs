@@ -93,6 +93,8 @@ pub const CLIENT_H2_PIECE_BYTES_MAX: usize = 16 * KIB;
 pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// The largest answer from memory that needs no permit of its client address.
 pub const UNCOUNTED_HIT_BYTES_MAX: usize = 16 * KIB;
+/// Values of `Age`, and of `Cache-Status` for each tier, that a thread keeps for later answers.
+pub const SECONDS_VALUES_KEPT: usize = 256;
 /// The longest request target that is cached. A longer one gets 414.
 pub const TARGET_BYTES_MAX: usize = 16 * KIB;
 /// The longest authority: a DNS name and a port.

@@ -268,11 +268,13 @@ impl Proxy {
 
 /// Notes an answer for the access log.
 fn note_answer(facts: &mut AnswerFacts, answer: &ProxyAnswer) {
-    let AnswerReasons { tier, forward, detail } = answer.reasons;
+    let AnswerReasons { tier, forward, detail, age } = answer.reasons;
     facts.outcome = Some(answer.outcome.word());
     facts.tier = tier.map(Label::word);
     facts.forward = forward.map(Label::word);
     facts.detail = detail;
-    let age = answer.response.headers().get(AGE).and_then(|age| age.to_str().ok());
-    facts.age = age.and_then(|age| age.parse().ok());
+    facts.age = age.or_else(|| {
+        let age = answer.response.headers().get(AGE)?;
+        age.to_str().ok()?.parse().ok()
+    });
 }

@@ -9,6 +9,7 @@ use crate::key::CacheKey;
 use crate::label::Label;
 use crate::policy::{NotReusable, NotStorable};
 use crate::proxy::admission::doorkeeper::Admission;
+use crate::proxy::answer::seconds::SecondsValues;
 use crate::proxy::rules::PassReason;
 use crate::store::{Store, Tier};
 
@@ -80,6 +81,8 @@ pub(in crate::proxy) struct AnswerReasons {
     pub(in crate::proxy) forward: Option<ForwardReason>,
     /// The reason of a failure, or why the response is not stored.
     pub(in crate::proxy) detail: Option<&'static str>,
+    /// The age of a stored response, in seconds; `None` if only the head has it.
+    pub(in crate::proxy) age: Option<u64>,
 }
 
 /// The cache's handling of a request.
@@ -125,14 +128,34 @@ impl CacheStatus {
 
     /// Appends the field to a head, after the values of caches nearer to the origin (RFC 9211 §2).
     pub(in crate::proxy) fn append_to(self, head: &mut HeaderMap) {
+        thread_local! {
+            static MEMORY_HITS: SecondsValues = const { SecondsValues::new() };
+            static REDIS_HITS: SecondsValues = const { SecondsValues::new() };
+        }
         // Every part of the text is a token.
-        if let Ok(value) = HeaderValue::try_from(self.text()) {
+        let make = || HeaderValue::try_from(self.text()).ok();
+        let value = match self {
+            Self::Hit { ttl: TtlSeconds::Left(left), tier } => {
+                let hits = match tier {
+                    Tier::Memory => &MEMORY_HITS,
+                    Tier::Redis => &REDIS_HITS,
+                };
+                hits.with(|hits| hits.get(left.as_secs(), make))
+            }
+            Self::Hit { .. }
+            | Self::Stored { .. }
+            | Self::NotStored { .. }
+            | Self::Validated { .. }
+            | Self::ValidatedOnly { .. }
+            | Self::Collapsed { .. } => make(),
+        };
+        if let Some(value) = value {
             head.append(CACHE_STATUS, value);
         }
     }
 
-    /// Returns the text of the field. It is concatenated rather than formatted, because every hit
-    /// needs one: this takes one allocation of the exact length, which the value keeps.
+    /// Returns the text of the field. It is concatenated rather than formatted, because most
+    /// requests need one: this takes one allocation of the exact length, which the value keeps.
     fn text(self) -> String {
         match self {
             Self::Hit { ttl, tier } => {

@@ -6,4 +6,5 @@ pub(super) mod failure;
 pub(super) mod outcome;
 pub(super) mod present;
 pub(super) mod response;
+pub(super) mod seconds;
 pub(super) mod shared_body;

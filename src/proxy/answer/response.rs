@@ -12,6 +12,7 @@ use crate::policy::{self, Obligations};
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{AnswerReasons, CacheStatus, TtlSeconds};
 use crate::proxy::answer::outcome::Outcome;
+use crate::proxy::answer::seconds::SecondsValues;
 use crate::store::Tier;
 
 /// The methods that the proxy forwards; an origin may know others.
@@ -55,7 +56,8 @@ impl ProxyAnswer {
             entry.body
         };
         let answer = Self::new(outcome, entry.status, head, AnswerBody::Whole(body));
-        Self { reasons: status.reasons(), ..answer }
+        let reasons = AnswerReasons { age: Some(age.as_secs()), ..status.reasons() };
+        Self { reasons, ..answer }
     }
 
     /// Creates a stale answer, because the origin failed.
@@ -98,8 +100,13 @@ impl ProxyAnswer {
 
 /// Sets the `Age` field (RFC 9111 §5.1). Every `Age` that the proxy generates comes from here.
 pub(in crate::proxy) fn set_age(head: &mut HeaderMap, age: Duration) {
+    thread_local! {
+        static AGES: SecondsValues = const { SecondsValues::new() };
+    }
+    let seconds = age.as_secs();
     // This takes one allocation; `HeaderValue::from` a number takes two.
-    if let Ok(age) = HeaderValue::from_str(itoa::Buffer::new().format(age.as_secs())) {
+    let make = || HeaderValue::from_str(itoa::Buffer::new().format(seconds)).ok();
+    if let Some(age) = AGES.with(|ages| ages.get(seconds, make)) {
         head.insert(AGE, age);
     }
 }
