@@ -109,8 +109,8 @@ pub const NAMESPACE_BYTES_MAX: usize = KEY_PREFIX_BYTES_MAX + NODE_NAME_BYTES_MA
 pub const ACCESS_TEXT_BYTES_MAX: usize = 2 * KIB;
 /// Lines of one worker that wait for the thread that writes them.
 pub const ACCESS_QUEUE_LINES_MAX: usize = 4096;
-/// Bytes of the texts of these lines.
-pub const ACCESS_QUEUE_TEXT_BYTES_MAX: usize = MIB;
+/// Bytes of these lines.
+pub const ACCESS_QUEUE_BYTES_MAX: usize = 2 * MIB;
 /// Cells of finished requests that a worker keeps for later ones.
 pub const ACCESS_CELLS_KEPT_MAX: usize = 256;
 /// Time for which the writing thread waits for further lines behind the first.

@@ -61,7 +61,7 @@ impl Proxy {
         record: RequestRecord,
     ) -> PendingResponse {
         let begun = RequestStart {
-            at: time::instant(),
+            at: record.begun().unwrap_or_else(time::instant),
             method: RequestMethod::from(request.method()),
             notes: ExplainNotes::of(&self.options, request.headers()),
             record: record.clone(),
@@ -259,7 +259,7 @@ impl Proxy {
         begun.notes.attach(&mut answer);
         let took = time::instant().duration_since(begun.at);
         self.metrics.answered(begun.method, &answer, took);
-        begun.record.note(|facts| note_answer(facts, &answer));
+        begun.record.answered(took, |facts| note_answer(facts, &answer));
         let timer = self.metrics.time_response(answer.outcome, begun.at);
         let hold = address_permit.map(|permit| self.hold(answer.response.body(), permit));
         answer.response.map(|body| AdmittedBody::new(body, hold, timer))

@@ -6,9 +6,9 @@
 //! proxy ── note ─────────┘ RequestRecord
 //! ```
 //!
-//! A worker copies the facts of a finished request into a queue of its own. One thread takes the
-//! queues in turns, renders the lines and writes them. If the reader of the pipe is slow or gone,
-//! the queues fill, and further lines are dropped and counted: a request never waits for its line.
+//! A worker renders the line of a finished request into a queue of its own. One thread takes the
+//! queues in turns and writes the lines. If the reader of the pipe is slow or gone, the queues
+//! fill, and further lines are dropped and counted: a request never waits for its line.
 
 mod line;
 mod options;

@@ -1,13 +1,16 @@
-//! The finished requests of one worker that wait for the writer.
+//! The lines of one worker that wait for the writer.
 //!
-//! A worker and the writer share each queue under a lock that covers a copy of a few hundred bytes,
-//! or a swap of two batches; the writer never holds it while it renders or writes.
+//! A worker and the writer share each queue under a lock. The worker holds it while it renders one
+//! line, so that the line is written once; the writer holds it for a swap of two batches, and never
+//! while it writes. So a worker waits for a swap at most.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use super::line::{AccessLine, LineTexts};
-use crate::limits::{ACCESS_QUEUE_LINES_MAX, ACCESS_QUEUE_TEXT_BYTES_MAX};
+use super::render::LineRenderer;
+use crate::limits::{ACCESS_QUEUE_BYTES_MAX, ACCESS_QUEUE_LINES_MAX};
 use crate::telemetry::counters::Counters;
 
 crate::labels! {
@@ -22,36 +25,32 @@ crate::labels! {
     }
 }
 
-/// Lines, and their texts one after the other.
+/// Rendered lines, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct LineBatch {
-    lines: Vec<AccessLine>,
-    text: Vec<u8>,
+    pub(super) lines: u64,
+    pub(super) text: Vec<u8>,
 }
 
 impl LineBatch {
-    /// Adds a line, and its texts.
-    pub(super) fn push(&mut self, line: AccessLine, text: &[u8]) {
-        self.lines.push(line);
-        self.text.extend_from_slice(text);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Returns whether a further line fits the limits.
-    fn has_room(&self, text: &[u8]) -> bool {
-        self.lines.len() < ACCESS_QUEUE_LINES_MAX
-            && self.text.len() + text.len() <= ACCESS_QUEUE_TEXT_BYTES_MAX
-    }
-
-    /// Passes each line to `look` and empties the batch; its memory stays.
-    pub(super) fn drain(&mut self, mut look: impl FnMut(&AccessLine, &LineTexts<'_>)) {
-        let mut text = self.text.as_slice();
-        for line in self.lines.drain(..) {
-            look(&line, &LineTexts::take(&mut text, line.lengths));
+    /// Adds the line that `render` appends, if it fits the limits.
+    fn push(&mut self, render: impl FnOnce(&mut Vec<u8>)) -> Result<(), LineLoss> {
+        if self.lines >= ACCESS_QUEUE_LINES_MAX as u64 {
+            return Err(LineLoss::QueueFull);
         }
+        let before = self.text.len();
+        render(&mut self.text);
+        if self.text.len() > ACCESS_QUEUE_BYTES_MAX {
+            self.text.truncate(before);
+            return Err(LineLoss::QueueFull);
+        }
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Empties the batch; its memory stays.
+    pub(super) fn clear(&mut self) {
+        self.lines = 0;
         self.text.clear();
     }
 }
@@ -79,7 +78,7 @@ impl LineQueue {
     pub(super) fn take(&self, empty: &mut LineBatch) {
         let mut state = self.lock();
         std::mem::swap(&mut state.batch, empty);
-        state.is_writer_asleep = empty.len() == 0;
+        state.is_writer_asleep = empty.lines == 0;
     }
 
     /// Refuses further lines, since the reader is gone.
@@ -91,22 +90,23 @@ impl LineQueue {
 /// The worker's end of a queue.
 #[derive(Debug)]
 pub(super) struct LineSender {
+    pub(super) renderer: RefCell<LineRenderer>,
     pub(super) queue: LineQueue,
     pub(super) writer: Thread,
     pub(super) lost: Counters<LineLoss>,
 }
 
 impl LineSender {
-    /// Adds a line, or counts it as lost. Never waits for the writer.
-    pub(super) fn send(&self, line: AccessLine, text: &[u8]) {
+    /// Renders a line into the queue, or counts it as lost. Never waits for the output.
+    pub(super) fn send(&self, line: &AccessLine, texts: &LineTexts<'_>) {
         let mut state = self.queue.lock();
         if state.is_closed {
             return self.lost.inc(LineLoss::Closed);
         }
-        if !state.batch.has_room(text) {
-            return self.lost.inc(LineLoss::QueueFull);
+        let mut renderer = self.renderer.borrow_mut();
+        if let Err(loss) = state.batch.push(|text| renderer.put(text, line, texts)) {
+            return self.lost.inc(loss);
         }
-        state.batch.push(line, text);
         let wakes = std::mem::take(&mut state.is_writer_asleep);
         drop(state);
         if wakes {

@@ -6,9 +6,9 @@
 //! tunnel.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
@@ -20,10 +20,15 @@ use super::queue::LineSender;
 use super::slow::SlowLog;
 use crate::key::Scheme;
 use crate::limits::ACCESS_CELLS_KEPT_MAX;
-use crate::time;
+use crate::time::{self, Timestamp};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const HOST_BYTES: usize = "host".len();
+const AGENT_BYTES: usize = "user-agent".len();
+const ID_BYTES: usize = "x-request-id".len();
+const PARENT_BYTES: usize = "traceparent".len();
 
 /// The outcome of a request that the server or the handler refused.
 pub const REFUSED_OUTCOME: &str = "refused";
@@ -44,8 +49,9 @@ pub(super) struct RequestCell {
     begun: Cell<Instant>,
     /// Whether a tunnel writes the line.
     is_tunnel: Cell<bool>,
-    /// `None` once the line is written.
-    line: RefCell<Option<AccessLine>>,
+    /// Whether the line is not written yet.
+    is_open: Cell<bool>,
+    line: RefCell<AccessLine>,
     text: RefCell<Vec<u8>>,
 }
 
@@ -62,30 +68,32 @@ impl RequestRecorder {
         request: &Request<B>,
     ) -> LoggedRequest {
         let uri = request.uri();
-        let field = |name: &HeaderName| bytes(request.headers(), name);
+        let LoggedFields { host, agent, request_id, traceparent } = LoggedFields::of(request.headers());
         let texts = LineTexts {
-            host: uri.authority().map_or_else(|| field(&HOST), |authority| authority.as_str().as_bytes()),
+            host: uri.authority().map_or(host, |authority| authority.as_str().as_bytes()),
             path: uri.path().as_bytes(),
             query: match self.path {
                 LoggedPath::Full => uri.query().unwrap_or_default().as_bytes(),
                 LoggedPath::Route | LoggedPath::Path => &[],
             },
-            agent: field(&USER_AGENT),
-            request_id: field(&X_REQUEST_ID),
-            trace_id: trace_id(field(&TRACEPARENT)),
+            agent,
+            request_id,
+            trace_id: if traceparent.is_empty() { &[] } else { trace_id(traceparent) },
         };
-        let mut line = AccessLine::begun(time::now(), peer, scheme);
-        line.version = request.version();
-        line.method = Some(request.method().clone());
-        line.request_bytes = request.body().size_hint().exact();
         let cell = self.free.borrow_mut().pop().unwrap_or_else(RequestCell::new);
         let mut text = cell.text.borrow_mut();
         text.clear();
-        line.lengths = texts.put(&mut text);
+        *cell.line.borrow_mut() = AccessLine {
+            version: request.version(),
+            method: Some(request.method().clone()),
+            request_bytes: request.body().size_hint().exact(),
+            lengths: texts.put(&mut text),
+            ..AccessLine::begun(time::now(), peer, scheme)
+        };
         drop(text);
         cell.begun.set(time::instant());
         cell.is_tunnel.set(false);
-        cell.line.replace(Some(line));
+        cell.is_open.set(true);
         LoggedRequest {
             record: RecordHandle { cell, recorder: Rc::clone(self) },
             response_bytes: 0,
@@ -101,13 +109,42 @@ impl RequestRecorder {
         line.facts.outcome = Some(REFUSED_OUTCOME);
         line.facts.detail = Some(reason);
         if let Some(sender) = &self.sender {
-            sender.send(line, &[]);
+            sender.send(&line, &LineTexts::default());
         }
     }
 }
 
-fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
-    headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
+/// The fields of a head that a line shows; empty if the head does not have them.
+#[derive(Default)]
+struct LoggedFields<'a> {
+    host: &'a [u8],
+    agent: &'a [u8],
+    request_id: &'a [u8],
+    traceparent: &'a [u8],
+}
+
+impl<'a> LoggedFields<'a> {
+    /// Reads the fields in one pass, which costs less than a lookup of each. The first line of a
+    /// field counts.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        let mut found = [false; 4];
+        let [has_host, has_agent, has_id, has_parent] = &mut found;
+        for (name, value) in headers {
+            // The length of a name distinguishes it from most others.
+            let (slot, has_slot) = match name.as_str().len() {
+                HOST_BYTES if name == HOST => (&mut fields.host, &mut *has_host),
+                AGENT_BYTES if name == USER_AGENT => (&mut fields.agent, &mut *has_agent),
+                ID_BYTES if name == X_REQUEST_ID => (&mut fields.request_id, &mut *has_id),
+                PARENT_BYTES if name == TRACEPARENT => (&mut fields.traceparent, &mut *has_parent),
+                _ => continue,
+            };
+            if !std::mem::replace(has_slot, true) {
+                *slot = value.as_bytes();
+            }
+        }
+        fields
+    }
 }
 
 impl RequestCell {
@@ -115,7 +152,12 @@ impl RequestCell {
         Rc::new(Self {
             begun: Cell::new(time::instant()),
             is_tunnel: Cell::new(false),
-            line: RefCell::new(None),
+            is_open: Cell::new(false),
+            line: RefCell::new(AccessLine::begun(
+                Timestamp::EPOCH,
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                Scheme::Http,
+            )),
             text: RefCell::default(),
         })
     }
@@ -130,23 +172,29 @@ struct RecordHandle {
 
 impl RecordHandle {
     fn with(&self, change: impl FnOnce(&mut AccessLine)) {
-        if let Some(line) = self.cell.line.borrow_mut().as_mut() {
-            change(line);
+        if self.cell.is_open.get() {
+            change(&mut self.cell.line.borrow_mut());
         }
     }
 
     /// Ends the line and hands it over.
     fn finish(&self, complete: impl FnOnce(&mut AccessLine)) {
-        let Some(mut line) = self.cell.line.borrow_mut().take() else { return };
+        if !self.cell.is_open.replace(false) {
+            return;
+        }
+        let mut line = self.cell.line.borrow_mut();
         line.duration = time::instant().saturating_duration_since(self.cell.begun.get());
         complete(&mut line);
         let text = self.cell.text.borrow();
+        let texts = LineTexts::take(&mut text.as_slice(), line.lengths);
         if let Some(slow) = &self.recorder.slow {
-            slow.look(&line, &LineTexts::take(&mut text.as_slice(), line.lengths), self.recorder.path);
+            slow.look(&line, &texts, self.recorder.path);
         }
         if let Some(sender) = &self.recorder.sender {
-            sender.send(line, &text);
+            sender.send(&line, &texts);
         }
+        // A name of a route belongs to a table that a reload may replace.
+        line.facts.route = None;
     }
 
     /// Leaves the cell to a later request, unless its handler still holds it.
@@ -173,6 +221,21 @@ impl RequestRecord {
         if let Some(handle) = &self.0 {
             handle.with(|line| note(&mut line.facts));
         }
+    }
+
+    /// Notes facts about the answer, and the time until its head.
+    pub fn answered(&self, took: Duration, note: impl FnOnce(&mut AnswerFacts)) {
+        if let Some(handle) = &self.0 {
+            handle.with(|line| {
+                line.time_to_head = Some(took);
+                note(&mut line.facts);
+            });
+        }
+    }
+
+    /// Returns the begin of the request, if it is logged.
+    pub fn begun(&self) -> Option<Instant> {
+        self.0.as_ref().map(|handle| handle.cell.begun.get())
     }
 
     /// Takes the line over for a tunnel, which ends it.
@@ -237,12 +300,14 @@ impl LoggedRequest {
         RequestRecord(Some(self.record.clone()))
     }
 
-    /// Records the head of the response.
+    /// Records the head of the response, and the time until it unless the handler has.
     pub fn head(&self, status: StatusCode) {
-        let took = time::instant().saturating_duration_since(self.record.cell.begun.get());
         self.record.with(|line| {
             line.status = Some(status.as_u16());
-            line.time_to_head = Some(took);
+            if line.time_to_head.is_none() {
+                line.time_to_head =
+                    Some(time::instant().saturating_duration_since(self.record.cell.begun.get()));
+            }
         });
     }
 

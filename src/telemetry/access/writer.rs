@@ -1,8 +1,9 @@
 //! The thread that writes the lines.
 //!
-//! The thread sleeps while there is no line. The first line wakes it, and it waits a moment for
-//! more, so that a busy process pays one write for many lines. Nothing but this thread touches the
-//! output: if the reader of the pipe stops, only this thread stops.
+//! The workers render their lines. The thread sleeps while there is no line. The first line wakes
+//! it, and it waits a moment for more, so that a busy process pays one write for many lines.
+//! Nothing but this thread touches the output: if the reader of the pipe stops, only this thread
+//! stops.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
+
+use memchr::{memchr, memchr_iter};
 
 use super::options::AccessLogOptions;
 use super::queue::{LineBatch, LineLoss, LineQueue, LineSender};
@@ -62,13 +65,12 @@ impl AccessLog {
         let queues: Vec<_> = (0..workers).map(|_| LineQueue::default()).collect();
         let stops = Arc::new(AtomicBool::new(false));
         let counts = WriterCounts::new(registry);
-        let Some((format, output)) = options.format.zip(output) else {
+        let Some(output) = options.format.and(output) else {
             let writer = AccessLogWriter { stops, thread: None, ended: None };
             return Ok((Self { options, queues, writer: None }, writer));
         };
         let (end, ended) = sync_channel(1);
         let mut writing = WritingThread {
-            renderer: LineRenderer::new(format, options.path),
             queues: queues.clone(),
             sink: LineSink {
                 counts,
@@ -92,14 +94,17 @@ impl AccessLog {
     /// Returns the recorder of a worker, or `None` if nothing is logged.
     pub fn recorder(&self, worker: usize, registry: &Registry) -> Option<Rc<RequestRecorder>> {
         let lost = lost_lines(registry);
-        let sender = self.writer.clone().zip(self.queues.get(worker)).map(|(writer, queue)| LineSender {
+        let AccessLogOptions { format, path, slow_threshold } = self.options;
+        let writer = self.writer.clone().zip(format);
+        let sender = writer.zip(self.queues.get(worker)).map(|((writer, format), queue)| LineSender {
+            renderer: LineRenderer::new(format, path).into(),
             queue: queue.clone(),
             writer,
             lost,
         });
-        let slow = self.options.slow_threshold.map(SlowLog::new);
+        let slow = slow_threshold.map(SlowLog::new);
         let is_on = sender.is_some() || slow.is_some();
-        is_on.then(|| Rc::new(RequestRecorder::new(self.options.path, sender, slow)))
+        is_on.then(|| Rc::new(RequestRecorder::new(path, sender, slow)))
     }
 }
 
@@ -157,18 +162,17 @@ impl WriterCounts {
 
 /// The state of the writing thread.
 struct WritingThread<W> {
-    renderer: LineRenderer,
     queues: Vec<LineQueue>,
     sink: LineSink<W>,
 }
 
 impl<W: Write> WritingThread<W> {
     fn run(&mut self) {
-        let (mut batch, mut text) = (LineBatch::default(), Vec::new());
+        let mut batch = LineBatch::default();
         loop {
             // The flag is read before the queues, so lines that precede the stop are written.
             let stops = self.sink.stops();
-            match self.write_queues(&mut batch, &mut text) {
+            match self.write_queues(&mut batch) {
                 Ok(0) if stops => return,
                 Ok(0) => thread::park(),
                 Ok(_) => {}
@@ -181,23 +185,18 @@ impl<W: Write> WritingThread<W> {
     }
 
     /// Writes the lines of all queues and returns their number. Fails if the reader is gone.
-    fn write_queues(&mut self, batch: &mut LineBatch, text: &mut Vec<u8>) -> io::Result<u64> {
-        let Self { renderer, queues, sink } = self;
-        let (mut lines, mut unwritten) = (0, 0);
+    fn write_queues(&mut self, batch: &mut LineBatch) -> io::Result<u64> {
+        let Self { queues, sink } = self;
+        let mut lines = 0;
         let mut end = Ok(());
         for queue in queues {
             queue.take(batch);
-            batch.drain(|line, texts| {
-                renderer.put(text, line, texts);
-                lines += 1;
-                unwritten += 1;
-                if text.len() >= ACCESS_WRITE_BYTES {
-                    let written = sink.write(text, std::mem::take(&mut unwritten));
-                    end = std::mem::replace(&mut end, Ok(())).and(written);
-                }
-            });
+            lines += batch.lines;
+            // Every line is written or counted as lost, also behind a failure.
+            end = sink.write(batch).and(end);
+            batch.clear();
         }
-        end.and(sink.write(text, unwritten)).map(|()| lines)
+        end.map(|()| lines)
     }
 }
 
@@ -219,19 +218,33 @@ impl<W: Write> LineSink<W> {
         self.stops.load(Ordering::Relaxed)
     }
 
-    /// Writes the text of these lines, empties it, and counts them. Fails if the reader is gone.
-    fn write(&mut self, text: &mut Vec<u8>, lines: u64) -> io::Result<()> {
+    /// Writes the lines of a batch, in parts, and counts them. Fails if the reader is gone.
+    fn write(&mut self, batch: &LineBatch) -> io::Result<()> {
+        if batch.text.len() <= ACCESS_WRITE_BYTES {
+            return self.write_lines(&batch.text, batch.lines);
+        }
+        let mut end = Ok(());
+        let mut rest = batch.text.as_slice();
+        while !rest.is_empty() {
+            let behind = rest.get(ACCESS_WRITE_BYTES..).and_then(|behind| memchr(b'\n', behind));
+            let length = behind.map_or(rest.len(), |at| ACCESS_WRITE_BYTES + at + 1);
+            let (part, next) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            end = self.write_lines(part, memchr_iter(b'\n', part).count() as u64).and(end);
+            rest = next;
+        }
+        end
+    }
+
+    /// Writes these lines and counts them. Fails if the reader is gone.
+    fn write_lines(&mut self, text: &[u8], lines: u64) -> io::Result<()> {
         if lines == 0 {
             return Ok(());
         }
         if self.is_closed {
-            text.clear();
             self.counts.lost.add(LineLoss::Closed, lines);
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let written = self.write_whole(text);
-        text.clear();
-        match written {
+        match self.write_whole(text) {
             Ok(()) => {
                 self.counts.written.add(lines);
                 self.has_warned = false;
