@@ -200,20 +200,22 @@ impl PlainNode {
     /// Finds the literal that the first segment of a path is.
     #[inline]
     fn literal(&self, words: SegmentWords, path: &[u8]) -> FoundLiteral {
-        let key = words.key();
-        let mut slot = slot_of(key, self.slots.len());
+        match &*self.literals {
+            [] => FoundLiteral::Nothing,
+            [only] => only.compare(words, path).unwrap_or(FoundLiteral::Nothing),
+            literals => self.find_literal(literals, words, path),
+        }
+    }
+
+    #[inline]
+    fn find_literal(&self, literals: &[PlainLiteral], words: SegmentWords, path: &[u8]) -> FoundLiteral {
+        let mut slot = slot_of(words.key(), self.slots.len());
         // Half of the slots are zero, so the loop ends.
-        while let Some(literal) =
-            self.slots.get(slot).and_then(|at| self.literals.get(usize::from(*at).checked_sub(1)?))
+        while let Some(at) = self.slots.get(slot)
+            && let Some(literal) = literals.get(usize::from(*at).wrapping_sub(1))
         {
-            if literal.words == words && literal.is_certain {
-                return FoundLiteral::Exact(literal.node);
-            }
-            if literal.key == key {
-                let is_long = literal.words == words
-                    && !literal.long.is_empty()
-                    && path.get(..words.length()) == Some(&*literal.long);
-                return if is_long { FoundLiteral::Exact(literal.node) } else { FoundLiteral::Unsure };
+            if let Some(found) = literal.compare(words, path) {
+                return found;
             }
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -230,6 +232,21 @@ impl PlainLiteral {
         let is_certain = is_comparable && words.are_whole();
         let long = if is_comparable && !is_certain { literal.into() } else { Box::default() };
         Self { key: words.key(), words, is_certain, long, node }
+    }
+
+    /// Compares the first segment of a path with the literal; `None` if it is another in any letter
+    /// case.
+    #[inline]
+    fn compare(&self, words: SegmentWords, path: &[u8]) -> Option<FoundLiteral> {
+        if self.is_certain && self.words == words {
+            return Some(FoundLiteral::Exact(self.node));
+        }
+        if self.key != words.key() {
+            return None;
+        }
+        let is_long =
+            self.words == words && !self.long.is_empty() && path.get(..words.length()) == Some(&*self.long);
+        Some(if is_long { FoundLiteral::Exact(self.node) } else { FoundLiteral::Unsure })
     }
 }
 
