@@ -68,7 +68,7 @@ pub use crate::policy::validate::freshen::{
     FreshenOutcome, FreshenedResponse, NotSelectedError, StoredHead, freshen, freshen_by_head,
     make_conditional,
 };
-pub use crate::policy::validate::invalidation::{invalidated, is_unsafe};
+pub use crate::policy::validate::invalidation::{invalidated, is_unsafe, may_have_written};
 pub use crate::policy::validate::withdrawal::{Initiator, withdrawn};
 pub use exchange::Exchange;
 pub use ruling::{Ruling, RulingVerdict};

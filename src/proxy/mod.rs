@@ -16,6 +16,7 @@ mod forward;
 mod health;
 mod lookup;
 mod metrics;
+mod on_write;
 mod options;
 mod pass;
 mod popular;

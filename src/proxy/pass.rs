@@ -16,14 +16,15 @@ use tracing::debug;
 use crate::entry::KeyGeneration;
 use crate::key::{CacheKey, Target};
 use crate::origin::{self, FetchError, FetchPurpose, RequestBody, UpgradeProtocol};
-use crate::policy::{self, Exchange, GroupNames, NotStorable, StoredFacts};
+use crate::policy::{self, Exchange, NotStorable, StoredFacts};
 use crate::proxy::admission::load::RequestPermit;
 use crate::proxy::answer::body::AnswerBody;
 use crate::proxy::answer::cache_status::{self, AnswerReasons};
 use crate::proxy::answer::failure::Failure;
 use crate::proxy::answer::outcome::Outcome;
 use crate::proxy::answer::response::ProxyAnswer;
-use crate::proxy::fetch::{post, tags};
+use crate::proxy::fetch::post;
+use crate::proxy::on_write;
 use crate::proxy::request::InboundRequest;
 use crate::proxy::rules::{PassReason, RuledRequest};
 use crate::proxy::tunnel::{self, TunnelEnd};
@@ -75,7 +76,7 @@ pub(super) async fn answer(
                 }
                 None => None,
             };
-            mark_groups_stale(proxy, &inbound, &response).await;
+            on_write::purge_answered(proxy, &inbound, response.status(), response.headers()).await;
             match storable {
                 Some((facts, permit)) => post::store_post(proxy, inbound, response, facts, permit).await,
                 None => ProxyAnswer::from_origin(Outcome::Pass, response),
@@ -87,6 +88,7 @@ pub(super) async fn answer(
                 // counts as changed (RFC 9111 §4.4).
                 proxy.store.supersede(&resource);
                 proxy.store.write_tombstone(&resource, KeyGeneration::new()).await;
+                on_write::purge_unanswered(proxy, &inbound).await;
             }
             failed(proxy, &inbound, &error)
         }
@@ -104,8 +106,7 @@ pub(super) async fn uncached(
     match proxy.send(&inbound, &FetchPurpose::Pass, RequestBody::Empty).await {
         Ok(response) => {
             let mut answer = ProxyAnswer::from_origin(Outcome::Pass, response);
-            let route = inbound.rules.route.as_ref().map(|route| &*route.name);
-            cache_status::append_pass(answer.response.headers_mut(), reason, route);
+            cache_status::append_pass(answer.response.headers_mut(), reason, inbound.rules.route.as_deref());
             answer
         }
         Err(error) => failed(proxy, &inbound, &error),
@@ -172,17 +173,6 @@ fn invalidate_changed(
         proxy.store.supersede(key);
     }
     changed
-}
-
-/// Marks stale the cache groups that the response lists as changed (RFC 9875 §3). Groups belong to
-/// the target's origin.
-async fn mark_groups_stale(proxy: &Proxy, inbound: &InboundRequest, response: &Response<origin::OriginBody>) {
-    let InboundRequest { method, target, .. } = inbound;
-    let groups = GroupNames::invalidated(method, response.status(), response.headers());
-    let groups = tags::groups(&groups, target);
-    if !groups.is_empty() {
-        proxy.store.purge_changed_groups(&groups).await;
-    }
 }
 
 /// Sends an upgrade request. A tunnel begins only if the origin switches protocols.

@@ -16,7 +16,8 @@ use crate::origin::{ExchangeDeadlines, OriginClient};
 use crate::policy::{CacheRules, OverrideSet, RulesDigest, StaleResponses, StatedFreshness};
 use crate::proxy::options::Options;
 use crate::routes::{
-    PathForm, Route, RouteFreshness, RouteMatch, RouteMembers, RouteOverride, RouteTable, StaleUse,
+    PathForm, Route, RouteFreshness, RouteMatch, RouteMembers, RouteOverride, RouteTable, RouteWrite,
+    StaleUse,
 };
 
 /// The rules of a request.
@@ -30,16 +31,10 @@ pub(in crate::proxy) struct RequestRules {
     pub(in crate::proxy) origin_head_timeout: Option<Duration>,
     /// The time between two pieces of the origin's response; the setting if it is `None`.
     pub(in crate::proxy) origin_body_timeout: Option<Duration>,
-    /// The route that the rules belong to.
-    pub(in crate::proxy) route: Option<RouteOfRules>,
-}
-
-/// The route that a set of rules belongs to.
-#[derive(Clone, Debug)]
-pub(in crate::proxy) struct RouteOfRules {
-    /// The name of the route, shared with lines of the access log.
-    pub(in crate::proxy) name: Arc<str>,
-    table: Arc<RouteTable>,
+    /// The name of the route that the rules belong to, shared with lines of the access log.
+    pub(in crate::proxy) route: Option<Arc<str>>,
+    /// The routes among which the request found its own.
+    table: Option<Arc<RouteTable>>,
 }
 
 crate::labels! {
@@ -98,9 +93,10 @@ impl RuleSet {
             origin_head_timeout: None,
             origin_body_timeout: None,
             route: None,
+            table: routes.clone(),
         };
         let routes = routes.map(|table| {
-            let each = table.routes().iter().map(|route| RulesByForm::of(&settings, route, &table)).collect();
+            let each = table.routes().iter().map(|route| RulesByForm::of(&settings, route)).collect();
             RulesByRoute { table, each }
         });
         Self { settings: Rc::new(settings), routes }
@@ -150,16 +146,16 @@ impl PassReason {
 }
 
 impl RulesByForm {
-    fn of(settings: &RequestRules, route: &Route, table: &Arc<RouteTable>) -> Self {
-        let other = settings.with(route, PathForm::NotPlain, table);
-        let plain = settings.with(route, PathForm::Plain, table);
+    fn of(settings: &RequestRules, route: &Route) -> Self {
+        let other = settings.with(route, PathForm::NotPlain);
+        let plain = settings.with(route, PathForm::Plain);
         Self { plain: Rc::new(plain), other: Rc::new(other) }
     }
 }
 
 impl RequestRules {
     /// Returns the rules of a route for paths of this form.
-    fn with(&self, route: &Route, form: PathForm, table: &Arc<RouteTable>) -> Self {
+    fn with(&self, route: &Route, form: PathForm) -> Self {
         let members = &route.members;
         let mut cache = self.cache.clone();
         cache.digest = RulesDigest(route.rules_digest());
@@ -176,13 +172,14 @@ impl RequestRules {
             collapse_timeout: members.collapse_timeout.unwrap_or(self.collapse_timeout),
             origin_head_timeout: members.origin_head_timeout,
             origin_body_timeout: members.origin_body_timeout,
-            route: Some(RouteOfRules { name: route.name.as_ref().into(), table: Arc::clone(table) }),
+            route: Some(route.name.as_ref().into()),
+            table: self.table.clone(),
         }
     }
 
     /// Returns the name of the route for the access log.
     pub(in crate::proxy) fn logged_route(&self) -> Option<Arc<str>> {
-        self.route.as_ref().map(|route| Arc::clone(&route.name))
+        self.route.clone()
     }
 
     /// Returns the deadlines of an exchange with the origin.
@@ -197,8 +194,14 @@ impl RequestRules {
     /// Returns the tags that the route gives to the response to a `GET` of the target; `None` if
     /// one is too long, so that a purge would miss the response.
     pub(in crate::proxy) fn route_tags(&self, target: &Target) -> Option<Vec<String>> {
-        let Some(RouteOfRules { table, .. }) = &self.route else { return Some(Vec::new()) };
+        let (Some(table), Some(_)) = (&self.table, &self.route) else { return Some(Vec::new()) };
         table.find(&Method::GET, target.authority.as_str(), target.path_and_query.path()).stored_tags()
+    }
+
+    /// Returns the purges of a write to the target, in every reading of its path.
+    pub(in crate::proxy) fn write(&self, method: &Method, target: &Target) -> RouteWrite {
+        let Some(table) = &self.table else { return RouteWrite::default() };
+        table.write(method, target.authority.as_str(), target.path_and_query.path())
     }
 }
 

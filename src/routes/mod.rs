@@ -29,6 +29,7 @@ mod table;
 mod tags;
 mod tree;
 mod value;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -42,3 +43,4 @@ pub use route::{
 pub use route_match::{PathForm, RouteMatch};
 pub use table::{RouteTable, WriteMatch};
 pub use tags::{TagPart, TagTemplate};
+pub use write::RouteWrite;

@@ -21,6 +21,8 @@ pub struct RouteTable {
     routes: Vec<Route>,
     tree: PatternTree,
     plain: PlainTree,
+    /// Whether any route has `on_write`.
+    has_writes: bool,
 }
 
 /// A route with `on_write` that a reading of a path matches.
@@ -63,7 +65,8 @@ impl RouteTable {
     pub(super) fn of(routes: Vec<Route>) -> Self {
         let tree = PatternTree::of(&routes);
         let plain = PlainTree::of(&tree);
-        Self { routes, tree, plain }
+        let has_writes = routes.iter().any(|route| route.members.on_write.is_some());
+        Self { routes, tree, plain, has_writes }
     }
 
     /// Returns the largest body that the setting or any route stores. Every tier holds it.
@@ -259,6 +262,11 @@ impl RouteTable {
         let implied = routes.filter_map(|route| implied(&route.name, route.path.captures(), capture));
         let own = on_write.purge_tags.iter().filter_map(|template| template.fill(capture));
         implied.chain(own).filter(|tag| tag.len() <= TAG_BYTES_MAX).collect()
+    }
+
+    /// Returns whether a write purges anything.
+    pub(super) fn has_writes(&self) -> bool {
+        self.has_writes
     }
 
     /// Returns the readings of a path, for display. The path itself is the first.

@@ -49,6 +49,8 @@ mod namespace;
 #[cfg(test)]
 mod negative;
 #[cfg(test)]
+mod on_write;
+#[cfg(test)]
 mod operator_commands;
 #[cfg(test)]
 mod operators;

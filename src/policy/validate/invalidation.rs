@@ -58,6 +58,12 @@ pub(in crate::policy) fn may_have_changed(method: &Method, status: StatusCode) -
     is_unsafe(method) && (status.is_success() || status.is_redirection() || leaves_outcome_unknown(status))
 }
 
+/// Returns whether a request with this method and this response status is a write that succeeded,
+/// or may have. A redirect is none: the origin may have sent its client to a login page.
+pub fn may_have_written(method: &Method, status: StatusCode) -> bool {
+    is_unsafe(method) && (status.is_success() || leaves_outcome_unknown(status))
+}
+
 /// Returns whether a status leaves the outcome of the request unknown: a gateway forwarded it to
 /// the origin and received no valid response, or none in time (RFC 9110 §15.6.3, §15.6.5).
 fn leaves_outcome_unknown(status: StatusCode) -> bool {
@@ -112,6 +118,28 @@ mod tests {
         }
         for method in SAFE {
             assert!(paths(method, 200, &[("location", "/items")]).is_empty(), "{method}");
+        }
+    }
+
+    #[test]
+    fn method_and_status_decide_about_the_purges_of_a_write() {
+        for (status, is_write) in [
+            (101, false),
+            (200, true),
+            (202, true),
+            (204, true),
+            (302, false),
+            (303, false),
+            (400, false),
+            (401, false),
+            (500, false),
+            (502, true),
+            (503, false),
+            (504, true),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(may_have_written(&Method::POST, status), is_write, "{status}");
+            assert!(!may_have_written(&Method::GET, status), "{status}");
         }
     }
 

@@ -182,7 +182,7 @@ impl Explanation {
 
     /// Notes the route whose rules the request has.
     pub(in crate::proxy) fn ruled(&mut self, ruled: &RuledRequest) {
-        self.matched = ruled.rules.route.as_ref().map(|route| route.name.clone());
+        self.matched = ruled.rules.route.clone();
         self.passes = ruled.passes;
     }
 

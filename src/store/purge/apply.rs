@@ -13,7 +13,7 @@ use crate::limits::{PURGE_ACK_TIMEOUT, PURGE_SCOPES_MAX};
 use crate::redis::{Client, CommandError, FleetChannel};
 use crate::store::handle::Store;
 use crate::store::purge::log::BulkPurge;
-use crate::store::purge::names::{CacheGroup, PurgeError, PurgeResult, PurgeScope, PurgeStrength};
+use crate::store::purge::names::{PurgeError, PurgeResult, PurgeScope, PurgeStrength};
 use crate::store::purge::permit::StorePermit;
 use crate::store::purge::write::PurgeWriter;
 use crate::store::together::together;
@@ -184,18 +184,24 @@ impl Store {
         Vec::new()
     }
 
-    /// Purges the groups that an origin declares changed. This process uses none of their entries
-    /// once this returns; it does not wait for other nodes. A failure of Redis is counted.
-    pub async fn purge_changed_groups(&self, groups: &[CacheGroup]) {
-        if self.purge_groups(groups).await.is_err() {
-            self.metrics.removal_lost();
-            let scopes: Vec<_> = groups.iter().cloned().map(PurgeScope::Group).collect();
-            self.purge_in_process(&scopes, PurgeStrength::Hard);
+    /// Purges the tags and groups that an origin's answer shows as changed. This process uses none
+    /// of their entries once this returns; it does not wait for other nodes. A failure of Redis is
+    /// counted.
+    pub async fn purge_changed(&self, changed: &[PurgeScope]) {
+        let unconfirmed = UnconfirmedPurge {
+            store: self,
+            scopes: changed,
+            strength: PurgeStrength::Hard,
+            begun: time::now(),
+        };
+        match self.purge_tags(changed).await {
+            Ok(()) => unconfirmed.confirmed(),
+            Err(_) => self.metrics.removal_lost(),
         }
     }
 
-    async fn purge_groups(&self, groups: &[CacheGroup]) -> Result<(), PurgeError> {
-        let tags = groups.iter().map(CacheGroup::digest);
+    async fn purge_tags(&self, changed: &[PurgeScope]) -> Result<(), PurgeError> {
+        let tags = changed.iter().filter_map(PurgeScope::tag_digest);
         let Some(writer) = self.writer() else {
             tags.for_each(|tag| self.shared.purges.purge_tag(tag, PurgeStrength::Hard, time::now()));
             return Ok(());

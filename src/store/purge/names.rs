@@ -241,6 +241,15 @@ impl fmt::Display for UrlPrefix {
 }
 
 impl PurgeScope {
+    /// Returns the digest of a tag or a group; `None` for any other scope.
+    pub(in crate::store) fn tag_digest(&self) -> Option<TagDigest> {
+        match self {
+            Self::Tag(tag) => Some(tag.digest()),
+            Self::Group(group) => Some(group.digest()),
+            Self::Url(_) | Self::Prefix(_) | Self::All => None,
+        }
+    }
+
     /// Returns half of the hash that names the scope's key, tag or group; `None` for a prefix and
     /// for everything.
     pub(in crate::store) fn half_hash(&self) -> Option<u128> {
